@@ -1,0 +1,69 @@
+# The words of this project. `make` alone lists them.
+#   PYTHON=python3.12 make setup     another interpreter (3.11 to 3.13)
+
+PYTHON ?= python3
+VENV := .venv
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+else
+BIN := $(VENV)/bin
+endif
+RUN := $(BIN)/python
+USER_READY := $(VENV)/.ready
+DEV_READY := $(VENV)/.ready-dev
+INSTALL := $(RUN) -m pip install --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev demo check format test test-slow bench clean
+
+help:
+	@echo "make setup      .venv with the command $(BIN)/regraft"
+	@echo "make demo       set up, then one real task from data to a proven model (about two minutes)"
+	@echo "make check      format, lint, types, order of the rooms, architecture tests"
+	@echo "make format     put the code into the house format"
+	@echo "make test       the default tests: no network, no GPU, minutes"
+	@echo "make test-slow  the full product of the contract tests"
+	@echo "make bench      our times against PyTorch's own transfer-learning tutorial, as ratios"
+	@echo "make clean      remove .venv and what the tools leave behind"
+
+setup: $(USER_READY)
+
+setup-dev: $(DEV_READY)
+
+# A stamp is older than the two files that say what to install, or it is right.
+$(USER_READY): pyproject.toml constraints.txt
+	@command -v "$(PYTHON)" >/dev/null || { echo "There is no '$(PYTHON)' here. Install Python 3.11, 3.12 or 3.13, or name one: make setup PYTHON=/path/to/python3.12"; exit 1; }
+	@"$(PYTHON)" -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 14) else "Regraft needs Python 3.11, 3.12 or 3.13; %s is %d.%d. Name another: make setup PYTHON=python3.12" % (sys.executable, v[0], v[1]))'
+	"$(PYTHON)" -m venv $(VENV)
+	$(INSTALL) --editable .
+	@touch $@
+
+$(DEV_READY): $(USER_READY)
+	$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+demo: $(USER_READY)
+	$(RUN) -m regraft.doors.demo
+
+check: $(DEV_READY)
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+	$(BIN)/lint-imports
+	$(RUN) -m pytest tests/architecture -q
+
+format: $(DEV_READY)
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+test: $(DEV_READY)
+	$(RUN) -m pytest
+
+test-slow: $(DEV_READY)
+	$(RUN) -m pytest -m "slow and not gpu"
+
+bench: $(USER_READY)
+	$(RUN) benchmarks/bench.py
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
