@@ -1,0 +1,153 @@
+"""Tensors and facts on disk: safetensors and JSON, nothing that can execute. Imports no torch.
+
+A saved model is a folder with `model.safetensors` and `bundle.json`. The JSON names every tensor's part (a stage, the
+head, the reference for unlike inputs) by digest, and itself by a digest of all its other fields. Both a model that
+predicts and a backbone for the next transfer are read from it here.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from regraft.errors import BundleError
+from regraft.files import atomic
+from regraft.identity import digest_json, digest_tensors
+
+FORMAT = 1
+"""Format of `bundle.json` that this version writes and reads."""
+FACTS = "bundle.json"
+TENSORS = "model.safetensors"
+
+_COPY_AGAIN = "copy the whole folder again from where it was made."
+_NAMES = {
+    "bool": "BOOL", "uint8": "U8", "int8": "I8", "uint16": "U16", "int16": "I16", "uint32": "U32", "int32": "I32",
+    "uint64": "U64", "int64": "I64", "float16": "F16", "float32": "F32", "float64": "F64",
+}  # fmt: skip
+"""numpy's names of element types to those of safetensors."""
+
+
+def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Write named arrays as one safetensors file, atomically and without a second copy of them in memory.
+
+    Source of the layout: the format's own description, https://github.com/huggingface/safetensors#format (length of
+    the header in 8 bytes, header as JSON, arrays in little-endian order); the wide element types come first, so that
+    each array begins at a multiple of its element's size.
+    """
+    order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
+    header, end = {}, 0
+    for name in order:
+        begin, end = end, end + tensors[name].nbytes
+        kind, shape = _NAMES[tensors[name].dtype.name], list(tensors[name].shape)
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [begin, end]}
+    written = json.dumps(header, separators=(",", ":")).encode()
+    written += b" " * (-len(written) % 8)
+    with atomic(path) as file:
+        file.write(len(written).to_bytes(8, "little") + written)
+        for name in order:
+            array = tensors[name]
+            file.write(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data)
+
+
+def read_tensors(path: Path, *, beginning: str | tuple[str, ...] = "") -> dict[str, np.ndarray]:
+    """The named arrays of a safetensors file; only those whose names begin so, where that is given.
+
+    Raises:
+        BundleError: the file is missing, cut short or no safetensors file.
+    """
+    if not path.is_file():
+        raise BundleError(f"{path} does not exist.", fix="copy the whole folder, this file included.")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys() if name.startswith(beginning)}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        raise BundleError(
+            f"{path} cannot be read as safetensors ({error}); it may be cut short or damaged.",
+            fix="fetch or copy the file again, or make the model again.",
+        ) from error
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file.
+
+    Raises:
+        BundleError: the file is missing, cannot be read, or is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BundleError(f"{path} does not exist.", fix="check the path, or copy the whole folder again.") from error
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read ({error.strerror}).", fix="check the path and its rights.") from error
+    except (ValueError, RecursionError) as error:
+        raise BundleError(
+            f"{path} is not valid JSON ({error}).", fix="copy the file again, or make the model again."
+        ) from error
+
+
+def bundle_folder(path: Path) -> Path:
+    """The folder of the saved model at `path`: itself, or the folder `model` of a run."""
+    return path / "model" if (path / "model" / FACTS).is_file() else path
+
+
+def sealed(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What `bundle.json` holds: the body, its format, and a digest of both."""
+    whole = {"format": FORMAT, **body}
+    return {**whole, "digest": digest_json(whole)}
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What `bundle.json` in `folder` holds, checked to be of this format and unchanged.
+
+    Raises:
+        BundleError: it is missing, damaged, changed, of another format, or no saved model at all.
+    """
+    facts = read_json(folder / FACTS)
+    if not isinstance(facts, dict) or not isinstance(facts.get("format"), int):
+        raise BundleError(
+            f"{folder / FACTS} has no format number; it is not a model that Regraft saved.",
+            fix="give the folder that `regraft fit` wrote.",
+        )
+    if facts["format"] != FORMAT:
+        made_with = facts.get("made_with")
+        version = made_with.get("regraft") if isinstance(made_with, dict) else None
+        raise BundleError(
+            f"{folder} has bundle format {facts['format']}; this version of regraft reads format {FORMAT}.",
+            fix=f"install regraft {version}, which made it." if version else "install the version that made it.",
+        )
+    body = {name: value for name, value in facts.items() if name != "digest"}
+    if digest_json(body) != facts.get("digest"):
+        raise BundleError(
+            f"{folder / FACTS} was changed after it was written: its digest is {digest_json(body)[:12]}…, and "
+            f"{str(facts.get('digest'))[:12]}… is written in it.",
+            fix=_COPY_AGAIN,
+        )
+    return facts
+
+
+def part_digests(tensors: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """Digest of each part's tensors; a tensor's part is its name up to the first `/`."""
+    parts: dict[str, dict[str, np.ndarray]] = {}
+    for name, array in tensors.items():
+        parts.setdefault(name.partition("/")[0], {})[name] = array
+    return {part: digest_tensors(inside) for part, inside in parts.items()}
+
+
+def check_tensors(tensors: Mapping[str, np.ndarray], expected: Mapping[str, str], path: Path) -> None:
+    """Compare the tensors read from `path` with the digests of their parts.
+
+    Raises:
+        BundleError: a part is missing, changed, or one too many.
+    """
+    found = part_digests(tensors)
+    for part in [*expected, *found]:
+        if found.get(part) != expected.get(part):
+            said = {part: digest[:12] + "…" for part, digest in expected.items()}
+            raise BundleError(
+                f"{path} was changed or damaged: the digest of its part {part!r} is "
+                f"{found[part][:12] + '…' if part in found else 'missing'}, {FACTS} says {said.get(part, 'nothing')}.",
+                fix=_COPY_AGAIN,
+            )

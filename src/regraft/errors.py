@@ -1,0 +1,135 @@
+"""Every error a user can meet, as one family.
+
+    RegraftError                 1   anything below, and nothing else is caught at a door
+    ├── BadRequest               2   the words of the request are off
+    │   ├── UnknownName              no such backbone, strategy, metric, column …
+    │   ├── UnknownCut               the backbone has no such stage
+    │   └── BadRecipe                a field is unknown, of the wrong kind or out of range
+    ├── BadData                  3   the user's examples cannot be used as they are
+    │   ├── DamagedData              too large a share of the files cannot be decoded
+    │   └── LeakedSplit              the same content lies on both sides of a split
+    ├── WeightsError             4   pretrained weights are missing or do not fit
+    │   ├── WeightsMissing           out of reach: which file, and where to put it
+    │   └── WeightsMismatch          these tensors are not this architecture's
+    ├── BundleError              5   a saved model is corrupt, changed or of another format
+    ├── TrainingFailed           6   the loss is no longer a number
+    ├── OutOfSpace               7   the disk or the memory does not hold what the plan needs
+    ├── MissingExtra             8   an optional dependency is not installed
+    └── RunError                 9   a run folder is in use, half-finished or another run's
+
+The number is the exit code of the command line. A message says what was found and what was expected; `fix` says
+what to do.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class RegraftError(Exception):
+    """Something the user can mend; shown as one message without a traceback."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, fix: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  fix: {self.fix}"
+
+
+class BadRequest(RegraftError):
+    """The words of the request are off."""
+
+    exit_code = 2
+
+
+class UnknownName(BadRequest):
+    """A name that is not on the shelf it was asked of."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        super().__init__(f"There is no {kind} named {name!r}.", fix=nearest(name, names))
+
+
+class UnknownCut(BadRequest):
+    """A cut that the backbone does not have."""
+
+    def __init__(self, backbone: str, cut: str, known: Iterable[str]) -> None:
+        names = list(known)
+        super().__init__(
+            f"{backbone} has no cut named {cut!r}; its cuts are {', '.join(names)}.", fix=nearest(cut, names)
+        )
+
+
+class BadRecipe(BadRequest):
+    """A field of a recipe is unknown, of the wrong kind or out of range."""
+
+
+class BadData(RegraftError):
+    """The user's examples cannot be used as they are."""
+
+    exit_code = 3
+
+
+class DamagedData(BadData):
+    """Too large a share of the files cannot be decoded."""
+
+
+class LeakedSplit(BadData):
+    """The same content lies on both sides of a split."""
+
+
+class WeightsError(RegraftError):
+    """Pretrained weights are missing or do not fit."""
+
+    exit_code = 4
+
+
+class WeightsMissing(WeightsError):
+    """The weights are out of reach."""
+
+
+class WeightsMismatch(WeightsError):
+    """These tensors are not this architecture's."""
+
+
+class BundleError(RegraftError):
+    """A saved model is corrupt, changed or of another format."""
+
+    exit_code = 5
+
+
+class TrainingFailed(RegraftError):
+    """The loss is no longer a number."""
+
+    exit_code = 6
+
+
+class OutOfSpace(RegraftError):
+    """The disk or the memory does not hold what the plan needs."""
+
+    exit_code = 7
+
+
+class MissingExtra(RegraftError):
+    """An optional dependency is not installed."""
+
+    exit_code = 8
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs the package {package!r}, which is not installed.",
+                         fix=f"pip install 'regraft[{extra}]'")  # fmt: skip
+
+
+class RunError(RegraftError):
+    """A run folder is in use, half-finished or another run's."""
+
+    exit_code = 9
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """The sentence that offers the nearest of `known`, or all of them."""
+    near = get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(known)}."

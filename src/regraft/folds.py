@@ -1,0 +1,188 @@
+"""Seeded, stratified folds and hold-outs that never split a group.
+
+Letters in shapes: n examples, g groups, c classes, k parts (folds, or the two sides of a split).
+
+Every group goes to the part where it raises the uneven spread of the classes least. The unevenness of part f and
+class c is (count in f)² / (capacity of f × count in all²); summed over both it is smallest when every part holds
+its share of every class. Groups of several examples are placed first, largest first, in an order shuffled by the
+seed; single examples then fill what is left, which without groups gives exact stratification. The greedy order is
+that of scikit-learn's StratifiedGroupKFold; the measure is our choice (for single examples it is Webster's method of
+apportionment). numpy only.
+"""
+
+from dataclasses import dataclass
+from heapq import heapify, heapreplace
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+
+from regraft.errors import BadData, BadRequest
+from regraft.identity import derive_seed
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Folds:
+    """Which fold each example is tested in."""
+
+    of_example: Int[np.ndarray, " n"]
+    """The fold of every example, in [0, num_folds)."""
+    num_folds: int
+    """How many folds there are; none is empty."""
+    note: str = ""
+    """What differs from what was asked for, in a sentence or two; empty when nothing does."""
+
+
+def folds(
+    targets: Int[np.ndarray, " n"], groups: Shaped[np.ndarray, " n"] | None = None, num_folds: int = 5, seed: int = 0
+) -> Folds:
+    """Deal the examples into folds of like size and like class shares; a group stays in one fold.
+
+    Without groups, the counts of a class in any two folds differ by at most one, and so do the sizes of the folds.
+    When a class has fewer examples (or groups) than `num_folds`, there are as many folds as it has, but at least two;
+    `note` says so, and names the classes that some fold's training part lacks.
+
+    Raises:
+        BadRequest: `num_folds` is below 2.
+        BadData: fewer than two examples, or fewer than two groups.
+    """
+    if num_folds < 2:
+        raise BadRequest(f"{num_folds} folds were asked for; at least 2 are needed.", fix="ask for 2 folds or more.")
+    table = _Table(targets, groups)
+    rarest = int(table.groups_per_class.min())
+    used = max(2, min(num_folds, rarest))
+    notes = []
+    if used < num_folds:
+        label = table.classes[int(table.groups_per_class.argmin())]
+        notes.append(f"{used} folds instead of {num_folds}: class {label} has {_counted(rarest, table.unit)}.")
+    part = _deal(table, np.full(used, 1 / used), np.random.default_rng(derive_seed(seed, "folds")))
+    of_example = part[table.group_of]
+    counts = _count(of_example, table.class_of, used, len(table.classes))
+    missing = table.classes[(counts == counts.sum(axis=0)).any(axis=0)]
+    if len(missing):
+        listed = ", ".join(map(str, missing[:5])) + (" …" if len(missing) > 5 else "")
+        notes.append(f"All of class {listed} lies in one fold, so there it is tested without having been trained on.")
+    return Folds(of_example=of_example, num_folds=used, note=" ".join(notes))
+
+
+def split(
+    targets: Int[np.ndarray, " n"], groups: Shaped[np.ndarray, " n"] | None, share: float, seed: int
+) -> Bool[np.ndarray, " n"]:
+    """True for the examples held out: about `share` of every class, no group on both sides.
+
+    Every class with two examples (or groups) or more is on both sides, where groups that hold several classes allow
+    it; a class with only one is where it fits.
+
+    Raises:
+        BadRequest: `share` is not between 0 and 1.
+        BadData: fewer than two examples, or fewer than two groups.
+    """
+    if not 0 < share < 1:
+        raise BadRequest(f"The share to hold out is {share}; it must lie between 0 and 1.", fix="try 0.2.")
+    table = _Table(targets, groups)
+    part = _deal(table, np.array([1 - share, share]), np.random.default_rng(derive_seed(seed, "split")))
+    _repair(table, part)
+    held: Bool[np.ndarray, " n"] = part[table.group_of] == 1
+    return held
+
+
+class _Table:
+    """The examples as integer codes of class and group, and what follows from them."""
+
+    def __init__(self, targets: Int[np.ndarray, " n"], groups: Shaped[np.ndarray, " n"] | None) -> None:
+        self.classes, self.class_of = np.unique(targets, return_inverse=True)
+        self.unit = "example" if groups is None else "group"
+        if groups is None:
+            self.group_of, self.num_groups = np.arange(len(targets)), len(targets)
+        else:
+            names, self.group_of = np.unique(groups, return_inverse=True)
+            self.num_groups = len(names)
+        if self.num_groups < 2:
+            raise BadData(
+                f"There {'is' if self.num_groups == 1 else 'are'} {_counted(self.num_groups, self.unit)} to divide; "
+                "at least 2 are needed.",
+                fix="add labelled data, or group it more finely.",
+            )
+        self.class_counts = np.bincount(self.class_of)
+        pairs = np.unique(self.group_of * len(self.classes) + self.class_of)
+        self.groups_per_class = np.bincount(pairs % len(self.classes), minlength=len(self.classes))
+
+    def counts_of(self, some: Int[np.ndarray, " m"]) -> Int[np.ndarray, "m c"]:
+        """Examples of every class in the groups `some`."""
+        row = np.full(self.num_groups, -1)
+        row[some] = np.arange(len(some))
+        inside = row[self.group_of] >= 0
+        return _count(row[self.group_of[inside]], self.class_of[inside], len(some), len(self.classes))
+
+
+def _deal(table: _Table, capacity: Float[np.ndarray, " k"], rng: np.random.Generator) -> Int[np.ndarray, " g"]:
+    """The part of every group, parts being filled in proportion to `capacity`."""
+    sizes = np.bincount(table.group_of, minlength=table.num_groups)
+    part = np.zeros(table.num_groups, dtype=np.int64)
+    filled = np.zeros((len(capacity), len(table.classes)))
+    turn = rng.permutation(len(capacity))
+
+    several = rng.permutation(np.flatnonzero(sizes > 1))
+    several = several[np.argsort(-sizes[several], kind="stable")]
+    weight = 1 / table.class_counts.astype(float) ** 2
+    for group, counts in zip(several, table.counts_of(several), strict=True):
+        rise = (2 * filled * counts + counts**2) @ weight / capacity
+        best = np.lexsort((turn, filled.sum(axis=1) / capacity, np.round(rise, 12)))[0]
+        part[group] = best
+        filled[best] += counts
+
+    single = rng.permutation(np.flatnonzero(sizes == 1))
+    class_of_group = np.zeros(table.num_groups, dtype=np.int64)
+    class_of_group[table.group_of] = table.class_of
+    for label in rng.permutation(len(table.classes)):
+        mine = single[class_of_group[single] == label]
+        part[mine] = _fill(filled, int(label), len(mine), capacity, turn)
+    return part
+
+
+def _fill(
+    filled: Float[np.ndarray, "k c"],
+    label: int,
+    num_examples: int,
+    capacity: Float[np.ndarray, " k"],
+    turn: Int[np.ndarray, " k"],
+) -> Int[np.ndarray, " m"]:
+    """The parts of `num_examples` single examples of one class; `filled` is brought up to date."""
+    totals = filled.sum(axis=1)
+
+    def bid(at: int) -> tuple[float, float, int, int]:
+        return (2 * filled[at, label] + 1) / capacity[at], totals[at] / capacity[at], int(turn[at]), at
+
+    heap = [bid(at) for at in range(len(capacity))]
+    heapify(heap)
+    chosen = np.zeros(num_examples, dtype=np.int64)
+    for position in range(num_examples):
+        best = heap[0][-1]
+        chosen[position] = best
+        filled[best, label] += 1
+        totals[best] += 1
+        heapreplace(heap, bid(best))
+    return chosen
+
+
+def _repair(table: _Table, part: Int[np.ndarray, " g"]) -> None:
+    """Move the smallest group that puts a class on the side that lacks it and takes none away from the other."""
+    for label in np.flatnonzero(table.groups_per_class > 1):
+        counts = _count(part[table.group_of], table.class_of, 2, len(table.classes))
+        for side in np.flatnonzero(counts[:, label] == 0):
+            candidates = np.unique(table.group_of[table.class_of == label])
+            inside = table.counts_of(candidates)
+            left = counts[1 - side] - inside
+            harmless = ((left > 0) | (inside == 0)).all(axis=1)
+            if harmless.any():
+                sizes = np.where(harmless, inside.sum(axis=1), np.iinfo(np.int64).max)
+                part[candidates[sizes.argmin()]] = side
+
+
+def _count(
+    rows: Int[np.ndarray, " n"], columns: Int[np.ndarray, " n"], num_rows: int, num_columns: int
+) -> Int[np.ndarray, "r c"]:
+    return np.bincount(rows * num_columns + columns, minlength=num_rows * num_columns).reshape(num_rows, num_columns)
+
+
+def _counted(count: int, unit: str) -> str:
+    return f"{count} {unit}" if count == 1 else f"{count} {unit}s"

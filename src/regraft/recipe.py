@@ -1,0 +1,235 @@
+"""A whole run as a frozen value, written as TOML. Loading one runs no code; unknown keys are refused.
+
+A recipe that a run wrote back has every default filled in and remembers in `[seen]` which weights and data it saw; a
+rerun on others is refused.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from regraft.errors import BadRecipe, nearest
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """How the data are read."""
+
+    path_column: str = "path"
+    """Column of a table that holds the paths."""
+    label_column: str = "label"
+    """Column of a table that holds the labels."""
+    split_column: str = "split"
+    """Column of a table that holds train, val or test; may be missing from the table."""
+    group_column: str = "group"
+    """Column of a table that says which examples belong together (one patient, one plant); may be missing."""
+    group_pattern: str = ""
+    """Regular expression matched on an example's id; its first group is the example's group. Empty: none."""
+    strip_labels: bool = False
+    """Whether spaces around labels are removed."""
+    val_share: float = 0.15
+    """Share of the training examples set aside for validation, where none is given and enough are there."""
+    test_share: float = 0.2
+    """Share of the examples set aside for the test, where none is given and there are 500 or more."""
+    allow_leaks: bool = False
+    """Whether a given split may hold the same content on both sides; the report says so."""
+    max_damaged_share: float = 0.05
+    """Largest share of files that cannot be decoded before the run stops."""
+    rehash: bool = False
+    """Whether every file is read again, instead of trusting path, size, time and inode."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What a run saw; a rerun on something else is refused."""
+
+    backbone: str = ""
+    """Digest of the backbone's tensors; empty accepts any."""
+    data: str = ""
+    """Fingerprint of the data set; empty accepts any."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that decides a run, in one value."""
+
+    data: str
+    """Folder or table of labelled examples."""
+    backbone: str = "googlenet"
+    """NAME[:VARIANT][@WEIGHTS], bundle:PATH, or the folder of a model."""
+    strategy: str = "probe"
+    """A strategy (probe, finetune) or one of their presets (partial, full, lp_ft, scratch)."""
+    cut: str = ""
+    """Last frozen stage, `input` or `output`; empty: the preset's own."""
+    seed: int = 0
+    """The one seed that everything random follows from."""
+    input_px: int = 0
+    """Side of the square input in pixels; 0: the card's own size."""
+    augmentation: str = "default"
+    """How views differ from the plain one: default, colour, flips or none."""
+    views: int = -1
+    """Views per example kept at the cut, the plain one included; 0: a new view every epoch; -1: the preset's own."""
+    dtype: Literal["auto", "float16", "float32"] = "auto"
+    """How activations are kept: auto is float16 at inner cuts and float32 at the output."""
+    folds: int = 5
+    """Folds of cross-validation, where the data are too small for a test part."""
+    max_repeats: int = 10
+    """Most repeats of that cross-validation for a probe; time may allow fewer, and the report says how many."""
+    max_seconds: float = 0.0
+    """Wall seconds that training may take; 0: no limit."""
+    device: str = "auto"
+    """cpu, cuda, mps, or auto: the fastest there is."""
+    backend: Literal["auto", "torch"] = "auto"
+    """What runs the frozen part: auto is ONNX Runtime on a CPU where it agrees with torch."""
+    threads: int = 0
+    """CPU threads of the network; 0: all cores."""
+    source: Source = field(default_factory=Source)
+    """How the data are read."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the strategy's options that differ from the preset's."""
+    seen: Seen = field(default_factory=Seen)
+    """What an earlier run of this recipe saw."""
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe in a TOML file.
+
+    Raises:
+        BadRecipe: the file is missing, no TOML, or has an unknown key or a value of the wrong kind.
+    """
+    try:
+        value = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadRecipe(f"{path} cannot be read ({error.strerror}).", fix="give the path of a recipe.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadRecipe(f"{path} is not valid TOML: {error}.", fix="correct that line; see `regraft show`.") from error
+    return built(Recipe, value, where=str(path))
+
+
+def write_recipe(recipe: Recipe) -> str:
+    """The recipe as TOML, every field with its value."""
+    return _toml(_plain(recipe), ())
+
+
+def with_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
+    """The recipe with some fields changed; a name with dots reaches inside (`options.lr`, `source.rehash`).
+
+    Raises:
+        BadRecipe: there is no such field, or the value is of the wrong kind.
+    """
+    value = _plain(recipe)
+    for path, new in settings.items():
+        at, names = value, path.split(".")
+        for name in names[:-1]:
+            if not isinstance(at.get(name), dict):
+                raise BadRecipe(f"A recipe has no section {name!r} ({path}).", fix=nearest(name, _sections(at)))
+            at = at[name]
+        at[names[-1]] = new
+    return built(Recipe, value, where="--set")
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """`path=value` as a pair; the value is read as TOML, and as plain text where it is none.
+
+    Raises:
+        BadRecipe: there is no `=`.
+    """
+    path, equals, value = text.partition("=")
+    if not equals or not path:
+        raise BadRecipe(f"{text!r} is no setting.", fix="write --set path=value, for instance --set options.lr=1e-4.")
+    try:
+        return path.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return path.strip(), value
+
+
+def built(kind: type[T], value: Mapping[str, Any], *, where: str) -> T:
+    """A dataclass from a mapping, its keys and the kinds of its values checked.
+
+    Raises:
+        BadRecipe: an unknown key (the nearest is offered), a missing one, or a value of the wrong kind.
+    """
+    hints = get_type_hints(kind)
+    known = [entry.name for entry in fields(kind)]  # type: ignore[arg-type]
+    arguments = {}
+    for name, given in value.items():
+        if name not in known:
+            raise BadRecipe(f"{where}: there is no field {name!r}.", fix=nearest(name, known))
+        hint = hints[name]
+        if is_dataclass(hint) and isinstance(given, Mapping):
+            arguments[name] = built(hint, given, where=f"{where}: [{name}]")  # type: ignore[arg-type]
+        else:
+            arguments[name] = _checked(hint, given, f"{where}: {name}")
+    try:
+        return kind(**arguments)
+    except TypeError as error:
+        missing = str(error).rpartition(": ")[2]
+        raise BadRecipe(f"{where}: {missing} must be given.", fix='add it, for instance data = "photos".') from error
+
+
+def _checked(hint: Any, given: Any, where: str) -> Any:
+    origin = get_origin(hint)
+    if origin is Literal:
+        if given not in get_args(hint):
+            choices = ", ".join(map(str, get_args(hint)))
+            raise BadRecipe(f"{where} is {given!r}; it must be one of {choices}.",
+                            fix=nearest(str(given), list(map(str, get_args(hint)))))  # fmt: skip
+        return given
+    if origin in (Union, UnionType):
+        for option in get_args(hint):
+            if option is NoneType and given is None:
+                return None
+            try:
+                return _checked(option, given, where)
+            except BadRecipe:
+                continue
+    kind = origin or hint
+    if kind is Any:
+        return given
+    if kind is float and isinstance(given, int) and not isinstance(given, bool):
+        return float(given)
+    if kind is tuple and isinstance(given, list):
+        return tuple(given)
+    if isinstance(kind, type) and isinstance(given, kind) and not (kind is int and isinstance(given, bool)):
+        return given
+    name = getattr(hint, "__name__", str(hint))
+    raise BadRecipe(f"{where} is {given!r}; a value of kind {name} is expected.", fix="correct the value.")
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {entry.name: _plain(getattr(value, entry.name)) for entry in fields(value)}
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _sections(value: Mapping[str, Any]) -> list[str]:
+    return [name for name, inner in value.items() if isinstance(inner, dict)]
+
+
+def _toml(value: Mapping[str, Any], path: tuple[str, ...]) -> str:
+    lines = [f"{name} = {_literal(inner)}" for name, inner in value.items() if not isinstance(inner, dict)]
+    text = "\n".join(lines) + "\n" if lines else ""
+    for name, inner in value.items():
+        if isinstance(inner, dict):
+            here = (*path, name)
+            text += f"\n[{'.'.join(here)}]\n" + _toml(inner, here)
+    return text
+
+
+def _literal(value: Any) -> str:
+    import json
+
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_literal, value)) + "]"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return repr(value)

@@ -1,0 +1,101 @@
+"""The values that cross rooms and doors: measured numbers, events, predictions. Imports nothing heavy.
+
+A verb of the workbench is a generator of `Event`s; a door prints, streams or drops them. Seconds are seconds,
+sizes are bytes, shares and probabilities lie in [0, 1].
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Json = None | bool | int | float | str | Sequence[Any] | Mapping[str, Any]
+"""A JSON value; what lies inside is not spelt out, because a recursive alias cannot be checked at run time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A number with the interval that fits how it was made, or the reason why it has none."""
+
+    value: float
+    """The point estimate."""
+    low: float | None = None
+    """Lower end of the interval; None when there is none."""
+    high: float | None = None
+    """Upper end of the interval; None when there is none."""
+    level: float = 0.95
+    """Nominal coverage of the interval."""
+    method: str = ""
+    """How the interval was made (`wilson`, `bootstrap`, `bootstrap by group`, `nadeau-bengio`), or why none was."""
+
+    def __str__(self) -> str:
+        if self.low is None or self.high is None:
+            return f"{self.value:.3f} ({self.method})" if self.method else f"{self.value:.3f}"
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something worth telling while a verb works; the base of all events."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notice(Event):
+    """A fact the user should know: what was ignored, assumed, or replaced by a fallback."""
+
+    text: str
+    """One or two sentences."""
+    topic: str = ""
+    """A stable word to filter by: `data`, `store`, `backend`, `split`, `calibration` …"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan(Event):
+    """What long work will take, told before it starts."""
+
+    phase: str
+    """Which work: `activations`, `training` …"""
+    examples: int
+    """Examples (times views) to go through."""
+    bytes_needed: int
+    """Bytes that will be written."""
+    bytes_free: int
+    """Bytes free on the disk that takes them."""
+    seconds: float | None
+    """Predicted wall seconds; None before anything was timed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress(Event):
+    """How far a phase has come."""
+
+    phase: str
+    """Which work."""
+    done: int
+    """Units done so far."""
+    total: int
+    """Units in all."""
+    seconds: float = 0.0
+    """Wall seconds spent on this phase so far."""
+    seconds_left: float | None = None
+    """Predicted wall seconds until the phase ends; None when unknown."""
+    facts: Mapping[str, float] = field(default_factory=dict)
+    """Numbers to show beside the bar: losses, accuracies, learning rates."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What a model says of one input."""
+
+    id: str
+    """Which input: its path, or its position in the list that was given."""
+    label: str | None
+    """The most probable class; None when the model abstains or the input could not be read."""
+    probabilities: Mapping[str, float]
+    """Calibrated probability of every class; they sum to 1. Empty when the input could not be read."""
+    unlike: float | None = None
+    """How unlike the training data the input is, as a quantile of out-of-fold training distances: 0.99 means
+    farther from its nearest class mean than 99 % of the training examples."""
+    abstained: bool = False
+    """Whether the label was withheld because `unlike` exceeded the limit asked for."""
+    error: str | None = None
+    """Why the input could not be read."""

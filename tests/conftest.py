@@ -1,0 +1,75 @@
+"""What every test stands on: a cache of its own, few threads, and the real data where they are."""
+
+import os
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Read by torch, numpy and their kin when they are first imported, here and in the processes that tests start. On the
+# small networks of the tests one thread is the quickest, and sums come out the same on every machine.
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """`REGRAFT_CACHE` for the whole session, so that no test reads or fills the developer's own."""
+    path = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REGRAFT_CACHE", str(path))
+        yield path
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data and weights: `REGRAFT_SHARED`, else `shared` beside the checkout."""
+    path = Path(os.environ.get("REGRAFT_SHARED", ROOT.parent / "shared"))
+    if not path.is_dir():
+        pytest.skip("no folder `shared` beside the checkout (REGRAFT_SHARED names another)")
+    return path
+
+
+@pytest.fixture(scope="session")
+def shared_data(shared: Path) -> Path:
+    """The folder of real data sets, each a tar or a folder; the test is skipped where it is absent."""
+    if not (shared / "data").is_dir():
+        pytest.skip(f"no real data: {shared} has no folder `data`")
+    return shared / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_weights(shared: Path) -> Path:
+    """The folder of pretrained checkpoints; the test is skipped where it is absent."""
+    if not (shared / "weights").is_dir():
+        pytest.skip(f"no pretrained weights: {shared} has no folder `weights`")
+    return shared / "weights"
+
+
+@pytest.fixture(scope="session")
+def unpacked(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A function from the name of a tar (`hymenoptera`) to the folder it was unpacked into, once per session."""
+    folders: dict[str, Path] = {}
+
+    def unpack(name: str) -> Path:
+        if name not in folders:
+            archive = shared_data / f"{name}.tar.gz"
+            if not archive.is_file():
+                pytest.skip(f"no real data: {archive.name} is not in {shared_data}")
+            path = tmp_path_factory.mktemp(name)
+            with tarfile.open(archive) as tar:
+                tar.extractall(path, filter="data")
+            inner = list(path.iterdir())
+            folders[name] = inner[0] if len(inner) == 1 and inner[0].is_dir() else path
+        return folders[name]
+
+    return unpack
+
+
+@pytest.fixture(scope="session")
+def child_env() -> dict[str, str]:
+    """The environment in which a fresh process imports this checkout's package, installed or not."""
+    return {**os.environ, "PYTHONPATH": str(ROOT / "src")}

@@ -1,0 +1,176 @@
+"""Small problems for strategies: painted inputs, a backbone, and states held in memory."""
+
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass, fields, replace
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+from regraft.activations.states import States
+from regraft.backbones._backbone import Backbone
+from regraft.backbones._open import open_backbone
+from regraft.strategies._contract import STRATEGIES, Fitted, Preset, Problem
+from regraft.tasks.classification import Classification
+from regraft.values import Event
+
+CLASSES = ("even", "ruled", "warm")
+
+
+def opened(spec: str, input_px: int, seed: int = 0) -> Backbone:
+    """The backbone that `spec` names."""
+    opening: Generator[Event, None, Backbone] = open_backbone(spec, input_px=input_px, seed=seed)
+    while True:
+        try:
+            next(opening)
+        except StopIteration as stop:
+            return stop.value
+
+
+def painted(targets: np.ndarray, px: int, seed: int = 0) -> np.ndarray:
+    """Noise on grey, stripes or a warm tint (n px px 3), by class: what any convolution tells apart."""
+    random = np.random.default_rng(seed)
+    pixels = random.integers(60, 160, (len(targets), px, px, 3))
+    pixels[targets == 1, ::4] += 90
+    pixels[targets == 2, :, :, 0] += 90
+    return np.clip(pixels, 0, 255).astype(np.uint8)
+
+
+class MemoryStates(States):
+    """States at `cut` of painted inputs; `views` 0 computes a new one at every call. Remembers what it was asked."""
+
+    def __init__(self, backbone: Backbone, pixels: np.ndarray, cut: str, views: int, view: str = "pooled") -> None:
+        self._backbone, self._pixels, self._cut, self._view, self._views = backbone, pixels, cut, view, views
+        self.asked: list[tuple[np.ndarray, np.ndarray]] = []
+        examples = np.repeat(np.arange(len(pixels)), views)
+        self._kept = self._run(examples, np.tile(np.arange(views), len(pixels))) if views else {}
+
+    @property
+    def num_views(self) -> int | None:
+        return self._views or None
+
+    def batch(self, examples: np.ndarray, views: np.ndarray) -> dict[str, np.ndarray]:
+        self.asked.append((examples.copy(), views.copy()))
+        if self._views:
+            return {name: array[examples * self._views + views] for name, array in self._kept.items()}
+        return self._run(examples, views)
+
+    def _run(self, examples: np.ndarray, views: np.ndarray) -> dict[str, np.ndarray]:
+        """View 0 is the input as it is, view v the same shifted by 5 v places along both axes."""
+        shifted = [np.roll(self._pixels[e], (5 * v, 5 * v), axis=(0, 1)) for e, v in zip(examples, views, strict=True)]
+        network = self._backbone.network
+        with torch.no_grad():
+            state = network.run({"pixels": torch.from_numpy(np.stack(shifted))}, upto=self._cut)
+            if self._cut == "output":
+                state = {self._view: network.views(state)[self._view]}
+        return {name: tensor.numpy() for name, tensor in state.items()}
+
+
+@dataclass(frozen=True)
+class Changed(States):
+    """Other states with some rows of one array overwritten."""
+
+    inner: States
+    examples: tuple[int, ...]
+    value: float
+
+    @property
+    def num_views(self) -> int | None:
+        return self.inner.num_views
+
+    def batch(self, examples: np.ndarray, views: np.ndarray) -> dict[str, np.ndarray]:
+        arrays = {name: array.copy() for name, array in self.inner.batch(examples, views).items()}
+        for array in arrays.values():
+            array[np.isin(examples, self.examples)] = self.value
+        return arrays
+
+
+def problem(
+    backbone: Backbone, cut: str, *, views: int = 1, examples: int = 30, val: int = 0, seed: int = 0
+) -> Problem:
+    """The painted classes in turn; the last `val` examples are for validation. `views` 0: a new view each time."""
+    targets = np.arange(examples) % len(CLASSES)
+    pixels = painted(targets, backbone.card.preparation.input_px[0])
+    positions = np.arange(examples)
+    return Problem(
+        backbone=backbone,
+        cut=cut,
+        task=Classification(CLASSES),
+        states=MemoryStates(backbone, pixels, cut, views),
+        top=MemoryStates(backbone, pixels, "output", 1),
+        targets=targets,
+        groups=positions,
+        train=positions[: examples - val],
+        val=positions[examples - val :],
+        seed=seed,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Way:
+    """A strategy, in one of its presets or with its defaults."""
+
+    strategy: str
+    preset: Preset | None
+    name: str
+
+    @property
+    def module(self) -> ModuleType:
+        return STRATEGIES.get(self.strategy)
+
+    def options(self, **changes: Any) -> Any:
+        """The preset's options, with those of `changes` that this strategy has."""
+        known = {field.name for field in fields(self.module.Options)}
+        given = dict(self.preset.options) if self.preset else {}
+        return self.module.Options(**given | {name: value for name, value in changes.items() if name in known})
+
+    def problem(self, backbone: Backbone, **size: int) -> Problem:
+        """A problem at the preset's cut and number of views; at an inner cut where it names none."""
+        cut = (self.preset.cut if self.preset else None) or backbone.card.partial_cut
+        return problem(backbone, cut, views=self.preset.views if self.preset else 2, **size)
+
+
+def ways() -> list[Way]:
+    """Every strategy on the shelf with its defaults, and every preset of it."""
+    found = []
+    for strategy in STRATEGIES:
+        found.append(Way(strategy, None, strategy))
+        presets = getattr(STRATEGIES.get(strategy), "PRESETS", {})
+        found += [Way(strategy, preset, f"{strategy}-{name}") for name, preset in presets.items()]
+    return found
+
+
+def drained(events: Iterable[Event]) -> tuple[list[Event], Fitted]:
+    """All events but the last, and the last, which is the model."""
+    *others, last = events
+    assert isinstance(last, Fitted)
+    return others, last
+
+
+def fitted(way: Way, asked: Problem, options: Any) -> Fitted:
+    """What the strategy makes of the problem."""
+    return drained(way.module.fit(asked, options))[1]
+
+
+def log_loss(model: Fitted, asked: Problem, positions: np.ndarray) -> float:
+    """Mean negative log probability of the true class, in nats."""
+    probabilities = asked.task.probabilities(model.logits(asked, positions))
+    return float(-np.log(probabilities[np.arange(len(positions)), asked.targets[positions]]).mean())
+
+
+def losses(model: Fitted) -> list[dict[str, float]]:
+    """The curve without its times."""
+    return [{name: value for name, value in record.items() if name != "seconds"} for record in model.curve]
+
+
+def in_folder(asked: Problem, folder: Any) -> Problem:
+    """The same problem, keeping checkpoints."""
+    return replace(asked, folder=folder)
+
+
+def same(one: Fitted, other: Fitted) -> bool:
+    """Whether two models have bit-identical tensors."""
+    return one.tensors.keys() == other.tensors.keys() and all(
+        np.array_equal(array, other.tensors[name]) for name, array in one.tensors.items()
+    )
