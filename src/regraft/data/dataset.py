@@ -1,0 +1,122 @@
+"""Labelled examples, before anything is decoded. Shapes: n examples."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from regraft.data._words import counted
+from regraft.identity import digest_bytes
+from regraft.values import Notice
+
+SPLITS = ("train", "val", "test")
+"""The names of the parts that a data set may come divided into."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One labelled example."""
+
+    id: str
+    """Its name: the path relative to the data set's root with `/`, or the table's own words for the path."""
+    path: Path
+    """Where the file lies, absolute."""
+    label: str
+    """The name of its class."""
+    group: str | None = None
+    """What it shares with other examples (patient, plant, site), so that they stay together; None: unknown."""
+    split: str | None = None
+    """`train`, `val` or `test` where the data set comes divided; else None."""
+    row: int | None = None
+    """Its row in the table: in text the header is row 1, in parquet the first row is 0; None for folders."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dataset:
+    """Examples with labels, groups and splits. Opening one reads names only."""
+
+    root: Path
+    """The folder or table it was opened from, absolute."""
+    examples: tuple[Example, ...]
+    """In a fixed order: by id for folders, by row for tables."""
+    classes: tuple[str, ...]
+    """Names of the classes, sorted; a class number is a position here."""
+    modality: str = "image"
+    """What kind of files the examples are."""
+    contents: tuple[str, ...] = ()
+    """Digest of every file's bytes, in the order of `examples`; empty before a scan."""
+    notes: tuple[Notice, ...] = ()
+    """What was ignored, assumed or merged on opening."""
+
+    @property
+    def num_examples(self) -> int:
+        """How many examples there are."""
+        return len(self.examples)
+
+    @cached_property
+    def targets(self) -> Int[np.ndarray, " n"]:
+        """The class number of every example."""
+        number = {label: code for code, label in enumerate(self.classes)}
+        return np.array([number[example.label] for example in self.examples], dtype=np.int64)
+
+    @cached_property
+    def groups(self) -> Int[np.ndarray, " n"] | None:
+        """A number for every example, equal where the group is; None when no example has a group.
+
+        An example without a group is a group of its own.
+        """
+        if all(example.group is None for example in self.examples):
+            return None
+        number: dict[tuple[str | None, int], int] = {}
+        keys = ((one.group, -1) if one.group is not None else (None, at) for at, one in enumerate(self.examples))
+        return np.array([number.setdefault(key, len(number)) for key in keys], dtype=np.int64)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The parts that the data set comes divided into, of train, val and test."""
+        present = {example.split for example in self.examples}
+        return tuple(split for split in SPLITS if split in present)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of ids, labels, groups, splits, in order, and of the contents where they are known."""
+        columns: list[Iterable[str]] = [
+            (one.id for one in self.examples),
+            (one.label for one in self.examples),
+            ("-" if one.group is None else f"={one.group}" for one in self.examples),
+            (one.split or "" for one in self.examples),
+            self.contents,
+        ]
+        return digest_bytes(*("\0".join(column).encode() for column in columns))
+
+    def select(self, indices: Iterable[int] | Int[np.ndarray, " k"]) -> "Dataset":
+        """The examples at these positions, in this order; the classes stay, so class numbers keep their meaning."""
+        chosen = [int(at) for at in indices]
+        return replace(
+            self,
+            examples=tuple(self.examples[at] for at in chosen),
+            contents=tuple(self.contents[at] for at in chosen) if self.contents else (),
+        )
+
+    def counts(self) -> Mapping[str, Mapping[str, int]]:
+        """Examples of every class in every part; the part is `all` where the data set comes undivided."""
+        table: dict[str, dict[str, int]] = {part: dict.fromkeys(self.classes, 0) for part in (self.splits or ("all",))}
+        for example in self.examples:
+            table.setdefault(example.split or "all", dict.fromkeys(self.classes, 0))[example.label] += 1
+        return table
+
+    def describe(self) -> str:
+        """One line: `397 examples of 2 classes; train 244 (ants 123, bees 121), val 153 (ants 70, bees 83)`."""
+        parts = []
+        for part, row in self.counts().items():
+            detail = ", ".join(f"{label} {count}" for label, count in row.items()) if len(row) <= 6 else ""
+            parts.append(f"{part} {sum(row.values())}" + (f" ({detail})" if detail else ""))
+        groups = self.groups
+        grouped = "" if groups is None else f"; {counted(len(set(groups.tolist())), 'group')}"
+        return (
+            f"{counted(self.num_examples, 'example')} of {counted(len(self.classes), 'class', 'classes')}; "
+            f"{', '.join(parts)}{grouped}"
+        )

@@ -1,0 +1,122 @@
+"""Opening labelled data: any source on the shelf, then groups, then whether it can be learned from."""
+
+import difflib
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from regraft.data._words import counted, named
+from regraft.data.dataset import Dataset, Example
+from regraft.data.filenames import suggest_groups
+from regraft.data.learnable import check_learnable
+from regraft.data.sources._contract import Columns, Found
+from regraft.errors import BadData, BadRequest
+from regraft.registry import Shelf
+from regraft.values import Notice
+
+SOURCES = Shelf("source", "regraft.data.sources")
+"""Where labelled data can come from."""
+
+
+def open_dataset(
+    path: str | os.PathLike[str],
+    *,
+    path_column: str = "path",
+    label_column: str = "label",
+    split_column: str | None = "split",
+    group_column: str | None = "group",
+    group_pattern: str | None = None,
+    delimiter: str | None = None,
+    strip_labels: bool = False,
+    modality: str = "image",
+    learnable: bool = True,
+) -> Dataset:
+    """Open a folder of class folders, or a table (CSV, TSV, parquet). Reads names and labels; decodes nothing.
+
+    `group_pattern` is a regular expression searched for in every id; its first group names what must stay together
+    (a patient, a plant) and replaces a group column. `learnable=False` opens data to predict or evaluate on, which
+    may hold a single class.
+
+    Raises:
+        BadData: there is nothing at `path`, or what is there cannot be used; the message says why.
+        BadRequest: the pattern is no regular expression, has no group or fits no id.
+        UnknownName: a column that is not in the table.
+    """
+    where = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - links in the path are kept
+    if not where.exists():
+        near = difflib.get_close_matches(where.name, _names(where.parent), n=1)
+        raise BadData(
+            f"There is nothing at {where}.",
+            fix=f"did you mean {where.parent / near[0]}?" if near else "check the path.",
+        )
+    columns = Columns(
+        path=path_column,
+        label=label_column,
+        split=split_column,
+        group=group_column,
+        delimiter=delimiter,
+        strip_labels=strip_labels,
+    )
+    found = _found(where, columns)
+    examples, notes = found.examples, list(found.notes)
+    if group_pattern is not None:
+        examples, more = _grouped(examples, group_pattern)
+        notes += more
+    elif all(example.group is None for example in examples):
+        notes += suggest_groups([example.id for example in examples])
+    dataset = Dataset(
+        root=where,
+        examples=examples,
+        classes=tuple(sorted({example.label for example in examples})),
+        modality=modality,
+        notes=tuple(notes),
+    )
+    return replace(dataset, notes=(*dataset.notes, *check_learnable(dataset))) if learnable else dataset
+
+
+def _found(path: Path, columns: Columns) -> Found:
+    for name in SOURCES.names():
+        source = SOURCES.get(name)
+        if source.accepts(path):
+            found: Found = source.open_source(path, columns)
+            return found
+    raise BadData(
+        f"{path} is neither a folder nor a table.",
+        fix="give a folder with one sub-folder per class, or a table that ends in .csv, .tsv or .parquet.",
+    )
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208
+    except OSError:
+        return []
+
+
+def _grouped(examples: tuple[Example, ...], pattern: str) -> tuple[tuple[Example, ...], list[Notice]]:
+    try:
+        search = re.compile(pattern)
+    except re.error as error:
+        raise BadRequest(
+            f"The group pattern {pattern!r} is no regular expression: {error}.", fix=r"give one like '^(person\d+)_'."
+        ) from error
+    if search.groups < 1:
+        raise BadRequest(
+            f"The group pattern {pattern!r} has no group.", fix="put parentheses around the part that names the group."
+        )
+    matches = [search.search(example.id) for example in examples]
+    groups = [match.group(1) if match else None for match in matches]
+    unmatched = [example.id for example, group in zip(examples, groups, strict=True) if not group]
+    if len(unmatched) == len(examples):
+        raise BadRequest(
+            f"The group pattern {pattern!r} fits no id; the first is {examples[0].id!r}.",
+            fix="the pattern is searched for in the path relative to the data; try it on this id.",
+        )
+    notes = []
+    if unmatched:
+        text = (
+            f"The group pattern fits not {counted(len(unmatched), 'id')}, each a group of its own: {named(unmatched)}."
+        )
+        notes.append(Notice(text=text, topic="data"))
+    return tuple(replace(one, group=group or None) for one, group in zip(examples, groups, strict=True)), notes

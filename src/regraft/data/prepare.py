@@ -1,0 +1,127 @@
+"""From a decoded picture to the array of fixed size that a network takes.
+
+Shapes: h and w height and width of the prepared picture in pixels, 3 channels red, green, blue.
+
+The rule is torchvision's on Pillow images: the shorter side is brought to `resize_px` with antialiasing, then the
+centre is cut out. We compute only what the cut keeps (`Image.resize(..., box=...)`), which is the same picture save
+for the rounding of the box to 32-bit floats inside Pillow. Rows are always resized before columns: left to itself,
+Pillow 13 chooses the order by the shape of the box, and values between the two passes are rounded and clipped. Two
+departures, both our choice: a network input larger than the resized picture is filled by enlarging, never by black
+borders; and `squash` ignores the aspect ratio.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from math import ceil, floor
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from regraft.data.picture import Picture
+from regraft.errors import BadRecipe
+
+Box = tuple[float, float, float, float]
+"""Left, upper, right, lower edge in pixels of the decoded picture."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """How a decoded picture is resized and cut; one record with the weights that were trained on it."""
+
+    input_px: tuple[int, int]
+    """Height and width of the prepared picture, in pixels."""
+    resize_px: int | str = "squash"
+    """Pixels of the shorter side before the centre is cut out; `squash`: the whole picture, its ratio ignored."""
+    interpolation: str = "bilinear"
+    """`bilinear` or `bicubic`, the filter of the resizing, always antialiased."""
+
+    def __post_init__(self) -> None:
+        if len(self.input_px) != 2 or min(self.input_px) < 1:
+            raise BadRecipe(f"input_px is {self.input_px}; two whole numbers above 0 are expected.",
+                            fix="give height and width in pixels.")  # fmt: skip
+        if self.resize_px != "squash" if isinstance(self.resize_px, str) else self.resize_px < 1:
+            raise BadRecipe(f"resize_px is {self.resize_px!r}.", fix="give pixels of the shorter side, or 'squash'.")
+        if self.interpolation not in ("bilinear", "bicubic"):
+            raise BadRecipe(f"interpolation is {self.interpolation!r}.", fix="choose bilinear or bicubic.")
+
+    @property
+    def crop_share(self) -> float:
+        """Share of the resized picture's shorter side that the cut keeps: 0.875 for 224 out of 256; 1 for squash."""
+        return 1.0 if isinstance(self.resize_px, str) else min(1.0, min(self.input_px) / self.resize_px)
+
+    def digest_fields(self) -> dict[str, Any]:
+        """What decides the pixels, as JSON, for the key of the activation store."""
+        return {"rule": "regraft-resize-1", **self.to_json()}
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON; `from_json` reads them back."""
+        return {**asdict(self), "input_px": list(self.input_px)}
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> "Preparation":
+        """The preparation that `to_json` (or `dataclasses.asdict`) wrote."""
+        height, width = value["input_px"]
+        return Preparation(
+            input_px=(int(height), int(width)), resize_px=value["resize_px"], interpolation=value["interpolation"]
+        )
+
+    def scaled_to(self, input_px: int) -> "Preparation":
+        """The same rule for a square input of `input_px` pixels: the shorter side is scaled along, rounded."""
+        if isinstance(self.resize_px, str):
+            return replace(self, input_px=(input_px, input_px))
+        resize_px = max(input_px, round(self.resize_px * input_px / min(self.input_px)))
+        return replace(self, input_px=(input_px, input_px), resize_px=resize_px)
+
+    def plain(self, image: Picture) -> UInt8[np.ndarray, "h w 3"]:
+        """The prepared picture without augmentation, from a decoded one in mode RGB."""
+        return self.cut(image, self.centre(image.width, image.height))
+
+    def centre(self, width: int, height: int) -> Box:
+        """The part of a picture of `width` x `height` pixels that the centre cut keeps."""
+        if isinstance(self.resize_px, str):
+            return 0.0, 0.0, float(width), float(height)
+        input_h, input_w = self.input_px
+        resized_w, resized_h = _resized(width, height, self.resize_px)
+        if resized_w < input_w or resized_h < input_h:
+            scale = max(input_w / width, input_h / height)
+            resized_w, resized_h = max(input_w, round(width * scale)), max(input_h, round(height * scale))
+        left, top = round((resized_w - input_w) / 2), round((resized_h - input_h) / 2)
+        return (
+            left * width / resized_w,
+            top * height / resized_h,
+            (left + input_w) * width / resized_w,
+            (top + input_h) * height / resized_h,
+        )
+
+    def cut(self, image: Picture, box: Box) -> UInt8[np.ndarray, "h w 3"]:
+        """The part `box` of the picture, resized to the input size."""
+        from PIL import Image
+
+        height, width = self.input_px
+        taps, reach = (
+            (Image.Resampling.BICUBIC, 2) if self.interpolation == "bicubic" else (Image.Resampling.BILINEAR, 1)
+        )
+        left, right, first_column, last_column = _span(box[0], box[2], width, reach, image.width)
+        upper, lower, first_row, last_row = _span(box[1], box[3], height, reach, image.height)
+        around = image.crop((first_column, first_row, last_column, last_row))
+        narrow = around.resize((width, around.height), taps, box=(left, 0, right, around.height))
+        return np.array(narrow.resize((width, height), taps, box=(0, upper, width, lower)), dtype=np.uint8)
+
+
+def _span(start: float, end: float, size_px: int, reach: int, limit_px: int) -> tuple[float, float, int, int]:
+    """Along one side: the box within the cut-out, and the whole pixels to cut out, the filter's surroundings included.
+
+    The filter reaches `reach` pixels of the resized picture to both sides, but at least as many decoded ones.
+    """
+    end = min(end, float(limit_px))
+    margin = ceil(reach * max(1.0, (end - start) / size_px)) + 1
+    first, last = max(0, floor(start) - margin), min(limit_px, ceil(end) + margin)
+    return start - first, end - first, first, last
+
+
+def _resized(width: int, height: int, shorter_px: int) -> tuple[int, int]:
+    """Width and height after resizing; the longer side rounded down, as torchvision does."""
+    if width <= height:
+        return shorter_px, int(shorter_px * height / width)
+    return int(shorter_px * width / height), shorter_px

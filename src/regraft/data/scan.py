@@ -1,0 +1,212 @@
+"""Every file decoded once: digests, sizes, miniatures, and which files are damaged.
+
+Shapes: n examples. A second scan of files that have not changed reads nothing but their names, sizes and times.
+"""
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Int, Shaped, UInt8
+
+from regraft.data._measure import MEASURED, measure
+from regraft.data._words import counted, named
+from regraft.data.dataset import Dataset
+from regraft.data.decode import MAX_PIXELS
+from regraft.data.memory import ScanMemory, look
+from regraft.errors import DamagedData, OutOfSpace
+from regraft.values import Event, Notice, Progress
+
+_TELL_S = 0.5
+"""Seconds between two events of progress."""
+_SAVE_S = 30.0
+"""Seconds after which what was seen is written, so that a killed scan goes on near where it was."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantined:
+    """An example that is left out because its file is not a whole picture."""
+
+    index: int
+    """Its position among the data set's examples."""
+    id: str
+    """Its name."""
+    row: int | None
+    """Its row in the table, if it came from one."""
+    reason: str
+    """Why, in a clause."""
+
+    def __str__(self) -> str:
+        return f"{self.id}{'' if self.row is None else f', row {self.row}'} ({self.reason})"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scanned:
+    """What a scan found; the last thing it yields."""
+
+    dataset: Dataset
+    """The data set with the digest of every file's bytes in `contents`."""
+    rows: Shaped[np.ndarray, " n"]
+    """What was measured, one record per example."""
+    quarantined: tuple[Quarantined, ...]
+    """The damaged files. They belong to no part."""
+
+    @cached_property
+    def usable(self) -> Bool[np.ndarray, " n"]:
+        """Whether the file is a whole picture."""
+        return np.array([not error for error in self.rows["error"].tolist()], dtype=bool)
+
+    @cached_property
+    def pixels(self) -> tuple[str, ...]:
+        """Digest of the decoded pixels with their width and height; empty where the file is damaged."""
+        return tuple(
+            digest if good else "" for digest, good in zip(_hex(self.rows["pixels"]), self.usable.tolist(), strict=True)
+        )
+
+    @property
+    def content(self) -> tuple[str, ...]:
+        """Digest of the file's bytes, as `identity.digest_file` makes it; empty where it cannot be read."""
+        return self.dataset.contents
+
+    @property
+    def width(self) -> Int[np.ndarray, " n"]:
+        """Pixels from left to right, upright; 0 where the file is damaged."""
+        return self.rows["width"]
+
+    @property
+    def height(self) -> Int[np.ndarray, " n"]:
+        """Pixels from top to bottom, upright; 0 where the file is damaged."""
+        return self.rows["height"]
+
+    @cached_property
+    def dhash(self) -> UInt8[np.ndarray, "n 32"]:
+        """256 bits: whether the grey miniature rises from each column to the next. Difference hash, N. Krawetz 2013."""
+        grey = self.rows["grey"]
+        return np.packbits((grey[:, :, 1:] > grey[:, :, :-1]).reshape(len(grey), -1), axis=1)
+
+
+def scan(
+    dataset: Dataset,
+    memory: ScanMemory | None = None,
+    *,
+    max_damaged_share: float = 0.05,
+    rehash: bool = False,
+    workers: int = 2,
+    max_pixels: int = MAX_PIXELS,
+) -> Iterator[Event | Scanned]:
+    """Decode every file that `memory` does not know (with `rehash`: every file); yield progress, last a `Scanned`.
+
+    Closing the iterator stops after the files in hand; what was seen until then is remembered.
+
+    Raises:
+        DamagedData: more than `max_damaged_share` of the files cannot be decoded.
+    """
+    memory = memory or ScanMemory()
+    paths = [example.path for example in dataset.examples]
+    root = dataset.root if dataset.root.is_dir() else dataset.root.parent
+    rows = look(paths)
+    known = np.zeros(len(rows), dtype=bool)
+    if not rehash:
+        rows, known = memory.recall(root, max_pixels, rows)
+    todo = np.flatnonzero(~known & (rows["size"] >= 0)).tolist()
+    if todo:
+        yield from _decode_all(root, paths, rows, todo, memory, max_pixels, workers)
+    scanned = _collected(dataset, rows)
+    if scanned.quarantined:
+        yield _notice(scanned, max_damaged_share)
+    yield scanned
+
+
+def _decode_all(
+    root: Path,
+    paths: Sequence[Path],
+    rows: Shaped[np.ndarray, " n"],
+    todo: list[int],
+    memory: ScanMemory,
+    max_pixels: int,
+    workers: int,
+) -> Iterator[Event]:
+    """Fill `rows` at `todo`, a bounded number of files in hand at a time."""
+    start = told = saved = time.monotonic()
+    done: list[int] = []
+    trouble = ""
+    yield Progress(phase="scan", done=0, total=len(todo))
+    try:
+        for at, seen in _measured(paths, todo, max_pixels, workers):
+            for name in MEASURED:
+                rows[name][at] = seen[name]
+            done.append(at)
+            now = time.monotonic()
+            if now - told >= _TELL_S or len(done) == len(todo):
+                told, left = now, (now - start) / len(done) * (len(todo) - len(done))
+                yield Progress(phase="scan", done=len(done), total=len(todo), seconds=now - start, seconds_left=left)
+            if now - saved >= _SAVE_S:
+                saved = now
+                _remember(memory, root, max_pixels, rows[done])
+    finally:
+        trouble = _remember(memory, root, max_pixels, rows[done])
+    if trouble:
+        yield Notice(text=f"What the scan saw could not be remembered: {trouble}", topic="data")
+
+
+def _measured(
+    paths: Sequence[Path], todo: list[int], max_pixels: int, workers: int
+) -> Iterator[tuple[int, Shaped[np.ndarray, ""]]]:
+    """Positions and measurements in the order of `todo`."""
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="regraft-scan")
+    waiting: deque[tuple[int, Future[Shaped[np.ndarray, ""]]]] = deque()
+    try:
+        for at in todo:
+            waiting.append((at, pool.submit(measure, paths[at], max_pixels)))
+            if len(waiting) > 4 * workers:
+                place, future = waiting.popleft()
+                yield place, future.result()
+        for place, future in waiting:
+            yield place, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _remember(memory: ScanMemory, root: Path, max_pixels: int, rows: Shaped[np.ndarray, " n"]) -> str:
+    """Keep the rows; why not, if they could not be kept: a memory that cannot be written costs time, nothing else."""
+    try:
+        memory.keep(root, max_pixels, rows)
+    except (OSError, OutOfSpace) as error:
+        return str(error)
+    return ""
+
+
+def _collected(dataset: Dataset, rows: Shaped[np.ndarray, " n"]) -> Scanned:
+    read = [any(digest) for digest in rows["content"].tolist()]
+    contents = tuple(digest if good else "" for digest, good in zip(_hex(rows["content"]), read, strict=True))
+    errors = rows["error"].tolist()
+    damaged = tuple(
+        Quarantined(index=at, id=example.id, row=example.row, reason=errors[at].decode())
+        for at, example in enumerate(dataset.examples)
+        if errors[at]
+    )
+    return Scanned(dataset=replace(dataset, contents=contents), rows=rows, quarantined=damaged)
+
+
+def _notice(scanned: Scanned, max_damaged_share: float) -> Notice:
+    damaged, total = scanned.quarantined, len(scanned.rows)
+    if len(damaged) > max_damaged_share * total:
+        raise DamagedData(
+            f"{len(damaged):,} of {counted(total, 'file')} cannot be decoded ({len(damaged) / total:.1%}; at most "
+            f"{max_damaged_share:.1%} are let pass): {named(damaged)}.",
+            fix="mend or remove these files, or raise max_damaged_share to go on without them.",
+        )
+    return Notice(
+        text=f"{counted(len(damaged), 'damaged file')} of {total:,} left out (in no part): {named(damaged, 10)}.",
+        topic="data",
+    )
+
+
+def _hex(digests: UInt8[np.ndarray, "n b"]) -> list[str]:
+    text, step = digests.tobytes().hex(), 2 * digests.shape[1]
+    return [text[at : at + step] for at in range(0, len(text), step)]

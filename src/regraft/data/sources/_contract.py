@@ -1,0 +1,48 @@
+"""What a source of data defines: `accepts(path) -> bool` and `open_source(path, columns) -> Found`.
+
+`accepts` looks at the kind of the path only; `open_source` reads names and labels and decodes nothing.
+"""
+
+from dataclasses import dataclass
+
+from regraft.data.dataset import Example
+from regraft.errors import BadRequest
+from regraft.values import Notice
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """How to read a table; folders need none of it."""
+
+    path: str = "path"
+    """The column with the files, relative to the table's folder or absolute."""
+    label: str = "label"
+    """The column with the classes."""
+    split: str | None = "split"
+    """The column with train, val or test; may be missing unless another name than `split` is given. None: not read."""
+    group: str | None = "group"
+    """The column with what must stay together; may be missing unless another name is given. None: not read."""
+    delimiter: str | None = None
+    """One character between the fields of a text table; None: found from the header."""
+    strip_labels: bool = False
+    """Whether spaces around labels are taken off."""
+
+    def __post_init__(self) -> None:
+        if self.delimiter is not None and len(self.delimiter) != 1:
+            raise BadRequest(f"The delimiter is {self.delimiter!r}; one character is expected.", fix="give ',' or ';'.")
+
+    @property
+    def optional(self) -> frozenset[str]:
+        """The columns that a table may lack: those that nobody asked for by another name than the usual one."""
+        usual = {("split", self.split), ("group", self.group)}
+        return frozenset(name for usually, name in usual if name == usually)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a source read."""
+
+    examples: tuple[Example, ...]
+    """In a fixed order, ids unique; at least one."""
+    notes: tuple[Notice, ...] = ()
+    """What was ignored, assumed or merged."""

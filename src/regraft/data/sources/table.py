@@ -1,0 +1,131 @@
+"""Tables: CSV, TSV or parquet with a column of files and one of labels, and where wanted of splits and groups."""
+
+import os
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+
+from regraft.data._words import SPLIT_WORDS, counted, named
+from regraft.data.dataset import Example
+from regraft.data.sources._contract import Columns, Found
+from regraft.data.sources._rows import Table, read_table
+from regraft.errors import BadData, nearest
+from regraft.values import Notice
+
+_SUFFIXES = frozenset((".csv", ".tsv", ".parquet"))
+
+
+def accepts(path: Path) -> bool:
+    """Whether `path` is a file with the ending of a table."""
+    return path.suffix.lower() in _SUFFIXES and not path.is_dir()
+
+
+def open_source(path: Path, columns: Columns) -> Found:
+    """The examples in a table.
+
+    Raises:
+        UnknownName: a column is not there.
+        BadData: no rows; empty cells; files that are not there; labels or splits that are misspelt; one file with two
+            labels.
+    """
+    table = read_table(path, columns)
+    if not table.rows:
+        raise BadData(f"{path.name} has a header and no rows.", fix="give a table with one row per example.")
+    files, notes = _files(path, table, columns)
+    labels = _labels(path, table, columns)
+    splits = _splits(path, table, columns)
+    groups = table.columns.get(columns.group or "", [""] * len(table.rows))
+    examples = [
+        Example(id=name, path=Path(file), label=label, group=group.strip() or None, split=split, row=row)
+        for name, file, label, group, split, row in zip(
+            table.columns[columns.path], files, labels, groups, splits, table.rows, strict=True
+        )
+    ]
+    kept, repeated = _without_repeats(path, examples)
+    if repeated:
+        notes.append(f"{path.name} row {named(repeated)}: the same file with the same label again, read once.")
+    if unused := [name for name in table.names if name not in table.columns]:
+        notes.append(f"Columns of {path.name} not used: {named(unused, 8)}.")
+    alone = sum(example.group is None for example in kept)
+    if columns.group in table.columns and alone:
+        notes.append(f"{counted(alone, 'row')} of {path.name} without a group: each is taken for a group of its own.")
+    return Found(examples=tuple(kept), notes=tuple(Notice(text=text, topic="data") for text in notes))
+
+
+def _files(path: Path, table: Table, columns: Columns) -> tuple[list[str], list[str]]:
+    """The absolute path of every row's file, and what was assumed to find them."""
+    names, folder = table.columns[columns.path], str(path.parent)
+    _refuse_empty(path, table, names, columns.path)
+    files = [os.path.normpath(os.path.join(folder, name)) for name in names]  # noqa: PTH118 - 20 times as fast
+    missing = [at for at, file in enumerate(files) if not os.path.isfile(file)]  # noqa: PTH113
+    turned = [at for at in missing if "\\" in names[at] and (path.parent / names[at].replace("\\", "/")).is_file()]
+    for at in turned:
+        files[at] = os.path.normpath(path.parent / names[at].replace("\\", "/"))
+    if absent := sorted(set(missing) - set(turned)):
+        listed = named(f"{names[at]!r} (row {table.rows[at]})" for at in absent)
+        here = f"they are relative to {Path.cwd()}, it seems: " if Path(names[absent[0]]).is_file() else ""
+        raise BadData(
+            f"{path.name}: {counted(len(absent), 'file')} of {len(files):,} cannot be found: {listed}.",
+            fix=f"{here}paths are looked for in the table's folder, {folder}; correct them, or move the table.",
+        )
+    return files, [f"Backslashes in {counted(len(turned), 'path')} of {path.name} read as /."] if turned else []
+
+
+def _labels(path: Path, table: Table, columns: Columns) -> list[str]:
+    raw = table.columns[columns.label]
+    _refuse_empty(path, table, raw, columns.label)
+    labels = [unicodedata.normalize("NFC", label.strip() if columns.strip_labels else label) for label in raw]
+    known = set(labels)
+    spaced = [at for at, label in enumerate(labels) if label != label.strip() and label.strip() in known]
+    if spaced:
+        label, rows = labels[spaced[0]], counted(len(spaced), "row")
+        where = "leading" if label.endswith(label.strip()) else "trailing"
+        raise BadData(
+            f"{path.name} row {table.rows[spaced[0]]} has label {label!r} (with a {where} space); "
+            f"the table also knows {label.strip()!r}.",
+            fix=f"set strip_labels=true, or correct the {rows}: {named(table.rows[at] for at in spaced)}.",
+        )
+    return labels
+
+
+def _splits(path: Path, table: Table, columns: Columns) -> list[str | None]:
+    raw = [value.strip().casefold() for value in table.columns.get(columns.split or "", [])]
+    if not any(raw):
+        return [None] * len(table.rows)
+    _refuse_empty(path, table, raw, columns.split or "")
+    wrong = [at for at, value in enumerate(raw) if value not in SPLIT_WORDS]
+    if wrong:
+        value, rows = raw[wrong[0]], named(table.rows[at] for at in wrong)
+        raise BadData(
+            f"{path.name} row {rows}: the split is {value!r}; train, val (valid, validation) or test is expected.",
+            fix=f"{nearest(value, sorted(SPLIT_WORDS))} If the column means something else, name another one.",
+        )
+    return [SPLIT_WORDS[value] for value in raw]
+
+
+def _refuse_empty(path: Path, table: Table, values: list[str], column: str) -> None:
+    empty = [table.rows[at] for at, value in enumerate(values) if not value.strip()]
+    if empty:
+        raise BadData(
+            f"{path.name} row {named(empty)}: the column {column!r} is empty ({counted(len(empty), 'row')} in all).",
+            fix="fill these cells in, or delete the rows.",
+        )
+
+
+def _without_repeats(path: Path, examples: Iterable[Example]) -> tuple[list[Example], list[int | None]]:
+    """The examples, each file once, and the rows that said the same again."""
+    first: dict[Path, Example] = {}
+    repeated = []
+    for example in examples:
+        before = first.setdefault(example.path, example)
+        if before is example:
+            continue
+        for what in ("label", "split", "group"):
+            if getattr(before, what) != getattr(example, what):
+                raise BadData(
+                    f"{path.name} rows {before.row} and {example.row} give {example.id!r} two {what}s: "
+                    f"{getattr(before, what)!r} and {getattr(example, what)!r}.",
+                    fix="keep the row that is right.",
+                )
+        repeated.append(example.row)
+    return list(first.values()), repeated

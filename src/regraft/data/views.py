@@ -1,0 +1,142 @@
+"""Views: the plain picture, and randomly cut and flipped ones that can be made again from their number.
+
+Shapes: h and w height and width of the prepared picture in pixels.
+
+View 0 is the plain one. View k is a pure function of the seed, of k and of the content of the picture: the same in
+every process, on every machine, in any order. The random numbers are raw 64-bit outputs of PCG64, whose stream
+numpy promises to keep.
+
+Source: the random resized crop (area and aspect ratio, ten tries, else the centre) is torchvision's, after Szegedy et
+al. 2014, arXiv:1409.4842. The smallest share of 0.35 instead of 0.08 is our choice: with few examples and a frozen
+network, crops of a twelfth of a picture mostly miss what the label is about. Brightness and contrast are applied in
+one step, contrast around the mean grey, without clipping between.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from math import exp, log, sqrt
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from regraft.data.picture import Picture
+from regraft.data.prepare import Box, Preparation
+from regraft.errors import BadRecipe, UnknownName
+from regraft.identity import derive_seed
+
+_TRIES = 10
+"""How often a crop is drawn before the centre is taken."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """How the views of a picture differ from the plain one."""
+
+    smallest_share: float = 1.0
+    """Smallest share of the picture's area that a crop may keep, in (0, 1]; 1: no crops, the plain cut is used."""
+    ratio: float = 4 / 3
+    """Largest ratio of a crop's longer to its shorter side, relative to that of the input; at least 1."""
+    horizontal_flip: float = 0.0
+    """Probability of exchanging left and right."""
+    vertical_flip: float = 0.0
+    """Probability of exchanging top and bottom."""
+    brightness: float = 0.0
+    """Values are multiplied by a factor drawn from 1 ± this; in [0, 1)."""
+    contrast: float = 0.0
+    """Distances from the mean grey are multiplied by a factor drawn from 1 ± this; in [0, 1)."""
+
+    def __post_init__(self) -> None:
+        shares = {"horizontal_flip": self.horizontal_flip, "vertical_flip": self.vertical_flip}
+        wrong = [name for name, value in shares.items() if not 0 <= value <= 1]
+        wrong += [name for name in ("brightness", "contrast") if not 0 <= getattr(self, name) < 1]
+        wrong += ["smallest_share"] if not 0 < self.smallest_share <= 1 else []
+        wrong += ["ratio"] if self.ratio < 1 else []
+        if wrong:
+            raise BadRecipe(
+                f"The augmentation's {wrong[0]} is {getattr(self, wrong[0])}, out of range.",
+                fix="smallest_share lies in (0, 1], ratio at 1 or above, flips in [0, 1], the others in [0, 1).",
+            )
+
+    @property
+    def varies(self) -> bool:
+        """Whether any view can differ from the plain one; if not, one view is all there is."""
+        return self != Augmentation(ratio=self.ratio)
+
+    def digest_fields(self) -> dict[str, Any]:
+        """What decides the pixels of a view, as JSON, for the key of the activation store."""
+        return {"rule": "regraft-view-1", **asdict(self)}
+
+
+PRESETS: Mapping[str, Augmentation] = MappingProxyType(
+    {
+        "default": Augmentation(smallest_share=0.35, horizontal_flip=0.5),
+        "colour": Augmentation(smallest_share=0.35, horizontal_flip=0.5, brightness=0.2, contrast=0.2),
+        "flips": Augmentation(horizontal_flip=0.5, vertical_flip=0.5),
+        "none": Augmentation(),
+    }
+)
+"""Named augmentations: crops and left-right flips; the same with mild changes of brightness and contrast; flips both
+ways and nothing else (tissue, aerial pictures: no side is up); nothing."""
+
+
+def preset(name: str) -> Augmentation:
+    """The augmentation of this name.
+
+    Raises:
+        UnknownName: there is none.
+    """
+    if name not in PRESETS:
+        raise UnknownName("augmentation", name, PRESETS)
+    return PRESETS[name]
+
+
+def view(
+    image: Picture, preparation: Preparation, augmentation: Augmentation, *, number: int, seed: int, content: str
+) -> UInt8[np.ndarray, "h w 3"]:
+    """View `number` of a decoded picture in mode RGB, whose file has the digest `content`."""
+    if number == 0 or not augmentation.varies:
+        return preparation.plain(image)
+    draws = _uniform(derive_seed(seed, "view", number, content))
+    box = _crop(image.width, image.height, preparation, augmentation, draws)
+    pixels = preparation.cut(image, box)
+    if next(draws) < augmentation.horizontal_flip:
+        pixels = pixels[:, ::-1]
+    if next(draws) < augmentation.vertical_flip:
+        pixels = pixels[::-1]
+    brightness = 1 + augmentation.brightness * (2 * next(draws) - 1)
+    contrast = 1 + augmentation.contrast * (2 * next(draws) - 1)
+    if augmentation.brightness or augmentation.contrast:
+        pixels = _toned(pixels, brightness, contrast)
+    return np.ascontiguousarray(pixels)
+
+
+def _uniform(seed: int) -> Iterator[float]:
+    """Numbers in [0, 1) of 53 bits."""
+    source = np.random.PCG64(seed)
+    while True:
+        yield float(int(source.random_raw()) >> 11) * 2.0**-53
+
+
+def _crop(width: int, height: int, preparation: Preparation, augmentation: Augmentation, draws: Iterator[float]) -> Box:
+    if augmentation.smallest_share == 1.0:
+        return preparation.centre(width, height)
+    input_h, input_w = preparation.input_px
+    reach = log(augmentation.ratio)
+    for _ in range(_TRIES):
+        area = width * height * (augmentation.smallest_share + (1 - augmentation.smallest_share) * next(draws))
+        ratio = exp(reach * (2 * next(draws) - 1)) * input_w / input_h
+        crop_w, crop_h = round(sqrt(area * ratio)), round(sqrt(area / ratio))
+        if 0 < crop_w <= width and 0 < crop_h <= height:
+            left = int(next(draws) * (width - crop_w + 1))
+            top = int(next(draws) * (height - crop_h + 1))
+            return float(left), float(top), float(left + crop_w), float(top + crop_h)
+    return preparation.centre(width, height)
+
+
+def _toned(pixels: UInt8[np.ndarray, "h w 3"], brightness: float, contrast: float) -> UInt8[np.ndarray, "h w 3"]:
+    grey = float((pixels.mean(axis=(0, 1)) * (0.299, 0.587, 0.114)).sum()) * brightness
+    table = (np.arange(256) * brightness - grey) * contrast + grey
+    toned: np.ndarray = np.clip(np.rint(table), 0, 255).astype(np.uint8)[pixels]
+    return toned
