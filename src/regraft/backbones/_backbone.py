@@ -1,0 +1,110 @@
+"""A backbone with its weights at hand: card, digests by stage, and the network when it is asked for.
+
+Imports no torch until a network is asked for, so that a run whose activations are all stored never loads it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from regraft.backbones._card import Card
+from regraft.backbones._family import Family
+from regraft.bundle_format import read_tensors
+from regraft.errors import UnknownCut, WeightsMismatch
+from regraft.identity import digest_json
+from regraft.registry import Shelf
+
+if TYPE_CHECKING:
+    from regraft.backbones._contract import Network
+
+BACKBONES = Shelf("backbone", "regraft.backbones")
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """Stages, card and weights; a value: two backbones with equal digests compute the same function."""
+
+    card: Card
+    """The facts."""
+    family: Family
+    """What builds the network."""
+    tensors_path: Path
+    """Safetensors file that holds the tensors by canonical name `stage/parameter`."""
+    stage_digests: Mapping[str, str]
+    """By stage: digest of its parameters and buffers."""
+
+    @property
+    def cuts(self) -> tuple[str, ...]:
+        """`input`, every stage but the last, `output`."""
+        return self.card.cuts
+
+    def cut(self, name: str) -> str:
+        """The cut of that name; the last stage's name means `output`.
+
+        Raises:
+            UnknownCut: there is no such stage; the nearest is offered.
+        """
+        if name == self.card.stages[-1]:
+            return "output"
+        if name not in self.cuts:
+            raise UnknownCut(self.card.family, name, self.cuts)
+        return name
+
+    def digest(self, cut: str = "output") -> str:
+        """Digest of everything that decides the numbers at `cut`, the input's preparation left out.
+
+        Raises:
+            UnknownCut: there is no such stage.
+        """
+        return digest_json(
+            {
+                "family": self.card.family,
+                "variant": self.card.variant,
+                "revision": self.family.revision,
+                "start": [list(self.card.mean), list(self.card.std)],
+                "stages": [self.stage_digests[stage] for stage in self.card.stages[: self.cuts.index(self.cut(cut))]],
+            }
+        )
+
+    @cached_property
+    def network(self) -> "Network":
+        """The network with its weights, in evaluation mode, gradients off. Loads torch; built once.
+
+        It is shared: whoever trains, moves or rewrites stages must do so with copies of them (`fresh_network`).
+        """
+        return self.fresh_network().eval()
+
+    def fresh_network(self) -> "Network":
+        """A new copy of the network with its weights, in training mode. Loads torch.
+
+        A file without the source classifier's tensors gives a network without one.
+
+        Raises:
+            BundleError: the file is missing or damaged.
+            WeightsMismatch: it lacks a tensor, or has one of another shape.
+        """
+        import torch
+
+        network: Network = self.family.build(self.card.buildable).network
+        stored = self.tensors()
+        if not any(name.startswith("source/") for name in stored):
+            network = replace(network, source_head=None)
+        with torch.no_grad():
+            for name, tensor in network.tensors().items():
+                if name not in stored or stored[name].shape != tuple(tensor.shape):
+                    found = f"of shape {stored[name].shape}" if name in stored else "missing"
+                    raise WeightsMismatch(
+                        f"{self.tensors_path} is not for {self.card.name}: the tensor {name} is {found} where "
+                        f"{tuple(tensor.shape)} is expected.",
+                        fix="name the weights again; if they lie in the cache, `regraft cache` clears it.",
+                    )
+                tensor.copy_(torch.from_numpy(stored[name]))
+        return network
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Every tensor by canonical name `stage/parameter`."""
+        return read_tensors(self.tensors_path)

@@ -1,0 +1,93 @@
+"""The facts that travel with weights. Imports no torch."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from regraft.data.prepare import Preparation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What must be known of a network to use it: where it comes from, what it eats, where it can be cut."""
+
+    family: str
+    """The backbone's name on the shelf: `googlenet`."""
+    variant: str
+    """Which architecture of the family: `torchvision`, `bn` …"""
+    weights: str
+    """Which weights, as a person writes them: `imagenet`, `random`, `file:NAME`, `bundle:NAME`."""
+    source: str = ""
+    """Where the weights come from: an address or a sentence."""
+    licence: str = "not stated"
+    """Terms of the weights."""
+    trained_on: str = ""
+    """What the weights were trained on, in a few words."""
+    preparation: Preparation
+    """How a raw input becomes the fixed-size array that the network takes."""
+    mean: tuple[float, ...]
+    """Per channel, in units of the prepared input divided by 255."""
+    std: tuple[float, ...]
+    """Per channel, in the same units."""
+    stages: tuple[str, ...]
+    """Names of the stages, from the input upwards; the cuts follow from them."""
+    width: int
+    """Length of the pooled feature vector."""
+    partial_cut: str
+    """The inner cut that partial fine-tuning uses unless told otherwise."""
+    side_heads: Mapping[str, float] = field(default_factory=dict)
+    """Stages after which an auxiliary head may sit, with the weight of its loss."""
+    source_classes: tuple[str, ...] = ()
+    """Names of the classes that the weights were trained to tell apart, where known."""
+    num_source_classes: int = 0
+    """How many they are; 0 where there is no source classifier."""
+    notes: tuple[str, ...] = ()
+    """What a user of these weights should be told when they are loaded."""
+
+    @property
+    def cuts(self) -> tuple[str, ...]:
+        """`input`, every stage but the last, `output`."""
+        return ("input", *self.stages[:-1], "output")
+
+    @property
+    def name(self) -> str:
+        """`family:variant@weights`."""
+        return f"{self.family}:{self.variant}@{self.weights}"
+
+    @property
+    def buildable(self) -> "Card":
+        """The card from which a network is built: a source classifier of one class stands in where there is none."""
+        return self if self.num_source_classes else replace(self, num_source_classes=1)
+
+    def to_json(self) -> dict[str, Any]:
+        """The card as JSON; `from_json` reads it back."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> "Card":
+        """The card that `to_json` wrote."""
+        known = dict(value)
+        for name in ("mean", "std", "stages", "source_classes", "notes"):
+            known[name] = tuple(known[name])
+        known["preparation"] = Preparation.from_json(known["preparation"])
+        return Card(**known)
+
+    def with_input(self, input_px: int) -> "Card":
+        """The same card for square inputs of `input_px` pixels, the resize rule scaled along."""
+        return replace(self, preparation=self.preparation.scaled_to(input_px))
+
+
+def facts_of(card: Card) -> dict[str, Any]:
+    """The fields that belong to the weights rather than to the architecture."""
+    names = (
+        "source",
+        "licence",
+        "trained_on",
+        "preparation",
+        "mean",
+        "std",
+        "source_classes",
+        "num_source_classes",
+        "notes",
+    )
+    return {name: getattr(card, name) for name in names}

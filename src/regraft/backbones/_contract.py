@@ -1,0 +1,129 @@
+"""What a backbone is: named stages that map a state to a state, a card, and weights.
+
+A *state* is a record of named tensors. Each stage takes the whole record and returns the whole record for the next
+one. Most families have one tensor, `hidden`; an encoder adds its mask, a class token lies inside `hidden`, a position
+bias shared by all blocks travels beside it. At a cut the record is stored, except its *transient* tensors, which are
+cheap, free of parameters and made again by `complete`; *shared* tensors have no example axis and are stored once.
+
+Letters: n examples, c channels, h and w height and width, t tokens, d features.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from regraft.errors import BadRequest, UnknownCut
+
+State = Mapping[str, Tensor]
+"""Named tensors between two stages; the first axis is the example, except for shared ones."""
+
+Views = Mapping[str, Tensor]
+"""Named views of the top state: `pooled` (n d), `grid` (n c h w), `tokens` (n t d)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideHead:
+    """Where an auxiliary head may sit, and how a fresh one is made."""
+
+    weight: float
+    """Factor on its loss."""
+    build: Callable[[int], nn.Module]
+    """Number of outputs -> a module from the stage's `hidden` (n c h w) to logits (n k)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A network cut into stages. Holds modules, but is itself no module: only parts of it are ever trained."""
+
+    start: nn.Module
+    """Prepared inputs -> the first state: casts and normalises; no parameters, its constants are buffers."""
+    stages: Mapping[str, nn.Module]
+    """The stages by name, from the input upwards; each maps a state to a state."""
+    views: Callable[[State], Views]
+    """The top state -> its views; free of parameters."""
+    source_head: nn.Module | None = None
+    """The classifier that the weights were trained with: pooled (n d) -> logits (n k)."""
+    side_heads: Mapping[str, SideHead] = field(default_factory=dict)
+    """By stage."""
+    transient: frozenset[str] = frozenset()
+    """Names that are not stored at a cut."""
+    shared: frozenset[str] = frozenset()
+    """Names without an example axis, stored once."""
+    complete: Callable[[State], State] = dict
+    """Adds the transient tensors to a stored state."""
+
+    def run(self, state: State, *, after: str = "input", upto: str = "output") -> State:
+        """The state at cut `upto`, from the (stored) state at cut `after`; transient tensors are left out.
+
+        At cut `input` the state is the prepared input itself.
+        """
+        names = list(self.stages)
+        first, last = self._position(after, names), self._position(upto, names)
+        if first > last:
+            raise BadRequest(f"There is no way from cut {after!r} back to cut {upto!r}.", fix="swap the two cuts.")
+        if last == 0:
+            return state
+        state = self.start(state) if first == 0 else self.complete(state)
+        for name in names[first:last]:
+            state = self.stages[name](state)
+        return {name: value for name, value in state.items() if name not in self.transient}
+
+    def __call__(self, inputs: State) -> Tensor:
+        """Logits (n k) of the source classifier, for comparison with the original network."""
+        if self.source_head is None:
+            raise BadRequest("This network has no source classifier.", fix="read its views instead.")
+        logits: Tensor = self.source_head(self.views(self.run(inputs))["pooled"])
+        return logits
+
+    def below(self, cut: str) -> dict[str, nn.Module]:
+        """What is frozen at `cut`, by name: `start`, then the stages up to and including it."""
+        names = list(self.stages)
+        return {"start": self.start} | {name: self.stages[name] for name in names[: self._position(cut, names)]}
+
+    def above(self, cut: str) -> dict[str, nn.Module]:
+        """The stages that are trained at `cut`, by name."""
+        names = list(self.stages)
+        return {name: self.stages[name] for name in names[self._position(cut, names) :]}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every parameter and buffer of the stages by canonical name `stage/parameter`, and `source/parameter`.
+
+        Batch norm's counter of batches is left out: it changes no output.
+        """
+        parts = dict(self.stages)
+        if self.source_head is not None:
+            parts["source"] = self.source_head
+        return {f"{part}/{name}": tensor for part in parts for name, tensor in stage_tensors(parts[part]).items()}
+
+    def modules(self) -> list[nn.Module]:
+        """Every module: start, stages, source classifier."""
+        return [self.start, *self.stages.values(), *([self.source_head] if self.source_head else [])]
+
+    def eval(self) -> "Network":
+        """Put every module in evaluation mode and switch gradients off."""
+        for module in self.modules():
+            module.eval().requires_grad_(False)
+        return self
+
+    def _position(self, cut: str, names: list[str]) -> int:
+        if cut in ("input", "output"):
+            return 0 if cut == "input" else len(names)
+        if cut not in names:
+            raise UnknownCut("This backbone", cut, ["input", *names[:-1], "output"])
+        return names.index(cut) + 1
+
+
+def stage_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers of a module that its output depends on, by name."""
+    named = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    return {name: tensor for name, tensor in named.items() if not name.endswith("num_batches_tracked")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """A network and the original module it was cut from; both hold the same parameters."""
+
+    network: Network
+    original: nn.Module
+    """Takes the original's state dict, so that foreign weights load under their own names."""

@@ -1,0 +1,153 @@
+"""Foreign weights to canonical tensors, once: afterwards neither torch nor the foreign file is needed.
+
+A converted set lies in the cache under `weights/<digest>/`: `tensors.safetensors` and `facts.json`, which holds the
+digest of every stage. What torchvision, Caffe or a paper's authors call a tensor is the original module's affair:
+original and network share their tensors, so loading one fills the other.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from regraft.backbones._backbone import Backbone
+from regraft.backbones._card import Card
+from regraft.backbones._family import Family, unchanged
+from regraft.backbones._foreign import faults_of, mismatch, num_classes, read_original, trained
+from regraft.bundle_format import part_digests, read_json, write_tensors
+from regraft.errors import BundleError
+from regraft.files import cache_home, write_json
+from regraft.identity import derive_seed, digest_json
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from regraft.backbones._contract import Network
+
+REVISION = 1
+"""Raised when conversion itself changes, so that sets of weights are converted anew."""
+
+
+def converted_file(family: Family, card: Card, path: Path, content: str) -> Backbone:
+    """The backbone of the card's variant with the weights in the file at `path`, whose digest is `content`.
+
+    Raises:
+        WeightsError: the file cannot be read.
+        WeightsMismatch: it holds tensors of another architecture.
+    """
+
+    def convert(folder: Path) -> None:
+        tensors = read_original(path)
+        if faults := faults_of(family, card, tensors):
+            raise mismatch(path, f"{family.name}:{card.variant}", faults)
+        sized = replace(card, num_source_classes=num_classes(family, tensors))
+        built = family.build(sized.buildable)
+        built.original.load_state_dict(family.adapt(trained(family, tensors), sized), strict=False)
+        _keep(folder, built.network, sized.num_source_classes)
+
+    return _kept(family, card, {"file": content}, convert)
+
+
+def drawn(family: Family, card: Card, seed: int) -> Backbone:
+    """The backbone with random weights, which follow from `seed` alone."""
+
+    def convert(folder: Path) -> None:
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(seed, "weights", family.name, card.variant))
+            _keep(folder, family.build(card).network, card.num_source_classes)
+
+    return _kept(family, card, {"seed": seed}, convert)
+
+
+def resized(backbone: Backbone, card: Card) -> Backbone:
+    """The same weights for the input size of `card`, adapted where the family's weights depend on it."""
+    family = backbone.family
+    if family.adapt is unchanged or card.preparation.input_px == backbone.card.preparation.input_px:
+        return replace(backbone, card=card)
+
+    def convert(folder: Path) -> None:
+        import torch
+
+        old, new = family.build(backbone.card.buildable), family.build(card.buildable)
+        stored = backbone.tensors()
+        with torch.no_grad():
+            for name, tensor in old.network.tensors().items():
+                if name in stored:
+                    tensor.copy_(torch.from_numpy(stored[name]))
+        new.original.load_state_dict(family.adapt(old.original.state_dict(), card), strict=False)
+        _keep(folder, new.network, card.num_source_classes)
+
+    return _kept(family, card, {"backbone": backbone.digest()}, convert)
+
+
+def variant_of(path: Path, content: str, family: Family) -> str:
+    """Which of the family's architectures the file holds; remembered by the digest of its content.
+
+    Raises:
+        WeightsError: the file cannot be read.
+        WeightsMismatch: it holds none of them.
+    """
+    memory = cache_home() / "weights" / f"variant-{digest_json([content, family.name, family.revision])}.json"
+    if memory.is_file():
+        known = read_json(memory)
+        if known in family.variants:
+            return str(known)
+    tensors, faults = read_original(path), {}
+    for variant in family.variants:
+        faults[variant] = faults_of(family, family.card(variant), tensors)
+        if not faults[variant]:
+            write_json(memory, variant)
+            return variant
+    nearest = min(faults, key=lambda variant: len(faults[variant]))
+    raise mismatch(path, f"{family.name} (nearest variant: {nearest})", faults[nearest])
+
+
+def _kept(family: Family, card: Card, source: Mapping[str, Any], convert: Any) -> Backbone:
+    """The converted set made from `source`, from the cache or else by `convert(folder)`."""
+    sized = card.preparation.input_px if family.adapt is not unchanged else None
+    name = digest_json([REVISION, source, family.name, family.revision, card.variant, sized])
+    folder = cache_home() / "weights" / name
+    facts = _facts(folder)
+    if facts is None:
+        convert(folder)
+        facts = _facts(folder)
+    assert facts is not None, "a conversion just written cannot be read"
+    return Backbone(
+        card=replace(card, num_source_classes=facts["num_source_classes"]),
+        family=family,
+        tensors_path=folder / "tensors.safetensors",
+        stage_digests=facts["stages"],
+    )
+
+
+def _facts(folder: Path) -> dict[str, Any] | None:
+    """What is known of a converted set; None when it is not whole, and so is to be made again."""
+    try:
+        facts = read_json(folder / "facts.json")
+        size = (folder / "tensors.safetensors").stat().st_size
+    except (BundleError, OSError):
+        return None
+    return facts if isinstance(facts, dict) and facts.get("bytes") == size else None
+
+
+def _keep(folder: Path, network: "Network", num_source_classes: int) -> None:
+    """Write the tensors, then the facts: whoever finds the facts finds the tensors.
+
+    Without source classes the source classifier is left out: nobody trained it.
+    """
+    if not num_source_classes:
+        network = replace(network, source_head=None)
+    arrays: dict[str, np.ndarray] = {
+        name: tensor.detach().float().numpy() for name, tensor in network.tensors().items()
+    }
+    digests = part_digests(arrays)
+    path = folder / "tensors.safetensors"
+    write_tensors(path, arrays)
+    facts = {
+        "stages": {stage: digests.get(stage, "") for stage in network.stages},
+        "num_source_classes": num_source_classes,
+        "bytes": path.stat().st_size,
+    }
+    write_json(folder / "facts.json", facts)

@@ -1,0 +1,154 @@
+"""From the name of a backbone to its weights.
+
+    NAME[:VARIANT][@WEIGHTS]     WEIGHTS = random | file:PATH | a published name such as imagenet
+    bundle:PATH  or  PATH        a model that Regraft saved: the next transfer starts from it
+
+`googlenet` without `@` means the weights shipped inside this package, and never anything else: what the network can
+reach does not choose. Whatever the source, the tensors are kept once in the cache under canonical names.
+"""
+
+import hashlib
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from regraft.backbones._backbone import BACKBONES, Backbone
+from regraft.backbones._card import Card, facts_of
+from regraft.backbones._convert import converted_file, drawn, resized, variant_of
+from regraft.backbones._download import fetch
+from regraft.backbones._family import Family, sized
+from regraft.backbones._saved import of_bundle
+from regraft.bundle_format import FACTS, bundle_folder, read_json
+from regraft.errors import BadRequest, UnknownName, WeightsMissing
+from regraft.identity import digest_file
+from regraft.values import Event, Notice
+
+Opening = Generator[Event, None, Backbone]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """The parsed name of a backbone."""
+
+    family: str
+    """The shelf's name; empty for a bundle."""
+    variant: str
+    """Empty where the weights decide."""
+    weights: str
+    """`shipped`, `random`, `file`, `bundle` or a published name."""
+    path: str = ""
+    """Of the file or the bundle."""
+
+
+def parse(spec: str) -> Spec:
+    """The parts of `NAME[:VARIANT][@WEIGHTS]`, `bundle:PATH` or `PATH`.
+
+    Raises:
+        BadRequest: the name is empty, or `file:` has no path.
+    """
+    if spec.startswith("bundle:"):
+        return Spec(family="", variant="", weights="bundle", path=spec.removeprefix("bundle:"))
+    if (bundle_folder(Path(spec).expanduser()) / FACTS).is_file():
+        return Spec(family="", variant="", weights="bundle", path=spec)
+    name, at, weights = spec.partition("@")
+    family, _, variant = name.partition(":")
+    if not family or (at and not weights):
+        raise BadRequest(
+            f"{spec!r} names no backbone.", fix="write NAME, NAME@imagenet, NAME@random or NAME@file:PATH."
+        )
+    kind, colon, path = weights.partition(":")
+    if colon and kind != "file":
+        raise BadRequest(f"{spec!r} asks for weights of kind {kind!r}.", fix="the kind with a path is file:PATH.")
+    return Spec(family=family, variant=variant, weights=kind or "shipped", path=path)
+
+
+def open_backbone(spec: str, *, input_px: int | None = None, seed: int = 0) -> Opening:
+    """Find, fetch and convert the weights that `spec` names; yields events, returns the `Backbone`.
+
+    `input_px` sets a square input size other than the card's; `seed` matters for `@random` only.
+
+    Raises:
+        UnknownName: no such backbone, variant or published weights.
+        BadRequest: the network takes no inputs as small as `input_px`.
+        WeightsMissing: the weights are out of reach; the message says which file is needed and where to put it.
+        WeightsError: the file cannot be read.
+        WeightsMismatch: the file holds tensors of another architecture.
+        BundleError: a saved model is missing, damaged or changed.
+    """
+    parsed = parse(spec)
+    if parsed.weights == "bundle":
+        backbone = of_bundle(Path(parsed.path).expanduser())
+        return resized(backbone, sized(backbone.family, backbone.card, input_px))
+    family: Family = BACKBONES.get(parsed.family).FAMILY
+    if parsed.variant and parsed.variant not in family.variants:
+        raise UnknownName(f"variant of {family.name}", parsed.variant, family.variants)
+    if parsed.weights == "random":
+        card = replace(family.card(parsed.variant or family.variants[0]), weights="random")
+        return drawn(family, sized(family, card, input_px), seed)
+    found = yield from _find(family, parsed)
+    content = digest_file(found.path)
+    variant = parsed.variant or found.variant or variant_of(found.path, content, family)
+    card = sized(family, replace(family.card(variant), weights=found.label, **found.facts), input_px)
+    for note in card.notes:
+        yield Notice(text=note, topic="weights")
+    return converted_file(family, card, found.path, content)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """A file of weights, and what is known of it."""
+
+    path: Path
+    label: str
+    variant: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _find(family: Family, parsed: Spec) -> Generator[Event, None, _Found]:
+    if parsed.weights == "file":
+        return (yield from _given(family, Path(parsed.path).expanduser()))
+    if parsed.weights == "shipped":
+        return _shipped(family)
+    if parsed.weights not in family.published:
+        raise UnknownName(
+            f"set of weights of {family.name}", parsed.weights, [*family.published, "random", "file:PATH"]
+        )
+    published = family.published[parsed.weights]
+    path = yield from fetch(published.url, published.sha256, size_mb=published.size_mb)
+    facts = {**published.facts, "source": published.url}
+    return _Found(path=path, label=parsed.weights, variant=published.variant, facts=facts)
+
+
+def _given(family: Family, path: Path) -> Generator[Event, None, _Found]:
+    """The user's file. A published file under its own name and with its digest keeps the facts that were published."""
+    if not path.is_file():
+        found = "is a folder" if path.is_dir() else "does not exist"
+        raise WeightsMissing(f"{path} {found}; a file of weights is expected.", fix="check the path after file:.")
+    label = f"file:{path.name}"
+    for name, published in family.published.items():
+        if path.name == published.url.rpartition("/")[2] and _sha256(path).startswith(published.sha256):
+            yield Notice(
+                text=f"{path.name} is the published {family.name}@{name}: its normalisation is used.", topic="weights"
+            )
+            facts = {**published.facts, "source": published.url}
+            return _Found(path=path, label=label, variant=published.variant, facts=facts)
+    return _Found(path=path, label=label, facts={"source": "a file of the user's"})
+
+
+def _shipped(family: Family) -> _Found:
+    shipped = Path(str(resources.files("regraft") / "weights" / f"{family.name}.safetensors"))
+    if not shipped.is_file():
+        others = [f"{family.name}@{name}" for name in (*family.published, "random", "file:PATH")]
+        raise WeightsMissing(
+            f"No weights for {family.name} are shipped with this version of regraft.",
+            fix=f"say which weights to use: {', '.join(others)}.",
+        )
+    card = Card.from_json(read_json(shipped.with_suffix(".json")))
+    return _Found(path=shipped, label="shipped", variant=card.variant, facts=facts_of(card))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,89 @@
+"""GoogLeNet (Inception v1): the paper's network, the batch-norm network, and torchvision's.
+
+Source: Szegedy et al. 2014, arXiv:1409.4842. `googlenet@imagenet` is torchvision's
+GoogLeNet_Weights.IMAGENET1K_V1, ported from TensorFlow: it has 3x3 kernels in the "5x5" branch and sees inputs in
+[-1, 1]. torchvision takes ImageNet-normalised input and maps it back inside the network; since
+`((x - m) / s) * (s / 0.5) + (m - 0.5) / 0.5 = (x - 0.5) / 0.5`, the card says mean 0.5 and standard deviation 0.5.
+"""
+
+from typing import TYPE_CHECKING
+
+from regraft.backbones._card import Card
+from regraft.backbones._family import Family, Published
+from regraft.backbones._imagenet import LICENCE, MEAN, STD, preparation
+
+if TYPE_CHECKING:
+    from regraft.backbones._contract import Built
+
+WIDTHS = {"tiny": 0.25, "half": 0.5}
+"""Variants of the batch-norm network with fewer filters: for tests, demonstrations and studies."""
+STAGES = ("stem", "3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
+SIDE_HEADS = {"4a": 0.3, "4d": 0.3}
+
+
+def card(variant: str) -> Card:
+    """The facts of the architecture, without weights."""
+    return Card(
+        family="googlenet",
+        variant=variant,
+        weights="",
+        preparation=preparation(),
+        mean=MEAN,
+        std=STD,
+        stages=STAGES,
+        width=4944 if variant == "naive" else round(1024 * WIDTHS.get(variant, 1.0)),
+        partial_cut="4e",
+        side_heads=SIDE_HEADS,
+        num_source_classes=1000,
+    )
+
+
+def build(card: Card) -> "Built":
+    """The variant's network with random weights, as stages."""
+    from regraft.backbones._contract import Built, Network, SideHead
+    from regraft.nn.googlenet import GoogLeNet, variant_named
+    from regraft.nn.heads import side_head
+    from regraft.nn.stages import Normalise, OnHidden, grid_views
+
+    shrunk = card.variant in WIDTHS
+    variant = variant_named("bn" if shrunk else card.variant)
+    net = GoogLeNet(num_classes=card.num_source_classes, variant=variant, width=WIDTHS.get(card.variant, 1.0))
+    network = Network(
+        start=Normalise(card.mean, card.std),
+        stages={name: OnHidden(body) for name, body in net.stages().items()},
+        views=grid_views,
+        source_head=net.fc,
+        side_heads={
+            stage: SideHead(weight=weight, build=side_head(net, stage)) for stage, weight in SIDE_HEADS.items()
+        },
+    )
+    return Built(network=network, original=net)
+
+
+FAMILY = Family(
+    name="googlenet",
+    title="GoogLeNet (Inception v1): parallel 1x1, 3x3, 5x5 and pool branches, 7.0 million parameters",
+    source="Szegedy et al. 2014, arXiv:1409.4842",
+    revision=1,
+    variants=("bn", "torchvision", "paper", "naive", "half", "tiny"),
+    card=card,
+    build=build,
+    classifier="fc.weight",
+    smallest_px=32,
+    untrained=("aux1.", "aux2."),
+    published={
+        "imagenet": Published(
+            url="https://download.pytorch.org/models/googlenet-1378be20.pth",
+            sha256="1378be20",
+            size_mb=49.7,
+            variant="torchvision",
+            facts={
+                "trained_on": "ImageNet-1k (top-1 69.778 %, torchvision)",
+                "licence": LICENCE,
+                "mean": (0.5, 0.5, 0.5),
+                "std": (0.5, 0.5, 0.5),
+                "notes": ("The auxiliary heads in this file were never trained and are left out.",),
+            },
+        )
+    },
+)

@@ -1,0 +1,73 @@
+"""The toy encoder as a backbone, so that store and runners are tested on a mask, a shared bias and what is made again.
+
+Inputs: `ids` (9 numbers of words) and `mask` (9 booleans).
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from regraft.backbones._backbone import Backbone
+from regraft.backbones._card import Card
+from regraft.backbones._contract import Built
+from regraft.backbones._family import Family
+from regraft.bundle_format import part_digests, write_tensors
+from regraft.data.prepare import Preparation
+from toys import ToyEncoder, toy_network
+
+LENGTH = 9
+SHAPES = {"ids": ((LENGTH,), "int64"), "mask": ((LENGTH,), "bool")}
+
+
+def card(variant: str = "toy") -> Card:
+    return Card(
+        family="toy",
+        variant=variant,
+        weights="random",
+        preparation=Preparation(input_px=(1, 1)),
+        mean=(0.0,),
+        std=(1.0,),
+        stages=("embeddings", "layer.0", "layer.1", "layer.2"),
+        width=16,
+        partial_cut="layer.0",
+        num_source_classes=4,
+    )
+
+
+def build(card: Card) -> Built:
+    original = ToyEncoder()
+    return Built(network=toy_network(original), original=original)
+
+
+FAMILY = Family(
+    name="toy",
+    title="A toy encoder",
+    source="these tests",
+    revision=1,
+    variants=("toy",),
+    card=card,
+    build=build,
+    classifier="classify.weight",
+    smallest_px=1,
+)
+
+
+def toy_backbone(folder: Path, *, scale: float = 1.0, family: Family = FAMILY) -> Backbone:
+    """A toy with seeded weights in `folder`; `scale` multiplies the word vectors, and so the size of activations."""
+    torch.manual_seed(0)
+    network = family.build(card()).network
+    arrays = {name: tensor.detach().numpy().copy() for name, tensor in network.tensors().items()}
+    arrays["embeddings/body.words.weight"] *= np.float32(scale)
+    path = folder / "toy.safetensors"
+    write_tensors(path, arrays)
+    digests = part_digests(arrays)
+    return Backbone(
+        card=card(), family=family, tensors_path=path, stage_digests={stage: digests[stage] for stage in network.stages}
+    )
+
+
+def toy_input(example: int, number: int = 0) -> dict[str, np.ndarray]:
+    """A seeded example of 3 to 9 words, in view `number`."""
+    random = np.random.default_rng([example, number])
+    return {"ids": random.integers(0, 50, LENGTH), "mask": np.arange(LENGTH) < random.integers(3, LENGTH + 1)}
