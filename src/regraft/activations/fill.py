@@ -1,0 +1,299 @@
+"""Filling the store: what lies below the cut is computed once per example and view.
+
+Letters: k rows of a batch.
+"""
+
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from regraft.activations._ahead import ahead
+from regraft.activations._half import HALF_LIMIT, OVERFLOW, as_half, half_error, overflows
+from regraft.activations._keys import Keys
+from regraft.activations._runner import BATCH, Prefixes
+from regraft.activations.entry import Entry
+from regraft.activations.memo import Memo
+from regraft.activations.slots import RowKey, Slot
+from regraft.activations.states import FreshStates, Record, States, StoredStates
+from regraft.activations.store import Store
+from regraft.values import Event, Notice, Plan, Progress
+
+Pair = tuple[int, int]
+"""An example's position in the data set, and the number of a view."""
+Missing = dict[str, Bool[np.ndarray, "examples views"]]
+"""By cut: which rows are to be computed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """Where prepared inputs come from, and what names them."""
+
+    contents: Sequence[str]
+    """Content digest of each example."""
+    load: Callable[[int, int], Record]
+    """(example, view number) -> the prepared input, without a row axis."""
+    view_name: Callable[[int], str]
+    """View number -> what names the view wholly; `plain` for 0."""
+    fields: Mapping[str, Any]
+    """Preparation, with decoder and version, as JSON."""
+    workers: int = 2
+    """Threads that prepare inputs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Want:
+    """States that are needed."""
+
+    cut: str
+    """At which cut."""
+    views: int
+    """How many views of each example, the plain one included."""
+    dtype: str
+    """`float16` or `float32`: how floats are kept."""
+
+
+class Activations:
+    """The states of one data set below one backbone, stored and looked up. For one thread."""
+
+    def __init__(self, store: Store, memo: Memo, prefixes: Prefixes, inputs: Inputs) -> None:
+        self._store, self._memo, self._prefixes, self._inputs = store, memo, prefixes, inputs
+        self._entries: dict[tuple[str, str], Entry] = {}
+        self._opened: list[FreshStates] = []
+        self.half_error: dict[str, float] = {}
+        """By cut: the error of the features in half precision, where it was asked for and measured."""
+
+    def key(self, cut: str, dtype: str) -> dict[str, Any]:
+        """Everything that decides the numbers at `cut`, the example itself aside."""
+        backbone, prefixes = self._prefixes.backbone, self._prefixes
+        computed = {
+            "backbone": f"{backbone.card.family}:{backbone.card.variant}",
+            "digest": backbone.digest(cut),
+            "view": prefixes.view if cut == "output" else "",
+            "backend": prefixes.backend_name(self._together(cut)),
+            "batch": BATCH,
+        }
+        shapes = {name: [list(shape), kind] for name, (shape, kind) in prefixes.shapes.items()}
+        inputs = {"shapes": shapes, **self._inputs.fields}
+        return {"cut": cut, "dtype": dtype, "inputs": inputs, **(computed if cut != "input" else {})}
+
+    def entry(self, cut: str, dtype: str) -> Entry:
+        """The store's entry for this cut, opened once and in use until `close`."""
+        if (cut, dtype) not in self._entries:
+            self._entries[cut, dtype] = self._store.open(self.key(cut, dtype), self._slots(cut, dtype))
+        return self._entries[cut, dtype]
+
+    def plan(self, want: Want, examples: Sequence[int]) -> Plan:
+        """What filling would write, without doing it. `bytes_free` is what the store's limit and the disk leave."""
+        entry = self.entry(want.cut, want.dtype)
+        missing = len(entry.missing(self._keys(want, examples)))
+        plan = self._store.plan(missing, entry.row_bytes)
+        return Plan(
+            phase="activations",
+            examples=missing,
+            bytes_needed=plan.bytes_needed,
+            bytes_free=min(plan.bytes_free, plan.bytes_available),
+            seconds=None,
+        )
+
+    def fill(self, wants: Sequence[Want], examples: Sequence[int]) -> Generator[Event, None, dict[str, str]]:
+        """Compute what is missing, all cuts in one pass; returns the dtype that each cut is kept in.
+
+        A cut asked for in float16 is kept in float32 where half precision overflows or loses too much. Closed or
+        killed in the middle, what was computed stays, and the next filling goes on from there.
+
+        Raises:
+            OutOfSpace: the store's limit or the disk does not hold it.
+            RegraftError: whatever `Inputs.load` says of an example that cannot be read.
+        """
+        order = {cut: i for i, cut in enumerate(self._prefixes.backbone.cuts)}
+        wants = sorted(wants, key=lambda want: order[want.cut])
+        try:
+            return (yield from self._fill(wants, examples))
+        except BaseException:
+            self.close()
+            raise
+
+    def _fill(self, wants: Sequence[Want], examples: Sequence[int]) -> Generator[Event, None, dict[str, str]]:
+        cuts = tuple(want.cut for want in wants)
+        while True:
+            backend = self._backend(cuts)
+            kept = []
+            for want in wants:
+                dtype = yield from self._checked_dtype(want, examples, cuts)
+                kept.append(replace(want, dtype=dtype))
+            missing = {want.cut: self._missing(want, examples) for want in kept}
+            for combination, _ in _groups(missing, examples):
+                self._run_function(combination)
+            if self._backend(cuts) != backend:
+                self.close()  # an export was refused just now: the rows have other keys
+                continue
+            overflowed = yield from self._compute(missing, examples, {want.cut: want.dtype for want in kept})
+            if overflowed is None:
+                break
+            self._memo.put(self._half_key(overflowed, examples), OVERFLOW)
+        for want in kept:
+            yield from self.entry(want.cut, want.dtype).take_notices()
+        return {want.cut: want.dtype for want in kept}
+
+    def states(self, want: Want, num_examples: int, examples: Sequence[int]) -> States:
+        """The stored states of `examples` (all views filled before), addressed by position in the data set."""
+        entry = self.entry(want.cut, want.dtype)
+        rows = entry.rows(self._keys(want, examples))
+        place = np.full(num_examples, -1, dtype=np.int64)
+        place[np.asarray(examples, dtype=np.int64)] = np.arange(len(examples)) * want.views
+        return StoredStates(rows, place, want.views, entry.shared())
+
+    def fresh(self, cut: str) -> States:
+        """States computed whenever they are asked for."""
+        run = None if cut == "input" else lambda inputs: self._prefixes.runner((cut,))(inputs)[cut]
+        states = FreshStates(self._inputs.load, run, self._inputs.workers)
+        self._opened.append(states)
+        return states
+
+    def close(self) -> None:
+        """Write what waits in memory, and let the store evict the entries again."""
+        for states in self._opened:
+            states.close()
+        entries, self._entries = list(self._entries.values()), {}
+        for entry in entries:
+            entry.close()
+
+    def _keys(self, want: Want, examples: Sequence[int]) -> Keys:
+        names = [self._inputs.view_name(number) for number in range(want.views)]
+        return Keys(self._inputs.contents, examples, names)
+
+    def _missing(self, want: Want, examples: Sequence[int]) -> Bool[np.ndarray, "examples views"]:
+        absent = np.zeros(len(examples) * want.views, dtype=bool)
+        absent[self.entry(want.cut, want.dtype).missing(self._keys(want, examples))] = True
+        return absent.reshape(len(examples), want.views)
+
+    def _together(self, cut: str) -> tuple[str, ...]:
+        """The cuts that most likely share a pass with `cut`: what to export first, where nothing is exported yet."""
+        return (cut,) if cut == "output" else (cut, "output")
+
+    def _backend(self, cuts: Sequence[str]) -> str:
+        computed = tuple(cut for cut in cuts if cut != "input")
+        return self._prefixes.backend_name(computed) if computed else ""
+
+    def _slots(self, cut: str, dtype: str) -> list[Slot]:
+        floats = {"float16", "float32", "float64"}
+        return [replace(slot, dtype=dtype) if slot.dtype in floats else slot for slot in self._prefixes.slots(cut)]
+
+    def _run_function(self, cuts: tuple[str, ...]) -> Callable[[Record], dict[str, dict[str, np.ndarray]]]:
+        """From prepared inputs to the states at `cuts`; whatever has to be exported is exported now."""
+        computed = tuple(cut for cut in cuts if cut != "input")
+        runner = self._prefixes.runner(computed) if computed else None
+
+        def run(inputs: Record) -> dict[str, dict[str, np.ndarray]]:
+            at_input = {"input": dict(inputs)} if "input" in cuts else {}
+            return at_input | (runner(inputs) if runner else {})
+
+        return run
+
+    def _half_key(self, cut: str, examples: Sequence[int]) -> list[Any]:
+        """Under this the error in half precision is remembered: it depends on the examples that are to be kept."""
+        return [
+            "half",
+            2,
+            self.key(cut, "float16"),
+            [self._inputs.contents[i] for i in examples[:BATCH]],
+            len(examples),
+        ]
+
+    def _checked_dtype(self, want: Want, examples: Sequence[int], cuts: tuple[str, ...]) -> Generator[Event, None, str]:
+        """float32 where float16 loses too much on the first examples; measured once, then remembered."""
+        if want.dtype != "float16" or not len(examples) or _without_floats(self._prefixes.slots(want.cut)):
+            return want.dtype
+        key = self._half_key(want.cut, examples)
+        error = self._memo.get(key)
+        if not isinstance(error, float):
+            inputs = _stacked([self._inputs.load(example, 0) for example in examples[:BATCH]])
+            state = self._run_function(cuts)(inputs)[want.cut]
+            error = half_error(self._prefixes.backbone, want.cut, state, self._prefixes.view)
+            self._memo.put(key, error)
+        self.half_error[want.cut] = error
+        if error <= HALF_LIMIT:
+            return "float16"
+        what = "overflows" if error == OVERFLOW else f"would change the features by {error:.1e} of their spread"
+        yield Notice(
+            text=f"Activations at {want.cut} are kept in float32: half precision {what} (limit {HALF_LIMIT}).",
+            topic="store",
+        )
+        return "float32"
+
+    def _compute(
+        self, missing: Missing, examples: Sequence[int], dtypes: Mapping[str, str]
+    ) -> Generator[Event, None, str | None]:
+        """Compute and keep the missing rows; the cut whose values turned out too large for float16, None if none."""
+        total = sum(pairs for _, pairs in _groups(missing, examples))
+        done, started, needed = 0, time.monotonic(), self._bytes(missing, dtypes)
+        for cuts, _ in _groups(missing, examples):
+            run = self._run_function(cuts)
+            for pairs, records in ahead(
+                lambda pair: self._inputs.load(*pair), _pairs(missing, cuts, examples), size=BATCH,
+                workers=self._inputs.workers,
+            ):  # fmt: skip
+                for cut, arrays in run(_stacked(records)).items():
+                    if dtypes[cut] == "float16" and any(map(overflows, arrays.values())):
+                        return cut
+                    self._keep(self.entry(cut, dtypes[cut]), pairs, arrays)
+                first, done = not done, done + len(pairs)
+                spent = time.monotonic() - started
+                left = spent / done * (total - done)
+                if first:
+                    free = self._store.plan(0, 0).bytes_free
+                    yield Plan(phase="activations", examples=total, bytes_needed=needed, bytes_free=free,
+                               seconds=left)  # fmt: skip
+                yield Progress(phase="activations", done=done, total=total, seconds=spent, seconds_left=left)
+        for cut, dtype in dtypes.items():
+            self.entry(cut, dtype).flush()
+        return None
+
+    def _bytes(self, missing: Missing, dtypes: Mapping[str, str]) -> int:
+        return sum(int(rows.sum()) * self.entry(cut, dtypes[cut]).row_bytes for cut, rows in missing.items())
+
+    def _keep(self, entry: Entry, pairs: Sequence[Pair], arrays: Record) -> None:
+        keys = [RowKey(self._inputs.contents[example], self._inputs.view_name(view)) for example, view in pairs]
+        kept = {
+            slot.name: as_half(arrays[slot.name]) if slot.dtype == "float16" else arrays[slot.name]
+            for slot in (*entry.shared_slots, *entry.row_slots)
+        }
+        for slot in entry.shared_slots:
+            entry.write_shared(slot.name, kept.pop(slot.name))
+        entry.append(keys, kept)
+
+
+def _groups(missing: Missing, examples: Sequence[int]) -> list[tuple[tuple[str, ...], int]]:
+    """The combinations of cuts that some row is missing at, each with the number of such rows."""
+    codes = _codes(missing, len(examples))
+    cuts = list(missing)
+    found = [(code, int((codes == code).sum())) for code in np.unique(codes) if code]
+    return [(tuple(cut for bit, cut in enumerate(cuts) if code >> bit & 1), count) for code, count in found]
+
+
+def _pairs(missing: Missing, cuts: tuple[str, ...], examples: Sequence[int]) -> Iterator[Pair]:
+    """The rows that are missing at exactly these cuts, example by example."""
+    wanted = sum(1 << bit for bit, cut in enumerate(missing) if cut in cuts)
+    for example, view in np.argwhere(_codes(missing, len(examples)) == wanted):
+        yield int(examples[int(example)]), int(view)
+
+
+def _codes(missing: Missing, num_examples: int) -> np.ndarray:
+    """Examples by views: bit i is set where the row is missing at the i-th cut."""
+    views = max((rows.shape[1] for rows in missing.values()), default=0)
+    codes = np.zeros((num_examples, views), dtype=np.int64)
+    for bit, rows in enumerate(missing.values()):
+        codes[:, : rows.shape[1]] |= rows.astype(np.int64) << bit
+    return codes
+
+
+def _stacked(records: Sequence[Record]) -> dict[str, np.ndarray]:
+    return {name: np.stack([record[name] for record in records]) for name in records[0]}
+
+
+def _without_floats(slots: Sequence[Slot]) -> bool:
+    return not any(slot.dtype.startswith("float") for slot in slots)
