@@ -1,0 +1,137 @@
+"""One label per example.
+
+Letters: n examples, b of a batch, c classes, d features, r rows (an example has one per view).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from regraft.errors import BadData, nearest
+from regraft.tasks._contract import Solution, Task
+from regraft.tasks._rows import RowSource, Views
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Classification(Task):
+    """A softmax over the classes; solved by multinomial logistic regression."""
+
+    classes: tuple[str, ...]
+    kind: str = "classification"
+    view: str = "pooled"
+    metrics: tuple[str, ...] = (
+        "accuracy", "balanced_accuracy", "macro_f1", "auroc", "average_precision", "log_loss", "brier", "ece",
+    )  # fmt: skip
+
+    def encode(self, labels: Sequence[str]) -> Int[np.ndarray, "n"]:
+        """Labels as positions in `classes`.
+
+        Raises:
+            BadData: a label is not one of the classes.
+        """
+        position = {name: i for i, name in enumerate(self.classes)}
+        for label in labels:
+            if label not in position:
+                raise BadData(
+                    f"The label {label!r} is not one of the model's classes ({', '.join(self.classes)}).",
+                    fix=nearest(label, list(self.classes)),
+                )
+        return np.array([position[label] for label in labels], dtype=np.int64)
+
+    def probabilities(self, logits: Float[np.ndarray, "n c"], temperature: float = 1.0) -> Float[np.ndarray, "n c"]:
+        """Softmax of the logits divided by `temperature`; rows sum to 1."""
+        scaled = logits.astype(np.float64) / temperature
+        scaled -= scaled.max(axis=1, keepdims=True)
+        exponents = np.exp(scaled)
+        shares: np.ndarray = exponents / exponents.sum(axis=1, keepdims=True)
+        return shares
+
+    def scores(self, logits: Float[np.ndarray, "n c"], targets: Int[np.ndarray, "n"]) -> dict[str, float]:
+        """The share of examples whose largest logit is that of their class."""
+        return {"accuracy": float((logits.argmax(axis=1) == targets).mean())}
+
+    def solve(
+        self,
+        features: RowSource,
+        targets: Int[np.ndarray, "n"],
+        *,
+        views: Views,
+        fold_of: Int[np.ndarray, "n"] | None,
+        c: float,
+        balanced: bool,
+    ) -> Solution:
+        """Multinomial logistic regression on standardised features; `c` of least cross-validated log loss."""
+        from regraft.tasks._logistic import fit
+        from regraft.tasks._regularisation import choose
+
+        weights = class_weights(targets, self.num_outputs)[targets] if balanced else np.ones(len(targets))
+        choice, facts = None, dict[str, Any](c=c or 1.0 / features.shape[1])
+        if fold_of is not None:
+            choice = choose(
+                features,
+                targets,
+                num_classes=self.num_outputs,
+                fold_of=fold_of,
+                sample_weights=weights,
+                grid=[c] if c else None,
+                views=views if features.shape[0] > len(targets) else None,
+            )
+            facts |= {"c": choice.c, "at_edge": choice.at_edge, "tried": [asdict(tried) for tried in choice.tried]}
+        head = fit(
+            features,
+            targets[views.example_of_row],
+            num_classes=self.num_outputs,
+            c=facts["c"],
+            sample_weights=views.row_weights(weights),
+            initial=choice.initial if choice else None,
+        )
+        return Solution(
+            weight=head.weight,
+            bias=head.bias,
+            out_of_fold=choice.logits if choice else None,
+            facts={**facts, "converged": head.converged, "iterations": head.iterations},
+        )
+
+    def head(self, width: int, dropout: float) -> "nn.Module":
+        """A zero-initialised linear layer on the pooled view."""
+        from regraft.nn.heads import PooledHead
+
+        return PooledHead(width, self.num_outputs, dropout=dropout)
+
+    def objective(
+        self, targets: Int[np.ndarray, "n"], *, balanced: bool, smoothing: float
+    ) -> "Callable[[Tensor, Tensor], Tensor]":
+        """Cross entropy; with weights the mean of a batch is over its weights, as torch has it."""
+        import torch
+
+        weights = class_weights(targets, self.num_outputs) if balanced else None
+        tensor = None if weights is None else torch.from_numpy(weights.astype(np.float32))
+        return partial(_cross_entropy, weights=tensor, smoothing=smoothing)
+
+
+def _cross_entropy(logits: "Tensor", targets: "Tensor", weights: "Tensor | None", smoothing: float) -> "Tensor":
+    from torch.nn.functional import cross_entropy
+
+    weights = None if weights is None else weights.to(logits.device)
+    return cross_entropy(logits, targets, weight=weights, label_smoothing=smoothing)
+
+
+def class_weights(targets: Int[np.ndarray, "n"], num_classes: int) -> Float[np.ndarray, "c"]:
+    """A weight per class that gives every class the same sum over `targets`; over the examples they average 1.
+
+    A class that does not occur weighs 1.
+    """
+    counts = np.bincount(targets, minlength=num_classes)
+    return np.where(counts > 0, len(targets) / (np.count_nonzero(counts) * np.maximum(counts, 1)), 1.0)
+
+
+def task(labels: Sequence[str]) -> Classification:
+    """The task whose classes are the labels that occur, sorted by name."""
+    return Classification(tuple(sorted(set(labels))))

@@ -1,0 +1,171 @@
+"""The choice of C, against scikit-learn's cross-validation and its own rules."""
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from regraft.errors import BadRequest
+from regraft.tasks import _regularisation
+from regraft.tasks._logistic import fit
+from regraft.tasks._regularisation import STEP, choose, default_grid
+from regraft.tasks._rows import Views
+
+
+def make(
+    num_examples: int, width: int, num_classes: int, apart: float = 0.5
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features, targets and five even folds."""
+    random = np.random.default_rng(3)
+    targets = np.arange(num_examples) % num_classes
+    centres = apart * random.standard_normal((num_classes, width)) * (np.arange(width) < 20)
+    features = random.standard_normal((num_examples, width)) + centres[targets] + random.uniform(0, 3, width)
+    return features.astype(np.float32), targets, random.permutation(num_examples) % 5
+
+
+@pytest.mark.parametrize(("num_examples", "width", "num_classes"), [(100, 250, 2), (100, 250, 3), (400, 30, 3)])
+def test_log_losses_and_logits_are_those_of_scikit_learn_fold_by_fold(
+    num_examples: int, width: int, num_classes: int
+) -> None:
+    features, targets, fold_of = make(num_examples, width, num_classes)
+    grid = [1e-3, 1e-2, 1e-1]
+    choice = choose(features, targets, num_classes=num_classes, fold_of=fold_of, grid=grid, tolerance=1e-5)
+    expected = {}
+    for c in grid:
+        logs = np.empty((num_examples, num_classes))
+        for fold in range(5):
+            model = make_pipeline(StandardScaler(), LogisticRegression(C=c, tol=1e-8, max_iter=5000))
+            model.fit(features[fold_of != fold].astype(np.float64), targets[fold_of != fold])
+            logs[fold_of == fold] = model.predict_log_proba(features[fold_of == fold].astype(np.float64))
+        expected[c] = logs
+    for tried in choice.tried:
+        if tried.c in expected:
+            logs = expected[tried.c]
+            assert tried.log_loss == pytest.approx(-logs[np.arange(num_examples), targets].mean(), abs=1e-5)
+            assert tried.accuracy == pytest.approx((logs.argmax(axis=1) == targets).mean())
+            assert tried.examples == num_examples
+    if choice.c in expected:
+        np.testing.assert_allclose(log_softmax(choice.logits, axis=1), expected[choice.c], rtol=0, atol=2e-3)
+    assert {tried.c for tried in choice.tried} >= {1e-3, 1e-2}
+
+
+def test_the_least_log_loss_is_chosen() -> None:
+    features, targets, fold_of = make(150, 60, 3)
+    choice = choose(features, targets, num_classes=3, fold_of=fold_of)
+    assert choice.c == min(choice.tried, key=lambda tried: tried.log_loss).c
+    assert [tried.c for tried in choice.tried] == sorted(tried.c for tried in choice.tried)
+    losses = -log_softmax(choice.logits.astype(np.float64), axis=1)[np.arange(150), targets]
+    assert losses.mean() == pytest.approx(min(tried.log_loss for tried in choice.tried), rel=2e-3)
+    assert not choice.at_edge
+
+
+def test_a_tested_fold_has_no_say_in_its_logits() -> None:
+    features, targets, fold_of = make(90, 200, 3)
+    alone = choose(features, targets, num_classes=3, fold_of=fold_of, grid=[0.01])
+    changed, relabelled = features.copy(), targets.copy()
+    changed[fold_of == 2] *= 50
+    relabelled[fold_of == 2] = 0
+    other = choose(changed, relabelled, num_classes=3, fold_of=fold_of, grid=[0.01])
+    mine = fold_of == 2
+    head = fit(features[~mine], targets[~mine], num_classes=3, c=0.01)
+    np.testing.assert_allclose(other.logits[mine], head.logits(changed[mine]), rtol=1e-3, atol=2e-3)
+    assert not np.allclose(other.logits[~mine], alone.logits[~mine], atol=0.1)
+
+
+def test_an_edge_is_extended_but_not_for_ever() -> None:
+    features, targets, fold_of = make(100, 40, 2, apart=3.0)
+    choice = choose(features, targets, num_classes=2, fold_of=fold_of, grid=[1e-6, 1e-5])
+    assert max(tried.c for tried in choice.tried) == pytest.approx(1e-5 * STEP**_regularisation.MAX_EXTENSION)
+    assert choice.at_edge
+    noise = np.random.default_rng(0).permutation(targets)
+    strong = choose(features, noise, num_classes=2, fold_of=fold_of, grid=[10.0, 30.0])
+    assert min(tried.c for tried in strong.tried) == pytest.approx(10.0 / STEP**_regularisation.MAX_EXTENSION)
+
+
+def test_a_single_value_is_measured_and_not_extended() -> None:
+    features, targets, fold_of = make(60, 10, 2)
+    choice = choose(features, targets, num_classes=2, fold_of=fold_of, grid=[0.5])
+    assert [tried.c for tried in choice.tried] == [0.5]
+    assert not choice.at_edge
+
+
+def test_only_plain_views_are_scored_and_all_are_learned_from() -> None:
+    features, targets, fold_of = make(80, 30, 2)
+    random = np.random.default_rng(0)
+    order = random.permutation(240)
+    views = Views(example_of_row=np.tile(np.arange(80), 3)[order], view_of_row=np.repeat(np.arange(3), 80)[order])
+    stacked = np.concatenate([features, *(features + random.standard_normal((2, 80, 30)))]).astype(np.float32)
+    choice = choose(stacked[order], targets, num_classes=2, fold_of=fold_of, grid=[0.1], views=views)
+    assert choice.logits.shape == (80, 2)
+    for fold in range(5):
+        rows = np.flatnonzero(np.tile(fold_of != fold, 3))
+        weights = np.full(len(rows), 1 / 3)
+        head = fit(stacked[rows], np.tile(targets, 3)[rows], num_classes=2, c=0.1, sample_weights=weights)
+        held_out = fold_of == fold
+        np.testing.assert_allclose(choice.logits[held_out], head.logits(features[held_out]), rtol=0, atol=5e-3)
+
+
+def test_an_example_without_a_plain_view_is_refused() -> None:
+    views = Views(example_of_row=np.array([0, 0, 1, 1]), view_of_row=np.array([0, 1, 1, 2]))
+    with pytest.raises(ValueError, match="view 0"):
+        views.plain_rows()
+
+
+def test_weightless_examples_change_neither_the_choice_nor_the_scores() -> None:
+    features, targets, fold_of = make(120, 40, 3)
+    weights = np.ones(120)
+    weights[::7] = 0
+    kept = weights > 0
+    weighted = choose(features, targets, num_classes=3, fold_of=fold_of, sample_weights=weights, tolerance=1e-5)
+    without = choose(features[kept], targets[kept], num_classes=3, fold_of=fold_of[kept], tolerance=1e-5)
+    assert weighted.c == without.c
+    for one, other in zip(weighted.tried, without.tried, strict=True):
+        assert one.log_loss == pytest.approx(other.log_loss, abs=1e-5)
+
+
+def test_many_examples_search_on_some_folds_and_still_get_logits_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, targets, fold_of = make(1500, 20, 3)
+    full = choose(features, targets, num_classes=3, fold_of=fold_of, grid=[0.03])
+    monkeypatch.setattr(_regularisation, "ENOUGH_EXAMPLES", 400)
+    some = choose(features, targets, num_classes=3, fold_of=fold_of, grid=[0.03])
+    assert some.tried[0].examples == 600
+    assert full.tried[0].examples == 1500
+    np.testing.assert_allclose(some.logits, full.logits, rtol=0, atol=2e-2)
+
+
+def test_streamed_features_give_the_same_choice() -> None:
+    features, targets, fold_of = make(1200, 40, 3)
+    held = choose(features, targets, num_classes=3, fold_of=fold_of)
+    streamed = choose(features, targets, num_classes=3, fold_of=fold_of, stream_above=0)
+    assert held.c == streamed.c
+    np.testing.assert_allclose(held.logits, streamed.logits, rtol=0, atol=1e-2)
+
+
+def test_the_start_it_hands_on_saves_steps() -> None:
+    features, targets, fold_of = make(300, 200, 4)
+    choice = choose(features, targets, num_classes=4, fold_of=fold_of)
+    cold = fit(features, targets, num_classes=4, c=choice.c)
+    warm = fit(features, targets, num_classes=4, c=choice.c, initial=choice.initial)
+    assert warm.iterations <= cold.iterations
+
+
+def test_a_class_that_a_fold_never_trained_on_gives_finite_losses() -> None:
+    features, targets, fold_of = make(60, 100, 2)
+    targets[0] = 2
+    choice = choose(features, targets, num_classes=3, fold_of=fold_of)
+    assert np.isfinite([tried.log_loss for tried in choice.tried]).all()
+    assert np.isfinite(choice.logits).all()
+
+
+@pytest.mark.parametrize("folds", [np.zeros(60, dtype=np.int64), np.arange(60) % 2 * 2])
+def test_folds_that_cannot_be_used_are_refused(folds: np.ndarray) -> None:
+    features, targets, _ = make(60, 10, 2)
+    with pytest.raises(BadRequest):
+        choose(features, targets, num_classes=2, fold_of=folds)
+
+
+def test_the_default_grid_has_ten_values_for_any_width() -> None:
+    assert len(default_grid(64)) == 10
+    np.testing.assert_allclose(np.array(default_grid(64)) * 64, np.array(default_grid(4096)) * 4096)

@@ -1,0 +1,122 @@
+"""Repeated cross-validation: nothing of a fold reaches its logits or its C."""
+
+import numpy as np
+import pytest
+
+from regraft.errors import BadRequest
+from regraft.tasks._logistic import fit
+from regraft.tasks._repeats import FoldLogits, repeated_cross_validation
+from regraft.tasks._rows import Views
+from regraft.tasks._softmax import log_losses
+
+NUM_FOLDS = 4
+
+
+def make(num_examples: int = 80, width: int = 120) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Features, targets and the folds of three repeats."""
+    random = np.random.default_rng(5)
+    targets = np.arange(num_examples) % 2
+    centres = random.standard_normal((2, width)) * (np.arange(width) < 8)
+    features = (random.standard_normal((num_examples, width)) + centres[targets]).astype(np.float32)
+    return features, targets, [random.permutation(num_examples) % NUM_FOLDS for _ in range(3)]
+
+
+def run(features: np.ndarray, targets: np.ndarray, repeats: list[np.ndarray], **settings: object) -> list[FoldLogits]:
+    return list(
+        repeated_cross_validation(
+            features, targets, num_classes=2, fold_of_repeats=repeats, **{"max_seconds": 60.0, **settings}
+        )
+    )
+
+
+def test_every_example_is_held_out_once_a_repeat() -> None:
+    features, targets, repeats = make()
+    results = run(features, targets, repeats)
+    assert [(result.repeat, result.fold) for result in results] == [(r, f) for r in range(3) for f in range(NUM_FOLDS)]
+    for repeat in range(3):
+        held_out = np.concatenate([result.examples for result in results if result.repeat == repeat])
+        assert np.array_equal(np.sort(held_out), np.arange(80))
+    assert all(
+        np.array_equal(result.examples, np.flatnonzero(repeats[result.repeat] == result.fold)) for result in results
+    )
+
+
+@pytest.mark.parametrize("width", [120, 10])
+def test_the_logits_are_those_of_a_head_fitted_without_the_fold(width: int) -> None:
+    features, targets, repeats = make(width=width)
+    for result in run(features, targets, repeats[:1]):
+        inside = np.setdiff1d(np.arange(80), result.examples)
+        head = fit(features[inside], targets[inside], num_classes=2, c=result.c)
+        np.testing.assert_allclose(result.logits, head.logits(features[result.examples]), rtol=0, atol=2e-2)
+
+
+def test_the_inner_choice_is_the_full_nested_cross_validation() -> None:
+    features, targets, (fold_of, *_) = make()
+    grid = [1e-3, 1e-2, 1e-1, 1.0]
+    for result in run(features, targets, [fold_of], grid=grid, tolerance=1e-5):
+        losses = []
+        for c in grid:
+            total = 0.0
+            for inner in set(range(NUM_FOLDS)) - {result.fold}:
+                inside, scored = (fold_of != inner) & (fold_of != result.fold), fold_of == inner
+                head = fit(features[inside], targets[inside], num_classes=2, c=c)
+                total += log_losses(head.logits(features[scored]), targets[scored]).sum()
+            losses.append(total)
+        assert result.c == grid[int(np.argmin(losses))]
+
+
+def test_labels_and_features_of_a_fold_reach_neither_its_c_nor_its_head() -> None:
+    features, targets, repeats = make()
+    before = run(features, targets, repeats[:1])[1]
+    targets[before.examples] = 1 - targets[before.examples]
+    features[before.examples] += 100
+    after = run(features, targets, repeats[:1])[1]
+    assert after.c == before.c
+    inside = np.setdiff1d(np.arange(80), after.examples)
+    head = fit(features[inside], targets[inside], num_classes=2, c=after.c)
+    np.testing.assert_allclose(after.logits, head.logits(features[after.examples]), rtol=3e-3, atol=1e-2)
+
+
+def test_the_first_repeat_is_finished_and_no_further_one_begun_when_time_is_short() -> None:
+    features, targets, repeats = make()
+    results = run(features, targets, repeats, max_seconds=0.0)
+    assert [result.repeat for result in results] == [0] * NUM_FOLDS
+
+
+def test_results_come_as_they_are_ready() -> None:
+    features, targets, repeats = make()
+    asked: list[int] = []
+
+    def folds():
+        for number, fold_of in enumerate(repeats):
+            asked.append(number)
+            yield fold_of
+
+    results = repeated_cross_validation(features, targets, num_classes=2, fold_of_repeats=folds(), max_seconds=60.0)
+    next(results)
+    assert asked == [0]
+
+
+def test_two_folds_take_the_middle_of_the_grid() -> None:
+    features, targets, _ = make()
+    results = run(features, targets, [np.arange(80) // 2 % 2], grid=[0.01, 0.1, 1.0])
+    assert [result.c for result in results] == [0.1, 0.1]
+
+
+def test_a_single_fold_is_refused() -> None:
+    features, targets, _ = make()
+    with pytest.raises(BadRequest):
+        run(features, targets, [np.zeros(80, dtype=np.int64)])
+
+
+def test_views_give_one_row_of_logits_an_example() -> None:
+    features, targets, repeats = make()
+    views = Views(example_of_row=np.tile(np.arange(80), 2), view_of_row=np.repeat([0, 1], 80))
+    results = run(np.concatenate([features, features + 0.1]), targets, repeats[:1], views=views)
+    assert sum(len(result.logits) for result in results) == 80
+
+
+def test_the_same_folds_give_the_same_bits() -> None:
+    features, targets, repeats = make()
+    first, second = run(features, targets, repeats[:1]), run(features, targets, repeats[:1])
+    assert all(np.array_equal(one.logits, other.logits) for one, other in zip(first, second, strict=True))
