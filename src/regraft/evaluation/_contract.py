@@ -1,0 +1,62 @@
+"""What a metric is.
+
+Letters in shapes: n examples, b resamples, * whatever a task's targets and outputs look like.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from regraft.registry import Shelf
+
+METRICS = Shelf("metric", "regraft.evaluation.metrics")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A number that says how well outputs meet targets; a file `evaluation/metrics/<name>.py` defines one as `METRIC`.
+
+    The order of the examples must not matter. Where the number is not defined on a sample (a class is absent, say) it
+    is nan, and the interval says so.
+    """
+
+    name: str
+    """The name of its file."""
+    title: str
+    """What people read, in sentence case."""
+    higher_is_better: bool
+    """Direction."""
+    range: tuple[float, float]
+    """Lowest and highest value there can be; infinite where there is no bound."""
+    needs: Literal["labels", "probabilities", "values"]
+    """What of the outputs it looks at: the most probable class, all probabilities, or predicted numbers."""
+    kinds: frozenset[str]
+    """Kinds of task it belongs to: `classification` …"""
+    compute: Callable[[np.ndarray, np.ndarray], float]
+    """The metric of targets and outputs. Classification: `Int "n"` in [0, c) and probabilities `Float "n c"`."""
+    weighted: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None = None
+    """The same for many weightings at once: targets, outputs and weights `Float "b n"` (how often each example
+    counts, 0 or more) to `Float "b"`. None: resampling repeats rows and calls `compute`, which is slower."""
+    classes: int | None = None
+    """The number of classes it is limited to; None when any will do."""
+    interval: Literal["wilson", "bootstrap", "reflected"] = "bootstrap"
+    """Which interval fits: Wilson's for a share of examples that are right; the bootstrap for most; the reflected
+    bootstrap for a number that a finite sample always overstates."""
+
+
+def metric(name: str) -> Metric:
+    """The metric called `name`.
+
+    Raises:
+        UnknownName: there is no such metric; the nearest is offered.
+    """
+    found: Metric = METRICS.get(name).METRIC
+    return found
+
+
+def metrics_for(kind: str, num_classes: int | None = None) -> dict[str, Metric]:
+    """Every metric that fits a kind of task (and a number of classes), by name, in alphabetical order."""
+    every = {name: metric(name) for name in METRICS}
+    return {name: m for name, m in every.items() if kind in m.kinds and m.classes in (None, num_classes)}

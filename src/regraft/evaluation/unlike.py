@@ -1,0 +1,111 @@
+"""How unlike the training data an input is.
+
+Letters in shapes: n and m examples, d features, c classes, q kept distances.
+
+The distance of an input is 1 - its largest cosine similarity to a class mean of the training features, and it is told
+as a quantile of the training examples' own distances, each to class means made without its fold: in-sample distances
+would be too small, and every new input would look unlike.
+
+Features are not centred. Tried with a briefly trained network on four labelled sets, each against inputs of the four
+others (16 pairs): inputs of the other set were told from held-out examples of the same set with a mean AUROC of 0.93
+as they are, 0.79 after centring, 0.91 after standardising; 4 to 9 % of the held-out examples were above the 95 %
+quantile. The distance to the fifth nearest training example did better, but a model would have to carry its training
+features along.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+_TABLE = 1001
+"""Most distances that are kept: quantiles at every 0.1 %."""
+_ROWS = 8192
+"""Rows of features in memory at once."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class UnlikeReference:
+    """What `score` compares an input with; small enough to travel with a model."""
+
+    class_means: Float[np.ndarray, "c d"]
+    """Unit-length means of the unit-length features of each class."""
+    distances: Float[np.ndarray, " q"]
+    """Out-of-fold distances of training examples, rising: all of them, or 1001 quantiles when there are more."""
+
+    def score(self, features: Float[np.ndarray, "m d"]) -> Float[np.ndarray, " m"]:
+        """The share of training examples that are nearer to their nearest class mean than each input, in [0, 1].
+
+        The steps are of one training example, or of 0.001.
+        """
+        far = _distance(_unit(features), self.class_means)
+        result: Float[np.ndarray, " m"] = np.searchsorted(self.distances, far, side="left") / len(self.distances)
+        return result
+
+
+def fit_reference(
+    features: Float[np.ndarray, "n d"], targets: Int[np.ndarray, " n"], folds: Int[np.ndarray, " n"]
+) -> UnlikeReference:
+    """The class means, and the distance of every example to the means made without its fold.
+
+    `features` may be memory-mapped: it is read twice, a few thousand rows at a time. Groups must not be split by
+    `folds`, or the distances come out too small.
+    """
+    num_classes, num_folds = int(targets.max()) + 1, int(folds.max()) + 1
+    cells = folds * num_classes + targets
+    of_cell = np.zeros((num_folds * num_classes, features.shape[1]))
+    for rows in _blocks(len(features)):
+        order = np.argsort(cells[rows], kind="stable")
+        some, starts = np.unique(cells[rows][order], return_index=True)
+        of_cell[some] += np.add.reduceat(_unit(features[rows])[order], starts, axis=0)
+    sums = of_cell.reshape(num_folds, num_classes, -1)
+    total = sums.sum(axis=0)
+    without = [_means(total - of_fold) for of_fold in sums]
+    distances = np.empty(len(features))
+    for rows in _blocks(len(features)):
+        unit, fold_of = _unit(features[rows]), folds[rows]
+        for fold in np.unique(fold_of):
+            distances[rows][fold_of == fold] = _distance(unit[fold_of == fold], without[fold])
+    distances.sort()
+    if len(distances) > _TABLE:
+        distances = np.quantile(distances, np.linspace(0, 1, _TABLE))
+    return UnlikeReference(class_means=_means(total).astype(np.float32), distances=distances.astype(np.float32))
+
+
+def reference_from(
+    features: Float[np.ndarray, "n d"], targets: Int[np.ndarray, " n"], others: Float[np.ndarray, "m d"]
+) -> UnlikeReference:
+    """The class means of some examples, and the distances of others that had no part in making the features."""
+    sums = np.zeros((int(targets.max()) + 1, features.shape[1]))
+    np.add.at(sums, targets, _unit(features))
+    means = _means(sums)
+    distances = np.sort(_distance(_unit(others), means))
+    if len(distances) > _TABLE:
+        distances = np.quantile(distances, np.linspace(0, 1, _TABLE))
+    return UnlikeReference(class_means=means.astype(np.float32), distances=distances.astype(np.float32))
+
+
+def _blocks(num_rows: int) -> Iterator[slice]:
+    for start in range(0, num_rows, _ROWS):
+        yield slice(start, start + _ROWS)
+
+
+def _unit(features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
+    wide = np.asarray(features, dtype=np.float64)
+    lengths = np.linalg.norm(wide, axis=1, keepdims=True)
+    result: Float[np.ndarray, "n d"] = wide / np.where(lengths > 0, lengths, 1.0)
+    return result
+
+
+def _means(sums: Float[np.ndarray, "c d"]) -> Float[np.ndarray, "k d"]:
+    """Unit-length rows; classes without an example are left out."""
+    lengths = np.linalg.norm(sums, axis=1)
+    present = lengths > 1e-9
+    result: Float[np.ndarray, "k d"] = sums[present] / lengths[present, None]
+    return result
+
+
+def _distance(unit: Float[np.ndarray, "n d"], means: Float[np.ndarray, "c d"]) -> Float[np.ndarray, " n"]:
+    result: Float[np.ndarray, " n"] = 1 - (unit @ means.T.astype(np.float64)).max(axis=1)
+    return result

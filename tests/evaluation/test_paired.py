@@ -1,0 +1,115 @@
+"""Two models on the same examples."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from regraft.errors import UnknownName
+from regraft.evaluation._contract import metric
+from regraft.evaluation.intervals import measure
+from regraft.evaluation.paired import compare, mcnemar
+from regraft.values import Measured
+
+
+def _models(n: int, only_a: int, only_b: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two models that disagree on `only_a + only_b` of n examples, spread evenly; both are right on the rest."""
+    order = np.random.default_rng(0).permutation(n)
+    targets = np.arange(n) % 2
+    labels_a, labels_b = targets.copy(), targets.copy()
+    labels_b[order[:only_a]] ^= 1
+    labels_a[order[only_a : only_a + only_b]] ^= 1
+    soft = np.array([[0.8, 0.2], [0.2, 0.8]])
+    return targets, soft[labels_a], soft[labels_b]
+
+
+@pytest.mark.parametrize(("only_a", "only_b"), [(0, 0), (0, 5), (3, 9), (12, 12), (40, 61), (700, 800), (0, 1200)])
+def test_mcnemar_equals_scipys_binomial_test(only_a: int, only_b: int) -> None:
+    known = stats.binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
+    assert mcnemar(only_a, only_b) == pytest.approx(known, rel=1e-9)
+
+
+def test_a_clear_difference_is_real() -> None:
+    found = compare(*_models(200, only_a=30, only_b=6), names=("probe", "tuned"))
+    assert found.outcome == "real"
+    assert (found.only_a_right, found.only_b_right) == (30, 6)
+    assert found.difference.value == pytest.approx(24 / 200) == pytest.approx(found.a - found.b)
+    assert found.difference.low is not None
+    assert 0 < found.difference.low < 0.12
+    assert found.verdict.startswith("Real: probe is better. Accuracy +0.120 [+0.0")
+    assert "McNemar p = " in found.verdict
+
+
+def test_swapping_the_models_swaps_the_result() -> None:
+    targets, a, b = _models(200, only_a=30, only_b=6)
+    one, other = compare(targets, a, b), compare(targets, b, a)
+    assert other.difference.value == -one.difference.value
+    assert other.p_value == one.p_value
+    assert other.verdict.startswith("Real: b is better")
+
+
+def test_a_small_difference_is_not_resolved() -> None:
+    found = compare(*_models(200, only_a=8, only_b=5))
+    assert found.outcome == "not resolved"
+    assert found.difference.low is not None
+    assert found.difference.high is not None
+    assert found.difference.low < 0 < found.difference.high
+    assert "could be chance" in found.verdict
+
+
+def test_five_discordant_examples_prove_nothing_even_when_the_bootstrap_would_say_so() -> None:
+    found = compare(*_models(100, only_a=5, only_b=0))
+    assert found.difference.low is not None
+    assert found.difference.low > 0
+    assert found.p_value == pytest.approx(0.0625)
+    assert found.outcome == "not resolved"
+
+
+def test_the_same_predictions_are_no_difference() -> None:
+    targets, a, _ = _models(50, only_a=5, only_b=0)
+    found = compare(targets, a, a)
+    assert (found.difference.value, found.p_value, found.outcome) == (0.0, 1.0, "not resolved")
+    assert found.verdict == "No difference: a and b predict the same."
+
+
+def test_too_few_groups_give_no_verdict() -> None:
+    found = compare(*_models(200, only_a=30, only_b=6), groups=np.arange(200) % 7)
+    assert found.outcome == "too few groups"
+    assert found.difference.low is None
+    assert found.verdict.startswith("Not to be told: too few groups (7 < 10)")
+
+
+def test_a_difference_that_one_group_carries_is_not_resolved() -> None:
+    targets, a, b = _models(200, only_a=30, only_b=6)
+    discordant = (a.argmax(1) == targets) & (b.argmax(1) != targets)
+    groups = np.where(discordant, 100, np.arange(200) % 20)
+    assert compare(targets, a, b).outcome == "real"
+    assert compare(targets, a, b, groups=groups).outcome == "not resolved"
+
+
+def test_the_difference_is_paired() -> None:
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, 2, 300)
+    p = np.clip(rng.normal(0.25 + 0.5 * targets, 0.3), 0.01, 0.99)
+    a = np.stack([1 - p, p], axis=1)
+    found = compare(targets, a, 0.97 * a + 0.03 * 0.5, metric="log_loss")
+    alone = measure(metric("log_loss"), targets, a)
+    assert found.a == pytest.approx(alone.value)
+    assert _width(found.difference) < 0.3 * _width(alone)
+
+
+def _width(found: Measured) -> float:
+    assert found.low is not None
+    assert found.high is not None
+    return found.high - found.low
+
+
+def test_lower_is_better_where_the_metric_says_so() -> None:
+    targets, a, b = _models(200, only_a=30, only_b=6)
+    found = compare(targets, a, b, metric="brier")
+    assert found.difference.value < 0
+    assert found.verdict.startswith("Real: a is better. Brier score -0.")
+
+
+def test_an_unknown_metric_is_refused() -> None:
+    with pytest.raises(UnknownName):
+        compare(*_models(20, 1, 1), metric="acc")

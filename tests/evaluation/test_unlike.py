@@ -1,0 +1,71 @@
+"""How unlike the training data an input is."""
+
+import numpy as np
+import pytest
+from sklearn.metrics.pairwise import cosine_similarity
+from sklearn.preprocessing import normalize
+
+from regraft.evaluation.unlike import fit_reference
+
+
+def _features(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Three classes in 40 dimensions, few enough examples that each pulls its class mean towards itself."""
+    rng = np.random.default_rng(seed)
+    targets = np.arange(n) % 3
+    centres = np.random.default_rng(99).normal(size=(3, 40)) * 0.7
+    return (centres[targets] + rng.normal(size=(n, 40))).astype(np.float32), targets
+
+
+def test_distances_are_out_of_fold_as_by_hand_with_scikit_learn() -> None:
+    features, targets = _features(60)
+    folds = np.arange(60) // 3 % 4
+    by_hand = np.empty(60)
+    for fold in range(4):
+        inside = folds == fold
+        unit = normalize(features[~inside].astype(float))
+        means = np.stack([unit[targets[~inside] == label].mean(0) for label in range(3)])
+        by_hand[inside] = 1 - cosine_similarity(features[inside].astype(float), means).max(1)
+    found = fit_reference(features, targets, folds)
+    np.testing.assert_allclose(found.distances, np.sort(by_hand), atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(found.class_means, axis=1), 1, atol=1e-6)
+
+
+def test_new_examples_of_the_same_kind_have_uniform_scores_and_in_sample_ones_too_low() -> None:
+    features, targets = _features(90)
+    reference = fit_reference(features, targets, np.arange(90) // 3 % 5)
+    fresh = reference.score(_features(3000, seed=1)[0])
+    assert fresh.mean() == pytest.approx(0.5, abs=0.06)
+    assert (fresh > 0.9).mean() == pytest.approx(0.1, abs=0.06)
+    assert reference.score(features).mean() < 0.4
+
+
+def test_inputs_of_another_kind_score_high() -> None:
+    features, targets = _features(300)
+    reference = fit_reference(features, targets, np.arange(300) // 3 % 5)
+    away = -reference.class_means.sum(axis=0, keepdims=True) + _features(300, seed=1)[0] / 20
+    assert (reference.score(away) > 0.99).mean() > 0.95
+    assert reference.score(np.zeros((1, 40), dtype=np.float32))[0] > 0.95
+
+
+def test_the_length_of_a_feature_does_not_matter() -> None:
+    features, targets = _features(60)
+    reference = fit_reference(features, targets, np.arange(60) // 3 % 4)
+    np.testing.assert_array_equal(reference.score(features), reference.score(features * 8))
+
+
+def test_the_table_stays_small_and_the_scores_with_it_right() -> None:
+    features, targets = _features(9000)
+    reference = fit_reference(features, targets, np.arange(9000) // 3 % 5)
+    assert reference.distances.shape == (1001,)
+    assert (np.diff(reference.distances) >= 0).all()
+    scores = reference.score(_features(5000, seed=1)[0])
+    for quantile in (0.1, 0.5, 0.95):
+        assert (scores < quantile).mean() == pytest.approx(quantile, abs=0.03)
+
+
+def test_a_class_that_only_one_fold_holds_is_compared_with_the_others() -> None:
+    features, targets = _features(30)
+    folds = np.where(targets == 2, 0, np.arange(30) // 3 % 3)
+    reference = fit_reference(features, targets, folds)
+    assert reference.class_means.shape == (3, 40)
+    assert np.isfinite(reference.distances).all()
