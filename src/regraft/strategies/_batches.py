@@ -1,0 +1,101 @@
+"""Which examples go through the tail together, in which views; fetched ahead in a thread, so that decoding or reading
+goes on beside the arithmetic.
+
+Letters: n examples, b rows of a batch, c outputs.
+"""
+
+import math
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from regraft.activations.states import States
+from regraft.identity import derive_seed
+from regraft.strategies._contract import Problem
+from regraft.strategies._tail import Tail
+
+AHEAD = 2
+"""Batches that are fetched before they are asked for."""
+ROWS = 64
+"""Rows of a batch where nothing is trained."""
+
+
+class Draw(NamedTuple):
+    """The rows of one batch."""
+
+    examples: Int[np.ndarray, "b"]
+    views: Int[np.ndarray, "b"]
+
+
+def num_batches(examples: int, size: int, least: int = 1) -> int:
+    """How many batches of at most `size` the examples make; fewer where one would have less than `least` rows."""
+    return max(1, min(math.ceil(examples / size), examples // least))
+
+
+def epoch_draws(problem: Problem, size: int, epoch: int, least: int = 1) -> list[Draw]:
+    """All training examples once, shuffled, in batches whose sizes differ by one at most.
+
+    Of K stored views an example is seen in another one each epoch, in turn from a drawn start: in K epochs in each of
+    them once, the plain one among them. Where views are made anew, it is one that no other epoch has.
+    """
+    examples = np.random.default_rng(derive_seed(problem.seed, "order", epoch)).permutation(problem.train)
+    num_views = problem.states.num_views
+    if num_views is None:
+        views = np.full(len(examples), epoch + 1)
+    else:
+        first = np.random.default_rng(derive_seed(problem.seed, "views")).integers(num_views, size=len(problem.targets))
+        views = (first[examples] + epoch) % num_views
+    return _cut(examples, views, num_batches(len(examples), size, least))
+
+
+def plain_draws(examples: Int[np.ndarray, "n"], least: int = 1) -> list[Draw]:
+    """These examples in this order in their plain view."""
+    return _cut(examples, np.zeros_like(examples), num_batches(len(examples), ROWS, least))
+
+
+def _cut(examples: Int[np.ndarray, "n"], views: Int[np.ndarray, "n"], count: int) -> list[Draw]:
+    return [Draw(*pair) for pair in zip(np.array_split(examples, count), np.array_split(views, count), strict=True)]
+
+
+def fetched(states: States, draws: Sequence[Draw], device: torch.device) -> Generator[dict[str, Tensor], None, None]:
+    """The states of each draw as tensors on `device`, grids in channels-last order. Close it when leaving early."""
+    waiting: deque[Future[dict[str, Tensor]]] = deque()
+    ahead = ThreadPoolExecutor(1, thread_name_prefix="states")
+    try:
+        for draw in draws:
+            waiting.append(ahead.submit(_tensors, states, draw, device))
+            if len(waiting) > AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        ahead.shutdown(wait=True, cancel_futures=True)
+
+
+def _tensors(states: States, draw: Draw, device: torch.device) -> dict[str, Tensor]:
+    arrays = states.batch(draw.examples, draw.views)
+    return {name: _placed(torch.from_numpy(np.ascontiguousarray(array)), device) for name, array in arrays.items()}
+
+
+def _placed(tensor: Tensor, device: torch.device) -> Tensor:
+    if tensor.ndim == 4 and tensor.is_floating_point():
+        return tensor.to(device, memory_format=torch.channels_last)
+    return tensor.to(device)
+
+
+def predict(tail: Tail, problem: Problem, positions: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n c"]:
+    """Logits on the plain view, in evaluation mode."""
+    if not len(positions):
+        return np.zeros((0, problem.task.num_outputs), dtype=np.float32)
+    device, was_training = next(tail.parameters()).device, tail.training
+    tail.eval()
+    with torch.no_grad():
+        rows = [tail(state).cpu().numpy() for state in fetched(problem.states, plain_draws(positions), device)]
+    tail.train(was_training)
+    return np.concatenate(rows)

@@ -1,0 +1,96 @@
+"""What a strategy is: `Options`, and `fit(problem, options)`, a generator of events that ends with one `Fitted`.
+
+A strategy sees tensors only. The problem arrives already cut: its states lie in the store, its frozen part is not in
+the trainer's reach.
+
+Letters: n examples, c outputs, b rows.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from regraft.activations.states import States
+from regraft.backbones._backbone import Backbone
+from regraft.registry import Shelf
+from regraft.tasks._contract import Task
+from regraft.values import Event
+
+STRATEGIES = Shelf("strategy", "regraft.strategies")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Problem:
+    """Everything a strategy may know."""
+
+    backbone: Backbone
+    """The network to adapt; only what lies above the cut may change."""
+    cut: str
+    """The last frozen stage, `input` or `output`."""
+    task: Task
+    """Head, loss and decoding."""
+    states: States
+    """States at the cut, of all examples."""
+    top: States
+    """The head's view of the top state of the untouched backbone, of all examples, as `features`."""
+    targets: np.ndarray
+    """Encoded target of every example."""
+    groups: Int[np.ndarray, "n"]
+    """Group of every example; examples of one group never straddle a fold."""
+    train: Int[np.ndarray, "..."]
+    """Positions to train on."""
+    val: Int[np.ndarray, "..."]
+    """Positions to stop early by; empty means a fixed number of steps."""
+    seed: int
+    """The run's seed."""
+    device: str = "cpu"
+    """Where torch works."""
+    folder: Path | None = None
+    """Where checkpoints go; None keeps none."""
+    max_seconds: float | None = None
+    """Wall seconds that the fit may take; None is no limit."""
+
+    def part(self, name: str, *, train: np.ndarray, val: np.ndarray) -> "Problem":
+        """The same problem on other examples (a fold), with its own folder for checkpoints."""
+        return replace(self, train=train, val=val, folder=None if self.folder is None else self.folder / name)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Fitted(Event):
+    """A trained model: what changed, and how to ask it."""
+
+    tensors: Mapping[str, np.ndarray]
+    """Every tensor that training may have changed, by canonical name `stage/parameter`, and `head/…`."""
+    logits: Callable[[Problem, Int[np.ndarray, "..."]], Float[np.ndarray, "... c"]]
+    """(problem, positions) -> logits on the plain view."""
+    frozen: frozenset[str] = frozenset()
+    """Names among those above the cut that the strategy promised not to change (batch-norm statistics)."""
+    out_of_fold: Float[np.ndarray, "n c"] | None = None
+    """Logits of the training positions, each by a model that never saw it; None when none were made."""
+    curve: tuple[Mapping[str, float], ...] = ()
+    """One record per epoch: losses, accuracies, learning rate, seconds."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What the strategy chose: regularisation, best epoch, policy of batch norm."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A name people know for a strategy with certain options."""
+
+    title: str
+    """One line for people."""
+    cut: str | None
+    """The cut unless the user gives one; None means the backbone's own choice for partial fine-tuning."""
+    options: Mapping[str, Any]
+    """Fields of the strategy's options that differ from their defaults."""
+    views: int
+    """Views per example unless the user says otherwise; 0 means a new view every epoch."""
+    random_weights: bool = False
+    """Whether the backbone's weights are drawn at random instead."""
+
+
+Fit = Callable[[Problem, Any], Iterator[Event]]

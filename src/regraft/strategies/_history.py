@@ -1,0 +1,48 @@
+"""What a training run has behind it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(kw_only=True)
+class History:
+    """All that a run goes on from beside the weights and the optimiser's state."""
+
+    epochs: int
+    """Epochs planned; a time limit may make them fewer than the schedule's."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What was settled before the first epoch, as JSON."""
+    curve: list[dict[str, float]] = field(default_factory=list)
+    """One record per finished epoch."""
+    best: dict[str, Tensor] = field(default_factory=dict)
+    """The tail's tensors at the lowest validation loss; empty without validation examples."""
+    seconds: float = 0.0
+    """Wall seconds spent up to the last epoch's end, interruptions left out."""
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch, counted from 1, of the lowest validation loss (the first of equals); else the last one."""
+        if not self.curve or "val_loss" not in self.curve[0]:
+            return len(self.curve)
+        return 1 + min(range(len(self.curve)), key=lambda i: self.curve[i]["val_loss"])
+
+    def reason_to_stop(self, patience: int, max_seconds: float | None) -> str:
+        """`finished`, `patience` or `time`; empty where another epoch is due. The first always is."""
+        done = len(self.curve)
+        if done >= self.epochs:
+            return "finished"
+        if patience and done - self.best_epoch >= patience:
+            return "patience"
+        if max_seconds is not None and done:
+            usual = sum(record["seconds"] for record in self.curve) / done
+            return "time" if self.seconds + usual > max_seconds else ""
+        return ""
+
+    def fit_into(self, max_seconds: float) -> bool:
+        """After the first epoch: plan as many epochs as nine tenths of the time left hold; True where fewer."""
+        more = int(0.9 * (max_seconds - self.seconds) / max(self.curve[0]["seconds"], 1e-9))
+        fewer = 1 + max(0, more) < self.epochs
+        self.epochs = min(self.epochs, 1 + max(0, more))
+        return fewer

@@ -1,0 +1,190 @@
+"""The one training loop: epochs, batches, loss, step, validation, checkpoint.
+
+Everything random in a step (order, views, dropout) follows from the seed and the step's number, so a run that was
+killed and started again goes on exactly as it would have gone.
+
+Letters: b rows of a batch, c outputs.
+"""
+
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from regraft.errors import TrainingFailed
+from regraft.identity import derive_seed, digest_bytes, digest_json
+from regraft.strategies._batches import epoch_draws, fetched, predict
+from regraft.strategies._checkpoint import Checkpoint
+from regraft.strategies._contract import Fitted, Problem
+from regraft.strategies._failure import check_losses, check_tensors
+from regraft.strategies._history import History
+from regraft.strategies._schedule import Schedule, rate
+from regraft.strategies._seeded import seeded
+from regraft.strategies._tail import Tail
+from regraft.values import Event, Json, Notice, Progress
+
+HEARTBEAT = 1.0
+"""Seconds between two events inside an epoch, at least."""
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+Prepare = Callable[[], Generator[Event, None, dict[str, Any]]]
+
+
+def train(
+    tail: Tail,
+    problem: Problem,
+    groups: Sequence[Mapping[str, Any]],
+    schedule: Schedule,
+    *,
+    settings: Json,
+    prepare: Prepare,
+) -> Iterator[Event]:
+    """Train `tail` on `problem`, yielding `Progress` per epoch and every second, and one `Fitted` at the end.
+
+    `groups` are parameter groups with their peak learning rates. `settings` names the run in its checkpoint. `prepare`
+    gives the tail its first values, unless the run is resumed; what it returns goes into `Fitted.facts`.
+
+    Raises:
+        TrainingFailed: a loss or a tensor is not finite.
+        RunError: the folder holds the checkpoint of another run.
+    """
+    device, began = torch.device(problem.device), time.monotonic()
+    if device.type == "cuda":
+        torch.backends.cudnn.deterministic = True
+    tail.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = torch.optim.AdamW([dict(group) for group in groups], fused=device.type in ("cpu", "cuda"))
+    peaks = [group["lr"] for group in optimiser.param_groups]
+    targets = torch.from_numpy(problem.targets).to(device)
+    trained_on, balanced = problem.targets[problem.train], schedule.balanced
+    loss = problem.task.objective(trained_on, balanced=balanced, smoothing=schedule.smoothing)
+    plain_loss = problem.task.objective(trained_on, balanced=balanced, smoothing=0.0)
+
+    checkpoint = Checkpoint(problem.folder, _signature(problem, settings))
+    history = checkpoint.load(tail, optimiser)
+    if history is None:
+        history = History(epochs=schedule.epochs)
+        history.facts = yield from prepare()
+        history.seconds = time.monotonic() - began
+        checkpoint.keep(tail, optimiser, history)
+    else:
+        yield Notice(text=f"Resumed after epoch {len(history.curve)} of {history.epochs}.", topic="resume")
+    before, began = history.seconds, time.monotonic()
+
+    while not (stopped_by := history.reason_to_stop(schedule.patience, problem.max_seconds)):
+        epoch, losses, factor = len(history.curve), list[Tensor](), 0.0
+        epoch_began = told = time.monotonic()
+        draws = epoch_draws(problem, schedule.batch, epoch, tail.least_rows)
+        tail.train()
+        with closing(fetched(problem.states, draws, device)) as states:
+            for step, state in enumerate(states):
+                done = epoch * len(draws) + step
+                factor = rate(done, history.epochs * len(draws), schedule.warmup_share)
+                for group, peak in zip(optimiser.param_groups, peaks, strict=True):
+                    group["lr"] = peak * factor
+                with seeded(derive_seed(problem.seed, "step", done), device):
+                    losses.append(_step(tail, optimiser, loss, state, targets[draws[step].examples], schedule))
+                if step + 1 < len(draws) and time.monotonic() - told >= HEARTBEAT:
+                    told = time.monotonic()
+                    check_losses(losses[-1:], step, epoch, draws, problem)
+                    yield _progress(history, done + 1, len(draws), before + told - began)
+        record = {"epoch": epoch + 1.0, "loss": check_losses(losses, 0, epoch, draws, problem), "rate": factor}
+        if len(problem.val):
+            record |= _validation(tail, problem, plain_loss, epoch)
+        now = time.monotonic()
+        history.curve.append(record | {"seconds": now - epoch_began})
+        history.seconds = before + now - began
+        if len(problem.val) and history.best_epoch == epoch + 1:
+            history.best = {name: tensor.detach().clone() for name, tensor in tail.tensors().items()}
+        if problem.max_seconds is not None and epoch == 0 and history.fit_into(problem.max_seconds):
+            yield Notice(
+                text=f"The time limit holds about {history.epochs} epochs; the rates fall along them.", topic="time"
+            )
+        checkpoint.keep(tail, optimiser, history)
+        yield _progress(history, (epoch + 1) * len(draws), len(draws), history.seconds, record)
+    checkpoint.keep(tail, optimiser, history, last=True)
+
+    tail.load(history.best)
+    tail.eval()
+    check_tensors(tail)
+    yield Fitted(
+        tensors={name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tail.tensors().items()},
+        logits=lambda asked, positions: predict(tail, asked, positions),
+        frozen=tail.frozen_names(),
+        curve=tuple(history.curve),
+        facts={
+            **history.facts,
+            "epochs": len(history.curve),
+            "epochs_planned": history.epochs,
+            "best_epoch": history.best_epoch,
+            "stopped_by": stopped_by,
+        },
+    )
+
+
+def _step(
+    tail: Tail,
+    optimiser: torch.optim.Optimizer,
+    loss: Loss,
+    state: Mapping[str, Tensor],
+    targets: Tensor,
+    schedule: Schedule,
+) -> Tensor:
+    """One step of the optimiser; the batch's loss, side heads included."""
+    half = schedule.half and targets.device.type == "cuda"
+    with torch.autocast(targets.device.type, torch.bfloat16, enabled=half):
+        logits, sides = tail.with_sides(state)
+        total = loss(logits, targets)
+        for name, side in sides.items():
+            total = total + tail.side_weights[name] * loss(side, targets)
+    optimiser.zero_grad(set_to_none=True)
+    total.backward()  # type: ignore[no-untyped-call]
+    if schedule.clip_norm:
+        torch.nn.utils.clip_grad_norm_(tail.parameters(), schedule.clip_norm)
+    optimiser.step()
+    return total.detach()
+
+
+def _validation(tail: Tail, problem: Problem, loss: Loss, epoch: int) -> dict[str, float]:
+    logits, targets = predict(tail, problem, problem.val), problem.targets[problem.val]
+    value = float(loss(torch.from_numpy(logits), torch.from_numpy(targets)))
+    if not abs(value) < float("inf"):
+        raise TrainingFailed(
+            f"The validation loss became {value} in epoch {epoch + 1}.",
+            fix="lower the learning rate: --set options.lr=VALUE, a tenth of what it was.",
+        )
+    return {"val_loss": value} | {f"val_{name}": score for name, score in problem.task.scores(logits, targets).items()}
+
+
+def _progress(
+    history: History, done: int, steps: int, seconds: float, record: Mapping[str, float] | None = None
+) -> Progress:
+    """Steps done of all; the numbers of `record` at an epoch's end."""
+    total = history.epochs * steps
+    facts = {name: value for name, value in (record or {}).items() if name == "loss" or name.startswith("val_")}
+    return Progress(
+        phase="training",
+        done=done,
+        total=total,
+        seconds=seconds,
+        seconds_left=seconds / done * (total - done),
+        facts=facts,
+    )
+
+
+def _signature(problem: Problem, settings: Json) -> str:
+    return digest_json(
+        {
+            "settings": settings,
+            "backbone": problem.backbone.digest(),
+            "cut": problem.cut,
+            "task": [problem.task.kind, list(problem.task.classes)],
+            "targets": digest_bytes(problem.targets.tobytes()),
+            "train": problem.train.tolist(),
+            "val": problem.val.tolist(),
+            "views": problem.states.num_views,
+            "seed": problem.seed,
+        }
+    )

@@ -1,0 +1,38 @@
+"""How long, how large, how fast."""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """What the loop is told; the strategy's options decide it."""
+
+    epochs: int
+    """Passes over the training examples."""
+    batch: int
+    """Examples per step."""
+    warmup_share: float
+    """Share of all steps over which the rate rises; a cosine to zero follows."""
+    patience: int
+    """Epochs without a lower validation loss before training stops; 0: never. Unused without validation examples."""
+    clip_norm: float
+    """Largest norm of the gradient; 0 is no limit."""
+    smoothing: float
+    """Label smoothing of the training loss, in [0, 1)."""
+    balanced: bool
+    """Whether every class weighs the same, in training and validation."""
+    half: bool
+    """Whether passes run in bfloat16 where the device is CUDA."""
+
+
+def rate(step: int, steps: int, warmup_share: float) -> float:
+    """The factor on the peak rates at `step` of `steps`, in (0, 1]: `(step + 1) / w` over the first w steps, then
+    `(1 + cos(pi t)) / 2`, t running from 0 towards 1 over the others.
+
+    Source: Loshchilov & Hutter 2016, arXiv:1608.03983, without restarts; Goyal et al. 2017, arXiv:1706.02677 (warm-up).
+    """
+    warmup = round(steps * warmup_share)
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))

@@ -1,0 +1,197 @@
+"""Fine-tuning: train the head and every stage above the cut, lower stages more gently.
+
+Sources: Yosinski et al. 2014, arXiv:1411.1792 (early layers transfer, late ones specialise); Howard & Ruder 2018,
+arXiv:1801.06146 (a rate per layer); Kumar et al. 2022, arXiv:2202.10054 (start from the solved probe head). The
+defaults are our choice, measured in docs/results.
+"""
+
+import math
+from collections.abc import Generator, Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from regraft.errors import BadData, BadRecipe
+from regraft.identity import derive_seed
+from regraft.strategies import probe
+from regraft.strategies._contract import Fitted, Preset, Problem
+from regraft.values import Event, Notice
+
+if TYPE_CHECKING:
+    from regraft.strategies._tail import Tail
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a recipe may set for `finetune`."""
+
+    lr: float = 1e-4
+    """Peak learning rate of the highest stage (AdamW)."""
+    head_lr_factor: float = 10.0
+    """Peak rate of the head and of side heads, as a multiple of `lr`."""
+    decay: float = 0.8
+    """Factor on the rate from each stage to the one below it, in (0, 1]."""
+    weight_decay: float = 0.01
+    """AdamW's decoupled weight decay, a share per unit of rate; on weights of layers, not on biases and norms."""
+    epochs: int = 20
+    """Passes over the training examples."""
+    min_steps: int = 150
+    """Small data get more epochs than `epochs`, until there are this many steps in all."""
+    batch: int = 32
+    """Examples per step, at most: an epoch is cut into batches of like size."""
+    warmup_share: float = 0.1
+    """Share of all steps, in [0, 1], over which the rates rise evenly to their peaks; a cosine to zero follows."""
+    patience: int = 8
+    """Epochs without a lower validation loss before training stops; 0: never. The best epoch's weights are kept.
+    Without validation examples (fewer than fifty count as none) the number of steps is fixed."""
+    smoothing: float = 0.0
+    """Label smoothing of the training loss, in [0, 1)."""
+    balanced: bool = False
+    """Whether every class weighs the same in training and validation loss, however frequent it is."""
+    batch_norm: Literal["auto", "frozen", "train", "recalibrate"] = "frozen"
+    """What happens to batch norm's statistics above the cut (its scales and shifts are always trained): `frozen` keeps
+    them; `train` follows the batches, of two examples or more; `auto` is `train` from 2,000 examples and batches of 16
+    on, else `frozen`; `recalibrate` measures them once on the training examples and then keeps them."""
+    dropout: float = 0.0
+    """Dropout before the head, in [0, 1)."""
+    clip_norm: float = 1.0
+    """Largest Euclidean norm of the gradient, which is scaled down to it; 0: no limit."""
+    init: Literal["zero", "probe"] = "zero"
+    """Where the head starts: at zero, or at the solved linear probe of the untouched backbone (LP-FT)."""
+    side_heads: bool = False
+    """Whether the backbone's auxiliary heads above the cut are trained along; they never enter a bundle. An error
+    where there are none."""
+    half: bool = False
+    """Whether training computes in bfloat16 on CUDA: faster, less exact. Elsewhere it changes nothing."""
+
+
+PRESETS = {
+    "partial": Preset(title="the stages above an inner cut and the head", cut=None, options={}, views=4),
+    "full": Preset(title="every stage and the head", cut="input", options={}, views=0),
+    "lp_ft": Preset(
+        title="every stage, starting from the solved probe head", cut="input", options={"init": "probe"}, views=0
+    ),
+    "scratch": Preset(
+        title="every stage from random weights: the control without transfer",
+        cut="input",
+        options={"lr": 1e-3, "head_lr_factor": 1.0, "decay": 1.0, "batch_norm": "train", "epochs": 60, "patience": 20},
+        views=0,
+        random_weights=True,
+    ),
+}
+
+
+def fit(problem: Problem, options: Options) -> Iterator[Event]:
+    """Train on `problem`, yielding events as it goes and one `Fitted` at the end.
+
+    Raises:
+        BadRecipe: an option is out of range.
+        BadRequest: side heads are asked for where none lies above the cut.
+        BadData: there is one training example, and batch norm is to measure its statistics.
+        TrainingFailed: a loss or a weight is no longer finite.
+        RunError: the folder holds the checkpoint of another run.
+    """
+    from regraft.strategies._batches import num_batches
+    from regraft.strategies._loop import train
+    from regraft.strategies._schedule import Schedule
+    from regraft.strategies._seeded import seeded
+    from regraft.strategies._tail import Tail
+
+    check(options)
+    policy = options.batch_norm
+    if policy == "auto":
+        policy = "train" if len(problem.train) >= 2000 and options.batch >= 16 else "frozen"
+    sides = problem.task.num_outputs if options.side_heads else 0
+    with seeded(derive_seed(problem.seed, "tail")):
+        head = problem.task.head(problem.backbone.card.width, options.dropout)
+        network = problem.backbone.fresh_network()
+        tail = Tail(network, problem.cut, head, problem.task.view, batch_norm=policy, side_outputs=sides)
+    if len(problem.train) < 2 and (policy != "frozen" or sides):
+        raise BadData(
+            f"Batch norm cannot measure its statistics on {len(problem.train)} training example; it needs 2 or more.",
+            fix="--set options.batch_norm=frozen and leave side heads out, or add examples.",
+        )
+    steps = num_batches(len(problem.train), options.batch, tail.least_rows)
+    schedule = Schedule(
+        epochs=max(options.epochs, math.ceil(options.min_steps / steps)),
+        batch=options.batch,
+        warmup_share=options.warmup_share,
+        patience=options.patience,
+        clip_norm=options.clip_norm,
+        smoothing=options.smoothing,
+        balanced=options.balanced,
+        half=options.half,
+    )
+    groups = groups_of(tail, options)
+    settings = {"strategy": "finetune", **asdict(options)}
+    yield from train(
+        tail, problem, groups, schedule, settings=settings, prepare=lambda: _prepare(tail, problem, options)
+    )
+
+
+def _prepare(tail: "Tail", problem: Problem, options: Options) -> Generator[Event, None, dict[str, Any]]:
+    """First values of the head and of batch norm's statistics; returns what there is to say of them."""
+    import torch
+
+    facts: dict[str, Any] = {"batch_norm": tail.batch_norm, "trained_stages": list(tail.names)}
+    if options.init == "probe":
+        for event in probe.fit(problem, probe.Options(balanced=options.balanced)):
+            if isinstance(event, Fitted):
+                tail.load({name: torch.from_numpy(array) for name, array in event.tensors.items()})
+                facts["probe"] = dict(event.facts)
+            else:
+                yield event
+    if tail.batch_norm == "recalibrate":
+        from regraft.strategies._recalibrate import recalibrate
+
+        recalibrate(tail, problem)
+        yield Notice(text="Batch-norm statistics above the cut were measured on the training examples.", topic="norm")
+    return facts
+
+
+def check(options: Options) -> None:
+    """Raises: BadRecipe: a value lies outside its range, or two contradict each other; the message says which."""
+    positive, not_negative, share = "a positive number", "0 or more", "in [0, 1)"
+    ranges = {
+        "lr": (0 < options.lr < math.inf, positive),
+        "head_lr_factor": (0 < options.head_lr_factor < math.inf, positive),
+        "decay": (0 < options.decay <= 1, "in (0, 1]"),
+        "weight_decay": (0 <= options.weight_decay < math.inf, not_negative),
+        "epochs": (options.epochs >= 1, "1 or more"),
+        "min_steps": (options.min_steps >= 0, not_negative),
+        "batch": (options.batch >= 1, "1 or more"),
+        "warmup_share": (0 <= options.warmup_share <= 1, "in [0, 1]"),
+        "patience": (options.patience >= 0, not_negative),
+        "smoothing": (0 <= options.smoothing < 1, share),
+        "dropout": (0 <= options.dropout < 1, share),
+        "clip_norm": (0 <= options.clip_norm < math.inf, not_negative),
+    }
+    for name, (holds, wanted) in ranges.items():
+        if not holds:
+            raise BadRecipe(
+                f"options.{name} is {getattr(options, name)}; it must be {wanted}.",
+                fix=f"--set options.{name}=VALUE, or leave it out for the default {getattr(Options(), name)}.",
+            )
+    if options.init == "probe" and options.batch_norm == "recalibrate":
+        raise BadRecipe(
+            "options.init is probe and options.batch_norm recalibrate, but the probe is solved for the old statistics.",
+            fix="leave one of them out.",
+        )
+
+
+def groups_of(tail: "Tail", options: Options) -> list[dict[str, Any]]:
+    """Parameter groups with their peak rates: the heads first, then the stages downwards, each gentler.
+
+    Weight decay is for weights of layers alone: not for vectors (biases, scales of norms), nor for tokens and
+    positions that are parameters themselves.
+    """
+    heads = [*tail.head.named_parameters(), *tail.side_heads.named_parameters()]
+    parts = [(heads, options.lr * options.head_lr_factor)]
+    for depth, stage in enumerate(reversed(tail.stages)):
+        parts.append((list(stage.named_parameters()), options.lr * options.decay**depth))
+    groups: list[dict[str, Any]] = []
+    for named, lr in parts:
+        for decayed in (True, False):
+            chosen = [p for name, p in named if (p.ndim > 1 and name.endswith("weight")) == decayed]
+            if chosen:
+                groups.append({"params": chosen, "lr": lr, "weight_decay": options.weight_decay * decayed})
+    return groups

@@ -1,0 +1,114 @@
+"""Feature extraction: nothing is retrained, the head is solved to its optimum on the stored top state.
+
+For a classification that is multinomial logistic regression, its regularisation chosen by cross-validation on the
+training examples; their out-of-fold logits come with it. Imports no torch.
+
+Source: Alain & Bengio 2016, arXiv:1610.01644 (linear probes); Kornblith et al. 2019, arXiv:1805.08974 (the protocol).
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from regraft.activations.states import StoredStates
+from regraft.errors import BadRecipe, BadRequest
+from regraft.folds import folds
+from regraft.identity import derive_seed
+from regraft.strategies._contract import Fitted, Preset, Problem
+from regraft.tasks._contract import Solution
+from regraft.tasks._logistic import Linear
+from regraft.tasks._rows import STREAM_ABOVE, RowSource, Views
+from regraft.values import Event
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a recipe may set for `probe`."""
+
+    folds: int = 5
+    """Folds of the cross-validation that chooses the penalty, 2 or more; fewer where a class has fewer examples."""
+    c: float = 0.0
+    """Inverse strength of the penalty on standardised features, as in scikit-learn; 0: chosen by cross-validation."""
+    balanced: bool = False
+    """Whether every class weighs the same in the loss, however frequent it is."""
+
+
+PRESETS = {"probe": Preset(title="the head alone, on frozen features", cut="output", options={}, views=1)}
+
+
+def fit(problem: Problem, options: Options) -> Iterator[Event]:
+    """Solve the head on the top states of `problem.train`, all their views; yields one `Fitted`.
+
+    Raises:
+        BadRecipe: an option is out of range.
+        BadRequest: the head's view is not a vector.
+        BadData: features are not finite.
+    """
+    check(options)
+    train, num_views = problem.train, problem.top.num_views or 1
+    targets, groups = problem.targets[train], problem.groups[train]
+    dealt = None
+    if len(np.unique(groups)) > 1:
+        dealt = folds(targets, groups, options.folds, derive_seed(problem.seed, "probe", "folds"))
+    head = problem.task.solve(
+        features_of(problem, train, num_views),
+        targets,
+        views=Views(
+            example_of_row=np.repeat(np.arange(len(train)), num_views),
+            view_of_row=np.tile(np.arange(num_views), len(train)),
+        ),
+        fold_of=dealt.of_example if dealt else None,
+        c=options.c,
+        balanced=options.balanced,
+    )
+    yield Fitted(
+        tensors={"head/weight": head.weight, "head/bias": head.bias},
+        logits=lambda asked, positions: _logits(head, features_of(asked, positions)),
+        out_of_fold=head.out_of_fold,
+        facts={
+            **head.facts,
+            "examples": len(train),
+            "views": num_views,
+            "folds": dealt.num_folds if dealt else 0,
+            "note": dealt.note if dealt else "All examples are of one group, so there were no folds.",
+        },
+    )
+
+
+def check(options: Options) -> None:
+    """Raises: BadRecipe: a value lies outside its range; the field, the value and the range are named."""
+    for name, holds, wanted in (
+        ("folds", options.folds >= 2, "2 or more"),
+        ("c", 0 <= options.c < math.inf, "0 or a positive number"),
+    ):
+        if not holds:
+            raise BadRecipe(
+                f"options.{name} is {getattr(options, name)}; it must be {wanted}.",
+                fix=f"--set options.{name}=VALUE, or leave it out for the default {getattr(Options(), name)}.",
+            )
+
+
+def _logits(head: Solution, features: RowSource) -> Float[np.ndarray, "n c"]:
+    linear = Linear(weight=head.weight, bias=head.bias, converged=True, iterations=0)
+    return linear.logits(features)
+
+
+def features_of(problem: Problem, positions: Int[np.ndarray, "n"], num_views: int = 1) -> RowSource:
+    """The head's view of the top state (n * views, d), an example's views side by side.
+
+    In memory, or to be read by row where it passes 1 GB.
+    """
+    width = problem.backbone.card.width
+    examples, views = np.repeat(positions, num_views), np.tile(np.arange(num_views), len(positions))
+    if isinstance(problem.top, StoredStates) and 4 * width * len(examples) > STREAM_ABOVE:
+        return problem.top.column(problem.task.view, examples, views)
+    array = problem.top.batch(examples, views)[problem.task.view]
+    if array.ndim != 2:
+        raise BadRequest(
+            f"A probe needs vectors, but the view {problem.task.view!r} has rows of shape {array.shape[1:]}.",
+            fix="use finetune for this task.",
+        )
+    return array
