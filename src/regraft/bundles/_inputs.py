@@ -1,0 +1,74 @@
+"""Whatever a user may hand over to a model, as the decoded picture that the one decoder would make of it."""
+
+import io
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from regraft.data.decode import Undecodable, decode
+from regraft.data.picture import Picture
+
+Input: TypeAlias = str | Path | bytes | np.ndarray | Picture
+"""A path, the bytes of a file, an array of uint8 (h w 3), or a Pillow picture."""
+_ORIENTATION = 0x0112
+
+
+def picture_of(given: Input) -> Picture:
+    """The picture in mode RGB, upright, transparent parts on white.
+
+    `given` is a path, the bytes of a file, an array of uint8 (h w, h w 1, h w 3 or h w 4), or a Pillow picture.
+
+    Raises:
+        Undecodable: it cannot be read, or is none of these.
+    """
+    if isinstance(given, bytes | Path):
+        return decode(given)
+    if isinstance(given, str):
+        return decode(Path(given))
+    picture = _of_array(given) if isinstance(given, np.ndarray) else _of_pillow(given)
+    if picture.mode == "RGB" and picture.getexif().get(_ORIENTATION, 1) == 1:
+        return picture
+    return decode(_as_file(picture))
+
+
+def is_one(given: object) -> bool:
+    """Whether `given` is a single input rather than several."""
+    if isinstance(given, np.ndarray):
+        return given.ndim < 4
+    return isinstance(given, str | Path | bytes) or hasattr(given, "getexif")
+
+
+def _of_array(array: np.ndarray) -> Picture:
+    from PIL import Image
+
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,), (4,)):
+        raise Undecodable(
+            f"it has shape {array.shape} and dtype {array.dtype}; uint8 of shape (height, width, 3) is expected",
+            "The array",
+        )
+    if not array.size:
+        raise Undecodable("it is empty", "The array")
+    return Image.fromarray(np.ascontiguousarray(array[..., 0] if array.shape[2:] == (1,) else array))
+
+
+def _of_pillow(given: object) -> Picture:
+    from PIL import Image
+
+    if not isinstance(given, Image.Image):
+        raise Undecodable(
+            f"it is a {type(given).__name__}; a path, the bytes of a file, an array or a Pillow picture is expected",
+            "The input",
+        )
+    return given
+
+
+def _as_file(picture: Picture) -> bytes:
+    """The picture as an uncompressed PNG, its rotation kept."""
+    buffer = io.BytesIO()
+    try:
+        kept = picture.convert("RGB") if picture.mode in ("CMYK", "YCbCr", "LAB", "HSV") else picture
+        kept.save(buffer, "PNG", compress_level=0, exif=picture.getexif())
+    except (OSError, ValueError) as error:
+        raise Undecodable(f"its mode {picture.mode} is not known", "The picture") from error
+    return buffer.getvalue()

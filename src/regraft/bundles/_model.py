@@ -1,0 +1,64 @@
+"""What a saved model is made of.
+
+Letters: n inputs, c outputs, d features.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from regraft.activations._runner import Prefixes
+from regraft.activations.memo import Memo
+from regraft.backbones._backbone import Backbone
+from regraft.evaluation.unlike import UnlikeReference
+from regraft.files import cache_home
+from regraft.tasks._contract import Task
+from regraft.values import Notice
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Model:
+    """What a bundle holds, before it is written and after it is read."""
+
+    backbone: Backbone
+    """The network, its tuned stages included."""
+    task: Task
+    """Classes and decoding."""
+    weight: Float[np.ndarray, "c d"]
+    """The head's weights."""
+    bias: Float[np.ndarray, "c"]
+    """The head's biases."""
+    temperature: float
+    """What logits are divided by; 1 where the model is uncalibrated."""
+    unlike: UnlikeReference | None
+    """Class means and out-of-fold distances of the training examples; None when there were too few."""
+
+    def logits(self, features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n c"]:
+        """The head on pooled features."""
+        result: Float[np.ndarray, "n c"] = features.astype(np.float32) @ self.weight.T + self.bias
+        return result
+
+
+def prefixes_of(
+    model: Model,
+    *,
+    device: str,
+    backend: str,
+    threads: int | None,
+    tell: Callable[[Notice], None] = lambda notice: None,
+) -> Prefixes:
+    """The whole network below the head as a runner."""
+    height, width = model.backbone.card.preparation.input_px
+    channels = len(model.backbone.card.mean)
+    return Prefixes(
+        model.backbone,
+        {"pixels": ((height, width, channels), "uint8")},
+        view=model.task.view,
+        memo=Memo(cache_home() / "store"),
+        device=device,
+        backend=backend,
+        threads=threads,
+        tell=tell,
+    )

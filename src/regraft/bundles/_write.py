@@ -1,0 +1,84 @@
+"""A trained model to disk.
+
+Letters: g golden inputs, c outputs.
+"""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from regraft.activations.memo import Memo
+from regraft.backbones._backbone import Backbone
+from regraft.bundle_format import FACTS, TENSORS, part_digests, sealed, write_tensors
+from regraft.bundles._golden import known_digests
+from regraft.bundles._model import Model
+from regraft.files import cache_home, write_json
+from regraft.identity import digest_json
+from regraft.version import VERSION
+
+GOLDEN_SEED = 0
+
+
+def with_changes(backbone: Backbone, changed: Mapping[str, np.ndarray], path: Path) -> Backbone:
+    """The backbone with some tensors replaced, written to the safetensors file `path`.
+
+    The head's own tensors among `changed` are passed over; without any other the backbone comes back as it is.
+    """
+    tuned = {name: array for name, array in changed.items() if not name.startswith("head/")}
+    if not tuned:
+        return backbone
+    stored = backbone.tensors()
+    tensors = {name: array for name, array in (stored | tuned).items() if not name.startswith("source/")}
+    touched = {name.partition("/")[0] for name in tuned}
+    fresh = part_digests({name: array for name, array in tensors.items() if name.partition("/")[0] in touched})
+    write_tensors(path, tensors)
+    card = replace(backbone.card, num_source_classes=0, source_classes=())
+    return replace(backbone, card=card, tensors_path=path, stage_digests={**backbone.stage_digests, **fresh})
+
+
+def write_bundle(
+    path: Path, model: Model, *, facts: Mapping[str, Any], golden: Float[np.ndarray, "g c"], backend: str
+) -> dict[str, Any]:
+    """Write the model to the folder `path`; returns what `bundle.json` holds.
+
+    `facts` go in as they are; `golden` are the logits of the golden inputs, computed by `backend`. The facts are
+    written last, so that a folder that has them is whole.
+
+    Raises:
+        OutOfSpace: the disk is full.
+    """
+    own = {"head/weight": model.weight.astype(np.float32), "head/bias": model.bias.astype(np.float32)}
+    if model.unlike is not None:
+        own |= {"unlike/means": model.unlike.class_means, "unlike/distances": model.unlike.distances}
+    stages = {name: array for name, array in model.backbone.tensors().items() if not name.startswith("source/")}
+    (path / FACTS).unlink(missing_ok=True)
+    write_tensors(path / TENSORS, stages | own)
+    parts = part_digests(own)
+    written = sealed(
+        {
+            "made_with": {"regraft": VERSION, "python": platform.python_version()},
+            "task": {"kind": model.task.kind, "classes": list(model.task.classes)},
+            "backbone": {
+                "card": model.backbone.card.to_json(),
+                "stages": dict(model.backbone.stage_digests),
+                "revision": model.backbone.family.revision,
+            },
+            "temperature": float(model.temperature),
+            "parts": parts,
+            "digests": {TENSORS: digest_json({**model.backbone.stage_digests, **parts})},
+            "golden": {
+                "seed": GOLDEN_SEED,
+                "inputs": known_digests(GOLDEN_SEED, Memo(cache_home() / "store")),
+                "logits": golden.astype(float).tolist(),
+                "backend": backend,
+            },
+            "facts": dict(facts),
+        }
+    )
+    write_json(path / FACTS, written)
+    return written

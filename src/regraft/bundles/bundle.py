@@ -1,0 +1,241 @@
+"""A trained model that travels: `model.safetensors`, `bundle.json`, and a README for people.
+
+Loading checks every digest and replays the golden inputs. Nothing in a bundle can execute.
+
+Letters: n inputs, c outputs, d features, g golden inputs, h and w height and width in pixels.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from regraft.activations._ahead import ahead
+from regraft.activations._runner import BATCH, Prefixes
+from regraft.activations.memo import Memo
+from regraft.backbones._card import Card
+from regraft.backbones._saved import digests_in, saved_backbone
+from regraft.bundle_format import FACTS, TENSORS, bundle_folder, check_tensors, read_facts, read_tensors
+from regraft.bundles._golden import golden_digests, golden_files, known_digests
+from regraft.bundles._inputs import Input, is_one, picture_of
+from regraft.bundles._model import Model, prefixes_of
+from regraft.bundles._write import GOLDEN_SEED, with_changes, write_bundle
+from regraft.data.decode import Undecodable
+from regraft.data.decoder import decoder
+from regraft.errors import BadRequest, BundleError
+from regraft.evaluation.unlike import UnlikeReference
+from regraft.tasks._contract import TASKS
+from regraft.values import Notice, Prediction
+
+__all__ = ["Bundle", "Input", "Model", "golden_logits", "load", "prefixes_of", "with_changes", "write_bundle"]
+
+TOLERANCE = 1e-4
+"""Largest difference of the golden logits from the recorded ones, relative to the largest of them."""
+
+
+class Bundle:
+    """A loaded model, ready to predict. Safe between threads."""
+
+    def __init__(self, model: Model, facts: Mapping[str, Any], prefixes: Prefixes, workers: int) -> None:
+        """`facts` is what `bundle.json` holds; `workers` threads decode."""
+        self.model, self.facts = model, facts
+        self._prefixes, self._workers = prefixes, workers
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, in the order of the columns of `logits`."""
+        return self.model.task.classes
+
+    @property
+    def backend_name(self) -> str:
+        """What runs the network, with version and precision."""
+        return self._prefixes.backend_name()
+
+    @property
+    def card(self) -> Card:
+        """The facts of the network inside."""
+        return self.model.backbone.card
+
+    def prepare(self, given: Input) -> UInt8[np.ndarray, "h w 3"]:
+        """One input as the network takes it.
+
+        Raises:
+            Undecodable: the input cannot be read.
+        """
+        return self.card.preparation.plain(picture_of(given))
+
+    def features(self, prepared: UInt8[np.ndarray, "n h w 3"]) -> Float[np.ndarray, "n d"]:
+        """The head's view of the top state."""
+        name = self.model.task.view
+        result: np.ndarray = self._prefixes.runner(("output",))({"pixels": prepared})["output"][name]
+        return result
+
+    def logits(self, prepared: UInt8[np.ndarray, "n h w 3"]) -> Float[np.ndarray, "n c"]:
+        """Uncalibrated scores of prepared inputs."""
+        return self.model.logits(self.features(prepared))
+
+    def predict(self, inputs: Input | Iterable[Input], *, abstain: float | None = None) -> list[Prediction]:
+        """Predictions in the order of the inputs; see `stream`."""
+        return list(self.stream(inputs, abstain=abstain))
+
+    def stream(self, inputs: Input | Iterable[Input], *, abstain: float | None = None) -> Iterator[Prediction]:
+        """Predictions one after another, for one input or many; memory does not grow with their number.
+
+        With `abstain` in [0, 1] the label is withheld from inputs farther from the training classes than that share
+        of the training examples. An input that cannot be read gives a prediction with `error` set.
+
+        Raises:
+            BadRequest: `abstain` is out of range, or asked of a model without a reference for it.
+        """
+        if abstain is not None and not 0 <= abstain <= 1:
+            raise BadRequest(f"abstain is {abstain}; a share from 0 to 1 is expected.", fix="write 0.99, for instance.")
+        if abstain is not None and self.model.unlike is None:
+            raise BadRequest(
+                "This model cannot tell unlike inputs (it was made from too few examples).", fix="leave --abstain out."
+            )
+        return self._stream([inputs] if is_one(inputs) else inputs, abstain)  # type: ignore[arg-type, list-item]
+
+    def _stream(self, inputs: Iterable[Input], abstain: float | None) -> Iterator[Prediction]:
+        numbered = enumerate(inputs)
+        for batch, prepared in ahead(self._try, numbered, size=BATCH, workers=self._workers):
+            good = [array for array in prepared if isinstance(array, np.ndarray)]
+            rows = iter(self._predictions(np.stack(good), abstain)) if good else iter(())
+            for (number, given), array in zip(batch, prepared, strict=True):
+                name = str(given) if isinstance(given, str | Path) else str(number)
+                if isinstance(array, str):
+                    yield Prediction(id=name, label=None, probabilities={}, error=array)
+                else:
+                    label, probabilities, unlike, abstained = next(rows)
+                    yield Prediction(
+                        id=name, label=label, probabilities=probabilities, unlike=unlike, abstained=abstained
+                    )
+
+    def _try(self, numbered: tuple[int, Input]) -> np.ndarray | str:
+        try:
+            return self.prepare(numbered[1])
+        except Undecodable as error:
+            return error.message
+
+    def _predictions(
+        self, prepared: UInt8[np.ndarray, "n h w 3"], abstain: float | None
+    ) -> list[tuple[str | None, dict[str, float], float | None, bool]]:
+        features = self.features(prepared)
+        table = self.model.task.probabilities(self.model.logits(features), self.model.temperature)
+        unlike = self.model.unlike.score(features) if self.model.unlike else [None] * len(features)
+        rows = []
+        for row, far in zip(table, unlike, strict=True):
+            withheld = abstain is not None and far is not None and far > abstain
+            label = None if withheld else self.classes[int(row.argmax())]
+            named = dict(zip(self.classes, map(float, row), strict=True))
+            rows.append((label, named, None if far is None else float(far), withheld))
+        return rows
+
+
+def load(
+    path: str | Path,
+    *,
+    device: str = "cpu",
+    backend: str = "auto",
+    threads: int | None = None,
+    workers: int = 2,
+    verify: bool = True,
+    tell: Callable[[Notice], None] = lambda notice: None,
+) -> Bundle:
+    """The model in the folder `path` (a bundle, or a run that holds one).
+
+    With `verify`, digests are checked and the golden inputs replayed. `tell` takes what the user should know.
+
+    Raises:
+        BundleError: a file is missing, damaged or changed, the format is newer, or this machine predicts otherwise.
+        UnknownName: the network's family or the task is not on this machine's shelf.
+    """
+    folder = bundle_folder(Path(path).expanduser())
+    facts = read_facts(folder)
+    own = ("head/", "unlike/")
+    tensors = read_tensors(folder / TENSORS, beginning="" if verify else own)
+    if verify:
+        check_tensors(tensors, digests_in(facts, folder), folder / TENSORS)
+    model = _model(facts, tensors, folder)
+    prefixes = prefixes_of(model, device=device, backend=backend, threads=threads, tell=tell)
+    bundle = Bundle(model, facts, prefixes, workers)
+    if verify:
+        _replay(bundle, folder)
+    return bundle
+
+
+def golden_logits(bundle: Bundle, memo: Memo | None = None) -> Float[np.ndarray, "g c"]:
+    """Logits of the golden inputs, through the decoder.
+
+    With `memo` their features are remembered under everything that decides them, so that a run whose activations are
+    all stored starts no network at all.
+    """
+    if memo is None:
+        return bundle.model.logits(_golden_features(bundle, GOLDEN_SEED))
+    key = [
+        "golden features",
+        1,
+        bundle.model.backbone.digest(),
+        bundle.model.task.view,
+        bundle.card.preparation.digest_fields(),
+        decoder(),
+        bundle.backend_name,
+        known_digests(GOLDEN_SEED, memo),
+    ]
+    known: Any = memo.get(key)
+    if not isinstance(known, list):
+        known = _golden_features(bundle, GOLDEN_SEED).tolist()
+        memo.put(key, known)
+    return bundle.model.logits(np.array(known, dtype=np.float32))
+
+
+def _golden_features(bundle: Bundle, seed: int) -> Float[np.ndarray, "g d"]:
+    return bundle.features(np.stack([bundle.prepare(file) for file in golden_files(seed)]))
+
+
+def _model(facts: Mapping[str, Any], tensors: Mapping[str, np.ndarray], folder: Path) -> Model:
+    backbone = saved_backbone(facts, folder)
+    try:
+        task = TASKS.get(facts["task"]["kind"]).task(facts["task"]["classes"])
+        weight, bias = tensors["head/weight"], tensors["head/bias"]
+        reference = None
+        if "unlike/means" in tensors:
+            reference = UnlikeReference(class_means=tensors["unlike/means"], distances=tensors["unlike/distances"])
+        temperature = float(facts["temperature"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(
+            f"{folder} lacks {error}; it is not a model that Regraft saved.",
+            fix="give the folder that `regraft fit` wrote.",
+        ) from error
+    if weight.shape != (task.num_outputs, backbone.card.width) or bias.shape != weight.shape[:1]:
+        raise BundleError(
+            f"The head in {folder / TENSORS} has shape {weight.shape}; {FACTS} asks for {task.num_outputs} classes on "
+            f"{backbone.card.width} features.",
+            fix="copy the whole folder again from where it was made.",
+        )
+    return Model(
+        backbone=backbone, task=task, weight=weight, bias=bias, temperature=temperature, unlike=reference
+    )  # fmt: skip
+
+
+def _replay(bundle: Bundle, folder: Path) -> None:
+    try:
+        golden = bundle.facts["golden"]
+        seed, inputs, expected = int(golden["seed"]), golden["inputs"], np.array(golden["logits"], dtype=np.float64)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(
+            f"{folder / FACTS} lacks its golden inputs ({error}).", fix="make the model again."
+        ) from error
+    if golden_digests(seed) != inputs:
+        raise BundleError(f"The golden inputs of {folder} cannot be made again on this machine.",
+                          fix="report this: the recipe of golden inputs must not change.")  # fmt: skip
+    found = bundle.model.logits(_golden_features(bundle, seed))
+    same = found.shape == expected.shape
+    off = float(np.abs(found - expected).max()) / (float(np.abs(expected).max()) or 1.0) if same else np.inf
+    if not off <= TOLERANCE:
+        raise BundleError(
+            f"The model in {folder} predicts otherwise on this machine: golden logits differ by {off:.1e} of the "
+            f"largest (limit {TOLERANCE}); they were computed by {golden.get('backend', 'an unknown backend')}.",
+            fix="load it with backend='torch'; if that differs too, the installed libraries compute otherwise.",
+        )
