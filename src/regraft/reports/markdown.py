@@ -1,0 +1,52 @@
+"""A run's report as a Markdown page for people. Parts that the report lacks are left out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from regraft.reports import _figures, _making
+from regraft.reports._words import bullets, plain
+from regraft.reports.limits import not_verified
+from regraft.reports.verdict import verdict
+
+
+def render(report: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
+    """The page. `pictures` are the names of files that `reports.plots.write_plots` put beside it."""
+    strategy, data = report.get("strategy") or {}, report.get("data") or {}
+    name = plain(strategy.get("preset") or strategy.get("name") or "run")
+    about = f"# {name} on {plain(data['name'])}" if data.get("name") else f"# {name}"
+    shown = [f"![{_TITLES.get(file, 'picture')}]({file})" for file in pictures]
+    parts = [
+        about,
+        f"**{plain(verdict(report))}**",
+        _made(report),
+        _figures.figures(report),
+        _figures.by_class(report),
+        _figures.confusion(report),
+        _figures.calibration(report),
+        _figures.thresholds(report),
+        _figures.gaps(report),
+        "\n\n".join(shown),
+        _making.data(report),
+        _making.model(report),
+        _making.store(report),
+        _making.time_and_memory(report),
+        _making.again(report),
+        f"## What was not verified\n\n{bullets(map(plain, not_verified(report)))}",
+    ]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+_TITLES = {
+    "curve.svg": "Loss by epoch",
+    "confusion.svg": "What is taken for what",
+    "reliability.svg": "Stated confidence against accuracy",
+}
+
+
+def _made(report: Mapping[str, Any]) -> str:
+    run = report.get("run") or {}
+    created = str(run.get("created") or "").replace("T", " ")
+    said = [f"made {created}" if created else "", f"seed {run['seed']}" if "seed" in run else ""]
+    said.append(f"regraft {report['regraft']}" if report.get("regraft") else "")
+    line = ", ".join(filter(None, said))
+    return f"{line[:1].upper()}{line[1:]}. The same numbers for programs: report.json." if line else ""

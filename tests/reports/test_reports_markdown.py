@@ -1,0 +1,149 @@
+"""The page of a run, and the sentences it opens with."""
+
+import re
+
+import pytest
+
+from regraft.reports.limits import not_verified
+from regraft.reports.markdown import render
+from regraft.reports.verdict import accuracy_of, main_section, verdict
+from sample_report import sample_report
+
+HEADINGS = (
+    "The figures", "Class by class", "What is taken for what", "Can the probabilities be trusted?",
+    "Where to draw the line", "How much was learned by heart", "The data", "What was frozen, what was trained",
+    "Stored activations", "Time and memory", "To make it again", "What was not verified",
+)  # fmt: skip
+
+
+def headings(page: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"^## (.*)$", page, flags=re.MULTILINE))
+
+
+def test_a_page_opens_with_the_figure_and_its_interval_and_has_every_part() -> None:
+    report = sample_report()
+    page = render(report)
+    accuracy = report["evaluation"]["test"]["metrics"]["accuracy"]
+    figure = f"Accuracy {accuracy['value']:.3f} [{accuracy['low']:.3f}, {accuracy['high']:.3f}] on 153 test examples"
+    assert page.splitlines()[2].startswith(f"**{figure}")
+    assert headings(page) == HEADINGS
+
+
+def test_every_number_of_the_main_table_stands_beside_that_of_the_probe() -> None:
+    report = sample_report()
+    page = render(report)
+    ours, probe = report["evaluation"]["test"]["metrics"], report["probe"]["evaluation"]["metrics"]
+    row = next(line for line in page.splitlines() if line.startswith("| Log loss (lower is better)"))
+    assert [cell.strip().split()[0] for cell in row.split("|")[2:4]] == [
+        f"{one['log_loss']['value']:.3f}" for one in (ours, probe)
+    ]
+    assert report["paired"]["verdict"] in page
+
+
+def test_tables_are_rectangular() -> None:
+    for classes in [("ants", "bees"), ("a|b", "c", "d"), tuple(f"class {i}" for i in range(50))]:
+        page = render(sample_report(classes=classes, n=300))
+        for block in re.findall(r"(?:^\|.*\n)+", page, flags=re.MULTILINE):
+            widths = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
+            assert len(widths) == 1, block
+
+
+def test_an_empty_report_still_gives_a_page_that_says_what_is_unknown() -> None:
+    page = render({})
+    assert "Nothing was measured" in page
+    assert "What was not verified" in page
+
+
+@pytest.mark.parametrize(
+    "missing", ["probe", "paired", "calibration", "store", "phases", "environment", "gaps", "data", "strategy", "run"]
+)
+def test_a_report_without_one_part_renders_the_others(missing: str) -> None:
+    report = sample_report() | {missing: None}
+    found = headings(render(report))
+    lost = {"store": {"Stored activations"}, "gaps": {"How much was learned by heart"}, "data": {"The data"}}
+    assert set(HEADINGS) - set(found) == lost.get(missing, set())
+
+
+def test_numbers_that_are_not_defined_are_shown_as_such() -> None:
+    report = sample_report()
+    report["evaluation"]["test"]["metrics"]["auroc"] = {
+        "value": None, "low": None, "high": None, "level": 0.95, "method": "undefined: a class has no example",
+    }  # fmt: skip
+    row = next(line for line in render(report).splitlines() if line.startswith("| AUROC"))
+    assert row.split("|")[2].strip() == "–"
+    assert "undefined: a class has no example (AUROC)" in render(report)
+
+
+def test_names_with_signs_of_markdown_are_shown_as_they_are() -> None:
+    page = render(sample_report(classes=("Tomato___blight", "x|y<b>"), n=40))
+    assert "Tomato\\_\\_\\_blight" in page
+    assert "x\\|y&lt;b>" in page
+
+
+def test_cross_validation_leads_with_the_mean_of_the_folds() -> None:
+    report = sample_report(main="cross-validation")
+    assert accuracy_of(main_section(report)) == report["evaluation"]["cross_validation"]["accuracy"]
+    assert verdict(report).startswith("Accuracy 0.910 [0.860, 0.960] by 5-fold cross-validation, repeated 4 times,")
+    page = render(report)
+    assert "| Accuracy, mean of the folds | 0.910 [0.860, 0.960] | 0.910 [0.860, 0.960] |" in page
+    assert "Accuracy, pooled" in page
+    assert any("never tested" in sentence for sentence in not_verified(report))
+
+
+def test_a_guess_is_the_share_of_the_most_frequent_class() -> None:
+    report = sample_report()
+    support = {one["name"]: one["support"] for one in report["evaluation"]["test"]["per_class"]}
+    top = max(support, key=lambda name: support[name])
+    assert f"Always answering {top} would score {support[top] / 153:.3f}." in verdict(report)
+
+
+def test_a_probe_says_that_it_is_one() -> None:
+    report = sample_report() | {"probe": None, "paired": None}
+    report["strategy"] = report["strategy"] | {"name": "probe", "preset": "probe", "curve": []}
+    assert "This is the linear probe" in verdict(report)
+    assert "linear probe |" not in render(report)
+
+
+def test_what_was_not_verified_follows_from_the_report() -> None:
+    report = sample_report()
+    without = not_verified(report)
+    assert any("--group-column" in sentence for sentence in without)
+    assert any("uncalibrated" in sentence for sentence in without)
+    report["data"]["groups"] = 31
+    report["calibration"] = report["calibration"] | {"kept": True}
+    report["backbone"]["weights"] = "random"
+    with_more = not_verified(report)
+    assert len(with_more) == len(without) - 3
+    assert not any("source data" in sentence for sentence in with_more)
+
+
+def test_the_kept_epoch_is_marked_and_long_curves_are_thinned() -> None:
+    page = render(sample_report())
+    epochs = re.findall(r"^\| (\d+)( \(kept\))? \|", page, flags=re.MULTILINE)
+    assert [number for number, kept in epochs if kept] == ["16"]
+    assert epochs[0][0] == "1"
+    assert epochs[-1][0] == "20"
+    assert len(epochs) <= 13
+
+
+def test_pictures_are_shown_only_when_they_are_there() -> None:
+    report = sample_report()
+    assert "](" not in render(report)
+    assert "![Loss by epoch](curve.svg)" in render(report, ["curve.svg"])
+
+
+def test_damaged_files_are_all_named_up_to_fifty() -> None:
+    report = sample_report()
+    report["data"]["quarantined"] = [{"id": f"bad{i}.jpg", "reason": "cut short"} for i in range(60)]
+    page = render(report)
+    assert page.count("| cut short |") == 50
+    assert "… and 10 more in report.json." in page
+
+
+def test_a_model_put_to_a_test_later_has_a_verdict_without_a_probe() -> None:
+    section = sample_report()["evaluation"]["test"]
+    later = verdict({"evaluation": section, "data": {"name": "photos"}})
+    accuracy = section["metrics"]["accuracy"]
+    assert later.startswith(f"Accuracy {accuracy['value']:.3f} [")
+    assert "on 153 examples of 2 classes" in later
+    assert "probe" not in later
