@@ -1,0 +1,106 @@
+"""The main figure where the data are too small for a test part: every example judged by a model that never saw it."""
+
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from regraft.evaluation.intervals import nadeau_bengio
+from regraft.evaluation.report import as_json
+from regraft.folds import folds
+from regraft.identity import derive_seed
+from regraft.strategies._contract import Fitted, Problem
+from regraft.strategies.probe import features_of
+from regraft.tasks._repeats import repeated_cross_validation
+from regraft.values import Event, Notice, Progress
+from regraft.workbench._resolve import Resolved
+
+REPEAT_SECONDS = 20.0
+"""Time after which no further repeat of a probe's cross-validation begins (our choice)."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HeldOut:
+    """Cross-validation of one model."""
+
+    logits: Float[np.ndarray, "n c"]
+    """First repeat: logits of every example of `train`, by the model that never saw it."""
+    accuracies: Float[np.ndarray, "r k"]
+    """Accuracy by repeat and fold."""
+    fold_of: Int[np.ndarray, "n"]
+    """First repeat: the fold of every example."""
+
+    def summary(self, num_groups: int | None) -> dict[str, Any]:
+        """Repeats, folds, and the accuracy with Nadeau and Bengio's interval, as JSON."""
+        measured = nadeau_bengio(self.accuracies, num_groups=num_groups)
+        return {
+            "repeats": self.accuracies.shape[0],
+            "folds": self.accuracies.shape[1],
+            "accuracy": as_json(measured),
+        }
+
+
+def cross_validate_probe(
+    problem: Problem, *, num_folds: int, max_repeats: int, max_seconds: float | None
+) -> Generator[Event, None, HeldOut | None]:
+    """Repeated, grouped, with the regularisation chosen anew in every training part; None where folds are too few."""
+    dealt = [deal(problem, num_folds, repeat) for repeat in range(max_repeats)]
+    counts = {int(fold_of.max()) + 1 for fold_of in dealt}
+    if min(counts) < 3:
+        yield Notice(text="Too few examples or groups for a nested cross-validation.", topic="evaluation")
+        return None
+    targets, began = problem.targets[problem.train], time.monotonic()
+    first = np.zeros((len(targets), problem.task.num_outputs), dtype=np.float32)
+    scores: dict[int, list[float]] = {}
+    total = max_repeats * num_folds
+    for found in repeated_cross_validation(
+        features_of(problem, problem.train),
+        targets,
+        num_classes=problem.task.num_outputs,
+        fold_of_repeats=dealt,
+        max_seconds=REPEAT_SECONDS if max_seconds is None else min(REPEAT_SECONDS, max_seconds),
+    ):
+        if found.repeat == 0:
+            first[found.examples] = found.logits
+        right = found.logits.argmax(axis=1) == targets[found.examples]
+        scores.setdefault(found.repeat, []).append(float(right.mean()))
+        done = sum(map(len, scores.values()))
+        yield Progress(phase="cross-validation", done=done, total=total, seconds=time.monotonic() - began)
+    complete = [row for row in scores.values() if len(row) == len(scores[0])]
+    return HeldOut(logits=first, accuracies=np.array(complete), fold_of=dealt[0])
+
+
+def cross_validate(problem: Problem, resolved: Resolved, *, num_folds: int) -> Generator[Event, None, HeldOut]:
+    """One repeat of a tuned model, on the folds of the probe's first repeat."""
+    fold_of = deal(problem, num_folds, 0)
+    count = int(fold_of.max()) + 1
+    targets, began = problem.targets[problem.train], time.monotonic()
+    logits = np.zeros((len(targets), problem.task.num_outputs), dtype=np.float32)
+    scores = []
+    for fold in range(count):
+        held = fold_of == fold
+        part = problem.part(f"fold-{fold}", train=problem.train[~held], val=np.zeros(0, dtype=np.int64))
+        for event in resolved.module.fit(part, resolved.options):
+            if isinstance(event, Fitted):
+                logits[held] = event.logits(part, problem.train[held])
+        scores.append(float((logits[held].argmax(axis=1) == targets[held]).mean()))
+        spent = time.monotonic() - began
+        yield Progress(
+            phase="cross-validation",
+            done=fold + 1,
+            total=count,
+            seconds=spent,
+            seconds_left=spent / (fold + 1) * (count - fold - 1),
+            facts={"accuracy": scores[-1]},
+        )
+    return HeldOut(logits=logits, accuracies=np.array([scores]), fold_of=fold_of)
+
+
+def deal(problem: Problem, num_folds: int, repeat: int) -> Int[np.ndarray, "n"]:
+    """The fold of every training example in one repeat."""
+    seed = derive_seed(problem.seed, "cross-validation", repeat)
+    dealt = folds(problem.targets[problem.train], problem.groups[problem.train], num_folds, seed)
+    return dealt.of_example

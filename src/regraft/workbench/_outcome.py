@@ -1,0 +1,395 @@
+"""The end of a run: proof, bundle, report."""
+
+import datetime
+import json
+import platform
+from collections.abc import Generator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from regraft.activations.memo import Memo
+from regraft.backbones._backbone import Backbone
+from regraft.bundles.bundle import Bundle, Model, golden_logits, prefixes_of, with_changes, write_bundle
+from regraft.evaluation.calibration import Calibration
+from regraft.evaluation.report import as_json
+from regraft.evaluation.unlike import UnlikeReference, fit_reference, reference_from
+from regraft.files import cache_home
+from regraft.folds import folds
+from regraft.identity import derive_seed
+from regraft.recipe import Recipe
+from regraft.reports.card import model_card
+from regraft.reports.markdown import render
+from regraft.reports.plots import wanted, write_plots
+from regraft.strategies._contract import Fitted, Problem
+from regraft.values import Event, Notice
+from regraft.version import VERSION
+from regraft.workbench._crossvalidate import HeldOut
+from regraft.workbench._folder import RunFolder
+from regraft.workbench._resolve import Resolved
+from regraft.workbench._states import Stored
+from regraft.workbench._subject import Subject
+from regraft.workbench._timing import Phases, peak_memory_bytes
+from regraft.workbench._verdict import (
+    Scores,
+    calibration_of,
+    evaluation_of,
+    gaps_of,
+    paired_with_probe,
+    predictions_table,
+)  # fmt: skip
+
+MAX_CHECKED = 256
+"""Examples on which stored and recomputed activations are compared."""
+MAX_REFERENCE = 2000
+"""Training examples that the measure of unlike inputs of a tuned model rests on."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Outcome:
+    """Everything that a finished training leaves behind."""
+
+    recipe: Recipe
+    resolved: Resolved
+    backbone: Backbone
+    subject: Subject
+    stored: Stored
+    problem: Problem
+    probe_problem: Problem
+    fitted: Fitted
+    probe: Fitted
+    held: HeldOut | None
+    probe_held: HeldOut | None
+    device: str
+    threads: int
+
+    @property
+    def tuned(self) -> bool:
+        """Whether anything but the head was trained."""
+        return self.resolved.named.name != "probe"
+
+    def scores(self, positions: np.ndarray) -> Scores:
+        """The model on some examples."""
+        return Scores(positions=positions, logits=self.fitted.logits(self.problem, positions))
+
+    def probe_scores(self, positions: np.ndarray) -> Scores:
+        """The linear probe on some examples."""
+        return Scores(positions=positions, logits=self.probe.logits(self.probe_problem, positions))
+
+
+def finish(outcome: Outcome, folder: RunFolder, phases: Phases) -> Generator[Event, None, dict[str, Any]]:
+    """Evaluate, write the bundle and the report; returns the report."""
+    with phases.measure("evaluation"):
+        evaluated = _evaluate(outcome)
+    with phases.measure("bundle"):
+        _, check, facts = _bundle(outcome, folder.path / "model", evaluated)
+    if check and check["changed_labels"] > 0:
+        yield Notice(
+            text=f"Stored activations change {check['changed_labels']} of {check['examples']} labels against "
+            f"recomputed ones (largest error of the logits {check['largest_error']:.1e}).",
+            topic="store",
+        )
+    if not evaluated.calibration or not evaluated.calibration.kept:
+        reason = evaluated.calibration.reason if evaluated.calibration else "uncalibrated, n too small"
+        yield Notice(text=f"Probabilities are {reason}.", topic="calibration")
+    report = _report(outcome, evaluated, check, phases)
+    _write(folder, outcome, evaluated, report, facts)
+    return report
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evaluated:
+    """The numbers of the run."""
+
+    main: str
+    parts: dict[str, Scores]
+    sections: dict[str, Any]
+    gaps: list[dict[str, Any]]
+    probe: dict[str, Any] | None
+    paired: Any
+    calibration: Calibration | None
+
+
+def _evaluate(outcome: Outcome) -> Evaluated:
+    subject, seed, train = outcome.subject, outcome.recipe.seed, outcome.problem.train
+    parts, sections = {}, {}
+    held = _held_out(outcome)
+    calibration = calibration_of(subject, held, seed)
+    temperature = calibration.temperature if calibration else 1.0
+    if len(subject.parts.test):
+        main = "test"
+        parts["test"] = outcome.scores(subject.parts.test)
+        sections["test"] = evaluation_of(subject, parts["test"], temperature, held, seed)
+    else:
+        main = "cross-validation"
+    if held is not None:
+        part = "cross-validation" if main == "cross-validation" or not len(outcome.problem.val) else "validation"
+        parts[part] = held
+        key = part.replace("-", "_")
+        sections[key] = evaluation_of(subject, held, temperature, None, seed)
+        if outcome.held is not None and part == "cross-validation":
+            groups = subject.user_groups(train)
+            sections[key] |= outcome.held.summary(None if groups is None else len(np.unique(groups)))
+    unseen = sorted(parts, key=lambda name: name == "test")
+    by_part = {"train": outcome.scores(train)} | {name: parts[name] for name in unseen}
+    probe_section, paired = None, None
+    if outcome.tuned:
+        probe_held = _probe_held_out(outcome)
+        probe_calibration = calibration_of(subject, probe_held, seed)
+        probe_temperature = probe_calibration.temperature if probe_calibration else 1.0
+        if main == "test":
+            probed: Scores | None = outcome.probe_scores(subject.parts.test)
+        else:
+            probed = probe_held
+        if probed is not None and main in parts:
+            probe_section = {
+                "evaluation": evaluation_of(subject, probed, probe_temperature, probe_held, seed),
+                "facts": as_json(dict(outcome.probe.facts)),
+            }
+            if outcome.probe_held is not None and main == "cross-validation":
+                groups = subject.user_groups(outcome.probe_problem.train)
+                probe_section["evaluation"] |= outcome.probe_held.summary(
+                    None if groups is None else len(np.unique(groups))
+                )
+            name = outcome.recipe.strategy
+            paired = paired_with_probe(subject, parts[main], probed, (temperature, probe_temperature), name, seed)
+    return Evaluated(
+        main=main, parts=parts, sections=sections, gaps=gaps_of(subject, by_part, seed), probe=probe_section,
+        paired=paired, calibration=calibration,
+    )  # fmt: skip
+
+
+def _held_out(outcome: Outcome) -> Scores | None:
+    """Logits of examples that the model, or its twin of another fold, never saw."""
+    if outcome.held is not None:
+        return Scores(positions=outcome.problem.train, logits=outcome.held.logits)
+    if not outcome.tuned:
+        return _probe_held_out(outcome)
+    if len(outcome.problem.val):
+        return outcome.scores(outcome.problem.val)
+    return None
+
+
+def _probe_held_out(outcome: Outcome) -> Scores | None:
+    if outcome.probe_held is not None:
+        return Scores(positions=outcome.probe_problem.train, logits=outcome.probe_held.logits)
+    if outcome.probe.out_of_fold is None:
+        return None
+    return Scores(positions=outcome.probe_problem.train, logits=outcome.probe.out_of_fold)
+
+
+def _bundle(
+    outcome: Outcome, path: Path, evaluated: Evaluated
+) -> tuple[Bundle, dict[str, Any] | None, Mapping[str, Any]]:
+    """Write the model; check it against the stored activations it was trained on."""
+    changed = dict(outcome.fitted.tensors)
+    backbone = with_changes(outcome.backbone, changed, path / ".tuned.safetensors")
+    temperature = evaluated.calibration.temperature if evaluated.calibration else 1.0
+    model = Model(
+        backbone=backbone,
+        task=outcome.subject.task,
+        weight=changed["head/weight"],
+        bias=changed["head/bias"],
+        temperature=temperature,
+        unlike=None,
+    )
+    prefixes = (
+        prefixes_of(model, device=outcome.device, backend=outcome.recipe.backend, threads=outcome.threads)
+        if outcome.tuned
+        else outcome.stored.prefixes
+    )
+    bundle = Bundle(model, {}, prefixes, outcome.threads)
+    unlike = _unlike(outcome, bundle)
+    bundle.model = model = _with_unlike(model, unlike)
+    golden = golden_logits(bundle, Memo(cache_home() / "store"))
+    facts = write_bundle(
+        path, model, facts=_bundle_facts(outcome, evaluated), golden=golden, backend=prefixes.backend_name()
+    )
+    check = _checked(outcome, bundle)
+    (path / ".tuned.safetensors").unlink(missing_ok=True)
+    return bundle, check, facts
+
+
+def _with_unlike(model: Model, unlike: UnlikeReference | None) -> Model:
+    from dataclasses import replace
+
+    return replace(model, unlike=unlike)
+
+
+def _unlike(outcome: Outcome, bundle: Bundle) -> UnlikeReference | None:
+    """Class means and distances of examples outside the means: out of fold, or validation where there is some."""
+    problem, targets = outcome.problem, outcome.subject.targets
+    train = problem.train
+    if min(np.bincount(targets[train], minlength=len(bundle.classes))) < 2:
+        return None
+    if outcome.tuned and len(train) > MAX_REFERENCE:
+        random = np.random.default_rng(derive_seed(outcome.recipe.seed, "unlike"))
+        train = np.sort(random.choice(train, MAX_REFERENCE, replace=False))
+    features = _features(outcome, bundle, train)
+    if outcome.tuned and len(problem.val):
+        return reference_from(features, targets[train], _features(outcome, bundle, problem.val))
+    seed = derive_seed(outcome.recipe.seed, "unlike", "folds")
+    dealt = folds(targets[train], problem.groups[train], 5, seed)
+    return fit_reference(features, targets[train], dealt.of_example) if dealt.num_folds > 1 else None
+
+
+def _features(outcome: Outcome, bundle: Bundle, positions: np.ndarray) -> np.ndarray:
+    """The model's own features of some examples: stored ones where nothing but the head was trained."""
+    if not outcome.tuned:
+        from regraft.strategies.probe import features_of
+
+        stored = features_of(outcome.probe_problem, positions)
+        result: np.ndarray = stored if isinstance(stored, np.ndarray) else stored[0 : len(positions)]
+        return result
+    return np.concatenate([bundle.features(batch) for batch in _prepared(outcome, positions)])
+
+
+def _prepared(outcome: Outcome, positions: np.ndarray) -> Any:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from regraft.workbench._subject import inputs_of
+
+    subject = outcome.subject
+    inputs = inputs_of(subject.dataset, subject.scanned, outcome.backbone.card, outcome.recipe, outcome.threads)
+    with ThreadPoolExecutor(outcome.threads) as pool:
+        for first in range(0, len(positions), 64):
+            chunk = positions[first : first + 64].tolist()
+            yield np.stack([record["pixels"] for record in pool.map(lambda i: inputs.load(i, 0), chunk)])
+
+
+def _checked(outcome: Outcome, bundle: Bundle) -> dict[str, Any] | None:
+    """Logits from stored activations against the assembled model on recomputed ones; for what is kept in float16."""
+    kept = outcome.stored.wants.get(outcome.resolved.cut)
+    if kept is None or kept.dtype != "float16":
+        return None
+    source = outcome.subject.parts.test if len(outcome.subject.parts.test) else outcome.problem.train
+    positions = source[np.linspace(0, len(source) - 1, min(MAX_CHECKED, len(source))).astype(np.int64)]
+    stored = outcome.fitted.logits(outcome.problem, positions)
+    recomputed = np.concatenate([bundle.logits(batch) for batch in _prepared(outcome, positions)])
+    scale = float(np.abs(recomputed).max()) or 1.0
+    return {
+        "examples": len(positions),
+        "largest_error": float(np.abs(stored - recomputed).max()) / scale,
+        "changed_labels": int((stored.argmax(axis=1) != recomputed.argmax(axis=1)).sum()),
+    }
+
+
+def _bundle_facts(outcome: Outcome, evaluated: Evaluated) -> dict[str, Any]:
+    section = evaluated.sections.get(evaluated.main.replace("-", "_"))
+    return {
+        "strategy": outcome.recipe.strategy,
+        "cut": outcome.resolved.cut,
+        "trained_on_examples": len(outcome.problem.train),
+        "data": outcome.subject.dataset.fingerprint,
+        "main": evaluated.main,
+        "metrics": section["metrics"] if section else {},
+        "calibration": as_json(evaluated.calibration) if evaluated.calibration else None,
+    }
+
+
+def _report(outcome: Outcome, evaluated: Evaluated, check: dict[str, Any] | None, phases: Phases) -> dict[str, Any]:
+    subject, card, resolved = outcome.subject, outcome.backbone.card, outcome.resolved
+    tensors = outcome.backbone.tensors()
+    changed = {name for name in outcome.fitted.tensors if name not in outcome.fitted.frozen}
+    trained = [stage for stage in card.stages if any(name.startswith(f"{stage}/") for name in changed)]
+    return {
+        "format": 1,
+        "regraft": VERSION,
+        "recipe": json.loads(json.dumps(asdict(outcome.recipe))),
+        "run": {
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "seed": outcome.recipe.seed,
+        },
+        "backbone": {
+            "name": card.name,
+            "family": card.family,
+            "variant": card.variant,
+            "weights": card.weights,
+            "digest": outcome.backbone.digest(),
+            "licence": card.licence,
+            "trained_on": card.trained_on,
+            "source": card.source,
+            "input_px": list(card.preparation.input_px),
+            "parameters_total": int(sum(a.size for name, a in tensors.items() if _counted(name))),
+            "parameters_trained": int(sum(outcome.fitted.tensors[name].size for name in changed if _counted(name))),
+        },
+        "data": _data_section(subject, outcome.problem),
+        "strategy": {
+            "name": resolved.named.name,
+            "preset": outcome.recipe.strategy,
+            "cut": resolved.cut,
+            "views": resolved.views,
+            "options": asdict(resolved.options),
+            "facts": as_json(dict(outcome.fitted.facts)),
+            "curve": as_json(list(outcome.fitted.curve)),
+            "trained_stages": trained,
+            "frozen_stages": [stage for stage in card.stages if stage not in trained],
+        },
+        "main": evaluated.main,
+        "evaluation": evaluated.sections,
+        "gaps": evaluated.gaps,
+        "probe": evaluated.probe,
+        "paired": evaluated.paired,
+        "calibration": as_json(evaluated.calibration) if evaluated.calibration else None,
+        "store": {**outcome.stored.facts, "check": check},
+        "phases": [{"name": name, "seconds": round(seconds, 3)} for name, seconds in phases.seconds.items()],
+        "peak_memory_bytes": peak_memory_bytes(),
+        "environment": environment(outcome.device, outcome.threads, outcome.stored.facts["backend"]),
+    }
+
+
+def _counted(name: str) -> bool:
+    """Whether a tensor counts as a parameter of the model: not the source classifier, not running statistics."""
+    return not name.startswith("source/") and not name.endswith(("running_mean", "running_var"))
+
+
+def _data_section(subject: Subject, problem: Problem) -> dict[str, Any]:
+    dataset, parts = subject.dataset, subject.parts
+
+    def part(positions: np.ndarray) -> dict[str, Any] | None:
+        if not len(positions):
+            return None
+        counts = np.bincount(subject.targets[positions], minlength=len(dataset.classes))
+        return {"examples": len(positions), "per_class": dict(zip(dataset.classes, counts.tolist(), strict=True))}
+
+    return {
+        "name": dataset.root.name,
+        "examples": len(dataset.examples),
+        "classes": list(dataset.classes),
+        "parts": {"train": part(problem.train), "val": part(problem.val), "test": part(parts.test)},
+        "drawn_by_us": parts.drawn_by_us,
+        "groups": None if dataset.groups is None else len(np.unique(dataset.groups)),
+        "notes": [note.text for note in (*dataset.notes, *parts.notes)],
+        "quarantined": [{"id": damaged.id, "reason": damaged.reason} for damaged in subject.scanned.quarantined],
+        "fingerprint": dataset.fingerprint,
+    }
+
+
+def environment(device: str, threads: int, backend: str) -> dict[str, Any]:
+    """What the numbers depend on beside the recipe."""
+    from importlib.metadata import version
+
+    return {
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "onnxruntime": version("onnxruntime"),
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "device": device,
+        "threads": threads,
+        "backend": backend,
+    }
+
+
+def _write(
+    folder: RunFolder, outcome: Outcome, evaluated: Evaluated, report: dict[str, Any], bundle_facts: Mapping[str, Any]
+) -> None:
+    temperature = evaluated.calibration.temperature if evaluated.calibration else 1.0
+    folder.write("predictions.csv", predictions_table(outcome.subject, evaluated.parts, temperature))
+    folder.write("environment.json", report["environment"])
+    folder.write("model/README.md", model_card(bundle_facts, report))
+    pictures = write_plots(report, folder.path) if wanted(report) else []
+    folder.write("report.md", render(report, pictures))
+    folder.write("report.json", report)

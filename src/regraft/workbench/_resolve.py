@@ -1,0 +1,116 @@
+"""A recipe with its names looked up: strategy, preset, options, cut, views. Imports no torch."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from types import ModuleType
+from typing import Any
+
+from regraft.backbones._card import Card
+from regraft.errors import BadRecipe, BadRequest, UnknownName
+from regraft.recipe import Recipe, built
+from regraft.strategies._contract import STRATEGIES, Preset
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """A strategy as the recipe names it."""
+
+    name: str
+    """The strategy's file."""
+    preset: Preset | None
+    """The preset, where the recipe names one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """What the recipe means for a certain backbone."""
+
+    named: Named
+    """Strategy and preset."""
+    module: ModuleType
+    """The strategy's module: `fit` and `Options`."""
+    options: Any
+    """An instance of its `Options`."""
+    cut: str
+    """The cut."""
+    views: int
+    """Views per example at the cut; 0 is a new view every epoch."""
+    dtype: str
+    """How activations at the cut are kept."""
+
+
+def presets() -> Mapping[str, tuple[str, Preset]]:
+    """Every preset by name, with the strategy it belongs to."""
+    found: dict[str, tuple[str, Preset]] = {}
+    for name in STRATEGIES.names():
+        for preset, value in getattr(STRATEGIES.get(name), "PRESETS", {}).items():
+            found[preset] = (name, value)
+    return found
+
+
+def named(recipe: Recipe) -> Named:
+    """The strategy or preset of that name.
+
+    Raises:
+        UnknownName: there is neither.
+    """
+    known = presets()
+    if recipe.strategy in known:
+        name, preset = known[recipe.strategy]
+        return Named(name=name, preset=preset)
+    if recipe.strategy not in STRATEGIES.names():
+        raise UnknownName("strategy", recipe.strategy, {*STRATEGIES.names(), *known})
+    return Named(name=recipe.strategy, preset=None)
+
+
+def backbone_spec(recipe: Recipe, strategy: Named) -> str:
+    """The backbone's name, with random weights where the preset wants them."""
+    if strategy.preset is None or not strategy.preset.random_weights:
+        return recipe.backbone
+    name, at, weights = recipe.backbone.partition("@")
+    if recipe.backbone.startswith("bundle:") or (at and weights.startswith("file")):
+        raise BadRequest(
+            f"`{recipe.strategy}` draws its weights at random, but {recipe.backbone!r} names trained ones.",
+            fix="name the architecture alone, for instance googlenet:torchvision@random.",
+        )
+    return f"{name}@random"
+
+
+def resolve(recipe: Recipe, strategy: Named, card: Card) -> Resolved:
+    """Fill in what the recipe leaves to the preset and to the backbone.
+
+    Raises:
+        BadRecipe: an option that the strategy does not have, or views that make no sense.
+        BadRequest: a probe at another cut than `output`.
+    """
+    module, preset = STRATEGIES.get(strategy.name), strategy.preset
+    given = {**(preset.options if preset else {}), **recipe.options}
+    options = built(module.Options, given, where="options")
+    wanted = preset.cut if preset else None
+    cut = recipe.cut or wanted or card.partial_cut
+    if strategy.name == "probe" and cut not in ("output", card.stages[-1]):
+        raise BadRequest(
+            f"A probe trains the head alone, so its cut is `output`; {cut!r} was asked for.",
+            fix=f"leave --cut out, or use --strategy partial --cut {cut}.",
+        )
+    views = recipe.views if recipe.views >= 0 else (preset.views if preset else 4)
+    if recipe.views < 0 and cut not in ("input", "output") and views == 0:
+        views = 4
+    if recipe.views < -1 or (strategy.name == "probe" and views == 0):
+        raise BadRecipe(
+            f"views is {recipe.views}; a probe needs 1 or more, others 0 (new views every epoch) or more.",
+            fix="leave views out for the default.",
+        )
+    dtype = ("float16" if cut not in ("input", "output") else "float32") if recipe.dtype == "auto" else recipe.dtype
+    return Resolved(named=strategy, module=module, options=options, cut=cut, views=views, dtype=dtype)
+
+
+def filled_in(recipe: Recipe, resolved: Resolved, card: Card) -> Recipe:
+    """The recipe with every default written out."""
+    return replace(
+        recipe,
+        cut=resolved.cut,
+        views=resolved.views,
+        input_px=card.preparation.input_px[0],
+        options=asdict(resolved.options),
+    )

@@ -1,0 +1,116 @@
+"""States at the cut and at the top, in the store or computed each time, as the plan allows."""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from regraft.activations._runner import Prefixes
+from regraft.activations.fill import Activations, Want
+from regraft.activations.memo import Memo
+from regraft.activations.states import States
+from regraft.activations.store import Store
+from regraft.backbones._backbone import Backbone
+from regraft.files import cache_home
+from regraft.recipe import Recipe
+from regraft.values import Event, Notice
+from regraft.workbench._resolve import Resolved
+from regraft.workbench._subject import Subject, inputs_of
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stored:
+    """Where the states are."""
+
+    states: States
+    """At the cut."""
+    top: States
+    """The head's view of the top state of the untouched backbone."""
+    activations: Activations
+    """The store's side of it."""
+    prefixes: Prefixes
+    """The frozen parts as functions."""
+    wants: dict[str, Want]
+    """What is stored, by cut."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """For the report."""
+
+    def close(self) -> None:
+        """Let the store evict what this run used."""
+        self.activations.close()
+
+
+def store_states(
+    recipe: Recipe, resolved: Resolved, backbone: Backbone, subject: Subject, *, device: str, threads: int
+) -> Generator[Event, None, Stored]:
+    """Plan, fill, and hand out the states that the strategy and the probe beside it need."""
+    root, notices = cache_home() / "store", list[Notice]()
+    memo = Memo(root)
+    height, width = backbone.card.preparation.input_px
+    prefixes = Prefixes(
+        backbone,
+        {"pixels": ((height, width, 3), "uint8")},
+        view=subject.task.view,
+        memo=memo,
+        device=device,
+        backend=recipe.backend,
+        threads=threads,
+        tell=notices.append,
+    )
+    inputs = inputs_of(subject.dataset, subject.scanned, backbone.card, recipe, workers=threads)
+    activations = Activations(Store(root), memo, prefixes, inputs)
+    examples = subject.usable.tolist()
+    top_views = max(1, resolved.views) if resolved.cut == "output" else 1
+    wants = [Want(cut="output", views=top_views, dtype=resolved.dtype if resolved.cut == "output" else "float32")]
+    if resolved.cut != "output" and resolved.views:
+        at_cut = Want(cut=resolved.cut, views=resolved.views, dtype=resolved.dtype)
+        fitting = yield from _fitting(activations, at_cut, examples, backbone)
+        wants += [fitting] if fitting else []
+    dtypes = yield from activations.fill(wants, examples)
+    yield from notices
+    final = {want.cut: Want(cut=want.cut, views=want.views, dtype=dtypes[want.cut]) for want in wants}
+    total = len(subject.dataset.examples)
+    top = activations.states(final["output"], total, examples)
+    if resolved.cut == "output":
+        states: States = top
+    elif resolved.cut in final:
+        states = activations.states(final[resolved.cut], total, examples)
+    else:
+        states = activations.fresh(resolved.cut)
+    facts = {
+        "cuts": {
+            cut: {
+                "dtype": want.dtype,
+                "views": want.views,
+                "rows": len(examples) * want.views,
+                "bytes": len(examples) * want.views * activations.entry(cut, want.dtype).row_bytes,
+            }
+            for cut, want in final.items()
+        },
+        "half_error": dict(activations.half_error),
+        "backend": prefixes.backend_name(),
+    }
+    return Stored(states=states, top=top, activations=activations, prefixes=prefixes, wants=final, facts=facts)
+
+
+def _fitting(
+    activations: Activations, want: Want, examples: Sequence[int], backbone: Backbone
+) -> Generator[Event, None, Want | None]:
+    """As many views as the store's limit and the disk hold; None where not even the plain one fits."""
+    for views in range(want.views, 0, -1):
+        fewer = Want(cut=want.cut, views=views, dtype=want.dtype)
+        plan = activations.plan(fewer, examples)
+        if plan.bytes_needed <= plan.bytes_free:
+            if views < want.views:
+                yield Notice(
+                    text=f"{views} instead of {want.views} views per example are kept: more would pass the store's "
+                    f"limit ({plan.bytes_needed / 1e9:.1f} GB are needed for {views}).",
+                    topic="store",
+                )
+            return fewer
+    higher = backbone.cuts[backbone.cuts.index(want.cut) + 1]
+    yield Notice(
+        text=f"Activations at {want.cut} do not fit into the store, so the frozen part is run anew every epoch. "
+        f"A higher cut ({higher}) needs less; REGRAFT_CACHE_LIMIT raises the limit.",
+        topic="store",
+    )
+    return None

@@ -1,0 +1,123 @@
+"""What a run is about: the data, their parts, and how an example becomes a prepared input."""
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from regraft.activations.fill import Inputs
+from regraft.backbones._card import Card
+from regraft.data.dataset import Dataset
+from regraft.data.decoder import decoder
+from regraft.data.memory import ScanMemory
+from regraft.data.open import open_dataset
+from regraft.data.scan import Scanned, scan
+from regraft.data.splits import Parts, draw
+from regraft.data.views import preset, view
+from regraft.files import cache_home
+from regraft.identity import digest_json
+from regraft.recipe import Recipe, Source
+from regraft.tasks._contract import TASKS, Task
+from regraft.values import Event
+
+MIN_VALIDATION = 50
+"""Below this many validation examples, they train along and the number of steps is fixed (DESIGN, promise 7)."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Subject:
+    """Data, scanned and split, with the task they pose."""
+
+    dataset: Dataset
+    """The examples."""
+    scanned: Scanned
+    """What decoding them showed."""
+    parts: Parts
+    """Who trains, validates and tests."""
+    task: Task
+    """The task that the labels pose."""
+    targets: np.ndarray
+    """Encoded target of every example."""
+
+    @property
+    def usable(self) -> Int[np.ndarray, "n"]:
+        """Positions of all examples that lie in some part."""
+        return np.sort(np.concatenate([self.parts.train, self.parts.val, self.parts.test]))
+
+    def user_groups(self, positions: Int[np.ndarray, "n"]) -> np.ndarray | None:
+        """The groups that the user named, for intervals; None where there are none."""
+        groups = self.dataset.groups
+        return None if groups is None else groups[positions]
+
+
+def open_subject(path: str, source: Source, *, seed: int, workers: int) -> Generator[Event, None, Subject]:
+    """Open, scan and split the data at `path`; yields events, returns the subject."""
+    dataset = open_dataset(
+        Path(path),
+        path_column=source.path_column,
+        label_column=source.label_column,
+        split_column=source.split_column,
+        group_column=source.group_column,
+        group_pattern=source.group_pattern or None,
+        strip_labels=source.strip_labels,
+    )
+    yield from dataset.notes
+    scanned = yield from scanning(dataset, source, workers=workers)
+    dataset = scanned.dataset
+    parts = draw(
+        dataset,
+        scanned,
+        seed=seed,
+        val_share=source.val_share,
+        test_share=source.test_share,
+        allow_leaks=source.allow_leaks,
+    )
+    yield from parts.notes
+    task: Task = TASKS.get("classification").task(dataset.classes)
+    return Subject(dataset=dataset, scanned=scanned, parts=parts, task=task, targets=dataset.targets)
+
+
+def scanning(dataset: Dataset, source: Source, *, workers: int) -> Generator[Event, None, Scanned]:
+    """Scan, passing events on; returns what was found."""
+    found = None
+    memory = ScanMemory(cache_home() / "scan")
+    for event in scan(
+        dataset, memory, max_damaged_share=source.max_damaged_share, rehash=source.rehash, workers=workers
+    ):
+        if isinstance(event, Scanned):
+            found = event
+        else:
+            yield event
+    assert found is not None
+    return found
+
+
+def inputs_of(dataset: Dataset, scanned: Scanned, card: Card, recipe: Recipe, workers: int) -> Inputs:
+    """How examples become prepared inputs, and what names each view."""
+    from regraft.data.decode import decode
+
+    augmentation = preset(recipe.augmentation)
+    rule = digest_json({"seed": recipe.seed, **augmentation.digest_fields()})[:16]
+    preparation, contents = card.preparation, scanned.content
+
+    def load(example: int, number: int) -> Mapping[str, np.ndarray]:
+        picture = decode(dataset.examples[example].path)
+        pixels = view(picture, preparation, augmentation, number=number, seed=recipe.seed, content=contents[example])
+        return {"pixels": pixels}
+
+    return Inputs(
+        contents=contents,
+        load=load,
+        view_name=lambda number: "plain" if number == 0 else f"{number}:{rule}",
+        fields={"preparation": preparation.digest_fields(), "decoder": decoder()},
+        workers=workers,
+    )
+
+
+def small_validation_trains(parts: Parts, *, probe: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Train and validation positions: a probe needs no validation part, and one under fifty is not worth its cost."""
+    if probe or len(parts.val) < MIN_VALIDATION:
+        return np.sort(np.concatenate([parts.train, parts.val])), np.zeros(0, dtype=np.int64)
+    return parts.train, parts.val

@@ -1,0 +1,54 @@
+"""Seconds by phase, and the most memory the process has held."""
+
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from regraft.values import Event
+
+T = TypeVar("T")
+
+
+@dataclass
+class Phases:
+    """Wall seconds of each phase, in the order they first began."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def run(self, name: str, work: Generator[Event, None, T]) -> Generator[Event, None, T]:
+        """Drive `work`, passing its events on and adding its time to `name`; returns what it returns.
+
+        Time that the consumer spends between events is not counted.
+        """
+        try:
+            while True:
+                with self.measure(name):
+                    event = next(work)
+                yield event
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        finally:
+            work.close()
+
+    @contextmanager
+    def measure(self, name: str) -> Generator[None, None, None]:
+        """Add the time inside the `with` to `name`."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+
+
+def peak_memory_bytes() -> int | None:
+    """Largest resident size of this process so far; None where the system does not say."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

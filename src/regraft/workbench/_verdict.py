@@ -1,0 +1,110 @@
+"""Numbers of a fitted model: evaluation by part, calibration, the probe beside it, and what storing cost."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from regraft.evaluation.calibration import Calibration, calibrate
+from regraft.evaluation.gap import Part, difference
+from regraft.evaluation.paired import compare
+from regraft.evaluation.report import as_json, evaluate
+from regraft.evaluation.thresholds import Scored
+from regraft.workbench._subject import Subject
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scores:
+    """Logits of one model on some examples."""
+
+    positions: Int[np.ndarray, "n"]
+    """Which examples."""
+    logits: Float[np.ndarray, "n c"]
+    """Their logits, on the plain view."""
+
+
+def calibration_of(subject: Subject, held: Scores | None, seed: int) -> Calibration | None:
+    """The temperature from logits of examples the model never saw; None where there are none."""
+    if held is None or len(held.positions) < 10:
+        return None
+    return calibrate(
+        held.logits,
+        subject.targets[held.positions],
+        groups=subject.parts.groups[held.positions],
+        seed=seed,
+    )
+
+
+def evaluation_of(subject: Subject, scores: Scores, temperature: float, held: Scores | None, seed: int) -> Any:
+    """All metrics with intervals, as JSON; thresholds of two classes are chosen on `held`."""
+    chosen_on = None
+    if held is not None and len(subject.task.classes) == 2:
+        probabilities = subject.task.probabilities(held.logits, temperature)
+        chosen_on = Scored(
+            positive=subject.targets[held.positions] == 1,
+            scores=probabilities[:, 1],
+            groups=subject.user_groups(held.positions),
+        )
+    return evaluate(
+        subject.targets[scores.positions],
+        subject.task.probabilities(scores.logits, temperature),
+        subject.task.classes,
+        groups=subject.user_groups(scores.positions),
+        chosen_on=chosen_on,
+        seed=seed,
+    ).to_json()
+
+
+def gaps_of(subject: Subject, by_part: Mapping[str, Scores], seed: int) -> list[dict[str, Any]]:
+    """How accuracy falls from the training examples to those the model never saw."""
+    parts = {
+        name: Part(
+            right=scores.logits.argmax(axis=1) == subject.targets[scores.positions],
+            groups=subject.user_groups(scores.positions),
+        )
+        for name, scores in by_part.items()
+    }
+    names = list(parts)
+    return [
+        {"from": one, "to": other, "accuracy": as_json(difference(parts[one], parts[other], seed=seed))}
+        for one, other in pairwise(names)
+    ]
+
+
+def paired_with_probe(
+    subject: Subject, tuned: Scores, probe: Scores, temperatures: tuple[float, float], name: str, seed: int
+) -> Any:
+    """The difference from the linear probe on the same examples, as JSON."""
+    task = subject.task
+    return as_json(
+        compare(
+            subject.targets[tuned.positions],
+            task.probabilities(tuned.logits, temperatures[0]),
+            task.probabilities(probe.logits, temperatures[1]),
+            groups=subject.user_groups(tuned.positions),
+            names=(name, "the linear probe"),
+            seed=seed,
+        )
+    )
+
+
+def predictions_table(subject: Subject, parts: Mapping[str, Scores], temperature: float) -> str:
+    """One line per example and part: id, group, label, predicted label, probabilities."""
+    import csv
+    import io
+
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["part", "id", "group", "label", "predicted", *(f"p:{name}" for name in subject.task.classes)])
+    for part, scores in parts.items():
+        table = subject.task.probabilities(scores.logits, temperature)
+        for position, row in zip(scores.positions, table, strict=True):
+            example = subject.dataset.examples[position]
+            predicted = subject.task.classes[int(row.argmax())]
+            writer.writerow(
+                [part, example.id, example.group or "", example.label, predicted, *(f"{value:.6f}" for value in row)]
+            )
+    return buffer.getvalue()

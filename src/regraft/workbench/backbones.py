@@ -1,0 +1,142 @@
+"""Backbones: which networks there are, with which weights, on which terms, and when to prefer which."""
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from regraft.backbones._backbone import BACKBONES
+from regraft.backbones._card import Card
+from regraft.backbones._family import Family, Published
+from regraft.bundle_format import read_json
+from regraft.files import cache_home
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsFacts:
+    """One set of weights of a backbone."""
+
+    spec: str
+    """What `--backbone` takes."""
+    here: bool
+    """Whether they can be used now, without the network."""
+    where: str
+    """Where they are, or come from: an address, or a few words."""
+    variant: str
+    """Which architecture of the family they are of; empty: any, or whichever the file holds."""
+    size_mb: float | None
+    """About how much there is to fetch, in MiB; None where nothing is fetched."""
+    licence: str
+    """Their terms; empty where there are none."""
+    trained_on: str
+    """What they were trained on; empty for weights that are not known or not trained."""
+    prefer: str
+    """When to prefer them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneFacts:
+    """One family of networks."""
+
+    name: str
+    """What `--backbone` begins with."""
+    title: str
+    """One line for people."""
+    source: str
+    """The paper."""
+    variants: tuple[str, ...]
+    """Architectures of the family, the default first."""
+    input_px: tuple[int, int]
+    """Height and width of the input unless told otherwise, in pixels."""
+    smallest_px: int
+    """Side of the smallest square input, in pixels."""
+    width: int
+    """Length of the feature vector."""
+    cuts: tuple[str, ...]
+    """Where it can be cut, from the input upwards."""
+    partial_cut: str
+    """Where partial fine-tuning cuts it unless told otherwise."""
+    weights: tuple[WeightsFacts, ...]
+    """Which weights there are for it."""
+
+
+def backbones(name: str = "") -> tuple[BackboneFacts, ...]:
+    """Every backbone; with `name`, that one.
+
+    Raises:
+        UnknownName: there is none of that name.
+    """
+    names = [name] if name else BACKBONES.names()
+    return tuple(_facts(BACKBONES.get(one).FAMILY) for one in names)
+
+
+def _facts(family: Family) -> BackboneFacts:
+    card = family.card(family.variants[0])
+    return BackboneFacts(
+        name=family.name,
+        title=family.title,
+        source=family.source,
+        variants=family.variants,
+        input_px=card.preparation.input_px,
+        smallest_px=family.smallest_px,
+        width=card.width,
+        cuts=card.cuts,
+        partial_cut=card.partial_cut,
+        weights=(
+            *_shipped(family),
+            *(_published(family, name, one) for name, one in family.published.items()),
+            WeightsFacts(
+                spec=f"{family.name}@file:PATH",
+                here=True,
+                where="a file of yours",
+                variant="",
+                size_mb=None,
+                licence="",
+                trained_on="",
+                prefer="a checkpoint you have: safetensors, or .pth under the original's names",
+            ),
+            WeightsFacts(
+                spec=f"{family.name}@random",
+                here=True,
+                where="drawn from the seed",
+                variant="",
+                size_mb=None,
+                licence="",
+                trained_on="",
+                prefer="as the control: what the same network does without transfer",
+            ),
+        ),
+    )
+
+
+def _shipped(family: Family) -> tuple[WeightsFacts, ...]:
+    path = Path(str(resources.files("regraft") / "weights" / f"{family.name}.safetensors"))
+    if not path.is_file():
+        return ()
+    card = Card.from_json(read_json(path.with_suffix(".json")))
+    return (
+        WeightsFacts(
+            spec=family.name,
+            here=True,
+            where="shipped with regraft",
+            variant=card.variant,
+            size_mb=None,
+            licence=card.licence,
+            trained_on=card.trained_on,
+            prefer="first: nothing is fetched",
+        ),
+    )
+
+
+def _published(family: Family, name: str, one: Published) -> WeightsFacts:
+    file = unquote(urlsplit(one.url).path.rpartition("/")[2])
+    return WeightsFacts(
+        spec=f"{family.name}@{name}",
+        here=(cache_home() / "downloads" / file).is_file(),
+        where=one.url,
+        variant=one.variant,
+        size_mb=one.size_mb,
+        licence=str(one.facts.get("licence", "not stated")),
+        trained_on=str(one.facts.get("trained_on", "")),
+        prefer="for photographs, and for most pictures where nothing nearer is at hand, if you may use their terms",
+    )

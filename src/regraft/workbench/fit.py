@@ -1,0 +1,180 @@
+"""Fit: from a recipe to a proven model in a run folder.
+
+Read it top to bottom: data, weights, activations, training, proof, bundle, report.
+"""
+
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from regraft.activations.states import States
+from regraft.backbones._backbone import Backbone
+from regraft.backbones._open import open_backbone
+from regraft.errors import BundleError, RunError
+from regraft.recipe import Recipe, Seen
+from regraft.strategies import probe as probing
+from regraft.strategies._contract import Fitted, Problem
+from regraft.values import Event, Notice
+from regraft.workbench._crossvalidate import HeldOut, cross_validate, cross_validate_probe
+from regraft.workbench._device import choose_device, num_threads
+from regraft.workbench._folder import RunFolder
+from regraft.workbench._outcome import Outcome, finish
+from regraft.workbench._resolve import Resolved, backbone_spec, filled_in, named, resolve
+from regraft.workbench._states import store_states
+from regraft.workbench._subject import Subject, open_subject, small_validation_trains
+from regraft.workbench._timing import Phases
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RunDone(Event):
+    """The last event of a fit."""
+
+    path: Path
+    """The run's folder."""
+    report: Mapping[str, Any]
+    """What `report.json` holds."""
+
+
+def fit(recipe: Recipe, out: Path, *, resume: bool = False) -> Iterator[Event]:
+    """Run `recipe` in the folder `out`; yields events, the last one a `RunDone`.
+
+    Killed at any moment and started again with `resume`, it goes on where it was.
+
+    Raises:
+        RegraftError: what is wrong with the recipe, the data, the weights or the machine, and what to do.
+    """
+    strategy = named(recipe)
+    with RunFolder(out, recipe, resume=resume) as folder:
+        for event in _fit(recipe, folder, backbone_spec(recipe, strategy)):
+            folder.log(event)
+            yield event
+
+
+def _fit(recipe: Recipe, folder: RunFolder, spec: str) -> Iterator[Event]:
+    phases, threads, device = Phases(), num_threads(recipe.threads), choose_device(recipe.device)
+    opening = open_backbone(spec, input_px=recipe.input_px or None, seed=recipe.seed)
+    backbone = yield from phases.run("weights", opening)
+    resolved = resolve(recipe, named(recipe), backbone.card)
+    resolved = replace(resolved, cut=backbone.cut(resolved.cut))
+    reading = open_subject(recipe.data, recipe.source, seed=recipe.seed, workers=threads)
+    subject = yield from phases.run("data", reading)
+    _check_seen(recipe.seen, backbone, subject)
+    seen = Seen(backbone=backbone.digest(), data=subject.dataset.fingerprint)
+    recipe = replace(filled_in(recipe, resolved, backbone.card), seen=seen)
+    folder.write_recipe(recipe)
+
+    storing = store_states(recipe, resolved, backbone, subject, device=device, threads=threads)
+    stored = yield from phases.run("activations", storing)
+    try:
+        problem = _problem(recipe, resolved, backbone, subject, stored.states, stored.top, folder.checkpoints, device)
+        if device == "cpu" and resolved.named.name != "probe":
+            _set_threads(threads)
+        fitted = yield from phases.run("training", _train(problem, resolved))
+        probe = fitted
+        if resolved.named.name != "probe":
+            probe_problem = _probe_problem(problem, subject)
+            probe = yield from phases.run("probe", _last(probing.fit(probe_problem, probing.Options())))
+        else:
+            probe_problem = problem
+        held: tuple[HeldOut | None, HeldOut | None] = (None, None)
+        if not len(subject.parts.test):
+            held = yield from phases.run("cross-validation", _cross_validate(recipe, resolved, problem, probe_problem))
+        outcome = Outcome(
+            recipe=recipe, resolved=resolved, backbone=backbone, subject=subject, stored=stored,
+            problem=problem, probe_problem=probe_problem, fitted=fitted, probe=probe, held=held[0], probe_held=held[1],
+            device=device, threads=threads,
+        )  # fmt: skip
+        report = yield from finish(outcome, folder, phases)
+    finally:
+        stored.close()
+    folder.finish()
+    yield RunDone(path=folder.path, report=report)
+
+
+def _problem(
+    recipe: Recipe,
+    resolved: Resolved,
+    backbone: Backbone,
+    subject: Subject,
+    states: States,
+    top: States,
+    checkpoints: Path,
+    device: str,
+) -> Problem:
+    train, val = small_validation_trains(subject.parts, probe=resolved.named.name == "probe")
+    return Problem(
+        backbone=backbone,
+        cut=resolved.cut,
+        task=subject.task,
+        states=states,
+        top=top,
+        targets=subject.targets,
+        groups=subject.parts.groups,
+        train=train,
+        val=val,
+        seed=recipe.seed,
+        device=device,
+        folder=checkpoints,
+        max_seconds=recipe.max_seconds or None,
+    )
+
+
+def _probe_problem(problem: Problem, subject: Subject) -> Problem:
+    train, val = small_validation_trains(subject.parts, probe=True)
+    return replace(problem, cut="output", states=problem.top, train=train, val=val, folder=None)
+
+
+def _train(problem: Problem, resolved: Resolved) -> Generator[Event, None, Fitted]:
+    if resolved.named.name != "probe" and not len(problem.val):
+        yield Notice(
+            text="No validation part of fifty examples or more: everything trains, for a fixed number of steps.",
+            topic="split",
+        )
+    return (yield from _last(resolved.module.fit(problem, resolved.options)))
+
+
+def _last(events: Iterator[Event]) -> Generator[Event, None, Fitted]:
+    """Pass events on; return the `Fitted` that ends them."""
+    fitted = None
+    for event in events:
+        if isinstance(event, Fitted):
+            fitted = event
+        else:
+            yield event
+    assert fitted is not None, "a strategy ends with one Fitted"
+    return fitted
+
+
+def _cross_validate(
+    recipe: Recipe, resolved: Resolved, problem: Problem, probe_problem: Problem
+) -> Generator[Event, None, tuple[HeldOut | None, HeldOut | None]]:
+    limit = recipe.max_seconds or None
+    probed = yield from cross_validate_probe(
+        probe_problem, num_folds=recipe.folds, max_repeats=recipe.max_repeats, max_seconds=limit
+    )
+    if resolved.named.name == "probe":
+        return probed, probed
+    tuned = yield from cross_validate(problem, resolved, num_folds=recipe.folds)
+    return tuned, probed
+
+
+def _check_seen(seen: Seen, backbone: Backbone, subject: Subject) -> None:
+    if seen.backbone and seen.backbone != backbone.digest():
+        raise BundleError(
+            f"The recipe was run with backbone weights {seen.backbone[:12]}…; {backbone.card.name} here has "
+            f"{backbone.digest()[:12]}….",
+            fix="use the same weights, or delete `backbone` under [seen] to run it anew.",
+        )
+    if seen.data and seen.data != subject.dataset.fingerprint:
+        raise RunError(
+            f"The recipe was run on data with fingerprint {seen.data[:12]}…; {subject.dataset.root} has "
+            f"{subject.dataset.fingerprint[:12]}….",
+            fix="use the same data, or delete `data` under [seen] to run it anew.",
+        )
+
+
+def _set_threads(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)

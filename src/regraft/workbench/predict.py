@@ -1,0 +1,55 @@
+"""Predict: a trained model on files and folders, one prediction after another."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from regraft.errors import BadData
+from regraft.values import Event, Notice, Prediction
+from regraft.workbench._device import choose_device, num_threads
+
+
+def predict(
+    model: Path,
+    inputs: Sequence[Path],
+    *,
+    abstain: float | None = None,
+    device: str = "auto",
+    backend: str = "auto",
+    threads: int = 0,
+) -> Iterator[Event | Prediction]:
+    """Predictions of the model in `model` (a bundle or a run) for files and for all files under folders.
+
+    Hidden files and folders are passed over and said so. A file that cannot be read gives a prediction with `error`.
+
+    Raises:
+        BundleError: the model is damaged or predicts otherwise on this machine.
+        BadData: a path does not exist, or there is nothing to predict.
+    """
+    from regraft.bundles.bundle import load
+
+    bundle = load(
+        model, device=choose_device(device), backend=backend, threads=num_threads(threads), workers=num_threads(threads)
+    )
+    paths, hidden = _files(inputs)
+    if hidden:
+        yield Notice(text=f"{hidden} hidden files or folders were passed over.", topic="data")
+    if not paths:
+        raise BadData(f"There is no file in {', '.join(map(str, inputs))}.", fix="give pictures, or folders with some.")
+    yield from bundle.stream(paths, abstain=abstain)
+
+
+def _files(inputs: Sequence[Path]) -> tuple[list[Path], int]:
+    """All files, in order; and how many hidden ones were passed over."""
+    found, hidden = [], 0
+    for given in inputs:
+        if given.is_file():
+            found.append(given)
+        elif given.is_dir():
+            for path in sorted(given.rglob("*")):
+                if any(part.startswith(".") for part in path.relative_to(given).parts):
+                    hidden += 1
+                elif path.is_file():
+                    found.append(path)
+        else:
+            raise BadData(f"There is nothing at {given}.", fix="check the path.")
+    return found, hidden

@@ -1,0 +1,64 @@
+"""Recipes for doors: from a path and what the user changed, to a recipe and the folder its run goes to."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from regraft.errors import RunError
+from regraft.recipe import Recipe, Seen, read_recipe, with_settings
+from regraft.workbench.strategies import strategies
+
+RUNS = Path("runs")
+"""Where runs go unless told otherwise."""
+
+
+def recipe_for(target: str | Path, settings: Mapping[str, Any]) -> Recipe:
+    """The recipe in the file `target` (a `.toml`), or one for the data at `target`, with `settings` applied.
+
+    What a setting changes on purpose is no longer held against the recipe's `[seen]`.
+
+    Raises:
+        BadRecipe: the file cannot be read as a recipe, or a setting does not exist or is of the wrong kind.
+        UnknownName: there is no such strategy.
+    """
+    path = Path(target)
+    before = read_recipe(path) if path.suffix == ".toml" else Recipe(data=str(target))
+    after = with_settings(before, settings)
+    other_data = (after.data, after.source) != (before.data, before.source)
+    other_weights = _weights(after) != _weights(before)
+    seen = Seen(backbone="" if other_weights else after.seen.backbone, data="" if other_data else after.seen.data)
+    return replace(after, seen=seen)
+
+
+def folder_for(recipe: Recipe, *, resume: bool) -> Path:
+    """The folder for a run that was given none: `runs/DATA-STRATEGY`, numbered where that is taken.
+
+    With `resume`, the newest unfinished one of these.
+
+    Raises:
+        RunError: there is none to resume.
+    """
+    data = Path(recipe.data).expanduser().resolve()
+    words = re.sub(r"[^\w.-]+", "-", f"{data.stem if data.is_file() else data.name}-{recipe.strategy}")
+    taken = []
+    number, path = 1, RUNS / words
+    while path.exists():
+        taken.append(path)
+        number += 1
+        path = RUNS / f"{words}-{number}"
+    if not resume:
+        return path
+    unfinished = [one for one in taken if (one / "begun.json").is_file()]
+    if not unfinished:
+        raise RunError(f"There is no unfinished run {RUNS / words}.", fix="name its folder: --out FOLDER --resume.")
+    return unfinished[-1]
+
+
+def _weights(recipe: Recipe) -> tuple[str, int | None]:
+    """What decides the weights: their name, and the seed where they are drawn at random."""
+    (facts,) = strategies(recipe.strategy)
+    drawn = any(preset.name == recipe.strategy and preset.random_weights for preset in facts.presets)
+    name, _, weights = recipe.backbone.partition("@")
+    return (name if drawn else recipe.backbone), recipe.seed if drawn or weights == "random" else None

@@ -1,0 +1,78 @@
+"""Show: a recipe as TOML with every default filled in, each field under its sentence."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from textwrap import wrap
+
+from regraft.backbones._backbone import BACKBONES
+from regraft.backbones._card import Card
+from regraft.backbones._family import Family
+from regraft.backbones._open import parse
+from regraft.bundle_format import read_json
+from regraft.errors import UnknownCut, UnknownName
+from regraft.recipe import Recipe, Seen, Source, write_recipe
+from regraft.strategies._contract import STRATEGIES
+from regraft.workbench._fields import Field, fields_of, tree_of, tree_of_module
+from regraft.workbench._resolve import backbone_spec, filled_in, named, resolve
+
+WIDTH = 110
+"""Comments are broken at so many characters."""
+_SECTION = re.compile(r"\[([\w.]+)\]")
+
+
+def show(recipe: Recipe) -> str:
+    """The recipe as `fit` would run it. It can be written to a file, changed, and run.
+
+    Nothing is fetched: where weights decide (their variant's input size, say), the architecture's own facts are shown.
+
+    Raises:
+        UnknownName: the backbone, its variant or weights, or the strategy.
+        UnknownCut: the backbone has no such cut.
+        BadRecipe: an option that the strategy does not have, or of the wrong kind.
+        BundleError: the backbone is a model that cannot be read.
+    """
+    strategy = named(recipe)
+    card = _card(backbone_spec(recipe, strategy), recipe.input_px)
+    resolved = resolve(recipe, strategy, card)
+    if resolved.cut not in (*card.cuts, card.stages[-1]):
+        raise UnknownCut(card.family, resolved.cut, card.cuts)
+    full = filled_in(recipe, resolved, card)
+    settings = tree_of_module("regraft.recipe")
+    documented = {
+        "": fields_of(settings, Recipe.__name__),
+        "source": fields_of(settings, Source.__name__),
+        "options": fields_of(tree_of(STRATEGIES, strategy.name), "Options"),
+        "seen": fields_of(settings, Seen.__name__),
+    }
+    return "\n".join(_commented(write_recipe(full), documented)) + "\n"
+
+
+def _card(spec: str, input_px: int) -> Card:
+    """The facts of the architecture that `spec` names; of the very weights only where they are a model of ours."""
+    parsed = parse(spec)
+    if parsed.weights == "bundle":
+        folder = Path(parsed.path)
+        folder = folder / "model" if (folder / "model" / "bundle.json").is_file() else folder
+        card = Card.from_json(read_json(folder / "bundle.json")["backbone"]["card"])
+    else:
+        family: Family = BACKBONES.get(parsed.family).FAMILY
+        if parsed.variant and parsed.variant not in family.variants:
+            raise UnknownName(f"variant of {family.name}", parsed.variant, family.variants)
+        if parsed.weights not in ("shipped", "random", "file", *family.published):
+            raise UnknownName(f"set of weights of {family.name}", parsed.weights, [*family.published, "random"])
+        card = family.card(parsed.variant or family.variants[0])
+    return card.with_input(input_px) if input_px else card
+
+
+def _commented(text: str, documented: Mapping[str, tuple[Field, ...]]) -> Iterator[str]:
+    """The lines of `text`, above each setting its sentence. A setting is one line."""
+    section = ""
+    for line in text.splitlines():
+        if found := _SECTION.fullmatch(line):
+            section = found[1]
+        name = line.partition(" = ")[0]
+        for field in documented.get(section, ()):
+            if field.name == name:
+                yield from wrap(field.sentence, WIDTH, initial_indent="# ", subsequent_indent="# ")
+        yield line

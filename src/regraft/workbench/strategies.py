@@ -1,0 +1,87 @@
+"""Strategies: what there is, by which names, with which options. Read from the source, so that nothing is loaded."""
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from regraft.errors import UnknownName
+from regraft.registry import Shelf
+from regraft.workbench._fields import Field, fields_of, first_line, tree_of
+
+_SHELF = Shelf("strategy", "regraft.strategies")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PresetFacts:
+    """A name people know for a strategy with certain options."""
+
+    name: str
+    """What `--strategy` takes."""
+    title: str
+    """One line for people."""
+    cut: str | None
+    """Where it cuts unless told otherwise; None: where the backbone says."""
+    views: int
+    """Views per example unless told otherwise; 0: a new one every epoch."""
+    options: Mapping[str, Any]
+    """Options that differ from the strategy's defaults."""
+    random_weights: bool
+    """Whether the backbone's weights are drawn at random."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrategyFacts:
+    """One strategy."""
+
+    name: str
+    """The name of its file."""
+    title: str
+    """One line for people."""
+    presets: tuple[PresetFacts, ...]
+    """Its presets."""
+    options: tuple[Field, ...]
+    """What `[options]` of a recipe, or `--set options.NAME=VALUE`, may set."""
+
+
+def strategies(name: str = "") -> tuple[StrategyFacts, ...]:
+    """Every strategy; with `name`, the one of that name or with a preset of that name.
+
+    Raises:
+        UnknownName: there is neither; the nearest is offered.
+    """
+    every = tuple(map(_facts, _SHELF))
+    if not name:
+        return every
+    found = tuple(one for one in every if name in _names(one))
+    if not found:
+        raise UnknownName("strategy", name, {known for one in every for known in _names(one)})
+    return found
+
+
+def _names(facts: StrategyFacts) -> set[str]:
+    return {facts.name, *(preset.name for preset in facts.presets)}
+
+
+def _facts(name: str) -> StrategyFacts:
+    tree = tree_of(_SHELF, name)
+    return StrategyFacts(name=name, title=first_line(tree), presets=_presets(tree), options=fields_of(tree, "Options"))
+
+
+def _presets(tree: ast.Module) -> tuple[PresetFacts, ...]:
+    """The entries of `PRESETS = {name: Preset(...)}`, whose arguments are literals."""
+    for node in tree.body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id="PRESETS")], value=ast.Dict(keys=keys, values=values)):
+                pairs = zip(keys, values, strict=True)
+                return tuple(
+                    _preset(ast.literal_eval(key), value)
+                    for key, value in pairs
+                    if key is not None and isinstance(value, ast.Call)
+                )
+    return ()
+
+
+def _preset(name: str, call: ast.Call) -> PresetFacts:
+    given = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
+    return PresetFacts(name=name, **{"random_weights": False, **given})

@@ -1,0 +1,136 @@
+"""Two runs side by side."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from regraft.errors import RunError, UnknownName
+from regraft.evaluation.paired import compare as paired
+from regraft.workbench.compare import compare
+from sample_report import drawn, softmax
+
+CLASSES = ("ants", "bees", "wasps")
+
+
+def write_run(
+    path: Path, probabilities: np.ndarray, targets: np.ndarray, *, classes: tuple[str, ...] = CLASSES,
+    order: np.ndarray | None = None, groups: list[str] | None = None, main: str = "test", fingerprint: str = "f",
+) -> Path:  # fmt: skip
+    """A finished run's folder, as far as a comparison reads it."""
+    path.mkdir()
+    report: dict[str, Any] = {
+        "main": main,
+        "run": {"seed": 0},
+        "strategy": {"preset": path.name, "cut": "4e"},
+        "backbone": {"name": "googlenet:bn@shipped"},
+        "data": {"fingerprint": fingerprint},
+    }
+    (path / "report.json").write_text(json.dumps(report))
+    with (path / "predictions.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["part", "id", "group", "label", "predicted", *(f"p:{name}" for name in classes)])
+        for at in range(len(targets)) if order is None else order:
+            row = probabilities[at]
+            group = groups[at] if groups else ""
+            label, predicted = classes[targets[at]], classes[row.argmax()]
+            writer.writerow([main, f"{at}.jpg", group, label, predicted, *row])
+        writer.writerow(["validation" if main == "test" else "test", "0.jpg", "", classes[0], classes[0], *row])
+    return path
+
+
+@pytest.fixture
+def sample() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    targets, logits = drawn(90, 3, 2.0, seed=0)
+    return targets, softmax(logits), softmax(logits + np.random.default_rng(1).normal(size=logits.shape))
+
+
+def test_runs_are_matched_by_id_and_class_whatever_their_order(tmp_path: Path, sample: Any) -> None:
+    targets, a, b = sample
+    write_run(tmp_path / "one", a, targets)
+    turned = [2, 0, 1]
+    new_targets = np.array([turned.index(target) for target in targets])
+    shuffled = np.random.default_rng(5).permutation(90)
+    names = tuple(CLASSES[i] for i in turned)
+    write_run(tmp_path / "two", b[:, turned], new_targets, classes=names, order=shuffled)
+    found = compare(tmp_path / "one", tmp_path / "two")
+    assert found.paired == paired(targets, a, b, names=("one", "two"))
+    assert (found.num_examples, found.part, found.num_groups) == (90, "test", None)
+    assert found.described[0] == "one at 4e, googlenet:bn@shipped"
+
+
+def test_groups_are_drawn_whole(tmp_path: Path, sample: Any) -> None:
+    targets, a, b = sample
+    groups = [f"plant {at % 12}" if at < 60 else "" for at in range(90)]
+    for name, table in (("one", a), ("two", b)):
+        write_run(tmp_path / name, table, targets, groups=groups)
+    found = compare(tmp_path / "one", tmp_path / "two", metric="log_loss")
+    assert found.num_groups == 12 + 30
+    assert found.paired.difference.method == "bootstrap by group"
+
+
+def test_a_run_compared_with_itself_shows_no_difference(tmp_path: Path, sample: Any) -> None:
+    targets, a, _ = sample
+    write_run(tmp_path / "one", a, targets)
+    found = compare(tmp_path / "one", tmp_path / "one").paired
+    assert (found.difference.value, found.p_value, found.outcome) == (0.0, 1.0, "not resolved")
+
+
+def test_different_tests_are_refused_with_what_differs(tmp_path: Path, sample: Any) -> None:
+    targets, a, b = sample
+    write_run(tmp_path / "one", a, targets)
+    write_run(tmp_path / "fewer", b, targets, order=np.arange(3, 90))
+    with pytest.raises(RunError, match=r"one on 90, fewer on 87, of which 87 are in both. Not in both: 0.jpg, 1.jpg"):
+        compare(tmp_path / "one", tmp_path / "fewer")
+    write_run(tmp_path / "relabelled", b, (targets + (np.arange(90) == 7)) % 3)
+    with pytest.raises(RunError, match=r"1 of the shared examples have another label in each run: 7.jpg"):
+        compare(tmp_path / "one", tmp_path / "relabelled")
+    write_run(tmp_path / "others", b, targets, classes=("ants", "bees", "hornets"))
+    with pytest.raises(RunError, match="The classes differ"):
+        compare(tmp_path / "one", tmp_path / "others")
+    write_run(tmp_path / "crossed", b, targets, main="cross-validation")
+    with pytest.raises(RunError, match="crossed by its cross-validation part"):
+        compare(tmp_path / "one", tmp_path / "crossed")
+
+
+def test_other_data_under_the_same_names_are_noted(tmp_path: Path, sample: Any) -> None:
+    targets, a, b = sample
+    write_run(tmp_path / "one", a, targets)
+    write_run(tmp_path / "two", b, targets, fingerprint="g")
+    assert "taken for the same" in compare(tmp_path / "one", tmp_path / "two").notes[0]
+
+
+def test_what_is_no_finished_run_is_named(tmp_path: Path, sample: Any) -> None:
+    targets, a, _ = sample
+    one = write_run(tmp_path / "one", a, targets)
+    with pytest.raises(RunError, match="holds no run"):
+        compare(one, tmp_path)
+    (tmp_path / "begun.json").write_text("{}")
+    with pytest.raises(RunError, match="holds an unfinished run"):
+        compare(one, tmp_path)
+    with pytest.raises(UnknownName, match="accuracy"):
+        compare(one, one, metric="acuracy")
+
+
+def test_a_damaged_table_is_told_from_a_missing_one(tmp_path: Path, sample: Any) -> None:
+    targets, a, _ = sample
+    one = write_run(tmp_path / "one", a, targets)
+    table = one / "predictions.csv"
+    text = table.read_text()
+    for damaged, said in [
+        (
+            text.replace("0.jpg,,", "0.jpg,,", 1).replace(text.splitlines()[1], text.splitlines()[1][:-30]),
+            "not a table",
+        ),
+        (text.replace("part,id", "id,part"), "its columns are"),
+        (text + "\n".join(text.splitlines()[1:2]) + "\n", "occurs twice"),
+    ]:
+        table.write_text(damaged)
+        with pytest.raises(RunError, match=said):
+            compare(one, one)
+    table.unlink()
+    with pytest.raises(RunError, match="cannot be read"):
+        compare(one, one)

@@ -1,0 +1,57 @@
+"""A run folder opened, and verbs that are loaded on first use."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from regraft.errors import RunError
+from regraft.files import write_json
+from regraft.recipe import Recipe, write_recipe
+from regraft.workbench.run import open_run
+from sample_report import sample_report
+
+
+def test_an_opened_run_gives_its_recipe_report_verdict_and_log(tmp_path: Path) -> None:
+    recipe = Recipe(data="photos", strategy="partial", cut="4e")
+    (tmp_path / "recipe.toml").write_text(write_recipe(recipe))
+    write_json(tmp_path / "report.json", sample_report())
+    write_json(tmp_path / "environment.json", {"device": "cpu"})
+    (tmp_path / "events.jsonl").write_text('{"event": "Plan"}\n{"event": "Prog')
+    run = open_run(tmp_path)
+    assert run.recipe == recipe
+    assert run.verdict().startswith("Accuracy 0.980")
+    assert run.environment == {"device": "cpu"}
+    assert list(run.events()) == [{"event": "Plan"}]
+
+
+def test_what_is_no_finished_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="holds no run"):
+        open_run(tmp_path)
+    (tmp_path / "begun.json").write_text("{}")
+    with pytest.raises(RunError, match="holds an unfinished run"):
+        open_run(tmp_path)
+    (tmp_path / "report.json").write_text("{")
+    with pytest.raises(RunError, match=r"report.json cannot be read"):
+        _ = open_run(tmp_path).report
+
+
+@pytest.mark.parametrize("first", ["", "import regraft.workbench.compare, regraft.workbench.strategies"])
+def test_a_verb_is_a_function_whether_or_not_its_file_was_imported_before(
+    first: str, child_env: dict[str, str]
+) -> None:
+    code = (
+        f"{first}\nfrom regraft import workbench\nassert callable(workbench.compare)\nassert workbench.strategies()\n"
+    )
+    code += (
+        "import sys\nfrom regraft.workbench import compare\nassert callable(compare)\nassert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], env=child_env, check=True)
+
+
+def test_an_unknown_verb_is_no_attribute() -> None:
+    from regraft import workbench
+
+    with pytest.raises(AttributeError, match="fitt"):
+        _ = workbench.fitt

@@ -1,0 +1,36 @@
+"""Strategies read from their source say what the imported modules say."""
+
+from dataclasses import asdict
+
+import pytest
+
+from regraft.errors import UnknownName
+from regraft.strategies._contract import STRATEGIES
+from regraft.workbench.strategies import strategies
+
+
+@pytest.mark.parametrize("name", STRATEGIES.names())
+def test_options_read_from_the_source_are_those_of_the_module(name: str) -> None:
+    module = STRATEGIES.get(name)
+    (facts,) = strategies(name)
+    assert {one.name: one.default for one in facts.options} == {
+        key: repr(value) for key, value in asdict(module.Options()).items()
+    }
+    assert all(one.sentence.endswith((".", ")")) for one in facts.options), "an option without its sentence"
+    assert facts.title
+
+
+@pytest.mark.parametrize("name", STRATEGIES.names())
+def test_presets_read_from_the_source_are_those_of_the_module(name: str) -> None:
+    (facts,) = strategies(name)
+    read = {one.name: (one.title, one.cut, dict(one.options), one.views, one.random_weights) for one in facts.presets}
+    assert read == {
+        preset: (one.title, one.cut, dict(one.options), one.views, one.random_weights)
+        for preset, one in STRATEGIES.get(name).PRESETS.items()
+    }
+
+
+def test_a_strategy_is_found_by_a_presets_name_and_the_nearest_is_offered() -> None:
+    assert [one.name for one in strategies("lp_ft")] == ["finetune"]
+    with pytest.raises(UnknownName, match="did you mean 'partial'"):
+        strategies("partail")
