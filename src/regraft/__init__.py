@@ -1,0 +1,42 @@
+"""Reuse a trained network on your own labelled data, and see the proof that it was worth it.
+
+    data = regraft.open_dataset("photos")
+    run = regraft.fit(data, backbone="googlenet", strategy="partial")
+    run.report, run.verdict()
+    regraft.load(run.path).predict(["some.jpg"])
+
+Everything is loaded on first use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from regraft.version import VERSION as __version__  # noqa: N811 - its name by convention
+
+if TYPE_CHECKING:
+    from regraft.bundles.bundle import load
+    from regraft.doors.python import fit, open_dataset
+    from regraft.recipe import Recipe
+    from regraft.workbench.compare import compare
+    from regraft.workbench.run import Run
+
+__all__ = ["Recipe", "Run", "__version__", "compare", "fit", "load", "open_dataset"]
+
+_HOMES = {
+    "Recipe": "regraft.recipe",
+    "Run": "regraft.workbench.run",
+    "compare": "regraft.workbench.compare",
+    "fit": "regraft.doors.python",
+    "load": "regraft.bundles.bundle",
+    "open_dataset": "regraft.doors.python",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,74 @@
+"""Tables of plain text: what commands print when they are done."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from regraft.reports._words import NOTHING, counted, measured, number
+from regraft.reports.verdict import accuracy_of, main_section
+
+if TYPE_CHECKING:
+    from regraft.workbench.compare import Comparison
+
+_SHOWN = {"balanced_accuracy": "balanced accuracy", "log_loss": "log loss"}
+"""Metrics beside the accuracy that the table at the end of a fit shows; more would pass 80 columns."""
+
+
+def aligned(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Columns as wide as their widest cell, two spaces apart, a line under the header."""
+    table = [list(header), *map(list, rows)]
+    widths = [max(len(line[at]) for line in table) for at in range(len(header))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def figures(report: Mapping[str, Any]) -> str:
+    """The model and its linear probe, side by side."""
+    section = main_section(report)
+    if section is None:
+        return ""
+    models = {str((report.get("strategy") or {}).get("preset") or "model"): section}
+    if probe := (report.get("probe") or {}).get("evaluation"):
+        models["linear probe"] = probe
+    metrics = [name for name in _SHOWN if name in (section.get("metrics") or {})]
+    rows = [
+        [name, measured(accuracy_of(one)), *(measured((one.get("metrics") or {}).get(key)) for key in metrics)]
+        for name, one in models.items()
+    ]
+    return aligned(["", "accuracy", *(_SHOWN[key] for key in metrics)], rows)
+
+
+def refused(report: Mapping[str, Any]) -> str:
+    """What abstaining did, where the model was allowed to."""
+    found = report.get("abstain")
+    if not found:
+        return ""
+    accuracy = measured(accuracy_of(found.get("evaluation")))
+    return f"Allowed to abstain: {counted(found['refused'], 'example')} refused, accuracy {accuracy} on the others."
+
+
+def compared(found: "Comparison") -> str:
+    """Two runs, their difference and the verdict."""
+    paired = found.paired
+    rows = [
+        [name, described, number(value), str(right)]
+        for name, described, value, right in zip(
+            found.names, found.described, (paired.a, paired.b), (paired.only_a_right, paired.only_b_right), strict=True
+        )
+    ]
+    groups = f" in {counted(found.num_groups, 'group')}" if found.num_groups else ""
+    metric = paired.metric.replace("_", " ")
+    return "\n\n".join(
+        [
+            f"{metric} on the same {counted(found.num_examples, found.part + ' example')}{groups}",
+            aligned(["run", "model", metric, "right where the other is wrong"], rows),
+            paired.verdict,
+            "\n".join(found.notes),
+        ]
+    )
+
+
+def listed(pairs: Iterable[tuple[str, str]], indent: str = "  ") -> str:
+    """Names with what belongs to them, the second column aligned."""
+    found = list(pairs)
+    width = max((len(name) for name, _ in found), default=0)
+    return "\n".join(f"{indent}{name.ljust(width)}  {text or NOTHING}" for name, text in found)

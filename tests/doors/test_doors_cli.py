@@ -1,0 +1,131 @@
+"""The command line, as far as it goes without a run; journeys through a fit have tests of their own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from regraft import values
+from regraft.doors._tables import aligned, compared, figures
+from regraft.evaluation.paired import compare as paired
+from regraft.recipe import read_recipe
+from regraft.version import VERSION
+from regraft.workbench.compare import Comparison
+from regraft.workbench.strategies import strategies
+from sample_report import sample_report
+
+COMMAND = [sys.executable, "-c", "from regraft.doors.cli import main; main()"]
+
+
+def regraft(*arguments: str, env: dict[str, str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *arguments], env=env, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_the_version_is_told(child_env: dict[str, str]) -> None:
+    done = regraft("--version", env=child_env)
+    assert (done.returncode, done.stdout) == (0, f"regraft {VERSION}\n")
+
+
+def test_help_names_every_command_and_is_quick(child_env: dict[str, str]) -> None:
+    resource = pytest.importorskip("resource", reason="no times of children on this system")
+    best = float("inf")
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = regraft("--help", env=child_env)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    names = {line.split()[0] for line in done.stdout.partition("Commands:\n")[2].splitlines() if line.strip()}
+    assert names == {"fit", "show", "evaluate", "predict", "compare", "backbones", "strategies", "cache"}
+    assert best < 0.3, f"--help took {best:.2f} s of processor time"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["fit", "nowhere", "--strategy", "partail"], 2, "did you mean 'partial'?"),
+        (["fit", "nowhere.toml"], 2, "nowhere.toml cannot be read"),
+        (["fit", "nowhere", "--set", "lr=3"], 2, "there is no field 'lr'"),
+        (["fit", "nowhere", "--max-time", "soon"], 2, "'soon' is no duration"),
+        (["show", "photos", "--backbone", "googlenett"], 2, "did you mean 'googlenet'?"),
+        (["backbones", "resnet8"], 2, "did you mean 'resnet18'?"),
+        (["strategies", "lora"], 2, "There is no strategy named 'lora'"),
+        (["cache", "--backbone", "googlenet"], 2, "add --clear"),
+        (["compare", "one", "two"], 9, "one holds no run"),
+        (["fit"], 2, "Usage: regraft fit"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_request_is_answered_with_what_to_do(
+    arguments: list[str], code: int, said: str, child_env: dict[str, str], tmp_path: Path
+) -> None:
+    done = regraft(*arguments, env=child_env, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == [], "a refused request leaves nothing behind"
+
+
+def test_what_show_prints_is_a_recipe(child_env: dict[str, str], tmp_path: Path) -> None:
+    done = regraft("show", "photos", "--strategy", "partial", "--set", "options.lr=1e-3", env=child_env)
+    path = tmp_path / "recipe.toml"
+    path.write_text(done.stdout, encoding="utf-8")
+    recipe = read_recipe(path)
+    assert (recipe.strategy, recipe.cut, recipe.options["lr"]) == ("partial", "4e", 1e-3)
+    again = regraft("show", str(path), env=child_env)
+    assert again.stdout == done.stdout
+
+
+def test_listings_name_what_there_is(child_env: dict[str, str]) -> None:
+    listed = regraft("backbones", env=child_env).stdout
+    for said in ("googlenet@imagenet", "resnet18@random", "4e (partial)", "terms: ", "prefer "):
+        assert said in listed
+    listed = regraft("strategies", env=child_env).stdout
+    assert all(name in listed for name in ("probe", "partial", "full", "lp_ft", "scratch"))
+    (facts,) = strategies("partial")
+    option = facts.options[0]
+    assert option.sentence not in listed
+    told = regraft("strategies", "partial", env=child_env).stdout
+    assert f"    {option.name} = {option.default}\n        {option.sentence}" in told
+
+
+def test_the_cache_is_looked_at_and_cleared(child_env: dict[str, str], tmp_path: Path) -> None:
+    env = {**child_env, "REGRAFT_CACHE": str(tmp_path)}
+    looked = regraft("cache", env=env)
+    assert str(tmp_path) in looked.stdout
+    assert "No activations are stored." in looked.stdout
+    assert "0 stored sets of activations deleted" in regraft("cache", "--clear", "--older-than", "30d", env=env).stdout
+
+
+def test_the_table_at_the_end_sets_the_model_beside_its_probe() -> None:
+    report = sample_report()
+    lines = figures(report).splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ["partial", "linear"]
+    accuracy = values.Measured(**report["probe"]["evaluation"]["metrics"]["accuracy"])
+    assert str(accuracy) in lines[3]
+    assert len(figures(report | {"probe": None}).splitlines()) == 3
+    assert figures({}) == ""
+
+
+def test_columns_are_aligned() -> None:
+    assert aligned(["a", "long"], [["wide cell", "x"]]) == "a          long\n---------  ----\nwide cell  x"
+
+
+def test_a_comparison_is_told_with_its_verdict() -> None:
+    import numpy as np
+
+    targets = np.array([0, 1] * 20)
+    good, bad = np.eye(2)[targets] * 0.8 + 0.1, np.full((40, 2), 0.5)
+    found = Comparison(
+        names=("ants", "ants-full"),
+        described=("partial at 4e, googlenet:bn@shipped", "full at input, googlenet:bn@shipped"),
+        part="test",
+        num_examples=40,
+        num_groups=None,
+        paired=paired(targets, good, bad, names=("ants", "ants-full")),
+        notes=("One seed each.",),
+    )
+    text = compared(found)
+    assert text.startswith("accuracy on the same 40 test examples")
+    assert "Real: ants is better." in text
+    assert text.endswith("One seed each.")

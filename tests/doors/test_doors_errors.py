@@ -1,0 +1,78 @@
+"""What the command line says and returns when something goes wrong."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from regraft import errors
+
+HEAD = "import sys\nfrom regraft.doors._errors import guarded, if_interrupted\nfrom regraft.errors import *\n"
+
+
+def run(body: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    code = f"{HEAD}def command():\n    {body}\nsys.exit(guarded(command))"
+    return subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+
+
+def family() -> list[type[errors.RegraftError]]:
+    found = [errors.RegraftError]
+    for kind in found:
+        found.extend(kind.__subclasses__())
+    return [kind for kind in found if kind.__module__ == "regraft.errors"]
+
+
+def test_an_error_of_the_family_is_one_message_with_its_fix_and_its_code(child_env: dict[str, str]) -> None:
+    done = run("raise BadData('There is nothing at x.', fix='check the path.')", child_env)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == "regraft: There is nothing at x.\n  fix: check the path.\n"
+
+
+def test_every_class_has_a_code_of_its_branch() -> None:
+    codes = {kind.__name__: kind.exit_code for kind in family()}
+    assert codes["RegraftError"] == 1
+    branches = {kind.__name__: kind.exit_code for kind in errors.RegraftError.__subclasses__() if kind in family()}
+    assert sorted(branches.values()) == list(range(2, 10))
+    for kind in family():
+        assert all(parent.exit_code == kind.exit_code for parent in kind.__mro__[1:-3] if parent in family()[1:])
+
+
+def test_a_fault_keeps_its_traceback_and_asks_for_a_report(child_env: dict[str, str]) -> None:
+    done = run("{}['missing']", child_env)
+    assert done.returncode == 1
+    assert "KeyError: 'missing'" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("regraft: This is a fault in regraft")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of another kind")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interruption_cleans_up_and_tells_how_to_go_on(
+    number: int, code: int, child_env: dict[str, str], tmp_path: Path
+) -> None:
+    body = f"""
+    import os
+    with if_interrupted('To go on: again'):
+        try:
+            os.kill(os.getpid(), {int(number)})
+        finally:
+            open({str(tmp_path / "cleaned")!r}, 'w').close()"""
+    done = run(body.strip(), child_env)
+    assert done.returncode == code
+    assert done.stderr == "\nStopped.\nTo go on: again\n"
+    assert (tmp_path / "cleaned").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of another kind")
+def test_a_reader_that_leaves_is_no_fault(child_env: dict[str, str]) -> None:
+    code = f"{HEAD}def command():\n    for i in range(100000): print(i)\nsys.exit(guarded(command))"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env=child_env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdout.readline()
+        child.stdout.close()
+        assert child.stderr.read() == ""
+    assert child.returncode == 1

@@ -1,0 +1,57 @@
+"""The Python door, as far as it goes without a run."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import regraft
+from regraft.doors.python import _recipe
+from regraft.errors import BadRecipe, BadRequest, RegraftError
+from regraft.recipe import Recipe
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for name, colour in (("red", (200, 0, 0)), ("blue", (0, 0, 200))):
+        folder = tmp_path / "photos" / name
+        folder.mkdir(parents=True)
+        for at in range(3):
+            Image.new("RGB", (40, 40), colour).save(folder / f"plant{at}-{name}.png")
+    return tmp_path / "photos"
+
+
+def test_every_name_is_offered_and_an_unknown_one_is_not() -> None:
+    assert set(dir(regraft)) == set(regraft.__all__)
+    assert callable(regraft.fit)
+    assert isinstance(regraft.__version__, str)
+    with pytest.raises(AttributeError, match="fitt"):
+        _ = regraft.fitt
+
+
+def test_an_opened_data_set_is_fitted_as_it_was_opened(photos: Path) -> None:
+    data = regraft.open_dataset(photos, group_pattern=r"(plant\d)")
+    assert data.classes == ("blue", "red")
+    recipe = _recipe(data, {"strategy": "partial"})
+    assert (recipe.data, recipe.source.group_pattern, recipe.strategy) == (str(photos), r"(plant\d)", "partial")
+
+
+def test_a_subset_is_refused_rather_than_fitted_whole(photos: Path) -> None:
+    data = regraft.open_dataset(photos).select([0, 1])
+    with pytest.raises(BadRequest, match="was not opened by"):
+        regraft.fit(data, quiet=True)
+
+
+def test_a_recipe_is_taken_with_changes() -> None:
+    assert _recipe(Recipe(data="photos"), {"seed": 3}) == Recipe(data="photos", seed=3)
+
+
+def test_unknown_fields_are_refused_before_anything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadRecipe, match="did you mean 'seed'"):
+        regraft.fit("photos", sead=3)
+    with pytest.raises(BadRecipe, match="did you mean 'group_column'"):
+        regraft.open_dataset("photos", group_colum="x")
+    with pytest.raises(RegraftError, match="nothing at"):
+        regraft.open_dataset("photos")
+    assert list(tmp_path.iterdir()) == []
