@@ -1,0 +1,118 @@
+"""Cells of a table: one `regraft fit` each, in a process of its own; kept, so that a table resumes."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from _sets import CHECKPOINT, ROOT, SETS, UNPACKED
+
+from regraft.evaluation.intervals import MIN_GROUPS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One run."""
+
+    table: str
+    """Folder of the table under `runs/`."""
+    name: str
+    """What differs between rows: a strategy, or a number of views."""
+    data: str
+    """Name of the data set."""
+    seed: int
+    """The run's seed."""
+    arguments: tuple[str, ...]
+    """Arguments of `regraft fit` after the data."""
+
+    @property
+    def path(self) -> Path:
+        """The run's folder."""
+        return ROOT / "runs" / self.table / self.data / f"{self.name}-{self.seed}"
+
+    @property
+    def done(self) -> bool:
+        """Whether the run is finished."""
+        return (self.path / "report.json").is_file()
+
+    def run(self, *, timeout_s: float) -> bool:
+        """Run the cell, going on where it was; False where it failed or took too long."""
+        chosen = SETS[self.data]
+        command = [sys.executable, "-m", "regraft", "fit", str(chosen.open()), "--out", str(self.path), "--quiet",
+                   "--seed", str(self.seed), *self.arguments]  # fmt: skip
+        for setting in chosen.settings:
+            command += ["--set", setting]
+        if (self.path / "begun.json").is_file():
+            command.append("--resume")
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+        except subprocess.TimeoutExpired:
+            return False
+        if done.returncode:
+            sys.stderr.write(f"{self.data} {self.name} {self.seed}: {done.stderr[-500:]}\n")
+        return done.returncode == 0
+
+    def report(self) -> dict:
+        """What the run's report.json holds."""
+        return json.loads((self.path / "report.json").read_text())
+
+    def right(self) -> tuple[list[str], np.ndarray, list[str]]:
+        """Ids, whether each test example was predicted right, and its group."""
+        with (self.path / "predictions.csv").open(newline="") as file:
+            rows = sorted((row for row in csv.DictReader(file) if row["part"] == "test"), key=lambda row: row["id"])
+        right = np.array([row["label"] == row["predicted"] for row in rows], dtype=float)
+        return [row["id"] for row in rows], right, [row["group"] or row["id"] for row in rows]
+
+
+def checkpoint_spec(architecture: str = "googlenet:torchvision") -> str:
+    """The shared short checkpoint as a backbone."""
+    return f"{architecture}@file:{CHECKPOINT}"
+
+
+def run_in_order(cells: Sequence[Cell], *, budget_s: float, cell_timeout_s: float) -> None:
+    """Run what is not done, in order, until the budget is spent; prints the estimate first and progress after each."""
+    UNPACKED.mkdir(parents=True, exist_ok=True)
+    todo = [cell for cell in cells if not cell.done]
+    spent = [sum(p["seconds"] for p in cell.report()["phases"]) for cell in cells if cell.done]
+    known = f"{np.median(spent):.0f} s a cell so far" if spent else "no cell timed yet; about 60 s each expected"
+    guess = (float(np.median(spent)) if spent else 60.0) * len(todo) / 60
+    print(f"{len(cells)} cells, {len(todo)} to run ({known}): about {guess:.0f} min; budget {budget_s / 60:.0f} min",
+          flush=True)  # fmt: skip
+    began = time.monotonic()
+    for number, cell in enumerate(todo):
+        if time.monotonic() - began > budget_s:
+            print(f"budget spent; {len(todo) - number} cells are left for another start", flush=True)
+            return
+        started = time.monotonic()
+        fine = cell.run(timeout_s=cell_timeout_s)
+        if not fine and not cell.done:
+            shutil.rmtree(cell.path, ignore_errors=True)
+        took = time.monotonic() - started
+        print(f"{number + 1}/{len(todo)} {cell.data} {cell.name} seed {cell.seed}: {'ok' if fine else 'FAILED'} "
+              f"{took:.0f} s", flush=True)  # fmt: skip
+
+
+def interval(values: np.ndarray, groups: Sequence[str], *, resamples: int = 2000) -> tuple[float, float] | None:
+    """Percentile bootstrap of the mean over groups of examples; None under ten groups."""
+    names, inverse = np.unique(np.array(groups), return_inverse=True)
+    if len(names) < MIN_GROUPS:
+        return None
+    sums, counts = np.bincount(inverse, weights=values), np.bincount(inverse)
+    random = np.random.default_rng(0)
+    drawn = random.integers(len(names), size=(resamples, len(names)))
+    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def shown(values: np.ndarray, groups: Sequence[str], *, signed: bool = False) -> str:
+    """Mean with its interval."""
+    mean, ends = values.mean(), interval(values, groups)
+    form = "+.3f" if signed else ".3f"
+    return f"{mean:{form}} " + (f"[{ends[0]:{form}}, {ends[1]:{form}}]" if ends else "(too few groups)")

@@ -1,0 +1,83 @@
+"""Accuracy against the number of stored views, for partial fine-tuning at 4e, on two sets.
+
+    .venv/bin/python benchmarks/views_table.py [--budget-min 40] [--only-write]
+
+Views 1, 2, 4, 8, and `fresh`: a new view every epoch, the frozen part run anew. Writes docs/results/views.md.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from _cells import Cell, checkpoint_spec, run_in_order, shown
+from _sets import CHECKPOINT, ROOT
+
+VIEWS = ("4", "fresh", "1", "2", "8")
+DATA = ("hymenoptera", "plantvillage_tomato")
+SEEDS = (0, 1, 2)
+INPUT_PX = 64
+PAGE = ROOT / "docs" / "results" / "views.md"
+
+INTRODUCTION = f"""Partial fine-tuning of GoogLeNet at 4e with the shared short checkpoint, {INPUT_PX} pixels, default
+options. `fresh` draws a new view every epoch and runs the frozen part anew. Mean over the seeds named, 95 % bootstrap
+over test examples; `against fresh` is paired by example and seed. Made by `python benchmarks/views_table.py`."""
+
+
+def cells() -> list[Cell]:
+    """In order of value."""
+    found = []
+    for seed in SEEDS:
+        for views in VIEWS:
+            for data in DATA:
+                arguments = ("--backbone", checkpoint_spec(), "--strategy", "partial", "--cut", "4e",
+                             "--input-px", str(INPUT_PX), "--views", "0" if views == "fresh" else views)  # fmt: skip
+                found.append(Cell(table="views", name=views, data=data, seed=seed, arguments=arguments))
+    return found
+
+
+def page(found: list[Cell]) -> str:
+    """The table as Markdown."""
+    lines = [
+        "# Accuracy against the number of stored views",
+        "",
+        INTRODUCTION,
+        "",
+        "| set | views | seeds | test accuracy | against fresh | seconds |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for data in DATA:
+        for views in ("1", "2", "4", "8", "fresh"):
+            done = [cell for cell in found if cell.data == data and cell.name == views and cell.done]
+            if not done:
+                lines.append(f"| {data} | {views} | not run | | | |")
+                continue
+            right, groups = np.mean([cell.right()[1] for cell in done], axis=0), done[0].right()[2]
+            seeds = {cell.seed for cell in done}
+            fresh = [c for c in found if c.data == data and c.name == "fresh" and c.done and c.seed in seeds]
+            against = ""
+            if views != "fresh" and len(fresh) == len(done):
+                against = shown(right - np.mean([cell.right()[1] for cell in fresh], axis=0), groups, signed=True)
+            seconds = np.median([sum(p["seconds"] for p in cell.report()["phases"]) for cell in done])
+            named = ", ".join(map(str, sorted(seeds)))
+            lines.append(f"| {data} | {views} | {named} | {shown(right, groups)} | {against} | {seconds:.0f} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Run what is missing, then write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--budget-min", type=float, default=40.0)
+    parser.add_argument("--only-write", action="store_true")
+    given = parser.parse_args()
+    if not CHECKPOINT.is_file():
+        raise SystemExit(f"{CHECKPOINT} is not there: this table needs the shared checkpoint and data sets.")
+    found = cells()
+    if not given.only_write:
+        run_in_order(found, budget_s=60 * given.budget_min, cell_timeout_s=1800)
+    Path(PAGE).parent.mkdir(parents=True, exist_ok=True)
+    Path(PAGE).write_text(page(found))
+    print(f"wrote {PAGE}")
+
+
+if __name__ == "__main__":
+    main()
