@@ -1,6 +1,7 @@
 """What every backbone on the shelf promises, in every variant."""
 
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -155,7 +156,7 @@ def test_drawing_weights_leaves_the_random_state_alone() -> None:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_last_stages_name_is_the_cut_output_and_another_is_refused(name: str) -> None:
     family = FAMILIES[name]
-    backbone = Backbone(card=family.card(family.variants[0]), family=family, tensors_path=None, stage_digests={})  # type: ignore[arg-type]
+    backbone = Backbone(card=family.card(family.variants[0]), family=family, tensors_path=Path(), stage_digests={})
     assert backbone.cut(backbone.card.stages[-1]) == "output"
     assert [backbone.cut(cut) for cut in backbone.cuts] == list(backbone.cuts)
     wrong = backbone.card.partial_cut + "x"

@@ -257,6 +257,17 @@ def test_training_a_copy_leaves_the_shared_network_alone(state: State, tmp_path:
     assert any(tensor.abs().max() > 0 for tensor in backbone.network.tensors().values())
 
 
+@pytest.mark.parametrize("spec", ["googlenet:tiny@random", "googlenet:paper@random", "resnet18@random"])
+def test_a_copy_has_the_files_tensors_and_leaves_the_random_state_alone(spec: str) -> None:
+    backbone = opened(spec, PX)
+    torch.manual_seed(3)
+    before = torch.random.get_rng_state()
+    copy = backbone.fresh_network()
+    assert torch.equal(torch.random.get_rng_state(), before)
+    stored = backbone.tensors()
+    assert all(np.array_equal(tensor.detach().numpy(), stored[name]) for name, tensor in copy.tensors().items())
+
+
 OPEN_AGAIN = """
 import sys
 from regraft.backbones._open import open_backbone

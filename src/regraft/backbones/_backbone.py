@@ -79,7 +79,7 @@ class Backbone:
         return self.fresh_network().eval()
 
     def fresh_network(self) -> "Network":
-        """A new copy of the network with its weights, in training mode. Loads torch.
+        """A new copy of the network with its weights, in training mode. Loads torch; leaves the random state alone.
 
         A file without the source classifier's tensors gives a network without one.
 
@@ -89,7 +89,10 @@ class Backbone:
         """
         import torch
 
-        network: Network = self.family.build(self.card.buildable).network
+        from regraft.backbones._undrawn import Undrawn
+
+        with Undrawn():
+            network: Network = self.family.build(self.card.buildable).network
         stored = self.tensors()
         if not any(name.startswith("source/") for name in stored):
             network = replace(network, source_head=None)

@@ -21,6 +21,7 @@ def read_original(path: Path) -> dict[str, "Tensor"]:
         WeightsError: the file is damaged, or holds something other than tensors by name.
     """
     import pickle
+    import warnings
     import zipfile
 
     import torch
@@ -31,7 +32,9 @@ def read_original(path: Path) -> dict[str, "Tensor"]:
         except BundleError as error:
             raise WeightsError(error.message, fix=error.fix) from error
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # of a file of another pickle protocol, torch asks the user to tell torch
+            warnings.simplefilter("ignore")
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path} holds more than tensors, and is refused: loading it could run code.",
@@ -88,13 +91,8 @@ def _expected(family: Family, card: Card) -> dict[str, "Tensor"]:
     Nothing is drawn: that takes a second for a large network, and on device `meta` it would load torch's compiler.
     """
     import torch
-    from torch.overrides import TorchFunctionMode
 
-    draws = {torch.Tensor.normal_, torch.Tensor.uniform_}
-
-    class Undrawn(TorchFunctionMode):
-        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            return args[0] if func in draws else func(*args, **(kwargs or {}))
+    from regraft.backbones._undrawn import Undrawn
 
     with torch.device("meta"), Undrawn():
         state: dict[str, Tensor] = family.build(card.buildable).original.state_dict()

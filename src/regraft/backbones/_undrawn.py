@@ -1,0 +1,26 @@
+"""Networks whose tensors are filled from a file right after they are built: drawing first weights would be in vain."""
+
+from typing import Any
+
+from torch import Tensor
+from torch.nn import init
+from torch.overrides import TorchFunctionMode
+
+_DRAWS = frozenset({Tensor.normal_, Tensor.uniform_, init.normal_, init.uniform_, init.kaiming_uniform_})
+"""What draws, as a mode sees it: of `torch.nn.init`, these three hand themselves over whole, the others by their steps.
+
+Source: torch/nn/init.py, where `handle_torch_function` is called.
+"""
+
+
+class Undrawn(TorchFunctionMode):
+    """Inside it nothing is drawn: a new parameter holds whatever lay in its memory, the random state does not move.
+
+    What is set to a constant (biases, batch norm) is set as ever.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        named = kwargs or {}
+        if func in _DRAWS:
+            return args[0] if args else named["tensor"]
+        return func(*args, **named)
