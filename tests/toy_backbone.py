@@ -43,6 +43,7 @@ def build(card: Card) -> Built:
 FAMILY = Family(
     name="toy",
     title="A toy encoder",
+    prefer="in tests",
     source="these tests",
     revision=1,
     variants=("toy",),

@@ -78,7 +78,7 @@ def test_what_show_prints_is_a_recipe(child_env: dict[str, str], tmp_path: Path)
 
 def test_listings_name_what_there_is(child_env: dict[str, str]) -> None:
     listed = regraft("backbones", env=child_env).stdout
-    for said in ("googlenet@imagenet", "resnet18@random", "4e (partial)", "terms: ", "prefer "):
+    for said in ("googlenet@imagenet", "resnet18@random", "4e (partial)", "terms: ", "prefer it first: ", "prefer "):
         assert said in listed
     listed = regraft("strategies", env=child_env).stdout
     assert all(name in listed for name in ("probe", "partial", "full", "lp_ft", "scratch"))
@@ -87,6 +87,13 @@ def test_listings_name_what_there_is(child_env: dict[str, str]) -> None:
     assert option.sentence not in listed
     told = regraft("strategies", "partial", env=child_env).stdout
     assert f"    {option.name} = {option.default}\n        {option.sentence}" in told
+
+
+def test_listings_break_long_lines_and_keep_what_one_would_copy_whole(child_env: dict[str, str]) -> None:
+    for listing in (["backbones"], ["strategies"], ["strategies", "partial"]):
+        lines = regraft(*listing, env=child_env).stdout.splitlines()
+        assert [line for line in lines if len(line) > 120] == []
+    assert "layer.8 (partial)" in regraft("backbones", "vit_b_16", env=child_env).stdout
 
 
 def test_the_cache_is_looked_at_and_cleared(child_env: dict[str, str], tmp_path: Path) -> None:

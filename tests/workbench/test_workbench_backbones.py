@@ -14,6 +14,8 @@ def test_every_backbone_on_the_shelf_is_told_of_with_its_weights() -> None:
     assert sorted(found) == BACKBONES.names()
     for facts in found.values():
         assert facts.partial_cut in facts.cuts
+        assert facts.prefer
+        assert facts.prefer[-1] != "."
         assert {"random", "file:PATH"} <= {one.spec.partition("@")[2] for one in facts.weights}
         for one in facts.weights:
             assert one.prefer

@@ -37,6 +37,8 @@ class Family:
     """The file's name."""
     title: str
     """One line for people."""
+    prefer: str
+    """When to prefer it, as it continues "prefer it": a few words with the numbers they rest on."""
     source: str
     """The paper."""
     revision: int

@@ -54,6 +54,8 @@ def build(card: Card) -> "Built":
 FAMILY = Family(
     name="resnet18",
     title="ResNet-18: residual blocks, 11.7 million parameters",
+    prefer="to compare with published work, much of which reports it, at about GoogLeNet's cost (1.8 billion "
+    "multiply-adds)",
     source="He et al. 2015, arXiv:1512.03385",
     revision=1,
     variants=("torchvision",),

@@ -4,13 +4,11 @@ import time
 from collections.abc import Sequence
 from textwrap import fill, indent
 
-from regraft.doors._tables import aligned, listed
-from regraft.reports._words import duration, size
+from regraft.doors._tables import WIDTH, aligned, listed
+from regraft.reports._words import counted, duration, size
 from regraft.workbench.backbones import BackboneFacts, WeightsFacts
 from regraft.workbench.cache import CacheFacts, ClearedCache, StoredEntry
 from regraft.workbench.strategies import StrategyFacts
-
-_WIDTH = 108
 
 
 def of_backbones(found: Sequence[BackboneFacts]) -> str:
@@ -25,7 +23,9 @@ def of_backbones(found: Sequence[BackboneFacts]) -> str:
             ("source", one.source),
         ]
         weights = "\n".join(_weights(weights) for weights in one.weights)
-        parts.append(f"{one.name}\n  {one.title}\n{listed(facts)}\n  weights\n{weights}")
+        parts.append(
+            f"{one.name}\n  {one.title}\n{_wrapped(f'prefer it {one.prefer}')}\n{listed(facts)}\n  weights\n{weights}"
+        )
     said = "A model that regraft saved is a backbone too: --backbone PATH_OF_A_RUN. It is nearest where its data are."
     return "\n\n".join([*parts, said])
 
@@ -37,8 +37,8 @@ def of_strategies(found: Sequence[StrategyFacts], *, options: bool) -> str:
         presets = []
         for preset in one.presets:
             where = f"cut at {preset.cut}" if preset.cut else "cut where the backbone says"
-            views = f"{preset.views} views" if preset.views else "a new view every epoch"
-            changed = "".join(f", {name} = {value}" for name, value in preset.options.items())
+            views = counted(preset.views, "view") if preset.views else "a new view every epoch"
+            changed = "".join(f", {name}={value}" for name, value in preset.options.items())
             presets.append((preset.name, f"{preset.title}; {where}, {views}{changed}"))
         text = f"{one.name}\n{_wrapped(one.title)}\n{listed(presets)}"
         if options:
@@ -91,4 +91,4 @@ def _entry(one: StoredEntry) -> list[str]:
 
 
 def _wrapped(text: str, by: str = "  ") -> str:
-    return indent(fill(text, _WIDTH - len(by)), by)
+    return indent(fill(text, WIDTH - len(by)), by)

@@ -1,6 +1,7 @@
 """Tables of plain text: what commands print when they are done."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from regraft.reports._words import NOTHING, counted, measured, number
@@ -9,6 +10,8 @@ from regraft.reports.verdict import accuracy_of, main_section
 if TYPE_CHECKING:
     from regraft.workbench.compare import Comparison
 
+WIDTH = 108
+"""Lines of prose are broken at so many characters."""
 _SHOWN = {"balanced_accuracy": "balanced accuracy", "log_loss": "log loss"}
 """Metrics beside the accuracy that the table at the end of a fit shows; more would pass 80 columns."""
 
@@ -68,7 +71,14 @@ def compared(found: "Comparison") -> str:
 
 
 def listed(pairs: Iterable[tuple[str, str]], indent: str = "  ") -> str:
-    """Names with what belongs to them, the second column aligned."""
+    """Names with what belongs to them, the second column aligned, and broken where a line would be too long."""
     found = list(pairs)
     width = max((len(name) for name, _ in found), default=0)
-    return "\n".join(f"{indent}{name.ljust(width)}  {text or NOTHING}" for name, text in found)
+    hanging = " " * (len(indent) + width + 2)
+    return "\n".join(
+        fill(
+            text or NOTHING, WIDTH, initial_indent=f"{indent}{name.ljust(width)}  ", subsequent_indent=hanging,
+            break_long_words=False, break_on_hyphens=False,
+        )
+        for name, text in found
+    )  # fmt: skip

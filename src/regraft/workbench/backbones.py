@@ -42,6 +42,8 @@ class BackboneFacts:
     """What `--backbone` begins with."""
     title: str
     """One line for people."""
+    prefer: str
+    """When to prefer it."""
     source: str
     """The paper."""
     variants: tuple[str, ...]
@@ -75,6 +77,7 @@ def _facts(family: Family) -> BackboneFacts:
     return BackboneFacts(
         name=family.name,
         title=family.title,
+        prefer=family.prefer,
         source=family.source,
         variants=family.variants,
         input_px=card.preparation.input_px,
@@ -93,7 +96,7 @@ def _facts(family: Family) -> BackboneFacts:
                 size_mb=None,
                 licence="",
                 trained_on="",
-                prefer="a checkpoint you have: safetensors, or .pth under the original's names",
+                prefer="where you have a checkpoint: safetensors, or .pth under the original's names",
             ),
             WeightsFacts(
                 spec=f"{family.name}@random",
