@@ -48,18 +48,15 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
         BadData: features are not finite.
     """
     check(options)
-    train, num_views = problem.train, problem.top.num_views or 1
+    train, (features, views) = problem.train, rows_of(problem, problem.train)
     targets, groups = problem.targets[train], problem.groups[train]
     dealt = None
     if len(np.unique(groups)) > 1:
         dealt = folds(targets, groups, options.folds, derive_seed(problem.seed, "probe", "folds"))
     head = problem.task.solve(
-        features_of(problem, train, num_views),
+        features,
         targets,
-        views=Views(
-            example_of_row=np.repeat(np.arange(len(train)), num_views),
-            view_of_row=np.tile(np.arange(num_views), len(train)),
-        ),
+        views=views,
         fold_of=dealt.of_example if dealt else None,
         c=options.c,
         balanced=options.balanced,
@@ -71,7 +68,7 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
         facts={
             **head.facts,
             "examples": len(train),
-            "views": num_views,
+            "views": problem.top.num_views or 1,
             "folds": dealt.num_folds if dealt else 0,
             "note": dealt.note if dealt else "All examples are of one group, so there were no folds.",
         },
@@ -94,6 +91,16 @@ def check(options: Options) -> None:
 def _logits(head: Solution, features: RowSource) -> Float[np.ndarray, "n c"]:
     linear = Linear(weight=head.weight, bias=head.bias, converged=True, iterations=0)
     return linear.logits(features)
+
+
+def rows_of(problem: Problem, positions: Int[np.ndarray, "n"]) -> tuple[RowSource, Views]:
+    """What a head is solved on: the features of every view of these examples, and which row is which."""
+    num_views = problem.top.num_views or 1
+    views = Views(
+        example_of_row=np.repeat(np.arange(len(positions)), num_views),
+        view_of_row=np.tile(np.arange(num_views), len(positions)),
+    )
+    return features_of(problem, positions, num_views), views
 
 
 def features_of(problem: Problem, positions: Int[np.ndarray, "n"], num_views: int = 1) -> RowSource:

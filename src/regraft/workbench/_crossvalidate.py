@@ -13,8 +13,9 @@ from regraft.evaluation.report import as_json
 from regraft.folds import folds
 from regraft.identity import derive_seed
 from regraft.strategies._contract import Fitted, Problem
-from regraft.strategies.probe import features_of
+from regraft.strategies.probe import Options, rows_of
 from regraft.tasks._repeats import repeated_cross_validation
+from regraft.tasks.classification import class_weights
 from regraft.values import Event, Notice, Progress
 from regraft.workbench._resolve import Resolved
 
@@ -44,9 +45,13 @@ class HeldOut:
 
 
 def cross_validate_probe(
-    problem: Problem, *, num_folds: int, max_repeats: int, max_seconds: float | None
+    problem: Problem, options: Options, *, num_folds: int, max_repeats: int, max_seconds: float | None
 ) -> Generator[Event, None, HeldOut | None]:
-    """Repeated, grouped, with the regularisation chosen anew in every training part; None where folds are too few."""
+    """Repeated, grouped, with the regularisation chosen anew in every training part; None where folds are too few.
+
+    What is judged is the probe that `options` ask for: its heads learn from every view of the other folds' examples,
+    and are asked about plain views.
+    """
     dealt = [deal(problem, num_folds, repeat) for repeat in range(max_repeats)]
     counts = {int(fold_of.max()) + 1 for fold_of in dealt}
     if min(counts) < 3:
@@ -56,11 +61,15 @@ def cross_validate_probe(
     first = np.zeros((len(targets), problem.task.num_outputs), dtype=np.float32)
     scores: dict[int, list[float]] = {}
     total = max_repeats * num_folds
+    features, views = rows_of(problem, problem.train)
     for found in repeated_cross_validation(
-        features_of(problem, problem.train),
+        features,
         targets,
         num_classes=problem.task.num_outputs,
         fold_of_repeats=dealt,
+        grid=[options.c] if options.c else None,
+        sample_weights=class_weights(targets, problem.task.num_outputs)[targets] if options.balanced else None,
+        views=views,
         max_seconds=REPEAT_SECONDS if max_seconds is None else min(REPEAT_SECONDS, max_seconds),
     ):
         if found.repeat == 0:

@@ -149,11 +149,12 @@ def _last(events: Iterator[Event]) -> Generator[Event, None, Fitted]:
 def _cross_validate(
     recipe: Recipe, resolved: Resolved, problem: Problem, probe_problem: Problem
 ) -> Generator[Event, None, tuple[HeldOut | None, HeldOut | None]]:
-    limit = recipe.max_seconds or None
+    limit, is_probe = recipe.max_seconds or None, resolved.named.name == "probe"
+    options = resolved.options if is_probe else probing.Options()
     probed = yield from cross_validate_probe(
-        probe_problem, num_folds=recipe.folds, max_repeats=recipe.max_repeats, max_seconds=limit
+        probe_problem, options, num_folds=recipe.folds, max_repeats=recipe.max_repeats, max_seconds=limit
     )
-    if resolved.named.name == "probe":
+    if is_probe:
         return probed, probed
     tuned = yield from cross_validate(problem, resolved, num_folds=recipe.folds)
     return tuned, probed
