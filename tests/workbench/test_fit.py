@@ -233,6 +233,13 @@ def test_predicting_a_folder_names_unreadable_files_and_goes_on(probed: RunDone,
     assert sum(predictions["good.png"].probabilities.values()) == pytest.approx(1)
 
 
+def test_near_duplicates_are_looked_for_once(divided: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, _ = run(recipe(divided), tmp_path / "first")
+    monkeypatch.setattr("regraft.data.duplicates.near_pairs", lambda scanned: pytest.fail("they were looked for again"))
+    second, _ = run(recipe(divided), tmp_path / "second")
+    assert second.report["data"] == first.report["data"]
+
+
 def test_a_warm_probe_loads_neither_torch_nor_scikit_learn_nor_scipy(
     probed: RunDone, divided: Path, tmp_path: Path, child_env: dict[str, str]
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from regraft.activations.entry import Entry
 from regraft.activations.slots import RowKey, Slot
 from regraft.activations.store import Store
+from regraft.data.memory import ScanMemory
 from regraft.workbench import cache
 
 NAMES = ("googlenet:bn@shipped", "googlenet:torchvision@imagenet", "resnet18:torchvision@imagenet", "")
@@ -72,6 +73,18 @@ def test_clearing_spares_what_is_in_use_and_says_so(home: Path) -> None:
         assert [one.backbone for one in done.removed] == [NAMES[0]]
         assert [one.backbone for one in done.kept] == [NAMES[2]]
     assert done.freed_bytes > 0
+
+
+def test_what_scans_remember_is_counted_and_goes_when_all_is_cleared(home: Path) -> None:
+    memory = ScanMemory()
+    memory.keep_array("clusters-of-something", np.arange(500))
+    filled(home, NAMES[0]).close()
+    assert cache.look().others == {"scan": memory.size_bytes()}
+    assert cache.clear(backbone="googlenet").scan_bytes == 0
+    assert memory.size_bytes() > 4000
+    assert cache.clear().scan_bytes > 4000
+    assert memory.size_bytes() == 0
+    assert cache.look().others == {"scan": 0}
 
 
 def test_clearing_by_age_takes_what_was_not_used_for_so_long(home: Path) -> None:

@@ -64,6 +64,8 @@ def of_cache(found: CacheFacts) -> str:
 def of_cleared(done: ClearedCache) -> str:
     """What clearing did."""
     said = f"{len(done.removed)} stored sets of activations deleted, {size(done.freed_bytes)} freed."
+    if done.scan_bytes:
+        said += f" What scans remembered of files is deleted too, {size(done.scan_bytes)}."
     if done.kept:
         said += f" {len(done.kept)} are in use by a running process and were kept."
     return said

@@ -237,15 +237,17 @@ def strategies(name: Annotated[str, typer.Argument(metavar="[NAME]", show_defaul
 
 @app.command()
 def cache(
-    clear: Annotated[bool, typer.Option("--clear", help="Delete stored activations that no process uses.")] = False,
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Delete stored activations that no process uses, and what scans remember.")
+    ] = False,
     backbone: Annotated[str, typer.Option(help="With --clear: of this backbone only.", show_default=False)] = "",
     older_than: Annotated[
         str | None, typer.Option(help="With --clear: not used for so long, such as 30d.", show_default=False)
     ] = None,
 ) -> None:
-    """Look at stored activations, or clear them.
+    """Look at what is stored for later runs, or clear it.
 
-    All of it can be made again.
+    All of it can be made or fetched again. Weights and downloads are never cleared here.
     """
     from regraft.doors._listings import of_cache, of_cleared
     from regraft.errors import BadRequest

@@ -16,7 +16,6 @@ from regraft.data.open import open_dataset
 from regraft.data.scan import Scanned, scan
 from regraft.data.splits import Parts, draw
 from regraft.data.views import preset, view
-from regraft.files import cache_home
 from regraft.identity import digest_json
 from regraft.recipe import Recipe, Source
 from regraft.tasks._contract import TASKS, Task
@@ -64,7 +63,8 @@ def open_subject(path: str, source: Source, *, seed: int, workers: int) -> Gener
         strip_labels=source.strip_labels,
     )
     yield from dataset.notes
-    scanned = yield from scanning(dataset, source, workers=workers)
+    memory = ScanMemory()
+    scanned = yield from scanning(dataset, source, memory, workers=workers)
     dataset = scanned.dataset
     parts = draw(
         dataset,
@@ -73,16 +73,16 @@ def open_subject(path: str, source: Source, *, seed: int, workers: int) -> Gener
         val_share=source.val_share,
         test_share=source.test_share,
         allow_leaks=source.allow_leaks,
+        memory=memory,
     )
     yield from parts.notes
     task: Task = TASKS.get("classification").task(dataset.classes)
     return Subject(dataset=dataset, scanned=scanned, parts=parts, task=task, targets=dataset.targets)
 
 
-def scanning(dataset: Dataset, source: Source, *, workers: int) -> Generator[Event, None, Scanned]:
+def scanning(dataset: Dataset, source: Source, memory: ScanMemory, *, workers: int) -> Generator[Event, None, Scanned]:
     """Scan, passing events on; returns what was found."""
     found = None
-    memory = ScanMemory(cache_home() / "scan")
     for event in scan(
         dataset, memory, max_damaged_share=source.max_damaged_share, rehash=source.rehash, workers=workers
     ):

@@ -8,6 +8,7 @@ from pathlib import Path
 from regraft.activations._disk import bytes_under, disk_of
 from regraft.activations.info import EntryInfo
 from regraft.activations.store import Store
+from regraft.data.memory import ScanMemory
 from regraft.files import cache_home
 
 PREPARED = "(prepared inputs)"
@@ -66,7 +67,9 @@ class ClearedCache:
     kept: tuple[StoredEntry, ...]
     """Entries that were meant but are in use."""
     freed_bytes: int
-    """Bytes that were freed."""
+    """Bytes that these entries took."""
+    scan_bytes: int
+    """Bytes of what scans remembered of files and of near-duplicates, that is gone too; 0 where it was left."""
 
 
 def look() -> CacheFacts:
@@ -88,8 +91,8 @@ def look() -> CacheFacts:
 def clear(*, backbone: str = "", older_than_days: float | None = None) -> ClearedCache:
     """Delete stored activations that nobody uses: all, those of one backbone, those not used for so many days.
 
-    `backbone` is a family (`googlenet`), a family with weights (`googlenet@imagenet`) or a whole name. Weights and
-    downloads stay.
+    `backbone` is a family (`googlenet`), a family with weights (`googlenet@imagenet`) or a whole name. Where all is
+    asked for, what scans remembered goes too. Weights and downloads stay.
     """
     store = Store(cache_home() / "store")
     before = None if older_than_days is None else time.time() - older_than_days * _DAY_S
@@ -98,9 +101,15 @@ def clear(*, backbone: str = "", older_than_days: float | None = None) -> Cleare
         return (before is None or entry.used <= before) and (not backbone or _is_of(entry, backbone))
 
     everything = not backbone and before is None
-    done = store.clear(None if everything else meant)
+    done, memory, scan_bytes = store.clear(None if everything else meant), ScanMemory(), 0
+    if everything:
+        scan_bytes = memory.size_bytes()
+        memory.clear()
     return ClearedCache(
-        removed=tuple(map(_stored, done.removed)), kept=tuple(map(_stored, done.kept)), freed_bytes=done.freed_bytes
+        removed=tuple(map(_stored, done.removed)),
+        kept=tuple(map(_stored, done.kept)),
+        freed_bytes=done.freed_bytes,
+        scan_bytes=scan_bytes,
     )
 
 
