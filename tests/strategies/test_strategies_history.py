@@ -14,6 +14,14 @@ def test_the_best_epoch_is_the_first_of_the_lowest_validation_losses() -> None:
     assert history(0.9, 0.5, 0.7, 0.5).best_epoch == 2
 
 
+@pytest.mark.parametrize(("start", "best"), [(0.4, 0), (0.5, 0), (0.6, 2)])
+def test_a_start_that_no_epoch_beats_is_the_best(start: float, best: int) -> None:
+    begun = history(0.9, 0.5, 0.7)
+    begun.start = {"val_loss": start}
+    assert begun.best_epoch == best
+    assert begun.reason_to_stop(3 - best, None) == "patience"
+
+
 def test_without_validation_the_last_epoch_is_the_best() -> None:
     assert History(epochs=3, curve=[{"loss": 1.0, "seconds": 1.0}, {"loss": 2.0, "seconds": 1.0}]).best_epoch == 2
 

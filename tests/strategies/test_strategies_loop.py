@@ -15,7 +15,7 @@ from problems import Changed, drained, fitted, in_folder, losses, problem, same,
 from regraft.backbones._backbone import Backbone
 from regraft.errors import RunError, TrainingFailed
 from regraft.nn.heads import PooledHead
-from regraft.strategies import finetune
+from regraft.strategies import finetune, probe
 from regraft.strategies._checkpoint import Checkpoint
 from regraft.strategies._contract import Problem
 from regraft.strategies._history import History
@@ -68,6 +68,17 @@ def test_the_best_epochs_weights_are_kept_and_patience_ends_it(tiny: Backbone) -
     logits = torch.from_numpy(model.logits(asked, asked.val))
     found = torch.nn.functional.cross_entropy(logits, torch.from_numpy(asked.targets[asked.val]))
     assert float(found) == pytest.approx(curve[best - 1], rel=1e-5)
+
+
+def test_a_probe_that_no_epoch_improves_on_is_kept_and_said_so(tiny: Backbone) -> None:
+    asked = problem(tiny, "5a", examples=36, val=6)
+    options = finetune.Options(**{**QUICK, "epochs": 2}, lr=10.0, init="probe")
+    events, model = drained(WAY.module.fit(asked, options))
+    assert model.facts["best_epoch"] == 0
+    assert model.facts["start"]["val_loss"] < min(record["val_loss"] for record in model.curve)
+    assert any("probe that training started from" in event.text for event in events if isinstance(event, Notice))
+    untouched = drained(probe.fit(replace(asked, cut="output", states=asked.top), probe.Options()))[1]
+    np.testing.assert_allclose(model.logits(asked, asked.val), untouched.logits(asked, asked.val), atol=1e-4)
 
 
 def test_without_patience_every_epoch_is_run_and_the_best_still_kept(tiny: Backbone) -> None:

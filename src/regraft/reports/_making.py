@@ -89,11 +89,14 @@ def curve(strategy: Section) -> str:
     rows = list(strategy.get("curve") or ())
     if not rows:
         return ""
-    best = int((strategy.get("facts") or {}).get("best_epoch") or 0)
+    facts = strategy.get("facts") or {}
+    best = int(facts.get("best_epoch") or 0)
+    if start := facts.get("start"):
+        rows = [{"epoch": 0, **start}, *rows]
     shown = rows
     if len(rows) > MANY_EPOCHS:
         step = -(-len(rows) // (MANY_EPOCHS - 2))
-        shown = [row for at, row in enumerate(rows) if at % step == 0 or at + 1 in (best, len(rows))]
+        shown = [row for at, row in enumerate(rows) if at % step == 0 or row["epoch"] == best or at + 1 == len(rows)]
     columns = [name for name in ("loss", "val_loss", "val_accuracy") if any(name in row for row in rows)]
     titles = {"loss": "training loss", "val_loss": "validation loss", "val_accuracy": "validation accuracy"}
     body = [

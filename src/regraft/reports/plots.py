@@ -40,14 +40,17 @@ def curve(report: Section) -> str:
     rows: Sequence[Mapping[str, float]] = strategy.get("curve") or ()
     if len(rows) < 2:
         return ""
-    best = (strategy.get("facts") or {}).get("best_epoch")
+    facts = strategy.get("facts") or {}
+    best, start = facts.get("best_epoch"), facts.get("start")
 
     def draw(axes: "Axes") -> None:
         epochs = [row["epoch"] for row in rows]
         axes.plot(epochs, [row["loss"] for row in rows], color=_INK, label="training")
         if any("val_loss" in row for row in rows):
-            axes.plot(epochs, [row.get("val_loss", float("nan")) for row in rows], color=_SECOND, label="validation")
-            if best:
+            validated = [{"epoch": 0, **start}, *rows] if start else rows
+            losses = [row.get("val_loss", float("nan")) for row in validated]
+            axes.plot([row["epoch"] for row in validated], losses, color=_SECOND, label="validation")
+            if best is not None:
                 axes.axvline(best, color="0.6", linestyle=":", label="kept")
             axes.legend(frameon=False)
         axes.set(xlabel="epoch", ylabel="loss (nats)", title="Loss by epoch")

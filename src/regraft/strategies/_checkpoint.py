@@ -80,6 +80,7 @@ class Checkpoint:
             "signature": self._signature,
             "epochs": history.epochs,
             "facts": history.facts,
+            "start": history.start,
             "curve": history.curve,
             "seconds": history.seconds,
         }

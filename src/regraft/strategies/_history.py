@@ -16,6 +16,8 @@ class History:
     """What was settled before the first epoch, as JSON."""
     curve: list[dict[str, float]] = field(default_factory=list)
     """One record per finished epoch."""
+    start: dict[str, float] = field(default_factory=dict)
+    """Validation before the first epoch, where the start is a model in its own right (a solved head); else empty."""
     best: dict[str, Tensor] = field(default_factory=dict)
     """The tail's tensors at the lowest validation loss; empty without validation examples."""
     seconds: float = 0.0
@@ -23,10 +25,14 @@ class History:
 
     @property
     def best_epoch(self) -> int:
-        """The epoch, counted from 1, of the lowest validation loss (the first of equals); else the last one."""
+        """The epoch, counted from 1, of the lowest validation loss (the first of equals); else the last one. 0 is the
+        start, where that was validated."""
         if not self.curve or "val_loss" not in self.curve[0]:
             return len(self.curve)
-        return 1 + min(range(len(self.curve)), key=lambda i: self.curve[i]["val_loss"])
+        losses = {number: record["val_loss"] for number, record in enumerate(self.curve, 1)}
+        if self.start:
+            losses = {0: self.start["val_loss"], **losses}
+        return min(losses, key=losses.__getitem__)
 
     def reason_to_stop(self, patience: int, max_seconds: float | None) -> str:
         """`finished`, `patience` or `time`; empty where another epoch is due. The first always is."""

@@ -67,6 +67,9 @@ def train(
     if history is None:
         history = History(epochs=schedule.epochs)
         history.facts = yield from prepare()
+        if schedule.judge_start and len(problem.val):
+            history.start = _validation(tail, problem, plain_loss, epoch=0)
+            history.best = _copied(tail)
         history.seconds = time.monotonic() - began
         checkpoint.keep(tail, optimiser, history)
     else:
@@ -92,12 +95,12 @@ def train(
                     yield _progress(history, done + 1, len(draws), before + told - began)
         record = {"epoch": epoch + 1.0, "loss": check_losses(losses, 0, epoch, draws, problem), "rate": factor}
         if len(problem.val):
-            record |= _validation(tail, problem, plain_loss, epoch)
+            record |= _validation(tail, problem, plain_loss, epoch + 1)
         now = time.monotonic()
         history.curve.append(record | {"seconds": now - epoch_began})
         history.seconds = before + now - began
         if len(problem.val) and history.best_epoch == epoch + 1:
-            history.best = {name: tensor.detach().clone() for name, tensor in tail.tensors().items()}
+            history.best = _copied(tail)
         if problem.max_seconds is not None and epoch == 0 and history.fit_into(problem.max_seconds):
             yield Notice(
                 text=f"The time limit holds about {history.epochs} epochs; the rates fall along them.", topic="time"
@@ -106,6 +109,11 @@ def train(
         yield _progress(history, (epoch + 1) * len(draws), len(draws), history.seconds, record)
     checkpoint.keep(tail, optimiser, history, last=True)
 
+    if history.start and not history.best_epoch:
+        yield Notice(
+            text="No epoch has a lower validation loss than the probe that training started from, so that is kept.",
+            topic="training",
+        )
     tail.load(history.best)
     tail.eval()
     check_tensors(tail)
@@ -119,6 +127,7 @@ def train(
             "epochs": len(history.curve),
             "epochs_planned": history.epochs,
             "best_epoch": history.best_epoch,
+            **({"start": history.start} if history.start else {}),
             "stopped_by": stopped_by,
         },
     )
@@ -147,12 +156,16 @@ def _step(
     return total.detach()
 
 
+def _copied(tail: Tail) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in tail.tensors().items()}
+
+
 def _validation(tail: Tail, problem: Problem, loss: Loss, epoch: int) -> dict[str, float]:
     logits, targets = predict(tail, problem, problem.val), problem.targets[problem.val]
     value = float(loss(torch.from_numpy(logits), torch.from_numpy(targets)))
     if not abs(value) < float("inf"):
         raise TrainingFailed(
-            f"The validation loss became {value} in epoch {epoch + 1}.",
+            f"The validation loss became {value} in epoch {epoch}.",
             fix="lower the learning rate: --set options.lr=VALUE, a tenth of what it was.",
         )
     return {"val_loss": value} | {f"val_{name}": score for name, score in problem.task.scores(logits, targets).items()}

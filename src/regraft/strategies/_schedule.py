@@ -22,6 +22,8 @@ class Schedule:
     """Label smoothing of the training loss, in [0, 1)."""
     balanced: bool
     """Whether every class weighs the same, in training and validation."""
+    judge_start: bool
+    """Whether the start is a model in its own right, which is kept where no epoch has a lower validation loss."""
     half: bool
     """Whether passes run in bfloat16 where the device is CUDA."""
 

@@ -119,6 +119,7 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
         clip_norm=options.clip_norm,
         smoothing=options.smoothing,
         balanced=options.balanced,
+        judge_start=options.init == "probe",
         half=options.half,
     )
     groups = groups_of(tail, options)
