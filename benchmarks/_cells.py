@@ -2,11 +2,13 @@
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,13 +47,16 @@ class Cell:
         """Run the cell, going on where it was; False where it failed or took too long."""
         chosen = SETS[self.data]
         command = [sys.executable, "-m", "regraft", "fit", str(chosen.open()), "--out", str(self.path), "--quiet",
-                   "--seed", str(self.seed), *self.arguments]  # fmt: skip
+                   "--seed", str(self.seed), "--set", "threads=1", *self.arguments]  # fmt: skip
         for setting in chosen.settings:
             command += ["--set", setting]
         if (self.path / "begun.json").is_file():
             command.append("--resume")
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+            one_thread = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=timeout_s, check=False, env=one_thread
+            )
         except subprocess.TimeoutExpired:
             return False
         if done.returncode:
@@ -75,27 +80,32 @@ def checkpoint_spec(architecture: str = "googlenet:torchvision") -> str:
     return f"{architecture}@file:{CHECKPOINT}"
 
 
-def run_in_order(cells: Sequence[Cell], *, budget_s: float, cell_timeout_s: float) -> None:
-    """Run what is not done, in order, until the budget is spent; prints the estimate first and progress after each."""
+def run_in_order(cells: Sequence[Cell], *, budget_s: float, cell_timeout_s: float, jobs: int) -> None:
+    """Run what is not done, in order, `jobs` at a time, until the budget is spent; prints the estimate first and
+    progress after each."""
     UNPACKED.mkdir(parents=True, exist_ok=True)
+    for chosen in {cell.data for cell in cells}:
+        SETS[chosen].open()
     todo = [cell for cell in cells if not cell.done]
     spent = [sum(p["seconds"] for p in cell.report()["phases"]) for cell in cells if cell.done]
     known = f"{np.median(spent):.0f} s a cell so far" if spent else "no cell timed yet; about 60 s each expected"
-    guess = (float(np.median(spent)) if spent else 60.0) * len(todo) / 60
+    guess = (float(np.median(spent)) if spent else 60.0) * len(todo) / 60 / jobs
     print(f"{len(cells)} cells, {len(todo)} to run ({known}): about {guess:.0f} min; budget {budget_s / 60:.0f} min",
           flush=True)  # fmt: skip
     began = time.monotonic()
-    for number, cell in enumerate(todo):
-        if time.monotonic() - began > budget_s:
-            print(f"budget spent; {len(todo) - number} cells are left for another start", flush=True)
-            return
+
+    def run(cell: Cell) -> str:
         started = time.monotonic()
+        if started - began > budget_s:
+            return "not run: the budget is spent"
         fine = cell.run(timeout_s=cell_timeout_s)
         if not fine and not cell.done:
             shutil.rmtree(cell.path, ignore_errors=True)
-        took = time.monotonic() - started
-        print(f"{number + 1}/{len(todo)} {cell.data} {cell.name} seed {cell.seed}: {'ok' if fine else 'FAILED'} "
-              f"{took:.0f} s", flush=True)  # fmt: skip
+        return f"{'ok' if fine else 'FAILED'} {time.monotonic() - started:.0f} s"
+
+    with ThreadPoolExecutor(jobs) as pool:
+        for number, (cell, said) in enumerate(zip(todo, pool.map(run, todo), strict=True), 1):
+            print(f"{number}/{len(todo)} {cell.data} {cell.name} seed {cell.seed}: {said}", flush=True)
 
 
 def interval(values: np.ndarray, groups: Sequence[str], *, resamples: int = 2000) -> tuple[float, float] | None:

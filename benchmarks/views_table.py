@@ -67,13 +67,14 @@ def main() -> None:
     """Run what is missing, then write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--budget-min", type=float, default=40.0)
+    parser.add_argument("--jobs", type=int, default=2, help="cells at a time, each with one thread")
     parser.add_argument("--only-write", action="store_true")
     given = parser.parse_args()
     if not CHECKPOINT.is_file():
         raise SystemExit(f"{CHECKPOINT} is not there: this table needs the shared checkpoint and data sets.")
     found = cells()
     if not given.only_write:
-        run_in_order(found, budget_s=60 * given.budget_min, cell_timeout_s=1800)
+        run_in_order(found, budget_s=60 * given.budget_min, cell_timeout_s=1800, jobs=given.jobs)
     Path(PAGE).parent.mkdir(parents=True, exist_ok=True)
     Path(PAGE).write_text(page(found))
     print(f"wrote {PAGE}")

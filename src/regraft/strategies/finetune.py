@@ -65,7 +65,12 @@ class Options:
 
 
 PRESETS = {
-    "partial": Preset(title="the stages above an inner cut and the head", cut=None, options={}, views=4),
+    "partial": Preset(
+        title="the stages above an inner cut and the head, starting from the solved probe head",
+        cut=None,
+        options={"init": "probe"},
+        views=4,
+    ),
     "full": Preset(title="every stage and the head", cut="input", options={}, views=0),
     "lp_ft": Preset(
         title="every stage, starting from the solved probe head", cut="input", options={"init": "probe"}, views=0
@@ -175,7 +180,7 @@ def check(options: Options) -> None:
     if options.init == "probe" and options.batch_norm == "recalibrate":
         raise BadRecipe(
             "options.init is probe and options.batch_norm recalibrate, but the probe is solved for the old statistics.",
-            fix="leave one of them out.",
+            fix="--set options.init=zero, or leave batch_norm out.",
         )
 
 

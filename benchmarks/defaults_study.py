@@ -1,0 +1,161 @@
+"""Which defaults fine-tuning should have, by cross-validation inside the training parts of four real sets.
+
+    .venv/bin/python benchmarks/defaults_study.py [--data NAME …] [--cut 4e] [--seeds 1] [--only-write]
+
+Test parts are not touched. Every candidate is trained on two thirds of the training part (grouped folds) in the same
+folds, beside the probe. Resumable: what is measured is kept under `runs/study`. Writes docs/results/defaults.md.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from _cells import checkpoint_spec
+from _sets import CHECKPOINT, ROOT, SETS, UNPACKED
+
+from regraft.backbones._open import open_backbone
+from regraft.files import atomic
+from regraft.recipe import Recipe, parse_setting, with_settings
+from regraft.strategies import finetune, probe
+from regraft.strategies._contract import Fitted, Problem
+from regraft.workbench._crossvalidate import deal
+from regraft.workbench._resolve import named, resolve
+from regraft.workbench._states import store_states
+from regraft.workbench._subject import open_subject
+
+INPUT_PX = 64
+FOLDS = 3
+KEPT = ROOT / "runs" / "study"
+PAGE = ROOT / "docs" / "results" / "defaults.md"
+CANDIDATES: dict[str, dict[str, Any]] = {
+    "lr 1e-4": {"lr": 1e-4},
+    "from the probe, lr 1e-4": {"lr": 1e-4, "init": "probe"},
+    "from the probe, lr 1e-4, head alike": {"lr": 1e-4, "init": "probe", "head_lr_factor": 1.0},
+    "from the probe, lr 3e-5, head alike": {"lr": 3e-5, "init": "probe", "head_lr_factor": 1.0},
+    "from the probe, lr 1e-4, head alike, 60 steps": {
+        "lr": 1e-4,
+        "init": "probe",
+        "head_lr_factor": 1.0,
+        "min_steps": 60,
+    },
+    "from the probe, lr 3e-4, head alike, 60 steps": {
+        "lr": 3e-4,
+        "init": "probe",
+        "head_lr_factor": 1.0,
+        "min_steps": 60,
+    },
+    "lr 3e-4": {"lr": 3e-4},
+    "lr 1e-3": {"lr": 1e-3},
+    "from the probe, lr 3e-4": {"lr": 3e-4, "init": "probe"},
+    "from the probe, lr 1e-3": {"lr": 1e-3, "init": "probe"},
+    "lr 3e-4, 400 steps": {"lr": 3e-4, "min_steps": 400},
+    "lr 1e-3, 400 steps": {"lr": 1e-3, "min_steps": 400},
+    "from the probe, lr 3e-4, 400 steps": {"lr": 3e-4, "min_steps": 400, "init": "probe"},
+}
+"""Options by name; one pass over the data unless the steps ask for more."""
+
+
+def returned(events: Iterator[Any]) -> Any:
+    """What a generator returns, or the `Fitted` it ends with."""
+    last = None
+    while True:
+        try:
+            event = next(events)
+            last = event if isinstance(event, Fitted) else last
+        except StopIteration as stop:
+            return stop.value or last
+
+
+def problem_of(data: str, cut: str, views: int) -> Problem:
+    """The training part of a set as a problem, its states stored."""
+    chosen = SETS[data]
+    UNPACKED.mkdir(parents=True, exist_ok=True)
+    recipe = Recipe(data=str(chosen.open()), backbone=checkpoint_spec(), strategy="partial", cut=cut, views=views,
+                    input_px=INPUT_PX, threads=1)  # fmt: skip
+    recipe = with_settings(recipe, dict(map(parse_setting, chosen.settings)))
+    backbone = returned(open_backbone(recipe.backbone, input_px=INPUT_PX))
+    subject = returned(open_subject(recipe.data, recipe.source, seed=0, workers=1))
+    resolved = resolve(recipe, named(recipe), backbone.card)
+    stored = returned(store_states(recipe, resolved, backbone, subject, device="cpu", threads=1))
+    train = np.sort(np.concatenate([subject.parts.train, subject.parts.val]))
+    return Problem(backbone=backbone, cut=cut, task=subject.task, states=stored.states, top=stored.top,
+                   targets=subject.targets, groups=subject.parts.groups, train=train,
+                   val=np.zeros(0, dtype=np.int64), seed=0)  # fmt: skip
+
+
+def held_out(problem: Problem, options: finetune.Options | None) -> np.ndarray:
+    """Logits of every training example by the model of the fold that left it out; None: the probe."""
+    fold_of = deal(problem, FOLDS, 0)
+    logits = np.zeros((len(problem.train), problem.task.num_outputs), dtype=np.float32)
+    for fold in range(FOLDS):
+        held = fold_of == fold
+        part = replace(problem, train=problem.train[~held])
+        if options is None:
+            part = replace(part, cut="output", states=part.top)
+            fitted = returned(probe.fit(part, probe.Options()))
+        else:
+            fitted = returned(finetune.fit(part, options))
+        logits[held] = fitted.logits(part, problem.train[held])
+    return logits
+
+
+def measure(data: str, cut: str, views: int, seeds: range, names: list[str]) -> None:
+    """Run the candidates on one set and keep what came out."""
+    missing = [(name, seed) for seed in seeds for name in names if not file_of(data, cut, views, name, seed).is_file()]
+    if not missing:
+        return
+    problem = problem_of(data, cut, views)
+    for name, seed in missing:
+        began = time.monotonic()
+        posed = replace(problem, seed=seed)
+        options = (
+            None if name == "probe" else replace(finetune.Options(), epochs=1, **{"min_steps": 150, **CANDIDATES[name]})
+        )
+        logits = held_out(posed, options)
+        seconds, path = time.monotonic() - began, file_of(data, cut, views, name, seed)
+        targets = problem.targets[problem.train]
+        scores = dict(problem.task.scores(logits, targets))
+        kept = {"options": asdict(options) if options else None, "seconds": seconds, "scores": scores,
+                "log_loss": log_loss(logits, targets), "right": (logits.argmax(1) == targets).tolist(),
+                "groups": problem.groups[problem.train].tolist()}  # fmt: skip
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic(path) as file:
+            file.write(json.dumps(kept).encode())
+        print(f"{data} {cut} {views} views, {name}, seed {seed}: {np.mean(kept['right']):.3f} {kept['log_loss']:.3f} "
+              f"{seconds:.0f} s", flush=True)  # fmt: skip
+
+
+def log_loss(logits: np.ndarray, targets: np.ndarray) -> float:
+    """Mean cross-entropy in nats."""
+    return float(torch.nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(targets)))
+
+
+def file_of(data: str, cut: str, views: int, name: str, seed: int) -> Path:
+    """Where a measurement is kept."""
+    return KEPT / data / f"{cut}-{views}-{name.replace(' ', '_').replace(',', '')}-{seed}.json"
+
+
+def main() -> None:
+    """Measure what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", nargs="+", default=list(SETS), choices=list(SETS))
+    parser.add_argument("--cut", default="4e")
+    parser.add_argument("--views", type=int, default=4)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--names", nargs="+", default=["probe", *CANDIDATES])
+    given = parser.parse_args()
+    if not CHECKPOINT.is_file():
+        raise SystemExit(f"{CHECKPOINT} is not there: this study needs the shared checkpoint and data sets.")
+    torch.set_num_threads(1)
+    for data in given.data:
+        measure(data, given.cut, given.views, range(given.seeds), given.names)
+
+
+if __name__ == "__main__":
+    main()
