@@ -105,6 +105,8 @@ def read_facts(folder: Path) -> dict[str, Any]:
     Raises:
         BundleError: it is missing, damaged, changed, of another format, or no saved model at all.
     """
+    if not (folder / FACTS).is_file():
+        raise _no_model(folder)
     facts = read_json(folder / FACTS)
     if not isinstance(facts, dict) or not isinstance(facts.get("format"), int):
         raise BundleError(
@@ -116,7 +118,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
         version = made_with.get("regraft") if isinstance(made_with, dict) else None
         raise BundleError(
             f"{folder} has bundle format {facts['format']}; this version of regraft reads format {FORMAT}.",
-            fix=f"install regraft {version}, which made it." if version else "install the version that made it.",
+            fix=f"install the version of regraft that made it{f' ({version})' if version else ''}, or a later one.",
         )
     body = {name: value for name, value in facts.items() if name != "digest"}
     if digest_json(body) != facts.get("digest"):
@@ -126,6 +128,19 @@ def read_facts(folder: Path) -> dict[str, Any]:
             fix=_COPY_AGAIN,
         )
     return facts
+
+
+def _no_model(folder: Path) -> BundleError:
+    if folder.is_dir():
+        begun = (folder / "begun.json").is_file()
+        return BundleError(
+            f"{folder} holds no model: there is no {FACTS} in it, nor in a folder `model` below it.",
+            fix="the run is unfinished: start the same fit again with --out and --resume."
+            if begun
+            else "give the folder of a run or of its model; if it is one, copy the whole of it again.",
+        )
+    found = "is a file" if folder.exists() else "does not exist"
+    return BundleError(f"{folder} {found}; the folder of a run or of a model is expected.", fix="check the path.")
 
 
 def part_digests(tensors: Mapping[str, np.ndarray]) -> dict[str, str]:

@@ -4,9 +4,12 @@ A recipe that a run wrote back has every default filled in and remembers in `[se
 rerun on others is refused.
 """
 
+import json
+import math
+import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -96,6 +99,31 @@ class Recipe:
     """What an earlier run of this recipe saw."""
 
 
+_SHARE = (lambda share: 0 <= share < 1, "in [0, 1)")
+_COUNT = (lambda count: count >= 0, "0 or more")
+
+_RANGES: Mapping[type, Mapping[str, tuple[Callable[[Any], bool], str]]] = {
+    Source: {
+        "val_share": _SHARE,
+        "test_share": _SHARE,
+        "max_damaged_share": (lambda share: 0 <= share <= 1, "in [0, 1]"),
+    },
+    Recipe: {
+        "data": (bool, "a path"),
+        "seed": (lambda seed: 0 <= seed < 2**63, "0 or more, and below 2 to the power of 63"),
+        "input_px": _COUNT,
+        "views": (lambda views: views >= -1, "-1 or more"),
+        "folds": (lambda folds: folds >= 2, "2 or more"),
+        "max_repeats": (lambda repeats: repeats >= 1, "1 or more"),
+        "max_seconds": (lambda seconds: 0 <= seconds < math.inf, "0 or a positive number"),
+        "threads": _COUNT,
+    },
+}
+"""What a value must be beyond its kind, with the words for it."""
+
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", tuple: "a list"}
+
+
 def read_recipe(path: Path) -> Recipe:
     """The recipe in a TOML file.
 
@@ -103,7 +131,7 @@ def read_recipe(path: Path) -> Recipe:
         BadRecipe: the file is missing, no TOML, or has an unknown key or a value of the wrong kind.
     """
     try:
-        value = tomllib.loads(path.read_text(encoding="utf-8"))
+        value = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise BadRecipe(f"{path} cannot be read ({error.strerror}).", fix="give the path of a recipe.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -127,7 +155,9 @@ def with_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
         at, names = value, path.split(".")
         for name in names[:-1]:
             if not isinstance(at.get(name), dict):
-                raise BadRecipe(f"A recipe has no section {name!r} ({path}).", fix=nearest(name, _sections(at)))
+                known = _sections(at)
+                fix = nearest(name, known) if known else f"write the field alone: --set {'.'.join(names[:-1])}=VALUE."
+                raise BadRecipe(f"A recipe has no section {name!r} ({path}).", fix=fix)
             at = at[name]
         at[names[-1]] = new
     return built(Recipe, value, where="--set")
@@ -149,22 +179,25 @@ def parse_setting(text: str) -> tuple[str, Any]:
 
 
 def built(kind: type[T], value: Mapping[str, Any], *, where: str) -> T:
-    """A dataclass from a mapping, its keys and the kinds of its values checked.
+    """A dataclass from a mapping; its keys, and the kinds and ranges of its values, are checked.
 
     Raises:
-        BadRecipe: an unknown key (the nearest is offered), a missing one, or a value of the wrong kind.
+        BadRecipe: an unknown key (the nearest is offered), a missing one, or a value of the wrong kind or out of range.
     """
     hints = get_type_hints(kind)
-    known = [entry.name for entry in fields(kind)]  # type: ignore[arg-type]
+    known = {entry.name: entry for entry in fields(kind)}  # type: ignore[arg-type]
     arguments = {}
     for name, given in value.items():
         if name not in known:
-            raise BadRecipe(f"{where}: there is no field {name!r}.", fix=nearest(name, known))
-        hint = hints[name]
+            raise BadRecipe(f"{where}: there is no field {name!r}.", fix=nearest(name, list(known)))
+        hint, instead = hints[name], _instead(known[name])
         if is_dataclass(hint) and isinstance(given, Mapping):
             arguments[name] = built(hint, given, where=f"{where}: [{name}]")  # type: ignore[arg-type]
-        else:
-            arguments[name] = _checked(hint, given, f"{where}: {name}")
+            continue
+        arguments[name] = _checked(hint, given, f"{where}: {name}", instead)
+        holds, wanted = _RANGES.get(kind, {}).get(name, (lambda _: True, ""))
+        if not holds(arguments[name]):
+            raise BadRecipe(f"{where}: {name} is {given!r}; it must be {wanted}.", fix=instead)
     try:
         return kind(**arguments)
     except TypeError as error:
@@ -172,33 +205,45 @@ def built(kind: type[T], value: Mapping[str, Any], *, where: str) -> T:
         raise BadRecipe(f"{where}: {missing} must be given.", fix='add it, for instance data = "photos".') from error
 
 
-def _checked(hint: Any, given: Any, where: str) -> Any:
+def _instead(entry: "Field[Any]") -> str:
+    """What to write in place of a value that does not do."""
+    if entry.default is not MISSING:
+        return f"write {entry.name} = {_literal(_plain(entry.default))}, for instance, which is the default."
+    if entry.default_factory is not MISSING:
+        return f"set its fields one by one, under [{entry.name}] or as {entry.name}.NAME."
+    return f'write {entry.name} = "photos", for instance.'
+
+
+def _checked(hint: Any, given: Any, where: str, instead: str) -> Any:
     origin = get_origin(hint)
     if origin is Literal:
+        choices = list(map(str, get_args(hint)))
         if given not in get_args(hint):
-            choices = ", ".join(map(str, get_args(hint)))
-            raise BadRecipe(f"{where} is {given!r}; it must be one of {choices}.",
-                            fix=nearest(str(given), list(map(str, get_args(hint)))))  # fmt: skip
+            raise BadRecipe(
+                f"{where} is {given!r}; it must be one of {', '.join(choices)}.", fix=nearest(str(given), choices)
+            )
         return given
     if origin in (Union, UnionType):
         for option in get_args(hint):
             if option is NoneType and given is None:
                 return None
             try:
-                return _checked(option, given, where)
+                return _checked(option, given, where, instead)
             except BadRecipe:
                 continue
     kind = origin or hint
     if kind is Any:
         return given
-    if kind is float and isinstance(given, int) and not isinstance(given, bool):
+    if kind is float and isinstance(given, int) and not isinstance(given, bool) and abs(given) < 1e300:
         return float(given)
     if kind is tuple and isinstance(given, list):
         return tuple(given)
+    if isinstance(given, str) and not given.isascii() and given != given.encode(errors="replace").decode():
+        raise BadRecipe(f"{where} is {given!r}, which is no valid Unicode; a recipe cannot hold it.",
+                        fix="rename the file or folder.")  # fmt: skip
     if isinstance(kind, type) and isinstance(given, kind) and not (kind is int and isinstance(given, bool)):
         return given
-    name = getattr(hint, "__name__", str(hint))
-    raise BadRecipe(f"{where} is {given!r}; a value of kind {name} is expected.", fix="correct the value.")
+    raise BadRecipe(f"{where} is {given!r}; {_KINDS.get(kind, 'a section')} is expected.", fix=instead)
 
 
 def _plain(value: Any) -> Any:
@@ -214,18 +259,20 @@ def _sections(value: Mapping[str, Any]) -> list[str]:
 
 
 def _toml(value: Mapping[str, Any], path: tuple[str, ...]) -> str:
-    lines = [f"{name} = {_literal(inner)}" for name, inner in value.items() if not isinstance(inner, dict)]
+    lines = [f"{_key(name)} = {_literal(inner)}" for name, inner in value.items() if not isinstance(inner, dict)]
     text = "\n".join(lines) + "\n" if lines else ""
     for name, inner in value.items():
         if isinstance(inner, dict):
             here = (*path, name)
-            text += f"\n[{'.'.join(here)}]\n" + _toml(inner, here)
+            text += f"\n[{'.'.join(map(_key, here))}]\n" + _toml(inner, here)
     return text
 
 
-def _literal(value: Any) -> str:
-    import json
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _literal(name)
 
+
+def _literal(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):
