@@ -153,10 +153,11 @@ def page(cut: str, views: int, seed: int = 0) -> str:
         "# Defaults of fine-tuning, chosen inside the training parts",
         "",
         f"""GoogLeNet (torchvision's network) with the shared short checkpoint, {INPUT_PX} pixels, cut {cut},
-{views} views. {FOLDS} grouped folds of the training part; test parts are not touched. 150 optimizer steps of 32
-examples unless a row says otherwise; the head's rate is ten times `lr` unless it is `head alike`. A cell: accuracy, its paired difference to
-the probe on the same folds with a 95 % bootstrap over examples (over patients or other groups where there are any), and
-the log loss before any calibration (nats). One seed. Made by `python benchmarks/defaults_study.py`.""",
+{views} views. {FOLDS} grouped folds of the training part; test parts are not touched. 150 optimizer steps of
+32 examples unless a row says otherwise; the head's rate is ten times `lr` unless it is `head alike`. A cell:
+accuracy, its paired difference to the probe on the same folds with a 95 % bootstrap over examples (over
+patients or other groups where there are any), and the log loss before any calibration (nats). One seed.
+Made by `python benchmarks/defaults_study.py`.""",
         "",
         f"| candidate | {' | '.join(SETS)} |",
         f"| --- |{' --- |' * len(SETS)}",
