@@ -114,12 +114,22 @@ def test_a_damaged_input_is_named_and_the_others_answered(fitted: object, comman
 def test_an_evaluation_on_the_test_part_gives_the_reports_figure(
     fitted: object, command: Command, folder: Path
 ) -> None:
-    done = command("evaluate", "runs/probe", "--data", "photos/test", "--out", "numbers.json")
+    done = command("evaluate", "runs/probe", "--data", "photos/test", "--out", "tests/probe")
     report = json.loads((folder / "runs" / "probe" / "report.json").read_text())
-    later = json.loads((folder / "numbers.json").read_text())
+    later = json.loads((folder / "tests" / "probe" / "report.json").read_text())
     expected = report["evaluation"]["test"]["metrics"]["accuracy"]["value"]
-    assert later["evaluation"]["metrics"]["accuracy"]["value"] == expected
+    assert later["evaluation"]["test"]["metrics"]["accuracy"]["value"] == expected
     assert f"Accuracy {expected:.3f} [" in done.stdout
+    page = (folder / "tests" / "probe" / "report.md").read_text()
+    assert page.startswith("# probe tested on test\n")
+    for picture in ("confusion.svg", "reliability.svg"):
+        assert f"({picture})" in page
+        assert (folder / "tests" / "probe" / picture).is_file()
+    compared = command("compare", "tests/probe", "tests/probe").stdout
+    assert "probe at output, googlenet:tiny@random" in compared
+    assert "None" not in compared
+    again = command("evaluate", "runs/probe", "--data", "photos/test", "--out", "tests/probe", code=9)
+    assert "is there already" in again.stderr
 
 
 PYTHON = """

@@ -1,11 +1,12 @@
 """The page of a run, and the sentences it opens with."""
 
 import re
+from typing import Any
 
 import pytest
 
 from regraft.reports.limits import not_verified
-from regraft.reports.markdown import render
+from regraft.reports.markdown import render, render_test
 from regraft.reports.verdict import accuracy_of, main_section, verdict
 from sample_report import sample_report
 
@@ -41,8 +42,9 @@ def test_every_number_of_the_main_table_stands_beside_that_of_the_probe() -> Non
 
 
 def test_tables_are_rectangular() -> None:
-    for classes in [("ants", "bees"), ("a|b", "c", "d"), tuple(f"class {i}" for i in range(50))]:
-        page = render(sample_report(classes=classes, n=300))
+    alone = sample_report(main="cross-validation") | {"probe": None, "paired": None}
+    several = [("ants", "bees"), ("a|b", "c", "d"), tuple(f"class {i}" for i in range(50))]
+    for page in map(render, [alone, *(sample_report(classes=classes, n=300) for classes in several)]):
         for block in re.findall(r"(?:^\|.*\n)+", page, flags=re.MULTILINE):
             widths = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
             assert len(widths) == 1, block
@@ -140,10 +142,31 @@ def test_damaged_files_are_all_named_up_to_fifty() -> None:
     assert "… and 10 more in report.json." in page
 
 
+def later_test() -> dict[str, Any]:
+    """The report of a test that a finished model was put to."""
+    report = sample_report()
+    model = {"name": "ants", "path": "runs/ants", "strategy": "partial", "cut": "4e", "trained_on_examples": 244,
+             "main": "cross-validation", "metrics": {"accuracy": {"value": 0.9, "low": 0.8, "high": 0.95}}}  # fmt: skip
+    data = {"name": "site b", "examples": 153, "classes": ["ants", "bees"], "notes": [], "quarantined": []}
+    kept = {name: report[name] for name in ("regraft", "run", "main", "evaluation", "calibration", "backbone")}
+    return {**kept, "model": model, "data": data}
+
+
 def test_a_model_put_to_a_test_later_has_a_verdict_without_a_probe() -> None:
-    section = sample_report()["evaluation"]["test"]
-    later = verdict({"evaluation": section, "data": {"name": "photos"}})
-    accuracy = section["metrics"]["accuracy"]
-    assert later.startswith(f"Accuracy {accuracy['value']:.3f} [")
-    assert "on 153 examples of 2 classes" in later
-    assert "probe" not in later
+    report = later_test()
+    said = verdict(report)
+    accuracy = report["evaluation"]["test"]["metrics"]["accuracy"]
+    assert said.startswith(f"Accuracy {accuracy['value']:.3f} [")
+    assert "on 153 test examples of 2 classes" in said
+    assert "probe" not in said
+
+
+def test_the_page_of_a_later_test_tells_the_model_and_leaves_out_how_it_was_trained() -> None:
+    page = render_test(later_test() | {"abstain": {"refused": 3, "evaluation": None}}, ["confusion.svg"])
+    assert page.startswith("# ants tested on site b\n")
+    assert "3 examples refused" in page
+    assert headings(page) == (*HEADINGS[:5], "The data", "The model", "What was not verified")
+    assert "| Accuracy when it was made | 0.900 [0.800, 0.950] (cross-validation) |" in page
+    assert "![What is taken for what](confusion.svg)" in page
+    assert "near copies of them, were trained on was not looked at" in page
+    assert "The parts are" not in page

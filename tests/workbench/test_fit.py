@@ -214,7 +214,7 @@ def test_a_model_is_the_next_backbone(probed: RunDone, undivided: Path, tmp_path
 def test_evaluating_a_run_on_its_test_part_gives_its_own_numbers(probed: RunDone, divided: Path) -> None:
     found = list(evaluate(probed.path, divided))[-1]
     assert isinstance(found, Evaluated)
-    mine = found.report["evaluation"]["metrics"]["accuracy"]["value"]
+    mine = found.report["evaluation"]["test"]["metrics"]["accuracy"]["value"]
     assert mine == probed.report["evaluation"]["test"]["metrics"]["accuracy"]["value"]
 
 

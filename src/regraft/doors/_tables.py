@@ -40,15 +40,6 @@ def figures(report: Mapping[str, Any]) -> str:
     return aligned(["", "accuracy", *(_SHOWN[key] for key in metrics)], rows)
 
 
-def refused(report: Mapping[str, Any]) -> str:
-    """What abstaining did, where the model was allowed to."""
-    found = report.get("abstain")
-    if not found:
-        return ""
-    accuracy = measured(accuracy_of(found.get("evaluation")))
-    return f"Allowed to abstain: {counted(found['refused'], 'example')} refused, accuracy {accuracy} on the others."
-
-
 def compared(found: "Comparison") -> str:
     """Two runs, their difference and the verdict."""
     paired = found.paired

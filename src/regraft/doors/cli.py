@@ -137,7 +137,9 @@ def show(
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run or of a model.")],
     data: Annotated[Path, typer.Option(help="Labelled examples that the model has not seen.")],
-    out: Annotated[Path | None, typer.Option(help="Write all numbers (JSON) here.", show_default=False)] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to keep the test in: a page, plots, all numbers.", show_default=False)
+    ] = None,
     path_column: PathColumn = None,
     label_column: LabelColumn = None,
     group_column: Annotated[str | None, typer.Option(help="Column that says which examples belong together.")] = None,
@@ -151,11 +153,11 @@ def evaluate(
     """Test a model on labelled data it has not seen.
 
     \b
-    regraft evaluate runs/ants --data photos/test
+    regraft evaluate runs/ants --data photos/test --out tests/ants
     """
-    from regraft.doors._tables import figures, refused
+    from regraft.doors._tables import figures
     from regraft.recipe import Recipe, with_settings
-    from regraft.reports.verdict import verdict
+    from regraft.reports.verdict import refused, verdict
     from regraft.workbench.evaluate import Evaluated
     from regraft.workbench.evaluate import evaluate as verb
 
@@ -168,7 +170,7 @@ def evaluate(
         if isinstance(event, Evaluated):
             _say(figures(event.report), verdict(event.report), refused(event.report))
             if out is not None:
-                print(f"numbers  {out}")
+                print(f"report  {out / 'report.md'}")
 
 
 @app.command()
@@ -269,5 +271,10 @@ def main() -> None:
     sys.exit(guarded(lambda: command(prog_name="regraft")))
 
 
-def _say(*parts: str) -> None:
+def _say(table: str, *sentences: str) -> None:
+    from textwrap import fill
+
+    from regraft.doors._tables import WIDTH
+
+    parts = [table, *(fill(one, WIDTH, break_long_words=False, break_on_hyphens=False) for one in sentences)]
     print("\n" + "\n\n".join(filter(None, parts)) + "\n")

@@ -23,7 +23,8 @@ def figures(report: Section) -> str:
     name = plain((report.get("strategy") or {}).get("preset") or "model")
     rows = []
     if "accuracy" in section:
-        rows.append(["Accuracy, mean of the folds", *_cells(section.get("accuracy"), probe and probe.get("accuracy"))])
+        accuracies = section["accuracy"], (probe or {}).get("accuracy")
+        rows.append(["Accuracy, mean of the folds", *_cells(*accuracies, bool(probe))])
     beside = (probe or {}).get("metrics") or {}
     pooled = "accuracy" in section
     for key, value in (section.get("metrics") or {}).items():
@@ -152,7 +153,7 @@ def gaps(report: Section) -> str:
     return "\n\n".join(filter(None, ["## How much was learned by heart", known, text]))
 
 
-def _cells(value: Section | None, probe: Section | None, beside: bool = True) -> list[str]:
+def _cells(value: Section | None, probe: Section | None, beside: bool) -> list[str]:
     return [measured(value), *([measured(probe)] if beside and probe is not None else [NOTHING] if beside else [])]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from regraft.reports._words import NOTHING, bullets, counted, duration, number, plain, size, table
+from regraft.reports._words import NOTHING, bullets, counted, duration, measured, number, plain, size, table
 
 Section = Mapping[str, Any]
 PARTS = ("train", "val", "test")
@@ -21,10 +21,10 @@ def data(report: Section) -> str:
     if not found:
         return ""
     grouped = f" in {counted(found['groups'], 'group')}" if found.get("groups") else ""
-    drawn = "Regraft drew the parts." if found.get("drawn_by_us") else "The parts are those the data came in."
+    drawn = {True: " Regraft drew the parts.", False: " The parts are those the data came in."}
     said = (
         f"{plain(found['name'])}: {counted(found['examples'], 'example')} of "
-        f"{counted(len(found['classes']), 'class', 'classes')}{grouped}. {drawn}"
+        f"{counted(len(found['classes']), 'class', 'classes')}{grouped}.{drawn.get(found.get('drawn_by_us'), '')}"
     )
     parts = [
         "## The data",
@@ -56,6 +56,22 @@ def model(report: Section) -> str:
         written = ", ".join(f"`{name} = {value}`" for name, value in options.items())
         parts.append(f"Options: {written}.")
     return "\n\n".join([*parts, *filter(None, [_facts(strategy.get("facts") or {}), curve(strategy)])])
+
+
+def tested_model(report: Section) -> str:
+    """Which model was put to the test, and what it showed when it was made."""
+    model, backbone = report["model"], report["backbone"]
+    before = (model.get("metrics") or {}).get("accuracy")
+    rows = [
+        ["Folder", f"`{model['path']}`"],
+        ["Backbone", f"`{backbone['name']}`"],
+        *([title, plain(told)] for title, told in weights_told(backbone)),
+        ["Input", f"{input_size(backbone['input_px'])} pixels"],
+        ["Strategy", strategy_line({"preset": model["strategy"], "name": model["strategy"], "cut": model["cut"]})],
+        ["Trained on", counted(model["trained_on_examples"], "example")],
+        ["Accuracy when it was made", f"{measured(before)} ({plain(model['main'])})"],
+    ]
+    return "## The model\n\n" + table(["", ""], rows).replace("---:", "---")
 
 
 def weights_told(backbone: Section) -> list[tuple[str, str]]:

@@ -9,6 +9,8 @@ def not_verified(report: Section) -> list[str]:
     data, backbone = report.get("data") or {}, report.get("backbone") or {}
     section = main_section(report)
     said = [_independence(report, section)]
+    if report.get("model"):
+        said.append("Whether these examples, or near copies of them, were trained on was not looked at.")
     if not data.get("groups"):
         said.append(
             "No groups were given. If several examples come from one patient, plant, place or session, the figures "

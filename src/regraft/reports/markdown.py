@@ -1,4 +1,4 @@
-"""A run's report as a Markdown page for people. Parts that the report lacks are left out."""
+"""The report of a run, or of a later test, as a Markdown page for people. Parts that it lacks are left out."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from regraft.reports import _figures, _making
 from regraft.reports._words import bullets, plain
 from regraft.reports.limits import not_verified
-from regraft.reports.verdict import verdict
+from regraft.reports.verdict import refused, verdict
 
 
 def render(report: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
@@ -14,26 +14,45 @@ def render(report: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
     strategy, data = report.get("strategy") or {}, report.get("data") or {}
     name = plain(strategy.get("preset") or strategy.get("name") or "run")
     about = f"# {name} on {plain(data['name'])}" if data.get("name") else f"# {name}"
-    shown = [f"![{_TITLES.get(file, 'picture')}]({file})" for file in pictures]
+    return _page(
+        about,
+        report,
+        _figures.gaps(report),
+        _shown(pictures),
+        _making.data(report),
+        _making.model(report),
+        _making.store(report),
+        _making.time_and_memory(report),
+        _making.again(report),
+    )
+
+
+def render_test(report: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
+    """The page of a test that a finished model was put to."""
+    about = f"# {plain(report['model']['name'])} tested on {plain(report['data']['name'])}"
+    return _page(about, report, _shown(pictures), _making.data(report), _making.tested_model(report))
+
+
+def _page(about: str, report: Mapping[str, Any], *more: str) -> str:
+    """What was measured, then `more`, then what was not verified."""
     parts = [
         about,
         f"**{plain(verdict(report))}**",
+        plain(refused(report)),
         _made(report),
         _figures.figures(report),
         _figures.by_class(report),
         _figures.confusion(report),
         _figures.calibration(report),
         _figures.thresholds(report),
-        _figures.gaps(report),
-        "\n\n".join(shown),
-        _making.data(report),
-        _making.model(report),
-        _making.store(report),
-        _making.time_and_memory(report),
-        _making.again(report),
+        *more,
         f"## What was not verified\n\n{bullets(map(plain, not_verified(report)))}",
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _shown(pictures: Sequence[str]) -> str:
+    return "\n\n".join(f"![{_TITLES.get(file, 'picture')}]({file})" for file in pictures)
 
 
 _TITLES = {

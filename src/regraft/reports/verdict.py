@@ -11,8 +11,6 @@ Section = Mapping[str, Any]
 def main_section(report: Section) -> Section | None:
     """The evaluation that the main figure comes from; None where there is none."""
     evaluations = report.get("evaluation") or {}
-    if "metrics" in evaluations:  # of a model put to a test after its run
-        return dict(evaluations)
     found: Section | None = evaluations.get(str(report.get("main") or "test").replace("-", "_"))
     return found
 
@@ -31,6 +29,15 @@ def verdict(report: Section) -> str:
     if section is None:
         return "Nothing was measured: there are no examples that the model had not seen."
     return " ".join(filter(None, [_figure(report, section), _guess(section), _beside_the_probe(report)]))
+
+
+def refused(report: Section) -> str:
+    """What abstaining did, where the model was allowed to."""
+    found = report.get("abstain")
+    if not found:
+        return ""
+    accuracy = measured(accuracy_of(found.get("evaluation")))
+    return f"Allowed to abstain: {counted(found['refused'], 'example')} refused, accuracy {accuracy} on the others."
 
 
 def where(report: Section, section: Section) -> str:

@@ -28,17 +28,18 @@ from regraft.values import Event, Notice
 from regraft.version import VERSION
 from regraft.workbench._crossvalidate import HeldOut
 from regraft.workbench._folder import RunFolder
+from regraft.workbench._predictions import predictions_table
 from regraft.workbench._resolve import Resolved
 from regraft.workbench._states import Stored
 from regraft.workbench._subject import Subject
 from regraft.workbench._timing import Phases, peak_memory_bytes
 from regraft.workbench._verdict import (
     Scores,
+    answers_of,
     calibration_of,
     evaluation_of,
     gaps_of,
     paired_with_probe,
-    predictions_table,
 )  # fmt: skip
 
 MAX_CHECKED = 256
@@ -387,7 +388,8 @@ def _write(
     folder: RunFolder, outcome: Outcome, evaluated: Evaluated, report: dict[str, Any], bundle_facts: Mapping[str, Any]
 ) -> None:
     temperature = evaluated.calibration.temperature if evaluated.calibration else 1.0
-    folder.write("predictions.csv", predictions_table(outcome.subject, evaluated.parts, temperature))
+    answers = answers_of(outcome.subject, evaluated.parts, temperature)
+    folder.write("predictions.csv", predictions_table(outcome.subject.task.classes, answers))
     folder.write("environment.json", report["environment"])
     folder.write("model/README.md", model_card(bundle_facts, report))
     pictures = write_plots(report, folder.path) if wanted(report) else []

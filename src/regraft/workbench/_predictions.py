@@ -1,16 +1,18 @@
-"""The table `predictions.csv` of a run, read back.
+"""The table `predictions.csv` of a run or of a later test: written, and read back.
 
 Letters in shapes: n examples, c classes.
 """
 
 import csv
-from collections.abc import Sequence
+import io
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
+from regraft.data.dataset import Example
 from regraft.errors import RunError
 
 _FIXED = ("part", "id", "group", "label", "predicted")
@@ -33,6 +35,21 @@ class Predictions:
     """Class names, in the order of the columns of `probabilities`."""
     probabilities: Float[np.ndarray, "n c"]
     """Probability of every class."""
+
+
+def predictions_table(
+    classes: Sequence[str], answers: Iterable[tuple[str, Example, Float[np.ndarray, "c"] | Sequence[float]]]
+) -> str:
+    """One line per answer (part, example, probabilities): part, id, group, label, predicted label, probabilities."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([*_FIXED, *(f"{_PREFIX}{name}" for name in classes)])
+    for part, example, row in answers:
+        predicted = classes[int(np.argmax(row))]
+        writer.writerow(
+            [part, example.id, example.group or "", example.label, predicted, *(f"{value:.6f}" for value in row)]
+        )
+    return buffer.getvalue()
 
 
 def read_predictions(path: Path, part: str) -> Predictions:

@@ -1,6 +1,6 @@
 """Numbers of a fitted model: evaluation by part, calibration, the probe beside it, and what storing cost."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from regraft.data.dataset import Example
 from regraft.evaluation.calibration import Calibration, calibrate
 from regraft.evaluation.gap import Part, difference
 from regraft.evaluation.paired import compare
@@ -91,20 +92,11 @@ def paired_with_probe(
     )
 
 
-def predictions_table(subject: Subject, parts: Mapping[str, Scores], temperature: float) -> str:
-    """One line per example and part: id, group, label, predicted label, probabilities."""
-    import csv
-    import io
-
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["part", "id", "group", "label", "predicted", *(f"p:{name}" for name in subject.task.classes)])
+def answers_of(
+    subject: Subject, parts: Mapping[str, Scores], temperature: float
+) -> Iterator[tuple[str, Example, Float[np.ndarray, "c"]]]:
+    """Part, example and probabilities, for `predictions_table`."""
     for part, scores in parts.items():
         table = subject.task.probabilities(scores.logits, temperature)
         for position, row in zip(scores.positions, table, strict=True):
-            example = subject.dataset.examples[position]
-            predicted = subject.task.classes[int(row.argmax())]
-            writer.writerow(
-                [part, example.id, example.group or "", example.label, predicted, *(f"{value:.6f}" for value in row)]
-            )
-    return buffer.getvalue()
+            yield part, subject.dataset.examples[position], row

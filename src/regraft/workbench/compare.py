@@ -18,6 +18,7 @@ from regraft.evaluation.paired import compare as paired
 from regraft.workbench._predictions import Predictions, read_predictions
 
 _SHOWN = 3
+_ONE_TEST = "or put both to one test (regraft evaluate RUN --data PATH --out FOLDER) and compare these folders."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,8 @@ class Comparison:
 def compare(a: Path, b: Path, *, metric: str = "accuracy", seed: int = 0) -> Comparison:
     """Compare the runs in the folders `a` and `b` by one metric, on the main part of both, matched by id.
 
+    A folder that `evaluate` wrote does as well.
+
     Raises:
         UnknownName: there is no such metric.
         RunError: a folder holds no finished run, or the runs were tested on different examples.
@@ -54,7 +57,7 @@ def compare(a: Path, b: Path, *, metric: str = "accuracy", seed: int = 0) -> Com
     if mains[0] != mains[1]:
         raise RunError(
             f"{names[0]} was measured by its {mains[0]} part, {names[1]} by its {mains[1]} part.",
-            fix="fit both on data with the same parts, or put both to one test: regraft evaluate RUN --data PATH.",
+            fix=f"fit both on data with the same parts, {_ONE_TEST}",
         )
     tables = (read_predictions(a / "predictions.csv", mains[0]), read_predictions(b / "predictions.csv", mains[1]))
     _check_same(tables, names)
@@ -104,14 +107,15 @@ def _names(a: Path, b: Path) -> tuple[str, str]:
 
 
 def _described(report: Mapping[str, Any]) -> str:
-    strategy, backbone = report.get("strategy") or {}, report.get("backbone") or {}
+    backbone, model = report.get("backbone") or {}, report.get("model")  # the latter: of a test after the run
+    strategy = {"preset": model["strategy"], "cut": model["cut"]} if model else report.get("strategy") or {}
     return f"{strategy.get('preset')} at {strategy.get('cut')}, {backbone.get('name')}"
 
 
 def _check_same(tables: tuple[Predictions, Predictions], names: tuple[str, str]) -> None:
     """Raises: RunError: other classes, other examples, or other labels of the same examples."""
     first, second = tables
-    fix = "fit both on the same data, or put both to one test: regraft evaluate RUN --data PATH."
+    fix = f"fit both on the same data, {_ONE_TEST}"
     if set(first.classes) != set(second.classes):
         one, other = (", ".join(table.classes[:6]) for table in tables)
         raise RunError(f"The classes differ: {names[0]} has {one}; {names[1]} has {other}.", fix=fix)
@@ -146,8 +150,9 @@ def _notes(reports: tuple[Mapping[str, Any], Mapping[str, Any]], names: tuple[st
             "and labels, and are taken for the same."
         )
     seeds = [(report.get("run") or {}).get("seed") for report in reports]
+    known = "" if None in seeds else f" ({seeds[0]} and {seeds[1]})"
     notes.append(
-        f"One seed each ({seeds[0]} and {seeds[1]}): the interval holds the chance in the choice of test examples, "
+        f"One seed each{known}: the interval holds the chance in the choice of test examples, "
         "not the chance in training."
     )
     return tuple(notes)

@@ -1,22 +1,32 @@
-"""Evaluate: a trained model on labelled examples that it has not seen."""
+"""Evaluate: a trained model on labelled examples that it has not seen.
 
+What a test leaves in its folder: report.json, report.md with its plots, and predictions.csv, as a run does; so two
+tests can be compared as two runs are.
+"""
+
+import datetime
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float
 
+from regraft.backbones._card import Card
 from regraft.bundles.bundle import Bundle, load
 from regraft.data.dataset import Dataset
 from regraft.data.open import open_dataset
-from regraft.errors import BadData
-from regraft.evaluation.report import as_json
+from regraft.errors import BadData, RunError
 from regraft.evaluation.report import evaluate as measured
-from regraft.files import write_json
+from regraft.files import write_json, write_text
 from regraft.recipe import Source
+from regraft.reports.markdown import render_test
+from regraft.reports.plots import write_plots
 from regraft.values import Event, Notice, Progress
+from regraft.version import VERSION
 from regraft.workbench._device import choose_device, num_threads
+from regraft.workbench._predictions import predictions_table
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,6 +55,8 @@ def evaluate(
         BadData: a label is none of the model's classes, or nothing is left to measure on.
     """
     source = source or Source()
+    if out is not None and out.exists() and (out.is_file() or any(out.iterdir())):
+        raise RunError(f"{out} is there already.", fix="give another --out, or delete it: nothing is overwritten.")
     bundle = load(run, device=choose_device("auto"), threads=num_threads(threads), workers=num_threads(threads))
     dataset = open_dataset(
         data,
@@ -56,22 +68,60 @@ def evaluate(
         strip_labels=source.strip_labels,
         learnable=False,
     )
-    yield from dataset.notes
+    notes = [*dataset.notes]
     part = next((name for name in ("test", "val") if name in dataset.splits), None)
     if part is not None and len(dataset.splits) > 1:
         keep = [i for i, example in enumerate(dataset.examples) if example.split == part]
-        yield Notice(text=f"The {part} part ({len(keep)} examples) is evaluated.", topic="data")
+        notes.append(Notice(text=f"The {part} part ({len(keep)} examples) is evaluated.", topic="data"))
         dataset = dataset.select(keep)
-    targets = bundle.model.task.encode([example.label for example in dataset.examples])
-    report = yield from _measure(bundle, dataset, targets, abstain)
+    yield from notes
+    bundle.model.task.encode([example.label for example in dataset.examples])  # a label it does not know ends it here
+    asked = yield from _ask(bundle, dataset)
+    report = {
+        "format": 1,
+        "regraft": VERSION,
+        "run": {"created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")},
+        "model": _model(bundle, run),
+        "backbone": _backbone(bundle.card),
+        "data": {
+            "name": dataset.root.name,
+            "examples": len(dataset.examples),
+            "classes": list(bundle.classes),
+            "groups": None if dataset.groups is None else len(np.unique(dataset.groups)),
+            "notes": [note.text for note in notes],
+            "quarantined": asked.damaged,
+        },
+        "main": "test",
+        "evaluation": {"test": _measured(bundle, asked, np.ones(len(asked.unlike), dtype=bool))},
+        "calibration": (bundle.facts.get("facts") or {}).get("calibration"),
+    }
+    if abstain is not None:
+        answered = asked.unlike <= abstain
+        report["abstain"] = {
+            "limit": abstain,
+            "refused": int((~answered).sum()),
+            "evaluation": _measured(bundle, asked, answered) if answered.any() else None,
+        }
     if out is not None:
-        write_json(out, report)
+        _keep(out, report, bundle, asked)
     yield Evaluated(report=report)
 
 
-def _measure(
-    bundle: Bundle, dataset: Dataset, targets: np.ndarray, abstain: float | None
-) -> Generator[Event, None, dict[str, Any]]:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Asked:
+    """What the model said of the examples that could be read."""
+
+    dataset: Dataset
+    """These examples."""
+    probabilities: Float[np.ndarray, "n c"]
+    """Probability of every class."""
+    unlike: Float[np.ndarray, "n"]
+    """How unlike the training examples each is; NaN where the model cannot tell."""
+    damaged: list[dict[str, str]]
+    """Name of each other file, and why it could not be read."""
+
+
+def _ask(bundle: Bundle, dataset: Dataset) -> Generator[Event, None, _Asked]:
     probabilities, unlike, good, damaged = [], [], [], []
     total = len(dataset.examples)
     for i, prediction in enumerate(bundle.stream([example.path for example in dataset.examples])):
@@ -88,22 +138,31 @@ def _measure(
         )
     if not good:
         raise BadData(f"None of the {total} files could be read.", fix="give files that are whole pictures.")
-    rows, table = np.array(good), np.array(probabilities)
-    groups = None if dataset.groups is None else dataset.groups[rows]
-    found = measured(targets[rows], table, bundle.classes, groups=groups)
-    report: dict[str, Any] = {
-        "format": 1,
-        "data": {"name": dataset.root.name, "examples": total, "quarantined": damaged},
-        "evaluation": found.to_json(),
-    }
-    if abstain is not None:
-        answered = np.array(unlike) <= abstain
-        report["abstain"] = {
-            "limit": abstain,
-            "refused": int((~answered).sum()),
-            "evaluation": measured(
-                targets[rows][answered], table[answered], bundle.classes,
-                groups=None if groups is None else groups[answered],
-            ).to_json() if answered.any() else None,
-        }  # fmt: skip
-    return {**report, "model": {"classes": list(bundle.classes), "card": as_json(bundle.facts.get("facts", {}))}}
+    return _Asked(
+        dataset=dataset.select(good), probabilities=np.array(probabilities), unlike=np.array(unlike), damaged=damaged
+    )
+
+
+def _measured(bundle: Bundle, asked: _Asked, which: Bool[np.ndarray, "n"]) -> Any:
+    """The metrics on some of the examples, as JSON."""
+    chosen = asked.dataset.select(np.flatnonzero(which))
+    targets = bundle.model.task.encode([example.label for example in chosen.examples])
+    return measured(targets, asked.probabilities[which], bundle.classes, groups=chosen.groups).to_json()
+
+
+def _model(bundle: Bundle, run: Path) -> dict[str, Any]:
+    facts = bundle.facts.get("facts") or {}
+    names = ("strategy", "cut", "trained_on_examples", "main", "metrics")
+    return {"name": run.resolve().name, "path": str(run), **{name: facts.get(name) for name in names}}
+
+
+def _backbone(card: Card) -> dict[str, Any]:
+    known = {name: getattr(card, name) for name in ("name", "weights", "licence", "trained_on", "source")}
+    return {**known, "input_px": list(card.preparation.input_px)}
+
+
+def _keep(out: Path, report: Mapping[str, Any], bundle: Bundle, asked: _Asked) -> None:
+    answers = (("test", *one) for one in zip(asked.dataset.examples, asked.probabilities, strict=True))
+    write_text(out / "predictions.csv", predictions_table(bundle.classes, answers))
+    write_text(out / "report.md", render_test(report, write_plots(report, out)))
+    write_json(out / "report.json", report)
