@@ -170,3 +170,10 @@ def test_the_page_of_a_later_test_tells_the_model_and_leaves_out_how_it_was_trai
     assert "![What is taken for what](confusion.svg)" in page
     assert "near copies of them, were trained on was not looked at" in page
     assert "The parts are" not in page
+
+
+def test_a_path_of_data_that_is_not_absolute_is_said_to_depend_on_where_one_is() -> None:
+    report = sample_report()
+    assert "`photos`, starts at the folder that the run was started in." in render(report)
+    report["recipe"]["data"] = "/data/photos"
+    assert "starts at the folder" not in render(report)

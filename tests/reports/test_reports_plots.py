@@ -30,3 +30,17 @@ def test_pictures_are_wanted_where_epochs_were_trained() -> None:
     assert plots.wanted(report)
     report["strategy"]["curve"] = []
     assert not plots.wanted(report)
+
+
+def test_names_under_the_matrix_are_turned_only_where_they_would_run_together() -> None:
+    turned = "rotate(-45)"
+    assert turned not in plots.confusion(sample_report())
+    assert turned in plots.confusion(sample_report(classes=("carpenter ants", "leafcutter bees"), n=40))
+
+
+def test_no_legend_hides_an_interval() -> None:
+    svg = plots.reliability(sample_report())
+    assert svg.index('id="axes_1"') < svg.index('id="legend_1"')
+    axes = ElementTree.fromstring(svg).find(".//*[@id='axes_1']")
+    assert axes is not None
+    assert axes.find(".//*[@id='legend_1']") is None

@@ -1,6 +1,7 @@
 """The parts of the page that show how the model was made: data, weights, training, store, time."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from regraft.reports._words import NOTHING, bullets, counted, duration, measured, number, plain, size, table
@@ -167,6 +168,9 @@ def time_and_memory(report: Section) -> str:
 def again(report: Section) -> str:
     """How to make the model once more."""
     seen = "It names the weights and the data by digest; a run on others is refused."
+    data = str((report.get("recipe") or {}).get("data") or "")
+    if data and not Path(data).expanduser().is_absolute():
+        seen += f" Its path of the data, `{data}`, starts at the folder that the run was started in."
     return "\n\n".join(
         [
             "## To make it again",

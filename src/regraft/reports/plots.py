@@ -17,6 +17,8 @@ WITH_COUNTS = 15
 """Up to so many classes every cell shows its count."""
 LONG_NAME = 24
 """Class names are cut to so many characters."""
+LEVEL_NAMES = 26
+"""Up to so many characters, all names as long as the longest, lie level under the matrix; more would run together."""
 _INK, _SECOND = "#20639b", "#d1603d"
 
 
@@ -71,9 +73,12 @@ def confusion(report: Section) -> str:
 
     def draw(axes: "Axes") -> None:
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+        if max(map(len, names)) * len(names) <= LEVEL_NAMES:
+            axes.set_xticks(range(len(names)), names)
+        else:
+            axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(names)), names)
-        axes.set(xlabel="answered", ylabel="actual", title="What is taken for what")
+        axes.set(xlabel="answered (darker: more of the class)", ylabel="actual", title="What is taken for what")
         if len(names) <= WITH_COUNTS:
             for y, row in enumerate(matrix):
                 for x, count in enumerate(row):
@@ -102,14 +107,15 @@ def reliability(report: Section) -> str:
             [one["accuracy"]["value"] for one in bins],
             s=[15 + 120 * one["num_examples"] / most for one in bins],
             color=_INK,
-            label="examples, by number",
+            label="accuracy; the larger, the more examples",
             zorder=3,
         )
         axes.set(xlabel="stated confidence", ylabel="accuracy", title="Can the probabilities be trusted?")
         axes.set(xlim=(0, 1.03), ylim=(0, 1.03), aspect="equal")
-        axes.legend(frameon=False, loc="lower right")
+        # Below the axes: inside, every corner may hold an interval.
+        axes.figure.legend(loc="outside lower center", ncols=2, frameon=False)
 
-    return _svg(draw, (4.4, 4.2))
+    return _svg(draw, (4.6, 4.7))
 
 
 def _svg(draw: "Callable[[Axes], None]", inches: tuple[float, float]) -> str:
