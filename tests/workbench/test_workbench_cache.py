@@ -11,9 +11,10 @@ from regraft.activations.entry import Entry
 from regraft.activations.slots import RowKey, Slot
 from regraft.activations.store import Store
 from regraft.data.memory import ScanMemory
+from regraft.errors import BadRequest
 from regraft.workbench import cache
 
-NAMES = ("googlenet:bn@shipped", "googlenet:torchvision@imagenet", "resnet18:torchvision@imagenet", "")
+NAMES = ("googlenet:bn", "googlenet:torchvision", "resnet18:torchvision", "")
 
 
 @pytest.fixture
@@ -52,7 +53,6 @@ def test_looking_lists_entries_with_their_facts_and_makes_nothing(home: Path) ->
     ("asked", "meant"),
     [
         ("googlenet", {0, 1}),
-        ("googlenet@imagenet", {1}),
         (NAMES[0], {0}),
         ("resnet18:torchvision", {2}),
         ("google", set()),
@@ -64,6 +64,13 @@ def test_clearing_by_backbone_takes_that_ones_entries_alone(home: Path, asked: s
     done = cache.clear(backbone=asked)
     assert {one.backbone for one in done.removed} == {NAMES[i] for i in meant}
     assert len(cache.look().entries) == len(NAMES) - len(meant)
+
+
+def test_weights_cannot_be_cleared_by_name_and_the_error_says_what_can(home: Path) -> None:
+    filled(home, NAMES[0]).close()
+    with pytest.raises(BadRequest, match="write googlenet: it clears"):
+        cache.clear(backbone="googlenet@imagenet")
+    assert len(cache.look().entries) == 1
 
 
 def test_clearing_spares_what_is_in_use_and_says_so(home: Path) -> None:

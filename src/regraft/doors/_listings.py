@@ -55,7 +55,9 @@ def of_cache(found: CacheFacts) -> str:
     """What lies in the cache."""
     whole = [(str(found.path), size(found.bytes)), ("free on its disk", size(found.free_bytes))]
     whole += [(name, size(bytes_)) for name, bytes_ in found.others.items()]
-    whole.append(("activations", f"{size(found.store_bytes)} of at most {size(found.limit_bytes)}"))
+    whole.append(
+        ("activations and exported networks", f"{size(found.store_bytes)} of at most {size(found.limit_bytes)}")
+    )
     header = ["backbone", "cut", "kept as", "rows", "size", "last used", "in use"]
     entries = aligned(header, map(_entry, found.entries)) if found.entries else "No activations are stored."
     return f"{listed(whole, indent='')}\n\n{entries}"

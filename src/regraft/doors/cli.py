@@ -242,7 +242,7 @@ def cache(
     clear: Annotated[
         bool, typer.Option("--clear", help="Delete stored activations that no process uses, and what scans remember.")
     ] = False,
-    backbone: Annotated[str, typer.Option(help="With --clear: of this backbone only.", show_default=False)] = "",
+    backbone: Annotated[str, typer.Option(help="With --clear: those of this backbone only.", show_default=False)] = "",
     older_than: Annotated[
         str | None, typer.Option(help="With --clear: not used for so long, such as 30d.", show_default=False)
     ] = None,

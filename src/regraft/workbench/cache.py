@@ -9,6 +9,7 @@ from regraft.activations._disk import bytes_under, disk_of
 from regraft.activations.info import EntryInfo
 from regraft.activations.store import Store
 from regraft.data.memory import ScanMemory
+from regraft.errors import BadRequest
 from regraft.files import cache_home
 
 PREPARED = "(prepared inputs)"
@@ -23,7 +24,7 @@ class StoredEntry:
     id: str
     """First digits of the digest of its key."""
     backbone: str
-    """`family:variant@weights`."""
+    """`family:variant`; the entry knows its weights by their digest, not by a name."""
     cut: str
     """Where the backbone is cut."""
     dtype: str
@@ -47,7 +48,7 @@ class CacheFacts:
     bytes: int
     """Bytes in it, all together."""
     store_bytes: int
-    """Bytes of the activation store."""
+    """Bytes of the activation store: the entries, and the networks exported to fill them."""
     limit_bytes: int
     """Most bytes that the activation store may hold."""
     free_bytes: int
@@ -91,9 +92,17 @@ def look() -> CacheFacts:
 def clear(*, backbone: str = "", older_than_days: float | None = None) -> ClearedCache:
     """Delete stored activations that nobody uses: all, those of one backbone, those not used for so many days.
 
-    `backbone` is a family (`googlenet`), a family with weights (`googlenet@imagenet`) or a whole name. Where all is
-    asked for, what scans remembered goes too. Weights and downloads stay.
+    `backbone` is a family (`googlenet`) or one of its variants (`googlenet:bn`). Where all is asked for, what scans
+    remembered goes too. Weights and downloads stay.
+
+    Raises:
+        BadRequest: `backbone` names weights.
     """
+    if "@" in backbone:
+        raise BadRequest(
+            f"{backbone!r} names weights; stored activations know theirs by digest, and are cleared by architecture.",
+            fix=f"write {backbone.partition('@')[0]}: it clears those of all its weights.",
+        )
     store = Store(cache_home() / "store")
     before = None if older_than_days is None else time.time() - older_than_days * _DAY_S
 
@@ -115,9 +124,7 @@ def clear(*, backbone: str = "", older_than_days: float | None = None) -> Cleare
 
 def _is_of(entry: EntryInfo, asked: str) -> bool:
     name = str(entry.key.get("backbone") or "")
-    architecture, _, weights = name.partition("@")
-    family = architecture.partition(":")[0]
-    return bool(name) and asked in (name, family, architecture, f"{family}@{weights}")
+    return bool(name) and asked in (name, name.partition(":")[0])
 
 
 def _stored(entry: EntryInfo) -> StoredEntry:
