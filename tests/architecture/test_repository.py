@@ -56,6 +56,11 @@ def test_every_room_is_told_of_in_the_architecture_page(root: Path, package: Pat
     assert [room for room in rooms if f"`{room}/`" not in text and f"`{room}`" not in text] == []
 
 
+def test_the_readme_is_the_page_of_the_package(root: Path) -> None:
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    assert (root / project["readme"]).name == "README.md"
+
+
 def test_every_requirement_is_pinned_once_and_exactly(root: Path) -> None:
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     required = [*project["dependencies"], *(r for extra in project["optional-dependencies"].values() for r in extra)]
