@@ -44,12 +44,25 @@ def saved_backbone(facts: Mapping[str, Any], folder: Path) -> Backbone:
     """
     try:
         described = facts["backbone"]
-        card = replace(Card.from_json(described["card"]), source_classes=(), num_source_classes=0)
+        card = _whole(replace(Card.from_json(described["card"]), source_classes=(), num_source_classes=0))
         digests = {stage: str(described["stages"][stage]) for stage in card.stages}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _not_ours(folder, error) from error
     family: Family = BACKBONES.get(card.family).FAMILY
     return Backbone(card=card, family=family, tensors_path=folder / TENSORS, stage_digests=digests)
+
+
+def _whole(card: Card) -> Card:
+    """The card, if its facts are of the kinds that a network is built from; a TypeError or ValueError if not."""
+    for text in (card.family, card.variant, *card.stages):
+        if not isinstance(text, str):
+            raise TypeError(f"{text!r} is no name")
+    if not card.stages or not card.mean or len(card.mean) != len(card.std):
+        raise ValueError("stages, mean or std are not whole")
+    for number in (*card.mean, *card.std, *card.preparation.input_px):
+        if not isinstance(number, int | float) or not abs(number) < 1e5:
+            raise TypeError(f"{number!r} is no mean, deviation or size")
+    return card
 
 
 def digests_in(facts: Mapping[str, Any], folder: Path) -> dict[str, str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from regraft.activations._runner import Prefixes
+from regraft.activations._runner import BATCH, Prefixes
 from regraft.activations.memo import Memo
 from regraft.backbones._backbone import Backbone
 from regraft.evaluation.unlike import UnlikeReference
@@ -36,8 +36,14 @@ class Model:
     """Class means and out-of-fold distances of the training examples; None when there were too few."""
 
     def logits(self, features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n c"]:
-        """The head on pooled features."""
-        result: Float[np.ndarray, "n c"] = features.astype(np.float32) @ self.weight.T + self.bias
+        """The head on pooled features. In blocks of one size, so that a row's logits do not depend on its company:
+        what multiplies matrices sums in another order for one row than for many."""
+        result = np.empty((len(features), len(self.bias)), dtype=np.float32)
+        for first in range(0, len(features), BATCH):
+            rows = features[first : first + BATCH]
+            block = np.zeros((BATCH, features.shape[1]), dtype=np.float32)
+            block[: len(rows)] = rows
+            result[first : first + BATCH] = (block @ self.weight.T + self.bias)[: len(rows)]
         return result
 
 

@@ -32,8 +32,7 @@ def with_changes(backbone: Backbone, changed: Mapping[str, np.ndarray], path: Pa
     tuned = {name: array for name, array in changed.items() if not name.startswith("head/")}
     if not tuned:
         return backbone
-    stored = backbone.tensors()
-    tensors = {name: array for name, array in (stored | tuned).items() if not name.startswith("source/")}
+    tensors = _of_stages(backbone) | tuned
     touched = {name.partition("/")[0] for name in tuned}
     fresh = part_digests({name: array for name, array in tensors.items() if name.partition("/")[0] in touched})
     write_tensors(path, tensors)
@@ -55,7 +54,7 @@ def write_bundle(
     own = {"head/weight": model.weight.astype(np.float32), "head/bias": model.bias.astype(np.float32)}
     if model.unlike is not None:
         own |= {"unlike/means": model.unlike.class_means, "unlike/distances": model.unlike.distances}
-    stages = {name: array for name, array in model.backbone.tensors().items() if not name.startswith("source/")}
+    stages = _of_stages(model.backbone)
     (path / FACTS).unlink(missing_ok=True)
     write_tensors(path / TENSORS, stages | own)
     parts = part_digests(own)
@@ -82,3 +81,8 @@ def write_bundle(
     )
     write_json(path / FACTS, written)
     return written
+
+
+def _of_stages(backbone: Backbone) -> dict[str, np.ndarray]:
+    """The tensors of the stages; a source classifier stays behind, and what was made for another head."""
+    return {name: array for name, array in backbone.tensors().items() if name.partition("/")[0] in backbone.card.stages}

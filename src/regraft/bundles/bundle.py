@@ -126,7 +126,7 @@ class Bundle:
         unlike = self.model.unlike.score(features) if self.model.unlike else [None] * len(features)
         rows = []
         for row, far in zip(table, unlike, strict=True):
-            withheld = abstain is not None and far is not None and far > abstain
+            withheld = bool(abstain is not None and far is not None and far > abstain)
             label = None if withheld else self.classes[int(row.argmax())]
             named = dict(zip(self.classes, map(float, row), strict=True))
             rows.append((label, named, None if far is None else float(far), withheld))

@@ -9,7 +9,8 @@ from regraft.backbones._backbone import BACKBONES
 from regraft.backbones._card import Card
 from regraft.backbones._family import Family
 from regraft.backbones._open import parse
-from regraft.bundle_format import read_json
+from regraft.backbones._saved import saved_backbone
+from regraft.bundle_format import bundle_folder, read_facts
 from regraft.errors import UnknownCut, UnknownName
 from regraft.recipe import Recipe, Seen, Source, write_recipe
 from regraft.strategies._contract import STRATEGIES
@@ -52,9 +53,8 @@ def _card(spec: str, input_px: int) -> Card:
     """The facts of the architecture that `spec` names; of the very weights only where they are a model of ours."""
     parsed = parse(spec)
     if parsed.weights == "bundle":
-        folder = Path(parsed.path)
-        folder = folder / "model" if (folder / "model" / "bundle.json").is_file() else folder
-        card = Card.from_json(read_json(folder / "bundle.json")["backbone"]["card"])
+        folder = bundle_folder(Path(parsed.path).expanduser())
+        card = saved_backbone(read_facts(folder), folder).card
     else:
         family: Family = BACKBONES.get(parsed.family).FAMILY
         if parsed.variant and parsed.variant not in family.variants:
