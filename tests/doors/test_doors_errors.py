@@ -39,6 +39,21 @@ def test_every_class_has_a_code_of_its_branch() -> None:
         assert all(parent.exit_code == kind.exit_code for parent in kind.__mro__[1:-3] if parent in family()[1:])
 
 
+def test_the_page_of_exit_codes_is_the_family() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "errors.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in page.splitlines() if row.startswith("| ")]
+    listed = {row[1].strip("`"): (int(row[0]), row[2]) for row in rows if len(row) == 3 and row[1].startswith("`")}
+    assert listed == {kind.__name__: (kind.exit_code, str(kind.__doc__)) for kind in family()}
+
+
+def test_a_path_that_the_system_refuses_is_no_fault(child_env: dict[str, str], tmp_path: Path) -> None:
+    done = run(f"open({str(tmp_path)!r})", child_env)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"regraft: The system refuses {tmp_path}: Is a directory.\n  fix: check the path")
+    done = run("open('no such file')", child_env)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, True), "a file of ours that is missing is a fault"
+
+
 def test_a_fault_keeps_its_traceback_and_asks_for_a_report(child_env: dict[str, str]) -> None:
     done = run("{}['missing']", child_env)
     assert done.returncode == 1

@@ -24,7 +24,7 @@ def check_learnable(dataset: Dataset) -> tuple[Notice, ...]:
         raise BadData(
             f"{counted(len(single), 'class has', 'classes have')} one example only: {named(single)}; "
             "one to learn from and one to test on are the least.",
-            fix="add examples of it, or take the class out.",
+            fix="add examples, or take such a class out.",
         )
     notes = _lookalikes(dataset.classes)
     if dataset.splits:

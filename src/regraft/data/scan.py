@@ -199,7 +199,7 @@ def _notice(scanned: Scanned, max_damaged_share: float) -> Notice:
         raise DamagedData(
             f"{len(damaged):,} of {counted(total, 'file')} cannot be decoded ({len(damaged) / total:.1%}; at most "
             f"{max_damaged_share:.1%} are let pass): {named(damaged)}.",
-            fix="mend or remove these files, or raise max_damaged_share to go on without them.",
+            fix="mend or remove these files, or go on without them: --set source.max_damaged_share=SHARE.",
         )
     return Notice(
         text=f"{counted(len(damaged), 'damaged file')} of {total:,} left out (in no part): {named(damaged, 10)}.",

@@ -2,12 +2,14 @@
 
     0    done
     1    a fault in regraft: the traceback is shown, with a request to report it; or the reader of a pipe has left
-    2 …  the family in `regraft.errors`, by class; 2 also for a command line that cannot be parsed
+    2 …  the family in `regraft.errors`, by class; 2 also for a command line that cannot be parsed, and for a path that
+         the system does not let us read or write
     130  interrupted (Ctrl-C); 143 when the process was asked to end
 
 What a command prints at the end goes to stdout; everything else to stderr.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -16,7 +18,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 
-from regraft.errors import RegraftError
+from regraft.errors import BadRequest, RegraftError
+
+_REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
+"""What a system says of a path that may not be read or written as it is: the user's to mend, and no fault of ours."""
 
 ISSUES = "the project's issue tracker"
 
@@ -46,6 +51,14 @@ def guarded(command: Callable[[], object]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        if error.errno not in _REFUSALS or not error.filename:
+            raise
+        sys.stderr.write(
+            f"regraft: The system refuses {error.filename2 or error.filename}: {error.strerror}.\n"
+            "  fix: check the path and its rights, or choose another place (--out, or REGRAFT_CACHE for the cache).\n"
+        )
+        return BadRequest.exit_code
     return 0
 
 

@@ -9,6 +9,7 @@ report.json        the numbers; report.md for people
 model/             the bundle
 """
 
+import contextlib
 import json
 import time
 from dataclasses import asdict
@@ -21,6 +22,9 @@ from regraft.files import Lock, write_json, write_text
 from regraft.identity import digest_json
 from regraft.recipe import Recipe, write_recipe
 from regraft.values import Event, Progress
+
+_FIRST = ("begun.json", "events.jsonl", "recipe.toml")
+"""What a run writes before it makes anything."""
 
 
 class RunFolder:
@@ -35,7 +39,9 @@ class RunFolder:
         self.path = path
         self._lock = Lock(path / ".lock")
         signature = digest_json(json.loads(json.dumps(asdict(recipe), default=str)))
-        begun = path / "begun.json"
+        begun, self._ours = path / "begun.json", not path.exists()
+        if path.exists() and not path.is_dir():
+            raise RunError(f"{path} is a file; a folder for the run is expected.", fix="give another --out.")
         if (path / "report.json").is_file():
             raise RunError(f"{path} holds a finished run.", fix="give another --out, or delete that folder.")
         if path.exists() and not begun.is_file() and any(path.iterdir()):
@@ -94,8 +100,18 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._events.close()
-        if kind is not None and issubclass(kind, RegraftError) and not self.checkpoints.exists():
-            for name in ("begun.json", "events.jsonl", "recipe.toml"):
+        refused = kind is not None and issubclass(kind, RegraftError) and self._nothing_made()
+        if refused:
+            for name in _FIRST:
                 (self.path / name).unlink(missing_ok=True)
         self._lock.release()
         (self.path / ".lock").unlink(missing_ok=True)
+        if refused and self._ours:
+            with contextlib.suppress(OSError):
+                self.path.rmdir()
+
+    def _nothing_made(self) -> bool:
+        """Whether nothing was made yet that a resumed run could use or would overwrite; an empty model is removed."""
+        with contextlib.suppress(OSError):
+            (self.path / "model").rmdir()
+        return {found.name for found in self.path.iterdir()} <= {*_FIRST, ".lock"}
