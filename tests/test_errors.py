@@ -66,8 +66,8 @@ def test_an_unknown_cut_lists_the_cuts_from_input_to_output() -> None:
 
 
 def test_a_missing_extra_says_which_command_installs_it() -> None:
-    error = MissingExtra("pandas", "tables", "A parquet manifest")
-    assert "'pandas'" in error.message
+    error = MissingExtra("pyarrow", "tables", "A parquet manifest")
+    assert "'pyarrow'" in error.message
     assert error.fix == "pip install 'regraft[tables]'"
 
 
