@@ -3,10 +3,14 @@
 Inputs: `ids` (9 numbers of words) and `mask` (9 booleans).
 """
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from regraft.backbones._backbone import Backbone
 from regraft.backbones._card import Card
@@ -36,7 +40,10 @@ def card(variant: str = "toy") -> Card:
 
 
 def build(card: Card) -> Built:
-    original = ToyEncoder()
+    return built(ToyEncoder())
+
+
+def built(original: ToyEncoder) -> Built:
     return Built(network=toy_network(original), original=original)
 
 
@@ -54,8 +61,10 @@ FAMILY = Family(
 )
 
 
-def toy_backbone(folder: Path, *, scale: float = 1.0, family: Family = FAMILY) -> Backbone:
+def toy_backbone(folder: Path, *, scale: float = 1.0, family: Family = FAMILY, width: int = 16) -> Backbone:
     """A toy with seeded weights in `folder`; `scale` multiplies the word vectors, and so the size of activations."""
+    if width != 16:
+        family = replace(family, build=lambda _: built(ToyEncoder(width=width)))
     torch.manual_seed(0)
     network = family.build(card()).network
     arrays = {name: tensor.detach().numpy().copy() for name, tensor in network.tensors().items()}
@@ -72,3 +81,39 @@ def toy_input(example: int, number: int = 0) -> dict[str, np.ndarray]:
     """A seeded example of 3 to 9 words, in view `number`."""
     random = np.random.default_rng([example, number])
     return {"ids": random.integers(0, 50, LENGTH), "mask": np.arange(LENGTH) < random.integers(3, LENGTH + 1)}
+
+
+class Unexportable(nn.Module):
+    """A stage with an operator that ONNX does not have."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, state: Any) -> Any:
+        state = self.inner(state)
+        return {**state, "hidden": state["hidden"] + torch.special.bessel_j0(state["hidden"])}
+
+
+class Changeable(nn.Module):
+    """A stage that does something else while it is traced."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, state: Any) -> Any:
+        state = self.inner(state)
+        return {**state, "hidden": state["hidden"] * (1.001 if torch.jit.is_tracing() else 1)}
+
+
+def with_last_stage(wrap: Callable[[nn.Module], nn.Module], folder: Path) -> Backbone:
+    """The toy whose last stage is wrapped; its lower stages can be exported."""
+
+    def build_wrapped(card: Any) -> Any:
+        built = build(card)
+        stages = dict(built.network.stages)
+        stages["layer.2"] = wrap(stages["layer.2"])
+        return replace(built, network=replace(built.network, stages=stages))
+
+    return toy_backbone(folder, family=replace(FAMILY, build=build_wrapped))

@@ -4,7 +4,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,8 @@ from problems import opened
 from regraft.activations._backends import BATCH
 from regraft.activations._runner import Prefixes
 from regraft.activations.memo import Memo
-from regraft.backbones._backbone import Backbone
 from regraft.values import Notice
-from toy_backbone import FAMILY, SHAPES, build, toy_backbone, toy_input
+from toy_backbone import SHAPES, Changeable, Unexportable, toy_backbone, toy_input, with_last_stage
 
 Arrays = dict[str, np.ndarray]
 
@@ -129,6 +127,23 @@ def test_the_number_of_threads_of_the_process_is_as_before(cases: Callable[[str]
     assert torch.get_num_threads() == before
 
 
+def test_the_torch_runner_folds_batch_norm_and_gives_the_networks_own_numbers(cases: Callable[[str], Case]) -> None:
+    case = cases("googlenet")
+    runner = case.prefixes(backend="torch").runner(case.cuts)
+    assert any(isinstance(part, nn.BatchNorm2d) for part in case.prefixes()._prefix(case.cuts).modules())
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in runner._prefix.modules())
+    found, network = runner(case.inputs), case.backbone.network
+    with torch.no_grad():
+        inputs = {"pixels": torch.from_numpy(case.inputs["pixels"])}
+        for cut in case.cuts:
+            state = network.run(inputs, upto=cut)
+            key, expected = (
+                ("pooled", network.views(state)["pooled"]) if cut == "output" else ("hidden", state["hidden"])
+            )
+            scale = float(expected.abs().max())
+            np.testing.assert_allclose(found[cut][key], expected.numpy(), rtol=0, atol=1e-5 * scale)
+
+
 def test_the_torch_runner_leaves_the_backbones_network_alone(cases: Callable[[str], Case]) -> None:
     case = cases("googlenet")
     before = {name: tensor.clone() for name, tensor in case.backbone.network.tensors().items()}
@@ -148,42 +163,6 @@ def test_the_slots_of_a_cut_are_those_of_what_is_computed(name: str, cut: str, c
     for key, array in found.items():
         assert slots[key].shape == (array.shape if slots[key].shared else array.shape[1:])
         assert slots[key].dtype == array.dtype.name
-
-
-class Unexportable(nn.Module):
-    """A stage with an operator that ONNX does not have."""
-
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, state: Any) -> Any:
-        state = self.inner(state)
-        return {**state, "hidden": state["hidden"] + torch.special.bessel_j0(state["hidden"])}
-
-
-class Changeable(nn.Module):
-    """A stage that does something else while it is traced."""
-
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, state: Any) -> Any:
-        state = self.inner(state)
-        return {**state, "hidden": state["hidden"] * (1.001 if torch.jit.is_tracing() else 1)}
-
-
-def with_last_stage(wrap: Callable[[nn.Module], nn.Module], folder: Path) -> Backbone:
-    """The toy whose last stage is wrapped; its lower stages can be exported."""
-
-    def build_wrapped(card: Any) -> Any:
-        built = build(card)
-        stages = dict(built.network.stages)
-        stages["layer.2"] = wrap(stages["layer.2"])
-        return replace(built, network=replace(built.network, stages=stages))
-
-    return toy_backbone(folder, family=replace(FAMILY, build=build_wrapped))
 
 
 @pytest.mark.parametrize(("wrap", "said"), [(Unexportable, "the export failed"), (Changeable, "differs from torch by")])

@@ -3,7 +3,9 @@
 Every batch has the same shape (the last one is padded), so that a row's values depend neither on its neighbours nor
 on where a resumed run began. ONNX Runtime takes a few left-over rows one at a time where an exported prefix was seen
 to give the same bits that way (measured on GoogLeNet, ResNet-18 and ViT-B/16: it does, whatever the number of threads
-and whichever cuts share the pass); a batch of sixteen for one row would cost sixteen times as much.
+and whichever cuts share the pass); a batch of sixteen for one row would cost sixteen times as much. Torch takes all
+rows one at a time where a row's place in the batch changes its bits (see `_place`); elsewhere that would be two to
+five times as slow (GoogLeNet, ResNet-18).
 """
 
 import os
@@ -38,6 +40,8 @@ class Runner(ABC):
     """Backend and precision, as they enter the store's key."""
     shared: frozenset[str]
     """Names of the tensors that have no axis of rows."""
+    few: int
+    """Up to so many rows of a batch are run one at a time; 0: none are, `BATCH`: all are."""
 
     def __call__(self, inputs: Record) -> dict[str, dict[str, np.ndarray]]:
         """Run any number of rows, one at least."""
@@ -58,12 +62,14 @@ class Runner(ABC):
 
     def _batch(self, inputs: Record, rows: int) -> list[dict[str, np.ndarray]]:
         """One batch, `rows` of it asked for; names are `cut/name`."""
+        if rows <= self.few:
+            return [self._run({name: array[i : i + 1] for name, array in inputs.items()}) for i in range(rows)]
         flat = self._run(padded(inputs, BATCH))
         return [{k: array if k.rpartition("/")[2] in self.shared else array[:rows] for k, array in flat.items()}]
 
     @abstractmethod
     def _run(self, inputs: Record) -> dict[str, np.ndarray]:
-        """One batch of the fixed size."""
+        """One batch of the fixed size, or one row."""
 
 
 class TorchRunner(Runner):
@@ -72,13 +78,16 @@ class TorchRunner(Runner):
     Works on a copy, so that the backbone's own network stays as it is.
     """
 
-    def __init__(self, prefix: "Prefix", examples: "tuple[Tensor, ...]", device: str, threads: int) -> None:
-        """`examples` are inputs of any number of rows, on which folding is checked."""
+    def __init__(
+        self, prefix: "Prefix", examples: "tuple[Tensor, ...]", device: str, threads: int, *, alone: bool
+    ) -> None:
+        """`examples` are inputs of any number of rows, on which folding is checked; `alone` runs rows one at a time."""
         import torch
 
         from regraft.nn.folding import folded
 
         self.name, self.shared = torch_name(device, threads), prefix.network.shared
+        self.few = BATCH if alone else 0
         self._device, self._threads = torch.device(device), threads
         plain = folded(prefix, lambda module: module(*examples))
         self._prefix = plain.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -87,7 +96,8 @@ class TorchRunner(Runner):
         import torch
 
         with torch.inference_mode(), exact_torch(self._threads):
-            tensors = [torch.from_numpy(np.ascontiguousarray(array)).to(self._device) for array in inputs.values()]
+            # Copied, for where an array lies in memory would decide on the steps that are taken, and so on its bits.
+            tensors = [torch.tensor(array, device=self._device) for array in inputs.values()]
             outputs = [tensor.cpu().contiguous().numpy() for tensor in self._prefix(*tensors)]
         return dict(zip(self._prefix.outputs, outputs, strict=True))
 
@@ -98,14 +108,10 @@ class OnnxRunner(Runner):
     def __init__(self, source: Path | bytes, *, shared: frozenset[str], threads: int, alone: bool) -> None:
         """`source` is the file or its content; `alone` says that a row by itself gives the same bits as in a batch."""
         self.name, self.shared = onnx_name(), shared
-        self._source, self._threads, self._alone = source, threads, alone
+        self.few = FEW if alone else 0
+        self._source, self._threads = source, threads
         self._sessions: dict[int, Any] = {}
         self._making = threading.Lock()
-
-    def _batch(self, inputs: Record, rows: int) -> list[dict[str, np.ndarray]]:
-        if not self._alone or rows > FEW:
-            return super()._batch(inputs, rows)
-        return [self.run({name: array[i : i + 1] for name, array in inputs.items()}) for i in range(rows)]
 
     def _run(self, inputs: Record) -> dict[str, np.ndarray]:
         return self.run(inputs)

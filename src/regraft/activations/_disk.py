@@ -27,8 +27,8 @@ def writing(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        if error.errno in _FULL:
+    except (OSError, OutOfSpace) as error:
+        if isinstance(error, OutOfSpace) or error.errno in _FULL:
             raise OutOfSpace(
                 f"The disk is full: the activation store could not write {path}.",
                 fix="free some space, clear the store with `regraft cache`, or set REGRAFT_CACHE to another disk.",

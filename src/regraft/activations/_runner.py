@@ -58,6 +58,7 @@ class Prefixes:
         self._may_use_onnx = backend == "auto" and device == "cpu"
         self._decision: str | None = None
         self._runners: dict[tuple[str, ...], Runner] = {}
+        self._torch_alone: bool | None = None
         self._making = threading.RLock()
 
     def backend_name(self, cuts: Sequence[str] = ("output",)) -> str:
@@ -114,9 +115,13 @@ class Prefixes:
         return Prefix(self.backbone.network, cuts, view=self.view, inputs=tuple(self.shapes)).eval()
 
     def _torch(self, cuts: tuple[str, ...]) -> Runner:
+        from regraft.activations._place import place_matters
         from regraft.activations._prefix import example_tensors
 
-        return TorchRunner(self._prefix(cuts), example_tensors(self.shapes, 2), self._device, self._threads)
+        if self._torch_alone is None:
+            self._torch_alone = place_matters(self.backbone, self.shapes, device=self._device, threads=self._threads)
+        examples = example_tensors(self.shapes, 2)
+        return TorchRunner(self._prefix(cuts), examples, self._device, self._threads, alone=self._torch_alone)
 
     def _onnx(self, cuts: tuple[str, ...]) -> Runner | None:
         """None where ONNX Runtime cannot be used; said and remembered."""

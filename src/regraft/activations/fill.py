@@ -3,8 +3,8 @@
 Letters: k rows of a batch.
 """
 
-import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,12 +14,14 @@ from jaxtyping import Bool
 from regraft.activations._ahead import ahead
 from regraft.activations._half import HALF_LIMIT, OVERFLOW, as_half, half_error, overflows
 from regraft.activations._keys import Keys
+from regraft.activations._pace import Pace
 from regraft.activations._runner import BATCH, Prefixes
 from regraft.activations.entry import Entry
 from regraft.activations.memo import Memo
 from regraft.activations.slots import RowKey, Slot
 from regraft.activations.states import FreshStates, Record, States, StoredStates
 from regraft.activations.store import Store
+from regraft.errors import RegraftError
 from regraft.values import Event, Notice, Plan, Progress
 
 Pair = tuple[int, int]
@@ -62,7 +64,7 @@ class Activations:
     def __init__(self, store: Store, memo: Memo, prefixes: Prefixes, inputs: Inputs) -> None:
         self._store, self._memo, self._prefixes, self._inputs = store, memo, prefixes, inputs
         self._entries: dict[tuple[str, str], Entry] = {}
-        self._opened: list[FreshStates] = []
+        self._opened: list[FreshStates | Entry] = []
         self.half_error: dict[str, float] = {}
         """By cut: the error of the features in half precision, where it was asked for and measured."""
 
@@ -84,6 +86,7 @@ class Activations:
         """The store's entry for this cut, opened once and in use until `close`."""
         if (cut, dtype) not in self._entries:
             self._entries[cut, dtype] = self._store.open(self.key(cut, dtype), self._slots(cut, dtype))
+            self._opened.append(self._entries[cut, dtype])
         return self._entries[cut, dtype]
 
     def plan(self, want: Want, examples: Sequence[int]) -> Plan:
@@ -103,7 +106,8 @@ class Activations:
         """Compute what is missing, all cuts in one pass; returns the dtype that each cut is kept in.
 
         A cut asked for in float16 is kept in float32 where half precision overflows or loses too much. Closed or
-        killed in the middle, what was computed stays, and the next filling goes on from there.
+        killed in the middle, what was computed stays, and the next filling goes on from there. The `Plan` comes once
+        a second batch tells how long the rest will take, or with the first where no second follows.
 
         Raises:
             OutOfSpace: the store's limit or the disk does not hold it.
@@ -114,22 +118,25 @@ class Activations:
         try:
             return (yield from self._fill(wants, examples))
         except BaseException:
-            self.close()
+            with suppress(RegraftError):  # a full disk, say: what is on its way tells more, or the same
+                self.close()
             raise
 
     def _fill(self, wants: Sequence[Want], examples: Sequence[int]) -> Generator[Event, None, dict[str, str]]:
-        cuts = tuple(want.cut for want in wants)
+        cuts, told = tuple(want.cut for want in wants), set[str]()
         while True:
             backend = self._backend(cuts)
             kept = []
             for want in wants:
-                dtype = yield from self._checked_dtype(want, examples, cuts)
-                kept.append(replace(want, dtype=dtype))
+                kept.append(replace(want, dtype=self._checked_dtype(want, examples, cuts)))
+                if kept[-1].dtype != want.dtype and want.cut not in told:
+                    told.add(want.cut)
+                    yield self._too_costly(want.cut)
             missing = {want.cut: self._missing(want, examples) for want in kept}
             for combination, _ in _groups(missing, examples):
                 self._run_function(combination)
             if self._backend(cuts) != backend:
-                self.close()  # an export was refused just now: the rows have other keys
+                self._entries = {}  # an export was refused just now: the rows have other keys
                 continue
             overflowed = yield from self._compute(missing, examples, {want.cut: want.dtype for want in kept})
             if overflowed is None:
@@ -155,12 +162,15 @@ class Activations:
         return states
 
     def close(self) -> None:
-        """Write what waits in memory, and let the store evict the entries again."""
-        for states in self._opened:
-            states.close()
-        entries, self._entries = list(self._entries.values()), {}
-        for entry in entries:
-            entry.close()
+        """Write what waits in memory, and let the store evict the entries again.
+
+        Raises:
+            OutOfSpace: the store's limit or the disk does not hold what waits. Everything is let go of all the same.
+        """
+        opened, self._opened, self._entries = self._opened, [], {}
+        with ExitStack() as closing:
+            for one in opened:
+                closing.callback(one.close)
 
     def _keys(self, want: Want, examples: Sequence[int]) -> Keys:
         names = [self._inputs.view_name(number) for number in range(want.views)]
@@ -204,7 +214,7 @@ class Activations:
             len(examples),
         ]
 
-    def _checked_dtype(self, want: Want, examples: Sequence[int], cuts: tuple[str, ...]) -> Generator[Event, None, str]:
+    def _checked_dtype(self, want: Want, examples: Sequence[int], cuts: tuple[str, ...]) -> str:
         """float32 where float16 loses too much on the first examples; measured once, then remembered."""
         if want.dtype != "float16" or not len(examples) or _without_floats(self._prefixes.slots(want.cut)):
             return want.dtype
@@ -216,23 +226,27 @@ class Activations:
             error = half_error(self._prefixes.backbone, want.cut, state, self._prefixes.view)
             self._memo.put(key, error)
         self.half_error[want.cut] = error
-        if error <= HALF_LIMIT:
-            return "float16"
+        return "float16" if error <= HALF_LIMIT else "float32"
+
+    def _too_costly(self, cut: str) -> Notice:
+        error = self.half_error[cut]
         what = "overflows" if error == OVERFLOW else f"would change the features by {error:.1e} of their spread"
-        yield Notice(
-            text=f"Activations at {want.cut} are kept in float32: half precision {what} (limit {HALF_LIMIT}).",
+        return Notice(
+            text=f"Activations at {cut} are kept in float32: half precision {what} (limit {HALF_LIMIT}).",
             topic="store",
         )
-        return "float32"
 
     def _compute(
         self, missing: Missing, examples: Sequence[int], dtypes: Mapping[str, str]
     ) -> Generator[Event, None, str | None]:
         """Compute and keep the missing rows; the cut whose values turned out too large for float16, None if none."""
-        total = sum(pairs for _, pairs in _groups(missing, examples))
-        done, started, needed = 0, time.monotonic(), self._bytes(missing, dtypes)
-        for cuts, _ in _groups(missing, examples):
+        groups = _groups(missing, examples)
+        pace, planned = Pace(sum(rows for _, rows in groups)), False
+        none_to_time = all(rows <= BATCH for _, rows in groups)
+        needed = self._bytes(missing, dtypes)
+        for cuts, _ in groups:
             run = self._run_function(cuts)
+            pace.begin_pass()
             for pairs, records in ahead(
                 lambda pair: self._inputs.load(*pair), _pairs(missing, cuts, examples), size=BATCH,
                 workers=self._inputs.workers,
@@ -241,14 +255,14 @@ class Activations:
                     if dtypes[cut] == "float16" and any(map(overflows, arrays.values())):
                         return cut
                     self._keep(self.entry(cut, dtypes[cut]), pairs, arrays)
-                first, done = not done, done + len(pairs)
-                spent = time.monotonic() - started
-                left = spent / done * (total - done)
-                if first:
-                    free = self._store.plan(0, 0).bytes_free
-                    yield Plan(phase="activations", examples=total, bytes_needed=needed, bytes_free=free,
-                               seconds=left)  # fmt: skip
-                yield Progress(phase="activations", done=done, total=total, seconds=spent, seconds_left=left)
+                pace.step(len(pairs))
+                left = pace.seconds_left
+                if not planned and (none_to_time or left is not None):
+                    planned, free = True, self._store.plan(0, 0).bytes_free
+                    yield Plan(phase="activations", examples=pace.total, bytes_needed=needed, bytes_free=free,
+                               seconds=None if none_to_time else left)  # fmt: skip
+                yield Progress(phase="activations", done=pace.done, total=pace.total, seconds=pace.seconds,
+                               seconds_left=left)  # fmt: skip
         for cut, dtype in dtypes.items():
             self.entry(cut, dtype).flush()
         return None
