@@ -119,12 +119,20 @@ def test_weights_of_another_architecture_are_refused_by_the_tensors_names(state:
     assert str(path) in raised.value.message
     assert "conv1.weight is missing" in raised.value.message
     assert re.search(r"and \d+ more", raised.value.message)
+    assert "but of googlenet:tiny" in raised.value.message
+    assert raised.value.fix == f"--backbone googlenet:tiny@file:{path}"
 
 
 def test_the_nearest_variant_is_named_where_none_fits(state: State, tmp_path: Path) -> None:
     broken = {**state, "inception3a.extra": torch.ones(1)}
     with pytest.raises(WeightsMismatch, match=r"nearest variant: tiny\): inception3a.extra is not part of it"):
         of_file(saved(broken, tmp_path / "net.pth"), "googlenet")
+
+
+def test_where_nothing_fits_the_listing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WeightsMismatch) as raised:
+        of_file(saved({"a": torch.ones(1)}, tmp_path / "net.pth"), "resnet18")
+    assert "regraft backbones" in raised.value.fix
 
 
 def test_weights_of_another_variant_than_the_one_named_are_refused(state: State, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from regraft.backbones._backbone import Backbone
+from regraft.backbones._backbone import BACKBONES, Backbone
 from regraft.backbones._card import Card
 from regraft.backbones._family import Family, unchanged
 from regraft.backbones._foreign import faults_of, mismatch, num_classes, read_original, trained
@@ -39,7 +39,7 @@ def converted_file(family: Family, card: Card, path: Path, content: str) -> Back
     def convert(folder: Path) -> None:
         tensors = read_original(path)
         if faults := faults_of(family, card, tensors):
-            raise mismatch(path, f"{family.name}:{card.variant}", faults)
+            raise mismatch(path, f"{family.name}:{card.variant}", faults, _fitting(tensors))
         sized = replace(card, num_source_classes=num_classes(family, tensors))
         built = family.build(sized.buildable)
         built.original.load_state_dict(family.adapt(trained(family, tensors), sized), strict=False)
@@ -101,7 +101,18 @@ def variant_of(path: Path, content: str, family: Family) -> str:
             write_json(memory, variant)
             return variant
     nearest = min(faults, key=lambda variant: len(faults[variant]))
-    raise mismatch(path, f"{family.name} (nearest variant: {nearest})", faults[nearest])
+    raise mismatch(path, f"{family.name} (nearest variant: {nearest})", faults[nearest], _fitting(tensors))
+
+
+def _fitting(tensors: Mapping[str, Any]) -> list[str]:
+    """Every architecture on the shelf that the tensors of a file are those of, as NAME:VARIANT."""
+    families: list[Family] = [BACKBONES.get(name).FAMILY for name in BACKBONES]
+    return [
+        f"{family.name}:{variant}"
+        for family in families
+        for variant in family.variants
+        if not faults_of(family, family.card(variant), tensors)
+    ]
 
 
 def _kept(family: Family, card: Card, source: Mapping[str, Any], convert: Any) -> Backbone:

@@ -99,10 +99,12 @@ def _expected(family: Family, card: Card) -> dict[str, "Tensor"]:
     return state
 
 
-def mismatch(path: Path, what: str, faults: list[str]) -> WeightsMismatch:
-    """The error that names the first tensors that do not fit."""
+def mismatch(path: Path, what: str, faults: list[str], fits: list[str]) -> WeightsMismatch:
+    """The error that names the first tensors that do not fit, and the architectures that they do fit."""
     shown = "; ".join(faults[:3]) + (f"; and {len(faults) - 3} more" if len(faults) > 3 else "")
     return WeightsMismatch(
-        f"The tensors in {path} are not those of {what}: {shown}.",
-        fix="name the backbone they were made with, for instance googlenet:torchvision@file:PATH.",
+        f"The tensors in {path} are not those of {what}{f' but of {fits[0]}' if fits else ''}: {shown}.",
+        fix=f"--backbone {fits[0]}@file:{path}"
+        if fits
+        else "name the backbone they were made with, NAME:VARIANT@file:PATH; `regraft backbones` lists what there is.",
     )
