@@ -29,8 +29,6 @@ class Cost:
     """Seconds from start to end."""
     cpu: float
     """Seconds of CPU of the process and of its children."""
-    peak: int
-    """Largest resident size, in bytes."""
     printed: str
     """What it wrote to standard output."""
 
@@ -182,8 +180,7 @@ def measured(command: Sequence[str], *, cache: Path, threads: int | None = None)
         printed, said = out.read().decode(errors="replace"), err.read().decode(errors="replace")
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{said[-2000:]}")
-    peak = usage.ru_maxrss if sys.platform == "darwin" else usage.ru_maxrss * 1024
-    return Cost(wall=wall, cpu=usage.ru_utime + usage.ru_stime, peak=peak, printed=printed)
+    return Cost(wall=wall, cpu=usage.ru_utime + usage.ru_stime, printed=printed)
 
 
 def fitted(

@@ -29,8 +29,8 @@ def measure(context: Context) -> list[Line]:
     imports = []
     for _ in range(context.rounds):
         found = script("tutorial.py", context, "--epochs", str(context.epochs), "--workers", str(workers))
-        one = [Cost(wall=epoch["wall"], cpu=epoch["cpu"], peak=0, printed="") for epoch in found["epochs"]]
-        whole = Cost(wall=sum(e.wall for e in one), cpu=sum(e.cpu for e in one), peak=0, printed="")
+        one = [Cost(wall=epoch["wall"], cpu=epoch["cpu"], printed="") for epoch in found["epochs"]]
+        whole = Cost(wall=sum(e.wall for e in one), cpu=sum(e.cpu for e in one), printed="")
         theirs.append(scaled(whole, EPOCHS / len(one)))
         cold.append(fitted(context, "probe", "--strategy", "probe", cache=context.fresh_cache("cold"))[0])
         cache = context.fresh_cache("exported", template)

@@ -27,7 +27,7 @@ def measure(context: Context) -> list[Line]:
                            "--set", "options.min_steps=1", cache=cache)  # fmt: skip
         full.append(epoch_cost(report))
         found = script("recompute.py", context, "--cut", "input")
-        plain.append(Cost(wall=found["wall"], cpu=0.0, peak=0, printed=""))
+        plain.append(Cost(wall=found["wall"], cpu=0.0, printed=""))
         ours.append(stored(context, "4e", STORED_EPOCHS, cache))
     what = "5a and 5b trained (cut 4e), stored"
     return [

@@ -24,9 +24,9 @@ def measure(context: Context) -> list[Line]:
     peaks = {}
     for number in (count, FACTOR * count):
         data = many_of(context.data, context.work / f"many-{number}", count=number)
-        cost, _ = fitted(context, f"memory-{number}", "--strategy", "probe", "--set", "max_repeats=1", cache=cache,
+        _, report = fitted(context, f"memory-{number}", "--strategy", "probe", "--set", "max_repeats=1", cache=cache,
                          data=data)  # fmt: skip
-        peaks[number] = cost.peak / 2**20
+        peaks[number] = report["peak_memory_bytes"] / 2**20
     few, many = peaks.values()
     matrix = (FACTOR - 1) * count * WIDTH * 4 / 2**20
     return [

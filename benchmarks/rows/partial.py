@@ -36,8 +36,8 @@ def measure(context: Context) -> list[Line]:
     lines = []
     for cut, (trained, bar, beyond) in CUTS.items():
         what = f"{trained} (cut {cut}), stored"
-        bare = [Cost(wall=f["wall"] - f["decoding"], cpu=0.0, peak=0, printed="") for f in plain[cut]]
-        whole = [Cost(wall=f["wall"], cpu=0.0, peak=0, printed="") for f in plain[cut]]
+        bare = [Cost(wall=f["wall"] - f["decoding"], cpu=0.0, printed="") for f in plain[cut]]
+        whole = [Cost(wall=f["wall"], cpu=0.0, printed="") for f in plain[cut]]
         share = median(f["decoding"] / f["wall"] for f in plain[cut])
         lines += [
             ratio_line(what, "plain PyTorch, channels-last, frozen part anew, decoding not counted", bare, ours[cut],
@@ -67,4 +67,4 @@ def tuned(context: Context, cut: str, epochs: int, views: str, cache) -> dict:
 
 def epoch_cost(report: dict) -> Cost:
     """What one epoch took; CPU seconds are not known by epoch."""
-    return Cost(wall=epoch_seconds(report), cpu=0.0, peak=0, printed="")
+    return Cost(wall=epoch_seconds(report), cpu=0.0, printed="")

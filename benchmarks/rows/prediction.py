@@ -70,7 +70,7 @@ def _lines(context: Context, threads: int) -> list[Line]:
             began, cpu = time.perf_counter(), time.process_time()
             way()
             spent = time.perf_counter() - began
-            costs[name].append(Cost(wall=spent, cpu=time.process_time() - cpu, peak=0, printed=""))
+            costs[name].append(Cost(wall=spent, cpu=time.process_time() - cpu, printed=""))
     on = f"{threads} thread{'s' if threads > 1 else ''}, {len(files)} images in batches of {BATCH}"
     same = f"Largest difference of the logits {error:.0e} of the largest, " + (
         "so the same numbers" if error <= TOLERANCE else f"MORE than {TOLERANCE:.0e}: not the same numbers"

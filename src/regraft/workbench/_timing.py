@@ -3,8 +3,9 @@
 import sys
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 from regraft.values import Event
@@ -45,9 +46,15 @@ class Phases:
 
 
 def peak_memory_bytes() -> int | None:
-    """Largest resident size of this process so far; None where the system does not say."""
+    """Largest resident size of this process so far; None where the system does not say.
+
+    On Linux not from `getrusage`: what that gives begins with the peak of the process that started this one.
+    """
     if sys.platform == "win32":
         return None
+    with suppress(OSError):
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
