@@ -78,6 +78,14 @@ def test_the_loss_falls(way: Way, trained: Train) -> None:
 
 
 @WAYS
+def test_the_head_on_the_features_gives_the_logits(way: Way, trained: Train) -> None:
+    asked, model = trained(way).asked, trained(way).model
+    features = model.features(asked, asked.train)[0 : len(asked.train)]
+    logits = features @ model.tensors["head/weight"].T + model.tensors["head/bias"]
+    np.testing.assert_allclose(logits, model.logits(asked, asked.train), rtol=1e-4, atol=1e-5)
+
+
+@WAYS
 def test_what_is_frozen_stays_as_it_was(way: Way, trained: Train, tiny: Backbone) -> None:
     asked, model, before = trained(way).asked, trained(way).model, tiny.tensors()
     assert {name.partition("/")[0] for name in model.tensors} <= {*tiny.network.above(asked.cut), "head"}

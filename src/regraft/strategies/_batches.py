@@ -6,7 +6,7 @@ Letters: n examples, b rows of a batch, c outputs.
 
 import math
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -91,11 +91,26 @@ def _placed(tensor: Tensor, device: torch.device) -> Tensor:
 
 def predict(tail: Tail, problem: Problem, positions: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n c"]:
     """Logits on the plain view, in evaluation mode."""
+    return _asked(tail, problem, positions, tail, problem.task.num_outputs)
+
+
+def features(tail: Tail, problem: Problem, positions: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n ..."]:
+    """What the head reads of the plain view, in evaluation mode."""
+    return _asked(tail, problem, positions, tail.features, problem.backbone.card.width)
+
+
+def _asked(
+    tail: Tail,
+    problem: Problem,
+    positions: Int[np.ndarray, "n"],
+    ask: Callable[[Mapping[str, Tensor]], Tensor],
+    width: int,
+) -> Float[np.ndarray, "n ..."]:
     if not len(positions):
-        return np.zeros((0, problem.task.num_outputs), dtype=np.float32)
+        return np.zeros((0, width), dtype=np.float32)
     device, was_training = next(tail.parameters()).device, tail.training
     tail.eval()
     with torch.no_grad():
-        rows = [tail(state).cpu().numpy() for state in fetched(problem.states, plain_draws(positions), device)]
+        rows = [ask(state).cpu().numpy() for state in fetched(problem.states, plain_draws(positions), device)]
     tail.train(was_training)
     return np.concatenate(rows)

@@ -18,6 +18,7 @@ from regraft.activations.states import States
 from regraft.backbones._backbone import Backbone
 from regraft.registry import Shelf
 from regraft.tasks._contract import Task
+from regraft.tasks._rows import RowSource
 from regraft.values import Event
 
 STRATEGIES = Shelf("strategy", "regraft.strategies")
@@ -67,6 +68,8 @@ class Fitted(Event):
     """Every tensor that training may have changed, by canonical name `stage/parameter`, and `head/…`."""
     logits: Callable[[Problem, Int[np.ndarray, "..."]], Float[np.ndarray, "... c"]]
     """(problem, positions) -> logits on the plain view."""
+    features: Callable[[Problem, Int[np.ndarray, "..."]], RowSource]
+    """(problem, positions) -> what the head reads, (n d), on the plain view."""
     frozen: frozenset[str] = frozenset()
     """Names among those above the cut that the strategy promised not to change (batch-norm statistics)."""
     out_of_fold: Float[np.ndarray, "n c"] | None = None

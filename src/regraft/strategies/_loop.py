@@ -11,16 +11,17 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from regraft.errors import TrainingFailed
 from regraft.identity import derive_seed, digest_bytes, digest_json
-from regraft.strategies._batches import epoch_draws, fetched, predict
+from regraft.strategies._batches import epoch_draws, features, fetched, predict
 from regraft.strategies._checkpoint import Checkpoint
 from regraft.strategies._contract import Fitted, Problem
 from regraft.strategies._failure import check_losses, check_tensors
-from regraft.strategies._history import History
+from regraft.strategies._history import CRITERION, History
 from regraft.strategies._schedule import Schedule, rate
 from regraft.strategies._seeded import seeded
 from regraft.strategies._tail import Tail
@@ -120,6 +121,7 @@ def train(
     yield Fitted(
         tensors={name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tail.tensors().items()},
         logits=lambda asked, positions: predict(tail, asked, positions),
+        features=lambda asked, positions: features(tail, asked, positions),
         frozen=tail.frozen_names(),
         curve=tuple(history.curve),
         facts={
@@ -162,13 +164,19 @@ def _copied(tail: Tail) -> dict[str, Tensor]:
 
 def _validation(tail: Tail, problem: Problem, loss: Loss, epoch: int) -> dict[str, float]:
     logits, targets = predict(tail, problem, problem.val), problem.targets[problem.val]
-    value = float(loss(torch.from_numpy(logits), torch.from_numpy(targets)))
+    value = _mean(loss, logits, targets)
     if not abs(value) < float("inf"):
         raise TrainingFailed(
             f"The validation loss became {value} in epoch {epoch}.",
             fix="lower the learning rate: --set options.lr=VALUE, a tenth of what it was.",
         )
-    return {"val_loss": value} | {f"val_{name}": score for name, score in problem.task.scores(logits, targets).items()}
+    rescaled = _mean(loss, problem.task.rescaled(logits, targets), targets)
+    scores = {f"val_{name}": score for name, score in problem.task.scores(logits, targets).items()}
+    return {"val_loss": value, CRITERION: rescaled} | scores
+
+
+def _mean(loss: Loss, logits: np.ndarray, targets: np.ndarray) -> float:
+    return float(loss(torch.from_numpy(logits), torch.from_numpy(targets)))
 
 
 def _progress(
@@ -176,14 +184,15 @@ def _progress(
 ) -> Progress:
     """Steps done of all; the numbers of `record` at an epoch's end."""
     total = history.epochs * steps
-    facts = {name: value for name, value in (record or {}).items() if name == "loss" or name.startswith("val_")}
+    shown = {name: value for name, value in (record or {}).items() if name == "loss" or name.startswith("val_")}
+    shown.pop(CRITERION, None)
     return Progress(
         phase="training",
         done=done,
         total=total,
         seconds=seconds,
         seconds_left=seconds / done * (total - done),
-        facts=facts,
+        facts=shown,
     )
 
 

@@ -51,8 +51,16 @@ class Tail(nn.Module):
     def forward(self, state: State) -> Float[Tensor, "n c"]:
         return self.with_sides(state)[0]
 
+    def features(self, state: State) -> Tensor:
+        """What the head reads."""
+        return self._features(state)[0]
+
     def with_sides(self, state: State) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits, and in training mode the side heads' logits by stage."""
+        features, sides = self._features(state)
+        return self.head(features), sides
+
+    def _features(self, state: State) -> tuple[Tensor, dict[str, Tensor]]:
         side_heads, sides = dict(zip(self.side_weights, self.side_heads, strict=True)), {}
         if self.start is not None:
             state = self.start(state)
@@ -62,9 +70,7 @@ class Tail(nn.Module):
             state = stage(state)
             if self.training and name in side_heads:
                 sides[name] = side_heads[name](state["hidden"])
-        features = self._views(state)[self.view] if self.names else state[self.view]
-        logits: Tensor = self.head(features)
-        return logits, sides
+        return self._views(state)[self.view] if self.names else state[self.view], sides
 
     def train(self, mode: bool = True) -> "Tail":
         """Training mode, in which batch norm keeps its statistics unless they are to be trained."""

@@ -64,6 +64,7 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
     yield Fitted(
         tensors={"head/weight": head.weight, "head/bias": head.bias},
         logits=lambda asked, positions: _logits(head, features_of(asked, positions)),
+        features=features_of,
         out_of_fold=head.out_of_fold,
         facts={
             **head.facts,

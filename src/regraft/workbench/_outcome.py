@@ -237,12 +237,10 @@ def _unlike(outcome: Outcome, bundle: Bundle) -> UnlikeReference | None:
 
 
 def _features(outcome: Outcome, bundle: Bundle, positions: np.ndarray) -> np.ndarray:
-    """The model's own features of some examples: stored ones where nothing but the head was trained."""
-    if not outcome.tuned:
-        from regraft.strategies.probe import features_of
-
-        stored = features_of(outcome.probe_problem, positions)
-        result: np.ndarray = stored if isinstance(stored, np.ndarray) else stored[0 : len(positions)]
+    """The model's own features of some examples: from stored states where there are any, else computed anew."""
+    if outcome.problem.states.num_views is not None:
+        found = outcome.fitted.features(outcome.problem, positions)
+        result: np.ndarray = found[0 : len(positions)]
         return result
     return np.concatenate([bundle.features(batch) for batch in _prepared(outcome, positions)])
 
