@@ -94,6 +94,7 @@ def _report(classes: tuple[str, ...], n: int, main: str) -> dict[str, Any]:
                     "epoch": epoch + 1.0,
                     "loss": 0.7 * 0.8**epoch + 0.02,
                     "val_loss": 0.6 * 0.8**epoch + 0.2 + 0.004 * max(0, epoch - 11),
+                    "val_loss_rescaled": 0.6 * 0.8**epoch + 0.19 + 0.001 * max(0, epoch - 11),
                     "val_accuracy": 0.95 - 0.3 * 0.7**epoch,
                     "rate": 1.0,
                     "seconds": 1.5,

@@ -2,11 +2,11 @@
 
 import pytest
 
-from regraft.strategies._history import History
+from regraft.strategies._history import CRITERION, History
 
 
 def history(*val_losses: float, epochs: int = 10, seconds: float = 1.0) -> History:
-    curve = [{"loss": 1.0, "val_loss": loss, "seconds": seconds} for loss in val_losses]
+    curve = [{"loss": 1.0, CRITERION: loss, "seconds": seconds} for loss in val_losses]
     return History(epochs=epochs, curve=curve, seconds=seconds * len(curve))
 
 
@@ -17,7 +17,7 @@ def test_the_best_epoch_is_the_first_of_the_lowest_validation_losses() -> None:
 @pytest.mark.parametrize(("start", "best"), [(0.4, 0), (0.5, 0), (0.6, 2)])
 def test_a_start_that_no_epoch_beats_is_the_best(start: float, best: int) -> None:
     begun = history(0.9, 0.5, 0.7)
-    begun.start = {"val_loss": start}
+    begun.start = {CRITERION: start}
     assert begun.best_epoch == best
     assert begun.reason_to_stop(3 - best, None) == "patience"
 

@@ -18,8 +18,9 @@ from regraft.nn.heads import PooledHead
 from regraft.strategies import finetune, probe
 from regraft.strategies._checkpoint import Checkpoint
 from regraft.strategies._contract import Problem
-from regraft.strategies._history import History
+from regraft.strategies._history import CRITERION, History
 from regraft.strategies._tail import Tail
+from regraft.tasks._temperature import fit_temperature
 from regraft.values import Event, Notice, Progress
 
 WAY = next(way for way in ways() if way.name == "finetune")
@@ -60,12 +61,13 @@ def test_a_validation_loss_that_is_not_finite_ends_it(tiny: Backbone) -> None:
 def test_the_best_epochs_weights_are_kept_and_patience_ends_it(tiny: Backbone) -> None:
     asked = flipping(problem(tiny, "5a", examples=36, val=6))
     model = fitted(WAY, asked, finetune.Options(**{**QUICK, "epochs": 50}, lr=1e-3, patience=3))
-    curve = [record["val_loss"] for record in model.curve]
+    curve = [record[CRITERION] for record in model.curve]
     best = int(np.argmin(curve)) + 1
     assert model.facts["stopped_by"] == "patience"
     assert len(curve) == best + 3 < 50
     assert model.facts["best_epoch"] == best
-    logits = torch.from_numpy(model.logits(asked, asked.val))
+    logits = model.logits(asked, asked.val)
+    logits = torch.from_numpy(logits / fit_temperature(logits, asked.targets[asked.val]))
     found = torch.nn.functional.cross_entropy(logits, torch.from_numpy(asked.targets[asked.val]))
     assert float(found) == pytest.approx(curve[best - 1], rel=1e-5)
 
@@ -75,7 +77,7 @@ def test_a_probe_that_no_epoch_improves_on_is_kept_and_said_so(tiny: Backbone) -
     options = finetune.Options(**{**QUICK, "epochs": 2}, lr=10.0, init="probe")
     events, model = drained(WAY.module.fit(asked, options))
     assert model.facts["best_epoch"] == 0
-    assert model.facts["start"]["val_loss"] < min(record["val_loss"] for record in model.curve)
+    assert model.facts["start"][CRITERION] < min(record[CRITERION] for record in model.curve)
     assert any("probe that training started from" in event.text for event in events if isinstance(event, Notice))
     untouched = drained(probe.fit(replace(asked, cut="output", states=asked.top), probe.Options()))[1]
     np.testing.assert_allclose(model.logits(asked, asked.val), untouched.logits(asked, asked.val), atol=1e-4)
@@ -91,7 +93,7 @@ def test_without_patience_every_epoch_is_run_and_the_best_still_kept(tiny: Backb
 def test_the_curve_tells_validation_scores_by_the_tasks_names(tiny: Backbone) -> None:
     asked = problem(tiny, "5a", examples=24, val=6)
     events, model = drained(WAY.module.fit(asked, finetune.Options(**QUICK)))
-    assert set(model.curve[0]) == {"epoch", "loss", "rate", "val_loss", "val_accuracy", "seconds"}
+    assert set(model.curve[0]) == {"epoch", "loss", "rate", "val_loss", CRITERION, "val_accuracy", "seconds"}
     last = progress(events)[-1]
     assert set(last.facts) == {"loss", "val_loss", "val_accuracy"}
     assert (last.done, last.seconds_left) == (last.total, 0.0)

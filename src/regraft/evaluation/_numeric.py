@@ -1,4 +1,4 @@
-"""Small numerics shared by the room: softmax, and a metric at unit weights.
+"""Small numerics shared by the room: targets as rows, and a metric at unit weights.
 
 Letters in shapes: n examples, c classes, b resamples.
 """
@@ -7,19 +7,6 @@ from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float, Int
-
-
-def log_softmax(logits: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
-    """Logarithms of the softmax of each row, in float64; no overflow for any finite logits."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    result: Float[np.ndarray, "n c"] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return result
-
-
-def softmax(logits: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
-    """Softmax of each row, in float64; rows sum to 1."""
-    result: Float[np.ndarray, "n c"] = np.exp(log_softmax(logits))
-    return result
 
 
 def one_hot(targets: Int[np.ndarray, " n"], num_classes: int) -> Float[np.ndarray, "n c"]:

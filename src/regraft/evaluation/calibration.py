@@ -9,21 +9,19 @@ Source: Guo et al. 2017, arXiv:1706.04599.
 """
 
 from dataclasses import dataclass
-from math import exp, log
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from regraft.evaluation._contract import metric
-from regraft.evaluation._numeric import log_softmax, softmax
 from regraft.evaluation.intervals import share
 from regraft.evaluation.metrics.ece import NUM_BINS, bin_of
 from regraft.folds import folds as deal
 from regraft.identity import derive_seed
+from regraft.tasks._softmax import log_softmax, softmax
+from regraft.tasks._temperature import RANGE, fit_temperature
 from regraft.values import Measured
 
-_RANGE = (0.05, 20.0)
-"""Temperatures outside are never returned (our choice)."""
 _SMALL = 500
 """Below this many examples a failure to improve is put down to their number (our choice; DESIGN promise 7)."""
 
@@ -68,41 +66,6 @@ class ReliabilityBin:
     """The share of them that is labelled right."""
 
 
-def fit_temperature(logits: Float[np.ndarray, "n c"], targets: Int[np.ndarray, " n"]) -> float:
-    """The temperature in [0.05, 20] with the lowest log loss.
-
-    The loss is convex in 1 / temperature; its derivative is brought to zero by Newton steps in the logarithm, halving
-    the bracket whenever a step leaves it. 1 where the logits of every example are equal.
-    """
-    wide = logits.astype(np.float64)
-    given = float(wide[np.arange(len(targets)), targets].mean())
-
-    def slope(at: float) -> tuple[float, float]:
-        """First derivative of the loss by the inverse temperature e^at, and the second times e^at."""
-        share_of = softmax(wide * exp(at))
-        mean = (share_of * wide).sum(axis=1)
-        spread = (share_of * (wide - mean[:, None]) ** 2).sum(axis=1)
-        return float(mean.mean()) - given, float(spread.mean()) * exp(at)
-
-    if np.ptp(wide, axis=1).max() == 0:
-        return 1.0
-    low, high = -log(_RANGE[1]), -log(_RANGE[0])
-    if slope(low)[0] >= 0:
-        return _RANGE[1]
-    if slope(high)[0] <= 0:
-        return _RANGE[0]
-    at = 0.0
-    for _ in range(100):
-        rise, curve = slope(at)
-        low, high = (low, at) if rise > 0 else (at, high)
-        step = at - rise / curve if curve > 0 else low
-        step = step if low < step < high else (low + high) / 2
-        if abs(step - at) < 1e-12:
-            break
-        at = step
-    return exp(-at)
-
-
 def calibrate(
     logits: Float[np.ndarray, "n c"],
     targets: Int[np.ndarray, " n"],
@@ -132,7 +95,7 @@ def calibrate(
     kept = False
     if (logits.argmax(axis=1) == targets).all():
         reason = f"uncalibrated, no mistake among {n} out-of-fold predictions to learn from"
-    elif temperature in _RANGE:
+    elif temperature in RANGE:
         reason = f"uncalibrated, the best temperature is beyond {temperature:g}: the logits say nothing reliable"
     elif after < before:
         kept, reason = True, f"temperature {temperature:.3f} lowers the {change}"

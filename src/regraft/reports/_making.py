@@ -114,8 +114,11 @@ def curve(strategy: Section) -> str:
     if len(rows) > MANY_EPOCHS:
         step = -(-len(rows) // (MANY_EPOCHS - 2))
         shown = [row for at, row in enumerate(rows) if at % step == 0 or row["epoch"] == best or at + 1 == len(rows)]
-    columns = [name for name in ("loss", "val_loss", "val_accuracy") if any(name in row for row in rows)]
-    titles = {"loss": "training loss", "val_loss": "validation loss", "val_accuracy": "validation accuracy"}
+    columns = [
+        name for name in ("loss", "val_loss", "val_loss_rescaled", "val_accuracy") if any(name in row for row in rows)
+    ]
+    titles = {"loss": "training loss", "val_loss": "validation loss",
+              "val_loss_rescaled": "the same, rescaled", "val_accuracy": "validation accuracy"}  # fmt: skip
     body = [
         [f"{int(row['epoch'])}{' (kept)' if int(row['epoch']) == best else ''}"]
         + [number(row.get(name)) for name in columns]

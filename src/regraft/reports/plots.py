@@ -50,8 +50,12 @@ def curve(report: Section) -> str:
         axes.plot(epochs, [row["loss"] for row in rows], color=_INK, label="training")
         if any("val_loss" in row for row in rows):
             validated = [{"epoch": 0, **start}, *rows] if start else rows
-            losses = [row.get("val_loss", float("nan")) for row in validated]
-            axes.plot([row["epoch"] for row in validated], losses, color=_SECOND, label="validation")
+            for key, label, style in (
+                ("val_loss", "validation", "-"),
+                ("val_loss_rescaled", "validation, rescaled", "--"),
+            ):
+                losses = [row.get(key, float("nan")) for row in validated]
+                axes.plot([row["epoch"] for row in validated], losses, style, color=_SECOND, label=label)
             if best is not None:
                 axes.axvline(best, color="0.6", linestyle=":", label="kept")
             axes.legend(frameon=False)

@@ -5,6 +5,11 @@ from typing import Any
 
 from torch import Tensor
 
+CRITERION = "val_loss_rescaled"
+"""What decides which epoch is kept: the validation loss after the best temperature. What is trained too long becomes
+overconfident long before its answers get worse; the plain loss would stop there, and calibration mends it afterwards.
+Source: Berta et al. 2025, arXiv:2501.19195 (refine, then calibrate)."""
+
 
 @dataclass(kw_only=True)
 class History:
@@ -25,13 +30,13 @@ class History:
 
     @property
     def best_epoch(self) -> int:
-        """The epoch, counted from 1, of the lowest validation loss (the first of equals); else the last one. 0 is the
-        start, where that was validated."""
-        if not self.curve or "val_loss" not in self.curve[0]:
+        """The epoch, counted from 1, of the lowest validation loss after rescaling (the first of equals); else the last
+        one. 0 is the start, where that was validated."""
+        if not self.curve or CRITERION not in self.curve[0]:
             return len(self.curve)
-        losses = {number: record["val_loss"] for number, record in enumerate(self.curve, 1)}
+        losses = {number: record[CRITERION] for number, record in enumerate(self.curve, 1)}
         if self.start:
-            losses = {0: self.start["val_loss"], **losses}
+            losses = {0: self.start[CRITERION], **losses}
         return min(losses, key=losses.__getitem__)
 
     def reason_to_stop(self, patience: int, max_seconds: float | None) -> str:

@@ -67,6 +67,16 @@ class Task(ABC):
         """A few numbers to watch while training, by name; they decide nothing."""
 
     @abstractmethod
+    def rescaled(
+        self, logits: Float[np.ndarray, "n c"], targets: Shaped[np.ndarray, "n ..."]
+    ) -> Float[np.ndarray, "n c"]:
+        """The logits with the confidence that these examples bear out; as they are where the task states none.
+
+        What is trained too long is overconfident before its answers get worse, and confidence is mended afterwards.
+        So the epoch to keep is chosen by the loss of rescaled logits.
+        """
+
+    @abstractmethod
     def solve(
         self,
         features: RowSource,

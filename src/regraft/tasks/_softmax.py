@@ -1,4 +1,4 @@
-"""The log loss of a linear softmax classifier over blocks of rows, and its gradient.
+"""The softmax, and the log loss of a linear softmax classifier over blocks of rows with its gradient.
 
 Shapes: b rows of a block, d features, c classes. Logits are kept class by row (c b), which keeps numpy's reductions
 over the classes fast when these are few.
@@ -62,7 +62,18 @@ def softmax_loss(
 
 def log_losses(logits: Float[np.ndarray, "n c"], targets: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """Negative log probability of each row's class under the softmax, in nats, in float64."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    losses: Float[np.ndarray, " n"] = np.log(np.exp(shifted).sum(axis=1))
-    losses -= shifted[np.arange(len(targets)), targets]
+    losses: Float[np.ndarray, " n"] = -log_softmax(logits)[np.arange(len(targets)), targets]
     return losses
+
+
+def log_softmax(logits: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
+    """Logarithms of the softmax of each row, in float64; no overflow for any finite logits."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    result: Float[np.ndarray, "n c"] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return result
+
+
+def softmax(logits: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
+    """Softmax of each row, in float64; rows sum to 1."""
+    result: Float[np.ndarray, "n c"] = np.exp(log_softmax(logits))
+    return result

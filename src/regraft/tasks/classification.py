@@ -14,6 +14,8 @@ from jaxtyping import Float, Int
 from regraft.errors import BadData, nearest
 from regraft.tasks._contract import Solution, Task
 from regraft.tasks._rows import RowSource, Views
+from regraft.tasks._softmax import softmax
+from regraft.tasks._temperature import fit_temperature
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -47,15 +49,15 @@ class Classification(Task):
 
     def probabilities(self, logits: Float[np.ndarray, "n c"], temperature: float = 1.0) -> Float[np.ndarray, "n c"]:
         """Softmax of the logits divided by `temperature`; rows sum to 1."""
-        scaled = logits.astype(np.float64) / temperature
-        scaled -= scaled.max(axis=1, keepdims=True)
-        exponents = np.exp(scaled)
-        shares: np.ndarray = exponents / exponents.sum(axis=1, keepdims=True)
-        return shares
+        return softmax(logits.astype(np.float64) / temperature)
 
     def scores(self, logits: Float[np.ndarray, "n c"], targets: Int[np.ndarray, "n"]) -> dict[str, float]:
         """The share of examples whose largest logit is that of their class."""
         return {"accuracy": float((logits.argmax(axis=1) == targets).mean())}
+
+    def rescaled(self, logits: Float[np.ndarray, "n c"], targets: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n c"]:
+        """The logits divided by the temperature of least log loss."""
+        return logits / np.float32(fit_temperature(logits, targets))
 
     def solve(
         self,
