@@ -1,0 +1,92 @@
+"""Which validation loss should choose the epoch of a fine-tuning: as it is, or after the best temperature.
+
+    .venv/bin/python benchmarks/criterion_study.py
+
+Inside the training parts of four real sets; test parts are not touched. One trajectory a fold, judged by both criteria.
+About three minutes. Writes docs/results/criterion.md.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from _sets import CHECKPOINT, ROOT, SETS
+from defaults_study import FOLDS, INPUT_PX, log_loss, problem_of, returned
+
+from regraft.folds import folds
+from regraft.strategies import _loop, finetune
+from regraft.strategies._batches import predict
+from regraft.strategies._contract import Problem
+from regraft.strategies._history import CRITERION
+from regraft.tasks._temperature import fit_temperature
+from regraft.workbench._crossvalidate import deal
+
+PAGE = ROOT / "docs" / "results" / "criterion.md"
+CHOOSERS = {"the start (the probe)": "", "lowest validation loss": "val_loss",
+            "lowest validation loss, rescaled": CRITERION, "the last": ""}  # fmt: skip
+INTRODUCTION = f"""Partial fine-tuning of GoogLeNet at 4e with the shared short checkpoint, {INPUT_PX} pixels, all of
+150 steps run. {FOLDS} grouped folds of the training part; a sixth of each training side validates. A cell: accuracy on
+the folds left out, log loss (nats), and log loss after the best temperature. One seed, so differences of a point or
+two are within what chance does; Berta et al. 2025 (arXiv:2501.19195) argue for the rescaled loss on larger data. Made
+by `python benchmarks/criterion_study.py`."""
+
+
+def main() -> None:
+    """Measure and write the page."""
+    if not CHECKPOINT.is_file():
+        raise SystemExit(f"{CHECKPOINT} is not there: this study needs the shared checkpoint and data sets.")
+    torch.set_num_threads(1)
+    lines = ["# Which epoch to keep", "", INTRODUCTION, "", f"| kept epoch | {' | '.join(SETS)} |",
+             f"| --- |{' --- |' * len(SETS)}"]  # fmt: skip
+    by_set = {}
+    for data in SETS:
+        by_set[data] = measure(problem_of(data, "4e", 4))
+        print(data, by_set[data], flush=True)
+    lines += [f"| {name} | {' | '.join(by_set[data][name] for data in SETS)} |" for name in CHOOSERS]
+    PAGE.write_text("\n".join(lines) + "\n")
+    print(f"wrote {PAGE}")
+
+
+def measure(problem: Problem) -> dict[str, str]:
+    """A cell for every way to choose."""
+    fold_of, targets = deal(problem, FOLDS, 0), problem.targets[problem.train]
+    found = {name: np.zeros((len(targets), problem.task.num_outputs), dtype=np.float32) for name in CHOOSERS}
+    for fold in range(FOLDS):
+        held, outside = problem.train[fold_of == fold], problem.train[fold_of != fold]
+        inner = folds(problem.targets[outside], problem.groups[outside], 6, fold).of_example
+        by_epoch, records = trajectory(replace(problem, train=outside[inner != 0], val=outside[inner == 0]), held)
+        last = len(records) - 1
+        for name, key in CHOOSERS.items():
+            losses = [record[key] for record in records] if key else []
+            kept = int(np.argmin(losses)) if key else (last if name == "the last" else 0)
+            found[name][fold_of == fold] = by_epoch[kept]
+    return {name: cell(logits, targets) for name, logits in found.items()}
+
+
+def trajectory(problem: Problem, held: np.ndarray) -> tuple[list[np.ndarray], list[dict[str, float]]]:
+    """Logits of the examples left out, and what validation said: at the start, then after every epoch."""
+    by_epoch: list[np.ndarray] = []
+    validation = _loop._validation  # noqa: SLF001 - the one place where an epoch's end can be watched
+
+    def watched(tail, asked, loss, epoch):
+        by_epoch.append(predict(tail, asked, held))
+        return validation(tail, asked, loss, epoch)
+
+    _loop._validation = watched  # noqa: SLF001
+    try:
+        options = replace(finetune.Options(), epochs=1, min_steps=150, init="probe", patience=0)
+        fitted = returned(finetune.fit(problem, options))
+    finally:
+        _loop._validation = validation  # noqa: SLF001
+    return by_epoch, [fitted.facts["start"], *fitted.curve]
+
+
+def cell(logits: np.ndarray, targets: np.ndarray) -> str:
+    """Accuracy, log loss, log loss rescaled."""
+    scaled = logits / np.float32(fit_temperature(logits, targets))
+    right = float((logits.argmax(axis=1) == targets).mean())
+    return f"{right:.3f}, {log_loss(logits, targets):.3f}, {log_loss(scaled, targets):.3f}"
+
+
+if __name__ == "__main__":
+    main()
