@@ -197,7 +197,7 @@ def test_settings_override_what_they_name_and_nothing_else() -> None:
     ("name", "found", "fix"),
     [
         ("sourse.rehash", "no section 'sourse' (sourse.rehash)", "did you mean 'source'?"),
-        ("cut.x", "no section 'cut' (cut.x)", "choose one of: source, options, seen."),
+        ("cut.x", "no section 'cut' (cut.x)", "choose one of: source, decision, options, seen."),
         ("options.lr.x", "no section 'lr' (options.lr.x)", "--set options.lr=VALUE"),
         ("source.rehsh", "--set: [source]: there is no field 'rehsh'", "did you mean 'rehash'?"),
         ("", "--set: there is no field ''", "choose one of"),

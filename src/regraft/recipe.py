@@ -48,6 +48,20 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Decision:
+    """Where the line is drawn between two classes; of no effect on training."""
+
+    positive: str = ""
+    """The class that an example is flagged for (ill, defective, fraud); empty: the second by name."""
+    specificity: float = 0.9
+    """Share of the other class that must stay unflagged; the sensitivity at that threshold is reported."""
+    cost_false_positive: float = 0.0
+    """Cost of flagging an example of the other class; 0 with the next: no threshold by cost."""
+    cost_false_negative: float = 0.0
+    """Cost of missing a positive example, in the same unit."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Seen:
     """What a run saw; a rerun on something else is refused."""
 
@@ -93,6 +107,8 @@ class Recipe:
     """CPU threads of the network; 0: all cores."""
     source: Source = field(default_factory=Source)
     """How the data are read."""
+    decision: Decision = field(default_factory=Decision)
+    """Where the line is drawn between two classes."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the strategy's options that differ from the preset's."""
     seen: Seen = field(default_factory=Seen)
@@ -100,6 +116,7 @@ class Recipe:
 
 
 _SHARE = (lambda share: 0 <= share < 1, "in [0, 1)")
+_COST = (lambda cost: 0 <= cost < math.inf, "0 or a positive number")
 _COUNT = (lambda count: count >= 0, "0 or more")
 
 _RANGES: Mapping[type, Mapping[str, tuple[Callable[[Any], bool], str]]] = {
@@ -107,6 +124,11 @@ _RANGES: Mapping[type, Mapping[str, tuple[Callable[[Any], bool], str]]] = {
         "val_share": _SHARE,
         "test_share": _SHARE,
         "max_damaged_share": (lambda share: 0 <= share <= 1, "in [0, 1]"),
+    },
+    Decision: {
+        "specificity": (lambda share: 0 < share < 1, "in (0, 1)"),
+        "cost_false_positive": _COST,
+        "cost_false_negative": _COST,
     },
     Recipe: {
         "data": (bool, "a path"),

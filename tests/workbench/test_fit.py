@@ -13,7 +13,7 @@ from PIL import Image
 
 from regraft.bundles.bundle import load
 from regraft.errors import BadRequest, BundleError, LeakedSplit, RunError, UnknownCut, UnknownName
-from regraft.recipe import Recipe, read_recipe
+from regraft.recipe import Decision, Recipe, read_recipe
 from regraft.values import Event, Notice, Plan
 from regraft.workbench.evaluate import Evaluated, evaluate
 from regraft.workbench.fit import RunDone, fit
@@ -80,6 +80,34 @@ def test_a_probe_ends_with_a_report_and_a_model_that_predicts_what_the_report_sa
     assert [found.label for found in predictions] == [row["predicted"] for row in rows]
     for found, row in zip(predictions, rows, strict=True):
         assert found.probabilities[row["predicted"]] == pytest.approx(float(row[f"p:{row['predicted']}"]), abs=1e-4)
+
+
+def test_the_positive_class_and_the_costs_decide_the_thresholds(divided: Path, tmp_path: Path) -> None:
+    decision = Decision(positive="columns", specificity=0.8, cost_false_positive=1.0, cost_false_negative=5.0)
+    done, _ = run(recipe(divided, decision=decision), tmp_path / "run")
+    found = done.report["evaluation"]["test"]
+    assert found["positive_class"] == "columns"
+    assert found["classes"] == ["rows", "columns"]
+    assert [point["rule"] for point in found["operating_points"]] == [
+        "specificity of at least 0.8", "lowest cost, 1 a false positive and 5 a false negative",
+    ]  # fmt: skip
+    assert found["operating_points"][1]["cost"]["value"] >= 0
+    bundle = load(done.path)
+    assert bundle.classes == ("rows", "columns")
+    answers = bundle.predict(sorted((divided / "test" / "columns").iterdir()))
+    with (done.path / "predictions.csv").open(newline="") as file:
+        rows = {row["id"]: row for row in csv.DictReader(file) if row["part"] == "test"}
+    for path, answer in zip(sorted((divided / "test" / "columns").iterdir()), answers, strict=True):
+        assert answer.label == rows[f"test/columns/{path.name}"]["predicted"]
+    page = (done.path / "report.md").read_text()
+    assert "columns counts as positive" in page
+
+
+@pytest.mark.parametrize(("positive", "said"), [("column", "did you mean 'columns'"), ("ill", "choose one of")])
+def test_a_positive_class_that_is_none_is_refused(positive: str, said: str, divided: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match=r"decision\.positive") as raised:
+        run(recipe(divided, decision=Decision(positive=positive)), tmp_path / "run")
+    assert said in raised.value.fix
 
 
 def test_the_report_on_disk_is_the_one_returned_and_has_a_page_and_a_recipe(probed: RunDone) -> None:

@@ -76,6 +76,9 @@ def fit(
     group_pattern: Annotated[
         str | None, typer.Option(help="Regular expression; its first group in the path says what belongs together.")
     ] = None,
+    positive: Annotated[
+        str | None, typer.Option(help="Of two classes the one that examples are flagged for.", show_default=False)
+    ] = None,
     allow_leaks: Annotated[bool, typer.Option("--allow-leaks", help="Run although parts share content.")] = False,
     rehash: Annotated[bool, typer.Option("--rehash", help="Read every file again, trust no digest kept.")] = False,
     set_: Set = None,
@@ -97,7 +100,7 @@ def fit(
         "max_seconds": None if max_time is None else seconds(max_time), "device": device,
         "source.path_column": path_column, "source.label_column": label_column, "source.split_column": split_column,
         "source.group_column": group_column, "source.group_pattern": group_pattern,
-        "source.allow_leaks": allow_leaks or None, "source.rehash": rehash or None,
+        "decision.positive": positive, "source.allow_leaks": allow_leaks or None, "source.rehash": rehash or None,
     }  # fmt: skip
     recipe = recipe_for(target, settings(flags, set_ or []))
     folder = out or folder_for(recipe, resume=resume)

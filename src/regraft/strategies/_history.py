@@ -8,7 +8,7 @@ from torch import Tensor
 CRITERION = "val_loss_rescaled"
 """What decides which epoch is kept: the validation loss after the best temperature. What is trained too long becomes
 overconfident long before its answers get worse; the plain loss would stop there, and calibration mends it afterwards.
-Source: Berta et al. 2025, arXiv:2501.19195 (refine, then calibrate)."""
+Source: Berta et al. 2025, arXiv:2501.19195 (refine, then calibrate); docs/results/criterion.md."""
 
 
 @dataclass(kw_only=True)

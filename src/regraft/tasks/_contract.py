@@ -1,6 +1,6 @@
 """What is asked of a model: the target's codec, the head, the loss, the decoding, the metrics.
 
-One file on the shelf of tasks defines one task, as `task(labels) -> Task`. The module imports no torch; `head` and
+One file on the shelf of tasks defines one task, as `task(classes) -> Task`. The module imports no torch; `head` and
 `objective` do when they are called. Whatever depends on the kind of target stands here, so that strategies do not ask.
 
 Letters: n examples, c outputs, d features, r rows (an example has one per view).

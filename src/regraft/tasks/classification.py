@@ -134,6 +134,6 @@ def class_weights(targets: Int[np.ndarray, "n"], num_classes: int) -> Float[np.n
     return np.where(counts > 0, len(targets) / (np.count_nonzero(counts) * np.maximum(counts, 1)), 1.0)
 
 
-def task(labels: Sequence[str]) -> Classification:
-    """The task whose classes are the labels that occur, sorted by name."""
-    return Classification(tuple(sorted(set(labels))))
+def task(classes: Sequence[str]) -> Classification:
+    """The task with these classes, in this order; of two the second is the positive one."""
+    return Classification(tuple(dict.fromkeys(classes)))

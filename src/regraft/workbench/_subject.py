@@ -1,7 +1,7 @@
 """What a run is about: the data, their parts, and how an example becomes a prepared input."""
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,10 @@ from regraft.data.open import open_dataset
 from regraft.data.scan import Scanned, scan
 from regraft.data.splits import Parts, draw
 from regraft.data.views import preset, view
+from regraft.errors import BadRecipe, nearest
+from regraft.evaluation.thresholds import AtSpecificity, ByCost, Rule
 from regraft.identity import digest_json
-from regraft.recipe import Recipe, Source
+from regraft.recipe import Decision, Recipe, Source
 from regraft.tasks._contract import TASKS, Task
 from regraft.values import Event
 
@@ -39,6 +41,8 @@ class Subject:
     """The task that the labels pose."""
     targets: np.ndarray
     """Encoded target of every example."""
+    rules: tuple[Rule, ...] = ()
+    """How thresholds are chosen where there are two classes."""
 
     @property
     def usable(self) -> Int[np.ndarray, "n"]:
@@ -51,8 +55,15 @@ class Subject:
         return None if groups is None else groups[positions]
 
 
-def open_subject(path: str, source: Source, *, seed: int, workers: int) -> Generator[Event, None, Subject]:
-    """Open, scan and split the data at `path`; yields events, returns the subject."""
+def open_subject(
+    path: str, source: Source, decision: Decision, *, seed: int, workers: int
+) -> Generator[Event, None, Subject]:
+    """Open, scan and split the data at `path`; yields events, returns the subject.
+
+    Raises:
+        BadRecipe: the positive class is none of the two, or there are more than two.
+        RegraftError: whatever is wrong with the data.
+    """
     dataset = open_dataset(
         Path(path),
         path_column=source.path_column,
@@ -62,6 +73,7 @@ def open_subject(path: str, source: Source, *, seed: int, workers: int) -> Gener
         group_pattern=source.group_pattern or None,
         strip_labels=source.strip_labels,
     )
+    dataset = replace(dataset, classes=ordered(dataset.classes, decision))
     yield from dataset.notes
     memory = ScanMemory()
     scanned = yield from scanning(dataset, source, memory, workers=workers)
@@ -77,7 +89,38 @@ def open_subject(path: str, source: Source, *, seed: int, workers: int) -> Gener
     )
     yield from parts.notes
     task: Task = TASKS.get("classification").task(dataset.classes)
-    return Subject(dataset=dataset, scanned=scanned, parts=parts, task=task, targets=dataset.targets)
+    return Subject(
+        dataset=dataset, scanned=scanned, parts=parts, task=task, targets=dataset.targets, rules=rules_of(decision)
+    )
+
+
+def ordered(classes: tuple[str, ...], decision: Decision) -> tuple[str, ...]:
+    """The classes with the positive one last, where the recipe names it.
+
+    Raises:
+        BadRecipe: it is none of the classes, or these are more than two.
+    """
+    positive = decision.positive
+    if not positive:
+        return classes
+    if positive not in classes:
+        raise BadRecipe(
+            f"decision.positive is {positive!r}; the classes are {', '.join(classes)}.",
+            fix=nearest(positive, list(classes)),
+        )
+    if len(classes) > 2:
+        raise BadRecipe(
+            f"decision.positive is {positive!r}, but there are {len(classes)} classes; a line is drawn between two.",
+            fix="leave decision.positive out.",
+        )
+    return (*(name for name in classes if name != positive), positive)
+
+
+def rules_of(decision: Decision) -> tuple[Rule, ...]:
+    """How thresholds are chosen."""
+    at = AtSpecificity(specificity=decision.specificity)
+    wrong, missed = decision.cost_false_positive, decision.cost_false_negative
+    return (at, ByCost(false_positive=wrong, false_negative=missed)) if wrong or missed else (at,)
 
 
 def scanning(dataset: Dataset, source: Source, memory: ScanMemory, *, workers: int) -> Generator[Event, None, Scanned]:

@@ -55,6 +55,7 @@ def evaluation_of(subject: Subject, scores: Scores, temperature: float, held: Sc
         subject.task.classes,
         groups=subject.user_groups(scores.positions),
         chosen_on=chosen_on,
+        rules=subject.rules,
         seed=seed,
     ).to_json()
 

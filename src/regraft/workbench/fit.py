@@ -57,7 +57,7 @@ def _fit(recipe: Recipe, folder: RunFolder, spec: str) -> Iterator[Event]:
     backbone = yield from phases.run("weights", opening)
     resolved = resolve(recipe, named(recipe), backbone.card)
     resolved = replace(resolved, cut=backbone.cut(resolved.cut))
-    reading = open_subject(recipe.data, recipe.source, seed=recipe.seed, workers=threads)
+    reading = open_subject(recipe.data, recipe.source, recipe.decision, seed=recipe.seed, workers=threads)
     subject = yield from phases.run("data", reading)
     _check_seen(recipe.seen, backbone, subject)
     seen = Seen(backbone=backbone.digest(), data=subject.dataset.fingerprint)
