@@ -64,7 +64,8 @@ def check_cuts(spec: str, cuts: list[str] | None = None) -> None:
             state = {name: torch.from_numpy(tensor.numpy().copy()) for name, tensor in below.items()}
             top = backbone.network.run(state, after=cut)
             found = backbone.network.source_head(backbone.network.views(top)["pooled"])
-            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+            largest = max(1.0, float(expected.abs().max()))  # wide networks' random weights give logits of tens
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * largest)
 
 
 @every_variant
