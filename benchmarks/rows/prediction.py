@@ -89,8 +89,8 @@ def _lines(context: Context, threads: int) -> list[Line]:
         ratio_line(f"`Bundle.logits` on prepared arrays, {on}", "torchvision eager, channels-last",
                    costs["channels-last"], costs["ours"], bar=1.5),
         Line(what=f"`Bundle.logits`, {on}: multiply-adds", against="", values=tuple(speeds), unit="G/s",
-             detail=f"A product of two {SIDE} × {SIDE} matrices reaches {most:.0f} G/s on the same threads here: what is "
-                    "left above ours is what a better backend could still win on this processor."),
+             detail=f"A product of two {SIDE} × {SIDE} matrices reaches {most:.0f} G/s on the same threads here: "
+                    "what is left above ours is what a better backend could still win on this processor."),
         ratio_line(f"`Bundle.predict` on files, {on}", "torchvision's transforms, eager, NCHW", costs["files"],
                    costs["files, ours"], detail="Ours with decoding, temperature and the measure of unlike inputs"),
         ratio_line(f"`Bundle.predict` on files, {on}", "torchvision's transforms, eager, channels-last",
