@@ -6,7 +6,9 @@
     python benchmarks/bench.py --data FOLDER            other images: train/CLASS/… and val/CLASS/…
 
 Each side is measured in turn (A B A B); a ratio is taken in every round, and the median is told with the smallest and
-the largest. The whole table goes to docs/results/bench.md; `--quick` and `--rows` write to runs/bench.md instead.
+the largest. Every row is kept under runs/bench, so that a run goes on where it was cut off: rows that are there are
+not measured again unless `--rows` names them. Once all are there the page goes to docs/results/bench.md; `--quick`
+writes to runs/bench.md and keeps nothing.
 """
 
 import argparse
@@ -29,6 +31,7 @@ from _sets import ROOT, SETS, SHARED
 
 ROWS = ("extraction", "partial", "job", "full", "prediction", "help", "memory")
 PAGE, TRY = ROOT / "docs" / "results" / "bench.md", ROOT / "runs" / "bench.md"
+KEPT = ROOT / "runs" / "bench"
 BACKBONE = "googlenet:torchvision@random"
 QUICK = {"train": 24, "val": 12}
 """Images of each class of a part that a quick try uses."""
@@ -54,24 +57,33 @@ def main() -> int:
     (ROOT / "runs").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=ROOT / "runs") as folder:
         context = context_of(given, data, Path(folder))
-        rows = {name: import_module(f"rows.{name}") for name in given.rows}
+        rows = {name: import_module(f"rows.{name}") for name in given.rows or ROWS}
         tell_plan(rows, context)
-        sections, missed = [], False
+        sections: dict[str, str] = {} if context.quick else kept()
+        missed = False
         for name, row in rows.items():
+            if name in sections and not given.rows:
+                print(f"{name}: measured before; name it with --rows to measure it again")
+                continue
             began, load = time.monotonic(), os.getloadavg()[0]
             print(f"\n## {row.TITLE}", flush=True)
             lines = row.measure(context)
             for line in lines:
                 print(told(line, context), flush=True)
                 missed |= line.verdict(judged=not context.quick) == "MISSED"
-            took = f"{time.monotonic() - began:.0f} s to measure; load {load:.1f} when it began."
+            today = datetime.datetime.now(datetime.UTC)
+            took = f"{today:%Y-%m-%d}: {time.monotonic() - began:.0f} s to measure; load {load:.1f} when it began."
             print(f"{name}: {took}", flush=True)
-            sections.append(section(row, lines, took, context))
+            sections[name] = section(row, lines, took, context)
+            if not context.quick:
+                keep(name, sections[name])
             shutil.rmtree(context.work / "caches", ignore_errors=True)
             shutil.rmtree(context.work / "runs", ignore_errors=True)
-    path = given.out or (PAGE if set(rows) == set(ROWS) and not context.quick else TRY)
+    path = given.out or (PAGE if set(sections) == set(ROWS) and not context.quick else TRY)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(heading(context, given) + "\n".join(sections), encoding="utf-8")
+    path.write_text(
+        heading(context, given) + "\n".join(sections[name] for name in ROWS if name in sections), encoding="utf-8"
+    )
     print(f"\nwrote {path}" + ("; a bar was MISSED" if missed else ""))
     return 0
 
@@ -80,7 +92,7 @@ def arguments() -> argparse.Namespace:
     """What was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="images as train/CLASS/… and val/CLASS/…")
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=ROWS, metavar="ROW", help=", ".join(ROWS))
+    parser.add_argument("--rows", nargs="+", choices=ROWS, metavar="ROW", help=", ".join(ROWS))
     parser.add_argument("--rounds", type=int, help="how often each side is measured (3; quick: 1)")
     parser.add_argument("--quick", action="store_true", help="a part of the images, one round, nothing judged")
     parser.add_argument("--epochs", type=int, default=1, help="tutorial epochs measured, then multiplied; 25: all")
@@ -88,6 +100,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--backbone", default=BACKBONE, help=f"as for regraft fit ({BACKBONE})")
     parser.add_argument("--out", type=Path, help="page to write")
     return parser.parse_args()
+
+
+def kept() -> dict[str, str]:
+    """Rows measured before, as parts of the page."""
+    return {name: path.read_text(encoding="utf-8") for name in ROWS if (path := KEPT / f"{name}.md").is_file()}
+
+
+def keep(name: str, text: str) -> None:
+    """Keep a row for the page."""
+    KEPT.mkdir(parents=True, exist_ok=True)
+    (KEPT / f"{name}.md").write_text(text, encoding="utf-8")
 
 
 def find_data(given: Path | None) -> Path | None:
@@ -159,13 +182,12 @@ def heading(context: Context, given: argparse.Namespace) -> str:
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     shown = [f"--data {given.data.name}"] if given.data else []
     shown += ["--quick"] if given.quick else []
-    shown += [f"--rows {' '.join(given.rows)}"] if tuple(given.rows) != ROWS else []
     shown += [f"--rounds {context.rounds}", f"--epochs {context.epochs}", f"--threads {context.threads}"]
     shown += [f"--backbone {given.backbone}"]
     tried = " QUICK TRY on a part of the images: nothing is judged." if context.quick else ""
     return f"""# Benchmarks{tried}
 
-Made by `python benchmarks/bench.py {" ".join(shown)}` on {datetime.datetime.now(datetime.UTC):%Y-%m-%d}.
+Made by `python benchmarks/bench.py {" ".join(shown)}`.
 {context.num_train} + {context.num_val} images, 224 pixels, GoogLeNet; weights `{context.backbone}`{
         " (random: they cost what trained ones cost, and say nothing about accuracy)"
         if "@random" in context.backbone

@@ -56,6 +56,11 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "from the probe, lr 1e-3": {"lr": 1e-3, "init": "probe"},
     "lr 3e-4, 400 steps": {"lr": 3e-4, "min_steps": 400},
     "lr 1e-3, 400 steps": {"lr": 1e-3, "min_steps": 400},
+    "lr 3e-4, norms trained": {"lr": 3e-4, "batch_norm": "train"},
+    "lr 1e-3, norms trained": {"lr": 1e-3, "batch_norm": "train"},
+    "lr 1e-3, norms trained, no decay": {"lr": 1e-3, "batch_norm": "train", "decay": 1.0, "head_lr_factor": 1.0},
+    "from the probe, lr 3e-4, norms trained": {"lr": 3e-4, "batch_norm": "train", "init": "probe"},
+    "from the probe, lr 1e-3, norms trained": {"lr": 1e-3, "batch_norm": "train", "init": "probe"},
     "from the probe, lr 3e-4, 400 steps": {"lr": 3e-4, "min_steps": 400, "init": "probe"},
 }
 """Options by name; one pass over the data unless the steps ask for more."""
@@ -95,11 +100,14 @@ def problem_of(data: str, cut: str, views: int) -> Problem:
                    val=np.zeros(0, dtype=np.int64), seed=0)  # fmt: skip
 
 
-def held_out(problem: Problem, options: finetune.Options | None) -> np.ndarray:
-    """Logits of every training example by the model of the fold that left it out; None: the probe."""
+def held_out(problem: Problem, options: finetune.Options | None, num_folds: int) -> tuple[np.ndarray, np.ndarray]:
+    """Training examples by place, and logits of each by the model of the fold that left it out; None: the probe.
+
+    Of the `FOLDS` folds the first `num_folds` are left out in turn.
+    """
     fold_of = deal(problem, FOLDS, 0)
     logits = np.zeros((len(problem.train), problem.task.num_outputs), dtype=np.float32)
-    for fold in range(FOLDS):
+    for fold in range(num_folds):
         held = fold_of == fold
         part = replace(problem, train=problem.train[~held])
         if options is None:
@@ -108,10 +116,11 @@ def held_out(problem: Problem, options: finetune.Options | None) -> np.ndarray:
         else:
             fitted = returned(finetune.fit(part, options))
         logits[held] = fitted.logits(part, problem.train[held])
-    return logits
+    judged = np.flatnonzero(fold_of < num_folds)
+    return judged, logits[judged]
 
 
-def measure(data: str, cut: str, views: int, seeds: range, names: list[str]) -> None:
+def measure(data: str, cut: str, views: int, seeds: range, names: list[str], num_folds: int) -> None:
     """Run the candidates on one set and keep what came out."""
     missing = [(name, seed) for seed in seeds for name in names if not file_of(data, cut, views, name, seed).is_file()]
     if not missing:
@@ -123,13 +132,13 @@ def measure(data: str, cut: str, views: int, seeds: range, names: list[str]) -> 
         options = (
             None if name == "probe" else replace(finetune.Options(), epochs=1, **{"min_steps": 150, **CANDIDATES[name]})
         )
-        logits = held_out(posed, options)
+        judged, logits = held_out(posed, options, num_folds)
         seconds, path = time.monotonic() - began, file_of(data, cut, views, name, seed)
-        targets = problem.targets[problem.train]
+        targets = problem.targets[problem.train][judged]
         scores = dict(problem.task.scores(logits, targets))
         kept = {"options": asdict(options) if options else None, "seconds": seconds, "scores": scores,
                 "log_loss": log_loss(logits, targets), "right": (logits.argmax(1) == targets).tolist(),
-                "groups": problem.groups[problem.train].tolist()}  # fmt: skip
+                "groups": problem.groups[problem.train][judged].tolist()}  # fmt: skip
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic(path) as file:
             file.write(json.dumps(kept).encode())
@@ -185,13 +194,14 @@ def main() -> None:
     parser.add_argument("--views", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--only-write", action="store_true")
+    parser.add_argument("--folds", type=int, default=FOLDS, help=f"how many of the {FOLDS} folds are left out in turn")
     parser.add_argument("--names", nargs="+", default=["probe", *CANDIDATES])
     given = parser.parse_args()
     if not CHECKPOINT.is_file():
         raise SystemExit(f"{CHECKPOINT} is not there: this study needs the shared checkpoint and data sets.")
     torch.set_num_threads(1)
     for data in [] if given.only_write else given.data:
-        measure(data, given.cut, given.views, range(given.seeds), given.names)
+        measure(data, given.cut, given.views, range(given.seeds), given.names, given.folds)
     PAGE.parent.mkdir(parents=True, exist_ok=True)
     PAGE.write_text(page(given.cut, given.views))
     print(f"wrote {PAGE}")
