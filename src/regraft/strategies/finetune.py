@@ -64,11 +64,9 @@ class Options:
     """Whether training computes in bfloat16 on CUDA: faster, less exact. Elsewhere it changes nothing."""
 
 
-_EVERYTHING = {"lr": 1e-3, "head_lr_factor": 1.0, "decay": 1.0, "batch_norm": "train"}
-"""Where every stage is trained. Gentle rates and frozen statistics, right for a small tail, left full fine-tuning no
-better than the probe, and worse than training from random weights with these (docs/results/defaults.md). LP-FT keeps
-the statistics: its head was solved for them."""
-
+# Gentle rates and frozen statistics, right for a small tail, left full fine-tuning no better than the probe, and worse
+# than training from random weights (docs/results/defaults.md). LP-FT keeps the statistics: its head was solved for
+# them. The values are literals: listings read them without importing anything.
 PRESETS = {
     "partial": Preset(
         title="the stages above an inner cut and the head, starting from the solved probe head",
@@ -76,7 +74,12 @@ PRESETS = {
         options={"init": "probe"},
         views=4,
     ),
-    "full": Preset(title="every stage and the head", cut="input", options=_EVERYTHING, views=0),
+    "full": Preset(
+        title="every stage and the head",
+        cut="input",
+        options={"lr": 1e-3, "head_lr_factor": 1.0, "decay": 1.0, "batch_norm": "train"},
+        views=0,
+    ),
     "lp_ft": Preset(
         title="every stage, starting from the solved probe head",
         cut="input",
@@ -86,7 +89,7 @@ PRESETS = {
     "scratch": Preset(
         title="every stage from random weights: the control without transfer",
         cut="input",
-        options={**_EVERYTHING, "epochs": 60, "patience": 20},
+        options={"lr": 1e-3, "head_lr_factor": 1.0, "decay": 1.0, "batch_norm": "train", "epochs": 60, "patience": 20},
         views=0,
         random_weights=True,
     ),
