@@ -165,11 +165,11 @@ def file_of(data: str, cut: str, views: int, name: str, seed: int) -> Path:
 
 
 INTRODUCTION = f"""GoogLeNet (torchvision's network) with the shared short checkpoint, {INPUT_PX} pixels, 4 views.
-{FOLDS} grouped folds of the training part; test parts are not touched. 150 optimizer steps of 32 examples unless a row says
-otherwise; the head's rate is ten times `lr` unless it is `head alike` or there is `no decay`; batch norm's statistics
-are frozen unless norms are trained. A cell: accuracy, its paired difference to the probe on the same examples with a
-95 % bootstrap over examples (over patients or other groups where there are any), and the log loss before any
-calibration (nats). One seed. Rows that were not run are left out."""
+{FOLDS} grouped folds of the training part; test parts are not touched. 150 optimizer steps of 32 examples unless a
+row says otherwise; the head's rate is ten times `lr` unless it is `head alike` or there is `no decay`; batch norm's
+statistics are frozen unless norms are trained. A cell: accuracy, its paired difference to the probe on the same
+examples with a 95 % bootstrap over examples (over patients or other groups where there are any), and the log loss
+before any calibration (nats). One seed. Rows that were not run are left out."""
 SECTIONS = {
     "4e": (
         "What lies above 4e is trained",
