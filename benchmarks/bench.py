@@ -57,14 +57,14 @@ def main() -> int:
     (ROOT / "runs").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=ROOT / "runs") as folder:
         context = context_of(given, data, Path(folder))
-        rows = {name: import_module(f"rows.{name}") for name in given.rows or ROWS}
-        tell_plan(rows, context)
         sections: dict[str, str] = {} if context.quick else kept()
+        names = given.rows or [name for name in ROWS if name not in sections]
+        rows = {name: import_module(f"rows.{name}") for name in names}
+        if done := [name for name in ROWS if name in sections and name not in rows]:
+            print(f"measured before: {', '.join(done)}; --rows measures again what it names")
+        tell_plan(rows, context)
         missed = False
         for name, row in rows.items():
-            if name in sections and not given.rows:
-                print(f"{name}: measured before; name it with --rows to measure it again")
-                continue
             began, load = time.monotonic(), os.getloadavg()[0]
             print(f"\n## {row.TITLE}", flush=True)
             lines = row.measure(context)
@@ -198,7 +198,9 @@ Machine: {processor()}, {os.cpu_count()} cores, {context.threads} used; {platfor
 Python {platform.python_version()}, {versions}.
 
 Ratios are theirs divided by ours, taken round by round in one run (A B A B): median [smallest-largest] of
-{context.rounds} rounds. Wall time; CPU seconds beside it where both sides are whole processes or one thread pool. The
+{
+        context.rounds
+    } rounds. Rows are measured one after the other and kept; each says when. Wall time; CPU seconds beside it where both sides are whole processes or one thread pool. The
 bars are those of the design's performance page.
 
 """
