@@ -198,9 +198,8 @@ Machine: {processor()}, {os.cpu_count()} cores, {context.threads} used; {platfor
 Python {platform.python_version()}, {versions}.
 
 Ratios are theirs divided by ours, taken round by round in one run (A B A B): median [smallest-largest] of
-{
-        context.rounds
-    } rounds. Rows are measured one after the other and kept; each says when. Wall time; CPU seconds beside it where both sides are whole processes or one thread pool. The
+{context.rounds} rounds. Rows are measured one after the other and kept; each says when. Wall time; CPU seconds beside
+it where both sides are whole processes or one thread pool. The
 bars are those of the design's performance page.
 
 """
