@@ -60,7 +60,28 @@ def page(found: list[Cell]) -> str:
             seconds = np.median([sum(p["seconds"] for p in cell.report()["phases"]) for cell in done])
             named = ", ".join(map(str, sorted(seeds)))
             lines.append(f"| {data} | {views} | {named} | {shown(right, groups)} | {against} | {seconds:.0f} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *pooled(found)]) + "\n"
+
+
+def pooled(found: list[Cell]) -> list[str]:
+    """The difference to fresh views over both sets together, every set weighing the same."""
+    lines = ["", "Over both sets together, every set weighing the same, against fresh:", ""]
+    for views in ("1", "2", "4", "8"):
+        by_set = []
+        for data in DATA:
+            mine, fresh = (
+                {cell.seed: cell for cell in found if cell.data == data and cell.name == name and cell.done}
+                for name in (views, "fresh")
+            )
+            if seeds := sorted(mine.keys() & fresh.keys()):
+                by_set.append(np.mean([mine[seed].right()[1] - fresh[seed].right()[1] for seed in seeds], axis=0))
+        if len(by_set) == len(DATA):
+            means = [differences.mean() for differences in by_set]
+            random = np.random.default_rng(0)
+            drawn = np.mean([random.choice(one, (2000, len(one))).mean(axis=1) for one in by_set], axis=0)
+            low, high = np.quantile(drawn, [0.025, 0.975])
+            lines.append(f"* {views} views: {np.mean(means):+.3f} [{low:+.3f}, {high:+.3f}]")
+    return lines
 
 
 def main() -> None:
