@@ -104,8 +104,10 @@ def same_network(bundle: Any) -> Any:
 
     from regraft.backbones._backbone import BACKBONES
     from regraft.backbones._torchvision import torchvision_models
+    from regraft.backbones._undrawn import Undrawn
 
-    built = BACKBONES.get(bundle.card.family).FAMILY.build(bundle.card)
+    with Undrawn():
+        built = BACKBONES.get(bundle.card.family).FAMILY.build(bundle.card)
     stored = bundle.model.backbone.tensors()
     with torch.no_grad():
         for name, tensor in built.network.tensors().items():
