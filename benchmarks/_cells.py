@@ -1,5 +1,6 @@
 """Cells of a table: one `regraft fit` each, in a process of its own; kept, so that a table resumes."""
 
+import argparse
 import csv
 import json
 import os
@@ -7,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +107,24 @@ def run_in_order(cells: Sequence[Cell], *, budget_s: float, cell_timeout_s: floa
     with ThreadPoolExecutor(jobs) as pool:
         for number, (cell, said) in enumerate(zip(todo, pool.map(run, todo), strict=True), 1):
             print(f"{number}/{len(todo)} {cell.data} {cell.name} seed {cell.seed}: {said}", flush=True)
+
+
+def make_table(
+    cells: Sequence[Cell], page: Callable[[Sequence[Cell]], str], path: Path, *, budget_min: float, description: str
+) -> None:
+    """The command line of a table: run what is missing, then write the page at `path`."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--budget-min", type=float, default=budget_min)
+    parser.add_argument("--jobs", type=int, default=2, help="cells at a time, each with one thread")
+    parser.add_argument("--only-write", action="store_true")
+    given = parser.parse_args()
+    if not CHECKPOINT.is_file():
+        raise SystemExit(f"{CHECKPOINT} is not there: this table needs the shared checkpoint and data sets.")
+    if not given.only_write:
+        run_in_order(cells, budget_s=60 * given.budget_min, cell_timeout_s=1800, jobs=given.jobs)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page(cells))
+    print(f"wrote {path}")
 
 
 def interval(values: np.ndarray, groups: Sequence[str], *, resamples: int = 2000) -> tuple[float, float] | None:

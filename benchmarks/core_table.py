@@ -5,12 +5,9 @@
 Resumable: a cell that is done is not run again. Writes docs/results/core.md.
 """
 
-import argparse
-from pathlib import Path
-
 import numpy as np
-from _cells import Cell, checkpoint_spec, run_in_order, shown
-from _sets import CHECKPOINT, ROOT, SETS
+from _cells import Cell, checkpoint_spec, make_table, shown
+from _sets import ROOT, SETS
 
 STRATEGIES = ("probe", "partial", "lp_ft", "full", "scratch")
 CHEAP = ("probe", "partial")
@@ -79,22 +76,5 @@ def page(found: list[Cell]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    """Run what is missing, then write the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--budget-min", type=float, default=120.0)
-    parser.add_argument("--jobs", type=int, default=2, help="cells at a time, each with one thread")
-    parser.add_argument("--only-write", action="store_true")
-    given = parser.parse_args()
-    if not CHECKPOINT.is_file():
-        raise SystemExit(f"{CHECKPOINT} is not there: this table needs the shared checkpoint and data sets.")
-    found = cells()
-    if not given.only_write:
-        run_in_order(found, budget_s=60 * given.budget_min, cell_timeout_s=1800, jobs=given.jobs)
-    Path(PAGE).parent.mkdir(parents=True, exist_ok=True)
-    Path(PAGE).write_text(page(found))
-    print(f"wrote {PAGE}")
-
-
 if __name__ == "__main__":
-    main()
+    make_table(cells(), page, PAGE, budget_min=120.0, description=__doc__)

@@ -5,12 +5,9 @@
 Views 1, 2, 4, 8, and `fresh`: a new view every epoch, the frozen part run anew. Writes docs/results/views.md.
 """
 
-import argparse
-from pathlib import Path
-
 import numpy as np
-from _cells import Cell, checkpoint_spec, run_in_order, shown
-from _sets import CHECKPOINT, ROOT
+from _cells import Cell, checkpoint_spec, make_table, shown
+from _sets import ROOT
 
 VIEWS = ("4", "fresh", "1", "2", "8")
 DATA = ("hymenoptera", "plantvillage_tomato")
@@ -84,22 +81,5 @@ def pooled(found: list[Cell]) -> list[str]:
     return lines
 
 
-def main() -> None:
-    """Run what is missing, then write the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--budget-min", type=float, default=40.0)
-    parser.add_argument("--jobs", type=int, default=2, help="cells at a time, each with one thread")
-    parser.add_argument("--only-write", action="store_true")
-    given = parser.parse_args()
-    if not CHECKPOINT.is_file():
-        raise SystemExit(f"{CHECKPOINT} is not there: this table needs the shared checkpoint and data sets.")
-    found = cells()
-    if not given.only_write:
-        run_in_order(found, budget_s=60 * given.budget_min, cell_timeout_s=1800, jobs=given.jobs)
-    Path(PAGE).parent.mkdir(parents=True, exist_ok=True)
-    Path(PAGE).write_text(page(found))
-    print(f"wrote {PAGE}")
-
-
 if __name__ == "__main__":
-    main()
+    make_table(cells(), page, PAGE, budget_min=40.0, description=__doc__)

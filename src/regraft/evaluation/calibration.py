@@ -18,7 +18,7 @@ from regraft.evaluation.intervals import share
 from regraft.evaluation.metrics.ece import NUM_BINS, bin_of
 from regraft.folds import folds as deal
 from regraft.identity import derive_seed
-from regraft.tasks._softmax import log_softmax, softmax
+from regraft.tasks._softmax import log_losses, softmax
 from regraft.tasks._temperature import RANGE, fit_temperature
 from regraft.values import Measured
 
@@ -156,4 +156,4 @@ def reliability(
 
 
 def _log_loss(logits: Float[np.ndarray, "n c"], targets: Int[np.ndarray, " n"]) -> float:
-    return float(-log_softmax(logits)[np.arange(len(targets)), targets].mean())
+    return float(log_losses(logits, targets).mean())

@@ -4,7 +4,7 @@ import datetime
 import json
 import platform
 from collections.abc import Generator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -203,7 +203,7 @@ def _bundle(
     )
     bundle = Bundle(model, {}, prefixes, outcome.threads)
     unlike = _unlike(outcome, bundle)
-    bundle.model = model = _with_unlike(model, unlike)
+    bundle.model = model = replace(model, unlike=unlike)
     golden = golden_logits(bundle, Memo(cache_home() / "store"))
     facts = write_bundle(
         path, model, facts=_bundle_facts(outcome, evaluated), golden=golden, backend=prefixes.backend_name()
@@ -211,12 +211,6 @@ def _bundle(
     check = _checked(outcome, bundle)
     (path / ".tuned.safetensors").unlink(missing_ok=True)
     return bundle, check, facts
-
-
-def _with_unlike(model: Model, unlike: UnlikeReference | None) -> Model:
-    from dataclasses import replace
-
-    return replace(model, unlike=unlike)
 
 
 def _unlike(outcome: Outcome, bundle: Bundle) -> UnlikeReference | None:
