@@ -78,7 +78,7 @@ def train(
     before, began = history.seconds, time.monotonic()
 
     while not (stopped_by := history.reason_to_stop(schedule.patience, problem.max_seconds)):
-        epoch, losses, factor = len(history.curve), list[Tensor](), 0.0
+        epoch, losses, penalties, factor = len(history.curve), list[Tensor](), list[Tensor](), 0.0
         epoch_began = told = time.monotonic()
         draws = epoch_draws(problem, schedule.batch, epoch, tail.least_rows)
         tail.train()
@@ -89,12 +89,16 @@ def train(
                 for group, peak in zip(optimiser.param_groups, peaks, strict=True):
                     group["lr"] = peak * factor
                 with seeded(derive_seed(problem.seed, "step", done), device):
-                    losses.append(_step(tail, optimiser, loss, state, targets[draws[step].examples], schedule))
+                    total, penalty = _step(tail, optimiser, loss, state, targets[draws[step].examples], schedule)
+                losses.append(total)
+                penalties += [] if penalty is None else [penalty]
                 if step + 1 < len(draws) and time.monotonic() - told >= HEARTBEAT:
                     told = time.monotonic()
                     check_losses(losses[-1:], step, epoch, draws, problem)
                     yield _progress(history, done + 1, len(draws), before + told - began)
         record = {"epoch": epoch + 1.0, "loss": check_losses(losses, 0, epoch, draws, problem), "rate": factor}
+        if penalties:
+            record["penalty"] = float(torch.stack(penalties).double().mean())
         if len(problem.val):
             record |= _validation(tail, problem, plain_loss, epoch + 1)
         now = time.monotonic()
@@ -142,20 +146,22 @@ def _step(
     state: Mapping[str, Tensor],
     targets: Tensor,
     schedule: Schedule,
-) -> Tensor:
-    """One step of the optimiser; the batch's loss, side heads included."""
+) -> tuple[Tensor, Tensor | None]:
+    """One step of the optimiser; the batch's loss, side heads and regulariser included, and the regulariser's part."""
     half = schedule.half and targets.device.type == "cuda"
     with torch.autocast(targets.device.type, torch.bfloat16, enabled=half):
-        logits, sides = tail.with_sides(state)
-        total = loss(logits, targets)
-        for name, side in sides.items():
+        passed = tail.passed(state)
+        total = loss(passed.logits, targets)
+        for name, side in passed.sides.items():
             total = total + tail.side_weights[name] * loss(side, targets)
+        if (penalty := tail.penalty(state, passed, targets)) is not None:
+            total = total + penalty
     optimiser.zero_grad(set_to_none=True)
     total.backward()  # type: ignore[no-untyped-call]
     if schedule.clip_norm:
         torch.nn.utils.clip_grad_norm_(tail.parameters(), schedule.clip_norm)
     optimiser.step()
-    return total.detach()
+    return total.detach(), None if penalty is None else penalty.detach()
 
 
 def _copied(tail: Tail) -> dict[str, Tensor]:

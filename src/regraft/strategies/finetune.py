@@ -7,7 +7,7 @@ defaults are our choice, measured in docs/results.
 
 import math
 from collections.abc import Generator, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from regraft.errors import BadData, BadRecipe
@@ -60,6 +60,11 @@ class Options:
     side_heads: bool = False
     """Whether the backbone's auxiliary heads above the cut are trained along; they never enter a bundle. An error
     where there are none."""
+    regulariser: str = ""
+    """What holds training back to the pretrained network where data are scarce: bss, co_tuning, delta, l2_sp, or none.
+    Those that stand in for weight decay switch it off."""
+    regulariser_weight: float = 0.0
+    """Factor on the regulariser's term, 0 or more; 0: the published one."""
     half: bool = False
     """Whether training computes in bfloat16 on CUDA: faster, less exact. Elsewhere it changes nothing."""
 
@@ -101,8 +106,9 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
 
     Raises:
         BadRecipe: an option is out of range.
-        BadRequest: side heads are asked for where none lies above the cut.
-        BadData: there is one training example, and batch norm is to measure its statistics.
+        UnknownName: there is no such regulariser.
+        BadRequest: side heads are asked for where none lies above the cut, or a regulariser where it cannot work.
+        BadData: there is one training example, and batch norm is to measure its statistics, or rows are compared.
         TrainingFailed: a loss or a weight is no longer finite.
         RunError: the folder holds the checkpoint of another run.
     """
@@ -111,6 +117,7 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
     from regraft.strategies._schedule import Schedule
     from regraft.strategies._seeded import seeded
     from regraft.strategies._tail import Tail
+    from regraft.strategies.regularisers._contract import build
 
     check(options)
     policy = options.batch_norm
@@ -126,6 +133,10 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
             f"Batch norm cannot measure its statistics on {len(problem.train)} training example; it needs 2 or more.",
             fix="--set options.batch_norm=frozen and leave side heads out, or add examples.",
         )
+    settings = {"strategy": "finetune", **asdict(options)}
+    if options.regulariser:
+        tail.regulariser = build(options.regulariser, problem, tail, options.regulariser_weight)
+        options = replace(options, weight_decay=0.0 if tail.regulariser.replaces_decay else options.weight_decay)
     steps = num_batches(len(problem.train), options.batch, tail.least_rows)
     schedule = Schedule(
         epochs=max(options.epochs, math.ceil(options.min_steps / steps)),
@@ -139,7 +150,6 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
         half=options.half,
     )
     groups = groups_of(tail, options)
-    settings = {"strategy": "finetune", **asdict(options)}
     yield from train(
         tail, problem, groups, schedule, settings=settings, prepare=lambda: _prepare(tail, problem, options)
     )
@@ -162,6 +172,10 @@ def _prepare(tail: "Tail", problem: Problem, options: Options) -> Generator[Even
 
         recalibrate(tail, problem)
         yield Notice(text="Batch-norm statistics above the cut were measured on the training examples.", topic="norm")
+    if (held := tail.regulariser) is not None:
+        facts["regulariser"] = {"name": options.regulariser, "weight": held.weight, **held.facts}
+        for note in held.notes:
+            yield Notice(text=note, topic="regulariser")
     return facts
 
 
@@ -181,6 +195,7 @@ def check(options: Options) -> None:
         "smoothing": (0 <= options.smoothing < 1, share),
         "dropout": (0 <= options.dropout < 1, share),
         "clip_norm": (0 <= options.clip_norm < math.inf, not_negative),
+        "regulariser_weight": (0 <= options.regulariser_weight < math.inf, not_negative),
     }
     for name, (holds, wanted) in ranges.items():
         if not holds:
@@ -193,10 +208,16 @@ def check(options: Options) -> None:
             "options.init is probe and options.batch_norm recalibrate, but the probe is solved for the old statistics.",
             fix="--set options.init=zero, or leave batch_norm out.",
         )
+    if options.regulariser_weight and not options.regulariser:
+        raise BadRecipe(
+            f"options.regulariser_weight is {options.regulariser_weight}, but no regulariser is named.",
+            fix="--set options.regulariser=NAME, or leave the weight out.",
+        )
 
 
 def groups_of(tail: "Tail", options: Options) -> list[dict[str, Any]]:
-    """Parameter groups with their peak rates: the heads first, then the stages downwards, each gentler.
+    """Parameter groups with their peak rates: the heads first, then the stages downwards, each gentler; what the
+    regulariser trains along learns like the highest stage.
 
     Weight decay is for weights of layers alone: not for vectors (biases, scales of norms), nor for tokens and
     positions that are parameters themselves.
@@ -205,6 +226,8 @@ def groups_of(tail: "Tail", options: Options) -> list[dict[str, Any]]:
     parts = [(heads, options.lr * options.head_lr_factor)]
     for depth, stage in enumerate(reversed(tail.stages)):
         parts.append((list(stage.named_parameters()), options.lr * options.decay**depth))
+    if tail.regulariser is not None:
+        parts.append((list(tail.regulariser.named_parameters()), options.lr))
     groups: list[dict[str, Any]] = []
     for named, lr in parts:
         for decayed in (True, False):
