@@ -25,6 +25,8 @@ class History:
     """Validation before the first epoch, where the start is a model in its own right (a solved head); else empty."""
     best: dict[str, Tensor] = field(default_factory=dict)
     """The tail's tensors at the lowest validation loss; empty without validation examples."""
+    average: dict[str, Tensor] = field(default_factory=dict)
+    """The average of the tail's tensors over the steps so far, where one is kept; else empty."""
     seconds: float = 0.0
     """Wall seconds spent up to the last epoch's end, interruptions left out."""
 

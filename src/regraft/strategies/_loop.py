@@ -17,6 +17,7 @@ from torch import Tensor
 
 from regraft.errors import TrainingFailed
 from regraft.identity import derive_seed, digest_bytes, digest_json
+from regraft.strategies._average import add_step, standing_in
 from regraft.strategies._batches import epoch_draws, features, fetched, predict
 from regraft.strategies._checkpoint import Checkpoint
 from regraft.strategies._contract import Fitted, Problem
@@ -90,18 +91,21 @@ def train(
                     group["lr"] = peak * factor
                 with seeded(derive_seed(problem.seed, "step", done), device):
                     losses.append(_step(tail, optimiser, loss, state, targets[draws[step].examples], schedule))
+                if schedule.average:
+                    add_step(history.average, tail, done, schedule.average)
                 if step + 1 < len(draws) and time.monotonic() - told >= HEARTBEAT:
                     told = time.monotonic()
                     check_losses(losses[-1:], step, epoch, draws, problem)
                     yield _progress(history, done + 1, len(draws), before + told - began)
         record = {"epoch": epoch + 1.0, "loss": check_losses(losses, 0, epoch, draws, problem), "rate": factor}
-        if len(problem.val):
-            record |= _validation(tail, problem, plain_loss, epoch + 1)
-        now = time.monotonic()
-        history.curve.append(record | {"seconds": now - epoch_began})
-        history.seconds = before + now - began
-        if len(problem.val) and history.best_epoch == epoch + 1:
-            history.best = _copied(tail)
+        with standing_in(history.average, tail):
+            if len(problem.val):
+                record |= _validation(tail, problem, plain_loss, epoch + 1)
+            now = time.monotonic()
+            history.curve.append(record | {"seconds": now - epoch_began})
+            history.seconds = before + now - began
+            if len(problem.val) and history.best_epoch == epoch + 1:
+                history.best = _copied(tail)
         if problem.max_seconds is not None and epoch == 0 and history.fit_into(problem.max_seconds):
             yield Notice(
                 text=f"The time limit holds about {history.epochs} epochs; the rates fall along them.", topic="time"
@@ -115,7 +119,7 @@ def train(
             text="No epoch has a lower validation loss than the probe that training started from, so that is kept.",
             topic="training",
         )
-    tail.load(history.best)
+    tail.load(history.best or history.average)
     tail.eval()
     check_tensors(tail)
     yield Fitted(

@@ -24,6 +24,9 @@ class Schedule:
     """Whether every class weighs the same, in training and validation."""
     judge_start: bool
     """Whether the start is a model in its own right, which is kept where no epoch has a lower validation loss."""
+    average: float
+    """Share that the average of the weights keeps at each step, in [0, 1); 0: none is made, and the weights themselves
+    are judged and kept."""
     half: bool
     """Whether passes run in bfloat16 where the device is CUDA."""
 

@@ -60,6 +60,9 @@ class Options:
     side_heads: bool = False
     """Whether the backbone's auxiliary heads above the cut are trained along; they never enter a bundle. An error
     where there are none."""
+    average: float = 0.0
+    """Share that an exponential moving average (EMA) of the weights keeps at each step, in [0, 1); less in the first
+    steps. The average is what is judged and kept, batch norm's statistics included. 0: no average."""
     half: bool = False
     """Whether training computes in bfloat16 on CUDA: faster, less exact. Elsewhere it changes nothing."""
 
@@ -136,6 +139,7 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
         smoothing=options.smoothing,
         balanced=options.balanced,
         judge_start=options.init == "probe",
+        average=options.average,
         half=options.half,
     )
     groups = groups_of(tail, options)
@@ -181,6 +185,7 @@ def check(options: Options) -> None:
         "smoothing": (0 <= options.smoothing < 1, share),
         "dropout": (0 <= options.dropout < 1, share),
         "clip_norm": (0 <= options.clip_norm < math.inf, not_negative),
+        "average": (0 <= options.average < 1, share),
     }
     for name, (holds, wanted) in ranges.items():
         if not holds:
