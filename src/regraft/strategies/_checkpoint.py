@@ -59,8 +59,8 @@ class Checkpoint:
         tail.load_state_dict(_without_prefix("tail", tensors))
         _load_optimiser(optimiser, _without_prefix("optimiser", tensors))
         self._epochs_kept = len(facts["curve"])
-        kept = {name: _without_prefix(name, tensors) for name in ("best", "average")}
-        return History(**facts, **kept)
+        best, average = (_without_prefix(name, tensors) for name in ("best", "average"))
+        return History(**facts, best=best, average=average)
 
     def keep(self, tail: Tail, optimiser: torch.optim.Optimizer, history: History, *, last: bool = False) -> None:
         """Write the state at an epoch's end if it is time, or in any case if it is the `last`.

@@ -78,10 +78,13 @@ def train(
         yield Notice(text=f"Resumed after epoch {len(history.curve)} of {history.epochs}.", topic="resume")
     before, began = history.seconds, time.monotonic()
 
-    while not (stopped_by := history.reason_to_stop(schedule.patience, problem.max_seconds)):
+    patience, phases = schedule.patience, schedule.phases
+    while not (stopped_by := history.reason_to_stop(patience, problem.max_seconds, phases)):
         epoch, losses, factor = len(history.curve), list[Tensor](), 0.0
         epoch_began = told = time.monotonic()
         draws = epoch_draws(problem, schedule.batch, epoch, tail.least_rows)
+        if phases:
+            yield from phases.begin(tail, epoch, history.epochs)
         tail.train()
         with closing(fetched(problem.states, draws, device)) as states:
             for step, state in enumerate(states):
@@ -98,6 +101,8 @@ def train(
                     check_losses(losses[-1:], step, epoch, draws, problem)
                     yield _progress(history, done + 1, len(draws), before + told - began)
         record = {"epoch": epoch + 1.0, "loss": check_losses(losses, 0, epoch, draws, problem), "rate": factor}
+        if phases:
+            record["trained_stages"] = float(tail.awake)
         with standing_in(history.average, tail):
             if len(problem.val):
                 record |= _validation(tail, problem, plain_loss, epoch + 1)
@@ -119,6 +124,8 @@ def train(
             text="No epoch has a lower validation loss than the probe that training started from, so that is kept.",
             topic="training",
         )
+    if phases:
+        tail.wake(int(history.curve[history.best_epoch - 1]["trained_stages"]) if history.best_epoch else 0)
     tail.load(history.best or history.average)
     tail.eval()
     check_tensors(tail)

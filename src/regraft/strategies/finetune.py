@@ -6,7 +6,7 @@ defaults are our choice, measured in docs/results.
 """
 
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,9 +14,10 @@ from regraft.errors import BadData, BadRecipe
 from regraft.identity import derive_seed
 from regraft.strategies import probe
 from regraft.strategies._contract import Fitted, Preset, Problem
-from regraft.values import Event, Notice
+from regraft.values import Event, Json, Notice
 
 if TYPE_CHECKING:
+    from regraft.strategies._phases import Phases
     from regraft.strategies._tail import Tail
 
 
@@ -109,13 +110,26 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
         TrainingFailed: a loss or a weight is no longer finite.
         RunError: the folder holds the checkpoint of another run.
     """
+    check(options)
+    yield from tune(problem, options, settings={"strategy": "finetune", **asdict(options)})
+
+
+def tune(
+    problem: Problem,
+    options: Options,
+    *,
+    settings: Json,
+    phases: "Phases | None" = None,
+    adapt: "Callable[[Tail], None] | None" = None,
+) -> Iterator[Event]:
+    """As `fit`, for strategies that tune in another way: `settings` names the run in its checkpoint, `phases` say when
+    which stages are trained, and `adapt` changes the new tail before its parameters are told to the optimiser."""
     from regraft.strategies._batches import num_batches
     from regraft.strategies._loop import train
     from regraft.strategies._schedule import Schedule
     from regraft.strategies._seeded import seeded
     from regraft.strategies._tail import Tail
 
-    check(options)
     policy = options.batch_norm
     if policy == "auto":
         policy = "train" if len(problem.train) >= 2000 and options.batch >= 16 else "frozen"
@@ -124,6 +138,8 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
         head = problem.task.head(problem.backbone.card.width, options.dropout)
         network = problem.backbone.fresh_network()
         tail = Tail(network, problem.cut, head, problem.task.view, batch_norm=policy, side_outputs=sides)
+        if adapt is not None:
+            adapt(tail)
     if len(problem.train) < 2 and (policy != "frozen" or sides):
         raise BadData(
             f"Batch norm cannot measure its statistics on {len(problem.train)} training example; it needs 2 or more.",
@@ -131,19 +147,19 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
         )
     steps = num_batches(len(problem.train), options.batch, tail.least_rows)
     schedule = Schedule(
-        epochs=max(options.epochs, math.ceil(options.min_steps / steps)),
+        epochs=max(options.epochs, math.ceil(options.min_steps / steps), phases.least if phases else 1),
         batch=options.batch,
         warmup_share=options.warmup_share,
         patience=options.patience,
         clip_norm=options.clip_norm,
         smoothing=options.smoothing,
         balanced=options.balanced,
+        phases=phases,
         judge_start=options.init == "probe",
         average=options.average,
         half=options.half,
     )
     groups = groups_of(tail, options)
-    settings = {"strategy": "finetune", **asdict(options)}
     yield from train(
         tail, problem, groups, schedule, settings=settings, prepare=lambda: _prepare(tail, problem, options)
     )
@@ -169,8 +185,9 @@ def _prepare(tail: "Tail", problem: Problem, options: Options) -> Generator[Even
     return facts
 
 
-def check(options: Options) -> None:
-    """Raises: BadRecipe: a value lies outside its range, or two contradict each other; the message says which."""
+def check(options: Options, defaults: Any = None) -> None:
+    """Raises: BadRecipe: a value lies outside its range, or two contradict each other; the message says which, and
+    offers the one of `defaults`, or our own."""
     positive, not_negative, share = "a positive number", "0 or more", "in [0, 1)"
     ranges = {
         "lr": (0 < options.lr < math.inf, positive),
@@ -187,11 +204,12 @@ def check(options: Options) -> None:
         "clip_norm": (0 <= options.clip_norm < math.inf, not_negative),
         "average": (0 <= options.average < 1, share),
     }
+    instead = Options() if defaults is None else defaults
     for name, (holds, wanted) in ranges.items():
         if not holds:
             raise BadRecipe(
                 f"options.{name} is {getattr(options, name)}; it must be {wanted}.",
-                fix=f"--set options.{name}=VALUE, or leave it out for the default {getattr(Options(), name)}.",
+                fix=f"--set options.{name}=VALUE, or leave it out for the default {getattr(instead, name)}.",
             )
     if options.init == "probe" and options.batch_norm == "recalibrate":
         raise BadRecipe(
@@ -213,7 +231,8 @@ def groups_of(tail: "Tail", options: Options) -> list[dict[str, Any]]:
     groups: list[dict[str, Any]] = []
     for named, lr in parts:
         for decayed in (True, False):
-            chosen = [p for name, p in named if (p.ndim > 1 and name.endswith("weight")) == decayed]
+            trained = [(name, p) for name, p in named if p.requires_grad]
+            chosen = [p for name, p in trained if (p.ndim > 1 and name.endswith("weight")) == decayed]
             if chosen:
                 groups.append({"params": chosen, "lr": lr, "weight_decay": options.weight_decay * decayed})
     return groups
