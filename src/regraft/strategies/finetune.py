@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from regraft.strategies._phases import Phases
     from regraft.strategies._tail import Tail
 
+    Adapt = Callable[[Tail], Generator[Event, None, Callable[[Fitted], Fitted]]]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -120,10 +122,11 @@ def tune(
     *,
     settings: Json,
     phases: "Phases | None" = None,
-    adapt: "Callable[[Tail], None] | None" = None,
+    adapt: "Adapt | None" = None,
 ) -> Iterator[Event]:
     """As `fit`, for strategies that tune in another way: `settings` names the run in its checkpoint, `phases` say when
-    which stages are trained, and `adapt` changes the new tail before its parameters are told to the optimiser."""
+    which stages are trained, and `adapt` changes the new tail and returns what the trained model goes through at the end.
+    """
     from regraft.strategies._batches import num_batches
     from regraft.strategies._loop import train
     from regraft.strategies._schedule import Schedule
@@ -138,8 +141,6 @@ def tune(
         head = problem.task.head(problem.backbone.card.width, options.dropout)
         network = problem.backbone.fresh_network()
         tail = Tail(network, problem.cut, head, problem.task.view, batch_norm=policy, side_outputs=sides)
-        if adapt is not None:
-            adapt(tail)
     if len(problem.train) < 2 and (policy != "frozen" or sides):
         raise BadData(
             f"Batch norm cannot measure its statistics on {len(problem.train)} training example; it needs 2 or more.",
@@ -159,10 +160,12 @@ def tune(
         average=options.average,
         half=options.half,
     )
+    finish = (yield from adapt(tail)) if adapt is not None else None
     groups = groups_of(tail, options)
-    yield from train(
+    for event in train(
         tail, problem, groups, schedule, settings=settings, prepare=lambda: _prepare(tail, problem, options)
-    )
+    ):
+        yield finish(event) if finish is not None and isinstance(event, Fitted) else event
 
 
 def _prepare(tail: "Tail", problem: Problem, options: Options) -> Generator[Event, None, dict[str, Any]]:

@@ -28,7 +28,7 @@ class Options:
     all of them are trained."""
     phase_epochs: int = 0
     """Epochs of each phase before the last, in place of `thaw_share`; where `epochs` would end before the last phase,
-    one epoch of it is added. 0: as `thaw_share` says."""
+    there are as many more of them. 0: as `thaw_share` says."""
     stages_per_phase: int = 1
     """Stages that wake together."""
     lr: float = 1e-4
