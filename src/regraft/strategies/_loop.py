@@ -17,6 +17,7 @@ from torch import Tensor
 
 from regraft.errors import TrainingFailed
 from regraft.identity import derive_seed, digest_bytes, digest_json
+from regraft.strategies._average import add_step, standing_in
 from regraft.strategies._batches import epoch_draws, features, fetched, predict
 from regraft.strategies._checkpoint import Checkpoint
 from regraft.strategies._contract import Fitted, Problem
@@ -77,10 +78,13 @@ def train(
         yield Notice(text=f"Resumed after epoch {len(history.curve)} of {history.epochs}.", topic="resume")
     before, began = history.seconds, time.monotonic()
 
-    while not (stopped_by := history.reason_to_stop(schedule.patience, problem.max_seconds)):
+    patience, phases = schedule.patience, schedule.phases
+    while not (stopped_by := history.reason_to_stop(patience, problem.max_seconds, phases)):
         epoch, losses, penalties, factor = len(history.curve), list[Tensor](), list[Tensor](), 0.0
         epoch_began = told = time.monotonic()
         draws = epoch_draws(problem, schedule.batch, epoch, tail.least_rows)
+        if phases:
+            yield from phases.begin(tail, epoch, history.epochs)
         tail.train()
         with closing(fetched(problem.states, draws, device)) as states:
             for step, state in enumerate(states):
@@ -92,6 +96,8 @@ def train(
                     total, penalty = _step(tail, optimiser, loss, state, targets[draws[step].examples], schedule)
                 losses.append(total)
                 penalties += [] if penalty is None else [penalty]
+                if schedule.average:
+                    add_step(history.average, tail, done, schedule.average)
                 if step + 1 < len(draws) and time.monotonic() - told >= HEARTBEAT:
                     told = time.monotonic()
                     check_losses(losses[-1:], step, epoch, draws, problem)
@@ -99,13 +105,16 @@ def train(
         record = {"epoch": epoch + 1.0, "loss": check_losses(losses, 0, epoch, draws, problem), "rate": factor}
         if penalties:
             record["penalty"] = float(torch.stack(penalties).double().mean())
-        if len(problem.val):
-            record |= _validation(tail, problem, plain_loss, epoch + 1)
-        now = time.monotonic()
-        history.curve.append(record | {"seconds": now - epoch_began})
-        history.seconds = before + now - began
-        if len(problem.val) and history.best_epoch == epoch + 1:
-            history.best = _copied(tail)
+        if phases:
+            record["trained_stages"] = float(tail.awake)
+        with standing_in(history.average, tail):
+            if len(problem.val):
+                record |= _validation(tail, problem, plain_loss, epoch + 1)
+            now = time.monotonic()
+            history.curve.append(record | {"seconds": now - epoch_began})
+            history.seconds = before + now - began
+            if len(problem.val) and history.best_epoch == epoch + 1:
+                history.best = _copied(tail)
         if problem.max_seconds is not None and epoch == 0 and history.fit_into(problem.max_seconds):
             yield Notice(
                 text=f"The time limit holds about {history.epochs} epochs; the rates fall along them.", topic="time"
@@ -119,7 +128,9 @@ def train(
             text="No epoch has a lower validation loss than the probe that training started from, so that is kept.",
             topic="training",
         )
-    tail.load(history.best)
+    if phases:
+        tail.wake(int(history.curve[history.best_epoch - 1]["trained_stages"]) if history.best_epoch else 0)
+    tail.load(history.best or history.average)
     tail.eval()
     check_tensors(tail)
     yield Fitted(

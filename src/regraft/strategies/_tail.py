@@ -53,6 +53,7 @@ class Tail(nn.Module):
         self.cut, self.view, self.head, self.batch_norm = cut, view, head, batch_norm
         above = network.above(cut)
         self.names = tuple(above)
+        self.awake = len(above)
         self.stages = nn.ModuleList(above.values())
         self.start = network.start if cut == "input" else None
         self._views, self._complete = network.views, network.complete
@@ -104,9 +105,17 @@ class Tail(nn.Module):
                 hidden[name] = state["hidden"]
         return self._views(state)[self.view] if self.names else state[self.view]
 
+    def wake(self, count: int) -> None:
+        """Train the highest `count` stages and the heads; the others stay as they are, in evaluation mode."""
+        self.awake = count
+        for depth, stage in enumerate(reversed(self.stages)):
+            stage.requires_grad_(depth < count)
+
     def train(self, mode: bool = True) -> "Tail":
         """Training mode, in which batch norm keeps its statistics unless they are to be trained."""
         super().train(mode)
+        for stage in self.stages[: len(self.stages) - self.awake]:
+            stage.eval()
         if self.batch_norm != "train":
             for norm in self.norms():
                 norm.eval()
@@ -132,10 +141,11 @@ class Tail(nn.Module):
         return {f"{part}/{name}": tensor for part in parts for name, tensor in stage_tensors(parts[part]).items()}
 
     def frozen_names(self) -> frozenset[str]:
-        """Canonical names of what stays as it is although it lies above the cut: batch norm's statistics."""
-        if self.batch_norm != "frozen":
-            return frozenset()
-        return frozenset(name for name in self.tensors() if name.endswith(STATISTICS))
+        """Canonical names of what stays as it is although it lies above the cut: batch norm's statistics, and stages
+        that are not awake."""
+        asleep = self.names[: len(self.names) - self.awake]
+        still = STATISTICS if self.batch_norm == "frozen" else ()
+        return frozenset(name for name in self.tensors() if name.partition("/")[0] in asleep or name.endswith(still))
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over tensors by canonical name; names that are not given keep their values."""

@@ -6,7 +6,7 @@ defaults are our choice, measured in docs/results.
 """
 
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,10 +14,13 @@ from regraft.errors import BadData, BadRecipe
 from regraft.identity import derive_seed
 from regraft.strategies import probe
 from regraft.strategies._contract import Fitted, Preset, Problem
-from regraft.values import Event, Notice
+from regraft.values import Event, Json, Notice
 
 if TYPE_CHECKING:
+    from regraft.strategies._phases import Phases
     from regraft.strategies._tail import Tail
+
+    Adapt = Callable[[Tail], Generator[Event, None, Callable[[Fitted], Fitted]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +68,9 @@ class Options:
     Those that stand in for weight decay switch it off."""
     regulariser_weight: float = 0.0
     """Factor on the regulariser's term, 0 or more; 0: the published one."""
+    average: float = 0.0
+    """Share that an exponential moving average (EMA) of the weights keeps at each step, in [0, 1); less in the first
+    steps. The average is what is judged and kept, batch norm's statistics included. 0: no average."""
     half: bool = False
     """Whether training computes in bfloat16 on CUDA: faster, less exact. Elsewhere it changes nothing."""
 
@@ -112,6 +118,21 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
         TrainingFailed: a loss or a weight is no longer finite.
         RunError: the folder holds the checkpoint of another run.
     """
+    check(options)
+    yield from tune(problem, options, settings={"strategy": "finetune", **asdict(options)})
+
+
+def tune(
+    problem: Problem,
+    options: Options,
+    *,
+    settings: Json,
+    phases: "Phases | None" = None,
+    adapt: "Adapt | None" = None,
+) -> Iterator[Event]:
+    """As `fit`, for strategies that tune in another way: `settings` names the run in its checkpoint, `phases` say when
+    which stages are trained, and `adapt` changes the new tail and returns what the trained model goes through at the end.
+    """
     from regraft.strategies._batches import num_batches
     from regraft.strategies._loop import train
     from regraft.strategies._schedule import Schedule
@@ -119,7 +140,6 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
     from regraft.strategies._tail import Tail
     from regraft.strategies.regularisers._contract import build
 
-    check(options)
     policy = options.batch_norm
     if policy == "auto":
         policy = "train" if len(problem.train) >= 2000 and options.batch >= 16 else "frozen"
@@ -133,26 +153,29 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
             f"Batch norm cannot measure its statistics on {len(problem.train)} training example; it needs 2 or more.",
             fix="--set options.batch_norm=frozen and leave side heads out, or add examples.",
         )
-    settings = {"strategy": "finetune", **asdict(options)}
     if options.regulariser:
         tail.regulariser = build(options.regulariser, problem, tail, options.regulariser_weight)
         options = replace(options, weight_decay=0.0 if tail.regulariser.replaces_decay else options.weight_decay)
     steps = num_batches(len(problem.train), options.batch, tail.least_rows)
     schedule = Schedule(
-        epochs=max(options.epochs, math.ceil(options.min_steps / steps)),
+        epochs=max(options.epochs, math.ceil(options.min_steps / steps), phases.least if phases else 1),
         batch=options.batch,
         warmup_share=options.warmup_share,
         patience=options.patience,
         clip_norm=options.clip_norm,
         smoothing=options.smoothing,
         balanced=options.balanced,
+        phases=phases,
         judge_start=options.init == "probe",
+        average=options.average,
         half=options.half,
     )
+    finish = (yield from adapt(tail)) if adapt is not None else None
     groups = groups_of(tail, options)
-    yield from train(
+    for event in train(
         tail, problem, groups, schedule, settings=settings, prepare=lambda: _prepare(tail, problem, options)
-    )
+    ):
+        yield finish(event) if finish is not None and isinstance(event, Fitted) else event
 
 
 def _prepare(tail: "Tail", problem: Problem, options: Options) -> Generator[Event, None, dict[str, Any]]:
@@ -179,8 +202,9 @@ def _prepare(tail: "Tail", problem: Problem, options: Options) -> Generator[Even
     return facts
 
 
-def check(options: Options) -> None:
-    """Raises: BadRecipe: a value lies outside its range, or two contradict each other; the message says which."""
+def check(options: Options, defaults: Any = None) -> None:
+    """Raises: BadRecipe: a value lies outside its range, or two contradict each other; the message says which, and
+    offers the one of `defaults`, or our own."""
     positive, not_negative, share = "a positive number", "0 or more", "in [0, 1)"
     ranges = {
         "lr": (0 < options.lr < math.inf, positive),
@@ -196,12 +220,14 @@ def check(options: Options) -> None:
         "dropout": (0 <= options.dropout < 1, share),
         "clip_norm": (0 <= options.clip_norm < math.inf, not_negative),
         "regulariser_weight": (0 <= options.regulariser_weight < math.inf, not_negative),
+        "average": (0 <= options.average < 1, share),
     }
+    instead = Options() if defaults is None else defaults
     for name, (holds, wanted) in ranges.items():
         if not holds:
             raise BadRecipe(
                 f"options.{name} is {getattr(options, name)}; it must be {wanted}.",
-                fix=f"--set options.{name}=VALUE, or leave it out for the default {getattr(Options(), name)}.",
+                fix=f"--set options.{name}=VALUE, or leave it out for the default {getattr(instead, name)}.",
             )
     if options.init == "probe" and options.batch_norm == "recalibrate":
         raise BadRecipe(
@@ -231,7 +257,8 @@ def groups_of(tail: "Tail", options: Options) -> list[dict[str, Any]]:
     groups: list[dict[str, Any]] = []
     for named, lr in parts:
         for decayed in (True, False):
-            chosen = [p for name, p in named if (p.ndim > 1 and name.endswith("weight")) == decayed]
+            trained = [(name, p) for name, p in named if p.requires_grad]
+            chosen = [p for name, p in trained if (p.ndim > 1 and name.endswith("weight")) == decayed]
             if chosen:
                 groups.append({"params": chosen, "lr": lr, "weight_decay": options.weight_decay * decayed})
     return groups
