@@ -2,6 +2,10 @@
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from regraft.strategies._mixing import Mixing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +30,8 @@ class Schedule:
     """Whether the start is a model in its own right, which is kept where no epoch has a lower validation loss."""
     half: bool
     """Whether passes run in bfloat16 where the device is CUDA."""
+    mixing: "Mixing | None" = None
+    """How the examples of a batch are mixed; None mixes none."""
 
 
 def rate(step: int, steps: int, warmup_share: float) -> float:

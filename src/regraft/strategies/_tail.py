@@ -3,7 +3,7 @@
 Letters: n examples, c outputs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Float
@@ -36,7 +36,7 @@ class Tail(nn.Module):
         self.names = tuple(above)
         self.stages = nn.ModuleList(above.values())
         self.start = network.start if cut == "input" else None
-        self._views, self._complete = network.views, network.complete
+        self._views, self._complete, self.shared = network.views, network.complete, network.shared
         taps = {name: tap for name, tap in network.side_heads.items() if name in above} if side_outputs else {}
         if side_outputs and not taps:
             have = ", ".join(network.side_heads) or "none"
@@ -55,16 +55,26 @@ class Tail(nn.Module):
         """What the head reads."""
         return self._features(state)[0]
 
-    def with_sides(self, state: State) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logits, and in training mode the side heads' logits by stage."""
-        features, sides = self._features(state)
+    def with_sides(
+        self, state: State, change: Callable[[State], State] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits, and in training mode the side heads' logits by stage; of the begun state, changed by `change`."""
+        features, sides = self._features(state, change)
         return self.head(features), sides
 
-    def _features(self, state: State) -> tuple[Tensor, dict[str, Tensor]]:
+    def begun(self, state: State) -> State:
+        """The stored state as the lowest trained stage gets it, transient tensors left out."""
+        begun: State = state if self.start is None else self.start(state)
+        return begun
+
+    def _features(
+        self, state: State, change: Callable[[State], State] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         side_heads, sides = dict(zip(self.side_weights, self.side_heads, strict=True)), {}
-        if self.start is not None:
-            state = self.start(state)
-        elif self.names:
+        state = self.begun(state)
+        if change is not None:
+            state = change(state)
+        if self.start is None and self.names:
             state = self._complete(state)
         for name, stage in zip(self.names, self.stages, strict=True):
             state = stage(state)

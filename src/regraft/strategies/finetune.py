@@ -53,6 +53,12 @@ class Options:
     on, else `frozen`; `recalibrate` measures them once on the training examples and then keeps them."""
     dropout: float = 0.0
     """Dropout before the head, in [0, 1)."""
+    mixup: float = 0.0
+    """Alpha of mixup, 0.2 for instance; 0: none. Each step mixes the states at the cut in pairs, by a share drawn from
+    Beta(alpha, alpha), and the losses of both targets by the same share. At cut `input` that mixes inputs."""
+    cutmix: float = 0.0
+    """Alpha of cutmix, 1 for instance; 0: none. At cut `input` alone: an area of each input is another's. With mixup as
+    well, each step draws one of the two."""
     clip_norm: float = 1.0
     """Largest Euclidean norm of the gradient, which is scaled down to it; 0: no limit."""
     init: Literal["zero", "probe"] = "zero"
@@ -101,13 +107,14 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
 
     Raises:
         BadRecipe: an option is out of range.
-        BadRequest: side heads are asked for where none lies above the cut.
+        BadRequest: side heads are asked for where none lies above the cut, or mixing where states cannot be mixed.
         BadData: there is one training example, and batch norm is to measure its statistics.
         TrainingFailed: a loss or a weight is no longer finite.
         RunError: the folder holds the checkpoint of another run.
     """
     from regraft.strategies._batches import num_batches
     from regraft.strategies._loop import train
+    from regraft.strategies._mixing import mixing_of
     from regraft.strategies._schedule import Schedule
     from regraft.strategies._seeded import seeded
     from regraft.strategies._tail import Tail
@@ -137,6 +144,7 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
         balanced=options.balanced,
         judge_start=options.init == "probe",
         half=options.half,
+        mixing=mixing_of(tail, problem, mixup=options.mixup, cutmix=options.cutmix),
     )
     groups = groups_of(tail, options)
     settings = {"strategy": "finetune", **asdict(options)}
@@ -180,6 +188,8 @@ def check(options: Options) -> None:
         "patience": (options.patience >= 0, not_negative),
         "smoothing": (0 <= options.smoothing < 1, share),
         "dropout": (0 <= options.dropout < 1, share),
+        "mixup": (0 <= options.mixup < math.inf, not_negative),
+        "cutmix": (0 <= options.cutmix < math.inf, not_negative),
         "clip_norm": (0 <= options.clip_norm < math.inf, not_negative),
     }
     for name, (holds, wanted) in ranges.items():
