@@ -17,6 +17,13 @@ from regraft.tasks.classification import Classification
 from regraft.values import Event
 
 CLASSES = ("even", "ruled", "warm")
+MIXED = {
+    "mixup": Preset(title="states mixed in pairs", cut=None, options={"mixup": 0.2}, views=2),
+    "cutmix": Preset(
+        title="inputs and areas of them mixed", cut="input", options={"cutmix": 1.0, "mixup": 0.2}, views=2
+    ),
+}
+"""Ways of their own for every strategy that has these options."""
 
 
 def opened(spec: str, input_px: int, seed: int = 0) -> Backbone:
@@ -134,13 +141,16 @@ class Way:
 
 
 def ways() -> list[Way]:
-    """Every strategy on the shelf with its defaults, every preset of it, and every regulariser where it takes one."""
+    """Every strategy on the shelf with its defaults, every preset of it, every regulariser where it takes one, and it
+    mixing examples where it can."""
     found = []
     for strategy in STRATEGIES:
         found.append(Way(strategy, None, strategy))
         presets = getattr(STRATEGIES.get(strategy), "PRESETS", {})
-        found += [Way(strategy, preset, f"{strategy}-{name}") for name, preset in presets.items()]
-        if any(option.name == "regulariser" for option in fields(STRATEGIES.get(strategy).Options)):
+        known = {field.name for field in fields(STRATEGIES.get(strategy).Options)}
+        mixed = {name: preset for name, preset in MIXED.items() if preset.options.keys() <= known}
+        found += [Way(strategy, preset, f"{strategy}-{name}") for name, preset in (presets | mixed).items()]
+        if "regulariser" in known:
             found += [Way(strategy, None, f"{strategy}-{name}", {"regulariser": name}) for name in REGULARISERS]
     return found
 

@@ -67,6 +67,9 @@ def fit(
     seed: Annotated[int | None, typer.Option(help="Everything random follows from it.", show_default=False)] = None,
     input_px: Annotated[int | None, typer.Option(help="Side of the square input, in pixels.")] = None,
     views: Annotated[int | None, typer.Option(help="Views kept of each example; 0: new ones each epoch.")] = None,
+    augmentation: Annotated[
+        str | None, typer.Option(help="default, colour, flips, strong or none.", show_default=False)
+    ] = None,
     max_time: Annotated[str | None, typer.Option(help="Most time to train, such as 90s, 10m or 1h30m.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, mps or auto.", show_default=False)] = None,
     path_column: PathColumn = None,
@@ -97,6 +100,7 @@ def fit(
 
     flags = {
         "backbone": backbone, "strategy": strategy, "cut": cut, "seed": seed, "input_px": input_px, "views": views,
+        "augmentation": augmentation,
         "max_seconds": None if max_time is None else seconds(max_time), "device": device,
         "source.path_column": path_column, "source.label_column": label_column, "source.split_column": split_column,
         "source.group_column": group_column, "source.group_pattern": group_pattern,

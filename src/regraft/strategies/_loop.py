@@ -1,7 +1,7 @@
 """The one training loop: epochs, batches, loss, step, validation, checkpoint.
 
-Everything random in a step (order, views, dropout) follows from the seed and the step's number, so a run that was
-killed and started again goes on exactly as it would have gone.
+Everything random in a step (order, views, mixing, dropout) follows from the seed and the step's number, so a run that
+was killed and started again goes on exactly as it would have gone.
 
 Letters: b rows of a batch, c outputs.
 """
@@ -23,6 +23,7 @@ from regraft.strategies._checkpoint import Checkpoint
 from regraft.strategies._contract import Fitted, Problem
 from regraft.strategies._failure import check_losses, check_tensors
 from regraft.strategies._history import CRITERION, History
+from regraft.strategies._mixing import Mix
 from regraft.strategies._schedule import Schedule, rate
 from regraft.strategies._seeded import seeded
 from regraft.strategies._tail import Tail
@@ -92,8 +93,10 @@ def train(
                 factor = rate(done, history.epochs * len(draws), schedule.warmup_share)
                 for group, peak in zip(optimiser.param_groups, peaks, strict=True):
                     group["lr"] = peak * factor
+                rows = draws[step].examples
+                mix = schedule.mixing.draw(problem.seed, done, len(rows)) if schedule.mixing else None
                 with seeded(derive_seed(problem.seed, "step", done), device):
-                    total, penalty = _step(tail, optimiser, loss, state, targets[draws[step].examples], schedule)
+                    total, penalty = _step(tail, optimiser, loss, state, targets[rows], schedule, mix)
                 losses.append(total)
                 penalties += [] if penalty is None else [penalty]
                 if schedule.average:
@@ -157,11 +160,13 @@ def _step(
     state: Mapping[str, Tensor],
     targets: Tensor,
     schedule: Schedule,
+    mix: Mix | None,
 ) -> tuple[Tensor, Tensor | None]:
     """One step of the optimiser; the batch's loss, side heads and regulariser included, and the regulariser's part."""
     half = schedule.half and targets.device.type == "cuda"
     with torch.autocast(targets.device.type, torch.bfloat16, enabled=half):
-        passed = tail.passed(state)
+        passed = tail.passed(state, mix.state if mix else None)
+        loss = mix.loss(loss) if mix else loss
         total = loss(passed.logits, targets)
         for name, side in passed.sides.items():
             total = total + tail.side_weights[name] * loss(side, targets)

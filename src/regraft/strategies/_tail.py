@@ -3,7 +3,7 @@
 Letters: n examples, c outputs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -56,7 +56,7 @@ class Tail(nn.Module):
         self.awake = len(above)
         self.stages = nn.ModuleList(above.values())
         self.start = network.start if cut == "input" else None
-        self._views, self._complete = network.views, network.complete
+        self._views, self._complete, self.shared = network.views, network.complete, network.shared
         taps = {name: tap for name, tap in network.side_heads.items() if name in above} if side_outputs else {}
         if side_outputs and not taps:
             have = ", ".join(network.side_heads) or "none"
@@ -78,10 +78,10 @@ class Tail(nn.Module):
         """What the head reads."""
         return self._features(state, None)
 
-    def passed(self, state: State) -> Passed:
-        """Logits, and what was made on the way to them."""
+    def passed(self, state: State, change: Callable[[State], State] | None = None) -> Passed:
+        """Logits, and what was made on the way to them; of the begun state, changed by `change`."""
         hidden: dict[str, Tensor] = {}
-        features = self._features(state, hidden)
+        features = self._features(state, hidden, change)
         side_heads = dict(zip(self.side_weights, self.side_heads, strict=True)) if self.training else {}
         sides = {name: side_head(hidden[name]) for name, side_head in side_heads.items()}
         return Passed(logits=self.head(features), features=features, hidden=hidden, sides=sides)
@@ -93,11 +93,19 @@ class Tail(nn.Module):
         term: Tensor = self.regulariser(self, state, passed, targets)
         return term
 
-    def _features(self, state: State, hidden: dict[str, Tensor] | None) -> Tensor:
+    def begun(self, state: State) -> State:
+        """The stored state as the lowest trained stage gets it, transient tensors left out."""
+        begun: State = state if self.start is None else self.start(state)
+        return begun
+
+    def _features(
+        self, state: State, hidden: dict[str, Tensor] | None, change: Callable[[State], State] | None = None
+    ) -> Tensor:
         """What the head reads; `hidden`, where given, takes what every stage leaves."""
-        if self.start is not None:
-            state = self.start(state)
-        elif self.names:
+        state = self.begun(state)
+        if change is not None:
+            state = change(state)
+        if self.start is None and self.names:
             state = self._complete(state)
         for name, stage in zip(self.names, self.stages, strict=True):
             state = stage(state)

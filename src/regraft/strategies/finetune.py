@@ -56,6 +56,12 @@ class Options:
     on, else `frozen`; `recalibrate` measures them once on the training examples and then keeps them."""
     dropout: float = 0.0
     """Dropout before the head, in [0, 1)."""
+    mixup: float = 0.0
+    """Alpha of mixup, 0.2 for instance; 0: none. Each step mixes the states at the cut in pairs, by a share drawn from
+    Beta(alpha, alpha), and the losses of both targets by the same share. At cut `input` that mixes inputs."""
+    cutmix: float = 0.0
+    """Alpha of cutmix, 1 for instance; 0: none. At cut `input` alone: an area of each input is another's. With mixup as
+    well, each step draws one of the two."""
     clip_norm: float = 1.0
     """Largest Euclidean norm of the gradient, which is scaled down to it; 0: no limit."""
     init: Literal["zero", "probe"] = "zero"
@@ -113,7 +119,8 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
     Raises:
         BadRecipe: an option is out of range.
         UnknownName: there is no such regulariser.
-        BadRequest: side heads are asked for where none lies above the cut, or a regulariser where it cannot work.
+        BadRequest: side heads are asked for where none lies above the cut, a regulariser where it cannot work, or
+            mixing where states cannot be mixed.
         BadData: there is one training example, and batch norm is to measure its statistics, or rows are compared.
         TrainingFailed: a loss or a weight is no longer finite.
         RunError: the folder holds the checkpoint of another run.
@@ -131,10 +138,11 @@ def tune(
     adapt: "Adapt | None" = None,
 ) -> Iterator[Event]:
     """As `fit`, for strategies that tune in another way: `settings` names the run in its checkpoint, `phases` say when
-    which stages are trained, and `adapt` changes the new tail and returns what the trained model goes through at the end.
+    which stages are trained, and `adapt` changes the new tail and returns what the trained model goes through at last.
     """
     from regraft.strategies._batches import num_batches
     from regraft.strategies._loop import train
+    from regraft.strategies._mixing import mixing_of
     from regraft.strategies._schedule import Schedule
     from regraft.strategies._seeded import seeded
     from regraft.strategies._tail import Tail
@@ -169,6 +177,7 @@ def tune(
         judge_start=options.init == "probe",
         average=options.average,
         half=options.half,
+        mixing=mixing_of(tail, problem, mixup=options.mixup, cutmix=options.cutmix),
     )
     finish = (yield from adapt(tail)) if adapt is not None else None
     groups = groups_of(tail, options)
@@ -218,6 +227,8 @@ def check(options: Options, defaults: Any = None) -> None:
         "patience": (options.patience >= 0, not_negative),
         "smoothing": (0 <= options.smoothing < 1, share),
         "dropout": (0 <= options.dropout < 1, share),
+        "mixup": (0 <= options.mixup < math.inf, not_negative),
+        "cutmix": (0 <= options.cutmix < math.inf, not_negative),
         "clip_norm": (0 <= options.clip_norm < math.inf, not_negative),
         "regulariser_weight": (0 <= options.regulariser_weight < math.inf, not_negative),
         "average": (0 <= options.average < 1, share),
@@ -233,6 +244,13 @@ def check(options: Options, defaults: Any = None) -> None:
         raise BadRecipe(
             "options.init is probe and options.batch_norm recalibrate, but the probe is solved for the old statistics.",
             fix="--set options.init=zero, or leave batch_norm out.",
+        )
+    if options.regulariser and (options.mixup or options.cutmix):
+        mixed = "mixup" if options.mixup else "cutmix"
+        raise BadRecipe(
+            f"options.regulariser is {options.regulariser} and options.{mixed} mixes examples, but it compares each "
+            "example with the untouched network or with its own class.",
+            fix=f"leave one of them out: --set options.{mixed}=0.",
         )
     if options.regulariser_weight and not options.regulariser:
         raise BadRecipe(

@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import Any
 
 from regraft.backbones._card import Card
+from regraft.data.views import preset as augmentation
 from regraft.errors import BadRecipe, BadRequest, UnknownName
 from regraft.recipe import Recipe, built
 from regraft.strategies._contract import STRATEGIES, Preset
@@ -80,12 +81,14 @@ def resolve(recipe: Recipe, strategy: Named, card: Card) -> Resolved:
     """Fill in what the recipe leaves to the preset and to the backbone.
 
     Raises:
-        BadRecipe: an option that the strategy does not have, or views that make no sense.
+        UnknownName: there is no such augmentation.
+        BadRecipe: an option that strategy or augmentation does not have, or views that make no sense.
         BadRequest: a probe at another cut than `output`.
     """
     module, preset = STRATEGIES.get(strategy.name), strategy.preset
     given = {**(preset.options if preset else {}), **recipe.options}
     options = built(module.Options, given, where="options")
+    augmentation(recipe.augmentation, recipe.augment)  # a name or a field that there is not ends it here
     wanted = preset.cut if preset else None
     cut = recipe.cut or wanted or card.partial_cut
     if strategy.name == "probe" and cut not in ("output", card.stages[-1]):

@@ -141,7 +141,7 @@ def inputs_of(dataset: Dataset, scanned: Scanned, card: Card, recipe: Recipe, wo
     """How examples become prepared inputs, and what names each view."""
     from regraft.data.decode import decode
 
-    augmentation = preset(recipe.augmentation)
+    augmentation = preset(recipe.augmentation, recipe.augment)
     rule = digest_json({"seed": recipe.seed, **augmentation.digest_fields()})[:16]
     preparation, contents = card.preparation, scanned.content
 

@@ -11,6 +11,7 @@ from regraft.backbones._family import Family
 from regraft.backbones._open import parse
 from regraft.backbones._saved import saved_backbone
 from regraft.bundle_format import bundle_folder, read_facts
+from regraft.data.views import Augmentation
 from regraft.errors import UnknownCut, UnknownName
 from regraft.recipe import Decision, Recipe, Seen, Source, write_recipe
 from regraft.strategies._contract import STRATEGIES
@@ -30,7 +31,7 @@ def show(recipe: Recipe) -> str:
     Raises:
         UnknownName: the backbone, its variant or weights, or the strategy.
         UnknownCut: the backbone has no such cut.
-        BadRecipe: an option that the strategy does not have, or of the wrong kind.
+        BadRecipe: an option that the strategy does not have, or of the wrong kind; of the augmentation as well.
         BundleError: the backbone is a model that cannot be read.
     """
     strategy = named(recipe)
@@ -44,6 +45,7 @@ def show(recipe: Recipe) -> str:
         "": fields_of(settings, Recipe.__name__),
         "source": fields_of(settings, Source.__name__),
         "decision": fields_of(settings, Decision.__name__),
+        "augment": fields_of(tree_of_module("regraft.data.views"), Augmentation.__name__),
         "options": fields_of(tree_of(STRATEGIES, strategy.name), "Options"),
         "seen": fields_of(settings, Seen.__name__),
     }
