@@ -105,11 +105,13 @@ def variant_of(path: Path, content: str, family: Family) -> str:
 
 
 def _fitting(tensors: Mapping[str, Any]) -> list[str]:
-    """Every architecture on the shelf that the tensors of a file are those of, as NAME:VARIANT."""
+    """Every architecture on the shelf that the tensors of a file are those of, as NAME:VARIANT; open families have too
+    many to try."""
     families: list[Family] = [BACKBONES.get(name).FAMILY for name in BACKBONES]
     return [
         f"{family.name}:{variant}"
         for family in families
+        if family.narrowed is None
         for variant in family.variants
         if not faults_of(family, family.card(variant), tensors)
     ]

@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from regraft.backbones._backbone import BACKBONES, Backbone
+from regraft.backbones._backbone import Backbone, family_of
 from regraft.backbones._card import Card, facts_of
 from regraft.backbones._convert import converted_file, drawn, resized, variant_of
 from regraft.backbones._download import fetch
@@ -81,15 +81,13 @@ def open_backbone(spec: str, *, input_px: int | None = None, seed: int = 0) -> O
     if parsed.weights == "bundle":
         backbone = of_bundle(Path(parsed.path).expanduser())
         return resized(backbone, sized(backbone.family, backbone.card, input_px))
-    family: Family = BACKBONES.get(parsed.family).FAMILY
-    if parsed.variant and parsed.variant not in family.variants:
-        raise UnknownName(f"variant of {family.name}", parsed.variant, family.variants)
+    family, variant = family_of(parsed.family, parsed.variant)
     if parsed.weights == "random":
-        card = replace(family.card(parsed.variant or family.variants[0]), weights="random")
+        card = replace(family.card(variant or family.variants[0]), weights="random")
         return drawn(family, sized(family, card, input_px), seed)
     found = yield from _find(family, parsed)
     content = digest_file(found.path)
-    variant = parsed.variant or found.variant or variant_of(found.path, content, family)
+    variant = variant or found.variant or variant_of(found.path, content, family)
     card = sized(family, replace(family.card(variant), weights=found.label, **found.facts), input_px)
     for note in card.notes:
         yield Notice(text=note, topic="weights")
