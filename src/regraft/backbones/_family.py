@@ -25,6 +25,18 @@ class Published:
     """Fields of the card that differ from the architecture's own: terms, normalisation, classes."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """Files that hold one of a family's architectures under other names and conventions than the original's."""
+
+    variant: str
+    """Which of the family's architectures they hold."""
+    translate: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    """Tensors as the file names them -> a state dict of the original; what is no part of it keeps its name."""
+    facts: Mapping[str, Any]
+    """Fields of the card that follow from the format: normalisation, notes."""
+
+
 def unchanged(tensors: Mapping[str, Any], card: Card) -> Mapping[str, Any]:
     """Most weights fit whatever the input size."""
     return tensors
@@ -62,6 +74,8 @@ class Family:
     """Prefixes of names in foreign files that are left out: heads that were never trained."""
     published: Mapping[str, Published] = field(default_factory=dict)
     """Weights by the name after `@`."""
+    formats: Mapping[str, Format] = field(default_factory=dict)
+    """Other kinds of files, by suffix with its dot."""
     narrowed: "Callable[[str], Family] | None" = None
     """Of an open family, whose architectures a library knows and nobody lists here: variant -> the family of that one
     alone, with its own classifier, sizes and published weights; raises `UnknownName`. None where `variants` are all."""

@@ -10,6 +10,7 @@ Letters: n examples, c channels, h and w height and width in pixels, d features.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -66,10 +67,10 @@ class TokenStem(nn.Module):
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
-        self.net = net
+        self.net: Any = net
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n t d"]:
-        net = self.net
+        net: Any = self.net
         tokens: Tensor = net.norm_pre(net.patch_drop(net._pos_embed(net.patch_embed(x))))  # noqa: SLF001 - timm's seam
         return tokens
 
@@ -82,7 +83,8 @@ class Top(nn.Module):
 
     def __init__(self, below: nn.Module | None, net: nn.Module) -> None:
         super().__init__()
-        self.below, self.net = below, net
+        self.below = below
+        self.net: Any = net
 
     def forward(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         hidden = state["hidden"]
@@ -90,7 +92,7 @@ class Top(nn.Module):
         return {**state, "hidden": hidden, "pooled": self.net.forward_head(hidden, pre_logits=True)}
 
 
-def network_of(net: nn.Module, plan: Plan, mean: Sequence[float], std: Sequence[float]) -> Network:
+def network_of(net: Any, plan: Plan, mean: Sequence[float], std: Sequence[float]) -> Network:
     """The model's own parts as a network of stages; the model and the network share every tensor."""
     channels_last = getattr(net, "output_fmt", "NCHW") == "NHWC"
 
@@ -107,7 +109,7 @@ def network_of(net: nn.Module, plan: Plan, mean: Sequence[float], std: Sequence[
     )
 
 
-def _stages(net: nn.Module, plan: Plan) -> dict[str, nn.Module]:
+def _stages(net: Any, plan: Plan) -> dict[str, nn.Module]:
     head = head_of(net)
     if not plan.groups:
         return {WHOLE: Top(None, without(net, [head]))}
@@ -124,7 +126,7 @@ def _stages(net: nn.Module, plan: Plan) -> dict[str, nn.Module]:
     return stages
 
 
-def head_of(net: nn.Module) -> str:
+def head_of(net: Any) -> str:
     """Path of the model's classifier.
 
     Raises:
@@ -133,11 +135,11 @@ def head_of(net: nn.Module) -> str:
     classifier = net.get_classifier()
     for path, part in net.named_modules():
         if part is classifier and isinstance(part, nn.Linear):
-            return path
+            return str(path)
     raise _refused(net, f"its classifier is {type(classifier).__name__}, not one dense layer")
 
 
-def planned(net: nn.Module, input_px: int) -> tuple[Plan, int]:
+def planned(net: Any, input_px: int) -> tuple[Plan, int]:
     """The finest plan that gives the model's own numbers on noise of `input_px` pixels, and the features' length.
 
     The model's tensors are changed: a freshly drawn one often has branches that begin at zero and would hide a fault.
@@ -159,7 +161,7 @@ def planned(net: nn.Module, input_px: int) -> tuple[Plan, int]:
         return (finest if finest.groups and _holds(net, finest, noise, pooled) else whole), pooled.shape[1]
 
 
-def _holds(net: nn.Module, plan: Plan, noise: Tensor, pooled: Tensor) -> bool:
+def _holds(net: Any, plan: Plan, noise: Tensor, pooled: Tensor) -> bool:
     """Whether the stages give `pooled`, and every state between them is one tensor with a row for each example."""
     state = {"hidden": noise}
     try:
@@ -172,7 +174,7 @@ def _holds(net: nn.Module, plan: Plan, noise: Tensor, pooled: Tensor) -> bool:
     return _close(state["pooled"], pooled)
 
 
-def _proposal(net: nn.Module, noise: Tensor) -> Plan:
+def _proposal(net: Any, noise: Tensor) -> Plan:
     """Stages that the model may be made of."""
     fired = _called(net, noise)
     mains = [path for path in fired if path.partition(".")[0] in REPEATED]
@@ -210,17 +212,14 @@ def _named(groups: list[tuple[str, list[str]]], ends: list[str]) -> Groups:
     return tuple(found)
 
 
-def _called(net: nn.Module, noise: Tensor) -> list[str]:
+def _called(net: Any, noise: Tensor) -> list[str]:
     """Paths of the model's parts in the order in which `forward_features` calls them; of lists, their elements."""
     parts: dict[str, nn.Module] = {}
     for name, child in net.named_children():
         inside = name in (*REPEATED, "features") and isinstance(child, nn.Sequential | nn.ModuleList)
         parts |= {f"{name}.{inner}": part for inner, part in child.named_children()} if inside else {name: child}
     fired: list[str] = []
-    handles = [
-        part.register_forward_hook(lambda *_, path=path: fired.append(path))  # type: ignore[misc]
-        for path, part in parts.items()
-    ]
+    handles = [part.register_forward_hook(lambda *_, path=path: fired.append(path)) for path, part in parts.items()]
     try:
         net.forward_features(noise)
     finally:
@@ -229,7 +228,7 @@ def _called(net: nn.Module, noise: Tensor) -> list[str]:
     return fired
 
 
-def _disturb(net: nn.Module) -> None:
+def _disturb(net: Any) -> None:
     """Add a little noise to every vector of the model, so that nothing in it is zero or one throughout."""
     for tensor in net.parameters():
         if tensor.ndim == 1:
@@ -244,7 +243,7 @@ def _close(found: Tensor, expected: Tensor) -> bool:
     return found.shape == expected.shape and float((found - expected).abs().max()) <= TOLERANCE * scale
 
 
-def _refused(net: nn.Module, why: str) -> BadRequest:
+def _refused(net: Any, why: str) -> BadRequest:
     return BadRequest(
         f"timm's {type(net).__name__} cannot be used as a backbone: {why}.",
         fix="choose another of timm's models, a ResNet, ConvNeXt, EfficientNet, ViT or Swin for instance.",
