@@ -5,9 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from textwrap import wrap
 
-from regraft.backbones._backbone import BACKBONES
+from regraft.backbones._backbone import family_of
 from regraft.backbones._card import Card
-from regraft.backbones._family import Family
 from regraft.backbones._open import parse
 from regraft.backbones._saved import saved_backbone
 from regraft.bundle_format import bundle_folder, read_facts
@@ -59,12 +58,10 @@ def _card(spec: str, input_px: int) -> Card:
         folder = bundle_folder(Path(parsed.path).expanduser())
         card = saved_backbone(read_facts(folder), folder).card
     else:
-        family: Family = BACKBONES.get(parsed.family).FAMILY
-        if parsed.variant and parsed.variant not in family.variants:
-            raise UnknownName(f"variant of {family.name}", parsed.variant, family.variants)
-        if parsed.weights not in ("shipped", "random", "file", *family.published):
+        family, variant = family_of(parsed.family, parsed.variant)
+        if parsed.weights not in ("shipped", "random", "file", "hf", *family.published):
             raise UnknownName(f"set of weights of {family.name}", parsed.weights, [*family.published, "random"])
-        card = family.card(parsed.variant or family.variants[0])
+        card = family.card(variant or family.variants[0])
     return card.with_input(input_px) if input_px else card
 
 
