@@ -43,6 +43,11 @@ def accepts(path: Path) -> bool:
     return path.is_dir()
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is passed over."""
+    return name.startswith(".") or name.lower() in _CLUTTER
+
+
 def pictures(root: Path) -> list[Path]:
     """Every picture file under a folder, labelled or not, in the order of their names; hidden ones left out."""
     return [Path(path) for _, path in _list(root).pictures]
@@ -55,20 +60,25 @@ def open_source(path: Path, columns: Columns) -> Found:
         BadData: no pictures, no class folders, split folders mixed with others, or splits inside the classes.
     """
     del columns
-    listing = _list(path)
-    notes = _left_out(listing)
+    return found_under(path, called=path)
+
+
+def found_under(root: Path, *, called: Path) -> Found:
+    """The examples in the folder `root`, which the user knows as `called`; raises as `open_source` does."""
+    listing = _list(root)
+    notes = _left_out(listing, called)
     if not listing.pictures:
         seen = f" ({', '.join(f'{count} {kind}' for kind, count in listing.others.most_common(3))})"
         raise BadData(
-            f"{path} holds no pictures{seen if listing.others else ''}.",
+            f"{called} holds no pictures{seen if listing.others else ''}.",
             fix="give a folder with one sub-folder of pictures per class, or a table with the columns path and label.",
         )
-    divided = _is_divided(path, listing)
+    divided = _is_divided(called, listing)
     depth = 2 if divided else 1
     stray = [names for names, _ in listing.pictures if len(names) <= depth]
     if len(stray) == len(listing.pictures):
         raise BadData(
-            f"{path} holds {counted(len(stray), 'picture')} but no class folders.",
+            f"{called} holds {counted(len(stray), 'picture')} but no class folders.",
             fix="put the pictures of each class into a folder of its own, or give a table (path, label).",
         )
     if stray:
@@ -100,7 +110,7 @@ def _walk(folder: str, names: tuple[str, ...], listing: _Listing, above: frozens
         return  # a link to a folder that we are in
     for entry in found:
         inner = (*names, entry.name)
-        if entry.name.startswith(".") or entry.name.lower() in _CLUTTER:
+        if is_hidden(entry.name):
             listing.hidden.append("/".join(inner))
         elif entry.is_dir():
             listing.folders.append(inner)
@@ -188,7 +198,7 @@ def _empty(listing: _Listing, depth: int) -> tuple[Notice, ...]:
     return _told(f"{counted(len(empty), 'folder')} without pictures left out: {_joined(empty)}.")
 
 
-def _left_out(listing: _Listing) -> tuple[Notice, ...]:
+def _left_out(listing: _Listing, called: Path) -> tuple[Notice, ...]:
     notes = []
     if listing.hidden:
         notes.append(
@@ -198,7 +208,9 @@ def _left_out(listing: _Listing) -> tuple[Notice, ...]:
         kinds = named(f"{count} {kind}" for kind, count in listing.others.most_common())
         notes.append(f"{counted(sum(listing.others.values()), 'file')} of unknown kind left out: {kinds}.")
     if listing.tables:
-        notes.append(f"{named(listing.tables)} was not read; to use a table, give it instead of the folder.")
+        notes.append(
+            f"{named(listing.tables)} was not read; to use a table, give it: {called.name}/{listing.tables[0]}."
+        )
     return _told(*notes)
 
 
