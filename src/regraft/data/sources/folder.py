@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from regraft.data._dicom import HEAD_BYTES, is_dicom
 from regraft.data._words import SPLIT_WORDS, counted, named
 from regraft.data.dataset import Example
 from regraft.data.sources._contract import Columns, Found
@@ -20,9 +21,10 @@ from regraft.values import Notice
 
 EXTENSIONS = frozenset((
     "jpg", "jpeg", "jpe", "jfif", "png", "apng", "gif", "bmp", "dib", "tif", "tiff", "webp", "avif", "ppm", "pgm",
-    "pbm", "pnm", "jp2", "j2k", "jpx",
+    "pbm", "pnm", "jp2", "j2k", "jpx", "dcm", "dicom",
 ))  # fmt: skip
-"""Files with these endings, in any case, are taken for pictures; what they are is decided on decoding."""
+"""Files with these endings, in any case, are taken for pictures; what they are is decided on decoding. DICOM files
+often have none, or a number: of such files the first bytes decide."""
 
 _CLUTTER = frozenset(("thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"))
 _TABLES = frozenset(("csv", "tsv", "parquet"))
@@ -115,12 +117,22 @@ def _walk(folder: str, names: tuple[str, ...], listing: _Listing, above: frozens
         elif entry.is_dir():
             listing.folders.append(inner)
             _walk(entry.path, inner, listing, above | {me})
-        elif (ending := entry.name.rpartition(".")[2].lower()) in EXTENSIONS and "." in entry.name:
+        elif _is_picture(entry, ending := entry.name.rpartition(".")[2].lower()):
             listing.pictures.append((inner, entry.path))
         else:
             listing.others[f".{ending}" if "." in entry.name else "without ending"] += 1
             if ending in _TABLES:
                 listing.tables.append("/".join(inner))
+
+
+def _is_picture(entry: "os.DirEntry[str]", ending: str) -> bool:
+    if "." in entry.name and not ending.isdecimal():
+        return ending in EXTENSIONS
+    try:
+        with open(entry.path, "rb") as file:  # noqa: PTH123 - a tenth of the time
+            return is_dicom(file.read(HEAD_BYTES))
+    except OSError:
+        return False
 
 
 def _is_divided(root: Path, listing: _Listing) -> bool:
