@@ -62,6 +62,10 @@ def of_cleared(done: ClearedCache) -> str:
     said = f"{len(done.removed)} stored sets of activations deleted, {size(done.freed_bytes)} freed."
     if done.scan_bytes:
         said += f" What scans remembered of files is deleted too, {size(done.scan_bytes)}."
+    if done.unpacked_bytes:
+        said += f" Unpacked archives are deleted too, {size(done.unpacked_bytes)}."
+    if done.unpacked_kept:
+        said += f" {counted(done.unpacked_kept, 'unpacked archive')} in use by a running process: kept."
     if done.kept:
         said += f" {len(done.kept)} are in use by a running process and were kept."
     return said

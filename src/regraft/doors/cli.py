@@ -122,7 +122,9 @@ def fit(
 
 @app.command()
 def show(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE_OR_DATA", help="recipe.toml, or a folder or table of data.")],
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE_OR_DATA", help="recipe.toml, or a folder, archive or table of data.")
+    ],
     backbone: Annotated[str | None, typer.Option(show_default=False)] = None,
     strategy: Annotated[str | None, typer.Option(show_default=False)] = None,
     set_: Set = None,
@@ -247,7 +249,8 @@ def strategies(name: Annotated[str, typer.Argument(metavar="[NAME]", show_defaul
 @app.command()
 def cache(
     clear: Annotated[
-        bool, typer.Option("--clear", help="Delete stored activations that no process uses, and what scans remember.")
+        bool,
+        typer.Option("--clear", help="Delete stored activations and archives that no process uses, and scans' memory."),
     ] = False,
     backbone: Annotated[str, typer.Option(help="With --clear: those of this backbone only.", show_default=False)] = "",
     older_than: Annotated[

@@ -10,7 +10,6 @@ from jaxtyping import Int
 from regraft.activations.fill import Inputs
 from regraft.backbones._card import Card
 from regraft.data.dataset import Dataset
-from regraft.data.decoder import decoder
 from regraft.data.memory import ScanMemory
 from regraft.data.open import open_dataset
 from regraft.data.scan import Scanned, scan
@@ -154,7 +153,7 @@ def inputs_of(dataset: Dataset, scanned: Scanned, card: Card, recipe: Recipe, wo
         contents=contents,
         load=load,
         view_name=lambda number: "plain" if number == 0 else f"{number}:{rule}",
-        fields={"preparation": preparation.digest_fields(), "decoder": decoder()},
+        fields={"preparation": preparation.digest_fields(), "decoder": scanned.decoder},
         workers=workers,
     )
 

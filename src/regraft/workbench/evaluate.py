@@ -17,6 +17,7 @@ from regraft.backbones._card import Card
 from regraft.bundles.bundle import Bundle, load
 from regraft.data.dataset import Dataset
 from regraft.data.open import open_dataset
+from regraft.data.patients import grouped_by_patient
 from regraft.errors import BadData, RunError
 from regraft.evaluation.report import evaluate as measured
 from regraft.files import write_json, write_text
@@ -68,6 +69,7 @@ def evaluate(
         strip_labels=source.strip_labels,
         learnable=False,
     )
+    dataset = grouped_by_patient(dataset)
     notes = [*dataset.notes]
     part = next((name for name in ("test", "val") if name in dataset.splits), None)
     if part is not None and len(dataset.splits) > 1:
