@@ -40,7 +40,7 @@ class HeldOut:
         return {
             "repeats": self.accuracies.shape[0],
             "folds": self.accuracies.shape[1],
-            "accuracy": as_json(measured),
+            "mean_of_folds": as_json(measured),
         }
 
 
