@@ -49,11 +49,13 @@ def features(
     device: str = "auto",
     backend: str = "auto",
     threads: int = 0,
+    stored: bool = True,
 ) -> Iterator[Event]:
     """The features of `inputs` at `cut`; yields events, the last one an `Extracted`.
 
     At `output` they are what a head reads: the pooled top state. At an inner cut the state `hidden`, averaged over its
-    places (rows and columns, or tokens) where `pooled`, else all of it, flattened.
+    places (rows and columns, or tokens) where `pooled`, else all of it, flattened. Unless `stored`, the store is left
+    alone, and every example goes through the network.
 
     Raises:
         UnknownCut: the backbone has no such stage.
@@ -78,7 +80,7 @@ def features(
     )
     activations = Activations(Store(cache_home() / "store"), prefixes.memo, prefixes, _inputs(files, found, cores))
     try:
-        states = yield from _states(activations, cut, len(files))
+        states = yield from _states(activations, cut, len(files), stored=stored)
         blocks = [
             _flat(states.batch(at, np.zeros_like(at)), cut, pooled=pooled)
             for at in np.array_split(np.arange(len(files)), max(1, -(-len(files) // CHUNK)))
@@ -107,11 +109,13 @@ def _inputs(files: Files, backbone: Backbone, workers: int) -> Inputs:
     )
 
 
-def _states(activations: Activations, cut: str, num_examples: int) -> Generator[Event, None, States]:
+def _states(activations: Activations, cut: str, num_examples: int, *, stored: bool) -> Generator[Event, None, States]:
     """Stored where the store's limit and the disk hold them, else computed as they are asked for."""
+    if not stored or cut == "input":
+        return activations.fresh(cut)
     want, examples = Want(cut=cut, views=1, dtype="float32"), list(range(num_examples))
     plan = activations.plan(want, examples)
-    if cut == "input" or plan.bytes_needed > plan.bytes_free:
+    if plan.bytes_needed > plan.bytes_free:
         return activations.fresh(cut)
     yield from activations.fill([want], examples)
     return activations.states(want, num_examples, examples)
