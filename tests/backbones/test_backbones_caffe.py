@@ -123,7 +123,7 @@ def response_normalised(x: np.ndarray) -> np.ndarray:
 
 
 def as_caffe(picture: np.ndarray, net: Blobs) -> np.ndarray:
-    """Logits of a picture (h w 3, red green blue) by train_val.prototxt: blue, green, red less their mean, and so on."""
+    """Logits of a picture (h w 3, red green blue) as train_val.prototxt says, from bytes on."""
     x = picture[:, :, ::-1].astype(np.float64).transpose(2, 0, 1) - np.array([104.0, 117.0, 123.0])[:, None, None]
     x = response_normalised(halved(convolved(x, net["conv1/7x7_s2"], stride=2)))
     x = convolved(convolved(x, net["conv2/3x3_reduce"]), net["conv2/3x3"])
@@ -200,12 +200,13 @@ def test_an_old_file_is_the_same_backbone(net: Blobs, caffemodel: Path, tmp_path
     assert opened(f"googlenet@file:{old}", PX).digest() == opened(f"googlenet@file:{caffemodel}", PX).digest()
 
 
+SHORT = chunk(7, chunk(7, chunk(1, b"\x03")) + chunk(5, struct.pack("<2f", 1, 2)))
 DAMAGED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "cut short": (lambda whole: whole[: len(whole) // 2], "cannot be read as a Caffe model"),
     "empty": (lambda _: b"", "no layer with weights"),
     "text": (lambda _: b'name: "GoogleNet"\nlayer {\n', "cannot be read as a Caffe model"),
     "a number too few": (
-        lambda _: chunk(100, chunk(1, b"fc") + chunk(7, chunk(7, chunk(1, b"\x03")) + chunk(5, struct.pack("<2f", 1, 2)))),
+        lambda _: chunk(100, chunk(1, b"fc") + SHORT),
         r"layer 'fc' has 2 numbers for the shape \(3,\)",
     ),
     "a negative size": (
@@ -227,7 +228,7 @@ def test_a_damaged_file_is_named(damage: str, tmp_path: Path) -> None:
 def test_another_caffe_net_is_refused_by_its_layers(tmp_path: Path) -> None:
     path = tmp_path / "alexnet.caffemodel"
     path.write_bytes(net_of(small()))
-    with pytest.raises(WeightsMismatch, match="conv1.conv.weight is missing"):
+    with pytest.raises(WeightsMismatch, match=r"conv1\.conv\.weight is missing"):
         opened(f"googlenet@file:{path}", PX)
 
 
