@@ -18,13 +18,13 @@ from regraft.strategies._tail import Tail
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
-def layers_of(tail: Tail, kinds: str) -> dict[str, nn.Module]:
+def layers_of(tail: nn.Module, kinds: str) -> dict[str, nn.Module]:
     """The layers of the tail's stages that may have an update, by name: `linear` ones (the products of an attention
     among them), `convolutions` or `all`."""
     wanted = (() if kinds == "convolutions" else (nn.Linear, nn.MultiheadAttention)) + (
         () if kinds == "linear" else CONVOLUTIONS
     )
-    return {name: layer for name, layer in _whole("stages", tail.stages) if isinstance(layer, wanted)}
+    return {name: layer for name, layer in _whole("stages", tail.get_submodule("stages")) if isinstance(layer, wanted)}
 
 
 def mergeable(layer: nn.Module) -> bool:

@@ -124,9 +124,8 @@ def tune(
     phases: "Phases | None" = None,
     adapt: "Adapt | None" = None,
 ) -> Iterator[Event]:
-    """As `fit`, for strategies that tune in another way: `settings` names the run in its checkpoint, `phases` say when
-    which stages are trained, and `adapt` changes the new tail and returns what the trained model goes through at the end.
-    """
+    """As `fit`, for strategies that tune in another way: `settings` names the run in its checkpoint, and `phases` say
+    when which stages are trained. `adapt` changes the new tail, and returns what the trained model goes through."""
     from regraft.strategies._batches import num_batches
     from regraft.strategies._loop import train
     from regraft.strategies._schedule import Schedule
