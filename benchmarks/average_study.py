@@ -95,8 +95,8 @@ def page(seeds: Sequence[int], num_folds: int) -> str:
     lines = [
         "# Averages of the weights, training from random ones",
         "",
-        f"`scratch` with its defaults on {SPEC}, {INPUT_PX} pixels. Inside the training parts: folds left out: {num_folds}",
-        f"of {FOLDS}; test parts are not touched. Seeds {', '.join(map(str, seeds))}. Accuracy is the mean",
+        f"`scratch` with its defaults on {SPEC}, {INPUT_PX} pixels. Inside the training parts: folds left out:",
+        f"{num_folds} of {FOLDS}; test parts are not touched. Seeds {', '.join(map(str, seeds))}. Accuracy is the mean",
         "over the seeds; in brackets the paired difference to the last weights of the same trainings, with a 95 %",
         "bootstrap over examples; then the log loss before calibration (nats). Made by",
         "`python benchmarks/average_study.py`.",

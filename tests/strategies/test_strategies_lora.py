@@ -87,8 +87,9 @@ def test_layers_without_a_mergeable_update_are_told_of_and_keep_their_weights(
 
 @pytest.mark.parametrize(("cut", "layers"), [("output", "all"), ("4e", "linear")])
 def test_a_cut_with_nothing_to_update_above_it_is_refused(cut: str, layers: str, tiny: Backbone) -> None:
-    with pytest.raises(BadRequest, match=rf"Above the cut '{cut}' there is no layer.*\n.*lower cut"):
+    with pytest.raises(BadRequest, match=rf"Above the cut '{cut}' there is no layer.*\n.*lower cut") as raised:
         next(lora.fit(problem(tiny, cut, examples=9), lora.Options(layers=layers)))
+    assert ("options.layers=all" in raised.value.fix) == (layers != "all")
 
 
 def test_without_peft_it_says_what_to_install(tiny: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:

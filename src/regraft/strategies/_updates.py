@@ -4,6 +4,9 @@ A layer with weight W computes W x + (alpha / rank) B A x, where A (rank × inpu
 starts at zero, so that nothing changes at first. In a convolution A has the layer's window and stride, and B is 1 × 1.
 Merging adds (alpha / rank) B A to W.
 
+An attention keeps its products in one parameter, so peft adds the update before each pass and takes it away after it;
+what rounding leaves of that is a few units in the last place.
+
 Source: Hu et al. 2021, arXiv:2106.09685, section 4.1; the convolutional form is peft's.
 """
 
