@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from regraft.bundle_format import read_tensors
 from regraft.bundles.bundle import load
 from regraft.errors import BadRequest, BundleError, LeakedSplit, RunError, UnknownCut, UnknownName
 from regraft.recipe import Decision, Recipe, read_recipe
-from regraft.values import Event, Notice, Plan
+from regraft.values import Event, Notice, Plan, Prediction
 from regraft.workbench.evaluate import Evaluated, evaluate
 from regraft.workbench.fit import RunDone, fit
 from regraft.workbench.predict import predict
@@ -297,3 +298,17 @@ def test_a_warm_probe_loads_neither_torch_nor_scikit_learn_nor_scipy(
     env = {**os.environ, **child_env}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_files_in_an_archive_are_answered_under_the_archives_name(
+    probed: RunDone, divided: Path, tmp_path: Path
+) -> None:
+    archive = tmp_path / "some.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.write(divided / "test" / "rows" / "1.png", "a/1.png")
+        packed.writestr("broken.png", b"no picture")
+    found = [one for one in predict(probed.path, [archive]) if isinstance(one, Prediction)]
+    assert [one.id for one in found] == [str(archive / "a" / "1.png"), str(archive / "broken.png")]
+    assert found[0].label in ("rows", "columns")
+    assert found[1].error is not None
+    assert str(archive / "broken.png") in found[1].error

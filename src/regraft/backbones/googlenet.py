@@ -4,12 +4,14 @@ Source: Szegedy et al. 2014, arXiv:1409.4842. `googlenet@imagenet` is torchvisio
 GoogLeNet_Weights.IMAGENET1K_V1, ported from TensorFlow: it has 3x3 kernels in the "5x5" branch and sees inputs in
 [-1, 1]. torchvision takes ImageNet-normalised input and maps it back inside the network; since
 `((x - m) / s) * (s / 0.5) + (m - 0.5) / 0.5 = (x - 0.5) / 0.5`, the card says mean 0.5 and standard deviation 0.5.
+A `.caffemodel` holds the paper's network as BVLC trained it with Caffe (`_googlenet_caffe.py`).
 """
 
 from typing import TYPE_CHECKING
 
 from regraft.backbones._card import Card
 from regraft.backbones._family import Family, Published
+from regraft.backbones._googlenet_caffe import CAFFE
 from regraft.backbones._imagenet import LICENCE, MEAN, STD, preparation
 
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ FAMILY = Family(
     classifier="fc.weight",
     smallest_px=32,
     untrained=("aux1.", "aux2."),
+    formats={".caffemodel": CAFFE},
     published={
         "imagenet": Published(
             url="https://download.pytorch.org/models/googlenet-1378be20.pth",

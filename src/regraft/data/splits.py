@@ -108,6 +108,23 @@ def draw(
     )
 
 
+def whole(
+    dataset: Dataset, scanned: Scanned, *, seed: int, val_share: float, memory: ScanMemory | None = None
+) -> Parts:
+    """Everything trains but a validation part: for whoever divides the data himself, and so has kept a test part back.
+
+    Raises:
+        BadData: a class whose examples are all damaged.
+    """
+    groups = _joined(clusters(scanned, memory), dataset.groups)
+    usable = np.flatnonzero(scanned.usable)
+    _refuse_lost(dataset, usable, dataset.classes, "the data")
+    train, val, notes = _validation(dataset, usable, groups, val_share, derive_seed(seed, "parts", "val"))
+    none = np.zeros(0, dtype=np.int64)
+    told = tuple(Notice(text=text, topic="split") for text in notes)
+    return Parts(train=train, val=val, test=none, groups=groups, drawn_by_us=True, notes=told)
+
+
 def _joined(alike: Int[np.ndarray, " n"], given: Int[np.ndarray, " n"] | None) -> Int[np.ndarray, " n"]:
     """Groups that contain whole clusters and whole groups of the user's."""
     if given is None:

@@ -70,6 +70,9 @@ def fit(
     seed: Annotated[int | None, typer.Option(help="Everything random follows from it.", show_default=False)] = None,
     input_px: Annotated[int | None, typer.Option(help="Side of the square input, in pixels.")] = None,
     views: Annotated[int | None, typer.Option(help="Views kept of each example; 0: new ones each epoch.")] = None,
+    augmentation: Annotated[
+        str | None, typer.Option(help="default, colour, flips, strong or none.", show_default=False)
+    ] = None,
     max_time: Annotated[str | None, typer.Option(help="Most time to train, such as 90s, 10m or 1h30m.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, mps or auto.", show_default=False)] = None,
     path_column: PathColumn = None,
@@ -100,6 +103,7 @@ def fit(
 
     flags = {
         "backbone": backbone, "strategy": strategy, "cut": cut, "seed": seed, "input_px": input_px, "views": views,
+        "augmentation": augmentation,
         "max_seconds": None if max_time is None else seconds(max_time), "device": device,
         "source.path_column": path_column, "source.label_column": label_column, "source.split_column": split_column,
         "source.group_column": group_column, "source.group_pattern": group_pattern,
@@ -121,7 +125,9 @@ def fit(
 
 @app.command()
 def show(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE_OR_DATA", help="recipe.toml, or a folder or table of data.")],
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE_OR_DATA", help="recipe.toml, or a folder, archive or table of data.")
+    ],
     backbone: Annotated[str | None, typer.Option(show_default=False)] = None,
     strategy: Annotated[str | None, typer.Option(show_default=False)] = None,
     set_: Set = None,
@@ -207,11 +213,13 @@ def predict(
 def compare(
     run_a: Annotated[Path, typer.Argument(metavar="RUN_A")],
     run_b: Annotated[Path, typer.Argument(metavar="RUN_B")],
-    metric: Annotated[str, typer.Option(help="accuracy, balanced_accuracy, macro_f1, log_loss …")] = "accuracy",
+    metric: Annotated[
+        str, typer.Option(help="accuracy, log_loss, mae, r2 …; that of the kind of task.", show_default=False)
+    ] = "",
 ) -> None:
     """Is one run really better than another?
 
-    Paired, on the same examples, by bootstrap and McNemar's exact test.
+    Paired, on the same examples, by bootstrap, and for accuracy McNemar's exact test.
 
     \b
     regraft compare runs/ants runs/ants-full
@@ -219,7 +227,7 @@ def compare(
     from regraft.doors._tables import compared
     from regraft.workbench import compare as verb
 
-    print(compared(verb(run_a, run_b, metric=metric)))
+    print(compared(verb(run_a, run_b, metric=metric or None)))
 
 
 @app.command()
@@ -246,7 +254,8 @@ def strategies(name: Annotated[str, typer.Argument(metavar="[NAME]", show_defaul
 @app.command()
 def cache(
     clear: Annotated[
-        bool, typer.Option("--clear", help="Delete stored activations that no process uses, and what scans remember.")
+        bool,
+        typer.Option("--clear", help="Delete stored activations and archives that no process uses, and scans' memory."),
     ] = False,
     backbone: Annotated[str, typer.Option(help="With --clear: those of this backbone only.", show_default=False)] = "",
     older_than: Annotated[

@@ -2,6 +2,10 @@
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from regraft.strategies._mixing import Mixing
 
 from regraft.strategies._phases import Phases
 
@@ -33,6 +37,8 @@ class Schedule:
     are judged and kept."""
     half: bool
     """Whether passes run in bfloat16 where the device is CUDA."""
+    mixing: "Mixing | None" = None
+    """How the examples of a batch are mixed; None mixes none."""
 
 
 def rate(step: int, steps: int, warmup_share: float) -> float:

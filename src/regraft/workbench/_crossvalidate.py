@@ -36,11 +36,11 @@ class HeldOut:
 
     def summary(self, num_groups: int | None) -> dict[str, Any]:
         """Repeats, folds, and the accuracy with Nadeau and Bengio's interval, as JSON."""
-        measured = nadeau_bengio(self.accuracies, num_groups=num_groups)
+        measured = nadeau_bengio(self.accuracies, bounds=(0.0, 1.0), num_groups=num_groups)
         return {
             "repeats": self.accuracies.shape[0],
             "folds": self.accuracies.shape[1],
-            "accuracy": as_json(measured),
+            "mean_of_folds": as_json(measured),
         }
 
 

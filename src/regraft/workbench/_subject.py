@@ -10,7 +10,6 @@ from jaxtyping import Int
 from regraft.activations.fill import Inputs
 from regraft.backbones._card import Card
 from regraft.data.dataset import Dataset
-from regraft.data.decoder import decoder
 from regraft.data.memory import ScanMemory
 from regraft.data.open import open_dataset
 from regraft.data.scan import Scanned, scan
@@ -141,7 +140,7 @@ def inputs_of(dataset: Dataset, scanned: Scanned, card: Card, recipe: Recipe, wo
     """How examples become prepared inputs, and what names each view."""
     from regraft.data.decode import decode
 
-    augmentation = preset(recipe.augmentation)
+    augmentation = preset(recipe.augmentation, recipe.augment)
     rule = digest_json({"seed": recipe.seed, **augmentation.digest_fields()})[:16]
     preparation, contents = card.preparation, scanned.content
 
@@ -154,7 +153,7 @@ def inputs_of(dataset: Dataset, scanned: Scanned, card: Card, recipe: Recipe, wo
         contents=contents,
         load=load,
         view_name=lambda number: "plain" if number == 0 else f"{number}:{rule}",
-        fields={"preparation": preparation.digest_fields(), "decoder": decoder()},
+        fields={"preparation": preparation.digest_fields(), "decoder": scanned.decoder},
         workers=workers,
     )
 

@@ -17,6 +17,7 @@ from regraft.backbones._card import Card
 from regraft.bundles.bundle import Bundle, load
 from regraft.data.dataset import Dataset
 from regraft.data.open import open_dataset
+from regraft.data.patients import grouped_by_patient
 from regraft.errors import BadData, RunError
 from regraft.evaluation.report import evaluate as measured
 from regraft.files import write_json, write_text
@@ -26,7 +27,7 @@ from regraft.reports.plots import write_plots
 from regraft.values import Event, Notice, Progress
 from regraft.version import VERSION
 from regraft.workbench._device import choose_device, num_threads
-from regraft.workbench._predictions import predictions_table
+from regraft.workbench._predictions import Answer, predictions_table
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,6 +69,7 @@ def evaluate(
         strip_labels=source.strip_labels,
         learnable=False,
     )
+    dataset = grouped_by_patient(dataset)
     notes = [*dataset.notes]
     part = next((name for name in ("test", "val") if name in dataset.splits), None)
     if part is not None and len(dataset.splits) > 1:
@@ -147,7 +149,8 @@ def _measured(bundle: Bundle, asked: _Asked, which: Bool[np.ndarray, "n"]) -> An
     """The metrics on some of the examples, as JSON."""
     chosen = asked.dataset.select(np.flatnonzero(which))
     targets = bundle.model.task.encode([example.label for example in chosen.examples])
-    return measured(targets, asked.probabilities[which], bundle.classes, groups=chosen.groups).to_json()
+    kind = bundle.model.task.kind
+    return measured(targets, asked.probabilities[which], bundle.classes, kind=kind, groups=chosen.groups).to_json()
 
 
 def _model(bundle: Bundle, run: Path) -> dict[str, Any]:
@@ -162,7 +165,12 @@ def _backbone(card: Card) -> dict[str, Any]:
 
 
 def _keep(out: Path, report: Mapping[str, Any], bundle: Bundle, asked: _Asked) -> None:
-    answers = (("test", *one) for one in zip(asked.dataset.examples, asked.probabilities, strict=True))
-    write_text(out / "predictions.csv", predictions_table(bundle.classes, answers))
+    task, examples = bundle.model.task, asked.dataset.examples
+    targets = task.encode([example.label for example in examples])
+    answers = (
+        Answer(part="test", id=example.id, group=example.group or "", target=np.asarray(target), outputs=row)
+        for example, target, row in zip(examples, targets, asked.probabilities, strict=True)
+    )
+    write_text(out / "predictions.csv", predictions_table(task.kind, task.classes, answers))
     write_text(out / "report.md", render_test(report, write_plots(report, out)))
     write_json(out / "report.json", report)
