@@ -91,14 +91,15 @@ def returned(events: Iterator[Any]) -> Any:
             return stop.value or last
 
 
-def problem_of(data: str, cut: str, views: int) -> Problem:
-    """The training part of a set as a problem, its states stored."""
+def problem_of(data: str, cut: str, views: int, *, spec: str = "", seed: int = 0) -> Problem:
+    """The training part of a set as a problem, its states stored; `spec` names a backbone, if not the checkpoint, and
+    `seed` draws its weights where they are random."""
     chosen = SETS[data]
     UNPACKED.mkdir(parents=True, exist_ok=True)
-    recipe = Recipe(data=str(chosen.open()), backbone=checkpoint_spec(), strategy="partial", cut=cut, views=views,
-                    input_px=INPUT_PX, threads=1)  # fmt: skip
+    recipe = Recipe(data=str(chosen.open()), backbone=spec or checkpoint_spec(), strategy="partial", cut=cut,
+                    views=views, input_px=INPUT_PX, threads=1)  # fmt: skip
     recipe = with_settings(recipe, dict(map(parse_setting, chosen.settings)))
-    backbone = returned(open_backbone(recipe.backbone, input_px=INPUT_PX))
+    backbone = returned(open_backbone(recipe.backbone, input_px=INPUT_PX, seed=seed))
     subject = returned(open_subject(recipe.data, recipe.source, recipe.decision, seed=0, workers=1))
     resolved = resolve(recipe, named(recipe), backbone.card)
     stored = returned(store_states(recipe, resolved, backbone, subject, device="cpu", threads=1))

@@ -80,7 +80,7 @@ class Recipe:
     backbone: str = "googlenet"
     """NAME[:VARIANT][@WEIGHTS], bundle:PATH, or the folder of a model."""
     strategy: str = "probe"
-    """A strategy (probe, finetune) or one of their presets (partial, full, lp_ft, scratch)."""
+    """A strategy (probe, finetune, gradual, lora) or one of their presets (partial, full, lp_ft, scratch)."""
     cut: str = ""
     """Last frozen stage, `input` or `output`; empty: the preset's own."""
     seed: int = 0

@@ -49,7 +49,7 @@ def test_help_names_every_command_and_is_quick(child_env: dict[str, str]) -> Non
         (["fit", "nowhere", "--max-time", "soon"], 2, "'soon' is no duration"),
         (["show", "photos", "--backbone", "googlenett"], 2, "did you mean 'googlenet'?"),
         (["backbones", "resnet8"], 2, "did you mean 'resnet18'?"),
-        (["strategies", "lora"], 2, "There is no strategy named 'lora'"),
+        (["strategies", "adapters"], 2, "There is no strategy named 'adapters'"),
         (["cache", "--backbone", "googlenet"], 2, "add --clear"),
         (["cache", "--clear", "--backbone", "googlenet@imagenet"], 2, "write googlenet: it clears"),
         (["compare", "one", "two"], 9, "one holds no run"),

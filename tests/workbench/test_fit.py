@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from regraft.bundle_format import read_tensors
 from regraft.bundles.bundle import load
 from regraft.errors import BadRequest, BundleError, LeakedSplit, RunError, UnknownCut, UnknownName
 from regraft.recipe import Decision, Recipe, read_recipe
@@ -120,7 +121,7 @@ def test_the_report_on_disk_is_the_one_returned_and_has_a_page_and_a_recipe(prob
     assert not (probed.path / "checkpoints").exists()
 
 
-@pytest.mark.parametrize("strategy", ["partial", "full", "lp_ft", "scratch"])
+@pytest.mark.parametrize("strategy", ["partial", "full", "lp_ft", "scratch", "gradual", "lora"])
 def test_a_tuned_model_is_shown_beside_its_probe(strategy: str, divided: Path, tmp_path: Path) -> None:
     done, _ = run(recipe(divided, strategy, options=QUICK), tmp_path / "run")
     report = done.report
@@ -129,7 +130,21 @@ def test_a_tuned_model_is_shown_beside_its_probe(strategy: str, divided: Path, t
         report["evaluation"]["test"]["metrics"]["accuracy"]["value"]
         - report["probe"]["evaluation"]["metrics"]["accuracy"]["value"]
     )
-    assert (report["strategy"]["trained_stages"] == ["5a", "5b"]) == (strategy == "partial")
+    assert (report["strategy"]["trained_stages"] == ["5a", "5b"]) == (strategy in ("partial", "gradual", "lora"))
+
+
+def test_what_low_rank_updates_train_is_counted_and_the_model_is_as_large_as_its_backbone(
+    divided: Path, tmp_path: Path
+) -> None:
+    done, _ = run(recipe(divided, "lora", options={**QUICK, "rank": 1}), tmp_path / "run")
+    plain, _ = run(recipe(divided, "partial", options=QUICK), tmp_path / "plain")
+    counts = [report["backbone"]["parameters_trained"] for report in (done.report, plain.report)]
+    assert counts[0] < counts[1] / 4
+    shapes = [
+        {name: array.shape for name, array in read_tensors(path / "model" / "model.safetensors").items()}
+        for path in (done.path, plain.path)
+    ]
+    assert shapes[0] == shapes[1]
 
 
 def test_stored_and_recomputed_activations_are_compared_when_kept_in_half_precision(

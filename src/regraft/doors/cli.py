@@ -58,7 +58,10 @@ def fit(
     ] = None,
     strategy: Annotated[
         str | None,
-        typer.Option(help="probe, partial, full, lp_ft, scratch or finetune. Default: probe.", show_default=False),
+        typer.Option(
+            help="probe, partial, full, gradual, lora … `regraft strategies` lists all. Default: probe.",
+            show_default=False,
+        ),
     ] = None,
     cut: Annotated[str | None, typer.Option(help="Last frozen stage, `input` or `output`.", show_default=False)] = None,
     out: Annotated[

@@ -4,6 +4,9 @@ A layer with weight W computes W x + (alpha / rank) B A x, where A (rank × inpu
 starts at zero, so that nothing changes at first. In a convolution A has the layer's window and stride, and B is 1 × 1.
 Merging adds (alpha / rank) B A to W.
 
+An attention keeps its products in one parameter, so peft adds the update before each pass and takes it away after it;
+what rounding leaves of that is a few units in the last place.
+
 Source: Hu et al. 2021, arXiv:2106.09685, section 4.1; the convolutional form is peft's.
 """
 
@@ -18,13 +21,13 @@ from regraft.strategies._tail import Tail
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
-def layers_of(tail: Tail, kinds: str) -> dict[str, nn.Module]:
+def layers_of(tail: nn.Module, kinds: str) -> dict[str, nn.Module]:
     """The layers of the tail's stages that may have an update, by name: `linear` ones (the products of an attention
     among them), `convolutions` or `all`."""
     wanted = (() if kinds == "convolutions" else (nn.Linear, nn.MultiheadAttention)) + (
         () if kinds == "linear" else CONVOLUTIONS
     )
-    return {name: layer for name, layer in _whole("stages", tail.stages) if isinstance(layer, wanted)}
+    return {name: layer for name, layer in _whole("stages", tail.get_submodule("stages")) if isinstance(layer, wanted)}
 
 
 def mergeable(layer: nn.Module) -> bool:

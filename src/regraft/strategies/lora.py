@@ -107,10 +107,12 @@ def _adapted(tail: "Tail", problem: Problem, options: Options) -> Generator[Even
     every = layers_of(tail, options.layers)
     layers = {name: layer for name, layer in every.items() if mergeable(layer)}
     if not layers:
-        kinds = "" if options.layers == "all" else f" of the kind {options.layers!r}"
+        kinds, other = "", ""
+        if options.layers != "all":
+            kinds, other = f" of the kind {options.layers!r}", "--set options.layers=all, "
         raise BadRequest(
             f"Above the cut {problem.cut!r} there is no layer{kinds} that can have a low-rank update.",
-            fix="choose a lower cut, --set options.layers=all, or --strategy probe for the head alone.",
+            fix=f"choose a lower cut, {other}or --strategy probe for the head alone.",
         )
     with seeded(derive_seed(problem.seed, "updates")):
         updates = Updates(tail, layers, rank=options.rank, alpha=options.alpha, dropout=options.update_dropout)
