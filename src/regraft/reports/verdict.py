@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from regraft.reports._words import counted, measured, number
+from regraft.reports.extended import sentence
 
 Section = Mapping[str, Any]
 
@@ -24,7 +25,7 @@ def accuracy_of(section: Section | None) -> Section | None:
 
 
 def verdict(report: Section) -> str:
-    """The figure, what a guess would score, and whether the linear probe was beaten."""
+    """The figure, what a guess would score, and whether the linear probe was beaten or the old classes were kept."""
     section = main_section(report)
     if section is None:
         return "Nothing was measured: there are no examples that the model had not seen."
@@ -66,6 +67,8 @@ def _guess(section: Section) -> str:
 
 
 def _beside_the_probe(report: Section) -> str:
+    if extended := report.get("extended"):
+        return sentence(extended)
     if paired := report.get("paired"):
         return str(paired["verdict"])
     if (report.get("strategy") or {}).get("name") == "probe":
