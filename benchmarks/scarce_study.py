@@ -30,6 +30,8 @@ FACTORS = (1.0, 0.1)
 """Factors on the published weight that a regulariser may have."""
 ORDER = ("co_tuning", "delta", "bss", "l2_sp")
 KEPT = ROOT / "runs" / "scarce"
+FOUND = ""
+"""What is to be learnt from the numbers."""
 
 
 def options_of(base: dict[str, Any], name: str, factor: float) -> tuple[tuple[str, Any], ...]:
@@ -112,7 +114,7 @@ def main() -> None:
                                   and (outcome := run.outcome(given.kept))}
         for name, options in arms.items() for data in DATA for per_class in PER_CLASS
     }  # fmt: skip
-    print(f"wrote {write_page(found, arms, scores, ROOT / 'docs' / 'results', seeds=SEEDS)}")
+    print(f"wrote {write_page(found, arms, scores, ROOT / 'docs' / 'results', seeds=SEEDS, found=FOUND)}")
 
 
 if __name__ == "__main__":
