@@ -52,6 +52,8 @@ def model(report: Section) -> str:
         ["Parameters trained", _parameters(backbone)],
         ["Views per example", _views(strategy)],
     ]
+    if held := (strategy.get("facts") or {}).get("regulariser"):
+        rows.append(["Regulariser", f"`{held['name']}`, weight {held['weight']:g}"])
     parts = ["## What was frozen, what was trained", table(["", ""], rows).replace("---:", "---")]
     if options := strategy.get("options"):
         written = ", ".join(f"`{name} = {value}`" for name, value in options.items())
@@ -115,9 +117,11 @@ def curve(strategy: Section) -> str:
         step = -(-len(rows) // (MANY_EPOCHS - 2))
         shown = [row for at, row in enumerate(rows) if at % step == 0 or row["epoch"] == best or at + 1 == len(rows)]
     columns = [
-        name for name in ("loss", "val_loss", "val_loss_rescaled", "val_accuracy") if any(name in row for row in rows)
+        name
+        for name in ("loss", "penalty", "val_loss", "val_loss_rescaled", "val_accuracy")
+        if any(name in row for row in rows)
     ]
-    titles = {"loss": "training loss", "val_loss": "validation loss",
+    titles = {"loss": "training loss", "penalty": "of it, the regulariser's", "val_loss": "validation loss",
               "val_loss_rescaled": "the same, rescaled", "val_accuracy": "validation accuracy"}  # fmt: skip
     body = [
         [f"{int(row['epoch'])}{' (kept)' if int(row['epoch']) == best else ''}"]
