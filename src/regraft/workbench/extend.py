@@ -40,7 +40,7 @@ from regraft.workbench._device import choose_device, num_threads
 from regraft.workbench._kept import Kept, check_kept, kept
 from regraft.workbench._labelled import Labelled, labelled, of_run
 from regraft.workbench._pool import Pool, pooled
-from regraft.workbench._predictions import predictions_table
+from regraft.workbench._predictions import Answer, predictions_table
 from regraft.workbench.fit import RunDone
 
 MAX_LOSS = 0.02
@@ -263,8 +263,11 @@ def _write(
     probabilities: Float[np.ndarray, "s c"],
 ) -> None:
     asked: Sequence[Any] = [pool.examples[at] for at in pool.test.tolist()]
-    answers = (("test", example, row) for example, row in zip(asked, probabilities, strict=True))
-    write_text(out / "predictions.csv", predictions_table(pool.classes, answers))
+    answers = (
+        Answer(part="test", id=example.id, group=example.group or "", target=np.asarray(target), outputs=row)
+        for example, target, row in zip(asked, pool.targets[pool.test], probabilities, strict=True)
+    )
+    write_text(out / "predictions.csv", predictions_table("classification", pool.classes, answers))
     write_text(out / "model" / "README.md", model_card(facts, report))
     write_text(out / "report.md", render(report, write_plots(report, out)))
     write_json(out / "report.json", report)
