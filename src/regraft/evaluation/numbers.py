@@ -19,7 +19,7 @@ from regraft.values import Measured
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Where the residuals are told."""
 MAX_POINTS = 500
-"""So many examples are kept for a picture (our choice)."""
+"""So many examples are kept one by one, to be drawn (our choice)."""
 
 
 @dataclass(frozen=True, kw_only=True)
