@@ -205,14 +205,14 @@ def test_the_page_of_every_kind_opens_with_its_own_figure_and_has_its_own_parts(
 
 def test_numbers_are_told_with_their_names_and_units_everywhere() -> None:
     one, two = sample_report_of("regression", num_outputs=1), sample_report_of("regression")
-    assert " in the unit of price on 153 test examples. Always answering " in verdict(one)
+    assert " in the unit of price on 153 test examples. Always answering the training median, " in verdict(one)
     assert verdict(one).endswith(" in the unit of price.")
     page = render(two)
     assert "| Mean absolute error in the units of price and area\\_m2 (lower is better) |" in page
     assert "397 examples with the numbers price and area\\_m2." in page
     assert "mean absolute error grows by" in page
     assert "where the units differ" in page
-    assert "always the same |" in page
+    assert "training median |" in page
     assert not any("probabilities" in sentence for sentence in not_verified(one))
 
 
