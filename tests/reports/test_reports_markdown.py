@@ -131,6 +131,15 @@ def test_the_kept_epoch_is_marked_and_long_curves_are_thinned() -> None:
     assert len(epochs) <= 13
 
 
+def test_a_rescaled_loss_is_told_only_where_it_is_another() -> None:
+    report = sample_report()
+    assert "the same, rescaled" in render(report)
+    for row in report["strategy"]["curve"]:
+        row["val_loss_rescaled"] = row["val_loss"]
+    assert "the same, rescaled" not in render(report)
+    assert "validation loss | validation accuracy" in render(report)
+
+
 def test_pictures_are_shown_only_when_they_are_there() -> None:
     report = sample_report()
     assert "](" not in render(report)
