@@ -7,28 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from networks import FAMILIES
+from networks import FAMILIES, large_ones_are_slow
 from problems import opened
 from regraft.activations._runner import Prefixes
 from regraft.activations.memo import Memo
 from regraft.backbones._backbone import Backbone
-from regraft.backbones._family import Family
 from regraft.values import Notice
 
-LARGE_MB = 200
-"""Published weights of more MiB: the whole network is exported in the slow tier only."""
 
-
-def is_large(family: Family) -> bool:
-    return any(published.size_mb > LARGE_MB for published in family.published.values())
-
-
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param(name, marks=pytest.mark.slow) if is_large(family) else name for name, family in FAMILIES.items()
-    ],
-)
+@pytest.fixture(scope="module", params=large_ones_are_slow())
 def backbone(request: pytest.FixtureRequest) -> Iterator[Backbone]:
     """The default variant with random weights, for the smallest input it takes."""
     found = opened(f"{request.param}@random", FAMILIES[request.param].smallest_px)

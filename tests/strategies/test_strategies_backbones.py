@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from networks import large_ones_are_slow
 from problems import drained, opened, problem
 from regraft.backbones._backbone import BACKBONES, Backbone
 from regraft.strategies import finetune, probe
 from regraft.strategies._contract import Fitted
 
 
-@pytest.fixture(scope="module", params=list(BACKBONES))
+@pytest.fixture(scope="module", params=large_ones_are_slow())
 def smallest(request: pytest.FixtureRequest) -> Iterator[Backbone]:
     """The default variant with random weights, for the smallest input it takes."""
     family = BACKBONES.get(request.param).FAMILY
