@@ -141,8 +141,8 @@ class Way:
 
 
 def ways() -> list[Way]:
-    """Every strategy on the shelf as its name alone means it, every other preset of it, every regulariser where it takes
-    one, and it mixing examples where it can."""
+    """Every strategy on the shelf as its name alone means it, every other preset of it, each regulariser it may take,
+    and it mixing examples where it can."""
     found = []
     for strategy in STRATEGIES:
         presets = dict(getattr(STRATEGIES.get(strategy), "PRESETS", {}))
