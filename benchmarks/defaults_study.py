@@ -92,8 +92,15 @@ def returned(events: Iterator[Any]) -> Any:
 
 
 def problem_of(data: str, cut: str, views: int, *, spec: str = "", seed: int = 0) -> Problem:
-    """The training part of a set as a problem, its states stored; `spec` names a backbone, if not the checkpoint, and
-    `seed` draws its weights where they are random."""
+    """The training part of a set as a problem."""
+    return posed(data, cut, views, spec=spec, seed=seed)[0]
+
+
+def posed(data: str, cut: str, views: int, *, spec: str = "", seed: int = 0) -> tuple[Problem, np.ndarray]:
+    """The training part of a set as a problem, its states stored (0 views: made anew), and the places of its test.
+
+    `spec` names a backbone, if not the checkpoint, and `seed` draws its weights where they are random.
+    """
     chosen = SETS[data]
     UNPACKED.mkdir(parents=True, exist_ok=True)
     recipe = Recipe(data=str(chosen.open()), backbone=spec or checkpoint_spec(), strategy="partial", cut=cut,
@@ -104,9 +111,10 @@ def problem_of(data: str, cut: str, views: int, *, spec: str = "", seed: int = 0
     resolved = resolve(recipe, named(recipe), backbone.card)
     stored = returned(store_states(recipe, resolved, backbone, subject, device="cpu", threads=1))
     train = np.sort(np.concatenate([subject.parts.train, subject.parts.val]))
-    return Problem(backbone=backbone, cut=cut, task=subject.task, states=stored.states, top=stored.top,
-                   targets=subject.targets, groups=subject.parts.groups, train=train,
-                   val=np.zeros(0, dtype=np.int64), seed=0)  # fmt: skip
+    problem = Problem(backbone=backbone, cut=cut, task=subject.task, states=stored.states, top=stored.top,
+                      targets=subject.targets, groups=subject.parts.groups, train=train,
+                      val=np.zeros(0, dtype=np.int64), seed=0)  # fmt: skip
+    return problem, subject.parts.test
 
 
 def held_out(problem: Problem, options: finetune.Options | None, num_folds: int) -> tuple[np.ndarray, np.ndarray]:

@@ -30,7 +30,7 @@ def of_bundle(path: Path) -> Backbone:
     card = replace(
         found.card,
         weights=f"bundle:{name}",
-        trained_on=f"{before}; then {len(classes)} classes of the user's" if classes else before,
+        trained_on=f"{before}; then {len(classes)} classes of the user's ({name})" if classes else before,
     )
     return replace(found, card=card)
 

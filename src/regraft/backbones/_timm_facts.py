@@ -28,6 +28,8 @@ REVISION = 1
 """Raised when what is found out, or how a model is cut, changes."""
 TRIED_PX = (32, 48, 64, 96, 128)
 """Sides that are tried where nothing but the model knows how small an input may be. Our choice."""
+UNTRAINED = "untrained"
+"""timm's tag of an architecture without weights."""
 DATA = {
     "in1k": "ImageNet-1k",
     "in12k": "ImageNet-12k",
@@ -121,7 +123,8 @@ def plan_of(facts: ModelFacts) -> "Plan":
 
 def _found(timm: ModuleType, asked: str) -> ModelFacts:
     config = _config(timm, asked)
-    name = f"{config.architecture}.{config.tag}" if config.tag else config.architecture
+    tagged = config.tag and config.tag != UNTRAINED
+    name = f"{config.architecture}.{config.tag}" if tagged else config.architecture
     channels, height, width = config.input_size
     if channels != 3 or height != width:
         raise BadRequest(
@@ -218,7 +221,7 @@ def _notes(name: str, config: Any) -> tuple[str, ...]:
 
 
 def _trained_on(tag: str | None) -> str:
-    if not tag or tag == "untrained":
+    if not tag or tag == UNTRAINED:
         return ""
     told = ", then ".join(dict.fromkeys(DATA[word] for word in tag.split("_") if word in DATA))
     return f"{told} (timm's tag {tag})" if told else f"as timm's tag {tag} says"

@@ -83,7 +83,7 @@ def narrowed(variant: str) -> Family:
 
 FAMILY = Family(
     name="timm",
-    title="Any network of timm, over a thousand: timm:NAME or timm:NAME.TAG",
+    title="Any network of timm, over a thousand: timm:NAME or timm:NAME.TAG; @pretrained is what the tag names",
     prefer="where a newer network than the others is wanted; it needs the extra `timm`",
     source="Wightman 2019, https://github.com/huggingface/pytorch-image-models",
     revision=1,

@@ -13,8 +13,8 @@ from regraft.backbones._imagenet import torchvision_weights
 FAMILY = Family(
     name="vgg16",
     title="VGG-16: thirteen 3x3 convolutions and two wide dense layers, 138.4 million parameters",
-    prefer="to compare with published work on its features; it asks for most memory and nearly most work of all here "
-    "(15.5 billion multiply-adds), for 72 % on ImageNet",
+    prefer="to compare with published work on its features; it asks for most memory of all here, and ten times "
+    "GoogLeNet's work (15.5 billion multiply-adds), for 72 % on ImageNet",
     source="Simonyan & Zisserman 2014, arXiv:1409.1556",
     revision=1,
     variants=("torchvision",),

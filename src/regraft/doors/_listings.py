@@ -39,6 +39,10 @@ def of_strategies(found: Sequence[StrategyFacts], *, options: bool) -> str:
             rows = [(f"{field.name} = {field.default}", field.sentence) for field in one.options]
             text += "\n\n  options (--set options.NAME=VALUE, or [options] in a recipe)\n"
             text += "\n".join(f"    {name}\n{_wrapped(sentence, '        ')}" for name, sentence in rows)
+            if one.regularisers:
+                text += "\n\n  regularisers (--set options.regulariser=NAME)\n"
+                held = [(f"{facts.name}, weight {facts.weight:g}", facts.title) for facts in one.regularisers]
+                text += "\n".join(f"    {name}\n{_wrapped(title, '        ')}" for name, title in held)
         parts.append(text)
     if not options:
         parts.append("The options of one: regraft strategies NAME")

@@ -186,6 +186,51 @@ def evaluate(
 
 
 @app.command()
+def extend(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run or of a model.")],
+    data: Annotated[Path, typer.Option(help="Labelled examples of the new classes, of old ones too if you like.")],
+    out: Annotated[Path, typer.Option(help="Folder for the new model and its report.")],
+    old: Annotated[
+        Path | None,
+        typer.Option(help="Examples of the old classes. Default: what the run was made of.", show_default=False),
+    ] = None,
+    max_loss: Annotated[float, typer.Option(help="Accuracy on old classes that may be lost at most.")] = 0.02,
+    seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
+    path_column: PathColumn = None,
+    label_column: LabelColumn = None,
+    group_column: Annotated[str | None, typer.Option(help="Column that says which examples belong together.")] = None,
+    group_pattern: Annotated[
+        str | None, typer.Option(help="Regular expression; its first group in the path says what belongs together.")
+    ] = None,
+    set_: Set = None,
+    quiet: Quiet = False,
+) -> None:
+    """Add classes to a model, leaving all else as it is.
+
+    The network and the old classes' weights stay bit for bit. Old examples are asked before and after.
+
+    \b
+    regraft extend runs/leaves --data new_disease/ --out runs/leaves-7
+    """
+    from regraft.doors._tables import figures
+    from regraft.recipe import Recipe, with_settings
+    from regraft.reports.verdict import verdict
+    from regraft.workbench.extend import extend as verb
+    from regraft.workbench.fit import RunDone
+
+    flags = {
+        "source.path_column": path_column, "source.label_column": label_column,
+        "source.group_column": group_column, "source.group_pattern": group_pattern,
+    }  # fmt: skip
+    source = with_settings(Recipe(data=str(data)), settings(flags, set_ or [])).source
+    events = verb(run, data, out=out, old=old, source=source, max_loss=max_loss, seed=seed)
+    for event in list(watched(events, quiet=quiet)):
+        if isinstance(event, RunDone):
+            _say(figures(event.report), verdict(event.report))
+            print(f"report  {event.path / 'report.md'}\nmodel   {event.path / 'model'}")
+
+
+@app.command()
 def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="Folder of a run or of a model.")],
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUTS...", help="Files, and folders of them.")],

@@ -66,4 +66,8 @@ def _after(layer: nn.Conv2d | nn.MaxPool2d, cells: int, axis: int) -> int:
         value if isinstance(value, int) else int(value[axis])
         for value in (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
     )
-    return (cells + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+    room = cells + 2 * padding - dilation * (kernel - 1) - 1
+    if not getattr(layer, "ceil_mode", False):
+        return room // stride + 1
+    windows_begun = -(-room // stride) + 1
+    return windows_begun - ((windows_begun - 1) * stride >= cells + padding)  # none begins beyond the grid

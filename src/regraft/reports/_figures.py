@@ -11,6 +11,7 @@ from regraft.reports.verdict import (
     main_figure,
     main_metric_of,
     main_section,
+    medians,
     title_of,
     unit_of,
     where,
@@ -36,7 +37,7 @@ def figures(report: Section) -> str:
     for key, value in (section.get("metrics") or {}).items():
         others = [measured((one.get("metrics") or {}).get(key)) for one in (probe, constant) if one]
         rows.append([_title(key, section, also=", pooled" if pooled else ""), measured(value), *others])
-    header = ["Metric", name, *(["linear probe"] if probe else []), *(["always the same"] if constant else [])]
+    header = ["Metric", name, *(["linear probe"] if probe else []), *(["training median"] if constant else [])]
     parts = [
         "## The figures",
         f"Measured {where(report, section)}{_by_group(section)}. In brackets: {_level(section)} intervals.",
@@ -255,10 +256,8 @@ def _methods(section: Section) -> str:
 def _constant(baseline: Mapping[str, Any] | None) -> str:
     if not baseline:
         return ""
-    answer = ", ".join(number(value) for value in baseline["outputs"])
     return (
-        f"**Against always answering {answer}, which takes no look at the examples:** "
-        f"{plain(baseline['gain']['verdict'])}"
+        f"**Against always answering {medians(baseline)} on the same examples:** {plain(baseline['gain']['verdict'])}"
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from regraft.errors import UnknownName
 from regraft.evaluation._contract import Metric, metric
 from regraft.reports._words import counted, listed, lowered, measured, number
+from regraft.reports.extended import sentence
 
 Section = Mapping[str, Any]
 
@@ -56,7 +57,7 @@ def unit_of(section: Section | None, name: str) -> str:
 
 
 def verdict(report: Section) -> str:
-    """The figure, what a guess would score, and whether the linear probe was beaten."""
+    """The figure, what a guess would score, and whether the linear probe was beaten or the old classes were kept."""
     section = main_section(report)
     if section is None:
         return "Nothing was measured: there are no examples that the model had not seen."
@@ -99,7 +100,7 @@ def _guess(section: Section) -> str:
     """What an answer that looks at no example would score by the main metric."""
     if baseline := section.get("baseline"):
         score = ((baseline.get("metrics") or {}).get(main_metric_of(section)) or {}).get("value")
-        return f"Always answering {listed([number(one) for one in baseline['outputs']])} would score {number(score)}."
+        return f"Always answering {medians(baseline)} would score {number(score)}."
     if tags := section.get("per_tag"):
         shares = [one["support"] / max(1, section["num_examples"]) for one in tags if one["support"]]
         return f"Ranking at random would score {number(sum(shares) / len(shares))}." if shares else ""
@@ -119,7 +120,15 @@ def _guess(section: Section) -> str:
     return f"Always answering {top} would score {number(support[top] / total)}."
 
 
+def medians(baseline: Section) -> str:
+    """The answer that looks at no example: `the training median, 529,000,`."""
+    told = [number(one) for one in baseline["outputs"]]
+    return f"the training {'median' if len(told) == 1 else 'medians'}, {listed(told)},"
+
+
 def _beside_the_probe(report: Section) -> str:
+    if extended := report.get("extended"):
+        return sentence(extended)
     if paired := report.get("paired"):
         return str(paired["verdict"])
     if (report.get("strategy") or {}).get("name") == "probe":

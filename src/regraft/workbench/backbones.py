@@ -85,9 +85,10 @@ def backbones(name: str = "") -> tuple[BackboneFacts, ...]:
 
 
 def _facts(family: Family, variant: str = "") -> BackboneFacts:
-    name = f"{family.name}:{variant}" if variant else family.name
+    chosen = variant or ("VARIANT" if family.narrowed else "")
+    name = f"{family.name}:{chosen}" if chosen else family.name
     return BackboneFacts(
-        name=name,
+        name=name if variant else family.name,
         title=family.title,
         prefer=family.prefer,
         source=family.source,

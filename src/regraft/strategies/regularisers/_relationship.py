@@ -59,7 +59,11 @@ def direct(said: Float[np.ndarray, "n s"], targets: Int[np.ndarray, "n"], num_cl
 def reverse(
     said: Float[np.ndarray, "n s"], targets: Int[np.ndarray, "n"], num_classes: int, fold_of: Int[np.ndarray, "n"]
 ) -> Relationship:
-    """p(t | s) by a calibrated logistic regression, turned round by Bayes' rule."""
+    """p(t | s) by a calibrated logistic regression, turned round by Bayes' rule.
+
+    The facts tell its log loss (nats) on examples left out: where it is that of guessing, log t, the source classes say
+    nothing of the target classes.
+    """
     present, codes = np.unique(targets, return_inverse=True)
     best, starts = (np.inf, np.nan, 1.0), dict[int, np.ndarray]()
     for c in STRENGTHS:
@@ -72,14 +76,13 @@ def reverse(
         loss = float(log_losses(logits / temperature, codes).mean())
         if loss < best[0]:
             best = (loss, c, temperature)
-    _, c, temperature = best
+    loss, c, temperature = best
     weight = regression(said, codes, len(present), c, None)
     marginal = said.mean(axis=0)
     rows = np.tile(marginal, (num_classes, 1))
     rows[present] = turned_round(softmax(weight.T / temperature), marginal)
-    return Relationship(
-        given_target=rows, facts={"relationship": "reverse", "c": c, "temperature": round(temperature, 4)}
-    )
+    told = {"relationship": "reverse", "c": c, "temperature": round(temperature, 4), "log_loss": round(loss, 4)}
+    return Relationship(given_target=rows, facts=told)
 
 
 def turned_round(
