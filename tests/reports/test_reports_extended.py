@@ -34,7 +34,7 @@ def test_the_sentence_tells_before_and_after_with_the_interval_and_who_is_called
 
 
 def test_what_could_not_be_checked_is_said() -> None:
-    assert "was not checked: no old examples were at hand" in sentence({**EXTENDED, "kept": None})
+    assert "could not be checked: no old example was left" in sentence({**EXTENDED, "kept": None})
     assert "No old example of wasps was there to check" in section({"extended": EXTENDED})
 
 

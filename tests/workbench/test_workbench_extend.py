@@ -167,6 +167,17 @@ def test_old_examples_among_the_new_data_count_as_old(place: Path, tmp_path: Pat
     assert "No old example of green" in (tmp_path / "out" / "report.md").read_text()
 
 
+def test_where_no_old_example_is_left_to_ask_about_the_model_says_so(place: Path, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(place / "probe" / "model", tmp_path / "model"))
+    paint(tmp_path / "both", ("blue", "green"), {"train": 6})
+    paint(tmp_path / "both", ("red",))
+    events = list(extend(model, tmp_path / "both", out=tmp_path / "out", threads=1))
+    assert any("could not be checked" in event.text for event in events if isinstance(event, Notice))
+    for page in ("report.md", "model/README.md"):
+        assert "could not be checked: no old example was left" in (tmp_path / "out" / page).read_text()
+    assert load(tmp_path / "out").facts["facts"]["extensions"][0]["kept"] is None
+
+
 def test_data_that_changed_since_are_not_taken_for_those_of_the_run(place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "old", tmp_path / "old")
     recipe = (place / "probe" / "recipe.toml").read_text()

@@ -52,7 +52,10 @@ def test_every_setting_of_the_augmentation_has_views_and_keys_of_its_own(photos:
 
 @pytest.mark.parametrize(
     ("strategy", "views", "options"),
-    [("partial", 2, {"mixup": 0.2}), ("full", 0, {"cutmix": 1.0, "mixup": 0.2})],
+    [
+        ("partial", 2, {"mixup": 0.2}),
+        pytest.param("full", 0, {"cutmix": 1.0, "mixup": 0.2}, marks=pytest.mark.slow),
+    ],
 )
 def test_a_fit_with_strong_views_and_mixed_examples_ends_in_a_model(
     photos: Path, tmp_path: Path, strategy: str, views: int, options: dict[str, float]

@@ -180,7 +180,7 @@ def _without_copies(others: Labelled, fresh: Labelled, added: set[str]) -> Gener
 
 def _check_enough(pool: Pool) -> None:
     new, old = pool.is_new, ~pool.is_new
-    if not old[pool.train].any() or not old[pool.test].any():
+    if not old[pool.train].any():
         raise BadData(
             "There are no examples of the old classes: nothing keeps a new class from swallowing them, nor shows "
             "whether it does.",

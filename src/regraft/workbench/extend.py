@@ -95,7 +95,8 @@ def extend(
     model = _model(before.model, pool, rows, features, seed)
     logits = model.logits(features)
     checked = _check(before.model, pool, old_logits, logits, seed)
-    check_kept(checked, pool.added, max_loss)
+    if checked is not None:
+        check_kept(checked, pool.added, max_loss)
     for text in _told(model, checked):
         yield Notice(text=text, topic="extension")
     prefixes = prefixes_of(model, device=device, backend="auto", threads=threads)
@@ -157,8 +158,11 @@ def _model(old: Model, pool: Pool, rows: NewRows, features: Float[np.ndarray, "n
 
 def _check(
     old: Model, pool: Pool, old_logits: Float[np.ndarray, "n o"], logits: Float[np.ndarray, "n c"], seed: int
-) -> Kept:
+) -> Kept | None:
+    """Both models on the old examples that were kept back; None where there are none."""
     asked = pool.test[~pool.is_new[pool.test]]
+    if not len(asked):
+        return None
     return kept(
         pool.targets[asked],
         softmax(old_logits[asked] / old.temperature),
@@ -170,21 +174,30 @@ def _check(
     )
 
 
-def _told(model: Model, checked: Kept) -> Iterator[str]:
+def _told(model: Model, checked: Kept | None) -> Iterator[str]:
+    if checked is None:
+        yield "Whether the old classes are kept could not be checked: no old example is left to ask about (see --old)."
+    else:
+        yield from _told_of(checked)
+    yield f"Probabilities are {_uncalibrated(model.temperature)}."
+
+
+def _told_of(checked: Kept) -> Iterator[str]:
     yield (
         f"Old classes: accuracy {checked.before:.3f} before, {checked.after:.3f} now, on {checked.num_examples} "
         f"examples {checked.standing}; {checked.num_called_new} are called a new class."
     )
     if checked.missing:
         yield f"No old example of {', '.join(checked.missing)} is there to check: what happened to it is not known."
-    yield f"Probabilities are {_uncalibrated(model.temperature)}."
 
 
 def _uncalibrated(temperature: float) -> str:
     return f"uncalibrated, for the old model's temperature ({temperature:.3g}) is kept and was not fitted anew"
 
 
-def _about(run: Path, before: Bundle, pool: Pool, rows: NewRows, checked: Kept, max_loss: float) -> dict[str, Any]:
+def _about(
+    run: Path, before: Bundle, pool: Pool, rows: NewRows, checked: Kept | None, max_loss: float
+) -> dict[str, Any]:
     folder = bundle_folder(run).resolve()
     name = folder.parent.name if folder.name == "model" else folder.name
     num_old = int((~pool.is_new[pool.train]).sum())
