@@ -223,6 +223,20 @@ def test_from_python_it_gives_a_run(place: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_model_that_was_extended_is_extended_again(place: Path, tmp_path: Path) -> None:
+    paint(tmp_path / "known", ("blue", "green", "red"))
+    paint(tmp_path / "more", ("grey",))
+    first, second = tmp_path / "known", tmp_path / "out"
+    done = list(extend(place / "probe-3", tmp_path / "more", out=second, old=first, max_loss=EASY, threads=1))[-1]
+    assert isinstance(done, RunDone)
+    assert done.report["strategy"]["preset"] == "probe, extended"
+    model, before = load(second), load(place / "probe-3")
+    assert model.classes == ("blue", "green", "red", "grey")
+    assert [one["added"] for one in model.facts["facts"]["extensions"]] == [["red"], ["grey"]]
+    np.testing.assert_array_equal(model.model.weight[:3], before.model.weight)
+
+
+@pytest.mark.slow
 def test_a_sixth_disease_is_added_to_five(unpacked, shared_weights: Path, tmp_path: Path) -> None:
     """On real leaves: about as good as a head retrained on all six, and the loss of the old classes is told."""
     six = unpacked("plantvillage_tomato")
