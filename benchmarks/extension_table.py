@@ -27,6 +27,7 @@ WAYS = {
     "old examples": "what `regraft extend` does: the new rows solved against the old training examples",
     "held-out logits": "the same, old examples with logits of heads that did not see them",
     "drawn, pooled": "old features drawn from class means and one pooled covariance; a model would have to carry both",
+    "drawn, 64 axes": "the same with that covariance's 64 leading axes and the rest feature by feature",
     "drawn, new spread": "old features drawn from the means a model carries (of length one) and the new class's spread",
 }
 
@@ -63,6 +64,15 @@ def drawn(means: np.ndarray, spread: np.ndarray, count: int) -> np.ndarray:
     return (np.repeat(means, count, axis=0) + noise).astype(np.float32)
 
 
+def leading(rows: np.ndarray, count: int) -> np.ndarray:
+    """Rows whose covariance has the leading axes of that of `rows`, and the rest of its variances on the diagonal."""
+    _, lengths, axes = np.linalg.svd(rows / np.sqrt(len(rows)), full_matrices=False)
+    kept = lengths[:count, None] * axes[:count]
+    rest = np.sqrt(np.maximum(np.square(rows).mean(axis=0) - np.square(kept).sum(axis=0), 0))
+    together = np.concatenate([kept, np.diag(rest)])
+    return together * np.sqrt(len(together))
+
+
 def logits_of(train: np.ndarray, targets: np.ndarray, asked: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     """Way and logits of the examples asked for; the last of six classes is the one to add. The head of five first."""
     old = targets < 5
@@ -77,14 +87,18 @@ def logits_of(train: np.ndarray, targets: np.ndarray, asked: np.ndarray) -> Iter
     unit = train / np.linalg.norm(train, axis=1, keepdims=True)
     short = np.stack([unit[targets == k].mean(axis=0) for k in range(5)])
     short *= np.linalg.norm(new.mean(axis=0)) / np.linalg.norm(short, axis=1, keepdims=True)
-    pooled = drawn(means, train[old] - means[targets[old]], 70)
+    inside = train[old] - means[targets[old]]
+    axes = leading(inside, 64)
     alike = drawn(short, new - new.mean(axis=0), 70)
     sorted_targets = np.concatenate([np.repeat(np.arange(5), 70), np.full(len(new), 5)])
-    pooled, alike = np.concatenate([pooled, new]), np.concatenate([alike, new])
+    pooled, few, alike = (
+        np.concatenate([rows, new]) for rows in (drawn(means, inside, 70), drawn(means, axes, 70), alike)
+    )
     for name, rows, logits, labels in (
         ("old examples", train, known, targets),
         ("held-out logits", train, held_out, targets),
         ("drawn, pooled", pooled, head.logits(pooled), sorted_targets),
+        ("drawn, 64 axes", few, head.logits(few), sorted_targets),
         ("drawn, new spread", alike, head.logits(alike), sorted_targets),
     ):
         fold_of = folds(labels, None, 5, 2).of_example

@@ -132,6 +132,27 @@ def test_an_evaluation_on_the_test_part_gives_the_reports_figure(
     assert "is there already" in again.stderr
 
 
+def test_a_class_is_added_by_the_command_line_or_refused_with_the_limit_that_would_do(
+    fitted: object, command: Command, folder: Path
+) -> None:
+    for part, count in (("train", 30), ("test", 6)):
+        (folder / "grey" / part / "middle").mkdir(parents=True)
+        for at in range(count):
+            pixels = np.random.default_rng([count, at]).normal(60, 45, size=(40, 40, 3)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / "grey" / part / "middle" / f"{at}.png")
+    arguments = ("extend", "runs/probe", "--data", "grey", "--out", "runs/three")
+    refused = command(*arguments, "--max-loss", "0", code=3)
+    assert "Nothing was written" in refused.stderr
+    assert not (folder / "runs" / "three").exists()
+    limit = re.search(r"--max-loss ([\d.]+\d)", refused.stderr)
+    assert limit is not None
+    done = command(*arguments, "--max-loss", limit[1])
+    assert "Added without retraining the rest: middle." in " ".join(done.stdout.split())
+    assert f"model   {Path('runs/three/model')}" in done.stdout
+    answers = command("predict", "runs/three", "grey/test", "--json").stdout.splitlines()
+    assert set(json.loads(answers[0])["probabilities"]) == {"dark", "light", "middle"}
+
+
 PYTHON = """
 import json, regraft
 data = regraft.open_dataset("photos")

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.preprocessing import normalize
 
-from regraft.evaluation.unlike import fit_reference
+from regraft.evaluation.unlike import extended_reference, fit_reference
 
 
 def _features(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -69,3 +69,30 @@ def test_a_class_that_only_one_fold_holds_is_compared_with_the_others() -> None:
     reference = fit_reference(features, targets, folds)
     assert reference.class_means.shape == (3, 40)
     assert np.isfinite(reference.distances).all()
+
+
+def test_a_reference_extended_by_a_class_finds_its_inputs_alike_and_keeps_the_old_means() -> None:
+    random = np.random.default_rng(3)
+    means = np.eye(3, 12) * 8
+    features = (means[np.arange(90) % 3] + random.normal(size=(90, 12))).astype(np.float32)
+    targets, folds = np.arange(90) % 3, np.arange(90) // 3 % 5
+    old, new = targets < 2, targets == 2
+    known = fit_reference(features[old], targets[old], folds[old])
+    extended = extended_reference(known, features[new], np.zeros(30, dtype=np.int64), folds[new])
+    np.testing.assert_array_equal(extended.class_means[:2], known.class_means)
+    unit = features[new] / np.linalg.norm(features[new], axis=1, keepdims=True)
+    mean = unit.mean(axis=0)
+    np.testing.assert_allclose(extended.class_means[2], mean / np.linalg.norm(mean), rtol=1e-5, atol=1e-6)
+    assert len(extended.distances) == 90
+    assert (np.diff(extended.distances) >= 0).all()
+    assert known.score(features[new]).min() == 1.0
+    assert extended.score(features[new]).mean() < 0.7
+    np.testing.assert_array_less(extended.score(features[old]).mean(), 0.7)
+
+
+def test_an_extended_reference_keeps_no_more_distances_than_any_other() -> None:
+    random = np.random.default_rng(0)
+    features, folds = random.normal(size=(3000, 4)).astype(np.float32), np.arange(3000) % 5
+    known = fit_reference(features, np.arange(3000) % 2, folds)
+    extended = extended_reference(known, features[:1500], np.zeros(1500, dtype=np.int64), folds[:1500])
+    assert len(known.distances) == len(extended.distances) == 1001

@@ -167,6 +167,17 @@ def test_old_examples_among_the_new_data_count_as_old(place: Path, tmp_path: Pat
     assert "No old example of green" in (tmp_path / "out" / "report.md").read_text()
 
 
+def test_where_no_old_example_is_left_to_ask_about_the_model_says_so(place: Path, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(place / "probe" / "model", tmp_path / "model"))
+    paint(tmp_path / "both", ("blue", "green"), {"train": 6})
+    paint(tmp_path / "both", ("red",))
+    events = list(extend(model, tmp_path / "both", out=tmp_path / "out", threads=1))
+    assert any("could not be checked" in event.text for event in events if isinstance(event, Notice))
+    for page in ("report.md", "model/README.md"):
+        assert "could not be checked: no old example was left" in (tmp_path / "out" / page).read_text()
+    assert load(tmp_path / "out").facts["facts"]["extensions"][0]["kept"] is None
+
+
 def test_data_that_changed_since_are_not_taken_for_those_of_the_run(place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "old", tmp_path / "old")
     recipe = (place / "probe" / "recipe.toml").read_text()
@@ -209,6 +220,20 @@ def test_from_python_it_gives_a_run(place: Path, tmp_path: Path) -> None:
     assert run.verdict().count("Added without retraining the rest: red.") == 1
     assert run.predict([place / "new" / "test" / "red" / "0.png"])[0].label in ("blue", "green", "red")
     assert run.report["data"]["groups"] is not None
+
+
+@pytest.mark.slow
+def test_a_model_that_was_extended_is_extended_again(place: Path, tmp_path: Path) -> None:
+    paint(tmp_path / "known", ("blue", "green", "red"))
+    paint(tmp_path / "more", ("grey",))
+    first, second = tmp_path / "known", tmp_path / "out"
+    done = list(extend(place / "probe-3", tmp_path / "more", out=second, old=first, max_loss=EASY, threads=1))[-1]
+    assert isinstance(done, RunDone)
+    assert done.report["strategy"]["preset"] == "probe, extended"
+    model, before = load(second), load(place / "probe-3")
+    assert model.classes == ("blue", "green", "red", "grey")
+    assert [one["added"] for one in model.facts["facts"]["extensions"]] == [["red"], ["grey"]]
+    np.testing.assert_array_equal(model.model.weight[:3], before.model.weight)
 
 
 @pytest.mark.slow

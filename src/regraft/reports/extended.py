@@ -13,7 +13,7 @@ def sentence(extended: Section) -> str:
     added = f"Added without retraining the rest: {', '.join(extended['added'])}."
     kept = extended.get("kept")
     if not kept:
-        return f"{added} Whether the old classes are kept was not checked: no old examples were at hand."
+        return f"{added} Whether the old classes are kept could not be checked: no old example was left to ask about."
     examples = counted(kept["num_examples"], "old example")
     return (
         f"{added} On {examples} ({kept['standing']}) the accuracy was {number(kept['before'])} before and is "

@@ -121,6 +121,7 @@ def pooled(known: tuple[str, ...], fresh: Labelled, others: Labelled | None) -> 
         test.append(place[found.test])
         yield from found.notes
     number = {name: code for code, name in enumerate(classes)}
+    given = any(fresh.dataset.examples[at].label in known for at in _of(fresh).tolist())
     pool = Pool(
         datasets=tuple(found.dataset for found in sources),
         examples=tuple(examples),
@@ -130,8 +131,8 @@ def pooled(known: tuple[str, ...], fresh: Labelled, others: Labelled | None) -> 
         groups=np.concatenate(groups),
         train=np.concatenate(train),
         test=np.concatenate(test),
-        standing=UNKNOWN if others is None else others.standing,
-        origin=fresh.dataset.root.name if others is None else others.dataset.root.name,
+        standing=others.standing if others is not None and not given else UNKNOWN,
+        origin=" and ".join(found.dataset.root.name for found in (sources if given else sources[1:])),
         notes=tuple(note for found in sources for note in found.notes),
         quarantined=tuple(
             {"id": one.id, "reason": one.reason} for found in sources for one in found.scanned.quarantined
@@ -179,7 +180,7 @@ def _without_copies(others: Labelled, fresh: Labelled, added: set[str]) -> Gener
 
 def _check_enough(pool: Pool) -> None:
     new, old = pool.is_new, ~pool.is_new
-    if not old[pool.train].any() or not old[pool.test].any():
+    if not old[pool.train].any():
         raise BadData(
             "There are no examples of the old classes: nothing keeps a new class from swallowing them, nor shows "
             "whether it does.",

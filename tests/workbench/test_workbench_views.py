@@ -1,0 +1,81 @@
+"""A recipe's augmentation reaches the views and their keys, stored or fresh, with states mixed or not."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from regraft.errors import BadRecipe, UnknownName
+from regraft.recipe import Decision, Recipe, Source
+from regraft.workbench._subject import inputs_of, open_subject
+from regraft.workbench.fit import RunDone, fit
+
+TINY = {"backbone": "googlenet:tiny@random", "input_px": 32, "threads": 1}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("views") / "photos"
+    for part, count in (("train", 8), ("test", 4)):
+        for label, brightness in (("dark", 60), ("light", 130)):
+            (root / part / label).mkdir(parents=True)
+            random = np.random.default_rng([count, brightness])
+            for at in range(count):
+                pixels = random.normal(brightness, 40, (40, 40, 3)).clip(0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(root / part / label / f"{at}.png")
+    return root
+
+
+def test_every_setting_of_the_augmentation_has_views_and_keys_of_its_own(photos: Path) -> None:
+    from problems import opened
+
+    card = opened("googlenet:tiny@random", 32).card
+    opening = open_subject(str(photos), Source(), Decision(), seed=0, workers=1)
+    try:
+        while True:
+            next(opening)
+    except StopIteration as stop:
+        subject = stop.value
+    seen, keys = set(), set()
+    for augment in ({}, {"magnitude": 20}, {"operations": 4}, {"horizontal_flip": 0.0}):
+        recipe = Recipe(data=str(photos), augmentation="strong", augment=augment)
+        inputs = inputs_of(subject.dataset, subject.scanned, card, recipe, workers=1)
+        keys.add(inputs.view_name(2))
+        assert inputs.view_name(0) == "plain"
+        views = np.stack([inputs.load(example, 2)["pixels"] for example in range(8)])
+        seen.add(views.tobytes())
+        plain = np.stack([inputs.load(example, 0)["pixels"] for example in range(8)])
+        assert not np.array_equal(views, plain)
+    assert len(keys) == len(seen) == 4
+
+
+@pytest.mark.parametrize(
+    ("strategy", "views", "options"),
+    [
+        ("partial", 2, {"mixup": 0.2}),
+        pytest.param("full", 0, {"cutmix": 1.0, "mixup": 0.2}, marks=pytest.mark.slow),
+    ],
+)
+def test_a_fit_with_strong_views_and_mixed_examples_ends_in_a_model(
+    photos: Path, tmp_path: Path, strategy: str, views: int, options: dict[str, float]
+) -> None:
+    quick = {"epochs": 1, "min_steps": 2, "batch": 8, **options}
+    recipe = Recipe(
+        data=str(photos), strategy=strategy, augmentation="strong", augment={"magnitude": 12.0}, views=views,
+        options=quick, **TINY,
+    )  # fmt: skip
+    done = list(fit(recipe, tmp_path / "run"))[-1]
+    assert isinstance(done, RunDone)
+    assert done.report["recipe"]["augment"] == {"magnitude": 12.0}
+    assert done.report["strategy"]["options"]["mixup"] == 0.2
+    assert np.isfinite(done.report["evaluation"]["test"]["metrics"]["log_loss"]["value"])
+
+
+def test_an_unknown_augmentation_or_field_of_one_ends_it_before_anything_is_scanned(
+    photos: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UnknownName, match="did you mean 'strong'"):
+        list(fit(Recipe(data=str(photos), augmentation="strng", **TINY), tmp_path / "a"))
+    with pytest.raises(BadRecipe, match="did you mean 'magnitude'"):
+        list(fit(Recipe(data="nowhere", augmentation="strong", augment={"magnitud": 3}, **TINY), tmp_path / "b"))
