@@ -35,7 +35,8 @@ CHOSEN = """## What was chosen, and on what
 
 Nothing is chosen on test parts. Rate and policy of batch norm are those with which *plain* fine-tuning is most accurate
 on training examples that were not drawn (10 a class, two other seeds, both sets, every run weighing the same); all
-regularisers share them. The factor on a regulariser's published weight is chosen in the same way.
+regularisers share them. Co-Tuning has its published weight, and in rows of its own a tenth of it; for the others the
+factor on the published weight is chosen in the same way.
 """
 
 

@@ -26,15 +26,21 @@ BASES: tuple[dict[str, Any], ...] = tuple(
     {"lr": lr, "batch_norm": norms} for lr in (1e-3, 3e-4) for norms in ("train", "frozen")
 )
 """Rates and policies of batch norm that plain fine-tuning may have."""
+FIRST = "co_tuning"
+"""The regulariser whose published gain is to be reproduced: at its published weight, and last at a tenth of it."""
+OTHERS = ("delta", "bss", "l2_sp")
 FACTORS = (1.0, 0.1)
-"""Factors on the published weight that a regulariser may have."""
-ORDER = ("co_tuning", "delta", "bss", "l2_sp")
+"""Factors on the published weight that the others may have."""
 KEPT = ROOT / "runs" / "scarce"
 FOUND = ""
 """What is to be learnt from the numbers."""
 
 
-def options_of(base: dict[str, Any], name: str, factor: float) -> tuple[tuple[str, Any], ...]:
+Options = tuple[tuple[str, Any], ...]
+Arms = dict[str, Options]
+
+
+def options_of(base: dict[str, Any], name: str, factor: float) -> Options:
     """The options of an arm; `plain` has no regulariser."""
     if name == "plain":
         return tuple(base.items())
@@ -42,26 +48,26 @@ def options_of(base: dict[str, Any], name: str, factor: float) -> tuple[tuple[st
     return (*base.items(), ("regulariser", name), ("regulariser_weight", weight))
 
 
-def tuning_runs(options: tuple[tuple[str, Any], ...]) -> list[Run]:
+def tuning_runs(options: Options) -> list[Run]:
     """An arm on training examples alone."""
     return [Run(data=data, per_class=TUNING_PER_CLASS, seed=seed, options=options, judged="rest")
             for seed in TUNING_SEEDS for data in DATA]  # fmt: skip
 
 
-def test_runs(options: tuple[tuple[str, Any], ...]) -> list[Run]:
+def test_runs(options: Options) -> list[Run]:
     """An arm on the test parts."""
     return [Run(data=data, per_class=per_class, seed=seed, options=options, judged="test")
             for seed in SEEDS for per_class in PER_CLASS for data in DATA]  # fmt: skip
 
 
-def accuracy(options: tuple[tuple[str, Any], ...], kept: Path) -> float | None:
+def accuracy(options: Options, kept: Path) -> float | None:
     """Mean accuracy of an arm on the training examples left out, every run weighing the same; None unless all ran."""
     found = [run.outcome(kept) for run in tuning_runs(options)]
     means = [sum(one["right"]) / len(one["right"]) for one in found if one]
     return sum(means) / len(means) if len(means) == len(found) else None
 
 
-def best(candidates: list[tuple[tuple[str, Any], ...]], kept: Path) -> tuple[tuple[str, Any], ...]:
+def best(candidates: list[Options], kept: Path) -> Options:
     """The most accurate on training examples; the first where one was not measured."""
     scores = [accuracy(options, kept) for options in candidates]
     if None in scores:
@@ -69,7 +75,7 @@ def best(candidates: list[tuple[tuple[str, Any], ...]], kept: Path) -> tuple[tup
     return candidates[max(range(len(candidates)), key=lambda at: scores[at] or 0.0)]
 
 
-def study(kept: Path, by: Workers | None, ends_at: float) -> dict[str, tuple[tuple[str, Any], ...]]:
+def study(kept: Path, by: Workers | None, ends_at: float) -> Arms:
     """Choose on training examples, then measure on test parts; the options of every arm. In order of value.
     Without workers nothing is measured."""
 
@@ -80,16 +86,22 @@ def study(kept: Path, by: Workers | None, ends_at: float) -> dict[str, tuple[tup
     bases = [tuple(base.items()) for base in BASES]
     run([one for options in bases for one in tuning_runs(options)], "rate and norms of plain fine-tuning")
     plain = best(bases, kept)
-    arms: dict[str, tuple[tuple[str, Any], ...]] = {"probe": (), "plain": plain}
+    arms: Arms = {"probe": (), "plain": plain, FIRST: options_of(dict(plain), FIRST, 1.0)}
     run(test_runs(()), "linear probe")
-    for names in (ORDER[:1], ORDER[1:]):
-        for name in names:
-            candidates = [options_of(dict(plain), name, factor) for factor in FACTORS]
-            run([one for options in candidates for one in tuning_runs(options)], f"weight of {name}")
-            arms[name] = best(candidates, kept)
-        measured = [test_runs(arms[name]) for name in (("plain", *names) if names == ORDER[:1] else names)]
-        run([one for together in zip(*measured, strict=True) for one in together], f"{', '.join(names)} on test parts")
+    run(in_turn([arms["plain"], arms[FIRST]]), f"plain and {FIRST} on test parts")
+    for name in OTHERS:
+        candidates = [options_of(dict(plain), name, factor) for factor in FACTORS]
+        run([one for options in candidates for one in tuning_runs(options)], f"weight of {name}")
+        arms[name] = best(candidates, kept)
+    run(in_turn([arms[name] for name in OTHERS]), f"{', '.join(OTHERS)} on test parts")
+    arms[f"{FIRST} at a tenth"] = options_of(dict(plain), FIRST, 0.1)
+    run(test_runs(arms[f"{FIRST} at a tenth"]), f"{FIRST} at a tenth of its weight on test parts")
     return arms
+
+
+def in_turn(arms: list[Options]) -> list[Run]:
+    """The runs of some arms on test parts, what is compared together side by side."""
+    return [one for together in zip(*map(test_runs, arms), strict=True) for one in together]
 
 
 def main() -> None:
@@ -106,7 +118,7 @@ def main() -> None:
     with nullcontext() if given.only_write else workers(given.jobs) as by:
         arms = study(given.kept, by, ends_at)
     tried = {"plain": [tuple(base.items()) for base in BASES]}
-    tried |= {name: [options_of(dict(arms["plain"]), name, factor) for factor in FACTORS] for name in ORDER}
+    tried |= {name: [options_of(dict(arms["plain"]), name, factor) for factor in FACTORS] for name in OTHERS}
     scores = {name: [(dict(options), accuracy(options, given.kept)) for options in of] for name, of in tried.items()}
     found = {
         (name, data, per_class): {run.seed: outcome for run in test_runs(options)

@@ -5,7 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize_scalar
+from scipy.special import softmax as scipy_softmax
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 
 from problems import drained, fitted, problem, ways
 from regraft.backbones._backbone import Backbone
@@ -16,7 +19,7 @@ from regraft.strategies import finetune
 from regraft.strategies._contract import Problem
 from regraft.strategies._tail import Tail
 from regraft.strategies.regularisers._contract import build
-from regraft.strategies.regularisers._relationship import direct, regression, reverse, turned_round
+from regraft.strategies.regularisers._relationship import STRENGTHS, direct, regression, reverse, turned_round
 from regraft.tasks.classification import Classification
 from regraft.values import Notice
 
@@ -106,6 +109,34 @@ def test_the_reverse_relationship_finds_who_resembles_whom() -> None:
     assert found.given_target.argmax(axis=1).tolist() == [0, 1, 2]
     mean = said.mean(axis=0)
     assert all(found.given_target[t, t] > 2 * mean[t] for t in range(3))
+
+
+def test_the_reverse_relationship_is_that_of_scikit_learn_and_scipy() -> None:
+    said, targets = looks_like(3, 6, 45)
+    fold_of = np.arange(45) // 3 % 5
+
+    def weights(rows: np.ndarray, c: float) -> np.ndarray:
+        model = LogisticRegression(C=c, fit_intercept=False, tol=1e-8, max_iter=20_000)
+        return model.fit(said[rows], targets[rows]).coef_
+
+    def rescaled(logits: np.ndarray, inverse: float) -> float:
+        return log_loss(targets, scipy_softmax(logits * inverse, axis=1))
+
+    tried = []
+    for c in STRENGTHS:
+        logits = np.zeros((45, 3))
+        for fold in range(5):
+            logits[fold_of == fold] = said[fold_of == fold] @ weights(fold_of != fold, c).T
+        best = minimize_scalar(
+            lambda log, logits=logits: rescaled(logits, np.exp(log)), bounds=(-3, 3), method="bounded"
+        )
+        tried.append((best.fun, c, np.exp(best.x)))
+    loss, c, inverse = min(tried)
+    given_source = scipy_softmax(weights(np.ones(45, dtype=bool), c).T * inverse, axis=1)
+    joint = given_source * said.mean(axis=0)[:, None]
+    found = reverse(said, targets, 3, fold_of)
+    assert (found.facts["c"], found.facts["log_loss"]) == (c, pytest.approx(loss, abs=1e-3))
+    np.testing.assert_allclose(found.given_target, (joint / joint.sum(axis=0)).T, atol=2e-3)
 
 
 def test_where_the_source_tells_nothing_every_class_has_about_the_same_relations() -> None:

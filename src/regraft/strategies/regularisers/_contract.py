@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 REGULARISERS = Shelf("regulariser", "regraft.strategies.regularisers")
 
 HEAD_WEIGHT = 0.01
-"""Factor on half the squared norm of what is trained anew, where a regulariser stands in for weight decay: the beta of
-Li et al. 2018 (arXiv:1802.01483, section 5) and of Li et al. 2019 (arXiv:1901.09229)."""
+"""Factor on half the squared norm of what is trained anew, where a regulariser stands in for weight decay: beta in
+Li et al. 2018 (arXiv:1802.01483); the value is that of thuml's Transfer-Learning-Library (`--trade-off-head`)."""
 
 
 class Regulariser(nn.Module, ABC):

@@ -5,9 +5,10 @@ target classes; asked about a source class alone, it says p(t | s), and Bayes' r
 of the probabilities. Its penalty and the temperature of its logits are chosen on examples left out. *Direct*: the mean
 of the probabilities over the examples of a class.
 
-Source: You et al. 2020, "Co-Tuning for Transfer Learning", section 3.3 and algorithm 1. The authors' code chooses the
-penalty by the accuracy on one validation part; with five or ten examples of a class that is chance, so here every
-example is left out once, and what counts is the log loss after the best temperature (our choice).
+Source: You et al. 2020, "Co-Tuning for Transfer Learning", NeurIPS 2020, and the authors' code (thuml/CoTuning,
+`relationship_learning`), which chooses the penalty by the accuracy on one validation part and calibrates there. With
+five or ten examples of a class that is chance, so here every example is left out once, and what counts is the log loss
+after the best temperature (our choice).
 
 Letters: n examples, t target classes, s source classes.
 """
@@ -24,8 +25,8 @@ from regraft.tasks._softmax import log_losses, softmax, softmax_loss
 from regraft.tasks._temperature import fit_temperature
 
 STRENGTHS = (1e-2, 1e-1, 1e0, 1e1, 1e2, 1e3, 1e4)
-"""Inverse strengths of the penalty that are tried, from strong to weak, as in scikit-learn: the authors' range, whose
-three lowest decades differ from its lowest kept one in nothing (our choice)."""
+"""Inverse strengths of the penalty that are tried, from strong to weak, as in scikit-learn: the authors' range by whole
+decades, without its lowest two, at which the regression no longer tells anything (our choice)."""
 TOLERANCE = 1e-6
 """Norm of the gradient of the mean loss at which a solve ends."""
 MAX_ITERATIONS = 500

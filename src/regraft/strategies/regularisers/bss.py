@@ -6,7 +6,7 @@ F (b d) holds the features of the batch, what the head reads. Components with sm
 the term suppresses them while training goes on.
 
 Source: Chen et al. 2019, "Catastrophic Forgetting Meets Negative Transfer: Batch Spectral Shrinkage for Safe Transfer
-Learning", NeurIPS 2019, equation 5; eta = 0.001 and k = 1 are theirs.
+Learning", NeurIPS 2019. eta = 0.001 and k = 1 are those of thuml's Transfer-Learning-Library, by the same group.
 """
 
 from typing import TYPE_CHECKING

@@ -6,9 +6,9 @@ q is the softmax of the source classifier on the features of x_i, t_i its class,
 learnt beforehand from what the untouched source classifier says of the training examples (`_relationship`). The source
 classifier learns at the rate of the highest stage and is thrown away in the end.
 
-Source: You et al. 2020, "Co-Tuning for Transfer Learning", NeurIPS 2020, equations 1 and 2; lambda = 2.3 is their
-code's. They calibrate the source classifier on its own validation data; a backbone does not bring those along, so its
-probabilities are taken as they are.
+Source: You et al. 2020, "Co-Tuning for Transfer Learning", NeurIPS 2020; lambda = 2.3 is that of the authors' code
+(thuml/CoTuning). They calibrate the source classifier on its own validation data; a backbone does not bring those
+along, so its probabilities are taken as they are.
 
 Letters: b rows, t target classes, s source classes.
 """

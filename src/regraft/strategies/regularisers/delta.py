@@ -6,11 +6,11 @@ F_lj is channel j of the c_l channels, on p_l places, after stage l; v are the p
 attention a_l sums to 1 over the channels: the softmax of how much the loss rises if the channel is removed from the
 untouched network, standardised over the channels and divided by 5. It stands in for weight decay, which is off.
 
-Source: Li et al. 2019, arXiv:1901.09229, section 3; standardising, the 5, and c_l/p_l are those of the authors' code,
-whose alpha is 0.01 on a sum over batches of 64, which is 0.64 on our mean over the batch. Ours: the loss is that of the
-solved linear probe; its rise is taken to first order in the channel, minus activation times gradient, so that one
-backward pass stands in for a forward pass per channel (Molchanov et al. 2017, arXiv:1611.06440, equation 7); stages are
-four, evenly spread above the cut, as ResNet has four groups of blocks.
+Source: Li et al. 2019, arXiv:1901.09229; standardising, the 5, and c_l/p_l are those of thuml's
+Transfer-Learning-Library, whose alpha is 0.01 on a sum over batches of 48, which is 0.48 on our mean over the batch.
+Ours: the loss is that of the solved linear probe; its rise is taken to first order in the channel, minus activation
+times gradient, so that one backward pass stands in for a forward pass per channel (as Molchanov et al. 2017,
+arXiv:1611.06440, do for pruning); stages are four, evenly spread above the cut, as ResNet has four groups of blocks.
 
 Letters: b rows, c channels, p places.
 """
@@ -30,14 +30,14 @@ from regraft.strategies._contract import Fitted, Problem
 from regraft.strategies._tail import Passed, Tail
 from regraft.strategies.regularisers._contract import Regulariser, head_term
 
-WEIGHT = 0.64
+WEIGHT = 0.48
 """alpha."""
 MAX_STAGES = 4
 """Stages whose feature maps are compared, at most."""
 SHARPNESS = 5.0
 """What the standardised rises of the loss are divided by before the softmax."""
-MAX_EXAMPLES = 640
-"""Training examples that the attention is measured on, at most: ten batches of 64, as in the authors' code."""
+MAX_EXAMPLES = 320
+"""Training examples that the attention is measured on, at most: ten batches of 32, as in the library named above."""
 
 
 class FeatureMaps(Regulariser):

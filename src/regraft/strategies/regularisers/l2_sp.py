@@ -6,8 +6,8 @@ w are the parameters of the stages above the cut (scales and shifts of norms too
 parameters that are trained anew. It stands in for weight decay, which is off. Under AdamW a gradient is divided by its
 own size, the term's share of it too, so alpha is no rate of shrinking as it is under SGD.
 
-Source: Li, Grandvalet & Davoine 2018, arXiv:1802.01483, equation 3 (L2-SP). beta is theirs; alpha, which they choose by
-cross-validation, is 0.01 in the experiments of thuml's Transfer-Learning-Library (`--trade-off-backbone`).
+Source: Li, Grandvalet & Davoine 2018, arXiv:1802.01483, the penalty called L2-SP. alpha and beta are 0.01 in the
+experiments of thuml's Transfer-Learning-Library (`--trade-off-backbone`, `--trade-off-head`).
 """
 
 from typing import TYPE_CHECKING
