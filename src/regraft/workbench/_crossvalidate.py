@@ -1,21 +1,19 @@
 """The main figure where the data are too small for a test part: every example judged by a model that never saw it."""
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from regraft.evaluation._contract import metric
 from regraft.evaluation.intervals import nadeau_bengio
 from regraft.evaluation.report import as_json
-from regraft.folds import folds
 from regraft.identity import derive_seed
 from regraft.strategies._contract import Fitted, Problem
 from regraft.strategies.probe import Options, rows_of
-from regraft.tasks._repeats import repeated_cross_validation
-from regraft.tasks.classification import class_weights
 from regraft.values import Event, Notice, Progress
 from regraft.workbench._resolve import Resolved
 
@@ -29,19 +27,17 @@ class HeldOut:
 
     logits: Float[np.ndarray, "n c"]
     """First repeat: logits of every example of `train`, by the model that never saw it."""
-    accuracies: Float[np.ndarray, "r k"]
-    """Accuracy by repeat and fold."""
+    metric: str
+    """Name of the task's main metric."""
+    scores: Float[np.ndarray, "r k"]
+    """This metric by repeat and fold."""
     fold_of: Int[np.ndarray, "n"]
     """First repeat: the fold of every example."""
 
     def summary(self, num_groups: int | None) -> dict[str, Any]:
-        """Repeats, folds, and the accuracy with Nadeau and Bengio's interval, as JSON."""
-        measured = nadeau_bengio(self.accuracies, num_groups=num_groups)
-        return {
-            "repeats": self.accuracies.shape[0],
-            "folds": self.accuracies.shape[1],
-            "accuracy": as_json(measured),
-        }
+        """Repeats, folds, and the main metric, by its name, with Nadeau and Bengio's interval, as JSON."""
+        measured = nadeau_bengio(self.scores, bounds=metric(self.metric).range, num_groups=num_groups)
+        return {"repeats": self.scores.shape[0], "folds": self.scores.shape[1], self.metric: as_json(measured)}
 
 
 def cross_validate_probe(
@@ -58,28 +54,26 @@ def cross_validate_probe(
         yield Notice(text="Too few examples or groups for a nested cross-validation.", topic="evaluation")
         return None
     targets, began = problem.targets[problem.train], time.monotonic()
-    first = np.zeros((len(targets), problem.task.num_outputs), dtype=np.float32)
+    first, score = np.zeros((len(targets), problem.task.num_outputs), dtype=np.float32), _main_metric(problem)
     scores: dict[int, list[float]] = {}
     total = max_repeats * num_folds
     features, views = rows_of(problem, problem.train)
-    for found in repeated_cross_validation(
+    for found in problem.task.cross_validate(
         features,
         targets,
-        num_classes=problem.task.num_outputs,
-        fold_of_repeats=dealt,
-        grid=[options.c] if options.c else None,
-        sample_weights=class_weights(targets, problem.task.num_outputs)[targets] if options.balanced else None,
         views=views,
+        fold_of_repeats=dealt,
+        c=options.c,
+        balanced=options.balanced,
         max_seconds=REPEAT_SECONDS if max_seconds is None else min(REPEAT_SECONDS, max_seconds),
     ):
         if found.repeat == 0:
             first[found.examples] = found.logits
-        right = found.logits.argmax(axis=1) == targets[found.examples]
-        scores.setdefault(found.repeat, []).append(float(right.mean()))
+        scores.setdefault(found.repeat, []).append(score(targets[found.examples], found.logits))
         done = sum(map(len, scores.values()))
         yield Progress(phase="cross-validation", done=done, total=total, seconds=time.monotonic() - began)
     complete = [row for row in scores.values() if len(row) == len(scores[0])]
-    return HeldOut(logits=first, accuracies=np.array(complete), fold_of=dealt[0])
+    return HeldOut(logits=first, metric=problem.task.metrics[0], scores=np.array(complete), fold_of=dealt[0])
 
 
 def cross_validate(problem: Problem, resolved: Resolved, *, num_folds: int) -> Generator[Event, None, HeldOut]:
@@ -88,14 +82,14 @@ def cross_validate(problem: Problem, resolved: Resolved, *, num_folds: int) -> G
     count = int(fold_of.max()) + 1
     targets, began = problem.targets[problem.train], time.monotonic()
     logits = np.zeros((len(targets), problem.task.num_outputs), dtype=np.float32)
-    scores = []
+    score, scores = _main_metric(problem), []
     for fold in range(count):
         held = fold_of == fold
         part = problem.part(f"fold-{fold}", train=problem.train[~held], val=np.zeros(0, dtype=np.int64))
         for event in resolved.module.fit(part, resolved.options):
             if isinstance(event, Fitted):
                 logits[held] = event.logits(part, problem.train[held])
-        scores.append(float((logits[held].argmax(axis=1) == targets[held]).mean()))
+        scores.append(score(targets[held], logits[held]))
         spent = time.monotonic() - began
         yield Progress(
             phase="cross-validation",
@@ -103,13 +97,19 @@ def cross_validate(problem: Problem, resolved: Resolved, *, num_folds: int) -> G
             total=count,
             seconds=spent,
             seconds_left=spent / (fold + 1) * (count - fold - 1),
-            facts={"accuracy": scores[-1]},
+            facts={problem.task.metrics[0]: scores[-1]},
         )
-    return HeldOut(logits=logits, accuracies=np.array([scores]), fold_of=fold_of)
+    return HeldOut(logits=logits, metric=problem.task.metrics[0], scores=np.array([scores]), fold_of=fold_of)
 
 
 def deal(problem: Problem, num_folds: int, repeat: int) -> Int[np.ndarray, "n"]:
     """The fold of every training example in one repeat."""
     seed = derive_seed(problem.seed, "cross-validation", repeat)
-    dealt = folds(problem.targets[problem.train], problem.groups[problem.train], num_folds, seed)
-    return dealt.of_example
+    targets, groups = problem.targets[problem.train], problem.groups[problem.train]
+    return problem.task.deal(targets, groups, num_folds, seed).of_example
+
+
+def _main_metric(problem: Problem) -> Callable[[np.ndarray, np.ndarray], float]:
+    """(targets, logits) -> the task's main metric."""
+    task, main = problem.task, metric(problem.task.metrics[0])
+    return lambda targets, logits: float(main.compute(targets, task.outputs(logits)))

@@ -16,10 +16,10 @@ from regraft.data.open import open_dataset
 from regraft.data.scan import Scanned, scan
 from regraft.data.splits import Parts, draw
 from regraft.data.views import preset, view
-from regraft.errors import BadRecipe, nearest
+from regraft.errors import BadRecipe, UnknownName, nearest
 from regraft.evaluation.thresholds import AtSpecificity, ByCost, Rule
 from regraft.identity import digest_json
-from regraft.recipe import Decision, Recipe, Source
+from regraft.recipe import Decision, Recipe, Source, Target
 from regraft.tasks._contract import TASKS, Task
 from regraft.values import Event
 
@@ -55,26 +55,45 @@ class Subject:
         return None if groups is None else groups[positions]
 
 
-def open_subject(
-    path: str, source: Source, decision: Decision, *, seed: int, workers: int
-) -> Generator[Event, None, Subject]:
-    """Open, scan and split the data at `path`; yields events, returns the subject.
+def opened(path: Path, source: Source, *, task: str, target: Target, learnable: bool = True) -> Dataset:
+    """The labelled examples at `path`, read as a recipe says.
 
     Raises:
-        BadRecipe: the positive class is none of the two, or there are more than two.
+        UnknownName: there is no such task.
         RegraftError: whatever is wrong with the data.
     """
-    dataset = open_dataset(
-        Path(path),
+    if task != "auto" and task not in TASKS.names():
+        raise UnknownName("task", task, ["auto", *TASKS.names()])
+    return open_dataset(
+        path,
         path_column=source.path_column,
         label_column=source.label_column,
+        label_columns=source.label_columns,
+        label_delimiter=source.label_delimiter or None,
         split_column=source.split_column,
         group_column=source.group_column,
         group_pattern=source.group_pattern or None,
         strip_labels=source.strip_labels,
+        task=task,
+        order=target.order,
+        learnable=learnable,
     )
-    dataset = replace(dataset, classes=ordered(dataset.classes, decision))
+
+
+def open_subject(recipe: Recipe, *, workers: int) -> Generator[Event, None, Subject]:
+    """Open, scan and split the recipe's data; yields events, returns the subject.
+
+    Raises:
+        BadRecipe: the positive class is none of the two, or there are more than two; or a setting of the target means
+            nothing for this task.
+        RegraftError: whatever is wrong with the data.
+    """
+    source, decision, seed = recipe.source, recipe.decision, recipe.seed
+    dataset = opened(Path(recipe.data), source, task=recipe.task, target=recipe.target)
+    task = _task(dataset, recipe)
+    dataset = replace(dataset, classes=task.classes)
     yield from dataset.notes
+    targets = task.encode([example.label for example in dataset.examples])
     memory = ScanMemory()
     scanned = yield from scanning(dataset, source, memory, workers=workers)
     dataset = scanned.dataset
@@ -86,23 +105,54 @@ def open_subject(
         test_share=source.test_share,
         allow_leaks=source.allow_leaks,
         memory=memory,
+        strata=None if task.exclusive else task.strata(targets),
     )
     yield from parts.notes
-    task: Task = TASKS.get("classification").task(dataset.classes)
     return Subject(
-        dataset=dataset, scanned=scanned, parts=parts, task=task, targets=dataset.targets, rules=rules_of(decision)
+        dataset=dataset,
+        scanned=scanned,
+        parts=parts,
+        task=task.prepared(targets[parts.train]),
+        targets=targets,
+        rules=rules_of(decision),
     )
 
 
-def ordered(classes: tuple[str, ...], decision: Decision) -> tuple[str, ...]:
+def _task(dataset: Dataset, recipe: Recipe) -> Task:
+    """The task that the labels pose.
+
+    Raises:
+        BadRecipe: the recipe transforms or ranks what cannot be.
+    """
+    for name, kind, given in (
+        ("transform", "regression", recipe.target.transform != "none"),
+        ("order", "ordinal", recipe.target.order),
+    ):
+        if given and dataset.kind != kind:
+            raise BadRecipe(
+                f"target.{name} is set, but this is a {dataset.kind} task; only a {kind} task has a use for it.",
+                fix=f"leave target.{name} out, or say --task {kind}.",
+            )
+    facts = {"transform": recipe.target.transform, "delimiter": recipe.source.label_delimiter}
+    classes = ordered(dataset.classes, recipe.decision, dataset.kind)
+    task: Task = TASKS.get(dataset.kind).task(classes, facts)
+    return task
+
+
+def ordered(classes: tuple[str, ...], decision: Decision, kind: str) -> tuple[str, ...]:
     """The classes with the positive one last, where the recipe names it.
 
     Raises:
-        BadRecipe: it is none of the classes, or these are more than two.
+        BadRecipe: it is none of the classes, or these are more than two, or no classes to choose from.
     """
     positive = decision.positive
     if not positive:
         return classes
+    if kind != "classification":
+        raise BadRecipe(
+            f"decision.positive is {positive!r}, but this is a {kind} task; a line is drawn between two classes.",
+            fix="leave decision.positive out.",
+        )
     if positive not in classes:
         raise BadRecipe(
             f"decision.positive is {positive!r}; the classes are {', '.join(classes)}.",
