@@ -10,6 +10,8 @@ from regraft.evaluation._contract import Metric, metric, metrics_for
 from regraft.evaluation._student import t_quantile
 from regraft.evaluation.intervals import Statistic, bootstrap, measure, measure_all, nadeau_bengio, share, wilson
 
+SHARE = (0.0, 1.0)
+
 
 def _mean_of(values: np.ndarray, **more: object) -> Statistic:
     return Statistic(of_weights=lambda w: (w @ values) / w.sum(axis=1), **more)  # type: ignore[arg-type]
@@ -162,7 +164,7 @@ def test_a_share_of_nothing_is_not_a_number() -> None:
 
 def test_nadeau_bengio_equals_its_formula_with_scipys_t() -> None:
     scores = np.random.default_rng(0).normal(0.8, 0.04, (3, 5))
-    found = nadeau_bengio(scores)
+    found = nadeau_bengio(scores, bounds=SHARE)
     error = np.sqrt((1 / 15 + 1 / 4) * scores.var(ddof=1))
     low, high = stats.t.interval(0.95, 14, loc=scores.mean(), scale=error)
     assert (found.value, found.low, found.high) == pytest.approx((scores.mean(), low, high))
@@ -172,8 +174,8 @@ def test_nadeau_bengio_equals_its_formula_with_scipys_t() -> None:
 
 
 def test_nadeau_bengio_stays_in_bounds_and_says_when_it_has_nothing_to_go_by() -> None:
-    assert nadeau_bengio(np.array([[1.0, 0.98, 1.0]])).high == 1.0
-    assert nadeau_bengio(np.ones((2, 5))).method == "no interval: every fold scores the same"
-    assert nadeau_bengio(np.array([[0.5, np.nan]])).method == "too few folds with a score"
-    few = nadeau_bengio(np.array([[0.5, 0.6]]), num_groups=7)
+    assert nadeau_bengio(np.array([[1.0, 0.98, 1.0]]), bounds=SHARE).high == 1.0
+    assert nadeau_bengio(np.ones((2, 5)), bounds=SHARE).method == "no interval: every fold scores the same"
+    assert nadeau_bengio(np.array([[0.5, np.nan]]), bounds=SHARE).method == "too few folds with a score"
+    few = nadeau_bengio(np.array([[0.5, 0.6]]), bounds=SHARE, num_groups=7)
     assert (few.value, few.low, few.method) == (0.55, None, "too few groups (7 < 10)")

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
+from answers import KINDS, perfect, sample, wrong
 from regraft.errors import UnknownName
-from regraft.evaluation._contract import metric, metrics_for
+from regraft.evaluation._contract import main_metric, metric, metrics_for
 from regraft.evaluation.intervals import measure
-
-NAMES = list(metrics_for("classification"))
 
 
 def _scores(p: np.ndarray) -> np.ndarray:
@@ -24,8 +23,12 @@ def _one_hot(t: np.ndarray, p: np.ndarray) -> np.ndarray:
 
 
 def _ece_by_hand(t: np.ndarray, p: np.ndarray) -> float:
+    return _ece_of(p.max(1), p.argmax(1) == t)
+
+
+def _ece_of(confidence: np.ndarray, right: np.ndarray) -> float:
     """Guo et al. 2017, equation 3, bin by bin."""
-    confidence, right, total = p.max(1), p.argmax(1) == t, 0.0
+    total = 0.0
     for i in range(15):
         inside = (confidence > i / 15) & (confidence <= (i + 1) / 15)
         if inside.any():
@@ -33,90 +36,125 @@ def _ece_by_hand(t: np.ndarray, p: np.ndarray) -> float:
     return total
 
 
-GOLDEN: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+def _tags(p: np.ndarray) -> np.ndarray:
+    return (p >= 0.5).astype(int)
+
+
+def _mean(of_tag: Callable[[np.ndarray, np.ndarray], float], t: np.ndarray, p: np.ndarray) -> float:
+    return float(np.mean([of_tag(t[:, at], p[:, at]) for at in range(t.shape[1])]))
+
+
+Reference = Callable[[np.ndarray, np.ndarray], float]
+
+OF_CLASSES: dict[str, Reference] = {
     "accuracy": lambda t, p: reference.accuracy_score(t, p.argmax(1)),
     "balanced_accuracy": lambda t, p: reference.balanced_accuracy_score(t, p.argmax(1)),
     "macro_f1": lambda t, p: reference.f1_score(t, p.argmax(1), average="macro"),
-    "auroc": lambda t, p: reference.roc_auc_score(t, _scores(p), multi_class="ovr"),
-    "average_precision": lambda t, p: reference.average_precision_score(_one_hot(t, p), _scores(p)),
     "log_loss": lambda t, p: reference.log_loss(t, p, labels=list(range(p.shape[1]))),
     "brier": lambda t, p: reference.brier_score_loss(t, _scores(p)),
     "ece": _ece_by_hand,
 }
 
+GOLDEN: dict[str, dict[str, Reference]] = {
+    "classification": OF_CLASSES
+    | {
+        "auroc": lambda t, p: reference.roc_auc_score(t, _scores(p), multi_class="ovr"),
+        "average_precision": lambda t, p: reference.average_precision_score(_one_hot(t, p), _scores(p)),
+    },
+    "ordinal": OF_CLASSES
+    | {
+        "rank_mae": lambda t, p: reference.mean_absolute_error(t, p.argmax(1)),
+        "quadratic_weighted_kappa": lambda t, p: reference.cohen_kappa_score(t, p.argmax(1), weights="quadratic"),
+        "within_one": lambda t, p: reference.accuracy_score(np.abs(t - p.argmax(1)) <= 1, np.ones(len(t), dtype=bool)),
+    },
+    "multilabel": {
+        "mean_average_precision": lambda t, p: reference.average_precision_score(t, p, average="macro"),
+        "macro_auroc": lambda t, p: reference.roc_auc_score(t, p, average="macro"),
+        "micro_f1": lambda t, p: reference.f1_score(t, _tags(p), average="micro"),
+        "macro_f1": lambda t, p: reference.f1_score(t, _tags(p), average="macro"),
+        "hamming_loss": lambda t, p: reference.hamming_loss(t, _tags(p)),
+        "subset_accuracy": lambda t, p: reference.accuracy_score(t, _tags(p)),
+        "log_loss": lambda t, p: _mean(lambda one, q: reference.log_loss(one, q, labels=[0, 1]), t, p),
+        "brier": lambda t, p: _mean(reference.brier_score_loss, t, p),
+        "ece": lambda t, p: _ece_of(p.ravel(), t.ravel() > 0),
+    },
+    "regression": {
+        "mae": reference.mean_absolute_error,
+        "rmse": reference.root_mean_squared_error,
+        "r2": reference.r2_score,
+        "median_absolute_error": reference.median_absolute_error,
+    },
+}
 
-def _sample(num_classes: int, n: int = 150, seed: int = 0, digits: int = 2) -> tuple[np.ndarray, np.ndarray]:
-    """Targets and probabilities rounded so that many scores are equal."""
-    rng = np.random.default_rng(seed)
-    targets = np.concatenate([np.arange(num_classes), rng.integers(0, num_classes, n - num_classes)])
-    logits = rng.normal(size=(n, num_classes))
-    logits[np.arange(n), targets] += 1
-    whole = np.round(np.exp(logits) / np.exp(logits).sum(1, keepdims=True) * 10**digits) + 1
-    return targets, whole / whole.sum(1, keepdims=True)
+EVERY = [(kind, name) for kind in KINDS for name in metrics_for(kind)]
 
 
-@pytest.mark.parametrize("num_classes", [2, 3, 7])
-@pytest.mark.parametrize("name", sorted(GOLDEN))
-def test_a_metric_equals_the_reference_ties_included(name: str, num_classes: int) -> None:
+@pytest.mark.parametrize("num_outputs", [2, 3, 7])
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, known in GOLDEN.items() for name in sorted(known)])
+def test_a_metric_equals_the_reference_ties_included(kind: str, name: str, num_outputs: int) -> None:
     for seed, digits in [(0, 1), (1, 2), (2, 6)]:
-        targets, probabilities = _sample(num_classes, seed=seed, digits=digits)
-        assert metric(name).compute(targets, probabilities) == pytest.approx(
-            GOLDEN[name](targets, probabilities), abs=1e-12
+        targets, outputs = sample(kind, num_outputs=num_outputs, seed=seed, digits=digits)
+        assert metric(name).compute(targets, outputs) == pytest.approx(
+            GOLDEN[kind][name](targets, outputs), rel=1e-12, abs=1e-12
         )
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_metric_is_named_after_its_file_and_stays_in_its_range(name: str) -> None:
+@pytest.mark.parametrize(("kind", "name"), EVERY)
+def test_a_metric_is_named_after_its_file_and_stays_in_its_range(kind: str, name: str) -> None:
     one = metric(name)
     low, high = one.range
     assert one.name == name
     assert low < high
     for seed in range(5):
-        targets, _ = _sample(3, seed=seed)
-        _, unrelated = _sample(3, seed=seed + 100)
-        for probabilities in (unrelated, np.eye(3)[(targets + 1) % 3]):
-            assert low <= one.compute(targets, probabilities) <= high
+        targets, _ = sample(kind, seed=seed)
+        _, unrelated = sample(kind, seed=seed + 100)
+        for outputs in (unrelated, wrong(kind, targets, 3)):
+            assert low <= one.compute(targets, outputs) <= high
 
 
-@pytest.mark.parametrize("num_classes", [2, 5])
-@pytest.mark.parametrize("name", NAMES)
-def test_a_perfect_prediction_scores_the_best_there_is(name: str, num_classes: int) -> None:
-    targets, _ = _sample(num_classes)
+@pytest.mark.parametrize("num_outputs", [2, 5])
+@pytest.mark.parametrize(("kind", "name"), EVERY)
+def test_a_perfect_prediction_scores_the_best_there_is(kind: str, name: str, num_outputs: int) -> None:
+    targets, _ = sample(kind, num_outputs=num_outputs)
     one = metric(name)
     best = one.range[1] if one.higher_is_better else one.range[0]
-    assert one.compute(targets, np.eye(num_classes)[targets]) == pytest.approx(best, abs=1e-12)
+    assert one.compute(targets, perfect(kind, targets, num_outputs)) == pytest.approx(best, abs=1e-12)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_order_of_the_examples_does_not_matter(name: str) -> None:
-    targets, probabilities = _sample(4)
+@pytest.mark.parametrize(("kind", "name"), EVERY)
+def test_the_order_of_the_examples_does_not_matter(kind: str, name: str) -> None:
+    targets, outputs = sample(kind, num_outputs=4)
     order = np.random.default_rng(1).permutation(len(targets))
     one = metric(name)
-    assert one.compute(targets[order], probabilities[order]) == pytest.approx(
-        one.compute(targets, probabilities), abs=1e-12
+    assert one.compute(targets[order], outputs[order]) == pytest.approx(
+        one.compute(targets, outputs), rel=1e-12, abs=1e-12
     )
 
 
-@pytest.mark.parametrize("num_classes", [2, 3])
-@pytest.mark.parametrize("name", NAMES)
-def test_a_weight_counts_as_that_many_copies(name: str, num_classes: int) -> None:
-    targets, probabilities = _sample(num_classes, n=60)
+@pytest.mark.parametrize("num_outputs", [2, 3])
+@pytest.mark.parametrize(("kind", "name"), EVERY)
+def test_a_weight_counts_as_that_many_copies(kind: str, name: str, num_outputs: int) -> None:
+    targets, outputs = sample(kind, n=60, num_outputs=num_outputs)
     weights = np.random.default_rng(3).integers(0, 4, (5, 60))
     one = metric(name)
     assert one.weighted is not None
-    found = one.weighted(targets, probabilities, weights.astype(np.float64))
+    found = one.weighted(targets, outputs, weights.astype(np.float64))
     for row, value in zip(weights, found, strict=True):
         copies = np.repeat(np.arange(60), row)
-        assert value == pytest.approx(one.compute(targets[copies], probabilities[copies]), abs=1e-12)
+        assert value == pytest.approx(one.compute(targets[copies], outputs[copies]), rel=1e-12, abs=1e-12)
 
 
 @pytest.mark.parametrize("grouped", [False, True])
-@pytest.mark.parametrize("num_classes", [2, 4])
-@pytest.mark.parametrize("name", NAMES)
-def test_the_interval_contains_the_estimate_and_stays_in_range(name: str, num_classes: int, grouped: bool) -> None:
-    targets, probabilities = _sample(num_classes)
+@pytest.mark.parametrize("num_outputs", [2, 4])
+@pytest.mark.parametrize(("kind", "name"), EVERY)
+def test_the_interval_contains_the_estimate_and_stays_in_range(
+    kind: str, name: str, num_outputs: int, grouped: bool
+) -> None:
+    if (name, num_outputs) == ("within_one", 2):
+        num_outputs = 3  # of two ranks every answer is within one
+    targets, outputs = sample(kind, num_outputs=num_outputs)
     groups = np.arange(150) // 5 if grouped else None
-    found = measure(metric(name), targets, probabilities, groups=groups, seed=0)
+    found = measure(metric(name), targets, outputs, groups=groups, seed=0)
     low, high = metric(name).range
     assert found.low is not None
     assert found.high is not None
@@ -124,10 +162,48 @@ def test_the_interval_contains_the_estimate_and_stays_in_range(name: str, num_cl
     assert found.low < found.high
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_of_task_has_one_main_metric_and_it_comes_first(kind: str) -> None:
+    fitting = metrics_for(kind)
+    assert [name for name, one in fitting.items() if kind in one.main] == [main_metric(kind).name] == [*fitting][:1]
+
+
+def test_what_a_kind_cannot_define_is_undefined_with_its_reason() -> None:
+    constant, nothing = np.full((20, 1), 0.1), np.zeros((20, 3))
+    for name, targets, outputs, why in [
+        ("r2", constant, constant + 1, "the targets do not vary"),
+        ("mean_average_precision", nothing, nothing + 0.2, "no example has a tag"),
+        ("macro_auroc", nothing, nothing + 0.2, "no tag divides the examples"),
+        ("micro_f1", nothing, nothing, "no example has a tag"),
+        ("quadratic_weighted_kappa", np.zeros(20, dtype=int), np.eye(3)[np.zeros(20, dtype=int)], "of one class"),
+    ]:
+        found = measure(metric(name), targets, outputs)
+        assert np.isnan(found.value)
+        assert found.low is None
+        assert found.method.startswith("undefined: ")
+        assert why in found.method
+
+
+def test_a_tag_that_no_example_has_is_left_out_of_the_averages() -> None:
+    targets, outputs = sample("multilabel", num_outputs=3)
+    some, with_absent = [targets[:, :2], outputs[:, :2]], [targets * [1, 1, 0], outputs]
+    for name in ("mean_average_precision", "macro_auroc"):
+        assert metric(name).compute(*with_absent) == pytest.approx(metric(name).compute(*some))
+    answered_never = [with_absent[0], outputs * [1, 1, 0]]
+    assert metric("macro_f1").compute(*answered_never) == pytest.approx(
+        reference.f1_score(targets * [1, 1, 0], _tags(answered_never[1]), average="macro", zero_division=np.nan)
+    )
+
+
+def test_r2_has_no_lower_bound() -> None:
+    targets = np.array([[0.0], [1.0]])
+    assert metric("r2").compute(targets, targets - 1000) == pytest.approx(reference.r2_score(targets, targets - 1000))
+
+
 @pytest.mark.parametrize("name", ["auroc", "average_precision"])
 @pytest.mark.parametrize("num_classes", [2, 3])
 def test_a_ranking_metric_is_undefined_when_a_class_is_absent(name: str, num_classes: int) -> None:
-    _, probabilities = _sample(num_classes, n=20)
+    _, probabilities = sample("classification", 20, num_classes)
     targets = np.zeros(20, dtype=int)
     found = measure(metric(name), targets, probabilities)
     assert np.isnan(found.value)
@@ -147,16 +223,19 @@ def test_a_certain_mistake_costs_a_finite_log_loss() -> None:
     assert metric("log_loss").compute(np.array([1]), np.array([[1.0, 0.0]])) == pytest.approx(36.0437, abs=1e-4)
 
 
-def test_single_precision_gives_the_same_numbers() -> None:
-    targets, probabilities = _sample(3, digits=6)
-    for name in NAMES:
-        single = metric(name).compute(targets, probabilities.astype(np.float32))
-        assert single == pytest.approx(metric(name).compute(targets, probabilities), abs=1e-5)
+@pytest.mark.parametrize(("kind", "name"), EVERY)
+def test_single_precision_gives_the_same_numbers(kind: str, name: str) -> None:
+    targets, outputs = sample(kind, digits=6)
+    single = metric(name).compute(targets, outputs.astype(np.float32))
+    assert single == pytest.approx(metric(name).compute(targets, outputs), abs=1e-5, rel=1e-5)
 
 
 def test_the_shelf_offers_what_fits_the_task() -> None:
-    assert set(GOLDEN) <= set(metrics_for("classification", 2))
-    assert "accuracy" not in metrics_for("no such kind")
+    for kind, known in GOLDEN.items():
+        assert set(known) == set(metrics_for(kind, 2))
+    assert metrics_for("no such kind") == {}
+    with pytest.raises(LookupError, match="no such kind"):
+        main_metric("no such kind")
     with pytest.raises(UnknownName, match="did you mean 'accuracy'"):
         metric("acuracy")
 

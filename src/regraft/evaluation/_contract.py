@@ -31,16 +31,25 @@ class Metric:
     range: tuple[float, float]
     """Lowest and highest value there can be; infinite where there is no bound."""
     needs: Literal["labels", "probabilities", "values"]
-    """What of the outputs it looks at: the most probable class, all probabilities, or predicted numbers."""
+    """What of the outputs it looks at: the answers (the most probable class, the tags at 0.5 or above), all
+    probabilities, or predicted numbers."""
     kinds: frozenset[str]
-    """Kinds of task it belongs to: `classification` …"""
+    """Kinds of task it belongs to: `classification`, `multilabel`, `ordinal`, `regression` …"""
     compute: Callable[[np.ndarray, np.ndarray], float]
-    """The metric of targets and outputs. Classification: `Int "n"` in [0, c) and probabilities `Float "n c"`."""
+    """The metric of targets and outputs. Classification and ordinal: `Int "n"` in [0, c) and probabilities `Float
+    "n c"`, the classes of the latter in rising order; multilabel: 0 or 1 `Float "n c"` and the probability of every
+    tag; regression: numbers `Float "n c"` and predicted ones."""
     weighted: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None = None
     """The same for many weightings at once: targets, outputs and weights `Float "b n"` (how often each example
     counts, 0 or more) to `Float "b"`. None: resampling repeats rows and calls `compute`, which is slower."""
     classes: int | None = None
     """The number of classes it is limited to; None when any will do."""
+    main: frozenset[str] = frozenset()
+    """Kinds of task whose main figure it is: the one to compare by, and to read first. Each kind has one."""
+    unit: str = ""
+    """What it is counted in, as it continues a sentence: `ranks`; empty for shares and pure numbers."""
+    undefined: str = "a class has no example"
+    """Why it may not be defined on a sample."""
     interval: Literal["wilson", "bootstrap", "reflected"] = "bootstrap"
     """Which interval fits: Wilson's for a share of examples that are right; the bootstrap for most; the reflected
     bootstrap for a number that a finite sample always overstates."""
@@ -57,6 +66,19 @@ def metric(name: str) -> Metric:
 
 
 def metrics_for(kind: str, num_classes: int | None = None) -> dict[str, Metric]:
-    """Every metric that fits a kind of task (and a number of classes), by name, in alphabetical order."""
+    """Every metric that fits a kind of task (and a number of classes), by name: the main one, then by alphabet."""
     every = {name: metric(name) for name in METRICS}
-    return {name: m for name, m in every.items() if kind in m.kinds and m.classes in (None, num_classes)}
+    fitting = {name: m for name, m in every.items() if kind in m.kinds and m.classes in (None, num_classes)}
+    return dict(sorted(fitting.items(), key=lambda item: kind not in item[1].main))
+
+
+def main_metric(kind: str) -> Metric:
+    """The metric that a kind of task is judged by.
+
+    Raises:
+        LookupError: no metric is the main one of this kind.
+    """
+    for found in metrics_for(kind).values():
+        if kind in found.main:
+            return found
+    raise LookupError(f"No metric is the main one of {kind}.")

@@ -42,6 +42,8 @@ class Statistic:
     """Lowest and highest value; the interval is cut to them."""
     reflected: bool = False
     """Whether the bootstrap is reflected about the estimate rather than BCa."""
+    undefined: str = "a class has no example"
+    """Why it may not be defined."""
 
 
 def statistic(metric: Metric, targets: np.ndarray, outputs: np.ndarray) -> Statistic:
@@ -54,7 +56,20 @@ def statistic(metric: Metric, targets: np.ndarray, outputs: np.ndarray) -> Stati
         rows = [np.repeat(np.arange(len(targets)), row.astype(np.int64)) for row in weights]
         return np.array([metric.compute(targets[row], outputs[row]) for row in rows])
 
-    return Statistic(of_weights=of_weights, bounds=metric.range, reflected=metric.interval == "reflected")
+    return Statistic(
+        of_weights=of_weights,
+        bounds=metric.range,
+        reflected=metric.interval == "reflected",
+        undefined=metric.undefined,
+    )
+
+
+def num_resamples_for(outputs: Shaped[np.ndarray, "n ..."]) -> int:
+    """1000, and less where examples times output columns pass 50,000, but no less than 200.
+
+    The ends of an interval are then known to about a tenth of its half-width, which is small at that size.
+    """
+    return int(np.clip(5e7 / max(1, outputs.size), 200, 1000))
 
 
 def wilson(successes: float, n: int, level: float = 0.95) -> tuple[float, float]:
@@ -136,11 +151,8 @@ def measure_all(
 ) -> dict[str, Measured]:
     """Metrics with intervals, all from the same resamples; in the order of `metrics`.
 
-    `num_resamples` is 1000, and falls to no less than 200 where examples times output columns pass 50,000: the ends
-    of the interval are then known to about a tenth of its half-width, which is small at that size.
+    `num_resamples` is `num_resamples_for(outputs)` when not given.
     """
-    columns = outputs.size // max(1, len(outputs))
-    default = int(np.clip(5e7 / max(1, len(outputs) * columns), 200, 1000))
     drawn = units(len(targets), groups)
     resampled, found = {}, {}
     for name, metric in metrics.items():
@@ -153,7 +165,7 @@ def measure_all(
                 found[name] = Measured(value=value, low=low, high=high, level=level, method=method)
                 continue
         resampled[name] = statistic(metric, targets, outputs)
-    found |= _bootstrap(resampled, drawn, num_resamples or default, level, seed)
+    found |= _bootstrap(resampled, drawn, num_resamples or num_resamples_for(outputs), level, seed)
     return {name: found[name] for name in metrics}
 
 
@@ -161,7 +173,7 @@ def nadeau_bengio(
     scores: Float[np.ndarray, "r k"],
     *,
     test_to_train: float | None = None,
-    bounds: tuple[float, float] = (0.0, 1.0),
+    bounds: tuple[float, float],
     num_groups: int | None = None,
     level: float = 0.95,
 ) -> Measured:
@@ -169,7 +181,8 @@ def nadeau_bengio(
 
     The folds' training parts overlap, so the variance of the mean is s² (1 / J + test / train) rather than s² / J, J
     being the number of folds in all. `test_to_train` is examples tested by examples trained on, 1 / (k - 1) when not
-    given. Folds where the score is nan are left out. With `num_groups` under ten there is no interval.
+    given. The interval is cut to `bounds`, the range of the metric. Folds where the score is nan are left out. With
+    `num_groups` under ten there is no interval.
 
     Source: Nadeau and Bengio 2003; for repeated cross-validation Bouckaert and Frank 2004.
     """
@@ -197,16 +210,17 @@ def interval_from(
     reflected: bool = False,
     level: float = 0.95,
     method: str = "bootstrap",
+    reason: str = "a class has no example",
 ) -> Measured:
     """The bootstrap interval of an estimate from its `values` on resamples.
 
     BCa with the acceleration of the `left_out` values, bias-corrected without them; or reflected. Cut to `bounds` and
-    stretched, if need be, to hold the estimate.
+    stretched, if need be, to hold the estimate. `reason` says why an estimate may be nan.
     """
     known = values[~np.isnan(values)]
     undefined = 1 - len(known) / len(values)
     if isnan(value):
-        return Measured(value=value, level=level, method="undefined: a class has no example")
+        return Measured(value=value, level=level, method=f"undefined: {reason}")
     if undefined > _MAX_UNDEFINED:
         return Measured(value=value, level=level, method=f"undefined on {undefined:.0%} of resamples: too few examples")
     if np.ptp(known) == 0:
@@ -247,6 +261,7 @@ def _bootstrap(
             reflected=one.reflected,
             level=level,
             method=("bootstrap, reflected" if one.reflected else "bootstrap") + (" by group" if drawn.grouped else ""),
+            reason=one.undefined,
         )
         for name, one in statistics.items()
     }

@@ -68,8 +68,6 @@ class Task(ABC):
     """Names of the classes, tags or numbers asked for, in order."""
     view: str
     """The view of the top state that the head reads: `pooled`, `grid` or `tokens`."""
-    metrics: tuple[str, ...]
-    """Names of the metrics to report, the one to compare by first."""
     answers: Literal["probabilities", "values"] = "probabilities"
     """What a column of `outputs` holds."""
     exclusive: bool = True
@@ -84,6 +82,11 @@ class Task(ABC):
     def facts(self) -> Mapping[str, Any]:
         """What a saved model must know of the task beside kind and classes, as JSON."""
         return {}
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What the columns of a table are called that hold a label, where their names are part of the task."""
+        return ()
 
     def prepared(self, targets: Shaped[np.ndarray, "n ..."]) -> "Task":
         """The task, knowing what it must of the training targets: their scale, where it has one."""

@@ -28,9 +28,6 @@ class Classification(Task):
     classes: tuple[str, ...]
     kind: str = "classification"
     view: str = "pooled"
-    metrics: tuple[str, ...] = (
-        "accuracy", "balanced_accuracy", "macro_f1", "auroc", "average_precision", "log_loss", "brier", "ece",
-    )  # fmt: skip
 
     def encode(self, labels: Sequence[str]) -> Int[np.ndarray, "n"]:
         """Labels as positions in `classes`.

@@ -41,7 +41,6 @@ class Regression(Task):
     """`log` where the natural logarithm is predicted, for positive numbers that differ by factors."""
     kind: str = "regression"
     view: str = "pooled"
-    metrics: tuple[str, ...] = ("mae", "rmse", "r2")
     answers: Literal["probabilities", "values"] = "values"
     exclusive: bool = False
 
@@ -49,6 +48,11 @@ class Regression(Task):
     def facts(self) -> Mapping[str, Any]:
         """Scale and transform."""
         return {"mean": list(self.mean), "spread": list(self.spread), "transform": self.transform}
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the numbers."""
+        return self.classes
 
     def prepared(self, targets: Float[np.ndarray, "n c"]) -> "Regression":
         """With the scale of these targets.

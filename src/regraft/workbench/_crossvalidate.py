@@ -1,14 +1,14 @@
 """The main figure where the data are too small for a test part: every example judged by a model that never saw it."""
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from regraft.evaluation._contract import metric
+from regraft.evaluation._contract import Metric, main_metric
 from regraft.evaluation.intervals import nadeau_bengio
 from regraft.evaluation.report import as_json
 from regraft.identity import derive_seed
@@ -27,8 +27,8 @@ class HeldOut:
 
     logits: Float[np.ndarray, "n c"]
     """First repeat: logits of every example of `train`, by the model that never saw it."""
-    metric: str
-    """Name of the task's main metric."""
+    metric: Metric
+    """The main metric of the task."""
     scores: Float[np.ndarray, "r k"]
     """This metric by repeat and fold."""
     fold_of: Int[np.ndarray, "n"]
@@ -36,8 +36,9 @@ class HeldOut:
 
     def summary(self, num_groups: int | None) -> dict[str, Any]:
         """Repeats, folds, and the main metric, by its name, with Nadeau and Bengio's interval, as JSON."""
-        measured = nadeau_bengio(self.scores, bounds=metric(self.metric).range, num_groups=num_groups)
-        return {"repeats": self.scores.shape[0], "folds": self.scores.shape[1], self.metric: as_json(measured)}
+        repeats, count = self.scores.shape
+        measured = nadeau_bengio(self.scores, bounds=self.metric.range, num_groups=num_groups)
+        return {"repeats": repeats, "folds": count, self.metric.name: as_json(measured)}
 
 
 def cross_validate_probe(
@@ -54,11 +55,12 @@ def cross_validate_probe(
         yield Notice(text="Too few examples or groups for a nested cross-validation.", topic="evaluation")
         return None
     targets, began = problem.targets[problem.train], time.monotonic()
-    first, score = np.zeros((len(targets), problem.task.num_outputs), dtype=np.float32), _main_metric(problem)
+    first, task = np.zeros((len(targets), problem.task.num_outputs), dtype=np.float32), problem.task
+    main = main_metric(task.kind)
     scores: dict[int, list[float]] = {}
     total = max_repeats * num_folds
     features, views = rows_of(problem, problem.train)
-    for found in problem.task.cross_validate(
+    for found in task.cross_validate(
         features,
         targets,
         views=views,
@@ -69,11 +71,11 @@ def cross_validate_probe(
     ):
         if found.repeat == 0:
             first[found.examples] = found.logits
-        scores.setdefault(found.repeat, []).append(score(targets[found.examples], found.logits))
+        scores.setdefault(found.repeat, []).append(main.compute(targets[found.examples], task.outputs(found.logits)))
         done = sum(map(len, scores.values()))
         yield Progress(phase="cross-validation", done=done, total=total, seconds=time.monotonic() - began)
     complete = [row for row in scores.values() if len(row) == len(scores[0])]
-    return HeldOut(logits=first, metric=problem.task.metrics[0], scores=np.array(complete), fold_of=dealt[0])
+    return HeldOut(logits=first, metric=main, scores=np.array(complete), fold_of=dealt[0])
 
 
 def cross_validate(problem: Problem, resolved: Resolved, *, num_folds: int) -> Generator[Event, None, HeldOut]:
@@ -82,14 +84,14 @@ def cross_validate(problem: Problem, resolved: Resolved, *, num_folds: int) -> G
     count = int(fold_of.max()) + 1
     targets, began = problem.targets[problem.train], time.monotonic()
     logits = np.zeros((len(targets), problem.task.num_outputs), dtype=np.float32)
-    score, scores = _main_metric(problem), []
+    main, scores = main_metric(problem.task.kind), []
     for fold in range(count):
         held = fold_of == fold
         part = problem.part(f"fold-{fold}", train=problem.train[~held], val=np.zeros(0, dtype=np.int64))
         for event in resolved.module.fit(part, resolved.options):
             if isinstance(event, Fitted):
                 logits[held] = event.logits(part, problem.train[held])
-        scores.append(score(targets[held], logits[held]))
+        scores.append(main.compute(targets[held], problem.task.outputs(logits[held])))
         spent = time.monotonic() - began
         yield Progress(
             phase="cross-validation",
@@ -97,9 +99,9 @@ def cross_validate(problem: Problem, resolved: Resolved, *, num_folds: int) -> G
             total=count,
             seconds=spent,
             seconds_left=spent / (fold + 1) * (count - fold - 1),
-            facts={problem.task.metrics[0]: scores[-1]},
+            facts={main.name: scores[-1]},
         )
-    return HeldOut(logits=logits, metric=problem.task.metrics[0], scores=np.array([scores]), fold_of=fold_of)
+    return HeldOut(logits=logits, metric=main, scores=np.array([scores]), fold_of=fold_of)
 
 
 def deal(problem: Problem, num_folds: int, repeat: int) -> Int[np.ndarray, "n"]:
@@ -107,9 +109,3 @@ def deal(problem: Problem, num_folds: int, repeat: int) -> Int[np.ndarray, "n"]:
     seed = derive_seed(problem.seed, "cross-validation", repeat)
     targets, groups = problem.targets[problem.train], problem.groups[problem.train]
     return problem.task.deal(targets, groups, num_folds, seed).of_example
-
-
-def _main_metric(problem: Problem) -> Callable[[np.ndarray, np.ndarray], float]:
-    """(targets, logits) -> the task's main metric."""
-    task, main = problem.task, metric(problem.task.metrics[0])
-    return lambda targets, logits: float(main.compute(targets, task.outputs(logits)))

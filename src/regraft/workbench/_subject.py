@@ -80,6 +80,23 @@ def opened(path: Path, source: Source, *, task: str, target: Target, learnable: 
     )
 
 
+def asked_of(task: Task, path: Path, source: Source) -> Dataset:
+    """The labelled examples at `path`, to measure a model of `task` on.
+
+    Where `source` does not say otherwise, tags are delimited as those were that the model learned from, and several
+    columns of tags or numbers have their names.
+
+    Raises:
+        RegraftError: whatever is wrong with the data.
+    """
+    unsaid = source.label_column == Source().label_column and not source.label_columns and not source.label_delimiter
+    if unsaid and (delimiter := task.facts.get("delimiter")):
+        source = replace(source, label_delimiter=delimiter)
+    elif unsaid and task.columns:
+        source = replace(source, label_column=task.columns[0]) if len(task.columns) == 1 else replace(source, label_columns=task.columns)
+    return opened(path, source, task=task.kind, target=Target(order=task.classes if task.kind == "ordinal" else ()), learnable=False)
+
+
 def open_subject(recipe: Recipe, *, workers: int) -> Generator[Event, None, Subject]:
     """Open, scan and split the recipe's data; yields events, returns the subject.
 

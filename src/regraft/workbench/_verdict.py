@@ -86,7 +86,6 @@ def paired_with_probe(
             subject.targets[tuned.positions],
             task.outputs(tuned.logits, temperatures[0]),
             task.outputs(probe.logits, temperatures[1]),
-            metric=task.metrics[0],
             groups=subject.user_groups(tuned.positions),
             names=(name, "the linear probe"),
             seed=seed,

@@ -1,12 +1,14 @@
 """Counts per class under many weightings at once.
 
-Letters in shapes: n examples, c classes, b resamples.
+Letters in shapes: n examples, c classes or tags, b resamples.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
+
+from regraft.evaluation._numeric import answered
 
 
 class Counts(NamedTuple):
@@ -21,9 +23,12 @@ class Counts(NamedTuple):
 
 
 def counts(
-    targets: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, "n c"], weights: Float[np.ndarray, "b n"]
+    targets: Shaped[np.ndarray, "n ..."], probabilities: Float[np.ndarray, "n c"], weights: Float[np.ndarray, "b n"]
 ) -> Counts:
-    """The counts when the prediction is the most probable class (the first of equals)."""
+    """The counts when the prediction is the most probable class (the first of equals), or the tags at 0.5 or above."""
+    if targets.ndim == 2:
+        actual, given = targets.astype(np.float64), answered(probabilities).astype(np.float64)
+        return Counts(weights @ (actual * given), weights @ actual, weights @ given)
     labels = probabilities.argmax(axis=1)
     right = labels == targets
 
@@ -35,7 +40,7 @@ def counts(
 
 
 def mean_over(values: Float[np.ndarray, "b c"], present: Float[np.ndarray, "b c"]) -> Float[np.ndarray, " b"]:
-    """The mean of each row over the columns where `present` is above 0."""
+    """The mean of each row over the columns where `present` is above 0; nan where there is none."""
     counted = present > 0
-    result: Float[np.ndarray, " b"] = np.where(counted, values, 0.0).sum(axis=1) / counted.sum(axis=1)
-    return result
+    num = counted.sum(axis=1)
+    return np.where(num > 0, np.where(counted, values, 0.0).sum(axis=1) / np.maximum(num, 1), np.nan)

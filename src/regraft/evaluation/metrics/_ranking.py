@@ -56,6 +56,52 @@ def _running(values: Float[np.ndarray, "b m"]) -> Float[np.ndarray, "b m+1"]:
     return sums
 
 
+def auroc_of(
+    positive: Bool[np.ndarray, " n"], scores: Float[np.ndarray, " n"], weights: Float[np.ndarray, "b n"]
+) -> Float[np.ndarray, " b"]:
+    """The share of pairs in which the positive scores higher, ties half; nan without a positive or a negative."""
+    at = ranked(positive, scores, weights)
+    num_positive = at.weight.sum(axis=1)
+    num_negative = weights.sum(axis=1) - num_positive
+    above = (at.all_before - at.positives_before + at.all_through - at.positives_through) / 2
+    beaten = (at.weight * (num_negative[:, None] - above)).sum(axis=1)
+    pairs = num_positive * num_negative
+    result: Float[np.ndarray, " b"] = np.where(pairs > 0, beaten / np.where(pairs > 0, pairs, 1.0), np.nan)
+    return result
+
+
+def average_precision_of(
+    positive: Bool[np.ndarray, " n"], scores: Float[np.ndarray, " n"], weights: Float[np.ndarray, "b n"]
+) -> Float[np.ndarray, " b"]:
+    """Precision averaged over recall steps, without interpolation; nan without a positive."""
+    at = ranked(positive, scores, weights)
+    num_positive = at.weight.sum(axis=1)
+    precision = at.positives_through / np.where(at.all_through > 0, at.all_through, 1.0)
+    summed = (at.weight * precision).sum(axis=1)
+    some = num_positive > 0
+    result: Float[np.ndarray, " b"] = np.where(some, summed / np.where(some, num_positive, 1.0), np.nan)
+    return result
+
+
+def over_tags(
+    of_one: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
+) -> Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
+    """The plain mean over the tags for which a two-class ranking metric is defined; nan where it is for none."""
+
+    def weighted(
+        targets: Float[np.ndarray, "n c"], probabilities: Float[np.ndarray, "n c"], weights: Float[np.ndarray, "b n"]
+    ) -> Float[np.ndarray, " b"]:
+        total, defined = np.zeros(len(weights)), np.zeros(len(weights))
+        for positive, scores in zip(targets.T > 0, probabilities.T, strict=True):
+            of_tag = of_one(positive, scores, weights)
+            known = ~np.isnan(of_tag)
+            total += np.where(known, of_tag, 0.0)
+            defined += known
+        return np.where(defined > 0, total / np.maximum(defined, 1), np.nan)
+
+    return weighted
+
+
 def one_vs_rest(
     of_one: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
 ) -> Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:

@@ -4,15 +4,13 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from regraft.evaluation._contract import Metric
-from regraft.evaluation._numeric import unweighted
+from regraft.evaluation._numeric import unweighted, weighted_mean
 
 
 def _weighted(
     targets: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, "n c"], weights: Float[np.ndarray, "b n"]
 ) -> Float[np.ndarray, " b"]:
-    right = (probabilities.argmax(axis=1) == targets).astype(np.float64)
-    shares: Float[np.ndarray, " b"] = (weights @ right) / weights.sum(axis=1)
-    return shares
+    return weighted_mean(probabilities.argmax(axis=1) == targets, weights)
 
 
 METRIC = Metric(
@@ -21,8 +19,9 @@ METRIC = Metric(
     higher_is_better=True,
     range=(0.0, 1.0),
     needs="labels",
-    kinds=frozenset({"classification"}),
+    kinds=frozenset({"classification", "ordinal"}),
     compute=unweighted(_weighted),
     weighted=_weighted,
+    main=frozenset({"classification"}),
     interval="wilson",
 )

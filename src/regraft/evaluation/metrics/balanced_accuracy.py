@@ -21,7 +21,7 @@ METRIC = Metric(
     higher_is_better=True,
     range=(0.0, 1.0),
     needs="labels",
-    kinds=frozenset({"classification"}),
+    kinds=frozenset({"classification", "ordinal"}),
     compute=unweighted(_weighted),
     weighted=_weighted,
 )

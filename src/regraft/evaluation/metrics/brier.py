@@ -1,23 +1,24 @@
 """Mean squared distance between the probabilities and the target's one-hot row.
 
 Summed over classes, so in [0, 2]; halved for two classes, so in [0, 1] there, which is the score of the second class
-alone. The convention of scikit-learn's brier_score_loss. Source: Brier 1950.
+alone. The convention of scikit-learn's brier_score_loss. Tags: the mean over tags of each tag's score alone, in
+[0, 1]. Source: Brier 1950.
 """
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Shaped
 
 from regraft.evaluation._contract import Metric
-from regraft.evaluation._numeric import one_hot, unweighted
+from regraft.evaluation._numeric import indicator, unweighted, weighted_mean
 
 
 def _weighted(
-    targets: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, "n c"], weights: Float[np.ndarray, "b n"]
+    targets: Shaped[np.ndarray, "n ..."], probabilities: Float[np.ndarray, "n c"], weights: Float[np.ndarray, "b n"]
 ) -> Float[np.ndarray, " b"]:
     num_classes = probabilities.shape[1]
-    squares = ((probabilities - one_hot(targets, num_classes)) ** 2).sum(axis=1)
-    means: Float[np.ndarray, " b"] = (weights @ squares) / weights.sum(axis=1)
-    return means / 2 if num_classes == 2 else means
+    squares = ((probabilities - indicator(targets, num_classes)) ** 2).sum(axis=1)
+    together = num_classes if targets.ndim == 2 else 2 if num_classes == 2 else 1
+    return weighted_mean(squares / together, weights)
 
 
 METRIC = Metric(
@@ -26,7 +27,7 @@ METRIC = Metric(
     higher_is_better=False,
     range=(0.0, 2.0),
     needs="probabilities",
-    kinds=frozenset({"classification"}),
+    kinds=frozenset({"classification", "multilabel", "ordinal"}),
     compute=unweighted(_weighted),
     weighted=_weighted,
 )

@@ -1,7 +1,7 @@
-"""The mean F1 (harmonic mean of precision and recall) of the classes that occur among targets or predictions."""
+"""The mean F1 (harmonic mean of precision and recall) of the classes or tags that occur among targets or answers."""
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Shaped
 
 from regraft.evaluation._contract import Metric
 from regraft.evaluation._numeric import unweighted
@@ -9,7 +9,7 @@ from regraft.evaluation.metrics._confusion import counts, mean_over
 
 
 def _weighted(
-    targets: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, "n c"], weights: Float[np.ndarray, "b n"]
+    targets: Shaped[np.ndarray, "n ..."], probabilities: Float[np.ndarray, "n c"], weights: Float[np.ndarray, "b n"]
 ) -> Float[np.ndarray, " b"]:
     right, actual, predicted = counts(targets, probabilities, weights)
     total = actual + predicted
@@ -22,7 +22,7 @@ METRIC = Metric(
     higher_is_better=True,
     range=(0.0, 1.0),
     needs="labels",
-    kinds=frozenset({"classification"}),
+    kinds=frozenset({"classification", "multilabel", "ordinal"}),
     compute=unweighted(_weighted),
     weighted=_weighted,
 )
