@@ -134,9 +134,7 @@ class Dataset:
             parts.append(f"{part} {sizes[part]}" + (f" ({detail})" if detail and counted_by else ""))
         groups = self.groups
         grouped = "" if groups is None else f"; {counted(len(set(groups.tolist())), 'group')}"
-        return (
-            f"{counted(self.num_examples, 'example')} {self._asked()}; {', '.join(parts)}{grouped}"
-        )
+        return f"{counted(self.num_examples, 'example')} {self._asked()}; {', '.join(parts)}{grouped}"
 
     def _asked(self) -> str:
         if self.kind == "multilabel":

@@ -57,7 +57,8 @@ def understood(examples: Sequence[Example], asked: Asked, table: str) -> Labels:
     several = len(asked.columns) > 1
     if asked.delimiter and several:
         raise BadRequest(
-            f"A delimiter between tags ({asked.delimiter!r}) and several label columns ({named(asked.columns)}) were given.",
+            f"Both a delimiter between tags ({asked.delimiter!r}) and several label columns were given "
+            f"({named(asked.columns)}).",
             fix="give one of the two.",
         )
     kind = _guessed(examples, asked) if asked.kind == "auto" else asked.kind
@@ -77,7 +78,10 @@ def understood(examples: Sequence[Example], asked: Asked, table: str) -> Labels:
         return _ranks(examples, asked.order, table)
     classes = tuple(sorted({example.label for example in examples}))
     numeric = asked.kind == "auto" and len(classes) >= MANY_VALUES and are_numbers(classes)
-    text = f"The labels are {len(classes)} different numbers, taken for classes; to predict them as numbers, say --task regression."
+    text = (
+        f"The labels are {len(classes)} different numbers, taken for classes; to predict them as numbers, say --task "
+        "regression."
+    )
     return Labels(
         kind=kind,
         classes=classes,
@@ -105,7 +109,7 @@ def _tags(examples: Sequence[Example], delimiter: str, column: str, table: str) 
     classes = tuple(sorted({tag for tags in found for tag in tags}))
     if odd := [tag for tag in classes if JOINT in tag]:
         raise BadData(
-            f"{table}: the tag {odd[0]!r} in the column {column!r} holds a {JOINT!r}, which stands between tags elsewhere.",
+            f"{table}: the tag {odd[0]!r} in the column {column!r} holds a {JOINT!r}, which is written between tags.",
             fix=f"rename it, or give {JOINT!r} as the delimiter.",
         )
     if not classes:
@@ -120,7 +124,7 @@ def _flags(examples: Sequence[Example], columns: tuple[str, ...], table: str, *,
     if alone and not all(one.label.casefold() in _TRUTH for one in examples):
         raise BadRequest(
             "A multilabel task needs to know how tags are written.",
-            fix="say what stands between the tags of a cell (--label-delimiter ';'), or name several columns of 0 and 1.",
+            fix="say what stands between the tags of a cell (--label-delimiter ';'), or name columns of 0 and 1.",
         )
     _refuse_joint(columns, table)
     rows = _cells(examples, columns, table, lambda cell: _TRUTH.get(cell.casefold()), "0 or 1")
@@ -152,7 +156,11 @@ def _ranks(examples: Sequence[Example], order: tuple[str, ...], table: str) -> L
 
 
 def _cells(
-    examples: Sequence[Example], columns: tuple[str, ...], table: str, read: Callable[[str], float | bool | None], wanted: str
+    examples: Sequence[Example],
+    columns: tuple[str, ...],
+    table: str,
+    read: Callable[[str], float | bool | None],
+    wanted: str,
 ) -> list[list[float | bool]]:
     """Every cell as `read` has it; the first that is None ends it, with the number of others."""
     rows, wrong = [], list[tuple[Example, str, str]]()
@@ -164,7 +172,9 @@ def _cells(
                 fix="write one value a cell.",
             )
         values = [read(cell) for cell in cells]
-        wrong += [(example, name, cell) for name, cell, value in zip(columns, cells, values, strict=True) if value is None]
+        wrong += [
+            (example, name, cell) for name, cell, value in zip(columns, cells, values, strict=True) if value is None
+        ]
         rows.append([value for value in values if value is not None])
     if wrong:
         example, column, cell = wrong[0]

@@ -36,7 +36,8 @@ def _check_classes(dataset: Dataset) -> list[str]:
     numbers = " Or are they numbers to be predicted as such? Say --task regression." if are_numbers(counts) else ""
     if missing := [label for label in dataset.classes if label not in counts]:
         raise BadData(
-            f"No example of {named(missing)}, which target.order names.", fix="take it out of the order, or add examples."
+            f"No example of {named(missing)}, which target.order names.",
+            fix="take it out of the order, or add examples.",
         )
     if single := [label for label in dataset.classes if counts[label] == 1]:
         raise BadData(

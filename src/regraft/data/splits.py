@@ -101,14 +101,10 @@ def draw(
             raise BadData("All files of the test part are damaged.", fix="mend them, or give the data without splits.")
     else:
         drawn_by_us = True
-        train, test, more = _test_part(
-            dataset, usable, groups, test_share, derive_seed(seed, "parts", "test"), strata
-        )
+        train, test, more = _test_part(dataset, usable, groups, test_share, derive_seed(seed, "parts", "test"), strata)
         val, notes = none, notes + more
     if len(val) == 0:
-        train, val, more = _validation(
-            dataset, train, groups, val_share, derive_seed(seed, "parts", "val"), strata
-        )
+        train, val, more = _validation(dataset, train, groups, val_share, derive_seed(seed, "parts", "val"), strata)
         notes += more
     if not allow_leaks:
         _assert_disjoint(scanned, groups, train, val, test, check_groups=drawn_by_us)

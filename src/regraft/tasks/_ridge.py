@@ -5,9 +5,9 @@ weights included; the one difference is the floor under the spreads (`_rows.SPRE
 the examples of weight times squared error, summed over the outputs, plus 1 / c times the sum of the squared weights on
 the standardised features; biases are free.
 
-One eigendecomposition gives the solution for every penalty (Hastie, Tibshirani and Friedman 2009, section 3.4.1): of the
-Gram matrix of the rows where there are no more rows than features, else of the features' scatter matrix, which is summed
-in blocks so that the rows are never held whole. Standardisation is taken on a part's own rows alone.
+One eigendecomposition gives the solution for every penalty (Hastie, Tibshirani and Friedman 2009, section 3.4.1): of
+the Gram matrix of the rows where there are no more rows than features, else of the features' scatter matrix, which is
+summed in blocks so that the rows are never held whole. Standardisation is taken on a part's own rows alone.
 
 Shapes: r rows (an example has one per view), t rows of a part, n examples, d features, c outputs, p penalties, k folds,
 m examples asked for, b rows of a block.
@@ -39,7 +39,8 @@ class Heads:
     def values(self, rows: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "p m c"]:
         """What each head says of these rows."""
         result: Float[np.ndarray, "p m c"] = rows.astype(np.float64) @ self.weight.transpose(0, 2, 1)
-        return result + self.bias[:, None]
+        result += self.bias[:, None]
+        return result
 
 
 class Rows:
@@ -139,7 +140,8 @@ def _of_rows(
 def taken(features: RowSource, rows: Int[np.ndarray, " m"]) -> Float[np.ndarray, "m d"]:
     """Some rows in float64, in the order asked for, read in blocks where they are not in memory."""
     if isinstance(features, np.ndarray):
-        return features[rows].astype(np.float64)
+        held: Float[np.ndarray, "m d"] = features[rows].astype(np.float64)
+        return held
     result = np.empty((len(rows), features.shape[1]))
     size = block_rows(features.shape[1])
     for start in range(0, features.shape[0], size):

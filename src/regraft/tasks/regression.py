@@ -92,7 +92,9 @@ class Regression(Task):
     def outputs(self, logits: Float[np.ndarray, "n c"], temperature: float = 1.0) -> Float[np.ndarray, "n c"]:
         """The numbers in the user's units, float64; there is no confidence for a temperature to change."""
         moved = logits.astype(np.float64) * np.array(self.spread) + np.array(self.mean)
-        return np.exp(np.clip(moved, -_LARGEST_LOG, _LARGEST_LOG)) if self.transform == "log" else moved
+        if self.transform == "log":
+            moved = np.exp(np.clip(moved, -_LARGEST_LOG, _LARGEST_LOG))
+        return moved
 
     def decode(self, outputs: Float[np.ndarray, "n c"]) -> list[str]:
         """Each row's numbers with six significant digits."""
@@ -173,16 +175,12 @@ class Regression(Task):
         return mse_loss
 
     def _transformed(self, targets: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
-        if self.transform == "none":
-            return targets
-        if not (targets > 0).all():
-            raise BadData(
-                f"A target is {targets.min():g}; the logarithm needs positive numbers.", fix="--set target.transform=none."
-            )
-        return np.log(targets)
+        moved: Float[np.ndarray, "n c"] = np.log(targets) if self.transform == "log" else targets
+        return moved
 
     def _standard(self, targets: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
-        return (self._transformed(targets) - np.array(self.mean)) / np.array(self.spread)
+        standard: Float[np.ndarray, "n c"] = (self._transformed(targets) - np.array(self.mean)) / np.array(self.spread)
+        return standard
 
 
 def task(classes: Sequence[str], facts: Mapping[str, Any] | None = None) -> Regression:

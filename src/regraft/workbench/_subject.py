@@ -12,16 +12,17 @@ from regraft.backbones._card import Card
 from regraft.data.dataset import Dataset
 from regraft.data.decoder import decoder
 from regraft.data.memory import ScanMemory
-from regraft.data.open import open_dataset
 from regraft.data.scan import Scanned, scan
 from regraft.data.splits import Parts, draw
 from regraft.data.views import preset, view
-from regraft.errors import BadRecipe, UnknownName, nearest
+from regraft.errors import BadData, BadRecipe, nearest
 from regraft.evaluation.thresholds import AtSpecificity, ByCost, Rule
 from regraft.identity import digest_json
+from regraft.labels import parted
 from regraft.recipe import Decision, Recipe, Source, Target
 from regraft.tasks._contract import TASKS, Task
 from regraft.values import Event
+from regraft.workbench._dataset import opened
 
 MIN_VALIDATION = 50
 """Below this many validation examples, they train along and the number of steps is fixed (DESIGN, promise 7)."""
@@ -55,48 +56,6 @@ class Subject:
         return None if groups is None else groups[positions]
 
 
-def opened(path: Path, source: Source, *, task: str, target: Target, learnable: bool = True) -> Dataset:
-    """The labelled examples at `path`, read as a recipe says.
-
-    Raises:
-        UnknownName: there is no such task.
-        RegraftError: whatever is wrong with the data.
-    """
-    if task != "auto" and task not in TASKS.names():
-        raise UnknownName("task", task, ["auto", *TASKS.names()])
-    return open_dataset(
-        path,
-        path_column=source.path_column,
-        label_column=source.label_column,
-        label_columns=source.label_columns,
-        label_delimiter=source.label_delimiter or None,
-        split_column=source.split_column,
-        group_column=source.group_column,
-        group_pattern=source.group_pattern or None,
-        strip_labels=source.strip_labels,
-        task=task,
-        order=target.order,
-        learnable=learnable,
-    )
-
-
-def asked_of(task: Task, path: Path, source: Source) -> Dataset:
-    """The labelled examples at `path`, to measure a model of `task` on.
-
-    Where `source` does not say otherwise, tags are delimited as those were that the model learned from, and several
-    columns of tags or numbers have their names.
-
-    Raises:
-        RegraftError: whatever is wrong with the data.
-    """
-    unsaid = source.label_column == Source().label_column and not source.label_columns and not source.label_delimiter
-    if unsaid and (delimiter := task.facts.get("delimiter")):
-        source = replace(source, label_delimiter=delimiter)
-    elif unsaid and task.columns:
-        source = replace(source, label_column=task.columns[0]) if len(task.columns) == 1 else replace(source, label_columns=task.columns)
-    return opened(path, source, task=task.kind, target=Target(order=task.classes if task.kind == "ordinal" else ()), learnable=False)
-
-
 def open_subject(recipe: Recipe, *, workers: int) -> Generator[Event, None, Subject]:
     """Open, scan and split the recipe's data; yields events, returns the subject.
 
@@ -110,6 +69,7 @@ def open_subject(recipe: Recipe, *, workers: int) -> Generator[Event, None, Subj
     task = _task(dataset, recipe)
     dataset = replace(dataset, classes=task.classes)
     yield from dataset.notes
+    _refuse_transform(dataset, task, recipe.target)
     targets = task.encode([example.label for example in dataset.examples])
     memory = ScanMemory()
     scanned = yield from scanning(dataset, source, memory, workers=workers)
@@ -154,6 +114,20 @@ def _task(dataset: Dataset, recipe: Recipe) -> Task:
     classes = ordered(dataset.classes, recipe.decision, dataset.kind)
     task: Task = TASKS.get(dataset.kind).task(classes, facts)
     return task
+
+
+def _refuse_transform(dataset: Dataset, task: Task, target: Target) -> None:
+    """Raises: BadData: a number has no logarithm, and one was asked for."""
+    if target.transform != "log":
+        return
+    for example in dataset.examples:
+        for name, text in zip(task.classes, parted(example.label), strict=True):
+            if not float(text) > 0:
+                where = example.id if example.row is None else f"{dataset.root.name} row {example.row}"
+                raise BadData(
+                    f"{where}: {name} is {text}; target.transform is log, which needs numbers above zero.",
+                    fix="correct the number, or leave target.transform out.",
+                )
 
 
 def ordered(classes: tuple[str, ...], decision: Decision, kind: str) -> tuple[str, ...]:

@@ -24,9 +24,9 @@ from regraft.reports.markdown import render_test
 from regraft.reports.plots import write_plots
 from regraft.values import Event, Notice, Progress
 from regraft.version import VERSION
+from regraft.workbench._dataset import asked_of
 from regraft.workbench._device import choose_device, num_threads
 from regraft.workbench._predictions import predictions_table
-from regraft.workbench._subject import asked_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -130,9 +130,7 @@ def _ask(bundle: Bundle, dataset: Dataset) -> Generator[Event, None, _Asked]:
         )
     if not good:
         raise BadData(f"None of the {total} files could be read.", fix="give files that are whole pictures.")
-    return _Asked(
-        dataset=dataset.select(good), outputs=np.array(outputs), unlike=np.array(unlike), damaged=damaged
-    )
+    return _Asked(dataset=dataset.select(good), outputs=np.array(outputs), unlike=np.array(unlike), damaged=damaged)
 
 
 def _measured(bundle: Bundle, asked: _Asked, which: Bool[np.ndarray, "n"]) -> Any:

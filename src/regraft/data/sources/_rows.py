@@ -58,7 +58,8 @@ def _text(path: Path, columns: Columns) -> Table:
         raise BadData(f"{path.name} is no table: {error}.", fix="save it again as CSV in UTF-8.") from error
     if not records or not any(records[0]):
         raise BadData(
-            f"{path.name} has no header line.", fix=f"begin it with a line like {columns.path},{','.join(columns.named)}."
+            f"{path.name} has no header line.",
+            fix=f"begin it with a line like {columns.path},{','.join(columns.named)}.",
         )
     names = [name.strip() for name in records[0]]
     rows = [(row, record) for row, record in enumerate(records[1:], start=2) if record]

@@ -1,4 +1,4 @@
-"""Tables: CSV, TSV or parquet with a column of files, one or several of labels, and where wanted of splits and groups."""
+"""Tables: CSV, TSV or parquet with a column of files, one or several of labels, where wanted of splits and groups."""
 
 import os
 import unicodedata
@@ -75,7 +75,10 @@ def _files(path: Path, table: Table, columns: Columns) -> tuple[list[str], list[
 def _labels(path: Path, table: Table, columns: Columns) -> list[str]:
     """The label of every row; of several columns their cells, joined. What the cells must be is seen to later."""
     if columns.labels:
-        return [joined(map(str.strip, cells)) for cells in zip(*(table.columns[name] for name in columns.labels), strict=True)]
+        return [
+            joined(map(str.strip, cells))
+            for cells in zip(*(table.columns[name] for name in columns.labels), strict=True)
+        ]
     raw = table.columns[columns.label]
     if columns.label_delimiter:
         return [unicodedata.normalize("NFC", cell) for cell in raw]
