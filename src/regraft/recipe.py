@@ -28,9 +28,9 @@ class Source:
     label_column: str = "label"
     """Column of a table that holds the labels."""
     label_columns: tuple[str, ...] = ()
-    """Several columns of a table that hold the label together, instead of one: of 0 and 1, each a tag, or of numbers."""
+    """Several columns of a table that hold the label together: of 0 and 1, each a tag, or of numbers."""
     label_delimiter: str = ""
-    """What stands between the tags in a cell such as `cat;dog`; an empty cell has no tag. Empty: a cell is one label."""
+    """What stands between the tags of a cell such as `cat;dog`; an empty cell has no tag. Empty: a cell is a label."""
     split_column: str = "split"
     """Column of a table that holds train, val or test; may be missing from the table."""
     group_column: str = "group"
@@ -56,8 +56,8 @@ class Target:
     """What is predicted of numbers and ranks."""
 
     transform: Literal["none", "log"] = "none"
-    """`log`: the logarithm of positive numbers is learned, for prices and counts that differ by factors; predictions are
-    in the user's units."""
+    """`log`: the logarithm of positive numbers is learned, for prices and counts that differ by factors; predictions
+    are in the user's units."""
     order: tuple[str, ...] = ()
     """Classes of an ordinal task from the lowest to the highest; empty: by number, where they are numbers."""
 
@@ -95,8 +95,8 @@ class Recipe:
     backbone: str = "googlenet"
     """NAME[:VARIANT][@WEIGHTS], bundle:PATH, or the folder of a model."""
     task: str = "auto"
-    """What is asked: classification, multilabel, regression, ordinal; auto is multilabel or regression where a delimiter
-    or several label columns say so, else classification."""
+    """What is asked: classification, multilabel, regression, ordinal; auto is multilabel or regression where a
+    delimiter or several label columns say so, else classification."""
     strategy: str = "probe"
     """A strategy (probe, finetune) or one of their presets (partial, full, lp_ft, scratch)."""
     cut: str = ""

@@ -107,9 +107,10 @@ def _table(file: Stream, answers: Iterable[Prediction]) -> None:
     )
     writer.writerow([*_FIXED, *columns])
     for answer in chain(waiting, rest):
-        top = f"{answer.probabilities[answer.label]:.6f}" if answer.label in answer.probabilities else ""
+        share = answer.probabilities.get(answer.label or "")
+        top = "" if share is None else f"{share:.6f}"
         unlike = "" if answer.unlike is None else f"{answer.unlike:.6f}"
-        every = [f"{share:.6f}" for share in answer.probabilities.values()] + [repr(v) for v in answer.values.values()]
+        every = [f"{p:.6f}" for p in answer.probabilities.values()] + [repr(v) for v in answer.values.values()]
         every = every or [""] * len(columns)
         writer.writerow([answer.id, answer.label or "", top, unlike, int(answer.abstained), answer.error or "", *every])
 

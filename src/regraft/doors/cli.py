@@ -113,7 +113,8 @@ def fit(
 
     flags = {
         "backbone": backbone, "task": task, "strategy": strategy, "cut": cut, "seed": seed,
-        "input_px": input_px, "views": views, "max_seconds": None if max_time is None else seconds(max_time), "device": device,
+        "input_px": input_px, "views": views, "device": device,
+        "max_seconds": None if max_time is None else seconds(max_time),
         "source.path_column": path_column, **label_columns(label_column), "source.label_delimiter": label_delimiter,
         "source.split_column": split_column,
         "source.group_column": group_column, "source.group_pattern": group_pattern,

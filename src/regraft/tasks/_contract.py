@@ -4,8 +4,8 @@ One file on the shelf of tasks defines one task, as `task(classes, facts) -> Tas
 for a saved model, or what the recipe's [target] says. The module imports no torch; `head` and `objective` do when they
 are called. Whatever depends on the kind of target stands here, so that strategies do not ask.
 
-Letters: n examples, c outputs, k classes, tags or numbers asked for (c unless a task says otherwise), d features, r rows
-(an example has one per view), m examples of a fold.
+Letters: n examples, c outputs, k classes, tags or numbers asked for (c unless a task says otherwise), d features,
+r rows (an example has one per view), m examples of a fold, s choices between o options.
 """
 
 from abc import ABC, abstractmethod
@@ -204,6 +204,6 @@ def refuse_for(kind: str, *, balanced: bool = False, smoothing: float = 0.0) -> 
     for name, given, neutral in (("balanced", balanced, "false"), ("smoothing", smoothing, "0")):
         if given:
             raise BadRecipe(
-                f"options.{name} is {str(given).lower()}, which is for a choice between classes; this is a {kind} task.",
+                f"options.{name} is {str(given).lower()}, which needs a choice between classes; this is a {kind} task.",
                 fix=f"--set options.{name}={neutral}, or leave it out.",
             )

@@ -1,9 +1,9 @@
 """Ridge regression: a linear head for numbers, in closed form for many penalties at once, in numpy.
 
 The same optimum as scikit-learn's `make_pipeline(StandardScaler(), Ridge(alpha=1 / c))`, several outputs and sample
-weights included; the one difference is the floor under the spreads (`_rows.SPREAD_FLOOR`). The objective is the sum over
-the examples of weight times squared error, summed over the outputs, plus 1 / c times the sum of the squared weights on
-the standardised features; biases are free.
+weights included; the one difference is the floor under the spreads (`_rows.SPREAD_FLOOR`). The objective is the sum
+over the examples of weight times squared error, summed over the outputs, plus 1 / c times the sum of the squared
+weights on the standardised features; biases are free.
 
 One eigendecomposition gives the solution for every penalty (Hastie, Tibshirani and Friedman 2009, section 3.4.1): of
 the Gram matrix of the rows where there are no more rows than features, else of the features' scatter matrix, which is
@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from regraft.tasks._rows import SPREAD_FLOOR, RowSource, Scaling, block_rows, moments
 
@@ -97,7 +97,7 @@ class Rows:
     def _of_features(
         self,
         scaling: Scaling,
-        inside: Int[np.ndarray, " r"],
+        inside: Bool[np.ndarray, " r"],
         middle: Float[np.ndarray, " c"],
         penalties: Sequence[float],
     ) -> Float[np.ndarray, "p c d"]:

@@ -94,7 +94,8 @@ class Regression(Task):
         moved = logits.astype(np.float64) * np.array(self.spread) + np.array(self.mean)
         if self.transform == "log":
             moved = np.exp(np.clip(moved, -_LARGEST_LOG, _LARGEST_LOG))
-        return moved
+        numbers: Float[np.ndarray, "n c"] = moved
+        return numbers
 
     def decode(self, outputs: Float[np.ndarray, "n c"]) -> list[str]:
         """Each row's numbers with six significant digits."""
