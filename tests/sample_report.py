@@ -41,14 +41,14 @@ def _report(classes: tuple[str, ...], n: int, main: str) -> dict[str, Any]:
     section = evaluate(targets, softmax(logits), classes, chosen_on=chosen_on, num_resamples=200).to_json()
     probe = evaluate(targets, softmax(worse), classes, chosen_on=chosen_on, num_resamples=200).to_json()
     paired = compare(targets, softmax(logits), softmax(worse), names=("partial", "the linear probe"))
-    right = Part(right=logits.argmax(axis=1) == targets)
-    learned = Part(right=np.arange(244) > 2)
+    unseen = Part(targets=targets, outputs=softmax(logits))
+    learned = Part(targets=np.ones(244, dtype=np.int64), outputs=np.eye(2)[(np.arange(244) > 2).astype(int)])
     per_class = {name: int((targets == code).sum()) for code, name in enumerate(classes)}
     key = main.replace("-", "_")
     if main == "cross-validation":
         accuracy = {"value": 0.91, "low": 0.86, "high": 0.96, "level": 0.95, "method": "nadeau-bengio"}
         for one in (section, probe):
-            one |= {"repeats": 4, "folds": 5, "accuracy": accuracy}
+            one |= {"repeats": 4, "folds": 5, "mean_of_folds": accuracy}
     return {
         "format": 1,
         "regraft": "0.1.0",
@@ -106,7 +106,7 @@ def _report(classes: tuple[str, ...], n: int, main: str) -> dict[str, Any]:
         },
         "main": main,
         "evaluation": {"test": None, "validation": None, "cross_validation": None, "train": None, key: section},
-        "gaps": [{"from": "train", "to": main, "accuracy": as_json(difference(learned, right))}],
+        "gaps": [{"from": "train", "to": main, "metric": "accuracy", "worse_by": as_json(difference(learned, unseen))}],
         "probe": {"evaluation": probe, "facts": {"c": 0.01, "folds": 5}},
         "paired": as_json(paired),
         "calibration": as_json(calibrate(val_logits, val_targets)),

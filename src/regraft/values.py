@@ -12,6 +12,18 @@ Json = None | bool | int | float | str | Sequence[Any] | Mapping[str, Any]
 """A JSON value; what lies inside is not spelt out, because a recursive alias cannot be checked at run time."""
 
 
+def shown(value: float, *, scale: float | None = None, signed: bool = False) -> str:
+    """A number for people: `0.921`, `12.34`, `123.4`, `52,341`, `4.00e-04`.
+
+    Three decimals below 10, fewer above, so that about four digits are left; `scale` is the largest of the numbers that
+    are shown together, this one when not given. Commas part thousands.
+    """
+    size = abs(value if scale is None else scale)
+    decimals = 3 if size < 10 else 2 if size < 100 else 1 if size < 1000 else 0
+    form = ".2e" if 0 < size < 0.0005 else f",.{decimals}f"
+    return f"{value:{'+' if signed else ''}{form}}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """A number with the interval that fits how it was made, or the reason why it has none."""
@@ -29,8 +41,16 @@ class Measured:
 
     def __str__(self) -> str:
         if self.low is None or self.high is None:
-            return f"{self.value:.3f} ({self.method})" if self.method else f"{self.value:.3f}"
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+            return self.told() + (f" ({self.method})" if self.method else "")
+        return self.told()
+
+    def told(self, *, signed: bool = False) -> str:
+        """The number and, where it has one, its interval: `0.921 [0.874, 0.951]`."""
+        if self.low is None or self.high is None:
+            return shown(self.value, signed=signed)
+        scale = max(abs(self.value), abs(self.low), abs(self.high))
+        value, low, high = (shown(one, scale=scale, signed=signed) for one in (self.value, self.low, self.high))
+        return f"{value} [{low}, {high}]"
 
 
 @dataclass(frozen=True, kw_only=True)

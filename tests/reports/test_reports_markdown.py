@@ -7,7 +7,7 @@ import pytest
 
 from regraft.reports.limits import not_verified
 from regraft.reports.markdown import render, render_test
-from regraft.reports.verdict import accuracy_of, main_section, verdict
+from regraft.reports.verdict import main_figure, main_section, verdict
 from sample_report import sample_report
 
 HEADINGS = (
@@ -84,7 +84,7 @@ def test_names_with_signs_of_markdown_are_shown_as_they_are() -> None:
 
 def test_cross_validation_leads_with_the_mean_of_the_folds() -> None:
     report = sample_report(main="cross-validation")
-    assert accuracy_of(main_section(report)) == report["evaluation"]["cross_validation"]["accuracy"]
+    assert main_figure(main_section(report)) == report["evaluation"]["cross_validation"]["mean_of_folds"]
     assert verdict(report).startswith("Accuracy 0.910 [0.860, 0.960] by 5-fold cross-validation, repeated 4 times,")
     page = render(report)
     assert "| Accuracy, mean of the folds | 0.910 [0.860, 0.960] | 0.910 [0.860, 0.960] |" in page

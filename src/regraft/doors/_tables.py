@@ -4,16 +4,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from regraft.reports._words import NOTHING, counted, measured, number
-from regraft.reports.verdict import accuracy_of, main_section
+from regraft.reports._words import NOTHING, counted, lowered, measured, number
+from regraft.reports.verdict import main_figure, main_metric_of, main_section, title_of
 
 if TYPE_CHECKING:
     from regraft.workbench.compare import Comparison
 
 WIDTH = 108
 """Lines of prose are broken at so many characters."""
-_SHOWN = {"balanced_accuracy": "balanced accuracy", "log_loss": "log loss"}
-"""Metrics beside the accuracy that the table at the end of a fit shows; more would pass 80 columns."""
+_SHOWN = ("balanced_accuracy", "log_loss", "macro_auroc", "r2", "quadratic_weighted_kappa")
+"""Metrics beside the main one that the table at the end of a fit shows, two at most; more would pass 80 columns."""
 
 
 def aligned(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -32,29 +32,31 @@ def figures(report: Mapping[str, Any]) -> str:
     models = {str((report.get("strategy") or {}).get("preset") or "model"): section}
     if probe := (report.get("probe") or {}).get("evaluation"):
         models["linear probe"] = probe
-    metrics = [name for name in _SHOWN if name in (section.get("metrics") or {})]
+    metrics = [name for name in _SHOWN if name in (section.get("metrics") or {})][:2]
     rows = [
-        [name, measured(accuracy_of(one)), *(measured((one.get("metrics") or {}).get(key)) for key in metrics)]
+        [name, measured(main_figure(one)), *(measured((one.get("metrics") or {}).get(key)) for key in metrics)]
         for name, one in models.items()
     ]
-    return aligned(["", "accuracy", *(_SHOWN[key] for key in metrics)], rows)
+    return aligned(["", *(lowered(title_of(key)) for key in (main_metric_of(section), *metrics))], rows)
 
 
 def compared(found: "Comparison") -> str:
     """Two runs, their difference and the verdict."""
     paired = found.paired
     rows = [
-        [name, described, number(value), str(right)]
-        for name, described, value, right in zip(
-            found.names, found.described, (paired.a, paired.b), (paired.only_a_right, paired.only_b_right), strict=True
-        )
+        [name, described, number(value)]
+        for name, described, value in zip(found.names, found.described, (paired.a, paired.b), strict=True)
     ]
+    right, header = (paired.only_a_right, paired.only_b_right), []
+    if None not in right:
+        header = ["right where the other is wrong"]
+        rows = [[*row, str(count)] for row, count in zip(rows, right, strict=True)]
     groups = f" in {counted(found.num_groups, 'group')}" if found.num_groups else ""
-    metric = paired.metric.replace("_", " ")
+    metric = lowered(title_of(paired.metric))
     return "\n\n".join(
         [
             f"{metric} on the same {counted(found.num_examples, found.part + ' example')}{groups}",
-            aligned(["run", "model", metric, "right where the other is wrong"], rows),
+            aligned(["run", "model", metric, *header], rows),
             paired.verdict,
             "\n".join(found.notes),
         ]

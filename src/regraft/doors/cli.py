@@ -223,11 +223,13 @@ def predict(
 def compare(
     run_a: Annotated[Path, typer.Argument(metavar="RUN_A")],
     run_b: Annotated[Path, typer.Argument(metavar="RUN_B")],
-    metric: Annotated[str, typer.Option(help="accuracy, balanced_accuracy, macro_f1, log_loss …")] = "accuracy",
+    metric: Annotated[
+        str, typer.Option(help="accuracy, log_loss, mae, r2 …; that of the kind of task.", show_default=False)
+    ] = "",
 ) -> None:
     """Is one run really better than another?
 
-    Paired, on the same examples, by bootstrap and McNemar's exact test.
+    Paired, on the same examples, by bootstrap, and for accuracy McNemar's exact test.
 
     \b
     regraft compare runs/ants runs/ants-full
@@ -235,7 +237,7 @@ def compare(
     from regraft.doors._tables import compared
     from regraft.workbench import compare as verb
 
-    print(compared(verb(run_a, run_b, metric=metric)))
+    print(compared(verb(run_a, run_b, metric=metric or None)))
 
 
 @app.command()

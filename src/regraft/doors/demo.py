@@ -75,7 +75,7 @@ def table(runs: Mapping[str, Run]) -> str:
         accuracy = report["evaluation"]["test"]["metrics"]["accuracy"]
         paired = report["paired"]
         against = shown(paired["difference"], signed=True) if paired else ""
-        gap = sum(step["accuracy"]["value"] for step in report["gaps"])
+        gap = sum(step["worse_by"]["value"] for step in report["gaps"])
         seconds = sum(phase["seconds"] for phase in report["phases"])
         trained = f"{report['backbone']['parameters_trained']:,}"
         lines.append(f"{name:<9}{shown(accuracy):<24}{against:<26}{gap:<+16.3f}{trained:>10}{seconds:>9.1f}")

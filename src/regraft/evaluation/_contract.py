@@ -47,7 +47,7 @@ class Metric:
     main: frozenset[str] = frozenset()
     """Kinds of task whose main figure it is: the one to compare by, and to read first. Each kind has one."""
     unit: str = ""
-    """What it is counted in, as it continues a sentence: `ranks`; empty for shares and pure numbers."""
+    """What it is counted in, as it continues a sentence: `the unit of the target`; empty for pure numbers."""
     undefined: str = "a class has no example"
     """Why it may not be defined on a sample."""
     interval: Literal["wilson", "bootstrap", "reflected"] = "bootstrap"

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int, Shaped
 
 from regraft.evaluation._contract import metric
 from regraft.evaluation.intervals import share
-from regraft.evaluation.metrics.ece import NUM_BINS, bin_of
+from regraft.evaluation.metrics.ece import NUM_BINS, bin_of, stated
 from regraft.folds import folds as deal
 from regraft.identity import derive_seed
 from regraft.tasks._softmax import log_losses, softmax
@@ -52,18 +52,18 @@ class Calibration:
 
 @dataclass(frozen=True, kw_only=True)
 class ReliabilityBin:
-    """The examples whose confidence lies in (low, high]."""
+    """The answers, one per example or one per tag of an example, whose confidence lies in (low, high]."""
 
     low: float
     """Lower end of the confidence."""
     high: float
     """Upper end of the confidence."""
     num_examples: int
-    """How many examples there are; bins without any are left out."""
+    """How many answers there are; bins without any are left out."""
     confidence: float
     """Their mean confidence."""
     accuracy: Measured
-    """The share of them that is labelled right."""
+    """The share of them that is right; of tags, the share whose example has the tag."""
 
 
 def calibrate(
@@ -112,17 +112,16 @@ def calibrate(
         log_loss_after=after,
         ece_before=ece.compute(targets, probabilities),
         ece_after=ece.compute(targets, softmax(cooled)),
-        ece_reference=calibrated_reference(probabilities, seed=seed),
+        ece_reference=calibrated_reference(stated(targets, probabilities)[0].ravel(), seed=seed),
     )
 
 
-def calibrated_reference(probabilities: Float[np.ndarray, "n c"], *, num_draws: int = 200, seed: int = 0) -> float:
+def calibrated_reference(confidence: Float[np.ndarray, " q"], *, num_draws: int = 200, seed: int = 0) -> float:
     """The calibration error that a perfectly calibrated model with these confidences shows, on average of draws.
 
     A finite sample overstates the error, so a measured one means something only beside this. Each draw makes every
-    prediction right with the probability it states.
+    answer right with the probability it states, apart from all others.
     """
-    confidence = probabilities.max(axis=1).astype(np.float64)
     rng = np.random.default_rng(derive_seed(seed, "calibrated reference"))
     of_bin = bin_of(confidence)
     total = 0.0
@@ -133,16 +132,22 @@ def calibrated_reference(probabilities: Float[np.ndarray, "n c"], *, num_draws: 
 
 
 def reliability(
-    targets: Int[np.ndarray, " n"],
+    targets: Shaped[np.ndarray, "n ..."],
     probabilities: Float[np.ndarray, "n c"],
     *,
     groups: Shaped[np.ndarray, " n"] | None = None,
     level: float = 0.95,
     seed: int = 0,
 ) -> tuple[ReliabilityBin, ...]:
-    """Confidence against accuracy in the 15 bins of the calibration error, empty ones left out."""
-    confidence = probabilities.max(axis=1)
-    right, of_bin = probabilities.argmax(axis=1) == targets, bin_of(confidence)
+    """Confidence against accuracy in the 15 bins of the calibration error, empty ones left out.
+
+    The answers on all tags are pooled; those of one example stay together when intervals are made.
+    """
+    stated_confidence, stated_right = stated(targets, probabilities)
+    if stated_right.shape[1] > 1:
+        groups = np.repeat(np.arange(len(targets)) if groups is None else groups, stated_right.shape[1])
+    confidence, right = stated_confidence.ravel(), stated_right.ravel() > 0
+    of_bin = bin_of(confidence)
     return tuple(
         ReliabilityBin(
             low=number / NUM_BINS,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Bool, Int, Shaped
 
 from regraft.evaluation.intervals import share
 from regraft.values import Measured
@@ -29,6 +29,18 @@ class ClassScores:
     """Share of the examples labelled as the class that are of it; nan without any."""
     f1: Measured
     """Harmonic mean of the two; nan when the class neither occurs nor is predicted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerScores:
+    """How one answer, a class or a tag, fares."""
+
+    recall: Measured
+    """Share of the examples it is right for that get it; nan without examples."""
+    precision: Measured
+    """Share of the examples that get it which it is right for; nan without any."""
+    f1: Measured
+    """Harmonic mean of the two; nan when it is neither right nor given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,31 +74,45 @@ def class_scores(
     level: float = 0.95,
     seed: int = 0,
 ) -> tuple[ClassScores, ...]:
-    """Recall, precision and F1 of every class, with Wilson intervals (the bootstrap by group where there are groups).
-
-    F1 is 2 j / (1 + j), j being the share of right examples among those that are of the class or labelled as it, so
-    its interval is that share's, transformed (our choice).
-    """
+    """Recall, precision and F1 of every class, with Wilson intervals, or by group where there are groups."""
     rows = []
     for label, name in enumerate(classes):
         actual, given = targets == label, predicted == label
-
-        def part(among: np.ndarray, right: np.ndarray = actual & given) -> Measured:
-            return share(right, among, groups=groups, level=level, seed=seed)
-
-        overlap = part(actual | given)
-        ends = [None if end is None else 2 * end / (1 + end) for end in (overlap.low, overlap.high)]
+        found = answer_scores(actual, given, groups=groups, level=level, seed=seed)
         rows.append(
             ClassScores(
                 name=name,
                 support=int(actual.sum()),
                 predicted=int(given.sum()),
-                recall=part(actual),
-                precision=part(given),
-                f1=replace(overlap, value=2 * overlap.value / (1 + overlap.value), low=ends[0], high=ends[1]),
+                recall=found.recall,
+                precision=found.precision,
+                f1=found.f1,
             )
         )
     return tuple(rows)
+
+
+def answer_scores(
+    actual: Bool[np.ndarray, " n"],
+    given: Bool[np.ndarray, " n"],
+    *,
+    groups: Shaped[np.ndarray, " n"] | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+) -> AnswerScores:
+    """Recall, precision and F1 of one answer: for which examples it is right, and which get it.
+
+    F1 is 2 j / (1 + j), j being the share for which it is right and given among those for which it is either, so its
+    interval is that share's, transformed (our choice).
+    """
+
+    def part(among: Bool[np.ndarray, " n"]) -> Measured:
+        return share(actual & given, among, groups=groups, level=level, seed=seed)
+
+    overlap = part(actual | given)
+    ends = [None if end is None else 2 * end / (1 + end) for end in (overlap.low, overlap.high)]
+    f1 = replace(overlap, value=2 * overlap.value / (1 + overlap.value), low=ends[0], high=ends[1])
+    return AnswerScores(recall=part(actual), precision=part(given), f1=f1)
 
 
 def most_confused(matrix: Int[np.ndarray, "c c"], classes: Sequence[str], limit: int = 5) -> tuple[Mistake, ...]:

@@ -1,6 +1,6 @@
 """Two models on the same examples: is the difference real?
 
-Letters in shapes: n examples, c classes.
+Letters in shapes: n examples, c outputs.
 
 The interval is a paired bootstrap (the same resample for both models, by group where there are groups). For accuracy
 McNemar's exact test says how likely a split of the discordant examples at least as uneven is if both models are
@@ -9,15 +9,15 @@ equally good; it takes examples as independent, so with groups the verdict rests
 
 from dataclasses import dataclass
 from fractions import Fraction
-from math import comb, exp, lgamma, log
+from math import comb, exp, isnan, lgamma, log
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Shaped
 
 from regraft.evaluation._contract import metric as metric_named
 from regraft.evaluation._resampling import units
-from regraft.evaluation.intervals import MIN_GROUPS, Statistic, bootstrap, statistic
+from regraft.evaluation.intervals import MIN_GROUPS, Statistic, bootstrap, num_resamples_for, statistic
 from regraft.values import Measured
 
 
@@ -33,12 +33,12 @@ class PairedDifference:
     """The metric of model b."""
     difference: Measured
     """a less b, in the metric's own unit."""
-    only_a_right: int
-    """Examples that a labels right and b wrong."""
-    only_b_right: int
-    """Examples that b labels right and a wrong."""
-    p_value: float
-    """McNemar's exact two-sided p value for equal accuracy, examples taken as independent."""
+    only_a_right: int | None
+    """Examples that a labels right and b wrong; None where an example has no one label."""
+    only_b_right: int | None
+    """Examples that b labels right and a wrong; None where an example has no one label."""
+    p_value: float | None
+    """McNemar's exact two-sided p value for equal accuracy, examples taken as independent; None as above."""
     outcome: Literal["real", "not resolved", "too few groups"]
     """Whether chance is excluded at the level of the interval."""
     verdict: str
@@ -46,56 +46,66 @@ class PairedDifference:
 
 
 def compare(
-    targets: Int[np.ndarray, " n"],
-    probabilities_a: Float[np.ndarray, "n c"],
-    probabilities_b: Float[np.ndarray, "n c"],
+    targets: Shaped[np.ndarray, "n ..."],
+    outputs_a: Float[np.ndarray, "n c"],
+    outputs_b: Float[np.ndarray, "n c"],
     *,
     groups: Shaped[np.ndarray, " n"] | None = None,
     metric: str = "accuracy",
     names: tuple[str, str] = ("a", "b"),
-    num_resamples: int = 2000,
+    num_resamples: int | None = None,
     level: float = 0.95,
     seed: int = 0,
 ) -> PairedDifference:
-    """Compare two models on the same examples by one metric.
+    """Compare two models on the same examples by one metric, which must fit the targets.
 
     `real` needs an interval without 0 and, for accuracy without groups, a McNemar p value below 1 - level as well.
+    `num_resamples` is twice `intervals.num_resamples_for` when not given.
 
     Raises:
         UnknownName: there is no such metric.
     """
     chosen = metric_named(metric)
-    of_a, of_b = (statistic(chosen, targets, p).of_weights for p in (probabilities_a, probabilities_b))
+    of_a, of_b = (statistic(chosen, targets, one).of_weights for one in (outputs_a, outputs_b))
     width = chosen.range[1] - chosen.range[0]
-    both = Statistic(of_weights=lambda weights: of_a(weights) - of_b(weights), bounds=(-width, width))
-    found = bootstrap({"d": both}, len(targets), groups=groups, num_resamples=num_resamples, level=level, seed=seed)
+    both = Statistic(
+        of_weights=lambda weights: of_a(weights) - of_b(weights), bounds=(-width, width), undefined=chosen.undefined
+    )
+    times = num_resamples or 2 * num_resamples_for(outputs_a)
+    found = bootstrap({"d": both}, len(targets), groups=groups, num_resamples=times, level=level, seed=seed)
     difference = found["d"]
 
-    right_a, right_b = (p.argmax(axis=1) == targets for p in (probabilities_a, probabilities_b))
-    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
-    p_value = mcnemar(only_a, only_b)
+    only_a, only_b, p_value = None, None, None
+    if targets.ndim == 1:  # one label each
+        right_a, right_b = (one.argmax(axis=1) == targets for one in (outputs_a, outputs_b))
+        only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+        p_value = mcnemar(only_a, only_b)
     drawn = units(len(targets), groups)
-    tested = metric == "accuracy" and not drawn.grouped
+    by_chance = p_value if metric == "accuracy" and not drawn.grouped else None
     excludes_zero = difference.low is not None and difference.high is not None and difference.low * difference.high > 0
     if drawn.grouped and drawn.num < MIN_GROUPS:
         outcome: Literal["real", "not resolved", "too few groups"] = "too few groups"
     else:
-        outcome = "real" if excludes_zero and (not tested or p_value < 1 - level) else "not resolved"
+        outcome = "real" if excludes_zero and (by_chance is None or by_chance < 1 - level) else "not resolved"
 
-    size = f"{chosen.title} {_signed(difference)}" + (f", McNemar p = {_short(p_value)}" if tested else "")
+    size = f"{chosen.title} {difference.told(signed=True)}" + (f" in {chosen.unit}" if chosen.unit else "")
+    if by_chance is not None:
+        size += f", McNemar p = {_short(by_chance)}"
     if outcome == "too few groups":
         verdict = f"Not to be told: too few groups ({drawn.num} < {MIN_GROUPS}). {size}."
     elif outcome == "real":
         ahead = names[0] if (difference.value > 0) == chosen.higher_is_better else names[1]
         verdict = f"Real: {ahead} is better. {size}."
-    elif np.array_equal(probabilities_a, probabilities_b):
+    elif np.array_equal(outputs_a, outputs_b):
         verdict = f"No difference: {names[0]} and {names[1]} predict the same."
+    elif isnan(difference.value):
+        verdict = f"Not to be told: {chosen.title} is {difference.method}."
     else:
         verdict = f"Not resolved: the difference between {names[0]} and {names[1]} could be chance. {size}."
     return PairedDifference(
         metric=metric,
-        a=chosen.compute(targets, probabilities_a),
-        b=chosen.compute(targets, probabilities_b),
+        a=chosen.compute(targets, outputs_a),
+        b=chosen.compute(targets, outputs_b),
         difference=difference,
         only_a_right=only_a,
         only_b_right=only_b,
@@ -113,12 +123,6 @@ def mcnemar(only_a_right: int, only_b_right: int) -> float:
     else:
         tail = sum(exp(lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1) - n * log(2)) for k in range(fewer + 1))
     return min(1.0, 2 * tail)
-
-
-def _signed(difference: Measured) -> str:
-    if difference.low is None or difference.high is None:
-        return f"{difference.value:+.3f}"
-    return f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
 
 
 def _short(p_value: float) -> str:

@@ -1,6 +1,6 @@
 """Everything the test part says of a model, as one value.
 
-Letters in shapes: n examples, c classes.
+Letters in shapes: n examples, c outputs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,44 +9,57 @@ from math import isfinite
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Shaped
 
-from regraft.evaluation._contract import Metric, metrics_for
+from regraft.evaluation._contract import Metric, main_metric, metrics_for
 from regraft.evaluation._resampling import units
-from regraft.evaluation.calibration import ReliabilityBin, calibrated_reference, reliability
-from regraft.evaluation.confusion import ClassScores, Mistake, class_scores, confusion_matrix, most_confused
+from regraft.evaluation._sections import Tested, section_of
+from regraft.evaluation.calibration import ReliabilityBin
+from regraft.evaluation.confusion import ClassScores, Mistake
 from regraft.evaluation.intervals import MIN_GROUPS, measure_all
-from regraft.evaluation.thresholds import AtSpecificity, OperatingPoint, Rule, Scored, operate
+from regraft.evaluation.numbers import Baseline, NumberScores, baseline_of
+from regraft.evaluation.tags import TagScores
+from regraft.evaluation.thresholds import AtSpecificity, OperatingPoint, Rule, Scored
 from regraft.values import Json, Measured
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """A model's numbers on examples it did not see."""
+    """A model's numbers on examples it did not see. What a kind of task has nothing to say on is empty or None."""
 
+    kind: str
+    """The kind of task."""
+    main_metric: str
+    """Which of `metrics` the model is judged by."""
     num_examples: int
     """How many examples."""
     num_groups: int | None
     """How many groups they form; None where every example stands for itself."""
     classes: tuple[str, ...]
-    """Class names, in the order of rows and columns below."""
+    """Names of the outputs (classes, tags or numbers), in the order of rows and columns below."""
     metrics: Mapping[str, Measured]
     """Every metric of the task, by name."""
-    per_class: tuple[ClassScores, ...]
-    """Recall, precision and F1 of every class."""
-    confusion: tuple[tuple[int, ...], ...]
-    """Counts by actual class (row) and predicted class (column)."""
-    most_confused: tuple[Mistake, ...]
-    """The most frequent mistakes."""
-    reliability: tuple[ReliabilityBin, ...]
-    """Accuracy by stated confidence."""
-    ece_reference: float
+    baseline: Baseline | None = None
+    """What the same answer for every example would score, where one was given to compare with."""
+    per_class: tuple[ClassScores, ...] = ()
+    """Classification, ordinal: recall, precision and F1 of every class."""
+    confusion: tuple[tuple[int, ...], ...] = ()
+    """Classification, ordinal: counts by actual class (row) and predicted class (column)."""
+    most_confused: tuple[Mistake, ...] = ()
+    """Classification, ordinal: the most frequent mistakes."""
+    per_tag: tuple[TagScores, ...] = ()
+    """Multilabel: every tag on its own."""
+    per_number: tuple[NumberScores, ...] = ()
+    """Regression: every number on its own."""
+    reliability: tuple[ReliabilityBin, ...] = ()
+    """Where there are probabilities: accuracy by stated confidence."""
+    ece_reference: float | None = None
     """Calibration error that a perfectly calibrated model with these confidences shows on so few examples."""
-    operating_points: tuple[OperatingPoint, ...]
-    """Two classes: thresholds chosen elsewhere, tried here; empty otherwise."""
-    positive_class: str | None
+    operating_points: tuple[OperatingPoint, ...] = ()
+    """Two classes: thresholds chosen elsewhere, tried here."""
+    positive_class: str | None = None
     """Two classes: which one `operating_points` and the ranking metrics call positive."""
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
     """What to know when reading the numbers."""
 
     def to_json(self) -> Json:
@@ -55,55 +68,46 @@ class Evaluation:
 
 
 def evaluate(
-    targets: Int[np.ndarray, " n"],
-    probabilities: Float[np.ndarray, "n c"],
-    classes: Sequence[str],
+    targets: Shaped[np.ndarray, "n ..."],
+    outputs: Float[np.ndarray, "n c"],
+    names: Sequence[str],
     *,
+    kind: str = "classification",
     groups: Shaped[np.ndarray, " n"] | None = None,
     metrics: Mapping[str, Metric] | None = None,
+    baseline: Float[np.ndarray, " c"] | None = None,
     chosen_on: Scored | None = None,
     rules: Sequence[Rule] = (AtSpecificity(specificity=0.9),),
     num_resamples: int | None = None,
     level: float = 0.95,
     seed: int = 0,
 ) -> Evaluation:
-    """Measure a classifier on examples that chose nothing about it.
+    """Measure a model on examples that chose nothing about it; `Metric.compute` says what each kind's arrays hold.
 
-    `metrics` are all that fit a classification when not given. With two classes the second is the positive one, and
-    the thresholds of `rules` are chosen on `chosen_on` (validation or out-of-fold probabilities), never on these
-    examples; without it there are none.
+    `names` are those of the output columns. `metrics` are all that fit the kind when not given. `baseline` is the
+    answer to compare with that looks at no example, such as the training targets' medians. With two classes the
+    second is the positive one, and the thresholds of `rules` are chosen on `chosen_on` (validation or out-of-fold
+    probabilities), never on these examples; without it there are none.
     """
-    num_classes = len(classes)
     drawn = units(len(targets), groups)
-    labels = probabilities.argmax(axis=1)
-    matrix = confusion_matrix(targets, labels, num_classes)
-    chosen = metrics_for("classification", num_classes) if metrics is None else metrics
-    notes = []
+    chosen, main = metrics_for(kind, len(names)) if metrics is None else metrics, main_metric(kind)
+    tested = Tested(
+        kind=kind, targets=targets, outputs=outputs, names=tuple(names), groups=groups, chosen_on=chosen_on,
+        rules=rules, level=level, seed=seed,
+    )  # fmt: skip
+    section, notes = section_of(tested)
     if drawn.grouped and drawn.num < MIN_GROUPS:
-        notes.append(f"No intervals: {len(targets)} examples, but too few groups ({drawn.num} < {MIN_GROUPS}).")
-    if len(absent := [name for name, count in zip(classes, matrix.sum(axis=1), strict=True) if not count]):
-        notes.append(f"No example of {', '.join(absent)}: averages over classes leave it out or are not defined.")
-    points: tuple[OperatingPoint, ...] = ()
-    if num_classes == 2 and chosen_on is None:
-        notes.append("No thresholds: there are no validation or out-of-fold probabilities to choose them on.")
-    elif num_classes == 2 and chosen_on is not None:
-        tried = Scored(positive=targets == 1, scores=probabilities[:, 1], groups=groups)
-        points = tuple(operate(rule, chosen_on, tried, level=level, seed=seed) for rule in rules)
+        notes.insert(0, f"No intervals: {len(targets)} examples, but too few groups ({drawn.num} < {MIN_GROUPS}).")
     return Evaluation(
+        kind=kind,
+        main_metric=main.name,
         num_examples=len(targets),
         num_groups=drawn.num if drawn.grouped else None,
-        classes=tuple(classes),
-        metrics=measure_all(
-            chosen, targets, probabilities, groups=groups, num_resamples=num_resamples, level=level, seed=seed
-        ),
-        per_class=class_scores(targets, labels, classes, groups=groups, level=level, seed=seed),
-        confusion=tuple(tuple(row) for row in matrix.tolist()),
-        most_confused=most_confused(matrix, classes),
-        reliability=reliability(targets, probabilities, groups=groups, level=level, seed=seed),
-        ece_reference=calibrated_reference(probabilities, seed=seed),
-        operating_points=points,
-        positive_class=classes[1] if num_classes == 2 else None,
+        classes=tested.names,
+        metrics=measure_all(chosen, targets, outputs, num_resamples=num_resamples, **tested.how),
+        baseline=None if baseline is None else baseline_of(targets, outputs, baseline, chosen, main, **tested.how),
         notes=tuple(notes),
+        **section,
     )
 
 

@@ -3,10 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
-from regraft.errors import UnknownName
-from regraft.evaluation._contract import metric
-from regraft.reports._words import NOTHING, bullets, counted, measured, number, plain, table
-from regraft.reports.verdict import Section, accuracy_of, main_section, where
+from regraft.reports._words import bullets, counted, lowered, measured, number, plain, table
+from regraft.reports.verdict import (
+    Section,
+    kind_of,
+    known,
+    main_figure,
+    main_metric_of,
+    main_section,
+    title_of,
+    unit_of,
+    where,
+)
 
 MANY_CLASSES = 40
 """From here on the table by class shows the worst classes only."""
@@ -21,20 +29,20 @@ def figures(report: Section) -> str:
         return ""
     probe = (report.get("probe") or {}).get("evaluation")
     name = plain((report.get("strategy") or {}).get("preset") or "model")
-    rows = []
-    if "accuracy" in section:
-        accuracies = section["accuracy"], (probe or {}).get("accuracy")
-        rows.append(["Accuracy, mean of the folds", *_cells(*accuracies, bool(probe))])
-    beside = (probe or {}).get("metrics") or {}
-    pooled = "accuracy" in section
+    constant, rows = section.get("baseline"), []
+    if pooled := "mean_of_folds" in section:
+        title = _title(main_metric_of(section), section, also=", mean of the folds")
+        rows.append([title, *(measured(one.get("mean_of_folds")) for one in (section, probe, constant) if one)])
     for key, value in (section.get("metrics") or {}).items():
-        rows.append([_title(key, pooled=pooled), *_cells(value, beside.get(key), bool(probe))])
-    header = ["Metric", name, *(["linear probe"] if probe else [])]
+        others = [measured((one.get("metrics") or {}).get(key)) for one in (probe, constant) if one]
+        rows.append([_title(key, section, also=", pooled" if pooled else ""), measured(value), *others])
+    header = ["Metric", name, *(["linear probe"] if probe else []), *(["always the same"] if constant else [])]
     parts = [
         "## The figures",
         f"Measured {where(report, section)}{_by_group(section)}. In brackets: {_level(section)} intervals.",
         table(header, rows),
         _methods(section),
+        _constant(constant),
         *(plain(note) for note in section.get("notes") or ()),
         _paired(report.get("paired")),
     ]
@@ -61,6 +69,51 @@ def by_class(report: Section) -> str:
     return "\n\n".join(filter(None, ["## Class by class", said, text]))
 
 
+def by_tag(report: Section) -> str:
+    """How every tag fares."""
+    tags = list((main_section(report) or {}).get("per_tag") or ())
+    if not tags:
+        return ""
+    said = "Recall, precision and F1 are those of answering every tag whose probability is 0.5 or above."
+    if len(tags) > MANY_CLASSES:
+        said += f" The {MANY_CLASSES} tags of {len(tags)} that are ranked worst; report.json has them all."
+        tags.sort(
+            key=lambda one: 2.0 if one["average_precision"]["value"] is None else one["average_precision"]["value"]
+        )
+        tags = tags[:MANY_CLASSES]
+    rows = [
+        [plain(one["name"]), str(one["support"]), str(one["predicted"])]
+        + [measured(one[key]) for key in ("average_precision", "auroc", "recall", "precision", "f1")]
+        for one in tags
+    ]
+    header = ["Tag", "examples", "answered", "average precision", "AUROC", "recall", "precision", "F1"]
+    return "\n\n".join(["## Tag by tag", said, table(header, rows)])
+
+
+def by_number(report: Section) -> str:
+    """How far every predicted number is off, and which way."""
+    numbers = (main_section(report) or {}).get("per_number") or ()
+    if not numbers:
+        return ""
+    keys = list(numbers[0]["metrics"])
+    rows = [
+        [plain(one["name"]), f"{number(one['actual'][0])} ± {number(one['actual'][1])}"]
+        + [measured(one["metrics"][key]) for key in keys]
+        + [measured(one["bias"], signed=True)]
+        for one in numbers
+    ]
+    header = ["Number", "actual, mean ± sd", *(lowered(title_of(key)) for key in keys), "predicted less actual"]
+    shares = list(numbers[0]["residuals"])
+    spread = [
+        [plain(one["name"]), *(number(value, signed=True, scale=_largest(one)) for value in one["residuals"].values())]
+        for one in numbers
+    ]
+    said = "How far predictions are off, by share of the examples (predicted less actual, so above 0 where too high):"
+    quantiles = table(["Number", *(f"{float(share):.0%}" for share in shares)], spread)
+    unit = f"Everything but R² is in the number's own unit ({', '.join(plain(one['name']) for one in numbers)})."
+    return "\n\n".join(["## Number by number", unit, table(header, rows), said, quantiles])
+
+
 def confusion(report: Section) -> str:
     """What is taken for what."""
     section = main_section(report) or {}
@@ -68,6 +121,8 @@ def confusion(report: Section) -> str:
     if not matrix:
         return ""
     parts = ["## What is taken for what"]
+    if kind_of(section) == "ordinal":
+        parts.append("The classes stand in rising order, so what is far from the diagonal is far off.")
     if len(classes) <= MANY_COLUMNS:
         rows = [
             [f"**{plain(name)}**", *(f"**{count}**" if at == row else str(count) for at, count in enumerate(counts))]
@@ -92,8 +147,9 @@ def calibration(report: Section) -> str:
     """How far stated confidence can be trusted."""
     section, found = main_section(report) or {}, report.get("calibration")
     bins = section.get("reliability") or ()
-    if not bins and not found:
+    if kind_of(section) == "regression" or (not bins and not found):
         return ""
+    of_tags = kind_of(section) == "multilabel"
     parts = ["## Can the probabilities be trusted?"]
     if found:
         parts.append(_sentence(str(found.get("reason", ""))))
@@ -109,7 +165,12 @@ def calibration(report: Section) -> str:
             ]
             for one in bins
         ]
-        parts.append(table(["Stated confidence", "examples", "mean confidence", "accuracy"], rows))
+        if of_tags:
+            parts.append("All tags together: every example gives one probability per tag.")
+        header = ["Stated probability", "answers", "mean probability", "share with the tag"]
+        parts.append(
+            table(header if of_tags else ["Stated confidence", "examples", "mean confidence", "accuracy"], rows)
+        )
     ece = ((section.get("metrics") or {}).get("ece") or {}).get("value")
     if ece is not None and section.get("ece_reference") is not None:
         parts.append(
@@ -135,35 +196,37 @@ def thresholds(report: Section) -> str:
 
 
 def gaps(report: Section) -> str:
-    """Accuracy on what was trained on against accuracy on what was not."""
+    """The main metric on what was trained on against the same on what was not."""
     falls = report.get("gaps") or ()
     if not falls:
         return ""
+    section = main_section(report)
+    metric = str(falls[0]["metric"])
+    title, of_metric = title_of(metric), known(metric)
+    verb = "falls" if of_metric is None or of_metric.higher_is_better else "grows"
     names = [falls[0]["from"], *(fall["to"] for fall in falls)]
     text = table(
-        ["From", "to", "accuracy falls by"],
-        [[plain(fall["from"]), plain(fall["to"]), measured(fall["accuracy"], signed=True)] for fall in falls],
+        ["From", "to", f"{plain(lowered(title))} {verb} by"],
+        [[plain(fall["from"]), plain(fall["to"]), measured(fall["worse_by"], signed=True)] for fall in falls],
     )
     said = [
         f"{name} {measured(found)}"
         for name in names
-        if (found := accuracy_of((report.get("evaluation") or {}).get(str(name).replace("-", "_"))))
+        if (found := main_figure((report.get("evaluation") or {}).get(str(name).replace("-", "_"))))
     ]
-    known = f"Accuracy: {', '.join(map(plain, said))}." if said else ""
-    return "\n\n".join(filter(None, ["## How much was learned by heart", known, text]))
+    parts = f"{plain(title + unit_of(section, metric))}: {', '.join(map(plain, said))}." if said else ""
+    return "\n\n".join(filter(None, ["## How much was learned by heart", parts, text]))
 
 
-def _cells(value: Section | None, probe: Section | None, beside: bool) -> list[str]:
-    return [measured(value), *([measured(probe)] if beside and probe is not None else [NOTHING] if beside else [])]
+def _title(key: str, section: Section, *, also: str = "") -> str:
+    """What a metric is called, in which unit, and which way is better where that is down."""
+    found = known(key)
+    lower = " (lower is better)" if found is not None and not found.higher_is_better else ""
+    return plain(title_of(key) + also + unit_of(section, key)) + lower
 
 
-def _title(key: str, *, pooled: bool = False, direction: bool = True) -> str:
-    try:
-        found = metric(key)
-    except UnknownName:
-        return plain(key)
-    lower = direction and not found.higher_is_better
-    return plain(found.title) + (", pooled" if pooled else "") + (" (lower is better)" if lower else "")
+def _largest(number_section: Section) -> float:
+    return max(abs(value) for value in number_section["residuals"].values())
 
 
 def _level(section: Section) -> str:
@@ -179,22 +242,34 @@ def _by_group(section: Section) -> str:
 def _methods(section: Section) -> str:
     """How the intervals were made, metrics of one method together."""
     by_method: dict[str, list[str]] = {}
-    if "accuracy" in section:
-        by_method.setdefault(section["accuracy"].get("method", ""), []).append("mean of the folds")
+    if "mean_of_folds" in section:
+        by_method.setdefault(section["mean_of_folds"].get("method", ""), []).append("mean of the folds")
     for key, value in (section.get("metrics") or {}).items():
         method = value.get("method", "") or "not stated"
-        by_method.setdefault(method, []).append(_title(key, direction=False))
+        by_method.setdefault(method, []).append(plain(title_of(key)))
     everything = len(by_method) == 1
     said = [f"{plain(method)} ({'all' if everything else ', '.join(names)})" for method, names in by_method.items()]
     return f"How the intervals were made: {'; '.join(said)}." if said else ""
 
 
+def _constant(baseline: Mapping[str, Any] | None) -> str:
+    if not baseline:
+        return ""
+    answer = ", ".join(number(value) for value in baseline["outputs"])
+    return (
+        f"**Against always answering {answer}, which takes no look at the examples:** "
+        f"{plain(baseline['gain']['verdict'])}"
+    )
+
+
 def _paired(paired: Mapping[str, Any] | None) -> str:
     if not paired:
         return ""
+    said = f"**Against the linear probe, on the same examples:** {plain(paired['verdict'])}"
+    if paired.get("p_value") is None:
+        return said
     return (
-        f"**Against the linear probe, on the same examples:** {plain(paired['verdict'])} "
-        f"The model alone is right on {counted(paired['only_a_right'], 'example')}, the probe alone on "
+        f"{said} The model alone is right on {counted(paired['only_a_right'], 'example')}, the probe alone on "
         f"{paired['only_b_right']:,} (McNemar's exact p = {paired['p_value']:.2g})."
     )
 

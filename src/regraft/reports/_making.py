@@ -1,12 +1,23 @@
 """The parts of the page that show how the model was made: data, weights, training, store, time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from regraft.reports._words import NOTHING, bullets, counted, duration, measured, number, plain, size, table
+from regraft.reports._words import (
+    NOTHING,
+    bullets,
+    counted,
+    duration,
+    listed,
+    lowered,
+    measured,
+    number,
+    plain,
+    size,
+    table,
+)
+from regraft.reports.verdict import Section, kind_of, main_metric_of, main_section, title_of
 
-Section = Mapping[str, Any]
 PARTS = ("train", "val", "test")
 MANY_CLASSES = 40
 """From here on examples are not counted by class on the page."""
@@ -22,15 +33,16 @@ def data(report: Section) -> str:
     if not found:
         return ""
     grouped = f" in {counted(found['groups'], 'group')}" if found.get("groups") else ""
+    kind = kind_of(main_section(report))
     drawn = {True: " Regraft drew the parts.", False: " The parts are those the data came in."}
     said = (
-        f"{plain(found['name'])}: {counted(found['examples'], 'example')} of "
-        f"{counted(len(found['classes']), 'class', 'classes')}{grouped}.{drawn.get(found.get('drawn_by_us'), '')}"
+        f"{plain(found['name'])}: {counted(found['examples'], 'example')} {_asked(kind, found['classes'])}{grouped}."
+        f"{drawn.get(found.get('drawn_by_us'), '')}"
     )
     parts = [
         "## The data",
         said,
-        _counts(found),
+        _counts(kind, found),
         bullets(map(plain, found.get("notes") or ())),
         _quarantined(found.get("quarantined") or ()),
         f"Fingerprint: `{found['fingerprint']}`" if found.get("fingerprint") else "",
@@ -62,7 +74,8 @@ def model(report: Section) -> str:
 def tested_model(report: Section) -> str:
     """Which model was put to the test, and what it showed when it was made."""
     model, backbone = report["model"], report["backbone"]
-    before = (model.get("metrics") or {}).get("accuracy")
+    metric = main_metric_of(main_section(report))
+    before = (model.get("metrics") or {}).get(metric)
     rows = [
         ["Folder", f"`{model['path']}`"],
         ["Backbone", f"`{backbone['name']}`"],
@@ -70,7 +83,7 @@ def tested_model(report: Section) -> str:
         ["Input", f"{input_size(backbone['input_px'])} pixels"],
         ["Strategy", strategy_line({"preset": model["strategy"], "name": model["strategy"], "cut": model["cut"]})],
         ["Trained on", counted(model["trained_on_examples"], "example")],
-        ["Accuracy when it was made", f"{measured(before)} ({plain(model['main'])})"],
+        [f"{plain(title_of(metric))} when it was made", f"{measured(before)} ({plain(model['main'])})"],
     ]
     return "## The model\n\n" + table(["", ""], rows).replace("---:", "---")
 
@@ -101,8 +114,11 @@ def input_size(px: int | Sequence[int] | None) -> str:
     return " × ".join(map(str, sides))
 
 
+_LOSSES = {"loss": "training loss", "val_loss": "validation loss", "val_loss_rescaled": "the same, rescaled"}
+
+
 def curve(strategy: Section) -> str:
-    """Loss and accuracy by epoch; no more rows than one looks at."""
+    """Loss and what else was watched by epoch; no more rows than one looks at."""
     rows = list(strategy.get("curve") or ())
     if not rows:
         return ""
@@ -114,17 +130,15 @@ def curve(strategy: Section) -> str:
     if len(rows) > MANY_EPOCHS:
         step = -(-len(rows) // (MANY_EPOCHS - 2))
         shown = [row for at, row in enumerate(rows) if at % step == 0 or row["epoch"] == best or at + 1 == len(rows)]
-    columns = [
-        name for name in ("loss", "val_loss", "val_loss_rescaled", "val_accuracy") if any(name in row for row in rows)
-    ]
-    titles = {"loss": "training loss", "val_loss": "validation loss",
-              "val_loss_rescaled": "the same, rescaled", "val_accuracy": "validation accuracy"}  # fmt: skip
+    watched = sorted({name for row in rows for name in row if name.startswith("val_")} - set(_LOSSES))
+    columns = [name for name in (*_LOSSES, *watched) if any(name in row for row in rows)]
+    titles = _LOSSES | {name: f"validation {lowered(title_of(name.removeprefix('val_')))}" for name in watched}
     body = [
         [f"{int(row['epoch'])}{' (kept)' if int(row['epoch']) == best else ''}"]
         + [number(row.get(name)) for name in columns]
         for row in shown
     ]
-    return table(["Epoch", *(titles[name] for name in columns)], body)
+    return table(["Epoch", *(plain(titles[name]) for name in columns)], body)
 
 
 def store(report: Section) -> str:
@@ -184,16 +198,31 @@ def again(report: Section) -> str:
     )
 
 
-def _counts(found: Section) -> str:
+def _asked(kind: str, names: Sequence[str]) -> str:
+    """What the examples are labelled with, as it continues `12 examples`."""
+    if kind == "regression":
+        return f"with the {'number' if len(names) == 1 else 'numbers'} {plain(listed(names))}"
+    if kind == "multilabel":
+        return f"with any of {counted(len(names), 'tag')}"
+    ranked = f", in rising order {plain(listed(names, limit=12))}" if kind == "ordinal" else ""
+    return f"of {counted(len(names), 'class', 'classes')}{ranked}"
+
+
+def _counts(kind: str, found: Section) -> str:
     present = {name: part for name in PARTS if (part := (found.get("parts") or {}).get(name))}
     if not present:
         return ""
-    total = ["**all classes**", *(f"**{part['examples']:,}**" for part in present.values())]
-    few = found["classes"] if len(found["classes"]) <= MANY_CLASSES else []
+    of_tags = kind == "multilabel"
+    total = [
+        "**all examples**" if kind in ("multilabel", "regression") else "**all classes**",
+        *(f"**{part['examples']:,}**" for part in present.values()),
+    ]
+    counted_ones = any(part.get("per_class") for part in present.values())
+    few = found["classes"] if counted_ones and len(found["classes"]) <= MANY_CLASSES else []
     rows = [
         [plain(name), *(f"{(part.get('per_class') or {}).get(name, 0):,}" for part in present.values())] for name in few
     ]
-    return table(["Class", *present], [*rows, total])
+    return table(["Tag" if of_tags else "Class" if few else "", *present], [*rows, total])
 
 
 def _quarantined(files: Sequence[Section]) -> str:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from regraft.values import Measured, shown
+
 NOTHING = "–"
 """Stands where there is no number."""
 _SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_|#"} | {"<": "&lt;", "\n": " "})
@@ -14,21 +16,18 @@ def plain(text: object) -> str:
     return shown.replace("](", "]\\(").replace("][", "]\\[")
 
 
-def number(value: float | None, *, signed: bool = False) -> str:
-    """A number with three decimals."""
-    if value is None:
-        return NOTHING
-    return f"{value:+.3f}" if signed else f"{value:.3f}"
+def number(value: float | None, *, signed: bool = False, scale: float | None = None) -> str:
+    """A number as `values.shown` has it."""
+    return NOTHING if value is None else shown(value, signed=signed, scale=scale)
 
 
 def measured(value: Mapping[str, Any] | None, *, signed: bool = False) -> str:
     """A measured number with its interval, where it has one: `0.921 [0.874, 0.951]`."""
     if value is None or value.get("value") is None:
         return NOTHING
-    text = number(value["value"], signed=signed)
     if value.get("low") is None or value.get("high") is None:
-        return text
-    return f"{text} [{number(value['low'], signed=signed)}, {number(value['high'], signed=signed)}]"
+        return number(value["value"], signed=signed)
+    return Measured(value=value["value"], low=value["low"], high=value["high"]).told(signed=signed)
 
 
 def duration(seconds: float) -> str:
@@ -55,6 +54,18 @@ def size(num_bytes: float) -> str:
 def counted(count: int, singular: str, plural: str = "") -> str:
     """`1 example`, `1,200 examples`."""
     return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
+
+
+def lowered(title: str) -> str:
+    """A title inside a sentence: `accuracy`, but `AUROC` and `R²`."""
+    return title[:1].lower() + title[1:] if title[1:2].islower() else title
+
+
+def listed(names: Sequence[str], limit: int = 5) -> str:
+    """`a`, `a and b`, `a, b and c`; of more than `limit` the first, and how many more."""
+    if len(names) > limit:
+        return f"{', '.join(names[:limit])} and {len(names) - limit} more"
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -1,7 +1,7 @@
 """What a run did not verify. Everything here follows from the report; nothing is known of the examples themselves."""
 
 from regraft.reports._words import counted
-from regraft.reports.verdict import Section, main_section
+from regraft.reports.verdict import Section, kind_of, main_section
 
 
 def not_verified(report: Section) -> list[str]:
@@ -30,7 +30,7 @@ def not_verified(report: Section) -> list[str]:
             f"{counted(check['examples'], 'example')} only."
         )
     calibration = report.get("calibration")
-    if not calibration or not calibration.get("kept"):
+    if kind_of(section) != "regression" and (not calibration or not calibration.get("kept")):
         said.append("The probabilities are uncalibrated: use them to rank, not as frequencies.")
     return [sentence for sentence in said if sentence]
 

@@ -42,6 +42,8 @@ def _page(about: str, report: Mapping[str, Any], *more: str) -> str:
         _made(report),
         _figures.figures(report),
         _figures.by_class(report),
+        _figures.by_tag(report),
+        _figures.by_number(report),
         _figures.confusion(report),
         _figures.calibration(report),
         _figures.thresholds(report),
@@ -59,6 +61,9 @@ _TITLES = {
     "curve.svg": "Loss by epoch",
     "confusion.svg": "What is taken for what",
     "reliability.svg": "Stated confidence against accuracy",
+    "tags.svg": "How well every tag is ranked",
+    "predicted.svg": "Predicted against actual",
+    "residuals.svg": "How far predictions are off",
 }
 
 

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from regraft.reports._words import counted, measured, number
+from regraft.errors import UnknownName
+from regraft.evaluation._contract import Metric, metric
+from regraft.reports._words import counted, listed, lowered, measured, number
 
 Section = Mapping[str, Any]
 
@@ -15,12 +17,46 @@ def main_section(report: Section) -> Section | None:
     return found
 
 
-def accuracy_of(section: Section | None) -> Section | None:
-    """The accuracy that stands for a model: the mean of the folds where there are repeats, else the pooled one."""
+def kind_of(section: Section | None) -> str:
+    """The kind of task that was evaluated."""
+    return str((section or {}).get("kind") or "classification")
+
+
+def main_metric_of(section: Section | None) -> str:
+    """The name of the metric that the section's model is judged by."""
+    return str((section or {}).get("main_metric") or "accuracy")
+
+
+def main_figure(section: Section | None) -> Section | None:
+    """The number that stands for a model: the mean of the folds where there are repeats, else the pooled one."""
     if section is None:
         return None
-    found: Section | None = section.get("accuracy") or (section.get("metrics") or {}).get("accuracy")
+    found: Section | None = section.get("mean_of_folds") or (section.get("metrics") or {}).get(main_metric_of(section))
     return found
+
+
+def title_of(name: str) -> str:
+    """What people read for a metric; its name where it is not on the shelf."""
+    found = known(name)
+    return name if found is None else found.title
+
+
+def known(name: str) -> Metric | None:
+    """The metric of this name; None where there is no such."""
+    try:
+        return metric(name)
+    except UnknownName:
+        return None
+
+
+def unit_of(section: Section | None, name: str) -> str:
+    """` in the unit of price`; empty where a metric has no unit."""
+    found = known(name)
+    if found is None or not found.unit:
+        return ""
+    names = (section or {}).get("classes") or ()
+    units = "unit" if len(names) == 1 else "units"
+    return f" in the {units} of {listed(names)}" if names else f" in {found.unit}"
 
 
 def verdict(report: Section) -> str:
@@ -36,33 +72,55 @@ def refused(report: Section) -> str:
     found = report.get("abstain")
     if not found:
         return ""
-    accuracy = measured(accuracy_of(found.get("evaluation")))
-    return f"Allowed to abstain: {counted(found['refused'], 'example')} refused, accuracy {accuracy} on the others."
+    section = found.get("evaluation")
+    figure = f"{lowered(title_of(main_metric_of(section)))} {measured(main_figure(section))}"
+    return f"Allowed to abstain: {counted(found['refused'], 'example')} refused, {figure} on the others."
 
 
 def where(report: Section, section: Section) -> str:
     """On what the main figure was measured, as it continues a sentence."""
-    examples, classes = section.get("num_examples", 0), len(section.get("classes") or ())
-    of_classes = f"of {classes} classes"
+    examples = section.get("num_examples", 0)
+    of_outputs = _OF_OUTPUTS.get(kind_of(section), " of {} classes").format(len(section.get("classes") or ()))
     if report.get("main") == "cross-validation":
         folds = f"{section['folds']}-fold cross-validation" if section.get("folds") else "cross-validation"
         repeats = section.get("repeats", 1)
         times = f", repeated {repeats} times," if repeats > 1 else ""
-        return f"by {folds}{times} on {counted(examples, 'example')} {of_classes}"
+        return f"by {folds}{times} on {counted(examples, 'example')}{of_outputs}"
     kind = f"{report.get('main') or ''} example".strip()
-    return f"on {counted(examples, kind)} {of_classes}"
+    return f"on {counted(examples, kind)}{of_outputs}"
+
+
+_OF_OUTPUTS = {"multilabel": " with {} tags", "ordinal": " of {} ranked classes", "regression": ""}
 
 
 def _figure(report: Section, section: Section) -> str:
-    return f"Accuracy {measured(accuracy_of(section))} {where(report, section)}."
+    name = main_metric_of(section)
+    figure = f"{title_of(name)} {measured(main_figure(section))}{unit_of(section, name)}"
+    return f"{figure} {where(report, section)}."
 
 
 def _guess(section: Section) -> str:
+    """What an answer that looks at no example would score by the main metric."""
+    if baseline := section.get("baseline"):
+        score = ((baseline.get("metrics") or {}).get(main_metric_of(section)) or {}).get("value")
+        return f"Always answering {listed([number(one) for one in baseline['outputs']])} would score {number(score)}."
+    if tags := section.get("per_tag"):
+        shares = [one["support"] / max(1, section["num_examples"]) for one in tags if one["support"]]
+        return f"Ranking at random would score {number(sum(shares) / len(shares))}." if shares else ""
     support = {one["name"]: one["support"] for one in section.get("per_class") or ()}
-    if not sum(support.values()):
+    total = sum(support.values())
+    if not total:
         return ""
+    if kind_of(section) == "ordinal":
+        ranks = list(support)
+        distance = {
+            name: sum(count * abs(ranks.index(other) - at) for other, count in support.items()) / total
+            for at, name in enumerate(ranks)
+        }
+        nearest = min(ranks, key=lambda name: distance[name])
+        return f"Always answering {nearest} would score {number(distance[nearest])}."
     top = max(support, key=lambda name: support[name])
-    return f"Always answering {top} would score {number(support[top] / sum(support.values()))}."
+    return f"Always answering {top} would score {number(support[top] / total)}."
 
 
 def _beside_the_probe(report: Section) -> str:

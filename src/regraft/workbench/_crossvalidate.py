@@ -35,10 +35,10 @@ class HeldOut:
     """First repeat: the fold of every example."""
 
     def summary(self, num_groups: int | None) -> dict[str, Any]:
-        """Repeats, folds, and the main metric, by its name, with Nadeau and Bengio's interval, as JSON."""
+        """Repeats, folds, and the main metric's mean over folds with Nadeau and Bengio's interval, as JSON."""
         repeats, count = self.scores.shape
         measured = nadeau_bengio(self.scores, bounds=self.metric.range, num_groups=num_groups)
-        return {"repeats": repeats, "folds": count, self.metric.name: as_json(measured)}
+        return {"repeats": repeats, "folds": count, "mean_of_folds": as_json(measured)}
 
 
 def cross_validate_probe(

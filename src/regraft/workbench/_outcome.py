@@ -400,8 +400,8 @@ def _write(
     folder: RunFolder, outcome: Outcome, evaluated: Evaluated, report: dict[str, Any], bundle_facts: Mapping[str, Any]
 ) -> None:
     temperature = evaluated.calibration.temperature if evaluated.calibration else 1.0
-    answers = answers_of(outcome.subject, evaluated.parts, temperature)
-    folder.write("predictions.csv", predictions_table(outcome.subject.task.classes, answers))
+    task, answers = outcome.subject.task, answers_of(outcome.subject, evaluated.parts, temperature)
+    folder.write("predictions.csv", predictions_table(task.kind, task.classes, answers))
     folder.write("environment.json", report["environment"])
     folder.write("model/README.md", model_card(bundle_facts, report))
     pictures = write_plots(report, folder.path) if wanted(report) else []

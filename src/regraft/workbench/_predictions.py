@@ -1,22 +1,43 @@
 """The table `predictions.csv` of a run or of a later test: written, and read back.
 
-Letters in shapes: n examples, c classes.
+Letters in shapes: n examples, c outputs.
+
+The columns `label` and `predicted` hold a class; tags, a semicolon between them (a backslash before one that belongs to
+a name); or numbers, a semicolon between them. One column per output follows: `p:NAME` the probability of a class or
+tag, `v:NAME` a number.
 """
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
-from regraft.data.dataset import Example
 from regraft.errors import RunError
+from regraft.evaluation._numeric import answered
 
 _FIXED = ("part", "id", "group", "label", "predicted")
-_PREFIX = "p:"
+_SEPARATOR = re.compile(r"(?<!\\)((?:\\\\)*);")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answer:
+    """What a model said of one example: a line of the table."""
+
+    part: str
+    """`test`, `cross-validation` or `validation`."""
+    id: str
+    """The example."""
+    group: str
+    """Its group; empty where there is none."""
+    target: Shaped[np.ndarray, "..."]
+    """What was right, as metrics take it: the class's number, 0 or 1 for every tag, or the numbers."""
+    outputs: Float[np.ndarray, " c"]
+    """What the model said: probabilities or numbers."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,35 +46,52 @@ class Predictions:
 
     part: str
     """`test`, `cross-validation` or `validation`."""
+    kind: str
+    """The kind of task."""
     ids: tuple[str, ...]
     """The examples, each once."""
     groups: tuple[str, ...]
     """Their groups; empty where there is none."""
     labels: tuple[str, ...]
-    """Their labels."""
+    """Their labels, as the table has them."""
     classes: tuple[str, ...]
-    """Class names, in the order of the columns of `probabilities`."""
-    probabilities: Float[np.ndarray, "n c"]
-    """Probability of every class."""
+    """Names of the outputs, in the order of the columns of `outputs`."""
+    targets: Shaped[np.ndarray, "n ..."]
+    """The labels as metrics take them."""
+    outputs: Float[np.ndarray, "n c"]
+    """Probability of every class or tag, or every number."""
+
+    def in_order(self, ids: Sequence[str], classes: Sequence[str]) -> "Predictions":
+        """The same with rows and columns in this order, every one of them being there."""
+        row_of = {one: at for at, one in enumerate(self.ids)}
+        rows, columns = [row_of[one] for one in ids], [self.classes.index(name) for name in classes]
+        targets = self.targets[rows]
+        return replace(
+            self,
+            ids=tuple(ids),
+            groups=tuple(self.groups[at] for at in rows),
+            labels=tuple(self.labels[at] for at in rows),
+            classes=tuple(classes),
+            targets=np.argsort(columns)[targets] if targets.ndim == 1 else targets[:, columns],
+            outputs=self.outputs[rows][:, columns],
+        )
 
 
-def predictions_table(
-    classes: Sequence[str], answers: Iterable[tuple[str, Example, Float[np.ndarray, "c"] | Sequence[float]]]
-) -> str:
-    """One line per answer (part, example, probabilities): part, id, group, label, predicted label, probabilities."""
+def predictions_table(kind: str, classes: Sequence[str], answers: Iterable[Answer]) -> str:
+    """One line per answer of a task of this kind: part, id, group, label, predicted label, outputs."""
+    prefix, decimals = ("v:", ".9g") if kind == "regression" else ("p:", ".6f")
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*_FIXED, *(f"{_PREFIX}{name}" for name in classes)])
-    for part, example, row in answers:
-        predicted = classes[int(np.argmax(row))]
-        writer.writerow(
-            [part, example.id, example.group or "", example.label, predicted, *(f"{value:.6f}" for value in row)]
-        )
+    writer.writerow([*_FIXED, *(f"{prefix}{name}" for name in classes)])
+    for one in answers:
+        label, predicted = _told(kind, classes, one.target, one.outputs)
+        outputs = (f"{value:{decimals}}" for value in one.outputs.tolist())
+        writer.writerow([one.part, one.id, one.group, label, predicted, *outputs])
     return buffer.getvalue()
 
 
-def read_predictions(path: Path, part: str) -> Predictions:
-    """The rows of one part of the table at `path`.
+def read_predictions(path: Path, part: str, kind: str = "classification") -> Predictions:
+    """The rows of one part of the table at `path`, of a task of this kind.
 
     Raises:
         RunError: the table is missing, is not one that regraft wrote, or has no row of this part.
@@ -64,31 +102,79 @@ def read_predictions(path: Path, part: str) -> Predictions:
             header, rows = next(reader, []), [row for row in reader if row and row[0] == part]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RunError(f"{path} cannot be read ({error}).", fix="give the folder of a finished run.") from error
-    if tuple(header[: len(_FIXED)]) != _FIXED or not all(name.startswith(_PREFIX) for name in header[len(_FIXED) :]):
-        raise _damaged(path, f"its columns are {', '.join(header) or 'missing'}")
+    prefix, named = "v:" if kind == "regression" else "p:", header[len(_FIXED) :]
+    if tuple(header[: len(_FIXED)]) != _FIXED or not all(name.startswith(prefix) for name in named):
+        raise _damaged(path, prefix, f"its columns are {', '.join(header) or 'missing'}")
     if not rows:
         raise RunError(f"{path} has no row of part {part}.", fix="give the folder of a finished run.")
+    classes = tuple(name.removeprefix(prefix) for name in named)
+    labels = tuple(row[3] if len(row) > 3 else "" for row in rows)
     try:
         table = np.array([row[len(_FIXED) :] for row in rows], dtype=np.float64)
+        targets = _targets(kind, classes, labels)
     except ValueError as error:
-        raise _damaged(path, str(error)) from error
-    if table.shape[1] != len(header) - len(_FIXED):
-        raise _damaged(path, "a row is cut short")
+        raise _damaged(path, prefix, str(error)) from error
+    if table.shape[1] != len(named):
+        raise _damaged(path, prefix, "a row is cut short")
     ids = tuple(row[1] for row in rows)
     if len(set(ids)) != len(ids):
-        raise _damaged(path, "an example occurs twice in a part")
+        raise _damaged(path, prefix, "an example occurs twice in a part")
     return Predictions(
-        part=part,
-        ids=ids,
-        groups=tuple(row[2] for row in rows),
-        labels=tuple(row[3] for row in rows),
-        classes=tuple(name.removeprefix(_PREFIX) for name in header[len(_FIXED) :]),
-        probabilities=table,
-    )
+        part=part, kind=kind, ids=ids, groups=tuple(row[2] for row in rows), labels=labels, classes=classes,
+        targets=targets, outputs=table,
+    )  # fmt: skip
 
 
-def _damaged(path: Path, found: str) -> RunError:
-    wanted: Sequence[str] = (*_FIXED, f"{_PREFIX}CLASS …")
+def _told(
+    kind: str, classes: Sequence[str], target: Shaped[np.ndarray, "..."], outputs: Float[np.ndarray, " c"]
+) -> tuple[str, str]:
+    """What was right and what was answered, as the table has them."""
+    if kind == "regression":
+        return ";".join(map(_number, target.tolist())), ";".join(f"{value:.9g}" for value in outputs.tolist())
+    if kind == "multilabel":
+        chosen = (target > 0, answered(outputs[None])[0])
+        label, predicted = (";".join(_escaped(classes[at]) for at in np.flatnonzero(tags)) for tags in chosen)
+        return label, predicted
+    return classes[int(target)], classes[int(np.argmax(outputs))]
+
+
+def _targets(kind: str, classes: Sequence[str], labels: Sequence[str]) -> Shaped[np.ndarray, "n ..."]:
+    """Labels as metrics take them. Raises: ValueError: a label is none of the outputs' names, or no number."""
+    if kind == "regression":
+        numbers = np.array([label.split(";") for label in labels], dtype=np.float64)
+        if numbers.shape[1] != len(classes):
+            raise ValueError(f"a label has {numbers.shape[1]} numbers for {len(classes)} columns")
+        return numbers
+    code = {name: at for at, name in enumerate(classes)}
+    every = [_parted(label) if kind == "multilabel" else [label] for label in labels]
+    if strangers := sorted({tag for tags in every for tag in tags} - set(code)):
+        raise ValueError(f"there is no column for {strangers[0]!r}")
+    if kind != "multilabel":
+        return np.array([code[tags[0]] for tags in every], dtype=np.int64)
+    table = np.zeros((len(labels), len(classes)), dtype=np.float32)
+    for row, tags in zip(table, every, strict=True):
+        row[[code[tag] for tag in tags]] = 1.0
+    return table
+
+
+def _number(value: float) -> str:
+    """As short as it reads back to the same number."""
+    return repr(value).removesuffix(".0")
+
+
+def _escaped(tag: str) -> str:
+    return tag.replace("\\", "\\\\").replace(";", "\\;")
+
+
+def _parted(label: str) -> list[str]:
+    """The tags of a label."""
+    if not label:
+        return []
+    return [re.sub(r"\\(.)", r"\1", tag) for tag in _SEPARATOR.sub("\\1\0", label).split("\0")]
+
+
+def _damaged(path: Path, prefix: str, found: str) -> RunError:
+    wanted: Sequence[str] = (*_FIXED, f"{prefix}NAME …")
     return RunError(
         f"{path} is not a table of predictions as regraft writes it: {found}; expected are {', '.join(wanted)}.",
         fix="copy the run again, or make it again.",

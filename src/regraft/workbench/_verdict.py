@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from regraft.data.dataset import Example
+from regraft.evaluation._contract import main_metric
 from regraft.evaluation.calibration import Calibration, calibrate
 from regraft.evaluation.gap import Part, difference
 from regraft.evaluation.paired import compare
 from regraft.evaluation.report import as_json, evaluate
 from regraft.evaluation.thresholds import Scored
+from regraft.workbench._predictions import Answer
 from regraft.workbench._subject import Subject
 
 
@@ -61,19 +62,23 @@ def evaluation_of(subject: Subject, scores: Scores, temperature: float, held: Sc
 
 
 def gaps_of(subject: Subject, by_part: Mapping[str, Scores], seed: int) -> list[dict[str, Any]]:
-    """How accuracy falls from the training examples to those the model never saw."""
-    parts = {
-        name: Part(
-            right=scores.logits.argmax(axis=1) == subject.targets[scores.positions],
-            groups=subject.user_groups(scores.positions),
-        )
-        for name, scores in by_part.items()
-    }
-    names = list(parts)
+    """How the main metric worsens from the training examples to those the model never saw."""
+    metric, parts = (
+        main_metric(subject.task.kind).name,
+        {
+            name: Part(
+                targets=subject.targets[scores.positions],
+                outputs=subject.task.outputs(scores.logits),
+                groups=subject.user_groups(scores.positions),
+            )
+            for name, scores in by_part.items()
+        },
+    )
     return [
-        {"from": one, "to": other, "accuracy": as_json(difference(parts[one], parts[other], seed=seed))}
-        for one, other in pairwise(names)
-    ]
+        {"from": one, "to": other, "metric": metric,
+         "worse_by": as_json(difference(parts[one], parts[other], metric=metric, seed=seed))}
+        for one, other in pairwise(parts)
+    ]  # fmt: skip
 
 
 def paired_with_probe(
@@ -87,17 +92,17 @@ def paired_with_probe(
             task.outputs(tuned.logits, temperatures[0]),
             task.outputs(probe.logits, temperatures[1]),
             groups=subject.user_groups(tuned.positions),
+            metric=main_metric(task.kind).name,
             names=(name, "the linear probe"),
             seed=seed,
         )
     )
 
 
-def answers_of(
-    subject: Subject, parts: Mapping[str, Scores], temperature: float
-) -> Iterator[tuple[str, Example, Float[np.ndarray, "c"]]]:
-    """Part, example and outputs, for `predictions_table`."""
+def answers_of(subject: Subject, parts: Mapping[str, Scores], temperature: float) -> Iterator[Answer]:
+    """What the model said of every example it did not see, for `predictions_table`."""
     for part, scores in parts.items():
         table = subject.task.outputs(scores.logits, temperature)
         for position, row in zip(scores.positions, table, strict=True):
-            yield part, subject.dataset.examples[position], row
+            example, target = subject.dataset.examples[position], subject.targets[position]
+            yield Answer(part=part, id=example.id, group=example.group or "", target=np.asarray(target), outputs=row)

@@ -1,7 +1,4 @@
-"""Compare: two runs on the same examples. Is the difference real?
-
-Letters in shapes: n examples, c classes.
-"""
+"""Compare: two runs on the same examples. Is the difference real?"""
 
 import json
 from collections.abc import Mapping
@@ -12,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from regraft.errors import RunError
+from regraft.evaluation._contract import main_metric, metrics_for
 from regraft.evaluation._contract import metric as metric_named
 from regraft.evaluation.paired import PairedDifference
 from regraft.evaluation.paired import compare as paired
 from regraft.workbench._predictions import Predictions, read_predictions
 
 _SHOWN = 3
+_OUTPUTS = {"multilabel": "tags", "ordinal": "classes, or their order,", "regression": "numbers"}
 _ONE_TEST = "or put both to one test (regraft evaluate RUN --data PATH --out FOLDER) and compare these folders."
 
 
@@ -41,16 +40,18 @@ class Comparison:
     """What to know when reading it."""
 
 
-def compare(a: Path, b: Path, *, metric: str = "accuracy", seed: int = 0) -> Comparison:
+def compare(a: Path, b: Path, *, metric: str | None = None, seed: int = 0) -> Comparison:
     """Compare the runs in the folders `a` and `b` by one metric, on the main part of both, matched by id.
 
-    A folder that `evaluate` wrote does as well.
+    The metric is the main one of the kind of task when not given. A folder that `evaluate` wrote does as well.
 
     Raises:
         UnknownName: there is no such metric.
-        RunError: a folder holds no finished run, or the runs were tested on different examples.
+        RunError: a folder holds no finished run, the runs were tested on different examples, their tasks are of
+            different kinds, or the metric is for another kind.
     """
-    metric_named(metric)
+    if metric is not None:
+        metric_named(metric)
     reports = (_report(a), _report(b))
     names = _names(a, b)
     mains = tuple(str(report.get("main")) for report in reports)
@@ -59,20 +60,17 @@ def compare(a: Path, b: Path, *, metric: str = "accuracy", seed: int = 0) -> Com
             f"{names[0]} was measured by its {mains[0]} part, {names[1]} by its {mains[1]} part.",
             fix=f"fit both on data with the same parts, {_ONE_TEST}",
         )
-    tables = (read_predictions(a / "predictions.csv", mains[0]), read_predictions(b / "predictions.csv", mains[1]))
-    _check_same(tables, names)
-    first, second = tables
-    place = {one: at for at, one in enumerate(second.ids)}
-    rows = [place[one] for one in first.ids]
-    columns = [second.classes.index(name) for name in first.classes]
-    number = {name: code for code, name in enumerate(first.classes)}
+    kind = _kind(reports, mains[0], names)
+    chosen = _metric(metric, kind)
+    first, second = (read_predictions(path / "predictions.csv", mains[0], kind) for path in (a, b))
+    second = _matched(first, second, names)
     groups = np.array([group or f"\0{at}" for at, group in enumerate(first.groups)]) if any(first.groups) else None
     found = paired(
-        np.array([number[label] for label in first.labels], dtype=np.int64),
-        first.probabilities,
-        second.probabilities[rows][:, columns],
+        first.targets,
+        first.outputs,
+        second.outputs,
         groups=groups,
-        metric=metric,
+        metric=chosen,
         names=names,
         seed=seed,
     )
@@ -100,6 +98,30 @@ def _report(path: Path) -> Mapping[str, Any]:
     return found
 
 
+def _kind(reports: tuple[Mapping[str, Any], Mapping[str, Any]], main: str, names: tuple[str, str]) -> str:
+    """The kind of task of both. Raises: RunError: they differ."""
+    kinds = []
+    for report in reports:
+        section = (report.get("evaluation") or {}).get(main.replace("-", "_")) or {}
+        kinds.append(str(section.get("kind") or "classification"))  # runs made before there were others do not say
+    if kinds[0] != kinds[1]:
+        raise RunError(
+            f"The runs answer different questions: {names[0]} is {kinds[0]}, {names[1]} is {kinds[1]}.",
+            fix="compare two runs of one kind of task.",
+        )
+    return kinds[0]
+
+
+def _metric(asked: str | None, kind: str) -> str:
+    """The name of the metric to compare by. Raises: RunError: it is for another kind of task."""
+    fitting = metrics_for(kind)
+    if asked is None:
+        return main_metric(kind).name
+    if asked not in fitting:
+        raise RunError(f"The metric {asked} does not fit {kind} runs.", fix=f"choose from {', '.join(fitting)}.")
+    return asked
+
+
 def _names(a: Path, b: Path) -> tuple[str, str]:
     """The folders' names, or their paths where the names are the same."""
     short = (a.resolve().name, b.resolve().name)
@@ -112,16 +134,20 @@ def _described(report: Mapping[str, Any]) -> str:
     return f"{strategy.get('preset')} at {strategy.get('cut')}, {backbone.get('name')}"
 
 
-def _check_same(tables: tuple[Predictions, Predictions], names: tuple[str, str]) -> None:
-    """Raises: RunError: other classes, other examples, or other labels of the same examples."""
-    first, second = tables
+def _matched(first: Predictions, second: Predictions, names: tuple[str, str]) -> Predictions:
+    """`second` with rows and columns in the order of `first`.
+
+    Raises: RunError: other outputs, other examples, or other labels of the same examples.
+    """
     fix = f"fit both on the same data, {_ONE_TEST}"
-    if set(first.classes) != set(second.classes):
-        one, other = (", ".join(table.classes[:6]) for table in tables)
-        raise RunError(f"The classes differ: {names[0]} has {one}; {names[1]} has {other}.", fix=fix)
-    labels = dict(zip(second.ids, second.labels, strict=True))
-    only_first = [one for one in first.ids if one not in labels]
-    only_second = set(second.ids) - set(first.ids)
+    in_order = first.kind != "ordinal" or first.classes == second.classes
+    if set(first.classes) != set(second.classes) or not in_order:
+        one, other = (", ".join(table.classes[:6]) for table in (first, second))
+        what = _OUTPUTS.get(first.kind, "classes")
+        raise RunError(f"The {what} differ: {names[0]} has {one}; {names[1]} has {other}.", fix=fix)
+    known = set(second.ids)
+    only_first = [one for one in first.ids if one not in known]
+    only_second = known - set(first.ids)
     if only_first or only_second:
         shared = len(first.ids) - len(only_first)
         shown = ", ".join([*only_first, *sorted(only_second)][:_SHOWN])
@@ -130,15 +156,17 @@ def _check_same(tables: tuple[Predictions, Predictions], names: tuple[str, str])
             f"{len(second.ids)}, of which {shared} are in both. Not in both: {shown} …",
             fix=fix,
         )
-    differing = [one for one, label in zip(first.ids, first.labels, strict=True) if labels[one] != label]
-    if differing:
-        one = differing[0]
-        told = dict(zip(first.ids, first.labels, strict=True))[one]
+    second = second.in_order(first.ids, first.classes)
+    same = (first.targets == second.targets).reshape(len(first.ids), -1).all(axis=1)
+    if not same.all():
+        at = int(np.flatnonzero(~same)[0])
+        told = [table.labels[at] or "without a tag" for table in (first, second)]
         raise RunError(
-            f"{len(differing)} of the shared examples have another label in each run: {one} is {told} in {names[0]}, "
-            f"{labels[one]} in {names[1]}.",
+            f"{int((~same).sum())} of the shared examples have another label in each run: {first.ids[at]} is {told[0]} "
+            f"in {names[0]}, {told[1]} in {names[1]}.",
             fix=fix,
         )
+    return second
 
 
 def _notes(reports: tuple[Mapping[str, Any], Mapping[str, Any]], names: tuple[str, str]) -> tuple[str, ...]:

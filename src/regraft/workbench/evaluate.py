@@ -26,7 +26,7 @@ from regraft.values import Event, Notice, Progress
 from regraft.version import VERSION
 from regraft.workbench._dataset import asked_of
 from regraft.workbench._device import choose_device, num_threads
-from regraft.workbench._predictions import predictions_table
+from regraft.workbench._predictions import Answer, predictions_table
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -137,7 +137,8 @@ def _measured(bundle: Bundle, asked: _Asked, which: Bool[np.ndarray, "n"]) -> An
     """The metrics on some of the examples, as JSON."""
     chosen = asked.dataset.select(np.flatnonzero(which))
     targets = bundle.model.task.encode([example.label for example in chosen.examples])
-    return measured(targets, asked.outputs[which], bundle.classes, groups=chosen.groups).to_json()
+    kind = bundle.model.task.kind
+    return measured(targets, asked.outputs[which], bundle.classes, kind=kind, groups=chosen.groups).to_json()
 
 
 def _model(bundle: Bundle, run: Path) -> dict[str, Any]:
@@ -152,7 +153,12 @@ def _backbone(card: Card) -> dict[str, Any]:
 
 
 def _keep(out: Path, report: Mapping[str, Any], bundle: Bundle, asked: _Asked) -> None:
-    answers = (("test", *one) for one in zip(asked.dataset.examples, asked.outputs, strict=True))
-    write_text(out / "predictions.csv", predictions_table(bundle.classes, answers))
+    task, examples = bundle.model.task, asked.dataset.examples
+    targets = task.encode([example.label for example in examples])
+    answers = (
+        Answer(part="test", id=example.id, group=example.group or "", target=np.asarray(target), outputs=row)
+        for example, target, row in zip(examples, targets, asked.outputs, strict=True)
+    )
+    write_text(out / "predictions.csv", predictions_table(task.kind, task.classes, answers))
     write_text(out / "report.md", render_test(report, write_plots(report, out)))
     write_json(out / "report.json", report)

@@ -23,5 +23,4 @@ METRIC = Metric(
     compute=unweighted(_weighted),
     weighted=_weighted,
     main=frozenset({"ordinal"}),
-    unit="ranks",
 )
