@@ -66,7 +66,7 @@ def page(found: list[Cell]) -> str:
             if strategy != "probe" and len(probes) == len(done):
                 against = shown(right - np.mean([cell.right()[1] for cell in probes], axis=0), groups, signed=True)
             reports = [cell.report() for cell in done]
-            gap = np.mean([sum(g["accuracy"]["value"] for g in r["gaps"]) for r in reports])
+            gap = np.mean([sum(g["worse_by"]["value"] for g in r["gaps"]) for r in reports])
             seconds = np.median([sum(p["seconds"] for p in r["phases"]) for r in reports])
             memory = max(r["peak_memory_bytes"] or 0 for r in reports) / 2**20
             seeds = ", ".join(str(cell.seed) for cell in done)

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from answers import sample
+from regraft.evaluation._contract import main_metric
 from regraft.evaluation.calibration import calibrate
 from regraft.evaluation.gap import Part, difference
 from regraft.evaluation.paired import compare
@@ -26,9 +28,56 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return grown / grown.sum(axis=1, keepdims=True)
 
 
+NAMES = {
+    "multilabel": ("sunny", "beach", "a;b", "people"),
+    "ordinal": ("none", "mild", "moderate", "severe"),
+    "regression": ("price", "area_m2"),
+}
+"""Outputs of the kinds that are not classification."""
+
+
 def sample_report(*, classes: tuple[str, ...] = ("ants", "bees"), n: int = 153, main: str = "test") -> dict[str, Any]:
     """The report of a partial fine-tuning, with the linear probe beside it; the caller may change it."""
     return deepcopy(_report(classes, n, main))
+
+
+def sample_report_of(kind: str, *, num_outputs: int = 0, main: str = "test") -> dict[str, Any]:
+    """The same of another kind of task, on 153 examples; `num_outputs` of its names, all when 0."""
+    names = NAMES[kind][: num_outputs or None]
+    targets, outputs = sample(kind, 153, len(names), seed=1, digits=6)
+    worse = sample(kind, 153, len(names), seed=1, digits=6)[1]
+    worse = worse[np.random.default_rng(0).permutation(153)] * 0.3 + worse * 0.7
+    baseline = np.median(targets, axis=0) if kind == "regression" else None
+    section, probe = (
+        evaluate(targets, one, names, kind=kind, baseline=baseline, num_resamples=200).to_json()
+        for one in (outputs, worse)
+    )
+    metric = main_metric(kind).name
+    paired = compare(targets, outputs, worse, metric=metric, names=("partial", "the linear probe"), outputs=names)
+    learned, unseen = (Part(targets=targets[rows], outputs=outputs[rows]) for rows in (slice(0, 80), slice(80, None)))
+    worse_by = as_json(difference(learned, unseen, metric=metric))
+    report = sample_report(main=main)
+    if main == "cross-validation":
+        mean = {"value": 0.5, "low": 0.4, "high": 0.6, "level": 0.95, "method": "nadeau-bengio"}
+        for one in (section, probe):
+            one |= {"repeats": 4, "folds": 5, "mean_of_folds": mean}
+    report["evaluation"] = {main.replace("-", "_"): section}
+    report["gaps"] = [{"from": "train", "to": main, "metric": metric, "worse_by": worse_by}]
+    report["probe"]["evaluation"], report["paired"] = probe, as_json(paired)
+    counted = {name: int(count) for name, count in zip(names, _counts(targets, len(names)), strict=False)}
+    for part in report["data"]["parts"].values():
+        if part:
+            part["per_class"] = counted
+    report["data"]["classes"] = list(names)
+    for row in report["strategy"]["curve"]:
+        row[f"val_{metric}"] = row.pop("val_accuracy")
+    return report
+
+
+def _counts(targets: np.ndarray, num_outputs: int) -> list[int]:
+    if targets.dtype == np.float64:
+        return []
+    return (targets.sum(axis=0) if targets.ndim == 2 else np.bincount(targets, minlength=num_outputs)).tolist()
 
 
 @cache

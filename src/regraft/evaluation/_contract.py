@@ -3,7 +3,7 @@
 Letters in shapes: n examples, b resamples, * whatever a task's targets and outputs look like.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +11,8 @@ import numpy as np
 
 from regraft.registry import Shelf
 
+_TOLD = 5
+"""So many numbers are named where a unit is told."""
 METRICS = Shelf("metric", "regraft.evaluation.metrics")
 
 
@@ -46,13 +48,22 @@ class Metric:
     """The number of classes it is limited to; None when any will do."""
     main: frozenset[str] = frozenset()
     """Kinds of task whose main figure it is: the one to compare by, and to read first. Each kind has one."""
-    unit: str = ""
-    """What it is counted in, as it continues a sentence: `the unit of the target`; empty for pure numbers."""
+    in_unit_of_target: bool = False
+    """Whether it is counted in the unit of the predicted numbers rather than being a pure number."""
     undefined: str = "a class has no example"
     """Why it may not be defined on a sample."""
     interval: Literal["wilson", "bootstrap", "reflected"] = "bootstrap"
     """Which interval fits: Wilson's for a share of examples that are right; the bootstrap for most; the reflected
     bootstrap for a number that a finite sample always overstates."""
+
+    def unit(self, names: Sequence[str]) -> str:
+        """` in the unit of price`, to go on with after a value; empty for a pure number. `names`: of the outputs."""
+        if not self.in_unit_of_target:
+            return ""
+        if len(names) < 2:
+            return f" in the unit of {names[0]}" if names else " in the unit of the target"
+        told = ", ".join(names[:_TOLD]) if len(names) > _TOLD else f"{', '.join(names[:-1])} and {names[-1]}"
+        return f" in the units of {told}" + (" …" if len(names) > _TOLD else "")
 
 
 def metric(name: str) -> Metric:

@@ -90,6 +90,7 @@ def number_scores(
 def baseline_of(
     targets: Shaped[np.ndarray, "n ..."],
     outputs: Float[np.ndarray, "n c"],
+    names: Sequence[str],
     constant: Float[np.ndarray, " c"],
     metrics: Mapping[str, Metric],
     main: Metric,
@@ -98,7 +99,7 @@ def baseline_of(
     level: float = 0.95,
     seed: int = 0,
 ) -> Baseline:
-    """What always answering `constant` scores, and what the model gains on it."""
+    """What always answering `constant` scores, and what the model gains on it; `names` are those of the outputs."""
     always = np.broadcast_to(constant.astype(np.float64), outputs.shape)
     statistics = {name: statistic(metric, targets, always) for name, metric in metrics.items()}
     return Baseline(
@@ -108,7 +109,7 @@ def baseline_of(
         ),
         gain=compare(
             targets, outputs, always, groups=groups, metric=main.name, names=("the model", "always the same answer"),
-            level=level, seed=seed,
+            outputs=names, level=level, seed=seed,
         ),
     )  # fmt: skip
 

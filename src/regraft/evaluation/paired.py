@@ -7,6 +7,7 @@ McNemar's exact test says how likely a split of the discordant examples at least
 equally good; it takes examples as independent, so with groups the verdict rests on the interval alone.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import comb, exp, isnan, lgamma, log
@@ -53,6 +54,7 @@ def compare(
     groups: Shaped[np.ndarray, " n"] | None = None,
     metric: str = "accuracy",
     names: tuple[str, str] = ("a", "b"),
+    outputs: Sequence[str] = (),
     num_resamples: int | None = None,
     level: float = 0.95,
     seed: int = 0,
@@ -60,7 +62,8 @@ def compare(
     """Compare two models on the same examples by one metric, which must fit the targets.
 
     `real` needs an interval without 0 and, for accuracy without groups, a McNemar p value below 1 - level as well.
-    `num_resamples` is twice `intervals.num_resamples_for` when not given.
+    `names` are those of the models, `outputs` those of the numbers, to tell their unit. `num_resamples` is twice
+    `intervals.num_resamples_for` when not given.
 
     Raises:
         UnknownName: there is no such metric.
@@ -88,7 +91,7 @@ def compare(
     else:
         outcome = "real" if excludes_zero and (by_chance is None or by_chance < 1 - level) else "not resolved"
 
-    size = f"{chosen.title} {difference.told(signed=True)}" + (f" in {chosen.unit}" if chosen.unit else "")
+    size = f"{chosen.title} {difference.told(signed=True)}" + chosen.unit(outputs)
     if by_chance is not None:
         size += f", McNemar p = {_short(by_chance)}"
     if outcome == "too few groups":

@@ -105,7 +105,9 @@ def evaluate(
         num_groups=drawn.num if drawn.grouped else None,
         classes=tested.names,
         metrics=measure_all(chosen, targets, outputs, num_resamples=num_resamples, **tested.how),
-        baseline=None if baseline is None else baseline_of(targets, outputs, baseline, chosen, main, **tested.how),
+        baseline=None
+        if baseline is None
+        else baseline_of(targets, outputs, tested.names, baseline, chosen, main, **tested.how),
         notes=tuple(notes),
         **section,
     )

@@ -226,7 +226,7 @@ def _title(key: str, section: Section, *, also: str = "") -> str:
 
 
 def _largest(number_section: Section) -> float:
-    return max(abs(value) for value in number_section["residuals"].values())
+    return float(max(abs(value) for value in number_section["residuals"].values()))
 
 
 def _level(section: Section) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from regraft.reports._making import input_size, strategy_line, weights_told
 from regraft.reports._words import NOTHING, bullets, counted, measured, plain, table
 from regraft.reports.limits import not_verified
-from regraft.reports.verdict import main_section, verdict, where
+from regraft.reports.verdict import kind_of, main_section, title_of, unit_of, verdict, where
 
 MANY_CLASSES = 100
 """So many classes are named on the card; bundle.json has them all."""
@@ -17,34 +17,43 @@ def model_card(bundle_facts: Mapping[str, Any], report: Mapping[str, Any]) -> st
     backbone = report.get("backbone") or {}
     data = report.get("data") or {}
     classes = (bundle_facts.get("task") or {}).get("classes") or data.get("classes") or ()
+    kind = str((bundle_facts.get("task") or {}).get("kind") or kind_of(main_section(report)))
     parts = [
         f"# {plain((report.get('strategy') or {}).get('preset') or 'A model')} on {plain(data.get('name') or 'data')}",
-        _predicts(classes),
+        _predicts(kind, classes),
         f"## How good it is\n\n{plain(verdict(report))}",
         _metrics(report),
         _made_from(bundle_facts, report),
         _terms(backbone),
-        _use(bundle_facts),
+        _use(kind, bundle_facts),
         f"## Limits\n\n{bullets(map(plain, not_verified(report)))}",
-        _load(),
+        _load(kind),
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def _predicts(classes: Any) -> str:
+def _predicts(kind: str, classes: Any) -> str:
     names = ", ".join(plain(name) for name in classes[:MANY_CLASSES])
     more = " …" if len(classes) > MANY_CLASSES else ""
-    return (
-        f"One input gives one of {counted(len(classes), 'class', 'classes')}, with a probability for each, and how "
-        f"unlike the training examples the input is.\n\nClasses: {names}{more}."
-    )
+    one_of = f"one of {counted(len(classes), 'class', 'classes')}"
+    given, called = {
+        "multilabel": (
+            f"a probability for each of {counted(len(classes), 'tag')}, any number of which may hold",
+            "Tags",
+        ),
+        "ordinal": (f"{one_of} in rising order, with a probability for each", "Classes, lowest first"),
+        "regression": (f"{counted(len(classes), 'number')}, in the unit of the training labels", "Numbers"),
+    }.get(kind, (f"{one_of}, with a probability for each", "Classes"))
+    return f"One input gives {given}, and how unlike the training examples the input is.\n\n{called}: {names}{more}."
 
 
 def _metrics(report: Mapping[str, Any]) -> str:
     section = main_section(report)
     if section is None or not section.get("metrics"):
         return ""
-    rows = [[plain(name.replace("_", " ")), measured(value)] for name, value in section["metrics"].items()]
+    rows = [
+        [plain(title_of(name) + unit_of(section, name)), measured(value)] for name, value in section["metrics"].items()
+    ]
     said = f"Measured {where(report, section)}. In brackets: 95% intervals; a number without one has too few examples."
     return f"{said}\n\n{table(['Metric', 'value'], rows)}"
 
@@ -73,27 +82,41 @@ def _terms(backbone: Mapping[str, Any]) -> str:
     return f"## Terms\n\n{bullets(said)}"
 
 
-def _use(bundle_facts: Mapping[str, Any]) -> str:
+_PURPOSE = {
+    "multilabel": "To find which of the tags above inputs of the kind it was trained on have",
+    "ordinal": "To put inputs of the kind it was trained on into the ranked classes above",
+    "regression": "To estimate the numbers above for inputs of the kind it was trained on",
+}
+
+
+def _use(kind: str, bundle_facts: Mapping[str, Any]) -> str:
     calibrated = ((bundle_facts.get("facts") or {}).get("calibration") or {}).get("kept")
     probabilities = (
         "Probabilities are calibrated on examples like the training ones."
         if calibrated
         else "Probabilities are uncalibrated: they rank answers, but are no frequencies."
     )
+    if kind == "regression":
+        probabilities = (
+            "A number comes without an interval of its own: the report says how far predictions are off on the whole. "
+            "Numbers far outside the training labels' range are extrapolated."
+        )
+    purpose = _PURPOSE.get(kind, "To sort inputs of the kind it was trained on into the classes above")
     return (
-        "## Intended use\n\nTo sort inputs of the kind it was trained on into the classes above. Every input gets an "
-        "answer, one that belongs to no class too, unless the model may abstain (`--abstain 0.99` withholds the "
-        "answer where an input is farther from the training classes than 99 % of the training examples were). "
+        f"## Intended use\n\n{purpose}. Every input gets an "
+        "answer, one that is nothing like the training examples too, unless the model may abstain (`--abstain 0.99` "
+        "withholds the answer where an input is farther from the training examples than 99 % of these were). "
         f"{probabilities} It is not checked for any use in which a mistake does harm; that takes data from the "
         "place of use."
     )
 
 
-def _load() -> str:
+def _load(kind: str) -> str:
+    said = "answer.values" if kind == "regression" else "answer.label, answer.probabilities"
     return (
         "## How to use it\n\n```\nregraft predict PATH_OF_THIS_FOLDER some.jpg folder/ --out table.csv\n```\n\n"
         '```python\nimport regraft\n\nmodel = regraft.load("PATH_OF_THIS_FOLDER")\n'
-        'for answer in model.predict(["some.jpg"]):\n    print(answer.label, answer.probabilities, answer.unlike)\n'
+        f'for answer in model.predict(["some.jpg"]):\n    print({said}, answer.unlike)\n'
         "```\n\nLoading checks the digests of all files and replays golden inputs; nothing in this folder can execute. "
         "It can be the backbone of the next transfer: `regraft fit other_data --backbone PATH_OF_THIS_FOLDER`."
     )

@@ -52,11 +52,7 @@ def known(name: str) -> Metric | None:
 def unit_of(section: Section | None, name: str) -> str:
     """` in the unit of price`; empty where a metric has no unit."""
     found = known(name)
-    if found is None or not found.unit:
-        return ""
-    names = (section or {}).get("classes") or ()
-    units = "unit" if len(names) == 1 else "units"
-    return f" in the {units} of {listed(names)}" if names else f" in {found.unit}"
+    return "" if found is None else found.unit((section or {}).get("classes") or ())
 
 
 def verdict(report: Section) -> str:

@@ -133,7 +133,7 @@ def _told(
         return ";".join(map(_number, target.tolist())), ";".join(f"{value:.9g}" for value in outputs.tolist())
     if kind == "multilabel":
         chosen = (target > 0, answered(outputs[None])[0])
-        label, predicted = (";".join(_escaped(classes[at]) for at in np.flatnonzero(tags)) for tags in chosen)
+        label, predicted = (";".join(_escaped(classes[at]) for at in np.flatnonzero(tags).tolist()) for tags in chosen)
         return label, predicted
     return classes[int(target)], classes[int(np.argmax(outputs))]
 

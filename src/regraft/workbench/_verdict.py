@@ -94,6 +94,7 @@ def paired_with_probe(
             groups=subject.user_groups(tuned.positions),
             metric=main_metric(task.kind).name,
             names=(name, "the linear probe"),
+            outputs=task.classes,
             seed=seed,
         )
     )

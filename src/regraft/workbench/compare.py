@@ -72,6 +72,7 @@ def compare(a: Path, b: Path, *, metric: str | None = None, seed: int = 0) -> Co
         groups=groups,
         metric=chosen,
         names=names,
+        outputs=first.classes,
         seed=seed,
     )
     return Comparison(

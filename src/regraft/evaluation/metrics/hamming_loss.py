@@ -15,7 +15,7 @@ def _weighted(
 
 METRIC = Metric(
     name="hamming_loss",
-    title="Wrong tags (Hamming loss)",
+    title="Hamming loss",
     higher_is_better=False,
     range=(0.0, 1.0),
     needs="labels",

@@ -27,5 +27,5 @@ METRIC = Metric(
     compute=unweighted(_weighted),
     weighted=_weighted,
     main=frozenset({"regression"}),
-    unit="the unit of the target",
+    in_unit_of_target=True,
 )

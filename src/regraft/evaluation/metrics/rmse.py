@@ -28,5 +28,5 @@ METRIC = Metric(
     kinds=frozenset({"regression"}),
     compute=unweighted(_weighted),
     weighted=_weighted,
-    unit="the unit of the target",
+    in_unit_of_target=True,
 )
