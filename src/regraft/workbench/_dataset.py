@@ -44,15 +44,11 @@ def asked_of(task: Task, path: Path, source: Source) -> Dataset:
     Raises:
         RegraftError: whatever is wrong with the data.
     """
-    unsaid = source.label_column == Source().label_column and not source.label_columns and not source.label_delimiter
-    if unsaid and (delimiter := task.facts.get("delimiter")):
+    delimiter = task.facts.get("delimiter")
+    if delimiter and not source.label_delimiter and not source.label_columns:
         source = replace(source, label_delimiter=delimiter)
-    elif unsaid and task.columns:
-        source = (
-            replace(source, label_column=task.columns[0])
-            if len(task.columns) == 1
-            else replace(source, label_columns=task.columns)
-        )
+    elif task.columns and not source.label_columns and source.label_column == Source().label_column:
+        source = replace(source, label_columns=task.columns)
     return opened(
         path,
         source,

@@ -2,7 +2,6 @@
 
 import datetime
 import json
-import platform
 from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -30,6 +29,7 @@ from regraft.workbench._crossvalidate import HeldOut
 from regraft.workbench._folder import RunFolder
 from regraft.workbench._predictions import predictions_table
 from regraft.workbench._resolve import Resolved
+from regraft.workbench._sections import data_section, environment
 from regraft.workbench._states import Stored
 from regraft.workbench._subject import Subject
 from regraft.workbench._timing import Phases, peak_memory_bytes
@@ -318,7 +318,7 @@ def _report(outcome: Outcome, evaluated: Evaluated, check: dict[str, Any] | None
             "parameters_total": int(sum(a.size for name, a in tensors.items() if _counted(name))),
             "parameters_trained": int(sum(outcome.fitted.tensors[name].size for name in changed if _counted(name))),
         },
-        "data": _data_section(subject, outcome.problem),
+        "data": data_section(subject, outcome.problem),
         "strategy": {
             "name": resolved.named.name,
             "preset": outcome.recipe.strategy,
@@ -346,54 +346,6 @@ def _report(outcome: Outcome, evaluated: Evaluated, check: dict[str, Any] | None
 def _counted(name: str) -> bool:
     """Whether a tensor counts as a parameter of the model: not the source classifier, not running statistics."""
     return not name.startswith("source/") and not name.endswith(("running_mean", "running_var"))
-
-
-def _data_section(subject: Subject, problem: Problem) -> dict[str, Any]:
-    dataset, parts = subject.dataset, subject.parts
-
-    def part(positions: np.ndarray) -> dict[str, Any] | None:
-        if not len(positions):
-            return None
-        return {"examples": len(positions), **_told(subject.task, subject.targets[positions])}
-
-    return {
-        "name": dataset.root.name,
-        "kind": dataset.kind,
-        "examples": len(dataset.examples),
-        "classes": list(dataset.classes),
-        "parts": {"train": part(problem.train), "val": part(problem.val), "test": part(parts.test)},
-        "drawn_by_us": parts.drawn_by_us,
-        "groups": None if dataset.groups is None else len(np.unique(dataset.groups)),
-        "notes": [note.text for note in (*dataset.notes, *parts.notes)],
-        "quarantined": [{"id": damaged.id, "reason": damaged.reason} for damaged in subject.scanned.quarantined],
-        "fingerprint": dataset.fingerprint,
-    }
-
-
-def _told(task: Task, targets: np.ndarray) -> dict[str, Any]:
-    """Examples of each class or with each tag; of numbers the least, the median and the greatest."""
-    if task.answers == "values":
-        table = np.quantile(targets, [0, 0.5, 1], axis=0).T.tolist()
-        ends = [dict(zip(("least", "median", "greatest"), row, strict=True)) for row in table]
-        return {"per_class": {}, "values": dict(zip(task.classes, ends, strict=True))}
-    counts = np.bincount(targets, minlength=len(task.classes)) if task.exclusive else (targets > 0).sum(axis=0)
-    return {"per_class": dict(zip(task.classes, counts.tolist(), strict=True))}
-
-
-def environment(device: str, threads: int, backend: str) -> dict[str, Any]:
-    """What the numbers depend on beside the recipe."""
-    from importlib.metadata import version
-
-    return {
-        "python": platform.python_version(),
-        "torch": version("torch"),
-        "onnxruntime": version("onnxruntime"),
-        "numpy": np.__version__,
-        "platform": platform.platform(),
-        "device": device,
-        "threads": threads,
-        "backend": backend,
-    }
 
 
 def _write(
