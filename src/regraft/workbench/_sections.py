@@ -1,4 +1,4 @@
-"""Sections of a run's report that no evaluation goes into: the data, and what the numbers depend on beside the recipe."""
+"""Sections of a run's report that rest on no evaluation: the data, and what the numbers depend on beside the recipe."""
 
 import platform
 from typing import Any
