@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from answers import sample
 from regraft import values
 from regraft.doors._tables import aligned, compared, figures
 from regraft.evaluation.paired import compare as paired
@@ -13,7 +14,7 @@ from regraft.recipe import read_recipe
 from regraft.version import VERSION
 from regraft.workbench.compare import Comparison
 from regraft.workbench.strategies import strategies
-from sample_report import sample_report
+from sample_report import NAMES, sample_report, sample_report_of
 
 COMMAND = [sys.executable, "-c", "from regraft.doors.cli import main; main()"]
 
@@ -137,3 +138,25 @@ def test_a_comparison_is_told_with_its_verdict() -> None:
     assert text.startswith("accuracy on the same 40 test examples")
     assert "Real: ants is better." in text
     assert text.endswith("One seed each.")
+    assert "right where the other is wrong" in text
+
+
+def test_runs_of_numbers_are_compared_without_counting_who_is_right() -> None:
+    targets, outputs = sample("regression", num_outputs=1)
+    found = Comparison(
+        names=("a", "b"), described=("x", "y"), part="test", num_examples=150, num_groups=None, notes=(),
+        paired=paired(targets, outputs, targets, metric="mae", outputs=["price"]),
+    )  # fmt: skip
+    text = compared(found)
+    assert text.startswith("mean absolute error on the same 150 test examples")
+    assert "Real: b is better. Mean absolute error +" in text
+    assert "right where" not in text
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_the_table_at_the_end_shows_the_main_metric_of_the_kind(kind: str) -> None:
+    report = sample_report_of(kind)
+    section = report["evaluation"]["test"]
+    lines = figures(report).splitlines()
+    assert values.Measured(**section["metrics"][section["main_metric"]]).told() in lines[2]
+    assert max(map(len, lines)) <= 110

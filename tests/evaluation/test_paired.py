@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from answers import sample
 from regraft.errors import UnknownName
 from regraft.evaluation._contract import metric
 from regraft.evaluation.intervals import measure
@@ -113,3 +114,33 @@ def test_lower_is_better_where_the_metric_says_so() -> None:
 def test_an_unknown_metric_is_refused() -> None:
     with pytest.raises(UnknownName):
         compare(*_models(20, 1, 1), metric="acc")
+
+
+def test_a_smaller_error_is_better_and_told_in_the_unit_of_the_number() -> None:
+    targets, values = sample("regression", num_outputs=1)
+    better = targets + 0.5 * (values - targets)
+    found = compare(targets, better, values, metric="mae", names=("tuned", "probe"), outputs=["price"])
+    assert found.difference.value == pytest.approx(-0.5 * np.abs(values - targets).mean())
+    assert found.outcome == "real"
+    assert found.verdict.startswith("Real: tuned is better. Mean absolute error -")
+    assert found.verdict.endswith("] in the unit of price.")
+    assert (found.only_a_right, found.only_b_right, found.p_value) == (None, None, None)
+    explained = compare(targets, better, values, metric="r2", names=("tuned", "probe"))
+    assert explained.verdict.startswith("Real: tuned is better. R² +")
+
+
+def test_tags_are_compared_by_ranking_and_ranks_by_distance() -> None:
+    for kind, metric_name, better_is in (("multilabel", "mean_average_precision", 1), ("ordinal", "rank_mae", -1)):
+        targets, outputs = sample(kind, digits=6)
+        worse = sample(kind, seed=9)[1]
+        found = compare(targets, outputs, worse, metric=metric_name)
+        assert found.verdict.startswith("Real: a is better.")
+        assert found.difference.value * better_is > 0
+        assert (found.p_value is None) == (kind == "multilabel")
+
+
+def test_what_is_not_defined_is_not_told() -> None:
+    targets = np.ones((20, 1))
+    found = compare(targets, targets + 1, targets + 2, metric="r2")
+    assert found.verdict == "Not to be told: R² is undefined: the targets do not vary."
+    assert found.outcome == "not resolved"

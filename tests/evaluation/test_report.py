@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from regraft.evaluation._contract import metrics_for
+from answers import KINDS, sample
+from regraft.evaluation._contract import main_metric, metrics_for
 from regraft.evaluation.intervals import measure_all
 from regraft.evaluation.report import as_json, evaluate
 from regraft.evaluation.thresholds import ByCost, Scored
@@ -67,3 +68,52 @@ def test_an_absent_class_is_named_and_its_numbers_are_null() -> None:
 def test_what_has_no_json_form_is_refused() -> None:
     with pytest.raises(TypeError, match="set has no JSON form"):
         as_json({"a": {1}})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_evaluation_of_every_kind_holds_its_metrics_and_its_own_parts(kind: str) -> None:
+    targets, outputs = sample(kind, n=80)
+    found = evaluate(targets, outputs, ["x", "y", "z"], kind=kind, num_resamples=200)
+    assert found.metrics == measure_all(metrics_for(kind, 3), targets, outputs, num_resamples=200)
+    assert (found.kind, found.main_metric, found.num_examples) == (kind, main_metric(kind).name, 80)
+    plain = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    own = {
+        "classification": {"per_class", "confusion", "most_confused", "reliability", "ece_reference"},
+        "ordinal": {"per_class", "confusion", "most_confused", "reliability", "ece_reference"},
+        "multilabel": {"per_tag", "reliability", "ece_reference"},
+        "regression": {"per_number", "notes"},
+    }
+    always = {"kind", "main_metric", "num_examples", "classes", "metrics"}
+    assert {name for name, value in plain.items() if value} == always | own[kind]
+
+
+def test_a_kind_that_is_new_has_its_metrics_only_once_one_is_its_main_one() -> None:
+    targets, outputs = sample("classification")
+    with pytest.raises(LookupError, match="detection"):
+        evaluate(targets, outputs, ["x", "y", "z"], kind="detection", metrics={})
+
+
+def test_numbers_are_measured_against_the_answer_that_looks_at_nothing() -> None:
+    targets, outputs = sample("regression", num_outputs=1)
+    found = evaluate(targets, outputs, ["price"], kind="regression", baseline=np.median(targets, axis=0))
+    assert found.baseline is not None
+    assert found.baseline.outputs == (float(np.median(targets)),)
+    assert list(found.baseline.metrics) == list(found.metrics)
+    assert found.notes == ()
+
+
+def test_several_numbers_come_with_a_note_on_their_units() -> None:
+    found = evaluate(*sample("regression", num_outputs=2), ["price", "area"], kind="regression", num_resamples=200)
+    (note,) = found.notes
+    assert note.startswith("The figures are plain means over price, area, each in its own unit")
+
+
+def test_a_tag_that_no_example_has_is_named() -> None:
+    targets, outputs = sample("multilabel")
+    found = evaluate(targets * np.float32([1, 1, 0]), outputs, ["x", "y", "z"], kind="multilabel", num_resamples=200)
+    assert found.notes == ("No example has z: averages over tags leave it out.",)
+
+
+def test_two_ranks_have_no_thresholds_and_no_note_of_them() -> None:
+    found = evaluate(*sample("ordinal", num_outputs=2), ["low", "high"], kind="ordinal", num_resamples=200)
+    assert (found.operating_points, found.positive_class, found.notes) == ((), None, ())

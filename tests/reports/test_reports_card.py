@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from regraft.reports.card import model_card
-from sample_report import sample_report
+from sample_report import NAMES, sample_report, sample_report_of
 
 
 def facts(kept: bool) -> dict[str, Any]:
@@ -50,3 +50,24 @@ def test_random_weights_have_no_terms() -> None:
     card = model_card(facts(kept=False), report)
     assert "Weights: drawn at random from the seed" in card
     assert "Terms of the weights" not in card
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (
+            "multilabel",
+            ("each of 4 tags", "Tags: sunny, beach, a;b, people.", "Mean average precision", "answer.label"),
+        ),
+        (
+            "ordinal",
+            ("one of 4 classes in rising order", "Classes, lowest first: none, mild", "Mean distance in ranks"),
+        ),
+        ("regression", ("2 numbers", "Numbers: price, area\\_m2.", "units of price and area\\_m2", "answer.values")),
+    ],
+)
+def test_a_card_says_what_kind_of_answer_is_given(kind: str, said: tuple[str, ...]) -> None:
+    card = model_card({"task": {"kind": kind, "classes": list(NAMES[kind])}}, sample_report_of(kind))
+    for one in said:
+        assert one in card
+    assert ("uncalibrated" in card) == (kind != "regression")

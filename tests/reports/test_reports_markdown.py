@@ -3,12 +3,14 @@
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 
 from regraft.reports.limits import not_verified
 from regraft.reports.markdown import render, render_test
 from regraft.reports.verdict import main_figure, main_section, verdict
-from sample_report import sample_report
+from regraft.values import Measured
+from sample_report import NAMES, sample_report, sample_report_of
 
 HEADINGS = (
     "The figures", "Class by class", "What is taken for what", "Can the probabilities be trusted?",
@@ -44,7 +46,8 @@ def test_every_number_of_the_main_table_stands_beside_that_of_the_probe() -> Non
 def test_tables_are_rectangular() -> None:
     alone = sample_report(main="cross-validation") | {"probe": None, "paired": None}
     several = [("ants", "bees"), ("a|b", "c", "d"), tuple(f"class {i}" for i in range(50))]
-    for page in map(render, [alone, *(sample_report(classes=classes, n=300) for classes in several)]):
+    kinds = [sample_report_of(kind, main=main) for kind in NAMES for main in ("test", "cross-validation")]
+    for page in map(render, [alone, *(sample_report(classes=classes, n=300) for classes in several), *kinds]):
         for block in re.findall(r"(?:^\|.*\n)+", page, flags=re.MULTILINE):
             widths = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
             assert len(widths) == 1, block
@@ -177,3 +180,67 @@ def test_a_path_of_data_that_is_not_absolute_is_said_to_depend_on_where_one_is()
     assert "`photos`, starts at the folder that the run was started in." in render(report)
     report["recipe"]["data"] = "/data/photos"
     assert "starts at the folder" not in render(report)
+
+
+OWN = {
+    "multilabel": ("Tag by tag", "Can the probabilities be trusted?"),
+    "ordinal": ("Class by class", "What is taken for what", "Can the probabilities be trusted?"),
+    "regression": ("Number by number",),
+}
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_the_page_of_every_kind_opens_with_its_own_figure_and_has_its_own_parts(kind: str) -> None:
+    report = sample_report_of(kind)
+    page = render(report)
+    section = report["evaluation"]["test"]
+    main = Measured(**section["metrics"][section["main_metric"]])
+    title = {"multilabel": "Mean average precision", "ordinal": "Mean distance in ranks", "regression": "Mean absolute"}
+    assert page.splitlines()[2].startswith(f"**{title[kind]}")
+    assert main.told() in page.splitlines()[2]
+    assert headings(page) == (HEADINGS[0], *OWN[kind], *HEADINGS[5:])
+    assert "ccuracy: train" not in page
+    assert report["paired"]["verdict"].replace("_", "\\_") in page
+
+
+def test_numbers_are_told_with_their_names_and_units_everywhere() -> None:
+    one, two = sample_report_of("regression", num_outputs=1), sample_report_of("regression")
+    assert " in the unit of price on 153 test examples. Always answering " in verdict(one)
+    assert verdict(one).endswith(" in the unit of price.")
+    page = render(two)
+    assert "| Mean absolute error in the units of price and area\\_m2 (lower is better) |" in page
+    assert "397 examples with the numbers price and area\\_m2." in page
+    assert "mean absolute error grows by" in page
+    assert "where the units differ" in page
+    assert "always the same |" in page
+    assert not any("probabilities" in sentence for sentence in not_verified(one))
+
+
+def test_a_guess_is_what_fits_the_question() -> None:
+    tags, ranks = sample_report_of("multilabel"), sample_report_of("ordinal")
+    shares = [one["support"] / 153 for one in tags["evaluation"]["test"]["per_tag"]]
+    assert f"Ranking at random would score {sum(shares) / len(shares):.3f}." in verdict(tags)
+    support = np.array([one["support"] for one in ranks["evaluation"]["test"]["per_class"]])
+    by_answer = [(support * np.abs(np.arange(4) - at)).sum() / 153 for at in range(4)]
+    best = NAMES["ordinal"][int(np.argmin(by_answer))]
+    assert f"Always answering {best} would score {min(by_answer):.3f}." in verdict(ranks)
+
+
+def test_a_tag_that_was_not_seen_has_no_figures_and_many_tags_show_the_worst() -> None:
+    report = sample_report_of("multilabel")
+    tags = report["evaluation"]["test"]["per_tag"]
+    tags[0]["average_precision"] = dict.fromkeys(("value", "low", "high")) | {"method": "undefined"}
+    assert "| sunny | 28 | 41 | – |" in render(report)
+    report["evaluation"]["test"]["per_tag"] = [tags[0], *([tags[1]] * 40), *([tags[3]] * 10)]
+    page = render(report)
+    assert "The 40 tags of 51 that are ranked worst" in page
+    assert page.count("| beach |") == 40 + 1
+    assert "| sunny | 28 | 41 |" not in page
+
+
+def test_a_later_test_of_another_kind_tells_its_own_metric() -> None:
+    report = later_test() | {"evaluation": sample_report_of("regression")["evaluation"]}
+    report["model"]["metrics"] = {"mae": {"value": 3.5, "low": 3.0, "high": 4.0}}
+    assert "| Mean absolute error when it was made | 3.500 [3.000, 4.000] (cross-validation) |" in render_test(report)
+    refused = render_test(report | {"abstain": {"refused": 3, "evaluation": report["evaluation"]["test"]}})
+    assert "3 examples refused, mean absolute error 2" in refused

@@ -3,8 +3,10 @@
 from pathlib import Path
 from xml.etree import ElementTree
 
-from regraft.reports import plots
-from sample_report import sample_report
+import pytest
+
+from regraft.reports import _scatter, plots
+from sample_report import NAMES, sample_report, sample_report_of
 
 
 def test_pictures_are_svg_files_and_the_same_bytes_each_time(tmp_path: Path) -> None:
@@ -44,3 +46,46 @@ def test_no_legend_hides_an_interval() -> None:
     axes = ElementTree.fromstring(svg).find(".//*[@id='axes_1']")
     assert axes is not None
     assert axes.find(".//*[@id='legend_1']") is None
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_every_kind_has_pictures_of_its_own(kind: str, tmp_path: Path) -> None:
+    own = {
+        "multilabel": ["tags.svg", "reliability.svg"],
+        "ordinal": ["confusion.svg", "reliability.svg"],
+        "regression": ["predicted.svg", "residuals.svg"],
+    }
+    report = sample_report_of(kind)
+    names = plots.write_plots(report, tmp_path)
+    assert names == ["curve.svg", *own[kind]]
+    for name in names:
+        assert ElementTree.parse(tmp_path / name).getroot().tag.endswith("svg")
+    report["strategy"]["curve"] = []
+    assert plots.wanted(report) == (kind == "regression")
+
+
+def test_every_number_has_a_panel_and_every_point_a_mark() -> None:
+    report = sample_report_of("regression")
+    for svg in (_scatter.predicted(report), _scatter.residuals(report)):
+        root = ElementTree.fromstring(svg)
+        panels = [root.find(f".//*[@id='axes_{at}']") for at in (1, 2, 3)]
+        assert [panel is not None for panel in panels] == [True, True, False]
+        marks = panels[0].findall(".//*[@id='PathCollection_1']//{http://www.w3.org/2000/svg}use")  # type: ignore[union-attr]
+        assert len(marks) == 153
+
+
+def test_tags_without_a_figure_and_very_many_tags_are_not_drawn() -> None:
+    report = sample_report_of("multilabel")
+    tags = report["evaluation"]["test"]["per_tag"]
+    tags[0]["average_precision"]["value"] = None
+    assert "sunny" not in _scatter.tags(report)
+    assert _scatter.tags(report)
+    report["evaluation"]["test"]["per_tag"] = [tags[1]] * 60
+    assert _scatter.tags(report) == ""
+
+
+def test_numbers_that_are_all_the_same_still_make_a_picture() -> None:
+    report = sample_report_of("regression", num_outputs=1)
+    report["evaluation"]["test"]["per_number"][0]["points"] = [[2.0, 2.0]] * 5
+    assert _scatter.predicted(report).startswith("<?xml")
+    assert _scatter.residuals(report).startswith("<?xml")

@@ -8,8 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from answers import KINDS
+from answers import sample as kind_sample
 from regraft.errors import RunError, UnknownName
+from regraft.evaluation._contract import main_metric
 from regraft.evaluation.paired import compare as paired
+from regraft.workbench._predictions import Answer, predictions_table
 from regraft.workbench.compare import compare
 from sample_report import drawn, softmax
 
@@ -134,3 +138,63 @@ def test_a_damaged_table_is_told_from_a_missing_one(tmp_path: Path, sample: Any)
     table.unlink()
     with pytest.raises(RunError, match="cannot be read"):
         compare(one, one)
+
+
+def write_run_of(kind: str, path: Path, targets: np.ndarray, outputs: np.ndarray, names: tuple[str, ...]) -> Path:
+    """The same of any kind of task, its table written as runs write it."""
+    path.mkdir()
+    (path / "report.json").write_text(json.dumps({"main": "test", "evaluation": {"test": {"kind": kind}}}))
+    answers = [
+        Answer(part="test", id=f"{at}.jpg", group="", target=np.asarray(target), outputs=row)
+        for at, (target, row) in enumerate(zip(targets, outputs, strict=True))
+    ]
+    (path / "predictions.csv").write_text(predictions_table(kind, names, answers))
+    return path
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_runs_of_every_kind_are_compared_by_its_main_metric(tmp_path: Path, kind: str) -> None:
+    targets, outputs = kind_sample(kind, digits=6)
+    other = kind_sample(kind, seed=5, digits=6)[1]
+    runs = [
+        write_run_of(kind, tmp_path / name, targets, table, CLASSES) for name, table in (("a", outputs), ("b", other))
+    ]
+    found = compare(*runs).paired
+    assert found.metric == main_metric(kind).name
+    known = paired(targets, outputs, other, metric=found.metric, outputs=CLASSES)
+    assert (found.outcome, found.only_a_right, found.p_value) == (known.outcome, known.only_a_right, known.p_value)
+    assert (found.a, found.b) == pytest.approx((known.a, known.b), abs=1e-5)
+
+
+def test_columns_of_tags_and_numbers_are_matched_by_name_but_ranks_have_one_order(tmp_path: Path) -> None:
+    turned = [2, 0, 1]
+    names = tuple(CLASSES[at] for at in turned)
+    for kind in ("multilabel", "regression"):
+        targets, outputs = kind_sample(kind, digits=6)
+        one = write_run_of(kind, tmp_path / f"{kind} one", targets, outputs, CLASSES)
+        two = write_run_of(kind, tmp_path / f"{kind} two", targets[:, turned], outputs[:, turned], names)
+        assert compare(one, two).paired.difference.value == 0.0
+    targets, outputs = kind_sample("ordinal")
+    one = write_run_of("ordinal", tmp_path / "one", targets, outputs, CLASSES)
+    two = write_run_of("ordinal", tmp_path / "two", targets, outputs, names)
+    with pytest.raises(RunError, match="The classes, or their order, differ: one has ants, bees, wasps; two has wasps"):
+        compare(one, two)
+
+
+def test_runs_of_different_kinds_and_metrics_of_another_kind_are_refused(tmp_path: Path) -> None:
+    classes = write_run_of("classification", tmp_path / "sorted", *kind_sample("classification"), CLASSES)
+    numbers = write_run_of("regression", tmp_path / "measured", *kind_sample("regression"), CLASSES)
+    with pytest.raises(RunError, match="sorted is classification, measured is regression"):
+        compare(classes, numbers)
+    with pytest.raises(RunError, match="The metric accuracy does not fit regression runs") as raised:
+        compare(numbers, numbers, metric="accuracy")
+    assert "choose from mae, " in str(raised.value)
+
+
+def test_tags_that_differ_are_told_by_example(tmp_path: Path) -> None:
+    targets, outputs = kind_sample("multilabel")
+    one = write_run_of("multilabel", tmp_path / "one", targets, outputs, CLASSES)
+    targets[1] = [1, 0, 1]
+    two = write_run_of("multilabel", tmp_path / "two", targets, outputs, CLASSES)
+    with pytest.raises(RunError, match=r"1\.jpg is without a tag in one, ants;wasps in two"):
+        compare(one, two)
