@@ -114,8 +114,8 @@ class Prediction:
     probabilities: Mapping[str, float]
     """Probability of every class, which sum to 1, or of every tag. Empty when the input could not be read, or when
     numbers are predicted."""
-    labels: tuple[str, ...] = ()
-    """The tags said, each more probable than not; empty for other models."""
+    labels: Sequence[str] | None = None
+    """The tags said, each as probable as not or more; None for other models, and where there is no label."""
     values: Mapping[str, float] = field(default_factory=dict)
     """The predicted numbers by name, in the user's units; empty for other models."""
     unlike: float | None = None

@@ -122,7 +122,7 @@ class Bundle:
         features, task = self.features(prepared), self.model.task
         table = task.outputs(self.model.logits(features), self.model.temperature)
         unlike = self.model.unlike.score(features) if self.model.unlike else [None] * len(features)
-        rows = []
+        numbers, rows = task.answers == "values", []
         for label, row, far in zip(task.decode(table), table, unlike, strict=True):
             withheld = bool(abstain is not None and far is not None and far > abstain)
             named = dict(zip(self.classes, map(float, row), strict=True))
@@ -130,9 +130,9 @@ class Bundle:
                 Prediction(
                     id="",
                     label=None if withheld else label,
-                    labels=() if withheld or task.exclusive or task.answers == "values" else tuple(parted(label)),
-                    probabilities=named if task.answers == "probabilities" else {},
-                    values=named if task.answers == "values" else {},
+                    labels=None if withheld or task.exclusive or numbers else parted(label),
+                    probabilities={} if numbers else named,
+                    values=named if numbers else {},
                     unlike=None if far is None else float(far),
                     abstained=withheld,
                 )

@@ -83,7 +83,7 @@ def _tabs(file: Stream, answers: Iterable[Prediction]) -> None:
 
 def _beside(answer: Prediction) -> list[str]:
     """The probability of each tag that is said; nothing beside numbers."""
-    return [joined(f"{answer.probabilities[tag]:.4f}" for tag in answer.labels)] if answer.probabilities else []
+    return [joined(f"{answer.probabilities[tag]:.4f}" for tag in answer.labels)] if answer.labels else []
 
 
 def _json(file: Stream, answers: Iterable[Prediction]) -> None:
