@@ -247,6 +247,8 @@ def test_the_room_loads_neither_torch_nor_scipy_nor_scikit_learn(child_env: dict
         "rng = np.random.default_rng(0)\n"
         "t, p = rng.integers(0, 3, 30), rng.dirichlet([1, 1, 1], 30)\n"
         "report.evaluate(t, p, ['x', 'y', 'z']); calibration.calibrate(np.log(p), t); paired.compare(t, p, p)\n"
+        "for kind, targets in (('ordinal', t), ('multilabel', np.eye(3)[t]), ('regression', p)):\n"
+        "    report.evaluate(targets, p, ['x', 'y', 'z'], kind=kind)\n"
         "print(sorted({'torch', 'scipy', 'sklearn', 'PIL'} & set(sys.modules)))\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=child_env)

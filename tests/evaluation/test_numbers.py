@@ -6,7 +6,6 @@ from scipy import stats
 from sklearn import metrics as reference
 
 from answers import sample
-from regraft.evaluation._contract import main_metric, metrics_for
 from regraft.evaluation.numbers import MAX_POINTS, QUANTILES, baseline_of, number_scores
 
 NAMES = ("price", "area")
@@ -51,7 +50,7 @@ def test_a_picture_has_no_more_points_than_one_can_see() -> None:
 def test_what_is_gained_on_a_constant_answer_is_the_difference_of_the_errors() -> None:
     targets, values = sample("regression", num_outputs=2)
     medians = np.median(targets, axis=0)
-    found = baseline_of(targets, values, NAMES, medians, metrics_for("regression"), main_metric("regression"))
+    found = baseline_of(targets, values, NAMES, medians)
     always = np.broadcast_to(medians, values.shape)
     assert found.outputs == tuple(medians)
     assert found.metrics["mae"].value == pytest.approx(reference.mean_absolute_error(targets, always))

@@ -131,6 +131,15 @@ def test_the_kept_epoch_is_marked_and_long_curves_are_thinned() -> None:
     assert len(epochs) <= 13
 
 
+def test_a_rescaled_loss_is_told_only_where_it_is_another() -> None:
+    report = sample_report()
+    assert "the same, rescaled" in render(report)
+    for row in report["strategy"]["curve"]:
+        row["val_loss_rescaled"] = row["val_loss"]
+    assert "the same, rescaled" not in render(report)
+    assert "validation loss | validation accuracy" in render(report)
+
+
 def test_pictures_are_shown_only_when_they_are_there() -> None:
     report = sample_report()
     assert "](" not in render(report)
@@ -205,14 +214,14 @@ def test_the_page_of_every_kind_opens_with_its_own_figure_and_has_its_own_parts(
 
 def test_numbers_are_told_with_their_names_and_units_everywhere() -> None:
     one, two = sample_report_of("regression", num_outputs=1), sample_report_of("regression")
-    assert " in the unit of price on 153 test examples. Always answering " in verdict(one)
+    assert " in the unit of price on 153 test examples. Always answering the training median, " in verdict(one)
     assert verdict(one).endswith(" in the unit of price.")
     page = render(two)
     assert "| Mean absolute error in the units of price and area\\_m2 (lower is better) |" in page
     assert "397 examples with the numbers price and area\\_m2." in page
     assert "mean absolute error grows by" in page
     assert "where the units differ" in page
-    assert "always the same |" in page
+    assert "training median |" in page
     assert not any("probabilities" in sentence for sentence in not_verified(one))
 
 
@@ -234,8 +243,18 @@ def test_a_tag_that_was_not_seen_has_no_figures_and_many_tags_show_the_worst() -
     report["evaluation"]["test"]["per_tag"] = [tags[0], *([tags[1]] * 40), *([tags[3]] * 10)]
     page = render(report)
     assert "The 40 tags of 51 that are ranked worst" in page
-    assert page.count("| beach |") == 40 + 1
+    assert page.count("| beach | 53 | 51 |") == 40
     assert "| sunny | 28 | 41 |" not in page
+
+
+def test_tags_have_thresholds_of_their_own_where_some_were_chosen() -> None:
+    report = sample_report_of("multilabel")
+    point = report["evaluation"]["test"]["per_tag"][1]["chosen"]
+    page = render(report)
+    assert f"| beach | {point['threshold']:.3f} | {point['sensitivity']['value']:.3f} [" in page
+    for one in report["evaluation"]["test"]["per_tag"]:
+        one["chosen"] = None
+    assert "| threshold |" not in render(report)
 
 
 def test_a_later_test_of_another_kind_tells_its_own_metric() -> None:

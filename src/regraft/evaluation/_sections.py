@@ -1,6 +1,6 @@
 """What is measured beside the metrics, by kind of task. A kind that is not here has its metrics only.
 
-Letters in shapes: n examples, c outputs.
+Letters in shapes: n examples, m training examples, c outputs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ from jaxtyping import Float, Shaped
 from regraft.evaluation.calibration import calibrated_reference, reliability
 from regraft.evaluation.confusion import class_scores, confusion_matrix, most_confused
 from regraft.evaluation.metrics.ece import stated
-from regraft.evaluation.numbers import number_scores
+from regraft.evaluation.numbers import baseline_of, number_scores
 from regraft.evaluation.tags import tag_scores
 from regraft.evaluation.thresholds import Rule, Scored, operate
 
@@ -32,8 +32,10 @@ class Tested:
     """What the outputs are called: classes, tags or numbers."""
     groups: Shaped[np.ndarray, " n"] | None
     """The group of each example, where there are groups."""
-    chosen_on: Scored | None
-    """Two classes: the examples on which thresholds are chosen."""
+    trained_on: Shaped[np.ndarray, "m ..."] | None
+    """What was right for the training examples; None where that is not known."""
+    chosen_on: tuple[Scored, ...]
+    """The examples on which thresholds are chosen: once for two classes, for every tag of tags; may be empty."""
     rules: Sequence[Rule]
     """Two classes: how they are chosen."""
     level: float
@@ -73,14 +75,14 @@ def _of_unordered_classes(tested: Tested) -> tuple[dict[str, Any], list[str]]:
     if len(tested.names) != 2:
         return fields, notes
     fields["positive_class"] = tested.names[1]
-    if tested.chosen_on is None:
+    if not tested.chosen_on:
         return fields, [
             *notes,
             "No thresholds: there are no validation or out-of-fold probabilities to choose them on.",
         ]
     tried = Scored(positive=tested.targets == 1, scores=tested.outputs[:, 1], groups=tested.groups)
     fields["operating_points"] = tuple(
-        operate(rule, tested.chosen_on, tried, level=tested.level, seed=tested.seed) for rule in tested.rules
+        operate(rule, tested.chosen_on[0], tried, level=tested.level, seed=tested.seed) for rule in tested.rules
     )
     return fields, notes
 
@@ -89,7 +91,7 @@ def _of_tags(tested: Tested) -> tuple[dict[str, Any], list[str]]:
     notes = []
     if absent := [name for name, count in zip(tested.names, tested.targets.sum(axis=0), strict=True) if not count]:
         notes.append(f"No example has {', '.join(absent)}: averages over tags leave it out.")
-    per_tag = tag_scores(tested.targets, tested.outputs, tested.names, **tested.how)
+    per_tag = tag_scores(tested.targets, tested.outputs, tested.names, chosen_on=tested.chosen_on, **tested.how)
     return {"per_tag": per_tag, **_trust(tested)}, notes
 
 
@@ -100,7 +102,11 @@ def _of_numbers(tested: Tested) -> tuple[dict[str, Any], list[str]]:
             f"The figures are plain means over {', '.join(tested.names)}, each in its own unit: where the units "
             "differ, read the numbers one by one."
         )
-    return {"per_number": number_scores(tested.targets, tested.outputs, tested.names, **tested.how)}, notes
+    asked = tested.targets, tested.outputs, tested.names
+    fields: dict[str, Any] = {"per_number": number_scores(*asked, **tested.how)}
+    if tested.trained_on is not None:
+        fields["baseline"] = baseline_of(*asked, np.median(tested.trained_on, axis=0), **tested.how)
+    return fields, notes
 
 
 def _trust(tested: Tested) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from regraft.evaluation._contract import Metric, metrics_for
+from regraft.evaluation._contract import main_metric, metrics_for
 from regraft.evaluation._numeric import weighted_mean
 from regraft.evaluation.intervals import Statistic, bootstrap, num_resamples_for, statistic
 from regraft.evaluation.paired import PairedDifference, compare
@@ -19,7 +19,7 @@ from regraft.values import Measured
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Where the residuals are told."""
 MAX_POINTS = 500
-"""So many examples are kept for a picture (our choice)."""
+"""So many examples are kept one by one, to be drawn (our choice)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,28 +88,26 @@ def number_scores(
 
 
 def baseline_of(
-    targets: Shaped[np.ndarray, "n ..."],
-    outputs: Float[np.ndarray, "n c"],
+    targets: Float[np.ndarray, "n c"],
+    values: Float[np.ndarray, "n c"],
     names: Sequence[str],
     constant: Float[np.ndarray, " c"],
-    metrics: Mapping[str, Metric],
-    main: Metric,
     *,
     groups: Shaped[np.ndarray, " n"] | None = None,
     level: float = 0.95,
     seed: int = 0,
 ) -> Baseline:
-    """What always answering `constant` scores, and what the model gains on it; `names` are those of the outputs."""
-    always = np.broadcast_to(constant.astype(np.float64), outputs.shape)
-    statistics = {name: statistic(metric, targets, always) for name, metric in metrics.items()}
+    """What always answering `constant` scores, and what the model gains on it by the main metric."""
+    always = np.broadcast_to(constant.astype(np.float64), values.shape)
+    statistics = {name: statistic(metric, targets, always) for name, metric in metrics_for("regression").items()}
     return Baseline(
         outputs=tuple(constant.tolist()),
         metrics=bootstrap(
-            statistics, len(targets), groups=groups, num_resamples=num_resamples_for(outputs), level=level, seed=seed
+            statistics, len(targets), groups=groups, num_resamples=num_resamples_for(values), level=level, seed=seed
         ),
         gain=compare(
-            targets, outputs, always, groups=groups, metric=main.name, names=("the model", "always the same answer"),
-            outputs=names, level=level, seed=seed,
+            targets, values, always, groups=groups, metric=main_metric("regression").name, outputs=names,
+            names=("the model", "always the same answer"), level=level, seed=seed,
         ),
     )  # fmt: skip
 

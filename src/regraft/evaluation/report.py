@@ -1,6 +1,6 @@
 """Everything the test part says of a model, as one value.
 
-Letters in shapes: n examples, c outputs.
+Letters in shapes: n examples, m training examples, c outputs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from regraft.evaluation._sections import Tested, section_of
 from regraft.evaluation.calibration import ReliabilityBin
 from regraft.evaluation.confusion import ClassScores, Mistake
 from regraft.evaluation.intervals import MIN_GROUPS, measure_all
-from regraft.evaluation.numbers import Baseline, NumberScores, baseline_of
+from regraft.evaluation.numbers import Baseline, NumberScores
 from regraft.evaluation.tags import TagScores
 from regraft.evaluation.thresholds import AtSpecificity, OperatingPoint, Rule, Scored
 from regraft.values import Json, Measured
@@ -40,7 +40,7 @@ class Evaluation:
     metrics: Mapping[str, Measured]
     """Every metric of the task, by name."""
     baseline: Baseline | None = None
-    """What the same answer for every example would score, where one was given to compare with."""
+    """Regression: what always answering the training medians would score, where these are known."""
     per_class: tuple[ClassScores, ...] = ()
     """Classification, ordinal: recall, precision and F1 of every class."""
     confusion: tuple[tuple[int, ...], ...] = ()
@@ -75,8 +75,8 @@ def evaluate(
     kind: str = "classification",
     groups: Shaped[np.ndarray, " n"] | None = None,
     metrics: Mapping[str, Metric] | None = None,
-    baseline: Float[np.ndarray, " c"] | None = None,
-    chosen_on: Scored | None = None,
+    trained_on: Shaped[np.ndarray, "m ..."] | None = None,
+    chosen_on: Scored | Sequence[Scored] | None = None,
     rules: Sequence[Rule] = (AtSpecificity(specificity=0.9),),
     num_resamples: int | None = None,
     level: float = 0.95,
@@ -84,30 +84,28 @@ def evaluate(
 ) -> Evaluation:
     """Measure a model on examples that chose nothing about it; `Metric.compute` says what each kind's arrays hold.
 
-    `names` are those of the output columns. `metrics` are all that fit the kind when not given. `baseline` is the
-    answer to compare with that looks at no example, such as the training targets' medians. With two classes the
+    `names` are those of the output columns. `metrics` are all that fit the kind when not given. `trained_on` are the
+    targets of the training examples: numbers are compared with always answering their medians. With two classes the
     second is the positive one, and the thresholds of `rules` are chosen on `chosen_on` (validation or out-of-fold
-    probabilities), never on these examples; without it there are none.
+    probabilities), never on these examples; without it there are none. For tags it holds one for each.
     """
     drawn = units(len(targets), groups)
-    chosen, main = metrics_for(kind, len(names)) if metrics is None else metrics, main_metric(kind)
+    chosen = metrics_for(kind, len(names)) if metrics is None else metrics
     tested = Tested(
-        kind=kind, targets=targets, outputs=outputs, names=tuple(names), groups=groups, chosen_on=chosen_on,
-        rules=rules, level=level, seed=seed,
+        kind=kind, targets=targets, outputs=outputs, names=tuple(names), groups=groups, trained_on=trained_on,
+        chosen_on=(chosen_on,) if isinstance(chosen_on, Scored) else tuple(chosen_on or ()), rules=rules,
+        level=level, seed=seed,
     )  # fmt: skip
     section, notes = section_of(tested)
     if drawn.grouped and drawn.num < MIN_GROUPS:
         notes.insert(0, f"No intervals: {len(targets)} examples, but too few groups ({drawn.num} < {MIN_GROUPS}).")
     return Evaluation(
         kind=kind,
-        main_metric=main.name,
+        main_metric=main_metric(kind).name,
         num_examples=len(targets),
         num_groups=drawn.num if drawn.grouped else None,
         classes=tested.names,
         metrics=measure_all(chosen, targets, outputs, num_resamples=num_resamples, **tested.how),
-        baseline=None
-        if baseline is None
-        else baseline_of(targets, outputs, tested.names, baseline, chosen, main, **tested.how),
         notes=tuple(notes),
         **section,
     )

@@ -1,6 +1,6 @@
 """The parts of the page that show what was measured."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from regraft.reports._words import bullets, counted, lowered, measured, number, plain, table
@@ -11,6 +11,7 @@ from regraft.reports.verdict import (
     main_figure,
     main_metric_of,
     main_section,
+    medians,
     title_of,
     unit_of,
     where,
@@ -36,7 +37,7 @@ def figures(report: Section) -> str:
     for key, value in (section.get("metrics") or {}).items():
         others = [measured((one.get("metrics") or {}).get(key)) for one in (probe, constant) if one]
         rows.append([_title(key, section, also=", pooled" if pooled else ""), measured(value), *others])
-    header = ["Metric", name, *(["linear probe"] if probe else []), *(["always the same"] if constant else [])]
+    header = ["Metric", name, *(["linear probe"] if probe else []), *(["training median"] if constant else [])]
     parts = [
         "## The figures",
         f"Measured {where(report, section)}{_by_group(section)}. In brackets: {_level(section)} intervals.",
@@ -87,7 +88,20 @@ def by_tag(report: Section) -> str:
         for one in tags
     ]
     header = ["Tag", "examples", "answered", "average precision", "AUROC", "recall", "precision", "F1"]
-    return "\n\n".join(["## Tag by tag", said, table(header, rows)])
+    return "\n\n".join(filter(None, ["## Tag by tag", said, table(header, rows), _tag_thresholds(tags)]))
+
+
+def _tag_thresholds(tags: Sequence[Section]) -> str:
+    """Where the line is drawn for every tag by other examples, and what it does on these."""
+    chosen = [(plain(one["name"]), one["chosen"]) for one in tags if one.get("chosen")]
+    if not chosen:
+        return ""
+    rows = [
+        [name, number(one["threshold"]), measured(one["sensitivity"]), measured(one["precision"])]
+        for name, one in chosen
+    ]
+    said = "With the threshold of highest F1 on other examples than these, where a tag is rare often far below 0.5:"
+    return f"{said}\n\n{table(['Tag', 'threshold', 'recall', 'precision'], rows)}"
 
 
 def by_number(report: Section) -> str:
@@ -255,10 +269,8 @@ def _methods(section: Section) -> str:
 def _constant(baseline: Mapping[str, Any] | None) -> str:
     if not baseline:
         return ""
-    answer = ", ".join(number(value) for value in baseline["outputs"])
     return (
-        f"**Against always answering {answer}, which takes no look at the examples:** "
-        f"{plain(baseline['gain']['verdict'])}"
+        f"**Against always answering {medians(baseline)} on the same examples:** {plain(baseline['gain']['verdict'])}"
     )
 
 

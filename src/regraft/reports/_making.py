@@ -131,7 +131,8 @@ def curve(strategy: Section) -> str:
         step = -(-len(rows) // (MANY_EPOCHS - 2))
         shown = [row for at, row in enumerate(rows) if at % step == 0 or row["epoch"] == best or at + 1 == len(rows)]
     watched = sorted({name for row in rows for name in row if name.startswith("val_")} - set(_LOSSES))
-    columns = [name for name in (*_LOSSES, *watched) if any(name in row for row in rows)]
+    told = [name for name in _LOSSES if name != "val_loss_rescaled" or rescaled(rows)]
+    columns = [name for name in (*told, *watched) if any(name in row for row in rows)]
     titles = _LOSSES | {name: f"validation {lowered(title_of(name.removeprefix('val_')))}" for name in watched}
     body = [
         [f"{int(row['epoch'])}{' (kept)' if int(row['epoch']) == best else ''}"]
@@ -139,6 +140,11 @@ def curve(strategy: Section) -> str:
         for row in shown
     ]
     return table(["Epoch", *(plain(titles[name]) for name in columns)], body)
+
+
+def rescaled(rows: Sequence[Section]) -> bool:
+    """Whether rescaling changed a validation loss: it changes none where a task states no confidence."""
+    return any(row.get("val_loss_rescaled") != row.get("val_loss") for row in rows)
 
 
 def store(report: Section) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from regraft.files import write_text
 from regraft.reports import _scatter
 from regraft.reports._canvas import INK, SECOND, short, svg
+from regraft.reports._making import rescaled
 from regraft.reports.verdict import Section, kind_of, main_section
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def curve(report: Section) -> str:
                 ("val_loss", "validation", "-"),
                 ("val_loss_rescaled", "validation, rescaled", "--"),
             ):
+                if key == "val_loss_rescaled" and not rescaled(validated):
+                    continue
                 losses = [row.get(key, float("nan")) for row in validated]
                 axes.plot([row["epoch"] for row in validated], losses, style, color=SECOND, label=label)
             if best is not None:

@@ -99,7 +99,7 @@ def _guess(section: Section) -> str:
     """What an answer that looks at no example would score by the main metric."""
     if baseline := section.get("baseline"):
         score = ((baseline.get("metrics") or {}).get(main_metric_of(section)) or {}).get("value")
-        return f"Always answering {listed([number(one) for one in baseline['outputs']])} would score {number(score)}."
+        return f"Always answering {medians(baseline)} would score {number(score)}."
     if tags := section.get("per_tag"):
         shares = [one["support"] / max(1, section["num_examples"]) for one in tags if one["support"]]
         return f"Ranking at random would score {number(sum(shares) / len(shares))}." if shares else ""
@@ -117,6 +117,12 @@ def _guess(section: Section) -> str:
         return f"Always answering {nearest} would score {number(distance[nearest])}."
     top = max(support, key=lambda name: support[name])
     return f"Always answering {top} would score {number(support[top] / total)}."
+
+
+def medians(baseline: Section) -> str:
+    """The answer that looks at no example: `the training median, 529,000,`."""
+    told = [number(one) for one in baseline["outputs"]]
+    return f"the training {'median' if len(told) == 1 else 'medians'}, {listed(told)},"
 
 
 def _beside_the_probe(report: Section) -> str:

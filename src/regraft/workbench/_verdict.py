@@ -54,6 +54,7 @@ def evaluation_of(subject: Subject, scores: Scores, temperature: float, held: Sc
         subject.task.outputs(scores.logits, temperature),
         subject.task.classes,
         kind=subject.task.kind,
+        trained_on=subject.targets[subject.parts.train],
         groups=subject.user_groups(scores.positions),
         chosen_on=chosen_on,
         rules=subject.rules,
