@@ -91,21 +91,30 @@ def returned(events: Iterator[Any]) -> Any:
             return stop.value or last
 
 
-def problem_of(data: str, cut: str, views: int) -> Problem:
-    """The training part of a set as a problem, its states stored."""
+def problem_of(data: str, cut: str, views: int, *, spec: str = "", seed: int = 0) -> Problem:
+    """The training part of a set as a problem."""
+    return posed(data, cut, views, spec=spec, seed=seed)[0]
+
+
+def posed(data: str, cut: str, views: int, *, spec: str = "", seed: int = 0) -> tuple[Problem, np.ndarray]:
+    """The training part of a set as a problem, its states stored (0 views: made anew), and the places of its test.
+
+    `spec` names a backbone, if not the checkpoint, and `seed` draws its weights where they are random.
+    """
     chosen = SETS[data]
     UNPACKED.mkdir(parents=True, exist_ok=True)
-    recipe = Recipe(data=str(chosen.open()), backbone=checkpoint_spec(), strategy="partial", cut=cut, views=views,
-                    input_px=INPUT_PX, threads=1)  # fmt: skip
+    recipe = Recipe(data=str(chosen.open()), backbone=spec or checkpoint_spec(), strategy="partial", cut=cut,
+                    views=views, input_px=INPUT_PX, threads=1)  # fmt: skip
     recipe = with_settings(recipe, dict(map(parse_setting, chosen.settings)))
-    backbone = returned(open_backbone(recipe.backbone, input_px=INPUT_PX))
+    backbone = returned(open_backbone(recipe.backbone, input_px=INPUT_PX, seed=seed))
     subject = returned(open_subject(recipe.data, recipe.source, recipe.decision, seed=0, workers=1))
     resolved = resolve(recipe, named(recipe), backbone.card)
     stored = returned(store_states(recipe, resolved, backbone, subject, device="cpu", threads=1))
     train = np.sort(np.concatenate([subject.parts.train, subject.parts.val]))
-    return Problem(backbone=backbone, cut=cut, task=subject.task, states=stored.states, top=stored.top,
-                   targets=subject.targets, groups=subject.parts.groups, train=train,
-                   val=np.zeros(0, dtype=np.int64), seed=0)  # fmt: skip
+    problem = Problem(backbone=backbone, cut=cut, task=subject.task, states=stored.states, top=stored.top,
+                      targets=subject.targets, groups=subject.parts.groups, train=train,
+                      val=np.zeros(0, dtype=np.int64), seed=0)  # fmt: skip
+    return problem, subject.parts.test
 
 
 def held_out(problem: Problem, options: finetune.Options | None, num_folds: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,7 @@
 """Small problems for strategies: painted inputs, a backbone, and states held in memory."""
 
-from collections.abc import Generator, Iterable
-from dataclasses import dataclass, fields, replace
+from collections.abc import Generator, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from types import ModuleType
 from typing import Any
 
@@ -13,9 +13,17 @@ from regraft.activations.states import States
 from regraft.backbones._backbone import Backbone
 from regraft.backbones._open import open_backbone
 from regraft.strategies._contract import STRATEGIES, Fitted, Preset, Problem
+from regraft.strategies.regularisers._contract import REGULARISERS
 from regraft.values import Event
 
 CLASSES = LABELS["classification"][0]
+MIXED = {
+    "mixup": Preset(title="states mixed in pairs", cut=None, options={"mixup": 0.2}, views=2),
+    "cutmix": Preset(
+        title="inputs and areas of them mixed", cut="input", options={"cutmix": 1.0, "mixup": 0.2}, views=2
+    ),
+}
+"""Ways of their own for every strategy that has these options."""
 
 
 def opened(spec: str, input_px: int, seed: int = 0) -> Backbone:
@@ -123,6 +131,7 @@ class Way:
     strategy: str
     preset: Preset | None
     name: str
+    changed: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def module(self) -> ModuleType:
@@ -131,7 +140,7 @@ class Way:
     def options(self, **changes: Any) -> Any:
         """The preset's options, with those of `changes` that this strategy has."""
         known = {field.name for field in fields(self.module.Options)}
-        given = dict(self.preset.options) if self.preset else {}
+        given = {**(self.preset.options if self.preset else {}), **self.changed}
         return self.module.Options(**given | {name: value for name, value in changes.items() if name in known})
 
     def problem(self, backbone: Backbone, **size: Any) -> Problem:
@@ -141,12 +150,17 @@ class Way:
 
 
 def ways() -> list[Way]:
-    """Every strategy on the shelf with its defaults, and every preset of it."""
+    """Every strategy on the shelf with its defaults, every preset of it, every regulariser where it takes one, and it
+    mixing examples where it can."""
     found = []
     for strategy in STRATEGIES:
         found.append(Way(strategy, None, strategy))
         presets = getattr(STRATEGIES.get(strategy), "PRESETS", {})
-        found += [Way(strategy, preset, f"{strategy}-{name}") for name, preset in presets.items()]
+        known = {field.name for field in fields(STRATEGIES.get(strategy).Options)}
+        mixed = {name: preset for name, preset in MIXED.items() if preset.options.keys() <= known}
+        found += [Way(strategy, preset, f"{strategy}-{name}") for name, preset in (presets | mixed).items()]
+        if "regulariser" in known:
+            found += [Way(strategy, None, f"{strategy}-{name}", {"regulariser": name}) for name in REGULARISERS]
     return found
 
 

@@ -12,13 +12,15 @@ from regraft.registry import Shelf
 
 @pytest.fixture
 def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
-    """A shelf of a file that works, a file that breaks when imported, and one of machinery."""
+    """A shelf of a file that works, one that breaks when imported, one of machinery, and a folder."""
     package = tmp_path / "toyshelf"
     package.mkdir()
     (package / "__init__.py").write_text("")
     (package / "spade.py").write_text("NAME = 'spade'\n")
     (package / "broken.py").write_text("raise RuntimeError('imported')\n")
     (package / "_machinery.py").write_text("")
+    (package / "drawer").mkdir()
+    (package / "drawer" / "__init__.py").write_text("")
     monkeypatch.syspath_prepend(str(tmp_path))
     yield Shelf("tool", "toyshelf")
     for name in [name for name in sys.modules if name.split(".")[0] in ("toyshelf", "stranger")]:

@@ -15,17 +15,33 @@ from regraft.version import VERSION as __version__  # noqa: N811 - its name by c
 
 if TYPE_CHECKING:
     from regraft.bundles.bundle import load
-    from regraft.doors.python import fit, open_dataset
+    from regraft.doors.python import extend, fit, open_dataset
+    from regraft.estimators.classifier import RegraftClassifier
+    from regraft.estimators.features import Features
     from regraft.recipe import Recipe
     from regraft.workbench.compare import compare
     from regraft.workbench.run import Run
 
-__all__ = ["Recipe", "Run", "__version__", "compare", "fit", "load", "open_dataset"]
+__all__ = [
+    "Features",
+    "Recipe",
+    "RegraftClassifier",
+    "Run",
+    "__version__",
+    "compare",
+    "extend",
+    "fit",
+    "load",
+    "open_dataset",
+]
 
 _HOMES = {
+    "Features": "regraft.estimators.features",
     "Recipe": "regraft.recipe",
+    "RegraftClassifier": "regraft.estimators.classifier",
     "Run": "regraft.workbench.run",
     "compare": "regraft.workbench.compare",
+    "extend": "regraft.doors.python",
     "fit": "regraft.doors.python",
     "load": "regraft.bundles.bundle",
     "open_dataset": "regraft.doors.python",

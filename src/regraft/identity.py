@@ -18,6 +18,11 @@ def digest_bytes(*parts: bytes) -> str:
     return state.hexdigest()
 
 
+def digest_contents(data: bytes) -> str:
+    """Digest of the bytes of a file that is in memory: what `digest_file` gives for it on the disk."""
+    return hashlib.blake2b(data, digest_size=20).hexdigest()
+
+
 def digest_json(value: Any) -> str:
     """Digest of a JSON value; the order of keys does not matter."""
     return digest_bytes(json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode())

@@ -98,7 +98,7 @@ class Recipe:
     """What is asked: classification, multilabel, regression, ordinal; auto is multilabel or regression where a
     delimiter or several label columns say so, else classification."""
     strategy: str = "probe"
-    """A strategy (probe, finetune) or one of their presets (partial, full, lp_ft, scratch)."""
+    """A strategy (probe, finetune, gradual, lora) or one of their presets (partial, full, lp_ft, scratch)."""
     cut: str = ""
     """Last frozen stage, `input` or `output`; empty: the preset's own."""
     seed: int = 0
@@ -106,7 +106,7 @@ class Recipe:
     input_px: int = 0
     """Side of the square input in pixels; 0: the card's own size."""
     augmentation: str = "default"
-    """How views differ from the plain one: default, colour, flips or none."""
+    """How views differ from the plain one: default, colour, flips, strong or none."""
     views: int = -1
     """Views per example kept at the cut, the plain one included; 0: a new view every epoch; -1: the preset's own."""
     dtype: Literal["auto", "float16", "float32"] = "auto"
@@ -131,6 +131,8 @@ class Recipe:
     """Where the line is drawn between two classes."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the strategy's options that differ from the preset's."""
+    augment: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the augmentation that differ from the named one's, such as operations and magnitude."""
     seen: Seen = field(default_factory=Seen)
     """What an earlier run of this recipe saw."""
 

@@ -1,4 +1,5 @@
-"""The folder is the registry: a public file on a shelf is an entry, an underscore file is machinery.
+"""The folder is the registry: a public file on a shelf is an entry, an underscore file is machinery, a folder in it is
+another shelf.
 
 Third parties add entries through entry points in the group `regraft.<shelf>`, for instance
 `[project.entry-points."regraft.backbones"]  mynet = "mypackage.mynet"`. Source: big_vision's and timm's layout.
@@ -42,7 +43,7 @@ class Shelf:
 
     def _own(self) -> set[str]:
         paths = import_module(self.package).__path__
-        return {module.name for module in iter_modules(paths) if not module.name.startswith("_")}
+        return {found.name for found in iter_modules(paths) if not (found.ispkg or found.name.startswith("_"))}
 
     def _foreign(self) -> dict[str, str]:
         return {point.name: point.value for point in entry_points(group=self.package)}

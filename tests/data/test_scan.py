@@ -275,14 +275,14 @@ def test_a_warm_scan_loads_no_pillow_and_is_quick(tmp_path: Path) -> None:
 
 def test_the_decoder_is_named_and_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REGRAFT_CACHE", str(tmp_path))
-    decoder.cache_clear()
+    decoder_module._pillow.cache_clear()
     line = decoder()
     assert line.startswith(f"{DECODER} pillow-")
     assert " jpeg-" in line
-    decoder.cache_clear()
+    decoder_module._pillow.cache_clear()
     monkeypatch.setattr(decoder_module, "_asked", lambda: "asked again")
     assert decoder() == line
-    decoder.cache_clear()
+    decoder_module._pillow.cache_clear()
     monkeypatch.setattr(decoder_module, "_stamp", lambda: [DECODER, "elsewhere", 1, 2])
     assert decoder() == "asked again"
-    decoder.cache_clear()
+    decoder_module._pillow.cache_clear()

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -40,25 +41,26 @@ def test_a_view_depends_on_number_seed_and_content_and_on_nothing_else() -> None
         assert not np.array_equal(other, first)
 
 
-def test_a_view_is_the_same_in_another_process() -> None:
+@pytest.mark.parametrize("name", ["colour", "strong"])
+def test_a_view_is_the_same_in_another_process(name: str) -> None:
     script = """
 import numpy as np
 from PIL import Image
 from regraft.data.prepare import Preparation
 from regraft.data.views import preset, view
 image = Image.fromarray(np.arange(48 * 64 * 3, dtype=np.uint8).reshape(48, 64, 3))
-prepared = view(image, Preparation(input_px=(32, 32), resize_px=36), preset("colour"), number=3, seed=7, content="x")
+prepared = view(image, Preparation(input_px=(32, 32), resize_px=36), preset("NAME"), number=3, seed=7, content="x")
 print(prepared.tobytes().hex())
 """
     there = subprocess.run(
-        [sys.executable, "-c", script],
+        [sys.executable, "-c", script.replace("NAME", name)],
         env={**os.environ, "PYTHONPATH": SRC},
         capture_output=True,
         text=True,
         check=True,
     ).stdout.strip()
     image = Image.fromarray(np.arange(48 * 64 * 3, dtype=np.uint8).reshape(48, 64, 3))
-    here = view(image, PREPARATION, preset("colour"), number=3, seed=7, content="x")
+    here = view(image, PREPARATION, preset(name), number=3, seed=7, content="x")
     assert here.tobytes().hex() == there
 
 
@@ -115,11 +117,53 @@ def test_tiny_and_thin_pictures_have_views(size: tuple[int, int]) -> None:
 
 
 def test_only_what_varies_needs_more_than_one_view() -> None:
-    assert {name for name, one in PRESETS.items() if one.varies} == {"default", "colour", "flips"}
+    assert {name for name, one in PRESETS.items() if one.varies} == {"default", "colour", "flips", "strong"}
+    assert not Augmentation(ratio=2.0, magnitude=20.0).varies
 
 
 def test_every_preset_has_its_own_key() -> None:
     assert len({str(one.digest_fields()) for one in PRESETS.values()}) == len(PRESETS)
+
+
+def test_every_field_that_changes_a_view_changes_the_key() -> None:
+    fields = {"smallest_share": 0.5, "ratio": 1.2, "horizontal_flip": 0.4, "vertical_flip": 0.1, "brightness": 0.1,
+              "contrast": 0.1, "operations": 3, "magnitude": 9.5}  # fmt: skip
+    keys = [preset("strong", {name: value}).digest_fields() for name, value in fields.items()]
+    assert len({str(key) for key in [*keys, PRESETS["strong"].digest_fields()]}) == len(fields) + 1
+    assert fields.keys() == asdict(PRESETS["strong"]).keys()
+
+
+def test_a_magnitude_without_operations_leaves_the_key_and_the_view_alone() -> None:
+    changed = preset("default", {"magnitude": 20})
+    assert changed.digest_fields() == PRESETS["default"].digest_fields()
+    seen = view(ramp(), PREPARATION, changed, number=1, seed=1, content="a")
+    np.testing.assert_array_equal(seen, made(1))
+
+
+def test_a_strong_view_is_the_default_one_with_drawn_operations_after() -> None:
+    """The views of both presets begin with the same crop and flip, so those that drew the identity twice are equal."""
+    equal = [np.array_equal(made(number, name="strong"), made(number)) for number in range(1, 400)]
+    # 1 in 196 draws the identity twice; shifts and shears may also uncover nothing, but never on a whole ramp.
+    assert 0 < sum(equal) < 20
+    same = preset("default", {"operations": 2})
+    np.testing.assert_array_equal(
+        view(ramp(), PREPARATION, same, number=3, seed=1, content="a"), made(3, name="strong")
+    )
+
+
+def test_a_magnitude_of_nought_leaves_colours_and_places_as_they_are() -> None:
+    """Autocontrast and equalising have no strength, and solarising begins at white: on a ramp from 0 to 250 nothing."""
+    weak = preset("flips", {"operations": 1, "magnitude": 0})
+    seen = [view(ramp(), PREPARATION, weak, number=k, seed=1, content="a") for k in range(1, 60)]
+    plain = PREPARATION.plain(ramp())
+    ways = {a.tobytes() for a in (plain, plain[:, ::-1], plain[::-1], plain[::-1, ::-1])}
+    assert np.mean([one.tobytes() in ways for one in seen]) > 0.7
+
+
+@pytest.mark.parametrize("changes", [{"operations": -1}, {"magnitude": 31}, {"operation": 2}, {"operations": "two"}])
+def test_a_change_of_an_augmentation_is_checked(changes: dict[str, object]) -> None:
+    with pytest.raises(BadRecipe, match=r"operation|magnitude"):
+        preset("strong", changes)
 
 
 def test_an_unknown_preset_is_offered_the_nearest() -> None:

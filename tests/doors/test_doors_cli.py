@@ -37,7 +37,7 @@ def test_help_names_every_command_and_is_quick(child_env: dict[str, str]) -> Non
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     names = {line.split()[0] for line in done.stdout.partition("Commands:\n")[2].splitlines() if line.strip()}
-    assert names == {"fit", "show", "evaluate", "predict", "compare", "backbones", "strategies", "cache"}
+    assert names == {"fit", "show", "evaluate", "extend", "predict", "compare", "backbones", "strategies", "cache"}
     assert best < 0.3, f"--help took {best:.2f} s of processor time"
 
 
@@ -50,7 +50,7 @@ def test_help_names_every_command_and_is_quick(child_env: dict[str, str]) -> Non
         (["fit", "nowhere", "--max-time", "soon"], 2, "'soon' is no duration"),
         (["show", "photos", "--backbone", "googlenett"], 2, "did you mean 'googlenet'?"),
         (["backbones", "resnet8"], 2, "did you mean 'resnet18'?"),
-        (["strategies", "lora"], 2, "There is no strategy named 'lora'"),
+        (["strategies", "adapters"], 2, "There is no strategy named 'adapters'"),
         (["cache", "--backbone", "googlenet"], 2, "add --clear"),
         (["cache", "--clear", "--backbone", "googlenet@imagenet"], 2, "write googlenet: it clears"),
         (["compare", "one", "two"], 9, "one holds no run"),

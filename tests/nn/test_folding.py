@@ -73,3 +73,19 @@ def test_batch_norm_without_running_statistics_stays() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)).eval()
     x = torch.randn(3, 3, 6, 6)
     assert norms(folded(net, lambda module: (module(x),))) == 1
+
+
+class Rectified(nn.BatchNorm2d):
+    """Batch norm and the rectifier behind it in one module, as timm writes them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).relu()
+
+
+def test_batch_norm_that_does_more_stays_while_others_are_folded() -> None:
+    net = seeded(nn.Sequential(nn.Conv2d(3, 4, 3), Rectified(4), nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)))
+    x = torch.randn(2, 3, 6, 6)
+    found = folded(net, lambda module: (module(x),))
+    assert norms(found) == 1
+    with torch.no_grad():
+        torch.testing.assert_close(found(x), net(x), rtol=1e-4, atol=1e-5)

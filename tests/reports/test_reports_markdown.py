@@ -131,6 +131,18 @@ def test_the_kept_epoch_is_marked_and_long_curves_are_thinned() -> None:
     assert len(epochs) <= 13
 
 
+def test_a_regulariser_is_named_with_the_weight_that_was_used_and_its_part_of_the_loss() -> None:
+    report = sample_report()
+    assert "egulariser" not in render(report)
+    strategy = report["strategy"]
+    strategy["facts"]["regulariser"] = {"name": "co_tuning", "weight": 2.3, "relationship": "reverse"}
+    strategy["curve"] = [record | {"penalty": 0.125} for record in strategy["curve"]]
+    page = render(report)
+    assert "| Regulariser | `co_tuning`, weight 2.3 |" in page
+    assert re.search(r"^\| 1 \| 0\.\d+ \| 0\.125 \|", page, flags=re.MULTILINE)
+    assert "of it, the regulariser's" in page
+
+
 def test_a_rescaled_loss_is_told_only_where_it_is_another() -> None:
     report = sample_report()
     assert "the same, rescaled" in render(report)

@@ -1,5 +1,7 @@
 """A tiny GoogLeNet for all tests of strategies."""
 
+from dataclasses import replace
+
 import pytest
 
 from problems import opened
@@ -8,8 +10,9 @@ from regraft.backbones._backbone import Backbone
 
 @pytest.fixture(scope="session")
 def tiny() -> Backbone:
-    """GoogLeNet with a quarter of its filters, random weights, inputs of 32 pixels."""
-    return opened("googlenet:tiny@random", 32)
+    """GoogLeNet with a quarter of its filters, inputs of 32 pixels. Its random weights pass for pretrained ones."""
+    found = opened("googlenet:tiny@random", 32)
+    return replace(found, card=replace(found.card, weights="file:tiny.pth"))
 
 
 @pytest.fixture

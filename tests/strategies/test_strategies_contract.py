@@ -170,7 +170,7 @@ def test_stopped_anywhere_and_started_again_it_comes_to_the_same_end(way: Way, t
         stopped_at(way.module.fit(kept, options), lambda event: bool(event.facts))
     if whole.curve:
         seen = stopped_at(way.module.fit(kept, options), lambda event: not event.facts)
-        assert [event.topic for event in seen if isinstance(event, Notice)] == ["resume"]
+        assert [event.topic for event in seen if isinstance(event, Notice)][:1] == ["resume"]
     resumed = fitted(way, kept, options)
     assert losses(resumed) == losses(whole)
     assert same(resumed, whole)

@@ -79,10 +79,10 @@ def test_side_heads_above_the_cut_are_trained_and_never_handed_over(
 def test_every_side_head_above_the_cut_takes_part(tiny: Backbone) -> None:
     tail = Tail(tiny.fresh_network(), "input", PooledHead(256, 3), "pooled", batch_norm="frozen", side_outputs=3)
     inputs = {"pixels": torch.zeros(2, 32, 32, 3, dtype=torch.uint8)}
-    assert {name: side.shape for name, side in tail.train().with_sides(inputs)[1].items()} == {
+    assert {name: side.shape for name, side in tail.train().passed(inputs).sides.items()} == {
         "4a": (2, 3), "4d": (2, 3),
     }  # fmt: skip
-    assert tail.eval().with_sides(inputs)[1] == {}
+    assert tail.eval().passed(inputs).sides == {}
 
 
 @pytest.mark.parametrize("cut", ["4d", "5a", "output"])

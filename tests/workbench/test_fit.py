@@ -5,16 +5,18 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from regraft.bundle_format import read_tensors
 from regraft.bundles.bundle import load
 from regraft.errors import BadRequest, BundleError, LeakedSplit, RunError, UnknownCut, UnknownName
 from regraft.recipe import Decision, Recipe, read_recipe
-from regraft.values import Event, Notice, Plan
+from regraft.values import Event, Notice, Plan, Prediction
 from regraft.workbench.evaluate import Evaluated, evaluate
 from regraft.workbench.fit import RunDone, fit
 from regraft.workbench.predict import predict
@@ -119,7 +121,7 @@ def test_the_report_on_disk_is_the_one_returned_and_has_a_page_and_a_recipe(prob
     assert not (probed.path / "checkpoints").exists()
 
 
-@pytest.mark.parametrize("strategy", ["partial", "full", "lp_ft", "scratch"])
+@pytest.mark.parametrize("strategy", ["partial", "full", "lp_ft", "scratch", "gradual", "lora"])
 def test_a_tuned_model_is_shown_beside_its_probe(strategy: str, divided: Path, tmp_path: Path) -> None:
     done, _ = run(recipe(divided, strategy, options=QUICK), tmp_path / "run")
     report = done.report
@@ -128,7 +130,21 @@ def test_a_tuned_model_is_shown_beside_its_probe(strategy: str, divided: Path, t
         report["evaluation"]["test"]["metrics"]["accuracy"]["value"]
         - report["probe"]["evaluation"]["metrics"]["accuracy"]["value"]
     )
-    assert (report["strategy"]["trained_stages"] == ["5a", "5b"]) == (strategy == "partial")
+    assert (report["strategy"]["trained_stages"] == ["5a", "5b"]) == (strategy in ("partial", "gradual", "lora"))
+
+
+def test_what_low_rank_updates_train_is_counted_and_the_model_is_as_large_as_its_backbone(
+    divided: Path, tmp_path: Path
+) -> None:
+    done, _ = run(recipe(divided, "lora", options={**QUICK, "rank": 1}), tmp_path / "run")
+    plain, _ = run(recipe(divided, "partial", options=QUICK), tmp_path / "plain")
+    counts = [report["backbone"]["parameters_trained"] for report in (done.report, plain.report)]
+    assert counts[0] < counts[1] / 4
+    shapes = [
+        {name: array.shape for name, array in read_tensors(path / "model" / "model.safetensors").items()}
+        for path in (done.path, plain.path)
+    ]
+    assert shapes[0] == shapes[1]
 
 
 def test_stored_and_recomputed_activations_are_compared_when_kept_in_half_precision(
@@ -282,3 +298,17 @@ def test_a_warm_probe_loads_neither_torch_nor_scikit_learn_nor_scipy(
     env = {**os.environ, **child_env}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_files_in_an_archive_are_answered_under_the_archives_name(
+    probed: RunDone, divided: Path, tmp_path: Path
+) -> None:
+    archive = tmp_path / "some.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.write(divided / "test" / "rows" / "1.png", "a/1.png")
+        packed.writestr("broken.png", b"no picture")
+    found = [one for one in predict(probed.path, [archive]) if isinstance(one, Prediction)]
+    assert [one.id for one in found] == [str(archive / "a" / "1.png"), str(archive / "broken.png")]
+    assert found[0].label in ("rows", "columns")
+    assert found[1].error is not None
+    assert str(archive / "broken.png") in found[1].error

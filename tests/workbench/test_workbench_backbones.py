@@ -13,16 +13,32 @@ def test_every_backbone_on_the_shelf_is_told_of_with_its_weights() -> None:
     found = {one.name: one for one in backbones()}
     assert sorted(found) == BACKBONES.names()
     for facts in found.values():
-        assert facts.partial_cut in facts.cuts
+        one = facts.architecture or backbones(f"{facts.name}:{facts.variants[0]}")[0].architecture
+        assert one is not None
+        assert one.partial_cut in one.cuts
         assert facts.prefer
         assert facts.prefer[-1] != "."
         assert {"random", "file:PATH"} <= {one.spec.partition("@")[2] for one in facts.weights}
-        for one in facts.weights:
-            assert one.prefer
-            if one.size_mb is not None:
-                assert one.where.startswith("https://")
-                assert one.licence
-                assert one.trained_on
+        for weights in facts.weights:
+            assert weights.prefer
+            if weights.size_mb is not None:
+                assert weights.where.startswith("https://")
+                assert weights.licence
+                assert weights.trained_on
+
+
+def test_a_variant_is_told_of_with_the_weights_that_are_its_own() -> None:
+    (facts,) = backbones("timm:test_resnet")
+    assert facts.variants == ("test_resnet.r160_in1k",)
+    assert facts.architecture is not None
+    assert facts.architecture.cuts == ("input", "stem", "layer1", "layer2", "layer3", "output")
+    pretrained = next(one for one in facts.weights if one.spec.endswith("@pretrained"))
+    assert pretrained.spec == "timm:test_resnet.r160_in1k@pretrained"
+    assert pretrained.where == "https://huggingface.co/timm/test_resnet.r160_in1k/tree/main"
+    assert (pretrained.licence, pretrained.here) == ("apache-2.0", False)
+    (paper,) = backbones("googlenet:paper")
+    assert paper.name == "googlenet:paper"
+    assert not any(one.spec.endswith("@imagenet") for one in paper.weights)
 
 
 def test_weights_are_here_once_their_file_lies_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

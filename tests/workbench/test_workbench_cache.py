@@ -2,6 +2,7 @@
 
 import os
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from regraft.activations.entry import Entry
 from regraft.activations.slots import RowKey, Slot
 from regraft.activations.store import Store
 from regraft.data.memory import ScanMemory
+from regraft.data.sources._unpack import _used, unpacked
 from regraft.errors import BadRequest
 from regraft.workbench import cache
 
@@ -92,6 +94,19 @@ def test_what_scans_remember_is_counted_and_goes_when_all_is_cleared(home: Path)
     assert cache.clear().scan_bytes > 4000
     assert memory.size_bytes() == 0
     assert cache.look().others == {"scan": 0}
+
+
+def test_unpacked_archives_go_when_all_is_cleared_unless_in_use(home: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "some.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("ants/1.png", bytes(1000))
+    folder = unpacked(archive)
+    assert cache.clear(backbone="googlenet").unpacked_kept == 0
+    assert (done := cache.clear()).unpacked_kept == 1
+    assert done.unpacked_bytes == 0
+    _used.pop(folder).release()
+    assert cache.clear().unpacked_bytes == 1000
+    assert not folder.exists()
 
 
 def test_clearing_by_age_takes_what_was_not_used_for_so_long(home: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from regraft.errors import BadRecipe, UnknownCut, UnknownName
+from regraft.errors import BadRecipe, BadRequest, UnknownCut, UnknownName
 from regraft.recipe import Recipe, read_recipe
 from regraft.workbench.show import show
 from regraft.workbench.strategies import strategies
@@ -62,3 +62,17 @@ def test_every_setting_stands_under_its_sentence() -> None:
 def test_names_that_do_not_exist_are_refused(recipe: Recipe, error: type[Exception]) -> None:
     with pytest.raises(error):
         show(recipe)
+
+
+def test_a_backbone_without_inner_cuts_says_which_it_has_and_what_to_do_instead() -> None:
+    with pytest.raises(BadRequest, match=r"timm:pit_ti_224\.in1k cannot be cut inside.*its cuts are input, output"):
+        show(Recipe(data="x", backbone="timm:pit_ti_224@random", strategy="partial"))
+    assert 'cut = "output"' in show(Recipe(data="x", backbone="timm:pit_ti_224@random", strategy="probe"))
+    with pytest.raises(UnknownCut, match="its cuts are input, output"):
+        show(Recipe(data="x", backbone="timm:pit_ti_224@random", strategy="partial", cut="stem"))
+
+
+@pytest.mark.parametrize("backbone", ["googlenet@hf:owner/net", "googlenet@file:net.pth", "bundle:runs/one"])
+def test_trained_weights_are_not_taken_for_random_ones(backbone: str) -> None:
+    with pytest.raises(BadRequest, match="draws its weights at random"):
+        show(Recipe(data="x", backbone=backbone, strategy="scratch"))

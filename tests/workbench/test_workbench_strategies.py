@@ -6,6 +6,7 @@ import pytest
 
 from regraft.errors import UnknownName
 from regraft.strategies._contract import STRATEGIES
+from regraft.strategies.regularisers._contract import REGULARISERS
 from regraft.workbench.strategies import strategies
 
 
@@ -34,3 +35,13 @@ def test_a_strategy_is_found_by_a_presets_name_and_the_nearest_is_offered() -> N
     assert [one.name for one in strategies("lp_ft")] == ["finetune"]
     with pytest.raises(UnknownName, match="did you mean 'partial'"):
         strategies("partail")
+
+
+def test_regularisers_read_from_the_source_are_those_of_the_shelf_where_a_strategy_takes_one() -> None:
+    for name in STRATEGIES:
+        (facts,) = strategies(name)
+        takes_one = any(option.name == "regulariser" for option in facts.options)
+        expected = {held: REGULARISERS.get(held).WEIGHT for held in REGULARISERS} if takes_one else {}
+        assert {held.name: held.weight for held in facts.regularisers} == expected
+        assert all(held.title for held in facts.regularisers)
+    assert strategies("finetune")[0].regularisers

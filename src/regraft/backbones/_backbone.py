@@ -14,7 +14,7 @@ import numpy as np
 from regraft.backbones._card import Card
 from regraft.backbones._family import Family
 from regraft.bundle_format import read_tensors
-from regraft.errors import UnknownCut, WeightsMismatch
+from regraft.errors import UnknownCut, UnknownName, WeightsMismatch
 from regraft.identity import digest_json
 from regraft.registry import Shelf
 
@@ -22,6 +22,24 @@ if TYPE_CHECKING:
     from regraft.backbones._contract import Network
 
 BACKBONES = Shelf("backbone", "regraft.backbones")
+
+
+def family_of(name: str, variant: str = "") -> tuple[Family, str]:
+    """The family of that name, and the variant; an open family comes narrowed to it, or to its default.
+
+    The variant comes back in full where a shorter name was given, and empty where none was and weights may decide.
+
+    Raises:
+        UnknownName: there is no such family, or it has no such variant.
+        MissingExtra: the library that knows the variants is not installed.
+    """
+    family: Family = BACKBONES.get(name).FAMILY
+    if family.narrowed is not None:
+        family = family.narrowed(variant or family.variants[0])
+        return family, family.variants[0]
+    if variant and variant not in family.variants:
+        raise UnknownName(f"variant of {name}", variant, family.variants)
+    return family, variant
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class Card:
     width: int
     """Length of the pooled feature vector."""
     partial_cut: str
-    """The inner cut that partial fine-tuning uses unless told otherwise."""
+    """The inner cut that partial fine-tuning uses unless told otherwise; empty where there is no inner cut."""
     side_heads: Mapping[str, float] = field(default_factory=dict)
     """Stages after which an auxiliary head may sit, with the weight of its loss."""
     source_classes: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from regraft.backbones._backbone import BACKBONES, Backbone
 from regraft.backbones._card import Card
 from regraft.backbones._family import Family, unchanged
-from regraft.backbones._foreign import faults_of, mismatch, num_classes, read_original, trained
+from regraft.backbones._foreign import faults_of, mismatch, num_classes, read_original, trained, translated
 from regraft.bundle_format import part_digests, read_json, write_tensors
 from regraft.errors import BundleError
 from regraft.files import cache_home, write_json
@@ -37,9 +37,10 @@ def converted_file(family: Family, card: Card, path: Path, content: str) -> Back
     """
 
     def convert(folder: Path) -> None:
-        tensors = read_original(path)
+        found = read_original(path)
+        tensors = translated(family, path, found)
         if faults := faults_of(family, card, tensors):
-            raise mismatch(path, f"{family.name}:{card.variant}", faults, _fitting(tensors))
+            raise mismatch(path, f"{family.name}:{card.variant}", faults, _fitting(path, found))
         sized = replace(card, num_source_classes=num_classes(family, tensors))
         built = family.build(sized.buildable)
         built.original.load_state_dict(family.adapt(trained(family, tensors), sized), strict=False)
@@ -101,17 +102,19 @@ def variant_of(path: Path, content: str, family: Family) -> str:
             write_json(memory, variant)
             return variant
     nearest = min(faults, key=lambda variant: len(faults[variant]))
-    raise mismatch(path, f"{family.name} (nearest variant: {nearest})", faults[nearest], _fitting(tensors))
+    raise mismatch(path, f"{family.name} (nearest variant: {nearest})", faults[nearest], _fitting(path, tensors))
 
 
-def _fitting(tensors: Mapping[str, Any]) -> list[str]:
-    """Every architecture on the shelf that the tensors of a file are those of, as NAME:VARIANT."""
+def _fitting(path: Path, tensors: Mapping[str, Any]) -> list[str]:
+    """Every architecture on the shelf that the tensors of a file are those of, as NAME:VARIANT; open families have too
+    many to try."""
     families: list[Family] = [BACKBONES.get(name).FAMILY for name in BACKBONES]
     return [
         f"{family.name}:{variant}"
         for family in families
+        if family.narrowed is None
         for variant in family.variants
-        if not faults_of(family, family.card(variant), tensors)
+        if not faults_of(family, family.card(variant), translated(family, path, tensors))
     ]
 
 

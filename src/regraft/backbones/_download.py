@@ -11,29 +11,34 @@ are those of the environment (`https_proxy`, `no_proxy`), as urllib reads them.
 """
 
 import contextlib
-import errno
-import hashlib
 import io
-import json
 import os
 import re
 import shutil
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote, unquote, urlsplit
 
-from regraft.errors import BadRequest, OutOfSpace, RegraftError, WeightsError, WeightsMissing
-from regraft.files import Lock, cache_home, write_json
+from regraft.backbones._wanted import (
+    MIB,
+    OTHER_DISK,
+    Wanted,
+    digest_of,
+    disk_of,
+    mib,
+    reason_of,
+    sha256_of,
+    shown,
+    wanted,
+)
+from regraft.errors import OutOfSpace, WeightsError
+from regraft.files import Lock, write_json
 from regraft.values import Event, Notice, Plan, Progress
 
-_MIB = 1 << 20
 _PIECE = 1 << 18  # bytes read at a time, at most
 _TELL_EVERY_S = 0.2
-_OTHER_DISK = "free some space, or set REGRAFT_CACHE to a folder on another disk."
-_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # answers that may differ a moment later
+PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # answers that may differ a moment later
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +59,14 @@ PATIENCE = Patience()
 Fetching = Generator[Event, None, Path]
 
 
-def fetch(url: str, sha256: str, *, size_mb: float, patience: Patience = PATIENCE) -> Fetching:
+def fetch(
+    url: str, sha256: str, *, size_mb: float, below: str = "", token: str = "", patience: Patience = PATIENCE
+) -> Fetching:
     """The file published at `url`, from the cache or else downloaded into it; yields events, returns its path.
 
     `sha256` is the digest in hex or its first digits, eight at least; `size_mb` is about how large the file is, in
-    MiB. A connection that breaks is taken up where it broke, in this call or a later one.
+    MiB. `below` is a folder under that of all downloads; `token` gives the right to the file, and is shown to the host
+    of `url` alone. A connection that breaks is taken up where it broke, in this call or a later one.
 
     Raises:
         WeightsMissing: out of reach; the message says which file is needed, and in which folder to put it.
@@ -66,10 +74,10 @@ def fetch(url: str, sha256: str, *, size_mb: float, patience: Patience = PATIENC
         OutOfSpace: the disk does not hold it.
         BadRequest: `REGRAFT_MIRROR` is neither a folder nor an address.
     """
-    file = _wanted(url, sha256, size_mb)
+    file = wanted(url, sha256, size_mb, below=below, token=token)
     if file.is_there():
         return file.path
-    with _disk(file):
+    with disk_of(file):
         file.folder.mkdir(parents=True, exist_ok=True)
     lock = Lock(file.beside("lock"))
     try:
@@ -81,105 +89,11 @@ def fetch(url: str, sha256: str, *, size_mb: float, patience: Patience = PATIENC
     return file.path
 
 
-@dataclass(frozen=True, kw_only=True)
-class _File:
-    """The file that is wanted."""
-
-    name: str
-    """Last part of the published address."""
-    url: str
-    """Where it is published."""
-    address: str | Path
-    """Where it is fetched from: `url`, or a file or an address under `REGRAFT_MIRROR`."""
-    sha256: str
-    """First digits of its digest, or all of them, in lower case."""
-    num_bytes: int
-    """About how large it is."""
-    folder: Path
-    """Where it is kept."""
-
-    @property
-    def path(self) -> Path:
-        return self.folder / self.name
-
-    @property
-    def part(self) -> Path:
-        return self.beside("part")
-
-    def beside(self, suffix: str) -> Path:
-        return self.folder / f"{self.name}.{suffix}"
-
-    def is_there(self) -> bool:
-        """Whether the file lies in its place with the right digest."""
-        with _disk(self):
-            return (_digest_of(self.path) or "").startswith(self.sha256)
-
-    def kept(self) -> tuple[int, str]:
-        """Bytes in the partial file, and the ETag or date by which the same server knows that they are still good."""
-        memo = _read_json(self.beside("part.json"))
-        if memo.get("sha256") != self.sha256:
-            return 0, ""
-        return self.arrived(), str(memo.get("validator", "")) if memo.get("address") == str(self.address) else ""
-
-    def arrived(self) -> int:
-        """Bytes in the partial file, whosever they are."""
-        with contextlib.suppress(FileNotFoundError):
-            return self.part.stat().st_size
-        return 0
-
-    def missing(self, why: str, *, also: str = "") -> WeightsMissing:
-        """The error that says all one needs to put the file in place by hand. `why` and `also` are sentences."""
-        parts = [f"{self.name} is needed and could not be fetched. {why}"]
-        with contextlib.suppress(OSError):
-            if (found := _digest_of(self.path)) is not None:
-                parts.append(f"The file of this name in {self.folder} is another one: its SHA-256 is {found}.")
-            if kept := self.kept()[0]:
-                parts.append(f"{_mib(kept)} of {_mib(self.num_bytes)} have arrived and are kept for the next run.")
-        return WeightsMissing(" ".join(parts), fix=f"{self.by_hand}{also}.")
-
-    @property
-    def by_hand(self) -> str:
-        """What a person can do, as a sentence without its full stop."""
-        return (
-            f"put {self.name} ({_mib(self.num_bytes)}, SHA-256 {_shown(self.sha256)}, published at {self.url}) "
-            f"into {self.folder}, or set REGRAFT_MIRROR to a folder or an address that holds it"
-        )
-
-
-def _wanted(url: str, sha256: str, size_mb: float) -> _File:
-    """What is asked for, once name and digits are known to be harmless: a name that leads out of the folder, or a
-    digest too short to tell files apart, is a mistake of whoever declared the weights."""
-    at = urlsplit(url)
-    name, sha256 = unquote(at.path.rpartition("/")[2]), sha256.lower()
-    named = at.scheme in ("http", "https") and re.fullmatch(r"[\w+=@~-][\w.+=@~ -]*", name)
-    if not named or not re.fullmatch(r"[0-9a-f]{8,64}", sha256):
-        raise WeightsError(
-            f"Weights are declared with url {url!r} and sha256 {sha256!r}; expected were an address that begins with "
-            "http:// or https:// and ends in a file name, and 8 to 64 hexadecimal digits.",
-            fix="correct the declaration in the file of the backbone.",
-        )
-    address, folder = _mirrored(url, name), cache_home() / "downloads"
-    return _File(name=name, url=url, address=address, sha256=sha256, num_bytes=round(size_mb * _MIB), folder=folder)
-
-
-def _mirrored(url: str, name: str) -> str | Path:
-    mirror = os.environ.get("REGRAFT_MIRROR", "").strip()
-    if "://" not in mirror:
-        return Path(mirror).expanduser() / name if mirror else url
-    at = urlsplit(mirror)
-    if at.scheme not in ("http", "https") or "@" in at.netloc:  # a password would end up in logs
-        raise BadRequest(
-            "REGRAFT_MIRROR is neither a folder nor an http:// or https:// address without user name and password.",
-            fix="set it to such an address or to the path of a folder.",
-        )
-    return f"{quote(mirror, safe=':/?=&%[]~').rstrip('/')}/{quote(name)}"
-
-
-def _wait_for(lock: Lock, file: _File, patience: Patience) -> Generator[Event, None, None]:
+def _wait_for(lock: Lock, file: Wanted, patience: Patience) -> Generator[Event, None, None]:
     """Take the lock; while another process has it, tell how far that one has come."""
     arrived, since = -1, time.monotonic()
     while True:
-        with _disk(file):
+        with disk_of(file):
             if lock.acquire():
                 return
             now = file.arrived()
@@ -194,37 +108,37 @@ def _wait_for(lock: Lock, file: _File, patience: Patience) -> Generator[Event, N
         time.sleep(patience.pause_s)
 
 
-def _download(file: _File, patience: Patience) -> Generator[Event, None, None]:
+def _download(file: Wanted, patience: Patience) -> Generator[Event, None, None]:
     """Bring the file into its place, over as many connections as it takes. The lock is held."""
-    with _disk(file):
+    with disk_of(file):
         needed = max(0, file.num_bytes - file.kept()[0])
         free = shutil.disk_usage(file.folder).free
-        replaced = _digest_of(file.path)
+        replaced = digest_of(file.path)
     yield Plan(phase="download", examples=0, bytes_needed=needed, bytes_free=free, seconds=None)
     if needed > free:
-        full = f"{file.name} needs {_mib(needed)} and the disk of {file.folder} has {_mib(free)} free."
-        raise OutOfSpace(full, fix=_OTHER_DISK)
+        full = f"{file.name} needs {mib(needed)} and the disk of {file.folder} has {mib(free)} free."
+        raise OutOfSpace(full, fix=OTHER_DISK)
     if replaced is not None:
-        yield _notice(f"{file.path} will be replaced: expected SHA-256 {_shown(file.sha256)}, found {replaced}.")
-    yield _notice(f"Fetching {file.name} ({_mib(file.num_bytes)}) from {file.address}.")
+        yield _notice(f"{file.path} will be replaced: expected SHA-256 {shown(file.sha256)}, found {replaced}.")
+    yield _notice(f"Fetching {file.name} ({mib(file.num_bytes)}) from {file.address}.")
     began, failures, furthest, restarted = time.monotonic(), 0, 0, False
     while True:
         try:
             resumed = yield from _receive(file, patience, began)
         except _Cut as cut:
             arrived = file.kept()[0]
-            failures = 1 if arrived >= furthest + _MIB else failures + 1
+            failures = 1 if arrived >= furthest + MIB else failures + 1
             furthest = max(furthest, arrived)
             if failures >= patience.attempts:
                 raise file.missing(f"{cut} Tried {failures} times in a row.") from cut
             yield _notice(f"{cut} Trying again in {patience.pause_s * 2 ** (failures - 1):g} s.")
             time.sleep(patience.pause_s * 2 ** (failures - 1))
             continue
-        with _disk(file):
-            if (found := _sha256(file.part)).startswith(file.sha256):
+        with disk_of(file):
+            if (found := sha256_of(file.part)).startswith(file.sha256):
                 file.part.replace(file.path)
                 file.beside("part.json").unlink(missing_ok=True)
-                _digest_of(file.path)
+                digest_of(file.path)
                 return
             wrong = _wrong(file, found)
             file.part.unlink()
@@ -234,13 +148,13 @@ def _download(file: _File, patience: Patience) -> Generator[Event, None, None]:
         yield _notice(f"The continued {file.name} has a wrong digest; starting from its first byte.")
 
 
-def _receive(file: _File, patience: Patience, began: float) -> Generator[Event, None, bool]:
+def _receive(file: Wanted, patience: Patience, began: float) -> Generator[Event, None, bool]:
     """One connection, from the first byte that is not there yet to the last; returns whether there were any before.
     `_Cut` is raised where it breaks before the end; what has arrived by then is kept."""
     from http.client import HTTPException
 
     with contextlib.ExitStack() as held:
-        held.enter_context(_disk(file))
+        held.enter_context(disk_of(file))
         answer = _ask(file, *file.kept(), patience.timeout_s)
         held.enter_context(answer.stream)
         part = held.enter_context(file.part.open("ab" if answer.start else "wb"))
@@ -252,7 +166,7 @@ def _receive(file: _File, patience: Patience, began: float) -> Generator[Event, 
             try:
                 piece = answer.stream.read1(_PIECE)
             except (OSError, HTTPException) as error:
-                raise _Cut(f"The connection to {file.address} broke: {_reason(error)}.") from error
+                raise _Cut(f"The connection to {file.address} broke: {reason_of(error)}.") from error
             part.write(piece)
             done += len(piece)
             now = time.monotonic()
@@ -263,7 +177,7 @@ def _receive(file: _File, patience: Patience, began: float) -> Generator[Event, 
         part.flush()
         os.fsync(part.fileno())
     if answer.total is not None and done < answer.total:
-        raise _Cut(f"The connection to {file.address} was cut after {_mib(done)} of {_mib(answer.total)}.")
+        raise _Cut(f"The connection to {file.address} was cut after {mib(done)} of {mib(answer.total)}.")
     return answer.start > 0
 
 
@@ -285,7 +199,7 @@ class _Answer:
     """A strong ETag or a date, for If-Range."""
 
 
-def _ask(file: _File, kept: int, validator: str, timeout_s: float) -> _Answer:
+def _ask(file: Wanted, kept: int, validator: str, timeout_s: float) -> _Answer:
     """Open the file at its address, after the first `kept` bytes where the server can."""
     if isinstance(file.address, Path):
         return _Answer(stream=file.address.open("rb"), start=0, total=file.address.stat().st_size)
@@ -299,18 +213,21 @@ def _ask(file: _File, kept: int, validator: str, timeout_s: float) -> _Answer:
         headers["Range"] = f"bytes={kept}-"
         if validator:
             headers["If-Range"] = validator
+    request = Request(file.address, headers=headers)
+    if file.token:
+        request.add_unredirected_header("Authorization", f"Bearer {file.token}")
     try:
-        response = build_opener().open(Request(file.address, headers=headers), timeout=timeout_s)
+        response = build_opener().open(request, timeout=timeout_s)
     except HTTPError as error:
         error.close()
         if error.code == 416 and kept:
             whole = error.headers.get("Content-Range") == f"bytes */{kept}"
             return _Answer(stream=io.BytesIO(), start=kept, total=kept) if whole else _ask(file, 0, "", timeout_s)
         said = f"{file.address} answered {error.code} ({error.reason})."
-        raise (_Cut(said) if error.code in _PASSING else file.missing(said)) from error
+        raise (_Cut(said) if error.code in PASSING else file.missing(said)) from error
     except (OSError, HTTPException, UnicodeError) as error:
         reason = getattr(error, "reason", error)
-        said = f"{file.address} could not be reached: {_reason(reason)}."
+        said = f"{file.address} could not be reached: {reason_of(reason)}."
         if isinstance(reason, SSLCertVerificationError):
             raise file.missing(said, also=", or set SSL_CERT_FILE to the certificate of your proxy") from error
         raise _Cut(said) from error
@@ -327,73 +244,16 @@ def _ask(file: _File, kept: int, validator: str, timeout_s: float) -> _Answer:
     return _Answer(stream=response, start=start, total=total, validator=validator)
 
 
-def _wrong(file: _File, found: str) -> WeightsError:
+def _wrong(file: Wanted, found: str) -> WeightsError:
     with file.part.open("rb") as part:
         start = part.read(256).lstrip().lower()
     page = " It is a web page, such as a proxy's login." if start.startswith((b"<!doctype", b"<html")) else ""
     return WeightsError(
-        f"{file.name} from {file.address} is not the published file: expected SHA-256 {_shown(file.sha256)}, "
+        f"{file.name} from {file.address} is not the published file: expected SHA-256 {shown(file.sha256)}, "
         f"found {found} ({file.part.stat().st_size:,} bytes). It was removed.{page}",
         fix=f"run again; if the digest stays the same, {file.by_hand}.",
     )
 
 
-@contextlib.contextmanager
-def _disk(file: _File) -> Iterator[None]:
-    """Turn what the system says of a full disk or a refused folder into an error that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            with contextlib.suppress(OSError):
-                file.part.unlink()
-            full = f"The disk is full: {file.part} could not be written, and was removed."
-            raise OutOfSpace(full, fix=_OTHER_DISK) from error
-        also = ", or set REGRAFT_CACHE to a folder of your own" if error.errno != errno.ENOENT else ""
-        raise file.missing(f"{error.filename or file.folder}: {_reason(error)}.", also=also) from error
-
-
-def _digest_of(path: Path) -> str | None:
-    """SHA-256 of a file, remembered beside it by size and modification time; None when there is no file."""
-    try:
-        stat = path.stat()
-    except FileNotFoundError:
-        return None
-    memo, now = path.with_name(f"{path.name}.verified.json"), {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-    kept = _read_json(memo)
-    if isinstance(kept.get("sha256"), str) and kept == {**now, "sha256": kept["sha256"]}:
-        return str(kept["sha256"])
-    digest = _sha256(path)
-    with contextlib.suppress(OSError, RegraftError):  # a shared cache may be read-only; then it is digested each time
-        write_json(memo, {**now, "sha256": digest})
-    return digest
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """The object kept in a JSON file; empty when there is none, or it is damaged."""
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
 def _notice(text: str) -> Notice:
     return Notice(text=text, topic="weights")
-
-
-def _reason(error: object) -> str:
-    return str(getattr(error, "strerror", None) or error)
-
-
-def _shown(sha256: str) -> str:
-    return sha256 if len(sha256) == 64 else f"beginning with {sha256}"
-
-
-def _mib(num_bytes: int) -> str:
-    return f"{num_bytes / _MIB:.1f} MiB"

@@ -13,15 +13,28 @@ class Published:
     """Weights that somebody published for a family."""
 
     url: str
-    """Where the file lies."""
+    """Where the file lies: an address, or `hf:OWNER/REPOSITORY[/FILE][@REVISION]` on the Hugging Face hub."""
     sha256: str
-    """SHA-256 of the file in hex, or its first digits, as torchvision puts them in the file's name."""
+    """SHA-256 of the file in hex, or its first digits, as torchvision puts them in the file's name; empty on the hub,
+    which tells it."""
     size_mb: float
     """About how large the file is, in MiB; for the plan only."""
     variant: str
     """Which of the family's architectures it holds."""
     facts: Mapping[str, Any]
     """Fields of the card that differ from the architecture's own: terms, normalisation, classes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """Files that hold one of a family's architectures under other names and conventions than the original's."""
+
+    variant: str
+    """Which of the family's architectures they hold."""
+    translate: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    """Tensors as the file names them -> a state dict of the original; what is no part of it keeps its name."""
+    facts: Mapping[str, Any]
+    """Fields of the card that follow from the format: normalisation, notes."""
 
 
 def unchanged(tensors: Mapping[str, Any], card: Card) -> Mapping[str, Any]:
@@ -44,7 +57,7 @@ class Family:
     revision: int
     """Raised whenever the same tensors give other numbers than before, so that stored activations are made again."""
     variants: tuple[str, ...]
-    """Names of the architectures, the default first."""
+    """Names of the architectures, the default first; of an open family a few of them."""
     card: Callable[[str], Card]
     """variant -> the facts of that architecture, with no weights yet."""
     build: Callable[[Card], Any]
@@ -61,6 +74,11 @@ class Family:
     """Prefixes of names in foreign files that are left out: heads that were never trained."""
     published: Mapping[str, Published] = field(default_factory=dict)
     """Weights by the name after `@`."""
+    formats: Mapping[str, Format] = field(default_factory=dict)
+    """Other kinds of files, by suffix with its dot."""
+    narrowed: "Callable[[str], Family] | None" = None
+    """Of an open family, whose architectures a library knows and nobody lists here: variant -> the family of that one
+    alone, with its own classifier, sizes and published weights; raises `UnknownName`. None where `variants` are all."""
 
 
 def sized(family: Family, card: Card, input_px: int | None) -> Card:

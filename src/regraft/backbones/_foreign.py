@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from regraft.backbones._caffe import read_caffemodel
 from regraft.backbones._card import Card
 from regraft.backbones._family import Family
 from regraft.bundle_format import read_tensors
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def read_original(path: Path) -> dict[str, "Tensor"]:
-    """The tensors of a safetensors file or of a torch file, the latter without running anything it contains.
+    """The tensors of a safetensors file, a Caffe model or a torch file, without running anything it contains.
 
     Raises:
         WeightsError: the file is damaged, or holds something other than tensors by name.
@@ -31,6 +32,8 @@ def read_original(path: Path) -> dict[str, "Tensor"]:
             return {name: torch.from_numpy(array) for name, array in read_tensors(path).items()}
         except BundleError as error:
             raise WeightsError(error.message, fix=error.fix) from error
+    if path.suffix == ".caffemodel":
+        return {name: torch.from_numpy(array) for name, array in read_caffemodel(path).items()}
     try:
         with warnings.catch_warnings():  # of a file of another pickle protocol, torch asks the user to tell torch
             warnings.simplefilter("ignore")
@@ -53,6 +56,12 @@ def read_original(path: Path) -> dict[str, "Tensor"]:
             fix="save model.state_dict() instead of the model.",
         )
     return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
+
+
+def translated(family: Family, path: Path, tensors: Mapping[str, "Tensor"]) -> Mapping[str, "Tensor"]:
+    """The tensors of the file at `path` by the original's own names, where the family knows files of its kind."""
+    form = family.formats.get(path.suffix)
+    return form.translate(tensors) if form else tensors
 
 
 def trained(family: Family, tensors: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:

@@ -1,25 +1,28 @@
 """From the name of a backbone to its weights.
 
-    NAME[:VARIANT][@WEIGHTS]     WEIGHTS = random | file:PATH | a published name such as imagenet
+    NAME[:VARIANT][@WEIGHTS]     WEIGHTS = random | file:PATH | hf:ADDRESS | a published name such as imagenet
     bundle:PATH  or  PATH        a model that Regraft saved: the next transfer starts from it
+
+An ADDRESS on the Hugging Face hub is OWNER/REPOSITORY[/FILE][@REVISION].
 
 `googlenet` without `@` means the weights shipped inside this package, and never anything else: what the network can
 reach does not choose. Whatever the source, the tensors are kept once in the cache under canonical names.
 """
 
-import hashlib
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from regraft.backbones._backbone import BACKBONES, Backbone
+from regraft.backbones._backbone import Backbone, family_of
 from regraft.backbones._card import Card, facts_of
 from regraft.backbones._convert import converted_file, drawn, resized, variant_of
 from regraft.backbones._download import fetch
 from regraft.backbones._family import Family, sized
+from regraft.backbones._hub import PREFIX, fetch_from_hub, hub_address
 from regraft.backbones._saved import of_bundle
+from regraft.backbones._wanted import sha256_of
 from regraft.bundle_format import FACTS, bundle_folder, read_json
 from regraft.errors import BadRequest, UnknownName, WeightsMissing
 from regraft.identity import digest_file
@@ -37,16 +40,16 @@ class Spec:
     variant: str
     """Empty where the weights decide."""
     weights: str
-    """`shipped`, `random`, `file`, `bundle` or a published name."""
+    """`shipped`, `random`, `file`, `hf`, `bundle` or a published name."""
     path: str = ""
-    """Of the file or the bundle."""
+    """Of the file or the bundle; the address on the hub."""
 
 
 def parse(spec: str) -> Spec:
     """The parts of `NAME[:VARIANT][@WEIGHTS]`, `bundle:PATH` or `PATH`.
 
     Raises:
-        BadRequest: the name is empty, or `file:` has no path.
+        BadRequest: the name is empty, or `file:` has no path, or `hf:` no address.
     """
     if spec.startswith("bundle:"):
         return Spec(family="", variant="", weights="bundle", path=spec.removeprefix("bundle:"))
@@ -56,11 +59,17 @@ def parse(spec: str) -> Spec:
     family, _, variant = name.partition(":")
     if not family or (at and not weights):
         raise BadRequest(
-            f"{spec!r} names no backbone.", fix="write NAME, NAME@imagenet, NAME@random or NAME@file:PATH."
+            f"{spec!r} names no backbone.",
+            fix="write NAME, NAME@imagenet, NAME@random, NAME@file:PATH or NAME@hf:OWNER/REPOSITORY.",
         )
     kind, colon, path = weights.partition(":")
-    if colon and kind != "file":
-        raise BadRequest(f"{spec!r} asks for weights of kind {kind!r}.", fix="the kind with a path is file:PATH.")
+    if colon and kind not in ("file", "hf"):
+        raise BadRequest(
+            f"{spec!r} asks for weights of kind {kind!r}.",
+            fix="the kinds with a path are file:PATH and hf:OWNER/REPOSITORY[/FILE][@REVISION].",
+        )
+    if kind == "hf":
+        hub_address(path)
     return Spec(family=family, variant=variant, weights=kind or "shipped", path=path)
 
 
@@ -81,16 +90,15 @@ def open_backbone(spec: str, *, input_px: int | None = None, seed: int = 0) -> O
     if parsed.weights == "bundle":
         backbone = of_bundle(Path(parsed.path).expanduser())
         return resized(backbone, sized(backbone.family, backbone.card, input_px))
-    family: Family = BACKBONES.get(parsed.family).FAMILY
-    if parsed.variant and parsed.variant not in family.variants:
-        raise UnknownName(f"variant of {family.name}", parsed.variant, family.variants)
+    family, variant = family_of(parsed.family, parsed.variant)
     if parsed.weights == "random":
-        card = replace(family.card(parsed.variant or family.variants[0]), weights="random")
+        card = replace(family.card(variant or family.variants[0]), weights="random")
         return drawn(family, sized(family, card, input_px), seed)
     found = yield from _find(family, parsed)
-    content = digest_file(found.path)
-    variant = parsed.variant or found.variant or variant_of(found.path, content, family)
-    card = sized(family, replace(family.card(variant), weights=found.label, **found.facts), input_px)
+    content, form = digest_file(found.path), family.formats.get(found.path.suffix)
+    variant = variant or found.variant or (form.variant if form else variant_of(found.path, content, family))
+    facts = {**(form.facts if form else {}), **found.facts}
+    card = sized(family, replace(family.card(variant), weights=found.label, **facts), input_px)
     for note in card.notes:
         yield Notice(text=note, topic="weights")
     return converted_file(family, card, found.path, content)
@@ -109,16 +117,27 @@ class _Found:
 def _find(family: Family, parsed: Spec) -> Generator[Event, None, _Found]:
     if parsed.weights == "file":
         return (yield from _given(family, Path(parsed.path).expanduser()))
+    if parsed.weights == "hf":
+        return (yield from _from_hub(parsed.path))
     if parsed.weights == "shipped":
-        return _shipped(family)
+        return _shipped(family, parsed.variant)
     if parsed.weights not in family.published:
         raise UnknownName(
-            f"set of weights of {family.name}", parsed.weights, [*family.published, "random", "file:PATH"]
+            f"set of weights of {family.name}", parsed.weights, [*family.published, "random", "file:PATH", "hf:ADDRESS"]
         )
     published = family.published[parsed.weights]
+    if published.url.startswith(PREFIX):
+        found = yield from _from_hub(published.url.removeprefix(PREFIX))
+        return replace(found, label=parsed.weights, variant=published.variant, facts={**found.facts, **published.facts})
     path = yield from fetch(published.url, published.sha256, size_mb=published.size_mb)
     facts = {**published.facts, "source": published.url}
     return _Found(path=path, label=parsed.weights, variant=published.variant, facts=facts)
+
+
+def _from_hub(address: str) -> Generator[Event, None, _Found]:
+    fetched = yield from fetch_from_hub(address)
+    facts = {"source": fetched.source, **({"licence": fetched.licence} if fetched.licence else {})}
+    return _Found(path=fetched.path, label=f"{PREFIX}{address}", facts=facts)
 
 
 def _given(family: Family, path: Path) -> Generator[Event, None, _Found]:
@@ -128,7 +147,8 @@ def _given(family: Family, path: Path) -> Generator[Event, None, _Found]:
         raise WeightsMissing(f"{path} {found}; a file of weights is expected.", fix="check the path after file:.")
     label = f"file:{path.name}"
     for name, published in family.published.items():
-        if path.name == published.url.rpartition("/")[2] and _sha256(path).startswith(published.sha256):
+        named = published.sha256 and path.name == published.url.rpartition("/")[2]
+        if named and sha256_of(path).startswith(published.sha256):
             yield Notice(
                 text=f"{path.name} is the published {family.name}@{name}: its normalisation is used.", topic="weights"
             )
@@ -137,18 +157,14 @@ def _given(family: Family, path: Path) -> Generator[Event, None, _Found]:
     return _Found(path=path, label=label, facts={"source": "a file of the user's"})
 
 
-def _shipped(family: Family) -> _Found:
+def _shipped(family: Family, variant: str) -> _Found:
     shipped = Path(str(resources.files("regraft") / "weights" / f"{family.name}.safetensors"))
     if not shipped.is_file():
-        others = [f"{family.name}@{name}" for name in (*family.published, "random", "file:PATH")]
+        named = f"{family.name}:{variant}" if variant else family.name
+        others = [f"{named}@{name}" for name in (*family.published, "random", "file:PATH", "hf:ADDRESS")]
         raise WeightsMissing(
             f"No weights for {family.name} are shipped with this version of regraft.",
             fix=f"say which weights to use: {', '.join(others)}.",
         )
     card = Card.from_json(read_json(shipped.with_suffix(".json")))
     return _Found(path=shipped, label="shipped", variant=card.variant, facts=facts_of(card))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,9 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from regraft.backbones._backbone import BACKBONES, Backbone
+from regraft.backbones._backbone import Backbone, family_of
 from regraft.backbones._card import Card
-from regraft.backbones._family import Family
 from regraft.bundle_format import FACTS, TENSORS, bundle_folder, check_tensors, read_facts, read_tensors
 from regraft.errors import BundleError
 
@@ -20,7 +19,8 @@ def of_bundle(path: Path) -> Backbone:
 
     Raises:
         BundleError: a file is missing, damaged or changed.
-        UnknownName: the network's family is not on this machine's shelf.
+        UnknownName: the network's family, or its variant, is not on this machine's shelf.
+        MissingExtra: the library that the network is made of is not installed.
     """
     folder = bundle_folder(path)
     facts = read_facts(folder)
@@ -34,7 +34,7 @@ def of_bundle(path: Path) -> Backbone:
     card = replace(
         found.card,
         weights=f"bundle:{name}",
-        trained_on=f"{before}; then {len(classes)} {outputs} of the user's" if classes else before,
+        trained_on=f"{before}; then {len(classes)} {outputs} of the user's ({name})" if classes else before,
     )
     return replace(found, card=card)
 
@@ -44,7 +44,8 @@ def saved_backbone(facts: Mapping[str, Any], folder: Path) -> Backbone:
 
     Raises:
         BundleError: the facts are not those of a network.
-        UnknownName: the network's family is not on this machine's shelf.
+        UnknownName: the network's family, or its variant, is not on this machine's shelf.
+        MissingExtra: the library that the network is made of is not installed.
     """
     try:
         described = facts["backbone"]
@@ -52,7 +53,7 @@ def saved_backbone(facts: Mapping[str, Any], folder: Path) -> Backbone:
         digests = {stage: str(described["stages"][stage]) for stage in card.stages}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _not_ours(folder, error) from error
-    family: Family = BACKBONES.get(card.family).FAMILY
+    family, _ = family_of(card.family, card.variant)
     return Backbone(card=card, family=family, tensors_path=folder / TENSORS, stage_digests=digests)
 
 

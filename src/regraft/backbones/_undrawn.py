@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import init
 from torch.overrides import TorchFunctionMode
@@ -11,6 +12,9 @@ _DRAWS = frozenset({Tensor.normal_, Tensor.uniform_, init.normal_, init.uniform_
 
 Source: torch/nn/init.py, where `handle_torch_function` is called.
 """
+
+_MAKES = frozenset({torch.rand, torch.randn})
+"""What makes a new tensor and draws it."""
 
 
 class Undrawn(TorchFunctionMode):
@@ -23,4 +27,6 @@ class Undrawn(TorchFunctionMode):
         named = kwargs or {}
         if func in _DRAWS:
             return args[0] if args else named["tensor"]
+        if func in _MAKES:
+            return torch.empty(*args, **{name: value for name, value in named.items() if name != "generator"})
         return func(*args, **named)

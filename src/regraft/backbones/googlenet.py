@@ -4,12 +4,14 @@ Source: Szegedy et al. 2014, arXiv:1409.4842. `googlenet@imagenet` is torchvisio
 GoogLeNet_Weights.IMAGENET1K_V1, ported from TensorFlow: it has 3x3 kernels in the "5x5" branch and sees inputs in
 [-1, 1]. torchvision takes ImageNet-normalised input and maps it back inside the network; since
 `((x - m) / s) * (s / 0.5) + (m - 0.5) / 0.5 = (x - 0.5) / 0.5`, the card says mean 0.5 and standard deviation 0.5.
+A `.caffemodel` holds the paper's network as BVLC trained it with Caffe (`_googlenet_caffe.py`).
 """
 
 from typing import TYPE_CHECKING
 
 from regraft.backbones._card import Card
 from regraft.backbones._family import Family, Published
+from regraft.backbones._googlenet_caffe import CAFFE
 from regraft.backbones._imagenet import LICENCE, MEAN, STD, preparation
 
 if TYPE_CHECKING:
@@ -63,7 +65,8 @@ def build(card: Card) -> "Built":
 FAMILY = Family(
     name="googlenet",
     title="GoogLeNet (Inception v1): parallel 1x1, 3x3, 5x5 and pool branches, 7.0 million parameters",
-    prefer="first: least work of the three (1.5 billion multiply-adds at 224 pixels), and ten places to cut",
+    prefer="first: the defaults of fine-tuning were measured on it; ten places to cut, side heads, 70 % on ImageNet "
+    "for 1.5 billion multiply-adds at 224 pixels",
     source="Szegedy et al. 2014, arXiv:1409.4842",
     revision=1,
     variants=("bn", "torchvision", "paper", "naive", "half", "tiny"),
@@ -72,6 +75,7 @@ FAMILY = Family(
     classifier="fc.weight",
     smallest_px=32,
     untrained=("aux1.", "aux2."),
+    formats={".caffemodel": CAFFE},
     published={
         "imagenet": Published(
             url="https://download.pytorch.org/models/googlenet-1378be20.pth",

@@ -1,12 +1,14 @@
 """What a scan notes of one picture: digests, size, and a miniature to find near-duplicates by."""
 
 import hashlib
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Shaped
 
-from regraft.data.decode import Undecodable, decode, read
+from regraft.data._dicom import is_dicom, reader
+from regraft.data.decode import Undecodable, decode, patient, read
 from regraft.identity import digest_bytes
 
 GREY_SHAPE = (16, 17)
@@ -26,12 +28,14 @@ ROW = np.dtype(
         ("height", "<i4"),
         ("grey", "u1", GREY_SHAPE),
         ("colour", "u1", COLOUR_SHAPE),
+        ("dicom", "<u8"),  # digest of what reads DICOM here, where the file is DICOM; else 0
+        ("patient", "<u8"),  # stands for the patient that a DICOM file names; else 0
         ("error", "S120"),  # why it cannot be decoded, UTF-8; empty when it can
     ]
 )
 """One picture in the scan's memory."""
 
-MEASURED = ("content", "pixels", "width", "height", "grey", "colour", "error")
+MEASURED = ("content", "pixels", "width", "height", "grey", "colour", "dicom", "patient", "error")
 """The fields that come from reading and decoding; the others identify the file."""
 
 
@@ -41,7 +45,10 @@ def measure(path: Path, max_pixels: int) -> Shaped[np.ndarray, ""]:
     try:
         data = read(path)
         row["content"] = np.frombuffer(hashlib.blake2b(data, digest_size=20).digest(), dtype=np.uint8)
-        image = decode(data, max_pixels=max_pixels)
+        if is_dicom(data):
+            row["dicom"] = dicom_reader()
+            row["patient"] = patient(data, name=str(path))
+        image = decode(data, max_pixels=max_pixels, name=str(path))
     except Undecodable as error:
         row["error"] = shortened(error.reason)
         return row
@@ -54,6 +61,12 @@ def measure(path: Path, max_pixels: int) -> Shaped[np.ndarray, ""]:
     row["grey"] = np.asarray(small.convert("L").resize(GREY_SHAPE[::-1], Image.Resampling.BILINEAR))
     row["colour"] = np.asarray(small.resize(COLOUR_SHAPE[:2], Image.Resampling.BOX))
     return row
+
+
+@lru_cache(maxsize=1)
+def dicom_reader() -> int:
+    """A number that stands for what reads DICOM here: another one may read what this one cannot."""
+    return int(digest_bytes(reader().encode())[:16], 16)
 
 
 def shortened(reason: str) -> bytes:

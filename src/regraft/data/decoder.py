@@ -10,14 +10,22 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from regraft.data._dicom import reader
 from regraft.data.decode import DECODER
 from regraft.errors import OutOfSpace
 from regraft.files import cache_home, write_json
 
 
+def decoder(*, dicom: bool = False) -> str:
+    """Name and revision of the decoder with the versions that decide its pixels: Pillow's and the JPEG library's.
+
+    With `dicom`, where DICOM files are among those decoded, pydicom's and its helpers' too.
+    """
+    return f"{_pillow()} {reader()}" if dicom else _pillow()
+
+
 @lru_cache(maxsize=1)
-def decoder() -> str:
-    """Name and revision of the decoder with the versions that decide its pixels: Pillow's and the JPEG library's."""
+def _pillow() -> str:
     stamp, path = _stamp(), cache_home() / "scan" / "decoder.json"
     with suppress(OSError, ValueError, LookupError, TypeError):  # not remembered yet
         known = json.loads(path.read_bytes())

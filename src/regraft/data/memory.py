@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Shaped
 
-from regraft.data._measure import ROW, shortened
+from regraft.data._measure import ROW, dicom_reader, shortened
 from regraft.data.decoder import decoder
 from regraft.files import atomic, cache_home
 from regraft.identity import digest_json
 
-_LAYOUT = 1
+_LAYOUT = 2
 """Rises when `ROW`, or how a field is computed, changes."""
 _FRESH_NS = 50_000_000
 """Files changed less than this before they were looked at are not remembered: clocks of file systems are coarse, so
@@ -45,6 +45,8 @@ class ScanMemory:
         same = (found["key"] == looked["key"]).all(axis=1)
         for name in ("size", "mtime_ns", "inode"):
             same &= found[name] == looked[name]
+        if found["dicom"].any():
+            same &= (found["dicom"] == 0) | (found["dicom"] == dicom_reader())
         rows[same] = found[same]
         return rows, same
 

@@ -38,13 +38,13 @@ def open_dataset(
     order: tuple[str, ...] = (),
     learnable: bool = True,
 ) -> Dataset:
-    """Open a folder of class folders, or a table (CSV, TSV, parquet). Reads names and labels; decodes nothing.
+    """Open a folder of class folders, an archive of one, or a table (CSV, TSV, parquet).
 
-    `group_pattern` is a regular expression searched for in every id; its first group names what must stay together
-    (a patient, a plant) and replaces a group column. `learnable=False` opens data to predict or evaluate on, which
-    may hold a single class. `task` says how labels are read (`data/labels.py` has what `auto` makes of them):
-    `label_delimiter` stands between the tags of one cell, `label_columns` are several columns of tags (0 or 1) or of
-    numbers, `order` ranks the classes of an ordinal task from the lowest.
+    Reads names and labels; decodes nothing. `group_pattern` is a regular expression searched for in every id; its first
+    group names what must stay together (a patient, a plant) and replaces a group column. `learnable=False` opens data
+    to predict or evaluate on, which may hold a single class. `task` says how labels are read (`data/labels.py` has what
+    `auto` makes of them): `label_delimiter` stands between the tags of one cell, `label_columns` are several columns of
+    tags (0 or 1) or of numbers, `order` ranks the classes of an ordinal task from the lowest.
 
     Raises:
         BadData: there is nothing at `path`, or what is there cannot be used; the message says why.
@@ -52,7 +52,7 @@ def open_dataset(
         UnknownName: a column that is not in the table.
     """
     where = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - links in the path are kept
-    if not where.exists():
+    if not where.exists() and not any(above.is_file() for above in where.parents):  # a path may go on in an archive
         near = difflib.get_close_matches(where.name, _names(where.parent), n=1)
         raise BadData(
             f"There is nothing at {where}.",
@@ -95,8 +95,9 @@ def _found(path: Path, columns: Columns) -> Found:
             found: Found = source.open_source(path, columns)
             return found
     raise BadData(
-        f"{path} is neither a folder nor a table.",
-        fix="give a folder with one sub-folder per class, or a table that ends in .csv, .tsv or .parquet.",
+        f"{path} is neither a folder nor a table nor an archive.",
+        fix="give a folder with one sub-folder per class, an archive of one (.tar.gz and the like, .zip), or a table "
+        "that ends in .csv, .tsv or .parquet.",
     )
 
 

@@ -18,7 +18,9 @@ from regraft.data._measure import MEASURED, measure
 from regraft.data._words import counted, named
 from regraft.data.dataset import Dataset
 from regraft.data.decode import MAX_PIXELS
+from regraft.data.decoder import decoder
 from regraft.data.memory import ScanMemory, look
+from regraft.data.patients import by_patient
 from regraft.errors import DamagedData, OutOfSpace
 from regraft.values import Event, Notice, Progress
 
@@ -55,6 +57,8 @@ class Scanned:
     """What was measured, one record per example."""
     quarantined: tuple[Quarantined, ...]
     """The damaged files. They belong to no part."""
+    notes: tuple[Notice, ...] = ()
+    """What the files themselves told of groups."""
 
     @cached_property
     def usable(self) -> Bool[np.ndarray, " n"]:
@@ -67,6 +71,11 @@ class Scanned:
         return tuple(
             digest if good else "" for digest, good in zip(_hex(self.rows["pixels"]), self.usable.tolist(), strict=True)
         )
+
+    @property
+    def decoder(self) -> str:
+        """What decodes these files."""
+        return decoder(dicom=bool(self.rows["dicom"].any()))
 
     @property
     def content(self) -> tuple[str, ...]:
@@ -117,6 +126,7 @@ def scan(
     if todo:
         yield from _decode_all(root, paths, rows, todo, memory, max_pixels, workers)
     scanned = _collected(dataset, rows)
+    yield from scanned.notes
     if scanned.quarantined:
         yield _notice(scanned, max_damaged_share)
     yield scanned
@@ -190,7 +200,10 @@ def _collected(dataset: Dataset, rows: Shaped[np.ndarray, " n"]) -> Scanned:
         for at, example in enumerate(dataset.examples)
         if errors[at]
     )
-    return Scanned(dataset=replace(dataset, contents=contents), rows=rows, quarantined=damaged)
+    others = (rows["dicom"] == 0) & (rows["error"] == b"")
+    examples, told = by_patient(dataset.examples, rows["patient"], others)
+    found = replace(dataset, examples=examples, contents=contents, notes=(*dataset.notes, *told))
+    return Scanned(dataset=found, rows=rows, quarantined=damaged, notes=told)
 
 
 def _notice(scanned: Scanned, max_damaged_share: float) -> Notice:

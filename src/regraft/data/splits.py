@@ -118,6 +118,32 @@ def draw(
     )
 
 
+def whole(
+    dataset: Dataset,
+    scanned: Scanned,
+    *,
+    seed: int,
+    val_share: float,
+    memory: ScanMemory | None = None,
+    strata: Int[np.ndarray, " n"] | None = None,
+) -> Parts:
+    """Everything trains but a validation part: for whoever divides the data himself, and so has kept a test part back.
+
+    `strata` as for `draw`.
+
+    Raises:
+        BadData: a class whose examples are all damaged.
+    """
+    groups = _joined(clusters(scanned, memory), dataset.groups)
+    usable = np.flatnonzero(scanned.usable)
+    if strata is None:
+        _refuse_lost(dataset, usable, dataset.classes, "the data")
+    train, val, notes = _validation(dataset, usable, groups, val_share, derive_seed(seed, "parts", "val"), strata)
+    none = np.zeros(0, dtype=np.int64)
+    told = tuple(Notice(text=text, topic="split") for text in notes)
+    return Parts(train=train, val=val, test=none, groups=groups, drawn_by_us=True, notes=told)
+
+
 def _joined(alike: Int[np.ndarray, " n"], given: Int[np.ndarray, " n"] | None) -> Int[np.ndarray, " n"]:
     """Groups that contain whole clusters and whole groups of the user's."""
     if given is None:

@@ -9,11 +9,12 @@ numpy promises to keep.
 Source: the random resized crop (area and aspect ratio, ten tries, else the centre) is torchvision's, after Szegedy et
 al. 2014, arXiv:1409.4842. The smallest share of 0.35 instead of 0.08 is our choice: with few examples and a frozen
 network, crops of a twelfth of a picture mostly miss what the label is about. Brightness and contrast are applied in
-one step, contrast around the mean grey, without clipping between.
+one step, contrast around the mean grey, without clipping between. RandAugment, on the picture that is cut and flipped
+already, stands in `operations`.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import exp, log, sqrt
 from types import MappingProxyType
 from typing import Any
@@ -21,10 +22,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from regraft.data.operations import MAX_MAGNITUDE, rand_augment
 from regraft.data.picture import Picture
 from regraft.data.prepare import Box, Preparation
 from regraft.errors import BadRecipe, UnknownName
 from regraft.identity import derive_seed
+from regraft.recipe import built
 
 _TRIES = 10
 """How often a crop is drawn before the centre is taken."""
@@ -46,6 +49,10 @@ class Augmentation:
     """Values are multiplied by a factor drawn from 1 ± this; in [0, 1)."""
     contrast: float = 0.0
     """Distances from the mean grey are multiplied by a factor drawn from 1 ± this; in [0, 1)."""
+    operations: int = 0
+    """How many of RandAugment's operations are drawn for each view and done one after another; 0 or more."""
+    magnitude: float = 9.0
+    """How strong these are, in [0, 30]; of no effect without operations."""
 
     def __post_init__(self) -> None:
         shares = {"horizontal_flip": self.horizontal_flip, "vertical_flip": self.vertical_flip}
@@ -53,43 +60,53 @@ class Augmentation:
         wrong += [name for name in ("brightness", "contrast") if not 0 <= getattr(self, name) < 1]
         wrong += ["smallest_share"] if not 0 < self.smallest_share <= 1 else []
         wrong += ["ratio"] if self.ratio < 1 else []
+        wrong += ["operations"] if self.operations < 0 else []
+        wrong += ["magnitude"] if not 0 <= self.magnitude <= MAX_MAGNITUDE else []
         if wrong:
             raise BadRecipe(
                 f"The augmentation's {wrong[0]} is {getattr(self, wrong[0])}, out of range.",
-                fix="smallest_share lies in (0, 1], ratio at 1 or above, flips in [0, 1], the others in [0, 1).",
+                fix="smallest_share lies in (0, 1], ratio at 1 or above, flips in [0, 1], operations at 0 or above, "
+                f"magnitude in [0, {MAX_MAGNITUDE:g}], the others in [0, 1).",
             )
 
     @property
     def varies(self) -> bool:
         """Whether any view can differ from the plain one; if not, one view is all there is."""
-        return self != Augmentation(ratio=self.ratio)
+        return replace(self, ratio=_PLAIN.ratio, magnitude=_PLAIN.magnitude) != _PLAIN
 
     def digest_fields(self) -> dict[str, Any]:
         """What decides the pixels of a view, as JSON, for the key of the activation store."""
-        return {"rule": "regraft-view-1", **asdict(self)}
+        fields = {name: value for name, value in asdict(self).items() if name not in ("operations", "magnitude")}
+        operations = {"rand_augment": 1, "operations": self.operations, "magnitude": self.magnitude}
+        return {"rule": "regraft-view-1", **fields, **(operations if self.operations else {})}
 
+
+_PLAIN = Augmentation()
 
 PRESETS: Mapping[str, Augmentation] = MappingProxyType(
     {
         "default": Augmentation(smallest_share=0.35, horizontal_flip=0.5),
         "colour": Augmentation(smallest_share=0.35, horizontal_flip=0.5, brightness=0.2, contrast=0.2),
         "flips": Augmentation(horizontal_flip=0.5, vertical_flip=0.5),
+        "strong": Augmentation(smallest_share=0.35, horizontal_flip=0.5, operations=2, magnitude=9.0),
         "none": Augmentation(),
     }
 )
 """Named augmentations: crops and left-right flips; the same with mild changes of brightness and contrast; flips both
-ways and nothing else (tissue, aerial pictures: no side is up); nothing."""
+ways and nothing else (tissue, aerial pictures: no side is up); crops, left-right flips and two of RandAugment's
+operations at torchvision's default magnitude; nothing."""
 
 
-def preset(name: str) -> Augmentation:
-    """The augmentation of this name.
+def preset(name: str, changes: Mapping[str, Any] = MappingProxyType({})) -> Augmentation:
+    """The augmentation of this name, some of its fields changed.
 
     Raises:
         UnknownName: there is none.
+        BadRecipe: a field is unknown, of the wrong kind or out of range.
     """
     if name not in PRESETS:
         raise UnknownName("augmentation", name, PRESETS)
-    return PRESETS[name]
+    return built(Augmentation, {**asdict(PRESETS[name]), **changes}, where="augment")
 
 
 def view(
@@ -109,7 +126,13 @@ def view(
     contrast = 1 + augmentation.contrast * (2 * next(draws) - 1)
     if augmentation.brightness or augmentation.contrast:
         pixels = _toned(pixels, brightness, contrast)
-    return np.ascontiguousarray(pixels)
+    pixels = np.ascontiguousarray(pixels)
+    if augmentation.operations:
+        from PIL import Image
+
+        changed = rand_augment(Image.fromarray(pixels), augmentation.operations, augmentation.magnitude, draws)
+        pixels = np.array(changed, dtype=np.uint8)
+    return pixels
 
 
 def _uniform(seed: int) -> Iterator[float]:

@@ -15,13 +15,7 @@ def of_backbones(found: Sequence[BackboneFacts]) -> str:
     """Each with its cuts and its weights."""
     parts = []
     for one in found:
-        facts = [
-            ("variants", ", ".join(one.variants)),
-            ("input", f"{one.input_px[0]} x {one.input_px[1]} pixels, {one.smallest_px} or more"),
-            ("features", str(one.width)),
-            ("cuts", _cuts(one)),
-            ("source", one.source),
-        ]
+        facts = [("variants", ", ".join(one.variants)), *_architecture(one), ("source", one.source)]
         weights = "\n".join(_weights(weights) for weights in one.weights)
         parts.append(
             f"{one.name}\n  {one.title}\n{_wrapped(f'prefer it {one.prefer}')}\n{listed(facts)}\n  weights\n{weights}"
@@ -45,6 +39,10 @@ def of_strategies(found: Sequence[StrategyFacts], *, options: bool) -> str:
             rows = [(f"{field.name} = {field.default}", field.sentence) for field in one.options]
             text += "\n\n  options (--set options.NAME=VALUE, or [options] in a recipe)\n"
             text += "\n".join(f"    {name}\n{_wrapped(sentence, '        ')}" for name, sentence in rows)
+            if one.regularisers:
+                text += "\n\n  regularisers (--set options.regulariser=NAME)\n"
+                held = [(f"{facts.name}, weight {facts.weight:g}", facts.title) for facts in one.regularisers]
+                text += "\n".join(f"    {name}\n{_wrapped(title, '        ')}" for name, title in held)
         parts.append(text)
     if not options:
         parts.append("The options of one: regraft strategies NAME")
@@ -68,13 +66,24 @@ def of_cleared(done: ClearedCache) -> str:
     said = f"{len(done.removed)} stored sets of activations deleted, {size(done.freed_bytes)} freed."
     if done.scan_bytes:
         said += f" What scans remembered of files is deleted too, {size(done.scan_bytes)}."
+    if done.unpacked_bytes:
+        said += f" Unpacked archives are deleted too, {size(done.unpacked_bytes)}."
+    if done.unpacked_kept:
+        said += f" {counted(done.unpacked_kept, 'unpacked archive')} in use by a running process: kept."
     if done.kept:
         said += f" {len(done.kept)} are in use by a running process and were kept."
     return said
 
 
-def _cuts(one: BackboneFacts) -> str:
-    return ", ".join(f"{cut} (partial)" if cut == one.partial_cut else cut for cut in one.cuts)
+def _architecture(one: BackboneFacts) -> list[tuple[str, str]]:
+    found = one.architecture
+    if found is None:
+        return [("", f"and more; the facts and cuts of one: regraft backbones {one.name}:VARIANT")]
+    return [
+        ("input", f"{found.input_px[0]} x {found.input_px[1]} pixels, {found.smallest_px} or more"),
+        ("features", str(found.width)),
+        ("cuts", ", ".join(f"{cut} (partial)" if cut == found.partial_cut else cut for cut in found.cuts)),
+    ]
 
 
 def _weights(one: WeightsFacts) -> str:

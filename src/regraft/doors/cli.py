@@ -73,7 +73,10 @@ def fit(
     ] = None,
     strategy: Annotated[
         str | None,
-        typer.Option(help="probe, partial, full, lp_ft, scratch or finetune. Default: probe.", show_default=False),
+        typer.Option(
+            help="probe, partial, full, gradual, lora … `regraft strategies` lists all. Default: probe.",
+            show_default=False,
+        ),
     ] = None,
     cut: Annotated[str | None, typer.Option(help="Last frozen stage, `input` or `output`.", show_default=False)] = None,
     out: Annotated[
@@ -82,6 +85,9 @@ def fit(
     seed: Annotated[int | None, typer.Option(help="Everything random follows from it.", show_default=False)] = None,
     input_px: Annotated[int | None, typer.Option(help="Side of the square input, in pixels.")] = None,
     views: Annotated[int | None, typer.Option(help="Views kept of each example; 0: new ones each epoch.")] = None,
+    augmentation: Annotated[
+        str | None, typer.Option(help="default, colour, flips, strong or none.", show_default=False)
+    ] = None,
     max_time: Annotated[str | None, typer.Option(help="Most time to train, such as 90s, 10m or 1h30m.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, mps or auto.", show_default=False)] = None,
     path_column: PathColumn = None,
@@ -113,7 +119,7 @@ def fit(
 
     flags = {
         "backbone": backbone, "task": task, "strategy": strategy, "cut": cut, "seed": seed,
-        "input_px": input_px, "views": views, "device": device,
+        "input_px": input_px, "views": views, "augmentation": augmentation, "device": device,
         "max_seconds": None if max_time is None else seconds(max_time),
         "source.path_column": path_column, **label_columns(label_column), "source.label_delimiter": label_delimiter,
         "source.split_column": split_column,
@@ -136,7 +142,9 @@ def fit(
 
 @app.command()
 def show(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE_OR_DATA", help="recipe.toml, or a folder or table of data.")],
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE_OR_DATA", help="recipe.toml, or a folder, archive or table of data.")
+    ],
     backbone: Annotated[str | None, typer.Option(show_default=False)] = None,
     strategy: Annotated[str | None, typer.Option(show_default=False)] = None,
     set_: Set = None,
@@ -193,6 +201,51 @@ def evaluate(
             _say(figures(event.report), verdict(event.report), refused(event.report))
             if out is not None:
                 print(f"report  {out / 'report.md'}")
+
+
+@app.command()
+def extend(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run or of a model.")],
+    data: Annotated[Path, typer.Option(help="Labelled examples of the new classes, of old ones too if you like.")],
+    out: Annotated[Path, typer.Option(help="Folder for the new model and its report.")],
+    old: Annotated[
+        Path | None,
+        typer.Option(help="Examples of the old classes. Default: what the run was made of.", show_default=False),
+    ] = None,
+    max_loss: Annotated[float, typer.Option(help="Accuracy on old classes that may be lost at most.")] = 0.02,
+    seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
+    path_column: PathColumn = None,
+    label_column: LabelColumn = None,
+    group_column: Annotated[str | None, typer.Option(help="Column that says which examples belong together.")] = None,
+    group_pattern: Annotated[
+        str | None, typer.Option(help="Regular expression; its first group in the path says what belongs together.")
+    ] = None,
+    set_: Set = None,
+    quiet: Quiet = False,
+) -> None:
+    """Add classes to a model, leaving all else as it is.
+
+    The network and the old classes' weights stay bit for bit. Old examples are asked before and after.
+
+    \b
+    regraft extend runs/leaves --data new_disease/ --out runs/leaves-7
+    """
+    from regraft.doors._tables import figures
+    from regraft.recipe import Recipe, with_settings
+    from regraft.reports.verdict import verdict
+    from regraft.workbench.extend import extend as verb
+    from regraft.workbench.fit import RunDone
+
+    flags = {
+        "source.path_column": path_column, "source.label_column": label_column,
+        "source.group_column": group_column, "source.group_pattern": group_pattern,
+    }  # fmt: skip
+    source = with_settings(Recipe(data=str(data)), settings(flags, set_ or [])).source
+    events = verb(run, data, out=out, old=old, source=source, max_loss=max_loss, seed=seed)
+    for event in list(watched(events, quiet=quiet)):
+        if isinstance(event, RunDone):
+            _say(figures(event.report), verdict(event.report))
+            print(f"report  {event.path / 'report.md'}\nmodel   {event.path / 'model'}")
 
 
 @app.command()
@@ -264,7 +317,8 @@ def strategies(name: Annotated[str, typer.Argument(metavar="[NAME]", show_defaul
 @app.command()
 def cache(
     clear: Annotated[
-        bool, typer.Option("--clear", help="Delete stored activations that no process uses, and what scans remember.")
+        bool,
+        typer.Option("--clear", help="Delete stored activations and archives that no process uses, and scans' memory."),
     ] = False,
     backbone: Annotated[str, typer.Option(help="With --clear: those of this backbone only.", show_default=False)] = "",
     older_than: Annotated[

@@ -74,6 +74,36 @@ def fit(
     return open_run(path)
 
 
+def extend(
+    run: str | Path | Run,
+    data: str | Path,
+    *,
+    out: str | Path,
+    old: str | Path | None = None,
+    max_loss: float = 0.02,
+    seed: int = 0,
+    quiet: bool = False,
+    **source: Any,
+) -> Run:
+    """Add the classes of the labelled examples at `data` to a finished model, without retraining the rest.
+
+    `old` names examples of the old classes; None: the data that the run was made of. More than `max_loss` of the
+    accuracy on old examples may not be lost, or nothing is written. `source` are fields of `regraft.recipe.Source`.
+
+    Raises:
+        RegraftError: what is wrong with the model or the data, or that the old classes are not kept, and what to do.
+    """
+    from regraft.workbench.extend import extend as verb
+
+    folder = run.path if isinstance(run, Run) else Path(run)
+    chosen = with_settings(Recipe(data=str(data)), _inside("source", source)).source
+    before = None if old is None else Path(old)
+    events = verb(folder, Path(data), out=Path(out), old=before, source=chosen, max_loss=max_loss, seed=seed)
+    for _ in watched(events, quiet=quiet):
+        pass
+    return open_run(out)
+
+
 def _recipe(data: "str | Path | Recipe | Dataset", settings: Mapping[str, Any]) -> Recipe:
     if isinstance(data, Recipe):
         return with_settings(data, settings)

@@ -86,6 +86,25 @@ def reference_from(
     return UnlikeReference(class_means=means.astype(np.float32), distances=distances.astype(np.float32))
 
 
+def extended_reference(
+    known: UnlikeReference,
+    features: Float[np.ndarray, "n d"],
+    targets: Int[np.ndarray, " n"],
+    folds: Int[np.ndarray, " n"],
+) -> UnlikeReference:
+    """A reference that knows new classes as well, from examples of these (`targets` from 0) in folds.
+
+    The old distances stay: a further mean may bring an old example nearer, never take it farther. Each kept distance,
+    old or new, counts as one.
+    """
+    new = fit_reference(features, targets, folds)
+    distances = np.sort(np.concatenate([known.distances, new.distances]))
+    if len(distances) > _TABLE:
+        distances = np.quantile(distances, np.linspace(0, 1, _TABLE))
+    means = np.concatenate([known.class_means, new.class_means])
+    return UnlikeReference(class_means=means, distances=distances.astype(np.float32))
+
+
 def _blocks(num_rows: int) -> Iterator[slice]:
     for start in range(0, num_rows, _ROWS):
         yield slice(start, start + _ROWS)

@@ -2,7 +2,8 @@
 
 Which batch norm follows which convolution is seen in one forward pass, so that it does not matter how the network is
 written: a pair is folded when both were called once and the one received the very tensor that the other returned. A
-tensor that something else reads as well cannot be seen, so the folded network is compared with the original one.
+tensor that something else reads as well cannot be seen, so the folded network is compared with the original one. A
+batch norm that does more than its name says (timm's brings its rectifier along) is left alone.
 
 Source: Jacob et al. 2017, arXiv:1712.05877, section 3.2; the arithmetic is torch's own (`fuse_conv_bn_eval`).
 """
@@ -62,7 +63,7 @@ def _pairs(module: M, call: Callable[[M], tuple[Tensor, ...]]) -> tuple[list[tup
     pairs = [
         (named[made[id(taken)]], named[part])
         for part, (taken, _) in once.items()
-        if isinstance(part, nn.BatchNorm2d) and id(taken) in made and part.running_mean is not None
+        if type(part) is nn.BatchNorm2d and id(taken) in made and part.running_mean is not None
     ]
     return pairs, outputs
 

@@ -1,7 +1,8 @@
-"""GoogLeNet's auxiliary classifiers.
+"""The auxiliary classifiers of GoogLeNet and of Inception v3: trained beside the main head and thrown away.
 
 Letters: n examples, c channels, h and w height and width of the grid, k classes.
-Source: Szegedy et al. 2014, arXiv:1409.4842, section 5. Names of the layers and the adaptive pool: torchvision.
+Sources: Szegedy et al. 2014, arXiv:1409.4842, section 5; Szegedy et al. 2015, arXiv:1512.00567, figure 8. Names of
+GoogLeNet's layers, its adaptive pool, and the sizes of Inception v3's: torchvision.
 """
 
 from jaxtyping import Float
@@ -13,12 +14,14 @@ from regraft.nn.initialise import initialise
 
 GRID = 4
 """Rows and columns that the pool leaves: 14 x 14 becomes 4 x 4."""
+V3_GRID = 5
+"""The same for Inception v3: 17 x 17 becomes 5 x 5."""
 
 
 class SideHead(nn.Module):
-    """A small classifier on an inner stage: pool to 4x4, 1x1 convolution, two dense layers.
+    """GoogLeNet's: pool to 4x4, 1x1 convolution, two dense layers.
 
-    It is trained beside the main head and thrown away. `width` scales its filters and its hidden units, of which the
+    `width` scales its filters and its hidden units, of which the
     paper has 128 and 1024; `dropout` lies before the last layer.
     """
 
@@ -35,8 +38,28 @@ class SideHead(nn.Module):
         initialise(self)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
-        fits = all((side - 5) // 3 + 1 == GRID for side in x.shape[2:])
-        pooled = functional.avg_pool2d(x, 5, 3) if self.window and fits else functional.adaptive_avg_pool2d(x, GRID)
+        pooled = _windows(x, GRID) if self.window else functional.adaptive_avg_pool2d(x, GRID)
         hidden = functional.relu(self.fc1(self.conv(pooled).flatten(1)))
         logits: Tensor = self.fc2(self.dropout(hidden))
         return logits
+
+
+class InceptionV3SideHead(nn.Module):
+    """Inception v3's: pool to 5x5, 1x1 convolution, a convolution over all that is left, one dense layer."""
+
+    def __init__(self, in_channels: int, num_outputs: int) -> None:
+        super().__init__()
+        self.conv0 = ConvUnit(in_channels, 128, 1)
+        self.conv1 = ConvUnit(128, 768, V3_GRID, padded=False)
+        self.fc = nn.Linear(768, num_outputs)
+        initialise(self)
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
+        logits: Tensor = self.fc(self.conv1(self.conv0(_windows(x, V3_GRID))).flatten(1))
+        return logits
+
+
+def _windows(x: Float[Tensor, "n c h w"], grid: int) -> Float[Tensor, "n c p p"]:
+    """Averages of 5x5 windows of stride 3 where those are `grid` by `grid`, else of adaptive ones."""
+    fits = all((side - 5) // 3 + 1 == grid for side in x.shape[2:])
+    return functional.avg_pool2d(x, 5, 3) if fits else functional.adaptive_avg_pool2d(x, grid)

@@ -44,6 +44,11 @@ def grid_views(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {"pooled": functional.adaptive_avg_pool2d(grid, 1).flatten(1), "grid": grid}
 
 
+def vector_views(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The one view of a network whose last stage ends in a dense layer: `pooled` (n d), its output as it is."""
+    return {"pooled": state["hidden"]}
+
+
 def class_token_views(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Views of an encoder's top state: `tokens` (n t d) as they are, `pooled` (n d) the first of them."""
     tokens = state["hidden"]

@@ -64,6 +64,8 @@ def model(report: Section) -> str:
         ["Parameters trained", _parameters(backbone)],
         ["Views per example", _views(strategy)],
     ]
+    if held := (strategy.get("facts") or {}).get("regulariser"):
+        rows.append(["Regulariser", f"`{held['name']}`, weight {held['weight']:g}"])
     parts = ["## What was frozen, what was trained", table(["", ""], rows).replace("---:", "---")]
     if options := strategy.get("options"):
         written = ", ".join(f"`{name} = {value}`" for name, value in options.items())
@@ -114,7 +116,12 @@ def input_size(px: int | Sequence[int] | None) -> str:
     return " × ".join(map(str, sides))
 
 
-_LOSSES = {"loss": "training loss", "val_loss": "validation loss", "val_loss_rescaled": "the same, rescaled"}
+_LOSSES = {
+    "loss": "training loss",
+    "penalty": "of it, the regulariser's",
+    "val_loss": "validation loss",
+    "val_loss_rescaled": "the same, rescaled",
+}
 
 
 def curve(strategy: Section) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from regraft.reports import _figures, _making
+from regraft.reports import _figures, _making, extended
 from regraft.reports._words import bullets, plain
 from regraft.reports.limits import not_verified
 from regraft.reports.verdict import refused, verdict
@@ -17,13 +17,14 @@ def render(report: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
     return _page(
         about,
         report,
+        extended.section(report),
         _figures.gaps(report),
         _shown(pictures),
         _making.data(report),
         _making.model(report),
         _making.store(report),
         _making.time_and_memory(report),
-        _making.again(report),
+        _making.again(report) if report.get("recipe") else "",
     )
 
 

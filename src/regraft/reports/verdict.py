@@ -6,6 +6,7 @@ from typing import Any
 from regraft.errors import UnknownName
 from regraft.evaluation._contract import Metric, metric
 from regraft.reports._words import counted, listed, lowered, measured, number
+from regraft.reports.extended import sentence
 
 Section = Mapping[str, Any]
 
@@ -56,7 +57,7 @@ def unit_of(section: Section | None, name: str) -> str:
 
 
 def verdict(report: Section) -> str:
-    """The figure, what a guess would score, and whether the linear probe was beaten."""
+    """The figure, what a guess would score, and whether the linear probe was beaten or the old classes were kept."""
     section = main_section(report)
     if section is None:
         return "Nothing was measured: there are no examples that the model had not seen."
@@ -126,6 +127,8 @@ def medians(baseline: Section) -> str:
 
 
 def _beside_the_probe(report: Section) -> str:
+    if extended := report.get("extended"):
+        return sentence(extended)
     if paired := report.get("paired"):
         return str(paired["verdict"])
     if (report.get("strategy") or {}).get("name") == "probe":

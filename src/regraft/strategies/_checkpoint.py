@@ -59,7 +59,8 @@ class Checkpoint:
         tail.load_state_dict(_without_prefix("tail", tensors))
         _load_optimiser(optimiser, _without_prefix("optimiser", tensors))
         self._epochs_kept = len(facts["curve"])
-        return History(**facts, best=_without_prefix("best", tensors))
+        best, average = (_without_prefix(name, tensors) for name in ("best", "average"))
+        return History(**facts, best=best, average=average)
 
     def keep(self, tail: Tail, optimiser: torch.optim.Optimizer, history: History, *, last: bool = False) -> None:
         """Write the state at an epoch's end if it is time, or in any case if it is the `last`.
@@ -75,6 +76,7 @@ class Checkpoint:
             **_prefixed("tail", tail.state_dict()),
             **_prefixed("optimiser", _optimiser_tensors(optimiser)),
             **_prefixed("best", history.best),
+            **_prefixed("average", history.average),
         }
         facts = {
             "signature": self._signature,

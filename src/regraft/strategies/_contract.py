@@ -76,6 +76,8 @@ class Fitted(Event):
     """Logits of the training positions, each by a model that never saw it; None when none were made."""
     curve: tuple[Mapping[str, float], ...] = ()
     """One record per epoch: losses, accuracies, learning rate, seconds."""
+    num_trained: int | None = None
+    """Parameters that training moved; None: as many as the tensors that are not frozen have."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What the strategy chose: regularisation, best epoch, policy of batch norm."""
 

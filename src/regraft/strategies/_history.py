@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
+from regraft.strategies._phases import Phases
+
 CRITERION = "val_loss_rescaled"
 """What decides which epoch is kept: the validation loss after the best temperature. What is trained too long becomes
 overconfident long before its answers get worse; the plain loss would stop there, and calibration mends it afterwards.
@@ -25,6 +27,8 @@ class History:
     """Validation before the first epoch, where the start is a model in its own right (a solved head); else empty."""
     best: dict[str, Tensor] = field(default_factory=dict)
     """The tail's tensors at the lowest validation loss; empty without validation examples."""
+    average: dict[str, Tensor] = field(default_factory=dict)
+    """The average of the tail's tensors over the steps so far, where one is kept; else empty."""
     seconds: float = 0.0
     """Wall seconds spent up to the last epoch's end, interruptions left out."""
 
@@ -39,12 +43,13 @@ class History:
             losses = {0: self.start[CRITERION], **losses}
         return min(losses, key=losses.__getitem__)
 
-    def reason_to_stop(self, patience: int, max_seconds: float | None) -> str:
-        """`finished`, `patience` or `time`; empty where another epoch is due. The first always is."""
+    def reason_to_stop(self, patience: int, max_seconds: float | None, phases: Phases | None = None) -> str:
+        """`finished`, `patience` or `time`; empty where another epoch is due. The first always is. Patience runs from
+        the best epoch on, or from the last phase's begin where that is later."""
         done = len(self.curve)
         if done >= self.epochs:
             return "finished"
-        if patience and done - self.best_epoch >= patience:
+        if patience and done - max(self.best_epoch, phases.last(self.epochs) if phases else 0) >= patience:
             return "patience"
         if max_seconds is not None and done:
             usual = sum(record["seconds"] for record in self.curve) / done

@@ -1,7 +1,7 @@
 """The one training loop: epochs, batches, loss, step, validation, checkpoint.
 
-Everything random in a step (order, views, dropout) follows from the seed and the step's number, so a run that was
-killed and started again goes on exactly as it would have gone.
+Everything random in a step (order, views, mixing, dropout) follows from the seed and the step's number, so a run that
+was killed and started again goes on exactly as it would have gone.
 
 Letters: b rows of a batch, c outputs.
 """
@@ -17,11 +17,13 @@ from torch import Tensor
 
 from regraft.errors import TrainingFailed
 from regraft.identity import derive_seed, digest_bytes, digest_json
+from regraft.strategies._average import add_step, standing_in
 from regraft.strategies._batches import epoch_draws, features, fetched, predict
 from regraft.strategies._checkpoint import Checkpoint
 from regraft.strategies._contract import Fitted, Problem
 from regraft.strategies._failure import check_losses, check_tensors
 from regraft.strategies._history import CRITERION, History
+from regraft.strategies._mixing import Mix
 from regraft.strategies._schedule import Schedule, rate
 from regraft.strategies._seeded import seeded
 from regraft.strategies._tail import Tail
@@ -77,10 +79,13 @@ def train(
         yield Notice(text=f"Resumed after epoch {len(history.curve)} of {history.epochs}.", topic="resume")
     before, began = history.seconds, time.monotonic()
 
-    while not (stopped_by := history.reason_to_stop(schedule.patience, problem.max_seconds)):
-        epoch, losses, factor = len(history.curve), list[Tensor](), 0.0
+    patience, phases = schedule.patience, schedule.phases
+    while not (stopped_by := history.reason_to_stop(patience, problem.max_seconds, phases)):
+        epoch, losses, penalties, factor = len(history.curve), list[Tensor](), list[Tensor](), 0.0
         epoch_began = told = time.monotonic()
         draws = epoch_draws(problem, schedule.batch, epoch, tail.least_rows)
+        if phases:
+            yield from phases.begin(tail, epoch, history.epochs)
         tail.train()
         with closing(fetched(problem.states, draws, device)) as states:
             for step, state in enumerate(states):
@@ -88,20 +93,31 @@ def train(
                 factor = rate(done, history.epochs * len(draws), schedule.warmup_share)
                 for group, peak in zip(optimiser.param_groups, peaks, strict=True):
                     group["lr"] = peak * factor
+                rows = draws[step].examples
+                mix = schedule.mixing.draw(problem.seed, done, len(rows)) if schedule.mixing else None
                 with seeded(derive_seed(problem.seed, "step", done), device):
-                    losses.append(_step(tail, optimiser, loss, state, targets[draws[step].examples], schedule))
+                    total, penalty = _step(tail, optimiser, loss, state, targets[rows], schedule, mix)
+                losses.append(total)
+                penalties += [] if penalty is None else [penalty]
+                if schedule.average:
+                    add_step(history.average, tail, done, schedule.average)
                 if step + 1 < len(draws) and time.monotonic() - told >= HEARTBEAT:
                     told = time.monotonic()
                     check_losses(losses[-1:], step, epoch, draws, problem)
                     yield _progress(history, done + 1, len(draws), before + told - began)
         record = {"epoch": epoch + 1.0, "loss": check_losses(losses, 0, epoch, draws, problem), "rate": factor}
-        if len(problem.val):
-            record |= _validation(tail, problem, plain_loss, epoch + 1)
-        now = time.monotonic()
-        history.curve.append(record | {"seconds": now - epoch_began})
-        history.seconds = before + now - began
-        if len(problem.val) and history.best_epoch == epoch + 1:
-            history.best = _copied(tail)
+        if penalties:
+            record["penalty"] = float(torch.stack(penalties).double().mean())
+        if phases:
+            record["trained_stages"] = float(tail.awake)
+        with standing_in(history.average, tail):
+            if len(problem.val):
+                record |= _validation(tail, problem, plain_loss, epoch + 1)
+            now = time.monotonic()
+            history.curve.append(record | {"seconds": now - epoch_began})
+            history.seconds = before + now - began
+            if len(problem.val) and history.best_epoch == epoch + 1:
+                history.best = _copied(tail)
         if problem.max_seconds is not None and epoch == 0 and history.fit_into(problem.max_seconds):
             yield Notice(
                 text=f"The time limit holds about {history.epochs} epochs; the rates fall along them.", topic="time"
@@ -115,7 +131,9 @@ def train(
             text="No epoch has a lower validation loss than the probe that training started from, so that is kept.",
             topic="training",
         )
-    tail.load(history.best)
+    if phases:
+        tail.wake(int(history.curve[history.best_epoch - 1]["trained_stages"]) if history.best_epoch else 0)
+    tail.load(history.best or history.average)
     tail.eval()
     check_tensors(tail)
     yield Fitted(
@@ -142,20 +160,24 @@ def _step(
     state: Mapping[str, Tensor],
     targets: Tensor,
     schedule: Schedule,
-) -> Tensor:
-    """One step of the optimiser; the batch's loss, side heads included."""
+    mix: Mix | None,
+) -> tuple[Tensor, Tensor | None]:
+    """One step of the optimiser; the batch's loss, side heads and regulariser included, and the regulariser's part."""
     half = schedule.half and targets.device.type == "cuda"
     with torch.autocast(targets.device.type, torch.bfloat16, enabled=half):
-        logits, sides = tail.with_sides(state)
-        total = loss(logits, targets)
-        for name, side in sides.items():
+        passed = tail.passed(state, mix.state if mix else None)
+        loss = mix.loss(loss) if mix else loss
+        total = loss(passed.logits, targets)
+        for name, side in passed.sides.items():
             total = total + tail.side_weights[name] * loss(side, targets)
+        if (penalty := tail.penalty(state, passed, targets)) is not None:
+            total = total + penalty
     optimiser.zero_grad(set_to_none=True)
     total.backward()  # type: ignore[no-untyped-call]
     if schedule.clip_norm:
         torch.nn.utils.clip_grad_norm_(tail.parameters(), schedule.clip_norm)
     optimiser.step()
-    return total.detach()
+    return total.detach(), None if penalty is None else penalty.detach()
 
 
 def _copied(tail: Tail) -> dict[str, Tensor]:

@@ -2,6 +2,12 @@
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from regraft.strategies._mixing import Mixing
+
+from regraft.strategies._phases import Phases
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,10 +28,17 @@ class Schedule:
     """Label smoothing of the training loss, in [0, 1)."""
     balanced: bool
     """Whether every class weighs the same, in training and validation."""
+    phases: Phases | None
+    """When which stages are trained; None: all of them all the time."""
     judge_start: bool
     """Whether the start is a model in its own right, which is kept where no epoch has a lower validation loss."""
+    average: float
+    """Share that the average of the weights keeps at each step, in [0, 1); 0: none is made, and the weights themselves
+    are judged and kept."""
     half: bool
     """Whether passes run in bfloat16 where the device is CUDA."""
+    mixing: "Mixing | None" = None
+    """How the examples of a batch are mixed; None mixes none."""
 
 
 def rate(step: int, steps: int, warmup_share: float) -> float:

@@ -6,18 +6,21 @@ defaults are our choice, measured in docs/results.
 """
 
 import math
-from collections.abc import Generator, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from regraft.errors import BadData, BadRecipe
 from regraft.identity import derive_seed
 from regraft.strategies import probe
 from regraft.strategies._contract import Fitted, Preset, Problem
-from regraft.values import Event, Notice
+from regraft.values import Event, Json, Notice
 
 if TYPE_CHECKING:
+    from regraft.strategies._phases import Phases
     from regraft.strategies._tail import Tail
+
+    Adapt = Callable[[Tail], Generator[Event, None, Callable[[Fitted], Fitted]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +56,12 @@ class Options:
     on, else `frozen`; `recalibrate` measures them once on the training examples and then keeps them."""
     dropout: float = 0.0
     """Dropout before the head, in [0, 1)."""
+    mixup: float = 0.0
+    """Alpha of mixup, 0.2 for instance; 0: none. Each step mixes the states at the cut in pairs, by a share drawn from
+    Beta(alpha, alpha), and the losses of both targets by the same share. At cut `input` that mixes inputs."""
+    cutmix: float = 0.0
+    """Alpha of cutmix, 1 for instance; 0: none. At cut `input` alone: an area of each input is another's. With mixup as
+    well, each step draws one of the two."""
     clip_norm: float = 1.0
     """Largest Euclidean norm of the gradient, which is scaled down to it; 0: no limit."""
     init: Literal["zero", "probe"] = "zero"
@@ -60,6 +69,14 @@ class Options:
     side_heads: bool = False
     """Whether the backbone's auxiliary heads above the cut are trained along; they never enter a bundle. An error
     where there are none."""
+    regulariser: str = ""
+    """What holds training back to the pretrained network where data are scarce: bss, co_tuning, delta, l2_sp, or none.
+    Those that stand in for weight decay switch it off."""
+    regulariser_weight: float = 0.0
+    """Factor on the regulariser's term, 0 or more; 0: the published one."""
+    average: float = 0.0
+    """Share that an exponential moving average (EMA) of the weights keeps at each step, in [0, 1); less in the first
+    steps. The average is what is judged and kept, batch norm's statistics included. 0: no average."""
     half: bool = False
     """Whether training computes in bfloat16 on CUDA: faster, less exact. Elsewhere it changes nothing."""
 
@@ -101,18 +118,36 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
 
     Raises:
         BadRecipe: an option is out of range.
-        BadRequest: side heads are asked for where none lies above the cut.
-        BadData: there is one training example, and batch norm is to measure its statistics.
+        UnknownName: there is no such regulariser.
+        BadRequest: side heads are asked for where none lies above the cut, a regulariser where it cannot work, or
+            mixing where states cannot be mixed.
+        BadData: there is one training example, and batch norm is to measure its statistics, or rows are compared.
         TrainingFailed: a loss or a weight is no longer finite.
         RunError: the folder holds the checkpoint of another run.
     """
+    check(options)
+    yield from tune(problem, options, settings={"strategy": "finetune", **asdict(options)})
+
+
+def tune(
+    problem: Problem,
+    options: Options,
+    *,
+    settings: Json,
+    phases: "Phases | None" = None,
+    adapt: "Adapt | None" = None,
+) -> Iterator[Event]:
+    """As `fit`, for strategies that tune in another way: `settings` names the run in its checkpoint, `phases` say when
+    which stages are trained, and `adapt` changes the new tail and returns what the trained model goes through at last.
+    """
     from regraft.strategies._batches import num_batches
     from regraft.strategies._loop import train
+    from regraft.strategies._mixing import mixing_of
     from regraft.strategies._schedule import Schedule
     from regraft.strategies._seeded import seeded
     from regraft.strategies._tail import Tail
+    from regraft.strategies.regularisers._contract import build
 
-    check(options)
     policy = options.batch_norm
     if policy == "auto":
         policy = "train" if len(problem.train) >= 2000 and options.batch >= 16 else "frozen"
@@ -126,23 +161,30 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
             f"Batch norm cannot measure its statistics on {len(problem.train)} training example; it needs 2 or more.",
             fix="--set options.batch_norm=frozen and leave side heads out, or add examples.",
         )
+    if options.regulariser:
+        tail.regulariser = build(options.regulariser, problem, tail, options.regulariser_weight)
+        options = replace(options, weight_decay=0.0 if tail.regulariser.replaces_decay else options.weight_decay)
     steps = num_batches(len(problem.train), options.batch, tail.least_rows)
     schedule = Schedule(
-        epochs=max(options.epochs, math.ceil(options.min_steps / steps)),
+        epochs=max(options.epochs, math.ceil(options.min_steps / steps), phases.least if phases else 1),
         batch=options.batch,
         warmup_share=options.warmup_share,
         patience=options.patience,
         clip_norm=options.clip_norm,
         smoothing=options.smoothing,
         balanced=options.balanced,
+        phases=phases,
         judge_start=options.init == "probe",
+        average=options.average,
         half=options.half,
+        mixing=mixing_of(tail, problem, mixup=options.mixup, cutmix=options.cutmix),
     )
+    finish = (yield from adapt(tail)) if adapt is not None else None
     groups = groups_of(tail, options)
-    settings = {"strategy": "finetune", **asdict(options)}
-    yield from train(
+    for event in train(
         tail, problem, groups, schedule, settings=settings, prepare=lambda: _prepare(tail, problem, options)
-    )
+    ):
+        yield finish(event) if finish is not None and isinstance(event, Fitted) else event
 
 
 def _prepare(tail: "Tail", problem: Problem, options: Options) -> Generator[Event, None, dict[str, Any]]:
@@ -162,11 +204,16 @@ def _prepare(tail: "Tail", problem: Problem, options: Options) -> Generator[Even
 
         recalibrate(tail, problem)
         yield Notice(text="Batch-norm statistics above the cut were measured on the training examples.", topic="norm")
+    if (held := tail.regulariser) is not None:
+        facts["regulariser"] = {"name": options.regulariser, "weight": held.weight, **held.facts}
+        for note in held.notes:
+            yield Notice(text=note, topic="regulariser")
     return facts
 
 
-def check(options: Options) -> None:
-    """Raises: BadRecipe: a value lies outside its range, or two contradict each other; the message says which."""
+def check(options: Options, defaults: Any = None) -> None:
+    """Raises: BadRecipe: a value lies outside its range, or two contradict each other; the message says which, and
+    offers the one of `defaults`, or our own."""
     positive, not_negative, share = "a positive number", "0 or more", "in [0, 1)"
     ranges = {
         "lr": (0 < options.lr < math.inf, positive),
@@ -180,23 +227,41 @@ def check(options: Options) -> None:
         "patience": (options.patience >= 0, not_negative),
         "smoothing": (0 <= options.smoothing < 1, share),
         "dropout": (0 <= options.dropout < 1, share),
+        "mixup": (0 <= options.mixup < math.inf, not_negative),
+        "cutmix": (0 <= options.cutmix < math.inf, not_negative),
         "clip_norm": (0 <= options.clip_norm < math.inf, not_negative),
+        "regulariser_weight": (0 <= options.regulariser_weight < math.inf, not_negative),
+        "average": (0 <= options.average < 1, share),
     }
+    instead = Options() if defaults is None else defaults
     for name, (holds, wanted) in ranges.items():
         if not holds:
             raise BadRecipe(
                 f"options.{name} is {getattr(options, name)}; it must be {wanted}.",
-                fix=f"--set options.{name}=VALUE, or leave it out for the default {getattr(Options(), name)}.",
+                fix=f"--set options.{name}=VALUE, or leave it out for the default {getattr(instead, name)}.",
             )
     if options.init == "probe" and options.batch_norm == "recalibrate":
         raise BadRecipe(
             "options.init is probe and options.batch_norm recalibrate, but the probe is solved for the old statistics.",
             fix="--set options.init=zero, or leave batch_norm out.",
         )
+    if options.regulariser and (options.mixup or options.cutmix):
+        mixed = "mixup" if options.mixup else "cutmix"
+        raise BadRecipe(
+            f"options.regulariser is {options.regulariser} and options.{mixed} mixes examples, but it compares each "
+            "example with the untouched network or with its own class.",
+            fix=f"leave one of them out: --set options.{mixed}=0.",
+        )
+    if options.regulariser_weight and not options.regulariser:
+        raise BadRecipe(
+            f"options.regulariser_weight is {options.regulariser_weight}, but no regulariser is named.",
+            fix="--set options.regulariser=NAME, or leave the weight out.",
+        )
 
 
 def groups_of(tail: "Tail", options: Options) -> list[dict[str, Any]]:
-    """Parameter groups with their peak rates: the heads first, then the stages downwards, each gentler.
+    """Parameter groups with their peak rates: the heads first, then the stages downwards, each gentler; what the
+    regulariser trains along learns like the highest stage.
 
     Weight decay is for weights of layers alone: not for vectors (biases, scales of norms), nor for tokens and
     positions that are parameters themselves.
@@ -205,10 +270,13 @@ def groups_of(tail: "Tail", options: Options) -> list[dict[str, Any]]:
     parts = [(heads, options.lr * options.head_lr_factor)]
     for depth, stage in enumerate(reversed(tail.stages)):
         parts.append((list(stage.named_parameters()), options.lr * options.decay**depth))
+    if tail.regulariser is not None:
+        parts.append((list(tail.regulariser.named_parameters()), options.lr))
     groups: list[dict[str, Any]] = []
     for named, lr in parts:
         for decayed in (True, False):
-            chosen = [p for name, p in named if (p.ndim > 1 and name.endswith("weight")) == decayed]
+            trained = [(name, p) for name, p in named if p.requires_grad]
+            chosen = [p for name, p in trained if (p.ndim > 1 and name.endswith("weight")) == decayed]
             if chosen:
                 groups.append({"params": chosen, "lr": lr, "weight_decay": options.weight_decay * decayed})
     return groups

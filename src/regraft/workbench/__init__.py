@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from regraft.workbench.backbones import backbones
     from regraft.workbench.compare import compare
     from regraft.workbench.evaluate import evaluate
+    from regraft.workbench.extend import extend
     from regraft.workbench.fit import fit
     from regraft.workbench.predict import predict
     from regraft.workbench.show import show
     from regraft.workbench.strategies import strategies
 
-__all__ = ["backbones", "compare", "evaluate", "fit", "predict", "show", "strategies"]
+__all__ = ["backbones", "compare", "evaluate", "extend", "fit", "predict", "show", "strategies"]
 
 
 class _Verbs(ModuleType):

@@ -85,7 +85,9 @@ def finish(outcome: Outcome, folder: RunFolder, phases: Phases) -> Generator[Eve
     with phases.measure("evaluation"):
         evaluated = _evaluate(outcome)
     with phases.measure("bundle"):
-        _, check, facts = _bundle(outcome, folder.path / "model", evaluated)
+        check, facts = write_model(
+            outcome, folder.path / "model", evaluated.calibration, _bundle_facts(outcome, evaluated)
+        )
     if check and check["changed_labels"]:
         yield Notice(
             text=f"Stored activations change {check['changed_labels']} of {check['examples']} labels against "
@@ -117,7 +119,7 @@ class Evaluated:
 def _evaluate(outcome: Outcome) -> Evaluated:
     subject, seed, train = outcome.subject, outcome.recipe.seed, outcome.problem.train
     parts, sections = {}, {}
-    held = _held_out(outcome)
+    held = held_out(outcome)
     calibration = calibration_of(subject, held, seed)
     temperature = calibration.temperature if calibration else 1.0
     if len(subject.parts.test):
@@ -163,7 +165,7 @@ def _evaluate(outcome: Outcome) -> Evaluated:
     )  # fmt: skip
 
 
-def _held_out(outcome: Outcome) -> Scores | None:
+def held_out(outcome: Outcome) -> Scores | None:
     """Logits of examples that the model, or its twin of another fold, never saw."""
     if outcome.held is not None:
         return Scores(positions=outcome.problem.train, logits=outcome.held.logits)
@@ -182,19 +184,21 @@ def _probe_held_out(outcome: Outcome) -> Scores | None:
     return Scores(positions=outcome.probe_problem.train, logits=outcome.probe.out_of_fold)
 
 
-def _bundle(
-    outcome: Outcome, path: Path, evaluated: Evaluated
-) -> tuple[Bundle, dict[str, Any] | None, Mapping[str, Any]]:
-    """Write the model; check it against the stored activations it was trained on."""
+def write_model(
+    outcome: Outcome, path: Path, calibration: Calibration | None, said: Mapping[str, Any]
+) -> tuple[dict[str, Any] | None, Mapping[str, Any]]:
+    """Write the model to the folder `path`, with `said` among its facts.
+
+    Returns how it compares with the stored activations it was trained on, and what `bundle.json` holds.
+    """
     changed = dict(outcome.fitted.tensors)
     backbone = with_changes(outcome.backbone, changed, path / ".tuned.safetensors")
-    temperature = evaluated.calibration.temperature if evaluated.calibration else 1.0
     model = Model(
         backbone=backbone,
         task=outcome.subject.task,
         weight=changed["head/weight"],
         bias=changed["head/bias"],
-        temperature=temperature,
+        temperature=calibration.temperature if calibration else 1.0,
         unlike=None,
     )
     prefixes = (
@@ -206,12 +210,10 @@ def _bundle(
     unlike = _unlike(outcome, bundle)
     bundle.model = model = replace(model, unlike=unlike)
     golden = golden_logits(bundle, Memo(cache_home() / "store"))
-    facts = write_bundle(
-        path, model, facts=_bundle_facts(outcome, evaluated), golden=golden, backend=prefixes.backend_name()
-    )
+    facts = write_bundle(path, model, facts=said, golden=golden, backend=prefixes.backend_name())
     check = _checked(outcome, bundle)
     (path / ".tuned.safetensors").unlink(missing_ok=True)
-    return bundle, check, facts
+    return check, facts
 
 
 def _unlike(outcome: Outcome, bundle: Bundle) -> UnlikeReference | None:
@@ -316,7 +318,8 @@ def _report(outcome: Outcome, evaluated: Evaluated, check: dict[str, Any] | None
             "source": card.source,
             "input_px": list(card.preparation.input_px),
             "parameters_total": int(sum(a.size for name, a in tensors.items() if _counted(name))),
-            "parameters_trained": int(sum(outcome.fitted.tensors[name].size for name in changed if _counted(name))),
+            "parameters_trained": outcome.fitted.num_trained
+            or int(sum(outcome.fitted.tensors[name].size for name in changed if _counted(name))),
         },
         "data": data_section(subject, outcome.problem),
         "strategy": {

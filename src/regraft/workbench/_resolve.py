@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import Any
 
 from regraft.backbones._card import Card
+from regraft.data.views import preset as augmentation
 from regraft.errors import BadRecipe, BadRequest, UnknownName
 from regraft.recipe import Recipe, built
 from regraft.strategies._contract import STRATEGIES, Preset
@@ -68,7 +69,7 @@ def backbone_spec(recipe: Recipe, strategy: Named) -> str:
     if strategy.preset is None or not strategy.preset.random_weights:
         return recipe.backbone
     name, at, weights = recipe.backbone.partition("@")
-    if recipe.backbone.startswith("bundle:") or (at and weights.startswith("file")):
+    if recipe.backbone.startswith("bundle:") or (at and weights.startswith(("file:", "hf:"))):
         raise BadRequest(
             f"`{recipe.strategy}` draws its weights at random, but {recipe.backbone!r} names trained ones.",
             fix="name the architecture alone, for instance googlenet:torchvision@random.",
@@ -80,14 +81,22 @@ def resolve(recipe: Recipe, strategy: Named, card: Card) -> Resolved:
     """Fill in what the recipe leaves to the preset and to the backbone.
 
     Raises:
-        BadRecipe: an option that the strategy does not have, or views that make no sense.
-        BadRequest: a probe at another cut than `output`.
+        UnknownName: there is no such augmentation.
+        BadRecipe: an option that strategy or augmentation does not have, or views that make no sense.
+        BadRequest: a probe at another cut than `output`, or an inner cut where the backbone has none.
     """
     module, preset = STRATEGIES.get(strategy.name), strategy.preset
     given = {**(preset.options if preset else {}), **recipe.options}
     options = built(module.Options, given, where="options")
+    augmentation(recipe.augmentation, recipe.augment)  # a name or a field that there is not ends it here
     wanted = preset.cut if preset else None
     cut = recipe.cut or wanted or card.partial_cut
+    if not cut:
+        raise BadRequest(
+            f"{card.family}:{card.variant} cannot be cut inside, which `{recipe.strategy}` asks for; its cuts are "
+            f"{', '.join(card.cuts)}.",
+            fix="use --strategy probe or full, or another backbone.",
+        )
     if strategy.name == "probe" and cut not in ("output", card.stages[-1]):
         raise BadRequest(
             f"A probe trains the head alone, so its cut is `output`; {cut!r} was asked for.",

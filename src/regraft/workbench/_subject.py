@@ -10,7 +10,6 @@ from jaxtyping import Int
 from regraft.activations.fill import Inputs
 from regraft.backbones._card import Card
 from regraft.data.dataset import Dataset
-from regraft.data.decoder import decoder
 from regraft.data.memory import ScanMemory
 from regraft.data.scan import Scanned, scan
 from regraft.data.splits import Parts, draw
@@ -66,7 +65,7 @@ def open_subject(recipe: Recipe, *, workers: int) -> Generator[Event, None, Subj
     """
     source, decision, seed = recipe.source, recipe.decision, recipe.seed
     dataset = opened(Path(recipe.data), source, task=recipe.task, target=recipe.target)
-    task = _task(dataset, recipe)
+    task = task_of(dataset, recipe)
     dataset = replace(dataset, classes=task.classes)
     yield from dataset.notes
     _refuse_transform(dataset, task, recipe.target)
@@ -95,7 +94,7 @@ def open_subject(recipe: Recipe, *, workers: int) -> Generator[Event, None, Subj
     )
 
 
-def _task(dataset: Dataset, recipe: Recipe) -> Task:
+def task_of(dataset: Dataset, recipe: Recipe) -> Task:
     """The task that the labels pose.
 
     Raises:
@@ -182,7 +181,7 @@ def inputs_of(dataset: Dataset, scanned: Scanned, card: Card, recipe: Recipe, wo
     """How examples become prepared inputs, and what names each view."""
     from regraft.data.decode import decode
 
-    augmentation = preset(recipe.augmentation)
+    augmentation = preset(recipe.augmentation, recipe.augment)
     rule = digest_json({"seed": recipe.seed, **augmentation.digest_fields()})[:16]
     preparation, contents = card.preparation, scanned.content
 
@@ -195,7 +194,7 @@ def inputs_of(dataset: Dataset, scanned: Scanned, card: Card, recipe: Recipe, wo
         contents=contents,
         load=load,
         view_name=lambda number: "plain" if number == 0 else f"{number}:{rule}",
-        fields={"preparation": preparation.digest_fields(), "decoder": decoder()},
+        fields={"preparation": preparation.digest_fields(), "decoder": scanned.decoder},
         workers=workers,
     )
 

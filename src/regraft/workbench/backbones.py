@@ -5,9 +5,10 @@ from importlib import resources
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from regraft.backbones._backbone import BACKBONES
+from regraft.backbones._backbone import BACKBONES, family_of
 from regraft.backbones._card import Card
 from regraft.backbones._family import Family, Published
+from regraft.backbones._hub import PREFIX, hub_address
 from regraft.bundle_format import read_json
 from regraft.files import cache_home
 
@@ -35,6 +36,22 @@ class WeightsFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ArchitectureFacts:
+    """One architecture of a family."""
+
+    input_px: tuple[int, int]
+    """Height and width of the input unless told otherwise, in pixels."""
+    smallest_px: int
+    """Side of the smallest square input, in pixels."""
+    width: int
+    """Length of the feature vector."""
+    cuts: tuple[str, ...]
+    """Where it can be cut, from the input upwards."""
+    partial_cut: str
+    """Where partial fine-tuning cuts it unless told otherwise; empty where it cannot be cut inside."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class BackboneFacts:
     """One family of networks."""
 
@@ -47,68 +64,77 @@ class BackboneFacts:
     source: str
     """The paper."""
     variants: tuple[str, ...]
-    """Architectures of the family, the default first."""
-    input_px: tuple[int, int]
-    """Height and width of the input unless told otherwise, in pixels."""
-    smallest_px: int
-    """Side of the smallest square input, in pixels."""
-    width: int
-    """Length of the feature vector."""
-    cuts: tuple[str, ...]
-    """Where it can be cut, from the input upwards."""
-    partial_cut: str
-    """Where partial fine-tuning cuts it unless told otherwise."""
+    """Architectures of the family, the default first; of an open family a few of them."""
+    architecture: "ArchitectureFacts | None"
+    """What is true of the default variant; None of an open family, where each variant has facts of its own."""
     weights: tuple[WeightsFacts, ...]
     """Which weights there are for it."""
 
 
 def backbones(name: str = "") -> tuple[BackboneFacts, ...]:
-    """Every backbone; with `name`, that one.
+    """Every backbone; with `name`, that one, or with NAME:VARIANT that variant.
 
     Raises:
         UnknownName: there is none of that name.
+        MissingExtra: the variant is another library's, which is not installed.
     """
-    names = [name] if name else BACKBONES.names()
-    return tuple(_facts(BACKBONES.get(one).FAMILY) for one in names)
+    family, colon, variant = name.partition(":")
+    if colon:
+        return (_facts(*family_of(family, variant)),)
+    return tuple(_facts(BACKBONES.get(one).FAMILY) for one in ([name] if name else BACKBONES.names()))
 
 
-def _facts(family: Family) -> BackboneFacts:
-    card = family.card(family.variants[0])
+def _facts(family: Family, variant: str = "") -> BackboneFacts:
+    chosen = variant or ("VARIANT" if family.narrowed else "")
+    name = f"{family.name}:{chosen}" if chosen else family.name
     return BackboneFacts(
-        name=family.name,
+        name=name if variant else family.name,
         title=family.title,
         prefer=family.prefer,
         source=family.source,
-        variants=family.variants,
+        variants=(variant,) if variant else family.variants,
+        architecture=None if family.narrowed else _architecture(family, variant or family.variants[0]),
+        weights=(
+            *_shipped(family),
+            *(
+                _published(f"{name}@{weights}", one)
+                for weights, one in family.published.items()
+                if variant in ("", one.variant)
+            ),
+            _unfetched(
+                f"{name}@file:PATH",
+                "a file of yours",
+                "where you have a checkpoint: safetensors, or .pth under the original's names"
+                + "".join(f", or {suffix}" for suffix in family.formats),
+            ),
+            _unfetched(
+                f"{name}@hf:OWNER/REPOSITORY[/FILE][@REVISION]",
+                "the Hugging Face hub",
+                "where someone has published a checkpoint of this network there",
+            ),
+            _unfetched(
+                f"{name}@random", "drawn from the seed", "as the control: what the same network does without transfer"
+            ),
+        ),
+    )
+
+
+def _unfetched(spec: str, where: str, prefer: str) -> WeightsFacts:
+    """Weights of which nothing is known beforehand."""
+    return WeightsFacts(
+        spec=spec, here=not where.startswith("the "), where=where, variant="", size_mb=None, licence="", trained_on="",
+        prefer=prefer,
+    )  # fmt: skip
+
+
+def _architecture(family: Family, variant: str) -> ArchitectureFacts:
+    card = family.card(variant)
+    return ArchitectureFacts(
         input_px=card.preparation.input_px,
         smallest_px=family.smallest_px,
         width=card.width,
         cuts=card.cuts,
         partial_cut=card.partial_cut,
-        weights=(
-            *_shipped(family),
-            *(_published(family, name, one) for name, one in family.published.items()),
-            WeightsFacts(
-                spec=f"{family.name}@file:PATH",
-                here=True,
-                where="a file of yours",
-                variant="",
-                size_mb=None,
-                licence="",
-                trained_on="",
-                prefer="where you have a checkpoint: safetensors, or .pth under the original's names",
-            ),
-            WeightsFacts(
-                spec=f"{family.name}@random",
-                here=True,
-                where="drawn from the seed",
-                variant="",
-                size_mb=None,
-                licence="",
-                trained_on="",
-                prefer="as the control: what the same network does without transfer",
-            ),
-        ),
     )
 
 
@@ -131,12 +157,17 @@ def _shipped(family: Family) -> tuple[WeightsFacts, ...]:
     )
 
 
-def _published(family: Family, name: str, one: Published) -> WeightsFacts:
-    file = unquote(urlsplit(one.url).path.rpartition("/")[2])
+def _published(spec: str, one: Published) -> WeightsFacts:
+    if one.url.startswith(PREFIX):
+        address = hub_address(one.url.removeprefix(PREFIX))
+        where, folder, file = address.page, address.folder, address.file or "model.safetensors"
+    else:
+        where, folder = one.url, cache_home() / "downloads"
+        file = unquote(urlsplit(one.url).path.rpartition("/")[2])
     return WeightsFacts(
-        spec=f"{family.name}@{name}",
-        here=(cache_home() / "downloads" / file).is_file(),
-        where=one.url,
+        spec=spec,
+        here=(folder / file).is_file(),
+        where=where,
         variant=one.variant,
         size_mb=one.size_mb,
         licence=str(one.facts.get("licence", "not stated")),

@@ -9,6 +9,7 @@ from regraft.activations._disk import bytes_under, disk_of
 from regraft.activations.info import EntryInfo
 from regraft.activations.store import Store
 from regraft.data.memory import ScanMemory
+from regraft.data.sources._unpack import clear_unpacked
 from regraft.errors import BadRequest
 from regraft.files import cache_home
 
@@ -71,6 +72,10 @@ class ClearedCache:
     """Bytes that these entries took."""
     scan_bytes: int
     """Bytes of what scans remembered of files and of near-duplicates, that is gone too; 0 where it was left."""
+    unpacked_bytes: int
+    """Bytes of unpacked archives that are gone too; 0 where they were left."""
+    unpacked_kept: int
+    """Unpacked archives that were meant but are in use."""
 
 
 def look() -> CacheFacts:
@@ -93,7 +98,7 @@ def clear(*, backbone: str = "", older_than_days: float | None = None) -> Cleare
     """Delete stored activations that nobody uses: all, those of one backbone, those not used for so many days.
 
     `backbone` is a family (`googlenet`) or one of its variants (`googlenet:bn`). Where all is asked for, what scans
-    remembered goes too. Weights and downloads stay.
+    remembered and unpacked archives go too. Weights and downloads stay.
 
     Raises:
         BadRequest: `backbone` names weights.
@@ -110,15 +115,18 @@ def clear(*, backbone: str = "", older_than_days: float | None = None) -> Cleare
         return (before is None or entry.used <= before) and (not backbone or _is_of(entry, backbone))
 
     everything = not backbone and before is None
-    done, memory, scan_bytes = store.clear(None if everything else meant), ScanMemory(), 0
+    done, memory, scan_bytes, archives = store.clear(None if everything else meant), ScanMemory(), 0, (0, 0)
     if everything:
         scan_bytes = memory.size_bytes()
         memory.clear()
+        archives = clear_unpacked()
     return ClearedCache(
         removed=tuple(map(_stored, done.removed)),
         kept=tuple(map(_stored, done.kept)),
         freed_bytes=done.freed_bytes,
         scan_bytes=scan_bytes,
+        unpacked_bytes=archives[0],
+        unpacked_kept=archives[1],
     )
 
 

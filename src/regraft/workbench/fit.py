@@ -8,22 +8,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from regraft.activations.states import States
 from regraft.backbones._backbone import Backbone
 from regraft.backbones._open import open_backbone
 from regraft.errors import BundleError, RunError
 from regraft.recipe import Recipe, Seen
 from regraft.strategies import probe as probing
-from regraft.strategies._contract import Fitted, Problem
-from regraft.values import Event, Notice
+from regraft.strategies._contract import Problem
+from regraft.values import Event
 from regraft.workbench._crossvalidate import HeldOut, cross_validate, cross_validate_probe
 from regraft.workbench._device import choose_device, num_threads
 from regraft.workbench._folder import RunFolder
 from regraft.workbench._outcome import Outcome, finish
 from regraft.workbench._resolve import Resolved, backbone_spec, filled_in, named, resolve
 from regraft.workbench._states import store_states
-from regraft.workbench._subject import Subject, open_subject, small_validation_trains
+from regraft.workbench._subject import Subject, open_subject
 from regraft.workbench._timing import Phases
+from regraft.workbench._training import fitted_last, probe_problem_of, problem_of, trained
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,14 +67,12 @@ def _fit(recipe: Recipe, folder: RunFolder, spec: str) -> Iterator[Event]:
     storing = store_states(recipe, resolved, backbone, subject, device=device, threads=threads)
     stored = yield from phases.run("activations", storing)
     try:
-        problem = _problem(recipe, resolved, backbone, subject, stored.states, stored.top, folder.checkpoints, device)
-        if device == "cpu" and resolved.named.name != "probe":
-            _set_threads(threads)
-        fitted = yield from phases.run("training", _train(problem, resolved))
+        problem = problem_of(resolved, backbone, subject, stored, recipe, device=device, folder=folder.checkpoints)
+        fitted = yield from phases.run("training", trained(problem, resolved, threads=threads))
         probe = fitted
         if resolved.named.name != "probe":
-            probe_problem = _probe_problem(problem, subject)
-            probe = yield from phases.run("probe", _last(probing.fit(probe_problem, probing.Options())))
+            probe_problem = probe_problem_of(problem, subject)
+            probe = yield from phases.run("probe", fitted_last(probing.fit(probe_problem, probing.Options())))
         else:
             probe_problem = problem
         held: tuple[HeldOut | None, HeldOut | None] = (None, None)
@@ -90,60 +88,6 @@ def _fit(recipe: Recipe, folder: RunFolder, spec: str) -> Iterator[Event]:
         stored.close()
     folder.finish()
     yield RunDone(path=folder.path, report=report)
-
-
-def _problem(
-    recipe: Recipe,
-    resolved: Resolved,
-    backbone: Backbone,
-    subject: Subject,
-    states: States,
-    top: States,
-    checkpoints: Path,
-    device: str,
-) -> Problem:
-    train, val = small_validation_trains(subject.parts, probe=resolved.named.name == "probe")
-    return Problem(
-        backbone=backbone,
-        cut=resolved.cut,
-        task=subject.task,
-        states=states,
-        top=top,
-        targets=subject.targets,
-        groups=subject.parts.groups,
-        train=train,
-        val=val,
-        seed=recipe.seed,
-        device=device,
-        folder=checkpoints,
-        max_seconds=recipe.max_seconds or None,
-    )
-
-
-def _probe_problem(problem: Problem, subject: Subject) -> Problem:
-    train, val = small_validation_trains(subject.parts, probe=True)
-    return replace(problem, cut="output", states=problem.top, train=train, val=val, folder=None)
-
-
-def _train(problem: Problem, resolved: Resolved) -> Generator[Event, None, Fitted]:
-    if resolved.named.name != "probe" and not len(problem.val):
-        yield Notice(
-            text="No validation part of fifty examples or more: everything trains, for a fixed number of steps.",
-            topic="split",
-        )
-    return (yield from _last(resolved.module.fit(problem, resolved.options)))
-
-
-def _last(events: Iterator[Event]) -> Generator[Event, None, Fitted]:
-    """Pass events on; return the `Fitted` that ends them."""
-    fitted = None
-    for event in events:
-        if isinstance(event, Fitted):
-            fitted = event
-        else:
-            yield event
-    assert fitted is not None, "a strategy ends with one Fitted"
-    return fitted
 
 
 def _cross_validate(
@@ -173,9 +117,3 @@ def _check_seen(seen: Seen, backbone: Backbone, subject: Subject) -> None:
             f"{subject.dataset.fingerprint[:12]}….",
             fix="use the same data, or delete `data` under [seen] to run it anew.",
         )
-
-
-def _set_threads(threads: int) -> None:
-    import torch
-
-    torch.set_num_threads(threads)

@@ -1,8 +1,10 @@
 """Predict: a trained model on files and folders, one prediction after another."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from regraft.data.sources._unpack import is_archive, unpacked
 from regraft.errors import BadData
 from regraft.values import Event, Notice, Prediction
 from regraft.workbench._device import choose_device, num_threads
@@ -17,7 +19,7 @@ def predict(
     backend: str = "auto",
     threads: int = 0,
 ) -> Iterator[Event | Prediction]:
-    """Predictions of the model in `model` (a bundle or a run) for files and for all files under folders.
+    """Predictions of the model in `model` (a bundle or a run) for files and for all files in folders and archives.
 
     Hidden files and folders are passed over and said so. A file that cannot be read gives a prediction with `error`.
 
@@ -30,12 +32,24 @@ def predict(
     bundle = load(
         model, device=choose_device(device), backend=backend, threads=num_threads(threads), workers=num_threads(threads)
     )
-    paths, hidden = _files(inputs)
+    copies = {unpacked(given): given for given in inputs if is_archive(given)}
+    archives = {given: copy for copy, given in copies.items()}
+    paths, hidden = _files([archives.get(given, given) for given in inputs])
     if hidden:
         yield Notice(text=f"{hidden} hidden files or folders were passed over.", topic="data")
     if not paths:
         raise BadData(f"There is no file in {', '.join(map(str, inputs))}.", fix="give pictures, or folders with some.")
-    yield from bundle.stream(paths, abstain=abstain)
+    for prediction in bundle.stream(paths, abstain=abstain):
+        yield _renamed(prediction, copies)
+
+
+def _renamed(prediction: Prediction, copies: Mapping[Path, Path]) -> Prediction:
+    """The prediction under the name that the user knows: the path of the archive, going on inside."""
+    for copy, given in copies.items():
+        if Path(prediction.id).is_relative_to(copy):
+            error = prediction.error and prediction.error.replace(str(copy), str(given))
+            return replace(prediction, id=prediction.id.replace(str(copy), str(given), 1), error=error)
+    return prediction
 
 
 def _files(inputs: Sequence[Path]) -> tuple[list[Path], int]:

@@ -41,7 +41,9 @@ def folder_for(recipe: Recipe, *, resume: bool) -> Path:
         RunError: there is none to resume.
     """
     data = Path(recipe.data).expanduser().resolve()
-    words = re.sub(r"[^\w.-]+", "-", f"{data.stem if data.is_file() else data.name}-{recipe.strategy}")
+    words = re.sub(
+        r"[^\w.-]+", "-", f"{data.stem.removesuffix('.tar') if data.is_file() else data.name}-{recipe.strategy}"
+    )
     taken = []
     number, path = 1, RUNS / words
     while path.exists():

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from textwrap import wrap
 
-from regraft.backbones._backbone import BACKBONES
+from regraft.backbones._backbone import family_of
 from regraft.backbones._card import Card
-from regraft.backbones._family import Family
 from regraft.backbones._open import parse
 from regraft.backbones._saved import saved_backbone
 from regraft.bundle_format import bundle_folder, read_facts
+from regraft.data.views import Augmentation
 from regraft.errors import UnknownCut, UnknownName
 from regraft.recipe import Decision, Recipe, Seen, Source, Target, write_recipe
 from regraft.strategies._contract import STRATEGIES
@@ -30,7 +30,7 @@ def show(recipe: Recipe) -> str:
     Raises:
         UnknownName: the backbone, its variant or weights, or the strategy.
         UnknownCut: the backbone has no such cut.
-        BadRecipe: an option that the strategy does not have, or of the wrong kind.
+        BadRecipe: an option that the strategy does not have, or of the wrong kind; of the augmentation as well.
         BundleError: the backbone is a model that cannot be read.
     """
     strategy = named(recipe)
@@ -45,6 +45,7 @@ def show(recipe: Recipe) -> str:
         "source": fields_of(settings, Source.__name__),
         "target": fields_of(settings, Target.__name__),
         "decision": fields_of(settings, Decision.__name__),
+        "augment": fields_of(tree_of_module("regraft.data.views"), Augmentation.__name__),
         "options": fields_of(tree_of(STRATEGIES, strategy.name), "Options"),
         "seen": fields_of(settings, Seen.__name__),
     }
@@ -58,12 +59,10 @@ def _card(spec: str, input_px: int) -> Card:
         folder = bundle_folder(Path(parsed.path).expanduser())
         card = saved_backbone(read_facts(folder), folder).card
     else:
-        family: Family = BACKBONES.get(parsed.family).FAMILY
-        if parsed.variant and parsed.variant not in family.variants:
-            raise UnknownName(f"variant of {family.name}", parsed.variant, family.variants)
-        if parsed.weights not in ("shipped", "random", "file", *family.published):
+        family, variant = family_of(parsed.family, parsed.variant)
+        if parsed.weights not in ("shipped", "random", "file", "hf", *family.published):
             raise UnknownName(f"set of weights of {family.name}", parsed.weights, [*family.published, "random"])
-        card = family.card(parsed.variant or family.variants[0])
+        card = family.card(variant or family.variants[0])
     return card.with_input(input_px) if input_px else card
 
 

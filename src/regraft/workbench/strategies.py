@@ -10,6 +10,7 @@ from regraft.registry import Shelf
 from regraft.workbench._fields import Field, fields_of, first_line, tree_of
 
 _SHELF = Shelf("strategy", "regraft.strategies")
+_REGULARISERS = Shelf("regulariser", "regraft.strategies.regularisers")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,18 @@ class PresetFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RegulariserFacts:
+    """What a strategy may be held back by."""
+
+    name: str
+    """What the option `regulariser` takes."""
+    title: str
+    """One line for people."""
+    weight: float
+    """The published weight, which is used unless another is given."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class StrategyFacts:
     """One strategy."""
 
@@ -42,6 +55,8 @@ class StrategyFacts:
     """Its presets."""
     options: tuple[Field, ...]
     """What `[options]` of a recipe, or `--set options.NAME=VALUE`, may set."""
+    regularisers: tuple[RegulariserFacts, ...] = ()
+    """Every regulariser, where the strategy takes one."""
 
 
 def strategies(name: str = "") -> tuple[StrategyFacts, ...]:
@@ -65,7 +80,31 @@ def _names(facts: StrategyFacts) -> set[str]:
 
 def _facts(name: str) -> StrategyFacts:
     tree = tree_of(_SHELF, name)
-    return StrategyFacts(name=name, title=first_line(tree), presets=_presets(tree), options=fields_of(tree, "Options"))
+    options = fields_of(tree, "Options")
+    return StrategyFacts(
+        name=name,
+        title=first_line(tree),
+        presets=_presets(tree),
+        options=options,
+        regularisers=regularisers() if any(option.name == "regulariser" for option in options) else (),
+    )
+
+
+def regularisers() -> tuple[RegulariserFacts, ...]:
+    """Every regulariser, read from its source."""
+    trees = {name: tree_of(_REGULARISERS, name) for name in _REGULARISERS}
+    return tuple(
+        RegulariserFacts(name=name, title=first_line(tree), weight=_weight(tree)) for name, tree in trees.items()
+    )
+
+
+def _weight(tree: ast.Module) -> float:
+    """The value of `WEIGHT = …`, which is a literal."""
+    for node in tree.body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id="WEIGHT")], value=ast.Constant(value=float(weight))):
+                return weight
+    raise ValueError("a regulariser defines WEIGHT, a literal")
 
 
 def _presets(tree: ast.Module) -> tuple[PresetFacts, ...]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from regraft.data._dicom import HEAD_BYTES, is_dicom
 from regraft.data._words import SPLIT_WORDS, counted, named
 from regraft.data.dataset import Example
 from regraft.data.sources._contract import Columns, Found
@@ -20,9 +21,10 @@ from regraft.values import Notice
 
 EXTENSIONS = frozenset((
     "jpg", "jpeg", "jpe", "jfif", "png", "apng", "gif", "bmp", "dib", "tif", "tiff", "webp", "avif", "ppm", "pgm",
-    "pbm", "pnm", "jp2", "j2k", "jpx",
+    "pbm", "pnm", "jp2", "j2k", "jpx", "dcm", "dicom",
 ))  # fmt: skip
-"""Files with these endings, in any case, are taken for pictures; what they are is decided on decoding."""
+"""Files with these endings, in any case, are taken for pictures; what they are is decided on decoding. DICOM files
+often have none, or a number: of such files the first bytes decide."""
 
 _CLUTTER = frozenset(("thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"))
 _TABLES = frozenset(("csv", "tsv", "parquet"))
@@ -43,6 +45,11 @@ def accepts(path: Path) -> bool:
     return path.is_dir()
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is passed over."""
+    return name.startswith(".") or name.lower() in _CLUTTER
+
+
 def pictures(root: Path) -> list[Path]:
     """Every picture file under a folder, labelled or not, in the order of their names; hidden ones left out."""
     return [Path(path) for _, path in _list(root).pictures]
@@ -55,20 +62,25 @@ def open_source(path: Path, columns: Columns) -> Found:
         BadData: no pictures, no class folders, split folders mixed with others, or splits inside the classes.
     """
     del columns
-    listing = _list(path)
-    notes = _left_out(listing)
+    return found_under(path, called=path)
+
+
+def found_under(root: Path, *, called: Path) -> Found:
+    """The examples in the folder `root`, which the user knows as `called`; raises as `open_source` does."""
+    listing = _list(root)
+    notes = _left_out(listing, called)
     if not listing.pictures:
         seen = f" ({', '.join(f'{count} {kind}' for kind, count in listing.others.most_common(3))})"
         raise BadData(
-            f"{path} holds no pictures{seen if listing.others else ''}.",
+            f"{called} holds no pictures{seen if listing.others else ''}.",
             fix="give a folder with one sub-folder of pictures per class, or a table with the columns path and label.",
         )
-    divided = _is_divided(path, listing)
+    divided = _is_divided(called, listing)
     depth = 2 if divided else 1
     stray = [names for names, _ in listing.pictures if len(names) <= depth]
     if len(stray) == len(listing.pictures):
         raise BadData(
-            f"{path} holds {counted(len(stray), 'picture')} but no class folders.",
+            f"{called} holds {counted(len(stray), 'picture')} but no class folders.",
             fix="put the pictures of each class into a folder of its own, or give a table (path, label).",
         )
     if stray:
@@ -100,17 +112,27 @@ def _walk(folder: str, names: tuple[str, ...], listing: _Listing, above: frozens
         return  # a link to a folder that we are in
     for entry in found:
         inner = (*names, entry.name)
-        if entry.name.startswith(".") or entry.name.lower() in _CLUTTER:
+        if is_hidden(entry.name):
             listing.hidden.append("/".join(inner))
         elif entry.is_dir():
             listing.folders.append(inner)
             _walk(entry.path, inner, listing, above | {me})
-        elif (ending := entry.name.rpartition(".")[2].lower()) in EXTENSIONS and "." in entry.name:
+        elif _is_picture(entry, ending := entry.name.rpartition(".")[2].lower()):
             listing.pictures.append((inner, entry.path))
         else:
             listing.others[f".{ending}" if "." in entry.name else "without ending"] += 1
             if ending in _TABLES:
                 listing.tables.append("/".join(inner))
+
+
+def _is_picture(entry: "os.DirEntry[str]", ending: str) -> bool:
+    if "." in entry.name and not ending.isdecimal():
+        return ending in EXTENSIONS
+    try:
+        with open(entry.path, "rb") as file:  # noqa: PTH123 - a tenth of the time
+            return is_dicom(file.read(HEAD_BYTES))
+    except OSError:
+        return False
 
 
 def _is_divided(root: Path, listing: _Listing) -> bool:
@@ -188,7 +210,7 @@ def _empty(listing: _Listing, depth: int) -> tuple[Notice, ...]:
     return _told(f"{counted(len(empty), 'folder')} without pictures left out: {_joined(empty)}.")
 
 
-def _left_out(listing: _Listing) -> tuple[Notice, ...]:
+def _left_out(listing: _Listing, called: Path) -> tuple[Notice, ...]:
     notes = []
     if listing.hidden:
         notes.append(
@@ -198,7 +220,9 @@ def _left_out(listing: _Listing) -> tuple[Notice, ...]:
         kinds = named(f"{count} {kind}" for kind, count in listing.others.most_common())
         notes.append(f"{counted(sum(listing.others.values()), 'file')} of unknown kind left out: {kinds}.")
     if listing.tables:
-        notes.append(f"{named(listing.tables)} was not read; to use a table, give it instead of the folder.")
+        notes.append(
+            f"{named(listing.tables)} was not read; to use a table, give it: {called.name}/{listing.tables[0]}."
+        )
     return _told(*notes)
 
 

@@ -18,7 +18,7 @@ _SUFFIXES = frozenset((".csv", ".tsv", ".parquet"))
 
 def accepts(path: Path) -> bool:
     """Whether `path` is a file with the ending of a table."""
-    return path.suffix.lower() in _SUFFIXES and not path.is_dir()
+    return path.suffix.lower() in _SUFFIXES and path.is_file()
 
 
 def open_source(path: Path, columns: Columns) -> Found:

@@ -1,0 +1,140 @@
+"""Whether an average of the weights (EMA) helps training from random weights, inside the training parts of two sets.
+
+    .venv/bin/python benchmarks/average_study.py [--seeds 3] [--folds 1] [--only-write]
+
+Test parts are not touched. One training serves every decay: averaging changes nothing of it, so each decay's average is
+kept beside. Resumable: what is measured is kept under `runs/average`. Writes docs/results/average.md.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from _cells import shown
+from _sets import ROOT
+from defaults_study import FOLDS, INPUT_PX, log_loss, problem_of, returned
+
+from regraft.files import atomic
+from regraft.strategies import _loop, finetune
+from regraft.strategies._average import add_step, standing_in
+from regraft.strategies._contract import Problem
+from regraft.strategies._tail import Tail
+from regraft.workbench._crossvalidate import deal
+
+DATA = ("hymenoptera", "plantvillage_tomato")
+SPEC = "googlenet:tiny@random"
+DECAYS = (0.0, 0.9, 0.99, 0.999)
+KEPT = ROOT / "runs" / "average"
+PAGE = ROOT / "docs" / "results" / "average.md"
+
+
+def measure(data: str, seed: int, num_folds: int) -> None:
+    """Train from random weights without each fold in turn, and ask every average about it."""
+    problem = replace(problem_of(data, "input", 0, spec=SPEC, seed=seed), seed=seed)
+    fold_of = deal(problem, FOLDS, 0)
+    logits = {decay: np.zeros((len(problem.train), problem.task.num_outputs), np.float32) for decay in DECAYS}
+    began, steps = time.monotonic(), 0
+    for fold in range(num_folds):
+        held = fold_of == fold
+        found, steps = averages_of(replace(problem, train=problem.train[~held]), problem.train[held])
+        for decay in DECAYS:
+            logits[decay][held] = found[decay]
+    judged = fold_of < num_folds
+    targets = problem.targets[problem.train][judged]
+    kept = {
+        "steps": steps,
+        "seconds": time.monotonic() - began,
+        "groups": problem.groups[problem.train][judged].tolist(),
+        "right": {str(d): (logits[d][judged].argmax(1) == targets).tolist() for d in DECAYS},
+        "log_loss": {str(d): log_loss(logits[d][judged], targets) for d in DECAYS},
+    }
+    path = file_of(data, seed, num_folds)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(path) as file:
+        file.write(json.dumps(kept).encode())
+    accuracies = " ".join(f"{d}: {np.mean(kept['right'][str(d)]):.3f}" for d in DECAYS)
+    print(f"{data} seed {seed}, {steps} steps, {kept['seconds']:.0f} s: {accuracies}", flush=True)
+
+
+def averages_of(problem: Problem, asked: np.ndarray) -> tuple[dict[float, np.ndarray], int]:
+    """Logits of the asked by the average of every decay (0: the last weights), and the steps that were made."""
+    averages: dict[float, dict[str, torch.Tensor]] = {decay: {} for decay in DECAYS}
+    tails: list[Tail] = []
+
+    def add_to_each(average: dict[str, torch.Tensor], tail: Tail, step: int, decay: float) -> None:
+        add_step(average, tail, step, decay)
+        tails.append(tail)
+        for one, kept in averages.items():
+            add_step(kept, tail, step, one)
+
+    _loop.add_step = add_to_each
+    try:
+        options = finetune.Options(**{**finetune.PRESETS["scratch"].options, "average": 0.9})
+        fitted = returned(finetune.fit(problem, options))
+    finally:
+        _loop.add_step = add_step
+    logits = {}
+    for decay, average in averages.items():
+        with standing_in(average, tails[0]):
+            logits[decay] = fitted.logits(problem, asked)
+    return logits, len(tails)
+
+
+def file_of(data: str, seed: int, num_folds: int) -> Path:
+    """Where a measurement is kept."""
+    return KEPT / f"{data}-{seed}-{num_folds}.json"
+
+
+def page(seeds: Sequence[int], num_folds: int) -> str:
+    """What is kept, as Markdown."""
+    lines = [
+        "# Averages of the weights, training from random ones",
+        "",
+        f"`scratch` with its defaults on {SPEC}, {INPUT_PX} pixels. Inside the training parts: folds left out:",
+        f"{num_folds} of {FOLDS}; test parts are not touched. Seeds {', '.join(map(str, seeds))}. Accuracy is the mean",
+        "over the seeds; in brackets the paired difference to the last weights of the same trainings, with a 95 %",
+        "bootstrap over examples; then the log loss before calibration (nats). Made by",
+        "`python benchmarks/average_study.py`.",
+        "",
+        f"| set | steps | last weights | {' | '.join(f'average {d}' for d in DECAYS[1:])} |",
+        f"| --- | --- | --- |{' --- |' * len(DECAYS[1:])}",
+    ]
+    for data in DATA:
+        paths = [file_of(data, seed, num_folds) for seed in seeds]
+        runs = [json.loads(path.read_text()) for path in paths if path.is_file()]
+        if len(runs) < len(paths):
+            lines.append(f"| {data} | not run | |{' |' * len(DECAYS[1:])}")
+            continue
+        right = {d: np.mean([run["right"][str(d)] for run in runs], axis=0) for d in DECAYS}
+        loss = {d: np.mean([run["log_loss"][str(d)] for run in runs]) for d in DECAYS}
+        groups = list(map(str, runs[0]["groups"]))
+        cells = [f"{right[0.0].mean():.3f}, {loss[0.0]:.3f}"]
+        cells += [f"{right[d].mean():.3f} ({shown(right[d] - right[0.0], groups, signed=True)}), {loss[d]:.3f}"
+                  for d in DECAYS[1:]]  # fmt: skip
+        lines.append(f"| {data} | {runs[0]['steps']} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measure what is missing, then write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--folds", type=int, default=1, help=f"how many of the {FOLDS} folds are left out in turn")
+    parser.add_argument("--only-write", action="store_true")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    for seed in range(given.seeds):
+        for data in DATA:
+            if not given.only_write and not file_of(data, seed, given.folds).is_file():
+                measure(data, seed, given.folds)
+    PAGE.write_text(page(range(given.seeds), given.folds))
+    print(f"wrote {PAGE}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""Regularisers against plain fine-tuning on 5, 10 and 20 examples of a class, with the shared short checkpoint.
+
+    .venv/bin/python benchmarks/scarce_study.py [--budget-min 100] [--jobs 2] [--kept FOLDER] [--only-write]
+
+Resumable: what is done is kept and not run again. Writes docs/results/scarce.md and scarce.svg beside it.
+"""
+
+import argparse
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from _scarce_page import write_page
+from _scarce_runs import Run, Workers, run_all, workers
+from _sets import CHECKPOINT, ROOT
+
+from regraft.strategies.regularisers._contract import REGULARISERS
+
+DATA = ("plantvillage_tomato", "hymenoptera")
+PER_CLASS = (5, 10, 20)
+SEEDS = (0, 1, 2, 3, 4)
+TUNING_SEEDS = (100, 101)
+TUNING_PER_CLASS = 10
+BASES: tuple[dict[str, Any], ...] = tuple(
+    {"lr": lr, "batch_norm": norms} for lr in (1e-3, 3e-4) for norms in ("train", "frozen")
+)
+"""Rates and policies of batch norm that plain fine-tuning may have."""
+FACTORS = (1.0, 0.1)
+"""Factors on the published weight that a regulariser may have."""
+ORDER = ("co_tuning", "delta", "bss", "l2_sp")
+KEPT = ROOT / "runs" / "scarce"
+FOUND = ""
+"""What is to be learnt from the numbers."""
+
+
+def options_of(base: dict[str, Any], name: str, factor: float) -> tuple[tuple[str, Any], ...]:
+    """The options of an arm; `plain` has no regulariser."""
+    if name == "plain":
+        return tuple(base.items())
+    weight = REGULARISERS.get(name).WEIGHT * factor
+    return (*base.items(), ("regulariser", name), ("regulariser_weight", weight))
+
+
+def tuning_runs(options: tuple[tuple[str, Any], ...]) -> list[Run]:
+    """An arm on training examples alone."""
+    return [Run(data=data, per_class=TUNING_PER_CLASS, seed=seed, options=options, judged="rest")
+            for seed in TUNING_SEEDS for data in DATA]  # fmt: skip
+
+
+def test_runs(options: tuple[tuple[str, Any], ...]) -> list[Run]:
+    """An arm on the test parts."""
+    return [Run(data=data, per_class=per_class, seed=seed, options=options, judged="test")
+            for seed in SEEDS for per_class in PER_CLASS for data in DATA]  # fmt: skip
+
+
+def accuracy(options: tuple[tuple[str, Any], ...], kept: Path) -> float | None:
+    """Mean accuracy of an arm on the training examples left out, every run weighing the same; None unless all ran."""
+    found = [run.outcome(kept) for run in tuning_runs(options)]
+    means = [sum(one["right"]) / len(one["right"]) for one in found if one]
+    return sum(means) / len(means) if len(means) == len(found) else None
+
+
+def best(candidates: list[tuple[tuple[str, Any], ...]], kept: Path) -> tuple[tuple[str, Any], ...]:
+    """The most accurate on training examples; the first where one was not measured."""
+    scores = [accuracy(options, kept) for options in candidates]
+    if None in scores:
+        return candidates[0]
+    return candidates[max(range(len(candidates)), key=lambda at: scores[at] or 0.0)]
+
+
+def study(kept: Path, by: Workers | None, ends_at: float) -> dict[str, tuple[tuple[str, Any], ...]]:
+    """Choose on training examples, then measure on test parts; the options of every arm. In order of value.
+    Without workers nothing is measured."""
+
+    def run(runs: list[Run], what: str) -> None:
+        if by is not None:
+            run_all(runs, kept, by, ends_at=ends_at, what=what)
+
+    bases = [tuple(base.items()) for base in BASES]
+    run([one for options in bases for one in tuning_runs(options)], "rate and norms of plain fine-tuning")
+    plain = best(bases, kept)
+    arms: dict[str, tuple[tuple[str, Any], ...]] = {"probe": (), "plain": plain}
+    run(test_runs(()), "linear probe")
+    for names in (ORDER[:1], ORDER[1:]):
+        for name in names:
+            candidates = [options_of(dict(plain), name, factor) for factor in FACTORS]
+            run([one for options in candidates for one in tuning_runs(options)], f"weight of {name}")
+            arms[name] = best(candidates, kept)
+        measured = [test_runs(arms[name]) for name in (("plain", *names) if names == ORDER[:1] else names)]
+        run([one for together in zip(*measured, strict=True) for one in together], f"{', '.join(names)} on test parts")
+    return arms
+
+
+def main() -> None:
+    """Measure what is missing, then write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--budget-min", type=float, default=100.0)
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, each with one thread")
+    parser.add_argument("--kept", type=Path, default=KEPT, help="folder of what was measured")
+    parser.add_argument("--only-write", action="store_true")
+    given = parser.parse_args()
+    if not CHECKPOINT.is_file():
+        raise SystemExit(f"{CHECKPOINT} is not there: this study needs the shared checkpoint and data sets.")
+    ends_at = time.time() + 60 * given.budget_min
+    with nullcontext() if given.only_write else workers(given.jobs) as by:
+        arms = study(given.kept, by, ends_at)
+    tried = {"plain": [tuple(base.items()) for base in BASES]}
+    tried |= {name: [options_of(dict(arms["plain"]), name, factor) for factor in FACTORS] for name in ORDER}
+    scores = {name: [(dict(options), accuracy(options, given.kept)) for options in of] for name, of in tried.items()}
+    found = {
+        (name, data, per_class): {run.seed: outcome for run in test_runs(options)
+                                  if (run.data, run.per_class) == (data, per_class)
+                                  and (outcome := run.outcome(given.kept))}
+        for name, options in arms.items() for data in DATA for per_class in PER_CLASS
+    }  # fmt: skip
+    print(f"wrote {write_page(found, arms, scores, ROOT / 'docs' / 'results', seeds=SEEDS, found=FOUND)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,250 @@
+"""A timm model as stages: where it can be cut is tried, not assumed.
+
+timm's models compute `classifier(forward_head(forward_features(x), pre_logits=True))`. One stage that does all but the
+classifier is always right. Finer stages are proposed from the parts that `forward_features` is seen to call one after
+the other: the elements of `stages`, `blocks` or `layers`, else the parts that timm's `feature_info` names. They stand
+only if, on noise, they give what the model's own `forward_features` and `forward_head` give.
+
+Letters: n examples, c channels, h and w height and width in pixels, d features.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from regraft.backbones._contract import Network
+from regraft.errors import BadRequest
+from regraft.nn.pruned import without
+from regraft.nn.stages import Normalise, OnHidden
+
+WHOLE = "body"
+"""Name of the only stage of a model that cannot be cut inside."""
+REPEATED = ("stages", "blocks", "layers")
+"""What timm calls the list of a model's main parts."""
+TOLERANCE = 1e-5
+"""Largest difference between stages and original, relative to the largest value. Our choice; 0 is usual."""
+FAULTS = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError)
+"""What timm's models are seen to raise on inputs, or in an order of calls, that they do not take."""
+
+Groups = tuple[tuple[str, tuple[str, ...]], ...]
+"""By stage: its name, and the paths of the parts that it calls one after the other."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How a model is cut."""
+
+    groups: Groups = ()
+    """The stages from the input upwards; empty where the model is one stage."""
+    tokens: bool = False
+    """Whether the first stage goes on with the model's own `_pos_embed`: a vision transformer."""
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(name for name, _ in self.groups) or (WHOLE,)
+
+
+class Chain(nn.Module):
+    """Parts called one after the other."""
+
+    def __init__(self, parts: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for part in self.parts:
+            x = part(x)
+        return x
+
+
+class TokenStem(nn.Module):
+    """A vision transformer below its first block: patches, class token, position embedding."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net: Any = net
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n t d"]:
+        net: Any = self.net
+        tokens: Tensor = net.norm_pre(net.patch_drop(net._pos_embed(net.patch_embed(x))))  # noqa: SLF001 - timm's seam
+        return tokens
+
+
+class Top(nn.Module):
+    """The last stage: what is left of the features, then the head below its classifier.
+
+    Adds `pooled` (n d) to the state, as the model's own `forward_head(..., pre_logits=True)` gives it.
+    """
+
+    def __init__(self, below: nn.Module | None, net: nn.Module) -> None:
+        super().__init__()
+        self.below = below
+        self.net: Any = net
+
+    def forward(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        hidden = state["hidden"]
+        hidden = self.net.forward_features(hidden) if self.below is None else self.below(hidden)
+        return {**state, "hidden": hidden, "pooled": self.net.forward_head(hidden, pre_logits=True)}
+
+
+def network_of(net: Any, plan: Plan, mean: Sequence[float], std: Sequence[float]) -> Network:
+    """The model's own parts as a network of stages; the model and the network share every tensor."""
+    channels_last = getattr(net, "output_fmt", "NCHW") == "NHWC"
+
+    def views(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        hidden, found = state["hidden"], {"pooled": state["pooled"]}
+        if hidden.ndim == 4:
+            found["grid"] = hidden.permute(0, 3, 1, 2) if channels_last else hidden
+        elif hidden.ndim == 3:
+            found["tokens"] = hidden
+        return found
+
+    return Network(
+        start=Normalise(mean, std), stages=_stages(net, plan), views=views, source_head=net.get_submodule(head_of(net))
+    )
+
+
+def _stages(net: Any, plan: Plan) -> dict[str, nn.Module]:
+    head = head_of(net)
+    if not plan.groups:
+        return {WHOLE: Top(None, without(net, [head]))}
+    stages: dict[str, nn.Module] = {}
+    every = [path for _, paths in plan.groups for path in paths]
+    for name, paths in plan.groups:
+        if plan.tokens and not stages:
+            others = [part for part, _ in net.named_children() if part not in (*paths, "patch_embed")]
+            body: nn.Module = TokenStem(without(net, others))
+        else:
+            body = Chain([net.get_submodule(path) for path in paths])
+        last = len(stages) == len(plan.groups) - 1
+        stages[name] = Top(body, without(net, [*every, head], bare=True)) if last else OnHidden(body)
+    return stages
+
+
+def head_of(net: Any) -> str:
+    """Path of the model's classifier.
+
+    Raises:
+        BadRequest: it is not one dense layer.
+    """
+    classifier = net.get_classifier()
+    for path, part in net.named_modules():
+        if part is classifier and isinstance(part, nn.Linear):
+            return str(path)
+    raise _refused(net, f"its classifier is {type(classifier).__name__}, not one dense layer")
+
+
+def planned(net: Any, input_px: int) -> tuple[Plan, int]:
+    """The finest plan that gives the model's own numbers on noise of `input_px` pixels, and the features' length.
+
+    The model's tensors are changed: a freshly drawn one often has branches that begin at zero and would hide a fault.
+
+    Raises:
+        BadRequest: even as a whole the model is not features below one dense layer.
+    """
+    net.eval()
+    noise = torch.randn((3, 3, input_px, input_px))
+    with torch.no_grad():
+        _disturb(net)
+        pooled = net.forward_head(net.forward_features(noise), pre_logits=True)
+        logits, head = net(noise), net.get_submodule(head_of(net))
+        if not isinstance(pooled, Tensor) or pooled.ndim != 2 or not _close(head(pooled), logits):
+            raise _refused(net, "its logits are not its classifier's on its features")
+        whole, finest = Plan(), _proposal(net, noise)
+        if not _holds(net, whole, noise, pooled):
+            raise _refused(net, "it does not run without its classifier")
+        return (finest if finest.groups and _holds(net, finest, noise, pooled) else whole), pooled.shape[1]
+
+
+def _holds(net: Any, plan: Plan, noise: Tensor, pooled: Tensor) -> bool:
+    """Whether the stages give `pooled`, and every state between them is one tensor with a row for each example."""
+    state = {"hidden": noise}
+    try:
+        for stage in _stages(net, plan).values():
+            state = stage({name: value.clone() for name, value in state.items()})
+            if not all(isinstance(value, Tensor) and value.shape[0] == len(noise) for value in state.values()):
+                return False
+    except FAULTS:
+        return False
+    return _close(state["pooled"], pooled)
+
+
+def _proposal(net: Any, noise: Tensor) -> Plan:
+    """Stages that the model may be made of."""
+    fired = _called(net, noise)
+    mains = [path for path in fired if path.partition(".")[0] in REPEATED]
+    named = [str(info.get("module")) for info in getattr(net, "feature_info", []) if isinstance(info, dict)]
+    ends = mains or [path for path in fired if path in named]
+    if len(fired) != len(set(fired)) or len(ends) < 2:
+        return Plan()
+    groups: list[tuple[str, list[str]]] = [("stem", [])]
+    for path in fired:
+        bare = not any(True for _ in net.get_submodule(path).parameters())
+        if (path in mains or _closed(groups[-1], ends)) and not (bare and groups[-1][1]):
+            groups.append((path, []))
+        groups[-1][1].append(path)
+    return Plan(groups=_named(groups, ends), tokens=hasattr(net, "_pos_embed"))
+
+
+def _closed(group: tuple[str, list[str]], ends: list[str]) -> bool:
+    return any(path in ends for path in group[1])
+
+
+def _named(groups: list[tuple[str, list[str]]], ends: list[str]) -> Groups:
+    """Each group by the part that ends it, the first one `stem`; what follows the last end belongs to the last."""
+    found: list[tuple[str, tuple[str, ...]]] = []
+    for _, paths in groups:
+        end = next((path for path in paths if path in ends), "")
+        if not paths:
+            continue
+        if not found:
+            found.append(("stem", tuple(paths)))
+        elif end:
+            found.append((end, tuple(paths)))
+        else:
+            name, before = found.pop()
+            found.append((name, (*before, *paths)))
+    return tuple(found)
+
+
+def _called(net: Any, noise: Tensor) -> list[str]:
+    """Paths of the model's parts in the order in which `forward_features` calls them; of lists, their elements."""
+    parts: dict[str, nn.Module] = {}
+    for name, child in net.named_children():
+        inside = name in (*REPEATED, "features") and isinstance(child, nn.Sequential | nn.ModuleList)
+        parts |= {f"{name}.{inner}": part for inner, part in child.named_children()} if inside else {name: child}
+    fired: list[str] = []
+    handles = [part.register_forward_hook(lambda *_, path=path: fired.append(path)) for path, part in parts.items()]
+    try:
+        net.forward_features(noise)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return fired
+
+
+def _disturb(net: Any) -> None:
+    """Add a little noise to every vector of the model, so that nothing in it is zero or one throughout."""
+    for tensor in net.parameters():
+        if tensor.ndim == 1:
+            tensor.add_(torch.rand_like(tensor), alpha=0.2)
+    for name, tensor in net.named_buffers():
+        if name.endswith("running_mean"):
+            tensor.add_(torch.randn_like(tensor), alpha=0.1)
+
+
+def _close(found: Tensor, expected: Tensor) -> bool:
+    scale = float(expected.abs().max()) or 1.0
+    return found.shape == expected.shape and float((found - expected).abs().max()) <= TOLERANCE * scale
+
+
+def _refused(net: Any, why: str) -> BadRequest:
+    return BadRequest(
+        f"timm's {type(net).__name__} cannot be used as a backbone: {why}.",
+        fix="choose another of timm's models, a ResNet, ConvNeXt, EfficientNet, ViT or Swin for instance.",
+    )

@@ -1,0 +1,224 @@
+"""DICOM files as the picture that a reader of them sees, through pydicom (extra `dicom`). Shapes: h w in pixels.
+
+In the order of the standard's grayscale pipeline (PS3.3 C.11, PS3.4 N.2): stored values; modality LUT, or rescale slope
+and intercept (C.11.1); VOI LUT, else the first window (C.11.2: linear, linear exact or sigmoid), else the whole range
+that the stored bits can express; MONOCHROME1 inverted. Palettes are looked up, YBR becomes RGB. Of several frames the
+first is read. Overlays, shutters and presentation states are not applied. That range is fixed by the header, not by
+the values of one picture, so that equal values stay equal from file to file (our choice; viewers often stretch each).
+
+Patients are told apart by a digest of patient id and its issuer, never by the id itself. Whoever can guess an id can
+compute its digest: this is a pseudonym, and no anonymisation.
+"""
+
+import hashlib
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float64, Shaped, UInt8
+
+from regraft.errors import MissingExtra
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+REVISION = "dicom-1"
+"""Rises when the pixels of any DICOM file change."""
+
+_PACKAGES = ("pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "pyjpegls", "gdcm")
+"""What may have a part in the pixels."""
+
+_MARK_AT, _MARK = 128, b"DICM"
+HEAD_BYTES = _MARK_AT + len(_MARK)
+"""How many bytes of a file tell whether it is DICOM."""
+
+
+class Unreadable(Exception):  # never leaves the room
+    """Why a DICOM file gives no picture, in a clause."""
+
+
+def is_dicom(head: bytes) -> bool:
+    """Whether a file that begins so is DICOM (PS3.10, 7.1)."""
+    return head[_MARK_AT:HEAD_BYTES] == _MARK
+
+
+def reader() -> str:
+    """Name and revision of this reader, with the versions that decide its pixels."""
+    found = []
+    for package in _PACKAGES:
+        try:
+            found.append(f"{package}-{version(package)}")
+        except PackageNotFoundError:
+            continue
+    return " ".join([REVISION, *found])
+
+
+def patient_of(data: bytes, name: str) -> int:
+    """A number that stands for the patient, from 64 bits of a digest; 0 where the file names none.
+
+    Raises:
+        MissingExtra: pydicom is not installed.
+        Unreadable: the header is damaged.
+    """
+    with _said(name):
+        header = _header(data, stop_before_pixels=True)
+        patient, issuer = (str(header.get(tag, "")).strip() for tag in ("PatientID", "IssuerOfPatientID"))
+    if not patient:
+        return 0
+    digest = hashlib.blake2b(f"{issuer}\0{patient}".encode("utf-8", "replace"), digest_size=8).digest()
+    return int.from_bytes(digest, "little") or 1
+
+
+def pixels_of(data: bytes, max_pixels: int, name: str) -> UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w 3"]:
+    """The first frame, grey or RGB.
+
+    Raises:
+        MissingExtra: pydicom is not installed.
+        Unreadable: it is damaged, too large, holds no picture, or is compressed in a way that nothing here reads.
+    """
+    with _said(name):
+        header = _header(data)
+        if "PixelData" not in header:
+            floats = "FloatPixelData" in header or "DoubleFloatPixelData" in header
+            raise Unreadable("it holds floating-point values" if floats else "it is DICOM, but holds no picture")
+        if header.Rows * header.Columns > max_pixels:
+            size = f"{header.Columns} x {header.Rows} pixels"
+            raise Unreadable(f"its header announces {size}, over the limit of {max_pixels:,}")
+        _check_compression(header)
+        from pydicom.pixels.processing import apply_color_lut
+        from pydicom.pixels.utils import pixel_array
+
+        values = pixel_array(header, index=0)
+        kind = str(header.PhotometricInterpretation)
+        if kind.startswith("MONOCHROME"):
+            return _grey(header, values)
+        if kind == "PALETTE COLOR":
+            values = apply_color_lut(values, header)
+            return _to_bytes(values.astype(np.float64), 0, np.iinfo(values.dtype).max)
+        if values.ndim == 3 and values.shape[2] == 3 and (kind == "RGB" or kind.startswith("YBR")):
+            return _to_bytes(values.astype(np.float64), 0, 2 ** int(header.BitsStored) - 1)
+        raise Unreadable(f"its colours are {kind}, which is not read")
+
+
+def _header(data: bytes, *, stop_before_pixels: bool = False) -> "Dataset":
+    try:
+        from pydicom import dcmread
+    except ImportError as error:
+        raise _Missing from error
+    return dcmread(io.BytesIO(data), stop_before_pixels=stop_before_pixels)
+
+
+class _Missing(Exception):
+    """pydicom is not installed."""
+
+
+@contextmanager
+def _said(name: str) -> Iterator[None]:
+    """Turn what pydicom raises on damaged files into `Unreadable`."""
+    try:
+        yield
+    except Unreadable:
+        raise
+    except _Missing as error:
+        raise MissingExtra("pydicom", "dicom", f"Reading {name}, a DICOM file,") from error
+    except _faults() as error:
+        words = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise Unreadable(f"as DICOM it is damaged ({words.rstrip('.')})") from error
+
+
+def _faults() -> tuple[type[Exception], ...]:
+    """What pydicom is seen to raise on damaged files; two of its errors have no other base than `Exception`."""
+    from pydicom.errors import BytesLengthException, InvalidDicomError
+
+    return (
+        AttributeError, ArithmeticError, EOFError, LookupError, MemoryError, OSError, RuntimeError,
+        TypeError, ValueError, Warning, struct.error, zlib.error, BytesLengthException, InvalidDicomError,
+    )  # fmt: skip
+
+
+def _check_compression(header: "Dataset") -> None:
+    from pydicom.pixels.decoders.base import get_decoder
+
+    syntax = header.file_meta.TransferSyntaxUID
+    if not syntax.is_encapsulated:
+        return
+    try:
+        decoder = get_decoder(syntax)
+    except RuntimeError as error:  # there is no decoder of that name
+        raise Unreadable(f"its pixels are compressed as {syntax.name}, which is not read") from error
+    if not decoder.is_available:
+        raise Unreadable(f"pip install 'pylibjpeg[all]' first: its pixels are compressed as {syntax.name}")
+
+
+def _grey(header: "Dataset", stored: Shaped[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
+    """Stored values through modality and VOI transformations to what is shown, 0 black and 255 white."""
+    from pydicom.pixels.processing import apply_modality_lut, apply_voi
+
+    values = apply_modality_lut(stored, header)
+    if header.get("VOILUTSequence"):
+        table = header.VOILUTSequence[0].LUTDescriptor
+        shown = _to_bytes(apply_voi(values, header, index=0).astype(np.float64), 0, 2 ** int(table[2]) - 1)
+    elif (window := _window(header)) is not None:
+        function = str(header.get("VOILUTFunction") or "LINEAR").upper()
+        shown = windowed(values.astype(np.float64), *window, function)
+    else:
+        shown = _to_bytes(values.astype(np.float64), *_range(header))
+    inverted = str(header.PhotometricInterpretation) == "MONOCHROME1"
+    return np.uint8(255) - shown if inverted else shown
+
+
+def windowed(
+    values: Float64[np.ndarray, "*any"], centre: float, width: float, function: str
+) -> UInt8[np.ndarray, "*any"]:
+    """The window applied, from black at 0 to white at 255 (PS3.3 C.11.2.1.2 and C.11.2.1.3).
+
+    Raises:
+        ValueError: the function is not one of the standard's, or the width is out of its range.
+    """
+    if not np.isfinite([centre, width]).all() or width < (1 if function == "LINEAR" else 0) or width == 0:
+        raise ValueError(f"a window of width {width:g}")
+    if function == "SIGMOID":
+        with np.errstate(over="ignore"):
+            return _to_bytes(1 / (1 + np.exp(-4 * (values - centre) / width)), 0, 1)
+    if function == "LINEAR_EXACT":
+        return _to_bytes(values, centre - width / 2, centre + width / 2)
+    if function == "LINEAR":
+        if width == 1:  # a threshold
+            return np.where(values <= centre - 0.5, np.uint8(0), np.uint8(255))
+        return _to_bytes(values, centre - 0.5 - (width - 1) / 2, centre - 0.5 + (width - 1) / 2)
+    raise ValueError(f"a VOI LUT function {function!r}")
+
+
+def _window(header: "Dataset") -> tuple[float, float] | None:
+    """Centre and width of the first window; None where there is none."""
+    centre, width = (_first(header.get(name)) for name in ("WindowCenter", "WindowWidth"))
+    return None if centre is None or width is None else (centre, width)
+
+
+def _first(value: Any) -> float | None:
+    if value is None or value == "":
+        return None
+    return float(value) if isinstance(value, int | float | str) else float(value[0]) if len(value) else None
+
+
+def _range(header: "Dataset") -> tuple[float, float]:
+    """The smallest and largest value that the header allows after the modality transformation."""
+    if header.get("ModalityLUTSequence"):
+        return 0, 2 ** int(header.ModalityLUTSequence[0].LUTDescriptor[2]) - 1
+    bits, signed = int(header.BitsStored), int(header.get("PixelRepresentation", 0))
+    least, most = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    slope, intercept = float(header.get("RescaleSlope", 1)), float(header.get("RescaleIntercept", 0))
+    ends = sorted((least * slope + intercept, most * slope + intercept))
+    return ends[0], ends[1]
+
+
+def _to_bytes(values: Float64[np.ndarray, "*any"], low: float, high: float) -> UInt8[np.ndarray, "*any"]:
+    """`low` and below black, `high` and above white, between them in proportion, rounded."""
+    share = np.clip((values - low) / (high - low), 0, 1)
+    found: np.ndarray = np.floor(share * 255 + 0.5).astype(np.uint8)
+    return found

@@ -1,0 +1,136 @@
+"""RandAugment's operations on pictures: what each does at a given strength. `views` draws which, and how often.
+
+Letters: h and w height and width of the picture in pixels.
+
+Source: Cubuk et al. 2019, arXiv:1909.13719. The list and the largest strengths are torchvision's `RandAugment`: 14
+operations, the identity among them, on a scale of magnitudes from 0 to 30. Two departures: a picture is moved and
+turned with bilinear interpolation, and uncovered ground is the middle grey of the authors' code, where torchvision
+takes the nearest pixel and black. Posterising's bits and translation's pixels are whole numbers there and here.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from math import trunc
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from regraft.data.picture import Picture
+
+if TYPE_CHECKING:
+    from PIL.ImageEnhance import _Enhance
+
+MAX_MAGNITUDE = 30.0
+"""The magnitude at which every operation is at its strongest."""
+_GREY = (128, 128, 128)
+_MAX_SHEAR = 0.3
+"""Pixels sideways for each pixel along."""
+_MAX_SHIFT = 150 / 331
+"""Share of the side."""
+_MAX_TURN = 30.0
+"""Degrees."""
+_MAX_TONE = 0.9
+"""Difference of an enhancement's factor from 1."""
+_MAX_LOST_BITS = 4
+
+Operation = Callable[[Picture, float], Picture]
+"""(picture in mode RGB, strength in [-1, 1]) -> picture of the same size. Where an operation has two directions the
+sign says which; elsewhere the strength is used without it, or not at all."""
+
+
+def rand_augment(picture: Picture, num_operations: int, magnitude: float, draws: Iterator[float]) -> Picture:
+    """The picture after so many operations, drawn one after another with their signs; any may come twice.
+
+    `magnitude` lies in [0, 30]. Two of `draws`, numbers in [0, 1), are used for each operation.
+    """
+    operations = tuple(OPERATIONS.values())
+    for _ in range(num_operations):
+        operation = operations[int(next(draws) * len(operations))]
+        sign = 1 if next(draws) < 0.5 else -1
+        picture = operation(picture, sign * magnitude / MAX_MAGNITUDE)
+    return picture
+
+
+def _identity(picture: Picture, strength: float) -> Picture:
+    return picture
+
+
+def _affine(picture: Picture, *matrix: float) -> Picture:
+    from PIL import Image
+
+    return picture.transform(picture.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=_GREY)
+
+
+def _shear_x(picture: Picture, strength: float) -> Picture:
+    return _affine(picture, 1, _MAX_SHEAR * strength, 0, 0, 1, 0)
+
+
+def _shear_y(picture: Picture, strength: float) -> Picture:
+    return _affine(picture, 1, 0, 0, _MAX_SHEAR * strength, 1, 0)
+
+
+def _translate_x(picture: Picture, strength: float) -> Picture:
+    return _affine(picture, 1, 0, -trunc(_MAX_SHIFT * picture.width * strength), 0, 1, 0)
+
+
+def _translate_y(picture: Picture, strength: float) -> Picture:
+    return _affine(picture, 1, 0, 0, 0, 1, -trunc(_MAX_SHIFT * picture.height * strength))
+
+
+def _rotate(picture: Picture, strength: float) -> Picture:
+    from PIL import Image
+
+    return picture.rotate(_MAX_TURN * strength, Image.Resampling.BILINEAR, fillcolor=_GREY)
+
+
+def _enhanced(kind: str) -> Operation:
+    def enhance(picture: Picture, strength: float) -> Picture:
+        from PIL import ImageEnhance
+
+        enhancer: _Enhance = getattr(ImageEnhance, kind)(picture)
+        return enhancer.enhance(1 + _MAX_TONE * strength)
+
+    return enhance
+
+
+def _posterise(picture: Picture, strength: float) -> Picture:
+    from PIL import ImageOps
+
+    return ImageOps.posterize(picture, 8 - round(_MAX_LOST_BITS * abs(strength)))
+
+
+def _solarise(picture: Picture, strength: float) -> Picture:
+    from PIL import ImageOps
+
+    return ImageOps.solarize(picture, 255 * (1 - abs(strength)))  # type: ignore[arg-type] # compared with bytes only
+
+
+def _autocontrast(picture: Picture, strength: float) -> Picture:
+    from PIL import ImageOps
+
+    return ImageOps.autocontrast(picture)
+
+
+def _equalise(picture: Picture, strength: float) -> Picture:
+    from PIL import ImageOps
+
+    return ImageOps.equalize(picture)
+
+
+OPERATIONS: Mapping[str, Operation] = MappingProxyType(
+    {
+        "identity": _identity,
+        "shear_x": _shear_x,
+        "shear_y": _shear_y,
+        "translate_x": _translate_x,
+        "translate_y": _translate_y,
+        "rotate": _rotate,
+        "brightness": _enhanced("Brightness"),
+        "colour": _enhanced("Color"),
+        "contrast": _enhanced("Contrast"),
+        "sharpness": _enhanced("Sharpness"),
+        "posterise": _posterise,
+        "solarise": _solarise,
+        "autocontrast": _autocontrast,
+        "equalise": _equalise,
+    }
+)
+"""By name, in the order in which they are drawn. What is drawn depends on the order and on their number."""

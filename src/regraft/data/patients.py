@@ -1,0 +1,68 @@
+"""Groups that DICOM files name themselves: who is pictured. Shapes: n examples."""
+
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Bool, UInt64
+
+from regraft.data._dicom import HEAD_BYTES, is_dicom
+from regraft.data._words import counted
+from regraft.data.dataset import Dataset, Example
+from regraft.data.decode import Undecodable, patient, read
+from regraft.values import Notice
+
+
+def by_patient(
+    examples: tuple[Example, ...], patients: UInt64[np.ndarray, " n"], others: Bool[np.ndarray, " n"]
+) -> tuple[tuple[Example, ...], tuple[Notice, ...]]:
+    """The examples grouped by patient where no group was given, and a notice of it.
+
+    `patients` are the numbers that `_dicom` makes of their ids, 0 where a file names none; such a file is alone.
+    `others` are whole pictures that are not DICOM: with any, nothing is grouped. Nor is it where all are one patient:
+    ids are often overwritten by a constant where files are made anonymous.
+    """
+    if not patients.any() or any(example.group is not None for example in examples):
+        return examples, ()
+    numbers = patients.tolist()
+    named = {number for number in numbers if number}
+    if others.any() or len(named) < 2:
+        why = f"{counted(int(others.sum()), 'other picture')} names none" if others.any() else "that tells nothing"
+        return examples, (
+            _told(f"The DICOM files name {counted(len(named), 'patient')}; {why}, so nothing is grouped."),
+        )
+    grouped = tuple(
+        replace(example, group=f"patient-{number:016x}") if number else example
+        for example, number in zip(examples, numbers, strict=True)
+    )
+    alone = sum(not number for number in numbers)
+    text = f"Grouped by the {counted(len(named), 'patient')} that the DICOM files name; instead of their ids, digests "
+    text += "of them are kept."
+    if alone:
+        text += f" {counted(alone, 'file names', 'files name')} none: each is a group of its own."
+    return grouped, (_told(text),)
+
+
+def grouped_by_patient(dataset: Dataset) -> Dataset:
+    """The data set with groups from its files, where these are DICOM and none were given. Reads every file's header."""
+    if any(example.group is not None for example in dataset.examples):
+        return dataset
+    found = [_seen(example) for example in dataset.examples]
+    patients = np.array([number for number, _ in found], dtype=np.uint64)
+    others = np.array([other for _, other in found], dtype=bool)
+    examples, told = by_patient(dataset.examples, patients, others)
+    return replace(dataset, examples=examples, notes=(*dataset.notes, *told))
+
+
+def _seen(example: Example) -> tuple[int, bool]:
+    """The patient's number, and whether the file is no DICOM."""
+    try:
+        with example.path.open("rb") as file:
+            if not is_dicom(file.read(HEAD_BYTES)):
+                return 0, True
+        return patient(read(example.path), name=str(example.path)), False
+    except (OSError, Undecodable):
+        return 0, False
+
+
+def _told(text: str) -> Notice:
+    return Notice(text=text, topic="data")

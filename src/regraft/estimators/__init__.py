@@ -1,0 +1,1 @@
+"""Estimators for scikit-learn: `regraft.RegraftClassifier`, `regraft.RegraftRegressor`, `regraft.Features`."""

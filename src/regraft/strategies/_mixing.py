@@ -1,0 +1,148 @@
+"""Examples drawn together in pairs, at the cut: mixup of states, and cutmix of inputs.
+
+A step's partners are a permutation of its batch. With a share s of Beta(alpha, alpha), one for the batch:
+
+* mixup: every floating tensor x of the state becomes s x + (1 - s) x[partner]. At cut `input` that is the prepared
+  input after the network's `start`, as floats; at an inner cut it is the stored state. Shared tensors have no example
+  axis and stay as they are. What is no floating number (a mask, word ids) has no mean, so such states are refused.
+* cutmix: an area of 1 - s of the input's grid cells, placed at random and cut off at the border, is the partner's; s is
+  then what is left of the example itself, counted in cells.
+
+The loss is s loss(logits, targets) + (1 - s) loss(logits, targets[partner]), side heads included. Everything drawn
+follows from seed and step, so a resumed run draws the same.
+
+Sources: Zhang et al. 2018, arXiv:1710.09412 (mixup; one share for a batch is the authors' code); Verma et al. 2019,
+arXiv:1806.05236 (mixup of inner states, there of a layer drawn anew each step, here always of the cut); Yun et al.
+2019, arXiv:1905.04899 (cutmix; the rounding of the area is the authors' code).
+
+Letters: b rows of a batch, h and w height and width of the grid in cells.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from regraft.backbones._contract import State
+from regraft.errors import BadRequest
+from regraft.identity import derive_seed
+from regraft.strategies._contract import Problem
+from regraft.strategies._tail import Tail
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+Area = tuple[slice, slice]
+"""Rows and columns of grid cells."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Mix:
+    """Who is mixed with whom in one batch, and how."""
+
+    partner: Int[np.ndarray, "b"]
+    """The row that each row is mixed with."""
+    share: float
+    """What is left of the row itself, in [0, 1]."""
+    area: Area | None
+    """The grid cells that come from the partner; None mixes all values by `share`."""
+    shared: frozenset[str]
+    """Names of tensors without an example axis."""
+
+    def state(self, state: State) -> State:
+        """The batch's state, mixed."""
+        return {name: value if name in self.shared else self._mixed(value) for name, value in state.items()}
+
+    def loss(self, loss: Loss) -> Loss:
+        """The loss of mixed rows: (logits, targets of the rows themselves) -> a scalar."""
+
+        def mixed(logits: Tensor, targets: Tensor) -> Tensor:
+            other = targets[torch.from_numpy(self.partner).to(targets.device)]
+            return self.share * loss(logits, targets) + (1 - self.share) * loss(logits, other)
+
+        return mixed
+
+    def _mixed(self, values: Tensor) -> Tensor:
+        other = values[torch.from_numpy(self.partner).to(values.device)]
+        if self.area is None:
+            return self.share * values + (1 - self.share) * other
+        mixed = values.clone()
+        mixed[..., self.area[0], self.area[1]] = other[..., self.area[0], self.area[1]]
+        return mixed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixing:
+    """How the batches of a run are mixed."""
+
+    mixup: float
+    """Alpha of mixup; 0: none."""
+    cutmix: float
+    """Alpha of cutmix; 0: none. With both, each step draws one of them, as likely as the other."""
+    grid: tuple[int, int]
+    """Height and width of the inputs' grid in cells, for cutmix."""
+    shared: frozenset[str]
+    """Names of tensors without an example axis."""
+
+    def draw(self, seed: int, step: int, rows: int) -> Mix:
+        """The mix of a batch of so many rows at a step of the run with this seed."""
+        random = np.random.default_rng(derive_seed(seed, "mix", step))
+        cutting = bool(self.cutmix) and (not self.mixup or random.random() < 0.5)
+        alpha = self.cutmix if cutting else self.mixup
+        share, partner = float(random.beta(alpha, alpha)), random.permutation(rows)
+        if not cutting:
+            return Mix(partner=partner, share=share, area=None, shared=self.shared)
+        area = _area(self.grid, 1 - share, (random.random(), random.random()))
+        cells = (area[0].stop - area[0].start) * (area[1].stop - area[1].start)
+        return Mix(partner=partner, share=1 - cells / (self.grid[0] * self.grid[1]), area=area, shared=self.shared)
+
+
+def mixing_of(tail: Tail, problem: Problem, *, mixup: float, cutmix: float) -> Mixing | None:
+    """How to mix what this problem stores at its cut; None where nothing is asked for. Looks at one example.
+
+    Raises:
+        BadRequest: cutmix elsewhere than at cut `input` or where inputs are no grids; a state that has no mean.
+    """
+    if not mixup and not cutmix:
+        return None
+    if cutmix and problem.cut != "input":
+        raise BadRequest(
+            f"options.cutmix is {cutmix}, but the cut is {problem.cut!r}. Cutmix puts an area of one input into "
+            "another; above the input every cell of the grid has seen its surroundings, so an area of a state is no "
+            "area of an input.",
+            fix="--cut input (strategies full, lp_ft), or mix whole states: --set options.mixup=0.2.",
+        )
+    one = problem.train[:1]
+    stored = problem.states.batch(one, np.zeros_like(one))
+    with torch.no_grad():
+        state = tail.begun({name: torch.from_numpy(array) for name, array in stored.items()})
+    own = {name: value for name, value in state.items() if name not in tail.shared}
+    for name, value in own.items():
+        if not value.is_floating_point():
+            raise BadRequest(
+                f"The state at cut {problem.cut!r} holds {name!r}, of {str(value.dtype).removeprefix('torch.')}, which "
+                "has no mean of two; mixing takes states of floating numbers alone.",
+                fix="leave options.mixup and options.cutmix out, or choose a cut whose state has none.",
+            )
+        if cutmix and value.ndim != 4:
+            raise BadRequest(
+                f"An input here is no grid: {name!r} has {value.ndim} axes with the example's; cutmix needs 4.",
+                fix="leave options.cutmix out; --set options.mixup=0.2 mixes whole inputs.",
+            )
+    sizes = {(int(value.shape[-2]), int(value.shape[-1])) for value in own.values()} if cutmix else {(0, 0)}
+    if len(sizes) > 1:
+        raise BadRequest(
+            f"The grids of an input differ in size ({sorted(sizes)}); cutmix needs one size.",
+            fix="leave options.cutmix out; --set options.mixup=0.2 mixes whole inputs.",
+        )
+    return Mixing(mixup=mixup, cutmix=cutmix, grid=sizes.pop(), shared=tail.shared)
+
+
+def _area(grid: tuple[int, int], share: float, centre: tuple[float, float]) -> Area:
+    """An area of `share` of the grid in the grid's own proportions around a centre in [0, 1), cut off at the border."""
+    slices = []
+    for size, middle in zip(grid, centre, strict=True):
+        half, at = int(size * np.sqrt(share)) // 2, int(middle * size)
+        slices.append(slice(max(0, at - half), min(size, at + half)))
+    return slices[0], slices[1]

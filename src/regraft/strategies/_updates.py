@@ -1,0 +1,87 @@
+"""Low-rank updates beside the layers of a tail, through peft: put in, and merged into the layers again.
+
+A layer with weight W computes W x + (alpha / rank) B A x, where A (rank × inputs) is drawn and B (outputs × rank)
+starts at zero, so that nothing changes at first. In a convolution A has the layer's window and stride, and B is 1 × 1.
+Merging adds (alpha / rank) B A to W.
+
+An attention keeps its products in one parameter, so peft adds the update before each pass and takes it away after it;
+what rounding leaves of that is a few units in the last place.
+
+Source: Hu et al. 2021, arXiv:2106.09685, section 4.1; the convolutional form is peft's.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor, nn
+
+from regraft.errors import MissingExtra
+from regraft.strategies._tail import Tail
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def layers_of(tail: nn.Module, kinds: str) -> dict[str, nn.Module]:
+    """The layers of the tail's stages that may have an update, by name: `linear` ones (the products of an attention
+    among them), `convolutions` or `all`."""
+    wanted = (() if kinds == "convolutions" else (nn.Linear, nn.MultiheadAttention)) + (
+        () if kinds == "linear" else CONVOLUTIONS
+    )
+    return {name: layer for name, layer in _whole("stages", tail.get_submodule("stages")) if isinstance(layer, wanted)}
+
+
+def mergeable(layer: nn.Module) -> bool:
+    """Whether peft's update of this layer can be merged: not where a convolution has groups, holes, or a padding other
+    than zeros; nor where an attention's keys and values have widths of their own."""
+    if isinstance(layer, CONVOLUTIONS):
+        return layer.groups == 1 and set(layer.dilation) == {1} and layer.padding_mode == "zeros"
+    return not isinstance(layer, nn.MultiheadAttention) or layer.in_proj_weight is not None
+
+
+class Updates:
+    """Updates in some layers of a tail. Its other parameters are frozen, the head's excepted."""
+
+    def __init__(self, tail: Tail, layers: dict[str, nn.Module], *, rank: int, alpha: float, dropout: float) -> None:
+        """Put them in; A is drawn by torch's generator.
+
+        Raises:
+            MissingExtra: peft is not installed.
+        """
+        peft = _peft()
+        weights = {id(weight) for layer in layers.values() for weight in _weights(layer)}
+        self.changed = frozenset(name for name, tensor in tail.tensors().items() if id(tensor) in weights)
+        """Canonical names of the weights that merging changes."""
+        config = peft.LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(layers))
+        self._model: Any = peft.LoraModel(tail, config, "default")
+        tail.head.requires_grad_(True)
+
+    def merge(self) -> None:
+        """Add each update to its layer's weight and take it out; the tail's tensors then have their names again."""
+        self._model.merge_and_unload(progressbar=False, safe_merge=True)
+
+
+def _whole(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Every module by name; an attention is one, for it never calls those inside it."""
+    yield name, module
+    if not isinstance(module, nn.MultiheadAttention):
+        for child, inner in module.named_children():
+            yield from _whole(f"{name}.{child}", inner)
+
+
+def _weights(layer: nn.Module) -> list[Tensor]:
+    if isinstance(layer, nn.MultiheadAttention):
+        return [layer.in_proj_weight, layer.out_proj.weight]
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    return [weight]
+
+
+def _peft() -> Any:
+    from regraft.backbones._torchvision import torchvision_models
+
+    torchvision_models()  # what peft is built on imports torchvision the plain way
+    try:
+        import peft
+    except ImportError as error:
+        raise MissingExtra("peft", "lora", "The strategy lora") from error
+    return peft

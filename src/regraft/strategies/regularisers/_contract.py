@@ -1,0 +1,88 @@
+"""What a regulariser is: a term that is added to the loss of every step of fine-tuning, and holds it back.
+
+A file on the shelf defines `WEIGHT`, the factor that its paper or its authors' code gives the term, and
+`build(problem, tail, weight) -> Regulariser`. What is made from the problem alone (the untouched network, a table) is
+made again when a run is resumed; what is trained along lies in the tail's state, and so in the checkpoint. Nothing of
+it enters a bundle.
+
+Letters: b rows of a batch.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from regraft.backbones._contract import State
+from regraft.errors import BadRequest
+from regraft.registry import Shelf
+from regraft.strategies._contract import Problem
+
+if TYPE_CHECKING:
+    from regraft.strategies._tail import Passed, Tail
+
+REGULARISERS = Shelf("regulariser", "regraft.strategies.regularisers")
+
+HEAD_WEIGHT = 0.01
+"""Factor on half the squared norm of what is trained anew, where a regulariser stands in for weight decay: the beta of
+Li et al. 2018 (arXiv:1802.01483, section 5) and of Li et al. 2019 (arXiv:1901.09229)."""
+
+
+class Regulariser(nn.Module, ABC):
+    """The term, with what it is computed from. Its parameters, if any, are trained along with the tail."""
+
+    least_rows: int = 1
+    """Rows that a training batch needs."""
+    replaces_decay: bool = False
+    """Whether the term stands in for weight decay, which is then off."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of how it was made: whole sentences."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.weight = weight
+        """Factor on the term."""
+        self.facts: Mapping[str, Any] = {}
+        """What was found while it was made, as JSON."""
+
+    @abstractmethod
+    def forward(
+        self, tail: "Tail", state: State, passed: "Passed", targets: Shaped[Tensor, "b ..."]
+    ) -> Float[Tensor, ""]:
+        """The term for one batch, its factor included: the tail as it is, the batch's state at the cut, what the tail
+        made of it, and its targets."""
+
+
+def build(name: str, problem: Problem, tail: "Tail", weight: float) -> Regulariser:
+    """The regulariser of that name for this problem; `weight` 0: the published one.
+
+    Raises:
+        UnknownName: there is none of that name; the nearest is offered.
+        BadRequest: there is nothing pretrained to be held back to, or it cannot work here.
+        BadData: a batch needs more rows than there are training examples.
+    """
+    module, card = REGULARISERS.get(name), problem.backbone.card
+    if card.weights == "random":
+        raise BadRequest(
+            f"The regulariser {name!r} holds training back to what was pretrained, but the weights of {card.name} are "
+            "drawn at random.",
+            fix="start from trained weights, or leave options.regulariser out.",
+        )
+    if not tail.names:
+        raise BadRequest(
+            f"The regulariser {name!r} acts on the stages above the cut, but above the cut {problem.cut!r} lies the "
+            "head alone.",
+            fix="choose a lower cut, or leave options.regulariser out.",
+        )
+    made: Regulariser = module.build(problem, tail, weight or module.WEIGHT)
+    return made
+
+
+def head_term(tail: "Tail") -> Float[Tensor, ""]:
+    """`HEAD_WEIGHT / 2` times the squared norm of the head's and the side heads' parameters."""
+    fresh = [*tail.head.parameters(), *tail.side_heads.parameters()]
+    squares = [parameter.square().sum() for parameter in fresh]
+    term: Tensor = 0.5 * HEAD_WEIGHT * sum(squares[1:], start=squares[0])
+    return term

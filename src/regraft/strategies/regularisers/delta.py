@@ -1,0 +1,131 @@
+"""DELTA: the feature maps of the untouched network are kept where they matter for the new classes.
+
+    alpha * 1/b sum_i sum_l 1/2 * c_l/p_l * sum_j a_lj * |F_lj(w, x_i) - F_lj(w0, x_i)|^2  +  beta / 2 * |v|^2
+
+F_lj is channel j of the c_l channels, on p_l places, after stage l; v are the parameters that are trained anew. The
+attention a_l sums to 1 over the channels: the softmax of how much the loss rises if the channel is removed from the
+untouched network, standardised over the channels and divided by 5. It stands in for weight decay, which is off.
+
+Source: Li et al. 2019, arXiv:1901.09229, section 3; standardising, the 5, and c_l/p_l are those of the authors' code,
+whose alpha is 0.01 on a sum over batches of 64, which is 0.64 on our mean over the batch. Ours: the loss is that of the
+solved linear probe; its rise is taken to first order in the channel, minus activation times gradient, so that one
+backward pass stands in for a forward pass per channel (Molchanov et al. 2017, arXiv:1611.06440, equation 7); stages are
+four, evenly spread above the cut, as ResNet has four groups of blocks.
+
+Letters: b rows, c channels, p places.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from regraft.backbones._contract import State
+from regraft.identity import derive_seed
+from regraft.strategies import probe
+from regraft.strategies._batches import fetched, plain_draws
+from regraft.strategies._contract import Fitted, Problem
+from regraft.strategies._tail import Passed, Tail
+from regraft.strategies.regularisers._contract import Regulariser, head_term
+
+WEIGHT = 0.64
+"""alpha."""
+MAX_STAGES = 4
+"""Stages whose feature maps are compared, at most."""
+SHARPNESS = 5.0
+"""What the standardised rises of the loss are divided by before the softmax."""
+MAX_EXAMPLES = 640
+"""Training examples that the attention is measured on, at most: ten batches of 64, as in the authors' code."""
+
+
+class FeatureMaps(Regulariser):
+    """The distance between feature maps, weighted by channel. The untouched tail is no part of its state."""
+
+    replaces_decay = True
+
+    def __init__(self, original: Tail, attention: dict[str, Float[Tensor, "c"]], weight: float) -> None:
+        """`original` is in evaluation mode, and stays where and as it is; `attention` is by stage."""
+        super().__init__(weight)
+        self._original = (original,)
+        self.names = tuple(attention)
+        for name, shares in attention.items():
+            self.register_buffer(_buffer(name), shares, persistent=False)
+        self.facts = {"stages": list(attention)}
+
+    def forward(self, tail: Tail, state: State, passed: Passed, targets: Shaped[Tensor, "b ..."]) -> Float[Tensor, ""]:
+        with torch.no_grad():
+            before = self._original[0].passed(state).hidden
+        total = head_term(tail)
+        for name in self.names:
+            gaps = by_channel(passed.hidden[name]) - by_channel(before[name])
+            _, channels, places = gaps.shape
+            distances = gaps.square().sum(dim=2).mean(dim=0)
+            term = 0.5 * channels / places * (self.get_buffer(_buffer(name)) * distances).sum()
+            total = total + self.weight * term
+        return total
+
+
+def build(problem: Problem, tail: Tail, weight: float) -> FeatureMaps:
+    """Copy the untouched tail, solve its head, and measure the attention on the training examples.
+
+    Raises:
+        BadRequest: the task has no solved head.
+    """
+    network = problem.backbone.fresh_network()
+    head = problem.task.head(problem.backbone.card.width, 0.0)
+    original = Tail(network, problem.cut, head, problem.task.view, batch_norm="frozen")
+    *_, solved = probe.fit(problem, probe.Options())
+    assert isinstance(solved, Fitted)
+    original.load({name: torch.from_numpy(array) for name, array in solved.tensors.items()})
+    original.to(problem.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    original.eval()
+    rises = loss_rises(original, problem, compared(tail.names))
+    original.requires_grad_(False)
+    return FeatureMaps(original, {name: attention(rise) for name, rise in rises.items()}, weight)
+
+
+def compared(names: Sequence[str]) -> list[str]:
+    """The stages that are compared: evenly spread, the last one among them."""
+    count = min(MAX_STAGES, len(names))
+    return [names[round((part + 1) * len(names) / count) - 1] for part in range(count)]
+
+
+def loss_rises(original: Tail, problem: Problem, names: Sequence[str]) -> dict[str, Float[Tensor, "c"]]:
+    """By stage and channel: how much the mean loss rises if the channel is set to zero, to first order."""
+    device = torch.device(problem.device)
+    random = np.random.default_rng(derive_seed(problem.seed, "delta"))
+    examples = random.permutation(problem.train)[:MAX_EXAMPLES]
+    loss = problem.task.objective(problem.targets[problem.train], balanced=False, smoothing=0.0)
+    rises: dict[str, Tensor] = {}
+    draws = plain_draws(examples)
+    for draw, state in zip(draws, fetched(problem.states, draws, device), strict=True):
+        targets = torch.from_numpy(problem.targets[draw.examples]).to(device)
+        passed = original.passed(state)
+        maps = [passed.hidden[name] for name in names]
+        share = len(draw.examples) / len(examples)
+        gradients = torch.autograd.grad(loss(passed.logits, targets), maps)
+        for name, values, gradient in zip(names, maps, gradients, strict=True):
+            rise = -by_channel(values.detach() * gradient).sum(dim=(0, 2)) * share
+            rises[name] = rises[name] + rise if name in rises else rise
+    return rises
+
+
+def attention(rises: Float[Tensor, "c"]) -> Float[Tensor, "c"]:
+    """Shares of the channels: the softmax of the standardised rises, divided by 5; even where all are equal."""
+    spread = rises.std(correction=0)
+    standard = (rises - rises.mean()) / spread if spread > 0 else torch.zeros_like(rises)
+    return torch.softmax(standard / SHARPNESS, dim=0)
+
+
+def by_channel(hidden: Float[Tensor, "b ..."]) -> Float[Tensor, "b c p"]:
+    """A state's `hidden` with its places on one axis: grids (b c h w), sequences (b t c), vectors (b c)."""
+    if hidden.ndim == 3:
+        return hidden.transpose(1, 2)
+    return hidden.flatten(2) if hidden.ndim > 3 else hidden[:, :, None]
+
+
+def _buffer(name: str) -> str:
+    """A buffer's name may hold no dot, and a stage's may."""
+    return f"attention_{name.replace('.', '_')}"

@@ -1,0 +1,75 @@
+"""From stored states to a fitted model: the part that a fit with proof and a training without share."""
+
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from regraft.backbones._backbone import Backbone
+from regraft.recipe import Recipe
+from regraft.strategies._contract import Fitted, Problem
+from regraft.values import Event, Notice
+from regraft.workbench._resolve import Resolved
+from regraft.workbench._states import Stored
+from regraft.workbench._subject import Subject, small_validation_trains
+
+
+def problem_of(
+    resolved: Resolved,
+    backbone: Backbone,
+    subject: Subject,
+    stored: Stored,
+    recipe: Recipe,
+    *,
+    device: str,
+    folder: Path | None,
+) -> Problem:
+    """What the strategy is told; `folder` takes its checkpoints, None keeps none."""
+    train, val = small_validation_trains(subject.parts, probe=resolved.named.name == "probe")
+    return Problem(
+        backbone=backbone,
+        cut=resolved.cut,
+        task=subject.task,
+        states=stored.states,
+        top=stored.top,
+        targets=subject.targets,
+        groups=subject.parts.groups,
+        train=train,
+        val=val,
+        seed=recipe.seed,
+        device=device,
+        folder=folder,
+        max_seconds=recipe.max_seconds or None,
+    )
+
+
+def probe_problem_of(problem: Problem, subject: Subject) -> Problem:
+    """The same for the linear probe beside a tuned model."""
+    train, val = small_validation_trains(subject.parts, probe=True)
+    return replace(problem, cut="output", states=problem.top, train=train, val=val, folder=None)
+
+
+def trained(problem: Problem, resolved: Resolved, *, threads: int) -> Generator[Event, None, Fitted]:
+    """Fit the strategy; says so where everything trains for a fixed number of steps."""
+    if resolved.named.name != "probe":
+        if problem.device == "cpu":
+            import torch
+
+            torch.set_num_threads(threads)
+        if not len(problem.val):
+            yield Notice(
+                text="No validation part of fifty examples or more: everything trains, for a fixed number of steps.",
+                topic="split",
+            )
+    return (yield from fitted_last(resolved.module.fit(problem, resolved.options)))
+
+
+def fitted_last(events: Iterator[Event]) -> Generator[Event, None, Fitted]:
+    """Pass events on; return the `Fitted` that ends them."""
+    fitted = None
+    for event in events:
+        if isinstance(event, Fitted):
+            fitted = event
+        else:
+            yield event
+    assert fitted is not None, "a strategy ends with one Fitted"
+    return fitted

@@ -1,0 +1,328 @@
+"""Weights from the Hugging Face hub, against a small hub on this machine."""
+
+import hashlib
+import json
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from problems import opened
+from regraft.backbones._download import Patience
+from regraft.backbones._hub import HubFile, fetch_from_hub, hub_address
+from regraft.backbones._open import open_backbone, parse
+from regraft.errors import BadRequest, UnknownName, WeightsError, WeightsMissing
+from regraft.values import Event, Notice
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+HASTE = Patience(timeout_s=5.0, attempts=2, pause_s=0.01, stall_s=0.05)
+BODY = bytes(range(256)) * 800
+
+
+@dataclass
+class Hub:
+    """What the hub holds, how it behaves, and what it was asked."""
+
+    files: dict[str, bytes] = field(default_factory=lambda: {"model.safetensors": BODY})
+    told: dict[str, str] = field(default_factory=dict)
+    """Digests that it tells instead of the right ones."""
+    licence: str = "apache-2.0"
+    cut: int = 0
+    """Bytes after which the next download breaks off; 0 is never."""
+    statuses: list[int] = field(default_factory=list)
+    """Codes of the next answers."""
+    elsewhere: str = ""
+    """Start of the address that downloads are sent on to."""
+    page: bytes = b""
+    """What it answers instead of what it should tell."""
+    asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    url: str = ""
+
+    def paths(self) -> list[str]:
+        return [path for path, _ in self.asked]
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        self.asked.append((request.path, dict(request.headers)))
+        if self.statuses:
+            request.send_error(self.statuses.pop(0))
+        elif request.path.startswith("/api/models/owner/net/revision/"):
+            self._tell(request)
+        elif self.elsewhere and request.path.startswith("/owner/"):
+            request.send_response(302)
+            request.send_header("Location", self.elsewhere + request.path)
+            request.send_header("Content-Length", "0")
+            request.end_headers()
+        elif (name := request.path.partition(f"/resolve/{COMMIT}/")[2]) in self.files:
+            self._send(request, self.files[name])
+        else:
+            request.send_error(404)
+
+    def _tell(self, request: BaseHTTPRequestHandler) -> None:
+        siblings: list[dict[str, Any]] = [{"rfilename": "README.md", "size": 3}]
+        for name, body in self.files.items():
+            sha256 = self.told.get(name, hashlib.sha256(body).hexdigest())
+            lfs = {"lfs": {"sha256": sha256, "size": len(body)}} if sha256 else {}
+            siblings.append({"rfilename": name, "size": len(body), **lfs})
+        told = {"sha": COMMIT, "siblings": siblings, "cardData": {"license": self.licence}}
+        body = self.page or json.dumps(told).encode()
+        request.send_response(200)
+        request.send_header("Content-Length", str(len(body)))
+        request.end_headers()
+        request.wfile.write(body)
+
+    def _send(self, request: BaseHTTPRequestHandler, body: bytes) -> None:
+        start = int(request.headers.get("Range", "bytes=0-")[6:].rstrip("-"))
+        request.send_response(206 if start else 200)
+        if start:
+            request.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+        request.send_header("ETag", '"one"')
+        request.send_header("Content-Length", str(len(body) - start))
+        request.end_headers()
+        cut, self.cut = self.cut, 0
+        request.wfile.write(body[start : start + cut] if cut else body[start:])
+        request.close_connection = True
+
+
+def serving(hub: Hub) -> ThreadingHTTPServer:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            hub.answer(self)
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    hub.url = f"http://127.0.0.1:{server.server_port}"
+    return server
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    monkeypatch.setenv("REGRAFT_CACHE", str(tmp_path / "cache"))
+    for name in ("REGRAFT_MIRROR", "HF_TOKEN", "HF_HUB_OFFLINE", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    made = Hub()
+    with serving(made) as server:
+        monkeypatch.setenv("HF_ENDPOINT", made.url)
+        yield made
+        server.shutdown()
+
+
+@pytest.fixture
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGRAFT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+
+
+def drained(text: str) -> tuple[HubFile, list[Event]]:
+    steps, events = fetch_from_hub(text, patience=HASTE), list[Event]()
+    while True:
+        try:
+            events.append(next(steps))
+        except StopIteration as stop:
+            return stop.value, events
+
+
+def folder(tmp_path: Path, revision: str = "main") -> Path:
+    return tmp_path / "cache" / "downloads" / "hf" / "owner" / "net" / revision
+
+
+def test_a_file_is_fetched_at_the_commit_that_the_hub_tells(hub: Hub, tmp_path: Path) -> None:
+    found, events = drained("owner/net")
+    assert found.path == folder(tmp_path) / "model.safetensors"
+    assert found.path.read_bytes() == BODY
+    assert found.source == f"{hub.url}/owner/net/blob/{COMMIT}/model.safetensors"
+    assert found.licence == "apache-2.0"
+    assert hub.paths() == [
+        "/api/models/owner/net/revision/main?blobs=true", f"/owner/net/resolve/{COMMIT}/model.safetensors",
+    ]  # fmt: skip
+    assert any(isinstance(event, Notice) and COMMIT in event.text for event in events)
+
+
+def test_a_second_time_needs_no_network(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, _ = drained("owner/net")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    again, events = drained("owner/net")
+    assert (again, events) == (first, [])
+    assert len(hub.asked) == 2
+
+
+def test_an_interrupted_download_is_taken_up_where_it_broke(hub: Hub) -> None:
+    hub.cut = 100_000
+    found, _ = drained("owner/net")
+    assert found.path.read_bytes() == BODY
+    assert [headers.get("Range") for _, headers in hub.asked] == [None, None, "bytes=100000-"]
+
+
+def test_a_file_with_another_digest_than_the_hub_tells_is_refused(hub: Hub, tmp_path: Path) -> None:
+    hub.told = {"model.safetensors": "ab" * 32}
+    with pytest.raises(WeightsError, match="expected SHA-256 abab"):
+        drained("owner/net")
+    assert not (folder(tmp_path) / "model.safetensors").exists()
+
+
+def test_a_file_without_a_digest_is_refused(hub: Hub) -> None:
+    hub.told = {"model.safetensors": ""}
+    with pytest.raises(WeightsError, match=r"tells no SHA-256 of model\.safetensors"):
+        drained("owner/net")
+
+
+def test_a_revision_and_a_file_can_be_named(hub: Hub, tmp_path: Path) -> None:
+    hub.files = {"a/one.pth": b"one" * 100, "two.pth": b"two" * 100}
+    found, _ = drained("owner/net/a/one.pth@v1.0")
+    assert found.path == folder(tmp_path, "v1.0") / "a" / "one.pth"
+    assert found.path.read_bytes() == b"one" * 100
+    assert "/revision/v1.0?" in hub.paths()[0]
+    drained("owner/net/two.pth@refs/pr/1")
+    assert "/revision/refs%2Fpr%2F1?" in hub.paths()[2]
+
+
+@pytest.mark.parametrize(
+    ("names", "chosen"),
+    [
+        (["pytorch_model.bin", "model.safetensors", "other.safetensors"], "model.safetensors"),
+        (["net.safetensors", "one.pth", "two.pth"], "net.safetensors"),
+        (["pytorch_model.bin", "flax_model.msgpack"], "pytorch_model.bin"),
+        (["bvlc_googlenet.caffemodel"], "bvlc_googlenet.caffemodel"),
+    ],
+)
+def test_a_repositorys_own_file_of_weights_is_found(names: list[str], chosen: str, hub: Hub) -> None:
+    hub.files = {name: name.encode() * 100 for name in names}
+    assert drained("owner/net")[0].path.name == chosen
+
+
+def test_where_there_are_several_one_is_to_be_named(hub: Hub) -> None:
+    hub.files = {"one.pth": b"1", "two.pth": b"2"}
+    with pytest.raises(BadRequest, match=r"has one\.pth, two\.pth") as raised:
+        drained("owner/net")
+    assert raised.value.fix == "name one: hf:owner/net/FILE."
+    with pytest.raises(UnknownName, match=r"did you mean 'two\.pth'"):
+        drained("owner/net/tow.pth")
+
+
+def test_a_name_that_leads_out_of_the_folder_is_passed_over(hub: Hub) -> None:
+    hub.files = {"../../escaped.safetensors": b"1"}
+    with pytest.raises(BadRequest, match="has no file of weights"):
+        drained("owner/net")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "owner", "owner/", "../net", "owner/net/../x", "owner/net@", "owner/.net", "a b/c"]
+)
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(BadRequest, match="no address on the Hugging Face hub"):
+        hub_address(text)
+    with pytest.raises(BadRequest, match="no address on the Hugging Face hub"):
+        parse(f"googlenet@hf:{text}")
+
+
+def test_offline_the_error_says_where_to_put_the_file(offline: None, tmp_path: Path) -> None:
+    with pytest.raises(WeightsMissing, match="could not be reached") as raised:
+        drained("owner/net/model.safetensors")
+    assert str(folder(tmp_path)) in raised.value.fix
+    assert "http://127.0.0.1:9/owner/net/tree/main" in raised.value.fix
+    folder(tmp_path).mkdir(parents=True)
+    (folder(tmp_path) / "model.safetensors").write_bytes(BODY)
+    for text in ("owner/net/model.safetensors", "owner/net"):
+        found, events = drained(text)
+        assert found.path.read_bytes() == BODY
+        assert any(isinstance(event, Notice) and "not compared with the hub's" in event.text for event in events)
+
+
+def test_the_hub_is_not_asked_where_that_is_forbidden(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(WeightsMissing, match="HF_HUB_OFFLINE"):
+        drained("owner/net")
+    assert hub.asked == []
+
+
+def test_a_busy_hub_is_asked_again(hub: Hub) -> None:
+    hub.statuses = [503]
+    assert drained("owner/net")[0].path.read_bytes() == BODY
+
+
+@pytest.mark.parametrize(("status", "said"), [(404, "answered 404"), (401, "HF_TOKEN"), (403, "HF_TOKEN")])
+def test_a_refusal_is_final(status: int, said: str, hub: Hub) -> None:
+    hub.statuses = [status]
+    with pytest.raises(WeightsMissing, match=said):
+        drained("owner/net")
+    assert len(hub.asked) == 1
+
+
+@pytest.mark.parametrize(("body", "said"), [(b"<html>", "did not answer with JSON"), (b"{}", "not answer as the hub")])
+def test_an_answer_that_is_not_the_hubs_is_named(body: bytes, said: str, hub: Hub) -> None:
+    hub.page = body
+    with pytest.raises(WeightsMissing, match=said):
+        drained("owner/net")
+
+
+def test_a_mirror_holds_the_files_in_folders_by_their_repository(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REGRAFT_MIRROR", str(tmp_path / "mirror"))
+    with pytest.raises(WeightsMissing, match=re.escape(str(tmp_path / "mirror" / "hf" / "owner" / "net" / "main"))):
+        drained("owner/net")
+    (tmp_path / "mirror" / "hf" / "owner" / "net" / "main").mkdir(parents=True)
+    (tmp_path / "mirror" / "hf" / "owner" / "net" / "main" / "model.safetensors").write_bytes(BODY)
+    assert drained("owner/net")[0].path.read_bytes() == BODY
+    assert not any("/resolve/" in path for path in hub.paths())
+
+
+def test_the_token_is_shown_to_the_hub_and_to_nobody_else(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    storage = Hub(files=hub.files)
+    with serving(storage) as server:
+        hub.elsewhere = storage.url
+        found, events = drained("owner/net")
+        server.shutdown()
+    assert found.path.read_bytes() == BODY
+    assert [headers.get("Authorization") for _, headers in hub.asked] == ["Bearer hf_secret"] * 2
+    assert ["Authorization" in headers for _, headers in storage.asked] == [False]
+    assert "hf_secret" not in str(events)
+
+
+def test_a_backbone_opens_from_the_hub_with_its_terms(hub: Hub, tmp_path: Path) -> None:
+    from regraft.backbones import googlenet
+
+    torch.manual_seed(0)
+    original = googlenet.FAMILY.build(googlenet.FAMILY.card("tiny")).original
+    hub.files = {"model.safetensors": save(original.state_dict())}
+    backbone = opened("googlenet@hf:owner/net", 32)
+    assert backbone.card.name == "googlenet:tiny@hf:owner/net"
+    assert backbone.card.licence == "apache-2.0"
+    assert COMMIT in backbone.card.source
+    torch.save(original.state_dict(), tmp_path / "same.pth")
+    assert backbone.digest() == opened(f"googlenet:tiny@file:{tmp_path / 'same.pth'}", 32).digest()
+
+
+def test_timms_pretrained_weights_come_from_the_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    from regraft.backbones._timm_facts import timm_library
+
+    torch.manual_seed(0)
+    net = timm_library().create_model("test_resnet", pretrained=False).eval()
+    body = save(net.state_dict())
+    answer = hub.answer
+
+    def as_timm(request: BaseHTTPRequestHandler) -> None:
+        request.path = request.path.replace("timm/test_resnet.r160_in1k", "owner/net")
+        answer(request)
+
+    monkeypatch.setattr(hub, "answer", as_timm)
+    hub.files = {"model.safetensors": body}
+    events = list(open_backbone("timm:test_resnet@pretrained", input_px=32))
+    backbone = opened("timm:test_resnet@pretrained", 32)
+    assert events
+    assert backbone.card.name == "timm:test_resnet.r160_in1k@pretrained"
+    assert backbone.card.trained_on == "ImageNet-1k (timm's tag r160_in1k)"
+    pixels = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        expected = net(backbone.network.start({"pixels": pixels})["hidden"])
+        torch.testing.assert_close(backbone.network({"pixels": pixels}), expected, rtol=1e-5, atol=1e-6)

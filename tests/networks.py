@@ -1,0 +1,79 @@
+"""Networks of the shelf for tests: built once, filled with numbers as if they had been trained."""
+
+from functools import cache
+
+import torch
+from torch import nn
+
+from regraft.backbones._backbone import BACKBONES
+from regraft.backbones._card import Card
+from regraft.backbones._contract import Built
+from regraft.backbones._family import Family
+from regraft.backbones._undrawn import Undrawn
+from regraft.nn.accounting import Account, account
+
+FAMILIES: dict[str, Family] = {name: BACKBONES.get(name).FAMILY for name in BACKBONES}
+VARIANTS = [f"{name}:{variant}" for name, family in FAMILIES.items() for variant in family.variants]
+
+
+def family_of(spec: str) -> Family:
+    """The family of `NAME:VARIANT`."""
+    return FAMILIES[spec.partition(":")[0]]
+
+
+def card_of(spec: str, input_px: int | None = None) -> Card:
+    """The card of `NAME:VARIANT`, for inputs of `input_px` or else of its own size."""
+    card = family_of(spec).card(spec.partition(":")[2])
+    return card if input_px is None else card.with_input(input_px)
+
+
+def trained_like(spec: str, input_px: int, seed: int = 0) -> Built:
+    """The variant in evaluation mode, with no number at the value it starts from: every scale, shift and bias is
+    drawn, and batch norm's statistics are measured on tinted noise.
+
+    In double precision: a deep network of drawn numbers blows rounding errors up, the more the less its inputs differ,
+    and what is asked of it is whether two ways through it are one.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        made: Built = family_of(spec).build(card_of(spec, input_px))
+        for name, parameter in made.original.named_parameters():
+            if parameter.ndim == 1:
+                nn.init.normal_(parameter, mean=float(name.endswith("weight")), std=0.2)
+            elif not parameter.any():
+                nn.init.normal_(parameter, std=0.02)
+        norms = [module for module in made.original.double().eval().modules() if isinstance(module, nn.BatchNorm2d)]
+        hooks = [norm.register_forward_pre_hook(_measure) for norm in norms]
+        with torch.no_grad():
+            made.original(torch.randn(8, 3, 1, 1).double() + torch.randn(8, 3, input_px, input_px).double())
+        for hook in hooks:
+            hook.remove()
+    made.network.start.double()
+    made.network.eval()
+    return made
+
+
+def _measure(norm: nn.BatchNorm2d, inputs: tuple[torch.Tensor]) -> None:
+    variance, mean = torch.var_mean(inputs[0], (0, 2, 3))
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_(variance + mean.square())  # the latter, lest little be made much of
+
+
+class Whole(nn.Module):
+    """A network's stages and source classifier as one module, to be counted."""
+
+    def __init__(self, made: Built) -> None:
+        super().__init__()
+        self.network, self.parts = made.network, nn.ModuleList(made.network.modules())
+
+    def forward(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        return self.network(inputs)
+
+
+@cache
+def costs_of(spec: str) -> Account:
+    """What one example costs the variant at its own input size; counted on tensors without values."""
+    card = card_of(spec)
+    with torch.device("meta"), Undrawn():
+        made = family_of(spec).build(card)
+        return account(Whole(made), {"pixels": torch.empty((1, *card.preparation.input_px, 3), dtype=torch.uint8)})
