@@ -251,3 +251,16 @@ def test_report_json_is_plain_json_for_every_kind(tuned: Fitted) -> None:
         done = tuned(kind)
         assert json.loads((done.path / "report.json").read_text()) == json.loads(json.dumps(done.report))
         assert (done.path / "report.md").read_text(encoding="utf-8").startswith("# partial on table.csv")
+
+
+def test_tags_have_thresholds_from_held_out_examples_and_numbers_the_training_medians(
+    tuned: Fitted, divided: Path
+) -> None:
+    tags = tuned("multilabel").report["probe"]["evaluation"]["per_tag"]
+    assert [0 < one["chosen"]["threshold"] < 1 for one in tags] == [True, True]
+    with divided.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "train"]
+    medians = [float(np.median([float(row[name]) for row in rows])) for name in ("price", "width")]
+    report = tuned("regression").report
+    for section in (report["evaluation"]["test"], report["probe"]["evaluation"]):
+        assert section["baseline"]["outputs"] == pytest.approx(medians)

@@ -40,15 +40,7 @@ def calibration_of(subject: Subject, held: Scores | None, seed: int) -> Calibrat
 
 
 def evaluation_of(subject: Subject, scores: Scores, temperature: float, held: Scores | None, seed: int) -> Any:
-    """All metrics with intervals, as JSON; thresholds of two classes are chosen on `held`."""
-    chosen_on = None
-    if held is not None and subject.task.kind == "classification" and len(subject.task.classes) == 2:
-        probabilities = subject.task.outputs(held.logits, temperature)
-        chosen_on = Scored(
-            positive=subject.targets[held.positions] == 1,
-            scores=probabilities[:, 1],
-            groups=subject.user_groups(held.positions),
-        )
+    """All metrics with intervals, as JSON; thresholds of two classes, or of tags, are chosen on `held`."""
     return evaluate(
         subject.targets[scores.positions],
         subject.task.outputs(scores.logits, temperature),
@@ -56,10 +48,24 @@ def evaluation_of(subject: Subject, scores: Scores, temperature: float, held: Sc
         kind=subject.task.kind,
         trained_on=subject.targets[subject.parts.train],
         groups=subject.user_groups(scores.positions),
-        chosen_on=chosen_on,
+        chosen_on=() if held is None else _chosen_on(subject, held, temperature),
         rules=subject.rules,
         seed=seed,
     ).to_json()
+
+
+def _chosen_on(subject: Subject, held: Scores, temperature: float) -> tuple[Scored, ...]:
+    """The examples to choose thresholds on: those of the second of two classes, or those of every tag."""
+    task = subject.task
+    targets, outputs = subject.targets[held.positions], task.outputs(held.logits, temperature)
+    groups = subject.user_groups(held.positions)
+    if task.kind == "multilabel":
+        columns = [(targets[:, at] > 0, outputs[:, at]) for at in range(len(task.classes))]
+    elif task.kind == "classification" and len(task.classes) == 2:
+        columns = [(targets == 1, outputs[:, 1])]
+    else:
+        return ()
+    return tuple(Scored(positive=positive, scores=scores, groups=groups) for positive, scores in columns)
 
 
 def gaps_of(subject: Subject, by_part: Mapping[str, Scores], seed: int) -> list[dict[str, Any]]:
