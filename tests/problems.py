@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from kinds import LABELS, posed
 from regraft.activations.states import States
 from regraft.backbones._backbone import Backbone
 from regraft.backbones._open import open_backbone
 from regraft.strategies._contract import STRATEGIES, Fitted, Preset, Problem
 from regraft.strategies.regularisers._contract import REGULARISERS
-from regraft.tasks.classification import Classification
 from regraft.values import Event
 
-CLASSES = ("even", "ruled", "warm")
+CLASSES = LABELS["classification"][0]
 MIXED = {
     "mixup": Preset(title="states mixed in pairs", cut=None, options={"mixup": 0.2}, views=2),
     "cutmix": Preset(
@@ -95,16 +95,25 @@ class Changed(States):
 
 
 def problem(
-    backbone: Backbone, cut: str, *, views: int = 1, examples: int = 30, val: int = 0, seed: int = 0
+    backbone: Backbone,
+    cut: str,
+    *,
+    views: int = 1,
+    examples: int = 30,
+    val: int = 0,
+    seed: int = 0,
+    kind: str = "classification",
 ) -> Problem:
-    """The painted classes in turn; the last `val` examples are for validation. `views` 0: a new view each time."""
-    targets = np.arange(examples) % len(CLASSES)
-    pixels = painted(targets, backbone.card.preparation.input_px[0])
+    """The painted classes in turn, asked about as a task of this kind; the last `val` examples are for validation.
+    `views` 0: a new view each time."""
+    numbers = np.arange(examples) % len(CLASSES)
+    pixels = painted(numbers, backbone.card.preparation.input_px[0])
+    task, targets = posed(kind, numbers)
     positions = np.arange(examples)
     return Problem(
         backbone=backbone,
         cut=cut,
-        task=Classification(CLASSES),
+        task=task,
         states=MemoryStates(backbone, pixels, cut, views),
         top=MemoryStates(backbone, pixels, "output", 1),
         targets=targets,
@@ -134,7 +143,7 @@ class Way:
         given = {**(self.preset.options if self.preset else {}), **self.changed}
         return self.module.Options(**given | {name: value for name, value in changes.items() if name in known})
 
-    def problem(self, backbone: Backbone, **size: int) -> Problem:
+    def problem(self, backbone: Backbone, **size: Any) -> Problem:
         """A problem at the preset's cut and number of views; at an inner cut where it names none."""
         cut = (self.preset.cut if self.preset else None) or backbone.card.partial_cut
         return problem(backbone, cut, views=self.preset.views if self.preset else 2, **size)
@@ -169,7 +178,7 @@ def fitted(way: Way, asked: Problem, options: Any) -> Fitted:
 
 def log_loss(model: Fitted, asked: Problem, positions: np.ndarray) -> float:
     """Mean negative log probability of the true class, in nats."""
-    probabilities = asked.task.probabilities(model.logits(asked, positions))
+    probabilities = asked.task.outputs(model.logits(asked, positions))
     return float(-np.log(probabilities[np.arange(len(positions)), asked.targets[positions]]).mean())
 
 

@@ -52,8 +52,14 @@ def _report_of(kind: str, num_outputs: int, main: str) -> dict[str, Any]:
     targets, outputs = sample(kind, 153, len(names), seed=1, digits=6)
     worse = sample(kind, 153, len(names), seed=1, digits=6)[1]
     worse = worse[np.random.default_rng(0).permutation(153)] * 0.3 + worse * 0.7
+    scored = sample(kind, 80, len(names), seed=3, digits=6) if kind == "multilabel" else None
+    chosen_on = (
+        [Scored(positive=t > 0, scores=p) for t, p in zip(scored[0].T, scored[1].T, strict=True)] if scored else ()
+    )
     section, probe = (
-        evaluate(targets, one, names, kind=kind, trained_on=targets[:40], num_resamples=200).to_json()
+        evaluate(
+            targets, one, names, kind=kind, trained_on=targets[:40], chosen_on=chosen_on, num_resamples=200
+        ).to_json()
         for one in (outputs, worse)
     )
     metric = main_metric(kind).name

@@ -139,3 +139,12 @@ def test_a_share_of_everything_or_one_fold_is_refused() -> None:
         split(np.array([0, 1]), None, 1.0, 0)
     with pytest.raises(BadRequest, match="at least 2"):
         folds(np.array([0, 1]), None, 1, 0)
+
+
+def test_rare_strata_make_no_folds_fewer_but_few_examples_do() -> None:
+    strata = np.array([0] * 30 + [1])
+    assert folds(strata, None, 5, 0).num_folds == 2
+    dealt = folds(strata, None, 5, 0, kept=False)
+    assert (dealt.num_folds, dealt.note) == (5, "")
+    few = folds(np.zeros(9, dtype=np.int64), np.arange(9) // 3, 5, 0, kept=False)
+    assert (few.num_folds, few.note) == (3, "3 folds instead of 5: there are 3 groups.")

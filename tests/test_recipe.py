@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import pytest
 
 from regraft.errors import BadRecipe
-from regraft.recipe import Recipe, Seen, Source, parse_setting, read_recipe, with_settings, write_recipe
+from regraft.recipe import Recipe, Seen, Source, Target, parse_setting, read_recipe, with_settings, write_recipe
 
 TEXTS = (
     "", " spaced ", 'quotes " and \\ backslash', "line\nbreak\ttab\r", "Grüße 猫 🙂", "# no comment", "a = 1", "[x]",
@@ -19,7 +19,7 @@ TEXTS = (
 def settings() -> list[tuple[str, Any, "Field[Any]"]]:
     """Every field that holds a value: its dotted name, its kind and itself."""
     found = []
-    for kind, prefix in ((Recipe, ""), (Source, "source."), (Seen, "seen.")):
+    for kind, prefix in ((Recipe, ""), (Source, "source."), (Target, "target."), (Seen, "seen.")):
         hints = get_type_hints(kind)
         found += [(prefix + entry.name, hints[entry.name], entry) for entry in fields(kind)]
     return [one for one in found if not is_dataclass(one[1]) and one[0] not in ("options", "augment")]
@@ -29,7 +29,8 @@ def another(hint: Any, entry: "Field[Any]") -> Any:
     """A value of that kind that is not the default."""
     if get_origin(hint) is Literal:
         return next(choice for choice in get_args(hint) if choice != entry.default)
-    return {bool: lambda: not entry.default, int: lambda: 7, float: lambda: 0.1 + 0.2, str: lambda: "é\n"}[hint]()
+    values = {bool: not entry.default, int: 7, float: 0.1 + 0.2, str: "é\n", tuple[str, ...]: ("a", "é\n")}
+    return values[hint]
 
 
 def through_text(recipe: Recipe, folder: Path) -> Recipe:
@@ -67,6 +68,7 @@ def test_a_value_of_another_kind_names_file_field_value_and_kind(
     assert where in error.message
     assert wrong.strip('"') in error.message
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+    words[tuple[str, ...]] = "a list of texts"
     assert words.get(hint, "one of") in error.message
     if get_origin(hint) is not Literal:
         assert f"write {field} = " in error.fix
@@ -197,7 +199,7 @@ def test_settings_override_what_they_name_and_nothing_else() -> None:
     ("name", "found", "fix"),
     [
         ("sourse.rehash", "no section 'sourse' (sourse.rehash)", "did you mean 'source'?"),
-        ("cut.x", "no section 'cut' (cut.x)", "choose one of: source, decision, options, augment, seen."),
+        ("cut.x", "no section 'cut' (cut.x)", "choose one of: source, target, decision, options, augment, seen."),
         ("options.lr.x", "no section 'lr' (options.lr.x)", "--set options.lr=VALUE"),
         ("source.rehsh", "--set: [source]: there is no field 'rehsh'", "did you mean 'rehash'?"),
         ("", "--set: there is no field ''", "choose one of"),

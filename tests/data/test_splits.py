@@ -303,3 +303,24 @@ def test_files_on_the_disk_go_the_whole_way(tmp_path: Path) -> None:
     parts = draw(dataset, scanned, seed=0, memory=memory)
     assert "Near copies across the parts: 1 pair are nearly the same" in told(parts)
     assert "test/bees/copy.jpg and train/bees/0.png" in told(parts)
+
+
+def test_strata_are_shared_out_and_groups_kept_where_examples_are_of_no_class() -> None:
+    count = 600
+    groups: list[str | None] = [f"g{at // 3}" for at in range(count)]
+    strata = np.arange(count) % 10
+    scanned = scanned_of([f"{at}.5" for at in range(count)], groups=groups)
+    parts = draw(scanned.dataset, scanned, seed=0, strata=strata)
+    assert len(parts.test) == pytest.approx(120, abs=6)
+    assert np.bincount(strata[parts.test]).min() >= 10
+    for one, other in ((parts.train, parts.val), (parts.train, parts.test), (parts.val, parts.test)):
+        assert not {groups[at] for at in one.tolist()} & {groups[at] for at in other.tolist()}
+
+
+def test_one_usable_example_is_too_few_to_learn_from() -> None:
+    scanned = damaged(scanned_of(["1.0", "2.0", "3.0"]), 0, 1)
+    with pytest.raises(BadData, match="1 file can be used"):
+        draw(scanned.dataset, scanned, seed=0, strata=np.zeros(3, dtype=np.int64))
+    divided = damaged(scanned_of(["1.0", "2.0", "3.0"], splits=["train", "train", "test"]), 0)
+    with pytest.raises(BadData, match="1 file of train can be used"):
+        draw(divided.dataset, divided, seed=0, strata=np.zeros(3, dtype=np.int64))

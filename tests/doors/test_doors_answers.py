@@ -71,3 +71,37 @@ def test_a_table_that_is_cut_short_is_never_seen(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="killed"):
         write_answers(failing(), out=tmp_path / "table.csv", json_lines=False)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
+
+
+TAGS = Prediction(
+    id="t.jpg", label="cat;dog", labels=["cat", "dog"], probabilities={"cat": 0.75, "cow": 0.125, "dog": 0.5}
+)
+NO_TAG = Prediction(id="n.jpg", label="", labels=[], probabilities={"cat": 0.25, "cow": 0.125, "dog": 0.25})
+NUMBERS = Prediction(id="v.jpg", label="12.5;-3", probabilities={}, values={"width": 12.5, "height": -3.0})
+
+
+def test_tags_stand_with_the_probability_of_each(capsys: pytest.CaptureFixture[str]) -> None:
+    write_answers([TAGS, NO_TAG], out=None, json_lines=False)
+    assert capsys.readouterr().out == "t.jpg\tcat;dog\t0.7500;0.5000\nn.jpg\t\n"
+
+
+def test_numbers_stand_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    write_answers([NUMBERS], out=None, json_lines=False)
+    assert capsys.readouterr().out == "v.jpg\t12.5;-3\n"
+
+
+def test_a_table_of_tags_has_a_probability_each_and_one_of_numbers_a_value_each(tmp_path: Path) -> None:
+    write_answers([TAGS], out=tmp_path / "tags.csv", json_lines=False)
+    (found,) = rows(tmp_path / "tags.csv")
+    assert (found["label"], found["probability"], found["p:cow"]) == ("cat;dog", "", "0.125000")
+    with pytest.raises(BadData, match="could not be read"):
+        write_answers([BAD, NUMBERS], out=tmp_path / "numbers.csv", json_lines=False)
+    unread, found = rows(tmp_path / "numbers.csv")
+    assert (unread["v:width"], found["v:width"], found["v:height"], found["label"]) == ("", "12.5", "-3.0", "12.5;-3")
+
+
+def test_json_has_tags_and_numbers_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    write_answers([TAGS, NUMBERS], out=None, json_lines=True)
+    tags, numbers = map(json.loads, capsys.readouterr().out.splitlines())
+    assert tags["labels"] == ["cat", "dog"]
+    assert numbers["values"] == {"width": 12.5, "height": -3.0}

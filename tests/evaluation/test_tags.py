@@ -8,6 +8,7 @@ from answers import sample
 from regraft.evaluation.calibration import reliability
 from regraft.evaluation.intervals import wilson
 from regraft.evaluation.tags import tag_scores
+from regraft.evaluation.thresholds import Scored
 
 TAGS = ("sun", "sea", "sand")
 
@@ -41,6 +42,22 @@ def test_a_tag_that_no_example_has_is_not_defined_and_says_so() -> None:
         assert np.isnan(one.value)
         assert one.low is None
     assert absent.auroc.method == "undefined: the tag does not divide the examples"
+
+
+def test_the_threshold_of_a_tag_is_chosen_on_other_examples_for_its_f1() -> None:
+    targets, probabilities = sample("multilabel", digits=6)
+    others, their = sample("multilabel", seed=4, digits=6)
+    chosen_on = [Scored(positive=others[:, at] > 0, scores=their[:, at]) for at in range(3)]
+    for at, found in enumerate(tag_scores(targets, probabilities, TAGS, chosen_on=chosen_on)):
+        assert found.chosen is not None
+        threshold = found.chosen.threshold
+        best = max(reference.f1_score(others[:, at], their[:, at] >= score) for score in their[:, at])
+        assert reference.f1_score(others[:, at], their[:, at] >= threshold) == pytest.approx(best)
+        given = probabilities[:, at] >= threshold
+        assert found.chosen.sensitivity.value == pytest.approx(reference.recall_score(targets[:, at], given))
+        assert found.chosen.precision.value == pytest.approx(reference.precision_score(targets[:, at], given))
+    none = [Scored(positive=np.zeros(20, dtype=bool), scores=np.linspace(0, 1, 20))] * 3
+    assert [one.chosen for one in tag_scores(targets, probabilities, TAGS, chosen_on=none)] == [None] * 3
 
 
 def test_intervals_of_tags_are_by_group_where_there_are_groups() -> None:

@@ -255,8 +255,18 @@ def test_a_tag_that_was_not_seen_has_no_figures_and_many_tags_show_the_worst() -
     report["evaluation"]["test"]["per_tag"] = [tags[0], *([tags[1]] * 40), *([tags[3]] * 10)]
     page = render(report)
     assert "The 40 tags of 51 that are ranked worst" in page
-    assert page.count("| beach |") == 40 + 1
+    assert page.count("| beach | 53 | 51 |") == 40
     assert "| sunny | 28 | 41 |" not in page
+
+
+def test_tags_have_thresholds_of_their_own_where_some_were_chosen() -> None:
+    report = sample_report_of("multilabel")
+    point = report["evaluation"]["test"]["per_tag"][1]["chosen"]
+    page = render(report)
+    assert f"| beach | {point['threshold']:.3f} | {point['sensitivity']['value']:.3f} [" in page
+    for one in report["evaluation"]["test"]["per_tag"]:
+        one["chosen"] = None
+    assert "| threshold |" not in render(report)
 
 
 def test_a_later_test_of_another_kind_tells_its_own_metric() -> None:

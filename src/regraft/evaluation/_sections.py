@@ -34,8 +34,8 @@ class Tested:
     """The group of each example, where there are groups."""
     trained_on: Shaped[np.ndarray, "m ..."] | None
     """What was right for the training examples; None where that is not known."""
-    chosen_on: Scored | None
-    """Two classes: the examples on which thresholds are chosen."""
+    chosen_on: tuple[Scored, ...]
+    """The examples on which thresholds are chosen: once for two classes, for every tag of tags; may be empty."""
     rules: Sequence[Rule]
     """Two classes: how they are chosen."""
     level: float
@@ -75,14 +75,14 @@ def _of_unordered_classes(tested: Tested) -> tuple[dict[str, Any], list[str]]:
     if len(tested.names) != 2:
         return fields, notes
     fields["positive_class"] = tested.names[1]
-    if tested.chosen_on is None:
+    if not tested.chosen_on:
         return fields, [
             *notes,
             "No thresholds: there are no validation or out-of-fold probabilities to choose them on.",
         ]
     tried = Scored(positive=tested.targets == 1, scores=tested.outputs[:, 1], groups=tested.groups)
     fields["operating_points"] = tuple(
-        operate(rule, tested.chosen_on, tried, level=tested.level, seed=tested.seed) for rule in tested.rules
+        operate(rule, tested.chosen_on[0], tried, level=tested.level, seed=tested.seed) for rule in tested.rules
     )
     return fields, notes
 
@@ -91,7 +91,7 @@ def _of_tags(tested: Tested) -> tuple[dict[str, Any], list[str]]:
     notes = []
     if absent := [name for name, count in zip(tested.names, tested.targets.sum(axis=0), strict=True) if not count]:
         notes.append(f"No example has {', '.join(absent)}: averages over tags leave it out.")
-    per_tag = tag_scores(tested.targets, tested.outputs, tested.names, **tested.how)
+    per_tag = tag_scores(tested.targets, tested.outputs, tested.names, chosen_on=tested.chosen_on, **tested.how)
     return {"per_tag": per_tag, **_trust(tested)}, notes
 
 

@@ -76,7 +76,7 @@ def evaluate(
     groups: Shaped[np.ndarray, " n"] | None = None,
     metrics: Mapping[str, Metric] | None = None,
     trained_on: Shaped[np.ndarray, "m ..."] | None = None,
-    chosen_on: Scored | None = None,
+    chosen_on: Scored | Sequence[Scored] | None = None,
     rules: Sequence[Rule] = (AtSpecificity(specificity=0.9),),
     num_resamples: int | None = None,
     level: float = 0.95,
@@ -87,13 +87,14 @@ def evaluate(
     `names` are those of the output columns. `metrics` are all that fit the kind when not given. `trained_on` are the
     targets of the training examples: numbers are compared with always answering their medians. With two classes the
     second is the positive one, and the thresholds of `rules` are chosen on `chosen_on` (validation or out-of-fold
-    probabilities), never on these examples; without it there are none.
+    probabilities), never on these examples; without it there are none. For tags it holds one for each.
     """
     drawn = units(len(targets), groups)
     chosen = metrics_for(kind, len(names)) if metrics is None else metrics
     tested = Tested(
         kind=kind, targets=targets, outputs=outputs, names=tuple(names), groups=groups, trained_on=trained_on,
-        chosen_on=chosen_on, rules=rules, level=level, seed=seed,
+        chosen_on=(chosen_on,) if isinstance(chosen_on, Scored) else tuple(chosen_on or ()), rules=rules,
+        level=level, seed=seed,
     )  # fmt: skip
     section, notes = section_of(tested)
     if drawn.grouped and drawn.num < MIN_GROUPS:

@@ -6,6 +6,7 @@ Letters in shapes: n examples, c tags.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import isnan
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -14,6 +15,7 @@ from regraft.evaluation._numeric import answered
 from regraft.evaluation.confusion import answer_scores
 from regraft.evaluation.intervals import Statistic, bootstrap, num_resamples_for
 from regraft.evaluation.metrics._ranking import auroc_of, average_precision_of
+from regraft.evaluation.thresholds import BestF1, OperatingPoint, Scored, apply, choose
 from regraft.values import Measured
 
 
@@ -37,6 +39,8 @@ class TagScores:
     """Share of the examples for which it is answered that have it; nan without any."""
     f1: Measured
     """Harmonic mean of the two; nan when the tag neither occurs nor is answered."""
+    chosen: OperatingPoint | None
+    """What the threshold of highest F1 on other examples does here, taken as given; None where it was not chosen."""
 
 
 def tag_scores(
@@ -45,10 +49,14 @@ def tag_scores(
     tags: Sequence[str],
     *,
     groups: Shaped[np.ndarray, " n"] | None = None,
+    chosen_on: Sequence[Scored] = (),
     level: float = 0.95,
     seed: int = 0,
 ) -> tuple[TagScores, ...]:
-    """Every tag on its own: ranking with bootstrap intervals; answers at 0.5 with Wilson's, or by group."""
+    """Every tag on its own: ranking with bootstrap intervals; answers at 0.5 with Wilson's, or by group.
+
+    `chosen_on`: for every tag the examples to choose its threshold on, never these; without them none is chosen.
+    """
     actual, given = targets > 0, answered(probabilities)
     statistics: dict[str, Statistic] = {}
     for at in range(len(tags)):
@@ -61,6 +69,7 @@ def tag_scores(
     rows = []
     for at, name in enumerate(tags):
         answers = answer_scores(actual[:, at], given[:, at], groups=groups, level=level, seed=seed)
+        tried = Scored(positive=actual[:, at], scores=probabilities[:, at], groups=groups)
         rows.append(
             TagScores(
                 name=name,
@@ -71,9 +80,15 @@ def tag_scores(
                 recall=answers.recall,
                 precision=answers.precision,
                 f1=answers.f1,
+                chosen=_chosen(chosen_on[at], tried, level, seed) if chosen_on else None,
             )
         )
     return tuple(rows)
+
+
+def _chosen(on: Scored, tried: Scored, level: float, seed: int) -> OperatingPoint | None:
+    threshold = choose(BestF1(), on)
+    return None if isnan(threshold) else apply(threshold, tried, rule=str(BestF1()), level=level, seed=seed)
 
 
 _UNDEFINED = "the tag does not divide the examples"

@@ -1,4 +1,4 @@
-"""Two classes: where to draw the line, and what it then does.
+"""Two classes, or a tag: where to draw the line, and what it then does.
 
 Letters in shapes: n and m examples, u both together, b resamples.
 
@@ -72,7 +72,21 @@ class ByCost:
         return best
 
 
-Rule = AtSpecificity | ByCost
+@dataclass(frozen=True, kw_only=True)
+class BestF1:
+    """The threshold with the highest F1; the highest such threshold."""
+
+    def __str__(self) -> str:
+        return "highest F1"
+
+    def choose(self, candidates: Candidates, weights: Float[np.ndarray, "b n"]) -> Float[np.ndarray, " b"]:
+        """A threshold for every weighting; nan where no positive has weight."""
+        found, false_alarms, positives, _ = candidates.counts(weights)
+        f1 = 2 * found / np.maximum(found + false_alarms + positives[:, None], 1e-300)
+        return np.where(positives > 0, candidates.thresholds[f1.argmax(axis=1)], np.nan)
+
+
+Rule = AtSpecificity | ByCost | BestF1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """The parts of the page that show what was measured."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from regraft.reports._words import bullets, counted, lowered, measured, number, plain, table
@@ -88,7 +88,20 @@ def by_tag(report: Section) -> str:
         for one in tags
     ]
     header = ["Tag", "examples", "answered", "average precision", "AUROC", "recall", "precision", "F1"]
-    return "\n\n".join(["## Tag by tag", said, table(header, rows)])
+    return "\n\n".join(filter(None, ["## Tag by tag", said, table(header, rows), _tag_thresholds(tags)]))
+
+
+def _tag_thresholds(tags: Sequence[Section]) -> str:
+    """Where the line is drawn for every tag by other examples, and what it does on these."""
+    chosen = [(plain(one["name"]), one["chosen"]) for one in tags if one.get("chosen")]
+    if not chosen:
+        return ""
+    rows = [
+        [name, number(one["threshold"]), measured(one["sensitivity"]), measured(one["precision"])]
+        for name, one in chosen
+    ]
+    said = "With the threshold of highest F1 on other examples than these, where a tag is rare often far below 0.5:"
+    return f"{said}\n\n{table(['Tag', 'threshold', 'recall', 'precision'], rows)}"
 
 
 def by_number(report: Section) -> str:

@@ -89,9 +89,7 @@ def of_run(run: Path, *, seed: int, workers: int) -> Generator[Event, None, Labe
         return None
     recipe: Recipe = read_recipe(run / "recipe.toml")
     try:
-        subject = yield from open_subject(
-            recipe.data, recipe.source, recipe.decision, seed=recipe.seed, workers=workers
-        )
+        subject = yield from open_subject(recipe, workers=workers)
     except RegraftError as error:
         yield Notice(text=f"The data that the model was made of cannot be used: {error.message}", topic="data")
         return None

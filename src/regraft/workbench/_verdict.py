@@ -29,38 +29,43 @@ class Scores:
 
 
 def calibration_of(subject: Subject, held: Scores | None, seed: int) -> Calibration | None:
-    """The temperature from logits of examples the model never saw; None where there are none."""
+    """The temperature from logits of examples the model never saw; None where there are none, or no probabilities."""
     if held is None or len(held.positions) < 10:
         return None
-    return calibrate(
-        held.logits,
-        subject.targets[held.positions],
-        groups=subject.parts.groups[held.positions],
-        seed=seed,
-    )
+    stated = subject.task.stated(held.logits, subject.targets[held.positions])
+    if stated is None:
+        return None
+    logits, truth, of_example = stated
+    return calibrate(logits, truth, groups=subject.parts.groups[held.positions][of_example], seed=seed)
 
 
 def evaluation_of(subject: Subject, scores: Scores, temperature: float, held: Scores | None, seed: int) -> Any:
-    """All metrics with intervals, as JSON; thresholds of two classes are chosen on `held`."""
-    chosen_on = None
-    if held is not None and len(subject.task.classes) == 2:
-        probabilities = subject.task.probabilities(held.logits, temperature)
-        chosen_on = Scored(
-            positive=subject.targets[held.positions] == 1,
-            scores=probabilities[:, 1],
-            groups=subject.user_groups(held.positions),
-        )
+    """All metrics with intervals, as JSON; thresholds of two classes, or of tags, are chosen on `held`."""
     return evaluate(
         subject.targets[scores.positions],
-        subject.task.probabilities(scores.logits, temperature),
+        subject.task.outputs(scores.logits, temperature),
         subject.task.classes,
         kind=subject.task.kind,
         trained_on=subject.targets[subject.parts.train],
         groups=subject.user_groups(scores.positions),
-        chosen_on=chosen_on,
+        chosen_on=() if held is None else _chosen_on(subject, held, temperature),
         rules=subject.rules,
         seed=seed,
     ).to_json()
+
+
+def _chosen_on(subject: Subject, held: Scores, temperature: float) -> tuple[Scored, ...]:
+    """The examples to choose thresholds on: those of the second of two classes, or those of every tag."""
+    task = subject.task
+    targets, outputs = subject.targets[held.positions], task.outputs(held.logits, temperature)
+    groups = subject.user_groups(held.positions)
+    if task.kind == "multilabel":
+        columns = [(targets[:, at] > 0, outputs[:, at]) for at in range(len(task.classes))]
+    elif task.kind == "classification" and len(task.classes) == 2:
+        columns = [(targets == 1, outputs[:, 1])]
+    else:
+        return ()
+    return tuple(Scored(positive=positive, scores=scores, groups=groups) for positive, scores in columns)
 
 
 def gaps_of(subject: Subject, by_part: Mapping[str, Scores], seed: int) -> list[dict[str, Any]]:
@@ -70,7 +75,7 @@ def gaps_of(subject: Subject, by_part: Mapping[str, Scores], seed: int) -> list[
         {
             name: Part(
                 targets=subject.targets[scores.positions],
-                outputs=subject.task.probabilities(scores.logits),
+                outputs=subject.task.outputs(scores.logits),
                 groups=subject.user_groups(scores.positions),
             )
             for name, scores in by_part.items()
@@ -91,8 +96,8 @@ def paired_with_probe(
     return as_json(
         compare(
             subject.targets[tuned.positions],
-            task.probabilities(tuned.logits, temperatures[0]),
-            task.probabilities(probe.logits, temperatures[1]),
+            task.outputs(tuned.logits, temperatures[0]),
+            task.outputs(probe.logits, temperatures[1]),
             groups=subject.user_groups(tuned.positions),
             metric=main_metric(task.kind).name,
             names=(name, "the linear probe"),
@@ -105,7 +110,7 @@ def paired_with_probe(
 def answers_of(subject: Subject, parts: Mapping[str, Scores], temperature: float) -> Iterator[Answer]:
     """What the model said of every example it did not see, for `predictions_table`."""
     for part, scores in parts.items():
-        table = subject.task.probabilities(scores.logits, temperature)
+        table = subject.task.outputs(scores.logits, temperature)
         for position, row in zip(scores.positions, table, strict=True):
             example, target = subject.dataset.examples[position], subject.targets[position]
             yield Answer(part=part, id=example.id, group=example.group or "", target=np.asarray(target), outputs=row)

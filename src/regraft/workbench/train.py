@@ -13,13 +13,12 @@ from regraft.data.dataset import Dataset
 from regraft.data.memory import ScanMemory
 from regraft.data.splits import whole
 from regraft.recipe import Recipe
-from regraft.tasks._contract import TASKS
 from regraft.values import Event
 from regraft.workbench._device import choose_device, num_threads
 from regraft.workbench._outcome import Outcome, held_out, write_model
 from regraft.workbench._resolve import backbone_spec, named, resolve
 from regraft.workbench._states import store_states
-from regraft.workbench._subject import Subject, scanning
+from regraft.workbench._subject import Subject, scanning, task_of
 from regraft.workbench._training import problem_of, trained
 from regraft.workbench._verdict import calibration_of
 
@@ -70,12 +69,24 @@ def _subject(recipe: Recipe, dataset: Dataset, *, workers: int) -> Generator[Eve
     memory = ScanMemory()
     source = replace(recipe.source, max_damaged_share=0.0)
     scanned = yield from scanning(dataset, source, memory, workers=workers)
-    parts = whole(scanned.dataset, scanned, seed=recipe.seed, val_share=source.val_share, memory=memory)
+    task = task_of(scanned.dataset, recipe)
+    targets = task.encode([example.label for example in scanned.dataset.examples])
+    parts = whole(
+        scanned.dataset,
+        scanned,
+        seed=recipe.seed,
+        val_share=source.val_share,
+        memory=memory,
+        strata=None if task.exclusive else task.strata(targets),
+    )
     yield from parts.notes
-    task = TASKS.get("classification").task(dataset.classes)
     return Subject(
-        dataset=scanned.dataset, scanned=scanned, parts=parts, task=task, targets=scanned.dataset.targets
-    )  # fmt: skip
+        dataset=scanned.dataset,
+        scanned=scanned,
+        parts=parts,
+        task=task.prepared(targets[parts.train]),
+        targets=targets,
+    )
 
 
 def _facts(outcome: Outcome) -> dict[str, object]:
