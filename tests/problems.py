@@ -169,7 +169,7 @@ def fitted(way: Way, asked: Problem, options: Any) -> Fitted:
 
 def log_loss(model: Fitted, asked: Problem, positions: np.ndarray) -> float:
     """Mean negative log probability of the true class, in nats."""
-    probabilities = asked.task.probabilities(model.logits(asked, positions))
+    probabilities = asked.task.outputs(model.logits(asked, positions))
     return float(-np.log(probabilities[np.arange(len(positions)), asked.targets[positions]]).mean())
 
 

@@ -18,16 +18,29 @@ if TYPE_CHECKING:
     from regraft.doors.python import fit, open_dataset
     from regraft.estimators.classifier import RegraftClassifier
     from regraft.estimators.features import Features
+    from regraft.estimators.regressor import RegraftRegressor
     from regraft.recipe import Recipe
     from regraft.workbench.compare import compare
     from regraft.workbench.run import Run
 
-__all__ = ["Features", "Recipe", "RegraftClassifier", "Run", "__version__", "compare", "fit", "load", "open_dataset"]
+__all__ = [
+    "Features",
+    "Recipe",
+    "RegraftClassifier",
+    "RegraftRegressor",
+    "Run",
+    "__version__",
+    "compare",
+    "fit",
+    "load",
+    "open_dataset",
+]
 
 _HOMES = {
     "Features": "regraft.estimators.features",
     "Recipe": "regraft.recipe",
     "RegraftClassifier": "regraft.estimators.classifier",
+    "RegraftRegressor": "regraft.estimators.regressor",
     "Run": "regraft.workbench.run",
     "compare": "regraft.workbench.compare",
     "fit": "regraft.doors.python",

@@ -33,13 +33,19 @@ class Folds:
 
 
 def folds(
-    targets: Int[np.ndarray, " n"], groups: Shaped[np.ndarray, " n"] | None = None, num_folds: int = 5, seed: int = 0
+    targets: Int[np.ndarray, " n"],
+    groups: Shaped[np.ndarray, " n"] | None = None,
+    num_folds: int = 5,
+    seed: int = 0,
+    *,
+    kept: bool = True,
 ) -> Folds:
     """Deal the examples into folds of like size and like class shares; a group stays in one fold.
 
     Without groups, the counts of a class in any two folds differ by at most one, and so do the sizes of the folds.
     When a class has fewer examples (or groups) than `num_folds`, there are as many folds as it has, but at least two;
-    `note` says so, and names the classes that some fold's training part lacks.
+    `note` says so, and names the classes that some fold's training part lacks. Where `kept` is false, `targets` are no
+    classes that every training part must know, but strata to spread evenly; then only examples (or groups) can be few.
 
     Raises:
         BadRequest: `num_folds` is below 2.
@@ -48,17 +54,19 @@ def folds(
     if num_folds < 2:
         raise BadRequest(f"{num_folds} folds were asked for; at least 2 are needed.", fix="ask for 2 folds or more.")
     table = _Table(targets, groups)
-    rarest = int(table.groups_per_class.min())
+    rarest = int(table.groups_per_class.min()) if kept else table.num_groups
     used = max(2, min(num_folds, rarest))
     notes = []
-    if used < num_folds:
+    if used < num_folds and not kept:
+        notes.append(f"{used} folds instead of {num_folds}: there are {_counted(rarest, table.unit)}.")
+    elif used < num_folds:
         label = table.classes[int(table.groups_per_class.argmin())]
         notes.append(f"{used} folds instead of {num_folds}: class {label} has {_counted(rarest, table.unit)}.")
     part = _deal(table, np.full(used, 1 / used), np.random.default_rng(derive_seed(seed, "folds")))
     of_example = part[table.group_of]
     counts = _count(of_example, table.class_of, used, len(table.classes))
     missing = table.classes[(counts == counts.sum(axis=0)).any(axis=0)]
-    if len(missing):
+    if len(missing) and kept:
         listed = ", ".join(map(str, missing[:5])) + (" …" if len(missing) > 5 else "")
         notes.append(f"All of class {listed} lies in one fold, so there it is tested without having been trained on.")
     return Folds(of_example=of_example, num_folds=used, note=" ".join(notes))

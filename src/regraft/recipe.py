@@ -27,6 +27,10 @@ class Source:
     """Column of a table that holds the paths."""
     label_column: str = "label"
     """Column of a table that holds the labels."""
+    label_columns: tuple[str, ...] = ()
+    """Several columns of a table that hold the label together: of 0 and 1, each a tag, or of numbers."""
+    label_delimiter: str = ""
+    """What stands between the tags of a cell such as `cat;dog`; an empty cell has no tag. Empty: a cell is a label."""
     split_column: str = "split"
     """Column of a table that holds train, val or test; may be missing from the table."""
     group_column: str = "group"
@@ -45,6 +49,17 @@ class Source:
     """Largest share of files that cannot be decoded before the run stops."""
     rehash: bool = False
     """Whether every file is read again, instead of trusting path, size, time and inode."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What is predicted of numbers and ranks."""
+
+    transform: Literal["none", "log"] = "none"
+    """`log`: the logarithm of positive numbers is learned, for prices and counts that differ by factors; predictions
+    are in the user's units."""
+    order: tuple[str, ...] = ()
+    """Classes of an ordinal task from the lowest to the highest; empty: by number, where they are numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +94,9 @@ class Recipe:
     """Folder or table of labelled examples."""
     backbone: str = "googlenet"
     """NAME[:VARIANT][@WEIGHTS], bundle:PATH, or the folder of a model."""
+    task: str = "auto"
+    """What is asked: classification, multilabel, regression, ordinal; auto is multilabel or regression where a
+    delimiter or several label columns say so, else classification."""
     strategy: str = "probe"
     """A strategy (probe, finetune) or one of their presets (partial, full, lp_ft, scratch)."""
     cut: str = ""
@@ -107,6 +125,8 @@ class Recipe:
     """CPU threads of the network; 0: all cores."""
     source: Source = field(default_factory=Source)
     """How the data are read."""
+    target: Target = field(default_factory=Target)
+    """What is predicted of numbers and ranks."""
     decision: Decision = field(default_factory=Decision)
     """Where the line is drawn between two classes."""
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -145,7 +165,7 @@ _RANGES: Mapping[type, Mapping[str, tuple[Callable[[Any], bool], str]]] = {
 }
 """What a value must be beyond its kind, with the words for it."""
 
-_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", tuple: "a list"}
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", tuple: "a list of texts"}
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -260,7 +280,7 @@ def _checked(hint: Any, given: Any, where: str, instead: str) -> Any:
         return given
     if kind is float and isinstance(given, int) and not isinstance(given, bool) and abs(given) < 1e300:
         return float(given)
-    if kind is tuple and isinstance(given, list):
+    if kind is tuple and isinstance(given, list) and all(isinstance(one, str) for one in given):
         return tuple(given)
     if isinstance(given, str) and not given.isascii() and given != given.encode(errors="replace").decode():
         raise BadRecipe(f"{where} is {given!r}, which is no valid Unicode; a recipe cannot hold it.",

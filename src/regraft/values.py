@@ -109,12 +109,18 @@ class Prediction:
     id: str
     """Which input: its path, or its position in the list that was given."""
     label: str | None
-    """The most probable class; None when the model abstains or the input could not be read."""
+    """The most probable class; or the tags or numbers said, with a semicolon between them. None when the model abstains
+    or the input could not be read."""
     probabilities: Mapping[str, float]
-    """Calibrated probability of every class; they sum to 1. Empty when the input could not be read."""
+    """Probability of every class, which sum to 1, or of every tag. Empty when the input could not be read, or when
+    numbers are predicted."""
+    labels: tuple[str, ...] = ()
+    """The tags said, each more probable than not; empty for other models."""
+    values: Mapping[str, float] = field(default_factory=dict)
+    """The predicted numbers by name, in the user's units; empty for other models."""
     unlike: float | None = None
     """How unlike the training data the input is, as a quantile of out-of-fold training distances: 0.99 means
-    farther from its nearest class mean than 99 % of the training examples."""
+    farther from its nearest class mean (without classes: from the mean) than 99 % of the training examples."""
     abstained: bool = False
     """Whether the label was withheld because `unlike` exceeded the limit asked for."""
     error: str | None = None

@@ -35,7 +35,7 @@ def test_at_a_given_penalty_it_predicts_what_scikit_learn_predicts(tiny: Backbon
     scaler.scale_ = np.maximum(scaler.scale_, SPREAD_FLOOR * np.median(scaler.scale_[x.std(axis=0) > 0]))
     reference = LogisticRegression(C=0.01, tol=1e-8, max_iter=5000)
     reference.fit(scaler.transform(x).astype(np.float64), y, sample_weight=weights)
-    probabilities = asked.task.probabilities(model.logits(asked, asked.train))
+    probabilities = asked.task.outputs(model.logits(asked, asked.train))
     np.testing.assert_allclose(probabilities, reference.predict_proba(scaler.transform(x)), atol=1e-4)
 
 

@@ -28,7 +28,7 @@ def test_an_unknown_label_is_named_and_the_nearest_offered() -> None:
 def test_probabilities_are_torchs_softmax_of_logits_divided_by_the_temperature(temperature: float) -> None:
     logits = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32) * 50
     expected = torch.softmax(torch.from_numpy(logits).double() / temperature, dim=1).numpy()
-    np.testing.assert_allclose(THREE.probabilities(logits, temperature), expected, rtol=1e-12)
+    np.testing.assert_allclose(THREE.outputs(logits, temperature), expected, rtol=1e-12)
 
 
 def test_the_score_is_the_share_of_examples_with_the_largest_logit_at_their_class() -> None:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from regraft.errors import BadRequest
+from regraft.tasks._contract import FoldLogits
 from regraft.tasks._logistic import fit
-from regraft.tasks._repeats import FoldLogits, repeated_cross_validation
+from regraft.tasks._repeats import repeated_cross_validation
 from regraft.tasks._rows import Views
 from regraft.tasks._softmax import log_losses
 

@@ -10,6 +10,9 @@ from regraft.backbones._card import Card
 from regraft.bundle_format import FACTS, TENSORS, bundle_folder, check_tensors, read_facts, read_tensors
 from regraft.errors import BundleError
 
+_OUTPUTS = {"multilabel": "tags", "regression": "numbers"}
+"""What the outputs of a model are called, where they are no classes."""
+
 
 def of_bundle(path: Path) -> Backbone:
     """The network of the saved model (or run) at `path`, its tensors checked; the head stays behind.
@@ -25,12 +28,13 @@ def of_bundle(path: Path) -> Backbone:
     found = saved_backbone(facts, folder)
     task = facts.get("task")
     classes = task.get("classes", ()) if isinstance(task, dict) else ()
+    outputs = _OUTPUTS.get(str(task.get("kind")), "classes") if isinstance(task, dict) else "classes"
     before = found.card.trained_on or found.card.weights
     name = folder.resolve().parent.name if folder.name == "model" else folder.resolve().name
     card = replace(
         found.card,
         weights=f"bundle:{name}",
-        trained_on=f"{before}; then {len(classes)} classes of the user's" if classes else before,
+        trained_on=f"{before}; then {len(classes)} {outputs} of the user's" if classes else before,
     )
     return replace(found, card=card)
 

@@ -61,7 +61,7 @@ def write_bundle(
     written = sealed(
         {
             "made_with": {"regraft": VERSION, "python": platform.python_version()},
-            "task": {"kind": model.task.kind, "classes": list(model.task.classes)},
+            "task": {"kind": model.task.kind, "classes": list(model.task.classes), **model.task.facts},
             "backbone": {
                 "card": model.backbone.card.to_json(),
                 "stages": dict(model.backbone.stage_digests),

@@ -6,6 +6,7 @@ Letters: n inputs, c outputs, d features, g golden inputs, h and w height and wi
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from regraft.data.decode import Undecodable
 from regraft.data.decoder import decoder
 from regraft.errors import BadRequest, BundleError
 from regraft.evaluation.unlike import UnlikeReference
+from regraft.labels import parted
 from regraft.tasks._contract import TASKS
 from regraft.values import Notice, Prediction
 
@@ -45,7 +47,7 @@ class Bundle:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names, in the order of the columns of `logits`."""
+        """Names of the classes, tags or numbers, in the order of the columns of a task's outputs."""
         return self.model.task.classes
 
     @property
@@ -107,10 +109,7 @@ class Bundle:
                 if isinstance(array, str):
                     yield Prediction(id=name, label=None, probabilities={}, error=array)
                 else:
-                    label, probabilities, unlike, abstained = next(rows)
-                    yield Prediction(
-                        id=name, label=label, probabilities=probabilities, unlike=unlike, abstained=abstained
-                    )
+                    yield replace(next(rows), id=name)
 
     def _try(self, numbered: tuple[int, Input]) -> np.ndarray | str:
         try:
@@ -118,18 +117,26 @@ class Bundle:
         except Undecodable as error:
             return error.message
 
-    def _predictions(
-        self, prepared: UInt8[np.ndarray, "n h w 3"], abstain: float | None
-    ) -> list[tuple[str | None, dict[str, float], float | None, bool]]:
-        features = self.features(prepared)
-        table = self.model.task.probabilities(self.model.logits(features), self.model.temperature)
+    def _predictions(self, prepared: UInt8[np.ndarray, "n h w 3"], abstain: float | None) -> list[Prediction]:
+        """What is said of each, not yet named."""
+        features, task = self.features(prepared), self.model.task
+        table = task.outputs(self.model.logits(features), self.model.temperature)
         unlike = self.model.unlike.score(features) if self.model.unlike else [None] * len(features)
         rows = []
-        for row, far in zip(table, unlike, strict=True):
+        for label, row, far in zip(task.decode(table), table, unlike, strict=True):
             withheld = bool(abstain is not None and far is not None and far > abstain)
-            label = None if withheld else self.classes[int(row.argmax())]
             named = dict(zip(self.classes, map(float, row), strict=True))
-            rows.append((label, named, None if far is None else float(far), withheld))
+            rows.append(
+                Prediction(
+                    id="",
+                    label=None if withheld else label,
+                    labels=() if withheld or task.exclusive or task.answers == "values" else tuple(parted(label)),
+                    probabilities=named if task.answers == "probabilities" else {},
+                    values=named if task.answers == "values" else {},
+                    unlike=None if far is None else float(far),
+                    abstained=withheld,
+                )
+            )
         return rows
 
 
@@ -197,7 +204,7 @@ def _golden_features(bundle: Bundle, seed: int) -> Float[np.ndarray, "g d"]:
 def _model(facts: Mapping[str, Any], tensors: Mapping[str, np.ndarray], folder: Path) -> Model:
     backbone = saved_backbone(facts, folder)
     try:
-        task = TASKS.get(facts["task"]["kind"]).task(facts["task"]["classes"])
+        task = TASKS.get(facts["task"]["kind"]).task(facts["task"]["classes"], facts["task"])
         weight, bias = tensors["head/weight"], tensors["head/bias"]
         reference = None
         if "unlike/means" in tensors:
@@ -210,7 +217,7 @@ def _model(facts: Mapping[str, Any], tensors: Mapping[str, np.ndarray], folder: 
         ) from error
     if weight.shape != (task.num_outputs, backbone.card.width) or bias.shape != weight.shape[:1]:
         raise BundleError(
-            f"The head in {folder / TENSORS} has shape {weight.shape}; {FACTS} asks for {task.num_outputs} classes on "
+            f"The head in {folder / TENSORS} has shape {weight.shape}; {FACTS} asks for {task.num_outputs} outputs on "
             f"{backbone.card.width} features.",
             fix="copy the whole folder again from where it was made.",
         )

@@ -1,5 +1,6 @@
 """Labelled examples, before anything is decoded. Shapes: n examples."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,6 +11,7 @@ from jaxtyping import Int
 
 from regraft.data._words import counted
 from regraft.identity import digest_bytes
+from regraft.labels import parted
 from regraft.values import Notice
 
 SPLITS = ("train", "val", "test")
@@ -25,7 +27,7 @@ class Example:
     path: Path
     """Where the file lies, absolute."""
     label: str
-    """The name of its class."""
+    """The name of its class; or its tags or numbers with a semicolon between them."""
     group: str | None = None
     """What it shares with other examples (patient, plant, site), so that they stay together; None: unknown."""
     split: str | None = None
@@ -43,7 +45,9 @@ class Dataset:
     examples: tuple[Example, ...]
     """In a fixed order: by id for folders, by row for tables."""
     classes: tuple[str, ...]
-    """Names of the classes, sorted; a class number is a position here."""
+    """Names of the classes (sorted; a class number is a position here), of the tags, or of the numbers."""
+    kind: str = "classification"
+    """What is asked of the examples: the name of a task."""
     modality: str = "image"
     """What kind of files the examples are."""
     contents: tuple[str, ...] = ()
@@ -58,7 +62,7 @@ class Dataset:
 
     @cached_property
     def targets(self) -> Int[np.ndarray, " n"]:
-        """The class number of every example."""
+        """The class number of every example, where an example is of one class."""
         number = {label: code for code, label in enumerate(self.classes)}
         return np.array([number[example.label] for example in self.examples], dtype=np.int64)
 
@@ -82,13 +86,17 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Digest of ids, labels, groups, splits, in order, and of the contents where they are known."""
+        """Digest of ids, labels, groups, splits, in order, and of the contents where they are known.
+
+        What is no classification adds its kind and the names of its tags or numbers.
+        """
         columns: list[Iterable[str]] = [
             (one.id for one in self.examples),
             (one.label for one in self.examples),
             ("-" if one.group is None else f"={one.group}" for one in self.examples),
             (one.split or "" for one in self.examples),
             self.contents,
+            *([(self.kind, *self.classes)] if self.kind != "classification" else []),
         ]
         return digest_bytes(*("\0".join(column).encode() for column in columns))
 
@@ -102,21 +110,35 @@ class Dataset:
         )
 
     def counts(self) -> Mapping[str, Mapping[str, int]]:
-        """Examples of every class in every part; the part is `all` where the data set comes undivided."""
+        """Examples of every class, or with every tag or number, by part; `all` where the data set comes undivided."""
         table: dict[str, dict[str, int]] = {part: dict.fromkeys(self.classes, 0) for part in (self.splits or ("all",))}
         for example in self.examples:
-            table.setdefault(example.split or "all", dict.fromkeys(self.classes, 0))[example.label] += 1
+            row = table.setdefault(example.split or "all", dict.fromkeys(self.classes, 0))
+            for name in self.named(example.label):
+                row[name] += 1
         return table
+
+    def named(self, label: str) -> Iterable[str]:
+        """Which of `classes` a label names: one class, some tags, or every number."""
+        if self.kind == "multilabel":
+            return parted(label)
+        return self.classes if self.kind == "regression" else (label,)
 
     def describe(self) -> str:
         """One line: `397 examples of 2 classes; train 244 (ants 123, bees 121), val 153 (ants 70, bees 83)`."""
+        sizes = Counter(example.split or "all" for example in self.examples)
+        counted_by = self.kind != "regression"
         parts = []
         for part, row in self.counts().items():
             detail = ", ".join(f"{label} {count}" for label, count in row.items()) if len(row) <= 6 else ""
-            parts.append(f"{part} {sum(row.values())}" + (f" ({detail})" if detail else ""))
+            parts.append(f"{part} {sizes[part]}" + (f" ({detail})" if detail and counted_by else ""))
         groups = self.groups
         grouped = "" if groups is None else f"; {counted(len(set(groups.tolist())), 'group')}"
-        return (
-            f"{counted(self.num_examples, 'example')} of {counted(len(self.classes), 'class', 'classes')}; "
-            f"{', '.join(parts)}{grouped}"
-        )
+        return f"{counted(self.num_examples, 'example')} {self._asked()}; {', '.join(parts)}{grouped}"
+
+    def _asked(self) -> str:
+        if self.kind == "multilabel":
+            return f"with {counted(len(self.classes), 'tag')}"
+        if self.kind == "regression":
+            return f"with {', '.join(self.classes)}"
+        return f"of {counted(len(self.classes), 'class', 'classes')}"

@@ -4,7 +4,9 @@ from collections import Counter
 
 from regraft.data._words import counted, named
 from regraft.data.dataset import Dataset
+from regraft.data.labels import are_numbers
 from regraft.errors import BadData, nearest
+from regraft.labels import parted
 from regraft.values import Notice
 
 
@@ -12,34 +14,75 @@ def check_learnable(dataset: Dataset) -> tuple[Notice, ...]:
     """Refuse what cannot be learned from; say what is odd.
 
     Raises:
-        BadData: one class; a class with one example; splits without a train part, or a class that train lacks.
+        BadData: one class; a class with one example; splits without a train part, or a class that train lacks; numbers
+            that are all the same; tags that every example has, or none.
     """
+    if dataset.splits and "train" not in dataset.splits:
+        raise BadData(
+            f"{dataset.root} has the parts {named(dataset.splits)} and no train part.",
+            fix="add a train part, or give the data without splits.",
+        )
+    check = {"multilabel": _check_tags, "regression": _check_numbers}.get(dataset.kind, _check_classes)
+    return tuple(Notice(text=text, topic="data") for text in check(dataset))
+
+
+def _check_classes(dataset: Dataset) -> list[str]:
     counts = Counter(example.label for example in dataset.examples)
     if len(counts) < 2:
         raise BadData(
             f"{dataset.root} holds one class, {dataset.classes[0]!r}; at least two are needed to tell apart.",
             fix="add a folder (or rows) with examples of another class.",
         )
+    numbers = " Or are they numbers to be predicted as such? Say --task regression." if are_numbers(counts) else ""
+    if missing := [label for label in dataset.classes if label not in counts]:
+        raise BadData(
+            f"No example of {named(missing)}, which target.order names.",
+            fix="take it out of the order, or add examples.",
+        )
     if single := [label for label in dataset.classes if counts[label] == 1]:
         raise BadData(
             f"{counted(len(single), 'class has', 'classes have')} one example only: {named(single)}; "
             "one to learn from and one to test on are the least.",
-            fix="add examples, or take such a class out.",
+            fix=f"add examples, or take such a class out.{numbers}",
         )
     notes = _lookalikes(dataset.classes)
     if dataset.splits:
         notes += _gaps(dataset)
-    return tuple(Notice(text=text, topic="data") for text in notes)
+    return notes
+
+
+def _check_numbers(dataset: Dataset) -> list[str]:
+    training = [parted(one.label) for one in dataset.examples if one.split in (None, "train")]
+    for name, column in zip(dataset.classes, zip(*training, strict=True), strict=True):
+        if len(set(column)) < 2:
+            raise BadData(
+                f"{name} is {column[0]} for all {counted(len(column), 'training example')}; there is nothing to learn.",
+                fix="add examples with other values, or leave this column out.",
+            )
+    return []
+
+
+def _check_tags(dataset: Dataset) -> list[str]:
+    """Tags that tell no two training examples apart are told; where none does, there is nothing to learn."""
+    training = [set(parted(one.label)) for one in dataset.examples if one.split in (None, "train")]
+    counts = {tag: sum(tag in tags for tags in training) for tag in dataset.classes}
+    never = [tag for tag, count in counts.items() if not count]
+    always = [tag for tag, count in counts.items() if count == len(training)]
+    if len(never) + len(always) == len(counts):
+        raise BadData(
+            f"Every tag of {dataset.root} is on all training examples or on none; there is nothing to tell apart.",
+            fix="add examples with other tags.",
+        )
+    return [
+        *_lookalikes(dataset.classes),
+        *([f"No training example has {named(never)}; nothing is learned of it."] if never else []),
+        *([f"Every training example has {named(always)}; nothing is learned of it."] if always else []),
+    ]
 
 
 def _gaps(dataset: Dataset) -> list[str]:
     """Classes that val or test lacks; those that train lacks are refused."""
     table = dataset.counts()
-    if "train" not in table:
-        raise BadData(
-            f"{dataset.root} has the parts {named(dataset.splits)} and no train part.",
-            fix="add a train part, or give the data without splits.",
-        )
     absent = {part: [label for label in dataset.classes if not row[label]] for part, row in table.items()}
     if lacking := absent["train"]:
         trained = [label for label in dataset.classes if label not in lacking]

@@ -1,4 +1,5 @@
-"""Opening labelled data: any source on the shelf, then groups, then whether it can be learned from."""
+"""Opening labelled data: any source on the shelf, then what the labels say, then groups, then whether it can be learned
+from."""
 
 import difflib
 import os
@@ -9,6 +10,7 @@ from pathlib import Path
 from regraft.data._words import counted, named
 from regraft.data.dataset import Dataset, Example
 from regraft.data.filenames import suggest_groups
+from regraft.data.labels import Asked, understood
 from regraft.data.learnable import check_learnable
 from regraft.data.sources._contract import Columns, Found
 from regraft.errors import BadData, BadRequest
@@ -24,19 +26,25 @@ def open_dataset(
     *,
     path_column: str = "path",
     label_column: str = "label",
+    label_columns: tuple[str, ...] = (),
+    label_delimiter: str | None = None,
     split_column: str | None = "split",
     group_column: str | None = "group",
     group_pattern: str | None = None,
     delimiter: str | None = None,
     strip_labels: bool = False,
     modality: str = "image",
+    task: str = "auto",
+    order: tuple[str, ...] = (),
     learnable: bool = True,
 ) -> Dataset:
     """Open a folder of class folders, an archive of one, or a table (CSV, TSV, parquet).
 
     Reads names and labels; decodes nothing. `group_pattern` is a regular expression searched for in every id; its first
     group names what must stay together (a patient, a plant) and replaces a group column. `learnable=False` opens data
-    to predict or evaluate on, which may hold a single class.
+    to predict or evaluate on, which may hold a single class. `task` says how labels are read (`data/labels.py` has what
+    `auto` makes of them): `label_delimiter` stands between the tags of one cell, `label_columns` are several columns of
+    tags (0 or 1) or of numbers, `order` ranks the classes of an ordinal task from the lowest.
 
     Raises:
         BadData: there is nothing at `path`, or what is there cannot be used; the message says why.
@@ -53,13 +61,17 @@ def open_dataset(
     columns = Columns(
         path=path_column,
         label=label_column,
+        labels=label_columns,
+        label_delimiter=label_delimiter,
         split=split_column,
         group=group_column,
         delimiter=delimiter,
         strip_labels=strip_labels,
     )
     found = _found(where, columns)
-    examples, notes = found.examples, list(found.notes)
+    asked = Asked(kind=task, columns=columns.named, delimiter=label_delimiter, order=order)
+    labels = understood(found.examples, asked, where.name)
+    examples, notes = labels.examples, [*found.notes, *labels.notes]
     if group_pattern is not None:
         examples, more = _grouped(examples, group_pattern)
         notes += more
@@ -68,7 +80,8 @@ def open_dataset(
     dataset = Dataset(
         root=where,
         examples=examples,
-        classes=tuple(sorted({example.label for example in examples})),
+        classes=labels.classes,
+        kind=labels.kind,
         modality=modality,
         notes=tuple(notes),
     )

@@ -65,8 +65,12 @@ def draw(
     test_share: float = 0.2,
     allow_leaks: bool = False,
     memory: ScanMemory | None = None,
+    strata: Int[np.ndarray, " n"] | None = None,
 ) -> Parts:
     """Divide the usable examples, seeded and stratified; shares are of what is divided.
+
+    `strata` are what every part gets its share of where examples are not of one class each; None: their classes, of
+    which training then keeps every one.
 
     Raises:
         LeakedSplit: the user's own parts share pixels or groups, and `allow_leaks` is not set.
@@ -75,7 +79,10 @@ def draw(
     alike = clusters(scanned, memory)
     groups = _joined(alike, dataset.groups)
     usable = np.flatnonzero(scanned.usable)
-    _refuse_lost(dataset, usable, dataset.classes, "the data")
+    if strata is None:
+        _refuse_lost(dataset, usable, dataset.classes, "the data")
+    elif len(usable) < 2:
+        raise BadData(f"{counted(len(usable), 'file')} can be used; at least two are needed.", fix="mend the files.")
     notes = [*conflicting_labels(dataset, scanned), *_copies(alike, usable)]
     none = np.zeros(0, dtype=np.int64)
     given = {name: usable[[dataset.examples[at].split == name for at in usable.tolist()]] for name in dataset.splits}
@@ -83,7 +90,10 @@ def draw(
         drawn_by_us = False
         notes += _check_given(dataset, scanned, alike, allow_leaks)
         train, val, test = (given.get(name, none) for name in SPLITS)
-        _refuse_lost(dataset, train, {dataset.examples[at].label for at in usable.tolist()}, "train")
+        if strata is None:
+            _refuse_lost(dataset, train, {dataset.examples[at].label for at in usable.tolist()}, "train")
+        elif len(train) < 2:
+            raise BadData(f"{counted(len(train), 'file')} of train can be used.", fix="mend them, or add examples.")
         if "test" not in given:
             val, test = none, val
             notes.append("The val part is the test part; validation is carved from train.")
@@ -91,10 +101,10 @@ def draw(
             raise BadData("All files of the test part are damaged.", fix="mend them, or give the data without splits.")
     else:
         drawn_by_us = True
-        train, test, more = _test_part(dataset, usable, groups, test_share, derive_seed(seed, "parts", "test"))
+        train, test, more = _test_part(dataset, usable, groups, test_share, derive_seed(seed, "parts", "test"), strata)
         val, notes = none, notes + more
     if len(val) == 0:
-        train, val, more = _validation(dataset, train, groups, val_share, derive_seed(seed, "parts", "val"))
+        train, val, more = _validation(dataset, train, groups, val_share, derive_seed(seed, "parts", "val"), strata)
         notes += more
     if not allow_leaks:
         _assert_disjoint(scanned, groups, train, val, test, check_groups=drawn_by_us)
@@ -109,18 +119,21 @@ def draw(
 
 
 def whole(
-    dataset: Dataset, scanned: Scanned, *, seed: int, val_share: float, memory: ScanMemory | None = None
+    dataset: Dataset,
+    scanned: Scanned,
+    *,
+    seed: int,
+    val_share: float,
+    memory: ScanMemory | None = None,
+    strata: Int[np.ndarray, " n"] | None = None,
 ) -> Parts:
     """Everything trains but a validation part: for whoever divides the data himself, and so has kept a test part back.
 
-    Raises:
-        BadData: a class whose examples are all damaged.
+    No file may be damaged; `strata` as for `draw`.
     """
     groups = _joined(clusters(scanned, memory), dataset.groups)
-    usable = np.flatnonzero(scanned.usable)
-    _refuse_lost(dataset, usable, dataset.classes, "the data")
-    train, val, notes = _validation(dataset, usable, groups, val_share, derive_seed(seed, "parts", "val"))
-    none = np.zeros(0, dtype=np.int64)
+    every, none = np.arange(dataset.num_examples), np.zeros(0, dtype=np.int64)
+    train, val, notes = _validation(dataset, every, groups, val_share, derive_seed(seed, "parts", "val"), strata)
     told = tuple(Notice(text=text, topic="split") for text in notes)
     return Parts(train=train, val=val, test=none, groups=groups, drawn_by_us=True, notes=told)
 
@@ -153,7 +166,12 @@ def _check_given(dataset: Dataset, scanned: Scanned, alike: Int[np.ndarray, " n"
 
 
 def _test_part(
-    dataset: Dataset, usable: Int[np.ndarray, " u"], groups: Int[np.ndarray, " n"], share: float, seed: int
+    dataset: Dataset,
+    usable: Int[np.ndarray, " u"],
+    groups: Int[np.ndarray, " n"],
+    share: float,
+    seed: int,
+    strata: Int[np.ndarray, " n"] | None,
 ) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " t"], list[str]]:
     """Train and test from examples that come undivided."""
     if len(usable) < LEAST_FOR_TEST:
@@ -162,28 +180,47 @@ def _test_part(
             "cross-validation is the main figure."
         )
         return usable, np.zeros(0, dtype=np.int64), [text]
-    held = split(dataset.targets[usable], groups[usable], share, seed)
-    held, lost = _keep_classes(dataset.targets[usable], groups[usable], held)
-    if not held.any():
-        text = "No test part could be drawn: every class is one group. Cross-validation is the main figure."
+    held, lost = _held_out(dataset, usable, groups[usable], share, seed, strata)
+    if not held.any() or held.all():
+        text = "No test part could be drawn: there are too few groups. Cross-validation is the main figure."
+        held = np.zeros_like(held)
         return usable, usable[held], [text]
     text = f"A test part of {held.sum():,} of {len(usable):,} examples was drawn (seeded, stratified, by group)."
     return usable[~held], usable[held], [text, *_lacking(dataset, lost, "test")]
 
 
 def _validation(
-    dataset: Dataset, train: Int[np.ndarray, " m"], groups: Int[np.ndarray, " n"], share: float, seed: int
+    dataset: Dataset,
+    train: Int[np.ndarray, " m"],
+    groups: Int[np.ndarray, " n"],
+    share: float,
+    seed: int,
+    strata: Int[np.ndarray, " n"] | None,
 ) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " v"], list[str]]:
     """Train without validation, and validation; all of train and nothing where there is too little."""
     none = np.zeros(0, dtype=np.int64)
     if share * len(train) < LEAST_VALIDATION or len(np.unique(groups[train])) < 2:
         text = f"No validation part: {share:.0%} of {counted(len(train), 'training example')} would be too few."
         return train, none, [text]
-    held = split(dataset.targets[train], groups[train], share, seed)
-    held, lost = _keep_classes(dataset.targets[train], groups[train], held)
-    if held.sum() < LEAST_VALIDATION:
+    held, lost = _held_out(dataset, train, groups[train], share, seed, strata)
+    if held.sum() < LEAST_VALIDATION or held.all():
         return train, none, ["No validation part: too few examples could be taken without losing a class from train."]
     return train[~held], train[held], _lacking(dataset, lost, "validation")
+
+
+def _held_out(
+    dataset: Dataset,
+    some: Int[np.ndarray, " m"],
+    groups: Int[np.ndarray, " m"],
+    share: float,
+    seed: int,
+    strata: Int[np.ndarray, " n"] | None,
+) -> tuple[Bool[np.ndarray, " m"], Int[np.ndarray, " c"]]:
+    """Which of these examples are held out, and the classes that are not among them."""
+    if strata is not None:
+        return split(strata[some], groups, share, seed), np.zeros(0, dtype=np.int64)
+    targets = dataset.targets[some]
+    return _keep_classes(targets, groups, split(targets, groups, share, seed))
 
 
 def _keep_classes(

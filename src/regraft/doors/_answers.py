@@ -13,6 +13,7 @@ from pathlib import Path
 from regraft.doors._stream import Stream
 from regraft.errors import BadData
 from regraft.files import atomic
+from regraft.labels import joined
 from regraft.values import Prediction
 
 _NAMED = 5
@@ -67,15 +68,22 @@ def _goal(out: Path | None) -> Iterator[Stream]:
 
 
 def _tabs(file: Stream, answers: Iterable[Prediction]) -> None:
-    """Path, label and probability of the label; or what stands in their place."""
+    """Path, label and probability of the label (of each tag, none for numbers); or what stands in their place."""
     for answer in answers:
         if answer.error is not None:
             said = f"(unreadable)\t{answer.error}"
         elif answer.label is None:
             said = f"(abstained)\tunlike the training data: {answer.unlike:.4f}"
-        else:
+        elif answer.label in answer.probabilities:
             said = f"{answer.label}\t{answer.probabilities[answer.label]:.4f}"
+        else:
+            said = "\t".join([answer.label, *_beside(answer)])
         file.write(f"{answer.id}\t{said}\n")
+
+
+def _beside(answer: Prediction) -> list[str]:
+    """The probability of each tag that is said; nothing beside numbers."""
+    return [joined(f"{answer.probabilities[tag]:.4f}" for tag in answer.labels)] if answer.probabilities else []
 
 
 def _json(file: Stream, answers: Iterable[Prediction]) -> None:
@@ -84,20 +92,26 @@ def _json(file: Stream, answers: Iterable[Prediction]) -> None:
 
 
 def _table(file: Stream, answers: Iterable[Prediction]) -> None:
-    """CSV. The columns of the classes are those of the first input that could be read; earlier rows wait for it."""
+    """CSV. The last columns are those of the first input that could be read; earlier rows wait for it: `p:` and a class
+    or tag for a probability, `v:` and a name for a number."""
     writer = csv.writer(file, lineterminator="\n")
     waiting: list[Prediction] = []
     rest = iter(answers)
     for answer in rest:
         waiting.append(answer)
-        if answer.probabilities:
+        if answer.probabilities or answer.values:
             break
-    classes = list(waiting[-1].probabilities) if waiting else []
-    writer.writerow([*_FIXED, *(f"p:{name}" for name in classes)])
+    first = waiting[-1] if waiting else None
+    columns = (
+        [] if first is None else [f"p:{name}" for name in first.probabilities] + [f"v:{name}" for name in first.values]
+    )
+    writer.writerow([*_FIXED, *columns])
     for answer in chain(waiting, rest):
-        top = "" if answer.label is None else f"{answer.probabilities[answer.label]:.6f}"
+        share = answer.probabilities.get(answer.label or "")
+        top = "" if share is None else f"{share:.6f}"
         unlike = "" if answer.unlike is None else f"{answer.unlike:.6f}"
-        every = [f"{answer.probabilities[name]:.6f}" if answer.probabilities else "" for name in classes]
+        every = [f"{p:.6f}" for p in answer.probabilities.values()] + [repr(v) for v in answer.values.values()]
+        every = every or [""] * len(columns)
         writer.writerow([answer.id, answer.label or "", top, unlike, int(answer.abstained), answer.error or "", *every])
 
 

@@ -35,3 +35,10 @@ def settings(flags: dict[str, Any], given: list[str]) -> dict[str, Any]:
         BadRecipe: a setting without `=`.
     """
     return {name: value for name, value in flags.items() if value is not None} | dict(map(parse_setting, given))
+
+
+def label_columns(given: list[str] | None) -> dict[str, Any]:
+    """The settings for no label column, one, or several."""
+    if not given:
+        return {}
+    return {"source.label_column": given[0]} if len(given) == 1 else {"source.label_columns": given}

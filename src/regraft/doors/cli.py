@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from regraft.doors._errors import guarded, if_interrupted
-from regraft.doors._parse import seconds, settings
+from regraft.doors._parse import label_columns, seconds, settings
 from regraft.doors._terminal import watched
 from regraft.version import VERSION
 
@@ -26,7 +26,15 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="Any field of the recipe, such as options.lr=1e-4. Repeatable."),
 ]
-LabelColumn = Annotated[str | None, typer.Option(help="Column of a table that holds the labels.", show_default=False)]
+LabelColumn = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Column of a table that holds the labels. Several: tags (0 or 1) or numbers.", show_default=False
+    ),
+]
+LabelDelimiter = Annotated[
+    str | None, typer.Option(help="What stands between the tags of a label such as cat;dog.", show_default=False)
+]
 PathColumn = Annotated[str | None, typer.Option(help="Column of a table that holds the paths.", show_default=False)]
 Abstain = Annotated[
     float | None,
@@ -56,6 +64,13 @@ def fit(
         str | None,
         typer.Option(help="NAME[:VARIANT][@WEIGHTS] or a model's folder. Default: googlenet.", show_default=False),
     ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="classification, multilabel, regression or ordinal. Default: what the label columns say.",
+            show_default=False,
+        ),
+    ] = None,
     strategy: Annotated[
         str | None,
         typer.Option(help="probe, partial, full, lp_ft, scratch or finetune. Default: probe.", show_default=False),
@@ -74,6 +89,7 @@ def fit(
     device: Annotated[str | None, typer.Option(help="cpu, cuda, mps or auto.", show_default=False)] = None,
     path_column: PathColumn = None,
     label_column: LabelColumn = None,
+    label_delimiter: LabelDelimiter = None,
     split_column: Annotated[str | None, typer.Option(help="Column that holds train, val or test.")] = None,
     group_column: Annotated[str | None, typer.Option(help="Column that says which examples belong together.")] = None,
     group_pattern: Annotated[
@@ -99,10 +115,11 @@ def fit(
     from regraft.workbench.recipes import folder_for, recipe_for
 
     flags = {
-        "backbone": backbone, "strategy": strategy, "cut": cut, "seed": seed, "input_px": input_px, "views": views,
-        "augmentation": augmentation,
-        "max_seconds": None if max_time is None else seconds(max_time), "device": device,
-        "source.path_column": path_column, "source.label_column": label_column, "source.split_column": split_column,
+        "backbone": backbone, "task": task, "strategy": strategy, "cut": cut, "seed": seed,
+        "input_px": input_px, "views": views, "augmentation": augmentation, "device": device,
+        "max_seconds": None if max_time is None else seconds(max_time),
+        "source.path_column": path_column, **label_columns(label_column), "source.label_delimiter": label_delimiter,
+        "source.split_column": split_column,
         "source.group_column": group_column, "source.group_pattern": group_pattern,
         "decision.positive": positive, "source.allow_leaks": allow_leaks or None, "source.rehash": rehash or None,
     }  # fmt: skip
@@ -151,6 +168,7 @@ def evaluate(
     ] = None,
     path_column: PathColumn = None,
     label_column: LabelColumn = None,
+    label_delimiter: LabelDelimiter = None,
     group_column: Annotated[str | None, typer.Option(help="Column that says which examples belong together.")] = None,
     group_pattern: Annotated[
         str | None, typer.Option(help="Regular expression; its first group in the path says what belongs together.")
@@ -171,7 +189,7 @@ def evaluate(
     from regraft.workbench.evaluate import evaluate as verb
 
     flags = {
-        "source.path_column": path_column, "source.label_column": label_column,
+        "source.path_column": path_column, **label_columns(label_column), "source.label_delimiter": label_delimiter,
         "source.group_column": group_column, "source.group_pattern": group_pattern,
     }  # fmt: skip
     source = with_settings(Recipe(data=str(data)), settings(flags, set_ or [])).source

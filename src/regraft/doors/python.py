@@ -1,44 +1,40 @@
 """The Python door: `regraft.fit` and its kin. Each drains the verb's generator, so that nobody can forget to."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from regraft.doors._terminal import watched
 from regraft.errors import BadRequest
-from regraft.recipe import Recipe, Source, with_settings
+from regraft.recipe import Recipe, with_settings
 from regraft.workbench.recipes import folder_for, recipe_for
 from regraft.workbench.run import Run, open_run
 
 if TYPE_CHECKING:
     from regraft.data.dataset import Dataset
 
-_OPENED: "WeakKeyDictionary[Dataset, Source]" = WeakKeyDictionary()
+_OPENED: "WeakKeyDictionary[Dataset, Recipe]" = WeakKeyDictionary()
 """How each data set was opened, for a fit on it."""
 
 
-def open_dataset(path: str | Path, **source: Any) -> "Dataset":
+def open_dataset(path: str | Path, *, task: str = "auto", order: Sequence[str] = (), **source: Any) -> "Dataset":
     """The labelled examples at `path`: a folder of class folders, or a table.
 
-    `source` are fields of `regraft.recipe.Source`: `label_column`, `group_column`, `group_pattern` …
+    `task` says what is asked: classification, multilabel, regression or ordinal, the classes of the last in `order`.
+    `source` are fields of `regraft.recipe.Source`: `label_column`, `label_columns`, `label_delimiter`, `group_column` …
 
     Raises:
         BadData: there is nothing to learn from; the message says why.
         BadRecipe: an unknown field.
+        UnknownName: there is no such task.
     """
-    from regraft.data.open import open_dataset as opened
+    from regraft.workbench._dataset import opened
 
-    chosen = with_settings(Recipe(data=str(path)), _inside("source", source)).source
-    found = opened(
-        path,
-        path_column=chosen.path_column,
-        label_column=chosen.label_column,
-        split_column=chosen.split_column,
-        group_column=chosen.group_column,
-        group_pattern=chosen.group_pattern or None,
-        strip_labels=chosen.strip_labels,
-    )
+    settings = {"task": task, "target.order": list(order), **_inside("source", source)}
+    chosen = with_settings(Recipe(data=str(path)), settings)
+    found = opened(Path(path), chosen.source, task=chosen.task, target=chosen.target)
     _OPENED[found] = chosen
     return found
 
@@ -88,7 +84,7 @@ def _recipe(data: "str | Path | Recipe | Dataset", settings: Mapping[str, Any]) 
             "This data set was not opened by regraft.open_dataset, or was changed since.",
             fix="write a table of the examples you want, and fit on that.",
         )
-    return with_settings(Recipe(data=str(data.root), source=_OPENED[data]), settings)
+    return with_settings(replace(_OPENED[data], data=str(data.root)), settings)
 
 
 def _inside(section: str, fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def train(
     tail.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW([dict(group) for group in groups], fused=device.type in ("cpu", "cuda"))
     peaks = [group["lr"] for group in optimiser.param_groups]
-    targets = torch.from_numpy(problem.targets).to(device)
+    targets = torch.from_numpy(problem.task.goals(problem.targets)).to(device)
     trained_on, balanced = problem.targets[problem.train], schedule.balanced
     loss = problem.task.objective(trained_on, balanced=balanced, smoothing=schedule.smoothing)
     plain_loss = problem.task.objective(trained_on, balanced=balanced, smoothing=0.0)
@@ -186,19 +186,20 @@ def _copied(tail: Tail) -> dict[str, Tensor]:
 
 def _validation(tail: Tail, problem: Problem, loss: Loss, epoch: int) -> dict[str, float]:
     logits, targets = predict(tail, problem, problem.val), problem.targets[problem.val]
-    value = _mean(loss, logits, targets)
+    goals = problem.task.goals(targets)
+    value = _mean(loss, logits, goals)
     if not abs(value) < float("inf"):
         raise TrainingFailed(
             f"The validation loss became {value} in epoch {epoch}.",
             fix="lower the learning rate: --set options.lr=VALUE, a tenth of what it was.",
         )
-    rescaled = _mean(loss, problem.task.rescaled(logits, targets), targets)
+    rescaled = _mean(loss, problem.task.rescaled(logits, targets), goals)
     scores = {f"val_{name}": score for name, score in problem.task.scores(logits, targets).items()}
     return {"val_loss": value, CRITERION: rescaled} | scores
 
 
-def _mean(loss: Loss, logits: np.ndarray, targets: np.ndarray) -> float:
-    return float(loss(torch.from_numpy(logits), torch.from_numpy(targets)))
+def _mean(loss: Loss, logits: np.ndarray, goals: np.ndarray) -> float:
+    return float(loss(torch.from_numpy(logits), torch.from_numpy(goals)))
 
 
 def _progress(
@@ -224,7 +225,7 @@ def _signature(problem: Problem, settings: Json) -> str:
             "settings": settings,
             "backbone": problem.backbone.digest(),
             "cut": problem.cut,
-            "task": [problem.task.kind, list(problem.task.classes)],
+            "task": [problem.task.kind, list(problem.task.classes), dict(problem.task.facts)],
             "targets": digest_bytes(problem.targets.tobytes()),
             "train": problem.train.tolist(),
             "val": problem.val.tolist(),

@@ -1,7 +1,7 @@
 """Feature extraction: nothing is retrained, the head is solved to its optimum on the stored top state.
 
-For a classification that is multinomial logistic regression, its regularisation chosen by cross-validation on the
-training examples; their out-of-fold logits come with it. Imports no torch.
+For a classification that is multinomial logistic regression, for numbers ridge regression; the regularisation is chosen
+by cross-validation on the training examples, whose out-of-fold logits come with it. Imports no torch.
 
 Source: Alain & Bengio 2016, arXiv:1610.01644 (linear probes); Kornblith et al. 2019, arXiv:1805.08974 (the protocol).
 """
@@ -15,7 +15,6 @@ from jaxtyping import Float, Int
 
 from regraft.activations.states import StoredStates
 from regraft.errors import BadRecipe, BadRequest
-from regraft.folds import folds
 from regraft.identity import derive_seed
 from regraft.strategies._contract import Fitted, Preset, Problem
 from regraft.tasks._contract import Solution
@@ -33,7 +32,7 @@ class Options:
     c: float = 0.0
     """Inverse strength of the penalty on standardised features, as in scikit-learn; 0: chosen by cross-validation."""
     balanced: bool = False
-    """Whether every class weighs the same in the loss, however frequent it is."""
+    """Whether every class weighs the same in the loss, however frequent it is; only where there are classes."""
 
 
 PRESETS = {"probe": Preset(title="the head alone, on frozen features", cut="output", options={}, views=1)}
@@ -52,7 +51,7 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
     targets, groups = problem.targets[train], problem.groups[train]
     dealt = None
     if len(np.unique(groups)) > 1:
-        dealt = folds(targets, groups, options.folds, derive_seed(problem.seed, "probe", "folds"))
+        dealt = problem.task.deal(targets, groups, options.folds, derive_seed(problem.seed, "probe", "folds"))
     head = problem.task.solve(
         features,
         targets,

@@ -1,19 +1,23 @@
 """What is asked of a model: the target's codec, the head, the loss, the decoding, the metrics.
 
-One file on the shelf of tasks defines one task, as `task(classes) -> Task`. The module imports no torch; `head` and
-`objective` do when they are called. Whatever depends on the kind of target stands here, so that strategies do not ask.
+One file on the shelf of tasks defines one task, as `task(classes, facts) -> Task`; `facts` are what `Task.facts` gave
+for a saved model, or what the recipe's [target] says. The module imports no torch; `head` and `objective` do when they
+are called. Whatever depends on the kind of target stands here, so that strategies do not ask.
 
-Letters: n examples, c outputs, d features, r rows (an example has one per view).
+Letters: n examples, c outputs, k classes, tags or numbers asked for (c unless a task says otherwise), d features,
+r rows (an example has one per view), m examples of a fold, s choices between o options.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
+from regraft.errors import BadRecipe
+from regraft.folds import Folds, folds
 from regraft.registry import Shelf
 from regraft.tasks._rows import RowSource, Views
 
@@ -37,30 +41,93 @@ class Solution:
     """What was chosen and how, as JSON: `c`, what was tried, whether the solver converged."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FoldLogits:
+    """What the scores of one fold of one repeat of a cross-validation are made of."""
+
+    repeat: int
+    """Number of the repeat, from 0."""
+    fold: int
+    """Number of the fold, from 0."""
+    num_folds: int
+    """Folds of this repeat; it is complete once fold `num_folds` - 1 has come."""
+    examples: Int[np.ndarray, "m"]
+    """The examples held out, in rising order."""
+    logits: Float[np.ndarray, "m c"]
+    """Float32 logits of their plain views."""
+    c: float
+    """The inverse strength of the penalty, chosen without them."""
+
+
 class Task(ABC):
     """A kind of question; a value made from the labels that occur."""
 
     kind: str
     """The task's name on the shelf."""
     classes: tuple[str, ...]
-    """Names of the outputs, in order."""
+    """Names of the classes, tags or numbers asked for, in order."""
     view: str
     """The view of the top state that the head reads: `pooled`, `grid` or `tokens`."""
-    metrics: tuple[str, ...]
-    """Names of the metrics to report, the one to compare by first."""
+    answers: Literal["probabilities", "values"] = "probabilities"
+    """What a column of `outputs` holds."""
+    exclusive: bool = True
+    """Whether an example is of one class: then the rows of `outputs` sum to 1, and the largest is the answer."""
 
     @property
     def num_outputs(self) -> int:
         """Length of a row of logits."""
         return len(self.classes)
 
-    @abstractmethod
-    def encode(self, labels: Sequence[str]) -> np.ndarray:
-        """Labels as the numbers that loss and metrics take."""
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What a saved model must know of the task beside kind and classes, as JSON."""
+        return {}
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What the columns of a table are called that hold a label, where their names are part of the task."""
+        return ()
+
+    def prepared(self, targets: Shaped[np.ndarray, "n ..."]) -> "Task":
+        """The task, knowing what it must of the training targets: their scale, where it has one."""
+        return self
 
     @abstractmethod
-    def probabilities(self, logits: Float[np.ndarray, "n c"], temperature: float = 1.0) -> Float[np.ndarray, "n c"]:
-        """Logits as probabilities, divided by `temperature` before."""
+    def encode(self, labels: Sequence[str]) -> np.ndarray:
+        """Labels as the numbers that metrics take."""
+
+    def goals(self, targets: Shaped[np.ndarray, "n ..."]) -> np.ndarray:
+        """Targets as the loss takes them."""
+        return targets
+
+    @abstractmethod
+    def outputs(self, logits: Float[np.ndarray, "n c"], temperature: float = 1.0) -> Float[np.ndarray, "n k"]:
+        """Logits as probabilities, divided by `temperature` before; or as numbers in the user's units."""
+
+    @abstractmethod
+    def decode(self, outputs: Float[np.ndarray, "n k"]) -> list[str]:
+        """The label that each row says, as `encode` takes it."""
+
+    @abstractmethod
+    def stated(
+        self, logits: Float[np.ndarray, "n c"], targets: Shaped[np.ndarray, "n ..."]
+    ) -> tuple[Float[np.ndarray, "s o"], Int[np.ndarray, "s"], Int[np.ndarray, "s"]] | None:
+        """Every probability that is stated, as a choice between some options: their logits, which option is true, and
+        which example it is of. This is what calibration looks at; None where no probability is stated."""
+
+    def strata(self, targets: Shaped[np.ndarray, "n ..."]) -> Int[np.ndarray, "n"]:
+        """A number for every example; parts and folds are drawn so that each has its share of every number."""
+        return self.kinds(targets)
+
+    def kinds(self, targets: Shaped[np.ndarray, "n ..."]) -> Int[np.ndarray, "n"]:
+        """The class of every example; one for all where an example is not of one class."""
+        return targets if self.exclusive else np.zeros(len(targets), dtype=np.int64)
+
+    def deal(
+        self, targets: Shaped[np.ndarray, "n ..."], groups: Shaped[np.ndarray, "n"] | None, num_folds: int, seed: int
+    ) -> Folds:
+        """The examples in folds, each with its share of every stratum; a group stays in one fold."""
+        return folds(self.strata(targets), groups, num_folds, seed, kept=self.exclusive)
 
     @abstractmethod
     def scores(self, logits: Float[np.ndarray, "n c"], targets: Shaped[np.ndarray, "n ..."]) -> dict[str, float]:
@@ -91,6 +158,27 @@ class Task(ABC):
 
         `c` is the inverse strength of the penalty; 0: chosen by cross-validation over `fold_of`, or where that is
         None, one over the number of features. `balanced`: every class weighs the same, where there are classes.
+
+        Raises:
+            BadRecipe: `balanced` where there are no classes.
+        """
+
+    @abstractmethod
+    def cross_validate(
+        self,
+        features: RowSource,
+        targets: Shaped[np.ndarray, "n ..."],
+        *,
+        views: Views,
+        fold_of_repeats: Iterable[Int[np.ndarray, "n"]],
+        c: float,
+        balanced: bool,
+        max_seconds: float,
+    ) -> Iterator[FoldLogits]:
+        """Held-out logits of every fold of every repeat, by heads whose penalty was chosen without that fold.
+
+        Whole repeats only; none is begun when one more as long as the longest so far would pass `max_seconds`, save the
+        first. `c` and `balanced` as for `solve`.
         """
 
     @abstractmethod
@@ -101,8 +189,21 @@ class Task(ABC):
     def objective(
         self, targets: Shaped[np.ndarray, "n ..."], *, balanced: bool, smoothing: float
     ) -> "Callable[[Tensor, Tensor], Tensor]":
-        """The loss to train with: (logits (b c), targets (b ...)) -> mean loss of a batch, a scalar.
+        """The loss to train with: (logits (b c), goals (b ...)) -> mean loss of a batch, a scalar.
 
         `targets` are those of the training examples, for what the loss must know of them. `balanced`: every class
-        weighs the same; `smoothing`: label smoothing in [0, 1). A task without classes refuses both.
+        weighs the same; `smoothing`: label smoothing in [0, 1).
+
+        Raises:
+            BadRecipe: the task has no classes to balance or smooth.
         """
+
+
+def refuse_for(kind: str, *, balanced: bool = False, smoothing: float = 0.0) -> None:
+    """Raises: BadRecipe: options are set that mean something only where an example is of one class of several."""
+    for name, given, neutral in (("balanced", balanced, "false"), ("smoothing", smoothing, "0")):
+        if given:
+            raise BadRecipe(
+                f"options.{name} is {str(given).lower()}, which needs a choice between classes; this is a {kind} task.",
+                fix=f"--set options.{name}={neutral}, or leave it out.",
+            )

@@ -16,6 +16,7 @@ Shapes: r rows, m rows asked for, d features, c classes, a coordinates, s classe
 """
 
 from collections.abc import Collection
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -210,11 +211,10 @@ class Problem:
         stream_above: int,
     ) -> None:
         rows, width = features.shape
-        self._targets, self._row_weights, self._fold_of_row = targets, row_weights, fold_of_row
-        self._num_classes, self._spread_floor = num_classes, spread_floor
+        self._row_weights, self._fold_of_row = row_weights, fold_of_row
+        self._spread_floor, self._forms = spread_floor, dict[frozenset[int], tuple[Form, Scaling]]()
         self._moments = moments(features, row_weights, fold_of_row, num_folds)
-        self._class_weights = np.zeros((num_folds, num_classes))
-        np.add.at(self._class_weights, (fold_of_row, targets), row_weights)
+        self.aim(targets, num_folds, num_classes)
         self._held: Float[np.ndarray, "r d"] | None = None
         if rows <= min(width, MAX_PROJECTED) and 4 * rows * width <= stream_above:
             self._held = np.array(features[0:rows], dtype=np.float64)
@@ -223,16 +223,24 @@ class Problem:
             self._blocks = Blocks(features, self._common, fold_of_row, stream_above=stream_above)
             self._axes = leading_axes(self._blocks.sample(SAMPLE_ROWS))
 
+    def aim(self, targets: Int[np.ndarray, " r"], num_folds: int, num_classes: int) -> None:
+        """Take these targets instead; solutions of parts that were made before are of no use any more."""
+        self._targets, self._class_weights = targets, np.zeros((num_folds, num_classes))
+        np.add.at(self._class_weights, (self._fold_of_row, targets), self._row_weights)
+
+    def retargeted(self, targets: Int[np.ndarray, " r"]) -> "Problem":
+        """The same rows with other targets, of as many classes; what is known of the rows is shared between the two."""
+        other = copy(self)
+        other.aim(targets, *self._class_weights.shape)
+        return other
+
     def part(self, without: Collection[int] = ()) -> Part:
         """The rows outside the folds `without`."""
-        scaling = self._moments.scaling(without, floor=self._spread_floor)
-        form: Form
-        if self._held is not None:
-            inside = np.flatnonzero(~np.isin(self._fold_of_row, list(without)) & (self._row_weights > 0))
-            form = Projected(self._held, scaling, inside)
-        else:
-            form = Direct(self._blocks, self._common, scaling, without, self._axes)
-        kept = [fold for fold in range(len(self._class_weights)) if fold not in without]
+        left_out = frozenset(without)
+        if left_out not in self._forms:
+            self._forms[left_out] = self._form(without)
+        form, scaling = self._forms[left_out]
+        kept = [fold for fold in range(len(self._class_weights)) if fold not in left_out]
         return Part(
             form,
             scaling,
@@ -240,3 +248,13 @@ class Problem:
             row_weights=self._row_weights,
             class_weights=self._class_weights[kept].sum(axis=0),
         )
+
+    def _form(self, without: Collection[int]) -> tuple[Form, Scaling]:
+        scaling = self._moments.scaling(without, floor=self._spread_floor)
+        form: Form
+        if self._held is not None:
+            inside = np.flatnonzero(~np.isin(self._fold_of_row, list(without)) & (self._row_weights > 0))
+            form = Projected(self._held, scaling, inside)
+        else:
+            form = Direct(self._blocks, self._common, scaling, without, self._axes)
+        return form, scaling

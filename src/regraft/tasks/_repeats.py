@@ -5,37 +5,19 @@ v values of C.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from time import monotonic
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from regraft.tasks._contract import FoldLogits
 from regraft.tasks._examples import Examples, check_folds
 from regraft.tasks._logistic import MAX_ITERATIONS
 from regraft.tasks._parts import Problem, Solved
 from regraft.tasks._regularisation import CLEARLY_WORSE, POLISH, TOLERANCE, default_grid
 from regraft.tasks._rows import SPREAD_FLOOR, STREAM_ABOVE, RowSource, Views
 from regraft.tasks._softmax import log_losses
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class FoldLogits:
-    """What the scores of one fold of one repeat are made of."""
-
-    repeat: int
-    """Number of the repeat, from 0."""
-    fold: int
-    """Number of the fold, from 0."""
-    num_folds: int
-    """Folds of this repeat; it is complete once fold `num_folds` - 1 has come."""
-    examples: Int[np.ndarray, " m"]
-    """The examples held out, in rising order."""
-    logits: Float[np.ndarray, "m c"]
-    """Float32 logits of their plain views."""
-    c: float
-    """The C chosen without them."""
 
 
 def repeated_cross_validation(

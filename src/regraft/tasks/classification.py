@@ -3,7 +3,7 @@
 Letters: n examples, b of a batch, c classes, d features, r rows (an example has one per view).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from regraft.errors import BadData, nearest
-from regraft.tasks._contract import Solution, Task
+from regraft.tasks._contract import FoldLogits, Solution, Task
 from regraft.tasks._rows import RowSource, Views
 from regraft.tasks._softmax import softmax
 from regraft.tasks._temperature import fit_temperature
@@ -28,9 +28,6 @@ class Classification(Task):
     classes: tuple[str, ...]
     kind: str = "classification"
     view: str = "pooled"
-    metrics: tuple[str, ...] = (
-        "accuracy", "balanced_accuracy", "macro_f1", "auroc", "average_precision", "log_loss", "brier", "ece",
-    )  # fmt: skip
 
     def encode(self, labels: Sequence[str]) -> Int[np.ndarray, "n"]:
         """Labels as positions in `classes`.
@@ -47,9 +44,19 @@ class Classification(Task):
                 )
         return np.array([position[label] for label in labels], dtype=np.int64)
 
-    def probabilities(self, logits: Float[np.ndarray, "n c"], temperature: float = 1.0) -> Float[np.ndarray, "n c"]:
+    def outputs(self, logits: Float[np.ndarray, "n c"], temperature: float = 1.0) -> Float[np.ndarray, "n c"]:
         """Softmax of the logits divided by `temperature`; rows sum to 1."""
         return softmax(logits.astype(np.float64) / temperature)
+
+    def decode(self, outputs: Float[np.ndarray, "n c"]) -> list[str]:
+        """The most probable class of each row."""
+        return [self.classes[at] for at in outputs.argmax(axis=1).tolist()]
+
+    def stated(
+        self, logits: Float[np.ndarray, "n c"], targets: Int[np.ndarray, "n"]
+    ) -> tuple[Float[np.ndarray, "n c"], Int[np.ndarray, "n"], Int[np.ndarray, "n"]]:
+        """One choice an example, between the classes."""
+        return logits, targets, np.arange(len(targets))
 
     def scores(self, logits: Float[np.ndarray, "n c"], targets: Int[np.ndarray, "n"]) -> dict[str, float]:
         """The share of examples whose largest logit is that of their class."""
@@ -101,6 +108,31 @@ class Classification(Task):
             facts={**facts, "converged": head.converged, "iterations": head.iterations},
         )
 
+    def cross_validate(
+        self,
+        features: RowSource,
+        targets: Int[np.ndarray, "n"],
+        *,
+        views: Views,
+        fold_of_repeats: Iterable[Int[np.ndarray, "n"]],
+        c: float,
+        balanced: bool,
+        max_seconds: float,
+    ) -> Iterator[FoldLogits]:
+        """Logits of logistic regressions that never saw the example."""
+        from regraft.tasks._repeats import repeated_cross_validation
+
+        return repeated_cross_validation(
+            features,
+            targets,
+            num_classes=self.num_outputs,
+            fold_of_repeats=fold_of_repeats,
+            grid=[c] if c else None,
+            sample_weights=class_weights(targets, self.num_outputs)[targets] if balanced else None,
+            views=views,
+            max_seconds=max_seconds,
+        )
+
     def head(self, width: int, dropout: float) -> "nn.Module":
         """A zero-initialised linear layer on the pooled view."""
         from regraft.nn.heads import PooledHead
@@ -134,6 +166,6 @@ def class_weights(targets: Int[np.ndarray, "n"], num_classes: int) -> Float[np.n
     return np.where(counts > 0, len(targets) / (np.count_nonzero(counts) * np.maximum(counts, 1)), 1.0)
 
 
-def task(classes: Sequence[str]) -> Classification:
-    """The task with these classes, in this order; of two the second is the positive one."""
+def task(classes: Sequence[str], facts: Mapping[str, Any] | None = None) -> Classification:
+    """The task with these classes, in this order; of two the second is the positive one. There are no facts beside."""
     return Classification(tuple(dict.fromkeys(classes)))

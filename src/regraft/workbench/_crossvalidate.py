@@ -8,14 +8,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from regraft.evaluation._contract import Metric, main_metric
 from regraft.evaluation.intervals import nadeau_bengio
 from regraft.evaluation.report import as_json
-from regraft.folds import folds
 from regraft.identity import derive_seed
 from regraft.strategies._contract import Fitted, Problem
 from regraft.strategies.probe import Options, rows_of
-from regraft.tasks._repeats import repeated_cross_validation
-from regraft.tasks.classification import class_weights
 from regraft.values import Event, Notice, Progress
 from regraft.workbench._resolve import Resolved
 
@@ -29,19 +27,18 @@ class HeldOut:
 
     logits: Float[np.ndarray, "n c"]
     """First repeat: logits of every example of `train`, by the model that never saw it."""
-    accuracies: Float[np.ndarray, "r k"]
-    """Accuracy by repeat and fold."""
+    metric: Metric
+    """The main metric of the task."""
+    scores: Float[np.ndarray, "r k"]
+    """This metric by repeat and fold."""
     fold_of: Int[np.ndarray, "n"]
     """First repeat: the fold of every example."""
 
     def summary(self, num_groups: int | None) -> dict[str, Any]:
-        """Repeats, folds, and the accuracy with Nadeau and Bengio's interval, as JSON."""
-        measured = nadeau_bengio(self.accuracies, bounds=(0.0, 1.0), num_groups=num_groups)
-        return {
-            "repeats": self.accuracies.shape[0],
-            "folds": self.accuracies.shape[1],
-            "mean_of_folds": as_json(measured),
-        }
+        """Repeats, folds, and the main metric's mean over folds with Nadeau and Bengio's interval, as JSON."""
+        repeats, count = self.scores.shape
+        measured = nadeau_bengio(self.scores, bounds=self.metric.range, num_groups=num_groups)
+        return {"repeats": repeats, "folds": count, "mean_of_folds": as_json(measured)}
 
 
 def cross_validate_probe(
@@ -58,28 +55,27 @@ def cross_validate_probe(
         yield Notice(text="Too few examples or groups for a nested cross-validation.", topic="evaluation")
         return None
     targets, began = problem.targets[problem.train], time.monotonic()
-    first = np.zeros((len(targets), problem.task.num_outputs), dtype=np.float32)
+    first, task = np.zeros((len(targets), problem.task.num_outputs), dtype=np.float32), problem.task
+    main = main_metric(task.kind)
     scores: dict[int, list[float]] = {}
     total = max_repeats * num_folds
     features, views = rows_of(problem, problem.train)
-    for found in repeated_cross_validation(
+    for found in task.cross_validate(
         features,
         targets,
-        num_classes=problem.task.num_outputs,
-        fold_of_repeats=dealt,
-        grid=[options.c] if options.c else None,
-        sample_weights=class_weights(targets, problem.task.num_outputs)[targets] if options.balanced else None,
         views=views,
+        fold_of_repeats=dealt,
+        c=options.c,
+        balanced=options.balanced,
         max_seconds=REPEAT_SECONDS if max_seconds is None else min(REPEAT_SECONDS, max_seconds),
     ):
         if found.repeat == 0:
             first[found.examples] = found.logits
-        right = found.logits.argmax(axis=1) == targets[found.examples]
-        scores.setdefault(found.repeat, []).append(float(right.mean()))
+        scores.setdefault(found.repeat, []).append(main.compute(targets[found.examples], task.outputs(found.logits)))
         done = sum(map(len, scores.values()))
         yield Progress(phase="cross-validation", done=done, total=total, seconds=time.monotonic() - began)
     complete = [row for row in scores.values() if len(row) == len(scores[0])]
-    return HeldOut(logits=first, accuracies=np.array(complete), fold_of=dealt[0])
+    return HeldOut(logits=first, metric=main, scores=np.array(complete), fold_of=dealt[0])
 
 
 def cross_validate(problem: Problem, resolved: Resolved, *, num_folds: int) -> Generator[Event, None, HeldOut]:
@@ -88,14 +84,14 @@ def cross_validate(problem: Problem, resolved: Resolved, *, num_folds: int) -> G
     count = int(fold_of.max()) + 1
     targets, began = problem.targets[problem.train], time.monotonic()
     logits = np.zeros((len(targets), problem.task.num_outputs), dtype=np.float32)
-    scores = []
+    main, scores = main_metric(problem.task.kind), []
     for fold in range(count):
         held = fold_of == fold
         part = problem.part(f"fold-{fold}", train=problem.train[~held], val=np.zeros(0, dtype=np.int64))
         for event in resolved.module.fit(part, resolved.options):
             if isinstance(event, Fitted):
                 logits[held] = event.logits(part, problem.train[held])
-        scores.append(float((logits[held].argmax(axis=1) == targets[held]).mean()))
+        scores.append(main.compute(targets[held], problem.task.outputs(logits[held])))
         spent = time.monotonic() - began
         yield Progress(
             phase="cross-validation",
@@ -103,13 +99,13 @@ def cross_validate(problem: Problem, resolved: Resolved, *, num_folds: int) -> G
             total=count,
             seconds=spent,
             seconds_left=spent / (fold + 1) * (count - fold - 1),
-            facts={"accuracy": scores[-1]},
+            facts={main.name: scores[-1]},
         )
-    return HeldOut(logits=logits, accuracies=np.array([scores]), fold_of=fold_of)
+    return HeldOut(logits=logits, metric=main, scores=np.array([scores]), fold_of=fold_of)
 
 
 def deal(problem: Problem, num_folds: int, repeat: int) -> Int[np.ndarray, "n"]:
     """The fold of every training example in one repeat."""
     seed = derive_seed(problem.seed, "cross-validation", repeat)
-    dealt = folds(problem.targets[problem.train], problem.groups[problem.train], num_folds, seed)
-    return dealt.of_example
+    targets, groups = problem.targets[problem.train], problem.groups[problem.train]
+    return problem.task.deal(targets, groups, num_folds, seed).of_example

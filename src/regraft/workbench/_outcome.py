@@ -2,7 +2,6 @@
 
 import datetime
 import json
-import platform
 from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,19 +16,20 @@ from regraft.evaluation.calibration import Calibration
 from regraft.evaluation.report import as_json
 from regraft.evaluation.unlike import UnlikeReference, fit_reference, reference_from
 from regraft.files import cache_home
-from regraft.folds import folds
 from regraft.identity import derive_seed
 from regraft.recipe import Recipe
 from regraft.reports.card import model_card
 from regraft.reports.markdown import render
 from regraft.reports.plots import wanted, write_plots
 from regraft.strategies._contract import Fitted, Problem
+from regraft.tasks._contract import Task
 from regraft.values import Event, Notice
 from regraft.version import VERSION
 from regraft.workbench._crossvalidate import HeldOut
 from regraft.workbench._folder import RunFolder
 from regraft.workbench._predictions import predictions_table
 from regraft.workbench._resolve import Resolved
+from regraft.workbench._sections import data_section, environment
 from regraft.workbench._states import Stored
 from regraft.workbench._subject import Subject
 from regraft.workbench._timing import Phases, peak_memory_bytes
@@ -88,13 +88,14 @@ def finish(outcome: Outcome, folder: RunFolder, phases: Phases) -> Generator[Eve
         check, facts = write_model(
             outcome, folder.path / "model", evaluated.calibration, _bundle_facts(outcome, evaluated)
         )
-    if check and check["changed_labels"] > 0:
+    if check and check["changed_labels"]:
         yield Notice(
             text=f"Stored activations change {check['changed_labels']} of {check['examples']} labels against "
             f"recomputed ones (largest error of the logits {check['largest_error']:.1e}).",
             topic="store",
         )
-    if not evaluated.calibration or not evaluated.calibration.kept:
+    stated = outcome.subject.task.answers == "probabilities"
+    if stated and (not evaluated.calibration or not evaluated.calibration.kept):
         reason = evaluated.calibration.reason if evaluated.calibration else "uncalibrated, n too small"
         yield Notice(text=f"Probabilities are {reason}.", topic="calibration")
     report = _report(outcome, evaluated, check, phases)
@@ -219,17 +220,18 @@ def _unlike(outcome: Outcome, bundle: Bundle) -> UnlikeReference | None:
     """Class means and distances of examples outside the means: out of fold, or validation where there is some."""
     problem, targets = outcome.problem, outcome.subject.targets
     train = problem.train
-    if min(np.bincount(targets[train], minlength=len(bundle.classes))) < 2:
+    kinds = bundle.model.task.kinds(targets)
+    if min(np.bincount(kinds[train])) < 2:
         return None
     if outcome.tuned and len(train) > MAX_REFERENCE:
         random = np.random.default_rng(derive_seed(outcome.recipe.seed, "unlike"))
         train = np.sort(random.choice(train, MAX_REFERENCE, replace=False))
     features = _features(outcome, bundle, train)
     if outcome.tuned and len(problem.val):
-        return reference_from(features, targets[train], _features(outcome, bundle, problem.val))
+        return reference_from(features, kinds[train], _features(outcome, bundle, problem.val))
     seed = derive_seed(outcome.recipe.seed, "unlike", "folds")
-    dealt = folds(targets[train], problem.groups[train], 5, seed)
-    return fit_reference(features, targets[train], dealt.of_example) if dealt.num_folds > 1 else None
+    dealt = bundle.model.task.deal(targets[train], problem.groups[train], 5, seed)
+    return fit_reference(features, kinds[train], dealt.of_example) if dealt.num_folds > 1 else None
 
 
 def _features(outcome: Outcome, bundle: Bundle, positions: np.ndarray) -> np.ndarray:
@@ -267,8 +269,16 @@ def _checked(outcome: Outcome, bundle: Bundle) -> dict[str, Any] | None:
     return {
         "examples": len(positions),
         "largest_error": float(np.abs(stored - recomputed).max()) / scale,
-        "changed_labels": int((stored.argmax(axis=1) != recomputed.argmax(axis=1)).sum()),
+        "changed_labels": _changed(bundle.model.task, stored, recomputed),
     }
+
+
+def _changed(task: Task, stored: np.ndarray, recomputed: np.ndarray) -> int | None:
+    """How many labels differ; None where labels are numbers, of which every one differs somewhat."""
+    if task.answers == "values":
+        return None
+    pairs = zip(task.decode(task.outputs(stored)), task.decode(task.outputs(recomputed)), strict=True)
+    return sum(one != other for one, other in pairs)
 
 
 def _bundle_facts(outcome: Outcome, evaluated: Evaluated) -> dict[str, Any]:
@@ -311,7 +321,7 @@ def _report(outcome: Outcome, evaluated: Evaluated, check: dict[str, Any] | None
             "parameters_trained": outcome.fitted.num_trained
             or int(sum(outcome.fitted.tensors[name].size for name in changed if _counted(name))),
         },
-        "data": _data_section(subject, outcome.problem),
+        "data": data_section(subject, outcome.problem),
         "strategy": {
             "name": resolved.named.name,
             "preset": outcome.recipe.strategy,
@@ -339,44 +349,6 @@ def _report(outcome: Outcome, evaluated: Evaluated, check: dict[str, Any] | None
 def _counted(name: str) -> bool:
     """Whether a tensor counts as a parameter of the model: not the source classifier, not running statistics."""
     return not name.startswith("source/") and not name.endswith(("running_mean", "running_var"))
-
-
-def _data_section(subject: Subject, problem: Problem) -> dict[str, Any]:
-    dataset, parts = subject.dataset, subject.parts
-
-    def part(positions: np.ndarray) -> dict[str, Any] | None:
-        if not len(positions):
-            return None
-        counts = np.bincount(subject.targets[positions], minlength=len(dataset.classes))
-        return {"examples": len(positions), "per_class": dict(zip(dataset.classes, counts.tolist(), strict=True))}
-
-    return {
-        "name": dataset.root.name,
-        "examples": len(dataset.examples),
-        "classes": list(dataset.classes),
-        "parts": {"train": part(problem.train), "val": part(problem.val), "test": part(parts.test)},
-        "drawn_by_us": parts.drawn_by_us,
-        "groups": None if dataset.groups is None else len(np.unique(dataset.groups)),
-        "notes": [note.text for note in (*dataset.notes, *parts.notes)],
-        "quarantined": [{"id": damaged.id, "reason": damaged.reason} for damaged in subject.scanned.quarantined],
-        "fingerprint": dataset.fingerprint,
-    }
-
-
-def environment(device: str, threads: int, backend: str) -> dict[str, Any]:
-    """What the numbers depend on beside the recipe."""
-    from importlib.metadata import version
-
-    return {
-        "python": platform.python_version(),
-        "torch": version("torch"),
-        "onnxruntime": version("onnxruntime"),
-        "numpy": np.__version__,
-        "platform": platform.platform(),
-        "device": device,
-        "threads": threads,
-        "backend": backend,
-    }
 
 
 def _write(

@@ -11,16 +11,17 @@ from regraft.activations.fill import Inputs
 from regraft.backbones._card import Card
 from regraft.data.dataset import Dataset
 from regraft.data.memory import ScanMemory
-from regraft.data.open import open_dataset
 from regraft.data.scan import Scanned, scan
 from regraft.data.splits import Parts, draw
 from regraft.data.views import preset, view
-from regraft.errors import BadRecipe, nearest
+from regraft.errors import BadData, BadRecipe, nearest
 from regraft.evaluation.thresholds import AtSpecificity, ByCost, Rule
 from regraft.identity import digest_json
-from regraft.recipe import Decision, Recipe, Source
+from regraft.labels import parted
+from regraft.recipe import Decision, Recipe, Source, Target
 from regraft.tasks._contract import TASKS, Task
 from regraft.values import Event
+from regraft.workbench._dataset import opened
 
 MIN_VALIDATION = 50
 """Below this many validation examples, they train along and the number of steps is fixed (DESIGN, promise 7)."""
@@ -54,26 +55,21 @@ class Subject:
         return None if groups is None else groups[positions]
 
 
-def open_subject(
-    path: str, source: Source, decision: Decision, *, seed: int, workers: int
-) -> Generator[Event, None, Subject]:
-    """Open, scan and split the data at `path`; yields events, returns the subject.
+def open_subject(recipe: Recipe, *, workers: int) -> Generator[Event, None, Subject]:
+    """Open, scan and split the recipe's data; yields events, returns the subject.
 
     Raises:
-        BadRecipe: the positive class is none of the two, or there are more than two.
+        BadRecipe: the positive class is none of the two, or there are more than two; or a setting of the target means
+            nothing for this task.
         RegraftError: whatever is wrong with the data.
     """
-    dataset = open_dataset(
-        Path(path),
-        path_column=source.path_column,
-        label_column=source.label_column,
-        split_column=source.split_column,
-        group_column=source.group_column,
-        group_pattern=source.group_pattern or None,
-        strip_labels=source.strip_labels,
-    )
-    dataset = replace(dataset, classes=ordered(dataset.classes, decision))
+    source, decision, seed = recipe.source, recipe.decision, recipe.seed
+    dataset = opened(Path(recipe.data), source, task=recipe.task, target=recipe.target)
+    task = _task(dataset, recipe)
+    dataset = replace(dataset, classes=task.classes)
     yield from dataset.notes
+    _refuse_transform(dataset, task, recipe.target)
+    targets = task.encode([example.label for example in dataset.examples])
     memory = ScanMemory()
     scanned = yield from scanning(dataset, source, memory, workers=workers)
     dataset = scanned.dataset
@@ -85,23 +81,68 @@ def open_subject(
         test_share=source.test_share,
         allow_leaks=source.allow_leaks,
         memory=memory,
+        strata=None if task.exclusive else task.strata(targets),
     )
     yield from parts.notes
-    task: Task = TASKS.get("classification").task(dataset.classes)
     return Subject(
-        dataset=dataset, scanned=scanned, parts=parts, task=task, targets=dataset.targets, rules=rules_of(decision)
+        dataset=dataset,
+        scanned=scanned,
+        parts=parts,
+        task=task.prepared(targets[parts.train]),
+        targets=targets,
+        rules=rules_of(decision),
     )
 
 
-def ordered(classes: tuple[str, ...], decision: Decision) -> tuple[str, ...]:
+def _task(dataset: Dataset, recipe: Recipe) -> Task:
+    """The task that the labels pose.
+
+    Raises:
+        BadRecipe: the recipe transforms or ranks what cannot be.
+    """
+    for name, kind, given in (
+        ("transform", "regression", recipe.target.transform != "none"),
+        ("order", "ordinal", recipe.target.order),
+    ):
+        if given and dataset.kind != kind:
+            raise BadRecipe(
+                f"target.{name} is set, but this is a {dataset.kind} task; only a {kind} task has a use for it.",
+                fix=f"leave target.{name} out, or say --task {kind}.",
+            )
+    facts = {"transform": recipe.target.transform, "delimiter": recipe.source.label_delimiter}
+    classes = ordered(dataset.classes, recipe.decision, dataset.kind)
+    task: Task = TASKS.get(dataset.kind).task(classes, facts)
+    return task
+
+
+def _refuse_transform(dataset: Dataset, task: Task, target: Target) -> None:
+    """Raises: BadData: a number has no logarithm, and one was asked for."""
+    if target.transform != "log":
+        return
+    for example in dataset.examples:
+        for name, text in zip(task.classes, parted(example.label), strict=True):
+            if not float(text) > 0:
+                where = example.id if example.row is None else f"{dataset.root.name} row {example.row}"
+                raise BadData(
+                    f"{where}: {name} is {text}; target.transform is log, which needs numbers above zero.",
+                    fix="correct the number, or leave target.transform out.",
+                )
+
+
+def ordered(classes: tuple[str, ...], decision: Decision, kind: str) -> tuple[str, ...]:
     """The classes with the positive one last, where the recipe names it.
 
     Raises:
-        BadRecipe: it is none of the classes, or these are more than two.
+        BadRecipe: it is none of the classes, or these are more than two, or no classes to choose from.
     """
     positive = decision.positive
     if not positive:
         return classes
+    if kind != "classification":
+        raise BadRecipe(
+            f"decision.positive is {positive!r}, but this is a {kind} task; a line is drawn between two classes.",
+            fix="leave decision.positive out.",
+        )
     if positive not in classes:
         raise BadRecipe(
             f"decision.positive is {positive!r}; the classes are {', '.join(classes)}.",

@@ -29,22 +29,21 @@ class Scores:
 
 
 def calibration_of(subject: Subject, held: Scores | None, seed: int) -> Calibration | None:
-    """The temperature from logits of examples the model never saw; None where there are none."""
+    """The temperature from logits of examples the model never saw; None where there are none, or no probabilities."""
     if held is None or len(held.positions) < 10:
         return None
-    return calibrate(
-        held.logits,
-        subject.targets[held.positions],
-        groups=subject.parts.groups[held.positions],
-        seed=seed,
-    )
+    stated = subject.task.stated(held.logits, subject.targets[held.positions])
+    if stated is None:
+        return None
+    logits, truth, of_example = stated
+    return calibrate(logits, truth, groups=subject.parts.groups[held.positions][of_example], seed=seed)
 
 
 def evaluation_of(subject: Subject, scores: Scores, temperature: float, held: Scores | None, seed: int) -> Any:
     """All metrics with intervals, as JSON; thresholds of two classes are chosen on `held`."""
     chosen_on = None
-    if held is not None and len(subject.task.classes) == 2:
-        probabilities = subject.task.probabilities(held.logits, temperature)
+    if held is not None and subject.task.kind == "classification" and len(subject.task.classes) == 2:
+        probabilities = subject.task.outputs(held.logits, temperature)
         chosen_on = Scored(
             positive=subject.targets[held.positions] == 1,
             scores=probabilities[:, 1],
@@ -52,7 +51,7 @@ def evaluation_of(subject: Subject, scores: Scores, temperature: float, held: Sc
         )
     return evaluate(
         subject.targets[scores.positions],
-        subject.task.probabilities(scores.logits, temperature),
+        subject.task.outputs(scores.logits, temperature),
         subject.task.classes,
         kind=subject.task.kind,
         groups=subject.user_groups(scores.positions),
@@ -69,7 +68,7 @@ def gaps_of(subject: Subject, by_part: Mapping[str, Scores], seed: int) -> list[
         {
             name: Part(
                 targets=subject.targets[scores.positions],
-                outputs=subject.task.probabilities(scores.logits),
+                outputs=subject.task.outputs(scores.logits),
                 groups=subject.user_groups(scores.positions),
             )
             for name, scores in by_part.items()
@@ -90,8 +89,8 @@ def paired_with_probe(
     return as_json(
         compare(
             subject.targets[tuned.positions],
-            task.probabilities(tuned.logits, temperatures[0]),
-            task.probabilities(probe.logits, temperatures[1]),
+            task.outputs(tuned.logits, temperatures[0]),
+            task.outputs(probe.logits, temperatures[1]),
             groups=subject.user_groups(tuned.positions),
             metric=main_metric(task.kind).name,
             names=(name, "the linear probe"),
@@ -104,7 +103,7 @@ def paired_with_probe(
 def answers_of(subject: Subject, parts: Mapping[str, Scores], temperature: float) -> Iterator[Answer]:
     """What the model said of every example it did not see, for `predictions_table`."""
     for part, scores in parts.items():
-        table = subject.task.probabilities(scores.logits, temperature)
+        table = subject.task.outputs(scores.logits, temperature)
         for position, row in zip(scores.positions, table, strict=True):
             example, target = subject.dataset.examples[position], subject.targets[position]
             yield Answer(part=part, id=example.id, group=example.group or "", target=np.asarray(target), outputs=row)

@@ -16,7 +16,6 @@ from jaxtyping import Bool, Float
 from regraft.backbones._card import Card
 from regraft.bundles.bundle import Bundle, load
 from regraft.data.dataset import Dataset
-from regraft.data.open import open_dataset
 from regraft.data.patients import grouped_by_patient
 from regraft.errors import BadData, RunError
 from regraft.evaluation.report import evaluate as measured
@@ -26,6 +25,7 @@ from regraft.reports.markdown import render_test
 from regraft.reports.plots import write_plots
 from regraft.values import Event, Notice, Progress
 from regraft.version import VERSION
+from regraft.workbench._dataset import asked_of
 from regraft.workbench._device import choose_device, num_threads
 from regraft.workbench._predictions import Answer, predictions_table
 
@@ -59,17 +59,7 @@ def evaluate(
     if out is not None and out.exists() and (out.is_file() or any(out.iterdir())):
         raise RunError(f"{out} is there already.", fix="give another --out, or delete it: nothing is overwritten.")
     bundle = load(run, device=choose_device("auto"), threads=num_threads(threads), workers=num_threads(threads))
-    dataset = open_dataset(
-        data,
-        path_column=source.path_column,
-        label_column=source.label_column,
-        split_column=source.split_column,
-        group_column=source.group_column,
-        group_pattern=source.group_pattern or None,
-        strip_labels=source.strip_labels,
-        learnable=False,
-    )
-    dataset = grouped_by_patient(dataset)
+    dataset = grouped_by_patient(asked_of(bundle.model.task, data, source))
     notes = [*dataset.notes]
     part = next((name for name in ("test", "val") if name in dataset.splits), None)
     if part is not None and len(dataset.splits) > 1:
@@ -87,6 +77,7 @@ def evaluate(
         "backbone": _backbone(bundle.card),
         "data": {
             "name": dataset.root.name,
+            "kind": dataset.kind,
             "examples": len(dataset.examples),
             "classes": list(bundle.classes),
             "groups": None if dataset.groups is None else len(np.unique(dataset.groups)),
@@ -115,8 +106,8 @@ class _Asked:
 
     dataset: Dataset
     """These examples."""
-    probabilities: Float[np.ndarray, "n c"]
-    """Probability of every class."""
+    outputs: Float[np.ndarray, "n k"]
+    """Probability of every class or tag, or the numbers."""
     unlike: Float[np.ndarray, "n"]
     """How unlike the training examples each is; NaN where the model cannot tell."""
     damaged: list[dict[str, str]]
@@ -124,14 +115,14 @@ class _Asked:
 
 
 def _ask(bundle: Bundle, dataset: Dataset) -> Generator[Event, None, _Asked]:
-    probabilities, unlike, good, damaged = [], [], [], []
+    outputs, unlike, good, damaged = [], [], [], []
     total = len(dataset.examples)
     for i, prediction in enumerate(bundle.stream([example.path for example in dataset.examples])):
         if prediction.error is not None:
             damaged.append({"id": dataset.examples[i].id, "reason": prediction.error})
         else:
             good.append(i)
-            probabilities.append(list(prediction.probabilities.values()))
+            outputs.append(list((prediction.probabilities or prediction.values).values()))
             unlike.append(np.nan if prediction.unlike is None else prediction.unlike)
         yield Progress(phase="prediction", done=i + 1, total=total)
     if damaged:
@@ -140,9 +131,7 @@ def _ask(bundle: Bundle, dataset: Dataset) -> Generator[Event, None, _Asked]:
         )
     if not good:
         raise BadData(f"None of the {total} files could be read.", fix="give files that are whole pictures.")
-    return _Asked(
-        dataset=dataset.select(good), probabilities=np.array(probabilities), unlike=np.array(unlike), damaged=damaged
-    )
+    return _Asked(dataset=dataset.select(good), outputs=np.array(outputs), unlike=np.array(unlike), damaged=damaged)
 
 
 def _measured(bundle: Bundle, asked: _Asked, which: Bool[np.ndarray, "n"]) -> Any:
@@ -150,7 +139,7 @@ def _measured(bundle: Bundle, asked: _Asked, which: Bool[np.ndarray, "n"]) -> An
     chosen = asked.dataset.select(np.flatnonzero(which))
     targets = bundle.model.task.encode([example.label for example in chosen.examples])
     kind = bundle.model.task.kind
-    return measured(targets, asked.probabilities[which], bundle.classes, kind=kind, groups=chosen.groups).to_json()
+    return measured(targets, asked.outputs[which], bundle.classes, kind=kind, groups=chosen.groups).to_json()
 
 
 def _model(bundle: Bundle, run: Path) -> dict[str, Any]:
@@ -169,7 +158,7 @@ def _keep(out: Path, report: Mapping[str, Any], bundle: Bundle, asked: _Asked) -
     targets = task.encode([example.label for example in examples])
     answers = (
         Answer(part="test", id=example.id, group=example.group or "", target=np.asarray(target), outputs=row)
-        for example, target, row in zip(examples, targets, asked.probabilities, strict=True)
+        for example, target, row in zip(examples, targets, asked.outputs, strict=True)
     )
     write_text(out / "predictions.csv", predictions_table(task.kind, task.classes, answers))
     write_text(out / "report.md", render_test(report, write_plots(report, out)))

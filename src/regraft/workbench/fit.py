@@ -57,11 +57,11 @@ def _fit(recipe: Recipe, folder: RunFolder, spec: str) -> Iterator[Event]:
     backbone = yield from phases.run("weights", opening)
     resolved = resolve(recipe, named(recipe), backbone.card)
     resolved = replace(resolved, cut=backbone.cut(resolved.cut))
-    reading = open_subject(recipe.data, recipe.source, recipe.decision, seed=recipe.seed, workers=threads)
+    reading = open_subject(recipe, workers=threads)
     subject = yield from phases.run("data", reading)
     _check_seen(recipe.seen, backbone, subject)
     seen = Seen(backbone=backbone.digest(), data=subject.dataset.fingerprint)
-    recipe = replace(filled_in(recipe, resolved, backbone.card), seen=seen)
+    recipe = replace(filled_in(recipe, resolved, backbone.card), task=subject.task.kind, seen=seen)
     folder.write_recipe(recipe)
 
     storing = store_states(recipe, resolved, backbone, subject, device=device, threads=threads)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from regraft.errors import RunError
-from regraft.recipe import Recipe, Seen, read_recipe, with_settings
+from regraft.recipe import Recipe, Seen, Source, Target, read_recipe, with_settings
 from regraft.workbench.strategies import strategies
 
 RUNS = Path("runs")
@@ -26,7 +26,7 @@ def recipe_for(target: str | Path, settings: Mapping[str, Any]) -> Recipe:
     path = Path(target)
     before = read_recipe(path) if path.suffix == ".toml" else Recipe(data=str(target))
     after = with_settings(before, settings)
-    other_data = (after.data, after.source) != (before.data, before.source)
+    other_data = _read(after) != _read(before)
     other_weights = _weights(after) != _weights(before)
     seen = Seen(backbone="" if other_weights else after.seen.backbone, data="" if other_data else after.seen.data)
     return replace(after, seen=seen)
@@ -56,6 +56,11 @@ def folder_for(recipe: Recipe, *, resume: bool) -> Path:
     if not unfinished:
         raise RunError(f"There is no unfinished run {RUNS / words}.", fix="name its folder: --out FOLDER --resume.")
     return unfinished[-1]
+
+
+def _read(recipe: Recipe) -> tuple[str, Source, str, Target]:
+    """What decides which examples with which labels are seen."""
+    return recipe.data, recipe.source, recipe.task, recipe.target
 
 
 def _weights(recipe: Recipe) -> tuple[str, int | None]:

@@ -12,7 +12,7 @@ from regraft.backbones._saved import saved_backbone
 from regraft.bundle_format import bundle_folder, read_facts
 from regraft.data.views import Augmentation
 from regraft.errors import UnknownCut, UnknownName
-from regraft.recipe import Decision, Recipe, Seen, Source, write_recipe
+from regraft.recipe import Decision, Recipe, Seen, Source, Target, write_recipe
 from regraft.strategies._contract import STRATEGIES
 from regraft.workbench._fields import Field, fields_of, tree_of, tree_of_module
 from regraft.workbench._resolve import backbone_spec, filled_in, named, resolve
@@ -43,6 +43,7 @@ def show(recipe: Recipe) -> str:
     documented = {
         "": fields_of(settings, Recipe.__name__),
         "source": fields_of(settings, Source.__name__),
+        "target": fields_of(settings, Target.__name__),
         "decision": fields_of(settings, Decision.__name__),
         "augment": fields_of(tree_of_module("regraft.data.views"), Augmentation.__name__),
         "options": fields_of(tree_of(STRATEGIES, strategy.name), "Options"),

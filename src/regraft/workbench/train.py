@@ -69,13 +69,20 @@ def train(recipe: Recipe, dataset: Dataset, out: Path) -> Iterator[Event]:
 def _subject(recipe: Recipe, dataset: Dataset, *, workers: int) -> Generator[Event, None, Subject]:
     memory = ScanMemory()
     source = replace(recipe.source, max_damaged_share=0.0)
+    task = TASKS.get(dataset.kind).task(dataset.classes, {"transform": recipe.target.transform})
+    targets = task.encode([example.label for example in dataset.examples])
     scanned = yield from scanning(dataset, source, memory, workers=workers)
-    parts = whole(scanned.dataset, scanned, seed=recipe.seed, val_share=source.val_share, memory=memory)
+    parts = whole(
+        scanned.dataset,
+        scanned,
+        seed=recipe.seed,
+        val_share=source.val_share,
+        memory=memory,
+        strata=None if task.exclusive else task.strata(targets),
+    )
     yield from parts.notes
-    task = TASKS.get("classification").task(dataset.classes)
-    return Subject(
-        dataset=scanned.dataset, scanned=scanned, parts=parts, task=task, targets=scanned.dataset.targets
-    )  # fmt: skip
+    ready = task.prepared(targets[parts.train])
+    return Subject(dataset=scanned.dataset, scanned=scanned, parts=parts, task=ready, targets=targets)
 
 
 def _facts(outcome: Outcome) -> dict[str, object]:

@@ -17,7 +17,11 @@ class Columns:
     path: str = "path"
     """The column with the files, relative to the table's folder or absolute."""
     label: str = "label"
-    """The column with the classes."""
+    """The column with the classes, tags or numbers."""
+    labels: tuple[str, ...] = ()
+    """Several columns that are the label together; then `label` is not read."""
+    label_delimiter: str | None = None
+    """What stands between the tags in a cell; then a cell may be empty. None: a cell is one label."""
     split: str | None = "split"
     """The column with train, val or test; may be missing unless another name than `split` is given. None: not read."""
     group: str | None = "group"
@@ -30,6 +34,11 @@ class Columns:
     def __post_init__(self) -> None:
         if self.delimiter is not None and len(self.delimiter) != 1:
             raise BadRequest(f"The delimiter is {self.delimiter!r}; one character is expected.", fix="give ',' or ';'.")
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The column or columns with the label."""
+        return self.labels or (self.label,)
 
     @property
     def optional(self) -> frozenset[str]:

@@ -39,7 +39,7 @@ def read_table(path: Path, columns: Columns) -> Table:
 
 def _wanted(path: Path, names: list[str], columns: Columns) -> list[str]:
     wanted = []
-    for name in (columns.path, columns.label, columns.split, columns.group):
+    for name in (columns.path, *columns.named, columns.split, columns.group):
         if name in names:
             if names.count(name) > 1:
                 raise BadData(f"{path.name} has two columns named {name!r}.", fix="rename one of them.")
@@ -58,7 +58,8 @@ def _text(path: Path, columns: Columns) -> Table:
         raise BadData(f"{path.name} is no table: {error}.", fix="save it again as CSV in UTF-8.") from error
     if not records or not any(records[0]):
         raise BadData(
-            f"{path.name} has no header line.", fix=f"begin it with a line like {columns.path},{columns.label}."
+            f"{path.name} has no header line.",
+            fix=f"begin it with a line like {columns.path},{','.join(columns.named)}.",
         )
     names = [name.strip() for name in records[0]]
     rows = [(row, record) for row, record in enumerate(records[1:], start=2) if record]
@@ -99,7 +100,7 @@ def _delimiter(path: Path, text: str, columns: Columns) -> str:
 
     def rank(delimiter: str) -> tuple[bool, int]:
         names = [name.strip() for name in next(csv.reader(header, delimiter=delimiter), [])]
-        return columns.path in names and columns.label in names, len(names)
+        return {columns.path, *columns.named} <= set(names), len(names)
 
     return max(_DELIMITERS, key=rank)
 

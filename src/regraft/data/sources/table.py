@@ -1,4 +1,4 @@
-"""Tables: CSV, TSV or parquet with a column of files and one of labels, and where wanted of splits and groups."""
+"""Tables: CSV, TSV or parquet with a column of files, one or several of labels, where wanted of splits and groups."""
 
 import os
 import unicodedata
@@ -10,6 +10,7 @@ from regraft.data.dataset import Example
 from regraft.data.sources._contract import Columns, Found
 from regraft.data.sources._rows import Table, read_table
 from regraft.errors import BadData, nearest
+from regraft.labels import joined
 from regraft.values import Notice
 
 _SUFFIXES = frozenset((".csv", ".tsv", ".parquet"))
@@ -72,7 +73,15 @@ def _files(path: Path, table: Table, columns: Columns) -> tuple[list[str], list[
 
 
 def _labels(path: Path, table: Table, columns: Columns) -> list[str]:
+    """The label of every row; of several columns their cells, joined. What the cells must be is seen to later."""
+    if columns.labels:
+        return [
+            joined(map(str.strip, cells))
+            for cells in zip(*(table.columns[name] for name in columns.labels), strict=True)
+        ]
     raw = table.columns[columns.label]
+    if columns.label_delimiter:
+        return [unicodedata.normalize("NFC", cell) for cell in raw]
     _refuse_empty(path, table, raw, columns.label)
     labels = [unicodedata.normalize("NFC", label.strip() if columns.strip_labels else label) for label in raw]
     known = set(labels)

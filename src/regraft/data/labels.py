@@ -1,0 +1,206 @@
+"""What the labels of a data set say: a class, some tags, or numbers; checked, and written in one way.
+
+The kind is the user's to say. Where it is left open, a delimiter between tags or several columns of 0 and 1 make it
+`multilabel`, several columns of other numbers `regression`, and anything else is a classification: a column of numbers
+may well hold classes, so it is only pointed out.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from regraft.data._words import counted, named
+from regraft.data.dataset import Example
+from regraft.errors import BadData, BadRequest
+from regraft.labels import JOINT, joined, number
+from regraft.values import Notice
+
+MANY_VALUES = 20
+"""Different numbers from which a column of them is pointed out (our choice)."""
+_TRUTH = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """How labels are to be read."""
+
+    kind: str = "auto"
+    """The task; `auto`: see the top of this file."""
+    columns: tuple[str, ...] = ("label",)
+    """The column or columns they come from."""
+    delimiter: str | None = None
+    """What stands between the tags of one label; None: nothing does."""
+    order: tuple[str, ...] = ()
+    """The classes from the lowest rank to the highest, where they have ranks; empty: by number, if they are numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """Labels that were understood."""
+
+    kind: str
+    """The task."""
+    classes: tuple[str, ...]
+    """Names of the classes, tags or numbers."""
+    examples: tuple[Example, ...]
+    """The examples, each with its label written in the one way."""
+    notes: tuple[Notice, ...] = ()
+    """What was assumed."""
+
+
+def understood(examples: Sequence[Example], asked: Asked, table: str) -> Labels:
+    """The labels of `examples`, read as `asked`; `table` is what errors call the place they come from.
+
+    Raises:
+        BadData: a label is none of its kind; file, row, column, what was found and what is expected are named.
+        BadRequest: the kind needs a delimiter or columns that were not named, or does not go with those that were.
+    """
+    several = len(asked.columns) > 1
+    if asked.delimiter and several:
+        raise BadRequest(
+            f"Both a delimiter between tags ({asked.delimiter!r}) and several label columns were given "
+            f"({named(asked.columns)}).",
+            fix="give one of the two.",
+        )
+    kind = _guessed(examples, asked) if asked.kind == "auto" else asked.kind
+    if kind == "multilabel" and asked.delimiter:
+        return _tags(examples, asked.delimiter, asked.columns[0], table)
+    if kind == "multilabel" and (several or asked.kind == "multilabel"):
+        return _flags(examples, asked.columns, table, alone=not several)
+    if kind == "regression":
+        return _numbers(examples, asked.columns, table)
+    if several or asked.delimiter:
+        given = f"several label columns ({named(asked.columns)})" if several else "a delimiter between tags"
+        raise BadRequest(
+            f"{given[0].upper()}{given[1:]} cannot be a {kind} task, which has one label an example.",
+            fix="name one label column, or another --task (multilabel, regression).",
+        )
+    if kind == "ordinal":
+        return _ranks(examples, asked.order, table)
+    classes = tuple(sorted({example.label for example in examples}))
+    numeric = asked.kind == "auto" and len(classes) >= MANY_VALUES and are_numbers(classes)
+    text = (
+        f"The labels are {len(classes)} different numbers, taken for classes; to predict them as numbers, say --task "
+        "regression."
+    )
+    return Labels(
+        kind=kind,
+        classes=classes,
+        examples=tuple(examples),
+        notes=(Notice(text=text, topic="data"),) if numeric else (),
+    )
+
+
+def are_numbers(labels: Iterable[str]) -> bool:
+    """Whether every label is a finite number."""
+    return all(number(label) is not None for label in labels)
+
+
+def _guessed(examples: Sequence[Example], asked: Asked) -> str:
+    if asked.delimiter:
+        return "multilabel"
+    if len(asked.columns) == 1:
+        return "classification"
+    cells = {cell.casefold() for example in examples for cell in example.label.split(JOINT)}
+    return "multilabel" if cells <= _TRUTH.keys() else "regression"
+
+
+def _tags(examples: Sequence[Example], delimiter: str, column: str, table: str) -> Labels:
+    found = [[tag for tag in (part.strip() for part in one.label.split(delimiter)) if tag] for one in examples]
+    classes = tuple(sorted({tag for tags in found for tag in tags}))
+    if odd := [tag for tag in classes if JOINT in tag]:
+        raise BadData(
+            f"{table}: the tag {odd[0]!r} in the column {column!r} holds a {JOINT!r}, which is written between tags.",
+            fix=f"rename it, or give {JOINT!r} as the delimiter.",
+        )
+    if not classes:
+        raise BadData(f"{table}: no example has a tag in the column {column!r}.", fix="name another column.")
+    twice = sum(len(set(tags)) < len(tags) for tags in found)
+    notes = [f"{counted(twice, 'label names', 'labels name')} a tag twice; it counts once."] if twice else []
+    return _written(examples, [joined(sorted(set(tags))) for tags in found], "multilabel", classes, notes)
+
+
+def _flags(examples: Sequence[Example], columns: tuple[str, ...], table: str, *, alone: bool) -> Labels:
+    """Columns of 0 and 1, one a tag."""
+    if alone and not all(one.label.casefold() in _TRUTH for one in examples):
+        raise BadRequest(
+            "A multilabel task needs to know how tags are written.",
+            fix="say what stands between the tags of a cell (--label-delimiter ';'), or name columns of 0 and 1.",
+        )
+    _refuse_joint(columns, table)
+    rows = _cells(examples, columns, table, lambda cell: _TRUTH.get(cell.casefold()), "0 or 1")
+    labels = [joined(name for name, here in zip(columns, row, strict=True) if here) for row in rows]
+    return _written(examples, labels, "multilabel", columns)
+
+
+def _numbers(examples: Sequence[Example], columns: tuple[str, ...], table: str) -> Labels:
+    _refuse_joint(columns, table)
+    rows = _cells(examples, columns, table, number, "a number")
+    return _written(examples, [joined(map(repr, row)) for row in rows], "regression", columns)
+
+
+def _ranks(examples: Sequence[Example], order: tuple[str, ...], table: str) -> Labels:
+    present = {example.label for example in examples}
+    if not order:
+        if not are_numbers(present):
+            raise BadRequest(
+                f"The order of the classes {named(sorted(present))} is not known; an ordinal task needs it.",
+                fix="""--set 'target.order=["low", "middle", "high"]', from the lowest to the highest.""",
+            )
+        order = tuple(sorted(present, key=float))
+    if odd := [example for example in examples if example.label not in order]:
+        raise BadData(
+            f"{_where(odd[0], table)}: {odd[0].label!r} is not one of the ordered classes ({named(order, 12)}).",
+            fix="correct the label, or add it to target.order.",
+        )
+    return Labels(kind="ordinal", classes=order, examples=tuple(examples))
+
+
+def _cells(
+    examples: Sequence[Example],
+    columns: tuple[str, ...],
+    table: str,
+    read: Callable[[str], float | bool | None],
+    wanted: str,
+) -> list[list[float | bool]]:
+    """Every cell as `read` has it; the first that is None ends it, with the number of others."""
+    rows, wrong = [], list[tuple[Example, str, str]]()
+    for example in examples:
+        cells = example.label.split(JOINT) if len(columns) > 1 else [example.label.strip()]
+        if len(cells) != len(columns):
+            raise BadData(
+                f"{_where(example, table)}: a cell of {named(columns)} holds a {JOINT!r}; {wanted} is expected.",
+                fix="write one value a cell.",
+            )
+        values = [read(cell) for cell in cells]
+        wrong += [
+            (example, name, cell) for name, cell, value in zip(columns, cells, values, strict=True) if value is None
+        ]
+        rows.append([value for value in values if value is not None])
+    if wrong:
+        example, column, cell = wrong[0]
+        more = f" ({counted(len(wrong) - 1, 'other cell')} like it)" if len(wrong) > 1 else ""
+        raise BadData(
+            f"{_where(example, table)}: {column} is {cell!r}; {wanted} is expected{more}.",
+            fix="correct the cell (1234.5, no unit, no separator of thousands), or delete the row.",
+        )
+    return rows
+
+
+def _refuse_joint(columns: Sequence[str], table: str) -> None:
+    if odd := [name for name in columns if JOINT in name]:
+        raise BadData(f"{table}: the column {odd[0]!r} has a {JOINT!r} in its name.", fix="rename it.")
+
+
+def _where(example: Example, table: str) -> str:
+    return f"{table} row {example.row}" if example.row is not None else example.id
+
+
+def _written(
+    examples: Sequence[Example], labels: Iterable[str], kind: str, classes: tuple[str, ...], notes: Iterable[str] = ()
+) -> Labels:
+    return Labels(
+        kind=kind,
+        classes=classes,
+        examples=tuple(replace(one, label=label) for one, label in zip(examples, labels, strict=True)),
+        notes=tuple(Notice(text=text, topic="data") for text in notes),
+    )

@@ -1,0 +1,138 @@
+"""Any number of tags per example, none included.
+
+Each tag is a question of its own; all share the features and the strength of the penalty.
+
+Letters: n examples, b of a batch, c tags, d features, r rows (an example has one per view).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from regraft.errors import BadData, nearest
+from regraft.labels import joined, parted
+from regraft.tasks import _binary
+from regraft.tasks._contract import FoldLogits, Solution, Task, refuse_for
+from regraft.tasks._rows import RowSource, Views
+from regraft.tasks._strata import by_rarest
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class MultiLabel(Task):
+    """A sigmoid for each tag; solved by independent logistic regressions."""
+
+    classes: tuple[str, ...]
+    delimiter: str = ""
+    """What stood between the tags of a cell; empty where each tag was a column."""
+    kind: str = "multilabel"
+    view: str = "pooled"
+    exclusive: bool = False
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """The delimiter, so that a later test reads its table alike."""
+        return {"delimiter": self.delimiter}
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The tags, where each was a column."""
+        return () if self.delimiter else self.classes
+
+    def encode(self, labels: Sequence[str]) -> Float[np.ndarray, "n c"]:
+        """1 where a label names the tag, else 0; float32.
+
+        Raises:
+            BadData: a tag is not one of the tags.
+        """
+        position = {name: i for i, name in enumerate(self.classes)}
+        targets = np.zeros((len(labels), len(self.classes)), dtype=np.float32)
+        for row, label in enumerate(labels):
+            for tag in parted(label):
+                if tag not in position:
+                    raise BadData(
+                        f"The tag {tag!r} is not one of the model's tags ({', '.join(self.classes)}).",
+                        fix=nearest(tag, list(self.classes)),
+                    )
+                targets[row, position[tag]] = 1.0
+        return targets
+
+    def outputs(self, logits: Float[np.ndarray, "n c"], temperature: float = 1.0) -> Float[np.ndarray, "n c"]:
+        """The probability of every tag."""
+        return _binary.sigmoid(logits.astype(np.float64) / temperature)
+
+    def decode(self, outputs: Float[np.ndarray, "n c"]) -> list[str]:
+        """The tags with a probability of a half or more."""
+        return [joined(name for name, p in zip(self.classes, row, strict=True) if p >= 0.5) for row in outputs.tolist()]
+
+    def stated(
+        self, logits: Float[np.ndarray, "n c"], targets: Float[np.ndarray, "n c"]
+    ) -> tuple[Float[np.ndarray, "s 2"], Int[np.ndarray, "s"], Int[np.ndarray, "s"]]:
+        """A choice for each example and tag: there or not."""
+        return _binary.as_choices(logits, targets)
+
+    def strata(self, targets: Float[np.ndarray, "n c"]) -> Int[np.ndarray, "n"]:
+        """The rarest tag of each example."""
+        return by_rarest(targets)
+
+    def scores(self, logits: Float[np.ndarray, "n c"], targets: Float[np.ndarray, "n c"]) -> dict[str, float]:
+        """The share of all examples and tags that are right."""
+        return {"tags_right": float(((logits >= 0) == (targets > 0)).mean())}
+
+    def rescaled(self, logits: Float[np.ndarray, "n c"], targets: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
+        """The logits divided by the temperature of least log loss."""
+        return _binary.rescaled(logits, targets)
+
+    def solve(
+        self,
+        features: RowSource,
+        targets: Float[np.ndarray, "n c"],
+        *,
+        views: Views,
+        fold_of: Int[np.ndarray, "n"] | None,
+        c: float,
+        balanced: bool,
+    ) -> Solution:
+        """Independent logistic regressions; `c` of the least log loss on average of tags."""
+        refuse_for(self.kind, balanced=balanced)
+        return _binary.solve(features, targets, views=views, fold_of=fold_of, c=c)
+
+    def cross_validate(
+        self,
+        features: RowSource,
+        targets: Float[np.ndarray, "n c"],
+        *,
+        views: Views,
+        fold_of_repeats: Iterable[Int[np.ndarray, "n"]],
+        c: float,
+        balanced: bool,
+        max_seconds: float,
+    ) -> Iterator[FoldLogits]:
+        """Logits of logistic regressions that never saw the example."""
+        refuse_for(self.kind, balanced=balanced)
+        return _binary.cross_validate(
+            features, targets, views=views, fold_of_repeats=fold_of_repeats, c=c, max_seconds=max_seconds
+        )
+
+    def head(self, width: int, dropout: float) -> "nn.Module":
+        """A zero-initialised linear layer on the pooled view."""
+        from regraft.nn.heads import PooledHead
+
+        return PooledHead(width, self.num_outputs, dropout=dropout)
+
+    def objective(
+        self, targets: Float[np.ndarray, "n c"], *, balanced: bool, smoothing: float
+    ) -> "Callable[[Tensor, Tensor], Tensor]":
+        """Mean binary cross entropy over examples and tags."""
+        refuse_for(self.kind, balanced=balanced, smoothing=smoothing)
+        return _binary.loss
+
+
+def task(classes: Sequence[str], facts: Mapping[str, Any] | None = None) -> MultiLabel:
+    """The task with these tags, in this order; `facts` may hold `delimiter`."""
+    return MultiLabel(tuple(dict.fromkeys(classes)), delimiter=str((facts or {}).get("delimiter", "")))

@@ -1,0 +1,195 @@
+"""One or several numbers per example.
+
+The head's outputs are the numbers less their mean over the training examples, divided by their spread there (after the
+logarithm, where that is asked for), so that learning rates suit whatever the unit is; `outputs` turns them back. With
+the logarithm a prediction is the exponential of the predicted logarithm: nearer the median than the mean.
+
+Letters: n examples, b of a batch, c numbers, d features, r rows (an example has one per view).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from regraft.errors import BadData
+from regraft.labels import joined, number, parted
+from regraft.tasks._contract import FoldLogits, Solution, Task, refuse_for
+from regraft.tasks._penalty import default_grid, fit_ridge, repeated_ridge
+from regraft.tasks._rows import RowSource, Views
+from regraft.tasks._strata import by_rank
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_LARGEST_LOG = 700.0
+"""Logarithms beyond this are cut, so that no prediction is infinite."""
+
+
+@dataclass(frozen=True)
+class Regression(Task):
+    """A linear function for each number; solved by ridge regression."""
+
+    classes: tuple[str, ...]
+    mean: tuple[float, ...] = ()
+    """Mean of each number over the training examples, after the transform; empty before these are known."""
+    spread: tuple[float, ...] = ()
+    """Standard deviation of each number over the training examples, after the transform."""
+    transform: Literal["none", "log"] = "none"
+    """`log` where the natural logarithm is predicted, for positive numbers that differ by factors."""
+    kind: str = "regression"
+    view: str = "pooled"
+    answers: Literal["probabilities", "values"] = "values"
+    exclusive: bool = False
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Scale and transform."""
+        return {"mean": list(self.mean), "spread": list(self.spread), "transform": self.transform}
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the numbers."""
+        return self.classes
+
+    def prepared(self, targets: Float[np.ndarray, "n c"]) -> "Regression":
+        """With the scale of these targets.
+
+        Raises:
+            BadData: a number is the same for all of them.
+        """
+        moved = self._transformed(targets)
+        mean, spread = moved.mean(axis=0), moved.std(axis=0)
+        for name, column, wide in zip(self.classes, moved.T, spread, strict=True):
+            if not wide > 1e-12 * np.abs(column).max(initial=0.0):
+                raise BadData(
+                    f"{name} is the same for all {len(targets)} training examples; there is nothing to learn.",
+                    fix="add examples with other values, or leave this number out.",
+                )
+        return replace(self, mean=tuple(mean.tolist()), spread=tuple(spread.tolist()))
+
+    def encode(self, labels: Sequence[str]) -> Float[np.ndarray, "n c"]:
+        """Labels as float64, in the user's units.
+
+        Raises:
+            BadData: a label is not as many finite numbers as there are names.
+        """
+        table = [[number(part) for part in parted(label)] for label in labels]
+        for label, row in zip(labels, table, strict=True):
+            if None in row or len(row) != len(self.classes):
+                raise BadData(
+                    f"The label {label!r} is not {len(self.classes)} finite number(s) ({', '.join(self.classes)}).",
+                    fix="write numbers with a decimal point, several with a semicolon between them.",
+                )
+        return np.array(table, dtype=np.float64).reshape(len(labels), len(self.classes))
+
+    def goals(self, targets: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
+        """Standardised targets, float32."""
+        return self._standard(targets).astype(np.float32)
+
+    def outputs(self, logits: Float[np.ndarray, "n c"], temperature: float = 1.0) -> Float[np.ndarray, "n c"]:
+        """The numbers in the user's units, float64; there is no confidence for a temperature to change."""
+        moved = logits.astype(np.float64) * np.array(self.spread) + np.array(self.mean)
+        if self.transform == "log":
+            moved = np.exp(np.clip(moved, -_LARGEST_LOG, _LARGEST_LOG))
+        numbers: Float[np.ndarray, "n c"] = moved
+        return numbers
+
+    def decode(self, outputs: Float[np.ndarray, "n c"]) -> list[str]:
+        """Each row's numbers with six significant digits."""
+        return [joined(f"{value:.6g}" for value in row) for row in outputs.tolist()]
+
+    def stated(self, logits: Float[np.ndarray, "n c"], targets: Float[np.ndarray, "n c"]) -> None:
+        """No probability is stated."""
+
+    def strata(self, targets: Float[np.ndarray, "n c"]) -> Int[np.ndarray, "n"]:
+        """Bins of like size."""
+        return by_rank(targets)
+
+    def scores(self, logits: Float[np.ndarray, "n c"], targets: Float[np.ndarray, "n c"]) -> dict[str, float]:
+        """The mean absolute error in the user's units, over examples and numbers."""
+        return {"mae": float(np.abs(self.outputs(logits) - targets).mean())}
+
+    def rescaled(self, logits: Float[np.ndarray, "n c"], targets: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
+        """The logits as they are."""
+        return logits
+
+    def solve(
+        self,
+        features: RowSource,
+        targets: Float[np.ndarray, "n c"],
+        *,
+        views: Views,
+        fold_of: Int[np.ndarray, "n"] | None,
+        c: float,
+        balanced: bool,
+    ) -> Solution:
+        """Ridge regression on standardised features; `c` of least cross-validated squared error."""
+        refuse_for(self.kind, balanced=balanced)
+        width = features.shape[1]
+        grid = [c] if c else (default_grid(width) if fold_of is not None else [1.0 / width])
+        found = fit_ridge(features, self._standard(targets), views=views, fold_of=fold_of, grid=grid)
+        return Solution(
+            weight=found.weight.astype(np.float32),
+            bias=found.bias.astype(np.float32),
+            out_of_fold=None if found.out_of_fold is None else found.out_of_fold.astype(np.float32),
+            facts={"c": found.c, "at_edge": found.at_edge, "tried": [asdict(tried) for tried in found.tried]},
+        )
+
+    def cross_validate(
+        self,
+        features: RowSource,
+        targets: Float[np.ndarray, "n c"],
+        *,
+        views: Views,
+        fold_of_repeats: Iterable[Int[np.ndarray, "n"]],
+        c: float,
+        balanced: bool,
+        max_seconds: float,
+    ) -> Iterator[FoldLogits]:
+        """Standardised numbers by ridge regressions that never saw the example."""
+        refuse_for(self.kind, balanced=balanced)
+        return repeated_ridge(
+            features,
+            self._standard(targets),
+            views=views,
+            fold_of_repeats=fold_of_repeats,
+            grid=[c] if c else default_grid(features.shape[1]),
+            max_seconds=max_seconds,
+        )
+
+    def head(self, width: int, dropout: float) -> "nn.Module":
+        """A linear layer on the pooled view that starts by predicting the mean."""
+        from regraft.nn.heads import PooledHead
+
+        return PooledHead(width, self.num_outputs, dropout=dropout)
+
+    def objective(
+        self, targets: Float[np.ndarray, "n c"], *, balanced: bool, smoothing: float
+    ) -> "Callable[[Tensor, Tensor], Tensor]":
+        """Mean squared error of the standardised numbers, which is what ridge regression minimises too."""
+        from torch.nn.functional import mse_loss
+
+        refuse_for(self.kind, balanced=balanced, smoothing=smoothing)
+        return mse_loss
+
+    def _transformed(self, targets: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
+        moved: Float[np.ndarray, "n c"] = np.log(targets) if self.transform == "log" else targets
+        return moved
+
+    def _standard(self, targets: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
+        standard: Float[np.ndarray, "n c"] = (self._transformed(targets) - np.array(self.mean)) / np.array(self.spread)
+        return standard
+
+
+def task(classes: Sequence[str], facts: Mapping[str, Any] | None = None) -> Regression:
+    """The task of predicting the numbers with these names; `facts` may hold `mean`, `spread` and `transform`."""
+    known = dict(facts or {})
+    return Regression(
+        tuple(classes),
+        mean=tuple(map(float, known.get("mean", ()))),
+        spread=tuple(map(float, known.get("spread", ()))),
+        transform="log" if known.get("transform") == "log" else "none",
+    )

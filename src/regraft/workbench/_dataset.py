@@ -1,0 +1,58 @@
+"""Labelled data, opened as a recipe or a model says. Imports no torch."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from regraft.data.dataset import Dataset
+from regraft.data.open import open_dataset
+from regraft.errors import UnknownName
+from regraft.recipe import Source, Target
+from regraft.tasks._contract import TASKS, Task
+
+
+def opened(path: Path, source: Source, *, task: str, target: Target, learnable: bool = True) -> Dataset:
+    """The labelled examples at `path`, read as a recipe says.
+
+    Raises:
+        UnknownName: there is no such task.
+        RegraftError: whatever is wrong with the data.
+    """
+    if task != "auto" and task not in TASKS.names():
+        raise UnknownName("task", task, ["auto", *TASKS.names()])
+    return open_dataset(
+        path,
+        path_column=source.path_column,
+        label_column=source.label_column,
+        label_columns=source.label_columns,
+        label_delimiter=source.label_delimiter or None,
+        split_column=source.split_column,
+        group_column=source.group_column,
+        group_pattern=source.group_pattern or None,
+        strip_labels=source.strip_labels,
+        task=task,
+        order=target.order,
+        learnable=learnable,
+    )
+
+
+def asked_of(task: Task, path: Path, source: Source) -> Dataset:
+    """The labelled examples at `path`, to measure a model of `task` on.
+
+    Where `source` does not say otherwise, tags are delimited as those were that the model learned from, and several
+    columns of tags or numbers have their names.
+
+    Raises:
+        RegraftError: whatever is wrong with the data.
+    """
+    delimiter = task.facts.get("delimiter")
+    if delimiter and not source.label_delimiter and not source.label_columns:
+        source = replace(source, label_delimiter=delimiter)
+    elif task.columns and not source.label_columns and source.label_column == Source().label_column:
+        source = replace(source, label_columns=task.columns)
+    return opened(
+        path,
+        source,
+        task=task.kind,
+        target=Target(order=task.classes if task.kind == "ordinal" else ()),
+        learnable=False,
+    )
