@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from regraft.doors.python import extend, fit, open_dataset
     from regraft.estimators.classifier import RegraftClassifier
     from regraft.estimators.features import Features
+    from regraft.estimators.regressor import RegraftRegressor
     from regraft.recipe import Recipe
     from regraft.workbench.compare import compare
     from regraft.workbench.run import Run
@@ -26,6 +27,7 @@ __all__ = [
     "Features",
     "Recipe",
     "RegraftClassifier",
+    "RegraftRegressor",
     "Run",
     "__version__",
     "compare",
@@ -39,6 +41,7 @@ _HOMES = {
     "Features": "regraft.estimators.features",
     "Recipe": "regraft.recipe",
     "RegraftClassifier": "regraft.estimators.classifier",
+    "RegraftRegressor": "regraft.estimators.regressor",
     "Run": "regraft.workbench.run",
     "compare": "regraft.workbench.compare",
     "extend": "regraft.doors.python",

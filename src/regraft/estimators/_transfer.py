@@ -73,11 +73,15 @@ class TransferEstimator(PictureEstimator):
         inputs = self._read(x, reset=True)
         y = np.asarray(y)
         check_consistent_length(inputs, y)
+        if len(inputs) < 2:
+            raise ValueError(f"{type(self).__name__} needs two samples or more; n_samples = 1.")
         if y.dtype.kind == "f":
             assert_all_finite(y, input_name="y")
         return inputs, y
 
-    def _train(self, inputs: list[Any], *, labels: Sequence[str], classes: tuple[str, ...], groups: Any) -> None:
+    def _train(
+        self, inputs: list[Any], *, kind: str, labels: Sequence[str], classes: tuple[str, ...], groups: Any
+    ) -> None:
         from regraft.workbench._files import Files
         from regraft.workbench.train import Trained, train
 
@@ -96,7 +100,7 @@ class TransferEstimator(PictureEstimator):
                 Example(id=f"{at}:{files.name(at)}", path=path.absolute(), label=label, group=group)
                 for at, (path, label, group) in enumerate(zip(paths, labels, of, strict=True))
             )
-            dataset = Dataset(root=Path(folder), examples=examples, classes=classes)
+            dataset = Dataset(root=Path(folder), examples=examples, classes=classes, kind=kind)
             for event in watched(train(recipe, dataset, model.path), quiet=not self.verbose):
                 if isinstance(event, Trained):
                     self._tuned = event.tuned

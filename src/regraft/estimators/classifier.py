@@ -40,7 +40,9 @@ class RegraftClassifier(ClassifierMixin, TransferEstimator):  # type: ignore[mis
         if len(self.classes_) < 2:
             raise ValueError(f"{type(self).__name__} needs two classes or more; y holds 1 class, {self.classes_[0]!r}.")
         names = [str(name) for name in self.classes_.tolist()]
-        self._train(inputs, labels=[names[code] for code in codes], classes=tuple(names), groups=groups)
+        self._train(
+            inputs, kind="classification", labels=[names[code] for code in codes], classes=tuple(names), groups=groups
+        )
         return self
 
     def decision_function(self, X: Any) -> Float[np.ndarray, "n ..."]:  # noqa: N803
