@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from data.pictures import picture
-from regraft.data.decode import Undecodable, as_array, decode
+from regraft.data.decode import Undecodable, decode
+from regraft.data.planes import as_array
 
 
 def png(values: np.ndarray, colour: int) -> bytes:

@@ -96,6 +96,11 @@ class Network:
             parts["source"] = self.source_head
         return {f"{part}/{name}": tensor for part in parts for name, tensor in stage_tensors(parts[part]).items()}
 
+    def first_convolution(self) -> nn.Conv2d | None:
+        """The convolution that takes the input, in whatever module of the first stage; None where there is none."""
+        stage = next(iter(self.stages.values()))
+        return next((part for part in stage.modules() if isinstance(part, nn.Conv2d)), None)
+
     def modules(self) -> list[nn.Module]:
         """Every module: start, stages, source classifier."""
         return [self.start, *self.stages.values(), *([self.source_head] if self.source_head else [])]

@@ -1,10 +1,12 @@
-"""The one decoder: bytes of a picture file to RGB, the same everywhere, whole or not at all.
+"""The one decoder: bytes of a picture file to pixels, the same everywhere, whole or not at all.
 
 What it does, in order: the header is read and a size above the limit refused before anything is unpacked; the first
 frame (of an animation) or page is decoded whole; the camera's rotation (EXIF) is applied; grey, palette, CMYK and
 16-bit pictures become RGB with 8 bits; transparent parts are laid on white. 16-bit grey is scaled by its full range
 (65,535 becomes 255), so a 12-bit picture in a 16-bit file comes out dark; of 16-bit colour the upper byte is kept;
-colour profiles are not applied (torchvision does the same). DICOM files are read by `_dicom`.
+colour profiles are not applied (torchvision does the same). DICOM files are read by `_dicom`, arrays (`.npy`) by
+`planes`. Where one channel is asked for, red, green and blue are weighed by ITU-R 601 (0.299, 0.587, 0.114); where
+four, transparency is the fourth.
 
 A file that is cut off is refused. So is a PNG whose checksums fail. Not noticed: bytes changed in the middle of a
 JPEG, over which the format has no checksum. Pillow is imported on the first call, not before.
@@ -17,10 +19,10 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
 
 from regraft.data._dicom import Unreadable, is_dicom, patient_of, pixels_of
 from regraft.data.picture import Picture
+from regraft.data.planes import MARK, NoPlanes, Planes, fits, num_channels, of_file
 from regraft.errors import BadData
 
 DECODER = "pillow-2"
@@ -54,8 +56,8 @@ _FAULTS = (
 _TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 """EXIF orientation to Pillow's `Transpose`: flips, turns (anticlockwise), transpose, transverse."""
 
-_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
-"""TIFF 6.0, section 4: the tag that says whether 0 is black or white."""
+_PHOTOMETRIC, _WHITE_IS_ZERO, _SAMPLES = 262, 0, 277
+"""TIFF 6.0, section 8: the tags that say whether 0 is black or white, and how many bands there are."""
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -72,16 +74,21 @@ class Undecodable(BadData):
         self.reason = reason
 
 
-def decode(source: Path | bytes, *, max_pixels: int = MAX_PIXELS, name: str = "") -> Picture:
-    """The picture in `source` (a file, or its bytes) as a Pillow image in mode RGB, upright; errors call it `name`.
+def decode(
+    source: Path | bytes, *, channels: int = 3, max_pixels: int = MAX_PIXELS, name: str = ""
+) -> "Picture | Planes":
+    """The picture in `source` (a file, or its bytes), upright; errors call it `name`.
+
+    A Pillow image in mode RGB, or in mode L for one channel; else planes. With `channels=0` it is RGB, save for arrays
+    of other than one or three channels, which are planes.
 
     Raises:
-        Undecodable: the file is missing, cut off, damaged, no picture, or larger than `max_pixels`.
+        Undecodable: the file is missing, cut off, damaged, no picture, larger than `max_pixels`, or has other channels.
         MissingExtra: it is DICOM, and pydicom is not installed.
     """
     if isinstance(source, bytes):
-        return _decode(source, max_pixels, name or "The picture")
-    return _decode(read(source), max_pixels, name or str(source))
+        return _decode(source, channels, max_pixels, name or "The picture")
+    return _decode(read(source), channels, max_pixels, name or str(source))
 
 
 def read(path: Path) -> bytes:
@@ -109,20 +116,34 @@ def patient(data: bytes, *, name: str) -> int:
         raise Undecodable(str(error), name) from error.__cause__
 
 
-def as_array(image: Picture) -> UInt8[np.ndarray, "h w 3"]:
-    """The pixels of an image in mode RGB."""
-    return np.asarray(image, dtype=np.uint8)
+def in_channels(image: "Picture | Planes", channels: int, name: str) -> "Picture | Planes":
+    """A decoded picture in so many channels; with 0 as it is.
+
+    Raises:
+        Undecodable: it has others, which cannot be turned into these.
+    """
+    found = num_channels(image)
+    if channels and not fits(found, channels):
+        raise Undecodable(f"it has {found} channels; {channels} are expected", name)
+    if isinstance(image, Planes) or channels in (0, 3):
+        return image
+    return image.convert("L") if channels == 1 else Planes(image.convert("RGBA").split())
 
 
-def _decode(data: bytes, max_pixels: int, name: str) -> Picture:
+def _decode(data: bytes, channels: int, max_pixels: int, name: str) -> "Picture | Planes":
     from PIL import Image, ImageFile, UnidentifiedImageError
 
     if not data:
         raise Undecodable("it is empty", name)
     if is_dicom(data):
         try:
-            return Image.fromarray(pixels_of(data, max_pixels, name)).convert("RGB")
+            return in_channels(Image.fromarray(pixels_of(data, max_pixels, name)).convert("RGB"), channels, name)
         except Unreadable as error:
+            raise Undecodable(str(error), name) from error.__cause__
+    if data.startswith(MARK):
+        try:
+            return in_channels(of_file(data, max_pixels), channels, name)
+        except NoPlanes as error:
             raise Undecodable(str(error), name) from error.__cause__
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
@@ -134,7 +155,10 @@ def _decode(data: bytes, max_pixels: int, name: str) -> Picture:
         if data.startswith(_PNG):
             _check_png(data)
         image.load()
-        return _in_rgb(_upright(image), white_is_zero=_is_white_zero(image))
+        upright = _upright(image)
+        if channels == 4 and image.mode != "I" and not image.mode.startswith("I;16"):
+            return _with_transparency(image, upright)
+        return in_channels(_in_rgb(upright, white_is_zero=_is_white_zero(image)), channels, name)
     except Undecodable as error:
         raise Undecodable(error.reason, name) from error.__cause__
     except UnidentifiedImageError as error:
@@ -201,6 +225,15 @@ def _in_rgb(image: Picture, *, white_is_zero: bool) -> Picture:
         ground.alpha_composite(image.convert("RGBA"))
         return ground.convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _with_transparency(image: Picture, upright: Picture) -> Planes:
+    """Red, green, blue and opacity, from an image and the same turned upright."""
+    bands = getattr(image, "tag_v2", {}).get(_SAMPLES, 0) if image.format == "TIFF" else 0
+    if image.mode == "F" or (bands == 4 and image.mode == "RGB"):
+        raise Undecodable("its fourth band is no transparency and would be lost; an .npy array can hold it"
+                          if bands == 4 else "it holds floating-point values")  # fmt: skip
+    return Planes(upright.convert("RGBA").split())
 
 
 def _from_16_bits(image: Picture, white_is_zero: bool) -> Picture:

@@ -12,10 +12,11 @@ from regraft.backbones._card import Card
 from regraft.data.dataset import Dataset
 from regraft.data.memory import ScanMemory
 from regraft.data.open import open_dataset
+from regraft.data.planes import fits
 from regraft.data.scan import Scanned, scan
 from regraft.data.splits import Parts, draw
 from regraft.data.views import preset, view
-from regraft.errors import BadRecipe, nearest
+from regraft.errors import BadData, BadRecipe, nearest
 from regraft.evaluation.thresholds import AtSpecificity, ByCost, Rule
 from regraft.identity import digest_json
 from regraft.recipe import Decision, Recipe, Source
@@ -136,16 +137,36 @@ def scanning(dataset: Dataset, source: Source, memory: ScanMemory, *, workers: i
     return found
 
 
+def check_channels(subject: Subject, card: Card) -> None:
+    """Refuse examples that cannot be given to a network of the card's channels.
+
+    Raises:
+        BadData: there is one.
+    """
+    found = subject.scanned.rows["channels"]
+    wrong = [at for at in subject.usable.tolist() if not fits(int(found[at]), card.channels)]
+    if not wrong:
+        return
+    counts = sorted(set(found[wrong].tolist()))
+    raise BadData(
+        f"{subject.dataset.examples[wrong[0]].id} has {found[wrong[0]]} channels; {card.name} takes {card.channels} "
+        f"({len(wrong):,} of {len(subject.usable):,} examples do not fit).",
+        fix=f"set channels to {counts[0]} (--set channels={counts[0]}): the first layer is adapted."
+        if len(counts) == 1 and len(wrong) == len(subject.usable)
+        else "use pictures, or arrays of one number of channels, not both.",
+    )
+
+
 def inputs_of(dataset: Dataset, scanned: Scanned, card: Card, recipe: Recipe, workers: int) -> Inputs:
     """How examples become prepared inputs, and what names each view."""
     from regraft.data.decode import decode
 
     augmentation = preset(recipe.augmentation)
     rule = digest_json({"seed": recipe.seed, **augmentation.digest_fields()})[:16]
-    preparation, contents = card.preparation, scanned.content
+    preparation, contents, channels = card.preparation, scanned.content, card.channels
 
     def load(example: int, number: int) -> Mapping[str, np.ndarray]:
-        picture = decode(dataset.examples[example].path)
+        picture = decode(dataset.examples[example].path, channels=channels)
         pixels = view(picture, preparation, augmentation, number=number, seed=recipe.seed, content=contents[example])
         return {"pixels": pixels}
 
@@ -153,7 +174,7 @@ def inputs_of(dataset: Dataset, scanned: Scanned, card: Card, recipe: Recipe, wo
         contents=contents,
         load=load,
         view_name=lambda number: "plain" if number == 0 else f"{number}:{rule}",
-        fields={"preparation": preparation.digest_fields(), "decoder": scanned.decoder},
+        fields={"preparation": preparation.digest_fields(), "channels": channels, "decoder": scanned.decoder},
         workers=workers,
     )
 
