@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from data.pictures import picture
-from data.test_decode_kinds import tiff
+from data.raw import tiff
 from regraft.data.decode import Undecodable, decode
 from regraft.data.duplicates import clusters
 from regraft.data.memory import ScanMemory

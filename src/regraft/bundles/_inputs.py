@@ -18,8 +18,8 @@ _ORIENTATION = 0x0112
 def picture_of(given: Input, channels: int = 3) -> "Picture | Planes":
     """The picture in so many channels, upright; where three are asked for, transparent parts on white.
 
-    `given` is a path, the bytes of a file, an array of uint8 (h w, or h w c with as many channels as asked for, or
-    with 1, 3 or 4, the last transparency), or a Pillow picture.
+    `given` is a path, the bytes of a file, an array of uint8 (h w, or h w c with as many channels as asked for, then
+    of uint16 too, or with 1, 3 or 4, the last transparency), or a Pillow picture.
 
     Raises:
         Undecodable: it cannot be read, or is none of these.
@@ -28,7 +28,7 @@ def picture_of(given: Input, channels: int = 3) -> "Picture | Planes":
         return decode(given, channels=channels)
     if isinstance(given, str):
         return decode(Path(given), channels=channels)
-    if isinstance(given, np.ndarray) and given.size and given.dtype == np.uint8 and given.shape[2:] == (channels,):
+    if isinstance(given, np.ndarray) and _is_whole(given, channels):
         return in_channels(of_array(given), channels, "The array")
     picture = _of_array(given, channels) if isinstance(given, np.ndarray) else _of_pillow(given)
     if picture.mode == "RGB" and picture.getexif().get(_ORIENTATION, 1) == 1:
@@ -41,6 +41,11 @@ def is_one(given: object) -> bool:
     if isinstance(given, np.ndarray):
         return given.ndim < 4
     return isinstance(given, str | Path | bytes) or hasattr(given, "getexif")
+
+
+def _is_whole(array: np.ndarray, channels: int) -> bool:
+    """Whether an array has the channels that are asked for, of 8 or 16 bits."""
+    return array.size > 0 and array.dtype in (np.uint8, np.uint16) and array.shape[2:] == (channels,)
 
 
 def _of_array(array: np.ndarray, channels: int) -> Picture:

@@ -112,7 +112,7 @@ def of_file(data: bytes, max_pixels: int) -> "Picture | Planes":
     found = f"it is an array of {dtype} of shape {shape}"
     if dtype not in (np.uint8, np.uint16) or len(shape) not in (2, 3) or not all(shape):
         raise NoPlanes(f"{found}; uint8 or uint16 of shape (height, width, channels) is expected")
-    if len(shape) == 3 and shape[2] > min(MOST_CHANNELS, 8 * shape[0]):
+    if len(shape) == 3 and (shape[2] > MOST_CHANNELS or shape[0] <= 4 < shape[2]):
         raise NoPlanes(f"{found}; the channels must come last")
     if shape[0] * shape[1] > max_pixels:
         raise NoPlanes(f"its header announces {shape[1]} x {shape[0]} pixels, over the limit of {max_pixels:,}")

@@ -147,13 +147,15 @@ def check_channels(subject: Subject, card: Card) -> None:
     wrong = [at for at in subject.usable.tolist() if not fits(int(found[at]), card.channels)]
     if not wrong:
         return
-    counts = sorted(set(found[wrong].tolist()))
+    counts = set(found[wrong].tolist())
+    if card.channels == 3 and len(counts) == 1 and len(wrong) == len(subject.usable):
+        fix = f"set channels to {found[wrong[0]]} (--set channels={found[wrong[0]]}): the first layer is adapted."
+    else:
+        fix = f"give data of {card.channels} channels alone, or take a backbone for others."
     raise BadData(
         f"{subject.dataset.examples[wrong[0]].id} has {found[wrong[0]]} channels; {card.name} takes {card.channels} "
         f"({len(wrong):,} of {len(subject.usable):,} examples do not fit).",
-        fix=f"set channels to {counts[0]} (--set channels={counts[0]}): the first layer is adapted."
-        if len(counts) == 1 and len(wrong) == len(subject.usable)
-        else "use pictures, or arrays of one number of channels, not both.",
+        fix=fix,
     )
 
 
