@@ -60,7 +60,7 @@ def with_channels(backbone: Backbone, channels: int) -> Backbone:
 
     def convert(folder: Any) -> None:
         network = backbone.fresh_network()
-        conv = network.first_convolution()
+        conv = network.first_convolution(natural)
         if conv is None:
             raise BadRequest(
                 f"{before.name} does not begin with a convolution on its {natural} channels, so its input cannot be "

@@ -72,8 +72,8 @@ def built(family: Family, card: Card) -> "Built":
     Families build networks for the channels that their own weights have; a convolution for others always has a bias.
     """
     made: Built = family.build(card.buildable)
-    conv = made.network.first_convolution()
-    if conv is not None and conv.in_channels != card.channels:
+    natural = family.card(card.variant).channels
+    if card.channels != natural and (conv := made.network.first_convolution(natural)) is not None:
         import torch
         from torch import nn
 

@@ -15,16 +15,12 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
-from regraft.data.picture import Picture
+from regraft.data.picture import Picture, Unreadable
 
 MARK = b"\x93NUMPY"
 """How a file of one array begins (numpy.lib.format)."""
 MOST_CHANNELS = 1024
 """Arrays with more on their last axis are taken for something else."""
-
-
-class NoPlanes(Exception):  # never leaves the room
-    """Why an array is no picture, in a clause."""
 
 
 @final
@@ -100,7 +96,7 @@ def of_file(data: bytes, max_pixels: int) -> "Picture | Planes":
     """The picture in the bytes of an `.npy` file: h w or h w c, 8 or 16 bits without sign. Nothing in it is run.
 
     Raises:
-        NoPlanes: it is cut off, larger than `max_pixels`, or of another shape or type.
+        Unreadable: it is cut off, larger than `max_pixels`, or of another shape or type.
     """
     file = io.BytesIO(data)
     try:
@@ -108,17 +104,17 @@ def of_file(data: bytes, max_pixels: int) -> "Picture | Planes":
         header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = header(file)
     except (ValueError, EOFError, SyntaxError, UnicodeError) as error:
-        raise NoPlanes("its header, of a numpy file, is damaged") from error
+        raise Unreadable("its header, of a numpy file, is damaged") from error
     found = f"it is an array of {dtype} of shape {shape}"
     if dtype not in (np.uint8, np.uint16) or len(shape) not in (2, 3) or not all(shape):
-        raise NoPlanes(f"{found}; uint8 or uint16 of shape (height, width, channels) is expected")
+        raise Unreadable(f"{found}; uint8 or uint16 of shape (height, width, channels) is expected")
     if len(shape) == 3 and (shape[2] > MOST_CHANNELS or shape[0] <= 4 < shape[2]):
-        raise NoPlanes(f"{found}; the channels must come last")
+        raise Unreadable(f"{found}; the channels must come last")
     if shape[0] * shape[1] > max_pixels:
-        raise NoPlanes(f"its header announces {shape[1]} x {shape[0]} pixels, over the limit of {max_pixels:,}")
+        raise Unreadable(f"its header announces {shape[1]} x {shape[0]} pixels, over the limit of {max_pixels:,}")
     expected = file.tell() + int(np.prod(shape)) * dtype.itemsize
     if len(data) != expected:
-        raise NoPlanes(f"it is {'cut off' if len(data) < expected else 'longer than its header says'}")
+        raise Unreadable(f"it is {'cut off' if len(data) < expected else 'longer than its header says'}")
     file.seek(0)
     array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
     return of_array(array if array.ndim == 3 else array[..., None])
