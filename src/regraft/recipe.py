@@ -105,6 +105,8 @@ class Recipe:
     """The one seed that everything random follows from."""
     input_px: int = 0
     """Side of the square input in pixels; 0: the card's own size."""
+    channels: int = 0
+    """Channels of an input: 1 for grey, N for arrays of N; 0: the card's own, three where weights saw colour."""
     augmentation: str = "default"
     """How views differ from the plain one: default, colour, flips, strong or none."""
     views: int = -1
@@ -156,6 +158,7 @@ _RANGES: Mapping[type, Mapping[str, tuple[Callable[[Any], bool], str]]] = {
         "data": (bool, "a path"),
         "seed": (lambda seed: 0 <= seed < 2**63, "0 or more, and below 2 to the power of 63"),
         "input_px": _COUNT,
+        "channels": _COUNT,
         "views": (lambda views: views >= -1, "-1 or more"),
         "folds": (lambda folds: folds >= 2, "2 or more"),
         "max_repeats": (lambda repeats: repeats >= 1, "1 or more"),

@@ -13,13 +13,14 @@ import torch
 from regraft.activations._backends import BATCH, TorchRunner
 from regraft.activations._prefix import Prefix, Shapes, example_tensors
 from regraft.backbones._backbone import Backbone
+from regraft.backbones._family import built
 
 
 def place_matters(backbone: Backbone, shapes: Shapes, *, device: str, threads: int) -> bool:
     """Whether equal rows of one batch come out different after all stages. Leaves the random state alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = backbone.family.build(backbone.card.buildable).network.eval()
+        network = built(backbone.family, backbone.card).network.eval()
     top = list(network.stages)[-1]
     prefix = Prefix(network, (top,), view="", inputs=tuple(shapes)).eval()
     examples = example_tensors(shapes, 1)

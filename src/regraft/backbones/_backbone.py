@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from regraft.backbones._card import Card
-from regraft.backbones._family import Family
+from regraft.backbones._family import Family, built
 from regraft.bundle_format import read_tensors
 from regraft.errors import UnknownCut, UnknownName, WeightsMismatch
 from regraft.identity import digest_json
@@ -110,7 +110,7 @@ class Backbone:
         from regraft.backbones._undrawn import Undrawn
 
         with Undrawn():
-            network: Network = self.family.build(self.card.buildable).network
+            network = built(self.family, self.card).network
         stored = self.tensors()
         if not any(name.startswith("source/") for name in stored):
             network = replace(network, source_head=None)

@@ -50,6 +50,11 @@ class Card:
         return ("input", *self.stages[:-1], "output")
 
     @property
+    def channels(self) -> int:
+        """Channels of the prepared input: 3 for colour."""
+        return len(self.mean)
+
+    @property
     def name(self) -> str:
         """`family:variant@weights`."""
         return f"{self.family}:{self.variant}@{self.weights}"

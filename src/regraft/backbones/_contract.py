@@ -96,6 +96,11 @@ class Network:
             parts["source"] = self.source_head
         return {f"{part}/{name}": tensor for part in parts for name, tensor in stage_tensors(parts[part]).items()}
 
+    def first_convolution(self, channels: int) -> nn.Conv2d | None:
+        """What takes inputs of so many channels: the first stage's first convolution on as many; None without one."""
+        parts = next(iter(self.stages.values())).modules()
+        return next((part for part in parts if isinstance(part, nn.Conv2d) and part.in_channels == channels), None)
+
     def modules(self) -> list[nn.Module]:
         """Every module: start, stages, source classifier."""
         return [self.start, *self.stages.values(), *([self.source_head] if self.source_head else [])]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from regraft.backbones._backbone import BACKBONES, Backbone
 from regraft.backbones._card import Card
-from regraft.backbones._family import Family, unchanged
+from regraft.backbones._family import Family, built, unchanged
 from regraft.backbones._foreign import faults_of, mismatch, num_classes, read_original, trained, translated
 from regraft.bundle_format import part_digests, read_json, write_tensors
 from regraft.errors import BundleError
@@ -42,11 +42,11 @@ def converted_file(family: Family, card: Card, path: Path, content: str) -> Back
         if faults := faults_of(family, card, tensors):
             raise mismatch(path, f"{family.name}:{card.variant}", faults, _fitting(path, found))
         sized = replace(card, num_source_classes=num_classes(family, tensors))
-        built = family.build(sized.buildable)
-        built.original.load_state_dict(family.adapt(trained(family, tensors), sized), strict=False)
-        _keep(folder, built.network, sized.num_source_classes)
+        made = family.build(sized.buildable)
+        made.original.load_state_dict(family.adapt(trained(family, tensors), sized), strict=False)
+        write_converted(folder, made.network, sized.num_source_classes)
 
-    return _kept(family, card, {"file": content}, convert)
+    return kept(family, card, {"file": content}, convert)
 
 
 def drawn(family: Family, card: Card, seed: int) -> Backbone:
@@ -57,9 +57,9 @@ def drawn(family: Family, card: Card, seed: int) -> Backbone:
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(seed, "weights", family.name, card.variant))
-            _keep(folder, family.build(card).network, card.num_source_classes)
+            write_converted(folder, family.build(card).network, card.num_source_classes)
 
-    return _kept(family, card, {"seed": seed}, convert)
+    return kept(family, card, {"seed": seed}, convert)
 
 
 def resized(backbone: Backbone, card: Card) -> Backbone:
@@ -71,16 +71,16 @@ def resized(backbone: Backbone, card: Card) -> Backbone:
     def convert(folder: Path) -> None:
         import torch
 
-        old, new = family.build(backbone.card.buildable), family.build(card.buildable)
+        old, new = built(family, backbone.card), built(family, card)
         stored = backbone.tensors()
         with torch.no_grad():
             for name, tensor in old.network.tensors().items():
                 if name in stored:
                     tensor.copy_(torch.from_numpy(stored[name]))
         new.original.load_state_dict(family.adapt(old.original.state_dict(), card), strict=False)
-        _keep(folder, new.network, card.num_source_classes)
+        write_converted(folder, new.network, card.num_source_classes)
 
-    return _kept(family, card, {"backbone": backbone.digest()}, convert)
+    return kept(family, card, {"backbone": backbone.digest()}, convert)
 
 
 def variant_of(path: Path, content: str, family: Family) -> str:
@@ -118,7 +118,7 @@ def _fitting(path: Path, tensors: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _kept(family: Family, card: Card, source: Mapping[str, Any], convert: Any) -> Backbone:
+def kept(family: Family, card: Card, source: Mapping[str, Any], convert: Any) -> Backbone:
     """The converted set made from `source`, from the cache or else by `convert(folder)`."""
     sized = card.preparation.input_px if family.adapt is not unchanged else None
     name = digest_json([REVISION, source, family.name, family.revision, card.variant, sized])
@@ -146,7 +146,7 @@ def _facts(folder: Path) -> dict[str, Any] | None:
     return facts if isinstance(facts, dict) and facts.get("bytes") == size else None
 
 
-def _keep(folder: Path, network: "Network", num_source_classes: int) -> None:
+def write_converted(folder: Path, network: "Network", num_source_classes: int) -> None:
     """Write the tensors, then the facts: whoever finds the facts finds the tensors.
 
     Without source classes the source classifier is left out: nobody trained it.

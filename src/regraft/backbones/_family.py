@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from regraft.backbones._card import Card
 from regraft.errors import BadRequest
+
+if TYPE_CHECKING:
+    from regraft.backbones._contract import Built
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +82,24 @@ class Family:
     narrowed: "Callable[[str], Family] | None" = None
     """Of an open family, whose architectures a library knows and nobody lists here: variant -> the family of that one
     alone, with its own classifier, sizes and published weights; raises `UnknownName`. None where `variants` are all."""
+
+
+def built(family: Family, card: Card) -> "Built":
+    """A `Built` for the card, its first convolution for as many channels as the card has. Imports torch.
+
+    Families build networks for the channels that their own weights have; a convolution for others always has a bias.
+    """
+    made: Built = family.build(card.buildable)
+    natural = family.card(card.variant).channels
+    if card.channels != natural and (conv := made.network.first_convolution(natural)) is not None:
+        import torch
+        from torch import nn
+
+        conv.in_channels = card.channels
+        shape = (conv.out_channels, card.channels, *conv.kernel_size)
+        conv.weight, conv.bias = nn.Parameter(torch.empty(shape)), nn.Parameter(torch.empty(conv.out_channels))
+        conv.reset_parameters()
+    return made
 
 
 def sized(family: Family, card: Card, input_px: int | None) -> Card:

@@ -2,7 +2,9 @@
 
 Never the user's examples: a bundle travels, patients' pictures must not. The pictures are PNG files of smooth colour
 fields with noise, of several sizes, so that decoding, resizing and cropping are checked along; the digest of their
-pixels is kept.
+pixels is kept. For a network of other than one or three channels they are arrays in numpy's format.
+
+Letters: h and w height and width in pixels, c channels.
 """
 
 import io
@@ -17,42 +19,48 @@ SIZES_PX = ((320, 240), (200, 300), (64, 64), (500, 375))
 """Width and height of each golden picture."""
 
 
-def golden_files(seed: int) -> list[bytes]:
-    """The PNG files, in the order of `SIZES_PX`."""
-    return [_png(_pixels(seed, i, width, height)) for i, (width, height) in enumerate(SIZES_PX)]
+def golden_files(seed: int, channels: int = 3) -> list[bytes]:
+    """The files, in the order of `SIZES_PX`; for one channel, those for three: decoding makes them grey."""
+    return [_file(_pixels(seed, i, width, height, channels)) for i, (width, height) in enumerate(SIZES_PX)]
 
 
-def golden_digests(seed: int) -> list[str]:
+def golden_digests(seed: int, channels: int = 3) -> list[str]:
     """Digests of the pixels, in the order of `SIZES_PX`."""
-    return [digest_bytes(_pixels(seed, i, width, height).tobytes()) for i, (width, height) in enumerate(SIZES_PX)]
+    sizes = enumerate(SIZES_PX)
+    return [digest_bytes(_pixels(seed, i, width, height, channels).tobytes()) for i, (width, height) in sizes]
 
 
-def known_digests(seed: int, memo: Memo) -> list[str]:
+def known_digests(seed: int, memo: Memo, channels: int = 3) -> list[str]:
     """The same, remembered: making the pictures takes longer than all the rest of writing a small model."""
-    key = ["golden inputs", 1, seed, list(map(list, SIZES_PX))]
+    key = ["golden inputs", 1, seed, list(map(list, SIZES_PX)), channels]
     if isinstance(known := memo.get(key), list):
         return list(map(str, known))
-    digests = golden_digests(seed)
+    digests = golden_digests(seed, channels)
     memo.put(key, digests)
     return digests
 
 
-def _png(pixels: UInt8[np.ndarray, "h w 3"]) -> bytes:
+def _file(pixels: UInt8[np.ndarray, "h w c"]) -> bytes:
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
+    if pixels.shape[2] == 3:
+        Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
+    else:
+        np.lib.format.write_array(buffer, pixels, version=(1, 0), allow_pickle=False)
     return buffer.getvalue()
 
 
-def _pixels(seed: int, number: int, width: int, height: int) -> UInt8[np.ndarray, "h w 3"]:
+def _pixels(seed: int, number: int, width: int, height: int, channels: int) -> UInt8[np.ndarray, "h w c"]:
     """Whole-number arithmetic on raw PCG64 output alone, so that every platform gives the same bytes."""
+    planes_made = 3 if channels == 1 else channels
     source = np.random.PCG64(derive_seed(seed, "golden", number))
-    noise = source.random_raw(width * height * 3).astype(np.uint64) >> np.uint64(58)
-    steps = 1 + (source.random_raw(6) >> np.uint64(61)).astype(np.int64)
+    noise = source.random_raw(width * height * planes_made).astype(np.uint64) >> np.uint64(58)
+    steps = 1 + (source.random_raw(2 * planes_made) >> np.uint64(61)).astype(np.int64)
     y, x = np.mgrid[0:height, 0:width].astype(np.int64)
     planes = [
-        (x * int(steps[2 * c]) * 255 // width + y * int(steps[2 * c + 1]) * 255 // height) % 192 for c in range(3)
+        (x * int(steps[2 * c]) * 255 // width + y * int(steps[2 * c + 1]) * 255 // height) % 192
+        for c in range(planes_made)
     ]
-    field = np.stack(planes, axis=2) + noise.reshape(height, width, 3).astype(np.int64)
+    field = np.stack(planes, axis=2) + noise.reshape(height, width, planes_made).astype(np.int64)
     return field.astype(np.uint8)

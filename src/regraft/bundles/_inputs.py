@@ -6,30 +6,34 @@ from typing import TypeAlias
 
 import numpy as np
 
-from regraft.data.decode import Undecodable, decode
+from regraft.data.decode import Undecodable, decode, in_channels
 from regraft.data.picture import Picture
+from regraft.data.planes import Planes, of_array
 
 Input: TypeAlias = str | Path | bytes | np.ndarray | Picture
-"""A path, the bytes of a file, an array of uint8 (h w 3), or a Pillow picture."""
+"""A path, the bytes of a file, an array of uint8 (h w c), or a Pillow picture."""
 _ORIENTATION = 0x0112
 
 
-def picture_of(given: Input) -> Picture:
-    """The picture in mode RGB, upright, transparent parts on white.
+def picture_of(given: Input, channels: int = 3) -> "Picture | Planes":
+    """The picture in so many channels, upright; where three are asked for, transparent parts on white.
 
-    `given` is a path, the bytes of a file, an array of uint8 (h w, h w 1, h w 3 or h w 4), or a Pillow picture.
+    `given` is a path, the bytes of a file, an array of uint8 (h w, or h w c with as many channels as asked for, then
+    of uint16 too, or with 1, 3 or 4, the last transparency), or a Pillow picture.
 
     Raises:
         Undecodable: it cannot be read, or is none of these.
     """
     if isinstance(given, bytes | Path):
-        return decode(given)
+        return decode(given, channels=channels)
     if isinstance(given, str):
-        return decode(Path(given))
-    picture = _of_array(given) if isinstance(given, np.ndarray) else _of_pillow(given)
+        return decode(Path(given), channels=channels)
+    if isinstance(given, np.ndarray) and _is_whole(given, channels):
+        return in_channels(of_array(given), channels, "The array")
+    picture = _of_array(given, channels) if isinstance(given, np.ndarray) else _of_pillow(given)
     if picture.mode == "RGB" and picture.getexif().get(_ORIENTATION, 1) == 1:
-        return picture
-    return decode(_as_file(picture))
+        return in_channels(picture, channels, "The picture")
+    return decode(_as_file(picture), channels=channels)
 
 
 def is_one(given: object) -> bool:
@@ -39,12 +43,18 @@ def is_one(given: object) -> bool:
     return isinstance(given, str | Path | bytes) or hasattr(given, "getexif")
 
 
-def _of_array(array: np.ndarray) -> Picture:
+def _is_whole(array: np.ndarray, channels: int) -> bool:
+    """Whether an array has the channels that are asked for, of 8 or 16 bits."""
+    return array.size > 0 and array.dtype in (np.uint8, np.uint16) and array.shape[2:] == (channels,)
+
+
+def _of_array(array: np.ndarray, channels: int) -> Picture:
     from PIL import Image
 
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,), (4,)):
         raise Undecodable(
-            f"it has shape {array.shape} and dtype {array.dtype}; uint8 of shape (height, width, 3) is expected",
+            f"it has shape {array.shape} and dtype {array.dtype}; uint8 of shape (height, width, {channels}) is "
+            "expected",
             "The array",
         )
     if not array.size:

@@ -57,7 +57,7 @@ def prefixes_of(
 ) -> Prefixes:
     """The whole network below the head as a runner."""
     height, width = model.backbone.card.preparation.input_px
-    channels = len(model.backbone.card.mean)
+    channels = model.backbone.card.channels
     return Prefixes(
         model.backbone,
         {"pixels": ((height, width, channels), "uint8")},

@@ -72,7 +72,7 @@ def write_bundle(
             "digests": {TENSORS: digest_json({**model.backbone.stage_digests, **parts})},
             "golden": {
                 "seed": GOLDEN_SEED,
-                "inputs": known_digests(GOLDEN_SEED, Memo(cache_home() / "store")),
+                "inputs": known_digests(GOLDEN_SEED, Memo(cache_home() / "store"), model.backbone.card.channels),
                 "logits": golden.astype(float).tolist(),
                 "backend": backend,
             },

@@ -2,7 +2,7 @@
 
 Loading checks every digest and replays the golden inputs. Nothing in a bundle can execute.
 
-Letters: n inputs, c outputs, d features, g golden inputs, h and w height and width in pixels.
+Letters: n inputs, c outputs, d features, g golden inputs, h and w height and width in pixels, k channels.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -60,21 +60,21 @@ class Bundle:
         """The facts of the network inside."""
         return self.model.backbone.card
 
-    def prepare(self, given: Input) -> UInt8[np.ndarray, "h w 3"]:
+    def prepare(self, given: Input) -> UInt8[np.ndarray, "h w k"]:
         """One input as the network takes it.
 
         Raises:
             Undecodable: the input cannot be read.
         """
-        return self.card.preparation.plain(picture_of(given))
+        return self.card.preparation.plain(picture_of(given, self.card.channels))
 
-    def features(self, prepared: UInt8[np.ndarray, "n h w 3"]) -> Float[np.ndarray, "n d"]:
+    def features(self, prepared: UInt8[np.ndarray, "n h w k"]) -> Float[np.ndarray, "n d"]:
         """The head's view of the top state."""
         name = self.model.task.view
         result: np.ndarray = self._prefixes.runner(("output",))({"pixels": prepared})["output"][name]
         return result
 
-    def logits(self, prepared: UInt8[np.ndarray, "n h w 3"]) -> Float[np.ndarray, "n c"]:
+    def logits(self, prepared: UInt8[np.ndarray, "n h w k"]) -> Float[np.ndarray, "n c"]:
         """Uncalibrated scores of prepared inputs."""
         return self.model.logits(self.features(prepared))
 
@@ -117,7 +117,7 @@ class Bundle:
         except Undecodable as error:
             return error.message
 
-    def _predictions(self, prepared: UInt8[np.ndarray, "n h w 3"], abstain: float | None) -> list[Prediction]:
+    def _predictions(self, prepared: UInt8[np.ndarray, "n h w k"], abstain: float | None) -> list[Prediction]:
         """What is said of each, not yet named."""
         features, task = self.features(prepared), self.model.task
         table = task.outputs(self.model.logits(features), self.model.temperature)
@@ -188,7 +188,7 @@ def golden_logits(bundle: Bundle, memo: Memo | None = None) -> Float[np.ndarray,
         bundle.card.preparation.digest_fields(),
         decoder(),
         bundle.backend_name,
-        known_digests(GOLDEN_SEED, memo),
+        known_digests(GOLDEN_SEED, memo, bundle.card.channels),
     ]
     known: Any = memo.get(key)
     if not isinstance(known, list):
@@ -198,7 +198,7 @@ def golden_logits(bundle: Bundle, memo: Memo | None = None) -> Float[np.ndarray,
 
 
 def _golden_features(bundle: Bundle, seed: int) -> Float[np.ndarray, "g d"]:
-    return bundle.features(np.stack([bundle.prepare(file) for file in golden_files(seed)]))
+    return bundle.features(np.stack([bundle.prepare(file) for file in golden_files(seed, bundle.card.channels)]))
 
 
 def _model(facts: Mapping[str, Any], tensors: Mapping[str, np.ndarray], folder: Path) -> Model:
@@ -234,7 +234,7 @@ def _replay(bundle: Bundle, folder: Path) -> None:
         raise BundleError(
             f"{folder / FACTS} lacks its golden inputs ({error}).", fix="make the model again."
         ) from error
-    if golden_digests(seed) != inputs:
+    if golden_digests(seed, bundle.card.channels) != inputs:
         raise BundleError(f"The golden inputs of {folder} cannot be made again on this machine.",
                           fix="report this: the recipe of golden inputs must not change.")  # fmt: skip
     found = bundle.model.logits(_golden_features(bundle, seed))

@@ -1,4 +1,6 @@
-"""DICOM files as the picture that a reader of them sees, through pydicom (extra `dicom`). Shapes: h w in pixels.
+"""DICOM files as the picture that a reader of them sees, through pydicom (extra `dicom`).
+
+Shapes: h and w height and width in pixels, c channels.
 
 In the order of the standard's grayscale pipeline (PS3.3 C.11, PS3.4 N.2): stored values; modality LUT, or rescale slope
 and intercept (C.11.1); VOI LUT, else the first window (C.11.2: linear, linear exact or sigmoid), else the whole range
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float64, Shaped, UInt8
 
+from regraft.data.picture import Unreadable
 from regraft.errors import MissingExtra
 
 if TYPE_CHECKING:
@@ -36,10 +39,6 @@ _PACKAGES = ("pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", 
 _MARK_AT, _MARK = 128, b"DICM"
 HEAD_BYTES = _MARK_AT + len(_MARK)
 """How many bytes of a file tell whether it is DICOM."""
-
-
-class Unreadable(Exception):  # never leaves the room
-    """Why a DICOM file gives no picture, in a clause."""
 
 
 def is_dicom(head: bytes) -> bool:
@@ -74,8 +73,8 @@ def patient_of(data: bytes, name: str) -> int:
     return int.from_bytes(digest, "little") or 1
 
 
-def pixels_of(data: bytes, max_pixels: int, name: str) -> UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w 3"]:
-    """The first frame, grey or RGB.
+def pixels_of(data: bytes, max_pixels: int, name: str) -> UInt8[np.ndarray, "h w c"]:
+    """The first frame, in one channel or three.
 
     Raises:
         MissingExtra: pydicom is not installed.
@@ -96,7 +95,7 @@ def pixels_of(data: bytes, max_pixels: int, name: str) -> UInt8[np.ndarray, "h w
         values = pixel_array(header, index=0)
         kind = str(header.PhotometricInterpretation)
         if kind.startswith("MONOCHROME"):
-            return _grey(header, values)
+            return _grey(header, values)[..., None]
         if kind == "PALETTE COLOR":
             values = apply_color_lut(values, header)
             return _to_bytes(values.astype(np.float64), 0, np.iinfo(values.dtype).max)

@@ -5,10 +5,12 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Shaped, UInt8
 
 from regraft.data._dicom import is_dicom, reader
 from regraft.data.decode import Undecodable, decode, patient, read
+from regraft.data.picture import Picture
+from regraft.data.planes import Planes, num_channels
 from regraft.identity import digest_bytes
 
 GREY_SHAPE = (16, 17)
@@ -26,6 +28,7 @@ ROW = np.dtype(
         ("pixels", "u1", 20),  # digest of width, height and decoded pixels
         ("width", "<i4"),  # pixels, upright
         ("height", "<i4"),
+        ("channels", "<i4"),  # as the file holds them: 3 for all that Pillow reads
         ("grey", "u1", GREY_SHAPE),
         ("colour", "u1", COLOUR_SHAPE),
         ("dicom", "<u8"),  # digest of what reads DICOM here, where the file is DICOM; else 0
@@ -35,7 +38,7 @@ ROW = np.dtype(
 )
 """One picture in the scan's memory."""
 
-MEASURED = ("content", "pixels", "width", "height", "grey", "colour", "dicom", "patient", "error")
+MEASURED = ("content", "pixels", "width", "height", "channels", "grey", "colour", "dicom", "patient", "error")
 """The fields that come from reading and decoding; the others identify the file."""
 
 
@@ -48,19 +51,31 @@ def measure(path: Path, max_pixels: int) -> Shaped[np.ndarray, ""]:
         if is_dicom(data):
             row["dicom"] = dicom_reader()
             row["patient"] = patient(data, name=str(path))
-        image = decode(data, max_pixels=max_pixels, name=str(path))
+        image = decode(data, channels=0, max_pixels=max_pixels, name=str(path))
     except Undecodable as error:
         row["error"] = shortened(error.reason)
         return row
-    from PIL import Image
-
-    pixels = digest_bytes(f"{image.width}x{image.height}".encode(), image.tobytes())
+    planes = f"x{len(image.planes)}" if isinstance(image, Planes) else ""
+    pixels = digest_bytes(f"{image.width}x{image.height}{planes}".encode(), image.tobytes())
     row["pixels"] = np.frombuffer(bytes.fromhex(pixels), dtype=np.uint8)
     row["width"], row["height"] = image.size
-    small = image.resize((68, 64), Image.Resampling.BILINEAR, reducing_gap=3.0)
-    row["grey"] = np.asarray(small.convert("L").resize(GREY_SHAPE[::-1], Image.Resampling.BILINEAR))
-    row["colour"] = np.asarray(small.resize(COLOUR_SHAPE[:2], Image.Resampling.BOX))
+    row["channels"] = num_channels(image)
+    row["grey"], row["colour"] = _miniatures(image)
     return row
+
+
+def _miniatures(
+    image: "Picture | Planes",
+) -> tuple[UInt8[np.ndarray, "16 17"], UInt8[np.ndarray, "4 4 3"]]:
+    """The picture in grey and in colour, of the sizes above; of many channels their mean, and the first three."""
+    from PIL import Image
+
+    small = image.resize((68, 64), Image.Resampling.BILINEAR, reducing_gap=3.0)
+    grey, colour = (small.mean(), small.in_three()) if isinstance(small, Planes) else (small.convert("L"), small)
+    return (
+        np.asarray(grey.resize(GREY_SHAPE[::-1], Image.Resampling.BILINEAR)),
+        np.asarray(colour.resize(COLOUR_SHAPE[:2], Image.Resampling.BOX)),
+    )
 
 
 @lru_cache(maxsize=1)

@@ -1,4 +1,7 @@
-"""The type of a decoded picture, for signatures; at run time it stands for any object, so Pillow stays unloaded."""
+"""The type of a decoded picture, for signatures, and what readers raise where a file gives none.
+
+At run time the type stands for any object, so Pillow stays unloaded.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -7,4 +10,8 @@ if TYPE_CHECKING:
 else:
     Picture = object
 
-__all__ = ["Picture"]
+__all__ = ["Picture", "Unreadable"]
+
+
+class Unreadable(Exception):  # never leaves the room
+    """Why a file gives no picture, in a clause without its name."""

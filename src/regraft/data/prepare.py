@@ -1,6 +1,6 @@
 """From a decoded picture to the array of fixed size that a network takes.
 
-Shapes: h and w height and width of the prepared picture in pixels, 3 channels red, green, blue.
+Shapes: h and w height and width of the prepared picture in pixels, c channels; each is resized by itself.
 
 The rule is torchvision's on Pillow images: the shorter side is brought to `resize_px` with antialiasing, then the
 centre is cut out. We compute only what the cut keeps (`Image.resize(..., box=...)`), which is the same picture save
@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from regraft.data.picture import Picture
+from regraft.data.planes import Planes, as_array
 from regraft.errors import BadRecipe
 
 Box = tuple[float, float, float, float]
@@ -73,8 +74,8 @@ class Preparation:
         resize_px = max(input_px, round(self.resize_px * input_px / min(self.input_px)))
         return replace(self, input_px=(input_px, input_px), resize_px=resize_px)
 
-    def plain(self, image: Picture) -> UInt8[np.ndarray, "h w 3"]:
-        """The prepared picture without augmentation, from a decoded one in mode RGB."""
+    def plain(self, image: "Picture | Planes") -> UInt8[np.ndarray, "h w c"]:
+        """The prepared picture without augmentation, from a decoded one."""
         return self.cut(image, self.centre(image.width, image.height))
 
     def centre(self, width: int, height: int) -> Box:
@@ -94,7 +95,7 @@ class Preparation:
             (top + input_h) * height / resized_h,
         )
 
-    def cut(self, image: Picture, box: Box) -> UInt8[np.ndarray, "h w 3"]:
+    def cut(self, image: "Picture | Planes", box: Box) -> UInt8[np.ndarray, "h w c"]:
         """The part `box` of the picture, resized to the input size."""
         from PIL import Image
 
@@ -106,7 +107,7 @@ class Preparation:
         upper, lower, first_row, last_row = _span(box[1], box[3], height, reach, image.height)
         around = image.crop((first_column, first_row, last_column, last_row))
         narrow = around.resize((width, around.height), taps, box=(left, 0, right, around.height))
-        return np.array(narrow.resize((width, height), taps, box=(0, upper, width, lower)), dtype=np.uint8)
+        return np.ascontiguousarray(as_array(narrow.resize((width, height), taps, box=(0, upper, width, lower))))
 
 
 def _span(start: float, end: float, size_px: int, reach: int, limit_px: int) -> tuple[float, float, int, int]:

@@ -1,6 +1,6 @@
 """Views: the plain picture, and randomly cut and flipped ones that can be made again from their number.
 
-Shapes: h and w height and width of the prepared picture in pixels.
+Shapes: h and w height and width of the prepared picture in pixels, c channels.
 
 View 0 is the plain one. View k is a pure function of the seed, of k and of the content of the picture: the same in
 every process, on every machine, in any order. The random numbers are raw 64-bit outputs of PCG64, whose stream
@@ -24,6 +24,7 @@ from jaxtyping import UInt8
 
 from regraft.data.operations import MAX_MAGNITUDE, rand_augment
 from regraft.data.picture import Picture
+from regraft.data.planes import Planes
 from regraft.data.prepare import Box, Preparation
 from regraft.errors import BadRecipe, UnknownName
 from regraft.identity import derive_seed
@@ -110,9 +111,15 @@ def preset(name: str, changes: Mapping[str, Any] = MappingProxyType({})) -> Augm
 
 
 def view(
-    image: Picture, preparation: Preparation, augmentation: Augmentation, *, number: int, seed: int, content: str
-) -> UInt8[np.ndarray, "h w 3"]:
-    """View `number` of a decoded picture in mode RGB, whose file has the digest `content`."""
+    image: "Picture | Planes",
+    preparation: Preparation,
+    augmentation: Augmentation,
+    *,
+    number: int,
+    seed: int,
+    content: str,
+) -> UInt8[np.ndarray, "h w c"]:
+    """View `number` of a decoded picture whose file has the digest `content`."""
     if number == 0 or not augmentation.varies:
         return preparation.plain(image)
     draws = _uniform(derive_seed(seed, "view", number, content))
@@ -158,8 +165,9 @@ def _crop(width: int, height: int, preparation: Preparation, augmentation: Augme
     return preparation.centre(width, height)
 
 
-def _toned(pixels: UInt8[np.ndarray, "h w 3"], brightness: float, contrast: float) -> UInt8[np.ndarray, "h w 3"]:
-    grey = float((pixels.mean(axis=(0, 1)) * (0.299, 0.587, 0.114)).sum()) * brightness
+def _toned(pixels: UInt8[np.ndarray, "h w c"], brightness: float, contrast: float) -> UInt8[np.ndarray, "h w c"]:
+    means = pixels.mean(axis=(0, 1))
+    grey = float((means * (0.299, 0.587, 0.114)).sum() if len(means) == 3 else means.mean()) * brightness
     table = (np.arange(256) * brightness - grey) * contrast + grey
     toned: np.ndarray = np.clip(np.rint(table), 0, 255).astype(np.uint8)[pixels]
     return toned

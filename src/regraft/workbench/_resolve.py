@@ -121,5 +121,6 @@ def filled_in(recipe: Recipe, resolved: Resolved, card: Card) -> Recipe:
         cut=resolved.cut,
         views=resolved.views,
         input_px=card.preparation.input_px[0],
+        channels=card.channels,
         options=asdict(resolved.options),
     )

@@ -48,7 +48,7 @@ def store_states(
     height, width = backbone.card.preparation.input_px
     prefixes = Prefixes(
         backbone,
-        {"pixels": ((height, width, 3), "uint8")},
+        {"pixels": ((height, width, backbone.card.channels), "uint8")},
         view=subject.task.view,
         memo=memo,
         device=device,

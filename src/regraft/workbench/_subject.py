@@ -11,6 +11,7 @@ from regraft.activations.fill import Inputs
 from regraft.backbones._card import Card
 from regraft.data.dataset import Dataset
 from regraft.data.memory import ScanMemory
+from regraft.data.planes import fits
 from regraft.data.scan import Scanned, scan
 from regraft.data.splits import Parts, draw
 from regraft.data.views import preset, view
@@ -177,16 +178,38 @@ def scanning(dataset: Dataset, source: Source, memory: ScanMemory, *, workers: i
     return found
 
 
+def check_channels(subject: Subject, card: Card) -> None:
+    """Refuse examples that cannot be given to a network of the card's channels.
+
+    Raises:
+        BadData: there is one.
+    """
+    found = subject.scanned.rows["channels"]
+    wrong = [at for at in subject.usable.tolist() if not fits(int(found[at]), card.channels)]
+    if not wrong:
+        return
+    counts = set(found[wrong].tolist())
+    if card.channels == 3 and len(counts) == 1 and len(wrong) == len(subject.usable):
+        fix = f"set channels to {found[wrong[0]]} (--set channels={found[wrong[0]]}): the first layer is adapted."
+    else:
+        fix = f"give data of {card.channels} channels alone, or take a backbone for others."
+    raise BadData(
+        f"{subject.dataset.examples[wrong[0]].id} has {found[wrong[0]]} channels; {card.name} takes {card.channels} "
+        f"({len(wrong):,} of {len(subject.usable):,} examples do not fit).",
+        fix=fix,
+    )
+
+
 def inputs_of(dataset: Dataset, scanned: Scanned, card: Card, recipe: Recipe, workers: int) -> Inputs:
     """How examples become prepared inputs, and what names each view."""
     from regraft.data.decode import decode
 
     augmentation = preset(recipe.augmentation, recipe.augment)
     rule = digest_json({"seed": recipe.seed, **augmentation.digest_fields()})[:16]
-    preparation, contents = card.preparation, scanned.content
+    preparation, contents, channels = card.preparation, scanned.content, card.channels
 
     def load(example: int, number: int) -> Mapping[str, np.ndarray]:
-        picture = decode(dataset.examples[example].path)
+        picture = decode(dataset.examples[example].path, channels=channels)
         pixels = view(picture, preparation, augmentation, number=number, seed=recipe.seed, content=contents[example])
         return {"pixels": pixels}
 
@@ -194,7 +217,7 @@ def inputs_of(dataset: Dataset, scanned: Scanned, card: Card, recipe: Recipe, wo
         contents=contents,
         load=load,
         view_name=lambda number: "plain" if number == 0 else f"{number}:{rule}",
-        fields={"preparation": preparation.digest_fields(), "decoder": scanned.decoder},
+        fields={"preparation": preparation.digest_fields(), "channels": channels, "decoder": scanned.decoder},
         workers=workers,
     )
 

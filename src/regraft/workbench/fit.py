@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from regraft.backbones._backbone import Backbone
-from regraft.backbones._open import open_backbone
+from regraft.backbones._channels import open_for_channels
 from regraft.errors import BundleError, RunError
 from regraft.recipe import Recipe, Seen
 from regraft.strategies import probe as probing
@@ -21,7 +21,7 @@ from regraft.workbench._folder import RunFolder
 from regraft.workbench._outcome import Outcome, finish
 from regraft.workbench._resolve import Resolved, backbone_spec, filled_in, named, resolve
 from regraft.workbench._states import store_states
-from regraft.workbench._subject import Subject, open_subject
+from regraft.workbench._subject import Subject, check_channels, open_subject
 from regraft.workbench._timing import Phases
 from regraft.workbench._training import fitted_last, probe_problem_of, problem_of, trained
 
@@ -53,12 +53,14 @@ def fit(recipe: Recipe, out: Path, *, resume: bool = False) -> Iterator[Event]:
 
 def _fit(recipe: Recipe, folder: RunFolder, spec: str) -> Iterator[Event]:
     phases, threads, device = Phases(), num_threads(recipe.threads), choose_device(recipe.device)
-    opening = open_backbone(spec, input_px=recipe.input_px or None, seed=recipe.seed)
+    input_px = recipe.input_px or None
+    opening = open_for_channels(spec, channels=recipe.channels, input_px=input_px, seed=recipe.seed)
     backbone = yield from phases.run("weights", opening)
     resolved = resolve(recipe, named(recipe), backbone.card)
     resolved = replace(resolved, cut=backbone.cut(resolved.cut))
     reading = open_subject(recipe, workers=threads)
     subject = yield from phases.run("data", reading)
+    check_channels(subject, backbone.card)
     _check_seen(recipe.seen, backbone, subject)
     seen = Seen(backbone=backbone.digest(), data=subject.dataset.fingerprint)
     recipe = replace(filled_in(recipe, resolved, backbone.card), task=subject.task.kind, seen=seen)

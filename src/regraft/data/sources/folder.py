@@ -21,7 +21,7 @@ from regraft.values import Notice
 
 EXTENSIONS = frozenset((
     "jpg", "jpeg", "jpe", "jfif", "png", "apng", "gif", "bmp", "dib", "tif", "tiff", "webp", "avif", "ppm", "pgm",
-    "pbm", "pnm", "jp2", "j2k", "jpx", "dcm", "dicom",
+    "pbm", "pnm", "jp2", "j2k", "jpx", "dcm", "dicom", "npy",
 ))  # fmt: skip
 """Files with these endings, in any case, are taken for pictures; what they are is decided on decoding. DICOM files
 often have none, or a number: of such files the first bytes decide."""

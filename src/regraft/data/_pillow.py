@@ -1,0 +1,178 @@
+"""Picture files through Pillow: whole or not at all, upright, in colours of 8 bits.
+
+What raises here raises `Unreadable`, with a reason in a clause; `decode` adds the file's name.
+"""
+
+import io
+import struct
+import threading
+import zlib
+
+import numpy as np
+
+from regraft.data.picture import Picture, Unreadable
+from regraft.data.planes import Planes
+
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF")
+"""Formats that are tried, by content and not by name. EPS and its like, which run a program, are not among them."""
+
+_FAULTS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    AssertionError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    Warning,
+    struct.error,
+    zlib.error,
+)
+"""What Pillow's readers are seen to raise on damaged files; `Image.DecompressionBombError` comes on top."""
+
+_TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
+"""EXIF orientation to Pillow's `Transpose`: flips, turns (anticlockwise), transpose, transverse."""
+
+_PHOTOMETRIC, _WHITE_IS_ZERO, _SAMPLES = 262, 0, 277
+"""TIFF 6.0, section 8: the tags that say whether 0 is black or white, and how many bands there are."""
+
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_PNG = b"\x89PNG\r\n\x1a\n"
+_opening = threading.Lock()
+
+
+def read_picture(data: bytes, channels: int, max_pixels: int) -> "Picture | Planes":
+    """The first frame in mode RGB, on white where it is transparent; with `channels=4`, its transparency a plane.
+
+    Raises:
+        Unreadable: it is cut off, damaged, no picture, or larger than `max_pixels`.
+    """
+    from PIL import Image, ImageFile, UnidentifiedImageError
+
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    try:
+        image = _open(data)
+        if image.width * image.height > max_pixels:
+            size = f"{image.width} x {image.height} pixels"
+            raise Unreadable(f"its header announces {size}, over the limit of {max_pixels:,}")
+        if data.startswith(_PNG):
+            _check_png(data)
+        image.load()
+        return _with_transparency(image) if channels == 4 else _in_rgb(image)
+    except UnidentifiedImageError as error:
+        raise Unreadable(_what_else(data)) from error
+    except (*_FAULTS, Image.DecompressionBombError) as error:
+        raise Unreadable(_said(error)) from error
+
+
+def _open(data: bytes) -> Picture:
+    """The image with its header read. Pillow's own limit is lifted meanwhile: ours, checked next, replaces it."""
+    from PIL import Image
+
+    with _opening:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(io.BytesIO(data), formats=FORMATS)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _check_png(data: bytes) -> None:
+    """Check every chunk's length and checksum (PNG specification, section 5.3); Pillow skips those of the pixels."""
+    at = len(_PNG)
+    while at + 12 <= len(data):
+        (length,) = struct.unpack_from(">I", data, at)
+        end = at + 8 + length
+        if end + 4 > len(data):
+            break
+        kind = data[at + 4 : at + 8]
+        (stated,) = struct.unpack_from(">I", data, end)
+        if kind in (b"IHDR", b"PLTE", b"IDAT") and zlib.crc32(data[at + 4 : end]) != stated:
+            raise Unreadable(f"the checksum of its {kind.decode()} part is wrong")
+        if kind == b"IEND":
+            return
+        at = end + 4
+    raise Unreadable("the file is cut off")
+
+
+def _upright(image: Picture) -> Picture:
+    """The image as the camera meant it; a rotation that cannot be read is none."""
+    from PIL import Image
+
+    try:
+        orientation = image.getexif().get(0x0112)
+    except _FAULTS:
+        return image
+    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(Image.Transpose(turn))
+
+
+def _in_rgb(image: Picture) -> Picture:
+    """Red, green and blue, upright."""
+    from PIL import Image
+
+    _refuse_floats(image)
+    if _has_16_bits(image):
+        return _from_16_bits(image)
+    upright = _upright(image)
+    if upright.has_transparency_data:
+        ground = Image.new("RGBA", upright.size, (255, 255, 255, 255))
+        ground.alpha_composite(upright.convert("RGBA"))
+        return ground.convert("RGB")
+    return upright if upright.mode == "RGB" else upright.convert("RGB")
+
+
+def _with_transparency(image: Picture) -> Planes:
+    """Red, green, blue and opacity, upright."""
+    _refuse_floats(image)
+    if image.format == "TIFF" and image.mode == "RGB" and _tag(image, _SAMPLES) == 4:
+        raise Unreadable("its fourth band is no transparency and would be lost; an .npy array can hold it")
+    colour = _from_16_bits(image) if _has_16_bits(image) else _upright(image)
+    return Planes(colour.convert("RGBA").split())
+
+
+def _refuse_floats(image: Picture) -> None:
+    if image.mode == "F":
+        raise Unreadable("it holds floating-point values, whose range no rule fixes; 8 or 16 bits are expected")
+
+
+def _has_16_bits(image: Picture) -> bool:
+    """Whether it is grey of 16 bits, or of 32 that may hold 16."""
+    return image.mode == "I" or image.mode.startswith("I;16")
+
+
+def _from_16_bits(image: Picture) -> Picture:
+    from PIL import Image
+
+    values = np.asarray(_upright(image)).astype(np.int64)
+    if values.size and not 0 <= values.min() <= values.max() <= 65535:
+        raise Unreadable("it holds 32-bit values outside 0 to 65535; 8 or 16 bits are expected")
+    if image.format == "TIFF" and _tag(image, _PHOTOMETRIC) == _WHITE_IS_ZERO:  # Pillow inverts 8 bits, and leaves 16
+        values = 65535 - values
+    return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
+
+
+def _tag(image: Picture, number: int) -> int | None:
+    """The value of a tag of a TIFF; None where it is not there."""
+    value: int | None = getattr(image, "tag_v2", {}).get(number)
+    return value
+
+
+def _what_else(data: bytes) -> str:
+    if data.lstrip()[:1] == b"<":
+        return "it holds text in markup (a web page or SVG), not a picture"
+    if not data.strip(b"\0"):
+        return "it holds nothing but zeros"
+    if data.startswith(_TIFF):
+        return "it is a TIFF whose bands, bits or floats are not read (1, 3 or 4 bands of 8 or 16 bits are), or damaged"
+    return "it is no picture in a known format (" + ", ".join(FORMATS) + "), or its header is damaged"
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for it"
+    return str(error).strip().rstrip(".") or type(error).__name__
