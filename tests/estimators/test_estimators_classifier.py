@@ -134,3 +134,14 @@ def test_a_setting_out_of_range_is_refused_in_fit(digits: tuple[np.ndarray, np.n
         regraft.RegraftClassifier(TINY, input_px=-1).fit(*digits)
     with pytest.raises(BadRecipe, match="did you mean 'lr'"):
         classifier(strategy="partial", options={"lrr": 1.0}).fit(*digits)
+
+
+@pytest.mark.parametrize("channels", [1, 5])
+def test_pictures_of_other_channels_than_three_are_learnt_from(channels: int) -> None:
+    random = np.random.default_rng(0)
+    y = np.arange(16) % 2
+    x = (40 + 100 * y[:, None, None, None] + random.integers(0, 40, (16, 32, 32, channels))).astype(np.uint8)
+    model = classifier(channels=channels).fit(x[:10], y[:10])
+    assert model.score(x[10:], y[10:]) == 1.0
+    features = regraft.Features(TINY, input_px=32, threads=1, channels=channels).fit_transform(x)
+    assert features.shape == (16, 256)

@@ -36,6 +36,24 @@ def picture_of(given: Input, channels: int = 3) -> "Picture | Planes":
     return decode(_as_file(picture), channels=channels)
 
 
+def file_of(given: Input) -> Path | bytes:
+    """The input as a path, or as the bytes of a file that holds every pixel of it: so that it is digested, decoded and
+    stored as any other example is.
+
+    Raises:
+        Undecodable: it is an array or a picture that cannot be read.
+    """
+    if isinstance(given, str | Path):
+        return Path(given)
+    if isinstance(given, bytes):
+        return given
+    buffer = io.BytesIO()
+    if isinstance(given, np.ndarray) and given.ndim == 3 and given.shape[2] not in (1, 3, 4):
+        np.lib.format.write_array(buffer, np.ascontiguousarray(given), allow_pickle=False)
+        return buffer.getvalue()
+    return _as_file(_of_array(np.asarray(given), 3) if isinstance(given, np.ndarray) else _of_pillow(given))
+
+
 def is_one(given: object) -> bool:
     """Whether `given` is a single input rather than several."""
     if isinstance(given, np.ndarray):
@@ -74,7 +92,7 @@ def _of_pillow(given: object) -> Picture:
 
 
 def _as_file(picture: Picture) -> bytes:
-    """The picture as an uncompressed PNG, its rotation kept."""
+    """The picture as a PNG, its rotation kept."""
     buffer = io.BytesIO()
     try:
         kept = picture.convert("RGB") if picture.mode in ("CMYK", "YCbCr", "LAB", "HSV") else picture

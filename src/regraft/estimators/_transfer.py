@@ -28,6 +28,7 @@ class TransferEstimator(PictureEstimator):
         strategy: Any = "probe",
         cut: Any = "",
         input_px: Any = 0,
+        channels: Any = 0,
         augmentation: Any = "default",
         views: Any = -1,
         options: Any = None,
@@ -43,6 +44,7 @@ class TransferEstimator(PictureEstimator):
             strategy: probe, partial, full, lp_ft, …: `regraft strategies` lists them.
             cut: last frozen stage; empty: the strategy's own.
             input_px: side of the square input in pixels; 0: the card's own size.
+            channels: of the pictures; 0: as many as the backbone has, else its first convolution is adapted.
             augmentation: how views differ from the plain one.
             views: views per example kept at the cut; 0: a new one every epoch; -1: the strategy's own.
             options: the strategy's options that differ from its defaults, by name.
@@ -55,6 +57,7 @@ class TransferEstimator(PictureEstimator):
         self.strategy = strategy
         self.cut = cut
         self.input_px = input_px
+        self.channels = channels
         self.augmentation = augmentation
         self.views = views
         self.options = options

@@ -30,6 +30,7 @@ class Features(TransformerMixin, PictureEstimator):  # type: ignore[misc]
         cut: `output`, the pooled top state that a head reads; a stage's name; or `input`, the prepared picture.
         pooled: at an inner cut, whether the state is averaged over its places; else it is flattened.
         input_px: side of the square input in pixels; 0: the card's own size.
+        channels: of the pictures; 0: as many as the backbone has, else its first convolution is adapted.
         random_state: seed of weights that are drawn at random, a whole number.
         device: cpu, cuda, mps, or auto.
         threads: CPU threads of the network; 0: all cores.
@@ -43,6 +44,7 @@ class Features(TransformerMixin, PictureEstimator):  # type: ignore[misc]
         cut: Any = "output",
         pooled: Any = True,
         input_px: Any = 0,
+        channels: Any = 0,
         random_state: Any = 0,
         device: Any = "auto",
         threads: Any = 0,
@@ -52,6 +54,7 @@ class Features(TransformerMixin, PictureEstimator):  # type: ignore[misc]
         self.cut = cut
         self.pooled = pooled
         self.input_px = input_px
+        self.channels = channels
         self.random_state = random_state
         self.device = device
         self.threads = threads
@@ -85,13 +88,15 @@ class Features(TransformerMixin, PictureEstimator):  # type: ignore[misc]
     def _extracted(self, inputs: list[Any]) -> Any:
         from regraft.workbench.features import Extracted, features
 
-        chosen = self._recipe(backbone=self.backbone, cut=self.cut, input_px=self.input_px)
+        names = ("backbone", "cut", "input_px", "channels")
+        chosen = self._recipe(**{name: getattr(self, name) for name in names})
         events = features(
             inputs,
             chosen.backbone,
             cut=chosen.cut,
             pooled=bool(self.pooled),
             input_px=chosen.input_px,
+            channels=chosen.channels,
             seed=chosen.seed,
             device=chosen.device,
             threads=chosen.threads,

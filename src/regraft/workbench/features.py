@@ -15,7 +15,7 @@ from regraft.activations.memo import Memo
 from regraft.activations.states import States
 from regraft.activations.store import Store
 from regraft.backbones._backbone import Backbone
-from regraft.backbones._open import open_backbone
+from regraft.backbones._channels import open_for_channels
 from regraft.bundles._inputs import Input, picture_of
 from regraft.data.decode import Undecodable
 from regraft.data.decoder import decoder
@@ -45,6 +45,7 @@ def features(
     cut: str = "output",
     pooled: bool = True,
     input_px: int = 0,
+    channels: int = 0,
     seed: int = 0,
     device: str = "auto",
     backend: str = "auto",
@@ -64,14 +65,14 @@ def features(
     """
     cores = num_threads(threads)
     found = backbone if isinstance(backbone, Backbone) else (
-        yield from open_backbone(backbone, input_px=input_px or None, seed=seed)
+        yield from open_for_channels(backbone, channels=channels, input_px=input_px or None, seed=seed)
     )  # fmt: skip
     cut = found.cut(cut)
     files = Files.of(inputs)
     height, width = found.card.preparation.input_px
     prefixes = Prefixes(
         found,
-        {"pixels": ((height, width, len(found.card.mean)), "uint8")},
+        {"pixels": ((height, width, found.card.channels), "uint8")},
         view="pooled",
         memo=Memo(cache_home() / "store"),
         device=choose_device(device),
@@ -92,11 +93,11 @@ def features(
 
 
 def _inputs(files: Files, backbone: Backbone, workers: int) -> Inputs:
-    preparation = backbone.card.preparation
+    preparation, channels = backbone.card.preparation, backbone.card.channels
 
     def load(example: int, number: int) -> Mapping[str, np.ndarray]:
         try:
-            return {"pixels": preparation.plain(picture_of(files.items[example]))}
+            return {"pixels": preparation.plain(picture_of(files.items[example], channels))}
         except Undecodable as error:
             raise Undecodable(error.reason, files.name(example)) from error
 
@@ -104,7 +105,11 @@ def _inputs(files: Files, backbone: Backbone, workers: int) -> Inputs:
         contents=files.contents,
         load=load,
         view_name=lambda number: "plain",
-        fields={"preparation": preparation.digest_fields(), "decoder": decoder()},
+        fields={
+            "preparation": preparation.digest_fields(),
+            "channels": channels,
+            "decoder": decoder(dicom=files.any_dicom),
+        },
         workers=workers,
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from regraft.backbones._open import open_backbone
+from regraft.backbones._channels import open_for_channels
 from regraft.data.dataset import Dataset
 from regraft.data.memory import ScanMemory
 from regraft.data.splits import whole
@@ -18,7 +18,7 @@ from regraft.workbench._device import choose_device, num_threads
 from regraft.workbench._outcome import Outcome, held_out, write_model
 from regraft.workbench._resolve import backbone_spec, named, resolve
 from regraft.workbench._states import store_states
-from regraft.workbench._subject import Subject, scanning, task_of
+from regraft.workbench._subject import Subject, check_channels, scanning, task_of
 from regraft.workbench._training import problem_of, trained
 from regraft.workbench._verdict import calibration_of
 
@@ -45,10 +45,12 @@ def train(recipe: Recipe, dataset: Dataset, out: Path) -> Iterator[Event]:
     """
     strategy, threads, device = named(recipe), num_threads(recipe.threads), choose_device(recipe.device)
     spec = backbone_spec(recipe, strategy)
-    backbone = yield from open_backbone(spec, input_px=recipe.input_px or None, seed=recipe.seed)
+    input_px = recipe.input_px or None
+    backbone = yield from open_for_channels(spec, channels=recipe.channels, input_px=input_px, seed=recipe.seed)
     resolved = resolve(recipe, strategy, backbone.card)
     resolved = replace(resolved, cut=backbone.cut(resolved.cut))
     subject = yield from _subject(recipe, dataset, workers=threads)
+    check_channels(subject, backbone.card)
     stored = yield from store_states(recipe, resolved, backbone, subject, device=device, threads=threads)
     try:
         problem = problem_of(resolved, backbone, subject, stored, recipe, device=device, folder=None)
