@@ -92,7 +92,7 @@ def test_a_fourth_band_that_would_be_lost_is_refused_and_not_lost() -> None:
         (npy(noise(0, 9, 5)), "(height, width, channels)"),
         (npy(noise(3, 50, 60)), "channels must come last"),
         (npy(np.array([[object()]], dtype=object)), "uint8 or uint16"),
-        (npy(noise(7, 9, 5)), "5 channels; 3 are expected"),
+        (npy(noise(7, 9, 5)), "5 channels, and not 3"),
     ],
 )
 def test_an_array_that_is_no_picture_is_named_for_what_it_is(data: bytes, words: str) -> None:
@@ -104,7 +104,7 @@ def test_the_limit_of_pixels_holds_for_arrays() -> None:
 
 
 def test_a_picture_does_not_go_into_more_channels_than_it_has() -> None:
-    assert "3 channels; 5 are expected" in refused(png(picture(1)), channels=5)
+    assert "3 channels, and not 5" in refused(png(picture(1)), channels=5)
     assert [wanted for wanted in range(1, 7) if fits(3, wanted)] == [1, 3, 4]
     assert [wanted for wanted in range(1, 7) if fits(5, wanted)] == [5]
 

@@ -18,6 +18,7 @@ from regraft.backbones._backbone import Backbone
 from regraft.backbones._card import Card
 from regraft.backbones._convert import kept, write_converted
 from regraft.backbones._open import open_backbone
+from regraft.data._words import counted
 from regraft.errors import BadRequest
 from regraft.values import Event, Notice
 
@@ -53,7 +54,8 @@ def with_channels(backbone: Backbone, channels: int) -> Backbone:
     natural = family.card(before.variant).channels
     if before.channels != natural:
         raise BadRequest(
-            f"{before.name} takes {before.channels} channels, adapted from {natural}; {channels} were asked for.",
+            f"{before.name} takes {counted(before.channels, 'channel')}, adapted from {natural}; {channels} were asked "
+            "for.",
             fix=f"leave channels out, or start from the weights that take {natural}.",
         )
     card = adapted_card(before, channels)

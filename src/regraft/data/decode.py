@@ -16,6 +16,7 @@ from pathlib import Path
 
 from regraft.data._dicom import is_dicom, patient_of, pixels_of
 from regraft.data._pillow import read_picture
+from regraft.data._words import counted
 from regraft.data.picture import Picture, Unreadable
 from regraft.data.planes import MARK, Planes, fits, num_channels, of_array, of_file
 from regraft.errors import BadData
@@ -88,7 +89,7 @@ def in_channels(image: "Picture | Planes", channels: int, name: str) -> "Picture
     """
     found = num_channels(image)
     if channels and not fits(found, channels):
-        raise Undecodable(f"it has {found} channels; {channels} are expected", name)
+        raise Undecodable(f"it has {counted(found, 'channel')}, and not {channels}", name)
     if isinstance(image, Planes) or channels in (0, 3):
         return image
     return image.convert("L") if channels == 1 else Planes(image.convert("RGBA").split())

@@ -9,6 +9,7 @@ from jaxtyping import Int
 
 from regraft.activations.fill import Inputs
 from regraft.backbones._card import Card
+from regraft.data._words import counted
 from regraft.data.dataset import Dataset
 from regraft.data.memory import ScanMemory
 from regraft.data.planes import fits
@@ -192,10 +193,10 @@ def check_channels(subject: Subject, card: Card) -> None:
     if card.channels == 3 and len(counts) == 1 and len(wrong) == len(subject.usable):
         fix = f"set channels to {found[wrong[0]]} (--set channels={found[wrong[0]]}): the first layer is adapted."
     else:
-        fix = f"give data of {card.channels} channels alone, or take a backbone for others."
+        fix = f"give data of {counted(card.channels, 'channel')} alone, or take a backbone for others."
     raise BadData(
-        f"{subject.dataset.examples[wrong[0]].id} has {found[wrong[0]]} channels; {card.name} takes {card.channels} "
-        f"({len(wrong):,} of {len(subject.usable):,} examples do not fit).",
+        f"{subject.dataset.examples[wrong[0]].id} has {counted(int(found[wrong[0]]), 'channel')}; {card.name} takes "
+        f"{card.channels} ({len(wrong):,} of {len(subject.usable):,} examples do not fit).",
         fix=fix,
     )
 
