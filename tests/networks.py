@@ -1,7 +1,9 @@
 """Networks of the shelf for tests: built once, filled with numbers as if they had been trained."""
 
 from functools import cache
+from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
@@ -14,6 +16,19 @@ from regraft.nn.accounting import Account, account
 
 FAMILIES: dict[str, Family] = {name: BACKBONES.get(name).FAMILY for name in BACKBONES}
 VARIANTS = [f"{name}:{variant}" for name, family in FAMILIES.items() for variant in family.variants]
+
+
+LARGE_MB = 300
+"""Published weights of more MiB: what has to write such weights, read them again and train them is for the slow tier.
+The default tier still holds the network to all that can be asked of one that was just built."""
+
+
+def large_ones_are_slow() -> list[Any]:
+    """The name of every family, as parameters of a test or a fixture."""
+    return [
+        pytest.param(name, marks=[pytest.mark.slow] if any(p.size_mb > LARGE_MB for p in f.published.values()) else [])
+        for name, f in FAMILIES.items()
+    ]
 
 
 def family_of(spec: str) -> Family:

@@ -150,12 +150,12 @@ class Way:
 
 
 def ways() -> list[Way]:
-    """Every strategy on the shelf with its defaults, every preset of it, every regulariser where it takes one, and it
-    mixing examples where it can."""
+    """Every strategy on the shelf as its name alone means it, every other preset of it, each regulariser it may take,
+    and it mixing examples where it can."""
     found = []
     for strategy in STRATEGIES:
-        found.append(Way(strategy, None, strategy))
-        presets = getattr(STRATEGIES.get(strategy), "PRESETS", {})
+        presets = dict(getattr(STRATEGIES.get(strategy), "PRESETS", {}))
+        found.append(Way(strategy, presets.pop(strategy, None), strategy))
         known = {field.name for field in fields(STRATEGIES.get(strategy).Options)}
         mixed = {name: preset for name, preset in MIXED.items() if preset.options.keys() <= known}
         found += [Way(strategy, preset, f"{strategy}-{name}") for name, preset in (presets | mixed).items()]

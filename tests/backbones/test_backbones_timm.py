@@ -1,5 +1,6 @@
 """timm's networks as backbones, against timm's own functions."""
 
+import re
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError
@@ -173,10 +174,18 @@ def test_position_embeddings_follow_the_input_size(tmp_path: Path) -> None:
     assert backbone.card.num_source_classes == 5
 
 
-def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["test_convnext.r160_in1k", "test_vit.r160_in1k"])
+def test_weights_of_another_network_are_refused(name: str, tmp_path: Path) -> None:
     torch.save(timm.create_model("test_resnet", pretrained=False).state_dict(), tmp_path / "net.pth")
-    with pytest.raises(WeightsMismatch, match=r"not those of timm:test_convnext\.r160_in1k"):
-        opened(f"timm:test_convnext@file:{tmp_path / 'net.pth'}", 32)
+    with pytest.raises(WeightsMismatch, match=f"not those of timm:{re.escape(name)}"):
+        opened(f"timm:{name}@file:{tmp_path / 'net.pth'}", 32)
+
+
+def test_tensors_at_which_timms_rule_fails_are_named_by_their_shape(tmp_path: Path) -> None:
+    state = dict(timm.create_model("test_vit", pretrained=False).state_dict())
+    torch.save({**state, "pos_embed": torch.ones(3)}, tmp_path / "net.pth")
+    with pytest.raises(WeightsMismatch, match=r"pos_embed has shape \(3,\) instead of"):
+        opened(f"timm:test_vit@file:{tmp_path / 'net.pth'}", 32)
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,24 @@
 """One step of a probe and of fine-tuning, and updates of low rank, on every backbone at its smallest input."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from networks import large_ones_are_slow
 from problems import drained, opened, problem
 from regraft.backbones._backbone import BACKBONES, Backbone
 from regraft.nn.heads import PooledHead
 from regraft.strategies import finetune, probe
+from regraft.strategies._contract import Fitted
 from regraft.strategies._seeded import seeded
 from regraft.strategies._tail import Tail
 from regraft.strategies._updates import Updates, layers_of, mergeable
 
 
-@pytest.fixture(scope="module", params=list(BACKBONES))
+@pytest.fixture(scope="module", params=large_ones_are_slow())
 def smallest(request: pytest.FixtureRequest) -> Iterator[Backbone]:
     """The default variant with random weights, for the smallest input it takes."""
     family = BACKBONES.get(request.param).FAMILY
@@ -25,24 +27,55 @@ def smallest(request: pytest.FixtureRequest) -> Iterator[Backbone]:
     backbone.tensors_path.unlink()
 
 
-def test_a_probe_is_solved_and_a_middle_cut_takes_a_step(smallest: Backbone) -> None:
-    cut = smallest.cuts[len(smallest.cuts) // 2]
-    asked = problem(smallest, cut, examples=6)
-    _, probed = drained(probe.fit(replace(asked, cut="output", states=asked.top), probe.Options(c=0.01, folds=2)))
-    assert probed.logits(asked, asked.train).shape == (6, 3)
-    assert probed.tensors["head/weight"].shape == (3, smallest.card.width)
-
-    _, tuned = drained(finetune.fit(asked, finetune.Options(epochs=1, min_steps=0, batch=6, patience=0)))
+def one_step(backbone: Backbone, cut: str, **options: Any) -> Fitted:
+    """Six examples, one step; what is promised of the tensors above the cut holds."""
+    asked = problem(backbone, cut, examples=6)
+    settings = finetune.Options(epochs=1, min_steps=0, batch=6, patience=0, **options)
+    _, tuned = drained(finetune.fit(asked, settings))
     logits = tuned.logits(asked, asked.train)
     assert logits.shape == (6, 3)
     assert np.isfinite(logits).all()
     assert {name.partition("/")[0] for name in tuned.tensors} == {
-        "head", *smallest.card.stages[smallest.card.stages.index(cut) + 1 :],
+        "head", *backbone.card.stages[backbone.cuts.index(cut) :],
     }  # fmt: skip
-    before = smallest.network.tensors()
+    before = backbone.network.tensors()
     for name in tuned.frozen:
         np.testing.assert_array_equal(tuned.tensors[name], before[name].numpy())
-    assert not np.array_equal(tuned.tensors["head/weight"], np.zeros((3, smallest.card.width)))
+    assert not np.array_equal(tuned.tensors["head/weight"], np.zeros((3, backbone.card.width)))
+    return tuned
+
+
+def test_a_probe_is_solved(smallest: Backbone) -> None:
+    asked = problem(smallest, "output", examples=6)
+    _, probed = drained(probe.fit(asked, probe.Options(c=0.01, folds=2)))
+    assert probed.logits(asked, asked.train).shape == (6, 3)
+    assert probed.tensors["head/weight"].shape == (3, smallest.card.width)
+
+
+def test_the_cut_of_partial_fine_tuning_takes_a_step(smallest: Backbone) -> None:
+    one_step(smallest, smallest.card.partial_cut)
+
+
+@pytest.mark.slow
+def test_every_cut_takes_a_step(smallest: Backbone) -> None:
+    for cut in smallest.cuts[:-1]:
+        one_step(smallest, cut)
+
+
+def with_side_heads() -> list[str]:
+    """Names of the backbones whose default variant has any."""
+    return [name for name in BACKBONES if (family := BACKBONES.get(name).FAMILY).card(family.variants[0]).side_heads]
+
+
+@pytest.mark.parametrize("name", with_side_heads())
+def test_side_heads_reach_what_lies_below_them_and_are_thrown_away(name: str) -> None:
+    backbone = opened(f"{name}@random", BACKBONES.get(name).FAMILY.smallest_px)
+    tap = list(backbone.card.side_heads)[-1]
+    below = backbone.cuts[backbone.card.stages.index(tap)]
+    along, plain = one_step(backbone, below, side_heads=True), one_step(backbone, below)
+    assert along.tensors.keys() == plain.tensors.keys()
+    weight = next(name for name in plain.tensors if name.startswith(f"{tap}/") and plain.tensors[name].ndim == 4)
+    assert not np.array_equal(along.tensors[weight], plain.tensors[weight])
 
 
 def test_updates_of_every_layer_are_reached_by_the_gradient_and_merged_to_the_same_function(smallest: Backbone) -> None:
@@ -63,7 +96,7 @@ def test_updates_of_every_layer_are_reached_by_the_gradient_and_merged_to_the_sa
     features.square().sum().backward()
     unmerged = features.detach()
     assert len(added) >= len(layers)
-    assert all(parameter.grad is not None and bool(parameter.grad.any()) for parameter in added.values())
+    assert all(parameter.grad is not None for parameter in added.values())
     updates.merge()
     with torch.no_grad():
         merged = tail.features(state)

@@ -50,7 +50,7 @@ class ModelFacts:
     """Architecture and tag in full: `resnet10t.c3_in1k`."""
     card: Card
     """The architecture's card, with the normalisation and preparation of the tag."""
-    plan: "Mapping[str, Any]"
+    plan: Mapping[str, Any]
     """How it is cut: the fields of a `Plan`."""
     classifier: str
     """Name of the classifier's weight."""
@@ -106,10 +106,10 @@ def facts_of(name: str) -> ModelFacts:
     return found
 
 
-def create(facts_name: str, *, num_classes: int, input_px: int | None) -> "nn.Module":
+def create(name: str, *, num_classes: int, input_px: int | None) -> "nn.Module":
     """timm's model with random weights; `input_px` None leaves the input size to it."""
     sized = {} if input_px is None else {"img_size": input_px}
-    net: nn.Module = timm_library().create_model(facts_name, pretrained=False, num_classes=num_classes, **sized)
+    net: nn.Module = timm_library().create_model(name, pretrained=False, num_classes=num_classes, **sized)
     return net
 
 
@@ -131,9 +131,12 @@ def _found(timm: ModuleType, asked: str) -> ModelFacts:
             f"timm's {name} takes inputs of {channels} channels and {height} x {width} pixels.",
             fix="choose a model for square inputs of three channels.",
         )
-    smallest, multiple, plan, features = _tried(name, config)
-    net = create(name, num_classes=config.num_classes or 1, input_px=None)
     from regraft.backbones._timm_stages import head_of
+    from regraft.backbones._undrawn import Undrawn
+
+    smallest, multiple, plan, features = _tried(name, config)
+    with Undrawn():
+        net = create(name, num_classes=config.num_classes or 1, input_px=None)
 
     stages = plan.stages
     above = max(1, len(stages) // 4)
@@ -196,7 +199,10 @@ def _tried(name: str, config: Any) -> "tuple[int, int, Plan, int]":
 
 def _step(name: str) -> int:
     """Input pixels along one side of the model's coarsest grid."""
-    net: Any = create(name, num_classes=2, input_px=None)
+    from regraft.backbones._undrawn import Undrawn
+
+    with Undrawn():
+        net: Any = create(name, num_classes=2, input_px=None)
     return int(max((info.get("reduction", 1) for info in getattr(net, "feature_info", [])), default=1))
 
 

@@ -36,17 +36,24 @@ def build(card: Card) -> "Built":
 
 
 def adapt(tensors: Mapping[str, Any], card: Card) -> Mapping[str, Any]:
-    """Fit tensors made for one input size to the card's by timm's own rule for the architecture, where it has one."""
+    """Fit tensors made for one input size to the card's by timm's own rule for the architecture, where it has one.
+
+    Tensors of another network, at which the rule fails, come back as they are: comparing them says what is wrong.
+    """
     import sys
 
     import torch
 
+    from regraft.backbones._timm_stages import FAULTS
     from regraft.backbones._undrawn import Undrawn
 
     with torch.device("meta"), Undrawn():
         net: Any = build(card.buildable).original
     rule = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
-    fitted: Mapping[str, Any] = rule(dict(tensors), net) if rule else tensors
+    try:
+        fitted: Mapping[str, Any] = rule(dict(tensors), net) if rule else tensors
+    except FAULTS:
+        return tensors
     return fitted
 
 
