@@ -67,18 +67,13 @@ class Houses:
 
 
 def opened() -> tuple[Houses, Path]:
-    """The houses, and a table of them for `regraft fit`."""
-    folder = Set(name="house_prices").open()
-    with (folder / "houses.csv").open(newline="") as file:
+    """The houses, and their table."""
+    table = Set(name="house_prices", path="houses.csv").open()
+    with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    table = folder / "with_paths.csv"
-    with table.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "split", "price_usd"])
-        writer.writerows([f"images/{row['image']}", row["split"], row["price_usd"]] for row in rows)
     columns = ("bedrooms", "bathrooms", "area_sqft", "zipcode")
     houses = Houses(
-        files=[folder / "images" / row["image"] for row in rows],
+        files=[table.parent / "images" / row["image"] for row in rows],
         test=np.array([row["split"] == "test" for row in rows]),
         numbers=np.array([[float(row[name]) for name in columns] for row in rows]),
         price=np.array([[float(row["price_usd"])] for row in rows]),
@@ -90,8 +85,9 @@ def features_of(houses: Houses, table: Path, input_px: int) -> np.ndarray:
     """What the head of a probe reads of every picture (n d), by way of a run of the product."""
     out = RUNS / str(input_px)
     if not (out / "report.json").is_file():
-        command = [sys.executable, "-m", "regraft", "fit", str(table), "--label-column", "price_usd", "--task",
-                   "regression", "--set", "target.transform=log", "--backbone", checkpoint_spec(), "--input-px",
+        command = [sys.executable, "-m", "regraft", "fit", str(table), "--path-column", "image", "--set",
+                   "source.folder=images", "--label-column", "price_usd", "--task", "regression", "--set",
+                   "target.transform=log", "--backbone", checkpoint_spec(), "--input-px",
                    str(input_px), "--out", str(out), "--quiet"]  # fmt: skip
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     bundle = load(out)

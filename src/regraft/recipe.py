@@ -25,6 +25,8 @@ class Source:
 
     path_column: str = "path"
     """Column of a table that holds the paths."""
+    folder: str = ""
+    """Folder that these paths start from, itself relative to the table's own; empty: the table's own."""
     label_column: str = "label"
     """Column of a table that holds the labels."""
     label_columns: tuple[str, ...] = ()

@@ -164,7 +164,7 @@ def test_golden_logits_that_differ_are_told_by_how_much_and_from_which_backend(r
         (lambda facts: facts["golden"]["logits"][0].__setitem__(0, float("1e300")), "predicts otherwise"),
         (lambda facts: facts["golden"].pop("logits"), "lacks its golden inputs"),
         (lambda facts: facts.update(golden=[]), "lacks its golden inputs"),
-        (lambda facts: facts["task"]["classes"].append("third"), "asks for 3 classes"),
+        (lambda facts: facts["task"]["classes"].append("third"), "asks for 3 outputs"),
         (lambda facts: facts["task"].pop("classes"), "lacks 'classes'"),
         (lambda facts: facts.pop("temperature"), "lacks 'temperature'"),
         (lambda facts: facts.pop("backbone"), "does not describe a network"),

@@ -25,6 +25,7 @@ def open_dataset(
     path: str | os.PathLike[str],
     *,
     path_column: str = "path",
+    folder: str = "",
     label_column: str = "label",
     label_columns: tuple[str, ...] = (),
     label_delimiter: str | None = None,
@@ -60,6 +61,7 @@ def open_dataset(
         )
     columns = Columns(
         path=path_column,
+        folder=folder,
         label=label_column,
         labels=label_columns,
         label_delimiter=label_delimiter,

@@ -22,6 +22,7 @@ def opened(path: Path, source: Source, *, task: str, target: Target, learnable: 
     return open_dataset(
         path,
         path_column=source.path_column,
+        folder=source.folder,
         label_column=source.label_column,
         label_columns=source.label_columns,
         label_delimiter=source.label_delimiter or None,

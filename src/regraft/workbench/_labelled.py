@@ -57,6 +57,7 @@ def labelled(path: Path, source: Source, *, seed: int, workers: int) -> Generato
     dataset = open_dataset(
         path,
         path_column=source.path_column,
+        folder=source.folder,
         label_column=source.label_column,
         split_column=source.split_column,
         group_column=source.group_column,

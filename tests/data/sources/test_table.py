@@ -180,3 +180,15 @@ def test_a_file_that_is_neither_is_refused(tmp_path: Path) -> None:
     picture(1).save(tmp_path / "a.png")
     with pytest.raises(BadData, match="neither a folder nor a table"):
         open_dataset(tmp_path / "a.png")
+
+
+def test_paths_may_start_in_another_folder_which_is_offered_where_they_lie_there(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text(PLAIN)
+    folder_of(tmp_path / "pictures", [f"{letter}.png" for letter in "abcd"])
+    with pytest.raises(BadData, match=r"4 files of 4 cannot be found") as raised:
+        open_dataset(table)
+    assert "--set source.folder=pictures" in raised.value.fix
+    dataset = open_dataset(table, folder="pictures")
+    assert dataset.examples[0].path == tmp_path / "pictures" / "a.png"
+    assert dataset.examples[0].id == "a.png"

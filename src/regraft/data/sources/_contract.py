@@ -15,7 +15,9 @@ class Columns:
     """How to read a table; folders need none of it."""
 
     path: str = "path"
-    """The column with the files, relative to the table's folder or absolute."""
+    """The column with the files, relative to `folder` or absolute."""
+    folder: str = ""
+    """Where the files' paths start from, itself relative to the table's folder; empty: that folder."""
     label: str = "label"
     """The column with the classes, tags or numbers."""
     labels: tuple[str, ...] = ()

@@ -55,21 +55,29 @@ def open_source(path: Path, columns: Columns) -> Found:
 
 def _files(path: Path, table: Table, columns: Columns) -> tuple[list[str], list[str]]:
     """The absolute path of every row's file, and what was assumed to find them."""
-    names, folder = table.columns[columns.path], str(path.parent)
+    names, root = table.columns[columns.path], path.parent / columns.folder
+    folder = str(root)
     _refuse_empty(path, table, names, columns.path)
     files = [os.path.normpath(os.path.join(folder, name)) for name in names]  # noqa: PTH118 - 20 times as fast
     missing = [at for at, file in enumerate(files) if not os.path.isfile(file)]  # noqa: PTH113
-    turned = [at for at in missing if "\\" in names[at] and (path.parent / names[at].replace("\\", "/")).is_file()]
+    turned = [at for at in missing if "\\" in names[at] and (root / names[at].replace("\\", "/")).is_file()]
     for at in turned:
-        files[at] = os.path.normpath(path.parent / names[at].replace("\\", "/"))
+        files[at] = os.path.normpath(root / names[at].replace("\\", "/"))
     if absent := sorted(set(missing) - set(turned)):
         listed = named(f"{names[at]!r} (row {table.rows[at]})" for at in absent)
-        here = f"they are relative to {Path.cwd()}, it seems: " if Path(names[absent[0]]).is_file() else ""
         raise BadData(
             f"{path.name}: {counted(len(absent), 'file')} of {len(files):,} cannot be found: {listed}.",
-            fix=f"{here}paths are looked for in the table's folder, {folder}; correct them, or move the table.",
+            fix=_elsewhere(root, names[absent[0]]),
         )
     return files, [f"Backslashes in {counted(len(turned), 'path')} of {path.name} read as /."] if turned else []
+
+
+def _elsewhere(root: Path, name: str) -> str:
+    """Where the file of that name is instead, and what to do."""
+    if inside := [one.name for one in sorted(root.iterdir()) if one.is_dir() and (one / name).is_file()]:
+        return f"they lie in the folder {inside[0]} beside the table, it seems: --set source.folder={inside[0]}."
+    here = f"they are relative to {Path.cwd()}, it seems: " if Path(name).is_file() else ""
+    return f"{here}paths are looked for in {root}; correct them, move the table, or set source.folder."
 
 
 def _labels(path: Path, table: Table, columns: Columns) -> list[str]:
