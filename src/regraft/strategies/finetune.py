@@ -70,8 +70,8 @@ class Options:
     """Whether the backbone's auxiliary heads above the cut are trained along; they never enter a bundle. An error
     where there are none."""
     regulariser: str = ""
-    """What holds training back to the pretrained network where data are scarce: bss, co_tuning, delta, l2_sp, or none.
-    Those that stand in for weight decay switch it off."""
+    """What holds training back to the pretrained network where data are scarce: a name that
+    `regraft strategies finetune` lists, or none. One that stands in for weight decay switches that off."""
     regulariser_weight: float = 0.0
     """Factor on the regulariser's term, 0 or more; 0: the published one."""
     average: float = 0.0
