@@ -8,7 +8,13 @@ from torch import nn
 from problems import opened
 from regraft.backbones._backbone import BACKBONES
 from regraft.backbones._card import Card
-from regraft.backbones._channels import adapt, adapted_card, open_for_channels, with_channels
+from regraft.backbones._channels import (
+    adapt,
+    adapted_card,
+    open_for_channels,
+    weights_are_used_as_they_are,
+    with_channels,
+)
 from regraft.backbones._family import Family, built
 from regraft.backbones._undrawn import Undrawn
 from regraft.errors import BadRequest
@@ -151,3 +157,11 @@ def test_an_adapted_network_is_not_adapted_again() -> None:
 
 def test_asking_for_the_channels_that_are_there_changes_nothing() -> None:
     assert iter_events(0) == iter_events(3) == []
+
+
+def test_a_layer_that_standardises_its_weights_is_told_from_one_that_uses_them() -> None:
+    layers = pytest.importorskip("timm.layers", reason="timm is not installed")
+    assert not weights_are_used_as_they_are(layers.ScaledStdConv2d(3, 8, 3))
+    assert not weights_are_used_as_they_are(layers.StdConv2d(3, 8, 3))
+    assert weights_are_used_as_they_are(layers.Conv2dSame(3, 8, 3, stride=2))
+    assert weights_are_used_as_they_are(nn.Conv2d(3, 8, 3, stride=2, padding=1))

@@ -48,7 +48,8 @@ def with_channels(backbone: Backbone, channels: int) -> Backbone:
     """The same network for inputs of so many channels.
 
     Raises:
-        BadRequest: it does not begin with a convolution, or was made by us for other channels already.
+        BadRequest: it does not begin with a convolution that uses its weights as they are, or was made by us for other
+            channels already.
     """
     before, family = backbone.card, backbone.family
     natural = family.card(before.variant).channels
@@ -69,10 +70,28 @@ def with_channels(backbone: Backbone, channels: int) -> Backbone:
                 "adapted.",
                 fix=f"leave channels out, or take another backbone for data of {channels} channels.",
             )
+        if not weights_are_used_as_they_are(conv):
+            raise BadRequest(
+                f"The first convolution of {before.name} changes its weights before it uses them (standardised weights, "
+                "for instance), so filters summed or repeated would not give what they gave.",
+                fix=f"leave channels out, or take another backbone for data of {channels} channels.",
+            )
         adapt(conv, before, card)
         write_converted(folder, network, card.num_source_classes)
 
     return kept(family, card, {"channels": [REVISION, channels], "backbone": backbone.digest()}, convert)
+
+
+def weights_are_used_as_they_are(conv: "nn.Conv2d") -> bool:
+    """Whether doubled weights give a doubled answer, which those of a layer that standardises its weights do not."""
+    import torch
+    from torch.func import functional_call
+
+    noise = torch.randn(1, conv.in_channels, 16, 16, generator=torch.Generator().manual_seed(0))
+    bias = {} if conv.bias is None else {"bias": torch.zeros_like(conv.bias)}
+    with torch.no_grad():
+        once, twice = (functional_call(conv, {"weight": k * conv.weight, **bias}, (noise,)) for k in (1, 2))
+    return bool((twice - 2 * once).abs().max() <= 1e-4 * once.abs().max())
 
 
 def adapted_card(card: Card, channels: int) -> Card:

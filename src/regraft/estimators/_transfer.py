@@ -89,7 +89,8 @@ class TransferEstimator(PictureEstimator):
         from regraft.workbench.train import Trained, train
 
         named = {
-            name: getattr(self, name) for name in ("backbone", "strategy", "cut", "input_px", "channels", "augmentation", "views")
+            name: getattr(self, name)
+            for name in ("backbone", "strategy", "cut", "input_px", "channels", "augmentation", "views")
         }
         recipe = self._recipe(**named, options=self.options or {})
         if groups is not None:
