@@ -72,7 +72,7 @@ def with_channels(backbone: Backbone, channels: int) -> Backbone:
             )
         if not weights_are_used_as_they_are(conv):
             raise BadRequest(
-                f"The first convolution of {before.name} changes its weights before it uses them (standardises them, say), "
+                f"The first convolution of {before.name} changes its weights before it uses them (standardises them), "
                 "so filters that are summed or repeated would not give what they gave.",
                 fix=f"leave channels out, or take another backbone for data of {channels} channels.",
             )
