@@ -107,7 +107,7 @@ def posed(data: str, cut: str, views: int, *, spec: str = "", seed: int = 0) -> 
                     views=views, input_px=INPUT_PX, threads=1)  # fmt: skip
     recipe = with_settings(recipe, dict(map(parse_setting, chosen.settings)))
     backbone = returned(open_backbone(recipe.backbone, input_px=INPUT_PX, seed=seed))
-    subject = returned(open_subject(recipe.data, recipe.source, recipe.decision, seed=0, workers=1))
+    subject = returned(open_subject(recipe, workers=1))
     resolved = resolve(recipe, named(recipe), backbone.card)
     stored = returned(store_states(recipe, resolved, backbone, subject, device="cpu", threads=1))
     train = np.sort(np.concatenate([subject.parts.train, subject.parts.val]))

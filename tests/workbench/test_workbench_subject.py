@@ -8,13 +8,13 @@ from PIL import Image
 
 from regraft.backbones._backbone import BACKBONES
 from regraft.backbones._channels import adapted_card
-from regraft.recipe import Decision, Recipe, Source
+from regraft.recipe import Recipe
 from regraft.values import Event
 from regraft.workbench._subject import Subject, inputs_of, open_subject
 
 
 def subject_of(path: Path) -> Subject:
-    opening: Generator[Event, None, Subject] = open_subject(str(path), Source(), Decision(), seed=0, workers=1)
+    opening: Generator[Event, None, Subject] = open_subject(Recipe(data=str(path)), workers=1)
     while True:
         try:
             next(opening)

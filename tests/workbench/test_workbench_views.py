@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from regraft.errors import BadRecipe, UnknownName
-from regraft.recipe import Decision, Recipe, Source
+from regraft.recipe import Recipe
 from regraft.workbench._subject import inputs_of, open_subject
 from regraft.workbench.fit import RunDone, fit
 
@@ -31,7 +31,7 @@ def test_every_setting_of_the_augmentation_has_views_and_keys_of_its_own(photos:
     from problems import opened
 
     card = opened("googlenet:tiny@random", 32).card
-    opening = open_subject(str(photos), Source(), Decision(), seed=0, workers=1)
+    opening = open_subject(Recipe(data=str(photos)), workers=1)
     try:
         while True:
             next(opening)
