@@ -52,6 +52,13 @@ def test_parameters_and_multiply_adds_are_those_that_torchvision_publishes(name:
 
 
 @of_torchvision
+def test_what_is_said_of_each_rests_on_numbers(name: str, weights: str) -> None:
+    family = FAMILIES[name]
+    assert "million parameters" in family.title
+    assert "billion multiply-adds" in family.prefer
+
+
+@of_torchvision
 def test_accuracy_size_and_preparation_are_those_that_torchvision_publishes(name: str, weights: str) -> None:
     published, theirs = published_as(name, weights)
     assert f"top-1 {theirs.meta['_metrics']['ImageNet-1K']['acc@1']:.3f} %" in published.facts["trained_on"]
@@ -84,18 +91,18 @@ def test_the_numbers_in_what_is_said_of_a_backbone_are_counted_ones(name: str) -
     family = FAMILIES[name]
     said = f"{family.title}; {family.prefer}"
     costs = [costs_of(f"{name}:{variant}") for variant in family.variants]
-    (parameters,) = re.findall(r"([\d.]+) million parameters", said)
-    assert parameters in {f"{cost.parameters / 1e6:.1f}" for cost in costs}
-    (work,) = re.findall(r"([\d.]+) billion multiply-adds", said)
-    decimals = len(work.partition(".")[2])
-    assert work in {f"{cost.multiply_adds / 1e9:.{decimals}f}" for cost in costs}
+    for parameters in re.findall(r"([\d.]+) million parameters", said):
+        assert parameters in {f"{cost.parameters / 1e6:.1f}" for cost in costs}
+    for work in re.findall(r"([\d.]+) billion multiply-adds", said):
+        decimals = len(work.partition(".")[2])
+        assert work in {f"{cost.multiply_adds / 1e9:.{decimals}f}" for cost in costs}
     reached = {re.search(r"top-1 ([\d.]+) %", one.facts["trained_on"]) for one in family.published.values()}
     for percent in re.findall(r"(\d+) %", said):
         assert percent in {f"{float(match[1]):.0f}" for match in reached if match}
 
 
 def test_superlatives_hold() -> None:
-    costs = {name: costs_of(f"{name}:{family.variants[0]}") for name, family in FAMILIES.items()}
+    costs = {name: costs_of(f"{name}:{FAMILIES[name].variants[0]}") for name, _ in PUBLISHED}
     work = {name: cost.multiply_adds for name, cost in costs.items()}
     top1 = {}
     for name, weights in PUBLISHED:

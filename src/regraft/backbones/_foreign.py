@@ -56,7 +56,7 @@ def read_original(path: Path) -> dict[str, "Tensor"]:
 
 
 def trained(family: Family, tensors: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
-    """The tensors without the family's heads that were never trained."""
+    """The tensors without the family's auxiliary heads."""
     return {name: value for name, value in tensors.items() if not name.startswith(family.untrained or ("\0",))}
 
 
