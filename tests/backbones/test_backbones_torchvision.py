@@ -11,7 +11,9 @@ import torch
 
 from networks import FAMILIES, VARIANTS, card_of, costs_of
 from regraft.backbones._family import Published
+from regraft.backbones._foreign import faults_of, num_classes
 from regraft.backbones._torchvision import torchvision_models
+from regraft.backbones._undrawn import Undrawn
 
 PUBLISHED = [
     (name, weights)
@@ -84,6 +86,17 @@ def test_the_network_sees_what_torchvisions_sees(name: str, weights: str) -> Non
         expected = original._transform_input(expected)
     found = (pixels / 255 - torch.tensor(card.mean)) / torch.tensor(card.std)
     torch.testing.assert_close(found.permute(0, 3, 1, 2), expected, rtol=0, atol=1e-5)
+
+
+@of_torchvision
+def test_torchvisions_own_tensors_fit_auxiliary_heads_left_out(name: str, weights: str) -> None:
+    published, family = FAMILIES[name].published[weights], FAMILIES[name]
+    options = {"init_weights": False} if family.untrained else {}
+    with torch.device("meta"), Undrawn():
+        tensors = torchvision_models().get_model(name, weights=None, **options).state_dict()
+    assert faults_of(family, card_of(f"{name}:{published.variant}"), tensors) == []
+    assert any(key.startswith(family.untrained) for key in tensors) == bool(family.untrained)
+    assert num_classes(family, tensors) == 1000
 
 
 @pytest.mark.parametrize("name", FAMILIES)
