@@ -74,7 +74,7 @@ class Family:
     adapt: Callable[[Mapping[str, Any], Card], Mapping[str, Any]] = unchanged
     """(original state dict, card) -> the state dict that fits the card's input size."""
     untrained: tuple[str, ...] = ()
-    """Prefixes of names in foreign files that are left out: heads that were never trained."""
+    """Prefixes of names in foreign files that are left out: auxiliary heads, most of which were never trained."""
     published: Mapping[str, Published] = field(default_factory=dict)
     """Weights by the name after `@`."""
     formats: Mapping[str, Format] = field(default_factory=dict)

@@ -65,7 +65,7 @@ def translated(family: Family, path: Path, tensors: Mapping[str, "Tensor"]) -> M
 
 
 def trained(family: Family, tensors: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
-    """The tensors without the family's heads that were never trained."""
+    """The tensors without the family's auxiliary heads."""
     return {name: value for name, value in tensors.items() if not name.startswith(family.untrained or ("\0",))}
 
 
