@@ -73,32 +73,49 @@ class Task(ABC):
     exclusive: bool = True
     """Whether an example is of one class: then the rows of `outputs` sum to 1, and the largest is the answer."""
 
+    weighable: bool = False
+    """Whether classes can be balanced and labels smoothed: where an example is one of several classes without ranks."""
+
     @property
+    @abstractmethod
     def num_outputs(self) -> int:
         """Length of a row of logits."""
-        return len(self.classes)
 
     @property
+    @abstractmethod
     def facts(self) -> Mapping[str, Any]:
         """What a saved model must know of the task beside kind and classes, as JSON."""
-        return {}
 
     @property
+    @abstractmethod
     def columns(self) -> tuple[str, ...]:
         """What the columns of a table are called that hold a label, where their names are part of the task."""
-        return ()
 
+    @abstractmethod
     def prepared(self, targets: Shaped[np.ndarray, "n ..."]) -> "Task":
         """The task, knowing what it must of the training targets: their scale, where it has one."""
-        return self
+
+    def check(self, *, balanced: bool = False, smoothing: float = 0.0) -> None:
+        """Whether these options of training make sense; they do where an example is a choice between classes.
+
+        Raises:
+            BadRecipe: they are set, and there is no such choice.
+        """
+        for name, given, neutral in (("balanced", balanced, "false"), ("smoothing", smoothing, "0")):
+            if given and not self.weighable:
+                raise BadRecipe(
+                    f"options.{name} is {str(given).lower()}, which needs a choice between classes; this is a "
+                    f"{self.kind} task.",
+                    fix=f"--set options.{name}={neutral}, or leave it out.",
+                )
 
     @abstractmethod
     def encode(self, labels: Sequence[str]) -> np.ndarray:
         """Labels as the numbers that metrics take."""
 
+    @abstractmethod
     def goals(self, targets: Shaped[np.ndarray, "n ..."]) -> np.ndarray:
         """Targets as the loss takes them."""
-        return targets
 
     @abstractmethod
     def outputs(self, logits: Float[np.ndarray, "n c"], temperature: float = 1.0) -> Float[np.ndarray, "n k"]:
@@ -115,9 +132,9 @@ class Task(ABC):
         """Every probability that is stated, as a choice between some options: their logits, which option is true, and
         which example it is of. This is what calibration looks at; None where no probability is stated."""
 
+    @abstractmethod
     def strata(self, targets: Shaped[np.ndarray, "n ..."]) -> Int[np.ndarray, "n"]:
         """A number for every example; parts and folds are drawn so that each has its share of every number."""
-        return self.kinds(targets)
 
     def kinds(self, targets: Shaped[np.ndarray, "n ..."]) -> Int[np.ndarray, "n"]:
         """The class of every example; one for all where an example is not of one class."""
@@ -197,13 +214,3 @@ class Task(ABC):
         Raises:
             BadRecipe: the task has no classes to balance or smooth.
         """
-
-
-def refuse_for(kind: str, *, balanced: bool = False, smoothing: float = 0.0) -> None:
-    """Raises: BadRecipe: options are set that mean something only where an example is of one class of several."""
-    for name, given, neutral in (("balanced", balanced, "false"), ("smoothing", smoothing, "0")):
-        if given:
-            raise BadRecipe(
-                f"options.{name} is {str(given).lower()}, which needs a choice between classes; this is a {kind} task.",
-                fix=f"--set options.{name}={neutral}, or leave it out.",
-            )

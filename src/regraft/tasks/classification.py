@@ -28,6 +28,26 @@ class Classification(Task):
     classes: tuple[str, ...]
     kind: str = "classification"
     view: str = "pooled"
+    weighable: bool = True
+
+    @property
+    def num_outputs(self) -> int:
+        """One per class."""
+        return len(self.classes)
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Nothing beside the classes."""
+        return {}
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """None: the name of the column is no part of the task."""
+        return ()
+
+    def prepared(self, targets: Int[np.ndarray, "n"]) -> "Classification":
+        """The task as it is: it has no scale."""
+        return self
 
     def encode(self, labels: Sequence[str]) -> Int[np.ndarray, "n"]:
         """Labels as positions in `classes`.
@@ -44,6 +64,10 @@ class Classification(Task):
                 )
         return np.array([position[label] for label in labels], dtype=np.int64)
 
+    def goals(self, targets: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
+        """The targets as they are."""
+        return targets
+
     def outputs(self, logits: Float[np.ndarray, "n c"], temperature: float = 1.0) -> Float[np.ndarray, "n c"]:
         """Softmax of the logits divided by `temperature`; rows sum to 1."""
         return softmax(logits.astype(np.float64) / temperature)
@@ -57,6 +81,10 @@ class Classification(Task):
     ) -> tuple[Float[np.ndarray, "n c"], Int[np.ndarray, "n"], Int[np.ndarray, "n"]]:
         """One choice an example, between the classes."""
         return logits, targets, np.arange(len(targets))
+
+    def strata(self, targets: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
+        """The classes."""
+        return targets
 
     def scores(self, logits: Float[np.ndarray, "n c"], targets: Int[np.ndarray, "n"]) -> dict[str, float]:
         """The share of examples whose largest logit is that of their class."""

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from regraft.errors import BadData, nearest
 from regraft.labels import joined, parted
 from regraft.tasks import _binary
-from regraft.tasks._contract import FoldLogits, Solution, Task, refuse_for
+from regraft.tasks._contract import FoldLogits, Solution, Task
 from regraft.tasks._rows import RowSource, Views
 from regraft.tasks._strata import by_rarest
 
@@ -35,6 +35,11 @@ class MultiLabel(Task):
     exclusive: bool = False
 
     @property
+    def num_outputs(self) -> int:
+        """One per tag."""
+        return len(self.classes)
+
+    @property
     def facts(self) -> Mapping[str, Any]:
         """The delimiter, so that a later test reads its table alike."""
         return {"delimiter": self.delimiter}
@@ -43,6 +48,10 @@ class MultiLabel(Task):
     def columns(self) -> tuple[str, ...]:
         """The tags, where each was a column."""
         return () if self.delimiter else self.classes
+
+    def prepared(self, targets: Float[np.ndarray, "n c"]) -> "MultiLabel":
+        """The task as it is: it has no scale."""
+        return self
 
     def encode(self, labels: Sequence[str]) -> Float[np.ndarray, "n c"]:
         """1 where a label names the tag, else 0; float32.
@@ -60,6 +69,10 @@ class MultiLabel(Task):
                         fix=nearest(tag, list(self.classes)),
                     )
                 targets[row, position[tag]] = 1.0
+        return targets
+
+    def goals(self, targets: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
+        """The targets as they are."""
         return targets
 
     def outputs(self, logits: Float[np.ndarray, "n c"], temperature: float = 1.0) -> Float[np.ndarray, "n c"]:
@@ -99,7 +112,7 @@ class MultiLabel(Task):
         balanced: bool,
     ) -> Solution:
         """Independent logistic regressions; `c` of the least log loss on average of tags."""
-        refuse_for(self.kind, balanced=balanced)
+        self.check(balanced=balanced)
         return _binary.solve(features, targets, views=views, fold_of=fold_of, c=c)
 
     def cross_validate(
@@ -114,7 +127,7 @@ class MultiLabel(Task):
         max_seconds: float,
     ) -> Iterator[FoldLogits]:
         """Logits of logistic regressions that never saw the example."""
-        refuse_for(self.kind, balanced=balanced)
+        self.check(balanced=balanced)
         return _binary.cross_validate(
             features, targets, views=views, fold_of_repeats=fold_of_repeats, c=c, max_seconds=max_seconds
         )
@@ -129,7 +142,7 @@ class MultiLabel(Task):
         self, targets: Float[np.ndarray, "n c"], *, balanced: bool, smoothing: float
     ) -> "Callable[[Tensor, Tensor], Tensor]":
         """Mean binary cross entropy over examples and tags."""
-        refuse_for(self.kind, balanced=balanced, smoothing=smoothing)
+        self.check(balanced=balanced, smoothing=smoothing)
         return _binary.loss
 
 

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 
 from regraft.errors import BadData, nearest
 from regraft.tasks import _binary
-from regraft.tasks._contract import FoldLogits, Solution, Task, refuse_for
+from regraft.tasks._contract import FoldLogits, Solution, Task
 from regraft.tasks._rows import RowSource, Views
 
 if TYPE_CHECKING:
@@ -37,6 +37,20 @@ class Ordinal(Task):
     def num_outputs(self) -> int:
         """One less than there are classes."""
         return len(self.classes) - 1
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Nothing beside the classes."""
+        return {}
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """None: the name of the column is no part of the task."""
+        return ()
+
+    def prepared(self, targets: Int[np.ndarray, "n"]) -> "Ordinal":
+        """The task as it is: it has no scale."""
+        return self
 
     def encode(self, labels: Sequence[str]) -> Int[np.ndarray, "n"]:
         """Labels as ranks from 0.
@@ -75,6 +89,10 @@ class Ordinal(Task):
         """A choice for each example and rank: above it or not."""
         return _binary.as_choices(logits, self.goals(targets))
 
+    def strata(self, targets: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
+        """The classes."""
+        return targets
+
     def scores(self, logits: Float[np.ndarray, "n c"], targets: Int[np.ndarray, "n"]) -> dict[str, float]:
         """The share of right classes, and the mean distance in ranks."""
         ranks = self.outputs(logits).argmax(axis=1)
@@ -95,7 +113,7 @@ class Ordinal(Task):
         balanced: bool,
     ) -> Solution:
         """Independent logistic regressions; `c` of the least log loss on average of ranks."""
-        refuse_for(self.kind, balanced=balanced)
+        self.check(balanced=balanced)
         return _binary.solve(features, self.goals(targets), views=views, fold_of=fold_of, c=c)
 
     def cross_validate(
@@ -110,7 +128,7 @@ class Ordinal(Task):
         max_seconds: float,
     ) -> Iterator[FoldLogits]:
         """Logits of logistic regressions that never saw the example."""
-        refuse_for(self.kind, balanced=balanced)
+        self.check(balanced=balanced)
         return _binary.cross_validate(
             features, self.goals(targets), views=views, fold_of_repeats=fold_of_repeats, c=c, max_seconds=max_seconds
         )
@@ -125,7 +143,7 @@ class Ordinal(Task):
         self, targets: Int[np.ndarray, "n"], *, balanced: bool, smoothing: float
     ) -> "Callable[[Tensor, Tensor], Tensor]":
         """Mean binary cross entropy over examples and ranks."""
-        refuse_for(self.kind, balanced=balanced, smoothing=smoothing)
+        self.check(balanced=balanced, smoothing=smoothing)
         return _binary.loss
 
 

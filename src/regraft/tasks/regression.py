@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 
 from regraft.errors import BadData
 from regraft.labels import joined, number, parted
-from regraft.tasks._contract import FoldLogits, Solution, Task, refuse_for
+from regraft.tasks._contract import FoldLogits, Solution, Task
 from regraft.tasks._penalty import default_grid, fit_ridge, repeated_ridge
 from regraft.tasks._rows import RowSource, Views
 from regraft.tasks._strata import by_rank
@@ -43,6 +43,11 @@ class Regression(Task):
     view: str = "pooled"
     answers: Literal["probabilities", "values"] = "values"
     exclusive: bool = False
+
+    @property
+    def num_outputs(self) -> int:
+        """One per number."""
+        return len(self.classes)
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -127,7 +132,7 @@ class Regression(Task):
         balanced: bool,
     ) -> Solution:
         """Ridge regression on standardised features; `c` of least cross-validated squared error."""
-        refuse_for(self.kind, balanced=balanced)
+        self.check(balanced=balanced)
         width = features.shape[1]
         grid = [c] if c else (default_grid(width) if fold_of is not None else [1.0 / width])
         found = fit_ridge(features, self._standard(targets), views=views, fold_of=fold_of, grid=grid)
@@ -150,7 +155,7 @@ class Regression(Task):
         max_seconds: float,
     ) -> Iterator[FoldLogits]:
         """Standardised numbers by ridge regressions that never saw the example."""
-        refuse_for(self.kind, balanced=balanced)
+        self.check(balanced=balanced)
         return repeated_ridge(
             features,
             self._standard(targets),
@@ -172,7 +177,7 @@ class Regression(Task):
         """Mean squared error of the standardised numbers, which is what ridge regression minimises too."""
         from torch.nn.functional import mse_loss
 
-        refuse_for(self.kind, balanced=balanced, smoothing=smoothing)
+        self.check(balanced=balanced, smoothing=smoothing)
         return mse_loss
 
     def _transformed(self, targets: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:

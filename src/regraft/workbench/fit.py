@@ -4,7 +4,7 @@ Read it top to bottom: data, weights, activations, training, proof, bundle, repo
 """
 
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,8 @@ def _fit(recipe: Recipe, folder: RunFolder, spec: str) -> Iterator[Event]:
     subject = yield from phases.run("data", reading)
     check_channels(subject, backbone.card)
     _check_seen(recipe.seen, backbone, subject)
+    given = asdict(resolved.options)
+    subject.task.check(balanced=given.get("balanced", False), smoothing=given.get("smoothing", 0.0))
     seen = Seen(backbone=backbone.digest(), data=subject.dataset.fingerprint)
     recipe = replace(filled_in(recipe, resolved, backbone.card), task=subject.task.kind, seen=seen)
     folder.write_recipe(recipe)
