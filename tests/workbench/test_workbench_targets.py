@@ -178,7 +178,7 @@ def test_a_model_of_any_kind_is_the_next_backbone(kind: str, tuned: Fitted, divi
     other = "regression" if kind == "classification" else "classification"
     done, _ = run(recipe(divided, other, backbone=f"bundle:{tuned(kind).path}", input_px=0), tmp_path / "next")
     outputs = {"multilabel": "2 tags", "regression": "2 numbers"}.get(kind, "3 classes")
-    assert done.report["backbone"]["trained_on"].endswith(f"then {outputs} of the user's")
+    assert done.report["backbone"]["trained_on"].endswith(f"then {outputs} of the user's ({kind})")
 
 
 def test_the_bundle_keeps_what_the_task_must_know(tuned: Fitted) -> None:
