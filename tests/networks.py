@@ -60,7 +60,7 @@ def trained_like(spec: str, input_px: int, seed: int = 0) -> Built:
         norms = [module for module in made.original.double().eval().modules() if isinstance(module, nn.BatchNorm2d)]
         hooks = [norm.register_forward_pre_hook(_measure) for norm in norms]
         with torch.no_grad():
-            made.original(torch.randn(8, 3, 1, 1).double() + torch.randn(8, 3, input_px, input_px).double())
+            made.original(torch.randn(4, 3, 1, 1).double() + torch.randn(4, 3, input_px, input_px).double())
         for hook in hooks:
             hook.remove()
     made.network.start.double()
