@@ -56,11 +56,14 @@ format: $(DEV_READY)
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
 
+# One process a core, whole files each: modules share networks and folders among their tests.
+PARALLEL := -n logical --maxprocesses 8 --dist loadfile
+
 test: $(DEV_READY)
-	$(RUN) -m pytest
+	$(RUN) -m pytest $(PARALLEL)
 
 test-slow: $(DEV_READY)
-	$(RUN) -m pytest -m "slow and not gpu"
+	$(RUN) -m pytest $(PARALLEL) -m "slow and not gpu"
 
 bench: $(USER_READY)
 	$(RUN) benchmarks/bench.py
