@@ -27,13 +27,14 @@ BASES: tuple[dict[str, Any], ...] = tuple(
 )
 """Rates and policies of batch norm that plain fine-tuning may have."""
 FIRST = "co_tuning"
-"""The regulariser whose published gain is to be reproduced: at its published weight, and last at a tenth of it."""
+"""The regulariser whose published gain is to be reproduced: at its published weight, and at a tenth of it."""
+CONTROL = "co_tuning unrelated"
 OTHERS = ("delta", "bss", "l2_sp")
 FACTORS = (1.0, 0.1)
 """Factors on the published weight that the others may have."""
 KEPT = ROOT / "runs" / "scarce"
 FOUND = ""
-"""What is to be learnt from the numbers."""
+"""What is to be learnt from the numbers: written after they were in."""
 
 
 Options = tuple[tuple[str, Any], ...]
@@ -54,9 +55,9 @@ def tuning_runs(options: Options) -> list[Run]:
             for seed in TUNING_SEEDS for data in DATA]  # fmt: skip
 
 
-def test_runs(options: Options) -> list[Run]:
+def final_runs(options: Options, *, unrelated: bool = False) -> list[Run]:
     """An arm on the test parts."""
-    return [Run(data=data, per_class=per_class, seed=seed, options=options, judged="test")
+    return [Run(data=data, per_class=per_class, seed=seed, options=options, judged="test", unrelated=unrelated)
             for seed in SEEDS for per_class in PER_CLASS for data in DATA]  # fmt: skip
 
 
@@ -87,21 +88,23 @@ def study(kept: Path, by: Workers | None, ends_at: float) -> Arms:
     run([one for options in bases for one in tuning_runs(options)], "rate and norms of plain fine-tuning")
     plain = best(bases, kept)
     arms: Arms = {"probe": (), "plain": plain, FIRST: options_of(dict(plain), FIRST, 1.0)}
-    run(test_runs(()), "linear probe")
+    run(final_runs(()), "linear probe")
     run(in_turn([arms["plain"], arms[FIRST]]), f"plain and {FIRST} on test parts")
+    arms[CONTROL] = arms[FIRST]
+    run(final_runs(arms[CONTROL], unrelated=True), f"{CONTROL} on test parts")
+    arms[f"{FIRST} at a tenth"] = options_of(dict(plain), FIRST, 0.1)
+    run(final_runs(arms[f"{FIRST} at a tenth"]), f"{FIRST} at a tenth of its weight on test parts")
     for name in OTHERS:
         candidates = [options_of(dict(plain), name, factor) for factor in FACTORS]
         run([one for options in candidates for one in tuning_runs(options)], f"weight of {name}")
         arms[name] = best(candidates, kept)
     run(in_turn([arms[name] for name in OTHERS]), f"{', '.join(OTHERS)} on test parts")
-    arms[f"{FIRST} at a tenth"] = options_of(dict(plain), FIRST, 0.1)
-    run(test_runs(arms[f"{FIRST} at a tenth"]), f"{FIRST} at a tenth of its weight on test parts")
     return arms
 
 
 def in_turn(arms: list[Options]) -> list[Run]:
     """The runs of some arms on test parts, what is compared together side by side."""
-    return [one for together in zip(*map(test_runs, arms), strict=True) for one in together]
+    return [one for together in zip(*map(final_runs, arms), strict=True) for one in together]
 
 
 def main() -> None:
@@ -121,7 +124,7 @@ def main() -> None:
     tried |= {name: [options_of(dict(arms["plain"]), name, factor) for factor in FACTORS] for name in OTHERS}
     scores = {name: [(dict(options), accuracy(options, given.kept)) for options in of] for name, of in tried.items()}
     found = {
-        (name, data, per_class): {run.seed: outcome for run in test_runs(options)
+        (name, data, per_class): {run.seed: outcome for run in final_runs(options, unrelated=name == CONTROL)
                                   if (run.data, run.per_class) == (data, per_class)
                                   and (outcome := run.outcome(given.kept))}
         for name, options in arms.items() for data in DATA for per_class in PER_CLASS
