@@ -18,6 +18,8 @@ from regraft.files import atomic
 from regraft.identity import derive_seed, digest_json
 from regraft.strategies import finetune, probe
 from regraft.strategies._contract import Problem
+from regraft.strategies.regularisers import co_tuning
+from regraft.strategies.regularisers._relationship import Relationship, reverse
 
 STEPS = 60
 """Optimizer steps of a tuned model."""
@@ -39,10 +41,13 @@ class Run:
     """Options of `finetune` that differ from those of `full`; empty: the linear probe."""
     judged: str
     """`test`: the set's own test part; `rest`: the training examples that were not drawn."""
+    unrelated: bool = False
+    """Whether Co-Tuning is given the same relationship for every class: a control."""
 
     def path(self, kept: Path) -> Path:
         """Where the outcome is kept."""
-        name = digest_json([self.data, self.per_class, self.seed, self.options, self.judged, STEPS])
+        control = ["unrelated"] if self.unrelated else []
+        name = digest_json([self.data, self.per_class, self.seed, self.options, self.judged, STEPS, *control])
         return kept / f"{name}.json"
 
     def outcome(self, kept: Path) -> dict[str, Any] | None:
@@ -99,18 +104,29 @@ def drawn(problem: Problem, per_class: int, seed: int) -> np.ndarray:
     return np.sort(np.concatenate([order[classes == c][:per_class] for c in range(problem.task.num_outputs)]))
 
 
+def unrelated(said: np.ndarray, targets: np.ndarray, num_classes: int, fold_of: np.ndarray) -> Relationship:
+    """The mean of what the source classifier says of all examples, for every class."""
+    return Relationship(given_target=np.tile(said.mean(axis=0), (num_classes, 1)), facts={"relationship": "none"})
+
+
 def _measure(run: Run, kept: Path, ends_at: float) -> str:
     told = f"{run.data}, {run.per_class} a class, seed {run.seed}, {dict(run.options) or 'probe'}, {run.judged}"
+    told += ", unrelated" * run.unrelated
     began = time.time()
     if began > ends_at:
         return f"{told}: not run, the budget is spent"
     whole, test = opened(run.data)
     part = replace(whole, train=drawn(whole, run.per_class, run.seed), seed=run.seed)
     judged = test if run.judged == "test" else np.setdiff1d(whole.train, part.train)
+    if run.unrelated:
+        co_tuning.reverse = unrelated
     if run.options:
         options = finetune.Options(**{**finetune.PRESETS["full"].options, "epochs": 1, "min_steps": STEPS,
                                       **dict(run.options)})  # fmt: skip
-        fitted = returned(finetune.fit(part, options))
+        try:
+            fitted = returned(finetune.fit(part, options))
+        finally:
+            co_tuning.reverse = reverse
     else:
         part = replace(part, cut="output", states=part.top)
         fitted = returned(probe.fit(part, probe.Options()))

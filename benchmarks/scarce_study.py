@@ -27,13 +27,30 @@ BASES: tuple[dict[str, Any], ...] = tuple(
 )
 """Rates and policies of batch norm that plain fine-tuning may have."""
 FIRST = "co_tuning"
-"""The regulariser whose published gain is to be reproduced: at its published weight, and last at a tenth of it."""
+"""The regulariser whose published gain is to be reproduced: at its published weight, and at a tenth of it."""
+CONTROL = "co_tuning unrelated"
 OTHERS = ("delta", "bss", "l2_sp")
 FACTORS = (1.0, 0.1)
 """Factors on the published weight that the others may have."""
 KEPT = ROOT / "runs" / "scarce"
-FOUND = ""
-"""What is to be learnt from the numbers."""
+FOUND = """## What follows
+
+Co-Tuning against plain fine-tuning, the published comparison: higher in accuracy in four of the six settings, and on
+average, as published; but by a fraction of a point, where thuml's tables have six points at about five examples a class
+(CUB-200, ResNet-50), and the interval holds zero. The sign is the published one; a gain beyond chance is not there.
+
+Why not: the term pays as far as the source classifier knows the new classes, and costs where it does not. The control
+shows both. On plantvillage_tomato the same term without the relationship loses nine to twenty-nine points against plain
+fine-tuning; the relationship wins them back, and not much more. On hymenoptera it makes no difference whether the
+classes are related or not: the regression from source classes to ants and bees does hardly better than guessing, and in
+part of the draws the strongest penalty is chosen, which relates both classes alike. The source classifier is right one
+time in five, and among its 393 classes is neither an ant nor a bee nor a leaf; ImageNet's is right three times in four,
+and knows birds, cars and aircraft.
+
+What Co-Tuning gives here is a lower log loss than plain fine-tuning, in 29 of 30 runs. The linear probe has that on
+hymenoptera too, is as accurate there as anything, and costs nothing; on plantvillage_tomato it is far behind.
+"""
+"""What is to be learnt from the numbers: written after they were in."""
 
 
 Options = tuple[tuple[str, Any], ...]
@@ -54,9 +71,9 @@ def tuning_runs(options: Options) -> list[Run]:
             for seed in TUNING_SEEDS for data in DATA]  # fmt: skip
 
 
-def test_runs(options: Options) -> list[Run]:
+def final_runs(options: Options, *, unrelated: bool = False) -> list[Run]:
     """An arm on the test parts."""
-    return [Run(data=data, per_class=per_class, seed=seed, options=options, judged="test")
+    return [Run(data=data, per_class=per_class, seed=seed, options=options, judged="test", unrelated=unrelated)
             for seed in SEEDS for per_class in PER_CLASS for data in DATA]  # fmt: skip
 
 
@@ -87,21 +104,23 @@ def study(kept: Path, by: Workers | None, ends_at: float) -> Arms:
     run([one for options in bases for one in tuning_runs(options)], "rate and norms of plain fine-tuning")
     plain = best(bases, kept)
     arms: Arms = {"probe": (), "plain": plain, FIRST: options_of(dict(plain), FIRST, 1.0)}
-    run(test_runs(()), "linear probe")
+    run(final_runs(()), "linear probe")
     run(in_turn([arms["plain"], arms[FIRST]]), f"plain and {FIRST} on test parts")
+    arms[CONTROL] = arms[FIRST]
+    run(final_runs(arms[CONTROL], unrelated=True), f"{CONTROL} on test parts")
+    arms[f"{FIRST} at a tenth"] = options_of(dict(plain), FIRST, 0.1)
+    run(final_runs(arms[f"{FIRST} at a tenth"]), f"{FIRST} at a tenth of its weight on test parts")
     for name in OTHERS:
         candidates = [options_of(dict(plain), name, factor) for factor in FACTORS]
         run([one for options in candidates for one in tuning_runs(options)], f"weight of {name}")
         arms[name] = best(candidates, kept)
     run(in_turn([arms[name] for name in OTHERS]), f"{', '.join(OTHERS)} on test parts")
-    arms[f"{FIRST} at a tenth"] = options_of(dict(plain), FIRST, 0.1)
-    run(test_runs(arms[f"{FIRST} at a tenth"]), f"{FIRST} at a tenth of its weight on test parts")
     return arms
 
 
 def in_turn(arms: list[Options]) -> list[Run]:
     """The runs of some arms on test parts, what is compared together side by side."""
-    return [one for together in zip(*map(test_runs, arms), strict=True) for one in together]
+    return [one for together in zip(*map(final_runs, arms), strict=True) for one in together]
 
 
 def main() -> None:
@@ -121,7 +140,7 @@ def main() -> None:
     tried |= {name: [options_of(dict(arms["plain"]), name, factor) for factor in FACTORS] for name in OTHERS}
     scores = {name: [(dict(options), accuracy(options, given.kept)) for options in of] for name, of in tried.items()}
     found = {
-        (name, data, per_class): {run.seed: outcome for run in test_runs(options)
+        (name, data, per_class): {run.seed: outcome for run in final_runs(options, unrelated=name == CONTROL)
                                   if (run.data, run.per_class) == (data, per_class)
                                   and (outcome := run.outcome(given.kept))}
         for name, options in arms.items() for data in DATA for per_class in PER_CLASS
