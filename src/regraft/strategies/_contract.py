@@ -1,4 +1,5 @@
-"""What a strategy is: `Options`, and `fit(problem, options)`, a generator of events that ends with one `Fitted`.
+"""What a strategy is: `Options`, `check(options)`, which refuses values out of range before anything is computed, and
+`fit(problem, options)`, a generator of events that ends with one `Fitted`.
 
 A strategy sees tensors only. The problem arrives already cut: its states lie in the store, its frozen part is not in
 the trainer's reach.

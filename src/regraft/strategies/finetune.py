@@ -14,6 +14,7 @@ from regraft.errors import BadData, BadRecipe
 from regraft.identity import derive_seed
 from regraft.strategies import probe
 from regraft.strategies._contract import Fitted, Preset, Problem
+from regraft.strategies._options import count, not_negative, positive, refuse_others, share
 from regraft.values import Event, Json, Notice
 
 if TYPE_CHECKING:
@@ -214,32 +215,25 @@ def _prepare(tail: "Tail", problem: Problem, options: Options) -> Generator[Even
 def check(options: Options, defaults: Any = None) -> None:
     """Raises: BadRecipe: a value lies outside its range, or two contradict each other; the message says which, and
     offers the one of `defaults`, or our own."""
-    positive, not_negative, share = "a positive number", "0 or more", "in [0, 1)"
-    ranges = {
-        "lr": (0 < options.lr < math.inf, positive),
-        "head_lr_factor": (0 < options.head_lr_factor < math.inf, positive),
+    held = {
+        "lr": positive(options.lr),
+        "head_lr_factor": positive(options.head_lr_factor),
         "decay": (0 < options.decay <= 1, "in (0, 1]"),
-        "weight_decay": (0 <= options.weight_decay < math.inf, not_negative),
-        "epochs": (options.epochs >= 1, "1 or more"),
-        "min_steps": (options.min_steps >= 0, not_negative),
-        "batch": (options.batch >= 1, "1 or more"),
+        "weight_decay": not_negative(options.weight_decay),
+        "epochs": count(options.epochs),
+        "min_steps": not_negative(options.min_steps),
+        "batch": count(options.batch),
         "warmup_share": (0 <= options.warmup_share <= 1, "in [0, 1]"),
-        "patience": (options.patience >= 0, not_negative),
-        "smoothing": (0 <= options.smoothing < 1, share),
-        "dropout": (0 <= options.dropout < 1, share),
-        "mixup": (0 <= options.mixup < math.inf, not_negative),
-        "cutmix": (0 <= options.cutmix < math.inf, not_negative),
-        "clip_norm": (0 <= options.clip_norm < math.inf, not_negative),
-        "regulariser_weight": (0 <= options.regulariser_weight < math.inf, not_negative),
-        "average": (0 <= options.average < 1, share),
+        "patience": not_negative(options.patience),
+        "smoothing": share(options.smoothing),
+        "dropout": share(options.dropout),
+        "mixup": not_negative(options.mixup),
+        "cutmix": not_negative(options.cutmix),
+        "clip_norm": not_negative(options.clip_norm),
+        "regulariser_weight": not_negative(options.regulariser_weight),
+        "average": share(options.average),
     }
-    instead = Options() if defaults is None else defaults
-    for name, (holds, wanted) in ranges.items():
-        if not holds:
-            raise BadRecipe(
-                f"options.{name} is {getattr(options, name)}; it must be {wanted}.",
-                fix=f"--set options.{name}=VALUE, or leave it out for the default {getattr(instead, name)}.",
-            )
+    refuse_others(options, held, defaults)
     if options.init == "probe" and options.batch_norm == "recalibrate":
         raise BadRecipe(
             "options.init is probe and options.batch_norm recalibrate, but the probe is solved for the old statistics.",

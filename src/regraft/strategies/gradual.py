@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from regraft.errors import BadRecipe
 from regraft.strategies import finetune
 from regraft.strategies._contract import Preset, Problem
+from regraft.strategies._options import count, not_negative, refuse_others, share
 from regraft.values import Event
 
 
@@ -89,31 +89,32 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
     """
     from regraft.strategies._phases import Phases
 
-    given = asdict(options)
-    share, epochs, together = (given.pop(name) for name in ("thaw_share", "phase_epochs", "stages_per_phase"))
-    tuning = finetune.Options(**given)
     check(options)
-    finetune.check(tuning, Options())
     phases = Phases(
         stages=len(problem.backbone.cuts) - 1 - problem.backbone.cuts.index(problem.cut),
-        first=together if options.init == "probe" else 0,
-        together=together,
-        share=share,
-        epochs=epochs,
+        first=options.stages_per_phase if options.init == "probe" else 0,
+        together=options.stages_per_phase,
+        share=options.thaw_share,
+        epochs=options.phase_epochs,
     )
     settings = {"strategy": "gradual", **asdict(options)}
-    yield from finetune.tune(problem, tuning, settings=settings, phases=phases)
+    yield from finetune.tune(problem, _tuning(options), settings=settings, phases=phases)
 
 
 def check(options: Options) -> None:
-    """Raises: BadRecipe: a value of the phases lies outside its range; the message says which."""
-    for name, holds, wanted in (
-        ("thaw_share", 0 <= options.thaw_share < 1, "in [0, 1)"),
-        ("phase_epochs", options.phase_epochs >= 0, "0 or more"),
-        ("stages_per_phase", options.stages_per_phase >= 1, "1 or more"),
-    ):
-        if not holds:
-            raise BadRecipe(
-                f"options.{name} is {getattr(options, name)}; it must be {wanted}.",
-                fix=f"--set options.{name}=VALUE, or leave it out for the default {getattr(Options(), name)}.",
-            )
+    """Raises: BadRecipe: a value lies outside its range; the message says which."""
+    held = {
+        "thaw_share": share(options.thaw_share),
+        "phase_epochs": not_negative(options.phase_epochs),
+        "stages_per_phase": count(options.stages_per_phase),
+    }
+    refuse_others(options, held)
+    finetune.check(_tuning(options), Options())
+
+
+def _tuning(options: Options) -> finetune.Options:
+    """What is left of the options without those of the phases."""
+    given = asdict(options)
+    for name in ("thaw_share", "phase_epochs", "stages_per_phase"):
+        del given[name]
+    return finetune.Options(**given)

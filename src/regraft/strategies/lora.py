@@ -7,15 +7,16 @@ Sources: Hu et al. 2021, arXiv:2106.09685 (the method); Kumar et al. 2022, arXiv
 probe head). That convolutions have updates too, and the defaults, are our choice.
 """
 
-import math
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
-from regraft.errors import BadRecipe, BadRequest
+from regraft.errors import BadRequest, MissingExtra
 from regraft.identity import derive_seed
 from regraft.strategies import finetune
 from regraft.strategies._contract import Fitted, Preset, Problem
+from regraft.strategies._options import count, positive, refuse_others, share
 from regraft.values import Event, Notice
 
 if TYPE_CHECKING:
@@ -89,14 +90,13 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
         TrainingFailed: a loss or a weight is no longer finite.
         RunError: the folder holds the checkpoint of another run.
     """
-    given = asdict(options)
-    for name in ("rank", "alpha", "update_dropout", "layers"):
-        del given[name]
-    tuning = finetune.Options(**given)
     check(options)
-    finetune.check(tuning, Options())
-    settings = {"strategy": "lora", **asdict(options)}
-    yield from finetune.tune(problem, tuning, settings=settings, adapt=lambda tail: _adapted(tail, problem, options))
+    yield from finetune.tune(
+        problem,
+        _tuning(options),
+        settings={"strategy": "lora", **asdict(options)},
+        adapt=lambda tail: _adapted(tail, problem, options),
+    )
 
 
 def _adapted(tail: "Tail", problem: Problem, options: Options) -> Generator[Event, None, Callable[[Fitted], Fitted]]:
@@ -141,14 +141,25 @@ def _merged(fitted: Fitted, tail: "Tail", updates: "Updates", num_layers: int) -
 
 
 def check(options: Options) -> None:
-    """Raises: BadRecipe: a value of the updates lies outside its range; the message says which."""
-    for name, holds, wanted in (
-        ("rank", options.rank >= 1, "1 or more"),
-        ("alpha", 0 < options.alpha < math.inf, "a positive number"),
-        ("update_dropout", 0 <= options.update_dropout < 1, "in [0, 1)"),
-    ):
-        if not holds:
-            raise BadRecipe(
-                f"options.{name} is {getattr(options, name)}; it must be {wanted}.",
-                fix=f"--set options.{name}=VALUE, or leave it out for the default {getattr(Options(), name)}.",
-            )
+    """
+    Raises:
+        BadRecipe: a value lies outside its range; the message says which.
+        MissingExtra: peft is not installed.
+    """
+    held = {
+        "rank": count(options.rank),
+        "alpha": positive(options.alpha),
+        "update_dropout": share(options.update_dropout),
+    }
+    refuse_others(options, held)
+    finetune.check(_tuning(options), Options())
+    if find_spec("peft") is None:
+        raise MissingExtra("peft", "lora", "The strategy lora")
+
+
+def _tuning(options: Options) -> finetune.Options:
+    """What is left of the options without those of the updates."""
+    given = asdict(options)
+    for name in ("rank", "alpha", "update_dropout", "layers"):
+        del given[name]
+    return finetune.Options(**given)

@@ -6,7 +6,6 @@ by cross-validation on the training examples, whose out-of-fold logits come with
 Source: Alain & Bengio 2016, arXiv:1610.01644 (linear probes); Kornblith et al. 2019, arXiv:1805.08974 (the protocol).
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,9 +13,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from regraft.activations.states import StoredStates
-from regraft.errors import BadRecipe, BadRequest
+from regraft.errors import BadRequest
 from regraft.identity import derive_seed
 from regraft.strategies._contract import Fitted, Preset, Problem
+from regraft.strategies._options import not_negative, refuse_others
 from regraft.tasks._contract import Solution
 from regraft.tasks._logistic import Linear
 from regraft.tasks._rows import STREAM_ABOVE, RowSource, Views
@@ -76,16 +76,8 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
 
 
 def check(options: Options) -> None:
-    """Raises: BadRecipe: a value lies outside its range; the field, the value and the range are named."""
-    for name, holds, wanted in (
-        ("folds", options.folds >= 2, "2 or more"),
-        ("c", 0 <= options.c < math.inf, "0 or a positive number"),
-    ):
-        if not holds:
-            raise BadRecipe(
-                f"options.{name} is {getattr(options, name)}; it must be {wanted}.",
-                fix=f"--set options.{name}=VALUE, or leave it out for the default {getattr(Options(), name)}.",
-            )
+    """Raises: BadRecipe: a value lies outside its range; the message says which."""
+    refuse_others(options, {"folds": (options.folds >= 2, "2 or more"), "c": not_negative(options.c)})
 
 
 def _logits(head: Solution, features: RowSource) -> Float[np.ndarray, "n c"]:

@@ -82,12 +82,15 @@ def resolve(recipe: Recipe, strategy: Named, card: Card) -> Resolved:
 
     Raises:
         UnknownName: there is no such augmentation.
-        BadRecipe: an option that strategy or augmentation does not have, or views that make no sense.
+        BadRecipe: an option that strategy or augmentation does not have or that is out of range, or views that make no
+            sense.
+        MissingExtra: the strategy needs a package that is not installed.
         BadRequest: a probe at another cut than `output`, or an inner cut where the backbone has none.
     """
     module, preset = STRATEGIES.get(strategy.name), strategy.preset
     given = {**(preset.options if preset else {}), **recipe.options}
     options = built(module.Options, given, where="options")
+    module.check(options)
     augmentation(recipe.augmentation, recipe.augment)  # a name or a field that there is not ends it here
     wanted = preset.cut if preset else None
     cut = recipe.cut or wanted or card.partial_cut
