@@ -7,18 +7,23 @@ from torch import Tensor
 from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
-_DRAWS = frozenset({Tensor.normal_, Tensor.uniform_, init.normal_, init.uniform_, init.kaiming_uniform_})
+_DRAWS = frozenset({init.normal_, init.uniform_, init.kaiming_uniform_})
 """What draws, as a mode sees it: of `torch.nn.init`, these three hand themselves over whole, the others by their steps.
 
 Source: torch/nn/init.py, where `handle_torch_function` is called.
 """
+
+_STEPS = {Tensor.normal_: "mean", Tensor.uniform_: "from"}
+"""The steps of the others, and which argument says where to: left to what lay in memory, a draw that is repeated until
+it lies within bounds (`trunc_normal_`) might never end."""
 
 _MAKES = frozenset({torch.rand, torch.randn})
 """What makes a new tensor and draws it."""
 
 
 class Undrawn(TorchFunctionMode):
-    """Inside it nothing is drawn: a new parameter holds whatever lay in its memory, the random state does not move.
+    """Inside it nothing is drawn: a new parameter holds whatever lay in its memory, or the mean or lower end of what was
+    to be drawn; the random state does not move.
 
     What is set to a constant (biases, batch norm) is set as ever.
     """
@@ -27,6 +32,8 @@ class Undrawn(TorchFunctionMode):
         named = kwargs or {}
         if func in _DRAWS:
             return args[0] if args else named["tensor"]
+        if func in _STEPS:
+            return args[0].fill_(args[1] if len(args) > 1 else named.get(_STEPS[func], 0.0))
         if func in _MAKES:
             return torch.empty(*args, **{name: value for name, value in named.items() if name != "generator"})
         return func(*args, **named)
