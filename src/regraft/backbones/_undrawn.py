@@ -22,8 +22,8 @@ _MAKES = frozenset({torch.rand, torch.randn})
 
 
 class Undrawn(TorchFunctionMode):
-    """Inside it nothing is drawn: a new parameter holds whatever lay in its memory, or the mean or lower end of what was
-    to be drawn; the random state does not move.
+    """Inside it nothing is drawn: a new parameter holds whatever lay in its memory, or the mean or lower end of what
+    was to be drawn; the random state does not move.
 
     What is set to a constant (biases, batch norm) is set as ever.
     """
