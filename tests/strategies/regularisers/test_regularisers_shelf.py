@@ -114,10 +114,17 @@ def test_weight_decay_is_off_where_the_term_stands_in_for_it(
 @pytest.mark.slow
 @EVERY
 @pytest.mark.parametrize(
-    "way", [way for way in ways() if way.preset and way.strategy == "finetune"], ids=lambda w: w.name
+    "way", [way for way in ways() if way.preset in finetune.PRESETS.values()], ids=lambda w: w.name
 )
 def test_it_is_there_for_every_preset(name: str, way, tiny: Backbone) -> None:
     assert "regulariser" in {field.name for field in fields(way.module.Options)}
     asked = way.problem(tiny, examples=18)
     model = fitted(way, asked, way.options(**{**QUICK, "epochs": 3}, regulariser=name))
     assert np.isfinite(model.logits(asked, asked.train)).all()
+
+
+@EVERY
+@pytest.mark.parametrize("mixing", ["mixup", "cutmix"])
+def test_it_is_refused_beside_mixed_examples(name: str, mixing: str) -> None:
+    with pytest.raises(BadRecipe, match=f"{name} and options.{mixing} mixes examples"):
+        finetune.check(finetune.Options(regulariser=name, **{mixing: 0.2}))
