@@ -181,9 +181,10 @@ def _plot(cells: Cells, arms: Sequence[str], where: Sequence[tuple[str, int]]) -
             axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
             axes.set(title=data, xlabel="training examples a class")
         all_axes[0].set_ylabel("accuracy against plain")
-        if all_axes[-1].get_legend_handles_labels()[0]:
-            all_axes[-1].legend(frameon=False, fontsize="small")
-        figure.tight_layout()
+        marks = all_axes[-1].get_legend_handles_labels()
+        if marks[0]:
+            figure.legend(*marks, frameon=False, fontsize="small", loc="lower center", ncols=4)
+        figure.tight_layout(rect=(0, 0.14, 1, 1))
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
         pyplot.close(figure)
