@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from regraft.errors import BadData, nearest
 from regraft.tasks._contract import FoldLogits, Solution, Task
+from regraft.tasks._positions import positions_of
 from regraft.tasks._rows import RowSource, Views
 from regraft.tasks._softmax import softmax
 from regraft.tasks._temperature import fit_temperature
@@ -55,14 +55,7 @@ class Classification(Task):
         Raises:
             BadData: a label is not one of the classes.
         """
-        position = {name: i for i, name in enumerate(self.classes)}
-        for label in labels:
-            if label not in position:
-                raise BadData(
-                    f"The label {label!r} is not one of the model's classes ({', '.join(self.classes)}).",
-                    fix=nearest(label, list(self.classes)),
-                )
-        return np.array([position[label] for label in labels], dtype=np.int64)
+        return positions_of(labels, self.classes)
 
     def goals(self, targets: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
         """The targets as they are."""

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from regraft.errors import BadData, nearest
 from regraft.tasks import _binary
 from regraft.tasks._contract import FoldLogits, Solution, Task
+from regraft.tasks._positions import positions_of
 from regraft.tasks._rows import RowSource, Views
 
 if TYPE_CHECKING:
@@ -58,14 +58,7 @@ class Ordinal(Task):
         Raises:
             BadData: a label is not one of the classes.
         """
-        rank = {name: i for i, name in enumerate(self.classes)}
-        for label in labels:
-            if label not in rank:
-                raise BadData(
-                    f"The label {label!r} is not one of the model's classes ({', '.join(self.classes)}).",
-                    fix=nearest(label, list(self.classes)),
-                )
-        return np.array([rank[label] for label in labels], dtype=np.int64)
+        return positions_of(labels, self.classes)
 
     def goals(self, targets: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n c"]:
         """1 for every rank that an example is above, else 0; float32."""
