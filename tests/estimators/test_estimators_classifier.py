@@ -45,7 +45,9 @@ def test_its_probabilities_are_those_of_the_model_that_fit_would_save(
     model = classifier().fit(x[:60], y[:60])
     model.save(tmp_path / "model")
     pictures = [np.rint(row.reshape(8, 8) / 16 * 255).astype(np.uint8) for row in x[60:]]
-    said = [list(one.probabilities.values()) for one in regraft.load(tmp_path / "model").predict(pictures)]
+    saved = regraft.load(tmp_path / "model")
+    said = [list(one.probabilities.values()) for one in saved.predict(pictures)]
+    assert saved.facts["facts"]["calibration"]["temperature"] == saved.model.temperature
     np.testing.assert_allclose(model.predict_proba(x[60:]), said, rtol=0, atol=1e-6)
     assert model.score(x[60:], y[60:]) > 0.5
 

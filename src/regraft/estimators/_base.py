@@ -1,13 +1,17 @@
 """What the three estimators share: how X is read, and how long work is watched."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from regraft.doors._terminal import watched
 from regraft.estimators._examples import Range, in_brightness, inputs_in, range_of, rows_as_pictures
 from regraft.recipe import Recipe, built
+
+if TYPE_CHECKING:
+    from regraft.workbench.features import Extracted
 
 
 class PictureEstimator(BaseEstimator):  # type: ignore[misc]
@@ -16,6 +20,7 @@ class PictureEstimator(BaseEstimator):  # type: ignore[misc]
     random_state: Any
     device: Any
     threads: Any
+    verbose: Any
     value_range_: Range | None
     """From which numbers to which pictures go that are given as numbers other than uint8; learnt by `fit`."""
 
@@ -35,6 +40,13 @@ class PictureEstimator(BaseEstimator):  # type: ignore[misc]
         if reset:
             self.value_range_ = range_of(inputs)
         return in_brightness(inputs, self.value_range_)
+
+    def _extract(self, inputs: list[Any], backbone: Any, **settings: Any) -> "Extracted":
+        """What `backbone` makes of the inputs."""
+        from regraft.workbench.features import Extracted, features
+
+        events = features(inputs, backbone, **settings)
+        return next(event for event in watched(events, quiet=not self.verbose) if isinstance(event, Extracted))
 
     def _recipe(self, **fields: Any) -> Recipe:
         """The estimator's settings as a recipe, which checks their kinds and ranges: scikit-learn wants that in `fit`.

@@ -117,14 +117,10 @@ class TransferEstimator(PictureEstimator):
     def _logits(self, x: Any) -> Float[np.ndarray, "n c"]:
         """Calibrated logits. An untouched network's features are looked up in the store and kept there; those of a
         tuned one, which no other fold shares, are not."""
-        from regraft.workbench.features import Extracted, features
-
         inputs, model = self._read(x, reset=False), self._fitted().model()
-        events = features(
-            inputs, model.backbone, device=self.device, threads=self.threads, stored=not self._tuned
-        )  # fmt: skip
-        rows = next(event for event in watched(events, quiet=not self.verbose) if isinstance(event, Extracted)).array
-        return model.logits(rows) / np.float32(model.temperature)
+        stored = not self._tuned
+        found = self._extract(inputs, model.backbone, device=self.device, threads=self.threads, stored=stored)
+        return model.logits(found.array) / np.float32(model.temperature)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_model")

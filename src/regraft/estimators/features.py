@@ -15,7 +15,6 @@ from sklearn.base import TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
-from regraft.doors._terminal import watched
 from regraft.estimators._base import PictureEstimator
 
 
@@ -86,11 +85,9 @@ class Features(TransformerMixin, PictureEstimator):  # type: ignore[misc]
         return np.array(self._names, dtype=object)
 
     def _extracted(self, inputs: list[Any]) -> Any:
-        from regraft.workbench.features import Extracted, features
-
         names = ("backbone", "cut", "input_px", "channels")
         chosen = self._recipe(**{name: getattr(self, name) for name in names})
-        events = features(
+        return self._extract(
             inputs,
             chosen.backbone,
             cut=chosen.cut,
@@ -101,7 +98,6 @@ class Features(TransformerMixin, PictureEstimator):  # type: ignore[misc]
             device=chosen.device,
             threads=chosen.threads,
         )
-        return next(event for event in watched(events, quiet=not self.verbose) if isinstance(event, Extracted))
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_names")

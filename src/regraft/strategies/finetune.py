@@ -7,7 +7,7 @@ defaults are our choice, measured in docs/results.
 
 import math
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from regraft.errors import BadData, BadRecipe
@@ -210,6 +210,11 @@ def _prepare(tail: "Tail", problem: Problem, options: Options) -> Generator[Even
         for note in held.notes:
             yield Notice(text=note, topic="regulariser")
     return facts
+
+
+def shared(options: Any) -> Options:
+    """Those of another strategy's options that have a name of ours; the others are its own affair."""
+    return Options(**{one.name: getattr(options, one.name) for one in fields(Options) if hasattr(options, one.name)})
 
 
 def check(options: Options, defaults: Any = None) -> None:

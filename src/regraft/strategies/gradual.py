@@ -98,7 +98,7 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
         epochs=options.phase_epochs,
     )
     settings = {"strategy": "gradual", **asdict(options)}
-    yield from finetune.tune(problem, _tuning(options), settings=settings, phases=phases)
+    yield from finetune.tune(problem, finetune.shared(options), settings=settings, phases=phases)
 
 
 def check(options: Options) -> None:
@@ -109,12 +109,4 @@ def check(options: Options) -> None:
         "stages_per_phase": count(options.stages_per_phase),
     }
     refuse_others(options, held)
-    finetune.check(_tuning(options), Options())
-
-
-def _tuning(options: Options) -> finetune.Options:
-    """What is left of the options without those of the phases."""
-    given = asdict(options)
-    for name in ("thaw_share", "phase_epochs", "stages_per_phase"):
-        del given[name]
-    return finetune.Options(**given)
+    finetune.check(finetune.shared(options), Options())

@@ -93,7 +93,7 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
     check(options)
     yield from finetune.tune(
         problem,
-        _tuning(options),
+        finetune.shared(options),
         settings={"strategy": "lora", **asdict(options)},
         adapt=lambda tail: _adapted(tail, problem, options),
     )
@@ -152,14 +152,6 @@ def check(options: Options) -> None:
         "update_dropout": share(options.update_dropout),
     }
     refuse_others(options, held)
-    finetune.check(_tuning(options), Options())
+    finetune.check(finetune.shared(options), Options())
     if find_spec("peft") is None:
         raise MissingExtra("peft", "lora", "The strategy lora")
-
-
-def _tuning(options: Options) -> finetune.Options:
-    """What is left of the options without those of the updates."""
-    given = asdict(options)
-    for name in ("rank", "alpha", "update_dropout", "layers"):
-        del given[name]
-    return finetune.Options(**given)

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from regraft.workbench.compare import compare
     from regraft.workbench.evaluate import evaluate
     from regraft.workbench.extend import extend
+    from regraft.workbench.features import features
     from regraft.workbench.fit import fit
     from regraft.workbench.predict import predict
     from regraft.workbench.show import show
     from regraft.workbench.strategies import strategies
+    from regraft.workbench.train import train
 
-__all__ = ["backbones", "compare", "evaluate", "extend", "fit", "predict", "show", "strategies"]
+__all__ = ["backbones", "compare", "evaluate", "extend", "features", "fit", "predict", "show", "strategies", "train"]
 
 
 class _Verbs(ModuleType):

@@ -52,8 +52,7 @@ class Files:
     def on_disk(self, folder: Path) -> list[Path]:
         """A path for every file; those in memory are written to `folder` under their digests."""
         return [
-            item if isinstance(item, Path) else _written(item, folder / digest)
-            for item, digest in zip(self.items, self.contents, strict=True)
+            item if isinstance(item, Path) else _written(item, folder / digest_contents(item)) for item in self.items
         ]
 
     @cached_property

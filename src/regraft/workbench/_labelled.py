@@ -12,14 +12,14 @@ from jaxtyping import Int
 
 from regraft.data.dataset import Dataset
 from regraft.data.memory import ScanMemory
-from regraft.data.open import open_dataset
 from regraft.data.scan import Scanned
 from regraft.data.splits import Parts, draw
 from regraft.errors import BadData, RegraftError
 from regraft.folds import split
 from regraft.identity import derive_seed
-from regraft.recipe import Recipe, Source, read_recipe
+from regraft.recipe import Recipe, Source, Target, read_recipe
 from regraft.values import Event, Notice
+from regraft.workbench._dataset import opened
 from regraft.workbench._subject import open_subject, scanning
 
 UNSEEN = "which the old model had not seen"
@@ -54,17 +54,7 @@ def labelled(path: Path, source: Source, *, seed: int, workers: int) -> Generato
         BadData: there is nothing to use.
         LeakedSplit: a given division shares content.
     """
-    dataset = open_dataset(
-        path,
-        path_column=source.path_column,
-        folder=source.folder,
-        label_column=source.label_column,
-        split_column=source.split_column,
-        group_column=source.group_column,
-        group_pattern=source.group_pattern or None,
-        strip_labels=source.strip_labels,
-        learnable=False,
-    )
+    dataset = opened(path, source, task="auto", target=Target(), learnable=False)
     yield from dataset.notes
     memory = ScanMemory()
     scanned = yield from scanning(dataset, source, memory, workers=workers)

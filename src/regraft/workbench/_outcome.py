@@ -86,7 +86,7 @@ def finish(outcome: Outcome, folder: RunFolder, phases: Phases) -> Generator[Eve
         evaluated = _evaluate(outcome)
     with phases.measure("bundle"):
         check, facts = write_model(
-            outcome, folder.path / "model", evaluated.calibration, _bundle_facts(outcome, evaluated)
+            outcome, folder.path / "model", evaluated.calibration, _measured_facts(outcome, evaluated)
         )
     if check and check["changed_labels"]:
         yield Notice(
@@ -281,16 +281,25 @@ def _changed(task: Task, stored: np.ndarray, recomputed: np.ndarray) -> int | No
     return sum(one != other for one, other in pairs)
 
 
-def _bundle_facts(outcome: Outcome, evaluated: Evaluated) -> dict[str, Any]:
+def _measured_facts(outcome: Outcome, evaluated: Evaluated) -> dict[str, Any]:
     section = evaluated.sections.get(evaluated.main.replace("-", "_"))
+    return model_facts(
+        outcome, evaluated.calibration, main=evaluated.main, metrics=section["metrics"] if section else {}
+    )  # fmt: skip
+
+
+def model_facts(
+    outcome: Outcome, calibration: Calibration | None, *, main: str, metrics: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a model says of how it was made; `main` names the part that `metrics` come from."""
     return {
         "strategy": outcome.recipe.strategy,
         "cut": outcome.resolved.cut,
         "trained_on_examples": len(outcome.problem.train),
         "data": outcome.subject.dataset.fingerprint,
-        "main": evaluated.main,
-        "metrics": section["metrics"] if section else {},
-        "calibration": as_json(evaluated.calibration) if evaluated.calibration else None,
+        "main": main,
+        "metrics": metrics,
+        "calibration": as_json(calibration) if calibration else None,
     }
 
 

@@ -15,7 +15,7 @@ from regraft.data.splits import whole
 from regraft.recipe import Recipe
 from regraft.values import Event
 from regraft.workbench._device import choose_device, num_threads
-from regraft.workbench._outcome import Outcome, held_out, write_model
+from regraft.workbench._outcome import Outcome, held_out, model_facts, write_model
 from regraft.workbench._resolve import backbone_spec, named, resolve
 from regraft.workbench._states import store_states
 from regraft.workbench._subject import Subject, check_channels, scanning, task_of
@@ -61,7 +61,7 @@ def train(recipe: Recipe, dataset: Dataset, out: Path) -> Iterator[Event]:
             threads=threads,
         )  # fmt: skip
         calibration = calibration_of(subject, held_out(outcome), recipe.seed)
-        write_model(outcome, out, calibration, _facts(outcome))
+        write_model(outcome, out, calibration, model_facts(outcome, calibration, main="none", metrics={}))
     finally:
         stored.close()
     yield Trained(path=out, tuned=outcome.tuned)
@@ -89,15 +89,3 @@ def _subject(recipe: Recipe, dataset: Dataset, *, workers: int) -> Generator[Eve
         task=task.prepared(targets[parts.train]),
         targets=targets,
     )
-
-
-def _facts(outcome: Outcome) -> dict[str, object]:
-    return {
-        "strategy": outcome.recipe.strategy,
-        "cut": outcome.resolved.cut,
-        "trained_on_examples": len(outcome.problem.train),
-        "data": outcome.subject.dataset.fingerprint,
-        "main": "none",
-        "metrics": {},
-        "calibration": None,
-    }
