@@ -5,12 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from regraft.backbones._backbone import Backbone
+from regraft.folds import split
+from regraft.identity import derive_seed
 from regraft.recipe import Recipe
 from regraft.strategies._contract import Fitted, Problem
 from regraft.values import Event, Notice
 from regraft.workbench._resolve import Resolved
 from regraft.workbench._states import Stored
 from regraft.workbench._subject import Subject, small_validation_trains
+
+MOST_BESIDE = 10_000
+"""Examples that the probe beside a tuned model learns from, at most: it is a yardstick, and on many classes it would
+otherwise take longer than the training that it is held against. Our choice."""
 
 
 def problem_of(
@@ -42,9 +48,15 @@ def problem_of(
     )
 
 
-def probe_problem_of(problem: Problem, subject: Subject) -> Problem:
-    """The same for the linear probe beside a tuned model."""
+def probe_problem_of(problem: Problem, subject: Subject) -> Generator[Event, None, Problem]:
+    """The same for the linear probe beside a tuned model; says so where it learns from a sample."""
     train, val = small_validation_trains(subject.parts, probe=True)
+    if len(train) > MOST_BESIDE:
+        seed = derive_seed(problem.seed, "probe", "beside")
+        kept = split(subject.task.strata(subject.targets[train]), problem.groups[train], MOST_BESIDE / len(train), seed)
+        text = f"The probe beside the model learns from {kept.sum():,} of {len(train):,} examples, drawn by class."
+        yield Notice(text=text, topic="probe")
+        train = train[kept]
     return replace(problem, cut="output", states=problem.top, train=train, val=val, folder=None)
 
 

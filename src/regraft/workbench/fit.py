@@ -63,7 +63,7 @@ def _fit(recipe: Recipe, folder: RunFolder, spec: str) -> Iterator[Event]:
     check_channels(subject, backbone.card)
     _check_seen(recipe.seen, backbone, subject)
     given = asdict(resolved.options)
-    subject.task.check(balanced=given.get("balanced", False), smoothing=given.get("smoothing", 0.0))
+    subject.task.check(**{name: given[name] for name in ("balanced", "smoothing", "resample") if name in given})
     seen = Seen(backbone=backbone.digest(), data=subject.dataset.fingerprint)
     recipe = replace(filled_in(recipe, resolved, backbone.card), task=subject.task.kind, seen=seen)
     folder.write_recipe(recipe)
@@ -75,7 +75,7 @@ def _fit(recipe: Recipe, folder: RunFolder, spec: str) -> Iterator[Event]:
         fitted = yield from phases.run("training", trained(problem, resolved, threads=threads))
         probe = fitted
         if resolved.named.name != "probe":
-            probe_problem = probe_problem_of(problem, subject)
+            probe_problem = yield from probe_problem_of(problem, subject)
             probe = yield from phases.run("probe", fitted_last(probing.fit(probe_problem, probing.Options())))
         else:
             probe_problem = problem
