@@ -5,14 +5,15 @@ test example; what is in it is right or wrong, or the difference of two models t
 percentile bootstrap that draws seeds and test examples (whole patients, where there are patients) independently of each
 other inside every table, and takes the mean of the tables' means. The tasks themselves are not drawn, unless asked
 for: the interval speaks of these tasks. Our choice, after Owen 2007, arXiv:0712.1111 (the pigeonhole bootstrap of
-crossed factors). With few seeds it is rather too narrow than too wide for what the seeds decide: of three, a bootstrap
-sees two thirds of the variance.
+crossed factors). Simulated, it covers the truth about as often as it says, three seeds of five tasks included; a test
+shows that.
 
 Shapes: s seeds, n test examples, u units of them, r resamples.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -29,7 +30,7 @@ class Table:
     """One task."""
 
     task: str
-    """Its name; tables of one task and shape share what is drawn."""
+    """Its name; tables of one task share what is drawn, where they have as many seeds or units."""
     values: np.ndarray
     """(s n), by seed and test example."""
     units: np.ndarray
@@ -66,24 +67,17 @@ def interval(tables: Sequence[Table], *, tasks_too: bool = False) -> tuple[float
         return None
     if len(tables) == 1 and tables[0].num_units < MIN_GROUPS:
         return None
-    drawn: dict[tuple[str, int, int], tuple[np.ndarray, np.ndarray]] = {}
     means = np.zeros((RESAMPLES, len(tables)))
     for at, table in enumerate(tables):
         names, unit_of = np.unique(table.units, return_inverse=True)
-        key = (table.task, len(table.values), len(names))
-        if key not in drawn:
-            random = np.random.default_rng(derive_seed(0, "pooled", *key))
-            drawn[key] = (_times(random, key[1]), _times(random, key[2]))
-        seeds, units = drawn[key]
+        seeds, units = _times(table.task, len(table.values)), _times(table.task, len(names))
         sums = np.array([np.bincount(unit_of, row) for row in table.values])
-        sizes = np.bincount(unit_of)
-        means[:, at] = ((seeds @ sums) * units).sum(axis=1) / (seeds.sum(axis=1) * (units @ sizes))
-    if tasks_too:
-        times = _times(np.random.default_rng(derive_seed(0, "pooled", "tasks")), len(tables))
-        pooled = (means * times).sum(axis=1) / len(tables)
-    else:
-        pooled = means.mean(axis=1)
-    low, high = np.quantile(pooled, [0.025, 0.975])
+        means[:, at] = ((seeds @ sums) * units).sum(axis=1) / (seeds.sum(axis=1) * (units @ np.bincount(unit_of)))
+    if tasks_too:  # a task that is drawn twice has two resamples of its own: rows are independent, so a later one
+        random, count = np.random.default_rng(derive_seed(0, "pooled", "tasks")), len(tables)
+        rows = (np.arange(RESAMPLES)[:, None] + np.arange(count)) % RESAMPLES
+        means = means[rows, random.integers(count, size=(RESAMPLES, count))]
+    low, high = np.quantile(means.mean(axis=1), [0.025, 0.975])
     return float(low), float(high)
 
 
@@ -99,6 +93,8 @@ def shown(tables: Sequence[Table], *, signed: bool = False, tasks_too: bool = Fa
     return f"{mean_of(tables):{form}} [{ends[0]:{form}}, {ends[1]:{form}}]"
 
 
-def _times(random: np.random.Generator, count: int) -> np.ndarray:
-    """How often each of `count` things is drawn, (r count)."""
+@cache
+def _times(task: str, count: int) -> np.ndarray:
+    """How often each of `count` things is drawn, (r count); the same for all tables of a task."""
+    random = np.random.default_rng(derive_seed(0, "pooled", task, count))
     return random.multinomial(count, np.full(count, 1 / count), size=RESAMPLES).astype(float)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from _kept import Kept, unpacked
+from _markdown import head, line, told
 from _pooled import Table, shown
 
 Draws = Sequence[tuple[int, int]]
@@ -16,7 +17,7 @@ each backbone, on {tasks}.
 sizes share draws and judged examples, so every difference is paired. {judged}
 A mean gives every task the same weight (`mean`: every task and every n). In brackets a 95 % bootstrap that draws seeds
 and judged examples (patients, where there are patients: breast_histology's test part has five, its own interval is left
-out) inside every task; the tasks are not drawn."""
+out) inside every task; the tasks are not drawn. Made by `{command}`."""
 INSIDE = """Judged are training examples that were left out, in three grouped folds: no test part is touched, so a
 recipe or an input size may be chosen here."""
 TEST = "Judged are the sets' own test parts, which choose nothing."
@@ -63,42 +64,35 @@ def page(
 ) -> str:
     """The tables as Markdown; `weights` are the digests by label, the first label is what others are compared with."""
     found, first = Page(kept, weights, data, draws, inside=inside), next(iter(weights))
-    told = TOLD.format(tasks=", ".join(data), seeds=len({seed for _, seed in draws}), judged=INSIDE if inside else TEST)
+    text = told(TOLD, tasks=", ".join(data), seeds=len({seed for _, seed in draws}), judged=INSIDE if inside else TEST,
+                command=f"python benchmarks/probe_table.py{' --inside' if inside else ''} …")  # fmt: skip
     lines = ["# Linear probes over the target tasks" + (", inside the training parts" if inside else ""), "",
-             f"{told} Made by `python benchmarks/probe_table.py{' --inside' if inside else ''} …`.", ""]  # fmt: skip
+             text, ""]  # fmt: skip
     lines += [f"* `{label}`: weights {digest[:12]}" for label, digest in weights.items()]
     columns = [_n(n) for n in found.sizes]
-    lines += ["", "## Mean over the tasks", "", *_head("backbone", "px", *columns, "mean")]
+    lines += ["", "## Mean over the tasks", "", *head("backbone", "px", *columns, "mean")]
     rows = [(label, px) for label in weights for px in sides_px]
     for row in rows:
         cells = [shown(found.tables(*row, [n])) for n in found.sizes]
-        lines.append(_line(*row, *cells, shown(found.tables(*row, found.sizes))))
+        lines.append(line(*row, *cells, shown(found.tables(*row, found.sizes))))
     if len(weights) > 1:
-        lines += ["", f"## Against {first} at the same size", "", *_head("backbone", "px", *columns, "mean")]
+        lines += ["", f"## Against {first} at the same size", "", *head("backbone", "px", *columns, "mean")]
         for label, px in rows[len(sides_px) :]:
             cells = [found.against((label, px), (first, px), [n]) for n in found.sizes]
-            lines.append(_line(label, px, *cells, found.against((label, px), (first, px), found.sizes)))
+            lines.append(line(label, px, *cells, found.against((label, px), (first, px), found.sizes)))
     if len(sides_px) > 1:
-        lines += ["", f"## Against itself at {sides_px[0]} px", "", *_head("backbone", "px", *columns, "mean")]
+        lines += ["", f"## Against itself at {sides_px[0]} px", "", *head("backbone", "px", *columns, "mean")]
         for label, px in rows:
             if px != sides_px[0]:
                 cells = [found.against((label, px), (label, sides_px[0]), [n]) for n in found.sizes]
-                lines.append(_line(label, px, *cells, found.against((label, px), (label, sides_px[0]), found.sizes)))
-    lines += ["", "## Task by task", "", *_head("backbone", "px", "n", *data)]
+                lines.append(line(label, px, *cells, found.against((label, px), (label, sides_px[0]), found.sizes)))
+    lines += ["", "## Task by task", "", *head("backbone", "px", "n", *data)]
     for label, px in rows:
         for n in found.sizes:
             tables = [found.table(label, px, name, n) for name in data]
-            lines.append(_line(label, px, _n(n), *(shown([one] if one else []) for one in tables)))
+            lines.append(line(label, px, _n(n), *(shown([one] if one else []) for one in tables)))
     return "\n".join(lines) + "\n"
 
 
 def _n(per_class: int) -> str:
     return f"n {per_class}" if per_class else "all"
-
-
-def _head(*cells: str) -> list[str]:
-    return [_line(*cells), _line(*("---" for _ in cells))]
-
-
-def _line(*cells: object) -> str:
-    return f"| {' | '.join(map(str, cells))} |"

@@ -74,16 +74,6 @@ def one(table: Table | None, *, signed: bool = True) -> str:
     return shown([table] if table is not None else [], signed=signed)
 
 
-def line(*cells: object) -> str:
-    """A line of a Markdown table."""
-    return f"| {' | '.join(map(str, cells))} |"
-
-
-def head(*cells: str) -> list[str]:
-    """The first two lines of one."""
-    return [line(*cells), line(*("---" for _ in cells))]
-
-
 def size(n: int) -> str:
     """How many examples a class, in words."""
     return str(n) if n else "all"

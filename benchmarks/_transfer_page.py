@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from _kept import Row
+from _markdown import head, line, told
 from _pooled import Table, interval, shown
 from _targets import DOMAINS
-from _transfer_data import Found, head, line, one, pooled, size, verdict
+from _transfer_data import Found, one, pooled, size, verdict
 from _transfer_runs import Settings
 
 WAYS = ("probe", "partial", "full", "lp_ft", "scratch")
@@ -27,8 +28,8 @@ in a process of its own with one thread. Made by `python benchmarks/transfer_tab
 
 Intervals are 95 % percentile bootstraps that draw seeds and test examples (patients, where there are patients)
 independently of each other; differences are paired over both. Means over tasks give every task the same weight and draw
-inside every task; `tasks drawn too` also draws the tasks, for what other tasks like these would show. With three seeds
-an interval is rather too narrow for what a seed decides. breast_histology has five patients in its test part, too few
+inside every task; `tasks drawn too` also draws the tasks, for what other tasks like these would show. breast_histology
+has five patients in its test part, too few
 for an interval of its own; inside means they are drawn like others. `level` means that the interval holds zero."""
 
 COSTS = """Seconds of the whole command `regraft fit` on all training examples, starting Python, loading the network,
@@ -40,9 +41,9 @@ solves the probe beside it as well."""
 
 def page(found: Found, settings: Settings) -> str:
     """The page as Markdown."""
-    told = TOLD.format(**{**vars(settings), "weights": settings.weights[:12]})
+    text = told(TOLD, **{**vars(settings), "weights": settings.weights[:12]})
     parts = [
-        ["# What transfer gives: five tasks, five ways, five sizes", "", told],
+        ["# What transfer gives: five tasks, five ways, five sizes", "", text],
         ["![accuracy by examples a class](transfer_curves.svg)"],
         _scratch(found), _catching_up(found), _gaps(found), _cost(found), _domains(found), _all(found),
     ]  # fmt: skip
@@ -74,27 +75,33 @@ def _catching_up(found: Found) -> list[str]:
              "Accuracy less the probe's.", "", *head("tasks", "n", *(f"{way} − probe" for way in TUNED))]  # fmt: skip
     for n in SIZES:
         tables = [over_tasks(found, n, way, "probe") for way in TUNED]
-        if any(one is not None for some in tables for one in some):
-            lines.append(line("mean", size(n), *map(pooled, tables)))
+        lines.append(line("mean", size(n), *(pooled(some) if _planned(way, n) else ""
+                                             for way, some in zip(TUNED, tables, strict=True))))  # fmt: skip
     for data in DOMAINS:
         for n in SIZES:
             tables = [found.against(data, n, (way, ""), ("probe", "")) for way in TUNED]
-            if any(table is not None for table in tables):
-                lines.append(line(data, size(n), *map(one, tables)))
+            lines.append(line(data, size(n), *(one(table) if table or _planned(way, n) else ""
+                                               for way, table in zip(TUNED, tables, strict=True))))  # fmt: skip
     lines += ["", "By the intervals, from few examples to many:", ""]
     for data in DOMAINS:
-        said = [f"{way} {told}" for way in TUNED if (told := _told(found, data, way))]
+        said = [f"{way} {words}" for way in TUNED if (words := _told(found, data, way))]
         if said:
             lines.append(f"* {data}: {'; '.join(said)}")
     return lines
 
 
+def _planned(way: str, n: int) -> bool:
+    return n in MAIN_SIZES or way in ("probe", "partial")
+
+
 def _told(found: Found, data: str, way: str) -> str:
-    """`behind at 5 and 10, level at 20, ahead at all`."""
+    """`behind at 5 and 10, level at 20, ahead at all`; empty without an interval."""
     sizes: dict[str, list[str]] = {}
     for n in SIZES:
         if said := verdict(found.against(data, n, (way, ""), ("probe", ""))):
             sizes.setdefault(said, []).append(size(n))
+    if len(sizes) == 1:
+        return f"{next(iter(sizes))} at every n"
     return ", ".join(f"{said} at {' and '.join(some)}" for said, some in sizes.items())
 
 
@@ -106,7 +113,7 @@ def _gaps(found: Found) -> list[str]:
         for way in WAYS:
             tables = [table for data in DOMAINS if (table := found.gap(data, n, way)) is not None]
             some = "" if len(tables) in (0, len(DOMAINS)) else f" ({len(tables)} of {len(DOMAINS)} tasks)"
-            cells.append(f"{shown(tables, signed=True)}{some}" if tables or n in MAIN_SIZES else "")
+            cells.append(f"{shown(tables, signed=True)}{some}" if _planned(way, n) else "")
         lines.append(line(size(n), *cells))
     return lines
 
@@ -152,7 +159,7 @@ def _all(found: Found) -> list[str]:
     lines = ["## Every cell", "", *head(*columns)]
     for data in DOMAINS:
         for n in SIZES:
-            for way in WAYS if n in MAIN_SIZES else ("probe", "partial"):
+            for way in (way for way in WAYS if _planned(way, n)):
                 rows = found.rows(data, n, way)
                 if not rows:
                     lines.append(line(data, size(n), way, "not run", "", "", "", ""))

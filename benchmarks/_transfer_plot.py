@@ -36,7 +36,9 @@ def curves(found: Found) -> str:
     corner = figure.add_subplot(2, 3, 6)
     corner.axis("off")
     if marks[0]:
-        corner.legend(*marks, frameon=False, loc="center left", title="95 % intervals; none where\nthere is no bar")
+        corner.legend(
+            *marks, frameon=False, loc="center left", title="bars: 95 % intervals, where\nthere are groups enough"
+        )
     return _text(figure)
 
 
@@ -53,7 +55,13 @@ def gains(found: Found) -> str:
             there = [place for place, table in enumerate(tables) if table is not None]
             points = [ends_of([table]) for table in tables if table is not None]
             shade = ("#9ecae1", "#4292c6", "#08306b")[number]
-            _points(axes, [place + 0.2 * (number - 1) for place in there], points, f"n {size(n)}", colour=shade)
+            _points(
+                axes,
+                [place + 0.2 * (number - 1) for place in there],
+                points,
+                f"{size(n)} a class" if n else "all",
+                colour=shade,
+            )
         axes.axhline(0, color="0.5", linewidth=0.8)
         axes.set_xticks(range(len(names)), [DOMAINS[name].replace(" ", "\n", 1) for name in names], fontsize=8)
         axes.set_title(f"{way} − scratch", fontsize=10)
@@ -67,14 +75,14 @@ def gains(found: Found) -> str:
 
 
 def differences(tables: dict[str, Sequence[Table | None]], labels: Sequence[str], what: str) -> str:
-    """Paired differences by comparison: a series for every name, a place for every label."""
+    """Paired differences by comparison: a series for every way, a place for every label."""
     figure = _figure(7.5, 3.8)
     axes = figure.add_subplot(1, 1, 1)
     for number, (name, row) in enumerate(tables.items()):
         there = [at for at, table in enumerate(row) if table is not None]
         points = [ends_of([table]) for table in row if table is not None]
         places = [at + 0.15 * (number - (len(tables) - 1) / 2) for at in there]
-        _points(axes, places, points, name, colour=list(COLOURS.values())[number])
+        _points(axes, places, points, name)
     axes.axhline(0, color="0.5", linewidth=0.8)
     axes.set_xticks(range(len(labels)), labels)
     axes.set_ylabel(what)

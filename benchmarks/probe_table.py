@@ -98,7 +98,22 @@ def named(text: str) -> tuple[str, str]:
     if equals:
         return label, spec
     start, colon, path = text.rpartition(":")
-    return (f"{start}{colon}{Path(path).name}" if "/" in path else text), text
+    whole = Path(path)
+    name = whole.parent.name if whole.name == "model" else whole.name
+    return (f"{start}{colon}{name}" if "/" in path else text), text
+
+
+def backbones_of(texts: list[str]) -> dict[str, str]:
+    """Specs by label.
+
+    Raises:
+        SystemExit: two have one label.
+    """
+    found = list(map(named, texts))
+    if len(dict(found)) < len(found):
+        labels = ", ".join(label for label, _ in found)
+        raise SystemExit(f"Backbones need labels that differ; these are {labels}. Write LABEL=SPEC.")
+    return dict(found)
 
 
 def run(kept: Kept, todo: list[tuple[Work, list[tuple[int, int]]]], jobs: int) -> None:
@@ -130,7 +145,7 @@ def main() -> None:
     parser.add_argument("--page", type=Path)
     parser.add_argument("--only-write", action="store_true")
     given = parser.parse_args()
-    backbones, kept = dict(map(named, given.backbone)), Kept(given.rows)
+    backbones, kept = backbones_of(given.backbone), Kept(given.rows)
     draws = [(per_class, seed) for per_class in given.per_class for seed in range(given.seeds)]
     if given.only_write:
         weights = {row["label"]: row["weights"] for row in kept.rows if row.get("label") in backbones}
