@@ -16,11 +16,12 @@ each backbone, on {tasks}.
 `n` training examples a class are drawn by the seed ({seeds} seeds), from as many patients as there are; backbones and
 sizes share draws and judged examples, so every difference is paired. {judged}
 A mean gives every task the same weight (`mean`: every task and every n). In brackets a 95 % bootstrap that draws seeds
-and judged examples (patients, where there are patients: breast_histology's test part has five, its own interval is left
-out) inside every task; the tasks are not drawn. Made by `{command}`."""
+and judged examples (patients, where there are patients) inside every task; the tasks are not drawn. Made by
+`{command}`."""
 INSIDE = """Judged are training examples that were left out, in three grouped folds: no test part is touched, so a
 recipe or an input size may be chosen here."""
-TEST = "Judged are the sets' own test parts, which choose nothing."
+TEST = """Judged are the sets' own test parts, which choose nothing; that of breast_histology has five patients, too few
+for an interval of its own."""
 
 
 class Page:
@@ -64,8 +65,11 @@ def page(
 ) -> str:
     """The tables as Markdown; `weights` are the digests by label, the first label is what others are compared with."""
     found, first = Page(kept, weights, data, draws, inside=inside), next(iter(weights))
+    settings = ["--px", *sides_px, "--per-class", *found.sizes, "--seeds", len({seed for _, seed in draws})]
+    named = " ".join(f"--backbone {label}=…" for label in weights)
+    command = f"python benchmarks/probe_table.py {named} {' '.join(map(str, settings))}{' --inside' if inside else ''}"
     text = told(TOLD, tasks=", ".join(data), seeds=len({seed for _, seed in draws}), judged=INSIDE if inside else TEST,
-                command=f"python benchmarks/probe_table.py{' --inside' if inside else ''} …")  # fmt: skip
+                command=command)  # fmt: skip
     lines = ["# Linear probes over the target tasks" + (", inside the training parts" if inside else ""), "",
              text, ""]  # fmt: skip
     lines += [f"* `{label}`: weights {digest[:12]}" for label, digest in weights.items()]

@@ -29,29 +29,41 @@ class Found:
     def table(self, data: str, n: int, way: str, start: str = "") -> Table | None:
         """Right and wrong of a cell; None where nothing was run."""
         rows = self.rows(data, n, way, start)
-        return self._made(data, rows, lambda row: np.array(unpacked(row["right"]))) if rows else None
+        return self._made(data, rows, _right) if rows else None
 
     def gap(self, data: str, n: int, way: str) -> Table | None:
         """Accuracy on the training examples less right and wrong of the test examples."""
         rows = self.rows(data, n, way)
+        return self._made(data, rows, _gap) if rows else None
 
-        def made(row: Row) -> np.ndarray:
-            right = np.array(unpacked(row["right"]))
-            return row["gap"] + right.mean() - right
-
-        return self._made(data, rows, made) if rows else None
+    def gap_against(self, data: str, n: int, way: str, other: str) -> Table | None:
+        """How much larger the gap of one way is, over the seeds that both have; None where there are none."""
+        both = self._both((data, n, way, ""), (data, n, other, ""))
+        return Table(task=data, values=np.array([_gap(a) - _gap(b) for a, b in both]), units=self.units[data]) \
+            if both else None  # fmt: skip
 
     def against(self, data: str, n: int, one: tuple[str, str], other: tuple[str, str]) -> Table | None:
         """The paired difference of two (way, start), over the seeds that both have; None where there are none."""
-        mine, theirs = (self.cells.get((data, n, *which), {}) for which in (one, other))
-        both = sorted(mine.keys() & theirs.keys())
-        if not both:
-            return None
-        values = [np.subtract(unpacked(mine[seed]["right"]), unpacked(theirs[seed]["right"])) for seed in both]
-        return Table(task=data, values=np.array(values), units=self.units[data])
+        both = self._both((data, n, *one), (data, n, *other))
+        return Table(task=data, values=np.array([_right(a) - _right(b) for a, b in both]), units=self.units[data]) \
+            if both else None  # fmt: skip
+
+    def _both(self, one: Cell, other: Cell) -> list[tuple[Row, Row]]:
+        mine, theirs = self.cells.get(one, {}), self.cells.get(other, {})
+        return [(mine[seed], theirs[seed]) for seed in sorted(mine.keys() & theirs.keys())]
 
     def _made(self, data: str, rows: Sequence[Row], values: Callable[[Row], np.ndarray]) -> Table:
         return Table(task=data, values=np.array([values(row) for row in rows]), units=self.units[data])
+
+
+def _right(row: Row) -> np.ndarray:
+    return np.array(unpacked(row["right"]))
+
+
+def _gap(row: Row) -> np.ndarray:
+    """Of one seed, by test example: its mean is accuracy on the training examples less that on the test part."""
+    right = _right(row)
+    return row["gap"] + right.mean() - right
 
 
 def pooled(tables: Sequence[Table | None], *, tasks_too: bool = False) -> str:

@@ -7,17 +7,13 @@ from _kept import Row
 from _markdown import head, line, told
 from _pooled import Table, interval, shown
 from _targets import DOMAINS
+from _transfer_answers import MAIN_SIZES, PRETRAINED, answers
 from _transfer_data import Found, one, pooled, size, verdict
 from _transfer_runs import Settings
 
 WAYS = ("probe", "partial", "full", "lp_ft", "scratch")
 TUNED = ("partial", "full", "lp_ft")
 SIZES = (5, 10, 20, 50, 0)
-MAIN_SIZES = (10, 50, 0)
-"""Those at which every way is run; 0: all."""
-PRETRAINED = ("probe", "full")
-"""The ways that are held against training from scratch, fixed beforehand."""
-
 TOLD = """Network: {backbone} (weights {weights}); `scratch` is the same architecture, {architecture}, from random
 weights. Input {px} pixels. Tuned models get {steps} optimizer steps of at most 32 examples, `scratch` {scratch_steps};
 everything else is the default of its preset. `n` training examples of every class are drawn by the seed, from as many
@@ -42,8 +38,10 @@ solves the probe beside it as well."""
 def page(found: Found, settings: Settings) -> str:
     """The page as Markdown."""
     text = told(TOLD, **{**vars(settings), "weights": settings.weights[:12]})
+    said = answers(found)
     parts = [
         ["# What transfer gives: five tasks, five ways, five sizes", "", text],
+        *([["## In short", "", *said]] if said else []),
         ["![accuracy by examples a class](transfer_curves.svg)"],
         _scratch(found), _catching_up(found), _gaps(found), _cost(found), _domains(found), _all(found),
     ]  # fmt: skip
@@ -82,7 +80,7 @@ def _catching_up(found: Found) -> list[str]:
             tables = [found.against(data, n, (way, ""), ("probe", "")) for way in TUNED]
             lines.append(line(data, size(n), *(one(table) if table or _planned(way, n) else ""
                                                for way, table in zip(TUNED, tables, strict=True))))  # fmt: skip
-    lines += ["", "By the intervals, from few examples to many:", ""]
+    lines += ["", "By the intervals, with the n at which it is so:", ""]
     for data in DOMAINS:
         said = [f"{way} {words}" for way in TUNED if (words := _told(found, data, way))]
         if said:
@@ -95,14 +93,12 @@ def _planned(way: str, n: int) -> bool:
 
 
 def _told(found: Found, data: str, way: str) -> str:
-    """`behind at 5 and 10, level at 20, ahead at all`; empty without an interval."""
+    """`behind (5, 10), level (20), ahead (all)`; empty without an interval."""
     sizes: dict[str, list[str]] = {}
     for n in SIZES:
         if said := verdict(found.against(data, n, (way, ""), ("probe", ""))):
             sizes.setdefault(said, []).append(size(n))
-    if len(sizes) == 1:
-        return f"{next(iter(sizes))} at every n"
-    return ", ".join(f"{said} at {' and '.join(some)}" for said, some in sizes.items())
+    return ", ".join(f"{said} ({', '.join(some)})" for said, some in sizes.items())
 
 
 def _gaps(found: Found) -> list[str]:

@@ -6,8 +6,9 @@ from typing import Any
 
 from _pooled import Table
 from _targets import DOMAINS
+from _transfer_answers import MAIN_SIZES, PRETRAINED
 from _transfer_data import Found, size
-from _transfer_page import MAIN_SIZES, PRETRAINED, SIZES, WAYS, ends_of
+from _transfer_page import SIZES, WAYS, ends_of
 
 COLOURS = {"probe": "#20639b", "partial": "#3caea3", "full": "#d1603d", "lp_ft": "#8e5ea2", "scratch": "#777777"}
 MARKS = {"probe": "o", "partial": "s", "full": "D", "lp_ft": "^", "scratch": "x"}

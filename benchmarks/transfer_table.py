@@ -16,8 +16,9 @@ from _kept import FOLDER, Kept
 from _measure import measured
 from _sets import ROOT, SHARED
 from _targets import DOMAINS
+from _transfer_answers import MAIN_SIZES
 from _transfer_data import Found
-from _transfer_page import MAIN_SIZES, SIZES, page
+from _transfer_page import SIZES, page
 from _transfer_plot import curves, gains
 from _transfer_runs import Bench, Run, bench, command, run_all, settings_of
 
