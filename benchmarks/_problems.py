@@ -8,7 +8,9 @@ from _cells import checkpoint_spec
 from _sets import UNPACKED
 from _targets import TARGETS
 
+from regraft.backbones._backbone import Backbone
 from regraft.backbones._open import open_backbone
+from regraft.errors import RegraftError
 from regraft.recipe import Recipe, parse_setting, with_settings
 from regraft.strategies._contract import Fitted, Problem
 from regraft.workbench._resolve import named, resolve
@@ -25,6 +27,19 @@ def returned(events: Iterator[Any]) -> Any:
             last = event if isinstance(event, Fitted) else last
         except StopIteration as stop:
             return stop.value or last
+
+
+def network(spec: str, *, input_px: int | None = None, seed: int = 0) -> Backbone:
+    """The backbone that `spec` names.
+
+    Raises:
+        SystemExit: it cannot be opened; the message says why.
+    """
+    try:
+        found: Backbone = returned(open_backbone(spec, input_px=input_px, seed=seed))
+    except RegraftError as error:
+        raise SystemExit(f"{spec}: {error}") from None
+    return found
 
 
 def problem_of(data: str, cut: str, views: int, *, input_px: int, spec: str = "", seed: int = 0) -> Problem:
@@ -44,7 +59,7 @@ def posed(
     recipe = Recipe(data=str(chosen.open()), backbone=spec or checkpoint_spec(), strategy="partial", cut=cut,
                     views=views, input_px=input_px, threads=1)  # fmt: skip
     recipe = with_settings(recipe, dict(map(parse_setting, chosen.settings)))
-    backbone = returned(open_backbone(recipe.backbone, input_px=input_px, seed=seed))
+    backbone = network(recipe.backbone, input_px=input_px, seed=seed)
     subject = returned(open_subject(recipe, workers=1))
     resolved = resolve(recipe, named(recipe), backbone.card)
     stored = returned(store_states(recipe, resolved, backbone, subject, device="cpu", threads=1))

@@ -18,11 +18,10 @@ from _cells import right_in
 from _draws import drawn
 from _kept import Kept, packed
 from _measure import measured
-from _problems import returned
+from _problems import network, returned
 from _sets import ROOT, UNPACKED
 from _targets import TARGETS
 
-from regraft.backbones._open import open_backbone
 from regraft.files import cache_home
 from regraft.identity import digest_json
 from regraft.recipe import Recipe, parse_setting, with_settings
@@ -96,15 +95,16 @@ def bench(spec: str, label: str, *, px: int, steps: int, scratch_steps: int, row
     Raises:
         SystemExit: the rows were made with other settings.
     """
-    backbone = returned(open_backbone(spec))
+    backbone = network(spec)
     settings = Settings(backbone=label, weights=backbone.digest(), px=px, steps=steps, scratch_steps=scratch_steps,
                         architecture=f"{backbone.card.family}:{backbone.card.variant}")  # fmt: skip
     kept = Kept(rows)
     if not kept.rows:
         kept.add({"settings": asdict(settings)})
-    if settings_of(kept) != settings:
-        raise SystemExit(f"The rows in {rows} were made with {settings_of(kept)}; asked for is {settings}. Give --rows "
-                         "another file, or delete this one.")  # fmt: skip
+    before, asked = asdict(settings_of(kept)), asdict(settings)
+    if others := [f"{name} {before[name]} (asked for: {asked[name]})" for name in asked if before[name] != asked[name]]:
+        raise SystemExit(f"The rows in {rows} were made with {', '.join(others)}. Give --rows another file, or delete "
+                         "this one.")  # fmt: skip
     return Bench(spec=spec, settings=settings, kept=kept)
 
 

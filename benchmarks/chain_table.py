@@ -8,6 +8,7 @@ what goes directly. Writes docs/results/chain.md and its plot.
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from _kept import Kept
 from _markdown import head, line, told
@@ -40,17 +41,20 @@ def plan(seeds: range) -> list[Run]:
     return [*linked, *(Run(data=LAST, n=n, way="scratch", seed=seed) for seed in seeds for n in SIZES)]
 
 
-def first_links(runs: Sequence[Run], at: Bench, *, ends_at: float) -> list[Run]:
+def first_links(runs: Sequence[Run], at: Bench, *, ends_at: float, jobs: int) -> list[Run]:
     """Make the first links that missing runs need; the runs whose first link is there."""
     missing = sorted({run.seed for run in runs if run.start and not at.kept.where(**run.key)})
     each = guess_s(Run(data=FIRST, n=0, way=FIRST_WAY, seed=0), at)
-    print(f"first links: {len(missing)}, about {len(missing) * each / 60:.0f} min", flush=True)
-    absent = set()
-    for seed in missing:
+    print(f"first links: {len(missing)}, about {len(missing) * each / jobs / 60:.0f} min", flush=True)
+
+    def made(seed: int) -> bool:
         if time.time() + each > ends_at:
-            absent.add(seed)
-        else:
-            print(f"{FIRST}, seed {seed}: {run_stage(FIRST, seed, FIRST_WAY, at):.0f} s", flush=True)
+            return False
+        print(f"{FIRST}, {FIRST_WAY}, seed {seed}: {run_stage(FIRST, seed, FIRST_WAY, at):.0f} s", flush=True)
+        return True
+
+    with ThreadPoolExecutor(jobs) as pool:
+        absent = {seed for seed, there in zip(missing, pool.map(made, missing), strict=True) if not there}
     return [run for run in runs if not run.start or run.seed not in absent]
 
 
@@ -103,7 +107,7 @@ def main() -> None:
     ends_at = time.time() + 60 * given.minutes
     if not given.only_write:
         at, runs = opened(given), plan(range(given.seeds))
-        runs = first_links(runs, at, ends_at=ends_at)
+        runs = first_links(runs, at, ends_at=ends_at, jobs=given.jobs)
         run_all(runs, at, ends_at=ends_at, jobs=given.jobs, what="chain")
     kept = Kept(given.rows)
     found, settings = Found(kept), settings_of(kept)

@@ -34,8 +34,8 @@ def plan(seeds: range) -> list[Run]:
         return [Run(data=data, n=n, way=way, seed=seed) for seed in seeds for n in sizes for data in DOMAINS]
 
     others = tuple(n for n in SIZES if n not in MAIN_SIZES)
-    whole = [run for way in ("probe", "scratch", "partial", "full", "lp_ft") for run in runs(way, MAIN_SIZES)]
-    return [*whole, *runs("probe", others), *runs("partial", others)]
+    whole = [run for way in ("scratch", "partial", "full", "lp_ft") for run in runs(way, MAIN_SIZES)]
+    return [*runs("probe", SIZES), *whole, *runs("partial", others)]
 
 
 def measure_costs(at: Bench, *, ends_at: float) -> None:
