@@ -25,8 +25,8 @@ in a process of its own with one thread. Made by `python benchmarks/transfer_tab
 Intervals are 95 % percentile bootstraps that draw seeds and test examples (patients, where there are patients)
 independently of each other; differences are paired over both. Means over tasks give every task the same weight and draw
 inside every task; `tasks drawn too` also draws the tasks, for what other tasks like these would show. breast_histology
-has five patients in its test part, too few
-for an interval of its own; inside means they are drawn like others. `level` means that the interval holds zero."""
+has five patients in its test part, too few for an interval of its own; inside means they are drawn like others. `level`
+means that the interval holds zero."""
 
 COSTS = """Seconds of the whole command `regraft fit` on all training examples, starting Python, loading the network,
 evaluation and report included; in brackets CPU seconds. `empty cache`: every picture goes through the frozen part,

@@ -1,6 +1,5 @@
 """Runs of the tables of transfer: one `regraft fit` each, in a process of its own, on a drawn part of a target task."""
 
-import csv
 import json
 import shutil
 import sys
@@ -9,23 +8,19 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from _cells import right_in
-from _draws import drawn
 from _kept import Kept, packed
 from _measure import measured
-from _problems import network, returned
-from _sets import ROOT, UNPACKED
-from _targets import TARGETS
+from _parts import subset
+from _problems import network
+from _sets import ROOT
 
 from regraft.files import cache_home
 from regraft.identity import digest_json
-from regraft.recipe import Recipe, parse_setting, with_settings
-from regraft.workbench._subject import Subject, open_subject
 
 FOLDER = ROOT / "runs" / "transfer"
 GUESS_S = {"probe": 8.0, "partial": 25.0, "full": 60.0, "lp_ft": 60.0, "scratch": 110.0}
@@ -206,36 +201,3 @@ def run_stage(data: str, seed: int, way: str, at: Bench) -> float:
     cost = measured(command(Run(data=data, n=0, way=way, seed=seed), at, at.spec, out), cache=cache_home(), threads=1)
     done.write_text(made_of)
     return cost.wall
-
-
-@cache
-def _subject(data: str) -> Subject:
-    UNPACKED.mkdir(parents=True, exist_ok=True)
-    recipe = with_settings(Recipe(data=str(TARGETS[data].open())), dict(map(parse_setting, TARGETS[data].settings)))
-    subject: Subject = returned(open_subject(recipe, workers=1))
-    return subject
-
-
-def subset(data: str, n: int, seed: int) -> Path:
-    """A table of `n` drawn training examples of every class and of the whole test part.
-
-    Groups are those the set names; among training examples near copies count as one group.
-    """
-    path = UNPACKED / "transfer" / f"{data}-{n or 'all'}-{seed}.csv"
-    if path.is_file():
-        return path
-    found = _subject(data)
-    examples, targets, groups = found.dataset.examples, found.targets, found.parts.groups
-    train = drawn(targets, groups, np.concatenate([found.parts.train, found.parts.val]), n, seed)
-    root = UNPACKED / data
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".part")
-    with partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "label", "split", "group"])
-        for split, places in (("train", train), ("test", found.parts.test)):
-            for place in places:
-                one = examples[place]
-                writer.writerow([one.path.relative_to(root), one.label, split, one.group or ""])
-    partial.replace(path)
-    return path
