@@ -70,7 +70,7 @@ def interval(tables: Sequence[Table], *, tasks_too: bool = False) -> tuple[float
     means = np.zeros((RESAMPLES, len(tables)))
     for at, table in enumerate(tables):
         names, unit_of = np.unique(table.units, return_inverse=True)
-        seeds, units = _times(table.task, len(table.values)), _times(table.task, len(names))
+        seeds, units = _times(table.task, "seeds", len(table.values)), _times(table.task, "units", len(names))
         sums = np.array([np.bincount(unit_of, row) for row in table.values])
         means[:, at] = ((seeds @ sums) * units).sum(axis=1) / (seeds.sum(axis=1) * (units @ np.bincount(unit_of)))
     if tasks_too:  # a task that is drawn twice has two resamples of its own: rows are independent, so a later one
@@ -94,7 +94,7 @@ def shown(tables: Sequence[Table], *, signed: bool = False, tasks_too: bool = Fa
 
 
 @cache
-def _times(task: str, count: int) -> np.ndarray:
-    """How often each of `count` things is drawn, (r count); the same for all tables of a task."""
-    random = np.random.default_rng(derive_seed(0, "pooled", task, count))
+def _times(task: str, what: str, count: int) -> np.ndarray:
+    """How often each of `count` seeds or units is drawn, (r count); the same for all tables of a task."""
+    random = np.random.default_rng(derive_seed(0, "pooled", task, what, count))
     return random.multinomial(count, np.full(count, 1 / count), size=RESAMPLES).astype(float)

@@ -33,6 +33,13 @@ def test_patients_are_drawn_whole() -> None:
     assert wide[1] - wide[0] == pytest.approx(np.sqrt(10) * (narrow[1] - narrow[0]), rel=0.15)
 
 
+def test_seeds_and_patients_are_drawn_apart_also_where_there_are_as_many() -> None:
+    both = np.kron(np.eye(12), np.ones(4))  # each seed is right about one patient: drawn together, that counts double
+    several = [table(both, task=task, units=np.repeat(np.arange(12), 4)) for task in "abcdefgh"]
+    low, high = interval(several) or (0.0, 0.0)
+    assert low < both.mean() < high
+
+
 def test_two_seeds_have_no_interval_nor_has_one_task_of_nine_patients() -> None:
     few_patients = table(np.ones((3, 90)), units=np.repeat(np.arange(9), 10))
     assert interval([table(np.ones((2, 90)))]) is None
