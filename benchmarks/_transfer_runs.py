@@ -23,8 +23,8 @@ from regraft.files import cache_home
 from regraft.identity import digest_json
 
 FOLDER = ROOT / "runs" / "transfer"
-GUESS_S = {"probe": 8.0, "partial": 25.0, "full": 60.0, "lp_ft": 60.0, "scratch": 110.0}
-"""Wall seconds of a run at 64 pixels, before one of its way was timed."""
+GUESS_S = {"probe": 3.0, "partial": 16.0, "full": 45.0, "lp_ft": 48.0, "scratch": 75.0}
+"""Wall seconds of a run at 64 pixels on a core of its own, before one of its way was timed."""
 
 
 @dataclass(frozen=True, kw_only=True)
