@@ -26,7 +26,7 @@ MIXED = {
 """Ways of their own for every strategy that has these options."""
 
 
-def opened(spec: str, input_px: int, seed: int = 0) -> Backbone:
+def opened(spec: str, input_px: int | None = None, seed: int = 0) -> Backbone:
     """The backbone that `spec` names."""
     opening: Generator[Event, None, Backbone] = open_backbone(spec, input_px=input_px, seed=seed)
     while True:

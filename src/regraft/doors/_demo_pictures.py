@@ -1,5 +1,5 @@
-"""Pictures for the demonstration, from what dependencies carry: scikit-learn's handwritten digits (UCI, 8x8 grey levels),
-written as PNG files.
+"""Pictures for the demonstration, from what dependencies carry: scikit-learn's handwritten digits (UCI, 8x8 grey
+levels), written as PNG files.
 """
 
 from collections.abc import Sequence

@@ -9,6 +9,7 @@ import typer
 from regraft.doors._errors import guarded, if_interrupted
 from regraft.doors._parse import label_columns, seconds, settings
 from regraft.doors._terminal import watched
+from regraft.doors._threads import wait_asleep
 from regraft.version import VERSION
 
 app = typer.Typer(
@@ -349,6 +350,7 @@ def cache(
 
 def main() -> None:
     """The entry point `regraft`."""
+    wait_asleep()
     command: Any = typer.main.get_command(app)
     sys.exit(guarded(lambda: command(prog_name="regraft")))
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from regraft.doors._demo_pictures import write_digits
+from regraft.doors._threads import wait_asleep
 from regraft.doors.python import fit
 from regraft.workbench.run import Run
 
@@ -26,6 +27,7 @@ TUNING = {"epochs": 1, "min_steps": 150, "batch": 32}
 
 def main() -> int:
     """Run the demonstration in the current folder; returns the exit code."""
+    wait_asleep()
     began = time.monotonic()
     shutil.rmtree(RUNS, ignore_errors=True)
     say(f"1. Pictures: scikit-learn's handwritten digits, {TRAIN} a class to train on, {TEST} to test.")

@@ -42,7 +42,7 @@ def growth_of(problem: Problem, start: float) -> "Growth | None":
             f"options.start_side is {start}, but the weights of {family.name} are for one input size.",
             fix="--set options.start_side=1.",
         )
-    return Growth(start=start, smallest=family.smallest_px)
+    return Growth(start=start, smallest=problem.backbone.smallest_side)
 
 
 @dataclass(frozen=True, kw_only=True)
