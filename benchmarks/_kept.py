@@ -38,6 +38,34 @@ class Kept:
         """The rows in which all of this holds."""
         return [row for row in self.rows if all(row.get(name) == value for name, value in facts.items())]
 
+    def settle(self, asked: Mapping[str, Any]) -> None:
+        """Begin an empty file with what all its rows share.
+
+        Raises:
+            SystemExit: its rows were made with other settings.
+        """
+        if not self.rows:
+            self.add({"settings": dict(asked)})
+        before = self.settings()
+        others = [f"{name} {before.get(name)} (asked for: {asked[name]})" for name in asked
+                  if before.get(name) != asked[name]]  # fmt: skip
+        if others:
+            raise SystemExit(
+                f"The rows in {self.path} were made with {', '.join(others)}. Give --rows another file, or delete this "
+                "one."
+            )
+
+    def settings(self) -> Mapping[str, Any]:
+        """What all rows share.
+
+        Raises:
+            SystemExit: there are none.
+        """
+        if not self.rows:
+            raise SystemExit(f"There are no rows in {self.path}: run without --only-write first.")
+        found: Mapping[str, Any] = self.rows[0]["settings"]
+        return found
+
 
 def packed(right: Any) -> str:
     """Right or wrong by example, as text of 1 and 0."""

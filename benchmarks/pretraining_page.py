@@ -65,9 +65,10 @@ def curves(shipped: Sequence[Shipped]) -> str:
 
 def _panel(found: Shipped) -> Any:
     rows: Sequence[Mapping[str, float]] = found.recipe["curve"]
+    training = "training, side heads included" if found.recipe["settings"].get("options.side_heads") else "training"
 
     def draw(axes: "Axes") -> None:
-        for key, label, colour in (("loss", "training, views", INK), ("val_loss", "validation", SECOND)):
+        for key, label, colour in (("loss", training, INK), ("val_loss", "validation", SECOND)):
             there = [row for row in rows if key in row]
             axes.plot([row["epoch"] for row in there], [row[key] for row in there], color=colour, label=label)
         axes.set(xlabel="epoch", ylabel="loss (nats)", title=found.card.family)

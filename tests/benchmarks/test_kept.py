@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from _kept import Kept, packed, unpacked
 
 
@@ -26,3 +27,14 @@ def test_a_line_that_a_crash_cut_off_is_dropped_and_the_next_row_is_whole(tmp_pa
 
 def test_right_and_wrong_come_back_as_they_were() -> None:
     assert unpacked(packed([True, False, True])) == [1.0, 0.0, 1.0]
+
+
+def test_rows_of_other_settings_are_refused(tmp_path: Path) -> None:
+    kept = Kept(tmp_path / "t.jsonl")
+    with pytest.raises(SystemExit, match="no rows in"):
+        kept.settings()
+    kept.settle({"px": 64, "steps": 150})
+    Kept(kept.path).settle({"px": 64, "steps": 150})
+    assert len(Kept(kept.path).rows) == 1
+    with pytest.raises(SystemExit, match=r"px 64 \(asked for: 96\)\. Give --rows another file"):
+        kept.settle({"px": 96, "steps": 150})
