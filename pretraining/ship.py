@@ -133,18 +133,18 @@ def _recipe(run: Path) -> dict[str, Any]:
         "command": f"regraft fit source-images --backbone {report['backbone']['name'].replace('@random', '')} "
         f"--strategy {recipe['strategy']} --input-px {recipe['input_px']}",
         "settings": {**changed, **{f"augment.{name}": value for name, value in recipe.get("augment", {}).items()}},
-        "examples": parts["train"]["examples"] + parts["val"]["examples"],
+        "examples": sum(part["examples"] for name, part in parts.items() if part and name != "test"),
         "epochs": facts["epochs"],
         "best_epoch": facts["best_epoch"],
         "seen": facts["epochs"] * parts["train"]["examples"],
         "seconds": round(training),
-        "curve": _thinned(report["strategy"]["curve"]),
+        "curve": thinned(report["strategy"]["curve"]),
         "environment": report["environment"],
         "regraft": report["regraft"],
     }
 
 
-def _thinned(curve: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+def thinned(curve: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
     """The curve at so many epochs as a card keeps, the first and the last among them."""
     places = np.unique(np.linspace(0, len(curve) - 1, min(len(curve), CURVE_POINTS)).round().astype(int))
     return [{name: round(curve[at][name], 4) for name in CURVE_FIELDS if name in curve[at]} for at in places]
