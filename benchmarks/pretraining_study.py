@@ -1,6 +1,6 @@
 """Which recipe of pretraining transfers best: short pretrainings with one budget, judged by probes on other tasks.
 
-    .venv/bin/python benchmarks/pretraining_study.py [--epochs 6] [--px 48] [--minutes 120] [--seeds 2] [--only-write]
+    .venv/bin/python benchmarks/pretraining_study.py [--epochs 4] [--px 48] [--minutes 120] [--seeds 2] [--only-write]
 
 Every cell is a `regraft fit` of pretraining/googlenet.toml on the corpus with one thing changed, one thread each, then
 linear probes on the target tasks as in `probe_table.py --inside`: no test part is touched. The estimate is printed
@@ -52,7 +52,7 @@ def plan(recipes: list[str], seeds: int) -> list[Cell]:
 def main() -> None:
     """Run what is missing, then write the page and the plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=6, help="length of every pretraining")
+    parser.add_argument("--epochs", type=int, default=4, help="length of every pretraining")
     parser.add_argument("--px", type=int, default=48, help="largest side of its inputs, in pixels")
     parser.add_argument("--backbone", default="googlenet:bn", help="family and variant that is trained from scratch")
     parser.add_argument("--corpus", type=Path, default=CORPUS, help="what it is trained on")

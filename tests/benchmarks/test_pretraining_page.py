@@ -76,7 +76,8 @@ def test_without_weights_there_is_no_page(folder: Path) -> None:
 def test_the_page_in_the_repository_is_that_of_the_cards_and_so_are_its_probes() -> None:
     if not (shipped := shipped_ones()):
         pytest.skip("no weights are shipped yet: src/regraft/weights holds none")
-    told = (RESULTS / "pretraining.md").read_text(encoding="utf-8")
+    path = RESULTS / "pretraining.md"
+    told = path.read_text(encoding="utf-8") if path.is_file() else ""
     assert told == page(shipped), "make it again: python benchmarks/pretraining_page.py"
     for found in shipped:
         probed = [one for one in found.figures if one.what.startswith("linear probes")]
