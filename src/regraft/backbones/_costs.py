@@ -48,6 +48,8 @@ class LayerCosts:
     """Its path inside the stage."""
     kind: str
     """Its class: `Conv2d`, `BatchNorm2d` …"""
+    window: str
+    """Of a convolution or a pool: its window, and its stride where that is not 1, as `7x7/2`; empty for others."""
     output: tuple[int, ...] | None
     """Shape of its output for one example; None where it does not run."""
     parameters: int
@@ -140,7 +142,7 @@ def costs_of(family: Family, card: Card) -> NetworkCosts:
         stages=tuple(parts[name] for name in network.stages),
         head=parts.get(HEAD) if network.source_head else None,
         side_heads=tuple(_side_heads(network, card, parts)),
-        layers=tuple(_layers(counted, paths, kept)),
+        layers=tuple(_layers(whole, counted, paths, kept)),
         running_bytes=running[""],
     )
 
@@ -197,7 +199,7 @@ def _side_heads(network: Network, card: Card, stages: Mapping[str, PartCosts]) -
         )
 
 
-def _layers(counted: Account, paths: Mapping[str, str], kept: Mapping[str, int]) -> Iterator[LayerCosts]:
+def _layers(whole: Whole, counted: Account, paths: Mapping[str, str], kept: Mapping[str, int]) -> Iterator[LayerCosts]:
     for stage, path in paths.items():
         if stage == START:
             continue
@@ -206,6 +208,7 @@ def _layers(counted: Account, paths: Mapping[str, str], kept: Mapping[str, int])
                 stage=stage,
                 name=layer.name.removeprefix(path).removeprefix(".").removeprefix("body").removeprefix("."),
                 kind=layer.kind,
+                window=_window(whole.get_submodule(layer.name)),
                 output=_of_one(layer.output_shape),
                 parameters=layer.parameters,
                 multiply_adds=layer.multiply_adds,
@@ -216,3 +219,13 @@ def _layers(counted: Account, paths: Mapping[str, str], kept: Mapping[str, int])
 
 def _of_one(shape: tuple[int, ...] | None) -> tuple[int, ...] | None:
     return None if shape is None else shape[1:]
+
+
+def _window(module: nn.Module) -> str:
+    if not isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
+        return ""
+    kernel, stride = (
+        (value, value) if isinstance(value, int) else tuple(value) for value in (module.kernel_size, module.stride)
+    )
+    step = "" if stride == (1, 1) else f"/{stride[0]}" if stride[0] == stride[1] else f"/{stride[0]}x{stride[1]}"
+    return f"{kernel[0]}x{kernel[1]}{step}"

@@ -65,12 +65,12 @@ def side_heads(described: Json) -> Table:
 def layers(described: Json) -> Table:
     """Layer by layer in the order in which they run."""
     rows = [
-        (f"{layer['stage']}/{layer['name']}".rstrip("/"), layer["kind"], shape(layer), field(layer["reach"]),
-         f"{layer['parameters']:,}", work(layer["multiply_adds"]), size(layer["kept_bytes"]))
+        (f"{layer['stage']}/{layer['name']}".rstrip("/"), layer["kind"], layer["window"], shape(layer),
+         field(layer["reach"]), f"{layer['parameters']:,}", work(layer["multiply_adds"]), size(layer["kept_bytes"]))
         for layer in described["layers"]
     ]  # fmt: skip
-    header = ("layer", "kind", "output", "sees", "parameters", "multiply-adds", "to train")
-    return Table(header=header, rows=tuple(rows), left=LEFT)
+    header = ("layer", "kind", "window", "output", "sees", "parameters", "multiply-adds", "to train")
+    return Table(header=header, rows=tuple(rows), left=LEFT + 2)
 
 
 def paper(described: Json) -> Table:
@@ -102,6 +102,15 @@ def headline(described: Json) -> str:
     return f"{described['name']} at {height} x {width} pixels: {sums}"
 
 
+def accuracies(described: Json) -> list[str]:
+    """What publishers state of weights for the architecture, a sentence each."""
+    return [
+        f"@{one['weights']}: {one['top1_percent']:.3f} % top-1 on ImageNet-1k's validation part, one central crop "
+        f"({one['source']})"
+        for one in described["accuracies"]
+    ]
+
+
 def legend(described: Json) -> list[str]:
     """What the columns mean, in sentences."""
     counted = (
@@ -110,8 +119,8 @@ def legend(described: Json) -> list[str]:
         "addition, of convolutions and matrix products."
     )
     columns = (
-        "sees: side of the square of input pixels that one cell depends on (its receptive field), `all` where it is "
-        "the whole input. to train: bytes that training keeps of each further example for the backward pass. to run: "
+        "sees: side of the square of input pixels that one cell depends on (its receptive field); all: the whole "
+        "input. to train: bytes that training keeps of each further example for the backward pass. to run: "
         "most bytes of activations alive at once; together, the most of all."
     )
     said = [counted, columns]
