@@ -53,9 +53,11 @@ def test_published_weights_name_their_variant_and_accuracy() -> None:
     found = describe("googlenet@imagenet", input_px=64)
     assert found.name == "googlenet:torchvision"
     (accuracy,) = found.accuracies
-    assert (accuracy.weights, accuracy.top1_percent) == ("imagenet", 69.778)
+    assert (accuracy.spec, accuracy.top1_percent) == ("googlenet:torchvision@imagenet", 69.778)
+    assert accuracy.same
     assert accuracy.source.startswith("torchvision, https://download.pytorch.org/models/googlenet")
-    assert describe("googlenet:bn", input_px=64).accuracies == ()
+    (other,) = describe("googlenet:bn", input_px=64).accuracies
+    assert (other.spec, other.same) == ("googlenet:torchvision@imagenet", False)
 
 
 def test_a_file_of_weights_says_which_variant_it_is_of(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from regraft.reports._words import NOTHING, size
+from regraft.reports._words import NOTHING, counted, size
 
 Json = Mapping[str, Any]
 LEFT = 2
@@ -102,12 +102,76 @@ def headline(described: Json) -> str:
     return f"{described['name']} at {height} x {width} pixels: {sums}"
 
 
+def side_by_side(compared: Json) -> Table:
+    """Several networks: what they cost, what they reach here where that was measured, what is published of them."""
+    networks, timing = compared["networks"], compared["timing"]
+    header = ["network", "input", "parameters", "multiply-adds", "to train", "to run"]
+    if timing:
+        header += ["runs/s", "of the first", "trains/s", "of the first"]
+    rows = []
+    for one in networks:
+        row = [one["name"], "x".join(map(str, one["input_px"])), f"{one['parameters']:,}", work(one["multiply_adds"])]
+        row += [size(one["kept_bytes"]), size(one["running_bytes"])]
+        for way in ("running", "training") if timing else ():
+            row += [rate(one["speed"][way]["per_second"]), f"{one['speed'][way]['ratio']:.2f}"]
+        rows.append((*row, _best(one)))
+    return Table(header=(*header, "ImageNet top-1"), rows=tuple(rows), left=LEFT)
+
+
+def side_by_side_notes(compared: Json) -> list[str]:
+    """What the columns mean, how speeds were measured, and whose weights reach the accuracies, in sentences."""
+    timing = compared["timing"]
+    memory = (
+        "to train: bytes that training keeps of each further example for the backward pass. to run: most bytes of "
+        "activations alive at once, one example at a time. Parameters come on top."
+    )
+    said = [memory]
+    if timing:
+        said.append(
+            f"runs/s and trains/s: examples a second without and with training, median of "
+            f"{counted(timing['rounds'], 'round')} in turn; {counted(timing['threads'], 'thread')}, batches of "
+            f"{timing['batch']}, {timing['device']}, 32-bit floats. of the first: the median of the ratios in the same "
+            "round. Whatever else the machine did is in them."
+        )
+    if sources(compared):
+        said.append(
+            "ImageNet top-1: on the validation part, one central crop, as stated by the publisher of the weights; in "
+            "brackets where they are of another variant:"
+        )
+    return said
+
+
+def sources(compared: Json) -> list[tuple[str, str]]:
+    """Each set of weights whose accuracy is stated, with the figure and who states it."""
+    stated = {
+        one["spec"]: f"{one['top1_percent']:.3f} %, {one['source']}"
+        for network in compared["networks"]
+        for one in network["accuracies"]
+    }
+    return list(stated.items())
+
+
+def rate(per_second: float) -> str:
+    """Examples a second."""
+    return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.3g}"
+
+
+def _best(network: Json) -> str:
+    """The most accurate published weights; those of the very variant first."""
+    stated = sorted(network["accuracies"], key=lambda one: (not one["same"], -one["top1_percent"]))
+    if not stated:
+        return NOTHING
+    told = f"{stated[0]['top1_percent']:.1f} %"
+    return told if stated[0]["same"] else f"({told})"
+
+
 def accuracies(described: Json) -> list[str]:
-    """What publishers state of weights for the architecture, a sentence each."""
+    """What publishers state of weights for the very architecture, a sentence each."""
     return [
-        f"@{one['weights']}: {one['top1_percent']:.3f} % top-1 on ImageNet-1k's validation part, one central crop "
+        f"{one['spec']}: {one['top1_percent']:.3f} % top-1 on ImageNet-1k's validation part, one central crop "
         f"({one['source']})"
         for one in described["accuracies"]
+        if one["same"]
     ]
 
 

@@ -1,12 +1,15 @@
 """Backbones: which networks there are, with which weights, on which terms, and when to prefer which."""
 
 from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from regraft.backbones._backbone import BACKBONES, family_of
+from regraft.backbones._card import Card
 from regraft.backbones._family import Family, Published
 from regraft.backbones._hub import PREFIX, hub_address
-from regraft.backbones._named import shipped_card
+from regraft.bundle_format import read_json
 from regraft.files import cache_home
 
 
@@ -136,9 +139,10 @@ def _architecture(family: Family, variant: str) -> ArchitectureFacts:
 
 
 def _shipped(family: Family) -> tuple[WeightsFacts, ...]:
-    card = shipped_card(family)
-    if card is None:
+    path = Path(str(resources.files("regraft") / "weights" / f"{family.name}.safetensors"))
+    if not path.is_file():
         return ()
+    card = Card.from_json(read_json(path.with_suffix(".json")))
     return (
         WeightsFacts(
             spec=family.name,

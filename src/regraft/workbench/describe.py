@@ -1,6 +1,6 @@
 """Describe: a network of the shelf, stage by stage and layer by layer, counted; no weights are needed."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,9 @@ from regraft.backbones._open import parse
 from regraft.bundle_format import TENSORS, bundle_folder, read_tensors
 from regraft.errors import WeightsMissing
 from regraft.identity import digest_file
+from regraft.values import Event
+from regraft.workbench._device import choose_device, num_threads
+from regraft.workbench._speed import Speed, Timing, measured
 
 if TYPE_CHECKING:
     from regraft.backbones._costs import LayerCosts, NetworkCosts, PartCosts
@@ -32,10 +35,12 @@ class PaperRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """What a publisher states of weights for the architecture."""
+    """What a publisher states of weights of the family."""
 
-    weights: str
-    """Name of the weights, as it follows `@`."""
+    spec: str
+    """The weights, as `--backbone` takes them."""
+    same: bool
+    """Whether they are of the very variant that is described."""
     top1_percent: float
     """Accuracy on ImageNet-1k's validation part, one central crop, in percent."""
     source: str
@@ -71,7 +76,7 @@ class Description:
     paper: tuple[PaperRow, ...]
     """The paper's own table, where it has one for this architecture and input size."""
     accuracies: tuple[Accuracy, ...]
-    """What is stated of published weights for this architecture."""
+    """What is stated of published weights for the architecture; of the family's default, of others too."""
 
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON, with the sums."""
@@ -134,9 +139,14 @@ def describe(spec: str, *, input_px: int | None = None) -> Description:
         costs=costs,
         paper=tuple(_paper(family, card, costs)),
         accuracies=tuple(
-            Accuracy(weights=name, top1_percent=one.top1_percent, source=f"{one.top1_source}, {one.url}")
-            for name, one in family.published.items()
-            if one.top1_percent is not None and one.variant == card.variant
+            Accuracy(
+                spec=f"{family.name}:{one.variant}@{weights}",
+                same=one.variant == card.variant,
+                top1_percent=one.top1_percent,
+                source=f"{one.top1_source}, {one.url}",
+            )
+            for weights, one in family.published.items()
+            if one.top1_percent is not None and card.variant in (one.variant, family.variants[0])
         ),
     )
 
@@ -183,3 +193,53 @@ def _of_convolutions(costs: "NetworkCosts", stage: str, first: int, end: int) ->
             if first <= number < end:
                 found.append(layer)
     return found
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SideBySide(Event):
+    """The last event of `side_by_side`: several networks, described and perhaps measured."""
+
+    described: tuple[Description, ...]
+    """The networks in the order asked for."""
+    speeds: tuple[Speed, ...] = ()
+    """What each reached; empty where nothing was measured."""
+    timing: Timing | None = None
+    """How it was measured; None where nothing was."""
+
+    def to_json(self) -> dict[str, Any]:
+        """A record for each network, and how they were measured."""
+        rows = []
+        for at, one in enumerate(self.described):
+            said = one.to_json()
+            sums = ("spec", "name", "input_px", "parameters", "multiply_adds", "kept_bytes", "running_bytes")
+            speed = self.speeds[at].to_json(self.speeds[0]) if self.speeds else None
+            rows.append({name: said[name] for name in (*sums, "accuracies")} | {"speed": speed})
+        return {"networks": rows, "timing": asdict(self.timing) if self.timing else None}
+
+
+def side_by_side(
+    specs: Sequence[str], *, input_px: int | None = None, timing: Timing | None = None
+) -> Generator[Event, None, None]:
+    """Describe several networks and, with `timing`, measure them; yields progress and last a `SideBySide`.
+
+    Raises:
+        RegraftError: as `describe`, for any of them.
+    """
+    described = tuple(describe(spec, input_px=input_px) for spec in specs)
+    speeds: tuple[Speed, ...] = ()
+    if timing is not None:
+        networks = []
+        for spec in specs:
+            family, card = _found(spec)
+            networks.append((family, sized(family, card, input_px)))
+        speeds = yield from measured(networks, timing)
+    yield SideBySide(described=described, speeds=speeds, timing=timing)
+
+
+def timing_of(*, batch: int, rounds: int, threads: int, device: str) -> Timing:
+    """How to measure, with the machine's own answers for `threads` 0 and device `auto`.
+
+    Raises:
+        BadRequest: the device does not work here.
+    """
+    return Timing(batch=batch, rounds=rounds, threads=num_threads(threads), device=choose_device(device))
