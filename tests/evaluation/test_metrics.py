@@ -253,3 +253,17 @@ def test_the_room_loads_neither_torch_nor_scipy_nor_scikit_learn(child_env: dict
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=child_env)
     assert done.stdout.strip() == "[]"
+
+
+def test_top5_accuracy_equals_scikit_learn_and_counts_earlier_classes_first_in_ties() -> None:
+    targets, probabilities = sample("classification", n=400, num_outputs=30, digits=6)
+    assert metric("top5_accuracy").compute(targets, probabilities) == pytest.approx(
+        reference.top_k_accuracy_score(targets, probabilities, k=5, labels=range(30))
+    )
+    even = np.full((12, 12), 1 / 12)
+    assert metric("top5_accuracy").compute(np.arange(12), even) == pytest.approx(5 / 12)
+
+
+def test_top5_accuracy_is_told_from_eleven_classes_on() -> None:
+    told = {count: "top5_accuracy" in metrics_for("classification", count) for count in (2, 10, 11, 393)}
+    assert told == {2: False, 10: False, 11: True, 393: True}

@@ -11,19 +11,19 @@ reach does not choose. Whatever the source, the tensors are kept once in the cac
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from regraft.backbones._backbone import Backbone, family_of
-from regraft.backbones._card import Card, facts_of
+from regraft.backbones._card import facts_of
 from regraft.backbones._convert import converted_file, drawn, resized, variant_of
 from regraft.backbones._download import fetch
 from regraft.backbones._family import Family, sized
 from regraft.backbones._hub import PREFIX, fetch_from_hub, hub_address
 from regraft.backbones._saved import of_bundle
+from regraft.backbones._shipped import shipped_weights
 from regraft.backbones._wanted import sha256_of
-from regraft.bundle_format import FACTS, bundle_folder, read_json
+from regraft.bundle_format import FACTS, bundle_folder
 from regraft.errors import BadRequest, UnknownName, WeightsMissing
 from regraft.identity import digest_file
 from regraft.values import Event, Notice
@@ -158,13 +158,13 @@ def _given(family: Family, path: Path) -> Generator[Event, None, _Found]:
 
 
 def _shipped(family: Family, variant: str) -> _Found:
-    shipped = Path(str(resources.files("regraft") / "weights" / f"{family.name}.safetensors"))
-    if not shipped.is_file():
+    shipped = shipped_weights(family.name)
+    if shipped is None or variant not in ("", shipped.card.variant):
         named = f"{family.name}:{variant}" if variant else family.name
         others = [f"{named}@{name}" for name in (*family.published, "random", "file:PATH", "hf:ADDRESS")]
         raise WeightsMissing(
-            f"No weights for {family.name} are shipped with this version of regraft.",
+            f"No weights for {named} are shipped with this version of regraft.",
             fix=f"say which weights to use: {', '.join(others)}.",
         )
-    card = Card.from_json(read_json(shipped.with_suffix(".json")))
-    return _Found(path=shipped, label="shipped", variant=card.variant, facts=facts_of(card))
+    shipped.check()
+    return _Found(path=shipped.path, label="shipped", variant=shipped.card.variant, facts=facts_of(shipped.card))

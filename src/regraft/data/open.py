@@ -91,15 +91,15 @@ def open_dataset(
 
 
 def _found(path: Path, columns: Columns) -> Found:
-    for name in SOURCES.names():
-        source = SOURCES.get(name)
-        if source.accepts(path):
-            found: Found = source.open_source(path, columns)
-            return found
+    accepting = [source for name in SOURCES if (source := SOURCES.get(name)).accepts(path)]
+    if accepting:
+        source = min(accepting, key=lambda one: getattr(one, "LAST", False))
+        found: Found = source.open_source(path, columns)
+        return found
     raise BadData(
         f"{path} is neither a folder nor a table nor an archive.",
-        fix="give a folder with one sub-folder per class, an archive of one (.tar.gz and the like, .zip), or a table "
-        "that ends in .csv, .tsv or .parquet.",
+        fix="give a folder with one sub-folder per class, an archive of one (.tar.gz and the like, .zip), a folder of "
+        "archives called train-0.tar.gz and so on, or a table that ends in .csv, .tsv or .parquet.",
     )
 
 

@@ -94,6 +94,8 @@ def _weights(one: WeightsFacts) -> str:
         lines.append(f"        trained on {one.trained_on}")
     if one.licence:
         lines.append(f"        terms: {one.licence}")
+    lines += [f"        measured: {figure}" for figure in one.figures]
+    lines += [f"        limit: {limit}" for limit in one.limits]
     return "\n".join([*lines, f"        prefer {one.prefer}"])
 
 

@@ -90,6 +90,9 @@ def fit(
         str | None, typer.Option(help="default, colour, flips, strong or none.", show_default=False)
     ] = None,
     max_time: Annotated[str | None, typer.Option(help="Most time to train, such as 90s, 10m or 1h30m.")] = None,
+    side_heads: Annotated[
+        bool, typer.Option("--side-heads", help="Train the backbone's auxiliary classifiers along.")
+    ] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, mps or auto.", show_default=False)] = None,
     path_column: PathColumn = None,
     label_column: LabelColumn = None,
@@ -125,7 +128,8 @@ def fit(
         "source.path_column": path_column, **label_columns(label_column), "source.label_delimiter": label_delimiter,
         "source.split_column": split_column,
         "source.group_column": group_column, "source.group_pattern": group_pattern,
-        "decision.positive": positive, "source.allow_leaks": allow_leaks or None, "source.rehash": rehash or None,
+        "decision.positive": positive, "options.side_heads": side_heads or None,
+        "source.allow_leaks": allow_leaks or None, "source.rehash": rehash or None,
     }  # fmt: skip
     recipe = recipe_for(target, settings(flags, set_ or []))
     folder = out or folder_for(recipe, resume=resume)

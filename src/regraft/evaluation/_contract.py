@@ -46,6 +46,8 @@ class Metric:
     counts, 0 or more) to `Float "b"`. None: resampling repeats rows and calls `compute`, which is slower."""
     classes: int | None = None
     """The number of classes it is limited to; None when any will do."""
+    least_classes: int = 0
+    """The number of classes from which on it says something."""
     main: frozenset[str] = frozenset()
     """Kinds of task whose main figure it is: the one to compare by, and to read first. Each kind has one."""
     in_unit_of_target: bool = False
@@ -55,6 +57,10 @@ class Metric:
     interval: Literal["wilson", "bootstrap", "reflected"] = "bootstrap"
     """Which interval fits: Wilson's for a share of examples that are right; the bootstrap for most; the reflected
     bootstrap for a number that a finite sample always overstates."""
+
+    def fits(self, num_classes: int | None) -> bool:
+        """Whether it belongs to so many classes; None: to a number of classes that is not known."""
+        return self.classes in (None, num_classes) and (num_classes or 0) >= self.least_classes
 
     def unit(self, names: Sequence[str]) -> str:
         """` in the unit of price`, to go on with after a value; empty for a pure number. `names`: of the outputs."""
@@ -79,7 +85,7 @@ def metric(name: str) -> Metric:
 def metrics_for(kind: str, num_classes: int | None = None) -> dict[str, Metric]:
     """Every metric that fits a kind of task (and a number of classes), by name: the main one, then by alphabet."""
     every = {name: metric(name) for name in METRICS}
-    fitting = {name: m for name, m in every.items() if kind in m.kinds and m.classes in (None, num_classes)}
+    fitting = {name: m for name, m in every.items() if kind in m.kinds and m.fits(num_classes)}
     return dict(sorted(fitting.items(), key=lambda item: kind not in item[1].main))
 
 

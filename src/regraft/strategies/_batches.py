@@ -18,12 +18,15 @@ from torch import Tensor
 from regraft.activations.states import States
 from regraft.identity import derive_seed
 from regraft.strategies._contract import Problem
+from regraft.strategies._resample import resampled
 from regraft.strategies._tail import Tail
 
 AHEAD = 2
 """Batches that are fetched before they are asked for."""
 ROWS = 64
 """Rows of a batch where nothing is trained."""
+AGAIN = 1 << 20
+"""Between the numbers of two views that an example is seen in within an epoch; more than there are ever epochs."""
 
 
 class Draw(NamedTuple):
@@ -38,19 +41,24 @@ def num_batches(examples: int, size: int, least: int = 1) -> int:
     return max(1, min(math.ceil(examples / size), examples // least))
 
 
-def epoch_draws(problem: Problem, size: int, epoch: int, least: int = 1) -> list[Draw]:
-    """All training examples once, shuffled, in batches whose sizes differ by one at most.
+def epoch_draws(problem: Problem, size: int, epoch: int, least: int = 1, resample: float = 0.0) -> list[Draw]:
+    """All training examples once, or as `resampled` draws them, shuffled, in batches whose sizes differ by one at most.
 
     Of K stored views an example is seen in another one each epoch, in turn from a drawn start: in K epochs in each of
-    them once, the plain one among them. Where views are made anew, it is one that no other epoch has.
+    them once, the plain one among them. Where views are made anew, it is one that no other epoch has. An example drawn
+    again in an epoch is seen in the next view, or in one made anew for it.
     """
-    examples = np.random.default_rng(derive_seed(problem.seed, "order", epoch)).permutation(problem.train)
+    random = np.random.default_rng(derive_seed(problem.seed, "order", epoch))
+    if resample:
+        examples, again = resampled(problem.task.kinds(problem.targets), problem.train, resample, random)
+    else:
+        examples, again = random.permutation(problem.train), np.zeros(len(problem.train), dtype=np.int64)
     num_views = problem.states.num_views
     if num_views is None:
-        views = np.full(len(examples), epoch + 1)
+        views = epoch + 1 + again * AGAIN
     else:
         first = np.random.default_rng(derive_seed(problem.seed, "views")).integers(num_views, size=len(problem.targets))
-        views = (first[examples] + epoch) % num_views
+        views = (first[examples] + epoch + again) % num_views
     return _cut(examples, views, num_batches(len(examples), size, least))
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from regraft.backbones._contract import State
 from regraft.errors import TrainingFailed
 from regraft.identity import derive_seed, digest_bytes, digest_json
 from regraft.strategies._average import add_step, standing_in
@@ -22,6 +23,7 @@ from regraft.strategies._batches import epoch_draws, features, fetched, predict
 from regraft.strategies._checkpoint import Checkpoint
 from regraft.strategies._contract import Fitted, Problem
 from regraft.strategies._failure import check_losses, check_tensors
+from regraft.strategies._growth import Growth
 from regraft.strategies._history import CRITERION, History
 from regraft.strategies._mixing import Mix
 from regraft.strategies._schedule import Schedule, rate
@@ -33,6 +35,7 @@ HEARTBEAT = 1.0
 """Seconds between two events inside an epoch, at least."""
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+Change = Callable[[State], State]
 Prepare = Callable[[], Generator[Event, None, dict[str, Any]]]
 
 
@@ -83,7 +86,7 @@ def train(
     while not (stopped_by := history.reason_to_stop(patience, problem.max_seconds, phases)):
         epoch, losses, penalties, factor = len(history.curve), list[Tensor](), list[Tensor](), 0.0
         epoch_began = told = time.monotonic()
-        draws = epoch_draws(problem, schedule.batch, epoch, tail.least_rows)
+        draws = epoch_draws(problem, schedule.batch, epoch, tail.least_rows, schedule.resample)
         if phases:
             yield from phases.begin(tail, epoch, history.epochs)
         tail.train()
@@ -95,8 +98,10 @@ def train(
                     group["lr"] = peak * factor
                 rows = draws[step].examples
                 mix = schedule.mixing.draw(problem.seed, done, len(rows)) if schedule.mixing else None
+                change = _change(mix, schedule.growth, epoch, history.epochs)
+                told_loss = mix.loss(loss) if mix else loss
                 with seeded(derive_seed(problem.seed, "step", done), device):
-                    total, penalty = _step(tail, optimiser, loss, state, targets[rows], schedule, mix)
+                    total, penalty = _step(tail, optimiser, told_loss, state, targets[rows], schedule, change)
                 losses.append(total)
                 penalties += [] if penalty is None else [penalty]
                 if schedule.average:
@@ -160,16 +165,14 @@ def _step(
     state: Mapping[str, Tensor],
     targets: Tensor,
     schedule: Schedule,
-    mix: Mix | None,
+    change: Change | None,
 ) -> tuple[Tensor, Tensor | None]:
     """One step of the optimiser; the batch's loss, side heads and regulariser included, and the regulariser's part."""
-    half = schedule.half and targets.device.type == "cuda"
-    with torch.autocast(targets.device.type, torch.bfloat16, enabled=half):
-        passed = tail.passed(state, mix.state if mix else None)
-        loss = mix.loss(loss) if mix else loss
-        total = loss(passed.logits, targets)
+    with torch.autocast(targets.device.type, torch.bfloat16, enabled=schedule.half):
+        passed = tail.passed(state, change)
+        total = loss(passed.logits.float(), targets)
         for name, side in passed.sides.items():
-            total = total + tail.side_weights[name] * loss(side, targets)
+            total = total + tail.side_weights[name] * loss(side.float(), targets)
         if (penalty := tail.penalty(state, passed, targets)) is not None:
             total = total + penalty
     optimiser.zero_grad(set_to_none=True)
@@ -178,6 +181,18 @@ def _step(
         torch.nn.utils.clip_grad_norm_(tail.parameters(), schedule.clip_norm)
     optimiser.step()
     return total.detach(), None if penalty is None else penalty.detach()
+
+
+def _change(mix: Mix | None, growth: Growth | None, epoch: int, epochs: int) -> Change | None:
+    """What is done to the begun state of a batch: mixed first, then shrunken."""
+    if mix is None and growth is None:
+        return None
+
+    def changed(state: State) -> State:
+        state = mix.state(state) if mix else state
+        return growth.shrunk(state, epoch, epochs) if growth else state
+
+    return changed
 
 
 def _copied(tail: Tail) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from regraft.strategies._growth import Growth
     from regraft.strategies._mixing import Mixing
 
 from regraft.strategies._phases import Phases
@@ -36,9 +37,13 @@ class Schedule:
     """Share that the average of the weights keeps at each step, in [0, 1); 0: none is made, and the weights themselves
     are judged and kept."""
     half: bool
-    """Whether passes run in bfloat16 where the device is CUDA."""
+    """Whether passes run in bfloat16."""
     mixing: "Mixing | None" = None
     """How the examples of a batch are mixed; None mixes none."""
+    growth: "Growth | None" = None
+    """How large the inputs are, epoch by epoch; None: whole all the time."""
+    resample: float = 0.0
+    """How far classes are drawn alike often, in [0, 1]; 0: every example once an epoch."""
 
 
 def rate(step: int, steps: int, warmup_share: float) -> float:

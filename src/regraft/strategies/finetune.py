@@ -79,7 +79,14 @@ class Options:
     """Share that an exponential moving average (EMA) of the weights keeps at each step, in [0, 1); less in the first
     steps. The average is what is judged and kept, batch norm's statistics included. 0: no average."""
     half: bool = False
-    """Whether training computes in bfloat16 on CUDA: faster, less exact. Elsewhere it changes nothing."""
+    """Whether training computes in bfloat16 on CUDA and on processors made for it (AVX512-BF16, AMX): less exact; wide
+    convolutions gain time, depthwise ones lose it. Elsewhere it changes nothing."""
+    resample: float = 0.0
+    """How far rare classes are drawn more often than they are found, in [0, 1]. 0: every example once an epoch; 1:
+    every class as often as every other; 0.5: by the square root of its size."""
+    start_side: float = 1.0
+    """Side of the inputs in the first epoch, as a share of the whole, in (0, 1]; it rises evenly, and the last third of
+    the epochs sees whole inputs. At cut `input` alone; 1: whole all the time."""
 
 
 # Gentle rates and frozen statistics, right for a small tail, left full fine-tuning no better than the probe, and worse
@@ -141,7 +148,11 @@ def tune(
     """As `fit`, for strategies that tune in another way: `settings` names the run in its checkpoint, `phases` say when
     which stages are trained, and `adapt` changes the new tail and returns what the trained model goes through at last.
     """
+    import torch
+
     from regraft.strategies._batches import num_batches
+    from regraft.strategies._growth import growth_of
+    from regraft.strategies._half import has_bfloat16
     from regraft.strategies._loop import train
     from regraft.strategies._mixing import mixing_of
     from regraft.strategies._schedule import Schedule
@@ -149,6 +160,7 @@ def tune(
     from regraft.strategies._tail import Tail
     from regraft.strategies.regularisers._contract import build
 
+    problem.task.check(resample=options.resample)
     policy = options.batch_norm
     if policy == "auto":
         policy = "train" if len(problem.train) >= 2000 and options.batch >= 16 else "frozen"
@@ -165,6 +177,9 @@ def tune(
     if options.regulariser:
         tail.regulariser = build(options.regulariser, problem, tail, options.regulariser_weight)
         options = replace(options, weight_decay=0.0 if tail.regulariser.replaces_decay else options.weight_decay)
+    if (half := options.half) and not has_bfloat16(torch.device(problem.device)):
+        half = False
+        yield Notice(text="This machine has no instructions for bfloat16: training computes in float32.", topic="half")
     steps = num_batches(len(problem.train), options.batch, tail.least_rows)
     schedule = Schedule(
         epochs=max(options.epochs, math.ceil(options.min_steps / steps), phases.least if phases else 1),
@@ -177,7 +192,9 @@ def tune(
         phases=phases,
         judge_start=options.init == "probe",
         average=options.average,
-        half=options.half,
+        half=half,
+        resample=options.resample,
+        growth=growth_of(problem, options.start_side),
         mixing=mixing_of(tail, problem, mixup=options.mixup, cutmix=options.cutmix),
     )
     finish = (yield from adapt(tail)) if adapt is not None else None
@@ -237,6 +254,8 @@ def check(options: Options, defaults: Any = None) -> None:
         "clip_norm": not_negative(options.clip_norm),
         "regulariser_weight": not_negative(options.regulariser_weight),
         "average": share(options.average),
+        "resample": (0 <= options.resample <= 1, "in [0, 1]"),
+        "start_side": (0 < options.start_side <= 1, "in (0, 1]"),
     }
     refuse_others(options, held, defaults)
     if options.init == "probe" and options.batch_norm == "recalibrate":

@@ -4,6 +4,9 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from jaxtyping import Int
+
 from regraft.activations._runner import Prefixes
 from regraft.activations.fill import Activations, Want
 from regraft.activations.memo import Memo
@@ -40,9 +43,19 @@ class Stored:
 
 
 def store_states(
-    recipe: Recipe, resolved: Resolved, backbone: Backbone, subject: Subject, *, device: str, threads: int
+    recipe: Recipe,
+    resolved: Resolved,
+    backbone: Backbone,
+    subject: Subject,
+    *,
+    device: str,
+    threads: int,
+    top: Int[np.ndarray, "n"] | None = None,
 ) -> Generator[Event, None, Stored]:
-    """Plan, fill, and hand out the states that the strategy and the probe beside it need."""
+    """Plan, fill, and hand out the states that the strategy and the probe beside it need.
+
+    Where nothing is stored but the top, `top` says for which examples; None: for all.
+    """
     root, notices = cache_home() / "store", list[Notice]()
     memo = Memo(root)
     height, width = backbone.card.preparation.input_px
@@ -65,13 +78,15 @@ def store_states(
         at_cut = Want(cut=resolved.cut, views=resolved.views, dtype=resolved.dtype)
         fitting = yield from _fitting(activations, at_cut, examples, backbone)
         wants += [fitting] if fitting else []
+    if top is not None and len(wants) == 1:
+        examples = top.tolist()
     dtypes = yield from activations.fill(wants, examples)
     yield from notices
     final = {want.cut: Want(cut=want.cut, views=want.views, dtype=dtypes[want.cut]) for want in wants}
     total = len(subject.dataset.examples)
-    top = activations.states(final["output"], total, examples)
+    on_top = activations.states(final["output"], total, examples)
     if resolved.cut == "output":
-        states: States = top
+        states: States = on_top
     elif resolved.cut in final:
         states = activations.states(final[resolved.cut], total, examples)
     else:
@@ -89,7 +104,7 @@ def store_states(
         "half_error": dict(activations.half_error),
         "backend": prefixes.backend_name(),
     }
-    return Stored(states=states, top=top, activations=activations, prefixes=prefixes, wants=final, facts=facts)
+    return Stored(states=states, top=on_top, activations=activations, prefixes=prefixes, wants=final, facts=facts)
 
 
 def _fitting(

@@ -1,15 +1,12 @@
 """Backbones: which networks there are, with which weights, on which terms, and when to prefer which."""
 
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from regraft.backbones._backbone import BACKBONES, family_of
-from regraft.backbones._card import Card
 from regraft.backbones._family import Family, Published
 from regraft.backbones._hub import PREFIX, hub_address
-from regraft.bundle_format import read_json
+from regraft.backbones._shipped import shipped_weights
 from regraft.files import cache_home
 
 
@@ -33,6 +30,10 @@ class WeightsFacts:
     """What they were trained on; empty for weights that are not known or not trained."""
     prefer: str
     """When to prefer them."""
+    figures: tuple[str, ...] = ()
+    """What was measured of them here."""
+    limits: tuple[str, ...] = ()
+    """What they are not good for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +96,7 @@ def _facts(family: Family, variant: str = "") -> BackboneFacts:
         variants=(variant,) if variant else family.variants,
         architecture=None if family.narrowed else _architecture(family, variant or family.variants[0]),
         weights=(
-            *_shipped(family),
+            *_shipped(family, variant),
             *(
                 _published(f"{name}@{weights}", one)
                 for weights, one in family.published.items()
@@ -138,11 +139,11 @@ def _architecture(family: Family, variant: str) -> ArchitectureFacts:
     )
 
 
-def _shipped(family: Family) -> tuple[WeightsFacts, ...]:
-    path = Path(str(resources.files("regraft") / "weights" / f"{family.name}.safetensors"))
-    if not path.is_file():
+def _shipped(family: Family, variant: str) -> tuple[WeightsFacts, ...]:
+    found = shipped_weights(family.name)
+    if found is None or variant not in ("", found.card.variant):
         return ()
-    card = Card.from_json(read_json(path.with_suffix(".json")))
+    card = found.card
     return (
         WeightsFacts(
             spec=family.name,
@@ -152,7 +153,10 @@ def _shipped(family: Family) -> tuple[WeightsFacts, ...]:
             size_mb=None,
             licence=card.licence,
             trained_on=card.trained_on,
-            prefer="first: nothing is fetched",
+            prefer="where nothing can be fetched, and to begin with: they are small and here; published weights, made "
+            "from many times as many pictures, are nearly always better where a hub is in reach",
+            figures=tuple(map(str, found.figures)),
+            limits=found.limits,
         ),
     )
 

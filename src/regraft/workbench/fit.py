@@ -23,7 +23,7 @@ from regraft.workbench._resolve import Resolved, backbone_spec, filled_in, named
 from regraft.workbench._states import store_states
 from regraft.workbench._subject import Subject, check_channels, open_subject
 from regraft.workbench._timing import Phases
-from regraft.workbench._training import fitted_last, probe_problem_of, problem_of, trained
+from regraft.workbench._training import fitted_last, needed_on_top, probe_problem_of, problem_of, trained
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,19 +63,20 @@ def _fit(recipe: Recipe, folder: RunFolder, spec: str) -> Iterator[Event]:
     check_channels(subject, backbone.card)
     _check_seen(recipe.seen, backbone, subject)
     given = asdict(resolved.options)
-    subject.task.check(balanced=given.get("balanced", False), smoothing=given.get("smoothing", 0.0))
+    subject.task.check(**{name: given[name] for name in ("balanced", "smoothing", "resample") if name in given})
     seen = Seen(backbone=backbone.digest(), data=subject.dataset.fingerprint)
     recipe = replace(filled_in(recipe, resolved, backbone.card), task=subject.task.kind, seen=seen)
     folder.write_recipe(recipe)
 
-    storing = store_states(recipe, resolved, backbone, subject, device=device, threads=threads)
+    top = needed_on_top(resolved, subject, recipe.seed)
+    storing = store_states(recipe, resolved, backbone, subject, device=device, threads=threads, top=top)
     stored = yield from phases.run("activations", storing)
     try:
         problem = problem_of(resolved, backbone, subject, stored, recipe, device=device, folder=folder.checkpoints)
         fitted = yield from phases.run("training", trained(problem, resolved, threads=threads))
         probe = fitted
         if resolved.named.name != "probe":
-            probe_problem = probe_problem_of(problem, subject)
+            probe_problem = yield from probe_problem_of(problem, subject)
             probe = yield from phases.run("probe", fitted_last(probing.fit(probe_problem, probing.Options())))
         else:
             probe_problem = problem

@@ -1,6 +1,7 @@
 """What a source of data defines: `accepts(path) -> bool` and `open_source(path, columns) -> Found`.
 
-`accepts` looks at the kind of the path only; `open_source` reads names and labels and decodes nothing.
+`accepts` looks at the kind of the path only, and at names directly in it; `open_source` reads names and labels and
+decodes nothing. Where several accept a path, one that says `LAST = True` gives way to the others.
 """
 
 from dataclasses import dataclass

@@ -33,7 +33,7 @@ def open_source(path: Path, columns: Columns) -> Found:
     archive = _archive_of(path)
     assert archive is not None, "a path that was accepted"
     top = unpacked(archive)
-    inner = _enclosed(top)
+    inner = enclosed(top)
     inside = path.relative_to(archive)
     where = _inside(archive, inside, (inner, top)) if inside.parts else inner
     found = table.open_source(where, columns) if table.accepts(where) else folder.found_under(where, called=path)
@@ -46,7 +46,7 @@ def _archive_of(path: Path) -> Path | None:
     return next((above for above in (path, *path.parents) if is_archive(above)), None)
 
 
-def _enclosed(root: Path) -> Path:
+def enclosed(root: Path) -> Path:
     """The folder in which the examples begin."""
     while True:
         seen = [one for one in root.iterdir() if not folder.is_hidden(one.name)]

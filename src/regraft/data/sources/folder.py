@@ -19,6 +19,8 @@ from regraft.data.sources._contract import Columns, Found
 from regraft.errors import BadData
 from regraft.values import Notice
 
+LAST = True
+"""Any folder will do; a source that looks for more in it goes before."""
 EXTENSIONS = frozenset((
     "jpg", "jpeg", "jpe", "jfif", "png", "apng", "gif", "bmp", "dib", "tif", "tiff", "webp", "avif", "ppm", "pgm",
     "pbm", "pnm", "jp2", "j2k", "jpx", "dcm", "dicom", "npy",

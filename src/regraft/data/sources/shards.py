@@ -1,0 +1,98 @@
+"""Shards: a folder of archives called after the parts, `train-0.tar.gz` … `train-3.tar.gz` beside `val.tar.gz`.
+
+Large sets are published so. What stands before the first digit or sign in an archive's name says which part it holds;
+inside it are class folders. Every archive is unpacked into the cache once (`_unpack.py`) and read as folders are:
+examples then come in any order, so that every epoch is shuffled over all of them, copies are found across shards, and
+a killed run goes on exactly. Reading archives from front to back could do none of that.
+"""
+
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from regraft.data._words import SPLIT_WORDS, counted, named
+from regraft.data.dataset import Example
+from regraft.data.sources import folder
+from regraft.data.sources._contract import Columns, Found
+from regraft.data.sources._unpack import is_archive, unpacked
+from regraft.data.sources.archive import enclosed
+from regraft.errors import BadData
+from regraft.values import Notice
+
+
+def accepts(path: Path) -> bool:
+    """Whether `path` is a folder with archives that are called after the parts, one of them the training part."""
+    return "train" in shards_in(path)
+
+
+def open_source(path: Path, columns: Columns) -> Found:
+    """The examples in all the archives.
+
+    Raises:
+        BadData: an archive is damaged, may not be unpacked or holds no class folders, two archives of a part hold the
+            same file, or there is a folder of pictures beside the archives.
+        OutOfSpace: there is no room to unpack them.
+    """
+    del columns
+    parts = shards_in(path)
+    archives = [(part, archive) for part in parts for archive in parts[part]]
+    _refuse_folders(path)
+    examples: dict[str, Example] = {}
+    origin: dict[str, str] = {}
+    notes = [Notice(text=_summary(path, archives), topic="data")]
+    for part, archive in archives:
+        found = folder.found_under(enclosed(unpacked(archive)), called=archive)
+        notes += found.notes
+        for example in found.examples:
+            if example.split is not None:
+                raise BadData(
+                    f"{archive} is called after the part {part} and holds the folder {example.id.split('/')[0]!r}.",
+                    fix="give that archive alone, or pack the class folders without the part's folder around them.",
+                )
+            name = f"{part}/{example.id}"
+            if name in examples:
+                raise BadData(
+                    f"{example.id} lies in {origin[name]} and in {archive.name}.",
+                    fix="take it out of one of them.",
+                )
+            examples[name] = replace(example, id=name, split=part)
+            origin[name] = archive.name
+    return Found(examples=tuple(examples[name] for name in sorted(examples)), notes=tuple(notes))
+
+
+def shards_in(path: Path) -> dict[str, list[Path]]:
+    """The archives in a folder by the part that they are called after; empty where `path` is no folder."""
+    found: dict[str, list[Path]] = {}
+    try:
+        names = sorted(os.listdir(path))  # noqa: PTH208
+    except OSError:
+        return {}
+    for name in names:
+        word = re.split(r"[^a-z]", name.casefold())[0]
+        if word in SPLIT_WORDS and is_archive(path / name):
+            found.setdefault(SPLIT_WORDS[word], []).append(path / name)
+    return found
+
+
+def _refuse_folders(path: Path) -> None:
+    beside = [
+        one.name for one in sorted(path.iterdir()) if one.is_dir() and not folder.is_hidden(one.name) and _filled(one)
+    ]
+    if beside:
+        raise BadData(
+            f"{path} holds archives called after the parts and beside them folders of pictures: {named(beside)}.",
+            fix="move either elsewhere: what is unpacked already would count twice.",
+        )
+
+
+def _filled(path: Path) -> bool:
+    return bool(folder.pictures(path))
+
+
+def _summary(path: Path, archives: list[tuple[str, Path]]) -> str:
+    names = named(archive.name for _, archive in archives)
+    return (
+        f"{counted(len(archives), 'archive')} of {path.name} ({names}) are read from copies unpacked in the cache, "
+        "until `regraft cache --clear`."
+    )
