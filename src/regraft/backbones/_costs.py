@@ -126,8 +126,9 @@ class NetworkCosts:
 
 def costs_of(family: Family, card: Card) -> NetworkCosts:
     """Count the network of that card."""
-    with torch.device("meta"), Undrawn():
-        network = built(family, card).network
+    with torch.device("meta"):
+        with Undrawn():
+            network = built(family, card).network
         if not card.num_source_classes:  # one class stands in while a network is built
             network = replace(network, source_head=None)
         whole = Whole(network)
@@ -182,8 +183,9 @@ def _branches(inception: Inception) -> dict[str, Any]:
 def _side_heads(network: Network, card: Card, stages: Mapping[str, PartCosts]) -> Iterator[PartCosts]:
     """Each alone, on what its stage gives."""
     for stage, side in network.side_heads.items():
-        with torch.device("meta"), Undrawn():
-            module = side.build(card.num_source_classes or 1)
+        with torch.device("meta"):
+            with Undrawn():
+                module = side.build(card.num_source_classes or 1)
             one, two, three = (torch.empty((number, *(stages[stage].output or ()))) for number in (1, 2, 3))
             counted, running = account(module, one), running_bytes(module, one)
             kept = sum(kept_bytes(module, three).values()) - sum(kept_bytes(module, two).values())

@@ -1,7 +1,6 @@
 """The network that a spec names, as far as it is known without its weights: nothing is fetched. Imports no torch."""
 
 from dataclasses import replace
-from importlib import resources
 from pathlib import Path
 
 from regraft.backbones._backbone import family_of
@@ -9,7 +8,8 @@ from regraft.backbones._card import Card
 from regraft.backbones._family import Family
 from regraft.backbones._open import parse
 from regraft.backbones._saved import saved_backbone
-from regraft.bundle_format import bundle_folder, read_facts, read_json
+from regraft.backbones._shipped import shipped_weights
+from regraft.bundle_format import bundle_folder, read_facts
 from regraft.errors import UnknownName
 
 
@@ -37,12 +37,6 @@ def named_card(spec: str) -> tuple[Family, Card]:
         return family, replace(card, weights=parsed.weights, source=published.url, **published.facts)
     if parsed.weights not in ("shipped", "random", "file", "hf"):
         raise UnknownName(f"set of weights of {family.name}", parsed.weights, [*family.published, "random"])
-    if parsed.weights == "shipped" and not variant and (shipped := shipped_card(family)):
-        variant = shipped.variant
+    if parsed.weights == "shipped" and not variant and (shipped := shipped_weights(family.name)):
+        variant = shipped.card.variant
     return family, family.card(variant or family.variants[0])
-
-
-def shipped_card(family: Family) -> Card | None:
-    """The card of the weights that this version of regraft brings along for the family; None where it brings none."""
-    path = Path(str(resources.files("regraft") / "weights" / f"{family.name}.safetensors"))
-    return Card.from_json(read_json(path.with_suffix(".json"))) if path.is_file() else None

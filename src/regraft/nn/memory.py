@@ -11,6 +11,7 @@ On device `meta` neither pass takes memory or arithmetic.
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -101,16 +102,13 @@ class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if isinstance(tensor, Tensor) and (key := _key(tensor)) not in self._known:
                 storage = tensor.untyped_storage()
                 num_bytes = storage.nbytes() if counted else 0
-                self._known[key] = weakref.ref(storage, self._freeing(key, num_bytes))
+                self._known[key] = weakref.ref(storage, partial(self._freed, key, num_bytes))
                 self.now += num_bytes
                 self.peak = max(self.peak, self.now)
 
-    def _freeing(self, key: int, num_bytes: int) -> Callable[[Any], None]:
-        def freed(_: Any) -> None:
-            self.now -= num_bytes
-            del self._known[key]
-
-        return freed
+    def _freed(self, key: int, num_bytes: int, _: Any) -> None:
+        self.now -= num_bytes
+        del self._known[key]
 
 
 def _key(tensor: Tensor) -> int:

@@ -119,9 +119,10 @@ def describe(spec: str, *, input_px: int | None = None) -> Description:
         BundleError: the saved model cannot be read.
         MissingExtra: the library that knows the architecture is not installed.
     """
-    family, card = _found(spec)
-    card = sized(family, card, input_px)
+    return _described(spec, *_found(spec, input_px))
 
+
+def _described(spec: str, family: Family, card: Card) -> Description:
     from regraft.backbones._costs import costs_of
 
     costs = costs_of(family, card)
@@ -151,9 +152,13 @@ def describe(spec: str, *, input_px: int | None = None) -> Description:
     )
 
 
-def _found(spec: str) -> tuple[Family, Card]:
-    """Family and card, where files at hand know more of them than the name says."""
-    family, card = named_card(spec)
+def _found(spec: str, input_px: int | None) -> tuple[Family, Card]:
+    """Family and card for that input size, where files at hand know more of them than the name says."""
+    family, card = _of_files(spec, *named_card(spec))
+    return family, sized(family, card, input_px)
+
+
+def _of_files(spec: str, family: Family, card: Card) -> tuple[Family, Card]:
     parsed = parse(spec)
     if parsed.weights == "bundle":
         head = read_tensors(bundle_folder(Path(parsed.path).expanduser()) / TENSORS, beginning="head/weight")
@@ -225,14 +230,9 @@ def side_by_side(
     Raises:
         RegraftError: as `describe`, for any of them.
     """
-    described = tuple(describe(spec, input_px=input_px) for spec in specs)
-    speeds: tuple[Speed, ...] = ()
-    if timing is not None:
-        networks = []
-        for spec in specs:
-            family, card = _found(spec)
-            networks.append((family, sized(family, card, input_px)))
-        speeds = yield from measured(networks, timing)
+    networks = [_found(spec, input_px) for spec in specs]
+    described = tuple(_described(spec, *network) for spec, network in zip(specs, networks, strict=True))
+    speeds = () if timing is None else (yield from measured(networks, timing))
     yield SideBySide(described=described, speeds=speeds, timing=timing)
 
 
