@@ -12,7 +12,7 @@ from regraft.reports.architecture_page import render
 from regraft.reports.drawing import WIDTH, draw
 from regraft.workbench.describe import describe
 
-SPECS = ("googlenet:paper", "googlenet:naive", "vgg16", "resnet50", "inception_v3", "mobilenet_v3_small", "vit_b_16")
+SPECS = ("googlenet:paper", "googlenet:naive", "vgg16", "mobilenet_v3_small", "vit_b_16")
 SVG = "{http://www.w3.org/2000/svg}"
 
 

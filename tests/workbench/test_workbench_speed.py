@@ -3,10 +3,12 @@
 import pytest
 import torch
 
+from networks import FAMILIES
+from regraft.backbones._costs import Whole
 from regraft.errors import BadRequest
 from regraft.values import Progress
 from regraft.workbench import _speed
-from regraft.workbench._speed import Speed, Timing
+from regraft.workbench._speed import Speed, Timing, measured
 from regraft.workbench.describe import SideBySide, side_by_side, timing_of
 
 TIMING = Timing(batch=2, rounds=3, threads=1)
@@ -36,10 +38,13 @@ def test_every_network_is_measured_once_a_round_in_turn(monkeypatch: pytest.Monk
         return float(len(asked)), 1.0
 
     monkeypatch.setattr(_speed, "_once", once)
-    *told, last = side_by_side(["googlenet:tiny", "googlenet:half"], input_px=32, timing=TIMING)
+    family, told = FAMILIES["googlenet"], []
+    measuring = measured([(family, family.card(variant)) for variant in ("tiny", "half")], TIMING)
+    with pytest.raises(StopIteration) as ended:
+        while True:
+            told.append(next(measuring))
     assert asked == ["tiny", "half"] * 3
-    assert isinstance(last, SideBySide)
-    assert [speed.running for speed in last.speeds] == [(1.0, 3.0, 5.0), (2.0, 4.0, 6.0)]
+    assert [speed.running for speed in ended.value.value] == [(1.0, 3.0, 5.0), (2.0, 4.0, 6.0)]
     steps = [event for event in told if isinstance(event, Progress)]
     assert [step.done for step in steps] == [1, 2, 3, 4, 5, 6]
     assert steps[-1].seconds_left == 0.0
@@ -61,9 +66,6 @@ def test_a_network_really_runs_and_trains_and_nothing_else_is_moved() -> None:
 
 
 def test_a_training_step_moves_every_parameter() -> None:
-    from networks import FAMILIES
-    from regraft.backbones._costs import Whole
-
     family = FAMILIES["googlenet"]
     torch.manual_seed(0)
     whole = Whole(family.build(family.card("tiny").with_input(32)).network)
@@ -81,13 +83,10 @@ def test_without_timing_nothing_is_measured() -> None:
     assert last.to_json()["networks"][0]["speed"] is None
 
 
-@pytest.mark.parametrize(
-    ("timing", "said"),
-    [(Timing(batch=1), "batch is 1"), (Timing(rounds=0), "rounds is 0"), (Timing(threads=0), "threads is 0")],
-)
-def test_numbers_out_of_range_are_refused(timing: Timing, said: str) -> None:
-    with pytest.raises(BadRequest, match=said):
-        list(side_by_side(["googlenet:tiny"], input_px=32, timing=timing))
+@pytest.mark.parametrize(("name", "number"), [("batch", 1), ("rounds", 0), ("threads", 0)])
+def test_numbers_out_of_range_are_refused(name: str, number: int) -> None:
+    with pytest.raises(BadRequest, match=f"{name} is {number}"):
+        Timing(**{name: number})
 
 
 def test_threads_and_device_are_the_machines_own_unless_named() -> None:

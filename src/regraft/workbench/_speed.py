@@ -27,7 +27,11 @@ LEAST_S = 0.3
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """How it is measured."""
+    """How it is measured.
+
+    Raises:
+        BadRequest: a number is out of range.
+    """
 
     batch: int = 8
     """Examples in a batch."""
@@ -37,6 +41,11 @@ class Timing:
     """CPU threads that torch may use."""
     device: str = "cpu"
     """Where: `cpu`, `cuda` …"""
+
+    def __post_init__(self) -> None:
+        for name, least in (("batch", 2), ("rounds", 1), ("threads", 1)):
+            if getattr(self, name) < least:
+                raise BadRequest(f"{name} is {getattr(self, name)}.", fix=f"set it to {least} or more.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,14 +71,7 @@ class Speed:
 
 
 def measured(networks: Sequence[tuple[Family, Card]], timing: Timing) -> Generator[Event, None, tuple[Speed, ...]]:
-    """Measure each; yields progress, returns the speeds in the order of the networks.
-
-    Raises:
-        BadRequest: a number is out of range.
-    """
-    for name, least in (("batch", 2), ("rounds", 1), ("threads", 1)):
-        if getattr(timing, name) < least:
-            raise BadRequest(f"{name} is {getattr(timing, name)}.", fix=f"set it to {least} or more.")
+    """Measure each; yields progress, returns the speeds in the order of the networks."""
     import torch
 
     threads, began, total = torch.get_num_threads(), time.perf_counter(), timing.rounds * len(networks)

@@ -240,6 +240,6 @@ def timing_of(*, batch: int, rounds: int, threads: int, device: str) -> Timing:
     """How to measure, with the machine's own answers for `threads` 0 and device `auto`.
 
     Raises:
-        BadRequest: the device does not work here.
+        BadRequest: the device does not work here, or a number is out of range.
     """
     return Timing(batch=batch, rounds=rounds, threads=num_threads(threads), device=choose_device(device))
