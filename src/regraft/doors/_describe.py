@@ -74,7 +74,8 @@ def told(described: Mapping[str, Any], *, layers: bool) -> str:
     from regraft.reports import architecture
 
     cuts = ", ".join(f"{cut} (partial)" if cut == described["partial_cut"] else cut for cut in described["cuts"])
-    facts = [("", described["title"]), ("cuts", cuts), *(("", one) for one in architecture.accuracies(described))]
+    facts = [("family", described["title"]), ("source", described["source"]), ("cuts", cuts)]
+    facts += [("published", one) for one in architecture.accuracies(described)]
     parts = [
         f"{architecture.headline(described)}\n{listed(facts)}",
         _shown(architecture.stages(described)),

@@ -79,7 +79,7 @@ def paper(described: Json) -> Table:
     rows = [
         (row["name"], f"{row['parameters'] / 1024:,.3g}K" if row["parameters"] < 10_240 else kilo(row["parameters"]),
          kilo(row["by_filters"]), f"{row['multiply_adds'] / 1e6:,.0f}M", work(row["multiply_adds_by_filters"]),
-         f"{row['ours']:,}", work(row["our_work"]), "" if row["agrees"] else "disagrees")
+         f"{row['parameters_here']:,}", work(row["multiply_adds_here"]), "" if row["agrees"] else "disagrees")
         for row in found
     ]  # fmt: skip
     header = (
@@ -197,12 +197,14 @@ def legend(described: Json) -> list[str]:
 
 
 def shape(part: Json) -> str:
-    """The output for one example: height x width x channels; tokens x features."""
+    """The output for one example: height x width x channels; tokens x features.
+
+    Inputs are square, so where the first two sides are equal and the third is not, the channels are last already.
+    """
     output = part["output"]
     if output is None:
         return NOTHING
-    reach = part.get("reach")
-    if len(output) == 3 and not (reach and tuple(reach["cells"]) == tuple(output[:2]) != tuple(output[1:])):
+    if len(output) == 3 and not output[0] == output[1] != output[2]:
         output = (*output[1:], output[0])
     return "x".join(map(str, output))
 

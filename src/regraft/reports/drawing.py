@@ -8,6 +8,7 @@ another its share of the parameters. Plain text: no library is needed, and the s
 from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import groupby
+from textwrap import wrap
 from typing import Any
 
 from regraft.reports._canvas import INK, SECOND
@@ -28,9 +29,14 @@ COLOURS = {1: "#dce9f5", 3: "#abcdea", 5: "#74aadb", 0: "#f6d9cc"}
 JOINED, HEAD = "#cfe3cf", "#fbe9b0"
 LISTED = 6
 """Steps of a stage that are named one by one; of more, the number of layers of each kind is told."""
+TIED = "\u00a0"
+"""A space at which no row ends."""
 LETTERS = 50
 """Letters that a row has room for."""
-_WORDS = {"Conv2d": "conv", "MaxPool2d": "max pool", "AvgPool2d": "mean pool", "Linear": "dense"}
+_WORDS = {
+    "Conv2d": "conv", "MaxPool2d": "max pool", "AvgPool2d": "mean pool", "Linear": "dense",
+    "MultiheadAttention": "attention",
+}  # fmt: skip
 
 
 def draw(described: Json) -> str:
@@ -119,8 +125,9 @@ def _cut(pen: _Pen, cut: str, described: Json) -> None:
     if cut in described["cuts"]:
         partial = cut == described["partial_cut"]
         middle = (top + bottom) / 2
-        pen.line([(MARGIN, middle), (WIDTH - 118, middle)], dashed=True, colour=SECOND if partial else LINE)
         name = f"cut {cut}" + (" (partial)" if partial else "")
+        end = WIDTH - MARGIN - 6.8 * len(name) - GAP
+        pen.line([(MARGIN, middle), (end, middle)], dashed=True, colour=SECOND if partial else LINE)
         pen.text(WIDTH - MARGIN, middle + 4, name, size=11, colour=SECOND if partial else GREY, anchor="end")
     pen.y = bottom
 
@@ -212,27 +219,14 @@ def _windows(pen: _Pen, stage: Json, described: Json) -> None:
     shown = [layer for layer in inside if layer["kind"] in _WORDS]
     steps = [(name, len(list(same))) for name, same in groupby(map(_told, shown))]
     if len(steps) <= LISTED:
-        said = [name if times == 1 else f"{times} × {name}" for name, times in steps]
+        said = [(name if times == 1 else f"{times} × {name}").replace(" ", TIED) for name, times in steps]
     else:
         kinds = [("Conv2d", "convolution"), ("Linear", "dense layer"), ("MaxPool2d", "pool")]
         numbers = [(sum(layer["kind"] == kind for layer in inside), word) for kind, word in kinds]
-        said = [counted(number, word) for number, word in numbers if number]
-    for row in _rows(said, " → " if len(steps) <= LISTED else ", "):
+        said = [counted(number, word).replace(" ", TIED) for number, word in numbers if number]
+    for row in wrap(", ".join(said), LETTERS, break_long_words=False, break_on_hyphens=False):
         pen.text(MARGIN + PAD, pen.y + 10, row, size=12)
         pen.y += 17
-
-
-def _rows(pieces: Sequence[str], between: str) -> list[str]:
-    """The pieces in a row each that has room for them."""
-    rows = [""]
-    for piece in pieces:
-        joined = f"{rows[-1]}{between}{piece}" if rows[-1] else piece
-        if len(joined) > LETTERS:
-            rows[-1] += between.rstrip()
-            rows.append(piece)
-        else:
-            rows[-1] = joined
-    return rows
 
 
 def _told(layer: Json) -> str:

@@ -97,8 +97,8 @@ class Description:
                 {
                     **asdict(row.stated),
                     "agrees": row.stated.agrees,
-                    "ours": row.parameters,
-                    "our_work": row.multiply_adds,
+                    "parameters_here": row.parameters,
+                    "multiply_adds_here": row.multiply_adds,
                 }
                 for row in self.paper
             ],
