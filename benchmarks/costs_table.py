@@ -3,7 +3,8 @@
     .venv/bin/python benchmarks/costs_table.py [--rounds 5] [--batch 8] [--threads 1] [--out PAGE]
 
 Counts need no weights and are the same everywhere. Speeds are measured in turn (A B C, A B C …) by
-`regraft describe … --measure`, whose verb this calls. Writes docs/results/costs.md.
+`regraft describe … --measure`, whose verb this calls. Writes docs/results/costs.md, and beside it the drawing of the
+paper's network.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from bench import processor
 from regraft.doors._terminal import watched
 from regraft.reports import architecture
 from regraft.reports._words import bullets, counted, size, table
+from regraft.reports.drawing import draw
 from regraft.workbench.describe import SideBySide, describe, side_by_side, timing_of
 
 NETWORKS = (
@@ -28,6 +30,7 @@ NETWORKS = (
 )  # fmt: skip
 """The first is what the others are compared with."""
 PAGE = ROOT / "docs" / "results" / "costs.md"
+DRAWING = "googlenet.svg"
 
 
 def main() -> None:
@@ -41,7 +44,9 @@ def main() -> None:
     load = os.getloadavg()[0]
     timing = timing_of(batch=given.batch, rounds=given.rounds, threads=given.threads, device="cpu")
     (found,) = (one for one in watched(side_by_side(NETWORKS, timing=timing)) if isinstance(one, SideBySide))
-    given.out.write_text(page(found.to_json(), describe("googlenet:paper").to_json(), load), encoding="utf-8")
+    paper = describe("googlenet:paper").to_json()
+    given.out.write_text(page(found.to_json(), paper, load), encoding="utf-8")
+    given.out.with_name(DRAWING).write_text(draw(paper), encoding="utf-8")
     print(f"wrote {given.out}")
 
 
@@ -83,6 +88,12 @@ when the run began), which moves examples a second far more than ratios. {versio
 K is 1024. Three rows do not follow from their own filter counts:
 
 {bullets(f"**{name}**: {note}" for name, note in architecture.paper_notes(paper))}
+
+## The network
+
+`regraft describe googlenet:paper --svg {DRAWING}`; with `--html` the tables and the drawing are one page.
+
+![GoogLeNet, stage by stage]({DRAWING})
 """
 
 

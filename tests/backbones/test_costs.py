@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from graphs import own_memory, saved_in_graph
 from networks import VARIANTS, card_of, family_of
 from regraft.backbones._costs import NetworkCosts, Whole, costs_of
 from regraft.backbones._undrawn import Undrawn
@@ -105,6 +106,20 @@ def test_stages_and_layers_make_up_the_sums(spec: str) -> None:
 @pytest.mark.parametrize("spec", [*VARIANTS, *OTHERS])
 def test_they_do_for_every_network_at_its_own_size(spec: str) -> None:
     check(spec)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", VARIANTS)
+def test_what_training_keeps_is_what_the_graph_of_a_real_pass_holds(spec: str) -> None:
+    """Of each further example: a batch of three beside one of two."""
+    px = _family(spec).smallest_px
+    with Undrawn():
+        whole = Whole(_family(spec).build(_card(spec).with_input(px)).network).train()
+    held = []
+    for number in (2, 3):
+        pixels = torch.zeros((number, px, px, 3), dtype=torch.uint8)
+        held.append(saved_in_graph(whole({"pixels": pixels}), own_memory(whole)))
+    assert costs_of(_family(spec), _card(spec).with_input(px)).kept_bytes == held[1] - held[0]
 
 
 @pytest.fixture(scope="module")

@@ -1,38 +1,31 @@
 """Activation memory, by hand and against the autograd graph itself."""
 
-from collections.abc import Iterator
-from typing import Any
-
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from graphs import own_memory, saved_in_graph
 from regraft.nn.googlenet import GoogLeNet, variant_named
 from regraft.nn.memory import kept_bytes, running_bytes
 
 
-def saved_in_graph(output: Tensor, own: set[int]) -> int:
-    """Bytes of the memory that the graph below `output` holds, parameters and buffers left out."""
-    found: dict[int, int] = {}
-    waiting, seen = [output.grad_fn], set()
-    while waiting:
-        node: Any = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        waiting += [following for following, _ in node.next_functions]
-        for tensor in _saved(node):
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in own:
-                found[storage.data_ptr()] = storage.nbytes()
-    return sum(found.values())
+class EncoderBlock(nn.Module):
+    """Norm, attention, norm, two dense layers, with shortcuts."""
 
+    def __init__(self, *, heads: int, width: int, hidden: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.dense = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
-def _saved(node: Any) -> Iterator[Tensor]:
-    for name in dir(node):
-        if name.startswith("_saved_"):
-            value = getattr(node, name)
-            yield from (one for one in (value if isinstance(value, tuple) else (value,)) if isinstance(one, Tensor))
+    def forward(self, x: Tensor) -> Tensor:
+        n, t, d = x.shape
+        q, k, v = self.qkv(self.first(x)).reshape(n, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        mixed = functional.scaled_dot_product_attention(q, k, v)
+        x = x + self.out(mixed.transpose(1, 2).reshape(n, t, d))
+        return x + self.dense(self.second(x))
 
 
 def test_running_takes_what_is_alive_at_once() -> None:
@@ -91,11 +84,30 @@ def test_what_is_kept_is_what_the_graph_holds() -> None:
     """Walked from the loss down, without the hooks that the count is made with."""
     net = GoogLeNet(variant=variant_named("bn"), num_classes=5, width=0.25, dropout=0.0)
     image = torch.randn(2, 3, 64, 64)
-    own = {tensor.untyped_storage().data_ptr() for tensor in (*net.parameters(), *net.buffers())}
-    expected = saved_in_graph(net.train()(image), own)
+    expected = saved_in_graph(net.train()(image), own_memory(net))
     assert sum(kept_bytes(net, image).values()) == expected
     with torch.device("meta"):
         assert sum(kept_bytes(net.to("meta"), torch.empty(2, 3, 64, 64)).values()) == expected
+
+
+class Attention(nn.MultiheadAttention):
+    """torch's own layer on one sequence."""
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(x, x, x, need_weights=False)[0]
+
+
+@pytest.mark.parametrize("kind", ["written out", "torch's layer"])
+def test_attention_keeps_what_a_fused_kernel_keeps(kind: str) -> None:
+    """Compared with the graph of torch's own kernel on the processor."""
+    block: nn.Module = EncoderBlock(heads=4, width=32, hidden=64)
+    if kind == "torch's layer":
+        block = nn.Sequential(nn.Linear(32, 32), Attention(32, 4, batch_first=True))
+    tokens = torch.randn(2, 200, 32)
+    kept = kept_bytes(block, tokens)
+    assert sum(kept.values()) == saved_in_graph(block.train()(tokens.clone()), own_memory(block))
+    pairs = 4 * 2 * 4 * 200 * 200
+    assert running_bytes(block, tokens)[""] < pairs
 
 
 def test_tensors_without_values_take_what_real_ones_do() -> None:

@@ -5,6 +5,9 @@ the most bytes that are alive together. *Training* it, autograd keeps what the b
 counted as torch saves them. In both, parameters, buffers, and what a kernel takes for itself while it works are left
 out, and memory that several tensors share (views, layers that overwrite their input) counts once.
 
+Attention counts as torch's fused kernels do it, which never hold a weight for each pair of tokens: kept are queries,
+keys, values, output and one number for each query and head (Dao et al. 2022, arXiv:2205.14135, section 3.1).
+
 On device `meta` neither pass takes memory or arithmetic.
 """
 
@@ -17,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -41,7 +45,7 @@ def running_bytes(module: nn.Module, *inputs: Any) -> dict[str, int]:
         most[name] = max(most.get(name, 0), live.peak)
         live.peak = max(live.peak, began.pop())
 
-    with evaluating(module), taken_apart(), live, _hooked(parts_of(module), enter, leave):
+    with evaluating(module), taken_apart(), fused_attention(), live, _hooked(parts_of(module), enter, leave):
         module(*inputs)
     return most
 
@@ -75,12 +79,48 @@ def kept_bytes(module: nn.Module, *inputs: Any) -> dict[str, int]:
     module.train()
     try:
         saving = saved_tensors_hooks(pack, lambda tensor: tensor)
-        with taken_apart(), torch.enable_grad(), saving, _hooked(parts, enter, lambda name: None):
+        with taken_apart(), fused_attention(), torch.enable_grad(), saving, _hooked(parts, enter, lambda name: None):
             module(*inputs)
     finally:
         for part, training in modes.items():
             part.training = training
     return kept
+
+
+@contextmanager
+def fused_attention() -> Iterator[None]:
+    """Inside it, attention takes the memory that a fused kernel takes, on every device, and gives no numbers.
+
+    Put in the place of torch's function, by whose name modules call it: a mode of functions does not see the calls that
+    `nn.MultiheadAttention` makes.
+    """
+    plain = functional.scaled_dot_product_attention
+    functional.scaled_dot_product_attention = partial(_attend, plain)
+    try:
+        yield
+    finally:
+        functional.scaled_dot_product_attention = plain
+
+
+def _attend(
+    plain: Callable[..., Tensor], query: Tensor, key: Tensor, value: Tensor, *rest: Any, **named: Any
+) -> Tensor:
+    """Left to torch where its kernels are not fused: with a mask that is trained, or values of another length."""
+    mask = rest[0] if rest else named.get("attn_mask")
+    if query.ndim != 4 or query.shape[-1] != value.shape[-1] or (mask is not None and mask.requires_grad):
+        return plain(query, key, value, *rest, **named)
+    attended: Tensor = _Attention.apply(query, key, value)  # type: ignore[no-untyped-call]
+    return attended
+
+
+class _Attention(torch.autograd.Function):
+    """Queries (n h q d), keys (n h k d), values (n h k d) -> (n h q d) without numbers, laid out as the queries are."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        output = torch.empty_like(query)
+        ctx.save_for_backward(query, key, value, output, query.new_empty(query.shape[:-1], dtype=torch.float32))
+        return output
 
 
 class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
