@@ -70,10 +70,15 @@ class Cell:
 
     def right(self) -> tuple[list[str], np.ndarray, list[str]]:
         """Ids, whether each test example was predicted right, and its group."""
-        with (self.path / "predictions.csv").open(newline="") as file:
-            rows = sorted((row for row in csv.DictReader(file) if row["part"] == "test"), key=lambda row: row["id"])
-        right = np.array([row["label"] == row["predicted"] for row in rows], dtype=float)
-        return [row["id"] for row in rows], right, [row["group"] or row["id"] for row in rows]
+        return right_in(self.path)
+
+
+def right_in(run: Path) -> tuple[list[str], np.ndarray, list[str]]:
+    """Ids of a run's test examples, in order, whether each was predicted right, and its group."""
+    with (run / "predictions.csv").open(newline="") as file:
+        rows = sorted((row for row in csv.DictReader(file) if row["part"] == "test"), key=lambda row: row["id"])
+    right = np.array([row["label"] == row["predicted"] for row in rows], dtype=float)
+    return [row["id"] for row in rows], right, [row["group"] or row["id"] for row in rows]
 
 
 def checkpoint_spec(architecture: str = "googlenet:torchvision") -> str:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from defaults_study import log_loss, posed, returned
+from _problems import posed, returned
+from defaults_study import INPUT_PX, log_loss
 
 from regraft.files import atomic
 from regraft.identity import derive_seed, digest_json
@@ -93,7 +94,7 @@ def _one_thread() -> None:
 @cache
 def opened(data: str) -> tuple[Problem, np.ndarray]:
     """The set as a problem at cut `input`, a new view every epoch; and its test part."""
-    return posed(data, "input", 0)
+    return posed(data, "input", 0, input_px=INPUT_PX)
 
 
 def drawn(problem: Problem, per_class: int, seed: int) -> np.ndarray:

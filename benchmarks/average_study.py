@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from _cells import shown
+from _problems import problem_of, returned
 from _sets import ROOT
-from defaults_study import FOLDS, INPUT_PX, log_loss, problem_of, returned
+from defaults_study import FOLDS, INPUT_PX, log_loss
 
 from regraft.files import atomic
 from regraft.strategies import _loop, finetune
@@ -42,7 +43,7 @@ PAGE = ROOT / "docs" / "results" / "average.md"
 
 def measure(data: str, seed: int, num_folds: int) -> None:
     """Train from random weights without each fold in turn, and ask every average about it."""
-    problem = replace(problem_of(data, "input", 0, spec=SPEC, seed=seed), seed=seed)
+    problem = replace(problem_of(data, "input", 0, input_px=INPUT_PX, spec=SPEC, seed=seed), seed=seed)
     fold_of = deal(problem, FOLDS, 0)
     logits = {decay: np.zeros((len(problem.train), problem.task.num_outputs), np.float32) for decay in DECAYS}
     began, steps = time.monotonic(), 0

@@ -10,8 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from _problems import problem_of, returned
 from _sets import CHECKPOINT, ROOT, SETS
-from defaults_study import FOLDS, INPUT_PX, log_loss, problem_of, returned
+from defaults_study import FOLDS, INPUT_PX, log_loss
 
 from regraft.folds import folds
 from regraft.strategies import _loop, finetune
@@ -44,7 +45,7 @@ def main() -> None:
              f"| --- |{' --- |' * len(SETS)}"]  # fmt: skip
     by_set = {}
     for data in SETS:
-        by_set[data] = measure(problem_of(data, "4e", 4))
+        by_set[data] = measure(problem_of(data, "4e", 4, input_px=INPUT_PX))
         print(data, by_set[data], flush=True)
     lines += [f"| {name} | {' | '.join(by_set[data][name] for data in SETS)} |" for name in CHOOSERS]
     PAGE.write_text("\n".join([*lines, FOUND]) + "\n")

@@ -9,25 +9,20 @@ folds, beside the probe. Resumable: what is measured is kept under `runs/study`.
 import argparse
 import json
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from _cells import checkpoint_spec, shown
-from _sets import CHECKPOINT, ROOT, SETS, UNPACKED
+from _cells import shown
+from _problems import problem_of, returned
+from _sets import CHECKPOINT, ROOT, SETS
 
-from regraft.backbones._open import open_backbone
 from regraft.files import atomic
-from regraft.recipe import Recipe, parse_setting, with_settings
 from regraft.strategies import finetune, probe
-from regraft.strategies._contract import Fitted, Problem
+from regraft.strategies._contract import Problem
 from regraft.workbench._crossvalidate import deal
-from regraft.workbench._resolve import named, resolve
-from regraft.workbench._states import store_states
-from regraft.workbench._subject import open_subject
 
 INPUT_PX = 64
 FOLDS = 3
@@ -80,43 +75,6 @@ better one may want gentler rates, and this study is to be run again with it.
 """
 
 
-def returned(events: Iterator[Any]) -> Any:
-    """What a generator returns, or the `Fitted` it ends with."""
-    last = None
-    while True:
-        try:
-            event = next(events)
-            last = event if isinstance(event, Fitted) else last
-        except StopIteration as stop:
-            return stop.value or last
-
-
-def problem_of(data: str, cut: str, views: int, *, spec: str = "", seed: int = 0) -> Problem:
-    """The training part of a set as a problem."""
-    return posed(data, cut, views, spec=spec, seed=seed)[0]
-
-
-def posed(data: str, cut: str, views: int, *, spec: str = "", seed: int = 0) -> tuple[Problem, np.ndarray]:
-    """The training part of a set as a problem, its states stored (0 views: made anew), and the places of its test.
-
-    `spec` names a backbone, if not the checkpoint, and `seed` draws its weights where they are random.
-    """
-    chosen = SETS[data]
-    UNPACKED.mkdir(parents=True, exist_ok=True)
-    recipe = Recipe(data=str(chosen.open()), backbone=spec or checkpoint_spec(), strategy="partial", cut=cut,
-                    views=views, input_px=INPUT_PX, threads=1)  # fmt: skip
-    recipe = with_settings(recipe, dict(map(parse_setting, chosen.settings)))
-    backbone = returned(open_backbone(recipe.backbone, input_px=INPUT_PX, seed=seed))
-    subject = returned(open_subject(recipe, workers=1))
-    resolved = resolve(recipe, named(recipe), backbone.card)
-    stored = returned(store_states(recipe, resolved, backbone, subject, device="cpu", threads=1))
-    train = np.sort(np.concatenate([subject.parts.train, subject.parts.val]))
-    problem = Problem(backbone=backbone, cut=cut, task=subject.task, states=stored.states, top=stored.top,
-                      targets=subject.targets, groups=subject.parts.groups, train=train,
-                      val=np.zeros(0, dtype=np.int64), seed=0)  # fmt: skip
-    return problem, subject.parts.test
-
-
 def held_out(problem: Problem, options: finetune.Options | None, num_folds: int) -> tuple[np.ndarray, np.ndarray]:
     """Training examples by place, and logits of each by the model of the fold that left it out; None: the probe.
 
@@ -142,7 +100,7 @@ def measure(data: str, cut: str, views: int, seeds: range, names: list[str], num
     missing = [(name, seed) for seed in seeds for name in names if not file_of(data, cut, views, name, seed).is_file()]
     if not missing:
         return
-    problem = problem_of(data, cut, views)
+    problem = problem_of(data, cut, views, input_px=INPUT_PX)
     for name, seed in missing:
         began = time.monotonic()
         posed = replace(problem, seed=seed)

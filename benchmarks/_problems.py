@@ -1,0 +1,70 @@
+"""Data sets as problems, for studies that ask a strategy directly, without a run folder."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from _cells import checkpoint_spec
+from _sets import UNPACKED
+from _targets import TARGETS
+
+from regraft.backbones._backbone import Backbone
+from regraft.backbones._open import open_backbone
+from regraft.errors import RegraftError
+from regraft.recipe import Recipe, parse_setting, with_settings
+from regraft.strategies._contract import Fitted, Problem
+from regraft.workbench._resolve import named, resolve
+from regraft.workbench._states import store_states
+from regraft.workbench._subject import open_subject
+
+
+def returned(events: Iterator[Any]) -> Any:
+    """What a generator returns, or the `Fitted` it ends with."""
+    last = None
+    while True:
+        try:
+            event = next(events)
+            last = event if isinstance(event, Fitted) else last
+        except StopIteration as stop:
+            return stop.value or last
+
+
+def network(spec: str, *, input_px: int | None = None, seed: int = 0) -> Backbone:
+    """The backbone that `spec` names.
+
+    Raises:
+        SystemExit: it cannot be opened; the message says why.
+    """
+    try:
+        found: Backbone = returned(open_backbone(spec, input_px=input_px, seed=seed))
+    except RegraftError as error:
+        raise SystemExit(f"{spec}: {error}") from None
+    return found
+
+
+def problem_of(data: str, cut: str, views: int, *, input_px: int, spec: str = "", seed: int = 0) -> Problem:
+    """The training part of a set as a problem."""
+    return posed(data, cut, views, input_px=input_px, spec=spec, seed=seed)[0]
+
+
+def posed(
+    data: str, cut: str, views: int, *, input_px: int, spec: str = "", seed: int = 0
+) -> tuple[Problem, np.ndarray]:
+    """The training part of a set as a problem, its states stored (0 views: made anew), and the places of its test.
+
+    `spec` names a backbone, if not the checkpoint, and `seed` draws its weights where they are random.
+    """
+    chosen = TARGETS[data]
+    UNPACKED.mkdir(parents=True, exist_ok=True)
+    recipe = Recipe(data=str(chosen.open()), backbone=spec or checkpoint_spec(), strategy="partial", cut=cut,
+                    views=views, input_px=input_px, threads=1)  # fmt: skip
+    recipe = with_settings(recipe, dict(map(parse_setting, chosen.settings)))
+    backbone = network(recipe.backbone, input_px=input_px, seed=seed)
+    subject = returned(open_subject(recipe, workers=1))
+    resolved = resolve(recipe, named(recipe), backbone.card)
+    stored = returned(store_states(recipe, resolved, backbone, subject, device="cpu", threads=1))
+    train = np.sort(np.concatenate([subject.parts.train, subject.parts.val]))
+    problem = Problem(backbone=backbone, cut=cut, task=subject.task, states=stored.states, top=stored.top,
+                      targets=subject.targets, groups=subject.parts.groups, train=train,
+                      val=np.zeros(0, dtype=np.int64), seed=0)  # fmt: skip
+    return problem, subject.parts.test

@@ -1,0 +1,179 @@
+"""Put the network of a finished run into the package: weights, card, figures.
+
+    .venv/bin/python pretraining/ship.py runs/googlenet [--input-px 96] [--corpus ../shared/data/source-images]
+
+Writes src/regraft/weights/FAMILY.safetensors and FAMILY.json. The head of the run becomes the source classifier.
+Weights are rounded to float16, batch norm's statistics stay float32; what is written is then opened as a user opens it
+and judged on the corpus's validation part, whose figures go into the card. `--input-px` is the card's input size, which
+`benchmarks/probe_table.py --inside` chooses. Figures of other measurements are kept from the card before.
+"""
+
+import argparse
+import hashlib
+import shlex
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from regraft.backbones._backbone import family_of
+from regraft.backbones._card import Card
+from regraft.backbones._family import built
+from regraft.backbones._open import open_backbone
+from regraft.backbones._saved import saved_backbone
+from regraft.backbones._shipped import Figure, shipped_weights, weights_folder
+from regraft.bundle_format import TENSORS, bundle_folder, read_facts, read_json, read_tensors, write_tensors
+from regraft.bundles._model import Model, prefixes_of
+from regraft.bundles.bundle import Bundle
+from regraft.data.decode import decode
+from regraft.data.open import open_dataset
+from regraft.evaluation._contract import metric
+from regraft.evaluation.intervals import measure
+from regraft.files import write_json
+from regraft.tasks._contract import TASKS
+
+ROOT = Path(__file__).resolve().parent.parent
+CORPUS = ROOT.parent / "shared" / "data" / "source-images"
+MOST_MB = {"googlenet": 14.0, "mobilenet_v3_small": 6.0}
+"""Megabytes that the package can carry of each."""
+TERMS = (
+    "weights: research use only. About four fifths of the pictures they were trained on are from ImageNet, whose terms "
+    "allow non-commercial research and education, and some other sources state no licence. The code's licence does not "
+    "cover them."
+)
+LIMITS = (
+    "They were trained on small pictures, 64 to 72 pixels on the shorter side: fine detail of larger ones is new.",
+    "They saw 68 thousand pictures, a twentieth of ImageNet's: where a hub is in reach, published weights are better.",
+    "Series from one shop or one photographer lie in training and validation alike: figures on the corpus flatter.",
+)
+
+
+def main() -> None:
+    """Write, open, judge, write the card."""
+    asked = _asked()
+    folder = bundle_folder(asked.run)
+    facts, tensors = read_facts(folder), read_tensors(folder / TENSORS)
+    found = saved_backbone(facts, folder)
+    classes = tuple(facts["task"]["classes"])
+    trained_px = found.card.preparation.input_px[0]
+    path = weights_folder() / f"{found.card.family}.safetensors"
+    before = shipped_weights(found.card.family)
+    write_tensors(path, _rounded(found.card, tensors, len(classes)))
+    size, most = path.stat().st_size / 1e6, MOST_MB.get(found.card.family)
+    if most and size > most:
+        raise SystemExit(f"{path} has {size:.1f} MB; the package carries {most:g} MB of it at most.")
+    recipe = _recipe(asked.run)
+    card = replace(
+        family_of(found.card.family, found.card.variant)[0].card(found.card.variant),
+        weights="shipped",
+        source="trained by the makers of Regraft (pretraining/README.md)",
+        licence=TERMS,
+        trained_on=f"{recipe['examples']:,} small pictures of {len(classes)} classes",
+        source_classes=classes,
+        num_source_classes=len(classes),
+        notes=("The shipped weights are for research use only: most of their pictures are under ImageNet's terms.",),
+    ).with_input(asked.input_px or trained_px)
+    written: dict[str, Any] = {
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "card": card.to_json(),
+        "recipe": recipe,
+        "figures": [],
+        "limits": list(LIMITS),
+    }
+    write_json(path.with_suffix(".json"), written)
+    own = _judged(card.family, trained_px, asked.corpus) if asked.corpus.is_dir() else []
+    kept = [figure for figure in before.figures if figure.what not in {one.what for one in own}] if before else []
+    written["figures"] = [asdict(figure) for figure in (*own, *kept)]
+    write_json(path.with_suffix(".json"), written)
+    print(f"{path.relative_to(ROOT)}: {size:.1f} MB", *own, sep="\n")
+
+
+def _asked() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="folder of the finished run")
+    parser.add_argument("--input-px", type=int, help="side of the card's input; default: that of the training")
+    parser.add_argument("--corpus", type=Path, default=CORPUS)
+    return parser.parse_args()
+
+
+def _rounded(card: Card, tensors: Mapping[str, np.ndarray], num_classes: int) -> dict[str, np.ndarray]:
+    """The original's state dict in float16, statistics in float32."""
+    made = built(family_of(card.family, card.variant)[0], replace(card, num_source_classes=num_classes))
+    given = {name.replace("head/", "source/", 1): array for name, array in tensors.items()}
+    with torch.no_grad():
+        for name, tensor in made.network.tensors().items():
+            tensor.copy_(torch.from_numpy(given[name]))
+    state = {
+        name: tensor.numpy()
+        for name, tensor in made.original.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    return {
+        name: array if name.endswith(("running_mean", "running_var")) else array.astype(np.float16)
+        for name, array in state.items()
+    }
+
+
+def _recipe(run: Path) -> dict[str, Any]:
+    """How the run was made, from its report."""
+    report = read_json(run / "report.json")
+    facts, parts = report["strategy"]["facts"], report["data"]["parts"]
+    recipe = tomllib.loads((run / "recipe.toml").read_text(encoding="utf-8"))
+    changed = {f"options.{name}": value for name, value in report["strategy"]["options"].items()}
+    training = next(phase["seconds"] for phase in report["phases"] if phase["name"] == "training")
+    return {
+        "command": f"regraft fit source-images --backbone {report['backbone']['name'].replace('@random', '')} "
+        f"--strategy {recipe['strategy']} --input-px {recipe['input_px']}",
+        "settings": {**changed, **{f"augment.{name}": value for name, value in recipe.get("augment", {}).items()}},
+        "examples": parts["train"]["examples"] + parts["val"]["examples"],
+        "epochs": facts["epochs"],
+        "best_epoch": facts["best_epoch"],
+        "seen": facts["epochs"] * parts["train"]["examples"],
+        "seconds": round(training),
+        "environment": report["environment"],
+        "regraft": report["regraft"],
+    }
+
+
+def _judged(family: str, px: int, corpus: Path) -> list[Figure]:
+    """Top-1 and top-5 accuracy of the shipped network with its own classifier, on the corpus's validation part."""
+    opening = open_backbone(family, input_px=px)
+    while True:
+        try:
+            next(opening)
+        except StopIteration as stop:
+            backbone = stop.value
+            break
+    classes, tensors = backbone.card.source_classes, backbone.tensors()
+    task = TASKS.get("classification").task(classes, {})
+    model = Model(
+        backbone=backbone, task=task, weight=tensors["source/weight"], bias=tensors["source/bias"], temperature=1.0,
+        unlike=None,
+    )  # fmt: skip
+    bundle = Bundle(model, {}, prefixes_of(model, device="cpu", backend="auto", threads=None), 2)
+    examples = [one for one in open_dataset(corpus).examples if one.split == "val"]
+    place = {name: at for at, name in enumerate(classes)}
+    targets = np.array([place[one.label] for one in examples])
+    logits = [
+        bundle.logits(np.stack([backbone.card.preparation.plain(decode(one.path)) for one in examples[at : at + 256]]))
+        for at in range(0, len(examples), 256)
+    ]
+    probabilities = torch.softmax(torch.from_numpy(np.concatenate(logits)).double(), dim=1).numpy()
+    command = shlex.join(["python", "pretraining/ship.py", "RUN"])
+    figures = []
+    for name in ("accuracy", "top5_accuracy"):
+        measured = measure(metric(name), targets, probabilities)
+        assert measured.low is not None
+        assert measured.high is not None
+        title = {"accuracy": "top-1", "top5_accuracy": "top-5"}[name]
+        what = f"{title} accuracy on the corpus's validation part ({len(examples):,} pictures, {px} px)"
+        figures.append(Figure(what=what, value=measured.value, low=measured.low, high=measured.high, source=command))
+    return figures
+
+
+if __name__ == "__main__":
+    main()
