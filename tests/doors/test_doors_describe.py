@@ -38,7 +38,7 @@ def test_one_network_is_told_as_json_drawing_page_and_text(child_env: dict[str, 
 
 
 def test_several_are_told_in_a_line_each_with_whose_accuracy_it_is() -> None:
-    (found,) = compare(["googlenet", "resnet18", "googlenet:tiny"], input_px=64)
+    (found,) = compare(["googlenet:bn", "resnet18", "googlenet:tiny"], input_px=64)
     assert isinstance(found, SideBySide)
     lines = side_by_side(found.to_json()).splitlines()
     assert [line.split()[0] for line in lines[2:5]] == ["googlenet:bn", "resnet18:torchvision", "googlenet:tiny"]
