@@ -57,7 +57,8 @@ def kept_bytes(module: nn.Module, *inputs: Any) -> dict[str, int]:
     steps between layers counts with the layer before them. Running statistics move, save on device `meta`.
     """
     parts = parts_of(module)
-    layers = {name for name, part in parts.items() if not any(child in parts.values() for child in part.children())}
+    inside = set(parts.values())
+    layers = {name for name, part in parts.items() if inside.isdisjoint(part.children())}
     own = {_key(tensor) for tensor in (*module.parameters(), *module.buffers())}
     kept: dict[str, int] = {}
     stored: dict[int, torch.UntypedStorage] = {}
