@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from regraft.doors._describe import describe
 from regraft.doors._errors import guarded, if_interrupted
 from regraft.doors._parse import label_columns, seconds, settings
 from regraft.doors._terminal import watched
@@ -308,6 +309,9 @@ def backbones(name: Annotated[str, typer.Argument(metavar="[NAME]", show_default
     from regraft.workbench import backbones as verb
 
     print(of_backbones(verb(name)))
+
+
+app.command()(describe)
 
 
 @app.command()
