@@ -1,0 +1,88 @@
+"""What an arm costs, counted on a forward pass without values, and the width at which it costs as much as another."""
+
+from dataclasses import dataclass
+from functools import cache
+
+from regraft.lab._contract import Arm, Study
+from regraft.lab._designs import Design, Widths
+from regraft.lab._family import family_of
+from regraft.lab._setting import Setting
+
+WIDEST = 8.0
+"""Widths are looked for up to so many times the first arm's (our choice)."""
+HALVINGS = 14
+"""The interval of widths is halved so often: to a few parts in ten thousand of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What one network costs."""
+
+    widths: Widths
+    """Its widths."""
+    parameters: int
+    """Numbers in the parameters of stages and head: what a finished model holds."""
+    side_parameters: int
+    """Those of the auxiliary classifiers, which exist in training alone."""
+    multiply_adds: int
+    """Of a forward pass of one example, auxiliary classifiers left out."""
+
+
+def costs_of(study: Study, setting: Setting, num_classes: int) -> dict[str, Cost]:
+    """The cost of every arm by name, each at the width that the study gives it."""
+    whole = Widths(stem=setting.width, body=setting.width)
+    first = counted(study.arms[0].design, whole, setting.input_px, num_classes)
+    return {arm.name: _cost(arm, first, setting, num_classes) for arm in study.arms}
+
+
+def _cost(arm: Arm, first: Cost, setting: Setting, num_classes: int) -> Cost:
+    if arm.same == "width":
+        return counted(arm.design, first.widths, setting.input_px, num_classes)
+    return as_costly(arm.design, first, setting.input_px, num_classes)
+
+
+def as_costly(design: Design, wanted: Cost, input_px: int, num_classes: int) -> Cost:
+    """The design at the width at which its multiply-adds come nearest; a shared stem stays as wide as that of `wanted`.
+
+    Filters are whole numbers, so they do not come out quite equal.
+    """
+    low, high = 0.0, WIDEST * wanted.widths.body
+    found = counted(design, wanted.widths, input_px, num_classes)
+    for _ in range(HALVINGS):
+        if found.multiply_adds == wanted.multiply_adds:
+            break
+        middle = (low + high) / 2
+        stem = wanted.widths.stem if design.shared_stem else middle
+        tried = counted(design, Widths(stem=stem, body=middle), input_px, num_classes)
+        low, high = (middle, high) if tried.multiply_adds < wanted.multiply_adds else (low, middle)
+        if abs(tried.multiply_adds - wanted.multiply_adds) < abs(found.multiply_adds - wanted.multiply_adds):
+            found = tried
+    return found
+
+
+@cache
+def counted(design: Design, widths: Widths, input_px: int, num_classes: int) -> Cost:
+    """The cost of the design at these widths, with a linear head for so many classes on top."""
+    import torch
+
+    from regraft.backbones._family import built
+    from regraft.backbones._undrawn import Undrawn
+    from regraft.nn.accounting import account
+    from regraft.nn.heads import PooledHead
+    from regraft.strategies._tail import Tail
+
+    family = family_of(design, widths, input_px)
+    card = family.card(family.variants[0])
+    with torch.device("meta"), Undrawn():
+        network = built(family, card).network
+        sides = num_classes if network.side_heads else 0
+        head = PooledHead(card.width, num_classes)
+        tail = Tail(network, "input", head, "pooled", batch_norm="train", side_outputs=sides)
+        found = account(tail, {"pixels": torch.empty((1, input_px, input_px, card.channels), dtype=torch.uint8)})
+    beside = found.part("side_heads").parameters
+    return Cost(
+        widths=widths,
+        parameters=found.parameters - beside,
+        side_parameters=beside,
+        multiply_adds=found.multiply_adds,
+    )
