@@ -1,18 +1,14 @@
 """What `backbones`, `strategies` and `cache` print."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from textwrap import fill, indent
-from typing import TYPE_CHECKING, Any
 
 from regraft.doors._tables import WIDTH, aligned, listed
-from regraft.reports._words import NOTHING, counted, duration, measured, size
+from regraft.reports._words import counted, duration, size
 from regraft.workbench.backbones import BackboneFacts, WeightsFacts
 from regraft.workbench.cache import CacheFacts, ClearedCache, StoredEntry
 from regraft.workbench.strategies import StrategyFacts
-
-if TYPE_CHECKING:
-    from regraft.workbench.lab import StudyFacts
 
 
 def of_backbones(found: Sequence[BackboneFacts]) -> str:
@@ -51,23 +47,6 @@ def of_strategies(found: Sequence[StrategyFacts], *, options: bool) -> str:
     if not options:
         parts.append("The options of one: regraft strategies NAME")
     return "\n\n".join(parts)
-
-
-def of_studies(found: "Sequence[StudyFacts]") -> str:
-    """Each with its claim."""
-    parts = [f"{one.name}\n  {one.title}\n{_wrapped(one.claim)}\n{_wrapped(f'source: {one.source}')}" for one in found]
-    return "\n\n".join([*parts, "Each trains for some minutes on two cores: regraft lab NAME"])
-
-
-def of_study(report: Mapping[str, Any]) -> str:
-    """The arms of a study with their costs and accuracies at the largest training size."""
-    rows = []
-    for arm in report["arms"]:
-        figures = arm["figures"][0] if arm["figures"] else {}
-        seconds = NOTHING if arm["seconds"] is None else duration(arm["seconds"])
-        rows.append([arm["name"], f"{arm['parameters']:,}", f"{arm['multiply_adds'] / 1e6:.1f}",
-                     measured(figures.get("accuracy")), seconds])  # fmt: skip
-    return aligned(["arm", "parameters", "million multiply-adds", "accuracy", "time"], rows)
 
 
 def of_cache(found: CacheFacts) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from regraft.doors._errors import guarded, if_interrupted
+from regraft.doors._lab import lab
 from regraft.doors._parse import label_columns, seconds, settings
 from regraft.doors._terminal import watched
 from regraft.doors._threads import wait_asleep
@@ -319,59 +320,7 @@ def strategies(name: Annotated[str, typer.Argument(metavar="[NAME]", show_defaul
     print(of_strategies(verb(name), options=bool(name)))
 
 
-@app.command()
-def lab(
-    study: Annotated[
-        str, typer.Argument(metavar="[STUDY]", help="reductions, scales …; none: list all.", show_default=False)
-    ] = "",
-    data: Annotated[
-        Path | None,
-        typer.Option(help="Folder of labelled pictures. Default: the corpus in ../shared.", show_default=False),
-    ] = None,
-    full: Annotated[bool, typer.Option("--full", help="The large setting, for a GPU.")] = False,
-    seeds: Annotated[
-        int | None, typer.Option(help="Seeds of every arm. Default: 3, with --full 5.", show_default=False)
-    ] = None,
-    minutes: Annotated[
-        float | None,
-        typer.Option(help="Train no longer; the rest is marked as not run. 0: write the page.", show_default=False),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the study. Default: runs/lab/STUDY.", show_default=False)
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a study that was stopped.")] = False,
-    publish: Annotated[
-        Path | None, typer.Option(help="Write the page and its plots here too, as lab_STUDY.md.", show_default=False)
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "auto",
-    threads: Annotated[int, typer.Option(help="CPU threads; 0: all cores.")] = 0,
-    quiet: Quiet = False,
-) -> None:
-    """Re-measure what is claimed about GoogLeNet.
-
-    Each study trains variants from the same seeds and budget. Without STUDY: what there is.
-
-    \b
-    regraft lab reductions
-    regraft lab pooling --data photos/ --minutes 30
-    """
-    from regraft.doors._listings import of_studies, of_study
-    from regraft.workbench.lab import StudyDone, studies
-    from regraft.workbench.lab import lab as verb
-
-    if not study:
-        print(of_studies(studies()))
-        return
-    folder = out or Path("runs") / "lab" / (f"{study}-full" if full else study)
-    events = verb(
-        study, out=folder, data=data, full=full, seeds=seeds, max_seconds=None if minutes is None else 60 * minutes,
-        resume=resume, publish=publish, device=device, threads=threads,
-    )  # fmt: skip
-    with if_interrupted(f"To go on, start the same command again with: --out {folder} --resume"):
-        for event in list(watched(events, quiet=quiet)):
-            if isinstance(event, StudyDone):
-                _say(of_study(event.report), f"{event.report['outcome']}: {event.report['verdict']}")
-                print(f"report  {event.path / 'report.md'}")
+app.command()(lab)
 
 
 @app.command()
