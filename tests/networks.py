@@ -10,6 +10,7 @@ from torch import nn
 from regraft.backbones._backbone import BACKBONES
 from regraft.backbones._card import Card
 from regraft.backbones._contract import Built
+from regraft.backbones._costs import Whole
 from regraft.backbones._family import Family
 from regraft.backbones._undrawn import Undrawn
 from regraft.nn.accounting import Account, account
@@ -74,21 +75,12 @@ def _measure(norm: nn.BatchNorm2d, inputs: tuple[torch.Tensor]) -> None:
     norm.running_var.copy_(variance + mean.square())  # the latter, lest little be made much of
 
 
-class Whole(nn.Module):
-    """A network's stages and source classifier as one module, to be counted."""
-
-    def __init__(self, made: Built) -> None:
-        super().__init__()
-        self.network, self.parts = made.network, nn.ModuleList(made.network.modules())
-
-    def forward(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        return self.network(inputs)
-
-
 @cache
 def costs_of(spec: str) -> Account:
     """What one example costs the variant at its own input size; counted on tensors without values."""
     card = card_of(spec)
     with torch.device("meta"), Undrawn():
         made = family_of(spec).build(card)
-        return account(Whole(made), {"pixels": torch.empty((1, *card.preparation.input_px, 3), dtype=torch.uint8)})
+        return account(
+            Whole(made.network), {"pixels": torch.empty((1, *card.preparation.input_px, 3), dtype=torch.uint8)}
+        )

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from regraft.estimators.regressor import RegraftRegressor
     from regraft.recipe import Recipe
     from regraft.workbench.compare import compare
+    from regraft.workbench.describe import describe
     from regraft.workbench.run import Run
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Run",
     "__version__",
     "compare",
+    "describe",
     "extend",
     "fit",
     "load",
@@ -44,6 +46,7 @@ _HOMES = {
     "RegraftRegressor": "regraft.estimators.regressor",
     "Run": "regraft.workbench.run",
     "compare": "regraft.workbench.compare",
+    "describe": "regraft.workbench.describe",
     "extend": "regraft.doors.python",
     "fit": "regraft.doors.python",
     "load": "regraft.bundles.bundle",

@@ -54,7 +54,9 @@ def test_no_module_of_a_light_room_loads_anything_heavy(room: str, child_env: di
     assert heavy_after(f"name = 'regraft.{room}'\n{IMPORT_ALL}", child_env) == []
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["fit", "--help"], ["predict", "--help"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["fit", "--help"], ["predict", "--help"], ["describe", "--help"]], ids=" ".join
+)
 def test_help_loads_nothing_heavy(arguments: list[str], package: Path, child_env: dict[str, str]) -> None:
     if not (package / "doors" / "cli.py").is_file():
         pytest.skip("the command line is not written yet")

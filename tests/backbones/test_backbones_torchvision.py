@@ -64,6 +64,7 @@ def test_what_is_said_of_each_rests_on_numbers(name: str, weights: str) -> None:
 def test_accuracy_size_and_preparation_are_those_that_torchvision_publishes(name: str, weights: str) -> None:
     published, theirs = published_as(name, weights)
     assert f"top-1 {theirs.meta['_metrics']['ImageNet-1K']['acc@1']:.3f} %" in published.facts["trained_on"]
+    assert published.top1_percent == theirs.meta["_metrics"]["ImageNet-1K"]["acc@1"]
     assert published.size_mb == pytest.approx(theirs.meta["_file_size"], abs=0.05)
     ours, rule = replace(card_of(f"{name}:{published.variant}"), **published.facts).preparation, theirs.transforms()
     assert list(ours.input_px) == rule.crop_size * 2

@@ -9,6 +9,7 @@ from regraft.errors import BadRequest
 
 if TYPE_CHECKING:
     from regraft.backbones._contract import Built
+    from regraft.nn.stated import StatedCost
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,10 @@ class Published:
     """Which of the family's architectures it holds."""
     facts: Mapping[str, Any]
     """Fields of the card that differ from the architecture's own: terms, normalisation, classes."""
+    top1_percent: float | None = None
+    """Accuracy on ImageNet-1k's validation part that the publisher states, one central crop; None where none is."""
+    top1_source: str = ""
+    """Who states it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +84,8 @@ class Family:
     """Weights by the name after `@`."""
     formats: Mapping[str, Format] = field(default_factory=dict)
     """Other kinds of files, by suffix with its dot."""
+    stated: "Callable[[Card], tuple[StatedCost, ...]] | None" = None
+    """Card -> what the paper itself says that its parts cost, where it has a table of that for this architecture."""
     narrowed: "Callable[[str], Family] | None" = None
     """Of an open family, whose architectures a library knows and nobody lists here: variant -> the family of that one
     alone, with its own classifier, sizes and published weights; raises `UnknownName`. None where `variants` are all."""

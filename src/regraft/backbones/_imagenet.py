@@ -36,5 +36,7 @@ def torchvision_weights(file: str, *, size_mb: float, top1: float, **facts: Any)
             size_mb=size_mb,
             variant="torchvision",
             facts={"trained_on": f"ImageNet-1k (top-1 {top1:.3f} %, torchvision)", "licence": LICENCE, **facts},
+            top1_percent=top1,
+            top1_source="torchvision",
         )
     }

@@ -4,7 +4,7 @@ are. Imports no torch.
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -63,17 +63,6 @@ class Shipped:
             )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Written:
-    """What the JSON file holds, field by field."""
-
-    sha256: str
-    card: Mapping[str, Any]
-    recipe: Mapping[str, Any]
-    figures: tuple[Mapping[str, Any], ...] = field(default_factory=tuple)
-    limits: tuple[str, ...] = ()
-
-
 def weights_folder() -> Path:
     """Where the weights of this package lie."""
     return Path(str(resources.files("regraft") / "weights"))
@@ -89,14 +78,14 @@ def shipped_weights(family: str) -> Shipped | None:
     if not path.is_file():
         return None
     try:
-        written = _Written(**read_json(path.with_suffix(".json")))
+        written = read_json(path.with_suffix(".json"))
         return Shipped(
             path=path,
-            sha256=written.sha256,
-            card=Card.from_json(written.card),
-            recipe=written.recipe,
-            figures=tuple(Figure(**figure) for figure in written.figures),
-            limits=tuple(written.limits),
+            sha256=written["sha256"],
+            card=Card.from_json(written["card"]),
+            recipe=written["recipe"],
+            figures=tuple(Figure(**figure) for figure in written["figures"]),
+            limits=tuple(written["limits"]),
         )
     except (BundleError, TypeError, KeyError, ValueError) as error:
         raise WeightsError(

@@ -10,12 +10,13 @@ A `.caffemodel` holds the paper's network as BVLC trained it with Caffe (`_googl
 from typing import TYPE_CHECKING
 
 from regraft.backbones._card import Card
-from regraft.backbones._family import Family, Published
+from regraft.backbones._family import Family
 from regraft.backbones._googlenet_caffe import CAFFE
-from regraft.backbones._imagenet import LICENCE, MEAN, STD, preparation
+from regraft.backbones._imagenet import MEAN, STD, preparation, torchvision_weights
 
 if TYPE_CHECKING:
     from regraft.backbones._contract import Built
+    from regraft.nn.stated import StatedCost
 
 WIDTHS = {"tiny": 0.25, "half": 0.5}
 """Variants of the batch-norm network with fewer filters: for tests, demonstrations and studies."""
@@ -62,6 +63,15 @@ def build(card: Card) -> "Built":
     return Built(network=network, original=net)
 
 
+def stated(card: Card) -> "tuple[StatedCost, ...]":
+    """The paper's table 1, of the networks that have its filters, at its input size."""
+    if card.variant in (*WIDTHS, "naive") or card.preparation.input_px != (224, 224) or card.channels != 3:
+        return ()
+    from regraft.nn.stated import googlenet_table
+
+    return googlenet_table()
+
+
 FAMILY = Family(
     name="googlenet",
     title="GoogLeNet (Inception v1): parallel 1x1, 3x3, 5x5 and pool branches, 7.0 million parameters",
@@ -76,19 +86,13 @@ FAMILY = Family(
     smallest_px=32,
     untrained=("aux1.", "aux2."),
     formats={".caffemodel": CAFFE},
-    published={
-        "imagenet": Published(
-            url="https://download.pytorch.org/models/googlenet-1378be20.pth",
-            sha256="1378be20",
-            size_mb=49.7,
-            variant="torchvision",
-            facts={
-                "trained_on": "ImageNet-1k (top-1 69.778 %, torchvision)",
-                "licence": LICENCE,
-                "mean": (0.5, 0.5, 0.5),
-                "std": (0.5, 0.5, 0.5),
-                "notes": ("The auxiliary heads in this file were never trained and are left out.",),
-            },
-        )
-    },
+    published=torchvision_weights(
+        "googlenet-1378be20.pth",
+        size_mb=49.7,
+        top1=69.778,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        notes=("The auxiliary heads in this file were never trained and are left out.",),
+    ),
+    stated=stated,
 )

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from regraft.backbones._card import Card
-from regraft.backbones._family import Family, Published
-from regraft.backbones._imagenet import LICENCE, MEAN, STD, preparation
+from regraft.backbones._family import Family
+from regraft.backbones._imagenet import MEAN, STD, preparation, torchvision_weights
 
 if TYPE_CHECKING:
     from regraft.backbones._contract import Built
@@ -88,13 +88,5 @@ FAMILY = Family(
     smallest_px=32,
     multiple_px=PATCH_PX,
     adapt=adapt,
-    published={
-        "imagenet": Published(
-            url="https://download.pytorch.org/models/vit_b_16-c867db91.pth",
-            sha256="c867db91",
-            size_mb=330.3,
-            variant="torchvision",
-            facts={"trained_on": "ImageNet-1k (top-1 81.072 %, torchvision)", "licence": LICENCE},
-        )
-    },
+    published=torchvision_weights("vit_b_16-c867db91.pth", size_mb=330.3, top1=81.072),
 )

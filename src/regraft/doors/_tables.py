@@ -16,11 +16,21 @@ _SHOWN = ("balanced_accuracy", "log_loss", "macro_auroc", "r2", "quadratic_weigh
 """Metrics beside the main one that the table at the end of a fit shows, two at most; more would pass 80 columns."""
 
 
-def aligned(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell, two spaces apart, a line under the header."""
+def aligned(header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int | None = None) -> str:
+    """Columns as wide as their widest cell, two spaces apart, a line under the header.
+
+    `left` columns are flush to the left, those after them, numbers, to the right; None: all to the left.
+    """
     table = [list(header), *map(list, rows)]
     widths = [max(len(line[at]) for line in table) for at in range(len(header))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
+    num_left = len(header) if left is None else left
+    lines = [
+        "  ".join(
+            cell.ljust(width) if at < num_left else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in table
+    ]
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from regraft.doors._describe import describe
 from regraft.doors._errors import guarded, if_interrupted
 from regraft.doors._lab import lab
 from regraft.doors._parse import label_columns, seconds, settings
@@ -309,6 +310,9 @@ def backbones(name: Annotated[str, typer.Argument(metavar="[NAME]", show_default
     from regraft.workbench import backbones as verb
 
     print(of_backbones(verb(name)))
+
+
+app.command()(describe)
 
 
 @app.command()

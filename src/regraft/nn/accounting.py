@@ -1,4 +1,4 @@
-"""What a network costs: parameters and multiply-adds per layer, from a real forward pass.
+"""What a network costs: parameters, multiply-adds and receptive field per layer, from a real forward pass.
 
 A multiply-add is one multiplication with its addition: a convolution costs output cells x filters x kernel cells x
 input channels per group, a dense layer outputs x inputs. Products of activations with activations, as in attention,
@@ -9,13 +9,15 @@ multiply-add).
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
+
+from regraft.nn.receptive import Reach, ReachMode
 
 _WHOLE = (nn.MultiheadAttention,)
 """Modules with children that are one layer: their forward uses the children's parameters, not the children."""
@@ -35,6 +37,18 @@ class Layer:
     """Numbers it holds itself; one that several layers share is counted at the first."""
     multiply_adds: int
     """Multiply-adds of all its calls, for the whole batch that was passed."""
+    reach: Reach | None
+    """What one cell of its output depends on, of the last call; None where that is unknown, or it never ran."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """What a part of a network gave when it was last called."""
+
+    shape: tuple[int, ...] | None
+    """Shape of its (first) tensor; None where there is none."""
+    reach: Reach | None
+    """What one cell of it depends on; None where that is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +57,8 @@ class Account:
 
     layers: tuple[Layer, ...]
     """Every layer without children, and every other module with parameters or multiply-adds of its own."""
+    outputs: Mapping[str, Output]
+    """What every module that was called gave, layers or not, by its path."""
 
     @property
     def parameters(self) -> int:
@@ -56,17 +72,18 @@ class Account:
 
     def part(self, *paths: str) -> "Account":
         """The layers at or below any of `paths`."""
+
+        def inside(name: str) -> bool:
+            return any(name == path or name.startswith(f"{path}.") for path in paths)
+
         return Account(
-            layers=tuple(
-                layer
-                for layer in self.layers
-                if any(layer.name == path or layer.name.startswith(f"{path}.") for path in paths)
-            )
+            layers=tuple(layer for layer in self.layers if inside(layer.name)),
+            outputs={name: output for name, output in self.outputs.items() if inside(name)},
         )
 
     def of_kind(self, *kinds: str) -> "Account":
         """The layers of these classes."""
-        return Account(layers=tuple(layer for layer in self.layers if layer.kind in kinds))
+        return replace(self, layers=tuple(layer for layer in self.layers if layer.kind in kinds))
 
 
 def account(module: nn.Module, *inputs: Any) -> Account:
@@ -76,24 +93,27 @@ def account(module: nn.Module, *inputs: Any) -> Account:
     example; on device `meta` the pass takes no arithmetic. Auxiliary heads do not run in evaluation mode: their layers
     have parameters but no multiply-adds.
     """
-    watch = _Watch()
-    with _evaluating(module), _counting(watch.counter), watch.on(module), torch.no_grad():
+    watch = _Watch(ReachMode(inputs))
+    with evaluating(module), taken_apart(), watch.reaches, watch.counter, watch.on(module):
         module(*inputs)
-    return Account(layers=tuple(_layers(module, watch)))
+    names = {part: name for name, part in parts_of(module).items()}
+    return Account(
+        layers=tuple(_layers(module, watch)), outputs={names[part]: output for part, output in watch.outputs.items()}
+    )
 
 
 class _Watch:
-    """What hooks saw: multiply-adds of each module net of its children's, and the shape of its output."""
+    """What hooks saw: multiply-adds of each module net of its children's, the shape of its output and its reach."""
 
-    def __init__(self) -> None:
-        self.counter = FlopCounterMode(display=False)
+    def __init__(self, reaches: ReachMode) -> None:
+        self.counter, self.reaches = FlopCounterMode(display=False), reaches
         self.own: dict[nn.Module, int] = {}
-        self.shapes: dict[nn.Module, tuple[int, ...] | None] = {}
+        self.outputs: dict[nn.Module, Output] = {}
         self._open: list[tuple[int, int]] = []
 
     @contextmanager
     def on(self, module: nn.Module) -> Iterator[None]:
-        parts = list(_parts(module).values())
+        parts = list(parts_of(module).values())
         handles = [part.register_forward_pre_hook(self._enter) for part in parts]
         handles += [part.register_forward_hook(self._leave) for part in parts]
         try:
@@ -109,7 +129,7 @@ class _Watch:
         before, inner = self._open.pop()
         spent = self.counter.get_total_flops() - before
         self.own[module] = self.own.get(module, 0) + (spent - inner) // 2
-        self.shapes[module] = _shape(output)
+        self.outputs[module] = Output(shape=_shape(output), reach=self.reaches.of(output))
         if self._open:
             outer, inner = self._open[-1]
             self._open[-1] = (outer, inner + spent)
@@ -117,8 +137,8 @@ class _Watch:
 
 def _layers(module: nn.Module, watch: _Watch) -> Iterator[Layer]:
     seen: set[int] = set()
-    ran = {part: position for position, part in enumerate(watch.shapes)}
-    for name, part in sorted(_parts(module).items(), key=lambda item: ran.get(item[1], len(ran))):
+    ran = {part: position for position, part in enumerate(watch.outputs)}
+    for name, part in sorted(parts_of(module).items(), key=lambda item: ran.get(item[1], len(ran))):
         held = {id(p): p.numel() for p in part.parameters(recurse=isinstance(part, _WHOLE))}
         parameters = sum(count for key, count in held.items() if key not in seen)
         seen |= held.keys()
@@ -127,13 +147,15 @@ def _layers(module: nn.Module, watch: _Watch) -> Iterator[Layer]:
             yield Layer(
                 name=name,
                 kind=type(part).__name__,
-                output_shape=watch.shapes.get(part),
+                output_shape=watch.outputs[part].shape if part in watch.outputs else None,
                 parameters=parameters,
                 multiply_adds=multiply_adds,
+                reach=watch.outputs[part].reach if part in watch.outputs else None,
             )
 
 
-def _parts(module: nn.Module) -> dict[str, nn.Module]:
+def parts_of(module: nn.Module) -> dict[str, nn.Module]:
+    """Every module inside `module`, itself too, by path; of one that is one layer with its children, itself alone."""
     hidden = {id(child) for part in module.modules() if isinstance(part, _WHOLE) for child in part.children()}
     return {name: part for name, part in module.named_modules() if id(part) not in hidden}
 
@@ -146,23 +168,28 @@ def _shape(output: Any) -> tuple[int, ...] | None:
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """In evaluation mode and without gradients inside; afterwards every part and parameter is as it was."""
     modes = {part: part.training for part in module.modules()}
-    module.eval()
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    module.eval().requires_grad_(False)
     try:
-        yield
+        with torch.no_grad():
+            yield
     finally:
         for part, training in modes.items():
             part.training = training
+        for parameter in trained:
+            parameter.requires_grad_(True)
 
 
 @contextmanager
-def _counting(counter: FlopCounterMode) -> Iterator[None]:
-    """Count, with fused attention taken apart into the products that the counter knows."""
+def taken_apart() -> Iterator[None]:
+    """Inside, fused attention is taken apart into products, so that each of them is seen."""
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with sdpa_kernel(SDPBackend.MATH), counter:
+        with sdpa_kernel(SDPBackend.MATH):
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)

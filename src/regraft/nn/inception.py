@@ -113,6 +113,7 @@ class Inception(nn.Module):
 
     def __init__(self, in_channels: int, filters: Filters, variant: Variant) -> None:
         super().__init__()
+        self.filters, self.variant = filters, variant
 
         def conv(inputs: int, outputs: int, kernel: int) -> ConvUnit:
             return ConvUnit(inputs, outputs, kernel, batch_norm=variant.batch_norm)

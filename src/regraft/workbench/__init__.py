@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from regraft.workbench.backbones import backbones
     from regraft.workbench.compare import compare
+    from regraft.workbench.describe import describe
     from regraft.workbench.evaluate import evaluate
     from regraft.workbench.extend import extend
     from regraft.workbench.features import features
@@ -21,7 +22,19 @@ if TYPE_CHECKING:
     from regraft.workbench.strategies import strategies
     from regraft.workbench.train import train
 
-__all__ = ["backbones", "compare", "evaluate", "extend", "features", "fit", "predict", "show", "strategies", "train"]
+__all__ = [
+    "backbones",
+    "compare",
+    "describe",
+    "evaluate",
+    "extend",
+    "features",
+    "fit",
+    "predict",
+    "show",
+    "strategies",
+    "train",
+]
 
 
 class _Verbs(ModuleType):

@@ -2,16 +2,11 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from textwrap import wrap
 
-from regraft.backbones._backbone import family_of
-from regraft.backbones._card import Card
-from regraft.backbones._open import parse
-from regraft.backbones._saved import saved_backbone
-from regraft.bundle_format import bundle_folder, read_facts
+from regraft.backbones._named import named_card
 from regraft.data.views import Augmentation
-from regraft.errors import UnknownCut, UnknownName
+from regraft.errors import UnknownCut
 from regraft.recipe import Decision, Recipe, Seen, Source, Target, write_recipe
 from regraft.strategies._contract import STRATEGIES
 from regraft.workbench._fields import Field, fields_of, tree_of, tree_of_module
@@ -34,7 +29,8 @@ def show(recipe: Recipe) -> str:
         BundleError: the backbone is a model that cannot be read.
     """
     strategy = named(recipe)
-    card = _card(backbone_spec(recipe, strategy), recipe.input_px)
+    _, card = named_card(backbone_spec(recipe, strategy))
+    card = card.with_input(recipe.input_px) if recipe.input_px else card
     resolved = resolve(recipe, strategy, card)
     if resolved.cut not in (*card.cuts, card.stages[-1]):
         raise UnknownCut(card.family, resolved.cut, card.cuts)
@@ -50,20 +46,6 @@ def show(recipe: Recipe) -> str:
         "seen": fields_of(settings, Seen.__name__),
     }
     return "\n".join(_commented(write_recipe(full), documented)) + "\n"
-
-
-def _card(spec: str, input_px: int) -> Card:
-    """The facts of the architecture that `spec` names; of the very weights only where they are a model of ours."""
-    parsed = parse(spec)
-    if parsed.weights == "bundle":
-        folder = bundle_folder(Path(parsed.path).expanduser())
-        card = saved_backbone(read_facts(folder), folder).card
-    else:
-        family, variant = family_of(parsed.family, parsed.variant)
-        if parsed.weights not in ("shipped", "random", "file", "hf", *family.published):
-            raise UnknownName(f"set of weights of {family.name}", parsed.weights, [*family.published, "random"])
-        card = family.card(variant or family.variants[0])
-    return card.with_input(input_px) if input_px else card
 
 
 def _commented(text: str, documented: Mapping[str, tuple[Field, ...]]) -> Iterator[str]:

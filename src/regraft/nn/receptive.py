@@ -1,0 +1,214 @@
+"""How much of the input one cell of a layer's output depends on: its receptive field, followed step by step.
+
+Every operation of a forward pass is seen as torch dispatches it, however the network is written. A convolution or a
+pool with a window of k cells, d apart, and stride s widens the field by (k - 1) d steps and makes the step s times as
+long; side by side and summed branches have the field of the widest. A dense layer over a grid, a global mean and
+attention over all tokens depend on the whole input. A factor that depends on the whole input and is the same for every
+cell (squeeze and excitation, group norm's statistics) is a gate: it is told, and the field of the rest is kept.
+
+The field is that of the arithmetic; near the edge part of it lies on padding, and how much of it matters is another
+question (Luo et al. 2016, arXiv:1701.04128). Source: Araujo et al. 2019, https://distill.pub/2019/computing-receptive-fields,
+equations 1 and 2.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+Pair = tuple[int, int]
+"""Along height and width."""
+
+_aten = torch.ops.aten
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reach:
+    """What one cell of a tensor depends on."""
+
+    field: Pair = (1, 1)
+    """Height and width of the field, in cells of the input: pixels, for pictures."""
+    step: Pair = (1, 1)
+    """How far apart the fields of two neighbouring cells lie, in cells of the input."""
+    cells: Pair = (0, 0)
+    """Height and width of the grid; (0, 0) before the first window."""
+    whole: bool = False
+    """Whether it depends on the whole input, however large: `field` is then that of the windows below."""
+    gated: bool = False
+    """Whether what lies in the field is scaled by something that depends on the whole input."""
+
+    def windowed(self, kernel: Pair, stride: Pair, cells: Pair) -> "Reach":
+        """After windows of `kernel` cells (their gaps counted along) that leave a grid of `cells`."""
+        field = tuple(f + (k - 1) * s for f, k, s in zip(self.field, kernel, self.step, strict=True))
+        step = tuple(s * t for s, t in zip(self.step, stride, strict=True))
+        return replace(self, field=(field[0], field[1]), step=(step[0], step[1]), cells=cells)
+
+    def mixed(self) -> "Reach":
+        """After something that sees all cells at once."""
+        return self if prod(self.cells) == 1 and not self.whole else replace(self, whole=True, gated=False)
+
+
+class ReachMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Inside it the reach of every tensor is followed, from `inputs` on. Keeps every tensor alive until it goes."""
+
+    def __init__(self, inputs: Any) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        tensors = [one for one in tree_leaves(inputs) if isinstance(one, Tensor)]
+        self._num_examples = max((one.shape[0] for one in tensors if one.ndim), default=1)
+        self._known: dict[int, tuple[Tensor, Reach | None]] = {id(one): (one, Reach()) for one in tensors}
+
+    def of(self, output: Any) -> Reach | None:
+        """The reach of the first tensor in `output`; None where it is not known, or depends on no input."""
+        first = next((one for one in tree_leaves(output) if isinstance(one, Tensor)), None)
+        return self._known[id(first)][1] if first is not None and id(first) in self._known else None
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = [self._known[id(one)][1] for one in tree_leaves((args, kwargs)) if id(one) in self._known]
+        output = func(*args, **(kwargs or {}))
+        made = [one for one in tree_leaves(output) if isinstance(one, Tensor)]
+        if found and made:
+            reach = self._after(func, args, made[0], found)
+            self._known.update({id(one): (one, reach) for one in made})
+        return output
+
+    def _after(self, func: Any, args: Any, made: Tensor, found: list[Reach | None]) -> Reach | None:
+        known = [one for one in found if one is not None]
+        if len(known) < len(found):
+            return None
+        before = _together(known)
+        if rule := _WINDOWS.get(func.overloadpacket):
+            return rule(before, args, made)
+        if func.overloadpacket in _REDUCTIONS:
+            return _reduced(before, args)
+        if func.overloadpacket in _PRODUCTS:
+            return self._multiplied(before, *[one for one in args if isinstance(one, Tensor)][-2:])
+        if func.overloadpacket in _NORMS_OF_ALL:
+            return replace(before, gated=before.gated or (not before.whole and prod(before.cells) != 1))
+        harmless = torch.Tag.pointwise in func.tags or func.is_view or func.overloadpacket in _CELL_BY_CELL
+        return before if harmless else None
+
+    def _multiplied(self, before: Reach, left: Tensor, right: Tensor) -> Reach | None:
+        """After a matrix product: cell by cell where it has a row for every cell, else over all cells of an example."""
+        if before.whole:
+            return before
+        if id(left) in self._known and id(right) in self._known:
+            among = max(*left.shape[-2:], *right.shape[-2:])
+            return before.mixed() if among >= prod(before.cells) else None  # attention, over all or within windows
+        rows = prod(left.shape[:-1]) if id(left) in self._known else prod(right.shape) // right.shape[-2]
+        by_cell = prod(before.cells) and rows // self._num_examples >= prod(before.cells)
+        return before if by_cell else before.mixed()
+
+
+def _together(reaches: list[Reach]) -> Reach:
+    """What a cell depends on that is made of cells of each of `reaches`."""
+    grids = [one for one in reaches if prod(one.cells) != 1] or reaches
+    gated = any(one.gated for one in reaches) or any(one.whole and one not in grids for one in reaches)
+    whole = any(one.whole for one in grids)
+    return Reach(
+        field=_largest(one.field for one in grids),
+        step=_largest(one.step for one in grids),
+        cells=_largest(one.cells for one in grids),
+        whole=whole,
+        gated=gated and not whole,
+    )
+
+
+def _largest(pairs: Iterator[Pair]) -> Pair:
+    heights, widths = zip(*pairs, strict=True)
+    return max(heights), max(widths)
+
+
+def _pair(value: Any) -> Pair:
+    """Of a setting that may be one number or one per axis, those of the last two axes."""
+    values = [value] if isinstance(value, int) else list(value)
+    return int(values[-2 if len(values) > 1 else 0]), int(values[-1])
+
+
+def _grid(tensor: Tensor) -> Pair:
+    return int(tensor.shape[-2]), int(tensor.shape[-1])
+
+
+def _convolved(before: Reach, args: Any, made: Tensor) -> Reach | None:
+    """Source: the arguments of aten::convolution."""
+    weight, stride, dilation, transposed = args[1], _pair(args[3]), _pair(args[5]), args[6]
+    if transposed or weight.ndim != 4:
+        return before if before.whole else None
+    kernel = tuple((size - 1) * gap + 1 for size, gap in zip(weight.shape[2:], dilation, strict=True))
+    return before.windowed((kernel[0], kernel[1]), stride, _grid(made))
+
+
+def _pooled(before: Reach, args: Any, made: Tensor) -> Reach | None:
+    """Source: the arguments of aten::max_pool2d_with_indices, avg_pool2d and avg_pool3d."""
+    kernel = _pair(args[1])
+    stride = _pair(args[2]) if len(args) > 2 and args[2] else kernel
+    return before.windowed(kernel, stride, _grid(made))
+
+
+def _adapted(before: Reach, args: Any, made: Tensor) -> Reach | None:
+    """Windows of an adaptive pool differ by one cell at most; the field is that of the largest."""
+    cells, wanted = _grid(args[0]), _grid(made)
+    if prod(wanted) == 1:
+        return replace(before.mixed(), cells=wanted)
+    kernel = [
+        max(-(-(at + 1) * have // want) - at * have // want for at in range(want))
+        for have, want in zip(cells, wanted, strict=True)
+    ]
+    stride = [max(1, have // want) for have, want in zip(cells, wanted, strict=True)]
+    return before.windowed((kernel[0], kernel[1]), (stride[0], stride[1]), wanted)
+
+
+def _reduced(before: Reach, args: Any) -> Reach | None:
+    """After a mean or its like along axes: over channels, over a window cut out beforehand, or over the whole grid."""
+    tensor = args[0]
+    given = args[1] if len(args) > 1 and args[1] is not None else range(tensor.ndim)
+    axes = {axis % tensor.ndim for axis in ([given] if isinstance(given, int) else given)}
+    if tensor.ndim == 4:
+        first = 1 if tuple(tensor.shape[1:3]) == before.cells != tuple(tensor.shape[2:]) else 2
+        kernel = [int(tensor.shape[first + axis]) if first + axis in axes else 1 for axis in (0, 1)]
+        left = [1 if first + axis in axes else before.cells[axis] for axis in (0, 1)]
+        if kernel == list(before.cells):
+            return replace(before.mixed(), cells=(1, 1))
+        return before.windowed((kernel[0], kernel[1]), (1, 1), (left[0], left[1]))
+    along_cells = any(tensor.shape[axis] >= prod(before.cells) > 1 for axis in axes)
+    return replace(before.mixed(), cells=(1, 1)) if along_cells else before
+
+
+_WINDOWS: Mapping[Any, Callable[[Reach, Any, Tensor], Reach | None]] = {
+    _aten.convolution: _convolved,
+    _aten.max_pool2d_with_indices: _pooled,
+    _aten.avg_pool2d: _pooled,
+    _aten.avg_pool3d: _pooled,
+    _aten._adaptive_avg_pool2d: _adapted,  # noqa: SLF001 - the operator's own name
+    _aten.adaptive_max_pool2d: _adapted,
+}
+_REDUCTIONS = frozenset({_aten.mean, _aten.sum, _aten.amax, _aten.var_mean})
+_PRODUCTS = frozenset({_aten.mm, _aten.addmm, _aten.bmm, _aten.baddbmm})
+_NORMS_OF_ALL = frozenset({_aten.native_group_norm})
+_CELL_BY_CELL = frozenset(
+    {
+        _aten.cat,
+        _aten.stack,
+        _aten.clone,
+        _aten._to_copy,  # noqa: SLF001
+        _aten._unsafe_view,  # noqa: SLF001
+        _aten._reshape_copy,  # noqa: SLF001
+        _aten.copy_,
+        _aten.constant_pad_nd,
+        _aten.native_batch_norm,
+        _aten._native_batch_norm_legit_no_training,  # noqa: SLF001
+        _aten._native_batch_norm_legit,  # noqa: SLF001
+        _aten.native_layer_norm,
+        _aten._softmax,  # noqa: SLF001
+        _aten._safe_softmax,  # noqa: SLF001
+        _aten.hardswish,
+        _aten.hardswish_,
+        _aten.as_strided_,
+    }
+)
+"""Operations that are neither pointwise by torch's own tag nor views, and still mix no cells: they join or norm
+channels, move numbers, or, as softmax does between attention's two products, mix what is mixed before or after."""

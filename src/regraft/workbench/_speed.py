@@ -1,0 +1,151 @@
+"""How many examples a second networks take on this machine, measured in turn.
+
+Every network is measured once in a round (A B C, A B C …), so that what else the machine does falls on all alike, and
+is compared with the first round by round. One pass warms up before a pass is timed. Random weights cost what trained
+ones cost. Plain torch in 32-bit floats, channels last; a training step is a forward pass, cross-entropy, a backward
+pass and a step of SGD with momentum, every parameter trained, side heads left out.
+"""
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from regraft.backbones._card import Card
+from regraft.backbones._family import Family
+from regraft.errors import BadRequest
+from regraft.values import Event, Progress
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+LEAST_S = 0.3
+"""Every network is timed for so many seconds at least in a round. Our choice."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """How it is measured.
+
+    Raises:
+        BadRequest: a number is out of range.
+    """
+
+    batch: int = 8
+    """Examples in a batch."""
+    rounds: int = 3
+    """How often every network is measured."""
+    threads: int = 1
+    """CPU threads that torch may use."""
+    device: str = "cpu"
+    """Where: `cpu`, `cuda` …"""
+
+    def __post_init__(self) -> None:
+        for name, least in (("batch", 2), ("rounds", 1), ("threads", 1)):
+            if getattr(self, name) < least:
+                raise BadRequest(f"{name} is {getattr(self, name)}.", fix=f"set it to {least} or more.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """Examples a second, round by round."""
+
+    running: tuple[float, ...]
+    """In evaluation mode, without gradients."""
+    training: tuple[float, ...]
+    """Of training steps."""
+
+    def to_json(self, first: "Speed") -> dict[str, Any]:
+        """Medians, the rounds, and the median of the ratios to `first` in the same round."""
+        said: dict[str, Any] = {}
+        for name in ("running", "training"):
+            own, others = getattr(self, name), getattr(first, name)
+            said[name] = {
+                "per_second": median(own),
+                "rounds": list(own),
+                "ratio": median(one / other for one, other in zip(own, others, strict=True)),
+            }
+        return said
+
+
+def measured(networks: Sequence[tuple[Family, Card]], timing: Timing) -> Generator[Event, None, tuple[Speed, ...]]:
+    """Measure each; yields progress, returns the speeds in the order of the networks."""
+    import torch
+
+    threads, began, total = torch.get_num_threads(), time.perf_counter(), timing.rounds * len(networks)
+    found: list[list[tuple[float, float]]] = [[] for _ in networks]
+    torch.set_num_threads(timing.threads)
+    try:
+        for done in range(total):
+            found[done % len(networks)].append(_once(*networks[done % len(networks)], timing))
+            seconds = time.perf_counter() - began
+            yield Progress(
+                phase="measuring",
+                done=done + 1,
+                total=total,
+                seconds=seconds,
+                seconds_left=seconds / (done + 1) * (total - done - 1),
+            )
+    finally:
+        torch.set_num_threads(threads)
+    return tuple(Speed(running=tuple(r for r, _ in one), training=tuple(t for _, t in one)) for one in found)
+
+
+def _once(family: Family, card: Card, timing: Timing) -> tuple[float, float]:
+    """Examples a second without and with training. The network is made for it and let go."""
+    import torch
+
+    from regraft.backbones._costs import Whole
+    from regraft.backbones._family import built
+
+    device = torch.device(timing.device)
+    shape = (timing.batch, *card.preparation.input_px, card.channels)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        whole = Whole(built(family, card).network)
+        inputs = {"pixels": torch.randint(0, 256, shape, dtype=torch.uint8).to(device)}
+    whole.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def run() -> None:
+        with torch.inference_mode():
+            whole(inputs)
+
+    whole.eval()
+    running = timing.batch / _seconds(run, device)
+    whole.train()
+    step = _step(whole, inputs, torch.zeros(timing.batch, dtype=torch.int64, device=device))
+    return running, timing.batch / _seconds(step, device)
+
+
+def _step(whole: "nn.Module", inputs: "dict[str, Tensor]", targets: "Tensor") -> Callable[[], None]:
+    import torch
+    from torch.nn import functional
+
+    optimiser = torch.optim.SGD(whole.parameters(), lr=1e-4, momentum=0.9)
+
+    def step() -> None:
+        optimiser.zero_grad()
+        torch.autograd.backward(functional.cross_entropy(whole(inputs), targets))
+        optimiser.step()
+
+    return step
+
+
+def _seconds(work: Callable[[], None], device: Any) -> float:
+    """Of a call: the mean of as many as `LEAST_S` takes, after one that makes room and chooses kernels."""
+    import torch
+
+    def done() -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    work()
+    began, calls = done(), 0
+    while True:
+        work()
+        calls += 1
+        if (elapsed := done() - began) >= LEAST_S:
+            return elapsed / calls
