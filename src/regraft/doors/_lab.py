@@ -41,6 +41,7 @@ def lab(
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads; 0: all cores.")] = 0,
+    allow_leaks: Annotated[bool, typer.Option("--allow-leaks", help="Run although given parts share content.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress; errors and results remain.")] = False,
 ) -> None:
     """Re-measure what is claimed about GoogLeNet.
@@ -60,7 +61,7 @@ def lab(
     folder = out or Path("runs") / "lab" / (f"{study}-full" if full else study)
     events = verb(
         study, out=folder, data=data, full=full, seeds=seeds, max_seconds=None if minutes is None else 60 * minutes,
-        resume=resume, publish=publish, device=device, threads=threads,
+        resume=resume, publish=publish, allow_leaks=allow_leaks, device=device, threads=threads,
     )  # fmt: skip
     with if_interrupted(f"To go on, start the same command again with: --out {folder} --resume"):
         for event in list(watched(events, quiet=quiet)):

@@ -1,5 +1,6 @@
 """A cell of a study: one arm trained on one draw of examples, by the product's own `finetune`, and what came of it."""
 
+import math
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, replace
@@ -44,16 +45,30 @@ class Cell:
 
 
 def cells_of(study: Study, setting: Setting, sizes: tuple[int, ...]) -> list[Cell]:
-    """All cells in order of value: whole comparisons at the largest size first, seed by seed, then the other sizes."""
+    """All cells in order of value: those that the verdict rests on first, whole comparisons, seed by seed."""
     wanted = sizes if study.sizes == "all" else sizes[:1]
-    seeds = range(setting.seeds)
-    return [Cell(arm=arm.name, size=size, seed=seed) for seed in seeds for size in wanted for arm in study.arms]
+    key = {sizes[effect.size] for effect in study.effects if effect.key}
+    return [
+        Cell(arm=arm.name, size=size, seed=seed)
+        for some in ([size for size in wanted if size in key], [size for size in wanted if size not in key])
+        for seed in range(setting.seeds)
+        for size in some
+        for arm in study.arms
+    ]
 
 
-def options_of(arm: Arm, setting: Setting) -> finetune.Options:
-    """How the arm is trained: as `scratch`, for a fixed number of steps."""
-    given = {**finetune.PRESETS["scratch"].options, "lr": setting.lr, "epochs": 1, "min_steps": setting.steps,
-             "batch": setting.batch, "patience": 0, "half": setting.half}  # fmt: skip
+def options_of(arm: Arm, setting: Setting, num_examples: int) -> finetune.Options:
+    """How the arm is trained: as `scratch`, for as many whole epochs as come nearest to the setting's steps."""
+    steps = math.ceil(num_examples / setting.batch)
+    given = {
+        **finetune.PRESETS["scratch"].options,
+        "lr": setting.lr,
+        "epochs": max(1, round(setting.steps / steps)),
+        "min_steps": 0,
+        "batch": setting.batch,
+        "patience": 0,
+        "half": setting.half,
+    }
     return finetune.Options(**{**given, **arm.options})
 
 
@@ -83,7 +98,7 @@ def measured(
             seed=cell.seed,
             device=device,
         )
-        fitted = yield from fitted_last(finetune.fit(problem, options_of(arm, setting)))
+        fitted = yield from fitted_last(finetune.fit(problem, options_of(arm, setting, len(problem.train))))
     trained_s = time.monotonic() - began
     order = np.random.default_rng(cell.seed).permutation(problem.train)[:MAX_TRAIN_TRIED]
     row = {

@@ -45,7 +45,7 @@ def _step(tail: "Tail", state: "dict[str, Tensor]", device: str) -> float:
 
     began = time.perf_counter()
     passed = tail.train().passed(state)
-    torch.stack([one.square().mean() for one in (passed.logits, *passed.sides.values())]).sum().backward()
+    torch.stack([one.square().mean() for one in (passed.logits, *passed.sides.values())]).sum().backward()  # type: ignore[no-untyped-call]
     if device != "cpu":
         torch.cuda.synchronize()
     return time.perf_counter() - began

@@ -165,8 +165,8 @@ def _shown(
                 spent = time.monotonic() - began
                 yield Progress(
                     phase=f"lab {name}",
-                    done=int(1000 * (number + event.done / event.total) / count),
-                    total=1000,
+                    done=int(setting.steps * (number + event.done / event.total)),
+                    total=setting.steps * count,
                     seconds=spent,
                     seconds_left=max(0.0, left_s - spent),
                 )

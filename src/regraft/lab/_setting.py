@@ -22,7 +22,7 @@ class Setting:
     width: float
     """Width of the first arm, relative to the published network."""
     steps: int
-    """Steps of the optimiser, the same for every arm and every training size."""
+    """Steps of the optimiser, to the nearest whole epoch: the same for every arm, nearly so for every training size."""
     batch: int
     """Examples of a step, at most."""
     lr: float = 1e-3
@@ -35,7 +35,7 @@ class Setting:
 
 SMALL = Setting(
     name="small", num_classes=20, num_others=10, sizes=(200, 50, 20), test_per_class=50, input_px=64, width=0.5,
-    steps=300, batch=32,
+    steps=500, batch=16,
 )  # fmt: skip
 """For two cores: 60 to 120 seconds a cell."""
 FULL = Setting(

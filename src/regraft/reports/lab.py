@@ -53,7 +53,9 @@ def command(report: Section) -> str:
     """What makes the study again."""
     setting = report["setting"]
     full = " --full" if setting["name"] == "full" else ""
-    return f"regraft lab {report['study']}{full} --seeds {setting['seeds']} --out runs/lab/{report['study']}"
+    data = " --data FOLDER" if report["data"]["given"] else ""
+    folder = f"runs/lab/{report['study']}{'-full' if full else ''}"
+    return f"regraft lab {report['study']}{data}{full} --seeds {setting['seeds']} --out {folder}"
 
 
 def plots(report: Section) -> dict[str, str]:
@@ -89,8 +91,8 @@ def _setting(report: Section) -> str:
     return (
         f"{plain(data['name'])}: {counted(len(data['classes']), 'class', 'classes')}, {sizes} training examples of "
         f"each, {data['test']:,} test examples, the same for all; inputs of {setting['input_px']} pixels.{others} "
-        f"Every arm is trained from random weights for {setting['steps']:,} steps of {setting['batch']} examples"
-        f"{half} with the options of `scratch` (AdamW, peak rate {setting['lr']:g}), {setting['seeds']} seeds; of one "
+        f"Every arm is trained from random weights for about {setting['steps']:,} steps (whole epochs) of {setting['batch']} "
+        f"examples{half} with the options of `scratch` (AdamW, peak rate {setting['lr']:g}), {setting['seeds']} seeds; of one "
         f"seed all arms see the same examples, order and views. On {plain(report['machine'])}."
     )
 

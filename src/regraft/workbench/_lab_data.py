@@ -64,7 +64,9 @@ class _Divided:
     groups: Int[np.ndarray, "n"]
 
 
-def open_examples(data: Path | None, setting: Setting, *, threads: int) -> Generator[Event, None, Examples]:
+def open_examples(
+    data: Path | None, setting: Setting, *, threads: int, allow_leaks: bool = False
+) -> Generator[Event, None, Examples]:
     """Open, choose classes, scan, divide; yields events, returns the examples.
 
     Classes are drawn once for all seeds. Data that come divided stay so; the corpus is divided anew, for its own
@@ -74,8 +76,9 @@ def open_examples(data: Path | None, setting: Setting, *, threads: int) -> Gener
         RegraftError: whatever is wrong with the data.
     """
     dataset = opened(corpus() if data is None else data, Source(), task="classification", target=Target())
-    yield from dataset.notes
-    if data is None:
+    if data is not None:
+        yield from dataset.notes
+    else:  # what there is to say of the corpus stands in its own description
         undivided = tuple(replace(example, split=None) for example in dataset.examples)
         dataset = replace(dataset, examples=undivided)
     trained, others = _classes(dataset, setting)
@@ -84,8 +87,9 @@ def open_examples(data: Path | None, setting: Setting, *, threads: int) -> Gener
     memory = ScanMemory()
     scanned = yield from scanning(dataset, Source(), memory, workers=threads)
     dataset = scanned.dataset
-    divided = yield from _divided(dataset, scanned, memory)
-    return _examples(dataset, scanned, divided, trained, others, setting, threads)
+    divided = yield from _divided(dataset, scanned, memory, allow_leaks)
+    found = _examples(dataset, scanned, divided, trained, others, setting, threads)
+    return replace(found, facts={**found.facts, "given": data is not None})
 
 
 def _classes(dataset: Dataset, setting: Setting) -> tuple[list[str], list[str]]:
@@ -102,9 +106,11 @@ def _classes(dataset: Dataset, setting: Setting) -> tuple[list[str], list[str]]:
     return sorted(ordered[:num_trained]), sorted(others) if len(others) >= LEAST_OTHERS else []
 
 
-def _divided(dataset: Dataset, scanned: Scanned, memory: ScanMemory) -> Generator[Event, None, _Divided]:
+def _divided(
+    dataset: Dataset, scanned: Scanned, memory: ScanMemory, allow_leaks: bool
+) -> Generator[Event, None, _Divided]:
     if len(dataset.splits) > 1 and "train" in dataset.splits:
-        parts = draw(dataset, scanned, seed=0, memory=memory)
+        parts = draw(dataset, scanned, seed=0, memory=memory, allow_leaks=allow_leaks)
         yield from parts.notes
         pool = np.sort(np.concatenate([parts.train, parts.val]))
         return _Divided(pool=pool, test=parts.test, groups=parts.groups)

@@ -49,6 +49,7 @@ def lab(
     max_seconds: float | None = None,
     resume: bool = False,
     publish: Path | None = None,
+    allow_leaks: bool = False,
     device: str = "auto",
     threads: int = 0,
     setting: Setting | None = None,
@@ -75,7 +76,7 @@ def lab(
         import torch
 
         torch.set_num_threads(threads)
-    examples = yield from open_examples(data, setting, threads=threads)
+    examples = yield from open_examples(data, setting, threads=threads, allow_leaks=allow_leaks)
     where = Where(folder=out, device=device, machine=_machine(device, threads), max_seconds=max_seconds, resume=resume)
     for event in run(name, study, setting, examples, where):
         if isinstance(event, StudyDone):
