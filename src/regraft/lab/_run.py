@@ -1,5 +1,6 @@
 """A study from its first cell to its report: what is missing is trained, in order of value, until the time is up."""
 
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +17,7 @@ from regraft.lab._contract import Study
 from regraft.lab._costs import Cost, costs_of
 from regraft.lab._examples import Examples
 from regraft.lab._kept import Kept, Row, unpacked
-from regraft.lab._pace import seconds_a_cell, seconds_a_step
+from regraft.lab._pace import seconds_a_cell, seconds_a_step, seconds_to_load
 from regraft.lab._report import report_of
 from regraft.lab._setting import Setting
 from regraft.values import Event, Notice, Plan, Progress
@@ -91,8 +92,6 @@ def begin(name: str, setting: Setting, examples: Examples, where: Where) -> None
             raise RunError(f"{path} is not empty and holds no study.", fix="give another --out.")
         write_json(begun, {"signature": digest_json(signature), **signature})
         return
-    import json
-
     there = json.loads(begun.read_text(encoding="utf-8"))
     if there.get("signature") != digest_json(signature):
         raise RunError(
@@ -188,12 +187,12 @@ def _guesses(
     """Seconds of a cell of every arm: as kept cells took, or from a step that is timed now."""
     tried = len(examples.test) + min(MAX_TRAIN_TRIED, examples.sizes[0] * examples.task.num_outputs)
     tried += len(examples.others.train) + len(examples.others.test) if study.transfer and examples.others else 0
-    found = {}
+    found, load_s = {}, seconds_to_load(examples, setting) if device == "cpu" else 0.0
     for name in {cell.arm: None for cell in todo}:
         taken = [row["seconds"] for row in kept.where(arm=name)]
         if not taken:
             step_s = seconds_a_step(study.arm(name), costs[name], setting, examples.task.num_outputs, device)
-            taken = [seconds_a_cell(step_s, setting, tried)]
+            taken = [seconds_a_cell(step_s + load_s, setting, tried)]
         found[name] = float(np.median(taken))
     return found
 

@@ -35,9 +35,9 @@ class Setting:
 
 SMALL = Setting(
     name="small", num_classes=20, num_others=10, sizes=(200, 50, 20), test_per_class=50, input_px=64, width=0.5,
-    steps=500, batch=16,
+    steps=1500, batch=16,
 )  # fmt: skip
-"""For two cores: 60 to 120 seconds a cell."""
+"""For two cores: one to two minutes for most cells."""
 FULL = Setting(
     name="full", num_classes=150, num_others=40, sizes=(200, 50, 20), test_per_class=50, input_px=64, width=1.0,
     steps=6000, batch=128, seeds=5, half=True,

@@ -88,13 +88,14 @@ def _setting(report: Section) -> str:
         else ""
     )
     half = " in bfloat16 where the machine has it" if setting["half"] else ""
-    return (
+    said = (
         f"{plain(data['name'])}: {counted(len(data['classes']), 'class', 'classes')}, {sizes} training examples of "
         f"each, {data['test']:,} test examples, the same for all; inputs of {setting['input_px']} pixels.{others} "
-        f"Every arm is trained from random weights for about {setting['steps']:,} steps (whole epochs) of {setting['batch']} "
-        f"examples{half} with the options of `scratch` (AdamW, peak rate {setting['lr']:g}), {setting['seeds']} seeds; of one "
-        f"seed all arms see the same examples, order and views. On {plain(report['machine'])}."
+        f"Every arm is trained from random weights for about {setting['steps']:,} steps (whole epochs) of "
+        f"{setting['batch']} examples{half} with the options of `scratch` (AdamW, peak rate {setting['lr']:g}), "
+        f"{setting['seeds']} seeds; of one seed all arms see the same examples, order and views. "
     )
+    return f"{said}On {plain(report['machine'])}."
 
 
 def _effects(report: Section) -> str:
