@@ -30,9 +30,16 @@ MIN_SEEDS = 3
 
 
 def crossed(
-    values: Float[np.ndarray, "s n"], *, groups: Shaped[np.ndarray, " n"] | None = None, level: float = 0.95
+    values: Float[np.ndarray, "s n"],
+    *,
+    groups: Shaped[np.ndarray, " n"] | None = None,
+    bounds: tuple[float, float] = (float("-inf"), float("inf")),
+    level: float = 0.95,
 ) -> Measured:
-    """The mean of the table with its interval; a table of one column is a number per seed, and has no other chance."""
+    """The mean of the table with its interval, cut to `bounds`, the range of a mean.
+
+    A table of one column is a number per seed, and has no other chance.
+    """
     num_seeds, num_examples = values.shape
     mean = float(values.mean())
     if num_seeds < MIN_SEEDS:
@@ -50,4 +57,5 @@ def crossed(
             degrees = total**2 / (of_seeds**2 / (num_seeds - 1) + of_examples**2 / (drawn.num - 1))
     half = t_quantile((1 + level) / 2, degrees) * sqrt(of_seeds + of_examples)
     method = "t over seeds" if num_examples == 1 else "t over seeds and examples"
-    return Measured(value=mean, low=mean - half, high=mean + half, level=level, method=method)
+    low, high = max(bounds[0], mean - half), min(bounds[1], mean + half)
+    return Measured(value=mean, low=low, high=high, level=level, method=method)

@@ -26,6 +26,9 @@ MEASURES: Mapping[Measure, str] = {
 }
 """What an effect is a difference of. Counted ones are exact, so they have no interval."""
 
+RANGES: Mapping[Measure, tuple[float, float]] = {"accuracy": (0.0, 1.0), "gap": (-1.0, 1.0), "transfer": (0.0, 1.0)}
+"""In which the mean of a measure lies, where it is bounded."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:

@@ -2,16 +2,17 @@
 
 from dataclasses import dataclass
 from functools import cache
+from math import log
 
 from regraft.lab._contract import Arm, Study
 from regraft.lab._designs import Design, Widths
 from regraft.lab._family import family_of
 from regraft.lab._setting import Setting
 
-WIDEST = 8.0
-"""Widths are looked for up to so many times the first arm's (our choice)."""
-HALVINGS = 14
-"""The interval of widths is halved so often: to a few parts in ten thousand of it."""
+CLOSE = 0.001
+"""Costs that differ by less than this share are equal (our choice: what the rounding of filters leaves)."""
+TRIES = 10
+"""So many widths are tried at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,19 +45,22 @@ def _cost(arm: Arm, first: Cost, setting: Setting, num_classes: int) -> Cost:
 def as_costly(design: Design, wanted: Cost, input_px: int, num_classes: int) -> Cost:
     """The design at the width at which its multiply-adds come nearest; a shared stem stays as wide as that of `wanted`.
 
-    Filters are whole numbers, so they do not come out quite equal.
+    Cost is taken for a power of the width, whose exponent the last two tries tell. Filters are whole numbers, so costs
+    do not come out quite equal.
     """
-    low, high = 0.0, WIDEST * wanted.widths.body
-    found = counted(design, wanted.widths, input_px, num_classes)
-    for _ in range(HALVINGS):
-        if found.multiply_adds == wanted.multiply_adds:
-            break
-        middle = (low + high) / 2
-        stem = wanted.widths.stem if design.shared_stem else middle
-        tried = counted(design, Widths(stem=stem, body=middle), input_px, num_classes)
-        low, high = (middle, high) if tried.multiply_adds < wanted.multiply_adds else (low, middle)
+    found = tried = counted(design, wanted.widths, input_px, num_classes)
+    exponent = 2.0
+    for _ in range(TRIES):
+        width = tried.widths.body * (wanted.multiply_adds / tried.multiply_adds) ** (1 / exponent)
+        stem = wanted.widths.stem if design.shared_stem else width
+        before, tried = tried, counted(design, Widths(stem=stem, body=width), input_px, num_classes)
         if abs(tried.multiply_adds - wanted.multiply_adds) < abs(found.multiply_adds - wanted.multiply_adds):
             found = tried
+        if abs(found.multiply_adds / wanted.multiply_adds - 1) < CLOSE:
+            break
+        grown, widened = tried.multiply_adds / before.multiply_adds, width / before.widths.body
+        if grown != 1 and widened != 1:
+            exponent = min(max(log(grown) / log(widened), 1.0), 3.0)
     return found
 
 

@@ -5,14 +5,14 @@ Letters: s seeds, n test examples.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import log10
+from math import inf, log10
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from regraft.evaluation.crossed import crossed
-from regraft.lab._contract import Effect, Measure
+from regraft.lab._contract import RANGES, Effect, Measure
 from regraft.lab._costs import Cost
 from regraft.lab._kept import Row, unpacked
 from regraft.values import Measured
@@ -73,7 +73,8 @@ def found_of(
         if known:
             values = np.stack([one - other for one, other in known])
             groups = units if effect.measure in ("accuracy", "gap") else None
-            difference = crossed(values, groups=groups)
+            least, most = RANGES.get(effect.measure, (-inf, inf))
+            difference = crossed(values, groups=groups, bounds=(least - most, most - least))
         found.append(Found(effect=effect, size=size, difference=difference, num_seeds=len(known)))
     return found
 

@@ -1,6 +1,6 @@
 """The examples of a study: whom the arms learn from, on whom they are tried, and the classes that none of them sees.
 
-Letters: n examples of the data set, k of a part.
+Letters: n examples of the data set, p to learn from, q to be tried on, k of a draw.
 """
 
 from collections.abc import Mapping
@@ -23,9 +23,9 @@ class Others:
     """The question that they pose."""
     targets: Int[np.ndarray, "n"]
     """Class of every example among them; 0 where it is of none."""
-    train: Int[np.ndarray, "k"]
+    train: Int[np.ndarray, "p"]
     """Positions that the probe is solved on."""
-    test: Int[np.ndarray, "k"]
+    test: Int[np.ndarray, "q"]
     """Positions that it is tried on."""
 
 
@@ -41,11 +41,11 @@ class Examples:
     """Class of every example among the trained ones; 0 where it is of none."""
     groups: Int[np.ndarray, "n"]
     """Group of every example; a group lies in one part."""
-    pool: Int[np.ndarray, "k"]
+    pool: Int[np.ndarray, "p"]
     """Positions that training examples are drawn from."""
-    test: Int[np.ndarray, "k"]
+    test: Int[np.ndarray, "q"]
     """Positions that all arms are tried on."""
-    units: Int[np.ndarray, "k"] | None
+    units: Int[np.ndarray, "q"] | None
     """The user's group of every test example, for intervals; None where there are none."""
     others: Others | None
     """Classes that no arm is trained on; None where there are too few."""

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from math import inf
 from typing import Any
 
 import numpy as np
 
 from regraft.evaluation.crossed import crossed
 from regraft.lab._cells import Cell
-from regraft.lab._contract import MEASURES, Effect, Study
+from regraft.lab._contract import MEASURES, RANGES, Effect, Measure, Study
 from regraft.lab._costs import Cost
 from regraft.lab._effects import Found, found_of, table
 from regraft.lab._examples import Examples
@@ -17,6 +18,8 @@ from regraft.lab._setting import Setting
 from regraft.lab._verdict import outcome_of
 from regraft.values import Measured
 from regraft.version import VERSION
+
+UNBOUNDED = (-inf, inf)
 
 
 def report_of(
@@ -80,10 +83,13 @@ def _figures(rows: Sequence[Row], size: int, examples: Examples) -> dict[str, An
         "seeds": [row["seed"] for row in chosen],
         "train_accuracy": float(np.mean([row["train_accuracy"] for row in chosen])),
     }
-    for measure in ("accuracy", "gap", "transfer", "signal"):
+    measures: tuple[Measure, ...] = ("accuracy", "gap", "transfer", "signal")
+    for measure in measures:
         tables = [one for row in chosen if (one := table(row, measure)) is not None]
         groups = examples.units if measure in ("accuracy", "gap") else None
-        figures[measure] = asdict(crossed(np.stack(tables), groups=groups)) if tables else None
+        figures[measure] = (
+            asdict(crossed(np.stack(tables), groups=groups, bounds=RANGES.get(measure, UNBOUNDED))) if tables else None
+        )
     return figures
 
 

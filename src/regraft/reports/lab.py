@@ -1,18 +1,12 @@
-"""The page of a study and its plots, from its report."""
+"""The page of a study, from its report."""
 
 from collections.abc import Mapping, Sequence
-from math import log10
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from regraft.reports._canvas import svg
 from regraft.reports._words import NOTHING, bullets, counted, duration, measured, number, plain, table
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 Section = Mapping[str, Any]
 
-COLOURS = ("#20639b", "#d1603d", "#3caea3", "#8e5ea2", "#777777", "#c9a227")
 RESOLVED = {"as claimed": "as claimed", "not here": "not here", "open": "not resolved", "not run": "not run"}
 COUNTED = ("parameters", "multiply_adds")
 NAMES = {
@@ -56,12 +50,6 @@ def command(report: Section) -> str:
     data = " --data FOLDER" if report["data"]["given"] else ""
     folder = f"runs/lab/{report['study']}{'-full' if full else ''}"
     return f"regraft lab {report['study']}{data}{full} --seeds {setting['seeds']} --out {folder}"
-
-
-def plots(report: Section) -> dict[str, str]:
-    """The plots by name, as SVG."""
-    drawn = {"effects": _effects_plot(report), "accuracy": _accuracy_plot(report), "gradients": _gradient_plot(report)}
-    return {name: text for name, text in drawn.items() if text}
 
 
 def _figures_told(report: Section) -> str:
@@ -177,76 +165,3 @@ def _missing(report: Section) -> str:
         said = f"{len(report['not_run'])} of {report['num_cells']} cells were not run; `--resume` goes on with them."
         parts += ["## Not run", said, bullets(map(plain, report["not_run"]))]
     return "\n\n".join(parts)
-
-
-def _effects_plot(report: Section) -> str:
-    shown = [one for one in report["effects"] if one["difference"] and one["measure"] not in COUNTED]
-    shown = [one for one in shown if one["difference"]["low"] is not None]
-    if not shown:
-        return ""
-
-    def draw(axes: "Axes") -> None:
-        for at, effect in enumerate(reversed(shown)):
-            found = effect["difference"]
-            colour = COLOURS[0] if effect["key"] else "0.6"
-            axes.plot([found["low"], found["high"]], [at, at], color=colour, linewidth=1.5)
-            axes.plot(found["value"], at, "o", color=colour)
-            axes.plot([effect["above"]] * 2, [at - 0.3, at + 0.3], color=COLOURS[1], linestyle=":")
-        names = [f"{one['name']} ({one['size']}), {one['measure']}" for one in reversed(shown)]
-        axes.set_yticks(range(len(shown)), names)
-        axes.axvline(0, color="0.8", linewidth=0.8, zorder=0)
-        axes.set(xlabel="difference; dotted: what is claimed lies to the right", ylim=(-0.6, len(shown) - 0.4))
-
-    return svg(draw, (7.0, 1.2 + 0.4 * len(shown)))
-
-
-def _accuracy_plot(report: Section) -> str:
-    arms = [arm for arm in report["arms"] if arm["figures"]]
-    if not arms:
-        return ""
-    several = len(report["sizes"]) > 1
-
-    def by_size(axes: "Axes") -> None:
-        for number_, arm in enumerate(arms):
-            sizes = [one["size"] for one in arm["figures"]]
-            colour = COLOURS[number_ % len(COLOURS)]
-            axes.plot(sizes, [one["accuracy"]["value"] for one in arm["figures"]], "o-", color=colour,
-                      label=f"{arm['name']}, test")  # fmt: skip
-            axes.plot(sizes, [one["train_accuracy"] for one in arm["figures"]], "x--", color=colour,
-                      label=f"{arm['name']}, training")  # fmt: skip
-        axes.set_xscale("log")
-        axes.set_xticks(report["sizes"], [str(size) for size in report["sizes"]])
-        axes.minorticks_off()
-        axes.set(xlabel="training examples of a class", ylabel="accuracy", ylim=(0, 1))
-        axes.figure.legend(loc="outside right upper", frameon=False)
-
-    def by_cost(axes: "Axes") -> None:
-        for number_, arm in enumerate(arms):
-            found = arm["figures"][0]["accuracy"]
-            where, colour = log10(arm["parameters"]), COLOURS[number_ % len(COLOURS)]
-            if found["low"] is not None:
-                axes.plot([where] * 2, [found["low"], found["high"]], color=colour, linewidth=1.2)
-            axes.plot(where, found["value"], "o", color=colour,
-                      label=f"{arm['name']}: {arm['multiply_adds'] / 1e6:.1f} million multiply-adds")  # fmt: skip
-        axes.set(xlabel="log10 of parameters", ylabel="test accuracy")
-        axes.figure.legend(loc="outside right upper", frameon=False)
-
-    return svg(by_size if several else by_cost, (8.4, 3.6))
-
-
-def _gradient_plot(report: Section) -> str:
-    found = report["gradients"]
-    if not found:
-        return ""
-
-    def draw(axes: "Axes") -> None:
-        for number_, (arm, stages) in enumerate(found.items()):
-            names = list(stages)
-            means = [sum(stages[name]) / len(stages[name]) for name in names]
-            axes.plot(range(len(names)), means, "o-", color=COLOURS[number_ % len(COLOURS)], label=arm)
-            axes.set_xticks(range(len(names)), names)
-        axes.set_yscale("log")
-        axes.set(xlabel="stage, from the input upwards", ylabel="gradient, root mean square")
-        axes.figure.legend(loc="outside right upper", frameon=False)
-
-    return svg(draw, (8.4, 3.6))

@@ -11,7 +11,8 @@ from regraft.files import write_text
 from regraft.lab._contract import STUDIES, Study
 from regraft.lab._run import StudyDone, Where, run
 from regraft.lab._setting import FULL, SMALL, Setting
-from regraft.reports.lab import page, plots
+from regraft.reports.lab import page
+from regraft.reports.lab_plots import plots
 from regraft.values import Event
 from regraft.workbench._device import choose_device, num_threads
 from regraft.workbench._lab_data import open_examples

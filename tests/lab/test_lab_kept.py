@@ -1,8 +1,8 @@
-"""Rows that a table keeps."""
+"""Rows that a study or a table keeps."""
 
 from pathlib import Path
 
-from _kept import Kept, packed, unpacked
+from regraft.lab._kept import Kept, packed, unpacked
 
 
 def test_rows_are_there_when_the_file_is_opened_again(tmp_path: Path) -> None:
