@@ -17,6 +17,12 @@ NAMES = {
     "parameters": "parameters",
     "multiply_adds": "multiply-adds",
 }
+CAPTIONS = {
+    "effects": "Differences of two arms with 95 % intervals",
+    "accuracy": "Test and training accuracy of every arm",
+    "gradients": "Size of the gradient by stage, and below against above over training",
+}
+"""What a plot shows, by the last word of its file's name."""
 
 
 def page(report: Section, plots: Sequence[str] = ()) -> str:
@@ -35,7 +41,7 @@ def page(report: Section, plots: Sequence[str] = ()) -> str:
         "## The arms",
         _costs(report),
         _accuracies(report),
-        *(f"![{plain(name)}]({name})" for name in plots),
+        *(f"![{CAPTIONS[name.removesuffix('.svg').rpartition('_')[2]]}]({name})" for name in plots),
         _missing(report),
         "## Make it again",
         f"```\n{command(report)}\n```",
