@@ -17,7 +17,13 @@ from regraft.values import Notice, Plan, Progress
 from studies import TINY, done
 
 NAME = "pooling"
-STUDY: Study = STUDIES.get(NAME).STUDY
+WHOLE: Study = STUDIES.get(NAME).STUDY
+STUDY = replace(
+    WHOLE,
+    arms=tuple(arm for arm in WHOLE.arms if arm.name != "flat"),
+    effects=tuple(effect for effect in WHOLE.effects if "flat" not in (effect.plus, effect.minus)),
+)
+"""Two of its arms."""
 
 
 def where(folder: Path, **changes: Any) -> Where:
@@ -36,15 +42,15 @@ def test_a_study_that_was_interrupted_goes_on_to_the_report_it_would_have_had(
     whole = done(run(NAME, STUDY, TINY, examples, where(tmp_path / "whole")))
     events = run(NAME, STUDY, TINY, examples, where(tmp_path / "cut"))
     for event in events:
-        if isinstance(event, Notice) and event.text.startswith("2 of 6"):
+        if isinstance(event, Notice) and event.text.startswith("1 of 4"):
             break
     events.close()
     rows = (tmp_path / "cut" / "rows.jsonl").read_text().splitlines()
-    assert len(rows) == 2
+    assert len(rows) == 1
     with pytest.raises(RunError, match="holds this study already"):
         done(run(NAME, STUDY, TINY, examples, where(tmp_path / "cut")))
     again = done(run(NAME, STUDY, TINY, examples, where(tmp_path / "cut", resume=True)))
-    assert (tmp_path / "cut" / "rows.jsonl").read_text().splitlines()[:2] == rows
+    assert (tmp_path / "cut" / "rows.jsonl").read_text().splitlines()[:1] == rows
     assert timeless(again.report) == timeless(whole.report)
     assert json.loads((tmp_path / "cut" / "report.json").read_text()) == json.loads(json.dumps(again.report))
 
@@ -53,7 +59,7 @@ def test_more_seeds_are_added_to_a_study_but_no_other_setting(examples: Examples
     study = replace(STUDY, sizes="one", effects=tuple(one for one in STUDY.effects if one.size == 0))
     done(run(NAME, study, TINY, examples, where(tmp_path)))
     more = done(run(NAME, study, replace(TINY, seeds=2), examples, where(tmp_path, resume=True)))
-    assert [arm["figures"][0]["seeds"] for arm in more.report["arms"]] == [[0, 1]] * 3
+    assert [arm["figures"][0]["seeds"] for arm in more.report["arms"]] == [[0, 1]] * 2
     for changed in (replace(TINY, steps=4), replace(TINY, width=0.1)):
         with pytest.raises(RunError, match="other settings or data"):
             done(run(NAME, study, changed, examples, where(tmp_path, resume=True)))
@@ -61,9 +67,9 @@ def test_more_seeds_are_added_to_a_study_but_no_other_setting(examples: Examples
 
 def test_what_the_time_does_not_hold_is_listed_as_not_run(examples: Examples, tmp_path: Path) -> None:
     events = list(run(NAME, STUDY, TINY, examples, where(tmp_path, max_seconds=0.0)))
-    assert any(isinstance(event, Notice) and "6 of 6 cells are not run" in event.text for event in events)
+    assert any(isinstance(event, Notice) and "4 of 4 cells are not run" in event.text for event in events)
     report = done(events).report
-    assert len(report["not_run"]) == report["num_cells"] == 6
+    assert len(report["not_run"]) == report["num_cells"] == 4
     assert report["outcome"] == "not resolved at this scale"
     assert {effect["resolved"] for effect in report["effects"] if effect["size"]} == {"not run"}
 

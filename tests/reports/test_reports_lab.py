@@ -16,10 +16,9 @@ def measured(value: float, half: float | None = 0.02) -> dict[str, Any]:
 
 
 def effect(name: str, measure: str, value: float, **changes: Any) -> dict[str, Any]:
-    found = {"name": name, "measure": measure, "plus": "all", "minus": "one | two", "size": 200, "above": 0.0,
-             "worth": 0.01, "key": True, "difference": measured(value), "num_seeds": 3, "resolved": "as claimed",
-             **changes}  # fmt: skip
-    return found
+    return {"name": name, "measure": measure, "plus": "all", "minus": "one | two", "size": 200, "above": 0.0,
+            "worth": 0.01, "key": True, "difference": measured(value), "num_seeds": 3, "resolved": "as claimed",
+            **changes}  # fmt: skip
 
 
 def arm(name: str, accuracy: float, sizes: tuple[int, ...]) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from regraft.backbones._backbone import Backbone
 from regraft.backbones._card import Card
@@ -62,13 +63,9 @@ class Gradients:
 
 def family_of(design: Design, widths: Widths, input_px: int, gradients: Gradients | None = None) -> Family:
     """The design at these widths as a family of backbones; every network that is built of it tells `gradients`."""
-    from regraft.backbones._undrawn import Undrawn
-
-    with _on_meta(), Undrawn():
-        body = design.build(widths, input_px)
+    stages, width, sides = _outline(design, widths, input_px)
 
     def card(variant: str) -> Card:
-        stages = tuple(body.stages)
         return Card(
             family=f"lab-{design.name}",
             variant=variant,
@@ -77,9 +74,9 @@ def family_of(design: Design, widths: Widths, input_px: int, gradients: Gradient
             mean=MEAN,
             std=STD,
             stages=stages,
-            width=body.width,
+            width=width,
             partial_cut=stages[-2],
-            side_heads=dict.fromkeys(body.side_heads, SIDE_WEIGHT),
+            side_heads=dict.fromkeys(sides, SIDE_WEIGHT),
         )
 
     def build(card: Card) -> "Built":
@@ -124,7 +121,13 @@ def backbone_in(folder: Path, family: Family, seed: int) -> Backbone:
     return drawn_in(folder, family, family.card(family.variants[0]), seed)
 
 
-def _on_meta() -> Any:
+@cache
+def _outline(design: Design, widths: Widths, input_px: int) -> tuple[tuple[str, ...], int, tuple[str, ...]]:
+    """Names of the stages, length of the feature vector, stages with a side head; of a network without values."""
     import torch
 
-    return torch.device("meta")
+    from regraft.backbones._undrawn import Undrawn
+
+    with torch.device("meta"), Undrawn():
+        body = design.build(widths, input_px)
+    return tuple(body.stages), body.width, tuple(body.side_heads)
