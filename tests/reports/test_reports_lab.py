@@ -40,8 +40,8 @@ REPORT: dict[str, Any] = {
     "measurement": "Two networks.",
     "setting": {"name": "small", "steps": 1500, "batch": 16, "half": False, "lr": 0.001, "seeds": 3, "input_px": 64},
     "machine": "a machine",
-    "data": {"name": "corpus", "given": False, "classes": ["a", "b"], "other_classes": [], "test": 100,
-             "probe_train": 0, "probe_test": 0},
+    "data": {"name": "corpus", "given": False, "fingerprint": "0a1b", "classes": ["a", "b"], "test": 100,
+             "other_classes": [], "probe_train": 0, "probe_test": 0},
     "sizes": [200],
     "arms": [arm("all", 0.5, (200,)), arm("one | two", 0.4, (200,))],
     "effects": [

@@ -9,8 +9,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
-from regraft.activations.states import FreshStates, States
+from regraft.activations.states import States
 from regraft.lab._contract import Arm, Study
 from regraft.lab._designs import Widths
 from regraft.lab._examples import Examples, Others
@@ -127,15 +128,24 @@ def _probed(fitted: Fitted, problem: Problem, others: Others) -> np.ndarray:
     features = np.zeros((len(problem.targets), rows.shape[1]), dtype=np.float32)
     features[both] = rows
     asked = replace(
-        problem, cut="output", task=others.task, targets=others.targets, train=others.train, top=_held(features)
+        problem, cut="output", task=others.task, targets=others.targets, train=others.train, top=_Held(features)
     )
     (solved,) = (event for event in probe.fit(asked, probe.Options()) if isinstance(event, Fitted))
     return _right(solved, asked, others.test)
 
 
-def _held(features: np.ndarray) -> States:
-    """Features in memory as the states of their examples."""
-    return FreshStates(lambda example, view: {"pooled": features[example]}, None, 1)
+class _Held(States):
+    """Features in memory as the top states of their examples, in their plain view."""
+
+    def __init__(self, features: Float[np.ndarray, "n d"]) -> None:
+        self._features = features
+
+    @property
+    def num_views(self) -> int:
+        return 1
+
+    def batch(self, examples: Int[np.ndarray, "b"], views: Int[np.ndarray, "b"]) -> dict[str, np.ndarray]:
+        return {"pooled": self._features[examples]}
 
 
 def _binned(sizes: list[float]) -> list[float]:

@@ -52,7 +52,7 @@ class Effect:
     """A difference of two arms, and what the claim says of it."""
 
     name: str
-    """A word or two."""
+    """What is claimed, in a few words that a verdict can list: `more accurate at equal cost`."""
     measure: Measure
     """What is compared."""
     plus: str

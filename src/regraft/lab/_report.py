@@ -15,7 +15,7 @@ from regraft.lab._effects import Found, found_of, table
 from regraft.lab._examples import Examples
 from regraft.lab._kept import Row
 from regraft.lab._setting import Setting
-from regraft.lab._verdict import outcome_of
+from regraft.lab._verdict import outcome_of, told
 from regraft.values import Measured
 from regraft.version import VERSION
 
@@ -48,7 +48,7 @@ def report_of(
         "arms": [_arm(study, arm.name, costs, done, examples) for arm in study.arms],
         "effects": [_effect(one) for one in found],
         "outcome": outcome,
-        "verdict": study.says[outcome],
+        "verdict": f"{study.says[outcome]} {told(found)}",
         "gradients": _gradients(study, done),
         "failed": [{"cell": _named(row), "message": row["failed"]} for row in rows if "failed" in row],
         "not_run": [_named(cell.key) for cell in cells if (cell.arm, cell.size, cell.seed) not in have],

@@ -1,6 +1,7 @@
 """A study from its first cell to its report: what is missing is trained, in order of value, until the time is up."""
 
 import json
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -69,7 +70,13 @@ def run(name: str, study: Study, setting: Setting, examples: Examples, where: Wh
         write_json(where.folder / "report.json", report)
         yield StudyDone(path=where.folder, report=report)
     finally:
+        shutil.rmtree(_scratch(where), ignore_errors=True)
         lock.release()
+
+
+def _scratch(where: Where) -> Path:
+    """Where first weights lie while a cell is trained."""
+    return where.folder / "scratch"
 
 
 def begin(name: str, setting: Setting, examples: Examples, where: Where) -> None:
@@ -155,7 +162,7 @@ def _shown(
 ) -> Any:
     """The events of a cell as progress of the whole; returns its row."""
     work = measured(study, cell, costs[cell.arm].widths, setting, examples, device=where.device,
-                    scratch=where.folder / "scratch")  # fmt: skip
+                    scratch=_scratch(where))  # fmt: skip
     began = time.monotonic()
     try:
         while True:

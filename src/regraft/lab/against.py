@@ -19,12 +19,21 @@ STUDY = Study(
         Arm(name="resnet", title="eight residual blocks", design=residual()),
     ),
     effects=(
-        Effect(name="parameters, AlexNet", measure="parameters", plus="alexnet", minus="googlenet", above=0.3, worth=0),
-        Effect(name="accuracy, AlexNet", measure="accuracy", plus="googlenet", minus="alexnet"),
-        Effect(name="accuracy, VGG", measure="accuracy", plus="googlenet", minus="vgg", above=-0.02, worth=0),
-        Effect(name="parameters, VGG", measure="parameters", plus="vgg", minus="googlenet", key=False),
-        Effect(name="parameters, ResNet", measure="parameters", plus="resnet", minus="googlenet", key=False),
-        Effect(name="accuracy, ResNet", measure="accuracy", plus="googlenet", minus="resnet", key=False),
+        Effect(
+            name="half of AlexNet's parameters or less",
+            measure="parameters",
+            plus="alexnet",
+            minus="googlenet",
+            above=0.3,
+            worth=0,
+        ),
+        Effect(name="more accurate than AlexNet", measure="accuracy", plus="googlenet", minus="alexnet"),
+        Effect(
+            name="no less accurate than VGG", measure="accuracy", plus="googlenet", minus="vgg", above=-0.02, worth=0
+        ),
+        Effect(name="parameters of VGG", measure="parameters", plus="vgg", minus="googlenet", key=False),
+        Effect(name="parameters of ResNet", measure="parameters", plus="resnet", minus="googlenet", key=False),
+        Effect(name="accuracy against ResNet", measure="accuracy", plus="googlenet", minus="resnet", key=False),
     ),
     says={
         "as claimed": "At equal multiply-adds and equal training GoogLeNet is more accurate than the AlexNet-like "

@@ -18,12 +18,35 @@ STUDY = Study(
     ),
     sizes="all",
     effects=(
-        Effect(name="parameters saved", measure="parameters", plus="dense", minus="average", above=0.3, worth=0.0),
-        Effect(name="overfitting of dense layers, fewest", measure="gap", plus="dense", minus="average", size=-1),
-        Effect(name="overfitting of dense layers, most", measure="gap", plus="dense", minus="average"),
-        Effect(name="accuracy, most", measure="accuracy", plus="average", minus="dense", above=-0.01, worth=0.0),
-        Effect(name="accuracy, fewest", measure="accuracy", plus="average", minus="dense", size=-1, key=False),
-        Effect(name="overfitting of cells, fewest", measure="gap", plus="flat", minus="average", size=-1, key=False),
+        Effect(
+            name="half of the parameters or less",
+            measure="parameters",
+            plus="dense",
+            minus="average",
+            above=0.3,
+            worth=0.0,
+        ),
+        Effect(name="less overfitting with fewest examples", measure="gap", plus="dense", minus="average", size=-1),
+        Effect(name="less overfitting with most examples", measure="gap", plus="dense", minus="average"),
+        Effect(
+            name="no less accurate with most examples",
+            measure="accuracy",
+            plus="average",
+            minus="dense",
+            above=-0.01,
+            worth=0.0,
+        ),
+        Effect(
+            name="accuracy with fewest examples", measure="accuracy", plus="average", minus="dense", size=-1, key=False
+        ),
+        Effect(
+            name="overfitting of cells with fewest examples",
+            measure="gap",
+            plus="flat",
+            minus="average",
+            size=-1,
+            key=False,
+        ),
         Effect(name="accuracy against cells", measure="accuracy", plus="average", minus="flat", key=False),
     ),
     says={

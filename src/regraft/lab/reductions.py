@@ -26,13 +26,29 @@ STUDY = Study(
     ),
     effects=(
         Effect(
-            name="cost saved", measure="multiply_adds", plus="naive, as wide", minus="reduced", above=0.3, worth=0.0
+            name="half of the cost or less at equal width",
+            measure="multiply_adds",
+            plus="naive, as wide",
+            minus="reduced",
+            above=0.3,
+            worth=0.0,
         ),
-        Effect(name="at equal cost", measure="accuracy", plus="reduced", minus="naive, as costly"),
+        Effect(name="more accurate at equal cost", measure="accuracy", plus="reduced", minus="naive, as costly"),
         Effect(
-            name="at equal width", measure="accuracy", plus="reduced", minus="naive, as wide", above=-0.02, worth=0.0
+            name="no less accurate at equal width",
+            measure="accuracy",
+            plus="reduced",
+            minus="naive, as wide",
+            above=-0.02,
+            worth=0.0,
         ),
-        Effect(name="parameters saved", measure="parameters", plus="naive, as wide", minus="reduced", key=False),
+        Effect(
+            name="fewer parameters at equal width",
+            measure="parameters",
+            plus="naive, as wide",
+            minus="reduced",
+            key=False,
+        ),
     ),
     says={
         "as claimed": "The reductions save more than half of the multiply-adds, lose no more than two points of "

@@ -26,7 +26,7 @@ STUDY = Study(
         ),
     ),
     effects=tuple(
-        Effect(name=f"against {name}", measure="accuracy", plus="all", minus=name)
+        Effect(name=f"more accurate than {name}", measure="accuracy", plus="all", minus=name)
         for name in (*(f"{size} only" for size in ALONE.values()), "no pool")
     ),
     says={

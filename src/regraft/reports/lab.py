@@ -1,12 +1,15 @@
 """The page of a study, from its report."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 from regraft.reports._words import NOTHING, bullets, counted, duration, measured, number, plain, table
 
 Section = Mapping[str, Any]
 
+WIDTH = 118
+"""Lines of prose are so many characters long at most."""
 RESOLVED = {"as claimed": "as claimed", "not here": "not here", "open": "not resolved", "not run": "not run"}
 COUNTED = ("parameters", "multiply_adds")
 NAMES = {
@@ -46,7 +49,20 @@ def page(report: Section, plots: Sequence[str] = ()) -> str:
         "## Make it again",
         f"```\n{command(report)}\n```",
     ]
-    return "\n\n".join(filter(None, parts)) + "\n"
+    return "\n\n".join(_filled(part) for part in filter(None, parts)) + "\n"
+
+
+def _filled(part: str) -> str:
+    """Prose and lists broken into lines; what begins with another mark of Markdown stays as it is."""
+    return "\n\n".join(
+        paragraph if paragraph[:1] in "#|!`" else "\n".join(map(_broken, paragraph.splitlines()))
+        for paragraph in part.split("\n\n")
+    )
+
+
+def _broken(line: str) -> str:
+    after = "  " if line.startswith("- ") else ""
+    return fill(line, WIDTH, subsequent_indent=after, break_long_words=False, break_on_hyphens=False)
 
 
 def command(report: Section) -> str:
@@ -89,7 +105,7 @@ def _setting(report: Section) -> str:
         f"{setting['batch']} examples{half} with the options of `scratch` (AdamW, peak rate {setting['lr']:g}), "
         f"{setting['seeds']} seeds; of one seed all arms see the same examples, order and views. "
     )
-    return f"{said}On {plain(report['machine'])}."
+    return f"{said}On {plain(report['machine'])}. Fingerprint of the data: `{data['fingerprint']}`."
 
 
 def _effects(report: Section) -> str:

@@ -79,12 +79,15 @@ def lab(
         torch.set_num_threads(threads)
     examples = yield from open_examples(data, setting, threads=threads, allow_leaks=allow_leaks)
     where = Where(folder=out, device=device, machine=_machine(device, threads), max_seconds=max_seconds, resume=resume)
-    for event in run(name, study, setting, examples, where):
-        if isinstance(event, StudyDone):
-            _write(out, "", event.report)
-            if publish is not None:
-                _write(publish, f"lab_{name}", event.report)
-        yield event
+    try:
+        for event in run(name, study, setting, examples, where):
+            if isinstance(event, StudyDone):
+                _write(out, "", event.report)
+                if publish is not None:
+                    _write(publish, f"lab_{name}", event.report)
+            yield event
+    finally:
+        examples.states.close()
 
 
 def _write(folder: Path, stem: str, report: Any) -> None:
