@@ -34,8 +34,8 @@ def test_without_time_the_estimate_and_the_page_are_written_and_the_study_goes_o
     asked = ("pooling", "--data", str(painted), "--minutes", "0", "--threads", "1", "--publish", "site")
     done = run(*asked, env=child_env, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "lab pooling: 9 to go through, about" in done.stderr
-    assert "9 of 9 cells are not run" in done.stderr
+    assert "lab pooling: 15 to go through, about" in done.stderr
+    assert "15 of 15 cells are not run" in done.stderr
     assert "average" in done.stdout
     assert "not resolved at this scale" in done.stdout
     assert (tmp_path / "runs" / "lab" / "pooling" / "report.md").is_file()

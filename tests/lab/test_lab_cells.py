@@ -30,10 +30,9 @@ def cell(arm: str, examples: Examples, folder: Path, seed: int = 0) -> dict[str,
     return found
 
 
-def test_a_cell_gives_the_same_row_again_and_another_for_another_seed(examples: Examples, tmp_path: Path) -> None:
-    first, again, other = (cell("norm", examples, tmp_path, seed) for seed in (0, 0, 1))
+def test_a_cell_gives_the_same_row_again_and_leaves_nothing_else(examples: Examples, tmp_path: Path) -> None:
+    first, again = (cell("norm", examples, tmp_path) for _ in range(2))
     assert first | {"seconds": 0} == again | {"seconds": 0}
-    assert first["losses"] != other["losses"]
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
@@ -88,8 +87,8 @@ def test_the_signal_is_that_of_the_lowest_third_against_the_highest() -> None:
 def test_what_the_verdict_rests_on_is_trained_first_seed_by_seed() -> None:
     cells = cells_of(POOLING, SMALL, (200, 50, 20))
     assert [(one.size, one.seed) for one in cells[::3]] == [
-        *((size, seed) for seed in range(3) for size in (200, 20)),
-        *((50, seed) for seed in range(3)),
+        *((size, seed) for seed in range(5) for size in (200, 20)),
+        *((50, seed) for seed in range(5)),
     ]
     assert [one.arm for one in cells[:3]] == ["average", "flat", "dense"]
     assert {one.size for one in cells_of(AUXILIARY, SMALL, (200, 50, 20))} == {200}

@@ -32,22 +32,17 @@ def divided(root: Path, painted: Path) -> Path:
 
 def test_a_study_of_a_folder_of_ones_own_leaves_rows_report_page_and_plots(painted: Path, tmp_path: Path) -> None:
     out, site = tmp_path / "out", tmp_path / "site"
-    events = lab("auxiliary", out=out, data=painted, device="cpu", threads=1, publish=site,
-                 setting=replace(TINY, seeds=3, steps=2))  # fmt: skip
+    events = lab("auxiliary", out=out, data=painted, device="cpu", threads=1, publish=site, setting=TINY)
     report = done(events).report
     assert report["data"]["name"] == painted.name
     assert len(report["data"]["classes"]) == 4
-    assert len((out / "rows.jsonl").read_text().splitlines()) == 4 * 3
-    assert {"report.md", "report.json", "effects.svg", "accuracy.svg", "gradients.svg"} <= {
-        path.name for path in out.iterdir()
-    }
-    assert {path.name for path in site.iterdir()} == {
-        "lab_auxiliary.md", "lab_auxiliary_effects.svg", "lab_auxiliary_accuracy.svg", "lab_auxiliary_gradients.svg"
-    }  # fmt: skip
-    assert "](lab_auxiliary_effects.svg)" in (site / "lab_auxiliary.md").read_text()
-    assert {effect["num_seeds"] for effect in report["effects"]} == {3}
-    measured = [effect for effect in report["effects"] if effect["measure"] != "transfer"]  # 8 examples are too few
-    assert all(effect["difference"]["low"] is not None for effect in measured)
+    assert report["not_run"] == report["failed"] == []
+    assert len((out / "rows.jsonl").read_text().splitlines()) == 4
+    names = {"accuracy.svg", "gradients.svg"}
+    assert {path.name for path in out.glob("*.svg")} == names
+    assert {path.name for path in site.iterdir()} == {"lab_auxiliary.md", *(f"lab_auxiliary_{name}" for name in names)}
+    assert "](lab_auxiliary_gradients.svg)" in (site / "lab_auxiliary.md").read_text()
+    assert "regraft lab auxiliary --data FOLDER --seeds 1" in (out / "report.md").read_text()
 
 
 def test_every_study_is_listed_with_its_claim_and_others_are_not_there(tmp_path: Path) -> None:

@@ -25,9 +25,7 @@ def lab(
         typer.Option(help="Folder of labelled pictures. Default: the corpus in ../shared.", show_default=False),
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="The large setting, for a GPU.")] = False,
-    seeds: Annotated[
-        int | None, typer.Option(help="Seeds of every arm. Default: 3, with --full 5.", show_default=False)
-    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="Seeds of every arm. Default: 5.", show_default=False)] = None,
     minutes: Annotated[
         float | None,
         typer.Option(help="Train no longer; the rest is marked as not run. 0: write the page.", show_default=False),
