@@ -102,7 +102,7 @@ def test_two_classes_are_both_trained_on_and_no_other_is_left(painted: Path, tmp
 
 
 def test_fewer_examples_than_the_sizes_ask_for_make_fewer_sizes(painted: Path) -> None:
-    examples = opened(painted, replace(TINY, sizes=(200, 50, 5)))
+    examples = opened(painted, replace(TINY, sizes=(200, 50, 5), test_per_class=100))
     largest = int(np.bincount(examples.targets[examples.pool]).max())
     assert examples.sizes == (largest, 5)
 

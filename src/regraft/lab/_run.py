@@ -56,7 +56,7 @@ def run(name: str, study: Study, setting: Setting, examples: Examples, where: Wh
     Raises:
         RunError: the folder holds something else, or this study and `resume` is not set, or is in use.
     """
-    begin(name, setting, examples, where)
+    _begin(name, setting, examples, where)
     lock = Lock(where.folder / ".lock")
     if not lock.acquire():
         raise RunError(f"Another process works in {where.folder}.", fix="wait for it, or give another --out.")
@@ -79,7 +79,7 @@ def _scratch(where: Where) -> Path:
     return where.folder / "scratch"
 
 
-def begin(name: str, setting: Setting, examples: Examples, where: Where) -> None:
+def _begin(name: str, setting: Setting, examples: Examples, where: Where) -> None:
     """Check the folder, and note what lies in it.
 
     Raises:

@@ -16,7 +16,7 @@ class Setting:
     sizes: tuple[int, ...]
     """Training examples of a class, falling; at most as many as there are."""
     test_per_class: int
-    """Test examples of a class, at most."""
+    """Test examples of a class, at most; data that come undivided are divided in proportion."""
     input_px: int
     """Side of the square input in pixels."""
     width: float
@@ -34,12 +34,12 @@ class Setting:
 
 
 SMALL = Setting(
-    name="small", num_classes=20, num_others=10, sizes=(200, 50, 20), test_per_class=50, input_px=64, width=0.5,
-    steps=1250, batch=16,
+    name="small", num_classes=20, num_others=10, sizes=(150, 50, 20), test_per_class=100, input_px=64, width=0.5,
+    steps=1130, batch=16,
 )  # fmt: skip
 """For two cores: about a minute for most cells."""
 FULL = Setting(
-    name="full", num_classes=150, num_others=40, sizes=(200, 50, 20), test_per_class=50, input_px=64, width=1.0,
+    name="full", num_classes=150, num_others=40, sizes=(150, 50, 20), test_per_class=100, input_px=64, width=1.0,
     steps=6000, batch=128, half=True,
 )  # fmt: skip
 """For a GPU."""

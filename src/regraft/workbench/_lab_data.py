@@ -30,8 +30,6 @@ from regraft.workbench._subject import inputs_of, scanning
 
 CORPUS = Path("data") / "source-images"
 """Where the corpus lies in the folder of shared data."""
-TEST_SHARE = 0.25
-"""Of data that come undivided: the share of every class that is kept for the test, before it is cut to size."""
 LEAST_OTHERS = 2
 """Fewer classes than this pose no question."""
 PROBE_PER_CLASS = 50
@@ -87,7 +85,8 @@ def open_examples(
     memory = ScanMemory()
     scanned = yield from scanning(dataset, Source(), memory, workers=threads)
     dataset = scanned.dataset
-    divided = yield from _divided(dataset, scanned, memory, allow_leaks)
+    share = setting.test_per_class / (setting.test_per_class + setting.sizes[0])
+    divided = yield from _divided(dataset, scanned, memory, share, allow_leaks)
     found = _examples(dataset, scanned, divided, trained, others, setting, threads)
     return replace(found, facts={**found.facts, "given": data is not None})
 
@@ -107,7 +106,7 @@ def _classes(dataset: Dataset, setting: Setting) -> tuple[list[str], list[str]]:
 
 
 def _divided(
-    dataset: Dataset, scanned: Scanned, memory: ScanMemory, allow_leaks: bool
+    dataset: Dataset, scanned: Scanned, memory: ScanMemory, test_share: float, allow_leaks: bool
 ) -> Generator[Event, None, _Divided]:
     if len(dataset.splits) > 1 and "train" in dataset.splits:
         parts = draw(dataset, scanned, seed=0, memory=memory, allow_leaks=allow_leaks)
@@ -116,7 +115,7 @@ def _divided(
         return _Divided(pool=pool, test=parts.test, groups=parts.groups)
     parts = whole(dataset, scanned, seed=0, val_share=0.0, memory=memory)
     usable = np.sort(np.concatenate([parts.train, parts.val]))
-    held = split(dataset.targets[usable], parts.groups[usable], TEST_SHARE, derive_seed(0, "lab", "test"))
+    held = split(dataset.targets[usable], parts.groups[usable], test_share, derive_seed(0, "lab", "test"))
     yield Notice(text="The data come undivided: the studies' own test part is drawn, the same for all.", topic="split")
     return _Divided(pool=usable[~held], test=usable[held], groups=parts.groups)
 
