@@ -1,6 +1,6 @@
 """The page of the table of probes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,13 +51,13 @@ class Page:
         return [one for one in found if one is not None] if all(found) else []
 
     def against(self, one: tuple[str, int], other: tuple[str, int], sizes: Sequence[int]) -> str:
-        """The paired difference of two backbones, each at a size, over all tasks at these n."""
-        if one == other:
-            return ""
+        """`less` in words; empty for a backbone against itself."""
+        return "" if one == other else shown(self.less(one, other, sizes), signed=True)
+
+    def less(self, one: tuple[str, int], other: tuple[str, int], sizes: Sequence[int]) -> list[Table]:
+        """The paired differences of two backbones, each at a size, over all tasks at these n; empty unless all ran."""
         ours, theirs = self.tables(*one, sizes), self.tables(*other, sizes)
-        if not ours or not theirs:
-            return "not run"
-        return shown([a - b for a, b in zip(ours, theirs, strict=True)], signed=True)
+        return [a - b for a, b in zip(ours, theirs, strict=True)] if ours and theirs else []
 
 
 def page(
@@ -65,15 +65,13 @@ def page(
 ) -> str:
     """The tables as Markdown; `weights` are the digests by label, the first label is what others are compared with."""
     found, first = Page(kept, weights, data, draws, inside=inside), next(iter(weights))
-    settings = ["--px", *sides_px, "--per-class", *found.sizes, "--seeds", len({seed for _, seed in draws})]
-    named = " ".join(f"--backbone {label}=…" for label in weights)
-    command = f"python benchmarks/probe_table.py {named} {' '.join(map(str, settings))}{' --inside' if inside else ''}"
+    command = command_of(weights, sides_px, draws) + (" --inside" if inside else "")
     text = told(TOLD, tasks=", ".join(data), seeds=len({seed for _, seed in draws}), judged=INSIDE if inside else TEST,
                 command=command)  # fmt: skip
     lines = ["# Linear probes over the target tasks" + (", inside the training parts" if inside else ""), "",
              text, ""]  # fmt: skip
     lines += [f"* `{label}`: weights {digest[:12]}" for label, digest in weights.items()]
-    columns = [_n(n) for n in found.sizes]
+    columns = [n_told(n) for n in found.sizes]
     lines += ["", "## Mean over the tasks", "", *head("backbone", "px", *columns, "mean")]
     rows = [(label, px) for label in weights for px in sides_px]
     for row in rows:
@@ -94,9 +92,18 @@ def page(
     for label, px in rows:
         for n in found.sizes:
             tables = [found.table(label, px, name, n) for name in data]
-            lines.append(line(label, px, _n(n), *(shown([one] if one else []) for one in tables)))
+            lines.append(line(label, px, n_told(n), *(shown([one] if one else []) for one in tables)))
     return "\n".join(lines) + "\n"
 
 
-def _n(per_class: int) -> str:
+def command_of(labels: Iterable[str], sides_px: Sequence[int], draws: Draws) -> str:
+    """The command that makes the page."""
+    sizes, seeds = dict.fromkeys(per_class for per_class, _ in draws), {seed for _, seed in draws}
+    settings = ["--px", *sides_px, "--per-class", *sizes, "--seeds", len(seeds)]
+    named = " ".join(f"--backbone {label}=…" for label in labels)
+    return f"python benchmarks/probe_table.py {named} {' '.join(map(str, settings))}"
+
+
+def n_told(per_class: int) -> str:
+    """Training examples a class, for people."""
     return f"n {per_class}" if per_class else "all"

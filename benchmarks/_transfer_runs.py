@@ -94,12 +94,7 @@ def bench(spec: str, label: str, *, px: int, steps: int, scratch_steps: int, row
     settings = Settings(backbone=label, weights=backbone.digest(), px=px, steps=steps, scratch_steps=scratch_steps,
                         architecture=f"{backbone.card.family}:{backbone.card.variant}")  # fmt: skip
     kept = Kept(rows)
-    if not kept.rows:
-        kept.add({"settings": asdict(settings)})
-    before, asked = asdict(settings_of(kept)), asdict(settings)
-    if others := [f"{name} {before[name]} (asked for: {asked[name]})" for name in asked if before[name] != asked[name]]:
-        raise SystemExit(f"The rows in {rows} were made with {', '.join(others)}. Give --rows another file, or delete "
-                         "this one.")  # fmt: skip
+    kept.settle(asdict(settings))
     return Bench(spec=spec, settings=settings, kept=kept)
 
 
@@ -109,9 +104,7 @@ def settings_of(kept: Kept) -> Settings:
     Raises:
         SystemExit: there are none.
     """
-    if not kept.rows:
-        raise SystemExit(f"There are no rows in {kept.path}: run without --only-write first.")
-    return Settings(**kept.rows[0]["settings"])
+    return Settings(**kept.settings())
 
 
 def run_all(runs: Sequence[Run], at: Bench, *, ends_at: float, jobs: int, what: str) -> None:

@@ -1,12 +1,14 @@
 """Mean accuracy of linear probes over the target tasks, for several backbones at several input sizes.
 
     .venv/bin/python benchmarks/probe_table.py --backbone googlenet --backbone short=googlenet:torchvision@file:PATH
-        [--px 64 96] [--per-class 10 50 0] [--seeds 5] [--inside] [--page FILE] [--rows FILE] [--only-write]
+        [--px 64 96] [--per-class 10 50 0] [--seeds 5] [--inside | --cards] [--page FILE] [--rows FILE] [--only-write]
 
 A backbone is what `regraft fit --backbone` takes: a name, weights in a file, a run's folder; `LABEL=` in front names it
 on the page. The first one is what the others are compared with. `--inside` judges on training examples that were left
 out, in grouped folds, and touches no test part: for choosing a recipe or an input size. Without it the sets' own test
-parts judge: for proof. Resumable: rows are kept. Writes docs/results/probe.md, or probe_inside.md.
+parts judge: for proof; with `--cards` the means of the networks that are shipped, and how far they are ahead of the
+others, go into their cards as well, so that cards and page say the same. Resumable: rows are kept. Writes
+docs/results/probe.md, or probe_inside.md.
 """
 
 import argparse
@@ -21,7 +23,8 @@ from typing import Any
 import numpy as np
 from _draws import drawn
 from _kept import FOLDER, Kept, packed
-from _probe_page import page
+from _probe_card import carded, figures, side_of, write_figures
+from _probe_page import Page, command_of, page
 from _problems import network, posed, returned
 from _sets import ROOT, SHARED, UNPACKED
 from _targets import TARGETS
@@ -139,13 +142,16 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", default=list(TARGETS), choices=list(TARGETS))
     parser.add_argument("--per-class", type=int, nargs="+", default=[10, 50, 0], help="training examples; 0: all")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--inside", action="store_true", help="judge inside the training parts")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--inside", action="store_true", help="judge inside the training parts")
+    where.add_argument("--cards", action="store_true", help="put figures into the cards of shipped networks")
     parser.add_argument("--jobs", type=int, default=1, help="processes, each with one thread")
     parser.add_argument("--rows", type=Path, default=FOLDER / "probe.jsonl")
     parser.add_argument("--page", type=Path)
     parser.add_argument("--only-write", action="store_true")
     given = parser.parse_args()
     backbones, kept = backbones_of(given.backbone), Kept(given.rows)
+    shipped_ones = carded(list(backbones), given.px) if given.cards else {}
     draws = [(per_class, seed) for per_class in given.per_class for seed in range(given.seeds)]
     if given.only_write:
         weights = {row["label"]: row["weights"] for row in kept.rows if row.get("label") in backbones}
@@ -162,6 +168,14 @@ def main() -> None:
         missing = [(work, [draw for draw in draws if not kept.where(**work.key, per_class=draw[0], seed=draw[1])])
                    for work in works]  # fmt: skip
         run(kept, [(work, some) for work, some in missing if some], given.jobs)
+    if given.cards:
+        found, command = Page(kept, weights, given.data, draws, inside=False), command_of(weights, given.px, draws)
+        for label, shipped in shipped_ones.items():
+            if weights[label] != network(label).digest():
+                raise SystemExit(
+                    f"The rows of {label} are of other weights than those that are shipped: measure again."
+                )
+            write_figures(shipped, figures(found, label, side_of(shipped), command))
     path = given.page or RESULTS / ("probe_inside.md" if given.inside else "probe.md")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page(kept, weights, given.px, given.data, draws, inside=given.inside))

@@ -5,14 +5,15 @@
 Writes src/regraft/weights/FAMILY.safetensors and FAMILY.json. The head of the run becomes the source classifier.
 Weights are rounded to float16, batch norm's statistics stay float32; what is written is then opened as a user opens it
 and judged on the corpus's validation part, whose figures go into the card. `--input-px` is the card's input size, which
-`benchmarks/probe_table.py --inside` chooses. Figures of other measurements are kept from the card before.
+`benchmarks/probe_table.py --inside` chooses. Figures of other measurements are kept from the card before, if the
+weights are the same.
 """
 
 import argparse
 import hashlib
 import shlex
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,9 @@ LIMITS = (
     "They saw 68 thousand pictures, a twentieth of ImageNet's: where a hub is in reach, published weights are better.",
     "Series from one shop or one photographer lie in training and validation alike: figures on the corpus flatter.",
 )
+CURVE_POINTS = 40
+"""Epochs of the curve that a card keeps, at most."""
+CURVE_FIELDS = ("epoch", "loss", "val_loss", "val_accuracy")
 
 
 def main() -> None:
@@ -61,12 +65,11 @@ def main() -> None:
     classes = tuple(facts["task"]["classes"])
     trained_px = found.card.preparation.input_px[0]
     path = weights_folder() / f"{found.card.family}.safetensors"
-    before = shipped_weights(found.card.family)
+    before, recipe = shipped_weights(found.card.family), _recipe(asked.run)
     write_tensors(path, _rounded(found.card, tensors, len(classes)))
     size, most = path.stat().st_size / 1e6, MOST_MB.get(found.card.family)
     if most and size > most:
         raise SystemExit(f"{path} has {size:.1f} MB; the package carries {most:g} MB of it at most.")
-    recipe = _recipe(asked.run)
     card = replace(
         family_of(found.card.family, found.card.variant)[0].card(found.card.variant),
         weights="shipped",
@@ -86,7 +89,8 @@ def main() -> None:
     }
     write_json(path.with_suffix(".json"), written)
     own = _judged(card.family, trained_px, asked.corpus) if asked.corpus.is_dir() else []
-    kept = [figure for figure in before.figures if figure.what not in {one.what for one in own}] if before else []
+    same = before is not None and before.sha256 == written["sha256"]
+    kept = [one for one in before.figures if one.what not in {mine.what for mine in own}] if before and same else []
     written["figures"] = [asdict(figure) for figure in (*own, *kept)]
     write_json(path.with_suffix(".json"), written)
     print(f"{path.relative_to(ROOT)}: {size:.1f} MB", *own, sep="\n")
@@ -129,14 +133,21 @@ def _recipe(run: Path) -> dict[str, Any]:
         "command": f"regraft fit source-images --backbone {report['backbone']['name'].replace('@random', '')} "
         f"--strategy {recipe['strategy']} --input-px {recipe['input_px']}",
         "settings": {**changed, **{f"augment.{name}": value for name, value in recipe.get("augment", {}).items()}},
-        "examples": parts["train"]["examples"] + parts["val"]["examples"],
+        "examples": sum(part["examples"] for name, part in parts.items() if part and name != "test"),
         "epochs": facts["epochs"],
         "best_epoch": facts["best_epoch"],
         "seen": facts["epochs"] * parts["train"]["examples"],
         "seconds": round(training),
+        "curve": thinned(report["strategy"]["curve"]),
         "environment": report["environment"],
         "regraft": report["regraft"],
     }
+
+
+def thinned(curve: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+    """The curve at so many epochs as a card keeps, the first and the last among them."""
+    places = np.unique(np.linspace(0, len(curve) - 1, min(len(curve), CURVE_POINTS)).round().astype(int))
+    return [{name: round(curve[at][name], 4) for name in CURVE_FIELDS if name in curve[at]} for at in places]
 
 
 def _judged(family: str, px: int, corpus: Path) -> list[Figure]:

@@ -46,12 +46,14 @@ def test_the_card_names_its_classes_its_recipe_and_figures_with_intervals(name: 
     assert len(found.card.source_classes) == found.card.num_source_classes == 393
     assert found.recipe["epochs"] > 0
     assert found.recipe["settings"]["options.smoothing"] == 0.0
+    assert 2 <= len(found.recipe["curve"]) <= 40
+    assert found.recipe["curve"][-1]["epoch"] == found.recipe["epochs"]
     assert len(found.limits) >= 3
     told = [figure.what for figure in found.figures]
     assert any(what.startswith("top-1") for what in told)
     assert any(what.startswith("top-5") for what in told)
     for figure in found.figures:
-        assert 0 < figure.low < figure.value < figure.high < 1
+        assert (-1 if figure.signed else 0) < figure.low < figure.value < figure.high < 1
         assert figure.source
 
 

@@ -49,10 +49,10 @@ def test_another_size_is_another_effect() -> None:
 
 
 def test_counted_ratios_are_exact() -> None:
-    effect = Effect(name="x", measure="multiply_adds", plus="a", minus="b", above=0.3, worth=0.0)
+    effect = Effect(name="x", measure="multiply_adds", plus="a", minus="b", above=2.0, worth=0.0)
     found = only(effect, [], a=cost(5, 1000), b=cost(5, 10))
     assert found.difference is not None
-    assert found.difference.value == 2.0
+    assert found.difference.value == 100.0
     assert found.resolved == "as claimed"
     assert only(effect, [], a=cost(5, 19), b=cost(5, 10)).resolved == "not here"
 

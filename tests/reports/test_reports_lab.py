@@ -46,7 +46,7 @@ REPORT: dict[str, Any] = {
     "arms": [arm("all", 0.5, (200,)), arm("one | two", 0.4, (200,))],
     "effects": [
         effect("against one", "accuracy", 0.1),
-        effect("saved", "parameters", 0.5, size=None, above=0.3, difference=measured(0.5, None)),
+        effect("saved", "parameters", 3.162, size=None, above=2.0, difference=measured(3.162, None)),
         effect("below", "signal", 0.2, resolved="open"),
         effect("aside", "gap", -0.1, key=False, resolved="not here"),
         effect("missing", "accuracy", 0.0, difference=None, num_seeds=0, resolved="not run"),

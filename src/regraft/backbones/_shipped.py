@@ -30,9 +30,17 @@ class Figure:
     """Upper end."""
     source: str = ""
     """The command that measures it again."""
+    signed: bool = False
+    """Whether it is a difference, above or below zero."""
+
+    @property
+    def numbers(self) -> str:
+        """The estimate with its interval, as every page shows it."""
+        form = "+.3f" if self.signed else ".3f"
+        return f"{self.value:{form}} [{self.low:{form}}, {self.high:{form}}]"
 
     def __str__(self) -> str:
-        return f"{self.what}: {self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        return f"{self.what}: {self.numbers}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +54,7 @@ class Shipped:
     card: Card
     """The facts that travel with the weights."""
     recipe: Mapping[str, Any]
-    """How they were trained: command, settings, epochs, examples seen, seconds."""
+    """How they were trained: command, settings, epochs, examples seen, seconds, the curve."""
     figures: tuple[Figure, ...]
     """What was measured of them."""
     limits: tuple[str, ...]

@@ -21,10 +21,10 @@ MEASURES: Mapping[Measure, str] = {
     "transfer": "accuracy of a linear probe on classes that were never trained on",
     "signal": "log10 of the gradient's size (root mean square over parameters and steps) in the lowest third of the "
     "stages, relative to the highest third",
-    "parameters": "log10 of the ratio of parameters that a finished model has, counted",
-    "multiply_adds": "log10 of the ratio of multiply-adds for one example, counted",
+    "parameters": "ratio of the parameters that a finished model has, counted",
+    "multiply_adds": "ratio of the multiply-adds for one example, counted",
 }
-"""What an effect is a difference of. Counted ones are exact, so they have no interval."""
+"""What an effect is a difference of, or the ratio. What is counted is exact, so it has no interval."""
 
 RANGES: Mapping[Measure, tuple[float, float]] = {"accuracy": (0.0, 1.0), "gap": (-1.0, 1.0), "transfer": (0.0, 1.0)}
 """In which the mean of a measure lies, where it is bounded."""

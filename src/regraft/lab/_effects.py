@@ -5,7 +5,7 @@ Letters: s seeds, n test examples.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, log10
+from math import inf
 from typing import Literal
 
 import numpy as np
@@ -60,7 +60,7 @@ def found_of(
     for effect in effects:
         if effect.measure in ("parameters", "multiply_adds"):
             plus, minus = (getattr(costs[name], effect.measure) for name in (effect.plus, effect.minus))
-            exact = Measured(value=log10(plus / minus), method="counted")
+            exact = Measured(value=plus / minus, method="counted")
             found.append(Found(effect=effect, size=None, difference=exact, num_seeds=0))
             continue
         size = sizes[effect.size]

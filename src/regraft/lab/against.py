@@ -24,7 +24,7 @@ STUDY = Study(
             measure="parameters",
             plus="alexnet",
             minus="googlenet",
-            above=0.3,
+            above=2.0,
             worth=0,
         ),
         Effect(name="more accurate than AlexNet", measure="accuracy", plus="googlenet", minus="alexnet"),

@@ -23,7 +23,7 @@ STUDY = Study(
             measure="parameters",
             plus="dense",
             minus="average",
-            above=0.3,
+            above=2.0,
             worth=0.0,
         ),
         Effect(name="less overfitting with fewest examples", measure="gap", plus="dense", minus="average", size=-1),

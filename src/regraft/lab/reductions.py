@@ -30,7 +30,7 @@ STUDY = Study(
             measure="multiply_adds",
             plus="naive, as wide",
             minus="reduced",
-            above=0.3,
+            above=2.0,
             worth=0.0,
         ),
         Effect(name="more accurate at equal cost", measure="accuracy", plus="reduced", minus="naive, as costly"),

@@ -83,7 +83,7 @@ def _figures_told(report: Section) -> str:
 def _difference(effect: Section) -> str:
     found = effect["difference"]
     if effect["measure"] in COUNTED:
-        return f"{number(10 ** found['value'])} times"
+        return f"{number(found['value'])} times"
     text = measured(found, signed=True)
     return text if found.get("low") is not None else f"{text} ({plain(found['method'])})"
 
@@ -136,7 +136,7 @@ def _claimed(effect: Section) -> str:
     if not effect["key"]:
         return NOTHING
     above = effect["above"]
-    return f"above {10**above:.3g} times" if effect["measure"] in COUNTED else f"above {above:g}"
+    return f"above {above:g} times" if effect["measure"] in COUNTED else f"above {above:g}"
 
 
 def _found(effect: Section) -> str:
