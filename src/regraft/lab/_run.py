@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,19 @@ class Where:
     """Whether a study that lies in the folder is gone on with."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Work:
+    """Everything that training a study's cells needs."""
+
+    name: str
+    study: Study
+    setting: Setting
+    examples: Examples
+    where: Where
+    costs: Mapping[str, Cost]
+    kept: Kept
+
+
 def run(name: str, study: Study, setting: Setting, examples: Examples, where: Where) -> Iterator[Event]:
     """Train what is missing; yields events, the last a `StudyDone`.
 
@@ -61,10 +74,10 @@ def run(name: str, study: Study, setting: Setting, examples: Examples, where: Wh
     if not lock.acquire():
         raise RunError(f"Another process works in {where.folder}.", fix="wait for it, or give another --out.")
     try:
-        num_classes = examples.task.num_outputs
-        costs = costs_of(study, setting, num_classes)
-        kept, cells = Kept(where.folder / "rows.jsonl"), cells_of(study, setting, examples.sizes)
-        yield from _train(name, study, setting, examples, where, costs, kept, cells)
+        costs, kept = costs_of(study, setting, examples.task.num_outputs), Kept(where.folder / "rows.jsonl")
+        work = _Work(name=name, study=study, setting=setting, examples=examples, where=where, costs=costs, kept=kept)
+        cells = cells_of(study, setting, examples.sizes)
+        yield from _train(work, cells)
         rows = [row for cell in cells for row in kept.where(**cell.key)[:1]]
         report = report_of(name, study, setting, examples, costs, rows, cells, where.machine)
         write_json(where.folder / "report.json", report)
@@ -109,96 +122,78 @@ def _begin(name: str, setting: Setting, examples: Examples, where: Where) -> Non
         raise RunError(f"{path} holds this study already.", fix="add --resume to go on, or give another --out.")
 
 
-def _train(
-    name: str,
-    study: Study,
-    setting: Setting,
-    examples: Examples,
-    where: Where,
-    costs: Mapping[str, Cost],
-    kept: Kept,
-    cells: Sequence[Cell],
-) -> Iterator[Event]:
-    todo = [cell for cell in cells if not kept.where(**cell.key)]
+def _train(work: _Work, cells: Sequence[Cell]) -> Iterator[Event]:
+    """Train the cells that are missing, until the time is up."""
+    todo = [cell for cell in cells if not work.kept.where(**cell.key)]
     if not todo:
         return
-    began = time.monotonic()
-    guess = _guesses(study, setting, examples, where.device, costs, kept, todo)
+    began, most = time.monotonic(), work.where.max_seconds
+    guess = _guesses(work, todo)
     total_s = sum(guess[cell.arm] for cell in todo)
-    yield Plan(phase=f"lab {name}", examples=len(todo), bytes_needed=0, bytes_free=0, seconds=total_s)
+    yield Plan(phase=f"lab {work.name}", examples=len(todo), bytes_needed=0, bytes_free=0, seconds=total_s)
     spent, foreseen = 0.0, 0.0
     for number, cell in enumerate(todo):
         off = spent / foreseen if foreseen else 1.0
-        left_s = off * sum(guess[one.arm] for one in todo[number:])
-        now = time.monotonic() - began
-        if where.max_seconds is not None and now + off * guess[cell.arm] > where.max_seconds:
+        now, next_s = time.monotonic() - began, off * guess[cell.arm]
+        if most is not None and now + next_s > most:
             yield Notice(
-                text=f"{len(todo) - number} of {len(cells)} cells are not run: the next takes about "
-                f"{off * guess[cell.arm]:.0f} s, and {max(0.0, where.max_seconds - now):.0f} s are left.",
+                text=f"{len(todo) - number} of {len(cells)} cells are not run: the next takes about {next_s:.0f} s, "
+                f"and {max(0.0, most - now):.0f} s are left.",
                 topic="time",
             )
             return
-        cell_began = time.monotonic()
+        left_s, cell_began = off * sum(guess[one.arm] for one in todo[number:]), time.monotonic()
         try:
-            row: Row = yield from _shown(name, study, cell, setting, examples, where, costs, number, len(todo), left_s)
+            row: Row = yield from _shown(work, cell, number, len(todo), (now, left_s))
         except TrainingFailed as error:
             row = {**cell.key, "failed": error.message, "seconds": round(time.monotonic() - cell_began, 2)}
-        kept.add(row)
+        work.kept.add(row)
         spent, foreseen = spent + time.monotonic() - cell_began, foreseen + guess[cell.arm]
         yield Notice(text=f"{number + 1} of {len(todo)}: {_told(row)}", topic="lab")
 
 
 def _shown(
-    name: str,
-    study: Study,
-    cell: Cell,
-    setting: Setting,
-    examples: Examples,
-    where: Where,
-    costs: Mapping[str, Cost],
-    number: int,
-    count: int,
-    left_s: float,
-) -> Any:
-    """The events of a cell as progress of the whole; returns its row."""
-    work = measured(study, cell, costs[cell.arm].widths, setting, examples, device=where.device,
-                    scratch=_scratch(where))  # fmt: skip
-    began = time.monotonic()
-    try:
-        while True:
-            event = next(work)
-            if isinstance(event, Progress):
-                spent = time.monotonic() - began
-                yield Progress(
-                    phase=f"lab {name}",
-                    done=int(setting.steps * (number + event.done / event.total)),
-                    total=setting.steps * count,
-                    seconds=spent,
-                    seconds_left=max(0.0, left_s - spent),
-                )
-            elif isinstance(event, Notice) and not number:
-                yield event
-    except StopIteration as stop:
-        return stop.value
+    work: _Work, cell: Cell, number: int, count: int, clock: tuple[float, float]
+) -> Generator[Event, None, dict[str, Any]]:
+    """The events of a cell, the `number`th of `count`, as progress of the whole; returns its row. `clock` are seconds
+    gone and left as the cell begins.
+
+    What training has to notice is the same for all cells, so it is told of the first.
+    """
+    began, steps = time.monotonic(), work.setting.steps
+    training = measured(
+        work.study, cell, work.costs[cell.arm].widths, work.setting, work.examples,
+        device=work.where.device, scratch=_scratch(work.where),
+    )  # fmt: skip
+    while True:
+        try:
+            event = next(training)
+        except StopIteration as stop:
+            row: dict[str, Any] = stop.value
+            return row
+        if isinstance(event, Progress):
+            spent = time.monotonic() - began
+            yield Progress(
+                phase=f"lab {work.name}",
+                done=int(steps * (number + event.done / event.total)),
+                total=steps * count,
+                seconds=clock[0] + spent,
+                seconds_left=max(0.0, clock[1] - spent),
+            )
+        elif isinstance(event, Notice) and not number:
+            yield event
 
 
-def _guesses(
-    study: Study,
-    setting: Setting,
-    examples: Examples,
-    device: str,
-    costs: Mapping[str, Cost],
-    kept: Kept,
-    todo: Sequence[Cell],
-) -> dict[str, float]:
+def _guesses(work: _Work, todo: Sequence[Cell]) -> dict[str, float]:
     """Seconds of a cell of every arm: as kept cells took, or from a step that is timed now."""
+    study, setting, examples, device = work.study, work.setting, work.examples, work.where.device
     tried = len(examples.test) + min(MAX_TRAIN_TRIED, examples.sizes[0] * examples.task.num_outputs)
     tried += len(examples.others.train) + len(examples.others.test) if study.transfer and examples.others else 0
     found, load_s = {}, seconds_to_load(examples, setting) if device == "cpu" else 0.0
-    for name in {cell.arm: None for cell in todo}:
-        taken = [row["seconds"] for row in kept.where(arm=name)]
+    for name in dict.fromkeys(cell.arm for cell in todo):
+        taken = [row["seconds"] for row in work.kept.where(arm=name)]
         if not taken:
-            step_s = seconds_a_step(study.arm(name), costs[name], setting, examples.task.num_outputs, device)
+            step_s = seconds_a_step(study.arm(name), work.costs[name], setting, examples.task.num_outputs, device)
             taken = [seconds_a_cell(step_s + load_s, setting, tried)]
         found[name] = float(np.median(taken))
     return found
