@@ -69,12 +69,13 @@ def run(name: str, study: Study, setting: Setting, examples: Examples, where: Wh
     Raises:
         RunError: the folder holds something else, or this study and `resume` is not set, or is in use.
     """
-    _begin(name, setting, examples, where)
+    costs = costs_of(study, setting, examples.task.num_outputs)
+    _begin(name, setting, examples, where, arms=_arms(study, costs))
     lock = Lock(where.folder / ".lock")
     if not lock.acquire():
         raise RunError(f"Another process works in {where.folder}.", fix="wait for it, or give another --out.")
     try:
-        costs, kept = costs_of(study, setting, examples.task.num_outputs), Kept(where.folder / "rows.jsonl")
+        kept = Kept(where.folder / "rows.jsonl")
         work = _Work(name=name, study=study, setting=setting, examples=examples, where=where, costs=costs, kept=kept)
         cells = cells_of(study, setting, examples.sizes)
         yield from _train(work, cells)
@@ -92,7 +93,14 @@ def _scratch(where: Where) -> Path:
     return where.folder / "scratch"
 
 
-def _begin(name: str, setting: Setting, examples: Examples, where: Where) -> None:
+def _arms(study: Study, costs: Mapping[str, Cost]) -> dict[str, Any]:
+    """What tells that arms are still what kept rows were made of."""
+    return {
+        arm.name: [costs[arm.name].parameters, costs[arm.name].multiply_adds, dict(arm.options)] for arm in study.arms
+    }
+
+
+def _begin(name: str, setting: Setting, examples: Examples, where: Where, *, arms: Mapping[str, Any]) -> None:
     """Check the folder, and note what lies in it.
 
     Raises:
@@ -104,6 +112,7 @@ def _begin(name: str, setting: Setting, examples: Examples, where: Where) -> Non
         "setting": {field: value for field, value in asdict(setting).items() if field != "seeds"},
         "data": examples.facts.get("fingerprint"),
         "sizes": list(examples.sizes),
+        "arms": arms,
     }
     if path.is_file():
         raise RunError(f"{path} is a file; a folder for the study is expected.", fix="give another --out.")
