@@ -5,8 +5,8 @@ from regraft.lab._designs import googlenet, plain, residual
 
 STUDY = Study(
     title="GoogLeNet against AlexNet, VGG and ResNet at equal training budget",
-    claim="GoogLeNet has twelve times fewer parameters than AlexNet and is far more accurate; it is as accurate "
-    "as VGG at a fraction of the parameters.",
+    claim="GoogLeNet has twelve times fewer parameters than AlexNet and is far more accurate; it is about as "
+    "accurate as VGG at a fraction of the parameters.",
     source="Szegedy et al. 2014, arXiv:1409.4842, sections 1 and 7; Simonyan & Zisserman 2014, arXiv:1409.1556, table "
     "7",
     measurement="GoogLeNet against networks in the proportions of AlexNet, VGG-16 and ResNet-18, all with batch norm, "

@@ -104,6 +104,7 @@ def _setting(report: Section) -> str:
         f"Every arm is trained from random weights for about {setting['steps']:,} steps (whole epochs) of "
         f"{setting['batch']} examples{half} with the options of `scratch` (AdamW, peak rate {setting['lr']:g}), "
         f"{setting['seeds']} seeds; of one seed all arms see the same examples, order and views. "
+        "The rate is the same for all; none was tuned. "
     )
     return f"{said}On {plain(report['machine'])}. Fingerprint of the data: `{data['fingerprint']}`."
 

@@ -72,6 +72,8 @@ def lab(
         if seeds < 1:
             raise BadRequest(f"seeds is {seeds}; 1 or more is expected.", fix="give 3 or more for intervals.")
         setting = replace(setting, seeds=seeds)
+    if not study.transfer:  # no class need be kept from training
+        setting = replace(setting, num_others=0)
     device, threads = choose_device(device), num_threads(threads)
     if device == "cpu":
         import torch
