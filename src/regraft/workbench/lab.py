@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from regraft.data._words import counted
 from regraft.errors import BadRequest
 from regraft.files import write_text
 from regraft.lab._contract import STUDIES, Study
@@ -102,7 +103,7 @@ def _write(folder: Path, stem: str, report: Any) -> None:
 
 def _machine(device: str, threads: int) -> str:
     if device == "cpu":
-        return f"{platform.machine()} CPU, {threads} threads"
+        return f"{platform.machine()} CPU, {counted(threads, 'thread')}"
     import torch
 
     return str(torch.cuda.get_device_name()) if device.startswith("cuda") else device
