@@ -51,15 +51,23 @@ def converted_file(family: Family, card: Card, path: Path, content: str) -> Back
 
 def drawn(family: Family, card: Card, seed: int) -> Backbone:
     """The backbone with random weights, which follow from `seed` alone."""
+    return kept(family, card, {"seed": seed}, lambda folder: _draw(folder, family, card, seed))
 
-    def convert(folder: Path) -> None:
-        import torch
 
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive_seed(seed, "weights", family.name, card.variant))
-            write_converted(folder, family.build(card).network, card.num_source_classes)
+def drawn_in(folder: Path, family: Family, card: Card, seed: int) -> Backbone:
+    """As `drawn`, but the tensors lie in `folder`, which the caller keeps as long as he needs the backbone."""
+    _draw(folder, family, card, seed)
+    facts = _facts(folder)
+    assert facts is not None, "weights just written cannot be read"
+    return _backbone(folder, family, card, facts)
 
-    return kept(family, card, {"seed": seed}, convert)
+
+def _draw(folder: Path, family: Family, card: Card, seed: int) -> None:
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "weights", family.name, card.variant))
+        write_converted(folder, family.build(card).network, card.num_source_classes)
 
 
 def resized(backbone: Backbone, card: Card) -> Backbone:
@@ -128,6 +136,10 @@ def kept(family: Family, card: Card, source: Mapping[str, Any], convert: Any) ->
         convert(folder)
         facts = _facts(folder)
     assert facts is not None, "a conversion just written cannot be read"
+    return _backbone(folder, family, card, facts)
+
+
+def _backbone(folder: Path, family: Family, card: Card, facts: Mapping[str, Any]) -> Backbone:
     return Backbone(
         card=replace(card, num_source_classes=facts["num_source_classes"]),
         family=family,

@@ -8,6 +8,7 @@ import typer
 
 from regraft.doors._describe import describe
 from regraft.doors._errors import guarded, if_interrupted
+from regraft.doors._lab import lab
 from regraft.doors._parse import label_columns, seconds, settings
 from regraft.doors._terminal import watched
 from regraft.doors._threads import wait_asleep
@@ -321,6 +322,9 @@ def strategies(name: Annotated[str, typer.Argument(metavar="[NAME]", show_defaul
     from regraft.workbench import strategies as verb
 
     print(of_strategies(verb(name), options=bool(name)))
+
+
+app.command()(lab)
 
 
 @app.command()

@@ -83,7 +83,8 @@ class GoogLeNet(nn.Module):
     """The network: a stem, nine Inception modules, a global average and one dense layer.
 
     `dropout` lies before the classifier: 0.2 as in torchvision, 0.4 in the paper. `width` scales every count of
-    filters, for tests and studies. `transform_input` is for torchvision's weights on ImageNet-normalised input.
+    filters, for tests and studies; those of the stem by `stem_width` where it is given. `transform_input` is for
+    torchvision's weights on ImageNet-normalised input.
     Inputs may be as small as 31 x 31 (15 x 15 in variant `torchvision`).
 
     New parameters are drawn from torch's global generator; see `initialise`.
@@ -101,6 +102,7 @@ class GoogLeNet(nn.Module):
         transform_input: bool = False,
         dropout: float = 0.2,
         width: float = 1.0,
+        stem_width: float | None = None,
         in_channels: int = 3,
     ) -> None:
         super().__init__()
@@ -110,7 +112,8 @@ class GoogLeNet(nn.Module):
                 fix="leave transform_input off, and give the mean and standard deviation of your own channels.",
             )
         self.variant, self.width = variant, width
-        narrow, broad = scaled(64, width), scaled(192, width)
+        stem_width = width if stem_width is None else stem_width
+        narrow, broad = scaled(64, stem_width), scaled(192, stem_width)
         norm = variant.batch_norm
         self.remap = Remap() if transform_input else None
         self.conv1 = ConvUnit(in_channels, narrow, 7, stride=2, batch_norm=norm)

@@ -5,6 +5,7 @@ Source: Szegedy et al. 2014, arXiv:1409.4842, figures 2a (naive) and 2b (with re
 the names of the layers: torchvision's port of TensorFlow's network.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 BATCH_NORM_EPS = 0.001
+BRANCHES = ("one", "three", "five", "pool")
+"""The branches of a module, in the order of their outputs; named as in `Filters`."""
 LEAST_FILTERS = 4
 """Fewest filters that scaling leaves to a layer (our choice)."""
 
@@ -31,6 +34,8 @@ class Variant:
     """1x1 convolutions before the 3x3 and the "5x5", and after the pool; without them the module is the naive one."""
     last_pool: int = 3
     """Side of the window of the pool after 4e; its stride is 2."""
+    branches: tuple[str, ...] = BRANCHES
+    """Which branches a module has, at least one; for studies, the others are left out."""
     side_window: bool = False
     """Whether side heads pool by the paper's 5x5 window of stride 3 where that gives 4x4, else adaptively to 4x4."""
 
@@ -101,7 +106,7 @@ class ResponseNorm(nn.Module):
 
 
 class Inception(nn.Module):
-    """Four branches on one input, their outputs side by side: 1x1, 3x3, "5x5", pool.
+    """Four branches on one input, their outputs side by side: 1x1, 3x3, "5x5", pool; or those that the variant has.
 
     In the naive module the pool's output is the input's own channels, so the channels grow from module to module.
     """
@@ -113,25 +118,26 @@ class Inception(nn.Module):
         def conv(inputs: int, outputs: int, kernel: int) -> ConvUnit:
             return ConvUnit(inputs, outputs, kernel, batch_norm=variant.batch_norm)
 
-        pool = nn.MaxPool2d(3, stride=1, padding=1)
-        self.branch1: nn.Module = conv(in_channels, filters.one, 1)
-        self.branch2: nn.Module
-        self.branch3: nn.Module
-        self.branch4: nn.Module
-        if variant.reductions:
-            self.branch2 = nn.Sequential(
-                conv(in_channels, filters.three_in, 1), conv(filters.three_in, filters.three, 3)
-            )
-            self.branch3 = nn.Sequential(
-                conv(in_channels, filters.five_in, 1), conv(filters.five_in, filters.five, variant.wide_kernel)
-            )
-            self.branch4 = nn.Sequential(pool, conv(in_channels, filters.pool, 1))
-        else:
-            self.branch2 = conv(in_channels, filters.three, 3)
-            self.branch3 = conv(in_channels, filters.five, variant.wide_kernel)
-            self.branch4 = pool
-        pooled = filters.pool if variant.reductions else in_channels
-        self.out_channels = filters.one + filters.three + filters.five + pooled
+        def reduced(inner: int, outputs: int, kernel: int) -> nn.Module:
+            if not variant.reductions:
+                return conv(in_channels, outputs, kernel)
+            return nn.Sequential(conv(in_channels, inner, 1), conv(inner, outputs, kernel))
+
+        def pooled() -> nn.Module:
+            pool = nn.MaxPool2d(3, stride=1, padding=1)
+            return nn.Sequential(pool, conv(in_channels, filters.pool, 1)) if variant.reductions else pool
+
+        branches: dict[str, tuple[str, Callable[[], nn.Module], int]] = {
+            "one": ("branch1", lambda: conv(in_channels, filters.one, 1), filters.one),
+            "three": ("branch2", lambda: reduced(filters.three_in, filters.three, 3), filters.three),
+            "five": ("branch3", lambda: reduced(filters.five_in, filters.five, variant.wide_kernel), filters.five),
+            "pool": ("branch4", pooled, filters.pool if variant.reductions else in_channels),
+        }
+        kept = [branches[name] for name in BRANCHES if name in variant.branches]
+        for path, build, _ in kept:
+            self.add_module(path, build())
+        self.paths = tuple(path for path, _, _ in kept)
+        self.out_channels = sum(count for _, _, count in kept)
 
     def forward(self, x: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o h w"]:
-        return torch.cat([self.branch1(x), self.branch2(x), self.branch3(x), self.branch4(x)], dim=1)
+        return torch.cat([self.get_submodule(path)(x) for path in self.paths], dim=1)

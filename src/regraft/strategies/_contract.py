@@ -7,7 +7,7 @@ the trainer's reach.
 Letters: n examples, c outputs, b rows.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -100,3 +100,15 @@ class Preset:
 
 
 Fit = Callable[[Problem, Any], Iterator[Event]]
+
+
+def fitted_last(events: Iterator[Event]) -> Generator[Event, None, Fitted]:
+    """Pass events on; return the `Fitted` that ends them."""
+    fitted = None
+    for event in events:
+        if isinstance(event, Fitted):
+            fitted = event
+        else:
+            yield event
+    assert fitted is not None, "a strategy ends with one Fitted"
+    return fitted

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from regraft.workbench.extend import extend
     from regraft.workbench.features import features
     from regraft.workbench.fit import fit
+    from regraft.workbench.lab import lab
     from regraft.workbench.predict import predict
     from regraft.workbench.show import show
     from regraft.workbench.strategies import strategies
@@ -30,6 +31,7 @@ __all__ = [
     "extend",
     "features",
     "fit",
+    "lab",
     "predict",
     "show",
     "strategies",

@@ -1,6 +1,6 @@
 """From stored states to a fitted model: the part that a fit with proof and a training without share."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from regraft.backbones._backbone import Backbone
 from regraft.folds import split
 from regraft.identity import derive_seed
 from regraft.recipe import Recipe
-from regraft.strategies._contract import Fitted, Problem
+from regraft.strategies._contract import Fitted, Problem, fitted_last
 from regraft.values import Event, Notice
 from regraft.workbench._resolve import Resolved
 from regraft.workbench._states import Stored
@@ -93,15 +93,3 @@ def trained(problem: Problem, resolved: Resolved, *, threads: int) -> Generator[
                 topic="split",
             )
     return (yield from fitted_last(resolved.module.fit(problem, resolved.options)))
-
-
-def fitted_last(events: Iterator[Event]) -> Generator[Event, None, Fitted]:
-    """Pass events on; return the `Fitted` that ends them."""
-    fitted = None
-    for event in events:
-        if isinstance(event, Fitted):
-            fitted = event
-        else:
-            yield event
-    assert fitted is not None, "a strategy ends with one Fitted"
-    return fitted

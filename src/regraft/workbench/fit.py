@@ -13,7 +13,7 @@ from regraft.backbones._channels import open_for_channels
 from regraft.errors import BundleError, RunError
 from regraft.recipe import Recipe, Seen
 from regraft.strategies import probe as probing
-from regraft.strategies._contract import Problem
+from regraft.strategies._contract import Problem, fitted_last
 from regraft.values import Event
 from regraft.workbench._crossvalidate import HeldOut, cross_validate, cross_validate_probe
 from regraft.workbench._device import choose_device, num_threads
@@ -23,7 +23,7 @@ from regraft.workbench._resolve import Resolved, backbone_spec, filled_in, named
 from regraft.workbench._states import store_states
 from regraft.workbench._subject import Subject, check_channels, open_subject
 from regraft.workbench._timing import Phases
-from regraft.workbench._training import fitted_last, needed_on_top, probe_problem_of, problem_of, trained
+from regraft.workbench._training import needed_on_top, probe_problem_of, problem_of, trained
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

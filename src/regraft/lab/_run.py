@@ -1,0 +1,215 @@
+"""A study from its first cell to its report: what is missing is trained, in order of value, until the time is up."""
+
+import json
+import shutil
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from regraft.errors import RunError, TrainingFailed
+from regraft.files import Lock, write_json
+from regraft.identity import digest_json
+from regraft.lab._cells import MAX_TRAIN_TRIED, Cell, cells_of, measured
+from regraft.lab._contract import Study
+from regraft.lab._costs import Cost, costs_of
+from regraft.lab._examples import Examples
+from regraft.lab._kept import Kept, Row, unpacked
+from regraft.lab._pace import seconds_a_cell, seconds_a_step, seconds_to_load
+from regraft.lab._report import report_of
+from regraft.lab._setting import Setting
+from regraft.values import Event, Notice, Plan, Progress
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StudyDone(Event):
+    """The last event of a study."""
+
+    path: Path
+    """Its folder."""
+    report: Mapping[str, Any]
+    """What report.json holds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Where:
+    """On what a study runs, and how long."""
+
+    folder: Path
+    """What it keeps: `begun.json`, `rows.jsonl`, `report.json`."""
+    device: str
+    """Where torch works."""
+    machine: str
+    """In words, for the page."""
+    max_seconds: float | None = None
+    """No cell is begun that would end later than this; None is no limit."""
+    resume: bool = False
+    """Whether a study that lies in the folder is gone on with."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Work:
+    """Everything that training a study's cells needs."""
+
+    name: str
+    study: Study
+    setting: Setting
+    examples: Examples
+    where: Where
+    costs: Mapping[str, Cost]
+    kept: Kept
+
+
+def run(name: str, study: Study, setting: Setting, examples: Examples, where: Where) -> Iterator[Event]:
+    """Train what is missing; yields events, the last a `StudyDone`.
+
+    Raises:
+        RunError: the folder holds something else, or this study and `resume` is not set, or is in use.
+    """
+    costs = costs_of(study, setting, examples.task.num_outputs)
+    _begin(name, setting, examples, where, arms=_arms(study, costs))
+    lock = Lock(where.folder / ".lock")
+    if not lock.acquire():
+        raise RunError(f"Another process works in {where.folder}.", fix="wait for it, or give another --out.")
+    try:
+        kept = Kept(where.folder / "rows.jsonl")
+        work = _Work(name=name, study=study, setting=setting, examples=examples, where=where, costs=costs, kept=kept)
+        cells = cells_of(study, setting, examples.sizes)
+        yield from _train(work, cells)
+        rows = [row for cell in cells for row in kept.where(**cell.key)[:1]]
+        report = report_of(name, study, setting, examples, costs, rows, cells, where.machine)
+        write_json(where.folder / "report.json", report)
+        yield StudyDone(path=where.folder, report=report)
+    finally:
+        shutil.rmtree(_scratch(where), ignore_errors=True)
+        lock.release()
+
+
+def _scratch(where: Where) -> Path:
+    """Where first weights lie while a cell is trained."""
+    return where.folder / "scratch"
+
+
+def _arms(study: Study, costs: Mapping[str, Cost]) -> dict[str, Any]:
+    """What tells that arms are still what kept rows were made of."""
+    return {
+        arm.name: [costs[arm.name].parameters, costs[arm.name].multiply_adds, dict(arm.options)] for arm in study.arms
+    }
+
+
+def _begin(name: str, setting: Setting, examples: Examples, where: Where, *, arms: Mapping[str, Any]) -> None:
+    """Check the folder, and note what lies in it.
+
+    Raises:
+        RunError: it holds something else, or this study and `resume` is not set.
+    """
+    path, begun = where.folder, where.folder / "begun.json"
+    signature = {
+        "study": name,
+        "setting": {field: value for field, value in asdict(setting).items() if field != "seeds"},
+        "data": examples.facts.get("fingerprint"),
+        "sizes": list(examples.sizes),
+        "arms": arms,
+    }
+    if path.is_file():
+        raise RunError(f"{path} is a file; a folder for the study is expected.", fix="give another --out.")
+    if not begun.is_file():
+        if path.exists() and any(path.iterdir()):
+            raise RunError(f"{path} is not empty and holds no study.", fix="give another --out.")
+        write_json(begun, {"signature": digest_json(signature), **signature})
+        return
+    there = json.loads(begun.read_text(encoding="utf-8"))
+    if there.get("signature") != digest_json(signature):
+        raise RunError(
+            f"{path} holds the study {there.get('study')!r} with other settings or data.",
+            fix="go on with the command it was started with, or give another --out.",
+        )
+    if not where.resume:
+        raise RunError(f"{path} holds this study already.", fix="add --resume to go on, or give another --out.")
+
+
+def _train(work: _Work, cells: Sequence[Cell]) -> Iterator[Event]:
+    """Train the cells that are missing, until the time is up."""
+    todo = [cell for cell in cells if not work.kept.where(**cell.key)]
+    if not todo:
+        return
+    began, most = time.monotonic(), work.where.max_seconds
+    guess = _guesses(work, todo)
+    total_s = sum(guess[cell.arm] for cell in todo)
+    yield Plan(phase=f"lab {work.name}", examples=len(todo), bytes_needed=0, bytes_free=0, seconds=total_s)
+    spent, foreseen = 0.0, 0.0
+    for number, cell in enumerate(todo):
+        off = spent / foreseen if foreseen else 1.0
+        now, next_s = time.monotonic() - began, off * guess[cell.arm]
+        if most is not None and now + next_s > most:
+            yield Notice(
+                text=f"{len(todo) - number} of {len(cells)} cells are not run: the next takes about {next_s:.0f} s, "
+                f"and {max(0.0, most - now):.0f} s are left.",
+                topic="time",
+            )
+            return
+        left_s, cell_began = off * sum(guess[one.arm] for one in todo[number:]), time.monotonic()
+        try:
+            row: Row = yield from _shown(work, cell, number, len(todo), (now, left_s))
+        except TrainingFailed as error:
+            row = {**cell.key, "failed": error.message, "seconds": round(time.monotonic() - cell_began, 2)}
+        work.kept.add(row)
+        spent, foreseen = spent + time.monotonic() - cell_began, foreseen + guess[cell.arm]
+        yield Notice(text=f"{number + 1} of {len(todo)}: {_told(row)}", topic="lab")
+
+
+def _shown(
+    work: _Work, cell: Cell, number: int, count: int, clock: tuple[float, float]
+) -> Generator[Event, None, dict[str, Any]]:
+    """The events of a cell, the `number`th of `count`, as progress of the whole; returns its row. `clock` are seconds
+    gone and left as the cell begins.
+
+    What training has to notice is the same for all cells, so it is told of the first.
+    """
+    began, steps = time.monotonic(), work.setting.steps
+    training = measured(
+        work.study, cell, work.costs[cell.arm].widths, work.setting, work.examples,
+        device=work.where.device, scratch=_scratch(work.where),
+    )  # fmt: skip
+    while True:
+        try:
+            event = next(training)
+        except StopIteration as stop:
+            row: dict[str, Any] = stop.value
+            return row
+        if isinstance(event, Progress):
+            spent = time.monotonic() - began
+            yield Progress(
+                phase=f"lab {work.name}",
+                done=int(steps * (number + event.done / event.total)),
+                total=steps * count,
+                seconds=clock[0] + spent,
+                seconds_left=max(0.0, clock[1] - spent),
+            )
+        elif isinstance(event, Notice) and not number:
+            yield event
+
+
+def _guesses(work: _Work, todo: Sequence[Cell]) -> dict[str, float]:
+    """Seconds of a cell of every arm: as kept cells took, or from a step that is timed now."""
+    study, setting, examples, device = work.study, work.setting, work.examples, work.where.device
+    tried = len(examples.test) + min(MAX_TRAIN_TRIED, examples.sizes[0] * examples.task.num_outputs)
+    tried += len(examples.others.train) + len(examples.others.test) if study.transfer and examples.others else 0
+    found, load_s = {}, seconds_to_load(examples, setting) if device == "cpu" else 0.0
+    for name in dict.fromkeys(cell.arm for cell in todo):
+        taken = [row["seconds"] for row in work.kept.where(arm=name)]
+        if not taken:
+            step_s = seconds_a_step(study.arm(name), work.costs[name], setting, examples.task.num_outputs, device)
+            taken = [seconds_a_cell(step_s + load_s, setting, tried)]
+        found[name] = float(np.median(taken))
+    return found
+
+
+def _told(row: Row) -> str:
+    told = f"{row['arm']}, {row['size']} a class, seed {row['seed']}"
+    if "failed" in row:
+        return f"{told}: {row['failed']}"
+    return f"{told}: test accuracy {np.mean(unpacked(row['right'])):.3f} in {row['seconds']:.0f} s"

@@ -1,0 +1,42 @@
+"""Several filter sizes side by side, against one of them alone."""
+
+from regraft.lab._contract import Arm, Effect, Study
+from regraft.lab._designs import googlenet
+
+ALONE = {"one": "1x1", "three": "3x3", "five": "5x5"}
+
+STUDY = Study(
+    title="Filters of several sizes side by side in one module",
+    claim="Structures of a picture are of several sizes, so filters of several sizes side by side, and a pool beside "
+    "them, see more than filters of one size.",
+    source="Szegedy et al. 2014, arXiv:1409.4842, section 4",
+    measurement="GoogLeNet with batch norm, all four branches in every module, against modules of one branch alone "
+    "(the 3x3 and the 5x5 behind their reductions) and modules without the pool branch; all behind the same stem, "
+    "widened until they need the same multiply-adds.",
+    arms=(
+        Arm(name="all", title="1x1, 3x3, 5x5 and pool", design=googlenet()),
+        *(
+            Arm(name=f"{size} only", title=f"the {size} branch alone", design=googlenet(size, branches=(branch,)))
+            for branch, size in ALONE.items()
+        ),
+        Arm(
+            name="no pool",
+            title="1x1, 3x3 and 5x5",
+            design=googlenet("no pool", branches=("one", "three", "five")),
+        ),
+    ),
+    effects=tuple(
+        Effect(name=f"more accurate than {name}", measure="accuracy", plus="all", minus=name)
+        for name in (*(f"{size} only" for size in ALONE.values()), "no pool")
+    ),
+    says={
+        "as claimed": "At equal cost all branches together are more accurate than any one filter size alone, and than "
+        "the module without its pool.",
+        "in part": "At equal cost all branches together beat some of the simpler modules; that they beat each of them "
+        "is not borne out.",
+        "not here": "At equal cost and this scale, filters of several sizes side by side win nothing over a simpler "
+        "module.",
+        "not resolved at this scale": "At equal cost no difference between all branches and simpler modules can be "
+        "told from so few runs.",
+    },
+)

@@ -1,0 +1,193 @@
+"""The examples of a study: classes chosen, scanned, divided, and ready to be shown to any network of one input size."""
+
+import os
+from collections import Counter
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from regraft.activations.states import FreshStates
+from regraft.backbones._card import Card
+from regraft.backbones._imagenet import MEAN, STD
+from regraft.data.dataset import Dataset
+from regraft.data.memory import ScanMemory
+from regraft.data.prepare import Preparation
+from regraft.data.scan import Scanned
+from regraft.data.splits import draw, whole
+from regraft.errors import BadData
+from regraft.folds import split
+from regraft.identity import derive_seed
+from regraft.lab._examples import Examples, Others
+from regraft.lab._setting import Setting
+from regraft.recipe import Recipe, Source, Target
+from regraft.tasks._contract import TASKS, Task
+from regraft.values import Event, Notice
+from regraft.workbench._dataset import opened
+from regraft.workbench._subject import inputs_of, scanning
+
+CORPUS = Path("data") / "source-images"
+"""Where the corpus lies in the folder of shared data."""
+LEAST_OTHERS = 2
+"""Fewer classes than this pose no question."""
+PROBE_PER_CLASS = 50
+"""Examples of an untrained class that a probe is solved on, at most."""
+
+
+def corpus() -> Path:
+    """The corpus that studies use where no data are named: `source-images` in the folder of shared data.
+
+    That folder is `REGRAFT_SHARED`, else `shared` beside the current folder.
+
+    Raises:
+        BadData: it is not there.
+    """
+    shared = Path(os.environ.get("REGRAFT_SHARED", Path("..") / "shared"))
+    if not (shared / CORPUS).is_dir():
+        raise BadData(
+            f"No data are named, and the corpus of the published studies is not at {shared / CORPUS}.",
+            fix="name a folder of your own pictures, one folder for every class: --data FOLDER; or set REGRAFT_SHARED.",
+        )
+    return shared / CORPUS
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Divided:
+    """Who is learned from and who is tried."""
+
+    pool: Int[np.ndarray, "p"]
+    test: Int[np.ndarray, "t"]
+    groups: Int[np.ndarray, "n"]
+
+
+def open_examples(
+    data: Path | None, setting: Setting, *, threads: int, allow_leaks: bool = False
+) -> Generator[Event, None, Examples]:
+    """Open, choose classes, scan, divide; yields events, returns the examples.
+
+    Classes are drawn once for all seeds. Data that come divided stay so; the corpus is divided anew, for its own
+    validation part has fifteen examples of a class.
+
+    Raises:
+        RegraftError: whatever is wrong with the data.
+    """
+    dataset = opened(corpus() if data is None else data, Source(), task="classification", target=Target())
+    if data is not None:
+        yield from dataset.notes
+    else:  # what there is to say of the corpus stands in its own description
+        undivided = tuple(replace(example, split=None) for example in dataset.examples)
+        dataset = replace(dataset, examples=undivided)
+    trained, others = _classes(dataset, setting)
+    chosen = [at for at, example in enumerate(dataset.examples) if example.label in {*trained, *others}]
+    dataset = replace(dataset.select(chosen), classes=tuple(sorted((*trained, *others))))
+    memory = ScanMemory()
+    scanned = yield from scanning(dataset, Source(), memory, workers=threads)
+    dataset = scanned.dataset
+    share = setting.test_per_class / (setting.test_per_class + setting.sizes[0])
+    divided = yield from _divided(dataset, scanned, memory, share, allow_leaks)
+    found = _examples(dataset, scanned, divided, trained, others, setting, threads)
+    return replace(found, facts={**found.facts, "given": data is not None})
+
+
+def _classes(dataset: Dataset, setting: Setting) -> tuple[list[str], list[str]]:
+    """The classes that are trained on and the others: drawn from those with examples enough, or else the largest."""
+    counts = Counter(example.label for example in dataset.examples)
+    enough = (setting.sizes[0] + setting.test_per_class) * 0.95
+    names = sorted(counts, key=lambda name: (counts[name] < enough, -counts[name] * (counts[name] < enough), name))
+    num_enough = sum(counts[name] >= enough for name in names)
+    order = np.random.default_rng(derive_seed(0, "lab", "classes")).permutation(num_enough).tolist()
+    ordered = [*(names[at] for at in order), *names[num_enough:]]
+    num_others = min(setting.num_others, len(ordered) // 3)
+    num_trained = min(setting.num_classes, len(ordered) - num_others)
+    others = ordered[num_trained : num_trained + num_others]
+    return sorted(ordered[:num_trained]), sorted(others) if len(others) >= LEAST_OTHERS else []
+
+
+def _divided(
+    dataset: Dataset, scanned: Scanned, memory: ScanMemory, test_share: float, allow_leaks: bool
+) -> Generator[Event, None, _Divided]:
+    if len(dataset.splits) > 1 and "train" in dataset.splits:
+        parts = draw(dataset, scanned, seed=0, memory=memory, allow_leaks=allow_leaks)
+        yield from parts.notes
+        pool = np.sort(np.concatenate([parts.train, parts.val]))
+        return _Divided(pool=pool, test=parts.test, groups=parts.groups)
+    parts = whole(dataset, scanned, seed=0, val_share=0.0, memory=memory)
+    usable = np.sort(np.concatenate([parts.train, parts.val]))
+    held = split(dataset.targets[usable], parts.groups[usable], test_share, derive_seed(0, "lab", "test"))
+    yield Notice(text="The data come undivided: the studies' own test part is drawn, the same for all.", topic="split")
+    return _Divided(pool=usable[~held], test=usable[held], groups=parts.groups)
+
+
+def _examples(
+    dataset: Dataset,
+    scanned: Scanned,
+    divided: _Divided,
+    trained: list[str],
+    others: list[str],
+    setting: Setting,
+    threads: int,
+) -> Examples:
+    labels = np.array([example.label for example in dataset.examples])
+
+    def of(names: list[str], positions: np.ndarray, most: int) -> np.ndarray:
+        order = np.random.default_rng(derive_seed(0, "lab", "part")).permutation(positions)
+        return np.sort(np.concatenate([order[labels[order] == name][:most] for name in names]))
+
+    task = _task(trained)
+    pool, test = of(trained, divided.pool, len(labels)), of(trained, divided.test, setting.test_per_class)
+    largest = max(int((labels[pool] == name).sum()) for name in trained)
+    sizes = tuple(sorted({min(size, largest) for size in setting.sizes}, reverse=True))
+    beside = None
+    if others:
+        beside = Others(
+            task=_task(others),
+            targets=_targets(labels, others),
+            train=of(others, divided.pool, PROBE_PER_CLASS),
+            test=of(others, divided.test, setting.test_per_class),
+        )
+    card = Card(
+        family="lab",
+        variant="",
+        weights="",
+        preparation=Preparation(input_px=(setting.input_px, setting.input_px), resize_px=setting.input_px),
+        mean=MEAN,
+        std=STD,
+        stages=("all",),
+        width=1,
+        partial_cut="",
+    )
+    inputs = inputs_of(dataset, scanned, card, Recipe(data=str(dataset.root)), workers=threads)
+    given = dataset.groups
+    return Examples(
+        states=FreshStates(inputs.load, None, threads),
+        task=task,
+        targets=_targets(labels, trained),
+        groups=divided.groups,
+        pool=pool,
+        test=test,
+        units=None if given is None else given[test],
+        others=beside,
+        sizes=sizes,
+        facts={
+            "name": dataset.root.name,
+            "classes": trained,
+            "other_classes": others,
+            "pool": len(pool),
+            "test": len(test),
+            "probe_train": len(beside.train) if beside else 0,
+            "probe_test": len(beside.test) if beside else 0,
+            "fingerprint": dataset.fingerprint,
+        },
+    )
+
+
+def _task(names: list[str]) -> Task:
+    task: Task = TASKS.get("classification").task(tuple(names), {})
+    return task
+
+
+def _targets(labels: np.ndarray, names: list[str]) -> Int[np.ndarray, "n"]:
+    number = {name: code for code, name in enumerate(names)}
+    return np.array([number.get(label, 0) for label in labels.tolist()], dtype=np.int64)
