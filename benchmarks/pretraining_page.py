@@ -118,13 +118,13 @@ def _one(found: Shipped) -> list[str]:
     card, recipe = found.card, found.recipe
     made_with = {name: recipe["environment"].get(name) for name in ("python", "torch", "device", "threads")}
     environment = ", ".join(f"{name} {value}" for name, value in made_with.items())
-    settings = ", ".join(f"{name} {value}" for name, value in recipe["settings"].items() if value != "")
+    steps = [*recipe.get("before", ()), recipe]
     kept = f"; that of epoch {recipe['best_epoch']} is kept" if recipe["best_epoch"] != recipe["epochs"] else ""
     facts = {
         "Weights": f"`{card.name}`, SHA-256 {found.sha256[:12]}…, {_megabytes(found)} MB",
         "Trained on": f"{card.trained_on}, parts to train on and to stop by together",
         "Terms": card.licence,
-        "Recipe": f"`{recipe['command']}` with {settings}",
+        "Recipe": "; then ".join(f"`{step['command']}` with {_settings(step)}" for step in steps),
         "Length": f"{recipe['epochs']} epochs, {recipe['seen']:,} pictures seen, {_minutes(found)} minutes{kept}",
         "Made with": f"regraft {recipe['regraft']}; {environment}",
     }
@@ -145,6 +145,10 @@ def _numbers(found: Shipped, what: str) -> str:
 
 def _megabytes(found: Shipped) -> str:
     return f"{found.path.stat().st_size / 1e6:.1f}"
+
+
+def _settings(step: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in step["settings"].items() if value != "")
 
 
 def _minutes(found: Shipped) -> str:
