@@ -93,7 +93,8 @@ def test_the_steps_loss_is_the_mixed_one_of_the_head_and_of_every_side_head(tiny
                         judge_start=False, half=False, phases=None, average=0.0)  # fmt: skip
     still = torch.optim.SGD(tail.parameters(), lr=0.0)
     torch.manual_seed(0)
-    found, _ = _step(tail, still, torch.nn.functional.cross_entropy, state, torch.from_numpy(targets), schedule, mix)
+    loss = mix.loss(torch.nn.functional.cross_entropy)
+    found, _ = _step(tail, still, loss, state, torch.from_numpy(targets), schedule, mix.state)
     torch.manual_seed(0)
     with torch.no_grad():
         passed = tail.passed(state, mix.state)

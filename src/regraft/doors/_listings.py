@@ -93,10 +93,10 @@ def _weights(one: WeightsFacts) -> str:
     if one.trained_on:
         lines.append(f"        trained on {one.trained_on}")
     if one.licence:
-        lines.append(f"        terms: {one.licence}")
-    lines += [f"        measured: {figure}" for figure in one.figures]
-    lines += [f"        limit: {limit}" for limit in one.limits]
-    return "\n".join([*lines, f"        prefer {one.prefer}"])
+        lines.append(_wrapped(f"terms: {one.licence}", "        "))
+    lines += [_wrapped(f"measured: {figure}", "        ") for figure in one.figures]
+    lines += [_wrapped(f"limit: {limit}", "        ") for limit in one.limits]
+    return "\n".join([*lines, _wrapped(f"prefer {one.prefer}", "        ")])
 
 
 def _entry(one: StoredEntry) -> list[str]:
