@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 BATCH_NORM = nn.modules.batchnorm._BatchNorm  # noqa: SLF001 - the common base has no public name
 STATISTICS = ("running_mean", "running_var")
+PROJECTOR = "projector"
+"""Its name among the sides; no stage is called so."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,9 +44,18 @@ class Tail(nn.Module):
     """
 
     def __init__(
-        self, network: Network, cut: str, head: nn.Module, view: str, *, batch_norm: str, side_outputs: int = 0
+        self,
+        network: Network,
+        cut: str,
+        head: nn.Module,
+        view: str,
+        *,
+        batch_norm: str,
+        side_outputs: int = 0,
+        projector: nn.Module | None = None,
     ) -> None:
         """`batch_norm` is `frozen`, `train` or `recalibrate`; `side_outputs` > 0 attaches the side heads above the cut.
+        With a `projector` (features -> logits) that alone shapes the features; the head learns on them as they are.
 
         Raises:
             BadRequest: side heads are asked for where none lies above the cut.
@@ -66,6 +77,10 @@ class Tail(nn.Module):
             )
         self.side_weights = {name: tap.weight for name, tap in taps.items()}
         self.side_heads = nn.ModuleList(tap.build(side_outputs) for tap in taps.values())
+        self._taps = tuple(taps)
+        self.projector = projector
+        if projector is not None:
+            self.side_weights[PROJECTOR] = 1.0
         self.requires_grad_(True)
         self.regulariser: Regulariser | None = None
         """What holds training back; its parameters are trained along, and never enter a bundle."""
@@ -82,9 +97,12 @@ class Tail(nn.Module):
         """Logits, and what was made on the way to them; of the begun state, changed by `change`."""
         hidden: dict[str, Tensor] = {}
         features = self._features(state, hidden, change)
-        side_heads = dict(zip(self.side_weights, self.side_heads, strict=True)) if self.training else {}
+        side_heads = dict(zip(self._taps, self.side_heads, strict=True)) if self.training else {}
         sides = {name: side_head(hidden[name]) for name, side_head in side_heads.items()}
-        return Passed(logits=self.head(features), features=features, hidden=hidden, sides=sides)
+        if self.projector is None or not self.training:
+            return Passed(logits=self.head(features), features=features, hidden=hidden, sides=sides)
+        sides[PROJECTOR] = self.projector(features)
+        return Passed(logits=self.head(features.detach()), features=features, hidden=hidden, sides=sides)
 
     def penalty(self, state: State, passed: Passed, targets: Tensor) -> Tensor | None:
         """The regulariser's term for one batch; None without one."""
@@ -138,13 +156,17 @@ class Tail(nn.Module):
         """Rows that a training batch needs: two where batch norm measures its statistics on it, or as many as the
         regulariser compares."""
         measuring = (self.batch_norm == "train" and self.norms()) or any(
-            isinstance(module, BATCH_NORM) for module in self.side_heads.modules()
+            isinstance(module, BATCH_NORM)
+            for part in (self.side_heads, self.projector)
+            if part
+            for module in part.modules()
         )
         compared = 1 if self.regulariser is None else self.regulariser.least_rows
         return max(2 if measuring else 1, compared)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Parameters and buffers that a bundle needs, by canonical name; side heads and regulariser are left out."""
+        """Parameters and buffers that a bundle needs, by canonical name; side heads, projector and regulariser
+        are left out."""
         parts: dict[str, nn.Module] = {**dict(zip(self.names, self.stages, strict=True)), "head": self.head}
         return {f"{part}/{name}": tensor for part in parts for name, tensor in stage_tensors(parts[part]).items()}
 

@@ -84,6 +84,9 @@ class Options:
     resample: float = 0.0
     """How far rare classes are drawn more often than they are found, in [0, 1]. 0: every example once an epoch; 1:
     every class as often as every other; 0.5: by the square root of its size."""
+    projector: int = 0
+    """Values between the features and the loss, in a projector that alone shapes the features and is thrown away; the
+    head learns beside it. For pretraining: what other tasks need is kept. 0: the head shapes the features."""
     start_side: float = 1.0
     """Side of the inputs in the first epoch, as a share of the whole, in (0, 1]; it rises evenly, and the last third of
     the epochs sees whole inputs. At cut `input` alone; 1: whole all the time."""
@@ -155,6 +158,7 @@ def tune(
     from regraft.strategies._half import has_bfloat16
     from regraft.strategies._loop import train
     from regraft.strategies._mixing import mixing_of
+    from regraft.strategies._projector import Projector
     from regraft.strategies._schedule import Schedule
     from regraft.strategies._seeded import seeded
     from regraft.strategies._tail import Tail
@@ -168,11 +172,22 @@ def tune(
     with seeded(derive_seed(problem.seed, "tail")):
         head = problem.task.head(problem.backbone.card.width, options.dropout)
         network = problem.backbone.fresh_network()
-        tail = Tail(network, problem.cut, head, problem.task.view, batch_norm=policy, side_outputs=sides)
-    if len(problem.train) < 2 and (policy != "frozen" or sides):
+        projector = None
+        if options.projector:
+            projector = Projector(problem.backbone.card.width, options.projector, problem.task.num_outputs)
+        tail = Tail(
+            network,
+            problem.cut,
+            head,
+            problem.task.view,
+            batch_norm=policy,
+            side_outputs=sides,
+            projector=projector,
+        )
+    if len(problem.train) < 2 and (policy != "frozen" or sides or projector):
         raise BadData(
             f"Batch norm cannot measure its statistics on {len(problem.train)} training example; it needs 2 or more.",
-            fix="--set options.batch_norm=frozen and leave side heads out, or add examples.",
+            fix="--set options.batch_norm=frozen and leave side heads and projector out, or add examples.",
         )
     if options.regulariser:
         tail.regulariser = build(options.regulariser, problem, tail, options.regulariser_weight)
@@ -254,6 +269,7 @@ def check(options: Options, defaults: Any = None) -> None:
         "clip_norm": not_negative(options.clip_norm),
         "regulariser_weight": not_negative(options.regulariser_weight),
         "average": share(options.average),
+        "projector": not_negative(options.projector),
         "resample": (0 <= options.resample <= 1, "in [0, 1]"),
         "start_side": (0 < options.start_side <= 1, "in (0, 1]"),
     }
@@ -285,6 +301,7 @@ def groups_of(tail: "Tail", options: Options) -> list[dict[str, Any]]:
     positions that are parameters themselves.
     """
     heads = [*tail.head.named_parameters(), *tail.side_heads.named_parameters()]
+    heads += tail.projector.named_parameters() if tail.projector is not None else []
     parts = [(heads, options.lr * options.head_lr_factor)]
     for depth, stage in enumerate(reversed(tail.stages)):
         parts.append((list(stage.named_parameters()), options.lr * options.decay**depth))
