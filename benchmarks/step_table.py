@@ -2,33 +2,36 @@
 
     .venv/bin/python benchmarks/step_table.py [--only-write]
 
-Every reading is a process of its own; the ways take turns, and ratios are of medians. Writes docs/results/step.md.
+Every reading is a process of its own; the ways take turns, and ratios are of medians. Resumable: readings are kept.
+Writes docs/results/step.md.
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from itertools import product
 from statistics import median
 
 import torch
+from _kept import FOLDER, Kept, Row
+from _problems import network
 from _sets import ROOT
 
-from regraft.backbones._open import open_backbone
+from regraft.files import write_text
 from regraft.strategies._half import has_bfloat16
 
 PAGE = ROOT / "docs" / "results" / "step.md"
-ROWS = ROOT / "benchmarks" / "rows" / "step.jsonl"
 NETWORKS = ("googlenet:bn", "mobilenet_v3_small")
 PX, BATCH, CLASSES = 64, 128, 393
 ROUNDS, STEPS = 3, 4
 THREADS = os.cpu_count() or 1
-MOST_SECONDS = 60.0
+GUESS_S = 10.0
+"""Seconds of a reading."""
+MOST_SECONDS = 30.0
 """After which a reading ends, with the steps that it has by then."""
 
 
@@ -41,42 +44,38 @@ def main() -> None:
     if asked.reading:
         print(_rate(asked.reading[0], half=asked.reading[1] == "half"))
         return
+    kept = Kept(FOLDER / "step.jsonl")
     if not asked.only_write:
-        _read()
-    PAGE.write_text(_page([json.loads(line) for line in ROWS.read_text().splitlines()]), encoding="utf-8")
+        _read(kept)
+    write_text(PAGE, _page(kept.rows))
     print(PAGE.relative_to(ROOT))
 
 
-def _read() -> None:
-    cases = list(product(NETWORKS, ("float", "half"), ("ACTIVE", "PASSIVE"), (False, True)))
-    print(f"{len(cases) * ROUNDS} readings, about {len(cases) * ROUNDS * 20 / 60:.0f} minutes.")
-    rows = []
-    for turn, (network, half, policy, busy) in product(range(ROUNDS), cases):
-        with _company() if busy else _nobody():
+def _read(kept: Kept) -> None:
+    """Take the readings that are missing, every way in turn."""
+    ways = product(range(ROUNDS), NETWORKS, (False, True), ("ACTIVE", "PASSIVE"), (False, True))
+    keys = [dict(zip(("turn", "network", "half", "policy", "busy"), way, strict=True)) for way in ways]
+    todo = [key for key in keys if not kept.where(**key)]
+    print(f"{len(todo)} readings, about {len(todo) * GUESS_S / 60:.0f} minutes.")
+    for key in todo:
+        with _company() if key["busy"] else nullcontext():
             found = subprocess.run(
-                [sys.executable, __file__, "--reading", network, half],
-                env={**os.environ, "OMP_WAIT_POLICY": policy, "OMP_NUM_THREADS": str(THREADS)},
+                [sys.executable, __file__, "--reading", str(key["network"]), "half" if key["half"] else "float"],
+                env={**os.environ, "OMP_WAIT_POLICY": str(key["policy"]), "OMP_NUM_THREADS": str(THREADS)},
                 check=True, capture_output=True, text=True,
             )  # fmt: skip
-        rows.append({"network": network, "half": half == "half", "policy": policy, "busy": busy, "turn": turn,
-                     "rate": float(found.stdout.split()[-1]), "threads": THREADS})  # fmt: skip
-        print(rows[-1])
-    ROWS.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        made_with = {"threads": THREADS, "bfloat16": has_bfloat16(torch.device("cpu"))}
+        kept.add({**key, "rate": float(found.stdout.split()[-1]), **made_with})
+        print(kept.rows[-1])
 
 
 def _rate(spec: str, *, half: bool) -> float:
     """Inputs per second of a training step of the whole network, the first step left out."""
     torch.set_num_threads(THREADS)
-    opening = open_backbone(f"{spec}@random", input_px=PX)
-    while True:
-        try:
-            next(opening)
-        except StopIteration as stop:
-            backbone = stop.value
-            break
-    network = backbone.fresh_network()
+    backbone = network(f"{spec}@random", input_px=PX)
+    opened = backbone.fresh_network()
     head = torch.nn.Linear(backbone.card.width, CLASSES)
-    stages = torch.nn.ModuleList(network.stages.values()).to(memory_format=torch.channels_last)
+    stages = torch.nn.ModuleList(opened.stages.values()).to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW([*stages.parameters(), *head.parameters()], fused=True)
     hidden = torch.randn(BATCH, 3, PX, PX).contiguous(memory_format=torch.channels_last)
     targets = torch.randint(CLASSES, (BATCH,))
@@ -87,7 +86,7 @@ def _rate(spec: str, *, half: bool) -> float:
             state = {"hidden": hidden}
             for stage in stages:
                 state = stage(state)
-            logits = head(network.views(state)["pooled"])
+            logits = head(opened.views(state)["pooled"])
             loss = torch.nn.functional.cross_entropy(logits.float(), targets)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -107,43 +106,35 @@ def _company() -> Iterator[None]:
         other.wait()
 
 
-@contextmanager
-def _nobody() -> Iterator[None]:
-    yield
-
-
-def _page(rows: list[dict[str, object]]) -> str:
+def _page(rows: Sequence[Row]) -> str:
     def rate(**wanted: object) -> float:
-        return median(float(str(row["rate"])) for row in rows if all(row[name] == wanted[name] for name in wanted))
+        return median(row["rate"] for row in rows if all(row[name] == wanted[name] for name in wanted))
 
-    none = "" if has_bfloat16(torch.device("cpu")) else "no "
+    none = "" if rows[0]["bfloat16"] else "no "
     lines = [
         "# What a training step costs",
         "",
         f"""Inputs per second of a training step (forward, backward, AdamW) at {PX} pixels, batches of {BATCH},
 {rows[0]["threads"]} threads on as many cores; medians of {ROUNDS} turns of {STEPS} steps. *Busy*: another process keeps
-one core busy all the time. *Spin* and *sleep*: OMP_WAIT_POLICY is ACTIVE or PASSIVE; the command line asks for the
-latter unless the variable is set. This processor has {none}instructions for bfloat16 (`options.half`). Made by
-`python benchmarks/step_table.py`.""",
+one core busy all the time. *Spin* and *sleep*: OMP_WAIT_POLICY is ACTIVE or PASSIVE. This processor
+has {none}instructions for bfloat16 (`options.half`). Made by `python benchmarks/step_table.py`.""",
         "",
         "| network | numbers | alone, spin | alone, sleep | busy, spin | busy, sleep | sleep / spin alone | and busy |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for network, half in product(NETWORKS, (False, True)):
+    for name, half in product(NETWORKS, (False, True)):
         rates = {
-            (busy, policy): rate(network=network, half=half, busy=busy, policy=policy)
+            (busy, policy): rate(network=name, half=half, busy=busy, policy=policy)
             for busy in (False, True)
             for policy in ("ACTIVE", "PASSIVE")
         }
         told = " | ".join(f"{one:.0f}" for one in rates.values())
         ratios = [rates[busy, "PASSIVE"] / rates[busy, "ACTIVE"] for busy in (False, True)]
-        lines.append(
-            f"| {network} | {'bfloat16' if half else 'float32'} | {told} | {ratios[0]:.2f} | {ratios[1]:.2f} |"
-        )
+        lines.append(f"| {name} | {'bfloat16' if half else 'float32'} | {told} | {ratios[0]:.2f} | {ratios[1]:.2f} |")
     gains = []
-    for network in NETWORKS:
-        half, whole = (rate(network=network, half=one, busy=False, policy="PASSIVE") for one in (True, False))
-        gains.append(f"{network} {half / whole:.2f}")
+    for name in NETWORKS:
+        half, whole = (rate(network=name, half=one, busy=False, policy="PASSIVE") for one in (True, False))
+        gains.append(f"{name} {half / whole:.2f}")
     return "\n".join([*lines, "", f"bfloat16 over float32, alone and asleep: {', '.join(gains)}.", ""])
 
 

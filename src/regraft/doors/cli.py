@@ -11,7 +11,6 @@ from regraft.doors._errors import guarded, if_interrupted
 from regraft.doors._lab import lab
 from regraft.doors._parse import label_columns, seconds, settings
 from regraft.doors._terminal import watched
-from regraft.doors._threads import wait_asleep
 from regraft.version import VERSION
 
 app = typer.Typer(
@@ -358,7 +357,6 @@ def cache(
 
 def main() -> None:
     """The entry point `regraft`."""
-    wait_asleep()
     command: Any = typer.main.get_command(app)
     sys.exit(guarded(lambda: command(prog_name="regraft")))
 

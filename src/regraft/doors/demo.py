@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from regraft.doors._demo_pictures import LETTERS, write_digits, write_letters
-from regraft.doors._threads import wait_asleep
 from regraft.doors.python import fit
 from regraft.workbench.run import Run
 
@@ -29,7 +28,6 @@ SCRATCH = {**TUNING, "lr": 1e-3}
 
 def main() -> int:
     """Run the demonstration in the current folder; returns the exit code."""
-    wait_asleep()
     began = time.monotonic()
     shutil.rmtree(RUNS, ignore_errors=True)
     say(f"1. Pictures: {LETTERS_PER_CLASS} of each of {len(LETTERS)} letters, drawn with matplotlib's fonts,")
