@@ -30,7 +30,9 @@ def test_inputs_of_other_channels_are_others_and_have_another_key(tmp_path: Path
     subject = subject_of(tmp_path)
     card = BACKBONES.get("googlenet").FAMILY.card("bn").with_input(32)
     made = {
-        one.channels: inputs_of(subject.dataset, subject.scanned, one, Recipe(data=str(tmp_path)), workers=1)
+        one.channels: inputs_of(
+            subject.dataset, subject.scanned, one.preparation, one.channels, Recipe(data=str(tmp_path)), workers=1
+        )
         for one in (adapted_card(card, 1), card, adapted_card(card, 4))
     }
     assert len({str(inputs.fields) for inputs in made.values()}) == 3

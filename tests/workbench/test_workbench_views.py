@@ -40,7 +40,7 @@ def test_every_setting_of_the_augmentation_has_views_and_keys_of_its_own(photos:
     seen, keys = set(), set()
     for augment in ({}, {"magnitude": 20}, {"operations": 4}, {"horizontal_flip": 0.0}):
         recipe = Recipe(data=str(photos), augmentation="strong", augment=augment)
-        inputs = inputs_of(subject.dataset, subject.scanned, card, recipe, workers=1)
+        inputs = inputs_of(subject.dataset, subject.scanned, card.preparation, card.channels, recipe, workers=1)
         keys.add(inputs.view_name(2))
         assert inputs.view_name(0) == "plain"
         views = np.stack([inputs.load(example, 2)["pixels"] for example in range(8)])

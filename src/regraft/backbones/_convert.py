@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from regraft.backbones._backbone import BACKBONES, Backbone
 from regraft.backbones._card import Card
-from regraft.backbones._family import Family, built, unchanged
+from regraft.backbones._family import Family, built
 from regraft.backbones._foreign import faults_of, mismatch, num_classes, read_original, trained, translated
 from regraft.bundle_format import part_digests, read_json, write_tensors
 from regraft.errors import BundleError
@@ -73,7 +73,7 @@ def _draw(folder: Path, family: Family, card: Card, seed: int) -> None:
 def resized(backbone: Backbone, card: Card) -> Backbone:
     """The same weights for the input size of `card`, adapted where the family's weights depend on it."""
     family = backbone.family
-    if family.adapt is unchanged or card.preparation.input_px == backbone.card.preparation.input_px:
+    if not family.one_size or card.preparation.input_px == backbone.card.preparation.input_px:
         return replace(backbone, card=card)
 
     def convert(folder: Path) -> None:
@@ -128,7 +128,7 @@ def _fitting(path: Path, tensors: Mapping[str, Any]) -> list[str]:
 
 def kept(family: Family, card: Card, source: Mapping[str, Any], convert: Any) -> Backbone:
     """The converted set made from `source`, from the cache or else by `convert(folder)`."""
-    sized = card.preparation.input_px if family.adapt is not unchanged else None
+    sized = card.preparation.input_px if family.one_size else None
     name = digest_json([REVISION, source, family.name, family.revision, card.variant, sized])
     folder = cache_home() / "weights" / name
     facts = _facts(folder)

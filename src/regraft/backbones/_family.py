@@ -90,6 +90,11 @@ class Family:
     """Of an open family, whose architectures a library knows and nobody lists here: variant -> the family of that one
     alone, with its own classifier, sizes and published weights; raises `UnknownName`. None where `variants` are all."""
 
+    @property
+    def one_size(self) -> bool:
+        """Whether weights are for one input size, and adapted to another."""
+        return self.adapt is not unchanged
+
 
 def built(family: Family, card: Card) -> "Built":
     """A `Built` for the card, its first convolution for as many channels as the card has. Imports torch.

@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from regraft.backbones._contract import State
-from regraft.backbones._family import unchanged
 from regraft.errors import BadRequest
 from regraft.strategies._contract import Problem
 
@@ -37,7 +36,7 @@ def growth_of(problem: Problem, start: float) -> "Growth | None":
             fix="--set options.start_side=1, or --cut input.",
         )
     family = problem.backbone.family
-    if family.adapt is not unchanged:
+    if family.one_size:
         raise BadRequest(
             f"options.start_side is {start}, but the weights of {family.name} are for one input size.",
             fix="--set options.start_side=1.",

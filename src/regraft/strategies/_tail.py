@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 BATCH_NORM = nn.modules.batchnorm._BatchNorm  # noqa: SLF001 - the common base has no public name
 STATISTICS = ("running_mean", "running_var")
 PROJECTOR = "projector"
-"""Its name among the sides; no stage is called so."""
+"""Its name among the sides: the one that reads the features. No stage is called so."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,10 +77,9 @@ class Tail(nn.Module):
             )
         self.side_weights = {name: tap.weight for name, tap in taps.items()}
         self.side_heads = nn.ModuleList(tap.build(side_outputs) for tap in taps.values())
-        self._taps = tuple(taps)
-        self.projector = projector
         if projector is not None:
             self.side_weights[PROJECTOR] = 1.0
+            self.side_heads.append(projector)
         self.requires_grad_(True)
         self.regulariser: Regulariser | None = None
         """What holds training back; its parameters are trained along, and never enter a bundle."""
@@ -97,12 +96,10 @@ class Tail(nn.Module):
         """Logits, and what was made on the way to them; of the begun state, changed by `change`."""
         hidden: dict[str, Tensor] = {}
         features = self._features(state, hidden, change)
-        side_heads = dict(zip(self._taps, self.side_heads, strict=True)) if self.training else {}
-        sides = {name: side_head(hidden[name]) for name, side_head in side_heads.items()}
-        if self.projector is None or not self.training:
-            return Passed(logits=self.head(features), features=features, hidden=hidden, sides=sides)
-        sides[PROJECTOR] = self.projector(features)
-        return Passed(logits=self.head(features.detach()), features=features, hidden=hidden, sides=sides)
+        side_heads = dict(zip(self.side_weights, self.side_heads, strict=True)) if self.training else {}
+        sides = {name: side_head(hidden.get(name, features)) for name, side_head in side_heads.items()}
+        logits = self.head(features.detach() if PROJECTOR in sides else features)
+        return Passed(logits=logits, features=features, hidden=hidden, sides=sides)
 
     def penalty(self, state: State, passed: Passed, targets: Tensor) -> Tensor | None:
         """The regulariser's term for one batch; None without one."""
@@ -156,10 +153,7 @@ class Tail(nn.Module):
         """Rows that a training batch needs: two where batch norm measures its statistics on it, or as many as the
         regulariser compares."""
         measuring = (self.batch_norm == "train" and self.norms()) or any(
-            isinstance(module, BATCH_NORM)
-            for part in (self.side_heads, self.projector)
-            if part
-            for module in part.modules()
+            isinstance(module, BATCH_NORM) for module in self.side_heads.modules()
         )
         compared = 1 if self.regulariser is None else self.regulariser.least_rows
         return max(2 if measuring else 1, compared)

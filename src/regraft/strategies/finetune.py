@@ -301,7 +301,6 @@ def groups_of(tail: "Tail", options: Options) -> list[dict[str, Any]]:
     positions that are parameters themselves.
     """
     heads = [*tail.head.named_parameters(), *tail.side_heads.named_parameters()]
-    heads += tail.projector.named_parameters() if tail.projector is not None else []
     parts = [(heads, options.lr * options.head_lr_factor)]
     for depth, stage in enumerate(reversed(tail.stages)):
         parts.append((list(stage.named_parameters()), options.lr * options.decay**depth))

@@ -10,8 +10,6 @@ import numpy as np
 from jaxtyping import Int
 
 from regraft.activations.states import FreshStates
-from regraft.backbones._card import Card
-from regraft.backbones._imagenet import MEAN, STD
 from regraft.data.dataset import Dataset
 from regraft.data.memory import ScanMemory
 from regraft.data.prepare import Preparation
@@ -147,18 +145,8 @@ def _examples(
             train=of(others, divided.pool, PROBE_PER_CLASS),
             test=of(others, divided.test, setting.test_per_class),
         )
-    card = Card(
-        family="lab",
-        variant="",
-        weights="",
-        preparation=Preparation(input_px=(setting.input_px, setting.input_px), resize_px=setting.input_px),
-        mean=MEAN,
-        std=STD,
-        stages=("all",),
-        width=1,
-        partial_cut="",
-    )
-    inputs = inputs_of(dataset, scanned, card, Recipe(data=str(dataset.root)), workers=threads)
+    preparation = Preparation(input_px=(setting.input_px, setting.input_px), resize_px=setting.input_px)
+    inputs = inputs_of(dataset, scanned, preparation, 3, Recipe(data=str(dataset.root)), workers=threads)
     given = dataset.groups
     return Examples(
         states=FreshStates(inputs.load, None, threads),

@@ -249,7 +249,8 @@ def _prepared(outcome: Outcome, positions: np.ndarray) -> Any:
     from regraft.workbench._subject import inputs_of
 
     subject = outcome.subject
-    inputs = inputs_of(subject.dataset, subject.scanned, outcome.backbone.card, outcome.recipe, outcome.threads)
+    card, recipe = outcome.backbone.card, outcome.recipe
+    inputs = inputs_of(subject.dataset, subject.scanned, card.preparation, card.channels, recipe, outcome.threads)
     with ThreadPoolExecutor(outcome.threads) as pool:
         for first in range(0, len(positions), 64):
             chunk = positions[first : first + 64].tolist()

@@ -69,7 +69,8 @@ def store_states(
         threads=threads,
         tell=notices.append,
     )
-    inputs = inputs_of(subject.dataset, subject.scanned, backbone.card, recipe, workers=threads)
+    card = backbone.card
+    inputs = inputs_of(subject.dataset, subject.scanned, card.preparation, card.channels, recipe, workers=threads)
     activations = Activations(Store(root), memo, prefixes, inputs)
     examples = subject.usable.tolist()
     top_views = max(1, resolved.views) if resolved.cut == "output" else 1

@@ -13,6 +13,7 @@ from regraft.data._words import counted
 from regraft.data.dataset import Dataset
 from regraft.data.memory import ScanMemory
 from regraft.data.planes import fits
+from regraft.data.prepare import Preparation
 from regraft.data.scan import Scanned, scan
 from regraft.data.splits import Parts, draw
 from regraft.data.views import preset, view
@@ -201,13 +202,15 @@ def check_channels(subject: Subject, card: Card) -> None:
     )
 
 
-def inputs_of(dataset: Dataset, scanned: Scanned, card: Card, recipe: Recipe, workers: int) -> Inputs:
+def inputs_of(
+    dataset: Dataset, scanned: Scanned, preparation: Preparation, channels: int, recipe: Recipe, workers: int
+) -> Inputs:
     """How examples become prepared inputs, and what names each view."""
     from regraft.data.decode import decode
 
     augmentation = preset(recipe.augmentation, recipe.augment)
     rule = digest_json({"seed": recipe.seed, **augmentation.digest_fields()})[:16]
-    preparation, contents, channels = card.preparation, scanned.content, card.channels
+    contents = scanned.content
 
     def load(example: int, number: int) -> Mapping[str, np.ndarray]:
         picture = decode(dataset.examples[example].path, channels=channels)
