@@ -125,7 +125,7 @@ def test_each_channel_is_prepared_as_it_would_be_alone(channels: int, interpolat
 def test_views_of_any_number_of_channels_are_cut_and_toned_alike(channels: int) -> None:
     plane = noise(40, 52, 1)
     rule = Preparation(input_px=(16, 16), resize_px=20)
-    change = Augmentation(smallest_share=0.3, horizontal_flip=0.5, brightness=0.3, contrast=0.3)
+    change = Augmentation(smallest_share=0.3, horizontal_flip=0.5, brightness=0.3, contrast=0.3, greyscale=0.5)
     grey = decode(npy(np.repeat(plane, 3, axis=2)))
     many = decode(npy(np.repeat(plane, channels, axis=2)), channels=channels)
     for number in range(1, 6):

@@ -110,6 +110,30 @@ def test_contrast_keeps_the_mean_grey() -> None:
     assert 55 < max(spreads) <= 60
 
 
+def test_as_many_views_are_grey_as_asked_and_as_grey_as_pillow_makes_them() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(np.uint8)
+    greyscale, grey = Augmentation(greyscale=0.3), 0
+    for k in range(1, 400):
+        seen = view(Image.fromarray(pixels), PREPARATION, greyscale, number=k, seed=0, content="c")
+        coloured = PREPARATION.plain(Image.fromarray(pixels))
+        if np.array_equal(seen, coloured):
+            continue
+        grey += 1
+        expected = np.asarray(Image.fromarray(coloured).convert("L"), dtype=int)[..., None]
+        assert np.abs(seen - expected).max() <= 1, "Pillow rounds down"
+    assert 90 <= grey <= 150
+
+
+def test_greyscale_leaves_crops_and_flips_alone() -> None:
+    """On a grey picture the views with and without it are the same, though their keys differ."""
+    ramp_l = Image.fromarray(np.asarray(ramp().convert("L"))).convert("RGB")
+    with_it = preset("default", {"greyscale": 1.0})
+    assert with_it.digest_fields() != PRESETS["default"].digest_fields()
+    for k in range(1, 20):
+        ours = [view(ramp_l, PREPARATION, one, number=k, seed=0, content="c") for one in (with_it, PRESETS["default"])]
+        np.testing.assert_array_equal(*ours)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (2, 300), (300, 2)])
 def test_tiny_and_thin_pictures_have_views(size: tuple[int, int]) -> None:
     pixels = view(Image.new("RGB", size), PREPARATION, PRESETS["default"], number=1, seed=0, content="c")
@@ -127,7 +151,7 @@ def test_every_preset_has_its_own_key() -> None:
 
 def test_every_field_that_changes_a_view_changes_the_key() -> None:
     fields = {"smallest_share": 0.5, "ratio": 1.2, "horizontal_flip": 0.4, "vertical_flip": 0.1, "brightness": 0.1,
-              "contrast": 0.1, "operations": 3, "magnitude": 9.5}  # fmt: skip
+              "contrast": 0.1, "greyscale": 0.2, "operations": 3, "magnitude": 9.5}  # fmt: skip
     keys = [preset("strong", {name: value}).digest_fields() for name, value in fields.items()]
     assert len({str(key) for key in [*keys, PRESETS["strong"].digest_fields()]}) == len(fields) + 1
     assert fields.keys() == asdict(PRESETS["strong"]).keys()

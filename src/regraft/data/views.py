@@ -9,8 +9,8 @@ numpy promises to keep.
 Source: the random resized crop (area and aspect ratio, ten tries, else the centre) is torchvision's, after Szegedy et
 al. 2014, arXiv:1409.4842. The smallest share of 0.35 instead of 0.08 is our choice: with few examples and a frozen
 network, crops of a twelfth of a picture mostly miss what the label is about. Brightness and contrast are applied in
-one step, contrast around the mean grey, without clipping between. RandAugment, on the picture that is cut and flipped
-already, stands in `operations`.
+one step, contrast around the mean grey, without clipping between; then colour may be taken away. RandAugment, on the
+picture that is cut and flipped already, stands in `operations`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,6 +30,8 @@ from regraft.errors import BadRecipe, UnknownName
 from regraft.identity import derive_seed
 from regraft.recipe import built
 
+_LUMA = (0.299, 0.587, 0.114)
+"""Share of red, green and blue in the grey of a picture, after ITU-R BT.601."""
 _TRIES = 10
 """How often a crop is drawn before the centre is taken."""
 
@@ -50,14 +52,16 @@ class Augmentation:
     """Values are multiplied by a factor drawn from 1 ± this; in [0, 1)."""
     contrast: float = 0.0
     """Distances from the mean grey are multiplied by a factor drawn from 1 ± this; in [0, 1)."""
+    greyscale: float = 0.0
+    """Probability of showing all channels as their grey: for tasks whose pictures may have no colour."""
     operations: int = 0
     """How many of RandAugment's operations are drawn for each view and done one after another; 0 or more."""
     magnitude: float = 9.0
     """How strong these are, in [0, 30]; of no effect without operations."""
 
     def __post_init__(self) -> None:
-        shares = {"horizontal_flip": self.horizontal_flip, "vertical_flip": self.vertical_flip}
-        wrong = [name for name, value in shares.items() if not 0 <= value <= 1]
+        shares = ("horizontal_flip", "vertical_flip", "greyscale")
+        wrong = [name for name in shares if not 0 <= getattr(self, name) <= 1]
         wrong += [name for name in ("brightness", "contrast") if not 0 <= getattr(self, name) < 1]
         wrong += ["smallest_share"] if not 0 < self.smallest_share <= 1 else []
         wrong += ["ratio"] if self.ratio < 1 else []
@@ -66,8 +70,8 @@ class Augmentation:
         if wrong:
             raise BadRecipe(
                 f"The augmentation's {wrong[0]} is {getattr(self, wrong[0])}, out of range.",
-                fix="smallest_share lies in (0, 1], ratio at 1 or above, flips in [0, 1], operations at 0 or above, "
-                f"magnitude in [0, {MAX_MAGNITUDE:g}], the others in [0, 1).",
+                fix="smallest_share lies in (0, 1], ratio at 1 or above, flips and greyscale in [0, 1], operations "
+                f"at 0 or above, magnitude in [0, {MAX_MAGNITUDE:g}], the others in [0, 1).",
             )
 
     @property
@@ -77,9 +81,11 @@ class Augmentation:
 
     def digest_fields(self) -> dict[str, Any]:
         """What decides the pixels of a view, as JSON, for the key of the activation store."""
-        fields = {name: value for name, value in asdict(self).items() if name not in ("operations", "magnitude")}
+        later = ("greyscale", "operations", "magnitude")  # of no effect on keys and draws where they are off
+        fields = {name: value for name, value in asdict(self).items() if name not in later}
+        greyscale = {"greyscale": self.greyscale} if self.greyscale else {}
         operations = {"rand_augment": 1, "operations": self.operations, "magnitude": self.magnitude}
-        return {"rule": "regraft-view-1", **fields, **(operations if self.operations else {})}
+        return {"rule": "regraft-view-1", **fields, **greyscale, **(operations if self.operations else {})}
 
 
 _PLAIN = Augmentation()
@@ -133,6 +139,8 @@ def view(
     contrast = 1 + augmentation.contrast * (2 * next(draws) - 1)
     if augmentation.brightness or augmentation.contrast:
         pixels = _toned(pixels, brightness, contrast)
+    if augmentation.greyscale and next(draws) < augmentation.greyscale:
+        pixels = _grey(pixels)
     pixels = np.ascontiguousarray(pixels)
     if augmentation.operations:
         from PIL import Image
@@ -167,7 +175,13 @@ def _crop(width: int, height: int, preparation: Preparation, augmentation: Augme
 
 def _toned(pixels: UInt8[np.ndarray, "h w c"], brightness: float, contrast: float) -> UInt8[np.ndarray, "h w c"]:
     means = pixels.mean(axis=(0, 1))
-    grey = float((means * (0.299, 0.587, 0.114)).sum() if len(means) == 3 else means.mean()) * brightness
+    grey = float((means * _LUMA).sum() if len(means) == len(_LUMA) else means.mean()) * brightness
     table = (np.arange(256) * brightness - grey) * contrast + grey
     toned: np.ndarray = np.clip(np.rint(table), 0, 255).astype(np.uint8)[pixels]
     return toned
+
+
+def _grey(pixels: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w c"]:
+    """Every channel the grey of the picture, or the mean of the channels where they are not three."""
+    grey = pixels @ np.array(_LUMA) if pixels.shape[2] == len(_LUMA) else pixels.mean(axis=2)
+    return np.broadcast_to(np.rint(grey).astype(np.uint8)[..., None], pixels.shape)
