@@ -26,6 +26,7 @@ from regraft.strategies._failure import check_losses, check_tensors
 from regraft.strategies._growth import Growth
 from regraft.strategies._history import CRITERION, History
 from regraft.strategies._mixing import Mix
+from regraft.strategies._optimiser import optimiser_of
 from regraft.strategies._schedule import Schedule, rate
 from regraft.strategies._seeded import seeded
 from regraft.strategies._tail import Tail
@@ -61,7 +62,7 @@ def train(
     if device.type == "cuda":
         torch.backends.cudnn.deterministic = True
     tail.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.AdamW([dict(group) for group in groups], fused=device.type in ("cpu", "cuda"))
+    optimiser = optimiser_of(schedule.optimiser, groups, device)
     peaks = [group["lr"] for group in optimiser.param_groups]
     targets = torch.from_numpy(problem.task.goals(problem.targets)).to(device)
     trained_on, balanced = problem.targets[problem.train], schedule.balanced

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from regraft.strategies._growth import Growth
     from regraft.strategies._mixing import Mixing
+    from regraft.strategies._optimiser import OptimiserName
 
 from regraft.strategies._phases import Phases
 
@@ -44,6 +45,8 @@ class Schedule:
     """How large the inputs are, epoch by epoch; None: whole all the time."""
     resample: float = 0.0
     """How far classes are drawn alike often, in [0, 1]; 0: every example once an epoch."""
+    optimiser: "OptimiserName" = "adamw"
+    """What turns gradients into steps."""
 
 
 def rate(step: int, steps: int, warmup_share: float) -> float:
