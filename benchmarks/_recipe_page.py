@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PLOT = "recipe.svg"
-KORNBLITH = ("no side heads", "smoothing 0.1", "dropout 0.2")
+KORNBLITH = ("side heads", "smoothing 0.1", "dropout 0.2")
 TITLE = "# Which recipe of pretraining transfers best"
 TOLD = """Short pretrainings with one budget, each a `regraft fit` of pretraining/googlenet.toml with one thing changed:
 {architecture}, {epochs} epochs on {corpus}, inputs of at most {px} pixels. Every one is judged twice: by its own
@@ -73,8 +73,8 @@ def answers(found: Found) -> list[str]:
         parts.append(f"{recipe}: {_source(found, recipe)} on the corpus, {probes} in probes")
     if parts:
         said.append("**Kornblith et al. 2019** (arXiv:1805.08974) found that label smoothing, dropout and side heads "
-                    "raise the accuracy on the source and lower that of probes. Here, against the base (which has "
-                    f"side heads and neither of the others): {'; '.join(parts)}.")  # fmt: skip
+                    "raise the accuracy on the source and lower that of probes. Here, against the base, which has none "
+                    f"of them: {'; '.join(parts)}.")  # fmt: skip
     return said
 
 
