@@ -29,7 +29,7 @@ class Options:
     """What a recipe may set for `finetune`."""
 
     lr: float = 1e-4
-    """Peak learning rate of the highest stage. The presets' are for AdamW; SGD needs hundreds of times as much."""
+    """Peak learning rate of the highest stage; SGD needs hundreds of times as much as AdamW."""
     optimiser: Literal["adamw", "sgd"] = "adamw"
     """What turns gradients into steps: AdamW, or SGD with Nesterov's momentum of 0.9 (for pretraining: 0.4 and a weight
     decay of 0.0001 for instance)."""
