@@ -22,6 +22,7 @@ MIXED = {
     "cutmix": Preset(
         title="inputs and areas of them mixed", cut="input", options={"cutmix": 1.0, "mixup": 0.2}, views=2
     ),
+    "contrast": Preset(title="two views of each example compared", cut=None, options={"contrast": 0.5}, views=2),
 }
 """Ways of their own for every strategy that has these options."""
 

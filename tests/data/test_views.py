@@ -153,8 +153,15 @@ def test_every_field_that_changes_a_view_changes_the_key() -> None:
     fields = {"smallest_share": 0.5, "ratio": 1.2, "horizontal_flip": 0.4, "vertical_flip": 0.1, "brightness": 0.1,
               "contrast": 0.1, "greyscale": 0.2, "operations": 3, "magnitude": 9.5}  # fmt: skip
     keys = [preset("strong", {name: value}).digest_fields() for name, value in fields.items()]
-    assert len({str(key) for key in [*keys, PRESETS["strong"].digest_fields()]}) == len(fields) + 1
-    assert fields.keys() == asdict(PRESETS["strong"]).keys()
+    keys += [PRESETS["strong"].digest_fields(), PRESETS["default"].digest_fields()]
+    keys.append(preset("default", {"on_device": True}).digest_fields())
+    assert len({str(key) for key in keys}) == len(fields) + 3
+    assert {*fields, "on_device"} == asdict(PRESETS["strong"]).keys()
+
+
+def test_operations_on_one_picture_at_a_time_are_not_to_be_had_on_the_device() -> None:
+    with pytest.raises(BadRecipe, match=r"augment\.operations 2"):
+        preset("strong", {"on_device": True})
 
 
 def test_a_magnitude_without_operations_leaves_the_key_and_the_view_alone() -> None:

@@ -1,5 +1,6 @@
 """The average of the weights: against the recursion written out, in validation, in what is kept, across a stop."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,9 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, np.ndarray]]:
     """The tail's own tensors after every step of the fits that follow."""
     seen: list[dict[str, np.ndarray]] = []
 
-    def watch(average: dict[str, torch.Tensor], tail: Tail, step: int, decay: float) -> None:
-        seen.append({name: tensor.detach().double().numpy().copy() for name, tensor in tail.tensors().items()})
-        add_step(average, tail, step, decay)
+    def watch(average: dict[str, torch.Tensor], tensors: Mapping[str, torch.Tensor], step: int, decay: float) -> None:
+        seen.append({name: tensor.detach().double().numpy().copy() for name, tensor in tensors.items()})
+        add_step(average, tensors, step, decay)
 
     monkeypatch.setattr(_loop, "add_step", watch)
     return seen

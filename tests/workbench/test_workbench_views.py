@@ -79,3 +79,26 @@ def test_an_unknown_augmentation_or_field_of_one_ends_it_before_anything_is_scan
         list(fit(Recipe(data=str(photos), augmentation="strng", **TINY), tmp_path / "a"))
     with pytest.raises(BadRecipe, match="did you mean 'magnitude'"):
         list(fit(Recipe(data="nowhere", augmentation="strong", augment={"magnitud": 3}, **TINY), tmp_path / "b"))
+
+
+ON_DEVICE = {"on_device": True, "greyscale": 0.2, "brightness": 0.2}
+
+
+@pytest.mark.parametrize("options", [{}, {"contrast": 0.5}], ids=["plain", "contrast"])
+def test_views_made_on_the_device_end_in_a_model_that_answers_on_plain_ones(
+    photos: Path, tmp_path: Path, options: dict[str, float]
+) -> None:
+    quick = {"epochs": 2, "min_steps": 4, "batch": 8, **options}
+    recipe = Recipe(data=str(photos), strategy="scratch", augment=ON_DEVICE, options=quick, **TINY)
+    done = list(fit(recipe, tmp_path / "run"))[-1]
+    assert isinstance(done, RunDone)
+    assert np.isfinite(done.report["evaluation"]["test"]["metrics"]["log_loss"]["value"])
+    assert all(np.isfinite(epoch["loss"]) for epoch in done.report["strategy"]["curve"])
+
+
+@pytest.mark.parametrize(
+    "other", [{"strategy": "partial"}, {"strategy": "full", "views": 2}, {"strategy": "probe"}], ids=str
+)
+def test_views_that_are_kept_are_not_made_on_the_device(photos: Path, tmp_path: Path, other: dict[str, object]) -> None:
+    with pytest.raises(BadRecipe, match="only inputs that are made anew"):
+        list(fit(Recipe(data=str(photos), augment=ON_DEVICE, **TINY, **other), tmp_path / "run"))

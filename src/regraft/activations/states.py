@@ -6,14 +6,22 @@ Letters: b rows asked for; the axes of a row are the state's own.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int
 
 from regraft.activations.rows import Column, Rows
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Record = Mapping[str, np.ndarray]
 """Named arrays with the row on the first axis (shared ones without), as a stage wants them."""
+
+
+KEPT_BYTES = 1 << 28
+"""How much plain input is kept beside views made on the device, at most."""
 
 
 class States(ABC):
@@ -86,6 +94,40 @@ class FreshStates(States):
     def close(self) -> None:
         """Let the threads end; nothing can be asked for afterwards."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class DeviceStates(States):
+    """Inputs whose views are made where the network is, a batch at a time; plain ones come from elsewhere."""
+
+    def __init__(self, plain: States, views: Callable[[np.ndarray, np.ndarray], "Mapping[str, Tensor]"]) -> None:
+        """`plain` gives views 0; `views(examples, numbers)` makes the others, on the device."""
+        self._plain, self._views = plain, views
+        self._kept: dict[bytes, dict[str, np.ndarray]] = {}
+        self._kept_bytes = 0
+
+    @property
+    def num_views(self) -> None:
+        return None
+
+    def batch(self, examples: Int[np.ndarray, " b"], views: Int[np.ndarray, " b"]) -> dict[str, np.ndarray]:
+        if not views.any():
+            return self._plain_batch(examples, views)
+        return {name: tensor.cpu().numpy() for name, tensor in self.on_device(examples, views).items()}
+
+    def on_device(self, examples: Int[np.ndarray, " b"], views: Int[np.ndarray, " b"]) -> "Mapping[str, Tensor]":
+        """The states of these examples in views above 0, as tensors on the device."""
+        return self._views(examples, views)
+
+    def _plain_batch(self, examples: Int[np.ndarray, " b"], views: Int[np.ndarray, " b"]) -> dict[str, np.ndarray]:
+        """A batch of plain views; the first ones asked for are kept, since validation asks for the same every epoch."""
+        key = examples.tobytes()
+        if key not in self._kept:
+            made = self._plain.batch(examples, views)
+            size = sum(array.nbytes for array in made.values())
+            if self._kept_bytes + size > KEPT_BYTES:
+                return made
+            self._kept[key], self._kept_bytes = made, self._kept_bytes + size
+        return dict(self._kept[key])
 
 
 def as_float32(array: np.ndarray) -> np.ndarray:

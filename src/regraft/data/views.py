@@ -30,9 +30,9 @@ from regraft.errors import BadRecipe, UnknownName
 from regraft.identity import derive_seed
 from regraft.recipe import built
 
-_LUMA = (0.299, 0.587, 0.114)
+LUMA = (0.299, 0.587, 0.114)
 """Share of red, green and blue in the grey of a picture, after ITU-R BT.601."""
-_TRIES = 10
+TRIES = 10
 """How often a crop is drawn before the centre is taken."""
 
 
@@ -58,6 +58,9 @@ class Augmentation:
     """How many of RandAugment's operations are drawn for each view and done one after another; 0 or more."""
     magnitude: float = 9.0
     """How strong these are, in [0, 30]; of no effect without operations."""
+    on_device: bool = False
+    """Whether pictures are decoded once, held on the device, and views cut there: for whole networks on a GPU, which
+    else wait for the processor. It takes views made anew (`views` 0) at cut `input`, and no operations."""
 
     def __post_init__(self) -> None:
         shares = ("horizontal_flip", "vertical_flip", "greyscale")
@@ -74,18 +77,31 @@ class Augmentation:
                 f"at 0 or above, magnitude in [0, {MAX_MAGNITUDE:g}], the others in [0, 1).",
             )
 
+        if self.on_device and self.operations:
+            raise BadRecipe(
+                f"augment.on_device is true and augment.operations {self.operations}, but RandAugment works on one "
+                "picture at a time.",
+                fix="leave one of them out.",
+            )
+
     @property
     def varies(self) -> bool:
         """Whether any view can differ from the plain one; if not, one view is all there is."""
-        return replace(self, ratio=_PLAIN.ratio, magnitude=_PLAIN.magnitude) != _PLAIN
+        return replace(self, ratio=_PLAIN.ratio, magnitude=_PLAIN.magnitude, on_device=False) != _PLAIN
 
     def digest_fields(self) -> dict[str, Any]:
         """What decides the pixels of a view, as JSON, for the key of the activation store."""
-        later = ("greyscale", "operations", "magnitude")  # of no effect on keys and draws where they are off
+        later = (
+            "greyscale",
+            "operations",
+            "magnitude",
+            "on_device",
+        )  # where off, of no effect on keys and draws
         fields = {name: value for name, value in asdict(self).items() if name not in later}
         greyscale = {"greyscale": self.greyscale} if self.greyscale else {}
         operations = {"rand_augment": 1, "operations": self.operations, "magnitude": self.magnitude}
-        return {"rule": "regraft-view-1", **fields, **greyscale, **(operations if self.operations else {})}
+        on_device = {"on_device": 1} if self.on_device else {}
+        return {"rule": "regraft-view-1", **fields, **greyscale, **(operations if self.operations else {}), **on_device}
 
 
 _PLAIN = Augmentation()
@@ -162,7 +178,7 @@ def _crop(width: int, height: int, preparation: Preparation, augmentation: Augme
         return preparation.centre(width, height)
     input_h, input_w = preparation.input_px
     reach = log(augmentation.ratio)
-    for _ in range(_TRIES):
+    for _ in range(TRIES):
         area = width * height * (augmentation.smallest_share + (1 - augmentation.smallest_share) * next(draws))
         ratio = exp(reach * (2 * next(draws) - 1)) * input_w / input_h
         crop_w, crop_h = round(sqrt(area * ratio)), round(sqrt(area / ratio))
@@ -175,7 +191,7 @@ def _crop(width: int, height: int, preparation: Preparation, augmentation: Augme
 
 def _toned(pixels: UInt8[np.ndarray, "h w c"], brightness: float, contrast: float) -> UInt8[np.ndarray, "h w c"]:
     means = pixels.mean(axis=(0, 1))
-    grey = float((means * _LUMA).sum() if len(means) == len(_LUMA) else means.mean()) * brightness
+    grey = float((means * LUMA).sum() if len(means) == len(LUMA) else means.mean()) * brightness
     table = (np.arange(256) * brightness - grey) * contrast + grey
     toned: np.ndarray = np.clip(np.rint(table), 0, 255).astype(np.uint8)[pixels]
     return toned
@@ -183,5 +199,5 @@ def _toned(pixels: UInt8[np.ndarray, "h w c"], brightness: float, contrast: floa
 
 def _grey(pixels: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w c"]:
     """Every channel the grey of the picture, or the mean of the channels where they are not three."""
-    grey = pixels @ np.array(_LUMA) if pixels.shape[2] == len(_LUMA) else pixels.mean(axis=2)
+    grey = pixels @ np.array(LUMA) if pixels.shape[2] == len(LUMA) else pixels.mean(axis=2)
     return np.broadcast_to(np.rint(grey).astype(np.uint8)[..., None], pixels.shape)

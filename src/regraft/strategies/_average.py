@@ -24,16 +24,18 @@ def decay_at(step: int, decay: float) -> float:
     return min(decay, (1 + step) / (10 + step))
 
 
-def add_step(average: dict[str, Tensor], tail: Tail, step: int, decay: float) -> None:
-    """Move `average`, by canonical name, towards the tail's tensors after `step`; an empty one is first made."""
+def add_step(average: dict[str, Tensor], tensors: Mapping[str, Tensor], step: int, decay: float) -> None:
+    """Move `average` towards the tail's `tensors`, by canonical name, after `step`; an empty one is first made."""
     with torch.no_grad():
-        for name, tensor in tail.tensors().items():
-            if name not in average:
-                average[name] = tensor.detach().clone()
-            elif tensor.is_floating_point():
-                average[name].lerp_(tensor, 1 - decay_at(step, decay))
-            else:
-                average[name].copy_(tensor)
+        if not average:
+            average |= {name: tensor.detach().clone() for name, tensor in tensors.items()}
+            return
+        moving = [name for name, tensor in tensors.items() if tensor.is_floating_point()]
+        torch._foreach_lerp_(
+            [average[name] for name in moving], [tensors[name].detach() for name in moving], 1 - decay_at(step, decay)
+        )
+        for name in tensors.keys() - set(moving):
+            average[name].copy_(tensors[name])
 
 
 @contextmanager

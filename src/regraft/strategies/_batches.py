@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from regraft.activations.states import States
+from regraft.activations.states import DeviceStates, States
 from regraft.identity import derive_seed
 from regraft.strategies._contract import Problem
 from regraft.strategies._resample import resampled
@@ -27,6 +27,11 @@ ROWS = 64
 """Rows of a batch where nothing is trained."""
 AGAIN = 1 << 20
 """Between the numbers of two views that an example is seen in within an epoch; more than there are ever epochs."""
+
+
+SECOND = 1 << 40
+"""Between the numbers of the two views of an example that are compared in a batch; more than `AGAIN` times there are
+ever draws of it."""
 
 
 class Draw(NamedTuple):
@@ -41,12 +46,15 @@ def num_batches(examples: int, size: int, least: int = 1) -> int:
     return max(1, min(math.ceil(examples / size), examples // least))
 
 
-def epoch_draws(problem: Problem, size: int, epoch: int, least: int = 1, resample: float = 0.0) -> list[Draw]:
+def epoch_draws(
+    problem: Problem, size: int, epoch: int, least: int = 1, resample: float = 0.0, *, twins: bool = False
+) -> list[Draw]:
     """All training examples once, or as `resampled` draws them, shuffled, in batches whose sizes differ by one at most.
 
     Of K stored views an example is seen in another one each epoch, in turn from a drawn start: in K epochs in each of
     them once, the plain one among them. Where views are made anew, it is one that no other epoch has. An example drawn
-    again in an epoch is seen in the next view, or in one made anew for it.
+    again in an epoch is seen in the next view, or in one made anew for it. With `twins` every example is in its batch
+    twice, in two views: first all in the one, then all in the other.
     """
     random = np.random.default_rng(derive_seed(problem.seed, "order", epoch))
     if resample:
@@ -56,10 +64,16 @@ def epoch_draws(problem: Problem, size: int, epoch: int, least: int = 1, resampl
     num_views = problem.states.num_views
     if num_views is None:
         views = epoch + 1 + again * AGAIN
+        others = views + SECOND
     else:
         first = np.random.default_rng(derive_seed(problem.seed, "views")).integers(num_views, size=len(problem.targets))
         views = (first[examples] + epoch + again) % num_views
-    return _cut(examples, views, num_batches(len(examples), size, least))
+        others = (views + 1) % num_views
+    if not twins:
+        return _cut(examples, views, num_batches(len(examples), size, least))
+    count = num_batches(len(examples), max(1, size // 2), least)
+    pairs = zip(_cut(examples, views, count), _cut(examples, others, count), strict=True)
+    return [Draw(*map(np.concatenate, zip(one, other, strict=True))) for one, other in pairs]
 
 
 def plain_draws(examples: Int[np.ndarray, "n"], least: int = 1) -> list[Draw]:
@@ -87,6 +101,8 @@ def fetched(states: States, draws: Sequence[Draw], device: torch.device) -> Gene
 
 
 def _tensors(states: States, draw: Draw, device: torch.device) -> dict[str, Tensor]:
+    if isinstance(states, DeviceStates) and draw.views.all():
+        return {name: _placed(tensor, device) for name, tensor in states.on_device(draw.examples, draw.views).items()}
     arrays = states.batch(draw.examples, draw.views)
     return {name: _placed(torch.from_numpy(np.ascontiguousarray(array)), device) for name, array in arrays.items()}
 

@@ -81,13 +81,14 @@ def train(
         checkpoint.keep(tail, optimiser, history)
     else:
         yield Notice(text=f"Resumed after epoch {len(history.curve)} of {history.epochs}.", topic="resume")
-    before, began = history.seconds, time.monotonic()
+    own, before, began = tail.tensors(), history.seconds, time.monotonic()
 
     patience, phases = schedule.patience, schedule.phases
     while not (stopped_by := history.reason_to_stop(patience, problem.max_seconds, phases)):
         epoch, losses, penalties, factor = len(history.curve), list[Tensor](), list[Tensor](), 0.0
         epoch_began = told = time.monotonic()
-        draws = epoch_draws(problem, schedule.batch, epoch, tail.least_rows, schedule.resample)
+        twins = tail.contrast is not None
+        draws = epoch_draws(problem, schedule.batch, epoch, tail.least_rows, schedule.resample, twins=twins)
         if phases:
             yield from phases.begin(tail, epoch, history.epochs)
         tail.train()
@@ -106,7 +107,7 @@ def train(
                 losses.append(total)
                 penalties += [] if penalty is None else [penalty]
                 if schedule.average:
-                    add_step(history.average, tail, done, schedule.average)
+                    add_step(history.average, own, done, schedule.average)
                 if step + 1 < len(draws) and time.monotonic() - told >= HEARTBEAT:
                     told = time.monotonic()
                     check_losses(losses[-1:], step, epoch, draws, problem)
@@ -174,6 +175,8 @@ def _step(
         total = loss(passed.logits.float(), targets)
         for name, side in passed.sides.items():
             total = total + tail.side_weights[name] * loss(side.float(), targets)
+        if tail.contrast is not None:
+            total = total + tail.contrast(passed.features)
         if (penalty := tail.penalty(state, passed, targets)) is not None:
             total = total + penalty
     optimiser.zero_grad(set_to_none=True)

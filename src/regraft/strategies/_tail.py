@@ -53,9 +53,11 @@ class Tail(nn.Module):
         batch_norm: str,
         side_outputs: int = 0,
         projector: nn.Module | None = None,
+        contrast: nn.Module | None = None,
     ) -> None:
         """`batch_norm` is `frozen`, `train` or `recalibrate`; `side_outputs` > 0 attaches the side heads above the cut.
         With a `projector` (features -> logits) that alone shapes the features; the head learns on them as they are.
+        `contrast` (features -> a loss) compares the two views that every example is then in the batch with.
 
         Raises:
             BadRequest: side heads are asked for where none lies above the cut.
@@ -80,6 +82,7 @@ class Tail(nn.Module):
         if projector is not None:
             self.side_weights[PROJECTOR] = 1.0
             self.side_heads.append(projector)
+        self.contrast = contrast
         self.requires_grad_(True)
         self.regulariser: Regulariser | None = None
         """What holds training back; its parameters are trained along, and never enter a bundle."""
@@ -159,8 +162,8 @@ class Tail(nn.Module):
         return max(2 if measuring else 1, compared)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Parameters and buffers that a bundle needs, by canonical name; side heads, projector and regulariser
-        are left out."""
+        """Parameters and buffers that a bundle needs, by canonical name; side heads, projector, contrast and
+        regulariser are left out."""
         parts: dict[str, nn.Module] = {**dict(zip(self.names, self.stages, strict=True)), "head": self.head}
         return {f"{part}/{name}": tensor for part in parts for name, tensor in stage_tensors(parts[part]).items()}
 

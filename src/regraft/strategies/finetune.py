@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from regraft.errors import BadData, BadRecipe
+from regraft.errors import BadData, BadRecipe, BadRequest
 from regraft.identity import derive_seed
 from regraft.strategies import probe
 from regraft.strategies._contract import Fitted, Preset, Problem
@@ -91,6 +91,10 @@ class Options:
     projector: int = 0
     """Values between the features and the loss, in a projector that alone shapes the features and is thrown away; the
     head learns beside it. For pretraining: what other tasks need is kept. 0: the head shapes the features."""
+    contrast: float = 0.0
+    """Weight of a loss that draws two views of an example together and apart from all others (SimCLR's), behind a
+    projector that is thrown away; 0: none. Every batch then holds half as many examples, each in two views. For
+    pretraining: features that serve other tasks too."""
     start_side: float = 1.0
     """Side of the inputs in the first epoch, as a share of the whole, in (0, 1]; it rises evenly, and the last third of
     the epochs sees whole inputs. At cut `input` alone; 1: whole all the time."""
@@ -158,6 +162,7 @@ def tune(
     import torch
 
     from regraft.strategies._batches import num_batches
+    from regraft.strategies._contrast import Contrast
     from regraft.strategies._growth import growth_of
     from regraft.strategies._half import has_bfloat16
     from regraft.strategies._loop import train
@@ -187,11 +192,17 @@ def tune(
             batch_norm=policy,
             side_outputs=sides,
             projector=projector,
+            contrast=Contrast(problem.backbone.card.width, options.contrast) if options.contrast else None,
         )
-    if len(problem.train) < 2 and (policy != "frozen" or sides or projector):
+    if len(problem.train) < 2 and (policy != "frozen" or sides or projector or options.contrast):
         raise BadData(
             f"Batch norm cannot measure its statistics on {len(problem.train)} training example; it needs 2 or more.",
-            fix="--set options.batch_norm=frozen and leave side heads and projector out, or add examples.",
+            fix="--set options.batch_norm=frozen and leave side heads, projector and contrast out, or add examples.",
+        )
+    if options.contrast and problem.states.num_views == 1:
+        raise BadRequest(
+            f"options.contrast is {options.contrast}, but one view of each example is kept; two are compared.",
+            fix="--views 2 or more, or 0 where views are made anew; and an augmentation under which they differ.",
         )
     if options.regulariser:
         tail.regulariser = build(options.regulariser, problem, tail, options.regulariser_weight)
@@ -199,7 +210,8 @@ def tune(
     if (half := options.half) and not has_bfloat16(torch.device(problem.device)):
         half = False
         yield Notice(text="This machine has no instructions for bfloat16: training computes in float32.", topic="half")
-    steps = num_batches(len(problem.train), options.batch, tail.least_rows)
+    together = options.batch // 2 if options.contrast else options.batch
+    steps = num_batches(len(problem.train), max(1, together), tail.least_rows)
     schedule = Schedule(
         epochs=max(options.epochs, math.ceil(options.min_steps / steps), phases.least if phases else 1),
         batch=options.batch,
@@ -275,6 +287,7 @@ def check(options: Options, defaults: Any = None) -> None:
         "regulariser_weight": not_negative(options.regulariser_weight),
         "average": share(options.average),
         "projector": not_negative(options.projector),
+        "contrast": not_negative(options.contrast),
         "resample": (0 <= options.resample <= 1, "in [0, 1]"),
         "start_side": (0 < options.start_side <= 1, "in (0, 1]"),
     }
@@ -283,6 +296,11 @@ def check(options: Options, defaults: Any = None) -> None:
         raise BadRecipe(
             "options.init is probe and options.batch_norm recalibrate, but the probe is solved for the old statistics.",
             fix="--set options.init=zero, or leave batch_norm out.",
+        )
+    if options.contrast and (options.mixup or options.cutmix):
+        raise BadRecipe(
+            f"options.contrast is {options.contrast} and examples are mixed, but a mixed example has no other view.",
+            fix="leave options.mixup and options.cutmix out, or options.contrast.",
         )
     if options.regulariser and (options.mixup or options.cutmix):
         mixed = "mixup" if options.mixup else "cutmix"
@@ -305,7 +323,8 @@ def groups_of(tail: "Tail", options: Options) -> list[dict[str, Any]]:
     Weight decay is for weights of layers alone: not for vectors (biases, scales of norms), nor for tokens and
     positions that are parameters themselves.
     """
-    heads = [*tail.head.named_parameters(), *tail.side_heads.named_parameters()]
+    contrast = [] if tail.contrast is None else tail.contrast.named_parameters()
+    heads = [*tail.head.named_parameters(), *tail.side_heads.named_parameters(), *contrast]
     parts = [(heads, options.lr * options.head_lr_factor)]
     for depth, stage in enumerate(reversed(tail.stages)):
         parts.append((list(stage.named_parameters()), options.lr * options.decay**depth))

@@ -91,7 +91,7 @@ def resolve(recipe: Recipe, strategy: Named, card: Card) -> Resolved:
     given = {**(preset.options if preset else {}), **recipe.options}
     options = built(module.Options, given, where="options")
     module.check(options)
-    augmentation(recipe.augmentation, recipe.augment)  # a name or a field that there is not ends it here
+    augmented = augmentation(recipe.augmentation, recipe.augment)  # a name or a field that there is not ends it here
     wanted = preset.cut if preset else None
     cut = recipe.cut or wanted or card.partial_cut
     if not cut:
@@ -112,6 +112,12 @@ def resolve(recipe: Recipe, strategy: Named, card: Card) -> Resolved:
         raise BadRecipe(
             f"views is {recipe.views}; a probe needs 1 or more, others 0 (new views every epoch) or more.",
             fix="leave views out for the default.",
+        )
+    if augmented.on_device and (views or cut != "input"):
+        raise BadRecipe(
+            f"augment.on_device is true, but the cut is {cut!r} with {views} views kept; only inputs that are made "
+            "anew can be made on the device.",
+            fix="--strategy full or scratch, or --cut input --views 0; or leave augment.on_device out.",
         )
     dtype = ("float16" if cut not in ("input", "output") else "float32") if recipe.dtype == "auto" else recipe.dtype
     return Resolved(named=strategy, module=module, options=options, cut=cut, views=views, dtype=dtype)

@@ -10,14 +10,15 @@ from jaxtyping import Int
 from regraft.activations._runner import Prefixes
 from regraft.activations.fill import Activations, Want
 from regraft.activations.memo import Memo
-from regraft.activations.states import States
+from regraft.activations.states import DeviceStates, States
 from regraft.activations.store import Store
 from regraft.backbones._backbone import Backbone
+from regraft.data.views import preset
 from regraft.files import cache_home
 from regraft.recipe import Recipe
 from regraft.values import Event, Notice
 from regraft.workbench._resolve import Resolved
-from regraft.workbench._subject import Subject, inputs_of
+from regraft.workbench._subject import Subject, held_pictures, inputs_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -92,6 +93,8 @@ def store_states(
         states = activations.states(final[resolved.cut], total, examples)
     else:
         states = activations.fresh(resolved.cut)
+        if preset(recipe.augmentation, recipe.augment).on_device:
+            states = yield from _on_device(states, recipe, subject, backbone, device=device, threads=threads)
     facts = {
         "cuts": {
             cut: {
@@ -106,6 +109,15 @@ def store_states(
         "backend": prefixes.backend_name(),
     }
     return Stored(states=states, top=on_top, activations=activations, prefixes=prefixes, wants=final, facts=facts)
+
+
+def _on_device(
+    plain: States, recipe: Recipe, subject: Subject, backbone: Backbone, *, device: str, threads: int
+) -> Generator[Event, None, States]:
+    """Training examples held on the device, their views made there."""
+    held = held_pictures(subject, backbone.card, recipe, device=device, workers=threads)
+    yield from held.hold(subject.parts.train.tolist())
+    return DeviceStates(plain, lambda examples, numbers: {"pixels": held.batch(examples, numbers)})
 
 
 def _fitting(

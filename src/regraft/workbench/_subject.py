@@ -3,6 +3,7 @@
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int
@@ -25,6 +26,9 @@ from regraft.recipe import Decision, Recipe, Source, Target
 from regraft.tasks._contract import TASKS, Task
 from regraft.values import Event
 from regraft.workbench._dataset import opened
+
+if TYPE_CHECKING:
+    from regraft.data.held import HeldPictures
 
 MIN_VALIDATION = 50
 """Below this many validation examples, they train along and the number of steps is fixed (DESIGN, promise 7)."""
@@ -222,6 +226,23 @@ def inputs_of(
         load=load,
         view_name=lambda number: "plain" if number == 0 else f"{number}:{rule}",
         fields={"preparation": preparation.digest_fields(), "channels": channels, "decoder": scanned.decoder},
+        workers=workers,
+    )
+
+
+def held_pictures(subject: Subject, card: Card, recipe: Recipe, *, device: str, workers: int) -> "HeldPictures":
+    """What makes views on the device, before anything is held."""
+    from regraft.data.decode import decode
+    from regraft.data.held import HeldPictures
+
+    dataset = subject.dataset
+    return HeldPictures(
+        lambda example: decode(dataset.examples[example].path, channels=card.channels),
+        subject.scanned.content,
+        card.preparation,
+        preset(recipe.augmentation, recipe.augment),
+        seed=recipe.seed,
+        device=device,
         workers=workers,
     )
 

@@ -1,0 +1,242 @@
+"""Views made on a device, a batch at a time, of pictures that were decoded once and are held there.
+
+Decoding and cutting one picture at a time takes a processor longer than a GPU takes to train on it. So the pictures are
+decoded once, those much larger than the network's input are reduced, and all of them lie one behind the other in one
+tensor; a batch of crops is then one gather with weights.
+
+Shapes: b pictures of a batch, n of the data set, p pixels of all pictures, h and w height and width of the prepared
+picture in pixels, c channels.
+
+As with `views.view`, a view is a pure function of the seed, of its number and of the content of the file, on every
+device, in any order, up to the rounding of the device's arithmetic. Here the random numbers come from a hash of the
+three (splitmix64: Steele et al. 2014, doi:10.1145/2660193.2660195), since a generator for each picture would again be
+one picture at a time. The rule of the crops is that of `views`; what differs is that they are cut from the reduced
+picture, by bilinear interpolation without antialiasing. RandAugment is not to be had.
+"""
+
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8, UInt64
+
+from regraft.data.picture import Picture
+from regraft.data.planes import Planes, as_array
+from regraft.data.prepare import Preparation
+from regraft.data.views import LUMA, TRIES, Augmentation
+from regraft.errors import BadRequest
+from regraft.identity import derive_seed
+from regraft.values import Event, Progress
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+REDUCED = 1.5
+"""How many times the input's side a held picture's shorter side is at most; larger ones are reduced. Our choice: the
+smallest crops of the default views are then a tenth coarser than the input, and of whole pictures few pixels count for
+nothing."""
+_TELL_S = 1.0
+"""Seconds between two events while pictures are decoded, at least."""
+
+
+class HeldPictures:
+    """Pictures of one data set on one device."""
+
+    def __init__(
+        self,
+        load: Callable[[int], "Picture | Planes"],
+        contents: Sequence[str],
+        preparation: Preparation,
+        augmentation: Augmentation,
+        *,
+        seed: int,
+        device: str,
+        workers: int,
+    ) -> None:
+        """`load(example)` decodes a picture, in `workers` threads; `contents` has the digest of each example's file."""
+        self._load, self._preparation, self._augmentation = load, preparation, augmentation
+        self._device, self._workers = device, max(1, workers)
+        self._keys = np.array([int(content[:16] or "0", 16) for content in contents], dtype=np.uint64)
+        self._seed = derive_seed(seed, "views on device")
+        count = len(contents)
+        self._start = np.full(count, -1, dtype=np.int64)
+        self._sizes = np.zeros((count, 2), dtype=np.int64)
+        self._centres = np.zeros((count, 4))
+        self._pixels: Tensor | None = None
+
+    def hold(self, examples: Sequence[int]) -> Generator[Event, None, None]:
+        """Decode these examples and put them on the device; yields progress.
+
+        Raises:
+            BadRequest: they do not fit into its memory.
+            Undecodable: a file is no longer what it was when it was scanned.
+        """
+        began = told = monotonic()
+        made: list[UInt8[np.ndarray, "h w c"]] = []
+        size = 0
+        with ThreadPoolExecutor(self._workers) as pool:
+            for pixels in pool.map(self._reduced, examples):
+                made.append(pixels)
+                size += pixels.nbytes
+                if monotonic() - told >= _TELL_S:
+                    told = monotonic()
+                    left = (told - began) / len(made) * (len(examples) - len(made))
+                    self._check(size * len(examples) // len(made))
+                    yield Progress(
+                        phase="decoding", done=len(made), total=len(examples), seconds=told - began, seconds_left=left
+                    )
+        self._check(size)
+        start = 0
+        for example, pixels in zip(examples, made, strict=True):
+            height, width = pixels.shape[:2]
+            self._start[example], self._sizes[example] = start, (height, width)
+            self._centres[example] = self._preparation.centre(width, height)
+            start += height * width
+        import torch
+
+        flat = np.concatenate([pixels.reshape(-1, pixels.shape[2]) for pixels in made])
+        made.clear()
+        self._pixels = torch.from_numpy(flat).to(self._device)
+
+    def batch(self, examples: Int[np.ndarray, " b"], numbers: Int[np.ndarray, " b"]) -> "UInt8[Tensor, 'b h w c']":
+        """Views, whose numbers are above 0, of examples that are held."""
+        if (self._start[examples] < 0).any() or (numbers < 1).any():
+            raise ValueError("Views were asked for of an example that is not held, or plain ones.")
+        drawn = _uniform(self._keys[examples], self._seed, numbers, 4 * TRIES + 5)
+        boxes, more = self._boxes(examples, drawn[:, : 4 * TRIES]), drawn[:, 4 * TRIES :].T
+        flips = more[0] < self._augmentation.horizontal_flip, more[1] < self._augmentation.vertical_flip
+        grey = more[4] < self._augmentation.greyscale
+        tones = np.stack([1 + self._augmentation.brightness * (2 * more[2] - 1),
+                          1 + self._augmentation.contrast * (2 * more[3] - 1)])  # fmt: skip
+        return self._cut(examples, boxes, flips, tones, grey)
+
+    def _reduced(self, example: int) -> UInt8[np.ndarray, "h w c"]:
+        picture = self._load(example)
+        most = REDUCED * max(self._preparation.input_px)
+        shorter = min(picture.width, picture.height)
+        if shorter <= most:
+            return as_array(picture)
+        sides = (round(picture.height * most / shorter), round(picture.width * most / shorter))
+        pixels: UInt8[np.ndarray, "h w c"] = replace(self._preparation, input_px=sides, resize_px="squash").plain(
+            picture
+        )
+        return pixels
+
+    def _check(self, size: int) -> None:
+        """Raises: BadRequest: so many bytes would take more than half of the device's free memory."""
+        if not self._device.startswith("cuda"):
+            return
+        import torch
+
+        free, _ = torch.cuda.mem_get_info(self._device)
+        if size > free / 2:
+            raise BadRequest(
+                f"The pictures take about {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free on {self._device}; "
+                "half of that may be used.",
+                fix="leave augment.on_device out, or choose a smaller --input-px.",
+            )
+
+    def _boxes(self, examples: Int[np.ndarray, " b"], drawn: Float[np.ndarray, "b k"]) -> Float[np.ndarray, "b 4"]:
+        """Left, upper, right, lower edge: the first crop that fits, else the centre."""
+        boxes: Float[np.ndarray, "b 4"] = self._centres[examples].copy()
+        if self._augmentation.smallest_share == 1.0:
+            return boxes
+        height, width = self._sizes[examples].T[:, :, None]
+        input_h, input_w = self._preparation.input_px
+        area, ratio, across, down = np.moveaxis(drawn.reshape(len(drawn), TRIES, 4), 2, 0)
+        share = self._augmentation.smallest_share
+        area = width * height * (share + (1 - share) * area)
+        ratio = np.exp(np.log(self._augmentation.ratio) * (2 * ratio - 1)) * input_w / input_h
+        crop_w, crop_h = np.rint(np.sqrt(area * ratio)), np.rint(np.sqrt(area / ratio))
+        fits = (crop_w > 0) & (crop_w <= width) & (crop_h > 0) & (crop_h <= height)
+        left, upper = np.floor(across * (width - crop_w + 1)), np.floor(down * (height - crop_h + 1))
+        crops = np.stack([left, upper, left + crop_w, upper + crop_h], axis=2)
+        found, first = fits.any(axis=1), fits.argmax(axis=1)
+        boxes[found] = crops[found, first[found]]
+        return boxes
+
+    def _cut(
+        self,
+        examples: Int[np.ndarray, " b"],
+        boxes: Float[np.ndarray, "b 4"],
+        flips: tuple[np.ndarray, np.ndarray],
+        tones: Float[np.ndarray, "2 b"],
+        grey: np.ndarray,
+    ) -> "UInt8[Tensor, 'b h w c']":
+        import torch
+
+        pixels = self._pixels
+        assert pixels is not None
+        input_h, input_w = self._preparation.input_px
+        asked = self._augmentation
+        columns = _places(boxes[:, 0], boxes[:, 2], input_w, flips[0])
+        rows = _places(boxes[:, 1], boxes[:, 3], input_h, flips[1])
+        numbers = np.concatenate(
+            [columns, rows, self._sizes[examples], self._start[examples][:, None], tones.T, grey[:, None]], axis=1
+        )
+        sent = torch.from_numpy(numbers).to(self._device)
+        columns_t, rows_t = sent[:, :input_w], sent[:, input_w : input_w + input_h]
+        height, width, start, brightness, contrast, is_grey = sent[:, input_w + input_h :].T[:, :, None]
+        left, right, across = _neighbours(columns_t, width)
+        upper, lower, down = _neighbours(rows_t, height)
+        upper, lower = (start.long() + row * width.long() for row in (upper, lower))
+
+        def at(row: "Tensor", column: "Tensor") -> "Tensor":
+            return pixels[row[:, :, None] + column[:, None, :]].float()
+
+        across, down = across[:, None, :, None], down[:, :, None, None]
+        above = torch.lerp(at(upper, left), at(upper, right), across)
+        below = torch.lerp(at(lower, left), at(lower, right), across)
+        views = torch.lerp(above, below, down)
+        channels = views.shape[3]
+        weights = torch.tensor(LUMA if channels == len(LUMA) else [1 / channels] * channels, device=self._device)
+        if asked.brightness or asked.contrast:
+            bright, sharp = brightness.float()[:, :, None, None], contrast.float()[:, :, None, None]
+            middle = (views.mean(dim=(1, 2), keepdim=True) * weights).sum(dim=3, keepdim=True) * bright
+            views = (views * bright - middle) * sharp + middle
+        if asked.greyscale:
+            views = torch.where(is_grey.bool()[:, :, None, None], (views * weights).sum(dim=3, keepdim=True), views)
+        return views.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def _places(
+    start: Float[np.ndarray, " b"], end: Float[np.ndarray, " b"], count: int, flipped: np.ndarray
+) -> Float[np.ndarray, "b count"]:
+    """Where the pixels of a view lie along one side of the picture, in its pixels; 0 is the middle of the first."""
+    steps = (np.arange(count) + 0.5) / count
+    places = start[:, None] + (end - start)[:, None] * steps - 0.5
+    turned: Float[np.ndarray, "b count"] = np.where(flipped[:, None], places[:, ::-1], places)
+    return turned
+
+
+def _neighbours(places: "Tensor", size: "Tensor") -> "tuple[Tensor, Tensor, Tensor]":
+    """The whole pixels below and above each place, none outside, and how far it lies towards the upper one."""
+    import torch
+
+    inside = torch.minimum(places.clamp(min=0), size - 1)
+    low = inside.floor()
+    return low.long(), torch.minimum(low + 1, size - 1).long(), (inside - low).float()
+
+
+def _uniform(
+    keys: UInt64[np.ndarray, " b"], seed: int, numbers: Int[np.ndarray, " b"], count: int
+) -> Float[np.ndarray, "b k"]:
+    """`count` numbers in [0, 1) of 53 bits for each key and view number."""
+    state = _mixed(keys ^ _mixed(np.uint64(seed) + numbers.astype(np.uint64) * _GOLDEN))
+    values = _mixed(state[:, None] + np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN)
+    drawn: Float[np.ndarray, "b k"] = (values >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return drawn
+
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _mixed(values: UInt64[np.ndarray, " ..."]) -> UInt64[np.ndarray, " ..."]:
+    """The finisher of splitmix64; whole numbers wrap."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: UInt64[np.ndarray, " ..."] = values ^ (values >> np.uint64(31))
+    return mixed
