@@ -37,7 +37,8 @@ def side_of(shipped: Shipped) -> int:
 
 
 def figures(found: Page, label: str, px: int, command: str) -> list[Figure]:
-    """The mean over tasks and n of one network, and its difference to every other on the page.
+    """The mean over tasks and n of one network, and its difference to what the page compares with: its first network,
+    or of that one to every other.
 
     Raises:
         SystemExit: not every probe of it ran, or there are too few seeds for an interval.
@@ -45,9 +46,9 @@ def figures(found: Page, label: str, px: int, command: str) -> list[Figure]:
     sizes = ", ".join(map(n_told, found.sizes))
     alone = Figure(**_ends(found.tables(label, px, found.sizes), label), source=command,
                    what=f"{PROBES} on {len(found.data)} target tasks ({sizes}; {px} px), mean accuracy")  # fmt: skip
-    others = []
+    others, first = [], next(iter(found.weights))
     for other in found.weights:
-        if other != label:
+        if other != label and first in (label, other):
             less = found.less((label, px), (other, px), found.sizes)
             others.append(replace(alone, **_ends(less, other), what=f"{alone.what}{LESS}{other}", signed=True))
     return [alone, *others]

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 PLOT = "recipe.svg"
 KORNBLITH = ("side heads", "smoothing 0.1", "dropout 0.2")
 TITLE = "# Which recipe of pretraining transfers best"
-TOLD = """Short pretrainings with one budget, each a `regraft fit` of pretraining/googlenet.toml with one thing changed:
-{architecture}, {epochs} epochs on {corpus}, inputs of at most {px} pixels. Every one is judged twice: by its own
-accuracy on the corpus's validation part, and by what its frozen features are worth elsewhere, which is what the recipe
+TOLD = """Short pretrainings with one budget, each a `regraft fit` of pretraining/googlenet.toml, its batches of 128
+at a rate of 0.0005, and with one thing changed: {architecture},
+{epochs} epochs on {corpus}, inputs of at most {px} pixels. Every one is judged twice: by its own accuracy
+on the corpus's validation part, and by what its frozen features are worth elsewhere, which is what the recipe
 is for: the mean accuracy of linear probes on {tasks}, at {probe_px} pixels, over {sizes} training examples a class and
 {draws} draws of them. Probes are judged inside the training parts (three grouped folds): the study chooses, so it
 touches no test part. Made by `{command}`.

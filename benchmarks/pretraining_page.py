@@ -7,6 +7,7 @@ Everything is read from the cards in src/regraft/weights; nothing is measured. `
 """
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +66,9 @@ def curves(shipped: Sequence[Shipped]) -> str:
 
 def _panel(found: Shipped) -> Any:
     rows: Sequence[Mapping[str, float]] = found.recipe["curve"]
-    training = "training, side heads included" if found.recipe["settings"].get("options.side_heads") else "training"
+    beside = [name for name in ("side heads", "projector", "contrast")
+              if found.recipe["settings"].get(f"options.{name.replace(' ', '_')}")]  # fmt: skip
+    training = ", ".join(["training", *(f"{name} included" for name in beside)])
 
     def draw(axes: "Axes") -> None:
         for key, label, colour in (("loss", training, INK), ("val_loss", "validation", SECOND)):
@@ -106,17 +109,20 @@ def _preferring(shipped: Sequence[Shipped]) -> list[str]:
         probes = f"; mean accuracy of probes {', '.join(ahead)}" if ahead else ""
         lines.append(f"* `{found.card.family}`: {_megabytes(found)} MB{probes}.")
     probed = {found.card.family: figure for found in shipped if (figure := _figure(found, PROBES)) is not None}
-    if len({figure.what for figure in probed.values()}) == 1 < len(probed):
+    if len({re.sub(r"; \d+ px", "", figure.what) for figure in probed.values()}) == 1 < len(probed):
         best = max(probed, key=lambda name: probed[name].value)
         least = min(shipped, key=lambda found: found.path.stat().st_size).card.family
         other = "and is the smaller file" if best == least else f"`{least}` is the smaller file"
-        lines += ["", f"Of these, `{best}` has the higher mean accuracy of probes; {other}."]
+        lines += [
+            "",
+            f"Of these, `{best}` has the higher mean accuracy of probes, each on inputs of its own size; {other}.",
+        ]
     return lines
 
 
 def _one(found: Shipped) -> list[str]:
     card, recipe = found.card, found.recipe
-    made_with = {name: recipe["environment"].get(name) for name in ("python", "torch", "device", "threads")}
+    made_with = {name: recipe["environment"].get(name) for name in ("python", "machine")}
     environment = ", ".join(f"{name} {value}" for name, value in made_with.items())
     steps = [*recipe.get("before", ()), recipe]
     kept = f"; that of epoch {recipe['best_epoch']} is kept" if recipe["best_epoch"] != recipe["epochs"] else ""

@@ -28,7 +28,8 @@ RECIPES: dict[str, tuple[str, ...]] = {
     BASE: (),
     "side heads": ("options.side_heads=true",),
     "rate 0.002": ("options.lr=0.002",),
-    "crops from 0.25": ("augment.smallest_share=0.25",),
+    "contrast 0.3": ("options.contrast=0.3",),
+    "crops from 0.7": ("augment.smallest_share=0.7",),
     "smoothing 0.1": ("options.smoothing=0.1",),
     "dropout 0.2": ("options.dropout=0.2",),
     "resample 0.5": ("options.resample=0.5",),
@@ -38,7 +39,7 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "mixup 0.2": ("options.mixup=0.2",),
     "no average": ("options.average=0",),
 }
-"""What differs from pretraining/googlenet.toml, in order of value: first what was seen to matter, then what
+"""What differs from pretraining/googlenet.toml, shortened, in order of value: first what was seen to matter, then what
 Kornblith et al. 2019, arXiv:1805.08974, measured."""
 CORPUS = SHARED / "data" / "source-images"
 

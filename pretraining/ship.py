@@ -129,7 +129,7 @@ def _recipe(run: Path) -> dict[str, Any]:
     facts, parts = report["strategy"]["facts"], report["data"]["parts"]
     recipe = tomllib.loads((run / "recipe.toml").read_text(encoding="utf-8"))
     changed = {f"options.{name}": value for name, value in report["strategy"]["options"].items()}
-    training = next(phase["seconds"] for phase in report["phases"] if phase["name"] == "training")
+    training = sum(epoch["seconds"] for epoch in report["strategy"]["curve"])
     return {
         "command": f"regraft fit source-images --backbone {report['backbone']['name'].replace('@random', '')} "
         f"--strategy {recipe['strategy']} --input-px {recipe['input_px']}",
@@ -137,10 +137,10 @@ def _recipe(run: Path) -> dict[str, Any]:
         "examples": sum(part["examples"] for name, part in parts.items() if part and name != "test"),
         "epochs": facts["epochs"],
         "best_epoch": facts["best_epoch"],
-        "seen": facts["epochs"] * parts["train"]["examples"],
+        "seen": facts["epochs"] * parts["train"]["examples"] * (2 if changed.get("options.contrast") else 1),
         "seconds": round(training),
         "curve": thinned(report["strategy"]["curve"]),
-        "environment": report["environment"],
+        "environment": {**report["environment"], "machine": facts["machine"]},
         "regraft": report["regraft"],
     }
 

@@ -13,7 +13,7 @@ import pytest
 from _kept import Kept, packed
 from _recipe_data import Found, Noise, averaged, label, verdict
 from _recipe_page import answers, page, plot
-from _recipe_runs import BASE, Bench, Cell, Settings, command, finished, run_all, settings_for
+from _recipe_runs import BASE, SHORT, Bench, Cell, Settings, command, finished, run_all, settings_for
 from pretraining_study import RECIPES, plan
 
 from regraft.recipe import parse_setting, read_recipe, with_settings
@@ -57,7 +57,7 @@ def found(tmp_path: Path) -> Found:
 
 
 def test_every_recipe_differs_from_the_base_in_one_setting_that_the_product_takes() -> None:
-    base = read_recipe(BASE)
+    base = with_settings(read_recipe(BASE), dict(map(parse_setting, SHORT)))
     for recipe, changes in RECIPES.items():
         assert len(changes) == (recipe != "base"), recipe
         changed = with_settings(base, dict(map(parse_setting, changes)))

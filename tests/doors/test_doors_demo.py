@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from regraft.data.open import open_dataset
-from regraft.doors._demo_pictures import FONTS, LETTERS, SIDE_PX, write_digits, write_letters
+from regraft.doors._demo_pictures import write_digits
 
 
 def digests(root: Path) -> dict[str, str]:
@@ -18,50 +18,15 @@ def digests(root: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def letters(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("letters")
-    write_letters(root, per_class=3, seed=0)
-    return root
-
-
-@pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("digits")
     write_digits(root, train_per_class=4, test_per_class=6, seed=0)
     return root
 
 
-def test_no_digit_is_among_the_letters() -> None:
-    assert len(set(LETTERS)) == len(LETTERS) > 30
-    assert LETTERS.isalpha()
-    assert LETTERS.isascii()
-
-
-def test_every_font_comes_with_matplotlib() -> None:
-    import matplotlib as mpl
-
-    fonts = Path(mpl.get_data_path()) / "fonts" / "ttf"
-    assert [name for name in FONTS if not (fonts / name).is_file()] == []
-
-
-def test_every_letter_has_a_class_of_its_own_also_where_case_does_not_count(letters: Path) -> None:
-    found = open_dataset(letters)
-    assert len({label.casefold() for label in found.classes}) == len(LETTERS)
-    assert found.num_examples == 3 * len(LETTERS)
-
-
-def test_every_letter_is_seen_in_its_picture(letters: Path) -> None:
-    for path in letters.rglob("*.png"):
-        with Image.open(path) as picture:
-            values = np.asarray(picture, dtype=float)
-        assert values.shape == (SIDE_PX, SIDE_PX)
-        assert values[4:-4, 4:-4].max() - np.median(values) > 40, f"{path.name} shows nothing"
-
-
-def test_no_two_pictures_are_the_same(letters: Path, digits: Path) -> None:
-    for root in (letters, digits):
-        found = list(digests(root).values())
-        assert len(set(found)) == len(found)
+def test_no_two_pictures_are_the_same(digits: Path) -> None:
+    found = list(digests(digits).values())
+    assert len(set(found)) == len(found)
 
 
 def test_the_digits_are_divided_as_asked_and_are_scikit_learns(digits: Path) -> None:
@@ -84,8 +49,3 @@ def test_the_same_seed_draws_the_same_pictures_and_another_seed_others(tmp_path:
         write_digits(tmp_path / name, train_per_class=4, test_per_class=6, seed=seed)
     assert digests(tmp_path / "again") == digests(digits)
     assert digests(tmp_path / "other") != digests(digits)
-
-
-def test_the_same_seed_draws_the_same_letters(tmp_path: Path, letters: Path) -> None:
-    write_letters(tmp_path, per_class=3, seed=0)
-    assert digests(tmp_path) == digests(letters)

@@ -79,6 +79,16 @@ def test_the_page_gives_verdict_claim_effects_costs_and_what_is_missing() -> Non
     assert "regraft lab scales --seeds 3 --out runs/lab/scales" in text
 
 
+@pytest.mark.parametrize(("least", "most", "told"), [(0.34, 0.54, True), (0.34, 0.95, False)])
+def test_the_page_says_where_training_was_too_short_for_every_arm(least: float, most: float, told: bool) -> None:
+    arms = [arm("all", 0.5, (200, 20)), arm("one", 0.4, (200, 20))]
+    for one, accuracy in zip(arms, (least, most), strict=True):
+        one["figures"][0]["train_accuracy"] = accuracy
+    text = " ".join(page({**REPORT, "arms": arms}).split())
+    assert ("No arm is trained out: by the end they are right about 0.340 to 0.540" in text) == told
+    assert ("how far the arms come in these steps" in text) == told
+
+
 def test_every_effect_is_told_with_its_interval_and_whether_it_is_as_claimed() -> None:
     text = page(REPORT)
     assert line(text, "against one")[3:] == ["200", "+0.100 [+0.080, +0.120]", "above 0", "as claimed |"]

@@ -66,7 +66,7 @@ def test_tokens_and_positions_do_not_decay() -> None:
         torch.nn.ModuleList(),
         torch.nn.ModuleList([Embeddings()]),
     )
-    tail.regulariser = None
+    tail.regulariser = tail.contrast = None
     decayed = [g["params"] for g in finetune.groups_of(tail, finetune.Options()) if g["weight_decay"]]  # type: ignore[arg-type]
     assert sorted(tuple(p.shape) for group in decayed for p in group) == [(2, 4), (4, 4)]
 

@@ -11,6 +11,8 @@ Section = Mapping[str, Any]
 WIDTH = 118
 """Lines of prose are so many characters long at most."""
 RESOLVED = {"as claimed": "as claimed", "not here": "not here", "open": "not resolved", "not run": "not run"}
+TRAINED_OUT = 0.9
+"""Where the best arm is right about less of its own training examples, the page says that training was short."""
 COUNTED = ("parameters", "multiply_adds")
 NAMES = {
     "accuracy": "accuracy",
@@ -44,6 +46,7 @@ def page(report: Section, plots: Sequence[str] = ()) -> str:
         "## The arms",
         _costs(report),
         _accuracies(report),
+        _trained_out(report),
         *(f"![{CAPTIONS[name.removesuffix('.svg').rpartition('_')[2]]}]({name})" for name in plots),
         _missing(report),
         "## Make it again",
@@ -172,6 +175,18 @@ def _accuracies(report: Section) -> str:
     ]  # fmt: skip
     return (
         table(["Arm", "a class", "seeds", "training accuracy", *(NAMES[one] for one in measures)], rows) if rows else ""
+    )
+
+
+def _trained_out(report: Section) -> str:
+    """What short training makes of accuracies; empty where an arm knows its own training examples."""
+    known = [one["train_accuracy"] for arm in report["arms"] for one in arm["figures"][:1]]
+    if not known or max(known) >= TRAINED_OUT:
+        return ""
+    return (
+        f"No arm is trained out: by the end they are right about {number(min(known))} to {number(max(known))} of the "
+        "examples they were trained on. So accuracies here tell how far the arms come in these steps, in which deeper "
+        "and narrower networks learn more slowly, and not how far they would come."
     )
 
 

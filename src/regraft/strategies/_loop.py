@@ -6,6 +6,7 @@ was killed and started again goes on exactly as it would have gone.
 Letters: b rows of a batch, c outputs.
 """
 
+import platform
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -73,7 +74,7 @@ def train(
     history = checkpoint.load(tail, optimiser)
     if history is None:
         history = History(epochs=schedule.epochs)
-        history.facts = yield from prepare()
+        history.facts = {**(yield from prepare()), "machine": _machine(device)}
         if schedule.judge_start and len(problem.val):
             history.start = _validation(tail, problem, plain_loss, epoch=0)
             history.best = _copied(tail)
@@ -236,6 +237,12 @@ def _progress(
         seconds_left=seconds / done * (total - done),
         facts=shown,
     )
+
+
+def _machine(device: torch.device) -> str:
+    """Where training began: a run that is gone on with elsewhere says so."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} {device.type}"
+    return f"{name}, torch {torch.__version__}"
 
 
 def _signature(problem: Problem, settings: Json) -> str:

@@ -148,7 +148,7 @@ def _shipped(family: Family, variant: str) -> tuple[WeightsFacts, ...]:
         WeightsFacts(
             spec=family.name,
             here=True,
-            where="shipped with regraft",
+            where=f"shipped with regraft, for inputs of {card.preparation.input_px[0]} pixels (--input-px)",
             variant=card.variant,
             size_mb=None,
             licence=card.licence,
