@@ -174,15 +174,14 @@ class HeldPictures:
         asked = self._augmentation
         columns = _places(boxes[:, 0], boxes[:, 2], input_w, flips[0])
         rows = _places(boxes[:, 1], boxes[:, 3], input_h, flips[1])
-        numbers = np.concatenate(
-            [columns, rows, self._sizes[examples], self._start[examples][:, None], tones.T, grey[:, None]], axis=1
-        )
-        sent = torch.from_numpy(numbers).to(self._device)
-        columns_t, rows_t = sent[:, :input_w], sent[:, input_w : input_w + input_h]
-        height, width, start, brightness, contrast, is_grey = sent[:, input_w + input_h :].T[:, :, None]
-        left, right, across = _neighbours(columns_t, width)
-        upper, lower, down = _neighbours(rows_t, height)
-        upper, lower = (start.long() + row * width.long() for row in (upper, lower))
+        whole = np.concatenate([self._sizes[examples], self._start[examples][:, None]], axis=1)
+        shares = np.concatenate([columns, rows, tones.T, grey[:, None]], axis=1).astype(np.float32)
+        height, width, start = torch.from_numpy(whole).to(self._device).T[:, :, None]
+        sent = torch.from_numpy(shares).to(self._device)
+        brightness, contrast, is_grey = sent[:, input_w + input_h :].T[:, :, None, None, None]
+        left, right, across = _neighbours(sent[:, :input_w], width)
+        upper, lower, down = _neighbours(sent[:, input_w : input_w + input_h], height)
+        upper, lower = (start + row * width for row in (upper, lower))
 
         def at(row: "Tensor", column: "Tensor") -> "Tensor":
             return pixels[row[:, :, None] + column[:, None, :]].float()
@@ -194,11 +193,10 @@ class HeldPictures:
         channels = views.shape[3]
         weights = torch.tensor(LUMA if channels == len(LUMA) else [1 / channels] * channels, device=self._device)
         if asked.brightness or asked.contrast:
-            bright, sharp = brightness.float()[:, :, None, None], contrast.float()[:, :, None, None]
-            middle = (views.mean(dim=(1, 2), keepdim=True) * weights).sum(dim=3, keepdim=True) * bright
-            views = (views * bright - middle) * sharp + middle
+            middle = (views.mean(dim=(1, 2), keepdim=True) * weights).sum(dim=3, keepdim=True) * brightness
+            views = (views * brightness - middle) * contrast + middle
         if asked.greyscale:
-            views = torch.where(is_grey.bool()[:, :, None, None], (views * weights).sum(dim=3, keepdim=True), views)
+            views = torch.where(is_grey > 0, (views * weights).sum(dim=3, keepdim=True), views)
         return views.round_().clamp_(0, 255).to(torch.uint8)
 
 
@@ -216,9 +214,9 @@ def _neighbours(places: "Tensor", size: "Tensor") -> "tuple[Tensor, Tensor, Tens
     """The whole pixels below and above each place, none outside, and how far it lies towards the upper one."""
     import torch
 
-    inside = torch.minimum(places.clamp(min=0), size - 1)
-    low = inside.floor()
-    return low.long(), torch.minimum(low + 1, size - 1).long(), (inside - low).float()
+    inside = torch.minimum(places.clamp(min=0), (size - 1).float())
+    low = inside.long()
+    return low, torch.minimum(low + 1, size - 1), inside - low
 
 
 def _uniform(
