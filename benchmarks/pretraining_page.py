@@ -27,7 +27,7 @@ PAGE, PLOT = "pretraining.md", "pretraining_curves.svg"
 TITLE = "# The networks that are shipped"
 TOLD = """What stands here stands in the cards beside the weights (src/regraft/weights), which `regraft backbones NAME`
 shows; the page is made of them by `python benchmarks/pretraining_page.py`. How the weights were made, and how to make
-them again: [pretraining/README.md](../../pretraining/README.md).
+them again, and what `short` is that probes are compared with: [pretraining/README.md](../../pretraining/README.md).
 
 In brackets are 95 % intervals: Wilson's for accuracies on the corpus's validation part, whose pictures no step of
 training saw; for probes a bootstrap that draws seeds and test examples inside every task, which
@@ -122,8 +122,6 @@ def _preferring(shipped: Sequence[Shipped]) -> list[str]:
 
 def _one(found: Shipped) -> list[str]:
     card, recipe = found.card, found.recipe
-    made_with = {name: recipe["environment"].get(name) for name in ("python", "machine")}
-    environment = ", ".join(f"{name} {value}" for name, value in made_with.items())
     steps = [*recipe.get("before", ()), recipe]
     kept = f"; that of epoch {recipe['best_epoch']} is kept" if recipe["best_epoch"] != recipe["epochs"] else ""
     facts = {
@@ -132,7 +130,7 @@ def _one(found: Shipped) -> list[str]:
         "Terms": card.licence,
         "Recipe": "; then ".join(f"`{step['command']}` with {_settings(step)}" for step in steps),
         "Length": f"{recipe['epochs']} epochs, {recipe['seen']:,} pictures seen, {_minutes(found)} minutes{kept}",
-        "Made with": f"regraft {recipe['regraft']}; {environment}",
+        "Made with": f"regraft {recipe['regraft']} on {recipe['environment'].get('machine', 'a machine')}",
     }
     lines = [f"## {card.family}", "", *(told("* {what}: {fact}", what=what, fact=fact) for what, fact in facts.items())]
     lines += ["", *head("what was measured", "figure", "by")]
