@@ -86,7 +86,7 @@ def test_the_page_says_where_training_was_too_short_for_every_arm(least: float, 
         one["figures"][0]["train_accuracy"] = accuracy
     text = " ".join(page({**REPORT, "arms": arms}).split())
     assert ("No arm is trained out: by the end they are right about 0.340 to 0.540" in text) == told
-    assert ("how far the arms come in these steps" in text) == told
+    assert ("how far each comes in these steps" in text) == told
 
 
 def test_every_effect_is_told_with_its_interval_and_whether_it_is_as_claimed() -> None:

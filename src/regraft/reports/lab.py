@@ -185,8 +185,8 @@ def _trained_out(report: Section) -> str:
         return ""
     return (
         f"No arm is trained out: by the end they are right about {number(min(known))} to {number(max(known))} of the "
-        "examples they were trained on. So accuracies here tell how far the arms come in these steps, in which deeper "
-        "and narrower networks learn more slowly, and not how far they would come."
+        "examples they were trained on. So accuracies tell how far each comes in these steps; one that learns slowly "
+        "may come further in more."
     )
 
 
