@@ -180,7 +180,7 @@ def _accuracies(report: Section) -> str:
 
 def _trained_out(report: Section) -> str:
     """What short training makes of accuracies; empty where an arm knows its own training examples."""
-    known = [one["train_accuracy"] for arm in report["arms"] for one in arm["figures"][:1]]
+    known = [one["train_accuracy"] for arm in report["arms"] for one in arm["figures"]]
     if not known or max(known) >= TRAINED_OUT:
         return ""
     return (
