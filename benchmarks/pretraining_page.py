@@ -122,13 +122,12 @@ def _preferring(shipped: Sequence[Shipped]) -> list[str]:
 
 def _one(found: Shipped) -> list[str]:
     card, recipe = found.card, found.recipe
-    steps = [*recipe.get("before", ()), recipe]
     kept = f"; that of epoch {recipe['best_epoch']} is kept" if recipe["best_epoch"] != recipe["epochs"] else ""
     facts = {
         "Weights": f"`{card.name}`, SHA-256 {found.sha256[:12]}…, {_megabytes(found)} MB",
         "Trained on": f"{card.trained_on}, parts to train on and to stop by together",
         "Terms": card.licence,
-        "Recipe": "; then ".join(f"`{step['command']}` with {_settings(step)}" for step in steps),
+        "Recipe": f"`{recipe['command']}` with {_settings(recipe)}",
         "Length": f"{recipe['epochs']} epochs, {recipe['seen']:,} pictures seen, {_minutes(found)} minutes{kept}",
         "Made with": f"regraft {recipe['regraft']} on {recipe['environment'].get('machine', 'a machine')}",
     }
@@ -151,8 +150,8 @@ def _megabytes(found: Shipped) -> str:
     return f"{found.path.stat().st_size / 1e6:.1f}"
 
 
-def _settings(step: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in step["settings"].items() if value != "")
+def _settings(recipe: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in recipe["settings"].items() if value != "")
 
 
 def _minutes(found: Shipped) -> str:

@@ -65,7 +65,7 @@ def main() -> None:
     classes = tuple(facts["task"]["classes"])
     trained_px = found.card.preparation.input_px[0]
     path = weights_folder() / f"{found.card.family}.safetensors"
-    before, recipe = shipped_weights(found.card.family), _joined([_recipe(run) for run in (*asked.first, asked.run)])
+    before, recipe = shipped_weights(found.card.family), _recipe(asked.run)
     write_tensors(path, _rounded(found.card, tensors, len(classes)))
     size, most = path.stat().st_size / 1e6, MOST_MB.get(found.card.family)
     if most and size > most:
@@ -99,7 +99,6 @@ def main() -> None:
 def _asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of the finished run")
-    parser.add_argument("--first", type=Path, action="append", default=[], metavar="RUN", help="an earlier step")
     parser.add_argument("--input-px", type=int, help="side of the card's input; default: that of the training")
     parser.add_argument("--corpus", type=Path, default=CORPUS)
     return parser.parse_args()
@@ -143,18 +142,6 @@ def _recipe(run: Path) -> dict[str, Any]:
         "environment": {**report["environment"], "machine": facts["machine"]},
         "regraft": report["regraft"],
     }
-
-
-def _joined(steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The recipe of the last step, with the sums of all; the earlier ones under `before`."""
-    *before, last = steps
-    curve = list[Mapping[str, float]]()
-    for step in steps:
-        done = curve[-1]["epoch"] if curve else 0.0
-        curve += [{**point, "epoch": point["epoch"] + done} for point in step["curve"]]
-    sums = {name: sum(step[name] for step in steps) for name in ("epochs", "seen", "seconds")}
-    best = last["best_epoch"] + sum(step["epochs"] for step in before)
-    return {**last, **sums, "best_epoch": best, "curve": thinned(curve), "before": before}
 
 
 def thinned(curve: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:

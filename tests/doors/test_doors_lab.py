@@ -49,3 +49,20 @@ def test_a_wrong_name_offers_the_nearest(child_env: dict[str, str], tmp_path: Pa
     done = run("scale", env=child_env, cwd=tmp_path)
     assert done.returncode == 2
     assert "did you mean 'scales'?" in done.stderr
+
+
+def test_two_settings_at_once_are_refused(child_env: dict[str, str], tmp_path: Path) -> None:
+    done = run("scales", "--long", "--full", env=child_env, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--long and --full are two settings" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_long_setting_has_a_folder_of_its_own_and_three_seeds(
+    child_env: dict[str, str], painted: Path, tmp_path: Path
+) -> None:
+    done = run("reductions", "--long", "--data", str(painted), "--minutes", "0", env=child_env, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "9 of 9 cells are not run" in done.stderr
+    text = (tmp_path / "runs" / "lab" / "reductions-long" / "report.md").read_text(encoding="utf-8")
+    assert "regraft lab reductions --data FOLDER --long --seeds 3" in text

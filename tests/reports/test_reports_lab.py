@@ -105,10 +105,11 @@ def test_a_bar_in_a_name_breaks_no_table() -> None:
     assert all(one.replace("\\|", "").count("|") in (7, 8) for one in rows)
 
 
-def test_the_command_names_what_differs_from_the_default() -> None:
+@pytest.mark.parametrize("name", ["long", "full"])
+def test_the_command_names_what_differs_from_the_default(name: str) -> None:
     asked = copy.deepcopy(REPORT)
-    asked["setting"]["name"], asked["data"]["given"], asked["setting"]["seeds"] = "full", True, 5
-    assert command(asked) == "regraft lab scales --data FOLDER --full --seeds 5 --out runs/lab/scales-full"
+    asked["setting"]["name"], asked["data"]["given"], asked["setting"]["seeds"] = name, True, 5
+    assert command(asked) == f"regraft lab scales --data FOLDER --{name} --seeds 5 --out runs/lab/scales-{name}"
 
 
 @pytest.mark.parametrize("sizes", [(200,), (200, 50, 20)])

@@ -10,6 +10,7 @@ import typer
 from regraft.doors._errors import if_interrupted
 from regraft.doors._tables import WIDTH, aligned
 from regraft.doors._terminal import watched
+from regraft.errors import BadRequest
 from regraft.reports._words import NOTHING, duration, measured
 
 if TYPE_CHECKING:
@@ -24,8 +25,11 @@ def lab(
         Path | None,
         typer.Option(help="Folder of labelled pictures. Default: the corpus in ../shared.", show_default=False),
     ] = None,
+    long: Annotated[bool, typer.Option("--long", help="Six times the training, for hours in the background.")] = False,
     full: Annotated[bool, typer.Option("--full", help="The large setting, for a GPU.")] = False,
-    seeds: Annotated[int | None, typer.Option(help="Seeds of every arm. Default: 5.", show_default=False)] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Seeds of every arm. Default: 5, and 3 of long.", show_default=False)
+    ] = None,
     minutes: Annotated[
         float | None,
         typer.Option(help="Train no longer; the rest is marked as not run. 0: write the page.", show_default=False),
@@ -50,15 +54,19 @@ def lab(
     regraft lab reductions
     regraft lab pooling --data photos/ --minutes 30
     """
-    from regraft.workbench.lab import StudyDone, studies
+    from regraft.workbench.lab import SETTINGS, StudyDone, studies
     from regraft.workbench.lab import lab as verb
 
     if not study:
         print(of_studies(studies()))
         return
-    folder = out or Path("runs") / "lab" / (f"{study}-full" if full else study)
+    if long and full:
+        raise BadRequest("--long and --full are two settings.", fix="give one of them.")
+    setting = "long" if long else "full" if full else "small"
+    folder = out or Path("runs") / "lab" / (study if setting == "small" else f"{study}-{setting}")
+    max_seconds = None if minutes is None else 60 * minutes
     events = verb(
-        study, out=folder, data=data, full=full, seeds=seeds, max_seconds=None if minutes is None else 60 * minutes,
+        study, out=folder, data=data, setting=SETTINGS[setting], seeds=seeds, max_seconds=max_seconds,
         resume=resume, publish=publish, allow_leaks=allow_leaks, device=device, threads=threads,
     )  # fmt: skip
     with if_interrupted(f"To go on, start the same command again with: --out {folder} --resume"):

@@ -1,6 +1,6 @@
 """How large a study is: classes, examples, network, training."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -8,7 +8,7 @@ class Setting:
     """What all arms of a study share."""
 
     name: str
-    """`small` or `full`."""
+    """What the command calls it."""
     num_classes: int
     """Classes to tell apart, at most."""
     num_others: int
@@ -38,8 +38,13 @@ SMALL = Setting(
     steps=1130, batch=16,
 )  # fmt: skip
 """For two cores: about a minute for most cells."""
+LONG = replace(SMALL, name="long", steps=1700, batch=64, half=True, seeds=3)
+"""The small one, shown six times the examples in larger batches, so that arms that learn slowly get further. For two
+cores in the background: two or three minutes for most cells."""
 FULL = Setting(
     name="full", num_classes=150, num_others=40, sizes=(150, 50, 20), test_per_class=100, input_px=64, width=1.0,
     steps=6000, batch=128, half=True,
 )  # fmt: skip
 """For a GPU."""
+SETTINGS = {one.name: one for one in (SMALL, LONG, FULL)}
+"""All of them by name."""

@@ -71,10 +71,11 @@ def _broken(line: str) -> str:
 def command(report: Section) -> str:
     """What makes the study again."""
     setting = report["setting"]
-    full = " --full" if setting["name"] == "full" else ""
+    name = setting["name"]
+    given = "" if name == "small" else f" --{name}"
     data = " --data FOLDER" if report["data"]["given"] else ""
-    folder = f"runs/lab/{report['study']}{'-full' if full else ''}"
-    return f"regraft lab {report['study']}{data}{full} --seeds {setting['seeds']} --out {folder}"
+    folder = f"runs/lab/{report['study']}{'' if name == 'small' else f'-{name}'}"
+    return f"regraft lab {report['study']}{data}{given} --seeds {setting['seeds']} --out {folder}"
 
 
 def _figures_told(report: Section) -> str:

@@ -11,14 +11,14 @@ from regraft.errors import BadRequest
 from regraft.files import write_text
 from regraft.lab._contract import STUDIES, Study
 from regraft.lab._run import StudyDone, Where, run
-from regraft.lab._setting import FULL, SMALL, Setting
+from regraft.lab._setting import SETTINGS, SMALL, Setting
 from regraft.reports.lab import page
 from regraft.reports.lab_plots import plots
 from regraft.values import Event
 from regraft.workbench._device import choose_device, num_threads
 from regraft.workbench._lab_data import open_examples
 
-__all__ = ["StudyDone", "StudyFacts", "lab", "studies"]
+__all__ = ["SETTINGS", "StudyDone", "StudyFacts", "lab", "studies"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ def lab(
     *,
     out: Path,
     data: Path | None = None,
-    full: bool = False,
+    setting: Setting = SMALL,
     seeds: int | None = None,
     max_seconds: float | None = None,
     resume: bool = False,
@@ -54,12 +54,11 @@ def lab(
     allow_leaks: bool = False,
     device: str = "auto",
     threads: int = 0,
-    setting: Setting | None = None,
 ) -> Iterator[Event]:
     """Train the arms of the study called `name` and say what follows; yields events, the last a `StudyDone`.
 
     `data` None is the corpus. `publish` is a folder in which the page is written as `lab_NAME.md` too, with its plots.
-    `setting` None is the small one, or the full one.
+    `SETTINGS` are those that have a name.
 
     Raises:
         UnknownName: there is no such study.
@@ -68,7 +67,6 @@ def lab(
         RunError: the folder holds something else, or this study and `resume` is not set.
     """
     study: Study = STUDIES.get(name).STUDY
-    setting = setting or (FULL if full else SMALL)
     if seeds is not None:
         if seeds < 1:
             raise BadRequest(f"seeds is {seeds}; 1 or more is expected.", fix="give 3 or more for intervals.")
