@@ -43,9 +43,16 @@ def _intervals(effects: list[Section], label: str) -> Draw:
                 axes.plot([effect["above"]] * 2, [at - 0.3, at + 0.3], color=COLOURS[1], linestyle=":")
         axes.axvline(0, color="0.85", linewidth=0.8, zorder=0)
         axes.set_yticks(range(len(rows)), [f"{one['name']} ({one['size']})" for one in rows])
-        axes.set(xlabel=f"{label}; claimed: right of the dots", ylim=(-0.6, len(rows) - 0.4))
+        _below(axes, f"{label}; claimed: right of the dots", len(rows))
 
     return draw
+
+
+def _below(axes: "Axes", label: str, num_rows: int) -> None:
+    """What stands below rows with long names: few numbers, and a label that may reach to the left under the names."""
+    axes.set_ylim(-0.6, num_rows - 0.4)
+    axes.locator_params(axis="x", nbins=5)
+    axes.set_xlabel(label, loc="right")
 
 
 def _accuracies(report: Section) -> str:
@@ -78,7 +85,7 @@ def _accuracies(report: Section) -> str:
             axes.plot(figures["train_accuracy"], at, "x", color=COLOURS[1], label="" if at else "training")
         names = [f"{arm['name']}: {arm['parameters'] / 1e6:.2f} M parameters" for arm in rows]
         axes.set_yticks(range(len(rows)), names)
-        axes.set(xlabel="accuracy", ylim=(-0.6, len(rows) - 0.4))
+        _below(axes, "accuracy", len(rows))
         axes.figure.legend(loc="outside right upper", frameon=False)
 
     if len(report["sizes"]) > 1:
