@@ -4,8 +4,10 @@ from."""
 import difflib
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from regraft.data._words import counted, named
 from regraft.data.dataset import Dataset, Example
@@ -13,9 +15,10 @@ from regraft.data.filenames import suggest_groups
 from regraft.data.labels import Asked, understood
 from regraft.data.learnable import check_learnable
 from regraft.data.sources._contract import Columns, Found
+from regraft.data.sources._unpack import unpacking
 from regraft.errors import BadData, BadRequest
 from regraft.registry import Shelf
-from regraft.values import Notice
+from regraft.values import Notice, Progress
 
 SOURCES = Shelf("source", "regraft.data.sources")
 """Where labelled data can come from."""
@@ -52,7 +55,7 @@ def open_dataset(
         BadRequest: the pattern is no regular expression, has no group or fits no id.
         UnknownName: a column that is not in the table.
     """
-    where = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - links in the path are kept
+    where = _absolute(path)
     if not where.exists() and not any(above.is_file() for above in where.parents):  # a path may go on in an archive
         near = difflib.get_close_matches(where.name, _names(where.parent), n=1)
         raise BadData(
@@ -90,10 +93,34 @@ def open_dataset(
     return replace(dataset, notes=(*dataset.notes, *check_learnable(dataset))) if learnable else dataset
 
 
+def unpack(path: str | os.PathLike[str]) -> Iterator[Progress]:
+    """Unpack the archives that `path` is or holds, if they were not yet, telling how far that is.
+
+    `open_dataset` does the same in silence.
+
+    Raises:
+        BadData: one is damaged, or holds what may not be unpacked.
+        OutOfSpace: there is no room.
+    """
+    source, where = _source(path), _absolute(path)
+    for archive in source.archives_in(where) if hasattr(source, "archives_in") else ():
+        yield from unpacking(archive)
+
+
+def _absolute(path: str | os.PathLike[str]) -> Path:
+    return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - links in the path are kept
+
+
+def _source(path: str | os.PathLike[str]) -> Any:
+    """The module that reads what is at `path`; None where there is none."""
+    where = _absolute(path)
+    accepting = [source for name in SOURCES if (source := SOURCES.get(name)).accepts(where)]
+    return min(accepting, key=lambda one: getattr(one, "LAST", False)) if accepting else None
+
+
 def _found(path: Path, columns: Columns) -> Found:
-    accepting = [source for name in SOURCES if (source := SOURCES.get(name)).accepts(path)]
-    if accepting:
-        source = min(accepting, key=lambda one: getattr(one, "LAST", False))
+    source = _source(path)
+    if source is not None:
         found: Found = source.open_source(path, columns)
         return found
     raise BadData(

@@ -96,7 +96,7 @@ def left(event: Progress) -> str:
 
 def amount(event: Progress) -> str:
     """How far the phase has come; bytes as bytes."""
-    if event.phase.startswith("download"):
+    if event.phase.startswith(("download", "unpacking")):
         return f"{size(event.done)} of {size(event.total)}"
     return f"{event.done:,} of {event.total:,}"
 

@@ -1,13 +1,15 @@
 """Labelled data, opened as a recipe or a model says. Imports no torch."""
 
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
 from regraft.data.dataset import Dataset
-from regraft.data.open import open_dataset
+from regraft.data.open import open_dataset, unpack
 from regraft.errors import UnknownName
 from regraft.recipe import Source, Target
 from regraft.tasks._contract import TASKS, Task
+from regraft.values import Event
 
 
 def opened(path: Path, source: Source, *, task: str, target: Target, learnable: bool = True) -> Dataset:
@@ -36,8 +38,21 @@ def opened(path: Path, source: Source, *, task: str, target: Target, learnable: 
     )
 
 
-def asked_of(task: Task, path: Path, source: Source) -> Dataset:
-    """The labelled examples at `path`, to measure a model of `task` on.
+def opening(
+    path: Path, source: Source, *, task: str, target: Target, learnable: bool = True
+) -> Generator[Event, None, Dataset]:
+    """As `opened`, telling how far archives are unpacked; yields events, returns the examples.
+
+    Raises:
+        UnknownName: there is no such task.
+        RegraftError: whatever is wrong with the data.
+    """
+    yield from unpack(path)
+    return opened(path, source, task=task, target=target, learnable=learnable)
+
+
+def asked_of(task: Task, path: Path, source: Source) -> Generator[Event, None, Dataset]:
+    """The labelled examples at `path`, to measure a model of `task` on; yields events, returns them.
 
     Where `source` does not say otherwise, tags are delimited as those were that the model learned from, and several
     columns of tags or numbers have their names.
@@ -50,10 +65,12 @@ def asked_of(task: Task, path: Path, source: Source) -> Dataset:
         source = replace(source, label_delimiter=delimiter)
     elif task.columns and not source.label_columns and source.label_column == Source().label_column:
         source = replace(source, label_columns=task.columns)
-    return opened(
-        path,
-        source,
-        task=task.kind,
-        target=Target(order=task.classes if task.kind == "ordinal" else ()),
-        learnable=False,
+    return (
+        yield from opening(
+            path,
+            source,
+            task=task.kind,
+            target=Target(order=task.classes if task.kind == "ordinal" else ()),
+            learnable=False,
+        )
     )

@@ -23,7 +23,7 @@ from regraft.lab._setting import Setting
 from regraft.recipe import Recipe, Source, Target
 from regraft.tasks._contract import TASKS, Task
 from regraft.values import Event, Notice
-from regraft.workbench._dataset import opened
+from regraft.workbench._dataset import opening
 from regraft.workbench._subject import inputs_of, scanning
 
 CORPUS = Path("data") / "source-images"
@@ -71,7 +71,7 @@ def open_examples(
     Raises:
         RegraftError: whatever is wrong with the data.
     """
-    dataset = opened(corpus() if data is None else data, Source(), task="classification", target=Target())
+    dataset = yield from opening(data or corpus(), Source(), task="classification", target=Target())
     if data is not None:
         yield from dataset.notes
     else:  # what there is to say of the corpus stands in its own description

@@ -19,7 +19,7 @@ from regraft.folds import split
 from regraft.identity import derive_seed
 from regraft.recipe import Recipe, Source, Target, read_recipe
 from regraft.values import Event, Notice
-from regraft.workbench._dataset import opened
+from regraft.workbench._dataset import opening
 from regraft.workbench._subject import open_subject, scanning
 
 UNSEEN = "which the old model had not seen"
@@ -54,7 +54,7 @@ def labelled(path: Path, source: Source, *, seed: int, workers: int) -> Generato
         BadData: there is nothing to use.
         LeakedSplit: a given division shares content.
     """
-    dataset = opened(path, source, task="auto", target=Target(), learnable=False)
+    dataset = yield from opening(path, source, task="auto", target=Target(), learnable=False)
     yield from dataset.notes
     memory = ScanMemory()
     scanned = yield from scanning(dataset, source, memory, workers=workers)

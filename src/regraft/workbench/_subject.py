@@ -1,6 +1,6 @@
 """What a run is about: the data, their parts, and how an example becomes a prepared input."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from regraft.backbones._card import Card
 from regraft.data._words import counted
 from regraft.data.dataset import Dataset
 from regraft.data.memory import ScanMemory
-from regraft.data.planes import fits
+from regraft.data.planes import Planes, fits
 from regraft.data.prepare import Preparation
 from regraft.data.scan import Scanned, scan
 from regraft.data.splits import Parts, draw
@@ -25,10 +25,11 @@ from regraft.labels import parted
 from regraft.recipe import Decision, Recipe, Source, Target
 from regraft.tasks._contract import TASKS, Task
 from regraft.values import Event
-from regraft.workbench._dataset import opened
+from regraft.workbench._dataset import opening
 
 if TYPE_CHECKING:
     from regraft.data.held import HeldPictures
+    from regraft.data.picture import Picture
 
 MIN_VALIDATION = 50
 """Below this many validation examples, they train along and the number of steps is fixed (DESIGN, promise 7)."""
@@ -71,7 +72,7 @@ def open_subject(recipe: Recipe, *, workers: int) -> Generator[Event, None, Subj
         RegraftError: whatever is wrong with the data.
     """
     source, decision, seed = recipe.source, recipe.decision, recipe.seed
-    dataset = opened(Path(recipe.data), source, task=recipe.task, target=recipe.target)
+    dataset = yield from opening(Path(recipe.data), source, task=recipe.task, target=recipe.target)
     task = task_of(dataset, recipe)
     dataset = replace(dataset, classes=task.classes)
     yield from dataset.notes
@@ -210,16 +211,13 @@ def inputs_of(
     dataset: Dataset, scanned: Scanned, preparation: Preparation, channels: int, recipe: Recipe, workers: int
 ) -> Inputs:
     """How examples become prepared inputs, and what names each view."""
-    from regraft.data.decode import decode
-
-    augmentation = preset(recipe.augmentation, recipe.augment)
+    augmentation, decoded = preset(recipe.augmentation, recipe.augment), _decoded(dataset, channels)
     rule = digest_json({"seed": recipe.seed, **augmentation.digest_fields()})[:16]
     contents = scanned.content
 
     def load(example: int, number: int) -> Mapping[str, np.ndarray]:
-        picture = decode(dataset.examples[example].path, channels=channels)
-        pixels = view(picture, preparation, augmentation, number=number, seed=recipe.seed, content=contents[example])
-        return {"pixels": pixels}
+        picture, content = decoded(example), contents[example]
+        return {"pixels": view(picture, preparation, augmentation, number=number, seed=recipe.seed, content=content)}
 
     return Inputs(
         contents=contents,
@@ -232,12 +230,10 @@ def inputs_of(
 
 def held_pictures(subject: Subject, card: Card, recipe: Recipe, *, device: str, workers: int) -> "HeldPictures":
     """What makes views on the device, before anything is held."""
-    from regraft.data.decode import decode
     from regraft.data.held import HeldPictures
 
-    dataset = subject.dataset
     return HeldPictures(
-        lambda example: decode(dataset.examples[example].path, channels=card.channels),
+        _decoded(subject.dataset, card.channels),
         subject.scanned.content,
         card.preparation,
         preset(recipe.augmentation, recipe.augment),
@@ -245,6 +241,13 @@ def held_pictures(subject: Subject, card: Card, recipe: Recipe, *, device: str, 
         device=device,
         workers=workers,
     )
+
+
+def _decoded(dataset: Dataset, channels: int) -> "Callable[[int], Picture | Planes]":
+    """What decodes the example at a position."""
+    from regraft.data.decode import decode
+
+    return lambda example: decode(dataset.examples[example].path, channels=channels)
 
 
 def small_validation_trains(parts: Parts, *, probe: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -59,7 +59,7 @@ def evaluate(
     if out is not None and out.exists() and (out.is_file() or any(out.iterdir())):
         raise RunError(f"{out} is there already.", fix="give another --out, or delete it: nothing is overwritten.")
     bundle = load(run, device=choose_device("auto"), threads=num_threads(threads), workers=num_threads(threads))
-    dataset = grouped_by_patient(asked_of(bundle.model.task, data, source))
+    dataset = grouped_by_patient((yield from asked_of(bundle.model.task, data, source)))
     notes = [*dataset.notes]
     part = next((name for name in ("test", "val") if name in dataset.splits), None)
     if part is not None and len(dataset.splits) > 1:

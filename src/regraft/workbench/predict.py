@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from regraft.data.sources._unpack import is_archive, unpacked
+from regraft.data.sources._unpack import is_archive, unpacking
 from regraft.errors import BadData
 from regraft.values import Event, Notice, Prediction
 from regraft.workbench._device import choose_device, num_threads
@@ -32,8 +32,10 @@ def predict(
     bundle = load(
         model, device=choose_device(device), backend=backend, threads=num_threads(threads), workers=num_threads(threads)
     )
-    copies = {unpacked(given): given for given in inputs if is_archive(given)}
-    archives = {given: copy for copy, given in copies.items()}
+    archives = dict[Path, Path]()
+    for given in filter(is_archive, inputs):
+        archives[given] = yield from unpacking(given)
+    copies = {copy: given for given, copy in archives.items()}
     paths, hidden = _files([archives.get(given, given) for given in inputs])
     if hidden:
         yield Notice(text=f"{hidden} hidden files or folders were passed over.", topic="data")

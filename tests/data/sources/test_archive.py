@@ -16,7 +16,7 @@ import pytest
 from data.pictures import folder_of
 from regraft.data.dataset import Dataset
 from regraft.data.memory import ScanMemory
-from regraft.data.open import open_dataset
+from regraft.data.open import open_dataset, unpack
 from regraft.data.scan import Scanned, scan
 from regraft.data.sources import _unpack
 from regraft.data.sources._unpack import clear_unpacked, unpacked
@@ -65,6 +65,22 @@ def scanned(dataset: Dataset) -> Scanned:
     found = list(scan(dataset, ScanMemory()))[-1]
     assert isinstance(found, Scanned)
     return found
+
+
+@pytest.mark.parametrize("ending", [*KINDS, "zip"])
+def test_unpacking_tells_how_much_of_the_archive_is_read_and_only_once(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_unpack, "EVERY_S", 0.0)
+    archive = packed(folder_of(tmp_path / "photos", NAMES), tmp_path / f"some.{ending}")
+    told = [(one.phase, one.done, one.total) for one in unpack(archive / "photos")]
+    assert {(phase, total) for phase, _, total in told} == {(f"unpacking some.{ending}", archive.stat().st_size)}
+    done = [done for _, done, _ in told]
+    assert len(done) > len(NAMES)
+    assert done == sorted(done)
+    assert done[-1] == archive.stat().st_size
+    assert not list(unpack(archive))
+    assert not list(unpack(tmp_path / "photos"))
 
 
 @pytest.mark.parametrize("ending", [*KINDS, "zip"])

@@ -1,7 +1,8 @@
 """What a source of data defines: `accepts(path) -> bool` and `open_source(path, columns) -> Found`.
 
 `accepts` looks at the kind of the path only, and at names directly in it; `open_source` reads names and labels and
-decodes nothing. Where several accept a path, one that says `LAST = True` gives way to the others.
+decodes nothing. Where several accept a path, one that says `LAST = True` gives way to the others. One that unpacks
+archives first names them by `archives_in(path)`, so that the wait can be told of.
 """
 
 from dataclasses import dataclass

@@ -19,7 +19,7 @@ import tarfile
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from typing import Any
 from regraft.errors import BadData, OutOfSpace
 from regraft.files import Lock, cache_home
 from regraft.identity import digest_json
+from regraft.values import Progress
 
 ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip")
 """What archives are called, in any case; how they are packed is decided by their first bytes."""
@@ -35,10 +36,12 @@ MOST_TIMES = 100
 """How many times its own size an archive may unpack to; tars of plain bitmaps reach 20. Our choice."""
 LEAST_LIMIT = 1 << 30
 """Bytes that every archive may unpack to."""
+EVERY_S = 0.5
+"""Progress is told at most once in so many seconds."""
 _MEMBER = 4096
 """Bytes that a member counts at least: what an empty file takes on a disk."""
 
-_OPENERS: Mapping[bytes, Callable[[Path], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+_OPENERS: Mapping[bytes, Callable[[Any], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 _FAULTS = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, RuntimeError, ValueError)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _used: dict[Path, Lock] = {}
@@ -51,7 +54,23 @@ def is_archive(path: Path) -> bool:
 
 
 def unpacked(archive: Path) -> Path:
-    """The folder in the cache that holds what is in `archive`; unpacked now where it was not yet.
+    """The folder in the cache that holds what is in `archive`; unpacked now, in silence, where it was not yet.
+
+    Raises:
+        BadData: it cannot be read, is damaged, holds what may not be unpacked, or grows without measure.
+        OutOfSpace: the disk is full.
+    """
+    work = unpacking(archive)
+    while True:
+        try:
+            next(work)
+        except StopIteration as stop:
+            folder: Path = stop.value
+            return folder
+
+
+def unpacking(archive: Path) -> Generator[Progress, None, Path]:
+    """Unpack `archive` where it was not yet, telling how many of its bytes are read; returns the folder.
 
     Raises:
         BadData: it cannot be read, is damaged, holds what may not be unpacked, or grows without measure.
@@ -70,7 +89,7 @@ def unpacked(archive: Path) -> Path:
             shutil.rmtree(partial, ignore_errors=True)  # a killed process left it; we hold the lock
             try:
                 partial.mkdir(parents=True)
-                _unpack(archive, partial)
+                yield from _unpack(archive, partial)
                 partial.rename(folder)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
@@ -128,16 +147,14 @@ def _held(user: Path) -> bool:
         return not ours
 
 
-def _unpack(archive: Path, folder: Path) -> None:
+def _unpack(archive: Path, folder: Path) -> Iterator[Progress]:
     size = archive.stat().st_size
     budget = _Budget(archive, max(LEAST_LIMIT, MOST_TIMES * size), shutil.disk_usage(folder).free)
     try:
         with archive.open("rb") as file:
             start = file.read(6)
-        if start[:2] == b"PK":
-            _unzip(archive, folder, budget)
-        else:
-            _untar(archive, folder, budget, start)
+        work = _unzip(archive, folder, budget) if start[:2] == b"PK" else _untar(archive, folder, budget, start)
+        yield from _told(archive.name, work, size)
     except tarfile.FilterError as error:
         raise _refused(archive, error.tarinfo.name, str(error)) from error
     except _FAULTS as error:
@@ -148,6 +165,17 @@ def _unpack(archive: Path, folder: Path) -> None:
         if error.errno is None:  # gzip and bz2 say so that their data are damaged
             raise _damaged(archive, str(error)) from error
         raise
+
+
+def _told(name: str, work: Iterator[int], total: int) -> Iterator[Progress]:
+    """`work` gives how many bytes of the archive are read; now and then they are told, at least at the end."""
+    began = told = time.monotonic()
+    for done in work:
+        if (now := time.monotonic()) - told >= EVERY_S:
+            told = now
+            left = (now - began) * (total - done) / done if done else None
+            yield Progress(phase=f"unpacking {name}", done=done, total=total, seconds=now - began, seconds_left=left)
+    yield Progress(phase=f"unpacking {name}", done=total, total=total, seconds=time.monotonic() - began)
 
 
 class _Budget:
@@ -176,17 +204,18 @@ class _Budget:
         )
 
 
-def _untar(archive: Path, folder: Path, budget: _Budget, start: bytes) -> None:
+def _untar(archive: Path, folder: Path, budget: _Budget, start: bytes) -> Iterator[int]:
     opener = next((opener for magic, opener in _OPENERS.items() if start.startswith(magic)), None)
     if opener is None:
         _check_end(archive)
-    with opener(archive) if opener else archive.open("rb") as stream:
+    with archive.open("rb") as file, opener(file) if opener else file as stream:
         with tarfile.open(fileobj=stream, mode="r|") as tar:
             for member in tar:
                 if member.name.startswith("/"):
                     raise _refused(archive, member.name, "its path is absolute")
                 budget.take(member.size if member.isreg() else 0)
                 tar.extract(member, folder, filter="data")
+                yield file.tell()
         while stream.read(1 << 20):  # the checksum comes after all members
             pass
 
@@ -200,13 +229,15 @@ def _check_end(archive: Path) -> None:
         raise tarfile.ReadError("it is no tar, or is cut off: the zeros that close one are missing")
 
 
-def _unzip(archive: Path, folder: Path, budget: _Budget) -> None:
+def _unzip(archive: Path, folder: Path, budget: _Budget) -> Iterator[int]:
+    done = 0
     with zipfile.ZipFile(archive) as packed:
         for member in packed.infolist():
             if member.filename.startswith("/") or ".." in member.filename.split("/"):
                 raise _refused(archive, member.filename, "its path leads out of the archive")
             budget.take(member.file_size)
             packed.extract(member, folder)
+            yield (done := done + member.compress_size)
 
 
 def _refused(archive: Path, member: str, why: str) -> BadData:

@@ -41,6 +41,11 @@ def open_source(path: Path, columns: Columns) -> Found:
     return replace(found, notes=(Notice(text=text, topic="data"), *found.notes))
 
 
+def archives_in(path: Path) -> list[Path]:
+    """The archive that is unpacked before the path is opened."""
+    return [] if (archive := _archive_of(path)) is None else [archive]
+
+
 def _archive_of(path: Path) -> Path | None:
     """The archive that `path` is or lies in."""
     return next((above for above in (path, *path.parents) if is_archive(above)), None)

@@ -61,6 +61,11 @@ def open_source(path: Path, columns: Columns) -> Found:
     return Found(examples=tuple(examples[name] for name in sorted(examples)), notes=tuple(notes))
 
 
+def archives_in(path: Path) -> list[Path]:
+    """The archives that are unpacked before the path is opened."""
+    return [archive for archives in shards_in(path).values() for archive in archives]
+
+
 def shards_in(path: Path) -> dict[str, list[Path]]:
     """The archives in a folder by the part that they are called after; empty where `path` is no folder."""
     found: dict[str, list[Path]] = {}
