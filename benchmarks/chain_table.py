@@ -93,8 +93,12 @@ def _mean(tables: Sequence[Table | None]) -> str:
 
 
 def _verdicts(found: Found) -> list[str]:
-    words = {"ahead": "ahead of", "behind": "behind", "level": "level with (the interval holds zero)"}
-    return [f"* {size(n)} a class, {way}: the chain is {words[said]} going directly."
+    words = {
+        "ahead": "ahead of going directly",
+        "behind": "behind going directly",
+        "level": "level with going directly: the interval holds zero",
+    }
+    return [f"* {size(n)} a class, {way}: the chain is {words[said]}."
             for n in SIZES for way in WAYS
             if (said := verdict(found.against(LAST, n, *pairs(way)[0])))]  # fmt: skip
 
