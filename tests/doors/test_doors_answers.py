@@ -82,7 +82,7 @@ NUMBERS = Prediction(id="v.jpg", label="12.5;-3", probabilities={}, values={"wid
 
 def test_tags_stand_with_the_probability_of_each(capsys: pytest.CaptureFixture[str]) -> None:
     write_answers([TAGS, NO_TAG], out=None, json_lines=False)
-    assert capsys.readouterr().out == "t.jpg\tcat;dog\t0.7500;0.5000\nn.jpg\t\n"
+    assert capsys.readouterr().out == "t.jpg\tcat;dog\t0.7500;0.5000\nn.jpg\t(no tag)\n"
 
 
 def test_numbers_stand_alone(capsys: pytest.CaptureFixture[str]) -> None:

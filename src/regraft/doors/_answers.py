@@ -77,7 +77,7 @@ def _tabs(file: Stream, answers: Iterable[Prediction]) -> None:
         elif answer.label in answer.probabilities:
             said = f"{answer.label}\t{answer.probabilities[answer.label]:.4f}"
         else:
-            said = "\t".join([answer.label, *_beside(answer)])
+            said = "\t".join([answer.label or "(no tag)", *_beside(answer)])
         file.write(f"{answer.id}\t{said}\n")
 
 
