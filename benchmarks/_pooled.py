@@ -58,12 +58,15 @@ def mean_of(tables: Sequence[Table]) -> float:
     return float(np.mean([table.mean for table in tables]))
 
 
-def interval(tables: Sequence[Table], *, tasks_too: bool = False) -> tuple[float, float] | None:
+def interval(
+    tables: Sequence[Table], *, tasks_too: bool = False, min_seeds: int = MIN_SEEDS
+) -> tuple[float, float] | None:
     """Ends of the interval of `mean_of(tables)`; None with too few seeds, or one table of too few units.
 
-    With `tasks_too` the tables are drawn as well: for what one would see on other tasks like these.
+    With a `min_seeds` of 1 one seed will do, and chance in training is not counted. With `tasks_too` the tables are
+    drawn as well: for what one would see on other tasks like these.
     """
-    if not tables or min(len(table.values) for table in tables) < MIN_SEEDS:
+    if not tables or min(len(table.values) for table in tables) < min_seeds:
         return None
     if len(tables) == 1 and tables[0].num_units < MIN_GROUPS:
         return None
@@ -81,14 +84,14 @@ def interval(tables: Sequence[Table], *, tasks_too: bool = False) -> tuple[float
     return float(low), float(high)
 
 
-def shown(tables: Sequence[Table], *, signed: bool = False, tasks_too: bool = False) -> str:
+def shown(tables: Sequence[Table], *, signed: bool = False, tasks_too: bool = False, min_seeds: int = MIN_SEEDS) -> str:
     """Mean of the tables with its interval; `not run` without any."""
     if not tables:
         return "not run"
     form = "+.3f" if signed else ".3f"
-    ends = interval(tables, tasks_too=tasks_too)
+    ends = interval(tables, tasks_too=tasks_too, min_seeds=min_seeds)
     if ends is None:
-        few = min(len(table.values) for table in tables) < MIN_SEEDS
+        few = min(len(table.values) for table in tables) < min_seeds
         return f"{mean_of(tables):{form}} ({'too few seeds' if few else 'too few groups'})"
     return f"{mean_of(tables):{form}} [{ends[0]:{form}}, {ends[1]:{form}}]"
 

@@ -1,124 +1,102 @@
 """Which defaults fine-tuning should have, by cross-validation inside the training parts of four real sets.
 
-    .venv/bin/python benchmarks/defaults_study.py [--data NAME …] [--cut 4e] [--seeds 1] [--only-write]
+    .venv/bin/python benchmarks/defaults_study.py [--backbone googlenet] [--px 64] [--minutes 60] [--only-write]
 
-Test parts are not touched. Every candidate is trained on two thirds of the training part (grouped folds) in the same
-folds, beside the probe. Resumable: what is measured is kept under `runs/study`. Writes docs/results/defaults.md.
+Test parts are not touched. Every candidate is trained on two thirds of the training part (grouped folds) and judged on
+the rest, beside the probe. The estimate is printed first; cells go in order of value until the minutes are spent, the
+rest is marked as not run and done when the command is given again. Rows are kept in benchmarks/rows/defaults.jsonl,
+from which `--only-write` makes docs/results/defaults.md again.
 """
 
 import argparse
-import json
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from _cells import shown
-from _problems import problem_of, returned
-from _sets import CHECKPOINT, ROOT, SETS
+from _defaults_page import Cell, page
+from _kept import FOLDER, Kept, packed
+from _problems import network, problem_of, returned
+from _sets import ROOT, SETS, SHARED
 
-from regraft.files import atomic
+from regraft.files import write_text
 from regraft.strategies import finetune, probe
 from regraft.strategies._contract import Problem
 from regraft.workbench._crossvalidate import deal
 
 INPUT_PX = 64
 FOLDS = 3
-KEPT = ROOT / "runs" / "study"
+STEPS = 150
+VIEWS = 4
+"""Views that are kept of what lies above an inner cut."""
 PAGE = ROOT / "docs" / "results" / "defaults.md"
-CANDIDATES: dict[str, dict[str, Any]] = {
-    "lr 1e-4": {"lr": 1e-4},
-    "from the probe, lr 1e-4": {"lr": 1e-4, "init": "probe"},
-    "from the probe, lr 1e-4, head alike": {"lr": 1e-4, "init": "probe", "head_lr_factor": 1.0},
-    "from the probe, lr 3e-5, head alike": {"lr": 3e-5, "init": "probe", "head_lr_factor": 1.0},
-    "from the probe, lr 1e-4, head alike, 60 steps": {
-        "lr": 1e-4,
-        "init": "probe",
-        "head_lr_factor": 1.0,
-        "min_steps": 60,
+CANDIDATES: dict[str, dict[str, dict[str, Any]]] = {
+    "input": {
+        "probe": {},
+        "lr 1e-3": {"lr": 1e-3, "head_lr_factor": 1.0, "decay": 1.0, "batch_norm": "train"},
+        "lr 1e-3, gentler below": {"lr": 1e-3, "head_lr_factor": 1.0, "batch_norm": "train"},
+        "lr 1e-4": {"lr": 1e-4, "head_lr_factor": 1.0, "decay": 1.0, "batch_norm": "train"},
+        "lr 3e-4, gentler below": {"lr": 3e-4, "head_lr_factor": 1.0, "batch_norm": "train"},
+        "lr 3e-4": {"lr": 3e-4, "head_lr_factor": 1.0, "decay": 1.0, "batch_norm": "train"},
+        "from the probe, lr 1e-3, gentler below, norms frozen": {"lr": 1e-3, "head_lr_factor": 1.0, "init": "probe"},
+        "from the probe, lr 3e-4, gentler below, norms frozen": {"lr": 3e-4, "head_lr_factor": 1.0, "init": "probe"},
+        "from the probe, lr 3e-4": {"lr": 3e-4, "head_lr_factor": 1.0, "decay": 1.0, "batch_norm": "train",
+                                    "init": "probe"},
+        "lr 3e-3": {"lr": 3e-3, "head_lr_factor": 1.0, "decay": 1.0, "batch_norm": "train"},
     },
-    "from the probe, lr 3e-4, head alike, 60 steps": {
-        "lr": 3e-4,
-        "init": "probe",
-        "head_lr_factor": 1.0,
-        "min_steps": 60,
+    "4e": {
+        "probe": {},
+        "from the probe, lr 1e-4": {"lr": 1e-4, "init": "probe"},
+        "from the probe, lr 3e-4": {"lr": 3e-4, "init": "probe"},
+        "from the probe, lr 1e-3": {"lr": 1e-3, "init": "probe"},
+        "from the probe, lr 3e-5": {"lr": 3e-5, "init": "probe"},
+        "lr 3e-4": {"lr": 3e-4},
+        "lr 1e-3": {"lr": 1e-3},
+        "lr 1e-3, norms trained": {"lr": 1e-3, "batch_norm": "train"},
+        "from the probe, lr 3e-4, 400 steps": {"lr": 3e-4, "init": "probe", "min_steps": 400},
     },
-    "lr 3e-4": {"lr": 3e-4},
-    "lr 1e-3": {"lr": 1e-3},
-    "from the probe, lr 3e-4": {"lr": 3e-4, "init": "probe"},
-    "from the probe, lr 1e-3": {"lr": 1e-3, "init": "probe"},
-    "lr 3e-4, 400 steps": {"lr": 3e-4, "min_steps": 400},
-    "lr 1e-3, 400 steps": {"lr": 1e-3, "min_steps": 400},
-    "lr 3e-4, norms trained": {"lr": 3e-4, "batch_norm": "train"},
-    "lr 1e-3, norms trained": {"lr": 1e-3, "batch_norm": "train"},
-    "lr 1e-3, norms trained, no decay": {"lr": 1e-3, "batch_norm": "train", "decay": 1.0, "head_lr_factor": 1.0},
-    "from the probe, lr 3e-4, norms trained": {"lr": 3e-4, "batch_norm": "train", "init": "probe"},
-    "from the probe, lr 1e-3, norms trained": {"lr": 1e-3, "batch_norm": "train", "init": "probe"},
-    "from the probe, lr 3e-4, 400 steps": {"lr": 3e-4, "min_steps": 400, "init": "probe"},
-}
-"""Options by name; one pass over the data unless the steps ask for more."""
-FOUND = """## What follows
-
-Above 4e, starting from the solved probe is better than starting at zero on two sets and no worse on the others, so
-`partial` does so. No candidate there beats the probe on chest_xray_pneumonia, and none by more than chance on
-breast_histology: training longer or faster only learns the training pictures by heart. So where there are fifty
-validation examples or more, the start counts as epoch 0 and is kept if no epoch has a lower validation loss. Training
-norms on stored views only costs log loss.
-
-Where everything is trained, gentle rates (1e-4, lower from stage to stage) hardly leave the probe behind; a rate of
-1e-3 for every stage with norms trained gains most on plantvillage_tomato and chest_xray_pneumonia, has the lowest log
-loss there, and loses on hymenoptera and breast_histology by no more than chance. So `full` does that. `lp_ft` takes
-the higher rate but keeps norms frozen, because its head was solved for them. The checkpoint is weakly pretrained; a
-better one may want gentler rates, and this study is to be run again with it.
-"""
+}  # fmt: skip
+"""Options by cut and name; one pass over the data unless the steps ask for more."""
+GUESS_S = {"input": 45.0, "4e": 15.0}
+"""Wall seconds of a cell on a core of its own, before one of its cut was timed."""
 
 
-def held_out(problem: Problem, options: finetune.Options | None, num_folds: int) -> tuple[np.ndarray, np.ndarray]:
-    """Training examples by place, and logits of each by the model of the fold that left it out; None: the probe.
-
-    Of the `FOLDS` folds the first `num_folds` are left out in turn.
-    """
-    fold_of = deal(problem, FOLDS, 0)
-    logits = np.zeros((len(problem.train), problem.task.num_outputs), dtype=np.float32)
-    for fold in range(num_folds):
-        held = fold_of == fold
-        part = replace(problem, train=problem.train[~held])
-        if options is None:
-            part = replace(part, cut="output", states=part.top)
-            fitted = returned(probe.fit(part, probe.Options()))
-        else:
-            fitted = returned(finetune.fit(part, options))
-        logits[held] = fitted.logits(part, problem.train[held])
-    judged = np.flatnonzero(fold_of < num_folds)
-    return judged, logits[judged]
+def plan() -> list[Cell]:
+    """All cells, in order of value: whole comparisons, fold by fold."""
+    return [
+        Cell(data=data, cut=cut, name=name, fold=fold)
+        for fold in range(FOLDS)
+        for cut, names in CANDIDATES.items()
+        for name in names
+        for data in SETS
+    ]
 
 
-def measure(data: str, cut: str, views: int, seeds: range, names: list[str], num_folds: int) -> None:
-    """Run the candidates on one set and keep what came out."""
-    missing = [(name, seed) for seed in seeds for name in names if not file_of(data, cut, views, name, seed).is_file()]
-    if not missing:
-        return
-    problem = problem_of(data, cut, views, input_px=INPUT_PX)
-    for name, seed in missing:
-        began = time.monotonic()
-        posed = replace(problem, seed=seed)
-        options = (
-            None if name == "probe" else replace(finetune.Options(), epochs=1, **{"min_steps": 150, **CANDIDATES[name]})
-        )
-        judged, logits = held_out(posed, options, num_folds)
-        seconds, path = time.monotonic() - began, file_of(data, cut, views, name, seed)
-        targets = problem.targets[problem.train][judged]
-        scores = dict(problem.task.scores(logits, targets))
-        kept = {"options": asdict(options) if options else None, "seconds": seconds, "scores": scores,
-                "log_loss": log_loss(logits, targets), "right": (logits.argmax(1) == targets).tolist(),
-                "groups": problem.groups[problem.train][judged].tolist()}  # fmt: skip
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic(path) as file:
-            file.write(json.dumps(kept).encode())
-        print(f"{data} {cut} {views} views, {name}, seed {seed}: {np.mean(kept['right']):.3f} {kept['log_loss']:.3f} "
-              f"{seconds:.0f} s", flush=True)  # fmt: skip
+def options_of(cell: Cell) -> finetune.Options:
+    """How a candidate is trained."""
+    return replace(finetune.Options(), epochs=1, **{"min_steps": STEPS, **CANDIDATES[cell.cut][cell.name]})
+
+
+def measured(problem: Problem, cell: Cell) -> dict[str, Any]:
+    """Train without the fold, judge on it."""
+    began, held = time.monotonic(), deal(problem, FOLDS, 0) == cell.fold
+    part = replace(problem, train=problem.train[~held])
+    if cell.name == "probe":
+        part = replace(part, cut="output", states=part.top)
+        fitted = returned(probe.fit(part, probe.Options()))
+    else:
+        fitted = returned(finetune.fit(part, options_of(cell)))
+    judged = problem.train[held]
+    logits = fitted.logits(part, judged)
+    return {
+        **cell.key,
+        "right": packed(logits.argmax(axis=1) == problem.targets[judged]),
+        "log_loss": round(log_loss(logits, problem.targets[judged]), 5),
+        "units": np.unique(problem.groups[judged], return_inverse=True)[1].tolist(),
+        "seconds": round(time.monotonic() - began, 2),
+    }
 
 
 def log_loss(logits: np.ndarray, targets: np.ndarray) -> float:
@@ -126,79 +104,52 @@ def log_loss(logits: np.ndarray, targets: np.ndarray) -> float:
     return float(torch.nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(targets)))
 
 
-def file_of(data: str, cut: str, views: int, name: str, seed: int) -> Path:
-    """Where a measurement is kept."""
-    return KEPT / data / f"{cut}-{views}-{name.replace(' ', '_').replace(',', '')}-{seed}.json"
-
-
-INTRODUCTION = f"""GoogLeNet (torchvision's network) with the shared short checkpoint, {INPUT_PX} pixels, 4 views.
-{FOLDS} grouped folds of the training part; test parts are not touched. 150 optimizer steps of 32 examples unless a
-row says otherwise; the head's rate is ten times `lr` unless it is `head alike` or there is `no decay`; batch norm's
-statistics are frozen unless norms are trained. A cell: accuracy, its paired difference to the probe on the same
-examples with a 95 % bootstrap over examples (over patients or other groups where there are any), and the log loss
-before any calibration (nats). One seed. Rows that were not run are left out."""
-SECTIONS = {
-    "4e": (
-        "What lies above 4e is trained",
-        "Every fold is left out once. Made by `python benchmarks/defaults_study.py`.",
-    ),
-    "input": (
-        "Everything is trained",
-        "One fold of three is left out. Made by `python benchmarks/defaults_study.py --cut input --folds 1`.",
-    ),
-}
-
-
-def page(views: int, seed: int = 0) -> str:
-    """What is kept, as Markdown."""
-    lines = ["# Defaults of fine-tuning, chosen inside the training parts", "", INTRODUCTION]
-    for cut, (title, how) in SECTIONS.items():
-        lines += [
-            "",
-            f"## {title}",
-            "",
-            how,
-            "",
-            f"| candidate | {' | '.join(SETS)} |",
-            f"| --- |{' --- |' * len(SETS)}",
-        ]
-        for name in ("probe", *CANDIDATES):
-            cells = [cell(data, cut, views, name, seed) for data in SETS]
-            if any(cells):
-                lines.append(f"| {name} | {' | '.join(one or 'not run' for one in cells)} |")
-    return "\n".join(lines) + "\n\n" + FOUND
-
-
-def cell(data: str, cut: str, views: int, name: str, seed: int) -> str:
-    """One cell; empty where it was not run."""
-    path, beside = (file_of(data, cut, views, one, seed) for one in (name, "probe"))
-    if not path.is_file() or not beside.is_file():
-        return ""
-    kept, probed = json.loads(path.read_text()), json.loads(beside.read_text())
-    right, groups = np.array(kept["right"], dtype=float), list(map(str, kept["groups"]))
-    against = shown(right - np.array(probed["right"], dtype=float), groups, signed=True)
-    return f"{right.mean():.3f}{f' ({against})' if name != 'probe' else ''}, {kept['log_loss']:.3f}"
+def run_all(cells: list[Cell], kept: Kept, spec: str, px: int, *, ends_at: float) -> None:
+    """Run what is missing until then, printing the estimate first."""
+    todo = [cell for cell in cells if not kept.where(**cell.key)]
+    seconds = {cut: [row["seconds"] for row in kept.where(cut=cut) if row["name"] != "probe"] for cut in CANDIDATES}
+    guess = {cut: float(np.median(some)) if some else GUESS_S[cut] for cut, some in seconds.items()}
+    print(f"defaults: {len(cells)} cells, {len(todo)} missing, "
+          f"about {sum(guess[cell.cut] for cell in todo if cell.name != 'probe') / 60:.0f} min; "
+          f"{max(0.0, ends_at - time.time()) / 60:.0f} min of the budget left", flush=True)  # fmt: skip
+    problems: dict[tuple[str, str], Problem] = {}
+    for number, cell in enumerate(todo, 1):
+        if time.time() + guess[cell.cut] > ends_at:
+            print(f"{len(todo) - number + 1} cells are not run: the budget is spent", flush=True)
+            return
+        where = (cell.data, cell.cut)
+        if where not in problems:
+            views = 0 if cell.cut == "input" else VIEWS
+            problems[where] = problem_of(cell.data, cell.cut, views, input_px=px, spec=spec)
+        row = measured(problems[where], cell)
+        kept.add(row)
+        print(f"{number}/{len(todo)} {cell.data}, {cell.cut}, {cell.name}, fold {cell.fold}: "
+              f"{row['right'].count('1') / len(row['right']):.3f} {row['seconds']:.0f} s", flush=True)  # fmt: skip
 
 
 def main() -> None:
     """Measure what is missing, then write the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", nargs="+", default=list(SETS), choices=list(SETS))
-    parser.add_argument("--cut", default="4e")
-    parser.add_argument("--views", type=int, default=4)
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--only-write", action="store_true")
-    parser.add_argument("--folds", type=int, default=FOLDS, help=f"how many of the {FOLDS} folds are left out in turn")
-    parser.add_argument("--names", nargs="+", default=["probe", *CANDIDATES])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbone", default="googlenet", help="as `regraft fit` takes it")
+    parser.add_argument("--px", type=int, default=INPUT_PX, help="side of the input, in pixels")
+    parser.add_argument("--minutes", type=float, default=60.0, help="the budget of one core")
+    parser.add_argument("--folds", type=int, nargs="+", default=list(range(FOLDS)), choices=range(FOLDS),
+                        help="folds to leave out in turn; other ones may run beside")  # fmt: skip
+    parser.add_argument("--rows", type=Path, default=FOLDER / "defaults.jsonl", help="file of what was measured")
+    parser.add_argument("--out", type=Path, default=PAGE)
+    parser.add_argument("--only-write", action="store_true", help="make the page of the rows that are there")
     given = parser.parse_args()
-    if not CHECKPOINT.is_file():
-        raise SystemExit(f"{CHECKPOINT} is not there: this study needs the shared checkpoint and data sets.")
-    torch.set_num_threads(1)
-    for data in [] if given.only_write else given.data:
-        measure(data, given.cut, given.views, range(given.seeds), given.names, given.folds)
-    PAGE.parent.mkdir(parents=True, exist_ok=True)
-    PAGE.write_text(page(given.views))
-    print(f"wrote {PAGE}")
+    kept, ends_at = Kept(given.rows), time.time() + 60 * given.minutes
+    if not given.only_write:
+        if not SHARED.is_dir():
+            raise SystemExit(f"{SHARED} is not there: this study needs the shared data sets.")
+        torch.set_num_threads(1)
+        kept.settle({"backbone": given.backbone, "weights": network(given.backbone).digest(), "px": given.px,
+                     "steps": STEPS, "views": VIEWS, "folds": FOLDS})  # fmt: skip
+        cells = [cell for cell in plan() if cell.fold in given.folds]
+        run_all(cells, kept, given.backbone, given.px, ends_at=ends_at)
+    write_text(given.out, page(kept, {cut: list(names) for cut, names in CANDIDATES.items()}))
+    print(f"wrote {given.out}")
 
 
 if __name__ == "__main__":
