@@ -100,9 +100,9 @@ class Options:
     the epochs sees whole inputs. At cut `input` alone; 1: whole all the time."""
 
 
-# Gentle rates and frozen statistics, right for a small tail, left full fine-tuning no better than the probe, and worse
-# than training from random weights (docs/results/defaults.md). LP-FT keeps the statistics: its head was solved for
-# them. The values are literals: listings read them without importing anything.
+# Where everything is trained, gentler rates are as accurate (docs/results/defaults.md), and a high one serves `scratch`
+# too. LP-FT keeps the statistics: its head was solved for them. The values are literals: listings read them without
+# importing anything.
 PRESETS = {
     "partial": Preset(
         title="the stages above an inner cut and the head, starting from the solved probe head",
