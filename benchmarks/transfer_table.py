@@ -18,7 +18,7 @@ from _sets import ROOT, SHARED
 from _targets import DOMAINS
 from _transfer_answers import MAIN_SIZES
 from _transfer_data import Found
-from _transfer_page import SIZES, page
+from _transfer_page import SIZES, WAYS, page
 from _transfer_plot import curves, gains
 from _transfer_runs import Bench, Run, bench, command, run_all, settings_of
 
@@ -80,12 +80,14 @@ def main() -> None:
     """Run what is missing, then write the page and the plots."""
     parser = arguments(__doc__, minutes=120.0)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS, help="run these alone")
     given = parser.parse_args()
     ends_at = time.time() + 60 * given.minutes
     if not given.only_write:
         at = opened(given)
         measure_costs(at, ends_at=ends_at)
-        run_all(plan(range(given.seeds)), at, ends_at=ends_at, jobs=given.jobs, what="transfer")
+        runs = [run for run in plan(range(given.seeds)) if run.way in given.ways]
+        run_all(runs, at, ends_at=ends_at, jobs=given.jobs, what="transfer")
     kept = Kept(given.rows)
     found, settings = Found(kept), settings_of(kept)
     write_text(given.out / "transfer_curves.svg", curves(found))
