@@ -63,14 +63,14 @@ def page(kept: Kept, candidates: Mapping[str, Sequence[str]]) -> str:
     settings["weights"] = settings["weights"][:12]
     lines = ["# Defaults of fine-tuning, chosen inside the training parts", "", told(TOLD, **settings)]
     for cut, names in candidates.items():
-        columns = head("candidate", "folds", *SETS, "mean, less the probe's", f"less the default's ({DEFAULT[cut]})")
+        columns = head("candidate", "folds", "mean, less the probe's", f"less the default's ({DEFAULT[cut]})", *SETS)
         lines += ["", f"## {TITLES[cut]}", "", told(HOW[cut], **settings), "", *columns]
         for name in names:
             means = ["" if name == other else _mean([_against(kept, cut, name, other, data) for data in SETS])
                      for other in ("probe", DEFAULT[cut])]  # fmt: skip
             folds = sorted({len(_rows(kept, cut, name, data)) for data in SETS})
             told_folds = "–".join(str(one) for one in dict.fromkeys((folds[0], folds[-1])))
-            lines.append(line(name, told_folds, *(_cell(kept, cut, name, data) for data in SETS), *means))
+            lines.append(line(name, told_folds, *means, *(_cell(kept, cut, name, data) for data in SETS)))
     return "\n".join([*lines, "", FOUND])
 
 
