@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from _pooled import Table, interval, shown
 from _targets import DOMAINS
-from _transfer_data import Found, size, verdict
+from _transfer_data import Found, size
 
 MAIN_SIZES = (10, 50, 0)
 """Training examples a class at which every way is run; 0: all."""
@@ -32,8 +32,6 @@ def answers(found: Found) -> list[str]:
     for way in ("full", "partial"):
         if said := _by_size({n: _all_tasks(found, n, way, "probe") for n in MAIN_SIZES}):
             lines += [f"**Fine-tuning against frozen features**, {way} less the probe, mean over the tasks: {said}."]
-    if said := _passing(found):
-        lines.append(f"Task by task, full against the probe with {_sizes(MAIN_SIZES)} examples a class: {said}.")
     if said := _by_size({n: _gaps(found, n) for n in MAIN_SIZES}):
         lines.append(f"**Overfitting**: full fine-tuning's gap less the probe's, mean over the tasks: {said}.")
     if said := _cost(found):
@@ -47,22 +45,6 @@ def _all_tasks(found: Found, n: int, way: str, other: str) -> list[Table]:
     """The paired differences by task; empty unless every task has one."""
     tables = [found.against(data, n, (way, ""), (other, "")) for data in DOMAINS]
     return [table for table in tables if table is not None] if all(tables) else []
-
-
-def _passing(found: Found) -> str:
-    """Whether fine-tuning is ahead of the frozen features, for every task that was run at all sizes."""
-    told = []
-    for data in DOMAINS:
-        tables = [found.against(data, n, ("full", ""), ("probe", "")) for n in MAIN_SIZES]
-        if all(tables):
-            words = [verdict(table) or "?" for table in tables]
-            told.append(f"{data} {', '.join(words) if '?' not in words else 'too few patients for a verdict'}")
-    return "; ".join(told)
-
-
-def _sizes(sizes: Sequence[int]) -> str:
-    *first, last = map(size, sizes)
-    return f"{', '.join(first)} and {last}"
 
 
 def _gaps(found: Found, n: int) -> list[Table]:

@@ -102,7 +102,8 @@ def unpack(path: str | os.PathLike[str]) -> Iterator[Progress]:
         BadData: one is damaged, or holds what may not be unpacked.
         OutOfSpace: there is no room.
     """
-    source, where = _source(path), _absolute(path)
+    where = _absolute(path)
+    source = _source(where)
     for archive in source.archives_in(where) if hasattr(source, "archives_in") else ():
         yield from unpacking(archive)
 
@@ -111,10 +112,9 @@ def _absolute(path: str | os.PathLike[str]) -> Path:
     return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - links in the path are kept
 
 
-def _source(path: str | os.PathLike[str]) -> Any:
+def _source(path: Path) -> Any:
     """The module that reads what is at `path`; None where there is none."""
-    where = _absolute(path)
-    accepting = [source for name in SOURCES if (source := SOURCES.get(name)).accepts(where)]
+    accepting = [source for name in SOURCES if (source := SOURCES.get(name)).accepts(path)]
     return min(accepting, key=lambda one: getattr(one, "LAST", False)) if accepting else None
 
 

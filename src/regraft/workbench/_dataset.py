@@ -19,8 +19,7 @@ def opened(path: Path, source: Source, *, task: str, target: Target, learnable: 
         UnknownName: there is no such task.
         RegraftError: whatever is wrong with the data.
     """
-    if task != "auto" and task not in TASKS.names():
-        raise UnknownName("task", task, ["auto", *TASKS.names()])
+    _check_task(task)
     return open_dataset(
         path,
         path_column=source.path_column,
@@ -47,6 +46,7 @@ def opening(
         UnknownName: there is no such task.
         RegraftError: whatever is wrong with the data.
     """
+    _check_task(task)  # before the wait
     yield from unpack(path)
     return opened(path, source, task=task, target=target, learnable=learnable)
 
@@ -74,3 +74,9 @@ def asked_of(task: Task, path: Path, source: Source) -> Generator[Event, None, D
             learnable=False,
         )
     )
+
+
+def _check_task(name: str) -> None:
+    """Raises: UnknownName: there is no such task."""
+    if name != "auto" and name not in TASKS.names():
+        raise UnknownName("task", name, ["auto", *TASKS.names()])

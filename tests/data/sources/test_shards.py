@@ -8,9 +8,11 @@ import pytest
 
 from data.pictures import folder_of
 from data.sources.test_archive import packed
-from regraft.data.open import open_dataset
+from regraft.data.open import open_dataset, unpack
 from regraft.data.sources import _unpack
-from regraft.errors import BadData
+from regraft.errors import BadData, UnknownName
+from regraft.recipe import Source, Target
+from regraft.workbench._dataset import opening
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +69,16 @@ def test_folders_of_pictures_beside_the_archives_are_refused(tmp_path: Path) -> 
     folder_of(where, ["ants/x.png"])
     with pytest.raises(BadData, match="beside them folders of pictures: ants"):
         open_dataset(where)
+    with pytest.raises(BadData, match="beside them folders of pictures: ants"):
+        list(unpack(where))
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_wrong_task_is_named_before_anything_is_unpacked(tmp_path: Path) -> None:
+    where = sharded(tmp_path, train=["ants/a.png", "bees/b.png"])
+    with pytest.raises(UnknownName, match="guessing"):
+        list(opening(where, Source(), task="guessing", target=Target()))
+    assert not (tmp_path / "cache").exists()
 
 
 def test_a_folder_of_archives_without_a_training_part_is_a_folder_like_any_other(tmp_path: Path) -> None:

@@ -62,7 +62,12 @@ def open_source(path: Path, columns: Columns) -> Found:
 
 
 def archives_in(path: Path) -> list[Path]:
-    """The archives that are unpacked before the path is opened."""
+    """The archives that are unpacked before the path is opened.
+
+    Raises:
+        BadData: there is a folder of pictures beside them.
+    """
+    _refuse_folders(path)
     return [archive for archives in shards_in(path).values() for archive in archives]
 
 
