@@ -23,7 +23,7 @@ def effect(name: str, measure: str, value: float, **changes: Any) -> dict[str, A
 
 def arm(name: str, accuracy: float, sizes: tuple[int, ...]) -> dict[str, Any]:
     figures = [
-        {"size": size, "seeds": [0, 1, 2], "train_accuracy": 0.9, "accuracy": measured(accuracy),
+        {"size": size, "seeds": [0, 1, 2], "train_accuracy": 0.9, "losses": [2.0, 1.5], "accuracy": measured(accuracy),
          "gap": measured(0.9 - accuracy), "transfer": None, "signal": measured(-0.5, 0.1)}
         for size in sizes
     ]  # fmt: skip
@@ -92,17 +92,18 @@ def test_the_page_says_where_training_was_too_short_for_every_arm(least: float, 
 
 def test_every_effect_is_told_with_its_interval_and_whether_it_is_as_claimed() -> None:
     text = page(REPORT)
-    assert line(text, "against one")[3:] == ["200", "+0.100 [+0.080, +0.120]", "above 0", "as claimed |"]
-    assert line(text, "saved")[3:] == ["–", "3.162 times", "above 2 times", "as claimed |"]
+    assert line(text, "against one")[3:] == ["200", "+0.100 [+0.080, +0.120]", "above 0", "below 0.01", "as claimed |"]
+    assert line(text, "saved")[3:] == ["–", "3.162 times", "above 2 times", "2 times or less", "as claimed |"]
     assert line(text, "below")[-1] == "not resolved |"
     assert line(text, "aside")[-2:] == ["–", "below 0 |"]
+    assert line(text, "aside")[-3] == "–"
     assert line(text, "missing")[4] == "not run"
 
 
 def test_a_bar_in_a_name_breaks_no_table() -> None:
     rows = [one for one in page(REPORT).splitlines() if "one \\| two" in one and one.startswith("|")]
     assert rows
-    assert all(one.replace("\\|", "").count("|") in (7, 8) for one in rows)
+    assert all(one.replace("\\|", "").count("|") in (7, 8, 9) for one in rows)
 
 
 @pytest.mark.parametrize("name", ["long", "full"])
@@ -119,7 +120,7 @@ def test_plots_are_drawings_the_same_bytes_for_the_same_numbers(sizes: tuple[int
     report["arms"] = [arm("all", 0.5, sizes), arm("one", 0.4, sizes)]
     report["gradients"] = {"all": {"stem": [0.0, 0.1], "3a": [0.0, 0.2], "3b": [0.0, 0.3]}}
     drawn = plots(report)
-    assert list(drawn) == ["effects", "accuracy", "gradients"]
+    assert list(drawn) == ["effects", "accuracy", "losses", "gradients"]
     assert plots(report) == drawn
     for text in drawn.values():
         assert ElementTree.fromstring(text).tag.endswith("svg")

@@ -82,6 +82,7 @@ def _figures(rows: Sequence[Row], size: int, examples: Examples) -> dict[str, An
         "size": size,
         "seeds": [row["seed"] for row in chosen],
         "train_accuracy": float(np.mean([row["train_accuracy"] for row in chosen])),
+        "losses": np.mean([row["losses"] for row in chosen], axis=0).tolist(),
     }
     measures: tuple[Measure, ...] = ("accuracy", "gap", "transfer", "signal")
     for measure in measures:

@@ -25,6 +25,7 @@ NAMES = {
 CAPTIONS = {
     "effects": "Differences of two arms with 95 % intervals",
     "accuracy": "Test and training accuracy of every arm",
+    "losses": "Loss in training by epoch with the most examples, on new views, auxiliary classifiers included",
     "gradients": "Size of the gradient by stage, and below against above over training",
 }
 """What a plot shows, by the last word of its file's name."""
@@ -122,16 +123,17 @@ def _effects(report: Section) -> str:
             NOTHING if effect["size"] is None else str(effect["size"]),
             _difference(effect) if effect["difference"] else "not run",
             _claimed(effect),
+            _refuted(effect),
             _found(effect),
         ]
         for effect in report["effects"]
     ]
-    header = ["Effect", "arms", "of", "a class", "difference", "claimed", "found"]
+    header = ["Effect", "arms", "of", "a class", "difference", "claimed", "refuted", "found"]
     meanings = bullets(f"{NAMES[name]}: {plain(text)}" for name, text in report["measures"].items())
     said = (
         "Differences are paired by seed and test example; in brackets 95 % intervals over both (`evaluation/crossed`). "
         "What is counted is exact. An effect is borne out where its interval lies above what is claimed, not here "
-        "where the interval holds nothing worth the claim, and not resolved otherwise."
+        "where it lies below the least that is worth the claim (*refuted*), and not resolved otherwise."
     )
     return "\n\n".join([table(header, rows), said, meanings])
 
@@ -142,6 +144,15 @@ def _claimed(effect: Section) -> str:
         return NOTHING
     above = effect["above"]
     return f"above {above:g} times" if effect["measure"] in COUNTED else f"above {above:g}"
+
+
+def _refuted(effect: Section) -> str:
+    """Below which the difference bears no claim out: what is claimed, and the least that is worth it."""
+    if not effect["key"]:
+        return NOTHING
+    if effect["measure"] in COUNTED:
+        return f"{effect['above']:g} times or less"
+    return f"below {effect['above'] + effect['worth']:g}"
 
 
 def _found(effect: Section) -> str:

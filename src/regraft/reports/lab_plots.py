@@ -18,7 +18,12 @@ COLOURS = ("#20639b", "#d1603d", "#3caea3", "#8e5ea2", "#777777", "#c9a227")
 
 def plots(report: Section) -> dict[str, str]:
     """The plots by name; only those that there are rows for."""
-    drawn = {"effects": _effects(report), "accuracy": _accuracies(report), "gradients": _gradients(report)}
+    drawn = {
+        "effects": _effects(report),
+        "accuracy": _accuracies(report),
+        "losses": _losses(report),
+        "gradients": _gradients(report),
+    }
     return {name: text for name, text in drawn.items() if text}
 
 
@@ -91,6 +96,22 @@ def _accuracies(report: Section) -> str:
     if len(report["sizes"]) > 1:
         return svg(by_size, (7.6, 3.6))
     return svg(by_arm, (7.6, 1.3 + 0.4 * len(arms)))
+
+
+def _losses(report: Section) -> str:
+    """The loss in training by epoch, of every arm at the largest training size: how far each has come."""
+    found = {arm["name"]: arm["figures"][0]["losses"] for arm in report["arms"] if arm["figures"]}
+    if not found:
+        return ""
+
+    def draw(axes: "Axes") -> None:
+        for number, (arm, losses) in enumerate(found.items()):
+            axes.plot(range(1, len(losses) + 1), losses, color=COLOURS[number % len(COLOURS)], label=arm)
+        axes.set(xlabel="epoch", ylabel="loss in training")
+        axes.set_ylim(bottom=0)
+        axes.figure.legend(loc="outside right upper", frameon=False)
+
+    return svg(draw, (7.6, 3.6))
 
 
 def _gradients(report: Section) -> str:
