@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from _cells import checkpoint_spec
 from _sets import UNPACKED
 from _targets import TARGETS
 
@@ -52,11 +51,11 @@ def posed(
 ) -> tuple[Problem, np.ndarray]:
     """The training part of a set as a problem, its states stored (0 views: made anew), and the places of its test.
 
-    `spec` names a backbone, if not the checkpoint, and `seed` draws its weights where they are random.
+    `spec` names a backbone, if not the shipped GoogLeNet, and `seed` draws its weights where they are random.
     """
     chosen = TARGETS[data]
     UNPACKED.mkdir(parents=True, exist_ok=True)
-    recipe = Recipe(data=str(chosen.open()), backbone=spec or checkpoint_spec(), strategy="partial", cut=cut,
+    recipe = Recipe(data=str(chosen.open()), backbone=spec or "googlenet", strategy="partial", cut=cut,
                     views=views, input_px=input_px, threads=1)  # fmt: skip
     recipe = with_settings(recipe, dict(map(parse_setting, chosen.settings)))
     backbone = network(recipe.backbone, input_px=input_px, seed=seed)

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from _cells import interval as interval_of_examples
 from _markdown import head, line, told
 from _pooled import Table, interval, mean_of, shown
 from _probe_page import n_told
@@ -143,7 +142,7 @@ def against(found: Found, recipe: str) -> Table:
 
 def ends_of(table: Table) -> tuple[float, float] | None:
     """Ends of the interval over validation pictures alone."""
-    return interval_of_examples(table.values[0], [str(at) for at in table.units])
+    return interval([table], min_seeds=1)
 
 
 def _source(found: Found, recipe: str) -> str:

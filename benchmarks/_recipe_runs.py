@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _cells import right_in
 from _kept import Kept, packed
 from _measure import measured
+from _predictions import right_in
 from _problems import network
 from _sets import ROOT, UNPACKED
 from _targets import TARGETS

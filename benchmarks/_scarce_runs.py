@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from _problems import posed, returned
+from _sets import SHORT
 from defaults_study import INPUT_PX, log_loss
 
 from regraft.files import atomic
@@ -94,7 +95,7 @@ def _one_thread() -> None:
 @cache
 def opened(data: str) -> tuple[Problem, np.ndarray]:
     """The set as a problem at cut `input`, a new view every epoch; and its test part."""
-    return posed(data, "input", 0, input_px=INPUT_PX)
+    return posed(data, "input", 0, input_px=INPUT_PX, spec=SHORT)
 
 
 def drawn(problem: Problem, per_class: int, seed: int) -> np.ndarray:

@@ -8,6 +8,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 UNPACKED = ROOT / "runs" / "data"
 CHECKPOINT = SHARED / "weights" / "googlenet-short.pth"
+SHORT = f"googlenet:torchvision@file:{CHECKPOINT}"
+"""The shared short checkpoint as a backbone."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,8 @@ from _transfer_data import Found, size
 from _transfer_page import SIZES, WAYS, ends_of
 
 COLOURS = {"probe": "#20639b", "partial": "#3caea3", "full": "#d1603d", "lp_ft": "#8e5ea2", "scratch": "#777777"}
+SHADES = ("#20639b", "#d1603d", "#3caea3", "#8e5ea2")
+"""Of ways without a colour of their own."""
 MARKS = {"probe": "o", "partial": "s", "full": "D", "lp_ft": "^", "scratch": "x"}
 
 
@@ -75,15 +77,15 @@ def gains(found: Found) -> str:
     return _text(figure)
 
 
-def differences(tables: dict[str, Sequence[Table | None]], labels: Sequence[str], what: str) -> str:
-    """Paired differences by comparison: a series for every way, a place for every label."""
-    figure = _figure(7.5, 3.8)
+def differences(tables: dict[str, Sequence[Sequence[Table]]], labels: Sequence[str], what: str) -> str:
+    """Paired differences by comparison: a series for every way, at the place of every label the mean of its tables."""
+    figure = _figure(max(7.5, 1.0 + 0.9 * len(labels)), 3.8)
     axes = figure.add_subplot(1, 1, 1)
     for number, (name, row) in enumerate(tables.items()):
-        there = [at for at, table in enumerate(row) if table is not None]
-        points = [ends_of([table]) for table in row if table is not None]
+        there = [at for at, some in enumerate(row) if some]
+        points = [ends_of(some) for some in row if some]
         places = [at + 0.15 * (number - (len(tables) - 1) / 2) for at in there]
-        _points(axes, places, points, name)
+        _points(axes, places, points, name, colour=COLOURS.get(name, SHADES[number % len(SHADES)]))
     axes.axhline(0, color="0.5", linewidth=0.8)
     axes.set_xticks(range(len(labels)), labels)
     axes.set_ylabel(what)

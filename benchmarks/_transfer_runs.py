@@ -12,19 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _cells import right_in
 from _kept import Kept, packed
 from _measure import measured
 from _parts import subset
+from _predictions import right_in
 from _problems import network
 from _sets import ROOT
+from _ways import ARGUMENTS, GUESS_S, preset
 
 from regraft.files import cache_home
 from regraft.identity import digest_json
 
 FOLDER = ROOT / "runs" / "transfer"
-GUESS_S = {"probe": 3.0, "partial": 16.0, "full": 45.0, "lp_ft": 48.0, "scratch": 75.0}
-"""Wall seconds of a run at 64 pixels on a core of its own, before one of its way was timed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +53,7 @@ class Run:
     n: int
     """Training examples of each class; 0: all."""
     way: str
-    """A preset of a strategy."""
+    """One of `_ways.ARGUMENTS`."""
     seed: int
     """Of the draw, of the first values, of the order and of the views."""
     start: str = ""
@@ -139,8 +138,9 @@ def guess_s(run: Run, at: Bench) -> float:
     for facts in ({"way": run.way, "n": run.n}, {"way": run.way}):
         if spent := [row["wall"] for row in at.kept.where(**facts)]:
             return float(np.median(spent))
-    steps = at.settings.scratch_steps / 300 if run.way == "scratch" else at.settings.steps / 150
-    return GUESS_S[run.way] * (at.settings.px / 64) ** 2 * (1.0 if run.way == "probe" else steps)
+    name = preset(run.way)
+    steps = at.settings.scratch_steps / 300 if name == "scratch" else at.settings.steps / 150
+    return GUESS_S[name] * (at.settings.px / 64) ** 2 * (1.0 if name == "probe" else steps)
 
 
 def made(run: Run, at: Bench) -> dict[str, Any]:
@@ -153,6 +153,7 @@ def made(run: Run, at: Bench) -> dict[str, Any]:
         ids, right, groups = right_in(out)
     phases = {phase["name"]: phase["seconds"] for phase in report["phases"]}
     row = {**run.key, "right": packed(right), "gap": sum(one["worse_by"]["value"] for one in report["gaps"]),
+           "log_loss": report["evaluation"]["test"]["metrics"]["log_loss"]["value"],
            "wall": round(cost.wall, 2), "cpu": round(cost.cpu, 2), "training_s": phases["training"],
            "peak": report["peak_memory_bytes"]}  # fmt: skip
     judged = {"judged": run.data, "ids": digest_json(ids),
@@ -170,7 +171,7 @@ def command(run: Run, at: Bench, spec: str, out: Path) -> list[str]:
     if run.way == "scratch":
         spec = f"{settings.architecture}@random"
     found = [sys.executable, "-m", "regraft", "fit", str(subset(run.data, run.n, run.seed)), "--backbone", spec,
-             "--strategy", run.way, "--input-px", str(settings.px), "--seed", str(run.seed), "--out", str(out),
+             *ARGUMENTS[run.way], "--input-px", str(settings.px), "--seed", str(run.seed), "--out", str(out),
              "--quiet", "--set", "threads=1", "--set", f"source.folder=../{run.data}"]  # fmt: skip
     if run.way != "probe":
         steps = settings.scratch_steps if run.way == "scratch" else settings.steps

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _cells import shown
+from _pooled import Table, shown
 from _problems import problem_of, returned
 from _sets import ROOT
 from defaults_study import FOLDS, INPUT_PX, log_loss
@@ -120,12 +120,16 @@ def page(seeds: Sequence[int], num_folds: int) -> str:
             continue
         right = {d: np.mean([run["right"][str(d)] for run in runs], axis=0) for d in DECAYS}
         loss = {d: np.mean([run["log_loss"][str(d)] for run in runs]) for d in DECAYS}
-        groups = list(map(str, runs[0]["groups"]))
+        units = np.array(runs[0]["groups"])
         cells = [f"{right[0.0].mean():.3f}, {loss[0.0]:.3f}"]
-        cells += [f"{right[d].mean():.3f} ({shown(right[d] - right[0.0], groups, signed=True)}), {loss[d]:.3f}"
+        cells += [f"{right[d].mean():.3f} ({_shown(data, right[d] - right[0.0], units)}), {loss[d]:.3f}"
                   for d in DECAYS[1:]]  # fmt: skip
         lines.append(f"| {data} | {runs[0]['steps']} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", FOUND])
+
+
+def _shown(data: str, differences: np.ndarray, units: np.ndarray) -> str:
+    return shown([Table(task=data, values=differences[None], units=units)], signed=True, min_seeds=1)
 
 
 def main() -> None:

@@ -115,7 +115,7 @@ def main() -> None:
         run_all(runs, at, ends_at=ends_at, jobs=given.jobs, what="chain")
     kept = Kept(given.rows)
     found, settings = Found(kept), settings_of(kept)
-    tables = {way: [found.against(LAST, n, *pairs(way)[0]) for n in SIZES] for way in WAYS}
+    tables = {way: [[some] if (some := found.against(LAST, n, *pairs(way)[0])) else [] for n in SIZES] for way in WAYS}
     plot = differences(tables, [f"{size(n)} a class" for n in SIZES], "accuracy, through less directly")
     write_text(given.out / "chain.svg", plot)
     write_text(given.out / "chain.md", page(found, settings))

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from _problems import problem_of, returned
-from _sets import CHECKPOINT, ROOT, SETS
+from _sets import ROOT, SETS, SHARED
 from defaults_study import FOLDS, INPUT_PX, log_loss
 
 from regraft.folds import folds
@@ -25,7 +25,7 @@ from regraft.workbench._crossvalidate import deal
 PAGE = ROOT / "docs" / "results" / "criterion.md"
 CHOOSERS = {"the start (the probe)": "", "lowest validation loss": "val_loss",
             "lowest validation loss, rescaled": CRITERION, "the last": ""}  # fmt: skip
-INTRODUCTION = f"""Partial fine-tuning of GoogLeNet at 4e with the shared short checkpoint, {INPUT_PX} pixels, all of
+INTRODUCTION = f"""Partial fine-tuning of the shipped GoogLeNet at 4e, {INPUT_PX} pixels, all of
 150 steps run. {FOLDS} grouped folds of the training part; a sixth of each training side validates. A cell: accuracy on
 the folds left out, log loss (nats), and log loss after the best temperature. One seed, so differences of a point or
 two are within what chance does; Berta et al. 2025 (arXiv:2501.19195) argue for the rescaled loss on larger data. Made
@@ -38,8 +38,8 @@ calibration that every run ends with, and it does not end training because confi
 
 def main() -> None:
     """Measure and write the page."""
-    if not CHECKPOINT.is_file():
-        raise SystemExit(f"{CHECKPOINT} is not there: this study needs the shared checkpoint and data sets.")
+    if not SHARED.is_dir():
+        raise SystemExit(f"{SHARED} is not there: this study needs the shared data sets.")
     torch.set_num_threads(1)
     lines = ["# Which epoch to keep", "", INTRODUCTION, "", f"| kept epoch | {' | '.join(SETS)} |",
              f"| --- |{' --- |' * len(SETS)}"]  # fmt: skip

@@ -14,8 +14,7 @@ from pathlib import Path
 from textwrap import wrap
 
 import numpy as np
-from _cells import checkpoint_spec
-from _sets import CHECKPOINT, ROOT, UNPACKED, Set
+from _sets import ROOT, SHARED, UNPACKED, Set
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from regraft.bundles.bundle import load
@@ -38,8 +37,8 @@ INTRODUCTION = f"""house_prices: 528 houses, each with one picture of its front 
 area, zipcode). The logarithm of the price is learned; figures are of the price in dollars and of its natural logarithm,
 where an error of 0.1 is about 10 %.
 
-* **picture**: ridge regression on the pooled features of GoogLeNet (torchvision's network) with the shared short
-  checkpoint, which is what `regraft fit houses.csv --task regression --set target.transform=log` solves; inputs of
+* **picture**: ridge regression on the pooled features of the shipped GoogLeNet, which is what
+  `regraft fit houses.csv --task regression --set target.transform=log` solves; inputs of
   {" and ".join(map(str, INPUTS_PX))} pixels. The picture from the front is all that it sees: no kitchen, no bathroom.
 * **numbers**: ridge regression on the logarithm of the area, bedrooms, bathrooms, and one coefficient per zipcode with
   {COMMON_ZIPCODE} training houses or more; or scikit-learn's HistGradientBoostingRegressor with its defaults, zipcode
@@ -87,7 +86,7 @@ def features_of(houses: Houses, table: Path, input_px: int) -> np.ndarray:
     if not (out / "report.json").is_file():
         command = [sys.executable, "-m", "regraft", "fit", str(table), "--path-column", "image", "--set",
                    "source.folder=images", "--label-column", "price_usd", "--task", "regression", "--set",
-                   "target.transform=log", "--backbone", checkpoint_spec(), "--input-px",
+                   "target.transform=log", "--backbone", "googlenet", "--input-px",
                    str(input_px), "--out", str(out), "--quiet"]  # fmt: skip
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     bundle = load(out)
@@ -194,8 +193,8 @@ def reading(price: np.ndarray, said: Mapping[str, np.ndarray]) -> list[str]:
     text = (
         f"Alone, the picture at {px} pixels explains {alone.told()} of the variance of the logarithm of the price. "
         "Beside the numbers it changes the ridge regression's mean absolute error of the logarithm by "
-        f"{added.told(signed=True)}, {verdict}. That is said of these features, of a network trained for an hour on "
-        "other pictures, and of one picture of the front; a better network may see more."
+        f"{added.told(signed=True)}, {verdict}. That is said of the features of one network, trained on small "
+        "pictures of other things, and of one picture of the front."
     )
     return wrap(text, 118, break_on_hyphens=False)
 
@@ -218,8 +217,8 @@ def page(houses: Houses, pictures: Mapping[int, np.ndarray]) -> str:
 
 def main() -> None:
     """Run the study and write its page."""
-    if not CHECKPOINT.is_file():
-        raise SystemExit(f"{CHECKPOINT} is not there: this study needs the shared checkpoint and data sets.")
+    if not SHARED.is_dir():
+        raise SystemExit(f"{SHARED} is not there: this study needs the shared data sets.")
     UNPACKED.mkdir(parents=True, exist_ok=True)
     houses, table = opened()
     pictures = {px: features_of(houses, table, px) for px in INPUTS_PX}
