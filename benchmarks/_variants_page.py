@@ -19,8 +19,9 @@ everything that a row does not name is the default of its preset, and all rows o
 examples. Made by `python benchmarks/variants_table.py {name}`."""
 
 COLUMNS = """Log loss in nats, as `regraft fit` reports it: calibrated where there are validation examples to spare, so
-not with few. `lower in` counts tasks and seeds in which it is lower than that of `{base}`. Gap: accuracy on the training examples less that on the test part. Seconds of
-the whole command, one thread, two commands at a time: medians, rough."""
+not with few. `lower in` counts tasks and seeds in which it is lower than that of `{base}`. Gap: accuracy on the
+training examples less that on the test part. Seconds of the whole command, one thread, two commands at a time: medians,
+rough."""
 
 
 @dataclass(frozen=True, kw_only=True)
