@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from regraft.errors import BadData, BadRequest, LeakedSplit, UnknownName
+from regraft.errors import BadData, BadRequest, LeakedSplit, RunError, UnknownName
+from regraft.lab._contract import STUDIES
+from regraft.lab._examples import Examples
+from regraft.lab._run import Where, run
+from regraft.reports.lab import page
 from regraft.values import Notice
 from regraft.workbench._lab_data import corpus, open_examples
 from regraft.workbench.lab import StudyDone, lab, studies
-from studies import CLASSES, TINY, done, opened, paint
+from studies import CLASSES, TINY, done, opened, paint, returned
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +42,7 @@ def test_a_study_of_a_folder_of_ones_own_leaves_rows_report_page_and_plots(paint
     assert len(report["data"]["classes"]) == 4
     assert report["not_run"] == report["failed"] == []
     assert len((out / "rows.jsonl").read_text().splitlines()) == 4
-    names = {"accuracy.svg", "gradients.svg"}
+    names = {"accuracy.svg", "losses.svg", "gradients.svg"}
     assert {path.name for path in out.glob("*.svg")} == names
     assert {path.name for path in site.iterdir()} == {"lab_auxiliary.md", *(f"lab_auxiliary_{name}" for name in names)}
     assert "](lab_auxiliary_gradients.svg)" in (site / "lab_auxiliary.md").read_text()
@@ -114,6 +118,26 @@ def test_every_arm_sees_the_same_prepared_inputs(painted: Path) -> None:
     known = [np.asarray(Image.open(path).convert("RGB")) for path in root_path.iterdir()]
     assert plain.shape == (2, 32, 32, 3)
     assert any(np.array_equal(plain[0], one) for one in known)
+
+
+def test_views_of_held_pictures_train_a_study_that_says_so_and_goes_on_with_no_others(
+    painted: Path, tmp_path: Path
+) -> None:
+    """As on a GPU, with the processor as the device."""
+    examples: Examples = returned(open_examples(painted, TINY, threads=1, views_on="cpu"))
+    study, where = STUDIES.get("auxiliary").STUDY, Where(folder=tmp_path, device="cpu", machine="a machine")
+    drawn = examples.drawn(6, 0)
+    views = examples.states.batch(drawn, np.ones(len(drawn), dtype=np.int64))["pixels"]
+    assert views.shape == (4 * 6, 32, 32, 3)
+    last = done(run("auxiliary", study, TINY, examples, where))
+    assert last.report["not_run"] == last.report["failed"] == []
+    assert "held there" in page(last.report)
+    plain = opened(painted)
+    zeros = np.zeros(len(examples.test), dtype=np.int64)
+    assert np.array_equal(*(one.states.batch(one.test, zeros)["pixels"] for one in (examples, plain)))
+    with pytest.raises(RunError, match="other settings or data"):
+        done(run("auxiliary", study, TINY, plain, replace(where, resume=True)))
+    examples.states.close()
 
 
 @pytest.mark.slow

@@ -118,6 +118,11 @@ class DeviceStates(States):
         """The states of these examples in views above 0, as tensors on the device."""
         return self._views(examples, views)
 
+    def close(self) -> None:
+        """Let go of what the plain ones come from."""
+        if isinstance(self._plain, FreshStates):
+            self._plain.close()
+
     def _plain_batch(self, examples: Int[np.ndarray, " b"], views: Int[np.ndarray, " b"]) -> dict[str, np.ndarray]:
         """A batch of plain views; the first ones asked for are kept, since validation asks for the same every epoch."""
         key = examples.tobytes()

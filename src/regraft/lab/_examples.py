@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from regraft.activations.states import FreshStates
+from regraft.activations.states import DeviceStates, FreshStates
 from regraft.identity import derive_seed
 from regraft.tasks._contract import Task
 
@@ -33,7 +33,7 @@ class Others:
 class Examples:
     """Everything a study knows of its data. Positions are those of one list of examples, as the states have it."""
 
-    states: FreshStates
+    states: FreshStates | DeviceStates
     """At cut `input`, a new view every epoch."""
     task: Task
     """The question that the trained classes pose."""

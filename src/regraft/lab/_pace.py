@@ -23,7 +23,7 @@ REPEATS = 2
 
 def seconds_to_load(examples: Examples, setting: Setting) -> float:
     """Wall seconds in which a batch is decoded and cut; it runs beside training, so it counts where cores are few."""
-    positions = examples.pool[: setting.batch]
+    positions = examples.drawn(examples.sizes[0], 0)[: setting.batch]
     began = time.perf_counter()
     examples.states.batch(positions, np.ones_like(positions))
     return time.perf_counter() - began

@@ -111,6 +111,7 @@ def _begin(name: str, setting: Setting, examples: Examples, where: Where, *, arm
         "study": name,
         "setting": {field: value for field, value in asdict(setting).items() if field != "seeds"},
         "data": examples.facts.get("fingerprint"),
+        **({"views": "of held pictures"} if examples.facts.get("views_on") else {}),
         "sizes": list(examples.sizes),
         "arms": arms,
     }

@@ -111,6 +111,8 @@ def _setting(report: Section) -> str:
         f"{setting['seeds']} seeds; of one seed all arms see the same examples, order and views. "
         "The rate is the same for all; none was tuned. "
     )
+    if data.get("views_on"):
+        said += "Views are made on the device, of pictures that are held there. "
     return f"{said}On {plain(report['machine'])}. Fingerprint of the data: `{data['fingerprint']}`."
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from regraft.activations.states import FreshStates
+from regraft.activations.states import DeviceStates, FreshStates
 from regraft.data.dataset import Dataset
 from regraft.data.memory import ScanMemory
 from regraft.data.prepare import Preparation
@@ -24,7 +24,7 @@ from regraft.recipe import Recipe, Source, Target
 from regraft.tasks._contract import TASKS, Task
 from regraft.values import Event, Notice
 from regraft.workbench._dataset import opening
-from regraft.workbench._subject import inputs_of, scanning
+from regraft.workbench._subject import held_pictures, inputs_of, scanning
 
 CORPUS = Path("data") / "source-images"
 """Where the corpus lies in the folder of shared data."""
@@ -61,9 +61,12 @@ class _Divided:
 
 
 def open_examples(
-    data: Path | None, setting: Setting, *, threads: int, allow_leaks: bool = False
+    data: Path | None, setting: Setting, *, threads: int, allow_leaks: bool = False, views_on: str = ""
 ) -> Generator[Event, None, Examples]:
     """Open, choose classes, scan, divide; yields events, returns the examples.
+
+    `views_on` is a device on which the pictures that arms learn from are held and their views made; without one, views
+    are made of one picture at a time as they are asked for.
 
     Classes are drawn once for all seeds. Data that come divided stay so; the corpus is divided anew, for its own
     validation part has fifteen examples of a class.
@@ -85,8 +88,20 @@ def open_examples(
     dataset = scanned.dataset
     share = setting.test_per_class / (setting.test_per_class + setting.sizes[0])
     divided = yield from _divided(dataset, scanned, memory, share, allow_leaks)
-    found = _examples(dataset, scanned, divided, trained, others, setting, threads)
-    return replace(found, facts={**found.facts, "given": data is not None})
+    preparation, recipe = _preparation(setting), Recipe(data=str(dataset.root))
+    plain = FreshStates(inputs_of(dataset, scanned, preparation, 3, recipe, threads).load, None, threads)
+    found = _examples(dataset, divided, trained, others, setting, plain)
+    found = replace(found, facts={**found.facts, "given": data is not None, "views_on": views_on})
+    if not views_on:
+        return found
+    held = held_pictures(dataset, scanned, preparation, 3, recipe, threads, views_on)
+    drawn = [found.drawn(found.sizes[0], seed) for seed in range(setting.seeds)]
+    yield from held.hold(np.unique(np.concatenate(drawn)).tolist())
+    return replace(found, states=DeviceStates(plain, lambda some, numbers: {"pixels": held.batch(some, numbers)}))
+
+
+def _preparation(setting: Setting) -> Preparation:
+    return Preparation(input_px=(setting.input_px, setting.input_px), resize_px=setting.input_px)
 
 
 def _classes(dataset: Dataset, setting: Setting) -> tuple[list[str], list[str]]:
@@ -119,13 +134,7 @@ def _divided(
 
 
 def _examples(
-    dataset: Dataset,
-    scanned: Scanned,
-    divided: _Divided,
-    trained: list[str],
-    others: list[str],
-    setting: Setting,
-    threads: int,
+    dataset: Dataset, divided: _Divided, trained: list[str], others: list[str], setting: Setting, states: FreshStates
 ) -> Examples:
     labels = np.array([example.label for example in dataset.examples])
 
@@ -145,11 +154,9 @@ def _examples(
             train=of(others, divided.pool, PROBE_PER_CLASS),
             test=of(others, divided.test, setting.test_per_class),
         )
-    preparation = Preparation(input_px=(setting.input_px, setting.input_px), resize_px=setting.input_px)
-    inputs = inputs_of(dataset, scanned, preparation, 3, Recipe(data=str(dataset.root)), workers=threads)
     given = dataset.groups
     return Examples(
-        states=FreshStates(inputs.load, None, threads),
+        states=states,
         task=task,
         targets=_targets(labels, trained),
         groups=divided.groups,

@@ -115,7 +115,8 @@ def _on_device(
     plain: States, recipe: Recipe, subject: Subject, backbone: Backbone, *, device: str, threads: int
 ) -> Generator[Event, None, States]:
     """Training examples held on the device, their views made there."""
-    held = held_pictures(subject, backbone.card, recipe, device=device, workers=threads)
+    card = backbone.card
+    held = held_pictures(subject.dataset, subject.scanned, card.preparation, card.channels, recipe, threads, device)
     yield from held.hold(subject.parts.train.tolist())
     return DeviceStates(plain, lambda examples, numbers: {"pixels": held.batch(examples, numbers)})
 

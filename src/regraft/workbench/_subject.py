@@ -228,14 +228,22 @@ def inputs_of(
     )
 
 
-def held_pictures(subject: Subject, card: Card, recipe: Recipe, *, device: str, workers: int) -> "HeldPictures":
+def held_pictures(
+    dataset: Dataset,
+    scanned: Scanned,
+    preparation: Preparation,
+    channels: int,
+    recipe: Recipe,
+    workers: int,
+    device: str,
+) -> "HeldPictures":
     """What makes views on the device, before anything is held."""
     from regraft.data.held import HeldPictures
 
     return HeldPictures(
-        _decoded(subject.dataset, card.channels),
-        subject.scanned.content,
-        card.preparation,
+        _decoded(dataset, channels),
+        scanned.content,
+        preparation,
         preset(recipe.augmentation, recipe.augment),
         seed=recipe.seed,
         device=device,

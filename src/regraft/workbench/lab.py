@@ -78,7 +78,8 @@ def lab(
         import torch
 
         torch.set_num_threads(threads)
-    examples = yield from open_examples(data, setting, threads=threads, allow_leaks=allow_leaks)
+    views_on = device if device.startswith("cuda") else ""
+    examples = yield from open_examples(data, setting, threads=threads, allow_leaks=allow_leaks, views_on=views_on)
     where = Where(folder=out, device=device, machine=_machine(device, threads), max_seconds=max_seconds, resume=resume)
     try:
         for event in run(name, study, setting, examples, where):
