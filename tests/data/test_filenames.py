@@ -30,6 +30,26 @@ def test_tiles_of_sections_are_found() -> None:
     assert pattern_in(notice.text).search("idc/8863_idx5_x1_y51_class1.png").group(1) == "8863"
 
 
+def test_many_words_before_a_number_make_no_long_pattern() -> None:
+    rooms = ("attic", "bath", "cellar", "hall", "kitchen", "porch")
+    ids = [f"{room}/{room}{house}_{at}.jpg" for room in rooms for house in range(10) for at in range(3)]
+    (notice,) = suggest_groups(ids)
+    pattern = pattern_in(notice.text)
+    assert len(pattern.pattern) < 50
+    assert {pattern.search(one).group(1) for one in ids} == {f"{room}{house}" for room in rooms for house in range(10)}
+
+
+def test_words_are_spelled_out_where_any_word_would_find_what_is_no_group() -> None:
+    rooms = ("attic", "bath", "cellar", "hall", "kitchen", "porch")
+    ids = [f"a/{room}{house}_{at}.jpg" for room in rooms for house in range(10) for at in range(3)]
+    alone = [f"a/img{at}_x.jpg" for at in range(40)]
+    (notice,) = suggest_groups(ids + alone)
+    pattern = pattern_in(notice.text)
+    assert "kitchen" in pattern.pattern
+    assert all(map(pattern.search, ids))
+    assert not any(map(pattern.search, alone))
+
+
 def test_running_numbers_cameras_and_random_names_give_nothing() -> None:
     rng = random.Random(0)
     assert suggest_groups([f"a/IMG_{at:04d}.jpg" for at in range(200)]) == []

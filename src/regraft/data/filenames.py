@@ -20,6 +20,9 @@ _MAX_SHARE = 0.2
 """No prefix may hold more than this share of the files of its form."""
 _MIN_SHARED = 0.25
 """At least this share of all files must have a prefix in common with another."""
+_MAX_FORMS = 4
+"""A pattern that spells out more prefixes than this is said shorter, where that finds the same groups."""
+_LETTERS = r"[^\W\d_]+"
 _RANDOM = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}|[0-9a-f]{16,}", re.IGNORECASE)
 
 
@@ -32,31 +35,42 @@ def suggest_groups(ids: list[str]) -> list[Notice]:
     for stem in stems:
         forms.setdefault(re.sub(r"\d+", "#", stem), []).append(stem)
     prefixes: dict[str, str] = {}
-    patterns: Counter[str] = Counter()
     for some in forms.values():
-        if found := _prefix(some):
-            pattern, of_stem = found
-            prefixes |= of_stem
-            patterns[pattern] += len(some)
+        prefixes |= _prefix(some)
     shared = Counter(prefixes.get(stem, stem) for stem in stems)
     together = sum(count for count in shared.values() if count > 1)
-    if not patterns or together < _MIN_SHARED * len(stems):
+    if not prefixes or together < _MIN_SHARED * len(stems):
         return []
-    group = "|".join(sorted(patterns, key=len, reverse=True))
     example, count = shared.most_common(1)[0]
     text = (
         f"The names of the files look as if {together:,} of {len(stems):,} belong together in groups ({count} begin "
         f"with {example!r}). If that is a patient, a plant or a place, keep it on one side of every split: "
-        f"--group-pattern '(?:^|/)({group})[_. -][^/]*$'"
+        f"--group-pattern '{_pattern(ids, stems, prefixes)}'"
     )
     return [Notice(text=text, topic="data")]
 
 
-def _prefix(stems: list[str]) -> tuple[str, dict[str, str]] | None:
-    """The pattern of the shortest prefix that groups names of one form, with the prefix of every name."""
+def _pattern(ids: list[str], stems: list[str], prefixes: dict[str, str]) -> str:
+    """What finds these prefixes in these ids: words spelled out, or any words where there are many and it finds no
+    others."""
+    digits = {re.sub(r"\d+", "0", re.escape(prefix)) for prefix in prefixes.values()}
+    spelled, shorter = (
+        "|".join(sorted({form.replace("0", r"\d+") for form in forms}, key=len, reverse=True))
+        for forms in (digits, {re.sub(_LETTERS, lambda _: _LETTERS, form) for form in digits})
+    )
+    whole = r"(?:^|/)({})[_. -][^/]*$"
+    if len(digits) > _MAX_FORMS:
+        found = [re.search(whole.format(shorter), one) for one in ids]
+        if all((one[1] if one else None) == prefixes.get(stem) for one, stem in zip(found, stems, strict=True)):
+            return whole.format(shorter)
+    return whole.format(spelled)
+
+
+def _prefix(stems: list[str]) -> dict[str, str]:
+    """The shortest prefix that groups names of one form, by name; nothing where there is none."""
     pieces = [re.split(r"([_\-. ]+)", stem) for stem in stems]
     if len(stems) < _MIN_GROUPS or _RANDOM.search(stems[0]):
-        return None
+        return {}
     for length in range(1, min(len(one) for one in pieces), 2):
         prefixes = ["".join(one[:length]) for one in pieces]
         counts = Counter(prefixes)
@@ -64,7 +78,5 @@ def _prefix(stems: list[str]) -> tuple[str, dict[str, str]] | None:
             continue
         if max(counts.values()) > max(2, _MAX_SHARE * len(stems)):
             continue
-        if len(counts) == len(stems):
-            return None
-        return re.sub(r"\d+", r"\\d+", re.escape(prefixes[0])), dict(zip(stems, prefixes, strict=True))
-    return None
+        return {} if len(counts) == len(stems) else dict(zip(stems, prefixes, strict=True))
+    return {}
