@@ -37,16 +37,16 @@ def test_grids_shrink_by_averaging_and_nothing_else_changes() -> None:
 
 
 def test_a_whole_start_is_no_growth(tiny: Backbone) -> None:
-    assert growth_of(problem(tiny, "input", views=0), 1.0) is None
+    assert growth_of(problem(tiny, "input", views=0).asked, 1.0) is None
 
 
 def test_stored_states_do_not_grow(tiny: Backbone) -> None:
     with pytest.raises(BadRequest, match=r"start_side is 0\.5, but at cut '4e'"):
-        growth_of(problem(tiny, "4e"), 0.5)
+        growth_of(problem(tiny, "4e").asked, 0.5)
 
 
 def test_weights_for_one_input_size_do_not_grow(tiny: Backbone) -> None:
     fixed = replace(tiny.family, adapt=lambda tensors, card: tensors)
     asked = problem(tiny, "input", views=0)
     with pytest.raises(BadRequest, match="for one input size"):
-        growth_of(replace(asked, backbone=replace(asked.backbone, family=fixed)), 0.5)
+        growth_of(replace(asked, backbone=replace(asked.backbone, family=fixed)).asked, 0.5)

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -14,7 +15,7 @@ from PIL import Image
 
 from regraft.bundle_format import read_tensors
 from regraft.bundles.bundle import load
-from regraft.errors import BadRequest, BundleError, LeakedSplit, RunError, UnknownCut, UnknownName
+from regraft.errors import BadRequest, BundleError, LeakedSplit, RegraftError, RunError, UnknownCut, UnknownName
 from regraft.recipe import Decision, Recipe, read_recipe
 from regraft.values import Event, Notice, Plan, Prediction
 from regraft.workbench.evaluate import Evaluated, evaluate
@@ -63,6 +64,27 @@ def run(chosen: Recipe, out: Path, **how: bool) -> tuple[RunDone, list[Event]]:
     events = list(fit(chosen, out, **how))
     assert isinstance(events[-1], RunDone)
     return events[-1], events
+
+
+@pytest.mark.parametrize(
+    ("strategy", "changes", "said"),
+    [
+        ("partial", {"options": {"cutmix": 1.0}}, "options.cutmix is 1.0, but the cut is"),
+        ("partial", {"options": {"side_heads": True}, "cut": "5b"}, "Side heads were asked for, but none lies above"),
+        ("partial", {"options": {"start_side": 0.5}}, "options.start_side is 0.5, but at cut"),
+        ("partial", {"options": {"contrast": 0.3}, "views": 1}, "one view of each example is kept"),
+        ("full", {"options": {"regulariser": "delta"}}, "are drawn at random"),
+        ("full", {"options": {"regulariser": "deltaa"}}, "deltaa"),
+    ],
+)
+def test_what_cannot_be_had_is_refused_before_anything_is_stored(
+    strategy: str, changes: dict[str, object], said: str, divided: Path, tmp_path: Path
+) -> None:
+    seen = list[Event]()
+    with pytest.raises(RegraftError, match=re.escape(said)):
+        seen.extend(fit(recipe(divided, strategy, **changes), tmp_path / "run"))
+    assert not [event for event in seen if isinstance(event, Plan)]
+    assert not (tmp_path / "run" / "recipe.toml").exists()
 
 
 @pytest.fixture(scope="module")

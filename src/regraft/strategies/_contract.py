@@ -1,5 +1,6 @@
-"""What a strategy is: `Options`, `check(options)`, which refuses values out of range before anything is computed, and
-`fit(problem, options)`, a generator of events that ends with one `Fitted`.
+"""What a strategy is: `Options`, `check(options)`, which refuses values out of range before anything is computed,
+`check_asked(options, asked)`, which refuses what cannot be had with this network, cut and task before anything is
+stored, and `fit(problem, options)`, a generator of events that ends with one `Fitted`.
 
 A strategy sees tensors only. The problem arrives already cut: its states lie in the store, its frozen part is not in
 the trainer's reach.
@@ -23,6 +24,20 @@ from regraft.tasks._rows import RowSource
 from regraft.values import Event
 
 STRATEGIES = Shelf("strategy", "regraft.strategies")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Asked:
+    """What is known of a problem before anything is stored."""
+
+    backbone: Backbone
+    """The network to adapt."""
+    cut: str
+    """The last frozen stage, `input` or `output`."""
+    task: Task
+    """Head, loss and decoding."""
+    num_views: int | None
+    """Views of each example that will be stored; None where every epoch has new ones."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,6 +70,11 @@ class Problem:
     """Where checkpoints go; None keeps none."""
     max_seconds: float | None = None
     """Wall seconds that the fit may take; None is no limit."""
+
+    @property
+    def asked(self) -> Asked:
+        """It without its data."""
+        return Asked(backbone=self.backbone, cut=self.cut, task=self.task, num_views=self.states.num_views)
 
     def part(self, name: str, *, train: np.ndarray, val: np.ndarray) -> "Problem":
         """The same problem on other examples (a fold), with its own folder for checkpoints."""

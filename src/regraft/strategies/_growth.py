@@ -14,7 +14,7 @@ from torch import Tensor
 
 from regraft.backbones._contract import State
 from regraft.errors import BadRequest
-from regraft.strategies._contract import Problem
+from regraft.strategies._contract import Asked
 
 STEP = 8
 """Grid cells between two sizes."""
@@ -22,7 +22,7 @@ FULL_SHARE = 1 / 3
 """Share of the epochs, the last ones, at full size."""
 
 
-def growth_of(problem: Problem, start: float) -> "Growth | None":
+def growth_of(asked: Asked, start: float) -> "Growth | None":
     """How the inputs grow from the share `start` of their sides; None where they are whole from the first epoch.
 
     Raises:
@@ -30,18 +30,18 @@ def growth_of(problem: Problem, start: float) -> "Growth | None":
     """
     if start == 1.0:
         return None
-    if problem.cut != "input":
+    if asked.cut != "input":
         raise BadRequest(
-            f"options.start_side is {start}, but at cut {problem.cut!r} states keep the size they were stored with.",
+            f"options.start_side is {start}, but at cut {asked.cut!r} states keep the size they were stored with.",
             fix="--set options.start_side=1, or --cut input.",
         )
-    family = problem.backbone.family
+    family = asked.backbone.family
     if family.one_size:
         raise BadRequest(
             f"options.start_side is {start}, but the weights of {family.name} are for one input size.",
             fix="--set options.start_side=1.",
         )
-    return Growth(start=start, smallest=problem.backbone.smallest_side)
+    return Growth(start=start, smallest=asked.backbone.smallest_side)
 
 
 @dataclass(frozen=True, kw_only=True)

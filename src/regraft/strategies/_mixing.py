@@ -98,21 +98,29 @@ class Mixing:
         return Mix(partner=partner, share=1 - cells / (self.grid[0] * self.grid[1]), area=area, shared=self.shared)
 
 
-def mixing_of(tail: Tail, problem: Problem, *, mixup: float, cutmix: float) -> Mixing | None:
-    """How to mix what this problem stores at its cut; None where nothing is asked for. Looks at one example.
+def check_cutmix(cutmix: float, cut: str) -> None:
+    """Refuse cutmix elsewhere than at the input.
 
     Raises:
-        BadRequest: cutmix elsewhere than at cut `input` or where inputs are no grids; a state that has no mean.
+        BadRequest: it is asked for at a cut above.
     """
-    if not mixup and not cutmix:
-        return None
-    if cutmix and problem.cut != "input":
+    if cutmix and cut != "input":
         raise BadRequest(
-            f"options.cutmix is {cutmix}, but the cut is {problem.cut!r}. Cutmix puts an area of one input into "
+            f"options.cutmix is {cutmix}, but the cut is {cut!r}. Cutmix puts an area of one input into "
             "another; above the input every cell of the grid has seen its surroundings, so an area of a state is no "
             "area of an input.",
             fix="--cut input (strategies full, lp_ft), or mix whole states: --set options.mixup=0.2.",
         )
+
+
+def mixing_of(tail: Tail, problem: Problem, *, mixup: float, cutmix: float) -> Mixing | None:
+    """How to mix what this problem stores at its cut; None where nothing is asked for. Looks at one example.
+
+    Raises:
+        BadRequest: cutmix where inputs are no grids; a state that has no mean.
+    """
+    if not mixup and not cutmix:
+        return None
     one = problem.train[:1]
     stored = problem.states.batch(one, np.zeros_like(one))
     with torch.no_grad():

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from regraft.backbones._contract import Network, State, stage_tensors
+from regraft.backbones._contract import Network, SideHead, State, stage_tensors
 from regraft.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -35,6 +35,23 @@ class Passed:
     """The state's `hidden` after every stage, by name."""
     sides: Mapping[str, Tensor]
     """The side heads' logits (n c) by stage; in training mode only."""
+
+
+def side_heads_above(network: Network, cut: str) -> dict[str, SideHead]:
+    """The network's side heads above the cut, by the stage that they read.
+
+    Raises:
+        BadRequest: there are none.
+    """
+    above = network.above(cut)
+    found = {name: side for name, side in network.side_heads.items() if name in above}
+    if not found:
+        have = ", ".join(network.side_heads) or "none"
+        raise BadRequest(
+            f"Side heads were asked for, but none lies above the cut {cut!r} (this backbone has them at: {have}).",
+            fix="choose a lower cut, or leave side heads out.",
+        )
+    return found
 
 
 class Tail(nn.Module):
@@ -70,13 +87,7 @@ class Tail(nn.Module):
         self.stages = nn.ModuleList(above.values())
         self.start = network.start if cut == "input" else None
         self._views, self._complete, self.shared = network.views, network.complete, network.shared
-        taps = {name: tap for name, tap in network.side_heads.items() if name in above} if side_outputs else {}
-        if side_outputs and not taps:
-            have = ", ".join(network.side_heads) or "none"
-            raise BadRequest(
-                f"Side heads were asked for, but none lies above the cut {cut!r} (this backbone has them at: {have}).",
-                fix="choose a lower cut, or leave side heads out.",
-            )
+        taps = side_heads_above(network, cut) if side_outputs else {}
         self.side_weights = {name: tap.weight for name, tap in taps.items()}
         self.side_heads = nn.ModuleList(tap.build(side_outputs) for tap in taps.values())
         if projector is not None:

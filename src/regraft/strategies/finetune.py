@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from regraft.errors import BadData, BadRecipe, BadRequest
 from regraft.identity import derive_seed
 from regraft.strategies import probe
-from regraft.strategies._contract import Fitted, Preset, Problem
+from regraft.strategies._contract import Asked, Fitted, Preset, Problem
 from regraft.strategies._options import count, not_negative, positive, refuse_others, share
 from regraft.values import Event, Json, Notice
 
@@ -138,8 +138,8 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
     Raises:
         BadRecipe: an option is out of range.
         UnknownName: there is no such regulariser.
-        BadRequest: side heads are asked for where none lies above the cut, a regulariser where it cannot work, or
-            mixing where states cannot be mixed.
+        BadRequest: something is asked for that cannot be had with this network, cut or task, or mixing where states
+            cannot be mixed.
         BadData: there is one training example, and batch norm is to measure its statistics, or rows are compared.
         TrainingFailed: a loss or a weight is no longer finite.
         RunError: the folder holds the checkpoint of another run.
@@ -173,7 +173,7 @@ def tune(
     from regraft.strategies._tail import Tail
     from regraft.strategies.regularisers._contract import build
 
-    problem.task.check(resample=options.resample)
+    check_asked(options, problem.asked)
     policy = options.batch_norm
     if policy == "auto":
         policy = "train" if len(problem.train) >= 2000 and options.batch >= 16 else "frozen"
@@ -199,11 +199,6 @@ def tune(
             f"Batch norm cannot measure its statistics on {len(problem.train)} training example; it needs 2 or more.",
             fix="--set options.batch_norm=frozen and leave side heads, projector and contrast out, or add examples.",
         )
-    if options.contrast and problem.states.num_views == 1:
-        raise BadRequest(
-            f"options.contrast is {options.contrast}, but one view of each example is kept; two are compared.",
-            fix="--views 2 or more, or 0 where views are made anew; and an augmentation under which they differ.",
-        )
     if options.regulariser:
         tail.regulariser = build(options.regulariser, problem, tail, options.regulariser_weight)
         options = replace(options, weight_decay=0.0 if tail.regulariser.replaces_decay else options.weight_decay)
@@ -226,7 +221,7 @@ def tune(
         half=half,
         resample=options.resample,
         optimiser=options.optimiser,
-        growth=growth_of(problem, options.start_side),
+        growth=growth_of(problem.asked, options.start_side),
         mixing=mixing_of(tail, problem, mixup=options.mixup, cutmix=options.cutmix),
     )
     finish = (yield from adapt(tail)) if adapt is not None else None
@@ -314,6 +309,32 @@ def check(options: Options, defaults: Any = None) -> None:
             f"options.regulariser_weight is {options.regulariser_weight}, but no regulariser is named.",
             fix="--set options.regulariser=NAME, or leave the weight out.",
         )
+
+
+def check_asked(options: Options, asked: Asked) -> None:
+    """
+    Raises:
+        BadRecipe: an option makes no sense for this task.
+        UnknownName: there is no such regulariser.
+        BadRequest: what is asked for cannot be had with this network, cut, task or number of views.
+    """
+    from regraft.strategies._growth import growth_of
+    from regraft.strategies._mixing import check_cutmix
+    from regraft.strategies._tail import side_heads_above
+    from regraft.strategies.regularisers._contract import check as check_regulariser
+
+    asked.task.check(balanced=options.balanced, smoothing=options.smoothing, resample=options.resample)
+    if options.side_heads:
+        side_heads_above(asked.backbone.fresh_network(), asked.cut)
+    if options.contrast and asked.num_views == 1:
+        raise BadRequest(
+            f"options.contrast is {options.contrast}, but one view of each example is kept; two are compared.",
+            fix="--views 2 or more, or 0 where views are made anew; and an augmentation under which they differ.",
+        )
+    if options.regulariser:
+        check_regulariser(options.regulariser, asked)
+    growth_of(asked, options.start_side)
+    check_cutmix(options.cutmix, asked.cut)
 
 
 def groups_of(tail: "Tail", options: Options) -> list[dict[str, Any]]:

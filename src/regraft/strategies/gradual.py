@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from regraft.strategies import finetune
-from regraft.strategies._contract import Preset, Problem
+from regraft.strategies._contract import Asked, Preset, Problem
 from regraft.strategies._options import count, not_negative, refuse_others, share
 from regraft.values import Event
 
@@ -111,3 +111,8 @@ def check(options: Options) -> None:
     }
     refuse_others(options, held)
     finetune.check(finetune.shared(options), Options())
+
+
+def check_asked(options: Options, asked: Asked) -> None:
+    """Raises: BadRecipe: an option makes no sense for this task; the message says which."""
+    finetune.check_asked(finetune.shared(options), asked)

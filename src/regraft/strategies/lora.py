@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from regraft.errors import BadRequest, MissingExtra
 from regraft.identity import derive_seed
 from regraft.strategies import finetune
-from regraft.strategies._contract import Fitted, Preset, Problem
+from regraft.strategies._contract import Asked, Fitted, Preset, Problem
 from regraft.strategies._options import count, positive, refuse_others, share
 from regraft.values import Event, Notice
 
@@ -156,3 +156,8 @@ def check(options: Options) -> None:
     finetune.check(finetune.shared(options), Options())
     if find_spec("peft") is None:
         raise MissingExtra("peft", "lora", "The strategy lora")
+
+
+def check_asked(options: Options, asked: Asked) -> None:
+    """Raises: BadRecipe: an option makes no sense for this task; the message says which."""
+    finetune.check_asked(finetune.shared(options), asked)

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from regraft.activations.states import StoredStates
 from regraft.errors import BadRequest
 from regraft.identity import derive_seed
-from regraft.strategies._contract import Fitted, Preset, Problem
+from regraft.strategies._contract import Asked, Fitted, Preset, Problem
 from regraft.strategies._options import not_negative, refuse_others
 from regraft.tasks._contract import Solution
 from regraft.tasks._logistic import Linear
@@ -78,6 +78,11 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
 def check(options: Options) -> None:
     """Raises: BadRecipe: a value lies outside its range; the message says which."""
     refuse_others(options, {"folds": (options.folds >= 2, "2 or more"), "c": not_negative(options.c)})
+
+
+def check_asked(options: Options, asked: Asked) -> None:
+    """Raises: BadRecipe: an option makes no sense for this task; the message says which."""
+    asked.task.check(balanced=options.balanced)
 
 
 def _logits(head: Solution, features: RowSource) -> Float[np.ndarray, "n c"]:

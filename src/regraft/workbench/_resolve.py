@@ -5,11 +5,13 @@ from dataclasses import asdict, dataclass, replace
 from types import ModuleType
 from typing import Any
 
+from regraft.backbones._backbone import Backbone
 from regraft.backbones._card import Card
 from regraft.data.views import preset as augmentation
 from regraft.errors import BadRecipe, BadRequest, UnknownName
 from regraft.recipe import Recipe, built
-from regraft.strategies._contract import STRATEGIES, Preset
+from regraft.strategies._contract import STRATEGIES, Asked, Preset
+from regraft.tasks._contract import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +123,18 @@ def resolve(recipe: Recipe, strategy: Named, card: Card) -> Resolved:
         )
     dtype = ("float16" if cut not in ("input", "output") else "float32") if recipe.dtype == "auto" else recipe.dtype
     return Resolved(named=strategy, module=module, options=options, cut=cut, views=views, dtype=dtype)
+
+
+def check_asked(resolved: Resolved, backbone: Backbone, task: Task) -> None:
+    """Refuse, before anything is stored, what cannot be had with this network, cut and task.
+
+    Raises:
+        BadRecipe: an option makes no sense for this task.
+        UnknownName: there is no regulariser of that name.
+        BadRequest: what is asked for cannot be had; the message says what.
+    """
+    asked = Asked(backbone=backbone, cut=resolved.cut, task=task, num_views=resolved.views or None)
+    resolved.module.check_asked(resolved.options, asked)
 
 
 def filled_in(recipe: Recipe, resolved: Resolved, card: Card) -> Recipe:

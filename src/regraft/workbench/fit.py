@@ -4,7 +4,7 @@ Read it top to bottom: data, weights, activations, training, proof, bundle, repo
 """
 
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from regraft.workbench._crossvalidate import HeldOut, cross_validate, cross_vali
 from regraft.workbench._device import choose_device, num_threads
 from regraft.workbench._folder import RunFolder
 from regraft.workbench._outcome import Outcome, finish
-from regraft.workbench._resolve import Resolved, backbone_spec, filled_in, named, resolve
+from regraft.workbench._resolve import Resolved, backbone_spec, check_asked, filled_in, named, resolve
 from regraft.workbench._states import store_states
 from regraft.workbench._subject import Subject, check_channels, open_subject
 from regraft.workbench._timing import Phases
@@ -62,8 +62,7 @@ def _fit(recipe: Recipe, folder: RunFolder, spec: str) -> Iterator[Event]:
     subject = yield from phases.run("data", reading)
     check_channels(subject, backbone.card)
     _check_seen(recipe.seen, backbone, subject)
-    given = asdict(resolved.options)
-    subject.task.check(**{name: given[name] for name in ("balanced", "smoothing", "resample") if name in given})
+    check_asked(resolved, backbone, subject.task)
     seen = Seen(backbone=backbone.digest(), data=subject.dataset.fingerprint)
     recipe = replace(filled_in(recipe, resolved, backbone.card), task=subject.task.kind, seen=seen)
     folder.write_recipe(recipe)

@@ -16,7 +16,7 @@ from regraft.recipe import Recipe
 from regraft.values import Event
 from regraft.workbench._device import choose_device, num_threads
 from regraft.workbench._outcome import Outcome, held_out, model_facts, write_model
-from regraft.workbench._resolve import backbone_spec, named, resolve
+from regraft.workbench._resolve import backbone_spec, check_asked, named, resolve
 from regraft.workbench._states import store_states
 from regraft.workbench._subject import Subject, check_channels, scanning, task_of
 from regraft.workbench._training import problem_of, trained
@@ -51,6 +51,7 @@ def train(recipe: Recipe, dataset: Dataset, out: Path) -> Iterator[Event]:
     resolved = replace(resolved, cut=backbone.cut(resolved.cut))
     subject = yield from _subject(recipe, dataset, workers=threads)
     check_channels(subject, backbone.card)
+    check_asked(resolved, backbone, subject.task)
     stored = yield from store_states(recipe, resolved, backbone, subject, device=device, threads=threads)
     try:
         problem = problem_of(resolved, backbone, subject, stored, recipe, device=device, folder=None)

@@ -1,6 +1,7 @@
 """What a regulariser is: a term that is added to the loss of every step of fine-tuning, and holds it back.
 
-A file on the shelf defines `WEIGHT`, the factor that its paper or its authors' code gives the term, and
+A file on the shelf defines `WEIGHT`, the factor that its paper or its authors' code gives the term,
+`RELATES_CLASSES`, whether it needs the classes that the weights were trained on and classes to hold against them, and
 `build(problem, tail, weight) -> Regulariser`. What is made from the problem alone (the untouched network, a table) is
 made again when a run is resumed; what is trained along lies in the tail's state, and so in the checkpoint. Nothing of
 it enters a bundle.
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from regraft.backbones._contract import State
 from regraft.errors import BadRequest
 from regraft.registry import Shelf
-from regraft.strategies._contract import Problem
+from regraft.strategies._contract import Asked, Problem
 
 if TYPE_CHECKING:
     from regraft.strategies._tail import Passed, Tail
@@ -55,27 +56,51 @@ class Regulariser(nn.Module, ABC):
         made of it, and its targets."""
 
 
-def build(name: str, problem: Problem, tail: "Tail", weight: float) -> Regulariser:
-    """The regulariser of that name for this problem; `weight` 0: the published one.
+def check(name: str, asked: Asked) -> None:
+    """Refuse a regulariser that cannot work with this network, cut and task.
 
     Raises:
         UnknownName: there is none of that name; the nearest is offered.
-        BadRequest: there is nothing pretrained to be held back to, or it cannot work here.
-        BadData: a batch needs more rows than there are training examples.
+        BadRequest: there is nothing pretrained to be held back to, nothing above the cut, or no classes to relate.
     """
-    module, card = REGULARISERS.get(name), problem.backbone.card
+    module, card = REGULARISERS.get(name), asked.backbone.card
     if card.weights == "random":
         raise BadRequest(
             f"The regulariser {name!r} holds training back to what was pretrained, but the weights of {card.name} are "
             "drawn at random.",
             fix="start from trained weights, or leave options.regulariser out.",
         )
-    if not tail.names:
+    network = asked.backbone.fresh_network()
+    if not network.above(asked.cut):
         raise BadRequest(
-            f"The regulariser {name!r} acts on the stages above the cut, but above the cut {problem.cut!r} lies the "
+            f"The regulariser {name!r} acts on the stages above the cut, but above the cut {asked.cut!r} lies the "
             "head alone.",
             fix="choose a lower cut, or leave options.regulariser out.",
         )
+    if not module.RELATES_CLASSES:
+        return
+    others = ", ".join(other for other in REGULARISERS if not REGULARISERS.get(other).RELATES_CLASSES)
+    if asked.task.kind != "classification":
+        raise BadRequest(
+            f"The regulariser {name!r} relates classes to classes, but the task is {asked.task.kind}.",
+            fix=f"set options.regulariser to one of: {others}.",
+        )
+    if network.source_head is None:
+        raise BadRequest(
+            f"The regulariser {name!r} needs the classifier that the weights were trained with, and {card.name} "
+            "has none (a model made here keeps its stages, not its source classifier).",
+            fix=f"set options.regulariser to one of: {others}; or start from the weights that this model started from.",
+        )
+
+
+def build(name: str, problem: Problem, tail: "Tail", weight: float) -> Regulariser:
+    """The regulariser of that name for this problem, which `check` has passed; `weight` 0: the published one.
+
+    Raises:
+        UnknownName: there is none of that name; the nearest is offered.
+        BadData: a batch needs more rows than there are training examples.
+    """
+    module = REGULARISERS.get(name)
     made: Regulariser = module.build(problem, tail, weight or module.WEIGHT)
     return made
 

@@ -27,6 +27,7 @@ WEIGHT = 0.001
 """eta."""
 SMALLEST = 1
 """k: how many singular values are shrunk."""
+RELATES_CLASSES = False
 
 
 class SpectralShrinkage(Regulariser):

@@ -21,7 +21,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from regraft.backbones._contract import State
-from regraft.errors import BadRequest
 from regraft.folds import folds
 from regraft.identity import derive_seed
 from regraft.strategies._contract import Problem
@@ -41,6 +40,7 @@ MAX_EXAMPLES = 2000
 """Training examples that the relationship is learnt from, at most (our choice)."""
 ROWS = 256
 """Rows that the source classifier is asked about at once."""
+RELATES_CLASSES = True
 
 
 class CoTuning(Regulariser):
@@ -59,24 +59,9 @@ class CoTuning(Regulariser):
 
 
 def build(problem: Problem, tail: "Tail", weight: float) -> CoTuning:
-    """Take the source classifier, and learn how its classes relate to the new ones.
-
-    Raises:
-        BadRequest: the backbone has no source classifier, or the task has no classes to relate.
-    """
-    card = problem.backbone.card
-    if problem.task.kind != "classification":
-        raise BadRequest(
-            f"The regulariser 'co_tuning' relates classes to classes, but the task is {problem.task.kind}.",
-            fix="use options.regulariser=delta, l2_sp or bss.",
-        )
+    """Take the source classifier, and learn how its classes relate to the new ones."""
     source_head = problem.backbone.fresh_network().source_head
-    if source_head is None:
-        raise BadRequest(
-            f"The regulariser 'co_tuning' needs the classifier that the weights were trained with, and {card.name} "
-            "has none (a model made here keeps its stages, not its source classifier).",
-            fix="use options.regulariser=delta, l2_sp or bss, or start from the weights that this model started from.",
-        )
+    assert source_head is not None
     found = _learnt(problem, source_head)
     made = CoTuning(source_head.requires_grad_(True), torch.from_numpy(found.given_target.astype(np.float32)), weight)
     made.facts, made.notes = {"source_classes": found.given_target.shape[1], **found.facts}, found.notes

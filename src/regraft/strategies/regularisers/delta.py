@@ -38,6 +38,7 @@ SHARPNESS = 5.0
 """What the standardised rises of the loss are divided by before the softmax."""
 MAX_EXAMPLES = 320
 """Training examples that the attention is measured on, at most: ten batches of 32, as in the library named above."""
+RELATES_CLASSES = False
 
 
 class FeatureMaps(Regulariser):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 WEIGHT = 0.01
 """alpha."""
+RELATES_CLASSES = False
 
 
 class StartingPoint(Regulariser):
