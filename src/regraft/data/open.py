@@ -14,6 +14,7 @@ from regraft.data.dataset import Dataset, Example
 from regraft.data.filenames import suggest_groups
 from regraft.data.labels import Asked, understood
 from regraft.data.learnable import check_learnable
+from regraft.data.masks import suspect_masks
 from regraft.data.sources._contract import Columns, Found
 from regraft.data.sources._unpack import unpacking
 from regraft.errors import BadData, BadRequest
@@ -82,6 +83,7 @@ def open_dataset(
         notes += more
     elif all(example.group is None for example in examples):
         notes += suggest_groups([example.id for example in examples])
+    notes += suspect_masks(examples)
     dataset = Dataset(
         root=where,
         examples=examples,

@@ -1,0 +1,33 @@
+"""Folders of masks beside their pictures, which a folder of classes is easily taken for: told, never left out."""
+
+import re
+from collections.abc import Sequence
+
+from regraft.data.dataset import Example
+from regraft.values import Notice
+
+_MASKS = re.compile(r"masks?|seg(mentation)?s?|annotations?|labels?|gt|ground[ _-]?truths?", re.IGNORECASE)
+"""What folders of masks are called."""
+_ENDING = re.compile(r"[ _-]*(mask|seg|segmentation|label|gt|annotation)$", re.IGNORECASE)
+"""What the names of masks may have more than those of their pictures."""
+_MIN_SHARE = 0.5
+"""Where at least this share of its names are those of another class, such a folder is told of (our choice)."""
+
+
+def suspect_masks(examples: Sequence[Example]) -> list[Notice]:
+    """A notice for every class that is called as masks are and whose files are called as another class's."""
+    stems: dict[str, set[str]] = {}
+    for example in examples:
+        stems.setdefault(str(example.label), set()).add(_ENDING.sub("", example.path.stem))
+    notices = []
+    for name in (name for name in stems if _MASKS.fullmatch(name)):
+        for other in (other for other in stems if not _MASKS.fullmatch(other)):
+            shared = len(stems[name] & stems[other])
+            if shared >= _MIN_SHARE * len(stems[name]):
+                text = (
+                    f"{shared:,} of {len(stems[name]):,} names in the class {name!r} are also in {other!r}. If these "
+                    "are masks of those pictures, they are no class: segmentation is not among the tasks here. Give "
+                    "a folder with one sub-folder for every class, or a table with the columns path and label."
+                )
+                notices.append(Notice(text=text, topic="data"))
+    return notices
