@@ -97,7 +97,7 @@ def finish(outcome: Outcome, folder: RunFolder, phases: Phases) -> Generator[Eve
     stated = outcome.subject.task.answers == "probabilities"
     if stated and (not evaluated.calibration or not evaluated.calibration.kept):
         reason = evaluated.calibration.reason if evaluated.calibration else "uncalibrated, n too small"
-        yield Notice(text=f"Probabilities are {reason}.", topic="calibration")
+        yield Notice(text=f"Probabilities are {reason}.{_surer(evaluated)}", topic="calibration")
     report = _report(outcome, evaluated, check, phases)
     _write(folder, outcome, evaluated, report, facts)
     return report
@@ -114,6 +114,25 @@ class Evaluated:
     probe: dict[str, Any] | None
     paired: Any
     calibration: Calibration | None
+
+    @property
+    def section(self) -> Any:
+        """The main evaluation; None where there is none."""
+        return self.sections.get(self.main.replace("-", "_"))
+
+
+def _surer(evaluated: Evaluated) -> str:
+    """What to do where the log loss lies above the probe's, by its interval; else nothing."""
+    if evaluated.probe is None or evaluated.section is None:
+        return ""
+    sections = (evaluated.section, evaluated.probe["evaluation"])
+    own, probes = (section["metrics"].get("log_loss") for section in sections)
+    if not own or not probes or (own["low"] or 0.0) <= probes["value"]:
+        return ""
+    return (
+        f" Their log loss is {own['value']:.3f}, the linear probe's {probes['value']:.3f}: where probabilities matter, "
+        "use --strategy probe, or give fifty examples or more as a validation part."
+    )
 
 
 def _evaluate(outcome: Outcome) -> Evaluated:
@@ -283,7 +302,7 @@ def _changed(task: Task, stored: np.ndarray, recomputed: np.ndarray) -> int | No
 
 
 def _measured_facts(outcome: Outcome, evaluated: Evaluated) -> dict[str, Any]:
-    section = evaluated.sections.get(evaluated.main.replace("-", "_"))
+    section = evaluated.section
     return model_facts(
         outcome, evaluated.calibration, main=evaluated.main, metrics=section["metrics"] if section else {}
     )  # fmt: skip
