@@ -12,7 +12,7 @@ from _transfer_page import SIZES, WAYS, ends_of
 
 COLOURS = {"probe": "#20639b", "partial": "#3caea3", "full": "#d1603d", "lp_ft": "#8e5ea2", "scratch": "#777777"}
 SHADES = ("#20639b", "#d1603d", "#3caea3", "#8e5ea2")
-"""Of ways without a colour of their own."""
+"""Where some ways have no colour of their own."""
 MARKS = {"probe": "o", "partial": "s", "full": "D", "lp_ft": "^", "scratch": "x"}
 
 
@@ -85,7 +85,8 @@ def differences(tables: dict[str, Sequence[Sequence[Table]]], labels: Sequence[s
         there = [at for at, some in enumerate(row) if some]
         points = [ends_of(some) for some in row if some]
         places = [at + 0.15 * (number - (len(tables) - 1) / 2) for at in there]
-        _points(axes, places, points, name, colour=COLOURS.get(name, SHADES[number % len(SHADES)]))
+        own = tables.keys() <= COLOURS.keys()
+        _points(axes, places, points, name, colour=COLOURS[name] if own else SHADES[number % len(SHADES)])
     axes.axhline(0, color="0.5", linewidth=0.8)
     axes.set_xticks(range(len(labels)), labels)
     axes.set_ylabel(what)

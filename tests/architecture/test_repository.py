@@ -70,3 +70,23 @@ def test_every_requirement_is_pinned_once_and_exactly(root: Path) -> None:
     assert all(re.fullmatch(r"[\d.]+", version) for version in pinned(root).values()), (
         "a build tag, or no exact version"
     )
+
+
+def test_every_page_of_results_is_listed_once(root: Path) -> None:
+    folder = root / "docs" / "results"
+    listed = re.findall(r"\]\((\w+)\.md\)", (folder / "README.md").read_text(encoding="utf-8"))
+    assert sorted(listed) == sorted(path.stem for path in folder.glob("*.md") if path.stem != "README")
+
+
+def test_links_and_pictures_of_pages_lead_to_files_of_the_repository(root: Path) -> None:
+    tracked, broken = set(files_of_the_repository(root)), []
+    folders = {parent for path in tracked for parent in path.parents}
+    pages = [path for path in tracked if path.suffix == ".md"]
+    for page in pages:
+        text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            path = (page.parent / target.partition("#")[0]).resolve()
+            if "://" not in target and path not in tracked and path not in folders:
+                broken.append(f"{page.relative_to(root)}: {target}")
+    assert len(pages) > 20
+    assert not broken, "\n".join(broken)
