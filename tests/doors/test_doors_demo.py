@@ -1,6 +1,7 @@
 """The pictures of the demonstration; the whole of it is run by `make demo`."""
 
 import hashlib
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from regraft.data.open import open_dataset
+from regraft.doors import demo
 from regraft.doors._demo_pictures import write_digits
 
 
@@ -49,3 +51,26 @@ def test_the_same_seed_draws_the_same_pictures_and_another_seed_others(tmp_path:
         write_digits(tmp_path / name, train_per_class=4, test_per_class=6, seed=seed)
     assert digests(tmp_path / "again") == digests(digits)
     assert digests(tmp_path / "other") != digests(digits)
+
+
+def test_every_way_is_held_against_the_probe_of_the_first_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(demo, "INPUT_PX", 32)
+    monkeypatch.setattr(demo, "TRAIN", 2)
+    monkeypatch.setattr(demo, "TEST", 6)
+    monkeypatch.setattr(demo, "TUNING", {"epochs": 1, "min_steps": 2, "batch": 8})
+    assert demo.main() == 0
+    text = capsys.readouterr().out
+    rows = {
+        name: [float(one) for one in re.findall(r"[+-]?\d\.\d{3}", re.sub(r"\[.*?\]", "", line))]
+        for line in text.splitlines()
+        if (name := line.partition(" ")[0]) in ("probe", "partial", "full", "scratch")
+    }
+    assert list(rows) == ["probe", "partial", "full", "scratch"]
+    for name in ("partial", "full", "scratch"):
+        assert rows[name][1] == pytest.approx(rows[name][0] - rows["probe"][0], abs=0.0011)
+    gain = re.search(r"full less scratch ([+-]\d\.\d{3})", text)
+    assert gain
+    assert float(gain[1]) == pytest.approx(rows["full"][0] - rows["scratch"][0], abs=0.0011)

@@ -275,3 +275,11 @@ def test_a_later_test_of_another_kind_tells_its_own_metric() -> None:
     assert "| Mean absolute error when it was made | 3.500 [3.000, 4.000] (cross-validation) |" in render_test(report)
     refused = render_test(report | {"abstain": {"refused": 3, "evaluation": report["evaluation"]["test"]}})
     assert "3 examples refused, mean absolute error 2" in refused
+
+
+def test_the_probe_beside_random_weights_is_told_from_one_of_pretrained_features() -> None:
+    report = sample_report()
+    assert "random features" not in verdict(report)
+    drawn = report | {"backbone": {**report["backbone"], "weights": "random"}}
+    assert verdict(drawn).startswith(verdict(report))
+    assert "random features" in verdict(drawn)

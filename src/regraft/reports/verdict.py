@@ -10,6 +10,11 @@ from regraft.reports.extended import sentence
 
 Section = Mapping[str, Any]
 
+OF_RANDOM_FEATURES = (
+    "That probe reads random features; what transfer gives shows beside a run from pretrained weights: regraft compare."
+)
+"""Said of the probe beside a network that was drawn at random."""
+
 
 def main_section(report: Section) -> Section | None:
     """The evaluation that the main figure comes from; None where there is none."""
@@ -130,7 +135,8 @@ def _beside_the_probe(report: Section) -> str:
     if extended := report.get("extended"):
         return sentence(extended)
     if paired := report.get("paired"):
-        return str(paired["verdict"])
+        random = (report.get("backbone") or {}).get("weights") == "random"
+        return f"{paired['verdict']} {OF_RANDOM_FEATURES}" if random else str(paired["verdict"])
     if (report.get("strategy") or {}).get("name") == "probe":
         return "This is the linear probe: the backbone is untouched, the head alone was solved."
     return "There is no linear probe to compare with." if report.get("strategy") else ""
