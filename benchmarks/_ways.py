@@ -6,6 +6,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     **{name: ("--strategy", name) for name in ("probe", "partial", "gradual", "lora", "full", "lp_ft", "scratch")},
     **{f"partial, views {count}": (*PARTIAL, "--views", str(count)) for count in (1, 2, 8)},
     "partial, new views": (*PARTIAL, "--views", "0"),
+    "partial, l2_sp": (*PARTIAL, "--set", "options.regulariser=l2_sp"),
     "partial, strong": (*PARTIAL, "--augmentation", "strong"),
     "partial, mixup": (*PARTIAL, "--set", "options.mixup=0.2"),
     "partial, strong, mixup": (*PARTIAL, "--augmentation", "strong", "--set", "options.mixup=0.2"),

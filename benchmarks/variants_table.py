@@ -21,10 +21,11 @@ from regraft.files import write_text
 PAGES = {
     "ways": Variants(
         title="Between the probe and full fine-tuning",
-        asked="Three ways to retrain the upper stages, above the cut that the backbone names, against the head alone "
-        "(`probe`): all of them at once, stage after stage, and by low-rank updates.",
+        asked="Ways to retrain the upper stages, above the cut that the backbone names, against the head alone "
+        "(`probe`): all of them at once, held back to what was pretrained (`l2_sp`) or not, stage after stage, and by "
+        "low-rank updates.",
         base="probe",
-        ways=("partial", "gradual", "lora"),
+        ways=("partial", "partial, l2_sp", "gradual", "lora"),
         sizes=(10, 0),
     ),
     "regularisers": Variants(
