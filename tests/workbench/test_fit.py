@@ -195,6 +195,28 @@ def test_a_tuned_model_on_small_data_is_cross_validated_on_the_probes_folds(undi
     assert done.report["paired"] is not None
 
 
+def many(root: Path, count: int) -> Path:
+    """So many undivided pictures of two classes."""
+    for number in range(count):
+        paint(root / "stripes" / ("rows", "columns")[1 - number % 2] / f"{number}.png", number % 2, number, size=32)
+    return root / "stripes"
+
+
+def test_examples_enough_to_validate_train_along_where_cross_validation_is_the_proof(tmp_path: Path) -> None:
+    """Between 334 and 499 undivided examples: the folds train on everything, so the model that is kept does too."""
+    chosen = recipe(many(tmp_path, 340), "partial", folds=3, max_repeats=1, views=1, options=QUICK)
+    done, events = run(chosen, tmp_path / "run")
+    assert done.report["evaluation"]["cross_validation"]["num_examples"] == 340
+    assert done.report["probe"]["evaluation"]["num_examples"] == 340
+    assert done.report["paired"] is not None
+    assert any(isinstance(event, Notice) and "everything trains" in event.text for event in events)
+
+
+def test_views_on_the_device_are_made_of_the_few_that_would_validate_too(tmp_path: Path) -> None:
+    chosen = recipe(many(tmp_path, 100), "full", folds=2, max_repeats=1, options=QUICK, augment={"on_device": True})
+    assert run(chosen, tmp_path / "run")[0].report["evaluation"]["cross_validation"]["num_examples"] == 100
+
+
 def test_the_same_recipe_gives_the_same_model(divided: Path, tmp_path: Path) -> None:
     digests = set()
     for name in ("one", "two"):

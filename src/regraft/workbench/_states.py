@@ -117,7 +117,7 @@ def _on_device(
     """Training examples held on the device, their views made there."""
     card = backbone.card
     held = held_pictures(subject.dataset, subject.scanned, card.preparation, card.channels, recipe, threads, device)
-    yield from held.hold(subject.parts.train.tolist())
+    yield from held.hold(np.concatenate([subject.parts.train, subject.parts.val]).tolist())  # few to validate train
     return DeviceStates(plain, lambda examples, numbers: {"pixels": held.batch(examples, numbers)})
 
 

@@ -258,8 +258,8 @@ def _decoded(dataset: Dataset, channels: int) -> "Callable[[int], Picture | Plan
     return lambda example: decode(dataset.examples[example].path, channels=channels)
 
 
-def small_validation_trains(parts: Parts, *, probe: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Train and validation positions: a probe needs no validation part, and one under fifty is not worth its cost."""
-    if probe or len(parts.val) < MIN_VALIDATION:
+def small_validation_trains(parts: Parts, *, validates: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Train and validation positions: one under fifty is not worth its cost, and trains along."""
+    if not validates or len(parts.val) < MIN_VALIDATION:
         return np.sort(np.concatenate([parts.train, parts.val])), np.zeros(0, dtype=np.int64)
     return parts.train, parts.val

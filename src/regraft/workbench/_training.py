@@ -31,9 +31,12 @@ def problem_of(
     *,
     device: str,
     folder: Path | None,
+    validates: bool = True,
 ) -> Problem:
-    """What the strategy is told; `folder` takes its checkpoints, None keeps none."""
-    train, val = small_validation_trains(subject.parts, probe=resolved.named.name == "probe")
+    """What the strategy is told; `folder` takes its checkpoints, None keeps none. Without `validates` no example is
+    kept from training, as in the folds of a cross-validation, which then is about the model that is handed over."""
+    validates &= resolved.named.name != "probe"
+    train, val = small_validation_trains(subject.parts, validates=validates)
     return Problem(
         backbone=backbone,
         cut=resolved.cut,
@@ -63,7 +66,7 @@ def probe_problem_of(problem: Problem, subject: Subject) -> Generator[Event, Non
 
 def learned_beside(subject: Subject, seed: int) -> Int[np.ndarray, "n"]:
     """What the probe beside a tuned model learns from: all training and validation examples, or a sample by class."""
-    train, _ = small_validation_trains(subject.parts, probe=True)
+    train, _ = small_validation_trains(subject.parts, validates=False)
     if len(train) <= MOST_BESIDE:
         return train
     drawn, strata = derive_seed(seed, "probe", "beside"), subject.task.strata(subject.targets[train])
@@ -89,7 +92,7 @@ def trained(problem: Problem, resolved: Resolved, *, threads: int) -> Generator[
             torch.set_num_threads(threads)
         if not len(problem.val):
             yield Notice(
-                text="No validation part of fifty examples or more: everything trains, for a fixed number of steps.",
+                text="No fifty examples or more are kept to validate: everything trains, for a fixed number of steps.",
                 topic="split",
             )
     return (yield from fitted_last(resolved.module.fit(problem, resolved.options)))

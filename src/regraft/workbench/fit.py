@@ -71,7 +71,10 @@ def _fit(recipe: Recipe, folder: RunFolder, spec: str) -> Iterator[Event]:
     storing = store_states(recipe, resolved, backbone, subject, device=device, threads=threads, top=top)
     stored = yield from phases.run("activations", storing)
     try:
-        problem = problem_of(resolved, backbone, subject, stored, recipe, device=device, folder=folder.checkpoints)
+        problem = problem_of(
+            resolved, backbone, subject, stored, recipe,
+            device=device, folder=folder.checkpoints, validates=bool(len(subject.parts.test)),
+        )  # fmt: skip
         fitted = yield from phases.run("training", trained(problem, resolved, threads=threads))
         probe = fitted
         if resolved.named.name != "probe":
