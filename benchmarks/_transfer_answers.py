@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from _pooled import Table, interval, shown
 from _targets import DOMAINS
-from _transfer_data import Found, size
+from _transfer_data import Found, complete, size
 
 MAIN_SIZES = (10, 50, 0)
 """Training examples a class at which every way is run; 0: all."""
@@ -43,13 +43,11 @@ def answers(found: Found) -> list[str]:
 
 def _all_tasks(found: Found, n: int, way: str, other: str) -> list[Table]:
     """The paired differences by task; empty unless every task has one."""
-    tables = [found.against(data, n, (way, ""), (other, "")) for data in DOMAINS]
-    return [table for table in tables if table is not None] if all(tables) else []
+    return complete([found.against(data, n, (way, ""), (other, "")) for data in DOMAINS])
 
 
 def _gaps(found: Found, n: int) -> list[Table]:
-    tables = [found.gap_against(data, n, "full", "probe") for data in DOMAINS]
-    return [table for table in tables if table is not None] if all(tables) else []
+    return complete([found.gap_against(data, n, "full", "probe") for data in DOMAINS])
 
 
 def _by_size(tables: dict[int, list[Table]]) -> str:

@@ -73,9 +73,14 @@ def pooled(tables: Sequence[Table | None], *, tasks_too: bool = False) -> str:
     return text if len(some) in (0, len(tables)) else f"{text} ({len(some)} of {len(tables)} tasks)"
 
 
-def verdict(table: Table | None) -> str:
-    """`ahead`, `behind` or `level` (chance is not excluded) by the interval; empty where there is none."""
-    ends = interval([table]) if table is not None else None
+def complete(tables: Sequence[Table | None]) -> list[Table]:
+    """The tables; none of them where one is missing."""
+    return [table for table in tables if table is not None] if all(tables) else []
+
+
+def verdict(tables: Sequence[Table | None]) -> str:
+    """`ahead`, `behind` or `level` (chance is not excluded) by the interval of the mean; empty where there is none."""
+    ends = interval(complete(tables))
     if ends is None:
         return ""
     return "ahead" if ends[0] > 0 else "behind" if ends[1] < 0 else "level"

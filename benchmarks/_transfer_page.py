@@ -100,7 +100,7 @@ def _told(found: Found, data: str, way: str) -> str:
     """`behind (5, 10), level (20), ahead (all)`; empty without an interval."""
     sizes: dict[str, list[str]] = {}
     for n in SIZES:
-        if said := verdict(found.against(data, n, (way, ""), ("probe", ""))):
+        if said := verdict([found.against(data, n, (way, ""), ("probe", ""))]):
             sizes.setdefault(said, []).append(size(n))
     return ", ".join(f"{said} ({', '.join(some)})" for said, some in sizes.items())
 

@@ -81,11 +81,11 @@ def differences(tables: dict[str, Sequence[Sequence[Table]]], labels: Sequence[s
     """Paired differences by comparison: a series for every way, at the place of every label the mean of its tables."""
     figure = _figure(max(7.5, 1.0 + 0.9 * len(labels)), 3.8)
     axes = figure.add_subplot(1, 1, 1)
+    own = tables.keys() <= COLOURS.keys()
     for number, (name, row) in enumerate(tables.items()):
         there = [at for at, some in enumerate(row) if some]
         points = [ends_of(some) for some in row if some]
         places = [at + 0.15 * (number - (len(tables) - 1) / 2) for at in there]
-        own = tables.keys() <= COLOURS.keys()
         _points(axes, places, points, name, colour=COLOURS[name] if own else SHADES[number % len(SHADES)])
     axes.axhline(0, color="0.5", linewidth=0.8)
     axes.set_xticks(range(len(labels)), labels)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from _kept import Row
 from _markdown import head, line, told
-from _pooled import Table, interval, shown
+from _pooled import Table, shown
 from _targets import DOMAINS
-from _transfer_data import Found, one, pooled, size
+from _transfer_data import Found, complete, one, pooled, size, verdict
+from _transfer_page import over_tasks
 from _transfer_plot import differences
 from _transfer_runs import Settings
 
@@ -55,14 +56,9 @@ def plot(of: Variants, found: Found) -> str:
     for n in of.sizes:
         labels += [f"{name}\nn {size(n)}" for name in ("mean", *(domain.split()[-1] for domain in DOMAINS.values()))]
         for way, places in tables.items():
-            by_task = [[table] if table is not None else [] for table in over_tasks(found, n, way, of.base)]
-            places += [[table for some in by_task for table in some] if all(by_task) else [], *by_task]
+            by_task = over_tasks(found, n, way, of.base)
+            places += [complete(by_task), *(complete([table]) for table in by_task)]
     return differences(dict(tables), labels, f"accuracy less that of {of.base}")
-
-
-def over_tasks(found: Found, n: int, way: str, base: str) -> list[Table | None]:
-    """The paired differences of a way to the base at one n, by task."""
-    return [found.against(data, n, (way, ""), (base, "")) for data in DOMAINS]
 
 
 def _short(of: Variants, found: Found) -> list[str]:
@@ -72,11 +68,8 @@ def _short(of: Variants, found: Found) -> list[str]:
         said: dict[str, list[str]] = {}
         for way in of.ways:
             tables = over_tasks(found, n, way, of.base)
-            some = [table for table in tables if table is not None]
-            ends = interval(some) if len(some) == len(tables) else None
-            if ends is not None:
-                word = "ahead" if ends[0] > 0 else "behind" if ends[1] < 0 else "level"
-                said.setdefault(word, []).append(f"`{way}` {shown(some, signed=True)}")
+            if word := verdict(tables):
+                said.setdefault(word, []).append(f"`{way}` {pooled(tables)}")
         if said:
             words = "; ".join(f"{word}: {', '.join(said[word])}" for word in ("ahead", "level", "behind")
                               if word in said)  # fmt: skip

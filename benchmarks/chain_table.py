@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from _kept import Kept
 from _markdown import head, line, told
 from _pooled import Table, shown
-from _transfer_data import Found, one, size, verdict
+from _transfer_data import Found, complete, one, size, verdict
 from _transfer_plot import differences
 from _transfer_runs import Bench, Run, Settings, guess_s, run_all, run_stage, settings_of
 from transfer_table import arguments, opened
@@ -100,7 +100,7 @@ def _verdicts(found: Found) -> list[str]:
     }
     return [f"* {size(n)} a class, {way}: the chain is {words[said]}."
             for n in SIZES for way in WAYS
-            if (said := verdict(found.against(LAST, n, *pairs(way)[0])))]  # fmt: skip
+            if (said := verdict([found.against(LAST, n, *pairs(way)[0])]))]  # fmt: skip
 
 
 def main() -> None:
@@ -115,7 +115,7 @@ def main() -> None:
         run_all(runs, at, ends_at=ends_at, jobs=given.jobs, what="chain")
     kept = Kept(given.rows)
     found, settings = Found(kept), settings_of(kept)
-    tables = {way: [[some] if (some := found.against(LAST, n, *pairs(way)[0])) else [] for n in SIZES] for way in WAYS}
+    tables = {way: [complete([found.against(LAST, n, *pairs(way)[0])]) for n in SIZES] for way in WAYS}
     plot = differences(tables, [f"{size(n)} a class" for n in SIZES], "accuracy, through less directly")
     write_text(given.out / "chain.svg", plot)
     write_text(given.out / "chain.md", page(found, settings))

@@ -16,12 +16,16 @@ _MIN_SHARE = 0.5
 
 def suspect_masks(examples: Sequence[Example]) -> list[Notice]:
     """A notice for every class that is called as masks are and whose files are called as another class's."""
+    classes = {example.label for example in examples}
+    suspects = sorted(filter(_MASKS.fullmatch, classes))
+    if not suspects:
+        return []
     stems: dict[str, set[str]] = {}
     for example in examples:
-        stems.setdefault(str(example.label), set()).add(_ENDING.sub("", example.path.stem))
+        stems.setdefault(example.label, set()).add(_ENDING.sub("", example.path.stem))
     notices = []
-    for name in (name for name in stems if _MASKS.fullmatch(name)):
-        for other in (other for other in stems if not _MASKS.fullmatch(other)):
+    for name in suspects:
+        for other in sorted(classes.difference(suspects)):
             shared = len(stems[name] & stems[other])
             if shared >= _MIN_SHARE * len(stems[name]):
                 text = (

@@ -9,12 +9,12 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from regraft.doors._demo_pictures import write_digits
 from regraft.doors.python import fit
+from regraft.reports._words import measured
 from regraft.values import Measured
 from regraft.workbench.compare import compare
 from regraft.workbench.run import Run
@@ -47,7 +47,7 @@ def main() -> int:
     say("")
     say(table(runs))
     say("")
-    gain = shown(asdict(less(runs["full"], runs["scratch"])), signed=True)
+    gain = less(runs["full"], runs["scratch"]).told(signed=True)
     say(f"What pretraining brings: full less scratch {gain}.")
     say(f"probe: the frozen network's features and a solved linear head. partial: stages above {partial} retrained.")
     say("full: all of them. scratch: the same network from random weights, as many steps: what transfer has to beat.")
@@ -69,11 +69,11 @@ def table(runs: Mapping[str, Run]) -> str:
     for name, run in runs.items():
         report = run.report
         accuracy = report["evaluation"]["test"]["metrics"]["accuracy"]
-        against = "" if name == "probe" else shown(asdict(less(run, runs["probe"])), signed=True)
+        against = "" if name == "probe" else less(run, runs["probe"]).told(signed=True)
         gap = sum(step["worse_by"]["value"] for step in report["gaps"])
         seconds = sum(phase["seconds"] for phase in report["phases"])
         trained = f"{report['backbone']['parameters_trained']:,}"
-        lines.append(f"{name:<9}{shown(accuracy):<24}{against:<26}{gap:<+16.3f}{trained:>10}{seconds:>9.1f}")
+        lines.append(f"{name:<9}{measured(accuracy):<24}{against:<26}{gap:<+16.3f}{trained:>10}{seconds:>9.1f}")
     return "\n".join(lines)
 
 
@@ -81,14 +81,6 @@ def less(run: Run, other: Run) -> Measured:
     """Accuracy of a run less that of another, on the same test digits. `scratch` has a probe of its own beside it, of
     random features: that is not the one to beat."""
     return compare(run.path, other.path).paired.difference
-
-
-def shown(measured: Mapping[str, Any], *, signed: bool = False) -> str:
-    """A number with its interval."""
-    form = "+.3f" if signed else ".3f"
-    if measured["low"] is None:
-        return f"{measured['value']:{form}}"
-    return f"{measured['value']:{form}} [{measured['low']:{form}}, {measured['high']:{form}}]"
 
 
 def say(text: str) -> None:

@@ -325,7 +325,7 @@ def check_asked(options: Options, asked: Asked) -> None:
 
     asked.task.check(balanced=options.balanced, smoothing=options.smoothing, resample=options.resample)
     if options.side_heads:
-        side_heads_above(asked.backbone.fresh_network(), asked.cut)
+        side_heads_above(asked.backbone.network, asked.cut)
     if options.contrast and asked.num_views == 1:
         raise BadRequest(
             f"options.contrast is {options.contrast}, but one view of each example is kept; two are compared.",

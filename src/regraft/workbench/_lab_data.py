@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from regraft.activations.states import DeviceStates, FreshStates
+from regraft.activations.states import FreshStates
 from regraft.data.dataset import Dataset
 from regraft.data.memory import ScanMemory
 from regraft.data.prepare import Preparation
@@ -24,7 +24,7 @@ from regraft.recipe import Recipe, Source, Target
 from regraft.tasks._contract import TASKS, Task
 from regraft.values import Event, Notice
 from regraft.workbench._dataset import opening
-from regraft.workbench._subject import held_pictures, inputs_of, scanning
+from regraft.workbench._subject import device_states, inputs_of, scanning
 
 CORPUS = Path("data") / "source-images"
 """Where the corpus lies in the folder of shared data."""
@@ -88,20 +88,18 @@ def open_examples(
     dataset = scanned.dataset
     share = setting.test_per_class / (setting.test_per_class + setting.sizes[0])
     divided = yield from _divided(dataset, scanned, memory, share, allow_leaks)
-    preparation, recipe = _preparation(setting), Recipe(data=str(dataset.root))
+    preparation = Preparation(input_px=(setting.input_px, setting.input_px), resize_px=setting.input_px)
+    recipe = Recipe(data=str(dataset.root))
     plain = FreshStates(inputs_of(dataset, scanned, preparation, 3, recipe, threads).load, None, threads)
     found = _examples(dataset, divided, trained, others, setting, plain)
     found = replace(found, facts={**found.facts, "given": data is not None, "views_on": views_on})
     if not views_on:
         return found
-    held = held_pictures(dataset, scanned, preparation, 3, recipe, threads, views_on)
-    drawn = [found.drawn(found.sizes[0], seed) for seed in range(setting.seeds)]
-    yield from held.hold(np.unique(np.concatenate(drawn)).tolist())
-    return replace(found, states=DeviceStates(plain, lambda some, numbers: {"pixels": held.batch(some, numbers)}))
-
-
-def _preparation(setting: Setting) -> Preparation:
-    return Preparation(input_px=(setting.input_px, setting.input_px), resize_px=setting.input_px)
+    drawn = np.unique(np.concatenate([found.drawn(found.sizes[0], seed) for seed in range(setting.seeds)]))
+    states = yield from device_states(
+        plain, drawn, dataset, scanned, preparation, 3, recipe, workers=threads, device=views_on
+    )
+    return replace(found, states=states)
 
 
 def _classes(dataset: Dataset, setting: Setting) -> tuple[list[str], list[str]]:

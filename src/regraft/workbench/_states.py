@@ -10,7 +10,7 @@ from jaxtyping import Int
 from regraft.activations._runner import Prefixes
 from regraft.activations.fill import Activations, Want
 from regraft.activations.memo import Memo
-from regraft.activations.states import DeviceStates, States
+from regraft.activations.states import States
 from regraft.activations.store import Store
 from regraft.backbones._backbone import Backbone
 from regraft.data.views import preset
@@ -18,7 +18,7 @@ from regraft.files import cache_home
 from regraft.recipe import Recipe
 from regraft.values import Event, Notice
 from regraft.workbench._resolve import Resolved
-from regraft.workbench._subject import Subject, held_pictures, inputs_of
+from regraft.workbench._subject import Subject, device_states, inputs_of, small_validation_trains
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,7 +94,11 @@ def store_states(
     else:
         states = activations.fresh(resolved.cut)
         if preset(recipe.augmentation, recipe.augment).on_device:
-            states = yield from _on_device(states, recipe, subject, backbone, device=device, threads=threads)
+            learned, _ = small_validation_trains(subject.parts, validates=bool(len(subject.parts.test)))
+            states = yield from device_states(
+                states, learned, subject.dataset, subject.scanned, card.preparation, card.channels, recipe,
+                workers=threads, device=device,
+            )  # fmt: skip
     facts = {
         "cuts": {
             cut: {
@@ -109,16 +113,6 @@ def store_states(
         "backend": prefixes.backend_name(),
     }
     return Stored(states=states, top=on_top, activations=activations, prefixes=prefixes, wants=final, facts=facts)
-
-
-def _on_device(
-    plain: States, recipe: Recipe, subject: Subject, backbone: Backbone, *, device: str, threads: int
-) -> Generator[Event, None, States]:
-    """Training examples held on the device, their views made there."""
-    card = backbone.card
-    held = held_pictures(subject.dataset, subject.scanned, card.preparation, card.channels, recipe, threads, device)
-    yield from held.hold(np.concatenate([subject.parts.train, subject.parts.val]).tolist())  # few to validate train
-    return DeviceStates(plain, lambda examples, numbers: {"pixels": held.batch(examples, numbers)})
 
 
 def _fitting(

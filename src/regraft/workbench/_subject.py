@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from regraft.activations.fill import Inputs
+from regraft.activations.states import DeviceStates, States
 from regraft.backbones._card import Card
 from regraft.data._words import counted
 from regraft.data.dataset import Dataset
@@ -28,7 +29,6 @@ from regraft.values import Event
 from regraft.workbench._dataset import opening
 
 if TYPE_CHECKING:
-    from regraft.data.held import HeldPictures
     from regraft.data.picture import Picture
 
 MIN_VALIDATION = 50
@@ -228,19 +228,22 @@ def inputs_of(
     )
 
 
-def held_pictures(
+def device_states(
+    plain: States,
+    examples: np.ndarray,
     dataset: Dataset,
     scanned: Scanned,
     preparation: Preparation,
     channels: int,
     recipe: Recipe,
+    *,
     workers: int,
     device: str,
-) -> "HeldPictures":
-    """What makes views on the device, before anything is held."""
+) -> Generator[Event, None, DeviceStates]:
+    """These examples held on the device, their views made there; `plain` gives the plain ones of all."""
     from regraft.data.held import HeldPictures
 
-    return HeldPictures(
+    held = HeldPictures(
         _decoded(dataset, channels),
         scanned.content,
         preparation,
@@ -249,6 +252,8 @@ def held_pictures(
         device=device,
         workers=workers,
     )
+    yield from held.hold(examples.tolist())
+    return DeviceStates(plain, lambda asked, numbers: {"pixels": held.batch(asked, numbers)})
 
 
 def _decoded(dataset: Dataset, channels: int) -> "Callable[[int], Picture | Planes]":

@@ -70,7 +70,7 @@ def check(name: str, asked: Asked) -> None:
             "drawn at random.",
             fix="start from trained weights, or leave options.regulariser out.",
         )
-    network = asked.backbone.fresh_network()
+    network = asked.backbone.network
     if not network.above(asked.cut):
         raise BadRequest(
             f"The regulariser {name!r} acts on the stages above the cut, but above the cut {asked.cut!r} lies the "
