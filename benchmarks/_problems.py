@@ -7,11 +7,11 @@ import numpy as np
 from _sets import UNPACKED
 from _targets import TARGETS
 
-from regraft.backbones._backbone import Backbone
 from regraft.backbones._open import open_backbone
+from regraft.backbones.backbone import Backbone
+from regraft.contracts.strategy import Fitted, Problem
 from regraft.errors import RegraftError
 from regraft.recipe import Recipe, parse_setting, with_settings
-from regraft.strategies._contract import Fitted, Problem
 from regraft.workbench._resolve import named, resolve
 from regraft.workbench._states import store_states
 from regraft.workbench._subject import open_subject

@@ -16,10 +16,10 @@ from _problems import posed, returned
 from _sets import SHORT
 from defaults_study import INPUT_PX, log_loss
 
+from regraft.contracts.strategy import Problem
 from regraft.files import atomic
 from regraft.identity import derive_seed, digest_json
 from regraft.strategies import finetune, probe
-from regraft.strategies._contract import Problem
 from regraft.strategies.regularisers import co_tuning
 from regraft.strategies.regularisers._relationship import Relationship, reverse
 

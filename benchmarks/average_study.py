@@ -20,10 +20,10 @@ from _problems import problem_of, returned
 from _sets import ROOT
 from defaults_study import FOLDS, INPUT_PX, log_loss
 
+from regraft.contracts.strategy import Problem
 from regraft.files import atomic
 from regraft.strategies import _loop, finetune
 from regraft.strategies._average import add_step, standing_in
-from regraft.strategies._contract import Problem
 from regraft.strategies._tail import Tail
 from regraft.workbench._crossvalidate import deal
 

@@ -14,10 +14,10 @@ from _problems import problem_of, returned
 from _sets import ROOT, SETS, SHARED
 from defaults_study import FOLDS, INPUT_PX, log_loss
 
+from regraft.contracts.strategy import Problem
 from regraft.folds import folds
 from regraft.strategies import _loop, finetune
 from regraft.strategies._batches import predict
-from regraft.strategies._contract import Problem
 from regraft.strategies._history import CRITERION
 from regraft.tasks._temperature import fit_temperature
 from regraft.workbench._crossvalidate import deal

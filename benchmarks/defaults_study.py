@@ -21,9 +21,9 @@ from _kept import FOLDER, Kept, packed
 from _problems import network, problem_of, returned
 from _sets import ROOT, SETS, SHARED
 
+from regraft.contracts.strategy import Problem
 from regraft.files import write_text
 from regraft.strategies import finetune, probe
-from regraft.strategies._contract import Problem
 from regraft.workbench._crossvalidate import deal
 
 INPUT_PX = 64

@@ -18,12 +18,12 @@ from _sets import ROOT, SHARED, UNPACKED, Set
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from regraft.bundles.bundle import load
-from regraft.evaluation._contract import metric
+from regraft.contracts.metric import metric
+from regraft.contracts.task import Solution
 from regraft.evaluation.intervals import measure
 from regraft.evaluation.paired import compare
-from regraft.tasks._contract import Solution
-from regraft.tasks._rows import Views
 from regraft.tasks.regression import Regression, task
+from regraft.tasks.rows import Views
 
 PAGE = ROOT / "docs" / "results" / "house_prices.md"
 RUNS = ROOT / "runs" / "house_prices"

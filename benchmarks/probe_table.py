@@ -29,8 +29,8 @@ from _problems import network, posed, returned
 from _sets import ROOT, SHARED, UNPACKED
 from _targets import TARGETS
 
+from regraft.contracts.strategy import Problem
 from regraft.strategies import probe
-from regraft.strategies._contract import Problem
 from regraft.workbench._crossvalidate import deal
 
 RESULTS = ROOT / "docs" / "results"

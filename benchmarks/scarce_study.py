@@ -66,7 +66,7 @@ def options_of(base: dict[str, Any], name: str, factor: float) -> Options:
     """The options of an arm; `plain` has no regulariser."""
     if name == "plain":
         return tuple(base.items())
-    weight = REGULARISERS.get(name).WEIGHT * factor
+    weight = REGULARISERS.get(name).weight * factor
     return (*base.items(), ("regulariser", name), ("regulariser_weight", weight))
 
 

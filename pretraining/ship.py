@@ -21,21 +21,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from regraft.backbones._backbone import family_of
-from regraft.backbones._card import Card
-from regraft.backbones._family import built
 from regraft.backbones._open import open_backbone
 from regraft.backbones._saved import saved_backbone
 from regraft.backbones._shipped import Figure, shipped_weights, weights_folder
+from regraft.backbones.backbone import family_of
 from regraft.bundle_format import TENSORS, bundle_folder, read_facts, read_json, read_tensors, write_tensors
 from regraft.bundles._model import Model, prefixes_of
 from regraft.bundles.bundle import Bundle
-from regraft.data.decode import decode
+from regraft.contracts.card import Card
+from regraft.contracts.family import built
+from regraft.contracts.metric import metric
+from regraft.contracts.task import TASKS
 from regraft.data.open import open_dataset
-from regraft.evaluation._contract import metric
 from regraft.evaluation.intervals import measure
 from regraft.files import write_json
-from regraft.tasks._contract import TASKS
+from regraft.modalities.image.decode import decode
 
 ROOT = Path(__file__).resolve().parent.parent
 CORPUS = ROOT.parent / "shared" / "data" / "source-images"
@@ -160,7 +160,7 @@ def _judged(family: str, px: int, corpus: Path) -> list[Figure]:
             backbone = stop.value
             break
     classes, tensors = backbone.card.source_classes, backbone.tensors()
-    task = TASKS.get("classification").task(classes, {})
+    task = TASKS.get("classification")(classes, {})
     model = Model(
         backbone=backbone, task=task, weight=tensors["source/weight"], bias=tensors["source/bias"], temperature=1.0,
         unlike=None,

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from regraft.backbones._backbone import family_of
+from regraft.backbones.backbone import family_of
 from regraft.files import write_json
 
 ENVIRONMENT = {"python": "3.11.7", "torch": "2.9.0", "device": "cpu", "threads": 1}

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from regraft.tasks._contract import TASKS, Task
+from regraft.contracts.task import TASKS, Task
 
 LABELS = {
     "classification": (("even", "ruled", "warm"), ("even", "ruled", "warm")),
@@ -25,7 +25,7 @@ def labels_of(kind: str, numbers: np.ndarray) -> list[str]:
 
 def posed(kind: str, numbers: np.ndarray) -> tuple[Task, np.ndarray]:
     """The task that these labels pose, and the encoded targets."""
-    task: Task = TASKS.get(kind).task(names_of(kind))
+    task: Task = TASKS.get(kind)(names_of(kind))
     targets = task.encode(labels_of(kind, numbers))
     return task.prepared(targets), targets
 

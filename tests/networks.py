@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from regraft.backbones._backbone import BACKBONES
-from regraft.backbones._card import Card
-from regraft.backbones._contract import Built
 from regraft.backbones._costs import Whole
-from regraft.backbones._family import Family
 from regraft.backbones._undrawn import Undrawn
+from regraft.backbones.backbone import BACKBONES
+from regraft.contracts.backbone import Built
+from regraft.contracts.card import Card
+from regraft.contracts.family import Family
 from regraft.nn.accounting import Account, account
 
-FAMILIES: dict[str, Family] = {name: BACKBONES.get(name).FAMILY for name in BACKBONES}
+FAMILIES: dict[str, Family] = {name: BACKBONES.get(name) for name in BACKBONES}
 VARIANTS = [f"{name}:{variant}" for name, family in FAMILIES.items() for variant in family.variants]
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -10,9 +9,9 @@ import torch
 
 from kinds import LABELS, posed
 from regraft.activations.states import States
-from regraft.backbones._backbone import Backbone
 from regraft.backbones._open import open_backbone
-from regraft.strategies._contract import STRATEGIES, Fitted, Preset, Problem
+from regraft.backbones.backbone import Backbone
+from regraft.contracts.strategy import STRATEGIES, Fitted, Preset, Problem, Strategy
 from regraft.strategies.regularisers._contract import REGULARISERS
 from regraft.values import Event
 
@@ -135,7 +134,7 @@ class Way:
     changed: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def module(self) -> ModuleType:
+    def module(self) -> Strategy:
         return STRATEGIES.get(self.strategy)
 
     def options(self, **changes: Any) -> Any:
@@ -155,7 +154,7 @@ def ways() -> list[Way]:
     and it mixing examples where it can."""
     found = []
     for strategy in STRATEGIES:
-        presets = dict(getattr(STRATEGIES.get(strategy), "PRESETS", {}))
+        presets = dict(STRATEGIES.get(strategy).presets)
         found.append(Way(strategy, presets.pop(strategy, None), strategy))
         known = {field.name for field in fields(STRATEGIES.get(strategy).Options)}
         mixed = {name: preset for name, preset in MIXED.items() if preset.options.keys() <= known}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from answers import sample
-from regraft.evaluation._contract import main_metric
+from regraft.contracts.metric import main_metric
 from regraft.evaluation.calibration import calibrate
 from regraft.evaluation.gap import Part, difference
 from regraft.evaluation.paired import compare

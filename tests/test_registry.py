@@ -16,8 +16,8 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
     package = tmp_path / "toyshelf"
     package.mkdir()
     (package / "__init__.py").write_text("")
-    (package / "spade.py").write_text("NAME = 'spade'\n")
-    (package / "broken.py").write_text("raise RuntimeError('imported')\n")
+    (package / "spade.py").write_text("ENTRY = 'spade'\n")
+    (package / "broken.py").write_text("ENTRY = None\nraise RuntimeError('imported')\n")
     (package / "_machinery.py").write_text("")
     (package / "drawer").mkdir()
     (package / "drawer" / "__init__.py").write_text("")
@@ -36,7 +36,7 @@ def install_stranger(folder: Path, entries: dict[str, str]) -> None:
     (info / "entry_points.txt").write_text(f"[toyshelf]\n{lines}")
     (folder / "stranger").mkdir()
     (folder / "stranger" / "__init__.py").write_text("")
-    (folder / "stranger" / "rake.py").write_text("NAME = 'rake'\n")
+    (folder / "stranger" / "rake.py").write_text("ENTRY = 'rake'\n")
     importlib.invalidate_caches()
 
 
@@ -46,12 +46,12 @@ def test_names_are_the_public_files_in_order_and_none_is_imported(shelf: Shelf) 
 
 
 def test_an_entry_is_imported_when_it_is_asked_for(shelf: Shelf) -> None:
-    assert shelf.get("spade").NAME == "spade"
+    assert shelf.get("spade") == "spade"
     with pytest.raises(RuntimeError, match="imported"):
         shelf.get("broken")
 
 
-@pytest.mark.parametrize("name", ["_machinery", "spade.NAME", "..errors", "os", ""])
+@pytest.mark.parametrize("name", ["_machinery", "spade.ENTRY", "..errors", "os", ""])
 def test_only_listed_names_can_be_imported(shelf: Shelf, name: str) -> None:
     with pytest.raises(UnknownName):
         shelf.get(name)
@@ -74,13 +74,13 @@ def test_an_installed_stranger_adds_an_entry(shelf: Shelf, tmp_path: Path) -> No
     install_stranger(tmp_path, {"rake": "stranger.rake"})
     assert shelf.names() == ["broken", "rake", "spade"]
     assert "stranger.rake" not in sys.modules
-    assert shelf.get("rake").NAME == "rake"
+    assert shelf.get("rake") == "rake"
 
 
 def test_a_stranger_cannot_take_the_place_of_our_own_entry(shelf: Shelf, tmp_path: Path) -> None:
     install_stranger(tmp_path, {"spade": "stranger.rake"})
     assert shelf.names() == ["broken", "spade"]
-    assert shelf.get("spade").NAME == "spade"
+    assert shelf.get("spade") == "spade"
 
 
 def test_a_shelf_sees_only_entry_points_of_its_own_group(shelf: Shelf, tmp_path: Path) -> None:

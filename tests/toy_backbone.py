@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from regraft.backbones._backbone import Backbone
-from regraft.backbones._card import Card
-from regraft.backbones._contract import Built
-from regraft.backbones._family import Family
+from regraft.backbones.backbone import Backbone
 from regraft.bundle_format import part_digests, write_tensors
-from regraft.data.prepare import Preparation
+from regraft.contracts.backbone import Built
+from regraft.contracts.card import Card
+from regraft.contracts.family import Family
+from regraft.modalities.image.prepare import Preparation
 from toys import ToyEncoder, toy_network
 
 LENGTH = 9
@@ -47,7 +47,7 @@ def built(original: ToyEncoder) -> Built:
     return Built(network=toy_network(original), original=original)
 
 
-FAMILY = Family(
+ENTRY = Family(
     name="toy",
     title="A toy encoder",
     prefer="in tests",
@@ -61,7 +61,7 @@ FAMILY = Family(
 )
 
 
-def toy_backbone(folder: Path, *, scale: float = 1.0, family: Family = FAMILY, width: int = 16) -> Backbone:
+def toy_backbone(folder: Path, *, scale: float = 1.0, family: Family = ENTRY, width: int = 16) -> Backbone:
     """A toy with seeded weights in `folder`; `scale` multiplies the word vectors, and so the size of activations."""
     if width != 16:
         family = replace(family, build=lambda _: built(ToyEncoder(width=width)))
@@ -116,4 +116,4 @@ def with_last_stage(wrap: Callable[[nn.Module], nn.Module], folder: Path) -> Bac
         stages["layer.2"] = wrap(stages["layer.2"])
         return replace(built, network=replace(built.network, stages=stages))
 
-    return toy_backbone(folder, family=replace(FAMILY, build=build_wrapped))
+    return toy_backbone(folder, family=replace(ENTRY, build=build_wrapped))

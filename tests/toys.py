@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from regraft.backbones._contract import Network
+from regraft.contracts.backbone import Network
 
 
 class Start(nn.Module):

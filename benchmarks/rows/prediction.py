@@ -102,12 +102,12 @@ def same_network(bundle: Any) -> Any:
     """torchvision's GoogLeNet with the weights of a model that we saved, its head included."""
     import torch
 
-    from regraft.backbones._backbone import BACKBONES
     from regraft.backbones._torchvision import torchvision_models
     from regraft.backbones._undrawn import Undrawn
+    from regraft.backbones.backbone import BACKBONES
 
     with Undrawn():
-        built = BACKBONES.get(bundle.card.family).FAMILY.build(bundle.card)
+        built = BACKBONES.get(bundle.card.family).build(bundle.card)
     stored = bundle.model.backbone.tensors()
     with torch.no_grad():
         for name, tensor in built.network.tensors().items():

@@ -1,49 +1,80 @@
-"""The folder is the registry: a public file on a shelf is an entry, an underscore file is machinery, a folder in it is
-another shelf.
+"""The folder is the registry: a public file, or folder, that defines `ENTRY` is an entry of its shelf, by its own name.
 
+A provider, one file that offers several entries (torchvision's networks, a family of metrics), lists their names in a
+literal tuple `NAMES` and holds them in `ENTRIES`. Other files are machinery, other folders shelves.
 Third parties add entries through entry points in the group `regraft.<shelf>`, for instance
-`[project.entry-points."regraft.backbones"]  mynet = "mypackage.mynet"`. Source: big_vision's and timm's layout.
+`[project.entry-points."regraft.backbones"]  mynet = "mypackage.mynet"`; the module named there defines `ENTRY`.
+Source: big_vision's and timm's layout.
 """
 
+import ast
+import re
 from collections.abc import Iterator
+from functools import cached_property
 from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 from pkgutil import iter_modules
-from types import ModuleType
+from typing import Generic, TypeVar
 
 from regraft.errors import UnknownName
 
+T = TypeVar("T")
 
-class Shelf:
+_ENTRY = re.compile(r"^ENTRY\b", re.MULTILINE)
+_NAMES = re.compile(r"^NAMES\b[^=\n]*=\s*(\(.*?\))$", re.MULTILINE | re.DOTALL)
+
+
+class Shelf(Generic[T]):
     """The entries of one kind, found by listing the package that holds them."""
 
     def __init__(self, kind: str, package: str) -> None:
+        """`kind` is the word for messages: `backbone`; `package` the one that holds the files."""
         self.kind = kind
         self.package = package
 
     def names(self) -> list[str]:
-        """Entry names in alphabetical order. Lists files only; imports no entry."""
-        return sorted({*self._own(), *self._foreign()})
+        """Entry names in alphabetical order. Reads the text of files; imports no entry."""
+        return sorted({*self._own, *self._foreign()})
 
-    def get(self, name: str) -> ModuleType:
-        """The module that defines `name`, imported now and not before.
+    def get(self, name: str) -> T:
+        """The entry called `name`; its module is imported now and not before.
 
         Raises:
             UnknownName: no public file and no entry point has this name.
         """
-        if name in self._own():
-            return import_module(f"{self.package}.{name}")
-        foreign = self._foreign()
-        if name not in foreign:
+        module = import_module(self.module(name))
+        provided: T = module.ENTRIES[name] if hasattr(module, "ENTRIES") else module.ENTRY
+        return provided
+
+    def module(self, name: str) -> str:
+        """The full name of the module that defines the entry, which is not imported.
+
+        Raises:
+            UnknownName: no public file and no entry point has this name.
+        """
+        found = {**self._foreign(), **self._own}.get(name)
+        if found is None:
             raise UnknownName(self.kind, name, self.names())
-        return import_module(foreign[name])
+        return found
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
 
-    def _own(self) -> set[str]:
-        paths = import_module(self.package).__path__
-        return {found.name for found in iter_modules(paths) if not (found.ispkg or found.name.startswith("_"))}
+    @cached_property
+    def _own(self) -> dict[str, str]:
+        """Entry name -> module, for the files of the package."""
+        found: dict[str, str] = {}
+        for folder in import_module(self.package).__path__:
+            for one in iter_modules([folder]):
+                if one.name.startswith("_"):
+                    continue
+                file = f"{one.name}/__init__.py" if one.ispkg else f"{one.name}.py"
+                text = (Path(folder) / file).read_text(encoding="utf-8")
+                names = _NAMES.search(text)
+                provided = ast.literal_eval(names[1]) if names else (one.name,) if _ENTRY.search(text) else ()
+                found |= dict.fromkeys(provided, f"{self.package}.{one.name}")
+        return found
 
     def _foreign(self) -> dict[str, str]:
         return {point.name: point.value for point in entry_points(group=self.package)}

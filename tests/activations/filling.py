@@ -12,7 +12,7 @@ from regraft.activations._runner import Prefixes
 from regraft.activations.fill import Activations, Inputs, Want
 from regraft.activations.memo import Memo
 from regraft.activations.store import Store
-from regraft.backbones._backbone import Backbone
+from regraft.backbones.backbone import Backbone
 from regraft.bundle_format import part_digests, write_tensors
 from regraft.identity import digest_json
 from regraft.values import Event, Notice

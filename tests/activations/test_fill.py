@@ -17,11 +17,11 @@ from problems import opened
 from regraft.activations.fill import Want
 from regraft.activations.slots import RowKey
 from regraft.activations.store import Store
-from regraft.backbones._backbone import Backbone
+from regraft.backbones.backbone import Backbone
 from regraft.errors import BadData, OutOfSpace
 from regraft.identity import digest_json
 from regraft.values import Notice, Plan, Progress
-from toy_backbone import FAMILY, Unexportable, build, toy_backbone, toy_input, with_last_stage
+from toy_backbone import ENTRY, Unexportable, build, toy_backbone, toy_input, with_last_stage
 from toys import ToyEncoder, toy_network
 
 both_backends = pytest.mark.parametrize("backend", ["auto", "torch"])
@@ -42,7 +42,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, backbone: Backbone) -> Pa
     return root
 
 
-@pytest.mark.parametrize("cut", FAMILY.card("toy").cuts)
+@pytest.mark.parametrize("cut", ENTRY.card("toy").cuts)
 def test_stored_states_lead_to_the_original_models_logits(cut: str, backbone: Backbone, tmp_path: Path) -> None:
     """Through stage, store and tail: a mask, a bias without an example axis, and what is made again."""
     (stored,) = filled(activations(backbone, tmp_path), [Want(cut=cut, views=2, dtype="float32")])
@@ -369,5 +369,5 @@ def test_fresh_states_are_those_that_would_be_stored(cut: str, backbone: Backbon
 
 
 def test_the_toy_is_built_like_any_family() -> None:
-    network = build(FAMILY.card("toy")).network
-    assert tuple(network.stages) == FAMILY.card("toy").stages
+    network = build(ENTRY.card("toy")).network
+    assert tuple(network.stages) == ENTRY.card("toy").stages

@@ -9,7 +9,7 @@ import pytest
 
 from activations.filling import AT_CUT, NUM, Source, activations, drain, filled, with_tensors
 from regraft.activations.fill import Want
-from regraft.backbones._backbone import Backbone
+from regraft.backbones.backbone import Backbone
 from regraft.values import Event, Notice
 from toy_backbone import toy_backbone, toy_input
 

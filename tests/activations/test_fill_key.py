@@ -11,9 +11,9 @@ import pytest
 
 from activations.filling import AT_CUT, AT_TOP, NUM, Source, activations, equal, filled, with_tensors
 from regraft.activations.fill import Want
-from regraft.backbones._backbone import Backbone
+from regraft.backbones.backbone import Backbone
 from regraft.identity import digest_json
-from toy_backbone import FAMILY, toy_backbone
+from toy_backbone import ENTRY, toy_backbone
 
 PLAIN = {(example, 0) for example in range(NUM)}
 TURNED = {(example, 1) for example in range(NUM)}
@@ -45,7 +45,7 @@ CHANGES: dict[str, Callable[[Backbone, Path], dict[str, Any]]] = {
     "a tensor below the cut": lambda b, p: {"backbone": changed(b, p, "layer.0/qkv.weight")},
     "the first stage": lambda b, p: {"backbone": changed(b, p, "embeddings/body.bias.weight")},
     "the family": lambda b, p: {"backbone": replace(b, card=replace(b.card, family="other"))},
-    "the family's revision": lambda b, p: {"backbone": replace(b, family=replace(FAMILY, revision=2))},
+    "the family's revision": lambda b, p: {"backbone": replace(b, family=replace(ENTRY, revision=2))},
     "the normalisation": lambda b, p: {"backbone": replace(b, card=replace(b.card, mean=(0.5,)))},
     "the variant": lambda b, p: {"backbone": replace(b, card=replace(b.card, variant="other"))},
     "the preparation": lambda b, p: {"fields": {"rule": 2}},

@@ -11,7 +11,7 @@ from networks import FAMILIES, large_ones_are_slow
 from problems import opened
 from regraft.activations._runner import Prefixes
 from regraft.activations.memo import Memo
-from regraft.backbones._backbone import Backbone
+from regraft.backbones.backbone import Backbone
 from regraft.values import Notice
 
 

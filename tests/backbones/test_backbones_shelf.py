@@ -10,9 +10,9 @@ import torch
 
 from networks import FAMILIES, VARIANTS, card_of, family_of, trained_like
 from problems import opened
-from regraft.backbones._backbone import Backbone
-from regraft.backbones._card import Card
-from regraft.backbones._contract import Built, Network
+from regraft.backbones.backbone import Backbone
+from regraft.contracts.backbone import Built, Network
+from regraft.contracts.card import Card
 from regraft.errors import BadRequest, UnknownCut, UnknownName
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from problems import opened
 from regraft.backbones import _shipped
-from regraft.backbones._backbone import family_of
 from regraft.backbones._shipped import shipped_weights, weights_folder
+from regraft.backbones.backbone import family_of
 from regraft.bundle_format import read_tensors
 from regraft.errors import WeightsError, WeightsMissing
 

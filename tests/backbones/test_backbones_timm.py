@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from problems import opened
 from regraft.backbones import _timm_facts
-from regraft.backbones._backbone import Backbone, family_of
 from regraft.backbones._timm_facts import facts_of
 from regraft.backbones._timm_stages import planned
+from regraft.backbones.backbone import Backbone, family_of
 from regraft.errors import BadRequest, MissingExtra, UnknownName, WeightsMismatch
 
 timm = _timm_facts.timm_library()

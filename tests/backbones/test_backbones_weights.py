@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from problems import opened
 from regraft.backbones import googlenet, vit_b_16
-from regraft.backbones._backbone import Backbone
 from regraft.backbones._open import open_backbone
 from regraft.backbones._torchvision import torchvision_models
+from regraft.backbones.backbone import Backbone
 from regraft.errors import WeightsError, WeightsMismatch, WeightsMissing
 from regraft.values import Notice
 
@@ -35,7 +35,7 @@ State = dict[str, Tensor]
 def original(variant: str = "tiny") -> nn.Module:
     """The variant's original module with seeded weights and statistics as if it had been trained."""
     torch.manual_seed(5)
-    made: nn.Module = googlenet.FAMILY.build(replace(googlenet.FAMILY.card(variant), num_source_classes=7)).original
+    made: nn.Module = googlenet.ENTRY.build(replace(googlenet.ENTRY.card(variant), num_source_classes=7)).original
     for name, tensor in made.state_dict().items():
         if name.endswith("running_mean"):
             tensor.normal_(0, 0.1)
@@ -316,9 +316,9 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
-        known = googlenet.FAMILY.published["imagenet"]
+        known = googlenet.ENTRY.published["imagenet"]
         entry = replace(known, url=f"{address}/googlenet-test.pth", sha256=sha256[:8])
-        monkeypatch.setattr(googlenet, "FAMILY", replace(googlenet.FAMILY, published={"imagenet": entry}))
+        monkeypatch.setattr(googlenet, "ENTRY", replace(googlenet.ENTRY, published={"imagenet": entry}))
         yield net.eval(), address
         server.shutdown()
 
@@ -374,7 +374,7 @@ def test_the_shared_checkpoint_opens(shared_weights: Path) -> None:
 
 def test_position_embeddings_are_interpolated_and_the_class_tokens_is_kept() -> None:
     positions = torch.randn(1, 197, 8, generator=torch.Generator().manual_seed(0))
-    card = vit_b_16.FAMILY.card("torchvision")
+    card = vit_b_16.ENTRY.card("torchvision")
     (found,) = vit_b_16.adapt({"encoder.pos_embedding": positions}, card.with_input(48)).values()
     grid = positions[:, 1:].permute(0, 2, 1).reshape(1, 8, 14, 14)
     expected = nn.functional.interpolate(grid, size=3, mode="bicubic", align_corners=True)

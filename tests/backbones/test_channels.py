@@ -6,8 +6,6 @@ import torch
 from torch import nn
 
 from problems import opened
-from regraft.backbones._backbone import BACKBONES
-from regraft.backbones._card import Card
 from regraft.backbones._channels import (
     adapt,
     adapted_card,
@@ -15,13 +13,15 @@ from regraft.backbones._channels import (
     weights_are_used_as_they_are,
     with_channels,
 )
-from regraft.backbones._family import Family, built
 from regraft.backbones._undrawn import Undrawn
+from regraft.backbones.backbone import BACKBONES
+from regraft.contracts.card import Card
+from regraft.contracts.family import Family, built
 from regraft.errors import BadRequest
 from regraft.nn.stages import Normalise
 from regraft.values import Notice
 
-FAMILIES: dict[str, Family] = {name: BACKBONES.get(name).FAMILY for name in BACKBONES}
+FAMILIES: dict[str, Family] = {name: BACKBONES.get(name) for name in BACKBONES}
 every_variant = pytest.mark.parametrize(
     ("name", "variant"), [(name, variant) for name, family in FAMILIES.items() for variant in family.variants]
 )

@@ -5,15 +5,15 @@ import torch
 
 from regraft.activations._prefix import Prefix
 from regraft.backbones import googlenet, vit_b_16
-from regraft.backbones._contract import Network
+from regraft.contracts.backbone import Network
 from regraft.errors import UnknownCut
 from toys import ToyEncoder, toy_network
 
 
 def built(family, variant, input_px):
     torch.manual_seed(0)
-    card = family.FAMILY.card(variant).with_input(input_px)
-    made = family.FAMILY.build(card)
+    card = family.ENTRY.card(variant).with_input(input_px)
+    made = family.ENTRY.build(card)
     made.original.eval()
     return made.network.eval(), made.original
 

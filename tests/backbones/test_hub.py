@@ -293,7 +293,7 @@ def test_a_backbone_opens_from_the_hub_with_its_terms(hub: Hub, tmp_path: Path) 
     from regraft.backbones import googlenet
 
     torch.manual_seed(0)
-    original = googlenet.FAMILY.build(googlenet.FAMILY.card("tiny")).original
+    original = googlenet.ENTRY.build(googlenet.ENTRY.card("tiny")).original
     hub.files = {"model.safetensors": save(original.state_dict())}
     backbone = opened("googlenet@hf:owner/net", 32)
     assert backbone.card.name == "googlenet:tiny@hf:owner/net"

@@ -8,9 +8,9 @@ from PIL import Image
 
 from regraft.bundles._golden import golden_digests, golden_files
 from regraft.bundles.bundle import Bundle, load
-from regraft.data.decode import Undecodable, decode
-from regraft.data.planes import as_array
 from regraft.errors import BadData
+from regraft.modalities.image.decode import Undecodable, decode
+from regraft.modalities.image.planes import as_array
 from regraft.recipe import Recipe, read_recipe
 from regraft.values import Notice
 from regraft.workbench.fit import RunDone, fit

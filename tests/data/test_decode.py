@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, ImageOps
 
-from regraft.data.decode import Undecodable, decode
-from regraft.data.planes import as_array
+from regraft.modalities.image.decode import Undecodable, decode
+from regraft.modalities.image.planes import as_array
 
 
 def textured(width: int = 40, height: int = 24, seed: int = 0) -> Image.Image:

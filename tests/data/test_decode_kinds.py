@@ -8,8 +8,8 @@ from PIL import Image
 
 from data.pictures import picture
 from data.raw import png, tiff
-from regraft.data.decode import Undecodable, decode
-from regraft.data.planes import as_array
+from regraft.modalities.image.decode import Undecodable, decode
+from regraft.modalities.image.planes import as_array
 
 
 def grey(data: bytes) -> list[int]:

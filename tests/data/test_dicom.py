@@ -19,17 +19,18 @@ from pydicom.uid import MPEG2MPML, JPEGBaseline8Bit, JPEGLossless  # noqa: E402
 
 from data.dicoms import dicom, dicom_at  # noqa: E402
 from data.pictures import picture  # noqa: E402
-from regraft.data import _dicom, _measure  # noqa: E402
 from regraft.data.dataset import Dataset  # noqa: E402
-from regraft.data.decode import Undecodable, decode  # noqa: E402
-from regraft.data.decoder import decoder  # noqa: E402
 from regraft.data.memory import ScanMemory  # noqa: E402
 from regraft.data.open import open_dataset  # noqa: E402
 from regraft.data.patients import grouped_by_patient  # noqa: E402
-from regraft.data.planes import as_array  # noqa: E402
 from regraft.data.scan import Scanned, scan  # noqa: E402
 from regraft.data.splits import draw  # noqa: E402
 from regraft.errors import MissingExtra  # noqa: E402
+from regraft.modalities.image import dicom as _dicom  # noqa: E402
+from regraft.modalities.image import fingerprint as _measure  # noqa: E402
+from regraft.modalities.image.decode import Undecodable, decode  # noqa: E402
+from regraft.modalities.image.decoder import decoder  # noqa: E402
+from regraft.modalities.image.planes import as_array  # noqa: E402
 
 
 def shown(data: bytes) -> list[int]:

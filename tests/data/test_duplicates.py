@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from regraft.data.dataset import Dataset, Example
-from regraft.data.decode import decode
 from regraft.data.duplicates import clusters, hash_pairs, near_pairs, union
 from regraft.data.memory import ScanMemory
 from regraft.data.scan import Scanned, scan
+from regraft.modalities.image.decode import decode
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
-from regraft.data.held import REDUCED, HeldPictures
-from regraft.data.prepare import Preparation
-from regraft.data.views import Augmentation
 from regraft.errors import BadRequest
+from regraft.modalities.image.augment import Augmentation
+from regraft.modalities.image.on_device import REDUCED, HeldPictures
+from regraft.modalities.image.prepare import Preparation
 from regraft.values import Progress
 
 PREPARATION = Preparation(input_px=(32, 32), resize_px=36)
@@ -112,7 +112,7 @@ def test_large_pictures_are_held_reduced_and_the_same_places_are_seen() -> None:
 
 
 def test_holding_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("regraft.data.held._TELL_S", 0.0)
+    monkeypatch.setattr("regraft.modalities.image.on_device._TELL_S", 0.0)
     pictures = HeldPictures(
         lambda at: ramp(*SIZES[at]), ["a" * 40] * 3, PREPARATION, CROPS, seed=0, device="cpu", workers=1
     )

@@ -73,7 +73,7 @@ def test_a_selection_keeps_the_class_numbers(tmp_path: Path) -> None:
 def test_every_source_accepts_paths_and_opens_them(name: str, tmp_path: Path) -> None:
     source = SOURCES.get(name)
     assert not source.accepts(tmp_path / "nothing here")
-    assert callable(source.open_source)
+    assert callable(source.open)
 
 
 def test_every_source_gives_the_same_examples_twice(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from regraft.backbones._torchvision import torchvision_models
-from regraft.data.prepare import Preparation
 from regraft.errors import BadRecipe
+from regraft.modalities.image.prepare import Preparation
 
 TAPS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 

@@ -12,15 +12,15 @@ from PIL import Image
 
 import regraft
 from data.pictures import folder_of, picture, table_of
-from regraft.data import decoder as decoder_module
 from regraft.data.dataset import Dataset
-from regraft.data.decode import DECODER
-from regraft.data.decoder import decoder
 from regraft.data.memory import ScanMemory
 from regraft.data.open import open_dataset
 from regraft.data.scan import Scanned, scan
 from regraft.errors import DamagedData
 from regraft.identity import digest_file
+from regraft.modalities.image import decoder as decoder_module
+from regraft.modalities.image.decode import DECODER
+from regraft.modalities.image.decoder import decoder
 from regraft.values import Notice, Progress
 
 NAMES = [f"{label}/{at}.png" for label in ("ants", "bees") for at in range(5)]

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from regraft.data._measure import ROW
 from regraft.data.dataset import Dataset, Example
 from regraft.data.memory import ScanMemory
 from regraft.data.scan import Quarantined, Scanned, scan
 from regraft.data.splits import Parts, draw
 from regraft.errors import BadData, LeakedSplit
+from regraft.modalities.image.fingerprint import ROW
 
 
 def scanned_of(

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 import regraft
-from regraft.data.prepare import Preparation
-from regraft.data.views import PRESETS, Augmentation, preset, view
 from regraft.errors import BadRecipe, UnknownName
+from regraft.modalities.image.augment import PRESETS, Augmentation, preset, view
+from regraft.modalities.image.prepare import Preparation
 
 SRC = str(Path(regraft.__file__).parents[1])
 PREPARATION = Preparation(input_px=(32, 32), resize_px=36)
@@ -46,8 +46,8 @@ def test_a_view_is_the_same_in_another_process(name: str) -> None:
     script = """
 import numpy as np
 from PIL import Image
-from regraft.data.prepare import Preparation
-from regraft.data.views import preset, view
+from regraft.modalities.image.prepare import Preparation
+from regraft.modalities.image.augment import preset, view
 image = Image.fromarray(np.arange(48 * 64 * 3, dtype=np.uint8).reshape(48, 64, 3))
 prepared = view(image, Preparation(input_px=(32, 32), resize_px=36), preset("NAME"), number=3, seed=7, content="x")
 print(prepared.tobytes().hex())

@@ -18,8 +18,8 @@ import regraft
 from regraft.activations._runner import OnnxRunner
 from regraft.backbones._open import open_backbone
 from regraft.bundles._inputs import picture_of
-from regraft.data.decode import Undecodable
 from regraft.errors import UnknownCut
+from regraft.modalities.image.decode import Undecodable
 
 TINY = "googlenet:tiny@random"
 

@@ -12,7 +12,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import regraft
 from regraft.errors import BadData
-from regraft.tasks._rows import SPREAD_FLOOR
+from regraft.tasks.rows import SPREAD_FLOOR
 
 TINY = "googlenet:tiny@random"
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax as scipy_log_softmax
 
-from regraft.evaluation._contract import metric
+from regraft.contracts.metric import metric
 from regraft.evaluation.calibration import calibrate, calibrated_reference, fit_temperature, reliability
 from regraft.tasks._softmax import log_softmax, softmax
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from regraft.evaluation._contract import Metric, metric, metrics_for
+from regraft.contracts.metric import Metric, metric, metrics_for
 from regraft.evaluation._student import t_quantile
 from regraft.evaluation.intervals import Statistic, bootstrap, measure, measure_all, nadeau_bengio, share, wilson
 

@@ -9,8 +9,8 @@ import pytest
 from sklearn import metrics as reference
 
 from answers import KINDS, perfect, sample, wrong
+from regraft.contracts.metric import main_metric, metric, metrics_for
 from regraft.errors import UnknownName
-from regraft.evaluation._contract import main_metric, metric, metrics_for
 from regraft.evaluation.intervals import measure
 
 

@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 
 from answers import sample
+from regraft.contracts.metric import metric
 from regraft.errors import UnknownName
-from regraft.evaluation._contract import metric
 from regraft.evaluation.intervals import measure
 from regraft.evaluation.paired import compare, mcnemar
 from regraft.values import Measured

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from answers import KINDS, sample
-from regraft.evaluation._contract import main_metric, metrics_for
+from regraft.contracts.metric import main_metric, metrics_for
 from regraft.evaluation.intervals import measure_all
 from regraft.evaluation.report import as_json, evaluate
 from regraft.evaluation.thresholds import ByCost, Scored

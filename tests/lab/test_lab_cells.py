@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from regraft.contracts.study import STUDIES, Study
 from regraft.lab._cells import Cell, cells_of, measured, options_of
-from regraft.lab._contract import STUDIES, Study
 from regraft.lab._designs import Widths, googlenet
 from regraft.lab._effects import signal
 from regraft.lab._examples import Examples
@@ -17,8 +17,8 @@ from regraft.lab._kept import unpacked
 from regraft.lab._setting import SMALL
 from studies import TINY, returned
 
-AUXILIARY: Study = STUDIES.get("auxiliary").STUDY
-POOLING: Study = STUDIES.get("pooling").STUDY
+AUXILIARY: Study = STUDIES.get("auxiliary")
+POOLING: Study = STUDIES.get("pooling")
 WIDTHS = Widths(stem=TINY.width, body=TINY.width)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from regraft.lab._contract import Effect
+from regraft.contracts.study import Effect
 from regraft.lab._costs import Cost
 from regraft.lab._designs import Widths
 from regraft.lab._effects import Found, found_of

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from regraft.contracts.study import STUDIES, Study
 from regraft.errors import RunError, TrainingFailed
 from regraft.lab import _run
-from regraft.lab._contract import STUDIES, Study
 from regraft.lab._examples import Examples
 from regraft.lab._run import Where, run
 from regraft.lab._setting import Setting
@@ -17,7 +17,7 @@ from regraft.values import Notice, Plan, Progress
 from studies import TINY, done
 
 NAME = "pooling"
-WHOLE: Study = STUDIES.get(NAME).STUDY
+WHOLE: Study = STUDIES.get(NAME)
 STUDY = replace(
     WHOLE,
     arms=tuple(arm for arm in WHOLE.arms if arm.name != "flat"),

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from regraft.backbones._family import built
-from regraft.lab._contract import STUDIES, Arm, Measure, Outcome, Study
+from regraft.contracts.family import built
+from regraft.contracts.study import STUDIES, Arm, Measure, Outcome, Study
 from regraft.lab._costs import Cost, costs_of, counted
 from regraft.lab._designs import Widths
 from regraft.lab._effects import found_of
@@ -19,7 +19,7 @@ from regraft.lab._setting import FULL, SMALL
 from regraft.lab._verdict import outcome_of
 from regraft.nn.heads import PooledHead
 
-ALL: dict[str, Study] = {name: STUDIES.get(name).STUDY for name in STUDIES}
+ALL: dict[str, Study] = {name: STUDIES.get(name) for name in STUDIES}
 ARMS = [pytest.param(arm, id=f"{name}-{arm.name}") for name, study in ALL.items() for arm in study.arms]
 COUNTED = ("parameters", "multiply_adds")
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from problems import opened
-from regraft.backbones._backbone import Backbone
+from regraft.backbones.backbone import Backbone
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from problems import fitted, in_folder, log_loss, losses, problem, same, ways
-from regraft.backbones._backbone import Backbone
+from regraft.backbones.backbone import Backbone
 from regraft.strategies import _loop, finetune
 from regraft.strategies._average import add_step, decay_at, standing_in
 from regraft.strategies._tail import STATISTICS, Tail

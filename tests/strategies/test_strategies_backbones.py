@@ -9,10 +9,10 @@ import torch
 
 from networks import large_ones_are_slow
 from problems import drained, opened, problem
-from regraft.backbones._backbone import BACKBONES, Backbone
+from regraft.backbones.backbone import BACKBONES, Backbone
+from regraft.contracts.strategy import Fitted
 from regraft.nn.heads import PooledHead
 from regraft.strategies import finetune, probe
-from regraft.strategies._contract import Fitted
 from regraft.strategies._seeded import seeded
 from regraft.strategies._tail import Tail
 from regraft.strategies._updates import Updates, layers_of, mergeable
@@ -21,7 +21,7 @@ from regraft.strategies._updates import Updates, layers_of, mergeable
 @pytest.fixture(scope="module", params=large_ones_are_slow())
 def smallest(request: pytest.FixtureRequest) -> Iterator[Backbone]:
     """The default variant with random weights, for the smallest input it takes."""
-    family = BACKBONES.get(request.param).FAMILY
+    family = BACKBONES.get(request.param)
     backbone = opened(f"{family.name}@random", family.smallest_px)
     yield backbone
     backbone.tensors_path.unlink()
@@ -64,12 +64,12 @@ def test_every_cut_takes_a_step(smallest: Backbone) -> None:
 
 def with_side_heads() -> list[str]:
     """Names of the backbones whose default variant has any."""
-    return [name for name in BACKBONES if (family := BACKBONES.get(name).FAMILY).card(family.variants[0]).side_heads]
+    return [name for name in BACKBONES if (family := BACKBONES.get(name)).card(family.variants[0]).side_heads]
 
 
 @pytest.mark.parametrize("name", with_side_heads())
 def test_side_heads_reach_what_lies_below_them_and_are_thrown_away(name: str) -> None:
-    backbone = opened(f"{name}@random", BACKBONES.get(name).FAMILY.smallest_px)
+    backbone = opened(f"{name}@random", BACKBONES.get(name).smallest_px)
     tap = list(backbone.card.side_heads)[-1]
     below = backbone.cuts[backbone.card.stages.index(tap)]
     along, plain = one_step(backbone, below, side_heads=True), one_step(backbone, below)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from problems import Changed, problem
-from regraft.backbones._backbone import Backbone
+from regraft.backbones.backbone import Backbone
 from regraft.strategies._batches import epoch_draws, fetched, num_batches, plain_draws
 
 

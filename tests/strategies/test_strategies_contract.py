@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from problems import Way, fitted, in_folder, log_loss, losses, same, ways
-from regraft.backbones._backbone import Backbone
-from regraft.backbones._contract import Network, stage_tensors
+from regraft.backbones.backbone import Backbone
+from regraft.contracts.backbone import Network, stage_tensors
+from regraft.contracts.strategy import Fitted, Problem
 from regraft.errors import RunError
-from regraft.strategies._contract import Fitted, Problem
 from regraft.values import Event, Notice, Progress
 
 WAYS = pytest.mark.parametrize("way", ways(), ids=lambda way: way.name)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from problems import fitted, in_folder, log_loss, losses, problem, same, ways
-from regraft.backbones._backbone import Backbone
+from regraft.backbones.backbone import Backbone
 from regraft.errors import BadData, BadRecipe, BadRequest
 from regraft.strategies import _loop, finetune
 from regraft.strategies._batches import epoch_draws

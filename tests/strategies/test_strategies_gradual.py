@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from problems import drained, fitted, in_folder, losses, problem, same, ways
-from regraft.backbones._backbone import Backbone
+from regraft.backbones.backbone import Backbone
+from regraft.contracts.strategy import Problem
 from regraft.errors import BadRecipe
 from regraft.strategies import _loop, finetune, gradual
-from regraft.strategies._contract import Problem
 from regraft.strategies._history import CRITERION
 from regraft.strategies._phases import Phases
 from regraft.strategies._tail import Tail

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from problems import problem
-from regraft.backbones._backbone import Backbone
+from regraft.backbones.backbone import Backbone
 from regraft.errors import BadRequest
 from regraft.strategies._growth import Growth, growth_of
 

@@ -12,12 +12,12 @@ import torch
 from safetensors import safe_open
 
 from problems import Changed, drained, fitted, in_folder, losses, problem, same, ways
-from regraft.backbones._backbone import Backbone
+from regraft.backbones.backbone import Backbone
+from regraft.contracts.strategy import Problem
 from regraft.errors import RunError, TrainingFailed
 from regraft.nn.heads import PooledHead
 from regraft.strategies import finetune, probe
 from regraft.strategies._checkpoint import Checkpoint
-from regraft.strategies._contract import Problem
 from regraft.strategies._history import CRITERION, History
 from regraft.strategies._tail import Tail
 from regraft.tasks._temperature import fit_temperature

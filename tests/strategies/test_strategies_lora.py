@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from problems import drained, fitted, in_folder, losses, problem, same, ways
-from regraft.backbones._backbone import Backbone
+from regraft.backbones.backbone import Backbone
 from regraft.errors import BadRecipe, BadRequest, MissingExtra
 from regraft.strategies import _loop, _updates, lora
 from regraft.strategies._tail import Tail

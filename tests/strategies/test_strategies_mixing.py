@@ -8,8 +8,8 @@ import torch
 
 from problems import drained, fitted, painted, problem, ways
 from regraft.activations.states import States
-from regraft.backbones._backbone import Backbone
-from regraft.backbones._contract import Network
+from regraft.backbones.backbone import Backbone
+from regraft.contracts.backbone import Network
 from regraft.errors import BadRecipe, BadRequest
 from regraft.nn.heads import PooledHead
 from regraft.strategies import finetune, probe

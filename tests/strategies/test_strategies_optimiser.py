@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from problems import drained, fitted, in_folder, losses, problem, same, ways
-from regraft.backbones._backbone import Backbone
+from regraft.backbones.backbone import Backbone
 from regraft.strategies import finetune
 from regraft.strategies._optimiser import MOMENTUM, optimiser_of
 from regraft.values import Progress

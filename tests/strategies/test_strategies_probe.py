@@ -8,12 +8,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from problems import MemoryStates, drained, painted, problem
-from regraft.backbones._backbone import Backbone
+from regraft.backbones.backbone import Backbone
+from regraft.contracts.strategy import Fitted, Problem
 from regraft.errors import BadRecipe, BadRequest
 from regraft.strategies import probe
-from regraft.strategies._contract import Fitted, Problem
-from regraft.tasks._rows import SPREAD_FLOOR
 from regraft.tasks.classification import Classification
+from regraft.tasks.rows import SPREAD_FLOOR
 
 
 def features(asked: Problem, positions: np.ndarray) -> np.ndarray:

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from problems import Way, fitted
-from regraft.backbones._backbone import Backbone
-from regraft.evaluation._contract import main_metric
-from regraft.strategies._contract import STRATEGIES
-from regraft.tasks._contract import TASKS
+from regraft.backbones.backbone import Backbone
+from regraft.contracts.metric import main_metric
+from regraft.contracts.strategy import STRATEGIES
+from regraft.contracts.task import TASKS
 
 
 @pytest.mark.parametrize("kind", TASKS.names())

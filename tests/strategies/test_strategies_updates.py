@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from problems import problem
-from regraft.backbones._backbone import Backbone
+from regraft.backbones.backbone import Backbone
 from regraft.nn.heads import PooledHead
 from regraft.strategies._tail import Tail
 from regraft.strategies._updates import Updates, layers_of, mergeable

@@ -14,8 +14,8 @@ from sklearn.preprocessing import StandardScaler
 
 from regraft.errors import BadData
 from regraft.tasks._logistic import Linear, fit
-from regraft.tasks._rows import SPREAD_FLOOR, Views
 from regraft.tasks._softmax import softmax_loss
+from regraft.tasks.rows import SPREAD_FLOOR, Views
 
 
 def make(

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from regraft.errors import BadData
-from regraft.tasks._rows import Views
 from regraft.tasks.regression import task
+from regraft.tasks.rows import Views
 
 PRICES = np.array([[100.0], [1000.0], [10.0], [40.0]])
 

@@ -11,7 +11,7 @@ from regraft.errors import BadRequest
 from regraft.tasks import _regularisation
 from regraft.tasks._logistic import fit
 from regraft.tasks._regularisation import STEP, choose, default_grid
-from regraft.tasks._rows import Views
+from regraft.tasks.rows import Views
 
 
 def make(

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
+from regraft.contracts.task import FoldLogits
 from regraft.errors import BadRequest
-from regraft.tasks._contract import FoldLogits
 from regraft.tasks._logistic import fit
 from regraft.tasks._repeats import repeated_cross_validation
-from regraft.tasks._rows import Views
 from regraft.tasks._softmax import log_losses
+from regraft.tasks.rows import Views
 
 NUM_FOLDS = 4
 

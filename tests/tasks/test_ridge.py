@@ -9,7 +9,7 @@ from regraft.errors import BadData, BadRequest
 from regraft.tasks import _ridge
 from regraft.tasks._penalty import fit_ridge, repeated_ridge
 from regraft.tasks._ridge import Rows
-from regraft.tasks._rows import Views
+from regraft.tasks.rows import Views
 
 
 def examples(rows: int, width: int, outputs: int = 2, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ import pytest
 from sklearn.preprocessing import StandardScaler
 
 from regraft.tasks._forms import leading_axes
-from regraft.tasks._rows import Blocks, Views, block_rows, moments
+from regraft.tasks.rows import Blocks, Views, block_rows, moments
 
 
 def make(num_rows: int = 700, width: int = 30) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -6,10 +6,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 
-from regraft.tasks._rows import Views
 from regraft.tasks._tags import fit_tags, repeated_tags, tag_losses
 from regraft.tasks.multilabel import task
 from regraft.tasks.ordinal import task as ranked
+from regraft.tasks.rows import Views
 
 
 def examples(rows: int, width: int, tags: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from kinds import labels_of, names_of, perfect, posed
+from regraft.contracts.metric import main_metric
+from regraft.contracts.task import TASKS
 from regraft.errors import BadData, BadRecipe
-from regraft.evaluation._contract import main_metric
-from regraft.tasks._contract import TASKS
-from regraft.tasks._rows import Views
+from regraft.tasks.rows import Views
 
 KINDS = pytest.mark.parametrize("kind", TASKS.names())
 NUMBERS = np.arange(60) % 3
@@ -46,7 +46,7 @@ def test_a_label_of_another_kind_is_refused_and_named(kind: str, label: str) -> 
 def test_the_facts_make_the_same_task_again(kind: str) -> None:
     task, _ = posed(kind, NUMBERS)
     facts = json.loads(json.dumps({"kind": kind, "classes": list(task.classes), **task.facts}))
-    assert TASKS.get(kind).task(facts["classes"], facts) == task
+    assert TASKS.get(kind)(facts["classes"], facts) == task
 
 
 @KINDS

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from regraft.backbones._backbone import BACKBONES
+from regraft.backbones.backbone import BACKBONES
 from regraft.errors import UnknownName
 from regraft.workbench.backbones import backbones
 

@@ -10,8 +10,8 @@ import pytest
 
 from answers import KINDS
 from answers import sample as kind_sample
+from regraft.contracts.metric import main_metric
 from regraft.errors import RunError, UnknownName
-from regraft.evaluation._contract import main_metric
 from regraft.evaluation.paired import compare as paired
 from regraft.workbench._predictions import Answer, predictions_table
 from regraft.workbench.compare import compare

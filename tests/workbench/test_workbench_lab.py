@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from regraft.contracts.study import STUDIES
 from regraft.errors import BadData, BadRequest, LeakedSplit, RunError, UnknownName
-from regraft.lab._contract import STUDIES
 from regraft.lab._examples import Examples
 from regraft.lab._run import Where, run
 from regraft.reports.lab import page
@@ -125,7 +125,7 @@ def test_views_of_held_pictures_train_a_study_that_says_so_and_goes_on_with_no_o
 ) -> None:
     """As on a GPU, with the processor as the device."""
     examples: Examples = returned(open_examples(painted, TINY, threads=1, views_on="cpu"))
-    study, where = STUDIES.get("auxiliary").STUDY, Where(folder=tmp_path, device="cpu", machine="a machine")
+    study, where = STUDIES.get("auxiliary"), Where(folder=tmp_path, device="cpu", machine="a machine")
     drawn = examples.drawn(6, 0)
     views = examples.states.batch(drawn, np.ones(len(drawn), dtype=np.int64))["pixels"]
     assert views.shape == (4 * 6, 32, 32, 3)

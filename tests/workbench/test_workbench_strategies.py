@@ -4,8 +4,8 @@ from dataclasses import asdict
 
 import pytest
 
+from regraft.contracts.strategy import STRATEGIES
 from regraft.errors import UnknownName
-from regraft.strategies._contract import STRATEGIES
 from regraft.strategies.regularisers._contract import REGULARISERS
 from regraft.workbench.strategies import strategies
 
@@ -27,7 +27,7 @@ def test_presets_read_from_the_source_are_those_of_the_module(name: str) -> None
     read = {one.name: (one.title, one.cut, dict(one.options), one.views, one.random_weights) for one in facts.presets}
     assert read == {
         preset: (one.title, one.cut, dict(one.options), one.views, one.random_weights)
-        for preset, one in STRATEGIES.get(name).PRESETS.items()
+        for preset, one in STRATEGIES.get(name).presets.items()
     }
 
 
@@ -41,7 +41,7 @@ def test_regularisers_read_from_the_source_are_those_of_the_shelf_where_a_strate
     for name in STRATEGIES:
         (facts,) = strategies(name)
         takes_one = any(option.name == "regulariser" for option in facts.options)
-        expected = {held: REGULARISERS.get(held).WEIGHT for held in REGULARISERS} if takes_one else {}
+        expected = {held: REGULARISERS.get(held).weight for held in REGULARISERS} if takes_one else {}
         assert {held.name: held.weight for held in facts.regularisers} == expected
         assert all(held.title for held in facts.regularisers)
     assert strategies("finetune")[0].regularisers

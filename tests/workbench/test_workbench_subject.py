@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from regraft.backbones._backbone import BACKBONES
 from regraft.backbones._channels import adapted_card
+from regraft.backbones.backbone import BACKBONES
 from regraft.recipe import Recipe
 from regraft.values import Event
 from regraft.workbench._subject import Subject, inputs_of, open_subject
@@ -28,7 +28,7 @@ def test_inputs_of_other_channels_are_others_and_have_another_key(tmp_path: Path
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(np.random.default_rng(at).integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(path)
     subject = subject_of(tmp_path)
-    card = BACKBONES.get("googlenet").FAMILY.card("bn").with_input(32)
+    card = BACKBONES.get("googlenet").card("bn").with_input(32)
     made = {
         one.channels: inputs_of(
             subject.dataset, subject.scanned, one.preparation, one.channels, Recipe(data=str(tmp_path)), workers=1

@@ -13,10 +13,10 @@ from PIL import Image
 
 from regraft.bundle_format import read_facts
 from regraft.bundles.bundle import load
+from regraft.contracts.metric import main_metric
+from regraft.contracts.task import TASKS
 from regraft.errors import BadData, BadRecipe, RunError, UnknownName
-from regraft.evaluation._contract import main_metric
 from regraft.recipe import Decision, Recipe, Source, Target, read_recipe
-from regraft.tasks._contract import TASKS
 from regraft.values import Event, Notice
 from regraft.workbench.compare import compare
 from regraft.workbench.evaluate import Evaluated, evaluate

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from regraft.backbones._backbone import Backbone
+from regraft.backbones.backbone import Backbone
 
 HALF_LIMIT = 1e-2
 """Largest error of the features, relative to their spread, at which activations are kept in float16. Our choice;

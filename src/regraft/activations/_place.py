@@ -12,8 +12,8 @@ import torch
 
 from regraft.activations._backends import BATCH, TorchRunner
 from regraft.activations._prefix import Prefix, Shapes, example_tensors
-from regraft.backbones._backbone import Backbone
-from regraft.backbones._family import built
+from regraft.backbones.backbone import Backbone
+from regraft.contracts.family import built
 
 
 def place_matters(backbone: Backbone, shapes: Shapes, *, device: str, threads: int) -> bool:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from regraft.activations.slots import Slot
-from regraft.backbones._backbone import Backbone
-from regraft.backbones._contract import Network, State
+from regraft.backbones.backbone import Backbone
+from regraft.contracts.backbone import Network, State
 
 Shapes = Mapping[str, tuple[tuple[int, ...], str]]
 """Shape of a row and dtype of each input, by name."""

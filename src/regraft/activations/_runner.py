@@ -23,7 +23,7 @@ from regraft.activations._backends import (
 from regraft.activations._disk import StoreNotWritable, writing
 from regraft.activations.memo import Memo
 from regraft.activations.slots import Slot
-from regraft.backbones._backbone import Backbone
+from regraft.backbones.backbone import Backbone
 from regraft.files import atomic
 from regraft.values import Json, Notice
 

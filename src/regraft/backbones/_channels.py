@@ -14,13 +14,13 @@ from collections.abc import Generator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from regraft.backbones._backbone import Backbone
-from regraft.backbones._card import Card
 from regraft.backbones._convert import kept, write_converted
 from regraft.backbones._open import open_backbone
-from regraft.data._words import counted
+from regraft.backbones.backbone import Backbone
+from regraft.contracts.card import Card
 from regraft.errors import BadRequest
 from regraft.values import Event, Notice
+from regraft.words import counted
 
 if TYPE_CHECKING:
     from jaxtyping import Float

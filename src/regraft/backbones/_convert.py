@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from regraft.backbones._backbone import BACKBONES, Backbone
-from regraft.backbones._card import Card
-from regraft.backbones._family import Family, built
 from regraft.backbones._foreign import faults_of, mismatch, num_classes, read_original, trained, translated
+from regraft.backbones.backbone import BACKBONES, Backbone
 from regraft.bundle_format import part_digests, read_json, write_tensors
+from regraft.contracts.card import Card
+from regraft.contracts.family import Family, built
 from regraft.errors import BundleError
 from regraft.files import cache_home, write_json
 from regraft.identity import derive_seed, digest_json
@@ -22,7 +22,7 @@ from regraft.identity import derive_seed, digest_json
 if TYPE_CHECKING:
     import numpy as np
 
-    from regraft.backbones._contract import Network
+    from regraft.contracts.backbone import Network
 
 REVISION = 1
 """Raised when conversion itself changes, so that sets of weights are converted anew."""
@@ -116,7 +116,7 @@ def variant_of(path: Path, content: str, family: Family) -> str:
 def _fitting(path: Path, tensors: Mapping[str, Any]) -> list[str]:
     """Every architecture on the shelf that the tensors of a file are those of, as NAME:VARIANT; open families have too
     many to try."""
-    families: list[Family] = [BACKBONES.get(name).FAMILY for name in BACKBONES]
+    families: list[Family] = [BACKBONES.get(name) for name in BACKBONES]
     return [
         f"{family.name}:{variant}"
         for family in families

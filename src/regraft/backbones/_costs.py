@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from regraft.backbones._card import Card
-from regraft.backbones._contract import Network
-from regraft.backbones._family import Family, built
 from regraft.backbones._undrawn import Undrawn
+from regraft.contracts.backbone import Network
+from regraft.contracts.card import Card
+from regraft.contracts.family import Family, built
 from regraft.nn.accounting import Account, account
 from regraft.nn.inception import Filters, Inception
 from regraft.nn.memory import kept_bytes, running_bytes
@@ -34,7 +34,7 @@ class Whole(nn.Module):
         self.parts = nn.ModuleList(network.modules())
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        pooled = self.network.views(self.network.run(inputs))["pooled"]
+        pooled: Tensor = self.network.views(self.network.run(inputs))["pooled"]
         return pooled if self.network.source_head is None else self.network.source_head(pooled)
 
 

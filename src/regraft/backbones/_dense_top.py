@@ -9,11 +9,11 @@ the original, is fixed at the grid that the card's input size leaves.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from regraft.backbones._card import Card
 from regraft.backbones._imagenet import imagenet_card
+from regraft.contracts.card import Card
 
 if TYPE_CHECKING:
-    from regraft.backbones._contract import Built
+    from regraft.contracts.backbone import Built
 
 STAGES = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
 
@@ -34,9 +34,9 @@ def dense_build(card: Card, *, conv_ends: Sequence[int], dense_ends: Sequence[in
     """
     from torch import nn
 
-    from regraft.backbones._contract import Built
     from regraft.backbones._staged import slices, staged
     from regraft.backbones._torchvision import drawn_model
+    from regraft.contracts.backbone import Built
     from regraft.nn.fixed_pool import FixedAveragePool, grid_after
     from regraft.nn.stages import vector_views
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regraft.backbones._caffe import read_caffemodel
-from regraft.backbones._card import Card
-from regraft.backbones._family import Family
 from regraft.bundle_format import read_tensors
+from regraft.contracts.card import Card
+from regraft.contracts.family import Family
 from regraft.errors import BundleError, WeightsError, WeightsMismatch
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ the constants of `nn.inception.ResponseNorm`, as the variant `paper` has them.
 from collections.abc import Mapping
 from typing import Any
 
-from regraft.backbones._family import Format
+from regraft.contracts.family import Format
 
 MEAN = (123.0, 117.0, 104.0)
 """Of red, green, blue, in units of a byte."""

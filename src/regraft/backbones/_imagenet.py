@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from regraft.backbones._card import Card
-from regraft.backbones._family import Published
-from regraft.data.prepare import Preparation
+from regraft.contracts.card import Card
+from regraft.contracts.family import Published
+from regraft.modalities.image.prepare import Preparation
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)

@@ -10,12 +10,12 @@ Source: Howard et al. 2019, arXiv:1905.02244, tables 1 and 2.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from regraft.backbones._card import Card
-from regraft.backbones._family import Family
 from regraft.backbones._imagenet import imagenet_card
+from regraft.contracts.card import Card
+from regraft.contracts.family import Family
 
 if TYPE_CHECKING:
-    from regraft.backbones._contract import Built
+    from regraft.contracts.backbone import Built
 
 STAGES = ("stem", "c1", "c2", "c3", "c4", "top")
 
@@ -33,9 +33,9 @@ def mobilenet_v3(name: str, *, width: int, ends: Sequence[int], **facts: Any) ->
     def build(card: Card) -> "Built":
         from torch import nn
 
-        from regraft.backbones._contract import Built
         from regraft.backbones._staged import slices, staged
         from regraft.backbones._torchvision import drawn_model
+        from regraft.contracts.backbone import Built
         from regraft.nn.stages import vector_views
 
         net = drawn_model(name, num_classes=card.num_source_classes)

@@ -3,13 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
-from regraft.backbones._backbone import family_of
-from regraft.backbones._card import Card
-from regraft.backbones._family import Family
 from regraft.backbones._open import parse
 from regraft.backbones._saved import saved_backbone
 from regraft.backbones._shipped import shipped_weights
+from regraft.backbones.backbone import family_of
 from regraft.bundle_format import bundle_folder, read_facts
+from regraft.contracts.card import Card
+from regraft.contracts.family import Family
 from regraft.errors import UnknownName
 
 

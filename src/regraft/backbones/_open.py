@@ -14,16 +14,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from regraft.backbones._backbone import Backbone, family_of
-from regraft.backbones._card import facts_of
 from regraft.backbones._convert import converted_file, drawn, resized, variant_of
 from regraft.backbones._download import fetch
-from regraft.backbones._family import Family, sized
 from regraft.backbones._hub import PREFIX, fetch_from_hub, hub_address
 from regraft.backbones._saved import of_bundle
 from regraft.backbones._shipped import shipped_weights
 from regraft.backbones._wanted import sha256_of
+from regraft.backbones.backbone import Backbone, family_of
 from regraft.bundle_format import FACTS, bundle_folder
+from regraft.contracts.card import facts_of
+from regraft.contracts.family import Family, sized
 from regraft.errors import BadRequest, UnknownName, WeightsMissing
 from regraft.identity import digest_file
 from regraft.values import Event, Notice

@@ -6,12 +6,12 @@ its first 1x1 as the paper does ("v1.5").
 
 from typing import TYPE_CHECKING, Any
 
-from regraft.backbones._card import Card
-from regraft.backbones._family import Family
 from regraft.backbones._imagenet import imagenet_card
+from regraft.contracts.card import Card
+from regraft.contracts.family import Family
 
 if TYPE_CHECKING:
-    from regraft.backbones._contract import Built
+    from regraft.contracts.backbone import Built
 
 STAGES = ("stem", "layer1", "layer2", "layer3", "layer4")
 
@@ -39,9 +39,9 @@ def build(card: Card) -> "Built":
     """torchvision's network of that name with random weights, as stages."""
     from torch import nn
 
-    from regraft.backbones._contract import Built
     from regraft.backbones._staged import staged
     from regraft.backbones._torchvision import torchvision_models
+    from regraft.contracts.backbone import Built
     from regraft.nn.stages import grid_views
 
     net = torchvision_models().get_model(card.family, weights=None, num_classes=card.num_source_classes)

@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from regraft.backbones._backbone import Backbone, family_of
-from regraft.backbones._card import Card
+from regraft.backbones.backbone import Backbone, family_of
 from regraft.bundle_format import FACTS, TENSORS, bundle_folder, check_tensors, read_facts, read_tensors
+from regraft.contracts.card import Card
 from regraft.errors import BundleError
 
 _OUTPUTS = {"multilabel": "tags", "regression": "numbers"}

@@ -9,8 +9,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from regraft.backbones._card import Card
 from regraft.bundle_format import read_json
+from regraft.contracts.card import Card
 from regraft.errors import BundleError, WeightsError
 
 REINSTALL = "install regraft again: the package on the disk is not the one that was released."

@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import nn
 
-from regraft.backbones._card import Card
-from regraft.backbones._contract import Network, State, Views
+from regraft.contracts.backbone import Network, State, Views
+from regraft.contracts.card import Card
 from regraft.nn.stages import Normalise, OnHidden
 
 

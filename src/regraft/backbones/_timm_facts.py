@@ -12,12 +12,12 @@ from math import floor
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from regraft.backbones._card import Card
 from regraft.bundle_format import read_json
-from regraft.data.prepare import Preparation
+from regraft.contracts.card import Card
 from regraft.errors import BadRequest, MissingExtra, UnknownName
 from regraft.files import cache_home, write_json
 from regraft.identity import digest_json
+from regraft.modalities.image.prepare import Preparation
 
 if TYPE_CHECKING:
     from torch import nn

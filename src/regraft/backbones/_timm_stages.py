@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from regraft.backbones._contract import Network
+from regraft.contracts.backbone import Network
 from regraft.errors import BadRequest
 from regraft.nn.pruned import without
 from regraft.nn.stages import Normalise, OnHidden

@@ -7,10 +7,10 @@ AlexNet_Weights.IMAGENET1K_V1.
 from functools import partial
 
 from regraft.backbones._dense_top import dense_build, dense_card
-from regraft.backbones._family import Family
 from regraft.backbones._imagenet import torchvision_weights
+from regraft.contracts.family import Family
 
-FAMILY = Family(
+ENTRY = Family(
     name="alexnet",
     title="AlexNet: five convolutions and two wide dense layers, 61.1 million parameters",
     prefer="to compare with the first work on transfer, which reports its fc6 and fc7; else others give more for less "

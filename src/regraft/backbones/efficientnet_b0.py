@@ -10,12 +10,12 @@ timm; their preparation is bicubic.
 
 from typing import TYPE_CHECKING
 
-from regraft.backbones._card import Card
-from regraft.backbones._family import Family
 from regraft.backbones._imagenet import imagenet_card, preparation, torchvision_weights
+from regraft.contracts.card import Card
+from regraft.contracts.family import Family
 
 if TYPE_CHECKING:
-    from regraft.backbones._contract import Built
+    from regraft.contracts.backbone import Built
 
 STAGES = ("stem", *(f"block{i}" for i in range(1, 8)), "top")
 
@@ -34,16 +34,16 @@ def card(variant: str) -> Card:
 
 def build(card: Card) -> "Built":
     """torchvision's efficientnet_b0 with random weights, as stages."""
-    from regraft.backbones._contract import Built
     from regraft.backbones._staged import staged
     from regraft.backbones._torchvision import drawn_model
+    from regraft.contracts.backbone import Built
     from regraft.nn.stages import grid_views
 
     net = drawn_model("efficientnet_b0", num_classes=card.num_source_classes)
     return Built(network=staged(card, net.features, views=grid_views, source_head=net.classifier[-1]), original=net)
 
 
-FAMILY = Family(
+ENTRY = Family(
     name="efficientnet_b0",
     title="EfficientNet-B0: depthwise convolutions and channel gates, 5.3 million parameters",
     prefer="for accuracy at little work: 78 % on ImageNet, which only ViT-B/16 betters here, for 0.4 billion "

@@ -9,13 +9,13 @@ A `.caffemodel` holds the paper's network as BVLC trained it with Caffe (`_googl
 
 from typing import TYPE_CHECKING
 
-from regraft.backbones._card import Card
-from regraft.backbones._family import Family
 from regraft.backbones._googlenet_caffe import CAFFE
 from regraft.backbones._imagenet import MEAN, STD, preparation, torchvision_weights
+from regraft.contracts.card import Card
+from regraft.contracts.family import Family
 
 if TYPE_CHECKING:
-    from regraft.backbones._contract import Built
+    from regraft.contracts.backbone import Built
     from regraft.nn.stated import StatedCost
 
 WIDTHS = {"tiny": 0.25, "half": 0.5}
@@ -43,7 +43,7 @@ def card(variant: str) -> Card:
 
 def build(card: Card) -> "Built":
     """The variant's network with random weights, as stages."""
-    from regraft.backbones._contract import Built, Network, SideHead
+    from regraft.contracts.backbone import Built, Network, SideHead
     from regraft.nn.googlenet import GoogLeNet, variant_named
     from regraft.nn.heads import side_head
     from regraft.nn.stages import Normalise, OnHidden, grid_views
@@ -72,7 +72,7 @@ def stated(card: Card) -> "tuple[StatedCost, ...]":
     return googlenet_table()
 
 
-FAMILY = Family(
+ENTRY = Family(
     name="googlenet",
     title="GoogLeNet (Inception v1): parallel 1x1, 3x3, 5x5 and pool branches, 7.0 million parameters",
     prefer="first: the defaults of fine-tuning were measured on it; ten places to cut, side heads, 70 % on ImageNet "

@@ -8,12 +8,12 @@ on fine-tuning torchvision's models; the paper gives none.
 
 from typing import TYPE_CHECKING
 
-from regraft.backbones._card import Card
-from regraft.backbones._family import Family
 from regraft.backbones._imagenet import imagenet_card, preparation, torchvision_weights
+from regraft.contracts.card import Card
+from regraft.contracts.family import Family
 
 if TYPE_CHECKING:
-    from regraft.backbones._contract import Built
+    from regraft.contracts.backbone import Built
 
 BLOCKS = ("5b", "5c", "5d", "6a", "6b", "6c", "6d", "6e", "7a", "7b", "7c")
 SIDE_HEADS = {"6e": 0.4}
@@ -39,9 +39,9 @@ def build(card: Card) -> "Built":
 
     from torch import nn
 
-    from regraft.backbones._contract import Built, SideHead
     from regraft.backbones._staged import staged
     from regraft.backbones._torchvision import drawn_model
+    from regraft.contracts.backbone import Built, SideHead
     from regraft.nn.side_heads import InceptionV3SideHead
     from regraft.nn.stages import grid_views
 
@@ -61,7 +61,7 @@ def build(card: Card) -> "Built":
     return Built(network=network, original=net)
 
 
-FAMILY = Family(
+ENTRY = Family(
     name="inception_v3",
     title="Inception v3: GoogLeNet's successor, its kernels factorised, 23.8 million parameters",
     prefer="for fine detail, which its inputs of 299 pixels keep: 77 % on ImageNet for 5.7 billion multiply-adds",

@@ -7,7 +7,7 @@ MobileNet_V3_Large_Weights.IMAGENET1K_V1, by the plain recipe, as for the other 
 from regraft.backbones._imagenet import torchvision_weights
 from regraft.backbones._mobilenet_v3 import mobilenet_v3
 
-FAMILY = mobilenet_v3(
+ENTRY = mobilenet_v3(
     "mobilenet_v3_large",
     width=1280,
     ends=(2, 4, 7, 13, 16),

@@ -7,7 +7,7 @@ MobileNet_V3_Small_Weights.IMAGENET1K_V1.
 from regraft.backbones._imagenet import torchvision_weights
 from regraft.backbones._mobilenet_v3 import mobilenet_v3
 
-FAMILY = mobilenet_v3(
+ENTRY = mobilenet_v3(
     "mobilenet_v3_small",
     width=1024,
     ends=(1, 2, 4, 9, 12),

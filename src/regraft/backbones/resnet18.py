@@ -6,7 +6,7 @@ Source: He et al. 2015, arXiv:1512.03385. Weights: torchvision's ResNet18_Weight
 from regraft.backbones._imagenet import torchvision_weights
 from regraft.backbones._resnet import resnet
 
-FAMILY = resnet(
+ENTRY = resnet(
     "resnet18",
     width=512,
     title="ResNet-18: residual blocks, 11.7 million parameters",

@@ -9,7 +9,7 @@ arXiv:1805.08974); its file can be given as `resnet50@file:PATH`.
 from regraft.backbones._imagenet import torchvision_weights
 from regraft.backbones._resnet import resnet
 
-FAMILY = resnet(
+ENTRY = resnet(
     "resnet50",
     width=2048,
     title="ResNet-50: residual blocks with bottlenecks, 25.6 million parameters",

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from regraft.backbones._card import Card
-from regraft.backbones._family import Family, Published, unchanged
 from regraft.backbones._timm_facts import create, facts_of, plan_of
+from regraft.contracts.card import Card
+from regraft.contracts.family import Family, Published, unchanged
 
 if TYPE_CHECKING:
-    from regraft.backbones._contract import Built
+    from regraft.contracts.backbone import Built
 
 BYTES_PER_NUMBER = 4
 
@@ -26,8 +26,8 @@ def card(variant: str) -> Card:
 
 def build(card: Card) -> "Built":
     """timm's network with random weights, as stages; for the card's input size where its tensors depend on that."""
-    from regraft.backbones._contract import Built
     from regraft.backbones._timm_stages import network_of
+    from regraft.contracts.backbone import Built
 
     facts = facts_of(card.variant)
     input_px = card.preparation.input_px[0] if facts.sized else None
@@ -76,7 +76,7 @@ def narrowed(variant: str) -> Family:
             facts={"trained_on": facts.trained_on, "licence": facts.licence},
         )
     return replace(
-        FAMILY,
+        ENTRY,
         title=f"{facts.name} of timm: {facts.parameters / 1e6:.1f} million parameters",
         variants=(facts.name,),
         classifier=facts.classifier,
@@ -88,7 +88,7 @@ def narrowed(variant: str) -> Family:
     )
 
 
-FAMILY = Family(
+ENTRY = Family(
     name="timm",
     title="Any network of timm, over a thousand: timm:NAME or timm:NAME.TAG; @pretrained is what the tag names",
     prefer="where a newer network than the others is wanted; it needs the extra `timm`",

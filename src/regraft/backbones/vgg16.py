@@ -7,10 +7,10 @@ VGG16_Weights.IMAGENET1K_V1.
 from functools import partial
 
 from regraft.backbones._dense_top import dense_build, dense_card
-from regraft.backbones._family import Family
 from regraft.backbones._imagenet import torchvision_weights
+from regraft.contracts.family import Family
 
-FAMILY = Family(
+ENTRY = Family(
     name="vgg16",
     title="VGG-16: thirteen 3x3 convolutions and two wide dense layers, 138.4 million parameters",
     prefer="to compare with published work on its features; it asks for most memory of all here, and ten times "

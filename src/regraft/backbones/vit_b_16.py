@@ -6,12 +6,12 @@ Source: Dosovitskiy et al. 2020, arXiv:2010.11929. Weights: torchvision's ViT_B_
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from regraft.backbones._card import Card
-from regraft.backbones._family import Family
 from regraft.backbones._imagenet import MEAN, STD, preparation, torchvision_weights
+from regraft.contracts.card import Card
+from regraft.contracts.family import Family
 
 if TYPE_CHECKING:
-    from regraft.backbones._contract import Built
+    from regraft.contracts.backbone import Built
 
 PATCH_PX = 16
 STAGES = ("embeddings", *(f"layer.{i}" for i in range(12)))
@@ -40,8 +40,8 @@ def build(card: Card) -> "Built":
     """
     from torch import nn
 
-    from regraft.backbones._contract import Built, Network
     from regraft.backbones._torchvision import torchvision_models
+    from regraft.contracts.backbone import Built, Network
     from regraft.nn.stages import Normalise, OnHidden, class_token_views
     from regraft.nn.vit import Embeddings
 
@@ -74,7 +74,7 @@ def adapt(tensors: Mapping[str, Any], card: Card) -> Mapping[str, Any]:
     return fitted
 
 
-FAMILY = Family(
+ENTRY = Family(
     name="vit_b_16",
     title="ViT-B/16: a transformer on patches of 16 pixels, 86.6 million parameters",
     prefer="for accuracy over speed: 81 % on ImageNet is the most of all here, and so is the work, twelve times "

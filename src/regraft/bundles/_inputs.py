@@ -6,9 +6,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from regraft.data.decode import Undecodable, decode, in_channels
-from regraft.data.picture import Picture
-from regraft.data.planes import Planes, of_array
+from regraft.modalities.image.decode import Undecodable, decode, in_channels
+from regraft.modalities.image.planes import Planes, of_array
+from regraft.modalities.image.types import Picture
 
 Input: TypeAlias = str | Path | bytes | np.ndarray | Picture
 """A path, the bytes of a file, an array of uint8 (h w c), or a Pillow picture."""

@@ -11,10 +11,10 @@ from jaxtyping import Float
 
 from regraft.activations._runner import BATCH, Prefixes
 from regraft.activations.memo import Memo
-from regraft.backbones._backbone import Backbone
+from regraft.backbones.backbone import Backbone
+from regraft.contracts.task import Task
 from regraft.evaluation.unlike import UnlikeReference
 from regraft.files import cache_home
-from regraft.tasks._contract import Task
 from regraft.values import Notice
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from regraft.activations.memo import Memo
-from regraft.backbones._backbone import Backbone
+from regraft.backbones.backbone import Backbone
 from regraft.bundle_format import FACTS, TENSORS, part_digests, sealed, write_tensors
 from regraft.bundles._golden import known_digests
 from regraft.bundles._model import Model

@@ -16,19 +16,19 @@ from jaxtyping import Float, UInt8
 from regraft.activations._ahead import ahead
 from regraft.activations._runner import BATCH, Prefixes
 from regraft.activations.memo import Memo
-from regraft.backbones._card import Card
 from regraft.backbones._saved import digests_in, saved_backbone
 from regraft.bundle_format import FACTS, TENSORS, bundle_folder, check_tensors, read_facts, read_tensors
 from regraft.bundles._golden import golden_digests, golden_files, known_digests
 from regraft.bundles._inputs import Input, is_one, picture_of
 from regraft.bundles._model import Model, prefixes_of
 from regraft.bundles._write import GOLDEN_SEED, with_changes, write_bundle
-from regraft.data.decode import Undecodable
-from regraft.data.decoder import decoder
+from regraft.contracts.card import Card
+from regraft.contracts.task import TASKS
 from regraft.errors import BadRequest, BundleError
 from regraft.evaluation.unlike import UnlikeReference
 from regraft.labels import parted
-from regraft.tasks._contract import TASKS
+from regraft.modalities.image.decode import Undecodable
+from regraft.modalities.image.decoder import decoder
 from regraft.values import Notice, Prediction
 
 __all__ = ["Bundle", "Input", "Model", "golden_logits", "load", "prefixes_of", "with_changes", "write_bundle"]
@@ -204,7 +204,7 @@ def _golden_features(bundle: Bundle, seed: int) -> Float[np.ndarray, "g d"]:
 def _model(facts: Mapping[str, Any], tensors: Mapping[str, np.ndarray], folder: Path) -> Model:
     backbone = saved_backbone(facts, folder)
     try:
-        task = TASKS.get(facts["task"]["kind"]).task(facts["task"]["classes"], facts["task"])
+        task = TASKS.get(facts["task"]["kind"])(facts["task"]["classes"], facts["task"])
         task.outputs(np.zeros((1, task.num_outputs), dtype=np.float32))  # so that facts that do not fit end it here
         weight, bias = tensors["head/weight"], tensors["head/bias"]
         reference = None

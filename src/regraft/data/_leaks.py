@@ -3,9 +3,9 @@
 import numpy as np
 from jaxtyping import Int
 
-from regraft.data._words import named
 from regraft.data.dataset import Dataset
 from regraft.data.scan import Scanned
+from regraft.words import named
 
 Pair = tuple[int, int]
 """Positions of two examples."""

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from regraft.data._words import counted
 from regraft.identity import digest_bytes
 from regraft.labels import parted
 from regraft.values import Notice
+from regraft.words import counted
 
 SPLITS = ("train", "val", "test")
 """The names of the parts that a data set may come divided into."""

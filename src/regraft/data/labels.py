@@ -8,11 +8,11 @@ may well hold classes, so it is only pointed out.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from regraft.data._words import counted, named
 from regraft.data.dataset import Example
 from regraft.errors import BadData, BadRequest
 from regraft.labels import JOINT, joined, number
 from regraft.values import Notice
+from regraft.words import counted, named
 
 MANY_VALUES = 20
 """Different numbers from which a column of them is pointed out (our choice)."""

@@ -2,12 +2,12 @@
 
 from collections import Counter
 
-from regraft.data._words import counted, named
 from regraft.data.dataset import Dataset
 from regraft.data.labels import are_numbers
 from regraft.errors import BadData, nearest
 from regraft.labels import parted
 from regraft.values import Notice
+from regraft.words import counted, named
 
 
 def check_learnable(dataset: Dataset) -> tuple[Notice, ...]:

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Shaped
 
-from regraft.data._measure import ROW, dicom_reader, shortened
-from regraft.data.decoder import decoder
 from regraft.files import atomic, cache_home
 from regraft.identity import digest_json
+from regraft.modalities.image.decoder import decoder
+from regraft.modalities.image.fingerprint import ROW, dicom_reader, shortened
 
 _LAYOUT = 2
 """Rises when `ROW`, or how a field is computed, changes."""

@@ -7,22 +7,17 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from regraft.data._words import counted, named
+from regraft.contracts.source import SOURCES, Columns, DataSource, Found
 from regraft.data.dataset import Dataset, Example
 from regraft.data.filenames import suggest_groups
 from regraft.data.labels import Asked, understood
 from regraft.data.learnable import check_learnable
 from regraft.data.masks import suspect_masks
-from regraft.data.sources._contract import Columns, Found
 from regraft.data.sources._unpack import unpacking
 from regraft.errors import BadData, BadRequest
-from regraft.registry import Shelf
 from regraft.values import Notice, Progress
-
-SOURCES = Shelf("source", "regraft.data.sources")
-"""Where labelled data can come from."""
+from regraft.words import counted, named
 
 
 def open_dataset(
@@ -106,7 +101,7 @@ def unpack(path: str | os.PathLike[str]) -> Iterator[Progress]:
     """
     where = _absolute(path)
     source = _source(where)
-    for archive in source.archives_in(where) if hasattr(source, "archives_in") else ():
+    for archive in source.archives_in(where) if source else ():
         yield from unpacking(archive)
 
 
@@ -114,17 +109,16 @@ def _absolute(path: str | os.PathLike[str]) -> Path:
     return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - links in the path are kept
 
 
-def _source(path: Path) -> Any:
-    """The module that reads what is at `path`; None where there is none."""
+def _source(path: Path) -> DataSource | None:
+    """The source that reads what is at `path`; None where there is none."""
     accepting = [source for name in SOURCES if (source := SOURCES.get(name)).accepts(path)]
-    return min(accepting, key=lambda one: getattr(one, "LAST", False)) if accepting else None
+    return min(accepting, key=lambda one: one.last) if accepting else None
 
 
 def _found(path: Path, columns: Columns) -> Found:
     source = _source(path)
     if source is not None:
-        found: Found = source.open_source(path, columns)
-        return found
+        return source.open(path, columns)
     raise BadData(
         f"{path} is neither a folder nor a table nor an archive.",
         fix="give a folder with one sub-folder per class, an archive of one (.tar.gz and the like, .zip), a folder of "

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Bool, UInt64
 
-from regraft.data._dicom import HEAD_BYTES, is_dicom
-from regraft.data._words import counted
 from regraft.data.dataset import Dataset, Example
-from regraft.data.decode import Undecodable, patient, read
+from regraft.modalities.image.decode import Undecodable, patient, read
+from regraft.modalities.image.dicom import HEAD_BYTES, is_dicom
 from regraft.values import Notice
+from regraft.words import counted
 
 
 def by_patient(

@@ -14,15 +14,15 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Int, Shaped, UInt8
 
-from regraft.data._measure import MEASURED, measure
-from regraft.data._words import counted, named
 from regraft.data.dataset import Dataset
-from regraft.data.decode import MAX_PIXELS
-from regraft.data.decoder import decoder
 from regraft.data.memory import ScanMemory, look
 from regraft.data.patients import by_patient
 from regraft.errors import DamagedData, OutOfSpace
+from regraft.modalities.image.decode import MAX_PIXELS
+from regraft.modalities.image.decoder import decoder
+from regraft.modalities.image.fingerprint import MEASURED, measure
 from regraft.values import Event, Notice, Progress
+from regraft.words import counted, named
 
 _TELL_S = 0.5
 """Seconds between two events of progress."""

@@ -15,7 +15,6 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from regraft.data._leaks import conflicting_labels, crossing, report
-from regraft.data._words import counted, named
 from regraft.data.dataset import SPLITS, Dataset
 from regraft.data.duplicates import clusters, union
 from regraft.data.memory import ScanMemory
@@ -24,6 +23,7 @@ from regraft.errors import BadData, LeakedSplit
 from regraft.folds import split
 from regraft.identity import derive_seed
 from regraft.values import Notice
+from regraft.words import counted, named
 
 LEAST_FOR_TEST = 500
 """With fewer usable examples and no test part given, none is drawn: cross-validation is the main figure."""

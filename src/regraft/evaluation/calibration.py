@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from regraft.evaluation._contract import metric
+from regraft.contracts.metric import metric
 from regraft.evaluation.intervals import share
 from regraft.evaluation.metrics.ece import NUM_BINS, bin_of, stated
 from regraft.folds import folds as deal

@@ -11,8 +11,8 @@ from math import sqrt
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from regraft.evaluation._contract import Metric
-from regraft.evaluation._contract import metric as metric_named
+from regraft.contracts.metric import Metric
+from regraft.contracts.metric import metric as metric_named
 from regraft.evaluation._resampling import units
 from regraft.evaluation.intervals import (
     MIN_GROUPS,

@@ -20,7 +20,7 @@ from statistics import NormalDist
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-from regraft.evaluation._contract import Metric
+from regraft.contracts.metric import Metric
 from regraft.evaluation._resampling import Units, leave_outs, resamples, units
 from regraft.evaluation._student import t_quantile
 from regraft.values import Measured

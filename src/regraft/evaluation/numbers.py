@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from regraft.evaluation._contract import main_metric, metrics_for
+from regraft.contracts.metric import main_metric, metrics_for
 from regraft.evaluation._numeric import weighted_mean
 from regraft.evaluation.intervals import Statistic, bootstrap, num_resamples_for, statistic
 from regraft.evaluation.paired import PairedDifference, compare

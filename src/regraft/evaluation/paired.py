@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from regraft.evaluation._contract import metric as metric_named
+from regraft.contracts.metric import metric as metric_named
 from regraft.evaluation._resampling import units
 from regraft.evaluation.intervals import MIN_GROUPS, Statistic, bootstrap, num_resamples_for, statistic
 from regraft.values import Measured

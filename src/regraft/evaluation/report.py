@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from regraft.evaluation._contract import Metric, main_metric, metrics_for
+from regraft.contracts.metric import Metric, main_metric, metrics_for
 from regraft.evaluation._resampling import units
 from regraft.evaluation._sections import Tested, section_of
 from regraft.evaluation.calibration import ReliabilityBin

@@ -12,14 +12,14 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from regraft.activations.states import States
-from regraft.lab._contract import Arm, Study
+from regraft.contracts.strategy import Fitted, Problem, fitted_last
+from regraft.contracts.study import Arm, Study
 from regraft.lab._designs import Widths
 from regraft.lab._examples import Examples, Others
 from regraft.lab._family import Gradients, backbone_in, family_of
 from regraft.lab._kept import packed
 from regraft.lab._setting import Setting
 from regraft.strategies import finetune, probe
-from regraft.strategies._contract import Fitted, Problem, fitted_last
 from regraft.values import Event
 
 MAX_TRAIN_TRIED = 1000

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cache
 from math import log
 
-from regraft.lab._contract import Arm, Study
+from regraft.contracts.study import Arm, Study
 from regraft.lab._designs import Design, Widths
 from regraft.lab._family import family_of
 from regraft.lab._setting import Setting
@@ -69,8 +69,8 @@ def counted(design: Design, widths: Widths, input_px: int, num_classes: int) -> 
     """The cost of the design at these widths, with a linear head for so many classes on top."""
     import torch
 
-    from regraft.backbones._family import built
     from regraft.backbones._undrawn import Undrawn
+    from regraft.contracts.family import built
     from regraft.nn.accounting import account
     from regraft.nn.heads import PooledHead
     from regraft.strategies._tail import Tail

@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
+from regraft.contracts.study import RANGES, Effect, Measure
 from regraft.evaluation.crossed import crossed
-from regraft.lab._contract import RANGES, Effect, Measure
 from regraft.lab._costs import Cost
 from regraft.lab._kept import Row, unpacked
 from regraft.values import Measured

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Int
 
 from regraft.activations.states import DeviceStates, FreshStates
+from regraft.contracts.task import Task
 from regraft.identity import derive_seed
-from regraft.tasks._contract import Task
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -6,18 +6,18 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regraft.backbones._backbone import Backbone
-from regraft.backbones._card import Card
 from regraft.backbones._convert import drawn_in
-from regraft.backbones._family import Family
 from regraft.backbones._imagenet import MEAN, STD
-from regraft.data.prepare import Preparation
+from regraft.backbones.backbone import Backbone
+from regraft.contracts.card import Card
+from regraft.contracts.family import Family
 from regraft.lab._designs import SIDE_WEIGHT, Body, Design, Widths
+from regraft.modalities.image.prepare import Preparation
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from regraft.backbones._contract import Built, Network
+    from regraft.contracts.backbone import Built, Network
 
 
 SMALLEST_PX = 32
@@ -82,7 +82,7 @@ def family_of(design: Design, widths: Widths, input_px: int, gradients: Gradient
     def build(card: Card) -> "Built":
         from torch import nn
 
-        from regraft.backbones._contract import Built
+        from regraft.contracts.backbone import Built
 
         network = network_of(design.build(widths, input_px), card)
         if gradients is not None:
@@ -105,7 +105,7 @@ def family_of(design: Design, widths: Widths, input_px: int, gradients: Gradient
 
 def network_of(body: Body, card: Card) -> "Network":
     """The body as stages of the contract, without a source classifier."""
-    from regraft.backbones._contract import Network, SideHead
+    from regraft.contracts.backbone import Network, SideHead
     from regraft.nn.stages import Normalise, OnHidden, grid_views, vector_views
 
     return Network(

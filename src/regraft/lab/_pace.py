@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from regraft.lab._contract import Arm
+from regraft.contracts.study import Arm
 from regraft.lab._costs import Cost
 from regraft.lab._examples import Examples
 from regraft.lab._family import family_of
@@ -33,7 +33,7 @@ def seconds_a_step(arm: Arm, cost: Cost, setting: Setting, num_classes: int, dev
     """Wall seconds of a step on a batch of noise: forward, backward, update; auxiliary classifiers included."""
     import torch
 
-    from regraft.backbones._family import built
+    from regraft.contracts.family import built
     from regraft.nn.heads import PooledHead
     from regraft.strategies._tail import Tail
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from regraft.contracts.study import Study
 from regraft.errors import RunError, TrainingFailed
 from regraft.files import Lock, write_json
 from regraft.identity import digest_json
 from regraft.lab._cells import MAX_TRAIN_TRIED, Cell, cells_of, measured
-from regraft.lab._contract import Study
 from regraft.lab._costs import Cost, costs_of
 from regraft.lab._examples import Examples
 from regraft.lab._kept import Kept, Row, unpacked

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from regraft.lab._contract import Outcome
+from regraft.contracts.study import Outcome
 from regraft.lab._effects import Found
 
 TOLD = {"as claimed": "Borne out", "not here": "not here", "open": "not resolved", "not run": "not run"}

@@ -1,9 +1,9 @@
 """GoogLeNet against networks in the proportions of AlexNet, VGG-16 and ResNet-18."""
 
-from regraft.lab._contract import Arm, Effect, Study
+from regraft.contracts.study import Arm, Effect, Study
 from regraft.lab._designs import googlenet, plain, residual
 
-STUDY = Study(
+ENTRY = Study(
     title="GoogLeNet against AlexNet, VGG and ResNet at equal training budget",
     claim="GoogLeNet has twelve times fewer parameters than AlexNet and is far more accurate; it is about as "
     "accurate as VGG at a fraction of the parameters.",

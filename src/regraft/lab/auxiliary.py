@@ -1,12 +1,12 @@
 """Auxiliary classifiers, with batch norm and without: gradients, accuracy, transfer."""
 
-from regraft.lab._contract import Arm, Effect, Study
+from regraft.contracts.study import Arm, Effect, Study
 from regraft.lab._designs import googlenet
 
 NORMED, BARE = googlenet(), googlenet("no norm", batch_norm=False)
 SIDES = {"side_heads": True}
 
-STUDY = Study(
+ENTRY = Study(
     title="Auxiliary classifiers, with and without batch norm",
     claim="Classifiers on intermediate modules strengthen the gradient that reaches the lower ones, which would else "
     "vanish, and regularise; so the network becomes more accurate. Later the same first author found that they do not "

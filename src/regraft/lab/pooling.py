@@ -1,9 +1,9 @@
 """A global average at the top, against dense layers there."""
 
-from regraft.lab._contract import Arm, Effect, Study
+from regraft.contracts.study import Arm, Effect, Study
 from regraft.lab._designs import googlenet
 
-STUDY = Study(
+ENTRY = Study(
     title="Global average pooling at the top instead of dense layers",
     claim="Averaging the last grid over its cells takes the place of dense layers: it holds no parameters, so it "
     "overfits less, and it is no less accurate (0.6 points more accurate on ImageNet).",

@@ -1,9 +1,9 @@
 """The 1x1 reductions: what they save, and what they cost in accuracy."""
 
-from regraft.lab._contract import Arm, Effect, Study
+from regraft.contracts.study import Arm, Effect, Study
 from regraft.lab._designs import googlenet
 
-STUDY = Study(
+ENTRY = Study(
     title="1x1 reductions before the 3x3 and 5x5 convolutions, and after the pool",
     claim="1x1 reductions make the Inception module affordable: without them its cost grows from module to module, "
     "with them depth and width can rise at the same budget, and no accuracy is lost.",

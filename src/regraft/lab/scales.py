@@ -1,11 +1,11 @@
 """Several filter sizes side by side, against one of them alone."""
 
-from regraft.lab._contract import Arm, Effect, Study
+from regraft.contracts.study import Arm, Effect, Study
 from regraft.lab._designs import googlenet
 
 ALONE = {"one": "1x1", "three": "3x3", "five": "5x5"}
 
-STUDY = Study(
+ENTRY = Study(
     title="Filters of several sizes side by side in one module",
     claim="Structures of a picture are of several sizes, so filters of several sizes side by side, and a pool beside "
     "them, see more than filters of one size.",

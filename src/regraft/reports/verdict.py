@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from regraft.contracts.metric import Metric, metric
 from regraft.errors import UnknownName
-from regraft.evaluation._contract import Metric, metric
 from regraft.reports._words import counted, listed, lowered, measured, number
 from regraft.reports.extended import sentence
 

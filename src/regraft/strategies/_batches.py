@@ -16,8 +16,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from regraft.activations.states import DeviceStates, States
+from regraft.contracts.strategy import Problem
 from regraft.identity import derive_seed
-from regraft.strategies._contract import Problem
 from regraft.strategies._resample import resampled
 from regraft.strategies._tail import Tail
 

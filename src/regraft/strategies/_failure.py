@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from regraft.contracts.strategy import Problem
 from regraft.errors import TrainingFailed
 from regraft.strategies._batches import Draw
-from regraft.strategies._contract import Problem
 from regraft.strategies._tail import Tail
 
 LOWER = "lower the learning rate: --set options.lr=VALUE, a tenth of what it was."

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from regraft.backbones._contract import State
+from regraft.contracts.backbone import State
+from regraft.contracts.strategy import Asked
 from regraft.errors import BadRequest
-from regraft.strategies._contract import Asked
 
 STEP = 8
 """Grid cells between two sizes."""

@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from regraft.backbones._contract import State
+from regraft.contracts.backbone import State
+from regraft.contracts.strategy import Fitted, Problem
 from regraft.errors import TrainingFailed
 from regraft.identity import derive_seed, digest_bytes, digest_json
 from regraft.strategies._average import add_step, standing_in
 from regraft.strategies._batches import epoch_draws, features, fetched, predict
 from regraft.strategies._checkpoint import Checkpoint
-from regraft.strategies._contract import Fitted, Problem
 from regraft.strategies._failure import check_losses, check_tensors
 from regraft.strategies._growth import Growth
 from regraft.strategies._history import CRITERION, History

@@ -26,10 +26,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from regraft.backbones._contract import State
+from regraft.contracts.backbone import State
+from regraft.contracts.strategy import Problem
 from regraft.errors import BadRequest
 from regraft.identity import derive_seed
-from regraft.strategies._contract import Problem
 from regraft.strategies._tail import Tail
 
 Loss = Callable[[Tensor, Tensor], Tensor]

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from regraft.contracts.strategy import Problem
 from regraft.identity import derive_seed
 from regraft.strategies._batches import fetched, plain_draws
-from regraft.strategies._contract import Problem
 from regraft.strategies._tail import BATCH_NORM, Tail
 
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from regraft.backbones._contract import Network, SideHead, State, stage_tensors
+from regraft.contracts.backbone import Network, SideHead, State, stage_tensors
 from regraft.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -140,7 +140,8 @@ class Tail(nn.Module):
             state = stage(state)
             if hidden is not None:
                 hidden[name] = state["hidden"]
-        return self._views(state)[self.view] if self.names else state[self.view]
+        read: Tensor = self._views(state)[self.view] if self.names else state[self.view]
+        return read
 
     def wake(self, count: int) -> None:
         """Train the highest `count` stages and the heads; the others stay as they are, in evaluation mode."""

@@ -10,10 +10,10 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from regraft.contracts.strategy import Asked, Fitted, Needs, Preset, Problem, Strategy
 from regraft.errors import BadData, BadRecipe, BadRequest
 from regraft.identity import derive_seed
 from regraft.strategies import probe
-from regraft.strategies._contract import Asked, Fitted, Preset, Problem
 from regraft.strategies._options import count, not_negative, positive, refuse_others, share
 from regraft.values import Event, Json, Notice
 
@@ -311,6 +311,11 @@ def check(options: Options, defaults: Any = None) -> None:
         )
 
 
+def needs(options: Options) -> Needs:
+    """The top states, where training starts from the solved probe or is held back to what was pretrained."""
+    return Needs(top=options.init == "probe" or bool(options.regulariser))
+
+
 def check_asked(options: Options, asked: Asked) -> None:
     """
     Raises:
@@ -359,3 +364,6 @@ def groups_of(tail: "Tail", options: Options) -> list[dict[str, Any]]:
             if chosen:
                 groups.append({"params": chosen, "lr": lr, "weight_decay": options.weight_decay * decayed})
     return groups
+
+
+ENTRY = Strategy(Options=Options, presets=PRESETS, needs=needs, check=check, check_asked=check_asked, fit=fit)

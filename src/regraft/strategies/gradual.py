@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from regraft.contracts.strategy import Asked, Needs, Preset, Problem, Strategy
 from regraft.strategies import finetune
-from regraft.strategies._contract import Asked, Preset, Problem
 from regraft.strategies._options import count, not_negative, refuse_others, share
 from regraft.values import Event
 
@@ -113,6 +113,14 @@ def check(options: Options) -> None:
     finetune.check(finetune.shared(options), Options())
 
 
+def needs(options: Options) -> Needs:
+    """Whatever `finetune` needs with the options that they share."""
+    return finetune.needs(finetune.shared(options))
+
+
 def check_asked(options: Options, asked: Asked) -> None:
     """Raises: BadRecipe: an option makes no sense for this task; the message says which."""
     finetune.check_asked(finetune.shared(options), asked)
+
+
+ENTRY = Strategy(Options=Options, presets=PRESETS, needs=needs, check=check, check_asked=check_asked, fit=fit)

@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
+from regraft.contracts.strategy import Asked, Fitted, Needs, Preset, Problem, Strategy
 from regraft.errors import BadRequest, MissingExtra
 from regraft.identity import derive_seed
 from regraft.strategies import finetune
-from regraft.strategies._contract import Asked, Fitted, Preset, Problem
 from regraft.strategies._options import count, positive, refuse_others, share
 from regraft.values import Event, Notice
 
@@ -158,6 +158,14 @@ def check(options: Options) -> None:
         raise MissingExtra("peft", "lora", "The strategy lora")
 
 
+def needs(options: Options) -> Needs:
+    """Whatever `finetune` needs with the options that they share."""
+    return finetune.needs(finetune.shared(options))
+
+
 def check_asked(options: Options, asked: Asked) -> None:
     """Raises: BadRecipe: an option makes no sense for this task; the message says which."""
     finetune.check_asked(finetune.shared(options), asked)
+
+
+ENTRY = Strategy(Options=Options, presets=PRESETS, needs=needs, check=check, check_asked=check_asked, fit=fit)

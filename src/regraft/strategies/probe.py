@@ -13,13 +13,13 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from regraft.activations.states import StoredStates
+from regraft.contracts.strategy import Asked, Fitted, Needs, Preset, Problem, Strategy
+from regraft.contracts.task import Solution
 from regraft.errors import BadRequest
 from regraft.identity import derive_seed
-from regraft.strategies._contract import Asked, Fitted, Preset, Problem
 from regraft.strategies._options import not_negative, refuse_others
-from regraft.tasks._contract import Solution
 from regraft.tasks._logistic import Linear
-from regraft.tasks._rows import STREAM_ABOVE, RowSource, Views
+from regraft.tasks.rows import STREAM_ABOVE, RowSource, Views
 from regraft.values import Event
 
 
@@ -116,3 +116,8 @@ def features_of(problem: Problem, positions: Int[np.ndarray, "n"], num_views: in
             fix="use finetune for this task.",
         )
     return array
+
+
+ENTRY = Strategy(
+    Options=Options, presets=PRESETS, needs=lambda options: Needs(), check=check, check_asked=check_asked, fit=fit
+)

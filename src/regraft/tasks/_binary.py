@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int
 
-from regraft.tasks._contract import FoldLogits, Solution
+from regraft.contracts.task import FoldLogits, Solution
 from regraft.tasks._regularisation import default_grid
-from regraft.tasks._rows import RowSource, Views
 from regraft.tasks._temperature import fit_temperature
+from regraft.tasks.rows import RowSource, Views
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 from regraft.errors import BadData, BadRequest
 from regraft.tasks._parts import Part, Problem, Solved
-from regraft.tasks._rows import SPREAD_FLOOR, STREAM_ABOVE, RowSource, Views
+from regraft.tasks.rows import SPREAD_FLOOR, STREAM_ABOVE, RowSource, Views
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

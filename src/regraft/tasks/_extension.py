@@ -19,8 +19,8 @@ from jaxtyping import Float, Int
 
 from regraft.tasks._lbfgs import minimise
 from regraft.tasks._regularisation import CLEARLY_WORSE, default_grid
-from regraft.tasks._rows import SPREAD_FLOOR, moments
 from regraft.tasks._softmax import log_losses, softmax_loss
+from regraft.tasks.rows import SPREAD_FLOOR, moments
 
 TOLERANCE = 1e-6
 """Norm of the scaled gradient at which rows count as solved."""

@@ -19,8 +19,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int
 
-from regraft.tasks._rows import Blocks, Scaling
 from regraft.tasks._softmax import Loss, softmax_loss
+from regraft.tasks.rows import Blocks, Scaling
 
 MAX_AXES = 192
 """Leading axes of a direct form; all of them where there are no more features than this (our choice, measured)."""

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from regraft.tasks._examples import Examples
-from regraft.tasks._rows import SPREAD_FLOOR, STREAM_ABOVE, RowSource, Views, block_rows
+from regraft.tasks.rows import SPREAD_FLOOR, STREAM_ABOVE, RowSource, Views, block_rows
 
 TOLERANCE = 1e-5
 """Norm of the scaled gradient at which a head counts as solved: about the root mean square change that is left in

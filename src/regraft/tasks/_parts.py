@@ -24,7 +24,7 @@ from jaxtyping import Float, Int
 
 from regraft.tasks._forms import SAMPLE_ROWS, Axes, Direct, Form, Projected, leading_axes
 from regraft.tasks._lbfgs import minimise
-from regraft.tasks._rows import Blocks, RowSource, Scaling, moments
+from regraft.tasks.rows import Blocks, RowSource, Scaling, moments
 
 MAX_PROJECTED = 1024
 """Rows up to which projecting pays; beyond, the eigenvectors cost more than they save (measured)."""

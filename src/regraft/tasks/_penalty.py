@@ -11,11 +11,11 @@ from time import monotonic
 import numpy as np
 from jaxtyping import Float, Int
 
+from regraft.contracts.task import FoldLogits
 from regraft.errors import BadData
-from regraft.tasks._contract import FoldLogits
 from regraft.tasks._examples import check_folds
 from regraft.tasks._ridge import Heads, Rows
-from regraft.tasks._rows import SPREAD_FLOOR, RowSource, Views
+from regraft.tasks.rows import SPREAD_FLOOR, RowSource, Views
 
 STEP = 10**0.5
 """Ratio of neighbouring values of c on the grid."""

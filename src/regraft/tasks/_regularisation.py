@@ -17,8 +17,8 @@ from jaxtyping import Float, Int
 from regraft.tasks._examples import Examples, check_folds
 from regraft.tasks._logistic import MAX_ITERATIONS, Linear
 from regraft.tasks._parts import Part, Problem, Solved
-from regraft.tasks._rows import SPREAD_FLOOR, STREAM_ABOVE, RowSource, Views
 from regraft.tasks._softmax import log_losses
+from regraft.tasks.rows import SPREAD_FLOOR, STREAM_ABOVE, RowSource, Views
 
 STEP = 10**0.5
 """Ratio of neighbouring values of C on the grid."""

@@ -11,13 +11,13 @@ from time import monotonic
 import numpy as np
 from jaxtyping import Float, Int
 
-from regraft.tasks._contract import FoldLogits
+from regraft.contracts.task import FoldLogits
 from regraft.tasks._examples import Examples, check_folds
 from regraft.tasks._logistic import MAX_ITERATIONS
 from regraft.tasks._parts import Problem, Solved
 from regraft.tasks._regularisation import CLEARLY_WORSE, POLISH, TOLERANCE, default_grid
-from regraft.tasks._rows import SPREAD_FLOOR, STREAM_ABOVE, RowSource, Views
 from regraft.tasks._softmax import log_losses
+from regraft.tasks.rows import SPREAD_FLOOR, STREAM_ABOVE, RowSource, Views
 
 
 def repeated_cross_validation(

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from regraft.tasks._rows import SPREAD_FLOOR, RowSource, Scaling, block_rows, moments
+from regraft.tasks.rows import SPREAD_FLOOR, RowSource, Scaling, block_rows, moments
 
 MAX_GRAM = 1024
 """Rows up to which the Gram matrix of the rows is taken, where there are no more of them than features (our choice)."""

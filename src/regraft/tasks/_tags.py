@@ -17,13 +17,13 @@ from time import monotonic
 import numpy as np
 from jaxtyping import Float, Int
 
-from regraft.tasks._contract import FoldLogits
+from regraft.contracts.task import FoldLogits
 from regraft.tasks._examples import Examples, check_folds
 from regraft.tasks._logistic import MAX_ITERATIONS
 from regraft.tasks._logistic import TOLERANCE as FINAL_TOLERANCE
 from regraft.tasks._parts import Solved
 from regraft.tasks._regularisation import CLEARLY_WORSE, ENOUGH_EXAMPLES, POLISH, TOLERANCE, Tried
-from regraft.tasks._rows import SPREAD_FLOOR, RowSource, Views
+from regraft.tasks.rows import SPREAD_FLOOR, RowSource, Views
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from regraft.tasks._contract import FoldLogits, Solution, Task
+from regraft.contracts.task import FoldLogits, Solution, Task
 from regraft.tasks._positions import positions_of
-from regraft.tasks._rows import RowSource, Views
 from regraft.tasks._softmax import softmax
 from regraft.tasks._temperature import fit_temperature
+from regraft.tasks.rows import RowSource, Views
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -190,3 +190,6 @@ def class_weights(targets: Int[np.ndarray, "n"], num_classes: int) -> Float[np.n
 def task(classes: Sequence[str], facts: Mapping[str, Any] | None = None) -> Classification:
     """The task with these classes, in this order; of two the second is the positive one. There are no facts beside."""
     return Classification(tuple(dict.fromkeys(classes)))
+
+
+ENTRY = task

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from regraft.contracts.task import FoldLogits, Solution, Task
 from regraft.errors import BadData, nearest
 from regraft.labels import joined, parted
 from regraft.tasks import _binary
-from regraft.tasks._contract import FoldLogits, Solution, Task
-from regraft.tasks._rows import RowSource, Views
 from regraft.tasks._strata import by_rarest
+from regraft.tasks.rows import RowSource, Views
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -149,3 +149,6 @@ class MultiLabel(Task):
 def task(classes: Sequence[str], facts: Mapping[str, Any] | None = None) -> MultiLabel:
     """The task with these tags, in this order; `facts` may hold `delimiter`."""
     return MultiLabel(tuple(dict.fromkeys(classes)), delimiter=str((facts or {}).get("delimiter", "")))
+
+
+ENTRY = task

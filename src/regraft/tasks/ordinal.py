@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from regraft.contracts.task import FoldLogits, Solution, Task
 from regraft.tasks import _binary
-from regraft.tasks._contract import FoldLogits, Solution, Task
 from regraft.tasks._positions import positions_of
-from regraft.tasks._rows import RowSource, Views
+from regraft.tasks.rows import RowSource, Views
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -143,3 +143,6 @@ class Ordinal(Task):
 def task(classes: Sequence[str], facts: Mapping[str, Any] | None = None) -> Ordinal:
     """The task with these classes, from the lowest rank to the highest. There are no facts beside."""
     return Ordinal(tuple(dict.fromkeys(classes)))
+
+
+ENTRY = task

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
+from regraft.contracts.task import FoldLogits, Solution, Task
 from regraft.errors import BadData
 from regraft.labels import joined, number, parted
-from regraft.tasks._contract import FoldLogits, Solution, Task
 from regraft.tasks._penalty import default_grid, fit_ridge, repeated_ridge
-from regraft.tasks._rows import RowSource, Views
 from regraft.tasks._strata import by_rank
+from regraft.tasks.rows import RowSource, Views
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -198,3 +198,6 @@ def task(classes: Sequence[str], facts: Mapping[str, Any] | None = None) -> Regr
         spread=tuple(map(float, known.get("spread", ()))),
         transform="log" if known.get("transform") == "log" else "none",
     )
+
+
+ENTRY = task

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from regraft.evaluation._contract import Metric, main_metric
+from regraft.contracts.metric import Metric, main_metric
+from regraft.contracts.strategy import Fitted, Problem
 from regraft.evaluation.intervals import nadeau_bengio
 from regraft.evaluation.report import as_json
 from regraft.identity import derive_seed
-from regraft.strategies._contract import Fitted, Problem
 from regraft.strategies.probe import Options, rows_of
 from regraft.values import Event, Notice, Progress
 from regraft.workbench._resolve import Resolved
@@ -88,7 +88,7 @@ def cross_validate(problem: Problem, resolved: Resolved, *, num_folds: int) -> G
     for fold in range(count):
         held = fold_of == fold
         part = problem.part(f"fold-{fold}", train=problem.train[~held], val=np.zeros(0, dtype=np.int64))
-        for event in resolved.module.fit(part, resolved.options):
+        for event in resolved.strategy.fit(part, resolved.options):
             if isinstance(event, Fitted):
                 logits[held] = event.logits(part, problem.train[held])
         scores.append(main.compute(targets[held], problem.task.outputs(logits[held])))

@@ -4,11 +4,11 @@ from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
+from regraft.contracts.task import TASKS, Task
 from regraft.data.dataset import Dataset
 from regraft.data.open import open_dataset, unpack
 from regraft.errors import UnknownName
 from regraft.recipe import Source, Target
-from regraft.tasks._contract import TASKS, Task
 from regraft.values import Event
 
 

@@ -2,11 +2,10 @@
 
 import ast
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from regraft.errors import UnknownName
 from regraft.registry import Shelf
 
 
@@ -24,17 +23,13 @@ class Field:
     """What it means, with its unit."""
 
 
-def tree_of(shelf: Shelf, name: str) -> ast.Module:
+def tree_of(shelf: Shelf[Any], name: str) -> ast.Module:
     """The parsed source of an entry, which is found but not imported; the packages above it are.
 
     Raises:
         UnknownName: there is no such entry.
     """
-    foreign = (point.value for point in entry_points(group=shelf.package, name=name))
-    for module in (f"{shelf.package}.{name}", *foreign):
-        if find_spec(module) is not None:
-            return tree_of_module(module)
-    raise UnknownName(shelf.kind, name, shelf.names())
+    return tree_of_module(shelf.module(name))
 
 
 def tree_of_module(module: str) -> ast.Module:

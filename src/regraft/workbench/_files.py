@@ -6,9 +6,9 @@ from functools import cached_property
 from pathlib import Path
 
 from regraft.bundles._inputs import Input, file_of
-from regraft.data._dicom import is_dicom
-from regraft.data.decode import read
 from regraft.identity import digest_contents
+from regraft.modalities.image.decode import read
+from regraft.modalities.image.dicom import is_dicom
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Int
 
 from regraft.activations.states import FreshStates
+from regraft.contracts.task import TASKS, Task
 from regraft.data.dataset import Dataset
 from regraft.data.memory import ScanMemory
-from regraft.data.prepare import Preparation
 from regraft.data.scan import Scanned
 from regraft.data.splits import draw, whole
 from regraft.errors import BadData
@@ -20,8 +20,8 @@ from regraft.folds import split
 from regraft.identity import derive_seed
 from regraft.lab._examples import Examples, Others
 from regraft.lab._setting import Setting
+from regraft.modalities.image.prepare import Preparation
 from regraft.recipe import Recipe, Source, Target
-from regraft.tasks._contract import TASKS, Task
 from regraft.values import Event, Notice
 from regraft.workbench._dataset import opening
 from regraft.workbench._subject import device_states, inputs_of, scanning
@@ -177,7 +177,7 @@ def _examples(
 
 
 def _task(names: list[str]) -> Task:
-    task: Task = TASKS.get("classification").task(tuple(names), {})
+    task: Task = TASKS.get("classification")(tuple(names), {})
     return task
 
 

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from regraft.activations.memo import Memo
-from regraft.backbones._backbone import Backbone
+from regraft.backbones.backbone import Backbone
 from regraft.bundles.bundle import Bundle, Model, golden_logits, prefixes_of, with_changes, write_bundle
+from regraft.contracts.strategy import Fitted, Problem
+from regraft.contracts.task import Task
 from regraft.evaluation.calibration import Calibration
 from regraft.evaluation.report import as_json
 from regraft.evaluation.unlike import UnlikeReference, fit_reference, reference_from
@@ -21,8 +23,6 @@ from regraft.recipe import Recipe
 from regraft.reports.card import model_card
 from regraft.reports.markdown import render
 from regraft.reports.plots import wanted, write_plots
-from regraft.strategies._contract import Fitted, Problem
-from regraft.tasks._contract import Task
 from regraft.values import Event, Notice
 from regraft.version import VERSION
 from regraft.workbench._crossvalidate import HeldOut

@@ -2,16 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from types import ModuleType
 from typing import Any
 
-from regraft.backbones._backbone import Backbone
-from regraft.backbones._card import Card
-from regraft.data.views import preset as augmentation
+from regraft.backbones.backbone import Backbone
+from regraft.contracts.card import Card
+from regraft.contracts.strategy import STRATEGIES, Asked, Preset, Strategy
+from regraft.contracts.task import Task
 from regraft.errors import BadRecipe, BadRequest, UnknownName
+from regraft.modalities.image.augment import preset as augmentation
 from regraft.recipe import Recipe, built
-from regraft.strategies._contract import STRATEGIES, Asked, Preset
-from regraft.tasks._contract import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +29,8 @@ class Resolved:
 
     named: Named
     """Strategy and preset."""
-    module: ModuleType
-    """The strategy's module: `fit` and `Options`."""
+    strategy: Strategy
+    """The entry of its shelf."""
     options: Any
     """An instance of its `Options`."""
     cut: str
@@ -46,7 +45,7 @@ def presets() -> Mapping[str, tuple[str, Preset]]:
     """Every preset by name, with the strategy it belongs to."""
     found: dict[str, tuple[str, Preset]] = {}
     for name in STRATEGIES.names():
-        for preset, value in getattr(STRATEGIES.get(name), "PRESETS", {}).items():
+        for preset, value in STRATEGIES.get(name).presets.items():
             found[preset] = (name, value)
     return found
 
@@ -89,10 +88,10 @@ def resolve(recipe: Recipe, strategy: Named, card: Card) -> Resolved:
         MissingExtra: the strategy needs a package that is not installed.
         BadRequest: a probe at another cut than `output`, or an inner cut where the backbone has none.
     """
-    module, preset = STRATEGIES.get(strategy.name), strategy.preset
+    entry, preset = STRATEGIES.get(strategy.name), strategy.preset
     given = {**(preset.options if preset else {}), **recipe.options}
-    options = built(module.Options, given, where="options")
-    module.check(options)
+    options = built(entry.Options, given, where="options")
+    entry.check(options)
     augmented = augmentation(recipe.augmentation, recipe.augment)  # a name or a field that there is not ends it here
     wanted = preset.cut if preset else None
     cut = recipe.cut or wanted or card.partial_cut
@@ -122,7 +121,7 @@ def resolve(recipe: Recipe, strategy: Named, card: Card) -> Resolved:
             fix="--strategy full or scratch, or --cut input --views 0; or leave augment.on_device out.",
         )
     dtype = ("float16" if cut not in ("input", "output") else "float32") if recipe.dtype == "auto" else recipe.dtype
-    return Resolved(named=strategy, module=module, options=options, cut=cut, views=views, dtype=dtype)
+    return Resolved(named=strategy, strategy=entry, options=options, cut=cut, views=views, dtype=dtype)
 
 
 def check_asked(resolved: Resolved, backbone: Backbone, task: Task) -> None:
@@ -134,7 +133,7 @@ def check_asked(resolved: Resolved, backbone: Backbone, task: Task) -> None:
         BadRequest: what is asked for cannot be had; the message says what.
     """
     asked = Asked(backbone=backbone, cut=resolved.cut, task=task, num_views=resolved.views or None)
-    resolved.module.check_asked(resolved.options, asked)
+    resolved.strategy.check_asked(resolved.options, asked)
 
 
 def filled_in(recipe: Recipe, resolved: Resolved, card: Card) -> Recipe:

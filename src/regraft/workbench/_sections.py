@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from regraft.strategies._contract import Problem
-from regraft.tasks._contract import Task
+from regraft.contracts.strategy import Problem
+from regraft.contracts.task import Task
 from regraft.workbench._subject import Subject
 
 

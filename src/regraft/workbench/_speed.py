@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from regraft.backbones._card import Card
-from regraft.backbones._family import Family
+from regraft.contracts.card import Card
+from regraft.contracts.family import Family
 from regraft.errors import BadRequest
 from regraft.values import Event, Progress
 
@@ -98,7 +98,7 @@ def _once(family: Family, card: Card, timing: Timing) -> tuple[float, float]:
     import torch
 
     from regraft.backbones._costs import Whole
-    from regraft.backbones._family import built
+    from regraft.contracts.family import built
 
     device = torch.device(timing.device)
     shape = (timing.batch, *card.preparation.input_px, card.channels)

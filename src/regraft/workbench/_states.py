@@ -12,9 +12,9 @@ from regraft.activations.fill import Activations, Want
 from regraft.activations.memo import Memo
 from regraft.activations.states import States
 from regraft.activations.store import Store
-from regraft.backbones._backbone import Backbone
-from regraft.data.views import preset
+from regraft.backbones.backbone import Backbone
 from regraft.files import cache_home
+from regraft.modalities.image.augment import preset
 from regraft.recipe import Recipe
 from regraft.values import Event, Notice
 from regraft.workbench._resolve import Resolved

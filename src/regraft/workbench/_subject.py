@@ -10,26 +10,26 @@ from jaxtyping import Int
 
 from regraft.activations.fill import Inputs
 from regraft.activations.states import DeviceStates, States
-from regraft.backbones._card import Card
-from regraft.data._words import counted
+from regraft.contracts.card import Card
+from regraft.contracts.task import TASKS, Task
 from regraft.data.dataset import Dataset
 from regraft.data.memory import ScanMemory
-from regraft.data.planes import Planes, fits
-from regraft.data.prepare import Preparation
 from regraft.data.scan import Scanned, scan
 from regraft.data.splits import Parts, draw
-from regraft.data.views import preset, view
 from regraft.errors import BadData, BadRecipe, nearest
 from regraft.evaluation.thresholds import AtSpecificity, ByCost, Rule
 from regraft.identity import digest_json
 from regraft.labels import parted
+from regraft.modalities.image.augment import preset, view
+from regraft.modalities.image.planes import Planes, fits
+from regraft.modalities.image.prepare import Preparation
 from regraft.recipe import Decision, Recipe, Source, Target
-from regraft.tasks._contract import TASKS, Task
 from regraft.values import Event
+from regraft.words import counted
 from regraft.workbench._dataset import opening
 
 if TYPE_CHECKING:
-    from regraft.data.picture import Picture
+    from regraft.modalities.image.types import Picture
 
 MIN_VALIDATION = 50
 """Below this many validation examples, they train along and the number of steps is fixed (DESIGN, promise 7)."""
@@ -119,7 +119,7 @@ def task_of(dataset: Dataset, recipe: Recipe) -> Task:
             )
     facts = {"transform": recipe.target.transform, "delimiter": recipe.source.label_delimiter}
     classes = ordered(dataset.classes, recipe.decision, dataset.kind)
-    task: Task = TASKS.get(dataset.kind).task(classes, facts)
+    task: Task = TASKS.get(dataset.kind)(classes, facts)
     return task
 
 
@@ -241,7 +241,7 @@ def device_states(
     device: str,
 ) -> Generator[Event, None, DeviceStates]:
     """These examples held on the device, their views made there; `plain` gives the plain ones of all."""
-    from regraft.data.held import HeldPictures
+    from regraft.modalities.image.on_device import HeldPictures
 
     held = HeldPictures(
         _decoded(dataset, channels),
@@ -258,7 +258,7 @@ def device_states(
 
 def _decoded(dataset: Dataset, channels: int) -> "Callable[[int], Picture | Planes]":
     """What decodes the example at a position."""
-    from regraft.data.decode import decode
+    from regraft.modalities.image.decode import decode
 
     return lambda example: decode(dataset.examples[example].path, channels=channels)
 

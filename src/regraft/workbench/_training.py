@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from regraft.backbones._backbone import Backbone
+from regraft.backbones.backbone import Backbone
+from regraft.contracts.strategy import Fitted, Problem, fitted_last
 from regraft.folds import split
 from regraft.identity import derive_seed
 from regraft.recipe import Recipe
-from regraft.strategies._contract import Fitted, Problem, fitted_last
 from regraft.values import Event, Notice
 from regraft.workbench._resolve import Resolved
 from regraft.workbench._states import Stored
@@ -76,8 +76,7 @@ def learned_beside(subject: Subject, seed: int) -> Int[np.ndarray, "n"]:
 
 def needed_on_top(resolved: Resolved, subject: Subject, seed: int) -> Int[np.ndarray, "n"]:
     """Examples whose top states somebody asks for: every one, unless training itself never looks at them."""
-    options = resolved.options
-    asked = getattr(options, "init", "") == "probe" or getattr(options, "regulariser", "")
+    asked = resolved.strategy.needs(resolved.options).top
     if resolved.cut == "output" or resolved.views or asked or not len(subject.parts.test):
         return subject.usable
     return np.sort(np.concatenate([learned_beside(subject, seed), subject.parts.test]))
@@ -95,4 +94,4 @@ def trained(problem: Problem, resolved: Resolved, *, threads: int) -> Generator[
                 text="No fifty examples or more are kept to validate: everything trains, for a fixed number of steps.",
                 topic="split",
             )
-    return (yield from fitted_last(resolved.module.fit(problem, resolved.options)))
+    return (yield from fitted_last(resolved.strategy.fit(problem, resolved.options)))

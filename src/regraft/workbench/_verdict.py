@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from regraft.evaluation._contract import main_metric
+from regraft.contracts.metric import main_metric
 from regraft.evaluation.calibration import Calibration, calibrate
 from regraft.evaluation.gap import Part, difference
 from regraft.evaluation.paired import compare

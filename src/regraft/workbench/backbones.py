@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-from regraft.backbones._backbone import BACKBONES, family_of
-from regraft.backbones._family import Family, Published
 from regraft.backbones._hub import PREFIX, hub_address
 from regraft.backbones._shipped import shipped_weights
+from regraft.backbones.backbone import BACKBONES, family_of
+from regraft.contracts.family import Family, Published
 from regraft.files import cache_home
 
 
@@ -82,7 +82,7 @@ def backbones(name: str = "") -> tuple[BackboneFacts, ...]:
     family, colon, variant = name.partition(":")
     if colon:
         return (_facts(*family_of(family, variant)),)
-    return tuple(_facts(BACKBONES.get(one).FAMILY) for one in ([name] if name else BACKBONES.names()))
+    return tuple(_facts(BACKBONES.get(one)) for one in ([name] if name else BACKBONES.names()))
 
 
 def _facts(family: Family, variant: str = "") -> BackboneFacts:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from regraft.contracts.metric import main_metric, metrics_for
+from regraft.contracts.metric import metric as metric_named
 from regraft.errors import RunError
-from regraft.evaluation._contract import main_metric, metrics_for
-from regraft.evaluation._contract import metric as metric_named
 from regraft.evaluation.paired import PairedDifference
 from regraft.evaluation.paired import compare as paired
 from regraft.workbench._predictions import Predictions, read_predictions

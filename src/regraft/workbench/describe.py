@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from regraft.backbones._card import Card
-from regraft.backbones._family import Family, sized
 from regraft.backbones._named import named_card
 from regraft.backbones._open import parse
 from regraft.bundle_format import TENSORS, bundle_folder, read_tensors
+from regraft.contracts.card import Card
+from regraft.contracts.family import Family, sized
 from regraft.errors import WeightsMissing
 from regraft.identity import digest_file
 from regraft.values import Event

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from regraft.backbones._card import Card
 from regraft.bundles.bundle import Bundle, load
+from regraft.contracts.card import Card
 from regraft.data.dataset import Dataset
 from regraft.data.patients import grouped_by_patient
 from regraft.errors import BadData, RunError

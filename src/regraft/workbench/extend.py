@@ -18,12 +18,12 @@ from jaxtyping import Float
 from regraft.activations._ahead import ahead
 from regraft.activations._runner import BATCH
 from regraft.bundles.bundle import Bundle, Model, golden_logits, load, prefixes_of, write_bundle
+from regraft.contracts.task import TASKS
 from regraft.errors import BadRequest, RunError
 from regraft.evaluation.unlike import extended_reference
 from regraft.folds import folds
 from regraft.identity import derive_seed
 from regraft.recipe import Source
-from regraft.tasks._contract import TASKS
 from regraft.tasks._extension import NewRows, choose_rows
 from regraft.tasks._softmax import softmax
 from regraft.values import Event, Notice, Progress
@@ -138,7 +138,7 @@ def _model(old: Model, pool: Pool, rows: NewRows, features: Float[np.ndarray, "n
         unlike = extended_reference(unlike, features[new], classes, dealt.of_example)
     return replace(
         old,
-        task=TASKS.get(old.task.kind).task(pool.classes),
+        task=TASKS.get(old.task.kind)(pool.classes),
         weight=np.concatenate([old.weight, rows.weight]),
         bias=np.concatenate([old.bias, rows.bias]),
         unlike=unlike,

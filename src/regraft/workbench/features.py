@@ -14,12 +14,12 @@ from regraft.activations.fill import Activations, Inputs, Want
 from regraft.activations.memo import Memo
 from regraft.activations.states import States
 from regraft.activations.store import Store
-from regraft.backbones._backbone import Backbone
 from regraft.backbones._channels import open_for_channels
+from regraft.backbones.backbone import Backbone
 from regraft.bundles._inputs import Input, picture_of
-from regraft.data.decode import Undecodable
-from regraft.data.decoder import decoder
 from regraft.files import cache_home
+from regraft.modalities.image.decode import Undecodable
+from regraft.modalities.image.decoder import decoder
 from regraft.values import Event
 from regraft.workbench._device import choose_device, num_threads
 from regraft.workbench._files import Files

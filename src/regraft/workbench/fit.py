@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from regraft.backbones._backbone import Backbone
 from regraft.backbones._channels import open_for_channels
+from regraft.backbones.backbone import Backbone
+from regraft.contracts.strategy import Problem, fitted_last
 from regraft.errors import BundleError, RunError
 from regraft.recipe import Recipe, Seen
 from regraft.strategies import probe as probing
-from regraft.strategies._contract import Problem, fitted_last
 from regraft.values import Event
 from regraft.workbench._crossvalidate import HeldOut, cross_validate, cross_validate_probe
 from regraft.workbench._device import choose_device, num_threads

@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from regraft.data._words import counted
+from regraft.contracts.study import STUDIES, Study
 from regraft.errors import BadRequest
 from regraft.files import write_text
-from regraft.lab._contract import STUDIES, Study
 from regraft.lab._run import StudyDone, Where, run
 from regraft.lab._setting import SETTINGS, SMALL, Setting
 from regraft.reports.lab import page
 from regraft.reports.lab_plots import plots
 from regraft.values import Event
+from regraft.words import counted
 from regraft.workbench._device import choose_device, num_threads
 from regraft.workbench._lab_data import open_examples
 
@@ -37,7 +37,7 @@ class StudyFacts:
 
 def studies() -> list[StudyFacts]:
     """Every study there is."""
-    found: list[tuple[str, Study]] = [(name, STUDIES.get(name).STUDY) for name in STUDIES]
+    found: list[tuple[str, Study]] = [(name, STUDIES.get(name)) for name in STUDIES]
     return [StudyFacts(name=name, title=one.title, claim=one.claim, source=one.source) for name, one in found]
 
 
@@ -66,7 +66,7 @@ def lab(
         BadData: there are no data.
         RunError: the folder holds something else, or this study and `resume` is not set.
     """
-    study: Study = STUDIES.get(name).STUDY
+    study: Study = STUDIES.get(name)
     if seeds is not None:
         if seeds < 1:
             raise BadRequest(f"seeds is {seeds}; 1 or more is expected.", fix="give 3 or more for intervals.")

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping
 from textwrap import wrap
 
 from regraft.backbones._named import named_card
-from regraft.data.views import Augmentation
+from regraft.contracts.strategy import STRATEGIES
 from regraft.errors import UnknownCut
+from regraft.modalities.image.augment import Augmentation
 from regraft.recipe import Decision, Recipe, Seen, Source, Target, write_recipe
-from regraft.strategies._contract import STRATEGIES
 from regraft.workbench._fields import Field, fields_of, tree_of, tree_of_module
 from regraft.workbench._resolve import backbone_spec, filled_in, named, resolve
 
@@ -41,7 +41,7 @@ def show(recipe: Recipe) -> str:
         "source": fields_of(settings, Source.__name__),
         "target": fields_of(settings, Target.__name__),
         "decision": fields_of(settings, Decision.__name__),
-        "augment": fields_of(tree_of_module("regraft.data.views"), Augmentation.__name__),
+        "augment": fields_of(tree_of_module("regraft.modalities.image.augment"), Augmentation.__name__),
         "options": fields_of(tree_of(STRATEGIES, strategy.name), "Options"),
         "seen": fields_of(settings, Seen.__name__),
     }

@@ -9,8 +9,8 @@ from regraft.errors import UnknownName
 from regraft.registry import Shelf
 from regraft.workbench._fields import Field, fields_of, first_line, tree_of
 
-_SHELF = Shelf("strategy", "regraft.strategies")
-_REGULARISERS = Shelf("regulariser", "regraft.strategies.regularisers")
+_SHELF = Shelf[Any]("strategy", "regraft.strategies")
+_REGULARISERS = Shelf[Any]("regulariser", "regraft.strategies.regularisers")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,12 +11,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 from problems import drained, fitted, problem, ways
-from regraft.backbones._backbone import Backbone
+from regraft.backbones.backbone import Backbone
 from regraft.bundle_format import write_tensors
+from regraft.contracts.strategy import Problem
 from regraft.errors import BadRequest
 from regraft.nn.heads import PooledHead
 from regraft.strategies import finetune
-from regraft.strategies._contract import Problem
 from regraft.strategies._tail import Tail
 from regraft.strategies.regularisers._contract import build
 from regraft.strategies.regularisers._relationship import STRENGTHS, direct, regression, reverse, turned_round

@@ -8,11 +8,11 @@ import torch
 
 from problems import drained, fitted, problem, ways
 from regraft.activations.states import States
-from regraft.backbones._backbone import Backbone
-from regraft.backbones._contract import Network, State
+from regraft.backbones.backbone import Backbone
+from regraft.contracts.backbone import Network, State
+from regraft.contracts.strategy import Fitted, Problem
 from regraft.nn.heads import PooledHead
 from regraft.strategies import finetune, probe
-from regraft.strategies._contract import Fitted, Problem
 from regraft.strategies._tail import Tail
 from regraft.strategies.regularisers._contract import build
 from regraft.strategies.regularisers.delta import attention, by_channel, compared, loss_rises

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from problems import fitted, problem, ways
-from regraft.backbones._backbone import Backbone
+from regraft.backbones.backbone import Backbone
 from regraft.nn.heads import PooledHead
 from regraft.strategies import finetune
 from regraft.strategies._tail import STATISTICS, Tail

@@ -2,6 +2,7 @@
 `test_strategies_contract`."""
 
 from dataclasses import fields, replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from safetensors import safe_open
 
 from problems import drained, fitted, in_folder, problem, ways
-from regraft.backbones._backbone import Backbone
+from regraft.backbones.backbone import Backbone
 from regraft.errors import BadRecipe, BadRequest, UnknownName
 from regraft.strategies import finetune
 from regraft.strategies._tail import Tail
@@ -23,9 +24,9 @@ FINETUNE = next(way for way in ways() if way.name == "finetune")
 
 @EVERY
 def test_it_names_its_source_and_a_published_weight(name: str) -> None:
-    module = REGULARISERS.get(name)
+    kind, module = REGULARISERS.get(name), import_module(REGULARISERS.module(name))
     assert "Source: " in module.__doc__
-    assert module.WEIGHT > 0
+    assert kind.weight > 0
 
 
 @EVERY
@@ -41,7 +42,7 @@ def test_its_term_is_part_of_the_loss_and_told_apart_in_the_curve(name: str, tin
 
 @EVERY
 def test_the_published_weight_is_used_unless_another_is_given(name: str, tiny: Backbone) -> None:
-    asked, published = problem(tiny, "5a", examples=9), REGULARISERS.get(name).WEIGHT
+    asked, published = problem(tiny, "5a", examples=9), REGULARISERS.get(name).weight
     for given, used in ((0.0, published), (3 * published, 3 * published)):
         model = fitted(FINETUNE, asked, finetune.Options(**QUICK, regulariser=name, regulariser_weight=given))
         assert model.facts["regulariser"]["weight"] == used

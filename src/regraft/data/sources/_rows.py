@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from regraft.data._words import named
-from regraft.data.sources._contract import Columns
+from regraft.contracts.source import Columns
 from regraft.errors import BadData, MissingExtra, UnknownName
+from regraft.words import named
 
 _DELIMITERS = (",", ";", "\t", "|")
 

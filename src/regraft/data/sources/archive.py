@@ -8,12 +8,12 @@ and holds folders itself, the examples begin in it. So names of examples are tho
 from dataclasses import replace
 from pathlib import Path
 
-from regraft.data._words import SPLIT_WORDS
+from regraft.contracts.source import Columns, DataSource, Found
 from regraft.data.sources import folder, table
-from regraft.data.sources._contract import Columns, Found
 from regraft.data.sources._unpack import is_archive, unpacked
 from regraft.errors import BadData, nearest
 from regraft.values import Notice
+from regraft.words import SPLIT_WORDS
 
 
 def accepts(path: Path) -> bool:
@@ -68,3 +68,6 @@ def _inside(archive: Path, inside: Path, roots: tuple[Path, ...]) -> Path:
             return root / inside
     names = sorted(one.name for one in roots[0].iterdir() if not folder.is_hidden(one.name))
     raise BadData(f"There is nothing at {inside} in {archive}.", fix=nearest(inside.parts[0], names))
+
+
+ENTRY = DataSource(accepts=accepts, open=open_source, archives_in=archives_in)

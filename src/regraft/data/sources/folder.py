@@ -12,15 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from regraft.data._dicom import HEAD_BYTES, is_dicom
-from regraft.data._words import SPLIT_WORDS, counted, named
+from regraft.contracts.source import Columns, DataSource, Found
 from regraft.data.dataset import Example
-from regraft.data.sources._contract import Columns, Found
 from regraft.errors import BadData
+from regraft.modalities.image.dicom import HEAD_BYTES, is_dicom
 from regraft.values import Notice
+from regraft.words import SPLIT_WORDS, counted, named
 
-LAST = True
-"""Any folder will do; a source that looks for more in it goes before."""
 EXTENSIONS = frozenset((
     "jpg", "jpeg", "jpe", "jfif", "png", "apng", "gif", "bmp", "dib", "tif", "tiff", "webp", "avif", "ppm", "pgm",
     "pbm", "pnm", "jp2", "j2k", "jpx", "dcm", "dicom", "npy",
@@ -234,3 +232,6 @@ def _joined(names: list[tuple[str, ...]]) -> str:
 
 def _told(*texts: str) -> tuple[Notice, ...]:
     return tuple(Notice(text=text, topic="data") for text in texts)
+
+
+ENTRY = DataSource(accepts=accepts, open=open_source, last=True)

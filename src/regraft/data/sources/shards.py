@@ -11,14 +11,14 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from regraft.data._words import SPLIT_WORDS, counted, named
+from regraft.contracts.source import Columns, DataSource, Found
 from regraft.data.dataset import Example
 from regraft.data.sources import folder
-from regraft.data.sources._contract import Columns, Found
 from regraft.data.sources._unpack import is_archive, unpacked
 from regraft.data.sources.archive import enclosed
 from regraft.errors import BadData
 from regraft.values import Notice
+from regraft.words import SPLIT_WORDS, counted, named
 
 
 def accepts(path: Path) -> bool:
@@ -106,3 +106,6 @@ def _summary(path: Path, archives: list[tuple[str, Path]]) -> str:
         f"{counted(len(archives), 'archive')} of {path.name} ({names}) are read from copies unpacked in the cache, "
         "until `regraft cache --clear`."
     )
+
+
+ENTRY = DataSource(accepts=accepts, open=open_source, archives_in=archives_in)

@@ -5,13 +5,13 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
-from regraft.data._words import SPLIT_WORDS, counted, named
+from regraft.contracts.source import Columns, DataSource, Found
 from regraft.data.dataset import Example
-from regraft.data.sources._contract import Columns, Found
 from regraft.data.sources._rows import Table, read_table
 from regraft.errors import BadData, nearest
 from regraft.labels import joined
 from regraft.values import Notice
+from regraft.words import SPLIT_WORDS, counted, named
 
 _SUFFIXES = frozenset((".csv", ".tsv", ".parquet"))
 
@@ -146,3 +146,6 @@ def _without_repeats(path: Path, examples: Iterable[Example]) -> tuple[list[Exam
                 )
         repeated.append(example.row)
     return list(first.values()), repeated
+
+
+ENTRY = DataSource(accepts=accepts, open=open_source)

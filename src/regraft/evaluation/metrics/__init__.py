@@ -1,1 +1,1 @@
-"""The shelf of metrics: each file defines `METRIC`."""
+"""The shelf of metrics: each file defines `ENTRY`."""

@@ -4,13 +4,13 @@ Two classes: the second against the first. More: the plain mean of each class ag
 no example. Source: Hanley and McNeil 1982; equal scores count one half.
 """
 
-from regraft.evaluation._contract import Metric
+from regraft.contracts.metric import Metric
 from regraft.evaluation._numeric import unweighted
 from regraft.evaluation.metrics._ranking import auroc_of, one_vs_rest
 
 _weighted = one_vs_rest(auroc_of)
 
-METRIC = Metric(
+ENTRY = Metric(
     name="auroc",
     title="AUROC",
     higher_is_better=True,

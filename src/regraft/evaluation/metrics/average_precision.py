@@ -4,13 +4,13 @@ Two classes: the second is the positive one. More: the plain mean of each class 
 no example. No interpolation between steps: as scikit-learn's average_precision_score.
 """
 
-from regraft.evaluation._contract import Metric
+from regraft.contracts.metric import Metric
 from regraft.evaluation._numeric import unweighted
 from regraft.evaluation.metrics._ranking import average_precision_of, one_vs_rest
 
 _weighted = one_vs_rest(average_precision_of)
 
-METRIC = Metric(
+ENTRY = Metric(
     name="average_precision",
     title="Average precision",
     higher_is_better=True,

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Int
 
-from regraft.evaluation._contract import Metric
+from regraft.contracts.metric import Metric
 from regraft.evaluation._numeric import unweighted
 from regraft.evaluation.metrics._confusion import counts, mean_over
 
@@ -15,7 +15,7 @@ def _weighted(
     return mean_over(right / np.where(actual > 0, actual, 1.0), actual)
 
 
-METRIC = Metric(
+ENTRY = Metric(
     name="balanced_accuracy",
     title="Balanced accuracy",
     higher_is_better=True,

@@ -8,7 +8,7 @@ alone. The convention of scikit-learn's brier_score_loss. Tags: the mean over ta
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from regraft.evaluation._contract import Metric
+from regraft.contracts.metric import Metric
 from regraft.evaluation._numeric import indicator, unweighted, weighted_mean
 
 
@@ -21,7 +21,7 @@ def _weighted(
     return weighted_mean(squares / together, weights)
 
 
-METRIC = Metric(
+ENTRY = Metric(
     name="brier",
     title="Brier score",
     higher_is_better=False,

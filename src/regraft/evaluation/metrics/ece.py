@@ -11,7 +11,7 @@ et al. 2017, arXiv:1706.04599, equation 3.
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from regraft.evaluation._contract import Metric
+from regraft.contracts.metric import Metric
 from regraft.evaluation._numeric import unweighted
 
 NUM_BINS = 15
@@ -46,7 +46,7 @@ def _weighted(
     return gaps
 
 
-METRIC = Metric(
+ENTRY = Metric(
     name="ece",
     title="Expected calibration error",
     higher_is_better=False,

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from regraft.evaluation._contract import Metric
+from regraft.contracts.metric import Metric
 from regraft.evaluation._numeric import answered, unweighted, weighted_mean
 
 
@@ -13,7 +13,7 @@ def _weighted(
     return weighted_mean((answered(probabilities) != (targets > 0)).mean(axis=1), weights)
 
 
-METRIC = Metric(
+ENTRY = Metric(
     name="hamming_loss",
     title="Hamming loss",
     higher_is_better=False,

@@ -8,7 +8,7 @@ Probabilities are clipped to [eps, 1 - eps] with the eps of float64, as in sciki
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from regraft.evaluation._contract import Metric
+from regraft.contracts.metric import Metric
 from regraft.evaluation._numeric import unweighted, weighted_mean
 
 _EPS = float(np.finfo(np.float64).eps)
@@ -23,7 +23,7 @@ def _weighted(
     return weighted_mean(losses.mean(axis=1), weights)
 
 
-METRIC = Metric(
+ENTRY = Metric(
     name="log_loss",
     title="Log loss",
     higher_is_better=False,

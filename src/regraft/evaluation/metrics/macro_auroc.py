@@ -3,13 +3,13 @@
 0.5 for guesses. Tags that no example or every example has are left out; nan when there is no other.
 """
 
-from regraft.evaluation._contract import Metric
+from regraft.contracts.metric import Metric
 from regraft.evaluation._numeric import unweighted
 from regraft.evaluation.metrics._ranking import auroc_of, over_tags
 
 _weighted = over_tags(auroc_of)
 
-METRIC = Metric(
+ENTRY = Metric(
     name="macro_auroc",
     title="Macro AUROC",
     higher_is_better=True,

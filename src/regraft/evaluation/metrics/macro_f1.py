@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from regraft.evaluation._contract import Metric
+from regraft.contracts.metric import Metric
 from regraft.evaluation._numeric import unweighted
 from regraft.evaluation.metrics._confusion import counts, mean_over
 
@@ -16,7 +16,7 @@ def _weighted(
     return mean_over(2 * right / np.where(total > 0, total, 1.0), total)
 
 
-METRIC = Metric(
+ENTRY = Metric(
     name="macro_f1",
     title="Macro F1",
     higher_is_better=True,

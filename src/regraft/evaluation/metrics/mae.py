@@ -7,7 +7,7 @@ differ, read each number's own.
 import numpy as np
 from jaxtyping import Float
 
-from regraft.evaluation._contract import Metric
+from regraft.contracts.metric import Metric
 from regraft.evaluation._numeric import unweighted, weighted_mean
 
 
@@ -17,7 +17,7 @@ def _weighted(
     return weighted_mean(np.abs(values - targets).mean(axis=1), weights)
 
 
-METRIC = Metric(
+ENTRY = Metric(
     name="mae",
     title="Mean absolute error",
     higher_is_better=False,

@@ -4,13 +4,13 @@ Tags that no example has are left out; nan when there is no other. The mean shar
 Without interpolation, as scikit-learn's average_precision_score by macro average.
 """
 
-from regraft.evaluation._contract import Metric
+from regraft.contracts.metric import Metric
 from regraft.evaluation._numeric import unweighted
 from regraft.evaluation.metrics._ranking import average_precision_of, over_tags
 
 _weighted = over_tags(average_precision_of)
 
-METRIC = Metric(
+ENTRY = Metric(
     name="mean_average_precision",
     title="Mean average precision",
     higher_is_better=True,

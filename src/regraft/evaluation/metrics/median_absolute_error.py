@@ -7,7 +7,7 @@ median_absolute_error.
 import numpy as np
 from jaxtyping import Float
 
-from regraft.evaluation._contract import Metric
+from regraft.contracts.metric import Metric
 from regraft.evaluation._numeric import unweighted
 
 
@@ -32,7 +32,7 @@ def _weighted_median(values: Float[np.ndarray, " n"], weights: Float[np.ndarray,
     return result
 
 
-METRIC = Metric(
+ENTRY = Metric(
     name="median_absolute_error",
     title="Median absolute error",
     higher_is_better=False,

@@ -6,7 +6,7 @@ nan when no example has a tag and none is answered.
 import numpy as np
 from jaxtyping import Float
 
-from regraft.evaluation._contract import Metric
+from regraft.contracts.metric import Metric
 from regraft.evaluation._numeric import unweighted
 from regraft.evaluation.metrics._confusion import counts
 
@@ -19,7 +19,7 @@ def _weighted(
     return np.where(total > 0, 2 * right / np.where(total > 0, total, 1.0), np.nan)
 
 
-METRIC = Metric(
+ENTRY = Metric(
     name="micro_f1",
     title="Micro F1",
     higher_is_better=True,

@@ -8,7 +8,7 @@ weights.
 import numpy as np
 from jaxtyping import Float, Int
 
-from regraft.evaluation._contract import Metric
+from regraft.contracts.metric import Metric
 from regraft.evaluation._numeric import unweighted, weighted_mean
 
 
@@ -24,7 +24,7 @@ def _weighted(
     return np.where(some, 1 - observed / np.where(some, expected, 1.0), np.nan)
 
 
-METRIC = Metric(
+ENTRY = Metric(
     name="quadratic_weighted_kappa",
     title="Quadratic weighted kappa",
     higher_is_better=True,

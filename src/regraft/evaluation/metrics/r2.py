@@ -8,7 +8,7 @@ says 0 or 1 there).
 import numpy as np
 from jaxtyping import Float
 
-from regraft.evaluation._contract import Metric
+from regraft.contracts.metric import Metric
 from regraft.evaluation._numeric import unweighted
 
 
@@ -25,7 +25,7 @@ def _weighted(
     return result
 
 
-METRIC = Metric(
+ENTRY = Metric(
     name="r2",
     title="R²",
     higher_is_better=True,

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Int
 
-from regraft.evaluation._contract import Metric
+from regraft.contracts.metric import Metric
 from regraft.evaluation._numeric import unweighted, weighted_mean
 
 
@@ -13,7 +13,7 @@ def _weighted(
     return weighted_mean(np.abs(probabilities.argmax(axis=1) - targets), weights)
 
 
-METRIC = Metric(
+ENTRY = Metric(
     name="rank_mae",
     title="Mean distance in ranks",
     higher_is_better=False,

@@ -7,7 +7,7 @@ scikit-learn's root_mean_squared_error.
 import numpy as np
 from jaxtyping import Float
 
-from regraft.evaluation._contract import Metric
+from regraft.contracts.metric import Metric
 from regraft.evaluation._numeric import unweighted
 
 
@@ -19,7 +19,7 @@ def _weighted(
     return result
 
 
-METRIC = Metric(
+ENTRY = Metric(
     name="rmse",
     title="Root mean squared error",
     higher_is_better=False,

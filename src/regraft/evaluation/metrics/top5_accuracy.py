@@ -8,7 +8,7 @@ of fewer, five guesses are half.
 import numpy as np
 from jaxtyping import Float, Int
 
-from regraft.evaluation._contract import Metric
+from regraft.contracts.metric import Metric
 from regraft.evaluation._numeric import unweighted, weighted_mean
 
 GUESSES = 5
@@ -24,7 +24,7 @@ def _weighted(
     return weighted_mean(before < GUESSES, weights)
 
 
-METRIC = Metric(
+ENTRY = Metric(
     name="top5_accuracy",
     title="Top-5 accuracy",
     higher_is_better=True,

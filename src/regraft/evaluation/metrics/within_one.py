@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Int
 
-from regraft.evaluation._contract import Metric
+from regraft.contracts.metric import Metric
 from regraft.evaluation._numeric import unweighted, weighted_mean
 
 
@@ -13,7 +13,7 @@ def _weighted(
     return weighted_mean(np.abs(probabilities.argmax(axis=1) - targets) <= 1, weights)
 
 
-METRIC = Metric(
+ENTRY = Metric(
     name="within_one",
     title="Right or one rank off",
     higher_is_better=True,

@@ -1,30 +1,27 @@
 """What a regulariser is: a term that is added to the loss of every step of fine-tuning, and holds it back.
 
-A file on the shelf defines `WEIGHT`, the factor that its paper or its authors' code gives the term,
-`RELATES_CLASSES`, whether it needs the classes that the weights were trained on and classes to hold against them, and
-`build(problem, tail, weight) -> Regulariser`. What is made from the problem alone (the untouched network, a table) is
-made again when a run is resumed; what is trained along lies in the tail's state, and so in the checkpoint. Nothing of
-it enters a bundle.
+A file on the shelf defines one `Kind` of it, as `ENTRY`. What is made from the problem alone (the untouched network, a
+table) is made again when a run is resumed; what is trained along lies in the tail's state, and so in the checkpoint.
+Nothing of it enters a bundle.
 
 Letters: b rows of a batch.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from regraft.backbones._contract import State
+from regraft.contracts.backbone import State
+from regraft.contracts.strategy import Asked, Problem
 from regraft.errors import BadRequest
 from regraft.registry import Shelf
-from regraft.strategies._contract import Asked, Problem
 
 if TYPE_CHECKING:
     from regraft.strategies._tail import Passed, Tail
-
-REGULARISERS = Shelf("regulariser", "regraft.strategies.regularisers")
 
 HEAD_WEIGHT = 0.01
 """Factor on half the squared norm of what is trained anew, where a regulariser stands in for weight decay: beta in
@@ -56,6 +53,21 @@ class Regulariser(nn.Module, ABC):
         made of it, and its targets."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """An entry of the shelf: one way to hold training back."""
+
+    weight: float
+    """The factor that its paper, or its authors' code, gives the term."""
+    relates_classes: bool
+    """Whether it needs the classes that the weights were trained on, and classes to relate them to."""
+    build: "Callable[[Problem, Tail, float], Regulariser]"
+    """(problem, tail, weight) -> the regulariser."""
+
+
+REGULARISERS: Shelf[Kind] = Shelf("regulariser", "regraft.strategies.regularisers")
+
+
 def check(name: str, asked: Asked) -> None:
     """Refuse a regulariser that cannot work with this network, cut and task.
 
@@ -63,7 +75,7 @@ def check(name: str, asked: Asked) -> None:
         UnknownName: there is none of that name; the nearest is offered.
         BadRequest: there is nothing pretrained to be held back to, nothing above the cut, or no classes to relate.
     """
-    module, card = REGULARISERS.get(name), asked.backbone.card
+    kind, card = REGULARISERS.get(name), asked.backbone.card
     if card.weights == "random":
         raise BadRequest(
             f"The regulariser {name!r} holds training back to what was pretrained, but the weights of {card.name} are "
@@ -77,9 +89,9 @@ def check(name: str, asked: Asked) -> None:
             "head alone.",
             fix="choose a lower cut, or leave options.regulariser out.",
         )
-    if not module.RELATES_CLASSES:
+    if not kind.relates_classes:
         return
-    others = ", ".join(other for other in REGULARISERS if not REGULARISERS.get(other).RELATES_CLASSES)
+    others = ", ".join(other for other in REGULARISERS if not REGULARISERS.get(other).relates_classes)
     if asked.task.kind != "classification":
         raise BadRequest(
             f"The regulariser {name!r} relates classes to classes, but the task is {asked.task.kind}.",
@@ -100,9 +112,8 @@ def build(name: str, problem: Problem, tail: "Tail", weight: float) -> Regularis
         UnknownName: there is none of that name; the nearest is offered.
         BadData: a batch needs more rows than there are training examples.
     """
-    module = REGULARISERS.get(name)
-    made: Regulariser = module.build(problem, tail, weight or module.WEIGHT)
-    return made
+    kind = REGULARISERS.get(name)
+    return kind.build(problem, tail, weight or kind.weight)
 
 
 def head_term(tail: "Tail") -> Float[Tensor, ""]:

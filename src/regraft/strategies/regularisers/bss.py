@@ -15,10 +15,10 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from regraft.backbones._contract import State
+from regraft.contracts.backbone import State
+from regraft.contracts.strategy import Problem
 from regraft.errors import BadData
-from regraft.strategies._contract import Problem
-from regraft.strategies.regularisers._contract import Regulariser
+from regraft.strategies.regularisers._contract import Kind, Regulariser
 
 if TYPE_CHECKING:
     from regraft.strategies._tail import Passed, Tail
@@ -55,3 +55,6 @@ def build(problem: Problem, tail: "Tail", weight: float) -> SpectralShrinkage:
             fix="add examples, or leave options.regulariser out.",
         )
     return SpectralShrinkage(weight)
+
+
+ENTRY = Kind(weight=WEIGHT, relates_classes=RELATES_CLASSES, build=build)

@@ -20,12 +20,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from regraft.backbones._contract import State
+from regraft.contracts.backbone import State
+from regraft.contracts.strategy import Problem
 from regraft.folds import folds
 from regraft.identity import derive_seed
-from regraft.strategies._contract import Problem
 from regraft.strategies.probe import features_of
-from regraft.strategies.regularisers._contract import Regulariser
+from regraft.strategies.regularisers._contract import Kind, Regulariser
 from regraft.strategies.regularisers._relationship import Relationship, direct, reverse
 from regraft.tasks._softmax import softmax
 
@@ -92,3 +92,6 @@ def source_probabilities(
             parts.append(source_head(torch.from_numpy(rows)).numpy())
     source_head.train()
     return softmax(np.concatenate(parts))
+
+
+ENTRY = Kind(weight=WEIGHT, relates_classes=RELATES_CLASSES, build=build)

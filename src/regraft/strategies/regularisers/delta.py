@@ -22,13 +22,13 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from regraft.backbones._contract import State
+from regraft.contracts.backbone import State
+from regraft.contracts.strategy import Fitted, Problem
 from regraft.identity import derive_seed
 from regraft.strategies import probe
 from regraft.strategies._batches import fetched, plain_draws
-from regraft.strategies._contract import Fitted, Problem
 from regraft.strategies._tail import Passed, Tail
-from regraft.strategies.regularisers._contract import Regulariser, head_term
+from regraft.strategies.regularisers._contract import Kind, Regulariser, head_term
 
 WEIGHT = 0.48
 """alpha."""
@@ -130,3 +130,6 @@ def by_channel(hidden: Float[Tensor, "b ..."]) -> Float[Tensor, "b c p"]:
 def _buffer(name: str) -> str:
     """A buffer's name may hold no dot, and a stage's may."""
     return f"attention_{name.replace('.', '_')}"
+
+
+ENTRY = Kind(weight=WEIGHT, relates_classes=RELATES_CLASSES, build=build)

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from regraft.backbones._contract import State
-from regraft.strategies._contract import Problem
-from regraft.strategies.regularisers._contract import Regulariser, head_term
+from regraft.contracts.backbone import State
+from regraft.contracts.strategy import Problem
+from regraft.strategies.regularisers._contract import Kind, Regulariser, head_term
 
 if TYPE_CHECKING:
     from regraft.strategies._tail import Passed, Tail
@@ -49,3 +49,6 @@ class StartingPoint(Regulariser):
 def build(problem: Problem, tail: "Tail", weight: float) -> StartingPoint:
     """Held back to the tail as it is now, which is the pretrained one."""
     return StartingPoint(tail, weight)
+
+
+ENTRY = Kind(weight=WEIGHT, relates_classes=RELATES_CLASSES, build=build)

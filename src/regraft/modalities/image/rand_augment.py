@@ -13,7 +13,7 @@ from math import trunc
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from regraft.data.picture import Picture
+from regraft.modalities.image.types import Picture
 
 if TYPE_CHECKING:
     from PIL.ImageEnhance import _Enhance

@@ -1,8 +1,8 @@
 """What is asked of a model: the target's codec, the head, the loss, the decoding, the metrics.
 
-One file on the shelf of tasks defines one task, as `task(classes, facts) -> Task`; `facts` are what `Task.facts` gave
-for a saved model, or what the recipe's [target] says. The module imports no torch; `head` and `objective` do when they
-are called. Whatever depends on the kind of target stands here, so that strategies do not ask.
+One file on the shelf of tasks defines one task: its `ENTRY` is a function `(classes, facts) -> Task`; `facts` are what
+`Task.facts` gave for a saved model, or what the recipe's [target] says. The module imports no torch; `head` and
+`objective` do when they are called. Whatever depends on the kind of target stands here, so that strategies do not ask.
 
 Letters: n examples, c outputs, k classes, tags or numbers asked for (c unless a task says otherwise), d features,
 r rows (an example has one per view), m examples of a fold, s choices between o options.
@@ -19,12 +19,11 @@ from jaxtyping import Float, Int, Shaped
 from regraft.errors import BadRecipe
 from regraft.folds import Folds, folds
 from regraft.registry import Shelf
-from regraft.tasks._rows import RowSource, Views
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-TASKS = Shelf("task", "regraft.tasks")
+    from regraft.tasks.rows import RowSource, Views
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -164,10 +163,10 @@ class Task(ABC):
     @abstractmethod
     def solve(
         self,
-        features: RowSource,
+        features: "RowSource",
         targets: Shaped[np.ndarray, "n ..."],
         *,
-        views: Views,
+        views: "Views",
         fold_of: Int[np.ndarray, "n"] | None,
         c: float,
         balanced: bool,
@@ -184,10 +183,10 @@ class Task(ABC):
     @abstractmethod
     def cross_validate(
         self,
-        features: RowSource,
+        features: "RowSource",
         targets: Shaped[np.ndarray, "n ..."],
         *,
-        views: Views,
+        views: "Views",
         fold_of_repeats: Iterable[Int[np.ndarray, "n"]],
         c: float,
         balanced: bool,
@@ -215,3 +214,9 @@ class Task(ABC):
         Raises:
             BadRecipe: the task has no classes to balance or smooth.
         """
+
+
+MakeTask = Callable[..., Task]
+"""(classes, facts) -> the task; without facts, those of a task that has seen no data."""
+
+TASKS: Shelf[MakeTask] = Shelf("task", "regraft.tasks")

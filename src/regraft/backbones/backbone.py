@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from regraft.backbones._card import Card
-from regraft.backbones._family import Family, built
 from regraft.bundle_format import read_tensors
+from regraft.contracts.card import Card
+from regraft.contracts.family import Family, built
 from regraft.errors import UnknownCut, UnknownName, WeightsMismatch
 from regraft.identity import digest_json
 from regraft.registry import Shelf
 
 if TYPE_CHECKING:
-    from regraft.backbones._contract import Network
+    from regraft.contracts.backbone import Network
 
-BACKBONES = Shelf("backbone", "regraft.backbones")
+BACKBONES: Shelf[Family] = Shelf("backbone", "regraft.backbones")
 
 
 def family_of(name: str, variant: str = "") -> tuple[Family, str]:
@@ -33,7 +33,7 @@ def family_of(name: str, variant: str = "") -> tuple[Family, str]:
         UnknownName: there is no such family, or it has no such variant.
         MissingExtra: the library that knows the variants is not installed.
     """
-    family: Family = BACKBONES.get(name).FAMILY
+    family = BACKBONES.get(name)
     if family.narrowed is not None:
         family = family.narrowed(variant or family.variants[0])
         return family, family.variants[0]

@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from regraft.data.operations import MAX_MAGNITUDE, rand_augment
-from regraft.data.picture import Picture
-from regraft.data.planes import Planes
-from regraft.data.prepare import Box, Preparation
 from regraft.errors import BadRecipe, UnknownName
 from regraft.identity import derive_seed
+from regraft.modalities.image.planes import Planes
+from regraft.modalities.image.prepare import Box, Preparation
+from regraft.modalities.image.rand_augment import MAX_MAGNITUDE, rand_augment
+from regraft.modalities.image.types import Picture
 from regraft.recipe import built
 
 LUMA = (0.299, 0.587, 0.114)

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from regraft.data.picture import Picture
-from regraft.data.planes import Planes, as_array
 from regraft.errors import BadRecipe
+from regraft.modalities.image.planes import Planes, as_array
+from regraft.modalities.image.types import Picture
 
 Box = tuple[float, float, float, float]
 """Left, upper, right, lower edge in pixels of the decoded picture."""

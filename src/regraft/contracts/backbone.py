@@ -10,15 +10,17 @@ Letters: n examples, c channels, h and w height and width, t tokens, d features.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from regraft.errors import BadRequest, UnknownCut
 
-State = Mapping[str, Tensor]
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+State = Mapping[str, Any]
 """Named tensors between two stages; the first axis is the example, except for shared ones."""
 
-Views = Mapping[str, Tensor]
+Views = Mapping[str, Any]
 """Named views of the top state: `pooled` (n d), `grid` (n c h w), `tokens` (n t d)."""
 
 
@@ -28,7 +30,7 @@ class SideHead:
 
     weight: float
     """Factor on its loss."""
-    build: Callable[[int], nn.Module]
+    build: Callable[[int], "nn.Module"]
     """Number of outputs -> a module from the stage's `hidden` (n c h w) to logits (n k)."""
 
 
@@ -36,13 +38,13 @@ class SideHead:
 class Network:
     """A network cut into stages. Holds modules, but is itself no module: only parts of it are ever trained."""
 
-    start: nn.Module
+    start: "nn.Module"
     """Prepared inputs -> the first state: casts and normalises; no parameters, its constants are buffers."""
-    stages: Mapping[str, nn.Module]
+    stages: "Mapping[str, nn.Module]"
     """The stages by name, from the input upwards; each maps a state to a state."""
     views: Callable[[State], Views]
     """The top state -> its views; free of parameters."""
-    source_head: nn.Module | None = None
+    source_head: "nn.Module | None" = None
     """The classifier that the weights were trained with: pooled (n d) -> logits (n k)."""
     side_heads: Mapping[str, SideHead] = field(default_factory=dict)
     """By stage."""
@@ -69,24 +71,24 @@ class Network:
             state = self.stages[name](state)
         return {name: value for name, value in state.items() if name not in self.transient}
 
-    def __call__(self, inputs: State) -> Tensor:
+    def __call__(self, inputs: State) -> "Tensor":
         """Logits (n k) of the source classifier, for comparison with the original network."""
         if self.source_head is None:
             raise BadRequest("This network has no source classifier.", fix="read its views instead.")
         logits: Tensor = self.source_head(self.views(self.run(inputs))["pooled"])
         return logits
 
-    def below(self, cut: str) -> dict[str, nn.Module]:
+    def below(self, cut: str) -> "dict[str, nn.Module]":
         """What is frozen at `cut`, by name: `start`, then the stages up to and including it."""
         names = list(self.stages)
         return {"start": self.start} | {name: self.stages[name] for name in names[: self._position(cut, names)]}
 
-    def above(self, cut: str) -> dict[str, nn.Module]:
+    def above(self, cut: str) -> "dict[str, nn.Module]":
         """The stages that are trained at `cut`, by name."""
         names = list(self.stages)
         return {name: self.stages[name] for name in names[self._position(cut, names) :]}
 
-    def tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> "dict[str, Tensor]":
         """Every parameter and buffer of the stages by canonical name `stage/parameter`, and `source/parameter`.
 
         Batch norm's counter of batches is left out: it changes no output.
@@ -96,12 +98,14 @@ class Network:
             parts["source"] = self.source_head
         return {f"{part}/{name}": tensor for part in parts for name, tensor in stage_tensors(parts[part]).items()}
 
-    def first_convolution(self, channels: int) -> nn.Conv2d | None:
+    def first_convolution(self, channels: int) -> "nn.Conv2d | None":
         """What takes inputs of so many channels: the first stage's first convolution on as many; None without one."""
+        from torch import nn
+
         parts = next(iter(self.stages.values())).modules()
         return next((part for part in parts if isinstance(part, nn.Conv2d) and part.in_channels == channels), None)
 
-    def modules(self) -> list[nn.Module]:
+    def modules(self) -> "list[nn.Module]":
         """Every module: start, stages, source classifier."""
         return [self.start, *self.stages.values(), *([self.source_head] if self.source_head else [])]
 
@@ -119,7 +123,7 @@ class Network:
         return names.index(cut) + 1
 
 
-def stage_tensors(module: nn.Module) -> dict[str, Tensor]:
+def stage_tensors(module: "nn.Module") -> "dict[str, Tensor]":
     """Parameters and buffers of a module that its output depends on, by name."""
     named = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     return {name: tensor for name, tensor in named.items() if not name.endswith("num_batches_tracked")}
@@ -130,5 +134,5 @@ class Built:
     """A network and the original module it was cut from; both hold the same parameters."""
 
     network: Network
-    original: nn.Module
+    original: "nn.Module"
     """Takes the original's state dict, so that foreign weights load under their own names."""

@@ -1,16 +1,16 @@
 """What a study is: a claim with its source, the arms that are trained to test it, and the effects it is judged by.
 
-One public file in this room defines one study, as `STUDY`. Imports no torch.
+One public file in this room defines one study, as `ENTRY`. Imports no torch.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from regraft.lab._designs import Design
 from regraft.registry import Shelf
 
-STUDIES = Shelf("study", "regraft.lab")
+if TYPE_CHECKING:
+    from regraft.lab._designs import Design
 
 Measure = Literal["accuracy", "gap", "transfer", "signal", "parameters", "multiply_adds"]
 Outcome = Literal["as claimed", "in part", "not here", "not resolved at this scale"]
@@ -38,7 +38,7 @@ class Arm:
     """A word or two."""
     title: str
     """One line for people."""
-    design: Design
+    design: "Design"
     """What is built."""
     same: Literal["width", "multiply_adds"] = "multiply_adds"
     """What it shares with the study's first arm. Equal multiply-adds are reached by the width, where the
@@ -97,3 +97,6 @@ class Study:
     def arm(self, name: str) -> Arm:
         """The arm of that name."""
         return next(arm for arm in self.arms if arm.name == name)
+
+
+STUDIES: Shelf[Study] = Shelf("study", "regraft.lab")

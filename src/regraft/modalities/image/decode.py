@@ -14,12 +14,12 @@ JPEG, over which the format has no checksum. Pillow is imported on the first cal
 
 from pathlib import Path
 
-from regraft.data._dicom import is_dicom, patient_of, pixels_of
-from regraft.data._pillow import read_picture
-from regraft.data._words import counted
-from regraft.data.picture import Picture, Unreadable
-from regraft.data.planes import MARK, Planes, fits, num_channels, of_array, of_file
 from regraft.errors import BadData
+from regraft.modalities.image._pillow import read_picture
+from regraft.modalities.image.dicom import is_dicom, patient_of, pixels_of
+from regraft.modalities.image.planes import MARK, Planes, fits, num_channels, of_array, of_file
+from regraft.modalities.image.types import Picture, Unreadable
+from regraft.words import counted
 
 DECODER = "pillow-2"
 """Name and revision of this decoder; the revision rises when the pixels of any picture change."""

@@ -13,12 +13,11 @@ from regraft.registry import Shelf
 
 _TOLD = 5
 """So many numbers are named where a unit is told."""
-METRICS = Shelf("metric", "regraft.evaluation.metrics")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A number that says how well outputs meet targets; a file `evaluation/metrics/<name>.py` defines one as `METRIC`.
+    """A number that says how well outputs meet targets; a file `evaluation/metrics/<name>.py` defines one as `ENTRY`.
 
     The order of the examples must not matter. Where the number is not defined on a sample (a class is absent, say) it
     is nan, and the interval says so.
@@ -72,14 +71,16 @@ class Metric:
         return f" in the units of {told}" + (" …" if len(names) > _TOLD else "")
 
 
+METRICS: Shelf[Metric] = Shelf("metric", "regraft.evaluation.metrics")
+
+
 def metric(name: str) -> Metric:
     """The metric called `name`.
 
     Raises:
         UnknownName: there is no such metric; the nearest is offered.
     """
-    found: Metric = METRICS.get(name).METRIC
-    return found
+    return METRICS.get(name)
 
 
 def metrics_for(kind: str, num_classes: int | None = None) -> dict[str, Metric]:

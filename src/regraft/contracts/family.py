@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from regraft.backbones._card import Card
+from regraft.contracts.card import Card
 from regraft.errors import BadRequest
 
 if TYPE_CHECKING:
-    from regraft.backbones._contract import Built
+    from regraft.contracts.backbone import Built
     from regraft.nn.stated import StatedCost
 
 
@@ -52,7 +52,7 @@ def unchanged(tensors: Mapping[str, Any], card: Card) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """One file on the shelf of backbones defines one family, as `FAMILY`."""
+    """One file on the shelf of backbones defines one family, as `ENTRY`."""
 
     name: str
     """The file's name."""

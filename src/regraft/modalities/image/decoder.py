@@ -10,10 +10,10 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from regraft.data._dicom import reader
-from regraft.data.decode import DECODER
 from regraft.errors import OutOfSpace
 from regraft.files import cache_home, write_json
+from regraft.modalities.image.decode import DECODER
+from regraft.modalities.image.dicom import reader
 
 
 def decoder(*, dicom: bool = False) -> str:

@@ -1,6 +1,4 @@
-"""What a strategy is: `Options`, `check(options)`, which refuses values out of range before anything is computed,
-`check_asked(options, asked)`, which refuses what cannot be had with this network, cut and task before anything is
-stored, and `fit(problem, options)`, a generator of events that ends with one `Fitted`.
+"""What a strategy is: options, checks that refuse before anything is computed or stored, and a `fit`.
 
 A strategy sees tensors only. The problem arrives already cut: its states lie in the store, its frozen part is not in
 the trainer's reach.
@@ -11,26 +9,26 @@ Letters: n examples, c outputs, b rows.
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from regraft.activations.states import States
-from regraft.backbones._backbone import Backbone
+from regraft.contracts.task import Task
 from regraft.registry import Shelf
-from regraft.tasks._contract import Task
-from regraft.tasks._rows import RowSource
 from regraft.values import Event
 
-STRATEGIES = Shelf("strategy", "regraft.strategies")
+if TYPE_CHECKING:
+    from regraft.activations.states import States
+    from regraft.backbones.backbone import Backbone
+    from regraft.tasks.rows import RowSource
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Asked:
     """What is known of a problem before anything is stored."""
 
-    backbone: Backbone
+    backbone: "Backbone"
     """The network to adapt."""
     cut: str
     """The last frozen stage, `input` or `output`."""
@@ -44,15 +42,15 @@ class Asked:
 class Problem:
     """Everything a strategy may know."""
 
-    backbone: Backbone
+    backbone: "Backbone"
     """The network to adapt; only what lies above the cut may change."""
     cut: str
     """The last frozen stage, `input` or `output`."""
     task: Task
     """Head, loss and decoding."""
-    states: States
+    states: "States"
     """States at the cut, of all examples."""
-    top: States
+    top: "States"
     """The head's view of the top state of the untouched backbone, of all examples, as `features`."""
     targets: np.ndarray
     """Encoded target of every example."""
@@ -89,7 +87,7 @@ class Fitted(Event):
     """Every tensor that training may have changed, by canonical name `stage/parameter`, and `head/…`."""
     logits: Callable[[Problem, Int[np.ndarray, "..."]], Float[np.ndarray, "... c"]]
     """(problem, positions) -> logits on the plain view."""
-    features: Callable[[Problem, Int[np.ndarray, "..."]], RowSource]
+    features: Callable[[Problem, Int[np.ndarray, "..."]], "RowSource"]
     """(problem, positions) -> what the head reads, (n d), on the plain view."""
     frozen: frozenset[str] = frozenset()
     """Names among those above the cut that the strategy promised not to change (batch-norm statistics)."""
@@ -119,7 +117,33 @@ class Preset:
     """Whether the backbone's weights are drawn at random instead."""
 
 
-Fit = Callable[[Problem, Any], Iterator[Event]]
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What a strategy asks for with certain options."""
+
+    top: bool = False
+    """Whether training itself looks at the top states of the untouched backbone (`Problem.top`)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strategy:
+    """One file on the shelf of strategies defines one, as `ENTRY`."""
+
+    Options: type[Any]
+    """Dataclass of what a recipe may set, every field with its default and, under it, its sentence."""
+    presets: Mapping[str, Preset]
+    """Names that people know for it with certain options."""
+    needs: Callable[[Any], Needs]
+    """Options -> what must be there before `fit`."""
+    check: Callable[[Any], None]
+    """Refuses options out of range, before anything is computed."""
+    check_asked: Callable[[Any, Asked], None]
+    """Refuses what cannot be had with this network, cut and task, before anything is stored."""
+    fit: Callable[[Problem, Any], Iterator[Event]]
+    """Trains; yields events, the last one a `Fitted`."""
+
+
+STRATEGIES: Shelf[Strategy] = Shelf("strategy", "regraft.strategies")
 
 
 def fitted_last(events: Iterator[Event]) -> Generator[Event, None, Fitted]:

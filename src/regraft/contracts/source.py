@@ -1,15 +1,16 @@
-"""What a source of data defines: `accepts(path) -> bool` and `open_source(path, columns) -> Found`.
+"""What a source of data is: it looks at a path and, where it accepts it, reads names and labels; it decodes nothing."""
 
-`accepts` looks at the kind of the path only, and at names directly in it; `open_source` reads names and labels and
-decodes nothing. Where several accept a path, one that says `LAST = True` gives way to the others. One that unpacks
-archives first names them by `archives_in(path)`, so that the wait can be told of.
-"""
-
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from regraft.data.dataset import Example
 from regraft.errors import BadRequest
+from regraft.registry import Shelf
 from regraft.values import Notice
+
+if TYPE_CHECKING:
+    from regraft.data.dataset import Example
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,29 @@ class Columns:
 class Found:
     """What a source read."""
 
-    examples: tuple[Example, ...]
+    examples: "tuple[Example, ...]"
     """In a fixed order, ids unique; at least one."""
     notes: tuple[Notice, ...] = ()
     """What was ignored, assumed or merged."""
+
+
+def _no_archives(path: Path) -> Sequence[Path]:
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSource:
+    """One file on the shelf of sources defines one, as `ENTRY`."""
+
+    accepts: Callable[[Path], bool]
+    """Whether it reads what is at this path; looks at the path's kind, and at names directly in it."""
+    open: Callable[[Path, Columns], Found]
+    """Reads names and labels of what it accepts."""
+    last: bool = False
+    """Whether it gives way to every other source that accepts the path."""
+    archives_in: Callable[[Path], Sequence[Path]] = _no_archives
+    """The archives that are unpacked before `open`, so that the wait can be reported."""
+
+
+SOURCES: Shelf[DataSource] = Shelf("source", "regraft.data.sources")
+"""Where labelled data can come from."""

@@ -15,7 +15,7 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
-from regraft.data.picture import Picture, Unreadable
+from regraft.modalities.image.types import Picture, Unreadable
 
 MARK = b"\x93NUMPY"
 """How a file of one array begins (numpy.lib.format)."""

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float64, Shaped, UInt8
 
-from regraft.data.picture import Unreadable
 from regraft.errors import MissingExtra
+from regraft.modalities.image.types import Unreadable
 
 if TYPE_CHECKING:
     from pydicom import Dataset

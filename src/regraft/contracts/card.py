@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from regraft.data.prepare import Preparation
+from regraft.contracts.modality import MODALITIES
+
+if TYPE_CHECKING:
+    from regraft.modalities.image.prepare import Preparation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +26,7 @@ class Card:
     """Terms of the weights."""
     trained_on: str = ""
     """What the weights were trained on, in a few words."""
-    preparation: Preparation
+    preparation: "Preparation"
     """How a raw input becomes the fixed-size array that the network takes."""
     mean: tuple[float, ...]
     """Per channel, in units of the prepared input divided by 255."""
@@ -74,7 +77,7 @@ class Card:
         known = dict(value)
         for name in ("mean", "std", "stages", "source_classes", "notes"):
             known[name] = tuple(known[name])
-        known["preparation"] = Preparation.from_json(known["preparation"])
+        known["preparation"] = MODALITIES.get("image").Preparation.from_json(known["preparation"])
         return Card(**known)
 
     def with_input(self, input_px: int) -> "Card":

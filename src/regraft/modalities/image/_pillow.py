@@ -10,8 +10,8 @@ import zlib
 
 import numpy as np
 
-from regraft.data.picture import Picture, Unreadable
-from regraft.data.planes import Planes
+from regraft.modalities.image.planes import Planes
+from regraft.modalities.image.types import Picture, Unreadable
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF")
 """Formats that are tried, by content and not by name. EPS and its like, which run a program, are not among them."""

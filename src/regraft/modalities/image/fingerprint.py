@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Shaped, UInt8
 
-from regraft.data._dicom import is_dicom, reader
-from regraft.data.decode import Undecodable, decode, patient, read
-from regraft.data.picture import Picture
-from regraft.data.planes import Planes, num_channels
 from regraft.identity import digest_bytes
+from regraft.modalities.image.decode import Undecodable, decode, patient, read
+from regraft.modalities.image.dicom import is_dicom, reader
+from regraft.modalities.image.planes import Planes, num_channels
+from regraft.modalities.image.types import Picture
 
 GREY_SHAPE = (16, 17)
 """Rows and columns of the grey miniature: 16 differences in each of 16 rows make a hash of 256 bits."""

@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int, UInt8, UInt64
 
-from regraft.data.picture import Picture
-from regraft.data.planes import Planes, as_array
-from regraft.data.prepare import Preparation
-from regraft.data.views import LUMA, TRIES, Augmentation
 from regraft.errors import BadRequest
 from regraft.identity import derive_seed
+from regraft.modalities.image.augment import LUMA, TRIES, Augmentation
+from regraft.modalities.image.planes import Planes, as_array
+from regraft.modalities.image.prepare import Preparation
+from regraft.modalities.image.types import Picture
 from regraft.values import Event, Progress
 
 if TYPE_CHECKING:
