@@ -11,15 +11,15 @@ from _sets import UNPACKED
 from _targets import TARGETS
 
 from regraft.recipe import Recipe, parse_setting, with_settings
-from regraft.workbench._subject import Subject, open_subject
+from regraft.workbench.session import Session, open_session
 
 
 @cache
-def _subject(data: str) -> Subject:
+def _subject(data: str) -> Session:
     UNPACKED.mkdir(parents=True, exist_ok=True)
     recipe = with_settings(Recipe(data=str(TARGETS[data].open())), dict(map(parse_setting, TARGETS[data].settings)))
-    subject: Subject = returned(open_subject(recipe, workers=1))
-    return subject
+    session: Session = returned(open_session(recipe, workers=1))
+    return session
 
 
 def subset(data: str, n: int, seed: int) -> Path:

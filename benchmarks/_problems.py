@@ -14,7 +14,7 @@ from regraft.errors import RegraftError
 from regraft.recipe import Recipe, parse_setting, with_settings
 from regraft.workbench._resolve import named, resolve
 from regraft.workbench._states import store_states
-from regraft.workbench._subject import open_subject
+from regraft.workbench.session import open_session
 
 
 def returned(events: Iterator[Any]) -> Any:
@@ -59,11 +59,11 @@ def posed(
                     views=views, input_px=input_px, threads=1)  # fmt: skip
     recipe = with_settings(recipe, dict(map(parse_setting, chosen.settings)))
     backbone = network(recipe.backbone, input_px=input_px, seed=seed)
-    subject = returned(open_subject(recipe, workers=1))
+    session = returned(open_session(recipe, workers=1))
     resolved = resolve(recipe, named(recipe), backbone.card)
-    stored = returned(store_states(recipe, resolved, backbone, subject, device="cpu", threads=1))
-    train = np.sort(np.concatenate([subject.parts.train, subject.parts.val]))
-    problem = Problem(backbone=backbone, cut=cut, task=subject.task, states=stored.states, top=stored.top,
-                      targets=subject.targets, groups=subject.parts.groups, train=train,
+    stored = returned(store_states(session, resolved, backbone, device="cpu", threads=1))
+    train = session.learnable
+    problem = Problem(backbone=backbone, cut=cut, task=session.task, states=stored.states, top=stored.top,
+                      targets=session.targets, groups=session.splits.groups, train=train,
                       val=np.zeros(0, dtype=np.int64), seed=0)  # fmt: skip
-    return problem, subject.parts.test
+    return problem, session.splits.test

@@ -27,7 +27,7 @@ from regraft.backbones._shipped import Figure, shipped_weights, weights_folder
 from regraft.backbones.backbone import family_of
 from regraft.bundle_format import TENSORS, bundle_folder, read_facts, read_json, read_tensors, write_tensors
 from regraft.bundles._model import Model, prefixes_of
-from regraft.bundles.bundle import Bundle
+from regraft.bundles.bundle import Bundle, stacked
 from regraft.contracts.card import Card
 from regraft.contracts.family import built
 from regraft.contracts.metric import metric
@@ -35,7 +35,6 @@ from regraft.contracts.task import TASKS
 from regraft.data.open import open_dataset
 from regraft.evaluation.intervals import measure
 from regraft.files import write_json
-from regraft.modalities.image.decode import decode
 
 ROOT = Path(__file__).resolve().parent.parent
 CORPUS = ROOT.parent / "shared" / "data" / "source-images"
@@ -170,7 +169,7 @@ def _judged(family: str, px: int, corpus: Path) -> list[Figure]:
     place = {name: at for at, name in enumerate(classes)}
     targets = np.array([place[one.label] for one in examples])
     logits = [
-        bundle.logits(np.stack([backbone.card.preparation.plain(decode(one.path)) for one in examples[at : at + 256]]))
+        bundle.logits(stacked([bundle.prepare(one.contents) for one in examples[at : at + 256]]))
         for at in range(0, len(examples), 256)
     ]
     probabilities = torch.softmax(torch.from_numpy(np.concatenate(logits)).double(), dim=1).numpy()

@@ -77,6 +77,16 @@ class DamagedData(BadData):
     """Too large a share of the files cannot be decoded."""
 
 
+class Undecodable(BadData):
+    """One input that cannot be read; `reason` says why, in a clause without the input's name."""
+
+    def __init__(self, reason: str, name: str = "The input") -> None:
+        super().__init__(
+            f"{name} cannot be decoded: {reason}.", fix="open it and save it again, or take it out of the data."
+        )
+        self.reason = reason
+
+
 class LeakedSplit(BadData):
     """The same content lies on both sides of a split."""
 

@@ -108,3 +108,8 @@ else:
 
     def _lock(file: IO[bytes]) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def shortened(reason: str, limit: int = 120) -> bytes:
+    """A reason in at most `limit` bytes of UTF-8, cut between characters."""
+    return reason.encode(errors="replace")[:limit].decode(errors="ignore").encode()

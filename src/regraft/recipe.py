@@ -27,6 +27,8 @@ class Source:
     """Column of a table that holds the paths."""
     folder: str = ""
     """Folder that these paths start from, itself relative to the table's own; empty: the table's own."""
+    text_columns: tuple[str, ...] = ()
+    """Columns of a table whose cells are the content itself (a text, a question and its context), instead of paths."""
     label_column: str = "label"
     """Column of a table that holds the labels."""
     label_columns: tuple[str, ...] = ()
@@ -96,6 +98,8 @@ class Recipe:
     """Folder or table of labelled examples."""
     backbone: str = "googlenet"
     """NAME[:VARIANT][@WEIGHTS], bundle:PATH, or the folder of a model."""
+    modality: str = ""
+    """What the examples are (image …); empty: found out from the data."""
     task: str = "auto"
     """What is asked: classification, multilabel, regression, ordinal; auto is multilabel or regression where a
     delimiter or several label columns say so, else classification."""

@@ -4,9 +4,11 @@ A verb of the workbench is a generator of `Event`s; a door prints, streams or dr
 sizes are bytes, shares and probabilities lie in [0, 1].
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
+
+from regraft.records import to_json
 
 Json = None | bool | int | float | str | Sequence[Any] | Mapping[str, Any]
 """A JSON value; what lies inside is not spelt out, because a recursive alias cannot be checked at run time."""
@@ -55,7 +57,11 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Something worth telling while a verb works; the base of all events."""
+    """Something to report while a verb works; the base of all events."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields under their names, and the event's name under `type`: for logs, streams and pages."""
+        return {"type": type(self).__name__, **to_json(self)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +106,19 @@ class Progress(Event):
     """Predicted wall seconds until the phase ends; None when unknown."""
     facts: Mapping[str, float] = field(default_factory=dict)
     """Numbers to show beside the bar: losses, accuracies, learning rates."""
+
+
+T = TypeVar("T")
+
+
+def drained(events: Generator[Event, None, T]) -> T:
+    """What a generator of events returns; its events are dropped."""
+    while True:
+        try:
+            next(events)
+        except StopIteration as end:
+            result: T = end.value
+            return result
 
 
 @dataclass(frozen=True, kw_only=True)

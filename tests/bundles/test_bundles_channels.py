@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from regraft.bundles._golden import golden_digests, golden_files
 from regraft.bundles.bundle import Bundle, load
-from regraft.errors import BadData
-from regraft.modalities.image.decode import Undecodable, decode
+from regraft.errors import BadData, Undecodable
+from regraft.modalities.image.decode import decode
+from regraft.modalities.image.golden import golden_digests, golden_files
 from regraft.modalities.image.planes import as_array
 from regraft.recipe import Recipe, read_recipe
 from regraft.values import Notice
@@ -47,7 +47,7 @@ def test_a_grey_model_takes_whatever_shows_a_picture(photos: Path, tmp_path: Pat
     colour = np.asarray(Image.open(path).convert("RGB"))
     grey = np.asarray(Image.open(path).convert("L"))
     forms = [path, path.read_bytes(), colour, grey, grey[..., None], Image.fromarray(grey), Image.fromarray(colour)]
-    prepared = [model.prepare(form) for form in forms]
+    prepared = [model.prepare(form)["pixels"] for form in forms]
     assert prepared[0].shape == (32, 32, 1)
     for other in prepared[1:]:
         np.testing.assert_array_equal(other, prepared[0])
@@ -62,8 +62,8 @@ def test_a_model_of_five_channels_trains_loads_and_predicts(strategy: str, many:
     by_path = model.predict(files)
     by_array = model.predict([np.load(path) for path in files])
     assert [one.probabilities for one in by_path] == [one.probabilities for one in by_array]
-    wide = model.prepare(np.load(files[0]).astype(np.uint16) * 257)  # 257 is 65535 / 255
-    np.testing.assert_array_equal(wide, model.prepare(files[0]))
+    wide = model.prepare(np.load(files[0]).astype(np.uint16) * 257)["pixels"]  # 257 is 65535 / 255
+    np.testing.assert_array_equal(wide, model.prepare(files[0])["pixels"])
     with pytest.raises(Undecodable, match="3 channels, and not 5"):
         model.prepare(np.zeros((40, 40, 3), np.uint8))
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, ImageOps
 
-from regraft.modalities.image.decode import Undecodable, decode
+from regraft.errors import Undecodable
+from regraft.modalities.image.decode import decode
 from regraft.modalities.image.planes import as_array
 
 

@@ -8,7 +8,8 @@ from PIL import Image
 
 from data.pictures import picture
 from data.raw import png, tiff
-from regraft.modalities.image.decode import Undecodable, decode
+from regraft.errors import Undecodable
+from regraft.modalities.image.decode import decode
 from regraft.modalities.image.planes import as_array
 
 

@@ -22,13 +22,12 @@ from data.pictures import picture  # noqa: E402
 from regraft.data.dataset import Dataset  # noqa: E402
 from regraft.data.memory import ScanMemory  # noqa: E402
 from regraft.data.open import open_dataset  # noqa: E402
-from regraft.data.patients import grouped_by_patient  # noqa: E402
 from regraft.data.scan import Scanned, scan  # noqa: E402
 from regraft.data.splits import draw  # noqa: E402
-from regraft.errors import MissingExtra  # noqa: E402
+from regraft.errors import MissingExtra, Undecodable  # noqa: E402
 from regraft.modalities.image import dicom as _dicom  # noqa: E402
 from regraft.modalities.image import fingerprint as _measure  # noqa: E402
-from regraft.modalities.image.decode import Undecodable, decode  # noqa: E402
+from regraft.modalities.image.decode import decode  # noqa: E402
 from regraft.modalities.image.decoder import decoder  # noqa: E402
 from regraft.modalities.image.planes import as_array  # noqa: E402
 
@@ -230,8 +229,9 @@ def test_patients_are_groups_that_no_division_parts(tmp_path: Path) -> None:
     assert len(set(parts.groups.tolist())) == 10
     again = scanned(open_dataset(tmp_path / "files"), memory)
     assert again.dataset.fingerprint == found.dataset.fingerprint
-    evaluated = grouped_by_patient(open_dataset(tmp_path / "files"))
-    assert [one.group for one in evaluated.examples] == [one.group for one in found.dataset.examples]
+    dataset = open_dataset(tmp_path / "files")
+    evaluated, _ = dataset.reads.grouped(dataset.examples, None)
+    assert [one.group for one in evaluated] == [one.group for one in found.dataset.examples]
 
 
 def test_groups_that_the_user_gave_stay(tmp_path: Path) -> None:
@@ -263,14 +263,14 @@ def test_beside_other_pictures_nothing_is_grouped_and_a_damaged_one_does_not_cou
 def test_what_decodes_names_pydicom_only_where_dicom_files_are(tmp_path: Path) -> None:
     memory = ScanMemory(tmp_path / "memory")
     found = scanned(open_dataset(wards(tmp_path / "files")), memory)
-    assert found.decoder == decoder(dicom=True)
-    assert f"pydicom-{pydicom.__version__}" in found.decoder
+    assert found.reader == decoder(dicom=True)
+    assert f"pydicom-{pydicom.__version__}" in found.reader
     for label in ("ill", "well"):
         for at in range(2):
             path = tmp_path / "others" / label / f"{at}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             picture(at).save(path)
-    assert scanned(open_dataset(tmp_path / "others"), memory).decoder == decoder()
+    assert scanned(open_dataset(tmp_path / "others"), memory).reader == decoder()
     assert "pydicom" not in decoder()
 
 
@@ -283,7 +283,9 @@ def test_another_reader_reads_again_what_this_one_could_not(tmp_path: Path, monk
     assert len(first.quarantined) == 1
     counted: list[Path] = []
     measure = _measure.measure
-    monkeypatch.setattr("regraft.data.scan.measure", lambda path, most: counted.append(path) or measure(path, most))
+    monkeypatch.setattr(
+        "regraft.modalities.image.modality.measure", lambda path, most: counted.append(path) or measure(path, most)
+    )
     scanned(open_dataset(folder), memory)
     assert counted == []
     monkeypatch.setattr(_dicom, "REVISION", "dicom-of-tomorrow")

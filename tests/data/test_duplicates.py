@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from regraft.data.dataset import Dataset, Example
-from regraft.data.duplicates import clusters, hash_pairs, near_pairs, union
+from regraft.contracts.example import Example, in_file
+from regraft.data.copies import clusters, union
+from regraft.data.dataset import Dataset
 from regraft.data.memory import ScanMemory
 from regraft.data.scan import Scanned, scan
 from regraft.modalities.image.decode import decode
+from regraft.modalities.image.near_copies import hash_pairs, near_pairs
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
@@ -23,7 +25,7 @@ def scanned_of(images: list[Image.Image], folder: Path, memory: ScanMemory | Non
     for at, image in enumerate(images):
         path = folder / f"{at:05d}.bmp"
         image.save(path)
-        examples.append(Example(id=path.name, path=path, label="x"))
+        examples.append(Example(id=path.name, contents=in_file(path), label="x"))
     dataset = Dataset(root=folder, examples=tuple(examples), classes=("x",))
     scanned = list(scan(dataset, memory or ScanMemory(folder / "memory"), max_damaged_share=1.0))[-1]
     assert isinstance(scanned, Scanned)
@@ -89,9 +91,9 @@ def test_damaged_files_are_alone(tmp_path: Path) -> None:
 def test_clusters_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     memory = ScanMemory(tmp_path / "memory")
     scanned = scanned_of([photo(1), jpeg(photo(1), 60), photo(2)], tmp_path, memory)
-    first = clusters(scanned, memory)
-    monkeypatch.setattr("regraft.data.duplicates._clusters", lambda _: pytest.fail("computed again"))
-    assert clusters(scanned, memory).tolist() == first.tolist() == [0, 0, 2]
+    first = clusters(scanned)
+    monkeypatch.setattr("regraft.data.copies._clusters", lambda _: pytest.fail("computed again"))
+    assert clusters(scanned).tolist() == first.tolist() == [0, 0, 2]
 
 
 @pytest.mark.parametrize("most_bits", [0, 5, 20, 40])
@@ -133,7 +135,7 @@ def test_real_pictures_that_look_alike_stay_apart_and_their_copies_join(name: st
         images = [decode(file.read()) for file in map(tar.extractfile, members) if file]
     copies = [change(image) for image in images[:15] for change in (COPIES[0], COPIES[1])]
     scanned = scanned_of(images + copies, tmp_path)
-    pairs = near_pairs(scanned)
+    pairs = near_pairs(scanned.rows)
     originals = len(images)
     assert not (pairs < originals).all(axis=1).any()
     found = clusters(scanned)

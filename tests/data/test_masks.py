@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from regraft.data.dataset import Example
+from regraft.contracts.example import Example, in_file
 from regraft.data.masks import suspect_masks
 
 
 def examples(*folders: tuple[str, list[str]]) -> list[Example]:
     return [
-        Example(id=f"{folder}/{name}", path=Path(folder) / name, label=folder)
+        Example(id=f"{folder}/{name}", contents=in_file(Path(folder) / name), label=folder)
         for folder, names in folders
         for name in names
     ]

@@ -17,12 +17,12 @@ NAMES = [f"{label}/p{patient}_{at}.png" for label in ("ill", "well") for patient
 def test_a_pattern_gives_the_groups(tmp_path: Path) -> None:
     dataset = open_dataset(folder_of(tmp_path, [*NAMES, "ill/other.png"]), group_pattern=r"/(p\d+)_")
     assert {one.group for one in dataset.examples} == {"p0", "p1", "p2", None}
-    assert "fits not 1 id, each a group of its own: ill/other.png" in dataset.notes[0].text
+    assert "does not match 1 id; each becomes its own group: ill/other.png" in dataset.notes[0].text
     assert dataset.describe() == "13 examples of 2 classes; all 13 (ill 7, well 6); 4 groups"
 
 
 @pytest.mark.parametrize(
-    ("pattern", "words"), [("(p", "no regular expression"), (r"p\d", "has no group"), (r"(q\d+)_", "fits no id")]
+    ("pattern", "words"), [("(p", "no regular expression"), (r"p\d", "has no group"), (r"(q\d+)_", "matches no id")]
 )
 def test_a_pattern_of_no_use_is_refused(tmp_path: Path, pattern: str, words: str) -> None:
     with pytest.raises(BadRequest, match=words):

@@ -9,12 +9,13 @@ from PIL import Image
 
 from data.pictures import picture
 from data.raw import tiff
-from regraft.data.duplicates import clusters
+from regraft.data.copies import clusters
 from regraft.data.memory import ScanMemory
 from regraft.data.open import open_dataset
 from regraft.data.scan import Scanned, scan
+from regraft.errors import Undecodable
 from regraft.modalities.image.augment import Augmentation, view
-from regraft.modalities.image.decode import Undecodable, decode
+from regraft.modalities.image.decode import decode
 from regraft.modalities.image.planes import Planes, as_array, fits
 from regraft.modalities.image.prepare import Preparation
 

@@ -58,9 +58,9 @@ def test_a_scan_knows_digests_and_sizes(dataset: Dataset, memory: ScanMemory) ->
     scanned = last(dataset, memory)
     assert scanned.content == tuple(digest_file(one.path) for one in dataset.examples)
     assert scanned.dataset.contents == scanned.content
-    assert set(scanned.width.tolist()) == {24}
-    assert set(scanned.height.tolist()) == {20}
-    assert len(set(scanned.pixels)) == 10
+    assert set(scanned.rows["width"].tolist()) == {24}
+    assert set(scanned.rows["height"].tolist()) == {20}
+    assert len(set(scanned.decoded)) == 10
     assert scanned.usable.all()
     assert scanned.quarantined == ()
 
@@ -70,7 +70,7 @@ def test_equal_pixels_have_equal_digests_whatever_the_file(tmp_path: Path, memor
     picture(0).save(tmp_path / "p" / "bees" / "again.bmp")
     scanned = last(open_dataset(tmp_path / "p"), memory)
     at = {one.id: place for place, one in enumerate(scanned.dataset.examples)}
-    assert scanned.pixels[at["ants/0.png"]] == scanned.pixels[at["bees/again.bmp"]]
+    assert scanned.decoded[at["ants/0.png"]] == scanned.decoded[at["bees/again.bmp"]]
     assert scanned.content[at["ants/0.png"]] != scanned.content[at["bees/again.bmp"]]
 
 
@@ -92,7 +92,7 @@ def test_a_second_scan_decodes_nothing_and_says_the_same(dataset: Dataset, memor
     assert num_decoded(dataset, memory) == 0
     second = last(dataset, memory)
     assert second.content == first.content
-    assert second.pixels == first.pixels
+    assert second.decoded == first.decoded
     np.testing.assert_array_equal(second.rows, first.rows)
 
 
@@ -107,7 +107,7 @@ def test_only_a_changed_file_is_decoded_again(dataset: Dataset, memory: ScanMemo
     aged(dataset.examples[3].path.parent)
     os.utime(dataset.examples[3].path, (time.time() - 30, time.time() - 30))
     after = last(dataset, memory)
-    changed = [at for at in range(10) if before.pixels[at] != after.pixels[at]]
+    changed = [at for at in range(10) if before.decoded[at] != after.decoded[at]]
     assert changed == [3]
 
 
@@ -126,7 +126,7 @@ def test_a_file_replaced_with_the_same_size_and_time_is_noticed_by_its_inode(
     os.utime(tmp_path / "new.bmp", ns=(found.st_atime_ns, found.st_mtime_ns))
     (tmp_path / "new.bmp").replace(path)
     assert path.stat().st_size == found.st_size
-    assert last(dataset, memory).pixels[0] != before.pixels[0]
+    assert last(dataset, memory).decoded[0] != before.decoded[0]
 
 
 def test_a_file_written_just_now_is_not_trusted_to_memory(dataset: Dataset, memory: ScanMemory) -> None:
@@ -174,9 +174,7 @@ def test_a_spoilt_memory_is_made_again(dataset: Dataset, memory: ScanMemory) -> 
     file.write_bytes(file.read_bytes()[:100])
     assert num_decoded(dataset, memory) == 10
     assert num_decoded(dataset, memory) == 0
-    assert memory.size_bytes() > 0
-    memory.clear()
-    assert memory.size_bytes() == 0
+    assert any(memory.folder.glob("*.npy"))
 
 
 def test_a_memory_that_cannot_be_written_is_told_and_harmless(dataset: Dataset, tmp_path: Path) -> None:
@@ -202,7 +200,7 @@ def test_damaged_files_are_quarantined_and_named(dataset: Dataset, memory: ScanM
         assert isinstance(scanned, Scanned)
         assert [one.index for one in scanned.quarantined] == [2, 7]
         assert np.flatnonzero(~scanned.usable).tolist() == [2, 7]
-        assert scanned.pixels[2] == scanned.pixels[7] == scanned.content[7] == ""
+        assert scanned.decoded[2] == scanned.decoded[7] == scanned.content[7] == ""
         (notice,) = [event for event in events if isinstance(event, Notice)]
         assert notice.text.startswith("2 damaged files of 10 left out (in no part): ants/2.png (")
         assert "bees/2.png (it cannot be read (No such file" in notice.text
@@ -226,7 +224,7 @@ def test_a_mended_file_comes_back(dataset: Dataset, memory: ScanMemory) -> None:
 
 
 def test_another_limit_is_another_memory(dataset: Dataset, memory: ScanMemory) -> None:
-    assert len(last(dataset, memory, max_pixels=100, max_damaged_share=1.0).quarantined) == 10
+    assert len(last(dataset, memory, limit=100, max_damaged_share=1.0).quarantined) == 10
     assert last(dataset, memory).quarantined == ()
 
 
@@ -244,7 +242,7 @@ def test_a_rotated_photo_is_measured_upright(tmp_path: Path, memory: ScanMemory)
     picture(50, (40, 30)).save(tmp_path / "p" / "ants" / "turned.jpg", exif=exif)
     scanned = last(open_dataset(tmp_path / "p"), memory)
     at = [one.id for one in scanned.dataset.examples].index("ants/turned.jpg")
-    assert (scanned.width[at], scanned.height[at]) == (30, 40)
+    assert (scanned.rows["width"][at], scanned.rows["height"][at]) == (30, 40)
 
 
 def test_the_number_of_workers_changes_nothing(dataset: Dataset, tmp_path: Path) -> None:

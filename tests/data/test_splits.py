@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from regraft.data.dataset import Dataset, Example
-from regraft.data.memory import ScanMemory
+from regraft.contracts.example import Example, in_file
+from regraft.contracts.modality import MODALITIES
+from regraft.data.dataset import Dataset
+from regraft.data.memory import ScanMemory, row_of
 from regraft.data.scan import Quarantined, Scanned, scan
-from regraft.data.splits import Parts, draw
+from regraft.data.splits import Splits, draw
 from regraft.errors import BadData, LeakedSplit
-from regraft.modalities.image.fingerprint import ROW
 
 
 def scanned_of(
@@ -21,13 +22,13 @@ def scanned_of(
 ) -> Scanned:
     """A scan of pictures that nobody decoded: all pixels different, none alike."""
     rng = np.random.default_rng(0)
-    rows = np.zeros(len(labels), dtype=ROW)
-    for name in ("content", "pixels", "grey", "colour"):
+    rows = np.zeros(len(labels), dtype=row_of(MODALITIES.get("image")))
+    for name in ("content", "decoded", "grey", "colour"):
         rows[name] = rng.integers(0, 256, rows[name].shape)
     examples = tuple(
         Example(
             id=f"{at}.png",
-            path=Path(f"/nowhere/{at}.png"),
+            contents=in_file(Path(f"/nowhere/{at}.png")),
             label=label,
             group=groups[at] if groups else None,
             split=splits[at] if splits else None,
@@ -39,7 +40,7 @@ def scanned_of(
 
 
 def same_pixels(scanned: Scanned, *places: int) -> Scanned:
-    for name in ("pixels", "grey", "colour"):
+    for name in ("decoded", "grey", "colour"):
         scanned.rows[name][list(places)] = scanned.rows[name][places[0]]
     return scanned
 
@@ -57,11 +58,11 @@ def damaged(scanned: Scanned, *places: int) -> Scanned:
     return replace(scanned, quarantined=out)
 
 
-def drawn(scanned: Scanned, **options: object) -> Parts:
+def drawn(scanned: Scanned, **options: object) -> Splits:
     return draw(scanned.dataset, scanned, **{"seed": 0, **options})
 
 
-def told(parts: Parts) -> str:
+def told(parts: Splits) -> str:
     return "\n".join(note.text for note in parts.notes)
 
 
@@ -132,7 +133,7 @@ def test_copies_and_near_copies_stay_with_their_original() -> None:
     side = np.zeros(1000, dtype=int)
     side[parts.val], side[parts.test] = 1, 2
     assert all(side[at] == side[at + 1] for at in range(0, 400, 2))
-    assert "200 pictures are copies or near copies of another one" in told(parts)
+    assert "200 images are copies or near copies of another one" in told(parts)
 
 
 def test_near_copies_join_the_groups_of_a_user() -> None:
@@ -179,7 +180,7 @@ def test_train_alone_is_undivided_data() -> None:
 def test_equal_pixels_on_two_sides_stop_the_run(places: tuple[int, int]) -> None:
     labels, splits = given(80, 20, 20)
     scanned = same_pixels(scanned_of(labels, splits=splits), *places)
-    with pytest.raises(LeakedSplit, match="1 pair have the same pixels") as caught:
+    with pytest.raises(LeakedSplit, match="1 pair are the same image") as caught:
         drawn(scanned)
     assert f"{places[0]}.png and {places[1]}.png" in caught.value.message
     assert "--allow-leaks" in caught.value.fix
@@ -198,7 +199,7 @@ def test_leaks_may_be_allowed_and_are_told() -> None:
     labels, splits = given(100, 0, 20)
     parts = drawn(same_pixels(scanned_of(labels, splits=splits), 0, 110), allow_leaks=True)
     assert parts.test.tolist() == list(range(100, 120))
-    assert "Leaks between the parts were allowed, so the figures flatter: 1 pair have the same pixels" in told(parts)
+    assert "Leaks between the parts were allowed, so the figures flatter: 1 pair are the same image" in told(parts)
 
 
 def test_near_copies_across_a_users_division_are_told() -> None:
@@ -209,7 +210,7 @@ def test_near_copies_across_a_users_division_are_told() -> None:
 
 def test_one_picture_with_two_labels_is_told() -> None:
     scanned = same_pixels(scanned_of(thousand()), 0, 999)
-    assert "The same picture with two labels, 1 times: 0.png (ants) and 999.png (bees)." in told(drawn(scanned))
+    assert "The same image with two labels, 1 times: 0.png (ants) and 999.png (bees)." in told(drawn(scanned))
 
 
 def test_damaged_files_are_in_no_part() -> None:
@@ -276,7 +277,7 @@ def test_any_data_are_divided_without_a_leak(seed: int) -> None:
     parts = drawn(damaged(scanned, num - 1), seed=seed)
     sides = [parts.train, parts.val, parts.test]
     assert sum(map(len, sides)) == num - 1
-    for keys in ([groups[at] or f"#{at}" for at in range(num)], scanned.pixels):
+    for keys in ([groups[at] or f"#{at}" for at in range(num)], scanned.decoded):
         seen = [{keys[at] for at in side} for side in sides]
         assert sum(map(len, seen)) == len(set().union(*seen))
     assert set(labels_in(scanned, parts.train)) == {labels[at] for side in sides for at in side}
@@ -300,7 +301,7 @@ def test_files_on_the_disk_go_the_whole_way(tmp_path: Path) -> None:
     memory = ScanMemory(tmp_path / ".memory")
     scanned = list(scan(dataset, memory))[-1]
     assert isinstance(scanned, Scanned)
-    parts = draw(dataset, scanned, seed=0, memory=memory)
+    parts = draw(dataset, scanned, seed=0)
     assert "Near copies across the parts: 1 pair are nearly the same" in told(parts)
     assert "test/bees/copy.jpg and train/bees/0.png" in told(parts)
 

@@ -1,5 +1,6 @@
 """The Python door, as far as it goes without a run."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,18 +33,26 @@ def test_every_name_is_offered_and_an_unknown_one_is_not() -> None:
 def test_an_opened_data_set_is_fitted_as_it_was_opened(photos: Path) -> None:
     data = regraft.open_dataset(photos, group_pattern=r"(plant\d)")
     assert data.classes == ("blue", "red")
-    recipe = _recipe(data, {"strategy": "partial"})
+    recipe, given = _recipe(data, {"strategy": "partial"})
+    assert given is data
     assert (recipe.data, recipe.source.group_pattern, recipe.strategy) == (str(photos), r"(plant\d)", "partial")
 
 
-def test_a_subset_is_refused_rather_than_fitted_whole(photos: Path) -> None:
-    data = regraft.open_dataset(photos).select([0, 1])
+def test_a_subset_is_fitted_and_not_the_whole(photos: Path, tmp_path: Path) -> None:
+    data = regraft.open_dataset(photos)
+    some = data.select(range(1, data.num_examples))
+    run = regraft.fit(some, backbone="googlenet:tiny@random", input_px=32, out=tmp_path / "run", quiet=True)
+    assert run.report["data"]["examples"] == data.num_examples - 1
+
+
+def test_a_data_set_made_by_hand_is_refused(photos: Path) -> None:
+    data = replace(regraft.open_dataset(photos), recipe=None)
     with pytest.raises(BadRequest, match="was not opened by"):
         regraft.fit(data, quiet=True)
 
 
 def test_a_recipe_is_taken_with_changes() -> None:
-    assert _recipe(Recipe(data="photos"), {"seed": 3}) == Recipe(data="photos", seed=3)
+    assert _recipe(Recipe(data="photos"), {"seed": 3}) == (Recipe(data="photos", seed=3), None)
 
 
 def test_unknown_fields_are_refused_before_anything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

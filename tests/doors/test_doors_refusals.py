@@ -90,7 +90,7 @@ def told(done: subprocess.CompletedProcess[str], code: int, found: str, fix: str
 @pytest.mark.parametrize(
     ("arguments", "code", "found", "fix"),
     [
-        (["fit", "empty"], 3, "empty holds no pictures", "one sub-folder of pictures per class"),
+        (["fit", "empty"], 3, "empty holds no images", "one sub-folder of files per class"),
         (["fit", "one"], 3, "one holds one class, 'dark'; at least two are needed", "examples of another class"),
         (["fit", "single"], 3, "2 classes have one example only: dark, light", "add examples"),
         (["fit", "lacking"], 3, "1 class is missing from train: grey ('grey' is in test)", "add examples"),

@@ -17,9 +17,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import regraft
 from regraft.activations._runner import OnnxRunner
 from regraft.backbones._open import open_backbone
-from regraft.bundles._inputs import picture_of
-from regraft.errors import UnknownCut
-from regraft.modalities.image.decode import Undecodable
+from regraft.errors import Undecodable, UnknownCut
+from regraft.modalities.image.given import contents_of, image_of
 
 TINY = "googlenet:tiny@random"
 
@@ -44,7 +43,7 @@ def network_on(pictures: list[np.ndarray], cut: str) -> dict[str, np.ndarray]:
             next(opening)
     except StopIteration as stop:
         backbone = stop.value
-    pixels = np.stack([backbone.card.preparation.plain(picture_of(one)) for one in pictures])
+    pixels = np.stack([backbone.card.preparation.plain(image_of(contents_of(one)["file"])) for one in pictures])
     with torch.no_grad():
         network = backbone.network
         state = network.run({"pixels": torch.from_numpy(pixels)}, upto=cut)

@@ -209,7 +209,7 @@ def test_examples_enough_to_validate_train_along_where_cross_validation_is_the_p
     assert done.report["evaluation"]["cross_validation"]["num_examples"] == 340
     assert done.report["probe"]["evaluation"]["num_examples"] == 340
     assert done.report["paired"] is not None
-    assert any(isinstance(event, Notice) and "everything trains" in event.text for event in events)
+    assert any(isinstance(event, Notice) and "early stopping is off" in event.text for event in events)
 
 
 def test_views_on_the_device_are_made_of_the_few_that_would_validate_too(tmp_path: Path) -> None:
@@ -323,7 +323,9 @@ def test_predicting_a_folder_names_unreadable_files_and_goes_on(probed: RunDone,
 
 def test_near_duplicates_are_looked_for_once(divided: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, _ = run(recipe(divided), tmp_path / "first")
-    monkeypatch.setattr("regraft.data.duplicates.near_pairs", lambda scanned: pytest.fail("they were looked for again"))
+    monkeypatch.setattr(
+        "regraft.modalities.image.modality.near_pairs", lambda prints: pytest.fail("they were looked for again")
+    )
     second, _ = run(recipe(divided), tmp_path / "second")
     assert second.report["data"] == first.report["data"]
 

@@ -11,6 +11,7 @@ import pytest
 from regraft.activations.entry import Entry
 from regraft.activations.slots import RowKey, Slot
 from regraft.activations.store import Store
+from regraft.data import memory
 from regraft.data.memory import ScanMemory
 from regraft.data.sources._unpack import _used, unpacked
 from regraft.errors import BadRequest
@@ -85,8 +86,7 @@ def test_clearing_spares_what_is_in_use_and_says_so(home: Path) -> None:
 
 
 def test_what_scans_remember_is_counted_and_goes_when_all_is_cleared(home: Path) -> None:
-    memory = ScanMemory()
-    memory.keep_array("clusters-of-something", np.arange(500))
+    ScanMemory().keep_array("clusters-of-something", np.arange(500))
     filled(home, NAMES[0]).close()
     assert cache.look().others == {"scan": memory.size_bytes()}
     assert cache.clear(backbone="googlenet").scan_bytes == 0

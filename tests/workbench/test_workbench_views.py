@@ -1,5 +1,6 @@
 """A recipe's augmentation reaches the views and their keys, stored or fresh, with states mixed or not."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,9 @@ from PIL import Image
 
 from regraft.errors import BadRecipe, UnknownName
 from regraft.recipe import Recipe
-from regraft.workbench._subject import inputs_of, open_subject
+from regraft.values import drained
 from regraft.workbench.fit import RunDone, fit
+from regraft.workbench.session import open_session
 
 TINY = {"backbone": "googlenet:tiny@random", "input_px": 32, "threads": 1}
 
@@ -31,16 +33,11 @@ def test_every_setting_of_the_augmentation_has_views_and_keys_of_its_own(photos:
     from problems import opened
 
     card = opened("googlenet:tiny@random", 32).card
-    opening = open_subject(Recipe(data=str(photos)), workers=1)
-    try:
-        while True:
-            next(opening)
-    except StopIteration as stop:
-        subject = stop.value
+    session = drained(open_session(Recipe(data=str(photos)), workers=1))
     seen, keys = set(), set()
     for augment in ({}, {"magnitude": 20}, {"operations": 4}, {"horizontal_flip": 0.0}):
         recipe = Recipe(data=str(photos), augmentation="strong", augment=augment)
-        inputs = inputs_of(subject.dataset, subject.scanned, card.preparation, card.channels, recipe, workers=1)
+        inputs = replace(session, recipe=recipe).inputs(card, workers=1)
         keys.add(inputs.view_name(2))
         assert inputs.view_name(0) == "plain"
         views = np.stack([inputs.load(example, 2)["pixels"] for example in range(8)])

@@ -105,7 +105,8 @@ def adapted_card(card: Card, channels: int) -> Card:
         mean, std = (tuple(of[at % card.channels] for at in range(channels)) for of in (card.mean, card.std))
         how = f"its filters repeated in a cycle and scaled by {card.channels}/{channels}"
     note = f"The first layer was adapted from {card.channels} channels to {channels}: {how}."
-    return replace(card, mean=mean, std=std, notes=(*card.notes, note))
+    preparation = replace(card.preparation, channels=channels)
+    return replace(card, preparation=preparation, mean=mean, std=std, notes=(*card.notes, note))
 
 
 def adapt(conv: "nn.Conv2d", before: Card, after: Card) -> None:

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from regraft.activations._runner import BATCH, Prefixes
 from regraft.activations.memo import Memo
 from regraft.backbones.backbone import Backbone
+from regraft.contracts.modality import MODALITIES
 from regraft.contracts.task import Task
 from regraft.evaluation.unlike import UnlikeReference
 from regraft.files import cache_home
@@ -56,11 +57,10 @@ def prefixes_of(
     tell: Callable[[Notice], None] = lambda notice: None,
 ) -> Prefixes:
     """The whole network below the head as a runner."""
-    height, width = model.backbone.card.preparation.input_px
-    channels = model.backbone.card.channels
+    card = model.backbone.card
     return Prefixes(
         model.backbone,
-        {"pixels": ((height, width, channels), "uint8")},
+        MODALITIES.get(card.modality).shapes(card.preparation),
         view=model.task.view,
         memo=Memo(cache_home() / "store"),
         device=device,

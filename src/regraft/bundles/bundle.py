@@ -5,36 +5,50 @@ Loading checks every digest and replays the golden inputs. Nothing in a bundle c
 Letters: n inputs, c outputs, d features, g golden inputs, h and w height and width in pixels, k channels.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
 from regraft.activations._ahead import ahead
 from regraft.activations._runner import BATCH, Prefixes
 from regraft.activations.memo import Memo
 from regraft.backbones._saved import digests_in, saved_backbone
 from regraft.bundle_format import FACTS, TENSORS, bundle_folder, check_tensors, read_facts, read_tensors
-from regraft.bundles._golden import golden_digests, golden_files, known_digests
-from regraft.bundles._inputs import Input, is_one, picture_of
 from regraft.bundles._model import Model, prefixes_of
-from regraft.bundles._write import GOLDEN_SEED, with_changes, write_bundle
+from regraft.bundles._write import GOLDEN_SEED, golden_digests, with_changes, write_bundle
 from regraft.contracts.card import Card
+from regraft.contracts.example import File
+from regraft.contracts.modality import MODALITIES, Modality, Record
 from regraft.contracts.task import TASKS
-from regraft.errors import BadRequest, BundleError
+from regraft.errors import BadRequest, BundleError, Undecodable
 from regraft.evaluation.unlike import UnlikeReference
 from regraft.labels import parted
-from regraft.modalities.image.decode import Undecodable
-from regraft.modalities.image.decoder import decoder
 from regraft.values import Notice, Prediction
 
-__all__ = ["Bundle", "Input", "Model", "golden_logits", "load", "prefixes_of", "with_changes", "write_bundle"]
+__all__ = ["Bundle", "Model", "golden_logits", "load", "prefixes_of", "with_changes", "write_bundle"]
 
 TOLERANCE = 1e-4
 """Largest difference of the golden logits from the recorded ones, relative to the largest of them."""
+
+
+Batch = Mapping[str, np.ndarray]
+"""Named arrays with the row on the first axis."""
+
+
+def stacked(records: Sequence[Record]) -> Batch:
+    """Records as one batch."""
+    return {name: np.stack([record[name] for record in records]) for name in records[0]}
+
+
+def _name(given: Any, number: int) -> str:
+    """What to call an input: its path, or its position."""
+    if isinstance(given, Mapping):
+        given = next((content.path for content in given.values() if isinstance(content, File)), None)
+    return str(given) if isinstance(given, str | Path) else str(number)
 
 
 class Bundle:
@@ -60,29 +74,35 @@ class Bundle:
         """The facts of the network inside."""
         return self.model.backbone.card
 
-    def prepare(self, given: Input) -> UInt8[np.ndarray, "h w k"]:
-        """One input as the network takes it.
+    @property
+    def modality(self) -> Modality:
+        """What reads the inputs."""
+        return MODALITIES.get(self.card.modality)
+
+    def prepare(self, given: Any) -> Record:
+        """One input as the network takes it: whatever the modality accepts, or an example's contents.
 
         Raises:
             Undecodable: the input cannot be read.
         """
-        return self.card.preparation.plain(picture_of(given, self.card.channels))
+        contents = given if isinstance(given, Mapping) else self.modality.given(given)
+        return self.modality.load(contents, self.card.preparation, None)[0]
 
-    def features(self, prepared: UInt8[np.ndarray, "n h w k"]) -> Float[np.ndarray, "n d"]:
-        """The head's view of the top state."""
+    def features(self, prepared: Batch) -> Float[np.ndarray, "n d"]:
+        """The head's readout of the top state, from records stacked by `stacked`."""
         name = self.model.task.view
-        result: np.ndarray = self._prefixes.runner(("output",))({"pixels": prepared})["output"][name]
+        result: np.ndarray = self._prefixes.runner(("output",))(prepared)["output"][name]
         return result
 
-    def logits(self, prepared: UInt8[np.ndarray, "n h w k"]) -> Float[np.ndarray, "n c"]:
+    def logits(self, prepared: Batch) -> Float[np.ndarray, "n c"]:
         """Uncalibrated scores of prepared inputs."""
         return self.model.logits(self.features(prepared))
 
-    def predict(self, inputs: Input | Iterable[Input], *, abstain: float | None = None) -> list[Prediction]:
+    def predict(self, inputs: Any, *, abstain: float | None = None) -> list[Prediction]:
         """Predictions in the order of the inputs; see `stream`."""
         return list(self.stream(inputs, abstain=abstain))
 
-    def stream(self, inputs: Input | Iterable[Input], *, abstain: float | None = None) -> Iterator[Prediction]:
+    def stream(self, inputs: Any, *, abstain: float | None = None) -> Iterator[Prediction]:
         """Predictions one after another, for one input or many; memory does not grow with their number.
 
         With `abstain` in [0, 1] the label is withheld from inputs farther from the training classes than that share
@@ -97,27 +117,28 @@ class Bundle:
             raise BadRequest(
                 "This model cannot tell unlike inputs (it was made from too few examples).", fix="leave --abstain out."
             )
-        return self._stream([inputs] if is_one(inputs) else inputs, abstain)  # type: ignore[arg-type, list-item]
+        one = isinstance(inputs, Mapping) or self.modality.is_one(inputs)
+        return self._stream([inputs] if one else inputs, abstain)
 
-    def _stream(self, inputs: Iterable[Input], abstain: float | None) -> Iterator[Prediction]:
+    def _stream(self, inputs: Iterable[Any], abstain: float | None) -> Iterator[Prediction]:
         numbered = enumerate(inputs)
         for batch, prepared in ahead(self._try, numbered, size=BATCH, workers=self._workers):
-            good = [array for array in prepared if isinstance(array, np.ndarray)]
-            rows = iter(self._predictions(np.stack(good), abstain)) if good else iter(())
-            for (number, given), array in zip(batch, prepared, strict=True):
-                name = str(given) if isinstance(given, str | Path) else str(number)
-                if isinstance(array, str):
-                    yield Prediction(id=name, label=None, probabilities={}, error=array)
+            good = [record for record in prepared if not isinstance(record, str)]
+            rows = iter(self._predictions(stacked(good), abstain)) if good else iter(())
+            for (number, given), record in zip(batch, prepared, strict=True):
+                name = _name(given, number)
+                if isinstance(record, str):
+                    yield Prediction(id=name, label=None, probabilities={}, error=record)
                 else:
                     yield replace(next(rows), id=name)
 
-    def _try(self, numbered: tuple[int, Input]) -> np.ndarray | str:
+    def _try(self, numbered: tuple[int, Any]) -> Record | str:
         try:
             return self.prepare(numbered[1])
         except Undecodable as error:
             return error.message
 
-    def _predictions(self, prepared: UInt8[np.ndarray, "n h w k"], abstain: float | None) -> list[Prediction]:
+    def _predictions(self, prepared: Batch, abstain: float | None) -> list[Prediction]:
         """What is said of each, not yet named."""
         features, task = self.features(prepared), self.model.task
         table = task.outputs(self.model.logits(features), self.model.temperature)
@@ -186,9 +207,9 @@ def golden_logits(bundle: Bundle, memo: Memo | None = None) -> Float[np.ndarray,
         bundle.model.backbone.digest(),
         bundle.model.task.view,
         bundle.card.preparation.digest_fields(),
-        decoder(),
+        bundle.modality.reader(),
         bundle.backend_name,
-        known_digests(GOLDEN_SEED, memo, bundle.card.channels),
+        golden_digests(bundle.card, memo),
     ]
     known: Any = memo.get(key)
     if not isinstance(known, list):
@@ -198,7 +219,9 @@ def golden_logits(bundle: Bundle, memo: Memo | None = None) -> Float[np.ndarray,
 
 
 def _golden_features(bundle: Bundle, seed: int) -> Float[np.ndarray, "g d"]:
-    return bundle.features(np.stack([bundle.prepare(file) for file in golden_files(seed, bundle.card.channels)]))
+    return bundle.features(
+        stacked([bundle.prepare(one) for one in bundle.modality.golden(seed, bundle.card.preparation)])
+    )
 
 
 def _model(facts: Mapping[str, Any], tensors: Mapping[str, np.ndarray], folder: Path) -> Model:
@@ -235,7 +258,7 @@ def _replay(bundle: Bundle, folder: Path) -> None:
         raise BundleError(
             f"{folder / FACTS} lacks its golden inputs ({error}).", fix="make the model again."
         ) from error
-    if golden_digests(seed, bundle.card.channels) != inputs:
+    if bundle.modality.golden_digests(seed, bundle.card.preparation) != inputs:
         raise BundleError(f"The golden inputs of {folder} cannot be made again on this machine.",
                           fix="report this: the recipe of golden inputs must not change.")  # fmt: skip
     found = bundle.model.logits(_golden_features(bundle, seed))

@@ -26,6 +26,8 @@ class Card:
     """Terms of the weights."""
     trained_on: str = ""
     """What the weights were trained on, in a few words."""
+    modality: str = "image"
+    """What it takes: the name of a modality."""
     preparation: "Preparation"
     """How a raw input becomes the fixed-size array that the network takes."""
     mean: tuple[float, ...]
@@ -77,7 +79,9 @@ class Card:
         known = dict(value)
         for name in ("mean", "std", "stages", "source_classes", "notes"):
             known[name] = tuple(known[name])
-        known["preparation"] = MODALITIES.get("image").Preparation.from_json(known["preparation"])
+        known["preparation"] = MODALITIES.get(known.get("modality", "image")).Preparation.from_json(
+            known["preparation"]
+        )
         return Card(**known)
 
     def with_input(self, input_px: int) -> "Card":

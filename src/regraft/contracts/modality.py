@@ -1,19 +1,233 @@
-"""What a modality is: the only code that knows what an example is."""
+"""What a modality is: one folder in `modalities/`, and the only code that knows what an example is.
 
+A modality reads contents, says which examples are the same or nearly so, and makes of each example the *record* that a
+network begins with: named arrays without a row axis. Above it nothing sees a raw file, below it nothing sees anything
+but records.
+
+Letters: n examples, m pairs.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+from jaxtyping import Int, Shaped
+
+from regraft.contracts.example import Content, Contents, Example
+from regraft.errors import BadRequest
 from regraft.registry import Shelf
+from regraft.values import Event, Notice
+
+if TYPE_CHECKING:
+    from regraft.contracts.card import Card
+
+Record = Mapping[str, np.ndarray]
+"""Named arrays of one example, without a row axis."""
+Shapes = Mapping[str, tuple[tuple[int, ...], str]]
+"""By name of an array: its shape, without a row axis, and its dtype."""
+Placement = Mapping[str, np.ndarray]
+"""How a view was cut out of its example, free of labels: an image's crop and flips, a text's token offsets. It is kept
+with the row, so that stored views can move boxes, masks and spans. Empty where a target never moves."""
+
+FINGERPRINT = [
+    ("content", "u1", 20),  # digest of the contents' bytes, as identity.digest_contents makes it
+    ("decoded", "u1", 20),  # digest of what is decoded: equal where two examples are the same to a network
+    ("group", "<u8"),  # stands for the group that the content itself names (a patient); else 0
+    ("reader", "<u8"),  # stands for the version of an optional library that read it; else 0
+    ("error", "S120"),  # why it cannot be read, UTF-8; empty when it can
+]
+"""The fields that every fingerprint has; a modality adds those by which it finds near copies and checks sizes."""
+
+
+class Preparation(Protocol):
+    """How a raw input becomes a record: a frozen dataclass of the modality, and part of a backbone's card."""
+
+    def digest_fields(self) -> Mapping[str, Any]:
+        """What decides the record, as JSON, for the key of the activation store."""
+
+    def to_json(self) -> Mapping[str, Any]:
+        """The fields as JSON; the class's `from_json` reads them back."""
+
+
+class Augmentation(Protocol):
+    """How views differ from the plain one: a frozen dataclass of the modality, set by the recipe's [augment]."""
+
+    @property
+    def varies(self) -> bool:
+        """Whether any view can differ from the plain one; if not, one view is all there is."""
+
+    def digest_fields(self) -> Mapping[str, Any]:
+        """What decides a view, as JSON, for the key of the activation store."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Modality:
-    """One folder on the shelf of modalities defines one, as `ENTRY`."""
+class View:
+    """Which augmented copy of an example is wanted; a pure function of these fields."""
+
+    number: int
+    """0 is the plain one."""
+    seed: int
+    """The run's seed."""
+    content: str
+    """Digest of the example's content."""
+    augmentation: Any
+    """The modality's `Augmentation`."""
+
+
+class Modality(ABC):
+    """One kind of data."""
 
     name: str
-    """The folder's name."""
+    """The name of its folder."""
+    one: str
+    """What people call an example: `image`."""
+    many: str
+    """The same for several: `images`."""
+    layout: int
+    """Raised whenever a fingerprint changes for the same content, so that remembered ones are made again."""
+    measured: Sequence[tuple[Any, ...]]
+    """The fields of a fingerprint beyond `FINGERPRINT`, as numpy describes them."""
     Preparation: type[Any]
-    """How a raw input becomes the record that a network takes: a frozen dataclass, with `to_json` and `from_json`."""
+    """Its class of preparations."""
+    Augmentation: type[Any]
+    """Its class of augmentations."""
+
+    inline: bool = False
+    """Whether the cell of a table may hold the content itself."""
+
+    @property
+    def row(self) -> np.dtype[Any]:
+        """A fingerprint as one record of numpy."""
+        return np.dtype([*FINGERPRINT, *self.measured])
+
+    @abstractmethod
+    def claims(self, name: str, head: Callable[[], bytes]) -> bool:
+        """Whether a file of this name is an example; `head()` reads its first bytes, and is called only where the name
+        does not say."""
+
+    @abstractmethod
+    def fingerprint(self, contents: Contents, limit: int = 0) -> Shaped[np.ndarray, ""]:
+        """Digests, and what near copies are found by: a record of type `row`. What cannot be read gives `error`.
+
+        `limit`: the largest example that is read, in the modality's own unit; 0: its default.
+        """
+
+    @abstractmethod
+    def identity(self, contents: Contents) -> tuple[str, bool]:
+        """Digest of the contents' bytes, and whether an optional library reads them; nothing is decoded.
+
+        Raises:
+            Undecodable: the system cannot read them.
+        """
+
+    @abstractmethod
+    def near_copies(self, prints: Shaped[np.ndarray, " n"]) -> Int[np.ndarray, "m 2"]:
+        """Pairs of examples that are nearly the same, lower position first; of equal ones the first stands for all."""
+
+    @property
+    @abstractmethod
+    def near_copy_rule(self) -> str:
+        """What `near_copies` rests on; another text makes remembered answers invalid."""
+
+    @abstractmethod
+    def reader(self, *, optional: bool = False) -> str:
+        """Name and version of what reads contents, for keys; with `optional`, of optional libraries too."""
+
+    def reader_number(self) -> int:
+        """Stands for the version of an optional library that reads some contents; 0 where there is none."""
+        return 0
+
+    def grouped(
+        self, examples: Sequence[Example], prints: Shaped[np.ndarray, " n"] | None
+    ) -> tuple[Sequence[Example], Sequence[Notice]]:
+        """The examples with the groups that their contents name (a patient in a DICOM file) where none was given, and
+        what to say of it. Without fingerprints the contents are looked into."""
+        return examples, ()
+
+    @abstractmethod
+    def augmentation(self, name: str, changes: Mapping[str, Any]) -> Any:
+        """The augmentation of that name, some of its fields changed.
+
+        Raises:
+            UnknownName: there is none.
+            BadRecipe: a field is unknown, of the wrong kind or out of range.
+        """
+
+    def fitted(self, preparation: Any, contents: Sequence[Contents]) -> Any:
+        """The preparation with what it learns from training examples: a vocabulary, means and standard deviations.
+        Called with training examples only, anew in every fold."""
+        return preparation
+
+    def pieces(self, contents: Contents, preparation: Any) -> int:
+        """How many rows an example has: windows of a long text, slices of a volume; 1 for most."""
+        return 1
+
+    @abstractmethod
+    def load(self, contents: Contents, preparation: Any, view: View | None, piece: int = 0) -> tuple[Record, Placement]:
+        """The record of one piece of an example in one view (None: the plain one), and how it was placed.
+
+        Raises:
+            Undecodable: it cannot be read.
+        """
+
+    @abstractmethod
+    def shapes(self, preparation: Any) -> Shapes:
+        """The arrays of a record."""
+
+    @abstractmethod
+    def golden(self, seed: int, preparation: Any) -> list[Contents]:
+        """Examples made from a seed alone, the same on every platform, by which a saved model is checked: never a
+        user's own."""
+
+    @abstractmethod
+    def golden_digests(self, seed: int, preparation: Any) -> list[str]:
+        """A digest of each golden example, before it is encoded in any format."""
+
+    @abstractmethod
+    def given(self, value: Any) -> Contents:
+        """Whatever a user may hand to a model, as contents: a path, the bytes of a file, an array …
+
+        Raises:
+            Undecodable: it is none of these.
+        """
+
+    @abstractmethod
+    def is_one(self, value: Any) -> bool:
+        """Whether a value that a user hands over is a single example rather than several."""
+
+    def check(self, examples: Sequence[Example], prints: Shaped[np.ndarray, " n"], card: "Card") -> None:
+        """Refuse examples that this network cannot take.
+
+        Raises:
+            BadData: there is one.
+        """
+        del examples, prints, card
+
+    def on_device(
+        self,
+        contents: Sequence[Contents],
+        digests: Sequence[str],
+        preparation: Any,
+        augmentation: Any,
+        *,
+        examples: Sequence[int],
+        seed: int,
+        device: str,
+        workers: int,
+    ) -> Generator[Event, None, Callable[[np.ndarray, np.ndarray], Mapping[str, Any]]]:
+        """Hold these examples on the device; returns what makes views there: (examples, numbers above 0) -> record.
+
+        Raises:
+            BadRequest: this kind of data has no views of that kind.
+        """
+        yield from ()
+        raise BadRequest(f"Views of {self.many} cannot be made on the device.", fix="leave augment.on_device out.")
+
+    @abstractmethod
+    def preview(self, content: Content) -> bytes | str:
+        """A small image (PNG bytes) or an excerpt of text, for pages."""
 
 
 MODALITIES: Shelf[Modality] = Shelf("modality", "regraft.modalities")

@@ -3,14 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from regraft.contracts.example import Example
 from regraft.errors import BadRequest
 from regraft.registry import Shelf
 from regraft.values import Notice
-
-if TYPE_CHECKING:
-    from regraft.data.dataset import Example
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +32,10 @@ class Columns:
     """One character between the fields of a text table; None: found from the header."""
     strip_labels: bool = False
     """Whether spaces around labels are taken off."""
+    inline: tuple[str, ...] = ()
+    """Columns whose cells are the content itself (a text, a question and its context); then `path` is not read."""
+    modality: str = ""
+    """What the examples are, where more than one modality could read them; empty: found out."""
 
     def __post_init__(self) -> None:
         if self.delimiter is not None and len(self.delimiter) != 1:
@@ -56,8 +57,10 @@ class Columns:
 class Found:
     """What a source read."""
 
-    examples: "tuple[Example, ...]"
+    examples: tuple[Example, ...]
     """In a fixed order, ids unique; at least one."""
+    modality: str
+    """What they are."""
     notes: tuple[Notice, ...] = ()
     """What was ignored, assumed or merged."""
 

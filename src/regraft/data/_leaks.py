@@ -32,11 +32,11 @@ def report(dataset: Dataset, pairs: list[Pair], what: str) -> list[str]:
 
 
 def conflicting_labels(dataset: Dataset, scanned: Scanned) -> list[str]:
-    """A sentence naming pictures that occur with two labels, or none."""
+    """A sentence naming examples that occur with two labels, or none."""
     first: dict[str, int] = {}
     pairs = []
     for at in np.flatnonzero(scanned.usable).tolist():
-        before = first.setdefault(scanned.pixels[at], at)
+        before = first.setdefault(scanned.decoded[at], at)
         if dataset.examples[before].label != dataset.examples[at].label:
             pairs.append((before, at))
     words = (
@@ -44,7 +44,7 @@ def conflicting_labels(dataset: Dataset, scanned: Scanned) -> list[str]:
         f"{dataset.examples[right].id} ({dataset.examples[right].label})"
         for left, right in pairs
     )
-    return [f"The same picture with two labels, {len(pairs):,} times: {named(words)}."] if pairs else []
+    return [f"The same {scanned.modality.one} with two labels, {len(pairs):,} times: {named(words)}."] if pairs else []
 
 
 def _name(dataset: Dataset, at: int) -> str:

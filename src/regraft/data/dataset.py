@@ -9,31 +9,16 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
+from regraft.contracts.example import Example
+from regraft.contracts.modality import MODALITIES, Modality
 from regraft.identity import digest_bytes
 from regraft.labels import parted
+from regraft.recipe import Recipe
 from regraft.values import Notice
 from regraft.words import counted
 
 SPLITS = ("train", "val", "test")
 """The names of the parts that a data set may come divided into."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Example:
-    """One labelled example."""
-
-    id: str
-    """Its name: the path relative to the data set's root with `/`, or the table's own words for the path."""
-    path: Path
-    """Where the file lies, absolute."""
-    label: str
-    """The name of its class; or its tags or numbers with a semicolon between them."""
-    group: str | None = None
-    """What it shares with other examples (patient, plant, site), so that they stay together; None: unknown."""
-    split: str | None = None
-    """`train`, `val` or `test` where the data set comes divided; else None."""
-    row: int | None = None
-    """Its row in the table: in text the header is row 1, in parquet the first row is 0; None for folders."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,11 +34,18 @@ class Dataset:
     kind: str = "classification"
     """What is asked of the examples: the name of a task."""
     modality: str = "image"
-    """What kind of files the examples are."""
+    """What the examples are: the name of a modality."""
     contents: tuple[str, ...] = ()
     """Digest of every file's bytes, in the order of `examples`; empty before a scan."""
     notes: tuple[Notice, ...] = ()
     """What was ignored, assumed or merged on opening."""
+    recipe: Recipe | None = None
+    """How it was opened, for a fit on it; None where a caller made it."""
+
+    @property
+    def reads(self) -> Modality:
+        """The modality that reads the examples."""
+        return MODALITIES.get(self.modality)
 
     @property
     def num_examples(self) -> int:
@@ -97,6 +89,7 @@ class Dataset:
             (one.split or "" for one in self.examples),
             self.contents,
             *([(self.kind, *self.classes)] if self.kind != "classification" else []),
+            *([(self.modality,)] if self.modality != "image" else []),
         ]
         return digest_bytes(*("\0".join(column).encode() for column in columns))
 

@@ -8,7 +8,7 @@ may well hold classes, so it is only pointed out.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from regraft.data.dataset import Example
+from regraft.contracts.example import Example
 from regraft.errors import BadData, BadRequest
 from regraft.labels import JOINT, joined, number
 from regraft.values import Notice

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 
-from regraft.data.dataset import Example
+from regraft.contracts.example import Example
 from regraft.values import Notice
 
 _MASKS = re.compile(r"masks?|seg(mentation)?s?|annotations?|labels?|gt|ground[ _-]?truths?", re.IGNORECASE)
@@ -22,7 +23,7 @@ def suspect_masks(examples: Sequence[Example]) -> list[Notice]:
         return []
     stems: dict[str, set[str]] = {}
     for example in examples:
-        stems.setdefault(example.label, set()).add(_ENDING.sub("", example.path.stem))
+        stems.setdefault(example.label, set()).add(_ENDING.sub("", PurePosixPath(example.id).stem))
     notices = []
     for name in suspects:
         for other in sorted(classes.difference(suspects)):

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from regraft.contracts.example import Example
 from regraft.contracts.source import SOURCES, Columns, DataSource, Found
-from regraft.data.dataset import Dataset, Example
+from regraft.data.dataset import Dataset
 from regraft.data.filenames import suggest_groups
 from regraft.data.labels import Asked, understood
 from regraft.data.learnable import check_learnable
@@ -33,7 +34,8 @@ def open_dataset(
     group_pattern: str | None = None,
     delimiter: str | None = None,
     strip_labels: bool = False,
-    modality: str = "image",
+    inline_columns: tuple[str, ...] = (),
+    modality: str = "",
     task: str = "auto",
     order: tuple[str, ...] = (),
     learnable: bool = True,
@@ -68,6 +70,8 @@ def open_dataset(
         group=group_column,
         delimiter=delimiter,
         strip_labels=strip_labels,
+        inline=inline_columns,
+        modality=modality,
     )
     found = _found(where, columns)
     asked = Asked(kind=task, columns=columns.named, delimiter=label_delimiter, order=order)
@@ -84,7 +88,7 @@ def open_dataset(
         examples=examples,
         classes=labels.classes,
         kind=labels.kind,
-        modality=modality,
+        modality=found.modality,
         notes=tuple(notes),
     )
     return replace(dataset, notes=(*dataset.notes, *check_learnable(dataset))) if learnable else dataset
@@ -149,13 +153,12 @@ def _grouped(examples: tuple[Example, ...], pattern: str) -> tuple[tuple[Example
     unmatched = [example.id for example, group in zip(examples, groups, strict=True) if not group]
     if len(unmatched) == len(examples):
         raise BadRequest(
-            f"The group pattern {pattern!r} fits no id; the first is {examples[0].id!r}.",
+            f"The group pattern {pattern!r} matches no id; the first is {examples[0].id!r}.",
             fix="the pattern is searched for in the path relative to the data; try it on this id.",
         )
     notes = []
     if unmatched:
-        text = (
-            f"The group pattern fits not {counted(len(unmatched), 'id')}, each a group of its own: {named(unmatched)}."
-        )
+        text = f"The group pattern does not match {counted(len(unmatched), 'id')}; each becomes its own group: "
+        text += f"{named(unmatched)}."
         notes.append(Notice(text=text, topic="data"))
     return tuple(replace(one, group=group or None) for one, group in zip(examples, groups, strict=True)), notes

@@ -1,4 +1,4 @@
-"""Every file decoded once: digests, sizes, miniatures, and which files are damaged.
+"""Every example read once: its fingerprint by the modality, and which ones are damaged.
 
 Shapes: n examples. A second scan of files that have not changed reads nothing but their names, sizes and times.
 """
@@ -12,15 +12,13 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Int, Shaped, UInt8
+from jaxtyping import Bool, Shaped, UInt8
 
+from regraft.contracts.example import Contents
+from regraft.contracts.modality import Modality
 from regraft.data.dataset import Dataset
 from regraft.data.memory import ScanMemory, look
-from regraft.data.patients import by_patient
 from regraft.errors import DamagedData, OutOfSpace
-from regraft.modalities.image.decode import MAX_PIXELS
-from regraft.modalities.image.decoder import decoder
-from regraft.modalities.image.fingerprint import MEASURED, measure
 from regraft.values import Event, Notice, Progress
 from regraft.words import counted, named
 
@@ -32,7 +30,7 @@ _SAVE_S = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quarantined:
-    """An example that is left out because its file is not a whole picture."""
+    """An example that is left out because it cannot be read."""
 
     index: int
     """Its position among the data set's examples."""
@@ -54,49 +52,41 @@ class Scanned:
     dataset: Dataset
     """The data set with the digest of every file's bytes in `contents`."""
     rows: Shaped[np.ndarray, " n"]
-    """What was measured, one record per example."""
+    """What files are known by, and fingerprints: one record per example."""
     quarantined: tuple[Quarantined, ...]
     """The damaged files. They belong to no part."""
     notes: tuple[Notice, ...] = ()
-    """What the files themselves told of groups."""
+    """What the contents themselves say of groups."""
+    memory: ScanMemory | None = None
+    """Where fingerprints are remembered, for what follows from them; None: nowhere."""
 
     @cached_property
     def usable(self) -> Bool[np.ndarray, " n"]:
-        """Whether the file is a whole picture."""
+        """Whether the example could be read."""
         return np.array([not error for error in self.rows["error"].tolist()], dtype=bool)
 
     @cached_property
-    def pixels(self) -> tuple[str, ...]:
-        """Digest of the decoded pixels with their width and height; empty where the file is damaged."""
+    def decoded(self) -> tuple[str, ...]:
+        """Digest of what was decoded, equal where two examples are the same to a network; empty where damaged."""
         return tuple(
-            digest if good else "" for digest, good in zip(_hex(self.rows["pixels"]), self.usable.tolist(), strict=True)
+            digest if good else ""
+            for digest, good in zip(_hex(self.rows["decoded"]), self.usable.tolist(), strict=True)
         )
 
     @property
-    def decoder(self) -> str:
-        """What decodes these files."""
-        return decoder(dicom=bool(self.rows["dicom"].any()))
+    def modality(self) -> Modality:
+        """What read the examples."""
+        return self.dataset.reads
+
+    @property
+    def reader(self) -> str:
+        """Name and version of what reads these examples."""
+        return self.modality.reader(optional=bool(self.rows["reader"].any()))
 
     @property
     def content(self) -> tuple[str, ...]:
-        """Digest of the file's bytes, as `identity.digest_file` makes it; empty where it cannot be read."""
+        """Digest of every example's bytes, as `identity.digest_file` makes it; empty where it cannot be read."""
         return self.dataset.contents
-
-    @property
-    def width(self) -> Int[np.ndarray, " n"]:
-        """Pixels from left to right, upright; 0 where the file is damaged."""
-        return self.rows["width"]
-
-    @property
-    def height(self) -> Int[np.ndarray, " n"]:
-        """Pixels from top to bottom, upright; 0 where the file is damaged."""
-        return self.rows["height"]
-
-    @cached_property
-    def dhash(self) -> UInt8[np.ndarray, "n 32"]:
-        """256 bits: whether the grey miniature rises from each column to the next. Difference hash, N. Krawetz 2013."""
-        grey = self.rows["grey"]
-        return np.packbits((grey[:, :, 1:] > grey[:, :, :-1]).reshape(len(grey), -1), axis=1)
 
 
 def scan(
@@ -106,39 +96,41 @@ def scan(
     max_damaged_share: float = 0.05,
     rehash: bool = False,
     workers: int = 2,
-    max_pixels: int = MAX_PIXELS,
+    limit: int = 0,
 ) -> Iterator[Event | Scanned]:
-    """Decode every file that `memory` does not know (with `rehash`: every file); yield progress, last a `Scanned`.
+    """Read every example that `memory` does not know (with `rehash`: every one); yield progress, last a `Scanned`.
 
     Closing the iterator stops after the files in hand; what was seen until then is remembered.
 
     Raises:
         DamagedData: more than `max_damaged_share` of the files cannot be decoded.
     """
+    modality = dataset.reads
     memory = memory or ScanMemory()
-    paths = [example.path for example in dataset.examples]
+    contents = [example.contents for example in dataset.examples]
     root = dataset.root if dataset.root.is_dir() else dataset.root.parent
-    rows = look(paths)
+    rows = look([example.content for example in dataset.examples], modality)
     known = np.zeros(len(rows), dtype=bool)
     if not rehash:
-        rows, known = memory.recall(root, max_pixels, rows)
+        rows, known = memory.recall(modality, root, limit, rows)
     todo = np.flatnonzero(~known & (rows["size"] >= 0)).tolist()
     if todo:
-        yield from _decode_all(root, paths, rows, todo, memory, max_pixels, workers)
-    scanned = _collected(dataset, rows)
+        yield from _read_all(modality, root, contents, rows, todo, memory, limit, workers)
+    scanned = replace(_collected(dataset, rows), memory=memory)
     yield from scanned.notes
     if scanned.quarantined:
         yield _notice(scanned, max_damaged_share)
     yield scanned
 
 
-def _decode_all(
+def _read_all(
+    modality: Modality,
     root: Path,
-    paths: Sequence[Path],
+    contents: Sequence[Contents],
     rows: Shaped[np.ndarray, " n"],
     todo: list[int],
     memory: ScanMemory,
-    max_pixels: int,
+    limit: int,
     workers: int,
 ) -> Iterator[Event]:
     """Fill `rows` at `todo`, a bounded number of files in hand at a time."""
@@ -147,8 +139,8 @@ def _decode_all(
     trouble = ""
     yield Progress(phase="scan", done=0, total=len(todo))
     try:
-        for at, seen in _measured(paths, todo, max_pixels, workers):
-            for name in MEASURED:
+        for at, seen in _measured(modality, contents, todo, limit, workers):
+            for name in modality.row.names or ():
                 rows[name][at] = seen[name]
             done.append(at)
             now = time.monotonic()
@@ -157,22 +149,22 @@ def _decode_all(
                 yield Progress(phase="scan", done=len(done), total=len(todo), seconds=now - start, seconds_left=left)
             if now - saved >= _SAVE_S:
                 saved = now
-                _remember(memory, root, max_pixels, rows[done])
+                _remember(memory, modality, root, limit, rows[done])
     finally:
-        trouble = _remember(memory, root, max_pixels, rows[done])
+        trouble = _remember(memory, modality, root, limit, rows[done])
     if trouble:
         yield Notice(text=f"What the scan saw could not be remembered: {trouble}", topic="data")
 
 
 def _measured(
-    paths: Sequence[Path], todo: list[int], max_pixels: int, workers: int
+    modality: Modality, contents: Sequence[Contents], todo: list[int], limit: int, workers: int
 ) -> Iterator[tuple[int, Shaped[np.ndarray, ""]]]:
     """Positions and measurements in the order of `todo`."""
     pool = ThreadPoolExecutor(workers, thread_name_prefix="regraft-scan")
     waiting: deque[tuple[int, Future[Shaped[np.ndarray, ""]]]] = deque()
     try:
         for at in todo:
-            waiting.append((at, pool.submit(measure, paths[at], max_pixels)))
+            waiting.append((at, pool.submit(modality.fingerprint, contents[at], limit)))
             if len(waiting) > 4 * workers:
                 place, future = waiting.popleft()
                 yield place, future.result()
@@ -182,10 +174,10 @@ def _measured(
         pool.shutdown(cancel_futures=True)
 
 
-def _remember(memory: ScanMemory, root: Path, max_pixels: int, rows: Shaped[np.ndarray, " n"]) -> str:
+def _remember(memory: ScanMemory, modality: Modality, root: Path, limit: int, rows: Shaped[np.ndarray, " n"]) -> str:
     """Keep the rows; why not, if they could not be kept: a memory that cannot be written costs time, nothing else."""
     try:
-        memory.keep(root, max_pixels, rows)
+        memory.keep(modality, root, limit, rows)
     except (OSError, OutOfSpace) as error:
         return str(error)
     return ""
@@ -200,10 +192,9 @@ def _collected(dataset: Dataset, rows: Shaped[np.ndarray, " n"]) -> Scanned:
         for at, example in enumerate(dataset.examples)
         if errors[at]
     )
-    others = (rows["dicom"] == 0) & (rows["error"] == b"")
-    examples, told = by_patient(dataset.examples, rows["patient"], others)
-    found = replace(dataset, examples=examples, contents=contents, notes=(*dataset.notes, *told))
-    return Scanned(dataset=found, rows=rows, quarantined=damaged, notes=told)
+    examples, notes = dataset.reads.grouped(dataset.examples, rows)
+    found = replace(dataset, examples=tuple(examples), contents=contents, notes=(*dataset.notes, *notes))
+    return Scanned(dataset=found, rows=rows, quarantined=damaged, notes=tuple(notes))
 
 
 def _notice(scanned: Scanned, max_damaged_share: float) -> Notice:

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int
 
+from regraft.contracts.modality import Modality
 from regraft.data._leaks import conflicting_labels, crossing, report
+from regraft.data.copies import clusters, union
 from regraft.data.dataset import SPLITS, Dataset
-from regraft.data.duplicates import clusters, union
-from regraft.data.memory import ScanMemory
 from regraft.data.scan import Scanned
 from regraft.errors import BadData, LeakedSplit
 from regraft.folds import split
@@ -32,7 +32,7 @@ LEAST_VALIDATION = 10
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Parts:
+class Splits:
     """Positions among the data set's examples; no position twice, damaged files nowhere."""
 
     train: Int[np.ndarray, " t"]
@@ -64,9 +64,8 @@ def draw(
     val_share: float = 0.15,
     test_share: float = 0.2,
     allow_leaks: bool = False,
-    memory: ScanMemory | None = None,
     strata: Int[np.ndarray, " n"] | None = None,
-) -> Parts:
+) -> Splits:
     """Divide the usable examples, seeded and stratified; shares are of what is divided.
 
     `strata` are what every part gets its share of where examples are not of one class each; None: their classes, of
@@ -76,14 +75,14 @@ def draw(
         LeakedSplit: the user's own parts share pixels or groups, and `allow_leaks` is not set.
         BadData: too few usable classes, or a class whose training examples are all damaged.
     """
-    alike = clusters(scanned, memory)
+    alike = clusters(scanned)
     groups = _joined(alike, dataset.groups)
     usable = np.flatnonzero(scanned.usable)
     if strata is None:
         _refuse_lost(dataset, usable, dataset.classes, "the data")
     elif len(usable) < 2:
         raise BadData(f"{counted(len(usable), 'file')} can be used; at least two are needed.", fix="mend the files.")
-    notes = [*conflicting_labels(dataset, scanned), *_copies(alike, usable)]
+    notes = [*conflicting_labels(dataset, scanned), *_copies(scanned.modality, alike, usable)]
     none = np.zeros(0, dtype=np.int64)
     given = {name: usable[[dataset.examples[at].split == name for at in usable.tolist()]] for name in dataset.splits}
     if len(given) > 1 and "train" in given:
@@ -108,7 +107,7 @@ def draw(
         notes += more
     if not allow_leaks:
         _assert_disjoint(scanned, groups, train, val, test, check_groups=drawn_by_us)
-    return Parts(
+    return Splits(
         train=train,
         val=val,
         test=test,
@@ -124,9 +123,8 @@ def whole(
     *,
     seed: int,
     val_share: float,
-    memory: ScanMemory | None = None,
     strata: Int[np.ndarray, " n"] | None = None,
-) -> Parts:
+) -> Splits:
     """Everything trains but a validation part: for whoever divides the data himself, and so has kept a test part back.
 
     `strata` as for `draw`.
@@ -134,14 +132,14 @@ def whole(
     Raises:
         BadData: a class whose examples are all damaged.
     """
-    groups = _joined(clusters(scanned, memory), dataset.groups)
+    groups = _joined(clusters(scanned), dataset.groups)
     usable = np.flatnonzero(scanned.usable)
     if strata is None:
         _refuse_lost(dataset, usable, dataset.classes, "the data")
     train, val, notes = _validation(dataset, usable, groups, val_share, derive_seed(seed, "parts", "val"), strata)
     none = np.zeros(0, dtype=np.int64)
     told = tuple(Notice(text=text, topic="split") for text in notes)
-    return Parts(train=train, val=val, test=none, groups=groups, drawn_by_us=True, notes=told)
+    return Splits(train=train, val=val, test=none, groups=groups, drawn_by_us=True, notes=told)
 
 
 def _joined(alike: Int[np.ndarray, " n"], given: Int[np.ndarray, " n"] | None) -> Int[np.ndarray, " n"]:
@@ -155,9 +153,9 @@ def _joined(alike: Int[np.ndarray, " n"], given: Int[np.ndarray, " n"] | None) -
 
 def _check_given(dataset: Dataset, scanned: Scanned, alike: Int[np.ndarray, " n"], allow_leaks: bool) -> list[str]:
     """Refuse a user's division that leaks, or say so."""
-    pixels = np.unique(scanned.pixels, return_inverse=True)[1]
-    same = crossing(dataset, scanned, pixels)
-    leaks = report(dataset, same, "have the same pixels")
+    decoded = np.unique(scanned.decoded, return_inverse=True)[1]
+    same = crossing(dataset, scanned, decoded)
+    leaks = report(dataset, same, f"are the same {scanned.modality.one}")
     if dataset.groups is not None:
         leaks += report(dataset, crossing(dataset, scanned, dataset.groups), "are of one group")
     if leaks and not allow_leaks:
@@ -245,11 +243,11 @@ def _lacking(dataset: Dataset, lost: Int[np.ndarray, " c"], part: str) -> list[s
     return [f"The {part} part lacks {labels}: all examples are needed for training, or are of one group."]
 
 
-def _copies(alike: Int[np.ndarray, " n"], usable: Int[np.ndarray, " u"]) -> list[str]:
+def _copies(modality: Modality, alike: Int[np.ndarray, " n"], usable: Int[np.ndarray, " u"]) -> list[str]:
     num = len(usable) - len(np.unique(alike[usable]))
     if not num:
         return []
-    what = counted(num, "picture is a copy or near copy", "pictures are copies or near copies")
+    what = counted(num, f"{modality.one} is a copy or near copy", f"{modality.many} are copies or near copies")
     return [f"{what} of another one; they stay together in every division we draw."]
 
 
@@ -266,9 +264,9 @@ def _assert_disjoint(
     scanned: Scanned, groups: Int[np.ndarray, " n"], *parts: Int[np.ndarray, " _"], check_groups: bool
 ) -> None:
     """No pixels, and where we drew them all no group, in two parts; a fault here would be ours."""
-    sides: Sequence[set[str]] = [{scanned.pixels[at] for at in part.tolist()} for part in parts]
+    sides: Sequence[set[str]] = [{scanned.decoded[at] for at in part.tolist()} for part in parts]
     if sum(map(len, sides)) != len(set().union(*sides)):
-        raise LeakedSplit("The drawn parts share pixels.", fix="report this: it is a fault of Regraft.")
+        raise LeakedSplit("The drawn splits share examples.", fix="report this: it is a fault of Regraft.")
     kept = [set(groups[part].tolist()) for part in parts]
     if check_groups and sum(map(len, kept)) != len(set().union(*kept)):
         raise LeakedSplit("The drawn parts share a group.", fix="report this: it is a fault of Regraft.")

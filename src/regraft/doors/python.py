@@ -4,19 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from regraft.doors._terminal import watched
 from regraft.errors import BadRequest
 from regraft.recipe import Recipe, with_settings
+from regraft.values import drained
 from regraft.workbench.recipes import folder_for, recipe_for
 from regraft.workbench.run import Run, open_run
 
 if TYPE_CHECKING:
     from regraft.data.dataset import Dataset
-
-_OPENED: "WeakKeyDictionary[Dataset, Recipe]" = WeakKeyDictionary()
-"""How each data set was opened, for a fit on it."""
 
 
 def open_dataset(path: str | Path, *, task: str = "auto", order: Sequence[str] = (), **source: Any) -> "Dataset":
@@ -30,13 +27,12 @@ def open_dataset(path: str | Path, *, task: str = "auto", order: Sequence[str] =
         BadRecipe: an unknown field.
         UnknownName: there is no such task.
     """
-    from regraft.workbench._dataset import opened
+    from regraft.workbench.session import opening
 
     settings = {"task": task, "target.order": list(order), **_inside("source", source)}
     chosen = with_settings(Recipe(data=str(path)), settings)
-    found = opened(Path(path), chosen.source, task=chosen.task, target=chosen.target)
-    _OPENED[found] = chosen
-    return found
+    events = opening(Path(path), chosen.source, task=chosen.task, target=chosen.target, modality=chosen.modality)
+    return replace(drained(events), recipe=chosen)
 
 
 def fit(
@@ -61,14 +57,14 @@ def fit(
     """
     given = {"backbone": backbone, "strategy": strategy, **fields}
     settings = {name: value for name, value in given.items() if value is not None} | _inside("options", options or {})
-    recipe = _recipe(data, settings)
+    recipe, dataset = _recipe(data, settings)
     folder = folder_for(recipe, resume=resume) if out is None else Path(out)
 
     from regraft.workbench.fit import RunDone
     from regraft.workbench.fit import fit as run
 
     path = folder
-    for event in watched(run(recipe, folder, resume=resume), quiet=quiet):
+    for event in watched(run(recipe, folder, resume=resume, dataset=dataset), quiet=quiet):
         if isinstance(event, RunDone):
             path = event.path
     return open_run(path)
@@ -104,17 +100,18 @@ def extend(
     return open_run(out)
 
 
-def _recipe(data: "str | Path | Recipe | Dataset", settings: Mapping[str, Any]) -> Recipe:
+def _recipe(data: "str | Path | Recipe | Dataset", settings: Mapping[str, Any]) -> "tuple[Recipe, Dataset | None]":
+    """The recipe, and the examples where they are at hand already."""
     if isinstance(data, Recipe):
-        return with_settings(data, settings)
+        return with_settings(data, settings), None
     if isinstance(data, str | Path):
-        return recipe_for(data, settings)
-    if data not in _OPENED:
+        return recipe_for(data, settings), None
+    if data.recipe is None:
         raise BadRequest(
-            "This data set was not opened by regraft.open_dataset, or was changed since.",
+            "This data set was not opened by regraft.open_dataset.",
             fix="write a table of the examples you want, and fit on that.",
         )
-    return with_settings(replace(_OPENED[data], data=str(data.root)), settings)
+    return with_settings(replace(data.recipe, data=str(data.root)), settings), data
 
 
 def _inside(section: str, fields: Mapping[str, Any]) -> dict[str, Any]:

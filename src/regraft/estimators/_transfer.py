@@ -3,7 +3,6 @@
 Letters: n examples, c outputs.
 """
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,9 @@ import numpy as np
 from jaxtyping import Float
 from sklearn.utils.validation import assert_all_finite, check_consistent_length, check_is_fitted
 
-from regraft.data.dataset import Dataset, Example
+from regraft.contracts.example import Example
+from regraft.contracts.modality import MODALITIES
+from regraft.data.dataset import Dataset
 from regraft.doors._terminal import watched
 from regraft.estimators._base import PictureEstimator
 from regraft.estimators._kept import Kept
@@ -85,7 +86,6 @@ class TransferEstimator(PictureEstimator):
     def _train(
         self, inputs: list[Any], *, kind: str, labels: Sequence[str], classes: tuple[str, ...], groups: Any
     ) -> None:
-        from regraft.workbench._files import Files
         from regraft.workbench.train import Trained, train
 
         named = {
@@ -96,18 +96,16 @@ class TransferEstimator(PictureEstimator):
         if groups is not None:
             check_consistent_length(inputs, groups)
         of = [None] * len(inputs) if groups is None else [str(group) for group in np.asarray(groups).tolist()]
-        model = Kept()
-        with tempfile.TemporaryDirectory(prefix="regraft-") as folder:
-            files = Files.of(inputs)
-            paths = files.on_disk(Path(folder))
-            examples = tuple(
-                Example(id=f"{at}:{files.name(at)}", path=path.absolute(), label=label, group=group)
-                for at, (path, label, group) in enumerate(zip(paths, labels, of, strict=True))
-            )
-            dataset = Dataset(root=Path(folder), examples=examples, classes=classes, kind=kind)
-            for event in watched(train(recipe, dataset, model.path), quiet=not self.verbose):
-                if isinstance(event, Trained):
-                    self._tuned = event.tuned
+        reads, model = MODALITIES.get("image"), Kept()
+        contents = [reads.given(one) for one in inputs]
+        examples = tuple(
+            Example(id=f"{at}:{next(iter(one.values()))}", contents=one, label=label, group=group)
+            for at, (one, label, group) in enumerate(zip(contents, labels, of, strict=True))
+        )
+        dataset = Dataset(root=Path(), examples=examples, classes=classes, kind=kind)
+        for event in watched(train(recipe, dataset, model.path), quiet=not self.verbose):
+            if isinstance(event, Trained):
+                self._tuned = event.tuned
         self._model = model
 
     def _fitted(self) -> Kept:

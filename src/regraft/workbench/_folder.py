@@ -71,8 +71,8 @@ class RunFolder:
         if isinstance(event, Progress) and event.done < event.total and now - self._last < 1.0 and not event.facts:
             return
         self._last = now
-        record = {"time": round(now, 3), "event": type(event).__name__, **asdict(event)}
-        self._events.write(json.dumps(record, default=str) + "\n")
+        record = {"time": round(now, 3), **event.to_json()}
+        self._events.write(json.dumps(record) + "\n")
         self._events.flush()
 
     def write_recipe(self, recipe: Recipe) -> None:

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from regraft.activations.states import FreshStates
+from regraft.activations.states import DeviceStates, FreshStates
 from regraft.contracts.task import TASKS, Task
 from regraft.data.dataset import Dataset
-from regraft.data.memory import ScanMemory
 from regraft.data.scan import Scanned
 from regraft.data.splits import draw, whole
 from regraft.errors import BadData
@@ -20,11 +19,9 @@ from regraft.folds import split
 from regraft.identity import derive_seed
 from regraft.lab._examples import Examples, Others
 from regraft.lab._setting import Setting
-from regraft.modalities.image.prepare import Preparation
-from regraft.recipe import Recipe, Source, Target
+from regraft.recipe import Source, Target
 from regraft.values import Event, Notice
-from regraft.workbench._dataset import opening
-from regraft.workbench._subject import device_states, inputs_of, scanning
+from regraft.workbench.session import inputs_of, opening, scanning
 
 CORPUS = Path("data") / "source-images"
 """Where the corpus lies in the folder of shared data."""
@@ -83,23 +80,27 @@ def open_examples(
     trained, others = _classes(dataset, setting)
     chosen = [at for at, example in enumerate(dataset.examples) if example.label in {*trained, *others}]
     dataset = replace(dataset.select(chosen), classes=tuple(sorted((*trained, *others))))
-    memory = ScanMemory()
-    scanned = yield from scanning(dataset, Source(), memory, workers=threads)
+    scanned = yield from scanning(dataset, Source(), workers=threads)
     dataset = scanned.dataset
     share = setting.test_per_class / (setting.test_per_class + setting.sizes[0])
-    divided = yield from _divided(dataset, scanned, memory, share, allow_leaks)
-    preparation = Preparation(input_px=(setting.input_px, setting.input_px), resize_px=setting.input_px)
-    recipe = Recipe(data=str(dataset.root))
-    plain = FreshStates(inputs_of(dataset, scanned, preparation, 3, recipe, threads).load, None, threads)
+    divided = yield from _divided(dataset, scanned, share, allow_leaks)
+    reads, contents = dataset.reads, [example.contents for example in dataset.examples]
+    preparation = reads.Preparation(input_px=(setting.input_px, setting.input_px), resize_px=setting.input_px)
+    augmentation = reads.augmentation("default", {})
+    inputs = inputs_of(
+        reads, contents, scanned.content, preparation, reader=scanned.reader, augmentation=augmentation, workers=threads
+    )
+    plain = FreshStates(inputs.load, None, threads)
     found = _examples(dataset, divided, trained, others, setting, plain)
     found = replace(found, facts={**found.facts, "given": data is not None, "views_on": views_on})
     if not views_on:
         return found
     drawn = np.unique(np.concatenate([found.drawn(found.sizes[0], seed) for seed in range(setting.seeds)]))
-    states = yield from device_states(
-        plain, drawn, dataset, scanned, preparation, 3, recipe, workers=threads, device=views_on
-    )
-    return replace(found, states=states)
+    views = yield from reads.on_device(
+        contents, scanned.content, preparation, augmentation,
+        examples=drawn.tolist(), seed=0, device=views_on, workers=threads,
+    )  # fmt: skip
+    return replace(found, states=DeviceStates(plain, views))
 
 
 def _classes(dataset: Dataset, setting: Setting) -> tuple[list[str], list[str]]:
@@ -117,14 +118,14 @@ def _classes(dataset: Dataset, setting: Setting) -> tuple[list[str], list[str]]:
 
 
 def _divided(
-    dataset: Dataset, scanned: Scanned, memory: ScanMemory, test_share: float, allow_leaks: bool
+    dataset: Dataset, scanned: Scanned, test_share: float, allow_leaks: bool
 ) -> Generator[Event, None, _Divided]:
     if len(dataset.splits) > 1 and "train" in dataset.splits:
-        parts = draw(dataset, scanned, seed=0, memory=memory, allow_leaks=allow_leaks)
+        parts = draw(dataset, scanned, seed=0, allow_leaks=allow_leaks)
         yield from parts.notes
         pool = np.sort(np.concatenate([parts.train, parts.val]))
         return _Divided(pool=pool, test=parts.test, groups=parts.groups)
-    parts = whole(dataset, scanned, seed=0, val_share=0.0, memory=memory)
+    parts = whole(dataset, scanned, seed=0, val_share=0.0)
     usable = np.sort(np.concatenate([parts.train, parts.val]))
     held = split(dataset.targets[usable], parts.groups[usable], test_share, derive_seed(0, "lab", "test"))
     yield Notice(text="The data come undivided: the studies' own test part is drawn, the same for all.", topic="split")

@@ -11,16 +11,14 @@ import numpy as np
 from jaxtyping import Int
 
 from regraft.data.dataset import Dataset
-from regraft.data.memory import ScanMemory
 from regraft.data.scan import Scanned
-from regraft.data.splits import Parts, draw
+from regraft.data.splits import Splits, draw
 from regraft.errors import BadData, RegraftError
 from regraft.folds import split
 from regraft.identity import derive_seed
 from regraft.recipe import Recipe, Source, Target, read_recipe
 from regraft.values import Event, Notice
-from regraft.workbench._dataset import opening
-from regraft.workbench._subject import open_subject, scanning
+from regraft.workbench.session import open_session, opening, scanning
 
 UNSEEN = "which the old model had not seen"
 SEEN = "which the old model was trained on, so it knows them too well"
@@ -56,8 +54,7 @@ def labelled(path: Path, source: Source, *, seed: int, workers: int) -> Generato
     """
     dataset = yield from opening(path, source, task="auto", target=Target(), learnable=False)
     yield from dataset.notes
-    memory = ScanMemory()
-    scanned = yield from scanning(dataset, source, memory, workers=workers)
+    scanned = yield from scanning(dataset, source, workers=workers)
     parts = draw(
         scanned.dataset,
         scanned,
@@ -65,7 +62,6 @@ def labelled(path: Path, source: Source, *, seed: int, workers: int) -> Generato
         val_share=source.val_share,
         test_share=source.test_share,
         allow_leaks=source.allow_leaks,
-        memory=memory,
     )
     given = len(parts.test) and not parts.drawn_by_us
     notes = (*dataset.notes, *(parts.notes if given else ()))
@@ -80,23 +76,23 @@ def of_run(run: Path, *, seed: int, workers: int) -> Generator[Event, None, Labe
         return None
     recipe: Recipe = read_recipe(run / "recipe.toml")
     try:
-        subject = yield from open_subject(recipe, workers=workers)
+        session = yield from open_session(recipe, workers=workers)
     except RegraftError as error:
         yield Notice(text=f"The data that the model was made of cannot be used: {error.message}", topic="data")
         return None
-    if recipe.seen.data and subject.dataset.fingerprint != recipe.seen.data:
-        yield Notice(text=f"{subject.dataset.root} has changed since the model was made of it.", topic="data")
+    if recipe.seen.data and session.dataset.fingerprint != recipe.seen.data:
+        yield Notice(text=f"{session.dataset.root} has changed since the model was made of it.", topic="data")
         return None
-    tested = bool(len(subject.parts.test))
+    tested = bool(len(session.splits.test))
     share = recipe.source.test_share
     standing = UNSEEN if tested else SEEN
-    return _divided(subject.dataset, subject.scanned, subject.parts, standing, (), seed=seed, share=share)
+    return _divided(session.dataset, session.scanned, session.splits, standing, (), seed=seed, share=share)
 
 
 def _divided(
     dataset: Dataset,
     scanned: Scanned,
-    parts: Parts,
+    parts: Splits,
     standing: str,
     notes: tuple[Notice, ...],
     *,

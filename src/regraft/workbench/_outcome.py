@@ -2,7 +2,7 @@
 
 import datetime
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from regraft.activations.memo import Memo
+from regraft.activations.states import FreshStates
 from regraft.backbones.backbone import Backbone
 from regraft.bundles.bundle import Bundle, Model, golden_logits, prefixes_of, with_changes, write_bundle
 from regraft.contracts.strategy import Fitted, Problem
@@ -31,7 +32,6 @@ from regraft.workbench._predictions import predictions_table
 from regraft.workbench._resolve import Resolved
 from regraft.workbench._sections import data_section, environment
 from regraft.workbench._states import Stored
-from regraft.workbench._subject import Subject
 from regraft.workbench._timing import Phases, peak_memory_bytes
 from regraft.workbench._verdict import (
     Scores,
@@ -41,6 +41,7 @@ from regraft.workbench._verdict import (
     gaps_of,
     paired_with_probe,
 )  # fmt: skip
+from regraft.workbench.session import Session
 
 MAX_CHECKED = 256
 """Examples on which stored and recomputed activations are compared."""
@@ -52,10 +53,9 @@ MAX_REFERENCE = 2000
 class Outcome:
     """Everything that a finished training leaves behind."""
 
-    recipe: Recipe
+    session: Session
     resolved: Resolved
     backbone: Backbone
-    subject: Subject
     stored: Stored
     problem: Problem
     probe_problem: Problem
@@ -65,6 +65,11 @@ class Outcome:
     probe_held: HeldOut | None
     device: str
     threads: int
+
+    @property
+    def recipe(self) -> Recipe:
+        """What was asked for."""
+        return self.session.recipe
 
     @property
     def tuned(self) -> bool:
@@ -94,7 +99,7 @@ def finish(outcome: Outcome, folder: RunFolder, phases: Phases) -> Generator[Eve
             f"recomputed ones (largest error of the logits {check['largest_error']:.1e}).",
             topic="store",
         )
-    stated = outcome.subject.task.answers == "probabilities"
+    stated = outcome.session.task.answers == "probabilities"
     if stated and (not evaluated.calibration or not evaluated.calibration.kept):
         reason = evaluated.calibration.reason if evaluated.calibration else "uncalibrated, n too small"
         yield Notice(text=f"Probabilities are {reason}.{_surer(evaluated)}", topic="calibration")
@@ -136,50 +141,47 @@ def _surer(evaluated: Evaluated) -> str:
 
 
 def _evaluate(outcome: Outcome) -> Evaluated:
-    subject, seed, train = outcome.subject, outcome.recipe.seed, outcome.problem.train
+    session, train = outcome.session, outcome.problem.train
     parts, sections = {}, {}
     held = held_out(outcome)
-    calibration = calibration_of(subject, held, seed)
+    calibration = calibration_of(session, held)
     temperature = calibration.temperature if calibration else 1.0
-    if len(subject.parts.test):
+    if len(session.splits.test):
         main = "test"
-        parts["test"] = outcome.scores(subject.parts.test)
-        sections["test"] = evaluation_of(subject, parts["test"], temperature, held, seed)
+        parts["test"] = outcome.scores(session.splits.test)
+        sections["test"] = evaluation_of(session, parts["test"], temperature, held)
     else:
         main = "cross-validation"
     if held is not None:
         part = "cross-validation" if main == "cross-validation" or not len(outcome.problem.val) else "validation"
         parts[part] = held
         key = part.replace("-", "_")
-        sections[key] = evaluation_of(subject, held, temperature, None, seed)
+        sections[key] = evaluation_of(session, held, temperature, None)
         if outcome.held is not None and part == "cross-validation":
-            groups = subject.user_groups(train)
-            sections[key] |= outcome.held.summary(None if groups is None else len(np.unique(groups)))
+            sections[key] |= outcome.held.summary(session.num_groups(train))
     unseen = sorted(parts, key=lambda name: name == "test")
     by_part = {"train": outcome.scores(train)} | {name: parts[name] for name in unseen}
     probe_section, paired = None, None
     if outcome.tuned:
         probe_held = _probe_held_out(outcome)
-        probe_calibration = calibration_of(subject, probe_held, seed)
+        probe_calibration = calibration_of(session, probe_held)
         probe_temperature = probe_calibration.temperature if probe_calibration else 1.0
         if main == "test":
-            probed: Scores | None = outcome.probe_scores(subject.parts.test)
+            probed: Scores | None = outcome.probe_scores(session.splits.test)
         else:
             probed = probe_held
         if probed is not None and main in parts:
             probe_section = {
-                "evaluation": evaluation_of(subject, probed, probe_temperature, probe_held, seed),
+                "evaluation": evaluation_of(session, probed, probe_temperature, probe_held),
                 "facts": as_json(dict(outcome.probe.facts)),
             }
             if outcome.probe_held is not None and main == "cross-validation":
-                groups = subject.user_groups(outcome.probe_problem.train)
-                probe_section["evaluation"] |= outcome.probe_held.summary(
-                    None if groups is None else len(np.unique(groups))
-                )
+                num_groups = session.num_groups(outcome.probe_problem.train)
+                probe_section["evaluation"] |= outcome.probe_held.summary(num_groups)
             name = outcome.recipe.strategy
-            paired = paired_with_probe(subject, parts[main], probed, (temperature, probe_temperature), name, seed)
+            paired = paired_with_probe(session, parts[main], probed, (temperature, probe_temperature), name)
     return Evaluated(
-        main=main, parts=parts, sections=sections, gaps=gaps_of(subject, by_part, seed), probe=probe_section,
+        main=main, parts=parts, sections=sections, gaps=gaps_of(session, by_part), probe=probe_section,
         paired=paired, calibration=calibration,
     )  # fmt: skip
 
@@ -214,7 +216,7 @@ def write_model(
     backbone = with_changes(outcome.backbone, changed, path / ".tuned.safetensors")
     model = Model(
         backbone=backbone,
-        task=outcome.subject.task,
+        task=outcome.session.task,
         weight=changed["head/weight"],
         bias=changed["head/bias"],
         temperature=calibration.temperature if calibration else 1.0,
@@ -237,7 +239,7 @@ def write_model(
 
 def _unlike(outcome: Outcome, bundle: Bundle) -> UnlikeReference | None:
     """Class means and distances of examples outside the means: out of fold, or validation where there is some."""
-    problem, targets = outcome.problem, outcome.subject.targets
+    problem, targets = outcome.problem, outcome.session.targets
     train = problem.train
     kinds = bundle.model.task.kinds(targets)
     if min(np.bincount(kinds[train])) < 2:
@@ -262,18 +264,16 @@ def _features(outcome: Outcome, bundle: Bundle, positions: np.ndarray) -> np.nda
     return np.concatenate([bundle.features(batch) for batch in _prepared(outcome, positions)])
 
 
-def _prepared(outcome: Outcome, positions: np.ndarray) -> Any:
-    from concurrent.futures import ThreadPoolExecutor
-
-    from regraft.workbench._subject import inputs_of
-
-    subject = outcome.subject
-    card, recipe = outcome.backbone.card, outcome.recipe
-    inputs = inputs_of(subject.dataset, subject.scanned, card.preparation, card.channels, recipe, outcome.threads)
-    with ThreadPoolExecutor(outcome.threads) as pool:
+def _prepared(outcome: Outcome, positions: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
+    """Plain records of some examples, in batches."""
+    inputs = outcome.session.inputs(outcome.backbone.card, outcome.threads)
+    states = FreshStates(inputs.load, None, outcome.threads)
+    try:
         for first in range(0, len(positions), 64):
-            chunk = positions[first : first + 64].tolist()
-            yield np.stack([record["pixels"] for record in pool.map(lambda i: inputs.load(i, 0), chunk)])
+            chunk = positions[first : first + 64]
+            yield states.batch(chunk, np.zeros_like(chunk))
+    finally:
+        states.close()
 
 
 def _checked(outcome: Outcome, bundle: Bundle) -> dict[str, Any] | None:
@@ -281,7 +281,7 @@ def _checked(outcome: Outcome, bundle: Bundle) -> dict[str, Any] | None:
     kept = outcome.stored.wants.get(outcome.resolved.cut)
     if kept is None or kept.dtype != "float16":
         return None
-    source = outcome.subject.parts.test if len(outcome.subject.parts.test) else outcome.problem.train
+    source = outcome.session.splits.test if len(outcome.session.splits.test) else outcome.problem.train
     positions = source[np.linspace(0, len(source) - 1, min(MAX_CHECKED, len(source))).astype(np.int64)]
     stored = outcome.fitted.logits(outcome.problem, positions)
     recomputed = np.concatenate([bundle.logits(batch) for batch in _prepared(outcome, positions)])
@@ -316,7 +316,7 @@ def model_facts(
         "strategy": outcome.recipe.strategy,
         "cut": outcome.resolved.cut,
         "trained_on_examples": len(outcome.problem.train),
-        "data": outcome.subject.dataset.fingerprint,
+        "data": outcome.session.dataset.fingerprint,
         "main": main,
         "metrics": metrics,
         "calibration": as_json(calibration) if calibration else None,
@@ -324,7 +324,7 @@ def model_facts(
 
 
 def _report(outcome: Outcome, evaluated: Evaluated, check: dict[str, Any] | None, phases: Phases) -> dict[str, Any]:
-    subject, card, resolved = outcome.subject, outcome.backbone.card, outcome.resolved
+    session, card, resolved = outcome.session, outcome.backbone.card, outcome.resolved
     tensors = outcome.backbone.tensors()
     changed = {name for name in outcome.fitted.tensors if name not in outcome.fitted.frozen}
     trained = [stage for stage in card.stages if any(name.startswith(f"{stage}/") for name in changed)]
@@ -350,7 +350,7 @@ def _report(outcome: Outcome, evaluated: Evaluated, check: dict[str, Any] | None
             "parameters_trained": outcome.fitted.num_trained
             or int(sum(outcome.fitted.tensors[name].size for name in changed if _counted(name))),
         },
-        "data": data_section(subject, outcome.problem),
+        "data": data_section(session, outcome.problem),
         "strategy": {
             "name": resolved.named.name,
             "preset": outcome.recipe.strategy,
@@ -384,7 +384,7 @@ def _write(
     folder: RunFolder, outcome: Outcome, evaluated: Evaluated, report: dict[str, Any], bundle_facts: Mapping[str, Any]
 ) -> None:
     temperature = evaluated.calibration.temperature if evaluated.calibration else 1.0
-    task, answers = outcome.subject.task, answers_of(outcome.subject, evaluated.parts, temperature)
+    task, answers = outcome.session.task, answers_of(outcome.session, evaluated.parts, temperature)
     folder.write("predictions.csv", predictions_table(task.kind, task.classes, answers))
     folder.write("environment.json", report["environment"])
     folder.write("model/README.md", model_card(bundle_facts, report))

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from regraft.data.dataset import Dataset, Example
+from regraft.contracts.example import Example
+from regraft.data.dataset import Dataset
 from regraft.errors import BadData
 from regraft.identity import digest_json
 from regraft.values import Event, Notice

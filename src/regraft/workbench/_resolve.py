@@ -6,10 +6,10 @@ from typing import Any
 
 from regraft.backbones.backbone import Backbone
 from regraft.contracts.card import Card
+from regraft.contracts.modality import MODALITIES
 from regraft.contracts.strategy import STRATEGIES, Asked, Preset, Strategy
 from regraft.contracts.task import Task
 from regraft.errors import BadRecipe, BadRequest, UnknownName
-from regraft.modalities.image.augment import preset as augmentation
 from regraft.recipe import Recipe, built
 
 
@@ -39,6 +39,13 @@ class Resolved:
     """Views per example at the cut; 0 is a new view every epoch."""
     dtype: str
     """How activations at the cut are kept."""
+    on_device: bool = False
+    """Whether views are made on the device."""
+
+    @property
+    def validates(self) -> bool:
+        """Whether the strategy stops early on validation examples; a probe is solved to its optimum."""
+        return self.named.name != "probe"
 
 
 def presets() -> Mapping[str, tuple[str, Preset]]:
@@ -92,7 +99,8 @@ def resolve(recipe: Recipe, strategy: Named, card: Card) -> Resolved:
     given = {**(preset.options if preset else {}), **recipe.options}
     options = built(entry.Options, given, where="options")
     entry.check(options)
-    augmented = augmentation(recipe.augmentation, recipe.augment)  # a name or a field that there is not ends it here
+    # A name or a field that does not exist ends the run here, before the data are read.
+    augmentation = MODALITIES.get(card.modality).augmentation(recipe.augmentation, recipe.augment)
     wanted = preset.cut if preset else None
     cut = recipe.cut or wanted or card.partial_cut
     if not cut:
@@ -109,19 +117,24 @@ def resolve(recipe: Recipe, strategy: Named, card: Card) -> Resolved:
     views = recipe.views if recipe.views >= 0 else (preset.views if preset else 4)
     if recipe.views < 0 and cut not in ("input", "output") and views == 0:
         views = 4
+    if views > 1 and not augmentation.varies:
+        views = 1  # all of them would be the plain one
     if recipe.views < -1 or (strategy.name == "probe" and views == 0):
         raise BadRecipe(
             f"views is {recipe.views}; a probe needs 1 or more, others 0 (new views every epoch) or more.",
             fix="leave views out for the default.",
         )
-    if augmented.on_device and (views or cut != "input"):
+    on_device = getattr(augmentation, "on_device", False)
+    if on_device and (views or cut != "input"):
         raise BadRecipe(
             f"augment.on_device is true, but the cut is {cut!r} with {views} views kept; only inputs that are made "
             "anew can be made on the device.",
             fix="--strategy full or scratch, or --cut input --views 0; or leave augment.on_device out.",
         )
     dtype = ("float16" if cut not in ("input", "output") else "float32") if recipe.dtype == "auto" else recipe.dtype
-    return Resolved(named=strategy, strategy=entry, options=options, cut=cut, views=views, dtype=dtype)
+    return Resolved(
+        named=strategy, strategy=entry, options=options, cut=cut, views=views, dtype=dtype, on_device=on_device
+    )
 
 
 def check_asked(resolved: Resolved, backbone: Backbone, task: Task) -> None:

@@ -7,17 +7,17 @@ import numpy as np
 
 from regraft.contracts.strategy import Problem
 from regraft.contracts.task import Task
-from regraft.workbench._subject import Subject
+from regraft.workbench.session import Session
 
 
-def data_section(subject: Subject, problem: Problem) -> dict[str, Any]:
+def data_section(session: Session, problem: Problem) -> dict[str, Any]:
     """Examples by part, what was noted of them, and what was left out."""
-    dataset, parts = subject.dataset, subject.parts
+    dataset, parts = session.dataset, session.splits
 
     def part(positions: np.ndarray) -> dict[str, Any] | None:
         if not len(positions):
             return None
-        return {"examples": len(positions), **_told(subject.task, subject.targets[positions])}
+        return {"examples": len(positions), **_told(session.task, session.targets[positions])}
 
     return {
         "name": dataset.root.name,
@@ -28,7 +28,7 @@ def data_section(subject: Subject, problem: Problem) -> dict[str, Any]:
         "drawn_by_us": parts.drawn_by_us,
         "groups": None if dataset.groups is None else len(np.unique(dataset.groups)),
         "notes": [note.text for note in (*dataset.notes, *parts.notes)],
-        "quarantined": [{"id": damaged.id, "reason": damaged.reason} for damaged in subject.scanned.quarantined],
+        "quarantined": [{"id": damaged.id, "reason": damaged.reason} for damaged in session.scanned.quarantined],
         "fingerprint": dataset.fingerprint,
     }
 

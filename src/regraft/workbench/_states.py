@@ -10,15 +10,13 @@ from jaxtyping import Int
 from regraft.activations._runner import Prefixes
 from regraft.activations.fill import Activations, Want
 from regraft.activations.memo import Memo
-from regraft.activations.states import States
+from regraft.activations.states import DeviceStates, States
 from regraft.activations.store import Store
 from regraft.backbones.backbone import Backbone
 from regraft.files import cache_home
-from regraft.modalities.image.augment import preset
-from regraft.recipe import Recipe
 from regraft.values import Event, Notice
 from regraft.workbench._resolve import Resolved
-from regraft.workbench._subject import Subject, device_states, inputs_of, small_validation_trains
+from regraft.workbench.session import Session
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,10 +42,9 @@ class Stored:
 
 
 def store_states(
-    recipe: Recipe,
+    session: Session,
     resolved: Resolved,
     backbone: Backbone,
-    subject: Subject,
     *,
     device: str,
     threads: int,
@@ -59,21 +56,18 @@ def store_states(
     """
     root, notices = cache_home() / "store", list[Notice]()
     memo = Memo(root)
-    height, width = backbone.card.preparation.input_px
     prefixes = Prefixes(
         backbone,
-        {"pixels": ((height, width, backbone.card.channels), "uint8")},
-        view=subject.task.view,
+        session.modality.shapes(backbone.card.preparation),
+        view=session.task.view,
         memo=memo,
         device=device,
-        backend=recipe.backend,
+        backend=session.recipe.backend,
         threads=threads,
         tell=notices.append,
     )
-    card = backbone.card
-    inputs = inputs_of(subject.dataset, subject.scanned, card.preparation, card.channels, recipe, workers=threads)
-    activations = Activations(Store(root), memo, prefixes, inputs)
-    examples = subject.usable.tolist()
+    activations = Activations(Store(root), memo, prefixes, session.inputs(backbone.card, threads))
+    examples = session.usable.tolist()
     top_views = max(1, resolved.views) if resolved.cut == "output" else 1
     wants = [Want(cut="output", views=top_views, dtype=resolved.dtype if resolved.cut == "output" else "float32")]
     if resolved.cut != "output" and resolved.views:
@@ -85,7 +79,7 @@ def store_states(
     dtypes = yield from activations.fill(wants, examples)
     yield from notices
     final = {want.cut: Want(cut=want.cut, views=want.views, dtype=dtypes[want.cut]) for want in wants}
-    total = len(subject.dataset.examples)
+    total = len(session.dataset.examples)
     on_top = activations.states(final["output"], total, examples)
     if resolved.cut == "output":
         states: States = on_top
@@ -93,12 +87,8 @@ def store_states(
         states = activations.states(final[resolved.cut], total, examples)
     else:
         states = activations.fresh(resolved.cut)
-        if preset(recipe.augmentation, recipe.augment).on_device:
-            learned, _ = small_validation_trains(subject.parts, validates=bool(len(subject.parts.test)))
-            states = yield from device_states(
-                states, learned, subject.dataset, subject.scanned, card.preparation, card.channels, recipe,
-                workers=threads, device=device,
-            )  # fmt: skip
+        if resolved.on_device:
+            states = yield from _on_device(states, session, backbone, device=device, workers=threads)
     facts = {
         "cuts": {
             cut: {
@@ -113,6 +103,23 @@ def store_states(
         "backend": prefixes.backend_name(),
     }
     return Stored(states=states, top=on_top, activations=activations, prefixes=prefixes, wants=final, facts=facts)
+
+
+def _on_device(
+    plain: States, session: Session, backbone: Backbone, *, device: str, workers: int
+) -> Generator[Event, None, DeviceStates]:
+    """The training examples held on the device, their views made there; `plain` gives the plain ones of all."""
+    views = yield from session.modality.on_device(
+        [example.contents for example in session.dataset.examples],
+        session.scanned.content,
+        backbone.card.preparation,
+        session.augmentation,
+        examples=session.validated[0].tolist(),
+        seed=session.recipe.seed,
+        device=device,
+        workers=workers,
+    )
+    return DeviceStates(plain, views)
 
 
 def _fitting(

@@ -15,7 +15,7 @@ from regraft.evaluation.paired import compare
 from regraft.evaluation.report import as_json, evaluate
 from regraft.evaluation.thresholds import Scored
 from regraft.workbench._predictions import Answer
-from regraft.workbench._subject import Subject
+from regraft.workbench.session import Session
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,37 +28,37 @@ class Scores:
     """Their logits, on the plain view."""
 
 
-def calibration_of(subject: Subject, held: Scores | None, seed: int) -> Calibration | None:
+def calibration_of(session: Session, held: Scores | None) -> Calibration | None:
     """The temperature from logits of examples the model never saw; None where there are none, or no probabilities."""
     if held is None or len(held.positions) < 10:
         return None
-    stated = subject.task.stated(held.logits, subject.targets[held.positions])
+    stated = session.task.stated(held.logits, session.targets[held.positions])
     if stated is None:
         return None
     logits, truth, of_example = stated
-    return calibrate(logits, truth, groups=subject.parts.groups[held.positions][of_example], seed=seed)
+    return calibrate(logits, truth, groups=session.splits.groups[held.positions][of_example], seed=session.recipe.seed)
 
 
-def evaluation_of(subject: Subject, scores: Scores, temperature: float, held: Scores | None, seed: int) -> Any:
+def evaluation_of(session: Session, scores: Scores, temperature: float, held: Scores | None) -> Any:
     """All metrics with intervals, as JSON; thresholds of two classes, or of tags, are chosen on `held`."""
     return evaluate(
-        subject.targets[scores.positions],
-        subject.task.outputs(scores.logits, temperature),
-        subject.task.classes,
-        kind=subject.task.kind,
-        trained_on=subject.targets[subject.parts.train],
-        groups=subject.user_groups(scores.positions),
-        chosen_on=() if held is None else _chosen_on(subject, held, temperature),
-        rules=subject.rules,
-        seed=seed,
+        session.targets[scores.positions],
+        session.task.outputs(scores.logits, temperature),
+        session.task.classes,
+        kind=session.task.kind,
+        trained_on=session.targets[session.splits.train],
+        groups=session.user_groups(scores.positions),
+        chosen_on=() if held is None else _chosen_on(session, held, temperature),
+        rules=session.rules,
+        seed=session.recipe.seed,
     ).to_json()
 
 
-def _chosen_on(subject: Subject, held: Scores, temperature: float) -> tuple[Scored, ...]:
+def _chosen_on(session: Session, held: Scores, temperature: float) -> tuple[Scored, ...]:
     """The examples to choose thresholds on: those of the second of two classes, or those of every tag."""
-    task = subject.task
-    targets, outputs = subject.targets[held.positions], task.outputs(held.logits, temperature)
-    groups = subject.user_groups(held.positions)
+    task = session.task
+    targets, outputs = session.targets[held.positions], task.outputs(held.logits, temperature)
+    groups = session.user_groups(held.positions)
     if task.kind == "multilabel":
         columns = [(targets[:, at] > 0, outputs[:, at]) for at in range(len(task.classes))]
     elif task.kind == "classification" and len(task.classes) == 2:
@@ -68,49 +68,49 @@ def _chosen_on(subject: Subject, held: Scores, temperature: float) -> tuple[Scor
     return tuple(Scored(positive=positive, scores=scores, groups=groups) for positive, scores in columns)
 
 
-def gaps_of(subject: Subject, by_part: Mapping[str, Scores], seed: int) -> list[dict[str, Any]]:
+def gaps_of(session: Session, by_part: Mapping[str, Scores]) -> list[dict[str, Any]]:
     """How the main metric worsens from the training examples to those the model never saw."""
     metric, parts = (
-        main_metric(subject.task.kind).name,
+        main_metric(session.task.kind).name,
         {
             name: Part(
-                targets=subject.targets[scores.positions],
-                outputs=subject.task.outputs(scores.logits),
-                groups=subject.user_groups(scores.positions),
+                targets=session.targets[scores.positions],
+                outputs=session.task.outputs(scores.logits),
+                groups=session.user_groups(scores.positions),
             )
             for name, scores in by_part.items()
         },
     )
     return [
         {"from": one, "to": other, "metric": metric,
-         "worse_by": as_json(difference(parts[one], parts[other], metric=metric, seed=seed))}
+         "worse_by": as_json(difference(parts[one], parts[other], metric=metric, seed=session.recipe.seed))}
         for one, other in pairwise(parts)
     ]  # fmt: skip
 
 
 def paired_with_probe(
-    subject: Subject, tuned: Scores, probe: Scores, temperatures: tuple[float, float], name: str, seed: int
+    session: Session, tuned: Scores, probe: Scores, temperatures: tuple[float, float], name: str
 ) -> Any:
     """The difference from the linear probe on the same examples, as JSON."""
-    task = subject.task
+    task = session.task
     return as_json(
         compare(
-            subject.targets[tuned.positions],
+            session.targets[tuned.positions],
             task.outputs(tuned.logits, temperatures[0]),
             task.outputs(probe.logits, temperatures[1]),
-            groups=subject.user_groups(tuned.positions),
+            groups=session.user_groups(tuned.positions),
             metric=main_metric(task.kind).name,
             names=(name, "the linear probe"),
             outputs=task.classes,
-            seed=seed,
+            seed=session.recipe.seed,
         )
     )
 
 
-def answers_of(subject: Subject, parts: Mapping[str, Scores], temperature: float) -> Iterator[Answer]:
+def answers_of(session: Session, parts: Mapping[str, Scores], temperature: float) -> Iterator[Answer]:
     """What the model said of every example it did not see, for `predictions_table`."""
     for part, scores in parts.items():
-        table = subject.task.outputs(scores.logits, temperature)
+        table = session.task.outputs(scores.logits, temperature)
         for position, row in zip(scores.positions, table, strict=True):
-            example, target = subject.dataset.examples[position], subject.targets[position]
+            example, target = session.dataset.examples[position], session.targets[position]
             yield Answer(part=part, id=example.id, group=example.group or "", target=np.asarray(target), outputs=row)

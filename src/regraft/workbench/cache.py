@@ -8,7 +8,7 @@ from pathlib import Path
 from regraft.activations._disk import bytes_under, disk_of
 from regraft.activations.info import EntryInfo
 from regraft.activations.store import Store
-from regraft.data.memory import ScanMemory
+from regraft.data import memory
 from regraft.data.sources._unpack import clear_unpacked
 from regraft.errors import BadRequest
 from regraft.files import cache_home
@@ -115,7 +115,7 @@ def clear(*, backbone: str = "", older_than_days: float | None = None) -> Cleare
         return (before is None or entry.used <= before) and (not backbone or _is_of(entry, backbone))
 
     everything = not backbone and before is None
-    done, memory, scan_bytes, archives = store.clear(None if everything else meant), ScanMemory(), 0, (0, 0)
+    done, scan_bytes, archives = store.clear(None if everything else meant), 0, (0, 0)
     if everything:
         scan_bytes = memory.size_bytes()
         memory.clear()

@@ -6,7 +6,7 @@ tests can be compared as two runs are.
 
 import datetime
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from jaxtyping import Bool, Float
 from regraft.bundles.bundle import Bundle, load
 from regraft.contracts.card import Card
 from regraft.data.dataset import Dataset
-from regraft.data.patients import grouped_by_patient
 from regraft.errors import BadData, RunError
 from regraft.evaluation.report import evaluate as measured
 from regraft.files import write_json, write_text
@@ -25,9 +24,9 @@ from regraft.reports.markdown import render_test
 from regraft.reports.plots import write_plots
 from regraft.values import Event, Notice, Progress
 from regraft.version import VERSION
-from regraft.workbench._dataset import asked_of
 from regraft.workbench._device import choose_device, num_threads
 from regraft.workbench._predictions import Answer, predictions_table
+from regraft.workbench.session import opening_for
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,7 +58,9 @@ def evaluate(
     if out is not None and out.exists() and (out.is_file() or any(out.iterdir())):
         raise RunError(f"{out} is there already.", fix="give another --out, or delete it: nothing is overwritten.")
     bundle = load(run, device=choose_device("auto"), threads=num_threads(threads), workers=num_threads(threads))
-    dataset = grouped_by_patient((yield from asked_of(bundle.model.task, data, source)))
+    dataset = yield from opening_for(bundle.model.task, data, source)
+    examples, more = dataset.reads.grouped(dataset.examples, None)
+    dataset = replace(dataset, examples=tuple(examples), notes=(*dataset.notes, *more))
     notes = [*dataset.notes]
     part = next((name for name in ("test", "val") if name in dataset.splits), None)
     if part is not None and len(dataset.splits) > 1:
@@ -117,7 +118,7 @@ class _Asked:
 def _ask(bundle: Bundle, dataset: Dataset) -> Generator[Event, None, _Asked]:
     outputs, unlike, good, damaged = [], [], [], []
     total = len(dataset.examples)
-    for i, prediction in enumerate(bundle.stream([example.path for example in dataset.examples])):
+    for i, prediction in enumerate(bundle.stream([example.contents for example in dataset.examples])):
         if prediction.error is not None:
             damaged.append({"id": dataset.examples[i].id, "reason": prediction.error})
         else:
@@ -130,7 +131,9 @@ def _ask(bundle: Bundle, dataset: Dataset) -> Generator[Event, None, _Asked]:
             text=f"{len(damaged)} files could not be read and are left out: {damaged[0]['id']} …", topic="data"
         )
     if not good:
-        raise BadData(f"None of the {total} files could be read.", fix="give files that are whole pictures.")
+        raise BadData(
+            f"None of the {total} files could be read.", fix=f"give files that are whole {dataset.reads.many}."
+        )
     return _Asked(dataset=dataset.select(good), outputs=np.array(outputs), unlike=np.array(unlike), damaged=damaged)
 
 

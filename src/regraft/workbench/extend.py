@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from regraft.activations._ahead import ahead
 from regraft.activations._runner import BATCH
-from regraft.bundles.bundle import Bundle, Model, golden_logits, load, prefixes_of, write_bundle
+from regraft.bundles.bundle import Bundle, Model, golden_logits, load, prefixes_of, stacked, write_bundle
 from regraft.contracts.task import TASKS
 from regraft.errors import BadRequest, RunError
 from regraft.evaluation.unlike import extended_reference
@@ -104,10 +104,10 @@ def extend(
 
 
 def _features(bundle: Bundle, pool: Pool, workers: int) -> Generator[Event, None, Float[np.ndarray, "n d"]]:
-    paths, found = [example.path for example in pool.examples], list[np.ndarray]()
-    for batch, prepared in ahead(bundle.prepare, paths, size=BATCH, workers=workers):
-        found.append(bundle.features(np.stack(prepared)))
-        yield Progress(phase="features", done=(len(found) - 1) * BATCH + len(batch), total=len(paths))
+    contents, found = [example.contents for example in pool.examples], list[np.ndarray]()
+    for batch, prepared in ahead(bundle.prepare, contents, size=BATCH, workers=workers):
+        found.append(bundle.features(stacked(prepared)))
+        yield Progress(phase="features", done=(len(found) - 1) * BATCH + len(batch), total=len(contents))
     return np.concatenate(found)
 
 

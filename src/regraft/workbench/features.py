@@ -5,6 +5,7 @@ Letters: n examples, d features.
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -16,13 +17,11 @@ from regraft.activations.states import States
 from regraft.activations.store import Store
 from regraft.backbones._channels import open_for_channels
 from regraft.backbones.backbone import Backbone
-from regraft.bundles._inputs import Input, picture_of
+from regraft.contracts.modality import MODALITIES, Modality
 from regraft.files import cache_home
-from regraft.modalities.image.decode import Undecodable
-from regraft.modalities.image.decoder import decoder
 from regraft.values import Event
 from regraft.workbench._device import choose_device, num_threads
-from regraft.workbench._files import Files
+from regraft.workbench.session import inputs_of
 
 CHUNK = 64
 """Examples whose states are held in memory at once."""
@@ -39,7 +38,7 @@ class Extracted(Event):
 
 
 def features(
-    inputs: Sequence[Input],
+    inputs: Sequence[Any],
     backbone: str | Backbone,
     *,
     cut: str = "output",
@@ -68,23 +67,23 @@ def features(
         yield from open_for_channels(backbone, channels=channels, input_px=input_px or None, seed=seed)
     )  # fmt: skip
     cut = found.cut(cut)
-    files = Files.of(inputs)
-    height, width = found.card.preparation.input_px
+    modality = MODALITIES.get(found.card.modality)
     prefixes = Prefixes(
         found,
-        {"pixels": ((height, width, found.card.channels), "uint8")},
+        modality.shapes(found.card.preparation),
         view="pooled",
         memo=Memo(cache_home() / "store"),
         device=choose_device(device),
         backend=backend,
         threads=cores,
     )
-    activations = Activations(Store(cache_home() / "store"), prefixes.memo, prefixes, _inputs(files, found, cores))
+    inputs_read = _inputs(modality, inputs, found, cores)
+    activations = Activations(Store(cache_home() / "store"), prefixes.memo, prefixes, inputs_read)
     try:
-        states = yield from _states(activations, cut, len(files), stored=stored)
+        states = yield from _states(activations, cut, len(inputs), stored=stored)
         blocks = [
             _flat(states.batch(at, np.zeros_like(at)), cut, pooled=pooled)
-            for at in np.array_split(np.arange(len(files)), max(1, -(-len(files) // CHUNK)))
+            for at in np.array_split(np.arange(len(inputs)), max(1, -(-len(inputs) // CHUNK)))
         ]
     finally:
         activations.close()
@@ -92,24 +91,17 @@ def features(
     yield Extracted(array=array, names=tuple(f"{found.card.family}_{cut}_{i}" for i in range(array.shape[1])))
 
 
-def _inputs(files: Files, backbone: Backbone, workers: int) -> Inputs:
-    preparation, channels = backbone.card.preparation, backbone.card.channels
-
-    def load(example: int, number: int) -> Mapping[str, np.ndarray]:
-        try:
-            return {"pixels": preparation.plain(picture_of(files.items[example], channels))}
-        except Undecodable as error:
-            raise Undecodable(error.reason, files.name(example)) from error
-
-    return Inputs(
-        contents=files.contents,
-        load=load,
-        view_name=lambda number: "plain",
-        fields={
-            "preparation": preparation.digest_fields(),
-            "channels": channels,
-            "decoder": decoder(dicom=files.any_dicom),
-        },
+def _inputs(modality: Modality, given: Sequence[Any], backbone: Backbone, workers: int) -> Inputs:
+    """How the inputs become records; each is known by its bytes, so that what is stored is found again."""
+    contents = [modality.given(one) for one in given]
+    seen = [modality.identity(one) for one in contents]
+    optional = any(reads for _, reads in seen)
+    return inputs_of(
+        modality,
+        contents,
+        [digest for digest, _ in seen],
+        backbone.card.preparation,
+        reader=modality.reader(optional=optional),
         workers=workers,
     )
 
@@ -130,9 +122,22 @@ def _flat(state: Mapping[str, np.ndarray], cut: str, *, pooled: bool) -> Float[n
     """One row of numbers per example, out of a state."""
     if cut == "output":
         return state["pooled"].astype(np.float32)
-    hidden = (np.moveaxis(state["pixels"], -1, 1) if cut == "input" else state["hidden"]).astype(np.float32)
+    hidden = (next(iter(state.values())) if cut == "input" else state["hidden"]).astype(np.float32)
+    places = (1, 2) if cut == "input" else (2, 3)  # records have their channels last, states of a grid first
     if pooled and hidden.ndim == 4:
-        hidden = hidden.mean(axis=(2, 3), dtype=np.float32)
+        hidden = hidden.mean(axis=places, dtype=np.float32)
     elif pooled and hidden.ndim == 3:
-        hidden = hidden.mean(axis=1, dtype=np.float32)
+        hidden = _mean_of_tokens(hidden, state.get("mask"))
+    elif cut == "input" and hidden.ndim == 4:
+        hidden = np.moveaxis(hidden, -1, 1)
     return hidden.reshape(len(hidden), -1)
+
+
+def _mean_of_tokens(hidden: Float[np.ndarray, "n t d"], mask: np.ndarray | None) -> Float[np.ndarray, "n d"]:
+    """The mean over tokens; over those that are not padding, where a mask says which."""
+    if mask is None:
+        whole: np.ndarray = hidden.mean(axis=1, dtype=np.float32)
+        return whole
+    kept = mask.astype(np.float32)[..., None]
+    mean: np.ndarray = (hidden * kept).sum(axis=1) / np.maximum(kept.sum(axis=1), 1)
+    return mean

@@ -11,6 +11,7 @@ from typing import Any
 from regraft.backbones._channels import open_for_channels
 from regraft.backbones.backbone import Backbone
 from regraft.contracts.strategy import Problem, fitted_last
+from regraft.data.dataset import Dataset
 from regraft.errors import BundleError, RunError
 from regraft.recipe import Recipe, Seen
 from regraft.strategies import probe as probing
@@ -21,9 +22,9 @@ from regraft.workbench._folder import RunFolder
 from regraft.workbench._outcome import Outcome, finish
 from regraft.workbench._resolve import Resolved, backbone_spec, check_asked, filled_in, named, resolve
 from regraft.workbench._states import store_states
-from regraft.workbench._subject import Subject, check_channels, open_subject
 from regraft.workbench._timing import Phases
 from regraft.workbench._training import needed_on_top, probe_problem_of, problem_of, trained
+from regraft.workbench.session import Session, open_session
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,59 +36,59 @@ class RunDone(Event):
     report: Mapping[str, Any]
     """What `report.json` holds."""
 
+    def to_json(self) -> dict[str, Any]:
+        """The path alone: the report lies beside the log."""
+        return {"type": type(self).__name__, "path": str(self.path)}
 
-def fit(recipe: Recipe, out: Path, *, resume: bool = False) -> Iterator[Event]:
+
+def fit(recipe: Recipe, out: Path, *, resume: bool = False, dataset: Dataset | None = None) -> Iterator[Event]:
     """Run `recipe` in the folder `out`; yields events, the last one a `RunDone`.
 
-    Killed at any moment and started again with `resume`, it goes on where it was.
+    Killed at any moment and started again with `resume`, it goes on where it was. `dataset` are the recipe's data,
+    where the caller has opened them already.
 
     Raises:
         RegraftError: what is wrong with the recipe, the data, the weights or the machine, and what to do.
     """
     strategy = named(recipe)
     with RunFolder(out, recipe, resume=resume) as folder:
-        for event in _fit(recipe, folder, backbone_spec(recipe, strategy)):
+        for event in _fit(recipe, folder, backbone_spec(recipe, strategy), dataset):
             folder.log(event)
             yield event
 
 
-def _fit(recipe: Recipe, folder: RunFolder, spec: str) -> Iterator[Event]:
+def _fit(recipe: Recipe, folder: RunFolder, spec: str, dataset: Dataset | None) -> Iterator[Event]:
     phases, threads, device = Phases(), num_threads(recipe.threads), choose_device(recipe.device)
     input_px = recipe.input_px or None
     opening = open_for_channels(spec, channels=recipe.channels, input_px=input_px, seed=recipe.seed)
     backbone = yield from phases.run("weights", opening)
     resolved = resolve(recipe, named(recipe), backbone.card)
     resolved = replace(resolved, cut=backbone.cut(resolved.cut))
-    reading = open_subject(recipe, workers=threads)
-    subject = yield from phases.run("data", reading)
-    check_channels(subject, backbone.card)
-    _check_seen(recipe.seen, backbone, subject)
-    check_asked(resolved, backbone, subject.task)
-    seen = Seen(backbone=backbone.digest(), data=subject.dataset.fingerprint)
-    recipe = replace(filled_in(recipe, resolved, backbone.card), task=subject.task.kind, seen=seen)
+    session = yield from phases.run("data", open_session(recipe, dataset, workers=threads))
+    session.check(backbone.card)
+    _check_seen(recipe.seen, backbone, session)
+    check_asked(resolved, backbone, session.task)
+    seen = Seen(backbone=backbone.digest(), data=session.dataset.fingerprint)
+    recipe = replace(filled_in(recipe, resolved, backbone.card), task=session.task.kind, seen=seen)
+    session = replace(session, recipe=recipe)
     folder.write_recipe(recipe)
 
-    top = needed_on_top(resolved, subject, recipe.seed)
-    storing = store_states(recipe, resolved, backbone, subject, device=device, threads=threads, top=top)
+    top = needed_on_top(session, resolved)
+    storing = store_states(session, resolved, backbone, device=device, threads=threads, top=top)
     stored = yield from phases.run("activations", storing)
     try:
-        problem = problem_of(
-            resolved, backbone, subject, stored, recipe,
-            device=device, folder=folder.checkpoints, validates=bool(len(subject.parts.test)),
-        )  # fmt: skip
+        problem = problem_of(session, resolved, backbone, stored, device=device, folder=folder.checkpoints)
         fitted = yield from phases.run("training", trained(problem, resolved, threads=threads))
-        probe = fitted
+        probe, probe_problem = fitted, problem
         if resolved.named.name != "probe":
-            probe_problem = yield from probe_problem_of(problem, subject)
+            probe_problem = yield from probe_problem_of(session, problem)
             probe = yield from phases.run("probe", fitted_last(probing.fit(probe_problem, probing.Options())))
-        else:
-            probe_problem = problem
         held: tuple[HeldOut | None, HeldOut | None] = (None, None)
-        if not len(subject.parts.test):
+        if not session.tests:
             held = yield from phases.run("cross-validation", _cross_validate(recipe, resolved, problem, probe_problem))
         outcome = Outcome(
-            recipe=recipe, resolved=resolved, backbone=backbone, subject=subject, stored=stored,
-            problem=problem, probe_problem=probe_problem, fitted=fitted, probe=probe, held=held[0], probe_held=held[1],
+            session=session, resolved=resolved, backbone=backbone, stored=stored, problem=problem,
+            probe_problem=probe_problem, fitted=fitted, probe=probe, held=held[0], probe_held=held[1],
             device=device, threads=threads,
         )  # fmt: skip
         report = yield from finish(outcome, folder, phases)
@@ -111,16 +112,16 @@ def _cross_validate(
     return tuned, probed
 
 
-def _check_seen(seen: Seen, backbone: Backbone, subject: Subject) -> None:
+def _check_seen(seen: Seen, backbone: Backbone, session: Session) -> None:
     if seen.backbone and seen.backbone != backbone.digest():
         raise BundleError(
             f"The recipe was run with backbone weights {seen.backbone[:12]}…; {backbone.card.name} here has "
             f"{backbone.digest()[:12]}….",
-            fix="use the same weights, or delete `backbone` under [seen] to run it anew.",
+            fix="use the same weights, or delete `backbone` under [seen] to run it on these.",
         )
-    if seen.data and seen.data != subject.dataset.fingerprint:
+    if seen.data and seen.data != session.dataset.fingerprint:
         raise RunError(
-            f"The recipe was run on data with fingerprint {seen.data[:12]}…; {subject.dataset.root} has "
-            f"{subject.dataset.fingerprint[:12]}….",
-            fix="use the same data, or delete `data` under [seen] to run it anew.",
+            f"The recipe was run on data with fingerprint {seen.data[:12]}…; {session.dataset.root} has "
+            f"{session.dataset.fingerprint[:12]}….",
+            fix="use the same data, or delete `data` under [seen] to run it on these.",
         )

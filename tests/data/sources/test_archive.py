@@ -129,7 +129,7 @@ def test_a_path_may_go_on_inside_to_a_table_or_a_folder(tmp_path: Path) -> None:
 
 def test_errors_name_the_archive_and_not_the_copy(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "photos", ["1.png", "2.png"])
-    with pytest.raises(BadData, match=r"some\.tar holds 2 pictures but no class folders"):
+    with pytest.raises(BadData, match=r"some\.tar holds 2 images but no class folders"):
         open_dataset(packed(folder, tmp_path / "some.tar", ""))
 
 

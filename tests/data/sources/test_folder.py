@@ -10,7 +10,7 @@ import pytest
 from data.pictures import folder_of, picture
 from regraft.data.dataset import Dataset
 from regraft.data.open import open_dataset
-from regraft.data.sources.folder import pictures
+from regraft.data.sources.folder import files_in
 from regraft.errors import BadData
 
 
@@ -76,26 +76,26 @@ def test_hidden_files_and_unknown_kinds_are_left_out_and_counted(tmp_path: Path)
 def test_pictures_outside_class_folders_are_left_out_and_said_so(tmp_path: Path) -> None:
     dataset = open_dataset(folder_of(tmp_path, [*ants_and_bees(), "cover.png"]))
     assert dataset.num_examples == 4
-    assert "1 picture in no class folder left out: cover.png." in told(dataset)
+    assert "1 image in no class folder left out: cover.png." in told(dataset)
 
 
 def test_an_unlabelled_test_folder_is_left_out_and_said_so(tmp_path: Path) -> None:
     dataset = open_dataset(folder_of(tmp_path, [*ants_and_bees("train/"), "test/1.png", "test/2.png"]))
     assert dataset.splits == ("train",)
-    assert "2 pictures in no class folder left out: test/1.png, test/2.png." in told(dataset)
+    assert "2 images in no class folder left out: test/1.png, test/2.png." in told(dataset)
 
 
 def test_an_empty_class_folder_is_named(tmp_path: Path) -> None:
     folder_of(tmp_path, ants_and_bees())
     (tmp_path / "wasps").mkdir()
-    assert "1 folder without pictures left out: wasps." in told(open_dataset(tmp_path))
+    assert "1 folder without images left out: wasps." in told(open_dataset(tmp_path))
 
 
 def test_two_folders_of_one_split_are_merged_and_said_so(tmp_path: Path) -> None:
     names = [name for part in ("train", "val", "valid") for name in ants_and_bees(f"{part}/")]
     dataset = open_dataset(folder_of(tmp_path, names))
     assert dataset.counts()["val"] == {"ants": 4, "bees": 4}
-    assert "val, valid together are the val part." in told(dataset)
+    assert "val, valid together are the val split." in told(dataset)
 
 
 def test_upper_case_endings_and_unicode_names_are_read(tmp_path: Path) -> None:
@@ -136,8 +136,8 @@ def test_a_linked_folder_is_followed_and_a_circle_ends(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "words", "fix"),
     [
-        ([], "holds no pictures", "one sub-folder of pictures per class"),
-        (["a.png", "b.png"], "holds 2 pictures but no class folders", "a folder of its own"),
+        ([], "holds no images", "one sub-folder of files per class"),
+        (["a.png", "b.png"], "holds 2 images but no class folders", "a folder of its own"),
         (["ants/1.png", "ants/2.png"], "holds one class, 'ants'", "another class"),
         (["ants/1.png", "ants/2.png", "bees/1.png"], "1 class has one example only: bees", "add examples"),
         (
@@ -195,4 +195,4 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path) -> None:
 
 def test_every_picture_in_a_folder_is_listed_labelled_or_not(tmp_path: Path) -> None:
     folder_of(tmp_path, ["b.png", "a/c.png", ".hidden.png"])
-    assert pictures(tmp_path) == [tmp_path / "a" / "c.png", tmp_path / "b.png"]
+    assert files_in(tmp_path) == [tmp_path / "a" / "c.png", tmp_path / "b.png"]

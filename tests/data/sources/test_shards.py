@@ -1,4 +1,4 @@
-"""Folders of archives called after the parts."""
+"""Folders of archives named after splits."""
 
 import shutil
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from regraft.data.open import open_dataset, unpack
 from regraft.data.sources import _unpack
 from regraft.errors import BadData, UnknownName
 from regraft.recipe import Source, Target
-from regraft.workbench._dataset import opening
+from regraft.workbench.session import opening
 
 
 @pytest.fixture(autouse=True)
@@ -67,9 +67,9 @@ def test_a_part_inside_an_archive_that_is_called_after_a_part_is_refused(tmp_pat
 def test_folders_of_pictures_beside_the_archives_are_refused(tmp_path: Path) -> None:
     where = sharded(tmp_path, train=["ants/a.png", "bees/b.png"])
     folder_of(where, ["ants/x.png"])
-    with pytest.raises(BadData, match="beside them folders of pictures: ants"):
+    with pytest.raises(BadData, match="beside them folders of examples: ants"):
         open_dataset(where)
-    with pytest.raises(BadData, match="beside them folders of pictures: ants"):
+    with pytest.raises(BadData, match="beside them folders of examples: ants"):
         list(unpack(where))
     assert not (tmp_path / "cache").exists()
 
@@ -83,8 +83,8 @@ def test_a_wrong_task_is_named_before_anything_is_unpacked(tmp_path: Path) -> No
 
 def test_a_folder_of_archives_without_a_training_part_is_a_folder_like_any_other(tmp_path: Path) -> None:
     where = sharded(tmp_path, val=["ants/a.png", "bees/b.png"])
-    with pytest.raises(BadData, match="holds no pictures"):
+    with pytest.raises(BadData, match="holds no images"):
         open_dataset(where)
     shutil.move(where / "val.tar.gz", where / "trainings.tar.gz")
-    with pytest.raises(BadData, match="holds no pictures"):
+    with pytest.raises(BadData, match="holds no images"):
         open_dataset(where)

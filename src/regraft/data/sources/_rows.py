@@ -39,7 +39,7 @@ def read_table(path: Path, columns: Columns) -> Table:
 
 def _wanted(path: Path, names: list[str], columns: Columns) -> list[str]:
     wanted = []
-    for name in (columns.path, *columns.named, columns.split, columns.group):
+    for name in (*(columns.inline or (columns.path,)), *columns.named, columns.split, columns.group):
         if name in names:
             if names.count(name) > 1:
                 raise BadData(f"{path.name} has two columns named {name!r}.", fix="rename one of them.")

@@ -1,39 +1,36 @@
 """Folders: `class/…`, or `train/class/…` beside `val/class/…` and `test/class/…`; deeper folders belong to their class.
 
-A folder is divided when all its sub-folders with pictures carry split names and hold class folders themselves; so a
-class may well be called `train`, if its pictures lie directly in it. Hidden files and those of unknown kind are left
-out and counted.
+A folder comes with splits when all its sub-folders with examples carry split names and hold class folders themselves;
+so a class may well be called `train`, if its examples lie directly in it. Hidden files and those of unknown kind are
+left out and counted.
 """
 
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from regraft.contracts.example import Example, in_file
+from regraft.contracts.modality import MODALITIES, Modality
 from regraft.contracts.source import Columns, DataSource, Found
-from regraft.data.dataset import Example
 from regraft.errors import BadData
-from regraft.modalities.image.dicom import HEAD_BYTES, is_dicom
 from regraft.values import Notice
 from regraft.words import SPLIT_WORDS, counted, named
 
-EXTENSIONS = frozenset((
-    "jpg", "jpeg", "jpe", "jfif", "png", "apng", "gif", "bmp", "dib", "tif", "tiff", "webp", "avif", "ppm", "pgm",
-    "pbm", "pnm", "jp2", "j2k", "jpx", "dcm", "dicom", "npy",
-))  # fmt: skip
-"""Files with these endings, in any case, are taken for pictures; what they are is decided on decoding. DICOM files
-often have none, or a number: of such files the first bytes decide."""
-
+HEAD_BYTES = 256
+"""How much of a file is looked at where its name does not say what it is."""
 _CLUTTER = frozenset(("thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"))
 _TABLES = frozenset(("csv", "tsv", "parquet"))
 
 
 @dataclass
 class _Listing:
-    pictures: list[tuple[tuple[str, ...], str]] = field(default_factory=list)
-    """Names from the root down to the file, and the absolute path."""
+    files: list[tuple[tuple[str, ...], str]] = field(default_factory=list)
+    """Of examples: names from the root down to the file, and the absolute path."""
+    kinds: Counter[str] = field(default_factory=Counter)
+    """Examples by modality."""
     folders: list[tuple[str, ...]] = field(default_factory=list)
     hidden: list[str] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
@@ -50,54 +47,73 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in _CLUTTER
 
 
-def pictures(root: Path) -> list[Path]:
-    """Every picture file under a folder, labelled or not, in the order of their names; hidden ones left out."""
-    return [Path(path) for _, path in _list(root).pictures]
+def files_in(root: Path, modality: str = "") -> list[Path]:
+    """Every example's file under a folder, labelled or not, in the order of their names; hidden ones left out."""
+    return [Path(path) for _, path in _list(root, modality).files]
 
 
 def open_source(path: Path, columns: Columns) -> Found:
     """The examples in a folder of class folders.
 
     Raises:
-        BadData: no pictures, no class folders, split folders mixed with others, or splits inside the classes.
+        BadData: no examples, no class folders, split folders mixed with others, or splits inside the classes.
     """
-    del columns
-    return found_under(path, called=path)
+    return found_under(path, called=path, modality=columns.modality)
 
 
-def found_under(root: Path, *, called: Path) -> Found:
+def found_under(root: Path, *, called: Path, modality: str = "") -> Found:
     """The examples in the folder `root`, which the user knows as `called`; raises as `open_source` does."""
-    listing = _list(root)
+    listing = _list(root, modality)
     notes = _left_out(listing, called)
-    if not listing.pictures:
+    if not listing.files:
         seen = f" ({', '.join(f'{count} {kind}' for kind, count in listing.others.most_common(3))})"
         raise BadData(
-            f"{called} holds no pictures{seen if listing.others else ''}.",
-            fix="give a folder with one sub-folder of pictures per class, or a table with the columns path and label.",
+            f"{called} holds no {_readable(modality)}{seen if listing.others else ''}.",
+            fix="give a folder with one sub-folder of files per class, or a table with the columns path and label.",
         )
-    divided = _is_divided(called, listing)
-    depth = 2 if divided else 1
-    stray = [names for names, _ in listing.pictures if len(names) <= depth]
-    if len(stray) == len(listing.pictures):
+    if len(listing.kinds) > 1:
+        kinds = ", ".join(f"{count} {MODALITIES.get(kind).many}" for kind, count in listing.kinds.most_common())
         raise BadData(
-            f"{called} holds {counted(len(stray), 'picture')} but no class folders.",
-            fix="put the pictures of each class into a folder of its own, or give a table (path, label).",
+            f"{called} holds examples of several kinds: {kinds}.",
+            fix=f"say which to use: --set modality={listing.kinds.most_common()[0][0]}.",
+        )
+    (kind,) = listing.kinds
+    reads = MODALITIES.get(kind)
+    divided = _is_divided(called, listing, reads.many)
+    depth = 2 if divided else 1
+    stray = [names for names, _ in listing.files if len(names) <= depth]
+    if len(stray) == len(listing.files):
+        raise BadData(
+            f"{called} holds {counted(len(stray), reads.one, reads.many)} but no class folders.",
+            fix=f"put the {reads.many} of each class into a folder of its own, or give a table (path, label).",
         )
     if stray:
-        notes += _told(f"{counted(len(stray), 'picture')} in no class folder left out: {_joined(stray)}.")
+        notes += _told(f"{counted(len(stray), reads.one, reads.many)} in no class folder left out: {_joined(stray)}.")
     examples = tuple(_examples(listing, divided))
-    notes += _merged(listing, divided) + _empty(listing, depth)
-    return Found(examples=examples, notes=notes)
+    notes += _merged(listing, divided) + _empty(listing, depth, reads.many)
+    return Found(examples=examples, modality=kind, notes=notes)
 
 
-def _list(root: Path) -> _Listing:
+def _readable(modality: str) -> str:
+    """What is looked for: `images`, or `images or texts`."""
+    return " or ".join(MODALITIES.get(name).many for name in ([modality] if modality else MODALITIES))
+
+
+def _list(root: Path, modality: str = "") -> _Listing:
     listing = _Listing()
-    _walk(str(root), (), listing, frozenset())
-    listing.pictures.sort()
+    reading = [MODALITIES.get(name) for name in ([modality] if modality else MODALITIES)]
+    _walk(str(root), (), listing, frozenset(), reading)
+    listing.files.sort()
     return listing
 
 
-def _walk(folder: str, names: tuple[str, ...], listing: _Listing, above: frozenset[tuple[int, int]]) -> None:
+def _walk(
+    folder: str,
+    names: tuple[str, ...],
+    listing: _Listing,
+    above: frozenset[tuple[int, int]],
+    reading: Sequence[Modality],
+) -> None:
     try:
         here = Path(folder).stat()
         with os.scandir(folder) as entries:
@@ -116,30 +132,36 @@ def _walk(folder: str, names: tuple[str, ...], listing: _Listing, above: frozens
             listing.hidden.append("/".join(inner))
         elif entry.is_dir():
             listing.folders.append(inner)
-            _walk(entry.path, inner, listing, above | {me})
-        elif _is_picture(entry, ending := entry.name.rpartition(".")[2].lower()):
-            listing.pictures.append((inner, entry.path))
+            _walk(entry.path, inner, listing, above | {me}, reading)
+        elif kind := _kind(entry, reading):
+            listing.files.append((inner, entry.path))
+            listing.kinds[kind] += 1
         else:
+            ending = entry.name.rpartition(".")[2].lower()
             listing.others[f".{ending}" if "." in entry.name else "without ending"] += 1
             if ending in _TABLES:
                 listing.tables.append("/".join(inner))
 
 
-def _is_picture(entry: "os.DirEntry[str]", ending: str) -> bool:
-    if "." in entry.name and not ending.isdecimal():
-        return ending in EXTENSIONS
+def _kind(entry: "os.DirEntry[str]", reading: Sequence[Modality]) -> str:
+    """The first modality that claims the file; empty where none does."""
+    return next((one.name for one in reading if one.claims(entry.name, lambda: _head(entry.path))), "")
+
+
+def _head(path: str) -> bytes:
+    """The first bytes of a file; none where it cannot be read."""
     try:
-        with open(entry.path, "rb") as file:  # noqa: PTH123 - a tenth of the time
-            return is_dicom(file.read(HEAD_BYTES))
+        with open(path, "rb") as file:  # noqa: PTH123 - a tenth of the time
+            return file.read(HEAD_BYTES)
     except OSError:
-        return False
+        return b""
 
 
-def _is_divided(root: Path, listing: _Listing) -> bool:
+def _is_divided(root: Path, listing: _Listing, many: str) -> bool:
     """Whether the top folders are splits."""
-    tops = sorted({names[0] for names, _ in listing.pictures if len(names) > 1})
-    deep = {names[0] for names, _ in listing.pictures if len(names) > 2}
-    if len(tops) == 1 and len(inner := {names[1] for names, _ in listing.pictures if len(names) > 2}) > 1:
+    tops = sorted({names[0] for names, _ in listing.files if len(names) > 1})
+    deep = {names[0] for names, _ in listing.files if len(names) > 2}
+    if len(tops) == 1 and len(inner := {names[1] for names, _ in listing.files if len(names) > 2}) > 1:
         if tops[0].casefold() not in SPLIT_WORDS:
             raise BadData(
                 f"{root} holds one folder, {tops[0]!r}, with {named(sorted(inner), 3)} inside.",
@@ -150,28 +172,28 @@ def _is_divided(root: Path, listing: _Listing) -> bool:
     others = [top for top in tops if top.casefold() not in SPLIT_WORDS]
     if any(SPLIT_WORDS[top.casefold()] == "train" and top in deep for top in splits) and others:
         raise BadData(
-            f"{root} holds the splits {named(splits)} and beside them {named(others)}, with pictures too.",
-            fix=f"move {named(others)} elsewhere, or say in a table which picture belongs where.",
+            f"{root} holds the splits {named(splits)} and beside them {named(others)}, with {many} too.",
+            fix=f"move {named(others)} elsewhere, or say in a table which example belongs where.",
         )
     if splits and not others and any(top in deep for top in splits):
         return True
-    below = {names[1].casefold() for names, _ in listing.pictures if len(names) > 2}
-    flat = any(len(names) == 2 for names, _ in listing.pictures)
+    below = {names[1].casefold() for names, _ in listing.files if len(names) > 2}
+    flat = any(len(names) == 2 for names, _ in listing.files)
     if not flat and len(below) > 1 and all(name in SPLIT_WORDS for name in below):
         raise BadData(
             f"{root} has the splits inside the classes ({tops[0]}/{sorted(below)[0]}); the classes inside the splits "
             "are expected.",
-            fix=f"move {tops[0]}/train to train/{tops[0]} and so on, or say in a table which picture belongs where.",
+            fix=f"move {tops[0]}/train to train/{tops[0]} and so on, or say in a table which example belongs where.",
         )
     return False
 
 
 def _examples(listing: _Listing, divided: bool) -> Iterator[Example]:
-    for names, path in listing.pictures:
+    for names, path in listing.files:
         if len(names) > (2 if divided else 1):
             yield Example(
                 id=_text("/".join(names)),
-                path=Path(path),
+                contents=in_file(Path(path)),
                 label=_label(names[1] if divided else names[0]),
                 split=SPLIT_WORDS[names[0].casefold()] if divided else None,
             )
@@ -198,16 +220,16 @@ def _merged(listing: _Listing, divided: bool) -> tuple[Notice, ...]:
     for names in listing.folders:
         if divided and len(names) == 1 and names[0].casefold() in SPLIT_WORDS:
             folders.setdefault(SPLIT_WORDS[names[0].casefold()], []).append(names[0])
-    notes += [f"{named(some)} together are the {split} part." for split, some in folders.items() if len(some) > 1]
+    notes += [f"{named(some)} together are the {split} split." for split, some in folders.items() if len(some) > 1]
     return _told(*notes)
 
 
-def _empty(listing: _Listing, depth: int) -> tuple[Notice, ...]:
-    full = {names[:depth] for names, _ in listing.pictures}
+def _empty(listing: _Listing, depth: int, many: str) -> tuple[Notice, ...]:
+    full = {names[:depth] for names, _ in listing.files}
     empty = [names for names in listing.folders if len(names) == depth and names not in full]
     if not empty:
         return ()
-    return _told(f"{counted(len(empty), 'folder')} without pictures left out: {_joined(empty)}.")
+    return _told(f"{counted(len(empty), 'folder')} without {many} left out: {_joined(empty)}.")
 
 
 def _left_out(listing: _Listing, called: Path) -> tuple[Notice, ...]:

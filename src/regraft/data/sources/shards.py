@@ -1,4 +1,4 @@
-"""Shards: a folder of archives called after the parts, `train-0.tar.gz` … `train-3.tar.gz` beside `val.tar.gz`.
+"""Shards: a folder of archives named after splits, `train-0.tar.gz` … `train-3.tar.gz` beside `val.tar.gz`.
 
 Large sets are published so. What stands before the first digit or sign in an archive's name says which part it holds;
 inside it are class folders. Every archive is unpacked into the cache once (`_unpack.py`) and read as folders are:
@@ -11,8 +11,8 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from regraft.contracts.example import Example
 from regraft.contracts.source import Columns, DataSource, Found
-from regraft.data.dataset import Example
 from regraft.data.sources import folder
 from regraft.data.sources._unpack import is_archive, unpacked
 from regraft.data.sources.archive import enclosed
@@ -22,7 +22,7 @@ from regraft.words import SPLIT_WORDS, counted, named
 
 
 def accepts(path: Path) -> bool:
-    """Whether `path` is a folder with archives that are called after the parts, one of them the training part."""
+    """Whether `path` is a folder with archives that are named after splits, one of them the training part."""
     return "train" in shards_in(path)
 
 
@@ -31,19 +31,20 @@ def open_source(path: Path, columns: Columns) -> Found:
 
     Raises:
         BadData: an archive is damaged, may not be unpacked or holds no class folders, two archives of a part hold the
-            same file, or there is a folder of pictures beside the archives.
+            same file, or there is a folder of examples beside the archives.
         OutOfSpace: there is no room to unpack them.
     """
-    del columns
     parts = shards_in(path)
     archives = [(part, archive) for part in parts for archive in parts[part]]
     _refuse_folders(path)
     examples: dict[str, Example] = {}
     origin: dict[str, str] = {}
+    kinds: set[str] = set()
     notes = [Notice(text=_summary(path, archives), topic="data")]
     for part, archive in archives:
-        found = folder.found_under(enclosed(unpacked(archive)), called=archive)
+        found = folder.found_under(enclosed(unpacked(archive)), called=archive, modality=columns.modality)
         notes += found.notes
+        kinds.add(found.modality)
         for example in found.examples:
             if example.split is not None:
                 raise BadData(
@@ -58,14 +59,19 @@ def open_source(path: Path, columns: Columns) -> Found:
                 )
             examples[name] = replace(example, id=name, split=part)
             origin[name] = archive.name
-    return Found(examples=tuple(examples[name] for name in sorted(examples)), notes=tuple(notes))
+    if len(kinds) > 1:
+        raise BadData(
+            f"The archives of {path} hold examples of several kinds: {', '.join(sorted(kinds))}.",
+            fix="give archives of one kind, or say which to use: --set modality=NAME.",
+        )
+    return Found(examples=tuple(examples[name] for name in sorted(examples)), modality=kinds.pop(), notes=tuple(notes))
 
 
 def archives_in(path: Path) -> list[Path]:
     """The archives that are unpacked before the path is opened.
 
     Raises:
-        BadData: there is a folder of pictures beside them.
+        BadData: there is a folder of examples beside them.
     """
     _refuse_folders(path)
     return [archive for archives in shards_in(path).values() for archive in archives]
@@ -91,13 +97,13 @@ def _refuse_folders(path: Path) -> None:
     ]
     if beside:
         raise BadData(
-            f"{path} holds archives called after the parts and beside them folders of pictures: {named(beside)}.",
+            f"{path} holds archives named after splits and beside them folders of examples: {named(beside)}.",
             fix="move either elsewhere: what is unpacked already would count twice.",
         )
 
 
 def _filled(path: Path) -> bool:
-    return bool(folder.pictures(path))
+    return bool(folder.files_in(path))
 
 
 def _summary(path: Path, archives: list[tuple[str, Path]]) -> str:

@@ -2,11 +2,14 @@
 
 import os
 import unicodedata
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+from regraft.contracts.example import Content, Contents, Example, File, Inline, in_file
+from regraft.contracts.modality import MODALITIES
 from regraft.contracts.source import Columns, DataSource, Found
-from regraft.data.dataset import Example
 from regraft.data.sources._rows import Table, read_table
 from regraft.errors import BadData, nearest
 from regraft.labels import joined
@@ -32,14 +35,14 @@ def open_source(path: Path, columns: Columns) -> Found:
     table = read_table(path, columns)
     if not table.rows:
         raise BadData(f"{path.name} has a header and no rows.", fix="give a table with one row per example.")
-    files, notes = _files(path, table, columns)
+    names, contents, notes = _contents(path, table, columns)
     labels = _labels(path, table, columns)
     splits = _splits(path, table, columns)
     groups = table.columns.get(columns.group or "", [""] * len(table.rows))
     examples = [
-        Example(id=name, path=Path(file), label=label, group=group.strip() or None, split=split, row=row)
-        for name, file, label, group, split, row in zip(
-            table.columns[columns.path], files, labels, groups, splits, table.rows, strict=True
+        Example(id=name, contents=content, label=label, group=group.strip() or None, split=split, row=row)
+        for name, content, label, group, split, row in zip(
+            names, contents, labels, groups, splits, table.rows, strict=True
         )
     ]
     kept, repeated = _without_repeats(path, examples)
@@ -50,7 +53,41 @@ def open_source(path: Path, columns: Columns) -> Found:
     alone = sum(example.group is None for example in kept)
     if columns.group in table.columns and alone:
         notes.append(f"{counted(alone, 'row')} of {path.name} without a group: each is taken for a group of its own.")
-    return Found(examples=tuple(kept), notes=tuple(Notice(text=text, topic="data") for text in notes))
+    return Found(
+        examples=tuple(kept),
+        modality=columns.modality or _modality(path, [example.content for example in kept]),
+        notes=tuple(Notice(text=text, topic="data") for text in notes),
+    )
+
+
+def _contents(path: Path, table: Table, columns: Columns) -> tuple[list[str], list[Contents], list[str]]:
+    """A name and the contents of every row, and what was assumed to find them."""
+    if not columns.inline:
+        files, notes = _files(path, table, columns)
+        return table.columns[columns.path], [in_file(Path(file)) for file in files], notes
+    for name in columns.inline:
+        _refuse_empty(path, table, table.columns[name], name)
+    cells = zip(*(table.columns[name] for name in columns.inline), strict=True)
+    contents: list[Contents] = [dict(zip(columns.inline, map(Inline, row), strict=True)) for row in cells]
+    return [f"row {row}" for row in table.rows], contents, []
+
+
+def _modality(path: Path, contents: Sequence[Content]) -> str:
+    """The only modality that may read these contents, or the one that claims the most of the files by name."""
+    inline = not isinstance(contents[0], File)
+    able = [name for name in MODALITIES if MODALITIES.get(name).inline == inline or not inline]
+    claims = Counter(
+        name
+        for content in contents
+        for name in able
+        if isinstance(content, File) and MODALITIES.get(name).claims(content.path.name, bytes)
+    )
+    if len(able) == 1 or claims:
+        return claims.most_common(1)[0][0] if claims else able[0]
+    raise BadData(
+        f"{path.name}: what its {'cells' if inline else 'files'} are cannot be told.",
+        fix=f"say it: --set modality=NAME, one of {', '.join(MODALITIES)}.",
+    )
 
 
 def _files(path: Path, table: Table, columns: Columns) -> tuple[list[str], list[str]]:
@@ -131,10 +168,11 @@ def _refuse_empty(path: Path, table: Table, values: list[str], column: str) -> N
 
 def _without_repeats(path: Path, examples: Iterable[Example]) -> tuple[list[Example], list[int | None]]:
     """The examples, each file once, and the rows that said the same again."""
-    first: dict[Path, Example] = {}
+    first: dict[Any, Example] = {}
     repeated = []
     for example in examples:
-        before = first.setdefault(example.path, example)
+        same = example.content.path if isinstance(example.content, File) else example.id
+        before = first.setdefault(same, example)
         if before is example:
             continue
         for what in ("label", "split", "group"):

@@ -1,6 +1,5 @@
 """Images: decoding, preparation, augmentation, fingerprints."""
 
-from regraft.contracts.modality import Modality
-from regraft.modalities.image.prepare import Preparation
+from regraft.modalities.image.modality import ImageModality
 
-ENTRY = Modality(name="image", Preparation=Preparation)
+ENTRY = ImageModality()

@@ -14,7 +14,7 @@ JPEG, over which the format has no checksum. Pillow is imported on the first cal
 
 from pathlib import Path
 
-from regraft.errors import BadData
+from regraft.errors import Undecodable
 from regraft.modalities.image._pillow import read_picture
 from regraft.modalities.image.dicom import is_dicom, patient_of, pixels_of
 from regraft.modalities.image.planes import MARK, Planes, fits, num_channels, of_array, of_file
@@ -27,16 +27,6 @@ DECODER = "pillow-2"
 MAX_PIXELS = 89_478_485
 """Largest picture that is decoded unless another limit is given, in pixels: Pillow's own limit, a quarter of a
 gibibyte at three bytes a pixel."""
-
-
-class Undecodable(BadData):
-    """A file that is not a whole picture; `reason` says why, in a clause without the file's name."""
-
-    def __init__(self, reason: str, name: str = "The picture") -> None:
-        super().__init__(
-            f"{name} cannot be decoded: {reason}.", fix="open it and save it again, or take it out of the data."
-        )
-        self.reason = reason
 
 
 def decode(

@@ -2,14 +2,18 @@
 
 import hashlib
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
 
+from regraft.contracts.example import Content
+from regraft.contracts.modality import FINGERPRINT
+from regraft.errors import Undecodable
+from regraft.files import shortened
 from regraft.identity import digest_bytes
-from regraft.modalities.image.decode import Undecodable, decode, patient, read
+from regraft.modalities.image.decode import decode, patient
 from regraft.modalities.image.dicom import is_dicom, reader
+from regraft.modalities.image.given import bytes_of
 from regraft.modalities.image.planes import Planes, num_channels
 from regraft.modalities.image.types import Picture
 
@@ -18,46 +22,35 @@ GREY_SHAPE = (16, 17)
 COLOUR_SHAPE = (4, 4, 3)
 """Rows, columns and channels of the colour miniature."""
 
-ROW = np.dtype(
-    [
-        ("key", "<u8", 2),  # digest of the absolute path
-        ("size", "<i8"),  # bytes
-        ("mtime_ns", "<i8"),  # nanoseconds
-        ("inode", "<u8"),
-        ("content", "u1", 20),  # digest of the bytes, as identity.digest_file makes it
-        ("pixels", "u1", 20),  # digest of width, height and decoded pixels
-        ("width", "<i4"),  # pixels, upright
-        ("height", "<i4"),
-        ("channels", "<i4"),  # as the file holds them: 3 for all that Pillow reads
-        ("grey", "u1", GREY_SHAPE),
-        ("colour", "u1", COLOUR_SHAPE),
-        ("dicom", "<u8"),  # digest of what reads DICOM here, where the file is DICOM; else 0
-        ("patient", "<u8"),  # stands for the patient that a DICOM file names; else 0
-        ("error", "S120"),  # why it cannot be decoded, UTF-8; empty when it can
-    ]
+MEASURED = (
+    ("width", "<i4"),  # pixels, upright
+    ("height", "<i4"),
+    ("channels", "<i4"),  # as the file holds them: 3 for all that Pillow reads
+    ("grey", "u1", GREY_SHAPE),
+    ("colour", "u1", COLOUR_SHAPE),
 )
-"""One picture in the scan's memory."""
+"""What a fingerprint of an image has beyond what every fingerprint has."""
+ROW = np.dtype([*FINGERPRINT, *MEASURED])
+LAYOUT = 3
+"""Rises when `MEASURED`, or how a field is computed, changes."""
 
-MEASURED = ("content", "pixels", "width", "height", "channels", "grey", "colour", "dicom", "patient", "error")
-"""The fields that come from reading and decoding; the others identify the file."""
 
-
-def measure(path: Path, max_pixels: int) -> Shaped[np.ndarray, ""]:
-    """Read and decode one file; a record of type `ROW`, the fields `MEASURED` filled. A damaged file gives `error`."""
-    row = np.zeros((), dtype=ROW)
+def measure(content: Content, max_pixels: int) -> Shaped[np.ndarray, ""]:
+    """Read and decode one image; a record of type `ROW`. A damaged one gives `error`."""
+    row, name = np.zeros((), dtype=ROW), str(content)
     try:
-        data = read(path)
+        data = bytes_of(content)
         row["content"] = np.frombuffer(hashlib.blake2b(data, digest_size=20).digest(), dtype=np.uint8)
         if is_dicom(data):
-            row["dicom"] = dicom_reader()
-            row["patient"] = patient(data, name=str(path))
-        image = decode(data, channels=0, max_pixels=max_pixels, name=str(path))
+            row["reader"] = dicom_reader()
+            row["group"] = patient(data, name=name)
+        image = decode(data, channels=0, max_pixels=max_pixels, name=name)
     except Undecodable as error:
         row["error"] = shortened(error.reason)
         return row
     planes = f"x{len(image.planes)}" if isinstance(image, Planes) else ""
     pixels = digest_bytes(f"{image.width}x{image.height}{planes}".encode(), image.tobytes())
-    row["pixels"] = np.frombuffer(bytes.fromhex(pixels), dtype=np.uint8)
+    row["decoded"] = np.frombuffer(bytes.fromhex(pixels), dtype=np.uint8)
     row["width"], row["height"] = image.size
     row["channels"] = num_channels(image)
     row["grey"], row["colour"] = _miniatures(image)
@@ -82,8 +75,3 @@ def _miniatures(
 def dicom_reader() -> int:
     """A number that stands for what reads DICOM here: another one may read what this one cannot."""
     return int(digest_bytes(reader().encode())[:16], 16)
-
-
-def shortened(reason: str) -> bytes:
-    """The reason in at most 120 bytes of UTF-8."""
-    return reason.encode()[:120].decode(errors="ignore").encode()

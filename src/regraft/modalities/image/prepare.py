@@ -36,6 +36,8 @@ class Preparation:
     """Pixels of the shorter side before the centre is cut out; `squash`: the whole picture, its ratio ignored."""
     interpolation: str = "bilinear"
     """`bilinear` or `bicubic`, the filter of the resizing, always antialiased."""
+    channels: int = 3
+    """Channels of the prepared image: 3 for colour, 1 for grey."""
 
     def __post_init__(self) -> None:
         if len(self.input_px) != 2 or min(self.input_px) < 1:
@@ -64,7 +66,10 @@ class Preparation:
         """The preparation that `to_json` (or `dataclasses.asdict`) wrote."""
         height, width = value["input_px"]
         return Preparation(
-            input_px=(int(height), int(width)), resize_px=value["resize_px"], interpolation=value["interpolation"]
+            input_px=(int(height), int(width)),
+            resize_px=value["resize_px"],
+            interpolation=value["interpolation"],
+            channels=value.get("channels", 3),
         )
 
     def scaled_to(self, input_px: int) -> "Preparation":

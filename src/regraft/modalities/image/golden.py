@@ -12,7 +12,6 @@ import io
 import numpy as np
 from jaxtyping import UInt8
 
-from regraft.activations.memo import Memo
 from regraft.identity import derive_seed, digest_bytes
 
 SIZES_PX = ((320, 240), (200, 300), (64, 64), (500, 375))
@@ -28,16 +27,6 @@ def golden_digests(seed: int, channels: int = 3) -> list[str]:
     """Digests of the pixels, in the order of `SIZES_PX`."""
     sizes = enumerate(SIZES_PX)
     return [digest_bytes(_pixels(seed, i, width, height, channels).tobytes()) for i, (width, height) in sizes]
-
-
-def known_digests(seed: int, memo: Memo, channels: int = 3) -> list[str]:
-    """The same, remembered: making the pictures takes longer than all the rest of writing a small model."""
-    key = ["golden inputs", 1, seed, list(map(list, SIZES_PX)), channels]
-    if isinstance(known := memo.get(key), list):
-        return list(map(str, known))
-    digests = golden_digests(seed, channels)
-    memo.put(key, digests)
-    return digests
 
 
 def _file(pixels: UInt8[np.ndarray, "h w c"]) -> bytes:

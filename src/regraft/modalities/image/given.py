@@ -6,7 +6,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from regraft.modalities.image.decode import Undecodable, decode, in_channels
+from regraft.contracts.example import Content, Contents, File, Inline
+from regraft.errors import Undecodable
+from regraft.modalities.image.decode import decode, in_channels, read
 from regraft.modalities.image.planes import Planes, of_array
 from regraft.modalities.image.types import Picture
 
@@ -15,43 +17,50 @@ Input: TypeAlias = str | Path | bytes | np.ndarray | Picture
 _ORIENTATION = 0x0112
 
 
-def picture_of(given: Input, channels: int = 3) -> "Picture | Planes":
-    """The picture in so many channels, upright; where three are asked for, transparent parts on white.
+def contents_of(given: Input) -> Contents:
+    """What a user hands over, as an example's contents; it is looked at when it is read."""
+    return {"file": File(Path(given)) if isinstance(given, str | Path) else Inline(given)}
 
-    `given` is a path, the bytes of a file, an array of uint8 (h w, or h w c with as many channels as asked for, then
-    of uint16 too, or with 1, 3 or 4, the last transparency), or a Pillow picture.
+
+def image_of(content: Content, channels: int = 3) -> "Picture | Planes":
+    """The image in so many channels, upright; where three are asked for, transparent parts on white.
+
+    The content is a file, or holds the bytes of one, an array of uint8 (h w, or h w c with as many channels as asked
+    for, then of uint16 too, or with 1, 3 or 4, the last transparency), or a Pillow image.
 
     Raises:
         Undecodable: it cannot be read, or is none of these.
     """
-    if isinstance(given, bytes | Path):
+    if isinstance(content, File):
+        return decode(content.path, channels=channels)
+    given = content.value
+    if isinstance(given, bytes):
         return decode(given, channels=channels)
-    if isinstance(given, str):
-        return decode(Path(given), channels=channels)
     if isinstance(given, np.ndarray) and _is_whole(given, channels):
         return in_channels(of_array(given), channels, "The array")
-    picture = _of_array(given, channels) if isinstance(given, np.ndarray) else _of_pillow(given)
-    if picture.mode == "RGB" and picture.getexif().get(_ORIENTATION, 1) == 1:
-        return in_channels(picture, channels, "The picture")
-    return decode(_as_file(picture), channels=channels)
+    image = _of_array(given, channels) if isinstance(given, np.ndarray) else _of_pillow(given)
+    if image.mode == "RGB" and image.getexif().get(_ORIENTATION, 1) == 1:
+        return in_channels(image, channels, "The picture")
+    return decode(_as_file(image), channels=channels)
 
 
-def file_of(given: Input) -> Path | bytes:
-    """The input as a path, or as the bytes of a file that holds every pixel of it: so that it is digested, decoded and
-    stored as any other example is.
+def bytes_of(content: Content) -> bytes:
+    """The bytes of an image file that holds every pixel of the content, so that whatever is given is digested, decoded
+    and stored as any other example is.
 
     Raises:
-        Undecodable: it is an array or a picture that cannot be read.
+        Undecodable: the system cannot read the file, or it is an array or an object that is no image.
     """
-    if isinstance(given, str | Path):
-        return Path(given)
+    if isinstance(content, File):
+        return read(content.path)
+    given = content.value
     if isinstance(given, bytes):
         return given
-    buffer = io.BytesIO()
     if isinstance(given, np.ndarray) and given.ndim == 3 and given.shape[2] not in (1, 3, 4):
+        buffer = io.BytesIO()
         np.lib.format.write_array(buffer, np.ascontiguousarray(given), allow_pickle=False)
         return buffer.getvalue()
-    return _as_file(_of_array(np.asarray(given), 3) if isinstance(given, np.ndarray) else _of_pillow(given))
+    return _as_file(_of_array(given, 3) if isinstance(given, np.ndarray) else _of_pillow(given))
 
 
 def is_one(given: object) -> bool:

@@ -1,20 +1,22 @@
 """Groups that DICOM files name themselves: who is pictured. Shapes: n examples."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool, UInt64
 
-from regraft.data.dataset import Dataset, Example
-from regraft.modalities.image.decode import Undecodable, patient, read
+from regraft.contracts.example import Example
+from regraft.errors import Undecodable
+from regraft.modalities.image.decode import patient, read
 from regraft.modalities.image.dicom import HEAD_BYTES, is_dicom
 from regraft.values import Notice
 from regraft.words import counted
 
 
 def by_patient(
-    examples: tuple[Example, ...], patients: UInt64[np.ndarray, " n"], others: Bool[np.ndarray, " n"]
-) -> tuple[tuple[Example, ...], tuple[Notice, ...]]:
+    examples: Sequence[Example], patients: UInt64[np.ndarray, " n"], others: Bool[np.ndarray, " n"]
+) -> tuple[Sequence[Example], tuple[Notice, ...]]:
     """The examples grouped by patient where no group was given, and a notice of it.
 
     `patients` are the numbers that `_dicom` makes of their ids, 0 where a file names none; such a file is alone.
@@ -42,19 +44,8 @@ def by_patient(
     return grouped, (_told(text),)
 
 
-def grouped_by_patient(dataset: Dataset) -> Dataset:
-    """The data set with groups from its files, where these are DICOM and none were given. Reads every file's header."""
-    if any(example.group is not None for example in dataset.examples):
-        return dataset
-    found = [_seen(example) for example in dataset.examples]
-    patients = np.array([number for number, _ in found], dtype=np.uint64)
-    others = np.array([other for _, other in found], dtype=bool)
-    examples, told = by_patient(dataset.examples, patients, others)
-    return replace(dataset, examples=examples, notes=(*dataset.notes, *told))
-
-
-def _seen(example: Example) -> tuple[int, bool]:
-    """The patient's number, and whether the file is no DICOM."""
+def header(example: Example) -> tuple[int, bool]:
+    """The number of the patient that a file's header names, and whether the file is no DICOM."""
     try:
         with example.path.open("rb") as file:
             if not is_dicom(file.read(HEAD_BYTES)):

@@ -16,15 +16,9 @@ at most 20 bits have one in common (pigeonhole).
 """
 
 from collections.abc import Iterator
-from contextlib import suppress
 
 import numpy as np
-from jaxtyping import Bool, Int, UInt8, UInt64
-
-from regraft.data.memory import ScanMemory
-from regraft.data.scan import Scanned
-from regraft.errors import OutOfSpace
-from regraft.identity import digest_bytes
+from jaxtyping import Bool, Int, Shaped, UInt8, UInt64
 
 MOST_BITS = 20
 """Largest number of differing bits, of 256."""
@@ -34,51 +28,33 @@ MOST_COLOUR = 30
 """Largest difference of red or blue to green in any of 16 places, in levels of 255."""
 LEAST_CONTRAST = 3.0
 """Smallest standard deviation of the grey miniature, in levels of 255, for a picture to be compared so."""
+RULE = f"{MOST_BITS} {LEAST_CORRELATION} {MOST_COLOUR} {LEAST_CONTRAST}"
+"""What the pairs depend on beside the images."""
 
 
-def clusters(scanned: Scanned, memory: ScanMemory | None = None) -> Int[np.ndarray, " n"]:
-    """A number for every example, equal for those with equal pixels or joined by a chain of near-duplicates.
-
-    Damaged files are alone. With `memory`, the answer is remembered for these pictures in this order.
-    """
-    if memory is None:
-        return _clusters(scanned)
-    rule = f"{MOST_BITS} {LEAST_CORRELATION} {MOST_COLOUR} {LEAST_CONTRAST}"
-    name = "clusters-" + digest_bytes(rule.encode(), scanned.rows["pixels"].tobytes())
-    known = memory.recall_array(name)
-    if known is None or known.shape != (len(scanned.rows),) or known.dtype != np.int64:
-        known = _clusters(scanned)
-        with suppress(OSError, OutOfSpace):  # a memory that cannot be written costs time, nothing else
-            memory.keep_array(name, known)
-    return known
-
-
-def _clusters(scanned: Scanned) -> Int[np.ndarray, " n"]:
-    first: dict[str, int] = {}
-    same = np.array(
-        [first.setdefault(pixels or f"#{at}", at) for at, pixels in enumerate(scanned.pixels)], dtype=np.int64
-    )
-    pairs = near_pairs(scanned)
-    joined = np.concatenate([np.stack([same, np.arange(len(same))], axis=1), pairs]) if len(same) else pairs
-    return union(len(same), joined)
-
-
-def near_pairs(scanned: Scanned) -> Int[np.ndarray, "m 2"]:
+def near_pairs(prints: Shaped[np.ndarray, " n"]) -> Int[np.ndarray, "m 2"]:
     """Pairs of different pictures that are near-duplicates, lower position first; equal pixels stand for one."""
-    alone = {pixels: at for at, pixels in reversed(list(enumerate(scanned.pixels))) if pixels}
-    picked = np.array(sorted(alone.values()), dtype=np.int64)
-    grey = scanned.rows["grey"][picked].reshape(len(picked), -1).astype(np.float32)
+    none, whole = np.zeros((0, 2), dtype=np.int64), np.flatnonzero(prints["error"] == b"")
+    if not len(whole):
+        return none
+    _, first = np.unique(prints["decoded"][whole], axis=0, return_index=True)
+    picked = whole[np.sort(first)]
+    grey = prints["grey"][picked].reshape(len(picked), -1).astype(np.float32)
     telling = grey.std(axis=1) >= LEAST_CONTRAST
     picked, grey = picked[telling], grey[telling]
-    found = [pairs[_alike(scanned, picked, grey, pairs)] for pairs in hash_pairs(scanned.dhash[picked], MOST_BITS)]
+    if not len(picked):
+        return none
+    found = [
+        pairs[_alike(prints, picked, grey, pairs)] for pairs in hash_pairs(difference_hashes(prints[picked]), MOST_BITS)
+    ]
     if not found:
-        return np.zeros((0, 2), dtype=np.int64)
+        return none
     pairs: np.ndarray = np.unique(np.sort(picked[np.concatenate(found)], axis=1), axis=0)
     return pairs
 
 
 def _alike(
-    scanned: Scanned, picked: Int[np.ndarray, " u"], grey: np.ndarray, pairs: Int[np.ndarray, "m 2"]
+    prints: Shaped[np.ndarray, " n"], picked: Int[np.ndarray, " u"], grey: np.ndarray, pairs: Int[np.ndarray, "m 2"]
 ) -> Bool[np.ndarray, " m"]:
     """Conditions (2) and (3) for pairs of positions in `picked`."""
     left, right = (grey[side] - grey[side].mean(axis=1, keepdims=True) for side in pairs.T)
@@ -86,16 +62,20 @@ def _alike(
     correlated = (left * right).sum(axis=1) >= LEAST_CORRELATION * norm
     tints = []
     for side in pairs.T:
-        colour = scanned.rows["colour"][picked[side]].astype(np.int16)
+        colour = prints["colour"][picked[side]].astype(np.int16)
         tints.append(colour[..., (0, 2)] - colour[..., 1:2])
     alike: np.ndarray = correlated & (np.abs(tints[0] - tints[1]).max(axis=(1, 2, 3)) <= MOST_COLOUR)
     return alike
 
 
+def difference_hashes(prints: Shaped[np.ndarray, " n"]) -> UInt8[np.ndarray, "n 32"]:
+    """256 bits: whether the grey miniature rises from each column to the next. Difference hash, N. Krawetz 2013."""
+    grey = prints["grey"]
+    return np.packbits((grey[:, :, 1:] > grey[:, :, :-1]).reshape(len(grey), -1), axis=1)
+
+
 def hash_pairs(hashes: UInt8[np.ndarray, "u 32"], most_bits: int) -> Iterator[Int[np.ndarray, "m 2"]]:
     """All pairs of rows whose bits differ in at most `most_bits` places, in pieces; a pair may come more than once."""
-    if len(hashes) < 2:
-        return
     if len(hashes) < 2:
         return
     words = np.ascontiguousarray(hashes).view(np.uint64)
@@ -125,19 +105,3 @@ def _bands(hashes: UInt8[np.ndarray, "u 32"], num_bands: int) -> Iterator[UInt64
     for band in range(num_bands):
         chosen = bits[:, by_variety[band::num_bands]].astype(np.uint64)
         yield (chosen << np.arange(chosen.shape[1], dtype=np.uint64)).sum(axis=1, dtype=np.uint64)
-
-
-def union(num_examples: int, pairs: Int[np.ndarray, "m 2"]) -> Int[np.ndarray, " n"]:
-    """A number for every example, equal within each set that the pairs connect: its smallest member."""
-    parent = list(range(num_examples))
-
-    def root(at: int) -> int:
-        while parent[at] != at:
-            parent[at] = parent[parent[at]]
-            at = parent[at]
-        return at
-
-    for left, right in pairs.tolist():
-        one, other = root(left), root(right)
-        parent[max(one, other)] = min(one, other)
-    return np.array([root(at) for at in range(num_examples)], dtype=np.int64)

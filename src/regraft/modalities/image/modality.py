@@ -1,0 +1,164 @@
+"""The modality of images: what the other files of this folder do, under the names of the contract."""
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Int, Shaped
+
+from regraft.contracts.card import Card
+from regraft.contracts.example import Content, Contents, Example
+from regraft.contracts.modality import Modality, Placement, Record, Shapes, View
+from regraft.errors import BadData
+from regraft.identity import digest_contents
+from regraft.modalities.image import augment, prepare
+from regraft.modalities.image.augment import preset, view
+from regraft.modalities.image.decode import MAX_PIXELS
+from regraft.modalities.image.decoder import decoder
+from regraft.modalities.image.dicom import HEAD_BYTES, is_dicom
+from regraft.modalities.image.fingerprint import LAYOUT, MEASURED, dicom_reader, measure
+from regraft.modalities.image.given import bytes_of, contents_of, image_of, is_one
+from regraft.modalities.image.golden import golden_digests, golden_files
+from regraft.modalities.image.near_copies import RULE, near_pairs
+from regraft.modalities.image.patients import by_patient, header
+from regraft.modalities.image.planes import Planes, fits
+from regraft.values import Event, Notice
+from regraft.words import counted
+
+if TYPE_CHECKING:
+    from regraft.modalities.image.types import Picture
+
+ENDINGS = frozenset((
+    "jpg", "jpeg", "jpe", "jfif", "png", "apng", "gif", "bmp", "dib", "tif", "tiff", "webp", "avif", "ppm", "pgm",
+    "pbm", "pnm", "jp2", "j2k", "jpx", "dcm", "dicom", "npy",
+))  # fmt: skip
+"""Files with these endings, in any case, are taken for images; what they are is decided on decoding. DICOM files often
+have none, or a number: of such files the first bytes decide."""
+PREVIEW_PX = 160
+"""Longer side of a preview, in pixels."""
+
+
+class ImageModality(Modality):
+    """Photographs, scans, X-rays, tissue tiles, arrays of many channels."""
+
+    name = "image"
+    one, many = "image", "images"
+    layout = LAYOUT
+    measured = MEASURED
+    Preparation = prepare.Preparation
+    Augmentation = augment.Augmentation
+    near_copy_rule = RULE
+
+    def claims(self, name: str, head: Callable[[], bytes]) -> bool:
+        ending = name.rpartition(".")[2].lower()
+        if "." in name and not ending.isdecimal():
+            return ending in ENDINGS
+        return is_dicom(head()[:HEAD_BYTES])
+
+    def fingerprint(self, contents: Contents, limit: int = 0) -> Shaped[np.ndarray, ""]:
+        return measure(_only(contents), limit or MAX_PIXELS)
+
+    def identity(self, contents: Contents) -> tuple[str, bool]:
+        data = bytes_of(_only(contents))
+        return digest_contents(data), is_dicom(data)
+
+    def near_copies(self, prints: Shaped[np.ndarray, " n"]) -> Int[np.ndarray, "m 2"]:
+        return near_pairs(prints)
+
+    def reader(self, *, optional: bool = False) -> str:
+        return decoder(dicom=optional)
+
+    def reader_number(self) -> int:
+        return dicom_reader()
+
+    def grouped(
+        self, examples: Sequence[Example], prints: Shaped[np.ndarray, " n"] | None
+    ) -> tuple[Sequence[Example], Sequence[Notice]]:
+        if prints is not None:
+            return by_patient(examples, prints["group"], (prints["reader"] == 0) & (prints["error"] == b""))
+        if any(example.group is not None for example in examples):
+            return examples, ()
+        seen = [header(example) for example in examples]
+        patients = np.array([number for number, _ in seen], dtype=np.uint64)
+        return by_patient(examples, patients, np.array([other for _, other in seen], dtype=bool))
+
+    def augmentation(self, name: str, changes: Mapping[str, Any]) -> augment.Augmentation:
+        return preset(name, changes)
+
+    def load(self, contents: Contents, preparation: Any, view: View | None, piece: int = 0) -> tuple[Record, Placement]:
+        return {"pixels": _prepared(_only(contents), preparation, view)}, {}
+
+    def shapes(self, preparation: Any) -> Shapes:
+        return {"pixels": ((*preparation.input_px, preparation.channels), "uint8")}
+
+    def golden(self, seed: int, preparation: Any) -> list[Contents]:
+        return [contents_of(file) for file in golden_files(seed, preparation.channels)]
+
+    def golden_digests(self, seed: int, preparation: Any) -> list[str]:
+        return golden_digests(seed, preparation.channels)
+
+    def given(self, value: Any) -> Contents:
+        return contents_of(value)
+
+    def is_one(self, value: Any) -> bool:
+        return is_one(value)
+
+    def check(self, examples: Sequence[Example], prints: Shaped[np.ndarray, " n"], card: Card) -> None:
+        found, wanted = prints["channels"], card.preparation.channels
+        wrong = [at for at, channels in enumerate(found.tolist()) if not fits(channels, wanted)]
+        if not wrong:
+            return
+        if wanted == 3 and len(set(found[wrong].tolist())) == 1 and len(wrong) == len(examples):
+            fix = f"set channels to {found[wrong[0]]} (--set channels={found[wrong[0]]}): the first layer is adapted."
+        else:
+            fix = f"give data of {counted(wanted, 'channel')} alone, or take a backbone for others."
+        raise BadData(
+            f"{examples[wrong[0]].id} has {counted(int(found[wrong[0]]), 'channel')}; {card.name} takes {wanted} "
+            f"({len(wrong):,} of {len(examples):,} examples do not match).",
+            fix=fix,
+        )
+
+    def on_device(
+        self,
+        contents: Sequence[Contents],
+        digests: Sequence[str],
+        preparation: Any,
+        augmentation: Any,
+        *,
+        examples: Sequence[int],
+        seed: int,
+        device: str,
+        workers: int,
+    ) -> Generator[Event, None, Callable[[np.ndarray, np.ndarray], Mapping[str, Any]]]:
+        from regraft.modalities.image.on_device import HeldPictures
+
+        def decoded(example: int) -> "Picture | Planes":
+            return image_of(_only(contents[example]), preparation.channels)
+
+        held = HeldPictures(
+            decoded, digests, preparation, augmentation, seed=seed, device=device, workers=workers
+        )  # fmt: skip
+        yield from held.hold(examples)
+        return lambda asked, numbers: {"pixels": held.batch(asked, numbers)}
+
+    def preview(self, content: Content) -> bytes | str:
+        import io
+
+        image = image_of(content)
+        shown = image.in_three() if isinstance(image, Planes) else image.convert("RGB")
+        shown.thumbnail((PREVIEW_PX, PREVIEW_PX))
+        buffer = io.BytesIO()
+        shown.save(buffer, "PNG")
+        return buffer.getvalue()
+
+
+def _only(contents: Contents) -> Content:
+    (content,) = contents.values()
+    return content
+
+
+def _prepared(content: Content, preparation: prepare.Preparation, wanted: View | None) -> np.ndarray:
+    image = image_of(content, preparation.channels)
+    if wanted is None or wanted.number == 0:
+        return preparation.plain(image)
+    return view(image, preparation, wanted.augmentation, number=wanted.number, seed=wanted.seed, content=wanted.content)

@@ -1,0 +1,363 @@
+"""A session: the data of a run, opened, fingerprinted and split once, with the task that their labels pose.
+
+Everything that a verb does with data begins here. What the examples are is the modality's business; a session knows
+them by position.
+
+Letters: n examples.
+"""
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from regraft.activations.fill import Inputs
+from regraft.contracts.card import Card
+from regraft.contracts.example import Contents
+from regraft.contracts.modality import Modality, View
+from regraft.contracts.task import TASKS, Task
+from regraft.data.dataset import Dataset
+from regraft.data.open import open_dataset, unpack
+from regraft.data.scan import Scanned, scan
+from regraft.data.splits import Splits, draw, whole
+from regraft.errors import BadData, BadRecipe, UnknownName, nearest
+from regraft.evaluation.thresholds import AtSpecificity, ByCost, Rule
+from regraft.folds import split
+from regraft.identity import derive_seed, digest_json
+from regraft.labels import parted
+from regraft.recipe import Decision, Recipe, Source, Target
+from regraft.values import Event, Notice
+
+MIN_VALIDATION = 50
+"""With fewer validation examples there is no early stopping: they are used for training (DESIGN, promise 7)."""
+MAX_BESIDE = 10_000
+"""Training examples of the probe that a tuned model is compared with, at most: it is a yardstick, and with many classes
+it would otherwise take longer than the training it is compared with. Our choice."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Session:
+    """Data with their splits and their task."""
+
+    recipe: Recipe
+    """What was asked for."""
+    dataset: Dataset
+    """The examples."""
+    scanned: Scanned
+    """Their fingerprints."""
+    splits: Splits
+    """Which examples train, validate and test."""
+    task: Task
+    """The task that the labels pose, knowing what it must of the training targets."""
+    targets: np.ndarray
+    """Encoded target of every example."""
+    holds_out: bool = True
+    """Whether a test split, or cross-validation, judges the model here; else the caller does."""
+
+    @property
+    def modality(self) -> Modality:
+        """What reads the examples."""
+        return self.dataset.reads
+
+    @cached_property
+    def augmentation(self) -> Any:
+        """How views differ from the plain one."""
+        return self.modality.augmentation(self.recipe.augmentation, self.recipe.augment)
+
+    @cached_property
+    def rules(self) -> tuple[Rule, ...]:
+        """How decision thresholds are chosen."""
+        decision = self.recipe.decision
+        at = AtSpecificity(specificity=decision.specificity)
+        wrong, missed = decision.cost_false_positive, decision.cost_false_negative
+        return (at, ByCost(false_positive=wrong, false_negative=missed)) if wrong or missed else (at,)
+
+    @property
+    def tests(self) -> bool:
+        """Whether there is a test split; without one, cross-validation is the headline."""
+        return bool(len(self.splits.test))
+
+    @cached_property
+    def usable(self) -> Int[np.ndarray, "n"]:
+        """Positions of all examples of any split."""
+        return np.sort(np.concatenate([self.splits.train, self.splits.val, self.splits.test]))
+
+    @cached_property
+    def learnable(self) -> Int[np.ndarray, "n"]:
+        """Positions of the training and validation examples together."""
+        return np.sort(np.concatenate([self.splits.train, self.splits.val]))
+
+    @cached_property
+    def validated(self) -> tuple[Int[np.ndarray, "t"], Int[np.ndarray, "v"]]:
+        """Positions to train on and to validate on, for a strategy that stops early.
+
+        A validation split under fifty examples is not worth what it costs, and is trained on. Where cross-validation is
+        the headline nothing is kept from training, as in its folds, which then are about this very model.
+        """
+        if (self.holds_out and not self.tests) or len(self.splits.val) < MIN_VALIDATION:
+            return self.learnable, np.zeros(0, dtype=np.int64)
+        return self.splits.train, self.splits.val
+
+    @cached_property
+    def beside(self) -> Int[np.ndarray, "n"]:
+        """Positions that the probe beside a tuned model is solved on: all that may be learned from, or a sample."""
+        every = self.learnable
+        if len(every) <= MAX_BESIDE:
+            return every
+        drawn, strata = derive_seed(self.recipe.seed, "probe", "beside"), self.task.strata(self.targets[every])
+        sample: np.ndarray = every[split(strata, self.splits.groups[every], MAX_BESIDE / len(every), drawn)]
+        return sample
+
+    def user_groups(self, positions: Int[np.ndarray, "n"]) -> np.ndarray | None:
+        """The groups that the user named, for intervals; None where there are none."""
+        groups = self.dataset.groups
+        return None if groups is None else groups[positions]
+
+    def num_groups(self, positions: Int[np.ndarray, "n"]) -> int | None:
+        """How many of the user's groups these examples are of; None where there are none."""
+        groups = self.user_groups(positions)
+        return None if groups is None else len(np.unique(groups))
+
+    def check(self, card: Card) -> None:
+        """Refuse examples that a network with this card cannot take.
+
+        Raises:
+            BadData: there is one, or the network reads another kind of data.
+        """
+        if card.modality != self.modality.name:
+            raise BadData(
+                f"{self.dataset.root} holds {self.modality.many}; {card.name} takes data of the kind {card.modality}.",
+                fix="choose another backbone (`regraft backbones` lists them).",
+            )
+        some = self.usable
+        self.modality.check([self.dataset.examples[at] for at in some.tolist()], self.scanned.rows[some], card)
+
+    def inputs(self, card: Card, workers: int) -> Inputs:
+        """How examples become records for this network, and what names each view."""
+        return inputs_of(
+            self.modality,
+            [example.contents for example in self.dataset.examples],
+            self.scanned.content,
+            card.preparation,
+            reader=self.scanned.reader,
+            augmentation=self.augmentation,
+            seed=self.recipe.seed,
+            workers=workers,
+        )
+
+
+def inputs_of(
+    modality: Modality,
+    contents: Sequence[Contents],
+    digests: Sequence[str],
+    preparation: Any,
+    *,
+    reader: str,
+    augmentation: Any = None,
+    seed: int = 0,
+    workers: int = 2,
+) -> Inputs:
+    """How these contents become records for a network; without an augmentation in their plain view alone.
+
+    `digests` are those of the contents, `reader` what reads them: both decide the key of what is stored.
+    """
+    rule = digest_json({"seed": seed, **augmentation.digest_fields()})[:16] if augmentation is not None else ""
+
+    def load(example: int, number: int) -> Mapping[str, np.ndarray]:
+        wanted = View(number=number, seed=seed, content=digests[example], augmentation=augmentation)
+        return modality.load(contents[example], preparation, wanted if number else None)[0]
+
+    return Inputs(
+        contents=digests,
+        load=load,
+        view_name=lambda number: "plain" if number == 0 else f"{number}:{rule}",
+        fields={"modality": modality.name, "preparation": preparation.digest_fields(), "reader": reader},
+        workers=workers,
+    )
+
+
+def open_session(
+    recipe: Recipe, dataset: Dataset | None = None, *, holds_out: bool = True, workers: int
+) -> Generator[Event, None, Session]:
+    """Open, fingerprint and split the recipe's data, or `dataset`, which was opened before.
+
+    Without `holds_out` the caller keeps a test split back: everything trains but a validation split, and no damaged
+    example is left out.
+
+    Raises:
+        BadRecipe: the positive class is none of the two, or there are more than two; or a setting of the target means
+            nothing for this task.
+        RegraftError: whatever is wrong with the data.
+    """
+    source = recipe.source
+    if dataset is None:
+        dataset = yield from opening(
+            Path(recipe.data), source, modality=recipe.modality, task=recipe.task, target=recipe.target
+        )
+    task = task_of(dataset, recipe)
+    dataset = replace(dataset, classes=task.classes)
+    yield from dataset.notes
+    _refuse_transform(dataset, task, recipe.target)
+    targets = task.encode([example.label for example in dataset.examples])
+    allowed = source if holds_out else replace(source, max_damaged_share=0.0)
+    scanned = yield from scanning(dataset, allowed, workers=workers)
+    strata = None if task.exclusive else task.strata(targets)
+    if holds_out:
+        splits = draw(
+            scanned.dataset, scanned, seed=recipe.seed, val_share=source.val_share, test_share=source.test_share,
+            allow_leaks=source.allow_leaks, strata=strata,
+        )  # fmt: skip
+    else:
+        splits = whole(scanned.dataset, scanned, seed=recipe.seed, val_share=source.val_share, strata=strata)
+    yield from splits.notes
+    return Session(
+        recipe=recipe,
+        dataset=scanned.dataset,
+        scanned=scanned,
+        splits=splits,
+        task=task.prepared(targets[splits.train]),
+        targets=targets,
+        holds_out=holds_out,
+    )
+
+
+def opening(
+    path: Path, source: Source, *, task: str, target: Target, modality: str = "", learnable: bool = True
+) -> Generator[Event, None, Dataset]:
+    """The labelled examples at `path`, read as a recipe says; yields how far archives are unpacked.
+
+    Raises:
+        UnknownName: there is no such task.
+        RegraftError: whatever is wrong with the data.
+    """
+    if task != "auto" and task not in TASKS.names():
+        raise UnknownName("task", task, ["auto", *TASKS.names()])
+    yield from unpack(path)
+    return open_dataset(
+        path,
+        path_column=source.path_column,
+        folder=source.folder,
+        inline_columns=source.text_columns,
+        label_column=source.label_column,
+        label_columns=source.label_columns,
+        label_delimiter=source.label_delimiter or None,
+        split_column=source.split_column,
+        group_column=source.group_column,
+        group_pattern=source.group_pattern or None,
+        strip_labels=source.strip_labels,
+        modality=modality,
+        task=task,
+        order=target.order,
+        learnable=learnable,
+    )
+
+
+def opening_for(task: Task, path: Path, source: Source) -> Generator[Event, None, Dataset]:
+    """The labelled examples at `path`, to measure a model of `task` on; yields events.
+
+    Where `source` does not say otherwise, labels are delimited as those were that the model was trained on, and several
+    columns of labels or target values have their names.
+
+    Raises:
+        RegraftError: whatever is wrong with the data.
+    """
+    delimiter = task.facts.get("delimiter")
+    if delimiter and not source.label_delimiter and not source.label_columns:
+        source = replace(source, label_delimiter=delimiter)
+    elif task.columns and not source.label_columns and source.label_column == Source().label_column:
+        source = replace(source, label_columns=task.columns)
+    order = task.classes if task.kind == "ordinal" else ()
+    return (yield from opening(path, source, task=task.kind, target=Target(order=order), learnable=False))
+
+
+def scanning(dataset: Dataset, source: Source, *, workers: int) -> Generator[Event, None, Scanned]:
+    """Fingerprint the examples, passing events on.
+
+    Raises:
+        DamagedData: too many cannot be read.
+    """
+    found = None
+    for event in scan(dataset, max_damaged_share=source.max_damaged_share, rehash=source.rehash, workers=workers):
+        if isinstance(event, Scanned):
+            found = event
+        else:
+            yield event
+    assert found is not None, "a scan ends with what it found"
+    return found
+
+
+def task_of(dataset: Dataset, recipe: Recipe) -> Task:
+    """The task that the labels pose.
+
+    Raises:
+        BadRecipe: the recipe transforms or ranks what cannot be.
+    """
+    for name, kind, given in (
+        ("transform", "regression", recipe.target.transform != "none"),
+        ("order", "ordinal", recipe.target.order),
+    ):
+        if given and dataset.kind != kind:
+            raise BadRecipe(
+                f"target.{name} is set, but this is a {dataset.kind} task; only a {kind} task has a use for it.",
+                fix=f"leave target.{name} out, or say --task {kind}.",
+            )
+    facts = {"transform": recipe.target.transform, "delimiter": recipe.source.label_delimiter}
+    classes = ordered(dataset.classes, recipe.decision, dataset.kind)
+    return TASKS.get(dataset.kind)(classes, facts)
+
+
+def _refuse_transform(dataset: Dataset, task: Task, target: Target) -> None:
+    """Raises: BadData: a number has no logarithm, and one was asked for."""
+    if target.transform != "log":
+        return
+    for example in dataset.examples:
+        for name, text in zip(task.classes, parted(example.label), strict=True):
+            if not float(text) > 0:
+                where = example.id if example.row is None else f"{dataset.root.name} row {example.row}"
+                raise BadData(
+                    f"{where}: {name} is {text}; target.transform is log, which needs numbers above zero.",
+                    fix="correct the number, or leave target.transform out.",
+                )
+
+
+def ordered(classes: tuple[str, ...], decision: Decision, kind: str) -> tuple[str, ...]:
+    """The classes with the positive one last, where the recipe names it.
+
+    Raises:
+        BadRecipe: it is none of the classes, or these are more than two, or no classes to choose from.
+    """
+    positive = decision.positive
+    if not positive:
+        return classes
+    if kind != "classification":
+        raise BadRecipe(
+            f"decision.positive is {positive!r}, but this is a {kind} task; a decision threshold separates two "
+            "classes.",
+            fix="leave decision.positive out.",
+        )
+    if positive not in classes:
+        raise BadRecipe(
+            f"decision.positive is {positive!r}; the classes are {', '.join(classes)}.",
+            fix=nearest(positive, list(classes)),
+        )
+    if len(classes) > 2:
+        raise BadRecipe(
+            f"decision.positive is {positive!r}, but there are {len(classes)} classes; a decision threshold separates "
+            "two.",
+            fix="leave decision.positive out.",
+        )
+    return (*(name for name in classes if name != positive), positive)
+
+
+def few_to_validate(validates: bool, num_validation: int) -> Generator[Event, None, None]:
+    """Say that early stopping is off, where it would have been on."""
+    if validates and not num_validation:
+        yield Notice(
+            text=f"Fewer than {MIN_VALIDATION} validation examples: early stopping is off, and all examples are used "
+            "for training.",
+            topic="split",
+        )
