@@ -37,7 +37,7 @@ QUICK = {"train": 24, "val": 12}
 """Images of each class of a part that a quick try uses."""
 CALIBRATE = """
 import sys, time, torch
-from regraft.backbones._torchvision import torchvision_models
+from regraft.nn.torchvision import torchvision_models
 torch.set_num_threads(int(sys.argv[1]))
 model = torchvision_models().googlenet(weights=None, aux_logits=False, init_weights=False).eval()
 with torch.inference_mode():

@@ -24,7 +24,7 @@ import torch
 from torch import nn, optim
 from torch.optim import lr_scheduler
 
-from regraft.backbones._torchvision import torchvision_models
+from regraft.nn.torchvision import torchvision_models
 
 models = torchvision_models()  # where torchvision's operators do not load, its import needs help
 

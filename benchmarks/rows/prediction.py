@@ -102,9 +102,9 @@ def same_network(bundle: Any) -> Any:
     """torchvision's GoogLeNet with the weights of a model that we saved, its head included."""
     import torch
 
-    from regraft.backbones._torchvision import torchvision_models
     from regraft.backbones._undrawn import Undrawn
     from regraft.backbones.backbone import BACKBONES
+    from regraft.nn.torchvision import torchvision_models
 
     with Undrawn():
         built = BACKBONES.get(bundle.card.family).build(bundle.card)

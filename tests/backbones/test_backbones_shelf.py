@@ -1,5 +1,8 @@
 """What every backbone on the shelf promises, in every variant."""
 
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -59,8 +62,6 @@ def test_a_card_agrees_with_its_network(spec: str, made: Built) -> None:
     assert Card.from_json(card.to_json()) == card
     assert len(card.mean) == len(card.std) == 3
     assert card.partial_cut in card.cuts[1:-1]
-    assert family.title
-    assert family.source
     with torch.no_grad():
         states, inputs = {}, {"pixels": torch.zeros((2, family.smallest_px, family.smallest_px, 3), dtype=torch.uint8)}
         for before, cut in zip(card.cuts, card.cuts[1:], strict=False):
@@ -86,6 +87,34 @@ def test_first_weights_follow_from_torchs_generator_alone(spec: str, made: Built
     assert found[0] == found[1]
     of_another_seed, weights = sums(made.network), {n for n, t in made.network.tensors().items() if t.ndim == 4}
     assert all(of_another_seed[name] != found[0][name] for name in weights)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_an_entry_says_what_it_is_when_to_prefer_it_and_where_it_can_be_cut(name: str) -> None:
+    family = FAMILIES[name]
+    assert family.name == name
+    assert re.search(r"arXiv:\d{4}\.\d{4,5}|https://", family.source)
+    assert "\n" not in family.title + family.prefer
+    assert family.title[0].isupper()
+    assert re.match(r"for |to |on |first|where ", family.prefer), "it continues the words: prefer it"
+    assert len(set(family.variants)) == len(family.variants) > 0
+    if family.narrowed is None:  # an open family's variants are the library's
+        for card in map(family.card, family.variants):
+            assert len(set(card.stages)) == len(card.stages) > 1
+            assert card.cuts == ("input", *card.stages[:-1], "output")
+            assert not {"input", "output", "start", "source"} & set(card.stages)
+
+
+def test_listing_the_shelf_and_reading_its_cards_loads_no_torch(child_env: dict[str, str]) -> None:
+    code = """
+import sys
+from regraft.backbones.backbone import BACKBONES
+families = [BACKBONES.get(name) for name in BACKBONES]
+assert all(family.card(family.variants[0]).stages for family in families if family.narrowed is None)
+assert not {"torch", "torchvision", "timm"} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], env=child_env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -14,13 +14,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from problems import opened
-from regraft.backbones import _timm_facts
-from regraft.backbones._timm_facts import facts_of
+from regraft.backbones import timm as provider
 from regraft.backbones._timm_stages import planned
 from regraft.backbones.backbone import Backbone, family_of
+from regraft.backbones.timm import facts_of
 from regraft.errors import BadRequest, MissingExtra, UnknownName, WeightsMismatch
 
-timm = _timm_facts.timm_library()
+timm = provider.timm_library()
 
 KINDS = (
     "test_resnet", "test_convnext", "test_efficientnet", "test_nfnet", "test_maxvit", "test_mambaout", "test_vit",
@@ -120,8 +120,8 @@ class Straight(nn.Module):
 @pytest.mark.parametrize(("leap", "stages"), [(False, ("stem", "stages.0", "stages.1", "stages.2")), (True, ("body",))])
 def test_stages_that_do_not_give_the_originals_output_are_not_offered(leap: bool, stages: tuple[str, ...]) -> None:
     torch.manual_seed(0)
-    plan, width = planned(Straight(leap=leap), 8)
-    assert plan.stages == stages
+    groups, width = planned(Straight(leap=leap), 8)
+    assert tuple(groups) == stages
     assert width == 4
 
 
@@ -202,7 +202,7 @@ def test_without_timm_the_error_says_what_to_install(monkeypatch: pytest.MonkeyP
     def absent(name: str) -> str:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(_timm_facts, "version", absent)
+    monkeypatch.setattr(provider, "version", absent)
     with pytest.raises(MissingExtra) as raised:
         family_of("timm", "test_resnet")
     assert raised.value.fix == "pip install 'regraft[timm]'"

@@ -11,9 +11,9 @@ import torch
 
 from networks import FAMILIES, VARIANTS, card_of, costs_of
 from regraft.backbones._foreign import faults_of, num_classes
-from regraft.backbones._torchvision import torchvision_models
 from regraft.backbones._undrawn import Undrawn
 from regraft.contracts.family import Published
+from regraft.nn.torchvision import torchvision_models
 
 PUBLISHED = [
     (name, weights)

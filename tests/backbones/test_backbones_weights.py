@@ -21,11 +21,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from problems import opened
-from regraft.backbones import googlenet, vit_b_16
+from regraft.backbones import googlenet
 from regraft.backbones._open import open_backbone
-from regraft.backbones._torchvision import torchvision_models
-from regraft.backbones.backbone import Backbone
+from regraft.backbones.backbone import Backbone, family_of
 from regraft.errors import WeightsError, WeightsMismatch, WeightsMissing
+from regraft.nn.torchvision import torchvision_models
 from regraft.values import Notice
 
 PX = 32
@@ -374,13 +374,14 @@ def test_the_shared_checkpoint_opens(shared_weights: Path) -> None:
 
 def test_position_embeddings_are_interpolated_and_the_class_tokens_is_kept() -> None:
     positions = torch.randn(1, 197, 8, generator=torch.Generator().manual_seed(0))
-    card = vit_b_16.ENTRY.card("torchvision")
-    (found,) = vit_b_16.adapt({"encoder.pos_embedding": positions}, card.with_input(48)).values()
+    family, _ = family_of("vit_b_16")
+    card = family.card("torchvision")
+    (found,) = family.adapt({"encoder.pos_embedding": positions}, card.with_input(48)).values()
     grid = positions[:, 1:].permute(0, 2, 1).reshape(1, 8, 14, 14)
     expected = nn.functional.interpolate(grid, size=3, mode="bicubic", align_corners=True)
     assert torch.equal(found[:, :1], positions[:, :1])
     torch.testing.assert_close(found[:, 1:], expected.reshape(1, 8, 9).permute(0, 2, 1))
-    assert vit_b_16.adapt({"encoder.pos_embedding": positions}, card)["encoder.pos_embedding"] is positions
+    assert family.adapt({"encoder.pos_embedding": positions}, card)["encoder.pos_embedding"] is positions
 
 
 @pytest.mark.slow

@@ -4,16 +4,17 @@ import pytest
 import torch
 
 from regraft.activations._prefix import Prefix
-from regraft.backbones import googlenet, vit_b_16
+from regraft.backbones.backbone import BACKBONES
 from regraft.contracts.backbone import Network
 from regraft.errors import UnknownCut
 from toys import ToyEncoder, toy_network
 
 
-def built(family, variant, input_px):
+def built(name, variant, input_px):
     torch.manual_seed(0)
-    card = family.ENTRY.card(variant).with_input(input_px)
-    made = family.ENTRY.build(card)
+    family = BACKBONES.get(name)
+    card = family.card(variant).with_input(input_px)
+    made = family.build(card)
     made.original.eval()
     return made.network.eval(), made.original
 
@@ -34,7 +35,7 @@ def through_the_store(network: Network, inputs: dict, cut: str) -> torch.Tensor:
 
 @pytest.mark.parametrize("cut", ["input", "stem", "3b", "4a", "4e", "5a"])
 def test_googlenet_cut_in_the_middle_equals_its_own_forward(cut: str) -> None:
-    network, original = built(googlenet, "torchvision", 64)
+    network, original = built("googlenet", "torchvision", 64)
     pixels = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
     with torch.no_grad():
         expected = original(network.start({"pixels": pixels})["hidden"])
@@ -43,7 +44,7 @@ def test_googlenet_cut_in_the_middle_equals_its_own_forward(cut: str) -> None:
 
 @pytest.mark.parametrize("cut", ["embeddings", "layer.5", "layer.10"])
 def test_a_vision_transformer_keeps_its_class_token_in_the_state(cut: str) -> None:
-    network, original = built(vit_b_16, "torchvision", 32)
+    network, original = built("vit_b_16", "torchvision", 32)
     pixels = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8)
     with torch.no_grad():
         expected = original(network.start({"pixels": pixels})["hidden"])

@@ -304,7 +304,7 @@ def test_a_backbone_opens_from_the_hub_with_its_terms(hub: Hub, tmp_path: Path) 
 
 
 def test_timms_pretrained_weights_come_from_the_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    from regraft.backbones._timm_facts import timm_library
+    from regraft.backbones.timm import timm_library
 
     torch.manual_seed(0)
     net = timm_library().create_model("test_resnet", pretrained=False).eval()

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from regraft.backbones._torchvision import torchvision_models
 from regraft.modalities.image.rand_augment import OPERATIONS, rand_augment
+from regraft.nn.torchvision import torchvision_models
 
 STRENGTHS = (-1.0, -0.43, -0.1, 0.0, 0.2, 0.3, 0.77, 1.0)
 NAMES = {"colour": "Color", "autocontrast": "AutoContrast", "posterise": "Posterize", "solarise": "Solarize",

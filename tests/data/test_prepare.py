@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from regraft.backbones._torchvision import torchvision_models
 from regraft.errors import BadRecipe
 from regraft.modalities.image.prepare import Preparation
+from regraft.nn.torchvision import torchvision_models
 
 TAPS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from regraft.backbones._torchvision import torchvision_models
 from regraft.nn.accounting import Account, account
 from regraft.nn.googlenet import GoogLeNet, variant_named
 from regraft.nn.heads import PooledHead
+from regraft.nn.torchvision import torchvision_models
 
 # Weights of the convolutions and millions of multiply-adds at 224 x 224, worked out by hand from the filter counts of
 # the paper's table 1: with the true 5x5, then with 3x3 in its place. The paper's own column differs for conv1, 4c, 5a.

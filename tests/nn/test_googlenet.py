@@ -11,12 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from regraft.backbones._torchvision import torchvision_models
 from regraft.errors import BadRequest, UnknownName
 from regraft.nn.googlenet import FILTERS, VARIANTS, GoogLeNet, GoogLeNetOutputs, variant_named
-from regraft.nn.heads import side_head
 from regraft.nn.inception import ResponseNorm
 from regraft.nn.initialise import initialise
+from regraft.nn.torchvision import torchvision_models
 
 
 def theirs(**options: Any) -> nn.Module:
@@ -117,14 +116,14 @@ def test_a_fresh_side_head_takes_its_stage_and_gives_as_many_outputs_as_asked() 
     for name, stage in net.stages().items():
         x = stage(x)
         if name in ("4a", "4d"):
-            assert side_head(net, name)(3)(x).shape == (2, 3)
+            assert net.new_side_head(name, 3)(x).shape == (2, 3)
     with pytest.raises(UnknownName, match="4b"):
-        side_head(net, "4b")(3)
+        net.new_side_head("4b", 3)
 
 
 def test_the_papers_side_head_pools_by_windows_of_five_where_they_fit() -> None:
     """On 14 x 14 windows of 5 at stride 3 leave out nothing and overlap; adaptive ones are 4 or 5 wide."""
-    head = side_head(small("paper"), "4a")(3).eval()
+    head = small("paper").new_side_head("4a", 3).eval()
     grid = torch.randn(1, head.conv.conv.in_channels, 14, 14)
     expected = head.fc2(torch.relu(head.fc1(head.conv(nn.AvgPool2d(5, 3)(grid)).flatten(1))))
     torch.testing.assert_close(head(grid), expected)

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from regraft.backbones._torchvision import torchvision_models
 from regraft.nn.inception import BATCH_NORM_EPS
 from regraft.nn.plain import chain, dense_top, residual_stages
+from regraft.nn.torchvision import torchvision_models
 
 
 def whole(stages: dict[str, nn.Module]) -> nn.Sequential:

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 import regraft
-from regraft.backbones._torchvision import torchvision_models
+from regraft.nn.torchvision import torchvision_models
 
 
 def test_the_models_are_there_however_torch_and_torchvision_were_built() -> None:
     code = """
-from regraft.backbones._torchvision import torchvision_models
+from regraft.nn.torchvision import torchvision_models
 first = torchvision_models()
 assert torchvision_models() is first
 print(first.__name__, first.resnet18(weights=None).fc.out_features)
@@ -41,6 +41,6 @@ def test_another_failure_of_the_import_is_not_hidden(monkeypatch: pytest.MonkeyP
     def broken(name: str) -> ModuleType:
         raise RuntimeError("broken install")
 
-    monkeypatch.setattr("regraft.backbones._torchvision.import_module", broken)
+    monkeypatch.setattr("regraft.nn.torchvision.import_module", broken)
     with pytest.raises(RuntimeError, match="broken install"):
         torchvision_models()

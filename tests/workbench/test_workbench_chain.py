@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from problems import opened, painted
-from regraft.backbones import _timm_facts
+from regraft.backbones import timm as provider
 from regraft.bundle_format import read_facts, read_tensors
 from regraft.bundles.bundle import load
 from regraft.errors import MissingExtra
@@ -104,9 +104,9 @@ def test_a_model_of_timms_network_says_what_to_install_where_timm_is_not(
     transfer(data["a"], "timm:test_resnet@random", "probe", tmp_path / "run")
 
     def absent(name: str) -> str:
-        raise _timm_facts.PackageNotFoundError(name)
+        raise provider.PackageNotFoundError(name)
 
-    monkeypatch.setattr(_timm_facts, "version", absent)
+    monkeypatch.setattr(provider, "version", absent)
     with pytest.raises(MissingExtra) as raised:
         load(tmp_path / "run")
     assert raised.value.fix == "pip install 'regraft[timm]'"

@@ -8,8 +8,8 @@ only if, on noise, they give what the model's own `forward_features` and `forwar
 Letters: n examples, c channels, h and w height and width in pixels, d features.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import copy
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from regraft.contracts.backbone import Network
 from regraft.errors import BadRequest
-from regraft.nn.pruned import without
 from regraft.nn.stages import Normalise, OnHidden
 
 WHOLE = "body"
@@ -30,23 +29,11 @@ TOLERANCE = 1e-5
 FAULTS = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError)
 """What timm's models are seen to raise on inputs, or in an order of calls, that they do not take."""
 
-Groups = tuple[tuple[str, tuple[str, ...]], ...]
-"""By stage: its name, and the paths of the parts that it calls one after the other."""
+Groups = Mapping[str, Sequence[str]]
+"""The stages from the input upwards: name, and the paths of the parts that it calls one after the other.
 
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How a model is cut."""
-
-    groups: Groups = ()
-    """The stages from the input upwards; empty where the model is one stage."""
-    tokens: bool = False
-    """Whether the first stage goes on with the model's own `_pos_embed`: a vision transformer."""
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """Their names."""
-        return tuple(name for name, _ in self.groups) or (WHOLE,)
+A model that cannot be cut inside is the one stage `WHOLE`, without paths.
+"""
 
 
 class Chain(nn.Module):
@@ -92,7 +79,7 @@ class Top(nn.Module):
         return {**state, "hidden": hidden, "pooled": self.net.forward_head(hidden, pre_logits=True)}
 
 
-def network_of(net: Any, plan: Plan, mean: Sequence[float], std: Sequence[float]) -> Network:
+def network_of(net: Any, groups: Groups, mean: Sequence[float], std: Sequence[float]) -> Network:
     """The model's own parts as a network of stages; the model and the network share every tensor."""
     channels_last = getattr(net, "output_fmt", "NCHW") == "NHWC"
 
@@ -105,24 +92,23 @@ def network_of(net: Any, plan: Plan, mean: Sequence[float], std: Sequence[float]
         return found
 
     return Network(
-        start=Normalise(mean, std), stages=_stages(net, plan), views=views, source_head=net.get_submodule(head_of(net))
+        start=Normalise(mean, std),
+        stages=_stages(net, groups),
+        views=views,
+        source_head=net.get_submodule(head_of(net)),
     )
 
 
-def _stages(net: Any, plan: Plan) -> dict[str, nn.Module]:
-    head = head_of(net)
-    if not plan.groups:
-        return {WHOLE: Top(None, without(net, [head]))}
-    stages: dict[str, nn.Module] = {}
-    every = [path for _, paths in plan.groups for path in paths]
-    for name, paths in plan.groups:
-        if plan.tokens and not stages:
-            others = [part for part, _ in net.named_children() if part not in (*paths, "patch_embed")]
-            body: nn.Module = TokenStem(without(net, others))
-        else:
-            body = Chain([net.get_submodule(path) for path in paths])
-        last = len(stages) == len(plan.groups) - 1
-        stages[name] = Top(body, without(net, [*every, head], bare=True)) if last else OnHidden(body)
+def _stages(net: Any, groups: Groups) -> dict[str, nn.Module]:
+    parts = [path for paths in groups.values() for path in paths]
+    bodies: list[nn.Module] = [Chain([net.get_submodule(path) for path in paths]) for paths in groups.values()]
+    first, last = next(iter(groups)), list(groups)[-1]
+    if parts and hasattr(net, "_pos_embed"):  # a vision transformer, whose first stage is more than its parts
+        kept = (*groups[first], "patch_embed")
+        bodies[0] = TokenStem(without(net, [part for part, _ in net.named_children() if part not in kept]))
+    stages: dict[str, nn.Module] = {name: OnHidden(body) for name, body in zip(groups, bodies, strict=True)}
+    head = without(net, [*parts, head_of(net)], bare=bool(parts))
+    stages[last] = Top(bodies[-1] if parts else None, head)
     return stages
 
 
@@ -139,8 +125,8 @@ def head_of(net: Any) -> str:
     raise _refused(net, f"its classifier is {type(classifier).__name__}, not one dense layer")
 
 
-def planned(net: Any, input_px: int) -> tuple[Plan, int]:
-    """The finest plan that gives the model's own numbers on noise of `input_px` pixels, and the features' length.
+def planned(net: Any, input_px: int) -> tuple[Groups, int]:
+    """The finest stages that give the model's own numbers on noise of `input_px` pixels, and the features' length.
 
     The model's tensors are changed: a freshly drawn one often has branches that begin at zero and would hide a fault.
 
@@ -155,17 +141,17 @@ def planned(net: Any, input_px: int) -> tuple[Plan, int]:
         logits, head = net(noise), net.get_submodule(head_of(net))
         if not isinstance(pooled, Tensor) or pooled.ndim != 2 or not _close(head(pooled), logits):
             raise _refused(net, "its logits are not its classifier's on its features")
-        whole, finest = Plan(), _proposal(net, noise)
-        if not _holds(net, whole, noise, pooled):
-            raise _refused(net, "it does not run without its classifier")
-        return (finest if finest.groups and _holds(net, finest, noise, pooled) else whole), pooled.shape[1]
+        for groups in filter(None, (_proposal(net, noise), {WHOLE: ()})):
+            if _holds(net, groups, noise, pooled):
+                return groups, pooled.shape[1]
+        raise _refused(net, "it does not run without its classifier")
 
 
-def _holds(net: Any, plan: Plan, noise: Tensor, pooled: Tensor) -> bool:
+def _holds(net: Any, groups: Groups, noise: Tensor, pooled: Tensor) -> bool:
     """Whether the stages give `pooled`, and every state between them is one tensor with a row for each example."""
     state = {"hidden": noise}
     try:
-        for stage in _stages(net, plan).values():
+        for stage in _stages(net, groups).values():
             state = stage({name: value.clone() for name, value in state.items()})
             if not all(isinstance(value, Tensor) and value.shape[0] == len(noise) for value in state.values()):
                 return False
@@ -174,42 +160,28 @@ def _holds(net: Any, plan: Plan, noise: Tensor, pooled: Tensor) -> bool:
     return _close(state["pooled"], pooled)
 
 
-def _proposal(net: Any, noise: Tensor) -> Plan:
-    """Stages that the model may be made of."""
+def _proposal(net: Any, noise: Tensor) -> Groups:
+    """Stages that the model may be made of; none where nothing is known of its parts.
+
+    A stage begins at a main part, or else after each part that timm names; what follows the last belongs to it. Parts
+    without parameters (a pool, an activation) begin none.
+    """
     fired = _called(net, noise)
     mains = [path for path in fired if path.partition(".")[0] in REPEATED]
     named = [str(info.get("module")) for info in getattr(net, "feature_info", []) if isinstance(info, dict)]
     ends = mains or [path for path in fired if path in named]
     if len(fired) != len(set(fired)) or len(ends) < 2:
-        return Plan()
-    groups: list[tuple[str, list[str]]] = [("stem", [])]
+        return {}
+    stages: list[list[str]] = []
     for path in fired:
-        bare = not any(True for _ in net.get_submodule(path).parameters())
-        if (path in mains or _closed(groups[-1], ends)) and not (bare and groups[-1][1]):
-            groups.append((path, []))
-        groups[-1][1].append(path)
-    return Plan(groups=_named(groups, ends), tokens=hasattr(net, "_pos_embed"))
-
-
-def _closed(group: tuple[str, list[str]], ends: list[str]) -> bool:
-    return any(path in ends for path in group[1])
-
-
-def _named(groups: list[tuple[str, list[str]]], ends: list[str]) -> Groups:
-    """Each group by the part that ends it, the first one `stem`; what follows the last end belongs to the last."""
-    found: list[tuple[str, tuple[str, ...]]] = []
-    for _, paths in groups:
-        end = next((path for path in paths if path in ends), "")
-        if not paths:
-            continue
-        if not found:
-            found.append(("stem", tuple(paths)))
-        elif end:
-            found.append((end, tuple(paths)))
-        else:
-            name, before = found.pop()
-            found.append((name, (*before, *paths)))
-    return tuple(found)
+        begins = path in mains if mains else bool(stages) and not set(ends).isdisjoint(stages[-1])
+        if not stages or (begins and any(True for _ in net.get_submodule(path).parameters())):
+            stages.append([])
+        stages[-1].append(path)
+    if set(ends).isdisjoint(stages[-1]):
+        rest = stages.pop()
+        stages[-1] += rest
+    return {"stem": stages[0]} | {next(path for path in one if path in ends): one for one in stages[1:]}
 
 
 def _called(net: Any, noise: Tensor) -> list[str]:
@@ -226,6 +198,30 @@ def _called(net: Any, noise: Tensor) -> list[str]:
         for handle in handles:
             handle.remove()
     return fired
+
+
+def without(module: nn.Module, paths: Iterable[str], *, bare: bool = False) -> nn.Module:
+    """A shallow copy of `module` that lacks the parts at the dotted `paths`; all other parts and tensors are shared.
+
+    `bare` leaves the module's own parameters and buffers out too, those of its parts stay. A method that uses what is
+    missing fails. The original is left as it is.
+    """
+    pruned = copy.copy(module)
+    pruned._modules = dict(module._modules)  # noqa: SLF001 - a copy's tables are the original's own until replaced
+    pruned._parameters = {} if bare else dict(module._parameters)  # noqa: SLF001
+    pruned._buffers = {} if bare else dict(module._buffers)  # noqa: SLF001
+    deeper: dict[str, list[str]] = {}
+    for path in paths:
+        name, _, rest = path.partition(".")
+        if rest:
+            deeper.setdefault(name, []).append(rest)
+        else:
+            pruned._modules.pop(name, None)  # noqa: SLF001
+    for name, inner in deeper.items():
+        part = pruned._modules.get(name)  # noqa: SLF001
+        if part is not None:
+            pruned._modules[name] = without(part, inner)  # noqa: SLF001
+    return pruned
 
 
 def _disturb(net: Any) -> None:

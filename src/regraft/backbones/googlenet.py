@@ -7,10 +7,11 @@ GoogLeNet_Weights.IMAGENET1K_V1, ported from TensorFlow: it has 3x3 kernels in t
 A `.caffemodel` holds the paper's network as BVLC trained it with Caffe (`_googlenet_caffe.py`).
 """
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from regraft.backbones._googlenet_caffe import CAFFE
-from regraft.backbones._imagenet import MEAN, STD, preparation, torchvision_weights
+from regraft.backbones.imagenet import imagenet_card, torchvision_weights
 from regraft.contracts.card import Card
 from regraft.contracts.family import Family
 
@@ -26,40 +27,24 @@ SIDE_HEADS = {"4a": 0.3, "4d": 0.3}
 
 def card(variant: str) -> Card:
     """The facts of the architecture, without weights."""
-    return Card(
-        family="googlenet",
-        variant=variant,
-        weights="",
-        preparation=preparation(),
-        mean=MEAN,
-        std=STD,
-        stages=STAGES,
-        width=4944 if variant == "naive" else round(1024 * WIDTHS.get(variant, 1.0)),
-        partial_cut="4e",
-        side_heads=SIDE_HEADS,
-        num_source_classes=1000,
-    )
+    width = 4944 if variant == "naive" else round(1024 * WIDTHS.get(variant, 1.0))
+    return imagenet_card("googlenet", variant, stages=STAGES, width=width, partial_cut="4e", side_heads=SIDE_HEADS)
 
 
 def build(card: Card) -> "Built":
     """The variant's network with random weights, as stages."""
-    from regraft.contracts.backbone import Built, Network, SideHead
+    from regraft.contracts.backbone import Built, SideHead
     from regraft.nn.googlenet import GoogLeNet, variant_named
-    from regraft.nn.heads import side_head
-    from regraft.nn.stages import Normalise, OnHidden, grid_views
+    from regraft.nn.stages import grid_views, staged
 
     shrunk = card.variant in WIDTHS
     variant = variant_named("bn" if shrunk else card.variant)
     net = GoogLeNet(num_classes=card.num_source_classes, variant=variant, width=WIDTHS.get(card.variant, 1.0))
-    network = Network(
-        start=Normalise(card.mean, card.std),
-        stages={name: OnHidden(body) for name, body in net.stages().items()},
-        views=grid_views,
-        source_head=net.fc,
-        side_heads={
-            stage: SideHead(weight=weight, build=side_head(net, stage)) for stage, weight in SIDE_HEADS.items()
-        },
-    )
+    side_heads = {
+        stage: SideHead(weight=weight, build=partial(net.new_side_head, stage)) for stage, weight in SIDE_HEADS.items()
+    }
+    bodies = net.stages().values()
+    network = staged(card, bodies, views=grid_views, source_head=net.fc, side_heads=side_heads)
     return Built(network=network, original=net)
 
 

@@ -1,22 +1,115 @@
 """Any network of timm (PyTorch Image Models), as `timm:NAME` or `timm:NAME.TAG`; needs the extra `timm`.
 
 The cuts `input` and `output` are always there. Inner cuts exist where the stages were found to give the original's own
-output before its classifier. Normalisation and preparation are those that timm records for the tag.
+output before its classifier (`_timm_stages.py`). What must be known of a network before it is built is found out once,
+by building it, and then kept in the cache as JSON, so that a run whose activations are stored loads neither torch nor
+timm. Normalisation and preparation are those that timm records for the tag: as in timm's own
+`transforms_imagenet_eval`, the shorter side is brought to the input size divided by `crop_pct`, rounded down, and the
+centre is cut out.
+
 Source: Wightman 2019, https://github.com/huggingface/pytorch-image-models.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from math import floor
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from regraft.backbones._timm_facts import create, facts_of, plan_of
+from regraft.bundle_format import read_json
 from regraft.contracts.card import Card
 from regraft.contracts.family import Family, Published, unchanged
+from regraft.errors import BadRequest, MissingExtra, UnknownName
+from regraft.files import cache_home, write_json
+from regraft.identity import digest_json
+from regraft.modalities.image.prepare import Preparation
 
 if TYPE_CHECKING:
+    from regraft.backbones._timm_stages import Groups
     from regraft.contracts.backbone import Built
 
+REVISION = 2
+"""Raised when what is found out, or how a model is cut, changes."""
+TRIED_PX = (32, 48, 64, 96, 128)
+"""Sides that are tried where nothing but the model knows how small an input may be. Our choice."""
+UNTRAINED = "untrained"
+"""timm's tag of an architecture without weights."""
+DATA = {
+    "in1k": "ImageNet-1k",
+    "in12k": "ImageNet-12k",
+    "in21k": "ImageNet-21k",
+    "in22k": "ImageNet-22k",
+    "laion2b": "LAION-2B",
+    "laion400m": "LAION-400M",
+    "lvd142m": "LVD-142M",
+}
+"""What timm's tags call collections of images."""
 BYTES_PER_NUMBER = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """One of timm's models, under one of its tags."""
+
+    name: str
+    """Architecture and tag in full: `resnet10t.c3_in1k`."""
+    card: Card
+    """The architecture's card, with the normalisation and preparation of the tag."""
+    groups: "Groups"
+    """How it is cut."""
+    classifier: str
+    """Name of the classifier's weight."""
+    smallest_px: int
+    """Side of the smallest square input."""
+    multiple_px: int
+    """What the side of an input must be a multiple of."""
+    sized: bool
+    """Whether some of its tensors are made for one input size."""
+    parameters: int
+    """How many it has, the classifier's included."""
+    hub: str
+    """Where its weights lie on the Hugging Face hub, `OWNER/REPOSITORY[/FILE]`; empty where they do not."""
+    trained_on: str
+    """What the tag says that they were trained on."""
+    licence: str
+    """Their terms as timm states them."""
+
+
+def timm_library() -> ModuleType:
+    """The package `timm`, imported now and not before.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    from regraft.nn.torchvision import torchvision_models
+
+    _version()
+    torchvision_models()  # timm imports torchvision, which needs help beside a CPU-only torch
+    return import_module("timm")
+
+
+def facts_of(name: str) -> ModelFacts:
+    """What is known of the model of that name, from the cache, or else found out by building it.
+
+    Raises:
+        MissingExtra: timm is not installed.
+        UnknownName: timm has no such model, or it has no such tag.
+        BadRequest: the model is not features below one dense layer, or takes other than images of three channels.
+    """
+    path = cache_home() / "weights" / f"timm-{digest_json([REVISION, _version(), name])}.json"
+    if path.is_file():
+        kept = dict(read_json(path))
+        return ModelFacts(**{**kept, "card": Card.from_json(kept["card"])})
+    timm = timm_library()
+    import torch
+
+    with torch.device("cpu"):  # whoever asks may be building on another device, or on none
+        found = _found(timm, name)
+    write_json(path, {**vars(found), "card": found.card.to_json()})
+    return found
 
 
 def card(variant: str) -> Card:
@@ -31,8 +124,8 @@ def build(card: Card) -> "Built":
 
     facts = facts_of(card.variant)
     input_px = card.preparation.input_px[0] if facts.sized else None
-    net = create(facts.name, num_classes=card.num_source_classes or 1, input_px=input_px)
-    return Built(network=network_of(net, plan_of(facts), card.mean, card.std), original=net)
+    net = _create(facts.name, num_classes=card.num_source_classes or 1, input_px=input_px)
+    return Built(network=network_of(net, facts.groups, card.mean, card.std), original=net)
 
 
 def adapt(tensors: Mapping[str, Any], card: Card) -> Mapping[str, Any]:
@@ -86,6 +179,123 @@ def narrowed(variant: str) -> Family:
         published=published,
         narrowed=None,
     )
+
+
+def _create(name: str, *, num_classes: int, input_px: int | None = None) -> Any:
+    """timm's model with random weights; `input_px` None leaves the input size to it."""
+    sized = {} if input_px is None else {"img_size": input_px}
+    return timm_library().create_model(name, pretrained=False, num_classes=num_classes, **sized)
+
+
+def _found(timm: ModuleType, asked: str) -> ModelFacts:
+    from regraft.backbones._timm_stages import head_of
+    from regraft.backbones._undrawn import Undrawn
+
+    config = _config(timm, asked)
+    tagged = config.tag and config.tag != UNTRAINED
+    name = f"{config.architecture}.{config.tag}" if tagged else config.architecture
+    channels, height, width = config.input_size
+    if channels != 3 or height != width:
+        raise BadRequest(
+            f"timm's {name} takes inputs of {channels} channels and {height} x {width} pixels.",
+            fix="choose a model for square inputs of three channels.",
+        )
+    with Undrawn():
+        net = _create(name, num_classes=config.num_classes or 1)
+    smallest, multiple, groups, features = _tried(name, config, getattr(net, "feature_info", []))
+    stages = tuple(groups)
+    above = max(1, len(stages) // 4)
+    card = Card(
+        family="timm",
+        variant=name,
+        weights="",
+        preparation=_preparation(config),
+        mean=tuple(config.mean),
+        std=tuple(config.std),
+        stages=stages,
+        width=features,
+        partial_cut=stages[-1 - above] if len(stages) > 1 else "",
+        num_source_classes=config.num_classes,
+        notes=_notes(name, config),
+    )
+    hub = "/".join(filter(None, (config.hf_hub_id, config.hf_hub_filename))) if config.hf_hub_id else ""
+    return ModelFacts(
+        name=name, card=card, groups=groups, classifier=f"{head_of(net)}.weight", smallest_px=smallest,
+        multiple_px=multiple, sized=config.fixed_input_size, parameters=sum(p.numel() for p in net.parameters()),
+        hub=hub, trained_on=_trained_on(config.tag), licence=config.license or "not stated",
+    )  # fmt: skip
+
+
+def _config(timm: ModuleType, name: str) -> Any:
+    """timm's record of the model's default or named weights."""
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        known = timm.list_models()
+        raise UnknownName("model of timm", architecture, get_close_matches(architecture, known, 8, 0.5) or known[:8])
+    tags = [full.partition(".")[2] for full in timm.list_models(f"{architecture}.*", pretrained=True)]
+    if tag and tag not in tags:
+        raise UnknownName(f"set of timm's weights for {architecture}", name, [f"{architecture}.{one}" for one in tags])
+    return timm.get_pretrained_cfg(name)
+
+
+def _tried(name: str, config: Any, feature_info: Any) -> "tuple[int, int, Groups, int]":
+    """The smallest side among those tried that the model takes, of what sides are multiples, its stages, its features.
+
+    Of a model whose tensors are made for one input size, sides are multiples of a cell of its coarsest grid, in pixels.
+    """
+    import torch
+
+    from regraft.backbones._timm_stages import FAULTS, planned
+
+    native, sized = int(config.input_size[1]), config.fixed_input_size
+    step = int(max((info.get("reduction", 1) for info in feature_info), default=1)) if sized else 1
+    sides = [step * count for count in (1, 2, 3, 4)] if step > 1 else [px for px in TRIED_PX if px < native]
+    minimum = min(native, max((config.min_input_size or (0, 0, 0))[1:]))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for side in sides:
+            if side < minimum:
+                continue
+            try:
+                net = _create(name, num_classes=2, input_px=side if sized else None)
+                return side, step, *planned(net, side)
+            except FAULTS:
+                continue
+        return native, native if sized else 1, *planned(_create(name, num_classes=2), native)
+
+
+def _preparation(config: Any) -> Preparation:
+    side = int(config.input_size[1])
+    whole = config.crop_mode == "squash" and config.crop_pct >= 1
+    interpolation = config.interpolation if config.interpolation in ("bilinear", "bicubic") else "bicubic"
+    resize: int | str = "squash" if whole else floor(side / config.crop_pct)
+    return Preparation(input_px=(side, side), resize_px=resize, interpolation=interpolation)
+
+
+def _notes(name: str, config: Any) -> tuple[str, ...]:
+    notes = []
+    if config.crop_mode == "border" or (config.crop_mode == "squash" and config.crop_pct < 1):
+        notes.append(
+            f"timm prepares inputs of {name} by crop mode {config.crop_mode!r} with crop_pct {config.crop_pct}; "
+            "here the centre is cut out instead."
+        )
+    if config.interpolation not in ("bilinear", "bicubic"):
+        notes.append(f"timm resizes inputs of {name} by {config.interpolation!r}; here it is bicubic.")
+    return tuple(notes)
+
+
+def _trained_on(tag: str | None) -> str:
+    if not tag or tag == UNTRAINED:
+        return ""
+    told = ", then ".join(dict.fromkeys(DATA[word] for word in tag.split("_") if word in DATA))
+    return f"{told} (timm's tag {tag})" if told else f"as timm's tag {tag} says"
+
+
+def _version() -> str:
+    try:
+        return version("timm")
+    except PackageNotFoundError as error:
+        raise MissingExtra("timm", "timm", "A backbone timm:NAME") from error
 
 
 ENTRY = Family(

@@ -1,4 +1,4 @@
-"""One family of backbones: what a file on the shelf declares. Imports no torch until a network is built."""
+"""One family of backbones: what the shelf holds. Imports no torch until a network is built."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -52,10 +52,10 @@ def unchanged(tensors: Mapping[str, Any], card: Card) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """One file on the shelf of backbones defines one family, as `ENTRY`."""
+    """One entry of the shelf of backbones."""
 
     name: str
-    """The file's name."""
+    """The entry's name on the shelf."""
     title: str
     """One line for people."""
     prefer: str

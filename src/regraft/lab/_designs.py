@@ -5,6 +5,7 @@ Every design sees inputs of the same size and ends below the classifier, which i
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -64,15 +65,14 @@ def googlenet(name: str = "googlenet", *, top: Top = "average", **changes: Any) 
     def build(widths: Widths, input_px: int) -> Body:
         from torch import nn
 
-        from regraft.nn.fixed_pool import grid_after
         from regraft.nn.googlenet import SIDE_STAGES, GoogLeNet
-        from regraft.nn.heads import side_head
         from regraft.nn.inception import Variant
         from regraft.nn.plain import dense_top
+        from regraft.nn.stages import grid_after
 
         net = GoogLeNet(variant=Variant(**changes), num_classes=1, width=widths.body, stem_width=widths.stem, dropout=0)
         stages, channels = net.stages(), net.fc.in_features
-        sides = {stage: side_head(net, stage) for stage in SIDE_STAGES}
+        sides = {stage: partial(net.new_side_head, stage) for stage in SIDE_STAGES}
         if top == "average":
             return Body(stages=stages, width=channels, side_heads=sides)
         halving = nn.Sequential(net.conv1.conv, net.maxpool1, net.maxpool2, net.maxpool3, net.maxpool4)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regraft.backbones._convert import drawn_in
-from regraft.backbones._imagenet import MEAN, STD
 from regraft.backbones.backbone import Backbone
+from regraft.backbones.imagenet import MEAN, STD
 from regraft.contracts.card import Card
 from regraft.contracts.family import Family
 from regraft.lab._designs import SIDE_WEIGHT, Body, Design, Widths

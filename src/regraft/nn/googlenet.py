@@ -22,9 +22,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from regraft.errors import BadRequest, UnknownName
+from regraft.nn.heads import SideHead
 from regraft.nn.inception import ConvUnit, Filters, Inception, ResponseNorm, Variant, scaled
 from regraft.nn.initialise import initialise
-from regraft.nn.side_heads import SideHead
 
 VARIANTS: Mapping[str, Variant] = {
     "paper": Variant(batch_norm=False, response_norm=True, side_window=True),

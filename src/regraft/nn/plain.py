@@ -17,9 +17,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from regraft.nn.fixed_pool import grid_after
 from regraft.nn.inception import BATCH_NORM_EPS, ConvUnit, scaled
 from regraft.nn.initialise import initialise
+from regraft.nn.stages import grid_after
 
 DENSE_UNITS = 4096
 """Units of a dense layer at width 1, as in AlexNet and VGG."""

@@ -1,14 +1,23 @@
 """The modules that stand between a family's own layers and the contract of stages.
 
-Letters: n examples, c channels, h and w height and width in pixels.
+Letters: n examples, c channels, h and w height and width in pixels or of the grid, p and q of a pool's output, t tokens
+(the class token first), d features.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
+
+from regraft.contracts.backbone import Network, State, Views
+from regraft.contracts.card import Card
+from regraft.errors import BadRequest
+
+Size = tuple[int, int]
+"""Height and width."""
 
 
 class OnHidden(nn.Module):
@@ -38,6 +47,32 @@ class Normalise(nn.Module):
         return {"hidden": (hidden - self.mean) / self.std}
 
 
+def staged(
+    card: Card,
+    bodies: Iterable[nn.Module],
+    *,
+    views: Callable[[State], Views],
+    source_head: nn.Module | None = None,
+    **others: Any,
+) -> Network:
+    """A network of `bodies`, one for each stage of the card from the input upwards, functions of `hidden` alone.
+
+    `others` are the network's other fields.
+    """
+    return Network(
+        start=Normalise(card.mean, card.std),
+        stages={name: OnHidden(body) for name, body in zip(card.stages, bodies, strict=True)},
+        views=views,
+        source_head=source_head,
+        **others,
+    )
+
+
+def slices(chain: nn.Sequential, ends: Sequence[int]) -> list[nn.Module]:
+    """The chain in pieces that end before the layers `ends`; what lies beyond the last of them is left out."""
+    return [chain[first:end] for first, end in zip((0, *ends[:-1]), ends, strict=True)]
+
+
 def grid_views(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Views of a convolutional top state: `grid` (n c h w) as it is, `pooled` (n c) its global average."""
     grid = state["hidden"]
@@ -53,3 +88,86 @@ def class_token_views(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Views of an encoder's top state: `tokens` (n t d) as they are, `pooled` (n d) the first of them."""
     tokens = state["hidden"]
     return {"pooled": tokens[:, 0], "tokens": tokens}
+
+
+class Embeddings(nn.Module):
+    """The first stage of a vision transformer: patches, the class token before them, the position embedding on all.
+
+    Holds the original's own tensors. Source: Dosovitskiy et al. 2020, arXiv:2010.11929, equation 1.
+    """
+
+    def __init__(
+        self,
+        patches: nn.Conv2d,
+        class_token: Float[nn.Parameter, "1 1 d"],
+        positions: Float[nn.Parameter, "1 t d"],
+    ) -> None:
+        super().__init__()
+        self.patches = patches
+        self.class_token = class_token
+        self.positions = positions
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n t d"]:
+        tokens = self.patches(x).flatten(2).transpose(1, 2)
+        return torch.cat([self.class_token.expand(x.shape[0], -1, -1), tokens], dim=1) + self.positions
+
+
+class FixedAveragePool(nn.Module):
+    """`nn.AdaptiveAvgPool2d(output)` on grids of the size `grid` alone, in steps that every exporter knows.
+
+    torch's adaptive pool chooses its windows when it runs. A traced export cannot say that, unless the output is one
+    cell or divides the grid; where the size of the input is fixed, so are the windows, and they can be written out.
+
+    A window's mean is the mean of the means of its rows, so height and width are pooled one after the other. A grid
+    smaller than the output is spread over it, as torch does.
+    """
+
+    def __init__(self, grid: Size, output: Size) -> None:
+        super().__init__()
+        self.grid, self.output = grid, output
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c p q"]:
+        """Raises: BadRequest: the grid is not of the size that was fixed."""
+        if not torch.onnx.is_in_onnx_export() and tuple(x.shape[2:]) != self.grid:
+            raise BadRequest(
+                f"A pool fixed for a grid of {self.grid[0]} x {self.grid[1]} was given {x.shape[2]} x {x.shape[3]}.",
+                fix="open the backbone with the input_px of the inputs it is given.",
+            )
+        for axis, cells, wanted in zip((2, 3), self.grid, self.output, strict=True):
+            if cells != wanted:
+                means = [x.narrow(axis, first, end - first).mean(axis, True) for first, end in _windows(cells, wanted)]
+                x = torch.cat(means, axis)
+        return x
+
+
+def _windows(cells: int, wanted: int) -> list[tuple[int, int]]:
+    """First cell, and the one after the last, of each of `wanted` windows over `cells` cells.
+
+    Source: torch.nn.AdaptiveAvgPool2d: window i of p over h cells reaches from floor(i h / p) to ceil((i + 1) h / p).
+    """
+    return [(i * cells // wanted, -(-(i + 1) * cells // wanted)) for i in range(wanted)]
+
+
+def grid_after(layers: nn.Module, input_px: Size) -> Size:
+    """The grid that a chain of convolutions, max pools and layers on single cells leaves of an input of that size.
+
+    By arithmetic alone: nothing is run, so a network can be built for an input size without computing anything.
+    """
+    grid = input_px
+    for layer in layers.modules():
+        if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
+            grid = (_after(layer, grid[0], 0), _after(layer, grid[1], 1))
+    return grid
+
+
+def _after(layer: nn.Conv2d | nn.MaxPool2d, cells: int, axis: int) -> int:
+    """Source: torch.nn.Conv2d and MaxPool2d, the formula of the output's height and width."""
+    kernel, stride, padding, dilation = (
+        value if isinstance(value, int) else int(value[axis])
+        for value in (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+    )
+    room = cells + 2 * padding - dilation * (kernel - 1) - 1
+    if not getattr(layer, "ceil_mode", False):
+        return room // stride + 1
+    windows_begun = -(-room // stride) + 1
+    return windows_begun - ((windows_begun - 1) * stride >= cells + padding)  # none begins beyond the grid

@@ -77,7 +77,7 @@ def _weights(layer: nn.Module) -> list[Tensor]:
 
 
 def _peft() -> Any:
-    from regraft.backbones._torchvision import torchvision_models
+    from regraft.nn.torchvision import torchvision_models
 
     torchvision_models()  # what peft is built on imports torchvision the plain way
     try:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from regraft.nn.pruned import without
+from regraft.backbones._timm_stages import without
 
 
 class Nested(nn.Module):

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from regraft.errors import BadRequest
-from regraft.nn.fixed_pool import FixedAveragePool, grid_after
+from regraft.nn.stages import FixedAveragePool, grid_after
 
 
 def noise(*shape: int) -> torch.Tensor:

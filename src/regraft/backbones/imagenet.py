@@ -1,4 +1,4 @@
-"""What torchvision's ImageNet networks have in common: preparation, normalisation, terms, where their files lie."""
+"""What networks trained on ImageNet have in common: normalisation, preparation, card, and torchvision's files."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,15 +18,15 @@ def preparation(input_px: int = 224, resize_px: int = 256, interpolation: str = 
 
 
 def imagenet_card(family: str, variant: str, **facts: Any) -> Card:
-    """The card of an architecture of torchvision's for ImageNet's thousand classes; `facts` are its other fields."""
+    """The card, without weights, of an architecture for ImageNet's thousand classes; `facts` are its other fields."""
     common: dict[str, Any] = {"preparation": preparation(), "mean": MEAN, "std": STD, "num_source_classes": 1000}
     return Card(family=family, variant=variant, weights="", **common | facts)
 
 
 def torchvision_weights(file: str, *, size_mb: float, top1: float, **facts: Any) -> Mapping[str, Published]:
-    """torchvision's ImageNet weights, whose file name ends in the first digits of its digest.
+    """torchvision's ImageNet weights `IMAGENET1K_V1`, whose file name ends in the first digits of its digest.
 
-    `size_mb` in MiB; `top1` the accuracy on ImageNet's validation part that torchvision publishes, in percent; `facts`
+    `size_mb` in MiB; `top1` the accuracy on ImageNet's validation split that torchvision publishes, in percent; `facts`
     are fields of the card in which these weights differ from the architecture's own.
     """
     return {

@@ -7,12 +7,8 @@ enough for every model to import and run; calling one of the two then still fail
 
 from importlib import import_module
 from types import ModuleType
-from typing import Any
 
 import torch
-
-from regraft.backbones._undrawn import Undrawn
-from regraft.nn.initialise import initialise
 
 SCHEMAS = {
     "nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -27,7 +23,8 @@ Source: torchvision/_meta_registrations.py and torchvision/csrc/ops/nms.cpp.
 def torchvision_models() -> ModuleType:
     """The module `torchvision.models`, imported now and not before.
 
-    The plain import is tried first, so a proper install is left exactly as it is.
+    The plain import is tried first, so a proper install is left exactly as it is. Also to be called before importing a
+    library that imports torchvision itself.
     """
     try:
         return import_module("torchvision.models")
@@ -38,16 +35,3 @@ def torchvision_models() -> ModuleType:
     for name in missing:
         torch.library.define(f"torchvision::{name}", SCHEMAS[name])
     return import_module("torchvision.models")
-
-
-def drawn_model(name: str, **options: Any) -> Any:
-    """torchvision's model `name`, its first weights drawn by our rule (`initialise`) from torch's global generator.
-
-    torchvision's own rules reckon with batch norm in training. In evaluation mode, where new statistics change
-    nothing, features of random weights come out at 1e-8 (Inception v3), 1e-10 (MobileNetV3) or 1e-14 (EfficientNet-B0)
-    of the input's scale; by ours, they keep it or lose a few digits.
-    """
-    with Undrawn():
-        net = torchvision_models().get_model(name, weights=None, **options)
-    initialise(net)
-    return net

@@ -1,0 +1,348 @@
+"""torchvision's image networks, each with its published ImageNet weights; GoogLeNet has a file of its own.
+
+Weights are torchvision's `IMAGENET1K_V1`, trained by the plain recipe that most published comparisons start from.
+torchvision's layers are used as they are, in stages of ours: a stage is a block that the paper names, and ends where
+the grid is halved in most networks. Only the last dense layer is the source classifier: a dropout right before it
+belongs to the head, whose own option it is; any other, and the dropping of whole blocks ("stochastic depth"), belongs
+to its stage and works in training as in the original.
+
+Imports no torch until a network is built.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from regraft.backbones.imagenet import imagenet_card, preparation, torchvision_weights
+from regraft.contracts.card import Card
+from regraft.contracts.family import Family
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from regraft.contracts.backbone import Built, State, Views
+
+    Parts = tuple[Any, Iterable[nn.Module], Callable[[State], Views]]
+    """torchvision's model, its modules by stage from the input upwards, and what the head can read of the top."""
+
+NAMES = (
+    "alexnet",
+    "efficientnet_b0",
+    "inception_v3",
+    "mobilenet_v3_large",
+    "mobilenet_v3_small",
+    "resnet18",
+    "resnet50",
+    "vgg16",
+    "vit_b_16",
+)
+
+DENSE_TOP = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
+INCEPTION_BLOCKS = ("5b", "5c", "5d", "6a", "6b", "6c", "6d", "6e", "7a", "7b", "7c")
+INCEPTION_SIDE_CHANNELS = 768
+MOBILENET = ("stem", "c1", "c2", "c3", "c4", "top")
+RESNET = ("stem", "layer1", "layer2", "layer3", "layer4")
+PATCH_PX = 16
+
+
+def _model(card: Card, **options: Any) -> Any:
+    """torchvision's model of the card's name with random weights, drawn by torchvision's own rules."""
+    from regraft.nn.torchvision import torchvision_models
+
+    return torchvision_models().get_model(card.family, weights=None, num_classes=card.num_source_classes, **options)
+
+
+def _initialised(card: Card, **options: Any) -> Any:
+    """The same, drawn by our rule (`initialise`) from torch's global generator.
+
+    torchvision's own rules assume batch norm in training. In evaluation mode, where new statistics change nothing,
+    features of random weights come out at 1e-8 (Inception v3), 1e-10 (MobileNetV3) or 1e-14 (EfficientNet-B0) of the
+    input's scale; by ours, they keep it or lose a few digits.
+    """
+    from regraft.backbones._undrawn import Undrawn
+    from regraft.nn.initialise import initialise
+
+    with Undrawn():
+        net = _model(card, **options)
+    initialise(net)
+    return net
+
+
+def _dense_top(card: Card, *, conv_ends: Sequence[int], dense_ends: Sequence[int]) -> "Parts":
+    """AlexNet and VGG-16: convolutions below two wide dense layers, which are pretrained and so stages.
+
+    `conv_ends` and `dense_ends` are the positions in the original's `features` and `classifier` at which stages end.
+    The pool between the two, adaptive in the original, is fixed at the grid that the card's input size leaves.
+    """
+    from torch import nn
+
+    from regraft.nn.stages import FixedAveragePool, grid_after, slices, vector_views
+
+    net = _initialised(card)
+    pool = FixedAveragePool(grid_after(net.features, card.preparation.input_px), net.avgpool.output_size)
+    fc6, fc7 = slices(net.classifier, dense_ends)
+    bodies = (*slices(net.features, conv_ends), nn.Sequential(pool, nn.Flatten(), fc6), fc7)
+    return net, bodies, vector_views
+
+
+def _efficientnet(card: Card) -> "Parts":
+    """Stages are the paper's (table 1): the stem, seven groups of blocks, and `top`, the last 1x1 convolution."""
+    from regraft.nn.stages import grid_views
+
+    net = _initialised(card)
+    return net, net.features, grid_views
+
+
+def _inception_v3(card: Card) -> "Parts":
+    """Without the original's auxiliary head: a fresh one is made where fine-tuning asks for it."""
+    from torch import nn
+
+    from regraft.nn.stages import grid_views
+
+    net = _initialised(card, aux_logits=False, init_weights=False)
+    first = (net.Conv2d_1a_3x3, net.Conv2d_2a_3x3, net.Conv2d_2b_3x3, net.maxpool1)
+    stem = nn.Sequential(*first, net.Conv2d_3b_1x1, net.Conv2d_4a_3x3, net.maxpool2)
+    return net, (stem, *(net.get_submodule(f"Mixed_{name}") for name in INCEPTION_BLOCKS)), grid_views
+
+
+def _mobilenet_v3(card: Card, *, ends: Sequence[int]) -> "Parts":
+    """Stages begin at torchvision's own marks C1 to C4, at each halving of the grid.
+
+    `ends` are the positions in the original's `features` at which the stages below `top` end. `top` is what the paper
+    calls the efficient last stage (figure 5): a 1x1 convolution, the global average and a dense layer.
+    """
+    from torch import nn
+
+    from regraft.nn.stages import slices, vector_views
+
+    net = _initialised(card)
+    dense, rectifier, *_ = net.classifier
+    top = nn.Sequential(net.features[-1], net.avgpool, nn.Flatten(), dense, rectifier)
+    return net, (*slices(net.features, ends), top), vector_views
+
+
+def _resnet(card: Card) -> "Parts":
+    """In ResNet-50 torchvision strides in the 3x3 convolution of a block ("v1.5"), the paper in the 1x1 before it."""
+    from torch import nn
+
+    from regraft.nn.stages import grid_views
+
+    net = _model(card)
+    stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
+    return net, (stem, net.layer1, net.layer2, net.layer3, net.layer4), grid_views
+
+
+def _vit(card: Card) -> "Parts":
+    """The class token lies inside the state; the position embedding belongs to the first stage, the final layer norm
+    to the last."""
+    from torch import nn
+
+    from regraft.nn.stages import Embeddings, class_token_views
+
+    net = _model(card, image_size=card.preparation.input_px[0])
+    *lower, last = net.encoder.layers
+    embeddings = Embeddings(net.conv_proj, net.class_token, net.encoder.pos_embedding)
+    return net, (embeddings, *lower, nn.Sequential(last, net.encoder.ln)), class_token_views
+
+
+def _resized(tensors: Mapping[str, Any], card: Card) -> Mapping[str, Any]:
+    """A vision transformer's tensors, its position embedding interpolated to the card's input size.
+
+    Source: Dosovitskiy et al. 2020, section 3.2; torchvision's own routine.
+    """
+    input_px, key = card.preparation.input_px[0], "encoder.pos_embedding"
+    if key not in tensors or tensors[key].shape[1] == (input_px // PATCH_PX) ** 2 + 1:
+        return tensors
+    from regraft.nn.torchvision import torchvision_models
+
+    interpolate = torchvision_models().vision_transformer.interpolate_embeddings
+    resized: Mapping[str, Any] = interpolate(input_px, PATCH_PX, dict(tensors))
+    return resized
+
+
+def _family(
+    name: str,
+    *,
+    parts: "Callable[[Card], Parts]",
+    classifier: str,
+    stages: tuple[str, ...],
+    width: int,
+    partial_cut: str,
+    facts: Mapping[str, Any] | None = None,
+    smallest_px: int = 32,
+    **others: Any,
+) -> Family:
+    """The family of torchvision's model `name`: `facts` are fields of its card, `others` those of the family."""
+
+    def build(card: Card) -> "Built":
+        from regraft.contracts.backbone import Built, SideHead
+        from regraft.nn.heads import InceptionV3SideHead
+        from regraft.nn.stages import staged
+
+        net, bodies, views = parts(card)
+        make = partial(InceptionV3SideHead, INCEPTION_SIDE_CHANNELS)  # no other network here has a side head
+        network = staged(
+            card,
+            bodies,
+            views=views,
+            source_head=net.get_submodule(classifier),
+            side_heads={stage: SideHead(weight=weight, build=make) for stage, weight in card.side_heads.items()},
+        )
+        return Built(network=network, original=net)
+
+    return Family(
+        name=name,
+        revision=1,
+        variants=("torchvision",),
+        card=partial(imagenet_card, name, stages=stages, width=width, partial_cut=partial_cut, **facts or {}),
+        build=build,
+        classifier=f"{classifier}.weight",
+        smallest_px=smallest_px,
+        **others,
+    )
+
+
+_FAMILIES = (
+    # The single-column network of "One weird trick". Partial fine-tuning of it and of VGG-16 trains `fc7` (our choice):
+    # 17 million parameters, about what other backbones train; `fc6` alone would add 38 (AlexNet) or 103 (VGG-16).
+    _family(
+        "alexnet",
+        title="AlexNet: five convolutions and two wide dense layers, 61.1 million parameters",
+        prefer="to compare with the first work on transfer, which reports its fc6 and fc7; else others give more for "
+        "less than its 57 % on ImageNet for 0.7 billion multiply-adds",
+        source="Krizhevsky 2014, arXiv:1404.5997",
+        parts=partial(_dense_top, conv_ends=(3, 6, 8, 10, 13), dense_ends=(3, 6)),
+        classifier="classifier.6",
+        stages=DENSE_TOP,
+        width=4096,
+        partial_cut="fc6",
+        smallest_px=63,
+        published=torchvision_weights("alexnet-owt-7be5be79.pth", size_mb=233.1, top1=56.522),
+    ),
+    # Its weights are ported from timm; their preparation is bicubic.
+    _family(
+        "efficientnet_b0",
+        title="EfficientNet-B0: depthwise convolutions and channel gates, 5.3 million parameters",
+        prefer="for accuracy at little work: 78 % on ImageNet, which only ViT-B/16 betters here, for 0.4 billion "
+        "multiply-adds",
+        source="Tan & Le 2019, arXiv:1905.11946",
+        parts=_efficientnet,
+        classifier="classifier.1",
+        stages=("stem", *(f"block{i}" for i in range(1, 8)), "top"),
+        width=1280,
+        partial_cut="block5",
+        facts={"preparation": preparation(interpolation="bicubic")},
+        published=torchvision_weights("efficientnet_b0_rwightman-7f5810bc.pth", size_mb=20.5, top1=77.692),
+    ),
+    # Its weights are ported from TensorFlow and see inputs in [-1, 1]; torchvision maps its ImageNet-normalised input
+    # back inside the network, and the card says mean 0.5 and standard deviation 0.5 instead (see googlenet.py). Weight
+    # of the side head: PyTorch's tutorial on fine-tuning torchvision's models; the paper gives none.
+    _family(
+        "inception_v3",
+        title="Inception v3: GoogLeNet's successor, its kernels factorised, 23.8 million parameters",
+        prefer="for fine detail, which its inputs of 299 pixels keep: 77 % on ImageNet for 5.7 billion multiply-adds",
+        source="Szegedy et al. 2015, arXiv:1512.00567",
+        parts=_inception_v3,
+        classifier="fc",
+        stages=("stem", *INCEPTION_BLOCKS),
+        width=2048,
+        partial_cut="7a",
+        facts={"preparation": preparation(299, 342), "side_heads": {"6e": 0.4}},
+        smallest_px=75,
+        untrained=("AuxLogits.",),
+        published=torchvision_weights(
+            "inception_v3_google-0cc3c7bd.pth",
+            size_mb=103.9,
+            top1=77.294,
+            mean=(0.5, 0.5, 0.5),
+            std=(0.5, 0.5, 0.5),
+            notes=("The auxiliary head in this file is left out: side heads start anew.",),
+        ),
+    ),
+    _family(
+        "mobilenet_v3_large",
+        title="MobileNetV3, large: depthwise convolutions and channel gates, 5.5 million parameters",
+        prefer="on a small machine: more accurate than GoogLeNet on ImageNet (74 %) for a seventh of its work (0.2 "
+        "billion multiply-adds)",
+        source="Howard et al. 2019, arXiv:1905.02244",
+        parts=partial(_mobilenet_v3, ends=(2, 4, 7, 13, 16)),
+        classifier="classifier.3",
+        stages=MOBILENET,
+        width=1280,
+        partial_cut="c3",
+        published=torchvision_weights("mobilenet_v3_large-8738ca79.pth", size_mb=21.1, top1=74.042),
+    ),
+    _family(
+        "mobilenet_v3_small",
+        title="MobileNetV3, small: depthwise convolutions and channel gates, 2.5 million parameters",
+        prefer="where every millisecond counts: least work of all here (0.06 billion multiply-adds), for 68 % on "
+        "ImageNet",
+        source="Howard et al. 2019, arXiv:1905.02244",
+        parts=partial(_mobilenet_v3, ends=(1, 2, 4, 9, 12)),
+        classifier="classifier.3",
+        stages=MOBILENET,
+        width=1024,
+        partial_cut="c3",
+        published=torchvision_weights("mobilenet_v3_small-047dcff4.pth", size_mb=9.8, top1=67.668),
+    ),
+    _family(
+        "resnet18",
+        title="ResNet-18: residual blocks, 11.7 million parameters",
+        prefer="to compare with published work, much of which reports it, at about GoogLeNet's cost (1.8 billion "
+        "multiply-adds)",
+        source="He et al. 2015, arXiv:1512.03385",
+        parts=_resnet,
+        classifier="fc",
+        stages=RESNET,
+        width=512,
+        partial_cut="layer3",
+        published=torchvision_weights("resnet18-f37072fd.pth", size_mb=44.7, top1=69.758),
+    ),
+    # IMAGENET1K_V2 is more accurate on ImageNet itself (80.858 %), with label smoothing among other means, which makes
+    # frozen features worth less elsewhere (Kornblith et al. 2019, arXiv:1805.08974); its file can be given as
+    # `resnet50@file:PATH`.
+    _family(
+        "resnet50",
+        title="ResNet-50: residual blocks with bottlenecks, 25.6 million parameters",
+        prefer="to compare with published work on transfer, where it is the usual yardstick: 76 % on ImageNet for 4.1 "
+        "billion multiply-adds",
+        source="He et al. 2015, arXiv:1512.03385",
+        parts=_resnet,
+        classifier="fc",
+        stages=RESNET,
+        width=2048,
+        partial_cut="layer3",
+        published=torchvision_weights("resnet50-0676ba61.pth", size_mb=97.8, top1=76.130),
+    ),
+    # Configuration D: 3x3 convolutions in five blocks, no batch norm.
+    _family(
+        "vgg16",
+        title="VGG-16: thirteen 3x3 convolutions and two wide dense layers, 138.4 million parameters",
+        prefer="to compare with published work on its features; it asks for most memory of all here, and ten times "
+        "GoogLeNet's work (15.5 billion multiply-adds), for 72 % on ImageNet",
+        source="Simonyan & Zisserman 2014, arXiv:1409.1556",
+        parts=partial(_dense_top, conv_ends=(5, 10, 17, 24, 31), dense_ends=(2, 5)),
+        classifier="classifier.6",
+        stages=DENSE_TOP,
+        width=4096,
+        partial_cut="fc6",
+        published=torchvision_weights("vgg16-397923af.pth", size_mb=527.8, top1=71.592),
+    ),
+    _family(
+        "vit_b_16",
+        title="ViT-B/16: a transformer on patches of 16 pixels, 86.6 million parameters",
+        prefer="for accuracy over speed: 81 % on ImageNet is the most of all here, and so is the work, twelve times "
+        "GoogLeNet's (17.6 billion multiply-adds)",
+        source="Dosovitskiy et al. 2020, arXiv:2010.11929",
+        parts=_vit,
+        classifier="heads.head",
+        stages=("embeddings", *(f"layer.{i}" for i in range(12))),
+        width=768,
+        partial_cut="layer.8",
+        multiple_px=PATCH_PX,
+        adapt=_resized,
+        published=torchvision_weights("vit_b_16-c867db91.pth", size_mb=330.3, top1=81.072),
+    ),
+)
+
+ENTRIES = {family.name: family for family in _FAMILIES}
