@@ -103,8 +103,8 @@ def same_network(bundle: Any) -> Any:
     import torch
 
     from regraft.backbones._torchvision import torchvision_models
-    from regraft.backbones._undrawn import Undrawn
     from regraft.backbones.backbone import BACKBONES
+    from regraft.backbones.undrawn import Undrawn
 
     with Undrawn():
         built = BACKBONES.get(bundle.card.family).build(bundle.card)

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from problems import opened
 from regraft.backbones import googlenet, vit_b_16
-from regraft.backbones._open import open_backbone
 from regraft.backbones._torchvision import torchvision_models
 from regraft.backbones.backbone import Backbone
+from regraft.backbones.opening import open_backbone
 from regraft.errors import WeightsError, WeightsMismatch, WeightsMissing
 from regraft.values import Notice
 
@@ -274,7 +274,7 @@ def test_a_copy_has_the_files_tensors_and_leaves_the_random_state_alone(spec: st
 
 OPEN_AGAIN = """
 import sys
-from regraft.backbones._open import open_backbone
+from regraft.backbones.opening import open_backbone
 opening = open_backbone(sys.argv[1], input_px=32)
 try:
     while True: next(opening)

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from regraft.backbones._channels import adapted_card
 from regraft.backbones.backbone import BACKBONES
+from regraft.backbones.channels import adapted_card
 from regraft.recipe import Recipe
 from regraft.values import Event
 from regraft.workbench._subject import Subject, inputs_of, open_subject

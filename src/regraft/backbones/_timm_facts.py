@@ -132,7 +132,7 @@ def _found(timm: ModuleType, asked: str) -> ModelFacts:
             fix="choose a model for square inputs of three channels.",
         )
     from regraft.backbones._timm_stages import head_of
-    from regraft.backbones._undrawn import Undrawn
+    from regraft.backbones.undrawn import Undrawn
 
     smallest, multiple, plan, features = _tried(name, config)
     with Undrawn():
@@ -199,7 +199,7 @@ def _tried(name: str, config: Any) -> "tuple[int, int, Plan, int]":
 
 def _step(name: str) -> int:
     """Input pixels along one side of the model's coarsest grid."""
-    from regraft.backbones._undrawn import Undrawn
+    from regraft.backbones.undrawn import Undrawn
 
     with Undrawn():
         net: Any = create(name, num_classes=2, input_px=None)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from regraft.backbones._undrawn import Undrawn
+from regraft.backbones.undrawn import Undrawn
 from regraft.nn.initialise import initialise
 
 SCHEMAS = {

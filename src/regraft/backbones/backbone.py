@@ -15,6 +15,7 @@ from regraft.bundle_format import read_tensors
 from regraft.contracts.card import Card
 from regraft.contracts.family import Family, built
 from regraft.errors import UnknownCut, UnknownName, WeightsMismatch
+from regraft.files import cache_home
 from regraft.identity import digest_json
 from regraft.registry import Shelf
 
@@ -112,7 +113,7 @@ class Backbone:
         """
         import torch
 
-        from regraft.backbones._undrawn import Undrawn
+        from regraft.backbones.undrawn import Undrawn
 
         with Undrawn():
             network = built(self.family, self.card).network
@@ -126,7 +127,9 @@ class Backbone:
                     raise WeightsMismatch(
                         f"{self.tensors_path} is not for {self.card.name}: the tensor {name} is {found} where "
                         f"{tuple(tensor.shape)} is expected.",
-                        fix="name the weights again; if they lie in the cache, `regraft cache` clears it.",
+                        fix=f"delete the folder {self.tensors_path.parent}; the next run makes it again."
+                        if cache_home() in self.tensors_path.parents
+                        else "copy the model again from where it was made, or train it again.",
                     )
                 tensor.copy_(torch.from_numpy(stored[name]))
         return network

@@ -45,7 +45,7 @@ def adapt(tensors: Mapping[str, Any], card: Card) -> Mapping[str, Any]:
     import torch
 
     from regraft.backbones._timm_stages import FAULTS
-    from regraft.backbones._undrawn import Undrawn
+    from regraft.backbones.undrawn import Undrawn
 
     with torch.device("meta"), Undrawn():
         net: Any = build(card.buildable).original

@@ -16,7 +16,7 @@ from jaxtyping import Float, UInt8
 from regraft.activations._ahead import ahead
 from regraft.activations._runner import BATCH, Prefixes
 from regraft.activations.memo import Memo
-from regraft.backbones._saved import digests_in, saved_backbone
+from regraft.backbones.saved import digests_in, saved_backbone
 from regraft.bundle_format import FACTS, TENSORS, bundle_folder, check_tensors, read_facts, read_tensors
 from regraft.bundles._golden import golden_digests, golden_files, known_digests
 from regraft.bundles._inputs import Input, is_one, picture_of
