@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from problems import opened
 from regraft.backbones.backbone import Backbone
@@ -44,3 +45,16 @@ def test_a_saved_model_that_does_not_match_is_not_to_be_deleted(backbone: Backbo
     with pytest.raises(WeightsMismatch) as raised:
         replace(backbone, tensors_path=tmp_path / "model.safetensors").fresh_network()
     assert "copy the model again" in raised.value.fix
+
+
+def test_a_fresh_network_holds_the_tensors_of_its_file_and_nothing_unfilled(backbone: Backbone) -> None:
+    before = torch.get_rng_state()
+    network = backbone.fresh_network()
+    assert torch.equal(torch.get_rng_state(), before)
+    for name, tensor in network.tensors().items():
+        assert np.array_equal(tensor.detach().numpy(), backbone.tensors()[name]), name
+    for module in network.modules():
+        assert all(parameter.requires_grad for parameter in module.parameters())
+        assert not any(tensor.is_meta for tensor in [*module.parameters(), *module.buffers()])
+    again = backbone.fresh_network().tensors()
+    assert not any(again[name].data_ptr() == tensor.data_ptr() for name, tensor in network.tensors().items())
