@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from _pooled import Table, interval, mean_of
 from _probe_page import Page, n_told
 
-from regraft.backbones._shipped import Figure, Shipped, shipped_weights
+from regraft.backbones.shipped import Figure, Shipped, shipped_weights
 from regraft.bundle_format import read_json
 from regraft.files import write_json
 

@@ -7,8 +7,8 @@ import numpy as np
 from _sets import UNPACKED
 from _targets import TARGETS
 
-from regraft.backbones._open import open_backbone
 from regraft.backbones.backbone import Backbone
+from regraft.backbones.opening import open_backbone
 from regraft.contracts.strategy import Fitted, Problem
 from regraft.errors import RegraftError
 from regraft.recipe import Recipe, parse_setting, with_settings

@@ -16,7 +16,7 @@ from _markdown import head, line, told
 from _probe_card import LESS, PROBES, side_of
 from _sets import ROOT
 
-from regraft.backbones._shipped import Figure, Shipped, shipped_weights, weights_folder
+from regraft.backbones.shipped import Figure, Shipped, shipped_weights, weights_folder
 from regraft.files import write_text
 from regraft.reports._canvas import INK, SECOND, svg_of_panels
 

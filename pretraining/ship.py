@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from regraft.backbones._open import open_backbone
-from regraft.backbones._saved import saved_backbone
-from regraft.backbones._shipped import Figure, shipped_weights, weights_folder
 from regraft.backbones.backbone import family_of
+from regraft.backbones.opening import open_backbone
+from regraft.backbones.saved import saved_backbone
+from regraft.backbones.shipped import Figure, shipped_weights, weights_folder
 from regraft.bundle_format import TENSORS, bundle_folder, read_facts, read_json, read_tensors, write_tensors
 from regraft.bundles._model import Model, prefixes_of
 from regraft.bundles.bundle import Bundle, stacked

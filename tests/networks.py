@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from regraft.backbones._costs import Whole
-from regraft.backbones._undrawn import Undrawn
 from regraft.backbones.backbone import BACKBONES
+from regraft.backbones.undrawn import Undrawn
 from regraft.contracts.backbone import Built
 from regraft.contracts.card import Card
 from regraft.contracts.family import Family

@@ -9,8 +9,8 @@ import torch
 
 from kinds import LABELS, posed
 from regraft.activations.states import States
-from regraft.backbones._open import open_backbone
 from regraft.backbones.backbone import Backbone
+from regraft.backbones.opening import open_backbone
 from regraft.contracts.strategy import STRATEGIES, Fitted, Preset, Problem, Strategy
 from regraft.strategies.regularisers._contract import REGULARISERS
 from regraft.values import Event

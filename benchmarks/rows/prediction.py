@@ -102,8 +102,8 @@ def same_network(bundle: Any) -> Any:
     """torchvision's GoogLeNet with the weights of a model that we saved, its head included."""
     import torch
 
-    from regraft.backbones._undrawn import Undrawn
     from regraft.backbones.backbone import BACKBONES
+    from regraft.backbones.undrawn import Undrawn
     from regraft.nn.torchvision import torchvision_models
 
     with Undrawn():

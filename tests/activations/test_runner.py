@@ -234,7 +234,7 @@ def test_a_prefix_that_was_exported_before_needs_no_torch(tmp_path: Path, child_
         "import sys, numpy as np; from pathlib import Path\n"
         "from regraft.activations._runner import Prefixes\n"
         "from regraft.activations.memo import Memo\n"
-        "from regraft.backbones._open import open_backbone\n"
+        "from regraft.backbones.opening import open_backbone\n"
         "opening = open_backbone(sys.argv[2], input_px=int(sys.argv[3]))\n"
         "try:\n"
         "    while True: next(opening)\n"

@@ -239,7 +239,7 @@ def test_another_family_says_whose_the_file_is(caffemodel: Path) -> None:
 
 
 def test_the_user_is_told_how_the_file_was_read(caffemodel: Path) -> None:
-    from regraft.backbones._open import open_backbone
+    from regraft.backbones.opening import open_backbone
 
     told: list[Any] = list(open_backbone(f"googlenet@file:{caffemodel}", input_px=PX))
     assert any(re.search(r"BVLC.*loss1, loss2.*left out", event.text) for event in told)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from problems import opened
-from regraft.backbones import _shipped
-from regraft.backbones._shipped import shipped_weights, weights_folder
+from regraft.backbones import shipped
 from regraft.backbones.backbone import family_of
+from regraft.backbones.shipped import shipped_weights, weights_folder
 from regraft.bundle_format import read_tensors
 from regraft.errors import WeightsError, WeightsMissing
 
@@ -81,7 +81,7 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the package's weights that may be damaged."""
     for path in weights_folder().glob("googlenet.*"):
         shutil.copy(path, tmp_path)
-    monkeypatch.setattr(_shipped, "weights_folder", lambda: tmp_path)
+    monkeypatch.setattr(shipped, "weights_folder", lambda: tmp_path)
     return tmp_path
 
 

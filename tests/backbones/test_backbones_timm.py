@@ -218,7 +218,7 @@ def test_a_copy_is_built_without_drawing() -> None:
 
 SECOND_TIME = """
 import sys
-from regraft.backbones._open import open_backbone
+from regraft.backbones.opening import open_backbone
 from regraft.workbench import backbones
 opening = open_backbone("timm:test_vit@random", input_px=32)
 try:

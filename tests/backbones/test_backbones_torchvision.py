@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from networks import FAMILIES, VARIANTS, card_of, costs_of
-from regraft.backbones._foreign import faults_of, num_classes
-from regraft.backbones._undrawn import Undrawn
+from regraft.backbones.convert import faults_of, num_classes
+from regraft.backbones.undrawn import Undrawn
 from regraft.contracts.family import Published
 from regraft.nn.torchvision import torchvision_models
 

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from problems import opened
 from regraft.backbones import googlenet
-from regraft.backbones._open import open_backbone
 from regraft.backbones.backbone import Backbone, family_of
+from regraft.backbones.opening import open_backbone
 from regraft.errors import WeightsError, WeightsMismatch, WeightsMissing
 from regraft.nn.torchvision import torchvision_models
 from regraft.values import Notice
@@ -274,7 +274,7 @@ def test_a_copy_has_the_files_tensors_and_leaves_the_random_state_alone(spec: st
 
 OPEN_AGAIN = """
 import sys
-from regraft.backbones._open import open_backbone
+from regraft.backbones.opening import open_backbone
 opening = open_backbone(sys.argv[1], input_px=32)
 try:
     while True: next(opening)

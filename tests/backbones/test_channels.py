@@ -6,15 +6,15 @@ import torch
 from torch import nn
 
 from problems import opened
-from regraft.backbones._channels import (
+from regraft.backbones.backbone import BACKBONES
+from regraft.backbones.channels import (
     adapt,
     adapted_card,
     open_for_channels,
     weights_are_used_as_they_are,
     with_channels,
 )
-from regraft.backbones._undrawn import Undrawn
-from regraft.backbones.backbone import BACKBONES
+from regraft.backbones.undrawn import Undrawn
 from regraft.contracts.card import Card
 from regraft.contracts.family import Family, built
 from regraft.errors import BadRequest

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from regraft.backbones._undrawn import Undrawn
+from regraft.backbones.undrawn import Undrawn, Unfilled
 
 
 def test_nothing_is_drawn_and_the_random_state_stays() -> None:
@@ -30,3 +30,16 @@ def test_constants_are_set_as_ever() -> None:
         nn.init.constant_(norm.bias, 2.0)
     assert norm.weight.tolist() == [1.0] * 3
     assert norm.bias.tolist() == [2.0] * 3
+
+
+def test_parameters_wait_unfilled_and_constants_are_there() -> None:
+    with Unfilled():
+        norm = nn.BatchNorm2d(3)
+        layer = nn.Linear(3, 4)
+        nn.init.trunc_normal_(layer.weight)
+        constant = torch.tensor([1.0, 2.0])
+    assert layer.weight.is_meta
+    assert layer.weight.shape == (4, 3)
+    assert norm.running_var.tolist() == [1.0] * 3
+    assert constant.tolist() == [1.0, 2.0]
+    assert not torch.empty(1).is_meta

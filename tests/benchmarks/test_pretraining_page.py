@@ -10,7 +10,7 @@ from _sets import ROOT
 from pretraining_page import curves, page, shipped_ones
 
 from cards import figure, write_card
-from regraft.backbones import _shipped
+from regraft.backbones import shipped as in_package
 
 RESULTS = ROOT / "docs" / "results"
 
@@ -18,7 +18,7 @@ RESULTS = ROOT / "docs" / "results"
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that stands in for the package's weights."""
-    for module in (_shipped, pretraining_page):
+    for module in (in_package, pretraining_page):
         monkeypatch.setattr(module, "weights_folder", lambda: tmp_path)
     return tmp_path
 
@@ -86,6 +86,6 @@ def test_the_page_in_the_repository_is_that_of_the_cards_and_so_are_its_probes()
             assert all(one.numbers in probes or _turned(one) in probes for one in probed), found.card.family
 
 
-def _turned(one: _shipped.Figure) -> str:
+def _turned(one: in_package.Figure) -> str:
     """The difference the other way round, as a page shows it that compares with this network."""
     return f"{-one.value:+.3f} [{-one.high:+.3f}, {-one.low:+.3f}]"

@@ -11,7 +11,7 @@ from _probe_card import carded, figures, write_figures
 from _probe_page import Page, page
 
 from cards import write_card
-from regraft.backbones import _shipped
+from regraft.backbones import shipped as in_package
 
 DATA, DRAWS = ("ants", "leaves"), [(n, seed) for n in (10, 0) for seed in range(3)]
 WEIGHTS = {"short": "a", "googlenet": "b"}
@@ -54,7 +54,7 @@ def test_probes_that_did_not_run_give_no_figure(tmp_path: Path) -> None:
 def test_a_later_table_takes_the_place_of_an_earlier_one_and_of_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_shipped, "weights_folder", lambda: tmp_path)
+    monkeypatch.setattr(in_package, "weights_folder", lambda: tmp_path)
     write_card(tmp_path)
     before = carded(list(WEIGHTS), [64])["googlenet"]
     measured = figures(found(tmp_path / "rows.jsonl"), "googlenet", 64, COMMAND)
@@ -68,7 +68,7 @@ def test_a_later_table_takes_the_place_of_an_earlier_one_and_of_nothing_else(
 def test_no_card_is_written_for_another_size_nor_where_nothing_is_shipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_shipped, "weights_folder", lambda: tmp_path)
+    monkeypatch.setattr(in_package, "weights_folder", lambda: tmp_path)
     with pytest.raises(SystemExit, match="None of short, googlenet is shipped"):
         carded(list(WEIGHTS), [64])
     write_card(tmp_path)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from regraft.backbones._open import open_backbone
+from regraft.backbones.opening import open_backbone
 from regraft.bundle_format import FACTS, FORMAT, TENSORS, read_facts, read_tensors, write_tensors
 from regraft.bundles.bundle import load
 from regraft.errors import BundleError, RegraftError, UnknownName

@@ -131,7 +131,7 @@ def test_a_refusal_says_what_was_found_and_what_to_do(
 def test_weights_that_are_not_there_or_do_not_fit_are_named(
     weights: str, code: int, found: str, fix: str, command: Command, folder: Path, tmp_path: Path
 ) -> None:
-    env = {"REGRAFT_MIRROR": str(folder / "mirror"), "REGRAFT_CACHE": str(tmp_path)}
+    env = {"https_proxy": "http://127.0.0.1:9", "REGRAFT_CACHE": str(tmp_path)}
     told(command("fit", "photos", "--backbone", weights, "--out", str(tmp_path / "run"), **env), code, found, fix)
 
 

@@ -16,7 +16,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import regraft
 from regraft.activations._runner import OnnxRunner
-from regraft.backbones._open import open_backbone
+from regraft.backbones.opening import open_backbone
 from regraft.errors import Undecodable, UnknownCut
 from regraft.modalities.image.given import contents_of, image_of
 

@@ -12,8 +12,8 @@ from PIL import Image
 from ship import CURVE_POINTS, thinned
 
 from cards import figure
-from regraft.backbones import _shipped
-from regraft.backbones._shipped import Shipped, shipped_weights
+from regraft.backbones import shipped as in_package
+from regraft.backbones.shipped import Shipped, shipped_weights
 from regraft.bundle_format import read_json
 from regraft.files import write_json
 from regraft.recipe import Recipe
@@ -48,7 +48,7 @@ def run(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that stands in for the package's weights."""
-    for module in (_shipped, ship):
+    for module in (in_package, ship):
         monkeypatch.setattr(module, "weights_folder", lambda: tmp_path)
     monkeypatch.setattr(ship, "ROOT", tmp_path)
     return tmp_path

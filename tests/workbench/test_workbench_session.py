@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from regraft.backbones._channels import adapted_card
 from regraft.backbones.backbone import BACKBONES
+from regraft.backbones.channels import adapted_card
 from regraft.errors import BadData
 from regraft.recipe import Recipe
 from regraft.values import drained

@@ -7,19 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from regraft.bundle_format import read_tensors
+from regraft.contracts.backbone import Network
 from regraft.contracts.card import Card
 from regraft.contracts.family import Family, built
 from regraft.errors import UnknownCut, UnknownName, WeightsMismatch
+from regraft.files import cache_home
 from regraft.identity import digest_json
 from regraft.registry import Shelf
-
-if TYPE_CHECKING:
-    from regraft.contracts.backbone import Network
 
 BACKBONES: Shelf[Family] = Shelf("backbone", "regraft.backbones")
 
@@ -94,14 +92,14 @@ class Backbone:
         )
 
     @cached_property
-    def network(self) -> "Network":
+    def network(self) -> Network:
         """The network with its weights, in evaluation mode, gradients off. Loads torch; built once.
 
         It is shared: whoever trains, moves or rewrites stages must do so with copies of them (`fresh_network`).
         """
         return self.fresh_network().eval()
 
-    def fresh_network(self) -> "Network":
+    def fresh_network(self) -> Network:
         """A new copy of the network with its weights, in training mode. Loads torch; leaves the random state alone.
 
         A file without the source classifier's tensors gives a network without one.
@@ -112,23 +110,28 @@ class Backbone:
         """
         import torch
 
-        from regraft.backbones._undrawn import Undrawn
+        from regraft.backbones.undrawn import Unfilled
 
-        with Undrawn():
+        with Unfilled():
             network = built(self.family, self.card).network
         stored = self.tensors()
         if not any(name.startswith("source/") for name in stored):
             network = replace(network, source_head=None)
-        with torch.no_grad():
-            for name, tensor in network.tensors().items():
-                if name not in stored or stored[name].shape != tuple(tensor.shape):
-                    found = f"of shape {stored[name].shape}" if name in stored else "missing"
-                    raise WeightsMismatch(
-                        f"{self.tensors_path} is not for {self.card.name}: the tensor {name} is {found} where "
-                        f"{tuple(tensor.shape)} is expected.",
-                        fix="name the weights again; if they lie in the cache, `regraft cache` clears it.",
-                    )
-                tensor.copy_(torch.from_numpy(stored[name]))
+        for name, tensor in network.tensors().items():
+            if name not in stored or stored[name].shape != tuple(tensor.shape):
+                found = f"of shape {stored[name].shape}" if name in stored else "missing"
+                raise WeightsMismatch(
+                    f"{self.tensors_path} is not for {self.card.name}: the tensor {name} is {found} where "
+                    f"{tuple(tensor.shape)} is expected.",
+                    fix=f"delete the folder {self.tensors_path.parent}; the next run makes it again."
+                    if cache_home() in self.tensors_path.parents
+                    else "copy the model again from where it was made, or train it again.",
+                )
+            # Copied, because torch's own memory is aligned as its kernels like it; swapped, because buffers that no
+            # state dict holds are wanted too.
+            own = torch.from_numpy(stored[name]).to(tensor.dtype, copy=True)
+            filled = torch.nn.Parameter(own, tensor.requires_grad) if isinstance(tensor, torch.nn.Parameter) else own
+            torch.utils.swap_tensors(tensor, filled)  # type: ignore[no-untyped-call]
         return network
 
     def tensors(self) -> dict[str, np.ndarray]:

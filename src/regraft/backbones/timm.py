@@ -138,7 +138,7 @@ def adapt(tensors: Mapping[str, Any], card: Card) -> Mapping[str, Any]:
     import torch
 
     from regraft.backbones._timm_stages import FAULTS
-    from regraft.backbones._undrawn import Undrawn
+    from regraft.backbones.undrawn import Undrawn
 
     with torch.device("meta"), Undrawn():
         net: Any = build(card.buildable).original
@@ -189,7 +189,7 @@ def _create(name: str, *, num_classes: int, input_px: int | None = None) -> Any:
 
 def _found(timm: ModuleType, asked: str) -> ModelFacts:
     from regraft.backbones._timm_stages import head_of
-    from regraft.backbones._undrawn import Undrawn
+    from regraft.backbones.undrawn import Undrawn
 
     config = _config(timm, asked)
     tagged = config.tag and config.tag != UNTRAINED

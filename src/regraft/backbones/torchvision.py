@@ -59,7 +59,7 @@ def _initialised(card: Card, **options: Any) -> Any:
     features of random weights come out at 1e-8 (Inception v3), 1e-10 (MobileNetV3) or 1e-14 (EfficientNet-B0) of the
     input's scale; by ours, they keep it or lose a few digits.
     """
-    from regraft.backbones._undrawn import Undrawn
+    from regraft.backbones.undrawn import Undrawn
     from regraft.nn.initialise import initialise
 
     with Undrawn():

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from regraft.activations._ahead import ahead
 from regraft.activations._runner import BATCH, Prefixes
 from regraft.activations.memo import Memo
-from regraft.backbones._saved import digests_in, saved_backbone
+from regraft.backbones.saved import digests_in, saved_backbone
 from regraft.bundle_format import FACTS, TENSORS, bundle_folder, check_tensors, read_facts, read_tensors
 from regraft.bundles._model import Model, prefixes_of
 from regraft.bundles._write import GOLDEN_SEED, golden_digests, with_changes, write_bundle

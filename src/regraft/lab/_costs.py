@@ -69,7 +69,7 @@ def counted(design: Design, widths: Widths, input_px: int, num_classes: int) -> 
     """The cost of the design at these widths, with a linear head for so many classes on top."""
     import torch
 
-    from regraft.backbones._undrawn import Undrawn
+    from regraft.backbones.undrawn import Undrawn
     from regraft.contracts.family import built
     from regraft.nn.accounting import account
     from regraft.nn.heads import PooledHead

@@ -6,8 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regraft.backbones._convert import drawn_in
 from regraft.backbones.backbone import Backbone
+from regraft.backbones.convert import drawn_in
 from regraft.backbones.imagenet import MEAN, STD
 from regraft.contracts.card import Card
 from regraft.contracts.family import Family
@@ -126,7 +126,7 @@ def _outline(design: Design, widths: Widths, input_px: int) -> tuple[tuple[str, 
     """Names of the stages, length of the feature vector, stages with a side head; of a network without values."""
     import torch
 
-    from regraft.backbones._undrawn import Undrawn
+    from regraft.backbones.undrawn import Undrawn
 
     with torch.device("meta"), Undrawn():
         body = design.build(widths, input_px)

@@ -1,13 +1,11 @@
 """Backbones: which networks there are, with which weights, on which terms, and when to prefer which."""
 
 from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit
 
-from regraft.backbones._hub import PREFIX, hub_address
-from regraft.backbones._shipped import shipped_weights
 from regraft.backbones.backbone import BACKBONES, family_of
+from regraft.backbones.fetch import published_at
+from regraft.backbones.shipped import shipped_weights
 from regraft.contracts.family import Family, Published
-from regraft.files import cache_home
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,15 +160,10 @@ def _shipped(family: Family, variant: str) -> tuple[WeightsFacts, ...]:
 
 
 def _published(spec: str, one: Published) -> WeightsFacts:
-    if one.url.startswith(PREFIX):
-        address = hub_address(one.url.removeprefix(PREFIX))
-        where, folder, file = address.page, address.folder, address.file or "model.safetensors"
-    else:
-        where, folder = one.url, cache_home() / "downloads"
-        file = unquote(urlsplit(one.url).path.rpartition("/")[2])
+    where, path = published_at(one.url)
     return WeightsFacts(
         spec=spec,
-        here=(folder / file).is_file(),
+        here=path.is_file(),
         where=where,
         variant=one.variant,
         size_mb=one.size_mb,

@@ -5,8 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from regraft.backbones._named import named_card
-from regraft.backbones._open import parse
+from regraft.backbones.opening import named_card, parse
 from regraft.bundle_format import TENSORS, bundle_folder, read_tensors
 from regraft.contracts.card import Card
 from regraft.contracts.family import Family, sized
@@ -168,7 +167,7 @@ def _of_files(spec: str, family: Family, card: Card) -> tuple[Family, Card]:
         if not path.is_file():
             raise WeightsMissing(f"{path} is not there; a file of weights is expected.", fix="check the path.")
         if not parsed.variant and family.narrowed is None and len(family.variants) > 1:
-            from regraft.backbones._convert import variant_of
+            from regraft.backbones.convert import variant_of
 
             form = family.formats.get(path.suffix)
             return family, family.card(form.variant if form else variant_of(path, digest_file(path), family))

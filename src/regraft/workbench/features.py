@@ -15,8 +15,8 @@ from regraft.activations.fill import Activations, Inputs, Want
 from regraft.activations.memo import Memo
 from regraft.activations.states import States
 from regraft.activations.store import Store
-from regraft.backbones._channels import open_for_channels
 from regraft.backbones.backbone import Backbone
+from regraft.backbones.channels import open_for_channels
 from regraft.contracts.modality import MODALITIES, Modality
 from regraft.files import cache_home
 from regraft.values import Event

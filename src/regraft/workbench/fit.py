@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from regraft.backbones._channels import open_for_channels
 from regraft.backbones.backbone import Backbone
+from regraft.backbones.channels import open_for_channels
 from regraft.contracts.strategy import Problem, fitted_last
 from regraft.data.dataset import Dataset
 from regraft.errors import BundleError, RunError

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from regraft.backbones._channels import open_for_channels
+from regraft.backbones.channels import open_for_channels
 from regraft.data.dataset import Dataset
 from regraft.recipe import Recipe
 from regraft.values import Event

@@ -14,15 +14,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from regraft.backbones._convert import converted_file, drawn, resized, variant_of
-from regraft.backbones._download import fetch
-from regraft.backbones._hub import PREFIX, fetch_from_hub, hub_address
-from regraft.backbones._saved import of_bundle
-from regraft.backbones._shipped import shipped_weights
-from regraft.backbones._wanted import sha256_of
 from regraft.backbones.backbone import Backbone, family_of
-from regraft.bundle_format import FACTS, bundle_folder
-from regraft.contracts.card import facts_of
+from regraft.backbones.convert import converted_file, drawn, resized, variant_of
+from regraft.backbones.fetch import PREFIX, fetch, fetch_from_hub, hub_address, sha256_of
+from regraft.backbones.saved import of_bundle, saved_backbone
+from regraft.backbones.shipped import shipped_weights
+from regraft.bundle_format import FACTS, bundle_folder, read_facts
+from regraft.contracts.card import Card, facts_of
 from regraft.contracts.family import Family, sized
 from regraft.errors import BadRequest, UnknownName, WeightsMissing
 from regraft.identity import digest_file
@@ -102,6 +100,35 @@ def open_backbone(spec: str, *, input_px: int | None = None, seed: int = 0) -> O
     for note in card.notes:
         yield Notice(text=note, topic="weights")
     return converted_file(family, card, found.path, content)
+
+
+def named_card(spec: str) -> tuple[Family, Card]:
+    """Family and card of the architecture that `spec` names, as far as known without its weights: nothing is fetched.
+
+    Of published and shipped weights, and of a model of ours, the card has the variant and the facts; of a file or an
+    address on the hub it has those of the variant that the spec names, or else of the family's default.
+
+    Raises:
+        UnknownName: no such backbone, variant or published weights.
+        BadRequest: the spec names nothing.
+        BundleError: a saved model's facts cannot be read.
+        MissingExtra: the library that knows the architecture is not installed.
+    """
+    parsed = parse(spec)
+    if parsed.weights == "bundle":
+        folder = bundle_folder(Path(parsed.path).expanduser())
+        backbone = saved_backbone(read_facts(folder), folder)
+        return backbone.family, backbone.card
+    family, variant = family_of(parsed.family, parsed.variant)
+    if parsed.weights in family.published:
+        published = family.published[parsed.weights]
+        card = family.card(variant or published.variant)
+        return family, replace(card, weights=parsed.weights, source=published.url, **published.facts)
+    if parsed.weights not in ("shipped", "random", "file", "hf"):
+        raise UnknownName(f"set of weights of {family.name}", parsed.weights, [*family.published, "random"])
+    if parsed.weights == "shipped" and not variant and (shipped := shipped_weights(family.name)):
+        variant = shipped.card.variant
+    return family, family.card(variant or family.variants[0])
 
 
 @dataclass(frozen=True, kw_only=True)

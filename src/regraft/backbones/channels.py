@@ -14,9 +14,9 @@ from collections.abc import Generator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from regraft.backbones._convert import kept, write_converted
-from regraft.backbones._open import open_backbone
 from regraft.backbones.backbone import Backbone
+from regraft.backbones.convert import kept, write_converted
+from regraft.backbones.opening import open_backbone
 from regraft.contracts.card import Card
 from regraft.errors import BadRequest
 from regraft.values import Event, Notice

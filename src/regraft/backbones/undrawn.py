@@ -37,3 +37,18 @@ class Undrawn(TorchFunctionMode):
         if func in _MAKES:
             return torch.empty(*args, **{name: value for name, value in named.items() if name != "generator"})
         return func(*args, **named)
+
+
+class Unfilled(Undrawn):
+    """As `Undrawn`, and what `torch.empty` makes lies on device `meta`: a layer's parameters, which wait to be swapped
+    for those of a file, and for which even a draw of many steps costs nothing.
+
+    With all on `meta`, constants that no file holds would be lost, and a plain `torch.device("meta")` loads torch's
+    compiler.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        named = kwargs or {}
+        if func is torch.empty and named.get("device") is None:
+            return func(*args, **{**named, "device": "meta"})
+        return super().__torch_function__(func, types, args, kwargs)
