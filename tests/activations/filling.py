@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from regraft.activations._runner import Prefixes
+from regraft.activations.disk import Memo
 from regraft.activations.fill import Activations, Inputs, Want
-from regraft.activations.memo import Memo
+from regraft.activations.runner import Prefixes
 from regraft.activations.store import Store
 from regraft.backbones.backbone import Backbone
 from regraft.bundle_format import part_digests, write_tensors

@@ -14,9 +14,9 @@ import json, os, sys, time
 from pathlib import Path
 import numpy as np
 from toy_backbone import SHAPES, toy_backbone, toy_input
-from regraft.activations._runner import Prefixes
+from regraft.activations.runner import Prefixes
 from regraft.activations.fill import Activations, Inputs, Want
-from regraft.activations.memo import Memo
+from regraft.activations.disk import Memo
 from regraft.activations.store import Store
 from regraft.identity import digest_json
 from regraft.values import Progress

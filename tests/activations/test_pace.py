@@ -1,6 +1,6 @@
 """The pace of work: what is done once is not counted."""
 
-from regraft.activations._pace import Pace
+from regraft.activations.batches import Pace
 
 
 def test_the_first_batch_of_a_pass_tells_nothing_and_the_others_tell_the_rest() -> None:

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import regraft
-from regraft.activations._runner import OnnxRunner
+from regraft.activations.runner import OnnxRunner
 from regraft.backbones._open import open_backbone
 from regraft.bundles._inputs import picture_of
 from regraft.errors import UnknownCut

@@ -5,26 +5,73 @@ shard that was seen first, which is the same numbers by the promise that a key n
 """
 
 import contextlib
+import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Bool, Int, Int32, Shaped
 
-from regraft.activations._disk import StoreNotWritable, touch, writing
-from regraft.activations._index import RowIndex
-from regraft.activations._maps import ShardMaps
-from regraft.activations._pins import Pin
-from regraft.activations._shards import DamagedShard, map_columns, new_name, read_index, size_on_disk, write_shard
-from regraft.activations.rows import Rows
-from regraft.activations.slots import RowKey, Slot, row_digests
+from regraft.activations.disk import Pin, StoreNotWritable, bytes_under, is_pinned, touch, used_at, writing
+from regraft.activations.shards import (
+    ENDING,
+    DamagedShard,
+    Rows,
+    Shard,
+    ShardMaps,
+    map_columns,
+    new_name,
+    read_shard,
+    rows_in_name,
+    write_shard,
+)
+from regraft.activations.slots import DIGEST_BYTES, RowKey, Slot, row_digests
 from regraft.errors import RegraftError
 from regraft.values import Notice
 
 FLUSH_AFTER_S = 30.0
 """Rows wait in memory at most this many seconds (looked at when rows are added): what a kill can cost. Our choice."""
+
+
+class RowIndex:
+    """Where each row lies: a sorted table in memory, 24 bytes a row, searched by halving.
+
+    From row digests to (shard number, row within the shard); of equal digests the one added first stays.
+    """
+
+    def __init__(self) -> None:
+        self._digests = np.empty(0, dtype=f"S{DIGEST_BYTES}")
+        self._shards = np.empty(0, dtype=np.int32)
+        self._rows = np.empty(0, dtype=np.int32)
+
+    def __len__(self) -> int:
+        return len(self._digests)
+
+    def add(
+        self, digests: Shaped[np.ndarray, " k"], shards: Int32[np.ndarray, " k"], rows: Int32[np.ndarray, " k"]
+    ) -> None:
+        """Add places; a digest that is known, or comes twice in `digests`, keeps its first place."""
+        new, first = np.unique(digests, return_index=True)
+        unknown = ~self.find(new)[0]
+        new, first = new[unknown], first[unknown]
+        at = np.searchsorted(self._digests, new)
+        self._digests = np.insert(self._digests, at, new)
+        self._shards = np.insert(self._shards, at, shards[first])
+        self._rows = np.insert(self._rows, at, rows[first])
+
+    def find(
+        self, digests: Shaped[np.ndarray, " n"]
+    ) -> tuple[Bool[np.ndarray, " n"], Int32[np.ndarray, " n"], Int32[np.ndarray, " n"]]:
+        """Which of `digests` are known, their shards and their rows (both meaningless where unknown)."""
+        if not len(self):
+            zeros = np.zeros(len(digests), dtype=np.int32)
+            return zeros.astype(bool), zeros, zeros
+        at = np.minimum(np.searchsorted(self._digests, digests), len(self) - 1)
+        return self._digests[at] == digests, self._shards[at], self._rows[at]
 
 
 class Entry:
@@ -67,7 +114,7 @@ class Entry:
         """Bytes of one row, all slots together."""
         return sum(slot.row_bytes for slot in self.row_slots)
 
-    def missing(self, keys: Sequence[RowKey]) -> Int[np.ndarray, " m"]:
+    def missing(self, keys: Iterable[RowKey]) -> Int[np.ndarray, " m"]:
         """The positions in `keys`, ascending, of rows neither stored nor added."""
         digests = row_digests(keys)
         absent = np.flatnonzero(~self._index.find(digests)[0])
@@ -75,7 +122,7 @@ class Entry:
             return np.array([i for i in absent.tolist() if digests[i] not in self._pending], dtype=np.intp)
         return absent
 
-    def append(self, keys: Sequence[RowKey], arrays: Mapping[str, Shaped[np.ndarray, "k ..."]]) -> None:
+    def append(self, keys: Iterable[RowKey], arrays: Mapping[str, Shaped[np.ndarray, "k ..."]]) -> None:
         """Add rows: for every slot of a row an array with one element per key. The arrays are copied.
 
         Rows that are known already are passed over. Rows are written when some 64 MB, or half a minute, have gathered.
@@ -115,10 +162,10 @@ class Entry:
         digests, blocks = np.concatenate(self._digests), self._blocks
         self._forget_pending()
         path = self.folder / "shards" / new_name(len(digests))
-        self._make_room(size_on_disk(self.row_slots, len(digests)))
+        self._make_room(len(digests) * (self.row_bytes + DIGEST_BYTES))
         with writing(path):
-            write_shard(path, self.row_slots, digests, blocks)
-        self._add_shards([(path, digests)])
+            shard = write_shard(path, self.row_slots, digests, blocks)
+        self._add_shards([(shard, digests)])
 
     def write_shared(self, name: str, array: Shaped[np.ndarray, "..."]) -> None:
         """Store the array that all rows have in common; nothing happens when it is stored already.
@@ -133,7 +180,7 @@ class Entry:
             raise ValueError(f"{name!r} {array.dtype} {array.shape} is none of the shared slots {self.shared_slots}.")
         if name not in self._shared_stored and name not in self.shared():
             path = self._shared_path(slot)
-            self._make_room(size_on_disk([slot], 1))
+            self._make_room(slot.row_bytes)
             with writing(path):
                 write_shard(path, [slot], row_digests([RowKey(name, "shared")]), [{name: array[None]}])
         self._shared_stored.add(name)
@@ -144,15 +191,15 @@ class Entry:
         for slot in self.shared_slots:
             path = self._shared_path(slot)
             try:
-                read_index(path, [slot])
-                arrays[slot.name] = map_columns(path, [slot], 1)[slot.name][0].copy()
+                shard, _ = read_shard(path, [slot])
+                arrays[slot.name] = map_columns(shard, [slot])[slot.name][0].copy()
             except FileNotFoundError:
                 continue
             except DamagedShard as damage:
                 self._discard(path, damage.found)
         return arrays
 
-    def rows(self, keys: Sequence[RowKey]) -> Rows:
+    def rows(self, keys: Iterable[RowKey]) -> Rows:
         """The rows of `keys`, in that order, to read from. Writes first what waits in memory.
 
         Raises:
@@ -166,20 +213,20 @@ class Entry:
             self.refresh()
             found, shards, places = self._index.find(digests)
         if not found.all():
-            raise ValueError(f"{np.count_nonzero(~found)} of {len(keys)} rows are not stored; see `Entry.missing`.")
+            raise ValueError(f"{np.count_nonzero(~found)} of {len(digests)} rows are not stored; see `Entry.missing`.")
         return Rows(self._maps, self.row_slots, shards, places)
 
     def refresh(self) -> None:
         """See what other processes have written or removed since. Damaged files are removed, with a notice."""
         folder = self.folder / "shards"
-        present = {path.name for path in folder.glob("*.shard")}
+        present = {path.name for path in folder.glob(f"*{ENDING}")}
         if not self._known <= present:
             self._index, self._known = RowIndex(), set()
         found = []
         for name in sorted(present - self._known):
             path = folder / name
             try:
-                found.append((path, read_index(path, self.row_slots)))
+                found.append(read_shard(path, self.row_slots))
             except FileNotFoundError:
                 continue
             except PermissionError as error:
@@ -218,12 +265,12 @@ class Entry:
     def _forget_pending(self) -> None:
         self._pending, self._blocks, self._digests, self._since = set(), [], [], None
 
-    def _add_shards(self, shards: Sequence[tuple[Path, Shaped[np.ndarray, " _"]]]) -> None:
+    def _add_shards(self, shards: Sequence[tuple[Shard, Shaped[np.ndarray, " _"]]]) -> None:
         if not shards:
             return
         counts = [len(digests) for _, digests in shards]
-        numbers = [self._maps.add(path, len(digests)) for path, digests in shards]
-        self._known.update(path.name for path, _ in shards)
+        numbers = [self._maps.add(shard) for shard, _ in shards]
+        self._known.update(shard.path.name for shard, _ in shards)
         self._index.add(
             np.concatenate([digests for _, digests in shards]),
             np.repeat(np.array(numbers, dtype=np.int32), counts),
@@ -237,7 +284,7 @@ class Entry:
         self._notices.append(Notice(text=said, topic="store"))
 
     def _shared_path(self, slot: Slot) -> Path:
-        return self.folder / "shared" / f"{slot.name}.shard"
+        return self.folder / "shared" / f"{slot.name}{ENDING}"
 
     def _check_writable(self) -> None:
         if not isinstance(self._pin, Pin):
@@ -248,3 +295,49 @@ class Entry:
         found = {name: (array.shape, array.dtype) for name, array in arrays.items()}
         if found != expected:
             raise ValueError(f"The rows to add are {found}; the entry's slots ask for {expected}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntryInfo:
+    """One entry of the store, as seen from outside."""
+
+    id: str
+    """Digest of its key; the name of its folder."""
+    path: Path
+    """Its folder."""
+    key: Mapping[str, Any]
+    """What its rows depend on beside the example: backbone, cut, dtype …; empty when its description is damaged."""
+    created: float
+    """When it was made, in seconds since 1970; 0 when unknown."""
+    used: float
+    """When it was last used, in seconds since 1970."""
+    rows: int
+    """Rows stored; those written by two processes at once count twice."""
+    bytes: int
+    """Bytes on the disk."""
+    pinned: bool
+    """Whether a living process uses it."""
+
+
+def describe_entry(folder: Path) -> EntryInfo:
+    """What is known of the entry in `folder`."""
+    described = read_description(folder)
+    return EntryInfo(
+        id=folder.name,
+        path=folder,
+        key=described.get("key", {}),
+        created=described.get("created", 0.0),
+        used=used_at(folder / "used"),
+        rows=sum(map(rows_in_name, (folder / "shards").glob(f"*{ENDING}"))),
+        bytes=bytes_under(folder),
+        pinned=is_pinned(folder),
+    )
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """The content of an entry's `key.json`; empty when it is absent or damaged."""
+    try:
+        described = json.loads((folder / "key.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return described if isinstance(described, dict) else {}

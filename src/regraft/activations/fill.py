@@ -11,19 +11,22 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from regraft.activations._ahead import ahead
-from regraft.activations._half import HALF_LIMIT, OVERFLOW, as_half, half_error, overflows
-from regraft.activations._keys import Keys
-from regraft.activations._pace import Pace
-from regraft.activations._runner import BATCH, Prefixes
+from regraft.activations.batches import Pace, ahead
+from regraft.activations.disk import Memo, disk_of
 from regraft.activations.entry import Entry
-from regraft.activations.memo import Memo
-from regraft.activations.slots import RowKey, Slot
+from regraft.activations.runner import BATCH, Prefixes
+from regraft.activations.slots import DIGEST_BYTES, RowKey, Slot
 from regraft.activations.states import FreshStates, Record, States, StoredStates
 from regraft.activations.store import Store
+from regraft.backbones.backbone import Backbone
 from regraft.errors import RegraftError
 from regraft.values import Event, Notice, Plan, Progress
 
+HALF_LIMIT = 1e-2
+"""Largest error of the features, relative to their spread, at which activations are kept in float16. Our choice;
+0.0001 to 0.003 is usual (GoogLeNet and ResNet-18, trained and random)."""
+OVERFLOW = 1e9
+"""Stands for the error where a value does not fit into float16 at all."""
 Pair = tuple[int, int]
 """An example's position in the data set, and the number of a view."""
 Missing = dict[str, Bool[np.ndarray, "examples views"]]
@@ -93,12 +96,11 @@ class Activations:
         """What filling would write, without doing it. `bytes_free` is what the store's limit and the disk leave."""
         entry = self.entry(want.cut, want.dtype)
         missing = len(entry.missing(self._keys(want, examples)))
-        plan = self._store.plan(missing, entry.row_bytes)
         return Plan(
             phase="activations",
             examples=missing,
-            bytes_needed=plan.bytes_needed,
-            bytes_free=min(plan.bytes_free, plan.bytes_available),
+            bytes_needed=missing * (entry.row_bytes + DIGEST_BYTES),
+            bytes_free=min(disk_of(self._store.root)[1], self._store.available()),
             seconds=None,
         )
 
@@ -172,9 +174,10 @@ class Activations:
             for one in opened:
                 closing.callback(one.close)
 
-    def _keys(self, want: Want, examples: Sequence[int]) -> Keys:
+    def _keys(self, want: Want, examples: Sequence[int]) -> Iterator[RowKey]:
+        """Example by example, its views next to each other; one at a time, for a list would take memory."""
         names = [self._inputs.view_name(number) for number in range(want.views)]
-        return Keys(self._inputs.contents, examples, names)
+        return (RowKey(self._inputs.contents[example], name) for example in examples for name in names)
 
     def _missing(self, want: Want, examples: Sequence[int]) -> Bool[np.ndarray, "examples views"]:
         absent = np.zeros(len(examples) * want.views, dtype=bool)
@@ -258,7 +261,7 @@ class Activations:
                 pace.step(len(pairs))
                 left = pace.seconds_left
                 if not planned and (none_to_time or left is not None):
-                    planned, free = True, self._store.plan(0, 0).bytes_free
+                    planned, free = True, disk_of(self._store.root)[1]
                     yield Plan(phase="activations", examples=pace.total, bytes_needed=needed, bytes_free=free,
                                seconds=None if none_to_time else left)  # fmt: skip
                 yield Progress(phase="activations", done=pace.done, total=pace.total, seconds=pace.seconds,
@@ -311,3 +314,49 @@ def _stacked(records: Sequence[Record]) -> dict[str, np.ndarray]:
 
 def _without_floats(slots: Sequence[Slot]) -> bool:
     return not any(slot.dtype.startswith("float") for slot in slots)
+
+
+def half_error(backbone: Backbone, cut: str, state: Mapping[str, np.ndarray], view: str) -> float:
+    """Error of the untouched network's top view when the state at `cut` is rounded to float16.
+
+    Root mean square of the difference, relative to the spread between examples, which is what a head tells apart: to
+    the root mean square of the view less its mean over examples (of the view itself where there is no spread).
+    `OVERFLOW` where a value is too large.
+    """
+    rounded = {name: as_half(array).astype(array.dtype, copy=False) for name, array in state.items()}
+    if any(overflows(array) for array in state.values()):
+        return OVERFLOW
+    if cut == "output":
+        exact, found = state[view], rounded[view]
+    else:
+        import torch
+
+        from regraft.activations.export import Prefix
+
+        prefix = Prefix(backbone.network, ["output"], view=view, inputs=tuple(state), after=cut).eval()
+        with torch.inference_mode():
+            exact = prefix(*(torch.from_numpy(array) for array in state.values()))[0].numpy()
+            found = prefix(*(torch.from_numpy(array) for array in rounded.values()))[0].numpy()
+    wide = exact.astype(np.float64)
+    scale = _size(wide - wide.mean(axis=0)) or _size(wide) or 1.0
+    error = _size(found - wide) / scale
+    return error if np.isfinite(error) else OVERFLOW
+
+
+def _size(array: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(array**2)))
+
+
+def as_half(array: np.ndarray) -> np.ndarray:
+    """Floats as float16, everything else as it is."""
+    if array.dtype.kind != "f":
+        return array
+    with np.errstate(over="ignore"):
+        return array.astype(np.float16)
+
+
+def overflows(array: np.ndarray) -> bool:
+    """Whether a finite value of `array` becomes infinite in float16."""
+    if array.dtype.kind != "f":
+        return False
+    return bool((np.isinf(as_half(array)) & np.isfinite(array)).any())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Int
 
-from regraft.activations.rows import Column, Rows
+from regraft.activations.shards import Column, Rows
 
 if TYPE_CHECKING:
     from torch import Tensor

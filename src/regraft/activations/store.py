@@ -7,8 +7,8 @@ A folder that several processes share:
                                    pins/      one locked file per living user
                                    shards/    the rows
                                    shared/    arrays that all rows have in common
-    prefixes/                      exported stages (see `memo`)
-    facts/                         small facts (see `memo`)
+    prefixes/                      exported stages (see `disk.Memo`)
+    facts/                         small facts (see `disk.Memo`)
     trash/                         what is being deleted
 
 Least recently used entries go first when room is needed; never one that a living process has open. Nothing here knows
@@ -23,19 +23,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from regraft.activations._disk import StoreNotWritable, bytes_under, disk_of, remove_leftovers, touch, used_at, writing
-from regraft.activations._pins import Pin, remove_dead_pins, store_lock
-from regraft.activations.entry import Entry
-from regraft.activations.info import EntryInfo, describe_entry, read_description
-from regraft.activations.limits import StorePlan, default_limit, headroom, plan, sized
-from regraft.activations.memo import Memo
+from regraft.activations.disk import (
+    Memo,
+    Pin,
+    StoreNotWritable,
+    bytes_under,
+    default_limit,
+    disk_of,
+    headroom,
+    remove_dead_pins,
+    remove_leftovers,
+    sized,
+    store_lock,
+    touch,
+    used_at,
+    writing,
+)
+from regraft.activations.entry import Entry, EntryInfo, describe_entry, read_description
 from regraft.activations.slots import Slot
 from regraft.errors import OutOfSpace, RegraftError
 from regraft.files import write_json
 from regraft.identity import digest_json
 
-FORMAT = 1
-"""Part of every entry's digest: entries of another format are other entries, and go as they fall out of use."""
+FORMAT = 2
+"""Part of every entry's digest: entries of another format are other entries, never read, and evicted as the least
+recently used."""
 SHARD_BYTES = 64 << 20
 """Rows gather in memory up to this size before they are written. Our choice."""
 RESTING_S = 600.0
@@ -107,12 +119,12 @@ class Store:
         """Bytes of everything in the store."""
         return bytes_under(self.root)
 
-    def plan(self, rows_missing: int, bytes_per_row: int) -> StorePlan:
-        """Whether `rows_missing` rows of `bytes_per_row` fit. Open the entry first, lest it count as evictable."""
+    def available(self) -> int:
+        """Most bytes that can be added within the limit and the disk, after evicting what nobody uses. Open the entry
+        that is to grow first, or it counts as evictable."""
         idle = sum(entry.bytes for entry in self.entries() if not entry.pinned)
         idle += sum(bytes_under(path) for path in self._resting_files())
-        stored = self.size_bytes()
-        return plan(rows_missing, bytes_per_row, root=self.root, limit=self.limit_bytes, stored=stored, evictable=idle)
+        return max(0, headroom(self.root, limit=self.limit_bytes, stored=self.size_bytes()) + idle)
 
     def make_room(self, bytes_needed: int) -> None:
         """Evict so much that `bytes_needed` more keep within the limit and the disk.
@@ -166,7 +178,7 @@ class Store:
         elif described.get("slots") != slots:
             raise SlotsDiffer(
                 f"The stored activations in {folder} have the slots {described.get('slots')}, not {slots} as expected.",
-                fix="clear the store with `regraft cache`, and report this: the key of these rows is not complete.",
+                fix="clear the store with `regraft cache --clear`, and report this: the rows' key is not complete.",
             )
         touch(folder / "used")
 

@@ -12,7 +12,7 @@ import io
 import numpy as np
 from jaxtyping import UInt8
 
-from regraft.activations.memo import Memo
+from regraft.activations.disk import Memo
 from regraft.identity import derive_seed, digest_bytes
 
 SIZES_PX = ((320, 240), (200, 300), (64, 64), (500, 375))
