@@ -22,19 +22,20 @@ NUM = 37
 AT_CUT = Want(cut="layer.0", views=2, dtype="float32")
 AT_TOP = Want(cut="output", views=1, dtype="float32")
 
-Load = Callable[[int, int], dict[str, np.ndarray]]
+Arrays = dict[str, np.ndarray]
+Load = Callable[[int, int], Arrays]
 
 
 class Source:
     """The toy's inputs, which remember what was asked for."""
 
-    def __init__(self, load: Load = toy_input) -> None:
+    def __init__(self, load: Load = toy_input, place: Load = lambda example, number: {}) -> None:
         self.asked: list[tuple[int, int]] = []
-        self._load = load
+        self._load, self._place = load, place
 
-    def __call__(self, example: int, number: int) -> dict[str, np.ndarray]:
+    def __call__(self, example: int, number: int) -> tuple[Arrays, Arrays]:
         self.asked.append((example, number))
-        return self._load(example, number)
+        return self._load(example, number), self._place(example, number)
 
     def inputs(self, **how: Any) -> Inputs:
         known: dict[str, Any] = {

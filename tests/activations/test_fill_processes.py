@@ -27,7 +27,7 @@ WANTS = [Want(cut="layer.0", views=2, dtype="float32"), Want(cut="output", views
 def load(example, number):
     global asked
     asked += 1
-    return toy_input(example, number)
+    return toy_input(example, number), {}
 
 def activations(root, num, width=16, shard_bytes=20_000):
     backbone = toy_backbone(root / f"weights-{os.getpid()}", width=width)
@@ -77,7 +77,7 @@ class Heavy(dict):
 def load(example, number):
     record = Heavy(toy_input(example, number))
     record.ballast = bytearray(b"x" * 10_000)
-    return record
+    return record, {}
 
 root, peaks = Path(sys.argv[1]), []
 for num in json.loads(sys.argv[2]):

@@ -16,7 +16,7 @@ from regraft.activations.disk import Memo, disk_of
 from regraft.activations.entry import Entry
 from regraft.activations.runner import BATCH, Prefixes
 from regraft.activations.slots import DIGEST_BYTES, RowKey, Slot
-from regraft.activations.states import FreshStates, Record, States, StoredStates
+from regraft.activations.states import PLACEMENT, FreshStates, Record, States, StoredStates, stacked
 from regraft.activations.store import Store
 from regraft.backbones.backbone import Backbone
 from regraft.errors import RegraftError
@@ -39,12 +39,15 @@ class Inputs:
 
     contents: Sequence[str]
     """Content digest of each example."""
-    load: Callable[[int, int], Record]
-    """(example, view number) -> the prepared input, without a row axis."""
+    load: Callable[[int, int], tuple[Record, Record]]
+    """(example, view number) -> the prepared input and its placement, both without a row axis. A placement says where
+    the input lies in the example (a crop's geometry, the offsets of tokens) and knows no label; it may be empty."""
     view_name: Callable[[int], str]
     """View number -> what names the view wholly; `plain` for 0."""
     fields: Mapping[str, Any]
     """Preparation, with decoder and version, as JSON."""
+    placement: Sequence[Slot] = ()
+    """The arrays of a placement; empty where there is none."""
     workers: int = 2
     """Threads that prepare inputs."""
 
@@ -83,6 +86,8 @@ class Activations:
         }
         shapes = {name: [list(shape), kind] for name, (shape, kind) in prefixes.shapes.items()}
         inputs = {"shapes": shapes, **self._inputs.fields}
+        if self._inputs.placement:
+            inputs["placement"] = [slot.describe() for slot in self._inputs.placement]
         return {"cut": cut, "dtype": dtype, "inputs": inputs, **(computed if cut != "input" else {})}
 
     def entry(self, cut: str, dtype: str) -> Entry:
@@ -194,7 +199,8 @@ class Activations:
 
     def _slots(self, cut: str, dtype: str) -> list[Slot]:
         floats = {"float16", "float32", "float64"}
-        return [replace(slot, dtype=dtype) if slot.dtype in floats else slot for slot in self._prefixes.slots(cut)]
+        state = [replace(slot, dtype=dtype) if slot.dtype in floats else slot for slot in self._prefixes.slots(cut)]
+        return state + [replace(slot, name=PLACEMENT + slot.name) for slot in self._inputs.placement]
 
     def _run_function(self, cuts: tuple[str, ...]) -> Callable[[Record], dict[str, dict[str, np.ndarray]]]:
         """From prepared inputs to the states at `cuts`; whatever has to be exported is exported now."""
@@ -224,7 +230,7 @@ class Activations:
         key = self._half_key(want.cut, examples)
         error = self._memo.get(key)
         if not isinstance(error, float):
-            inputs = _stacked([self._inputs.load(example, 0) for example in examples[:BATCH]])
+            inputs = stacked([self._inputs.load(example, 0)[0] for example in examples[:BATCH]])
             state = self._run_function(cuts)(inputs)[want.cut]
             error = half_error(self._prefixes.backbone, want.cut, state, self._prefixes.view)
             self._memo.put(key, error)
@@ -250,14 +256,15 @@ class Activations:
         for cuts, _ in groups:
             run = self._run_function(cuts)
             pace.begin_pass()
-            for pairs, records in ahead(
+            for pairs, loaded in ahead(
                 lambda pair: self._inputs.load(*pair), _pairs(missing, cuts, examples), size=BATCH,
                 workers=self._inputs.workers,
             ):  # fmt: skip
-                for cut, arrays in run(_stacked(records)).items():
+                placed = stacked([{PLACEMENT + k: v for k, v in placement.items()} for _, placement in loaded])
+                for cut, arrays in run(stacked([record for record, _ in loaded])).items():
                     if dtypes[cut] == "float16" and any(map(overflows, arrays.values())):
                         return cut
-                    self._keep(self.entry(cut, dtypes[cut]), pairs, arrays)
+                    self._keep(self.entry(cut, dtypes[cut]), pairs, {**arrays, **placed})
                 pace.step(len(pairs))
                 left = pace.seconds_left
                 if not planned and (none_to_time or left is not None):
@@ -306,10 +313,6 @@ def _codes(missing: Missing, num_examples: int) -> np.ndarray:
     for bit, rows in enumerate(missing.values()):
         codes[:, : rows.shape[1]] |= rows.astype(np.int64) << bit
     return codes
-
-
-def _stacked(records: Sequence[Record]) -> dict[str, np.ndarray]:
-    return {name: np.stack([record[name] for record in records]) for name in records[0]}
 
 
 def _without_floats(slots: Sequence[Slot]) -> bool:

@@ -4,7 +4,8 @@ Letters: b rows asked for; the axes of a row are the state's own.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -18,10 +19,13 @@ if TYPE_CHECKING:
 
 Record = Mapping[str, np.ndarray]
 """Named arrays with the row on the first axis (shared ones without), as a stage wants them."""
-
+PLACEMENT = "placement."
+"""What the names of a row's slots begin with that hold its placement."""
 
 KEPT_BYTES = 1 << 28
 """How much plain input is kept beside views made on the device, at most."""
+KEPT_PLACEMENTS = 4096
+"""How many rows' placements are kept of those that were loaded last, at most."""
 
 
 class States(ABC):
@@ -35,6 +39,11 @@ class States(ABC):
     @abstractmethod
     def batch(self, examples: Int[np.ndarray, "b"], views: Int[np.ndarray, "b"]) -> dict[str, np.ndarray]:
         """The states of these examples in these views, in this order; floats as float32."""
+
+    def placements(self, examples: Int[np.ndarray, "b"], views: Int[np.ndarray, "b"]) -> dict[str, np.ndarray]:
+        """Where each of these rows lies in its example, so that targets can be moved along: named arrays (b ...) such
+        as the geometry of a crop or the offsets of tokens. Empty where the inputs have none."""
+        return {}
 
 
 class StoredStates(States):
@@ -53,8 +62,14 @@ class StoredStates(States):
         return self._num_views
 
     def batch(self, examples: Int[np.ndarray, "b"], views: Int[np.ndarray, "b"]) -> dict[str, np.ndarray]:
-        gathered = self._rows.gather(self._positions(examples, views))
+        names = [name for name in self._rows.names if not name.startswith(PLACEMENT)]
+        gathered = self._rows.gather(self._positions(examples, views), names)
         return {name: as_float32(array) for name, array in gathered.items()} | self._shared
+
+    def placements(self, examples: Int[np.ndarray, "b"], views: Int[np.ndarray, "b"]) -> dict[str, np.ndarray]:
+        names = [name for name in self._rows.names if name.startswith(PLACEMENT)]
+        gathered = self._rows.gather(self._positions(examples, views), names) if names else {}
+        return {name.removeprefix(PLACEMENT): array for name, array in gathered.items()}
 
     def column(self, name: str, examples: Int[np.ndarray, "b"], views: Int[np.ndarray, "b"]) -> Column:
         """One array of these examples in these views, to be sliced by row without reading the rest."""
@@ -73,13 +88,14 @@ class FreshStates(States):
 
     def __init__(
         self,
-        load: Callable[[int, int], Record],
+        load: Callable[[int, int], tuple[Record, Record]],
         run: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]] | None,
         workers: int,
     ) -> None:
-        """`load(example, view)` gives a prepared input, in `workers` threads; `run` is the frozen part, None at cut
-        `input`."""
+        """`load(example, view)` gives a prepared input and its placement, in `workers` threads; `run` is the frozen
+        part, None at cut `input`."""
         self._load, self._run = load, run
+        self._placed: OrderedDict[tuple[int, int], Record] = OrderedDict()
         self._pool = ThreadPoolExecutor(max(1, workers))
 
     @property
@@ -87,9 +103,19 @@ class FreshStates(States):
         return None
 
     def batch(self, examples: Int[np.ndarray, " b"], views: Int[np.ndarray, " b"]) -> dict[str, np.ndarray]:
-        records = list(self._pool.map(self._load, examples.tolist(), views.tolist()))
-        inputs = {name: np.stack([record[name] for record in records]) for name in records[0]}
+        pairs = list(zip(examples.tolist(), views.tolist(), strict=True))
+        loaded = list(self._pool.map(lambda pair: self._load(*pair), pairs))
+        if loaded[0][1]:  # kept, because whoever takes the states mostly asks for their placements next
+            self._placed.update(zip(pairs, (placement for _, placement in loaded), strict=True))
+            while len(self._placed) > max(KEPT_PLACEMENTS, len(pairs)):
+                self._placed.popitem(last=False)
+        inputs = stacked([record for record, _ in loaded])
         return inputs if self._run is None else self._run(inputs)
+
+    def placements(self, examples: Int[np.ndarray, " b"], views: Int[np.ndarray, " b"]) -> dict[str, np.ndarray]:
+        pairs = list(zip(examples.tolist(), views.tolist(), strict=True))
+        kept = [self._placed.get(pair) for pair in pairs]
+        return stacked([self._load(*pair)[1] if one is None else one for pair, one in zip(pairs, kept, strict=True)])
 
     def close(self) -> None:
         """Let the threads end; nothing can be asked for afterwards."""
@@ -133,6 +159,11 @@ class DeviceStates(States):
                 return made
             self._kept[key], self._kept_bytes = made, self._kept_bytes + size
         return dict(self._kept[key])
+
+
+def stacked(records: Sequence[Record]) -> dict[str, np.ndarray]:
+    """The rows as one record, with the row on the first axis."""
+    return {name: np.stack([record[name] for record in records]) for name in records[0]}
 
 
 def as_float32(array: np.ndarray) -> np.ndarray:

@@ -215,9 +215,10 @@ def inputs_of(
     rule = digest_json({"seed": recipe.seed, **augmentation.digest_fields()})[:16]
     contents = scanned.content
 
-    def load(example: int, number: int) -> Mapping[str, np.ndarray]:
+    def load(example: int, number: int) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]:
         picture, content = decoded(example), contents[example]
-        return {"pixels": view(picture, preparation, augmentation, number=number, seed=recipe.seed, content=content)}
+        pixels = view(picture, preparation, augmentation, number=number, seed=recipe.seed, content=content)
+        return {"pixels": pixels}, {}
 
     return Inputs(
         contents=contents,

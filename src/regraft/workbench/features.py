@@ -95,9 +95,9 @@ def features(
 def _inputs(files: Files, backbone: Backbone, workers: int) -> Inputs:
     preparation, channels = backbone.card.preparation, backbone.card.channels
 
-    def load(example: int, number: int) -> Mapping[str, np.ndarray]:
+    def load(example: int, number: int) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]:
         try:
-            return {"pixels": preparation.plain(picture_of(files.items[example], channels))}
+            return {"pixels": preparation.plain(picture_of(files.items[example], channels))}, {}
         except Undecodable as error:
             raise Undecodable(error.reason, files.name(example)) from error
 
