@@ -27,15 +27,16 @@ Load = Callable[[int, int], Arrays]
 
 
 class Source:
-    """The toy's inputs, which remember what was asked for."""
+    """The toy's inputs, which remember what was asked for; piece p of an example looks like example + NUM * p."""
 
     def __init__(self, load: Load = toy_input, place: Load = lambda example, number: {}) -> None:
         self.asked: list[tuple[int, int]] = []
         self._load, self._place = load, place
 
-    def __call__(self, example: int, number: int) -> tuple[Arrays, Arrays]:
+    def __call__(self, example: int, number: int, piece: int) -> tuple[Arrays, Arrays]:
         self.asked.append((example, number))
-        return self._load(example, number), self._place(example, number)
+        seen = example + NUM * piece
+        return self._load(seen, number), self._place(seen, number)
 
     def inputs(self, **how: Any) -> Inputs:
         known: dict[str, Any] = {

@@ -24,7 +24,7 @@ from regraft.values import Progress
 asked = 0
 WANTS = [Want(cut="layer.0", views=2, dtype="float32"), Want(cut="output", views=1, dtype="float32")]
 
-def load(example, number):
+def load(example, number, piece):
     global asked
     asked += 1
     return toy_input(example, number), {}
@@ -74,7 +74,7 @@ class Heavy(dict):
     # a prepared input that takes 10 kB as long as it is held
     pass
 
-def load(example, number):
+def load(example, number, piece):
     record = Heavy(toy_input(example, number))
     record.ballast = bytearray(b"x" * 10_000)
     return record, {}

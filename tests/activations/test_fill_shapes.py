@@ -1,4 +1,4 @@
-"""What a row may be beside arrays of one shape: it has a place in its example."""
+"""What a row may be beside arrays of one shape: it has a place in its example, and is one of its pieces."""
 
 from pathlib import Path
 
@@ -53,3 +53,30 @@ def test_fresh_states_have_placements_that_cost_no_second_loading(backbone: Back
     assert len(source.asked) == 2
     np.testing.assert_array_equal(states.placements(np.array([4]), np.array([0]))["box"], [[4, 0, 4, 1]])
     made.close()
+
+
+def test_pieces_are_rows_of_their_own(backbone: Backbone, tmp_path: Path) -> None:
+    """Example e has 1 + e % 3 pieces; piece p of it is what example e + NUM p of the plain data is."""
+    examples, views, pieces = np.array([5, 5, 0, 8, 5]), np.array([1, 0, 1, 0, 1]), np.array([2, 1, 0, 2, 0])
+    plain = activations(backbone, tmp_path / "plain", contents=[str(i) for i in range(3 * NUM)])
+    drain(plain.fill([AT_CUT], range(3 * NUM)))
+    expected = plain.states(AT_CUT, 3 * NUM, range(3 * NUM)).batch(examples + NUM * pieces, views)
+    plain.close()
+    order = [*range(NUM - 1, 4, -1), 0]
+    for source in (Source(), Source()):
+        made = activations(backbone, tmp_path / "pieces", source, pieces_of=lambda example: 1 + example % 3)
+        assert made.plan(AT_CUT, [0, 5]).examples in (2 * (1 + 3), 0)
+        drain(made.fill([AT_CUT], order))
+        states = made.states(AT_CUT, NUM, order)
+        found, fresh = states.batch(examples, views, pieces), made.fresh("layer.0").batch(examples, views, pieces)
+        for name, array in expected.items():
+            assert np.array_equal(found[name], array)
+            assert np.array_equal(fresh[name], array)
+        assert states.pieces_of(np.array([0, 5, 6])).tolist() == [1, 3, 1]
+        assert made.fresh("input").pieces_of(np.array([0, 5, 6])).tolist() == [1, 3, 1]
+        with pytest.raises(ValueError, match="piece"):
+            states.batch(np.array([6]), np.array([0]), np.array([1]))
+        made.close()
+    assert len(source.asked) == len(examples), "only the fresh ones are asked for again"
+    with pytest.raises(ValueError, match="at least one piece"):
+        drain(activations(backbone, tmp_path / "none", pieces_of=lambda example: 0).fill([AT_CUT], range(3)))

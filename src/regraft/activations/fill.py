@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
 from regraft.activations.batches import Pace, ahead
 from regraft.activations.disk import Memo, disk_of
@@ -27,9 +27,11 @@ HALF_LIMIT = 1e-2
 0.0001 to 0.003 is usual (GoogLeNet and ResNet-18, trained and random)."""
 OVERFLOW = 1e9
 """Stands for the error where a value does not fit into float16 at all."""
-Pair = tuple[int, int]
-"""An example's position in the data set, and the number of a view."""
-Missing = dict[str, Bool[np.ndarray, "examples views"]]
+Address = tuple[int, int, int]
+"""An example's position in the data set, the number of a view, and the number of a piece."""
+Pieces = Int[np.ndarray, "pieces 2"]
+"""The pieces of some examples, example by example: the example's position in the data set, and the piece's number."""
+Missing = dict[str, Bool[np.ndarray, "pieces views"]]
 """By cut: which rows are to be computed."""
 
 
@@ -39,13 +41,15 @@ class Inputs:
 
     contents: Sequence[str]
     """Content digest of each example."""
-    load: Callable[[int, int], tuple[Record, Record]]
-    """(example, view number) -> the prepared input and its placement, both without a row axis. A placement says where
-    the input lies in the example (a crop's geometry, the offsets of tokens) and knows no label; it may be empty."""
+    load: Callable[[int, int, int], tuple[Record, Record]]
+    """(example, view number, piece) -> the prepared input and its placement, both without a row axis. A placement says
+    where the input lies in the example (a crop's geometry, the offsets of tokens) and knows no label; may be empty."""
     view_name: Callable[[int], str]
     """View number -> what names the view wholly; `plain` for 0."""
     fields: Mapping[str, Any]
     """Preparation, with decoder and version, as JSON."""
+    pieces_of: Callable[[int], int] = lambda example: 1
+    """How many pieces (windows, slices) an example has, each with a row of its own; known before any is prepared."""
     placement: Sequence[Slot] = ()
     """The arrays of a placement; empty where there is none."""
     workers: int = 2
@@ -100,7 +104,7 @@ class Activations:
     def plan(self, want: Want, examples: Sequence[int]) -> Plan:
         """What filling would write, without doing it. `bytes_free` is what the store's limit and the disk leave."""
         entry = self.entry(want.cut, want.dtype)
-        missing = len(entry.missing(self._keys(want, examples)))
+        missing = len(entry.missing(self._keys(want, self._pieces(examples))))
         return Plan(
             phase="activations",
             examples=missing,
@@ -130,7 +134,7 @@ class Activations:
             raise
 
     def _fill(self, wants: Sequence[Want], examples: Sequence[int]) -> Generator[Event, None, dict[str, str]]:
-        cuts, told = tuple(want.cut for want in wants), set[str]()
+        cuts, told, pieces = tuple(want.cut for want in wants), set[str](), self._pieces(examples)
         while True:
             backend = self._backend(cuts)
             kept = []
@@ -139,13 +143,13 @@ class Activations:
                 if kept[-1].dtype != want.dtype and want.cut not in told:
                     told.add(want.cut)
                     yield self._too_costly(want.cut)
-            missing = {want.cut: self._missing(want, examples) for want in kept}
-            for combination, _ in _groups(missing, examples):
+            missing = {want.cut: self._missing(want, pieces) for want in kept}
+            for combination, _ in _groups(missing, len(pieces)):
                 self._run_function(combination)
             if self._backend(cuts) != backend:
                 self._entries = {}  # an export was refused just now: the rows have other keys
                 continue
-            overflowed = yield from self._compute(missing, examples, {want.cut: want.dtype for want in kept})
+            overflowed = yield from self._compute(missing, pieces, {want.cut: want.dtype for want in kept})
             if overflowed is None:
                 break
             self._memo.put(self._half_key(overflowed, examples), OVERFLOW)
@@ -156,15 +160,19 @@ class Activations:
     def states(self, want: Want, num_examples: int, examples: Sequence[int]) -> States:
         """The stored states of `examples` (all views filled before), addressed by position in the data set."""
         entry = self.entry(want.cut, want.dtype)
-        rows = entry.rows(self._keys(want, examples))
+        pieces = self._pieces(examples)
+        rows = entry.rows(self._keys(want, pieces))
+        first = pieces[:, 1] == 0
         place = np.full(num_examples, -1, dtype=np.int64)
-        place[np.asarray(examples, dtype=np.int64)] = np.arange(len(examples)) * want.views
-        return StoredStates(rows, place, want.views, entry.shared())
+        place[pieces[first, 0]] = np.flatnonzero(first) * want.views
+        counts = np.zeros(num_examples, dtype=np.int64)
+        np.maximum.at(counts, pieces[:, 0], pieces[:, 1] + 1)
+        return StoredStates(rows, place, want.views, entry.shared(), counts)
 
     def fresh(self, cut: str) -> States:
         """States computed whenever they are asked for."""
         run = None if cut == "input" else lambda inputs: self._prefixes.runner((cut,))(inputs)[cut]
-        states = FreshStates(self._inputs.load, run, self._inputs.workers)
+        states = FreshStates(self._inputs.load, run, self._inputs.workers, self._inputs.pieces_of)
         self._opened.append(states)
         return states
 
@@ -179,15 +187,25 @@ class Activations:
             for one in opened:
                 closing.callback(one.close)
 
-    def _keys(self, want: Want, examples: Sequence[int]) -> Iterator[RowKey]:
-        """Example by example, its views next to each other; one at a time, for a list would take memory."""
-        names = [self._inputs.view_name(number) for number in range(want.views)]
-        return (RowKey(self._inputs.contents[example], name) for example in examples for name in names)
+    def _pieces(self, examples: Sequence[int]) -> Pieces:
+        counts = np.array([self._inputs.pieces_of(example) for example in examples], dtype=np.int64)
+        if (counts < 1).any():
+            raise ValueError("Every example needs at least one piece.")
+        numbers = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
+        return np.stack([np.repeat(np.asarray(examples, dtype=np.int64), counts), numbers], axis=1)
 
-    def _missing(self, want: Want, examples: Sequence[int]) -> Bool[np.ndarray, "examples views"]:
-        absent = np.zeros(len(examples) * want.views, dtype=bool)
-        absent[self.entry(want.cut, want.dtype).missing(self._keys(want, examples))] = True
-        return absent.reshape(len(examples), want.views)
+    def _keys(self, want: Want, pieces: Pieces) -> Iterator[RowKey]:
+        """Piece by piece, its views next to each other; one at a time, for a list would take memory."""
+        names = [self._inputs.view_name(number) for number in range(want.views)]
+        for example, piece in zip(pieces[:, 0].tolist(), pieces[:, 1].tolist(), strict=True):
+            content = self._inputs.contents[example]
+            for name in names:
+                yield RowKey(content, name, piece)
+
+    def _missing(self, want: Want, pieces: Pieces) -> Bool[np.ndarray, "pieces views"]:
+        absent = np.zeros(len(pieces) * want.views, dtype=bool)
+        absent[self.entry(want.cut, want.dtype).missing(self._keys(want, pieces))] = True
+        return absent.reshape(len(pieces), want.views)
 
     def _together(self, cut: str) -> tuple[str, ...]:
         """The cuts that most likely share a pass with `cut`: what to export first, where nothing is exported yet."""
@@ -230,7 +248,7 @@ class Activations:
         key = self._half_key(want.cut, examples)
         error = self._memo.get(key)
         if not isinstance(error, float):
-            inputs = stacked([self._inputs.load(example, 0)[0] for example in examples[:BATCH]])
+            inputs = stacked([self._inputs.load(example, 0, 0)[0] for example in examples[:BATCH]])
             state = self._run_function(cuts)(inputs)[want.cut]
             error = half_error(self._prefixes.backbone, want.cut, state, self._prefixes.view)
             self._memo.put(key, error)
@@ -246,26 +264,26 @@ class Activations:
         )
 
     def _compute(
-        self, missing: Missing, examples: Sequence[int], dtypes: Mapping[str, str]
+        self, missing: Missing, pieces: Pieces, dtypes: Mapping[str, str]
     ) -> Generator[Event, None, str | None]:
         """Compute and keep the missing rows; the cut whose values turned out too large for float16, None if none."""
-        groups = _groups(missing, examples)
+        groups = _groups(missing, len(pieces))
         pace, planned = Pace(sum(rows for _, rows in groups)), False
         none_to_time = all(rows <= BATCH for _, rows in groups)
         needed = self._bytes(missing, dtypes)
         for cuts, _ in groups:
             run = self._run_function(cuts)
             pace.begin_pass()
-            for pairs, loaded in ahead(
-                lambda pair: self._inputs.load(*pair), _pairs(missing, cuts, examples), size=BATCH,
+            for rows, loaded in ahead(
+                lambda row: self._inputs.load(*row), _addresses(missing, cuts, pieces), size=BATCH,
                 workers=self._inputs.workers,
             ):  # fmt: skip
                 placed = stacked([{PLACEMENT + k: v for k, v in placement.items()} for _, placement in loaded])
                 for cut, arrays in run(stacked([record for record, _ in loaded])).items():
                     if dtypes[cut] == "float16" and any(map(overflows, arrays.values())):
                         return cut
-                    self._keep(self.entry(cut, dtypes[cut]), pairs, {**arrays, **placed})
-                pace.step(len(pairs))
+                    self._keep(self.entry(cut, dtypes[cut]), rows, {**arrays, **placed})
+                pace.step(len(rows))
                 left = pace.seconds_left
                 if not planned and (none_to_time or left is not None):
                     planned, free = True, disk_of(self._store.root)[1]
@@ -280,8 +298,9 @@ class Activations:
     def _bytes(self, missing: Missing, dtypes: Mapping[str, str]) -> int:
         return sum(int(rows.sum()) * self.entry(cut, dtypes[cut]).row_bytes for cut, rows in missing.items())
 
-    def _keep(self, entry: Entry, pairs: Sequence[Pair], arrays: Record) -> None:
-        keys = [RowKey(self._inputs.contents[example], self._inputs.view_name(view)) for example, view in pairs]
+    def _keep(self, entry: Entry, rows: Sequence[Address], arrays: Record) -> None:
+        contents, view_name = self._inputs.contents, self._inputs.view_name
+        keys = [RowKey(contents[example], view_name(view), piece) for example, view, piece in rows]
         kept = {
             slot.name: as_half(arrays[slot.name]) if slot.dtype == "float16" else arrays[slot.name]
             for slot in (*entry.shared_slots, *entry.row_slots)
@@ -291,25 +310,24 @@ class Activations:
         entry.append(keys, kept)
 
 
-def _groups(missing: Missing, examples: Sequence[int]) -> list[tuple[tuple[str, ...], int]]:
+def _groups(missing: Missing, num_pieces: int) -> list[tuple[tuple[str, ...], int]]:
     """The combinations of cuts that some row is missing at, each with the number of such rows."""
-    codes = _codes(missing, len(examples))
-    cuts = list(missing)
+    codes, cuts = _codes(missing, num_pieces), list(missing)
     found = [(code, int((codes == code).sum())) for code in np.unique(codes) if code]
     return [(tuple(cut for bit, cut in enumerate(cuts) if code >> bit & 1), count) for code, count in found]
 
 
-def _pairs(missing: Missing, cuts: tuple[str, ...], examples: Sequence[int]) -> Iterator[Pair]:
-    """The rows that are missing at exactly these cuts, example by example."""
+def _addresses(missing: Missing, cuts: tuple[str, ...], pieces: Pieces) -> Iterator[Address]:
+    """The rows that are missing at exactly these cuts, piece by piece."""
     wanted = sum(1 << bit for bit, cut in enumerate(missing) if cut in cuts)
-    for example, view in np.argwhere(_codes(missing, len(examples)) == wanted):
-        yield int(examples[int(example)]), int(view)
+    for at, view in np.argwhere(_codes(missing, len(pieces)) == wanted):
+        yield int(pieces[at, 0]), int(view), int(pieces[at, 1])
 
 
-def _codes(missing: Missing, num_examples: int) -> np.ndarray:
-    """Examples by views: bit i is set where the row is missing at the i-th cut."""
+def _codes(missing: Missing, num_pieces: int) -> Int[np.ndarray, "pieces views"]:
+    """Bit i is set where the row is missing at the i-th cut."""
     views = max((rows.shape[1] for rows in missing.values()), default=0)
-    codes = np.zeros((num_examples, views), dtype=np.int64)
+    codes = np.zeros((num_pieces, views), dtype=np.int64)
     for bit, rows in enumerate(missing.values()):
         codes[:, : rows.shape[1]] |= rows.astype(np.int64) << bit
     return codes

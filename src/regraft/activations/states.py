@@ -29,7 +29,11 @@ KEPT_PLACEMENTS = 4096
 
 
 class States(ABC):
-    """States at one cut, addressed by example (its position in the data set) and view number; view 0 is plain."""
+    """States at one cut, addressed by example (its position in the data set), view number and piece.
+
+    View 0 is plain. An example may have several rows, its pieces (windows of a text, slices of a volume); `pieces` of
+    None means the first piece of each.
+    """
 
     @property
     @abstractmethod
@@ -37,10 +41,18 @@ class States(ABC):
         """How many views there are; None when every number is a new view."""
 
     @abstractmethod
-    def batch(self, examples: Int[np.ndarray, "b"], views: Int[np.ndarray, "b"]) -> dict[str, np.ndarray]:
-        """The states of these examples in these views, in this order; floats as float32."""
+    def batch(
+        self, examples: Int[np.ndarray, "b"], views: Int[np.ndarray, "b"], pieces: Int[np.ndarray, "b"] | None = None
+    ) -> dict[str, np.ndarray]:
+        """The states of these rows, in this order; floats as float32."""
 
-    def placements(self, examples: Int[np.ndarray, "b"], views: Int[np.ndarray, "b"]) -> dict[str, np.ndarray]:
+    def pieces_of(self, examples: Int[np.ndarray, "b"]) -> Int[np.ndarray, "b"]:
+        """How many pieces these examples have; 1 each unless the inputs say otherwise."""
+        return np.ones(len(examples), dtype=np.int64)
+
+    def placements(
+        self, examples: Int[np.ndarray, "b"], views: Int[np.ndarray, "b"], pieces: Int[np.ndarray, "b"] | None = None
+    ) -> dict[str, np.ndarray]:
         """Where each of these rows lies in its example, so that targets can be moved along: named arrays (b ...) such
         as the geometry of a crop or the offsets of tokens. Empty where the inputs have none."""
         return {}
@@ -50,36 +62,55 @@ class StoredStates(States):
     """States in the store, read from its memory-mapped files as they are asked for."""
 
     def __init__(
-        self, rows: Rows, place: Int[np.ndarray, "n"], num_views: int, shared: Mapping[str, np.ndarray]
+        self,
+        rows: Rows,
+        place: Int[np.ndarray, "n"],
+        num_views: int,
+        shared: Mapping[str, np.ndarray],
+        pieces: Int[np.ndarray, "n"],
     ) -> None:
-        """`place` gives for every example of the data set the row of its plain view, its other views following;
-        -1 where an example is not stored."""
-        self._rows, self._place, self._num_views = rows, place, num_views
+        """`place` gives for every example of the data set the row of its first piece's plain view, its other views
+        following, then its other pieces; -1 where an example is not stored. `pieces` says how many it has."""
+        self._rows, self._place, self._num_views, self._pieces = rows, place, num_views, pieces
+        self._names = [name for name in rows.names if not name.startswith(PLACEMENT)]
+        self._placed = [name for name in rows.names if name.startswith(PLACEMENT)]
         self._shared = {name: as_float32(array) for name, array in shared.items()}
 
     @property
     def num_views(self) -> int:
         return self._num_views
 
-    def batch(self, examples: Int[np.ndarray, "b"], views: Int[np.ndarray, "b"]) -> dict[str, np.ndarray]:
-        names = [name for name in self._rows.names if not name.startswith(PLACEMENT)]
-        gathered = self._rows.gather(self._positions(examples, views), names)
+    def batch(
+        self, examples: Int[np.ndarray, "b"], views: Int[np.ndarray, "b"], pieces: Int[np.ndarray, "b"] | None = None
+    ) -> dict[str, np.ndarray]:
+        gathered = self._rows.gather(self._positions(examples, views, pieces), self._names)
         return {name: as_float32(array) for name, array in gathered.items()} | self._shared
 
-    def placements(self, examples: Int[np.ndarray, "b"], views: Int[np.ndarray, "b"]) -> dict[str, np.ndarray]:
-        names = [name for name in self._rows.names if name.startswith(PLACEMENT)]
-        gathered = self._rows.gather(self._positions(examples, views), names) if names else {}
+    def pieces_of(self, examples: Int[np.ndarray, "b"]) -> Int[np.ndarray, "b"]:
+        found: Int[np.ndarray, " b"] = self._pieces[examples]
+        return found
+
+    def placements(
+        self, examples: Int[np.ndarray, "b"], views: Int[np.ndarray, "b"], pieces: Int[np.ndarray, "b"] | None = None
+    ) -> dict[str, np.ndarray]:
+        gathered = self._rows.gather(self._positions(examples, views, pieces), self._placed) if self._placed else {}
         return {name.removeprefix(PLACEMENT): array for name, array in gathered.items()}
 
     def column(self, name: str, examples: Int[np.ndarray, "b"], views: Int[np.ndarray, "b"]) -> Column:
         """One array of these examples in these views, to be sliced by row without reading the rest."""
-        return self._rows.take(self._positions(examples, views)).column(name)
+        return self._rows.take(self._positions(examples, views, None)).column(name)
 
-    def _positions(self, examples: Int[np.ndarray, " b"], views: Int[np.ndarray, " b"]) -> Int[np.ndarray, " b"]:
-        first = self._place[examples]
-        if first.size and (first.min() < 0 or views.min() < 0 or views.max() >= self._num_views):
-            raise ValueError("States were asked for of an example or a view that is not stored.")
-        positions: Int[np.ndarray, " b"] = first + views
+    def _positions(
+        self, examples: Int[np.ndarray, " b"], views: Int[np.ndarray, " b"], pieces: Int[np.ndarray, " b"] | None
+    ) -> Int[np.ndarray, " b"]:
+        first, asked = self._place[examples], np.zeros_like(views) if pieces is None else pieces
+        if first.size and (
+            min(first.min(), views.min(), asked.min()) < 0
+            or views.max() >= self._num_views
+            or (asked >= self._pieces[examples]).any()
+        ):
+            raise ValueError("States were asked for of an example, a view or a piece that is not stored.")
+        positions: Int[np.ndarray, " b"] = first + asked * self._num_views + views
         return positions
 
 
@@ -88,34 +119,42 @@ class FreshStates(States):
 
     def __init__(
         self,
-        load: Callable[[int, int], tuple[Record, Record]],
+        load: Callable[[int, int, int], tuple[Record, Record]],
         run: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]] | None,
         workers: int,
+        pieces_of: Callable[[int], int] = lambda example: 1,
     ) -> None:
-        """`load(example, view)` gives a prepared input and its placement, in `workers` threads; `run` is the frozen
-        part, None at cut `input`."""
-        self._load, self._run = load, run
-        self._placed: OrderedDict[tuple[int, int], Record] = OrderedDict()
+        """`load(example, view, piece)` gives a prepared input and its placement, in `workers` threads; `run` is the
+        frozen part, None at cut `input`; `pieces_of` tells how many pieces an example has."""
+        self._load, self._run, self._pieces_of = load, run, pieces_of
         self._pool = ThreadPoolExecutor(max(1, workers))
+        self._placed: OrderedDict[tuple[int, int, int], Record] = OrderedDict()
 
     @property
     def num_views(self) -> None:
         return None
 
-    def batch(self, examples: Int[np.ndarray, " b"], views: Int[np.ndarray, " b"]) -> dict[str, np.ndarray]:
-        pairs = list(zip(examples.tolist(), views.tolist(), strict=True))
-        loaded = list(self._pool.map(lambda pair: self._load(*pair), pairs))
+    def batch(
+        self, examples: Int[np.ndarray, " b"], views: Int[np.ndarray, " b"], pieces: Int[np.ndarray, " b"] | None = None
+    ) -> dict[str, np.ndarray]:
+        rows = _addresses(examples, views, pieces)
+        loaded = list(self._pool.map(lambda row: self._load(*row), rows))
         if loaded[0][1]:  # kept, because whoever takes the states mostly asks for their placements next
-            self._placed.update(zip(pairs, (placement for _, placement in loaded), strict=True))
-            while len(self._placed) > max(KEPT_PLACEMENTS, len(pairs)):
+            self._placed.update(zip(rows, (placement for _, placement in loaded), strict=True))
+            while len(self._placed) > max(KEPT_PLACEMENTS, len(rows)):
                 self._placed.popitem(last=False)
         inputs = stacked([record for record, _ in loaded])
         return inputs if self._run is None else self._run(inputs)
 
-    def placements(self, examples: Int[np.ndarray, " b"], views: Int[np.ndarray, " b"]) -> dict[str, np.ndarray]:
-        pairs = list(zip(examples.tolist(), views.tolist(), strict=True))
-        kept = [self._placed.get(pair) for pair in pairs]
-        return stacked([self._load(*pair)[1] if one is None else one for pair, one in zip(pairs, kept, strict=True)])
+    def pieces_of(self, examples: Int[np.ndarray, " b"]) -> Int[np.ndarray, " b"]:
+        return np.array([self._pieces_of(example) for example in examples.tolist()], dtype=np.int64)
+
+    def placements(
+        self, examples: Int[np.ndarray, " b"], views: Int[np.ndarray, " b"], pieces: Int[np.ndarray, " b"] | None = None
+    ) -> dict[str, np.ndarray]:
+        rows = _addresses(examples, views, pieces)
+        kept = [self._placed.get(row) for row in rows]
+        return stacked([self._load(*row)[1] if one is None else one for row, one in zip(rows, kept, strict=True)])
 
     def close(self) -> None:
         """Let the threads end; nothing can be asked for afterwards."""
@@ -135,7 +174,9 @@ class DeviceStates(States):
     def num_views(self) -> None:
         return None
 
-    def batch(self, examples: Int[np.ndarray, " b"], views: Int[np.ndarray, " b"]) -> dict[str, np.ndarray]:
+    def batch(
+        self, examples: Int[np.ndarray, " b"], views: Int[np.ndarray, " b"], pieces: Int[np.ndarray, " b"] | None = None
+    ) -> dict[str, np.ndarray]:
         if not views.any():
             return self._plain_batch(examples, views)
         return {name: tensor.cpu().numpy() for name, tensor in self.on_device(examples, views).items()}
@@ -159,6 +200,13 @@ class DeviceStates(States):
                 return made
             self._kept[key], self._kept_bytes = made, self._kept_bytes + size
         return dict(self._kept[key])
+
+
+def _addresses(
+    examples: Int[np.ndarray, " b"], views: Int[np.ndarray, " b"], pieces: Int[np.ndarray, " b"] | None
+) -> list[tuple[int, int, int]]:
+    asked = np.zeros_like(views) if pieces is None else pieces
+    return list(zip(examples.tolist(), views.tolist(), asked.tolist(), strict=True))
 
 
 def stacked(records: Sequence[Record]) -> dict[str, np.ndarray]:

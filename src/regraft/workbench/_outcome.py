@@ -273,7 +273,7 @@ def _prepared(outcome: Outcome, positions: np.ndarray) -> Any:
     with ThreadPoolExecutor(outcome.threads) as pool:
         for first in range(0, len(positions), 64):
             chunk = positions[first : first + 64].tolist()
-            yield np.stack([record["pixels"] for record, _ in pool.map(lambda i: inputs.load(i, 0), chunk)])
+            yield np.stack([record["pixels"] for record, _ in pool.map(lambda i: inputs.load(i, 0, 0), chunk)])
 
 
 def _checked(outcome: Outcome, bundle: Bundle) -> dict[str, Any] | None:

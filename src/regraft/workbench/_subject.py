@@ -215,7 +215,7 @@ def inputs_of(
     rule = digest_json({"seed": recipe.seed, **augmentation.digest_fields()})[:16]
     contents = scanned.content
 
-    def load(example: int, number: int) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]:
+    def load(example: int, number: int, piece: int) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]:
         picture, content = decoded(example), contents[example]
         pixels = view(picture, preparation, augmentation, number=number, seed=recipe.seed, content=content)
         return {"pixels": pixels}, {}

@@ -95,7 +95,7 @@ def features(
 def _inputs(files: Files, backbone: Backbone, workers: int) -> Inputs:
     preparation, channels = backbone.card.preparation, backbone.card.channels
 
-    def load(example: int, number: int) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]:
+    def load(example: int, number: int, piece: int) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]:
         try:
             return {"pixels": preparation.plain(picture_of(files.items[example], channels))}, {}
         except Undecodable as error:
