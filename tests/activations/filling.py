@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -50,13 +51,16 @@ class Source:
 
 def activations(
     backbone: Backbone, root: Path, source: Source | None = None, *, shapes: Any = None, backend: str = "auto",
-    view: str = "pooled", limit: int | None = None, shard_bytes: int = 1 << 20, notices: list[Notice] | None = None,
+    view: str = "pooled", keep: Any = MappingProxyType({}),
+    limit: int | None = None, shard_bytes: int = 1 << 20, notices: list[Notice] | None = None,
     **inputs: Any,
 ) -> Activations:  # fmt: skip
     """The toy's activations in the store at `root`; to be closed."""
     memo = Memo(root)
     tell = (lambda notice: None) if notices is None else notices.append
-    prefixes = Prefixes(backbone, shapes or SHAPES, view=view, memo=memo, backend=backend, threads=1, tell=tell)
+    prefixes = Prefixes(
+        backbone, shapes or SHAPES, view=view, memo=memo, backend=backend, threads=1, tell=tell, keep=keep
+    )
     store = Store(root, limit, shard_bytes=shard_bytes)
     return Activations(store, memo, prefixes, (source or Source()).inputs(**inputs))
 

@@ -1,11 +1,16 @@
-"""What a row may be beside arrays of one shape: it has a place in its example, and is one of its pieces."""
+"""What a row may be beside arrays of one shape: placed in its example, one of its pieces, with taps of lower stages."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from activations.filling import AT_CUT, AT_TOP, NUM, Source, activations, drain
+from regraft.activations.fill import Want
 from regraft.activations.slots import Slot
 from regraft.backbones.backbone import Backbone
 from toy_backbone import toy_backbone, toy_input
@@ -80,3 +85,49 @@ def test_pieces_are_rows_of_their_own(backbone: Backbone, tmp_path: Path) -> Non
     assert len(source.asked) == len(examples), "only the fresh ones are asked for again"
     with pytest.raises(ValueError, match="at least one piece"):
         drain(activations(backbone, tmp_path / "none", pieces_of=lambda example: 0).fill([AT_CUT], range(3)))
+
+
+@pytest.mark.parametrize("backend", ["auto", "torch"])
+def test_taps_are_stored_at_the_cut_as_the_lower_stages_gave_them(
+    backend: str, backbone: Backbone, tmp_path: Path
+) -> None:
+    examples, views = np.arange(NUM), np.zeros(NUM, int)
+    low = Want(cut="embeddings", views=1, dtype="float32")
+    plain = activations(backbone, tmp_path, backend=backend)
+    drain(plain.fill([low, AT_CUT, AT_TOP], range(NUM)))
+    lower, at_cut, top = (plain.states(want, NUM, range(NUM)).batch(examples, views) for want in (low, AT_CUT, AT_TOP))
+    plain.close()
+    keep, source = {"layer.0": ["embeddings"], "output": ["layer.0", "embeddings"]}, Source()
+    made = activations(backbone, tmp_path, source, backend=backend, keep=keep)
+    drain(made.fill([low, AT_CUT, AT_TOP], range(NUM)))
+    assert len(source.asked) == 2 * NUM, "the taps are part of the key"
+    found = made.states(AT_CUT, NUM, range(NUM)).batch(examples, views)
+    assert set(found) == {*at_cut, "tap.embeddings"}
+    assert set(made.states(low, NUM, range(NUM)).batch(examples, views)) == set(lower)
+    np.testing.assert_allclose(found["tap.embeddings"], lower["hidden"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found["hidden"], at_cut["hidden"], rtol=0, atol=1e-5)
+    on_top = made.states(AT_TOP, NUM, range(NUM)).batch(examples, views)
+    assert set(on_top) == {"pooled", "tap.embeddings", "tap.layer.0"}
+    np.testing.assert_allclose(on_top["pooled"], top["pooled"], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(on_top["tap.layer.0"], at_cut["hidden"], rtol=0, atol=1e-5)
+    made.close()
+
+
+def test_a_stage_may_offer_a_tap_of_its_own_and_stored_taps_go_on_to_the_top(backbone: Backbone) -> None:
+    class Offering(nn.Module):
+        def forward(self, state: Any) -> Any:
+            return {**state, "hidden": state["hidden"] * 2, "tap.inside": state["hidden"] + 1}
+
+    network = backbone.network
+    stages = {**network.stages, "layer.1": Offering()}
+    network = replace(network, stages=stages)
+    record = {name: torch.from_numpy(array[None]) for name, array in toy_input(0).items()}
+    low = network.run(record, upto="layer.0")["hidden"]
+    state = network.run(record, upto="layer.1", keep=["inside", "layer.0", "layer.2"])
+    assert set(state) == {"hidden", "mask", "position_bias", "tap.inside", "tap.layer.0"}
+    assert torch.equal(state["tap.inside"], low + 1)
+    assert torch.equal(state["tap.layer.0"], low)
+    top = network.run(state, after="layer.1", keep=["inside", "layer.0", "layer.2"])
+    assert torch.equal(top["tap.inside"], low + 1)
+    assert torch.equal(top["tap.layer.2"], top["hidden"])
+    assert set(network.run(state, after="layer.1")) == {"hidden", "mask", "position_bias"}

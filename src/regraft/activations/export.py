@@ -7,6 +7,7 @@ import io
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 
 import jaxtyping
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from regraft.activations.runner import BATCH, ROWS_AXIS, OnnxRunner, TorchRunner, onnx_faults
 from regraft.activations.slots import Slot
 from regraft.backbones.backbone import Backbone
-from regraft.contracts.backbone import Network, State
+from regraft.contracts.backbone import TAP, Network, State
 from regraft.contracts.family import built
 
 Shapes = Mapping[str, tuple[tuple[int, ...], str]]
@@ -43,13 +44,20 @@ _FAULTS = (
 class Prefix(nn.Module):
     """From the stored state at cut `after` to the stored states at `cuts`, in one pass.
 
-    At `output` the state is the view of the top state that the head reads, under the view's name. Takes and returns
-    tensors in a fixed order, as an exporter wants them: `inputs` names those taken; `outputs`, known after the first
-    call, those returned, as `cut/name`.
+    At `output` the state is the view of the top state that the head reads, under the view's name. `keep` names, by cut,
+    the taps that stay in the state there. Takes and returns tensors in a fixed order, as an exporter wants them:
+    `inputs` names those taken; `outputs`, known after the first call, those returned, as `cut/name`.
     """
 
     def __init__(
-        self, network: Network, cuts: Sequence[str], *, view: str, inputs: Sequence[str], after: str = "input"
+        self,
+        network: Network,
+        cuts: Sequence[str],
+        *,
+        view: str,
+        inputs: Sequence[str],
+        after: str = "input",
+        keep: Mapping[str, Sequence[str]] = MappingProxyType({}),
     ) -> None:
         super().__init__()
         self.network = network
@@ -58,6 +66,7 @@ class Prefix(nn.Module):
         self.view = view
         self.inputs = tuple(inputs)
         self.after = after
+        self.keep = {cut: frozenset(TAP + name for name in keep.get(cut, ())) for cut in cuts}
         self.outputs: tuple[str, ...] = ()
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -68,10 +77,14 @@ class Prefix(nn.Module):
 
     def states(self, state: State) -> dict[str, State]:
         """The stored state at each cut."""
-        found, at = {}, self.after
-        for cut in self.cuts:
-            state, at = self.network.run(state, after=at, upto=cut), cut
-            found[cut] = state if cut != "output" else {self.view: self.network.views(state)[self.view]}
+        found: dict[str, State] = {}
+        at = self.after
+        for i, cut in enumerate(self.cuts):
+            later = {name.removeprefix(TAP) for above in self.cuts[i:] for name in self.keep[above]}
+            state, at = self.network.run(state, after=at, upto=cut, keep=sorted(later)), cut
+            plain = {name: value for name, value in state.items() if not name.startswith(TAP)}
+            taps = {name: value for name, value in state.items() if name in self.keep[cut]}
+            found[cut] = (plain if cut != "output" else {self.view: self.network.views(plain)[self.view]}) | taps
         return found
 
 
@@ -90,10 +103,12 @@ def example_tensors(inputs: Shapes, batch: int) -> tuple[Tensor, ...]:
     return tuple(made)
 
 
-def slots_at(backbone: Backbone, cut: str, *, inputs: Shapes, view: str) -> list[Slot]:
+def slots_at(
+    backbone: Backbone, cut: str, *, inputs: Shapes, view: str, keep: Mapping[str, Sequence[str]]
+) -> list[Slot]:
     """What a row of the stored state at `cut` is made of, as seen by running the network on an example."""
     network = backbone.network
-    prefix = Prefix(network, (cut,), view=view, inputs=tuple(inputs)).eval()
+    prefix = Prefix(network, (cut,), view=view, inputs=tuple(inputs), keep=keep).eval()
     with torch.no_grad():
         tensors = prefix(*example_tensors(inputs, 2))
     slots = []

@@ -31,8 +31,8 @@ Address = tuple[int, int, int]
 """An example's position in the data set, the number of a view, and the number of a piece."""
 Pieces = Int[np.ndarray, "pieces 2"]
 """The pieces of some examples, example by example: the example's position in the data set, and the piece's number."""
-Missing = dict[str, Bool[np.ndarray, "pieces views"]]
-"""By cut: which rows are to be computed."""
+Missing = dict[str, Bool[np.ndarray, "_ _"]]
+"""By cut: which rows are to be computed, pieces by views."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,13 +81,15 @@ class Activations:
     def key(self, cut: str, dtype: str) -> dict[str, Any]:
         """Everything that decides the numbers at `cut`, the example itself aside."""
         backbone, prefixes = self._prefixes.backbone, self._prefixes
-        computed = {
+        computed: dict[str, Any] = {
             "backbone": f"{backbone.card.family}:{backbone.card.variant}",
             "digest": backbone.digest(cut),
             "view": prefixes.view if cut == "output" else "",
             "backend": prefixes.backend_name(self._together(cut)),
             "batch": BATCH,
         }
+        if cut in prefixes.keep:
+            computed["taps"] = prefixes.keep[cut]
         shapes = {name: [list(shape), kind] for name, (shape, kind) in prefixes.shapes.items()}
         inputs = {"shapes": shapes, **self._inputs.fields}
         if self._inputs.placement:
@@ -324,8 +326,8 @@ def _addresses(missing: Missing, cuts: tuple[str, ...], pieces: Pieces) -> Itera
         yield int(pieces[at, 0]), int(view), int(pieces[at, 1])
 
 
-def _codes(missing: Missing, num_pieces: int) -> Int[np.ndarray, "pieces views"]:
-    """Bit i is set where the row is missing at the i-th cut."""
+def _codes(missing: Missing, num_pieces: int) -> Int[np.ndarray, "_ _"]:
+    """Pieces by views: bit i is set where the row is missing at the i-th cut."""
     views = max((rows.shape[1] for rows in missing.values()), default=0)
     codes = np.zeros((num_pieces, views), dtype=np.int64)
     for bit, rows in enumerate(missing.values()):

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -227,10 +228,13 @@ class Prefixes:
         backend: str = "auto",
         threads: int | None = None,
         tell: Callable[[Notice], None] = lambda notice: None,
+        keep: Mapping[str, Sequence[str]] = MappingProxyType({}),
     ) -> None:
-        """`backend` is `auto` (ONNX Runtime on the CPU where the export agrees, else torch) or `torch`; `threads` of
-        the CPU: None or 0 for all cores; `tell` takes what the user should know."""
+        """`keep` names, by cut, the taps that stay in the state there (see `Network.run`); `backend` is `auto` (ONNX
+        Runtime on the CPU where the export agrees, else torch) or `torch`; `threads` of the CPU: None or 0 for all
+        cores; `tell` takes what the user should know."""
         self.backbone, self.shapes, self.view, self.memo = backbone, dict(shapes), view, memo
+        self.keep = {cut: sorted(taps) for cut, taps in keep.items() if taps}
         self._device, self._threads, self._tell = device, threads or usable_cores(), tell
         self._may_use_onnx = backend == "auto" and device == "cpu"
         self._decision: str | None = None
@@ -265,7 +269,7 @@ class Prefixes:
             return known
         from regraft.activations.export import slots_at
 
-        slots = slots_at(self.backbone, cut, inputs=self.shapes, view=self.view)
+        slots = slots_at(self.backbone, cut, inputs=self.shapes, view=self.view, keep=self.keep)
         self._remember(key, [slot.describe() for slot in slots])
         return slots
 
@@ -284,12 +288,13 @@ class Prefixes:
         """Everything that an exported prefix depends on."""
         inputs = {name: [list(shape), dtype] for name, (shape, dtype) in self.shapes.items()}
         digests = [self.backbone.digest(cut) for cut in cuts]
-        return ["prefix", REVISION, digests, list(cuts), self.view, inputs, BATCH]
+        taps = {cut: self.keep[cut] for cut in cuts if cut in self.keep}
+        return ["prefix", REVISION, digests, list(cuts), self.view, inputs, BATCH, *([taps] if taps else [])]
 
     def _prefix(self, cuts: tuple[str, ...]) -> "Prefix":
         from regraft.activations.export import Prefix
 
-        return Prefix(self.backbone.network, cuts, view=self.view, inputs=tuple(self.shapes)).eval()
+        return Prefix(self.backbone.network, cuts, view=self.view, inputs=tuple(self.shapes), keep=self.keep).eval()
 
     def _torch(self, cuts: tuple[str, ...]) -> Runner:
         from regraft.activations.export import example_tensors, place_matters
