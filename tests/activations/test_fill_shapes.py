@@ -1,4 +1,5 @@
-"""What a row may be beside arrays of one shape: placed in its example, one of its pieces, with taps of lower stages."""
+"""What a row may be beside arrays of one shape: placed in its example, one of its pieces, with taps of lower stages,
+and as long as its text."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +10,15 @@ import pytest
 import torch
 from torch import nn
 
-from activations.filling import AT_CUT, AT_TOP, NUM, Source, activations, drain
+from activations.filling import AT_CUT, AT_TOP, NUM, Source, activations, drain, equal
 from regraft.activations.fill import Want
 from regraft.activations.slots import Slot
 from regraft.backbones.backbone import Backbone
-from toy_backbone import toy_backbone, toy_input
+from regraft.contracts.backbone import Built, Network
+from toy_backbone import ENTRY, toy_backbone, toy_input
+from toys import Start
 
+RAGGED = {"ids": ((None,), "int64"), "mask": ((None,), "bool")}
 BOX = Slot(name="box", shape=(4,), dtype="float32")
 
 
@@ -131,3 +135,111 @@ def test_a_stage_may_offer_a_tap_of_its_own_and_stored_taps_go_on_to_the_top(bac
     assert torch.equal(top["tap.inside"], low + 1)
     assert torch.equal(top["tap.layer.2"], top["hidden"])
     assert set(network.run(state, after="layer.1")) == {"hidden", "mask", "position_bias"}
+
+
+class Words(nn.Module):
+    """Word vectors, and their mask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.ModuleDict({"words": nn.Embedding(50, 16)})
+
+    def forward(self, state: Any) -> Any:
+        return {"hidden": self.body["words"](state["ids"]), "mask": state["mask"]}
+
+
+def mean_of(state: Any) -> torch.Tensor:
+    kept = state["mask"][..., None].float()
+    found: torch.Tensor = (state["hidden"] * kept).sum(1) / kept.sum(1)
+    return found
+
+
+class Mixing(nn.Module):
+    """Every word hears of all others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(16, 16)
+
+    def forward(self, state: Any) -> Any:
+        return {**state, "hidden": torch.tanh(state["hidden"] + self.out(mean_of(state))[:, None])}
+
+
+def build_ragged(card: Any) -> Built:
+    stages = nn.ModuleDict({"embeddings": Words(), **{f"layer{i}": Mixing() for i in range(3)}})
+    named = {name.replace("layer", "layer."): stage for name, stage in stages.items()}
+    views = {"pooled": mean_of, "tokens": lambda state: state["hidden"]}
+    network = Network(
+        start=Start(), stages=named, views=lambda state: {name: view(state) for name, view in views.items()}
+    )
+    return Built(network=network, original=stages)
+
+
+def text(example: int, number: int) -> dict[str, np.ndarray]:
+    """A text of 1 to 70 words, all of them kept."""
+    length = 1 + (29 * example + 11 * number) % 70
+    return {"ids": np.random.default_rng([example, number]).integers(0, 50, length), "mask": np.ones(length, bool)}
+
+
+def spans(example: int, number: int) -> dict[str, np.ndarray]:
+    at = np.arange(len(text(example, number)["ids"]), dtype=np.int32)
+    return {"offsets": np.stack([5 * at, 5 * at + 4], axis=1)}
+
+
+@pytest.fixture(scope="module")
+def ragged(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
+    return toy_backbone(tmp_path_factory.mktemp("ragged"), family=replace(ENTRY, build=build_ragged))
+
+
+@pytest.mark.parametrize("cut", ["input", "layer.0", "output"])
+@pytest.mark.parametrize("view", ["pooled", "tokens"])
+def test_rows_of_different_lengths_come_padded_with_a_mask(
+    cut: str, view: str, ragged: Backbone, tmp_path: Path
+) -> None:
+    """Each is what the network makes of it alone, without any padding."""
+    offsets, source = Slot(name="offsets", shape=(None, 2), dtype="int32"), Source(text, spans)
+    made = activations(ragged, tmp_path, source, shapes=RAGGED, view=view, placement=[offsets])
+    want = Want(cut=cut, views=2, dtype="float32")
+    drain(made.fill([want], range(NUM)))
+    states, examples, views = made.states(want, NUM, range(NUM)), np.array([6, 0, 30, 6]), np.array([1, 0, 1, 0])
+    found, placed = states.batch(examples, views), states.placements(examples, views)["offsets"]
+    fresh = made.fresh(cut).batch(examples, views)
+    assert set(fresh) == set(found)
+    assert all(np.array_equal(fresh[name], found[name]) for name in found)
+    lengths = [len(text(*pair)["ids"]) for pair in zip(examples.tolist(), views.tolist(), strict=True)]
+    name = {"input": "ids", "layer.0": "hidden", "output": view}[cut]
+    for row, (example, number) in enumerate(zip(examples.tolist(), views.tolist(), strict=True)):
+        record = {key: torch.from_numpy(array[None]) for key, array in text(example, number).items()}
+        with torch.no_grad():
+            state = ragged.network.run(record, upto=cut)
+            expected = (ragged.network.views(state) if cut == "output" else state)[name][0].numpy()
+        if name != "pooled":
+            assert found[name].shape[1] == max(lengths)
+            assert found["mask"][row].tolist() == [True] * lengths[row] + [False] * (max(lengths) - lengths[row])
+            assert not found[name][row, lengths[row] :].any()
+        part = slice(None) if name == "pooled" else slice(lengths[row])
+        np.testing.assert_allclose(found[name][row][part], expected, rtol=0, atol=1e-6)
+        np.testing.assert_array_equal(placed[row, : lengths[row]], spans(example, number)["offsets"])
+    made.close()
+
+
+def test_a_ragged_row_has_the_same_bits_whatever_was_filled_before(ragged: Backbone, tmp_path: Path) -> None:
+    wants, examples, views = [AT_CUT, AT_TOP], np.arange(NUM), np.zeros(NUM, int)
+
+    def filled_states(store: str, which: Any) -> list[dict[str, np.ndarray]]:
+        made = activations(ragged, tmp_path / store, Source(text), shapes=RAGGED)
+        drain(made.fill(wants, which))
+        found = [made.states(want, NUM, which).batch(examples, views) for want in wants] if len(which) == NUM else []
+        made.close()
+        return found
+
+    at_once = filled_states("one", range(NUM))
+    filled_states("two", range(20, 5, -1))
+    assert all(map(equal, at_once, filled_states("two", range(NUM))))
+
+
+def test_arrays_of_one_input_that_differ_in_length_are_refused(ragged: Backbone, tmp_path: Path) -> None:
+    source = Source(lambda example, number: {**text(example, number), "mask": np.ones(3, bool)})
+    made = activations(ragged, tmp_path, source, shapes=RAGGED)
+    with pytest.raises(ValueError, match="lengths"):
+        drain(made.fill([AT_TOP], range(NUM)))

@@ -73,6 +73,40 @@ def test_a_shard_is_a_safetensors_file(store: Store) -> None:
     assert [row.tobytes() for row in found["row digests"]] == row_digests(keys(3)).tolist()
 
 
+@pytest.mark.parametrize("shape", [(None,), (None, 3), (2, None), (2, None, 3)])
+def test_rows_of_different_lengths_are_kept_without_padding_and_come_back_padded(
+    store: Store, shape: tuple[int | None, ...]
+) -> None:
+    random = np.random.default_rng(0)
+    lengths, longest = random.integers(0, 9, 30), 8
+    lengths[0] = longest
+    values = random.standard_normal((30, *(longest if size is None else size for size in shape))).astype(np.float32)
+    ragged = shape.index(None) + 1
+    np.moveaxis(values, ragged, 1)[np.arange(longest)[None] >= lengths[:, None]] = 0
+    slots = [MASK, Slot(name="x", shape=shape, dtype="float32")]
+    masks = random.random((30, 4)) > 0.5
+    with store.open(KEY, slots) as entry:
+        for first in (0, 10):
+            part = slice(first, first + 20)
+            trimmed = np.moveaxis(np.moveaxis(values[part], ragged, 1)[:, : lengths[part].max()], 1, ragged)
+            entry.append(keys(30)[part], {"x": trimmed, "mask": masks[part]}, lengths[part])
+            entry.flush()
+        data = load_file(shards(entry)[0])
+        assert data["row lengths"].tolist() == lengths[:20].tolist()
+        assert data["x"].shape[0] == lengths[:20].sum()
+    with store.open(KEY, slots) as entry:
+        rows = entry.rows(keys(30))
+        for order in (random.permutation(30), np.array([25, 3, 25]), np.arange(30)):
+            found, most = rows.gather(order), int(lengths[order].max())
+            np.testing.assert_array_equal(found["x"], np.take(values[order], np.arange(most), axis=ragged))
+            np.testing.assert_array_equal(found["mask"], masks[order])
+            assert rows.lengths(order).tolist() == lengths[order].tolist()  # type: ignore[union-attr]
+        with pytest.raises(ValueError, match="ragged"):
+            rows.column("x")
+        with pytest.raises(ValueError, match="slots ask for"):
+            entry.append(keys(31)[30:], {"x": values[:1], "mask": masks[:1]}, np.array([3]))
+
+
 def test_values_that_are_no_numbers_are_kept_as_they_are(store: Store) -> None:
     values = np.array([[np.nan, np.inf], [-np.inf, -0.0]], dtype=np.float16)
     with store.open(KEY, [Slot(name="x", shape=(2,), dtype="float16")]) as entry:
@@ -194,9 +228,10 @@ def test_arrays_that_are_not_the_slots_are_refused(store: Store, arrays: dict[st
 
 
 @pytest.mark.parametrize(
-    ("name", "shape", "dtype"), [("../x", (1,), "bool"), ("x", (0,), "bool"), ("x", (1,), "O"), ("x", (1,), "U3")]
+    ("name", "shape", "dtype"),
+    [("../x", (1,), "bool"), ("x", (0,), "bool"), ("x", (1,), "O"), ("x", (1,), "U3"), ("x", (None, None), "bool")],
 )
-def test_a_slot_that_cannot_be_stored_is_refused(name: str, shape: tuple[int, ...], dtype: str) -> None:
+def test_a_slot_that_cannot_be_stored_is_refused(name: str, shape: tuple[int | None, ...], dtype: str) -> None:
     with pytest.raises(ValueError, match="Slot"):
         Slot(name=name, shape=shape, dtype=dtype)
 

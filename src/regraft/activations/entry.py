@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int, Int32, Shaped
+from jaxtyping import Bool, Int, Int32, Int64, Shaped
 
 from regraft.activations.disk import Pin, StoreNotWritable, bytes_under, is_pinned, touch, used_at, writing
 from regraft.activations.shards import (
@@ -102,6 +102,8 @@ class Entry:
         self._pending: set[bytes] = set()
         self._blocks: list[dict[str, np.ndarray]] = []
         self._digests: list[np.ndarray] = []
+        self._lengths: list[np.ndarray] = []
+        self._seen_rows, self._seen_length, self._pending_bytes = 0, 0, 0
         self._since: float | None = None
         self.refresh()
 
@@ -111,8 +113,9 @@ class Entry:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one row, all slots together."""
-        return sum(slot.row_bytes for slot in self.row_slots)
+        """Bytes of one row, all slots together; where some are ragged, of a row of the mean length seen so far."""
+        mean = self._seen_length / self._seen_rows if self._seen_rows else 1.0
+        return round(sum(slot.row_bytes * (1.0 if slot.ragged is None else mean) for slot in self.row_slots))
 
     def missing(self, keys: Iterable[RowKey]) -> Int[np.ndarray, " m"]:
         """The positions in `keys`, ascending, of rows neither stored nor added."""
@@ -122,8 +125,15 @@ class Entry:
             return np.array([i for i in absent.tolist() if digests[i] not in self._pending], dtype=np.intp)
         return absent
 
-    def append(self, keys: Iterable[RowKey], arrays: Mapping[str, Shaped[np.ndarray, "k ..."]]) -> None:
+    def append(
+        self,
+        keys: Iterable[RowKey],
+        arrays: Mapping[str, Shaped[np.ndarray, "k ..."]],
+        lengths: Int[np.ndarray, " k"] | None = None,
+    ) -> None:
         """Add rows: for every slot of a row an array with one element per key. The arrays are copied.
+
+        Ragged slots come padded, with the `lengths` of the rows.
 
         Rows that are known already are passed over. Rows are written when some 64 MB, or half a minute, have gathered.
 
@@ -134,7 +144,7 @@ class Entry:
         """
         self._check_writable()
         digests = row_digests(keys)
-        self._check_arrays(arrays, len(digests))
+        self._check_arrays(arrays, len(digests), lengths)
         fresh = []
         for i in np.flatnonzero(~self._index.find(digests)[0]).tolist():
             if (digest := digests[i]) not in self._pending:
@@ -142,12 +152,15 @@ class Entry:
                 fresh.append(i)
         if not fresh:
             return
-        self._blocks.append({slot.name: arrays[slot.name][fresh] for slot in self.row_slots})
+        kept = np.zeros(len(fresh), np.int64) if lengths is None else lengths[fresh].astype(np.int64)
+        self._blocks.append({slot.name: _taken(arrays[slot.name], slot, fresh, kept) for slot in self.row_slots})
         self._digests.append(digests[fresh])
+        self._lengths.append(kept)
+        self._seen_rows, self._seen_length = self._seen_rows + len(fresh), self._seen_length + int(kept.sum())
+        self._pending_bytes += sum(array.nbytes for array in self._blocks[-1].values())
         now = time.monotonic()
         self._since = now if self._since is None else self._since
-        full = len(self._pending) * self.row_bytes >= self._shard_bytes
-        if full or now - self._since >= FLUSH_AFTER_S:
+        if self._pending_bytes >= self._shard_bytes or now - self._since >= FLUSH_AFTER_S:
             self.flush()
 
     def flush(self) -> None:
@@ -159,12 +172,13 @@ class Entry:
         """
         if not self._pending:
             return
-        digests, blocks = np.concatenate(self._digests), self._blocks
+        digests, lengths, blocks = np.concatenate(self._digests), np.concatenate(self._lengths), self._blocks
+        needed = self._pending_bytes + len(digests) * DIGEST_BYTES
         self._forget_pending()
         path = self.folder / "shards" / new_name(len(digests))
-        self._make_room(len(digests) * (self.row_bytes + DIGEST_BYTES))
+        self._make_room(needed)
         with writing(path):
-            shard = write_shard(path, self.row_slots, digests, blocks)
+            shard = write_shard(path, self.row_slots, digests, blocks, lengths)
         self._add_shards([(shard, digests)])
 
     def write_shared(self, name: str, array: Shaped[np.ndarray, "..."]) -> None:
@@ -227,6 +241,8 @@ class Entry:
             path = folder / name
             try:
                 found.append(read_shard(path, self.row_slots))
+                self._seen_rows += found[-1][0].rows
+                self._seen_length += int(found[-1][0].starts[-1])
             except FileNotFoundError:
                 continue
             except PermissionError as error:
@@ -263,7 +279,8 @@ class Entry:
             self.close()
 
     def _forget_pending(self) -> None:
-        self._pending, self._blocks, self._digests, self._since = set(), [], [], None
+        self._pending, self._blocks, self._digests, self._lengths = set(), [], [], []
+        self._since, self._pending_bytes = None, 0
 
     def _add_shards(self, shards: Sequence[tuple[Shard, Shaped[np.ndarray, " _"]]]) -> None:
         if not shards:
@@ -290,11 +307,25 @@ class Entry:
         if not isinstance(self._pin, Pin):
             raise self._pin
 
-    def _check_arrays(self, arrays: Mapping[str, np.ndarray], rows: int) -> None:
-        expected = {slot.name: ((rows, *slot.shape), slot.stored_dtype) for slot in self.row_slots}
+    def _check_arrays(self, arrays: Mapping[str, np.ndarray], rows: int, lengths: Int[np.ndarray, " k"] | None) -> None:
+        longest = None if lengths is None else int(lengths.max(initial=0))
+        expected = {
+            slot.name: ((rows, *(longest if size is None else size for size in slot.shape)), slot.stored_dtype)
+            for slot in self.row_slots
+        }
         found = {name: (array.shape, array.dtype) for name, array in arrays.items()}
         if found != expected:
             raise ValueError(f"The rows to add are {found}; the entry's slots ask for {expected}.")
+
+
+def _taken(
+    array: Shaped[np.ndarray, "k ..."], slot: Slot, which: list[int], lengths: Int64[np.ndarray, " m"]
+) -> np.ndarray:
+    """The rows `which` of an array; of a padded one, trimmed to their lengths and put after each other."""
+    if slot.ragged is None:
+        return array[which]
+    moved = np.moveaxis(array, 1 + slot.ragged, 1)
+    return np.concatenate([moved[row, :length] for row, length in zip(which, lengths.tolist(), strict=True)])
 
 
 @dataclass(frozen=True, kw_only=True)

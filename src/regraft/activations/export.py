@@ -20,8 +20,10 @@ from regraft.backbones.backbone import Backbone
 from regraft.contracts.backbone import TAP, Network, State
 from regraft.contracts.family import built
 
-Shapes = Mapping[str, tuple[tuple[int, ...], str]]
-"""Shape of a row and dtype of each input, by name."""
+Shapes = Mapping[str, tuple[tuple[int | None, ...], str]]
+"""Shape of a row and dtype of each input, by name; None at a ragged axis."""
+LENGTHS = (8, 12)
+"""Lengths of ragged axes with which a network is tried; an axis of its output that differs between them is ragged."""
 TOLERANCE = 1e-4
 """Largest difference between an export and torch, relative to the largest value of a tensor; 2e-6 is usual."""
 
@@ -88,12 +90,12 @@ class Prefix(nn.Module):
         return found
 
 
-def example_tensors(inputs: Shapes, batch: int) -> tuple[Tensor, ...]:
+def example_tensors(inputs: Shapes, batch: int, length: int = LENGTHS[0]) -> tuple[Tensor, ...]:
     """Seeded tensors of the right shapes: noise for bytes and floats, ones for masks and numbers of words."""
     made = []
     generator = torch.Generator().manual_seed(0)
-    for shape, dtype in inputs.values():
-        kind = getattr(torch, dtype)
+    for sizes, dtype in inputs.values():
+        shape, kind = [length if size is None else size for size in sizes], getattr(torch, dtype)
         if kind is torch.uint8:
             made.append(torch.randint(0, 256, (batch, *shape), generator=generator, dtype=kind))
         elif kind.is_floating_point:
@@ -109,14 +111,17 @@ def slots_at(
     """What a row of the stored state at `cut` is made of, as seen by running the network on an example."""
     network = backbone.network
     prefix = Prefix(network, (cut,), view=view, inputs=tuple(inputs), keep=keep).eval()
+    lengths = LENGTHS if any(None in shape for shape, _ in inputs.values()) else LENGTHS[:1]
     with torch.no_grad():
-        tensors = prefix(*example_tensors(inputs, 2))
+        first, *other = (prefix(*example_tensors(inputs, 2, length)) for length in lengths)
     slots = []
-    for output, tensor in zip(prefix.outputs, tensors, strict=True):
-        name = output.removeprefix(f"{cut}/")
+    for i, output in enumerate(prefix.outputs):
+        name, shape = output.removeprefix(f"{cut}/"), tuple(first[i].shape)
         shared = name in network.shared
-        shape = tuple(tensor.shape) if shared else tuple(tensor.shape[1:])
-        slots.append(Slot(name=name, shape=shape, dtype=str(tensor.dtype).removeprefix("torch."), shared=shared))
+        differs = [any(tensors[i].shape[axis] != size for tensors in other) for axis, size in enumerate(shape)]
+        sizes = tuple(None if ragged else size for size, ragged in zip(shape, differs, strict=True))
+        dtype = str(first[i].dtype).removeprefix("torch.")
+        slots.append(Slot(name=name, shape=sizes if shared else sizes[1:], dtype=dtype, shared=shared))
     return slots
 
 

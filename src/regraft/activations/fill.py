@@ -16,7 +16,7 @@ from regraft.activations.disk import Memo, disk_of
 from regraft.activations.entry import Entry
 from regraft.activations.runner import BATCH, Prefixes
 from regraft.activations.slots import DIGEST_BYTES, RowKey, Slot
-from regraft.activations.states import PLACEMENT, FreshStates, Record, States, StoredStates, stacked
+from regraft.activations.states import PLACEMENT, FreshStates, Record, States, StoredStates, masked, stacked
 from regraft.activations.store import Store
 from regraft.backbones.backbone import Backbone
 from regraft.errors import RegraftError
@@ -147,7 +147,8 @@ class Activations:
                     yield self._too_costly(want.cut)
             missing = {want.cut: self._missing(want, pieces) for want in kept}
             for combination, _ in _groups(missing, len(pieces)):
-                self._run_function(combination)
+                if computed := tuple(cut for cut in combination if cut != "input"):
+                    self._prefixes.runner(computed)  # whatever has to be exported is exported now
             if self._backend(cuts) != backend:
                 self._entries = {}  # an export was refused just now: the rows have other keys
                 continue
@@ -173,7 +174,11 @@ class Activations:
 
     def fresh(self, cut: str) -> States:
         """States computed whenever they are asked for."""
-        run = None if cut == "input" else lambda inputs: self._prefixes.runner((cut,))(inputs)[cut]
+
+        def run(records: Sequence[Record]) -> dict[str, np.ndarray]:
+            states, lengths = self._prefixes.states((cut,), records)
+            return masked(states[cut], lengths)
+
         states = FreshStates(self._inputs.load, run, self._inputs.workers, self._inputs.pieces_of)
         self._opened.append(states)
         return states
@@ -222,17 +227,6 @@ class Activations:
         state = [replace(slot, dtype=dtype) if slot.dtype in floats else slot for slot in self._prefixes.slots(cut)]
         return state + [replace(slot, name=PLACEMENT + slot.name) for slot in self._inputs.placement]
 
-    def _run_function(self, cuts: tuple[str, ...]) -> Callable[[Record], dict[str, dict[str, np.ndarray]]]:
-        """From prepared inputs to the states at `cuts`; whatever has to be exported is exported now."""
-        computed = tuple(cut for cut in cuts if cut != "input")
-        runner = self._prefixes.runner(computed) if computed else None
-
-        def run(inputs: Record) -> dict[str, dict[str, np.ndarray]]:
-            at_input = {"input": dict(inputs)} if "input" in cuts else {}
-            return at_input | (runner(inputs) if runner else {})
-
-        return run
-
     def _half_key(self, cut: str, examples: Sequence[int]) -> list[Any]:
         """Under this the error in half precision is remembered: it depends on the examples that are to be kept."""
         return [
@@ -250,8 +244,8 @@ class Activations:
         key = self._half_key(want.cut, examples)
         error = self._memo.get(key)
         if not isinstance(error, float):
-            inputs = stacked([self._inputs.load(example, 0, 0)[0] for example in examples[:BATCH]])
-            state = self._run_function(cuts)(inputs)[want.cut]
+            records = [self._inputs.load(example, 0, 0)[0] for example in examples[:BATCH]]
+            state = self._prefixes.states(cuts, records)[0][want.cut]
             error = half_error(self._prefixes.backbone, want.cut, state, self._prefixes.view)
             self._memo.put(key, error)
         self.half_error[want.cut] = error
@@ -274,17 +268,17 @@ class Activations:
         none_to_time = all(rows <= BATCH for _, rows in groups)
         needed = self._bytes(missing, dtypes)
         for cuts, _ in groups:
-            run = self._run_function(cuts)
             pace.begin_pass()
             for rows, loaded in ahead(
                 lambda row: self._inputs.load(*row), _addresses(missing, cuts, pieces), size=BATCH,
                 workers=self._inputs.workers,
             ):  # fmt: skip
                 placed = stacked([{PLACEMENT + k: v for k, v in placement.items()} for _, placement in loaded])
-                for cut, arrays in run(stacked([record for record, _ in loaded])).items():
+                states, lengths = self._prefixes.states(cuts, [record for record, _ in loaded])
+                for cut, arrays in states.items():
                     if dtypes[cut] == "float16" and any(map(overflows, arrays.values())):
                         return cut
-                    self._keep(self.entry(cut, dtypes[cut]), rows, {**arrays, **placed})
+                    self._keep(self.entry(cut, dtypes[cut]), rows, {**arrays, **placed}, lengths)
                 pace.step(len(rows))
                 left = pace.seconds_left
                 if not planned and (none_to_time or left is not None):
@@ -300,7 +294,9 @@ class Activations:
     def _bytes(self, missing: Missing, dtypes: Mapping[str, str]) -> int:
         return sum(int(rows.sum()) * self.entry(cut, dtypes[cut]).row_bytes for cut, rows in missing.items())
 
-    def _keep(self, entry: Entry, rows: Sequence[Address], arrays: Record) -> None:
+    def _keep(
+        self, entry: Entry, rows: Sequence[Address], arrays: Record, lengths: Int[np.ndarray, " k"] | None
+    ) -> None:
         contents, view_name = self._inputs.contents, self._inputs.view_name
         keys = [RowKey(contents[example], view_name(view), piece) for example, view, piece in rows]
         kept = {
@@ -309,7 +305,7 @@ class Activations:
         }
         for slot in entry.shared_slots:
             entry.write_shared(slot.name, kept.pop(slot.name))
-        entry.append(keys, kept)
+        entry.append(keys, kept, lengths)
 
 
 def _groups(missing: Missing, num_pieces: int) -> list[tuple[tuple[str, ...], int]]:

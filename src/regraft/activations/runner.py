@@ -23,9 +23,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Int64
 
 from regraft.activations.disk import Memo, StoreNotWritable, writing
 from regraft.activations.slots import Slot
+from regraft.activations.states import Record, stacked
 from regraft.backbones.backbone import Backbone
 from regraft.files import atomic
 from regraft.values import Json, Notice
@@ -35,10 +37,10 @@ if TYPE_CHECKING:
 
     from regraft.activations.export import Prefix, Shapes
 
-Record = Mapping[str, np.ndarray]
-
 BATCH = 16
 """Rows of a batch. Our choice: the gain of larger ones is within the noise on a CPU (8 to 32 tried)."""
+LENGTH_STEP = 32
+"""Ragged rows are padded to a multiple of this. Our choice: half of it is wasted on the average row."""
 ROWS_AXIS = "rows"
 """Name of the first axis in an exported prefix."""
 FEW = 4
@@ -236,7 +238,9 @@ class Prefixes:
         self.backbone, self.shapes, self.view, self.memo = backbone, dict(shapes), view, memo
         self.keep = {cut: sorted(taps) for cut, taps in keep.items() if taps}
         self._device, self._threads, self._tell = device, threads or usable_cores(), tell
-        self._may_use_onnx = backend == "auto" and device == "cpu"
+        self.ragged = {name: shape.index(None) for name, (shape, _) in self.shapes.items() if None in shape}
+        # A ragged prefix runs in torch: its export would have to be compared at every length.
+        self._may_use_onnx = backend == "auto" and device == "cpu" and not self.ragged
         self._decision: str | None = None
         self._runners: dict[tuple[str, ...], Runner] = {}
         self._torch_alone: bool | None = None
@@ -258,6 +262,61 @@ class Prefixes:
                 made = self._onnx(wanted) if self._may_use_onnx and self._decided() != "torch" else None
                 self._runners[wanted] = made or self._torch(wanted)
             return self._runners[wanted]
+
+    def states(
+        self, cuts: Sequence[str], records: Sequence[Record]
+    ) -> tuple[dict[str, dict[str, np.ndarray]], Int64[np.ndarray, " b"] | None]:
+        """The states of prepared inputs at `cuts`, and the rows' lengths; None where they have one shape.
+
+        Ragged rows are run together with those of about their own length, padded to a multiple of `LENGTH_STEP`, so
+        that a row's numbers do not depend on which others come along. The states are padded with zeros.
+        """
+        computed = tuple(cut for cut in cuts if cut != "input")
+
+        def run(inputs: Record) -> dict[str, dict[str, np.ndarray]]:
+            at_input = {"input": dict(inputs)} if "input" in cuts else {}
+            return at_input | (self.runner(computed)(inputs) if computed else {})
+
+        if not self.ragged:
+            return run(stacked(records)), None
+        lengths = np.array([self._length(record) for record in records], dtype=np.int64)
+        widths = np.maximum(1, -(-lengths // LENGTH_STEP)) * LENGTH_STEP
+        groups = []
+        for width in np.unique(widths).tolist():
+            rows = np.flatnonzero(widths == width)
+            groups.append((rows, run(self._padded([records[i] for i in rows.tolist()], width))))
+        return {cut: self._merged(cut, groups, lengths) for cut in cuts}, lengths
+
+    def _length(self, record: Record) -> int:
+        found = {record[name].shape[axis] for name, axis in self.ragged.items()}
+        if len(found) > 1:
+            raise ValueError(f"The ragged arrays of an input have the lengths {sorted(found)}, but must have one.")
+        return int(found.pop())
+
+    def _padded(self, records: Sequence[Record], width: int) -> dict[str, np.ndarray]:
+        inputs = stacked(records)
+        for name, axis in self.ragged.items():
+            more = [(0, 0)] * inputs[name].ndim
+            more[axis + 1] = (0, width - inputs[name].shape[axis + 1])
+            inputs[name] = np.pad(inputs[name], more)
+        return inputs
+
+    def _merged(
+        self, cut: str, groups: Sequence[tuple[np.ndarray, dict[str, dict[str, np.ndarray]]]], lengths: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """One padded state of groups of rows that were run at different widths."""
+        made, longest = {}, int(lengths.max())
+        for slot in self.slots(cut):
+            if slot.shared:
+                made[slot.name] = groups[0][1][cut][slot.name]
+                continue
+            shape = [longest if size is None else size for size in slot.shape]
+            made[slot.name] = np.zeros((len(lengths), *shape), slot.dtype)
+            for rows, found in groups:
+                for row, array in zip(rows.tolist(), found[cut][slot.name], strict=True):
+                    part = tuple(slice(int(lengths[row])) if size is None else slice(None) for size in slot.shape)
+                    made[slot.name][row][part] = array[part]
+        return made
 
     def slots(self, cut: str) -> list[Slot]:
         """What a row of the stored state at `cut` is made of; remembered, so that torch is needed

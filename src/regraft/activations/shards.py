@@ -1,9 +1,11 @@
 """A shard: one safetensors file with some rows of an entry. It appears whole, by a rename, or not at all.
 
 Its tensors are `row digests` (k 16) and one column per slot (k ...), the wider element types first, so that each can be
-read by memory map where it lies. The metadata hold the number of rows k and a BLAKE2b digest of the slots and the row
-digests. The whole header follows from the slots, k and that digest, so any change to it is found, and a file cut short
-is known by its size. Source of the layout: https://github.com/huggingface/safetensors#format.
+read by memory map where it lies. Where slots are ragged, `row lengths` (k) stands before the columns, and a ragged
+column has its rows after each other along the first axis. The metadata hold the number of rows k, the sum of their
+lengths, and a BLAKE2b digest of the slots, the row digests and the lengths. The whole header follows from these, so any
+change to it is found, and a file cut short is known by its size. Source of the layout:
+https://github.com/huggingface/safetensors#format.
 """
 
 import json
@@ -15,11 +17,12 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Int32, Shaped
+from jaxtyping import Int, Int32, Int64, Shaped
 
 from regraft.activations.slots import DIGEST_BYTES, Slot
 from regraft.bundle_format import safetensors_layout
@@ -29,6 +32,8 @@ from regraft.identity import digest_json
 
 INDEX = "row digests"
 """The tensor that names the rows; no slot can have a space in its name."""
+LENGTHS = "row lengths"
+"""The tensor with each row's length along the ragged axis."""
 ENDING = ".safetensors"
 MAX_OPEN = 64
 """Shards mapped at once, each one file descriptor; a quarter of the smallest usual allowance, 256. Our choice."""
@@ -61,6 +66,8 @@ class Shard:
     rows: int
     offsets: Mapping[str, int]
     """Where each tensor starts in the file; under "" where the file ends."""
+    starts: Int64[np.ndarray, " _"]
+    """Where each row starts in a ragged column, and where the last ends; a single 0 where no slot is ragged."""
 
 
 def new_name(rows: int) -> str:
@@ -79,20 +86,24 @@ def write_shard(
     slots: Sequence[Slot],
     digests: Shaped[np.ndarray, " k"],
     blocks: Sequence[Mapping[str, Shaped[np.ndarray, "_ ..."]]],
+    lengths: Int64[np.ndarray, " _"] | None = None,
 ) -> Shard:
     """Write the rows of all `blocks` in order, named by `digests`, as the shard `path`; no block is copied.
+
+    Ragged slots come with the rows after each other along the first axis, and need `lengths`.
 
     Raises:
         OutOfSpace: the disk is full; nothing is left behind.
     """
-    index = np.ascontiguousarray(digests).tobytes()
-    head, offsets = _head(slots, len(digests), _checksum(slots, index))
+    lengths = lengths if lengths is not None and _ragged(slots) else np.zeros(0, np.int64)
+    index = np.ascontiguousarray(digests).tobytes() + lengths.astype("<i8").tobytes()
+    head, offsets = _head(slots, len(digests), int(lengths.sum()), _checksum(slots, index))
     with atomic(path) as file:
         file.write(head + index)
         for slot in _ordered(slots):
             for block in blocks:
-                file.write(np.ascontiguousarray(block[slot.name], dtype=slot.stored_dtype).data)
-    return Shard(path, len(digests), offsets)
+                file.write(np.ascontiguousarray(block[slot.name], dtype=slot.stored_dtype).reshape(-1).data)
+    return Shard(path, len(digests), offsets, _starts(lengths))
 
 
 def read_shard(path: Path, slots: Sequence[Slot]) -> tuple[Shard, Shaped[np.ndarray, " k"]]:
@@ -109,18 +120,19 @@ def read_shard(path: Path, slots: Sequence[Slot]) -> tuple[Shard, Shaped[np.ndar
         start += file.read(min(int.from_bytes(start, "little"), _MAX_HEADER))
         try:
             metadata = json.loads(start[8:])["__metadata__"]
-            rows, checksum = int(metadata["rows"]), str(metadata["digest"])
+            rows, length, checksum = int(metadata["rows"]), int(metadata["length"]), str(metadata["digest"])
         except (ValueError, KeyError, TypeError) as error:
             raise DamagedShard(path, "its header cannot be read") from error
-        head, offsets = _head(slots, rows, checksum)
+        head, offsets = _head(slots, rows, length, checksum)
         if start != head:
             raise DamagedShard(path, "its slots are not the entry's")
         if size != offsets[""]:
             raise DamagedShard(path, f"it has {size} bytes where {rows} rows take {offsets['']}")
-        index = file.read(rows * DIGEST_BYTES)
+        index = file.read(rows * (DIGEST_BYTES + (8 if _ragged(slots) else 0)))
     if _checksum(slots, index) != checksum:
         raise DamagedShard(path, "the digest of its index does not match")
-    return Shard(path, rows, offsets), np.frombuffer(index, dtype=f"S{DIGEST_BYTES}")
+    shard = Shard(path, rows, offsets, _starts(np.frombuffer(index[rows * DIGEST_BYTES :], "<i8")))
+    return shard, np.frombuffer(index, f"S{DIGEST_BYTES}", count=rows)
 
 
 def map_columns(shard: Shard, slots: Sequence[Slot]) -> dict[str, Shaped[np.ndarray, "k ..."]]:
@@ -137,8 +149,14 @@ def map_columns(shard: Shard, slots: Sequence[Slot]) -> dict[str, Shaped[np.ndar
             mapped = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
     except FileNotFoundError as error:
         raise DamagedShard(shard.path, "the file vanished while it was in use") from error
+    length = int(shard.starts[-1])
     return {
-        slot.name: np.ndarray((shard.rows, *slot.shape), slot.stored_dtype, mapped, shard.offsets[slot.name])
+        slot.name: np.ndarray(
+            (shard.rows if slot.ragged is None else length, *slot.sizes),
+            slot.stored_dtype,
+            mapped,
+            shard.offsets[slot.name],
+        )
         for slot in slots
     }
 
@@ -151,11 +169,24 @@ def _checksum(slots: Sequence[Slot], index: bytes) -> str:
     return blake2b(digest_json([slot.describe() for slot in slots]).encode() + index, digest_size=20).hexdigest()
 
 
-def _head(slots: Sequence[Slot], rows: int, checksum: str) -> tuple[bytes, dict[str, int]]:
+def _ragged(slots: Sequence[Slot]) -> bool:
+    return any(slot.ragged is not None for slot in slots)
+
+
+def _starts(lengths: Int64[np.ndarray, " _"]) -> Int64[np.ndarray, " _"]:
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+
+
+def _head(slots: Sequence[Slot], rows: int, length: int, checksum: str) -> tuple[bytes, dict[str, int]]:
     tensors: list[tuple[str, np.dtype[Any], tuple[int, ...]]]
     tensors = [(INDEX, np.dtype(np.uint8), (rows, DIGEST_BYTES))]
-    tensors += [(slot.name, slot.stored_dtype, (rows, *slot.shape)) for slot in _ordered(slots)]
-    return safetensors_layout(tensors, metadata={"rows": str(rows), "digest": checksum}, align=64)
+    tensors += [(LENGTHS, np.dtype(np.int64), (rows,))] if _ragged(slots) else []
+    tensors += [
+        (slot.name, slot.stored_dtype, (rows if slot.ragged is None else length, *slot.sizes))
+        for slot in _ordered(slots)
+    ]
+    metadata = {"rows": str(rows), "length": str(length), "digest": checksum}
+    return safetensors_layout(tensors, metadata=metadata, align=64)
 
 
 class ShardMaps:
@@ -172,6 +203,10 @@ class ShardMaps:
         """Give a shard a number, which is never used again."""
         self._shards.append(shard)
         return len(self._shards) - 1
+
+    def starts(self, number: int) -> Int64[np.ndarray, " _"]:
+        """Where the rows of a shard start in its ragged columns."""
+        return self._shards[number].starts
 
     def columns(self, number: int, size: int, places: int) -> dict[str, np.ndarray]:
         """The columns of a shard, by slot, of which the caller will read `size` bytes in so many `places`.
@@ -226,32 +261,58 @@ class Rows:
         return Rows(self._maps, tuple(self._slots.values()), self._shards[positions], self._places[positions])
 
     def column(self, name: str) -> "Column":
-        """One slot of all rows as a source to slice."""
+        """One slot of all rows as a source to slice. Raises ValueError for a ragged one."""
         return Column(self, self._slots[name])
+
+    def lengths(self, positions: Int[np.ndarray, " k"]) -> Int64[np.ndarray, " k"] | None:
+        """How long the rows at `positions` are along the ragged axis; None where no slot is ragged."""
+        if not _ragged(tuple(self._slots.values())):
+            return None
+        rows = zip(self._shards[positions].tolist(), self._places[positions].tolist(), strict=True)
+        starts = [self._maps.starts(shard)[place : place + 2] for shard, place in rows]
+        return np.array([end - start for start, end in starts], dtype=np.int64)
 
     def gather(
         self, positions: Int[np.ndarray, " k"], names: Iterable[str] | None = None
     ) -> dict[str, Shaped[np.ndarray, "k ..."]]:
         """Copies of the rows at `positions`, in that order, of the slots `names` (all when None).
 
+        A ragged slot is padded with zeros to the longest of these rows.
+
         Raises:
             DamagedShard: a file vanished or changed its size since the entry was opened.
         """
         chosen = [self._slots[name] for name in (self._slots if names is None else names)]
         shards, places = self._shards[positions], self._places[positions]
-        out = {slot.name: np.empty((len(places), *slot.shape), slot.stored_dtype) for slot in chosen}
-        row_bytes = sum(slot.row_bytes for slot in chosen)
+        lengths = self.lengths(positions) if _ragged(chosen) else None
+        longest = int(lengths.max(initial=0)) if lengths is not None else 0
+        mean = int(lengths.mean()) if lengths is not None and longest else 0
+        out, padded = {}, {}
+        for slot in chosen:
+            if slot.ragged is None:
+                out[slot.name] = np.empty((len(places), *slot.sizes), slot.stored_dtype)
+            else:
+                padded[slot.name] = np.zeros((len(places), longest, *slot.sizes), slot.stored_dtype)
+        row_bytes = sum(slot.row_bytes * (1 if slot.ragged is None else mean) for slot in chosen)
         starts, ends = _runs(shards, places)
         order = np.argsort(shards[starts], kind="stable")
         for group in np.split(order, np.flatnonzero(np.diff(shards[starts][order])) + 1) if len(order) else ():
             firsts, lasts = starts[group], ends[group]
-            size = int((lasts - firsts).sum()) * row_bytes
-            columns = self._maps.columns(int(shards[firsts[0]]), size, len(group) * len(out))
+            shard, size = int(shards[firsts[0]]), int((lasts - firsts).sum()) * row_bytes
+            columns = self._maps.columns(shard, size, len(group) * len(chosen))
             pairs = [(array, columns[name]) for name, array in out.items()]
             for first, last, place in zip(firsts.tolist(), lasts.tolist(), places[firsts].tolist(), strict=True):
                 for array, column in pairs:
                     array[first:last] = column[place : place + last - first]
-        return out
+                if padded:
+                    begins = self._maps.starts(shard)[place : place + last - first + 1].tolist()
+                    for row, (begin, end) in enumerate(pairwise(begins), first):
+                        for name, array in padded.items():
+                            array[row, : end - begin] = columns[name][begin:end]
+        # The ragged axis comes first on the disk; it goes back to its place.
+        return out | {
+            name: np.moveaxis(array, 1, 1 + (self._slots[name].ragged or 0)) for name, array in padded.items()
+        }
 
     def view(self, start: int, stop: int, name: str) -> Shaped[np.ndarray, "k ..."] | None:
         """The rows from `start` to `stop` of a slot without a copy, read-only; None unless they lie side by side."""
@@ -267,9 +328,11 @@ class Column:
     """One slot of some rows: has `shape` and `dtype` like an array, and gives slices and selections as arrays."""
 
     def __init__(self, rows: Rows, slot: Slot) -> None:
+        if slot.ragged is not None:
+            raise ValueError(f"{slot.name} is ragged: it has no one shape to be sliced as a column.")
         self._rows = rows
         self._name = slot.name
-        self.shape: tuple[int, ...] = (len(rows), *slot.shape)
+        self.shape: tuple[int, ...] = (len(rows), *slot.sizes)
         self.dtype = slot.stored_dtype
 
     def __len__(self) -> int:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Record = Mapping[str, np.ndarray]
 """Named arrays with the row on the first axis (shared ones without), as a stage wants them."""
+MASK = "mask"
+"""Where rows are ragged, a batch is padded with zeros, and this array (b t) of bools is False at what was padded."""
 PLACEMENT = "placement."
 """What the names of a row's slots begin with that hold its placement."""
 
@@ -83,7 +85,8 @@ class StoredStates(States):
     def batch(
         self, examples: Int[np.ndarray, "b"], views: Int[np.ndarray, "b"], pieces: Int[np.ndarray, "b"] | None = None
     ) -> dict[str, np.ndarray]:
-        gathered = self._rows.gather(self._positions(examples, views, pieces), self._names)
+        positions = self._positions(examples, views, pieces)
+        gathered = masked(self._rows.gather(positions, self._names), self._rows.lengths(positions))
         return {name: as_float32(array) for name, array in gathered.items()} | self._shared
 
     def pieces_of(self, examples: Int[np.ndarray, "b"]) -> Int[np.ndarray, "b"]:
@@ -120,12 +123,13 @@ class FreshStates(States):
     def __init__(
         self,
         load: Callable[[int, int, int], tuple[Record, Record]],
-        run: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]] | None,
+        run: Callable[[Sequence[Record]], dict[str, np.ndarray]] | None,
         workers: int,
         pieces_of: Callable[[int], int] = lambda example: 1,
     ) -> None:
         """`load(example, view, piece)` gives a prepared input and its placement, in `workers` threads; `run` is the
-        frozen part, None at cut `input`; `pieces_of` tells how many pieces an example has."""
+        frozen part, from prepared inputs to a batch, None at cut `input` of rows of one shape; `pieces_of` tells how
+        many pieces an example has."""
         self._load, self._run, self._pieces_of = load, run, pieces_of
         self._pool = ThreadPoolExecutor(max(1, workers))
         self._placed: OrderedDict[tuple[int, int, int], Record] = OrderedDict()
@@ -143,8 +147,7 @@ class FreshStates(States):
             self._placed.update(zip(rows, (placement for _, placement in loaded), strict=True))
             while len(self._placed) > max(KEPT_PLACEMENTS, len(rows)):
                 self._placed.popitem(last=False)
-        inputs = stacked([record for record, _ in loaded])
-        return inputs if self._run is None else self._run(inputs)
+        return (self._run or stacked)([record for record, _ in loaded])
 
     def pieces_of(self, examples: Int[np.ndarray, " b"]) -> Int[np.ndarray, " b"]:
         return np.array([self._pieces_of(example) for example in examples.tolist()], dtype=np.int64)
@@ -210,8 +213,22 @@ def _addresses(
 
 
 def stacked(records: Sequence[Record]) -> dict[str, np.ndarray]:
-    """The rows as one record, with the row on the first axis."""
-    return {name: np.stack([record[name] for record in records]) for name in records[0]}
+    """The rows as one record, with the row on the first axis; where their shapes differ, padded with zeros."""
+    found = {}
+    for name in records[0]:
+        arrays = [record[name] for record in records]
+        if len({array.shape for array in arrays}) > 1:
+            sizes = np.max([array.shape for array in arrays], axis=0).tolist()
+            arrays = [np.pad(array, [(0, n - m) for n, m in zip(sizes, array.shape, strict=True)]) for array in arrays]
+        found[name] = np.stack(arrays)
+    return found
+
+
+def masked(state: Mapping[str, np.ndarray], lengths: Int[np.ndarray, " b"] | None) -> dict[str, np.ndarray]:
+    """The state with a mask of what is no padding, unless it has one of its own or its rows are not ragged."""
+    if lengths is None or MASK in state:
+        return dict(state)
+    return {**state, MASK: np.arange(int(lengths.max(initial=0)))[None] < lengths[:, None]}
 
 
 def as_float32(array: np.ndarray) -> np.ndarray:
