@@ -15,6 +15,7 @@ from regraft.activations.fill import Want
 from regraft.activations.slots import Slot
 from regraft.backbones.backbone import Backbone
 from regraft.contracts.backbone import Built, Network
+from regraft.values import Plan
 from toy_backbone import ENTRY, toy_backbone, toy_input
 from toys import Start
 
@@ -200,7 +201,14 @@ def test_rows_of_different_lengths_come_padded_with_a_mask(
     offsets, source = Slot(name="offsets", shape=(None, 2), dtype="int32"), Source(text, spans)
     made = activations(ragged, tmp_path, source, shapes=RAGGED, view=view, placement=[offsets])
     want = Want(cut=cut, views=2, dtype="float32")
-    drain(made.fill([want], range(NUM)))
+    total = sum(len(text(example, number)["ids"]) for example in range(NUM) for number in range(2))
+    told = made.plan(want, range(NUM))
+    (plan, *_), _ = drain(made.fill([want], range(NUM)))
+    assert isinstance(plan, Plan)
+    if view == "tokens" or cut != "output":
+        unit = made.entry(cut, "float32").row_bytes_of(1)
+        assert plan.bytes_needed == pytest.approx(unit * total, rel=0.2)
+        assert told.bytes_needed == pytest.approx(unit * total, rel=0.2)
     states, examples, views = made.states(want, NUM, range(NUM)), np.array([6, 0, 30, 6]), np.array([1, 0, 1, 0])
     found, placed = states.batch(examples, views), states.placements(examples, views)["offsets"]
     fresh = made.fresh(cut).batch(examples, views)

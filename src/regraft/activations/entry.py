@@ -114,8 +114,11 @@ class Entry:
     @property
     def row_bytes(self) -> int:
         """Bytes of one row, all slots together; where some are ragged, of a row of the mean length seen so far."""
-        mean = self._seen_length / self._seen_rows if self._seen_rows else 1.0
-        return round(sum(slot.row_bytes * (1.0 if slot.ragged is None else mean) for slot in self.row_slots))
+        return self.row_bytes_of(self._seen_length / self._seen_rows if self._seen_rows else 1.0)
+
+    def row_bytes_of(self, length: float) -> int:
+        """Bytes of one row whose ragged slots have this length."""
+        return round(sum(slot.row_bytes * (1.0 if slot.ragged is None else length) for slot in self.row_slots))
 
     def missing(self, keys: Iterable[RowKey]) -> Int[np.ndarray, " m"]:
         """The positions in `keys`, ascending, of rows neither stored nor added."""

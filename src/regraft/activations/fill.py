@@ -3,9 +3,12 @@
 Letters: k rows of a batch.
 """
 
+import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -103,24 +106,35 @@ class Activations:
             self._opened.append(self._entries[cut, dtype])
         return self._entries[cut, dtype]
 
-    def plan(self, want: Want, examples: Sequence[int]) -> Plan:
-        """What filling would write, without doing it. `bytes_free` is what the store's limit and the disk leave."""
-        entry = self.entry(want.cut, want.dtype)
-        missing = len(entry.missing(self._keys(want, self._pieces(examples))))
+    def plan(self, want: Want, examples: Sequence[int], *, timed: bool = False) -> Plan:
+        """What filling would write, without doing it. `bytes_free` is what the store's limit and the disk leave.
+
+        With `timed`, one batch is loaded and run for `seconds`, which is None otherwise. Ragged rows of unknown length
+        are sampled in any case, to tell their bytes.
+        """
+        entry, pieces, seconds, length = self.entry(want.cut, want.dtype), self._pieces(examples), None, None
+        missing = {want.cut: self._missing(want, pieces)}
+        count = int(missing[want.cut].sum())
+        if count and (timed or (self._prefixes.ragged and not len(entry))):
+            rows, spent = list(islice(_addresses(missing, (want.cut,), pieces), BATCH)), deque[float]()
+            records = [self._timed_load(row, spent)[0] for row in rows]
+            _, lengths = self._prefixes.states((want.cut,), records)
+            length = None if lengths is None else float(lengths.mean())
+            seconds = count * self._row_seconds((want.cut,), records, spent) if timed else None
         return Plan(
             phase="activations",
-            examples=missing,
-            bytes_needed=missing * (entry.row_bytes + DIGEST_BYTES),
+            examples=count,
+            bytes_needed=count * ((entry.row_bytes if length is None else entry.row_bytes_of(length)) + DIGEST_BYTES),
             bytes_free=min(disk_of(self._store.root)[1], self._store.available()),
-            seconds=None,
+            seconds=seconds,
         )
 
     def fill(self, wants: Sequence[Want], examples: Sequence[int]) -> Generator[Event, None, dict[str, str]]:
         """Compute what is missing, all cuts in one pass; returns the dtype that each cut is kept in.
 
         A cut asked for in float16 is kept in float32 where half precision overflows or loses too much. Closed or
-        killed in the middle, what was computed stays, and the next filling goes on from there. The `Plan` comes once
-        a second batch tells how long the rest will take, or with the first where no second follows.
+        killed in the middle, what was computed stays, and the next filling goes on from there. The `Plan` comes before
+        anything is kept, with the seconds that one timed batch foretells.
 
         Raises:
             OutOfSpace: the store's limit or the disk does not hold it.
@@ -263,36 +277,56 @@ class Activations:
         self, missing: Missing, pieces: Pieces, dtypes: Mapping[str, str]
     ) -> Generator[Event, None, str | None]:
         """Compute and keep the missing rows; the cut whose values turned out too large for float16, None if none."""
-        groups = _groups(missing, len(pieces))
-        pace, planned = Pace(sum(rows for _, rows in groups)), False
-        none_to_time = all(rows <= BATCH for _, rows in groups)
-        needed = self._bytes(missing, dtypes)
+        groups, spent = _groups(missing, len(pieces)), deque[float](maxlen=4 * BATCH)
+        pace, row_seconds = Pace(sum(rows for _, rows in groups)), None
         for cuts, _ in groups:
             pace.begin_pass()
             for rows, loaded in ahead(
-                lambda row: self._inputs.load(*row), _addresses(missing, cuts, pieces), size=BATCH,
+                lambda row: self._timed_load(row, spent), _addresses(missing, cuts, pieces), size=BATCH,
                 workers=self._inputs.workers,
             ):  # fmt: skip
+                records = [record for record, _ in loaded]
+                states, lengths = self._prefixes.states(cuts, records)
                 placed = stacked([{PLACEMENT + k: v for k, v in placement.items()} for _, placement in loaded])
-                states, lengths = self._prefixes.states(cuts, [record for record, _ in loaded])
                 for cut, arrays in states.items():
                     if dtypes[cut] == "float16" and any(map(overflows, arrays.values())):
                         return cut
+                if row_seconds is None:
+                    row_seconds = self._row_seconds(cuts, records, spent)
+                    length = None if lengths is None else float(lengths.mean())
+                    yield Plan(phase="activations", examples=pace.total, seconds=row_seconds * pace.total,
+                               bytes_needed=self._bytes(missing, dtypes, length),
+                               bytes_free=disk_of(self._store.root)[1])  # fmt: skip
+                for cut, arrays in states.items():
                     self._keep(self.entry(cut, dtypes[cut]), rows, {**arrays, **placed}, lengths)
                 pace.step(len(rows))
-                left = pace.seconds_left
-                if not planned and (none_to_time or left is not None):
-                    planned, free = True, disk_of(self._store.root)[1]
-                    yield Plan(phase="activations", examples=pace.total, bytes_needed=needed, bytes_free=free,
-                               seconds=None if none_to_time else left)  # fmt: skip
+                left = row_seconds * (pace.total - pace.done) if pace.seconds_left is None else pace.seconds_left
                 yield Progress(phase="activations", done=pace.done, total=pace.total, seconds=pace.seconds,
                                seconds_left=left)  # fmt: skip
         for cut, dtype in dtypes.items():
             self.entry(cut, dtype).flush()
         return None
 
-    def _bytes(self, missing: Missing, dtypes: Mapping[str, str]) -> int:
-        return sum(int(rows.sum()) * self.entry(cut, dtypes[cut]).row_bytes for cut, rows in missing.items())
+    def _timed_load(self, row: Address, spent: deque[float]) -> tuple[Record, Record]:
+        began = time.perf_counter()
+        loaded = self._inputs.load(*row)
+        spent.append(time.perf_counter() - began)
+        return loaded
+
+    def _row_seconds(self, cuts: tuple[str, ...], records: Sequence[Record], spent: deque[float]) -> float:
+        """Seconds that a row takes, of records that were run before, and whose loading took the seconds `spent`.
+
+        They are run once more, because the first run also waits for what is done once; and the median of loading is
+        taken, because the first input does so too. Loading and running go on at the same time.
+        """
+        began = time.perf_counter()
+        self._prefixes.states(cuts, records)
+        return max((time.perf_counter() - began) / len(records), float(np.median(spent)) / self._inputs.workers)
+
+    def _bytes(self, missing: Missing, dtypes: Mapping[str, str], length: float | None) -> int:
+        entries = {cut: self.entry(cut, dtype) for cut, dtype in dtypes.items()}
+        sizes = {cut: one.row_bytes if length is None else one.row_bytes_of(length) for cut, one in entries.items()}
+        return sum(int(rows.sum()) * sizes[cut] for cut, rows in missing.items())
 
     def _keep(
         self, entry: Entry, rows: Sequence[Address], arrays: Record, lengths: Int[np.ndarray, " k"] | None
