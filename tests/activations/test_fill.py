@@ -211,22 +211,6 @@ def test_what_is_done_once_is_not_taken_for_the_pace(backbone: Backbone, exporte
     assert last.seconds >= 0.5, "all of the time is told in the end"
 
 
-def test_the_pace_is_taken_anew_in_every_pass(backbone: Backbone, tmp_path: Path) -> None:
-    """Views that only the cut needs come first; then the plain ones, whose first input is slow."""
-
-    def load(example: int, number: int) -> dict[str, np.ndarray]:
-        time.sleep(1 if (example, number) == (0, 0) else 0)
-        return toy_input(example, number)
-
-    made = activations(backbone, tmp_path, Source(load))
-    events, _ = drain(made.fill([AT_CUT, AT_TOP], range(NUM)))
-    made.close()
-    (after,) = [event for event in events if isinstance(event, Progress) and event.done == NUM + 16]
-    assert after.seconds >= 1
-    assert after.seconds_left is not None
-    assert 0 < after.seconds_left < 0.4
-
-
 def test_a_single_batch_has_a_plan_too(backbone: Backbone, exported: Path, tmp_path: Path) -> None:
     made = activations(backbone, tmp_path)
     events, _ = drain(made.fill([AT_TOP], range(5)))

@@ -16,19 +16,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int, Int32, Int64, Shaped
 
+from regraft.activations import shards
 from regraft.activations.disk import Pin, StoreNotWritable, bytes_under, is_pinned, touch, used_at, writing
-from regraft.activations.shards import (
-    ENDING,
-    DamagedShard,
-    Rows,
-    Shard,
-    ShardMaps,
-    map_columns,
-    new_name,
-    read_shard,
-    rows_in_name,
-    write_shard,
-)
+from regraft.activations.shards import ENDING, DamagedShard, Rows, Shard, ShardMaps
 from regraft.activations.slots import DIGEST_BYTES, RowKey, Slot, row_digests
 from regraft.errors import RegraftError
 from regraft.values import Notice
@@ -178,10 +168,10 @@ class Entry:
         digests, lengths, blocks = np.concatenate(self._digests), np.concatenate(self._lengths), self._blocks
         needed = self._pending_bytes + len(digests) * DIGEST_BYTES
         self._forget_pending()
-        path = self.folder / "shards" / new_name(len(digests))
+        path = self.folder / "shards" / shards.new_name(len(digests))
         self._make_room(needed)
         with writing(path):
-            shard = write_shard(path, self.row_slots, digests, blocks, lengths)
+            shard = shards.write_shard(path, self.row_slots, digests, blocks, lengths)
         self._add_shards([(shard, digests)])
 
     def write_shared(self, name: str, array: Shaped[np.ndarray, "..."]) -> None:
@@ -199,7 +189,7 @@ class Entry:
             path = self._shared_path(slot)
             self._make_room(slot.row_bytes)
             with writing(path):
-                write_shard(path, [slot], row_digests([RowKey(name, "shared")]), [{name: array[None]}])
+                shards.write_shard(path, [slot], row_digests([RowKey(name, "shared")]), [{name: array[None]}])
         self._shared_stored.add(name)
 
     def shared(self) -> dict[str, Shaped[np.ndarray, "..."]]:
@@ -208,8 +198,8 @@ class Entry:
         for slot in self.shared_slots:
             path = self._shared_path(slot)
             try:
-                shard, _ = read_shard(path, [slot])
-                arrays[slot.name] = map_columns(shard, [slot])[slot.name][0].copy()
+                shard, _ = shards.read_shard(path, [slot])
+                arrays[slot.name] = shards.map_columns(shard, [slot])[slot.name][0].copy()
             except FileNotFoundError:
                 continue
             except DamagedShard as damage:
@@ -225,13 +215,13 @@ class Entry:
         self.flush()
         touch(self.folder / "used")
         digests = row_digests(keys)
-        found, shards, places = self._index.find(digests)
+        found, numbers, places = self._index.find(digests)
         if not found.all():
             self.refresh()
-            found, shards, places = self._index.find(digests)
+            found, numbers, places = self._index.find(digests)
         if not found.all():
             raise ValueError(f"{np.count_nonzero(~found)} of {len(digests)} rows are not stored; see `Entry.missing`.")
-        return Rows(self._maps, self.row_slots, shards, places)
+        return Rows(self._maps, self.row_slots, numbers, places)
 
     def refresh(self) -> None:
         """See what other processes have written or removed since. Damaged files are removed, with a notice."""
@@ -243,7 +233,7 @@ class Entry:
         for name in sorted(present - self._known):
             path = folder / name
             try:
-                found.append(read_shard(path, self.row_slots))
+                found.append(shards.read_shard(path, self.row_slots))
                 self._seen_rows += found[-1][0].rows
                 self._seen_length += int(found[-1][0].starts[-1])
             except FileNotFoundError:
@@ -285,14 +275,14 @@ class Entry:
         self._pending, self._blocks, self._digests, self._lengths = set(), [], [], []
         self._since, self._pending_bytes = None, 0
 
-    def _add_shards(self, shards: Sequence[tuple[Shard, Shaped[np.ndarray, " _"]]]) -> None:
-        if not shards:
+    def _add_shards(self, added: Sequence[tuple[Shard, Shaped[np.ndarray, " _"]]]) -> None:
+        if not added:
             return
-        counts = [len(digests) for _, digests in shards]
-        numbers = [self._maps.add(shard) for shard, _ in shards]
-        self._known.update(shard.path.name for shard, _ in shards)
+        counts = [len(digests) for _, digests in added]
+        numbers = [self._maps.add(shard) for shard, _ in added]
+        self._known.update(shard.path.name for shard, _ in added)
         self._index.add(
-            np.concatenate([digests for _, digests in shards]),
+            np.concatenate([digests for _, digests in added]),
             np.repeat(np.array(numbers, dtype=np.int32), counts),
             np.concatenate([np.arange(count, dtype=np.int32) for count in counts]),
         )
@@ -362,7 +352,7 @@ def describe_entry(folder: Path) -> EntryInfo:
         key=described.get("key", {}),
         created=described.get("created", 0.0),
         used=used_at(folder / "used"),
-        rows=sum(map(rows_in_name, (folder / "shards").glob(f"*{ENDING}"))),
+        rows=sum(map(shards.rows_in_name, (folder / "shards").glob(f"*{ENDING}"))),
         bytes=bytes_under(folder),
         pinned=is_pinned(folder),
     )

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
-from regraft.activations.batches import Pace, ahead
+from regraft.activations.batches import ahead
 from regraft.activations.disk import Memo, disk_of
 from regraft.activations.entry import Entry
 from regraft.activations.runner import BATCH, Prefixes
@@ -278,9 +278,9 @@ class Activations:
     ) -> Generator[Event, None, str | None]:
         """Compute and keep the missing rows; the cut whose values turned out too large for float16, None if none."""
         groups, spent = _groups(missing, len(pieces)), deque[float](maxlen=4 * BATCH)
-        pace, row_seconds = Pace(sum(rows for _, rows in groups)), None
+        total, done, began = sum(rows for _, rows in groups), 0, time.monotonic()
+        row_seconds: float | None = None
         for cuts, _ in groups:
-            pace.begin_pass()
             for rows, loaded in ahead(
                 lambda row: self._timed_load(row, spent), _addresses(missing, cuts, pieces), size=BATCH,
                 workers=self._inputs.workers,
@@ -294,15 +294,18 @@ class Activations:
                 if row_seconds is None:
                     row_seconds = self._row_seconds(cuts, records, spent)
                     length = None if lengths is None else float(lengths.mean())
-                    yield Plan(phase="activations", examples=pace.total, seconds=row_seconds * pace.total,
+                    yield Plan(phase="activations", examples=total, seconds=row_seconds * total,
                                bytes_needed=self._bytes(missing, dtypes, length),
                                bytes_free=disk_of(self._store.root)[1])  # fmt: skip
                 for cut, arrays in states.items():
                     self._keep(self.entry(cut, dtypes[cut]), rows, {**arrays, **placed}, lengths)
-                pace.step(len(rows))
-                left = row_seconds * (pace.total - pace.done) if pace.seconds_left is None else pace.seconds_left
-                yield Progress(phase="activations", done=pace.done, total=pace.total, seconds=pace.seconds,
-                               seconds_left=left)  # fmt: skip
+                done, now = done + len(rows), time.monotonic()
+                if done == len(rows):  # the first batch also waits for what is done once: it does not set the pace
+                    first, first_at, pace = done, now, row_seconds
+                else:
+                    pace = (now - first_at) / (done - first)
+                yield Progress(phase="activations", done=done, total=total, seconds=now - began,
+                               seconds_left=pace * (total - done))  # fmt: skip
         for cut, dtype in dtypes.items():
             self.entry(cut, dtype).flush()
         return None

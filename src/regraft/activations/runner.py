@@ -79,12 +79,12 @@ class Runner(ABC):
     def _batch(self, inputs: Record, rows: int) -> list[dict[str, np.ndarray]]:
         """One batch, `rows` of it asked for; names are `cut/name`."""
         if rows <= self.few:
-            return [self._run({name: array[i : i + 1] for name, array in inputs.items()}) for i in range(rows)]
-        flat = self._run(padded(inputs, BATCH))
+            return [self.run({name: array[i : i + 1] for name, array in inputs.items()}) for i in range(rows)]
+        flat = self.run(padded(inputs, BATCH))
         return [{k: array if k.rpartition("/")[2] in self.shared else array[:rows] for k, array in flat.items()}]
 
     @abstractmethod
-    def _run(self, inputs: Record) -> dict[str, np.ndarray]:
+    def run(self, inputs: Record) -> dict[str, np.ndarray]:
         """One batch of the fixed size, or one row."""
 
 
@@ -108,7 +108,7 @@ class TorchRunner(Runner):
         plain = folded(prefix, lambda module: module(*examples))
         self._prefix = plain.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def _run(self, inputs: Record) -> dict[str, np.ndarray]:
+    def run(self, inputs: Record) -> dict[str, np.ndarray]:
         import torch
 
         with torch.inference_mode(), exact_torch(self._threads):
@@ -129,14 +129,11 @@ class OnnxRunner(Runner):
         self._sessions: dict[int, Any] = {}
         self._making = threading.Lock()
 
-    def _run(self, inputs: Record) -> dict[str, np.ndarray]:
-        return self.run(inputs)
-
     def run(self, inputs: Record) -> dict[str, np.ndarray]:
         """One row, or one batch of the fixed size; names are `cut/name`.
 
         Raises:
-            onnxruntime's own errors (`onnx_faults`): the prefix is damaged, or has an operator that is not there.
+            onnxruntime's own errors: the prefix is damaged, or has an operator that is not there.
         """
         session = self._session(len(next(iter(inputs.values()))))
         outputs = [output.name for output in session.get_outputs()]
@@ -185,14 +182,6 @@ def torch_name(device: str, threads: int) -> str:
     kind = device.partition(":")[0]
     place = f"cpu-{threads}-threads" if kind == "cpu" else kind
     return f"torch-{version('torch')}-{place}-float32"
-
-
-def onnx_faults() -> tuple[type[Exception], ...]:
-    """What onnxruntime raises on a model that it cannot load or run; it has no common base class of its own."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    found = [value for value in vars(state).values() if isinstance(value, type) and issubclass(value, Exception)]
-    return (*found, RuntimeError, ValueError)
 
 
 @contextmanager

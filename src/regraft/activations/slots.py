@@ -86,7 +86,9 @@ class RowKey(NamedTuple):
 def row_digests(keys: Iterable[RowKey]) -> Shaped[np.ndarray, " n"]:
     """The 16-byte names of `keys`, as an array of dtype `S16`. About 1.3 µs a key on one core of the bench machine."""
     joined = b"".join(
-        blake2b(f"{content}\x1f{view}\x1f{piece}".encode(), digest_size=DIGEST_BYTES).digest()
+        blake2b(
+            (f"{content}\x1f{view}\x1f{piece}" if piece else f"{content}\x1f{view}").encode(), digest_size=DIGEST_BYTES
+        ).digest()
         for content, view, piece in keys
     )
     return np.frombuffer(joined, dtype=f"S{DIGEST_BYTES}")

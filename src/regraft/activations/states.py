@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Record = Mapping[str, np.ndarray]
 """Named arrays with the row on the first axis (shared ones without), as a stage wants them."""
+Numbers = Int[np.ndarray, " b"]
+"""One number for each row asked for."""
 MASK = "mask"
 """Where rows are ragged, a batch is padded with zeros, and this array (b t) of bools is False at what was padded."""
 PLACEMENT = "placement."
@@ -43,18 +45,14 @@ class States(ABC):
         """How many views there are; None when every number is a new view."""
 
     @abstractmethod
-    def batch(
-        self, examples: Int[np.ndarray, "b"], views: Int[np.ndarray, "b"], pieces: Int[np.ndarray, "b"] | None = None
-    ) -> dict[str, np.ndarray]:
+    def batch(self, examples: Numbers, views: Numbers, pieces: Numbers | None = None) -> dict[str, np.ndarray]:
         """The states of these rows, in this order; floats as float32."""
 
-    def pieces_of(self, examples: Int[np.ndarray, "b"]) -> Int[np.ndarray, "b"]:
+    def pieces_of(self, examples: Numbers) -> Numbers:
         """How many pieces these examples have; 1 each unless the inputs say otherwise."""
         return np.ones(len(examples), dtype=np.int64)
 
-    def placements(
-        self, examples: Int[np.ndarray, "b"], views: Int[np.ndarray, "b"], pieces: Int[np.ndarray, "b"] | None = None
-    ) -> dict[str, np.ndarray]:
+    def placements(self, examples: Numbers, views: Numbers, pieces: Numbers | None = None) -> dict[str, np.ndarray]:
         """Where each of these rows lies in its example, so that targets can be moved along: named arrays (b ...) such
         as the geometry of a crop or the offsets of tokens. Empty where the inputs have none."""
         return {}
@@ -82,30 +80,24 @@ class StoredStates(States):
     def num_views(self) -> int:
         return self._num_views
 
-    def batch(
-        self, examples: Int[np.ndarray, "b"], views: Int[np.ndarray, "b"], pieces: Int[np.ndarray, "b"] | None = None
-    ) -> dict[str, np.ndarray]:
+    def batch(self, examples: Numbers, views: Numbers, pieces: Numbers | None = None) -> dict[str, np.ndarray]:
         positions = self._positions(examples, views, pieces)
         gathered = masked(self._rows.gather(positions, self._names), self._rows.lengths(positions))
         return {name: as_float32(array) for name, array in gathered.items()} | self._shared
 
-    def pieces_of(self, examples: Int[np.ndarray, "b"]) -> Int[np.ndarray, "b"]:
-        found: Int[np.ndarray, " b"] = self._pieces[examples]
+    def pieces_of(self, examples: Numbers) -> Numbers:
+        found: Numbers = self._pieces[examples]
         return found
 
-    def placements(
-        self, examples: Int[np.ndarray, "b"], views: Int[np.ndarray, "b"], pieces: Int[np.ndarray, "b"] | None = None
-    ) -> dict[str, np.ndarray]:
+    def placements(self, examples: Numbers, views: Numbers, pieces: Numbers | None = None) -> dict[str, np.ndarray]:
         gathered = self._rows.gather(self._positions(examples, views, pieces), self._placed) if self._placed else {}
         return {name.removeprefix(PLACEMENT): array for name, array in gathered.items()}
 
-    def column(self, name: str, examples: Int[np.ndarray, "b"], views: Int[np.ndarray, "b"]) -> Column:
+    def column(self, name: str, examples: Numbers, views: Numbers) -> Column:
         """One array of these examples in these views, to be sliced by row without reading the rest."""
         return self._rows.take(self._positions(examples, views, None)).column(name)
 
-    def _positions(
-        self, examples: Int[np.ndarray, " b"], views: Int[np.ndarray, " b"], pieces: Int[np.ndarray, " b"] | None
-    ) -> Int[np.ndarray, " b"]:
+    def _positions(self, examples: Numbers, views: Numbers, pieces: Numbers | None) -> Numbers:
         first, asked = self._place[examples], np.zeros_like(views) if pieces is None else pieces
         if first.size and (
             min(first.min(), views.min(), asked.min()) < 0
@@ -113,7 +105,7 @@ class StoredStates(States):
             or (asked >= self._pieces[examples]).any()
         ):
             raise ValueError("States were asked for of an example, a view or a piece that is not stored.")
-        positions: Int[np.ndarray, " b"] = first + asked * self._num_views + views
+        positions: Numbers = first + asked * self._num_views + views
         return positions
 
 
@@ -138,9 +130,7 @@ class FreshStates(States):
     def num_views(self) -> None:
         return None
 
-    def batch(
-        self, examples: Int[np.ndarray, " b"], views: Int[np.ndarray, " b"], pieces: Int[np.ndarray, " b"] | None = None
-    ) -> dict[str, np.ndarray]:
+    def batch(self, examples: Numbers, views: Numbers, pieces: Numbers | None = None) -> dict[str, np.ndarray]:
         rows = _addresses(examples, views, pieces)
         loaded = list(self._pool.map(lambda row: self._load(*row), rows))
         if loaded[0][1]:  # kept, because whoever takes the states mostly asks for their placements next
@@ -149,12 +139,10 @@ class FreshStates(States):
                 self._placed.popitem(last=False)
         return (self._run or stacked)([record for record, _ in loaded])
 
-    def pieces_of(self, examples: Int[np.ndarray, " b"]) -> Int[np.ndarray, " b"]:
+    def pieces_of(self, examples: Numbers) -> Numbers:
         return np.array([self._pieces_of(example) for example in examples.tolist()], dtype=np.int64)
 
-    def placements(
-        self, examples: Int[np.ndarray, " b"], views: Int[np.ndarray, " b"], pieces: Int[np.ndarray, " b"] | None = None
-    ) -> dict[str, np.ndarray]:
+    def placements(self, examples: Numbers, views: Numbers, pieces: Numbers | None = None) -> dict[str, np.ndarray]:
         rows = _addresses(examples, views, pieces)
         kept = [self._placed.get(row) for row in rows]
         return stacked([self._load(*row)[1] if one is None else one for row, one in zip(rows, kept, strict=True)])
@@ -177,14 +165,12 @@ class DeviceStates(States):
     def num_views(self) -> None:
         return None
 
-    def batch(
-        self, examples: Int[np.ndarray, " b"], views: Int[np.ndarray, " b"], pieces: Int[np.ndarray, " b"] | None = None
-    ) -> dict[str, np.ndarray]:
+    def batch(self, examples: Numbers, views: Numbers, pieces: Numbers | None = None) -> dict[str, np.ndarray]:
         if not views.any():
             return self._plain_batch(examples, views)
         return {name: tensor.cpu().numpy() for name, tensor in self.on_device(examples, views).items()}
 
-    def on_device(self, examples: Int[np.ndarray, " b"], views: Int[np.ndarray, " b"]) -> "Mapping[str, Tensor]":
+    def on_device(self, examples: Numbers, views: Numbers) -> "Mapping[str, Tensor]":
         """The states of these examples in views above 0, as tensors on the device."""
         return self._views(examples, views)
 
@@ -193,7 +179,7 @@ class DeviceStates(States):
         if isinstance(self._plain, FreshStates):
             self._plain.close()
 
-    def _plain_batch(self, examples: Int[np.ndarray, " b"], views: Int[np.ndarray, " b"]) -> dict[str, np.ndarray]:
+    def _plain_batch(self, examples: Numbers, views: Numbers) -> dict[str, np.ndarray]:
         """A batch of plain views; the first ones asked for are kept, since validation asks for the same every epoch."""
         key = examples.tobytes()
         if key not in self._kept:
@@ -205,9 +191,7 @@ class DeviceStates(States):
         return dict(self._kept[key])
 
 
-def _addresses(
-    examples: Int[np.ndarray, " b"], views: Int[np.ndarray, " b"], pieces: Int[np.ndarray, " b"] | None
-) -> list[tuple[int, int, int]]:
+def _addresses(examples: Numbers, views: Numbers, pieces: Numbers | None) -> list[tuple[int, int, int]]:
     asked = np.zeros_like(views) if pieces is None else pieces
     return list(zip(examples.tolist(), views.tolist(), asked.tolist(), strict=True))
 
@@ -224,7 +208,7 @@ def stacked(records: Sequence[Record]) -> dict[str, np.ndarray]:
     return found
 
 
-def masked(state: Mapping[str, np.ndarray], lengths: Int[np.ndarray, " b"] | None) -> dict[str, np.ndarray]:
+def masked(state: Mapping[str, np.ndarray], lengths: Numbers | None) -> dict[str, np.ndarray]:
     """The state with a mask of what is no padding, unless it has one of its own or its rows are not ragged."""
     if lengths is None or MASK in state:
         return dict(state)

@@ -23,22 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from regraft.activations.disk import (
-    Memo,
-    Pin,
-    StoreNotWritable,
-    bytes_under,
-    default_limit,
-    disk_of,
-    headroom,
-    remove_dead_pins,
-    remove_leftovers,
-    sized,
-    store_lock,
-    touch,
-    used_at,
-    writing,
-)
+from regraft.activations import disk
+from regraft.activations.disk import Memo, Pin, StoreNotWritable, bytes_under, store_lock, writing
 from regraft.activations.entry import Entry, EntryInfo, describe_entry, read_description
 from regraft.activations.slots import Slot
 from regraft.errors import OutOfSpace, RegraftError
@@ -75,7 +61,7 @@ class Store:
 
     def __init__(self, root: Path, limit_bytes: int | None = None, *, shard_bytes: int = SHARD_BYTES) -> None:
         self.root = root
-        self.limit_bytes = default_limit(root) if limit_bytes is None else limit_bytes
+        self.limit_bytes = disk.default_limit(root) if limit_bytes is None else limit_bytes
         self.memo = Memo(root)
         self._shard_bytes = shard_bytes
 
@@ -95,8 +81,8 @@ class Store:
         pin: Pin | StoreNotWritable
         try:
             with writing(folder), store_lock(self.root):
-                if remove_dead_pins(folder):
-                    remove_leftovers(folder)
+                if disk.remove_dead_pins(folder):
+                    disk.remove_leftovers(folder)
                 pin = Pin(folder)
         except StoreNotWritable as refusal:
             if not (folder / "key.json").is_file():
@@ -124,7 +110,7 @@ class Store:
         that is to grow first, or it counts as evictable."""
         idle = sum(entry.bytes for entry in self.entries() if not entry.pinned)
         idle += sum(bytes_under(path) for path in self._resting_files())
-        return max(0, headroom(self.root, limit=self.limit_bytes, stored=self.size_bytes()) + idle)
+        return max(0, disk.headroom(self.root, limit=self.limit_bytes, stored=self.size_bytes()) + idle)
 
     def make_room(self, bytes_needed: int) -> None:
         """Evict so much that `bytes_needed` more keep within the limit and the disk.
@@ -132,12 +118,12 @@ class Store:
         Raises:
             OutOfSpace: what is in use leaves too little.
         """
-        short = bytes_needed - headroom(self.root, limit=self.limit_bytes, stored=self.size_bytes())
+        short = bytes_needed - disk.headroom(self.root, limit=self.limit_bytes, stored=self.size_bytes())
         if short > 0 and self.evict(short) < short:
+            used, limit, free = self.size_bytes(), self.limit_bytes, disk.disk_of(self.root)[1]
             raise OutOfSpace(
-                f"The activation store at {self.root} holds {sized(self.size_bytes())} that are in use, of "
-                f"{sized(self.limit_bytes)} allowed, with {sized(disk_of(self.root)[1])} free on the disk; "
-                f"{sized(bytes_needed)} more do not fit.",
+                f"The activation store at {self.root} holds {disk.sized(used)} that are in use, of {disk.sized(limit)} "
+                f"allowed, with {disk.sized(free)} free on the disk; {disk.sized(bytes_needed)} more do not fit.",
                 fix="take fewer views or a higher cut, raise REGRAFT_CACHE_LIMIT, or set REGRAFT_CACHE elsewhere.",
             )
 
@@ -148,7 +134,7 @@ class Store:
         """
         self._empty_trash()
         found = [(entry.used, entry.bytes, entry.path) for entry in self.entries() if not entry.pinned]
-        found += [(used_at(path), bytes_under(path), path) for path in self._resting_files()]
+        found += [(disk.used_at(path), bytes_under(path), path) for path in self._resting_files()]
         freed = 0
         for _, size, path in sorted(found):
             if freed >= bytes_needed:
@@ -180,12 +166,12 @@ class Store:
                 f"The stored activations in {folder} have the slots {described.get('slots')}, not {slots} as expected.",
                 fix="clear the store with `regraft cache --clear`, and report this: the rows' key is not complete.",
             )
-        touch(folder / "used")
+        disk.touch(folder / "used")
 
     def _resting_files(self) -> list[Path]:
         """Exported prefixes that nobody asked for of late."""
         now = time.time()
-        return [path for path in (self.root / "prefixes").glob("*") if now - used_at(path) > RESTING_S]
+        return [path for path in (self.root / "prefixes").glob("*") if now - disk.used_at(path) > RESTING_S]
 
     def _remove(self, path: Path) -> bool:
         """Delete a folder or file of the store, unless a living process has a pin on it; whether it was deleted."""
@@ -193,7 +179,7 @@ class Store:
             return False
         trash = self.root / "trash" / secrets.token_hex(8)
         with writing(path), store_lock(self.root):
-            if not remove_dead_pins(path):
+            if not disk.remove_dead_pins(path):
                 return False
             trash.parent.mkdir(exist_ok=True)
             try:
