@@ -116,11 +116,12 @@ class Activations:
         missing = {want.cut: self._missing(want, pieces)}
         count = int(missing[want.cut].sum())
         if count and (timed or (self._prefixes.ragged and not len(entry))):
-            rows, spent = list(islice(_addresses(missing, (want.cut,), pieces), BATCH)), deque[float]()
+            rows, spent = list(islice(_addresses(missing, (want.cut,), pieces), BATCH)), deque[float](maxlen=BATCH)
             records = [self._timed_load(row, spent)[0] for row in rows]
             _, lengths = self._prefixes.states((want.cut,), records)
             length = None if lengths is None else float(lengths.mean())
-            seconds = count * self._row_seconds((want.cut,), records, spent) if timed else None
+            if timed:
+                seconds = count * max(self._run_seconds((want.cut,), records), self._load_seconds(spent))
         return Plan(
             phase="activations",
             examples=count,
@@ -285,14 +286,17 @@ class Activations:
                 lambda row: self._timed_load(row, spent), _addresses(missing, cuts, pieces), size=BATCH,
                 workers=self._inputs.workers,
             ):  # fmt: skip
-                records = [record for record, _ in loaded]
+                records, batch_began = [record for record, _ in loaded], time.perf_counter()
                 states, lengths = self._prefixes.states(cuts, records)
+                ran = (time.perf_counter() - batch_began) / len(rows)
                 placed = stacked([{PLACEMENT + k: v for k, v in placement.items()} for _, placement in loaded])
                 for cut, arrays in states.items():
                     if dtypes[cut] == "float16" and any(map(overflows, arrays.values())):
                         return cut
                 if row_seconds is None:
-                    row_seconds = self._row_seconds(cuts, records, spent)
+                    # The first run also waits for what is done once, so where more batches come it is timed again.
+                    ran = self._run_seconds(cuts, records) if total > BATCH else ran
+                    row_seconds = max(ran, self._load_seconds(list(spent)))
                     length = None if lengths is None else float(lengths.mean())
                     yield Plan(phase="activations", examples=total, seconds=row_seconds * total,
                                bytes_needed=self._bytes(missing, dtypes, length),
@@ -316,15 +320,14 @@ class Activations:
         spent.append(time.perf_counter() - began)
         return loaded
 
-    def _row_seconds(self, cuts: tuple[str, ...], records: Sequence[Record], spent: deque[float]) -> float:
-        """Seconds that a row takes, of records that were run before, and whose loading took the seconds `spent`.
-
-        They are run once more, because the first run also waits for what is done once; and the median of loading is
-        taken, because the first input does so too. Loading and running go on at the same time.
-        """
+    def _run_seconds(self, cuts: tuple[str, ...], records: Sequence[Record]) -> float:
         began = time.perf_counter()
         self._prefixes.states(cuts, records)
-        return max((time.perf_counter() - began) / len(records), float(np.median(spent)) / self._inputs.workers)
+        return (time.perf_counter() - began) / len(records)
+
+    def _load_seconds(self, spent: Sequence[float]) -> float:
+        """Of a row, where loading took the seconds `spent`: by their median, since the first waits for cold files."""
+        return float(np.median(spent)) / max(1, self._inputs.workers)
 
     def _bytes(self, missing: Missing, dtypes: Mapping[str, str], length: float | None) -> int:
         entries = {cut: self.entry(cut, dtype) for cut, dtype in dtypes.items()}
