@@ -58,7 +58,7 @@ class MemoryStates(States):
     def num_views(self) -> int | None:
         return self._views or None
 
-    def batch(self, examples: np.ndarray, views: np.ndarray) -> dict[str, np.ndarray]:
+    def batch(self, examples: np.ndarray, views: np.ndarray, pieces: np.ndarray | None = None) -> dict[str, np.ndarray]:
         self.asked.append((examples.copy(), views.copy()))
         if self._views:
             return {name: array[examples * self._views + views] for name, array in self._kept.items()}
@@ -87,7 +87,7 @@ class Changed(States):
     def num_views(self) -> int | None:
         return self.inner.num_views
 
-    def batch(self, examples: np.ndarray, views: np.ndarray) -> dict[str, np.ndarray]:
+    def batch(self, examples: np.ndarray, views: np.ndarray, pieces: np.ndarray | None = None) -> dict[str, np.ndarray]:
         arrays = {name: array.copy() for name, array in self.inner.batch(examples, views).items()}
         for array in arrays.values():
             array[np.isin(examples, self.examples)] = self.value

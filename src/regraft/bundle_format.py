@@ -6,7 +6,8 @@ predicts and a backbone for the next transfer are read from it here.
 """
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,23 +31,39 @@ _NAMES = {
 """numpy's names of element types to those of safetensors."""
 
 
+def safetensors_layout(
+    tensors: Sequence[tuple[str, np.dtype[Any], Sequence[int]]],
+    *,
+    metadata: Mapping[str, str] | None = None,
+    align: int = 8,
+) -> tuple[bytes, dict[str, int]]:
+    """What a safetensors file begins with, and where in it each array begins; under "" where the file ends.
+
+    `tensors` gives name, element type and shape of each array in the file's order; the first one begins at a multiple
+    of `align` bytes. Source of the layout: the format's own description,
+    https://github.com/huggingface/safetensors#format (length of the header in 8 bytes, header as JSON, arrays in
+    little-endian order without gaps).
+    """
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    begins, end = {}, 0
+    for name, dtype, shape in tensors:
+        begins[name], end = end, end + math.prod(shape) * dtype.itemsize
+        header[name] = {"dtype": _NAMES[dtype.name], "shape": list(shape), "data_offsets": [begins[name], end]}
+    written = json.dumps(header, separators=(",", ":")).encode()
+    written += b" " * (-(8 + len(written)) % align)
+    head = len(written).to_bytes(8, "little") + written
+    return head, {name: len(head) + at for name, at in begins.items()} | {"": len(head) + end}
+
+
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
     """Write named arrays as one safetensors file, atomically and without a second copy of them in memory.
 
-    Source of the layout: the format's own description, https://github.com/huggingface/safetensors#format (length of
-    the header in 8 bytes, header as JSON, arrays in little-endian order); the wide element types come first, so that
-    each array begins at a multiple of its element's size.
+    The wide element types come first, so that each array begins at a multiple of its element's size.
     """
     order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
-    header, end = {}, 0
-    for name in order:
-        begin, end = end, end + tensors[name].nbytes
-        kind, shape = _NAMES[tensors[name].dtype.name], list(tensors[name].shape)
-        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [begin, end]}
-    written = json.dumps(header, separators=(",", ":")).encode()
-    written += b" " * (-len(written) % 8)
+    head, _ = safetensors_layout([(name, tensors[name].dtype, tensors[name].shape) for name in order])
     with atomic(path) as file:
-        file.write(len(written).to_bytes(8, "little") + written)
+        file.write(head)
         for name in order:
             array = tensors[name]
             file.write(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data)

@@ -4,13 +4,14 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from regraft.activations._runner import Prefixes
+from regraft.activations.disk import Memo
 from regraft.activations.fill import Activations, Inputs, Want
-from regraft.activations.memo import Memo
+from regraft.activations.runner import Prefixes
 from regraft.activations.store import Store
 from regraft.backbones.backbone import Backbone
 from regraft.bundle_format import part_digests, write_tensors
@@ -22,19 +23,21 @@ NUM = 37
 AT_CUT = Want(cut="layer.0", views=2, dtype="float32")
 AT_TOP = Want(cut="output", views=1, dtype="float32")
 
-Load = Callable[[int, int], dict[str, np.ndarray]]
+Arrays = dict[str, np.ndarray]
+Load = Callable[[int, int], Arrays]
 
 
 class Source:
-    """The toy's inputs, which remember what was asked for."""
+    """The toy's inputs, which remember what was asked for; piece p of an example looks like example + NUM * p."""
 
-    def __init__(self, load: Load = toy_input) -> None:
+    def __init__(self, load: Load = toy_input, place: Load = lambda example, number: {}) -> None:
         self.asked: list[tuple[int, int]] = []
-        self._load = load
+        self._load, self._place = load, place
 
-    def __call__(self, example: int, number: int) -> dict[str, np.ndarray]:
+    def __call__(self, example: int, number: int, piece: int) -> tuple[Arrays, Arrays]:
         self.asked.append((example, number))
-        return self._load(example, number)
+        seen = example + NUM * piece
+        return self._load(seen, number), self._place(seen, number)
 
     def inputs(self, **how: Any) -> Inputs:
         known: dict[str, Any] = {
@@ -48,13 +51,16 @@ class Source:
 
 def activations(
     backbone: Backbone, root: Path, source: Source | None = None, *, shapes: Any = None, backend: str = "auto",
-    view: str = "pooled", limit: int | None = None, shard_bytes: int = 1 << 20, notices: list[Notice] | None = None,
+    view: str = "pooled", keep: Any = MappingProxyType({}),
+    limit: int | None = None, shard_bytes: int = 1 << 20, notices: list[Notice] | None = None,
     **inputs: Any,
 ) -> Activations:  # fmt: skip
     """The toy's activations in the store at `root`; to be closed."""
     memo = Memo(root)
     tell = (lambda notice: None) if notices is None else notices.append
-    prefixes = Prefixes(backbone, shapes or SHAPES, view=view, memo=memo, backend=backend, threads=1, tell=tell)
+    prefixes = Prefixes(
+        backbone, shapes or SHAPES, view=view, memo=memo, backend=backend, threads=1, tell=tell, keep=keep
+    )
     store = Store(root, limit, shard_bytes=shard_bytes)
     return Activations(store, memo, prefixes, (source or Source()).inputs(**inputs))
 

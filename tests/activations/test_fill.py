@@ -153,21 +153,40 @@ def test_an_input_that_cannot_be_read_stops_the_filling_and_costs_nothing_else(
     assert (20, 1) in again.asked
 
 
-def test_a_plan_is_told_and_progress_ends_at_the_total(backbone: Backbone, tmp_path: Path) -> None:
+def test_a_plan_is_told_first_and_progress_ends_at_the_total(backbone: Backbone, tmp_path: Path) -> None:
     made = activations(backbone, tmp_path)
     told = made.plan(AT_CUT, range(NUM))
     assert (told.examples, told.seconds) == (2 * NUM, None)
-    events, _ = drain(made.fill([AT_CUT, AT_TOP], range(NUM)))
-    (plan,) = [event for event in events if isinstance(event, Plan)]
+    (plan, *progress), _ = drain(made.fill([AT_CUT, AT_TOP], range(NUM)))
     row = 9 * 16 * 4 + 9
+    assert isinstance(plan, Plan)
     assert plan.seconds is not None
     assert plan.seconds > 0
     assert (plan.examples, plan.bytes_needed) == (2 * NUM, NUM * (2 * row + 16 * 4))
-    progress = [event for event in events if isinstance(event, Progress)]
-    assert [event.done for event in progress] == sorted({event.done for event in progress})
-    assert progress[-1].done == progress[-1].total == 2 * NUM
-    assert progress[-1].seconds_left == 0
+    counts = [event.done for event in progress if isinstance(event, Progress)]
+    assert len(counts) == len(progress)
+    assert counts == sorted(set(counts))
+    last = progress[-1]
+    assert isinstance(last, Progress)
+    assert (last.done, last.total, last.seconds_left) == (2 * NUM, 2 * NUM, 0)
     assert made.plan(AT_CUT, range(NUM)).examples == 0
+    made.close()
+
+
+def test_a_plan_that_is_timed_tells_seconds_and_stores_nothing(
+    backbone: Backbone, exported: Path, tmp_path: Path
+) -> None:
+    def load(example: int, number: int) -> dict[str, np.ndarray]:
+        time.sleep(0.02)
+        return toy_input(example, number)
+
+    source = Source(load)
+    made = activations(backbone, tmp_path, source)
+    plan = made.plan(AT_CUT, range(NUM), timed=True)
+    assert plan.seconds is not None
+    assert 0.7 * 0.01 <= plan.seconds / (2 * NUM) < 0.1, "two threads load, 20 ms a row each"
+    assert len(source.asked) == 16
+    assert made.plan(AT_CUT, range(NUM)).examples == 2 * NUM
     made.close()
 
 
@@ -179,35 +198,17 @@ def test_what_is_done_once_is_not_taken_for_the_pace(backbone: Backbone, exporte
         return toy_input(example, number)
 
     made = activations(backbone, tmp_path, Source(load))
-    events, _ = drain(made.fill([AT_CUT], range(NUM)))
+    (plan, first, *_, last), _ = drain(made.fill([AT_CUT], range(NUM)))
     made.close()
-    at = next(i for i, event in enumerate(events) if isinstance(event, Plan))
-    plan, first, last = events[at], events[0], events[-1]
     assert isinstance(plan, Plan)
     assert isinstance(first, Progress)
     assert isinstance(last, Progress)
-    assert (first.done, first.seconds_left) == (16, None)
-    assert first.seconds >= 0.5
-    assert at == 1, "the plan comes with the second batch"
     assert plan.seconds is not None
     assert 0 < plan.seconds < 0.4
+    assert first.done == 16
+    assert first.seconds >= 0.5
+    assert first.seconds_left == pytest.approx(plan.seconds * (2 * NUM - 16) / (2 * NUM))
     assert last.seconds >= 0.5, "all of the time is told in the end"
-
-
-def test_the_pace_is_taken_anew_in_every_pass(backbone: Backbone, tmp_path: Path) -> None:
-    """Views that only the cut needs come first; then the plain ones, whose first input is slow."""
-
-    def load(example: int, number: int) -> dict[str, np.ndarray]:
-        time.sleep(1 if (example, number) == (0, 0) else 0)
-        return toy_input(example, number)
-
-    made = activations(backbone, tmp_path, Source(load))
-    events, _ = drain(made.fill([AT_CUT, AT_TOP], range(NUM)))
-    made.close()
-    (after,) = [event for event in events if isinstance(event, Progress) and event.done == NUM + 16]
-    assert after.seconds >= 1
-    assert after.seconds_left is not None
-    assert 0 < after.seconds_left < 0.4
 
 
 def test_a_single_batch_has_a_plan_too(backbone: Backbone, exported: Path, tmp_path: Path) -> None:
@@ -216,7 +217,8 @@ def test_a_single_batch_has_a_plan_too(backbone: Backbone, exported: Path, tmp_p
     made.close()
     (plan, progress) = events
     assert isinstance(plan, Plan)
-    assert (plan.examples, plan.bytes_needed, plan.seconds) == (5, 5 * 16 * 4, None)
+    assert (plan.examples, plan.bytes_needed) == (5, 5 * 16 * 4)
+    assert plan.seconds is not None
     assert isinstance(progress, Progress)
     assert (progress.done, progress.seconds_left) == (5, 0)
 

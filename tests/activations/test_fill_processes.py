@@ -14,9 +14,9 @@ import json, os, sys, time
 from pathlib import Path
 import numpy as np
 from toy_backbone import SHAPES, toy_backbone, toy_input
-from regraft.activations._runner import Prefixes
+from regraft.activations.runner import Prefixes
 from regraft.activations.fill import Activations, Inputs, Want
-from regraft.activations.memo import Memo
+from regraft.activations.disk import Memo
 from regraft.activations.store import Store
 from regraft.identity import digest_json
 from regraft.values import Progress
@@ -24,10 +24,10 @@ from regraft.values import Progress
 asked = 0
 WANTS = [Want(cut="layer.0", views=2, dtype="float32"), Want(cut="output", views=1, dtype="float32")]
 
-def load(example, number):
+def load(example, number, piece):
     global asked
     asked += 1
-    return toy_input(example, number)
+    return toy_input(example, number), {}
 
 def activations(root, num, width=16, shard_bytes=20_000):
     backbone = toy_backbone(root / f"weights-{os.getpid()}", width=width)
@@ -74,10 +74,10 @@ class Heavy(dict):
     # a prepared input that takes 10 kB as long as it is held
     pass
 
-def load(example, number):
+def load(example, number, piece):
     record = Heavy(toy_input(example, number))
     record.ballast = bytearray(b"x" * 10_000)
-    return record
+    return record, {}
 
 root, peaks = Path(sys.argv[1]), []
 for num in json.loads(sys.argv[2]):

@@ -13,9 +13,8 @@ import torch
 from torch import nn
 
 from problems import opened
-from regraft.activations._backends import BATCH
-from regraft.activations._runner import Prefixes
-from regraft.activations.memo import Memo
+from regraft.activations.disk import Memo
+from regraft.activations.runner import BATCH, Prefixes
 from regraft.values import Notice
 from toy_backbone import SHAPES, Changeable, Unexportable, toy_backbone, toy_input, with_last_stage
 
@@ -232,8 +231,8 @@ def test_a_prefix_that_was_exported_before_needs_no_torch(tmp_path: Path, child_
     case.prefixes().runner(("output",))
     code = (
         "import sys, numpy as np; from pathlib import Path\n"
-        "from regraft.activations._runner import Prefixes\n"
-        "from regraft.activations.memo import Memo\n"
+        "from regraft.activations.runner import Prefixes\n"
+        "from regraft.activations.disk import Memo\n"
         "from regraft.backbones.opening import open_backbone\n"
         "opening = open_backbone(sys.argv[2], input_px=int(sys.argv[3]))\n"
         "try:\n"

@@ -9,8 +9,8 @@ import torch
 
 from networks import FAMILIES, large_ones_are_slow
 from problems import opened
-from regraft.activations._runner import Prefixes
-from regraft.activations.memo import Memo
+from regraft.activations.disk import Memo
+from regraft.activations.runner import Prefixes
 from regraft.backbones.backbone import Backbone
 from regraft.values import Notice
 

@@ -16,10 +16,10 @@ def counting() -> tuple[FreshStates, list[int]]:
     """Plain inputs that are their example's number, and which were asked for."""
     asked: list[int] = []
 
-    def load(example: int, view: int) -> dict[str, np.ndarray]:
+    def load(example: int, view: int, piece: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         assert view == 0
         asked.append(example)
-        return {"x": np.array([example])}
+        return {"x": np.array([example])}, {}
 
     return FreshStates(load, None, 1), asked
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from regraft.activations import _disk, limits
-from regraft.activations._disk import StoreNotWritable
+from regraft.activations import disk
+from regraft.activations import store as store_module
+from regraft.activations.disk import StoreNotWritable
 from regraft.activations.slots import RowKey, Slot
 from regraft.activations.store import SlotsDiffer, Store
 from regraft.errors import OutOfSpace
@@ -59,6 +60,19 @@ def test_slots_other_than_the_stored_ones_are_refused(store: Store) -> None:
     add(store, "b", 3)
     with pytest.raises(SlotsDiffer, match=r"float32.*float16"):
         store.open(key("b"), [Slot(name="x", shape=(256,), dtype="float16")])
+
+
+def test_an_entry_of_an_older_format_is_not_read_and_is_evicted_in_its_turn(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as old:
+        old.setattr(store_module, "FORMAT", 1)
+        before = add(store, "b", 3, used=1000.0)
+    with store.open(key("b"), [SLOT]) as entry:
+        assert entry.folder != before
+        assert entry.missing(keys(3)).tolist() == [0, 1, 2]
+        assert store.evict(1) > 0
+    assert not before.exists()
 
 
 def test_a_damaged_description_is_written_anew_and_costs_no_rows(store: Store) -> None:
@@ -214,30 +228,24 @@ def test_rows_that_waited_are_kept_when_the_run_fails(store: Store) -> None:
         assert len(entry) == 3
 
 
-def test_a_plan_counts_what_can_be_evicted_but_not_what_is_in_use(tmp_path: Path) -> None:
+def test_what_is_available_counts_what_can_be_evicted_but_not_what_is_in_use(tmp_path: Path) -> None:
     store = Store(tmp_path, limit_bytes=40 * ROW_BYTES)
     add(store, "a", 10)
     add(store, "b", 10)
     idle = {entry.key["cut"]: entry.bytes for entry in store.entries()}
     with store.open(key("b"), [SLOT]):
-        plan = store.plan(5, ROW_BYTES)
-        assert plan.fits
-        assert plan.bytes_needed >= 5 * ROW_BYTES
-        assert plan.evictable_bytes == idle["a"]
-        assert plan.bytes_available == store.limit_bytes - idle["b"]
-        assert not store.plan(40, ROW_BYTES).fits
-        assert store.plan(0, ROW_BYTES).fits
+        assert store.available() == store.limit_bytes - idle["b"]
+    assert store.available() == store.limit_bytes
 
 
-def test_a_plan_leaves_some_of_the_disk_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "disk_of", lambda _: (200 * 10**9, 3 * 10**9))
-    plan = Store(tmp_path, limit_bytes=10**12).plan(1, ROW_BYTES)
-    assert (plan.bytes_free, plan.bytes_available) == (3 * 10**9, 2 * 10**9)
+def test_what_is_available_leaves_some_of_the_disk_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk, "disk_of", lambda _: (200 * 10**9, 3 * 10**9))
+    assert Store(tmp_path, limit_bytes=10**12).available() == 2 * 10**9
 
 
 def test_a_nearly_full_disk_is_made_room_on_before_writing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     old = add(store, "old", 10, used=1000.0)
-    monkeypatch.setattr(limits, "disk_of", lambda _: (200 * 10**9, 10**9))
+    monkeypatch.setattr(disk, "disk_of", lambda _: (200 * 10**9, 10**9))
     store.make_room(5 * ROW_BYTES)
     assert not old.exists()
     with pytest.raises(OutOfSpace, match="do not fit"):
@@ -284,16 +292,16 @@ def test_a_file_where_the_store_should_be_is_named(tmp_path: Path) -> None:
 
 
 def test_other_errors_of_the_system_pass_unchanged() -> None:
-    with pytest.raises(OSError, match="odd") as raised, _disk.writing(Path("x")):
+    with pytest.raises(OSError, match="odd") as raised, disk.writing(Path("x")):
         raise OSError(errno.EIO, "odd")
     assert raised.value.errno == errno.EIO
 
 
 def test_without_a_limit_the_store_takes_a_share_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REGRAFT_CACHE_LIMIT", raising=False)
-    monkeypatch.setattr(limits, "disk_of", lambda _: (50 * 10**9, 10**9))
+    monkeypatch.setattr(disk, "disk_of", lambda _: (50 * 10**9, 10**9))
     assert Store(tmp_path).limit_bytes == 10 * 10**9
-    monkeypatch.setattr(limits, "disk_of", lambda _: (10**13, 10**12))
+    monkeypatch.setattr(disk, "disk_of", lambda _: (10**13, 10**12))
     assert Store(tmp_path).limit_bytes == 20 * 10**9
     monkeypatch.setenv("REGRAFT_CACHE_LIMIT", "1.5 GiB")
     assert Store(tmp_path).limit_bytes == 3 * 2**29

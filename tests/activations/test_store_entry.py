@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from regraft.activations import entry as entry_module
 from regraft.activations.entry import Entry
+from regraft.activations.shards import DamagedShard
 from regraft.activations.slots import RowKey, Slot, row_digests
 from regraft.activations.store import Store
 
@@ -57,6 +59,52 @@ def test_rows_of_any_dtype_and_shape_come_back_bit_for_bit(store: Store, dtype: 
         found = entry.rows(keys(40)).gather(np.arange(40))["x"]
     assert found.dtype == np.dtype(dtype)
     np.testing.assert_array_equal(found, values)
+
+
+def test_a_shard_is_a_safetensors_file(store: Store) -> None:
+    """Read by the library that defines the format."""
+    masks = np.random.default_rng(0).random((3, 4)) > 0.5
+    with store.open(KEY, [MASK, HIDDEN]) as entry:
+        entry.append(keys(3), {**hidden(3), "mask": masks})
+        entry.flush()
+        found = load_file(shards(entry)[0])
+    np.testing.assert_array_equal(found["hidden"], hidden(3)["hidden"])
+    np.testing.assert_array_equal(found["mask"], masks)
+    assert [row.tobytes() for row in found["row digests"]] == row_digests(keys(3)).tolist()
+
+
+@pytest.mark.parametrize("shape", [(None,), (None, 3), (2, None), (2, None, 3)])
+def test_rows_of_different_lengths_are_kept_without_padding_and_come_back_padded(
+    store: Store, shape: tuple[int | None, ...]
+) -> None:
+    random = np.random.default_rng(0)
+    lengths, longest = random.integers(0, 9, 30), 8
+    lengths[0] = longest
+    values = random.standard_normal((30, *(longest if size is None else size for size in shape))).astype(np.float32)
+    ragged = shape.index(None) + 1
+    np.moveaxis(values, ragged, 1)[np.arange(longest)[None] >= lengths[:, None]] = 0
+    slots = [MASK, Slot(name="x", shape=shape, dtype="float32")]
+    masks = random.random((30, 4)) > 0.5
+    with store.open(KEY, slots) as entry:
+        for first in (0, 10):
+            part = slice(first, first + 20)
+            trimmed = np.moveaxis(np.moveaxis(values[part], ragged, 1)[:, : lengths[part].max()], 1, ragged)
+            entry.append(keys(30)[part], {"x": trimmed, "mask": masks[part]}, lengths[part])
+            entry.flush()
+        data = load_file(shards(entry)[0])
+        assert data["row lengths"].tolist() == lengths[:20].tolist()
+        assert data["x"].shape[0] == lengths[:20].sum()
+    with store.open(KEY, slots) as entry:
+        rows = entry.rows(keys(30))
+        for order in (random.permutation(30), np.array([25, 3, 25]), np.arange(30)):
+            found, most = rows.gather(order), int(lengths[order].max())
+            np.testing.assert_array_equal(found["x"], np.take(values[order], np.arange(most), axis=ragged))
+            np.testing.assert_array_equal(found["mask"], masks[order])
+            assert rows.lengths(order).tolist() == lengths[order].tolist()  # type: ignore[union-attr]
+        with pytest.raises(ValueError, match="ragged"):
+            rows.column("x")
+        with pytest.raises(ValueError, match="slots ask for"):
+            entry.append(keys(31)[30:], {"x": values[:1], "mask": masks[:1]}, np.array([3]))
 
 
 def test_values_that_are_no_numbers_are_kept_as_they_are(store: Store) -> None:
@@ -180,9 +228,10 @@ def test_arrays_that_are_not_the_slots_are_refused(store: Store, arrays: dict[st
 
 
 @pytest.mark.parametrize(
-    ("name", "shape", "dtype"), [("../x", (1,), "bool"), ("x", (0,), "bool"), ("x", (1,), "O"), ("x", (1,), "U3")]
+    ("name", "shape", "dtype"),
+    [("../x", (1,), "bool"), ("x", (0,), "bool"), ("x", (1,), "O"), ("x", (1,), "U3"), ("x", (None, None), "bool")],
 )
-def test_a_slot_that_cannot_be_stored_is_refused(name: str, shape: tuple[int, ...], dtype: str) -> None:
+def test_a_slot_that_cannot_be_stored_is_refused(name: str, shape: tuple[int | None, ...], dtype: str) -> None:
     with pytest.raises(ValueError, match="Slot"):
         Slot(name=name, shape=shape, dtype=dtype)
 
@@ -207,7 +256,7 @@ def test_a_damaged_shared_array_is_discarded_and_asked_for_again(store: Store) -
     bias = np.ones((2, 3), dtype=np.float16)
     with store.open(KEY, slots) as entry:
         entry.write_shared("bias", bias)
-        (entry.folder / "shared" / "bias.shard").write_bytes(b"nonsense")
+        (entry.folder / "shared" / "bias.safetensors").write_bytes(b"nonsense")
     with store.open(KEY, slots) as entry:
         assert entry.shared() == {}
         assert [notice.topic for notice in entry.take_notices()] == ["store"]
@@ -227,23 +276,47 @@ def lengthen(data: bytes) -> bytes:
     return data + bytes(64)
 
 
-def change_magic(data: bytes) -> bytes:
-    return b"X" + data[1:]
+def at(data: bytes, found: bytes) -> int:
+    """Where `found` begins, which occurs once."""
+    assert data.count(found) == 1
+    return data.index(found)
+
+
+def change_length(data: bytes) -> bytes:
+    return bytes([data[0] ^ 1]) + data[1:]
+
+
+def huge_header(data: bytes) -> bytes:
+    return (2**62).to_bytes(8, "little") + data[8:]
 
 
 def change_count(data: bytes) -> bytes:
-    return data[:8] + (2**60).to_bytes(8, "little") + data[16:]
+    return data.replace(b'"rows":"3"', b'"rows":"4"')
 
 
-def change_slots(data: bytes) -> bytes:
-    return data[:20] + bytes([data[20] ^ 1]) + data[21:]
+def change_dtype(data: bytes) -> bytes:
+    return data.replace(b'"F32"', b'"I32"')
+
+
+def change_digest(data: bytes) -> bytes:
+    where = at(data, b'"digest":"') + 10
+    return data[:where] + (b"0" if data[where : where + 1] != b"0" else b"1") + data[where + 1 :]
 
 
 def change_index(data: bytes) -> bytes:
-    return data[:70] + bytes([data[70] ^ 1]) + data[71:]
+    where = 8 + int.from_bytes(data[:8], "little") + 5
+    return data[:where] + bytes([data[where] ^ 1]) + data[where + 1 :]
 
 
-@pytest.mark.parametrize("damage", [truncate, empty, lengthen, change_magic, change_count, change_slots, change_index])
+def nonsense(data: bytes) -> bytes:
+    return bytes(range(256)) * (len(data) // 256)
+
+
+DAMAGES = [truncate, empty, lengthen, change_length, huge_header, change_count, change_dtype, change_digest,
+           change_index, nonsense]  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_shard_is_discarded_with_a_notice_and_its_rows_are_missing(store: Store, damage) -> None:  # type: ignore[no-untyped-def]
     with store.open(KEY, [HIDDEN]) as entry:
         fill(entry, 9, per_shard=3)
@@ -271,7 +344,7 @@ def test_a_shard_that_changes_after_it_was_listed_is_named_and_not_read(store: S
             shard.unlink()
         else:
             shard.write_bytes(shard.read_bytes()[:-64])
-        with pytest.raises(entry_module.DamagedShard, match=shard.name):
+        with pytest.raises(DamagedShard, match=shard.name):
             rows.gather(np.arange(4))
         entry.refresh()
         if vanish:

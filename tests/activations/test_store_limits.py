@@ -2,7 +2,7 @@
 
 import pytest
 
-from regraft.activations.limits import parse_size, sized
+from regraft.activations.disk import parse_size, sized
 from regraft.errors import BadRequest
 
 
@@ -15,8 +15,8 @@ def test_sizes_are_read_as_people_write_them(written: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("written", ["", "GB", "much", "-3GB", "20XB", "1 GB 2", "5i"])
-def test_what_is_no_size_is_refused(written: str) -> None:
-    with pytest.raises(BadRequest, match="no size"):
+def test_what_is_not_a_size_is_refused(written: str) -> None:
+    with pytest.raises(BadRequest, match="not a size"):
         parse_size(written)
 
 

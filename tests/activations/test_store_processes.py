@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from regraft.activations import _pins
+from regraft.activations import disk
 from regraft.activations.slots import RowKey, Slot
 from regraft.activations.store import Store
 
@@ -164,19 +164,19 @@ def test_pins_of_dead_processes_are_cleared_away(store: Store, start: Start, tmp
 
 
 def test_a_lock_that_stays_taken_is_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_pins, "_PATIENCE_S", 0.05)
-    with _pins.store_lock(store.root), pytest.raises(_pins.LocksUnsupported, match=r"store\.lock"):
+    monkeypatch.setattr(disk, "PATIENCE_S", 0.05)
+    with disk.store_lock(store.root), pytest.raises(disk.LocksUnsupported, match=r"store\.lock"):
         store.open(KEY, [SLOT])
 
 
 READER = """
-from regraft.activations import _maps
+from regraft.activations import shards
 
 def mapped():
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith("RssFile"))
 
-_maps.MAX_TOUCHED_BYTES = 4 << 20
+shards.MAX_TOUCHED_BYTES = 4 << 20
 wide = Slot(name="x", shape=(4096,), dtype="float32")
 with Store(root, limit_bytes=10**9, shard_bytes=1 << 20).open({"cut": "wide"}, [wide]) as entry:
     keys = [RowKey(f"{i:040x}", "plain") for i in range(4096)]

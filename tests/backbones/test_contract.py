@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from regraft.activations._prefix import Prefix
+from regraft.activations.export import Prefix
 from regraft.backbones.backbone import BACKBONES
 from regraft.contracts.backbone import Network
 from regraft.errors import UnknownCut

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from regraft.activations.memo import Memo
+from regraft.activations.disk import Memo
 from regraft.bundles.bundle import Bundle, golden_logits, load, stacked, write_bundle
 from regraft.errors import BadRequest
 from regraft.recipe import Recipe

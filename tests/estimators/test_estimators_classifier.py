@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import regraft
-from regraft.activations._runner import OnnxRunner
+from regraft.activations.runner import OnnxRunner
 from regraft.errors import BadRecipe, DamagedData
 from regraft.tasks.classification import Classification
 

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import regraft
-from regraft.activations._runner import OnnxRunner
+from regraft.activations.runner import OnnxRunner
 from regraft.backbones.opening import open_backbone
 from regraft.errors import Undecodable, UnknownCut
 from regraft.modalities.image.given import contents_of, image_of

@@ -190,7 +190,7 @@ class Words(States):
     def num_views(self) -> int:
         return 1
 
-    def batch(self, examples: np.ndarray, views: np.ndarray) -> dict[str, np.ndarray]:
+    def batch(self, examples: np.ndarray, views: np.ndarray, pieces: np.ndarray | None = None) -> dict[str, np.ndarray]:
         own = {name: array[examples] for name, array in self.state.items() if name != "position_bias"}
         return {**self.state, **own}
 

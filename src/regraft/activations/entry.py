@@ -5,26 +5,63 @@ shard that was seen first, which is the same numbers by the promise that a key n
 """
 
 import contextlib
+import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Bool, Int, Int32, Int64, Shaped
 
-from regraft.activations._disk import StoreNotWritable, touch, writing
-from regraft.activations._index import RowIndex
-from regraft.activations._maps import ShardMaps
-from regraft.activations._pins import Pin
-from regraft.activations._shards import DamagedShard, map_columns, new_name, read_index, size_on_disk, write_shard
-from regraft.activations.rows import Rows
-from regraft.activations.slots import RowKey, Slot, row_digests
+from regraft.activations import shards
+from regraft.activations.disk import Pin, StoreNotWritable, bytes_under, is_pinned, touch, used_at, writing
+from regraft.activations.shards import ENDING, DamagedShard, Rows, Shard, ShardMaps
+from regraft.activations.slots import DIGEST_BYTES, RowKey, Slot, row_digests
 from regraft.errors import RegraftError
 from regraft.values import Notice
 
 FLUSH_AFTER_S = 30.0
 """Rows wait in memory at most this many seconds (looked at when rows are added): what a kill can cost. Our choice."""
+
+
+class RowIndex:
+    """Where each row lies: a sorted table in memory, 24 bytes a row, searched by halving.
+
+    From row digests to (shard number, row within the shard); of equal digests the one added first stays.
+    """
+
+    def __init__(self) -> None:
+        self._digests = np.empty(0, dtype=f"S{DIGEST_BYTES}")
+        self._shards = np.empty(0, dtype=np.int32)
+        self._rows = np.empty(0, dtype=np.int32)
+
+    def __len__(self) -> int:
+        return len(self._digests)
+
+    def add(
+        self, digests: Shaped[np.ndarray, " k"], shards: Int32[np.ndarray, " k"], rows: Int32[np.ndarray, " k"]
+    ) -> None:
+        """Add places; a digest that is known, or comes twice in `digests`, keeps its first place."""
+        new, first = np.unique(digests, return_index=True)
+        unknown = ~self.find(new)[0]
+        new, first = new[unknown], first[unknown]
+        at = np.searchsorted(self._digests, new)
+        self._digests = np.insert(self._digests, at, new)
+        self._shards = np.insert(self._shards, at, shards[first])
+        self._rows = np.insert(self._rows, at, rows[first])
+
+    def find(
+        self, digests: Shaped[np.ndarray, " n"]
+    ) -> tuple[Bool[np.ndarray, " n"], Int32[np.ndarray, " n"], Int32[np.ndarray, " n"]]:
+        """Which of `digests` are known, their shards and their rows (both meaningless where unknown)."""
+        if not len(self):
+            zeros = np.zeros(len(digests), dtype=np.int32)
+            return zeros.astype(bool), zeros, zeros
+        at = np.minimum(np.searchsorted(self._digests, digests), len(self) - 1)
+        return self._digests[at] == digests, self._shards[at], self._rows[at]
 
 
 class Entry:
@@ -55,6 +92,8 @@ class Entry:
         self._pending: set[bytes] = set()
         self._blocks: list[dict[str, np.ndarray]] = []
         self._digests: list[np.ndarray] = []
+        self._lengths: list[np.ndarray] = []
+        self._seen_rows, self._seen_length, self._pending_bytes = 0, 0, 0
         self._since: float | None = None
         self.refresh()
 
@@ -64,10 +103,14 @@ class Entry:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one row, all slots together."""
-        return sum(slot.row_bytes for slot in self.row_slots)
+        """Bytes of one row, all slots together; where some are ragged, of a row of the mean length seen so far."""
+        return self.row_bytes_of(self._seen_length / self._seen_rows if self._seen_rows else 1.0)
 
-    def missing(self, keys: Sequence[RowKey]) -> Int[np.ndarray, " m"]:
+    def row_bytes_of(self, length: float) -> int:
+        """Bytes of one row whose ragged slots have this length."""
+        return round(sum(slot.row_bytes * (1.0 if slot.ragged is None else length) for slot in self.row_slots))
+
+    def missing(self, keys: Iterable[RowKey]) -> Int[np.ndarray, " m"]:
         """The positions in `keys`, ascending, of rows neither stored nor added."""
         digests = row_digests(keys)
         absent = np.flatnonzero(~self._index.find(digests)[0])
@@ -75,8 +118,15 @@ class Entry:
             return np.array([i for i in absent.tolist() if digests[i] not in self._pending], dtype=np.intp)
         return absent
 
-    def append(self, keys: Sequence[RowKey], arrays: Mapping[str, Shaped[np.ndarray, "k ..."]]) -> None:
+    def append(
+        self,
+        keys: Iterable[RowKey],
+        arrays: Mapping[str, Shaped[np.ndarray, "k ..."]],
+        lengths: Int[np.ndarray, " k"] | None = None,
+    ) -> None:
         """Add rows: for every slot of a row an array with one element per key. The arrays are copied.
+
+        Ragged slots come padded, with the `lengths` of the rows.
 
         Rows that are known already are passed over. Rows are written when some 64 MB, or half a minute, have gathered.
 
@@ -87,7 +137,7 @@ class Entry:
         """
         self._check_writable()
         digests = row_digests(keys)
-        self._check_arrays(arrays, len(digests))
+        self._check_arrays(arrays, len(digests), lengths)
         fresh = []
         for i in np.flatnonzero(~self._index.find(digests)[0]).tolist():
             if (digest := digests[i]) not in self._pending:
@@ -95,12 +145,15 @@ class Entry:
                 fresh.append(i)
         if not fresh:
             return
-        self._blocks.append({slot.name: arrays[slot.name][fresh] for slot in self.row_slots})
+        kept = np.zeros(len(fresh), np.int64) if lengths is None else lengths[fresh].astype(np.int64)
+        self._blocks.append({slot.name: _taken(arrays[slot.name], slot, fresh, kept) for slot in self.row_slots})
         self._digests.append(digests[fresh])
+        self._lengths.append(kept)
+        self._seen_rows, self._seen_length = self._seen_rows + len(fresh), self._seen_length + int(kept.sum())
+        self._pending_bytes += sum(array.nbytes for array in self._blocks[-1].values())
         now = time.monotonic()
         self._since = now if self._since is None else self._since
-        full = len(self._pending) * self.row_bytes >= self._shard_bytes
-        if full or now - self._since >= FLUSH_AFTER_S:
+        if self._pending_bytes >= self._shard_bytes or now - self._since >= FLUSH_AFTER_S:
             self.flush()
 
     def flush(self) -> None:
@@ -112,13 +165,14 @@ class Entry:
         """
         if not self._pending:
             return
-        digests, blocks = np.concatenate(self._digests), self._blocks
+        digests, lengths, blocks = np.concatenate(self._digests), np.concatenate(self._lengths), self._blocks
+        needed = self._pending_bytes + len(digests) * DIGEST_BYTES
         self._forget_pending()
-        path = self.folder / "shards" / new_name(len(digests))
-        self._make_room(size_on_disk(self.row_slots, len(digests)))
+        path = self.folder / "shards" / shards.new_name(len(digests))
+        self._make_room(needed)
         with writing(path):
-            write_shard(path, self.row_slots, digests, blocks)
-        self._add_shards([(path, digests)])
+            shard = shards.write_shard(path, self.row_slots, digests, blocks, lengths)
+        self._add_shards([(shard, digests)])
 
     def write_shared(self, name: str, array: Shaped[np.ndarray, "..."]) -> None:
         """Store the array that all rows have in common; nothing happens when it is stored already.
@@ -133,9 +187,9 @@ class Entry:
             raise ValueError(f"{name!r} {array.dtype} {array.shape} is none of the shared slots {self.shared_slots}.")
         if name not in self._shared_stored and name not in self.shared():
             path = self._shared_path(slot)
-            self._make_room(size_on_disk([slot], 1))
+            self._make_room(slot.row_bytes)
             with writing(path):
-                write_shard(path, [slot], row_digests([RowKey(name, "shared")]), [{name: array[None]}])
+                shards.write_shard(path, [slot], row_digests([RowKey(name, "shared")]), [{name: array[None]}])
         self._shared_stored.add(name)
 
     def shared(self) -> dict[str, Shaped[np.ndarray, "..."]]:
@@ -144,15 +198,15 @@ class Entry:
         for slot in self.shared_slots:
             path = self._shared_path(slot)
             try:
-                read_index(path, [slot])
-                arrays[slot.name] = map_columns(path, [slot], 1)[slot.name][0].copy()
+                shard, _ = shards.read_shard(path, [slot])
+                arrays[slot.name] = shards.map_columns(shard, [slot])[slot.name][0].copy()
             except FileNotFoundError:
                 continue
             except DamagedShard as damage:
                 self._discard(path, damage.found)
         return arrays
 
-    def rows(self, keys: Sequence[RowKey]) -> Rows:
+    def rows(self, keys: Iterable[RowKey]) -> Rows:
         """The rows of `keys`, in that order, to read from. Writes first what waits in memory.
 
         Raises:
@@ -161,25 +215,27 @@ class Entry:
         self.flush()
         touch(self.folder / "used")
         digests = row_digests(keys)
-        found, shards, places = self._index.find(digests)
+        found, numbers, places = self._index.find(digests)
         if not found.all():
             self.refresh()
-            found, shards, places = self._index.find(digests)
+            found, numbers, places = self._index.find(digests)
         if not found.all():
-            raise ValueError(f"{np.count_nonzero(~found)} of {len(keys)} rows are not stored; see `Entry.missing`.")
-        return Rows(self._maps, self.row_slots, shards, places)
+            raise ValueError(f"{np.count_nonzero(~found)} of {len(digests)} rows are not stored; see `Entry.missing`.")
+        return Rows(self._maps, self.row_slots, numbers, places)
 
     def refresh(self) -> None:
         """See what other processes have written or removed since. Damaged files are removed, with a notice."""
         folder = self.folder / "shards"
-        present = {path.name for path in folder.glob("*.shard")}
+        present = {path.name for path in folder.glob(f"*{ENDING}")}
         if not self._known <= present:
             self._index, self._known = RowIndex(), set()
         found = []
         for name in sorted(present - self._known):
             path = folder / name
             try:
-                found.append((path, read_index(path, self.row_slots)))
+                found.append(shards.read_shard(path, self.row_slots))
+                self._seen_rows += found[-1][0].rows
+                self._seen_length += int(found[-1][0].starts[-1])
             except FileNotFoundError:
                 continue
             except PermissionError as error:
@@ -216,16 +272,17 @@ class Entry:
             self.close()
 
     def _forget_pending(self) -> None:
-        self._pending, self._blocks, self._digests, self._since = set(), [], [], None
+        self._pending, self._blocks, self._digests, self._lengths = set(), [], [], []
+        self._since, self._pending_bytes = None, 0
 
-    def _add_shards(self, shards: Sequence[tuple[Path, Shaped[np.ndarray, " _"]]]) -> None:
-        if not shards:
+    def _add_shards(self, added: Sequence[tuple[Shard, Shaped[np.ndarray, " _"]]]) -> None:
+        if not added:
             return
-        counts = [len(digests) for _, digests in shards]
-        numbers = [self._maps.add(path, len(digests)) for path, digests in shards]
-        self._known.update(path.name for path, _ in shards)
+        counts = [len(digests) for _, digests in added]
+        numbers = [self._maps.add(shard) for shard, _ in added]
+        self._known.update(shard.path.name for shard, _ in added)
         self._index.add(
-            np.concatenate([digests for _, digests in shards]),
+            np.concatenate([digests for _, digests in added]),
             np.repeat(np.array(numbers, dtype=np.int32), counts),
             np.concatenate([np.arange(count, dtype=np.int32) for count in counts]),
         )
@@ -237,14 +294,74 @@ class Entry:
         self._notices.append(Notice(text=said, topic="store"))
 
     def _shared_path(self, slot: Slot) -> Path:
-        return self.folder / "shared" / f"{slot.name}.shard"
+        return self.folder / "shared" / f"{slot.name}{ENDING}"
 
     def _check_writable(self) -> None:
         if not isinstance(self._pin, Pin):
             raise self._pin
 
-    def _check_arrays(self, arrays: Mapping[str, np.ndarray], rows: int) -> None:
-        expected = {slot.name: ((rows, *slot.shape), slot.stored_dtype) for slot in self.row_slots}
+    def _check_arrays(self, arrays: Mapping[str, np.ndarray], rows: int, lengths: Int[np.ndarray, " k"] | None) -> None:
+        longest = None if lengths is None else int(lengths.max(initial=0))
+        expected = {
+            slot.name: ((rows, *(longest if size is None else size for size in slot.shape)), slot.stored_dtype)
+            for slot in self.row_slots
+        }
         found = {name: (array.shape, array.dtype) for name, array in arrays.items()}
         if found != expected:
             raise ValueError(f"The rows to add are {found}; the entry's slots ask for {expected}.")
+
+
+def _taken(
+    array: Shaped[np.ndarray, "k ..."], slot: Slot, which: list[int], lengths: Int64[np.ndarray, " m"]
+) -> np.ndarray:
+    """The rows `which` of an array; of a padded one, trimmed to their lengths and put after each other."""
+    if slot.ragged is None:
+        return array[which]
+    moved = np.moveaxis(array, 1 + slot.ragged, 1)
+    return np.concatenate([moved[row, :length] for row, length in zip(which, lengths.tolist(), strict=True)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntryInfo:
+    """One entry of the store, as seen from outside."""
+
+    id: str
+    """Digest of its key; the name of its folder."""
+    path: Path
+    """Its folder."""
+    key: Mapping[str, Any]
+    """What its rows depend on beside the example: backbone, cut, dtype …; empty when its description is damaged."""
+    created: float
+    """When it was made, in seconds since 1970; 0 when unknown."""
+    used: float
+    """When it was last used, in seconds since 1970."""
+    rows: int
+    """Rows stored; those written by two processes at once count twice."""
+    bytes: int
+    """Bytes on the disk."""
+    pinned: bool
+    """Whether a living process uses it."""
+
+
+def describe_entry(folder: Path) -> EntryInfo:
+    """What is known of the entry in `folder`."""
+    described = read_description(folder)
+    return EntryInfo(
+        id=folder.name,
+        path=folder,
+        key=described.get("key", {}),
+        created=described.get("created", 0.0),
+        used=used_at(folder / "used"),
+        rows=sum(map(shards.rows_in_name, (folder / "shards").glob(f"*{ENDING}"))),
+        bytes=bytes_under(folder),
+        pinned=is_pinned(folder),
+    )
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """The content of an entry's `key.json`; empty when it is absent or damaged."""
+    try:
+        described = json.loads((folder / "key.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return described if isinstance(described, dict) else {}

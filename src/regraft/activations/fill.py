@@ -3,31 +3,39 @@
 Letters: k rows of a batch.
 """
 
+import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
-from regraft.activations._ahead import ahead
-from regraft.activations._half import HALF_LIMIT, OVERFLOW, as_half, half_error, overflows
-from regraft.activations._keys import Keys
-from regraft.activations._pace import Pace
-from regraft.activations._runner import BATCH, Prefixes
+from regraft.activations.batches import ahead
+from regraft.activations.disk import Memo, disk_of
 from regraft.activations.entry import Entry
-from regraft.activations.memo import Memo
-from regraft.activations.slots import RowKey, Slot
-from regraft.activations.states import FreshStates, Record, States, StoredStates
+from regraft.activations.runner import BATCH, Prefixes
+from regraft.activations.slots import DIGEST_BYTES, RowKey, Slot
+from regraft.activations.states import PLACEMENT, FreshStates, Record, States, StoredStates, masked, stacked
 from regraft.activations.store import Store
+from regraft.backbones.backbone import Backbone
 from regraft.errors import RegraftError
 from regraft.values import Event, Notice, Plan, Progress
 
-Pair = tuple[int, int]
-"""An example's position in the data set, and the number of a view."""
-Missing = dict[str, Bool[np.ndarray, "examples views"]]
-"""By cut: which rows are to be computed."""
+HALF_LIMIT = 1e-2
+"""Largest error of the features, relative to their spread, at which activations are kept in float16. Our choice;
+0.0001 to 0.003 is usual (GoogLeNet and ResNet-18, trained and random)."""
+OVERFLOW = 1e9
+"""Stands for the error where a value does not fit into float16 at all."""
+Address = tuple[int, int, int]
+"""An example's position in the data set, the number of a view, and the number of a piece."""
+Pieces = Int[np.ndarray, "pieces 2"]
+"""The pieces of some examples, example by example: the example's position in the data set, and the piece's number."""
+Missing = dict[str, Bool[np.ndarray, "_ _"]]
+"""By cut: which rows are to be computed, pieces by views."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +44,17 @@ class Inputs:
 
     contents: Sequence[str]
     """Content digest of each example."""
-    load: Callable[[int, int], Record]
-    """(example, view number) -> the prepared input, without a row axis."""
+    load: Callable[[int, int, int], tuple[Record, Record]]
+    """(example, view number, piece) -> the prepared input and its placement, both without a row axis. A placement says
+    where the input lies in the example (a crop's geometry, the offsets of tokens) and knows no label; may be empty."""
     view_name: Callable[[int], str]
     """View number -> what names the view wholly; `plain` for 0."""
     fields: Mapping[str, Any]
     """Preparation, with decoder and version, as JSON."""
+    pieces_of: Callable[[int], int] = lambda example: 1
+    """How many pieces (windows, slices) an example has, each with a row of its own; known before any is prepared."""
+    placement: Sequence[Slot] = ()
+    """The arrays of a placement; empty where there is none."""
     workers: int = 2
     """Threads that prepare inputs."""
 
@@ -71,15 +84,19 @@ class Activations:
     def key(self, cut: str, dtype: str) -> dict[str, Any]:
         """Everything that decides the numbers at `cut`, the example itself aside."""
         backbone, prefixes = self._prefixes.backbone, self._prefixes
-        computed = {
+        computed: dict[str, Any] = {
             "backbone": f"{backbone.card.family}:{backbone.card.variant}",
             "digest": backbone.digest(cut),
             "view": prefixes.view if cut == "output" else "",
             "backend": prefixes.backend_name(self._together(cut)),
             "batch": BATCH,
         }
+        if cut in prefixes.keep:
+            computed["taps"] = prefixes.keep[cut]
         shapes = {name: [list(shape), kind] for name, (shape, kind) in prefixes.shapes.items()}
         inputs = {"shapes": shapes, **self._inputs.fields}
+        if self._inputs.placement:
+            inputs["placement"] = [slot.describe() for slot in self._inputs.placement]
         return {"cut": cut, "dtype": dtype, "inputs": inputs, **(computed if cut != "input" else {})}
 
     def entry(self, cut: str, dtype: str) -> Entry:
@@ -89,25 +106,36 @@ class Activations:
             self._opened.append(self._entries[cut, dtype])
         return self._entries[cut, dtype]
 
-    def plan(self, want: Want, examples: Sequence[int]) -> Plan:
-        """What filling would write, without doing it. `bytes_free` is what the store's limit and the disk leave."""
-        entry = self.entry(want.cut, want.dtype)
-        missing = len(entry.missing(self._keys(want, examples)))
-        plan = self._store.plan(missing, entry.row_bytes)
+    def plan(self, want: Want, examples: Sequence[int], *, timed: bool = False) -> Plan:
+        """What filling would write, without doing it. `bytes_free` is what the store's limit and the disk leave.
+
+        With `timed`, one batch is loaded and run for `seconds`, which is None otherwise. Ragged rows of unknown length
+        are sampled in any case, to tell their bytes.
+        """
+        entry, pieces, seconds, length = self.entry(want.cut, want.dtype), self._pieces(examples), None, None
+        missing = {want.cut: self._missing(want, pieces)}
+        count = int(missing[want.cut].sum())
+        if count and (timed or (self._prefixes.ragged and not len(entry))):
+            rows, spent = list(islice(_addresses(missing, (want.cut,), pieces), BATCH)), deque[float](maxlen=BATCH)
+            records = [self._timed_load(row, spent)[0] for row in rows]
+            _, lengths = self._prefixes.states((want.cut,), records)
+            length = None if lengths is None else float(lengths.mean())
+            if timed:
+                seconds = count * max(self._run_seconds((want.cut,), records), self._load_seconds(spent))
         return Plan(
             phase="activations",
-            examples=missing,
-            bytes_needed=plan.bytes_needed,
-            bytes_free=min(plan.bytes_free, plan.bytes_available),
-            seconds=None,
+            examples=count,
+            bytes_needed=count * ((entry.row_bytes if length is None else entry.row_bytes_of(length)) + DIGEST_BYTES),
+            bytes_free=min(disk_of(self._store.root)[1], self._store.available()),
+            seconds=seconds,
         )
 
     def fill(self, wants: Sequence[Want], examples: Sequence[int]) -> Generator[Event, None, dict[str, str]]:
         """Compute what is missing, all cuts in one pass; returns the dtype that each cut is kept in.
 
         A cut asked for in float16 is kept in float32 where half precision overflows or loses too much. Closed or
-        killed in the middle, what was computed stays, and the next filling goes on from there. The `Plan` comes once
-        a second batch tells how long the rest will take, or with the first where no second follows.
+        killed in the middle, what was computed stays, and the next filling goes on from there. The `Plan` comes before
+        anything is kept, with the seconds that one timed batch foretells.
 
         Raises:
             OutOfSpace: the store's limit or the disk does not hold it.
@@ -123,7 +151,7 @@ class Activations:
             raise
 
     def _fill(self, wants: Sequence[Want], examples: Sequence[int]) -> Generator[Event, None, dict[str, str]]:
-        cuts, told = tuple(want.cut for want in wants), set[str]()
+        cuts, told, pieces = tuple(want.cut for want in wants), set[str](), self._pieces(examples)
         while True:
             backend = self._backend(cuts)
             kept = []
@@ -132,13 +160,14 @@ class Activations:
                 if kept[-1].dtype != want.dtype and want.cut not in told:
                     told.add(want.cut)
                     yield self._too_costly(want.cut)
-            missing = {want.cut: self._missing(want, examples) for want in kept}
-            for combination, _ in _groups(missing, examples):
-                self._run_function(combination)
+            missing = {want.cut: self._missing(want, pieces) for want in kept}
+            for combination, _ in _groups(missing, len(pieces)):
+                if computed := tuple(cut for cut in combination if cut != "input"):
+                    self._prefixes.runner(computed)  # whatever has to be exported is exported now
             if self._backend(cuts) != backend:
                 self._entries = {}  # an export was refused just now: the rows have other keys
                 continue
-            overflowed = yield from self._compute(missing, examples, {want.cut: want.dtype for want in kept})
+            overflowed = yield from self._compute(missing, pieces, {want.cut: want.dtype for want in kept})
             if overflowed is None:
                 break
             self._memo.put(self._half_key(overflowed, examples), OVERFLOW)
@@ -149,15 +178,23 @@ class Activations:
     def states(self, want: Want, num_examples: int, examples: Sequence[int]) -> States:
         """The stored states of `examples` (all views filled before), addressed by position in the data set."""
         entry = self.entry(want.cut, want.dtype)
-        rows = entry.rows(self._keys(want, examples))
+        pieces = self._pieces(examples)
+        rows = entry.rows(self._keys(want, pieces))
+        first = pieces[:, 1] == 0
         place = np.full(num_examples, -1, dtype=np.int64)
-        place[np.asarray(examples, dtype=np.int64)] = np.arange(len(examples)) * want.views
-        return StoredStates(rows, place, want.views, entry.shared())
+        place[pieces[first, 0]] = np.flatnonzero(first) * want.views
+        counts = np.zeros(num_examples, dtype=np.int64)
+        np.maximum.at(counts, pieces[:, 0], pieces[:, 1] + 1)
+        return StoredStates(rows, place, want.views, entry.shared(), counts)
 
     def fresh(self, cut: str) -> States:
         """States computed whenever they are asked for."""
-        run = None if cut == "input" else lambda inputs: self._prefixes.runner((cut,))(inputs)[cut]
-        states = FreshStates(self._inputs.load, run, self._inputs.workers)
+
+        def run(records: Sequence[Record]) -> dict[str, np.ndarray]:
+            states, lengths = self._prefixes.states((cut,), records)
+            return masked(states[cut], lengths)
+
+        states = FreshStates(self._inputs.load, run, self._inputs.workers, self._inputs.pieces_of)
         self._opened.append(states)
         return states
 
@@ -172,14 +209,25 @@ class Activations:
             for one in opened:
                 closing.callback(one.close)
 
-    def _keys(self, want: Want, examples: Sequence[int]) -> Keys:
-        names = [self._inputs.view_name(number) for number in range(want.views)]
-        return Keys(self._inputs.contents, examples, names)
+    def _pieces(self, examples: Sequence[int]) -> Pieces:
+        counts = np.array([self._inputs.pieces_of(example) for example in examples], dtype=np.int64)
+        if (counts < 1).any():
+            raise ValueError("Every example needs at least one piece.")
+        numbers = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
+        return np.stack([np.repeat(np.asarray(examples, dtype=np.int64), counts), numbers], axis=1)
 
-    def _missing(self, want: Want, examples: Sequence[int]) -> Bool[np.ndarray, "examples views"]:
-        absent = np.zeros(len(examples) * want.views, dtype=bool)
-        absent[self.entry(want.cut, want.dtype).missing(self._keys(want, examples))] = True
-        return absent.reshape(len(examples), want.views)
+    def _keys(self, want: Want, pieces: Pieces) -> Iterator[RowKey]:
+        """Piece by piece, its views next to each other; one at a time, for a list would take memory."""
+        names = [self._inputs.view_name(number) for number in range(want.views)]
+        for example, piece in zip(pieces[:, 0].tolist(), pieces[:, 1].tolist(), strict=True):
+            content = self._inputs.contents[example]
+            for name in names:
+                yield RowKey(content, name, piece)
+
+    def _missing(self, want: Want, pieces: Pieces) -> Bool[np.ndarray, "pieces views"]:
+        absent = np.zeros(len(pieces) * want.views, dtype=bool)
+        absent[self.entry(want.cut, want.dtype).missing(self._keys(want, pieces))] = True
+        return absent.reshape(len(pieces), want.views)
 
     def _together(self, cut: str) -> tuple[str, ...]:
         """The cuts that most likely share a pass with `cut`: what to export first, where nothing is exported yet."""
@@ -191,18 +239,8 @@ class Activations:
 
     def _slots(self, cut: str, dtype: str) -> list[Slot]:
         floats = {"float16", "float32", "float64"}
-        return [replace(slot, dtype=dtype) if slot.dtype in floats else slot for slot in self._prefixes.slots(cut)]
-
-    def _run_function(self, cuts: tuple[str, ...]) -> Callable[[Record], dict[str, dict[str, np.ndarray]]]:
-        """From prepared inputs to the states at `cuts`; whatever has to be exported is exported now."""
-        computed = tuple(cut for cut in cuts if cut != "input")
-        runner = self._prefixes.runner(computed) if computed else None
-
-        def run(inputs: Record) -> dict[str, dict[str, np.ndarray]]:
-            at_input = {"input": dict(inputs)} if "input" in cuts else {}
-            return at_input | (runner(inputs) if runner else {})
-
-        return run
+        state = [replace(slot, dtype=dtype) if slot.dtype in floats else slot for slot in self._prefixes.slots(cut)]
+        return state + [replace(slot, name=PLACEMENT + slot.name) for slot in self._inputs.placement]
 
     def _half_key(self, cut: str, examples: Sequence[int]) -> list[Any]:
         """Under this the error in half precision is remembered: it depends on the examples that are to be kept."""
@@ -221,8 +259,8 @@ class Activations:
         key = self._half_key(want.cut, examples)
         error = self._memo.get(key)
         if not isinstance(error, float):
-            inputs = _stacked([self._inputs.load(example, 0) for example in examples[:BATCH]])
-            state = self._run_function(cuts)(inputs)[want.cut]
+            records = [self._inputs.load(example, 0, 0)[0] for example in examples[:BATCH]]
+            state = self._prefixes.states(cuts, records)[0][want.cut]
             error = half_error(self._prefixes.backbone, want.cut, state, self._prefixes.view)
             self._memo.put(key, error)
         self.half_error[want.cut] = error
@@ -237,77 +275,147 @@ class Activations:
         )
 
     def _compute(
-        self, missing: Missing, examples: Sequence[int], dtypes: Mapping[str, str]
+        self, missing: Missing, pieces: Pieces, dtypes: Mapping[str, str]
     ) -> Generator[Event, None, str | None]:
         """Compute and keep the missing rows; the cut whose values turned out too large for float16, None if none."""
-        groups = _groups(missing, examples)
-        pace, planned = Pace(sum(rows for _, rows in groups)), False
-        none_to_time = all(rows <= BATCH for _, rows in groups)
-        needed = self._bytes(missing, dtypes)
+        groups, spent = _groups(missing, len(pieces)), deque[float](maxlen=4 * BATCH)
+        total, done, began = sum(rows for _, rows in groups), 0, time.monotonic()
+        row_seconds: float | None = None
         for cuts, _ in groups:
-            run = self._run_function(cuts)
-            pace.begin_pass()
-            for pairs, records in ahead(
-                lambda pair: self._inputs.load(*pair), _pairs(missing, cuts, examples), size=BATCH,
+            for rows, loaded in ahead(
+                lambda row: self._timed_load(row, spent), _addresses(missing, cuts, pieces), size=BATCH,
                 workers=self._inputs.workers,
             ):  # fmt: skip
-                for cut, arrays in run(_stacked(records)).items():
+                records, batch_began = [record for record, _ in loaded], time.perf_counter()
+                states, lengths = self._prefixes.states(cuts, records)
+                ran = (time.perf_counter() - batch_began) / len(rows)
+                placed = stacked([{PLACEMENT + k: v for k, v in placement.items()} for _, placement in loaded])
+                for cut, arrays in states.items():
                     if dtypes[cut] == "float16" and any(map(overflows, arrays.values())):
                         return cut
-                    self._keep(self.entry(cut, dtypes[cut]), pairs, arrays)
-                pace.step(len(pairs))
-                left = pace.seconds_left
-                if not planned and (none_to_time or left is not None):
-                    planned, free = True, self._store.plan(0, 0).bytes_free
-                    yield Plan(phase="activations", examples=pace.total, bytes_needed=needed, bytes_free=free,
-                               seconds=None if none_to_time else left)  # fmt: skip
-                yield Progress(phase="activations", done=pace.done, total=pace.total, seconds=pace.seconds,
-                               seconds_left=left)  # fmt: skip
+                if row_seconds is None:
+                    # The first run also waits for what is done once, so where more batches come it is timed again.
+                    ran = self._run_seconds(cuts, records) if total > BATCH else ran
+                    row_seconds = max(ran, self._load_seconds(list(spent)))
+                    length = None if lengths is None else float(lengths.mean())
+                    yield Plan(phase="activations", examples=total, seconds=row_seconds * total,
+                               bytes_needed=self._bytes(missing, dtypes, length),
+                               bytes_free=disk_of(self._store.root)[1])  # fmt: skip
+                for cut, arrays in states.items():
+                    self._keep(self.entry(cut, dtypes[cut]), rows, {**arrays, **placed}, lengths)
+                done, now = done + len(rows), time.monotonic()
+                if done == len(rows):  # the first batch also waits for what is done once: it does not set the pace
+                    first, first_at, pace = done, now, row_seconds
+                else:
+                    pace = (now - first_at) / (done - first)
+                yield Progress(phase="activations", done=done, total=total, seconds=now - began,
+                               seconds_left=pace * (total - done))  # fmt: skip
         for cut, dtype in dtypes.items():
             self.entry(cut, dtype).flush()
         return None
 
-    def _bytes(self, missing: Missing, dtypes: Mapping[str, str]) -> int:
-        return sum(int(rows.sum()) * self.entry(cut, dtypes[cut]).row_bytes for cut, rows in missing.items())
+    def _timed_load(self, row: Address, spent: deque[float]) -> tuple[Record, Record]:
+        began = time.perf_counter()
+        loaded = self._inputs.load(*row)
+        spent.append(time.perf_counter() - began)
+        return loaded
 
-    def _keep(self, entry: Entry, pairs: Sequence[Pair], arrays: Record) -> None:
-        keys = [RowKey(self._inputs.contents[example], self._inputs.view_name(view)) for example, view in pairs]
+    def _run_seconds(self, cuts: tuple[str, ...], records: Sequence[Record]) -> float:
+        began = time.perf_counter()
+        self._prefixes.states(cuts, records)
+        return (time.perf_counter() - began) / len(records)
+
+    def _load_seconds(self, spent: Sequence[float]) -> float:
+        """Of a row, where loading took the seconds `spent`: by their median, since the first waits for cold files."""
+        return float(np.median(spent)) / max(1, self._inputs.workers)
+
+    def _bytes(self, missing: Missing, dtypes: Mapping[str, str], length: float | None) -> int:
+        entries = {cut: self.entry(cut, dtype) for cut, dtype in dtypes.items()}
+        sizes = {cut: one.row_bytes if length is None else one.row_bytes_of(length) for cut, one in entries.items()}
+        return sum(int(rows.sum()) * sizes[cut] for cut, rows in missing.items())
+
+    def _keep(
+        self, entry: Entry, rows: Sequence[Address], arrays: Record, lengths: Int[np.ndarray, " k"] | None
+    ) -> None:
+        contents, view_name = self._inputs.contents, self._inputs.view_name
+        keys = [RowKey(contents[example], view_name(view), piece) for example, view, piece in rows]
         kept = {
             slot.name: as_half(arrays[slot.name]) if slot.dtype == "float16" else arrays[slot.name]
             for slot in (*entry.shared_slots, *entry.row_slots)
         }
         for slot in entry.shared_slots:
             entry.write_shared(slot.name, kept.pop(slot.name))
-        entry.append(keys, kept)
+        entry.append(keys, kept, lengths)
 
 
-def _groups(missing: Missing, examples: Sequence[int]) -> list[tuple[tuple[str, ...], int]]:
+def _groups(missing: Missing, num_pieces: int) -> list[tuple[tuple[str, ...], int]]:
     """The combinations of cuts that some row is missing at, each with the number of such rows."""
-    codes = _codes(missing, len(examples))
-    cuts = list(missing)
+    codes, cuts = _codes(missing, num_pieces), list(missing)
     found = [(code, int((codes == code).sum())) for code in np.unique(codes) if code]
     return [(tuple(cut for bit, cut in enumerate(cuts) if code >> bit & 1), count) for code, count in found]
 
 
-def _pairs(missing: Missing, cuts: tuple[str, ...], examples: Sequence[int]) -> Iterator[Pair]:
-    """The rows that are missing at exactly these cuts, example by example."""
+def _addresses(missing: Missing, cuts: tuple[str, ...], pieces: Pieces) -> Iterator[Address]:
+    """The rows that are missing at exactly these cuts, piece by piece."""
     wanted = sum(1 << bit for bit, cut in enumerate(missing) if cut in cuts)
-    for example, view in np.argwhere(_codes(missing, len(examples)) == wanted):
-        yield int(examples[int(example)]), int(view)
+    for at, view in np.argwhere(_codes(missing, len(pieces)) == wanted):
+        yield int(pieces[at, 0]), int(view), int(pieces[at, 1])
 
 
-def _codes(missing: Missing, num_examples: int) -> np.ndarray:
-    """Examples by views: bit i is set where the row is missing at the i-th cut."""
+def _codes(missing: Missing, num_pieces: int) -> Int[np.ndarray, "_ _"]:
+    """Pieces by views: bit i is set where the row is missing at the i-th cut."""
     views = max((rows.shape[1] for rows in missing.values()), default=0)
-    codes = np.zeros((num_examples, views), dtype=np.int64)
+    codes = np.zeros((num_pieces, views), dtype=np.int64)
     for bit, rows in enumerate(missing.values()):
         codes[:, : rows.shape[1]] |= rows.astype(np.int64) << bit
     return codes
 
 
-def _stacked(records: Sequence[Record]) -> dict[str, np.ndarray]:
-    return {name: np.stack([record[name] for record in records]) for name in records[0]}
-
-
 def _without_floats(slots: Sequence[Slot]) -> bool:
     return not any(slot.dtype.startswith("float") for slot in slots)
+
+
+def half_error(backbone: Backbone, cut: str, state: Mapping[str, np.ndarray], view: str) -> float:
+    """Error of the untouched network's top view when the state at `cut` is rounded to float16.
+
+    Root mean square of the difference, relative to the spread between examples, which is what a head tells apart: to
+    the root mean square of the view less its mean over examples (of the view itself where there is no spread).
+    `OVERFLOW` where a value is too large.
+    """
+    rounded = {name: as_half(array).astype(array.dtype, copy=False) for name, array in state.items()}
+    if any(overflows(array) for array in state.values()):
+        return OVERFLOW
+    if cut == "output":
+        exact, found = state[view], rounded[view]
+    else:
+        import torch
+
+        from regraft.activations.export import Prefix
+
+        prefix = Prefix(backbone.network, ["output"], view=view, inputs=tuple(state), after=cut).eval()
+        with torch.inference_mode():
+            exact = prefix(*(torch.from_numpy(array) for array in state.values()))[0].numpy()
+            found = prefix(*(torch.from_numpy(array) for array in rounded.values()))[0].numpy()
+    wide = exact.astype(np.float64)
+    scale = _size(wide - wide.mean(axis=0)) or _size(wide) or 1.0
+    error = _size(found - wide) / scale
+    return error if np.isfinite(error) else OVERFLOW
+
+
+def _size(array: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(array**2)))
+
+
+def as_half(array: np.ndarray) -> np.ndarray:
+    """Floats as float16, everything else as it is."""
+    if array.dtype.kind != "f":
+        return array
+    with np.errstate(over="ignore"):
+        return array.astype(np.float16)
+
+
+def overflows(array: np.ndarray) -> bool:
+    """Whether a finite value of `array` becomes infinite in float16."""
+    if array.dtype.kind != "f":
+        return False
+    return bool((np.isinf(as_half(array)) & np.isfinite(array)).any())

@@ -1,8 +1,8 @@
 """What a stored row is made of, and what it is called.
 
 A row is a record of named arrays, the **slots**; all rows of an entry have the same. A row's key names the example by
-the digest of its content, and the view of it. On disk and in memory a key is 16 bytes, its BLAKE2b digest: with a
-thousand million rows the chance of any two keys meeting is below 1e-20.
+the digest of its content, the view of it and the piece. On disk and in memory a key is 16 bytes, its BLAKE2b digest:
+with a thousand million rows the chance of any two keys meeting is below 1e-20.
 """
 
 import math
@@ -29,8 +29,9 @@ class Slot:
 
     name: str
     """Letters, digits, `_`, `.` and `-`; at most 64 of them."""
-    shape: tuple[int, ...]
-    """Sizes of one row's array (of the whole array when shared); `()` for a single number."""
+    shape: tuple[int | None, ...]
+    """Sizes of one row's array (of the whole array when shared); `()` for a single number. None at one axis: it is
+    ragged, each row has its own length there. All ragged slots of a row have the same length."""
     dtype: str
     """numpy's name of the element type: `float16`, `bool`, `int64` …"""
     shared: bool = False
@@ -39,8 +40,10 @@ class Slot:
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"Slot name {self.name!r} must be 1 to 64 letters, digits, '_', '.' or '-'.")
-        if any(size < 1 for size in self.shape):
+        if any(size is not None and size < 1 for size in self.shape):
             raise ValueError(f"Slot {self.name!r} needs sizes of at least 1, got {self.shape}.")
+        if self.shape.count(None) > (0 if self.shared else 1):
+            raise ValueError(f"Slot {self.name!r} may be ragged along one axis, and along none if it is shared.")
         if np.dtype(self.dtype).kind not in "biuf":
             raise ValueError(f"Slot {self.name!r} must hold bools, integers or floats, got {self.dtype!r}.")
 
@@ -50,9 +53,19 @@ class Slot:
         return np.dtype(self.dtype).newbyteorder("<")
 
     @property
+    def ragged(self) -> int | None:
+        """The axis of a row along which rows differ; None for a slot of one shape."""
+        return self.shape.index(None) if None in self.shape else None
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Sizes of one row's array, the ragged axis left out."""
+        return tuple(size for size in self.shape if size is not None)
+
+    @property
     def row_bytes(self) -> int:
-        """Bytes of one row's array (of the whole array when shared)."""
-        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+        """Bytes of one row's array (of the whole array when shared); of a ragged one, per unit of length."""
+        return math.prod(self.sizes) * np.dtype(self.dtype).itemsize
 
     def describe(self) -> dict[str, Any]:
         """This slot as JSON."""
@@ -66,11 +79,16 @@ class RowKey(NamedTuple):
     """Hex digest of the example's content."""
     view: str
     """Which view of it: `plain`, or whatever else names a view wholly (number, seed …)."""
+    piece: int = 0
+    """Which piece of it (a window, a slice); 0 where an example is one row."""
 
 
 def row_digests(keys: Iterable[RowKey]) -> Shaped[np.ndarray, " n"]:
     """The 16-byte names of `keys`, as an array of dtype `S16`. About 1.3 µs a key on one core of the bench machine."""
     joined = b"".join(
-        blake2b(f"{content}\x1f{view}".encode(), digest_size=DIGEST_BYTES).digest() for content, view in keys
+        blake2b(
+            (f"{content}\x1f{view}\x1f{piece}" if piece else f"{content}\x1f{view}").encode(), digest_size=DIGEST_BYTES
+        ).digest()
+        for content, view, piece in keys
     )
     return np.frombuffer(joined, dtype=f"S{DIGEST_BYTES}")

@@ -7,8 +7,8 @@ A folder that several processes share:
                                    pins/      one locked file per living user
                                    shards/    the rows
                                    shared/    arrays that all rows have in common
-    prefixes/                      exported stages (see `memo`)
-    facts/                         small facts (see `memo`)
+    prefixes/                      exported stages (see `disk.Memo`)
+    facts/                         small facts (see `disk.Memo`)
     trash/                         what is being deleted
 
 Least recently used entries go first when room is needed; never one that a living process has open. Nothing here knows
@@ -23,19 +23,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from regraft.activations._disk import StoreNotWritable, bytes_under, disk_of, remove_leftovers, touch, used_at, writing
-from regraft.activations._pins import Pin, remove_dead_pins, store_lock
-from regraft.activations.entry import Entry
-from regraft.activations.info import EntryInfo, describe_entry, read_description
-from regraft.activations.limits import StorePlan, default_limit, headroom, plan, sized
-from regraft.activations.memo import Memo
+from regraft.activations import disk
+from regraft.activations.disk import Memo, Pin, StoreNotWritable, bytes_under, store_lock, writing
+from regraft.activations.entry import Entry, EntryInfo, describe_entry, read_description
 from regraft.activations.slots import Slot
 from regraft.errors import OutOfSpace, RegraftError
 from regraft.files import write_json
 from regraft.identity import digest_json
 
-FORMAT = 1
-"""Part of every entry's digest: entries of another format are other entries, and go as they fall out of use."""
+FORMAT = 2
+"""Part of every entry's digest: entries of another format are other entries, never read, and evicted as the least
+recently used."""
 SHARD_BYTES = 64 << 20
 """Rows gather in memory up to this size before they are written. Our choice."""
 RESTING_S = 600.0
@@ -63,7 +61,7 @@ class Store:
 
     def __init__(self, root: Path, limit_bytes: int | None = None, *, shard_bytes: int = SHARD_BYTES) -> None:
         self.root = root
-        self.limit_bytes = default_limit(root) if limit_bytes is None else limit_bytes
+        self.limit_bytes = disk.default_limit(root) if limit_bytes is None else limit_bytes
         self.memo = Memo(root)
         self._shard_bytes = shard_bytes
 
@@ -83,8 +81,8 @@ class Store:
         pin: Pin | StoreNotWritable
         try:
             with writing(folder), store_lock(self.root):
-                if remove_dead_pins(folder):
-                    remove_leftovers(folder)
+                if disk.remove_dead_pins(folder):
+                    disk.remove_leftovers(folder)
                 pin = Pin(folder)
         except StoreNotWritable as refusal:
             if not (folder / "key.json").is_file():
@@ -107,12 +105,12 @@ class Store:
         """Bytes of everything in the store."""
         return bytes_under(self.root)
 
-    def plan(self, rows_missing: int, bytes_per_row: int) -> StorePlan:
-        """Whether `rows_missing` rows of `bytes_per_row` fit. Open the entry first, lest it count as evictable."""
+    def available(self) -> int:
+        """Most bytes that can be added within the limit and the disk, after evicting what nobody uses. Open the entry
+        that is to grow first, or it counts as evictable."""
         idle = sum(entry.bytes for entry in self.entries() if not entry.pinned)
         idle += sum(bytes_under(path) for path in self._resting_files())
-        stored = self.size_bytes()
-        return plan(rows_missing, bytes_per_row, root=self.root, limit=self.limit_bytes, stored=stored, evictable=idle)
+        return max(0, disk.headroom(self.root, limit=self.limit_bytes, stored=self.size_bytes()) + idle)
 
     def make_room(self, bytes_needed: int) -> None:
         """Evict so much that `bytes_needed` more keep within the limit and the disk.
@@ -120,12 +118,12 @@ class Store:
         Raises:
             OutOfSpace: what is in use leaves too little.
         """
-        short = bytes_needed - headroom(self.root, limit=self.limit_bytes, stored=self.size_bytes())
+        short = bytes_needed - disk.headroom(self.root, limit=self.limit_bytes, stored=self.size_bytes())
         if short > 0 and self.evict(short) < short:
+            used, limit, free = self.size_bytes(), self.limit_bytes, disk.disk_of(self.root)[1]
             raise OutOfSpace(
-                f"The activation store at {self.root} holds {sized(self.size_bytes())} that are in use, of "
-                f"{sized(self.limit_bytes)} allowed, with {sized(disk_of(self.root)[1])} free on the disk; "
-                f"{sized(bytes_needed)} more do not fit.",
+                f"The activation store at {self.root} holds {disk.sized(used)} that are in use, of {disk.sized(limit)} "
+                f"allowed, with {disk.sized(free)} free on the disk; {disk.sized(bytes_needed)} more do not fit.",
                 fix="take fewer views or a higher cut, raise REGRAFT_CACHE_LIMIT, or set REGRAFT_CACHE elsewhere.",
             )
 
@@ -136,7 +134,7 @@ class Store:
         """
         self._empty_trash()
         found = [(entry.used, entry.bytes, entry.path) for entry in self.entries() if not entry.pinned]
-        found += [(used_at(path), bytes_under(path), path) for path in self._resting_files()]
+        found += [(disk.used_at(path), bytes_under(path), path) for path in self._resting_files()]
         freed = 0
         for _, size, path in sorted(found):
             if freed >= bytes_needed:
@@ -166,14 +164,14 @@ class Store:
         elif described.get("slots") != slots:
             raise SlotsDiffer(
                 f"The stored activations in {folder} have the slots {described.get('slots')}, not {slots} as expected.",
-                fix="clear the store with `regraft cache`, and report this: the key of these rows is not complete.",
+                fix="clear the store with `regraft cache --clear`, and report this: the rows' key is not complete.",
             )
-        touch(folder / "used")
+        disk.touch(folder / "used")
 
     def _resting_files(self) -> list[Path]:
         """Exported prefixes that nobody asked for of late."""
         now = time.time()
-        return [path for path in (self.root / "prefixes").glob("*") if now - used_at(path) > RESTING_S]
+        return [path for path in (self.root / "prefixes").glob("*") if now - disk.used_at(path) > RESTING_S]
 
     def _remove(self, path: Path) -> bool:
         """Delete a folder or file of the store, unless a living process has a pin on it; whether it was deleted."""
@@ -181,7 +179,7 @@ class Store:
             return False
         trash = self.root / "trash" / secrets.token_hex(8)
         with writing(path), store_lock(self.root):
-            if not remove_dead_pins(path):
+            if not disk.remove_dead_pins(path):
                 return False
             trash.parent.mkdir(exist_ok=True)
             try:

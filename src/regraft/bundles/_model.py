@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from regraft.activations._runner import BATCH, Prefixes
-from regraft.activations.memo import Memo
+from regraft.activations.disk import Memo
+from regraft.activations.runner import BATCH, Prefixes
 from regraft.backbones.backbone import Backbone
 from regraft.contracts.modality import MODALITIES
 from regraft.contracts.task import Task

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from regraft.activations.memo import Memo
+from regraft.activations.disk import Memo
 from regraft.backbones.backbone import Backbone
 from regraft.bundle_format import FACTS, TENSORS, part_digests, sealed, write_tensors
 from regraft.bundles._model import Model

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from regraft.activations._ahead import ahead
-from regraft.activations._runner import BATCH, Prefixes
-from regraft.activations.memo import Memo
+from regraft.activations.batches import ahead
+from regraft.activations.disk import Memo
+from regraft.activations.runner import BATCH, Prefixes
 from regraft.backbones.saved import digests_in, saved_backbone
 from regraft.bundle_format import FACTS, TENSORS, bundle_folder, check_tensors, read_facts, read_tensors
 from regraft.bundles._model import Model, prefixes_of

@@ -8,7 +8,7 @@ cheap, free of parameters and made again by `complete`; *shared* tensors have no
 Letters: n examples, c channels, h and w height and width, t tokens, d features.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 State = Mapping[str, Any]
 """Named tensors between two stages; the first axis is the example, except for shared ones."""
+TAP = "tap."
+"""What the names of taps in a state begin with."""
 
 Views = Mapping[str, Any]
 """Named views of the top state: `pooled` (n d), `grid` (n c h w), `tokens` (n t d)."""
@@ -55,10 +57,13 @@ class Network:
     complete: Callable[[State], State] = dict
     """Adds the transient tensors to a stored state."""
 
-    def run(self, state: State, *, after: str = "input", upto: str = "output") -> State:
+    def run(self, state: State, *, after: str = "input", upto: str = "output", keep: Sequence[str] = ()) -> State:
         """The state at cut `upto`, from the (stored) state at cut `after`; transient tensors are left out.
 
-        At cut `input` the state is the prepared input itself.
+        `keep` names taps, which stay in the state as `tap.NAME`: the `hidden` that a stage of that name gives (n c h w,
+        or n t d), or what a stage itself offers under `tap.NAME` (a map before its pool, say). Those above `upto` are
+        not reached yet; those at or below `after` must lie in `state`. At cut `input` the state is the prepared input
+        itself.
         """
         names = list(self.stages)
         first, last = self._position(after, names), self._position(upto, names)
@@ -66,10 +71,18 @@ class Network:
             raise BadRequest(f"There is no way from cut {after!r} back to cut {upto!r}.", fix="swap the two cuts.")
         if last == 0:
             return state
+        wanted = {TAP + name for name in keep}
+        taps = {name: value for name, value in state.items() if name in wanted}
+        state = {name: value for name, value in state.items() if not name.startswith(TAP)}
         state = self.start(state) if first == 0 else self.complete(state)
-        for name in names[first:last]:
-            state = self.stages[name](state)
-        return {name: value for name, value in state.items() if name not in self.transient}
+        for stage in names[first:last]:
+            made = self.stages[stage](state)
+            # Taps travel beside the state, so that no stage has to know of those that a lower one gave.
+            taps |= {name: value for name, value in made.items() if name in wanted}
+            if TAP + stage in wanted:
+                taps.setdefault(TAP + stage, made["hidden"])
+            state = {name: value for name, value in made.items() if not name.startswith(TAP)}
+        return {name: value for name, value in state.items() if name not in self.transient} | taps
 
     def __call__(self, inputs: State) -> "Tensor":
         """Logits (n k) of the source classifier, for comparison with the original network."""

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 Record = Mapping[str, np.ndarray]
 """Named arrays of one example, without a row axis."""
-Shapes = Mapping[str, tuple[tuple[int, ...], str]]
-"""By name of an array: its shape, without a row axis, and its dtype."""
+Shapes = Mapping[str, tuple[tuple[int | None, ...], str]]
+"""By name of an array: its shape, without a row axis, and its dtype; None is an axis of any length (ragged)."""
 Placement = Mapping[str, np.ndarray]
 """How a view was cut out of its example, free of labels: an image's crop and flips, a text's token offsets. It is kept
 with the row, so that stored views can move boxes, masks and spans. Empty where a target never moves."""
@@ -175,6 +175,10 @@ class Modality(ABC):
     @abstractmethod
     def shapes(self, preparation: Any) -> Shapes:
         """The arrays of a record."""
+
+    def placements(self, preparation: Any) -> Shapes:
+        """The arrays of a placement; empty where a target never moves."""
+        return {}
 
     @abstractmethod
     def golden(self, seed: int, preparation: Any) -> list[Contents]:

@@ -144,7 +144,9 @@ class _Held(States):
     def num_views(self) -> int:
         return 1
 
-    def batch(self, examples: Int[np.ndarray, "b"], views: Int[np.ndarray, "b"]) -> dict[str, np.ndarray]:
+    def batch(
+        self, examples: Int[np.ndarray, "b"], views: Int[np.ndarray, "b"], pieces: Int[np.ndarray, "b"] | None = None
+    ) -> dict[str, np.ndarray]:
         return {"pooled": self._features[examples]}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from regraft.activations.memo import Memo
+from regraft.activations.disk import Memo
 from regraft.activations.states import FreshStates
 from regraft.backbones.backbone import Backbone
 from regraft.bundles.bundle import Bundle, Model, golden_logits, prefixes_of, with_changes, write_bundle

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from regraft.activations._runner import Prefixes
+from regraft.activations.disk import Memo
 from regraft.activations.fill import Activations, Want
-from regraft.activations.memo import Memo
+from regraft.activations.runner import Prefixes
 from regraft.activations.states import DeviceStates, States
 from regraft.activations.store import Store
 from regraft.backbones.backbone import Backbone

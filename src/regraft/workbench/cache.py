@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from regraft.activations._disk import bytes_under, disk_of
-from regraft.activations.info import EntryInfo
+from regraft.activations.disk import bytes_under, disk_of
+from regraft.activations.entry import EntryInfo
 from regraft.activations.store import Store
 from regraft.data import memory
 from regraft.data.sources._unpack import clear_unpacked

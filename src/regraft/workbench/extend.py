@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from regraft.activations._ahead import ahead
-from regraft.activations._runner import BATCH
+from regraft.activations.batches import ahead
+from regraft.activations.runner import BATCH
 from regraft.bundles.bundle import Bundle, Model, golden_logits, load, prefixes_of, stacked, write_bundle
 from regraft.contracts.task import TASKS
 from regraft.errors import BadRequest, RunError

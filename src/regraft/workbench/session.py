@@ -6,7 +6,7 @@ them by position.
 Letters: n examples.
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +16,10 @@ import numpy as np
 from jaxtyping import Int
 
 from regraft.activations.fill import Inputs
+from regraft.activations.slots import Slot
 from regraft.contracts.card import Card
 from regraft.contracts.example import Contents
-from regraft.contracts.modality import Modality, View
+from regraft.contracts.modality import Modality, Placement, Record, View
 from regraft.contracts.task import TASKS, Task
 from regraft.data.dataset import Dataset
 from regraft.data.open import open_dataset, unpack
@@ -167,15 +168,20 @@ def inputs_of(
     """
     rule = digest_json({"seed": seed, **augmentation.digest_fields()})[:16] if augmentation is not None else ""
 
-    def load(example: int, number: int) -> Mapping[str, np.ndarray]:
+    def load(example: int, number: int, piece: int) -> tuple[Record, Placement]:
         wanted = View(number=number, seed=seed, content=digests[example], augmentation=augmentation)
-        return modality.load(contents[example], preparation, wanted if number else None)[0]
+        return modality.load(contents[example], preparation, wanted if number else None, piece)
 
     return Inputs(
         contents=digests,
         load=load,
         view_name=lambda number: "plain" if number == 0 else f"{number}:{rule}",
         fields={"modality": modality.name, "preparation": preparation.digest_fields(), "reader": reader},
+        pieces_of=lambda example: modality.pieces(contents[example], preparation),
+        placement=[
+            Slot(name=name, shape=shape, dtype=dtype)
+            for name, (shape, dtype) in modality.placements(preparation).items()
+        ],
         workers=workers,
     )
 

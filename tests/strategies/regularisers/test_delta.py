@@ -94,7 +94,7 @@ class InFloat64(States):
     def num_views(self) -> int | None:
         return self.inner.num_views
 
-    def batch(self, examples: np.ndarray, views: np.ndarray) -> dict[str, np.ndarray]:
+    def batch(self, examples: np.ndarray, views: np.ndarray, pieces: np.ndarray | None = None) -> dict[str, np.ndarray]:
         return {name: array.astype(np.float64) for name, array in self.inner.batch(examples, views).items()}
 
 

@@ -1,4 +1,4 @@
-"""Work done in threads a few batches ahead of whoever takes its results; memory stays bounded."""
+"""Work in batches, prepared in threads a few batches ahead of whoever takes the results; memory stays bounded."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -1,0 +1,227 @@
+"""The frozen part of a network as one torch function, and that function as ONNX, compared before it is trusted.
+
+The one module of the store that imports torch when it is imported. Letters: b rows of a batch.
+"""
+
+import io
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import MappingProxyType
+
+import jaxtyping
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from regraft.activations.runner import BATCH, ROWS_AXIS, OnnxRunner, TorchRunner
+from regraft.activations.slots import Slot
+from regraft.backbones.backbone import Backbone
+from regraft.contracts.backbone import TAP, Network, State
+from regraft.contracts.family import built
+
+Shapes = Mapping[str, tuple[tuple[int | None, ...], str]]
+"""Shape of a row and dtype of each input, by name; None at a ragged axis."""
+LENGTHS = (8, 12)
+"""Lengths of ragged axes with which a network is tried; an axis of its output that differs between them is ragged."""
+TOLERANCE = 1e-4
+"""Largest difference between an export and torch, relative to the largest value of a tensor; 2e-6 is usual."""
+
+TRACED = 2
+"""Rows with which the network is traced and compared; one alone might be taken for an axis to broadcast."""
+
+
+class Prefix(nn.Module):
+    """From the stored state at cut `after` to the stored states at `cuts`, in one pass.
+
+    At `output` the state is the view of the top state that the head reads, under the view's name. `keep` names, by cut,
+    the taps that stay in the state there. Takes and returns tensors in a fixed order, as an exporter wants them:
+    `inputs` names those taken; `outputs`, known after the first call, those returned, as `cut/name`.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        cuts: Sequence[str],
+        *,
+        view: str,
+        inputs: Sequence[str],
+        after: str = "input",
+        keep: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.parts = nn.ModuleList(network.modules())
+        self.cuts = tuple(cuts)
+        self.view = view
+        self.inputs = tuple(inputs)
+        self.after = after
+        self.keep = {cut: frozenset(TAP + name for name in keep.get(cut, ())) for cut in cuts}
+        self.outputs: tuple[str, ...] = ()
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        states = self.states(dict(zip(self.inputs, tensors, strict=True)))
+        flat = {f"{cut}/{name}": value for cut, state in states.items() for name, value in state.items()}
+        self.outputs = tuple(flat)
+        return tuple(flat.values())
+
+    def states(self, state: State) -> dict[str, State]:
+        """The stored state at each cut."""
+        found: dict[str, State] = {}
+        at = self.after
+        for i, cut in enumerate(self.cuts):
+            later = {name.removeprefix(TAP) for above in self.cuts[i:] for name in self.keep[above]}
+            state, at = self.network.run(state, after=at, upto=cut, keep=sorted(later)), cut
+            plain = {name: value for name, value in state.items() if not name.startswith(TAP)}
+            taps = {name: value for name, value in state.items() if name in self.keep[cut]}
+            found[cut] = (plain if cut != "output" else {self.view: self.network.views(plain)[self.view]}) | taps
+        return found
+
+
+def example_tensors(inputs: Shapes, batch: int, length: int = LENGTHS[0]) -> tuple[Tensor, ...]:
+    """Seeded tensors of the right shapes: noise for bytes and floats, ones for masks and numbers of words."""
+    made = []
+    generator = torch.Generator().manual_seed(0)
+    for sizes, dtype in inputs.values():
+        shape, kind = [length if size is None else size for size in sizes], getattr(torch, dtype)
+        if kind is torch.uint8:
+            made.append(torch.randint(0, 256, (batch, *shape), generator=generator, dtype=kind))
+        elif kind.is_floating_point:
+            made.append(torch.rand((batch, *shape), generator=generator, dtype=kind))
+        else:
+            made.append(torch.ones((batch, *shape), dtype=kind))
+    return tuple(made)
+
+
+def slots_at(
+    backbone: Backbone, cut: str, *, inputs: Shapes, view: str, keep: Mapping[str, Sequence[str]]
+) -> list[Slot]:
+    """What a row of the stored state at `cut` is made of, as seen by running the network on an example."""
+    network = backbone.network
+    prefix = Prefix(network, (cut,), view=view, inputs=tuple(inputs), keep=keep).eval()
+    lengths = LENGTHS if any(None in shape for shape, _ in inputs.values()) else LENGTHS[:1]
+    with torch.no_grad():
+        first, *other = (prefix(*example_tensors(inputs, 2, length)) for length in lengths)
+    slots = []
+    for i, output in enumerate(prefix.outputs):
+        name, shape = output.removeprefix(f"{cut}/"), tuple(first[i].shape)
+        shared = name in network.shared
+        differs = [any(tensors[i].shape[axis] != size for tensors in other) for axis, size in enumerate(shape)]
+        sizes = tuple(None if ragged else size for size, ragged in zip(shape, differs, strict=True))
+        dtype = str(first[i].dtype).removeprefix("torch.")
+        slots.append(Slot(name=name, shape=sizes if shared else sizes[1:], dtype=dtype, shared=shared))
+    return slots
+
+
+def place_matters(backbone: Backbone, shapes: Shapes, *, device: str, threads: int) -> bool:
+    """Whether torch gives equal rows of one batch other bits at other places, after all stages.
+
+    Seen where small matrices are multiplied in batches (attention on 9 tokens of 8 numbers): the library under torch
+    takes its steps by how each matrix lies in memory (MKL on an AMD processor). Such a network is run a row at a time.
+    Asked of a network with drawn weights, not with the backbone's own: the outcome follows from shapes and kernels, and
+    has to be the same for all backbones of one build, because those that differ above a cut share the rows below it.
+    Leaves the random state alone.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = built(backbone.family, backbone.card).network.eval()
+    top = list(network.stages)[-1]
+    prefix = Prefix(network, (top,), view="", inputs=tuple(shapes)).eval()
+    examples = example_tensors(shapes, 1)
+    same = {name: np.repeat(tensor.numpy(), BATCH, axis=0) for name, tensor in zip(shapes, examples, strict=True)}
+    found = TorchRunner(prefix, examples, device, threads, alone=False)(same)[top]
+    rows = [array for name, array in found.items() if name not in network.shared]
+    return any(row.tobytes() != array[0].tobytes() for array in rows for row in array)
+
+
+class Refused(Exception):  # never leaves the store
+    """Why a prefix cannot be run by ONNX Runtime, as a sentence."""
+
+
+def exported(prefix: Prefix, shapes: Shapes, threads: int) -> tuple[bytes, bool]:
+    """The prefix as ONNX with a free first axis, and whether a row alone gives the same bits as in a batch.
+
+    Raises:
+        Refused: the export fails, cannot be run, or differs from torch.
+    """
+    examples = example_tensors(shapes, BATCH)
+    few = tuple(tensor[:TRACED] for tensor in examples)
+    with torch.no_grad():
+        outputs = prefix(*few)
+    expected = dict(zip(prefix.outputs, outputs, strict=True))
+    data = _written(prefix, tuple(shapes), few)
+    inputs = {name: tensor.numpy() for name, tensor in zip(shapes, examples, strict=True)}
+    try:
+        runner = OnnxRunner(data, shared=prefix.network.shared, threads=threads, alone=False)
+        found = runner.run(inputs)
+    except Exception as error:  # the errors of onnxruntime have no common base class
+        raise Refused(f"the exported network cannot be run ({_first_line(error)}).") from error
+    shared = prefix.network.shared
+    for name, tensor in expected.items():
+        _compare(name, found[name] if name.rpartition("/")[2] in shared else found[name][:TRACED], tensor.numpy())
+    return data, _alone(runner, inputs, found, shared)
+
+
+def _written(prefix: Prefix, names: tuple[str, ...], examples: tuple[Tensor, ...]) -> bytes:
+    free = [*names, *(name for name in prefix.outputs if name.rpartition("/")[2] not in prefix.network.shared)]
+    buffer = io.BytesIO()
+    try:
+        with _traceable(), warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                prefix,
+                examples,
+                buffer,  # type: ignore[arg-type]  # a buffer is as good as a path
+                input_names=list(names),
+                output_names=list(prefix.outputs),
+                dynamic_axes={name: {0: ROWS_AXIS} for name in free},
+                opset_version=17,
+                dynamo=False,
+            )
+    except Exception as error:  # nor has what the exporter raises
+        raise Refused(f"the export failed ({_first_line(error)}).") from error
+    return buffer.getvalue()
+
+
+def _compare(name: str, found: np.ndarray, expected: np.ndarray) -> None:
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        raise Refused(f"the exported network gives {found.dtype} {found.shape} at {name}, not {expected.dtype} "
+                      f"{expected.shape}.")  # fmt: skip
+    scale = float(np.abs(expected).max()) or 1.0
+    error = float(np.abs(found.astype(np.float64) - expected).max()) / scale
+    if not error <= TOLERANCE:
+        raise Refused(f"the exported network differs from torch by {error:.1e} of the largest value at {name}.")
+
+
+def _alone(
+    runner: OnnxRunner, inputs: dict[str, np.ndarray], found: dict[str, np.ndarray], shared: frozenset[str]
+) -> bool:
+    """Whether first and last row, each by itself, give the bits that they gave in the batch."""
+    for row in (0, BATCH - 1):
+        try:
+            one = runner.run({name: array[row : row + 1] for name, array in inputs.items()})
+        except Exception:  # noqa: BLE001
+            return False
+        for name, array in found.items():
+            wanted = array if name.rpartition("/")[2] in shared else array[row : row + 1]
+            if not np.array_equal(one[name], wanted):
+                return False
+    return True
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
+
+
+@contextmanager
+def _traceable() -> Iterator[None]:
+    """While tracing, sizes are tensors (so shapes are not checked), and fused attention cannot be exported."""
+    checked, fast_path = jaxtyping.config.jaxtyping_disable, torch.backends.mha.get_fastpath_enabled()
+    jaxtyping.config.update("jaxtyping_disable", True)
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", checked)
+        torch.backends.mha.set_fastpath_enabled(fast_path)

@@ -1,0 +1,403 @@
+"""The frozen parts of one backbone as functions of arrays: ONNX Runtime where it can, else torch.
+
+An exported prefix is compared with torch once and kept in the store under the digest of all it depends on; afterwards
+torch is not needed. An export that fails or disagrees means torch for the whole backbone, one notice, and a note in
+the store's memory, so that the key of stored rows always names what computed them.
+
+Every batch has the same shape (the last one is padded), so that a row's values depend neither on its neighbours nor
+on where a resumed run began. ONNX Runtime takes a few left-over rows one at a time where an exported prefix was seen
+to give the same bits that way (measured on GoogLeNet, ResNet-18 and ViT-B/16: it does, whatever the number of threads
+and whichever cuts share the pass); a batch of sixteen for one row would cost sixteen times as much. Torch takes all
+rows one at a time where a row's place in the batch changes its bits (see `export.place_matters`); elsewhere that would
+be two to five times as slow (GoogLeNet, ResNet-18).
+"""
+
+import os
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Int64
+
+from regraft.activations.disk import Memo, StoreNotWritable, writing
+from regraft.activations.slots import Slot
+from regraft.activations.states import Record, stacked
+from regraft.backbones.backbone import Backbone
+from regraft.files import atomic
+from regraft.values import Json, Notice
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from regraft.activations.export import Prefix, Shapes
+
+BATCH = 16
+"""Rows of a batch. Our choice: the gain of larger ones is within the noise on a CPU (8 to 32 tried)."""
+LENGTH_STEP = 32
+"""Ragged rows are padded to a multiple of this. Our choice: half of it is wasted on the average row."""
+ROWS_AXIS = "rows"
+"""Name of the first axis in an exported prefix."""
+FEW = 4
+"""Up to so many left-over rows are cheaper one at a time than padded (measured: 1 row costs 1/16 to 1/6 of 16)."""
+REVISION = 2
+"""Raised when the way of exporting changes, so that prefixes are exported anew."""
+
+
+class Runner(ABC):
+    """From prepared inputs (rows, ...) to the stored state at each cut, `{cut: {name: (rows, ...)}}`."""
+
+    name: str
+    """Backend and precision, as they enter the store's key."""
+    shared: frozenset[str]
+    """Names of the tensors that have no axis of rows."""
+    few: int
+    """Up to so many rows of a batch are run one at a time; 0: none are, `BATCH`: all are."""
+
+    def __call__(self, inputs: Record) -> dict[str, dict[str, np.ndarray]]:
+        """Run any number of rows, one at least."""
+        rows = len(next(iter(inputs.values())))
+        parts = []
+        for first in range(0, rows, BATCH):
+            taken = {name: array[first : first + BATCH] for name, array in inputs.items()}
+            parts += self._batch(taken, min(BATCH, rows - first))
+        flat = {
+            key: parts[0][key] if key.rpartition("/")[2] in self.shared else np.concatenate([p[key] for p in parts])
+            for key in parts[0]
+        }
+        cuts: dict[str, dict[str, np.ndarray]] = {}
+        for key, array in flat.items():
+            cut, _, name = key.rpartition("/")
+            cuts.setdefault(cut, {})[name] = array
+        return cuts
+
+    def _batch(self, inputs: Record, rows: int) -> list[dict[str, np.ndarray]]:
+        """One batch, `rows` of it asked for; names are `cut/name`."""
+        if rows <= self.few:
+            return [self.run({name: array[i : i + 1] for name, array in inputs.items()}) for i in range(rows)]
+        flat = self.run(padded(inputs, BATCH))
+        return [{k: array if k.rpartition("/")[2] in self.shared else array[:rows] for k, array in flat.items()}]
+
+    @abstractmethod
+    def run(self, inputs: Record) -> dict[str, np.ndarray]:
+        """One batch of the fixed size, or one row."""
+
+
+class TorchRunner(Runner):
+    """The reference: torch, batch norm folded, in channels-last memory order, on any device, in true float32.
+
+    Works on a copy, so that the backbone's own network stays as it is.
+    """
+
+    def __init__(
+        self, prefix: "Prefix", examples: "tuple[Tensor, ...]", device: str, threads: int, *, alone: bool
+    ) -> None:
+        """`examples` are inputs of any number of rows, on which folding is checked; `alone` runs rows one at a time."""
+        import torch
+
+        from regraft.nn.folding import folded
+
+        self.name, self.shared = torch_name(device, threads), prefix.network.shared
+        self.few = BATCH if alone else 0
+        self._device, self._threads = torch.device(device), threads
+        plain = folded(prefix, lambda module: module(*examples))
+        self._prefix = plain.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def run(self, inputs: Record) -> dict[str, np.ndarray]:
+        import torch
+
+        with torch.inference_mode(), exact_torch(self._threads):
+            # Copied, for where an array lies in memory would decide on the steps that are taken, and so on its bits.
+            tensors = [torch.tensor(array, device=self._device) for array in inputs.values()]
+            outputs = [tensor.cpu().contiguous().numpy() for tensor in self._prefix(*tensors)]
+        return dict(zip(self._prefix.outputs, outputs, strict=True))
+
+
+class OnnxRunner(Runner):
+    """An exported prefix in ONNX Runtime, float32. Safe between threads."""
+
+    def __init__(self, source: Path | bytes, *, shared: frozenset[str], threads: int, alone: bool) -> None:
+        """`source` is the file or its content; `alone` says that a row by itself gives the same bits as in a batch."""
+        self.name, self.shared = onnx_name(), shared
+        self.few = FEW if alone else 0
+        self._source, self._threads = source, threads
+        self._sessions: dict[int, Any] = {}
+        self._making = threading.Lock()
+
+    def run(self, inputs: Record) -> dict[str, np.ndarray]:
+        """One row, or one batch of the fixed size; names are `cut/name`.
+
+        Raises:
+            onnxruntime's own errors: the prefix is damaged, or has an operator that is not there.
+        """
+        session = self._session(len(next(iter(inputs.values()))))
+        outputs = [output.name for output in session.get_outputs()]
+        feeds = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
+        return dict(zip(outputs, session.run(outputs, feeds), strict=True))
+
+    def _session(self, rows: int) -> Any:
+        """The session for batches of `rows`. A fixed shape makes its numbers independent of the export's free axis,
+        and its memory is that of one batch."""
+        import onnxruntime
+
+        with self._making:
+            if rows not in self._sessions:
+                options = onnxruntime.SessionOptions()
+                options.log_severity_level = 4
+                options.intra_op_num_threads = self._threads
+                options.inter_op_num_threads = 1
+                options.add_free_dimension_override_by_name(ROWS_AXIS, rows)
+                source = self._source if isinstance(self._source, bytes) else str(self._source)
+                session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+                self._sessions[rows] = session
+            return self._sessions[rows]
+
+
+def padded(inputs: Record, size: int) -> dict[str, np.ndarray]:
+    """The same rows, the last one repeated until there are `size`."""
+    rows = len(next(iter(inputs.values())))
+    if rows == size:
+        return dict(inputs)
+    return {name: np.concatenate([array, np.repeat(array[-1:], size - rows, axis=0)]) for name, array in inputs.items()}
+
+
+def usable_cores() -> int:
+    """CPU cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def onnx_name() -> str:
+    """Backend and precision of ONNX Runtime, as they enter the store's key. Its numbers do not depend on threads."""
+    return f"onnxruntime-{version('onnxruntime')}-cpu-float32"
+
+
+def torch_name(device: str, threads: int) -> str:
+    """Backend and precision of torch; on the CPU its sums depend on the number of threads. Does not import it."""
+    kind = device.partition(":")[0]
+    place = f"cpu-{threads}-threads" if kind == "cpu" else kind
+    return f"torch-{version('torch')}-{place}-float32"
+
+
+@contextmanager
+def exact_torch(threads: int) -> Iterator[None]:
+    """While it lasts, torch has that many CPU threads, and an accelerator computes in float32 as the name says:
+    no TensorFloat-32, no choice of algorithm by timing."""
+    import torch
+
+    before, matmul = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    if threads != before:
+        torch.set_num_threads(threads)
+    if matmul != "highest":
+        torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        if threads != before:
+            torch.set_num_threads(before)
+        if matmul != "highest":
+            torch.set_float32_matmul_precision(matmul)
+
+
+class Prefixes:
+    """The frozen parts of one backbone for one shape of input, made when they are first run. Safe between threads."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        shapes: "Shapes",
+        *,
+        view: str,
+        memo: Memo,
+        device: str = "cpu",
+        backend: str = "auto",
+        threads: int | None = None,
+        tell: Callable[[Notice], None] = lambda notice: None,
+        keep: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    ) -> None:
+        """`keep` names, by cut, the taps that stay in the state there (see `Network.run`); `backend` is `auto` (ONNX
+        Runtime on the CPU where the export agrees, else torch) or `torch`; `threads` of the CPU: None or 0 for all
+        cores; `tell` takes what the user should know."""
+        self.backbone, self.shapes, self.view, self.memo = backbone, dict(shapes), view, memo
+        self.keep = {cut: sorted(taps) for cut, taps in keep.items() if taps}
+        self._device, self._threads, self._tell = device, threads or usable_cores(), tell
+        self.ragged = {name: shape.index(None) for name, (shape, _) in self.shapes.items() if None in shape}
+        # A ragged prefix runs in torch: its export would have to be compared at every length.
+        self._may_use_onnx = backend == "auto" and device == "cpu" and not self.ragged
+        self._decision: str | None = None
+        self._runners: dict[tuple[str, ...], Runner] = {}
+        self._torch_alone: bool | None = None
+        self._making = threading.RLock()
+
+    def backend_name(self, cuts: Sequence[str] = ("output",)) -> str:
+        """Backend and precision; `cuts` are exported first where nothing is known of this backbone yet."""
+        if not self._may_use_onnx:
+            return torch_name(self._device, self._threads)
+        if self._decided() is None:
+            self.runner(cuts)
+        return onnx_name() if self._decided() == "onnx" else torch_name(self._device, self._threads)
+
+    def runner(self, cuts: Sequence[str]) -> Runner:
+        """The function that ends at `cuts`, which are in the order of the stages."""
+        wanted = tuple(cuts)
+        with self._making:
+            if wanted not in self._runners:
+                made = self._onnx(wanted) if self._may_use_onnx and self._decided() != "torch" else None
+                self._runners[wanted] = made or self._torch(wanted)
+            return self._runners[wanted]
+
+    def states(
+        self, cuts: Sequence[str], records: Sequence[Record]
+    ) -> tuple[dict[str, dict[str, np.ndarray]], Int64[np.ndarray, " b"] | None]:
+        """The states of prepared inputs at `cuts`, and the rows' lengths; None where they have one shape.
+
+        Ragged rows are run together with those of about their own length, padded to a multiple of `LENGTH_STEP`, so
+        that a row's numbers do not depend on which others come along. The states are padded with zeros.
+        """
+        computed = tuple(cut for cut in cuts if cut != "input")
+
+        def run(inputs: Record) -> dict[str, dict[str, np.ndarray]]:
+            at_input = {"input": dict(inputs)} if "input" in cuts else {}
+            return at_input | (self.runner(computed)(inputs) if computed else {})
+
+        if not self.ragged:
+            return run(stacked(records)), None
+        lengths = np.array([self._length(record) for record in records], dtype=np.int64)
+        widths = np.maximum(1, -(-lengths // LENGTH_STEP)) * LENGTH_STEP
+        groups = []
+        for width in np.unique(widths).tolist():
+            rows = np.flatnonzero(widths == width)
+            groups.append((rows, run(self._padded([records[i] for i in rows.tolist()], width))))
+        return {cut: self._merged(cut, groups, lengths) for cut in cuts}, lengths
+
+    def _length(self, record: Record) -> int:
+        found = {record[name].shape[axis] for name, axis in self.ragged.items()}
+        if len(found) > 1:
+            raise ValueError(f"The ragged arrays of an input have the lengths {sorted(found)}, but must have one.")
+        return int(found.pop())
+
+    def _padded(self, records: Sequence[Record], width: int) -> dict[str, np.ndarray]:
+        inputs = stacked(records)
+        for name, axis in self.ragged.items():
+            more = [(0, 0)] * inputs[name].ndim
+            more[axis + 1] = (0, width - inputs[name].shape[axis + 1])
+            inputs[name] = np.pad(inputs[name], more)
+        return inputs
+
+    def _merged(
+        self, cut: str, groups: Sequence[tuple[np.ndarray, dict[str, dict[str, np.ndarray]]]], lengths: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """One padded state of groups of rows that were run at different widths."""
+        made, longest = {}, int(lengths.max())
+        for slot in self.slots(cut):
+            if slot.shared:
+                made[slot.name] = groups[0][1][cut][slot.name]
+                continue
+            shape = [longest if size is None else size for size in slot.shape]
+            made[slot.name] = np.zeros((len(lengths), *shape), slot.dtype)
+            for rows, found in groups:
+                for row, array in zip(rows.tolist(), found[cut][slot.name], strict=True):
+                    part = tuple(slice(int(lengths[row])) if size is None else slice(None) for size in slot.shape)
+                    made[slot.name][row][part] = array[part]
+        return made
+
+    def slots(self, cut: str) -> list[Slot]:
+        """What a row of the stored state at `cut` is made of; remembered, so that torch is needed
+        once."""
+        if cut == "input":
+            return [Slot(name=name, shape=shape, dtype=dtype) for name, (shape, dtype) in self.shapes.items()]
+        key = ["slots", *self._facts((cut,))]
+        if (known := _as_slots(self.memo.get(key))) is not None:
+            return known
+        from regraft.activations.export import slots_at
+
+        slots = slots_at(self.backbone, cut, inputs=self.shapes, view=self.view, keep=self.keep)
+        self._remember(key, [slot.describe() for slot in slots])
+        return slots
+
+    def _decided(self) -> str | None:
+        """`onnx` or `torch`, as earlier exports of this backbone have shown; None before any."""
+        if self._decision is None:
+            known = self.memo.get(["backend", *self._facts(("output",)), onnx_name()])
+            self._decision = known if known in ("onnx", "torch") else None
+        return self._decision
+
+    def _decide(self, backend: str) -> None:
+        self._decision = backend
+        self._remember(["backend", *self._facts(("output",)), onnx_name()], backend)
+
+    def _facts(self, cuts: tuple[str, ...]) -> list[Any]:
+        """Everything that an exported prefix depends on."""
+        inputs = {name: [list(shape), dtype] for name, (shape, dtype) in self.shapes.items()}
+        digests = [self.backbone.digest(cut) for cut in cuts]
+        taps = {cut: self.keep[cut] for cut in cuts if cut in self.keep}
+        return ["prefix", REVISION, digests, list(cuts), self.view, inputs, BATCH, *([taps] if taps else [])]
+
+    def _prefix(self, cuts: tuple[str, ...]) -> "Prefix":
+        from regraft.activations.export import Prefix
+
+        return Prefix(self.backbone.network, cuts, view=self.view, inputs=tuple(self.shapes), keep=self.keep).eval()
+
+    def _torch(self, cuts: tuple[str, ...]) -> Runner:
+        from regraft.activations.export import example_tensors, place_matters
+
+        if self._torch_alone is None:
+            self._torch_alone = place_matters(self.backbone, self.shapes, device=self._device, threads=self._threads)
+        examples = example_tensors(self.shapes, 2)
+        return TorchRunner(self._prefix(cuts), examples, self._device, self._threads, alone=self._torch_alone)
+
+    def _onnx(self, cuts: tuple[str, ...]) -> Runner | None:
+        """None where ONNX Runtime cannot be used; said and remembered."""
+        facts = self._facts(cuts)
+        kept = self._kept(facts)
+        if kept is not None:
+            return kept
+        from regraft.activations.export import Refused, exported
+
+        prefix = self._prefix(cuts)
+        try:
+            data, alone = exported(prefix, self.shapes, self._threads)
+        except Refused as reason:
+            self._decide("torch")
+            self._runners.clear()
+            self._tell(Notice(text=f"ONNX Runtime is not used below the cut, torch is: {reason}", topic="backend"))
+            return None
+        shared = prefix.network.shared
+        path = self.memo.file(facts, ".onnx")
+        with suppress(StoreNotWritable), writing(path), atomic(path) as file:
+            file.write(data)
+        self._remember(["exported", *facts], {"shared": sorted(shared), "alone": alone, "bytes": len(data)})
+        self._decide("onnx")
+        source = path if path.is_file() else data
+        return OnnxRunner(source, shared=shared, threads=self._threads, alone=alone)
+
+    def _kept(self, facts: list[Any]) -> Runner | None:
+        """The prefix that was exported before; one that was cut short is as good as none."""
+        path, known = self.memo.file(facts, ".onnx"), self.memo.get(["exported", *facts])
+        if not isinstance(known, dict) or not path.is_file() or path.stat().st_size != known.get("bytes"):
+            return None
+        if self._decided() is None:
+            self._decide("onnx")
+        shared, alone = frozenset(map(str, known["shared"])), bool(known["alone"])
+        return OnnxRunner(path, shared=shared, threads=self._threads, alone=alone)
+
+    def _remember(self, key: Json, value: Json) -> None:
+        """Keep a fact, where the store may be written."""
+        with suppress(StoreNotWritable):
+            self.memo.put(key, value)
+
+
+def _as_slots(known: Json) -> list[Slot] | None:
+    """The slots that were remembered; None when they were not, or are damaged."""
+    if not isinstance(known, list):
+        return None
+    try:
+        return [Slot(**{**one, "shape": tuple(one["shape"])}) for one in known]
+    except (TypeError, KeyError, ValueError):
+        return None

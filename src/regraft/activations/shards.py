@@ -1,0 +1,362 @@
+"""A shard: one safetensors file with some rows of an entry. It appears whole, by a rename, or not at all.
+
+Its tensors are `row digests` (k 16) and one column per slot (k ...), the wider element types first, so that each can be
+read by memory map where it lies. Where slots are ragged, `row lengths` (k) stands before the columns, and a ragged
+column has its rows after each other along the first axis. The metadata hold the number of rows k, the sum of their
+lengths, and a BLAKE2b digest of the slots, the row digests and the lengths. The whole header follows from these, so any
+change to it is found, and a file cut short is known by its size. Source of the layout:
+https://github.com/huggingface/safetensors#format.
+"""
+
+import json
+import mmap
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int, Int32, Int64, Shaped
+
+from regraft.activations.slots import DIGEST_BYTES, Slot
+from regraft.bundle_format import safetensors_layout
+from regraft.errors import RegraftError
+from regraft.files import atomic
+from regraft.identity import digest_json
+
+INDEX = "row digests"
+"""The tensor that names the rows; no slot can have a space in its name."""
+LENGTHS = "row lengths"
+"""The tensor with each row's length along the ragged axis."""
+ENDING = ".safetensors"
+MAX_OPEN = 64
+"""Shards mapped at once, each one file descriptor; a quarter of the smallest usual allowance, 256. Our choice."""
+MAX_TOUCHED_BYTES = 128 << 20
+"""Bytes made resident before all maps are dropped: the system counts pages read through a map as this process's memory
+as long as the map lives. Mapping again takes some 20 µs a shard. Our choice."""
+_PAGES_AROUND = 2 << 20
+"""Bytes made resident around a place that is read: Linux 6.18 maps 64 KiB of a file that was read from the disk, up to
+2 MiB of one lately written (measured)."""
+_MAX_HEADER = 1 << 20
+"""No header of ours is as long, so that a damaged length asks for no memory."""
+
+
+class DamagedShard(RegraftError):
+    """A file of the store is not what was written."""
+
+    def __init__(self, path: Path, found: str) -> None:
+        super().__init__(
+            f"The stored activations in {path} are damaged: {found}.",
+            fix="run the same command again; they are computed again. If it comes back, check the disk.",
+        )
+        self.found = found
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard whose header was checked."""
+
+    path: Path
+    rows: int
+    offsets: Mapping[str, int]
+    """Where each tensor starts in the file; under "" where the file ends."""
+    starts: Int64[np.ndarray, " _"]
+    """Where each row starts in a ragged column, and where the last ends; a single 0 where no slot is ragged."""
+
+
+def new_name(rows: int) -> str:
+    """A file name that no other process picks, in order of time, with the number of rows in it."""
+    return f"{time.time_ns():016x}-{secrets.token_hex(4)}-{rows}{ENDING}"
+
+
+def rows_in_name(path: Path) -> int:
+    """The number of rows that a shard's name tells; 0 for a name that is not ours."""
+    count = path.stem.rpartition("-")[2]
+    return int(count) if count.isascii() and count.isdigit() else 0
+
+
+def write_shard(
+    path: Path,
+    slots: Sequence[Slot],
+    digests: Shaped[np.ndarray, " k"],
+    blocks: Sequence[Mapping[str, Shaped[np.ndarray, "_ ..."]]],
+    lengths: Int64[np.ndarray, " _"] | None = None,
+) -> Shard:
+    """Write the rows of all `blocks` in order, named by `digests`, as the shard `path`; no block is copied.
+
+    Ragged slots come with the rows after each other along the first axis, and need `lengths`.
+
+    Raises:
+        OutOfSpace: the disk is full; nothing is left behind.
+    """
+    lengths = lengths if lengths is not None and _ragged(slots) else np.zeros(0, np.int64)
+    index = np.ascontiguousarray(digests).tobytes() + lengths.astype("<i8").tobytes()
+    head, offsets = _head(slots, len(digests), int(lengths.sum()), _checksum(slots, index))
+    with atomic(path) as file:
+        file.write(head + index)
+        for slot in _ordered(slots):
+            for block in blocks:
+                file.write(np.ascontiguousarray(block[slot.name], dtype=slot.stored_dtype).reshape(-1).data)
+    return Shard(path, len(digests), offsets, _starts(lengths))
+
+
+def read_shard(path: Path, slots: Sequence[Slot]) -> tuple[Shard, Shaped[np.ndarray, " k"]]:
+    """The shard `path` and its row digests, after checking its size, its header and its index.
+
+    Raises:
+        DamagedShard: any of the three is not as written.
+        FileNotFoundError: it vanished.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(0)
+        start = file.read(8)
+        start += file.read(min(int.from_bytes(start, "little"), _MAX_HEADER))
+        try:
+            metadata = json.loads(start[8:])["__metadata__"]
+            rows, length, checksum = int(metadata["rows"]), int(metadata["length"]), str(metadata["digest"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise DamagedShard(path, "its header cannot be read") from error
+        head, offsets = _head(slots, rows, length, checksum)
+        if start != head:
+            raise DamagedShard(path, "its slots are not the entry's")
+        if size != offsets[""]:
+            raise DamagedShard(path, f"it has {size} bytes where {rows} rows take {offsets['']}")
+        index = file.read(rows * (DIGEST_BYTES + (8 if _ragged(slots) else 0)))
+    if _checksum(slots, index) != checksum:
+        raise DamagedShard(path, "the digest of its index does not match")
+    shard = Shard(path, rows, offsets, _starts(np.frombuffer(index[rows * DIGEST_BYTES :], "<i8")))
+    return shard, np.frombuffer(index, f"S{DIGEST_BYTES}", count=rows)
+
+
+def map_columns(shard: Shard, slots: Sequence[Slot]) -> dict[str, Shaped[np.ndarray, "k ..."]]:
+    """The columns of a shard, memory-mapped and read-only. The map lives as long as any array made from it.
+
+    Raises:
+        DamagedShard: the file vanished, or its size changed since it was checked; it is not touched.
+    """
+    size = shard.offsets[""]
+    try:
+        with shard.path.open("rb") as file:
+            if (found := file.seek(0, 2)) != size:
+                raise DamagedShard(shard.path, f"it has {found} bytes where {shard.rows} rows take {size}")
+            mapped = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
+    except FileNotFoundError as error:
+        raise DamagedShard(shard.path, "the file vanished while it was in use") from error
+    length = int(shard.starts[-1])
+    return {
+        slot.name: np.ndarray(
+            (shard.rows if slot.ragged is None else length, *slot.sizes),
+            slot.stored_dtype,
+            mapped,
+            shard.offsets[slot.name],
+        )
+        for slot in slots
+    }
+
+
+def _ordered(slots: Sequence[Slot]) -> list[Slot]:
+    return sorted(slots, key=lambda slot: -slot.stored_dtype.itemsize)
+
+
+def _checksum(slots: Sequence[Slot], index: bytes) -> str:
+    return blake2b(digest_json([slot.describe() for slot in slots]).encode() + index, digest_size=20).hexdigest()
+
+
+def _ragged(slots: Sequence[Slot]) -> bool:
+    return any(slot.ragged is not None for slot in slots)
+
+
+def _starts(lengths: Int64[np.ndarray, " _"]) -> Int64[np.ndarray, " _"]:
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+
+
+def _head(slots: Sequence[Slot], rows: int, length: int, checksum: str) -> tuple[bytes, dict[str, int]]:
+    tensors: list[tuple[str, np.dtype[Any], tuple[int, ...]]]
+    tensors = [(INDEX, np.dtype(np.uint8), (rows, DIGEST_BYTES))]
+    tensors += [(LENGTHS, np.dtype(np.int64), (rows,))] if _ragged(slots) else []
+    tensors += [
+        (slot.name, slot.stored_dtype, (rows if slot.ragged is None else length, *slot.sizes))
+        for slot in _ordered(slots)
+    ]
+    metadata = {"rows": str(rows), "length": str(length), "digest": checksum}
+    return safetensors_layout(tensors, metadata=metadata, align=64)
+
+
+class ShardMaps:
+    """The shards of one entry by number, memory-mapped when asked for, few at a time. Safe between threads."""
+
+    def __init__(self, slots: Sequence[Slot]) -> None:
+        self._slots = slots
+        self._shards: list[Shard] = []
+        self._open: OrderedDict[int, dict[str, np.ndarray]] = OrderedDict()
+        self._touched = 0
+        self._lock = threading.Lock()
+
+    def add(self, shard: Shard) -> int:
+        """Give a shard a number, which is never used again."""
+        self._shards.append(shard)
+        return len(self._shards) - 1
+
+    def starts(self, number: int) -> Int64[np.ndarray, " _"]:
+        """Where the rows of a shard start in its ragged columns."""
+        return self._shards[number].starts
+
+    def columns(self, number: int, size: int, places: int) -> dict[str, np.ndarray]:
+        """The columns of a shard, by slot, of which the caller will read `size` bytes in so many `places`.
+
+        Raises:
+            DamagedShard: the file vanished or changed its size.
+        """
+        shard = self._shards[number]
+        touching = min(size + places * _PAGES_AROUND, shard.offsets[""])
+        with self._lock:
+            self._touched += touching
+            if self._touched > MAX_TOUCHED_BYTES:
+                self._open.clear()
+                self._touched = touching
+            if number not in self._open:
+                self._open[number] = map_columns(shard, self._slots)
+                if len(self._open) > MAX_OPEN:
+                    self._open.popitem(last=False)
+            self._open.move_to_end(number)
+            return self._open[number]
+
+    def close(self) -> None:
+        """Drop all maps; arrays made from them stay readable."""
+        with self._lock:
+            self._open.clear()
+
+
+class Rows:
+    """Chosen rows of an entry, in the order they were asked for; a fixed view, whatever is appended later.
+
+    Readable as long as its entry is open. Safe to read from several threads.
+    """
+
+    def __init__(
+        self, maps: ShardMaps, slots: Sequence[Slot], shards: Int32[np.ndarray, " n"], places: Int32[np.ndarray, " n"]
+    ) -> None:
+        self._maps = maps
+        self._slots = {slot.name: slot for slot in slots}
+        self._shards = shards
+        self._places = places
+
+    def __len__(self) -> int:
+        return len(self._shards)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The slots of a row, shared ones not among them."""
+        return tuple(self._slots)
+
+    def take(self, positions: Int[np.ndarray, " k"]) -> "Rows":
+        """The rows at `positions`, in that order; reads nothing."""
+        return Rows(self._maps, tuple(self._slots.values()), self._shards[positions], self._places[positions])
+
+    def column(self, name: str) -> "Column":
+        """One slot of all rows as a source to slice. Raises ValueError for a ragged one."""
+        return Column(self, self._slots[name])
+
+    def lengths(self, positions: Int[np.ndarray, " k"]) -> Int64[np.ndarray, " k"] | None:
+        """How long the rows at `positions` are along the ragged axis; None where no slot is ragged."""
+        if not _ragged(tuple(self._slots.values())):
+            return None
+        rows = zip(self._shards[positions].tolist(), self._places[positions].tolist(), strict=True)
+        starts = [self._maps.starts(shard)[place : place + 2] for shard, place in rows]
+        return np.array([end - start for start, end in starts], dtype=np.int64)
+
+    def gather(
+        self, positions: Int[np.ndarray, " k"], names: Iterable[str] | None = None
+    ) -> dict[str, Shaped[np.ndarray, "k ..."]]:
+        """Copies of the rows at `positions`, in that order, of the slots `names` (all when None).
+
+        A ragged slot is padded with zeros to the longest of these rows.
+
+        Raises:
+            DamagedShard: a file vanished or changed its size since the entry was opened.
+        """
+        chosen = [self._slots[name] for name in (self._slots if names is None else names)]
+        shards, places = self._shards[positions], self._places[positions]
+        lengths = self.lengths(positions) if _ragged(chosen) else None
+        longest = int(lengths.max(initial=0)) if lengths is not None else 0
+        mean = int(lengths.mean()) if lengths is not None and longest else 0
+        out, padded = {}, {}
+        for slot in chosen:
+            if slot.ragged is None:
+                out[slot.name] = np.empty((len(places), *slot.sizes), slot.stored_dtype)
+            else:
+                padded[slot.name] = np.zeros((len(places), longest, *slot.sizes), slot.stored_dtype)
+        row_bytes = sum(slot.row_bytes * (1 if slot.ragged is None else mean) for slot in chosen)
+        starts, ends = _runs(shards, places)
+        order = np.argsort(shards[starts], kind="stable")
+        for group in np.split(order, np.flatnonzero(np.diff(shards[starts][order])) + 1) if len(order) else ():
+            firsts, lasts = starts[group], ends[group]
+            shard, size = int(shards[firsts[0]]), int((lasts - firsts).sum()) * row_bytes
+            columns = self._maps.columns(shard, size, len(group) * len(chosen))
+            pairs = [(array, columns[name]) for name, array in out.items()]
+            for first, last, place in zip(firsts.tolist(), lasts.tolist(), places[firsts].tolist(), strict=True):
+                for array, column in pairs:
+                    array[first:last] = column[place : place + last - first]
+                if padded:
+                    begins = self._maps.starts(shard)[place : place + last - first + 1].tolist()
+                    for row, (begin, end) in enumerate(pairwise(begins), first):
+                        for name, array in padded.items():
+                            array[row, : end - begin] = columns[name][begin:end]
+        # The ragged axis comes first on the disk; it goes back to its place.
+        return out | {
+            name: np.moveaxis(array, 1, 1 + (self._slots[name].ragged or 0)) for name, array in padded.items()
+        }
+
+    def view(self, start: int, stop: int, name: str) -> Shaped[np.ndarray, "k ..."] | None:
+        """The rows from `start` to `stop` of a slot without a copy, read-only; None unless they lie side by side."""
+        shards, places = self._shards[start:stop], self._places[start:stop]
+        if not len(places) or len(_runs(shards, places)[0]) > 1:
+            return None
+        first, count = int(places[0]), len(places)
+        columns = self._maps.columns(int(shards[0]), count * self._slots[name].row_bytes, 1)
+        return columns[name][first : first + count]
+
+
+class Column:
+    """One slot of some rows: has `shape` and `dtype` like an array, and gives slices and selections as arrays."""
+
+    def __init__(self, rows: Rows, slot: Slot) -> None:
+        if slot.ragged is not None:
+            raise ValueError(f"{slot.name} is ragged: it has no one shape to be sliced as a column.")
+        self._rows = rows
+        self._name = slot.name
+        self.shape: tuple[int, ...] = (len(rows), *slot.sizes)
+        self.dtype = slot.stored_dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, which: slice | Int[np.ndarray, " k"]) -> Shaped[np.ndarray, "k ..."]:
+        """The rows of a slice, or at an array of positions.
+
+        A slice of rows that lie side by side is a read-only view of the file; anything else is a copy.
+        """
+        if isinstance(which, slice):
+            start, stop, step = which.indices(len(self))
+            view = self._rows.view(start, stop, self._name) if step == 1 else None
+            if view is not None:
+                return view
+            which = np.arange(start, stop, step)
+        return self._rows.gather(which, [self._name])[self._name]
+
+
+def _runs(
+    shards: Int32[np.ndarray, " k"], places: Int32[np.ndarray, " k"]
+) -> tuple[Int[np.ndarray, " r"], Int[np.ndarray, " r"]]:
+    """First positions, and positions behind the last, of the longest stretches that lie side by side in one shard."""
+    if not len(places):
+        return np.empty(0, np.intp), np.empty(0, np.intp)
+    breaks = np.flatnonzero((np.diff(shards) != 0) | (np.diff(places) != 1)) + 1
+    return np.concatenate([[0], breaks]), np.concatenate([breaks, [len(places)]])
