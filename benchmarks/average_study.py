@@ -24,7 +24,7 @@ from regraft.contracts.strategy import Problem
 from regraft.files import atomic
 from regraft.strategies import _loop, finetune
 from regraft.strategies._average import add_step, standing_in
-from regraft.strategies._tail import Tail
+from regraft.strategies.tail import Tail
 from regraft.workbench._crossvalidate import deal
 
 DATA = ("hymenoptera", "plantvillage_tomato")

@@ -12,7 +12,8 @@ from regraft.activations.states import States
 from regraft.backbones._open import open_backbone
 from regraft.backbones.backbone import Backbone
 from regraft.contracts.strategy import STRATEGIES, Fitted, Preset, Problem, Strategy
-from regraft.strategies.regularisers._contract import REGULARISERS
+from regraft.strategies.probe import start_of
+from regraft.strategies.regularisers.regulariser import REGULARISERS
 from regraft.values import Event
 
 CLASSES = LABELS["classification"][0]
@@ -121,6 +122,7 @@ def problem(
         train=positions[: examples - val],
         val=positions[examples - val :],
         seed=seed,
+        solve_start=start_of,
     )
 
 

@@ -11,7 +11,7 @@ from problems import fitted, in_folder, log_loss, losses, problem, same, ways
 from regraft.backbones.backbone import Backbone
 from regraft.strategies import _loop, finetune
 from regraft.strategies._average import add_step, decay_at, standing_in
-from regraft.strategies._tail import STATISTICS, Tail
+from regraft.strategies.tail import STATISTICS, Tail
 from regraft.values import Progress
 
 WAY = next(way for way in ways() if way.name == "finetune")

@@ -14,7 +14,7 @@ from regraft.contracts.strategy import Fitted
 from regraft.nn.heads import PooledHead
 from regraft.strategies import finetune, probe
 from regraft.strategies._seeded import seeded
-from regraft.strategies._tail import Tail
+from regraft.strategies.tail import Tail
 from regraft.strategies._updates import Updates, layers_of, mergeable
 
 

@@ -11,7 +11,7 @@ from regraft.backbones.backbone import Backbone
 from regraft.errors import BadRecipe
 from regraft.nn.heads import PooledHead
 from regraft.strategies import finetune, probe
-from regraft.strategies._tail import Tail
+from regraft.strategies.tail import Tail
 from regraft.values import Notice
 
 WAY = next(way for way in ways() if way.name == "finetune")

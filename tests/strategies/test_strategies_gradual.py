@@ -16,7 +16,7 @@ from regraft.errors import BadRecipe
 from regraft.strategies import _loop, finetune, gradual
 from regraft.strategies._history import CRITERION
 from regraft.strategies._phases import Phases
-from regraft.strategies._tail import Tail
+from regraft.strategies.tail import Tail
 from regraft.values import Event, Notice, Progress
 
 WAY = next(way for way in ways() if way.name == "gradual")

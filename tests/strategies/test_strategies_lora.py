@@ -14,7 +14,7 @@ from problems import drained, fitted, in_folder, losses, problem, same, ways
 from regraft.backbones.backbone import Backbone
 from regraft.errors import BadRecipe, BadRequest, MissingExtra
 from regraft.strategies import _loop, _updates, lora
-from regraft.strategies._tail import Tail
+from regraft.strategies.tail import Tail
 from regraft.values import Event, Notice, Progress
 
 WAY = next(way for way in ways() if way.name == "lora")

@@ -13,10 +13,10 @@ from regraft.contracts.backbone import Network
 from regraft.errors import BadRecipe, BadRequest
 from regraft.nn.heads import PooledHead
 from regraft.strategies import finetune, probe
-from regraft.strategies._loop import _step
+from regraft.strategies.loop import _step
 from regraft.strategies._mixing import Mix, Mixing, mixing_of
 from regraft.strategies._schedule import Schedule
-from regraft.strategies._tail import Tail
+from regraft.strategies.tail import Tail
 from toys import ToyEncoder, toy_network
 
 WAY = next(way for way in ways() if way.name == "finetune")

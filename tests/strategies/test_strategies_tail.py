@@ -9,9 +9,9 @@ from regraft.backbones.backbone import Backbone
 from regraft.errors import BadRequest
 from regraft.nn.heads import PooledHead
 from regraft.strategies import finetune
-from regraft.strategies._loop import train
+from regraft.strategies.loop import train
 from regraft.strategies._projector import Projector
-from regraft.strategies._tail import STATISTICS, Tail
+from regraft.strategies.tail import STATISTICS, Tail
 from toys import ToyEncoder, toy_network
 
 QUICK = {"epochs": 2, "min_steps": 0, "batch": 9}
@@ -65,7 +65,7 @@ def test_side_heads_above_the_cut_are_trained_and_never_handed_over(
         tails.append((tail, {name: tensor.clone() for name, tensor in tail.side_heads.state_dict().items()}))
         return train(tail, *args, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("regraft.strategies._loop.train", watch)
+    monkeypatch.setattr("regraft.strategies.loop.train", watch)
     asked = problem(tiny, "4b", examples=18)
     model = fitted(FINETUNE, asked, finetune.Options(**QUICK, side_heads=True))
     tail, before = tails[0]

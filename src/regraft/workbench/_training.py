@@ -12,6 +12,7 @@ from regraft.contracts.strategy import Fitted, Problem, fitted_last
 from regraft.folds import split
 from regraft.identity import derive_seed
 from regraft.recipe import Recipe
+from regraft.strategies.probe import with_start
 from regraft.values import Event, Notice
 from regraft.workbench._resolve import Resolved
 from regraft.workbench._states import Stored
@@ -37,7 +38,7 @@ def problem_of(
     kept from training, as in the folds of a cross-validation, which then is about the model that is handed over."""
     validates &= resolved.named.name != "probe"
     train, val = small_validation_trains(subject.parts, validates=validates)
-    return Problem(
+    problem = Problem(
         backbone=backbone,
         cut=resolved.cut,
         task=subject.task,
@@ -52,6 +53,7 @@ def problem_of(
         folder=folder,
         max_seconds=recipe.max_seconds or None,
     )
+    return with_start(problem, resolved.strategy.needs(resolved.options))
 
 
 def probe_problem_of(problem: Problem, subject: Subject) -> Generator[Event, None, Problem]:

@@ -11,8 +11,8 @@ from regraft.backbones.backbone import Backbone
 from regraft.errors import BadData
 from regraft.nn.heads import PooledHead
 from regraft.strategies import finetune
-from regraft.strategies._tail import Passed, Tail
-from regraft.strategies.regularisers._contract import build
+from regraft.strategies.tail import Passed, Tail
+from regraft.strategies.regularisers.regulariser import build
 
 FINETUNE = next(way for way in ways() if way.name == "finetune")
 

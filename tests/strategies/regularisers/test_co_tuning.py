@@ -17,8 +17,8 @@ from regraft.contracts.strategy import Problem
 from regraft.errors import BadRequest
 from regraft.nn.heads import PooledHead
 from regraft.strategies import finetune
-from regraft.strategies._tail import Tail
-from regraft.strategies.regularisers._contract import build
+from regraft.strategies.tail import Tail
+from regraft.strategies.regularisers.regulariser import build
 from regraft.strategies.regularisers._relationship import STRENGTHS, direct, regression, reverse, turned_round
 from regraft.tasks.classification import Classification
 from regraft.values import Notice
@@ -159,7 +159,7 @@ def test_a_class_without_examples_has_the_mean_over_all(way: str) -> None:
 def test_the_source_classifier_is_trained_along(tiny: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
     tails = []
     monkeypatch.setattr(
-        "regraft.strategies._tail.Tail", lambda *given, **named: tails.append(Tail(*given, **named)) or tails[-1]
+        "regraft.strategies.tail.Tail", lambda *given, **named: tails.append(Tail(*given, **named)) or tails[-1]
     )
     fitted(FINETUNE, problem(tiny, "5a", examples=9), finetune.Options(**QUICK))
     after = tails[0].regulariser.source_head.weight.detach().numpy()

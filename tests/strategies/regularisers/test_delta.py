@@ -13,8 +13,8 @@ from regraft.contracts.backbone import Network, State
 from regraft.contracts.strategy import Fitted, Problem
 from regraft.nn.heads import PooledHead
 from regraft.strategies import finetune, probe
-from regraft.strategies._tail import Tail
-from regraft.strategies.regularisers._contract import build
+from regraft.strategies.tail import Tail
+from regraft.strategies.regularisers.regulariser import build
 from regraft.strategies.regularisers.delta import attention, by_channel, compared, loss_rises
 
 FINETUNE = next(way for way in ways() if way.name == "finetune")

@@ -8,8 +8,8 @@ from problems import fitted, problem, ways
 from regraft.backbones.backbone import Backbone
 from regraft.nn.heads import PooledHead
 from regraft.strategies import finetune
-from regraft.strategies._tail import STATISTICS, Tail
-from regraft.strategies.regularisers._contract import build
+from regraft.strategies.tail import STATISTICS, Tail
+from regraft.strategies.regularisers.regulariser import build
 
 FINETUNE = next(way for way in ways() if way.name == "finetune")
 

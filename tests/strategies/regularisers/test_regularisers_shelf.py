@@ -14,8 +14,8 @@ from problems import drained, fitted, in_folder, problem, ways
 from regraft.backbones.backbone import Backbone
 from regraft.errors import BadRecipe, BadRequest, UnknownName
 from regraft.strategies import finetune
-from regraft.strategies._tail import Tail
-from regraft.strategies.regularisers._contract import REGULARISERS, build
+from regraft.strategies.tail import Tail
+from regraft.strategies.regularisers.regulariser import REGULARISERS, build
 
 EVERY = pytest.mark.parametrize("name", REGULARISERS.names())
 QUICK = {"epochs": 1, "min_steps": 0, "batch": 9}
