@@ -17,8 +17,7 @@ from regraft.contracts.strategy import Problem
 from regraft.errors import RunError, TrainingFailed
 from regraft.nn.heads import PooledHead
 from regraft.strategies import finetune, probe
-from regraft.strategies._checkpoint import Checkpoint
-from regraft.strategies._history import CRITERION, History
+from regraft.strategies._checkpoint import CRITERION, Checkpoint, History
 from regraft.strategies.tail import Tail
 from regraft.tasks._temperature import fit_temperature
 from regraft.values import Event, Notice, Progress

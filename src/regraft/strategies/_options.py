@@ -7,8 +7,7 @@ from typing import Any
 from regraft.errors import BadRecipe
 
 Ranges = tuple[tuple[str, str], ...]
-"""Of a class of options: the words for a range, and the names of the options that lie in it, those that it inherits left
-out."""
+"""Of a class of options: the words for a range and the names of the options in it, those that it inherits left out."""
 HOLDS: Mapping[str, Callable[[float], bool]] = {
     "a positive number": lambda value: 0 < value < math.inf,
     "0 or more": lambda value: 0 <= value < math.inf,
