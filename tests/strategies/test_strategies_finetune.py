@@ -140,7 +140,7 @@ def test_label_smoothing_and_class_weights_reach_the_loss(tiny: Backbone) -> Non
         ("decay", 1.5, r"\(0, 1\]"), ("weight_decay", -0.1, "0 or more"), ("epochs", 0, "1 or more"),
         ("min_steps", -1, "0 or more"), ("batch", 0, "1 or more"), ("warmup_share", 1.1, r"\[0, 1\]"),
         ("patience", -1, "0 or more"), ("smoothing", 1.0, r"\[0, 1\)"), ("dropout", 1.0, r"\[0, 1\)"),
-        ("clip_norm", -1.0, "0 or more"), ("average", 1.0, r"\[0, 1\)"),
+        ("clip_norm", -1.0, "0 or more"), ("regulariser_weight", -1.0, "0 or more"),
     ],
 )  # fmt: skip
 def test_a_value_out_of_range_is_named_with_its_range(field: str, value: float, range_: str, tiny: Backbone) -> None:

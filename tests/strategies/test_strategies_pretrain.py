@@ -135,6 +135,20 @@ def test_mixed_examples_are_refused(mixed: str) -> None:
         pretrain.check(replace(QUICK, **{mixed: 0.2}))
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "range_"),
+    [
+        ("ema", 1.0, r"in \[0, 1\)"), ("class_balance", 1.1, r"in \[0, 1\]"), ("mixup", -1.0, "0 or more"),
+        ("progressive_resize", 0.0, r"in \(0, 1\]"), ("projector", -1, "0 or more"), ("contrast", -0.1, "0 or more"),
+        ("lr", 0.0, "positive"),
+    ],
+)  # fmt: skip
+def test_a_value_out_of_range_is_named_with_its_range_and_default(field: str, value: float, range_: str) -> None:
+    default = getattr(pretrain.Options(), field)
+    with pytest.raises(BadRecipe, match=rf"options\.{field} is {value}.*{range_}.*\n.*default {default}"):
+        pretrain.check(replace(pretrain.Options(), **{field: value}))
+
+
 def test_without_contrast_and_balance_the_loop_draws_every_example_once(tiny: Backbone) -> None:
     assert draws_of(problem(tiny, "5a"), pretrain.Options(), 8, 1) is None
 
