@@ -25,7 +25,7 @@ from probe_table import FOLDS, OPEN_S, PROBE_S, Work, measure
 from regraft.data.open import open_dataset
 from regraft.files import cache_home
 from regraft.identity import digest_json
-from regraft.strategies._growth import Growth
+from regraft.strategies._pretraining import Resize
 
 BASE = ROOT / "pretraining" / "googlenet.toml"
 SHORT = ("options.batch=128", "options.lr=0.0005")
@@ -217,7 +217,7 @@ def guess_s(at: Bench) -> float:
     if walls:
         return float(np.median(walls)) + probes
     options, epochs = tomllib.loads(BASE.read_text(encoding="utf-8"))["options"], at.settings.epochs
-    growth = Growth(start=options.get("start_side", 1.0), smallest=SMALLEST_PX)
-    sides = [max(SMALLEST_PX, at.settings.px * growth.share(epoch, epochs)) for epoch in range(epochs)]
+    resize = Resize(start=options.get("progressive_resize", 1.0), smallest=SMALLEST_PX)
+    sides = [max(SMALLEST_PX, at.settings.px * resize.share(epoch, epochs)) for epoch in range(epochs)]
     pictures = sum(one.split != "val" for one in open_dataset(at.corpus).examples)
     return pictures * sum(PICTURE_S + PIXEL_S * side**2 for side in sides) + REST_S + probes

@@ -126,7 +126,7 @@ def _measure(run: Run, kept: Path, ends_at: float) -> str:
         options = finetune.Options(**{**finetune.PRESETS["full"].options, "epochs": 1, "min_steps": STEPS,
                                       **dict(run.options)})  # fmt: skip
         try:
-            fitted = returned(finetune.fit(part, options))
+            fitted = returned(finetune.fit(probe.with_start(part, finetune.needs(options)), options))
         finally:
             co_tuning.reverse = reverse
     else:

@@ -9,9 +9,10 @@ kept beside. Resumable: what is measured is kept under `runs/average`. Writes do
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,9 +23,10 @@ from defaults_study import FOLDS, INPUT_PX, log_loss
 
 from regraft.contracts.strategy import Problem
 from regraft.files import atomic
-from regraft.strategies import _loop, finetune
-from regraft.strategies._average import add_step, standing_in
-from regraft.strategies._tail import Tail
+from regraft.strategies import loop, pretrain
+from regraft.strategies._steps import add_step, standing_in
+from regraft.strategies.tail import Tail
+from regraft.values import Event
 from regraft.workbench._crossvalidate import deal
 
 DATA = ("hymenoptera", "plantvillage_tomato")
@@ -33,9 +35,9 @@ DECAYS = (0.0, 0.9, 0.99, 0.999)
 FOUND = """## What follows
 
 No average is better than the last weights by more than chance, nor worse, and the log losses are alike: the rate falls
-to zero along a cosine, so the last weights have come to rest by themselves. So `average` is 0 everywhere, `scratch`
-included. Averages of 0.99 and 0.999 are the same here: the decay rises by (1 + t) / (10 + t), and has come to 0.975
-and 0.983 when these runs end. Longer runs, and runs that are stopped early, were not measured.
+to zero along a cosine, so the last weights have come to rest by themselves. So `ema` is 0 unless asked for. Averages of
+0.99 and 0.999 are the same here: the decay rises by (1 + t) / (10 + t), and has come to 0.975 and 0.983 when these runs
+end. Longer runs, and runs that are stopped early, were not measured.
 """
 KEPT = ROOT / "runs" / "average"
 PAGE = ROOT / "docs" / "results" / "average.md"
@@ -72,25 +74,29 @@ def measure(data: str, seed: int, num_folds: int) -> None:
 def averages_of(problem: Problem, asked: np.ndarray) -> tuple[dict[float, np.ndarray], int]:
     """Logits of the asked by the average of every decay (0: the last weights), and the steps that were made."""
     averages: dict[float, dict[str, torch.Tensor]] = {decay: {} for decay in DECAYS}
-    tails: list[Tail] = []
+    tails, steps, train = list[Tail](), 0, loop.train
 
-    def add_to_each(average: dict[str, torch.Tensor], tail: Tail, step: int, decay: float) -> None:
-        add_step(average, tail, step, decay)
-        tails.append(tail)
+    def add_to_each(ema: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor], step: int, decay: float) -> None:
+        nonlocal steps
+        add_step(ema, tensors, step, decay)
+        steps = step + 1
         for one, kept in averages.items():
-            add_step(kept, tail, step, one)
+            add_step(kept, tensors, step, one)
 
-    _loop.add_step = add_to_each
+    def watched(tail: Tail, *given: Any, **named: Any) -> Iterator[Event]:
+        tails.append(tail)
+        return train(tail, *given, **named)
+
+    loop.add_step, loop.train = add_to_each, watched
     try:
-        options = finetune.Options(**{**finetune.PRESETS["scratch"].options, "average": 0.9})
-        fitted = returned(finetune.fit(problem, options))
+        fitted = returned(pretrain.fit(problem, pretrain.Options(ema=0.9)))
     finally:
-        _loop.add_step = add_step
+        loop.add_step, loop.train = add_step, train
     logits = {}
     for decay, average in averages.items():
         with standing_in(average, tails[0]):
             logits[decay] = fitted.logits(problem, asked)
-    return logits, len(tails)
+    return logits, steps
 
 
 def file_of(data: str, seed: int, num_folds: int) -> Path:

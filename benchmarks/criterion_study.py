@@ -16,9 +16,10 @@ from defaults_study import FOLDS, INPUT_PX, log_loss
 
 from regraft.contracts.strategy import Problem
 from regraft.folds import folds
-from regraft.strategies import _loop, finetune
+from regraft.strategies import finetune, loop
 from regraft.strategies._batches import predict
-from regraft.strategies._history import CRITERION
+from regraft.strategies._checkpoint import CRITERION
+from regraft.strategies.probe import with_start
 from regraft.tasks._temperature import fit_temperature
 from regraft.workbench._crossvalidate import deal
 
@@ -74,18 +75,18 @@ def measure(problem: Problem) -> dict[str, str]:
 def trajectory(problem: Problem, held: np.ndarray) -> tuple[list[np.ndarray], list[dict[str, float]]]:
     """Logits of the examples left out, and what validation said: at the start, then after every epoch."""
     by_epoch: list[np.ndarray] = []
-    validation = _loop._validation  # noqa: SLF001 - the one place where an epoch's end can be watched
+    validation = loop.validation  # the one place where an epoch's end can be watched
 
     def watched(tail, asked, loss, epoch):
         by_epoch.append(predict(tail, asked, held))
         return validation(tail, asked, loss, epoch)
 
-    _loop._validation = watched  # noqa: SLF001
+    loop.validation = watched
     try:
         options = replace(finetune.Options(), epochs=1, min_steps=150, init="probe", patience=0)
-        fitted = returned(finetune.fit(problem, options))
+        fitted = returned(finetune.fit(with_start(problem, finetune.needs(options)), options))
     finally:
-        _loop._validation = validation  # noqa: SLF001
+        loop.validation = validation
     return by_epoch, [fitted.facts["start"], *fitted.curve]
 
 

@@ -87,7 +87,8 @@ def measured(problem: Problem, cell: Cell) -> dict[str, Any]:
         part = replace(part, cut="output", states=part.top)
         fitted = returned(probe.fit(part, probe.Options()))
     else:
-        fitted = returned(finetune.fit(part, options_of(cell)))
+        options = options_of(cell)
+        fitted = returned(finetune.fit(probe.with_start(part, finetune.needs(options)), options))
     judged = problem.train[held]
     logits = fitted.logits(part, judged)
     return {

@@ -32,12 +32,12 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "crops from 0.7": ("augment.smallest_share=0.7",),
     "smoothing 0.1": ("options.smoothing=0.1",),
     "dropout 0.2": ("options.dropout=0.2",),
-    "resample 0.5": ("options.resample=0.5",),
+    "class balance 0.5": ("options.class_balance=0.5",),
     "projector": ("options.projector=2048",),
     "greyscale 0.3": ("augment.greyscale=0.3",),
     "rate 0.0002": ("options.lr=0.0002",),
     "mixup 0.2": ("options.mixup=0.2",),
-    "no average": ("options.average=0",),
+    "no EMA": ("options.ema=0",),
 }
 """What differs from pretraining/googlenet.toml, shortened, in order of value: first what was seen to matter, then what
 Kornblith et al. 2019, arXiv:1805.08974, measured."""

@@ -15,7 +15,7 @@ from _scarce_page import write_page
 from _scarce_runs import Run, Workers, run_all, workers
 from _sets import CHECKPOINT, ROOT
 
-from regraft.strategies.regularisers._contract import REGULARISERS
+from regraft.strategies.regularisers.regulariser import REGULARISERS
 
 DATA = ("plantvillage_tomato", "hymenoptera")
 PER_CLASS = (5, 10, 20)

@@ -22,7 +22,7 @@ from _problems import network
 from _sets import ROOT
 
 from regraft.files import write_text
-from regraft.strategies._half import has_bfloat16
+from regraft.strategies._steps import has_bfloat16
 
 PAGE = ROOT / "docs" / "results" / "step.md"
 NETWORKS = ("googlenet:bn", "mobilenet_v3_small")

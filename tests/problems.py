@@ -12,7 +12,9 @@ from regraft.activations.states import States
 from regraft.backbones.backbone import Backbone
 from regraft.backbones.opening import open_backbone
 from regraft.contracts.strategy import STRATEGIES, Fitted, Preset, Problem, Strategy
-from regraft.strategies.regularisers._contract import REGULARISERS
+from regraft.strategies.probe import start_of
+from regraft.strategies.regularisers.regulariser import REGULARISERS
+from regraft.strategies.tail import Batch, Tail
 from regraft.values import Event
 
 CLASSES = LABELS["classification"][0]
@@ -121,6 +123,7 @@ def problem(
         train=positions[: examples - val],
         val=positions[examples - val :],
         seed=seed,
+        solve_start=start_of,
     )
 
 
@@ -162,6 +165,12 @@ def ways() -> list[Way]:
         if "regulariser" in known:
             found += [Way(strategy, None, f"{strategy}-{name}", {"regulariser": name}) for name in REGULARISERS]
     return found
+
+
+def batch_of(tail: Tail, state: dict[str, torch.Tensor], asked: Problem) -> Batch:
+    """A training step's batch of all examples of the problem, as a term of the loss gets it."""
+    loss = asked.task.objective(asked.targets, balanced=False, smoothing=0.0)
+    return Batch(state=state, passed=tail.passed(state), targets=torch.from_numpy(asked.targets), loss=loss)
 
 
 def drained(events: Iterable[Event]) -> tuple[list[Event], Fitted]:

@@ -13,7 +13,7 @@ from _variants_page import Variants, page, plot
 from _ways import ARGUMENTS, GUESS_S, preset
 from variants_table import PAGES, plan
 
-from regraft.strategies.regularisers._contract import REGULARISERS
+from regraft.strategies.regularisers.regulariser import REGULARISERS
 
 SETTINGS = Settings(backbone="net", weights="0a1b", architecture="net:bn", px=64, steps=150, scratch_steps=300)
 ASKED = Variants(title="A title", asked="What?", base="probe", ways=("partial", "lora"), sizes=(10,))

@@ -136,7 +136,7 @@ def test_a_regulariser_is_named_with_the_weight_that_was_used_and_its_part_of_th
     assert "egulariser" not in render(report)
     strategy = report["strategy"]
     strategy["facts"]["regulariser"] = {"name": "co_tuning", "weight": 2.3, "relationship": "reverse"}
-    strategy["curve"] = [record | {"penalty": 0.125} for record in strategy["curve"]]
+    strategy["curve"] = [record | {"regulariser": 0.125} for record in strategy["curve"]]
     page = render(report)
     assert "| Regulariser | `co_tuning`, weight 2.3 |" in page
     assert re.search(r"^\| 1 \| 0\.\d+ \| 0\.125 \|", page, flags=re.MULTILINE)

@@ -20,4 +20,4 @@ def every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint at every epoch's end and an event at every step, however short they are."""
     monkeypatch.setattr("regraft.strategies._checkpoint.INTERVAL", 0.0)
     monkeypatch.setattr("regraft.strategies._checkpoint.SHARE", 0.0)
-    monkeypatch.setattr("regraft.strategies._loop.HEARTBEAT", 0.0)
+    monkeypatch.setattr("regraft.strategies.loop.HEARTBEAT", 0.0)

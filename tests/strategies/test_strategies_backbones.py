@@ -13,9 +13,9 @@ from regraft.backbones.backbone import BACKBONES, Backbone
 from regraft.contracts.strategy import Fitted
 from regraft.nn.heads import PooledHead
 from regraft.strategies import finetune, probe
-from regraft.strategies._seeded import seeded
-from regraft.strategies._tail import Tail
+from regraft.strategies._steps import seeded
 from regraft.strategies._updates import Updates, layers_of, mergeable
+from regraft.strategies.tail import Tail
 
 
 @pytest.fixture(scope="module", params=large_ones_are_slow())

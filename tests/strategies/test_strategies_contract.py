@@ -15,6 +15,7 @@ from regraft.backbones.backbone import Backbone
 from regraft.contracts.backbone import Network, stage_tensors
 from regraft.contracts.strategy import Fitted, Problem
 from regraft.errors import RunError
+from regraft.strategies.probe import with_start
 from regraft.values import Event, Notice, Progress
 
 WAYS = pytest.mark.parametrize("way", ways(), ids=lambda way: way.name)
@@ -55,6 +56,7 @@ def trained(tiny: Backbone) -> Callable[[Way], Trained]:
         watched = Watched(**{field.name: getattr(tiny, field.name) for field in fields(tiny)})
         asked = replace(way.problem(tiny), backbone=watched)
         options = way.options(epochs=6, min_steps=0, batch=8, lr=3e-3)
+        asked = with_start(replace(asked, solve_start=None), way.module.needs(options))
         return Trained(asked, list(way.module.fit(asked, options)), watched.given)
 
     return train

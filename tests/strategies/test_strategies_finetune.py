@@ -10,8 +10,8 @@ from problems import drained, fitted, problem, ways
 from regraft.backbones.backbone import Backbone
 from regraft.errors import BadRecipe
 from regraft.nn.heads import PooledHead
-from regraft.strategies import finetune, probe
-from regraft.strategies._tail import Tail
+from regraft.strategies import finetune, probe, training
+from regraft.strategies.tail import Tail
 from regraft.values import Notice
 
 WAY = next(way for way in ways() if way.name == "finetune")
@@ -23,7 +23,7 @@ def groups(backbone: Backbone, cut: str, options: finetune.Options, sides: int =
     named = {id(tensor): name for name, tensor in tail.tensors().items()}
     named |= {id(tensor): f"side/{name}" for name, tensor in tail.side_heads.named_parameters()}
     found: dict[str, tuple[float, float]] = {}
-    for group in finetune.groups_of(tail, options):
+    for group in training.groups_of(tail, options):
         for parameter in group["params"]:
             assert named[id(parameter)] not in found
             found[named[id(parameter)]] = (group["lr"], group["weight_decay"])
@@ -66,14 +66,23 @@ def test_tokens_and_positions_do_not_decay() -> None:
         torch.nn.ModuleList(),
         torch.nn.ModuleList([Embeddings()]),
     )
-    tail.regulariser = tail.contrast = None
-    decayed = [g["params"] for g in finetune.groups_of(tail, finetune.Options()) if g["weight_decay"]]  # type: ignore[arg-type]
+    tail.each_term = dict
+    decayed = [g["params"] for g in training.groups_of(tail, finetune.Options()) if g["weight_decay"]]  # type: ignore[arg-type]
     assert sorted(tuple(p.shape) for group in decayed for p in group) == [(2, 4), (4, 4)]
 
 
 def test_small_data_get_more_epochs_until_there_are_enough_steps(tiny: Backbone) -> None:
     model = fitted(WAY, problem(tiny, "5a", examples=18), finetune.Options(epochs=2, min_steps=7, batch=9))
     assert len(model.curve) == 4
+
+
+@pytest.mark.parametrize(("min_steps", "said"), [(7, ["training"]), (4, [])])
+def test_that_a_minimum_of_steps_lengthens_a_run_is_said(min_steps: int, said: list[str], tiny: Backbone) -> None:
+    options = finetune.Options(epochs=2, min_steps=min_steps, batch=9)
+    events, _ = drained(WAY.module.fit(problem(tiny, "5a", examples=18), options))
+    told = [event for event in events if isinstance(event, Notice)]
+    assert [event.topic for event in told] == said
+    assert all("options.epochs is 2" in event.text and "4 epochs are planned" in event.text for event in told)
 
 
 def test_lp_ft_starts_at_the_probes_logits(tiny: Backbone) -> None:
@@ -131,7 +140,7 @@ def test_label_smoothing_and_class_weights_reach_the_loss(tiny: Backbone) -> Non
         ("decay", 1.5, r"\(0, 1\]"), ("weight_decay", -0.1, "0 or more"), ("epochs", 0, "1 or more"),
         ("min_steps", -1, "0 or more"), ("batch", 0, "1 or more"), ("warmup_share", 1.1, r"\[0, 1\]"),
         ("patience", -1, "0 or more"), ("smoothing", 1.0, r"\[0, 1\)"), ("dropout", 1.0, r"\[0, 1\)"),
-        ("clip_norm", -1.0, "0 or more"), ("average", 1.0, r"\[0, 1\)"),
+        ("clip_norm", -1.0, "0 or more"), ("regulariser_weight", -1.0, "0 or more"),
     ],
 )  # fmt: skip
 def test_a_value_out_of_range_is_named_with_its_range(field: str, value: float, range_: str, tiny: Backbone) -> None:

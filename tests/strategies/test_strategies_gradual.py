@@ -1,4 +1,4 @@
-"""Gradual unfreezing: who sleeps stays as he is, when each wakes, and what that means for what is kept."""
+"""Gradual unfreezing: what is frozen stays as it is, when each stage is unfrozen, and what that means for the model."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,10 +13,10 @@ from problems import drained, fitted, in_folder, losses, problem, same, ways
 from regraft.backbones.backbone import Backbone
 from regraft.contracts.strategy import Problem
 from regraft.errors import BadRecipe
-from regraft.strategies import _loop, finetune, gradual
-from regraft.strategies._history import CRITERION
-from regraft.strategies._phases import Phases
-from regraft.strategies._tail import Tail
+from regraft.strategies import finetune, gradual, loop
+from regraft.strategies._checkpoint import CRITERION
+from regraft.strategies._steps import Phases
+from regraft.strategies.tail import Tail
 from regraft.values import Event, Notice, Progress
 
 WAY = next(way for way in ways() if way.name == "gradual")
@@ -32,8 +32,8 @@ def tails(monkeypatch: pytest.MonkeyPatch) -> list[Tail]:
         seen.append(tail)
         return train(tail, *given, **named)
 
-    train = _loop.train
-    monkeypatch.setattr(_loop, "train", watch)
+    train = loop.train
+    monkeypatch.setattr(loop, "train", watch)
     return seen
 
 
@@ -41,11 +41,11 @@ def test_a_stage_stays_as_it_is_to_the_bit_until_its_phase_and_moves_from_then_o
     tiny: Backbone, tails: list[Tail]
 ) -> None:
     before, seen = tiny.tensors(), []
-    for event in gradual.fit(problem(tiny, "4c", examples=18), gradual.Options(**QUICK, thaw_share=0.7)):
+    for event in gradual.fit(problem(tiny, "4c", examples=18), gradual.Options(**QUICK, unfreeze_share=0.7)):
         if isinstance(event, Progress) and event.facts:
             now = {name: tensor.detach().numpy().copy() for name, tensor in tails[0].tensors().items()}
-            asleep = {name: p.grad for name, p in tails[0].stages.named_parameters() if not p.requires_grad}
-            assert all(gradient is None for gradient in asleep.values())
+            frozen = {name: p.grad for name, p in tails[0].stages.named_parameters() if not p.requires_grad}
+            assert all(gradient is None for gradient in frozen.values())
             seen.append(now)
     moved = [
         {name.partition("/")[0] for name, array in now.items() if name in was and not np.array_equal(array, was[name])}
@@ -55,7 +55,7 @@ def test_a_stage_stays_as_it_is_to_the_bit_until_its_phase_and_moves_from_then_o
     assert new == [["5b"], ["5b"], ["5a", "5b"], ["4e", "5a", "5b"], ["4d", "4e", "5a", "5b"], ["4d", "4e", "5a", "5b"]]
 
 
-def test_a_sleeping_stage_computes_in_evaluation_mode_and_a_woken_one_measures_its_batches(
+def test_a_frozen_stage_computes_in_evaluation_mode_and_an_unfrozen_one_measures_its_batches(
     tiny: Backbone, tails: list[Tail]
 ) -> None:
     options = gradual.Options(**{**QUICK, "epochs": 2}, batch_norm="train")
@@ -81,7 +81,7 @@ def test_from_zero_the_head_is_trained_alone_first(tiny: Backbone, tails: list[T
 
 
 @pytest.mark.parametrize(
-    ("plan", "epochs", "awake"),
+    ("plan", "epochs", "unfrozen"),
     [
         ({"stages": 3, "first": 0, "together": 1, "share": 0.5}, 6, [0, 1, 2, 3, 3, 3]),
         ({"stages": 3, "first": 1, "together": 1, "share": 0.5}, 8, [1, 1, 2, 2, 3, 3, 3, 3]),
@@ -94,8 +94,10 @@ def test_from_zero_the_head_is_trained_alone_first(tiny: Backbone, tails: list[T
         ({"stages": 0, "first": 1, "together": 1, "share": 0.5}, 2, [0, 0]),
     ],
 )
-def test_the_cut_falls_evenly_and_all_are_awake_at_the_end(plan: dict[str, Any], epochs: int, awake: list[int]) -> None:
-    assert [Phases(**plan).awake(epoch, epochs) for epoch in range(epochs)] == awake
+def test_the_cut_falls_evenly_and_all_are_unfrozen_at_the_end(
+    plan: dict[str, Any], epochs: int, unfrozen: list[int]
+) -> None:
+    assert [Phases(**plan).unfrozen(epoch, epochs) for epoch in range(epochs)] == unfrozen
 
 
 def test_phases_of_given_length_lengthen_a_run_that_would_end_before_the_last(tiny: Backbone) -> None:
@@ -134,7 +136,7 @@ def test_patience_waits_for_the_last_phase(tiny: Backbone) -> None:
 
 def test_without_phases_it_is_fine_tuning_to_the_bit(tiny: Backbone) -> None:
     asked = problem(tiny, "4e", examples=18)
-    model = fitted(WAY, asked, gradual.Options(**QUICK, thaw_share=0.0))
+    model = fitted(WAY, asked, gradual.Options(**QUICK, unfreeze_share=0.0))
     way = next(way for way in ways() if way.name == "finetune-partial")
     assert same(model, fitted(way, asked, finetune.Options(**QUICK, init="probe")))
 
@@ -166,7 +168,7 @@ def test_a_time_limit_of_one_epoch_says_what_was_trained_in_it(tiny: Backbone) -
 @pytest.mark.parametrize(
     ("field", "value", "range_"),
     [
-        ("thaw_share", 1.0, r"\[0, 1\)"), ("phase_epochs", -1, "0 or more"), ("stages_per_phase", 0, "1 or more"),
+        ("unfreeze_share", 1.0, r"\[0, 1\)"), ("phase_epochs", -1, "0 or more"), ("stages_per_phase", 0, "1 or more"),
         ("lr", 0.0, "positive"),
     ],
 )  # fmt: skip

@@ -17,9 +17,8 @@ from regraft.contracts.strategy import Problem
 from regraft.errors import RunError, TrainingFailed
 from regraft.nn.heads import PooledHead
 from regraft.strategies import finetune, probe
-from regraft.strategies._checkpoint import Checkpoint
-from regraft.strategies._history import CRITERION, History
-from regraft.strategies._tail import Tail
+from regraft.strategies._checkpoint import CRITERION, Checkpoint, History
+from regraft.strategies.tail import Tail
 from regraft.tasks._temperature import fit_temperature
 from regraft.values import Event, Notice, Progress
 
@@ -130,7 +129,7 @@ def test_a_time_limit_is_kept(tiny: Backbone, monkeypatch: pytest.MonkeyPatch) -
         clock[0] += 1.0
         return clock[0]
 
-    monkeypatch.setattr("regraft.strategies._loop.time.monotonic", tick)
+    monkeypatch.setattr("regraft.strategies.loop.time.monotonic", tick)
     asked = replace(problem(tiny, "5a", examples=27), max_seconds=100.0)
     model = fitted(WAY, asked, finetune.Options(**{**QUICK, "epochs": 1000}))
     spent = sum(record["seconds"] for record in model.curve)

@@ -13,8 +13,8 @@ import torch
 from problems import drained, fitted, in_folder, losses, problem, same, ways
 from regraft.backbones.backbone import Backbone
 from regraft.errors import BadRecipe, BadRequest, MissingExtra
-from regraft.strategies import _loop, _updates, lora
-from regraft.strategies._tail import Tail
+from regraft.strategies import _updates, loop, lora
+from regraft.strategies.tail import Tail
 from regraft.values import Event, Notice, Progress
 
 WAY = next(way for way in ways() if way.name == "lora")
@@ -53,8 +53,8 @@ def test_the_merged_model_answers_what_the_model_with_its_updates_answered(
                 unmerged.append(event.logits(asked, asked.train))
             yield event
 
-    train = _loop.train
-    monkeypatch.setattr(_loop, "train", watch)
+    train = loop.train
+    monkeypatch.setattr(loop, "train", watch)
     model = fitted(WAY, asked, lora.Options(**QUICK, lr=1e-2))
     merged = model.logits(asked, asked.train)
     assert np.abs(merged - unmerged[0]).max() <= 1e-5 * np.abs(merged).max()
@@ -120,8 +120,8 @@ def test_the_head_and_every_update_have_a_rate_and_nothing_frozen_a_gradient(
         told.append((tail, {id(parameter) for group in groups for parameter in group["params"]}))
         return train(tail, problem, groups, *given, **named)
 
-    train = _loop.train
-    monkeypatch.setattr(_loop, "train", watch)
+    train = loop.train
+    monkeypatch.setattr(loop, "train", watch)
     events = lora.fit(problem(tiny, "5a", examples=9), lora.Options(**QUICK))
     next(event for event in events if isinstance(event, Progress))
     tail, ids = told[0]

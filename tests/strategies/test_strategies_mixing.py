@@ -13,10 +13,10 @@ from regraft.contracts.backbone import Network
 from regraft.errors import BadRecipe, BadRequest
 from regraft.nn.heads import PooledHead
 from regraft.strategies import finetune, probe
-from regraft.strategies._loop import _step
 from regraft.strategies._mixing import Mix, Mixing, mixing_of
-from regraft.strategies._schedule import Schedule
-from regraft.strategies._tail import Tail
+from regraft.strategies._steps import Schedule
+from regraft.strategies.loop import _step
+from regraft.strategies.tail import Tail
 from toys import ToyEncoder, toy_network
 
 WAY = next(way for way in ways() if way.name == "finetune")
@@ -89,8 +89,7 @@ def test_the_steps_loss_is_the_mixed_one_of_the_head_and_of_every_side_head(tiny
     torch.nn.init.normal_(tail.head.weight)
     state = {"pixels": torch.from_numpy(painted(targets, 32))}
     mix = mixing(**{option: 1.0}, grid=(32, 32)).draw(0, 0, 8)
-    schedule = Schedule(epochs=1, batch=8, warmup_share=0.0, patience=0, clip_norm=0.0, smoothing=0.0, balanced=False,
-                        judge_start=False, half=False, phases=None, average=0.0)  # fmt: skip
+    schedule = Schedule(epochs=1, batch=8, warmup_share=0.0, patience=0, clip_norm=0.0, smoothing=0.0, balanced=False)
     still = torch.optim.SGD(tail.parameters(), lr=0.0)
     torch.manual_seed(0)
     loss = mix.loss(torch.nn.functional.cross_entropy)

@@ -10,7 +10,7 @@ import torch
 from problems import drained, fitted, in_folder, losses, problem, same, ways
 from regraft.backbones.backbone import Backbone
 from regraft.strategies import finetune
-from regraft.strategies._optimiser import MOMENTUM, optimiser_of
+from regraft.strategies._steps import MOMENTUM, optimiser_of
 from regraft.values import Progress
 
 WAY = next(way for way in ways() if way.name == "finetune")

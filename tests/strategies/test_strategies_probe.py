@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 
 from problems import MemoryStates, drained, painted, problem
 from regraft.backbones.backbone import Backbone
-from regraft.contracts.strategy import Fitted, Problem
+from regraft.contracts.strategy import Fitted, Needs, Problem
 from regraft.errors import BadRecipe, BadRequest
 from regraft.strategies import probe
 from regraft.tasks.classification import Classification
@@ -104,3 +104,24 @@ def test_a_view_that_is_no_vector_is_refused(tiny: Backbone) -> None:
 def test_a_value_out_of_range_is_named(tiny: Backbone, field: str, value: float) -> None:
     with pytest.raises(BadRecipe, match=rf"options\.{field} is .*must be"):
         solved(problem(tiny, "output", examples=9), **{field: value})
+
+
+def test_a_start_is_solved_when_it_is_first_asked_for_and_again_for_a_fold(tiny: Backbone) -> None:
+    asked = probe.with_start(problem(tiny, "output", examples=36), Needs(top=True, start=True))
+    asked.top.asked.clear()  # type: ignore[attr-defined]
+    part = asked.part("fold", train=asked.train[6:], val=asked.val)
+    assert not asked.top.asked  # type: ignore[attr-defined]
+    assert asked.start is asked.start
+    assert np.array_equal(asked.start.tensors["head/weight"], solved(asked).tensors["head/weight"])
+    asked.top.asked.clear()  # type: ignore[attr-defined]
+    assert np.array_equal(part.start.tensors["head/weight"], solved(part).tensors["head/weight"])
+    seen = np.concatenate([examples for examples, _ in asked.top.asked])  # type: ignore[attr-defined]
+    assert not set(seen.tolist()) & set(range(6))
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_a_start_weighs_the_classes_as_the_strategy_does(tiny: Backbone, balanced: bool) -> None:
+    asked = problem(tiny, "output", examples=36)
+    asked = replace(asked, targets=np.minimum(np.arange(36) % 5, 2))
+    start = probe.with_start(asked, Needs(start=True, balanced=balanced)).start
+    assert np.array_equal(start.tensors["head/weight"], solved(asked, balanced=balanced).tensors["head/weight"])

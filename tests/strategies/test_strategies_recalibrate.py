@@ -10,7 +10,7 @@ from regraft.errors import BadData
 from regraft.nn.heads import PooledHead
 from regraft.strategies import finetune
 from regraft.strategies._recalibrate import recalibrate
-from regraft.strategies._tail import Tail
+from regraft.strategies.tail import Tail
 
 
 def tail_at(backbone: Backbone, cut: str) -> Tail:

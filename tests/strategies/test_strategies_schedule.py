@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from regraft.strategies._schedule import rate
+from regraft.strategies._steps import rate
 
 
 @pytest.mark.parametrize(("steps", "share"), [(100, 0.1), (7, 0.3), (50, 0.0)])

@@ -9,9 +9,8 @@ from regraft.backbones.backbone import Backbone
 from regraft.errors import BadRequest
 from regraft.nn.heads import PooledHead
 from regraft.strategies import finetune
-from regraft.strategies._loop import train
-from regraft.strategies._projector import Projector
-from regraft.strategies._tail import STATISTICS, Tail
+from regraft.strategies.loop import train
+from regraft.strategies.tail import STATISTICS, Tail
 from toys import ToyEncoder, toy_network
 
 QUICK = {"epochs": 2, "min_steps": 0, "batch": 9}
@@ -53,7 +52,7 @@ def test_training_mode_leaves_frozen_norms_in_evaluation_mode(tiny: Backbone) ->
         tail = Tail(tiny.fresh_network(), "4e", PooledHead(256, 3), "pooled", batch_norm=policy)
         assert tail.norms()
         assert all(norm.training == training for norm in tail.train().norms())
-        assert tail.least_rows == (2 if training else 1)
+        assert tail.min_rows == (2 if training else 1)
 
 
 def test_side_heads_above_the_cut_are_trained_and_never_handed_over(
@@ -65,7 +64,7 @@ def test_side_heads_above_the_cut_are_trained_and_never_handed_over(
         tails.append((tail, {name: tensor.clone() for name, tensor in tail.side_heads.state_dict().items()}))
         return train(tail, *args, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("regraft.strategies._loop.train", watch)
+    monkeypatch.setattr("regraft.strategies.loop.train", watch)
     asked = problem(tiny, "4b", examples=18)
     model = fitted(FINETUNE, asked, finetune.Options(**QUICK, side_heads=True))
     tail, before = tails[0]
@@ -116,35 +115,3 @@ def test_loading_keeps_what_is_not_given(tiny: Backbone) -> None:
     tail.load({"head/bias": torch.ones(3), "elsewhere/weight": torch.ones(1)})
     changed = [name for name, tensor in tail.tensors().items() if not torch.equal(tensor, before[name])]
     assert changed == ["head/bias"]
-
-
-def test_behind_a_projector_the_head_learns_and_shapes_nothing(tiny: Backbone) -> None:
-    torch.manual_seed(0)
-    head, projector = PooledHead(256, 3), Projector(256, 16, 3)
-    torch.nn.init.normal_(head.weight)
-    tail = Tail(tiny.fresh_network(), "5a", head, "pooled", batch_norm="frozen", projector=projector).train()
-    asked = problem(tiny, "5a", examples=6)
-    state = {
-        name: torch.from_numpy(array)
-        for name, array in asked.states.batch(np.arange(6), np.zeros(6, dtype=np.int64)).items()
-    }
-    passed = tail.passed({**state})
-    assert passed.sides.keys() == tail.side_weights.keys() == {"projector"}
-    passed.logits.square().sum().backward(retain_graph=True)
-    assert head.weight.grad is not None
-    assert all(parameter.grad is None for parameter in tail.stages.parameters())
-    passed.sides["projector"].square().sum().backward()
-    assert any(parameter.grad is not None for parameter in tail.stages.parameters())
-    assert not any("projector" in name for name in tail.tensors())
-    tail.eval()
-    assert not tail.passed({**state}).sides
-
-
-def test_a_model_trained_behind_a_projector_answers_by_its_head(tiny: Backbone) -> None:
-    asked = problem(tiny, "input", views=0, examples=24)
-    model = fitted(
-        FINETUNE, asked, finetune.Options(epochs=25, min_steps=0, batch=8, lr=3e-3, batch_norm="train", projector=32)
-    )
-    right = model.logits(asked, asked.train).argmax(1) == asked.targets[asked.train]
-    assert right.mean() > 0.8
-    assert {name.partition("/")[0] for name in model.tensors} == {*tiny.card.stages, "head"}

@@ -6,7 +6,7 @@ import pytest
 
 from regraft.contracts.strategy import STRATEGIES
 from regraft.errors import UnknownName
-from regraft.strategies.regularisers._contract import REGULARISERS
+from regraft.strategies.regularisers.regulariser import REGULARISERS
 from regraft.workbench.strategies import strategies
 
 

@@ -57,6 +57,16 @@ class States(ABC):
         as the geometry of a crop or the offsets of tokens. Empty where the inputs have none."""
         return {}
 
+    def column(self, name: str, examples: Int[np.ndarray, "b"], views: Int[np.ndarray, "b"]) -> Column | None:
+        """One array of these examples in these views, to be sliced by row without reading the rest; None where states
+        are not stored that way, and `batch` is all there is."""
+        return None
+
+    def on_device(self, examples: Int[np.ndarray, " b"], views: Int[np.ndarray, " b"]) -> "Mapping[str, Tensor] | None":
+        """The states of these examples in views above 0 as tensors on the device that makes them; None where `batch`
+        is all there is."""
+        return None
+
 
 class StoredStates(States):
     """States in the store, read from its memory-mapped files as they are asked for."""

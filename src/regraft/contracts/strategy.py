@@ -8,6 +8,7 @@ Letters: n examples, c outputs, b rows.
 
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,15 @@ class Problem:
     """Where checkpoints go; None keeps none."""
     max_seconds: float | None = None
     """Wall seconds that the fit may take; None is no limit."""
+    solve_start: "Callable[[Problem], Fitted] | None" = None
+    """Solves `start`; there where the strategy's `needs` ask for it."""
+
+    @cached_property
+    def start(self) -> "Fitted":
+        """The linear probe that training may start from, solved on the training examples when it is first asked for: a
+        resumed run never asks."""
+        assert self.solve_start is not None, "a strategy says by `needs` that it wants a start"
+        return self.solve_start(self)
 
     @property
     def asked(self) -> Asked:
@@ -75,7 +85,8 @@ class Problem:
         return Asked(backbone=self.backbone, cut=self.cut, task=self.task, num_views=self.states.num_views)
 
     def part(self, name: str, *, train: np.ndarray, val: np.ndarray) -> "Problem":
-        """The same problem on other examples (a fold), with its own folder for checkpoints."""
+        """The same problem on other examples (a fold), with its own folder for checkpoints, and a `start` of its own
+        that never saw what is left out."""
         return replace(self, train=train, val=val, folder=None if self.folder is None else self.folder / name)
 
 
@@ -123,6 +134,10 @@ class Needs:
 
     top: bool = False
     """Whether training itself looks at the top states of the untouched backbone (`Problem.top`)."""
+    start: bool = False
+    """Whether it looks at the solved probe (`Problem.start`), which in turn needs the top states."""
+    balanced: bool = False
+    """Whether every class weighs the same in that probe's loss."""
 
 
 @dataclass(frozen=True, kw_only=True)

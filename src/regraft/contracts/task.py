@@ -94,13 +94,13 @@ class Task(ABC):
     def prepared(self, targets: Shaped[np.ndarray, "n ..."]) -> "Task":
         """The task, knowing what it must of the training targets: their scale, where it has one."""
 
-    def check(self, *, balanced: bool = False, smoothing: float = 0.0, resample: float = 0.0) -> None:
+    def check(self, *, balanced: bool = False, smoothing: float = 0.0, class_balance: float = 0.0) -> None:
         """Whether these options of training make sense; they do where an example is a choice between classes.
 
         Raises:
             BadRecipe: they are set, and there is no such choice.
         """
-        asked = (("balanced", balanced, "false"), ("smoothing", smoothing, "0"), ("resample", resample, "0"))
+        asked = (("balanced", balanced, "false"), ("smoothing", smoothing, "0"), ("class_balance", class_balance, "0"))
         for name, given, neutral in asked:
             if given and not self.weighable:
                 raise BadRecipe(

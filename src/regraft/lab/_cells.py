@@ -68,7 +68,7 @@ def options_of(arm: Arm, setting: Setting, num_examples: int) -> finetune.Option
         "min_steps": 0,
         "batch": setting.batch,
         "patience": 0,
-        "half": setting.half,
+        "bf16": setting.half,
     }
     return finetune.Options(**{**given, **arm.options})
 

@@ -73,7 +73,7 @@ def counted(design: Design, widths: Widths, input_px: int, num_classes: int) -> 
     from regraft.contracts.family import built
     from regraft.nn.accounting import account
     from regraft.nn.heads import PooledHead
-    from regraft.strategies._tail import Tail
+    from regraft.strategies.tail import Tail
 
     family = family_of(design, widths, input_px)
     card = family.card(family.variants[0])

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
 
-    from regraft.strategies._tail import Tail
+    from regraft.strategies.tail import Tail
 
 REPEATS = 2
 """Steps that are timed, after one that warms up; the quickest counts."""
@@ -35,7 +35,7 @@ def seconds_a_step(arm: Arm, cost: Cost, setting: Setting, num_classes: int, dev
 
     from regraft.contracts.family import built
     from regraft.nn.heads import PooledHead
-    from regraft.strategies._tail import Tail
+    from regraft.strategies.tail import Tail
 
     family = family_of(arm.design, cost.widths, setting.input_px)
     with torch.random.fork_rng(devices=[]):

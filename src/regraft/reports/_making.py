@@ -118,7 +118,7 @@ def input_size(px: int | Sequence[int] | None) -> str:
 
 _LOSSES = {
     "loss": "training loss",
-    "penalty": "of it, the regulariser's",
+    "regulariser": "of it, the regulariser's",
     "val_loss": "validation loss",
     "val_loss_rescaled": "the same, rescaled",
 }

@@ -15,11 +15,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from regraft.activations.states import DeviceStates, States
+from regraft.activations.states import States
 from regraft.contracts.strategy import Problem
 from regraft.identity import derive_seed
-from regraft.strategies._resample import resampled
-from regraft.strategies._tail import Tail
+from regraft.strategies.tail import Tail
 
 AHEAD = 2
 """Batches that are fetched before they are asked for."""
@@ -29,11 +28,6 @@ AGAIN = 1 << 20
 """Between the numbers of two views that an example is seen in within an epoch; more than there are ever epochs."""
 
 
-SECOND = 1 << 40
-"""Between the numbers of the two views of an example that are compared in a batch; more than `AGAIN` times there are
-ever draws of it."""
-
-
 class Draw(NamedTuple):
     """The rows of one batch."""
 
@@ -41,47 +35,46 @@ class Draw(NamedTuple):
     views: Int[np.ndarray, "b"]
 
 
-def num_batches(examples: int, size: int, least: int = 1) -> int:
-    """How many batches of at most `size` the examples make; fewer where one would have less than `least` rows."""
-    return max(1, min(math.ceil(examples / size), examples // least))
+def num_batches(examples: int, size: int, min_rows: int = 1) -> int:
+    """How many batches of at most `size` the examples make; fewer where one would have less than `min_rows`."""
+    return max(1, min(math.ceil(examples / size), examples // min_rows))
 
 
-def epoch_draws(
-    problem: Problem, size: int, epoch: int, least: int = 1, resample: float = 0.0, *, twins: bool = False
-) -> list[Draw]:
-    """All training examples once, or as `resampled` draws them, shuffled, in batches whose sizes differ by one at most.
+def epoch_draws(problem: Problem, size: int, epoch: int, min_rows: int = 1) -> list[Draw]:
+    """All training examples once, shuffled, in batches whose sizes differ by one at most."""
+    examples = shuffling(problem, epoch).permutation(problem.train)
+    return cut(examples, views_of(problem, examples, epoch), num_batches(len(examples), size, min_rows))
+
+
+def shuffling(problem: Problem, epoch: int) -> np.random.Generator:
+    """What draws the order of an epoch, counted from 0."""
+    return np.random.default_rng(derive_seed(problem.seed, "order", epoch))
+
+
+def views_of(
+    problem: Problem, examples: Int[np.ndarray, "n"], epoch: int, again: Int[np.ndarray, "n"] | int = 0
+) -> Int[np.ndarray, "n"]:
+    """The view that each of these examples is seen in, in this epoch; `again` counts how often each was drawn before in
+    it.
 
     Of K stored views an example is seen in another one each epoch, in turn from a drawn start: in K epochs in each of
-    them once, the plain one among them. Where views are made anew, it is one that no other epoch has. An example drawn
-    again in an epoch is seen in the next view, or in one made anew for it. With `twins` every example is in its batch
-    twice, in two views: first all in the one, then all in the other.
+    them once, the plain one among them. Where views are made new, it is one that no other epoch has.
     """
-    random = np.random.default_rng(derive_seed(problem.seed, "order", epoch))
-    if resample:
-        examples, again = resampled(problem.task.kinds(problem.targets), problem.train, resample, random)
-    else:
-        examples, again = random.permutation(problem.train), np.zeros(len(problem.train), dtype=np.int64)
     num_views = problem.states.num_views
     if num_views is None:
-        views = epoch + 1 + again * AGAIN
-        others = views + SECOND
-    else:
-        first = np.random.default_rng(derive_seed(problem.seed, "views")).integers(num_views, size=len(problem.targets))
-        views = (first[examples] + epoch + again) % num_views
-        others = (views + 1) % num_views
-    if not twins:
-        return _cut(examples, views, num_batches(len(examples), size, least))
-    count = num_batches(len(examples), max(1, size // 2), least)
-    pairs = zip(_cut(examples, views, count), _cut(examples, others, count), strict=True)
-    return [Draw(*map(np.concatenate, zip(one, other, strict=True))) for one, other in pairs]
+        return np.full(len(examples), epoch + 1) + again * AGAIN
+    first = np.random.default_rng(derive_seed(problem.seed, "views")).integers(num_views, size=len(problem.targets))
+    views: np.ndarray = (first[examples] + epoch + again) % num_views
+    return views
 
 
-def plain_draws(examples: Int[np.ndarray, "n"], least: int = 1) -> list[Draw]:
+def plain_draws(examples: Int[np.ndarray, "n"], min_rows: int = 1) -> list[Draw]:
     """These examples in this order in their plain view."""
-    return _cut(examples, np.zeros_like(examples), num_batches(len(examples), ROWS, least))
+    return cut(examples, np.zeros_like(examples), num_batches(len(examples), ROWS, min_rows))
 
 
-def _cut(examples: Int[np.ndarray, "n"], views: Int[np.ndarray, "n"], count: int) -> list[Draw]:
+def cut(examples: Int[np.ndarray, "n"], views: Int[np.ndarray, "n"], count: int) -> list[Draw]:
+    """`count` batches in this order, of sizes that differ by one at most."""
     return [Draw(*pair) for pair in zip(np.array_split(examples, count), np.array_split(views, count), strict=True)]
 
 
@@ -101,8 +94,9 @@ def fetched(states: States, draws: Sequence[Draw], device: torch.device) -> Gene
 
 
 def _tensors(states: States, draw: Draw, device: torch.device) -> dict[str, Tensor]:
-    if isinstance(states, DeviceStates) and draw.views.all():
-        return {name: _placed(tensor, device) for name, tensor in states.on_device(draw.examples, draw.views).items()}
+    # what is made on the device stays there; the rest comes from memory or disk
+    if draw.views.all() and (made := states.on_device(draw.examples, draw.views)) is not None:
+        return {name: _placed(tensor, device) for name, tensor in made.items()}
     arrays = states.batch(draw.examples, draw.views)
     return {name: _placed(torch.from_numpy(np.ascontiguousarray(array)), device) for name, array in arrays.items()}
 

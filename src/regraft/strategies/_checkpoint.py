@@ -1,4 +1,4 @@
-"""The state of a training run at an epoch's end, in one file that is whole or absent. No pickle: safetensors.
+"""What a training run goes on from: its history, and the file that keeps it, whole or absent. No pickle: safetensors.
 
 The file also says which run it belongs to; another run's is refused. Writing it may take no more than a twentieth of
 the time: where epochs are short, several pass between two checkpoints, and since what follows an epoch is a function
@@ -6,24 +6,96 @@ of its end, a resumed run repeats them exactly.
 """
 
 import json
+import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from torch import Tensor
 
-from regraft.errors import RunError
+from regraft.contracts.strategy import Problem
+from regraft.errors import RunError, TrainingFailed
 from regraft.files import atomic
-from regraft.strategies._history import History
-from regraft.strategies._tail import Tail
+from regraft.identity import digest_bytes, digest_json
+from regraft.strategies._batches import Draw, predict
+from regraft.strategies._steps import Phases
+from regraft.strategies.tail import Loss, Tail
+from regraft.values import Json, Progress
 
 INTERVAL = 20.0
 """Seconds between two checkpoints, at least."""
 SHARE = 20.0
 """How many times longer than writing one took, at least."""
+CRITERION = "val_loss_rescaled"
+"""What decides which epoch is kept: the validation loss after the best temperature. What is trained too long becomes
+overconfident long before its predictions get worse; the plain loss would stop there, and calibration mends it
+afterwards. Source: Berta et al. 2025, arXiv:2501.19195 (refine, then calibrate); docs/results/criterion.md."""
+LOWER = "lower the learning rate: --set options.lr=VALUE, a tenth of what it was."
+
+
+@dataclass(kw_only=True)
+class History:
+    """All that a run goes on from beside the weights and the optimiser's state."""
+
+    epochs: int
+    """Epochs planned; a time limit may make them fewer than the schedule's."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What was settled before the first epoch, as JSON."""
+    curve: list[dict[str, float]] = field(default_factory=list)
+    """One record per finished epoch."""
+    start: dict[str, float] = field(default_factory=dict)
+    """Validation before the first epoch, where the start is a model in its own right (a solved head); else empty."""
+    best: dict[str, Tensor] = field(default_factory=dict)
+    """The tail's tensors at the lowest validation loss; empty without validation examples."""
+    ema: dict[str, Tensor] = field(default_factory=dict)
+    """The EMA of the tail's tensors over the steps so far, where one is kept; else empty."""
+    seconds: float = 0.0
+    """Wall seconds spent up to the last epoch's end, interruptions left out."""
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch, counted from 1, of the lowest validation loss after rescaling (the first of equals); else the last
+        one. 0 is the start, where that was validated."""
+        if not self.curve or CRITERION not in self.curve[0]:
+            return len(self.curve)
+        losses = {number: record[CRITERION] for number, record in enumerate(self.curve, 1)}
+        if self.start:
+            losses = {0: self.start[CRITERION], **losses}
+        return min(losses, key=losses.__getitem__)
+
+    def reason_to_stop(self, patience: int, max_seconds: float | None, phases: Phases | None = None) -> str:
+        """`finished`, `patience` or `time`; empty where another epoch is due. The first always is. Patience runs from
+        the best epoch on, or from the last phase's begin where that is later."""
+        done = len(self.curve)
+        if done >= self.epochs:
+            return "finished"
+        if patience and done - max(self.best_epoch, phases.last(self.epochs) if phases else 0) >= patience:
+            return "patience"
+        if max_seconds is not None and done:
+            usual = sum(record["seconds"] for record in self.curve) / done
+            return "time" if self.seconds + usual > max_seconds else ""
+        return ""
+
+    def fit_into(self, max_seconds: float) -> bool:
+        """After the first epoch: plan as many epochs as nine tenths of the time left hold; True where fewer."""
+        more = int(0.9 * (max_seconds - self.seconds) / max(self.curve[0]["seconds"], 1e-9))
+        fewer = 1 + max(0, more) < self.epochs
+        self.epochs = min(self.epochs, 1 + max(0, more))
+        return fewer
+
+    def progress(self, done: int, steps: int, seconds: float, record: Mapping[str, float] | None = None) -> Progress:
+        """`done` of all steps, of which an epoch has `steps`; with the numbers of `record` at an epoch's end."""
+        total = self.epochs * steps
+        shown = {name: value for name, value in (record or {}).items() if name == "loss" or name.startswith("val_")}
+        shown.pop(CRITERION, None)
+        left = seconds / done * (total - done)
+        return Progress(phase="training", done=done, total=total, seconds=seconds, seconds_left=left, facts=shown)
 
 
 class Checkpoint:
@@ -49,7 +121,7 @@ class Checkpoint:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise RunError(
-                f"The checkpoint {self._path} cannot be read ({error}).", fix="delete it; training then starts anew."
+                f"The checkpoint {self._path} cannot be read ({error}).", fix="delete it; training then starts again."
             ) from error
         if facts.pop("signature") != self._signature:
             raise RunError(
@@ -59,8 +131,8 @@ class Checkpoint:
         tail.load_state_dict(_without_prefix("tail", tensors))
         _load_optimiser(optimiser, _without_prefix("optimiser", tensors))
         self._epochs_kept = len(facts["curve"])
-        best, average = (_without_prefix(name, tensors) for name in ("best", "average"))
-        return History(**facts, best=best, average=average)
+        best, ema = (_without_prefix(name, tensors) for name in ("best", "ema"))
+        return History(**facts, best=best, ema=ema)
 
     def keep(self, tail: Tail, optimiser: torch.optim.Optimizer, history: History, *, last: bool = False) -> None:
         """Write the state at an epoch's end if it is time, or in any case if it is the `last`.
@@ -76,16 +148,10 @@ class Checkpoint:
             **_prefixed("tail", tail.state_dict()),
             **_prefixed("optimiser", _optimiser_tensors(optimiser)),
             **_prefixed("best", history.best),
-            **_prefixed("average", history.average),
+            **_prefixed("ema", history.ema),
         }
-        facts = {
-            "signature": self._signature,
-            "epochs": history.epochs,
-            "facts": history.facts,
-            "start": history.start,
-            "curve": history.curve,
-            "seconds": history.seconds,
-        }
+        names = ("epochs", "facts", "start", "curve", "seconds")
+        facts = {"signature": self._signature, **{name: getattr(history, name) for name in names}}
         arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}
         data = save(arrays, {"facts": json.dumps(facts)})
         with atomic(self._path) as file:
@@ -121,3 +187,81 @@ def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     start = f"{prefix}:"
     return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+
+
+def signature_of(problem: Problem, settings: Json) -> str:
+    """What tells a run from every other: its settings, weights, cut, task, data and seed."""
+    return digest_json(
+        {
+            "settings": settings,
+            "backbone": problem.backbone.digest(),
+            "cut": problem.cut,
+            "task": [problem.task.kind, list(problem.task.classes), dict(problem.task.facts)],
+            "targets": digest_bytes(problem.targets.tobytes()),
+            "train": problem.train.tolist(),
+            "val": problem.val.tolist(),
+            "views": problem.states.num_views,
+            "seed": problem.seed,
+        }
+    )
+
+
+def machine_of(device: torch.device) -> str:
+    """Where training began: a run that is gone on with elsewhere says so."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} {device.type}"
+    return f"{name}, torch {torch.__version__}"
+
+
+def validation(tail: Tail, problem: Problem, loss: Loss, epoch: int) -> dict[str, float]:
+    """Loss, what decides which epoch is kept, and the task's scores, on the validation examples.
+
+    Raises:
+        TrainingFailed: the loss is not finite.
+    """
+    logits, targets = predict(tail, problem, problem.val), problem.targets[problem.val]
+    goals = torch.from_numpy(problem.task.goals(targets))
+    value = float(loss(torch.from_numpy(logits), goals))
+    if not abs(value) < float("inf"):
+        raise TrainingFailed(f"The validation loss became {value} in epoch {epoch}.", fix=LOWER)
+    rescaled = float(loss(torch.from_numpy(problem.task.rescaled(logits, targets)), goals))
+    scores = {f"val_{name}": score for name, score in problem.task.scores(logits, targets).items()}
+    return {"val_loss": value, CRITERION: rescaled} | scores
+
+
+def check_losses(losses: Sequence[Tensor], first: int, epoch: int, draws: Sequence[Draw], problem: Problem) -> float:
+    """The mean of the losses of the steps from `first` on.
+
+    Raises:
+        TrainingFailed: one is not finite; where the inputs of its batch are not, the message says which.
+    """
+    values = torch.stack(list(losses)).double().cpu().numpy()
+    if np.isfinite(values).all():
+        return float(values.mean())
+    step = first + int(np.flatnonzero(~np.isfinite(values))[0])
+    bad = _not_finite(problem, draws[step])
+    if bad:
+        raise TrainingFailed(
+            f"The activations at cut {problem.cut!r} are not finite for the example(s) at position {bad}.",
+            fix="keep activations in float32 (--set dtype=float32); if that is so already, leave these examples out.",
+        )
+    raise TrainingFailed(
+        f"The training loss became {values[step - first]} in step {step + 1} of epoch {epoch + 1}.", fix=LOWER
+    )
+
+
+def check_tensors(tail: Tail) -> None:
+    """Raises: TrainingFailed: a tensor of `tail` is not finite; it is named."""
+    for name, tensor in tail.tensors().items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise TrainingFailed(f"After the last step the tensor {name} is not finite.", fix=LOWER)
+
+
+def _not_finite(problem: Problem, draw: Draw) -> str:
+    """Up to five positions of examples whose states are not finite; empty where all are."""
+    arrays = problem.states.batch(draw.examples, draw.views)
+    bad = np.zeros(len(draw.examples), dtype=bool)
+    for array in arrays.values():
+        if array.dtype.kind == "f" and len(array) == len(bad):
+            bad |= ~np.isfinite(array.reshape(len(bad), -1)).all(axis=1)
+    found = draw.examples[bad]
+    return ", ".join(map(str, found[:5])) + (" …" if len(found) > 5 else "")

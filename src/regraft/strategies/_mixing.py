@@ -18,7 +18,6 @@ arXiv:1806.05236 (mixup of inner states, there of a layer drawn anew each step, 
 Letters: b rows of a batch, h and w height and width of the grid in cells.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,9 +29,8 @@ from regraft.contracts.backbone import State
 from regraft.contracts.strategy import Problem
 from regraft.errors import BadRequest
 from regraft.identity import derive_seed
-from regraft.strategies._tail import Tail
+from regraft.strategies.tail import Loss, Tail
 
-Loss = Callable[[Tensor, Tensor], Tensor]
 Area = tuple[slice, slice]
 """Rows and columns of grid cells."""
 

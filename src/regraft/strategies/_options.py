@@ -1,44 +1,34 @@
 """A strategy's options, held against their ranges before anything is computed."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from regraft.errors import BadRecipe
 
-Held = Mapping[str, tuple[bool, str]]
-"""By option: whether its value lies in its range, and the words for the range."""
+Ranges = tuple[tuple[str, str], ...]
+"""Of a class of options: the words for a range and the names of the options in it, those that it inherits left out."""
+HOLDS: Mapping[str, Callable[[float], bool]] = {
+    "a positive number": lambda value: 0 < value < math.inf,
+    "0 or more": lambda value: 0 <= value < math.inf,
+    "1 or more": lambda value: value >= 1,
+    "2 or more": lambda value: value >= 2,
+    "in [0, 1)": lambda value: 0 <= value < 1,
+    "in [0, 1]": lambda value: 0 <= value <= 1,
+    "in (0, 1]": lambda value: 0 < value <= 1,
+}
+"""Whether a value lies in a range, by the words for it."""
 
 
-def positive(value: float) -> tuple[bool, str]:
-    """Above 0, and finite."""
-    return 0 < value < math.inf, "a positive number"
-
-
-def not_negative(value: float) -> tuple[bool, str]:
-    """0 or above, and finite."""
-    return 0 <= value < math.inf, "0 or more"
-
-
-def count(value: int) -> tuple[bool, str]:
-    """1 or above."""
-    return value >= 1, "1 or more"
-
-
-def share(value: float) -> tuple[bool, str]:
-    """In [0, 1)."""
-    return 0 <= value < 1, "in [0, 1)"
-
-
-def refuse_others(options: Any, held: Held, defaults: Any = None) -> None:
-    """Raises: BadRecipe: a value lies outside its range; the option, the value, the range and the default are named.
-
-    The default is that of `defaults`, or of the options' own kind.
-    """
-    instead = type(options)() if defaults is None else defaults
-    for name, (holds, wanted) in held.items():
-        if not holds:
-            raise BadRecipe(
-                f"options.{name} is {getattr(options, name)}; it must be {wanted}.",
-                fix=f"--set options.{name}=VALUE, or leave it out for the default {getattr(instead, name)}.",
-            )
+def check_ranges(options: Any) -> None:
+    """Raises: BadRecipe: a value lies outside its range; the option, the value, the range and the default are named."""
+    for kind in type(options).__mro__:
+        for wanted, names in vars(kind).get("RANGES", ()):
+            for name in names.split():
+                value = getattr(options, name)
+                if not HOLDS[wanted](value):
+                    raise BadRecipe(
+                        f"options.{name} is {value}; it must be {wanted}.",
+                        fix=f"--set options.{name}=VALUE, or leave it out for the default "
+                        f"{getattr(type(options)(), name)}.",
+                    )

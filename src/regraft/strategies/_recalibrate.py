@@ -1,4 +1,4 @@
-"""Batch norm's statistics, measured anew on the training examples.
+"""Batch norm's statistics, measured again on the training examples.
 
 Sources: Li et al. 2016, arXiv:1603.04779 (adaptive batch normalisation); Wu & Johnson 2021, arXiv:2105.07576, section 3
 (statistics of the population from moments of batches, instead of running averages).
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from regraft.contracts.strategy import Problem
 from regraft.identity import derive_seed
 from regraft.strategies._batches import fetched, plain_draws
-from regraft.strategies._tail import BATCH_NORM, Tail
+from regraft.strategies.tail import BATCH_NORM, Tail
 
 
 def recalibrate(tail: Tail, problem: Problem) -> None:
@@ -27,7 +27,7 @@ def recalibrate(tail: Tail, problem: Problem) -> None:
     for one in moments:
         one.begin()
     with torch.no_grad():
-        for state in fetched(problem.states, plain_draws(examples, least=2), device):
+        for state in fetched(problem.states, plain_draws(examples, min_rows=2), device):
             tail(state)
     for one in moments:
         one.finish()

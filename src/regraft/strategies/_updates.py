@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from regraft.errors import MissingExtra
-from regraft.strategies._tail import Tail
+from regraft.strategies.tail import Tail
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -31,8 +31,8 @@ def layers_of(tail: nn.Module, kinds: str) -> dict[str, nn.Module]:
 
 
 def mergeable(layer: nn.Module) -> bool:
-    """Whether peft's update of this layer can be merged: not where a convolution has groups, holes, or a padding other
-    than zeros; nor where an attention's keys and values have widths of their own."""
+    """Whether peft's update of this layer can be merged: not where a convolution has groups, dilation, or a padding
+    other than zeros; nor where an attention's keys and values have widths of their own."""
     if isinstance(layer, CONVOLUTIONS):
         return layer.groups == 1 and set(layer.dilation) == {1} and layer.padding_mode == "zeros"
     return not isinstance(layer, nn.MultiheadAttention) or layer.in_proj_weight is not None
@@ -47,7 +47,7 @@ class Updates:
         Raises:
             MissingExtra: peft is not installed.
         """
-        peft = _peft()
+        peft, self.num_layers = _peft(), len(layers)
         weights = {id(weight) for layer in layers.values() for weight in _weights(layer)}
         self.changed = frozenset(name for name, tensor in tail.tensors().items() if id(tensor) in weights)
         """Canonical names of the weights that merging changes."""

@@ -7,19 +7,19 @@ Source: Alain & Bengio 2016, arXiv:1610.01644 (linear probes); Kornblith et al. 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from regraft.activations.states import StoredStates
 from regraft.contracts.strategy import Asked, Fitted, Needs, Preset, Problem, Strategy
 from regraft.contracts.task import Solution
 from regraft.errors import BadRequest
 from regraft.identity import derive_seed
-from regraft.strategies._options import not_negative, refuse_others
-from regraft.tasks._logistic import Linear
-from regraft.tasks.rows import STREAM_ABOVE, RowSource, Views
+from regraft.strategies._options import Ranges, check_ranges
+from regraft.tasks.rows import STREAM_ABOVE, RowSource, Views, block_rows
 from regraft.values import Event
 
 
@@ -33,6 +33,8 @@ class Options:
     """Inverse strength of the penalty on standardised features, as in scikit-learn; 0: chosen by cross-validation."""
     balanced: bool = False
     """Whether every class weighs the same in the loss, however frequent it is; only where there are classes."""
+
+    RANGES: ClassVar[Ranges] = (("2 or more", "folds"), ("0 or more", "c"))
 
 
 PRESETS = {"probe": Preset(title="the head alone, on frozen features", cut="output", options={}, views=1)}
@@ -77,7 +79,7 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
 
 def check(options: Options) -> None:
     """Raises: BadRecipe: a value lies outside its range; the message says which."""
-    refuse_others(options, {"folds": (options.folds >= 2, "2 or more"), "c": not_negative(options.c)})
+    check_ranges(options)
 
 
 def check_asked(options: Options, asked: Asked) -> None:
@@ -86,8 +88,24 @@ def check_asked(options: Options, asked: Asked) -> None:
 
 
 def _logits(head: Solution, features: RowSource) -> Float[np.ndarray, "n c"]:
-    linear = Linear(weight=head.weight, bias=head.bias, converged=True, iterations=0)
-    return linear.logits(features)
+    """In float32, read and multiplied in blocks."""
+    rows, width = features.shape
+    size = block_rows(width)
+    blocks = [np.asarray(features[at : at + size], dtype=np.float32) for at in range(0, max(rows, 1), size)]
+    return np.concatenate([block @ head.weight.T + head.bias for block in blocks])
+
+
+def with_start(problem: Problem, needs: Needs) -> Problem:
+    """The same problem with the probe that training may start from, where a strategy needs it: solved on the training
+    examples, when it is first asked for; solved again for a part of the problem (a fold)."""
+    return replace(problem, solve_start=partial(start_of, balanced=needs.balanced)) if needs.start else problem
+
+
+def start_of(problem: Problem, *, balanced: bool = False) -> Fitted:
+    """The probe solved on the training examples of `problem`, with the defaults."""
+    *_, solved = fit(problem, Options(balanced=balanced))
+    assert isinstance(solved, Fitted)
+    return solved
 
 
 def rows_of(problem: Problem, positions: Int[np.ndarray, "n"]) -> tuple[RowSource, Views]:
@@ -107,8 +125,10 @@ def features_of(problem: Problem, positions: Int[np.ndarray, "n"], num_views: in
     """
     width = problem.backbone.card.width
     examples, views = np.repeat(positions, num_views), np.tile(np.arange(num_views), len(positions))
-    if isinstance(problem.top, StoredStates) and 4 * width * len(examples) > STREAM_ABOVE:
-        return problem.top.column(problem.task.view, examples, views)
+    if 4 * width * len(examples) > STREAM_ABOVE:
+        streamed = problem.top.column(problem.task.view, examples, views)
+        if streamed is not None:
+            return streamed
     array = problem.top.batch(examples, views)[problem.task.view]
     if array.ndim != 2:
         raise BadRequest(

@@ -46,22 +46,38 @@ def first_line(tree: ast.Module) -> str:
 
 
 def fields_of(tree: ast.Module, name: str) -> tuple[Field, ...]:
-    """The fields of the class `name`, in the order they are written; none where there is no such class."""
+    """The fields of the class `name`, those it inherits first, in the order they are written; none where there is no
+    such class. A field that is declared again without a sentence keeps the one it had."""
     found = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), None)
     if found is None:
         return ()
-    fields = []
+    fields: dict[str, Field] = {}
+    for base in found.bases:
+        if isinstance(base, ast.Name):
+            fields |= {field.name: field for field in fields_of(_tree_with(tree, base.id), base.id)}
     for node, after in zip(found.body, [*found.body[1:], None], strict=True):
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            fields.append(
-                Field(
-                    name=node.target.id,
-                    kind=ast.unparse(node.annotation),
-                    default="" if node.value is None else ast.unparse(node.value),
-                    sentence=_text(after),
-                )
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and not _of_class(node):
+            inherited = fields.get(node.target.id)
+            fields[node.target.id] = Field(
+                name=node.target.id,
+                kind=ast.unparse(node.annotation),
+                default="" if node.value is None else ast.unparse(node.value),
+                sentence=_text(after) or (inherited.sentence if inherited else ""),
             )
-    return tuple(fields)
+    return tuple(fields.values())
+
+
+def _of_class(node: ast.AnnAssign) -> bool:
+    """Whether it belongs to the class (`ClassVar`), and so is no field."""
+    return ast.unparse(node.annotation).startswith("ClassVar")
+
+
+def _tree_with(tree: ast.Module, name: str) -> ast.Module:
+    """The module that `tree` imports `name` from; itself where it imports no such name."""
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module and any(one.name == name for one in node.names):
+            return tree_of_module(node.module)
+    return tree
 
 
 def _text(node: ast.stmt | None) -> str:

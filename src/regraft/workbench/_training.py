@@ -9,6 +9,7 @@ from jaxtyping import Int
 
 from regraft.backbones.backbone import Backbone
 from regraft.contracts.strategy import Fitted, Problem, fitted_last
+from regraft.strategies.probe import with_start
 from regraft.values import Event, Notice
 from regraft.workbench._resolve import Resolved
 from regraft.workbench._states import Stored
@@ -21,7 +22,7 @@ def problem_of(
     """What the strategy is told; `folder` takes its checkpoints, None keeps none."""
     nobody = np.zeros(0, dtype=np.int64)
     train, val = session.validated if resolved.validates else (session.learnable, nobody)
-    return Problem(
+    problem = Problem(
         backbone=backbone,
         cut=resolved.cut,
         task=session.task,
@@ -36,6 +37,7 @@ def problem_of(
         folder=folder,
         max_seconds=session.recipe.max_seconds or None,
     )
+    return with_start(problem, resolved.strategy.needs(resolved.options))
 
 
 def probe_problem_of(session: Session, problem: Problem) -> Generator[Event, None, Problem]:

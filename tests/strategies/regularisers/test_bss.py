@@ -11,8 +11,8 @@ from regraft.backbones.backbone import Backbone
 from regraft.errors import BadData
 from regraft.nn.heads import PooledHead
 from regraft.strategies import finetune
-from regraft.strategies._tail import Passed, Tail
-from regraft.strategies.regularisers._contract import build
+from regraft.strategies.regularisers.regulariser import build
+from regraft.strategies.tail import Batch, Passed, Tail
 
 FINETUNE = next(way for way in ways() if way.name == "finetune")
 
@@ -25,7 +25,8 @@ def tail(tiny: Backbone) -> Tail:
 def term(tiny: Backbone, tail: Tail, features: torch.Tensor, weight: float) -> torch.Tensor:
     held = build("bss", problem(tiny, "5a", examples=9), tail, weight)
     passed = Passed(logits=tail.head(torch.zeros(len(features), 256)), features=features, hidden={}, sides={})
-    return held(tail, {}, passed, torch.zeros(len(features), dtype=torch.int64))
+    targets = torch.zeros(len(features), dtype=torch.int64)
+    return held(tail, Batch(state={}, passed=passed, targets=targets, loss=torch.nn.functional.cross_entropy))
 
 
 @pytest.mark.parametrize("shape", [(7, 20), (20, 7), (2, 20)])

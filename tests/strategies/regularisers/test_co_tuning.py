@@ -10,16 +10,16 @@ from scipy.special import softmax as scipy_softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
-from problems import drained, fitted, problem, ways
+from problems import batch_of, drained, fitted, problem, ways
 from regraft.backbones.backbone import Backbone
 from regraft.bundle_format import write_tensors
 from regraft.contracts.strategy import Problem
 from regraft.errors import BadRequest
 from regraft.nn.heads import PooledHead
 from regraft.strategies import finetune
-from regraft.strategies._tail import Tail
-from regraft.strategies.regularisers._contract import build
 from regraft.strategies.regularisers._relationship import STRENGTHS, direct, regression, reverse, turned_round
+from regraft.strategies.regularisers.regulariser import build
+from regraft.strategies.tail import Tail
 from regraft.tasks.classification import Classification
 from regraft.values import Notice
 
@@ -51,7 +51,7 @@ def test_its_term_is_the_cross_entropy_of_the_source_classifier_with_the_relatio
     tail = Tail(tiny.fresh_network(), "5a", PooledHead(256, 3), "pooled", batch_norm="frozen")
     held = build("co_tuning", asked, tail, 0.4)
     state = {name: torch.from_numpy(array) for name, array in asked.states.batch(asked.train, 0 * asked.train).items()}
-    found = held(tail, state, tail.eval().passed(state), torch.from_numpy(asked.targets))
+    found = held(tail, batch_of(tail.eval(), state, asked))
 
     said, given = said_by_the_source(tiny, asked), held.relationship.numpy().astype(np.float64)
     expected = 0.4 * np.mean([-np.sum(given[t] * np.log(said[i])) for i, t in enumerate(asked.targets)])
@@ -159,10 +159,10 @@ def test_a_class_without_examples_has_the_mean_over_all(way: str) -> None:
 def test_the_source_classifier_is_trained_along(tiny: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
     tails = []
     monkeypatch.setattr(
-        "regraft.strategies._tail.Tail", lambda *given, **named: tails.append(Tail(*given, **named)) or tails[-1]
+        "regraft.strategies.tail.Tail", lambda *given, **named: tails.append(Tail(*given, **named)) or tails[-1]
     )
     fitted(FINETUNE, problem(tiny, "5a", examples=9), finetune.Options(**QUICK))
-    after = tails[0].regulariser.source_head.weight.detach().numpy()
+    after = tails[0].terms["regulariser"].source_head.weight.detach().numpy()
     assert not np.array_equal(after, tiny.tensors()["source/weight"])
 
 

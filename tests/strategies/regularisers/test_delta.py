@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from problems import drained, fitted, problem, ways
+from problems import batch_of, drained, fitted, problem, ways
 from regraft.activations.states import States
 from regraft.backbones.backbone import Backbone
 from regraft.contracts.backbone import Network, State
 from regraft.contracts.strategy import Fitted, Problem
 from regraft.nn.heads import PooledHead
 from regraft.strategies import finetune, probe
-from regraft.strategies._tail import Tail
-from regraft.strategies.regularisers._contract import build
 from regraft.strategies.regularisers.delta import attention, by_channel, compared, loss_rises
+from regraft.strategies.regularisers.regulariser import build
+from regraft.strategies.tail import Tail
 
 FINETUNE = next(way for way in ways() if way.name == "finetune")
 
@@ -47,7 +47,7 @@ def test_it_is_the_weighted_distance_between_feature_maps(tiny: Backbone) -> Non
     with torch.no_grad():
         for parameter in tail.parameters():
             parameter.add_(0.02 * torch.randn(parameter.shape, generator=random))
-    found = held(tail, plain(asked), tail.eval().passed(plain(asked)), torch.from_numpy(asked.targets))
+    found = held(tail, batch_of(tail.eval(), plain(asked), asked))
 
     shares = [buffer.numpy().astype(np.float64) for buffer in held.buffers()]
     before = maps_of(tiny, {}, asked, ["5a", "output"])
@@ -132,7 +132,7 @@ def test_channels_are_found_in_grids_sequences_and_vectors() -> None:
 def test_before_the_first_step_there_is_no_distance(tiny: Backbone) -> None:
     asked, tail = problem(tiny, "4e", examples=6), tail_of(tiny, "4e")
     held = build("delta", asked, tail, 1.0)
-    found = held(tail, plain(asked), tail.train().passed(plain(asked)), torch.from_numpy(asked.targets))
+    found = held(tail, batch_of(tail.train(), plain(asked), asked))
     assert found.item() == pytest.approx(0.0, abs=1e-9)
 
 

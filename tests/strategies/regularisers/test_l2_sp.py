@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from problems import fitted, problem, ways
+from problems import batch_of, fitted, problem, ways
 from regraft.backbones.backbone import Backbone
 from regraft.nn.heads import PooledHead
 from regraft.strategies import finetune
-from regraft.strategies._tail import STATISTICS, Tail
-from regraft.strategies.regularisers._contract import build
+from regraft.strategies.regularisers.regulariser import build
+from regraft.strategies.tail import STATISTICS, Tail
 
 FINETUNE = next(way for way in ways() if way.name == "finetune")
 
@@ -25,7 +25,7 @@ def test_it_is_half_the_squared_distance_to_the_start_and_half_the_heads_square(
         for parameter in tail.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=random))
     state = {name: torch.from_numpy(array) for name, array in asked.states.batch(asked.train, 0 * asked.train).items()}
-    found = held(tail, state, tail.train().passed(state), torch.from_numpy(asked.targets))
+    found = held(tail, batch_of(tail.train(), state, asked))
 
     before, after = tiny.tensors(), {name: tensor.detach().numpy() for name, tensor in tail.tensors().items()}
     moved = [name for name in after if not name.startswith("head/") and not name.endswith(STATISTICS)]

@@ -13,9 +13,9 @@ from safetensors import safe_open
 from problems import drained, fitted, in_folder, problem, ways
 from regraft.backbones.backbone import Backbone
 from regraft.errors import BadRecipe, BadRequest, UnknownName
-from regraft.strategies import finetune
-from regraft.strategies._tail import Tail
-from regraft.strategies.regularisers._contract import REGULARISERS, build
+from regraft.strategies import finetune, training
+from regraft.strategies.regularisers.regulariser import REGULARISERS, build
+from regraft.strategies.tail import Tail
 
 EVERY = pytest.mark.parametrize("name", REGULARISERS.names())
 QUICK = {"epochs": 1, "min_steps": 0, "batch": 9}
@@ -34,9 +34,9 @@ def test_its_term_is_part_of_the_loss_and_told_apart_in_the_curve(name: str, tin
     asked = problem(tiny, "5a", examples=9)
     plain = fitted(FINETUNE, asked, finetune.Options(**QUICK))
     held = fitted(FINETUNE, asked, finetune.Options(**QUICK, regulariser=name))
-    assert "penalty" not in plain.curve[0]
-    assert held.curve[0]["penalty"] >= 0
-    assert held.curve[0]["loss"] == pytest.approx(plain.curve[0]["loss"] + held.curve[0]["penalty"], rel=1e-5)
+    assert "regulariser" not in plain.curve[0]
+    assert held.curve[0]["regulariser"] >= 0
+    assert held.curve[0]["loss"] == pytest.approx(plain.curve[0]["loss"] + held.curve[0]["regulariser"], rel=1e-5)
     assert held.facts["regulariser"]["name"] == name
 
 
@@ -61,10 +61,10 @@ def test_it_goes_with_side_heads_a_solved_head_and_trained_norms(name: str, chan
 def test_only_what_it_trains_along_is_kept_in_a_checkpoint(name: str, tiny: Backbone, tmp_path: Path) -> None:
     fitted(FINETUNE, in_folder(problem(tiny, "5a", examples=9), tmp_path), finetune.Options(**QUICK, regulariser=name))
     with safe_open(tmp_path / "checkpoint.safetensors", "pt") as file:
-        kept = {key.removeprefix("tail:") for key in file.keys() if key.startswith("tail:regulariser.")}  # noqa: SIM118
+        kept = {key.removeprefix("tail:") for key in file.keys() if key.startswith("tail:terms.regulariser.")}  # noqa: SIM118
     tail = Tail(tiny.fresh_network(), "5a", FakeHead(), "pooled", batch_norm="frozen")
     trained = build(name, problem(tiny, "5a", examples=9), tail, 0.0).named_parameters()
-    assert kept == {f"regulariser.{parameter}" for parameter, _ in trained}
+    assert kept == {f"terms.regulariser.{parameter}" for parameter, _ in trained}
 
 
 class FakeHead(torch.nn.Linear):
@@ -104,8 +104,8 @@ def test_weight_decay_is_off_where_the_term_stands_in_for_it(
     name: str, off: bool, tiny: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    groups_of = finetune.groups_of
-    monkeypatch.setattr(finetune, "groups_of", lambda *given: seen.append(found := groups_of(*given)) or found)
+    groups_of = training.groups_of
+    monkeypatch.setattr(training, "groups_of", lambda *given: seen.append(found := groups_of(*given)) or found)
     options = finetune.Options(**QUICK, weight_decay=0.3, regulariser=name)
     model = drained(finetune.fit(problem(tiny, "5a", examples=9), options))[1]
     assert {group["weight_decay"] for group in seen[0]} == ({0.0} if off else {0.0, 0.3})

@@ -9,47 +9,39 @@ Source: Chen et al. 2019, "Catastrophic Forgetting Meets Negative Transfer: Batc
 Learning", NeurIPS 2019. eta = 0.001 and k = 1 are those of thuml's Transfer-Learning-Library, by the same group.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor
 
-from regraft.contracts.backbone import State
 from regraft.contracts.strategy import Problem
 from regraft.errors import BadData
-from regraft.strategies.regularisers._contract import Kind, Regulariser
-
-if TYPE_CHECKING:
-    from regraft.strategies._tail import Passed, Tail
+from regraft.strategies.regularisers.regulariser import Kind, Regulariser
+from regraft.strategies.tail import Batch, Tail
 
 WEIGHT = 0.001
 """eta."""
 SMALLEST = 1
 """k: how many singular values are shrunk."""
-RELATES_CLASSES = False
 
 
 class SpectralShrinkage(Regulariser):
     """The smallest squared singular value of a batch's features."""
 
-    least_rows = 2
+    min_rows = 2
 
-    def forward(
-        self, tail: "Tail", state: State, passed: "Passed", targets: Shaped[Tensor, "b ..."]
-    ) -> Float[Tensor, ""]:
-        values = torch.linalg.svdvals(passed.features.flatten(1).float())
+    def forward(self, tail: Tail, batch: Batch) -> Float[Tensor, ""]:
+        values = torch.linalg.svdvals(batch.passed.features.flatten(1).float())
         term: Tensor = self.weight * values[-SMALLEST:].square().sum()
         return term
 
 
-def build(problem: Problem, tail: "Tail", weight: float) -> SpectralShrinkage:
+def build(problem: Problem, tail: Tail, weight: float) -> SpectralShrinkage:
     """Nothing has to be made beforehand.
 
     Raises:
         BadData: there is one training example, and one row has no spectrum.
     """
-    if len(problem.train) < SpectralShrinkage.least_rows:
+    if len(problem.train) < SpectralShrinkage.min_rows:
         raise BadData(
             f"The regulariser 'bss' compares the rows of a batch, and there is {len(problem.train)} training example.",
             fix="add examples, or leave options.regulariser out.",
@@ -57,4 +49,4 @@ def build(problem: Problem, tail: "Tail", weight: float) -> SpectralShrinkage:
     return SpectralShrinkage(weight)
 
 
-ENTRY = Kind(weight=WEIGHT, relates_classes=RELATES_CLASSES, build=build)
+ENTRY = Kind(weight=WEIGHT, build=build)

@@ -13,24 +13,19 @@ along, so its probabilities are taken as they are.
 Letters: b rows, t target classes, s source classes.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from regraft.contracts.backbone import State
 from regraft.contracts.strategy import Problem
 from regraft.folds import folds
 from regraft.identity import derive_seed
 from regraft.strategies.probe import features_of
-from regraft.strategies.regularisers._contract import Kind, Regulariser
 from regraft.strategies.regularisers._relationship import Relationship, direct, reverse
+from regraft.strategies.regularisers.regulariser import Kind, Regulariser
+from regraft.strategies.tail import Batch, Tail
 from regraft.tasks._softmax import softmax
-
-if TYPE_CHECKING:
-    from regraft.strategies._tail import Passed, Tail
 
 WEIGHT = 2.3
 """lambda."""
@@ -40,7 +35,6 @@ MAX_EXAMPLES = 2000
 """Training examples that the relationship is learnt from, at most (our choice)."""
 ROWS = 256
 """Rows that the source classifier is asked about at once."""
-RELATES_CLASSES = True
 
 
 class CoTuning(Regulariser):
@@ -52,13 +46,13 @@ class CoTuning(Regulariser):
         self.relationship: Tensor
         self.register_buffer("relationship", relationship, persistent=False)
 
-    def forward(self, tail: "Tail", state: State, passed: "Passed", targets: Int[Tensor, "b"]) -> Float[Tensor, ""]:
-        said = torch.log_softmax(self.source_head(passed.features), dim=1)
-        term: Tensor = -self.weight * (self.relationship[targets] * said).sum(dim=1).mean()
+    def forward(self, tail: Tail, batch: Batch) -> Float[Tensor, ""]:
+        said = torch.log_softmax(self.source_head(batch.passed.features), dim=1)
+        term: Tensor = -self.weight * (self.relationship[batch.targets] * said).sum(dim=1).mean()
         return term
 
 
-def build(problem: Problem, tail: "Tail", weight: float) -> CoTuning:
+def build(problem: Problem, tail: Tail, weight: float) -> CoTuning:
     """Take the source classifier, and learn how its classes relate to the new ones."""
     source_head = problem.backbone.fresh_network().source_head
     assert source_head is not None
@@ -94,4 +88,4 @@ def source_probabilities(
     return softmax(np.concatenate(parts))
 
 
-ENTRY = Kind(weight=WEIGHT, relates_classes=RELATES_CLASSES, build=build)
+ENTRY = Kind(weight=WEIGHT, relates_classes=True, build=build)

@@ -19,16 +19,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor
 
-from regraft.contracts.backbone import State
-from regraft.contracts.strategy import Fitted, Problem
+from regraft.contracts.strategy import Problem
 from regraft.identity import derive_seed
-from regraft.strategies import probe
 from regraft.strategies._batches import fetched, plain_draws
-from regraft.strategies._tail import Passed, Tail
-from regraft.strategies.regularisers._contract import Kind, Regulariser, head_term
+from regraft.strategies.regularisers.regulariser import Kind, Regulariser, head_term
+from regraft.strategies.tail import Batch, Tail
 
 WEIGHT = 0.48
 """alpha."""
@@ -38,7 +36,6 @@ SHARPNESS = 5.0
 """What the standardised rises of the loss are divided by before the softmax."""
 MAX_EXAMPLES = 320
 """Training examples that the attention is measured on, at most: ten batches of 32, as in the library named above."""
-RELATES_CLASSES = False
 
 
 class FeatureMaps(Regulariser):
@@ -55,12 +52,12 @@ class FeatureMaps(Regulariser):
             self.register_buffer(_buffer(name), shares, persistent=False)
         self.facts = {"stages": list(attention)}
 
-    def forward(self, tail: Tail, state: State, passed: Passed, targets: Shaped[Tensor, "b ..."]) -> Float[Tensor, ""]:
+    def forward(self, tail: Tail, batch: Batch) -> Float[Tensor, ""]:
         with torch.no_grad():
-            before = self._original[0].passed(state).hidden
+            before = self._original[0].passed(batch.state).hidden
         total = head_term(tail)
         for name in self.names:
-            gaps = by_channel(passed.hidden[name]) - by_channel(before[name])
+            gaps = by_channel(batch.passed.hidden[name]) - by_channel(before[name])
             _, channels, places = gaps.shape
             distances = gaps.square().sum(dim=2).mean(dim=0)
             term = 0.5 * channels / places * (self.get_buffer(_buffer(name)) * distances).sum()
@@ -77,9 +74,7 @@ def build(problem: Problem, tail: Tail, weight: float) -> FeatureMaps:
     network = problem.backbone.fresh_network()
     head = problem.task.head(problem.backbone.card.width, 0.0)
     original = Tail(network, problem.cut, head, problem.task.view, batch_norm="frozen")
-    *_, solved = probe.fit(problem, probe.Options())
-    assert isinstance(solved, Fitted)
-    original.load({name: torch.from_numpy(array) for name, array in solved.tensors.items()})
+    original.load({name: torch.from_numpy(array) for name, array in problem.start.tensors.items()})
     original.to(problem.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     original.eval()
     rises = loss_rises(original, problem, compared(tail.names))
@@ -132,4 +127,4 @@ def _buffer(name: str) -> str:
     return f"attention_{name.replace('.', '_')}"
 
 
-ENTRY = Kind(weight=WEIGHT, relates_classes=RELATES_CLASSES, build=build)
+ENTRY = Kind(weight=WEIGHT, build=build, needs_start=True)

@@ -10,21 +10,15 @@ Source: Li, Grandvalet & Davoine 2018, arXiv:1802.01483, the penalty called L2-S
 experiments of thuml's Transfer-Learning-Library (`--trade-off-backbone`, `--trade-off-head`).
 """
 
-from typing import TYPE_CHECKING
-
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor
 
-from regraft.contracts.backbone import State
 from regraft.contracts.strategy import Problem
-from regraft.strategies.regularisers._contract import Kind, Regulariser, head_term
-
-if TYPE_CHECKING:
-    from regraft.strategies._tail import Passed, Tail
+from regraft.strategies.regularisers.regulariser import Kind, Regulariser, head_term
+from regraft.strategies.tail import Batch, Tail
 
 WEIGHT = 0.01
 """alpha."""
-RELATES_CLASSES = False
 
 
 class StartingPoint(Regulariser):
@@ -32,23 +26,21 @@ class StartingPoint(Regulariser):
 
     replaces_decay = True
 
-    def __init__(self, tail: "Tail", weight: float) -> None:
+    def __init__(self, tail: Tail, weight: float) -> None:
         super().__init__(weight)
         for number, parameter in enumerate(tail.stages.parameters()):
             self.register_buffer(f"start_{number}", parameter.detach().clone(), persistent=False)
 
-    def forward(
-        self, tail: "Tail", state: State, passed: "Passed", targets: Shaped[Tensor, "b ..."]
-    ) -> Float[Tensor, ""]:
+    def forward(self, tail: Tail, batch: Batch) -> Float[Tensor, ""]:
         total = head_term(tail)
         for parameter, start in zip(tail.stages.parameters(), self.buffers(), strict=True):
             total = total + 0.5 * self.weight * (parameter - start).square().sum()
         return total
 
 
-def build(problem: Problem, tail: "Tail", weight: float) -> StartingPoint:
+def build(problem: Problem, tail: Tail, weight: float) -> StartingPoint:
     """Held back to the tail as it is now, which is the pretrained one."""
     return StartingPoint(tail, weight)
 
 
-ENTRY = Kind(weight=WEIGHT, relates_classes=RELATES_CLASSES, build=build)
+ENTRY = Kind(weight=WEIGHT, build=build)

@@ -1,11 +1,13 @@
-"""What is trained: the stages above a cut, the head, and side heads where asked for.
+"""What is trained: the stages above a cut, the head, and what is trained along where asked for: side heads, and terms
+of the loss.
 
 Letters: n examples, c outputs.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -14,13 +16,12 @@ from torch import Tensor, nn
 from regraft.contracts.backbone import Network, SideHead, State, stage_tensors
 from regraft.errors import BadRequest
 
-if TYPE_CHECKING:
-    from regraft.strategies.regularisers._contract import Regulariser
-
 BATCH_NORM = nn.modules.batchnorm._BatchNorm  # noqa: SLF001 - the common base has no public name
 STATISTICS = ("running_mean", "running_var")
-PROJECTOR = "projector"
-"""Its name among the sides: the one that reads the features. No stage is called so."""
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""(logits, encoded targets) -> a scalar."""
+Change = Callable[[State], State]
+"""What is done to a begun state before the stages."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,6 +36,44 @@ class Passed:
     """The state's `hidden` after every stage, by name."""
     sides: Mapping[str, Tensor]
     """The side heads' logits (n c) by stage; in training mode only."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Batch:
+    """One batch in a training step."""
+
+    state: State
+    """As it is stored, at the cut."""
+    passed: Passed
+    """What the tail made of it."""
+    targets: Tensor
+    """Encoded targets, the example on the first axis."""
+    loss: Loss
+    """The loss of this step."""
+
+
+class Term(nn.Module, ABC):
+    """A term that is added to the loss of every step. Its parameters, if any, are trained along with the tail; they are
+    kept in checkpoints and never enter a bundle."""
+
+    min_rows: int = 1
+    """Rows that a training batch needs."""
+    like_head: bool = False
+    """Whether its parameters have the head's learning rate, else that of the highest stage."""
+    replaces_decay: bool = False
+    """Whether it stands in for weight decay, which is then off."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of how it was made: whole sentences."""
+    facts: Mapping[str, Any]
+    """What was found while it was made, as JSON."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.facts = {}
+
+    @abstractmethod
+    def forward(self, tail: "Tail", batch: Batch) -> Float[Tensor, ""]:
+        """The term for one batch, its factor included."""
 
 
 def side_heads_above(network: Network, cut: str) -> dict[str, SideHead]:
@@ -69,12 +108,11 @@ class Tail(nn.Module):
         *,
         batch_norm: str,
         side_outputs: int = 0,
-        projector: nn.Module | None = None,
-        contrast: nn.Module | None = None,
+        terms: Mapping[str, Term] | None = None,
+        head_apart: bool = False,
     ) -> None:
         """`batch_norm` is `frozen`, `train` or `recalibrate`; `side_outputs` > 0 attaches the side heads above the cut.
-        With a `projector` (features -> logits) that alone shapes the features; the head learns on them as they are.
-        `contrast` (features -> a loss) compares the two views that every example is then in the batch with.
+        With `head_apart` the head learns on the features as they are, and what else is trained shapes them.
 
         Raises:
             BadRequest: side heads are asked for where none lies above the cut.
@@ -83,20 +121,17 @@ class Tail(nn.Module):
         self.cut, self.view, self.head, self.batch_norm = cut, view, head, batch_norm
         above = network.above(cut)
         self.names = tuple(above)
-        self.awake = len(above)
+        self.unfrozen = len(above)
         self.stages = nn.ModuleList(above.values())
         self.start = network.start if cut == "input" else None
         self._views, self._complete, self.shared = network.views, network.complete, network.shared
         taps = side_heads_above(network, cut) if side_outputs else {}
         self.side_weights = {name: tap.weight for name, tap in taps.items()}
         self.side_heads = nn.ModuleList(tap.build(side_outputs) for tap in taps.values())
-        if projector is not None:
-            self.side_weights[PROJECTOR] = 1.0
-            self.side_heads.append(projector)
-        self.contrast = contrast
+        self.head_apart = head_apart
+        self.terms = nn.ModuleDict(terms)
+        """What is added to the loss, by the name that the curve and the report have for it."""
         self.requires_grad_(True)
-        self.regulariser: Regulariser | None = None
-        """What holds training back; its parameters are trained along, and never enter a bundle."""
 
     def forward(self, state: State) -> Float[Tensor, "n c"]:
         logits: Tensor = self.head(self.features(state))
@@ -106,30 +141,21 @@ class Tail(nn.Module):
         """What the head reads."""
         return self._features(state, None)
 
-    def passed(self, state: State, change: Callable[[State], State] | None = None) -> Passed:
+    def passed(self, state: State, change: Change | None = None) -> Passed:
         """Logits, and what was made on the way to them; of the begun state, changed by `change`."""
         hidden: dict[str, Tensor] = {}
         features = self._features(state, hidden, change)
         side_heads = dict(zip(self.side_weights, self.side_heads, strict=True)) if self.training else {}
-        sides = {name: side_head(hidden.get(name, features)) for name, side_head in side_heads.items()}
-        logits = self.head(features.detach() if PROJECTOR in sides else features)
+        sides = {name: side_head(hidden[name]) for name, side_head in side_heads.items()}
+        logits = self.head(features.detach() if self.head_apart else features)
         return Passed(logits=logits, features=features, hidden=hidden, sides=sides)
-
-    def penalty(self, state: State, passed: Passed, targets: Tensor) -> Tensor | None:
-        """The regulariser's term for one batch; None without one."""
-        if self.regulariser is None:
-            return None
-        term: Tensor = self.regulariser(self, state, passed, targets)
-        return term
 
     def begun(self, state: State) -> State:
         """The stored state as the lowest trained stage gets it, transient tensors left out."""
         begun: State = state if self.start is None else self.start(state)
         return begun
 
-    def _features(
-        self, state: State, hidden: dict[str, Tensor] | None, change: Callable[[State], State] | None = None
-    ) -> Tensor:
+    def _features(self, state: State, hidden: dict[str, Tensor] | None, change: Change | None = None) -> Tensor:
         """What the head reads; `hidden`, where given, takes what every stage leaves."""
         state = self.begun(state)
         if change is not None:
@@ -143,16 +169,16 @@ class Tail(nn.Module):
         read: Tensor = self._views(state)[self.view] if self.names else state[self.view]
         return read
 
-    def wake(self, count: int) -> None:
-        """Train the highest `count` stages and the heads; the others stay as they are, in evaluation mode."""
-        self.awake = count
+    def unfreeze(self, count: int) -> None:
+        """Train the highest `count` stages and the heads; the others are frozen, in evaluation mode."""
+        self.unfrozen = count
         for depth, stage in enumerate(reversed(self.stages)):
             stage.requires_grad_(depth < count)
 
     def train(self, mode: bool = True) -> "Tail":
         """Training mode, in which batch norm keeps its statistics unless they are to be trained."""
         super().train(mode)
-        for stage in self.stages[: len(self.stages) - self.awake]:
+        for stage in self.stages[: len(self.stages) - self.unfrozen]:
             stage.eval()
         if self.batch_norm != "train":
             for norm in self.norms():
@@ -164,27 +190,29 @@ class Tail(nn.Module):
         return [module for module in self.stages.modules() if isinstance(module, BATCH_NORM)]
 
     @property
-    def least_rows(self) -> int:
-        """Rows that a training batch needs: two where batch norm measures its statistics on it, or as many as the
-        regulariser compares."""
+    def min_rows(self) -> int:
+        """Rows that a training batch needs: two where batch norm measures its statistics on it, or as many as a term
+        compares."""
         measuring = (self.batch_norm == "train" and self.norms()) or any(
             isinstance(module, BATCH_NORM) for module in self.side_heads.modules()
         )
-        compared = 1 if self.regulariser is None else self.regulariser.least_rows
-        return max(2 if measuring else 1, compared)
+        return max([2 if measuring else 1, *(term.min_rows for term in self.each_term().values())])
+
+    def each_term(self) -> dict[str, Term]:
+        """The terms by name; torch's own dictionary of modules does not say what they are."""
+        return {name: term for name, term in self.terms.items() if isinstance(term, Term)}
 
     def tensors(self) -> dict[str, Tensor]:
-        """Parameters and buffers that a bundle needs, by canonical name; side heads, projector, contrast and
-        regulariser are left out."""
+        """Parameters and buffers that a bundle needs, by canonical name; side heads and terms are left out."""
         parts: dict[str, nn.Module] = {**dict(zip(self.names, self.stages, strict=True)), "head": self.head}
         return {f"{part}/{name}": tensor for part in parts for name, tensor in stage_tensors(parts[part]).items()}
 
     def frozen_names(self) -> frozenset[str]:
         """Canonical names of what stays as it is although it lies above the cut: batch norm's statistics, and stages
-        that are not awake."""
-        asleep = self.names[: len(self.names) - self.awake]
+        that are still frozen."""
+        frozen = self.names[: len(self.names) - self.unfrozen]
         still = STATISTICS if self.batch_norm == "frozen" else ()
-        return frozenset(name for name in self.tensors() if name.partition("/")[0] in asleep or name.endswith(still))
+        return frozenset(name for name in self.tensors() if name.partition("/")[0] in frozen or name.endswith(still))
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over tensors by canonical name; names that are not given keep their values."""

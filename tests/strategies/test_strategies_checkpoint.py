@@ -2,7 +2,7 @@
 
 import pytest
 
-from regraft.strategies._history import CRITERION, History
+from regraft.strategies._checkpoint import CRITERION, History
 
 
 def history(*val_losses: float, epochs: int = 10, seconds: float = 1.0) -> History:

@@ -1,4 +1,4 @@
-"""The average of the weights: against the recursion written out, in validation, in what is kept, across a stop."""
+"""The EMA of the weights: against the recursion written out, in validation, in what is kept, across a stop."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,12 +9,12 @@ import torch
 
 from problems import fitted, in_folder, log_loss, losses, problem, same, ways
 from regraft.backbones.backbone import Backbone
-from regraft.strategies import _loop, finetune
-from regraft.strategies._average import add_step, decay_at, standing_in
-from regraft.strategies._tail import STATISTICS, Tail
+from regraft.strategies import loop, pretrain
+from regraft.strategies._steps import add_step, decay_at, standing_in
+from regraft.strategies.tail import STATISTICS, Tail
 from regraft.values import Progress
 
-WAY = next(way for way in ways() if way.name == "finetune")
+WAY = next(way for way in ways() if way.name == "pretrain")
 QUICK = {"epochs": 3, "min_steps": 0, "batch": 9}
 
 
@@ -23,11 +23,11 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, np.ndarray]]:
     """The tail's own tensors after every step of the fits that follow."""
     seen: list[dict[str, np.ndarray]] = []
 
-    def watch(average: dict[str, torch.Tensor], tensors: Mapping[str, torch.Tensor], step: int, decay: float) -> None:
+    def watch(ema: dict[str, torch.Tensor], tensors: Mapping[str, torch.Tensor], step: int, decay: float) -> None:
         seen.append({name: tensor.detach().double().numpy().copy() for name, tensor in tensors.items()})
-        add_step(average, tensors, step, decay)
+        add_step(ema, tensors, step, decay)
 
-    monkeypatch.setattr(_loop, "add_step", watch)
+    monkeypatch.setattr(loop, "add_step", watch)
     return seen
 
 
@@ -43,7 +43,7 @@ def averaged(steps: list[dict[str, np.ndarray]], decay: float) -> dict[str, np.n
 def test_what_is_kept_is_the_weighted_mean_of_all_steps(
     decay: float, tiny: Backbone, steps: list[dict[str, np.ndarray]]
 ) -> None:
-    options = finetune.Options(**QUICK, average=decay, batch_norm="train", lr=1e-3)
+    options = pretrain.Options(**QUICK, ema=decay)
     model = fitted(WAY, problem(tiny, "4e", examples=27), options)
     assert len(steps) == 9
     for name, expected in averaged(steps, decay).items():
@@ -53,12 +53,12 @@ def test_what_is_kept_is_the_weighted_mean_of_all_steps(
     assert not any(np.array_equal(model.tensors[name], steps[-1][name]) for name in moved)
 
 
-def test_the_average_is_validated_and_training_goes_on_from_the_weights_themselves(
+def test_the_ema_is_validated_and_training_goes_on_from_the_weights_themselves(
     tiny: Backbone, steps: list[dict[str, np.ndarray]]
 ) -> None:
     asked = problem(tiny, "5a", examples=33, val=6)
-    plain = fitted(WAY, asked, finetune.Options(**QUICK, lr=1e-3))
-    model = fitted(WAY, asked, finetune.Options(**QUICK, lr=1e-3, average=0.9))
+    plain = fitted(WAY, asked, pretrain.Options(**QUICK))
+    model = fitted(WAY, asked, pretrain.Options(**QUICK, ema=0.9))
     assert [record["loss"] for record in model.curve] == [record["loss"] for record in plain.curve]
     kept = averaged(steps[: 3 * model.facts["best_epoch"]], 0.9)
     for name, expected in kept.items():
@@ -70,9 +70,9 @@ def test_the_average_is_validated_and_training_goes_on_from_the_weights_themselv
 
 @pytest.mark.usefixtures("every_epoch")
 @pytest.mark.parametrize("val", [0, 6])
-def test_stopped_after_an_epoch_it_goes_on_to_the_same_average(val: int, tiny: Backbone, tmp_path: Path) -> None:
+def test_stopped_after_an_epoch_it_goes_on_to_the_same_ema(val: int, tiny: Backbone, tmp_path: Path) -> None:
     asked = problem(tiny, "5a", examples=24, val=val)
-    options = finetune.Options(**QUICK, average=0.9, batch_norm="train", lr=1e-3)
+    options = pretrain.Options(**QUICK, ema=0.9)
     whole = fitted(WAY, asked, options)
     kept = in_folder(asked, tmp_path)
     events = WAY.module.fit(kept, options)
@@ -91,8 +91,8 @@ def test_the_decay_rises_to_what_was_asked_for() -> None:
 def test_the_tail_has_its_own_tensors_again_even_after_an_error(tiny: Backbone) -> None:
     asked = problem(tiny, "output", examples=6)
     tail = Tail(tiny.fresh_network(), asked.cut, asked.task.head(256, 0.0), "pooled", batch_norm="frozen")
-    average = {"head/bias": torch.ones(3)}
-    with pytest.raises(ZeroDivisionError), standing_in(average, tail):
+    ema = {"head/bias": torch.ones(3)}
+    with pytest.raises(ZeroDivisionError), standing_in(ema, tail):
         assert torch.equal(tail.tensors()["head/bias"], torch.ones(3))
         raise ZeroDivisionError
     assert torch.equal(tail.tensors()["head/bias"], torch.zeros(3))

@@ -7,50 +7,29 @@ Nothing of it enters a bundle.
 Letters: b rows of a batch.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
-from jaxtyping import Float, Shaped
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
 
-from regraft.contracts.backbone import State
 from regraft.contracts.strategy import Asked, Problem
 from regraft.errors import BadRequest
 from regraft.registry import Shelf
-
-if TYPE_CHECKING:
-    from regraft.strategies._tail import Passed, Tail
+from regraft.strategies.tail import Tail, Term
 
 HEAD_WEIGHT = 0.01
 """Factor on half the squared norm of what is trained anew, where a regulariser stands in for weight decay: beta in
 Li et al. 2018 (arXiv:1802.01483); the value is that of thuml's Transfer-Learning-Library (`--trade-off-head`)."""
 
 
-class Regulariser(nn.Module, ABC):
-    """The term, with what it is computed from. Its parameters, if any, are trained along with the tail."""
-
-    least_rows: int = 1
-    """Rows that a training batch needs."""
-    replaces_decay: bool = False
-    """Whether the term stands in for weight decay, which is then off."""
-    notes: tuple[str, ...] = ()
-    """What the user should know of how it was made: whole sentences."""
+class Regulariser(Term):
+    """The term, with what it is computed from."""
 
     def __init__(self, weight: float) -> None:
         super().__init__()
         self.weight = weight
         """Factor on the term."""
-        self.facts: Mapping[str, Any] = {}
-        """What was found while it was made, as JSON."""
-
-    @abstractmethod
-    def forward(
-        self, tail: "Tail", state: State, passed: "Passed", targets: Shaped[Tensor, "b ..."]
-    ) -> Float[Tensor, ""]:
-        """The term for one batch, its factor included: the tail as it is, the batch's state at the cut, what the tail
-        made of it, and its targets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +38,12 @@ class Kind:
 
     weight: float
     """The factor that its paper, or its authors' code, gives the term."""
-    relates_classes: bool
-    """Whether it needs the classes that the weights were trained on, and classes to relate them to."""
-    build: "Callable[[Problem, Tail, float], Regulariser]"
+    build: Callable[[Problem, Tail, float], Regulariser]
     """(problem, tail, weight) -> the regulariser."""
+    relates_classes: bool = False
+    """Whether it needs the classes that the weights were trained on, and classes to relate them to."""
+    needs_start: bool = False
+    """Whether it looks at the solved probe (`Problem.start`)."""
 
 
 REGULARISERS: Shelf[Kind] = Shelf("regulariser", "regraft.strategies.regularisers")
@@ -105,7 +86,7 @@ def check(name: str, asked: Asked) -> None:
         )
 
 
-def build(name: str, problem: Problem, tail: "Tail", weight: float) -> Regulariser:
+def build(name: str, problem: Problem, tail: Tail, weight: float) -> Regulariser:
     """The regulariser of that name for this problem, which `check` has passed; `weight` 0: the published one.
 
     Raises:
@@ -113,10 +94,12 @@ def build(name: str, problem: Problem, tail: "Tail", weight: float) -> Regularis
         BadData: a batch needs more rows than there are training examples.
     """
     kind = REGULARISERS.get(name)
-    return kind.build(problem, tail, weight or kind.weight)
+    made = kind.build(problem, tail, weight or kind.weight)
+    made.facts = {"name": name, "weight": made.weight, **made.facts}
+    return made
 
 
-def head_term(tail: "Tail") -> Float[Tensor, ""]:
+def head_term(tail: Tail) -> Float[Tensor, ""]:
     """`HEAD_WEIGHT / 2` times the squared norm of the head's and the side heads' parameters."""
     fresh = [*tail.head.parameters(), *tail.side_heads.parameters()]
     squares = [parameter.square().sum() for parameter in fresh]
