@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from regraft.contracts.metric import main_metric
+from regraft.contracts.metric import Sample, main_metric
 from regraft.evaluation.calibration import Calibration, calibrate
-from regraft.evaluation.gap import Part, difference
-from regraft.evaluation.paired import compare
+from regraft.evaluation.differences import compare, difference
 from regraft.evaluation.report import as_json, evaluate
-from regraft.evaluation.thresholds import Scored
 from regraft.workbench._predictions import Answer
 from regraft.workbench._subject import Subject
 
@@ -40,47 +38,33 @@ def calibration_of(subject: Subject, held: Scores | None, seed: int) -> Calibrat
 
 
 def evaluation_of(subject: Subject, scores: Scores, temperature: float, held: Scores | None, seed: int) -> Any:
-    """All metrics with intervals, as JSON; thresholds of two classes, or of tags, are chosen on `held`."""
+    """All metrics with intervals, as JSON; decision thresholds are chosen on `held`."""
+    tested = _sample(subject, scores, temperature)
     return evaluate(
-        subject.targets[scores.positions],
-        subject.task.outputs(scores.logits, temperature),
+        tested.targets,
+        tested.outputs,
         subject.task.classes,
         kind=subject.task.kind,
         trained_on=subject.targets[subject.parts.train],
-        groups=subject.user_groups(scores.positions),
-        chosen_on=() if held is None else _chosen_on(subject, held, temperature),
+        groups=tested.groups,
+        held=None if held is None else _sample(subject, held, temperature),
         rules=subject.rules,
         seed=seed,
     ).to_json()
 
 
-def _chosen_on(subject: Subject, held: Scores, temperature: float) -> tuple[Scored, ...]:
-    """The examples to choose thresholds on: those of the second of two classes, or those of every tag."""
-    task = subject.task
-    targets, outputs = subject.targets[held.positions], task.outputs(held.logits, temperature)
-    groups = subject.user_groups(held.positions)
-    if task.kind == "multilabel":
-        columns = [(targets[:, at] > 0, outputs[:, at]) for at in range(len(task.classes))]
-    elif task.kind == "classification" and len(task.classes) == 2:
-        columns = [(targets == 1, outputs[:, 1])]
-    else:
-        return ()
-    return tuple(Scored(positive=positive, scores=scores, groups=groups) for positive, scores in columns)
+def _sample(subject: Subject, scores: Scores, temperature: float = 1.0) -> Sample:
+    return Sample(
+        targets=subject.targets[scores.positions],
+        outputs=subject.task.outputs(scores.logits, temperature),
+        groups=subject.user_groups(scores.positions),
+    )
 
 
 def gaps_of(subject: Subject, by_part: Mapping[str, Scores], seed: int) -> list[dict[str, Any]]:
     """How the main metric worsens from the training examples to those the model never saw."""
-    metric, parts = (
-        main_metric(subject.task.kind).name,
-        {
-            name: Part(
-                targets=subject.targets[scores.positions],
-                outputs=subject.task.outputs(scores.logits),
-                groups=subject.user_groups(scores.positions),
-            )
-            for name, scores in by_part.items()
-        },
-    )
+    metric = main_metric(subject.task.kind).name
+    parts = {name: _sample(subject, scores) for name, scores in by_part.items()}
     return [
         {"from": one, "to": other, "metric": metric,
          "worse_by": as_json(difference(parts[one], parts[other], metric=metric, seed=seed))}
