@@ -59,7 +59,6 @@ def compare(
     metric: str = "accuracy",
     names: tuple[str, str] = ("a", "b"),
     outputs: Sequence[str] = (),
-    num_resamples: int | None = None,
     level: float = 0.95,
     seed: int = 0,
 ) -> PairedDifference:
@@ -71,8 +70,7 @@ def compare(
     the verdict rests on the interval alone. `real` needs an interval without 0 and, where that test applies, a p value
     below 1 - level as well.
 
-    `names` are those of the models, `outputs` those of the targets, to name their unit. `num_resamples` is twice
-    `intervals.num_resamples_for` when not given.
+    `names` are those of the models, `outputs` those of the targets, to name their unit.
 
     Raises:
         UnknownName: there is no such metric.
@@ -84,7 +82,7 @@ def compare(
     both = Statistic(
         of_weights=lambda weights: of_a(weights) - of_b(weights), bounds=(-width, width), undefined=chosen.undefined
     )
-    times = num_resamples or 2 * num_resamples_for(len(targets), chosen.columns(outputs_a))
+    times = 2 * num_resamples_for(len(targets), chosen.columns(outputs_a))
     found = bootstrap({"d": both}, len(targets), groups=groups, num_resamples=times, level=level, seed=seed)
     difference = found["d"]
 

@@ -117,12 +117,8 @@ def share(
     right = (hits & among)[among]
     value = float(right.mean())
     drawn = units(num_among, None if groups is None else groups[among])
-    if not drawn.grouped:
-        low, high = wilson(float(right.sum()), num_among, level)
-        return Measured(value=value, low=low, high=high, level=level, method="wilson")
-    if drawn.num >= MIN_GROUPS and value in (0.0, 1.0):
-        low, high = wilson(value * drawn.num, drawn.num, level)
-        return Measured(value=value, low=low, high=high, level=level, method="wilson on groups")
+    if (found := _wilson_of(value, drawn, level)) is not None:
+        return found
     right_of_unit = np.bincount(drawn.of_example, right, minlength=drawn.num)
     size_of_unit = np.bincount(drawn.of_example, minlength=drawn.num).astype(np.float64)
     ratio = Statistic(of_weights=lambda w: (w @ right_of_unit) / (w @ size_of_unit), bounds=(0.0, 1.0))
@@ -177,65 +173,27 @@ def measure_all(
         drawn = units(len(targets), next(iter(same.values())).drawn(targets, groups))
         resampled = {}
         for name, metric in same.items():
-            share_right = _wilson_share(metric, targets, outputs, drawn, level)
-            if share_right is None:
-                resampled[name] = statistic(metric, targets, outputs)
+            wilsons = metric.interval == "wilson" and _wilson_of(metric.compute(targets, outputs), drawn, level)
+            if wilsons:
+                found[name] = wilsons
             else:
-                found[name] = share_right
+                resampled[name] = statistic(metric, targets, outputs)
         found |= _bootstrap(resampled, drawn, times, level, seed)
     return {name: found[name] for name in metrics}
 
 
-def _wilson_share(metric: Metric, targets: Any, outputs: Any, drawn: Units, level: float) -> Measured | None:
-    """Wilson's interval, by group where all groups agree, each counting as one trial; None where it does not suit."""
-    if metric.interval != "wilson":
+def _wilson_of(value: float, drawn: Units, level: float) -> Measured | None:
+    """A share with Wilson's interval, by group where all groups agree, each counting as one trial; else None."""
+    if drawn.grouped and (value not in (0.0, 1.0) or drawn.num < MIN_GROUPS):
         return None
-    value = metric.compute(targets, outputs)
-    if drawn.grouped and (value not in metric.range or drawn.num < MIN_GROUPS):
-        return None
-    low, high = wilson(value * drawn.num, drawn.num, level)
-    return Measured(
-        value=value, low=low, high=high, level=level, method="wilson on groups" if drawn.grouped else "wilson"
-    )
+    low, high = wilson(round(value * drawn.num), drawn.num, level)
+    method = "wilson on groups" if drawn.grouped else "wilson"
+    return Measured(value=value, low=low, high=high, level=level, method=method)
 
 
 def too_few(num_groups: int) -> str:
     """Why there is no interval, as `Measured.method` has it."""
     return f"too few groups ({num_groups} < {MIN_GROUPS})"
-
-
-def _interval_from(
-    value: float,
-    values: Float[np.ndarray, " b"],
-    left_out: Float[np.ndarray, " j"] | None = None,
-    *,
-    bounds: tuple[float, float] = (float("-inf"), float("inf")),
-    reflected: bool = False,
-    level: float = 0.95,
-    method: str = "bootstrap",
-    reason: str = "a class has no example",
-) -> Measured:
-    """The bootstrap interval of an estimate from its `values` on resamples.
-
-    BCa with the acceleration of the `left_out` values, bias-corrected without them; or reflected. Cut to `bounds` and
-    stretched, if need be, to hold the estimate. `reason` says why an estimate may be nan.
-    """
-    known = values[~np.isnan(values)]
-    undefined = 1 - len(known) / len(values)
-    if isnan(value):
-        return Measured(value=value, level=level, method=f"undefined: {reason}")
-    if undefined > _MAX_UNDEFINED:
-        return Measured(value=value, level=level, method=f"undefined on {undefined:.0%} of resamples: too few examples")
-    if np.ptp(known) == 0:
-        return Measured(value=value, level=level, method="no interval: every resample gives the same value")
-    tails = ((1 - level) / 2, (1 + level) / 2)
-    if reflected:
-        top, bottom = np.quantile(known, tails)
-        low, high = 2 * value - bottom, 2 * value - top
-    else:
-        low, high = np.quantile(known, [_bca(value, known, left_out, tail) for tail in tails])
-    low, high = np.clip([low, high], *bounds)
-    return Measured(value=value, low=float(min(low, value)), high=float(max(high, value)), level=level, method=method)
 
 
 def _bootstrap(
@@ -245,40 +203,61 @@ def _bootstrap(
     values = {name: float(one.of_weights(everything)[0]) for name, one in statistics.items()}
     if drawn.grouped and drawn.num < MIN_GROUPS:
         return {name: Measured(value=v, level=level, method=too_few(drawn.num)) for name, v in values.items()}
-    drawn_values: dict[str, list[np.ndarray]] = {name: [] for name in statistics}
-    left_out: dict[str, list[np.ndarray]] = {name: [] for name in statistics}
     if not statistics:
         return {}
-    for weights in _resamples(drawn, num_resamples, seed):
-        for name, one in statistics.items():
-            drawn_values[name].append(one.of_weights(weights))
-    for weights in _leave_outs(drawn, seed):
-        for name, one in statistics.items():
-            left_out[name].append(one.of_weights(weights))
+
+    def under(weightings: Iterator[np.ndarray]) -> dict[str, np.ndarray]:
+        found: dict[str, list[np.ndarray]] = {name: [] for name in statistics}
+        for weights in weightings:
+            for name, one in statistics.items():
+                found[name].append(one.of_weights(weights))
+        return {name: np.concatenate(blocks) for name, blocks in found.items()}
+
+    resampled, left_out = under(_resamples(drawn, num_resamples, seed)), under(_leave_outs(drawn, seed))
+    by_group = " by group" if drawn.grouped else ""
     return {
-        name: _interval_from(
-            values[name],
-            np.concatenate(drawn_values[name]),
-            np.concatenate(left_out[name]),
-            bounds=one.bounds,
-            reflected=one.reflected,
-            level=level,
-            method=("bootstrap, reflected" if one.reflected else "bootstrap") + (" by group" if drawn.grouped else ""),
-            reason=one.undefined,
-        )
+        name: _interval(one, values[name], resampled[name], left_out[name], level, by_group)
         for name, one in statistics.items()
     }
 
 
-def _bca(value: float, known: Float[np.ndarray, " b"], left_out: Float[np.ndarray, " j"] | None, tail: float) -> float:
+def _interval(
+    of: Statistic,
+    value: float,
+    resampled: Float[np.ndarray, " b"],
+    left_out: Float[np.ndarray, " j"],
+    level: float,
+    by_group: str,
+) -> Measured:
+    """The bootstrap interval, cut to the bounds and stretched, if need be, to hold the estimate."""
+    known = resampled[~np.isnan(resampled)]
+    undefined = 1 - len(known) / len(resampled)
+    if isnan(value):
+        return Measured(value=value, level=level, method=f"undefined: {of.undefined}")
+    if undefined > _MAX_UNDEFINED:
+        return Measured(value=value, level=level, method=f"undefined on {undefined:.0%} of resamples: too few examples")
+    if np.ptp(known) == 0:
+        return Measured(value=value, level=level, method="no interval: every resample gives the same value")
+    tails = ((1 - level) / 2, (1 + level) / 2)
+    if of.reflected:
+        top, bottom = np.quantile(known, tails)
+        low, high, method = 2 * value - bottom, 2 * value - top, "bootstrap, reflected"
+    else:
+        low, high = np.quantile(known, [_bca(value, known, left_out, tail) for tail in tails])
+        method = "bootstrap"
+    low, high = np.clip([low, high], *of.bounds)
+    return Measured(
+        value=value, low=float(min(low, value)), high=float(max(high, value)), level=level, method=method + by_group
+    )
+
+
+def _bca(value: float, known: Float[np.ndarray, " b"], left_out: Float[np.ndarray, " j"], tail: float) -> float:
     """The quantile of the resamples that stands for `tail`: Efron 1987, equations 2.3 and 6.6."""
     below = (np.mean(known < value) + np.mean(known <= value)) / 2
     bias = _NORMAL.inv_cdf(float(np.clip(below, 0.5 / len(known), 1 - 0.5 / len(known))))
-    acceleration = 0.0
-    if left_out is not None:
-        falls = np.nanmean(left_out) - left_out[~np.isnan(left_out)]
-        if spread := float(np.sum(falls**2)):
-            acceleration = float(np.sum(falls**3)) / (6 * spread**1.5)
+    falls = np.nanmean(left_out) - left_out[~np.isnan(left_out)]
+    squares = float(np.sum(falls**2))
+    acceleration = float(np.sum(falls**3)) / (6 * squares**1.5) if squares else 0.0
     shifted = bias + _NORMAL.inv_cdf(tail)
     return _NORMAL.cdf(bias + shifted / (1 - acceleration * shifted))
 

@@ -18,17 +18,16 @@ MIN_SEEDS = 3
 def nadeau_bengio(
     scores: Float[np.ndarray, "r k"],
     *,
-    test_to_train: float | None = None,
     bounds: tuple[float, float],
     num_groups: int | None = None,
     level: float = 0.95,
 ) -> Measured:
     """The mean of scores from repeated cross-validation, with the corrected resampled t interval.
 
-    The folds' training sets overlap, so the variance of the mean is s² (1 / J + test / train) rather than s² / J, J
-    being the number of folds in all. `test_to_train` is examples tested by examples trained on, 1 / (k - 1) when not
-    given. The interval is cut to `bounds`, the range of the metric. Folds where the score is nan are left out. With
-    `num_groups` under ten there is no interval.
+    The folds' training sets overlap, so the variance of the mean is s² (1 / J + 1 / (k - 1)) rather than s² / J, J
+    being the number of folds in all, and 1 / (k - 1) the examples tested by the examples trained on. The interval is
+    cut to `bounds`, the range of the metric. Folds where the score is nan are left out. With `num_groups` under ten
+    there is no interval.
 
     Source: Nadeau and Bengio 2003; for repeated cross-validation Bouckaert and Frank 2004.
     """
@@ -41,8 +40,8 @@ def nadeau_bengio(
     deviation = float(known.std(ddof=1))
     if deviation == 0:
         return Measured(value=value, level=level, method="no interval: every fold scores the same")
-    ratio = 1 / (scores.shape[1] - 1) if test_to_train is None else test_to_train
-    half = t_quantile((1 + level) / 2, len(known) - 1) * deviation * sqrt(1 / len(known) + ratio)
+    test_to_train = 1 / (scores.shape[1] - 1)
+    half = t_quantile((1 + level) / 2, len(known) - 1) * deviation * sqrt(1 / len(known) + test_to_train)
     low, high = max(bounds[0], value - half), min(bounds[1], value + half)
     return Measured(value=value, low=low, high=high, level=level, method="nadeau-bengio")
 
