@@ -20,8 +20,8 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from regraft.bundles.bundle import load, stacked
 from regraft.contracts.metric import metric
 from regraft.contracts.task import Solution
+from regraft.evaluation.differences import compare
 from regraft.evaluation.intervals import measure
-from regraft.evaluation.paired import compare
 from regraft.tasks.regression import Regression, task
 from regraft.tasks.rows import Views
 

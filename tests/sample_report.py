@@ -7,12 +7,10 @@ from typing import Any
 import numpy as np
 
 from answers import sample
-from regraft.contracts.metric import main_metric
+from regraft.contracts.metric import Sample, main_metric
 from regraft.evaluation.calibration import calibrate
-from regraft.evaluation.gap import Part, difference
-from regraft.evaluation.paired import compare
+from regraft.evaluation.differences import compare, difference
 from regraft.evaluation.report import as_json, evaluate
-from regraft.evaluation.thresholds import Scored
 
 
 def drawn(n: int, num_classes: int, strength: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -52,19 +50,15 @@ def _report_of(kind: str, num_outputs: int, main: str) -> dict[str, Any]:
     targets, outputs = sample(kind, 153, len(names), seed=1, digits=6)
     worse = sample(kind, 153, len(names), seed=1, digits=6)[1]
     worse = worse[np.random.default_rng(0).permutation(153)] * 0.3 + worse * 0.7
-    scored = sample(kind, 80, len(names), seed=3, digits=6) if kind == "multilabel" else None
-    chosen_on = (
-        [Scored(positive=t > 0, scores=p) for t, p in zip(scored[0].T, scored[1].T, strict=True)] if scored else ()
-    )
+    others, theirs = sample(kind, 80, len(names), seed=3, digits=6)
+    held = Sample(targets=others, outputs=theirs)
     section, probe = (
-        evaluate(
-            targets, one, names, kind=kind, trained_on=targets[:40], chosen_on=chosen_on, num_resamples=200
-        ).to_json()
+        evaluate(targets, one, names, kind=kind, trained_on=targets[:40], held=held, num_resamples=200).to_json()
         for one in (outputs, worse)
     )
     metric = main_metric(kind).name
     paired = compare(targets, outputs, worse, metric=metric, names=("partial", "the linear probe"), outputs=names)
-    learned, unseen = (Part(targets=targets[rows], outputs=outputs[rows]) for rows in (slice(0, 80), slice(80, None)))
+    learned, unseen = (Sample(targets=targets[rows], outputs=outputs[rows]) for rows in (slice(0, 80), slice(80, None)))
     worse_by = as_json(difference(learned, unseen, metric=metric))
     report = sample_report(main=main)
     if main == "cross-validation":
@@ -96,12 +90,12 @@ def _report(classes: tuple[str, ...], n: int, main: str) -> dict[str, Any]:
     targets, logits = drawn(n, count, 2.6, seed=1)
     worse = logits + np.random.default_rng(2).normal(size=logits.shape) * 0.8
     val_targets, val_logits = drawn(60, count, 2.6, seed=3)
-    chosen_on = Scored(positive=val_targets == 1, scores=softmax(val_logits)[:, 1]) if count == 2 else None
-    section = evaluate(targets, softmax(logits), classes, chosen_on=chosen_on, num_resamples=200).to_json()
-    probe = evaluate(targets, softmax(worse), classes, chosen_on=chosen_on, num_resamples=200).to_json()
+    held = Sample(targets=val_targets, outputs=softmax(val_logits))
+    section = evaluate(targets, softmax(logits), classes, held=held, num_resamples=200).to_json()
+    probe = evaluate(targets, softmax(worse), classes, held=held, num_resamples=200).to_json()
     paired = compare(targets, softmax(logits), softmax(worse), names=("partial", "the linear probe"))
-    unseen = Part(targets=targets, outputs=softmax(logits))
-    learned = Part(targets=np.ones(244, dtype=np.int64), outputs=np.eye(2)[(np.arange(244) > 2).astype(int)])
+    unseen = Sample(targets=targets, outputs=softmax(logits))
+    learned = Sample(targets=np.ones(244, dtype=np.int64), outputs=np.eye(2)[(np.arange(244) > 2).astype(int)])
     per_class = {name: int((targets == code).sum()) for code, name in enumerate(classes)}
     key = main.replace("-", "_")
     if main == "cross-validation":

@@ -9,7 +9,7 @@ import pytest
 from answers import sample
 from regraft import values
 from regraft.doors._tables import aligned, compared, figures
-from regraft.evaluation.paired import compare as paired
+from regraft.evaluation.differences import compare as paired
 from regraft.recipe import read_recipe
 from regraft.version import VERSION
 from regraft.workbench.compare import Comparison

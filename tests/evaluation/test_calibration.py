@@ -7,6 +7,7 @@ from scipy.special import log_softmax as scipy_log_softmax
 
 from regraft.contracts.metric import metric
 from regraft.evaluation.calibration import calibrate, calibrated_reference, fit_temperature, reliability
+from regraft.evaluation.metrics.probabilities import stated
 from regraft.tasks._softmax import log_softmax, softmax
 
 
@@ -107,7 +108,7 @@ def test_the_calibrated_reference_is_what_the_style_guide_measured() -> None:
 
 def test_the_reliability_curve_holds_every_example_once_and_adds_up_to_the_error() -> None:
     logits, targets = _logits(300, 2.0)
-    bins = reliability(targets, softmax(logits))
+    bins = reliability(*stated(targets, softmax(logits)))
     assert sum(one.num_examples for one in bins) == 300
     assert all(one.low < one.confidence <= one.high for one in bins)
     total = sum(one.num_examples * abs(one.accuracy.value - one.confidence) for one in bins) / 300

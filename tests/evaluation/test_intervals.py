@@ -7,8 +7,7 @@ import pytest
 from scipy import stats
 
 from regraft.contracts.metric import Metric, metric, metrics_for
-from regraft.evaluation._student import t_quantile
-from regraft.evaluation.intervals import Statistic, bootstrap, measure, measure_all, nadeau_bengio, share, wilson
+from regraft.evaluation.intervals import Statistic, bootstrap, measure, measure_all, share, wilson
 
 SHARE = (0.0, 1.0)
 
@@ -38,12 +37,6 @@ def test_wilson_covers_close_to_its_level_on_average_by_exact_enumeration(n: int
 
 def test_wilson_of_nothing_is_everything() -> None:
     assert wilson(0, 0) == (0.0, 1.0)
-
-
-def test_student_quantiles_equal_scipy() -> None:
-    for degrees in (1, 2, 3, 7, 24, 49, 300, 10_000):
-        for probability in (0.1, 0.6, 0.9, 0.975, 0.9995):
-            assert t_quantile(probability, degrees) == pytest.approx(stats.t.ppf(probability, degrees), rel=1e-9)
 
 
 def test_the_bootstrap_equals_scipys_bca_up_to_the_draw() -> None:
@@ -131,18 +124,6 @@ def test_a_metric_that_is_often_undefined_has_no_interval() -> None:
     assert found.method.startswith("undefined on 1")
 
 
-def test_a_metric_without_a_weighted_form_gets_the_same_interval() -> None:
-    rng = np.random.default_rng(0)
-    targets, probabilities = rng.integers(0, 3, 60), rng.dirichlet([1, 1, 1], 60)
-    ours = metric("log_loss")
-    plain = Metric(
-        name="plain", title="Plain", higher_is_better=False, range=ours.range, needs="probabilities",
-        kinds=ours.kinds, compute=ours.compute,
-    )  # fmt: skip
-    found, known = (measure(one, targets, probabilities, seed=1) for one in (plain, ours))
-    assert (found.low, found.high) == pytest.approx((known.low, known.high), abs=1e-9)
-
-
 def test_a_share_is_wilsons_without_groups_and_bootstrapped_with() -> None:
     rng = np.random.default_rng(0)
     hits, among, groups = rng.random(200) < 0.7, rng.random(200) < 0.5, rng.integers(0, 25, 200)
@@ -162,20 +143,78 @@ def test_a_share_of_nothing_is_not_a_number() -> None:
     assert found.low is None
 
 
-def test_nadeau_bengio_equals_its_formula_with_scipys_t() -> None:
-    scores = np.random.default_rng(0).normal(0.8, 0.04, (3, 5))
-    found = nadeau_bengio(scores, bounds=SHARE)
-    error = np.sqrt((1 / 15 + 1 / 4) * scores.var(ddof=1))
-    low, high = stats.t.interval(0.95, 14, loc=scores.mean(), scale=error)
-    assert (found.value, found.low, found.high) == pytest.approx((scores.mean(), low, high))
-    assert found.method == "nadeau-bengio"
-    naive = stats.t.interval(0.95, 14, loc=scores.mean(), scale=np.sqrt(scores.var(ddof=1) / 15))
-    assert high - low > 2 * (naive[1] - naive[0])
+def _texts() -> tuple[list[str], list[str]]:
+    """Forty sentences of different lengths, each with some words changed."""
+    random = np.random.default_rng(0)
+    words = [[f"w{one}" for one in random.integers(0, 50, size)] for size in random.integers(3, 12, 40)]
+    changed = [[word if random.random() < 0.8 else "?" for word in text] for text in words]
+    return [" ".join(text) for text in words], [" ".join(text) for text in changed]
 
 
-def test_nadeau_bengio_stays_in_bounds_and_says_when_it_has_nothing_to_go_by() -> None:
-    assert nadeau_bengio(np.array([[1.0, 0.98, 1.0]]), bounds=SHARE).high == 1.0
-    assert nadeau_bengio(np.ones((2, 5)), bounds=SHARE).method == "no interval: every fold scores the same"
-    assert nadeau_bengio(np.array([[0.5, np.nan]]), bounds=SHARE).method == "too few folds with a score"
-    few = nadeau_bengio(np.array([[0.5, 0.6]]), bounds=SHARE, num_groups=7)
-    assert (few.value, few.low, few.method) == (0.55, None, "too few groups (7 < 10)")
+def _found_words(targets: list[str], outputs: list[str]) -> np.ndarray:
+    pairs = [(one.split(), other.split()) for one, other in zip(targets, outputs, strict=True)]
+    return np.array([[sum(map(str.__eq__, one, other)), len(one)] for one, other in pairs], dtype=float)
+
+
+def test_a_metric_of_texts_is_measured_from_sums_over_examples() -> None:
+    words = Metric(
+        name="words", title="Words found", higher_is_better=True, range=SHARE, kinds=frozenset({"sequence"}),
+        statistics=_found_words, value=lambda sums: sums[:, 0] / sums[:, 1],
+    )  # fmt: skip
+    targets, outputs = _texts()
+    table = _found_words(targets, outputs)
+    found = measure(words, targets, outputs)
+    assert found.value == pytest.approx(table[:, 0].sum() / table[:, 1].sum())
+    known = stats.bootstrap(
+        (table[:, 0], table[:, 1]), lambda hit, of, axis: hit.sum(axis) / of.sum(axis), paired=True,
+        n_resamples=20_000, random_state=0, method="BCa",
+    ).confidence_interval  # fmt: skip
+    assert (found.low, found.high) == pytest.approx((known.low, known.high), abs=0.01)
+
+
+def _same_nearer(identity: np.ndarray, points: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The share of pairs within an identity that are nearer than 1, by the share of other pairs that are."""
+    one, other = np.triu_indices(len(identity), 1)
+    same, near = identity[one] == identity[other], np.abs(points[one] - points[other]) < 1
+    values = []
+    for row in weights:
+        pairs = np.where(same, row[one], row[one] * row[other])
+        values.append((pairs @ (same & near) / (pairs @ same)) - (pairs @ (~same & near) / (pairs @ ~same)))
+    return np.array(values)
+
+
+def test_a_metric_of_pairs_draws_identities_as_one_does_by_hand() -> None:
+    pairs = Metric(
+        name="pairs", title="Pairs told apart", higher_is_better=True, range=(-1.0, 1.0),
+        kinds=frozenset({"verification"}), of_sample=_same_nearer, identities=lambda targets: targets,
+    )  # fmt: skip
+    random = np.random.default_rng(0)
+    identity = np.repeat(np.arange(20), 3)
+    points = random.normal(size=20)[identity] * 2 + random.normal(size=60) * 0.4
+    together = measure_all({"pairs": pairs}, identity, points)["pairs"]
+    assert together.method == "bootstrap by group"
+    by_hand = []
+    for _ in range(1000):
+        drawn = random.integers(0, 20, 20)
+        rows = np.concatenate([np.flatnonzero(identity == one) for one in drawn])
+        copy = np.repeat(np.arange(20), 3)  # a second copy of an identity is another identity, of which no pair is made
+        apart, kept = identity[rows][:, None] != identity[rows][None, :], copy[:, None] == copy[None, :]
+        near = np.abs(points[rows][:, None] - points[rows][None, :]) < 1
+        upper = np.triu(np.ones((60, 60), dtype=bool), 1)
+        by_hand.append(near[upper & kept].mean() - near[upper & apart].mean())
+    assert together.low is not None
+    assert together.high is not None
+    assert together.high - together.low == pytest.approx(np.ptp(np.quantile(by_hand, [0.025, 0.975])), rel=0.2)
+
+
+def test_a_metric_has_one_of_the_two_forms() -> None:
+    for form in ({}, {"statistics": _found_words}, {"statistics": _found_words, "value": len, "of_sample": len}):
+        with pytest.raises(TypeError, match="either statistics with a value, or of_sample"):
+            Metric(
+                name="x",
+                title="X",
+                higher_is_better=True,
+                range=SHARE,
+                kinds=frozenset(),
+                **form,  # type: ignore[arg-type]
+            )

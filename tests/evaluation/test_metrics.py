@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -36,12 +37,12 @@ def _ece_of(confidence: np.ndarray, right: np.ndarray) -> float:
     return total
 
 
-def _tags(p: np.ndarray) -> np.ndarray:
+def _labels(p: np.ndarray) -> np.ndarray:
     return (p >= 0.5).astype(int)
 
 
-def _mean(of_tag: Callable[[np.ndarray, np.ndarray], float], t: np.ndarray, p: np.ndarray) -> float:
-    return float(np.mean([of_tag(t[:, at], p[:, at]) for at in range(t.shape[1])]))
+def _mean(of_label: Callable[[np.ndarray, np.ndarray], float], t: np.ndarray, p: np.ndarray) -> float:
+    return float(np.mean([of_label(t[:, at], p[:, at]) for at in range(t.shape[1])]))
 
 
 Reference = Callable[[np.ndarray, np.ndarray], float]
@@ -70,10 +71,10 @@ GOLDEN: dict[str, dict[str, Reference]] = {
     "multilabel": {
         "mean_average_precision": lambda t, p: reference.average_precision_score(t, p, average="macro"),
         "macro_auroc": lambda t, p: reference.roc_auc_score(t, p, average="macro"),
-        "micro_f1": lambda t, p: reference.f1_score(t, _tags(p), average="micro"),
-        "macro_f1": lambda t, p: reference.f1_score(t, _tags(p), average="macro"),
-        "hamming_loss": lambda t, p: reference.hamming_loss(t, _tags(p)),
-        "subset_accuracy": lambda t, p: reference.accuracy_score(t, _tags(p)),
+        "micro_f1": lambda t, p: reference.f1_score(t, _labels(p), average="micro"),
+        "macro_f1": lambda t, p: reference.f1_score(t, _labels(p), average="macro"),
+        "hamming_loss": lambda t, p: reference.hamming_loss(t, _labels(p)),
+        "subset_accuracy": lambda t, p: reference.accuracy_score(t, _labels(p)),
         "log_loss": lambda t, p: _mean(lambda one, q: reference.log_loss(one, q, labels=[0, 1]), t, p),
         "brier": lambda t, p: _mean(reference.brier_score_loss, t, p),
         "ece": lambda t, p: _ece_of(p.ravel(), t.ravel() > 0),
@@ -100,7 +101,7 @@ def test_a_metric_equals_the_reference_ties_included(kind: str, name: str, num_o
 
 
 @pytest.mark.parametrize(("kind", "name"), EVERY)
-def test_a_metric_is_named_after_its_file_and_stays_in_its_range(kind: str, name: str) -> None:
+def test_a_metric_has_the_name_of_its_entry_and_stays_in_its_range(kind: str, name: str) -> None:
     one = metric(name)
     low, high = one.range
     assert one.name == name
@@ -137,8 +138,7 @@ def test_a_weight_counts_as_that_many_copies(kind: str, name: str, num_outputs: 
     targets, outputs = sample(kind, n=60, num_outputs=num_outputs)
     weights = np.random.default_rng(3).integers(0, 4, (5, 60))
     one = metric(name)
-    assert one.weighted is not None
-    found = one.weighted(targets, outputs, weights.astype(np.float64))
+    found = one.of_weights(targets, outputs)(weights.astype(np.float64))
     for row, value in zip(weights, found, strict=True):
         copies = np.repeat(np.arange(60), row)
         assert value == pytest.approx(one.compute(targets[copies], outputs[copies]), rel=1e-12, abs=1e-12)
@@ -172,9 +172,9 @@ def test_what_a_kind_cannot_define_is_undefined_with_its_reason() -> None:
     constant, nothing = np.full((20, 1), 0.1), np.zeros((20, 3))
     for name, targets, outputs, why in [
         ("r2", constant, constant + 1, "the targets do not vary"),
-        ("mean_average_precision", nothing, nothing + 0.2, "no example has a tag"),
-        ("macro_auroc", nothing, nothing + 0.2, "no tag divides the examples"),
-        ("micro_f1", nothing, nothing, "no example has a tag"),
+        ("mean_average_precision", nothing, nothing + 0.2, "no example has a label"),
+        ("macro_auroc", nothing, nothing + 0.2, "no label divides the examples"),
+        ("micro_f1", nothing, nothing, "no example has a label"),
         ("quadratic_weighted_kappa", np.zeros(20, dtype=int), np.eye(3)[np.zeros(20, dtype=int)], "of one class"),
     ]:
         found = measure(metric(name), targets, outputs)
@@ -184,14 +184,14 @@ def test_what_a_kind_cannot_define_is_undefined_with_its_reason() -> None:
         assert why in found.method
 
 
-def test_a_tag_that_no_example_has_is_left_out_of_the_averages() -> None:
+def test_a_label_that_no_example_has_is_left_out_of_the_averages() -> None:
     targets, outputs = sample("multilabel", num_outputs=3)
     some, with_absent = [targets[:, :2], outputs[:, :2]], [targets * [1, 1, 0], outputs]
     for name in ("mean_average_precision", "macro_auroc"):
         assert metric(name).compute(*with_absent) == pytest.approx(metric(name).compute(*some))
-    answered_never = [with_absent[0], outputs * [1, 1, 0]]
-    assert metric("macro_f1").compute(*answered_never) == pytest.approx(
-        reference.f1_score(targets * [1, 1, 0], _tags(answered_never[1]), average="macro", zero_division=np.nan)
+    predicted_never = [with_absent[0], outputs * [1, 1, 0]]
+    assert metric("macro_f1").compute(*predicted_never) == pytest.approx(
+        reference.f1_score(targets * [1, 1, 0], _labels(predicted_never[1]), average="macro", zero_division=np.nan)
     )
 
 
@@ -230,7 +230,14 @@ def test_single_precision_gives_the_same_numbers(kind: str, name: str) -> None:
     assert single == pytest.approx(metric(name).compute(targets, outputs), abs=1e-5, rel=1e-5)
 
 
-def test_the_shelf_offers_what_fits_the_task() -> None:
+@pytest.mark.parametrize("family", ["classes", "labels", "probabilities", "values"])
+def test_a_family_lists_the_names_of_its_entries(family: str) -> None:
+    module = import_module(f"regraft.evaluation.metrics.{family}")
+    assert sorted(module.ENTRIES) == list(module.NAMES)
+    assert [one.name for one in module.ENTRIES.values()] == list(module.ENTRIES)
+
+
+def test_the_shelf_offers_what_suits_the_task() -> None:
     for kind, known in GOLDEN.items():
         assert set(known) == set(metrics_for(kind, 2))
     assert metrics_for("no such kind") == {}
@@ -243,10 +250,10 @@ def test_the_shelf_offers_what_fits_the_task() -> None:
 def test_the_room_loads_neither_torch_nor_scipy_nor_scikit_learn(child_env: dict[str, str]) -> None:
     program = (
         "import sys, numpy as np\n"
-        "from regraft.evaluation import calibration, gap, paired, report, unlike\n"
+        "from regraft.evaluation import calibration, differences, ood, repeats, report\n"
         "rng = np.random.default_rng(0)\n"
         "t, p = rng.integers(0, 3, 30), rng.dirichlet([1, 1, 1], 30)\n"
-        "report.evaluate(t, p, ['x', 'y', 'z']); calibration.calibrate(np.log(p), t); paired.compare(t, p, p)\n"
+        "report.evaluate(t, p, ['x', 'y', 'z']); calibration.calibrate(np.log(p), t); differences.compare(t, p, p)\n"
         "for kind, targets in (('ordinal', t), ('multilabel', np.eye(3)[t]), ('regression', p)):\n"
         "    report.evaluate(targets, p, ['x', 'y', 'z'], kind=kind)\n"
         "print(sorted({'torch', 'scipy', 'sklearn', 'PIL'} & set(sys.modules)))\n"

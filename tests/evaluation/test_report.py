@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from answers import KINDS, sample
-from regraft.contracts.metric import main_metric, metrics_for
+from regraft.contracts.metric import Sample, main_metric, metrics_for
 from regraft.evaluation.intervals import measure_all
-from regraft.evaluation.report import as_json, evaluate
-from regraft.evaluation.thresholds import ByCost, Scored
+from regraft.evaluation.metrics.classes import ClassFigures
+from regraft.evaluation.metrics.values import ValueFigures
+from regraft.evaluation.report import Evaluation, as_json, evaluate
+from regraft.evaluation.thresholds import ByCost
 
 
 def _sample(n: int, num_classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -19,13 +21,19 @@ def _sample(n: int, num_classes: int, seed: int = 0) -> tuple[np.ndarray, np.nda
     return targets, np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
 
 
+def _classes(found: Evaluation) -> ClassFigures:
+    assert isinstance(found.figures, ClassFigures)
+    return found.figures
+
+
 def test_an_evaluation_holds_every_metric_of_the_task_and_survives_json() -> None:
     targets, probabilities = _sample(80, 3)
     found = evaluate(targets, probabilities, ["x", "y", "z"], seed=4)
     assert found.metrics == measure_all(metrics_for("classification", 3), targets, probabilities, seed=4)
-    assert sum(map(sum, found.confusion)) == found.num_examples == 80
-    assert [one.name for one in found.per_class] == ["x", "y", "z"]
-    assert (found.operating_points, found.positive_class, found.num_groups, found.notes) == ((), None, None, ())
+    figures = _classes(found)
+    assert sum(map(sum, figures.confusion)) == found.num_examples == 80
+    assert [one.name for one in figures.per_class] == ["x", "y", "z"]
+    assert (figures.operating_points, figures.positive_class, found.num_groups, found.notes) == ((), None, None, ())
     plain = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert plain["metrics"]["accuracy"]["value"] == found.metrics["accuracy"].value
     assert plain["per_class"][1]["recall"]["method"] == "wilson"
@@ -34,15 +42,15 @@ def test_an_evaluation_holds_every_metric_of_the_task_and_survives_json() -> Non
 def test_two_classes_have_thresholds_chosen_elsewhere_or_a_note() -> None:
     targets, probabilities = _sample(80, 2)
     without = evaluate(targets, probabilities, ["well", "ill"])
-    assert without.operating_points == ()
+    assert _classes(without).operating_points == ()
     assert without.notes == ("No thresholds: there are no validation or out-of-fold probabilities to choose them on.",)
     chosen_targets, chosen = _sample(100, 2, seed=1)
-    on = Scored(positive=chosen_targets == 1, scores=chosen[:, 1])
+    held = Sample(targets=chosen_targets, outputs=chosen)
     found = evaluate(
-        targets, probabilities, ["well", "ill"], chosen_on=on, rules=[ByCost(false_positive=1, false_negative=2)]
+        targets, probabilities, ["well", "ill"], held=held, rules=[ByCost(false_positive=1, false_negative=2)]
     )
-    assert found.positive_class == "ill"
-    assert [point.rule for point in found.operating_points] == [
+    assert _classes(found).positive_class == "ill"
+    assert [point.rule for point in _classes(found).operating_points] == [
         "lowest cost, 1 a false positive and 2 a false negative"
     ]
     assert found.notes == ()
@@ -61,7 +69,6 @@ def test_an_absent_class_is_named_and_its_numbers_are_null() -> None:
     found = evaluate(np.minimum(targets, 1), probabilities, ["x", "y", "z"])
     assert found.notes == ("No example of z: averages over classes leave it out or are not defined.",)
     plain = found.to_json()
-    assert isinstance(plain, dict)
     assert plain["metrics"]["auroc"]["value"] is None  # type: ignore[index,call-overload]
 
 
@@ -93,27 +100,30 @@ def test_a_kind_that_is_new_has_its_metrics_only_once_one_is_its_main_one() -> N
         evaluate(targets, outputs, ["x", "y", "z"], kind="detection", metrics={})
 
 
-def test_numbers_are_measured_against_the_answer_that_looks_at_nothing() -> None:
+def test_a_regression_is_measured_against_a_prediction_that_looks_at_nothing() -> None:
     targets, outputs = sample("regression", num_outputs=1)
     found = evaluate(targets, outputs, ["price"], kind="regression", trained_on=targets[:30])
-    assert found.baseline is not None
-    assert found.baseline.outputs == (float(np.median(targets[:30])),)
-    assert list(found.baseline.metrics) == list(found.metrics)
+    assert isinstance(found.figures, ValueFigures)
+    baseline = found.figures.baseline
+    assert baseline is not None
+    assert baseline.outputs == (float(np.median(targets[:30])),)
+    assert list(baseline.metrics) == list(found.metrics)
     assert found.notes == ()
 
 
-def test_several_numbers_come_with_a_note_on_their_units() -> None:
+def test_several_targets_come_with_a_note_on_their_units() -> None:
     found = evaluate(*sample("regression", num_outputs=2), ["price", "area"], kind="regression", num_resamples=200)
     (note,) = found.notes
     assert note.startswith("The figures are plain means over price, area, each in its own unit")
 
 
-def test_a_tag_that_no_example_has_is_named() -> None:
+def test_a_label_that_no_example_has_is_named() -> None:
     targets, outputs = sample("multilabel")
     found = evaluate(targets * np.float32([1, 1, 0]), outputs, ["x", "y", "z"], kind="multilabel", num_resamples=200)
-    assert found.notes == ("No example has z: averages over tags leave it out.",)
+    assert found.notes == ("No example has z: averages over labels leave it out.",)
 
 
 def test_two_ranks_have_no_thresholds_and_no_note_of_them() -> None:
     found = evaluate(*sample("ordinal", num_outputs=2), ["low", "high"], kind="ordinal", num_resamples=200)
-    assert (found.operating_points, found.positive_class, found.notes) == ((), None, ())
+    figures = _classes(found)
+    assert (figures.operating_points, figures.positive_class, found.notes) == ((), None, ())

@@ -12,7 +12,7 @@ from answers import KINDS
 from answers import sample as kind_sample
 from regraft.contracts.metric import main_metric
 from regraft.errors import RunError, UnknownName
-from regraft.evaluation.paired import compare as paired
+from regraft.evaluation.differences import compare as paired
 from regraft.workbench._predictions import Answer, predictions_table
 from regraft.workbench.compare import compare
 from sample_report import drawn, softmax

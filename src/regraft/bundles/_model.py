@@ -14,7 +14,7 @@ from regraft.activations.runner import BATCH, Prefixes
 from regraft.backbones.backbone import Backbone
 from regraft.contracts.modality import MODALITIES
 from regraft.contracts.task import Task
-from regraft.evaluation.unlike import UnlikeReference
+from regraft.evaluation.ood import OODReference
 from regraft.files import cache_home
 from regraft.values import Notice
 
@@ -33,7 +33,7 @@ class Model:
     """The head's biases."""
     temperature: float
     """What logits are divided by; 1 where the model is uncalibrated."""
-    unlike: UnlikeReference | None
+    unlike: OODReference | None
     """Class means and out-of-fold distances of the training examples; None when there were too few."""
 
     def logits(self, features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n c"]:

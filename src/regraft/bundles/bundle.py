@@ -25,7 +25,7 @@ from regraft.contracts.example import File
 from regraft.contracts.modality import MODALITIES, Modality, Record
 from regraft.contracts.task import TASKS
 from regraft.errors import BadRequest, BundleError, Undecodable
-from regraft.evaluation.unlike import UnlikeReference
+from regraft.evaluation.ood import OODReference
 from regraft.labels import parted
 from regraft.values import Notice, Prediction
 
@@ -232,7 +232,7 @@ def _model(facts: Mapping[str, Any], tensors: Mapping[str, np.ndarray], folder: 
         weight, bias = tensors["head/weight"], tensors["head/bias"]
         reference = None
         if "unlike/means" in tensors:
-            reference = UnlikeReference(class_means=tensors["unlike/means"], distances=tensors["unlike/distances"])
+            reference = OODReference(class_means=tensors["unlike/means"], distances=tensors["unlike/distances"])
         temperature = float(facts["temperature"])
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(

@@ -1,1 +1,1 @@
-"""Metrics, intervals, paired tests, calibration, unlike-input score."""
+"""Metrics by family, intervals, paired tests, calibration, decision thresholds, out-of-distribution score."""

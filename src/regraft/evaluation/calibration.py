@@ -1,6 +1,6 @@
 """Temperature scaling, and how far stated confidence is from observed accuracy.
 
-Letters in shapes: n examples, c classes.
+Letters in shapes: n examples, c classes, q predictions per example.
 
 One number divides all logits: it changes no label and no ranking of classes within an example. It is fitted on
 out-of-fold logits and kept only if it lowers the log loss of examples it was not fitted on.
@@ -15,13 +15,14 @@ from jaxtyping import Float, Int, Shaped
 
 from regraft.contracts.metric import metric
 from regraft.evaluation.intervals import share
-from regraft.evaluation.metrics.ece import NUM_BINS, bin_of, stated
 from regraft.folds import folds as deal
 from regraft.identity import derive_seed
 from regraft.tasks._softmax import log_losses, softmax
 from regraft.tasks._temperature import RANGE, fit_temperature
 from regraft.values import Measured
 
+NUM_BINS = 15
+"""Intervals of equal width that confidences are put in."""
 _SMALL = 500
 """Below this many examples a failure to improve is put down to their number (our choice; DESIGN promise 7)."""
 
@@ -52,18 +53,18 @@ class Calibration:
 
 @dataclass(frozen=True, kw_only=True)
 class ReliabilityBin:
-    """The answers, one per example or one per tag of an example, whose confidence lies in (low, high]."""
+    """The predictions, one per example or one per label of an example, whose confidence lies in (low, high]."""
 
     low: float
     """Lower end of the confidence."""
     high: float
     """Upper end of the confidence."""
     num_examples: int
-    """How many answers there are; bins without any are left out."""
+    """How many predictions there are; bins without any are left out."""
     confidence: float
     """Their mean confidence."""
     accuracy: Measured
-    """The share of them that is right; of tags, the share whose example has the tag."""
+    """The share of them that is right; of labels, the share whose example has the label."""
 
 
 def calibrate(
@@ -112,7 +113,7 @@ def calibrate(
         log_loss_after=after,
         ece_before=ece.compute(targets, probabilities),
         ece_after=ece.compute(targets, softmax(cooled)),
-        ece_reference=calibrated_reference(stated(targets, probabilities)[0].ravel(), seed=seed),
+        ece_reference=calibrated_reference(probabilities.max(axis=1), seed=seed),
     )
 
 
@@ -120,7 +121,7 @@ def calibrated_reference(confidence: Float[np.ndarray, " q"], *, num_draws: int 
     """The calibration error that a perfectly calibrated model with these confidences shows, on average of draws.
 
     A finite sample overstates the error, so a measured one means something only beside this. Each draw makes every
-    answer right with the probability it states, apart from all others.
+    prediction right with the probability it states, independently of all others.
     """
     rng = np.random.default_rng(derive_seed(seed, "calibrated reference"))
     of_bin = bin_of(confidence)
@@ -131,9 +132,15 @@ def calibrated_reference(confidence: Float[np.ndarray, " q"], *, num_draws: int 
     return total / num_draws
 
 
+def bin_of(confidence: Float[np.ndarray, "*n"]) -> Int[np.ndarray, "*n"]:
+    """The bin of every confidence in [0, 1], in [0, 15); bin i is (i / 15, (i + 1) / 15]."""
+    inner_edges = np.arange(1, NUM_BINS) / NUM_BINS
+    return np.searchsorted(inner_edges, confidence.astype(np.float64), side="left")
+
+
 def reliability(
-    targets: Shaped[np.ndarray, "n ..."],
-    probabilities: Float[np.ndarray, "n c"],
+    confidence: Float[np.ndarray, "n q"],
+    right: Float[np.ndarray, "n q"],
     *,
     groups: Shaped[np.ndarray, " n"] | None = None,
     level: float = 0.95,
@@ -141,20 +148,20 @@ def reliability(
 ) -> tuple[ReliabilityBin, ...]:
     """Confidence against accuracy in the 15 bins of the calibration error, empty ones left out.
 
-    The answers on all tags are pooled; those of one example stay together when intervals are made.
+    An example has one prediction, or one per label. These are pooled; those of one example stay together when intervals
+    are made.
     """
-    stated_confidence, stated_right = stated(targets, probabilities)
-    if stated_right.shape[1] > 1:
-        groups = np.repeat(np.arange(len(targets)) if groups is None else groups, stated_right.shape[1])
-    confidence, right = stated_confidence.ravel(), stated_right.ravel() > 0
-    of_bin = bin_of(confidence)
+    if right.shape[1] > 1:
+        groups = np.repeat(np.arange(len(right)) if groups is None else groups, right.shape[1])
+    pooled, hits = confidence.ravel(), right.ravel() > 0
+    of_bin = bin_of(pooled)
     return tuple(
         ReliabilityBin(
             low=number / NUM_BINS,
             high=(number + 1) / NUM_BINS,
             num_examples=int((of_bin == number).sum()),
-            confidence=float(confidence[of_bin == number].mean()),
-            accuracy=share(right, of_bin == number, groups=groups, level=level, seed=seed),
+            confidence=float(pooled[of_bin == number].mean()),
+            accuracy=share(hits, of_bin == number, groups=groups, level=level, seed=seed),
         )
         for number in np.unique(of_bin).tolist()
     )

@@ -1,13 +1,13 @@
-"""What is taken for what: the confusion matrix, its classes one by one, its largest mistakes.
+"""The confusion matrix, its classes one by one, and its most frequent mistakes.
 
-Letters in shapes: n examples, c classes.
+Letters in shapes: n examples, c classes or labels.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 
 from regraft.evaluation.intervals import share
 from regraft.values import Measured
@@ -15,46 +15,39 @@ from regraft.values import Measured
 
 @dataclass(frozen=True, kw_only=True)
 class ClassScores:
-    """How one class fares."""
+    """How one class, or one label, fares."""
 
     name: str
     """The class."""
     support: int
     """Examples of the class."""
     predicted: int
-    """Examples labelled as the class."""
+    """Examples predicted as the class."""
     recall: Measured
-    """Share of the class's examples that are labelled as it; nan without examples."""
+    """Share of the class's examples that are predicted as it; nan without examples."""
     precision: Measured
-    """Share of the examples labelled as the class that are of it; nan without any."""
+    """Share of the examples predicted as the class that are of it; nan without any."""
     f1: Measured
     """Harmonic mean of the two; nan when the class neither occurs nor is predicted."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnswerScores:
-    """How one answer, a class or a tag, fares."""
-
-    recall: Measured
-    """Share of the examples it is right for that get it; nan without examples."""
-    precision: Measured
-    """Share of the examples that get it which it is right for; nan without any."""
-    f1: Measured
-    """Harmonic mean of the two; nan when it is neither right nor given."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Mistake:
-    """Examples of one class that are labelled as another."""
+    """Examples of one class that are predicted as another."""
 
     actual: str
     """What they are."""
     predicted: str
-    """What they are taken for."""
+    """What they are predicted as."""
     count: int
     """How many."""
     share: float
     """As a share of all examples of `actual`."""
+
+
+def predicted_labels(probabilities: Float[np.ndarray, "n c"]) -> Bool[np.ndarray, "n c"]:
+    """Which labels are predicted: those at a probability of 0.5 or above (our choice: likelier than not)."""
+    return probabilities >= 0.5
 
 
 def confusion_matrix(
@@ -75,35 +68,25 @@ def class_scores(
     seed: int = 0,
 ) -> tuple[ClassScores, ...]:
     """Recall, precision and F1 of every class, with Wilson intervals, or by group where there are groups."""
-    rows = []
-    for label, name in enumerate(classes):
-        actual, given = targets == label, predicted == label
-        found = answer_scores(actual, given, groups=groups, level=level, seed=seed)
-        rows.append(
-            ClassScores(
-                name=name,
-                support=int(actual.sum()),
-                predicted=int(given.sum()),
-                recall=found.recall,
-                precision=found.precision,
-                f1=found.f1,
-            )
-        )
-    return tuple(rows)
+    return tuple(
+        scores_of(name, targets == label, predicted == label, groups=groups, level=level, seed=seed)
+        for label, name in enumerate(classes)
+    )
 
 
-def answer_scores(
+def scores_of(
+    name: str,
     actual: Bool[np.ndarray, " n"],
     given: Bool[np.ndarray, " n"],
     *,
     groups: Shaped[np.ndarray, " n"] | None = None,
     level: float = 0.95,
     seed: int = 0,
-) -> AnswerScores:
-    """Recall, precision and F1 of one answer: for which examples it is right, and which get it.
+) -> ClassScores:
+    """Recall, precision and F1 of one class or label: which examples have it, and for which it is predicted.
 
-    F1 is 2 j / (1 + j), j being the share for which it is right and given among those for which it is either, so its
-    interval is that share's, transformed (our choice).
+    F1 is 2 j / (1 + j), j being the share that have it and are predicted among those that do either, so its interval
+    is that share's, transformed (our choice).
     """
 
     def part(among: Bool[np.ndarray, " n"]) -> Measured:
@@ -111,8 +94,14 @@ def answer_scores(
 
     overlap = part(actual | given)
     ends = [None if end is None else 2 * end / (1 + end) for end in (overlap.low, overlap.high)]
-    f1 = replace(overlap, value=2 * overlap.value / (1 + overlap.value), low=ends[0], high=ends[1])
-    return AnswerScores(recall=part(actual), precision=part(given), f1=f1)
+    return ClassScores(
+        name=name,
+        support=int(actual.sum()),
+        predicted=int(given.sum()),
+        recall=part(actual),
+        precision=part(given),
+        f1=replace(overlap, value=2 * overlap.value / (1 + overlap.value), low=ends[0], high=ends[1]),
+    )
 
 
 def most_confused(matrix: Int[np.ndarray, "c c"], classes: Sequence[str], limit: int = 5) -> tuple[Mistake, ...]:

@@ -1,6 +1,6 @@
 """An interval for every number, fitting how the number was made.
 
-Letters in shapes: n examples, b resamples, r repeats, k folds.
+Letters in shapes: n examples, b resamples, u units (examples, or whole groups), j leave-outs.
 
 * A share of examples: Wilson's score interval (Wilson 1927), which behaves at 0 and 1.
 * Anything else: the bootstrap, BCa (Efron 1987; the acceleration from leaving out units, or 200 sets of them).
@@ -9,27 +9,43 @@ Letters in shapes: n examples, b resamples, r repeats, k folds.
 * Numbers that a finite sample overstates (the calibration error): the reflected ("basic") bootstrap. There the
   percentile interval covered the truth in under 5 % of samples of 50 and 150, the reflected one in 70 to 90 %.
 * Groups (subjects, plots, sessions): whole groups are drawn; under ten of them there is no interval.
-* Repeated cross-validation: the corrected resampled t of Nadeau and Bengio 2003.
+* Repeated fits (folds, seeds): see `repeats`.
+
+A resample is a weighting: how often each example counts. Examples are drawn, or units of several: groups.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import isnan, sqrt
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 
 from regraft.contracts.metric import Metric
-from regraft.evaluation._resampling import Units, leave_outs, resamples, units
-from regraft.evaluation._student import t_quantile
+from regraft.identity import derive_seed
 from regraft.values import Measured
 
 MIN_GROUPS = 10
 """Fewer groups than this give no interval (our choice; DESIGN promise 6)."""
 _MAX_UNDEFINED = 0.1
 """Share of resamples on which a metric may be undefined before its interval is withheld (our choice)."""
+_BLOCK = 1 << 21
+"""Maximum number of weights held at once (16 MiB), unless one resample is larger."""
 _NORMAL = NormalDist()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Units:
+    """What is drawn with replacement: examples, or whole groups of them."""
+
+    of_example: Int[np.ndarray, " n"]
+    """The unit of every example, in [0, num)."""
+    num: int
+    """How many units there are."""
+    grouped: bool
+    """Whether some unit holds several examples."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,30 +62,31 @@ class Statistic:
     """Why it may not be defined."""
 
 
-def statistic(metric: Metric, targets: np.ndarray, outputs: np.ndarray) -> Statistic:
+def statistic(metric: Metric, targets: Any, outputs: Any) -> Statistic:
     """A metric on these examples."""
-    weighted = metric.weighted
-
-    def of_weights(weights: Float[np.ndarray, "b n"]) -> Float[np.ndarray, " b"]:
-        if weighted is not None:
-            return weighted(targets, outputs, weights)
-        rows = [np.repeat(np.arange(len(targets)), row.astype(np.int64)) for row in weights]
-        return np.array([metric.compute(targets[row], outputs[row]) for row in rows])
-
     return Statistic(
-        of_weights=of_weights,
+        of_weights=metric.of_weights(targets, outputs),
         bounds=metric.range,
         reflected=metric.interval == "reflected",
         undefined=metric.undefined,
     )
 
 
-def num_resamples_for(outputs: Shaped[np.ndarray, "n ..."]) -> int:
-    """1000, and less where examples times output columns pass 50,000, but no less than 200.
+def units(num_examples: int, groups: Shaped[np.ndarray, " n"] | None) -> Units:
+    """The units of resampling; groups of one example each are no groups."""
+    if groups is not None:
+        names, of_example = np.unique(groups, return_inverse=True)
+        if len(names) < num_examples:
+            return Units(of_example=of_example, num=len(names), grouped=True)
+    return Units(of_example=np.arange(num_examples), num=num_examples, grouped=False)
+
+
+def num_resamples_for(num_examples: int, columns: int) -> int:
+    """1000, and less where examples times columns (`Metric.columns`) pass 50,000, but no less than 200.
 
     The ends of an interval are then known to about a tenth of its half-width, which is small at that size.
     """
-    return int(np.clip(5e7 / max(1, outputs.size), 200, 1000))
+    return int(np.clip(5e7 / max(1, num_examples * columns), 200, 1000))
 
 
 def wilson(successes: float, n: int, level: float = 0.95) -> tuple[float, float]:
@@ -100,12 +117,8 @@ def share(
     right = (hits & among)[among]
     value = float(right.mean())
     drawn = units(num_among, None if groups is None else groups[among])
-    if not drawn.grouped:
-        low, high = wilson(float(right.sum()), num_among, level)
-        return Measured(value=value, low=low, high=high, level=level, method="wilson")
-    if drawn.num >= MIN_GROUPS and value in (0.0, 1.0):
-        low, high = wilson(value * drawn.num, drawn.num, level)
-        return Measured(value=value, low=low, high=high, level=level, method="wilson on groups")
+    if (found := _wilson_of(value, drawn, level)) is not None:
+        return found
     right_of_unit = np.bincount(drawn.of_example, right, minlength=drawn.num)
     size_of_unit = np.bincount(drawn.of_example, minlength=drawn.num).astype(np.float64)
     ratio = Statistic(of_weights=lambda w: (w @ right_of_unit) / (w @ size_of_unit), bounds=(0.0, 1.0))
@@ -128,111 +141,59 @@ def bootstrap(
 
 def measure(
     metric: Metric,
-    targets: np.ndarray,
-    outputs: np.ndarray,
+    targets: Any,
+    outputs: Any,
     *,
     groups: Shaped[np.ndarray, " n"] | None = None,
     level: float = 0.95,
     seed: int = 0,
 ) -> Measured:
-    """A metric with the interval that fits it."""
+    """A metric with the interval that suits it."""
     return measure_all({metric.name: metric}, targets, outputs, groups=groups, level=level, seed=seed)[metric.name]
 
 
 def measure_all(
     metrics: Mapping[str, Metric],
-    targets: np.ndarray,
-    outputs: np.ndarray,
+    targets: Any,
+    outputs: Any,
     *,
     groups: Shaped[np.ndarray, " n"] | None = None,
     num_resamples: int | None = None,
     level: float = 0.95,
     seed: int = 0,
 ) -> dict[str, Measured]:
-    """Metrics with intervals, all from the same resamples; in the order of `metrics`.
+    """Metrics with intervals, in the order of `metrics`; those that draw the same units share their resamples.
 
-    `num_resamples` is `num_resamples_for(outputs)` when not given.
+    `num_resamples` is `num_resamples_for` the widest metric when not given.
     """
-    drawn = units(len(targets), groups)
-    resampled, found = {}, {}
-    for name, metric in metrics.items():
-        if metric.interval == "wilson":
-            value = metric.compute(targets, outputs)
-            trials = drawn.num if drawn.grouped else len(targets)
-            if not drawn.grouped or (value in metric.range and drawn.num >= MIN_GROUPS):
-                low, high = wilson(value * trials, trials, level)
-                method = "wilson on groups" if drawn.grouped else "wilson"
-                found[name] = Measured(value=value, low=low, high=high, level=level, method=method)
-                continue
-        resampled[name] = statistic(metric, targets, outputs)
-    found |= _bootstrap(resampled, drawn, num_resamples or num_resamples_for(outputs), level, seed)
+    columns = max((metric.columns(outputs) for metric in metrics.values()), default=1)
+    times, found = num_resamples or num_resamples_for(len(targets), columns), {}
+    for identities in dict.fromkeys(metric.identities for metric in metrics.values()):
+        same = {name: metric for name, metric in metrics.items() if metric.identities == identities}
+        drawn = units(len(targets), next(iter(same.values())).drawn(targets, groups))
+        resampled = {}
+        for name, metric in same.items():
+            wilsons = metric.interval == "wilson" and _wilson_of(metric.compute(targets, outputs), drawn, level)
+            if wilsons:
+                found[name] = wilsons
+            else:
+                resampled[name] = statistic(metric, targets, outputs)
+        found |= _bootstrap(resampled, drawn, times, level, seed)
     return {name: found[name] for name in metrics}
 
 
-def nadeau_bengio(
-    scores: Float[np.ndarray, "r k"],
-    *,
-    test_to_train: float | None = None,
-    bounds: tuple[float, float],
-    num_groups: int | None = None,
-    level: float = 0.95,
-) -> Measured:
-    """The mean of scores from repeated cross-validation, with the corrected resampled t interval.
-
-    The folds' training parts overlap, so the variance of the mean is s² (1 / J + test / train) rather than s² / J, J
-    being the number of folds in all. `test_to_train` is examples tested by examples trained on, 1 / (k - 1) when not
-    given. The interval is cut to `bounds`, the range of the metric. Folds where the score is nan are left out. With
-    `num_groups` under ten there is no interval.
-
-    Source: Nadeau and Bengio 2003; for repeated cross-validation Bouckaert and Frank 2004.
-    """
-    known = scores[~np.isnan(scores)]
-    value = float(known.mean()) if len(known) else float("nan")
-    if num_groups is not None and num_groups < MIN_GROUPS:
-        return Measured(value=value, level=level, method=_too_few(num_groups))
-    if len(known) < 2:
-        return Measured(value=value, level=level, method="too few folds with a score")
-    spread = float(known.std(ddof=1))
-    if spread == 0:
-        return Measured(value=value, level=level, method="no interval: every fold scores the same")
-    ratio = 1 / (scores.shape[1] - 1) if test_to_train is None else test_to_train
-    half = t_quantile((1 + level) / 2, len(known) - 1) * spread * sqrt(1 / len(known) + ratio)
-    low, high = max(bounds[0], value - half), min(bounds[1], value + half)
-    return Measured(value=value, low=low, high=high, level=level, method="nadeau-bengio")
+def _wilson_of(value: float, drawn: Units, level: float) -> Measured | None:
+    """A share with Wilson's interval, by group where all groups agree, each counting as one trial; else None."""
+    if drawn.grouped and (value not in (0.0, 1.0) or drawn.num < MIN_GROUPS):
+        return None
+    low, high = wilson(round(value * drawn.num), drawn.num, level)
+    method = "wilson on groups" if drawn.grouped else "wilson"
+    return Measured(value=value, low=low, high=high, level=level, method=method)
 
 
-def interval_from(
-    value: float,
-    values: Float[np.ndarray, " b"],
-    left_out: Float[np.ndarray, " j"] | None = None,
-    *,
-    bounds: tuple[float, float] = (float("-inf"), float("inf")),
-    reflected: bool = False,
-    level: float = 0.95,
-    method: str = "bootstrap",
-    reason: str = "a class has no example",
-) -> Measured:
-    """The bootstrap interval of an estimate from its `values` on resamples.
-
-    BCa with the acceleration of the `left_out` values, bias-corrected without them; or reflected. Cut to `bounds` and
-    stretched, if need be, to hold the estimate. `reason` says why an estimate may be nan.
-    """
-    known = values[~np.isnan(values)]
-    undefined = 1 - len(known) / len(values)
-    if isnan(value):
-        return Measured(value=value, level=level, method=f"undefined: {reason}")
-    if undefined > _MAX_UNDEFINED:
-        return Measured(value=value, level=level, method=f"undefined on {undefined:.0%} of resamples: too few examples")
-    if np.ptp(known) == 0:
-        return Measured(value=value, level=level, method="no interval: every resample gives the same value")
-    tails = ((1 - level) / 2, (1 + level) / 2)
-    if reflected:
-        top, bottom = np.quantile(known, tails)
-        low, high = 2 * value - bottom, 2 * value - top
-    else:
-        low, high = np.quantile(known, [_bca(value, known, left_out, tail) for tail in tails])
-    low, high = np.clip([low, high], *bounds)
-    return Measured(value=value, low=float(min(low, value)), high=float(max(high, value)), level=level, method=method)
+def too_few(num_groups: int) -> str:
+    """Why there is no interval, as `Measured.method` has it."""
+    return f"too few groups ({num_groups} < {MIN_GROUPS})"
 
 
 def _bootstrap(
@@ -241,44 +202,84 @@ def _bootstrap(
     everything = np.ones((1, len(drawn.of_example)))
     values = {name: float(one.of_weights(everything)[0]) for name, one in statistics.items()}
     if drawn.grouped and drawn.num < MIN_GROUPS:
-        return {name: Measured(value=v, level=level, method=_too_few(drawn.num)) for name, v in values.items()}
-    drawn_values: dict[str, list[np.ndarray]] = {name: [] for name in statistics}
-    left_out: dict[str, list[np.ndarray]] = {name: [] for name in statistics}
+        return {name: Measured(value=v, level=level, method=too_few(drawn.num)) for name, v in values.items()}
     if not statistics:
         return {}
-    for weights in resamples(drawn, num_resamples, seed):
-        for name, one in statistics.items():
-            drawn_values[name].append(one.of_weights(weights))
-    for weights in leave_outs(drawn, seed):
-        for name, one in statistics.items():
-            left_out[name].append(one.of_weights(weights))
+
+    def under(weightings: Iterator[np.ndarray]) -> dict[str, np.ndarray]:
+        found: dict[str, list[np.ndarray]] = {name: [] for name in statistics}
+        for weights in weightings:
+            for name, one in statistics.items():
+                found[name].append(one.of_weights(weights))
+        return {name: np.concatenate(blocks) for name, blocks in found.items()}
+
+    resampled, left_out = under(_resamples(drawn, num_resamples, seed)), under(_leave_outs(drawn, seed))
+    by_group = " by group" if drawn.grouped else ""
     return {
-        name: interval_from(
-            values[name],
-            np.concatenate(drawn_values[name]),
-            np.concatenate(left_out[name]),
-            bounds=one.bounds,
-            reflected=one.reflected,
-            level=level,
-            method=("bootstrap, reflected" if one.reflected else "bootstrap") + (" by group" if drawn.grouped else ""),
-            reason=one.undefined,
-        )
+        name: _interval(one, values[name], resampled[name], left_out[name], level, by_group)
         for name, one in statistics.items()
     }
 
 
-def _bca(value: float, known: Float[np.ndarray, " b"], left_out: Float[np.ndarray, " j"] | None, tail: float) -> float:
+def _interval(
+    of: Statistic,
+    value: float,
+    resampled: Float[np.ndarray, " b"],
+    left_out: Float[np.ndarray, " j"],
+    level: float,
+    by_group: str,
+) -> Measured:
+    """The bootstrap interval, cut to the bounds and stretched, if need be, to hold the estimate."""
+    known = resampled[~np.isnan(resampled)]
+    undefined = 1 - len(known) / len(resampled)
+    if isnan(value):
+        return Measured(value=value, level=level, method=f"undefined: {of.undefined}")
+    if undefined > _MAX_UNDEFINED:
+        return Measured(value=value, level=level, method=f"undefined on {undefined:.0%} of resamples: too few examples")
+    if np.ptp(known) == 0:
+        return Measured(value=value, level=level, method="no interval: every resample gives the same value")
+    tails = ((1 - level) / 2, (1 + level) / 2)
+    if of.reflected:
+        top, bottom = np.quantile(known, tails)
+        low, high, method = 2 * value - bottom, 2 * value - top, "bootstrap, reflected"
+    else:
+        low, high = np.quantile(known, [_bca(value, known, left_out, tail) for tail in tails])
+        method = "bootstrap"
+    low, high = np.clip([low, high], *of.bounds)
+    return Measured(
+        value=value, low=float(min(low, value)), high=float(max(high, value)), level=level, method=method + by_group
+    )
+
+
+def _bca(value: float, known: Float[np.ndarray, " b"], left_out: Float[np.ndarray, " j"], tail: float) -> float:
     """The quantile of the resamples that stands for `tail`: Efron 1987, equations 2.3 and 6.6."""
     below = (np.mean(known < value) + np.mean(known <= value)) / 2
     bias = _NORMAL.inv_cdf(float(np.clip(below, 0.5 / len(known), 1 - 0.5 / len(known))))
-    acceleration = 0.0
-    if left_out is not None:
-        falls = np.nanmean(left_out) - left_out[~np.isnan(left_out)]
-        if spread := float(np.sum(falls**2)):
-            acceleration = float(np.sum(falls**3)) / (6 * spread**1.5)
+    falls = np.nanmean(left_out) - left_out[~np.isnan(left_out)]
+    squares = float(np.sum(falls**2))
+    acceleration = float(np.sum(falls**3)) / (6 * squares**1.5) if squares else 0.0
     shifted = bias + _NORMAL.inv_cdf(tail)
     return _NORMAL.cdf(bias + shifted / (1 - acceleration * shifted))
 
 
-def _too_few(num_groups: int) -> str:
-    return f"too few groups ({num_groups} < {MIN_GROUPS})"
+def _resamples(drawn: Units, num_resamples: int, seed: int) -> Iterator[Float[np.ndarray, "b n"]]:
+    """Weights of `num_resamples` draws of as many units as there are, with replacement, in blocks."""
+    rng = np.random.default_rng(derive_seed(seed, "bootstrap"))
+    block = max(1, _BLOCK // len(drawn.of_example))
+    for start in range(0, num_resamples, block):
+        rows = min(block, num_resamples - start)
+        picks = rng.integers(0, drawn.num, (rows, drawn.num))
+        picks += drawn.num * np.arange(rows)[:, None]
+        times = np.bincount(picks.ravel(), minlength=rows * drawn.num).reshape(rows, drawn.num).astype(np.float64)
+        yield np.take(times, drawn.of_example, axis=1) if drawn.grouped else times
+
+
+def _leave_outs(drawn: Units, seed: int, num_parts: int = 200) -> Iterator[Float[np.ndarray, "b n"]]:
+    """Weights that leave out one unit each, or one of `num_parts` random sets of units when there are more."""
+    rng = np.random.default_rng(derive_seed(seed, "jackknife"))
+    num_parts = min(num_parts, drawn.num)
+    part = rng.permutation(np.arange(drawn.num) % num_parts)[drawn.of_example]
+    block = max(1, _BLOCK // len(part))
+    for start in range(0, num_parts, block):
+        left_out = np.arange(start, min(start + block, num_parts))
+        yield (part[None, :] != left_out[:, None]).astype(np.float64)

@@ -1,8 +1,8 @@
-"""Two classes, or a tag: where to draw the line, and what it then does.
+"""Decision thresholds of two classes, or of a label: how they are chosen, and what they then do.
 
-Letters in shapes: n and m examples, u both together, b resamples.
+Letters in shapes: n and m examples, u both together, b resamples, t thresholds.
 
-A threshold is chosen on validation or out-of-fold probabilities and tried on the test part, never chosen there. An
+A threshold is chosen on validation or out-of-fold probabilities and tried on the test split, never chosen there. An
 example is flagged when its score is at or above the threshold. `operate` resamples both sets, so its intervals hold
 the chance in the choice as well; `apply` takes the threshold as given. In 200 simulated pairs of 200 examples to choose
 on and 400 to try on, the nominal 95 % interval covered the true sensitivity at a specificity of 0.9 in 95 % by
@@ -16,9 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-from regraft.evaluation._candidates import Candidates
-from regraft.evaluation._resampling import units
-from regraft.evaluation.intervals import MIN_GROUPS, Statistic, bootstrap, share
+from regraft.evaluation.intervals import MIN_GROUPS, Statistic, bootstrap, share, too_few, units
+from regraft.evaluation.metrics._common import running, safe_ratio
 from regraft.values import Measured
 
 
@@ -32,6 +31,36 @@ class Scored:
     """The probability of the positive class."""
     groups: Shaped[np.ndarray, " n"] | None = None
     """The group of each example, where there are groups."""
+
+
+class Candidates:
+    """Every threshold that matters for a set of scores, and what each would flag.
+
+    In falling order: above the top score, between each two neighbouring scores, and the lowest score.
+    """
+
+    def __init__(self, positive: Bool[np.ndarray, " n"], scores: Float[np.ndarray, " n"]) -> None:
+        wide = scores.astype(np.float64)
+        self._order = np.argsort(-wide, kind="stable")
+        self._positive = positive[self._order].astype(np.float64)
+        falling = wide[self._order]
+        last_of_tie = np.flatnonzero(np.r_[falling[1:] != falling[:-1], True])
+        distinct = falling[last_of_tie]
+        middle = (distinct[:-1] + distinct[1:]) / 2
+        between = np.where(middle > distinct[1:], middle, distinct[:-1])
+        self._flagged = np.r_[0, last_of_tie + 1]
+        self.thresholds: Float[np.ndarray, " t"] = np.r_[np.nextafter(distinct[0], np.inf), between, distinct[-1]]
+
+    def counts(
+        self, weights: Float[np.ndarray, "b n"]
+    ) -> tuple[Float[np.ndarray, "b t"], Float[np.ndarray, "b t"], Float[np.ndarray, " b"], Float[np.ndarray, " b"]]:
+        """Weight of flagged positives and flagged negatives by threshold; of all positives and all negatives."""
+        in_order = np.take(weights, self._order, axis=1)
+        of_positives = in_order * self._positive
+        found, alarms = (
+            np.take(running(part), self._flagged, axis=1) for part in (of_positives, in_order - of_positives)
+        )
+        return found, alarms, found[:, -1], alarms[:, -1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,9 +177,9 @@ def operate(rule: Rule, chosen_on: Scored, tried_on: Scored, *, level: float = 0
         return Statistic(of_weights=lambda weights: rate(outcomes(weights)), bounds=(0.0, high))
 
     statistics = {
-        "sensitivity": statistic(lambda of: _share(of.hits, of.positives)),
-        "specificity": statistic(lambda of: 1 - _share(of.alarms, of.negatives)),
-        "precision": statistic(lambda of: _share(of.hits, of.hits + of.alarms)),
+        "sensitivity": statistic(lambda of: safe_ratio(of.hits, of.positives)),
+        "specificity": statistic(lambda of: 1 - safe_ratio(of.alarms, of.negatives)),
+        "precision": statistic(lambda of: safe_ratio(of.hits, of.hits + of.alarms)),
     }
     if isinstance(rule, ByCost):
         wrong, missed = rule.false_positive, rule.false_negative
@@ -162,7 +191,7 @@ def operate(rule: Rule, chosen_on: Scored, tried_on: Scored, *, level: float = 0
     groups = np.concatenate([drawn[0].of_example, drawn[0].num + drawn[1].of_example])
     measured = bootstrap(statistics, n + m, groups=groups, level=level, seed=seed)
     if fewest := [part.num for part in drawn if part.grouped and part.num < MIN_GROUPS]:
-        reason = f"too few groups ({min(fewest)} < {MIN_GROUPS})"
+        reason = too_few(min(fewest))
         measured = {name: Measured(value=one.value, level=level, method=reason) for name, one in measured.items()}
 
     def either(resampled: Measured, given: Measured) -> Measured:
@@ -188,8 +217,3 @@ class _Outcomes(NamedTuple):
     """All positives."""
     negatives: Float[np.ndarray, " b"]
     """All negatives."""
-
-
-def _share(part: Float[np.ndarray, " b"], whole: Float[np.ndarray, " b"]) -> Float[np.ndarray, " b"]:
-    """part / whole, nan where there is no whole."""
-    return np.where(whole > 0, part / np.where(whole > 0, whole, 1.0), np.nan)

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from regraft.contracts.study import RANGES, Effect, Measure
-from regraft.evaluation.crossed import crossed
+from regraft.evaluation.repeats import crossed
 from regraft.lab._costs import Cost
 from regraft.lab._kept import Row, unpacked
 from regraft.values import Measured

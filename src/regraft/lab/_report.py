@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from regraft.contracts.study import MEASURES, RANGES, Effect, Measure, Study
-from regraft.evaluation.crossed import crossed
+from regraft.evaluation.repeats import crossed
 from regraft.lab._cells import Cell
 from regraft.lab._costs import Cost
 from regraft.lab._effects import Found, found_of, table

@@ -133,7 +133,7 @@ def _effects(report: Section) -> str:
     header = ["Effect", "arms", "of", "a class", "difference", "claimed", "refuted", "found"]
     meanings = bullets(f"{NAMES[name]}: {plain(text)}" for name, text in report["measures"].items())
     said = (
-        "Differences are paired by seed and test example; in brackets 95 % intervals over both (`evaluation/crossed`). "
+        "Differences are paired by seed and test example; in brackets 95 % intervals over both (`evaluation/repeats`). "
         "What is counted is exact. An effect is borne out where its interval lies above what is claimed, not here "
         "where it lies below the least that is worth the claim (*refuted*), and not resolved otherwise."
     )

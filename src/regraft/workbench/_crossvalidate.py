@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 from regraft.contracts.metric import Metric, main_metric
 from regraft.contracts.strategy import Fitted, Problem
-from regraft.evaluation.intervals import nadeau_bengio
+from regraft.evaluation.repeats import nadeau_bengio
 from regraft.evaluation.report import as_json
 from regraft.identity import derive_seed
 from regraft.strategies.probe import Options, rows_of

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from regraft.errors import BadData
+from regraft.evaluation.differences import compare
 from regraft.evaluation.intervals import share
-from regraft.evaluation.paired import compare
 from regraft.values import Measured
 
 

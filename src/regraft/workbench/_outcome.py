@@ -16,8 +16,8 @@ from regraft.bundles.bundle import Bundle, Model, golden_logits, prefixes_of, wi
 from regraft.contracts.strategy import Fitted, Problem
 from regraft.contracts.task import Task
 from regraft.evaluation.calibration import Calibration
+from regraft.evaluation.ood import OODReference, fit_reference, reference_from
 from regraft.evaluation.report import as_json
-from regraft.evaluation.unlike import UnlikeReference, fit_reference, reference_from
 from regraft.files import cache_home
 from regraft.identity import derive_seed
 from regraft.recipe import Recipe
@@ -237,7 +237,7 @@ def write_model(
     return check, facts
 
 
-def _unlike(outcome: Outcome, bundle: Bundle) -> UnlikeReference | None:
+def _unlike(outcome: Outcome, bundle: Bundle) -> OODReference | None:
     """Class means and distances of examples outside the means: out of fold, or validation where there is some."""
     problem, targets = outcome.problem, outcome.session.targets
     train = problem.train

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from regraft.errors import RunError
-from regraft.evaluation._numeric import answered
+from regraft.evaluation.confusion import predicted_labels
 
 _FIXED = ("part", "id", "group", "label", "predicted")
 _SEPARATOR = re.compile(r"(?<!\\)((?:\\\\)*);")
@@ -132,7 +132,7 @@ def _told(
     if kind == "regression":
         return ";".join(map(_number, target.tolist())), ";".join(f"{value:.9g}" for value in outputs.tolist())
     if kind == "multilabel":
-        chosen = (target > 0, answered(outputs[None])[0])
+        chosen = (target > 0, predicted_labels(outputs[None])[0])
         label, predicted = (";".join(_escaped(classes[at]) for at in np.flatnonzero(tags).tolist()) for tags in chosen)
         return label, predicted
     return classes[int(target)], classes[int(np.argmax(outputs))]

@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from regraft.contracts.metric import main_metric
+from regraft.contracts.metric import Sample, main_metric
 from regraft.evaluation.calibration import Calibration, calibrate
-from regraft.evaluation.gap import Part, difference
-from regraft.evaluation.paired import compare
+from regraft.evaluation.differences import compare, difference
 from regraft.evaluation.report import as_json, evaluate
-from regraft.evaluation.thresholds import Scored
 from regraft.workbench._predictions import Answer
 from regraft.workbench.session import Session
 
@@ -40,47 +38,33 @@ def calibration_of(session: Session, held: Scores | None) -> Calibration | None:
 
 
 def evaluation_of(session: Session, scores: Scores, temperature: float, held: Scores | None) -> Any:
-    """All metrics with intervals, as JSON; thresholds of two classes, or of tags, are chosen on `held`."""
+    """All metrics with intervals, as JSON; decision thresholds are chosen on `held`."""
+    tested = _sample(session, scores, temperature)
     return evaluate(
-        session.targets[scores.positions],
-        session.task.outputs(scores.logits, temperature),
+        tested.targets,
+        tested.outputs,
         session.task.classes,
         kind=session.task.kind,
         trained_on=session.targets[session.splits.train],
-        groups=session.user_groups(scores.positions),
-        chosen_on=() if held is None else _chosen_on(session, held, temperature),
+        groups=tested.groups,
+        held=None if held is None else _sample(session, held, temperature),
         rules=session.rules,
         seed=session.recipe.seed,
     ).to_json()
 
 
-def _chosen_on(session: Session, held: Scores, temperature: float) -> tuple[Scored, ...]:
-    """The examples to choose thresholds on: those of the second of two classes, or those of every tag."""
-    task = session.task
-    targets, outputs = session.targets[held.positions], task.outputs(held.logits, temperature)
-    groups = session.user_groups(held.positions)
-    if task.kind == "multilabel":
-        columns = [(targets[:, at] > 0, outputs[:, at]) for at in range(len(task.classes))]
-    elif task.kind == "classification" and len(task.classes) == 2:
-        columns = [(targets == 1, outputs[:, 1])]
-    else:
-        return ()
-    return tuple(Scored(positive=positive, scores=scores, groups=groups) for positive, scores in columns)
+def _sample(session: Session, scores: Scores, temperature: float = 1.0) -> Sample:
+    return Sample(
+        targets=session.targets[scores.positions],
+        outputs=session.task.outputs(scores.logits, temperature),
+        groups=session.user_groups(scores.positions),
+    )
 
 
 def gaps_of(session: Session, by_part: Mapping[str, Scores]) -> list[dict[str, Any]]:
     """How the main metric worsens from the training examples to those the model never saw."""
-    metric, parts = (
-        main_metric(session.task.kind).name,
-        {
-            name: Part(
-                targets=session.targets[scores.positions],
-                outputs=session.task.outputs(scores.logits),
-                groups=session.user_groups(scores.positions),
-            )
-            for name, scores in by_part.items()
-        },
-    )
+    metric = main_metric(session.task.kind).name
+    parts = {name: _sample(session, scores) for name, scores in by_part.items()}
     return [
         {"from": one, "to": other, "metric": metric,
          "worse_by": as_json(difference(parts[one], parts[other], metric=metric, seed=session.recipe.seed))}

@@ -11,8 +11,8 @@ import numpy as np
 from regraft.contracts.metric import main_metric, metrics_for
 from regraft.contracts.metric import metric as metric_named
 from regraft.errors import RunError
-from regraft.evaluation.paired import PairedDifference
-from regraft.evaluation.paired import compare as paired
+from regraft.evaluation.differences import PairedDifference
+from regraft.evaluation.differences import compare as paired
 from regraft.workbench._predictions import Predictions, read_predictions
 
 _SHOWN = 3

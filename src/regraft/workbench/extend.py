@@ -20,7 +20,7 @@ from regraft.activations.runner import BATCH
 from regraft.bundles.bundle import Bundle, Model, golden_logits, load, prefixes_of, stacked, write_bundle
 from regraft.contracts.task import TASKS
 from regraft.errors import BadRequest, RunError
-from regraft.evaluation.unlike import extended_reference
+from regraft.evaluation.ood import extended_reference
 from regraft.folds import folds
 from regraft.identity import derive_seed
 from regraft.recipe import Source

@@ -1,1 +1,1 @@
-"""The shelf of metrics: each file defines `ENTRY`."""
+"""The shelf of metrics: each file is a family, which lists its metrics in `NAMES` and holds them in `ENTRIES`."""

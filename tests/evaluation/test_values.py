@@ -1,4 +1,4 @@
-"""Predicted numbers one by one, and against always the same answer."""
+"""Targets of a regression one by one, and against always the same prediction."""
 
 import numpy as np
 import pytest
@@ -6,14 +6,14 @@ from scipy import stats
 from sklearn import metrics as reference
 
 from answers import sample
-from regraft.evaluation.numbers import MAX_POINTS, QUANTILES, baseline_of, number_scores
+from regraft.evaluation.metrics.values import MAX_POINTS, QUANTILES, baseline_of, target_scores
 
 NAMES = ("price", "area")
 
 
-def test_every_number_has_the_figures_that_scikit_learn_gives_it_alone() -> None:
+def test_every_target_has_the_figures_that_scikit_learn_gives_it_alone() -> None:
     targets, values = sample("regression", num_outputs=2)
-    for at, found in enumerate(number_scores(targets, values, NAMES)):
+    for at, found in enumerate(target_scores(targets, values, NAMES)):
         actual, given = targets[:, at], values[:, at]
         known = {
             "mae": reference.mean_absolute_error(actual, given),
@@ -34,20 +34,20 @@ def test_every_number_has_the_figures_that_scikit_learn_gives_it_alone() -> None
 
 def test_the_interval_of_a_bias_is_that_of_a_mean() -> None:
     targets, values = sample("regression", n=300, num_outputs=1)
-    found = number_scores(targets, values, ["price"])[0].bias
+    found = target_scores(targets, values, ["price"])[0].bias
     off = (values - targets)[:, 0]
     low, high = stats.t.interval(0.95, 299, loc=off.mean(), scale=stats.sem(off))
     assert (found.low, found.high) == pytest.approx((low, high), abs=0.08 * (high - low))
 
 
-def test_a_picture_has_no_more_points_than_one_can_see() -> None:
+def test_a_plot_has_no_more_points_than_one_can_see() -> None:
     targets, values = sample("regression", n=2 * MAX_POINTS, num_outputs=1)
-    points = number_scores(targets, values, ["price"])[0].points
+    points = target_scores(targets, values, ["price"])[0].points
     assert len(points) == MAX_POINTS
     assert set(points) <= set(zip(targets[:, 0].tolist(), values[:, 0].tolist(), strict=True))
 
 
-def test_what_is_gained_on_a_constant_answer_is_the_difference_of_the_errors() -> None:
+def test_what_is_gained_on_a_constant_prediction_is_the_difference_of_the_errors() -> None:
     targets, values = sample("regression", num_outputs=2)
     medians = np.median(targets, axis=0)
     found = baseline_of(targets, values, NAMES, medians)

@@ -1,14 +1,15 @@
-"""Two models on the same examples."""
+"""Two models on the same examples, and one model on two sets of examples."""
 
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn.metrics import r2_score
 
 from answers import sample
-from regraft.contracts.metric import metric
+from regraft.contracts.metric import Sample, metric
 from regraft.errors import UnknownName
+from regraft.evaluation.differences import compare, difference, mcnemar
 from regraft.evaluation.intervals import measure
-from regraft.evaluation.paired import compare, mcnemar
 from regraft.values import Measured
 
 
@@ -76,7 +77,7 @@ def test_too_few_groups_give_no_verdict() -> None:
     found = compare(*_models(200, only_a=30, only_b=6), groups=np.arange(200) % 7)
     assert found.outcome == "too few groups"
     assert found.difference.low is None
-    assert found.verdict.startswith("Not to be told: too few groups (7 < 10)")
+    assert found.verdict.startswith("Undecided: too few groups (7 < 10)")
 
 
 def test_a_difference_that_one_group_carries_is_not_resolved() -> None:
@@ -142,5 +143,70 @@ def test_tags_are_compared_by_ranking_and_ranks_by_distance() -> None:
 def test_what_is_not_defined_is_not_told() -> None:
     targets = np.ones((20, 1))
     found = compare(targets, targets + 1, targets + 2, metric="r2")
-    assert found.verdict == "Not to be told: R² is undefined: the targets do not vary."
+    assert found.verdict == "Undecided: R² is undefined: the targets do not vary."
     assert found.outcome == "not resolved"
+
+
+def _right(right: int, n: int) -> Sample:
+    return _predicted(np.arange(n) < right)
+
+
+def _predicted(right: np.ndarray, groups: np.ndarray | None = None) -> Sample:
+    """Two classes, all examples of the second; right where told."""
+    return Sample(targets=np.ones(len(right), dtype=np.int64), outputs=np.eye(2)[right.astype(int)], groups=groups)
+
+
+def test_the_interval_is_newcombes_published_example() -> None:
+    # Newcombe 1998, Table II, method 10.
+    for (a, n), (b, m), low, high in [((56, 70), (48, 80), 0.0524, 0.3339), ((9, 10), (3, 10), 0.1705, 0.8090)]:
+        found = difference(_right(a, n), _right(b, m))
+        assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
+        assert found.value == pytest.approx(a / n - b / m)
+        assert found.method == "newcombe"
+
+
+def test_groups_are_resampled_whole_and_too_few_give_no_interval() -> None:
+    rng = np.random.default_rng(0)
+    trouble = rng.random(40) < 0.3
+    groups = np.repeat(np.arange(40), 5)
+    right = ~np.repeat(trouble, 5)
+    one, other = _predicted(right, groups), _predicted(rng.random(200) < 0.9)
+    grouped, plain = difference(one, other), difference(_predicted(right), other)
+    assert grouped.method == "bootstrap by group"
+    assert grouped.value == plain.value
+    assert grouped.high is not None
+    assert grouped.low is not None
+    assert plain.high is not None
+    assert plain.low is not None
+    assert grouped.high - grouped.low > 1.5 * (plain.high - plain.low)
+    few = difference(_predicted(right, groups // 10), other)
+    assert (few.low, few.method) == (None, "too few groups (4 < 10)")
+
+
+def test_an_error_that_grows_is_a_fall_as_a_share_that_shrinks_is() -> None:
+    rng = np.random.default_rng(0)
+    targets = rng.normal(100, 20, (80, 1))
+    learned = Sample(targets=targets, outputs=targets + rng.normal(0, 1, (80, 1)))
+    new = Sample(targets=targets, outputs=targets + rng.normal(0, 5, (80, 1)))
+    errors = [np.abs(part.outputs - part.targets).mean() for part in (learned, new)]
+    found = difference(learned, new, metric="mae")
+    assert found.value == pytest.approx(errors[1] - errors[0])
+    assert found.low is not None
+    assert found.low > 0
+    explained = difference(learned, new, metric="r2")
+    assert explained.value == pytest.approx(r2_score(targets, learned.outputs) - r2_score(targets, new.outputs))
+    assert explained.low is not None
+    assert explained.low > 0
+
+
+def test_the_interval_of_a_gap_in_error_is_that_of_a_difference_of_two_means() -> None:
+    rng = np.random.default_rng(1)
+    parts = []
+    for n, spread in ((300, 1.0), (200, 2.0)):
+        targets = rng.normal(size=(n, 1))
+        parts.append(Sample(targets=targets, outputs=targets + rng.normal(0, spread, (n, 1))))
+    found = difference(parts[0], parts[1], metric="mae")
+    errors = [np.abs(part.outputs - part.targets)[:, 0] for part in parts]
+    known = stats.ttest_ind(errors[1], errors[0], equal_var=False).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((known.low, known.high), abs=0.1 * (known.high - known.low))
+    assert found.method == "bootstrap"

@@ -1,11 +1,11 @@
-"""How unlike the training data an input is."""
+"""The out-of-distribution score."""
 
 import numpy as np
 import pytest
 from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.preprocessing import normalize
 
-from regraft.evaluation.unlike import extended_reference, fit_reference
+from regraft.evaluation.ood import extended_reference, fit_reference
 
 
 def _features(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -1,10 +1,12 @@
-"""Intervals of means over seeds and test examples."""
+"""Intervals over repeated fits: seeds that share their test examples, and folds."""
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from regraft.evaluation.crossed import crossed
+from regraft.evaluation.repeats import crossed, nadeau_bengio, t_quantile
+
+SHARE = (0.0, 1.0)
 
 
 def width(values: np.ndarray, **options: np.ndarray) -> float:
@@ -58,3 +60,28 @@ def test_of_a_hundred_intervals_ninety_two_or_more_hold_the_truth(num_seeds: int
         assert found.high is not None
         held += found.low <= 0.05 <= found.high
     assert held / times >= 0.92
+
+
+def test_student_quantiles_equal_scipy() -> None:
+    for degrees in (1, 2, 3, 7, 24, 49, 300, 10_000):
+        for probability in (0.1, 0.6, 0.9, 0.975, 0.9995):
+            assert t_quantile(probability, degrees) == pytest.approx(stats.t.ppf(probability, degrees), rel=1e-9)
+
+
+def test_nadeau_bengio_equals_its_formula_with_scipys_t() -> None:
+    scores = np.random.default_rng(0).normal(0.8, 0.04, (3, 5))
+    found = nadeau_bengio(scores, bounds=SHARE)
+    error = np.sqrt((1 / 15 + 1 / 4) * scores.var(ddof=1))
+    low, high = stats.t.interval(0.95, 14, loc=scores.mean(), scale=error)
+    assert (found.value, found.low, found.high) == pytest.approx((scores.mean(), low, high))
+    assert found.method == "nadeau-bengio"
+    naive = stats.t.interval(0.95, 14, loc=scores.mean(), scale=np.sqrt(scores.var(ddof=1) / 15))
+    assert high - low > 2 * (naive[1] - naive[0])
+
+
+def test_nadeau_bengio_stays_in_bounds_and_says_when_it_has_nothing_to_go_by() -> None:
+    assert nadeau_bengio(np.array([[1.0, 0.98, 1.0]]), bounds=SHARE).high == 1.0
+    assert nadeau_bengio(np.ones((2, 5)), bounds=SHARE).method == "no interval: every fold scores the same"
+    assert nadeau_bengio(np.array([[0.5, np.nan]]), bounds=SHARE).method == "too few folds with a score"
+    few = nadeau_bengio(np.array([[0.5, 0.6]]), bounds=SHARE, num_groups=7)
+    assert (few.value, few.low, few.method) == (0.55, None, "too few groups (7 < 10)")

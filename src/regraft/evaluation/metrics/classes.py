@@ -1,0 +1,217 @@
+"""Metrics of one class per example, and what a report shows of the classes one by one.
+
+Targets are `Int "n"` in [0, c), outputs the probabilities `Float "n c"` of the classes; where these have ranks, they
+come in rising order. The prediction is the most probable class.
+
+Letters in shapes: n examples, c classes, b resamples.
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+
+from regraft.contracts.metric import Metric, Tested
+from regraft.evaluation.confusion import ClassScores, Mistake, class_scores, confusion_matrix, most_confused
+from regraft.evaluation.metrics._common import (
+    class_is_right,
+    columns,
+    counts,
+    mean,
+    mean_where,
+    per_example,
+    right_if_one_class,
+    safe_ratio,
+)
+from regraft.evaluation.metrics._ranking import auroc_of, average_precision_of, one_vs_rest
+from regraft.evaluation.metrics.probabilities import ProbabilityFigures, probability_fields
+from regraft.evaluation.thresholds import OperatingPoint, Scored, operate
+
+GUESSES = 5
+"""How many classes may be named for top-5 accuracy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassFigures(ProbabilityFigures):
+    """The classes one by one, and what is confused with what."""
+
+    per_class: tuple[ClassScores, ...]
+    """Recall, precision and F1 of every class."""
+    confusion: tuple[tuple[int, ...], ...]
+    """Counts by actual class (row) and predicted class (column)."""
+    most_confused: tuple[Mistake, ...]
+    """The most frequent mistakes."""
+    operating_points: tuple[OperatingPoint, ...] = ()
+    """Two classes: decision thresholds chosen on other examples, tried on these."""
+    positive_class: str | None = None
+    """Two classes: which one `operating_points` and the ranking metrics call positive."""
+
+
+def figures_of_ranks(tested: Tested) -> ClassFigures:
+    """The classes one by one, the confusion matrix, and how far probabilities can be trusted."""
+    targets, classes = tested.targets, tested.names
+    labels = tested.outputs.argmax(axis=1)
+    matrix = confusion_matrix(targets, labels, len(classes))
+    absent = [name for name, count in zip(classes, matrix.sum(axis=1), strict=True) if not count]
+    note = f"No example of {', '.join(absent)}: averages over classes leave it out or are not defined."
+    return ClassFigures(
+        per_class=class_scores(targets, labels, classes, **tested.how),
+        confusion=tuple(tuple(row) for row in matrix.tolist()),
+        most_confused=most_confused(matrix, classes),
+        notes=(note,) if absent else (),
+        **probability_fields(tested),
+    )
+
+
+def figures_of_classes(tested: Tested) -> ClassFigures:
+    """The same, with decision thresholds where there are two classes."""
+    found = figures_of_ranks(tested)
+    if len(tested.names) != 2:
+        return found
+    found = replace(found, positive_class=tested.names[1])
+    if tested.held is None:
+        note = "No thresholds: there are no validation or out-of-fold probabilities to choose them on."
+        return replace(found, notes=(*found.notes, note))
+    chosen_on, tried = (
+        Scored(positive=one.targets == 1, scores=one.outputs[:, 1], groups=one.groups) for one in (tested.held, tested)
+    )
+    points = [operate(rule, chosen_on, tried, level=tested.level, seed=tested.seed) for rule in tested.rules]
+    return replace(found, operating_points=tuple(points))
+
+
+def balanced_accuracy(
+    targets: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, "n c"], weights: Float[np.ndarray, "b n"]
+) -> Float[np.ndarray, " b"]:
+    """The mean recall of the classes that occur among the targets; 1 / c for chance."""
+    right, actual, _ = counts(targets, probabilities, weights)
+    return mean_where(safe_ratio(right, actual))
+
+
+def macro_f1(
+    targets: Shaped[np.ndarray, "n ..."], probabilities: Float[np.ndarray, "n c"], weights: Float[np.ndarray, "b n"]
+) -> Float[np.ndarray, " b"]:
+    """The mean F1 (harmonic mean of precision and recall) of the classes or labels that occur or are predicted."""
+    right, actual, predicted = counts(targets, probabilities, weights)
+    return mean_where(safe_ratio(2 * right, actual + predicted))
+
+
+def in_top5(targets: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, "n c"]) -> Bool[np.ndarray, " n"]:
+    """Whether the target is among the five most probable classes; of equals at the fifth place, the first ones count.
+
+    Source: Russakovsky et al. 2015, arXiv:1409.0575, section 4 (the measure for a thousand classes); that it is given
+    from eleven classes on is our choice: of fewer, five guesses are half.
+    """
+    own = probabilities[np.arange(len(targets)), targets][:, None]
+    earlier = np.arange(probabilities.shape[1]) < targets[:, None]
+    before = ((probabilities > own) | ((probabilities == own) & earlier)).sum(axis=1)
+    inside: Bool[np.ndarray, " n"] = before < GUESSES
+    return inside
+
+
+def distance_in_ranks(targets: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, "n c"]) -> Int[np.ndarray, " n"]:
+    """How many ranks the prediction is off; 0 where it is right."""
+    distance: Int[np.ndarray, " n"] = np.abs(probabilities.argmax(axis=1) - targets)
+    return distance
+
+
+def within_one(targets: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, "n c"]) -> Bool[np.ndarray, " n"]:
+    """Whether the prediction is the target or its neighbour."""
+    return distance_in_ranks(targets, probabilities) <= 1
+
+
+def squares_of_ranks(targets: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, "n c"]) -> np.ndarray:
+    """Squared distance, target, prediction, their squares, and a 1 to count; `Float "n 6"`."""
+    rank, given = targets.astype(np.float64), probabilities.argmax(axis=1).astype(np.float64)
+    return np.column_stack([(rank - given) ** 2, rank, given, rank**2, given**2, np.ones(len(rank))])
+
+
+def quadratic_weighted_kappa(sums: Float[np.ndarray, "b 6"]) -> Float[np.ndarray, " b"]:
+    """Agreement of predictions with targets beyond chance, a mistake weighing the square of its distance in ranks.
+
+    1 when all agree, 0 for predictions that follow their own frequencies blindly, below 0, down to -1, for worse. nan
+    when predictions and targets are all of one class. Source: Cohen 1968; as scikit-learn's cohen_kappa_score with
+    quadratic weights.
+    """
+    observed, rank, given, rank_squared, given_squared = (sums[:, :-1] / sums[:, -1:]).T
+    # The mean square of the distance between a random target and a random prediction, drawn apart from each other.
+    expected = rank_squared + given_squared - 2 * rank * given
+    some = expected > 1e-12
+    return np.where(some, 1 - observed / np.where(some, expected, 1.0), np.nan)
+
+
+_CLASSES, _RANKS = frozenset({"classification"}), frozenset({"ordinal"})
+_of_both = partial(
+    Metric, higher_is_better=True, range=(0.0, 1.0), kinds=_CLASSES | _RANKS, columns=columns, right=class_is_right
+)
+_of_classes = partial(_of_both, kinds=_CLASSES)
+_of_ranks = partial(_of_both, kinds=_RANKS)
+
+NAMES = (
+    "accuracy",
+    "auroc",
+    "average_precision",
+    "balanced_accuracy",
+    "macro_f1",
+    "quadratic_weighted_kappa",
+    "rank_mae",
+    "top5_accuracy",
+    "within_one",
+)
+_EVERY = (
+    _of_both(
+        name="accuracy",
+        title="Accuracy",
+        statistics=per_example(class_is_right),
+        value=mean,
+        interval="wilson",
+        main=_CLASSES,
+        figures=figures_of_classes,
+    ),
+    _of_classes(name="auroc", title="AUROC", of_sample=one_vs_rest(auroc_of)),
+    _of_classes(name="average_precision", title="Average precision", of_sample=one_vs_rest(average_precision_of)),
+    _of_both(name="balanced_accuracy", title="Balanced accuracy", of_sample=balanced_accuracy),
+    _of_both(
+        name="macro_f1",
+        title="Macro F1",
+        kinds=_CLASSES | _RANKS | {"multilabel"},
+        of_sample=macro_f1,
+        right=right_if_one_class,
+    ),
+    _of_ranks(
+        name="quadratic_weighted_kappa",
+        title="Quadratic weighted kappa",
+        range=(-1.0, 1.0),
+        statistics=squares_of_ranks,
+        value=quadratic_weighted_kappa,
+        undefined="all are of one class",
+    ),
+    _of_ranks(
+        name="rank_mae",
+        title="Mean distance in ranks",
+        higher_is_better=False,
+        range=(0.0, float("inf")),
+        statistics=per_example(distance_in_ranks),
+        value=mean,
+        main=_RANKS,
+        figures=figures_of_ranks,
+    ),
+    _of_classes(
+        name="top5_accuracy",
+        title="Top-5 accuracy",
+        statistics=per_example(in_top5),
+        value=mean,
+        right=in_top5,
+        interval="wilson",
+        min_classes=11,
+    ),
+    _of_ranks(
+        name="within_one",
+        title="Right or one rank off",
+        statistics=per_example(within_one),
+        value=mean,
+        right=within_one,
+        interval="wilson",
+    ),
+)
+ENTRIES = {one.name: one for one in _EVERY}

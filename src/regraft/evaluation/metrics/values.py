@@ -1,0 +1,243 @@
+"""Metrics of predicted numbers, and what a report shows of the targets one by one.
+
+Targets and outputs are `Float "n c"`, a column per target. With several targets a metric is the plain mean over them,
+each in its own unit, as in scikit-learn; where the units differ, read them one by one.
+
+Letters in shapes: n examples, c targets, b resamples, s statistics.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from regraft.contracts.metric import Figures, Metric, Tested, main_metric, metrics_for
+from regraft.evaluation.differences import PairedDifference, compare
+from regraft.evaluation.intervals import Statistic, bootstrap, num_resamples_for, statistic
+from regraft.evaluation.metrics._common import columns, mean, per_example
+from regraft.identity import derive_seed
+from regraft.values import Measured
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""The quantiles of the residuals that are given."""
+MAX_POINTS = 500
+"""How many examples are kept one by one, to be drawn (our choice)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetScores:
+    """How one target fares; everything but R² in the target's own unit."""
+
+    name: str
+    """What the target is called."""
+    actual: tuple[float, float]
+    """Mean and standard deviation of the actual values: what the errors are to be seen against."""
+    metrics: Mapping[str, Measured]
+    """The metrics of a regression, of this target alone."""
+    bias: Measured
+    """Mean of predicted less actual: above 0 where predictions are too high."""
+    residuals: Mapping[str, float]
+    """Quantiles of predicted less actual, by share: `0.05` …"""
+    points: tuple[tuple[float, float], ...]
+    """Actual and predicted of up to 500 examples, drawn at random where there are more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """What the same prediction for every example would score."""
+
+    outputs: tuple[float, ...]
+    """The prediction: a number per target."""
+    metrics: Mapping[str, Measured]
+    """Its metrics on the same examples."""
+    gain: PairedDifference
+    """The model less this prediction, by the main metric."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueFigures(Figures):
+    """The targets one by one, and a constant to compare with."""
+
+    per_number: tuple[TargetScores, ...]
+    """How every target fares."""
+    baseline: Baseline | None = None
+    """What always predicting the training medians would score, where these are known."""
+
+
+def figures_of_values(tested: Tested) -> ValueFigures:
+    """The targets one by one, and what the model gains on always predicting the training medians."""
+    asked, baseline = (tested.targets, tested.outputs, tested.names), None
+    if tested.trained_on is not None:
+        baseline = baseline_of(*asked, np.median(tested.trained_on, axis=0), **tested.how)
+    note = (
+        f"The figures are plain means over {', '.join(tested.names)}, each in its own unit: where the units differ, "
+        "read the targets one by one."
+    )
+    return ValueFigures(
+        per_number=target_scores(*asked, **tested.how),
+        baseline=baseline,
+        notes=(note,) if len(tested.names) > 1 else (),
+    )
+
+
+def target_scores(
+    targets: Float[np.ndarray, "n c"],
+    values: Float[np.ndarray, "n c"],
+    names: Sequence[str],
+    *,
+    groups: Shaped[np.ndarray, " n"] | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[TargetScores, ...]:
+    """Every target on its own, all intervals from the same resamples."""
+    metrics = metrics_for("regression")
+    residuals = values.astype(np.float64) - targets
+    statistics: dict[str, Statistic] = {}
+    for at in range(len(names)):
+        column = slice(at, at + 1)
+        for name, metric in metrics.items():
+            statistics[f"{name} {at}"] = statistic(metric, targets[:, column], values[:, column])
+        statistics[f"bias {at}"] = _mean_of(residuals[:, at])
+    times = num_resamples_for(len(targets), len(names))
+    measured = bootstrap(statistics, len(targets), groups=groups, num_resamples=times, level=level, seed=seed)
+    kept = _kept(len(targets), seed)
+    return tuple(
+        TargetScores(
+            name=name,
+            actual=(float(targets[:, at].mean()), float(targets[:, at].std())),
+            metrics={key: measured[f"{key} {at}"] for key in metrics},
+            bias=measured[f"bias {at}"],
+            residuals={f"{share:g}": float(np.quantile(residuals[:, at], share)) for share in QUANTILES},
+            points=tuple(zip(targets[kept, at].tolist(), values[kept, at].tolist(), strict=True)),
+        )
+        for at, name in enumerate(names)
+    )
+
+
+def baseline_of(
+    targets: Float[np.ndarray, "n c"],
+    values: Float[np.ndarray, "n c"],
+    names: Sequence[str],
+    constant: Float[np.ndarray, " c"],
+    *,
+    groups: Shaped[np.ndarray, " n"] | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Baseline:
+    """What always predicting `constant` scores, and what the model gains on it by the main metric."""
+    always = np.broadcast_to(constant.astype(np.float64), values.shape)
+    statistics = {name: statistic(metric, targets, always) for name, metric in metrics_for("regression").items()}
+    times = num_resamples_for(len(targets), len(names))
+    return Baseline(
+        outputs=tuple(constant.tolist()),
+        metrics=bootstrap(statistics, len(targets), groups=groups, num_resamples=times, level=level, seed=seed),
+        gain=compare(
+            targets, values, always, groups=groups, metric=main_metric("regression").name, outputs=names,
+            names=("the model", "always the same prediction"), level=level, seed=seed,
+        ),
+    )  # fmt: skip
+
+
+def _mean_of(values: Float[np.ndarray, " n"]) -> Statistic:
+    return Statistic(of_weights=lambda weights: (weights @ values) / weights.sum(axis=1))
+
+
+def _kept(num_examples: int, seed: int) -> np.ndarray:
+    if num_examples <= MAX_POINTS:
+        return np.arange(num_examples)
+    random = np.random.default_rng(derive_seed(seed, "points"))
+    return np.sort(random.choice(num_examples, MAX_POINTS, replace=False))
+
+
+def distances(targets: Float[np.ndarray, "n c"], values: Float[np.ndarray, "n c"]) -> Float[np.ndarray, " n"]:
+    """The distance between predicted and actual, mean over the targets."""
+    off: Float[np.ndarray, " n"] = np.abs(values - targets).mean(axis=1)
+    return off
+
+
+def squared_errors(targets: Float[np.ndarray, "n c"], values: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c+1"]:
+    """Squared error of each target, and a 1 to count."""
+    return np.column_stack([(values - targets) ** 2, np.ones(len(targets))])
+
+
+def root_mean_square(sums: Float[np.ndarray, "b s"]) -> Float[np.ndarray, " b"]:
+    """The root of each target's mean; large mistakes weigh more than in the mean absolute error."""
+    roots: Float[np.ndarray, " b"] = np.sqrt(sums[:, :-1] / sums[:, -1:]).mean(axis=1)
+    return roots
+
+
+def squares(targets: Float[np.ndarray, "n c"], values: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n s"]:
+    """Squared error, target and squared target (of targets moved to their middle), of each column; and a 1 to count."""
+    centred = targets - (targets.max(axis=0) + targets.min(axis=0)) / 2  # exactly 0 where nothing varies
+    return np.column_stack([(values - targets) ** 2, centred, centred**2, np.ones(len(targets))])
+
+
+def explained(sums: Float[np.ndarray, "b s"]) -> Float[np.ndarray, " b"]:
+    """The share of the targets' variance that the predictions explain.
+
+    1 at best, 0 for always predicting these targets' own mean, below 0 without a bound for worse. nan where the targets
+    do not vary (scikit-learn says 0 or 1 there).
+    """
+    errors, centred, centred_squares = np.split(sums[:, :-1], 3, axis=1)
+    total = centred_squares - centred**2 / sums[:, -1:]
+    varies = total > 1e-12 * centred_squares
+    result: Float[np.ndarray, " b"] = np.where(varies, 1 - errors / np.where(varies, total, 1.0), np.nan).mean(axis=1)
+    return result
+
+
+def median_distance(
+    targets: Float[np.ndarray, "n c"], values: Float[np.ndarray, "n c"], weights: Float[np.ndarray, "b n"]
+) -> Float[np.ndarray, " b"]:
+    """The distance that half of the examples stay within; a few mistakes, however large, do not move it."""
+    medians = [_weighted_median(column, weights) for column in np.abs(values - targets).T]
+    result: Float[np.ndarray, " b"] = np.mean(medians, axis=0)
+    return result
+
+
+def _weighted_median(values: Float[np.ndarray, " n"], weights: Float[np.ndarray, "b n"]) -> Float[np.ndarray, " b"]:
+    """The median of copies: between the two middle values where the weights fall into equal halves."""
+    order = np.argsort(values, kind="stable")
+    through = np.cumsum(np.take(weights, order, axis=1), axis=1)
+    half, last = through[:, -1:] / 2, len(values) - 1
+    lower, upper = ((below).sum(axis=1) for below in (through < half, through <= half))
+    result: Float[np.ndarray, " b"] = (
+        values[order[np.minimum(lower, last)]] + values[order[np.minimum(upper, last)]]
+    ) / 2
+    return result
+
+
+_metric = partial(
+    Metric,
+    higher_is_better=False,
+    range=(0.0, float("inf")),
+    kinds=frozenset({"regression"}),
+    columns=columns,
+    in_unit_of_target=True,
+)
+
+NAMES = ("mae", "median_absolute_error", "r2", "rmse")
+_EVERY = (
+    _metric(
+        name="mae",
+        title="Mean absolute error",
+        statistics=per_example(distances),
+        value=mean,
+        main=frozenset({"regression"}),
+        figures=figures_of_values,
+    ),
+    _metric(name="median_absolute_error", title="Median absolute error", of_sample=median_distance),
+    _metric(
+        name="r2",
+        title="R²",
+        higher_is_better=True,
+        range=(float("-inf"), 1.0),
+        statistics=squares,
+        value=explained,
+        in_unit_of_target=False,
+        undefined="the targets do not vary",
+    ),
+    _metric(name="rmse", title="Root mean squared error", statistics=squared_errors, value=root_mean_square),
+)
+ENTRIES = {one.name: one for one in _EVERY}
