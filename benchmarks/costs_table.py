@@ -20,8 +20,8 @@ from bench import processor
 
 from regraft.doors._terminal import watched
 from regraft.reports import architecture
-from regraft.reports._words import bullets, counted, size, table
 from regraft.reports.drawing import draw
+from regraft.reports.words import bullets, counted, size, table
 from regraft.workbench.describe import SideBySide, describe, side_by_side, timing_of
 
 NETWORKS = (

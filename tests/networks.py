@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from regraft.backbones._costs import Whole
 from regraft.backbones._undrawn import Undrawn
 from regraft.backbones.backbone import BACKBONES
+from regraft.backbones.costs import Whole
 from regraft.contracts.backbone import Built
 from regraft.contracts.card import Card
 from regraft.contracts.family import Family

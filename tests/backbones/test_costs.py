@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from graphs import own_memory, saved_in_graph
 from networks import VARIANTS, card_of, family_of
-from regraft.backbones._costs import NetworkCosts, Whole, costs_of
 from regraft.backbones._undrawn import Undrawn
+from regraft.backbones.costs import NetworkCosts, Whole, costs_of
 from regraft.nn.accounting import account
 
 OTHERS = ("timm:swin_tiny_patch4_window7_224", "timm:convnext_tiny", "timm:efficientnet_b0")

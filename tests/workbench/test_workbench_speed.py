@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from networks import FAMILIES
-from regraft.backbones._costs import Whole
+from regraft.backbones.costs import Whole
 from regraft.errors import BadRequest
 from regraft.values import Progress
 from regraft.workbench import _speed

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from regraft.reports._words import NOTHING, counted, size
+from regraft.reports.words import NOTHING, counted, size
 
 Json = Mapping[str, Any]
 LEFT = 2

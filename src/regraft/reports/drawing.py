@@ -12,8 +12,8 @@ from textwrap import wrap
 from typing import Any
 
 from regraft.reports._canvas import INK, SECOND
-from regraft.reports._words import counted
 from regraft.reports.architecture import field, shape, work
+from regraft.reports.words import counted
 
 Json = Mapping[str, Any]
 

@@ -97,7 +97,7 @@ def _once(family: Family, card: Card, timing: Timing) -> tuple[float, float]:
     """Examples a second without and with training. The network is made for it and let go."""
     import torch
 
-    from regraft.backbones._costs import Whole
+    from regraft.backbones.costs import Whole
     from regraft.contracts.family import built
 
     device = torch.device(timing.device)

@@ -17,7 +17,7 @@ from regraft.workbench._device import choose_device, num_threads
 from regraft.workbench._speed import Speed, Timing, measured
 
 if TYPE_CHECKING:
-    from regraft.backbones._costs import LayerCosts, NetworkCosts, PartCosts
+    from regraft.backbones.costs import LayerCosts, NetworkCosts, PartCosts
     from regraft.nn.stated import StatedCost
 
 
@@ -123,7 +123,7 @@ def describe(spec: str, *, input_px: int | None = None) -> Description:
 
 
 def _described(spec: str, family: Family, card: Card) -> Description:
-    from regraft.backbones._costs import costs_of
+    from regraft.backbones.costs import costs_of
 
     costs = costs_of(family, card)
     return Description(

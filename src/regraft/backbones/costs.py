@@ -5,8 +5,10 @@ anywhere: what is counted is what torch dispatched. Numbers are per example unle
 32-bit floats.
 """
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +20,6 @@ from regraft.contracts.card import Card
 from regraft.contracts.family import Family, built
 from regraft.nn.accounting import Account, account
 from regraft.nn.inception import Filters, Inception
-from regraft.nn.memory import kept_bytes, running_bytes
 from regraft.nn.receptive import Reach
 
 START, HEAD = "start", "head"
@@ -39,37 +40,14 @@ class Whole(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LayerCosts:
-    """One layer."""
+class Costs:
+    """One layer or one part of a network."""
 
-    stage: str
-    """The stage it is in; `head` for the classifier."""
     name: str
-    """Its path inside the stage."""
-    kind: str
-    """Its class: `Conv2d`, `BatchNorm2d` …"""
-    window: str
-    """Of a convolution or a pool: its window, and its stride where that is not 1, as `7x7/2`; empty for others."""
+    """Of a layer its path inside the stage; of a part the stage's name, of an auxiliary head that of the stage it sits
+    on."""
     output: tuple[int, ...] | None
     """Shape of its output for one example; None where it does not run."""
-    parameters: int
-    """Numbers that it holds."""
-    multiply_adds: int
-    """Multiply-adds."""
-    kept_bytes: int
-    """Bytes that training keeps of it for the backward pass."""
-    reach: Reach | None
-    """What one cell of its output depends on; None where that is not known."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PartCosts:
-    """One stage, the classifier, or an auxiliary head."""
-
-    name: str
-    """The stage's name; of an auxiliary head, that of the stage it sits on."""
-    output: tuple[int, ...] | None
-    """Shape of its output for one example."""
     parameters: int
     """Numbers that it holds."""
     multiply_adds: int
@@ -80,6 +58,24 @@ class PartCosts:
     """Most bytes of activations alive at once while it runs without training."""
     reach: Reach | None
     """What one cell of its output depends on; None where that is not known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerCosts(Costs):
+    """One layer."""
+
+    stage: str
+    """The stage it is in; `head` for the classifier."""
+    kind: str
+    """Its class: `Conv2d`, `BatchNorm2d` …"""
+    window: str
+    """Of a convolution or a pool: its window, and its stride where that is not 1, as `7x7/2`; empty for others."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartCosts(Costs):
+    """One stage, the classifier, or an auxiliary head."""
+
     filters: Filters | None = None
     """Of an Inception module: how many filters each layer of its branches has."""
     reductions: bool = True
@@ -121,106 +117,95 @@ class NetworkCosts:
     @property
     def kept_bytes(self) -> int:
         """Bytes that training keeps of every further example of a batch."""
-        return sum(layer.kept_bytes for layer in self.layers)
+        return sum(part.kept_bytes for part in self.parts)
 
 
 def costs_of(family: Family, card: Card) -> NetworkCosts:
     """Count the network of that card."""
+
+    def pixels(number: int) -> dict[str, Tensor]:
+        return {"pixels": torch.empty((number, *card.preparation.input_px, card.channels), dtype=torch.uint8)}
+
     with torch.device("meta"):
         with Undrawn():
             network = built(family, card).network
         if not card.num_source_classes:  # one class stands in while a network is built
             network = replace(network, source_head=None)
         whole = Whole(network)
-        counted = account(whole, _inputs(card, 1))
-        running = running_bytes(whole, _inputs(card, 1))
-        two, three = (kept_bytes(whole, _inputs(card, number)) for number in (2, 3))
+        counted = _counted(whole, pixels)
     names = [START, *network.stages, *([HEAD] if network.source_head else [])]
-    paths = {name: f"parts.{at}" for at, name in enumerate(names)}
-    kept = {path: three.get(path, 0) - two.get(path, 0) for path in three}
-    parts = {name: _part(name, path, counted, kept, running, whole.get_submodule(path)) for name, path in paths.items()}
+    paths = {name: f"parts.{at}" for at, name in enumerate(names) if name != START}
+    parts = {name: _part(name, counted, path, whole.get_submodule(path)) for name, path in paths.items()}
     return NetworkCosts(
         stages=tuple(parts[name] for name in network.stages),
         head=parts.get(HEAD) if network.source_head else None,
         side_heads=tuple(_side_heads(network, card, parts)),
-        layers=tuple(_layers(whole, counted, paths, kept)),
-        running_bytes=running[""],
+        layers=tuple(layer for stage, path in paths.items() for layer in _layers(stage, counted, path, whole)),
+        running_bytes=counted.outputs[""].running_bytes,
     )
 
 
-def _inputs(card: Card, num_examples: int) -> dict[str, Tensor]:
-    shape = (num_examples, *card.preparation.input_px, card.channels)
-    return {"pixels": torch.empty(shape, dtype=torch.uint8)}
+def _counted(module: nn.Module, inputs: Callable[[int], Any]) -> Account:
+    """The account of one example, where `inputs` makes so many.
+
+    What training keeps of each *further* example is the difference between three and two: batch norm's statistics and
+    the like are kept once a batch.
+    """
+    two, three = (account(module, inputs(number), training=True).layers for number in (2, 3))
+    kept = Counter({layer.name: layer.kept_bytes for layer in three})
+    kept.subtract({layer.name: layer.kept_bytes for layer in two})
+    one = account(module, inputs(1))
+    return replace(one, layers=tuple(replace(layer, kept_bytes=kept[layer.name]) for layer in one.layers))
 
 
-def _part(
-    name: str, path: str, counted: Account, kept: Mapping[str, int], running: Mapping[str, int], module: nn.Module
-) -> PartCosts:
+def _part(name: str, counted: Account, path: str, module: nn.Module) -> PartCosts:
     share, output = counted.part(path), counted.outputs[path]
     inception = next((part for part in module.modules() if isinstance(part, Inception)), None)
-    branches = {} if inception is None else _branches(inception)
+    branches: dict[str, Any] = {}
+    if inception is not None:
+        variant = inception.variant
+        branches = {"filters": inception.filters, "reductions": variant.reductions, "wide_kernel": variant.wide_kernel}
     return PartCosts(
         name=name,
-        output=_of_one(output.shape),
+        output=(output.output_shape or ())[1:],
         parameters=share.parameters,
         multiply_adds=share.multiply_adds,
-        kept_bytes=sum(kept.get(layer.name, 0) for layer in share.layers),
-        running_bytes=running[path],
+        kept_bytes=share.kept_bytes,
+        running_bytes=output.running_bytes,
         reach=output.reach,
         **branches,
     )
 
 
-def _branches(inception: Inception) -> dict[str, Any]:
-    variant = inception.variant
-    return {
-        "filters": inception.filters,
-        "reductions": variant.reductions,
-        "wide_kernel": variant.wide_kernel,
-    }
-
-
 def _side_heads(network: Network, card: Card, stages: Mapping[str, PartCosts]) -> Iterator[PartCosts]:
-    """Each alone, on what its stage gives."""
+    """Each alone, on what its stage gives; its reach is not told, for it would be that of this alone."""
     for stage, side in network.side_heads.items():
+        shape = stages[stage].output or ()
         with torch.device("meta"):
             with Undrawn():
                 module = side.build(card.num_source_classes or 1)
-            one, two, three = (torch.empty((number, *(stages[stage].output or ()))) for number in (1, 2, 3))
-            counted, running = account(module, one), running_bytes(module, one)
-            kept = sum(kept_bytes(module, three).values()) - sum(kept_bytes(module, two).values())
-        output = counted.outputs[""]
-        yield PartCosts(
-            name=stage,
-            output=_of_one(output.shape),
-            parameters=counted.parameters,
-            multiply_adds=counted.multiply_adds,
-            kept_bytes=kept,
-            running_bytes=running[""],
-            reach=None,
+            counted = _counted(module, partial(_grids, shape))
+        yield replace(_part(stage, counted, "", module), reach=None)
+
+
+def _grids(shape: tuple[int, ...], number: int) -> Tensor:
+    return torch.empty((number, *shape))
+
+
+def _layers(stage: str, counted: Account, path: str, whole: Whole) -> Iterator[LayerCosts]:
+    for layer in counted.part(path).layers:
+        yield LayerCosts(
+            stage=stage,
+            name=layer.name.removeprefix(path).removeprefix(".").removeprefix("body").removeprefix("."),
+            kind=layer.kind,
+            window=_window(whole.get_submodule(layer.name)),
+            output=layer.output_shape and layer.output_shape[1:],
+            parameters=layer.parameters,
+            multiply_adds=layer.multiply_adds,
+            kept_bytes=layer.kept_bytes,
+            running_bytes=layer.running_bytes,
+            reach=layer.reach,
         )
-
-
-def _layers(whole: Whole, counted: Account, paths: Mapping[str, str], kept: Mapping[str, int]) -> Iterator[LayerCosts]:
-    for stage, path in paths.items():
-        if stage == START:
-            continue
-        for layer in counted.part(path).layers:
-            yield LayerCosts(
-                stage=stage,
-                name=layer.name.removeprefix(path).removeprefix(".").removeprefix("body").removeprefix("."),
-                kind=layer.kind,
-                window=_window(whole.get_submodule(layer.name)),
-                output=_of_one(layer.output_shape),
-                parameters=layer.parameters,
-                multiply_adds=layer.multiply_adds,
-                kept_bytes=kept.get(layer.name, 0),
-                reach=layer.reach,
-            )
-
-
-def _of_one(shape: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    return None if shape is None else shape[1:]
 
 
 def _window(module: nn.Module) -> str:
