@@ -18,9 +18,8 @@ from regraft.backbones._undrawn import Undrawn
 from regraft.contracts.backbone import Network
 from regraft.contracts.card import Card
 from regraft.contracts.family import Family, built
-from regraft.nn.accounting import Account, account
+from regraft.nn.accounting import Account, Layer, account
 from regraft.nn.inception import Filters, Inception
-from regraft.nn.receptive import Reach
 
 START, HEAD = "start", "head"
 """Names of what lies below the first stage and above the last."""
@@ -40,41 +39,20 @@ class Whole(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Costs:
-    """One layer or one part of a network."""
-
-    name: str
-    """Of a layer its path inside the stage; of a part the stage's name, of an auxiliary head that of the stage it sits
-    on."""
-    output: tuple[int, ...] | None
-    """Shape of its output for one example; None where it does not run."""
-    parameters: int
-    """Numbers that it holds."""
-    multiply_adds: int
-    """Multiply-adds."""
-    kept_bytes: int
-    """Bytes that training keeps of it for the backward pass."""
-    running_bytes: int
-    """Most bytes of activations alive at once while it runs without training."""
-    reach: Reach | None
-    """What one cell of its output depends on; None where that is not known."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LayerCosts(Costs):
-    """One layer."""
+class LayerCosts(Layer):
+    """One layer of one example: `name` is its path inside the stage, `output` is without the axis of examples."""
 
     stage: str
     """The stage it is in; `head` for the classifier."""
-    kind: str
-    """Its class: `Conv2d`, `BatchNorm2d` …"""
-    window: str
-    """Of a convolution or a pool: its window, and its stride where that is not 1, as `7x7/2`; empty for others."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class PartCosts(Costs):
-    """One stage, the classifier, or an auxiliary head."""
+class PartCosts(Layer):
+    """One stage, the classifier, or an auxiliary head, with everything inside it, for one example.
+
+    `name` is that of the stage; of an auxiliary head, that of the stage it sits on. `kept_bytes` are those that
+    training keeps of each further example; `output` is without the axis of examples.
+    """
 
     filters: Filters | None = None
     """Of an Inception module: how many filters each layer of its branches has."""
@@ -140,7 +118,11 @@ def costs_of(family: Family, card: Card) -> NetworkCosts:
         stages=tuple(parts[name] for name in network.stages),
         head=parts.get(HEAD) if network.source_head else None,
         side_heads=tuple(_side_heads(network, card, parts)),
-        layers=tuple(layer for stage, path in paths.items() for layer in _layers(stage, counted, path, whole)),
+        layers=tuple(
+            LayerCosts(**{**vars(layer), "name": _below(path, layer.name)}, stage=stage)
+            for stage, path in paths.items()
+            for layer in counted.part(path).layers
+        ),
         running_bytes=counted.outputs[""].running_bytes,
     )
 
@@ -154,27 +136,25 @@ def _counted(module: nn.Module, inputs: Callable[[int], Any]) -> Account:
     two, three = (account(module, inputs(number), training=True).layers for number in (2, 3))
     kept = Counter({layer.name: layer.kept_bytes for layer in three})
     kept.subtract({layer.name: layer.kept_bytes for layer in two})
+
+    def of_one(layer: Layer) -> Layer:
+        return replace(layer, output=layer.output and layer.output[1:], kept_bytes=kept[layer.name])
+
     one = account(module, inputs(1))
-    return replace(one, layers=tuple(replace(layer, kept_bytes=kept[layer.name]) for layer in one.layers))
+    return Account(
+        layers=tuple(map(of_one, one.layers)), outputs={path: of_one(layer) for path, layer in one.outputs.items()}
+    )
 
 
 def _part(name: str, counted: Account, path: str, module: nn.Module) -> PartCosts:
-    share, output = counted.part(path), counted.outputs[path]
+    share = counted.part(path)
     inception = next((part for part in module.modules() if isinstance(part, Inception)), None)
     branches: dict[str, Any] = {}
     if inception is not None:
         variant = inception.variant
         branches = {"filters": inception.filters, "reductions": variant.reductions, "wide_kernel": variant.wide_kernel}
-    return PartCosts(
-        name=name,
-        output=(output.output_shape or ())[1:],
-        parameters=share.parameters,
-        multiply_adds=share.multiply_adds,
-        kept_bytes=share.kept_bytes,
-        running_bytes=output.running_bytes,
-        reach=output.reach,
-        **branches,
-    )
+    sums = {"parameters": share.parameters, "multiply_adds": share.multiply_adds, "kept_bytes": share.kept_bytes}
+    return PartCosts(**{**vars(counted.outputs[path]), "name": name, **sums, **branches})
 
 
 def _side_heads(network: Network, card: Card, stages: Mapping[str, PartCosts]) -> Iterator[PartCosts]:
@@ -192,27 +172,5 @@ def _grids(shape: tuple[int, ...], number: int) -> Tensor:
     return torch.empty((number, *shape))
 
 
-def _layers(stage: str, counted: Account, path: str, whole: Whole) -> Iterator[LayerCosts]:
-    for layer in counted.part(path).layers:
-        yield LayerCosts(
-            stage=stage,
-            name=layer.name.removeprefix(path).removeprefix(".").removeprefix("body").removeprefix("."),
-            kind=layer.kind,
-            window=_window(whole.get_submodule(layer.name)),
-            output=layer.output_shape and layer.output_shape[1:],
-            parameters=layer.parameters,
-            multiply_adds=layer.multiply_adds,
-            kept_bytes=layer.kept_bytes,
-            running_bytes=layer.running_bytes,
-            reach=layer.reach,
-        )
-
-
-def _window(module: nn.Module) -> str:
-    if not isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
-        return ""
-    kernel, stride = (
-        (value, value) if isinstance(value, int) else tuple(value) for value in (module.kernel_size, module.stride)
-    )
-    step = "" if stride == (1, 1) else f"/{stride[0]}" if stride[0] == stride[1] else f"/{stride[0]}x{stride[1]}"
-    return f"{kernel[0]}x{kernel[1]}{step}"
+def _below(path: str, name: str) -> str:
+    return name.removeprefix(path).removeprefix(".").removeprefix("body").removeprefix(".")

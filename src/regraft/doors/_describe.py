@@ -58,7 +58,7 @@ def describe(
 
     described = verb(names[0], input_px=input_px).to_json()
     if svg is not None:
-        from regraft.reports.drawing import draw
+        from regraft.reports.architecture_page import draw
 
         write_text(svg, draw(described))
     if html is not None:

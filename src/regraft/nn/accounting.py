@@ -48,7 +48,9 @@ class Layer:
     """Its path in the network, as `named_modules` spells it; empty for the network itself."""
     kind: str
     """Its class: `Conv2d`, `BatchNorm2d`, `Linear` …"""
-    output_shape: tuple[int, ...] | None
+    window: str
+    """Of a convolution or a pool: its window, and its stride where that is not 1, as `7x7/2`; empty for others."""
+    output: tuple[int, ...] | None
     """Shape of its (first) output tensor, of the last call if it was called often; None if it was never called."""
     parameters: int
     """Numbers it holds itself; one that several layers share is counted at the first."""
@@ -236,7 +238,8 @@ class _Pass(TorchDispatchMode):  # type: ignore[no-untyped-call]
             layer = Layer(
                 name=name,
                 kind=type(part).__name__,
-                output_shape=shape,
+                window=_window(part),
+                output=shape,
                 parameters=sum(count for key, count in held.items() if key not in seen),
                 multiply_adds=self._flops_of[name] // 2,
                 kept_bytes=self._kept[name],
@@ -262,6 +265,16 @@ class _Attention(torch.autograd.Function):
         output = torch.empty_like(query)
         ctx.save_for_backward(query, key, value, output, query.new_empty(query.shape[:-1], dtype=torch.float32))
         return output
+
+
+def _window(module: nn.Module) -> str:
+    if not isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
+        return ""
+    kernel, stride = (
+        (value, value) if isinstance(value, int) else tuple(value) for value in (module.kernel_size, module.stride)
+    )
+    step = "" if stride == (1, 1) else f"/{stride[0]}" if stride[0] == stride[1] else f"/{stride[0]}x{stride[1]}"
+    return f"{kernel[0]}x{kernel[1]}{step}"
 
 
 def _key(tensor: Tensor) -> int:

@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
-Pair = tuple[int, int]
-"""Along height and width."""
+Pair = tuple[int, ...]
+"""Two numbers, along height and width."""
 
 _aten = torch.ops.aten
 
@@ -46,7 +46,7 @@ class Reach:
         """After windows of `kernel` cells (their gaps counted along) that leave a grid of `cells`."""
         field = tuple(f + (k - 1) * s for f, k, s in zip(self.field, kernel, self.step, strict=True))
         step = tuple(s * t for s, t in zip(self.step, stride, strict=True))
-        return replace(self, field=(field[0], field[1]), step=(step[0], step[1]), cells=cells)
+        return replace(self, field=field, step=step, cells=cells)
 
     def mixed(self) -> "Reach":
         """After something that sees all cells at once."""
@@ -133,8 +133,7 @@ def _together(reaches: list[Reach]) -> Reach:
 
 
 def _largest(pairs: Iterator[Pair]) -> Pair:
-    heights, widths = zip(*pairs, strict=True)
-    return max(heights), max(widths)
+    return tuple(map(max, zip(*pairs, strict=True)))
 
 
 def _pair(value: Any) -> Pair:
@@ -144,7 +143,7 @@ def _pair(value: Any) -> Pair:
 
 
 def _grid(tensor: Tensor) -> Pair:
-    return int(tensor.shape[-2]), int(tensor.shape[-1])
+    return tuple(tensor.shape[-2:])
 
 
 def _convolved(before: Reach, args: Any, made: Tensor) -> Reach | None:
@@ -153,7 +152,7 @@ def _convolved(before: Reach, args: Any, made: Tensor) -> Reach | None:
     if transposed or weight.ndim != 4:
         return before if before.whole else None
     kernel = tuple((size - 1) * gap + 1 for size, gap in zip(weight.shape[2:], dilation, strict=True))
-    return before.windowed((kernel[0], kernel[1]), stride, _grid(made))
+    return before.windowed(kernel, stride, _grid(made))
 
 
 def _pooled(before: Reach, args: Any, made: Tensor) -> Reach | None:
@@ -168,12 +167,9 @@ def _adapted(before: Reach, args: Any, made: Tensor) -> Reach | None:
     cells, wanted = _grid(args[0]), _grid(made)
     if prod(wanted) == 1:
         return replace(before.mixed(), cells=wanted)
-    kernel = [
-        max(-(-(at + 1) * have // want) - at * have // want for at in range(want))
-        for have, want in zip(cells, wanted, strict=True)
-    ]
-    stride = [max(1, have // want) for have, want in zip(cells, wanted, strict=True)]
-    return before.windowed((kernel[0], kernel[1]), (stride[0], stride[1]), wanted)
+    sides = [*zip(cells, wanted, strict=True)]
+    kernel = tuple(max(-(-(at + 1) * have // want) - at * have // want for at in range(want)) for have, want in sides)
+    return before.windowed(kernel, tuple(max(1, have // want) for have, want in sides), wanted)
 
 
 def _reduced(before: Reach, args: Any) -> Reach | None:
@@ -183,11 +179,11 @@ def _reduced(before: Reach, args: Any) -> Reach | None:
     axes = {axis % tensor.ndim for axis in ([given] if isinstance(given, int) else given)}
     if tensor.ndim == 4:
         first = 1 if tuple(tensor.shape[1:3]) == before.cells != tuple(tensor.shape[2:]) else 2
-        kernel = [int(tensor.shape[first + axis]) if first + axis in axes else 1 for axis in (0, 1)]
-        left = [1 if first + axis in axes else before.cells[axis] for axis in (0, 1)]
-        if kernel == list(before.cells):
+        kernel = tuple(int(tensor.shape[first + axis]) if first + axis in axes else 1 for axis in (0, 1))
+        left = tuple(1 if first + axis in axes else before.cells[axis] for axis in (0, 1))
+        if kernel == before.cells:
             return replace(before.mixed(), cells=(1, 1))
-        return before.windowed((kernel[0], kernel[1]), (1, 1), (left[0], left[1]))
+        return before.windowed(kernel, (1, 1), left)
     along_cells = any(tensor.shape[axis] >= prod(before.cells) > 1 for axis in axes)
     return replace(before.mixed(), cells=(1, 1)) if along_cells else before
 

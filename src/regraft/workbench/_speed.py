@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-LEAST_S = 0.3
-"""Every network is timed for so many seconds at least in a round. Our choice."""
+MINIMUM_S = 0.3
+"""Seconds for which every network is timed in a round, at the minimum. Our choice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +43,9 @@ class Timing:
     """Where: `cpu`, `cuda` …"""
 
     def __post_init__(self) -> None:
-        for name, least in (("batch", 2), ("rounds", 1), ("threads", 1)):
-            if getattr(self, name) < least:
-                raise BadRequest(f"{name} is {getattr(self, name)}.", fix=f"set it to {least} or more.")
+        for name, minimum in (("batch", 2), ("rounds", 1), ("threads", 1)):
+            if getattr(self, name) < minimum:
+                raise BadRequest(f"{name} is {getattr(self, name)}.", fix=f"set it to {minimum} or more.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +134,7 @@ def _step(whole: "nn.Module", inputs: "dict[str, Tensor]", targets: "Tensor") ->
 
 
 def _seconds(work: Callable[[], None], device: Any) -> float:
-    """Of a call: the mean of as many as `LEAST_S` takes, after one that makes room and chooses kernels."""
+    """Of a call: the mean of as many as `MINIMUM_S` takes, after one that makes room and chooses kernels."""
     import torch
 
     def done() -> float:
@@ -147,5 +147,5 @@ def _seconds(work: Callable[[], None], device: Any) -> float:
     while True:
         work()
         calls += 1
-        if (elapsed := done() - began) >= LEAST_S:
+        if (elapsed := done() - began) >= MINIMUM_S:
             return elapsed / calls

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from textwrap import wrap
 
-from regraft.backbones._named import named_card
+from regraft.backbones.named import named_card
 from regraft.contracts.strategy import STRATEGIES
 from regraft.errors import UnknownCut
 from regraft.modalities.image.augment import Augmentation

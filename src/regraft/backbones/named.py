@@ -7,10 +7,11 @@ from regraft.backbones._open import parse
 from regraft.backbones._saved import saved_backbone
 from regraft.backbones._shipped import shipped_weights
 from regraft.backbones.backbone import family_of
-from regraft.bundle_format import bundle_folder, read_facts
+from regraft.bundle_format import TENSORS, bundle_folder, read_facts, read_tensors
 from regraft.contracts.card import Card
-from regraft.contracts.family import Family
-from regraft.errors import UnknownName
+from regraft.contracts.family import Family, sized
+from regraft.errors import UnknownName, WeightsMissing
+from regraft.identity import digest_file
 
 
 def named_card(spec: str) -> tuple[Family, Card]:
@@ -40,3 +41,29 @@ def named_card(spec: str) -> tuple[Family, Card]:
     if parsed.weights == "shipped" and not variant and (shipped := shipped_weights(family.name)):
         variant = shipped.card.variant
     return family, family.card(variant or family.variants[0])
+
+
+def card_at_hand(spec: str, input_px: int | None = None) -> tuple[Family, Card]:
+    """`named_card` for square inputs of `input_px` pixels, with what files at hand know beyond the name.
+
+    Of a model of ours the number of classes is its head's; of a file of weights the variant is found out from its
+    tensors unless the spec names it.
+
+    Raises:
+        RegraftError: as `named_card`, and BadRequest where the network takes no inputs of that size, WeightsMissing
+            where the file does not exist, WeightsError where it cannot be read.
+    """
+    parsed, (family, card) = parse(spec), named_card(spec)
+    path = Path(parsed.path).expanduser()
+    if parsed.weights == "bundle":
+        head = read_tensors(bundle_folder(path) / TENSORS, beginning="head/weight")
+        card = replace(card, num_source_classes=len(next(iter(head.values()))))
+    elif parsed.weights == "file":
+        if not path.is_file():
+            raise WeightsMissing(f"{path} is not there; a file of weights is expected.", fix="check the path.")
+        if not parsed.variant and family.narrowed is None and len(family.variants) > 1:
+            from regraft.backbones._convert import variant_of
+
+            form = family.formats.get(path.suffix)
+            card = family.card(form.variant if form else variant_of(path, digest_file(path), family))
+    return family, sized(family, card, input_px)
