@@ -116,5 +116,5 @@ def test_a_page_is_one_file_with_drawing_and_every_table(described: dict[str, An
     assert tags.open == []
     assert tags.links == []
     assert (tags.seen.count("svg"), tags.seen.count("table")) == (1, 4)
-    assert page.count('<tr class="marked">') == 3
+    assert page.count("<tr class=marked>") == 3
     assert "separable" in page

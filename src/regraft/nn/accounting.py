@@ -21,7 +21,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -101,10 +101,6 @@ class Account:
             layers=tuple(layer for layer in self.layers if inside(layer.name)),
             outputs={name: output for name, output in self.outputs.items() if inside(name)},
         )
-
-    def of_kind(self, *kinds: str) -> "Account":
-        """The layers of these classes."""
-        return replace(self, layers=tuple(layer for layer in self.layers if layer.kind in kinds))
 
 
 def account(module: nn.Module, *inputs: Any, training: bool = False) -> Account:

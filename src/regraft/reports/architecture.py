@@ -6,7 +6,7 @@ make them Markdown or HTML.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from regraft.reports.words import NOTHING, counted, size
 
@@ -47,6 +47,32 @@ class Table:
     """How many columns, from the left, hold words; the others hold numbers."""
     marked: frozenset[int] = frozenset()
     """Positions of rows that stand out."""
+
+
+class Section(NamedTuple):
+    """One table of a page."""
+
+    title: str
+    """What it is."""
+    table: Table
+    """The table."""
+    notes: list[str]
+    """Sentences below it."""
+
+
+def sections(described: Json, *, every_layer: bool) -> list[Section]:
+    """All that is shown of a network; with `every_layer` the long table of layers last."""
+    found = [Section("Stage by stage", stages(described), legend(described))]
+    if described["side_heads"]:
+        found.append(Section("Side heads", side_heads(described), []))
+    if described["paper"]:
+        notes = [f"{name}: {note}" for name, note in paper_notes(described)]
+        found.append(
+            Section("The paper's own table, and what its filter counts give (K is 1024)", paper(described), notes)
+        )
+    if every_layer:
+        found.append(Section("Layer by layer", layers(described), []))
+    return found
 
 
 def stages(described: Json) -> Table:

@@ -52,19 +52,12 @@ class Box(NamedTuple):
 def render(described: Json) -> str:
     """The page as HTML text."""
     facts = [architecture.headline(described), described["title"], described["source"]]
-    tables = {"Stage by stage": architecture.stages(described)}
-    if described["side_heads"]:
-        tables["Side heads"] = architecture.side_heads(described)
     page = _environment().get_template("architecture.html")
     return page.render(
         name=described["name"],
         facts=[*facts, *architecture.accuracies(described)],
         drawing=draw(described),
-        tables=tables,
-        legend=architecture.legend(described),
-        paper=architecture.paper(described),
-        paper_notes=architecture.paper_notes(described),
-        layers=architecture.layers(described),
+        sections=architecture.sections(described, every_layer=True),
     )
 
 
