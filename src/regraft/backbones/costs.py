@@ -18,7 +18,7 @@ from regraft.backbones._undrawn import Undrawn
 from regraft.contracts.backbone import Network
 from regraft.contracts.card import Card
 from regraft.contracts.family import Family, built
-from regraft.nn.accounting import Account, Layer, account
+from regraft.nn.accounting import Account, Layer, Layers, account
 from regraft.nn.inception import Filters, Inception
 
 START, HEAD = "start", "head"
@@ -63,39 +63,19 @@ class PartCosts(Layer):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkCosts:
-    """A whole network."""
+class NetworkCosts(Layers):
+    """A whole network for one example; what it keeps in training is per further example of a batch."""
 
+    layers: tuple[LayerCosts, ...]
+    """Every layer of stages and classifier in the order in which it ran."""
     stages: tuple[PartCosts, ...]
     """The stages, from the input upwards."""
     head: PartCosts | None
     """The source classifier; None where the weights have none."""
     side_heads: tuple[PartCosts, ...]
     """Auxiliary heads for as many classes; they are no part of the sums."""
-    layers: tuple[LayerCosts, ...]
-    """Every layer of stages and classifier in the order in which it ran."""
     running_bytes: int
     """Most bytes of activations alive at once in a pass without training."""
-
-    @property
-    def parts(self) -> tuple[PartCosts, ...]:
-        """Stages and classifier."""
-        return (*self.stages, self.head) if self.head else self.stages
-
-    @property
-    def parameters(self) -> int:
-        """Numbers in stages and classifier, each counted once."""
-        return sum(part.parameters for part in self.parts)
-
-    @property
-    def multiply_adds(self) -> int:
-        """Multiply-adds of a pass."""
-        return sum(part.multiply_adds for part in self.parts)
-
-    @property
-    def kept_bytes(self) -> int:
-        """Bytes that training keeps of every further example of a batch."""
-        return sum(part.kept_bytes for part in self.parts)
 
 
 def costs_of(family: Family, card: Card) -> NetworkCosts:

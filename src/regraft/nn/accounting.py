@@ -68,13 +68,12 @@ class Layer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Account:
-    """The costs of one forward pass, layer by layer in the order in which they ran, idle ones last."""
+class Layers:
+    """Some layers and the sums of their costs."""
 
     layers: tuple[Layer, ...]
-    """Every module without children, and every other one with parameters or multiply-adds of its own."""
-    outputs: Mapping[str, Layer]
-    """Every module that was called, a layer or not, by its path."""
+    """Every module without children, and every other one with parameters or multiply-adds of its own, in the order in
+    which they ran, idle ones last."""
 
     @property
     def parameters(self) -> int:
@@ -83,13 +82,21 @@ class Account:
 
     @property
     def multiply_adds(self) -> int:
-        """Multiply-adds of the whole pass, for the whole batch that was passed."""
+        """Multiply-adds of a pass."""
         return sum(layer.multiply_adds for layer in self.layers)
 
     @property
     def kept_bytes(self) -> int:
-        """Bytes that autograd keeps of the whole pass, for the whole batch."""
+        """Bytes that autograd keeps for the backward pass."""
         return sum(layer.kept_bytes for layer in self.layers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account(Layers):
+    """The costs of one forward pass, for the whole batch that was passed."""
+
+    outputs: Mapping[str, Layer]
+    """Every module that was called, a layer or not, by its path."""
 
     def part(self, *paths: str) -> "Account":
         """The layers at or below any of `paths`; the empty path is the whole network."""
