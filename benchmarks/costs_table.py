@@ -20,8 +20,8 @@ from bench import processor
 
 from regraft.doors._terminal import watched
 from regraft.reports import architecture
-from regraft.reports._words import bullets, counted, size, table
-from regraft.reports.drawing import draw
+from regraft.reports.architecture_page import draw
+from regraft.reports.words import bullets, counted, size, table
 from regraft.workbench.describe import SideBySide, describe, side_by_side, timing_of
 
 NETWORKS = (
@@ -65,7 +65,7 @@ pass of every variant.
 {counts(compared["networks"])}
 
 `to train`: bytes that training keeps of each further example for the backward pass. `to run`: most bytes of activations
-alive at once. ImageNet top-1 is on the validation part, one central crop, as torchvision states it of its weights
+alive at once. ImageNet top-1 is on the validation split, one central crop, as torchvision states it of its weights
 (`regraft describe NAME` tells the file); in brackets where they are of another variant of the family.
 
 ## Speed, as ratios to {networks[NETWORKS[0]]["name"]}

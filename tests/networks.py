@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from regraft.backbones._costs import Whole
 from regraft.backbones.backbone import BACKBONES
+from regraft.backbones.costs import Whole
 from regraft.backbones.undrawn import Undrawn
 from regraft.contracts.backbone import Built
 from regraft.contracts.card import Card

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from graphs import own_memory, saved_in_graph
 from networks import VARIANTS, card_of, family_of
-from regraft.backbones._costs import NetworkCosts, Whole, costs_of
+from regraft.backbones.costs import NetworkCosts, Whole, costs_of
 from regraft.backbones.undrawn import Undrawn
 from regraft.nn.accounting import account
 
@@ -91,10 +91,11 @@ def check(spec: str) -> None:
     """At the network's own size: the sums, and that stages and layers make them up."""
     costs, px = costs_of(_family(spec), _card(spec)), _card(spec).preparation.input_px[0]
     assert (costs.parameters, costs.multiply_adds) == real_pass(spec, px)
-    assert costs.parameters == sum(layer.parameters for layer in costs.layers)
-    assert costs.multiply_adds == sum(layer.multiply_adds for layer in costs.layers)
-    assert costs.kept_bytes == sum(part.kept_bytes for part in costs.parts)
-    assert costs.running_bytes >= max(part.running_bytes for part in costs.parts)
+    parts = [part for part in (*costs.stages, costs.head) if part is not None]
+    assert costs.parameters == sum(part.parameters for part in parts)
+    assert costs.multiply_adds == sum(part.multiply_adds for part in parts)
+    assert costs.kept_bytes == sum(part.kept_bytes for part in parts)
+    assert costs.running_bytes >= max(part.running_bytes for part in parts)
 
 
 @pytest.mark.parametrize("spec", ["googlenet:paper", "mobilenet_v3_small:torchvision"])

@@ -6,8 +6,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from graphs import own_memory, saved_in_graph
+from regraft.nn.accounting import account
 from regraft.nn.googlenet import GoogLeNet, variant_named
-from regraft.nn.memory import kept_bytes, running_bytes
+
+
+def running_bytes(module: nn.Module, *inputs: Tensor) -> dict[str, int]:
+    """Most bytes alive at once by the path of the module that ran."""
+    return {name: output.running_bytes for name, output in account(module, *inputs).outputs.items()}
+
+
+def kept_bytes(module: nn.Module, *inputs: Tensor) -> dict[str, int]:
+    """Bytes kept for the backward pass by the path of the layer."""
+    return {layer.name: layer.kept_bytes for layer in account(module, *inputs, training=True).layers}
 
 
 class EncoderBlock(nn.Module):
@@ -114,6 +124,10 @@ def test_tensors_without_values_take_what_real_ones_do() -> None:
     net = GoogLeNet(variant=variant_named("paper"), num_classes=5, width=0.25)
     real = running_bytes(net, torch.ones(1, 3, 64, 64))
     assert real == running_bytes(net.to("meta"), torch.empty(1, 3, 64, 64, device="meta"))
+
+
+def test_a_pass_without_training_keeps_nothing() -> None:
+    assert account(nn.Linear(3, 2), torch.ones(1, 3)).kept_bytes == 0
 
 
 def test_counting_leaves_no_trace() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from networks import FAMILIES
-from regraft.backbones._costs import Whole
+from regraft.backbones.costs import Whole
 from regraft.errors import BadRequest
 from regraft.values import Progress
 from regraft.workbench import _speed
@@ -17,7 +17,7 @@ TIMING = Timing(batch=2, rounds=3, threads=1)
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """One call is timed, however short."""
-    monkeypatch.setattr(_speed, "LEAST_S", 0.0)
+    monkeypatch.setattr(_speed, "MINIMUM_S", 0.0)
 
 
 def test_ratios_are_taken_round_by_round_and_the_median_is_told() -> None:

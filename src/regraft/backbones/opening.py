@@ -19,7 +19,7 @@ from regraft.backbones.convert import converted_file, drawn, resized, variant_of
 from regraft.backbones.fetch import PREFIX, fetch, fetch_from_hub, hub_address, sha256_of
 from regraft.backbones.saved import of_bundle, saved_backbone
 from regraft.backbones.shipped import shipped_weights
-from regraft.bundle_format import FACTS, bundle_folder, read_facts
+from regraft.bundle_format import FACTS, TENSORS, bundle_folder, read_facts, read_tensors
 from regraft.contracts.card import Card, facts_of
 from regraft.contracts.family import Family, sized
 from regraft.errors import BadRequest, UnknownName, WeightsMissing
@@ -129,6 +129,32 @@ def named_card(spec: str) -> tuple[Family, Card]:
     if parsed.weights == "shipped" and not variant and (shipped := shipped_weights(family.name)):
         variant = shipped.card.variant
     return family, family.card(variant or family.variants[0])
+
+
+def card_at_hand(spec: str, input_px: int | None = None) -> tuple[Family, Card]:
+    """`named_card` for square inputs of `input_px` pixels, with what files at hand know beyond the name.
+
+    Of a model of ours the number of classes is its head's; of a file of weights the variant is found out from its
+    tensors unless the spec names it.
+
+    Raises:
+        RegraftError: as `named_card`, and BadRequest where the network takes no inputs of that size, WeightsMissing
+            where the file does not exist, WeightsError where it cannot be read.
+    """
+    parsed, (family, card) = parse(spec), named_card(spec)
+    path = Path(parsed.path).expanduser()
+    if parsed.weights == "bundle":
+        head = read_tensors(bundle_folder(path) / TENSORS, beginning="head/weight")
+        card = replace(card, num_source_classes=len(next(iter(head.values()))))
+    elif parsed.weights == "file":
+        if not path.is_file():
+            raise WeightsMissing(f"{path} is not there; a file of weights is expected.", fix="check the path.")
+        if not parsed.variant and family.narrowed is None and len(family.variants) > 1:
+            from regraft.backbones.convert import variant_of
+
+            form = family.formats.get(path.suffix)
+            card = family.card(form.variant if form else variant_of(path, digest_file(path), family))
+    return family, sized(family, card, input_px)
 
 
 @dataclass(frozen=True, kw_only=True)

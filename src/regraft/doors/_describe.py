@@ -54,16 +54,13 @@ def describe(
         return
 
     from regraft.files import write_text
+    from regraft.reports.architecture_page import draw, render
     from regraft.workbench import describe as verb
 
     described = verb(names[0], input_px=input_px).to_json()
     if svg is not None:
-        from regraft.reports.drawing import draw
-
         write_text(svg, draw(described))
     if html is not None:
-        from regraft.reports.architecture_page import render
-
         write_text(html, render(described))
     print(json_.dumps(described, indent=2) if json else told(described, layers=layers))
 
@@ -76,20 +73,10 @@ def told(described: Mapping[str, Any], *, layers: bool) -> str:
     cuts = ", ".join(f"{cut} (partial)" if cut == described["partial_cut"] else cut for cut in described["cuts"])
     facts = [("family", described["title"]), ("source", described["source"]), ("cuts", cuts)]
     facts += [("published", one) for one in architecture.accuracies(described)]
-    parts = [
-        f"{architecture.headline(described)}\n{listed(facts)}",
-        _shown(architecture.stages(described)),
-        _shown(architecture.side_heads(described)) if described["side_heads"] else "",
-        _shown(architecture.layers(described)) if layers else "",
-        _prose(architecture.legend(described)),
-    ]
-    if described["paper"]:
-        parts += [
-            "The paper's own table, and what its filter counts give (K is 1024):",
-            _shown(architecture.paper(described)),
-            listed(architecture.paper_notes(described)),
-        ]
-    return "\n\n".join(filter(None, parts))
+    blocks = [f"{architecture.headline(described)}\n{listed(facts)}"]
+    for title, table, notes in architecture.sections(described, every_layer=layers):
+        blocks += [f"{title}:", _shown(table), _prose(notes)]
+    return "\n\n".join(filter(None, blocks))
 
 
 def side_by_side(compared: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from regraft.doors._stream import Stream
-from regraft.reports._words import duration, size
+from regraft.reports.words import duration, size
 from regraft.values import Event, Notice, Plan, Progress
 
 EVERY_S = 10.0

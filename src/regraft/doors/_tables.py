@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from regraft.reports._words import NOTHING, counted, lowered, measured, number
 from regraft.reports.verdict import main_figure, main_metric_of, main_section, title_of
+from regraft.reports.words import NOTHING, counted, lowered, measured, number
 
 if TYPE_CHECKING:
     from regraft.workbench.compare import Comparison

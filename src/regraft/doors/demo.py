@@ -14,7 +14,7 @@ from typing import Any
 
 from regraft.doors._demo_pictures import write_digits
 from regraft.doors.python import fit
-from regraft.reports._words import measured
+from regraft.reports.words import measured
 from regraft.values import Measured
 from regraft.workbench.compare import compare
 from regraft.workbench.run import Run

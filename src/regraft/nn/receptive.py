@@ -11,18 +11,18 @@ question (Luo et al. 2016, arXiv:1701.04128). Source: Araujo et al. 2019, https:
 equations 1 and 2.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakTensorKeyDictionary
 
-Pair = tuple[int, int]
-"""Along height and width."""
+Pair = tuple[int, ...]
+"""Two numbers, along height and width."""
 
 _aten = torch.ops.aten
 
@@ -32,7 +32,7 @@ class Reach:
     """What one cell of a tensor depends on."""
 
     field: Pair = (1, 1)
-    """Height and width of the field, in cells of the input: pixels, for pictures."""
+    """Height and width of the field, in cells of the input: pixels, for images."""
     step: Pair = (1, 1)
     """How far apart the fields of two neighbouring cells lie, in cells of the input."""
     cells: Pair = (0, 0)
@@ -46,62 +46,76 @@ class Reach:
         """After windows of `kernel` cells (their gaps counted along) that leave a grid of `cells`."""
         field = tuple(f + (k - 1) * s for f, k, s in zip(self.field, kernel, self.step, strict=True))
         step = tuple(s * t for s, t in zip(self.step, stride, strict=True))
-        return replace(self, field=(field[0], field[1]), step=(step[0], step[1]), cells=cells)
+        return replace(self, field=field, step=step, cells=cells)
 
     def mixed(self) -> "Reach":
         """After something that sees all cells at once."""
         return self if prod(self.cells) == 1 and not self.whole else replace(self, whole=True, gated=False)
 
 
-class ReachMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Inside it the reach of every tensor is followed, from `inputs` on. Keeps every tensor alive until it goes."""
+class Reaches:
+    """The reach of every tensor of a pass, followed operation by operation from `inputs` on."""
 
     def __init__(self, inputs: Any) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        tensors = [one for one in tree_leaves(inputs) if isinstance(one, Tensor)]
+        tensors = _tensors(inputs)
         self._num_examples = max((one.shape[0] for one in tensors if one.ndim), default=1)
-        self._known: dict[int, tuple[Tensor, Reach | None]] = {id(one): (one, Reach()) for one in tensors}
+        # By identity and weakly: that a tensor is followed does not keep it in memory.
+        self._known: MutableMapping[Tensor, Reach | None] = WeakTensorKeyDictionary(dict.fromkeys(tensors, Reach()))
 
-    def of(self, output: Any) -> Reach | None:
-        """The reach of the first tensor in `output`; None where it is not known, or depends on no input."""
-        first = next((one for one in tree_leaves(output) if isinstance(one, Tensor)), None)
-        return self._known[id(first)][1] if first is not None and id(first) in self._known else None
+    def of(self, tensor: Tensor) -> Reach | None:
+        """The reach of a tensor; None where it is not known, or depends on no input."""
+        return self._known.get(tensor)
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        found = [self._known[id(one)][1] for one in tree_leaves((args, kwargs)) if id(one) in self._known]
-        output = func(*args, **(kwargs or {}))
-        made = [one for one in tree_leaves(output) if isinstance(one, Tensor)]
+    def follow(self, func: Any, args: Any, kwargs: Any, output: Any) -> None:
+        """An operation as torch dispatches it: what it was given and what it made."""
+        found, made = [self._known[one] for one in _tensors((args, kwargs)) if one in self._known], _tensors(output)
         if found and made:
             reach = self._after(func, args, made[0], found)
-            self._known.update({id(one): (one, reach) for one in made})
-        return output
+            for one in made:
+                self._known[one] = reach
+
+    def attended(self, query: Tensor, key: Tensor, value: Tensor, output: Tensor) -> None:
+        """Attention as a whole, which is not dispatched as an operation."""
+        found = [self._known[one] for one in (query, key, value) if one in self._known]
+        known = [one for one in found if one is not None]
+        reach = _together(known) if known and len(known) == len(found) else None
+        self._known[output] = reach and _product(reach, query, key)
 
     def _after(self, func: Any, args: Any, made: Tensor, found: list[Reach | None]) -> Reach | None:
         known = [one for one in found if one is not None]
         if len(known) < len(found):
             return None
-        before = _together(known)
-        if rule := _WINDOWS.get(func.overloadpacket):
+        before, operation = _together(known), func.overloadpacket
+        if rule := _WINDOWS.get(operation):
             return rule(before, args, made)
-        if func.overloadpacket in _REDUCTIONS:
+        if operation in _REDUCTIONS:
             return _reduced(before, args)
-        if func.overloadpacket in _PRODUCTS:
+        if operation in _PRODUCTS:
             return self._multiplied(before, *[one for one in args if isinstance(one, Tensor)][-2:])
-        if func.overloadpacket in _NORMS_OF_ALL:
+        if operation is _aten.native_group_norm:
             return replace(before, gated=before.gated or (not before.whole and prod(before.cells) != 1))
-        harmless = torch.Tag.pointwise in func.tags or func.is_view or func.overloadpacket in _CELL_BY_CELL
+        harmless = torch.Tag.pointwise in func.tags or func.is_view or operation in _CELL_BY_CELL
         return before if harmless else None
 
     def _multiplied(self, before: Reach, left: Tensor, right: Tensor) -> Reach | None:
         """After a matrix product: cell by cell where it has a row for every cell, else over all cells of an example."""
         if before.whole:
             return before
-        if id(left) in self._known and id(right) in self._known:
-            among = max(*left.shape[-2:], *right.shape[-2:])
-            return before.mixed() if among >= prod(before.cells) else None  # attention, over all or within windows
-        rows = prod(left.shape[:-1]) if id(left) in self._known else prod(right.shape) // right.shape[-2]
+        if left in self._known and right in self._known:
+            return _product(before, left, right)
+        rows = prod(left.shape[:-1]) if left in self._known else prod(right.shape) // right.shape[-2]
         by_cell = prod(before.cells) and rows // self._num_examples >= prod(before.cells)
         return before if by_cell else before.mixed()
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [one for one in tree_leaves(tree) if isinstance(one, Tensor)]
+
+
+def _product(before: Reach, left: Tensor, right: Tensor) -> Reach | None:
+    """Of activations with activations: attention over all cells, or else within windows, which are not followed."""
+    among = max(*left.shape[-2:], *right.shape[-2:])
+    return before if before.whole else before.mixed() if among >= prod(before.cells) else None
 
 
 def _together(reaches: list[Reach]) -> Reach:
@@ -119,8 +133,7 @@ def _together(reaches: list[Reach]) -> Reach:
 
 
 def _largest(pairs: Iterator[Pair]) -> Pair:
-    heights, widths = zip(*pairs, strict=True)
-    return max(heights), max(widths)
+    return tuple(map(max, zip(*pairs, strict=True)))
 
 
 def _pair(value: Any) -> Pair:
@@ -130,7 +143,7 @@ def _pair(value: Any) -> Pair:
 
 
 def _grid(tensor: Tensor) -> Pair:
-    return int(tensor.shape[-2]), int(tensor.shape[-1])
+    return tuple(tensor.shape[-2:])
 
 
 def _convolved(before: Reach, args: Any, made: Tensor) -> Reach | None:
@@ -139,7 +152,7 @@ def _convolved(before: Reach, args: Any, made: Tensor) -> Reach | None:
     if transposed or weight.ndim != 4:
         return before if before.whole else None
     kernel = tuple((size - 1) * gap + 1 for size, gap in zip(weight.shape[2:], dilation, strict=True))
-    return before.windowed((kernel[0], kernel[1]), stride, _grid(made))
+    return before.windowed(kernel, stride, _grid(made))
 
 
 def _pooled(before: Reach, args: Any, made: Tensor) -> Reach | None:
@@ -154,12 +167,9 @@ def _adapted(before: Reach, args: Any, made: Tensor) -> Reach | None:
     cells, wanted = _grid(args[0]), _grid(made)
     if prod(wanted) == 1:
         return replace(before.mixed(), cells=wanted)
-    kernel = [
-        max(-(-(at + 1) * have // want) - at * have // want for at in range(want))
-        for have, want in zip(cells, wanted, strict=True)
-    ]
-    stride = [max(1, have // want) for have, want in zip(cells, wanted, strict=True)]
-    return before.windowed((kernel[0], kernel[1]), (stride[0], stride[1]), wanted)
+    sides = [*zip(cells, wanted, strict=True)]
+    kernel = tuple(max(-(-(at + 1) * have // want) - at * have // want for at in range(want)) for have, want in sides)
+    return before.windowed(kernel, tuple(max(1, have // want) for have, want in sides), wanted)
 
 
 def _reduced(before: Reach, args: Any) -> Reach | None:
@@ -169,11 +179,11 @@ def _reduced(before: Reach, args: Any) -> Reach | None:
     axes = {axis % tensor.ndim for axis in ([given] if isinstance(given, int) else given)}
     if tensor.ndim == 4:
         first = 1 if tuple(tensor.shape[1:3]) == before.cells != tuple(tensor.shape[2:]) else 2
-        kernel = [int(tensor.shape[first + axis]) if first + axis in axes else 1 for axis in (0, 1)]
-        left = [1 if first + axis in axes else before.cells[axis] for axis in (0, 1)]
-        if kernel == list(before.cells):
+        kernel = tuple(int(tensor.shape[first + axis]) if first + axis in axes else 1 for axis in (0, 1))
+        left = tuple(1 if first + axis in axes else before.cells[axis] for axis in (0, 1))
+        if kernel == before.cells:
             return replace(before.mixed(), cells=(1, 1))
-        return before.windowed((kernel[0], kernel[1]), (1, 1), (left[0], left[1]))
+        return before.windowed(kernel, (1, 1), left)
     along_cells = any(tensor.shape[axis] >= prod(before.cells) > 1 for axis in axes)
     return replace(before.mixed(), cells=(1, 1)) if along_cells else before
 
@@ -188,27 +198,13 @@ _WINDOWS: Mapping[Any, Callable[[Reach, Any, Tensor], Reach | None]] = {
 }
 _REDUCTIONS = frozenset({_aten.mean, _aten.sum, _aten.amax, _aten.var_mean})
 _PRODUCTS = frozenset({_aten.mm, _aten.addmm, _aten.bmm, _aten.baddbmm})
-_NORMS_OF_ALL = frozenset({_aten.native_group_norm})
 _CELL_BY_CELL = frozenset(
-    {
-        _aten.cat,
-        _aten.stack,
-        _aten.clone,
-        _aten._to_copy,  # noqa: SLF001
-        _aten._unsafe_view,  # noqa: SLF001
-        _aten._reshape_copy,  # noqa: SLF001
-        _aten.copy_,
-        _aten.constant_pad_nd,
-        _aten.native_batch_norm,
-        _aten._native_batch_norm_legit_no_training,  # noqa: SLF001
-        _aten._native_batch_norm_legit,  # noqa: SLF001
-        _aten.native_layer_norm,
-        _aten._softmax,  # noqa: SLF001
-        _aten._safe_softmax,  # noqa: SLF001
-        _aten.hardswish,
-        _aten.hardswish_,
-        _aten.as_strided_,
-    }
-)
+    getattr(_aten, name)
+    for name in (
+        "cat", "stack", "clone", "_to_copy", "_unsafe_view", "_reshape_copy", "copy_", "constant_pad_nd", "as_strided_",
+        "native_batch_norm", "_native_batch_norm_legit_no_training", "_native_batch_norm_legit", "native_layer_norm",
+        "_softmax", "_safe_softmax", "hardswish", "hardswish_",
+    )
+)  # fmt: skip
 """Operations that are neither pointwise by torch's own tag nor views, and still mix no cells: they join or norm
 channels, move numbers, or, as softmax does between attention's two products, mix what is mixed before or after."""

@@ -26,9 +26,9 @@ class StatedCost:
     name: str
     """What the row is of."""
     stage: str
-    """The stage it belongs to; empty for the classifier."""
-    convolutions: tuple[int, int] | None = None
-    """Which of the stage's convolutions it is of, the first and the one after the last; None for the whole stage."""
+    """The stage it belongs to; `head` for the classifier."""
+    layers: tuple[str, ...] = ("",)
+    """How the names of the stage's layers begin that it is of."""
     parameters: int
     """What the paper states: its figure in K times 1024."""
     multiply_adds: int
@@ -37,30 +37,20 @@ class StatedCost:
     """Weights by the filter counts in the same row, biases left out."""
     multiply_adds_by_filters: int
     """Multiply-adds by the filter counts in the same row."""
-    note: str = ""
+    agrees: bool
+    """Whether both figures are those of the filter counts, but for rounding and `TOLERANCE`."""
+    note: str
     """Why the row disagrees, where it does."""
-
-    @property
-    def agrees(self) -> bool:
-        """Whether both figures are those of the filter counts, but for rounding and `TOLERANCE`."""
-        parameters = abs(self.parameters - self.by_filters)
-        work = abs(self.multiply_adds - self.multiply_adds_by_filters)
-        return parameters <= max(KILO / 2, TOLERANCE * self.by_filters) and work <= max(
-            MEGA / 2, TOLERANCE * self.multiply_adds_by_filters
-        )
+    parameters_here: int = 0
+    """Numbers that the network described holds there: weights, biases, batch norm's scales and shifts."""
+    multiply_adds_here: int = 0
+    """Multiply-adds of the network described."""
 
 
 _MODULES = {
-    "3a": (28, 159, 128),
-    "3b": (28, 380, 304),
-    "4a": (14, 364, 73),
-    "4b": (14, 437, 88),
-    "4c": (14, 463, 100),
-    "4d": (14, 580, 119),
-    "4e": (14, 840, 170),
-    "5a": (7, 1072, 54),
-    "5b": (7, 1388, 71),
-}
+    "3a": (28, 159, 128), "3b": (28, 380, 304), "4a": (14, 364, 73), "4b": (14, 437, 88), "4c": (14, 463, 100),
+    "4d": (14, 580, 119), "4e": (14, 840, 170), "5a": (7, 1072, 54), "5b": (7, 1388, 71),
+}  # fmt: skip
 """By module: side of its grid, `params` in K, `ops` in M."""
 _NOTES = {
     "conv1": "A full 7x7 on three channels has 9,408 weights. 2.7K and 34M are those of a separable one: 7x7 with 8 "
@@ -74,31 +64,33 @@ _NOTES = {
 
 def googlenet_table() -> tuple[StatedCost, ...]:
     """Every row that has parameters."""
-    separate = 7 * 7 * 3 * 64
-    stem = 64 * 64 + 9 * 64 * 192
+    conv1, conv2 = 7 * 7 * 3 * 64, 64 * 64 + 9 * 64 * 192
     rows = [
-        _row("conv1", "stem", separate, 112, 2.7, 34, convolutions=(0, 1)),
-        _row("conv2", "stem", stem, 56, 112, 360, convolutions=(1, 3)),
+        _row("conv1", conv1, 112, 2.7, 34, stage="stem", layers=("0",)),
+        _row("conv2", conv2, 56, 112, 360, stage="stem", layers=tuple("123456")),
     ]
     channels = 192
-    for name, (side, kilo, mega) in _MODULES.items():
+    for name, stated in _MODULES.items():
         filters = FILTERS[name]
-        rows.append(_row(name, name, _weights(filters, channels), side, kilo, mega))
+        rows.append(_row(name, _weights(filters, channels), *stated, stage=name))
         channels = filters.one + filters.three + filters.five + filters.pool
-    return (*rows, _row("linear", "", channels * 1000, 1, 1000, 1))
+    return (*rows, _row("linear", channels * 1000, 1, 1000, 1, stage="head"))
 
 
 def _row(
-    name: str, stage: str, weights: int, side: int, kilo: float, mega: int, convolutions: tuple[int, int] | None = None
+    name: str, weights: int, side: int, kilo: float, mega: int, *, stage: str, layers: tuple[str, ...] = ("",)
 ) -> StatedCost:
+    parameters, multiply_adds, work = round(kilo * KILO), mega * MEGA, weights * side**2
     return StatedCost(
         name=name,
         stage=stage,
-        convolutions=convolutions,
-        parameters=round(kilo * KILO),
-        multiply_adds=mega * MEGA,
+        layers=layers,
+        parameters=parameters,
+        multiply_adds=multiply_adds,
         by_filters=weights,
-        multiply_adds_by_filters=weights * side**2,
+        multiply_adds_by_filters=work,
+        agrees=abs(parameters - weights) <= max(KILO / 2, TOLERANCE * weights)
+        and abs(multiply_adds - work) <= max(MEGA / 2, TOLERANCE * work),
         note=_NOTES.get(name, ""),
     )
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from regraft.reports._words import bullets, counted, lowered, measured, number, plain, table
 from regraft.reports.verdict import (
     Section,
     kind_of,
@@ -16,6 +15,7 @@ from regraft.reports.verdict import (
     unit_of,
     where,
 )
+from regraft.reports.words import bullets, counted, lowered, measured, number, plain, table
 
 MANY_CLASSES = 40
 """From here on the table by class shows the worst classes only."""

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from regraft.reports._words import (
+from regraft.reports.verdict import Section, kind_of, main_metric_of, main_section, title_of
+from regraft.reports.words import (
     NOTHING,
     bullets,
     counted,
@@ -16,7 +17,6 @@ from regraft.reports._words import (
     size,
     table,
 )
-from regraft.reports.verdict import Section, kind_of, main_metric_of, main_section, title_of
 
 PARTS = ("train", "val", "test")
 MANY_CLASSES = 40

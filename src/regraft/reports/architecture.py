@@ -1,27 +1,37 @@
 """The tables of a described network: which columns there are, and what stands in their cells. Works on plain JSON.
 
-A table is a header and rows of text; the first `LEFT` columns are words, the others numbers. Doors align them, pages
+A table is a header and rows of text; the first `left` columns are words, the others numbers. Doors align them, pages
 make them Markdown or HTML.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from regraft.reports._words import NOTHING, counted, size
+from regraft.reports.words import NOTHING, counted, size
 
 Json = Mapping[str, Any]
-LEFT = 2
-"""Columns of words at the left of the tables of stages and layers."""
+Columns = Sequence[tuple[str, Callable[[Json], str]]]
+"""Titles, and what makes the text of a cell of the record that a row shows."""
 BRANCHES = {
-    "one": "#1x1",
-    "three_in": "#3x3 reduce",
-    "three": "#3x3",
-    "five_in": "#5x5 reduce",
-    "five": "#5x5",
+    "one": "#1x1", "three_in": "#3x3 reduce", "three": "#3x3", "five_in": "#5x5 reduce", "five": "#5x5",
     "pool": "pool proj",
-}
+}  # fmt: skip
 """What the paper's table 1 calls the layers of a module."""
+_MEMORY = (
+    "to train: bytes that training keeps of each further example for the backward pass. to run: most bytes of "
+    "activations alive at once, one example at a time. Parameters come on top."
+)
+_COUNTED = (
+    "Counted in a pass on tensors without values; per example, in 32-bit floats. Outputs are height x width x "
+    "channels. Parameters are weights, biases, scales and shifts; a multiply-add is one multiplication with its "
+    "addition, of convolutions and matrix products."
+)
+_COLUMNS = (
+    "sees: side of the square of input pixels that one cell depends on (its receptive field); all: the whole "
+    "input. to train: bytes that training keeps of each further example for the backward pass. to run: "
+    "most bytes of activations alive at once; together, the most of all."
+)
 _OF_REDUCTIONS = ("three_in", "five_in", "pool")
 
 
@@ -39,55 +49,76 @@ class Table:
     """Positions of rows that stand out."""
 
 
+class Section(NamedTuple):
+    """One table of a page."""
+
+    title: str
+    """What it is."""
+    table: Table
+    """The table."""
+    notes: list[str]
+    """Sentences below it."""
+
+
+def sections(described: Json, *, every_layer: bool) -> list[Section]:
+    """All that is shown of a network; with `every_layer` the long table of layers last."""
+    found = [Section("Stage by stage", stages(described), legend(described))]
+    if described["side_heads"]:
+        found.append(Section("Side heads", side_heads(described), []))
+    if described["paper"]:
+        notes = [f"{name}: {note}" for name, note in paper_notes(described)]
+        found.append(
+            Section("The paper's own table, and what its filter counts give (K is 1024)", paper(described), notes)
+        )
+    if every_layer:
+        found.append(Section("Layer by layer", layers(described), []))
+    return found
+
+
 def stages(described: Json) -> Table:
     """Stage by stage, the classifier last, then the sums; of Inception modules the filters of their branches."""
     parts = [*described["stages"], *([described["head"]] if described["head"] else [])]
     branches = BRANCHES if any(part["filters"] for part in parts) else {}
-    rows = [(*_costs(part), *(_filters(part, key) for key in branches)) for part in parts]
-    rows.append(
-        ("together", "", "", f"{described['parameters']:,}", work(described["multiply_adds"]),
-         size(described["kept_bytes"]), size(described["running_bytes"]), *("" for _ in branches))
-    )  # fmt: skip
-    return Table(header=(*_HEADER, *branches.values()), rows=tuple(rows), left=LEFT)
+    filters = [(title, lambda part, key=key: _filters(part, key)) for key, title in branches.items()]
+    together = {**described, "name": "together", "output": None, "reach": None, "filters": None}
+    table = _table([("stage", _text("name")), *_COSTS, *filters], [*parts, together], left=2)
+    *rows, last = table.rows
+    return Table(header=table.header, rows=(*rows, (last[0], "", "", *last[3:])), left=2)
 
 
 def side_heads(described: Json) -> Table:
     """The auxiliary heads, for as many classes as the classifier has."""
-    rows = [
-        (f"after {part['name']}", shape(part), f"{described['side_weights'][part['name']]:g}",
-         f"{part['parameters']:,}", work(part["multiply_adds"]), size(part["kept_bytes"]), size(part["running_bytes"]))
-        for part in described["side_heads"]
-    ]  # fmt: skip
-    header = ("side head", "output", "weight of its loss", *_HEADER[3:])
-    return Table(header=header, rows=tuple(rows), left=LEFT)
+    columns = [
+        ("side head", lambda part: f"after {part['name']}"),
+        ("output", shape),
+        ("weight of its loss", lambda part: f"{described['side_weights'][part['name']]:g}"),
+        *_COSTS[2:],
+    ]
+    return _table(columns, described["side_heads"], left=2)
 
 
 def layers(described: Json) -> Table:
     """Layer by layer in the order in which they run."""
-    rows = [
-        (f"{layer['stage']}/{layer['name']}".rstrip("/"), layer["kind"], layer["window"], shape(layer),
-         field(layer["reach"]), f"{layer['parameters']:,}", work(layer["multiply_adds"]), size(layer["kept_bytes"]))
-        for layer in described["layers"]
-    ]  # fmt: skip
-    header = ("layer", "kind", "window", "output", "sees", "parameters", "multiply-adds", "to train")
-    return Table(header=header, rows=tuple(rows), left=LEFT + 2)
+    path = ("layer", lambda layer: f"{layer['stage']}/{layer['name']}".rstrip("/"))
+    return _table(
+        [path, ("kind", _text("kind")), ("window", _text("window")), *_COSTS[:-1]], described["layers"], left=4
+    )
 
 
 def paper(described: Json) -> Table:
     """The paper's own columns, what its filter counts give, and what was counted; rows that disagree are marked."""
-    found = described["paper"]
-    rows = [
-        (row["name"], f"{row['parameters'] / 1024:,.3g}K" if row["parameters"] < 10_240 else kilo(row["parameters"]),
-         kilo(row["by_filters"]), f"{row['multiply_adds'] / 1e6:,.0f}M", work(row["multiply_adds_by_filters"]),
-         f"{row['parameters_here']:,}", work(row["multiply_adds_here"]), "" if row["agrees"] else "disagrees")
-        for row in found
-    ]  # fmt: skip
-    header = (
-        "row", "params, paper", "by its filters", "ops, paper", "by its filters", "parameters here",
-        "multiply-adds here", "",
-    )  # fmt: skip
-    marked = frozenset(at for at, row in enumerate(found) if not row["agrees"])
-    return Table(header=header, rows=tuple(rows), left=1, marked=marked)
+    columns = [
+        ("row", _text("name")),
+        ("params, paper", lambda row: _as_printed(row["parameters"])),
+        ("by its filters", lambda row: kilo(row["by_filters"])),
+        ("ops, paper", lambda row: f"{row['multiply_adds'] / 1e6:,.0f}M"),
+        ("by its filters", lambda row: work(row["multiply_adds_by_filters"])),
+        ("parameters here", lambda row: f"{row['parameters_here']:,}"),
+        ("multiply-adds here", lambda row: work(row["multiply_adds_here"])),
+        ("", lambda row: "" if row["agrees"] else "disagrees"),
+    ]
+    marked = frozenset(at for at, row in enumerate(described["paper"]) if not row["agrees"])
+    return _table(columns, described["paper"], left=1, marked=marked)
 
 
 def paper_notes(described: Json) -> list[tuple[str, str]]:
@@ -95,37 +126,22 @@ def paper_notes(described: Json) -> list[tuple[str, str]]:
     return [(row["name"], row["note"]) for row in described["paper"] if not row["agrees"]]
 
 
-def headline(described: Json) -> str:
-    """The network in one line."""
-    height, width = described["input_px"]
-    sums = f"{described['parameters']:,} parameters, {work(described['multiply_adds'])} multiply-adds"
-    return f"{described['name']} at {height} x {width} pixels: {sums}"
-
-
 def side_by_side(compared: Json) -> Table:
-    """Several networks: what they cost, what they reach here where that was measured, what is published of them."""
-    networks, timing = compared["networks"], compared["timing"]
-    header = ["network", "input", "parameters", "multiply-adds", "to train", "to run"]
-    if timing:
-        header += ["runs/s", "of the first", "trains/s", "of the first"]
-    rows = []
-    for one in networks:
-        row = [one["name"], "x".join(map(str, one["input_px"])), f"{one['parameters']:,}", work(one["multiply_adds"])]
-        row += [size(one["kept_bytes"]), size(one["running_bytes"])]
-        for way in ("running", "training") if timing else ():
-            row += [rate(one["speed"][way]["per_second"]), f"{one['speed'][way]['ratio']:.2f}"]
-        rows.append((*row, _best(one)))
-    return Table(header=(*header, "ImageNet top-1"), rows=tuple(rows), left=LEFT)
+    """Several networks: what they cost, how fast they are here where that was measured, what is published of them."""
+    columns: list[tuple[str, Callable[[Json], str]]] = [
+        ("network", _text("name")),
+        ("input", lambda one: "x".join(map(str, one["input_px"]))),
+        *_COSTS[2:],
+    ]
+    for title, way in (("runs/s", "running"), ("trains/s", "training")) if compared["timing"] else ():
+        columns.append((title, lambda one, way=way: rate(one["speed"][way]["per_second"])))  # type: ignore[misc]
+        columns.append(("of the first", lambda one, way=way: f"{one['speed'][way]['ratio']:.2f}"))  # type: ignore[misc]
+    return _table([*columns, ("ImageNet top-1", _best)], compared["networks"], left=2)
 
 
 def side_by_side_notes(compared: Json) -> list[str]:
     """What the columns mean, how speeds were measured, and whose weights reach the accuracies, in sentences."""
-    timing = compared["timing"]
-    memory = (
-        "to train: bytes that training keeps of each further example for the backward pass. to run: most bytes of "
-        "activations alive at once, one example at a time. Parameters come on top."
-    )
-    said = [memory]
+    timing, said = compared["timing"], [_MEMORY]
     if timing:
         said.append(
             f"runs/s and trains/s: examples a second without and with training, median of "
@@ -135,7 +151,7 @@ def side_by_side_notes(compared: Json) -> list[str]:
         )
     if sources(compared):
         said.append(
-            "ImageNet top-1: on the validation part, one central crop, as stated by the publisher of the weights; in "
+            "ImageNet top-1: on the validation split, one central crop, as stated by the publisher of the weights; in "
             "brackets where they are of another variant:"
         )
     return said
@@ -143,12 +159,8 @@ def side_by_side_notes(compared: Json) -> list[str]:
 
 def sources(compared: Json) -> list[tuple[str, str]]:
     """Each set of weights whose accuracy is stated, with the figure and who states it."""
-    stated = {
-        one["spec"]: f"{one['top1_percent']:.3f} %, {one['source']}"
-        for network in compared["networks"]
-        for one in network["accuracies"]
-    }
-    return list(stated.items())
+    stated = [one for network in compared["networks"] for one in network["accuracies"]]
+    return list({one["spec"]: f"{one['top1_percent']:.3f} %, {one['source']}" for one in stated}.items())
 
 
 def rate(per_second: float) -> str:
@@ -156,19 +168,21 @@ def rate(per_second: float) -> str:
     return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.3g}"
 
 
-def _best(network: Json) -> str:
-    """The most accurate published weights; those of the very variant first."""
-    stated = sorted(network["accuracies"], key=lambda one: (not one["same"], -one["top1_percent"]))
-    if not stated:
-        return NOTHING
-    told = f"{stated[0]['top1_percent']:.1f} %"
-    return told if stated[0]["same"] else f"({told})"
+def headline(described: Json) -> str:
+    """The network in one line."""
+    height, width = described["input_px"]
+    return f"{described['name']} at {height} x {width} pixels: {costs(described)}"
+
+
+def costs(part: Json) -> str:
+    """`6,998,552 parameters, 1,582.7M multiply-adds`."""
+    return f"{part['parameters']:,} parameters, {work(part['multiply_adds'])} multiply-adds"
 
 
 def accuracies(described: Json) -> list[str]:
     """What publishers state of weights for the very architecture, a sentence each."""
     return [
-        f"{one['spec']}: {one['top1_percent']:.3f} % top-1 on ImageNet-1k's validation part, one central crop "
+        f"{one['spec']}: {one['top1_percent']:.3f} % top-1 on ImageNet-1k's validation split, one central crop "
         f"({one['source']})"
         for one in described["accuracies"]
         if one["same"]
@@ -177,19 +191,8 @@ def accuracies(described: Json) -> list[str]:
 
 def legend(described: Json) -> list[str]:
     """What the columns mean, in sentences."""
-    counted = (
-        "Counted in a pass on tensors without values; per example, in 32-bit floats. Outputs are height x width x "
-        "channels. Parameters are weights, biases, scales and shifts; a multiply-add is one multiplication with its "
-        "addition, of convolutions and matrix products."
-    )
-    columns = (
-        "sees: side of the square of input pixels that one cell depends on (its receptive field); all: the whole "
-        "input. to train: bytes that training keeps of each further example for the backward pass. to run: "
-        "most bytes of activations alive at once; together, the most of all."
-    )
-    said = [counted, columns]
-    reaches = [part["reach"] for part in (*described["stages"], *described["layers"])]
-    if any(reach and reach["gated"] for reach in reaches):
+    said = [_COUNTED, _COLUMNS]
+    if any(part["reach"] and part["reach"]["gated"] for part in (*described["stages"], *described["layers"])):
         said.append("gated: besides, a factor from the whole input scales it (squeeze and excitation, or the like).")
     if any(part["reach"] is None for part in described["stages"]):
         said.append(f"{NOTHING}: not told, as where attention works within windows.")
@@ -230,17 +233,37 @@ def kilo(count: int) -> str:
     return f"{count / 1024:,.1f}K" if count < 102_400 else f"{count / 1024:,.0f}K"
 
 
-_HEADER = ("stage", "output", "sees", "parameters", "multiply-adds", "to train", "to run")
+def _as_printed(count: int) -> str:
+    return f"{count / 1024:,.3g}K" if count < 10_240 else kilo(count)
 
 
-def _costs(part: Json) -> Sequence[str]:
-    return (
-        part["name"], shape(part), field(part["reach"]), f"{part['parameters']:,}", work(part["multiply_adds"]),
-        size(part["kept_bytes"]), size(part["running_bytes"]),
-    )  # fmt: skip
+def _text(key: str) -> Callable[[Json], str]:
+    return lambda record: str(record[key])
+
+
+_COSTS: Columns = (
+    ("output", shape),
+    ("sees", lambda part: field(part["reach"])),
+    ("parameters", lambda part: f"{part['parameters']:,}"),
+    ("multiply-adds", lambda part: work(part["multiply_adds"])),
+    ("to train", lambda part: size(part["kept_bytes"])),
+    ("to run", lambda part: size(part["running_bytes"])),
+)
+
+
+def _table(columns: Columns, records: Iterable[Json], *, left: int, marked: frozenset[int] = frozenset()) -> Table:
+    rows = tuple(tuple(cell(record) for _, cell in columns) for record in records)
+    return Table(header=tuple(title for title, _ in columns), rows=rows, left=left, marked=marked)
 
 
 def _filters(part: Json, key: str) -> str:
     if not part["filters"]:
         return ""
     return NOTHING if key in _OF_REDUCTIONS and not part["reductions"] else str(part["filters"][key])
+
+
+def _best(network: Json) -> str:
+    """The most accurate published weights; those of the very variant first."""
+    best = min(network["accuracies"], key=lambda one: (not one["same"], -one["top1_percent"]), default=None)
+    told = f"{best['top1_percent']:.1f} %" if best else NOTHING
+    return told if not best or best["same"] else f"({told})"

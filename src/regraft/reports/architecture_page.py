@@ -1,83 +1,140 @@
-"""A described network as a web page: one file, with the drawing and the tables in it, for a desktop and a telephone."""
+"""A described network as a drawing and as a web page: one file each, for a desktop and a telephone.
 
-from collections.abc import Mapping
-from html import escape
-from typing import Any
+The drawing goes from the input down to the classifier, a card for each stage with its costs. Inception modules are
+drawn with their branches, other stages with their layers in words; side heads stand in the stage they sit on, and the
+place of every cut is named. The same network gives the same bytes.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from regraft.reports import architecture
-from regraft.reports.architecture import Table
-from regraft.reports.drawing import draw
+from regraft.reports._canvas import INK, SECOND
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 Json = Mapping[str, Any]
 
-STYLE = """
-:root { color-scheme: light; }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 1400px; padding: 16px; color: #1d2730; background: #fff;
-       font: 16px/1.5 system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif; }
-h1 { font-size: 26px; margin: 8px 0 0; } h2 { font-size: 19px; margin: 32px 0 8px; }
-p, li { max-width: 70ch; } .facts { color: #5f6b76; margin: 4px 0; } .note { color: #5f6b76; font-size: 14px; }
-.drawing svg { width: 100%; max-width: 420px; height: auto; display: block; margin: 16px auto; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
-th, td { padding: 4px 8px; border-bottom: 1px solid #e2e8ed; text-align: right; white-space: nowrap; }
-th { color: #5f6b76; font-weight: 600; white-space: normal; vertical-align: bottom; } .word { text-align: left; }
-tr.marked td { background: #fdeee7; } tr:last-child td { border-bottom: none; }
-summary { cursor: pointer; font-size: 19px; font-weight: 600; margin: 32px 0 8px; }
-@media (min-width: 1000px) {
-  main { display: grid; grid-template-columns: 400px minmax(0, 1fr); gap: 24px; align-items: start; }
-}
-"""
+COLOURS = {1: "#dce9f5", 3: "#abcdea", 5: "#74aadb"}
+"""By side of the window."""
+POOL, JOINED, SIDE_HEAD = "#f6d9cc", "#cfe3cf", "#fbe9b0"
+LISTED = 6
+"""Steps of a stage that are named one by one; of more, it is told how many of each kind there are."""
+TIED = "\u00a0"
+"""A space at which no row ends."""
+LETTERS = 50
+"""Letters that a row has room for."""
+_WORDS = {
+    "Conv2d": "conv", "MaxPool2d": "max pool", "AvgPool2d": "mean pool", "Linear": "dense",
+    "MultiheadAttention": "attention",
+}  # fmt: skip
+
+
+class Box(NamedTuple):
+    """A box of a stage's card."""
+
+    row: int
+    """From the top."""
+    column: float
+    """Where it begins, of four columns."""
+    span: int
+    """Columns that it takes."""
+    colour: str
+    """`none` for words alone."""
+    text: str
+    """What stands in it."""
 
 
 def render(described: Json) -> str:
     """The page as HTML text."""
-    name = escape(described["name"])
-    sections = [
-        _section("Stage by stage", architecture.stages(described)),
-        "".join(f'<p class="note">{escape(one)}</p>' for one in architecture.legend(described)),
-        _section("Side heads", architecture.side_heads(described)) if described["side_heads"] else "",
-        _paper(described) if described["paper"] else "",
-        f"<details><summary>Layer by layer</summary>{_table(architecture.layers(described))}</details>",
+    facts = [architecture.headline(described), described["title"], described["source"]]
+    page = _environment().get_template("architecture.html")
+    return page.render(
+        name=described["name"],
+        facts=[*facts, *architecture.accuracies(described)],
+        drawing=draw(described),
+        sections=architecture.sections(described, every_layer=True),
+    )
+
+
+def draw(described: Json) -> str:
+    """The drawing as SVG text."""
+    stages = [
+        {
+            **stage,
+            "shape": architecture.shape(stage).replace("x", "×"),
+            "costs": architecture.costs(stage),
+            "sees": architecture.field(stage["reach"]),
+            "shares": [stage[key] / max(1, described[key]) for key in ("multiply_adds", "parameters")],
+            "boxes": [*_boxes(stage, described), *_side_head(stage, described)],
+            "cut": "output" if stage is described["stages"][-1] else stage["name"],
+        }
+        for stage in described["stages"]
     ]
-    facts = [
-        architecture.headline(described),
-        described["title"],
-        described["source"],
-        *architecture.accuracies(described),
-    ]
-    return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{name}</title>\n'
-        f"<style>{STYLE}</style>\n</head>\n<body>\n<h1>{name}</h1>\n"
-        + "".join(f'<p class="facts">{escape(one)}</p>\n' for one in facts)
-        + f'<main>\n<div class="drawing">{draw(described)}</div>\n<div>\n'
-        + "\n".join(filter(None, sections))
-        + "\n</div>\n</main>\n</body>\n</html>\n"
-    )
+    bars = ((INK, "multiply-adds"), (SECOND, "parameters"))
+    drawing = _environment().get_template("drawing.svg")
+    return drawing.render({**described, "stages": stages, "sums": architecture.costs(described), "bars": bars})
 
 
-def _section(title: str, table: Table) -> str:
-    return f"<h2>{escape(title)}</h2>{_table(table)}"
+def _environment() -> "Environment":
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader("regraft.reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
 
 
-def _paper(described: Json) -> str:
-    notes = "".join(
-        f"<li><b>{escape(name)}</b>: {escape(note)}</li>" for name, note in architecture.paper_notes(described)
-    )
-    return (
-        f"{_section('The paper’s own table', architecture.paper(described))}"
-        f'<p class="note">K is 1024. Three rows do not follow from their own filter counts:</p><ul>{notes}</ul>'
-    )
+def _boxes(stage: Json, described: Json) -> Iterator[Box]:
+    """What is inside a stage."""
+    layers = [layer for layer in described["layers"] if layer["stage"] == stage["name"] and layer["output"]]
+    if not stage["filters"]:
+        for row, words in enumerate(_words(layers)):
+            yield Box(row, 0, 4, "none", words)
+        return
+    filters, side, last = stage["filters"], stage["wide_kernel"], int(stage["reductions"])
+    channels = [str(filters[branch]) for branch in ("one", "three", "five", "pool")]
+    yield Box(last, 0, 1, COLOURS[1], f"1×1  {channels[0]}")
+    yield Box(last, 1, 1, COLOURS[3], f"3×3  {channels[1]}")
+    yield Box(last, 2, 1, COLOURS[side], f"{side}×{side}  {channels[2]}")
+    yield Box(0, 3, 1, POOL, "pool 3×3")
+    if stage["reductions"]:
+        yield Box(0, 1, 1, COLOURS[1], f"1×1  {filters['three_in']}")
+        yield Box(0, 2, 1, COLOURS[1], f"1×1  {filters['five_in']}")
+        yield Box(1, 3, 1, COLOURS[1], f"1×1  {channels[3]}")
+    else:
+        channels[3] = "the input's own"
+    yield Box(last + 1, 0, 4, JOINED, f"side by side: {' + '.join(channels)}")
+    for layer in layers:
+        if layer["kind"] == "MaxPool2d" and "branch" not in layer["name"]:
+            yield Box(last + 2, 1, 2, POOL, _told(layer))
 
 
-def _table(table: Table) -> str:
-    def row(cells: tuple[str, ...], tag: str, marked: bool = False) -> str:
-        shown = "".join(
-            f'<{tag} class="word">{escape(cell)}</{tag}>' if at < table.left else f"<{tag}>{escape(cell)}</{tag}>"
-            for at, cell in enumerate(cells)
-        )
-        return f'<tr class="marked">{shown}</tr>' if marked else f"<tr>{shown}</tr>"
+def _side_head(stage: Json, described: Json) -> Iterator[Box]:
+    """The auxiliary classifier on a stage, where one sits there; below two rows, the joined channels and no pool."""
+    for part in described["side_heads"]:
+        if part["name"] == stage["name"]:
+            weight = described["side_weights"][part["name"]]
+            text = f"side head, weight {weight:g}, {part['parameters']:,} parameters"
+            yield Box(2 + stage["reductions"], 0, 4, SIDE_HEAD, text)
 
-    body = "\n".join(row(cells, "td", at in table.marked) for at, cells in enumerate(table.rows))
-    return f'<div class="wide"><table><thead>{row(table.header, "th")}</thead>\n<tbody>{body}</tbody></table></div>'
+
+def _words(layers: list[Json]) -> list[str]:
+    """The layers of a stage without branches, in rows of words."""
+    shown = [layer for layer in layers if layer["kind"] in _WORDS]
+    steps = [(name, len(list(same))) for name, same in groupby(map(_told, shown))]
+    if len(steps) > LISTED:
+        steps = [*Counter(_told({**layer, "output": [""]}) for layer in shown).items()]
+    text = ", ".join((name if times == 1 else f"{times} × {name}").replace(" ", TIED) for name, times in steps)
+    return wrap(text, LETTERS, break_long_words=False, break_on_hyphens=False)
+
+
+def _told(layer: Json) -> str:
+    """`conv 7×7/2 64`, `max pool 3×3/2`, `dense 4096`."""
+    width = layer["output"][0] if layer["kind"] == "Conv2d" else layer["output"][-1]
+    words = (_WORDS[layer["kind"]], layer["window"].replace("x", "×"), "" if "Pool" in layer["kind"] else str(width))
+    return " ".join(filter(None, words))

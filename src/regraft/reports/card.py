@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from regraft.reports._making import input_size, strategy_line, weights_told
-from regraft.reports._words import NOTHING, bullets, counted, measured, plain, table
 from regraft.reports.limits import not_verified
 from regraft.reports.verdict import kind_of, main_section, title_of, unit_of, verdict, where
+from regraft.reports.words import NOTHING, bullets, counted, measured, plain, table
 
 MANY_CLASSES = 100
 """So many classes are named on the card; bundle.json has them all."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from regraft.reports._words import bullets, counted, measured, number, plain, table
+from regraft.reports.words import bullets, counted, measured, number, plain, table
 
 Section = Mapping[str, Any]
 

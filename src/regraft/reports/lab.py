@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from textwrap import fill
 from typing import Any
 
-from regraft.reports._words import NOTHING, bullets, counted, duration, measured, number, plain, table
+from regraft.reports.words import NOTHING, bullets, counted, duration, measured, number, plain, table
 
 Section = Mapping[str, Any]
 

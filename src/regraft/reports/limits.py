@@ -1,7 +1,7 @@
 """What a run did not verify. Everything here follows from the report; nothing is known of the examples themselves."""
 
-from regraft.reports._words import counted
 from regraft.reports.verdict import Section, kind_of, main_section
+from regraft.reports.words import counted
 
 
 def not_verified(report: Section) -> list[str]:

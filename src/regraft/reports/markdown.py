@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from regraft.reports import _figures, _making, extended
-from regraft.reports._words import bullets, plain
 from regraft.reports.limits import not_verified
 from regraft.reports.verdict import refused, verdict
+from regraft.reports.words import bullets, plain
 
 
 def render(report: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:

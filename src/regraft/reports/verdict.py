@@ -5,8 +5,8 @@ from typing import Any
 
 from regraft.contracts.metric import Metric, metric
 from regraft.errors import UnknownName
-from regraft.reports._words import counted, listed, lowered, measured, number
 from regraft.reports.extended import sentence
+from regraft.reports.words import counted, listed, lowered, measured, number
 
 Section = Mapping[str, Any]
 

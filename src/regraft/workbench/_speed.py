@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-LEAST_S = 0.3
-"""Every network is timed for so many seconds at least in a round. Our choice."""
+MINIMUM_S = 0.3
+"""Seconds for which every network is timed in a round, at the minimum. Our choice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +43,9 @@ class Timing:
     """Where: `cpu`, `cuda` …"""
 
     def __post_init__(self) -> None:
-        for name, least in (("batch", 2), ("rounds", 1), ("threads", 1)):
-            if getattr(self, name) < least:
-                raise BadRequest(f"{name} is {getattr(self, name)}.", fix=f"set it to {least} or more.")
+        for name, minimum in (("batch", 2), ("rounds", 1), ("threads", 1)):
+            if getattr(self, name) < minimum:
+                raise BadRequest(f"{name} is {getattr(self, name)}.", fix=f"set it to {minimum} or more.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,24 +72,13 @@ class Speed:
 
 def measured(networks: Sequence[tuple[Family, Card]], timing: Timing) -> Generator[Event, None, tuple[Speed, ...]]:
     """Measure each; yields progress, returns the speeds in the order of the networks."""
-    import torch
-
-    threads, began, total = torch.get_num_threads(), time.perf_counter(), timing.rounds * len(networks)
+    began, total = time.perf_counter(), timing.rounds * len(networks)
     found: list[list[tuple[float, float]]] = [[] for _ in networks]
-    torch.set_num_threads(timing.threads)
-    try:
-        for done in range(total):
-            found[done % len(networks)].append(_once(*networks[done % len(networks)], timing))
-            seconds = time.perf_counter() - began
-            yield Progress(
-                phase="measuring",
-                done=done + 1,
-                total=total,
-                seconds=seconds,
-                seconds_left=seconds / (done + 1) * (total - done - 1),
-            )
-    finally:
-        torch.set_num_threads(threads)
+    for done in range(total):
+        found[done % len(networks)].append(_once(*networks[done % len(networks)], timing))
+        seconds = time.perf_counter() - began
+        left = seconds / (done + 1) * (total - done - 1)
+        yield Progress(phase="measuring", done=done + 1, total=total, seconds=seconds, seconds_left=left)
     return tuple(Speed(running=tuple(r for r, _ in one), training=tuple(t for _, t in one)) for one in found)
 
 
@@ -97,7 +86,7 @@ def _once(family: Family, card: Card, timing: Timing) -> tuple[float, float]:
     """Examples a second without and with training. The network is made for it and let go."""
     import torch
 
-    from regraft.backbones._costs import Whole
+    from regraft.backbones.costs import Whole
     from regraft.contracts.family import built
 
     device = torch.device(timing.device)
@@ -113,10 +102,10 @@ def _once(family: Family, card: Card, timing: Timing) -> tuple[float, float]:
             whole(inputs)
 
     whole.eval()
-    running = timing.batch / _seconds(run, device)
+    running = timing.batch / _seconds(run, timing)
     whole.train()
     step = _step(whole, inputs, torch.zeros(timing.batch, dtype=torch.int64, device=device))
-    return running, timing.batch / _seconds(step, device)
+    return running, timing.batch / _seconds(step, timing)
 
 
 def _step(whole: "nn.Module", inputs: "dict[str, Tensor]", targets: "Tensor") -> Callable[[], None]:
@@ -133,19 +122,9 @@ def _step(whole: "nn.Module", inputs: "dict[str, Tensor]", targets: "Tensor") ->
     return step
 
 
-def _seconds(work: Callable[[], None], device: Any) -> float:
-    """Of a call: the mean of as many as `LEAST_S` takes, after one that makes room and chooses kernels."""
-    import torch
+def _seconds(work: Callable[[], None], timing: Timing) -> float:
+    """Of a call: the mean of as many as `MINIMUM_S` takes, after one that makes room and chooses kernels."""
+    from torch.utils.benchmark import Timer
 
-    def done() -> float:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return time.perf_counter()
-
-    work()
-    began, calls = done(), 0
-    while True:
-        work()
-        calls += 1
-        if (elapsed := done() - began) >= LEAST_S:
-            return elapsed / calls
+    timer = Timer("work()", globals={"work": work}, num_threads=timing.threads)
+    return float(timer.blocked_autorange(min_run_time=MINIMUM_S).mean)

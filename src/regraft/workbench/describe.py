@@ -1,35 +1,19 @@
 """Describe: a network of the shelf, stage by stage and layer by layer, counted; no weights are needed."""
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from regraft.backbones.opening import named_card, parse
-from regraft.bundle_format import TENSORS, bundle_folder, read_tensors
+from regraft.backbones.opening import card_at_hand
 from regraft.contracts.card import Card
-from regraft.contracts.family import Family, sized
-from regraft.errors import WeightsMissing
-from regraft.identity import digest_file
+from regraft.contracts.family import Family
 from regraft.values import Event
 from regraft.workbench._device import choose_device, num_threads
 from regraft.workbench._speed import Speed, Timing, measured
 
 if TYPE_CHECKING:
-    from regraft.backbones._costs import LayerCosts, NetworkCosts, PartCosts
+    from regraft.backbones.costs import NetworkCosts
     from regraft.nn.stated import StatedCost
-
-
-@dataclass(frozen=True, kw_only=True)
-class PaperRow:
-    """A row of the paper's own table, beside what was counted."""
-
-    stated: "StatedCost"
-    """What the paper says, and what the filter counts in the same row say."""
-    parameters: int
-    """Numbers that the network described holds there: weights, biases, batch norm's scales and shifts."""
-    multiply_adds: int
-    """Multiply-adds of the network described."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +25,7 @@ class Accuracy:
     same: bool
     """Whether they are of the very variant that is described."""
     top1_percent: float
-    """Accuracy on ImageNet-1k's validation part, one central crop, in percent."""
+    """Accuracy on ImageNet-1k's validation split, one central crop, in percent."""
     source: str
     """Who states it, and where the weights lie."""
 
@@ -72,36 +56,16 @@ class Description:
     """Stages with an auxiliary head, and the weight of its loss."""
     costs: "NetworkCosts"
     """Everything that was counted."""
-    paper: tuple[PaperRow, ...]
-    """The paper's own table, where it has one for this architecture and input size."""
+    paper: "tuple[StatedCost, ...]"
+    """The paper's own table beside what was counted, where it has one for this architecture and input size."""
     accuracies: tuple[Accuracy, ...]
     """What is stated of published weights for the architecture; of the family's default, of others too."""
 
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON, with the sums."""
-        costs = self.costs
-        said = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in ("costs", "paper")}
-        return {
-            **said,
-            "accuracies": [asdict(one) for one in self.accuracies],
-            "parameters": costs.parameters,
-            "multiply_adds": costs.multiply_adds,
-            "kept_bytes": costs.kept_bytes,
-            "running_bytes": costs.running_bytes,
-            "stages": [asdict(part) for part in costs.stages],
-            "head": asdict(costs.head) if costs.head else None,
-            "side_heads": [asdict(part) for part in costs.side_heads],
-            "layers": [asdict(layer) for layer in costs.layers],
-            "paper": [
-                {
-                    **asdict(row.stated),
-                    "agrees": row.stated.agrees,
-                    "parameters_here": row.parameters,
-                    "multiply_adds_here": row.multiply_adds,
-                }
-                for row in self.paper
-            ],
-        }
+        said: dict[str, Any] = asdict(self)
+        sums = ("parameters", "multiply_adds", "kept_bytes", "running_bytes")
+        return {**said, **said.pop("costs"), **{name: getattr(self.costs, name) for name in sums}}
 
 
 def describe(spec: str, *, input_px: int | None = None) -> Description:
@@ -118,11 +82,11 @@ def describe(spec: str, *, input_px: int | None = None) -> Description:
         BundleError: the saved model cannot be read.
         MissingExtra: the library that knows the architecture is not installed.
     """
-    return _described(spec, *_found(spec, input_px))
+    return _described(spec, *card_at_hand(spec, input_px))
 
 
 def _described(spec: str, family: Family, card: Card) -> Description:
-    from regraft.backbones._costs import costs_of
+    from regraft.backbones.costs import costs_of
 
     costs = costs_of(family, card)
     return Description(
@@ -151,52 +115,11 @@ def _described(spec: str, family: Family, card: Card) -> Description:
     )
 
 
-def _found(spec: str, input_px: int | None) -> tuple[Family, Card]:
-    """Family and card for that input size, where files at hand know more of them than the name says."""
-    family, card = _of_files(spec, *named_card(spec))
-    return family, sized(family, card, input_px)
-
-
-def _of_files(spec: str, family: Family, card: Card) -> tuple[Family, Card]:
-    parsed = parse(spec)
-    if parsed.weights == "bundle":
-        head = read_tensors(bundle_folder(Path(parsed.path).expanduser()) / TENSORS, beginning="head/weight")
-        return family, replace(card, num_source_classes=len(next(iter(head.values()))))
-    if parsed.weights == "file":
-        path = Path(parsed.path).expanduser()
-        if not path.is_file():
-            raise WeightsMissing(f"{path} is not there; a file of weights is expected.", fix="check the path.")
-        if not parsed.variant and family.narrowed is None and len(family.variants) > 1:
-            from regraft.backbones.convert import variant_of
-
-            form = family.formats.get(path.suffix)
-            return family, family.card(form.variant if form else variant_of(path, digest_file(path), family))
-    return family, card
-
-
-def _paper(family: Family, card: Card, costs: "NetworkCosts") -> Iterator[PaperRow]:
-    for stated in family.stated(card) if family.stated else ():
-        parts: list[LayerCosts] | list[PartCosts]
-        if stated.convolutions is not None:
-            parts = _of_convolutions(costs, stated.stage, *stated.convolutions)
-        else:
-            parts = [part for part in costs.parts if part.name == (stated.stage or "head")]
-        yield PaperRow(
-            stated=stated,
-            parameters=sum(part.parameters for part in parts),
-            multiply_adds=sum(part.multiply_adds for part in parts),
-        )
-
-
-def _of_convolutions(costs: "NetworkCosts", stage: str, first: int, end: int) -> "list[LayerCosts]":
-    """Some convolutions of a stage, each with the layers up to the next."""
-    found, number = [], -1
-    for layer in costs.layers:
-        if layer.stage == stage:
-            number += layer.kind == "Conv2d"
-            if first <= number < end:
-                found.append(layer)
-    return found
+def _paper(family: Family, card: Card, costs: "NetworkCosts") -> "Iterator[StatedCost]":
+    for row in family.stated(card) if family.stated else ():
+        layers = [one for one in costs.layers if one.stage == row.stage and one.name.startswith(row.layers)]
+        parameters, multiply_adds = (sum(getattr(one, of) for one in layers) for of in ("parameters", "multiply_adds"))
+        yield replace(row, parameters_here=parameters, multiply_adds_here=multiply_adds)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -213,11 +136,11 @@ class SideBySide(Event):
     def to_json(self) -> dict[str, Any]:
         """A record for each network, and how they were measured."""
         rows = []
+        told = ("spec", "name", "input_px", "parameters", "multiply_adds", "kept_bytes", "running_bytes", "accuracies")
         for at, one in enumerate(self.described):
             said = one.to_json()
-            sums = ("spec", "name", "input_px", "parameters", "multiply_adds", "kept_bytes", "running_bytes")
             speed = self.speeds[at].to_json(self.speeds[0]) if self.speeds else None
-            rows.append({name: said[name] for name in (*sums, "accuracies")} | {"speed": speed})
+            rows.append({name: said[name] for name in told} | {"speed": speed})
         return {"networks": rows, "timing": asdict(self.timing) if self.timing else None}
 
 
@@ -229,7 +152,7 @@ def side_by_side(
     Raises:
         RegraftError: as `describe`, for any of them.
     """
-    networks = [_found(spec, input_px) for spec in specs]
+    networks = [card_at_hand(spec, input_px) for spec in specs]
     described = tuple(_described(spec, *network) for spec, network in zip(specs, networks, strict=True))
     speeds = () if timing is None else (yield from measured(networks, timing))
     yield SideBySide(described=described, speeds=speeds, timing=timing)

@@ -1,0 +1,156 @@
+"""What a network of the shelf costs, stage by stage and layer by layer; no weights are needed and nothing is computed.
+
+The network is built on torch's device `meta`, where tensors have shapes and no numbers, and run there as it would run
+anywhere: what is counted is what torch dispatched. Numbers are per example unless said otherwise; bytes are those of
+32-bit floats.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from regraft.backbones.undrawn import Undrawn
+from regraft.contracts.backbone import Network
+from regraft.contracts.card import Card
+from regraft.contracts.family import Family, built
+from regraft.nn.accounting import Account, Layer, Layers, account
+from regraft.nn.inception import Filters, Inception
+
+START, HEAD = "start", "head"
+"""Names of what lies below the first stage and above the last."""
+
+
+class Whole(nn.Module):
+    """A network's stages and source classifier as one module: prepared inputs -> logits, or the pooled view."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+        self.parts = nn.ModuleList(network.modules())
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        pooled: Tensor = self.network.views(self.network.run(inputs))["pooled"]
+        return pooled if self.network.source_head is None else self.network.source_head(pooled)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerCosts(Layer):
+    """One layer of one example: `name` is its path inside the stage, `output` is without the axis of examples."""
+
+    stage: str
+    """The stage it is in; `head` for the classifier."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartCosts(Layer):
+    """One stage, the classifier, or an auxiliary head, with everything inside it, for one example.
+
+    `name` is that of the stage; of an auxiliary head, that of the stage it sits on. `kept_bytes` are those that
+    training keeps of each further example; `output` is without the axis of examples.
+    """
+
+    filters: Filters | None = None
+    """Of an Inception module: how many filters each layer of its branches has."""
+    reductions: bool = True
+    """Of an Inception module: whether it has the 1x1 layers before its kernels and after its pool."""
+    wide_kernel: int = 0
+    """Of an Inception module: side of the kernel in its "5x5" branch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkCosts(Layers):
+    """A whole network for one example; what it keeps in training is per further example of a batch."""
+
+    layers: tuple[LayerCosts, ...]
+    """Every layer of stages and classifier in the order in which it ran."""
+    stages: tuple[PartCosts, ...]
+    """The stages, from the input upwards."""
+    head: PartCosts | None
+    """The source classifier; None where the weights have none."""
+    side_heads: tuple[PartCosts, ...]
+    """Auxiliary heads for as many classes; they are no part of the sums."""
+    running_bytes: int
+    """Most bytes of activations alive at once in a pass without training."""
+
+
+def costs_of(family: Family, card: Card) -> NetworkCosts:
+    """Count the network of that card."""
+
+    def pixels(number: int) -> dict[str, Tensor]:
+        return {"pixels": torch.empty((number, *card.preparation.input_px, card.channels), dtype=torch.uint8)}
+
+    with torch.device("meta"):
+        with Undrawn():
+            network = built(family, card).network
+        if not card.num_source_classes:  # one class stands in while a network is built
+            network = replace(network, source_head=None)
+        whole = Whole(network)
+        counted = _counted(whole, pixels)
+    names = [START, *network.stages, *([HEAD] if network.source_head else [])]
+    paths = {name: f"parts.{at}" for at, name in enumerate(names) if name != START}
+    parts = {name: _part(name, counted, path, whole.get_submodule(path)) for name, path in paths.items()}
+    return NetworkCosts(
+        stages=tuple(parts[name] for name in network.stages),
+        head=parts.get(HEAD) if network.source_head else None,
+        side_heads=tuple(_side_heads(network, card, parts)),
+        layers=tuple(
+            LayerCosts(**{**vars(layer), "name": _below(path, layer.name)}, stage=stage)
+            for stage, path in paths.items()
+            for layer in counted.part(path).layers
+        ),
+        running_bytes=counted.outputs[""].running_bytes,
+    )
+
+
+def _counted(module: nn.Module, inputs: Callable[[int], Any]) -> Account:
+    """The account of one example, where `inputs` makes so many.
+
+    What training keeps of each *further* example is the difference between three and two: batch norm's statistics and
+    the like are kept once a batch.
+    """
+    two, three = (account(module, inputs(number), training=True).layers for number in (2, 3))
+    kept = Counter({layer.name: layer.kept_bytes for layer in three})
+    kept.subtract({layer.name: layer.kept_bytes for layer in two})
+
+    def of_one(layer: Layer) -> Layer:
+        return replace(layer, output=layer.output and layer.output[1:], kept_bytes=kept[layer.name])
+
+    one = account(module, inputs(1))
+    return Account(
+        layers=tuple(map(of_one, one.layers)), outputs={path: of_one(layer) for path, layer in one.outputs.items()}
+    )
+
+
+def _part(name: str, counted: Account, path: str, module: nn.Module) -> PartCosts:
+    share = counted.part(path)
+    inception = next((part for part in module.modules() if isinstance(part, Inception)), None)
+    branches: dict[str, Any] = {}
+    if inception is not None:
+        variant = inception.variant
+        branches = {"filters": inception.filters, "reductions": variant.reductions, "wide_kernel": variant.wide_kernel}
+    sums = {"parameters": share.parameters, "multiply_adds": share.multiply_adds, "kept_bytes": share.kept_bytes}
+    return PartCosts(**{**vars(counted.outputs[path]), "name": name, **sums, **branches})
+
+
+def _side_heads(network: Network, card: Card, stages: Mapping[str, PartCosts]) -> Iterator[PartCosts]:
+    """Each alone, on what its stage gives; its reach is not told, for it would be that of this alone."""
+    for stage, side in network.side_heads.items():
+        shape = stages[stage].output or ()
+        with torch.device("meta"):
+            with Undrawn():
+                module = side.build(card.num_source_classes or 1)
+            counted = _counted(module, partial(_grids, shape))
+        yield replace(_part(stage, counted, "", module), reach=None)
+
+
+def _grids(shape: tuple[int, ...], number: int) -> Tensor:
+    return torch.empty((number, *shape))
+
+
+def _below(path: str, name: str) -> str:
+    return name.removeprefix(path).removeprefix(".").removeprefix("body").removeprefix(".")
