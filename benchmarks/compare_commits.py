@@ -66,11 +66,11 @@ class Recipe:
     """Passes over the training images; 0: the strategy has none."""
 
     def command(self, table: Path, out: Path) -> list[str]:
-        """Arguments of `python -m regraft`."""
+        """Arguments of `python -m regraft`; one repeat of cross-validation, since time decides whether there are more."""
         few = ("--set", f"options.epochs={self.epochs}", "--set", "options.min_steps=0") if self.epochs else ()
         return [
             "fit", str(table), "--out", str(out), "--path-column", "file", "--seed", str(SEED),
-            "--input-px", "64", "--quiet", *self.arguments, *few,
+            "--input-px", "64", "--set", "max_repeats=1", "--quiet", *self.arguments, *few,
         ]  # fmt: skip
 
 
