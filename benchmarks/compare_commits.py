@@ -66,7 +66,7 @@ class Recipe:
     """Passes over the training images; 0: the strategy has none."""
 
     def command(self, table: Path, out: Path) -> list[str]:
-        """Arguments of `python -m regraft`; one repeat of cross-validation, since time decides whether there are more."""
+        """Arguments of `python -m regraft`; one repeat of cross-validation, for time decides whether there are more."""
         few = ("--set", f"options.epochs={self.epochs}", "--set", "options.min_steps=0") if self.epochs else ()
         return [
             "fit", str(table), "--out", str(out), "--path-column", "file", "--seed", str(SEED),
