@@ -41,9 +41,13 @@ RENAMED: dict[str, str] = {
     "parts": "splits",
     "unlike": "ood",
     "half_error": "reduced_precision_error",
+    "val": "validation",
 }
-"""Names of the older commit and what the newer calls them: columns, keys of JSON files at any depth, and pieces of
-tensor names. Both spellings are read on both sides."""
+"""Names of the older commit and what the newer calls them: columns, splits, keys of JSON files at any depth, and pieces
+of tensor names. Both spellings are read on both sides."""
+RENAMED_ARGUMENTS: dict[str, str] = {}
+"""The same for the command line: `{"options.min_steps": "options.minimum_steps"}` would say that a setting is called
+so now. A side that does not know the old spelling is asked by the new one."""
 
 JUDGED = ("evaluation", "probe", "paired", "gaps")
 """Sections of report.json whose numbers must be equal."""
@@ -110,7 +114,9 @@ def compare_runs(old: Path, new: Path) -> Differences:
 
 def compare_predictions(old: Sequence[Mapping[str, str]], new: Sequence[Mapping[str, str]], found: Differences) -> None:
     """Labels must be equal, predicted numbers within the tolerance; probabilities are listed where they moved."""
-    sides = [{(row.get("split", ""), row["id"]): row for row in map(with_new_names, rows)} for rows in (old, new)]
+    sides = [
+        {(renamed(row.get("split", "")), row["id"]): row for row in map(with_new_names, rows)} for rows in (old, new)
+    ]
     lacking(sides[0], sides[1], "predictions.csv: row", found.judged)
     columns = [list(dict.fromkeys(name for row in side.values() for name in row)) for side in sides]
     lacking(columns[0], columns[1], "predictions.csv: column", found.judged)
@@ -120,7 +126,7 @@ def compare_predictions(old: Sequence[Mapping[str, str]], new: Sequence[Mapping[
             continue
         for column in columns[0]:
             before, after = sides[0][key].get(column), sides[1][key].get(column)
-            if before is None or after is None or before == after:
+            if before is None or after is None or before == after or column == "split":
                 continue
             if ":" not in column and not close(number(before), number(after)):
                 found.judged.append(f"predictions.csv: {column} of {key[1]} is {after}, was {before}")
@@ -133,8 +139,9 @@ def compare_predictions(old: Sequence[Mapping[str, str]], new: Sequence[Mapping[
 
 def compare_reports(old: Mapping[str, Any], new: Mapping[str, Any], found: Differences) -> None:
     """Numbers of the judged sections within the tolerance; sentences and other sections are listed."""
+    reports = [{renamed(key): value for key, value in report.items()} for report in (old, new)]
     for section in (*JUDGED, *UNJUDGED):
-        sides = [flat(report.get(section), section) for report in (old, new)]
+        sides = [flat(report.get(section), section) for report in reports]
         judged = found.judged if section in JUDGED else found.other
         for path in sides[0].keys() & sides[1].keys():
             before, after = sides[0][path], sides[1][path]
@@ -251,15 +258,30 @@ def checkout(commit: str, folder: Path) -> Iterator[Path]:
 
 def fit(recipe: Recipe, table: Path, source: Path, out: Path) -> str:
     """Run a recipe with the code in `source`; returns what went wrong, empty where nothing did."""
+    words = recipe.command(table, out)
+    wrong = run(words, source, out.parent)
+    if wrong and (newer := [with_new_spelling(word) for word in words]) != words:
+        wrong = run(newer, source, out.parent)
+    return wrong
+
+
+def run(words: Sequence[str], source: Path, folder: Path) -> str:
+    """Run the command line of a checkout with an empty cache; returns what went wrong."""
     with tempfile.TemporaryDirectory(prefix="compare-cache-") as cache:
         environment = os.environ | {
             "PYTHONPATH": str(source / "src"), "REGRAFT_CACHE": cache, "PYTHONHASHSEED": "0", "NO_COLOR": "1",
         }  # fmt: skip
         done = subprocess.run(
-            [sys.executable, "-m", "regraft", *recipe.command(table, out)],
-            env=environment, cwd=out.parent, capture_output=True, text=True, check=False,
+            [sys.executable, "-m", "regraft", *words],
+            env=environment, cwd=folder, capture_output=True, text=True, check=False,
         )  # fmt: skip
     return "" if done.returncode == 0 else f"exit code {done.returncode}: {(done.stderr or done.stdout)[-600:].strip()}"
+
+
+def with_new_spelling(word: str) -> str:
+    """A word of the command line, its name before an equals sign as the newer commit has it."""
+    name, equals, value = word.partition("=")
+    return f"{RENAMED_ARGUMENTS.get(name, name)}{equals}{value}"
 
 
 def compared(recipe: Recipe, table: Path, sources: Mapping[str, Path], out: Path) -> Differences:

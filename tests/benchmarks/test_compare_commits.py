@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import compare_commits
 import numpy as np
 import pytest
 from _compare_data import table_of
@@ -106,6 +107,17 @@ def test_columns_tensors_and_keys_that_were_only_renamed_are_equal(tmp_path: Pat
     tensors = {"head.weight": TENSORS["head.weight"], "ood.mean": TENSORS["unlike.mean"]}
     assert changed(tmp_path, row=row, tensors=tensors) == Differences()
     assert flat({"parts": {"part": 1}}, "") == {"splits.split": 1}
+
+
+def test_a_split_that_was_only_renamed_is_the_same_split(tmp_path: Path) -> None:
+    old = run(tmp_path / "old", row=ROW | {"part": "val"})
+    assert compare_runs(old, run(tmp_path / "new", row=ROW | {"part": "validation"})) == Differences()
+
+
+def test_a_setting_is_asked_for_by_its_new_name_where_it_was_renamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(compare_commits.RENAMED_ARGUMENTS, "options.min_steps", "options.minimum_steps")
+    assert compare_commits.with_new_spelling("options.min_steps=0") == "options.minimum_steps=0"
+    assert compare_commits.with_new_spelling("--quiet") == "--quiet"
 
 
 def test_tensors_and_probabilities_that_moved_are_listed_and_judge_nothing(tmp_path: Path) -> None:
