@@ -11,10 +11,11 @@ endif
 RUN := $(BIN)/python
 USER_READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.ready-dev
+DOCS_READY := $(VENV)/.ready-docs
 INSTALL := $(RUN) -m pip install --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo check format test test-slow bench clean
+.PHONY: help setup setup-dev demo check format test test-slow bench docs docs-generate docs-serve clean
 
 help:
 	@echo "make setup      .venv with the command $(BIN)/regraft"
@@ -24,6 +25,9 @@ help:
 	@echo "make test       the default tests: no network, no GPU, minutes"
 	@echo "make test-slow  the full product of the contract tests"
 	@echo "make bench      our times against PyTorch's own transfer-learning tutorial, as ratios"
+	@echo "make docs       the documentation as a static site in build/site; a dead link fails"
+	@echo "make docs-serve the same, shown on http://127.0.0.1:8000 with search"
+	@echo "make docs-generate  write again what the documentation takes from the code"
 	@echo "make clean      remove .venv and what the tools leave behind"
 
 setup: $(USER_READY)
@@ -42,6 +46,10 @@ $(DEV_READY): $(USER_READY)
 	$(INSTALL) --editable '.[dev]'
 	@touch $@
 
+$(DOCS_READY): $(USER_READY)
+	$(INSTALL) --editable '.[docs]'
+	@touch $@
+
 demo: $(USER_READY)
 	$(RUN) -m regraft.doors.demo
 
@@ -50,6 +58,7 @@ check: $(DEV_READY)
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
 	$(BIN)/lint-imports
+	$(RUN) docs/generate.py --check
 	$(RUN) -m pytest tests/architecture -q
 
 format: $(DEV_READY)
@@ -67,6 +76,18 @@ test-slow: $(DEV_READY)
 
 bench: $(USER_READY)
 	$(RUN) benchmarks/bench.py
+
+# Not with --quiet, which keeps warnings from being counted, so that a dead link would pass. The variable silences an
+# advertisement of the theme.
+docs: $(DOCS_READY)
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
+	@echo "build/site/index.html"
+
+docs-serve: docs
+	$(RUN) -m http.server --bind 127.0.0.1 --directory build/site 8000
+
+docs-generate: $(DEV_READY)
+	$(RUN) docs/generate.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist

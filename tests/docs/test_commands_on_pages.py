@@ -1,0 +1,55 @@
+"""Commands on the other pages of the documentation exist, in the words the pages use, and so do their settings."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from regraft.doors.cli import app
+from regraft.recipe import Decision, Recipe, Source, Target
+from regraft.workbench._fields import fields_of, tree_of_module
+from regraft.workbench.strategies import strategies
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = [
+    path
+    for path in sorted(DOCS.rglob("*.md"))
+    if path.relative_to(DOCS).parts[0] not in ("results", "verbs", "decisions")
+]
+
+
+def commands() -> list[str]:
+    """Every `regraft …` in a block of code or alone in a code span; a line may go on after a backslash."""
+    found = []
+    for path in PAGES:
+        text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+        blocks = re.findall(r"^```\w*\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+        lines = [line.partition(" #")[0] for block in blocks for line in block.splitlines()]
+        spans = re.findall(r"`(regraft [^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
+        found += [line.partition(" > ")[0].strip() for line in (*lines, *spans) if line.startswith("regraft ")]
+    return sorted(set(found))
+
+
+def known_settings() -> set[str]:
+    """Every name that `--set` may take."""
+    sections = {"": Recipe, "source.": Source, "target.": Target, "decision.": Decision}
+    tree = tree_of_module("regraft.recipe")
+    names = {f"{start}{one.name}" for start, kind in sections.items() for one in fields_of(tree, kind.__name__)}
+    augment = fields_of(tree_of_module("regraft.modalities.image.augment"), "Augmentation")
+    options = {one.name for strategy in strategies() for one in strategy.options}
+    return names | {f"options.{name}" for name in options} | {f"augment.{one.name}" for one in augment}
+
+
+@pytest.mark.parametrize("line", commands())
+def test_every_command_on_a_page_can_be_parsed(line: str) -> None:
+    _, name, *arguments = shlex.split(line)
+    get_command(app).commands[name].make_context(name, arguments)  # type: ignore[attr-defined]
+
+
+def test_every_setting_on_a_page_exists() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in PAGES]
+    named = {name for text in texts for name in re.findall(r"--set [\"']?([a-z_.]+)=", text)}
+    assert len(named) > 8
+    assert named - known_settings() == set()
