@@ -19,7 +19,7 @@ from regraft.folds import folds
 from regraft.strategies import _loop, finetune
 from regraft.strategies._batches import predict
 from regraft.strategies._history import CRITERION
-from regraft.tasks._temperature import fit_temperature
+from regraft.tasks.probabilities import fit_temperature
 from regraft.workbench._crossvalidate import deal
 
 PAGE = ROOT / "docs" / "results" / "criterion.md"

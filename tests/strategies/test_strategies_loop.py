@@ -20,7 +20,7 @@ from regraft.strategies import finetune, probe
 from regraft.strategies._checkpoint import Checkpoint
 from regraft.strategies._history import CRITERION, History
 from regraft.strategies._tail import Tail
-from regraft.tasks._temperature import fit_temperature
+from regraft.tasks.probabilities import fit_temperature
 from regraft.values import Event, Notice, Progress
 
 WAY = next(way for way in ways() if way.name == "finetune")

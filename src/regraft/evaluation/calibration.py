@@ -18,8 +18,7 @@ from regraft.evaluation.intervals import share
 from regraft.evaluation.metrics.ece import NUM_BINS, bin_of, stated
 from regraft.folds import folds as deal
 from regraft.identity import derive_seed
-from regraft.tasks._softmax import log_losses, softmax
-from regraft.tasks._temperature import RANGE, fit_temperature
+from regraft.tasks.probabilities import RANGE, fit_temperature, log_losses, softmax
 from regraft.values import Measured
 
 _SMALL = 500

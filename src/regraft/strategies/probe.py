@@ -10,16 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from regraft.activations.states import StoredStates
 from regraft.contracts.strategy import Asked, Fitted, Needs, Preset, Problem, Strategy
-from regraft.contracts.task import Solution
 from regraft.errors import BadRequest
 from regraft.identity import derive_seed
 from regraft.strategies._options import not_negative, refuse_others
-from regraft.tasks._logistic import Linear
-from regraft.tasks.rows import STREAM_ABOVE, RowSource, Views
+from regraft.tasks.rows import STREAM_ABOVE, RowSource, Views, outputs_of
 from regraft.values import Event
 
 
@@ -62,7 +60,7 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
     )
     yield Fitted(
         tensors={"head/weight": head.weight, "head/bias": head.bias},
-        logits=lambda asked, positions: _logits(head, features_of(asked, positions)),
+        logits=lambda asked, positions: outputs_of(features_of(asked, positions), head.weight, head.bias),
         features=features_of,
         out_of_fold=head.out_of_fold,
         facts={
@@ -83,11 +81,6 @@ def check(options: Options) -> None:
 def check_asked(options: Options, asked: Asked) -> None:
     """Raises: BadRecipe: an option makes no sense for this task; the message says which."""
     asked.task.check(balanced=options.balanced)
-
-
-def _logits(head: Solution, features: RowSource) -> Float[np.ndarray, "n c"]:
-    linear = Linear(weight=head.weight, bias=head.bias, converged=True, iterations=0)
-    return linear.logits(features)
 
 
 def rows_of(problem: Problem, positions: Int[np.ndarray, "n"]) -> tuple[RowSource, Views]:

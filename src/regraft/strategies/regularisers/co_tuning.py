@@ -27,7 +27,7 @@ from regraft.identity import derive_seed
 from regraft.strategies.probe import features_of
 from regraft.strategies.regularisers._contract import Kind, Regulariser
 from regraft.strategies.regularisers._relationship import Relationship, direct, reverse
-from regraft.tasks._softmax import softmax
+from regraft.tasks.probabilities import softmax
 
 if TYPE_CHECKING:
     from regraft.strategies._tail import Passed, Tail
