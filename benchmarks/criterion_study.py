@@ -20,7 +20,7 @@ from regraft.strategies import finetune, loop
 from regraft.strategies._batches import predict
 from regraft.strategies._checkpoint import CRITERION
 from regraft.strategies.probe import with_start
-from regraft.tasks._temperature import fit_temperature
+from regraft.tasks.probabilities import fit_temperature
 from regraft.workbench._crossvalidate import deal
 
 PAGE = ROOT / "docs" / "results" / "criterion.md"

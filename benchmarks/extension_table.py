@@ -14,10 +14,11 @@ from _sets import ROOT, SETS, UNPACKED
 
 import regraft
 from regraft.bundles.bundle import stacked
+from regraft.contracts.task import Solution
 from regraft.folds import folds
-from regraft.tasks._extension import choose_rows
-from regraft.tasks._logistic import Linear, fit
-from regraft.tasks._regularisation import Choice, choose
+from regraft.tasks.extension import solve_rows
+from regraft.tasks.linear import Softmax, solve
+from regraft.tasks.rows import Views, outputs_of
 
 DATA = "plantvillage_tomato"
 INPUT_PX = 64
@@ -51,10 +52,15 @@ def features() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return found[0], found[1], found[2], found[3]
 
 
-def solved(rows: np.ndarray, targets: np.ndarray, classes: int) -> tuple[Linear, Choice]:
+def solved(rows: np.ndarray, targets: np.ndarray, classes: int) -> Solution:
     """A head as a probe solves it."""
-    choice = choose(rows, targets, num_classes=classes, fold_of=folds(targets, None, 5, 1).of_example)
-    return fit(rows, targets, num_classes=classes, c=choice.c), choice
+    fold_of = folds(targets, None, 5, 1).of_example
+    return solve(Softmax(targets, classes), rows, views=Views.plain(len(rows)), fold_of=fold_of)
+
+
+def logits(head: Solution, rows: np.ndarray) -> np.ndarray:
+    """What a head says of some rows."""
+    return outputs_of(rows, head.weight, head.bias)
 
 
 def drawn(means: np.ndarray, spread: np.ndarray, count: int) -> np.ndarray:
@@ -76,12 +82,12 @@ def leading(rows: np.ndarray, count: int) -> np.ndarray:
 def logits_of(train: np.ndarray, targets: np.ndarray, asked: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     """Way and logits of the examples asked for; the last of six classes is the one to add. The head of five first."""
     old = targets < 5
-    head, choice = solved(train[old], targets[old], 5)
-    yield "before", head.logits(asked)
-    yield "retrained on all", solved(train, targets, 6)[0].logits(asked)
-    known = head.logits(train)
+    head = solved(train[old], targets[old], 5)
+    yield "before", logits(head, asked)
+    yield "retrained on all", logits(solved(train, targets, 6), asked)
+    known = logits(head, train)
     held_out = known.copy()
-    held_out[old] = choice.logits
+    held_out[old] = head.out_of_fold
     means = np.stack([train[targets == k].mean(axis=0) for k in range(5)])
     new = train[~old]
     unit = train / np.linalg.norm(train, axis=1, keepdims=True)
@@ -94,16 +100,16 @@ def logits_of(train: np.ndarray, targets: np.ndarray, asked: np.ndarray) -> Iter
     pooled, few, alike = (
         np.concatenate([rows, new]) for rows in (drawn(means, inside, 70), drawn(means, axes, 70), alike)
     )
-    for name, rows, logits, labels in (
+    for name, rows, known_logits, labels in (
         ("old examples", train, known, targets),
         ("held-out logits", train, held_out, targets),
-        ("drawn, pooled", pooled, head.logits(pooled), sorted_targets),
-        ("drawn, 64 axes", few, head.logits(few), sorted_targets),
-        ("drawn, new spread", alike, head.logits(alike), sorted_targets),
+        ("drawn, pooled", pooled, logits(head, pooled), sorted_targets),
+        ("drawn, 64 axes", few, logits(head, few), sorted_targets),
+        ("drawn, new spread", alike, logits(head, alike), sorted_targets),
     ):
         fold_of = folds(labels, None, 5, 2).of_example
-        found = choose_rows(rows, logits, labels, num_new=1, fold_of=fold_of)
-        yield name, np.concatenate([head.logits(asked), found.logits(asked)], axis=1)
+        found = solve_rows(rows, known_logits, labels, num_new=1, fold_of=fold_of)
+        yield name, np.concatenate([logits(head, asked), logits(found, asked)], axis=1)
 
 
 def page() -> str:

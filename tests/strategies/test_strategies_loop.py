@@ -19,7 +19,7 @@ from regraft.nn.heads import PooledHead
 from regraft.strategies import finetune, probe
 from regraft.strategies._checkpoint import CRITERION, Checkpoint, History
 from regraft.strategies.tail import Tail
-from regraft.tasks._temperature import fit_temperature
+from regraft.tasks.probabilities import fit_temperature
 from regraft.values import Event, Notice, Progress
 
 WAY = next(way for way in ways() if way.name == "finetune")

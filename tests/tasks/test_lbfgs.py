@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize, rosen, rosen_der
 
-from regraft.tasks._lbfgs import minimise
+from regraft.tasks.lbfgs import minimise
 
 
 def rosenbrock(x):

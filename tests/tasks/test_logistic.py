@@ -7,15 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.optimize import check_grad
-from scipy.special import softmax
+from scipy.special import expit, softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from regraft.contracts.task import Solution
 from regraft.errors import BadData
-from regraft.tasks._logistic import Linear, fit
-from regraft.tasks._softmax import softmax_loss
-from regraft.tasks.rows import SPREAD_FLOOR, Views
+from regraft.tasks import linear, rows
+from regraft.tasks.linear import Softmax, solve
+from regraft.tasks.probabilities import sigmoid_slopes, softmax_slopes
+from regraft.tasks.rows import SPREAD_FLOOR, Views, outputs_of
 
 
 def make(
@@ -44,8 +46,26 @@ def reference(features: np.ndarray, targets: np.ndarray, c: float, weights: np.n
     return model.predict_proba(features.astype(np.float64))
 
 
-def probabilities(head: Linear, features: np.ndarray) -> np.ndarray:
-    return softmax(head.logits(features).astype(np.float64), axis=1)
+def fit(
+    features: np.ndarray,
+    targets: np.ndarray,
+    *,
+    num_classes: int,
+    c: float,
+    weights: np.ndarray | None = None,
+    views: Views | None = None,
+) -> Solution:
+    """The head at one penalty."""
+    views = views or Views.plain(len(features))
+    return solve(Softmax(targets, num_classes), features, views=views, fold_of=None, c=c, weights=weights)
+
+
+def logits(head: Solution, features: np.ndarray) -> np.ndarray:
+    return outputs_of(features, head.weight, head.bias)
+
+
+def probabilities(head: Solution, features: np.ndarray) -> np.ndarray:
+    return softmax(logits(head, features).astype(np.float64), axis=1)
 
 
 @pytest.mark.parametrize("num_classes", [2, 5])
@@ -57,7 +77,7 @@ def probabilities(head: Linear, features: np.ndarray) -> np.ndarray:
 def test_it_is_scikit_learns_optimum(num_examples: int, width: int, c: float, num_classes: int) -> None:
     features, targets = make(num_examples, width, num_classes)
     head = fit(features, targets, num_classes=num_classes, c=c)
-    assert head.converged
+    assert head.facts["converged"]
     np.testing.assert_allclose(probabilities(head, features), reference(features, targets, c), rtol=0, atol=1e-4)
 
 
@@ -66,7 +86,7 @@ def test_sample_weights_are_scikit_learns(num_examples: int, width: int) -> None
     features, targets = make(num_examples, width, 3)
     weights = np.random.default_rng(1).uniform(0, 3, num_examples)
     weights[:5] = 0
-    head = fit(features, targets, num_classes=3, c=0.1, sample_weights=weights)
+    head = fit(features, targets, num_classes=3, c=0.1, weights=weights)
     expected = reference(features, targets, 0.1, weights)
     np.testing.assert_allclose(probabilities(head, features), expected, rtol=0, atol=1e-4)
 
@@ -75,7 +95,7 @@ def test_sample_weights_are_scikit_learns(num_examples: int, width: int) -> None
 def test_a_weight_of_two_is_the_row_twice(width: int) -> None:
     features, targets = make(90, width, 3)
     weights = np.where(np.arange(90) < 30, 2.0, 1.0)
-    weighted = fit(features, targets, num_classes=3, c=0.1, sample_weights=weights)
+    weighted = fit(features, targets, num_classes=3, c=0.1, weights=weights)
     repeated = np.concatenate([np.arange(90), np.arange(30)])
     twice = fit(features[repeated], targets[repeated], num_classes=3, c=0.1)
     np.testing.assert_allclose(weighted.weight, twice.weight, rtol=0, atol=2e-5)
@@ -85,7 +105,7 @@ def test_a_weight_of_two_is_the_row_twice(width: int) -> None:
 def test_separable_classes_converge_to_scikit_learns_optimum(width: int) -> None:
     features, targets = make(120, width, 2, apart=4.0)
     head = fit(features, targets, num_classes=2, c=1000.0)
-    assert head.converged
+    assert head.facts["converged"]
     expected = reference(features, targets, 1000.0)
     assert expected[np.arange(120), targets].min() > 0.9
     np.testing.assert_allclose(probabilities(head, features), expected, rtol=0, atol=1e-4)
@@ -100,19 +120,22 @@ def test_the_two_class_head_is_symmetric_with_half_of_scikit_learns_weights_on_e
     np.testing.assert_allclose(head.weight[0], -head.weight[1], rtol=0, atol=1e-5)
 
 
-def test_the_gradient_is_the_slope() -> None:
-    features, targets = make(30, 6, 3)
-    rows, shares = np.arange(30), np.random.default_rng(0).uniform(0, 1, 30)
-    block = [(rows, features.astype(np.float64))]
+def test_slopes_are_the_derivatives_and_curvatures_sum_p_times_1_minus_p() -> None:
+    random = np.random.default_rng(0)
+    shares, yes = random.uniform(0, 1, 30), random.integers(0, 2, (3, 30)).astype(np.float64)
+    for slopes, truth in ((softmax_slopes, random.integers(0, 3, 30)), (sigmoid_slopes, yes)):
 
-    def loss(x):
-        return softmax_loss(block, x[:18].reshape(3, 6), x[18:], targets, shares)
+        def value(x, slopes=slopes, truth=truth):
+            return slopes(x.reshape(3, 30).copy(), truth, shares)[0]
 
-    for seed in range(3):
-        x = 0.3 * np.random.default_rng(seed).standard_normal(21)
-        found = loss(x)
-        slope = check_grad(lambda x: loss(x).value, lambda x: np.append(loss(x).weight.ravel(), loss(x).bias), x)
-        assert slope < 1e-5 * np.linalg.norm(found.weight)
+        def derivative(x, slopes=slopes, truth=truth):
+            return slopes(x.reshape(3, 30).copy(), truth, shares)[1].ravel()
+
+        x = 3 * random.standard_normal(90)
+        assert check_grad(value, derivative, x) < 1e-5
+        chance = softmax(x.reshape(3, 30), axis=0) if slopes is softmax_slopes else expit(x.reshape(3, 30))
+        curvature = slopes(x.reshape(3, 30).copy(), truth, shares)[2]
+        np.testing.assert_allclose(curvature, (chance * (1 - chance)) @ shares, rtol=1e-9)
 
 
 def test_the_solution_has_no_slope_left() -> None:
@@ -126,16 +149,6 @@ def test_the_solution_has_no_slope_left() -> None:
     assert np.abs(errors.sum(axis=0)).max() < 1e-2
 
 
-@pytest.mark.parametrize("width", [20, 400])
-def test_a_start_saves_steps_and_changes_nothing_else(width: int) -> None:
-    features, targets = make(250, width, 3)
-    near = fit(features, targets, num_classes=3, c=0.08)
-    cold = fit(features, targets, num_classes=3, c=0.1)
-    warm = fit(features, targets, num_classes=3, c=0.1, initial=near)
-    assert warm.iterations < cold.iterations
-    np.testing.assert_allclose(probabilities(warm, features), probabilities(cold, features), rtol=0, atol=2e-5)
-
-
 @pytest.mark.parametrize("width", [12, 300])
 def test_features_that_do_not_vary_get_no_weight(width: int) -> None:
     features, targets = make(100, width, 2)
@@ -145,16 +158,17 @@ def test_features_that_do_not_vary_get_no_weight(width: int) -> None:
     np.testing.assert_allclose(probabilities(head, features), reference(features, targets, 1.0), rtol=0, atol=1e-4)
 
 
-def test_a_nearly_silent_feature_cannot_decide_alone() -> None:
+def test_a_nearly_silent_feature_cannot_decide_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     features, targets = make(100, 30, 2)
     features[:, 0] = 0
     features[np.flatnonzero(targets == 1)[0], 0] = 1e-5
     awake = features.copy()
     awake[:, 0] = 5.0
     floored = fit(features, targets, num_classes=2, c=1.0)
-    plain = fit(features, targets, num_classes=2, c=1.0, spread_floor=0.0)
-    assert np.abs(plain.logits(awake) - plain.logits(features)).max() > 100
-    assert np.abs(floored.logits(awake) - floored.logits(features)).max() < 1
+    monkeypatch.setattr(rows, "SPREAD_FLOOR", 0.0)
+    plain = fit(features, targets, num_classes=2, c=1.0)
+    assert np.abs(logits(plain, awake) - logits(plain, features)).max() > 100
+    assert np.abs(logits(floored, awake) - logits(floored, features)).max() < 1
     np.testing.assert_allclose(probabilities(plain, features), reference(features, targets, 1.0), rtol=0, atol=1e-4)
 
 
@@ -185,50 +199,54 @@ def test_a_class_without_examples_stays_improbable_and_finite(width: int) -> Non
 def test_a_single_class_is_predicted_always() -> None:
     features, _ = make(20, 5, 2)
     head = fit(features, np.ones(20, dtype=np.int64), num_classes=2, c=1.0)
-    assert (head.logits(features).argmax(axis=1) == 1).all()
+    assert (logits(head, features).argmax(axis=1) == 1).all()
 
 
 def test_views_of_an_example_share_its_weight() -> None:
     features, targets = make(120, 8, 3)
     views = Views(example_of_row=np.repeat(np.arange(40), 3), view_of_row=np.tile(np.arange(3), 40))
     by_example = fit(features, targets[:40], num_classes=3, c=1.0, views=views)
-    by_row = fit(features, np.repeat(targets[:40], 3), num_classes=3, c=1.0, sample_weights=np.full(120, 1 / 3))
+    by_row = fit(features, np.repeat(targets[:40], 3), num_classes=3, c=1.0, weights=np.full(120, 1 / 3))
     assert np.array_equal(by_example.weight, by_row.weight)
 
 
-def test_reading_in_blocks_gives_the_same_head(tmp_path: Path) -> None:
+def test_reading_in_blocks_gives_the_same_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     features, targets = make(3000, 300, 4)
     stored = np.memmap(tmp_path / "features", dtype=np.float32, mode="w+", shape=features.shape)
     stored[:] = features
     held = fit(features, targets, num_classes=4, c=0.01)
-    streamed = fit(stored, targets, num_classes=4, c=0.01, stream_above=0)
+    monkeypatch.setattr(rows, "STREAM_ABOVE", 0)
+    streamed = fit(stored, targets, num_classes=4, c=0.01)
     # Both stop within the solver's tolerance of the optimum, on paths that differ with BLAS and its threads: 1.04e-6 on
     # a weight and 1.4e-5 on a logit were seen.
     np.testing.assert_allclose(streamed.weight, held.weight, rtol=0, atol=1e-5)
-    np.testing.assert_allclose(streamed.logits(stored), held.logits(features), rtol=0, atol=1e-4)
+    np.testing.assert_allclose(logits(streamed, stored), logits(held, features), rtol=0, atol=1e-4)
 
 
-def test_few_rows_in_blocks_give_the_same_head_as_projected() -> None:
+def test_few_rows_in_blocks_give_the_same_head_as_in_their_span(monkeypatch: pytest.MonkeyPatch) -> None:
     features, targets = make(100, 400, 3)
     projected = fit(features, targets, num_classes=3, c=0.01)
-    streamed = fit(features, targets, num_classes=3, c=0.01, stream_above=0)
+    monkeypatch.setattr(rows, "STREAM_ABOVE", 0)
+    streamed = fit(features, targets, num_classes=3, c=0.01)
     np.testing.assert_allclose(probabilities(streamed, features), probabilities(projected, features), rtol=0, atol=2e-5)
 
 
-def test_a_memory_map_is_never_held_whole(tmp_path: Path) -> None:
-    rows, width = 40_000, 256
+def test_a_memory_map_is_never_held_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "FINAL_TOLERANCE", 1e-3)
+    monkeypatch.setattr(rows, "STREAM_ABOVE", 1 << 20)
+    count, width = 40_000, 256
     random = np.random.default_rng(0)
-    targets = random.integers(0, 2, rows)
-    stored = np.memmap(tmp_path / "features", dtype=np.float16, mode="w+", shape=(rows, width))
-    for start in range(0, rows, 5000):
+    targets = random.integers(0, 2, count)
+    stored = np.memmap(tmp_path / "features", dtype=np.float16, mode="w+", shape=(count, width))
+    for start in range(0, count, 5000):
         stored[start : start + 5000] = random.standard_normal((5000, width)) + 0.1 * targets[start : start + 5000, None]
     tracemalloc.start()
-    head = fit(stored, targets, num_classes=2, c=1e-3, tolerance=1e-3, stream_above=1 << 20)
-    logits = head.logits(stored)
+    head = fit(stored, targets, num_classes=2, c=1e-3)
+    found = logits(head, stored)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert (logits.argmax(axis=1) == targets).mean() > 0.7
-    assert peak < rows * width * 2, "more memory than the float16 file has bytes"
+    assert (found.argmax(axis=1) == targets).mean() > 0.7
+    assert peak < count * width * 2, "more memory than the float16 file has bytes"
 
 
 def test_the_same_data_give_the_same_bits() -> None:
@@ -254,5 +272,5 @@ def test_a_target_out_of_range_is_refused(wrong: int) -> None:
 
 def test_rows_and_targets_must_be_as_many() -> None:
     features, targets = make(50, 10, 2)
-    with pytest.raises(BadData, match="49"):
-        fit(features, targets[:49], num_classes=2, c=1.0)
+    with pytest.raises(BadData, match="50 rows of features for 49 targets"):
+        fit(features, targets[:49], num_classes=2, c=1.0, views=Views.plain(50))

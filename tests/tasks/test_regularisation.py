@@ -7,11 +7,27 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from regraft.contracts.task import Solution
 from regraft.errors import BadRequest
-from regraft.tasks import _regularisation
-from regraft.tasks._logistic import fit
-from regraft.tasks._regularisation import STEP, choose, default_grid
-from regraft.tasks.rows import Views
+from regraft.tasks import linear, rows
+from regraft.tasks.linear import STEP, Softmax, default_grid, solve
+from regraft.tasks.rows import Views, outputs_of
+
+
+def choose(features, targets, *, num_classes, fold_of, grid=None, weights=None, views=None) -> Solution:
+    """The head at the best penalty over the folds."""
+    views = views or Views.plain(len(targets))
+    return solve(Softmax(targets, num_classes), features, views=views, fold_of=fold_of, grid=grid, weights=weights)
+
+
+def fit(features, targets, *, num_classes, c, weights=None) -> Solution:
+    """The head at one penalty."""
+    views = Views.plain(len(targets))
+    return solve(Softmax(targets, num_classes), features, views=views, fold_of=None, c=c, weights=weights)
+
+
+def logits(head: Solution, features: np.ndarray) -> np.ndarray:
+    return outputs_of(features, head.weight, head.bias)
 
 
 def make(
@@ -27,11 +43,12 @@ def make(
 
 @pytest.mark.parametrize(("num_examples", "width", "num_classes"), [(100, 250, 2), (100, 250, 3), (400, 30, 3)])
 def test_log_losses_and_logits_are_those_of_scikit_learn_fold_by_fold(
-    num_examples: int, width: int, num_classes: int
+    num_examples: int, width: int, num_classes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(linear, "TOLERANCE", 1e-5)
     features, targets, fold_of = make(num_examples, width, num_classes)
     grid = [1e-3, 1e-2, 1e-1]
-    choice = choose(features, targets, num_classes=num_classes, fold_of=fold_of, grid=grid, tolerance=1e-5)
+    choice = choose(features, targets, num_classes=num_classes, fold_of=fold_of, grid=grid)
     expected = {}
     for c in grid:
         logs = np.empty((num_examples, num_classes))
@@ -40,25 +57,26 @@ def test_log_losses_and_logits_are_those_of_scikit_learn_fold_by_fold(
             model.fit(features[fold_of != fold].astype(np.float64), targets[fold_of != fold])
             logs[fold_of == fold] = model.predict_log_proba(features[fold_of == fold].astype(np.float64))
         expected[c] = logs
-    for tried in choice.tried:
-        if tried.c in expected:
-            logs = expected[tried.c]
-            assert tried.log_loss == pytest.approx(-logs[np.arange(num_examples), targets].mean(), abs=1e-5)
-            assert tried.accuracy == pytest.approx((logs.argmax(axis=1) == targets).mean())
-            assert tried.examples == num_examples
-    if choice.c in expected:
-        np.testing.assert_allclose(log_softmax(choice.logits, axis=1), expected[choice.c], rtol=0, atol=2e-3)
-    assert {tried.c for tried in choice.tried} >= {1e-3, 1e-2}
+    for tried in choice.facts["tried"]:
+        if tried["c"] in expected:
+            logs = expected[tried["c"]]
+            assert tried["log_loss"] == pytest.approx(-logs[np.arange(num_examples), targets].mean(), abs=1e-5)
+            assert tried["examples"] == num_examples
+    if choice.facts["c"] in expected:
+        np.testing.assert_allclose(
+            log_softmax(choice.out_of_fold, axis=1), expected[choice.facts["c"]], rtol=0, atol=2e-3
+        )
+    assert {tried["c"] for tried in choice.facts["tried"]} >= {1e-3, 1e-2}
 
 
 def test_the_least_log_loss_is_chosen() -> None:
     features, targets, fold_of = make(150, 60, 3)
     choice = choose(features, targets, num_classes=3, fold_of=fold_of)
-    assert choice.c == min(choice.tried, key=lambda tried: tried.log_loss).c
-    assert [tried.c for tried in choice.tried] == sorted(tried.c for tried in choice.tried)
-    losses = -log_softmax(choice.logits.astype(np.float64), axis=1)[np.arange(150), targets]
-    assert losses.mean() == pytest.approx(min(tried.log_loss for tried in choice.tried), rel=2e-3)
-    assert not choice.at_edge
+    assert choice.facts["c"] == min(choice.facts["tried"], key=lambda tried: tried["log_loss"]).c
+    assert [tried["c"] for tried in choice.facts["tried"]] == sorted(tried["c"] for tried in choice.facts["tried"])
+    losses = -log_softmax(choice.out_of_fold.astype(np.float64), axis=1)[np.arange(150), targets]
+    assert losses.mean() == pytest.approx(min(tried["log_loss"] for tried in choice.facts["tried"]), rel=2e-3)
+    assert not choice.facts["at_edge"]
 
 
 def test_a_tested_fold_has_no_say_in_its_logits() -> None:
@@ -70,25 +88,25 @@ def test_a_tested_fold_has_no_say_in_its_logits() -> None:
     other = choose(changed, relabelled, num_classes=3, fold_of=fold_of, grid=[0.01])
     mine = fold_of == 2
     head = fit(features[~mine], targets[~mine], num_classes=3, c=0.01)
-    np.testing.assert_allclose(other.logits[mine], head.logits(changed[mine]), rtol=1e-3, atol=2e-3)
-    assert not np.allclose(other.logits[~mine], alone.logits[~mine], atol=0.1)
+    np.testing.assert_allclose(other.out_of_fold[mine], logits(head, changed[mine]), rtol=1e-3, atol=2e-3)
+    assert not np.allclose(other.out_of_fold[~mine], alone.out_of_fold[~mine], atol=0.1)
 
 
 def test_an_edge_is_extended_but_not_for_ever() -> None:
     features, targets, fold_of = make(100, 40, 2, apart=3.0)
     choice = choose(features, targets, num_classes=2, fold_of=fold_of, grid=[1e-6, 1e-5])
-    assert max(tried.c for tried in choice.tried) == pytest.approx(1e-5 * STEP**_regularisation.MAX_EXTENSION)
-    assert choice.at_edge
+    assert max(tried["c"] for tried in choice.facts["tried"]) == pytest.approx(1e-5 * STEP**2)
+    assert choice.facts["at_edge"]
     noise = np.random.default_rng(0).permutation(targets)
     strong = choose(features, noise, num_classes=2, fold_of=fold_of, grid=[10.0, 30.0])
-    assert min(tried.c for tried in strong.tried) == pytest.approx(10.0 / STEP**_regularisation.MAX_EXTENSION)
+    assert min(tried["c"] for tried in strong.facts["tried"]) == pytest.approx(10.0 / STEP**2)
 
 
 def test_a_single_value_is_measured_and_not_extended() -> None:
     features, targets, fold_of = make(60, 10, 2)
     choice = choose(features, targets, num_classes=2, fold_of=fold_of, grid=[0.5])
-    assert [tried.c for tried in choice.tried] == [0.5]
-    assert not choice.at_edge
+    assert [tried["c"] for tried in choice.facts["tried"]] == [0.5]
+    assert not choice.facts["at_edge"]
 
 
 def test_only_plain_views_are_scored_and_all_are_learned_from() -> None:
@@ -98,13 +116,13 @@ def test_only_plain_views_are_scored_and_all_are_learned_from() -> None:
     views = Views(example_of_row=np.tile(np.arange(80), 3)[order], view_of_row=np.repeat(np.arange(3), 80)[order])
     stacked = np.concatenate([features, *(features + random.standard_normal((2, 80, 30)))]).astype(np.float32)
     choice = choose(stacked[order], targets, num_classes=2, fold_of=fold_of, grid=[0.1], views=views)
-    assert choice.logits.shape == (80, 2)
+    assert choice.out_of_fold.shape == (80, 2)
     for fold in range(5):
         rows = np.flatnonzero(np.tile(fold_of != fold, 3))
         weights = np.full(len(rows), 1 / 3)
-        head = fit(stacked[rows], np.tile(targets, 3)[rows], num_classes=2, c=0.1, sample_weights=weights)
+        head = fit(stacked[rows], np.tile(targets, 3)[rows], num_classes=2, c=0.1, weights=weights)
         held_out = fold_of == fold
-        np.testing.assert_allclose(choice.logits[held_out], head.logits(features[held_out]), rtol=0, atol=5e-3)
+        np.testing.assert_allclose(choice.out_of_fold[held_out], logits(head, features[held_out]), rtol=0, atol=5e-3)
 
 
 def test_an_example_without_a_plain_view_is_refused() -> None:
@@ -113,50 +131,44 @@ def test_an_example_without_a_plain_view_is_refused() -> None:
         views.plain_rows()
 
 
-def test_weightless_examples_change_neither_the_choice_nor_the_scores() -> None:
+def test_weightless_examples_change_neither_the_choice_nor_the_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "TOLERANCE", 1e-5)
     features, targets, fold_of = make(120, 40, 3)
     weights = np.ones(120)
     weights[::7] = 0
     kept = weights > 0
-    weighted = choose(features, targets, num_classes=3, fold_of=fold_of, sample_weights=weights, tolerance=1e-5)
-    without = choose(features[kept], targets[kept], num_classes=3, fold_of=fold_of[kept], tolerance=1e-5)
-    assert weighted.c == without.c
-    for one, other in zip(weighted.tried, without.tried, strict=True):
-        assert one.log_loss == pytest.approx(other.log_loss, abs=1e-5)
+    weighted = choose(features, targets, num_classes=3, fold_of=fold_of, weights=weights)
+    without = choose(features[kept], targets[kept], num_classes=3, fold_of=fold_of[kept])
+    assert weighted.facts["c"] == without.facts["c"]
+    for one, other in zip(weighted.facts["tried"], without.facts["tried"], strict=True):
+        assert one["log_loss"] == pytest.approx(other["log_loss"], abs=1e-5)
 
 
 def test_many_examples_search_on_some_folds_and_still_get_logits_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     features, targets, fold_of = make(1500, 20, 3)
     full = choose(features, targets, num_classes=3, fold_of=fold_of, grid=[0.03])
-    monkeypatch.setattr(_regularisation, "ENOUGH_EXAMPLES", 400)
+    monkeypatch.setattr(linear, "ENOUGH_EXAMPLES", 400)
     some = choose(features, targets, num_classes=3, fold_of=fold_of, grid=[0.03])
-    assert some.tried[0].examples == 600
-    assert full.tried[0].examples == 1500
-    np.testing.assert_allclose(some.logits, full.logits, rtol=0, atol=2e-2)
+    assert some.facts["tried"][0].examples == 600
+    assert full.facts["tried"][0].examples == 1500
+    np.testing.assert_allclose(some.out_of_fold, full.out_of_fold, rtol=0, atol=2e-2)
 
 
-def test_streamed_features_give_the_same_choice() -> None:
+def test_streamed_features_give_the_same_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     features, targets, fold_of = make(1200, 40, 3)
     held = choose(features, targets, num_classes=3, fold_of=fold_of)
-    streamed = choose(features, targets, num_classes=3, fold_of=fold_of, stream_above=0)
-    assert held.c == streamed.c
-    np.testing.assert_allclose(held.logits, streamed.logits, rtol=0, atol=1e-2)
-
-
-def test_the_start_it_hands_on_saves_steps() -> None:
-    features, targets, fold_of = make(300, 200, 4)
-    choice = choose(features, targets, num_classes=4, fold_of=fold_of)
-    cold = fit(features, targets, num_classes=4, c=choice.c)
-    warm = fit(features, targets, num_classes=4, c=choice.c, initial=choice.initial)
-    assert warm.iterations <= cold.iterations
+    monkeypatch.setattr(rows, "STREAM_ABOVE", 0)
+    streamed = choose(features, targets, num_classes=3, fold_of=fold_of)
+    assert held.facts["c"] == streamed.facts["c"]
+    np.testing.assert_allclose(held.out_of_fold, streamed.out_of_fold, rtol=0, atol=1e-2)
 
 
 def test_a_class_that_a_fold_never_trained_on_gives_finite_losses() -> None:
     features, targets, fold_of = make(60, 100, 2)
     targets[0] = 2
     choice = choose(features, targets, num_classes=3, fold_of=fold_of)
-    assert np.isfinite([tried.log_loss for tried in choice.tried]).all()
-    assert np.isfinite(choice.logits).all()
+    assert np.isfinite([tried["log_loss"] for tried in choice.facts["tried"]]).all()
+    assert np.isfinite(choice.out_of_fold).all()
 
 
 @pytest.mark.parametrize("folds", [np.zeros(60, dtype=np.int64), np.arange(60) % 2 * 2])

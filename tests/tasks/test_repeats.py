@@ -5,10 +5,10 @@ import pytest
 
 from regraft.contracts.task import FoldLogits
 from regraft.errors import BadRequest
-from regraft.tasks._logistic import fit
-from regraft.tasks._repeats import repeated_cross_validation
-from regraft.tasks._softmax import log_losses
-from regraft.tasks.rows import Views
+from regraft.tasks import linear
+from regraft.tasks.linear import Softmax, cross_validate, solve
+from regraft.tasks.probabilities import log_losses
+from regraft.tasks.rows import Views, outputs_of
 
 NUM_FOLDS = 4
 
@@ -23,11 +23,14 @@ def make(num_examples: int = 80, width: int = 120) -> tuple[np.ndarray, np.ndarr
 
 
 def run(features: np.ndarray, targets: np.ndarray, repeats: list[np.ndarray], **settings: object) -> list[FoldLogits]:
-    return list(
-        repeated_cross_validation(
-            features, targets, num_classes=2, fold_of_repeats=repeats, **{"max_seconds": 60.0, **settings}
-        )
-    )
+    settings = {"max_seconds": 60.0, "views": Views.plain(len(targets)), **settings}
+    return list(cross_validate(Softmax(targets, 2), features, fold_of_repeats=repeats, **settings))
+
+
+def fitted(features: np.ndarray, targets: np.ndarray, c: float, asked: np.ndarray) -> np.ndarray:
+    """Logits of a head at one penalty."""
+    head = solve(Softmax(targets, 2), features, views=Views.plain(len(targets)), fold_of=None, c=c)
+    return outputs_of(asked, head.weight, head.bias)
 
 
 def test_every_example_is_held_out_once_a_repeat() -> None:
@@ -47,21 +50,23 @@ def test_the_logits_are_those_of_a_head_fitted_without_the_fold(width: int) -> N
     features, targets, repeats = make(width=width)
     for result in run(features, targets, repeats[:1]):
         inside = np.setdiff1d(np.arange(80), result.examples)
-        head = fit(features[inside], targets[inside], num_classes=2, c=result.c)
-        np.testing.assert_allclose(result.logits, head.logits(features[result.examples]), rtol=0, atol=2e-2)
+        expected = fitted(features[inside], targets[inside], result.c, features[result.examples])
+        np.testing.assert_allclose(result.logits, expected, rtol=0, atol=2e-2)
 
 
-def test_the_inner_choice_is_the_full_nested_cross_validation() -> None:
+def test_the_inner_choice_is_the_full_nested_cross_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "TOLERANCE", 1e-5)
     features, targets, (fold_of, *_) = make()
     grid = [1e-3, 1e-2, 1e-1, 1.0]
-    for result in run(features, targets, [fold_of], grid=grid, tolerance=1e-5):
+    for result in run(features, targets, [fold_of], grid=grid):
         losses = []
         for c in grid:
             total = 0.0
             for inner in set(range(NUM_FOLDS)) - {result.fold}:
                 inside, scored = (fold_of != inner) & (fold_of != result.fold), fold_of == inner
-                head = fit(features[inside], targets[inside], num_classes=2, c=c)
-                total += log_losses(head.logits(features[scored]), targets[scored]).sum()
+                total += log_losses(
+                    fitted(features[inside], targets[inside], c, features[scored]), targets[scored]
+                ).sum()
             losses.append(total)
         assert result.c == grid[int(np.argmin(losses))]
 
@@ -74,8 +79,8 @@ def test_labels_and_features_of_a_fold_reach_neither_its_c_nor_its_head() -> Non
     after = run(features, targets, repeats[:1])[1]
     assert after.c == before.c
     inside = np.setdiff1d(np.arange(80), after.examples)
-    head = fit(features[inside], targets[inside], num_classes=2, c=after.c)
-    np.testing.assert_allclose(after.logits, head.logits(features[after.examples]), rtol=3e-3, atol=1e-2)
+    expected = fitted(features[inside], targets[inside], after.c, features[after.examples])
+    np.testing.assert_allclose(after.logits, expected, rtol=3e-3, atol=1e-2)
 
 
 def test_the_first_repeat_is_finished_and_no_further_one_begun_when_time_is_short() -> None:
@@ -93,7 +98,8 @@ def test_results_come_as_they_are_ready() -> None:
             asked.append(number)
             yield fold_of
 
-    results = repeated_cross_validation(features, targets, num_classes=2, fold_of_repeats=folds(), max_seconds=60.0)
+    views = Views.plain(80)
+    results = cross_validate(Softmax(targets, 2), features, views=views, fold_of_repeats=folds(), max_seconds=60.0)
     next(results)
     assert asked == [0]
 

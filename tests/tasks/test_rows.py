@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import StandardScaler
 
-from regraft.tasks._forms import leading_axes
-from regraft.tasks.rows import Blocks, Views, block_rows, moments
+from regraft.tasks import rows
+from regraft.tasks._part import leading_axes
+from regraft.tasks.rows import Rows, Views, block_rows, moments
 
 
 def make(num_rows: int = 700, width: int = 30) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -25,35 +26,37 @@ def test_means_and_spreads_are_those_of_the_rows_kept(without: tuple[int, ...]) 
 
 
 @pytest.mark.parametrize("stream_above", [0, 1 << 30])
-def test_a_pass_gives_every_row_outside_the_folds_left_out_once(stream_above: int) -> None:
+def test_a_pass_gives_every_row_that_is_asked_for_once(stream_above: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "STREAM_ABOVE", stream_above)
     features, weights, fold_of_row = make(30_000, 40)
     assert block_rows(40) < 30_000
-    scaling = moments(features, weights, fold_of_row, 4).scaling()
-    blocks = Blocks(features, scaling, fold_of_row, stream_above=stream_above)
-    assert blocks.streamed == (stream_above == 0)
+    held = Rows(features, weights, fold_of_row, 4)
+    scaler = StandardScaler().fit(features.astype(np.float64), sample_weight=weights)
+    deviation = np.maximum(scaler.scale_, rows.SPREAD_FLOOR * np.median(scaler.scale_))
+    assert (len(held.held) == 0) == (stream_above == 0)
     seen = np.zeros(len(features))
-    for index, rows in blocks([2]):
+    for index, block in held.blocks(fold_of_row != 2):
         seen[index] += 1
-        expected = (features[index] - scaling.mean) * scaling.inverse
-        np.testing.assert_allclose(rows, expected, rtol=0, atol=1e-2)
+        np.testing.assert_allclose(block, (features[index] - scaler.mean_) / deviation, rtol=0, atol=1e-2)
     assert np.array_equal(seen, (fold_of_row != 2).astype(float))
+    asked = np.array([29_999, 3, 500])
+    expected = ((features[asked] - scaler.mean_) / deviation) @ np.ones((40, 1))
+    np.testing.assert_allclose(held.product(np.ones((1, 40)), asked), expected, rtol=0, atol=1e-2)
 
 
-def test_all_axes_of_a_narrow_sample_are_its_principal_ones() -> None:
-    sample = np.random.default_rng(0).standard_normal((400, 20)) * np.logspace(0, 1, 20)
-    axes = leading_axes(sample)
-    assert axes.basis is not None
-    np.testing.assert_allclose(np.sort(axes.variance), np.linalg.svd(sample)[1][::-1] ** 2 / 400, rtol=1e-9)
-
-
-def test_the_leading_axes_of_a_wide_sample_hold_nearly_all_that_can_be_held() -> None:
+@pytest.mark.parametrize(("width", "share"), [(20, 1 - 1e-5), (500, 0.95)])
+def test_axes_are_orthogonal_and_hold_nearly_all_that_so_many_can_hold(width: int, share: float) -> None:
     random = np.random.default_rng(0)
-    sample = random.standard_normal((900, 500)) * np.arange(1, 501) ** -0.7
-    axes = leading_axes(sample)
+    mixing = np.linalg.qr(random.standard_normal((width, width)))[0]
+    features = (random.standard_normal((900, width)) * np.arange(1, width + 1) ** -0.7) @ mixing
+    held = Rows(features, np.ones(900), np.zeros(900, dtype=np.int64), 1)
+    axes = leading_axes(held)
     assert axes.basis is not None
-    np.testing.assert_allclose(axes.basis.T @ axes.basis, np.eye(len(axes.variance)), rtol=0, atol=1e-10)
-    best = np.sort(np.linalg.svd(sample)[1] ** 2 / 900)[::-1][: len(axes.variance)].sum()
-    assert 0.98 * best < axes.variance.sum() <= best * (1 + 1e-9)
+    count = len(axes.variance)
+    np.testing.assert_allclose(axes.basis.T @ axes.basis, np.eye(count), rtol=0, atol=1e-5)
+    standard = np.concatenate([block for _, block in held.blocks(np.ones(900, dtype=bool))])
+    best = np.sort(np.linalg.svd(standard)[1] ** 2 / 900)[::-1][:count].sum()
+    assert share * best < axes.variance.sum() <= best * (1 + 1e-6)
 
 
 def test_plain_rows_are_found_in_the_order_of_the_examples() -> None:

@@ -6,9 +6,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 
-from regraft.tasks._tags import fit_tags, repeated_tags, tag_losses
+from regraft.tasks.linear import Sigmoid, cross_validate, solve
 from regraft.tasks.multilabel import task
 from regraft.tasks.ordinal import task as ranked
+from regraft.tasks.probabilities import binary_log_losses
 from regraft.tasks.rows import Views
 
 
@@ -18,10 +19,6 @@ def examples(rows: int, width: int, tags: int = 3, seed: int = 0) -> tuple[np.nd
     chance = features @ random.normal(size=(width, tags)) / np.sqrt(width) - 1
     chance -= np.quantile(chance, np.linspace(0.4, 0.8, tags), axis=0).diagonal()
     return features, (chance + random.logistic(0, 0.3, (rows, tags)) > 0).astype(np.float32)
-
-
-def plain(count: int) -> Views:
-    return Views(example_of_row=np.arange(count), view_of_row=np.zeros(count, dtype=np.int64))
 
 
 def reference(features: np.ndarray, targets: np.ndarray, c: float, asked: np.ndarray) -> np.ndarray:
@@ -37,17 +34,17 @@ def reference(features: np.ndarray, targets: np.ndarray, c: float, asked: np.nda
 @pytest.mark.parametrize("c", [0.01, 1.0])
 def test_every_tag_is_scikit_learns_logistic_regression(shape: tuple[int, int], c: float) -> None:
     features, targets = examples(*shape)
-    found = fit_tags(features, targets, views=plain(shape[0]), fold_of=None, grid=[c], spread_floor=0.0)
+    found = solve(Sigmoid(targets), features, views=Views.plain(shape[0]), fold_of=None, c=c)
     asked, _ = examples(9, shape[1], seed=1)
     said = 1 / (1 + np.exp(-(asked @ found.weight.T + found.bias)))
     np.testing.assert_allclose(said, reference(features, targets, c, asked), rtol=0, atol=1e-4)
-    assert found.converged
+    assert found.facts["converged"]
 
 
 def test_the_penalty_is_that_of_least_log_loss_on_average_of_tags() -> None:
     features, targets = examples(80, 30)
     fold_of, grid = np.arange(80) % 4, [1e-3, 1e-2, 1e-1]
-    found = fit_tags(features, targets, views=plain(80), fold_of=fold_of, grid=grid, spread_floor=0.0)
+    found = solve(Sigmoid(targets), features, views=Views.plain(80), fold_of=fold_of, grid=grid)
     losses, told = {}, {}
     for c in grid:
         told[c] = np.zeros(targets.shape)
@@ -55,29 +52,36 @@ def test_the_penalty_is_that_of_least_log_loss_on_average_of_tags() -> None:
             out = fold_of == fold
             told[c][out] = reference(features[~out], targets[~out], c, features[out])
         losses[c] = log_loss(targets.ravel(), told[c].ravel())
-    assert found.c == min(losses, key=losses.__getitem__)
-    for tried in found.tried:
-        assert tried.log_loss == pytest.approx(losses[tried.c], rel=1e-3)
+    assert found.facts["c"] == min(losses, key=losses.__getitem__)
+    for tried in found.facts["tried"]:
+        assert tried["log_loss"] == pytest.approx(losses[tried["c"]], rel=1e-3)
     assert found.out_of_fold is not None
-    np.testing.assert_allclose(1 / (1 + np.exp(-found.out_of_fold)), told[found.c], rtol=0, atol=1e-3)
+    np.testing.assert_allclose(1 / (1 + np.exp(-found.out_of_fold)), told[found.facts["c"]], rtol=0, atol=1e-3)
 
 
 def test_a_repeat_chooses_the_penalty_without_the_fold_it_judges() -> None:
     features, targets = examples(60, 12)
     fold_of, grid = np.arange(60) % 3, [1e-3, 1e-2, 1e-1, 1.0]
     found = list(
-        repeated_tags(features, targets, views=plain(60), fold_of_repeats=[fold_of], grid=grid, max_seconds=60.0)
+        cross_validate(
+            Sigmoid(targets), features, views=Views.plain(60), fold_of_repeats=[fold_of], grid=grid, max_seconds=60.0
+        )
     )
     for one in found:
         inside = fold_of != one.fold
         inner = np.unique(fold_of[inside], return_inverse=True)[1]
-        assert one.c == fit_tags(features[inside], targets[inside], views=plain(40), fold_of=inner, grid=grid).c
+        assert (
+            one.c
+            == solve(Sigmoid(targets[inside]), features[inside], views=Views.plain(40), fold_of=inner, grid=grid).facts[
+                "c"
+            ]
+        )
 
 
 def test_a_tag_that_no_training_example_has_is_held_unlikely() -> None:
     features, targets = examples(40, 10)
     targets[:, 1] = 0
-    found = fit_tags(features, targets, views=plain(40), fold_of=np.arange(40) % 4, grid=[0.1])
+    found = solve(Sigmoid(targets), features, views=Views.plain(40), fold_of=np.arange(40) % 4, grid=[0.1])
     said = task(["a", "b", "c"]).outputs((features @ found.weight.T + found.bias).astype(np.float32))
     np.testing.assert_array_equal(found.weight[1], 0)
     assert (said[:, 1] < 0.02).all()
@@ -85,10 +89,10 @@ def test_a_tag_that_no_training_example_has_is_held_unlikely() -> None:
 
 
 def test_the_loss_of_a_tag_is_scikit_learns_log_loss() -> None:
-    logits, targets = np.array([[2.0, -1.0], [0.5, 30.0]]), np.array([[1, 0], [0, 1]])
+    logits, targets = np.array([[2.0, -1.0], [0.5, 30.0]]), np.array([[1.0, 0.0], [0.0, 1.0]])
     chance = 1 / (1 + np.exp(-logits))
     expected = log_loss(targets.ravel(), chance.ravel())
-    assert tag_losses(logits, targets).mean() == pytest.approx(expected, rel=1e-9)
+    assert binary_log_losses(logits, targets).mean() == pytest.approx(expected, rel=1e-9)
 
 
 def test_ranks_that_contradict_each_other_still_give_probabilities() -> None:

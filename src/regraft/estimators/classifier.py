@@ -14,7 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
 from regraft.estimators._transfer import TransferEstimator
-from regraft.tasks._softmax import softmax
+from regraft.tasks.probabilities import softmax
 
 
 class RegraftClassifier(ClassifierMixin, TransferEstimator):  # type: ignore[misc]

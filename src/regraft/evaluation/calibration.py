@@ -17,8 +17,7 @@ from regraft.contracts.metric import metric
 from regraft.evaluation.intervals import share
 from regraft.folds import folds as deal
 from regraft.identity import derive_seed
-from regraft.tasks._softmax import log_losses, softmax
-from regraft.tasks._temperature import RANGE, fit_temperature
+from regraft.tasks.probabilities import RANGE, fit_temperature, log_losses, softmax
 from regraft.values import Measured
 
 NUM_BINS = 15

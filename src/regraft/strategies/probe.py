@@ -12,14 +12,13 @@ from functools import partial
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from regraft.contracts.strategy import Asked, Fitted, Needs, Preset, Problem, Strategy
-from regraft.contracts.task import Solution
 from regraft.errors import BadRequest
 from regraft.identity import derive_seed
 from regraft.strategies._options import Ranges, check_ranges
-from regraft.tasks.rows import STREAM_ABOVE, RowSource, Views, block_rows
+from regraft.tasks.rows import STREAM_ABOVE, RowSource, Views, outputs_of
 from regraft.values import Event
 
 
@@ -64,7 +63,7 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
     )
     yield Fitted(
         tensors={"head/weight": head.weight, "head/bias": head.bias},
-        logits=lambda asked, positions: _logits(head, features_of(asked, positions)),
+        logits=lambda asked, positions: outputs_of(features_of(asked, positions), head.weight, head.bias),
         features=features_of,
         out_of_fold=head.out_of_fold,
         facts={
@@ -85,14 +84,6 @@ def check(options: Options) -> None:
 def check_asked(options: Options, asked: Asked) -> None:
     """Raises: BadRecipe: an option makes no sense for this task; the message says which."""
     asked.task.check(balanced=options.balanced)
-
-
-def _logits(head: Solution, features: RowSource) -> Float[np.ndarray, "n c"]:
-    """In float32, read and multiplied in blocks."""
-    rows, width = features.shape
-    size = block_rows(width)
-    blocks = [np.asarray(features[at : at + size], dtype=np.float32) for at in range(0, max(rows, 1), size)]
-    return np.concatenate([block @ head.weight.T + head.bias for block in blocks])
 
 
 def with_start(problem: Problem, needs: Needs) -> Problem:

@@ -1,28 +1,26 @@
 """One label per example.
 
-Letters: n examples, b of a batch, c classes, d features, r rows (an example has one per view).
+Letters: n examples, b of a batch, c classes.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from regraft.contracts.task import FoldLogits, Solution, Task
 from regraft.tasks._positions import positions_of
-from regraft.tasks._softmax import softmax
-from regraft.tasks._temperature import fit_temperature
-from regraft.tasks.rows import RowSource, Views
+from regraft.tasks.linear import LinearTask, Softmax
+from regraft.tasks.probabilities import fit_temperature, softmax
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Classification(Task):
+class Classification(LinearTask):
     """A softmax over the classes; solved by multinomial logistic regression."""
 
     classes: tuple[str, ...]
@@ -87,78 +85,13 @@ class Classification(Task):
         """The logits divided by the temperature of least log loss."""
         return logits / np.float32(fit_temperature(logits, targets))
 
-    def solve(
-        self,
-        features: RowSource,
-        targets: Int[np.ndarray, "n"],
-        *,
-        views: Views,
-        fold_of: Int[np.ndarray, "n"] | None,
-        c: float,
-        balanced: bool,
-    ) -> Solution:
-        """Multinomial logistic regression on standardised features; `c` of least cross-validated log loss."""
-        from regraft.tasks._logistic import fit
-        from regraft.tasks._regularisation import choose
+    def solved_loss(self, targets: Int[np.ndarray, "n"]) -> Softmax:
+        """Multinomial logistic regression."""
+        return Softmax(targets, self.num_outputs)
 
-        weights = class_weights(targets, self.num_outputs)[targets] if balanced else np.ones(len(targets))
-        choice, facts = None, dict[str, Any](c=c or 1.0 / features.shape[1])
-        if fold_of is not None:
-            choice = choose(
-                features,
-                targets,
-                num_classes=self.num_outputs,
-                fold_of=fold_of,
-                sample_weights=weights,
-                grid=[c] if c else None,
-                views=views if features.shape[0] > len(targets) else None,
-            )
-            facts |= {"c": choice.c, "at_edge": choice.at_edge, "tried": [asdict(tried) for tried in choice.tried]}
-        head = fit(
-            features,
-            targets[views.example_of_row],
-            num_classes=self.num_outputs,
-            c=facts["c"],
-            sample_weights=views.row_weights(weights),
-            initial=choice.initial if choice else None,
-        )
-        return Solution(
-            weight=head.weight,
-            bias=head.bias,
-            out_of_fold=choice.logits if choice else None,
-            facts={**facts, "converged": head.converged, "iterations": head.iterations},
-        )
-
-    def cross_validate(
-        self,
-        features: RowSource,
-        targets: Int[np.ndarray, "n"],
-        *,
-        views: Views,
-        fold_of_repeats: Iterable[Int[np.ndarray, "n"]],
-        c: float,
-        balanced: bool,
-        max_seconds: float,
-    ) -> Iterator[FoldLogits]:
-        """Logits of logistic regressions that never saw the example."""
-        from regraft.tasks._repeats import repeated_cross_validation
-
-        return repeated_cross_validation(
-            features,
-            targets,
-            num_classes=self.num_outputs,
-            fold_of_repeats=fold_of_repeats,
-            grid=[c] if c else None,
-            sample_weights=class_weights(targets, self.num_outputs)[targets] if balanced else None,
-            views=views,
-            max_seconds=max_seconds,
-        )
-
-    def head(self, width: int, dropout: float) -> "nn.Module":
-        """A zero-initialised linear layer on the pooled view."""
-        from regraft.nn.heads import PooledHead
-
-        return PooledHead(width, self.num_outputs, dropout=dropout)
+    def example_weights(self, targets: Int[np.ndarray, "n"], balanced: bool) -> Float[np.ndarray, "n"] | None:
+        """Those of the classes, where classes are balanced."""
+        return class_weights(targets, self.num_outputs)[targets] if balanced else None
 
     def objective(
         self, targets: Int[np.ndarray, "n"], *, balanced: bool, smoothing: float

@@ -2,29 +2,25 @@
 
 Each tag is a question of its own; all share the features and the strength of the penalty.
 
-Letters: n examples, b of a batch, c tags, d features, r rows (an example has one per view).
+Letters: n examples, b of a batch, c tags.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from regraft.contracts.task import FoldLogits, Solution, Task
 from regraft.errors import BadData, nearest
 from regraft.labels import joined, parted
-from regraft.tasks import _binary
+from regraft.tasks._binary import BinaryTask
 from regraft.tasks._strata import by_rarest
-from regraft.tasks.rows import RowSource, Views
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
+from regraft.tasks.probabilities import sigmoid
 
 
 @dataclass(frozen=True)
-class MultiLabel(Task):
+class MultiLabel(BinaryTask):
     """A sigmoid for each tag; solved by independent logistic regressions."""
 
     classes: tuple[str, ...]
@@ -77,17 +73,11 @@ class MultiLabel(Task):
 
     def outputs(self, logits: Float[np.ndarray, "n c"], temperature: float = 1.0) -> Float[np.ndarray, "n c"]:
         """The probability of every tag."""
-        return _binary.sigmoid(logits.astype(np.float64) / temperature)
+        return sigmoid(logits.astype(np.float64) / temperature)
 
     def decode(self, outputs: Float[np.ndarray, "n c"]) -> list[str]:
         """The tags with a probability of a half or more."""
         return [joined(name for name, p in zip(self.classes, row, strict=True) if p >= 0.5) for row in outputs.tolist()]
-
-    def stated(
-        self, logits: Float[np.ndarray, "n c"], targets: Float[np.ndarray, "n c"]
-    ) -> tuple[Float[np.ndarray, "s 2"], Int[np.ndarray, "s"], Int[np.ndarray, "s"]]:
-        """A choice for each example and tag: there or not."""
-        return _binary.as_choices(logits, targets)
 
     def strata(self, targets: Float[np.ndarray, "n c"]) -> Int[np.ndarray, "n"]:
         """The rarest tag of each example."""
@@ -96,54 +86,6 @@ class MultiLabel(Task):
     def scores(self, logits: Float[np.ndarray, "n c"], targets: Float[np.ndarray, "n c"]) -> dict[str, float]:
         """The share of all examples and tags that are right."""
         return {"tags_right": float(((logits >= 0) == (targets > 0)).mean())}
-
-    def rescaled(self, logits: Float[np.ndarray, "n c"], targets: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
-        """The logits divided by the temperature of least log loss."""
-        return _binary.rescaled(logits, targets)
-
-    def solve(
-        self,
-        features: RowSource,
-        targets: Float[np.ndarray, "n c"],
-        *,
-        views: Views,
-        fold_of: Int[np.ndarray, "n"] | None,
-        c: float,
-        balanced: bool,
-    ) -> Solution:
-        """Independent logistic regressions; `c` of the least log loss on average of tags."""
-        self.check(balanced=balanced)
-        return _binary.solve(features, targets, views=views, fold_of=fold_of, c=c)
-
-    def cross_validate(
-        self,
-        features: RowSource,
-        targets: Float[np.ndarray, "n c"],
-        *,
-        views: Views,
-        fold_of_repeats: Iterable[Int[np.ndarray, "n"]],
-        c: float,
-        balanced: bool,
-        max_seconds: float,
-    ) -> Iterator[FoldLogits]:
-        """Logits of logistic regressions that never saw the example."""
-        self.check(balanced=balanced)
-        return _binary.cross_validate(
-            features, targets, views=views, fold_of_repeats=fold_of_repeats, c=c, max_seconds=max_seconds
-        )
-
-    def head(self, width: int, dropout: float) -> "nn.Module":
-        """A zero-initialised linear layer on the pooled view."""
-        from regraft.nn.heads import PooledHead
-
-        return PooledHead(width, self.num_outputs, dropout=dropout)
-
-    def objective(
-        self, targets: Float[np.ndarray, "n c"], *, balanced: bool, smoothing: float
-    ) -> "Callable[[Tensor, Tensor], Tensor]":
-        """Mean binary cross entropy over examples and tags."""
-        self.check(balanced=balanced, smoothing=smoothing)
-        return _binary.loss
 
 
 def task(classes: Sequence[str], facts: Mapping[str, Any] | None = None) -> MultiLabel:

@@ -4,32 +4,30 @@ The head's outputs are the numbers less their mean over the training examples, d
 logarithm, where that is asked for), so that learning rates suit whatever the unit is; `outputs` turns them back. With
 the logarithm a prediction is the exponential of the predicted logarithm: nearer the median than the mean.
 
-Letters: n examples, b of a batch, c numbers, d features, r rows (an example has one per view).
+Letters: n examples, b of a batch, c numbers.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from regraft.contracts.task import FoldLogits, Solution, Task
 from regraft.errors import BadData
 from regraft.labels import joined, number, parted
-from regraft.tasks._penalty import default_grid, fit_ridge, repeated_ridge
 from regraft.tasks._strata import by_rank
-from regraft.tasks.rows import RowSource, Views
+from regraft.tasks.linear import LinearTask, Squares
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 _LARGEST_LOG = 700.0
 """Logarithms beyond this are cut, so that no prediction is infinite."""
 
 
 @dataclass(frozen=True)
-class Regression(Task):
+class Regression(LinearTask):
     """A linear function for each number; solved by ridge regression."""
 
     classes: tuple[str, ...]
@@ -121,55 +119,9 @@ class Regression(Task):
         """The logits as they are."""
         return logits
 
-    def solve(
-        self,
-        features: RowSource,
-        targets: Float[np.ndarray, "n c"],
-        *,
-        views: Views,
-        fold_of: Int[np.ndarray, "n"] | None,
-        c: float,
-        balanced: bool,
-    ) -> Solution:
-        """Ridge regression on standardised features; `c` of least cross-validated squared error."""
-        self.check(balanced=balanced)
-        width = features.shape[1]
-        grid = [c] if c else (default_grid(width) if fold_of is not None else [1.0 / width])
-        found = fit_ridge(features, self._standard(targets), views=views, fold_of=fold_of, grid=grid)
-        return Solution(
-            weight=found.weight.astype(np.float32),
-            bias=found.bias.astype(np.float32),
-            out_of_fold=None if found.out_of_fold is None else found.out_of_fold.astype(np.float32),
-            facts={"c": found.c, "at_edge": found.at_edge, "tried": [asdict(tried) for tried in found.tried]},
-        )
-
-    def cross_validate(
-        self,
-        features: RowSource,
-        targets: Float[np.ndarray, "n c"],
-        *,
-        views: Views,
-        fold_of_repeats: Iterable[Int[np.ndarray, "n"]],
-        c: float,
-        balanced: bool,
-        max_seconds: float,
-    ) -> Iterator[FoldLogits]:
-        """Standardised numbers by ridge regressions that never saw the example."""
-        self.check(balanced=balanced)
-        return repeated_ridge(
-            features,
-            self._standard(targets),
-            views=views,
-            fold_of_repeats=fold_of_repeats,
-            grid=[c] if c else default_grid(features.shape[1]),
-            max_seconds=max_seconds,
-        )
-
-    def head(self, width: int, dropout: float) -> "nn.Module":
-        """A linear layer on the pooled view that starts by predicting the mean."""
-        from regraft.nn.heads import PooledHead
-
-        return PooledHead(width, self.num_outputs, dropout=dropout)
+    def solved_loss(self, targets: Float[np.ndarray, "n c"]) -> Squares:
+        """Ridge regression of the standardised numbers."""
+        return Squares(self._standard(targets))
 
     def objective(
         self, targets: Float[np.ndarray, "n c"], *, balanced: bool, smoothing: float

@@ -1,6 +1,6 @@
-"""Rows of features: held in memory or read in chunks, and their means and spreads by fold.
+"""Rows of features in folds: their means and standard deviations, and the rows standardised, in blocks.
 
-Shapes: r rows (an example has one row per view), d features, k folds.
+Shapes: r rows (an example has one row per view), n examples, d features, k folds, b rows of a block.
 """
 
 from collections.abc import Collection, Iterator
@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from regraft.errors import BadData
 
 STREAM_ABOVE = 1 << 30
-"""Bytes of the features in float32 above which they are read in chunks on every pass (our choice: 1 GiB)."""
+"""Bytes of the features above which they are read in blocks on every pass (our choice: 1 GiB)."""
 BLOCK_BYTES = 2 << 20
 """Bytes of a block of rows in float32: small enough for a core's cache, so that the second product of a pass finds
 the block there (our choice)."""
@@ -25,6 +25,9 @@ SPREAD_FLOOR = 0.1
 every training example has a tiny spread, and a new example that wakes it would lie thousands of spreads out and decide
 its logits alone. Our choice, measured on pooled activations of five small sets (240 examples, 4 draws): mean test log
 loss 0.667 without a floor, 0.541 at 0.01, 0.532 at 0.1, 0.526 at 1, 0.536 at 10; accuracies differ by half a point."""
+FEW_ROWS = 1024
+"""Rows up to which a part is solved in the span of its own rows; beyond, the eigenvectors cost more than they save
+(measured)."""
 CONSTANT = 1e-6
 """A feature whose spread over some rows is below this share of its spread over all rows counts as constant there."""
 
@@ -47,6 +50,11 @@ class Views:
     """The example's number, from 0; every example has a plain row."""
     view_of_row: Int[np.ndarray, " r"]
     """The view's number; 0 is the plain one, and an example has one of it."""
+
+    @classmethod
+    def plain(cls, count: int) -> "Views":
+        """One row for each of so many examples."""
+        return cls(example_of_row=np.arange(count), view_of_row=np.zeros(count, dtype=np.int64))
 
     def plain_rows(self) -> Int[np.ndarray, " n"]:
         """The row of each example's plain view."""
@@ -155,86 +163,90 @@ def block_rows(width: int) -> int:
     return max(64, BLOCK_BYTES // (4 * max(width, 1)))
 
 
-class Blocks:
-    """Standardised blocks of rows, from memory where they fit, else read anew on every pass.
+class Rows:
+    """Rows standardised together, in blocks: from memory where they fit, else read again on every pass.
 
-    In memory the rows are kept sorted by fold, so that a pass without some folds touches none of their rows. The
-    order of the rows changes sums by rounding only.
+    In memory, unless they are few, they are sorted by fold and no block straddles two folds, so that a pass without
+    some folds touches none of their rows. A part of the rows has a mean and standard deviations of its own; whoever
+    needs these applies the (small) difference to the weights.
     """
 
     def __init__(
         self,
         features: RowSource,
-        scaling: Scaling,
-        fold_of_row: Int[np.ndarray, " r"],
+        weights: Float[np.ndarray, " r"],
+        fold_of: Int[np.ndarray, " r"],
+        num_folds: int,
         *,
-        stream_above: int = STREAM_ABOVE,
+        single: bool = True,
     ) -> None:
+        """`single`: many rows are kept in float32, with sums over blocks in float64; else all are in float64.
+
+        Raises:
+            BadData: a feature is not finite; the message names the row.
+        """
         rows, self.width = features.shape
-        self._features, self._fold_of_row = features, fold_of_row
-        self.streamed = 4 * rows * self.width > stream_above
-        double = rows * self.width <= DOUBLE_BELOW and not self.streamed
+        self.weights, self.fold_of, self._features = weights, fold_of, features
+        self.moments = moments(features, weights, fold_of, num_folds)
+        self.common = self.moments.scaling(floor=SPREAD_FLOOR)
+        few = rows <= min(self.width, FEW_ROWS)
+        double = few or not single or rows * self.width <= DOUBLE_BELOW
+        self.dtype: np.dtype[Any] = np.dtype(np.float64 if double else np.float32)
         self.noise = 0.0 if double else 2e-7
-        self._dtype = np.dtype(np.float64 if double else np.float32)
-        self._mean, self._inverse = scaling.mean.astype(self._dtype), scaling.inverse.astype(self._dtype)
-        self._held: list[tuple[int, Int[np.ndarray, " b"], Float[np.ndarray, "b d"]]] = []
-        if not self.streamed:
-            self._hold()
+        held = self.dtype.itemsize * rows * self.width <= STREAM_ABOVE
+        self.few = few and held
+        sorted_by_fold = held and not few
+        self._order = np.argsort(fold_of, kind="stable") if sorted_by_fold else np.arange(rows)
+        place = np.argsort(self._order, kind="stable")
+        size, ends = block_rows(self.width), np.cumsum(np.bincount(fold_of)).tolist() if sorted_by_fold else [rows]
+        self._spans = [
+            (start, min(start + size, high)) for low, high in pairwise([0, *ends]) for start in range(low, high, size)
+        ]
+        self.held = np.empty((rows if held else 0, self.width), dtype=self.dtype)
+        for start in range(0, len(self.held), size):
+            stop = min(start + size, rows)
+            self.held[place[start:stop]] = self._read(start, stop)
 
-    def __call__(
-        self, without: Collection[int] = ()
-    ) -> Iterator[tuple[Int[np.ndarray, " b"], Float[np.ndarray, "b d"]]]:
-        """Row numbers and standardised features of every block, leaving out the rows of folds `without`."""
-        if not self.streamed:
-            for fold, index, block in self._held:
-                if fold not in without:
-                    yield index, block
-            return
-        out = np.zeros(int(self._fold_of_row.max()) + 1, dtype=bool)
-        out[list(without)] = True
-        for start, block in self._read():
-            kept: Bool[np.ndarray, " b"] = ~out[self._fold_of_row[start : start + len(block)]]
-            index = start + np.flatnonzero(kept)
-            if len(index):
-                yield index, block if len(index) == len(block) else block[kept]
+    def blocks(self, kept: Bool[np.ndarray, " r"]) -> Iterator[tuple[Int[np.ndarray, " b"], Float[np.ndarray, "b d"]]]:
+        """Row numbers and standardised features of every block, of the rows `kept` alone."""
+        for start, stop in self._spans:
+            index = self._order[start:stop]
+            chosen = kept[index]
+            if chosen.any():
+                block = self.held[start:stop] if len(self.held) else self._read(start, stop)
+                yield (index, block) if chosen.all() else (index[chosen], block[chosen])
 
-    def logits(
-        self, weight: Float[np.ndarray, "c d"], bias: Float[np.ndarray, " c"], rows: Int[np.ndarray, " m"]
-    ) -> Float[np.ndarray, "m c"]:
-        """Logits of the rows asked for, of a head on the standardised features."""
-        place = np.full(len(self._fold_of_row), -1)
-        place[rows] = np.arange(len(rows))
-        logits = np.empty((len(rows), len(bias)))
-        cast_weight = weight.T.astype(self._dtype)
-        for index, block in self():
-            wanted = place[index] >= 0
-            if wanted.any():
-                logits[place[index[wanted]]] = block[wanted] @ cast_weight + bias
-        return logits
+    def product(self, weight: Float[np.ndarray, "c d"], rows: Int[np.ndarray, " m"]) -> Float[np.ndarray, "m c"]:
+        """Some standardised rows times weights, in float64."""
+        kept, place = np.zeros(len(self.fold_of), dtype=bool), np.empty(len(self.fold_of), dtype=np.int64)
+        kept[rows], place[rows] = True, np.arange(len(rows))
+        result = np.empty((len(rows), len(weight)))
+        cast = weight.T.astype(self.dtype)
+        for index, block in self.blocks(kept):
+            result[place[index]] = block @ cast
+        return result
 
-    def sample(self, rows: int) -> Float[np.ndarray, "m d"]:
-        """About `rows` standardised rows, evenly from all blocks (copied, so that no block is kept alive)."""
-        every = max(1, len(self._fold_of_row) // rows)
-        return np.concatenate([block[::every].copy() for _, block in self()])
+    def sample(self, count: int) -> Float[np.ndarray, "m d"]:
+        """About `count` rows, evenly from all blocks; copied, so that no block is kept alive."""
+        everyone = np.ones(len(self.fold_of), dtype=bool)
+        every = max(1, len(self.fold_of) // count)
+        return np.concatenate([block[::every].copy() for _, block in self.blocks(everyone)])
 
-    def _read(self) -> Iterator[tuple[int, Float[np.ndarray, "b d"]]]:
-        size = block_rows(self.width)
-        for start in range(0, self._features.shape[0], size):
-            block = np.array(self._features[start : start + size], dtype=self._dtype)
-            block -= self._mean
-            block *= self._inverse
-            yield start, block
+    def _read(self, start: int, stop: int) -> Float[np.ndarray, "b d"]:
+        block = np.array(self._features[start:stop], dtype=self.dtype)
+        block -= self.common.mean.astype(self.dtype)
+        block *= self.common.inverse.astype(self.dtype)
+        return block
 
-    def _hold(self) -> None:
-        rows, size = self._features.shape[0], block_rows(self.width)
-        order = np.argsort(self._fold_of_row, kind="stable")
-        place = np.empty(rows, dtype=np.int64)
-        place[order] = np.arange(rows)
-        held = np.empty((rows, self.width), dtype=self._dtype)
-        for start, block in self._read():
-            held[place[start : start + len(block)]] = block
-        bounds = np.concatenate([[0], np.cumsum(np.bincount(self._fold_of_row))])
-        for fold, (low, high) in enumerate(pairwise(bounds)):
-            for start in range(low, high, size):
-                stop = min(start + size, high)
-                self._held.append((fold, order[start:stop], held[start:stop]))
+
+def outputs_of(
+    features: RowSource, weight: Float[np.ndarray, "c d"], bias: Float[np.ndarray, " c"]
+) -> Float[np.ndarray, "r c"]:
+    """What a head on stored features puts out, in float32, read and multiplied in blocks."""
+    rows, width = features.shape
+    outputs = np.empty((rows, len(bias)), dtype=np.float32)
+    size = block_rows(width)
+    for start in range(0, rows, size):
+        block = np.asarray(features[start : start + size], dtype=np.float32)
+        outputs[start : start + size] = block @ weight.T + bias
+    return outputs

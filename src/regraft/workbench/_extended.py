@@ -13,13 +13,13 @@ from jaxtyping import Float
 
 from regraft.bundle_format import bundle_folder
 from regraft.bundles.bundle import Bundle
+from regraft.contracts.task import Solution
 from regraft.evaluation.report import as_json, evaluate
 from regraft.files import write_json, write_text
 from regraft.reports.card import model_card
 from regraft.reports.markdown import render
 from regraft.reports.plots import write_plots
-from regraft.tasks._extension import NewRows
-from regraft.tasks._softmax import softmax
+from regraft.tasks.probabilities import softmax
 from regraft.version import VERSION
 from regraft.workbench._kept import Kept
 from regraft.workbench._pool import Pool
@@ -34,7 +34,7 @@ def uncalibrated(temperature: float) -> str:
 
 
 def about_extension(
-    run: Path, before: Bundle, pool: Pool, rows: NewRows, checked: Kept | None, max_loss: float
+    run: Path, before: Bundle, pool: Pool, rows: Solution, checked: Kept | None, max_loss: float
 ) -> dict[str, Any]:
     """What was added to what, how, and whether the old classes were kept, as JSON: for report and bundle."""
     folder = bundle_folder(run).resolve()
@@ -46,8 +46,8 @@ def about_extension(
         "new_examples": int(pool.is_new[pool.train].sum()),
         "old_examples": num_old,
         "against": f"{num_old} old examples ({pool.origin})",
-        "c": rows.c,
-        "converged": rows.converged,
+        "c": rows.facts["c"],
+        "converged": rows.facts["converged"],
         "temperature": float(before.model.temperature),
         "max_loss": max_loss,
         "kept": as_json(checked),

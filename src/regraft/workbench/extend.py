@@ -18,14 +18,14 @@ from jaxtyping import Float
 from regraft.activations.batches import ahead
 from regraft.activations.runner import BATCH
 from regraft.bundles.bundle import Bundle, Model, golden_logits, load, prefixes_of, stacked, write_bundle
-from regraft.contracts.task import TASKS
+from regraft.contracts.task import TASKS, Solution
 from regraft.errors import BadRequest, RunError
 from regraft.evaluation.ood import extended_reference
 from regraft.folds import folds
 from regraft.identity import derive_seed
 from regraft.recipe import Source
-from regraft.tasks._extension import NewRows, choose_rows
-from regraft.tasks._softmax import softmax
+from regraft.tasks.extension import solve_rows
+from regraft.tasks.probabilities import softmax
 from regraft.values import Event, Notice, Progress
 from regraft.workbench._device import choose_device, num_threads
 from regraft.workbench._extended import about_extension, facts_of, report_of, uncalibrated, write_pages
@@ -113,12 +113,12 @@ def _features(bundle: Bundle, pool: Pool, workers: int) -> Generator[Event, None
 
 def _solved(
     bundle: Bundle, pool: Pool, features: Float[np.ndarray, "n d"], old_logits: Float[np.ndarray, "n o"], seed: int
-) -> NewRows:
+) -> Solution:
     """The new rows, on the scale of the old ones: solved under the temperature that logits are divided by."""
     train, temperature = pool.train, bundle.model.temperature
     trained_on = (bundle.facts.get("facts") or {}).get("trained_on_examples")
     dealt = folds(pool.targets[train], pool.groups[train], 5, derive_seed(seed, "extend", "folds"))
-    rows = choose_rows(
+    rows = solve_rows(
         features[train],
         old_logits[train] / temperature,
         pool.targets[train],
@@ -129,7 +129,7 @@ def _solved(
     return replace(rows, weight=rows.weight * np.float32(temperature), bias=rows.bias * np.float32(temperature))
 
 
-def _model(old: Model, pool: Pool, rows: NewRows, features: Float[np.ndarray, "n d"], seed: int) -> Model:
+def _model(old: Model, pool: Pool, rows: Solution, features: Float[np.ndarray, "n d"], seed: int) -> Model:
     """The old model with the new rows, and the new classes among those that inputs are compared with."""
     unlike, new = old.unlike, pool.train[pool.is_new[pool.train]]
     if unlike is not None:

@@ -20,9 +20,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from regraft.tasks._lbfgs import minimise
-from regraft.tasks._softmax import log_losses, softmax, softmax_loss
-from regraft.tasks._temperature import fit_temperature
+from regraft.tasks.lbfgs import minimise
+from regraft.tasks.probabilities import fit_temperature, log_losses, softmax, softmax_slopes
 
 STRENGTHS = (1e-2, 1e-1, 1e0, 1e1, 1e2, 1e3, 1e4)
 """Inverse strengths of the penalty that are tried, from strong to weak, as in scikit-learn: the authors' range by whole
@@ -105,13 +104,12 @@ def regression(
     """Weights of the logistic regression without intercept that minimises the log loss summed times `c`, plus half the
     squared weights; divided by both, so that the solver's steps are of a like size at every `c`."""
     examples, shape = len(targets), (num_classes, said.shape[1])
-    shares, blocks, bias = np.full(examples, 1 / examples), [(np.arange(examples), said)], np.zeros(num_classes)
+    shares, penalty = np.full(examples, 1 / examples), 1 / (c * examples)
 
     def objective(flat: Float[np.ndarray, " p"]) -> tuple[float, Float[np.ndarray, " p"]]:
         weight = flat.reshape(shape)
-        loss = softmax_loss(blocks, weight, bias, targets, shares)
-        penalty = 1 / (c * examples)
-        return loss.value + 0.5 * penalty * float(flat @ flat), (loss.weight + penalty * weight).ravel()
+        value, slopes, _ = softmax_slopes(weight @ said.T, targets, shares)
+        return value + 0.5 * penalty * float(flat @ flat), (slopes @ said + penalty * weight).ravel()
 
     first = np.zeros(shape) if start is None else start
     found = minimise(objective, first.ravel(), max_iterations=MAX_ITERATIONS, gradient_tolerance=TOLERANCE)

@@ -25,7 +25,7 @@ from regraft.strategies.probe import features_of
 from regraft.strategies.regularisers._relationship import Relationship, direct, reverse
 from regraft.strategies.regularisers.regulariser import Kind, Regulariser
 from regraft.strategies.tail import Batch, Tail
-from regraft.tasks._softmax import softmax
+from regraft.tasks.probabilities import softmax
 
 WEIGHT = 2.3
 """lambda."""
