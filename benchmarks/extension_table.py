@@ -13,8 +13,7 @@ import numpy as np
 from _sets import ROOT, SETS, UNPACKED
 
 import regraft
-from regraft.bundles.bundle import stacked
-from regraft.contracts.task import Solution
+from regraft.contracts.linear import Solution
 from regraft.folds import folds
 from regraft.tasks.extension import solve_rows
 from regraft.tasks.linear import Softmax, solve
@@ -47,7 +46,7 @@ def features() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     found: list[np.ndarray] = []
     for part in ("train", "test"):
         paths = [path for name in run.model.classes for path in sorted((folder / part / name).iterdir())]
-        found.append(run.model.features(stacked([run.model.prepare(path) for path in paths])))
+        found.append(run.model.features([run.model.prepare(path) for path in paths]))
         found.append(np.array([run.model.classes.index(path.parent.name) for path in paths]))
     return found[0], found[1], found[2], found[3]
 

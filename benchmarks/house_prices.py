@@ -17,9 +17,9 @@ import numpy as np
 from _sets import ROOT, SHARED, UNPACKED, Set
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-from regraft.bundles.bundle import load, stacked
+from regraft.bundles.bundle import load
+from regraft.contracts.linear import Solution
 from regraft.contracts.metric import metric
-from regraft.contracts.task import Solution
 from regraft.evaluation.differences import compare
 from regraft.evaluation.intervals import measure
 from regraft.tasks.regression import Regression, task
@@ -91,7 +91,7 @@ def features_of(houses: Houses, table: Path, input_px: int) -> np.ndarray:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     bundle = load(out)
     batches = [houses.files[at : at + 64] for at in range(0, len(houses.files), 64)]
-    return np.concatenate([bundle.features(stacked([bundle.prepare(file) for file in batch])) for batch in batches])
+    return np.concatenate([bundle.features([bundle.prepare(file) for file in batch]) for batch in batches])
 
 
 def ridge(asked: Regression, rows: np.ndarray, price: np.ndarray, seed: int) -> Solution:

@@ -27,7 +27,7 @@ from regraft.backbones.saved import saved_backbone
 from regraft.backbones.shipped import Figure, shipped_weights, weights_folder
 from regraft.bundle_format import TENSORS, bundle_folder, read_facts, read_json, read_tensors, write_tensors
 from regraft.bundles._model import Model, prefixes_of
-from regraft.bundles.bundle import Bundle, stacked
+from regraft.bundles.bundle import Bundle
 from regraft.contracts.card import Card
 from regraft.contracts.family import built
 from regraft.contracts.metric import metric
@@ -161,15 +161,18 @@ def _judged(family: str, px: int, corpus: Path) -> list[Figure]:
     classes, tensors = backbone.card.source_classes, backbone.tensors()
     task = TASKS.get("classification")(classes, {})
     model = Model(
-        backbone=backbone, task=task, weight=tensors["source/weight"], bias=tensors["source/bias"], temperature=1.0,
+        backbone=backbone,
+        task=task,
+        head={name: tensors[f"source/{name}"] for name in ("weight", "bias")},
+        temperature=1.0,
         unlike=None,
-    )  # fmt: skip
+    )
     bundle = Bundle(model, {}, prefixes_of(model, device="cpu", backend="auto", threads=None), 2)
     examples = [one for one in open_dataset(corpus).examples if one.split == "val"]
     place = {name: at for at, name in enumerate(classes)}
     targets = np.array([place[one.label] for one in examples])
     logits = [
-        bundle.logits(stacked([bundle.prepare(one.contents) for one in examples[at : at + 256]]))
+        bundle.logits([bundle.prepare(one.contents) for one in examples[at : at + 256]])
         for at in range(0, len(examples), 256)
     ]
     probabilities = torch.softmax(torch.from_numpy(np.concatenate(logits)).double(), dim=1).numpy()

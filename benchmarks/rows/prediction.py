@@ -45,15 +45,15 @@ def _lines(context: Context, threads: int) -> list[Line]:
     import numpy as np
     import torch
 
-    from regraft.bundles.bundle import load, stacked
+    from regraft.bundles.bundle import load
 
     torch.set_num_threads(threads)
     bundle = load(context.work / "runs" / "probe-to-predict", threads=threads, workers=threads)
     files = pictures(context.data / "val")[: QUICK_IMAGES if context.quick else IMAGES]
-    prepared = stacked([bundle.prepare(path) for path in files])
+    prepared = [bundle.prepare(path) for path in files]
     plain, last = same_network(bundle), same_network(bundle).to(memory_format=torch.channels_last)
     card = bundle.card
-    tensors = torch.from_numpy(prepared["pixels"]).permute(0, 3, 1, 2).float() / 255
+    tensors = torch.from_numpy(np.stack([one["pixels"] for one in prepared])).permute(0, 3, 1, 2).float() / 255
     tensors = (tensors - torch.tensor(card.mean).view(3, 1, 1)) / torch.tensor(card.std).view(3, 1, 1)
     rows = tensors.contiguous()
     interleaved = tensors.contiguous(memory_format=torch.channels_last)

@@ -1,12 +1,13 @@
 """Every error a user can meet, as one family.
 
     RegraftError                 1   anything below, and nothing else is caught at a door
-    ├── BadRequest               2   the words of the request are off
+    ├── BadRequest               2   the request is invalid
     │   ├── UnknownName              no such backbone, strategy, metric, column …
     │   ├── UnknownCut               the backbone has no such stage
     │   └── BadRecipe                a field is unknown, of the wrong kind or out of range
     ├── BadData                  3   the user's examples cannot be used as they are
     │   ├── DamagedData              too large a share of the files cannot be decoded
+    │   ├── Undecodable              one input cannot be read
     │   └── LeakedSplit              the same content lies on both sides of a split
     ├── WeightsError             4   pretrained weights are missing or do not fit
     │   ├── WeightsMissing           out of reach: which file, and where to put it

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from regraft.activations.disk import Memo
-from regraft.bundles.bundle import Bundle, golden_logits, load, stacked, write_bundle
+from regraft.bundles.bundle import Bundle, golden_logits, load, write_bundle
 from regraft.errors import BadRequest
 from regraft.recipe import Recipe
 from regraft.values import Prediction
@@ -215,5 +215,5 @@ def test_a_model_is_the_next_backbone_by_any_of_its_names(form: str, runs: Runs,
     assert "then 2 classes" in card["trained_on"]
     assert card["preparation"]["input_px"] == [32, 32]
     mine, theirs = open_run(done.path).model, load(before.path)
-    prepared = stacked([theirs.prepare(path) for path in before.answers()])
+    prepared = [theirs.prepare(path) for path in before.answers()]
     np.testing.assert_array_equal(mine.features(prepared), theirs.features(prepared))

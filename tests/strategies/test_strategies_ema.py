@@ -90,7 +90,7 @@ def test_the_decay_rises_to_what_was_asked_for() -> None:
 
 def test_the_tail_has_its_own_tensors_again_even_after_an_error(tiny: Backbone) -> None:
     asked = problem(tiny, "output", examples=6)
-    tail = Tail(tiny.fresh_network(), asked.cut, asked.task.head(256, 0.0), "pooled", batch_norm="frozen")
+    tail = Tail(tiny.fresh_network(), asked.cut, asked.task.head({"pooled": 256}, 0.0), "pooled", batch_norm="frozen")
     ema = {"head/bias": torch.ones(3)}
     with pytest.raises(ZeroDivisionError), standing_in(ema, tail):
         assert torch.equal(tail.tensors()["head/bias"], torch.ones(3))

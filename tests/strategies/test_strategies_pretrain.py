@@ -70,7 +70,7 @@ def test_every_batch_holds_each_of_its_examples_in_two_views(tiny: Backbone, vie
     for epoch in range(3):
         draws = drawn(asked, 4, epoch, contrast=0.5)
         assert all(len(draw.examples) <= 8 for draw in draws)
-        for examples, numbers in draws:
+        for examples, numbers, _ in draws:
             half = len(examples) // 2
             assert examples[:half].tolist() == examples[half:].tolist()
             assert (numbers[:half] != numbers[half:]).all()

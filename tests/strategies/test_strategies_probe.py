@@ -10,6 +10,7 @@ from sklearn.preprocessing import StandardScaler
 from problems import MemoryStates, drained, painted, problem
 from regraft.backbones.backbone import Backbone
 from regraft.contracts.strategy import Fitted, Needs, Problem
+from regraft.contracts.task import Reads
 from regraft.errors import BadRecipe, BadRequest
 from regraft.strategies import probe
 from regraft.tasks.classification import Classification
@@ -95,7 +96,11 @@ def test_a_class_with_a_single_example_is_told_of(tiny: Backbone) -> None:
 def test_a_view_that_is_no_vector_is_refused(tiny: Backbone) -> None:
     asked = problem(tiny, "output", examples=9)
     grid = MemoryStates(tiny, painted(asked.targets, 64), "output", 1, view="grid")
-    task = Classification(asked.task.classes, view="grid")
+
+    class OnGrid(Classification):
+        reads = Reads("grid")
+
+    task = OnGrid(asked.task.classes)
     with pytest.raises(BadRequest, match=r"needs vectors.*'grid'.*\n.*finetune"):
         solved(replace(asked, top=grid, states=grid, task=task))
 

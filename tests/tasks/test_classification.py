@@ -71,6 +71,6 @@ def test_class_weights_average_one_over_the_examples_and_give_classes_equal_sums
 
 
 def test_a_fresh_head_has_the_shape_of_the_question_and_says_nothing() -> None:
-    head = THREE.head(5, dropout=0.0)
+    head = THREE.head({"pooled": 5}, dropout=0.0)
     assert {name: tuple(p.shape) for name, p in head.named_parameters()} == {"weight": (3, 5), "bias": (3,)}
     assert torch.equal(head(torch.randn(2, 5)), torch.zeros(2, 3))

@@ -6,7 +6,7 @@ from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from regraft.contracts.task import Solution
+from regraft.contracts.linear import Solution
 from regraft.tasks.extension import solve_rows
 from regraft.tasks.linear import default_grid
 from regraft.tasks.rows import outputs_of

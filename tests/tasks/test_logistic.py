@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from regraft.contracts.task import Solution
+from regraft.contracts.linear import Solution
 from regraft.errors import BadData
 from regraft.tasks import linear, rows
 from regraft.tasks.linear import Softmax, solve

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from regraft.contracts.task import FoldLogits
+from regraft.contracts.linear import FoldLogits
 from regraft.errors import BadRequest
 from regraft.tasks import linear
 from regraft.tasks.linear import Softmax, cross_validate, solve

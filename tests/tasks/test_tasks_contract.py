@@ -52,7 +52,7 @@ def test_the_facts_make_the_same_task_again(kind: str) -> None:
 @KINDS
 def test_the_objective_falls_along_its_gradient(kind: str) -> None:
     task, targets = posed(kind, NUMBERS[:12])
-    goals = torch.from_numpy(task.goals(targets))
+    goals = torch.from_numpy(task.encoded(targets, {}))
     loss = task.objective(targets, balanced=False, smoothing=0.0)
     random = np.random.default_rng(1)
     logits = torch.from_numpy(random.normal(size=(12, task.num_outputs)).astype(np.float32)).requires_grad_()
@@ -182,7 +182,7 @@ def test_rescaling_lowers_the_loss_or_leaves_it(kind: str) -> None:
     task, targets = posed(kind, NUMBERS)
     logits = np.random.default_rng(4).normal(0, 8, (60, task.num_outputs)).astype(np.float32)
     loss = task.objective(targets, balanced=False, smoothing=0.0)
-    goals = torch.from_numpy(task.goals(targets))
+    goals = torch.from_numpy(task.encoded(targets, {}))
     after = loss(torch.from_numpy(task.rescaled(logits, targets)), goals)
     assert after <= loss(torch.from_numpy(logits), goals) + 1e-6
 

@@ -40,9 +40,9 @@ def test_every_setting_of_the_augmentation_has_views_and_keys_of_its_own(photos:
         inputs = replace(session, recipe=recipe).inputs(card, workers=1)
         keys.add(inputs.view_name(2))
         assert inputs.view_name(0) == "plain"
-        views = np.stack([inputs.load(example, 2)["pixels"] for example in range(8)])
+        views = np.stack([inputs.load(example, 2, 0)[0]["pixels"] for example in range(8)])
         seen.add(views.tobytes())
-        plain = np.stack([inputs.load(example, 0)["pixels"] for example in range(8)])
+        plain = np.stack([inputs.load(example, 0, 0)[0]["pixels"] for example in range(8)])
         assert not np.array_equal(views, plain)
     assert len(keys) == len(seen) == 4
 
@@ -86,7 +86,9 @@ def test_views_made_on_the_device_end_in_a_model_that_answers_on_plain_ones(
     photos: Path, tmp_path: Path, options: dict[str, float]
 ) -> None:
     quick = {"epochs": 2, "min_steps": 4, "batch": 8, **options}
-    recipe = Recipe(data=str(photos), strategy="scratch", augment=ON_DEVICE, options=quick, **TINY)
+    recipe = Recipe(
+        data=str(photos), strategy="pretrain" if options else "scratch", augment=ON_DEVICE, options=quick, **TINY
+    )
     done = list(fit(recipe, tmp_path / "run"))[-1]
     assert isinstance(done, RunDone)
     assert np.isfinite(done.report["evaluation"]["test"]["metrics"]["log_loss"]["value"])

@@ -52,7 +52,7 @@ def write_bundle(
     Raises:
         OutOfSpace: the disk is full.
     """
-    own = {"head/weight": model.weight.astype(np.float32), "head/bias": model.bias.astype(np.float32)}
+    own = {f"head/{name}": _kept(array) for name, array in model.head.items()}
     if model.unlike is not None:
         own |= {"unlike/means": model.unlike.class_means, "unlike/distances": model.unlike.distances}
     stages = _of_stages(model.backbone)
@@ -82,6 +82,11 @@ def write_bundle(
     )
     write_json(path / FACTS, written)
     return written
+
+
+def _kept(array: np.ndarray) -> np.ndarray:
+    """Floats as float32; everything else as it is."""
+    return array.astype(np.float32) if array.dtype.kind == "f" else array
 
 
 def golden_digests(card: Card, memo: Memo) -> list[str]:

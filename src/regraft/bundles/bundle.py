@@ -16,32 +16,25 @@ from jaxtyping import Float
 from regraft.activations.batches import ahead
 from regraft.activations.disk import Memo
 from regraft.activations.runner import BATCH, Prefixes
+from regraft.activations.states import masked, stacked
 from regraft.backbones.saved import digests_in, saved_backbone
 from regraft.bundle_format import FACTS, TENSORS, bundle_folder, check_tensors, read_facts, read_tensors
 from regraft.bundles._model import Model, prefixes_of
 from regraft.bundles._write import GOLDEN_SEED, golden_digests, with_changes, write_bundle
+from regraft.contracts.backbone import TAP
 from regraft.contracts.card import Card
 from regraft.contracts.example import File
-from regraft.contracts.modality import MODALITIES, Modality, Record
+from regraft.contracts.linear import LinearTask
+from regraft.contracts.modality import MODALITIES, Modality, Placement, Record
 from regraft.contracts.task import TASKS
 from regraft.errors import BadRequest, BundleError, Undecodable
 from regraft.evaluation.ood import OODReference
-from regraft.labels import parted
 from regraft.values import Notice, Prediction
 
 __all__ = ["Bundle", "Model", "golden_logits", "load", "prefixes_of", "with_changes", "write_bundle"]
 
 TOLERANCE = 1e-4
 """Largest difference of the golden logits from the recorded ones, relative to the largest of them."""
-
-
-Batch = Mapping[str, np.ndarray]
-"""Named arrays with the row on the first axis."""
-
-
-def stacked(records: Sequence[Record]) -> Batch:
-    """Records as one batch."""
-    return {name: np.stack([record[name] for record in records]) for name in records[0]}
 
 
 def _name(given: Any, number: int) -> str:
@@ -88,15 +81,42 @@ class Bundle:
         contents = given if isinstance(given, Mapping) else self.modality.given(given)
         return self.modality.load(contents, self.card.preparation, None)[0]
 
-    def features(self, prepared: Batch) -> Float[np.ndarray, "n d"]:
-        """The head's readout of the top state, from records stacked by `stacked`."""
-        name = self.model.task.view
-        result: np.ndarray = self._prefixes.runner(("output",))(prepared)["output"][name]
-        return result
+    def prepare_pieces(self, given: Any) -> list[tuple[Record, Placement]]:
+        """One input as the rows that the network takes of it, one for each piece, with their placements.
 
-    def logits(self, prepared: Batch) -> Float[np.ndarray, "n c"]:
-        """Uncalibrated scores of prepared inputs."""
-        return self.model.logits(self.features(prepared))
+        Raises:
+            Undecodable: the input cannot be read.
+        """
+        contents = given if isinstance(given, Mapping) else self.modality.given(given)
+        preparation = self.card.preparation
+        count = self.modality.pieces(contents, preparation)
+        return [self.modality.load(contents, preparation, None, piece) for piece in range(count)]
+
+    def read(self, prepared: Sequence[Record]) -> dict[str, np.ndarray]:
+        """All that the head reads of prepared rows, by readout and tap; ragged ones padded, with their mask."""
+        states, lengths = self._prefixes.states(("output",), prepared)
+        return {name.removeprefix(TAP): array for name, array in masked(states["output"], lengths).items()}
+
+    def features(self, prepared: Sequence[Record]) -> Float[np.ndarray, "n d"]:
+        """The readout of the top state that the head reads, of prepared rows."""
+        features: np.ndarray = self.read(prepared)[self.model.task.reads.readout]
+        return features
+
+    def logits(self, prepared: Sequence[Record]) -> Float[np.ndarray, "n c"]:
+        """Uncalibrated scores of prepared rows; of a head that is not linear all its outputs in one row."""
+        output = self.model.output(self.read(prepared))
+        if isinstance(output, Mapping):
+            return np.concatenate([output[name].astype(np.float32).ravel() for name in sorted(output)])[None]
+        found: np.ndarray = output if self.model.task.answers != "records" else output.reshape(1, -1)
+        return found
+
+    def raw(self, pieces: Sequence[Sequence[tuple[Record, Placement]]]) -> np.ndarray:
+        """Raw outputs of inputs that `prepare_pieces` prepared, as the task's `outputs` takes them."""
+        task, rows = self.model.task, [row for one in pieces for row in one]
+        records = [record for record, _ in rows]
+        made = self.model.generated(stacked(records)) if task.generates else self.model.output(self.read(records))
+        placements = stacked([placement for _, placement in rows]) if task.moves else {}
+        return task.gathered([made], np.repeat(np.arange(len(pieces)), [len(one) for one in pieces]), placements)
 
     def predict(self, inputs: Any, *, abstain: float | None = None) -> list[Prediction]:
         """Predictions in the order of the inputs; see `stream`."""
@@ -123,42 +143,38 @@ class Bundle:
     def _stream(self, inputs: Iterable[Any], abstain: float | None) -> Iterator[Prediction]:
         numbered = enumerate(inputs)
         for batch, prepared in ahead(self._try, numbered, size=BATCH, workers=self._workers):
-            good = [record for record in prepared if not isinstance(record, str)]
-            rows = iter(self._predictions(stacked(good), abstain)) if good else iter(())
-            for (number, given), record in zip(batch, prepared, strict=True):
+            good = [pieces for pieces in prepared if not isinstance(pieces, str)]
+            rows = iter(self._predictions(good, abstain)) if good else iter(())
+            for (number, given), pieces in zip(batch, prepared, strict=True):
                 name = _name(given, number)
-                if isinstance(record, str):
-                    yield Prediction(id=name, label=None, probabilities={}, error=record)
+                if isinstance(pieces, str):
+                    yield Prediction(id=name, label=None, probabilities={}, error=pieces)
                 else:
                     yield replace(next(rows), id=name)
 
-    def _try(self, numbered: tuple[int, Any]) -> Record | str:
+    def _try(self, numbered: tuple[int, Any]) -> list[tuple[Record, Placement]] | str:
         try:
-            return self.prepare(numbered[1])
+            return self.prepare_pieces(numbered[1])
         except Undecodable as error:
             return error.message
 
-    def _predictions(self, prepared: Batch, abstain: float | None) -> list[Prediction]:
-        """What is said of each, not yet named."""
-        features, task = self.features(prepared), self.model.task
-        table = task.outputs(self.model.logits(features), self.model.temperature)
-        unlike = self.model.unlike.score(features) if self.model.unlike else [None] * len(features)
-        numbers, rows = task.answers == "values", []
-        for label, row, far in zip(task.decode(table), table, unlike, strict=True):
-            withheld = bool(abstain is not None and far is not None and far > abstain)
-            named = dict(zip(self.classes, map(float, row), strict=True))
-            rows.append(
-                Prediction(
-                    id="",
-                    label=None if withheld else label,
-                    labels=None if withheld or task.exclusive or numbers else parted(label),
-                    probabilities={} if numbers else named,
-                    values=named if numbers else {},
-                    unlike=None if far is None else float(far),
-                    abstained=withheld,
-                )
-            )
-        return rows
+    def _predictions(
+        self, pieces: Sequence[Sequence[tuple[Record, Placement]]], abstain: float | None
+    ) -> list[Prediction]:
+        """What is said of each input, not yet named."""
+        task, reference = self.model.task, self.model.unlike
+        if task.answers == "records" or any(len(one) > 1 for one in pieces):
+            return task.predictions(task.outputs(self.raw(pieces), self.model.temperature))
+        features = self.features([record for ((record, _),) in pieces])
+        said = task.predictions(task.outputs(self.model.logits(features), self.model.temperature))
+        if reference is None:
+            return said
+        scored = [replace(one, unlike=float(far)) for one, far in zip(said, reference.score(features), strict=True)]
+        return [_withheld(one) if abstain is not None and (one.unlike or 0.0) > abstain else one for one in scored]
+
+
+def _withheld(prediction: Prediction) -> Prediction:
+    return replace(prediction, label=None, labels=None, abstained=True)
 
 
 def load(
@@ -199,13 +215,13 @@ def golden_logits(bundle: Bundle, memo: Memo | None = None) -> Float[np.ndarray,
     With `memo` their features are remembered under everything that decides them, so that a run whose activations are
     all stored starts no network at all.
     """
-    if memo is None:
-        return bundle.model.logits(_golden_features(bundle, GOLDEN_SEED))
+    if memo is None or bundle.model.task.answers == "records":
+        return bundle.logits(_golden_rows(bundle, GOLDEN_SEED))
     key = [
         "golden features",
         1,
         bundle.model.backbone.digest(),
-        bundle.model.task.view,
+        bundle.model.task.reads.readout,
         bundle.card.preparation.digest_fields(),
         bundle.modality.reader(),
         bundle.backend_name,
@@ -219,35 +235,44 @@ def golden_logits(bundle: Bundle, memo: Memo | None = None) -> Float[np.ndarray,
 
 
 def _golden_features(bundle: Bundle, seed: int) -> Float[np.ndarray, "g d"]:
-    return bundle.features(
-        stacked([bundle.prepare(one) for one in bundle.modality.golden(seed, bundle.card.preparation)])
-    )
+    return bundle.features(_golden_rows(bundle, seed))
+
+
+def _golden_rows(bundle: Bundle, seed: int) -> list[Record]:
+    return [bundle.prepare(one) for one in bundle.modality.golden(seed, bundle.card.preparation)]
 
 
 def _model(facts: Mapping[str, Any], tensors: Mapping[str, np.ndarray], folder: Path) -> Model:
     backbone = saved_backbone(facts, folder)
     try:
         task = TASKS.get(facts["task"]["kind"])(facts["task"]["classes"], facts["task"])
-        task.outputs(np.zeros((1, task.num_outputs), dtype=np.float32))  # so that facts that do not fit end it here
-        weight, bias = tensors["head/weight"], tensors["head/bias"]
+        head = {name.removeprefix("head/"): one for name, one in tensors.items() if name.startswith("head/")}
         reference = None
         if "unlike/means" in tensors:
             reference = OODReference(class_means=tensors["unlike/means"], distances=tensors["unlike/distances"])
-        temperature = float(facts["temperature"])
+        model = Model(
+            backbone=backbone, task=task, head=head, temperature=float(facts["temperature"]), unlike=reference
+        )  # fmt: skip
+        if isinstance(task, LinearTask):
+            # Facts that do not fit end it here.
+            task.outputs(np.zeros((1, task.num_outputs), dtype=np.float32))
+            _check_head(model, task, folder)
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(
             f"{folder} lacks {error}; it is not a model that Regraft saved.",
             fix="give the folder that `regraft fit` wrote.",
         ) from error
-    if weight.shape != (task.num_outputs, backbone.card.width) or bias.shape != weight.shape[:1]:
+    return model
+
+
+def _check_head(model: Model, task: LinearTask, folder: Path) -> None:
+    width = model.backbone.card.width
+    if model.weight.shape != (task.num_outputs, width) or model.bias.shape != model.weight.shape[:1]:
         raise BundleError(
-            f"The head in {folder / TENSORS} has shape {weight.shape}; {FACTS} asks for {task.num_outputs} outputs on "
-            f"{backbone.card.width} features.",
+            f"The head in {folder / TENSORS} has shape {model.weight.shape}; {FACTS} asks for {task.num_outputs} "
+            f"outputs on {width} features.",
             fix="copy the whole folder again from where it was made.",
         )
-    return Model(
-        backbone=backbone, task=task, weight=weight, bias=bias, temperature=temperature, unlike=reference
-    )  # fmt: skip
 
 
 def _replay(bundle: Bundle, folder: Path) -> None:
@@ -261,7 +286,7 @@ def _replay(bundle: Bundle, folder: Path) -> None:
     if bundle.modality.golden_digests(seed, bundle.card.preparation) != inputs:
         raise BundleError(f"The golden inputs of {folder} cannot be made again on this machine.",
                           fix="report this: the recipe of golden inputs must not change.")  # fmt: skip
-    found = bundle.model.logits(_golden_features(bundle, seed))
+    found = bundle.logits(_golden_rows(bundle, seed))
     same = found.shape == expected.shape
     off = float(np.abs(found - expected).max()) / (float(np.abs(expected).max()) or 1.0) if same else np.inf
     if not off <= TOLERANCE:

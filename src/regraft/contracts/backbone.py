@@ -56,6 +56,8 @@ class Network:
     """Names without an example axis, stored once."""
     complete: Callable[[State], State] = dict
     """Adds the transient tensors to a stored state."""
+    generate: "Callable[[Network, State, str, nn.Module], Tensor] | None" = None
+    """(network, state, the cut it lies at, head) -> what is generated from it step by step (n t), for a decoder."""
 
     def run(self, state: State, *, after: str = "input", upto: str = "output", keep: Sequence[str] = ()) -> State:
         """The state at cut `upto`, from the (stored) state at cut `after`; transient tensors are left out.

@@ -1,10 +1,11 @@
 """The facts that travel with weights. Imports no torch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from regraft.contracts.modality import MODALITIES
+from regraft.errors import BadRequest
 
 if TYPE_CHECKING:
     from regraft.modalities.image.prepare import Preparation
@@ -38,6 +39,8 @@ class Card:
     """Names of the stages, from the input upwards; the cuts follow from them."""
     width: int
     """Length of the pooled feature vector."""
+    taps: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Maps that a head may read besides, by name: stride and channels."""
     partial_cut: str
     """The inner cut that partial fine-tuning uses unless told otherwise; empty where there is no inner cut."""
     side_heads: Mapping[str, float] = field(default_factory=dict)
@@ -53,6 +56,25 @@ class Card:
     def cuts(self) -> tuple[str, ...]:
         """`input`, every stage but the last, `output`."""
         return ("input", *self.stages[:-1], "output")
+
+    def taps_at(self, strides: Sequence[int]) -> tuple[str, ...]:
+        """The taps with these strides, in their order.
+
+        Raises:
+            BadRequest: there is none with one of them.
+        """
+        by_stride = {stride: name for name, (stride, _) in self.taps.items()}
+        if missing := [stride for stride in strides if stride not in by_stride]:
+            have = ", ".join(map(str, sorted(by_stride))) or "none"
+            raise BadRequest(
+                f"{self.name} has no map of stride {missing[0]}, which the task reads; it has: {have}.",
+                fix="choose another backbone.",
+            )
+        return tuple(by_stride[stride] for stride in strides)
+
+    def widths(self, readout: str, strides: Sequence[int]) -> dict[str, int]:
+        """Channels of what a head reads, by readout and tap."""
+        return {readout: self.width} | {name: self.taps[name][1] for name in self.taps_at(strides)}
 
     @property
     def channels(self) -> int:
@@ -82,6 +104,7 @@ class Card:
         known["preparation"] = MODALITIES.get(known.get("modality", "image")).Preparation.from_json(
             known["preparation"]
         )
+        known["taps"] = {name: tuple(found) for name, found in known.get("taps", {}).items()}
         return Card(**known)
 
     def with_input(self, input_px: int) -> "Card":

@@ -1,61 +1,40 @@
-"""What is asked of a model: the target's codec, the head, the loss, the decoding, the metrics.
+"""What is asked of a model: targets, head, loss, outputs, predictions.
 
 One file on the shelf of tasks defines one task: its `ENTRY` is a function `(classes, facts) -> Task`; `facts` are what
-`Task.facts` gave for a saved model, or what the recipe's [target] says. The module imports no torch; `head` and
-`objective` do when they are called. Whatever depends on the kind of target stands here, so that strategies do not ask.
+`Task.facts` gave for a saved model, or what the recipe's [target] says. Whatever depends on the kind of target stands
+in the task, so that nothing else asks for its name. Tasks whose head is convex are `contracts.linear.LinearTask`.
 
-Letters: n examples, c outputs, k classes, tags or numbers asked for (c unless a task says otherwise), d features,
-r rows (an example has one per view), m examples of a fold, s choices between o options.
+A *target* is what metrics compare with, an *encoded* one what the loss takes. Targets of all examples are one numpy
+array: of numbers where they have one shape, of objects where each is a record (boxes, a span). Letters: n examples,
+b rows of a batch (an example has one per view and piece).
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Int, Shaped
 
+from regraft.contracts.example import Example
 from regraft.errors import BadRecipe
 from regraft.folds import Folds, folds
 from regraft.registry import Shelf
+from regraft.values import Prediction
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from regraft.tasks.rows import RowSource, Views
 
+@dataclass(frozen=True)
+class Reads:
+    """What the head reads of a network."""
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Solution:
-    """A linear head at its optimum."""
-
-    weight: Float[np.ndarray, "c d"]
-    """Weights on the features as they are stored."""
-    bias: Float[np.ndarray, "c"]
-    """Biases."""
-    out_of_fold: Float[np.ndarray, "n c"] | None
-    """Logits of each example's plain view, by a head that saw nothing of its fold; None without folds."""
-    facts: Mapping[str, Any]
-    """What was chosen and how, as JSON: `c`, what was tried, whether the solver converged."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class FoldLogits:
-    """What the scores of one fold of one repeat of a cross-validation are made of."""
-
-    repeat: int
-    """Number of the repeat, from 0."""
-    fold: int
-    """Number of the fold, from 0."""
-    num_folds: int
-    """Folds of this repeat; it is complete once fold `num_folds` - 1 has come."""
-    examples: Int[np.ndarray, "m"]
-    """The examples held out, in rising order."""
-    logits: Float[np.ndarray, "m c"]
-    """Float32 logits of their plain views."""
-    c: float
-    """The inverse strength of the penalty, chosen without them."""
+    readout: str = "pooled"
+    """A readout of the top state: `pooled` (n d), `tokens` (n t d) or `grid` (n c h w)."""
+    strides: tuple[int, ...] = ()
+    """Strides of the taps that it reads besides, as a feature pyramid does; the card says which tap has which."""
 
 
 class Task(ABC):
@@ -64,35 +43,116 @@ class Task(ABC):
     kind: str
     """The task's name on the shelf."""
     classes: tuple[str, ...]
-    """Names of the classes, tags or numbers asked for, in order."""
-    view: str
-    """The view of the top state that the head reads: `pooled`, `grid` or `tokens`."""
-    answers: Literal["probabilities", "values"] = "probabilities"
-    """What a column of `outputs` holds."""
-    exclusive: bool = True
-    """Whether an example is of one class: then the rows of `outputs` sum to 1, and the largest is the answer."""
-
+    """Names of what is predicted, in order: classes, labels, target values; empty where there are none."""
+    reads: Reads = Reads()
+    """What the head reads; with strides it is given a mapping of all it reads by name, else the readout alone."""
+    needs_labels: bool = True
+    """Whether examples have labels; not where the input is its own target."""
+    split_rule: Literal["stratified", "disjoint classes"] = "stratified"
+    """`disjoint classes`: what is tested on are classes (identities) that were never trained on."""
+    answers: Literal["probabilities", "values", "records"] = "records"
+    """What `outputs` hold: probabilities or numbers (n k), or a record for each example."""
+    exclusive: bool = False
+    """Whether an example is of one class: then outputs sum to 1, and the largest is the prediction."""
     weighable: bool = False
     """Whether classes can be balanced and labels smoothed: where an example is one of several classes without ranks."""
+    moves: bool = False
+    """Whether targets move with views and pieces, so that `encoded` and `gathered` want placements."""
+    generates: bool = False
+    """Whether predictions are generated step by step (a translation) instead of read off the head's output."""
 
     @property
-    @abstractmethod
-    def num_outputs(self) -> int:
-        """Length of a row of logits."""
-
-    @property
-    @abstractmethod
     def facts(self) -> Mapping[str, Any]:
         """What a saved model must know of the task beside kind and classes, as JSON."""
+        return {}
 
     @property
-    @abstractmethod
     def columns(self) -> tuple[str, ...]:
         """What the columns of a table are called that hold a label, where their names are part of the task."""
+        return ()
+
+    def targets(self, examples: Sequence[Example]) -> np.ndarray:
+        """The target of every example."""
+        return self.encode([example.label for example in examples])
 
     @abstractmethod
+    def encode(self, labels: Sequence[str]) -> np.ndarray:
+        """Labels, as a table or folder writes them, as targets."""
+
     def prepared(self, targets: Shaped[np.ndarray, "n ..."]) -> "Task":
         """The task, knowing what it must of the training targets: their scale, where it has one."""
+        return self
+
+    def strata(self, targets: Shaped[np.ndarray, "n ..."]) -> Int[np.ndarray, " n"]:
+        """A number for every example; splits and folds are drawn so that each has its share of every number."""
+        return np.zeros(len(targets), dtype=np.int64)
+
+    def kinds(self, targets: Shaped[np.ndarray, "n ..."]) -> Int[np.ndarray, " n"]:
+        """The class of every example; one for all where an example is not of one class."""
+        return targets if self.exclusive else np.zeros(len(targets), dtype=np.int64)
+
+    def deal(
+        self, targets: Shaped[np.ndarray, "n ..."], groups: Shaped[np.ndarray, " n"] | None, num_folds: int, seed: int
+    ) -> Folds:
+        """The examples in folds, each with its share of every stratum; a group stays in one fold."""
+        return folds(self.strata(targets), groups, num_folds, seed, kept=self.exclusive)
+
+    @abstractmethod
+    def encoded(self, targets: Shaped[np.ndarray, "b ..."], placements: Mapping[str, np.ndarray]) -> Any:
+        """The targets of a batch as the loss takes them: an array, or a mapping of arrays by name.
+
+        `placements` say how each row was cut out of its example, so that boxes and spans move with it; may be empty.
+        """
+
+    @abstractmethod
+    def head(self, widths: Mapping[str, int], dropout: float, source_head: "nn.Module | None" = None) -> "nn.Module":
+        """A fresh head: what it reads -> a tensor with the row on the first axis, or a mapping of such by name.
+
+        `widths` are the channels of all that it reads, by readout and tap; `source_head` is the pretrained network's
+        own, for a task that goes on with it.
+        """
+
+    @abstractmethod
+    def objective(
+        self, targets: Shaped[np.ndarray, "n ..."], *, balanced: bool, smoothing: float
+    ) -> "Callable[[Any, Any], Tensor]":
+        """The loss to train with: (head's output, encoded targets) -> mean loss of a batch, a scalar.
+
+        `targets` are those of the training examples, for what the loss must know of them. `balanced`: every class
+        weighs the same; `smoothing`: label smoothing in [0, 1).
+        """
+
+    @abstractmethod
+    def gathered(self, batches: Sequence[Any], example_of_row: Int[np.ndarray, " b"], placements: Any) -> np.ndarray:
+        """Raw outputs of examples from the head's outputs of batches (numpy), in their order: pieces are merged here.
+        With `generates`, the batches hold what the network generated."""
+
+    def judged(
+        self, raw: np.ndarray, targets: np.ndarray, mean_loss: float, loss: "Callable[[Any, Any], Tensor]"
+    ) -> tuple[float, float]:
+        """The validation loss, and what chooses the epoch to keep: the same unless confidence can be mended."""
+        return mean_loss, mean_loss
+
+    def scores(self, raw: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+        """A few numbers to watch while training, by name; they decide nothing."""
+        return {}
+
+    def outputs(self, raw: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+        """Raw outputs as metrics take them: probabilities, values in the user's units, or records."""
+        return raw
+
+    def stated(self, raw: np.ndarray, targets: np.ndarray) -> "tuple[np.ndarray, np.ndarray, np.ndarray] | None":
+        """Every probability that is stated, as a choice between some options: their logits (s o), which option is true
+        (s), and which example it is of (s). Calibration looks at these; None where no probability is stated."""
+        return None
+
+    @abstractmethod
+    def decode(self, outputs: np.ndarray) -> list[str]:
+        """The label that each output says, as `encode` takes it."""
+
+    @abstractmethod
+    def predictions(self, outputs: np.ndarray) -> list[Prediction]:
+        """What the user is told of each output, not yet named."""
 
     def check(self, *, balanced: bool = False, smoothing: float = 0.0, class_balance: float = 0.0) -> None:
         """Whether these options of training make sense; they do where an example is a choice between classes.
@@ -108,112 +168,6 @@ class Task(ABC):
                     f"{self.kind} task.",
                     fix=f"--set options.{name}={neutral}, or leave it out.",
                 )
-
-    @abstractmethod
-    def encode(self, labels: Sequence[str]) -> np.ndarray:
-        """Labels as the numbers that metrics take."""
-
-    @abstractmethod
-    def goals(self, targets: Shaped[np.ndarray, "n ..."]) -> np.ndarray:
-        """Targets as the loss takes them."""
-
-    @abstractmethod
-    def outputs(self, logits: Float[np.ndarray, "n c"], temperature: float = 1.0) -> Float[np.ndarray, "n k"]:
-        """Logits as probabilities, divided by `temperature` before; or as numbers in the user's units."""
-
-    @abstractmethod
-    def decode(self, outputs: Float[np.ndarray, "n k"]) -> list[str]:
-        """The label that each row says, as `encode` takes it."""
-
-    @abstractmethod
-    def stated(
-        self, logits: Float[np.ndarray, "n c"], targets: Shaped[np.ndarray, "n ..."]
-    ) -> tuple[Float[np.ndarray, "s o"], Int[np.ndarray, "s"], Int[np.ndarray, "s"]] | None:
-        """Every probability that is stated, as a choice between some options: their logits, which option is true, and
-        which example it is of. This is what calibration looks at; None where no probability is stated."""
-
-    @abstractmethod
-    def strata(self, targets: Shaped[np.ndarray, "n ..."]) -> Int[np.ndarray, "n"]:
-        """A number for every example; parts and folds are drawn so that each has its share of every number."""
-
-    def kinds(self, targets: Shaped[np.ndarray, "n ..."]) -> Int[np.ndarray, "n"]:
-        """The class of every example; one for all where an example is not of one class."""
-        return targets if self.exclusive else np.zeros(len(targets), dtype=np.int64)
-
-    def deal(
-        self, targets: Shaped[np.ndarray, "n ..."], groups: Shaped[np.ndarray, "n"] | None, num_folds: int, seed: int
-    ) -> Folds:
-        """The examples in folds, each with its share of every stratum; a group stays in one fold."""
-        return folds(self.strata(targets), groups, num_folds, seed, kept=self.exclusive)
-
-    @abstractmethod
-    def scores(self, logits: Float[np.ndarray, "n c"], targets: Shaped[np.ndarray, "n ..."]) -> dict[str, float]:
-        """A few numbers to watch while training, by name; they decide nothing."""
-
-    @abstractmethod
-    def rescaled(
-        self, logits: Float[np.ndarray, "n c"], targets: Shaped[np.ndarray, "n ..."]
-    ) -> Float[np.ndarray, "n c"]:
-        """The logits with the confidence that these examples bear out; as they are where the task states none.
-
-        What is trained too long is overconfident before its answers get worse, and confidence is mended afterwards.
-        So the epoch to keep is chosen by the loss of rescaled logits.
-        """
-
-    @abstractmethod
-    def solve(
-        self,
-        features: "RowSource",
-        targets: Shaped[np.ndarray, "n ..."],
-        *,
-        views: "Views",
-        fold_of: Int[np.ndarray, "n"] | None,
-        c: float,
-        balanced: bool,
-    ) -> Solution:
-        """The head solved to its optimum on features (r d), each example weighing the same however many views it has.
-
-        `c` is the inverse strength of the penalty; 0: chosen by cross-validation over `fold_of`, or where that is
-        None, one over the number of features. `balanced`: every class weighs the same, where there are classes.
-
-        Raises:
-            BadRecipe: `balanced` where there are no classes.
-        """
-
-    @abstractmethod
-    def cross_validate(
-        self,
-        features: "RowSource",
-        targets: Shaped[np.ndarray, "n ..."],
-        *,
-        views: "Views",
-        fold_of_repeats: Iterable[Int[np.ndarray, "n"]],
-        c: float,
-        balanced: bool,
-        max_seconds: float,
-    ) -> Iterator[FoldLogits]:
-        """Held-out logits of every fold of every repeat, by heads whose penalty was chosen without that fold.
-
-        Whole repeats only; none is begun when one more as long as the longest so far would pass `max_seconds`, save the
-        first. `c` and `balanced` as for `solve`.
-        """
-
-    @abstractmethod
-    def head(self, width: int, dropout: float) -> "nn.Module":
-        """A fresh head with the parameters `weight` (c d) and `bias` (c)."""
-
-    @abstractmethod
-    def objective(
-        self, targets: Shaped[np.ndarray, "n ..."], *, balanced: bool, smoothing: float
-    ) -> "Callable[[Tensor, Tensor], Tensor]":
-        """The loss to train with: (logits (b c), goals (b ...)) -> mean loss of a batch, a scalar.
-
-        `targets` are those of the training examples, for what the loss must know of them. `balanced`: every class
-        weighs the same; `smoothing`: label smoothing in [0, 1).
-
-        Raises:
-            BadRecipe: the task has no classes to balance or smooth.
-        """
 
 
 MakeTask = Callable[..., Task]

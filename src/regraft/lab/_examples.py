@@ -59,4 +59,4 @@ class Examples:
         smaller ones."""
         order = np.random.default_rng(derive_seed(seed, "lab", "draw")).permutation(self.pool)
         classes = self.targets[order]
-        return np.sort(np.concatenate([order[classes == one][:size] for one in range(self.task.num_outputs)]))
+        return np.sort(np.concatenate([order[classes == one][:size] for one in range(len(self.task.classes))]))

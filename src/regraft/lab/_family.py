@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from regraft.backbones.backbone import Backbone
 from regraft.backbones.convert import drawn_in
@@ -15,7 +15,7 @@ from regraft.lab._designs import SIDE_WEIGHT, Body, Design, Widths
 from regraft.modalities.image.prepare import Preparation
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from regraft.contracts.backbone import Built, Network
 
@@ -39,8 +39,20 @@ class Gradients:
             parameters = list(stage.parameters())
             if parameters:
                 self.squares[name], self.counts[name] = [], sum(one.numel() for one in parameters)
-            for parameter in parameters:
-                parameter.register_hook(self._noting(name))  # type: ignore[no-untyped-call]
+                stage.register_forward_pre_hook(self._attaching(name))
+
+    def _attaching(self, name: str) -> "Callable[[nn.Module, Any], None]":
+        """Hooks on the parameters when the stage first trains: those of a network just built are still swapped."""
+        attached = False
+
+        def attach(stage: "nn.Module", inputs: Any) -> None:
+            nonlocal attached
+            if not attached and stage.training:
+                attached = True
+                for parameter in stage.parameters():
+                    parameter.register_hook(self._noting(name))
+
+        return attach
 
     def sizes(self) -> dict[str, list[float]]:
         """Root mean square over the parameters of every stage, by step."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from regraft.contracts.linear import linear
 from regraft.contracts.study import Study
 from regraft.errors import RunError, TrainingFailed
 from regraft.files import Lock, write_json
@@ -69,7 +70,7 @@ def run(name: str, study: Study, setting: Setting, examples: Examples, where: Wh
     Raises:
         RunError: the folder holds something else, or this study and `resume` is not set, or is in use.
     """
-    costs = costs_of(study, setting, examples.task.num_outputs)
+    costs = costs_of(study, setting, linear(examples.task).num_outputs)
     _begin(name, setting, examples, where, arms=_arms(study, costs))
     lock = Lock(where.folder / ".lock")
     if not lock.acquire():
@@ -197,13 +198,15 @@ def _shown(
 def _guesses(work: _Work, todo: Sequence[Cell]) -> dict[str, float]:
     """Seconds of a cell of every arm: as kept cells took, or from a step that is timed now."""
     study, setting, examples, device = work.study, work.setting, work.examples, work.where.device
-    tried = len(examples.test) + min(MAX_TRAIN_TRIED, examples.sizes[0] * examples.task.num_outputs)
+    tried = len(examples.test) + min(MAX_TRAIN_TRIED, examples.sizes[0] * linear(examples.task).num_outputs)
     tried += len(examples.others.train) + len(examples.others.test) if study.transfer and examples.others else 0
     found, load_s = {}, seconds_to_load(examples, setting) if device == "cpu" else 0.0
     for name in dict.fromkeys(cell.arm for cell in todo):
         taken = [row["seconds"] for row in work.kept.where(arm=name)]
         if not taken:
-            step_s = seconds_a_step(study.arm(name), work.costs[name], setting, examples.task.num_outputs, device)
+            step_s = seconds_a_step(
+                study.arm(name), work.costs[name], setting, linear(examples.task).num_outputs, device
+            )
             taken = [seconds_a_cell(step_s + load_s, setting, tried)]
         found[name] = float(np.median(taken))
     return found

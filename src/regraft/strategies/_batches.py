@@ -6,9 +6,9 @@ Letters: n examples, b rows of a batch, c outputs.
 
 import math
 from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 from regraft.activations.states import States
 from regraft.contracts.strategy import Problem
 from regraft.identity import derive_seed
-from regraft.strategies.tail import Tail
+from regraft.strategies.tail import Loss, Tail
 
 AHEAD = 2
 """Batches that are fetched before they are asked for."""
@@ -33,6 +33,8 @@ class Draw(NamedTuple):
 
     examples: Int[np.ndarray, "b"]
     views: Int[np.ndarray, "b"]
+    pieces: Int[np.ndarray, "b"] | None = None
+    """None: every example is one piece."""
 
 
 def num_batches(examples: int, size: int, min_rows: int = 1) -> int:
@@ -43,7 +45,10 @@ def num_batches(examples: int, size: int, min_rows: int = 1) -> int:
 def epoch_draws(problem: Problem, size: int, epoch: int, min_rows: int = 1) -> list[Draw]:
     """All training examples once, shuffled, in batches whose sizes differ by one at most."""
     examples = shuffling(problem, epoch).permutation(problem.train)
-    return cut(examples, views_of(problem, examples, epoch), num_batches(len(examples), size, min_rows))
+    views, pieces = views_of(problem, examples, epoch), None
+    if (counts := problem.states.pieces_of(examples)).max(initial=1) > 1:  # every piece once, an example's together
+        examples, views, pieces = np.repeat(examples, counts), np.repeat(views, counts), numbered(counts)
+    return cut(examples, views, num_batches(len(examples), size, min_rows), pieces)
 
 
 def shuffling(problem: Problem, epoch: int) -> np.random.Generator:
@@ -68,14 +73,25 @@ def views_of(
     return views
 
 
-def plain_draws(examples: Int[np.ndarray, "n"], min_rows: int = 1) -> list[Draw]:
-    """These examples in this order in their plain view."""
-    return cut(examples, np.zeros_like(examples), num_batches(len(examples), ROWS, min_rows))
+def numbered(counts: Int[np.ndarray, "n"]) -> Int[np.ndarray, "b"]:
+    """0, 1 … for each count, one behind the other: `[2, 1, 3]` gives `[0, 1, 0, 0, 1, 2]`."""
+    numbers: np.ndarray = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+    return numbers
 
 
-def cut(examples: Int[np.ndarray, "n"], views: Int[np.ndarray, "n"], count: int) -> list[Draw]:
+def plain_draws(
+    examples: Int[np.ndarray, "n"], min_rows: int = 1, pieces: Int[np.ndarray, "n"] | None = None
+) -> list[Draw]:
+    """These examples (with pieces: these pieces of them) in this order in their plain view."""
+    return cut(examples, np.zeros_like(examples), num_batches(len(examples), ROWS, min_rows), pieces)
+
+
+def cut(
+    examples: Int[np.ndarray, "n"], views: Int[np.ndarray, "n"], count: int, pieces: Int[np.ndarray, "n"] | None = None
+) -> list[Draw]:
     """`count` batches in this order, of sizes that differ by one at most."""
-    return [Draw(*pair) for pair in zip(np.array_split(examples, count), np.array_split(views, count), strict=True)]
+    columns = [np.array_split(column, count) for column in (examples, views, *([] if pieces is None else [pieces]))]
+    return [Draw(*columns_of_one) for columns_of_one in zip(*columns, strict=True)]
 
 
 def fetched(states: States, draws: Sequence[Draw], device: torch.device) -> Generator[dict[str, Tensor], None, None]:
@@ -97,7 +113,7 @@ def _tensors(states: States, draw: Draw, device: torch.device) -> dict[str, Tens
     # what is made on the device stays there; the rest comes from memory or disk
     if draw.views.all() and (made := states.on_device(draw.examples, draw.views)) is not None:
         return {name: _placed(tensor, device) for name, tensor in made.items()}
-    arrays = states.batch(draw.examples, draw.views)
+    arrays = states.batch(draw.examples, draw.views, draw.pieces)
     return {name: _placed(torch.from_numpy(np.ascontiguousarray(array)), device) for name, array in arrays.items()}
 
 
@@ -107,28 +123,65 @@ def _placed(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
-def predict(tail: Tail, problem: Problem, positions: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n c"]:
-    """Logits on the plain view, in evaluation mode."""
-    return _asked(tail, problem, positions, tail, problem.task.num_outputs)
+def encoded(problem: Problem, draw: Draw, device: torch.device) -> Any:
+    """The targets of a batch as the loss takes them, on `device`."""
+    asked = (draw.examples, draw.views, draw.pieces)
+    placements = problem.states.placements(*asked) if problem.task.moves else {}
+    return in_tree(problem.task.encoded(problem.targets[draw.examples], placements), lambda a: _tensor(a, device))
+
+
+def _tensor(array: np.ndarray, device: torch.device) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+
+def in_tree(tree: Any, change: Callable[[Any], Any]) -> Any:
+    """The same tree (a leaf, or a mapping of leaves by name) of changed leaves."""
+    return {name: change(leaf) for name, leaf in tree.items()} if isinstance(tree, Mapping) else change(tree)
+
+
+def predict(tail: Tail, problem: Problem, positions: Int[np.ndarray, "n"]) -> np.ndarray:
+    """Raw outputs on the plain view, in evaluation mode: logits (n c) for most tasks."""
+    return evaluated(tail, problem, positions)[0]
+
+
+def evaluated(
+    tail: Tail, problem: Problem, positions: Int[np.ndarray, "n"], loss: Loss | None = None
+) -> tuple[np.ndarray, float]:
+    """Raw outputs on the plain view, in evaluation mode; and the mean loss over rows, NaN where none is given."""
+    counts, task, total = problem.states.pieces_of(positions), problem.task, 0.0
+    several = counts.max(initial=1) > 1
+    rows, pieces = (np.repeat(positions, counts), numbered(counts)) if several else (positions, None)
+    batches, device = [], next(tail.parameters()).device
+    for draw, state in _passing(tail, problem, rows, pieces):
+        output = tail(state)
+        if loss is not None:
+            total += float(loss(output, encoded(problem, draw, device))) * len(draw.examples)
+        if task.generates:
+            assert tail.network.generate is not None, "a task that generates needs a network that does"
+            output = tail.network.generate(tail.network, state, tail.cut, tail.head)
+        batches.append(in_tree(output, lambda leaf: leaf.cpu().numpy()))
+    placements = problem.states.placements(rows, np.zeros_like(rows), pieces) if task.moves and len(rows) else {}
+    raw = task.gathered(batches, np.repeat(np.arange(len(positions)), counts), placements)
+    return raw, total / len(rows) if loss is not None and len(rows) else math.nan
 
 
 def features(tail: Tail, problem: Problem, positions: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n ..."]:
-    """What the head reads of the plain view, in evaluation mode."""
-    return _asked(tail, problem, positions, tail.features, problem.backbone.card.width)
+    """The readout that the head reads, of the plain view, in evaluation mode."""
+    found = [np.zeros((0, problem.backbone.card.width), dtype=np.float32)] if not len(positions) else []
+    for _, state in _passing(tail, problem, positions, None):
+        read = tail.features(state)
+        found.append((read[tail.readout] if isinstance(read, Mapping) else read).cpu().numpy())
+    return np.concatenate(found)
 
 
-def _asked(
-    tail: Tail,
-    problem: Problem,
-    positions: Int[np.ndarray, "n"],
-    ask: Callable[[Mapping[str, Tensor]], Tensor],
-    width: int,
-) -> Float[np.ndarray, "n ..."]:
-    if not len(positions):
-        return np.zeros((0, width), dtype=np.float32)
-    device, was_training = next(tail.parameters()).device, tail.training
+def _passing(
+    tail: Tail, problem: Problem, rows: Int[np.ndarray, "b"], pieces: Int[np.ndarray, "b"] | None
+) -> Iterator[tuple[Draw, dict[str, Tensor]]]:
+    """Batches of plain states, the tail in evaluation mode and gradients off meanwhile."""
+    if not len(rows):
+        return
+    draws, was_training = plain_draws(rows, pieces=pieces), tail.training
     tail.eval()
     with torch.no_grad():
-        rows = [ask(state).cpu().numpy() for state in fetched(problem.states, plain_draws(positions), device)]
+        yield from zip(draws, fetched(problem.states, draws, next(tail.parameters()).device), strict=True)
     tail.train(was_training)
-    return np.concatenate(rows)

@@ -23,7 +23,8 @@ from regraft.contracts.strategy import Problem
 from regraft.errors import RunError, TrainingFailed
 from regraft.files import atomic
 from regraft.identity import digest_bytes, digest_json
-from regraft.strategies._batches import Draw, predict
+from regraft.records import to_json
+from regraft.strategies._batches import Draw, evaluated
 from regraft.strategies._steps import Phases
 from regraft.strategies.tail import Loss, Tail
 from regraft.values import Json, Progress
@@ -197,13 +198,20 @@ def signature_of(problem: Problem, settings: Json) -> str:
             "backbone": problem.backbone.digest(),
             "cut": problem.cut,
             "task": [problem.task.kind, list(problem.task.classes), dict(problem.task.facts)],
-            "targets": digest_bytes(problem.targets.tobytes()),
+            "targets": _digest_of(problem.targets),
             "train": problem.train.tolist(),
             "val": problem.val.tolist(),
             "views": problem.states.num_views,
             "seed": problem.seed,
         }
     )
+
+
+def _digest_of(targets: np.ndarray) -> str:
+    """Of numbers their bytes; of records their JSON."""
+    if targets.dtype != np.dtype(object):
+        return digest_bytes(targets.tobytes())
+    return digest_json(to_json(list(targets)))
 
 
 def machine_of(device: torch.device) -> str:
@@ -218,14 +226,13 @@ def validation(tail: Tail, problem: Problem, loss: Loss, epoch: int) -> dict[str
     Raises:
         TrainingFailed: the loss is not finite.
     """
-    logits, targets = predict(tail, problem, problem.val), problem.targets[problem.val]
-    goals = torch.from_numpy(problem.task.goals(targets))
-    value = float(loss(torch.from_numpy(logits), goals))
+    task, targets = problem.task, problem.targets[problem.val]
+    raw, mean_loss = evaluated(tail, problem, problem.val, loss if task.answers == "records" else None)
+    value, criterion = task.judged(raw, targets, mean_loss, loss)
     if not abs(value) < float("inf"):
         raise TrainingFailed(f"The validation loss became {value} in epoch {epoch}.", fix=LOWER)
-    rescaled = float(loss(torch.from_numpy(problem.task.rescaled(logits, targets)), goals))
-    scores = {f"val_{name}": score for name, score in problem.task.scores(logits, targets).items()}
-    return {"val_loss": value, CRITERION: rescaled} | scores
+    scores = {f"val_{name}": score for name, score in task.scores(raw, targets).items()}
+    return {"val_loss": value, CRITERION: criterion} | scores
 
 
 def check_losses(losses: Sequence[Tensor], first: int, epoch: int, draws: Sequence[Draw], problem: Problem) -> float:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from regraft.contracts.backbone import State
+from regraft.contracts.linear import linear
 from regraft.contracts.strategy import Asked, Problem
 from regraft.errors import BadRequest
 from regraft.strategies._batches import AGAIN, Draw, cut, num_batches, shuffling, views_of
@@ -38,7 +39,7 @@ def terms_of(problem: Problem, options: "Options") -> dict[str, Term]:
     """The terms that are asked for, drawn by torch's generator."""
     width, terms = problem.backbone.card.width, dict[str, Term]()
     if options.projector:
-        terms["projector"] = Projector(width, options.projector, problem.task.num_outputs)
+        terms["projector"] = Projector(width, options.projector, linear(problem.task).num_outputs)
     if options.contrast:
         terms["contrast"] = Contrast(width, options.contrast)
     return terms
@@ -127,7 +128,10 @@ def paired(problem: Problem, examples: Int[np.ndarray, "t"], views: Int[np.ndarr
     num_views = problem.states.num_views
     others = views + SECOND if num_views is None else (views + 1) % num_views
     pairs = zip(cut(examples, views, count), cut(examples, others, count), strict=True)
-    return [Draw(*map(np.concatenate, zip(one, other, strict=True))) for one, other in pairs]
+    return [
+        Draw(np.concatenate([one.examples, other.examples]), np.concatenate([one.views, other.views]))
+        for one, other in pairs
+    ]
 
 
 def balanced(

@@ -15,7 +15,7 @@ from torch import Tensor
 from regraft.contracts.strategy import Fitted, Problem
 from regraft.identity import derive_seed
 from regraft.strategies import _checkpoint as kept
-from regraft.strategies._batches import epoch_draws, features, fetched, predict
+from regraft.strategies._batches import encoded, epoch_draws, features, fetched, in_tree, predict
 from regraft.strategies._checkpoint import Checkpoint, History, check_losses, validation
 from regraft.strategies._steps import Schedule, add_step, optimiser_of, rate, seeded, standing_in
 from regraft.strategies.tail import Batch, Change, Loss, Tail
@@ -51,7 +51,6 @@ def train(
     tail.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = optimiser_of(schedule.optimiser, groups, device)
     peaks = [group["lr"] for group in optimiser.param_groups]
-    targets = torch.from_numpy(problem.task.goals(problem.targets)).to(device)
     trained_on, balanced = problem.targets[problem.train], schedule.balanced
     loss = problem.task.objective(trained_on, balanced=balanced, smoothing=schedule.smoothing)
     plain_loss = problem.task.objective(trained_on, balanced=balanced, smoothing=0.0)  # smoothing only hides progress
@@ -90,11 +89,11 @@ def train(
                 factor = rate(done, history.epochs * len(draws), schedule.warmup_share)
                 for group, peak in zip(optimiser.param_groups, peaks, strict=True):
                     group["lr"] = peak * factor
-                rows = draws[step].examples
+                rows, targets = draws[step].examples, encoded(problem, draws[step], device)
                 mix = schedule.mixing.draw(problem.seed, done, len(rows)) if schedule.mixing else None
                 change, step_loss = schedule.changing(mix, epoch, history.epochs), mix.loss(loss) if mix else loss
                 with seeded(derive_seed(problem.seed, "step", done), device):
-                    total, added = _step(tail, optimiser, step_loss, state, targets[rows], schedule, change)
+                    total, added = _step(tail, optimiser, step_loss, state, targets, schedule, change)
                 losses.append(total)  # tensors: asking for numbers here would make a GPU wait at every step
                 for name, term in added.items():
                     terms.setdefault(name, []).append(term)
@@ -157,14 +156,14 @@ def _step(
     optimiser: torch.optim.Optimizer,
     loss: Loss,
     state: Mapping[str, Tensor],
-    targets: Tensor,
+    targets: Any,
     schedule: Schedule,
     change: Change | None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """One step of the optimiser; the batch's loss, side heads and terms included, and of it each term."""
-    with torch.autocast(targets.device.type, torch.bfloat16, enabled=schedule.bf16):
+    with torch.autocast(next(tail.parameters()).device.type, torch.bfloat16, enabled=schedule.bf16):
         passed = tail.passed(state, change)
-        total = loss(passed.logits.float(), targets)
+        total = loss(in_tree(passed.logits, torch.Tensor.float), targets)
         for name, side in passed.sides.items():
             total = total + tail.side_weights[name] * loss(side.float(), targets)
         batch = Batch(state=state, passed=passed, targets=targets, loss=loss)

@@ -14,6 +14,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Int
 
+from regraft.contracts.linear import LinearTask
 from regraft.contracts.strategy import Asked, Fitted, Needs, Preset, Problem, Strategy
 from regraft.errors import BadRequest
 from regraft.identity import derive_seed
@@ -48,6 +49,9 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
         BadData: features are not finite.
     """
     check(options)
+    if not isinstance(problem.task, LinearTask):
+        yield from _head_only(problem)
+        return
     train, (features, views) = problem.train, rows_of(problem, problem.train)
     targets, groups = problem.targets[train], problem.groups[train]
     dealt = None
@@ -73,6 +77,17 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
             "folds": dealt.num_folds if dealt else 0,
             "note": dealt.note if dealt else "All examples are of one group, so there were no folds.",
         },
+    )
+
+
+def _head_only(problem: Problem) -> Iterator[Event]:
+    """The head trained by steps on the untouched top states, for a task whose head cannot be solved."""
+    from regraft.strategies import finetune
+
+    at_top = replace(problem, cut="output", states=problem.top, folder=None)
+    # Our choice: a rate for heads alone, and steps enough for few examples.
+    yield from finetune.fit(
+        at_top, finetune.Options(lr=3e-3, head_lr_factor=1.0, epochs=60, min_steps=600, batch_norm="frozen")
     )
 
 
@@ -117,13 +132,13 @@ def features_of(problem: Problem, positions: Int[np.ndarray, "n"], num_views: in
     width = problem.backbone.card.width
     examples, views = np.repeat(positions, num_views), np.tile(np.arange(num_views), len(positions))
     if 4 * width * len(examples) > STREAM_ABOVE:
-        streamed = problem.top.column(problem.task.view, examples, views)
+        streamed = problem.top.column(problem.task.reads.readout, examples, views)
         if streamed is not None:
             return streamed
-    array = problem.top.batch(examples, views)[problem.task.view]
+    array = problem.top.batch(examples, views)[problem.task.reads.readout]
     if array.ndim != 2:
         raise BadRequest(
-            f"A probe needs vectors, but the view {problem.task.view!r} has rows of shape {array.shape[1:]}.",
+            f"A probe needs vectors, but the view {problem.task.reads.readout!r} has rows of shape {array.shape[1:]}.",
             fix="use finetune for this task.",
         )
     return array

@@ -5,7 +5,7 @@ Letters: n examples, c outputs.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +13,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from regraft.contracts.backbone import Network, SideHead, State, stage_tensors
+from regraft.contracts.backbone import TAP, Network, SideHead, State, stage_tensors
 from regraft.errors import BadRequest
 
 BATCH_NORM = nn.modules.batchnorm._BatchNorm  # noqa: SLF001 - the common base has no public name
 STATISTICS = ("running_mean", "running_var")
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""(logits, encoded targets) -> a scalar."""
+Loss = Callable[[Any, Any], Tensor]
+"""(head's output, encoded targets) -> a scalar."""
 Change = Callable[[State], State]
 """What is done to a begun state before the stages."""
 
@@ -28,10 +28,10 @@ Change = Callable[[State], State]
 class Passed:
     """What a tail made of one batch."""
 
-    logits: Tensor
-    """The head's (n c)."""
-    features: Tensor
-    """What the head read."""
+    logits: Any
+    """The head's output: logits (n c), or a mapping of tensors."""
+    features: Any
+    """What the head read: a tensor, or a mapping of tensors."""
     hidden: Mapping[str, Tensor]
     """The state's `hidden` after every stage, by name."""
     sides: Mapping[str, Tensor]
@@ -46,8 +46,8 @@ class Batch:
     """As it is stored, at the cut."""
     passed: Passed
     """What the tail made of it."""
-    targets: Tensor
-    """Encoded targets, the example on the first axis."""
+    targets: Any
+    """Encoded targets, the row on the first axis."""
     loss: Loss
     """The loss of this step."""
 
@@ -94,7 +94,7 @@ def side_heads_above(network: Network, cut: str) -> dict[str, SideHead]:
 
 
 class Tail(nn.Module):
-    """The trained part as one module: stored state at the cut -> logits (n c).
+    """The trained part as one module: stored state at the cut -> the head's output, logits (n c) for most tasks.
 
     Of `network` it uses the stages above the cut themselves, not copies; it must own them.
     """
@@ -104,40 +104,42 @@ class Tail(nn.Module):
         network: Network,
         cut: str,
         head: nn.Module,
-        view: str,
+        readout: str,
         *,
         batch_norm: str,
+        taps: Sequence[str] = (),
         side_outputs: int = 0,
         terms: Mapping[str, Term] | None = None,
         head_apart: bool = False,
     ) -> None:
-        """`batch_norm` is `frozen`, `train` or `recalibrate`; `side_outputs` > 0 attaches the side heads above the cut.
-        With `head_apart` the head learns on the features as they are, and what else is trained shapes them.
+        """The head reads `readout`, and the `taps` beside it. `batch_norm` is `frozen`, `train` or `recalibrate`;
+        `side_outputs` > 0 attaches the side heads above the cut. With `head_apart` the head learns on the
+        features as they are, and what else is trained shapes them.
 
         Raises:
             BadRequest: side heads are asked for where none lies above the cut.
         """
         super().__init__()
-        self.cut, self.view, self.head, self.batch_norm = cut, view, head, batch_norm
+        self.cut, self.readout, self.head, self.batch_norm = cut, readout, head, batch_norm
+        self.network, self.taps = network, tuple(TAP + name for name in taps)
         above = network.above(cut)
         self.names = tuple(above)
         self.unfrozen = len(above)
         self.stages = nn.ModuleList(above.values())
         self.start = network.start if cut == "input" else None
         self._views, self._complete, self.shared = network.views, network.complete, network.shared
-        taps = side_heads_above(network, cut) if side_outputs else {}
-        self.side_weights = {name: tap.weight for name, tap in taps.items()}
-        self.side_heads = nn.ModuleList(tap.build(side_outputs) for tap in taps.values())
+        sides = side_heads_above(network, cut) if side_outputs else {}
+        self.side_weights = {name: side.weight for name, side in sides.items()}
+        self.side_heads = nn.ModuleList(side.build(side_outputs) for side in sides.values())
         self.head_apart = head_apart
         self.terms = nn.ModuleDict(terms)
         """What is added to the loss, by the name that the curve and the report have for it."""
         self.requires_grad_(True)
 
-    def forward(self, state: State) -> Float[Tensor, "n c"]:
-        logits: Tensor = self.head(self.features(state))
-        return logits
+    def forward(self, state: State) -> Any:
+        return self.head(self.features(state))
 
-    def features(self, state: State) -> Tensor:
+    def features(self, state: State) -> Any:
         """What the head reads."""
         return self._features(state, None)
 
@@ -155,9 +157,10 @@ class Tail(nn.Module):
         begun: State = state if self.start is None else self.start(state)
         return begun
 
-    def _features(self, state: State, hidden: dict[str, Tensor] | None, change: Change | None = None) -> Tensor:
+    def _features(self, state: State, hidden: dict[str, Tensor] | None, change: Change | None = None) -> Any:
         """What the head reads; `hidden`, where given, takes what every stage leaves."""
-        state = self.begun(state)
+        taps = {name: state[name] for name in self.taps if name in state}  # those of stages below the cut
+        state = self.begun({name: value for name, value in state.items() if not name.startswith(TAP)})
         if change is not None:
             state = change(state)
         if self.start is None and self.names:
@@ -166,8 +169,13 @@ class Tail(nn.Module):
             state = stage(state)
             if hidden is not None:
                 hidden[name] = state["hidden"]
-        read: Tensor = self._views(state)[self.view] if self.names else state[self.view]
-        return read
+            for tap in self.taps:
+                if tap in state or tap == TAP + name:
+                    taps[tap] = state.get(tap, state["hidden"])
+        read: Tensor = self._views(state)[self.readout] if self.names else state[self.readout]
+        if not self.taps:
+            return read
+        return {self.readout: read} | {name.removeprefix(TAP): taps[name] for name in self.taps}
 
     def unfreeze(self, count: int) -> None:
         """Train the highest `count` stages and the heads; the others are frozen, in evaluation mode."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from regraft.contracts.linear import linear
 from regraft.contracts.strategy import Asked, Needs, Problem
 from regraft.errors import BadData, BadRecipe
 from regraft.identity import derive_seed
@@ -162,14 +163,17 @@ def new_tail(
     from regraft.strategies.tail import Tail
 
     with seeded(derive_seed(problem.seed, "tail")):
-        head = problem.task.head(problem.backbone.card.width, options.dropout)
+        reads, card = problem.task.reads, problem.backbone.card
+        network = problem.backbone.fresh_network()  # leaves the random state alone
+        head = problem.task.head(card.widths(reads.readout, reads.strides), options.dropout, network.source_head)
         tail = Tail(
-            problem.backbone.fresh_network(),
+            network,
             problem.cut,
             head,
-            problem.task.view,
+            reads.readout,
+            taps=card.taps_at(reads.strides),
             batch_norm=batch_norm,
-            side_outputs=problem.task.num_outputs if side_heads else 0,
+            side_outputs=linear(problem.task).num_outputs if side_heads else 0,
             terms=terms() if terms else None,
             head_apart=head_apart,
         )

@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from regraft.tasks.linear import LinearTask, Sigmoid
+from regraft.tasks.linear import Sigmoid, SolvedTask
 from regraft.tasks.probabilities import as_choices, fit_temperature
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class BinaryTask(LinearTask):
-    """A sigmoid for each question; `goals` are the answers, 1 or 0."""
+class BinaryTask(SolvedTask):
+    """A sigmoid for each question; `encoded` targets are 1 or 0."""
 
     def stated(
         self, logits: Float[np.ndarray, "n c"], targets: Shaped[np.ndarray, "n ..."]
     ) -> tuple[Float[np.ndarray, "s 2"], Int[np.ndarray, " s"], Int[np.ndarray, " s"]]:
         """A choice for each example and question: yes or no."""
-        return as_choices(logits, self.goals(targets))
+        return as_choices(logits, self.encoded(targets, {}))
 
     def rescaled(
         self, logits: Float[np.ndarray, "n c"], targets: Shaped[np.ndarray, "n ..."]
@@ -35,7 +35,7 @@ class BinaryTask(LinearTask):
 
     def solved_loss(self, targets: Shaped[np.ndarray, "n ..."]) -> Sigmoid:
         """Independent logistic regressions with one penalty."""
-        return Sigmoid(self.goals(targets))
+        return Sigmoid(self.encoded(targets, {}))
 
     def objective(
         self, targets: Shaped[np.ndarray, "n ..."], *, balanced: bool, smoothing: float

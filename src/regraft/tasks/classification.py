@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from regraft.tasks._positions import positions_of
-from regraft.tasks.linear import LinearTask, Softmax
+from regraft.tasks.linear import Softmax, SolvedTask
 from regraft.tasks.probabilities import fit_temperature, softmax
 
 if TYPE_CHECKING:
@@ -20,12 +20,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Classification(LinearTask):
+class Classification(SolvedTask):
     """A softmax over the classes; solved by multinomial logistic regression."""
 
     classes: tuple[str, ...]
     kind: str = "classification"
-    view: str = "pooled"
     weighable: bool = True
 
     @property
@@ -55,7 +54,7 @@ class Classification(LinearTask):
         """
         return positions_of(labels, self.classes)
 
-    def goals(self, targets: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
+    def encoded(self, targets: Int[np.ndarray, "n"], placements: Mapping[str, np.ndarray]) -> Int[np.ndarray, "n"]:
         """The targets as they are."""
         return targets
 

@@ -14,7 +14,7 @@ Shapes: n examples, d features, o old classes, k new classes.
 import numpy as np
 from jaxtyping import Float, Int
 
-from regraft.contracts.task import Solution
+from regraft.contracts.linear import Solution
 from regraft.tasks.linear import Softmax, solve
 from regraft.tasks.rows import Views
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from regraft.contracts.task import FoldLogits, Solution, Task
+from regraft.contracts.linear import FoldLogits, LinearTask, Solution
 from regraft.errors import BadData, BadRequest
 from regraft.tasks._losses import STEP, Loss, Sigmoid, Softmax, Squares, default_grid
 from regraft.tasks._part import Part, Spanned, leading_axes
@@ -29,7 +29,7 @@ from regraft.tasks._solvers import FoldSums, Heads, Logistic, Ridge, Solver, out
 from regraft.tasks.rows import Rows, RowSource, Views
 
 if TYPE_CHECKING:
-    from torch import nn
+    pass
 
 __all__ = ["LinearTask", "Loss", "Sigmoid", "Softmax", "Squares", "cross_validate", "default_grid", "solve"]
 
@@ -153,8 +153,8 @@ def cross_validate(
         longest = max(longest, monotonic() - started)
 
 
-class LinearTask(Task):
-    """A task whose head is linear and convex, so that it can be solved to its optimum."""
+class SolvedTask(LinearTask):
+    """A linear task solved for one of the losses of `_losses`."""
 
     @abstractmethod
     def solved_loss(self, targets: Shaped[np.ndarray, "n ..."]) -> Loss:
@@ -202,11 +202,11 @@ class LinearTask(Task):
             max_seconds=max_seconds,
         )
 
-    def head(self, width: int, dropout: float) -> "nn.Module":
-        """A linear layer on the pooled view, zero at first."""
+    def head(self, widths: Mapping[str, int], dropout: float, source_head: "nn.Module | None" = None) -> "nn.Module":
+        """A linear layer on a vector, zero at first, with the parameters `weight` (c d) and `bias` (c)."""
         from regraft.nn.heads import PooledHead
 
-        return PooledHead(width, self.num_outputs, dropout=dropout)
+        return PooledHead(widths[self.reads.readout], self.num_outputs, dropout=dropout)
 
 
 class _Problem:

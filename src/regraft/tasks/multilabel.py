@@ -27,7 +27,6 @@ class MultiLabel(BinaryTask):
     delimiter: str = ""
     """What stood between the tags of a cell; empty where each tag was a column."""
     kind: str = "multilabel"
-    view: str = "pooled"
     exclusive: bool = False
 
     @property
@@ -67,7 +66,9 @@ class MultiLabel(BinaryTask):
                 targets[row, position[tag]] = 1.0
         return targets
 
-    def goals(self, targets: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
+    def encoded(
+        self, targets: Float[np.ndarray, "n c"], placements: Mapping[str, np.ndarray]
+    ) -> Float[np.ndarray, "n c"]:
         """The targets as they are."""
         return targets
 

@@ -27,7 +27,6 @@ class Ordinal(BinaryTask):
 
     classes: tuple[str, ...]
     kind: str = "ordinal"
-    view: str = "pooled"
 
     @property
     def num_outputs(self) -> int:
@@ -56,7 +55,7 @@ class Ordinal(BinaryTask):
         """
         return positions_of(labels, self.classes)
 
-    def goals(self, targets: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n c"]:
+    def encoded(self, targets: Int[np.ndarray, "n"], placements: Mapping[str, np.ndarray]) -> Float[np.ndarray, "n c"]:
         """1 for every rank that an example is above, else 0; float32."""
         above: Float[np.ndarray, "n c"] = (targets[:, None] > np.arange(self.num_outputs)).astype(np.float32)
         return above

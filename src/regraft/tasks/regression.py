@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from regraft.errors import BadData
 from regraft.labels import joined, number, parted
 from regraft.tasks._strata import by_rank
-from regraft.tasks.linear import LinearTask, Squares
+from regraft.tasks.linear import SolvedTask, Squares
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +27,7 @@ _LARGEST_LOG = 700.0
 
 
 @dataclass(frozen=True)
-class Regression(LinearTask):
+class Regression(SolvedTask):
     """A linear function for each number; solved by ridge regression."""
 
     classes: tuple[str, ...]
@@ -38,7 +38,6 @@ class Regression(LinearTask):
     transform: Literal["none", "log"] = "none"
     """`log` where the natural logarithm is predicted, for positive numbers that differ by factors."""
     kind: str = "regression"
-    view: str = "pooled"
     answers: Literal["probabilities", "values"] = "values"
     exclusive: bool = False
 
@@ -88,7 +87,9 @@ class Regression(LinearTask):
                 )
         return np.array(table, dtype=np.float64).reshape(len(labels), len(self.classes))
 
-    def goals(self, targets: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
+    def encoded(
+        self, targets: Float[np.ndarray, "n c"], placements: Mapping[str, np.ndarray]
+    ) -> Float[np.ndarray, "n c"]:
         """Standardised targets, float32."""
         return self._standard(targets).astype(np.float32)
 

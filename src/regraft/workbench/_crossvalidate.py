@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from regraft.contracts.linear import linear
 from regraft.contracts.metric import Metric, main_metric
 from regraft.contracts.strategy import Fitted, Problem
 from regraft.evaluation.repeats import nadeau_bengio
@@ -54,8 +55,8 @@ def cross_validate_probe(
     if min(counts) < 3:
         yield Notice(text="Too few examples or groups for a nested cross-validation.", topic="evaluation")
         return None
-    targets, began = problem.targets[problem.train], time.monotonic()
-    first, task = np.zeros((len(targets), problem.task.num_outputs), dtype=np.float32), problem.task
+    targets, began, task = problem.targets[problem.train], time.monotonic(), linear(problem.task)
+    first = np.zeros((len(targets), task.num_outputs), dtype=np.float32)
     main = main_metric(task.kind)
     scores: dict[int, list[float]] = {}
     total = max_repeats * num_folds
@@ -83,15 +84,15 @@ def cross_validate(problem: Problem, resolved: Resolved, *, num_folds: int) -> G
     fold_of = deal(problem, num_folds, 0)
     count = int(fold_of.max()) + 1
     targets, began = problem.targets[problem.train], time.monotonic()
-    logits = np.zeros((len(targets), problem.task.num_outputs), dtype=np.float32)
-    main, scores = main_metric(problem.task.kind), []
+    raw, main, scores = dict[int, Any](), main_metric(problem.task.kind), []
     for fold in range(count):
         held = fold_of == fold
         part = problem.part(f"fold-{fold}", train=problem.train[~held], val=np.zeros(0, dtype=np.int64))
         for event in resolved.strategy.fit(part, resolved.options):
             if isinstance(event, Fitted):
-                logits[held] = event.logits(part, problem.train[held])
-        scores.append(main.compute(targets[held], problem.task.outputs(logits[held])))
+                found = event.logits(part, problem.train[held])
+        raw |= dict(zip(np.flatnonzero(held).tolist(), found, strict=True))
+        scores.append(main.compute(targets[held], problem.task.outputs(found)))
         spent = time.monotonic() - began
         yield Progress(
             phase="cross-validation",
@@ -101,6 +102,8 @@ def cross_validate(problem: Problem, resolved: Resolved, *, num_folds: int) -> G
             seconds_left=spent / (fold + 1) * (count - fold - 1),
             facts={main.name: scores[-1]},
         )
+    in_order = [raw[at] for at in range(len(targets))]
+    logits = np.array(in_order, dtype=None if problem.task.answers != "records" else object)
     return HeldOut(logits=logits, metric=main, scores=np.array([scores]), fold_of=fold_of)
 
 

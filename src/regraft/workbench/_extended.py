@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from regraft.bundle_format import bundle_folder
 from regraft.bundles.bundle import Bundle
-from regraft.contracts.task import Solution
+from regraft.contracts.linear import Solution
 from regraft.evaluation.report import as_json, evaluate
 from regraft.files import write_json, write_text
 from regraft.reports.card import model_card

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from regraft.activations.batches import ahead
 from regraft.activations.disk import Memo
-from regraft.activations.states import FreshStates
 from regraft.backbones.backbone import Backbone
 from regraft.bundles.bundle import Bundle, Model, golden_logits, prefixes_of, with_changes, write_bundle
+from regraft.contracts.modality import Record
 from regraft.contracts.strategy import Fitted, Problem
 from regraft.contracts.task import Task
 from regraft.evaluation.calibration import Calibration
@@ -217,8 +218,7 @@ def write_model(
     model = Model(
         backbone=backbone,
         task=outcome.session.task,
-        weight=changed["head/weight"],
-        bias=changed["head/bias"],
+        head={name.removeprefix("head/"): one for name, one in changed.items() if name.startswith("head/")},
         temperature=calibration.temperature if calibration else 1.0,
         unlike=None,
     )
@@ -264,16 +264,11 @@ def _features(outcome: Outcome, bundle: Bundle, positions: np.ndarray) -> np.nda
     return np.concatenate([bundle.features(batch) for batch in _prepared(outcome, positions)])
 
 
-def _prepared(outcome: Outcome, positions: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
+def _prepared(outcome: Outcome, positions: np.ndarray) -> Iterator[list[Record]]:
     """Plain records of some examples, in batches."""
     inputs = outcome.session.inputs(outcome.backbone.card, outcome.threads)
-    states = FreshStates(inputs.load, None, outcome.threads)
-    try:
-        for first in range(0, len(positions), 64):
-            chunk = positions[first : first + 64]
-            yield states.batch(chunk, np.zeros_like(chunk))
-    finally:
-        states.close()
+    records = ahead(lambda at: inputs.load(at, 0, 0)[0], positions.tolist(), size=64, workers=outcome.threads)
+    yield from (batch for _, batch in records)
 
 
 def _checked(outcome: Outcome, bundle: Bundle) -> dict[str, Any] | None:

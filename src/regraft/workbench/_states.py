@@ -54,12 +54,14 @@ def store_states(
 
     Where nothing is stored but the top, `top` says for which examples; None: for all.
     """
+    taps = backbone.card.taps_at(session.task.reads.strides)
     root, notices = cache_home() / "store", list[Notice]()
     memo = Memo(root)
     prefixes = Prefixes(
         backbone,
         session.modality.shapes(backbone.card.preparation),
-        view=session.task.view,
+        view=session.task.reads.readout,
+        keep={cut: taps for cut in ("output", resolved.cut) if cut != "input"},
         memo=memo,
         device=device,
         backend=session.recipe.backend,

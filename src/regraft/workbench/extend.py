@@ -17,8 +17,9 @@ from jaxtyping import Float
 
 from regraft.activations.batches import ahead
 from regraft.activations.runner import BATCH
-from regraft.bundles.bundle import Bundle, Model, golden_logits, load, prefixes_of, stacked, write_bundle
-from regraft.contracts.task import TASKS, Solution
+from regraft.bundles.bundle import Bundle, Model, golden_logits, load, prefixes_of, write_bundle
+from regraft.contracts.linear import Solution
+from regraft.contracts.task import TASKS
 from regraft.errors import BadRequest, RunError
 from regraft.evaluation.ood import extended_reference
 from regraft.folds import folds
@@ -106,7 +107,7 @@ def extend(
 def _features(bundle: Bundle, pool: Pool, workers: int) -> Generator[Event, None, Float[np.ndarray, "n d"]]:
     contents, found = [example.contents for example in pool.examples], list[np.ndarray]()
     for batch, prepared in ahead(bundle.prepare, contents, size=BATCH, workers=workers):
-        found.append(bundle.features(stacked(prepared)))
+        found.append(bundle.features(prepared))
         yield Progress(phase="features", done=(len(found) - 1) * BATCH + len(batch), total=len(contents))
     return np.concatenate(found)
 
@@ -139,8 +140,10 @@ def _model(old: Model, pool: Pool, rows: Solution, features: Float[np.ndarray, "
     return replace(
         old,
         task=TASKS.get(old.task.kind)(pool.classes),
-        weight=np.concatenate([old.weight, rows.weight]),
-        bias=np.concatenate([old.bias, rows.bias]),
+        head={
+            "weight": np.concatenate([old.weight, rows.weight]),
+            "bias": np.concatenate([old.bias, rows.bias]),
+        },
         unlike=unlike,
     )
 

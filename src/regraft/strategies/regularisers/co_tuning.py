@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from regraft.contracts.linear import linear
 from regraft.contracts.strategy import Problem
 from regraft.folds import folds
 from regraft.identity import derive_seed
@@ -69,9 +70,9 @@ def _learnt(problem: Problem, source_head: nn.Module) -> Relationship:
     targets, groups = problem.targets[positions], problem.groups[positions]
     said = source_probabilities(problem, source_head, positions)
     if len(np.unique(groups)) < 2 or len(np.unique(targets)) < 2:
-        return direct(said, targets, problem.task.num_outputs)
+        return direct(said, targets, linear(problem.task).num_outputs)
     dealt = folds(targets, groups, FOLDS, derive_seed(problem.seed, "co_tuning", "folds"))
-    return reverse(said, targets, problem.task.num_outputs, dealt.of_example)
+    return reverse(said, targets, linear(problem.task).num_outputs, dealt.of_example)
 
 
 def source_probabilities(

@@ -72,8 +72,8 @@ def build(problem: Problem, tail: Tail, weight: float) -> FeatureMaps:
         BadRequest: the task has no solved head.
     """
     network = problem.backbone.fresh_network()
-    head = problem.task.head(problem.backbone.card.width, 0.0)
-    original = Tail(network, problem.cut, head, problem.task.view, batch_norm="frozen")
+    head = problem.task.head({problem.task.reads.readout: problem.backbone.card.width}, 0.0)
+    original = Tail(network, problem.cut, head, problem.task.reads.readout, batch_norm="frozen")
     original.load({name: torch.from_numpy(array) for name, array in problem.start.tensors.items()})
     original.to(problem.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     original.eval()
