@@ -38,4 +38,4 @@ def test_inputs_of_other_channels_are_others_and_have_another_key(tmp_path: Path
     assert len({str(inputs.fields) for inputs in made.values()}) == 3
     for channels, inputs in made.items():
         for number in (0, 1):
-            assert inputs.load(0, number)["pixels"].shape == (32, 32, channels)
+            assert inputs.load(0, number, 0)[0]["pixels"].shape == (32, 32, channels)

@@ -43,9 +43,9 @@ def test_every_setting_of_the_augmentation_has_views_and_keys_of_its_own(photos:
         inputs = inputs_of(subject.dataset, subject.scanned, card.preparation, card.channels, recipe, workers=1)
         keys.add(inputs.view_name(2))
         assert inputs.view_name(0) == "plain"
-        views = np.stack([inputs.load(example, 2)["pixels"] for example in range(8)])
+        views = np.stack([inputs.load(example, 2, 0)[0]["pixels"] for example in range(8)])
         seen.add(views.tobytes())
-        plain = np.stack([inputs.load(example, 0)["pixels"] for example in range(8)])
+        plain = np.stack([inputs.load(example, 0, 0)[0]["pixels"] for example in range(8)])
         assert not np.array_equal(views, plain)
     assert len(keys) == len(seen) == 4
 
