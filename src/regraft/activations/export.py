@@ -225,3 +225,22 @@ def _traceable() -> Iterator[None]:
     finally:
         jaxtyping.config.update("jaxtyping_disable", checked)
         torch.backends.mha.set_fastpath_enabled(fast_path)
+
+
+@contextmanager
+def exact_torch(threads: int) -> Iterator[None]:
+    """While it lasts, torch has that many CPU threads, and an accelerator computes in float32 as the name says:
+    no TensorFloat-32, no choice of algorithm by timing."""
+    before, matmul = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    if threads != before:
+        torch.set_num_threads(threads)
+    if matmul != "highest":
+        torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        if threads != before:
+            torch.set_num_threads(before)
+        if matmul != "highest":
+            torch.set_float32_matmul_precision(matmul)

@@ -15,8 +15,8 @@ be two to five times as slow (GoogLeNet, ResNet-18).
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
@@ -111,6 +111,8 @@ class TorchRunner(Runner):
     def run(self, inputs: Record) -> dict[str, np.ndarray]:
         import torch
 
+        from regraft.activations.export import exact_torch
+
         with torch.inference_mode(), exact_torch(self._threads):
             # Copied, for where an array lies in memory would decide on the steps that are taken, and so on its bits.
             tensors = [torch.tensor(array, device=self._device) for array in inputs.values()]
@@ -182,27 +184,6 @@ def torch_name(device: str, threads: int) -> str:
     kind = device.partition(":")[0]
     place = f"cpu-{threads}-threads" if kind == "cpu" else kind
     return f"torch-{version('torch')}-{place}-float32"
-
-
-@contextmanager
-def exact_torch(threads: int) -> Iterator[None]:
-    """While it lasts, torch has that many CPU threads, and an accelerator computes in float32 as the name says:
-    no TensorFloat-32, no choice of algorithm by timing."""
-    import torch
-
-    before, matmul = torch.get_num_threads(), torch.get_float32_matmul_precision()
-    if threads != before:
-        torch.set_num_threads(threads)
-    if matmul != "highest":
-        torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-            yield
-    finally:
-        if threads != before:
-            torch.set_num_threads(before)
-        if matmul != "highest":
-            torch.set_float32_matmul_precision(matmul)
 
 
 class Prefixes:
