@@ -17,6 +17,7 @@ nothing: a rebuild may rename a tensor or reword a note. What was only renamed g
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -318,6 +319,7 @@ def main() -> int:
     given = parser.parse_args()
     if given.out is not None and given.out.exists():
         parser.error(f"{given.out} is there already; name a new folder")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the worktrees are removed then, too
     count = 0
     with tempfile.TemporaryDirectory(prefix="compare-") as temporary:
         room, out = Path(temporary), (given.out or Path(temporary) / "runs").resolve()
