@@ -86,9 +86,8 @@ def test_views_made_on_the_device_end_in_a_model_that_answers_on_plain_ones(
     photos: Path, tmp_path: Path, options: dict[str, float]
 ) -> None:
     quick = {"epochs": 2, "min_steps": 4, "batch": 8, **options}
-    recipe = Recipe(
-        data=str(photos), strategy="pretrain" if options else "scratch", augment=ON_DEVICE, options=quick, **TINY
-    )
+    strategy = "pretrain" if options else "scratch"
+    recipe = Recipe(data=str(photos), strategy=strategy, augment=ON_DEVICE, options=quick, **TINY)
     done = list(fit(recipe, tmp_path / "run"))[-1]
     assert isinstance(done, RunDone)
     assert np.isfinite(done.report["evaluation"]["test"]["metrics"]["log_loss"]["value"])

@@ -50,7 +50,7 @@ class Gradients:
             if not attached and stage.training:
                 attached = True
                 for parameter in stage.parameters():
-                    parameter.register_hook(self._noting(name))
+                    parameter.register_hook(self._noting(name))  # type: ignore[no-untyped-call]
 
         return attach
 

@@ -13,7 +13,7 @@ Shapes: n examples, r rows (an example has one per view), m examples of a fold, 
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ from regraft.tasks._solvers import FoldSums, Heads, Logistic, Ridge, Solver, out
 from regraft.tasks.rows import Rows, RowSource, Views
 
 if TYPE_CHECKING:
-    pass
+    from torch import nn
 
 __all__ = ["LinearTask", "Loss", "Sigmoid", "Softmax", "Squares", "cross_validate", "default_grid", "solve"]
 
