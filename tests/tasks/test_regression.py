@@ -13,7 +13,7 @@ PRICES = np.array([[100.0], [1000.0], [10.0], [40.0]])
 
 def test_goals_have_mean_0_and_spread_1_and_outputs_bring_the_unit_back() -> None:
     asked = task(["price"]).prepared(PRICES)
-    goals = asked.goals(PRICES)
+    goals = asked.encoded(PRICES, {})
     assert goals.dtype == np.float32
     assert goals.mean() == pytest.approx(0, abs=1e-6)
     assert goals.std() == pytest.approx(1)
@@ -22,7 +22,7 @@ def test_goals_have_mean_0_and_spread_1_and_outputs_bring_the_unit_back() -> Non
 
 def test_with_the_logarithm_equal_factors_are_equal_steps() -> None:
     asked = task(["price"], {"transform": "log"}).prepared(PRICES)
-    goals = asked.goals(PRICES)
+    goals = asked.encoded(PRICES, {})
     assert goals[1] - goals[0] == pytest.approx(goals[0] - goals[2])
     np.testing.assert_allclose(asked.outputs(goals), PRICES, rtol=1e-5)
     assert np.isfinite(asked.outputs(np.array([[1e6]], dtype=np.float32))).all()
@@ -40,7 +40,7 @@ def test_numbers_are_written_with_six_digits_and_a_semicolon() -> None:
 def test_the_objective_is_torchs_mean_squared_error_of_standardised_numbers() -> None:
     asked = task(["price"]).prepared(PRICES)
     logits = torch.randn(4, 1, generator=torch.Generator().manual_seed(0))
-    loss = asked.objective(PRICES, balanced=False, smoothing=0.0)(logits, torch.from_numpy(asked.goals(PRICES)))
+    loss = asked.objective(PRICES, balanced=False, smoothing=0.0)(logits, torch.from_numpy(asked.encoded(PRICES, {})))
     standard = (PRICES - PRICES.mean()) / PRICES.std()
     assert loss.item() == pytest.approx(float(((logits.numpy() - standard) ** 2).mean()), rel=1e-6)
 

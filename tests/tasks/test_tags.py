@@ -104,4 +104,4 @@ def test_ranks_that_contradict_each_other_still_give_probabilities() -> None:
 
 def test_the_goals_of_a_rank_say_which_ranks_it_is_above() -> None:
     asked = ranked(["low", "middle", "high"])
-    np.testing.assert_array_equal(asked.goals(np.array([0, 1, 2])), [[0, 0], [1, 0], [1, 1]])
+    np.testing.assert_array_equal(asked.encoded(np.array([0, 1, 2]), {}), [[0, 0], [1, 0], [1, 1]])

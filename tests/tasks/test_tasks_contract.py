@@ -67,7 +67,7 @@ def test_the_objective_falls_along_its_gradient(kind: str) -> None:
 @KINDS
 def test_a_fresh_head_has_a_weight_and_a_bias_per_output(kind: str) -> None:
     task, _ = posed(kind, NUMBERS)
-    shapes = {name: tuple(tensor.shape) for name, tensor in task.head(5, 0.0).named_parameters()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in task.head({"pooled": 5}, 0.0).named_parameters()}
     assert shapes == {"weight": (task.num_outputs, 5), "bias": (task.num_outputs,)}
 
 
