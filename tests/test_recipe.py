@@ -237,3 +237,13 @@ def test_a_missing_file_a_folder_and_bytes_that_are_no_text_are_named(tmp_path: 
         with pytest.raises(BadRecipe, match=found) as caught:
             read_recipe(path)
         assert str(path) in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "text", ['format = 1\ndata = "photos"\n', 'data = "photos"\n[seen]\nbackbone = "def"\ndata = "abc"\n']
+)
+def test_a_recipe_of_an_earlier_format_is_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    with pytest.raises(BadRecipe, match="format 1; this version of regraft reads format 2"):
+        read_recipe(path)

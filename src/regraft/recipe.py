@@ -18,6 +18,9 @@ from regraft.errors import BadRecipe, nearest
 
 T = TypeVar("T")
 
+FORMAT = 2
+"""Of recipes that a run writes; raised when a field is renamed or means something else."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -181,7 +184,7 @@ def read_recipe(path: Path) -> Recipe:
     """The recipe in a TOML file.
 
     Raises:
-        BadRecipe: the file is missing, no TOML, or has an unknown key or a value of the wrong kind.
+        BadRecipe: the file is missing, not TOML, of another format, or has an unknown key or a value of the wrong kind.
     """
     try:
         value = tomllib.loads(path.read_text(encoding="utf-8-sig"))
@@ -189,12 +192,22 @@ def read_recipe(path: Path) -> Recipe:
         raise BadRecipe(f"{path} cannot be read ({error.strerror}).", fix="give the path of a recipe.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadRecipe(f"{path} is not valid TOML: {error}.", fix="correct that line; see `regraft show`.") from error
+    given = value.pop("format", None)
+    seen: Any = value.get("seen")
+    written = isinstance(seen, dict) and all(seen.get(name) not in (None, "") for name in ("backbone", "data"))
+    if given not in (None, FORMAT) or (given is None and written):
+        raise BadRecipe(
+            f"{path} is a recipe of format {given or 1}; this version of regraft reads format {FORMAT}.",
+            fix="make it again: `regraft show DATA` writes a recipe, `regraft strategies NAME` lists the options.",
+        )
     return built(Recipe, value, where=str(path))
 
 
 def write_recipe(recipe: Recipe) -> str:
     """The recipe as TOML, every field with its value."""
-    return _toml(_plain(recipe), ())
+    return f"# Of this file: other versions of regraft may read other formats.\nformat = {FORMAT}\n" + _toml(
+        _plain(recipe), ()
+    )
 
 
 def with_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
