@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from regraft.activations import states
-from regraft.activations.states import DeviceStates, FreshStates
+from regraft.activations import stored
+from regraft.activations.stored import DeviceStates, FreshStates
 
 
 def made(examples: np.ndarray, views: np.ndarray) -> dict[str, torch.Tensor]:
@@ -35,7 +35,7 @@ def test_plain_views_come_from_elsewhere_and_others_from_the_device() -> None:
 
 
 def test_a_batch_of_plain_views_is_made_once_as_far_as_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(states, "KEPT_BYTES", 20)
+    monkeypatch.setattr(stored, "KEPT_BYTES", 20)
     plain, asked = counting()
     both, none = DeviceStates(plain, made), np.zeros(2, dtype=np.int64)
     for _ in range(2):

@@ -20,8 +20,9 @@ from regraft.activations.entry import Entry
 from regraft.activations.half import HALF_LIMIT, OVERFLOW, as_half, half_error, overflows
 from regraft.activations.runner import BATCH, Prefixes
 from regraft.activations.slots import DIGEST_BYTES, RowKey, Slot
-from regraft.activations.states import PLACEMENT, FreshStates, Record, States, StoredStates, masked, stacked
+from regraft.activations.states import PLACEMENT, Record, States, masked, stacked
 from regraft.activations.store import Store
+from regraft.activations.stored import FreshStates, StoredStates
 from regraft.errors import RegraftError
 from regraft.values import Event, Notice, Plan, Progress
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from regraft.activations.states import DeviceStates, FreshStates
+from regraft.activations.stored import DeviceStates, FreshStates
 from regraft.contracts.task import Task
 from regraft.identity import derive_seed
 

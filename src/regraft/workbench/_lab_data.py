@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from regraft.activations.states import DeviceStates, FreshStates
+from regraft.activations.stored import DeviceStates, FreshStates
 from regraft.contracts.task import TASKS, Task
 from regraft.data.dataset import Dataset
 from regraft.data.scan import Scanned

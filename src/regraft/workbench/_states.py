@@ -10,8 +10,9 @@ from jaxtyping import Int
 from regraft.activations.disk import Memo
 from regraft.activations.fill import Activations, Want
 from regraft.activations.runner import Prefixes
-from regraft.activations.states import DeviceStates, States
+from regraft.activations.states import States
 from regraft.activations.store import Store
+from regraft.activations.stored import DeviceStates
 from regraft.backbones.backbone import Backbone
 from regraft.files import cache_home
 from regraft.values import Event, Notice

@@ -1,0 +1,161 @@
+"""States from the store, from inputs that are prepared again each time, and from views made on a device.
+
+Letters: b rows asked for; the axes of a row are the state's own.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Int
+
+from regraft.activations.shards import Column, Rows
+from regraft.activations.states import PLACEMENT, Numbers, Record, States, as_float32, masked, stacked
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+KEPT_BYTES = 1 << 28
+"""How much plain input is kept beside views made on the device, at most."""
+KEPT_PLACEMENTS = 4096
+"""How many rows' placements are kept of those that were loaded last, at most."""
+
+
+class StoredStates(States):
+    """States in the store, read from its memory-mapped files as they are asked for."""
+
+    def __init__(
+        self,
+        rows: Rows,
+        place: Int[np.ndarray, "n"],
+        num_views: int,
+        shared: Mapping[str, np.ndarray],
+        pieces: Int[np.ndarray, "n"],
+    ) -> None:
+        """`place` gives for every example of the data set the row of its first piece's plain view, its other views
+        following, then its other pieces; -1 where an example is not stored. `pieces` says how many it has."""
+        self._rows, self._place, self._num_views, self._pieces = rows, place, num_views, pieces
+        self._names = [name for name in rows.names if not name.startswith(PLACEMENT)]
+        self._placed = [name for name in rows.names if name.startswith(PLACEMENT)]
+        self._shared = {name: as_float32(array) for name, array in shared.items()}
+
+    @property
+    def num_views(self) -> int:
+        return self._num_views
+
+    def batch(self, examples: Numbers, views: Numbers, pieces: Numbers | None = None) -> dict[str, np.ndarray]:
+        positions = self._positions(examples, views, pieces)
+        gathered = masked(self._rows.gather(positions, self._names), self._rows.lengths(positions))
+        return {name: as_float32(array) for name, array in gathered.items()} | self._shared
+
+    def pieces_of(self, examples: Numbers) -> Numbers:
+        found: Numbers = self._pieces[examples]
+        return found
+
+    def placements(self, examples: Numbers, views: Numbers, pieces: Numbers | None = None) -> dict[str, np.ndarray]:
+        gathered = self._rows.gather(self._positions(examples, views, pieces), self._placed) if self._placed else {}
+        return {name.removeprefix(PLACEMENT): array for name, array in gathered.items()}
+
+    def column(self, name: str, examples: Numbers, views: Numbers) -> Column:
+        """One array of these examples in these views, to be sliced by row without reading the rest."""
+        return self._rows.take(self._positions(examples, views, None)).column(name)
+
+    def _positions(self, examples: Numbers, views: Numbers, pieces: Numbers | None) -> Numbers:
+        first, asked = self._place[examples], np.zeros_like(views) if pieces is None else pieces
+        if first.size and (
+            min(first.min(), views.min(), asked.min()) < 0
+            or views.max() >= self._num_views
+            or (asked >= self._pieces[examples]).any()
+        ):
+            raise ValueError("States were asked for of an example, a view or a piece that is not stored.")
+        positions: Numbers = first + asked * self._num_views + views
+        return positions
+
+
+class FreshStates(States):
+    """States computed when they are asked for, so that every epoch may see new views. Nothing is stored."""
+
+    def __init__(
+        self,
+        load: Callable[[int, int, int], tuple[Record, Record]],
+        run: Callable[[Sequence[Record]], dict[str, np.ndarray]] | None,
+        workers: int,
+        pieces_of: Callable[[int], int] = lambda example: 1,
+    ) -> None:
+        """`load(example, view, piece)` gives a prepared input and its placement, in `workers` threads; `run` is the
+        frozen part, from prepared inputs to a batch, None at cut `input` of rows of one shape; `pieces_of` tells how
+        many pieces an example has."""
+        self._load, self._run, self._pieces_of = load, run, pieces_of
+        self._pool = ThreadPoolExecutor(max(1, workers))
+        self._placed: OrderedDict[tuple[int, int, int], Record] = OrderedDict()
+
+    @property
+    def num_views(self) -> None:
+        return None
+
+    def batch(self, examples: Numbers, views: Numbers, pieces: Numbers | None = None) -> dict[str, np.ndarray]:
+        rows = _addresses(examples, views, pieces)
+        loaded = list(self._pool.map(lambda row: self._load(*row), rows))
+        if loaded[0][1]:  # kept, because whoever takes the states mostly asks for their placements next
+            self._placed.update(zip(rows, (placement for _, placement in loaded), strict=True))
+            while len(self._placed) > max(KEPT_PLACEMENTS, len(rows)):
+                self._placed.popitem(last=False)
+        return (self._run or stacked)([record for record, _ in loaded])
+
+    def pieces_of(self, examples: Numbers) -> Numbers:
+        return np.array([self._pieces_of(example) for example in examples.tolist()], dtype=np.int64)
+
+    def placements(self, examples: Numbers, views: Numbers, pieces: Numbers | None = None) -> dict[str, np.ndarray]:
+        rows = _addresses(examples, views, pieces)
+        kept = [self._placed.get(row) for row in rows]
+        return stacked([self._load(*row)[1] if one is None else one for row, one in zip(rows, kept, strict=True)])
+
+    def close(self) -> None:
+        """Let the threads end; nothing can be asked for afterwards."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class DeviceStates(States):
+    """Inputs whose views are made where the network is, a batch at a time; plain ones come from elsewhere."""
+
+    def __init__(self, plain: States, views: Callable[[np.ndarray, np.ndarray], "Mapping[str, Tensor]"]) -> None:
+        """`plain` gives views 0; `views(examples, numbers)` makes the others, on the device."""
+        self._plain, self._views = plain, views
+        self._kept: dict[bytes, dict[str, np.ndarray]] = {}
+        self._kept_bytes = 0
+
+    @property
+    def num_views(self) -> None:
+        return None
+
+    def batch(self, examples: Numbers, views: Numbers, pieces: Numbers | None = None) -> dict[str, np.ndarray]:
+        if not views.any():
+            return self._plain_batch(examples, views)
+        return {name: tensor.cpu().numpy() for name, tensor in self.on_device(examples, views).items()}
+
+    def on_device(self, examples: Numbers, views: Numbers) -> "Mapping[str, Tensor]":
+        """The states of these examples in views above 0, as tensors on the device."""
+        return self._views(examples, views)
+
+    def close(self) -> None:
+        """Let go of what the plain ones come from."""
+        if isinstance(self._plain, FreshStates):
+            self._plain.close()
+
+    def _plain_batch(self, examples: Numbers, views: Numbers) -> dict[str, np.ndarray]:
+        """A batch of plain views; the first ones asked for are kept, since validation asks for the same every epoch."""
+        key = examples.tobytes()
+        if key not in self._kept:
+            made = self._plain.batch(examples, views)
+            size = sum(array.nbytes for array in made.values())
+            if self._kept_bytes + size > KEPT_BYTES:
+                return made
+            self._kept[key], self._kept_bytes = made, self._kept_bytes + size
+        return dict(self._kept[key])
+
+
+def _addresses(examples: Numbers, views: Numbers, pieces: Numbers | None) -> list[tuple[int, int, int]]:
+    asked = np.zeros_like(views) if pieces is None else pieces
+    return list(zip(examples.tolist(), views.tolist(), asked.tolist(), strict=True))
