@@ -32,20 +32,6 @@ class Classification(SolvedTask):
         """One per class."""
         return len(self.classes)
 
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """Nothing beside the classes."""
-        return {}
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """None: the name of the column is no part of the task."""
-        return ()
-
-    def prepared(self, targets: Int[np.ndarray, "n"]) -> "Classification":
-        """The task as it is: it has no scale."""
-        return self
-
     def encode(self, labels: Sequence[str]) -> Int[np.ndarray, "n"]:
         """Labels as positions in `classes`.
 

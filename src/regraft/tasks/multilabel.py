@@ -44,10 +44,6 @@ class MultiLabel(BinaryTask):
         """The tags, where each was a column."""
         return () if self.delimiter else self.classes
 
-    def prepared(self, targets: Float[np.ndarray, "n c"]) -> "MultiLabel":
-        """The task as it is: it has no scale."""
-        return self
-
     def encode(self, labels: Sequence[str]) -> Float[np.ndarray, "n c"]:
         """1 where a label names the tag, else 0; float32.
 

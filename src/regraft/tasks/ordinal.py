@@ -33,20 +33,6 @@ class Ordinal(BinaryTask):
         """One less than there are classes."""
         return len(self.classes) - 1
 
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """Nothing beside the classes."""
-        return {}
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """None: the name of the column is no part of the task."""
-        return ()
-
-    def prepared(self, targets: Int[np.ndarray, "n"]) -> "Ordinal":
-        """The task as it is: it has no scale."""
-        return self
-
     def encode(self, labels: Sequence[str]) -> Int[np.ndarray, "n"]:
         """Labels as ranks from 0.
 
