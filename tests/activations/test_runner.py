@@ -252,3 +252,21 @@ def test_a_prefix_that_was_exported_before_needs_no_torch(tmp_path: Path, child_
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
+
+
+def test_onnx_runtime_writes_nothing_into_the_users_folders(tmp_path: Path, child_env: dict[str, str]) -> None:
+    code = (
+        "from regraft.activations.runner import onnx_runtime; library = onnx_runtime(); import onnx\n"
+        "from onnx import helper as h, TensorProto as T\n"
+        "node = h.make_node('Identity', ['x'], ['y'])\n"
+        "graph = h.make_graph([node], 'g', *([h.make_tensor_value_info(n, T.FLOAT, [1])] for n in 'xy'))\n"
+        "model = h.make_model(graph, opset_imports=[h.make_opsetid('', 17)], ir_version=8)\n"
+        "library.InferenceSession(model.SerializeToString(), providers=['CPUExecutionProvider'])\n"
+    )
+    home = {
+        "HOME": str(tmp_path),
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+    }
+    subprocess.run([sys.executable, "-c", code], env={**child_env, **home}, check=True)
+    assert list(tmp_path.iterdir()) == []

@@ -145,8 +145,7 @@ class OnnxRunner(Runner):
     def _session(self, rows: int) -> Any:
         """The session for batches of `rows`. A fixed shape makes its numbers independent of the export's free axis,
         and its memory is that of one batch."""
-        import onnxruntime
-
+        onnxruntime = onnx_runtime()
         with self._making:
             if rows not in self._sessions:
                 options = onnxruntime.SessionOptions()
@@ -158,6 +157,15 @@ class OnnxRunner(Runner):
                 session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
                 self._sessions[rows] = session
             return self._sessions[rows]
+
+
+def onnx_runtime() -> Any:
+    """The library, which collects no telemetry: it would write a device id into the user's cache folder, and look up a
+    collector. Only the variable, set before the first import, keeps it from both."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime
+
+    return onnxruntime
 
 
 def padded(inputs: Record, size: int) -> dict[str, np.ndarray]:
