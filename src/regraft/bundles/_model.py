@@ -3,7 +3,6 @@
 Letters: n inputs, c outputs, d features.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +15,6 @@ from regraft.contracts.modality import MODALITIES
 from regraft.contracts.task import Task
 from regraft.evaluation.ood import OODReference
 from regraft.files import cache_home
-from regraft.values import Notice
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,14 +46,7 @@ class Model:
         return result
 
 
-def prefixes_of(
-    model: Model,
-    *,
-    device: str,
-    backend: str,
-    threads: int | None,
-    tell: Callable[[Notice], None] = lambda notice: None,
-) -> Prefixes:
+def prefixes_of(model: Model, *, device: str, backend: str, threads: int | None) -> Prefixes:
     """The whole network below the head as a runner."""
     card = model.backbone.card
     return Prefixes(
@@ -66,5 +57,4 @@ def prefixes_of(
         device=device,
         backend=backend,
         threads=threads,
-        tell=tell,
     )

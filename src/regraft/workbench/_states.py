@@ -54,7 +54,7 @@ def store_states(
 
     Where nothing is stored but the top, `top` says for which examples; None: for all.
     """
-    root, notices = cache_home() / "store", list[Notice]()
+    root = cache_home() / "store"
     memo = Memo(root)
     prefixes = Prefixes(
         backbone,
@@ -64,7 +64,6 @@ def store_states(
         device=device,
         backend=session.recipe.backend,
         threads=threads,
-        tell=notices.append,
     )
     activations = Activations(Store(root), memo, prefixes, session.inputs(backbone.card, threads))
     examples = session.usable.tolist()
@@ -77,7 +76,7 @@ def store_states(
     if top is not None and len(wants) == 1:
         examples = top.tolist()
     dtypes = yield from activations.fill(wants, examples)
-    yield from notices
+    yield from prefixes.notices
     final = {want.cut: Want(cut=want.cut, views=want.views, dtype=dtypes[want.cut]) for want in wants}
     total = len(session.dataset.examples)
     on_top = activations.states(final["output"], total, examples)
