@@ -53,8 +53,8 @@ def with_flags(*paths: str) -> Callable[[Callable[..., None]], Callable[..., Non
             parameters += flags if own.name == "settings" else [own.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
 
         def called(**given: Any) -> None:
-            used = {path: given.pop(_name(path)) for path in paths}
-            command(**given, settings=settings(used, given.pop("set_") or []))
+            used, others = {path: given.pop(_name(path)) for path in paths}, given.pop("set_") or []
+            command(**given, settings=settings(used, others))
 
         called.__name__, called.__doc__ = command.__name__, command.__doc__
         called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
