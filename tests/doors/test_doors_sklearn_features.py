@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import regraft
-from regraft.activations.runner import OnnxRunner
+from regraft.activations.runner import BATCH, OnnxRunner
 from regraft.backbones.opening import open_backbone
 from regraft.errors import Undecodable, UnknownCut
 from regraft.modalities.image.given import contents_of, image_of
@@ -93,7 +93,8 @@ def test_the_network_runs_once_per_image_however_many_folds_there_are(
     pipe = make_pipeline(features(), StandardScaler(), LogisticRegression(max_iter=200))
     scores = cross_val_score(pipe, *digits, cv=3)
     GridSearchCV(pipe, {"logisticregression__C": [0.01, 0.1, 1.0]}, cv=3).fit(*digits)
-    assert rows[0] == len(digits[0])
+    timed = 2 * BATCH  # each of the two fillings runs its first batch twice, to foretell its time
+    assert rows[0] <= len(digits[0]) + timed
     assert scores.mean() > 0.3  # ten classes: chance is a tenth
 
 

@@ -275,7 +275,8 @@ class RegraftClassifier(ClassifierMixin, TransferEstimator):  # type: ignore[mis
 
     def predict(self, X: Any) -> np.ndarray:  # noqa: N803
         """The most probable class."""
-        found: np.ndarray = self.classes_[self._logits(X).argmax(axis=1)]
+        best = self._logits(X).argmax(axis=1)
+        found: np.ndarray = self.classes_[best]
         return found
 
 
