@@ -51,7 +51,7 @@ $(DOCS_READY): $(USER_READY)
 	@touch $@
 
 demo: $(USER_READY)
-	$(RUN) -m regraft.doors.demo
+	$(RUN) examples/demo.py
 
 check: $(DEV_READY)
 	$(RUN) -m ruff format --check .

@@ -18,7 +18,7 @@ from typing import Any
 from _sets import ROOT
 from bench import processor
 
-from regraft.doors._terminal import watched
+from regraft.doors.screen import watched
 from regraft.reports import architecture
 from regraft.reports.architecture_page import draw
 from regraft.reports.words import bullets, counted, size, table

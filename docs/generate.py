@@ -22,8 +22,8 @@ import regraft
 from regraft.doors.cli import app
 from regraft.modalities.image.augment import Augmentation
 from regraft.recipe import Recipe
-from regraft.workbench._fields import Field, fields_of, tree_of_module
 from regraft.workbench.backbones import backbones
+from regraft.workbench.fields import Field, fields_of, tree_of_module
 from regraft.workbench.strategies import regularisers, strategies
 
 DOCS = Path(__file__).resolve().parent

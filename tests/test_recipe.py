@@ -132,7 +132,6 @@ def test_what_a_recipe_does_not_know_is_named_with_the_nearest(
     assert f"{tmp_path / 'r.toml'}: " in error.message
     assert found in error.message
     assert near in error.fix
-    assert error.exit_code == 2
 
 
 @pytest.mark.parametrize(
@@ -182,7 +181,7 @@ def test_a_setting_is_read_as_toml_or_else_as_text(text: str, pair: tuple[str, o
 
 @pytest.mark.parametrize("text", ["seed", "=3", ""])
 def test_a_setting_without_name_or_value_is_refused(text: str) -> None:
-    with pytest.raises(BadRecipe, match="is no setting") as caught:
+    with pytest.raises(BadRecipe, match="is not a setting") as caught:
         parse_setting(text)
     assert "--set path=value" in caught.value.fix
 
@@ -213,7 +212,7 @@ def test_a_setting_that_does_not_exist_is_refused(name: str, found: str, fix: st
 
 
 def test_a_path_that_is_no_unicode_is_refused_before_it_is_written() -> None:
-    with pytest.raises(BadRecipe, match="no valid Unicode") as caught:
+    with pytest.raises(BadRecipe, match="not valid Unicode") as caught:
         with_settings(Recipe(data="caf\udce9"), {})
     assert caught.value.message.isascii()
     assert "rename" in caught.value.fix

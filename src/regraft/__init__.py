@@ -16,9 +16,7 @@ from regraft.version import VERSION as __version__  # noqa: N811 - its name by c
 if TYPE_CHECKING:
     from regraft.bundles.bundle import load
     from regraft.doors.python import extend, fit, open_dataset
-    from regraft.estimators.classifier import RegraftClassifier
-    from regraft.estimators.features import Features
-    from regraft.estimators.regressor import RegraftRegressor
+    from regraft.doors.sklearn import Features, RegraftClassifier, RegraftRegressor
     from regraft.recipe import Recipe
     from regraft.workbench.compare import compare
     from regraft.workbench.describe import describe
@@ -40,10 +38,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Features": "regraft.estimators.features",
+    "Features": "regraft.doors.sklearn",
     "Recipe": "regraft.recipe",
-    "RegraftClassifier": "regraft.estimators.classifier",
-    "RegraftRegressor": "regraft.estimators.regressor",
+    "RegraftClassifier": "regraft.doors.sklearn",
+    "RegraftRegressor": "regraft.doors.sklearn",
     "Run": "regraft.workbench.run",
     "compare": "regraft.workbench.compare",
     "describe": "regraft.workbench.describe",

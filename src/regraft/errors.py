@@ -1,25 +1,25 @@
 """Every error a user can meet, as one family.
 
-    RegraftError                 1   anything below, and nothing else is caught at a door
-    ├── BadRequest               2   the request is invalid
+    RegraftError                     anything below, and nothing else is caught at a door
+    ├── BadRequest                   the request is invalid
     │   ├── UnknownName              no such backbone, strategy, metric, column …
     │   ├── UnknownCut               the backbone has no such stage
     │   └── BadRecipe                a field is unknown, of the wrong kind or out of range
-    ├── BadData                  3   the user's examples cannot be used as they are
+    ├── BadData                      the user's examples cannot be used as they are
     │   ├── DamagedData              too large a share of the files cannot be decoded
-    │   ├── Undecodable              one input cannot be read
+    │   ├── Undecodable              one input cannot be decoded
     │   └── LeakedSplit              the same content lies on both sides of a split
-    ├── WeightsError             4   pretrained weights are missing or do not fit
+    ├── WeightsError                 pretrained weights are missing or do not match
     │   ├── WeightsMissing           out of reach: which file, and where to put it
     │   └── WeightsMismatch          these tensors are not this architecture's
-    ├── BundleError              5   a saved model is corrupt, changed or of another format
-    ├── TrainingFailed           6   the loss is no longer a number
-    ├── OutOfSpace               7   the disk or the memory does not hold what the plan needs
-    ├── MissingExtra             8   an optional dependency is not installed
-    └── RunError                 9   a run folder is in use, half-finished or another run's
+    ├── BundleError                  a saved model is corrupt, changed or of another format
+    ├── TrainingFailed               the loss is no longer a number
+    ├── OutOfSpace                   the disk or the memory does not hold what the plan needs
+    ├── MissingExtra                 an optional dependency is not installed
+    └── RunError                     a run folder is in use, half-finished or another run's
 
-The number is the exit code of the command line. A message says what was found and what was expected; `fix` says
-what to do.
+A message says what was found and what was expected; `fix` says what to do. What a door makes of the classes, such as
+exit codes, is the door's own.
 """
 
 from collections.abc import Iterable
@@ -28,8 +28,6 @@ from difflib import get_close_matches
 
 class RegraftError(Exception):
     """Something the user can mend; shown as one message without a traceback."""
-
-    exit_code = 1
 
     def __init__(self, message: str, *, fix: str) -> None:
         super().__init__(message)
@@ -41,9 +39,7 @@ class RegraftError(Exception):
 
 
 class BadRequest(RegraftError):
-    """The words of the request are off."""
-
-    exit_code = 2
+    """The request is invalid."""
 
 
 class UnknownName(BadRequest):
@@ -71,8 +67,6 @@ class BadRecipe(BadRequest):
 class BadData(RegraftError):
     """The user's examples cannot be used as they are."""
 
-    exit_code = 3
-
 
 class DamagedData(BadData):
     """Too large a share of the files cannot be decoded."""
@@ -93,9 +87,7 @@ class LeakedSplit(BadData):
 
 
 class WeightsError(RegraftError):
-    """Pretrained weights are missing or do not fit."""
-
-    exit_code = 4
+    """Pretrained weights are missing or do not match."""
 
 
 class WeightsMissing(WeightsError):
@@ -109,25 +101,17 @@ class WeightsMismatch(WeightsError):
 class BundleError(RegraftError):
     """A saved model is corrupt, changed or of another format."""
 
-    exit_code = 5
-
 
 class TrainingFailed(RegraftError):
     """The loss is no longer a number."""
-
-    exit_code = 6
 
 
 class OutOfSpace(RegraftError):
     """The disk or the memory does not hold what the plan needs."""
 
-    exit_code = 7
-
 
 class MissingExtra(RegraftError):
     """An optional dependency is not installed."""
-
-    exit_code = 8
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs the package {package!r}, which is not installed.",
@@ -136,8 +120,6 @@ class MissingExtra(RegraftError):
 
 class RunError(RegraftError):
     """A run folder is in use, half-finished or another run's."""
-
-    exit_code = 9
 
 
 def nearest(name: str, known: list[str]) -> str:

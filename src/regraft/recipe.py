@@ -35,9 +35,9 @@ class Source:
     label_column: str = "label"
     """Column of a table that holds the labels."""
     label_columns: tuple[str, ...] = ()
-    """Several columns of a table that hold the label together: of 0 and 1, each a tag, or of numbers."""
+    """Several columns of a table: of 0 and 1, each a label, or of numbers to predict."""
     label_delimiter: str = ""
-    """What stands between the tags of a cell such as `cat;dog`; an empty cell has no tag. Empty: a cell is a label."""
+    """What separates the labels of a cell such as `cat;dog`; an empty cell has none. Empty: a cell is one label."""
     split_column: str = "split"
     """Column of a table that holds train, val or test; may be missing from the table."""
     group_column: str = "group"
@@ -51,11 +51,11 @@ class Source:
     test_share: float = 0.2
     """Share of the examples set aside for the test, where none is given and there are 500 or more."""
     allow_leaks: bool = False
-    """Whether a given split may hold the same content on both sides; the report says so."""
+    """Continue even if train, validation and test overlap; the report says so."""
     max_damaged_share: float = 0.05
     """Largest share of files that cannot be decoded before the run stops."""
     rehash: bool = False
-    """Whether every file is read again, instead of trusting path, size, time and inode."""
+    """Re-hash every file instead of trusting cached hashes (known by path, size, time and inode)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ class Decision:
     """Where the line is drawn between two classes; of no effect on training."""
 
     positive: str = ""
-    """The class that an example is flagged for (ill, defective, fraud); empty: the second by name."""
+    """Positive class of a binary task (ill, defective, fraud); empty: the second by name."""
     specificity: float = 0.9
     """Share of the other class that must stay unflagged; the sensitivity at that threshold is reported."""
     cost_false_positive: float = 0.0
@@ -111,15 +111,15 @@ class Recipe:
     cut: str = ""
     """Last frozen stage, `input` or `output`; empty: the preset's own."""
     seed: int = 0
-    """The one seed that everything random follows from."""
+    """Random seed (splits, augmentation, initialisation, batch order)."""
     input_px: int = 0
-    """Side of the square input in pixels; 0: the card's own size."""
+    """Side of the square input in pixels; 0: the backbone's own size."""
     channels: int = 0
     """Channels of an input: 1 for grey, N for arrays of N; 0: the card's own, three where weights saw colour."""
     augmentation: str = "default"
     """How views differ from the plain one: default, colour, flips, strong or none."""
     views: int = -1
-    """Views per example kept at the cut, the plain one included; 0: a new view every epoch; -1: the preset's own."""
+    """Augmented copies cached per example, the plain one included; 0 augments on the fly; -1: the preset's own."""
     dtype: Literal["auto", "float16", "float32"] = "auto"
     """How activations are kept: auto is float16 at inner cuts and float32 at the output."""
     folds: int = 5
@@ -237,7 +237,9 @@ def parse_setting(text: str) -> tuple[str, Any]:
     """
     path, equals, value = text.partition("=")
     if not equals or not path:
-        raise BadRecipe(f"{text!r} is no setting.", fix="write --set path=value, for instance --set options.lr=1e-4.")
+        raise BadRecipe(
+            f"{text!r} is not a setting.", fix="write --set path=value, for instance --set options.lr=1e-4."
+        )
     try:
         return path.strip(), tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
@@ -305,7 +307,7 @@ def _checked(hint: Any, given: Any, where: str, instead: str) -> Any:
     if kind is tuple and isinstance(given, list) and all(isinstance(one, str) for one in given):
         return tuple(given)
     if isinstance(given, str) and not given.isascii() and given != given.encode(errors="replace").decode():
-        raise BadRecipe(f"{where} is {given!r}, which is no valid Unicode; a recipe cannot hold it.",
+        raise BadRecipe(f"{where} is {given!r}, which is not valid Unicode; a recipe cannot hold it.",
                         fix="rename the file or folder.")  # fmt: skip
     if isinstance(kind, type) and isinstance(given, kind) and not (kind is int and isinstance(given, bool)):
         return given

@@ -57,10 +57,9 @@ def activations(
 ) -> Activations:  # fmt: skip
     """The toy's activations in the store at `root`; to be closed."""
     memo = Memo(root)
-    tell = (lambda notice: None) if notices is None else notices.append
-    prefixes = Prefixes(
-        backbone, shapes or SHAPES, view=view, memo=memo, backend=backend, threads=1, tell=tell, keep=keep
-    )
+    prefixes = Prefixes(backbone, shapes or SHAPES, view=view, memo=memo, backend=backend, threads=1, keep=keep)
+    if notices is not None:
+        prefixes.notices = notices
     store = Store(root, limit, shard_bytes=shard_bytes)
     return Activations(store, memo, prefixes, (source or Source()).inputs(**inputs))
 

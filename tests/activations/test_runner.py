@@ -15,7 +15,6 @@ from torch import nn
 from problems import opened
 from regraft.activations.disk import Memo
 from regraft.activations.runner import BATCH, Prefixes
-from regraft.values import Notice
 from toy_backbone import SHAPES, Changeable, Unexportable, toy_backbone, toy_input, with_last_stage
 
 Arrays = dict[str, np.ndarray]
@@ -168,11 +167,11 @@ def test_the_slots_of_a_cut_are_those_of_what_is_computed(name: str, cut: str, c
 def test_an_export_that_fails_or_disagrees_means_torch_and_one_notice(
     wrap: Callable[[nn.Module], nn.Module], said: str, tmp_path: Path, cases: Callable[[str], Case]
 ) -> None:
-    backbone, notices = with_last_stage(wrap, tmp_path), list[Notice]()
+    backbone = with_last_stage(wrap, tmp_path)
     inputs = cases("toy").rows(slice(5))
 
     def prefixes() -> Prefixes:
-        return Prefixes(backbone, SHAPES, view="pooled", memo=Memo(tmp_path), threads=1, tell=notices.append)
+        return Prefixes(backbone, SHAPES, view="pooled", memo=Memo(tmp_path), threads=1)
 
     first = prefixes()
     assert first.runner(("layer.0",)).name.startswith("onnxruntime-")
@@ -180,13 +179,13 @@ def test_an_export_that_fails_or_disagrees_means_torch_and_one_notice(
     found = first.runner(("output",))(inputs)["output"]["pooled"]
     assert first.backend_name() == first.runner(("output",)).name == first.runner(("layer.0",)).name
     assert first.backend_name().startswith("torch-")
-    assert [notice.topic for notice in notices] == ["backend"]
-    assert said in notices[0].text
+    assert [notice.topic for notice in first.notices] == ["backend"]
+    assert said in first.notices[0].text
 
     again = prefixes()
     assert again.backend_name() == first.backend_name()
     assert np.array_equal(again.runner(("output",))(inputs)["output"]["pooled"], found)
-    assert len(notices) == 1
+    assert len(first.notices + again.notices) == 1
     with torch.no_grad():
         network, tensors = backbone.network, {name: torch.from_numpy(array) for name, array in inputs.items()}
         expected = network.views(network.run(tensors))["pooled"].numpy()

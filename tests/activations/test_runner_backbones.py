@@ -12,7 +12,6 @@ from problems import opened
 from regraft.activations.disk import Memo
 from regraft.activations.runner import Prefixes
 from regraft.backbones.backbone import Backbone
-from regraft.values import Notice
 
 
 @pytest.fixture(scope="module", params=large_ones_are_slow())
@@ -25,13 +24,13 @@ def backbone(request: pytest.FixtureRequest) -> Iterator[Backbone]:
 
 def check(backbone: Backbone, cuts: tuple[str, ...], folder: Path) -> None:
     """ONNX Runtime is used, without a word, and its numbers are torch's to 1e-5 of the largest."""
-    px, notices = backbone.card.preparation.input_px[0], list[Notice]()
+    px = backbone.card.preparation.input_px[0]
     shapes = {"pixels": ((px, px, 3), "uint8")}
     pixels = np.random.default_rng(0).integers(0, 256, (3, px, px, 3), dtype=np.uint8)
 
-    prefixes = Prefixes(backbone, shapes, view="pooled", memo=Memo(folder), threads=1, tell=notices.append)
+    prefixes = Prefixes(backbone, shapes, view="pooled", memo=Memo(folder), threads=1)
     runner = prefixes.runner(cuts)
-    assert runner.name.startswith("onnxruntime-"), notices
+    assert runner.name.startswith("onnxruntime-"), prefixes.notices
     found, network = runner({"pixels": pixels}), backbone.network
     assert tuple(found) == cuts
     with torch.no_grad():
@@ -42,7 +41,7 @@ def check(backbone: Backbone, cuts: tuple[str, ...], folder: Path) -> None:
             for name, tensor in expected.items():
                 scale = float(tensor.abs().max())
                 np.testing.assert_allclose(found[cut][name], tensor.numpy(), rtol=0, atol=1e-5 * scale)
-    assert not notices
+    assert not prefixes.notices
 
 
 def test_several_cuts_are_exported_in_one_pass(backbone: Backbone, tmp_path: Path) -> None:

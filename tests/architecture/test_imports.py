@@ -17,7 +17,7 @@ IMPORT_ALL = """
 from importlib import import_module
 from pkgutil import walk_packages
 found = [module.name for module in walk_packages(import_module(name).__path__, f"{name}.")]
-for module in found:
+for module in found if name != "regraft.doors" else [one for one in found if one != "regraft.doors.sklearn"]:
     import_module(module)
 """
 HELP = """

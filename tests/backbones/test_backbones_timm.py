@@ -219,7 +219,7 @@ def test_a_copy_is_built_without_drawing() -> None:
 SECOND_TIME = """
 import sys
 from regraft.backbones.opening import open_backbone
-from regraft.workbench import backbones
+from regraft.workbench.backbones import backbones
 opening = open_backbone("timm:test_vit@random", input_px=32)
 try:
     while True: next(opening)

@@ -8,8 +8,7 @@ import pytest
 from typer.main import get_command
 
 from regraft.doors.cli import app
-from regraft.recipe import Decision, Recipe, Source, Target
-from regraft.workbench._fields import fields_of, tree_of_module
+from regraft.workbench.fields import fields_of, recipe_fields, tree_of_module
 from regraft.workbench.strategies import strategies
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -34,12 +33,9 @@ def commands() -> list[str]:
 
 def known_settings() -> set[str]:
     """Every name that `--set` may take."""
-    sections = {"": Recipe, "source.": Source, "target.": Target, "decision.": Decision}
-    tree = tree_of_module("regraft.recipe")
-    names = {f"{start}{one.name}" for start, kind in sections.items() for one in fields_of(tree, kind.__name__)}
     augment = fields_of(tree_of_module("regraft.modalities.image.augment"), "Augmentation")
     options = {one.name for strategy in strategies() for one in strategy.options}
-    return names | {f"options.{name}" for name in options} | {f"augment.{one.name}" for one in augment}
+    return set(recipe_fields()) | {f"options.{name}" for name in options} | {f"augment.{one.name}" for one in augment}
 
 
 @pytest.mark.parametrize("line", commands())

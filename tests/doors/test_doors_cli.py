@@ -1,18 +1,23 @@
 """The command line, as far as it goes without a run; journeys through a fit have tests of their own."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from answers import sample
 from regraft import values
 from regraft.doors._tables import aligned, compared, figures
+from regraft.doors.cli import app
 from regraft.evaluation.differences import compare as paired
 from regraft.recipe import read_recipe
 from regraft.version import VERSION
 from regraft.workbench.compare import Comparison
+from regraft.workbench.fields import recipe_fields
 from regraft.workbench.strategies import strategies
 from sample_report import NAMES, sample_report, sample_report_of
 
@@ -50,7 +55,7 @@ def test_help_names_every_command_and_is_quick(child_env: dict[str, str]) -> Non
         (["fit", "nowhere", "--strategy", "partail"], 2, "did you mean 'partial'?"),
         (["fit", "nowhere.toml"], 2, "nowhere.toml cannot be read"),
         (["fit", "nowhere", "--set", "lr=3"], 2, "there is no field 'lr'"),
-        (["fit", "nowhere", "--max-time", "soon"], 2, "'soon' is no duration"),
+        (["fit", "nowhere", "--max-time", "soon"], 2, "'soon' is not a valid duration"),
         (["show", "photos", "--backbone", "googlenett"], 2, "did you mean 'googlenet'?"),
         (["backbones", "resnet8"], 2, "did you mean 'resnet18'?"),
         (["strategies", "adapters"], 2, "There is no strategy named 'adapters'"),
@@ -99,6 +104,47 @@ def test_listings_break_long_lines_and_keep_what_one_would_copy_whole(child_env:
         lines = regraft(*listing, env=child_env).stdout.splitlines()
         assert [line for line in lines if len(line) > 120] == []
     assert "layer.8 (partial)" in regraft("backbones", "vit_b_16", env=child_env).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keys"),
+    [
+        (["backbones", "googlenet"], {"backbones"}),
+        (["strategies", "partial"], {"strategies"}),
+        (["lab"], {"studies"}),
+        (["show", "photos", "--cut", "output"], {"data", "strategy", "cut", "source", "options"}),
+        (["describe", "googlenet:tiny"], {"name", "parameters", "layers"}),
+        (["describe", "googlenet:tiny", "--compare"], {"networks", "timing"}),
+        (["cache"], {"path", "bytes", "entries"}),
+        (["cache", "--clear"], {"removed", "freed_bytes"}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_listed_is_one_json_object_for_programs(
+    arguments: list[str], keys: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REGRAFT_CACHE", str(tmp_path))
+    done = CliRunner().invoke(app, [*arguments, "--json"], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert done.stdout.isascii()
+    assert json.loads(done.stdout).keys() >= keys
+
+
+def test_every_command_that_prints_a_result_offers_json() -> None:
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        assert "--json" in {flag for parameter in command.params for flag in parameter.opts}, name
+
+
+def test_a_flag_for_a_field_of_the_recipe_has_its_sentence_and_sets_it() -> None:
+    words = "show d.csv --views 0 --seed 0 --strategy full --label-column a --label-column b --allow-leaks --json"
+    done = CliRunner().invoke(app, words.split())
+    shown = json.loads(done.stdout)
+    assert (shown["views"], shown["seed"], shown["source"]["label_columns"]) == (0, 0, ["a", "b"])
+    assert shown["source"]["allow_leaks"] is True
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    for name in ("fit", "evaluate", "extend"):
+        (found,) = [one for one in commands[name].params if one.name == "group_column"]
+        assert found.help.startswith(recipe_fields()["source.group_column"].sentence)
 
 
 def test_the_cache_is_looked_at_and_cleared(child_env: dict[str, str], tmp_path: Path) -> None:

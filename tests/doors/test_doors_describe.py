@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from regraft.doors._describe import side_by_side, told
+from regraft.doors._listings import of_network, of_networks
 from regraft.workbench.describe import SideBySide
 from regraft.workbench.describe import side_by_side as compare
 
@@ -28,19 +28,19 @@ def test_one_network_is_told_as_json_drawing_page_and_text(child_env: dict[str, 
     assert (said["name"], said["parameters"]) == ("googlenet:paper", 6_998_552)
     assert ElementTree.parse(tmp_path / "net.svg").getroot().tag.endswith("svg")
     assert (tmp_path / "out" / "net.html").read_text(encoding="utf-8").startswith("<!doctype html>")
-    text = told(said, layers=False)
+    text = of_network(said)
     assert "6,998,552 parameters, 1,582.7M multiply-adds" in text
     assert "4e (partial)" in text
     assert [line.split()[0] for line in text.splitlines() if line.endswith("disagrees")] == ["conv1", "4c", "5a"]
     assert "after 4d" in text
     assert "stem/0.conv" not in text
-    assert "stem/0.conv" in told(said, layers=True)
+    assert "stem/0.conv" in of_network(said, layers=True)
 
 
 def test_several_are_told_in_a_line_each_with_whose_accuracy_it_is() -> None:
     (found,) = compare(["googlenet:bn", "resnet18", "googlenet:tiny"], input_px=64)
     assert isinstance(found, SideBySide)
-    lines = side_by_side(found.to_json()).splitlines()
+    lines = of_networks(found.to_json()).splitlines()
     assert [line.split()[0] for line in lines[2:5]] == ["googlenet:bn", "resnet18:torchvision", "googlenet:tiny"]
     assert [line.split("  ")[-1].strip() for line in lines[2:5]] == ["(69.8 %)", "69.8 %", "–"]
     assert any("googlenet-1378be20.pth" in line for line in lines)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from regraft import errors
+from regraft.doors._errors import exit_code_of
 
 HEAD = "import sys\nfrom regraft.doors._errors import guarded, if_interrupted\nfrom regraft.errors import *\n"
 
@@ -30,20 +31,19 @@ def test_an_error_of_the_family_is_one_message_with_its_fix_and_its_code(child_e
     assert done.stderr == "regraft: There is nothing at x.\n  fix: check the path.\n"
 
 
-def test_every_class_has_a_code_of_its_branch() -> None:
-    codes = {kind.__name__: kind.exit_code for kind in family()}
-    assert codes["RegraftError"] == 1
-    branches = {kind.__name__: kind.exit_code for kind in errors.RegraftError.__subclasses__() if kind in family()}
-    assert sorted(branches.values()) == list(range(2, 10))
-    for kind in family():
-        assert all(parent.exit_code == kind.exit_code for parent in kind.__mro__[1:-3] if parent in family()[1:])
+def test_every_branch_of_the_family_has_a_code_of_its_own_and_its_classes_share_it() -> None:
+    branches = [kind for kind in errors.RegraftError.__subclasses__() if kind in family()]
+    assert sorted(map(exit_code_of, branches)) == list(range(2, 10))
+    assert exit_code_of(errors.RegraftError) == 1
+    for branch in branches:
+        assert {exit_code_of(kind) for kind in family() if issubclass(kind, branch)} == {exit_code_of(branch)}
 
 
 def test_the_page_of_exit_codes_is_the_family() -> None:
     page = (Path(__file__).parents[2] / "docs" / "errors.md").read_text(encoding="utf-8")
     rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in page.splitlines() if row.startswith("| ")]
     listed = {row[1].strip("`"): (int(row[0]), row[2]) for row in rows if len(row) == 3 and row[1].startswith("`")}
-    assert listed == {kind.__name__: (kind.exit_code, str(kind.__doc__)) for kind in family()}
+    assert listed == {kind.__name__: (exit_code_of(kind), str(kind.__doc__)) for kind in family()}
 
 
 def test_a_path_that_the_system_refuses_is_no_fault(child_env: dict[str, str], tmp_path: Path) -> None:
@@ -91,3 +91,27 @@ def test_a_reader_that_leaves_is_no_fault(child_env: dict[str, str]) -> None:
         child.stdout.close()
         assert child.stderr.read() == ""
     assert child.returncode == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_under_the_output_is_named_with_its_code(child_env: dict[str, str]) -> None:
+    code = f"{HEAD}def command():\n    print('a result')\nsys.exit(guarded(command))"
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - no path of ours
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=child_env, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 7
+    assert done.stderr == "regraft: The output cannot be written: No space left on device.\n  fix: free some space.\n"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1251", "latin-1", "utf-8", "utf-16"])
+def test_printing_does_not_fail_whatever_the_encoding(encoding: str, child_env: dict[str, str]) -> None:
+    body = r"print('R\u00b2 \u2026 \u732b', 'caf\udce9.png')"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{HEAD}def command():\n    {body}\nsys.exit(guarded(command))"],
+        env={**child_env, "PYTHONIOENCODING": encoding}, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    text = done.stdout.decode(encoding)
+    assert r"caf\udce9.png" in text
+    assert ("R²" in text) == (encoding not in ("ascii", "cp1251"))

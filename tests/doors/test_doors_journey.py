@@ -80,11 +80,16 @@ def test_a_finished_run_is_not_overwritten(fitted: object, command: Command) -> 
 
 
 def test_the_written_recipe_makes_the_same_model(fitted: object, command: Command, folder: Path) -> None:
-    command("fit", "runs/probe/recipe.toml", "--out", "runs/again", "--quiet")
+    printed = json.loads(command("fit", "runs/probe/recipe.toml", "--out", "runs/again", "--json").stdout)
+    assert printed["path"] == str(Path("runs/again"))
+    assert printed["verdict"].startswith("Accuracy ")
+    assert printed["report"] == json.loads((folder / "runs" / "again" / "report.json").read_text())
     one, again = (folder / "runs" / name / "model" / "model.safetensors" for name in ("probe", "again"))
     assert one.read_bytes() == again.read_bytes()
     told = command("compare", "runs/probe", "runs/again").stdout
     assert "No difference: probe and again predict the same." in told
+    printed = json.loads(command("compare", "runs/probe", "runs/again", "--json").stdout)
+    assert printed["paired"]["verdict"] in told
 
 
 def test_predictions_are_the_same_by_table_json_and_python(fitted: object, command: Command, folder: Path) -> None:
@@ -130,6 +135,9 @@ def test_an_evaluation_on_the_test_part_gives_the_reports_figure(
     assert "None" not in compared
     again = command("evaluate", "runs/probe", "--data", "photos/test", "--out", "tests/probe", code=9)
     assert "is there already" in again.stderr
+    printed = json.loads(command("evaluate", "runs/probe", "--data", "photos/test", "--json").stdout)
+    assert printed["path"] is None
+    assert printed["report"]["evaluation"] == later["evaluation"]
 
 
 def test_a_class_is_added_by_the_command_line_or_refused_with_the_limit_that_would_do(
@@ -146,9 +154,9 @@ def test_a_class_is_added_by_the_command_line_or_refused_with_the_limit_that_wou
     assert not (folder / "runs" / "three").exists()
     limit = re.search(r"--max-loss ([\d.]+\d)", refused.stderr)
     assert limit is not None
-    done = command(*arguments, "--max-loss", limit[1])
-    assert "Added without retraining the rest: middle." in " ".join(done.stdout.split())
-    assert f"model   {Path('runs/three/model')}" in done.stdout
+    done = json.loads(command(*arguments, "--max-loss", limit[1], "--json").stdout)
+    assert "Added without retraining the rest: middle." in done["verdict"]
+    assert done["path"] == str(Path("runs/three"))
     answers = command("predict", "runs/three", "grey/test", "--json").stdout.splitlines()
     assert set(json.loads(answers[0])["probabilities"]) == {"dark", "light", "middle"}
 

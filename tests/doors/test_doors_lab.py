@@ -1,5 +1,6 @@
 """The command `lab`."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -61,8 +62,9 @@ def test_two_settings_at_once_are_refused(child_env: dict[str, str], tmp_path: P
 def test_the_long_setting_has_a_folder_of_its_own_and_three_seeds(
     child_env: dict[str, str], painted: Path, tmp_path: Path
 ) -> None:
-    done = run("reductions", "--long", "--data", str(painted), "--minutes", "0", env=child_env, cwd=tmp_path)
+    done = run("reductions", "--long", "--data", str(painted), "--minutes", "0", "--json", env=child_env, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["path"] == str(Path("runs/lab/reductions-long"))
     assert "9 of 9 cells are not run" in done.stderr
     text = (tmp_path / "runs" / "lab" / "reductions-long" / "report.md").read_text(encoding="utf-8")
     assert "regraft lab reductions --data FOLDER --long --seeds 3" in text

@@ -1,5 +1,7 @@
 """The Python door, as far as it goes without a run."""
 
+import ast
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import pytest
 from PIL import Image
 
 import regraft
-from regraft.doors.python import _recipe
+from regraft.doors.python import _recipe, parameters_for_flags
 from regraft.errors import BadRecipe, BadRequest, RegraftError
 from regraft.recipe import Recipe
 
@@ -64,3 +66,42 @@ def test_unknown_fields_are_refused_before_anything_is_read(tmp_path: Path, monk
     with pytest.raises(RegraftError, match="nothing at"):
         regraft.open_dataset("photos")
     assert list(tmp_path.iterdir()) == []
+
+
+def advice() -> Iterator[str]:
+    """Every piece of advice in the sources that names a flag of the command line."""
+    for path in sorted(Path(regraft.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.keyword) and node.arg == "fix":
+                parts = node.value.values if isinstance(node.value, ast.JoinedStr) else [node.value]
+                text = "".join(str(part.value) if isinstance(part, ast.Constant) else "NAME" for part in parts)
+                if "--" in text:
+                    yield text
+
+
+def in_python(fix: str) -> str:
+    with pytest.raises(RegraftError) as caught, parameters_for_flags():
+        raise BadRequest("no", fix=fix)
+    return caught.value.fix
+
+
+def test_no_advice_of_an_error_names_a_flag_in_python() -> None:
+    found = list(advice())
+    assert len(found) > 25
+    for fix in found:
+        outside_commands = "".join(in_python(fix).split("`")[::2])
+        assert "--" not in outside_commands, fix
+
+
+@pytest.mark.parametrize(
+    ("fix", "expected"),
+    [
+        ("leave --cut out, or use --allow-leaks.", "leave `cut` out, or use `allow_leaks`."),
+        ("lower it: --set options.lr=VALUE, a tenth.", "lower it: options={'lr': VALUE}, a tenth."),
+        ("keep float32 (--set dtype=float32); else", "keep float32 (dtype='float32'); else"),
+        ("--set options.mixup=0.2 mixes inputs.", "options={'mixup': 0.2} mixes inputs."),
+        ("clear it with `regraft cache --clear`.", "clear it with `regraft cache --clear`."),
+    ],
+)
+def test_a_flag_becomes_the_parameter_that_it_sets(fix: str, expected: str) -> None:
+    assert in_python(fix) == expected

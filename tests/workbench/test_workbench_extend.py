@@ -15,7 +15,7 @@ from regraft.bundles.bundle import load
 from regraft.errors import BadData, BadRequest, RunError
 from regraft.recipe import Recipe
 from regraft.values import Notice
-from regraft.workbench import compare
+from regraft.workbench.compare import compare
 from regraft.workbench.evaluate import Evaluated, evaluate
 from regraft.workbench.extend import extend
 from regraft.workbench.fit import RunDone, fit

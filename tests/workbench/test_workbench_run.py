@@ -1,7 +1,5 @@
 """A run folder opened, and verbs that are loaded on first use."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -35,23 +33,3 @@ def test_what_is_no_finished_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "report.json").write_text("{")
     with pytest.raises(RunError, match=r"report.json cannot be read"):
         _ = open_run(tmp_path).report
-
-
-@pytest.mark.parametrize("first", ["", "import regraft.workbench.compare, regraft.workbench.strategies"])
-def test_a_verb_is_a_function_whether_or_not_its_file_was_imported_before(
-    first: str, child_env: dict[str, str]
-) -> None:
-    code = (
-        f"{first}\nfrom regraft import workbench\nassert callable(workbench.compare)\nassert workbench.strategies()\n"
-    )
-    code += (
-        "import sys\nfrom regraft.workbench import compare\nassert callable(compare)\nassert 'torch' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], env=child_env, check=True)
-
-
-def test_an_unknown_verb_is_no_attribute() -> None:
-    from regraft import workbench
-
-    with pytest.raises(AttributeError, match="fitt"):
-        _ = workbench.fitt

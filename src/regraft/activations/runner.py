@@ -15,7 +15,7 @@ be two to five times as slow (GoogLeNet, ResNet-18).
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -207,15 +207,15 @@ class Prefixes:
         device: str = "cpu",
         backend: str = "auto",
         threads: int | None = None,
-        tell: Callable[[Notice], None] = lambda notice: None,
         keep: Mapping[str, Sequence[str]] = MappingProxyType({}),
     ) -> None:
         """`keep` names, by cut, the taps that stay in the state there (see `Network.run`); `backend` is `auto` (ONNX
         Runtime on the CPU where the export agrees, else torch) or `torch`; `threads` of the CPU: None or 0 for all
-        cores; `tell` takes what the user should know."""
+        cores. `notices` collects what the user should know; the verb yields it."""
         self.backbone, self.shapes, self.view, self.memo = backbone, dict(shapes), view, memo
         self.keep = {cut: sorted(taps) for cut, taps in keep.items() if taps}
-        self._device, self._threads, self._tell = device, threads or usable_cores(), tell
+        self._device, self._threads = device, threads or usable_cores()
+        self.notices: list[Notice] = []
         self.ragged = {name: shape.index(None) for name, (shape, _) in self.shapes.items() if None in shape}
         # A ragged prefix runs in torch: its export would have to be compared at every length.
         self._may_use_onnx = backend == "auto" and device == "cpu" and not self.ragged
@@ -355,7 +355,8 @@ class Prefixes:
         except Refused as reason:
             self._decide("torch")
             self._runners.clear()
-            self._tell(Notice(text=f"ONNX Runtime is not used below the cut, torch is: {reason}", topic="backend"))
+            text = f"ONNX Runtime is not used below the cut, torch is: {reason}"
+            self.notices.append(Notice(text=text, topic="backend"))
             return None
         shared = prefix.network.shared
         path = self.memo.file(facts, ".onnx")

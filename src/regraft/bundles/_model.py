@@ -3,7 +3,7 @@
 Letters: n inputs, c outputs, d features.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,6 @@ from regraft.contracts.modality import MODALITIES
 from regraft.contracts.task import Task
 from regraft.evaluation.ood import OODReference
 from regraft.files import cache_home
-from regraft.values import Notice
 
 if TYPE_CHECKING:
     from torch import nn
@@ -97,14 +96,7 @@ class Model:
         return head.eval().requires_grad_(False)
 
 
-def prefixes_of(
-    model: Model,
-    *,
-    device: str,
-    backend: str,
-    threads: int | None,
-    tell: Callable[[Notice], None] = lambda notice: None,
-) -> Prefixes:
+def prefixes_of(model: Model, *, device: str, backend: str, threads: int | None) -> Prefixes:
     """The whole network below the head as a runner."""
     card, reads = model.backbone.card, model.task.reads
     return Prefixes(
@@ -116,5 +108,4 @@ def prefixes_of(
         device=device,
         backend=backend,
         threads=threads,
-        tell=tell,
     )

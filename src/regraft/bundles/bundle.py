@@ -5,7 +5,7 @@ Loading checks every digest and replays the golden inputs. Nothing in a bundle c
 Letters: n inputs, c outputs, d features, g golden inputs, h and w height and width in pixels, k channels.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,11 @@ class Bundle:
     def backend_name(self) -> str:
         """What runs the network, with version and precision."""
         return self._prefixes.backend_name()
+
+    @property
+    def notices(self) -> Sequence[Notice]:
+        """What the user should know of how the network is run; more may come with the first inputs."""
+        return self._prefixes.notices
 
     @property
     def card(self) -> Card:
@@ -185,11 +190,10 @@ def load(
     threads: int | None = None,
     workers: int = 2,
     verify: bool = True,
-    tell: Callable[[Notice], None] = lambda notice: None,
 ) -> Bundle:
     """The model in the folder `path` (a bundle, or a run that holds one).
 
-    With `verify`, digests are checked and the golden inputs replayed. `tell` takes what the user should know.
+    With `verify`, digests are checked and the golden inputs replayed; `Bundle.notices` holds what the user should know.
 
     Raises:
         BundleError: a file is missing, damaged or changed, the format is newer, or this machine predicts otherwise.
@@ -202,7 +206,7 @@ def load(
     if verify:
         check_tensors(tensors, digests_in(facts, folder), folder / TENSORS)
     model = _model(facts, tensors, folder)
-    prefixes = prefixes_of(model, device=device, backend=backend, threads=threads, tell=tell)
+    prefixes = prefixes_of(model, device=device, backend=backend, threads=threads)
     bundle = Bundle(model, facts, prefixes, workers)
     if verify:
         _replay(bundle, folder)

@@ -2,8 +2,8 @@
 
     0    done
     1    a fault in regraft: the traceback is shown, with a request to report it; or the reader of a pipe has left
-    2 …  the family in `regraft.errors`, by class; 2 also for a command line that cannot be parsed, and for a path that
-         the system does not let us read or write
+    2 …  `EXIT_CODES`, by the class of the error; 2 also for a command line that cannot be parsed, and for a path that
+         the system does not let us read or write; 7 also for a full disk under the output
     130  interrupted (Ctrl-C); 143 when the process was asked to end
 
 What a command prints at the end goes to stdout; everything else to stderr.
@@ -14,15 +14,27 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 
-from regraft.errors import BadRequest, RegraftError
+from regraft import errors
+from regraft.doors._output import escape_what_an_encoding_lacks
 
+EXIT_CODES: Mapping[type[errors.RegraftError], int] = {
+    errors.RegraftError: 1,
+    errors.BadRequest: 2,
+    errors.BadData: 3,
+    errors.WeightsError: 4,
+    errors.BundleError: 5,
+    errors.TrainingFailed: 6,
+    errors.OutOfSpace: 7,
+    errors.MissingExtra: 8,
+    errors.RunError: 9,
+}
+"""Exit codes of the command line; a class that is not listed has the code of the nearest class above it."""
 _REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
-"""What a system says of a path that may not be read or written as it is: the user's to mend, and no fault of ours."""
-
+"""What a system says of a path that may not be read or written as it is: for the user to mend, not a fault of ours."""
 ISSUES = "the project's issue tracker"
 
 
@@ -34,42 +46,59 @@ class Interrupted(BaseException):
         self.exit_code = 128 + number
 
 
+def exit_code_of(kind: type[errors.RegraftError]) -> int:
+    """The exit code for errors of this class."""
+    return next(EXIT_CODES[each] for each in kind.__mro__ if each in EXIT_CODES)
+
+
 def guarded(command: Callable[[], object]) -> int:
-    """Run a command; tell what went wrong, if anything; the exit code."""
+    """Run a command; report what went wrong, if anything; return the exit code."""
     sys.excepthook = _unexpected
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
+    escape_what_an_encoding_lacks()
     try:
-        command()
-        sys.stdout.flush()
-    except RegraftError as error:
+        try:
+            command()
+        finally:  # what was printed before an error is written as well; a click command ends by SystemExit
+            sys.stdout.flush()
+    except errors.RegraftError as error:
         sys.stderr.write(f"regraft: {error}\n")
-        return error.exit_code
+        return exit_code_of(type(error))
     except Interrupted as stop:
         sys.stderr.write("\n".join(["\nStopped.", *getattr(stop, "__notes__", ())]) + "\n")
         return stop.exit_code
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_stdout()
         return 1
     except OSError as error:
+        if error.errno == errno.ENOSPC and not error.filename:
+            _discard_stdout()
+            sys.stderr.write(f"regraft: The output cannot be written: {error.strerror}.\n  fix: free some space.\n")
+            return EXIT_CODES[errors.OutOfSpace]
         if error.errno not in _REFUSALS or not error.filename:
             raise
         sys.stderr.write(
             f"regraft: The system refuses {error.filename2 or error.filename}: {error.strerror}.\n"
             "  fix: check the path and its rights, or choose another place (--out, or REGRAFT_CACHE for the cache).\n"
         )
-        return BadRequest.exit_code
+        return EXIT_CODES[errors.BadRequest]
     return 0
 
 
 @contextmanager
-def if_interrupted(said: str) -> Iterator[None]:
-    """What to tell when the work inside is interrupted."""
+def if_interrupted(advice: str) -> Iterator[None]:
+    """What to say when the work inside is interrupted."""
     try:
         yield
     except Interrupted as stop:
-        stop.add_note(said)
+        stop.add_note(advice)
         raise
+
+
+def _discard_stdout() -> None:
+    """Let the interpreter's own last flush go nowhere, since it would fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -1,81 +1,119 @@
-"""What `backbones`, `strategies` and `cache` print."""
+"""What `backbones`, `strategies`, `cache`, `describe` and `lab` print."""
 
 import time
-from collections.abc import Sequence
-from textwrap import fill, indent
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from regraft.doors._tables import WIDTH, aligned, listed
-from regraft.reports.words import counted, duration, size
-from regraft.workbench.backbones import BackboneFacts, WeightsFacts
-from regraft.workbench.cache import CacheFacts, ClearedCache, StoredEntry
-from regraft.workbench.strategies import StrategyFacts
+from regraft.doors._output import wrapped
+from regraft.doors._tables import aligned, listed
+from regraft.reports.words import NOTHING, counted, duration, measured, size
+
+if TYPE_CHECKING:
+    from regraft.reports.architecture import Table
+    from regraft.workbench.backbones import BackboneFacts, WeightsFacts
+    from regraft.workbench.cache import CacheFacts, ClearedCache, StoredEntry
+    from regraft.workbench.lab import StudyFacts
+    from regraft.workbench.strategies import StrategyFacts
 
 
-def of_backbones(found: Sequence[BackboneFacts]) -> str:
+def of_backbones(found: "Sequence[BackboneFacts]") -> str:
     """Each with its cuts and its weights."""
     parts = []
     for one in found:
-        facts = [("variants", ", ".join(one.variants)), *_architecture(one), ("source", one.source)]
-        weights = "\n".join(_weights(weights) for weights in one.weights)
-        parts.append(
-            f"{one.name}\n  {one.title}\n{_wrapped(f'prefer it {one.prefer}')}\n{listed(facts)}\n  weights\n{weights}"
-        )
-    said = "A model that regraft saved is a backbone too: --backbone PATH_OF_A_RUN. It is nearest where its data are."
-    return "\n\n".join([*parts, said])
+        facts = listed([("variants", ", ".join(one.variants)), *_architecture(one), ("source", one.source)])
+        weights = "\n".join(map(_weights, one.weights))
+        prefer = wrapped(f"prefer it {one.prefer}", "  ")
+        parts.append(f"{one.name}\n  {one.title}\n{prefer}\n{facts}\n  weights\n{weights}")
+    own = "A model that regraft saved is a backbone too: --backbone PATH_OF_A_RUN. It is nearest where its data are."
+    return "\n\n".join([*parts, own])
 
 
-def of_strategies(found: Sequence[StrategyFacts], *, options: bool) -> str:
-    """Each with its presets and, where asked for, the table of its options."""
+def of_strategies(found: "Sequence[StrategyFacts]") -> str:
+    """Each with its presets."""
+    return "\n\n".join([*map(_strategy, found), "The options of one: regraft strategies NAME"])
+
+
+def of_options(found: "Sequence[StrategyFacts]") -> str:
+    """Each with its presets, its options and its regularisers."""
     parts = []
     for one in found:
-        presets = []
-        for preset in one.presets:
-            where = f"cut at {preset.cut}" if preset.cut else "cut where the backbone says"
-            views = counted(preset.views, "view") if preset.views else "a new view every epoch"
-            changed = "".join(f", {name}={value}" for name, value in preset.options.items())
-            presets.append((preset.name, f"{preset.title}; {where}, {views}{changed}"))
-        text = f"{one.name}\n{_wrapped(one.title)}\n{listed(presets)}"
-        if options:
-            rows = [(f"{field.name} = {field.default}", field.sentence) for field in one.options]
-            text += "\n\n  options (--set options.NAME=VALUE, or [options] in a recipe)\n"
-            text += "\n".join(f"    {name}\n{_wrapped(sentence, '        ')}" for name, sentence in rows)
-            if one.regularisers:
-                text += "\n\n  regularisers (--set options.regulariser=NAME)\n"
-                held = [(f"{facts.name}, weight {facts.weight:g}", facts.title) for facts in one.regularisers]
-                text += "\n".join(f"    {name}\n{_wrapped(title, '        ')}" for name, title in held)
-        parts.append(text)
-    if not options:
-        parts.append("The options of one: regraft strategies NAME")
+        options = [(f"{field.name} = {field.default}", field.sentence) for field in one.options]
+        held = [(f"{facts.name}, weight {facts.weight:g}", facts.title) for facts in one.regularisers]
+        parts += [
+            _strategy(one),
+            "  options (--set options.NAME=VALUE, or [options] in a recipe)\n" + _under(options),
+            *(["  regularisers (--set options.regulariser=NAME)\n" + _under(held)] if held else []),
+        ]
     return "\n\n".join(parts)
 
 
-def of_cache(found: CacheFacts) -> str:
-    """What lies in the cache."""
+def of_cache(found: "CacheFacts") -> str:
+    """What is in the cache."""
     whole = [(str(found.path), size(found.bytes)), ("free on its disk", size(found.free_bytes))]
     whole += [(name, size(bytes_)) for name, bytes_ in found.others.items()]
-    whole.append(
-        ("activations and exported networks", f"{size(found.store_bytes)} of at most {size(found.limit_bytes)}")
-    )
+    used = f"{size(found.store_bytes)} of at most {size(found.limit_bytes)}"
+    whole.append(("activations and exported networks", used))
     header = ["backbone", "cut", "kept as", "rows", "size", "last used", "in use"]
     entries = aligned(header, map(_entry, found.entries)) if found.entries else "No activations are stored."
     return f"{listed(whole, indent='')}\n\n{entries}"
 
 
-def of_cleared(done: ClearedCache) -> str:
+def of_cleared(done: "ClearedCache") -> str:
     """What clearing did."""
-    said = f"{len(done.removed)} stored sets of activations deleted, {size(done.freed_bytes)} freed."
-    if done.scan_bytes:
-        said += f" What scans remembered of files is deleted too, {size(done.scan_bytes)}."
-    if done.unpacked_bytes:
-        said += f" Unpacked archives are deleted too, {size(done.unpacked_bytes)}."
-    if done.unpacked_kept:
-        said += f" {counted(done.unpacked_kept, 'unpacked archive')} in use by a running process: kept."
-    if done.kept:
-        said += f" {len(done.kept)} are in use by a running process and were kept."
-    return said
+    parts = [
+        f"{len(done.removed)} stored sets of activations deleted, {size(done.freed_bytes)} freed.",
+        f"What scans remembered of files is deleted too, {size(done.scan_bytes)}." if done.scan_bytes else "",
+        f"Unpacked archives are deleted too, {size(done.unpacked_bytes)}." if done.unpacked_bytes else "",
+        f"{counted(done.unpacked_kept, 'unpacked archive')} in use by a running process: kept."
+        if done.unpacked_kept
+        else "",
+        f"{len(done.kept)} are in use by a running process and were kept." if done.kept else "",
+    ]
+    return " ".join(filter(None, parts))
 
 
-def _architecture(one: BackboneFacts) -> list[tuple[str, str]]:
+def of_network(described: Mapping[str, Any], *, layers: bool = False) -> str:
+    """A network that `describe` counted, stage by stage or, with `layers`, layer by layer."""
+    from regraft.reports import architecture
+
+    cuts = ", ".join(f"{cut} (partial)" if cut == described["partial_cut"] else cut for cut in described["cuts"])
+    facts = [("family", described["title"]), ("source", described["source"]), ("cuts", cuts)]
+    facts += [("published", one) for one in architecture.accuracies(described)]
+    blocks = [f"{architecture.headline(described)}\n{listed(facts)}"]
+    for title, table, notes in architecture.sections(described, every_layer=layers):
+        blocks += [f"{title}:", _table(table), "\n".join(map(wrapped, notes))]
+    return "\n\n".join(filter(None, blocks))
+
+
+def of_networks(compared: Mapping[str, Any]) -> str:
+    """Several networks, a line each."""
+    from regraft.reports import architecture
+
+    notes = "\n".join(map(wrapped, architecture.side_by_side_notes(compared)))
+    return f"{_table(architecture.side_by_side(compared))}\n\n{notes}\n{listed(architecture.sources(compared))}"
+
+
+def of_studies(found: "Sequence[StudyFacts]") -> str:
+    """Each with its claim."""
+    parts = [
+        f"{one.name}\n  {one.title}\n{wrapped(one.claim, '  ')}\n{wrapped(f'source: {one.source}', '  ')}"
+        for one in found
+    ]
+    return "\n\n".join([*parts, "Each trains for some minutes on two cores: regraft lab NAME"])
+
+
+def of_study(report: Mapping[str, Any]) -> str:
+    """The arms of a study with their costs and accuracies at the largest training size."""
+    rows = []
+    for arm in report["arms"]:
+        figures = arm["figures"][0] if arm["figures"] else {}
+        seconds = NOTHING if arm["seconds"] is None else duration(arm["seconds"])
+        rows.append([arm["name"], f"{arm['parameters']:,}", f"{arm['multiply_adds'] / 1e6:.1f}",
+                     measured(figures.get("accuracy")), seconds])  # fmt: skip
+    return aligned(["arm", "parameters", "million multiply-adds", "accuracy", "time"], rows)
+
+
+def _architecture(one: "BackboneFacts") -> list[tuple[str, str]]:
     found = one.architecture
     if found is None:
         return [("", f"and more; the facts and cuts of one: regraft backbones {one.name}:VARIANT")]
@@ -86,24 +124,41 @@ def _architecture(one: BackboneFacts) -> list[tuple[str, str]]:
     ]
 
 
-def _weights(one: WeightsFacts) -> str:
-    fetched = "" if one.size_mb is None else f"in the cache, from {one.where}" if one.here else ""
-    where = fetched or (f"{one.size_mb:.0f} MiB to fetch from {one.where}" if one.size_mb is not None else one.where)
-    lines = [f"    {one.spec}" + (f" ({one.variant})" if one.variant else ""), f"        {where}"]
-    if one.trained_on:
-        lines.append(f"        trained on {one.trained_on}")
-    if one.licence:
-        lines.append(_wrapped(f"terms: {one.licence}", "        "))
-    lines += [_wrapped(f"measured: {figure}", "        ") for figure in one.figures]
-    lines += [_wrapped(f"limit: {limit}", "        ") for limit in one.limits]
-    return "\n".join([*lines, _wrapped(f"prefer {one.prefer}", "        ")])
+def _weights(one: "WeightsFacts") -> str:
+    where = one.where
+    if one.size_mb is not None:
+        where = f"in the cache, from {where}" if one.here else f"{one.size_mb:.0f} MiB to fetch from {where}"
+    facts = [
+        where,
+        f"trained on {one.trained_on}" if one.trained_on else "",
+        f"terms: {one.licence}" if one.licence else "",
+        *(f"measured: {figure}" for figure in one.figures),
+        *(f"limit: {limit}" for limit in one.limits),
+        f"prefer {one.prefer}",
+    ]
+    name = f"    {one.spec}" + (f" ({one.variant})" if one.variant else "")
+    return "\n".join([name, *(wrapped(fact, " " * 8) for fact in facts if fact)])
 
 
-def _entry(one: StoredEntry) -> list[str]:
+def _strategy(one: "StrategyFacts") -> str:
+    presets = []
+    for preset in one.presets:
+        where = f"cut at {preset.cut}" if preset.cut else "cut where the backbone says"
+        views = counted(preset.views, "view") if preset.views else "a new view every epoch"
+        changed = "".join(f", {name}={value}" for name, value in preset.options.items())
+        presets.append((preset.name, f"{preset.title}; {where}, {views}{changed}"))
+    return f"{one.name}\n{wrapped(one.title, '  ')}\n{listed(presets)}"
+
+
+def _under(pairs: Sequence[tuple[str, str]]) -> str:
+    return "\n".join(f"    {name}\n{wrapped(sentence, ' ' * 8)}" for name, sentence in pairs)
+
+
+def _entry(one: "StoredEntry") -> list[str]:
     ago = max(0.0, time.time() - one.used)
     when = f"{ago / 86_400:.0f} days ago" if ago > 2 * 86_400 else f"{duration(ago)} ago"
     return [one.backbone, one.cut, one.dtype, f"{one.rows:,}", size(one.bytes), when, "yes" if one.pinned else ""]
 
 
-def _wrapped(text: str, by: str = "  ") -> str:
-    return indent(fill(text, WIDTH - len(by)), by)
+def _table(table: "Table") -> str:
+    return aligned(table.header, table.rows, left=table.left)

@@ -1,17 +1,16 @@
-"""Tables of plain text: what commands print when they are done."""
+"""Tables of plain text, and what a fit, an evaluation and a comparison print."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
+from regraft.doors._output import WIDTH
 from regraft.reports.verdict import main_figure, main_metric_of, main_section, title_of
 from regraft.reports.words import NOTHING, counted, lowered, measured, number
 
 if TYPE_CHECKING:
     from regraft.workbench.compare import Comparison
 
-WIDTH = 108
-"""Lines of prose are broken at so many characters."""
 _SHOWN = ("balanced_accuracy", "log_loss", "macro_auroc", "r2", "quadratic_weighted_kappa")
 """Metrics beside the main one that the table at the end of a fit shows, two at most; more would pass 80 columns."""
 
@@ -19,19 +18,31 @@ _SHOWN = ("balanced_accuracy", "log_loss", "macro_auroc", "r2", "quadratic_weigh
 def aligned(header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int | None = None) -> str:
     """Columns as wide as their widest cell, two spaces apart, a line under the header.
 
-    `left` columns are flush to the left, those after them, numbers, to the right; None: all to the left.
+    The first `left` columns are flush left, those after them, numbers, flush right; None: all flush left.
     """
     table = [list(header), *map(list, rows)]
-    widths = [max(len(line[at]) for line in table) for at in range(len(header))]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     num_left = len(header) if left is None else left
-    lines = [
-        "  ".join(
-            cell.ljust(width) if at < num_left else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
+    table.insert(1, ["-" * width for width in widths])
+    aligns = [str.ljust if at < num_left else str.rjust for at in range(len(header))]
+    return "\n".join(
+        "  ".join(align(cell, width) for align, cell, width in zip(aligns, line, widths, strict=True)).rstrip()
         for line in table
-    ]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+    )
+
+
+def listed(pairs: Iterable[tuple[str, str]], indent: str = "  ") -> str:
+    """Names with what belongs to them, the second column aligned, and broken where a line would be too long."""
+    found = list(pairs)
+    width = max((len(name) for name, _ in found), default=0)
+    hanging = " " * (len(indent) + width + 2)
+    return "\n".join(
+        fill(
+            text or NOTHING, WIDTH, initial_indent=f"{indent}{name.ljust(width)}  ", subsequent_indent=hanging,
+            break_long_words=False, break_on_hyphens=False,
+        )
+        for name, text in found
+    )  # fmt: skip
 
 
 def figures(report: Mapping[str, Any]) -> str:
@@ -53,35 +64,17 @@ def figures(report: Mapping[str, Any]) -> str:
 def compared(found: "Comparison") -> str:
     """Two runs, their difference and the verdict."""
     paired = found.paired
-    rows = [
-        [name, described, number(value)]
-        for name, described, value in zip(found.names, found.described, (paired.a, paired.b), strict=True)
-    ]
-    right, header = (paired.only_a_right, paired.only_b_right), []
-    if None not in right:
-        header = ["right where the other is wrong"]
-        rows = [[*row, str(count)] for row, count in zip(rows, right, strict=True)]
-    groups = f" in {counted(found.num_groups, 'group')}" if found.num_groups else ""
     metric = lowered(title_of(paired.metric))
+    header, columns = ["run", "model", metric], [found.names, found.described, map(number, (paired.a, paired.b))]
+    if paired.only_a_right is not None:
+        header.append("right where the other is wrong")
+        columns.append(map(str, (paired.only_a_right, paired.only_b_right)))
+    groups = f" in {counted(found.num_groups, 'group')}" if found.num_groups else ""
     return "\n\n".join(
         [
             f"{metric} on the same {counted(found.num_examples, found.part + ' example')}{groups}",
-            aligned(["run", "model", metric, *header], rows),
+            aligned(header, zip(*columns, strict=True)),
             paired.verdict,
             "\n".join(found.notes),
         ]
     )
-
-
-def listed(pairs: Iterable[tuple[str, str]], indent: str = "  ") -> str:
-    """Names with what belongs to them, the second column aligned, and broken where a line would be too long."""
-    found = list(pairs)
-    width = max((len(name) for name, _ in found), default=0)
-    hanging = " " * (len(indent) + width + 2)
-    return "\n".join(
-        fill(
-            text or NOTHING, WIDTH, initial_indent=f"{indent}{name.ljust(width)}  ", subsequent_indent=hanging,
-            break_long_words=False, break_on_hyphens=False,
-        )
-        for name, text in found
-    )  # fmt: skip

@@ -1,16 +1,17 @@
 """The command line: words to verbs, values to text. Everything heavy is loaded by the verbs, when one is called."""
 
 import sys
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from regraft.doors._describe import describe
 from regraft.doors._errors import guarded, if_interrupted
-from regraft.doors._lab import lab
-from regraft.doors._parse import label_columns, seconds, settings
-from regraft.doors._terminal import watched
+from regraft.doors._flags import COLUMNS, RECIPE, Abstain, AllowLeaks, Json, Quiet, seconds, with_flags
+from regraft.doors._output import print_found, print_report, wrapped
+from regraft.doors.screen import result_of, watched
 from regraft.version import VERSION
 
 app = typer.Typer(
@@ -23,28 +24,13 @@ app = typer.Typer(
     help="Reuse a trained network on your own labelled data, and see the proof that it was worth it.",
 )
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress; errors and results remain.")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="PATH=VALUE", help="Any field of the recipe, such as options.lr=1e-4. Repeatable."),
-]
-LabelColumn = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Column of a table that holds the labels. Several: tags (0 or 1) or numbers.", show_default=False
-    ),
-]
-LabelDelimiter = Annotated[
-    str | None, typer.Option(help="What stands between the tags of a label such as cat;dog.", show_default=False)
-]
-PathColumn = Annotated[str | None, typer.Option(help="Column of a table that holds the paths.", show_default=False)]
-Abstain = Annotated[
-    float | None,
-    typer.Option(help="Withhold the label of inputs farther from the training data than this share of them, say 0.99."),
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run or of a model.")]
+Target = Annotated[
+    str, typer.Argument(metavar="DATA_OR_RECIPE", help="Folder, archive or table of data, or recipe.toml.")
 ]
 
 
-def _tell_version(asked: bool) -> None:
+def _print_version(asked: bool) -> None:
     if asked:
         print(f"regraft {VERSION}")
         raise typer.Exit
@@ -53,63 +39,26 @@ def _tell_version(asked: bool) -> None:
 @app.callback()
 def regraft(
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_tell_version)
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
     """Reuse a trained network on your own labelled data, and see the proof that it was worth it."""
 
 
 @app.command()
+@with_flags(*RECIPE)
 def fit(
-    target: Annotated[str, typer.Argument(metavar="DATA_OR_RECIPE", help="Folder, table or recipe.toml.")],
-    backbone: Annotated[
-        str | None,
-        typer.Option(help="NAME[:VARIANT][@WEIGHTS] or a model's folder. Default: googlenet.", show_default=False),
-    ] = None,
-    task: Annotated[
-        str | None,
-        typer.Option(
-            help="classification, multilabel, regression or ordinal. Default: what the label columns say.",
-            show_default=False,
-        ),
-    ] = None,
-    strategy: Annotated[
-        str | None,
-        typer.Option(
-            help="probe, partial, full, gradual, lora … `regraft strategies` lists all. Default: probe.",
-            show_default=False,
-        ),
-    ] = None,
-    cut: Annotated[str | None, typer.Option(help="Last frozen stage, `input` or `output`.", show_default=False)] = None,
+    target: Target,
+    settings: dict[str, Any],
+    max_time: Annotated[str | None, typer.Option(help="Maximum training time, such as 90s, 10m or 1h30m.")] = None,
+    side_heads: Annotated[
+        bool, typer.Option("--side-heads", help="Also train the backbone's auxiliary classifiers.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run. Default: runs/DATA-STRATEGY.", show_default=False)
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Everything random follows from it.", show_default=False)] = None,
-    input_px: Annotated[int | None, typer.Option(help="Side of the square input, in pixels.")] = None,
-    views: Annotated[int | None, typer.Option(help="Views kept of each example; 0: new ones each epoch.")] = None,
-    augmentation: Annotated[
-        str | None, typer.Option(help="default, colour, flips, strong or none.", show_default=False)
-    ] = None,
-    max_time: Annotated[str | None, typer.Option(help="Most time to train, such as 90s, 10m or 1h30m.")] = None,
-    side_heads: Annotated[
-        bool, typer.Option("--side-heads", help="Train the backbone's auxiliary classifiers along.")
-    ] = False,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps or auto.", show_default=False)] = None,
-    path_column: PathColumn = None,
-    label_column: LabelColumn = None,
-    label_delimiter: LabelDelimiter = None,
-    split_column: Annotated[str | None, typer.Option(help="Column that holds train, val or test.")] = None,
-    group_column: Annotated[str | None, typer.Option(help="Column that says which examples belong together.")] = None,
-    group_pattern: Annotated[
-        str | None, typer.Option(help="Regular expression; its first group in the path says what belongs together.")
-    ] = None,
-    positive: Annotated[
-        str | None, typer.Option(help="Of two classes the one that examples are flagged for.", show_default=False)
-    ] = None,
-    allow_leaks: Annotated[bool, typer.Option("--allow-leaks", help="Run although parts share content.")] = False,
-    rehash: Annotated[bool, typer.Option("--rehash", help="Read every file again, trust no digest kept.")] = False,
-    set_: Set = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Train on labelled data, prove the result, save the model.
@@ -118,72 +67,49 @@ def fit(
     regraft fit photos/ --strategy partial --cut 4e --out runs/ants
     regraft fit recipe.toml
     """
-    from regraft.doors._tables import figures
-    from regraft.reports.verdict import verdict
     from regraft.workbench.recipes import folder_for, recipe_for
 
-    flags = {
-        "backbone": backbone, "task": task, "strategy": strategy, "cut": cut, "seed": seed,
-        "input_px": input_px, "views": views, "augmentation": augmentation, "device": device,
-        "max_seconds": None if max_time is None else seconds(max_time),
-        "source.path_column": path_column, **label_columns(label_column), "source.label_delimiter": label_delimiter,
-        "source.split_column": split_column,
-        "source.group_column": group_column, "source.group_pattern": group_pattern,
-        "decision.positive": positive, "options.side_heads": side_heads or None,
-        "source.allow_leaks": allow_leaks or None, "source.rehash": rehash or None,
-    }  # fmt: skip
-    recipe = recipe_for(target, settings(flags, set_ or []))
+    own: dict[str, Any] = {"options.side_heads": True} if side_heads else {}
+    own |= {"max_seconds": seconds(max_time)} if max_time is not None else {}
+    recipe = recipe_for(target, own | settings)
     folder = out or folder_for(recipe, resume=resume)
 
     from regraft.workbench.fit import RunDone
-    from regraft.workbench.fit import fit as run
+    from regraft.workbench.fit import fit as verb
 
     with if_interrupted(f"To go on, start the same command again with: --out {folder} --resume"):
-        done = list(watched(run(recipe, folder, resume=resume), quiet=quiet))
-    for event in done:
-        if isinstance(event, RunDone):
-            _say(figures(event.report), verdict(event.report))
-            print(f"report  {event.path / 'report.md'}\nmodel   {event.path / 'model'}")
+        done = result_of(verb(recipe, folder, resume=resume), RunDone, quiet=quiet)
+    _print_report(done.report, done.path, json=json, model=True)
 
 
 @app.command()
-def show(
-    recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE_OR_DATA", help="recipe.toml, or a folder, archive or table of data.")
-    ],
-    backbone: Annotated[str | None, typer.Option(show_default=False)] = None,
-    strategy: Annotated[str | None, typer.Option(show_default=False)] = None,
-    set_: Set = None,
-) -> None:
-    """Print a recipe, defaults filled in.
+@with_flags(*RECIPE)
+def show(target: Target, settings: dict[str, Any], json: Json = False) -> None:
+    """Print the recipe that fit would run, defaults filled in.
 
     Every setting stands under a sentence that explains it.
 
     \b
     regraft show photos/ --strategy partial > recipe.toml
     """
-    from regraft.workbench import show as verb
     from regraft.workbench.recipes import recipe_for
+    from regraft.workbench.show import show as verb
 
-    print(verb(recipe_for(recipe, settings({"backbone": backbone, "strategy": strategy}, set_ or []))), end="")
+    text = verb(recipe_for(target, settings))
+    print_found(tomllib.loads(text), lambda _: text.rstrip("\n"), json=json)
 
 
 @app.command()
+@with_flags(*COLUMNS)
 def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run or of a model.")],
+    run: RunFolder,
     data: Annotated[Path, typer.Option(help="Labelled examples that the model has not seen.")],
+    settings: dict[str, Any],
     out: Annotated[
         Path | None, typer.Option(help="Folder to keep the test in: a page, plots, all numbers.", show_default=False)
     ] = None,
-    path_column: PathColumn = None,
-    label_column: LabelColumn = None,
-    label_delimiter: LabelDelimiter = None,
-    group_column: Annotated[str | None, typer.Option(help="Column that says which examples belong together.")] = None,
-    group_pattern: Annotated[
-        str | None, typer.Option(help="Regular expression; its first group in the path says what belongs together.")
-    ] = None,
     abstain: Abstain = None,
-    set_: Set = None,
+    json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Test a model on labelled data it has not seen.
@@ -191,67 +117,46 @@ def evaluate(
     \b
     regraft evaluate runs/ants --data photos/test --out tests/ants
     """
-    from regraft.doors._tables import figures
     from regraft.recipe import Recipe, with_settings
-    from regraft.reports.verdict import refused, verdict
     from regraft.workbench.evaluate import Evaluated
     from regraft.workbench.evaluate import evaluate as verb
 
-    flags = {
-        "source.path_column": path_column, **label_columns(label_column), "source.label_delimiter": label_delimiter,
-        "source.group_column": group_column, "source.group_pattern": group_pattern,
-    }  # fmt: skip
-    source = with_settings(Recipe(data=str(data)), settings(flags, set_ or [])).source
-    for event in list(watched(verb(run, data, out=out, source=source, abstain=abstain), quiet=quiet)):
-        if isinstance(event, Evaluated):
-            _say(figures(event.report), verdict(event.report), refused(event.report))
-            if out is not None:
-                print(f"report  {out / 'report.md'}")
+    source = with_settings(Recipe(data=str(data)), settings).source
+    done = result_of(verb(run, data, out=out, source=source, abstain=abstain), Evaluated, quiet=quiet)
+    _print_report(done.report, out, json=json)
 
 
 @app.command()
+@with_flags(*COLUMNS)
 def extend(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run or of a model.")],
+    run: RunFolder,
     data: Annotated[Path, typer.Option(help="Labelled examples of the new classes, of old ones too if you like.")],
     out: Annotated[Path, typer.Option(help="Folder for the new model and its report.")],
+    settings: dict[str, Any],
     old: Annotated[
         Path | None,
         typer.Option(help="Examples of the old classes. Default: what the run was made of.", show_default=False),
     ] = None,
-    max_loss: Annotated[float, typer.Option(help="Accuracy on old classes that may be lost at most.")] = 0.02,
-    seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
-    path_column: PathColumn = None,
-    label_column: LabelColumn = None,
-    group_column: Annotated[str | None, typer.Option(help="Column that says which examples belong together.")] = None,
-    group_pattern: Annotated[
-        str | None, typer.Option(help="Regular expression; its first group in the path says what belongs together.")
-    ] = None,
-    set_: Set = None,
+    max_loss: Annotated[float, typer.Option(help="Maximum loss of accuracy on the old classes.")] = 0.02,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Add classes to a model, leaving all else as it is.
 
-    The network and the old classes' weights stay bit for bit. Old examples are asked before and after.
+    The network and the old classes' weights stay bit for bit. Old examples are tested before and after.
 
     \b
     regraft extend runs/leaves --data new_disease/ --out runs/leaves-7
     """
-    from regraft.doors._tables import figures
     from regraft.recipe import Recipe, with_settings
-    from regraft.reports.verdict import verdict
     from regraft.workbench.extend import extend as verb
     from regraft.workbench.fit import RunDone
 
-    flags = {
-        "source.path_column": path_column, "source.label_column": label_column,
-        "source.group_column": group_column, "source.group_pattern": group_pattern,
-    }  # fmt: skip
-    source = with_settings(Recipe(data=str(data)), settings(flags, set_ or [])).source
+    source = with_settings(Recipe(data=str(data)), settings).source
     events = verb(run, data, out=out, old=old, source=source, max_loss=max_loss, seed=seed)
-    for event in list(watched(events, quiet=quiet)):
-        if isinstance(event, RunDone):
-            _say(figures(event.report), verdict(event.report))
-            print(f"report  {event.path / 'report.md'}\nmodel   {event.path / 'model'}")
+    done = result_of(events, RunDone, quiet=quiet)
+    _print_report(done.report, done.path, json=json, model=True)
 
 
 @app.command()
@@ -263,19 +168,19 @@ def predict(
     abstain: Abstain = None,
     quiet: Quiet = False,
 ) -> None:
-    """Ask a model about files.
+    """Predict labels of files.
 
     Without --out or --json: path, label and probability, between tabs.
 
     \b
     regraft predict runs/ants some.jpg folder/ --out table.csv
     """
-    from regraft.doors._answers import write_answers
+    from regraft.doors._predictions import write_predictions
     from regraft.values import Prediction
     from regraft.workbench.predict import predict as verb
 
-    answers = (one for one in watched(verb(model, inputs, abstain=abstain), quiet=quiet) if isinstance(one, Prediction))
-    write_answers(answers, out=out, json_lines=json)
+    found = watched(verb(model, inputs, abstain=abstain), quiet=quiet)
+    write_predictions((one for one in found if isinstance(one, Prediction)), out=out, json_lines=json)
 
 
 @app.command()
@@ -285,6 +190,7 @@ def compare(
     metric: Annotated[
         str, typer.Option(help="accuracy, log_loss, mae, r2 …; that of the kind of task.", show_default=False)
     ] = "",
+    json: Json = False,
 ) -> None:
     """Is one run really better than another?
 
@@ -294,36 +200,158 @@ def compare(
     regraft compare runs/ants runs/ants-full
     """
     from regraft.doors._tables import compared
-    from regraft.workbench import compare as verb
+    from regraft.workbench.compare import compare as verb
 
-    print(compared(verb(run_a, run_b, metric=metric or None)))
+    print_found(verb(run_a, run_b, metric=metric or None), compared, json=json)
 
 
 @app.command()
-def backbones(name: Annotated[str, typer.Argument(metavar="[NAME]", show_default=False)] = "") -> None:
+def backbones(
+    name: Annotated[str, typer.Argument(metavar="[NAME]", show_default=False)] = "", json: Json = False
+) -> None:
     """List pretrained networks and their weights.
 
     Their cuts, the terms of the weights, and when to prefer which.
     """
     from regraft.doors._listings import of_backbones
-    from regraft.workbench import backbones as verb
+    from regraft.workbench.backbones import backbones as verb
 
-    print(of_backbones(verb(name)))
-
-
-app.command()(describe)
+    found = verb(name)
+    print_found({"backbones": found}, lambda _: of_backbones(found), json=json)
 
 
 @app.command()
-def strategies(name: Annotated[str, typer.Argument(metavar="[NAME]", show_default=False)] = "") -> None:
+def describe(
+    names: Annotated[
+        list[str], typer.Argument(metavar="BACKBONE...", help="NAME[:VARIANT][@WEIGHTS], or a model's folder.")
+    ],
+    input_px: Annotated[
+        int | None, typer.Option(help="Side of the square input, in pixels. Default: the network's own.")
+    ] = None,
+    layers: Annotated[bool, typer.Option("--layers", help="Every layer, not stages alone.")] = False,
+    svg: Annotated[Path | None, typer.Option(help="Write a drawing of the network here.", show_default=False)] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page with drawing and tables here.", show_default=False)
+    ] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="One line a network; so with several anyway.")] = False,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Compare, and measure examples a second on this machine.")
+    ] = False,
+    batch: Annotated[int, typer.Option(help="With --measure: batch size.")] = 8,
+    rounds: Annotated[int, typer.Option(help="With --measure: how often each network is measured.")] = 3,
+    threads: Annotated[int, typer.Option(help="With --measure: CPU threads; 0 for all cores.")] = 0,
+    device: Annotated[str, typer.Option(help="With --measure: cpu, cuda, mps or auto.")] = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Look into a network: what every stage costs and sees.
+
+    No weights are needed, and nothing is fetched. With several, one line each.
+
+    \b
+    regraft describe googlenet:paper --html googlenet.html
+    regraft describe googlenet alexnet vgg16 resnet50 --measure
+    """
+    from regraft.doors._listings import of_network, of_networks
+    from regraft.errors import BadRequest
+    from regraft.workbench.describe import SideBySide, side_by_side, timing_of
+    from regraft.workbench.describe import describe as verb
+
+    if len(names) > 1 or compare or measure:
+        if layers or svg or html:
+            raise BadRequest("--layers, --svg and --html are of one network.", fix="describe the networks one by one.")
+        timing = timing_of(batch=batch, rounds=rounds, threads=threads, device=device) if measure else None
+        several = result_of(side_by_side(names, input_px=input_px, timing=timing), SideBySide, quiet=quiet)
+        print_found(several.to_json(), of_networks, json=json)
+        return
+
+    from regraft.files import write_text
+    from regraft.reports.architecture_page import draw, render
+
+    described = verb(names[0], input_px=input_px).to_json()
+    if svg is not None:
+        write_text(svg, draw(described))
+    if html is not None:
+        write_text(html, render(described))
+    print_found(described, lambda one: of_network(one, layers=layers), json=json)
+
+
+@app.command()
+def strategies(
+    name: Annotated[str, typer.Argument(metavar="[NAME]", show_default=False)] = "", json: Json = False
+) -> None:
     """List ways to train; with NAME, all its options."""
-    from regraft.doors._listings import of_strategies
-    from regraft.workbench import strategies as verb
+    from regraft.doors._listings import of_options, of_strategies
+    from regraft.workbench.strategies import strategies as verb
 
-    print(of_strategies(verb(name), options=bool(name)))
+    found = verb(name)
+    print_found({"strategies": found}, lambda _: (of_options if name else of_strategies)(found), json=json)
 
 
-app.command()(lab)
+@app.command()
+def lab(
+    study: Annotated[
+        str, typer.Argument(metavar="[STUDY]", help="reductions, scales …; none: list all.", show_default=False)
+    ] = "",
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of labelled images, a sub-folder per class. Default: data/source-images in the folder that "
+            "REGRAFT_SHARED names.",
+            show_default=False,
+        ),
+    ] = None,
+    long: Annotated[bool, typer.Option("--long", help="Six times the training, for hours in the background.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="The large setting, for a GPU.")] = False,
+    seeds: Annotated[
+        int | None, typer.Option(help="Seeds of every arm. Default: 5, and 3 of long.", show_default=False)
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="Maximum training time; the rest is marked as not run. 0: only write the page."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the study. Default: runs/lab/STUDY.", show_default=False)
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a study that was stopped.")] = False,
+    publish: Annotated[
+        Path | None, typer.Option(help="Write the page and its plots here too, as lab_STUDY.md.", show_default=False)
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "auto",
+    threads: Annotated[int, typer.Option(help="CPU threads; 0: all cores.")] = 0,
+    allow_leaks: AllowLeaks = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Re-measure what is claimed about GoogLeNet.
+
+    Each study trains variants from the same seeds and budget. Without STUDY: what there is.
+
+    \b
+    regraft lab reductions
+    regraft lab pooling --data photos/ --minutes 30
+    """
+    from regraft.doors._listings import of_studies, of_study
+    from regraft.errors import BadRequest
+    from regraft.workbench.lab import SETTINGS, StudyDone, studies
+    from regraft.workbench.lab import lab as verb
+
+    if not study:
+        found = studies()
+        print_found({"studies": found}, lambda _: of_studies(found), json=json)
+        return
+    if long and full:
+        raise BadRequest("--long and --full are two settings.", fix="give one of them.")
+    setting = "long" if long else "full" if full else "small"
+    folder = out or Path("runs") / "lab" / (study if setting == "small" else f"{study}-{setting}")
+    events = verb(
+        study, out=folder, data=data, setting=SETTINGS[setting], seeds=seeds,
+        max_seconds=None if minutes is None else 60 * minutes,
+        resume=resume, publish=publish, allow_leaks=allow_leaks, device=device, threads=threads,
+    )  # fmt: skip
+    with if_interrupted(f"To go on, start the same command again with: --out {folder} --resume"):
+        report = result_of(events, StudyDone, quiet=quiet).report
+    print_report(report, folder, f"{report['outcome']}: {report['verdict']}", [of_study(report)], json=json)
 
 
 @app.command()
@@ -334,8 +362,9 @@ def cache(
     ] = False,
     backbone: Annotated[str, typer.Option(help="With --clear: those of this backbone only.", show_default=False)] = "",
     older_than: Annotated[
-        str | None, typer.Option(help="With --clear: not used for so long, such as 30d.", show_default=False)
+        str | None, typer.Option(help="With --clear: only those unused for this long, such as 30d.", show_default=False)
     ] = None,
+    json: Json = False,
 ) -> None:
     """Look at what is stored for later runs, or clear it.
 
@@ -346,13 +375,13 @@ def cache(
     from regraft.workbench.cache import clear as clear_cache
     from regraft.workbench.cache import look
 
-    if not clear:
-        if backbone or older_than:
-            raise BadRequest("--backbone and --older-than say what to clear.", fix="add --clear.")
-        print(of_cache(look()))
-        return
-    days = None if older_than is None else seconds(older_than) / 86_400
-    print(of_cleared(clear_cache(backbone=backbone, older_than_days=days)))
+    if clear:
+        days = None if older_than is None else seconds(older_than) / 86_400
+        print_found(clear_cache(backbone=backbone, older_than_days=days), of_cleared, json=json)
+    elif backbone or older_than:
+        raise BadRequest("--backbone and --older-than say what to clear.", fix="add --clear.")
+    else:
+        print_found(look(), of_cache, json=json)
 
 
 def main() -> None:
@@ -361,10 +390,9 @@ def main() -> None:
     sys.exit(guarded(lambda: command(prog_name="regraft")))
 
 
-def _say(table: str, *sentences: str) -> None:
-    from textwrap import fill
+def _print_report(report: Mapping[str, Any], folder: Path | None, *, json: bool, model: bool = False) -> None:
+    """What a fit, an extension or an evaluation found, and where it is kept."""
+    from regraft.doors._tables import figures
+    from regraft.reports.verdict import refused, verdict
 
-    from regraft.doors._tables import WIDTH
-
-    parts = [table, *(fill(one, WIDTH, break_long_words=False, break_on_hyphens=False) for one in sentences)]
-    print("\n" + "\n\n".join(filter(None, parts)) + "\n")
+    print_report(report, folder, verdict(report), [figures(report), wrapped(refused(report))], json=json, model=model)

@@ -1,13 +1,15 @@
 """The Python door: `regraft.fit` and its kin. Each drains the verb's generator, so that nobody can forget to."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from regraft.doors._terminal import watched
-from regraft.errors import BadRequest
-from regraft.recipe import Recipe, with_settings
+from regraft.doors.screen import result_of
+from regraft.errors import BadRequest, RegraftError
+from regraft.recipe import Recipe, parse_setting, with_settings
 from regraft.values import drained
 from regraft.workbench.recipes import folder_for, recipe_for
 from regraft.workbench.run import Run, open_run
@@ -32,7 +34,8 @@ def open_dataset(path: str | Path, *, task: str = "auto", order: Sequence[str] =
     settings = {"task": task, "target.order": list(order), **_inside("source", source)}
     chosen = with_settings(Recipe(data=str(path)), settings)
     events = opening(Path(path), chosen.source, task=chosen.task, target=chosen.target, modality=chosen.modality)
-    return replace(drained(events), recipe=chosen)
+    with parameters_for_flags():
+        return replace(drained(events), recipe=chosen)
 
 
 def fit(
@@ -61,13 +64,10 @@ def fit(
     folder = folder_for(recipe, resume=resume) if out is None else Path(out)
 
     from regraft.workbench.fit import RunDone
-    from regraft.workbench.fit import fit as run
+    from regraft.workbench.fit import fit as verb
 
-    path = folder
-    for event in watched(run(recipe, folder, resume=resume, dataset=dataset), quiet=quiet):
-        if isinstance(event, RunDone):
-            path = event.path
-    return open_run(path)
+    with parameters_for_flags():
+        return open_run(result_of(verb(recipe, folder, resume=resume, dataset=dataset), RunDone, quiet=quiet).path)
 
 
 def extend(
@@ -90,14 +90,41 @@ def extend(
         RegraftError: what is wrong with the model or the data, or that the old classes are not kept, and what to do.
     """
     from regraft.workbench.extend import extend as verb
+    from regraft.workbench.fit import RunDone
 
     folder = run.path if isinstance(run, Run) else Path(run)
     chosen = with_settings(Recipe(data=str(data)), _inside("source", source)).source
     before = None if old is None else Path(old)
     events = verb(folder, Path(data), out=Path(out), old=before, source=chosen, max_loss=max_loss, seed=seed)
-    for _ in watched(events, quiet=quiet):
-        pass
-    return open_run(out)
+    with parameters_for_flags():
+        return open_run(result_of(events, RunDone, quiet=quiet).path)
+
+
+@contextmanager
+def parameters_for_flags() -> Iterator[None]:
+    """Errors from inside advise Python's parameters where they would advise flags of the command line."""
+    try:
+        yield
+    except RegraftError as error:
+        error.fix = _FLAG.sub(_as_parameter, error.fix)
+        raise
+
+
+def _as_parameter(found: re.Match[str]) -> str:
+    if found["flag"]:
+        return f"`{found['flag'].replace('-', '_')}`"
+    if not found["path"]:  # a whole command in a code span stays as it is
+        return found[0]
+    section, dot, name = found["path"].rpartition(".")
+    value = parse_setting(f"{name}={found['value']}")[1]
+    shown = value if str(value).isupper() else repr(value)  # a placeholder, such as VALUE, is not a text
+    return f"{section}={{{name!r}: {shown}}}" if dot else f"{name}={shown}"
+
+
+_FLAG = re.compile(
+    r"""`regraft [^`]*`|--set (?P<quote>['"]?)(?P<path>[a-z_.]+)=(?P<value>.+?)(?P=quote)(?=[,;:.)]*(?:\s|$))"""
+    r"|--(?P<flag>[a-z][a-z-]+)"
+)
 
 
 def _recipe(data: "str | Path | Recipe | Dataset", settings: Mapping[str, Any]) -> "tuple[Recipe, Dataset | None]":

@@ -56,7 +56,7 @@ def store_states(
     Where nothing is stored but the top, `top` says for which examples; None: for all.
     """
     taps = backbone.card.taps_at(session.task.reads.strides)
-    root, notices = cache_home() / "store", list[Notice]()
+    root = cache_home() / "store"
     memo = Memo(root)
     prefixes = Prefixes(
         backbone,
@@ -67,7 +67,6 @@ def store_states(
         device=device,
         backend=session.recipe.backend,
         threads=threads,
-        tell=notices.append,
     )
     activations = Activations(Store(root), memo, prefixes, session.inputs(backbone.card, threads))
     examples = session.usable.tolist()
@@ -80,7 +79,7 @@ def store_states(
     if top is not None and len(wants) == 1:
         examples = top.tolist()
     dtypes = yield from activations.fill(wants, examples)
-    yield from notices
+    yield from prefixes.notices
     final = {want.cut: Want(cut=want.cut, views=want.views, dtype=dtypes[want.cut]) for want in wants}
     total = len(session.dataset.examples)
     on_top = activations.states(final["output"], total, examples)

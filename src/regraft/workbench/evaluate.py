@@ -58,6 +58,7 @@ def evaluate(
     if out is not None and out.exists() and (out.is_file() or any(out.iterdir())):
         raise RunError(f"{out} is there already.", fix="give another --out, or delete it: nothing is overwritten.")
     bundle = load(run, device=choose_device("auto"), threads=num_threads(threads), workers=num_threads(threads))
+    yield from bundle.notices
     dataset = yield from opening_for(bundle.model.task, data, source)
     examples, more = dataset.reads.grouped(dataset.examples, None)
     dataset = replace(dataset, examples=tuple(examples), notes=(*dataset.notes, *more))

@@ -87,6 +87,7 @@ def features(
         ]
     finally:
         activations.close()
+    yield from prefixes.notices
     array = np.concatenate(blocks)
     yield Extracted(array=array, names=tuple(f"{found.card.family}_{cut}_{i}" for i in range(array.shape[1])))
 

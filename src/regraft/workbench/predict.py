@@ -32,6 +32,7 @@ def predict(
     bundle = load(
         model, device=choose_device(device), backend=backend, threads=num_threads(threads), workers=num_threads(threads)
     )
+    yield from bundle.notices
     archives = dict[Path, Path]()
     for given in filter(is_archive, inputs):
         archives[given] = yield from unpacking(given)
@@ -40,7 +41,7 @@ def predict(
     if hidden:
         yield Notice(text=f"{hidden} hidden files or folders were passed over.", topic="data")
     if not paths:
-        raise BadData(f"There is no file in {', '.join(map(str, inputs))}.", fix="give pictures, or folders with some.")
+        raise BadData(f"There is no file in {', '.join(map(str, inputs))}.", fix="give images, or folders with some.")
     for prediction in bundle.stream(paths, abstain=abstain):
         yield _renamed(prediction, copies)
 

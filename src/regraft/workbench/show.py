@@ -7,10 +7,9 @@ from textwrap import wrap
 from regraft.backbones.opening import named_card
 from regraft.contracts.strategy import STRATEGIES
 from regraft.errors import UnknownCut
-from regraft.modalities.image.augment import Augmentation
-from regraft.recipe import Decision, Recipe, Seen, Source, Target, write_recipe
-from regraft.workbench._fields import Field, fields_of, tree_of, tree_of_module
+from regraft.recipe import Recipe, write_recipe
 from regraft.workbench._resolve import backbone_spec, filled_in, named, resolve
+from regraft.workbench.fields import fields_of, recipe_fields, tree_of, tree_of_module
 
 WIDTH = 110
 """Comments are broken at so many characters."""
@@ -35,27 +34,20 @@ def show(recipe: Recipe) -> str:
     if resolved.cut not in (*card.cuts, card.stages[-1]):
         raise UnknownCut(card.family, resolved.cut, card.cuts)
     full = filled_in(recipe, resolved, card)
-    settings = tree_of_module("regraft.recipe")
-    documented = {
-        "": fields_of(settings, Recipe.__name__),
-        "source": fields_of(settings, Source.__name__),
-        "target": fields_of(settings, Target.__name__),
-        "decision": fields_of(settings, Decision.__name__),
-        "augment": fields_of(tree_of_module("regraft.modalities.image.augment"), Augmentation.__name__),
-        "options": fields_of(tree_of(STRATEGIES, strategy.name), "Options"),
-        "seen": fields_of(settings, Seen.__name__),
-    }
-    return "\n".join(_commented(write_recipe(full), documented)) + "\n"
+    augment = fields_of(tree_of_module("regraft.modalities.image.augment"), "Augmentation")
+    options = fields_of(tree_of(STRATEGIES, strategy.name), "Options")
+    sentences = {path: field.sentence for path, field in recipe_fields().items()}
+    sentences |= {f"augment.{one.name}": one.sentence for one in augment}
+    sentences |= {f"options.{one.name}": one.sentence for one in options}
+    return "\n".join(_commented(write_recipe(full), sentences)) + "\n"
 
 
-def _commented(text: str, documented: Mapping[str, tuple[Field, ...]]) -> Iterator[str]:
+def _commented(text: str, sentences: Mapping[str, str]) -> Iterator[str]:
     """The lines of `text`, above each setting its sentence. A setting is one line."""
     section = ""
     for line in text.splitlines():
         if found := _SECTION.fullmatch(line):
-            section = found[1]
-        name = line.partition(" = ")[0]
-        for field in documented.get(section, ()):
-            if field.name == name:
-                yield from wrap(field.sentence, WIDTH, initial_indent="# ", subsequent_indent="# ")
+            section = f"{found[1]}."
+        sentence = sentences.get(section + line.partition(" = ")[0], "")
+        yield from wrap(sentence, WIDTH, initial_indent="# ", subsequent_indent="# ")
         yield line

@@ -7,7 +7,7 @@ from typing import Any
 
 from regraft.errors import UnknownName
 from regraft.registry import Shelf
-from regraft.workbench._fields import Field, fields_of, first_line, tree_of
+from regraft.workbench.fields import Field, fields_of, first_line, tree_of
 
 _SHELF = Shelf[Any]("strategy", "regraft.strategies")
 _REGULARISERS = Shelf[Any]("regulariser", "regraft.strategies.regularisers")

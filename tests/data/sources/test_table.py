@@ -165,7 +165,6 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatc
     (tmp_path / "t.parquet").write_bytes(b"PAR1")
     with pytest.raises(RegraftError) as caught:
         open_dataset(tmp_path / "t.parquet")
-    assert caught.value.exit_code == 8
     assert caught.value.fix == "pip install 'regraft[tables]'"
 
 

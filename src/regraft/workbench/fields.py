@@ -1,7 +1,9 @@
 """The fields of a settings class, each with the sentence under it, read from the source without running it."""
 
 import ast
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,15 @@ class Field:
     """The default, as the source writes it; empty where there is none."""
     sentence: str
     """What it means, with its unit."""
+
+
+@lru_cache(maxsize=1)
+def recipe_fields() -> Mapping[str, Field]:
+    """Every field of a recipe by its path, such as `seed` or `source.label_column`; the options of strategies and
+    augmentations aside."""
+    tree = tree_of_module("regraft.recipe")
+    sections = {"": "Recipe", "source.": "Source", "target.": "Target", "decision.": "Decision", "seen.": "Seen"}
+    return {f"{start}{one.name}": one for start, kind in sections.items() for one in fields_of(tree, kind)}
 
 
 def tree_of(shelf: Shelf[Any], name: str) -> ast.Module:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from regraft.doors._parse import seconds, settings
+from regraft.doors._flags import seconds, settings
 from regraft.errors import BadRecipe, BadRequest
 
 
@@ -24,8 +24,8 @@ def test_durations_are_read_with_their_units(text: str, expected: float) -> None
 
 
 @pytest.mark.parametrize("text", ["", "soon", "0", "10 parsecs", "-5m", "1.2.3", "m"])
-def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(BadRequest, match="is no duration"):
+def test_what_is_not_a_duration_is_refused(text: str) -> None:
+    with pytest.raises(BadRequest, match="is not a valid duration"):
         seconds(text)
 
 
@@ -33,5 +33,5 @@ def test_settings_hold_what_was_used_and_set_wins() -> None:
     assert settings({"cut": "4e", "seed": None, "views": 0}, ["cut=5a", "options.lr=1e-3", "options.init=probe"]) == {
         "cut": "5a", "views": 0, "options.lr": 1e-3, "options.init": "probe",
     }  # fmt: skip
-    with pytest.raises(BadRecipe, match="is no setting"):
+    with pytest.raises(BadRecipe, match="is not a setting"):
         settings({}, ["lr"])

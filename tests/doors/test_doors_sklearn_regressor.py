@@ -23,7 +23,7 @@ def regressor(**settings: object) -> "regraft.RegraftRegressor":
 
 @pytest.fixture(scope="module")
 def shades() -> tuple[np.ndarray, np.ndarray]:
-    """Noisy pictures, and how bright they are."""
+    """Noisy images, and how bright they are."""
     random = np.random.default_rng(0)
     level = random.uniform(30, 220, 60)
     x = (level[:, None, None] + random.normal(0, 10, (60, 32, 32))).clip(0, 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""What scikit-learn calls X: paths, pictures, arrays and tables."""
+"""What scikit-learn calls X: paths, images, arrays and tables."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from regraft.estimators._examples import in_brightness, inputs_in, range_of, rows_as_pictures
+from regraft.doors._inputs import in_brightness, inputs_in, range_of, rows_as_images
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_paths_are_taken_from_whatever_holds_them(x: object) -> None:
     assert inputs_in(x) == [Path("a.png"), Path("b/c.jpg")]
 
 
-def test_pictures_of_several_sizes_are_taken_one_by_one() -> None:
+def test_images_of_several_sizes_are_taken_one_by_one() -> None:
     given = [np.zeros((4, 5), np.uint8), np.zeros((6, 7, 3), np.uint8), Image.new("RGB", (3, 2))]
     found = inputs_in(given)
     assert found is not None
@@ -34,7 +34,7 @@ def test_pictures_of_several_sizes_are_taken_one_by_one() -> None:
 
 
 @pytest.mark.parametrize("shape", [(2, 8, 9), (2, 8, 9, 3)])
-def test_an_array_of_pictures_is_one_picture_per_first_index(shape: tuple[int, ...]) -> None:
+def test_an_array_of_images_is_one_image_per_first_index(shape: tuple[int, ...]) -> None:
     x = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
     found = inputs_in(x)
     assert found is not None
@@ -48,10 +48,10 @@ def test_tables_and_what_is_unknown_are_left_to_scikit_learns_own_checks(x: obje
     assert inputs_in(x) is None
 
 
-def test_rows_of_a_table_are_square_pictures_or_strips() -> None:
+def test_rows_of_a_table_are_square_images_or_strips() -> None:
     square, strip = np.arange(18).reshape(2, 9), np.arange(10).reshape(2, 5)
-    assert np.array_equal(rows_as_pictures(square)[1], [[9, 10, 11], [12, 13, 14], [15, 16, 17]])
-    assert np.array_equal(rows_as_pictures(strip)[1], [[5, 6, 7, 8, 9]])
+    assert np.array_equal(rows_as_images(square)[1], [[9, 10, 11], [12, 13, 14], [15, 16, 17]])
+    assert np.array_equal(rows_as_images(strip)[1], [[5, 6, 7, 8, 9]])
 
 
 def test_numbers_become_brightness_by_the_range_that_was_learnt() -> None:

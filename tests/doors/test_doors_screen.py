@@ -1,11 +1,11 @@
-"""Events as lines of text."""
+"""Events as lines of text, and as bars in a terminal."""
 
 import io
+import sys
 
 import pytest
 
-from regraft.doors._lines import LineScreen, plan_line
-from regraft.doors._terminal import QuietScreen, open_screen, watched
+from regraft.doors.screen import LineScreen, LiveScreen, plan_line, result_of, watched
 from regraft.values import Event, Notice, Plan, Progress
 
 
@@ -88,7 +88,44 @@ def test_watching_passes_on_what_is_no_progress_and_closes_the_work(capsys: pyte
     assert capsys.readouterr().err == "note: so it is\n"
 
 
+def test_the_result_of_a_verb_is_its_last_event_of_a_kind() -> None:
+    first, last = step(1), step(2)
+    assert result_of([Notice(text="hush"), "a", 3, "b"], str, quiet=True) == "b"
+    with pytest.raises(ValueError, match="not enough values"):
+        result_of([first, last], str, quiet=True)
+
+
 def test_quiet_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    assert isinstance(open_screen(quiet=True), QuietScreen)
     assert list(watched([Notice(text="hush"), step(1)], quiet=True)) == []
     assert capsys.readouterr().err == ""
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_notices_and_epochs_stay_and_bars_go() -> None:
+    stream = Terminal()
+    screen = LiveScreen(stream)
+    screen.show(Progress(phase="activations", done=3, total=10, seconds_left=12.0))
+    screen.show(Notice(text="a [bold] word in brackets"))
+    screen.show(Progress(phase="training", done=1, total=2, seconds_left=3.0, facts={"loss": 0.7}))
+    screen.show(Progress(phase="training", done=2, total=2, facts={"loss": 0.6}))
+    screen.show(Progress(phase="activations", done=10, total=10))
+    screen.close()
+    text = stream.getvalue()
+    assert "note: a [bold] word in brackets" in text
+    assert "train loss" in text
+    assert "0.6000" in text
+    assert text.count("train loss") == 1
+
+
+def test_results_go_to_stdout_while_a_bar_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = LiveScreen(Terminal())
+    screen.show(Progress(phase="prediction", done=1, total=2))
+    sys.stdout.write("an answer\n")
+    screen.close()
+    assert capsys.readouterr().out == "an answer\n"

@@ -1,16 +1,16 @@
-"""The pictures of the demonstration; the whole of it is run by `make demo`."""
+"""The example that `make demo` runs, on fewer images."""
 
 import hashlib
 import re
 from pathlib import Path
 
+import demo
 import numpy as np
 import pytest
+from demo import write_digits
 from PIL import Image
 
 from regraft.data.open import open_dataset
-from regraft.doors import demo
-from regraft.doors._demo_pictures import write_digits
 
 
 def digests(root: Path) -> dict[str, str]:
@@ -26,7 +26,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_no_two_pictures_are_the_same(digits: Path) -> None:
+def test_no_two_images_are_the_same(digits: Path) -> None:
     found = list(digests(digits).values())
     assert len(set(found)) == len(found)
 
@@ -40,13 +40,13 @@ def test_the_digits_are_divided_as_asked_and_are_scikit_learns(digits: Path) -> 
     source = load_digits()
     for label in "038":
         for path in sorted((digits / "train" / label).iterdir()):
-            with Image.open(path) as picture:
-                small = picture.crop((4, 4, 36, 36)).resize((8, 8), Image.Resampling.NEAREST)
+            with Image.open(path) as image:
+                small = image.crop((4, 4, 36, 36)).resize((8, 8), Image.Resampling.NEAREST)
             apart = np.abs(np.asarray(small, dtype=float) * 16 / 255 - source.images).mean(axis=(1, 2))
             assert source.target[apart.argmin()] == int(label)
 
 
-def test_the_same_seed_draws_the_same_pictures_and_another_seed_others(tmp_path: Path, digits: Path) -> None:
+def test_the_same_seed_draws_the_same_images_and_another_seed_others(tmp_path: Path, digits: Path) -> None:
     for name, seed in (("again", 0), ("other", 1)):
         write_digits(tmp_path / name, train_per_class=4, test_per_class=6, seed=seed)
     assert digests(tmp_path / "again") == digests(digits)

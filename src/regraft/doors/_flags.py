@@ -1,0 +1,115 @@
+"""Flags of the command line. One that stands for a field of the recipe takes its name, its kind and its sentence from
+there; the columns of a table are so the same for every command that reads labelled data."""
+
+import ast
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+import typer
+
+from regraft.errors import BadRequest
+from regraft.recipe import parse_setting
+from regraft.workbench.fields import recipe_fields
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress; errors and results remain.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+AllowLeaks = Annotated[bool, typer.Option("--allow-leaks", help=recipe_fields()["source.allow_leaks"].sentence)]
+Abstain = Annotated[
+    float | None,
+    typer.Option(
+        help="Abstain on out-of-distribution inputs: OOD score above this quantile of the training set (0.99, say).",
+        show_default=False,
+    ),
+]
+COLUMNS = (
+    "source.path_column", "source.label_column", "source.label_delimiter", "source.split_column",
+    "source.group_column", "source.group_pattern",
+)  # fmt: skip
+"""How labelled examples are read."""
+RECIPE = (
+    "backbone", "task", "strategy", "cut", "seed", "input_px", "views", "augmentation", "device", *COLUMNS,
+    "source.allow_leaks",
+)  # fmt: skip
+"""What has a flag of its own; everything else goes through `--set`."""
+_KINDS = {"str": str, "int": int, "float": float}
+_SET = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Any field of the recipe, such as options.lr=1e-4. Repeatable."),
+]
+_DURATION = re.compile(r"(?:([0-9.]+)d)?(?:([0-9.]+)h)?(?:([0-9.]+)m(?:in)?)?(?:([0-9.]+)s?)?")
+_UNITS_S = (86_400.0, 3_600.0, 60.0, 1.0)
+
+
+def with_flags(*paths: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command a flag for each of these fields of the recipe, and `--set`, in place of its parameter `settings`,
+    which becomes what was given, by path."""
+
+    def changed(command: Callable[..., None]) -> Callable[..., None]:
+        flags = [*map(_parameter, paths), _keyword("set_", _SET, None)]
+        parameters = list[inspect.Parameter]()
+        for own in inspect.signature(command).parameters.values():
+            parameters += flags if own.name == "settings" else [own.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
+
+        def called(**given: Any) -> None:
+            used, others = {path: given.pop(_name(path)) for path in paths}, given.pop("set_") or []
+            command(**given, settings=settings(used, others))
+
+        called.__name__, called.__doc__ = command.__name__, command.__doc__
+        called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return called
+
+    return changed
+
+
+def settings(flags: Mapping[str, Any], given: list[str]) -> dict[str, Any]:
+    """Flags that were used, by the path of their field, and every `--set path=value`, which wins.
+
+    Raises:
+        BadRecipe: a setting without `=`.
+    """
+    used = {path: value for path, value in flags.items() if value is not None and value is not False}
+    if columns := used.pop("source.label_column", None):
+        used |= {"source.label_column": columns[0]} if len(columns) == 1 else {"source.label_columns": columns}
+    return used | dict(map(parse_setting, given))
+
+
+def seconds(text: str) -> float:
+    """The seconds meant by `600`, `90s`, `10m`, `1h30m` or `2d`.
+
+    Raises:
+        BadRequest: it is not a duration above zero.
+    """
+    found = _DURATION.fullmatch(text.strip().replace(" ", ""))
+    parts = zip(found.groups(), _UNITS_S, strict=True) if found else ()
+    try:
+        total = sum(float(part) * unit for part, unit in parts if part)
+    except ValueError:
+        total = 0
+    if total <= 0:
+        raise BadRequest(f"{text!r} is not a valid duration.", fix="write it like 600, 90s, 10m, 1h30m or 2d.")
+    return total
+
+
+def _parameter(path: str) -> inspect.Parameter:
+    """The flag for a field: its sentence, and its default where that is a word."""
+    field, name = recipe_fields()[path], _name(path)
+    default = ast.literal_eval(field.default) if field.default else ""
+    help_ = field.sentence + (f" Default: {default}." if default and isinstance(default, str) else "")
+    if path == "source.label_column":
+        help_ += " Repeat it for several: labels (0 or 1), or numbers to predict."
+    option = typer.Option(f"--{name.replace('_', '-')}", help=help_, show_default=False)
+    if field.kind == "bool":
+        return _keyword(name, Annotated[bool, option], False)
+    kind: Any = list[str] if path == "source.label_column" else _KINDS[field.kind]
+    return _keyword(name, Annotated[kind | None, option], None)
+
+
+def _keyword(name: str, kind: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
+
+
+def _name(path: str) -> str:
+    return path.rpartition(".")[2]

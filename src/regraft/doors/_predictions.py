@@ -1,0 +1,118 @@
+"""Predictions as text: between tabs, as a table, or as JSON, one per line. Memory does not grow with their number."""
+
+import contextlib
+import csv
+import io
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from regraft.doors._output import as_json
+from regraft.errors import BadData
+from regraft.files import atomic
+from regraft.labels import joined
+from regraft.reports.words import counted
+from regraft.values import Prediction
+
+_NAMED = 5
+"""This many unreadable inputs are named at the end; the table has them all."""
+
+
+def write_predictions(predictions: Iterable[Prediction], *, out: Path | None, json_lines: bool) -> None:
+    """Write every prediction to `out` (a CSV table unless `json_lines`), or to stdout.
+
+    Raises:
+        BadData: some inputs could not be read. Everything was written nevertheless, those with their reason.
+    """
+    num_inputs, unread = 0, list[Prediction]()
+
+    def noted() -> Iterator[Prediction]:
+        nonlocal num_inputs
+        for one in predictions:
+            num_inputs += 1
+            if one.error is not None:
+                unread.append(one)
+            yield one
+
+    write = _json if json_lines else _table if out else _tabs
+    with _file(out) as file:
+        write(file, noted())
+    if out:
+        print(f"{counted(num_inputs, 'prediction')} in {out}", file=sys.stderr if json_lines else sys.stdout)
+    if unread:
+        shown = "; ".join(map(_reason, unread[:_NAMED])) + ("; …" if unread[_NAMED:] else "")
+        raise BadData(
+            f"{len(unread):,} of {num_inputs:,} inputs could not be read, and have no label: {shown}.",
+            fix="repair or remove these files; the other predictions stand.",
+        )
+
+
+def _reason(one: Prediction) -> str:
+    """Which input, and why; the reason may name it already."""
+    reason = str(one.error).rstrip(".")
+    return reason if one.id in reason else f"{one.id}: {reason}"
+
+
+@contextlib.contextmanager
+def _file(out: Path | None) -> Iterator[Any]:
+    if out is None:
+        yield sys.stdout
+        return
+    with atomic(out) as raw:
+        file = io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", newline="")
+        yield file
+        file.flush()
+        file.detach()
+
+
+def _tabs(file: Any, predictions: Iterable[Prediction]) -> None:
+    """Path, label and probability of the label (of each label, none for numbers); or what stands in their place."""
+    for one in predictions:
+        if one.error is not None:
+            said = f"(unreadable)\t{one.error}"
+        elif one.label is None:
+            said = f"(abstained)\tOOD score {one.unlike:.4f}"
+        elif one.label in one.probabilities:
+            said = f"{one.label}\t{one.probabilities[one.label]:.4f}"
+        else:
+            said = "\t".join([one.label or "(no label)", *_beside(one)])
+        file.write(f"{one.id}\t{said}\n")
+
+
+def _beside(one: Prediction) -> list[str]:
+    """The probability of each predicted label; nothing beside numbers."""
+    return [joined(f"{one.probabilities[label]:.4f}" for label in one.labels)] if one.labels else []
+
+
+def _json(file: Any, predictions: Iterable[Prediction]) -> None:
+    for one in predictions:
+        file.write(as_json(one) + "\n")
+
+
+def _table(file: Any, predictions: Iterable[Prediction]) -> None:
+    """CSV. The last columns are those of the first input that could be read; earlier rows wait for it: `p:` and a class
+    or label for a probability, `v:` and a name for a number."""
+    writer = csv.writer(file, lineterminator="\n")
+    waiting: list[Prediction] = []
+    rest = iter(predictions)
+    for one in rest:
+        waiting.append(one)
+        if one.probabilities or one.values:
+            break
+    first = waiting[-1] if waiting else None
+    columns = (
+        [] if first is None else [f"p:{name}" for name in first.probabilities] + [f"v:{name}" for name in first.values]
+    )
+    writer.writerow([*_FIXED, *columns])
+    for one in chain(waiting, rest):
+        share = one.probabilities.get(one.label or "")
+        top = "" if share is None else f"{share:.6f}"
+        unlike = "" if one.unlike is None else f"{one.unlike:.6f}"
+        every = [f"{p:.6f}" for p in one.probabilities.values()] + [repr(v) for v in one.values.values()]
+        every = every or [""] * len(columns)
+        writer.writerow([one.id, one.label or "", top, unlike, int(one.abstained), one.error or "", *every])
+
+
+_FIXED = ("input", "label", "probability", "unlike", "abstained", "error")

@@ -1,1 +1,0 @@
-"""Estimators for scikit-learn: `regraft.RegraftClassifier`, `regraft.RegraftRegressor`, `regraft.Features`."""
