@@ -114,15 +114,18 @@ class Spanned(Part):
 
     def __init__(self, rows: Rows, without: Collection[int]) -> None:
         super().__init__(rows, without, None)
-        standard, root = self._standardised(), np.sqrt(rows.weights[self.inside])
-        gram = standard @ (standard[self.inside] * root[:, None]).T
-        self.squares, vectors = np.linalg.eigh(gram[self.inside] * root[:, None])
+        standard, root = self._standardised(), np.sqrt(rows.weights[self.inside])[:, None]
+        weighted = standard[self.inside] * root
+        self.squares, vectors = np.linalg.eigh(weighted @ weighted.T)
         kept = self.squares > RANK * max(float(self.squares[-1]), 1e-300)
-        self.squares = self.squares[kept]
-        self._to_axes = vectors[:, kept] / np.sqrt(self.squares)
-        self._coordinates = gram @ self._to_axes
-        self._index = np.flatnonzero(self.inside)
-        self.own = self._coordinates[self._index]
+        self.squares, vectors = self.squares[kept], vectors[:, kept]
+        lengths = np.sqrt(self.squares)
+        self._to_axes = vectors / lengths
+        # The rows' own coordinates follow from the eigenvectors; only those left out cost a product with the rows.
+        self._index, self.own = np.flatnonzero(self.inside), vectors * lengths / root
+        self._coordinates = np.empty((len(standard), len(lengths)))
+        self._coordinates[self.inside] = self.own
+        self._coordinates[~self.inside] = standard[~self.inside] @ weighted.T @ self._to_axes
         self.size = len(self.squares)
         self._axes = Axes(basis=None, variance=self.squares / self.total, rest=0.0)
 

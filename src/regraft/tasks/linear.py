@@ -41,7 +41,7 @@ less than a thousandth of themselves)."""
 POLISH = 0.1
 """Share of the path's tolerance to which heads are solved whose logits are handed on: where nearly every probability
 is near 0 or 1, logits move by much more than log losses (our choice)."""
-FINAL_TOLERANCE = 1e-5
+FINAL_TOLERANCE = 5e-6
 """Tolerance at which a final head counts as solved: about the root mean square change that is left in its logits (our
 choice)."""
 ENOUGH_EXAMPLES = 2000
