@@ -66,7 +66,7 @@ def test_rows_that_are_read_in_slices_give_the_same(monkeypatch: pytest.MonkeyPa
     np.testing.assert_allclose(read.out_of_fold, held.out_of_fold, rtol=1e-12)
 
 
-def test_the_penalty_is_that_of_least_squared_error_on_examples_left_out() -> None:
+def test_the_penalty_is_that_of_smallest_squared_error_on_examples_left_out() -> None:
     features, targets = examples(60, 30, outputs=1)
     fold_of, grid = np.arange(60) % 5, [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
     found = solve(Squares(targets), features, views=Views.plain(60), fold_of=fold_of, grid=grid)
