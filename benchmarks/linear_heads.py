@@ -4,7 +4,7 @@
 
 Features are drawn like pooled activations: never negative, correlated, their variances falling as a power of the rank.
 Each size is solved with five folds to choose the penalty by (`solve`), and cross-validated once with the penalty chosen
-anew without each fold (`cross-validate`). With `--against` both packages live in this process and take turns, A B A B,
+again without each fold (`cross-validate`). With `--against` both packages live in this process and take turns, A B A B,
 and a line says besides whether both chose the same penalties, and how far the held-out outputs are apart at most.
 """
 

@@ -1,17 +1,23 @@
-"""What a linear head is solved for: a class, yes or no to several questions, classes beside fixed ones, numbers.
+"""What a linear head is solved for: a class, several labels, classes beside fixed ones, target values.
 
-A loss holds the targets. Shapes: n examples or rows, c outputs, s outputs that are solved, p heads, o fixed outputs,
+A loss holds the targets of all examples or rows; its link is the loss over some of them, as a solver evaluates it.
+
+Shapes: n examples or rows, c outputs, s outputs that are solved, p heads, o fixed outputs,
 m examples asked for, d features.
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
 from regraft.errors import BadData
 from regraft.tasks.probabilities import binary_log_losses, log_losses, log_softmax, sigmoid_slopes, softmax_slopes
 
+Slopes = tuple[float, Float[np.ndarray, "s b"], Float[np.ndarray, " s"]]
+"""Loss of some rows, its derivatives by the logits, and the curvature of each output."""
+Head = tuple[Float[np.ndarray, "c a"], Float[np.ndarray, " c"]]
+"""Weights and biases."""
 STEP = 10**0.5
 """Ratio of neighbouring values of c on a grid."""
 
@@ -26,7 +32,37 @@ def default_grid(width: int) -> tuple[float, ...]:
 
 
 @dataclass(frozen=True, eq=False)
-class Softmax:
+class _Loss:
+    """The targets; and how a penalty is chosen."""
+
+    targets: Shaped[np.ndarray, "n ..."]
+
+    measure = "log_loss"
+    """Name of what is lost."""
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def grid(self, width: int) -> tuple[float, ...]:
+        """The values of c that are tried."""
+        return default_grid(width)
+
+
+@dataclass(frozen=True, eq=False)
+class _Columns(_Loss):
+    """A loss with a column of targets for every output."""
+
+    extension = 0
+    """Values of c tried beyond an end of the grid at which the best lies."""
+
+    @property
+    def num_outputs(self) -> int:
+        """One per column."""
+        return int(self.targets.shape[1])
+
+
+@dataclass(frozen=True, eq=False)
+class Softmax(_Loss):
     """One of several classes.
 
     With `fixed`, logits of classes that stay as they are: these come first in the numbering of the targets, and only
@@ -36,7 +72,6 @@ class Softmax:
     targets: Int[np.ndarray, " n"]
     num_outputs: int
     fixed: Float[np.ndarray, "n o"] | None = None
-    measure: str = "log_loss"
     extension: int = 2
 
     def __post_init__(self) -> None:
@@ -47,17 +82,6 @@ class Softmax:
                 f"The targets run from {low} to {high}, but {count} classes have the numbers 0 to {count - 1}.",
                 fix="number the classes from 0; leave out examples without a label.",
             )
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def taken(self, rows: Int[np.ndarray, " r"]) -> "Softmax":
-        """The same, of these examples."""
-        return replace(self, targets=self.targets[rows], fixed=None if self.fixed is None else self.fixed[rows])
-
-    def grid(self, width: int) -> tuple[float, ...]:
-        """The values of c that are tried."""
-        return default_grid(width)
 
     def losses(self, outputs: Float[np.ndarray, "p m c"], rows: Int[np.ndarray, " m"]) -> Float[np.ndarray, "p m"]:
         """Log losses in nats."""
@@ -100,18 +124,14 @@ class SoftmaxLink:
         self._targets, self._shares = number[loss.targets], weights / self.total
         self._fixed, self._num_outputs = fixed, count
 
-    def __call__(
-        self, logits: Float[np.ndarray, "s b"], rows: Int[np.ndarray, " b"]
-    ) -> tuple[float, Float[np.ndarray, "s b"], Float[np.ndarray, " s"]]:
+    def __call__(self, logits: Float[np.ndarray, "s b"], rows: Int[np.ndarray, " b"]) -> Slopes:
         """Loss of some rows, its derivatives by the logits, and the curvature of each class."""
         if self._fixed is not None:
             logits = np.concatenate([self._fixed[rows].T.astype(logits.dtype), logits])
         value, slopes, curvature = softmax_slopes(logits, self._targets[rows], self._shares[rows])
         return value, slopes[self._num_fixed :], curvature[self._num_fixed :]
 
-    def spread(
-        self, weight: Float[np.ndarray, "s a"], bias: Float[np.ndarray, " s"]
-    ) -> tuple[Float[np.ndarray, "c a"], Float[np.ndarray, " c"]]:
+    def spread(self, weight: Float[np.ndarray, "s a"], bias: Float[np.ndarray, " s"]) -> Head:
         """The solution of the classes that occur, among all; biases sum to zero over those that occur."""
         level = self._level
         if self._fixed is None:
@@ -124,31 +144,13 @@ class SoftmaxLink:
 
 
 @dataclass(frozen=True, eq=False)
-class Sigmoid:
-    """Yes (1) or no (0) to each of several questions: independent logistic regressions, solved at once."""
+class Sigmoid(_Columns):
+    """Yes (1) or no (0) for each of several labels: independent logistic regressions, solved at once."""
 
     targets: Float[np.ndarray, "n c"]
-    measure: str = "log_loss"
-    extension: int = 0
-
-    @property
-    def num_outputs(self) -> int:
-        """One per question."""
-        return int(self.targets.shape[1])
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def taken(self, rows: Int[np.ndarray, " r"]) -> "Sigmoid":
-        """The same, of these examples."""
-        return replace(self, targets=self.targets[rows])
-
-    def grid(self, width: int) -> tuple[float, ...]:
-        """The values of c that are tried."""
-        return default_grid(width)
 
     def losses(self, outputs: Float[np.ndarray, "p m c"], rows: Int[np.ndarray, " m"]) -> Float[np.ndarray, "p m"]:
-        """Log losses in nats, averaged over the questions: one penalty for all is known better than one for each of
+        """Log losses in nats, averaged over the labels: one penalty for all is known better than one for each of
         rare ones (our choice)."""
         truth = np.broadcast_to(self.targets[rows], outputs.shape)
         result: Float[np.ndarray, "p m"] = binary_log_losses(outputs, truth).mean(axis=2)
@@ -160,7 +162,7 @@ class Sigmoid:
 
 
 class SigmoidLink:
-    """The mean weighted log loss over some rows, summed over the questions that both answers occur to.
+    """The mean weighted log loss over some rows, summed over the labels that both answers occur for.
 
     Where only one does, the weights are zero and the bias is what half an example of the other would earn (our choice).
     """
@@ -171,45 +173,29 @@ class SigmoidLink:
         self.total = float(weights[inside].sum())
         share = weights[inside] @ (loss.targets[inside] > 0) / self.total
         self.present = np.flatnonzero((share > 0) & (share < 1))
-        self._unasked = np.where(share > 0, 1.0, -1.0) * np.log((self.total + 0.5) / 0.5)
+        self._unsolved = np.where(share > 0, 1.0, -1.0) * np.log((self.total + 0.5) / 0.5)
         share = share[self.present]
         self.bias, self.curvature = np.log(share / (1 - share)), share * (1 - share)
         self._targets, self._shares = loss.targets.T[self.present], weights / self.total
 
-    def __call__(
-        self, logits: Float[np.ndarray, "s b"], rows: Int[np.ndarray, " b"]
-    ) -> tuple[float, Float[np.ndarray, "s b"], Float[np.ndarray, " s"]]:
-        """Loss of some rows, its derivatives by the logits, and the curvature of each question."""
+    def __call__(self, logits: Float[np.ndarray, "s b"], rows: Int[np.ndarray, " b"]) -> Slopes:
+        """Loss of some rows, its derivatives by the logits, and the curvature of each label."""
         return sigmoid_slopes(logits, self._targets[:, rows].astype(logits.dtype), self._shares[rows])
 
-    def spread(
-        self, weight: Float[np.ndarray, "s a"], bias: Float[np.ndarray, " s"]
-    ) -> tuple[Float[np.ndarray, "c a"], Float[np.ndarray, " c"]]:
-        """The solution of the questions that were asked, among all."""
-        all_weight, all_bias = np.zeros((len(self._unasked), weight.shape[1])), self._unasked.copy()
+    def spread(self, weight: Float[np.ndarray, "s a"], bias: Float[np.ndarray, " s"]) -> Head:
+        """The solution of the labels that are solved, among all."""
+        all_weight, all_bias = np.zeros((len(self._unsolved), weight.shape[1])), self._unsolved.copy()
         all_weight[self.present], all_bias[self.present] = weight, bias
         return all_weight, all_bias
 
 
 @dataclass(frozen=True, eq=False)
-class Squares:
-    """Numbers, by least squares: ridge regression."""
+class Squares(_Columns):
+    """Target values, by least squares: ridge regression."""
 
     targets: Float[np.ndarray, "n c"]
-    measure: str = "squared_error"
-    extension: int = 0
 
-    @property
-    def num_outputs(self) -> int:
-        """One per number."""
-        return int(self.targets.shape[1])
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def taken(self, rows: Int[np.ndarray, " r"]) -> "Squares":
-        """The same, of these examples."""
-        return replace(self, targets=self.targets[rows])
+    measure = "squared_error"
 
     def grid(self, width: int) -> tuple[float, ...]:
         """Seventeen values of c: c d runs from 1e-4 to 1e4 in half decades, because further values cost next to
@@ -217,9 +203,16 @@ class Squares:
         return tuple(1e-4 / width * STEP**i for i in range(17))
 
     def losses(self, outputs: Float[np.ndarray, "p m c"], rows: Int[np.ndarray, " m"]) -> Float[np.ndarray, "p m"]:
-        """Squared errors, averaged over the numbers."""
+        """Squared errors, averaged over the target values."""
         result: Float[np.ndarray, "p m"] = np.square(outputs - self.targets[rows]).mean(axis=2)
         return result
 
 
 Loss = Softmax | Sigmoid | Squares
+
+
+def taken(loss: Loss, rows: Int[np.ndarray, " r"]) -> Loss:
+    """The same, of these examples."""
+    if isinstance(loss, Softmax) and loss.fixed is not None:
+        loss = replace(loss, fixed=loss.fixed[rows])
+    return replace(loss, targets=loss.targets[rows])

@@ -15,9 +15,10 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from regraft.tasks import rows as _rows
+from regraft.tasks._losses import Slopes
 from regraft.tasks.rows import Rows
 
 MAX_AXES = 192
@@ -31,10 +32,12 @@ RANK = 1e-12
 MIN_CURVATURE = 1e-6
 """Smallest mean p (1 - p) of a class that the scales take; less would make steps of any length."""
 
-Slopes = Callable[
-    [Float[np.ndarray, "c b"], Int[np.ndarray, " b"]], tuple[float, Float[np.ndarray, "c b"], Float[np.ndarray, " c"]]
-]
+Weight = Float[np.ndarray, "c a"]
+Bias = Float[np.ndarray, " c"]
+Link = Callable[[Float[np.ndarray, "c b"], Int[np.ndarray, " b"]], Slopes]
 """(logits of some rows, which rows) -> their loss, its derivatives by the logits, the curvature of each output."""
+Gradients = tuple[float, Weight, Bias, Bias]
+"""A loss, its gradients by weights and biases, and the curvature of each output."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,34 +76,28 @@ class Part:
         self.total = float(rows.weights[self.inside].sum())
         self._scaling = rows.moments.scaling(without, floor=_rows.SPREAD_FLOOR)
         self.mean = (self._scaling.mean - rows.common.mean) * rows.common.inverse
-        self.inverse = self._scaling.inverse * rows.common.spread()
+        self.inverse = self._scaling.inverse * rows.common.deviation()
         self.size, self.noise, self._axes = rows.width, rows.noise, axes
 
-    def loss(
-        self, slopes: Slopes, weight: Float[np.ndarray, "c a"], bias: Float[np.ndarray, " c"]
-    ) -> tuple[float, Float[np.ndarray, "c a"], Float[np.ndarray, " c"], Float[np.ndarray, " c"]]:
-        """The loss over the part's rows, its gradients by weights and biases, and the curvature of each output."""
+    def loss(self, link: Link, weight: Weight, bias: Bias) -> Gradients:
+        """The loss over the part's rows."""
         folded = weight * self.inverse
         blocks, shifted = self.rows.blocks(self.inside), bias - folded @ self.mean
-        value, by_weight, by_bias, curvature = _pass(blocks, slopes, folded, shifted, self.rows.dtype)
+        value, by_weight, by_bias, curvature = _pass(blocks, link, folded, shifted, self.rows.dtype)
         return value, (by_weight - np.outer(by_bias, self.mean)) * self.inverse, by_bias, curvature
 
-    def outputs(
-        self, weight: Float[np.ndarray, "c a"], bias: Float[np.ndarray, " c"], rows: Int[np.ndarray, " m"]
-    ) -> Float[np.ndarray, "m c"]:
+    def outputs(self, weight: Weight, bias: Bias, rows: Int[np.ndarray, " m"]) -> Float[np.ndarray, "m c"]:
         """Outputs for any rows, inside the part or not."""
         folded = weight * self.inverse
         outputs: Float[np.ndarray, "m c"] = self.rows.product(folded, rows) + (bias - folded @ self.mean)
         return outputs
 
-    def head(
-        self, weight: Float[np.ndarray, "c a"], bias: Float[np.ndarray, " c"]
-    ) -> tuple[Float[np.ndarray, "c d"], Float[np.ndarray, " c"]]:
+    def head(self, weight: Weight, bias: Bias) -> tuple[Float[np.ndarray, "c d"], Bias]:
         """Weights and biases on the features as they are stored, the standardisation folded in."""
         folded = self._on_features(weight) * self._scaling.inverse
         return folded, bias - folded @ self._scaling.mean
 
-    def _on_features(self, weight: Float[np.ndarray, "c a"]) -> Float[np.ndarray, "c d"]:
+    def _on_features(self, weight: Weight) -> Float[np.ndarray, "c d"]:
         return weight
 
     def scales(self, curvature: Float[np.ndarray, " c"], penalty: float) -> "Scales":
@@ -114,56 +111,61 @@ class Spanned(Part):
 
     def __init__(self, rows: Rows, without: Collection[int]) -> None:
         super().__init__(rows, without, None)
-        standard, root = self._standardised(), np.sqrt(rows.weights[self.inside])
-        gram = standard @ (standard[self.inside] * root[:, None]).T
-        self.squares, vectors = np.linalg.eigh(gram[self.inside] * root[:, None])
+        self._root = np.sqrt(rows.weights[self.inside])[:, None]
+        weighted = self._weighted()
+        self.squares, vectors = np.linalg.eigh(weighted @ weighted.T)
         kept = self.squares > RANK * max(float(self.squares[-1]), 1e-300)
-        self.squares = self.squares[kept]
-        self._to_axes = vectors[:, kept] / np.sqrt(self.squares)
-        self._coordinates = gram @ self._to_axes
-        self._index = np.flatnonzero(self.inside)
-        self.own = self._coordinates[self._index]
+        self.squares, vectors = self.squares[kept], vectors[:, kept]
+        lengths = np.sqrt(self.squares)
+        self._to_axes = vectors / lengths
+        # The rows' own coordinates follow from the eigenvectors; only those left out cost a product with the rows.
+        self._index, self.own = np.flatnonzero(self.inside), vectors * lengths / self._root
+        self._coordinates = np.empty((len(self.inside), len(lengths)))
+        self._coordinates[self.inside] = self.own
+        self._coordinates[~self.inside] = self._standardised(~self.inside) @ weighted.T @ self._to_axes
         self.size = len(self.squares)
         self._axes = Axes(basis=None, variance=self.squares / self.total, rest=0.0)
 
-    def loss(
-        self, slopes: Slopes, weight: Float[np.ndarray, "c a"], bias: Float[np.ndarray, " c"]
-    ) -> tuple[float, Float[np.ndarray, "c a"], Float[np.ndarray, " c"], Float[np.ndarray, " c"]]:
-        """The loss over the part's rows, its gradients by weights and biases, and the curvature of each output."""
-        return _pass([(self._index, self.own)], slopes, weight, bias, self.own.dtype)
+    def loss(self, link: Link, weight: Weight, bias: Bias) -> Gradients:
+        """The loss over the part's rows."""
+        return _pass([(self._index, self.own)], link, weight, bias, self.own.dtype)
 
-    def outputs(
-        self, weight: Float[np.ndarray, "c a"], bias: Float[np.ndarray, " c"], rows: Int[np.ndarray, " m"]
-    ) -> Float[np.ndarray, "m c"]:
+    def outputs(self, weight: Weight, bias: Bias, rows: Int[np.ndarray, " m"]) -> Float[np.ndarray, "m c"]:
         """Outputs for any rows, inside the part or not."""
         outputs: Float[np.ndarray, "m c"] = self._coordinates[rows] @ weight.T + bias
         return outputs
 
-    def _on_features(self, weight: Float[np.ndarray, "c a"]) -> Float[np.ndarray, "c d"]:
-        by_row = (weight @ self._to_axes.T) * np.sqrt(self.rows.weights[self.inside])
-        features: Float[np.ndarray, "c d"] = by_row @ self._standardised()[self.inside]
+    def _on_features(self, weight: Weight) -> Float[np.ndarray, "c d"]:
+        features: Float[np.ndarray, "c d"] = (weight @ self._to_axes.T) @ self._weighted()
         return features
 
-    def _standardised(self) -> Float[np.ndarray, "r d"]:
-        """All rows, computed again when asked: many parts may live at once."""
-        standard: Float[np.ndarray, "r d"] = (self.rows.held - self.mean) * self.inverse
-        return standard
+    def _weighted(self) -> Float[np.ndarray, "m d"]:
+        """The part's rows times the roots of their weights, computed again when asked: many parts may live at once."""
+        rows = self._standardised(self.inside)
+        rows *= self._root
+        return rows
+
+    def _standardised(self, which: Bool[np.ndarray, " r"]) -> Float[np.ndarray, "m d"]:
+        rows: Float[np.ndarray, "m d"] = self.rows.held[which]
+        rows -= self.mean
+        rows *= self.inverse
+        return rows
 
 
 def _pass(
     blocks: Iterable[tuple[Int[np.ndarray, " b"], Float[np.ndarray, "b a"]]],
-    slopes: Slopes,
-    weight: Float[np.ndarray, "c a"],
-    bias: Float[np.ndarray, " c"],
+    link: Link,
+    weight: Weight,
+    bias: Bias,
     dtype: np.dtype,
-) -> tuple[float, Float[np.ndarray, "c a"], Float[np.ndarray, " c"], Float[np.ndarray, " c"]]:
-    """Loss, gradients and curvature over blocks of rows; products in the rows' dtype, sums in float64."""
+) -> Gradients:
+    """Sums over blocks of rows: products in the rows' dtype, sums in float64."""
     value, by_weight, by_bias, curvature = 0.0, np.zeros(weight.shape), np.zeros(len(bias)), np.zeros(len(bias))
     cast_weight, cast_bias = weight.astype(dtype, copy=False), bias.astype(dtype)[:, None]
     for index, rows in blocks:
         logits = cast_weight @ rows.T
         logits += cast_bias
-        more, towards, curved = slopes(logits, index)
+        more, towards, curved = link(logits, index)
         value += more
         by_weight += towards @ rows
         by_bias += towards.sum(axis=1, dtype=np.float64)
@@ -183,18 +185,11 @@ class Scales:
         self._rest = 1.0 / np.sqrt(curvature[:, None] * axes.rest + penalty)
         self.bias = 1.0 / np.sqrt(curvature)
 
-    def apply(self, x: Float[np.ndarray, "c a"]) -> Float[np.ndarray, "c a"]:
-        """Scaled coordinates as weights, or a gradient by weights as one by scaled coordinates."""
-        return self._times(x, self._along, self._rest)
-
-    def undo(self, x: Float[np.ndarray, "c a"]) -> Float[np.ndarray, "c a"]:
-        """Weights as scaled coordinates."""
-        return self._times(x, 1.0 / self._along, 1.0 / self._rest)
-
-    def _times(
-        self, x: Float[np.ndarray, "c a"], along: Float[np.ndarray, "c k"], rest: Float[np.ndarray, "c 1"]
-    ) -> Float[np.ndarray, "c a"]:
-        changed: Float[np.ndarray, "c a"] = (
+    def apply(self, x: Weight, power: int = 1) -> Weight:
+        """Scaled coordinates as weights, or a gradient by weights as one by scaled coordinates; -1: weights as scaled
+        coordinates."""
+        along, rest = self._along**power, self._rest**power
+        changed: Weight = (
             x * along if self._basis is None else rest * x + ((x @ self._basis) * (along - rest)) @ self._basis.T
         )
         return changed

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from regraft.tasks._losses import Sigmoid, Softmax, Squares
+from regraft.tasks._losses import Head, Sigmoid, Softmax, Squares
 from regraft.tasks._part import Part, Spanned
 from regraft.tasks.lbfgs import minimise
 from regraft.tasks.rows import Rows
 
+Sums = list[tuple[Float[np.ndarray, "d d"], Float[np.ndarray, "d c"]]]
 MAX_ITERATIONS = 1000
 """Steps after which a solve is given up, not converged."""
 
@@ -27,7 +28,7 @@ class Heads:
 
 
 class Logistic:
-    """Heads of least penalised log loss; each solution starts from the one before.
+    """Heads of smallest penalised log loss; each solution starts from the one before.
 
     The objective is the mean weighted log loss plus half l times the sum of the squared weights on the standardised
     features, biases free, with l = 1 / (C S) and S the sum of the part's row weights: scikit-learn's
@@ -58,7 +59,7 @@ class Logistic:
         penalty, count = link.strength / (c * part.total), len(self.bias)
         scales = part.scales(self.curvature * link.boost, penalty)
 
-        def unpacked(x: Float[np.ndarray, " x"]) -> tuple[Float[np.ndarray, "s a"], Float[np.ndarray, " s"]]:
+        def unpacked(x: Float[np.ndarray, " x"]) -> Head:
             return scales.apply(x[: x.size - count].reshape(count, part.size)), x[x.size - count :] * scales.bias
 
         def objective(x: Float[np.ndarray, " x"]) -> tuple[float, Float[np.ndarray, " x"]]:
@@ -69,7 +70,7 @@ class Logistic:
 
         found = minimise(
             objective,
-            np.append(scales.undo(self.weight), self.bias / scales.bias),
+            np.append(scales.apply(self.weight, -1), self.bias / scales.bias),
             max_iterations=MAX_ITERATIONS,
             gradient_tolerance=tolerance,
             noise=part.noise,
@@ -81,7 +82,7 @@ class Logistic:
 
 
 class Ridge:
-    """Heads of least penalised squared error, in closed form for any number of penalties at once.
+    """Heads of smallest penalised squared error, in closed form for any number of penalties at once.
 
     The objective is the sum of weight times squared error plus 1 / c times the sum of the squared weights on the
     standardised features, biases free: scikit-learn's `Ridge(alpha=1 / c)`. One eigendecomposition serves every penalty
@@ -92,7 +93,8 @@ class Ridge:
     at_once = 1000
     """Values of c that a call of `heads` takes."""
 
-    def __init__(self, part: Part, loss: Squares, sums: "FoldSums") -> None:
+    def __init__(self, part: Part, loss: Squares, sums: Sums) -> None:
+        """`sums` are needed unless the rows are few."""
         weights, targets = part.rows.weights[part.inside], loss.targets[part.inside]
         self.part, self.facts = part, dict[str, bool | int]()
         self._middle = weights @ targets / part.total
@@ -100,14 +102,12 @@ class Ridge:
             self._squares, self._basis = part.squares, None
             self._along = part.own.T @ ((targets - self._middle) * weights[:, None])
         else:
-            scatter, towards = sums.outside(part)
+            kept = [sums[fold] for fold in np.unique(part.rows.fold_of[part.inside])]
+            scatter, towards = (np.sum(of_folds, axis=0) for of_folds in zip(*kept, strict=True))
             scatter -= part.total * np.outer(part.mean, part.mean)
             towards -= part.total * np.outer(part.mean, self._middle)
             self._squares, self._basis = np.linalg.eigh(scatter * np.outer(part.inverse, part.inverse))
             self._along = self._basis.T @ (towards * part.inverse[:, None])
-
-    def start_from(self, other: "Solver") -> None:
-        """Nothing: a closed form starts nowhere."""
 
     def heads(self, values: Sequence[float], tolerance: float) -> Heads:
         """A head for each value of c."""
@@ -118,27 +118,17 @@ class Ridge:
         return Heads(weight.transpose(0, 2, 1), np.tile(self._middle, (len(values), 1)))
 
 
-class FoldSums:
-    """Sums of each fold that ridge regressions without some folds are made of, taken in one pass when first asked."""
-
-    def __init__(self, rows: Rows, loss: Squares, num_folds: int) -> None:
-        self._rows, self._loss, self._num_folds = rows, loss, num_folds
-        self._by_fold: list[tuple[Float[np.ndarray, "d d"], Float[np.ndarray, "d c"]]] = []
-
-    def outside(self, part: Part) -> tuple[Float[np.ndarray, "d d"], Float[np.ndarray, "d c"]]:
-        """Of the part's rows: weight times feature times feature, and weight times feature times target."""
-        self._by_fold = self._by_fold or [self._of(fold) for fold in range(self._num_folds)]
-        kept = [self._by_fold[fold] for fold in np.unique(self._rows.fold_of[part.inside])]
-        return np.sum([scatter for scatter, _ in kept], axis=0), np.sum([towards for _, towards in kept], axis=0)
-
-    def _of(self, fold: int) -> tuple[Float[np.ndarray, "d d"], Float[np.ndarray, "d c"]]:
-        width = self._rows.width
-        scatter, towards = np.zeros((width, width)), np.zeros((width, self._loss.num_outputs))
-        for index, block in self._rows.blocks(self._rows.fold_of == fold):
-            weighted = block * self._rows.weights[index, None]
+def fold_sums(rows: Rows, loss: Squares, num_folds: int) -> Sums:
+    """Of the rows of each fold: weight times feature times feature, and weight times feature times target."""
+    sums = []
+    for fold in range(num_folds):
+        scatter, towards = np.zeros((rows.width, rows.width)), np.zeros((rows.width, loss.num_outputs))
+        for index, block in rows.blocks(rows.fold_of == fold):
+            weighted = block * rows.weights[index, None]
             scatter += weighted.T @ block
-            towards += weighted.T @ self._loss.targets[index]
-        return scatter, towards
+            towards += weighted.T @ loss.targets[index]
+        sums.append((scatter, towards))
+    return sums
 
 
 Solver = Logistic | Ridge

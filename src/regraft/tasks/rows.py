@@ -21,15 +21,17 @@ the block there (our choice)."""
 DOUBLE_BELOW = 1 << 20
 """Numbers up to which held features are kept in float64; above, float32 with sums over blocks in float64."""
 SPREAD_FLOOR = 0.1
-"""Share of the median feature's spread below which no feature is divided by its own. A unit that is silent for nearly
-every training example has a tiny spread, and a new example that wakes it would lie thousands of spreads out and decide
-its logits alone. Our choice, measured on pooled activations of five small sets (240 examples, 4 draws): mean test log
-loss 0.667 without a floor, 0.541 at 0.01, 0.532 at 0.1, 0.526 at 1, 0.536 at 10; accuracies differ by half a point."""
+"""Share of the median feature's standard deviation below which no feature is divided by its own. A unit that is silent
+for nearly every training example has a tiny one, and a new example that wakes it would lie thousands of standard
+deviations out and decide its logits alone. Our choice, measured on pooled activations of five small sets (240 examples,
+4 draws): mean test log loss 0.667 without a floor, 0.541 at 0.01, 0.532 at 0.1, 0.526 at 1, 0.536 at 10; accuracies
+differ by half a point."""
 FEW_ROWS = 1024
 """Rows up to which a part is solved in the span of its own rows; beyond, the eigenvectors cost more than they save
 (measured)."""
 CONSTANT = 1e-6
-"""A feature whose spread over some rows is below this share of its spread over all rows counts as constant there."""
+"""A feature whose standard deviation over some rows is below this share of that over all rows counts as constant
+there."""
 
 
 @runtime_checkable
@@ -74,18 +76,18 @@ class Views:
 
 @dataclass(frozen=True, kw_only=True)
 class Scaling:
-    """Mean and inverse spread of each feature."""
+    """Mean and inverse standard deviation of each feature."""
 
     mean: Float[np.ndarray, " d"]
     """Weighted mean."""
     inverse: Float[np.ndarray, " d"]
     """One over the weighted standard deviation (divisor n) or its floor; 0 for a constant feature, which drops out."""
 
-    def spread(self) -> Float[np.ndarray, " d"]:
+    def deviation(self) -> Float[np.ndarray, " d"]:
         """What a feature is divided by; 0 for a constant feature."""
-        spread: Float[np.ndarray, " d"] = np.zeros_like(self.inverse)
-        np.divide(1.0, self.inverse, out=spread, where=self.inverse > 0)
-        return spread
+        deviation: Float[np.ndarray, " d"] = np.zeros_like(self.inverse)
+        np.divide(1.0, self.inverse, out=deviation, where=self.inverse > 0)
+        return deviation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,18 +104,18 @@ class Moments:
     """Sum of weight times squared feature."""
 
     def scaling(self, without: Collection[int] = (), *, floor: float = 0.0) -> Scaling:
-        """Mean and spread of the rows outside the folds `without`; these do not enter.
+        """Mean and standard deviation of the rows outside the folds `without`; these do not enter.
 
-        A spread below `floor` times the median feature's is replaced by that; a constant feature drops out.
+        A standard deviation below `floor` times the median feature's is replaced by that; a constant feature drops out.
         """
         kept = [fold for fold in range(len(self.weight)) if fold not in without]
         mean, variance = self._of(kept)
         _, overall = self._of(list(range(len(self.weight))))
         constant = variance <= CONSTANT**2 * overall
-        spread = np.sqrt(variance[~constant])
+        deviation = np.sqrt(variance[~constant])
         inverse = np.zeros(len(mean))
-        if len(spread):
-            inverse[~constant] = 1.0 / np.maximum(spread, floor * float(np.median(spread)))
+        if len(deviation):
+            inverse[~constant] = 1.0 / np.maximum(deviation, floor * float(np.median(deviation)))
         return Scaling(mean=mean + self.pivot, inverse=inverse)
 
     def _of(self, folds: list[int]) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, " d"]]:

@@ -1,4 +1,4 @@
-"""Tags: one logistic regression each, against scikit-learn's, and the penalty they share."""
+"""Labels: one logistic regression each, against scikit-learn's, and the penalty they share."""
 
 import numpy as np
 import pytest
@@ -13,12 +13,12 @@ from regraft.tasks.probabilities import binary_log_losses
 from regraft.tasks.rows import Views
 
 
-def examples(rows: int, width: int, tags: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def examples(rows: int, width: int, labels: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(seed)
     features = random.normal(2, 1, (rows, width)) * np.geomspace(0.5, 2, width)
-    chance = features @ random.normal(size=(width, tags)) / np.sqrt(width) - 1
-    chance -= np.quantile(chance, np.linspace(0.4, 0.8, tags), axis=0).diagonal()
-    return features, (chance + random.logistic(0, 0.3, (rows, tags)) > 0).astype(np.float32)
+    chance = features @ random.normal(size=(width, labels)) / np.sqrt(width) - 1
+    chance -= np.quantile(chance, np.linspace(0.4, 0.8, labels), axis=0).diagonal()
+    return features, (chance + random.logistic(0, 0.3, (rows, labels)) > 0).astype(np.float32)
 
 
 def reference(features: np.ndarray, targets: np.ndarray, c: float, asked: np.ndarray) -> np.ndarray:
@@ -32,7 +32,7 @@ def reference(features: np.ndarray, targets: np.ndarray, c: float, asked: np.nda
 
 @pytest.mark.parametrize("shape", [(40, 60), (200, 12)], ids=["wide", "tall"])
 @pytest.mark.parametrize("c", [0.01, 1.0])
-def test_every_tag_is_scikit_learns_logistic_regression(shape: tuple[int, int], c: float) -> None:
+def test_every_label_is_scikit_learns_logistic_regression(shape: tuple[int, int], c: float) -> None:
     features, targets = examples(*shape)
     found = solve(Sigmoid(targets), features, views=Views.plain(shape[0]), fold_of=None, c=c)
     asked, _ = examples(9, shape[1], seed=1)
@@ -41,7 +41,7 @@ def test_every_tag_is_scikit_learns_logistic_regression(shape: tuple[int, int], 
     assert found.facts["converged"]
 
 
-def test_the_penalty_is_that_of_least_log_loss_on_average_of_tags() -> None:
+def test_the_penalty_is_that_of_smallest_log_loss_on_average_of_labels() -> None:
     features, targets = examples(80, 30)
     fold_of, grid = np.arange(80) % 4, [1e-3, 1e-2, 1e-1]
     found = solve(Sigmoid(targets), features, views=Views.plain(80), fold_of=fold_of, grid=grid)
@@ -78,7 +78,7 @@ def test_a_repeat_chooses_the_penalty_without_the_fold_it_judges() -> None:
         )
 
 
-def test_a_tag_that_no_training_example_has_is_held_unlikely() -> None:
+def test_a_label_that_no_training_example_has_is_held_unlikely() -> None:
     features, targets = examples(40, 10)
     targets[:, 1] = 0
     found = solve(Sigmoid(targets), features, views=Views.plain(40), fold_of=np.arange(40) % 4, grid=[0.1])
@@ -88,7 +88,7 @@ def test_a_tag_that_no_training_example_has_is_held_unlikely() -> None:
     assert (said[:, 1] > 0).all()
 
 
-def test_the_loss_of_a_tag_is_scikit_learns_log_loss() -> None:
+def test_the_loss_of_a_label_is_scikit_learns_log_loss() -> None:
     logits, targets = np.array([[2.0, -1.0], [0.5, 30.0]]), np.array([[1.0, 0.0], [0.0, 1.0]])
     chance = 1 / (1 + np.exp(-logits))
     expected = log_loss(targets.ravel(), chance.ravel())
