@@ -147,7 +147,7 @@ def test_a_class_is_added_by_the_command_line_or_refused_with_the_limit_that_wou
     limit = re.search(r"--max-loss ([\d.]+\d)", refused.stderr)
     assert limit is not None
     done = command(*arguments, "--max-loss", limit[1])
-    assert "Added without retraining the rest: middle." in " ".join(done.stdout.split())
+    assert "With middle added and nothing else changed" in " ".join(done.stdout.split())
     assert f"model   {Path('runs/three/model')}" in done.stdout
     answers = command("predict", "runs/three", "grey/test", "--json").stdout.splitlines()
     assert set(json.loads(answers[0])["probabilities"]) == {"dark", "light", "middle"}
