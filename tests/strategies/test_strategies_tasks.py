@@ -3,15 +3,14 @@
 import numpy as np
 import pytest
 
-from problems import Way, fitted
+from problems import Way, fitted, fresh_strategies
 from regraft.backbones.backbone import Backbone
 from regraft.contracts.metric import main_metric
-from regraft.contracts.strategy import STRATEGIES
 from regraft.contracts.task import TASKS
 
 
 @pytest.mark.parametrize("kind", TASKS.names())
-@pytest.mark.parametrize("strategy", STRATEGIES.names())
+@pytest.mark.parametrize("strategy", fresh_strategies())
 def test_it_learns(strategy: str, kind: str, tiny: Backbone) -> None:
     way = Way(strategy, None, strategy)
     asked = way.problem(tiny, examples=36, val=9, kind=kind)

@@ -22,7 +22,7 @@ def test_means_and_spreads_are_those_of_the_rows_kept(without: tuple[int, ...]) 
     kept = ~np.isin(fold_of_row, without)
     scaler = StandardScaler().fit(features[kept].astype(np.float64), sample_weight=weights[kept])
     np.testing.assert_allclose(scaling.mean, scaler.mean_, rtol=1e-12)
-    np.testing.assert_allclose(scaling.spread(), scaler.scale_, rtol=1e-9)
+    np.testing.assert_allclose(scaling.deviation(), scaler.scale_, rtol=1e-9)
 
 
 @pytest.mark.parametrize("stream_above", [0, 1 << 30])

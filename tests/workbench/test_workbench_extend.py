@@ -1,8 +1,10 @@
 """Adding classes to a finished model: the rest stays bit for bit, the old classes are asked, the new one is known."""
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from PIL import Image
 import regraft
 from regraft.bundle_format import FACTS, TENSORS, read_tensors
 from regraft.bundles.bundle import load
-from regraft.errors import BadData, BadRequest, RunError
+from regraft.errors import BadData, BadRecipe, BadRequest, RunError
 from regraft.recipe import Recipe
 from regraft.values import Notice
 from regraft.workbench.compare import compare
@@ -84,28 +86,41 @@ def test_the_new_model_loads_and_knows_the_new_class(place: Path, strategy: str)
     assert np.mean([one.label == "red" for one in answers]) > 0.7
     assert sum(answers[0].probabilities.values()) == pytest.approx(1)
     assert model.facts["facts"]["trained_on_examples"] == 36
-    assert [one["added"] for one in model.facts["facts"]["extensions"]] == [["red"]]
     assert model.facts["facts"]["calibration"]["kept"] is False
+    assert model.model.temperature == load(place / strategy).model.temperature
+    assert len(model.model.unlike.class_means) == 3
 
 
 def test_the_check_asks_both_models_about_the_old_test_part(place: Path) -> None:
-    kept = told(place, "probe-3")["extended"]["kept"]
+    (finding,) = told(place, "probe-3")["findings"]
     old = sorted((place / "old" / "test").rglob("*.png"))
-    right = [
-        np.mean([one.label == path.parent.name for one, path in zip(load(place / name).predict(old), old, strict=True)])
-        for name in ("probe", "probe-3")
-    ]
-    assert (kept["before"], kept["after"], kept["num_examples"]) == (right[0], right[1], 16)
-    assert kept["standing"] == "which the old model had not seen"
+    said = [[one.label for one in load(place / name).predict(old)] for name in ("probe", "probe-3")]
+    right = [np.mean([one == path.parent.name for one, path in zip(of, old, strict=True)]) for of in said]
+    assert finding["score"] == pytest.approx(right[1] - right[0])
+    figures = (
+        rf"on 16 old test examples \(which the old model had not seen\) was {right[0]:.3f} before and is {right[1]:.3f}"
+    )
+    assert re.search(figures, finding["message"])
+    taken = {f"test/{path.parent.name}/{path.name}" for path, one in zip(old, said[1], strict=True) if one == "red"}
+    assert set(finding["examples"]) == taken
 
 
 def test_the_page_and_the_card_say_what_was_added_and_kept(place: Path) -> None:
     for page in ("report.md", "model/README.md"):
         text = (place / "partial-3" / page).read_text()
-        assert "Added without retraining the rest: red. On 16 old examples" in text
-        assert "partial, extended" in text
+        assert "With red added and nothing else changed, the accuracy on 16 old test" in text
         assert "ncalibrated" in text
-    assert "bit for bit" in (place / "partial-3" / "report.md").read_text()
+    report = (place / "partial-3" / "report.md").read_text()
+    assert "## What was checked" in report
+    assert "old model partial" in report
+    assert "then 2 classes of the user's (partial)" in report
+
+
+def test_it_is_compared_with_a_head_retrained_on_all_examples(place: Path) -> None:
+    report = told(place, "probe-3")
+    assert report["probe"]["facts"]["examples"] == 36
+    assert "the linear probe" in report["paired"]["verdict"]
+    assert report["backbone"]["parameters_trained"] == load(place / "probe-3").model.weight.shape[1] + 1
 
 
 def test_it_can_be_evaluated_and_compared(place: Path) -> None:
@@ -116,7 +131,7 @@ def test_it_can_be_evaluated_and_compared(place: Path) -> None:
     assert done.report["evaluation"]["test"]["metrics"]["accuracy"]["value"] == pytest.approx(expected)
     found = compare(place / "probe-3", place / "partial-3")
     assert found.num_examples == 24
-    assert found.described[0] == "probe, extended at output, googlenet:tiny@random"
+    assert found.described[0] == "extend at output, googlenet:tiny@bundle:probe"
 
 
 def test_the_same_seed_gives_the_same_model(place: Path, tmp_path: Path) -> None:
@@ -134,7 +149,9 @@ def test_too_much_lost_writes_nothing(place: Path, tmp_path: Path) -> None:
         pixels = np.asarray(Image.open(path)).copy()
         pixels[0, 0] = number
         Image.fromarray(pixels).save(path)
-    with pytest.raises(BadData, match=r"With azure added, the accuracy on 16 old examples falls") as caught:
+    with pytest.raises(
+        BadData, match=r"With azure added and nothing else changed, the accuracy on 16 old test .* Nothing was"
+    ) as caught:
         list(extend(place / "probe", tmp_path / "twin", out=tmp_path / "out", threads=1))
     assert "--max-loss" in caught.value.fix
     assert not (tmp_path / "out").exists()
@@ -152,8 +169,7 @@ def test_a_model_without_its_run_takes_old_examples_that_are_given(place: Path, 
     said = " ".join(event.text for event in events if isinstance(event, Notice))
     assert "does not know it: grey" in said
     assert "not known whether the old model was trained on them" in said
-    kept = json.loads((tmp_path / "out" / "report.json").read_text())["extended"]["kept"]
-    assert kept["num_examples"] == 4
+    assert "on 4 old test examples" in told(tmp_path, "out")["findings"][0]["message"]
 
 
 def test_old_examples_among_the_new_data_count_as_old(place: Path, tmp_path: Path) -> None:
@@ -161,9 +177,8 @@ def test_old_examples_among_the_new_data_count_as_old(place: Path, tmp_path: Pat
     paint(tmp_path / "both", ("blue", "red"))
     done = list(extend(model, tmp_path / "both", out=tmp_path / "out", max_loss=EASY, threads=1))[-1]
     assert isinstance(done, RunDone)
-    assert done.report["extended"]["added"] == ["red"]
-    assert done.report["extended"]["old_examples"] == 12
-    assert done.report["extended"]["kept"]["missing"] == ["green"]
+    facts, (finding,) = done.report["strategy"]["facts"], done.report["findings"]
+    assert (facts["added"], facts["old_examples"], finding["severity"]) == (["red"], 12, "warn")
     assert "No old example of green" in (tmp_path / "out" / "report.md").read_text()
 
 
@@ -175,7 +190,7 @@ def test_where_no_old_example_is_left_to_ask_about_the_model_says_so(place: Path
     assert any("could not be checked" in event.text for event in events if isinstance(event, Notice))
     for page in ("report.md", "model/README.md"):
         assert "could not be checked: no old example was left" in (tmp_path / "out" / page).read_text()
-    assert load(tmp_path / "out").facts["facts"]["extensions"][0]["kept"] is None
+    assert told(tmp_path, "out")["findings"][0]["severity"] == "warn"
 
 
 def test_data_that_changed_since_are_not_taken_for_those_of_the_run(place: Path, tmp_path: Path) -> None:
@@ -200,16 +215,22 @@ def test_data_that_changed_since_are_not_taken_for_those_of_the_run(place: Path,
 def test_one_picture_under_an_old_and_a_new_label_is_refused(place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "new", tmp_path / "new")
     shutil.copy(place / "old" / "train" / "blue" / "3.png", tmp_path / "new" / "train" / "red" / "wrong.png")
-    with pytest.raises(BadData, match=r"1 files of a new class .*train/blue/3\.png is blue there and red in new"):
+    with pytest.raises(BadData, match=r"1 examples of a new class .*train/blue/3\.png is blue there and red in new"):
         list(extend(place / "probe", tmp_path / "new", out=tmp_path / "out", max_loss=EASY, threads=1))
 
 
 def test_what_makes_no_sense_is_refused(place: Path, tmp_path: Path) -> None:
     with pytest.raises(BadData, match=r"Every class of .* \(blue, green\) is one of the model's already"):
         list(extend(place / "probe", place / "old", out=tmp_path / "out", threads=1))
-    with pytest.raises(BadRequest, match=r"max_loss is 2"):
+    with pytest.raises(BadRecipe, match=r"max_loss is 2"):
         list(extend(place / "probe", place / "new", out=tmp_path / "out", max_loss=2, threads=1))
-    with pytest.raises(RunError, match="is there already"):
+    plain = Recipe(data=str(place / "new"), backbone="googlenet:tiny@random", strategy="extend", threads=1)
+    with pytest.raises(BadRequest, match="adds classes to a finished model"):
+        list(fit(plain, tmp_path / "out"))
+    with pytest.raises(BadRequest, match="read its inputs otherwise"):
+        list(fit(replace(plain, backbone=f"bundle:{place / 'probe'}", input_px=48), tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(RunError, match="holds a finished run"):
         list(extend(place / "probe", place / "new", out=place / "probe-3", threads=1))
 
 
@@ -217,22 +238,20 @@ def test_from_python_it_gives_a_run(place: Path, tmp_path: Path) -> None:
     run = regraft.extend(
         place / "probe", place / "new", out=tmp_path / "out", max_loss=EASY, quiet=True, group_pattern=r"(\w+/\w+/\d)"
     )
-    assert run.verdict().count("Added without retraining the rest: red.") == 1
+    assert run.verdict().count("With red added and nothing else changed") == 1
     assert run.predict([place / "new" / "test" / "red" / "0.png"])[0].label in ("blue", "green", "red")
     assert run.report["data"]["groups"] is not None
 
 
 @pytest.mark.slow
-def test_a_model_that_was_extended_is_extended_again(place: Path, tmp_path: Path) -> None:
-    paint(tmp_path / "known", ("blue", "green", "red"))
+def test_a_model_that_was_extended_is_extended_again_with_all_that_it_was_made_of(place: Path, tmp_path: Path) -> None:
     paint(tmp_path / "more", ("grey",))
-    first, second = tmp_path / "known", tmp_path / "out"
-    done = list(extend(place / "probe-3", tmp_path / "more", out=second, old=first, max_loss=EASY, threads=1))[-1]
+    done = list(extend(place / "probe-3", tmp_path / "more", out=tmp_path / "out", max_loss=EASY, threads=1))[-1]
     assert isinstance(done, RunDone)
-    assert done.report["strategy"]["preset"] == "probe, extended"
-    model, before = load(second), load(place / "probe-3")
+    assert done.report["strategy"]["facts"]["old_examples"] == 36
+    assert "on 24 old test examples (which the old model had not seen)" in done.report["findings"][0]["message"]
+    model, before = load(tmp_path / "out"), load(place / "probe-3")
     assert model.classes == ("blue", "green", "red", "grey")
-    assert [one["added"] for one in model.facts["facts"]["extensions"]] == [["red"], ["grey"]]
     np.testing.assert_array_equal(model.model.weight[:3], before.model.weight)
 
 
@@ -250,8 +269,8 @@ def test_a_sixth_disease_is_added_to_five(unpacked, shared_weights: Path, tmp_pa
     run = regraft.extend(five, tmp_path / "new", out=tmp_path / "six", max_loss=0.1, quiet=True)
     anew, added = (one.report["evaluation"]["test"]["metrics"]["accuracy"]["value"] for one in (whole, run))
     assert added > anew - 0.05
-    kept = run.report["extended"]["kept"]
-    assert kept["num_examples"] == 175
-    assert kept["before"] - 0.1 <= kept["after"] <= kept["before"] + 0.01
+    (finding,) = run.report["findings"]
+    assert "on 175 old test examples" in finding["message"]
+    assert -0.1 <= finding["score"] <= 0.01
     recall = {one["name"]: one["recall"]["value"] for one in run.report["evaluation"]["test"]["per_class"]}
     assert recall["septoria_leaf_spot"] > 0.5

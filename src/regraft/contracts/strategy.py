@@ -3,10 +3,10 @@
 A strategy sees tensors only. The problem arrives already cut: its states lie in the store, its frozen part is not in
 the trainer's reach.
 
-Letters: n examples, c outputs, b rows.
+Letters: n examples, c outputs, o old classes, d features, b rows.
 """
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,10 @@ from regraft.values import Event
 if TYPE_CHECKING:
     from regraft.activations.states import States
     from regraft.backbones.backbone import Backbone
+    from regraft.contracts.finding import Finding
+    from regraft.contracts.metric import Sample
+    from regraft.evaluation.calibration import Calibration
+    from regraft.evaluation.ood import OODReference
     from regraft.tasks.rows import RowSource
 
 
@@ -37,6 +41,28 @@ class Asked:
     """Head, loss and decoding."""
     num_views: int | None
     """Views of each example that will be stored; None where every epoch has new ones."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Finished:
+    """A finished model that a strategy adds classes to; its network is the problem's backbone."""
+
+    name: str
+    """What its folder is called."""
+    classes: tuple[str, ...]
+    """The first classes of the task, in the same order."""
+    weight: Float[np.ndarray, "o d"]
+    """Weights of its head."""
+    bias: Float[np.ndarray, "o"]
+    """Biases of its head."""
+    temperature: float
+    """What its logits are divided by."""
+    reference: "OODReference | None"
+    """What its OOD score rests on."""
+    num_examples: int | None
+    """How many examples it was trained on, where it says so."""
+    standing: str = ""
+    """What the examples of its classes in the test split are to it, as a clause: `which the old model had not seen`."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,6 +95,8 @@ class Problem:
     """Where checkpoints go; None keeps none."""
     max_seconds: float | None = None
     """Wall seconds that the fit may take; None is no limit."""
+    old: Finished | None = None
+    """The finished model that classes are added to; there where the strategy's `needs` ask for its data."""
     solve_start: "Callable[[Problem], Fitted] | None" = None
     """Solves `start`; there where the strategy's `needs` ask for it."""
 
@@ -110,6 +138,12 @@ class Fitted(Event):
     """Parameters that training moved; None: as many as the tensors that are not frozen have."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What the strategy chose: regularisation, best epoch, policy of batch norm."""
+    calibration: "Calibration | None" = None
+    """The temperature, where the strategy decides it; None: fitted on examples that were held out."""
+    reference: "OODReference | None" = None
+    """What the OOD score rests on, where the strategy decides it; None: the training examples."""
+    check: "Callable[[Sample, Sequence[str]], Finding] | None" = None
+    """(test split, its ids) -> whether the model keeps what the strategy promises, asked before anything is written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +172,9 @@ class Needs:
     """Whether it looks at the solved probe (`Problem.start`), which in turn needs the top states."""
     balanced: bool = False
     """Whether every class weighs the same in that probe's loss."""
+    old_data: str | None = None
+    """Path of examples that are opened together with the recipe's, of the classes that the backbone, a finished model,
+    knows; empty: the examples it was made of. None: the recipe's alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +193,8 @@ class Strategy:
     """Refuses what cannot be had with this network, cut and task, before anything is stored."""
     fit: Callable[[Problem, Any], Iterator[Event]]
     """Trains; yields events, the last one a `Fitted`."""
+    solved: bool = False
+    """Whether the head alone is solved, to its optimum and at the cut `output`, so that nothing validates."""
 
 
 STRATEGIES: Shelf[Strategy] = Shelf("strategy", "regraft.strategies")

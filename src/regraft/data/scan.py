@@ -116,7 +116,7 @@ def scan(
     todo = np.flatnonzero(~known & (rows["size"] >= 0)).tolist()
     if todo:
         yield from _read_all(modality, root, contents, rows, todo, memory, limit, workers)
-    scanned = replace(_collected(dataset, rows), memory=memory)
+    scanned = replace(collected(dataset, rows), memory=memory)
     yield from scanned.notes
     if scanned.quarantined:
         yield _notice(scanned, max_damaged_share)
@@ -183,7 +183,8 @@ def _remember(memory: ScanMemory, modality: Modality, root: Path, limit: int, ro
     return ""
 
 
-def _collected(dataset: Dataset, rows: Shaped[np.ndarray, " n"]) -> Scanned:
+def collected(dataset: Dataset, rows: Shaped[np.ndarray, " n"]) -> Scanned:
+    """What is known of examples from their fingerprints, one in `rows` for each."""
     read = [any(digest) for digest in rows["content"].tolist()]
     contents = tuple(digest if good else "" for digest, good in zip(_hex(rows["content"]), read, strict=True))
     errors = rows["error"].tolist()

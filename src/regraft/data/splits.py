@@ -65,8 +65,11 @@ def draw(
     test_share: float = 0.2,
     allow_leaks: bool = False,
     strata: Int[np.ndarray, " n"] | None = None,
+    min_for_test: int = LEAST_FOR_TEST,
 ) -> Splits:
     """Divide the usable examples, seeded and stratified; shares are of what is divided.
+
+    No test split is drawn from fewer than `min_for_test` examples.
 
     `strata` are what every part gets its share of where examples are not of one class each; None: their classes, of
     which training then keeps every one.
@@ -100,7 +103,8 @@ def draw(
             raise BadData("All files of the test part are damaged.", fix="mend them, or give the data without splits.")
     else:
         drawn_by_us = True
-        train, test, more = _test_part(dataset, usable, groups, test_share, derive_seed(seed, "parts", "test"), strata)
+        train, test, more = _test_part(dataset, usable, groups, test_share, derive_seed(seed, "parts", "test"), strata,
+                                       min_for_test)  # fmt: skip
         val, notes = none, notes + more
     if len(val) == 0:
         train, val, more = _validation(dataset, train, groups, val_share, derive_seed(seed, "parts", "val"), strata)
@@ -176,11 +180,12 @@ def _test_part(
     share: float,
     seed: int,
     strata: Int[np.ndarray, " n"] | None,
+    min_examples: int,
 ) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " t"], list[str]]:
     """Train and test from examples that come undivided."""
-    if len(usable) < LEAST_FOR_TEST:
+    if len(usable) < min_examples:
         text = (
-            f"{counted(len(usable), 'example')} without a test part, under {LEAST_FOR_TEST}: none is drawn, and "
+            f"{counted(len(usable), 'example')} without a test part, under {min_examples}: none is drawn, and "
             "cross-validation is the main figure."
         )
         return usable, np.zeros(0, dtype=np.int64), [text]

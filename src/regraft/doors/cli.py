@@ -30,7 +30,7 @@ Target = Annotated[
 ]
 
 
-def _print_version(asked: bool) -> None:
+def _print_version(asked: bool | None) -> None:
     if asked:
         print(f"regraft {VERSION}")
         raise typer.Exit
@@ -39,8 +39,9 @@ def _print_version(asked: bool) -> None:
 @app.callback()
 def regraft(
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_print_version)
-    ] = False,
+        bool | None,
+        typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_print_version),
+    ] = None,
 ) -> None:
     """Reuse a trained network on your own labelled data, and see the proof that it was worth it."""
 

@@ -9,6 +9,7 @@ Source: Guo et al. 2017, arXiv:1706.04599.
 """
 
 from dataclasses import dataclass
+from math import nan
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -28,7 +29,7 @@ _SMALL = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """The temperature to divide logits by, and why."""
+    """The temperature to divide logits by, and why; figures are NaN where none was fitted."""
 
     temperature: float
     """1 when no temperature is kept; above 1 softens."""
@@ -36,17 +37,17 @@ class Calibration:
     """Whether a fitted temperature is used."""
     reason: str
     """Why, in one sentence; `uncalibrated, …` when it is not kept."""
-    num_examples: int
+    num_examples: int = 0
     """Out-of-fold examples it rests on."""
-    log_loss_before: float
+    log_loss_before: float = nan
     """Mean log loss of the logits as they are, in nats."""
-    log_loss_after: float
+    log_loss_after: float = nan
     """Mean log loss of every example under the temperature fitted without its fold, in nats."""
-    ece_before: float
+    ece_before: float = nan
     """Expected calibration error of the logits as they are."""
-    ece_after: float
+    ece_after: float = nan
     """The same under the temperature fitted without the example's fold."""
-    ece_reference: float
+    ece_reference: float = nan
     """What a perfectly calibrated model with these confidences would score on so few examples, on average."""
 
 

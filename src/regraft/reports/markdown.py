@@ -3,10 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from regraft.reports import _figures, _making, extended
+from regraft.reports import _figures, _making
 from regraft.reports.limits import not_verified
 from regraft.reports.verdict import refused, verdict
 from regraft.reports.words import bullets, plain
+
+MANY_IDS = 20
+"""So many examples that a check found are named on the page."""
 
 
 def render(report: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
@@ -17,7 +20,7 @@ def render(report: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
     return _page(
         about,
         report,
-        extended.section(report),
+        _findings(report),
         _figures.gaps(report),
         _shown(pictures),
         _making.data(report),
@@ -52,6 +55,16 @@ def _page(about: str, report: Mapping[str, Any], *more: str) -> str:
         f"## What was not verified\n\n{bullets(map(plain, not_verified(report)))}",
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _findings(report: Mapping[str, Any]) -> str:
+    """What checks of the model found, and which examples that is about."""
+    said = []
+    for found in report.get("findings") or ():
+        ids = ", ".join(found["examples"][:MANY_IDS]) + (" …" if len(found["examples"]) > MANY_IDS else "")
+        about = f" Examples: {ids}." if ids else ""
+        said.append(f"{found['check']}: {found['message']}{about} {found['fix']}".strip())
+    return f"## What was checked\n\n{bullets(map(plain, said))}" if said else ""
 
 
 def _shown(pictures: Sequence[str]) -> str:

@@ -5,7 +5,6 @@ from typing import Any
 
 from regraft.contracts.metric import Metric, metric
 from regraft.errors import UnknownName
-from regraft.reports.extended import sentence
 from regraft.reports.words import counted, listed, lowered, measured, number
 
 Section = Mapping[str, Any]
@@ -62,11 +61,12 @@ def unit_of(section: Section | None, name: str) -> str:
 
 
 def verdict(report: Section) -> str:
-    """The figure, what a guess would score, and whether the linear probe was beaten or the old classes were kept."""
+    """The figure, what a guess would score, whether the linear probe was beaten, and what checks of the model found."""
     section = main_section(report)
     if section is None:
         return "Nothing was measured: there are no examples that the model had not seen."
-    return " ".join(filter(None, [_figure(report, section), _guess(section), _beside_the_probe(report)]))
+    said = [_figure(report, section), _guess(section), _beside_the_probe(report)]
+    return " ".join([*filter(None, said), *(found["message"] for found in report.get("findings") or ())])
 
 
 def refused(report: Section) -> str:
@@ -132,8 +132,6 @@ def medians(baseline: Section) -> str:
 
 
 def _beside_the_probe(report: Section) -> str:
-    if extended := report.get("extended"):
-        return sentence(extended)
     if paired := report.get("paired"):
         random = (report.get("backbone") or {}).get("weights") == "random"
         return f"{paired['verdict']} {OF_RANDOM_FEATURES}" if random else str(paired["verdict"])

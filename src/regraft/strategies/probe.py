@@ -145,5 +145,11 @@ def features_of(problem: Problem, positions: Int[np.ndarray, "n"], num_views: in
 
 
 ENTRY = Strategy(
-    Options=Options, presets=PRESETS, needs=lambda options: Needs(), check=check, check_asked=check_asked, fit=fit
+    Options=Options,
+    presets=PRESETS,
+    needs=lambda options: Needs(),
+    check=check,
+    check_asked=check_asked,
+    fit=fit,
+    solved=True,
 )

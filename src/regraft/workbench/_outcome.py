@@ -39,6 +39,7 @@ from regraft.workbench._verdict import (
     answers_of,
     calibration_of,
     evaluation_of,
+    findings_of,
     gaps_of,
     paired_with_probe,
 )  # fmt: skip
@@ -75,7 +76,7 @@ class Outcome:
     @property
     def tuned(self) -> bool:
         """Whether anything but the head was trained."""
-        return self.resolved.named.name != "probe"
+        return not self.resolved.strategy.solved
 
     def scores(self, positions: np.ndarray) -> Scores:
         """The model on some examples."""
@@ -90,6 +91,9 @@ def finish(outcome: Outcome, folder: RunFolder, phases: Phases) -> Generator[Eve
     """Evaluate, write the bundle and the report; returns the report."""
     with phases.measure("evaluation"):
         evaluated = _evaluate(outcome)
+        findings = findings_of(outcome.session, outcome.fitted, evaluated.parts, evaluated.temperature)
+    for finding in findings:
+        yield Notice(text=finding.message, topic=finding.check)
     with phases.measure("bundle"):
         check, facts = write_model(
             outcome, folder.path / "model", evaluated.calibration, _measured_facts(outcome, evaluated)
@@ -103,8 +107,9 @@ def finish(outcome: Outcome, folder: RunFolder, phases: Phases) -> Generator[Eve
     stated = outcome.session.task.answers == "probabilities"
     if stated and (not evaluated.calibration or not evaluated.calibration.kept):
         reason = evaluated.calibration.reason if evaluated.calibration else "uncalibrated, n too small"
-        yield Notice(text=f"Probabilities are {reason}.{_surer(evaluated)}", topic="calibration")
-    report = _report(outcome, evaluated, check, phases)
+        reason += "." + (_surer(evaluated) if outcome.tuned else "")
+        yield Notice(text=f"Probabilities are {reason}", topic="calibration")
+    report = _report(outcome, evaluated, check, phases) | {"findings": [one.to_json() for one in findings]}
     _write(folder, outcome, evaluated, report, facts)
     return report
 
@@ -120,6 +125,11 @@ class Evaluated:
     probe: dict[str, Any] | None
     paired: Any
     calibration: Calibration | None
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by; 1 where nothing was fitted."""
+        return self.calibration.temperature if self.calibration else 1.0
 
     @property
     def section(self) -> Any:
@@ -145,7 +155,7 @@ def _evaluate(outcome: Outcome) -> Evaluated:
     session, train = outcome.session, outcome.problem.train
     parts, sections = {}, {}
     held = held_out(outcome)
-    calibration = calibration_of(session, held)
+    calibration = outcome.fitted.calibration or calibration_of(session, held)
     temperature = calibration.temperature if calibration else 1.0
     if len(session.splits.test):
         main = "test"
@@ -163,7 +173,7 @@ def _evaluate(outcome: Outcome) -> Evaluated:
     unseen = sorted(parts, key=lambda name: name == "test")
     by_part = {"train": outcome.scores(train)} | {name: parts[name] for name in unseen}
     probe_section, paired = None, None
-    if outcome.tuned:
+    if not outcome.resolved.is_probe:
         probe_held = _probe_held_out(outcome)
         probe_calibration = calibration_of(session, probe_held)
         probe_temperature = probe_calibration.temperature if probe_calibration else 1.0
@@ -191,7 +201,7 @@ def held_out(outcome: Outcome) -> Scores | None:
     """Logits of examples that the model, or its twin of another fold, never saw."""
     if outcome.held is not None:
         return Scores(positions=outcome.problem.train, logits=outcome.held.logits)
-    if not outcome.tuned:
+    if outcome.resolved.is_probe:
         return _probe_held_out(outcome)
     if len(outcome.problem.val):
         return outcome.scores(outcome.problem.val)
@@ -228,7 +238,7 @@ def write_model(
         else outcome.stored.prefixes
     )
     bundle = Bundle(model, {}, prefixes, outcome.threads)
-    unlike = _unlike(outcome, bundle)
+    unlike = outcome.fitted.reference or _unlike(outcome, bundle)
     bundle.model = model = replace(model, unlike=unlike)
     golden = golden_logits(bundle, Memo(cache_home() / "store"))
     facts = write_bundle(path, model, facts=said, golden=golden, backend=prefixes.backend_name())
@@ -297,10 +307,8 @@ def _changed(task: Task, stored: np.ndarray, recomputed: np.ndarray) -> int | No
 
 
 def _measured_facts(outcome: Outcome, evaluated: Evaluated) -> dict[str, Any]:
-    section = evaluated.section
-    return model_facts(
-        outcome, evaluated.calibration, main=evaluated.main, metrics=section["metrics"] if section else {}
-    )  # fmt: skip
+    metrics = evaluated.section["metrics"] if evaluated.section else {}
+    return model_facts(outcome, evaluated.calibration, main=evaluated.main, metrics=metrics)
 
 
 def model_facts(
@@ -378,8 +386,7 @@ def _counted(name: str) -> bool:
 def _write(
     folder: RunFolder, outcome: Outcome, evaluated: Evaluated, report: dict[str, Any], bundle_facts: Mapping[str, Any]
 ) -> None:
-    temperature = evaluated.calibration.temperature if evaluated.calibration else 1.0
-    task, answers = outcome.session.task, answers_of(outcome.session, evaluated.parts, temperature)
+    task, answers = outcome.session.task, answers_of(outcome.session, evaluated.parts, evaluated.temperature)
     folder.write("predictions.csv", predictions_table(task.kind, task.classes, answers))
     folder.write("environment.json", report["environment"])
     folder.write("model/README.md", model_card(bundle_facts, report))

@@ -43,9 +43,14 @@ class Resolved:
     """Whether views are made on the device."""
 
     @property
+    def is_probe(self) -> bool:
+        """Whether this is the linear probe itself, which other models are compared with."""
+        return self.named.name == "probe"
+
+    @property
     def validates(self) -> bool:
-        """Whether the strategy stops early on validation examples; a probe is solved to its optimum."""
-        return self.named.name != "probe"
+        """Whether the strategy stops early on validation examples; what is solved to its optimum does not."""
+        return not self.strategy.solved
 
 
 def presets() -> Mapping[str, tuple[str, Preset]]:
@@ -85,6 +90,16 @@ def backbone_spec(recipe: Recipe, strategy: Named) -> str:
     return f"{name}@random"
 
 
+def options_of(recipe: Recipe, strategy: Named) -> Any:
+    """The strategy's `Options`, filled with what the preset and the recipe say.
+
+    Raises:
+        BadRecipe: an option that the strategy does not have, or of the wrong kind.
+    """
+    given = {**(strategy.preset.options if strategy.preset else {}), **recipe.options}
+    return built(STRATEGIES.get(strategy.name).Options, given, where="options")
+
+
 def resolve(recipe: Recipe, strategy: Named, card: Card) -> Resolved:
     """Fill in what the recipe leaves to the preset and to the backbone.
 
@@ -93,11 +108,10 @@ def resolve(recipe: Recipe, strategy: Named, card: Card) -> Resolved:
         BadRecipe: an option that strategy or augmentation does not have or that is out of range, or views that make no
             sense.
         MissingExtra: the strategy needs a package that is not installed.
-        BadRequest: a probe at another cut than `output`, or an inner cut where the backbone has none.
+        BadRequest: another cut than `output` for a head that is solved, or an inner cut where the backbone has none.
     """
     entry, preset = STRATEGIES.get(strategy.name), strategy.preset
-    given = {**(preset.options if preset else {}), **recipe.options}
-    options = built(entry.Options, given, where="options")
+    options = options_of(recipe, strategy)
     entry.check(options)
     # A name or a field that does not exist ends the run here, before the data are read.
     augmentation = MODALITIES.get(card.modality).augmentation(recipe.augmentation, recipe.augment)
@@ -109,9 +123,9 @@ def resolve(recipe: Recipe, strategy: Named, card: Card) -> Resolved:
             f"{', '.join(card.cuts)}.",
             fix="use --strategy probe or full, or another backbone.",
         )
-    if strategy.name == "probe" and cut not in ("output", card.stages[-1]):
+    if entry.solved and cut not in ("output", card.stages[-1]):
         raise BadRequest(
-            f"A probe trains the head alone, so its cut is `output`; {cut!r} was asked for.",
+            f"`{recipe.strategy}` trains the head alone, so its cut is `output`; {cut!r} was asked for.",
             fix=f"leave --cut out, or use --strategy partial --cut {cut}.",
         )
     views = recipe.views if recipe.views >= 0 else (preset.views if preset else 4)
@@ -119,9 +133,9 @@ def resolve(recipe: Recipe, strategy: Named, card: Card) -> Resolved:
         views = 4
     if views > 1 and not augmentation.varies:
         views = 1  # all of them would be the plain one
-    if recipe.views < -1 or (strategy.name == "probe" and views == 0):
+    if recipe.views < -1 or (entry.solved and views == 0):
         raise BadRecipe(
-            f"views is {recipe.views}; a probe needs 1 or more, others 0 (new views every epoch) or more.",
+            f"views is {recipe.views}; `probe` and `extend` need 1 or more, others 0 (new views every epoch) or more.",
             fix="leave views out for the default.",
         )
     on_device = getattr(augmentation, "on_device", False)

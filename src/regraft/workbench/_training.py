@@ -36,6 +36,7 @@ def problem_of(
         device=device,
         folder=folder,
         max_seconds=session.recipe.max_seconds or None,
+        old=session.old,
     )
     return with_start(problem, resolved.strategy.needs(resolved.options))
 

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from regraft.contracts.finding import Finding
 from regraft.contracts.metric import Sample, main_metric
+from regraft.contracts.strategy import Fitted
+from regraft.errors import BadData
 from regraft.evaluation.calibration import Calibration, calibrate
 from regraft.evaluation.differences import compare, difference
 from regraft.evaluation.report import as_json, evaluate
@@ -59,6 +62,23 @@ def _sample(session: Session, scores: Scores, temperature: float = 1.0) -> Sampl
         outputs=session.task.outputs(scores.logits, temperature),
         groups=session.user_groups(scores.positions),
     )
+
+
+def findings_of(
+    session: Session, fitted: Fitted, parts: Mapping[str, Scores], temperature: float
+) -> tuple[Finding, ...]:
+    """What the strategy's own check says of the test split, before anything is written.
+
+    Raises:
+        BadData: the model does not keep what the strategy promises.
+    """
+    if fitted.check is None or "test" not in parts:
+        return ()
+    ids = [session.dataset.examples[at].id for at in parts["test"].positions.tolist()]
+    found = fitted.check(_sample(session, parts["test"], temperature), ids)
+    if found.severity == "stop":
+        raise BadData(found.message, fix=found.fix)
+    return (found,)
 
 
 def gaps_of(session: Session, by_part: Mapping[str, Scores]) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from regraft.errors import BundleError, RunError
 from regraft.recipe import Recipe, Seen
 from regraft.strategies import probe as probing
 from regraft.values import Event
+from regraft.workbench._beside import open_data
 from regraft.workbench._crossvalidate import HeldOut, cross_validate, cross_validate_probe
 from regraft.workbench._device import choose_device, num_threads
 from regraft.workbench._folder import RunFolder
@@ -24,7 +25,7 @@ from regraft.workbench._resolve import Resolved, backbone_spec, check_asked, fil
 from regraft.workbench._states import store_states
 from regraft.workbench._timing import Phases
 from regraft.workbench._training import needed_on_top, probe_problem_of, problem_of, trained
-from regraft.workbench.session import Session, open_session
+from regraft.workbench.session import Session
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,7 +65,7 @@ def _fit(recipe: Recipe, folder: RunFolder, spec: str, dataset: Dataset | None) 
     backbone = yield from phases.run("weights", opening)
     resolved = resolve(recipe, named(recipe), backbone.card)
     resolved = replace(resolved, cut=backbone.cut(resolved.cut))
-    session = yield from phases.run("data", open_session(recipe, dataset, workers=threads))
+    session = yield from phases.run("data", open_data(recipe, dataset, workers=threads))
     session.check(backbone.card)
     _check_seen(recipe.seen, backbone, session)
     check_asked(resolved, backbone, session.task)
@@ -80,7 +81,7 @@ def _fit(recipe: Recipe, folder: RunFolder, spec: str, dataset: Dataset | None) 
         problem = problem_of(session, resolved, backbone, stored, device=device, folder=folder.checkpoints)
         fitted = yield from phases.run("training", trained(problem, resolved, threads=threads))
         probe, probe_problem = fitted, problem
-        if resolved.named.name != "probe":
+        if not resolved.is_probe:
             probe_problem = yield from probe_problem_of(session, problem)
             probe = yield from phases.run("probe", fitted_last(probing.fit(probe_problem, probing.Options())))
         held: tuple[HeldOut | None, HeldOut | None] = (None, None)
@@ -101,7 +102,7 @@ def _fit(recipe: Recipe, folder: RunFolder, spec: str, dataset: Dataset | None) 
 def _cross_validate(
     recipe: Recipe, resolved: Resolved, problem: Problem, probe_problem: Problem
 ) -> Generator[Event, None, tuple[HeldOut | None, HeldOut | None]]:
-    limit, is_probe = recipe.max_seconds or None, resolved.named.name == "probe"
+    limit, is_probe = recipe.max_seconds or None, resolved.is_probe
     options = resolved.options if is_probe else probing.Options()
     probed = yield from cross_validate_probe(
         probe_problem, options, num_folds=recipe.folds, max_repeats=recipe.max_repeats, max_seconds=limit

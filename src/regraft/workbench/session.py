@@ -20,6 +20,7 @@ from regraft.activations.slots import Slot
 from regraft.contracts.card import Card
 from regraft.contracts.example import Contents
 from regraft.contracts.modality import Modality, Placement, Record, View
+from regraft.contracts.strategy import Finished
 from regraft.contracts.task import TASKS, Task
 from regraft.data.dataset import Dataset
 from regraft.data.open import open_dataset, unpack
@@ -58,6 +59,8 @@ class Session:
     """Encoded target of every example."""
     holds_out: bool = True
     """Whether a test split, or cross-validation, judges the model here; else the caller does."""
+    old: Finished | None = None
+    """The finished model that classes are added to; the examples are then of its classes and of new ones."""
 
     @property
     def modality(self) -> Modality:

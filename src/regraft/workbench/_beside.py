@@ -1,0 +1,218 @@
+"""The data of a fit; where classes are added to a finished model, new examples together with old ones.
+
+Old classes come first, in the model's order. Both data sets are split on their own: a split that was given is kept, and
+where there is no test split one is drawn, for the old examples in it are asked of the model before and after.
+
+Letters: n examples of a data set.
+"""
+
+from collections.abc import Generator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool
+
+from regraft.backbones.opening import parse
+from regraft.bundle_format import bundle_folder
+from regraft.contracts.strategy import STRATEGIES, Finished
+from regraft.contracts.task import TASKS
+from regraft.data.dataset import Dataset
+from regraft.data.scan import Scanned, collected
+from regraft.data.splits import Splits, draw
+from regraft.errors import BadData, BadRequest, RegraftError
+from regraft.recipe import Recipe, Target, read_recipe
+from regraft.values import Event, Notice
+from regraft.workbench._resolve import named, options_of
+from regraft.workbench.session import Session, open_session, opening, scanning
+
+UNSEEN = "which the old model had not seen"
+SEEN = "which the old model was trained on, so it knows them too well"
+UNKNOWN = "of which it is not known whether the old model was trained on them"
+
+Divided = tuple[Scanned, Splits]
+"""A data set, fingerprinted and split."""
+
+
+def open_data(recipe: Recipe, dataset: Dataset | None = None, *, workers: int) -> Generator[Event, None, Session]:
+    """The recipe's data, or `dataset`, which was opened from them; with old examples where the strategy asks for some.
+
+    Raises:
+        BadRequest: the backbone is no finished model of classes, or the recipe gives it other inputs.
+        BadData: no new class, too few examples of one, no old ones, or one content under an old and a new label.
+        RegraftError: whatever else is wrong with the data.
+    """
+    strategy = named(recipe)
+    where = STRATEGIES.get(strategy.name).needs(options_of(recipe, strategy)).old_data
+    if where is None:
+        return (yield from open_session(recipe, dataset, workers=workers))
+    old, modality = _finished(recipe)
+    fresh = yield from _divided(recipe.data, recipe, modality, workers)
+    others: Divided | None
+    if where:
+        others, standing = (yield from _divided(where, recipe, modality, workers)), UNKNOWN
+    else:
+        others, standing = yield from _of_run(recipe, workers)
+    session = _joined(recipe, replace(old, standing=standing), fresh, others)
+    yield from session.splits.notes
+    return session
+
+
+def _finished(recipe: Recipe) -> tuple[Finished, str]:
+    """The model that classes are added to, and what it reads."""
+    from regraft.bundles.bundle import load
+
+    spec = parse(recipe.backbone)
+    if spec.weights != "bundle":
+        raise BadRequest(
+            f"`{recipe.strategy}` adds classes to a finished model; the backbone is {recipe.backbone!r}.",
+            fix="name the folder of a run or of a model: --backbone RUN.",
+        )
+    bundle, folder = load(spec.path), bundle_folder(Path(spec.path).expanduser()).resolve()
+    model, card = bundle.model, bundle.card
+    if model.task.kind != "classification":
+        raise BadRequest(
+            f"The model in {spec.path} is a {model.task.kind} model; classes are added to a classification.",
+            fix="give a model that was fitted on classes.",
+        )
+    if recipe.input_px not in (0, card.preparation.input_px[0]) or recipe.channels not in (0, card.channels):
+        raise BadRequest(
+            "The model would read its inputs otherwise than before, and the old classes with them.",
+            fix="leave --input-px and channels out.",
+        )
+    finished = Finished(
+        name=folder.parent.name if folder.name == "model" else folder.name,
+        classes=model.task.classes,
+        weight=model.weight,
+        bias=model.bias,
+        temperature=model.temperature,
+        reference=model.unlike,
+        num_examples=(bundle.facts.get("facts") or {}).get("trained_on_examples"),
+    )
+    return finished, card.modality
+
+
+def _divided(path: str, recipe: Recipe, modality: str, workers: int) -> Generator[Event, None, Divided]:
+    """The examples at `path`, of one class or many."""
+    dataset = yield from opening(
+        Path(path), recipe.source, task="classification", target=Target(), modality=modality, learnable=False
+    )
+    yield from dataset.notes
+    scanned = yield from scanning(dataset, recipe.source, workers=workers)
+    return scanned, _with_test(recipe, scanned)
+
+
+def _with_test(recipe: Recipe, scanned: Scanned) -> Splits:
+    """The split that was given, or one with a test split however few examples there are."""
+    source = recipe.source
+    return draw(
+        scanned.dataset, scanned, seed=recipe.seed, val_share=source.val_share, test_share=source.test_share or 0.2,
+        allow_leaks=source.allow_leaks, min_for_test=2,
+    )  # fmt: skip
+
+
+def _of_run(recipe: Recipe, workers: int) -> Generator[Event, None, tuple[Divided | None, str]]:
+    """The very examples that the model was made of, in its own splits, and what those of the test split are to it; None
+    where they are not there or not the same any more, which a notice says."""
+    folder = bundle_folder(Path(parse(recipe.backbone).path).expanduser())
+    path = (folder.parent if folder.name == "model" else folder) / "recipe.toml"
+    if not path.is_file():
+        yield Notice(text=f"{path.parent} holds no recipe, so its own examples are not known.", topic="data")
+        return None, UNKNOWN
+    made = read_recipe(path)
+    try:
+        session = yield from open_data(made, workers=workers)
+    except RegraftError as error:
+        yield Notice(text=f"The data that the model was made of cannot be used: {error.message}", topic="data")
+        return None, UNKNOWN
+    if made.seen.data and session.dataset.fingerprint != made.seen.data:
+        yield Notice(text=f"{session.dataset.root} has changed since the model was made of it.", topic="data")
+        return None, UNKNOWN
+    if not session.tests:
+        return (session.scanned, _with_test(recipe, session.scanned)), SEEN
+    return (session.scanned, session.splits), session.old.standing if session.old else UNSEEN
+
+
+def _joined(recipe: Recipe, old: Finished, fresh: Divided, others: Divided | None) -> Session:
+    """Both data sets as one; of the old one what the model knows and the new one does not hold as well."""
+    dataset, notes = fresh[0].dataset, list(fresh[1].notes)
+    added = tuple(sorted(set(dataset.classes) - set(old.classes)))
+    if not added:
+        raise BadData(
+            f"Every class of {dataset.root} ({', '.join(dataset.classes)}) is one of the model's already.",
+            fix="give examples of a new class; to learn more of the old ones, retrain (regraft fit).",
+        )
+    if others is None or set(dataset.classes) & set(old.classes):
+        old = replace(old, standing=UNKNOWN)
+    examples, rows, groups = list(dataset.examples), fresh[0].rows, fresh[1].groups
+    train, test = np.concatenate([fresh[1].train, fresh[1].val]), fresh[1].test
+    if others is not None:
+        scanned, splits = others
+        keep, more = _useful(old, fresh[0], scanned, set(added))
+        place, taken = np.cumsum(keep) - 1 + len(examples), {one.id for one in examples}
+        for at in np.flatnonzero(keep).tolist():
+            one = scanned.dataset.examples[at]
+            group = None if one.group is None else f"old/{one.group}"  # groups are those of one data set
+            examples.append(replace(one, id=f"old/{one.id}" if one.id in taken else one.id, group=group))
+        rows = np.concatenate([rows, scanned.rows[keep]])
+        groups = np.concatenate([groups, splits.groups[keep] + groups.max() + 1])
+        learned = np.concatenate([splits.train, splits.val])
+        train = np.concatenate([train, place[learned[keep[learned]]]])
+        test = np.concatenate([test, place[splits.test[keep[splits.test]]]])
+        notes += more
+    whole = collected(replace(dataset, examples=tuple(examples), classes=(*old.classes, *added)), rows)
+    task = TASKS.get("classification")(whole.dataset.classes)
+    session = Session(
+        recipe=recipe,
+        dataset=whole.dataset,
+        scanned=whole,
+        splits=replace(fresh[1], train=train, val=train[:0], test=test, groups=groups, notes=tuple(notes)),
+        task=task,
+        targets=task.encode([example.label for example in examples]),
+        old=old,
+    )
+    _check_enough(session, len(old.classes))
+    return session
+
+
+def _useful(
+    old: Finished, new: Scanned, others: Scanned, added: set[str]
+) -> tuple[Bool[np.ndarray, "n"], list[Notice]]:
+    """Which old examples are of use: of a class that the model knows, and not among the new data as well."""
+    dataset, notes = others.dataset, []
+    keep = np.array([one.label in old.classes for one in dataset.examples], dtype=bool)
+    if strange := sorted(set(dataset.classes) - set(old.classes)):
+        notes.append(f"Left out of the old examples, for the model does not know it: {', '.join(strange)}.")
+    label_of = {key: one.label for key, one in zip(new.decoded, new.dataset.examples, strict=True) if key}
+    copied = np.array([key in label_of for key in others.decoded], dtype=bool)
+    both = [at for at in np.flatnonzero(copied).tolist() if label_of[others.decoded[at]] in added]
+    if both:
+        one, label = dataset.examples[both[0]], label_of[others.decoded[both[0]]]
+        raise BadData(
+            f"{len(both)} examples of a new class are among the old ones too: {one.id} is {one.label} there and "
+            f"{label} in {new.dataset.root.name}.",
+            fix="take them out of one of the two; if they were labelled wrong before, retrain (regraft fit).",
+        )
+    if copied.any():
+        notes.append(f"{int(copied.sum())} old examples are in both data sets; they count once.")
+    return keep & ~copied, [Notice(text=text, topic="data") for text in notes]
+
+
+def _check_enough(session: Session, num_old: int) -> None:
+    """Raises: BadData: old or new examples are missing."""
+    learned = session.targets[session.splits.train]
+    if not (learned < num_old).any():
+        raise BadData(
+            "There are no examples of the old classes: nothing keeps a new class from swallowing them, nor shows "
+            "whether it does.",
+            fix="name some, with the folder they were trained on or any of the kind: --old PATH.",
+        )
+    for at, name in enumerate(session.task.classes[num_old:], num_old):
+        if (count := int((learned == at).sum())) < 2:
+            raise BadData(
+                f"The new class {name!r} has {count} usable examples to learn from; 2 are the minimum, and ten or more "
+                "make sense.",
+                fix="add examples of it, or leave it out.",
+            )
+    if not (session.targets[session.splits.test] >= num_old).any():
+        raise BadData("No example of a new class is left to measure on.", fix="add some to the test split.")
