@@ -10,12 +10,12 @@ from pathlib import Path
 
 from regraft.contracts.example import Example
 from regraft.contracts.source import SOURCES, Columns, DataSource, Found
+from regraft.data.archives import unpacking
 from regraft.data.dataset import Dataset
 from regraft.data.filenames import suggest_groups
 from regraft.data.labels import Asked, understood
 from regraft.data.learnable import check_learnable
 from regraft.data.masks import suspect_masks
-from regraft.data.sources._unpack import unpacking
 from regraft.errors import BadData, BadRequest
 from regraft.values import Notice, Progress
 from regraft.words import counted, named
