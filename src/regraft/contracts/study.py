@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from regraft.registry import Shelf
 
 if TYPE_CHECKING:
-    from regraft.lab._designs import Design
+    from regraft.lab.designs import Design
 
 Measure = Literal["accuracy", "gap", "transfer", "signal", "parameters", "multiply_adds"]
 Outcome = Literal["as claimed", "in part", "not here", "not resolved at this scale"]

@@ -14,11 +14,10 @@ from jaxtyping import Float, Int
 from regraft.activations.states import States
 from regraft.contracts.strategy import Fitted, Problem, fitted_last
 from regraft.contracts.study import Arm, Study
-from regraft.lab._designs import Widths
-from regraft.lab._examples import Examples, Others
-from regraft.lab._family import Gradients, backbone_in, family_of
-from regraft.lab._kept import packed
-from regraft.lab._setting import Setting
+from regraft.lab._arms import Gradients, backbone_in, family_of
+from regraft.lab.designs import Widths
+from regraft.lab.kept import packed
+from regraft.lab.setting import Examples, Others, Setting
 from regraft.strategies import finetune, probe
 from regraft.values import Event
 

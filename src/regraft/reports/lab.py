@@ -112,7 +112,7 @@ def _setting(report: Section) -> str:
         "The rate is the same for all; none was tuned. "
     )
     if data.get("views_on"):
-        said += "Views are made on the device, of pictures that are held there. "
+        said += "Views are made on the device, of images that are held there. "
     return f"{said}On {plain(report['machine'])}. Fingerprint of the data: `{data['fingerprint']}`."
 
 
