@@ -24,7 +24,7 @@ from regraft.values import Event
 MAX_TRAIN_TRIED = 1000
 """Training examples on which training accuracy is measured, at most: the first of the draw in a drawn order."""
 BINS = 30
-"""Gradients are kept as means over so many spans of steps."""
+"""The number of spans of steps over which means of gradients are kept."""
 
 
 @dataclass(frozen=True, kw_only=True)

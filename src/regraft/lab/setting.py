@@ -28,7 +28,7 @@ class Setting:
     sizes: tuple[int, ...]
     """Training examples of a class, falling; at most as many as there are."""
     test_per_class: int
-    """Test examples of a class, at most; data that come undivided are divided in proportion."""
+    """Test examples of a class, at most; data without splits are split in proportion."""
     input_px: int
     """Side of the square input in pixels."""
     width: float
@@ -40,7 +40,7 @@ class Setting:
     lr: float = 1e-3
     """Peak learning rate; that of the preset `scratch`."""
     seeds: int = 5
-    """How often everything that is drawn is drawn anew."""
+    """How often everything that is drawn is drawn again."""
     half: bool = False
     """Whether training computes in bfloat16 where the machine has instructions for it."""
 
