@@ -150,7 +150,7 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path, options: dict[str,
 
 
 def test_a_tag_with_the_joint_in_its_name_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadData, match=r"tag 'cat ;'.* holds a ';'"):
+    with pytest.raises(BadData, match=r"label 'cat ;'.* holds a ';'"):
         opened(tmp_path, TAGS, label_delimiter="|")
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from regraft.contracts.study import STUDIES, Study
 from regraft.errors import RunError, TrainingFailed
+from regraft.lab import run as running
 from regraft.lab.run import Where, run
 from regraft.lab.setting import Examples, Setting
 from regraft.values import Notice, Plan, Progress
