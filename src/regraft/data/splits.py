@@ -77,7 +77,7 @@ def draw(
     alike = clusters(scanned)
     drawing = _Drawing(dataset, _joined(alike, dataset.groups), strata)
     usable = np.flatnonzero(scanned.usable)
-    _refuse_lost(dataset, usable, dataset.classes, "", strata is None)
+    _check_usable(dataset, usable, dataset.classes if strata is None else None)
     notes = [*_conflicting_labels(dataset, scanned), *_copies(scanned, alike, usable)]
     given = {name: usable[[dataset.examples[at].split == name for at in usable.tolist()]] for name in dataset.splits}
     drawn_by_us = not (len(given) > 1 and "train" in given)
@@ -88,7 +88,7 @@ def draw(
         notes += _check_given(dataset, scanned, alike, allow_leaks)
         train, val, test = (given.get(name, _NONE) for name in SPLITS)
         present = {dataset.examples[at].label for at in usable.tolist()}
-        _refuse_lost(dataset, train, present, " of train", strata is None)
+        _check_usable(dataset, train, present if strata is None else None, "train")
         if "test" not in given:
             val, test = _NONE, val
             notes.append("The val split is the test split; validation is drawn from train.")
@@ -122,7 +122,7 @@ def whole(
     drawing = _Drawing(dataset, _joined(clusters(scanned), dataset.groups), strata)
     usable = np.flatnonzero(scanned.usable)
     if strata is None:
-        _refuse_lost(dataset, usable, dataset.classes, "", True)
+        _check_usable(dataset, usable, dataset.classes)
     train, val, notes = drawing.validation(usable, val_share, derive_seed(seed, "parts", "val"))
     return Splits(train=train, val=val, test=_NONE, groups=drawing.groups, drawn_by_us=True, notes=_noticed(notes))
 
@@ -215,21 +215,21 @@ def _copies(scanned: Scanned, alike: Int[np.ndarray, " n"], usable: Int[np.ndarr
     return [f"{what} of another one; they stay together in all splits that we draw."] if num else []
 
 
-def _refuse_lost(
-    dataset: Dataset, there: Int[np.ndarray, " k"], labels: Iterable[str], where: str, by_class: bool
+def _check_usable(
+    dataset: Dataset, there: Int[np.ndarray, " k"], classes: Iterable[str] | None, split_name: str = ""
 ) -> None:
-    """Raises: BadData: an example of every class, or two examples where there are no classes, are not `there`."""
-    present = {dataset.examples[at].label for at in there.tolist()}
-    if by_class and (lost := sorted(set(labels) - present)):
+    """Raises: BadData: what can be used of the split (of all data) lacks a class; with None: has under two examples."""
+    if classes is None and len(there) < 2:
+        of = f" of {split_name}" if split_name else ""
         raise BadData(
-            f"No usable example of {named(lost)} is left in {where.removeprefix(' of ') or 'the data'}: the files are "
-            "damaged.",
-            fix="repair these files, or take the class out of the data.",
-        )
-    if not by_class and len(there) < 2:
-        raise BadData(
-            f"{counted(len(there), 'file')}{where} can be used; at least two are needed.",
+            f"{counted(len(there), 'file')}{of} can be used; at least two are needed.",
             fix="repair the files, or add examples.",
+        )
+    present = {dataset.examples[at].label for at in there.tolist()}
+    if lost := sorted(set(classes or ()) - present):
+        raise BadData(
+            f"No usable example of {named(lost)} is left in {split_name or 'the data'}: the files are damaged.",
+            fix="repair these files, or take the class out of the data.",
         )
 
 

@@ -13,7 +13,7 @@ from regraft.backbones.imagenet import MEAN, STD
 from regraft.contracts.card import Card
 from regraft.contracts.family import Family
 from regraft.contracts.study import Arm, Study
-from regraft.lab.designs import SIDE_WEIGHT, Body, Design, Widths
+from regraft.lab.designs import SIDE_WEIGHT, Design, Widths
 from regraft.lab.setting import Setting
 from regraft.modalities.image.prepare import Preparation
 
@@ -99,9 +99,16 @@ def family_of(design: Design, widths: Widths, input_px: int, gradients: Gradient
     def build(card: Card) -> "Built":
         from torch import nn
 
-        from regraft.contracts.backbone import Built
+        from regraft.contracts.backbone import Built, SideHead
+        from regraft.nn.stages import grid_views, staged, vector_views
 
-        network = network_of(design.build(widths, input_px), card)
+        body = design.build(widths, input_px)
+        network = staged(
+            card,
+            body.stages.values(),
+            views=vector_views if body.vector else grid_views,
+            side_heads={name: SideHead(weight=SIDE_WEIGHT, build=make) for name, make in body.side_heads.items()},
+        )
         if gradients is not None:
             gradients.watch(network)
         return Built(network=network, original=nn.ModuleList(network.modules()))
@@ -117,19 +124,6 @@ def family_of(design: Design, widths: Widths, input_px: int, gradients: Gradient
         build=build,
         classifier="",
         smallest_px=SMALLEST_PX,
-    )
-
-
-def network_of(body: Body, card: Card) -> "Network":
-    """The body as stages of the contract, without a source classifier."""
-    from regraft.contracts.backbone import Network, SideHead
-    from regraft.nn.stages import Normalise, OnHidden, grid_views, vector_views
-
-    return Network(
-        start=Normalise(card.mean, card.std),
-        stages={name: OnHidden(stage) for name, stage in body.stages.items()},
-        views=vector_views if body.vector else grid_views,
-        side_heads={name: SideHead(weight=SIDE_WEIGHT, build=build) for name, build in body.side_heads.items()},
     )
 
 
