@@ -143,7 +143,7 @@ def _judged(effect: Section) -> tuple[str, str, str]:
     An effect that no verdict rests on has neither bound; of it is said on which side of 0 it is.
     """
     found, above, exact = effect["difference"], effect["above"], effect["measure"] in COUNTED
-    resolved = {"open": "not resolved"}.get(effect["resolved"], effect["resolved"])
+    resolved = "not resolved" if effect["resolved"] == "open" else str(effect["resolved"])
     if effect["key"]:
         if exact:
             return f"above {above:g} times", f"{above:g} times or less", resolved
