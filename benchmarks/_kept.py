@@ -5,8 +5,8 @@ from typing import Any
 
 from _sets import ROOT
 
-from regraft.lab._kept import Kept as Rows
-from regraft.lab._kept import Row, packed, unpacked
+from regraft.lab.kept import Kept as Rows
+from regraft.lab.kept import Row, packed, unpacked
 
 __all__ = ["FOLDER", "Kept", "Row", "packed", "unpacked"]
 

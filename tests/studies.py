@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from regraft.lab._examples import Examples
-from regraft.lab._run import StudyDone
-from regraft.lab._setting import Setting
+from regraft.lab.run import StudyDone
+from regraft.lab.setting import Examples, Setting
 from regraft.values import Event
 from regraft.workbench._lab_data import open_examples
 

@@ -257,7 +257,7 @@ def test_beside_other_pictures_nothing_is_grouped_and_a_damaged_one_does_not_cou
     picture(7).save(folder / "ill" / "photo.png")
     found = scanned(open_dataset(folder), ScanMemory(tmp_path / "memory"))
     assert found.dataset.groups is None
-    assert "1 other picture names none" in found.notes[0].text
+    assert "1 other image names none" in found.notes[0].text
 
 
 def test_what_decodes_names_pydicom_only_where_dicom_files_are(tmp_path: Path) -> None:

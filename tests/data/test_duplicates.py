@@ -96,15 +96,15 @@ def test_clusters_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert clusters(scanned).tolist() == first.tolist() == [0, 0, 2]
 
 
-@pytest.mark.parametrize("most_bits", [0, 5, 20, 40])
-def test_the_search_finds_exactly_the_pairs_that_comparing_all_finds(most_bits: int) -> None:
-    rng = np.random.default_rng(most_bits)
+@pytest.mark.parametrize("max_bits", [0, 5, 20, 40])
+def test_the_search_finds_exactly_the_pairs_that_comparing_all_finds(max_bits: int) -> None:
+    rng = np.random.default_rng(max_bits)
     bits = rng.random((300, 256)) < rng.random(256) ** 3  # many bits hardly vary, as on plain ground
     bits[150:] = bits[:150] ^ (rng.random((150, 256)) < rng.random((150, 1)) * 0.3)
     hashes = np.packbits(bits, axis=1)
     apart = (bits[:, None] != bits[None]).sum(axis=2)
-    expected = {(left, right) for left, right in zip(*np.where(apart <= most_bits), strict=True) if left < right}
-    found = {tuple(sorted(pair)) for pairs in hash_pairs(hashes, most_bits) for pair in pairs.tolist()}
+    expected = {(left, right) for left, right in zip(*np.where(apart <= max_bits), strict=True) if left < right}
+    found = {tuple(sorted(pair)) for pairs in hash_pairs(hashes, max_bits) for pair in pairs.tolist()}
     assert found == expected
 
 

@@ -31,9 +31,9 @@ def test_a_delimiter_makes_tags_and_an_empty_cell_is_none(tmp_path: Path) -> Non
     dataset = opened(tmp_path, TAGS, label_delimiter=";")
     assert (dataset.kind, dataset.classes) == ("multilabel", ("cat", "dog"))
     assert labels(dataset) == ["cat;dog", "", "cat", "cat"]
-    assert "1 label names a tag twice" in texts(dataset)
+    assert "1 example names a label twice" in texts(dataset)
     assert dataset.counts() == {"all": {"cat": 3, "dog": 1}}
-    assert dataset.describe() == "4 examples with 2 tags; all 4 (cat 3, dog 1)"
+    assert dataset.describe() == "4 examples with 2 labels; all 4 (cat 3, dog 1)"
 
 
 def test_whatever_the_delimiter_tags_are_written_in_one_way(tmp_path: Path) -> None:
@@ -137,8 +137,11 @@ def test_the_ranks_of_words_are_the_users_to_say(tmp_path: Path) -> None:
         ({"label_columns": ("cat", "dog"), "label_delimiter": ";"}, "Both a delimiter"),
         ({"label_columns": ("cat", "dog"), "task": "classification"}, "Several label columns .* cannot be a class"),
         ({"label_columns": ("cat", "dog"), "task": "ordinal"}, "Several label columns .* one label an example"),
-        ({"label_column": "path", "task": "multilabel"}, "how tags are written"),
-        ({"label_column": "cat", "label_delimiter": ";", "task": "classification"}, "A delimiter between tags cannot"),
+        ({"label_column": "path", "task": "multilabel"}, "how labels are written"),
+        (
+            {"label_column": "cat", "label_delimiter": ";", "task": "classification"},
+            "A delimiter between labels cannot",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_refused(tmp_path: Path, options: dict[str, object], said: str) -> None:
@@ -147,7 +150,7 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path, options: dict[str,
 
 
 def test_a_tag_with_the_joint_in_its_name_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadData, match=r"tag 'cat ;'.* holds a ';'"):
+    with pytest.raises(BadData, match=r"label 'cat ;'.* holds a ';'"):
         opened(tmp_path, TAGS, label_delimiter="|")
 
 
@@ -166,11 +169,11 @@ def test_tags_that_tell_nothing_apart_are_told_or_refused(tmp_path: Path) -> Non
 
 
 def test_no_tag_at_all_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadData, match="no example has a tag in the column 'label'"):
+    with pytest.raises(BadData, match="no example has a label in the column 'label'"):
         opened(tmp_path, "path,label\na.png,\nb.png,\n", label_delimiter=";")
 
 
 def test_parts_without_a_train_part_are_refused_whatever_the_task(tmp_path: Path) -> None:
     text = "path,split,price\na.png,val,1\nb.png,test,2\n"
-    with pytest.raises(BadData, match="no train part"):
+    with pytest.raises(BadData, match="no train split"):
         opened(tmp_path, text, label_column="price", task="regression")

@@ -22,7 +22,7 @@ def test_a_pattern_gives_the_groups(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "words"), [("(p", "no regular expression"), (r"p\d", "has no group"), (r"(q\d+)_", "matches no id")]
+    ("pattern", "words"), [("(p", "not a regular expression"), (r"p\d", "has no group"), (r"(q\d+)_", "matches no id")]
 )
 def test_a_pattern_of_no_use_is_refused(tmp_path: Path, pattern: str, words: str) -> None:
     with pytest.raises(BadRequest, match=words):

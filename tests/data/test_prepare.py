@@ -94,10 +94,9 @@ def test_the_cut_stays_inside_the_picture() -> None:
         Preparation(input_px=(side, side), resize_px=int(side * 1.14)).plain(Image.new("RGB", (width, height)))
 
 
-def test_scaling_keeps_the_crop_share() -> None:
+def test_scaling_keeps_the_share_that_the_centre_crop_shows() -> None:
     scaled = Preparation(input_px=(224, 224), resize_px=256).scaled_to(96)
     assert scaled == Preparation(input_px=(96, 96), resize_px=110)
-    assert scaled.crop_share == pytest.approx(0.875, abs=0.01)
     assert Preparation(input_px=(224, 224)).scaled_to(96).resize_px == "squash"
 
 

@@ -159,7 +159,7 @@ def test_with_train_and_val_only_val_is_the_test_part() -> None:
     assert parts.test.tolist() == list(range(100, 130))
     assert len(parts.val) == 15
     assert set(parts.val.tolist()) < set(range(100))
-    assert "The val part is the test part; validation is carved from train." in told(parts)
+    assert "The val split is the test split; validation is drawn from train." in told(parts)
 
 
 def test_with_train_and_test_validation_is_carved_by_group() -> None:
@@ -198,13 +198,13 @@ def test_leaks_may_be_allowed_and_are_told() -> None:
     labels, splits = given(100, 0, 20)
     parts = drawn(same_pixels(scanned_of(labels, splits=splits), 0, 110), allow_leaks=True)
     assert parts.test.tolist() == list(range(100, 120))
-    assert "Leaks between the parts were allowed, so the figures flatter: 1 pair are the same image" in told(parts)
+    assert "Leaks between the splits were allowed, so the figures flatter: 1 pair are the same image" in told(parts)
 
 
 def test_near_copies_across_a_users_division_are_told() -> None:
     labels, splits = given(100, 0, 20)
     parts = drawn(near_copy(scanned_of(labels, splits=splits), 4, 111))
-    assert "Near copies across the parts: 1 pair are nearly the same (4.png and 111.png)." in told(parts)
+    assert "Near copies across the splits: 1 pair are nearly the same (4.png and 111.png)." in told(parts)
 
 
 def test_one_picture_with_two_labels_is_told() -> None:
@@ -241,7 +241,7 @@ def test_too_few_examples_get_no_validation_part() -> None:
     parts = drawn(scanned_of(thousand()[650:710]))
     assert len(parts.val) == 0
     assert len(parts.train) == 60
-    assert "No validation part" in told(parts)
+    assert "No validation split" in told(parts)
 
 
 def test_a_class_of_one_group_stays_in_train() -> None:
@@ -251,7 +251,7 @@ def test_a_class_of_one_group_stays_in_train() -> None:
     for seed in range(5):
         parts = drawn(scanned, seed=seed)
         assert labels_in(scanned, parts.train)["bees"] == 200
-        assert "The test part lacks bees" in told(parts)
+        assert "The test split lacks bees" in told(parts)
 
 
 def test_data_of_two_groups_are_not_torn_apart() -> None:
@@ -260,7 +260,7 @@ def test_data_of_two_groups_are_not_torn_apart() -> None:
     parts = drawn(scanned_of(labels, groups=groups))
     assert len(parts.test) == 300
     assert len(parts.val) == 0
-    assert "No validation part" in told(parts)
+    assert "No validation split" in told(parts)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -301,7 +301,7 @@ def test_files_on_the_disk_go_the_whole_way(tmp_path: Path) -> None:
     scanned = list(scan(dataset, memory))[-1]
     assert isinstance(scanned, Scanned)
     parts = draw(dataset, scanned, seed=0)
-    assert "Near copies across the parts: 1 pair are nearly the same" in told(parts)
+    assert "Near copies across the splits: 1 pair are nearly the same" in told(parts)
     assert "test/bees/copy.jpg and train/bees/0.png" in told(parts)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from regraft.lab._examples import Examples
+from regraft.lab.setting import Examples
 from studies import opened, paint
 
 

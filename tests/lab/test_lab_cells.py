@@ -8,13 +8,12 @@ import pytest
 import torch
 
 from regraft.contracts.study import STUDIES, Study
+from regraft.lab._arms import Gradients, backbone_in, family_of
 from regraft.lab._cells import Cell, cells_of, measured, options_of
-from regraft.lab._designs import Widths, googlenet
-from regraft.lab._effects import signal
-from regraft.lab._examples import Examples
-from regraft.lab._family import Gradients, backbone_in, family_of
-from regraft.lab._kept import unpacked
-from regraft.lab._setting import SMALL
+from regraft.lab._report import signal
+from regraft.lab.designs import Widths, googlenet
+from regraft.lab.kept import unpacked
+from regraft.lab.setting import SMALL, Examples
 from studies import TINY, returned
 
 AUXILIARY: Study = STUDIES.get("auxiliary")

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from regraft.contracts.study import Effect
-from regraft.lab._costs import Cost
-from regraft.lab._designs import Widths
-from regraft.lab._effects import Found, found_of
-from regraft.lab._kept import packed
-from regraft.lab._verdict import outcome_of
+from regraft.lab._arms import Cost
+from regraft.lab._report import Found, found_of, outcome_of
+from regraft.lab.designs import Widths
+from regraft.lab.kept import packed
 from regraft.values import Measured
 
 

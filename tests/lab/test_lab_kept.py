@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from regraft.lab._kept import Kept, packed, unpacked
+from regraft.lab.kept import Kept, packed, unpacked
 
 
 def test_rows_are_there_when_the_file_is_opened_again(tmp_path: Path) -> None:

@@ -9,10 +9,9 @@ import pytest
 
 from regraft.contracts.study import STUDIES, Study
 from regraft.errors import RunError, TrainingFailed
-from regraft.lab import _run
-from regraft.lab._examples import Examples
-from regraft.lab._run import Where, run
-from regraft.lab._setting import Setting
+from regraft.lab import run as running
+from regraft.lab.run import Where, run
+from regraft.lab.setting import Examples, Setting
 from regraft.values import Notice, Plan, Progress
 from studies import TINY, done
 
@@ -95,7 +94,7 @@ def test_a_cell_whose_training_fails_is_told_and_not_tried_again(
         yield from ()
         return {**cell.key, "train_accuracy": 0.5, "right": "01" * 8, "losses": [], "seconds": 1.0}
 
-    monkeypatch.setattr(_run, "measured", failing)
+    monkeypatch.setattr(running, "measured", failing)
     report = done(run(NAME, STUDY, TINY, examples, where(tmp_path))).report
     assert [one["message"] for one in report["failed"]] == ["The loss became nan."] * 2
     assert report["not_run"] == []

@@ -10,13 +10,11 @@ from torch import nn
 
 from regraft.contracts.family import built
 from regraft.contracts.study import STUDIES, Arm, Measure, Outcome, Study
-from regraft.lab._costs import Cost, costs_of, counted
-from regraft.lab._designs import Widths
-from regraft.lab._effects import found_of
-from regraft.lab._family import family_of
-from regraft.lab._kept import packed
-from regraft.lab._setting import FULL, SMALL
-from regraft.lab._verdict import outcome_of
+from regraft.lab._arms import Cost, costs_of, counted, family_of
+from regraft.lab._report import found_of, outcome_of
+from regraft.lab.designs import Widths
+from regraft.lab.kept import packed
+from regraft.lab.setting import FULL, SMALL
 from regraft.nn.heads import PooledHead
 
 ALL: dict[str, Study] = {name: STUDIES.get(name) for name in STUDIES}

@@ -12,8 +12,8 @@ from regraft.activations.entry import Entry
 from regraft.activations.slots import RowKey, Slot
 from regraft.activations.store import Store
 from regraft.data import memory
+from regraft.data.archives import _used, unpacked
 from regraft.data.memory import ScanMemory
-from regraft.data.sources._unpack import _used, unpacked
 from regraft.errors import BadRequest
 from regraft.workbench import cache
 

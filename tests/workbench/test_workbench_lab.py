@@ -10,8 +10,8 @@ from PIL import Image
 
 from regraft.contracts.study import STUDIES
 from regraft.errors import BadData, BadRequest, LeakedSplit, RunError, UnknownName
-from regraft.lab._examples import Examples
-from regraft.lab._run import Where, run
+from regraft.lab.run import Where, run
+from regraft.lab.setting import Examples
 from regraft.reports.lab import page
 from regraft.values import Notice
 from regraft.workbench._lab_data import corpus, open_examples

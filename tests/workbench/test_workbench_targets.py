@@ -177,7 +177,7 @@ def test_the_recipe_that_a_run_wrote_makes_the_same_model(kind: str, tuned: Fitt
 def test_a_model_of_any_kind_is_the_next_backbone(kind: str, tuned: Fitted, divided: Path, tmp_path: Path) -> None:
     other = "regression" if kind == "classification" else "classification"
     done, _ = run(recipe(divided, other, backbone=f"bundle:{tuned(kind).path}", input_px=0), tmp_path / "next")
-    outputs = {"multilabel": "2 tags", "regression": "2 numbers"}.get(kind, "3 classes")
+    outputs = {"multilabel": "2 labels", "regression": "2 targets"}.get(kind, "3 classes")
     assert done.report["backbone"]["trained_on"].endswith(f"then {outputs} of the user's ({kind})")
 
 

@@ -1,9 +1,9 @@
 """BVLC's GoogLeNet for Caffe as our variant `paper`: which layer is which, and what its inputs were.
 
-Caffe's rule for an input: bytes 0 to 255, channels blue, green, red, from each its mean over the training pictures
+Caffe's rule for an input: bytes 0 to 255, channels blue, green, red, from each its mean over the training images
 (104, 117, 123) subtracted. We feed red, green, blue as `(pixels / 255 - mean) / std`, so the first convolution's input
 channels are reversed once, and with mean `(123, 117, 104) / 255` and standard deviation `1 / 255` the numbers are
-`pixels - (123, 117, 104)`: Caffe's own. Its pictures were first resized to 256 x 256 whatever their shape; here the
+`pixels - (123, 117, 104)`: Caffe's own. Its images were first resized to 256 x 256 whatever their shape; here the
 shorter side becomes 256 and the shape is kept (our choice).
 
 Source: models/bvlc_googlenet/train_val.prototxt of BVLC/caffe. Its pools round up, and its response normalisation has

@@ -3,7 +3,7 @@
 Letters: o filters, i channels before, n channels after, h and w height and width of the filters.
 
 One channel: each filter becomes the sum of its channels, every one divided by its standard deviation, so that a grey
-picture gives what it gave as three equal channels. The means go into the filter's bias, which is added where there was
+image gives what it gave as three equal channels. The means go into the filter's bias, which is added where there was
 none; only where the filter hangs over the edge, and the channels' means differ, is the sum another: padding is zero
 after normalisation, and stands for three greys before and for one now. N channels: the filters are repeated in a cycle
 and scaled by 3/N, so that sums stay of one size (timm's rule; Wightman 2019, `adapt_input_conv`); what the channels

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from regraft.contracts.backbone import Network
 
 REVISION = 1
-"""Raised when conversion itself changes, so that sets of weights are converted anew."""
+"""Raised when conversion itself changes, so that sets of weights are converted again."""
 
 
 def converted_file(family: Family, card: Card, path: Path, content: str) -> Backbone:
@@ -56,7 +56,7 @@ def drawn(family: Family, card: Card, seed: int) -> Backbone:
 
 
 def drawn_in(folder: Path, family: Family, card: Card, seed: int) -> Backbone:
-    """As `drawn`, but the tensors lie in `folder`, which the caller keeps as long as he needs the backbone."""
+    """As `drawn`, but the tensors lie in `folder`, which the caller keeps as long as the backbone is needed."""
     _draw(folder, family, card, seed)
     facts = _facts(folder)
     assert facts is not None, "weights just written cannot be read"

@@ -9,7 +9,7 @@ from regraft.modalities.image.prepare import Preparation
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-LICENCE = "BSD-3-Clause (torchvision); trained on ImageNet, whose pictures are for non-commercial research"
+LICENCE = "BSD-3-Clause (torchvision); trained on ImageNet, whose images are for non-commercial research"
 
 
 def preparation(input_px: int = 224, resize_px: int = 256, interpolation: str = "bilinear") -> Preparation:

@@ -57,7 +57,7 @@ def parse(spec: str) -> Spec:
     family, _, variant = name.partition(":")
     if not family or (at and not weights):
         raise BadRequest(
-            f"{spec!r} names no backbone.",
+            f"{spec!r} does not name a backbone.",
             fix="write NAME, NAME@imagenet, NAME@random, NAME@file:PATH or NAME@hf:OWNER/REPOSITORY.",
         )
     kind, colon, path = weights.partition(":")
@@ -150,8 +150,6 @@ def card_at_hand(spec: str, input_px: int | None = None) -> tuple[Family, Card]:
         if not path.is_file():
             raise WeightsMissing(f"{path} is not there; a file of weights is expected.", fix="check the path.")
         if not parsed.variant and family.narrowed is None and len(family.variants) > 1:
-            from regraft.backbones.convert import variant_of
-
             form = family.formats.get(path.suffix)
             card = family.card(form.variant if form else variant_of(path, digest_file(path), family))
     return family, sized(family, card, input_px)

@@ -10,8 +10,8 @@ from regraft.bundle_format import FACTS, TENSORS, bundle_folder, check_tensors, 
 from regraft.contracts.card import Card
 from regraft.errors import BundleError
 
-_OUTPUTS = {"multilabel": "tags", "regression": "numbers"}
-"""What the outputs of a model are called, where they are no classes."""
+_OUTPUTS = {"multilabel": "labels", "regression": "targets"}
+"""What the outputs of a model are called, where they are not classes."""
 
 
 def of_bundle(path: Path) -> Backbone:

@@ -202,20 +202,33 @@ def _family(
     )
 
 
+_dense = partial(_family, classifier="classifier.6", stages=DENSE_TOP, width=4096, partial_cut="fc6")
+_mobile = partial(
+    _family,
+    source="Howard et al. 2019, arXiv:1905.02244",
+    classifier="classifier.3",
+    stages=MOBILENET,
+    partial_cut="c3",
+)
+_residual = partial(
+    _family,
+    source="He et al. 2015, arXiv:1512.03385",
+    parts=_resnet,
+    classifier="fc",
+    stages=RESNET,
+    partial_cut="layer3",
+)
+
 _FAMILIES = (
     # The single-column network of "One weird trick". Partial fine-tuning of it and of VGG-16 trains `fc7` (our choice):
     # 17 million parameters, about what other backbones train; `fc6` alone would add 38 (AlexNet) or 103 (VGG-16).
-    _family(
+    _dense(
         "alexnet",
         title="AlexNet: five convolutions and two wide dense layers, 61.1 million parameters",
         prefer="to compare with the first work on transfer, which reports its fc6 and fc7; else others give more for "
         "less than its 57 % on ImageNet for 0.7 billion multiply-adds",
         source="Krizhevsky 2014, arXiv:1404.5997",
         parts=partial(_dense_top, conv_ends=(3, 6, 8, 10, 13), dense_ends=(3, 6)),
-        classifier="classifier.6",
-        stages=DENSE_TOP,
-        width=4096,
-        partial_cut="fc6",
         smallest_px=63,
         published=torchvision_weights("alexnet-owt-7be5be79.pth", size_mb=233.1, top1=56.522),
     ),
@@ -259,73 +272,51 @@ _FAMILIES = (
             notes=("The auxiliary head in this file is left out: side heads start anew.",),
         ),
     ),
-    _family(
+    _mobile(
         "mobilenet_v3_large",
         title="MobileNetV3, large: depthwise convolutions and channel gates, 5.5 million parameters",
         prefer="on a small machine: more accurate than GoogLeNet on ImageNet (74 %) for a seventh of its work (0.2 "
         "billion multiply-adds)",
-        source="Howard et al. 2019, arXiv:1905.02244",
         parts=partial(_mobilenet_v3, ends=(2, 4, 7, 13, 16)),
-        classifier="classifier.3",
-        stages=MOBILENET,
         width=1280,
-        partial_cut="c3",
         published=torchvision_weights("mobilenet_v3_large-8738ca79.pth", size_mb=21.1, top1=74.042),
     ),
-    _family(
+    _mobile(
         "mobilenet_v3_small",
         title="MobileNetV3, small: depthwise convolutions and channel gates, 2.5 million parameters",
         prefer="where every millisecond counts: least work of all here (0.06 billion multiply-adds), for 68 % on "
         "ImageNet",
-        source="Howard et al. 2019, arXiv:1905.02244",
         parts=partial(_mobilenet_v3, ends=(1, 2, 4, 9, 12)),
-        classifier="classifier.3",
-        stages=MOBILENET,
         width=1024,
-        partial_cut="c3",
         published=torchvision_weights("mobilenet_v3_small-047dcff4.pth", size_mb=9.8, top1=67.668),
     ),
-    _family(
+    _residual(
         "resnet18",
         title="ResNet-18: residual blocks, 11.7 million parameters",
         prefer="to compare with published work, much of which reports it, at about GoogLeNet's cost (1.8 billion "
         "multiply-adds)",
-        source="He et al. 2015, arXiv:1512.03385",
-        parts=_resnet,
-        classifier="fc",
-        stages=RESNET,
         width=512,
-        partial_cut="layer3",
         published=torchvision_weights("resnet18-f37072fd.pth", size_mb=44.7, top1=69.758),
     ),
     # IMAGENET1K_V2 is more accurate on ImageNet itself (80.858 %), with label smoothing among other means, which makes
     # frozen features worth less elsewhere (Kornblith et al. 2019, arXiv:1805.08974); its file can be given as
     # `resnet50@file:PATH`.
-    _family(
+    _residual(
         "resnet50",
         title="ResNet-50: residual blocks with bottlenecks, 25.6 million parameters",
         prefer="to compare with published work on transfer, where it is the usual yardstick: 76 % on ImageNet for 4.1 "
         "billion multiply-adds",
-        source="He et al. 2015, arXiv:1512.03385",
-        parts=_resnet,
-        classifier="fc",
-        stages=RESNET,
         width=2048,
-        partial_cut="layer3",
         published=torchvision_weights("resnet50-0676ba61.pth", size_mb=97.8, top1=76.130),
     ),
     # Configuration D: 3x3 convolutions in five blocks, no batch norm.
-    _family(
+    _dense(
         "vgg16",
         title="VGG-16: thirteen 3x3 convolutions and two wide dense layers, 138.4 million parameters",
         prefer="to compare with published work on its features; it asks for most memory of all here, and ten times "
         "GoogLeNet's work (15.5 billion multiply-adds), for 72 % on ImageNet",
         source="Simonyan & Zisserman 2014, arXiv:1409.1556",
         parts=partial(_dense_top, conv_ends=(5, 10, 17, 24, 31), dense_ends=(2, 5)),
-        classifier="classifier.6",
-        stages=DENSE_TOP,
-        width=4096,
-        partial_cut="fc6",
         published=torchvision_weights("vgg16-397923af.pth", size_mb=527.8, top1=71.592),
     ),
     _family(

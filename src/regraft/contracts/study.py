@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from regraft.registry import Shelf
 
 if TYPE_CHECKING:
-    from regraft.lab._designs import Design
+    from regraft.lab.designs import Design
 
 Measure = Literal["accuracy", "gap", "transfer", "signal", "parameters", "multiply_adds"]
 Outcome = Literal["as claimed", "in part", "not here", "not resolved at this scale"]
 
 MEASURES: Mapping[Measure, str] = {
-    "accuracy": "share of the test examples answered rightly",
+    "accuracy": "share of the test examples predicted correctly",
     "gap": "training accuracy less test accuracy: overfitting",
     "transfer": "accuracy of a linear probe on classes that were never trained on",
     "signal": "log10 of the gradient's size (root mean square over parameters and steps) in the lowest third of the "
@@ -66,7 +66,7 @@ class Effect:
     worth: float = 0.01
     """Differences smaller than this, as measured from `above`, do not bear a claim out (our choice: one point)."""
     key: bool = True
-    """Whether the verdict rests on it; else it is told beside."""
+    """Whether the verdict rests on it; else it is reported beside it."""
 
 
 @dataclass(frozen=True, kw_only=True)

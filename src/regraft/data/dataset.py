@@ -18,7 +18,7 @@ from regraft.values import Notice
 from regraft.words import counted
 
 SPLITS = ("train", "val", "test")
-"""The names of the parts that a data set may come divided into."""
+"""The names of the splits that a data set may come with."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,7 +30,7 @@ class Dataset:
     examples: tuple[Example, ...]
     """In a fixed order: by id for folders, by row for tables."""
     classes: tuple[str, ...]
-    """Names of the classes (sorted; a class number is a position here), of the tags, or of the numbers."""
+    """Names of the classes (sorted; a class number is a position here), of the labels, or of the regression targets."""
     kind: str = "classification"
     """What is asked of the examples: the name of a task."""
     modality: str = "image"
@@ -72,7 +72,7 @@ class Dataset:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The parts that the data set comes divided into, of train, val and test."""
+        """The splits that the data set comes with, of train, val and test."""
         present = {example.split for example in self.examples}
         return tuple(split for split in SPLITS if split in present)
 
@@ -80,7 +80,7 @@ class Dataset:
     def fingerprint(self) -> str:
         """Digest of ids, labels, groups, splits, in order, and of the contents where they are known.
 
-        What is no classification adds its kind and the names of its tags or numbers.
+        What is not a classification adds its kind and the names of its labels or regression targets.
         """
         columns: list[Iterable[str]] = [
             (one.id for one in self.examples),
@@ -103,8 +103,9 @@ class Dataset:
         )
 
     def counts(self) -> Mapping[str, Mapping[str, int]]:
-        """Examples of every class, or with every tag or number, by part; `all` where the data set comes undivided."""
-        table: dict[str, dict[str, int]] = {part: dict.fromkeys(self.classes, 0) for part in (self.splits or ("all",))}
+        """Examples of every class, or with every label or target, by split; `all` where there are no splits."""
+        names = self.splits or ("all",)
+        table: dict[str, dict[str, int]] = {split: dict.fromkeys(self.classes, 0) for split in names}
         for example in self.examples:
             row = table.setdefault(example.split or "all", dict.fromkeys(self.classes, 0))
             for name in self.named(example.label):
@@ -112,7 +113,7 @@ class Dataset:
         return table
 
     def named(self, label: str) -> Iterable[str]:
-        """Which of `classes` a label names: one class, some tags, or every number."""
+        """Which of `classes` a label names: one class, some labels, or every regression target."""
         if self.kind == "multilabel":
             return parted(label)
         return self.classes if self.kind == "regression" else (label,)
@@ -121,17 +122,14 @@ class Dataset:
         """One line: `397 examples of 2 classes; train 244 (ants 123, bees 121), val 153 (ants 70, bees 83)`."""
         sizes = Counter(example.split or "all" for example in self.examples)
         counted_by = self.kind != "regression"
-        parts = []
-        for part, row in self.counts().items():
+        splits = []
+        for split, row in self.counts().items():
             detail = ", ".join(f"{label} {count}" for label, count in row.items()) if len(row) <= 6 else ""
-            parts.append(f"{part} {sizes[part]}" + (f" ({detail})" if detail and counted_by else ""))
+            splits.append(f"{split} {sizes[split]}" + (f" ({detail})" if detail and counted_by else ""))
+        asked = {
+            "multilabel": f"with {counted(len(self.classes), 'label')}",
+            "regression": f"with {', '.join(self.classes)}",
+        }.get(self.kind, f"of {counted(len(self.classes), 'class', 'classes')}")
         groups = self.groups
         grouped = "" if groups is None else f"; {counted(len(set(groups.tolist())), 'group')}"
-        return f"{counted(self.num_examples, 'example')} {self._asked()}; {', '.join(parts)}{grouped}"
-
-    def _asked(self) -> str:
-        if self.kind == "multilabel":
-            return f"with {counted(len(self.classes), 'tag')}"
-        if self.kind == "regression":
-            return f"with {', '.join(self.classes)}"
-        return f"of {counted(len(self.classes), 'class', 'classes')}"
+        return f"{counted(self.num_examples, 'example')} {asked}; {', '.join(splits)}{grouped}"

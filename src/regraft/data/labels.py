@@ -1,6 +1,6 @@
-"""What the labels of a data set say: a class, some tags, or numbers; checked, and written in one way.
+"""What the labels of a data set say: a class, several labels, or regression targets; checked, and written in one way.
 
-The kind is the user's to say. Where it is left open, a delimiter between tags or several columns of 0 and 1 make it
+The kind is the user's to say. Where it is left open, a delimiter between labels or several columns of 0 and 1 make it
 `multilabel`, several columns of other numbers `regression`, and anything else is a classification: a column of numbers
 may well hold classes, so it is only pointed out.
 """
@@ -28,7 +28,7 @@ class Asked:
     columns: tuple[str, ...] = ("label",)
     """The column or columns they come from."""
     delimiter: str | None = None
-    """What stands between the tags of one label; None: nothing does."""
+    """What separates the labels of one cell; None: nothing does."""
     order: tuple[str, ...] = ()
     """The classes from the lowest rank to the highest, where they have ranks; empty: by number, if they are numbers."""
 
@@ -40,7 +40,7 @@ class Labels:
     kind: str
     """The task."""
     classes: tuple[str, ...]
-    """Names of the classes, tags or numbers."""
+    """Names of the classes, labels or regression targets."""
     examples: tuple[Example, ...]
     """The examples, each with its label written in the one way."""
     notes: tuple[Notice, ...] = ()
@@ -51,25 +51,25 @@ def understood(examples: Sequence[Example], asked: Asked, table: str) -> Labels:
     """The labels of `examples`, read as `asked`; `table` is what errors call the place they come from.
 
     Raises:
-        BadData: a label is none of its kind; file, row, column, what was found and what is expected are named.
+        BadData: a label is not of its kind; file, row, column, what was found and what is expected are named.
         BadRequest: the kind needs a delimiter or columns that were not named, or does not go with those that were.
     """
     several = len(asked.columns) > 1
     if asked.delimiter and several:
         raise BadRequest(
-            f"Both a delimiter between tags ({asked.delimiter!r}) and several label columns were given "
+            f"Both a delimiter between labels ({asked.delimiter!r}) and several label columns were given "
             f"({named(asked.columns)}).",
             fix="give one of the two.",
         )
     kind = _guessed(examples, asked) if asked.kind == "auto" else asked.kind
     if kind == "multilabel" and asked.delimiter:
-        return _tags(examples, asked.delimiter, asked.columns[0], table)
+        return _several(examples, asked.delimiter, asked.columns[0], table)
     if kind == "multilabel" and (several or asked.kind == "multilabel"):
         return _flags(examples, asked.columns, table, alone=not several)
     if kind == "regression":
         return _numbers(examples, asked.columns, table)
     if several or asked.delimiter:
-        given = f"several label columns ({named(asked.columns)})" if several else "a delimiter between tags"
+        given = f"several label columns ({named(asked.columns)})" if several else "a delimiter between labels"
         raise BadRequest(
             f"{given[0].upper()}{given[1:]} cannot be a {kind} task, which has one label an example.",
             fix="name one label column, or another --task (multilabel, regression).",
@@ -104,27 +104,27 @@ def _guessed(examples: Sequence[Example], asked: Asked) -> str:
     return "multilabel" if cells <= _TRUTH.keys() else "regression"
 
 
-def _tags(examples: Sequence[Example], delimiter: str, column: str, table: str) -> Labels:
-    found = [[tag for tag in (part.strip() for part in one.label.split(delimiter)) if tag] for one in examples]
-    classes = tuple(sorted({tag for tags in found for tag in tags}))
-    if odd := [tag for tag in classes if JOINT in tag]:
+def _several(examples: Sequence[Example], delimiter: str, column: str, table: str) -> Labels:
+    found = [[label for cell in one.label.split(delimiter) if (label := cell.strip())] for one in examples]
+    classes = tuple(sorted({label for labels in found for label in labels}))
+    if odd := [label for label in classes if JOINT in label]:
         raise BadData(
-            f"{table}: the tag {odd[0]!r} in the column {column!r} holds a {JOINT!r}, which is written between tags.",
+            f"{table}: the label {odd[0]!r} in the column {column!r} holds a {JOINT!r}, which separates labels.",
             fix=f"rename it, or give {JOINT!r} as the delimiter.",
         )
     if not classes:
-        raise BadData(f"{table}: no example has a tag in the column {column!r}.", fix="name another column.")
-    twice = sum(len(set(tags)) < len(tags) for tags in found)
-    notes = [f"{counted(twice, 'label names', 'labels name')} a tag twice; it counts once."] if twice else []
-    return _written(examples, [joined(sorted(set(tags))) for tags in found], "multilabel", classes, notes)
+        raise BadData(f"{table}: no example has a label in the column {column!r}.", fix="name another column.")
+    twice = sum(len(set(labels)) < len(labels) for labels in found)
+    notes = [f"{counted(twice, 'example names', 'examples name')} a label twice; it counts once."] if twice else []
+    return _written(examples, [joined(sorted(set(labels))) for labels in found], "multilabel", classes, notes)
 
 
 def _flags(examples: Sequence[Example], columns: tuple[str, ...], table: str, *, alone: bool) -> Labels:
-    """Columns of 0 and 1, one a tag."""
+    """Columns of 0 and 1, one for each label."""
     if alone and not all(one.label.casefold() in _TRUTH for one in examples):
         raise BadRequest(
-            "A multilabel task needs to know how tags are written.",
-            fix="say what stands between the tags of a cell (--label-delimiter ';'), or name columns of 0 and 1.",
+            "A multilabel task needs to know how labels are written.",
+            fix="say what separates the labels of a cell (--label-delimiter ';'), or name columns of 0 and 1.",
         )
     _refuse_joint(columns, table)
     rows = _cells(examples, columns, table, lambda cell: _TRUTH.get(cell.casefold()), "0 or 1")

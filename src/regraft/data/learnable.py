@@ -14,13 +14,13 @@ def check_learnable(dataset: Dataset) -> tuple[Notice, ...]:
     """Refuse what cannot be learned from; say what is odd.
 
     Raises:
-        BadData: one class; a class with one example; splits without a train part, or a class that train lacks; numbers
-            that are all the same; tags that every example has, or none.
+        BadData: one class; a class with one example; splits without a train split, or a class that train lacks; targets
+            that are all the same; labels that every example has, or none.
     """
     if dataset.splits and "train" not in dataset.splits:
         raise BadData(
-            f"{dataset.root} has the parts {named(dataset.splits)} and no train part.",
-            fix="add a train part, or give the data without splits.",
+            f"{dataset.root} has the splits {named(dataset.splits)} and no train split.",
+            fix="add a train split, or give the data without splits.",
         )
     check = {"multilabel": _check_tags, "regression": _check_numbers}.get(dataset.kind, _check_classes)
     return tuple(Notice(text=text, topic="data") for text in check(dataset))
@@ -42,7 +42,7 @@ def _check_classes(dataset: Dataset) -> list[str]:
     if single := [label for label in dataset.classes if counts[label] == 1]:
         raise BadData(
             f"{counted(len(single), 'class has', 'classes have')} one example only: {named(single)}; "
-            "one to learn from and one to test on are the least.",
+            "at least one to learn from and one to test on are needed.",
             fix=f"add examples, or take such a class out.{numbers}",
         )
     notes = _lookalikes(dataset.classes)
@@ -63,15 +63,15 @@ def _check_numbers(dataset: Dataset) -> list[str]:
 
 
 def _check_tags(dataset: Dataset) -> list[str]:
-    """Tags that tell no two training examples apart are told; where none does, there is nothing to learn."""
+    """Labels that tell no two training examples apart are reported; where none does, there is nothing to learn."""
     training = [set(parted(one.label)) for one in dataset.examples if one.split in (None, "train")]
     counts = {tag: sum(tag in tags for tags in training) for tag in dataset.classes}
     never = [tag for tag, count in counts.items() if not count]
     always = [tag for tag, count in counts.items() if count == len(training)]
     if len(never) + len(always) == len(counts):
         raise BadData(
-            f"Every tag of {dataset.root} is on all training examples or on none; there is nothing to tell apart.",
-            fix="add examples with other tags.",
+            f"Every label of {dataset.root} is on all training examples or on none; there is nothing to tell apart.",
+            fix="add examples with other labels.",
         )
     return [
         *_lookalikes(dataset.classes),
@@ -83,21 +83,22 @@ def _check_tags(dataset: Dataset) -> list[str]:
 def _gaps(dataset: Dataset) -> list[str]:
     """Classes that val or test lacks; those that train lacks are refused."""
     table = dataset.counts()
-    absent = {part: [label for label in dataset.classes if not row[label]] for part, row in table.items()}
+    absent = {split: [label for label in dataset.classes if not row[label]] for split, row in table.items()}
     if lacking := absent["train"]:
         trained = [label for label in dataset.classes if label not in lacking]
-        where = [part for part in dataset.splits if part != "train" and table[part][lacking[0]]]
+        where = [split for split in dataset.splits if split != "train" and table[split][lacking[0]]]
         alike = nearest(lacking[0], trained) if len(trained) <= 8 else ""
+        fix = "add examples of it to train, or take the class out of the other splits."
+        if alike.startswith("did"):
+            fix = f"add examples to train or take the class out; or is it another spelling: {alike}"
         raise BadData(
             f"{counted(len(lacking), 'class is', 'classes are')} missing from train: {named(lacking)} "
             f"({lacking[0]!r} is in {' and '.join(where)}).",
-            fix=f"add examples to train or take the class out; or is it another spelling: {alike}".rstrip(": ")
-            if alike.startswith("did")
-            else "add examples of it to train, or take the class out of the other parts.",
+            fix=fix,
         )
     return [
-        f"The {part} part lacks {counted(len(labels), 'class', 'classes')}: {named(labels)}; it says nothing of them."
-        for part, labels in absent.items()
+        f"The {split} split lacks {counted(len(labels), 'class', 'classes')}: {named(labels)}; it says nothing of them."
+        for split, labels in absent.items()
         if labels
     ]
 

@@ -1,4 +1,4 @@
-"""Folders of masks beside their pictures, which a folder of classes is easily taken for: told, never left out."""
+"""Folders of masks beside their images, which are easily taken for a class: reported, never left out."""
 
 import re
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ from regraft.values import Notice
 _MASKS = re.compile(r"masks?|seg(mentation)?s?|annotations?|labels?|gt|ground[ _-]?truths?", re.IGNORECASE)
 """What folders of masks are called."""
 _ENDING = re.compile(r"[ _-]*(mask|seg|segmentation|label|gt|annotation)$", re.IGNORECASE)
-"""What the names of masks may have more than those of their pictures."""
+"""What the names of masks may have more than those of their images."""
 _MIN_SHARE = 0.5
-"""Where at least this share of its names are those of another class, such a folder is told of (our choice)."""
+"""Where at least this share of its names are those of another class, such a folder is reported (our choice)."""
 
 
 def suspect_masks(examples: Sequence[Example]) -> list[Notice]:
@@ -31,7 +31,7 @@ def suspect_masks(examples: Sequence[Example]) -> list[Notice]:
             if shared >= _MIN_SHARE * len(stems[name]):
                 text = (
                     f"{shared:,} of {len(stems[name]):,} names in the class {name!r} are also in {other!r}. If these "
-                    "are masks of those pictures, they are no class: segmentation is not among the tasks here. Give "
+                    "are masks of those images, they are not a class: segmentation is not among the tasks here. Give "
                     "a folder with one sub-folder for every class, or a table with the columns path and label."
                 )
                 notices.append(Notice(text=text, topic="data"))

@@ -30,7 +30,7 @@ _LAYOUT = 3
 _FRESH_NS = 50_000_000
 """Files changed less than this before they were looked at are not remembered: clocks of file systems are coarse, so
 they could change again without showing it. In nanoseconds; our choice."""
-_MOST_ROWS = 1_000_000
+_MAX_ROWS = 1_000_000
 """Above this, rows that the current scan did not meet are dropped."""
 
 
@@ -68,7 +68,7 @@ class ScanMemory:
         if not len(rows):
             return
         merged = np.concatenate([rows, self._load(path, modality)])
-        if len(merged) > max(_MOST_ROWS, len(rows)):
+        if len(merged) > max(_MAX_ROWS, len(rows)):
             merged = rows
         _, first = np.unique(merged["key"][:, 0], return_index=True)
         with atomic(path) as file:

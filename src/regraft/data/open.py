@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from regraft.contracts.example import Example
-from regraft.contracts.source import SOURCES, Columns, DataSource, Found
+from regraft.contracts.source import SOURCES, Columns, DataSource
+from regraft.data.archives import unpacking
 from regraft.data.dataset import Dataset
 from regraft.data.filenames import suggest_groups
 from regraft.data.labels import Asked, understood
 from regraft.data.learnable import check_learnable
 from regraft.data.masks import suspect_masks
-from regraft.data.sources._unpack import unpacking
 from regraft.errors import BadData, BadRequest
 from regraft.values import Notice, Progress
 from regraft.words import counted, named
@@ -45,12 +45,12 @@ def open_dataset(
     Reads names and labels; decodes nothing. `group_pattern` is a regular expression searched for in every id; its first
     group names what must stay together (a patient, a plant) and replaces a group column. `learnable=False` opens data
     to predict or evaluate on, which may hold a single class. `task` says how labels are read (`data/labels.py` has what
-    `auto` makes of them): `label_delimiter` stands between the tags of one cell, `label_columns` are several columns of
-    tags (0 or 1) or of numbers, `order` ranks the classes of an ordinal task from the lowest.
+    `auto` makes of them): `label_delimiter` separates the labels of one cell, `label_columns` are several columns of
+    labels (0 or 1) or of regression targets, `order` ranks the classes of an ordinal task from the lowest.
 
     Raises:
         BadData: there is nothing at `path`, or what is there cannot be used; the message says why.
-        BadRequest: the pattern is no regular expression, has no group or fits no id.
+        BadRequest: the pattern is not a regular expression, has no group or matches no id.
         UnknownName: a column that is not in the table.
     """
     where = _absolute(path)
@@ -73,7 +73,14 @@ def open_dataset(
         inline=inline_columns,
         modality=modality,
     )
-    found = _found(where, columns)
+    source = _source(where)
+    if source is None:
+        raise BadData(
+            f"{where} is neither a folder nor a table nor an archive.",
+            fix="give a folder with one sub-folder per class, an archive of one (.tar.gz and the like, .zip), a folder "
+            "of archives called train-0.tar.gz and so on, or a table that ends in .csv, .tsv or .parquet.",
+        )
+    found = source.open(where, columns)
     asked = Asked(kind=task, columns=columns.named, delimiter=label_delimiter, order=order)
     labels = understood(found.examples, asked, where.name)
     examples, notes = labels.examples, [*found.notes, *labels.notes]
@@ -104,9 +111,9 @@ def unpack(path: str | os.PathLike[str]) -> Iterator[Progress]:
         OutOfSpace: there is no room.
     """
     where = _absolute(path)
-    source = _source(where)
-    for archive in source.archives_in(where) if source else ():
-        yield from unpacking(archive)
+    if source := _source(where):
+        for archive in source.archives_in(where):
+            yield from unpacking(archive)
 
 
 def _absolute(path: str | os.PathLike[str]) -> Path:
@@ -117,17 +124,6 @@ def _source(path: Path) -> DataSource | None:
     """The source that reads what is at `path`; None where there is none."""
     accepting = [source for name in SOURCES if (source := SOURCES.get(name)).accepts(path)]
     return min(accepting, key=lambda one: one.last) if accepting else None
-
-
-def _found(path: Path, columns: Columns) -> Found:
-    source = _source(path)
-    if source is not None:
-        return source.open(path, columns)
-    raise BadData(
-        f"{path} is neither a folder nor a table nor an archive.",
-        fix="give a folder with one sub-folder per class, an archive of one (.tar.gz and the like, .zip), a folder of "
-        "archives called train-0.tar.gz and so on, or a table that ends in .csv, .tsv or .parquet.",
-    )
 
 
 def _names(folder: Path) -> list[str]:
@@ -142,7 +138,8 @@ def _grouped(examples: tuple[Example, ...], pattern: str) -> tuple[tuple[Example
         search = re.compile(pattern)
     except re.error as error:
         raise BadRequest(
-            f"The group pattern {pattern!r} is no regular expression: {error}.", fix=r"give one like '^(person\d+)_'."
+            f"The group pattern {pattern!r} is not a regular expression: {error}.",
+            fix=r"give one like '^(person\d+)_'.",
         ) from error
     if search.groups < 1:
         raise BadRequest(
@@ -156,9 +153,6 @@ def _grouped(examples: tuple[Example, ...], pattern: str) -> tuple[tuple[Example
             f"The group pattern {pattern!r} matches no id; the first is {examples[0].id!r}.",
             fix="the pattern is searched for in the path relative to the data; try it on this id.",
         )
-    notes = []
-    if unmatched:
-        text = f"The group pattern does not match {counted(len(unmatched), 'id')}; each becomes its own group: "
-        text += f"{named(unmatched)}."
-        notes.append(Notice(text=text, topic="data"))
+    text = f"The group pattern does not match {counted(len(unmatched), 'id')}; each becomes its own group: "
+    notes = [Notice(text=f"{text}{named(unmatched)}.", topic="data")] if unmatched else []
     return tuple(replace(one, group=group or None) for one, group in zip(examples, groups, strict=True)), notes

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Shaped, UInt8
@@ -54,7 +53,7 @@ class Scanned:
     rows: Shaped[np.ndarray, " n"]
     """What files are known by, and fingerprints: one record per example."""
     quarantined: tuple[Quarantined, ...]
-    """The damaged files. They belong to no part."""
+    """The damaged files. They belong to no split."""
     notes: tuple[Notice, ...] = ()
     """What the contents themselves say of groups."""
     memory: ScanMemory | None = None
@@ -113,9 +112,38 @@ def scan(
     known = np.zeros(len(rows), dtype=bool)
     if not rehash:
         rows, known = memory.recall(modality, root, limit, rows)
-    todo = np.flatnonzero(~known & (rows["size"] >= 0)).tolist()
+    todo, done = np.flatnonzero(~known & (rows["size"] >= 0)).tolist(), list[int]()
+
+    def remember() -> str:
+        """Keep what was read; why not, if it cannot be kept: a cache that cannot be written only costs time."""
+        try:
+            memory.keep(modality, root, limit, rows[done])
+        except (OSError, OutOfSpace) as error:
+            return f"What the scan saw could not be remembered: {error}"
+        return ""
+
     if todo:
-        yield from _read_all(modality, root, contents, rows, todo, memory, limit, workers)
+        trouble, start = "", time.monotonic()
+        told = saved = start
+        yield Progress(phase="scan", done=0, total=len(todo))
+        try:
+            for at, seen in _measured(modality, contents, todo, limit, workers):
+                for name in modality.row.names or ():
+                    rows[name][at] = seen[name]
+                done.append(at)
+                now = time.monotonic()
+                if now - told >= _TELL_S or len(done) == len(todo):
+                    told, left = now, (now - start) / len(done) * (len(todo) - len(done))
+                    yield Progress(
+                        phase="scan", done=len(done), total=len(todo), seconds=now - start, seconds_left=left
+                    )
+                if now - saved >= _SAVE_S:
+                    saved = now
+                    remember()
+        finally:
+            trouble = remember()
+        if trouble:
+            yield Notice(text=trouble, topic="data")
     scanned = replace(collected(dataset, rows), memory=memory)
     yield from scanned.notes
     if scanned.quarantined:
@@ -123,43 +151,10 @@ def scan(
     yield scanned
 
 
-def _read_all(
-    modality: Modality,
-    root: Path,
-    contents: Sequence[Contents],
-    rows: Shaped[np.ndarray, " n"],
-    todo: list[int],
-    memory: ScanMemory,
-    limit: int,
-    workers: int,
-) -> Iterator[Event]:
-    """Fill `rows` at `todo`, a bounded number of files in hand at a time."""
-    start = told = saved = time.monotonic()
-    done: list[int] = []
-    trouble = ""
-    yield Progress(phase="scan", done=0, total=len(todo))
-    try:
-        for at, seen in _measured(modality, contents, todo, limit, workers):
-            for name in modality.row.names or ():
-                rows[name][at] = seen[name]
-            done.append(at)
-            now = time.monotonic()
-            if now - told >= _TELL_S or len(done) == len(todo):
-                told, left = now, (now - start) / len(done) * (len(todo) - len(done))
-                yield Progress(phase="scan", done=len(done), total=len(todo), seconds=now - start, seconds_left=left)
-            if now - saved >= _SAVE_S:
-                saved = now
-                _remember(memory, modality, root, limit, rows[done])
-    finally:
-        trouble = _remember(memory, modality, root, limit, rows[done])
-    if trouble:
-        yield Notice(text=f"What the scan saw could not be remembered: {trouble}", topic="data")
-
-
 def _measured(
     modality: Modality, contents: Sequence[Contents], todo: list[int], limit: int, workers: int
 ) -> Iterator[tuple[int, Shaped[np.ndarray, ""]]]:
-    """Positions and measurements in the order of `todo`."""
+    """Positions and measurements in the order of `todo`, a bounded number of files in hand at a time."""
     pool = ThreadPoolExecutor(workers, thread_name_prefix="regraft-scan")
     waiting: deque[tuple[int, Future[Shaped[np.ndarray, ""]]]] = deque()
     try:
@@ -172,15 +167,6 @@ def _measured(
             yield place, future.result()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _remember(memory: ScanMemory, modality: Modality, root: Path, limit: int, rows: Shaped[np.ndarray, " n"]) -> str:
-    """Keep the rows; why not, if they could not be kept: a memory that cannot be written costs time, nothing else."""
-    try:
-        memory.keep(modality, root, limit, rows)
-    except (OSError, OutOfSpace) as error:
-        return str(error)
-    return ""
 
 
 def collected(dataset: Dataset, rows: Shaped[np.ndarray, " n"]) -> Scanned:
@@ -204,10 +190,10 @@ def _notice(scanned: Scanned, max_damaged_share: float) -> Notice:
         raise DamagedData(
             f"{len(damaged):,} of {counted(total, 'file')} cannot be decoded ({len(damaged) / total:.1%}; at most "
             f"{max_damaged_share:.1%} are let pass): {named(damaged)}.",
-            fix="mend or remove these files, or go on without them: --set source.max_damaged_share=SHARE.",
+            fix="repair or remove these files, or go on without them: --set source.max_damaged_share=SHARE.",
         )
     return Notice(
-        text=f"{counted(len(damaged), 'damaged file')} of {total:,} left out (in no part): {named(damaged, 10)}.",
+        text=f"{counted(len(damaged), 'damaged file')} of {total:,} left out (in no split): {named(damaged, 10)}.",
         topic="data",
     )
 

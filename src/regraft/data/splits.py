@@ -1,21 +1,20 @@
-"""Which examples train, which validate, which test: the user's own division kept, or one that leaks nothing.
+"""Which examples train, which validate, which test: the user's own splits kept, or splits that leak nothing.
 
-Shapes: n examples, k of them in a part.
+Shapes: n examples, k of them in a split.
 
-A group is what the user calls one, joined with clusters of equal and nearly equal pictures; no division of ours parts
-a group. In a division of the user's, equal pixels or a group on two sides stop the run unless leaks are allowed; near
-copies are told. The test labels choose nothing, so where only train and val are given, val is the test part and
-validation is carved from train. The thresholds (500 examples for a test part, 10 for validation) are our choice.
+A group is what the user calls one, joined with clusters of equal and nearly equal examples; the splits that we draw
+keep every group whole. In the user's own splits, equal examples or a group on two sides stop the run unless leaks are
+allowed; near copies are reported. The test labels choose nothing, so where only train and val are given, val is the
+test split and validation is drawn from train. The thresholds (500 examples for a test split, 10 for validation) are our
+choice.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Int
 
-from regraft.contracts.modality import Modality
-from regraft.data._leaks import conflicting_labels, crossing, report
 from regraft.data.copies import clusters, union
 from regraft.data.dataset import SPLITS, Dataset
 from regraft.data.scan import Scanned
@@ -25,10 +24,11 @@ from regraft.identity import derive_seed
 from regraft.values import Notice
 from regraft.words import counted, named
 
-LEAST_FOR_TEST = 500
-"""With fewer usable examples and no test part given, none is drawn: cross-validation is the main figure."""
-LEAST_VALIDATION = 10
-"""A validation part smaller than this is not drawn."""
+MIN_FOR_TEST = 500
+"""With fewer usable examples and no test split given, none is drawn: cross-validation is the main figure."""
+MIN_VALIDATION = 10
+"""A validation split smaller than this is not drawn."""
+_NONE = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,15 +44,14 @@ class Splits:
     groups: Int[np.ndarray, " n"]
     """A number for every example of the data set: the user's group joined with near-duplicate clusters."""
     drawn_by_us: bool
-    """Whether the test part, or its absence, is our choice and not the user's."""
+    """Whether the test split, or its absence, is our choice and not the user's."""
     notes: tuple[Notice, ...]
-    """How the parts came about, and what is odd about them."""
+    """How the splits came about, and what is odd about them."""
 
     def describe(self) -> str:
         """One line: `train 340, val 60, test 100 (drawn)`."""
-        test = (
-            f"test {len(self.test)} ({'drawn' if self.drawn_by_us else 'given'})" if len(self.test) else "no test part"
-        )
+        by = "drawn" if self.drawn_by_us else "given"
+        test = f"test {len(self.test)} ({by})" if len(self.test) else "no test split"
         return f"train {len(self.train)}, val {len(self.val)}, {test}"
 
 
@@ -65,59 +64,44 @@ def draw(
     test_share: float = 0.2,
     allow_leaks: bool = False,
     strata: Int[np.ndarray, " n"] | None = None,
-    min_for_test: int = LEAST_FOR_TEST,
+    min_for_test: int = MIN_FOR_TEST,
 ) -> Splits:
-    """Divide the usable examples, seeded and stratified; shares are of what is divided.
+    """Split the usable examples, seeded and stratified; shares are of what is split.
 
-    No test split is drawn from fewer than `min_for_test` examples.
-
-    `strata` are what every part gets its share of where examples are not of one class each; None: their classes, of
-    which training then keeps every one.
+    No test split is drawn from fewer than `min_for_test` examples. `strata` are what every split gets its share of
+    where examples are not of one class each; None: their classes, of which training then keeps every one.
 
     Raises:
-        LeakedSplit: the user's own parts share pixels or groups, and `allow_leaks` is not set.
+        LeakedSplit: the user's own splits share examples or groups, and `allow_leaks` is not set.
         BadData: too few usable classes, or a class whose training examples are all damaged.
     """
     alike = clusters(scanned)
-    groups = _joined(alike, dataset.groups)
+    drawing = _Drawing(dataset, _joined(alike, dataset.groups), strata)
     usable = np.flatnonzero(scanned.usable)
-    if strata is None:
-        _refuse_lost(dataset, usable, dataset.classes, "the data")
-    elif len(usable) < 2:
-        raise BadData(f"{counted(len(usable), 'file')} can be used; at least two are needed.", fix="mend the files.")
-    notes = [*conflicting_labels(dataset, scanned), *_copies(scanned.modality, alike, usable)]
-    none = np.zeros(0, dtype=np.int64)
+    _check_usable(dataset, usable, dataset.classes if strata is None else None)
+    notes = [*_conflicting_labels(dataset, scanned), *_copies(scanned, alike, usable)]
     given = {name: usable[[dataset.examples[at].split == name for at in usable.tolist()]] for name in dataset.splits}
-    if len(given) > 1 and "train" in given:
-        drawn_by_us = False
-        notes += _check_given(dataset, scanned, alike, allow_leaks)
-        train, val, test = (given.get(name, none) for name in SPLITS)
-        if strata is None:
-            _refuse_lost(dataset, train, {dataset.examples[at].label for at in usable.tolist()}, "train")
-        elif len(train) < 2:
-            raise BadData(f"{counted(len(train), 'file')} of train can be used.", fix="mend them, or add examples.")
-        if "test" not in given:
-            val, test = none, val
-            notes.append("The val part is the test part; validation is carved from train.")
-        if len(test) == 0:
-            raise BadData("All files of the test part are damaged.", fix="mend them, or give the data without splits.")
+    drawn_by_us = not (len(given) > 1 and "train" in given)
+    if drawn_by_us:
+        train, test, more = drawing.test(usable, test_share, derive_seed(seed, "parts", "test"), min_for_test)
+        val, notes = _NONE, notes + more
     else:
-        drawn_by_us = True
-        train, test, more = _test_part(dataset, usable, groups, test_share, derive_seed(seed, "parts", "test"), strata,
-                                       min_for_test)  # fmt: skip
-        val, notes = none, notes + more
+        notes += _check_given(dataset, scanned, alike, allow_leaks)
+        train, val, test = (given.get(name, _NONE) for name in SPLITS)
+        present = {dataset.examples[at].label for at in usable.tolist()}
+        _check_usable(dataset, train, present if strata is None else None, "train")
+        if "test" not in given:
+            val, test = _NONE, val
+            notes.append("The val split is the test split; validation is drawn from train.")
+        if len(test) == 0:
+            raise BadData("All files of the test split are damaged.", fix="repair them, or give the data unsplit.")
     if len(val) == 0:
-        train, val, more = _validation(dataset, train, groups, val_share, derive_seed(seed, "parts", "val"), strata)
+        train, val, more = drawing.validation(train, val_share, derive_seed(seed, "parts", "val"))
         notes += more
     if not allow_leaks:
-        _assert_disjoint(scanned, groups, train, val, test, check_groups=drawn_by_us)
+        _assert_disjoint(scanned, drawing.groups, train, val, test, check_groups=drawn_by_us)
     return Splits(
-        train=train,
-        val=val,
-        test=test,
-        groups=groups,
-        drawn_by_us=drawn_by_us,
-        notes=tuple(Notice(text=text, topic="split") for text in notes),
+        train=train, val=val, test=test, groups=drawing.groups, drawn_by_us=drawn_by_us, notes=_noticed(notes)
     )
 
 
@@ -129,21 +113,76 @@ def whole(
     val_share: float,
     strata: Int[np.ndarray, " n"] | None = None,
 ) -> Splits:
-    """Everything trains but a validation part: for whoever divides the data himself, and so has kept a test part back.
+    """Everything trains but a validation split: for whoever splits the data themselves and has kept test data back.
 
     `strata` as for `draw`.
 
     Raises:
         BadData: a class whose examples are all damaged.
     """
-    groups = _joined(clusters(scanned), dataset.groups)
+    drawing = _Drawing(dataset, _joined(clusters(scanned), dataset.groups), strata)
     usable = np.flatnonzero(scanned.usable)
     if strata is None:
-        _refuse_lost(dataset, usable, dataset.classes, "the data")
-    train, val, notes = _validation(dataset, usable, groups, val_share, derive_seed(seed, "parts", "val"), strata)
-    none = np.zeros(0, dtype=np.int64)
-    told = tuple(Notice(text=text, topic="split") for text in notes)
-    return Splits(train=train, val=val, test=none, groups=groups, drawn_by_us=True, notes=told)
+        _check_usable(dataset, usable, dataset.classes)
+    train, val, notes = drawing.validation(usable, val_share, derive_seed(seed, "parts", "val"))
+    return Splits(train=train, val=val, test=_NONE, groups=drawing.groups, drawn_by_us=True, notes=_noticed(notes))
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawing:
+    """Draws splits by group; every class keeps training examples. Each method gives what is left, what is held out, and
+    what there is to say."""
+
+    dataset: Dataset
+    groups: Int[np.ndarray, " n"]
+    strata: Int[np.ndarray, " n"] | None
+
+    def test(
+        self, usable: np.ndarray, share: float, seed: int, min_examples: int
+    ) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        """Train and test from examples without splits."""
+        if len(usable) < min_examples:
+            text = (
+                f"{counted(len(usable), 'example')} without a test split, under {min_examples}: none is drawn, and "
+                "cross-validation is the main figure."
+            )
+            return usable, _NONE, [text]
+        held, lacking = self._held_out(usable, share, seed, "test")
+        if not held.any() or held.all():
+            text = "No test split could be drawn: there are too few groups. Cross-validation is the main figure."
+            return usable, _NONE, [text]
+        text = f"A test split of {held.sum():,} of {len(usable):,} examples was drawn (seeded, stratified, by group)."
+        return usable[~held], usable[held], [text, *lacking]
+
+    def validation(self, train: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        """Train without validation, and validation; all of train and nothing where there is too little."""
+        if share * len(train) < MIN_VALIDATION or len(np.unique(self.groups[train])) < 2:
+            text = f"No validation split: {share:.0%} of {counted(len(train), 'training example')} would be too few."
+            return train, _NONE, [text]
+        held, lacking = self._held_out(train, share, seed, "validation")
+        if held.sum() < MIN_VALIDATION or held.all():
+            text = "No validation split: too few examples could be taken without losing a class from train."
+            return train, _NONE, [text]
+        return train[~held], train[held], lacking
+
+    def _held_out(
+        self, some: Int[np.ndarray, " m"], share: float, seed: int, name: str
+    ) -> tuple[Bool[np.ndarray, " m"], list[str]]:
+        """Which of these examples are held out, and a sentence where the split called `name` lacks classes."""
+        groups = self.groups[some]
+        if self.strata is not None:
+            return split(self.strata[some], groups, share, seed), []
+        targets = self.dataset.targets[some]
+        held = split(targets, groups, share, seed)
+        for target in np.setdiff1d(targets, targets[~held]):  # training would lack the class: it gets its groups back
+            held = held & ~np.isin(groups, groups[targets == target])
+        lost = [self.dataset.classes[target] for target in np.setdiff1d(targets, targets[held]).tolist()]
+        text = f"The {name} split lacks {named(lost)}: all examples are needed for training, or are of one group."
+        return held, [text] if lost else []
+
+
+def _noticed(texts: Iterable[str]) -> tuple[Notice, ...]:
+    return tuple(Notice(text=text, topic="split") for text in texts)
 
 
 def _joined(alike: Int[np.ndarray, " n"], given: Int[np.ndarray, " n"] | None) -> Int[np.ndarray, " n"]:
@@ -156,122 +195,95 @@ def _joined(alike: Int[np.ndarray, " n"], given: Int[np.ndarray, " n"] | None) -
 
 
 def _check_given(dataset: Dataset, scanned: Scanned, alike: Int[np.ndarray, " n"], allow_leaks: bool) -> list[str]:
-    """Refuse a user's division that leaks, or say so."""
+    """Refuse splits of the user's that leak, or say so."""
     decoded = np.unique(scanned.decoded, return_inverse=True)[1]
-    same = crossing(dataset, scanned, decoded)
-    leaks = report(dataset, same, f"are the same {scanned.modality.one}")
+    same = _crossing(dataset, scanned, decoded)
+    leaks = _report(dataset, same, f"are the same {scanned.modality.one}")
     if dataset.groups is not None:
-        leaks += report(dataset, crossing(dataset, scanned, dataset.groups), "are of one group")
+        leaks += _report(dataset, _crossing(dataset, scanned, dataset.groups), "are of one group")
     if leaks and not allow_leaks:
         raise LeakedSplit(
-            "The parts overlap: " + "; ".join(leaks) + ".",
-            fix="take the examples out of one of the parts, or allow leaks (--allow-leaks): the report will say so.",
+            "The splits overlap: " + "; ".join(leaks) + ".",
+            fix="take the examples out of one of the splits, or allow leaks (--allow-leaks): the report will say so.",
         )
-    notes = [f"Leaks between the parts were allowed, so the figures flatter: {leak}." for leak in leaks]
+    notes = [f"Leaks between the splits were allowed, so the figures flatter: {leak}." for leak in leaks]
     known = {pair for left, right in same for pair in ((left, right), (right, left))}
-    near = [pair for pair in crossing(dataset, scanned, alike) if pair not in known]
-    return notes + [f"Near copies across the parts: {text}." for text in report(dataset, near, "are nearly the same")]
+    near = [pair for pair in _crossing(dataset, scanned, alike) if pair not in known]
+    return notes + [f"Near copies across the splits: {text}." for text in _report(dataset, near, "are nearly the same")]
 
 
-def _test_part(
-    dataset: Dataset,
-    usable: Int[np.ndarray, " u"],
-    groups: Int[np.ndarray, " n"],
-    share: float,
-    seed: int,
-    strata: Int[np.ndarray, " n"] | None,
-    min_examples: int,
-) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " t"], list[str]]:
-    """Train and test from examples that come undivided."""
-    if len(usable) < min_examples:
-        text = (
-            f"{counted(len(usable), 'example')} without a test part, under {min_examples}: none is drawn, and "
-            "cross-validation is the main figure."
-        )
-        return usable, np.zeros(0, dtype=np.int64), [text]
-    held, lost = _held_out(dataset, usable, groups[usable], share, seed, strata)
-    if not held.any() or held.all():
-        text = "No test part could be drawn: there are too few groups. Cross-validation is the main figure."
-        held = np.zeros_like(held)
-        return usable, usable[held], [text]
-    text = f"A test part of {held.sum():,} of {len(usable):,} examples was drawn (seeded, stratified, by group)."
-    return usable[~held], usable[held], [text, *_lacking(dataset, lost, "test")]
-
-
-def _validation(
-    dataset: Dataset,
-    train: Int[np.ndarray, " m"],
-    groups: Int[np.ndarray, " n"],
-    share: float,
-    seed: int,
-    strata: Int[np.ndarray, " n"] | None,
-) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " v"], list[str]]:
-    """Train without validation, and validation; all of train and nothing where there is too little."""
-    none = np.zeros(0, dtype=np.int64)
-    if share * len(train) < LEAST_VALIDATION or len(np.unique(groups[train])) < 2:
-        text = f"No validation part: {share:.0%} of {counted(len(train), 'training example')} would be too few."
-        return train, none, [text]
-    held, lost = _held_out(dataset, train, groups[train], share, seed, strata)
-    if held.sum() < LEAST_VALIDATION or held.all():
-        return train, none, ["No validation part: too few examples could be taken without losing a class from train."]
-    return train[~held], train[held], _lacking(dataset, lost, "validation")
-
-
-def _held_out(
-    dataset: Dataset,
-    some: Int[np.ndarray, " m"],
-    groups: Int[np.ndarray, " m"],
-    share: float,
-    seed: int,
-    strata: Int[np.ndarray, " n"] | None,
-) -> tuple[Bool[np.ndarray, " m"], Int[np.ndarray, " c"]]:
-    """Which of these examples are held out, and the classes that are not among them."""
-    if strata is not None:
-        return split(strata[some], groups, share, seed), np.zeros(0, dtype=np.int64)
-    targets = dataset.targets[some]
-    return _keep_classes(targets, groups, split(targets, groups, share, seed))
-
-
-def _keep_classes(
-    targets: Int[np.ndarray, " m"], groups: Int[np.ndarray, " m"], held: Bool[np.ndarray, " m"]
-) -> tuple[Bool[np.ndarray, " m"], Int[np.ndarray, " c"]]:
-    """Give back to training the groups of classes that it would lack; and the classes that are not held out now."""
-    for target in np.setdiff1d(targets, targets[~held]):
-        held = held & ~np.isin(groups, groups[targets == target])
-    return held, np.setdiff1d(targets, targets[held])
-
-
-def _lacking(dataset: Dataset, lost: Int[np.ndarray, " c"], part: str) -> list[str]:
-    if not len(lost):
-        return []
-    labels = named(dataset.classes[target] for target in lost.tolist())
-    return [f"The {part} part lacks {labels}: all examples are needed for training, or are of one group."]
-
-
-def _copies(modality: Modality, alike: Int[np.ndarray, " n"], usable: Int[np.ndarray, " u"]) -> list[str]:
-    num = len(usable) - len(np.unique(alike[usable]))
-    if not num:
-        return []
+def _copies(scanned: Scanned, alike: Int[np.ndarray, " n"], usable: Int[np.ndarray, " u"]) -> list[str]:
+    num, modality = len(usable) - len(np.unique(alike[usable])), scanned.modality
     what = counted(num, f"{modality.one} is a copy or near copy", f"{modality.many} are copies or near copies")
-    return [f"{what} of another one; they stay together in every division we draw."]
+    return [f"{what} of another one; they stay together in all splits that we draw."] if num else []
 
 
-def _refuse_lost(dataset: Dataset, there: Int[np.ndarray, " k"], labels: Iterable[str], where: str) -> None:
-    present = {dataset.examples[at].label for at in there.tolist()}
-    if lost := sorted(set(labels) - present):
+def _check_usable(
+    dataset: Dataset, there: Int[np.ndarray, " k"], classes: Iterable[str] | None, split_name: str = ""
+) -> None:
+    """Raises: BadData: what can be used of the split (of all data) lacks a class; with None: has under two examples."""
+    if classes is None and len(there) < 2:
+        of = f" of {split_name}" if split_name else ""
         raise BadData(
-            f"No usable example of {named(lost)} is left in {where}: the files are damaged.",
-            fix="mend these files, or take the class out of the data.",
+            f"{counted(len(there), 'file')}{of} can be used; at least two are needed.",
+            fix="repair the files, or add examples.",
+        )
+    present = {dataset.examples[at].label for at in there.tolist()}
+    if lost := sorted(set(classes or ()) - present):
+        raise BadData(
+            f"No usable example of {named(lost)} is left in {split_name or 'the data'}: the files are damaged.",
+            fix="repair these files, or take the class out of the data.",
         )
 
 
 def _assert_disjoint(
-    scanned: Scanned, groups: Int[np.ndarray, " n"], *parts: Int[np.ndarray, " _"], check_groups: bool
+    scanned: Scanned, groups: Int[np.ndarray, " n"], *splits: Int[np.ndarray, " _"], check_groups: bool
 ) -> None:
-    """No pixels, and where we drew them all no group, in two parts; a fault here would be ours."""
-    sides: Sequence[set[str]] = [{scanned.decoded[at] for at in part.tolist()} for part in parts]
+    """No example, and where we drew them all no group, in two splits; a fault here would be ours."""
+    sides = [{scanned.decoded[at] for at in positions.tolist()} for positions in splits]
     if sum(map(len, sides)) != len(set().union(*sides)):
         raise LeakedSplit("The drawn splits share examples.", fix="report this: it is a fault of Regraft.")
-    kept = [set(groups[part].tolist()) for part in parts]
+    kept = [set(groups[positions].tolist()) for positions in splits]
     if check_groups and sum(map(len, kept)) != len(set().union(*kept)):
-        raise LeakedSplit("The drawn parts share a group.", fix="report this: it is a fault of Regraft.")
+        raise LeakedSplit("The drawn splits share a group.", fix="report this: it is a fault of Regraft.")
+
+
+def _crossing(dataset: Dataset, scanned: Scanned, keys: Int[np.ndarray, " n"]) -> list[tuple[int, int]]:
+    """Pairs of usable examples with equal keys in different splits: for every key the first of each two splits."""
+    first: dict[int, dict[str | None, int]] = {}
+    for at in np.flatnonzero(scanned.usable).tolist():
+        first.setdefault(int(keys[at]), {}).setdefault(dataset.examples[at].split, at)
+    pairs = []
+    for by_split in first.values():
+        places = sorted(by_split.values())
+        pairs += [(left, right) for spot, left in enumerate(places) for right in places[spot + 1 :]]
+    return sorted(pairs)
+
+
+def _report(dataset: Dataset, pairs: list[tuple[int, int]], what: str) -> list[str]:
+    """One clause about all pairs, or none."""
+    if not pairs:
+        return []
+    words = (f"{_name(dataset, left)} and {_name(dataset, right)}" for left, right in pairs)
+    return [f"{len(pairs):,} {'pair' if len(pairs) == 1 else 'pairs'} {what} ({named(words, 3)})"]
+
+
+def _conflicting_labels(dataset: Dataset, scanned: Scanned) -> list[str]:
+    """A sentence naming examples that occur with two labels, or none."""
+    first: dict[str, int] = {}
+    pairs = []
+    for at in np.flatnonzero(scanned.usable).tolist():
+        before = first.setdefault(scanned.decoded[at], at)
+        if dataset.examples[before].label != dataset.examples[at].label:
+            pairs.append((before, at))
+    words = (
+        f"{dataset.examples[left].id} ({dataset.examples[left].label}) and "
+        f"{dataset.examples[right].id} ({dataset.examples[right].label})"
+        for left, right in pairs
+    )
+    return [f"The same {scanned.modality.one} with two labels, {len(pairs):,} times: {named(words)}."] if pairs else []
+
+
+def _name(dataset: Dataset, at: int) -> str:
+    example = dataset.examples[at]
+    return f"{example.id} ({example.split})" if example.row is not None else example.id

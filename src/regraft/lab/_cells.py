@@ -14,18 +14,17 @@ from jaxtyping import Float, Int
 from regraft.activations.states import States
 from regraft.contracts.strategy import Fitted, Problem, fitted_last
 from regraft.contracts.study import Arm, Study
-from regraft.lab._designs import Widths
-from regraft.lab._examples import Examples, Others
-from regraft.lab._family import Gradients, backbone_in, family_of
-from regraft.lab._kept import packed
-from regraft.lab._setting import Setting
+from regraft.lab._arms import Gradients, backbone_in, family_of
+from regraft.lab.designs import Widths
+from regraft.lab.kept import packed
+from regraft.lab.setting import Examples, Others, Setting
 from regraft.strategies import finetune, probe
 from regraft.values import Event
 
 MAX_TRAIN_TRIED = 1000
 """Training examples on which training accuracy is measured, at most: the first of the draw in a drawn order."""
 BINS = 30
-"""Gradients are kept as means over so many spans of steps."""
+"""The number of spans of steps over which means of gradients are kept."""
 
 
 @dataclass(frozen=True, kw_only=True)

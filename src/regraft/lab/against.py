@@ -1,7 +1,7 @@
 """GoogLeNet against networks in the proportions of AlexNet, VGG-16 and ResNet-18."""
 
 from regraft.contracts.study import Arm, Effect, Study
-from regraft.lab._designs import googlenet, plain, residual
+from regraft.lab.designs import googlenet, plain, residual
 
 ENTRY = Study(
     title="GoogLeNet against AlexNet, VGG and ResNet at equal training budget",

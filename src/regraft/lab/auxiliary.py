@@ -1,7 +1,7 @@
 """Auxiliary classifiers, with batch norm and without: gradients, accuracy, transfer."""
 
 from regraft.contracts.study import Arm, Effect, Study
-from regraft.lab._designs import googlenet
+from regraft.lab.designs import googlenet
 
 NORMED, BARE = googlenet(), googlenet("no norm", batch_norm=False)
 SIDES = {"side_heads": True}

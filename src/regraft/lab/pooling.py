@@ -1,7 +1,7 @@
 """A global average at the top, against dense layers there."""
 
 from regraft.contracts.study import Arm, Effect, Study
-from regraft.lab._designs import googlenet
+from regraft.lab.designs import googlenet
 
 ENTRY = Study(
     title="Global average pooling at the top instead of dense layers",

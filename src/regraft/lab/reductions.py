@@ -1,7 +1,7 @@
 """The 1x1 reductions: what they save, and what they cost in accuracy."""
 
 from regraft.contracts.study import Arm, Effect, Study
-from regraft.lab._designs import googlenet
+from regraft.lab.designs import googlenet
 
 ENTRY = Study(
     title="1x1 reductions before the 3x3 and 5x5 convolutions, and after the pool",

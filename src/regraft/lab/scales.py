@@ -1,13 +1,13 @@
 """Several filter sizes side by side, against one of them alone."""
 
 from regraft.contracts.study import Arm, Effect, Study
-from regraft.lab._designs import googlenet
+from regraft.lab.designs import googlenet
 
 ALONE = {"one": "1x1", "three": "3x3", "five": "5x5"}
 
 ENTRY = Study(
     title="Filters of several sizes side by side in one module",
-    claim="Structures of a picture are of several sizes, so filters of several sizes side by side, and a pool beside "
+    claim="Structures of an image are of several sizes, so filters of several sizes side by side, and a pool beside "
     "them, see more than filters of one size.",
     source="Szegedy et al. 2014, arXiv:1409.4842, section 4",
     measurement="GoogLeNet with batch norm, all four branches in every module, against modules of one branch alone "

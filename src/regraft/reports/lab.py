@@ -9,8 +9,7 @@ from regraft.reports.words import NOTHING, bullets, counted, duration, measured,
 Section = Mapping[str, Any]
 
 WIDTH = 118
-"""Lines of prose are so many characters long at most."""
-RESOLVED = {"as claimed": "as claimed", "not here": "not here", "open": "not resolved", "not run": "not run"}
+"""Longest line of prose, in characters."""
 TRAINED_OUT = 0.9
 """Where the best arm is right about less of its own training examples, the page says that training was short."""
 COUNTED = ("parameters", "multiply_adds")
@@ -107,12 +106,12 @@ def _setting(report: Section) -> str:
         f"{plain(data['name'])}: {counted(len(data['classes']), 'class', 'classes')}, {sizes} training examples of "
         f"each, {data['test']:,} test examples, the same for all; inputs of {setting['input_px']} pixels.{others} "
         f"Every arm is trained from random weights for about {setting['steps']:,} steps (whole epochs) of "
-        f"{setting['batch']} examples{half} with the options of `scratch` (AdamW, peak rate {setting['lr']:g}), "
-        f"{setting['seeds']} seeds; of one seed all arms see the same examples, order and views. "
-        "The rate is the same for all; none was tuned. "
+        f"{setting['batch']} examples{half} with the options of `scratch` (AdamW, peak learning rate "
+        f"{setting['lr']:g}), {setting['seeds']} seeds; of one seed all arms see the same examples, order and views. "
+        "The learning rate is the same for all; none was tuned. "
     )
     if data.get("views_on"):
-        said += "Views are made on the device, of pictures that are held there. "
+        said += "Views are made on the device, of images that are held there. "
     return f"{said}On {plain(report['machine'])}. Fingerprint of the data: `{data['fingerprint']}`."
 
 
@@ -124,9 +123,7 @@ def _effects(report: Section) -> str:
             NAMES[effect["measure"]],
             NOTHING if effect["size"] is None else str(effect["size"]),
             _difference(effect) if effect["difference"] else "not run",
-            _claimed(effect),
-            _refuted(effect),
-            _found(effect),
+            *_judged(effect),
         ]
         for effect in report["effects"]
     ]
@@ -140,31 +137,22 @@ def _effects(report: Section) -> str:
     return "\n\n".join([table(header, rows), said, meanings])
 
 
-def _claimed(effect: Section) -> str:
-    """Where the claim says that the difference lies; nothing for what is told beside."""
-    if not effect["key"]:
-        return NOTHING
-    above = effect["above"]
-    return f"above {above:g} times" if effect["measure"] in COUNTED else f"above {above:g}"
+def _judged(effect: Section) -> tuple[str, str, str]:
+    """Above what the claim puts the difference; below what it would be refuted; and which of the two holds.
 
-
-def _refuted(effect: Section) -> str:
-    """Below which the difference bears no claim out: what is claimed, and the least that is worth it."""
-    if not effect["key"]:
-        return NOTHING
-    if effect["measure"] in COUNTED:
-        return f"{effect['above']:g} times or less"
-    return f"below {effect['above'] + effect['worth']:g}"
-
-
-def _found(effect: Section) -> str:
-    """Whether the claim is borne out; of what is told beside, on which side of 0 it lies."""
-    found = effect["difference"]
-    if effect["key"] or found is None or effect["measure"] in COUNTED:
-        return RESOLVED[effect["resolved"]] if effect["key"] or found is None else NOTHING
+    An effect that no verdict rests on has neither bound; of it is said on which side of 0 it is.
+    """
+    found, above, exact = effect["difference"], effect["above"], effect["measure"] in COUNTED
+    resolved = "not resolved" if effect["resolved"] == "open" else str(effect["resolved"])
+    if effect["key"]:
+        if exact:
+            return f"above {above:g} times", f"{above:g} times or less", resolved
+        return f"above {above:g}", f"below {above + effect['worth']:g}", resolved
+    if found is None or exact:
+        return NOTHING, NOTHING, NOTHING if exact and found else resolved
     if found["low"] is None or found["low"] <= 0 <= found["high"]:
-        return RESOLVED["open"]
-    return "above 0" if found["low"] > 0 else "below 0"
+        return NOTHING, NOTHING, "not resolved"
+    return NOTHING, NOTHING, "above 0" if found["low"] > 0 else "below 0"
 
 
 def _costs(report: Section) -> str:

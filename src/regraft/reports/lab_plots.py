@@ -61,41 +61,24 @@ def _below(axes: "Axes", label: str, num_rows: int) -> None:
 
 
 def _accuracies(report: Section) -> str:
-    """Test and training accuracy of every arm: by training size where there are several, else one under another."""
-    arms = [arm for arm in report["arms"] if arm["figures"]]
-    if not arms:
+    """Test accuracy with its interval, and training accuracy, of every arm and training size."""
+    rows = [(arm, figures) for arm in report["arms"] for figures in arm["figures"]][::-1]
+    if not rows:
         return ""
 
-    def by_size(axes: "Axes") -> None:
-        for number, arm in enumerate(arms):
-            sizes, colour = [one["size"] for one in arm["figures"]], COLOURS[number % len(COLOURS)]
-            tested = [one["accuracy"]["value"] for one in arm["figures"]]
-            trained = [one["train_accuracy"] for one in arm["figures"]]
-            axes.plot(sizes, tested, "o-", color=colour, label=f"{arm['name']}, test")
-            axes.plot(sizes, trained, "x--", color=colour, label=f"{arm['name']}, training")
-        axes.set_xscale("log")
-        axes.set_xticks(report["sizes"], [str(size) for size in report["sizes"]])
-        axes.minorticks_off()
-        axes.set(xlabel="training examples of a class", ylabel="accuracy", ylim=(0, 1))
-        axes.figure.legend(loc="outside right upper", frameon=False)
-
-    def by_arm(axes: "Axes") -> None:
-        rows = list(reversed(arms))
-        for at, arm in enumerate(rows):
-            figures = arm["figures"][0]
+    def draw(axes: "Axes") -> None:
+        for at, (_, figures) in enumerate(rows):
             found = figures["accuracy"]
             if found["low"] is not None:
                 axes.plot([found["low"], found["high"]], [at, at], color=COLOURS[0], linewidth=1.5)
             axes.plot(found["value"], at, "o", color=COLOURS[0], label="" if at else "test")
             axes.plot(figures["train_accuracy"], at, "x", color=COLOURS[1], label="" if at else "training")
-        names = [f"{arm['name']}: {arm['parameters'] / 1e6:.2f} M parameters" for arm in rows]
+        names = [f"{arm['name']}: {arm['parameters'] / 1e6:.2f} M parameters ({one['size']})" for arm, one in rows]
         axes.set_yticks(range(len(rows)), names)
-        _below(axes, "accuracy", len(rows))
+        _below(axes, "accuracy; in brackets training examples of a class", len(rows))
         axes.figure.legend(loc="outside right upper", frameon=False)
 
-    if len(report["sizes"]) > 1:
-        return svg(by_size, (7.6, 3.6))
-    return svg(by_arm, (7.6, 1.3 + 0.4 * len(arms)))
+    return svg(draw, (7.6, 1.3 + 0.4 * len(rows)))
 
 
 def _losses(report: Section) -> str:

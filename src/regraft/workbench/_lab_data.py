@@ -3,30 +3,29 @@
 import os
 from collections import Counter
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int
 
 from regraft.activations.stored import DeviceStates, FreshStates
-from regraft.contracts.task import TASKS, Task
+from regraft.contracts.task import TASKS
 from regraft.data.dataset import Dataset
 from regraft.data.scan import Scanned
 from regraft.data.splits import draw, whole
 from regraft.errors import BadData
 from regraft.folds import split
 from regraft.identity import derive_seed
-from regraft.lab._examples import Examples, Others
-from regraft.lab._setting import Setting
+from regraft.lab.setting import Examples, Others, Setting
 from regraft.recipe import Source, Target
 from regraft.values import Event, Notice
 from regraft.workbench.session import inputs_of, opening, scanning
 
 CORPUS = Path("data") / "source-images"
 """Where the corpus lies in the folder of shared data."""
-LEAST_OTHERS = 2
-"""Fewer classes than this pose no question."""
+MIN_OTHERS = 2
+"""Fewer classes than this are not worth a probe."""
 PROBE_PER_CLASS = 50
 """Examples of an untrained class that a probe is solved on, at most."""
 
@@ -43,18 +42,13 @@ def corpus() -> Path:
     if not (shared / CORPUS).is_dir():
         raise BadData(
             f"No data are named, and the corpus of the published studies is not at {shared / CORPUS}.",
-            fix="name a folder of your own pictures, one folder for every class: --data FOLDER; or set REGRAFT_SHARED.",
+            fix="name a folder of your own images, one folder for every class: --data FOLDER; or set REGRAFT_SHARED.",
         )
     return shared / CORPUS
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Divided:
-    """Who is learned from and who is tried."""
-
-    pool: Int[np.ndarray, "p"]
-    test: Int[np.ndarray, "t"]
-    groups: Int[np.ndarray, "n"]
+_Divided = tuple[Int[np.ndarray, "p"], Int[np.ndarray, "t"], Int[np.ndarray, "n"]]
+"""Positions that are learned from, positions that are tested, and the group of every example."""
 
 
 def open_examples(
@@ -62,11 +56,11 @@ def open_examples(
 ) -> Generator[Event, None, Examples]:
     """Open, choose classes, scan, divide; yields events, returns the examples.
 
-    `views_on` is a device on which the pictures that arms learn from are held and their views made; without one, views
-    are made of one picture at a time as they are asked for.
+    `views_on` is a device on which the images that arms learn from are held and their views made; without one, views
+    are made of one image at a time as they are asked for.
 
-    Classes are drawn once for all seeds. Data that come divided stay so; the corpus is divided anew, for its own
-    validation part has fifteen examples of a class.
+    Classes are drawn once for all seeds. Splits that data come with are kept; the corpus is split again, for its own
+    validation split has fifteen examples of a class.
 
     Raises:
         RegraftError: whatever is wrong with the data.
@@ -114,51 +108,53 @@ def _classes(dataset: Dataset, setting: Setting) -> tuple[list[str], list[str]]:
     num_others = min(setting.num_others, len(ordered) // 3)
     num_trained = min(setting.num_classes, len(ordered) - num_others)
     others = ordered[num_trained : num_trained + num_others]
-    return sorted(ordered[:num_trained]), sorted(others) if len(others) >= LEAST_OTHERS else []
+    return sorted(ordered[:num_trained]), sorted(others) if len(others) >= MIN_OTHERS else []
 
 
 def _divided(
     dataset: Dataset, scanned: Scanned, test_share: float, allow_leaks: bool
 ) -> Generator[Event, None, _Divided]:
     if len(dataset.splits) > 1 and "train" in dataset.splits:
-        parts = draw(dataset, scanned, seed=0, allow_leaks=allow_leaks)
-        yield from parts.notes
-        pool = np.sort(np.concatenate([parts.train, parts.val]))
-        return _Divided(pool=pool, test=parts.test, groups=parts.groups)
-    parts = whole(dataset, scanned, seed=0, val_share=0.0)
-    usable = np.sort(np.concatenate([parts.train, parts.val]))
-    held = split(dataset.targets[usable], parts.groups[usable], test_share, derive_seed(0, "lab", "test"))
-    yield Notice(text="The data come undivided: the studies' own test part is drawn, the same for all.", topic="split")
-    return _Divided(pool=usable[~held], test=usable[held], groups=parts.groups)
+        splits = draw(dataset, scanned, seed=0, allow_leaks=allow_leaks)
+        yield from splits.notes
+        return np.sort(np.concatenate([splits.train, splits.val])), splits.test, splits.groups
+    splits = whole(dataset, scanned, seed=0, val_share=0.0)
+    usable = np.sort(np.concatenate([splits.train, splits.val]))
+    held = split(dataset.targets[usable], splits.groups[usable], test_share, derive_seed(0, "lab", "test"))
+    yield Notice(
+        text="The data come without splits: the studies' own test split is drawn, the same for all.", topic="split"
+    )
+    return usable[~held], usable[held], splits.groups
 
 
 def _examples(
     dataset: Dataset, divided: _Divided, trained: list[str], others: list[str], setting: Setting, states: FreshStates
 ) -> Examples:
     labels = np.array([example.label for example in dataset.examples])
+    learned, tried, groups = divided
 
     def of(names: list[str], positions: np.ndarray, most: int) -> np.ndarray:
         order = np.random.default_rng(derive_seed(0, "lab", "part")).permutation(positions)
         return np.sort(np.concatenate([order[labels[order] == name][:most] for name in names]))
 
-    task = _task(trained)
-    pool, test = of(trained, divided.pool, len(labels)), of(trained, divided.test, setting.test_per_class)
+    task = TASKS.get("classification")(tuple(trained), {})
+    pool, test = of(trained, learned, len(labels)), of(trained, tried, setting.test_per_class)
     largest = max(int((labels[pool] == name).sum()) for name in trained)
     sizes = tuple(sorted({min(size, largest) for size in setting.sizes}, reverse=True))
     beside = None
     if others:
         beside = Others(
-            task=_task(others),
+            task=TASKS.get("classification")(tuple(others), {}),
             targets=_targets(labels, others),
-            train=of(others, divided.pool, PROBE_PER_CLASS),
-            test=of(others, divided.test, setting.test_per_class),
+            train=of(others, learned, PROBE_PER_CLASS),
+            test=of(others, tried, setting.test_per_class),
         )
     given = dataset.groups
     return Examples(
         states=states,
         task=task,
         targets=_targets(labels, trained),
-        groups=divided.groups,
+        groups=groups,
         pool=pool,
         test=test,
         units=None if given is None else given[test],
@@ -175,11 +171,6 @@ def _examples(
             "fingerprint": dataset.fingerprint,
         },
     )
-
-
-def _task(names: list[str]) -> Task:
-    task: Task = TASKS.get("classification")(tuple(names), {})
-    return task
 
 
 def _targets(labels: np.ndarray, names: list[str]) -> Int[np.ndarray, "n"]:

@@ -9,8 +9,8 @@ from typing import Any
 from regraft.contracts.study import STUDIES, Study
 from regraft.errors import BadRequest
 from regraft.files import write_text
-from regraft.lab._run import StudyDone, Where, run
-from regraft.lab._setting import SETTINGS, SMALL, Setting
+from regraft.lab.run import StudyDone, Where, run
+from regraft.lab.setting import SETTINGS, SMALL, Setting
 from regraft.reports.lab import page
 from regraft.reports.lab_plots import plots
 from regraft.values import Event

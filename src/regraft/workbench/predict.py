@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from regraft.data.sources._unpack import is_archive, unpacking
+from regraft.data.archives import is_archive, unpacking
 from regraft.errors import BadData
 from regraft.values import Event, Notice, Prediction
 from regraft.workbench._device import choose_device, num_threads

@@ -151,7 +151,11 @@ def test_a_linked_folder_is_followed_and_a_circle_ends(tmp_path: Path) -> None:
             "move ants/train to train/ants",
         ),
         (ants_and_bees("photos/"), "holds one folder, 'photos', with ants, bees inside", "photos"),
-        ([*ants_and_bees("val/"), *ants_and_bees("test/")], "has the parts val, test and no train part", "train part"),
+        (
+            [*ants_and_bees("val/"), *ants_and_bees("test/")],
+            "has the splits val, test and no train split",
+            "train split",
+        ),
         (
             [*ants_and_bees("train/"), *ants_and_bees("test/"), "test/Ants /1.png", "test/Ants /2.png"],
             "missing from train: Ants",
@@ -168,7 +172,7 @@ def test_what_cannot_be_used_is_named(tmp_path: Path, names: list[str], words: s
 
 def test_a_class_that_only_test_lacks_is_a_notice(tmp_path: Path) -> None:
     dataset = open_dataset(folder_of(tmp_path, [*ants_and_bees("train/"), "test/ants/1.png"]))
-    assert "The test part lacks 1 class: bees; it says nothing of them." in told(dataset)
+    assert "The test split lacks 1 class: bees; it says nothing of them." in told(dataset)
 
 
 def test_classes_that_differ_only_in_case_are_named(tmp_path: Path) -> None:

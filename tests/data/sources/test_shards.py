@@ -8,8 +8,8 @@ import pytest
 
 from data.pictures import folder_of
 from data.sources.test_archive import packed
+from regraft.data import archives
 from regraft.data.open import open_dataset, unpack
-from regraft.data.sources import _unpack
 from regraft.errors import BadData, UnknownName
 from regraft.recipe import Source, Target
 from regraft.workbench.session import opening
@@ -20,9 +20,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A cache of its own, in use by nobody at the end."""
     monkeypatch.setenv("REGRAFT_CACHE", str(tmp_path / "cache"))
     yield
-    for lock in _unpack._used.values():
+    for lock in archives._used.values():
         lock.release()
-    _unpack._used.clear()
+    archives._used.clear()
 
 
 def sharded(tmp_path: Path, **shards: list[str]) -> Path:
@@ -54,13 +54,13 @@ def test_archives_called_after_the_parts_are_read_as_one_divided_set(tmp_path: P
 
 def test_a_file_in_two_archives_of_a_part_is_refused(tmp_path: Path) -> None:
     where = sharded(tmp_path, train_0=["ants/a.png", "bees/b.png"], train_1=["ants/a.png", "bees/d.png"])
-    with pytest.raises(BadData, match=r"ants/a\.png lies in train-0\.tar\.gz and in train-1\.tar\.gz"):
+    with pytest.raises(BadData, match=r"ants/a\.png is in train-0\.tar\.gz and in train-1\.tar\.gz"):
         open_dataset(where)
 
 
 def test_a_part_inside_an_archive_that_is_called_after_a_part_is_refused(tmp_path: Path) -> None:
     where = sharded(tmp_path, train=["train/ants/a.png", "train/bees/b.png", "val/ants/c.png", "val/bees/c.png"])
-    with pytest.raises(BadData, match="called after the part train and holds the folder 'train'"):
+    with pytest.raises(BadData, match="called after the split train and holds the folder 'train'"):
         open_dataset(where)
 
 

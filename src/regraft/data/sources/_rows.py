@@ -31,7 +31,7 @@ def read_table(path: Path, columns: Columns) -> Table:
 
     Raises:
         UnknownName: a column that must be there is not; the nearest is offered.
-        BadData: the file cannot be read, is no UTF-8, or has rows of another length than its header.
+        BadData: the file cannot be read, is not UTF-8, or has rows of another length than its header.
         MissingExtra: parquet without pyarrow.
     """
     return _parquet(path, columns) if path.suffix.lower() == ".parquet" else _text(path, columns)
@@ -55,7 +55,7 @@ def _text(path: Path, columns: Columns) -> Table:
     try:
         records = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
     except csv.Error as error:
-        raise BadData(f"{path.name} is no table: {error}.", fix="save it again as CSV in UTF-8.") from error
+        raise BadData(f"{path.name} is not a table: {error}.", fix="save it again as CSV in UTF-8.") from error
     if not records or not any(records[0]):
         raise BadData(
             f"{path.name} has no header line.",

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from regraft.contracts.source import Columns, DataSource, Found
+from regraft.data.archives import is_archive, unpacked
 from regraft.data.sources import folder, table
-from regraft.data.sources._unpack import is_archive, unpacked
 from regraft.errors import BadData, nearest
 from regraft.values import Notice
 from regraft.words import SPLIT_WORDS

@@ -64,11 +64,11 @@ def open_source(path: Path, columns: Columns) -> Found:
 def found_under(root: Path, *, called: Path, modality: str = "") -> Found:
     """The examples in the folder `root`, which the user knows as `called`; raises as `open_source` does."""
     listing = _list(root, modality)
-    notes = _left_out(listing, called)
     if not listing.files:
+        wanted = " or ".join(MODALITIES.get(name).many for name in ([modality] if modality else MODALITIES))
         seen = f" ({', '.join(f'{count} {kind}' for kind, count in listing.others.most_common(3))})"
         raise BadData(
-            f"{called} holds no {_readable(modality)}{seen if listing.others else ''}.",
+            f"{called} holds no {wanted}{seen if listing.others else ''}.",
             fix="give a folder with one sub-folder of files per class, or a table with the columns path and label.",
         )
     if len(listing.kinds) > 1:
@@ -87,16 +87,19 @@ def found_under(root: Path, *, called: Path, modality: str = "") -> Found:
             f"{called} holds {counted(len(stray), reads.one, reads.many)} but no class folders.",
             fix=f"put the {reads.many} of each class into a folder of its own, or give a table (path, label).",
         )
+    notes = _left_out(listing, called)
     if stray:
-        notes += _told(f"{counted(len(stray), reads.one, reads.many)} in no class folder left out: {_joined(stray)}.")
-    examples = tuple(_examples(listing, divided))
-    notes += _merged(listing, divided) + _empty(listing, depth, reads.many)
-    return Found(examples=examples, modality=kind, notes=notes)
-
-
-def _readable(modality: str) -> str:
-    """What is looked for: `images`, or `images or texts`."""
-    return " or ".join(MODALITIES.get(name).many for name in ([modality] if modality else MODALITIES))
+        notes.append(f"{counted(len(stray), reads.one, reads.many)} in no class folder left out: {_joined(stray)}.")
+    full = {names[:depth] for names, _ in listing.files}
+    empty = [names for names in listing.folders if len(names) == depth and names not in full]
+    notes += _merged(listing, divided)
+    if empty:
+        notes.append(f"{counted(len(empty), 'folder')} without {reads.many} left out: {_joined(empty)}.")
+    return Found(
+        examples=tuple(_examples(listing, divided)),
+        modality=kind,
+        notes=tuple(Notice(text=text, topic="data") for text in notes),
+    )
 
 
 def _list(root: Path, modality: str = "") -> _Listing:
@@ -209,51 +212,31 @@ def _text(name: str) -> str:
     return name if name.isascii() else os.fsencode(name).decode("utf-8", "replace")
 
 
-def _merged(listing: _Listing, divided: bool) -> tuple[Notice, ...]:
-    at = 1 if divided else 0
-    spellings: dict[str, set[str]] = {}
+def _merged(listing: _Listing, divided: bool) -> list[str]:
+    """Sentences about folders that stand for one class, or for one split."""
+    depth = 1 if divided else 0
+    spellings, folders = dict[str, set[str]](), dict[str, list[str]]()
     for names in listing.folders:
-        if len(names) == at + 1:
-            spellings.setdefault(_label(names[at]), set()).add(names[at])
-    notes = [f"Two spellings of the class {label!r} were merged." for label, some in spellings.items() if len(some) > 1]
-    folders: dict[str, list[str]] = {}
-    for names in listing.folders:
+        if len(names) == depth + 1:
+            spellings.setdefault(_label(names[depth]), set()).add(names[depth])
         if divided and len(names) == 1 and names[0].casefold() in SPLIT_WORDS:
             folders.setdefault(SPLIT_WORDS[names[0].casefold()], []).append(names[0])
-    notes += [f"{named(some)} together are the {split} split." for split, some in folders.items() if len(some) > 1]
-    return _told(*notes)
+    notes = [f"Two spellings of the class {label!r} were merged." for label, some in spellings.items() if len(some) > 1]
+    return notes + [f"{named(some)} together are the {split} split." for split, some in folders.items() if some[1:]]
 
 
-def _empty(listing: _Listing, depth: int, many: str) -> tuple[Notice, ...]:
-    full = {names[:depth] for names, _ in listing.files}
-    empty = [names for names in listing.folders if len(names) == depth and names not in full]
-    if not empty:
-        return ()
-    return _told(f"{counted(len(empty), 'folder')} without {many} left out: {_joined(empty)}.")
-
-
-def _left_out(listing: _Listing, called: Path) -> tuple[Notice, ...]:
-    notes = []
-    if listing.hidden:
-        notes.append(
-            f"{counted(len(listing.hidden), 'hidden entry', 'hidden entries')} left out: {named(listing.hidden)}."
-        )
-    if listing.others:
-        kinds = named(f"{count} {kind}" for kind, count in listing.others.most_common())
-        notes.append(f"{counted(sum(listing.others.values()), 'file')} of unknown kind left out: {kinds}.")
-    if listing.tables:
-        notes.append(
-            f"{named(listing.tables)} was not read; to use a table, give it: {called.name}/{listing.tables[0]}."
-        )
-    return _told(*notes)
+def _left_out(listing: _Listing, called: Path) -> list[str]:
+    hidden, others, tables = listing.hidden, listing.others, listing.tables
+    kinds = named(f"{count} {kind}" for kind, count in others.most_common())
+    return [
+        *([f"{counted(len(hidden), 'hidden entry', 'hidden entries')} left out: {named(hidden)}."] if hidden else []),
+        *([f"{counted(others.total(), 'file')} of unknown kind left out: {kinds}."] if others else []),
+        *([f"{named(tables)} was not read; to use a table, give it: {called.name}/{tables[0]}."] if tables else []),
+    ]
 
 
 def _joined(names: list[tuple[str, ...]]) -> str:
     return named("/".join(one) for one in names)
-
-
-def _told(*texts: str) -> tuple[Notice, ...]:
-    return tuple(Notice(text=text, topic="data") for text in texts)
 
 
 ENTRY = DataSource(accepts=accepts, open=open_source, last=True)

@@ -1,9 +1,9 @@
 """Shards: a folder of archives named after splits, `train-0.tar.gz` … `train-3.tar.gz` beside `val.tar.gz`.
 
-Large sets are published so. What stands before the first digit or sign in an archive's name says which part it holds;
-inside it are class folders. Every archive is unpacked into the cache once (`_unpack.py`) and read as folders are:
-examples then come in any order, so that every epoch is shuffled over all of them, copies are found across shards, and
-a killed run goes on exactly. Reading archives from front to back could do none of that.
+Large data sets are published like this. What comes before the first digit or sign in an archive's name says which split
+it holds; inside it are class folders. Every archive is unpacked into the cache once (`data/archives.py`) and read as a
+folder: examples then come in any order, so that every epoch is shuffled over all of them, copies are found across
+shards, and a killed run goes on exactly. Reading archives from front to back could do none of that.
 """
 
 import os
@@ -13,8 +13,8 @@ from pathlib import Path
 
 from regraft.contracts.example import Example
 from regraft.contracts.source import Columns, DataSource, Found
+from regraft.data.archives import is_archive, unpacked
 from regraft.data.sources import folder
-from regraft.data.sources._unpack import is_archive, unpacked
 from regraft.data.sources.archive import enclosed
 from regraft.errors import BadData
 from regraft.values import Notice
@@ -22,7 +22,7 @@ from regraft.words import SPLIT_WORDS, counted, named
 
 
 def accepts(path: Path) -> bool:
-    """Whether `path` is a folder with archives that are named after splits, one of them the training part."""
+    """Whether `path` is a folder with archives that are named after splits, one of them `train`."""
     return "train" in shards_in(path)
 
 
@@ -30,34 +30,36 @@ def open_source(path: Path, columns: Columns) -> Found:
     """The examples in all the archives.
 
     Raises:
-        BadData: an archive is damaged, may not be unpacked or holds no class folders, two archives of a part hold the
+        BadData: an archive is damaged, may not be unpacked or holds no class folders, two archives of a split hold the
             same file, or there is a folder of examples beside the archives.
         OutOfSpace: there is no room to unpack them.
     """
-    parts = shards_in(path)
-    archives = [(part, archive) for part in parts for archive in parts[part]]
+    archives = [(split, archive) for split, some in shards_in(path).items() for archive in some]
     _refuse_folders(path)
     examples: dict[str, Example] = {}
     origin: dict[str, str] = {}
     kinds: set[str] = set()
-    notes = [Notice(text=_summary(path, archives), topic="data")]
-    for part, archive in archives:
+    text = (
+        f"{counted(len(archives), 'archive')} of {path.name} ({named(archive.name for _, archive in archives)}) are "
+        "read from copies unpacked in the cache, until `regraft cache --clear`."
+    )
+    notes = [Notice(text=text, topic="data")]
+    for split, archive in archives:
         found = folder.found_under(enclosed(unpacked(archive)), called=archive, modality=columns.modality)
         notes += found.notes
         kinds.add(found.modality)
         for example in found.examples:
             if example.split is not None:
                 raise BadData(
-                    f"{archive} is called after the part {part} and holds the folder {example.id.split('/')[0]!r}.",
-                    fix="give that archive alone, or pack the class folders without the part's folder around them.",
+                    f"{archive} is called after the split {split} and holds the folder {example.id.split('/')[0]!r}.",
+                    fix="give that archive alone, or pack the class folders without the split's folder around them.",
                 )
-            name = f"{part}/{example.id}"
+            name = f"{split}/{example.id}"
             if name in examples:
                 raise BadData(
-                    f"{example.id} lies in {origin[name]} and in {archive.name}.",
-                    fix="take it out of one of them.",
+                    f"{example.id} is in {origin[name]} and in {archive.name}.", fix="take it out of one of them."
                 )
-            examples[name] = replace(example, id=name, split=part)
+            examples[name] = replace(example, id=name, split=split)
             origin[name] = archive.name
     if len(kinds) > 1:
         raise BadData(
@@ -78,7 +80,7 @@ def archives_in(path: Path) -> list[Path]:
 
 
 def shards_in(path: Path) -> dict[str, list[Path]]:
-    """The archives in a folder by the part that they are called after; empty where `path` is no folder."""
+    """The archives in a folder by the split that they are called after; empty if `path` is not a folder."""
     found: dict[str, list[Path]] = {}
     try:
         names = sorted(os.listdir(path))  # noqa: PTH208
@@ -92,26 +94,12 @@ def shards_in(path: Path) -> dict[str, list[Path]]:
 
 
 def _refuse_folders(path: Path) -> None:
-    beside = [
-        one.name for one in sorted(path.iterdir()) if one.is_dir() and not folder.is_hidden(one.name) and _filled(one)
-    ]
-    if beside:
+    folders = [one for one in sorted(path.iterdir()) if one.is_dir() and not folder.is_hidden(one.name)]
+    if beside := [one.name for one in folders if folder.files_in(one)]:
         raise BadData(
             f"{path} holds archives named after splits and beside them folders of examples: {named(beside)}.",
             fix="move either elsewhere: what is unpacked already would count twice.",
         )
-
-
-def _filled(path: Path) -> bool:
-    return bool(folder.files_in(path))
-
-
-def _summary(path: Path, archives: list[tuple[str, Path]]) -> str:
-    names = named(archive.name for _, archive in archives)
-    return (
-        f"{counted(len(archives), 'archive')} of {path.name} ({names}) are read from copies unpacked in the cache, "
-        "until `regraft cache --clear`."
-    )
 
 
 ENTRY = DataSource(accepts=accepts, open=open_source, archives_in=archives_in)

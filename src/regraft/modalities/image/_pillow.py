@@ -1,4 +1,4 @@
-"""Picture files through Pillow: whole or not at all, upright, in colours of 8 bits.
+"""Image files through Pillow: whole or not at all, upright, in colours of 8 bits.
 
 What raises here raises `Unreadable`, with a reason in a clause; `decode` adds the file's name.
 """
@@ -49,7 +49,7 @@ def read_picture(data: bytes, channels: int, max_pixels: int) -> "Picture | Plan
     """The first frame in mode RGB, on white where it is transparent; with `channels=4`, its transparency a plane.
 
     Raises:
-        Unreadable: it is cut off, damaged, no picture, or larger than `max_pixels`.
+        Unreadable: it is cut off, damaged, not an image, or larger than `max_pixels`.
     """
     from PIL import Image, ImageFile, UnidentifiedImageError
 
@@ -164,12 +164,12 @@ def _tag(image: Picture, number: int) -> int | None:
 
 def _what_else(data: bytes) -> str:
     if data.lstrip()[:1] == b"<":
-        return "it holds text in markup (a web page or SVG), not a picture"
+        return "it holds text in markup (a web page or SVG), not an image"
     if not data.strip(b"\0"):
         return "it holds nothing but zeros"
     if data.startswith(_TIFF):
         return "it is a TIFF whose bands, bits or floats are not read (1, 3 or 4 bands of 8 or 16 bits are), or damaged"
-    return "it is no picture in a known format (" + ", ".join(FORMATS) + "), or its header is damaged"
+    return "it is not an image in a known format (" + ", ".join(FORMATS) + "), or its header is damaged"
 
 
 def _said(error: BaseException) -> str:

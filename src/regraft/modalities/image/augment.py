@@ -1,16 +1,16 @@
-"""Views: the plain picture, and randomly cut and flipped ones that can be made again from their number.
+"""Views: the plain image, and randomly cut and flipped ones that can be made again from their number.
 
-Shapes: h and w height and width of the prepared picture in pixels, c channels.
+Shapes: h and w height and width of the prepared image in pixels, c channels.
 
-View 0 is the plain one. View k is a pure function of the seed, of k and of the content of the picture: the same in
+View 0 is the plain one. View k is a pure function of the seed, of k and of the content of the image: the same in
 every process, on every machine, in any order. The random numbers are raw 64-bit outputs of PCG64, whose stream
 numpy promises to keep.
 
 Source: the random resized crop (area and aspect ratio, ten tries, else the centre) is torchvision's, after Szegedy et
 al. 2014, arXiv:1409.4842. The smallest share of 0.35 instead of 0.08 is our choice: with few examples and a frozen
-network, crops of a twelfth of a picture mostly miss what the label is about. Brightness and contrast are applied in
+network, crops of a twelfth of an image mostly miss what the label is about. Brightness and contrast are applied in
 one step, contrast around the mean grey, without clipping between; then colour may be taken away. RandAugment, on the
-picture that is cut and flipped already, stands in `operations`.
+image that is cut and flipped already, stands in `operations`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -31,17 +31,17 @@ from regraft.modalities.image.types import Picture
 from regraft.recipe import built
 
 LUMA = (0.299, 0.587, 0.114)
-"""Share of red, green and blue in the grey of a picture, after ITU-R BT.601."""
+"""Share of red, green and blue in the grey of an image, after ITU-R BT.601."""
 TRIES = 10
 """How often a crop is drawn before the centre is taken."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """How the views of a picture differ from the plain one."""
+    """How the views of an image differ from the plain one."""
 
     smallest_share: float = 1.0
-    """Smallest share of the picture's area that a crop may keep, in (0, 1]; 1: no crops, the plain cut is used."""
+    """Smallest share of the image's area that a crop may keep, in (0, 1]; 1: no crops, the plain cut is used."""
     ratio: float = 4 / 3
     """Largest ratio of a crop's longer to its shorter side, relative to that of the input; at least 1."""
     horizontal_flip: float = 0.0
@@ -53,13 +53,13 @@ class Augmentation:
     contrast: float = 0.0
     """Distances from the mean grey are multiplied by a factor drawn from 1 ± this; in [0, 1)."""
     greyscale: float = 0.0
-    """Probability of showing all channels as their grey: for tasks whose pictures may have no colour."""
+    """Probability of showing all channels as their grey: for tasks whose images may have no colour."""
     operations: int = 0
     """How many of RandAugment's operations are drawn for each view and done one after another; 0 or more."""
     magnitude: float = 9.0
     """How strong these are, in [0, 30]; of no effect without operations."""
     on_device: bool = False
-    """Whether pictures are decoded once, held on the device, and views cut there: for whole networks on a GPU, which
+    """Whether images are decoded once, held on the device, and views cut there: for whole networks on a GPU, which
     else wait for the processor. It takes views made anew (`views` 0) at cut `input`, and no operations."""
 
     def __post_init__(self) -> None:
@@ -80,7 +80,7 @@ class Augmentation:
         if self.on_device and self.operations:
             raise BadRecipe(
                 f"augment.on_device is true and augment.operations {self.operations}, but RandAugment works on one "
-                "picture at a time.",
+                "image at a time.",
                 fix="leave one of them out.",
             )
 
@@ -91,12 +91,7 @@ class Augmentation:
 
     def digest_fields(self) -> dict[str, Any]:
         """What decides the pixels of a view, as JSON, for the key of the activation store."""
-        later = (
-            "greyscale",
-            "operations",
-            "magnitude",
-            "on_device",
-        )  # where off, of no effect on keys and draws
+        later = ("greyscale", "operations", "magnitude", "on_device")  # while off, they change neither keys nor draws
         fields = {name: value for name, value in asdict(self).items() if name not in later}
         greyscale = {"greyscale": self.greyscale} if self.greyscale else {}
         operations = {"rand_augment": 1, "operations": self.operations, "magnitude": self.magnitude}
@@ -116,7 +111,7 @@ PRESETS: Mapping[str, Augmentation] = MappingProxyType(
     }
 )
 """Named augmentations: crops and left-right flips; the same with mild changes of brightness and contrast; flips both
-ways and nothing else (tissue, aerial pictures: no side is up); crops, left-right flips and two of RandAugment's
+ways and nothing else (tissue, aerial images: no side is up); crops, left-right flips and two of RandAugment's
 operations at torchvision's default magnitude; nothing."""
 
 
@@ -141,7 +136,7 @@ def view(
     seed: int,
     content: str,
 ) -> UInt8[np.ndarray, "h w c"]:
-    """View `number` of a decoded picture whose file has the digest `content`."""
+    """View `number` of a decoded image whose file has the digest `content`."""
     if number == 0 or not augmentation.varies:
         return preparation.plain(image)
     draws = _uniform(derive_seed(seed, "view", number, content))
@@ -198,6 +193,6 @@ def _toned(pixels: UInt8[np.ndarray, "h w c"], brightness: float, contrast: floa
 
 
 def _grey(pixels: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w c"]:
-    """Every channel the grey of the picture, or the mean of the channels where they are not three."""
+    """Every channel the grey of the image, or the mean of the channels where they are not three."""
     grey = pixels @ np.array(LUMA) if pixels.shape[2] == len(LUMA) else pixels.mean(axis=2)
     return np.broadcast_to(np.rint(grey).astype(np.uint8)[..., None], pixels.shape)

@@ -1,9 +1,9 @@
-"""The one decoder: bytes of a picture file to pixels, the same everywhere, whole or not at all.
+"""The one decoder: bytes of an image file to pixels, the same everywhere, whole or not at all.
 
 What it does, in order: the header is read and a size above the limit refused before anything is unpacked; the first
 frame (of an animation) or page is decoded whole; the camera's rotation (EXIF) is applied; grey, palette, CMYK and
-16-bit pictures become RGB with 8 bits; transparent parts are laid on white. 16-bit grey is scaled by its full range
-(65,535 becomes 255), so a 12-bit picture in a 16-bit file comes out dark; of 16-bit colour the upper byte is kept;
+16-bit images become RGB with 8 bits; transparent parts are laid on white. 16-bit grey is scaled by its full range
+(65,535 becomes 255), so a 12-bit image in a 16-bit file comes out dark; of 16-bit colour the upper byte is kept;
 colour profiles are not applied (torchvision does the same). DICOM files are read by `_dicom`, arrays (`.npy`) by
 `planes`. Where one channel is asked for, red, green and blue are weighed by ITU-R 601 (0.299, 0.587, 0.114); where
 four, transparency is the fourth.
@@ -22,27 +22,27 @@ from regraft.modalities.image.types import Picture, Unreadable
 from regraft.words import counted
 
 DECODER = "pillow-2"
-"""Name and revision of this decoder; the revision rises when the pixels of any picture change."""
+"""Name and revision of this decoder; the revision rises when the pixels of any image change."""
 
 MAX_PIXELS = 89_478_485
-"""Largest picture that is decoded unless another limit is given, in pixels: Pillow's own limit, a quarter of a
+"""Largest image that is decoded unless another limit is given, in pixels: Pillow's own limit, a quarter of a
 gibibyte at three bytes a pixel."""
 
 
 def decode(
     source: Path | bytes, *, channels: int = 3, max_pixels: int = MAX_PIXELS, name: str = ""
 ) -> "Picture | Planes":
-    """The picture in `source` (a file, or its bytes), upright; errors call it `name`.
+    """The image in `source` (a file, or its bytes), upright; errors call it `name`.
 
     A Pillow image in mode RGB, or in mode L for one channel; else planes. With `channels=0` it is RGB, save for arrays
     of other than one or three channels, which are planes.
 
     Raises:
-        Undecodable: the file is missing, cut off, damaged, no picture, larger than `max_pixels`, or has other channels.
+        Undecodable: the file is missing, cut off, damaged, not an image, too large, or has other channels.
         MissingExtra: it is DICOM, and pydicom is not installed.
     """
     if isinstance(source, bytes):
-        return _decode(source, channels, max_pixels, name or "The picture")
+        return _decode(source, channels, max_pixels, name or "The image")
     return _decode(read(source), channels, max_pixels, name or str(source))
 
 
@@ -72,7 +72,7 @@ def patient(data: bytes, *, name: str) -> int:
 
 
 def in_channels(image: "Picture | Planes", channels: int, name: str) -> "Picture | Planes":
-    """A decoded picture in so many channels; with 0 as it is.
+    """A decoded image in so many channels; with 0 as it is.
 
     Raises:
         Undecodable: it has others, which cannot be turned into these.

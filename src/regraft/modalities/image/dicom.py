@@ -1,4 +1,4 @@
-"""DICOM files as the picture that a reader of them sees, through pydicom (extra `dicom`).
+"""DICOM files as the image that a viewer shows, through pydicom (extra `dicom`).
 
 Shapes: h and w height and width in pixels, c channels.
 
@@ -6,7 +6,7 @@ In the order of the standard's grayscale pipeline (PS3.3 C.11, PS3.4 N.2): store
 and intercept (C.11.1); VOI LUT, else the first window (C.11.2: linear, linear exact or sigmoid), else the whole range
 that the stored bits can express; MONOCHROME1 inverted. Palettes are looked up, YBR becomes RGB. Of several frames the
 first is read. Overlays, shutters and presentation states are not applied. That range is fixed by the header, not by
-the values of one picture, so that equal values stay equal from file to file (our choice; viewers often stretch each).
+the values of one image, so that equal values stay equal from file to file (our choice; viewers often stretch each).
 
 Patients are told apart by a digest of patient id and its issuer, never by the id itself. Whoever can guess an id can
 compute its digest: this is a pseudonym, and no anonymisation.
@@ -16,10 +16,10 @@ import hashlib
 import io
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float64, Shaped, UInt8
@@ -30,7 +30,7 @@ from regraft.modalities.image.types import Unreadable
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-REVISION = "dicom-1"
+REVISION = "dicom-2"
 """Rises when the pixels of any DICOM file change."""
 
 _PACKAGES = ("pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "pyjpegls", "gdcm")
@@ -64,8 +64,8 @@ def patient_of(data: bytes, name: str) -> int:
         MissingExtra: pydicom is not installed.
         Unreadable: the header is damaged.
     """
-    with _said(name):
-        header = _header(data, stop_before_pixels=True)
+    with _said(name) as read:
+        header = read(io.BytesIO(data), stop_before_pixels=True)
         patient, issuer = (str(header.get(tag, "")).strip() for tag in ("PatientID", "IssuerOfPatientID"))
     if not patient:
         return 0
@@ -78,13 +78,13 @@ def pixels_of(data: bytes, max_pixels: int, name: str) -> UInt8[np.ndarray, "h w
 
     Raises:
         MissingExtra: pydicom is not installed.
-        Unreadable: it is damaged, too large, holds no picture, or is compressed in a way that nothing here reads.
+        Unreadable: it is damaged, too large, holds no image, or is compressed in a way that nothing here reads.
     """
-    with _said(name):
-        header = _header(data)
+    with _said(name) as read:
+        header = read(io.BytesIO(data))
         if "PixelData" not in header:
             floats = "FloatPixelData" in header or "DoubleFloatPixelData" in header
-            raise Unreadable("it holds floating-point values" if floats else "it is DICOM, but holds no picture")
+            raise Unreadable("it holds floating-point values" if floats else "it is DICOM, but holds no image")
         if header.Rows * header.Columns > max_pixels:
             size = f"{header.Columns} x {header.Rows} pixels"
             raise Unreadable(f"its header announces {size}, over the limit of {max_pixels:,}")
@@ -104,40 +104,22 @@ def pixels_of(data: bytes, max_pixels: int, name: str) -> UInt8[np.ndarray, "h w
         raise Unreadable(f"its colours are {kind}, which is not read")
 
 
-def _header(data: bytes, *, stop_before_pixels: bool = False) -> "Dataset":
+@contextmanager
+def _said(name: str) -> "Iterator[Callable[..., Dataset]]":
+    """pydicom's reader; what it raises on damaged files is turned into `Unreadable`."""
     try:
         from pydicom import dcmread
+        from pydicom.errors import BytesLengthException, InvalidDicomError  # no other base than `Exception`
     except ImportError as error:
-        raise _Missing from error
-    return dcmread(io.BytesIO(data), stop_before_pixels=stop_before_pixels)
-
-
-class _Missing(Exception):
-    """pydicom is not installed."""
-
-
-@contextmanager
-def _said(name: str) -> Iterator[None]:
-    """Turn what pydicom raises on damaged files into `Unreadable`."""
-    try:
-        yield
-    except Unreadable:
-        raise
-    except _Missing as error:
         raise MissingExtra("pydicom", "dicom", f"Reading {name}, a DICOM file,") from error
-    except _faults() as error:
-        words = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise Unreadable(f"as DICOM it is damaged ({words.rstrip('.')})") from error
-
-
-def _faults() -> tuple[type[Exception], ...]:
-    """What pydicom is seen to raise on damaged files; two of its errors have no other base than `Exception`."""
-    from pydicom.errors import BytesLengthException, InvalidDicomError
-
-    return (
+    try:
+        yield dcmread
+    except (
         AttributeError, ArithmeticError, EOFError, LookupError, MemoryError, OSError, RuntimeError,
         TypeError, ValueError, Warning, struct.error, zlib.error, BytesLengthException, InvalidDicomError,
-    )  # fmt: skip
+    ) as error:  # fmt: skip
+        words = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise Unreadable(f"as DICOM it is damaged ({words.rstrip('.')})") from error
 
 
 def _check_compression(header: "Dataset") -> None:
@@ -156,64 +138,32 @@ def _check_compression(header: "Dataset") -> None:
 
 def _grey(header: "Dataset", stored: Shaped[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
     """Stored values through modality and VOI transformations to what is shown, 0 black and 255 white."""
-    from pydicom.pixels.processing import apply_modality_lut, apply_voi
+    from pydicom.pixels.processing import apply_modality_lut, apply_voi, apply_windowing
 
     values = apply_modality_lut(stored, header)
+    low, high = _range(header)
     if header.get("VOILUTSequence"):
-        table = header.VOILUTSequence[0].LUTDescriptor
-        shown = _to_bytes(apply_voi(values, header, index=0).astype(np.float64), 0, 2 ** int(table[2]) - 1)
-    elif (window := _window(header)) is not None:
-        function = str(header.get("VOILUTFunction") or "LINEAR").upper()
-        shown = windowed(values.astype(np.float64), *window, function)
+        values = apply_voi(values, header, index=0)
+        low, high = 0, 2 ** int(header.VOILUTSequence[0].LUTDescriptor[2]) - 1
+    elif all(header.get(name) not in (None, "", []) for name in ("WindowCenter", "WindowWidth")):
+        header.VOILUTFunction = header.get("VOILUTFunction") or "LINEAR"
+        with np.errstate(over="ignore"):  # far from the centre of a sigmoid
+            values = apply_windowing(values, header, index=0)
     else:
-        shown = _to_bytes(values.astype(np.float64), *_range(header))
+        low, high = sorted((low, high))
+    shown = _to_bytes(values.astype(np.float64), low, high)
     inverted = str(header.PhotometricInterpretation) == "MONOCHROME1"
     return np.uint8(255) - shown if inverted else shown
 
 
-def windowed(
-    values: Float64[np.ndarray, "*any"], centre: float, width: float, function: str
-) -> UInt8[np.ndarray, "*any"]:
-    """The window applied, from black at 0 to white at 255 (PS3.3 C.11.2.1.2 and C.11.2.1.3).
-
-    Raises:
-        ValueError: the function is not one of the standard's, or the width is out of its range.
-    """
-    if not np.isfinite([centre, width]).all() or width < (1 if function == "LINEAR" else 0) or width == 0:
-        raise ValueError(f"a window of width {width:g}")
-    if function == "SIGMOID":
-        with np.errstate(over="ignore"):
-            return _to_bytes(1 / (1 + np.exp(-4 * (values - centre) / width)), 0, 1)
-    if function == "LINEAR_EXACT":
-        return _to_bytes(values, centre - width / 2, centre + width / 2)
-    if function == "LINEAR":
-        if width == 1:  # a threshold
-            return np.where(values <= centre - 0.5, np.uint8(0), np.uint8(255))
-        return _to_bytes(values, centre - 0.5 - (width - 1) / 2, centre - 0.5 + (width - 1) / 2)
-    raise ValueError(f"a VOI LUT function {function!r}")
-
-
-def _window(header: "Dataset") -> tuple[float, float] | None:
-    """Centre and width of the first window; None where there is none."""
-    centre, width = (_first(header.get(name)) for name in ("WindowCenter", "WindowWidth"))
-    return None if centre is None or width is None else (centre, width)
-
-
-def _first(value: Any) -> float | None:
-    if value is None or value == "":
-        return None
-    return float(value) if isinstance(value, int | float | str) else float(value[0]) if len(value) else None
-
-
 def _range(header: "Dataset") -> tuple[float, float]:
-    """The smallest and largest value that the header allows after the modality transformation."""
+    """What the smallest and the largest value that can be stored become after the modality transformation."""
     if header.get("ModalityLUTSequence"):
         return 0, 2 ** int(header.ModalityLUTSequence[0].LUTDescriptor[2]) - 1
     bits, signed = int(header.BitsStored), int(header.get("PixelRepresentation", 0))
-    least, most = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    minimum, maximum = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
     slope, intercept = float(header.get("RescaleSlope", 1)), float(header.get("RescaleIntercept", 0))
-    ends = sorted((least * slope + intercept, most * slope + intercept))
-    return ends[0], ends[1]
+    return minimum * slope + intercept, maximum * slope + intercept
 
 
 def _to_bytes(values: Float64[np.ndarray, "*any"], low: float, high: float) -> UInt8[np.ndarray, "*any"]:

@@ -1,4 +1,4 @@
-"""What a scan notes of one picture: digests, size, and a miniature to find near-duplicates by."""
+"""What a scan notes of one image: digests, size, and a miniature to find near-duplicates by."""
 
 import hashlib
 from functools import lru_cache
@@ -60,7 +60,7 @@ def measure(content: Content, max_pixels: int) -> Shaped[np.ndarray, ""]:
 def _miniatures(
     image: "Picture | Planes",
 ) -> tuple[UInt8[np.ndarray, "16 17"], UInt8[np.ndarray, "4 4 3"]]:
-    """The picture in grey and in colour, of the sizes above; of many channels their mean, and the first three."""
+    """The image in grey and in colour, of the sizes above; of many channels their mean, and the first three."""
     from PIL import Image
 
     small = image.resize((68, 64), Image.Resampling.BILINEAR, reducing_gap=3.0)

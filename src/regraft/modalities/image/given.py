@@ -1,4 +1,4 @@
-"""Whatever a user may hand over to a model, as the decoded picture that the one decoder would make of it."""
+"""Whatever a user may hand over to a model, as the decoded image that the one decoder would make of it."""
 
 import io
 from pathlib import Path
@@ -13,7 +13,7 @@ from regraft.modalities.image.planes import Planes, of_array
 from regraft.modalities.image.types import Picture
 
 Input: TypeAlias = str | Path | bytes | np.ndarray | Picture
-"""A path, the bytes of a file, an array of uint8 (h w c), or a Pillow picture."""
+"""A path, the bytes of a file, an array of uint8 (h w c), or a Pillow image."""
 _ORIENTATION = 0x0112
 
 
@@ -40,7 +40,7 @@ def image_of(content: Content, channels: int = 3) -> "Picture | Planes":
         return in_channels(of_array(given), channels, "The array")
     image = _of_array(given, channels) if isinstance(given, np.ndarray) else _of_pillow(given)
     if image.mode == "RGB" and image.getexif().get(_ORIENTATION, 1) == 1:
-        return in_channels(image, channels, "The picture")
+        return in_channels(image, channels, "The image")
     return decode(_as_file(image), channels=channels)
 
 
@@ -94,18 +94,18 @@ def _of_pillow(given: object) -> Picture:
 
     if not isinstance(given, Image.Image):
         raise Undecodable(
-            f"it is a {type(given).__name__}; a path, the bytes of a file, an array or a Pillow picture is expected",
+            f"it is a {type(given).__name__}; a path, the bytes of a file, an array or a Pillow image is expected",
             "The input",
         )
     return given
 
 
 def _as_file(picture: Picture) -> bytes:
-    """The picture as a PNG, its rotation kept."""
+    """The image as a PNG, its rotation kept."""
     buffer = io.BytesIO()
     try:
         kept = picture.convert("RGB") if picture.mode in ("CMYK", "YCbCr", "LAB", "HSV") else picture
         kept.save(buffer, "PNG", compress_level=0, exif=picture.getexif())
     except (OSError, ValueError) as error:
-        raise Undecodable(f"its mode {picture.mode} is not known", "The picture") from error
+        raise Undecodable(f"its mode {picture.mode} is not known", "The image") from error
     return buffer.getvalue()

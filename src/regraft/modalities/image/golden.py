@@ -1,6 +1,6 @@
 """Inputs made from a seed, whose predictions travel with a model so that every machine can check its own.
 
-Never the user's examples: a bundle travels, patients' pictures must not. The pictures are PNG files of smooth colour
+Never the user's examples: a bundle travels, patients' images must not. The images are PNG files of smooth colour
 fields with noise, of several sizes, so that decoding, resizing and cropping are checked along; the digest of their
 pixels is kept. For a network of other than one or three channels they are arrays in numpy's format.
 
@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from regraft.identity import derive_seed, digest_bytes
 
 SIZES_PX = ((320, 240), (200, 300), (64, 64), (500, 375))
-"""Width and height of each golden picture."""
+"""Width and height of each golden image."""
 
 
 def golden_files(seed: int, channels: int = 3) -> list[bytes]:

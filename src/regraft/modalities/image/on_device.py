@@ -1,17 +1,17 @@
-"""Views made on a device, a batch at a time, of pictures that were decoded once and are held there.
+"""Views made on a device, a batch at a time, of images that were decoded once and are held there.
 
-Decoding and cutting one picture at a time takes a processor longer than a GPU takes to train on it. So the pictures are
+Decoding and cutting one image at a time takes a processor longer than a GPU takes to train on it. So the images are
 decoded once, those much larger than the network's input are reduced, and all of them lie one behind the other in one
 tensor; a batch of crops is then one gather with weights.
 
-Shapes: b pictures of a batch, n of the data set, p pixels of all pictures, h and w height and width of the prepared
-picture in pixels, c channels.
+Shapes: b images of a batch, n of the data set, p pixels of all images, h and w height and width of the prepared
+image in pixels, c channels.
 
 As with `views.view`, a view is a pure function of the seed, of its number and of the content of the file, on every
 device, in any order, up to the rounding of the device's arithmetic. Here the random numbers come from a hash of the
-three (splitmix64: Steele et al. 2014, doi:10.1145/2660193.2660195), since a generator for each picture would again be
-one picture at a time. The rule of the crops is that of `views`; what differs is that they are cut from the reduced
-picture, by bilinear interpolation without antialiasing. RandAugment is not to be had.
+three (splitmix64: Steele et al. 2014, doi:10.1145/2660193.2660195), since a generator for each image would again be
+one image at a time. The rule of the crops is that of `views`; what differs is that they are cut from the reduced
+image, by bilinear interpolation without antialiasing. RandAugment is not to be had.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 REDUCED = 1.5
-"""How many times the input's side a held picture's shorter side is at most; larger ones are reduced. Our choice: the
-smallest crops of the default views are then a tenth coarser than the input, and of whole pictures few pixels count for
+"""How many times the input's side a held image's shorter side is at most; larger ones are reduced. Our choice: the
+smallest crops of the default views are then a tenth coarser than the input, and of whole images few pixels count for
 nothing."""
 _TELL_S = 1.0
-"""Seconds between two events while pictures are decoded, at least."""
+"""Seconds between two events while images are decoded, at least."""
 
 
 class HeldPictures:
-    """Pictures of one data set on one device."""
+    """Images of one data set on one device."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class HeldPictures:
         device: str,
         workers: int,
     ) -> None:
-        """`load(example)` decodes a picture, in `workers` threads; `contents` has the digest of each example's file."""
+        """`load(example)` decodes an image, in `workers` threads; `contents` has the digest of each example's file."""
         self._load, self._preparation, self._augmentation = load, preparation, augmentation
         self._device, self._workers = device, max(1, workers)
         self._keys = np.array([int(content[:16] or "0", 16) for content in contents], dtype=np.uint64)
@@ -106,12 +106,7 @@ class HeldPictures:
         if (self._start[examples] < 0).any() or (numbers < 1).any():
             raise ValueError("Views were asked for of an example that is not held, or plain ones.")
         drawn = _uniform(self._keys[examples], self._seed, numbers, 4 * TRIES + 5)
-        boxes, more = self._boxes(examples, drawn[:, : 4 * TRIES]), drawn[:, 4 * TRIES :].T
-        flips = more[0] < self._augmentation.horizontal_flip, more[1] < self._augmentation.vertical_flip
-        grey = more[4] < self._augmentation.greyscale
-        tones = np.stack([1 + self._augmentation.brightness * (2 * more[2] - 1),
-                          1 + self._augmentation.contrast * (2 * more[3] - 1)])  # fmt: skip
-        return self._cut(examples, boxes, flips, tones, grey)
+        return self._cut(examples, self._boxes(examples, drawn[:, : 4 * TRIES]), drawn[:, 4 * TRIES :].T)
 
     def _reduced(self, example: int) -> UInt8[np.ndarray, "h w c"]:
         picture = self._load(example)
@@ -134,7 +129,7 @@ class HeldPictures:
         free, _ = torch.cuda.mem_get_info(self._device)
         if size > free / 2:
             raise BadRequest(
-                f"The pictures take about {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free on {self._device}; "
+                f"The images take about {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free on {self._device}; "
                 "half of that may be used.",
                 fix="leave augment.on_device out, or choose a smaller --input-px.",
             )
@@ -159,32 +154,25 @@ class HeldPictures:
         return boxes
 
     def _cut(
-        self,
-        examples: Int[np.ndarray, " b"],
-        boxes: Float[np.ndarray, "b 4"],
-        flips: tuple[np.ndarray, np.ndarray],
-        tones: Float[np.ndarray, "2 b"],
-        grey: np.ndarray,
+        self, examples: Int[np.ndarray, " b"], boxes: Float[np.ndarray, "b 4"], drawn: Float[np.ndarray, "5 b"]
     ) -> "UInt8[Tensor, 'b h w c']":
+        """The boxes by bilinear interpolation; flips, tones and greyscale as `drawn`."""
         import torch
 
-        pixels = self._pixels
+        asked, pixels = self._augmentation, self._pixels
         assert pixels is not None
-        input_h, input_w = self._preparation.input_px
-        asked = self._augmentation
-        columns = _places(boxes[:, 0], boxes[:, 2], input_w, flips[0])
-        rows = _places(boxes[:, 1], boxes[:, 3], input_h, flips[1])
-        whole = np.concatenate([self._sizes[examples], self._start[examples][:, None]], axis=1)
-        shares = np.concatenate([columns, rows, tones.T, grey[:, None]], axis=1).astype(np.float32)
-        height, width, start = torch.from_numpy(whole).to(self._device).T[:, :, None]
-        sent = torch.from_numpy(shares).to(self._device)
-        brightness, contrast, is_grey = sent[:, input_w + input_h :].T[:, :, None, None, None]
-        left, right, across = _neighbours(sent[:, :input_w], width)
-        upper, lower, down = _neighbours(sent[:, input_w : input_w + input_h], height)
-        upper, lower = (start + row * width for row in (upper, lower))
+        (input_h, input_w), (height, width) = self._preparation.input_px, self._sizes[examples].T
+        columns = _neighbours(boxes[:, 0], boxes[:, 2], input_w, width, drawn[0] < asked.horizontal_flip)
+        rows = _neighbours(boxes[:, 1], boxes[:, 3], input_h, height, drawn[1] < asked.vertical_flip)
+        tones = 1 + np.array([[asked.brightness], [asked.contrast]]) * (2 * drawn[2:4] - 1)
+        sent = (*columns, *rows, width, self._start[examples], *tones.astype(np.float32), drawn[4] < asked.greyscale)
+        left, right, across, upper, lower, down, width, start, *rest = (
+            torch.from_numpy(array).to(self._device) for array in sent
+        )
+        brightness, contrast, is_grey = (one[:, None, None, None] for one in rest)
 
         def at(row: "Tensor", column: "Tensor") -> "Tensor":
-            return pixels[row[:, :, None] + column[:, None, :]].float()
+            return pixels[(start[:, None] + row * width[:, None])[:, :, None] + column[:, None, :]].float()
 
         across, down = across[:, None, :, None], down[:, :, None, None]
         above = torch.lerp(at(upper, left), at(upper, right), across)
@@ -196,27 +184,20 @@ class HeldPictures:
             middle = (views.mean(dim=(1, 2), keepdim=True) * weights).sum(dim=3, keepdim=True) * brightness
             views = (views * brightness - middle) * contrast + middle
         if asked.greyscale:
-            views = torch.where(is_grey > 0, (views * weights).sum(dim=3, keepdim=True), views)
+            views = torch.where(is_grey, (views * weights).sum(dim=3, keepdim=True), views)
         return views.round_().clamp_(0, 255).to(torch.uint8)
 
 
-def _places(
-    start: Float[np.ndarray, " b"], end: Float[np.ndarray, " b"], count: int, flipped: np.ndarray
-) -> Float[np.ndarray, "b count"]:
-    """Where the pixels of a view lie along one side of the picture, in its pixels; 0 is the middle of the first."""
-    steps = (np.arange(count) + 0.5) / count
-    places = start[:, None] + (end - start)[:, None] * steps - 0.5
-    turned: Float[np.ndarray, "b count"] = np.where(flipped[:, None], places[:, ::-1], places)
-    return turned
-
-
-def _neighbours(places: "Tensor", size: "Tensor") -> "tuple[Tensor, Tensor, Tensor]":
-    """The whole pixels below and above each place, none outside, and how far it lies towards the upper one."""
-    import torch
-
-    inside = torch.minimum(places.clamp(min=0), (size - 1).float())
-    low = inside.long()
-    return low, torch.minimum(low + 1, size - 1), inside - low
+def _neighbours(
+    start: Float[np.ndarray, " b"], end: Float[np.ndarray, " b"], count: int, size: np.ndarray, flipped: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Along one side, for each of `count` pixels of a view: the two held pixels that it lies between, none outside the
+    image, and how far it is from the first to the second."""
+    places = start[:, None] + (end - start)[:, None] * ((np.arange(count) + 0.5) / count) - 0.5
+    last = size[:, None] - 1
+    places = np.clip(np.where(flipped[:, None], places[:, ::-1], places), 0, last)
+    low = places.astype(np.int64)
+    return low, np.minimum(low + 1, last), (places - low).astype(np.float32)
 
 
 def _uniform(

@@ -1,4 +1,4 @@
-"""Groups that DICOM files name themselves: who is pictured. Shapes: n examples."""
+"""Groups that DICOM files name themselves: the patients. Shapes: n examples."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,33 +19,31 @@ def by_patient(
 ) -> tuple[Sequence[Example], tuple[Notice, ...]]:
     """The examples grouped by patient where no group was given, and a notice of it.
 
-    `patients` are the numbers that `_dicom` makes of their ids, 0 where a file names none; such a file is alone.
-    `others` are whole pictures that are not DICOM: with any, nothing is grouped. Nor is it where all are one patient:
+    `patients` are the numbers that `dicom` makes of their ids, 0 where a file names none; such a file is alone.
+    `others` are readable images that are not DICOM: with any, nothing is grouped. Nor is it where all are one patient:
     ids are often overwritten by a constant where files are made anonymous.
     """
     if not patients.any() or any(example.group is not None for example in examples):
         return examples, ()
     numbers = patients.tolist()
-    named = {number for number in numbers if number}
-    if others.any() or len(named) < 2:
-        why = f"{counted(int(others.sum()), 'other picture')} names none" if others.any() else "that tells nothing"
-        return examples, (
-            _told(f"The DICOM files name {counted(len(named), 'patient')}; {why}, so nothing is grouped."),
-        )
+    num_patients, num_others, alone = len(set(numbers) - {0}), int(others.sum()), numbers.count(0)
+    if num_others or num_patients < 2:
+        why = f"{counted(num_others, 'other image')} names none" if num_others else "that tells nothing"
+        text = f"The DICOM files name {counted(num_patients, 'patient')}; {why}, so nothing is grouped."
+        return examples, (Notice(text=text, topic="data"),)
     grouped = tuple(
         replace(example, group=f"patient-{number:016x}") if number else example
         for example, number in zip(examples, numbers, strict=True)
     )
-    alone = sum(not number for number in numbers)
-    text = f"Grouped by the {counted(len(named), 'patient')} that the DICOM files name; instead of their ids, digests "
-    text += "of them are kept."
+    text = f"Grouped by the {counted(num_patients, 'patient')} that the DICOM files name; instead of their ids, "
+    text += "digests of them are kept."
     if alone:
         text += f" {counted(alone, 'file names', 'files name')} none: each is a group of its own."
-    return grouped, (_told(text),)
+    return grouped, (Notice(text=text, topic="data"),)
 
 
 def header(example: Example) -> tuple[int, bool]:
-    """The number of the patient that a file's header names, and whether the file is no DICOM."""
+    """The number of the patient that a file's header names, and whether the file is not DICOM."""
     try:
         with example.path.open("rb") as file:
             if not is_dicom(file.read(HEAD_BYTES)):
@@ -53,7 +51,3 @@ def header(example: Example) -> tuple[int, bool]:
         return patient(read(example.path), name=str(example.path)), False
     except (OSError, Undecodable):
         return 0, False
-
-
-def _told(text: str) -> Notice:
-    return Notice(text=text, topic="data")

@@ -1,10 +1,10 @@
-"""Pictures of any number of channels: several grey planes of one size, cut and resized one by one.
+"""Images of any number of channels: several grey planes of one size, cut and resized one by one.
 
 Shapes: h and w height and width in pixels, c channels.
 
 Pillow has kinds for one, three and four channels, and of four it takes the last for transparency, which resizing mixes
 into the others. Here a channel is a channel. Arrays of 16 bits are scaled by their full range (65,535 becomes 255), as
-16-bit pictures are.
+16-bit images are.
 """
 
 import io
@@ -19,14 +19,14 @@ from regraft.modalities.image.types import Picture, Unreadable
 
 MARK = b"\x93NUMPY"
 """How a file of one array begins (numpy.lib.format)."""
-MOST_CHANNELS = 1024
+MAX_CHANNELS = 1024
 """Arrays with more on their last axis are taken for something else."""
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Planes:
-    """What decoding gives where a picture has other than one or three channels; stands where a Pillow image does."""
+    """What decoding gives where an image has other than one or three channels; stands where a Pillow image does."""
 
     planes: tuple[Picture, ...]
     """The channels, each a Pillow image in mode L; at least one, all of one size."""
@@ -75,7 +75,7 @@ class Planes:
 
 
 def as_array(image: "Picture | Planes") -> UInt8[np.ndarray, "h w c"]:
-    """The pixels of a decoded picture, channels last."""
+    """The pixels of a decoded image, channels last."""
     if isinstance(image, Planes):
         return np.stack([np.asarray(plane, dtype=np.uint8) for plane in image.planes], axis=2)
     pixels: np.ndarray = np.asarray(image, dtype=np.uint8)
@@ -83,7 +83,7 @@ def as_array(image: "Picture | Planes") -> UInt8[np.ndarray, "h w c"]:
 
 
 def of_array(array: UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"]) -> "Picture | Planes":
-    """The picture with these pixels: in mode RGB for one channel or three, else planes."""
+    """The image with these pixels: in mode RGB for one channel or three, else planes."""
     from PIL import Image
 
     if array.dtype != np.uint8:
@@ -93,7 +93,7 @@ def of_array(array: UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"]) ->
 
 
 def of_file(data: bytes, max_pixels: int) -> "Picture | Planes":
-    """The picture in the bytes of an `.npy` file: h w or h w c, 8 or 16 bits without sign. Nothing in it is run.
+    """The image in the bytes of an `.npy` file: h w or h w c, 8 or 16 bits without sign. Nothing in it is run.
 
     Raises:
         Unreadable: it is cut off, larger than `max_pixels`, or of another shape or type.
@@ -108,7 +108,7 @@ def of_file(data: bytes, max_pixels: int) -> "Picture | Planes":
     found = f"it is an array of {dtype} of shape {shape}"
     if dtype not in (np.uint8, np.uint16) or len(shape) not in (2, 3) or not all(shape):
         raise Unreadable(f"{found}; uint8 or uint16 of shape (height, width, channels) is expected")
-    if len(shape) == 3 and (shape[2] > MOST_CHANNELS or shape[0] <= 4 < shape[2]):
+    if len(shape) == 3 and (shape[2] > MAX_CHANNELS or shape[0] <= 4 < shape[2]):
         raise Unreadable(f"{found}; the channels must come last")
     if shape[0] * shape[1] > max_pixels:
         raise Unreadable(f"its header announces {shape[1]} x {shape[0]} pixels, over the limit of {max_pixels:,}")
@@ -121,12 +121,12 @@ def of_file(data: bytes, max_pixels: int) -> "Picture | Planes":
 
 
 def num_channels(image: "Picture | Planes") -> int:
-    """How many channels a picture has as its file holds it; 3 for whatever Pillow reads, grey ones too."""
+    """How many channels an image has as its file holds it; 3 for whatever Pillow reads, grey ones too."""
     return len(image.planes) if isinstance(image, Planes) else 3
 
 
 def fits(found: int, wanted: int) -> bool:
-    """Whether a picture of so many channels can be given to a network that takes `wanted`.
+    """Whether an image of so many channels can be given to a network that takes `wanted`.
 
     What Pillow reads, colour or grey, can go in as one channel, as three, or as four with its transparency.
     """

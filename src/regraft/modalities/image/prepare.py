@@ -1,12 +1,12 @@
-"""From a decoded picture to the array of fixed size that a network takes.
+"""From a decoded image to the array of fixed size that a network takes.
 
-Shapes: h and w height and width of the prepared picture in pixels, c channels; each is resized by itself.
+Shapes: h and w height and width of the prepared image in pixels, c channels; each is resized by itself.
 
 The rule is torchvision's on Pillow images: the shorter side is brought to `resize_px` with antialiasing, then the
-centre is cut out. We compute only what the cut keeps (`Image.resize(..., box=...)`), which is the same picture save
+centre is cut out. We compute only what the cut keeps (`Image.resize(..., box=...)`), which is the same image save
 for the rounding of the box to 32-bit floats inside Pillow. Rows are always resized before columns: left to itself,
 Pillow 13 chooses the order by the shape of the box, and values between the two passes are rounded and clipped. Two
-departures, both our choice: a network input larger than the resized picture is filled by enlarging, never by black
+departures, both our choice: a network input larger than the resized image is filled by enlarging, never by black
 borders; and `squash` ignores the aspect ratio.
 """
 
@@ -23,17 +23,17 @@ from regraft.modalities.image.planes import Planes, as_array
 from regraft.modalities.image.types import Picture
 
 Box = tuple[float, float, float, float]
-"""Left, upper, right, lower edge in pixels of the decoded picture."""
+"""Left, upper, right, lower edge in pixels of the decoded image."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preparation:
-    """How a decoded picture is resized and cut; one record with the weights that were trained on it."""
+    """How a decoded image is resized and cut; one record with the weights that were trained on it."""
 
     input_px: tuple[int, int]
-    """Height and width of the prepared picture, in pixels."""
+    """Height and width of the prepared image, in pixels."""
     resize_px: int | str = "squash"
-    """Pixels of the shorter side before the centre is cut out; `squash`: the whole picture, its ratio ignored."""
+    """Pixels of the shorter side before the centre is cut out; `squash`: the whole image, its ratio ignored."""
     interpolation: str = "bilinear"
     """`bilinear` or `bicubic`, the filter of the resizing, always antialiased."""
     channels: int = 3
@@ -47,11 +47,6 @@ class Preparation:
             raise BadRecipe(f"resize_px is {self.resize_px!r}.", fix="give pixels of the shorter side, or 'squash'.")
         if self.interpolation not in ("bilinear", "bicubic"):
             raise BadRecipe(f"interpolation is {self.interpolation!r}.", fix="choose bilinear or bicubic.")
-
-    @property
-    def crop_share(self) -> float:
-        """Share of the resized picture's shorter side that the cut keeps: 0.875 for 224 out of 256; 1 for squash."""
-        return 1.0 if isinstance(self.resize_px, str) else min(1.0, min(self.input_px) / self.resize_px)
 
     def digest_fields(self) -> dict[str, Any]:
         """What decides the pixels, as JSON, for the key of the activation store."""
@@ -80,11 +75,11 @@ class Preparation:
         return replace(self, input_px=(input_px, input_px), resize_px=resize_px)
 
     def plain(self, image: "Picture | Planes") -> UInt8[np.ndarray, "h w c"]:
-        """The prepared picture without augmentation, from a decoded one."""
+        """The prepared image without augmentation, from a decoded one."""
         return self.cut(image, self.centre(image.width, image.height))
 
     def centre(self, width: int, height: int) -> Box:
-        """The part of a picture of `width` x `height` pixels that the centre cut keeps."""
+        """The part of an image of `width` x `height` pixels that the centre cut keeps."""
         if isinstance(self.resize_px, str):
             return 0.0, 0.0, float(width), float(height)
         input_h, input_w = self.input_px
@@ -101,7 +96,7 @@ class Preparation:
         )
 
     def cut(self, image: "Picture | Planes", box: Box) -> UInt8[np.ndarray, "h w c"]:
-        """The part `box` of the picture, resized to the input size."""
+        """The part `box` of the image, resized to the input size."""
         from PIL import Image
 
         height, width = self.input_px
@@ -118,7 +113,7 @@ class Preparation:
 def _span(start: float, end: float, size_px: int, reach: int, limit_px: int) -> tuple[float, float, int, int]:
     """Along one side: the box within the cut-out, and the whole pixels to cut out, the filter's surroundings included.
 
-    The filter reaches `reach` pixels of the resized picture to both sides, but at least as many decoded ones.
+    The filter reaches `reach` pixels of the resized image to both sides, but at least as many decoded ones.
     """
     end = min(end, float(limit_px))
     margin = ceil(reach * max(1.0, (end - start) / size_px)) + 1

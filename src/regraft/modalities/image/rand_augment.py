@@ -1,9 +1,9 @@
-"""RandAugment's operations on pictures: what each does at a given strength. `views` draws which, and how often.
+"""RandAugment's operations on images: what each does at a given strength. `views` draws which, and how often.
 
-Letters: h and w height and width of the picture in pixels.
+Letters: h and w height and width of the image in pixels.
 
 Source: Cubuk et al. 2019, arXiv:1909.13719. The list and the largest strengths are torchvision's `RandAugment`: 14
-operations, the identity among them, on a scale of magnitudes from 0 to 30. Two departures: a picture is moved and
+operations, the identity among them, on a scale of magnitudes from 0 to 30. Two departures: an image is moved and
 turned with bilinear interpolation, and uncovered ground is the middle grey of the authors' code, where torchvision
 takes the nearest pixel and black. Posterising's bits and translation's pixels are whole numbers there and here.
 """
@@ -32,12 +32,12 @@ _MAX_TONE = 0.9
 _MAX_LOST_BITS = 4
 
 Operation = Callable[[Picture, float], Picture]
-"""(picture in mode RGB, strength in [-1, 1]) -> picture of the same size. Where an operation has two directions the
+"""(image in mode RGB, strength in [-1, 1]) -> image of the same size. Where an operation has two directions the
 sign says which; elsewhere the strength is used without it, or not at all."""
 
 
 def rand_augment(picture: Picture, num_operations: int, magnitude: float, draws: Iterator[float]) -> Picture:
-    """The picture after so many operations, drawn one after another with their signs; any may come twice.
+    """The image after so many operations, drawn one after another with their signs; any may come twice.
 
     `magnitude` lies in [0, 30]. Two of `draws`, numbers in [0, 1), are used for each operation.
     """

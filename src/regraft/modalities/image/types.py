@@ -1,4 +1,4 @@
-"""The type of a decoded picture, for signatures, and what readers raise where a file gives none.
+"""The type of a decoded image, for signatures, and what readers raise where a file gives none.
 
 At run time the type stands for any object, so Pillow stays unloaded.
 """
@@ -14,4 +14,4 @@ __all__ = ["Picture", "Unreadable"]
 
 
 class Unreadable(Exception):  # never leaves the room
-    """Why a file gives no picture, in a clause without its name."""
+    """Why a file gives not an image, in a clause without its name."""

@@ -11,18 +11,19 @@ from typing import Any
 import numpy as np
 
 from regraft.contracts.linear import linear
-from regraft.contracts.study import Study
+from regraft.contracts.study import Arm, Study
 from regraft.errors import RunError, TrainingFailed
 from regraft.files import Lock, write_json
 from regraft.identity import digest_json
+from regraft.lab._arms import Cost, costs_of, tail_of
 from regraft.lab._cells import MAX_TRAIN_TRIED, Cell, cells_of, measured
-from regraft.lab._costs import Cost, costs_of
-from regraft.lab._examples import Examples
-from regraft.lab._kept import Kept, Row, unpacked
-from regraft.lab._pace import seconds_a_cell, seconds_a_step, seconds_to_load
 from regraft.lab._report import report_of
-from regraft.lab._setting import Setting
+from regraft.lab.kept import Kept, Row, unpacked
+from regraft.lab.setting import Examples, Setting
 from regraft.values import Event, Notice, Plan, Progress
+
+REPEATS = 2
+"""Steps that are timed, after one that warms up; the quickest counts."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,7 +72,7 @@ def run(name: str, study: Study, setting: Setting, examples: Examples, where: Wh
         RunError: the folder holds something else, or this study and `resume` is not set, or is in use.
     """
     costs = costs_of(study, setting, linear(examples.task).num_outputs)
-    _begin(name, setting, examples, where, arms=_arms(study, costs))
+    _begin(name, study, setting, examples, where, costs)
     lock = Lock(where.folder / ".lock")
     if not lock.acquire():
         raise RunError(f"Another process works in {where.folder}.", fix="wait for it, or give another --out.")
@@ -85,36 +86,27 @@ def run(name: str, study: Study, setting: Setting, examples: Examples, where: Wh
         write_json(where.folder / "report.json", report)
         yield StudyDone(path=where.folder, report=report)
     finally:
-        shutil.rmtree(_scratch(where), ignore_errors=True)
+        shutil.rmtree(where.folder / "scratch", ignore_errors=True)
         lock.release()
 
 
-def _scratch(where: Where) -> Path:
-    """Where first weights lie while a cell is trained."""
-    return where.folder / "scratch"
-
-
-def _arms(study: Study, costs: Mapping[str, Cost]) -> dict[str, Any]:
-    """What tells that arms are still what kept rows were made of."""
-    return {
-        arm.name: [costs[arm.name].parameters, costs[arm.name].multiply_adds, dict(arm.options)] for arm in study.arms
-    }
-
-
-def _begin(name: str, setting: Setting, examples: Examples, where: Where, *, arms: Mapping[str, Any]) -> None:
+def _begin(
+    name: str, study: Study, setting: Setting, examples: Examples, where: Where, costs: Mapping[str, Cost]
+) -> None:
     """Check the folder, and note what lies in it.
 
     Raises:
         RunError: it holds something else, or this study and `resume` is not set.
     """
     path, begun = where.folder, where.folder / "begun.json"
+    arms = {arm.name: (costs[arm.name], arm.options) for arm in study.arms}
     signature = {
         "study": name,
         "setting": {field: value for field, value in asdict(setting).items() if field != "seeds"},
         "data": examples.facts.get("fingerprint"),
-        **({"views": "of held pictures"} if examples.facts.get("views_on") else {}),
+        **({"views": "of held images"} if examples.facts.get("views_on") else {}),
         "sizes": list(examples.sizes),
-        "arms": arms,
+        "arms": {name: [cost.parameters, cost.multiply_adds, dict(rest)] for name, (cost, rest) in arms.items()},
     }
     if path.is_file():
         raise RunError(f"{path} is a file; a folder for the study is expected.", fix="give another --out.")
@@ -174,7 +166,7 @@ def _shown(
     began, steps = time.monotonic(), work.setting.steps
     training = measured(
         work.study, cell, work.costs[cell.arm].widths, work.setting, work.examples,
-        device=work.where.device, scratch=_scratch(work.where),
+        device=work.where.device, scratch=work.where.folder / "scratch",
     )  # fmt: skip
     while True:
         try:
@@ -200,16 +192,46 @@ def _guesses(work: _Work, todo: Sequence[Cell]) -> dict[str, float]:
     study, setting, examples, device = work.study, work.setting, work.examples, work.where.device
     tried = len(examples.test) + min(MAX_TRAIN_TRIED, examples.sizes[0] * linear(examples.task).num_outputs)
     tried += len(examples.others.train) + len(examples.others.test) if study.transfer and examples.others else 0
-    found, load_s = {}, seconds_to_load(examples, setting) if device == "cpu" else 0.0
+    load_s = 0.0
+    if device == "cpu":  # a batch is decoded and cut beside training, which counts where cores are few
+        positions = examples.drawn(examples.sizes[0], 0)[: setting.batch]
+        began = time.perf_counter()
+        examples.states.batch(positions, np.ones_like(positions))
+        load_s = time.perf_counter() - began
+    found = {}
     for name in dict.fromkeys(cell.arm for cell in todo):
         taken = [row["seconds"] for row in work.kept.where(arm=name)]
-        if not taken:
-            step_s = seconds_a_step(
-                study.arm(name), work.costs[name], setting, linear(examples.task).num_outputs, device
-            )
-            taken = [seconds_a_cell(step_s + load_s, setting, tried)]
+        if not taken:  # all steps, and trying examples, each of which costs a third of a step's arithmetic
+            step_s = load_s + _seconds_a_step(study.arm(name), work)
+            taken = [step_s * (setting.steps + tried / setting.batch / 3)]
         found[name] = float(np.median(taken))
     return found
+
+
+def _seconds_a_step(arm: Arm, work: _Work) -> float:
+    """Wall seconds of a step on a batch of noise: forward, backward, update; auxiliary classifiers included."""
+    import torch
+
+    setting, device, taken = work.setting, work.where.device, []
+    widths, sided = work.costs[arm.name].widths, bool(arm.options.get("side_heads"))
+    with torch.random.fork_rng(devices=[]):
+        tail = tail_of(
+            arm.design, widths, setting.input_px, linear(work.examples.task).num_outputs, sided=sided
+        ).train()
+        tail.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        shape = (setting.batch, setting.input_px, setting.input_px, 3)
+        noise = torch.randint(256, shape, dtype=torch.uint8).to(device)
+        optimiser = torch.optim.AdamW(tail.parameters(), lr=0.0, fused=device in ("cpu", "cuda"))
+        for _ in range(1 + REPEATS):
+            began = time.perf_counter()
+            passed = tail.passed({"pixels": noise})
+            squares = [one.square().mean() for one in (passed.logits, *passed.sides.values())]
+            torch.stack(squares).sum().backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            if device.startswith("cuda"):
+                torch.cuda.synchronize()
+            taken.append(time.perf_counter() - began)
+    return min(taken[1:])
 
 
 def _told(row: Row) -> str:

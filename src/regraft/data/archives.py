@@ -1,0 +1,206 @@
+"""Archives unpacked into the cache, once: a folder of plain files, which is what everything else reads.
+
+Reading in place would save the disk, but a compressed tar has to be read from its beginning for every file, and views
+are decoded many times. An unpacked copy is named by the archive's path, size, modification time and inode, as scans
+name files; the files inside keep their bytes, so content digests are those of the folder that was packed.
+
+What an archive holds is not trusted. Members of a tar pass Python's `data` filter (PEP 706): nothing lands outside the
+folder, no link leads out of it, there are no devices; what the filter refuses, and absolute paths, stop the unpacking.
+So does an archive that grows without measure. It is read to its end, so that the checksum there is compared.
+"""
+
+import errno
+import lzma
+import secrets
+import shutil
+import tarfile
+import time
+import zipfile
+import zlib
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from regraft.errors import BadData, OutOfSpace
+from regraft.files import Lock, cache_home
+from regraft.identity import digest_json
+from regraft.values import Progress
+
+ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip")
+"""What archives are called, in any case; how they are packed is decided by their first bytes."""
+MAX_GROWTH = 100
+"""How many times its own size an archive may unpack to; tars of plain bitmaps reach 20. Our choice."""
+MIN_LIMIT = 1 << 30
+"""Bytes that every archive may unpack to."""
+_MEMBER = 4096
+"""Bytes that a member counts at least: what an empty file takes on a disk."""
+_FAULTS = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, RuntimeError, ValueError)
+_used: dict[Path, Lock] = {}
+"""Held while this process lives: copies in use, which clearing leaves alone."""
+
+
+def is_archive(path: Path) -> bool:
+    """Whether `path` is a file that is called like an archive."""
+    return path.name.lower().endswith(ENDINGS) and path.is_file()
+
+
+def unpacked(archive: Path) -> Path:
+    """The folder in the cache that holds what is in `archive`; unpacked now, in silence, if it was not before.
+
+    Raises:
+        BadData: it cannot be read, is damaged, holds what may not be unpacked, or grows without measure.
+        OutOfSpace: the disk is full.
+    """
+    work = unpacking(archive)
+    while True:
+        try:
+            next(work)
+        except StopIteration as stop:
+            folder: Path = stop.value
+            return folder
+
+
+def unpacking(archive: Path) -> Generator[Progress, None, Path]:
+    """Unpack `archive` if it was not unpacked before; yields how many of its bytes are read, returns the folder.
+
+    Raises:
+        BadData: it cannot be read, is damaged, holds what may not be unpacked, or grows without measure.
+        OutOfSpace: the disk is full.
+    """
+    try:
+        seen = archive.stat()
+    except OSError as error:
+        raise BadData(f"{archive} cannot be read ({error.strerror}).", fix="allow reading it.") from error
+    name = digest_json([1, str(archive), seen.st_size, seen.st_mtime_ns, seen.st_ino])
+    folder = _home() / name
+    with _alone(folder):
+        if folder not in _used:
+            _used[folder] = Lock(folder.with_suffix(f".{secrets.token_hex(8)}.use"))
+            _used[folder].acquire()
+        if not folder.is_dir():
+            partial = _partial(folder)
+            shutil.rmtree(partial, ignore_errors=True)  # a killed process left it; we hold the lock
+            try:
+                partial.mkdir(parents=True)
+                yield from _unpack(archive, partial)
+                partial.rename(folder)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def clear_unpacked() -> tuple[int, int]:
+    """Delete every copy that no living process uses; the bytes that were freed, and the number of those kept."""
+    freed, kept = 0, 0
+    for folder in sorted({path.with_suffix("") for path in _home().glob("*.lock")}):
+        with _alone(folder):
+            uses = [Lock(path) for path in folder.parent.glob(f"{folder.name}.*.use")]
+            free = [use.acquire() for use in uses]
+            for use in uses:
+                use.release()
+            if not all(free):
+                kept += 1
+                continue
+            freed += sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
+            for leftover in (folder, _partial(folder)):
+                shutil.rmtree(leftover, ignore_errors=True)
+            for use in uses:  # those of dead processes
+                use.path.unlink(missing_ok=True)
+    return freed, kept
+
+
+def _home() -> Path:
+    return cache_home() / "archives"
+
+
+def _partial(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.part")
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Only one process unpacks or deletes a copy at a time; another waits for it."""
+    lock = Lock(folder.with_suffix(".lock"))
+    while not lock.acquire():
+        time.sleep(0.05)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _unpack(archive: Path, folder: Path) -> Iterator[Progress]:
+    total, free, taken, began = archive.stat().st_size, shutil.disk_usage(folder).free, 0, time.monotonic()
+    limit = max(MIN_LIMIT, MAX_GROWTH * total)
+    full = OutOfSpace(
+        f"There is not enough room to unpack {archive} into the cache ({free / 1e9:.1f} GB are free).",
+        fix="free some space, clear the cache with `regraft cache --clear`, or set REGRAFT_CACHE to another disk.",
+    )
+    try:
+        with archive.open("rb") as file:
+            is_zip = file.read(2) == b"PK"
+        for size, done in _unzip(archive, folder) if is_zip else _untar(archive, folder):
+            taken += max(size, _MEMBER)
+            if taken > limit:
+                raise BadData(
+                    f"{archive} unpacks to more than {limit / 1e9:.1f} GB, over {MAX_GROWTH} times its own size; "
+                    "it is refused.",
+                    fix="unpack it yourself, if you trust it, and give the folder.",
+                )
+            if taken > free:
+                raise full
+            yield Progress(phase=f"unpacking {archive.name}", done=done, total=total, seconds=time.monotonic() - began)
+    except tarfile.FilterError as error:
+        raise _refused(archive, error.tarinfo.name, str(error)) from error
+    except _FAULTS as error:
+        raise _damaged(archive, error) from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise full from error
+        if error.errno is None:  # how gzip and bz2 report that their data are damaged
+            raise _damaged(archive, error) from error
+        raise
+
+
+def _untar(archive: Path, folder: Path) -> Iterator[tuple[int, int]]:
+    """The size of each member before it is written, and how many bytes of the archive are read."""
+    with archive.open("rb") as file, tarfile.open(fileobj=file) as tar:
+        for member in tar:
+            if member.name.startswith("/"):  # the filter would make it relative
+                raise _refused(archive, member.name, "its path is absolute")
+            yield member.size if member.isreg() else 0, file.tell()
+            tar.extract(member, folder, filter="data")
+        if tar.fileobj is file:  # blocks of zeros are the only sign that a tar without compression is whole
+            file.seek(-min(512, archive.stat().st_size), 2)
+            if len(end := file.read()) < 512 or end.strip(b"\0"):
+                raise tarfile.ReadError("it is cut off: the zeros that close a tar are missing")
+        while tar.fileobj and tar.fileobj.read(1 << 20):  # a checksum comes after all members
+            pass
+        yield 0, archive.stat().st_size
+
+
+def _unzip(archive: Path, folder: Path) -> Iterator[tuple[int, int]]:
+    """As `_untar`."""
+    done = 0
+    with zipfile.ZipFile(archive) as packed:
+        for member in packed.infolist():
+            if member.filename.startswith("/") or ".." in member.filename.split("/"):
+                raise _refused(archive, member.filename, "its path leads out of the archive")
+            yield member.file_size, (done := done + member.compress_size)
+            packed.extract(member, folder)
+        yield 0, archive.stat().st_size
+
+
+def _refused(archive: Path, member: str, why: str) -> BadData:
+    return BadData(
+        f"{archive} holds {member!r}, which may not be unpacked: {why}.",
+        fix="pack the folder again, or unpack it yourself, if you trust it, and give the folder.",
+    )
+
+
+def _damaged(archive: Path, error: Exception) -> BadData:
+    why = (str(error) or type(error).__name__).splitlines()[0].rstrip(".:")
+    return BadData(
+        f"{archive} is damaged, or is not an archive ({why}).",
+        fix="copy or fetch it again: a tar (also .gz, .bz2, .xz) or a zip is expected.",
+    )
