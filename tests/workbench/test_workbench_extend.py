@@ -113,7 +113,7 @@ def test_it_can_be_evaluated_and_compared(place: Path) -> None:
     done = list(evaluate(place / "probe-3", place / "all", threads=1))[-1]
     assert isinstance(done, Evaluated)
     expected = told(place, "probe-3")["evaluation"]["test"]["metrics"]["accuracy"]["value"]
-    assert done.report["evaluation"]["test"]["metrics"]["accuracy"]["value"] == pytest.approx(expected)
+    assert done.report.evaluation["test"].metrics["accuracy"].value == pytest.approx(expected)
     found = compare(place / "probe-3", place / "partial-3")
     assert found.num_examples == 24
     assert found.described[0] == "probe, extended at output, googlenet:tiny@random"
@@ -161,9 +161,9 @@ def test_old_examples_among_the_new_data_count_as_old(place: Path, tmp_path: Pat
     paint(tmp_path / "both", ("blue", "red"))
     done = list(extend(model, tmp_path / "both", out=tmp_path / "out", max_loss=EASY, threads=1))[-1]
     assert isinstance(done, RunDone)
-    assert done.report["extended"]["added"] == ["red"]
-    assert done.report["extended"]["old_examples"] == 12
-    assert done.report["extended"]["kept"]["missing"] == ["green"]
+    assert done.report.extension.added == ("red",)
+    assert done.report.extension.old_examples == 12
+    assert done.report.extension.kept.missing == ("green",)
     assert "No old example of green" in (tmp_path / "out" / "report.md").read_text()
 
 
@@ -219,7 +219,7 @@ def test_from_python_it_gives_a_run(place: Path, tmp_path: Path) -> None:
     )
     assert run.verdict().count("Added without retraining the rest: red.") == 1
     assert run.predict([place / "new" / "test" / "red" / "0.png"])[0].label in ("blue", "green", "red")
-    assert run.report["data"]["groups"] is not None
+    assert run.report.data.groups is not None
 
 
 @pytest.mark.slow
@@ -229,7 +229,7 @@ def test_a_model_that_was_extended_is_extended_again(place: Path, tmp_path: Path
     first, second = tmp_path / "known", tmp_path / "out"
     done = list(extend(place / "probe-3", tmp_path / "more", out=second, old=first, max_loss=EASY, threads=1))[-1]
     assert isinstance(done, RunDone)
-    assert done.report["strategy"]["preset"] == "probe, extended"
+    assert done.report.strategy.preset == "probe, extended"
     model, before = load(second), load(place / "probe-3")
     assert model.classes == ("blue", "green", "red", "grey")
     assert [one["added"] for one in model.facts["facts"]["extensions"]] == [["red"], ["grey"]]
@@ -248,10 +248,10 @@ def test_a_sixth_disease_is_added_to_five(unpacked, shared_weights: Path, tmp_pa
     whole = regraft.fit(six, out=tmp_path / "whole", quiet=True, **common)
     five = regraft.fit(tmp_path / "five", out=tmp_path / "run", quiet=True, **common)
     run = regraft.extend(five, tmp_path / "new", out=tmp_path / "six", max_loss=0.1, quiet=True)
-    anew, added = (one.report["evaluation"]["test"]["metrics"]["accuracy"]["value"] for one in (whole, run))
+    anew, added = (one.report.evaluation["test"].metrics["accuracy"].value for one in (whole, run))
     assert added > anew - 0.05
-    kept = run.report["extended"]["kept"]
+    kept = run.report.extension.kept
     assert kept["num_examples"] == 175
     assert kept["before"] - 0.1 <= kept["after"] <= kept["before"] + 0.01
-    recall = {one["name"]: one["recall"]["value"] for one in run.report["evaluation"]["test"]["per_class"]}
+    recall = {one.name: one.recall.value for one in run.report.evaluation["test"].figures.per_class}
     assert recall["septoria_leaf_spot"] > 0.5

@@ -31,6 +31,6 @@ def test_a_front_says_more_of_a_price_than_nothing_does(
     assert len(rows) == 134
     price, said = (np.log([float(row[name]) for row in rows]) for name in ("label", "v:price_usd"))
     assert np.corrcoef(price, said)[0, 1] > 0.3
-    found = done.report["evaluation"]["test"]["metrics"]
+    found = done.report.evaluation["test"].metrics
     assert found["mae"]["low"] < found["mae"]["value"] < found["mae"]["high"]
     assert found["r2"]["low"] < found["r2"]["high"]

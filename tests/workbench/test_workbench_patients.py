@@ -40,7 +40,7 @@ def test_patients_group_the_proof_and_do_not_travel(tmp_path: Path) -> None:
     assert all(group.startswith("patient-") for group in groups)
     report = list(evaluate(out, data, threads=1))[-1]
     assert isinstance(report, Evaluated)
-    assert report.report["data"]["groups"] == 12
+    assert report.report.data.groups == 12
     model = b"".join(path.read_bytes() for path in (out / "model").rglob("*") if path.is_file())
     assert b"patient-" not in model
     everything = b"".join(path.read_bytes() for path in out.rglob("*") if path.is_file())

@@ -143,7 +143,7 @@ class Bundle:
         features, task = self.features(prepared), self.model.task
         table = task.outputs(self.model.logits(features), self.model.temperature)
         unlike = self.model.unlike.score(features) if self.model.unlike else [None] * len(features)
-        numbers, rows = task.answers == "values", []
+        numbers, rows = not task.states_probabilities, []
         for label, row, far in zip(task.decode(table), table, unlike, strict=True):
             withheld = bool(abstain is not None and far is not None and far > abstain)
             named = dict(zip(self.classes, map(float, row), strict=True))

@@ -11,7 +11,7 @@ r rows (an example has one per view), m examples of a fold, s choices between o 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -58,6 +58,30 @@ class FoldLogits:
     """The inverse strength of the penalty, chosen without them."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """What a task calls its outputs, for pages, tables and messages."""
+
+    output: str
+    """`class`, `label`, `target`."""
+    outputs: str
+    """The same of several."""
+    asked: str
+    """What the examples have, as it continues `153 test examples`: `of 6 classes`; may be empty."""
+    labelled: str
+    """The same, with the names where they are needed to understand it."""
+    given: str
+    """What a model gives, as it continues `One input gives`: `one of 6 classes, with a probability for each`."""
+    purpose: str
+    """What a model is for, as a clause: `To sort inputs of the kind it was trained on into the classes above`."""
+    caution: str = ""
+    """What to know of predictions in place of what is said of probabilities, where none are stated."""
+    fields: str = "answer.label, answer.probabilities"
+    """What to print of a prediction called `answer`, in an example of code."""
+    column: str = "p"
+    """Begins the name of a column of outputs in a table of predictions: `p:NAME`."""
+
+
 class Task(ABC):
     """A kind of question; a value made from the labels that occur."""
 
@@ -67,13 +91,19 @@ class Task(ABC):
     """Names of the classes, tags or numbers asked for, in order."""
     view: str
     """The view of the top state that the head reads: `pooled`, `grid` or `tokens`."""
-    answers: Literal["probabilities", "values"] = "probabilities"
-    """What a column of `outputs` holds."""
+    states_probabilities: bool = True
+    """Whether a column of `outputs` holds a probability; else it holds a number in the user's unit."""
+    ranked: bool = False
+    """Whether the classes have ranks, and so an order that is part of the task."""
     exclusive: bool = True
     """Whether an example is of one class: then the rows of `outputs` sum to 1, and the largest is the answer."""
 
     weighable: bool = False
     """Whether classes can be balanced and labels smoothed: where an example is one of several classes without ranks."""
+
+    @abstractmethod
+    def words(self) -> Words:
+        """What its outputs are called."""
 
     @property
     @abstractmethod

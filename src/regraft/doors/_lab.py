@@ -11,7 +11,8 @@ from regraft.doors._errors import if_interrupted
 from regraft.doors._tables import WIDTH, aligned
 from regraft.doors._terminal import watched
 from regraft.errors import BadRequest
-from regraft.reports.words import NOTHING, duration, measured
+from regraft.reports.words import duration, measured
+from regraft.values import NOTHING
 
 if TYPE_CHECKING:
     from regraft.workbench.lab import StudyFacts

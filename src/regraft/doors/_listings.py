@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from textwrap import fill, indent
 
 from regraft.doors._tables import WIDTH, aligned, listed
-from regraft.reports.words import counted, duration, size
+from regraft.reports.words import duration, size
+from regraft.words import counted
 from regraft.workbench.backbones import BackboneFacts, WeightsFacts
 from regraft.workbench.cache import CacheFacts, ClearedCache, StoredEntry
 from regraft.workbench.strategies import StrategyFacts

@@ -14,7 +14,6 @@ from typing import Any
 
 from regraft.doors._demo_pictures import write_digits
 from regraft.doors.python import fit
-from regraft.reports.words import measured
 from regraft.values import Measured
 from regraft.workbench.compare import compare
 from regraft.workbench.run import Run
@@ -43,7 +42,7 @@ def main() -> int:
         "full": digits("full", options=TUNING, views=1),
         "scratch": digits("scratch", backbone="googlenet:bn@random", options=TUNING, views=1),
     }
-    partial = runs["partial"].report["strategy"]["cut"]
+    partial = runs["partial"].recipe.cut
     say("")
     say(table(runs))
     say("")
@@ -68,12 +67,12 @@ def table(runs: Mapping[str, Run]) -> str:
     lines = [f"{'':<9}{'accuracy':<24}{'vs probe':<26}{'train-test gap':<16}{'trained':>10}{'seconds':>9}"]
     for name, run in runs.items():
         report = run.report
-        accuracy = report["evaluation"]["test"]["metrics"]["accuracy"]
+        accuracy = report.evaluation["test"].metrics["accuracy"]
         against = "" if name == "probe" else less(run, runs["probe"]).told(signed=True)
-        gap = sum(step["worse_by"]["value"] for step in report["gaps"])
-        seconds = sum(phase["seconds"] for phase in report["phases"])
-        trained = f"{report['backbone']['parameters_trained']:,}"
-        lines.append(f"{name:<9}{measured(accuracy):<24}{against:<26}{gap:<+16.3f}{trained:>10}{seconds:>9.1f}")
+        gap = sum(step.worse_by.value for step in report.gaps)
+        seconds = sum(phase.seconds for phase in report.phases)
+        trained = f"{report.backbone.parameters_trained:,}"
+        lines.append(f"{name:<9}{accuracy.told():<24}{against:<26}{gap:<+16.3f}{trained:>10}{seconds:>9.1f}")
     return "\n".join(lines)
 
 

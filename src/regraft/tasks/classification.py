@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from regraft.contracts.task import FoldLogits, Solution, Task
+from regraft.contracts.task import FoldLogits, Solution, Task, Words
 from regraft.tasks._positions import positions_of
 from regraft.tasks._softmax import softmax
 from regraft.tasks._temperature import fit_temperature
 from regraft.tasks.rows import RowSource, Views
+from regraft.words import counted
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -29,6 +30,18 @@ class Classification(Task):
     kind: str = "classification"
     view: str = "pooled"
     weighable: bool = True
+
+    def words(self) -> Words:
+        """Classes."""
+        of = f"of {counted(len(self.classes), 'class', 'classes')}"
+        return Words(
+            output="class",
+            outputs="classes",
+            asked=of,
+            labelled=of,
+            given=f"one {of}, with a probability for each",
+            purpose="To sort inputs of the kind it was trained on into the classes above",
+        )
 
     @property
     def num_outputs(self) -> int:

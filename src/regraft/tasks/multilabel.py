@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from regraft.contracts.task import FoldLogits, Solution, Task
+from regraft.contracts.task import FoldLogits, Solution, Task, Words
 from regraft.errors import BadData, nearest
 from regraft.labels import joined, parted
 from regraft.tasks import _binary
 from regraft.tasks._strata import by_rarest
 from regraft.tasks.rows import RowSource, Views
+from regraft.words import counted
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -33,6 +34,18 @@ class MultiLabel(Task):
     kind: str = "multilabel"
     view: str = "pooled"
     exclusive: bool = False
+
+    def words(self) -> Words:
+        """Labels."""
+        labels = counted(len(self.classes), "label")
+        return Words(
+            output="label",
+            outputs="labels",
+            asked=f"with {labels}",
+            labelled=f"with any of {labels}",
+            given=f"a probability for each of {labels}, any number of which may hold",
+            purpose="To find which of the labels above inputs of the kind it was trained on have",
+        )
 
     @property
     def num_outputs(self) -> int:

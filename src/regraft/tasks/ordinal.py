@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from regraft.contracts.task import FoldLogits, Solution, Task
+from regraft.contracts.task import FoldLogits, Solution, Task, Words
 from regraft.tasks import _binary
 from regraft.tasks._positions import positions_of
 from regraft.tasks.rows import RowSource, Views
+from regraft.words import counted, listed
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -32,6 +33,19 @@ class Ordinal(Task):
     classes: tuple[str, ...]
     kind: str = "ordinal"
     view: str = "pooled"
+    ranked: bool = True
+
+    def words(self) -> Words:
+        """Ranked classes."""
+        of = f"of {counted(len(self.classes), 'class', 'classes')}"
+        return Words(
+            output="class",
+            outputs="classes, or their order,",
+            asked=f"of {len(self.classes)} ranked classes",
+            labelled=f"{of}, in rising order {listed(self.classes, limit=12)}",
+            given=f"one {of} in rising order, with a probability for each",
+            purpose="To put inputs of the kind it was trained on into the ranked classes above",
+        )
 
     @property
     def num_outputs(self) -> int:

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from regraft.contracts.task import FoldLogits, Solution, Task
+from regraft.contracts.task import FoldLogits, Solution, Task, Words
 from regraft.errors import BadData
 from regraft.labels import joined, number, parted
 from regraft.tasks._penalty import default_grid, fit_ridge, repeated_ridge
 from regraft.tasks._strata import by_rank
 from regraft.tasks.rows import RowSource, Views
+from regraft.words import counted, listed
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -41,8 +42,23 @@ class Regression(Task):
     """`log` where the natural logarithm is predicted, for positive numbers that differ by factors."""
     kind: str = "regression"
     view: str = "pooled"
-    answers: Literal["probabilities", "values"] = "values"
+    states_probabilities: bool = False
     exclusive: bool = False
+
+    def words(self) -> Words:
+        """Targets."""
+        return Words(
+            output="target",
+            outputs="targets",
+            asked="",
+            labelled=f"with the {'target' if len(self.classes) == 1 else 'targets'} {listed(self.classes)}",
+            given=f"{counted(len(self.classes), 'number')}, in the unit of the training labels",
+            purpose="To estimate the targets above for inputs of the kind it was trained on",
+            caution="A predicted number comes without an interval of its own: the report says how far predictions are "
+            "off on the whole. Numbers far outside the training labels' range are extrapolated.",
+            fields="answer.values",
+            column="v",
+        )
 
     @property
     def num_outputs(self) -> int:

@@ -3,8 +3,7 @@
 Letters: n examples, s of them kept back, c classes.
 """
 
-import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,19 @@ from jaxtyping import Float
 
 from regraft.bundle_format import bundle_folder
 from regraft.bundles.bundle import Bundle
-from regraft.evaluation.report import as_json, evaluate
-from regraft.files import write_json, write_text
+from regraft.evaluation.calibration import Calibration
+from regraft.evaluation.report import evaluate
+from regraft.files import write_text
+from regraft.records import to_json
 from regraft.reports.card import model_card
-from regraft.reports.markdown import render
-from regraft.reports.plots import write_plots
+from regraft.reports.page import write_pages
+from regraft.reports.report import Extension, KeptClasses, Report, StrategyFacts
 from regraft.tasks._extension import NewRows
 from regraft.tasks._softmax import softmax
-from regraft.version import VERSION
+from regraft.workbench._finish import backbone_facts, made_now
 from regraft.workbench._kept import Kept
 from regraft.workbench._pool import Pool
-from regraft.workbench._predictions import Answer, predictions_table
+from regraft.workbench._predictions import predicted, predictions_table
 
 _EXTENDED = ", extended"
 
@@ -35,31 +36,30 @@ def uncalibrated(temperature: float) -> str:
 
 def about_extension(
     run: Path, before: Bundle, pool: Pool, rows: NewRows, checked: Kept | None, max_loss: float
-) -> dict[str, Any]:
-    """What was added to what, how, and whether the old classes were kept, as JSON: for report and bundle."""
+) -> Extension:
+    """What was added to what, how, and whether the old classes were kept: for report and bundle."""
     folder = bundle_folder(run).resolve()
-    name = folder.parent.name if folder.name == "model" else folder.name
     num_old = int((~pool.is_new[pool.train]).sum())
-    return {
-        "added": list(pool.added),
-        "old_model": {"name": name, "digest": before.facts.get("digest")},
-        "new_examples": int(pool.is_new[pool.train].sum()),
-        "old_examples": num_old,
-        "against": f"{num_old} old examples ({pool.origin})",
-        "c": rows.c,
-        "converged": rows.converged,
-        "temperature": float(before.model.temperature),
-        "max_loss": max_loss,
-        "kept": as_json(checked),
-    }
+    return Extension(
+        added=pool.added,
+        old_model=folder.parent.name if folder.name == "model" else folder.name,
+        old_digest=str(before.facts.get("digest")),
+        new_examples=int(pool.is_new[pool.train].sum()),
+        old_examples=num_old,
+        against=f"{num_old} old examples ({pool.origin})",
+        c=rows.c,
+        converged=rows.converged,
+        temperature=float(before.model.temperature),
+        max_loss=max_loss,
+        kept=None if checked is None else KeptClasses(**vars(checked)),
+    )
 
 
 def report_of(
-    before: Bundle, after: Bundle, pool: Pool, logits: Float[np.ndarray, "n c"], about: Mapping[str, Any], seed: int
-) -> dict[str, Any]:
-    """What report.json holds; `logits` are those of every example of the pool."""
-    card, facts, test = after.card, before.facts.get("facts") or {}, pool.test
-    known = {name: getattr(card, name) for name in ("name", "weights", "licence", "trained_on", "source")}
+    before: Bundle, after: Bundle, pool: Pool, logits: Float[np.ndarray, "n c"], about: Extension, seed: int
+) -> Report:
+    """The report; `logits` are those of every example of the pool."""
+    facts, test = before.facts.get("facts") or {}, pool.test
     head = after.model.weight.shape[1] + 1
     measured = evaluate(
         pool.targets[test],
@@ -68,61 +68,54 @@ def report_of(
         groups=pool.user_groups(test),
         seed=seed,
     )
-    return {
-        "format": 1,
-        "regraft": VERSION,
-        "run": {"created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "seed": seed},
-        "backbone": {
-            **known,
-            "digest": after.model.backbone.digest(),
-            "input_px": list(card.preparation.input_px),
-            "parameters_trained": len(pool.added) * head,
-        },
-        "data": pool.section(),
-        "strategy": {
-            "name": "extend",
-            "preset": str(facts.get("strategy")).removesuffix(_EXTENDED) + _EXTENDED,
-            "cut": facts.get("cut"),
-            "frozen_stages": list(card.stages),
-        },
-        "main": "test",
-        "evaluation": {"test": measured.to_json()},
-        "gaps": [],
-        "calibration": {"kept": False, "reason": uncalibrated(after.model.temperature)},
-        "extended": dict(about),
-    }
+    unknown = dict.fromkeys(
+        ("log_loss_before", "log_loss_after", "ece_before", "ece_after", "ece_reference"), float("nan")
+    )
+    return Report(
+        run=made_now(seed),
+        backbone=backbone_facts(after.card, after.model.backbone.digest(), trained=len(pool.added) * head),
+        data=pool.section(),
+        strategy=StrategyFacts(
+            name="extend",
+            preset=str(facts.get("strategy")).removesuffix(_EXTENDED) + _EXTENDED,
+            cut=str(facts.get("cut")),
+            frozen_stages=tuple(after.card.stages),
+        ),
+        main="test",
+        evaluation={"test": measured},
+        calibration=Calibration(
+            temperature=float(after.model.temperature), kept=False, reason=uncalibrated(after.model.temperature),
+            num_examples=0, **unknown,
+        ),
+        extension=about,
+    )  # fmt: skip
 
 
-def facts_of(before: Bundle, pool: Pool, report: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
+def facts_of(before: Bundle, pool: Pool, report: Report, about: Extension) -> dict[str, Any]:
     """What bundle.json says of how the model was made; every addition so far is kept in `extensions`."""
     facts = before.facts.get("facts") or {}
     trained_on, new = facts.get("trained_on_examples"), int(pool.is_new[pool.train].sum())
     return {
-        "strategy": report["strategy"]["preset"],
+        "strategy": report.strategy.preset if report.strategy else "",
         "cut": facts.get("cut"),
         "trained_on_examples": None if trained_on is None else trained_on + new,
-        "data": report["data"]["fingerprint"],
+        "data": report.data.fingerprint,
         "main": "test",
-        "metrics": report["evaluation"]["test"]["metrics"],
-        "calibration": report["calibration"],
-        "extensions": [*(facts.get("extensions") or []), dict(about)],
+        "metrics": to_json(report.evaluation["test"].metrics),
+        "calibration": to_json(report.calibration),
+        "extensions": [*(facts.get("extensions") or []), to_json(about)],
     }
 
 
-def write_pages(
+def write_all(
     out: Path,
-    report: Mapping[str, Any],
+    report: Report,
     facts: Mapping[str, Any],
     pool: Pool,
     probabilities: Float[np.ndarray, "s c"],
 ) -> None:
-    """Predictions, card, page and, last, report.json; `probabilities` are those of the examples kept back."""
-    asked: Sequence[Any] = [pool.examples[at] for at in pool.test.tolist()]
-    answers = (
-        Answer(part="test", id=example.id, group=example.group or "", target=np.asarray(target), outputs=row)
-        for example, target, row in zip(asked, pool.targets[pool.test], probabilities, strict=True)
-    )
-    write_text(out / "predictions.csv", predictions_table("classification", pool.classes, answers))
+    """Predictions, card, pages and, last, report.json; `probabilities` are those of the examples kept back."""
+    lines = predicted("test", [pool.examples[at] for at in pool.test.tolist()], probabilities)
+    write_text(out / "predictions.csv", predictions_table(report.task, lines))
     write_text(out / "model" / "README.md", model_card(facts, report))
-    write_text(out / "report.md", render(report, write_plots(report, out)))
-    write_json(out / "report.json", report)
+    write_pages(report, out)

@@ -5,7 +5,6 @@ Shapes: n examples, t of them to learn from, s kept back, k asked for.
 
 from collections.abc import Generator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -14,6 +13,7 @@ from regraft.contracts.example import Example
 from regraft.data.dataset import Dataset
 from regraft.errors import BadData
 from regraft.identity import digest_json
+from regraft.reports.report import Damaged, DataFacts, SplitFacts
 from regraft.values import Event, Notice
 from regraft.workbench._labelled import UNKNOWN, Labelled
 
@@ -44,8 +44,8 @@ class Pool:
     """Where the old examples come from, as a clause."""
     notes: tuple[Notice, ...]
     """What was said of the data."""
-    quarantined: tuple[dict[str, str], ...]
-    """Name of each file that could not be read, and why."""
+    quarantined: tuple[Damaged, ...]
+    """The files that could not be read."""
 
     @property
     def is_new(self) -> Bool[np.ndarray, "n"]:
@@ -66,25 +66,25 @@ class Pool:
         keys = [name if name is not None else f"\0{at}" for at, name in enumerate(names)]
         return np.unique(keys, return_inverse=True)[1]
 
-    def section(self) -> dict[str, Any]:
-        """The part `data` of a report."""
+    def section(self) -> DataFacts:
+        """The section `data` of a report."""
 
-        def part(positions: np.ndarray) -> dict[str, Any]:
+        def split(positions: np.ndarray) -> SplitFacts:
             counts = np.bincount(self.targets[positions], minlength=len(self.classes)).tolist()
-            return {"examples": len(positions), "per_class": dict(zip(self.classes, counts, strict=True))}
+            return SplitFacts(examples=len(positions), per_class=dict(zip(self.classes, counts, strict=True)))
 
         groups = self.user_groups(np.arange(len(self.examples)))
-        return {
-            "name": " and ".join(dict.fromkeys(dataset.root.name for dataset in self.datasets)),
-            "examples": len(self.examples),
-            "classes": list(self.classes),
-            "parts": {"train": part(self.train), "val": None, "test": part(self.test)},
-            "drawn_by_us": None,
-            "groups": None if groups is None else len(np.unique(groups)),
-            "notes": [note.text for note in self.notes],
-            "quarantined": list(self.quarantined),
-            "fingerprint": digest_json([dataset.fingerprint for dataset in self.datasets]),
-        }
+        return DataFacts(
+            name=" and ".join(dict.fromkeys(dataset.root.name for dataset in self.datasets)),
+            kind="classification",
+            examples=len(self.examples),
+            classes=self.classes,
+            splits={"train": split(self.train), "test": split(self.test)},
+            groups=None if groups is None else len(np.unique(groups)),
+            notes=tuple(note.text for note in self.notes),
+            quarantined=self.quarantined,
+            fingerprint=digest_json([dataset.fingerprint for dataset in self.datasets]),
+        )
 
 
 def pooled(known: tuple[str, ...], fresh: Labelled, others: Labelled | None) -> Generator[Event, None, Pool]:
@@ -136,7 +136,7 @@ def pooled(known: tuple[str, ...], fresh: Labelled, others: Labelled | None) -> 
         origin=" and ".join(found.dataset.root.name for found in (sources if given else sources[1:])),
         notes=tuple(note for found in sources for note in found.notes),
         quarantined=tuple(
-            {"id": one.id, "reason": one.reason} for found in sources for one in found.scanned.quarantined
+            Damaged(id=one.id, reason=one.reason) for found in sources for one in found.scanned.quarantined
         ),
     )
     _check_enough(pool)

@@ -28,7 +28,7 @@ from regraft.tasks._extension import NewRows, choose_rows
 from regraft.tasks._softmax import softmax
 from regraft.values import Event, Notice, Progress
 from regraft.workbench._device import choose_device, num_threads
-from regraft.workbench._extended import about_extension, facts_of, report_of, uncalibrated, write_pages
+from regraft.workbench._extended import about_extension, facts_of, report_of, uncalibrated, write_all
 from regraft.workbench._kept import Kept, check_kept, kept
 from regraft.workbench._labelled import Labelled, labelled, of_run
 from regraft.workbench._pool import Pool, pooled
@@ -66,7 +66,7 @@ def extend(
         raise RunError(f"{out} is there already.", fix="give another --out, or delete it: nothing is overwritten.")
     device = choose_device("auto")
     before = load(run, device=device, threads=threads, workers=threads)
-    if before.model.task.kind != "classification":
+    if not before.model.task.weighable:
         raise BadRequest(
             f"The model in {run} answers {before.model.task.kind}; classes are added to a classification.",
             fix="give a model that was fitted on classes.",
@@ -99,7 +99,7 @@ def extend(
         golden=golden_logits(after),
         backend=after.backend_name,
     )
-    write_pages(out, report, facts, pool, softmax(logits[pool.test] / model.temperature))
+    write_all(out, report, facts, pool, softmax(logits[pool.test] / model.temperature))
     yield RunDone(path=out, report=report)
 
 
