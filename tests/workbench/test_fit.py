@@ -103,7 +103,7 @@ def test_a_probe_ends_with_a_report_and_a_model_that_predicts_what_the_report_sa
     assert probed.report.main == "test"
     assert probed.report.data.splits["test"].examples == 10
     with (probed.path / "predictions.csv").open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["part"] == "test"]
+        rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
     model = load(probed.path)
     predictions = model.predict([divided / row["id"] for row in rows])
     assert [found.label for found in predictions] == [row["predicted"] for row in rows]
@@ -115,17 +115,17 @@ def test_the_positive_class_and_the_costs_decide_the_thresholds(divided: Path, t
     decision = Decision(positive="columns", specificity=0.8, cost_false_positive=1.0, cost_false_negative=5.0)
     done, _ = run(recipe(divided, decision=decision), tmp_path / "run")
     found = done.report.evaluation["test"]
-    assert found["positive_class"] == "columns"
-    assert found["classes"] == ["rows", "columns"]
-    assert [point["rule"] for point in found["operating_points"]] == [
+    assert found.figures.positive_class == "columns"
+    assert found.classes == ("rows", "columns")
+    assert [point.rule for point in found.figures.operating_points] == [
         "specificity of at least 0.8", "lowest cost, 1 a false positive and 5 a false negative",
     ]  # fmt: skip
-    assert found["operating_points"][1]["cost"]["value"] >= 0
+    assert found.figures.operating_points[1].cost.value >= 0
     bundle = load(done.path)
     assert bundle.classes == ("rows", "columns")
     answers = bundle.predict(sorted((divided / "test" / "columns").iterdir()))
     with (done.path / "predictions.csv").open(newline="") as file:
-        rows = {row["id"]: row for row in csv.DictReader(file) if row["part"] == "test"}
+        rows = {row["id"]: row for row in csv.DictReader(file) if row["split"] == "test"}
     for path, answer in zip(sorted((divided / "test" / "columns").iterdir()), answers, strict=True):
         assert answer.label == rows[f"test/columns/{path.name}"]["predicted"]
     page = (done.path / "report.md").read_text()
@@ -178,17 +178,17 @@ def test_stored_and_recomputed_activations_are_compared_when_kept_in_half_precis
 ) -> None:
     done, _ = run(recipe(divided, "partial", options=QUICK), tmp_path / "run")
     check = done.report.store.check
-    assert check["examples"] == 10
-    assert 0 < check["largest_error"] < 1e-2
+    assert check.examples == 10
+    assert 0 < check.largest_error < 1e-2
 
 
-def test_small_data_without_a_test_part_are_cross_validated_and_all_of_them_train(
+def test_small_data_without_a_test_split_are_cross_validated_and_all_of_them_train(
     undivided: Path, tmp_path: Path
 ) -> None:
     done, _ = run(recipe(undivided, folds=3, max_repeats=2), tmp_path / "run")
     assert done.report.main == "cross-validation"
     section = done.report.evaluation["cross-validation"]
-    assert (section["repeats"], section["folds"]) == (2, 3)
+    assert (section.repeats, section.folds) == (2, 3)
     assert done.report.data.splits.get("test") is None
     assert done.report.strategy.facts["examples"] == 30
 

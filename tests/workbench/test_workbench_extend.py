@@ -95,7 +95,7 @@ def test_the_check_asks_both_models_about_the_old_test_part(place: Path) -> None
         np.mean([one.label == path.parent.name for one, path in zip(load(place / name).predict(old), old, strict=True)])
         for name in ("probe", "probe-3")
     ]
-    assert (kept["before"], kept["after"], kept["num_examples"]) == (right[0], right[1], 16)
+    assert (kept["before"], kept["after"], kept.num_examples) == (right[0], right[1], 16)
     assert kept["standing"] == "which the old model had not seen"
 
 
@@ -153,7 +153,7 @@ def test_a_model_without_its_run_takes_old_examples_that_are_given(place: Path, 
     assert "does not know it: grey" in said
     assert "not known whether the old model was trained on them" in said
     kept = json.loads((tmp_path / "out" / "report.json").read_text())["extended"]["kept"]
-    assert kept["num_examples"] == 4
+    assert kept.num_examples == 4
 
 
 def test_old_examples_among_the_new_data_count_as_old(place: Path, tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_a_sixth_disease_is_added_to_five(unpacked, shared_weights: Path, tmp_pa
     anew, added = (one.report.evaluation["test"].metrics["accuracy"].value for one in (whole, run))
     assert added > anew - 0.05
     kept = run.report.extension.kept
-    assert kept["num_examples"] == 175
-    assert kept["before"] - 0.1 <= kept["after"] <= kept["before"] + 0.01
+    assert kept.num_examples == 175
+    assert kept.before - 0.1 <= kept.after <= kept.before + 0.01
     recall = {one.name: one.recall.value for one in run.report.evaluation["test"].figures.per_class}
     assert recall["septoria_leaf_spot"] > 0.5

@@ -92,9 +92,9 @@ def tuned(divided: Path, tmp_path_factory: pytest.TempPathFactory) -> Fitted:
     return fitted
 
 
-def rows_of(path: Path, part: str) -> list[Mapping[str, str]]:
+def rows_of(path: Path, split: str) -> list[Mapping[str, str]]:
     with (path / "predictions.csv").open(newline="", encoding="utf-8") as file:
-        return [row for row in csv.DictReader(file) if row["part"] == part]
+        return [row for row in csv.DictReader(file) if row["split"] == split]
 
 
 @KINDS
@@ -143,7 +143,7 @@ def test_a_later_test_reads_the_table_alike_and_finds_the_same(
     assert isinstance(last, Evaluated)
     main = main_metric(kind).name
     found, told = (report.evaluation["test"].metrics[main] for report in (last.report, done.report))
-    assert found["value"] == pytest.approx(told["value"], rel=1e-4)
+    assert found.value == pytest.approx(told.value, rel=1e-4)
     compared = compare(done.path, tmp_path / "test", metric=main)
     assert compared.paired.a == pytest.approx(compared.paired.b, rel=1e-4)
 
@@ -155,9 +155,9 @@ def test_small_data_are_judged_by_cross_validation(kind: str, undivided: Path, t
     done, _ = run(chosen, tmp_path / "run")
     assert done.report.main == "cross-validation"
     section = done.report.evaluation["cross-validation"]
-    assert (section["repeats"], section["folds"], section["num_groups"]) == (2, 5, 20)
-    mean = section["mean_of_folds"]
-    assert mean["low"] is None or mean["low"] <= mean["value"] <= mean["high"]
+    assert (section.repeats, section.folds, section.num_groups) == (2, 5, 20)
+    mean = section.mean_of_folds
+    assert mean.low is None or mean.low <= mean.value <= mean.high
     assert len(rows_of(done.path, "cross-validation")) == 40
 
 
@@ -257,10 +257,10 @@ def test_tags_have_thresholds_from_held_out_examples_and_numbers_the_training_me
     tuned: Fitted, divided: Path
 ) -> None:
     tags = tuned("multilabel").report.probe.evaluation.figures.per_label
-    assert [0 < one["chosen"]["threshold"] < 1 for one in tags] == [True, True]
+    assert [0 < one.chosen.threshold < 1 for one in tags] == [True, True]
     with divided.open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == "train"]
     medians = [float(np.median([float(row[name]) for row in rows])) for name in ("price", "width")]
     report = tuned("regression").report
     for section in (report.evaluation["test"], report.probe.evaluation):
-        assert section["baseline"]["outputs"] == pytest.approx(medians)
+        assert section.figures.baseline.outputs == pytest.approx(medians)

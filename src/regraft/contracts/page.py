@@ -55,8 +55,6 @@ class Block:
 class Context:
     """What a family of metrics may know of an evaluation when it says what to show."""
 
-    classes: Sequence[str]
-    """Names of the outputs."""
     num_examples: int
     """How many examples were evaluated."""
     metrics: Mapping[str, Measured]

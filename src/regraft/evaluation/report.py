@@ -57,7 +57,7 @@ class Evaluation:
 
     def _context(self, calibration: str = "") -> Context:
         return Context(
-            classes=self.classes, num_examples=self.num_examples, metrics=self.metrics, main_metric=self.main_metric,
+            num_examples=self.num_examples, metrics=self.metrics, main_metric=self.main_metric,
             calibration=calibration,
         )  # fmt: skip
 
