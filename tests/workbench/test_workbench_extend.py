@@ -89,7 +89,7 @@ def test_the_new_model_loads_and_knows_the_new_class(place: Path, strategy: str)
 
 
 def test_the_check_asks_both_models_about_the_old_test_part(place: Path) -> None:
-    kept = told(place, "probe-3")["extended"]["kept"]
+    kept = told(place, "probe-3")["extension"]["kept"]
     old = sorted((place / "old" / "test").rglob("*.png"))
     right = [
         np.mean([one.label == path.parent.name for one, path in zip(load(place / name).predict(old), old, strict=True)])
@@ -152,7 +152,7 @@ def test_a_model_without_its_run_takes_old_examples_that_are_given(place: Path, 
     said = " ".join(event.text for event in events if isinstance(event, Notice))
     assert "does not know it: grey" in said
     assert "not known whether the old model was trained on them" in said
-    kept = json.loads((tmp_path / "out" / "report.json").read_text())["extended"]["kept"]
+    kept = json.loads((tmp_path / "out" / "report.json").read_text())["extension"]["kept"]
     assert kept.num_examples == 4
 
 
