@@ -42,6 +42,14 @@ RENAMED: dict[str, str] = {
     "parts": "splits",
     "unlike": "ood",
     "half_error": "reduced_precision_error",
+    "cross_validation": "cross-validation",
+    "extended": "extension",
+    "from": "from_split",
+    "to": "to_split",
+    "per_tag": "per_label",
+    "per_number": "per_target",
+    "least": "minimum",
+    "greatest": "maximum",
     "val": "validation",
 }
 """Names of the older commit and what the newer calls them: columns, splits, keys of JSON files at any depth, and pieces
@@ -201,7 +209,9 @@ def flat(value: Any, path: str) -> dict[str, Any]:
         }
     else:
         return {path: value}
-    return {name: leaf for key, each in inner.items() for name, leaf in flat(each, f"{path}.{key}".strip(".")).items()}
+    # The figures of a family of metrics stood beside the metrics before they had a level of their own.
+    paths = {key: path if key == "figures" else f"{path}.{key}".strip(".") for key in inner}
+    return {name: leaf for key, each in inner.items() for name, leaf in flat(each, paths[key]).items()}
 
 
 def varies(key: str) -> bool:

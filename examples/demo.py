@@ -19,7 +19,6 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import regraft
-from regraft.reports.words import measured
 from regraft.values import Measured
 
 DATA = Path("demo-data")
@@ -48,7 +47,7 @@ def main() -> int:
         "full": digits("full", options=TUNING, views=1),
         "scratch": digits("scratch", backbone="googlenet:bn@random", options=TUNING, views=1),
     }
-    partial = runs["partial"].report["strategy"]["cut"]
+    partial = runs["partial"].report.strategy.cut
     print()
     print(table(runs))
     print()
@@ -75,12 +74,12 @@ def table(runs: Mapping[str, regraft.Run]) -> str:
     lines = [f"{'':<9}{'accuracy':<24}{'vs probe':<26}{'train-test gap':<16}{'trained':>10}{'seconds':>9}"]
     for name, run in runs.items():
         report = run.report
-        accuracy = report["evaluation"]["test"]["metrics"]["accuracy"]
+        accuracy = report.evaluation["test"].metrics["accuracy"]
         against = "" if name == "probe" else less(run, runs["probe"]).told(signed=True)
-        gap = sum(step["worse_by"]["value"] for step in report["gaps"])
-        seconds = sum(phase["seconds"] for phase in report["phases"])
-        trained = f"{report['backbone']['parameters_trained']:,}"
-        lines.append(f"{name:<9}{measured(accuracy):<24}{against:<26}{gap:<+16.3f}{trained:>10}{seconds:>9.1f}")
+        gap = sum(step.worse_by.value for step in report.gaps)
+        seconds = sum(phase.seconds for phase in report.phases)
+        trained = f"{report.backbone.parameters_trained:,}"
+        lines.append(f"{name:<9}{accuracy.told():<24}{against:<26}{gap:<+16.3f}{trained:>10}{seconds:>9.1f}")
     return "\n".join(lines)
 
 

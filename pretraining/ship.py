@@ -124,7 +124,7 @@ def _rounded(card: Card, tensors: Mapping[str, np.ndarray], num_classes: int) ->
 def _recipe(run: Path) -> dict[str, Any]:
     """How the run was made, from its report."""
     report = read_json(run / "report.json")
-    facts, parts = report["strategy"]["facts"], report["data"]["parts"]
+    facts, splits = report["strategy"]["facts"], report["data"]["splits"]
     recipe = tomllib.loads((run / "recipe.toml").read_text(encoding="utf-8"))
     changed = {f"options.{name}": value for name, value in report["strategy"]["options"].items()}
     training = sum(epoch["seconds"] for epoch in report["strategy"]["curve"])
@@ -132,10 +132,10 @@ def _recipe(run: Path) -> dict[str, Any]:
         "command": f"regraft fit source-images --backbone {report['backbone']['name'].replace('@random', '')} "
         f"--strategy {recipe['strategy']} --input-px {recipe['input_px']}",
         "settings": {**changed, **{f"augment.{name}": value for name, value in recipe.get("augment", {}).items()}},
-        "examples": sum(part["examples"] for name, part in parts.items() if part and name != "test"),
+        "examples": sum(split["examples"] for name, split in splits.items() if name != "test"),
         "epochs": facts["epochs"],
         "best_epoch": facts["best_epoch"],
-        "seen": facts["epochs"] * parts["train"]["examples"] * (2 if changed.get("options.contrast") else 1),
+        "seen": facts["epochs"] * splits["train"]["examples"] * (2 if changed.get("options.contrast") else 1),
         "seconds": round(training),
         "curve": thinned(report["strategy"]["curve"]),
         "environment": {**report["environment"], "machine": facts["machine"]},

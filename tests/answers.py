@@ -35,3 +35,12 @@ def wrong(kind: str, targets: np.ndarray, num_outputs: int) -> np.ndarray:
     if kind == "multilabel":
         return 1.0 - targets.astype(np.float64)
     return np.eye(num_outputs)[(targets + 1) % num_outputs]
+
+
+def label_of(kind: str, target: np.ndarray, names: tuple[str, ...]) -> str:
+    """The label of one example, as its task writes it."""
+    if kind == "regression":
+        return ";".join(map(repr, target.tolist()))
+    if kind == "multilabel":
+        return ";".join(name for name, there in zip(names, target, strict=True) if there)
+    return names[target]

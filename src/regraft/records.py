@@ -60,6 +60,8 @@ def _read(kind: Any, value: Any) -> Any:
         if not isinstance(value, Mapping):
             raise TypeError(f"{kind.__name__} is expected, found {type(value).__name__}")
         hints = _hints(kind)
+        if hasattr(kind, "hints_of"):  # a field whose class depends on the others
+            hints = hints | kind.hints_of(value)
         return kind(**{name: _read(hints[name], inside) for name, inside in value.items()})
     if origin is tuple or kind is tuple:
         each = inner if inner and inner[-1] is not Ellipsis else (inner[0] if inner else Any,) * len(value)

@@ -6,6 +6,7 @@ sizes are bytes, shares and probabilities lie in [0, 1].
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isnan
 from typing import Any, TypeVar
 
 from regraft.records import to_json
@@ -14,12 +15,18 @@ Json = None | bool | int | float | str | Sequence[Any] | Mapping[str, Any]
 """A JSON value; what lies inside is not spelt out, because a recursive alias cannot be checked at run time."""
 
 
-def shown(value: float, *, scale: float | None = None, signed: bool = False) -> str:
-    """A number for people: `0.921`, `12.34`, `123.4`, `52,341`, `4.00e-04`.
+NOTHING = "–"
+"""Stands where there is no number."""
+
+
+def shown(value: float | None, *, scale: float | None = None, signed: bool = False) -> str:
+    """A number for people: `0.921`, `12.34`, `123.4`, `52,341`, `4.00e-04`; a dash where there is none, or nan.
 
     Three decimals below 10, fewer above, so that about four digits are left; `scale` is the largest of the numbers that
     are shown together, this one when not given. Commas part thousands.
     """
+    if value is None or isnan(value):
+        return NOTHING
     size = abs(value if scale is None else scale)
     decimals = 3 if size < 10 else 2 if size < 100 else 1 if size < 1000 else 0
     form = ".2e" if 0 < size < 0.0005 else f",.{decimals}f"

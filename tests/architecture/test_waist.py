@@ -1,9 +1,12 @@
 """Below the waist the code knows only tensors: no modality's word stands there, not even in a comment."""
 
+import ast
 import re
 from pathlib import Path
 
 import pytest
+
+from regraft.contracts.task import TASKS
 
 BELOW = ("activations", "evaluation", "strategies", "tasks")
 SINGULAR = [
@@ -73,3 +76,44 @@ def test_the_checker_finds_a_word_wherever_it_stands(source: str, word: str) -> 
 @pytest.mark.parametrize("source", ["imagine(1)", "notice.text", "photon = graphics", "example = inputs", "supixel"])
 def test_the_checker_lets_other_words_pass(source: str) -> None:
     assert modality_words(source) == []
+
+
+KNOWN = ("data/dataset.py", "data/labels.py", "data/learnable.py")
+"""Where examples get their labels, before there is a task: these still ask which kind it will be."""
+KINDS = set(TASKS.names())
+
+
+def named_kinds(source: str) -> list[int]:
+    """The lines that compare something with the name of a task."""
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Compare)
+        for side in (node.left, *node.comparators)
+        for leaf in ast.walk(side)
+        if isinstance(leaf, ast.Constant) and leaf.value in KINDS
+    ]
+
+
+def test_nothing_outside_tasks_and_metrics_asks_for_the_name_of_a_task(package: Path, sources: dict[Path, str]) -> None:
+    allowed = {package / "tasks", package / "evaluation" / "metrics", *(package / known for known in KNOWN)}
+    found = [
+        f"{path.relative_to(package)}:{line}"
+        for path, text in sources.items()
+        if not allowed & {path, *path.parents}
+        for line in named_kinds(text)
+    ]
+    assert not found, "let the task say it, with a method, an attribute or its words:\n" + "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("source", "lines"),
+    [
+        ('if task.kind == "ordinal": ...', [1]),
+        ('\nx = kind in ("regression", "multilabel")', [2, 2]),
+        ('kind = "ordinal"', []),
+        ('if name == "probe": ...', []),
+    ],
+)
+def test_the_checker_finds_comparisons_with_the_name_of_a_task(source: str, lines: list[int]) -> None:
+    assert named_kinds(source) == lines

@@ -39,7 +39,7 @@ class Small:
     def answers(self) -> dict[Path, dict[str, float]]:
         """What the run itself said of its test part: probabilities by file."""
         with (self.path / "predictions.csv").open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if row["part"] == "test"]
+            rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
         return {self.photos / row["id"]: {name: float(row[f"p:{name}"]) for name in CLASSES} for row in rows}
 
 

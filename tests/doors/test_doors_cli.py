@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,6 @@ import typer
 from typer.testing import CliRunner
 
 from answers import sample
-from regraft import values
 from regraft.doors._tables import aligned, compared, figures
 from regraft.doors.cli import app
 from regraft.evaluation.differences import compare as paired
@@ -159,10 +159,10 @@ def test_the_table_at_the_end_sets_the_model_beside_its_probe() -> None:
     report = sample_report()
     lines = figures(report).splitlines()
     assert [line.split()[0] for line in lines[2:]] == ["partial", "linear"]
-    accuracy = values.Measured(**report["probe"]["evaluation"]["metrics"]["accuracy"])
-    assert str(accuracy) in lines[3]
-    assert len(figures(report | {"probe": None}).splitlines()) == 3
-    assert figures({}) == ""
+    assert report.probe
+    assert report.probe.evaluation.headline.told() in lines[3]
+    assert len(figures(replace(report, probe=None)).splitlines()) == 3
+    assert figures(replace(report, evaluation={})) == ""
 
 
 def test_columns_are_aligned() -> None:
@@ -177,7 +177,7 @@ def test_a_comparison_is_told_with_its_verdict() -> None:
     found = Comparison(
         names=("ants", "ants-full"),
         described=("partial at 4e, googlenet:bn@shipped", "full at input, googlenet:bn@shipped"),
-        part="test",
+        split="test",
         num_examples=40,
         num_groups=None,
         paired=paired(targets, good, bad, names=("ants", "ants-full")),
@@ -193,7 +193,7 @@ def test_a_comparison_is_told_with_its_verdict() -> None:
 def test_runs_of_numbers_are_compared_without_counting_who_is_right() -> None:
     targets, outputs = sample("regression", num_outputs=1)
     found = Comparison(
-        names=("a", "b"), described=("x", "y"), part="test", num_examples=150, num_groups=None, notes=(),
+        names=("a", "b"), described=("x", "y"), split="test", num_examples=150, num_groups=None, notes=(),
         paired=paired(targets, outputs, targets, metric="mae", outputs=["price"]),
     )  # fmt: skip
     text = compared(found)
@@ -205,7 +205,7 @@ def test_runs_of_numbers_are_compared_without_counting_who_is_right() -> None:
 @pytest.mark.parametrize("kind", NAMES)
 def test_the_table_at_the_end_shows_the_main_metric_of_the_kind(kind: str) -> None:
     report = sample_report_of(kind)
-    section = report["evaluation"]["test"]
     lines = figures(report).splitlines()
-    assert values.Measured(**section["metrics"][section["main_metric"]]).told() in lines[2]
+    assert report.section
+    assert report.section.headline.told() in lines[2]
     assert max(map(len, lines)) <= 110

@@ -44,7 +44,7 @@ def test_a_subset_is_fitted_and_not_the_whole(photos: Path, tmp_path: Path) -> N
     data = regraft.open_dataset(photos)
     some = data.select(range(1, data.num_examples))
     run = regraft.fit(some, backbone="googlenet:tiny@random", input_px=32, out=tmp_path / "run", quiet=True)
-    assert run.report["data"]["examples"] == data.num_examples - 1
+    assert run.report.data.examples == data.num_examples - 1
 
 
 def test_a_data_set_made_by_hand_is_refused(photos: Path) -> None:

@@ -71,7 +71,7 @@ def test_the_card_says_what_the_run_was_and_what_the_written_file_is_worth(
     assert found.card.preparation.input_px == (64, 64)
     assert found.card.source_classes == tuple(f"tint_{number:02d}" for number in range(12))
     assert found.recipe["examples"] == 240
-    assert found.recipe["seen"] == 2 * report["data"]["parts"]["train"]["examples"]
+    assert found.recipe["seen"] == 2 * report["data"]["splits"]["train"]["examples"]
     assert found.recipe["settings"]["augment.smallest_share"] == 0.25
     assert [row["epoch"] for row in found.recipe["curve"]] == [1, 2]
     assert found.recipe["curve"][1]["loss"] == pytest.approx(report["strategy"]["curve"][1]["loss"], abs=1e-4)

@@ -1,47 +1,71 @@
-"""Pictures of a report."""
+"""Plots of a report."""
 
-from pathlib import Path
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
 
+from regraft.evaluation.metrics.classes import ClassFigures
+from regraft.evaluation.metrics.labels import LabelFigures
+from regraft.evaluation.metrics.probabilities import ProbabilityFigures
+from regraft.evaluation.metrics.values import ValueFigures
 from regraft.reports import _scatter, plots
-from sample_report import NAMES, sample_report, sample_report_of
+from regraft.reports.report import Report
+from regraft.values import Measured
+from sample_report import NAMES, changed, sample_report, sample_report_of
+
+CURVE = "strategy.curve"
 
 
-def test_pictures_are_svg_files_and_the_same_bytes_each_time(tmp_path: Path) -> None:
+def confusion(report: Report) -> str:
+    assert report.section
+    assert isinstance(report.section.figures, ClassFigures)
+    return plots.confusion(report.section.figures)
+
+
+def label_figures(report: Report) -> LabelFigures:
+    assert report.section
+    assert isinstance(report.section.figures, LabelFigures)
+    return report.section.figures
+
+
+def value_figures(report: Report) -> ValueFigures:
+    assert report.section
+    assert isinstance(report.section.figures, ValueFigures)
+    return report.section.figures
+
+
+def test_plots_are_svg_and_the_same_text_each_time() -> None:
     report = sample_report(classes=("costs $5 and $6", "bees"))
-    names = plots.write_plots(report, tmp_path)
-    assert names == ["curve.svg", "confusion.svg", "reliability.svg"]
-    for name in names:
-        assert ElementTree.parse(tmp_path / name).getroot().tag.endswith("svg")
-    first = (tmp_path / "curve.svg").read_bytes()
-    plots.write_plots(report, tmp_path)
-    assert (tmp_path / "curve.svg").read_bytes() == first
+    found = plots.drawn(report)
+    assert list(found) == ["curve", "confusion", "reliability"]
+    for svg in found.values():
+        assert ElementTree.fromstring(svg).tag.endswith("svg")
+    assert plots.drawn(report) == found
 
 
-def test_what_a_report_lacks_is_not_drawn(tmp_path: Path) -> None:
-    assert plots.write_plots({}, tmp_path) == []
-    assert list(tmp_path.iterdir()) == []
-    many = {"main": "test", "evaluation": {"test": {"confusion": [[1] * 60] * 60, "classes": ["x"] * 60}}}
-    assert plots.confusion(many) == ""
+def test_what_a_report_lacks_is_not_drawn() -> None:
+    assert plots.drawn(changed(replace(sample_report(), evaluation={}), CURVE, ())) == {}
+    assert confusion(sample_report(classes=tuple(f"class {i}" for i in range(60)))) == ""
 
 
-def test_pictures_are_wanted_where_epochs_were_trained() -> None:
+def test_plots_are_wanted_where_epochs_were_trained() -> None:
     report = sample_report()
     assert plots.wanted(report)
-    report["strategy"]["curve"] = []
-    assert not plots.wanted(report)
+    assert not plots.wanted(changed(report, CURVE, ()))
 
 
 def test_names_under_the_matrix_are_turned_only_where_they_would_run_together() -> None:
     turned = "rotate(-45)"
-    assert turned not in plots.confusion(sample_report())
-    assert turned in plots.confusion(sample_report(classes=("carpenter ants", "leafcutter bees"), n=40))
+    assert turned not in confusion(sample_report())
+    assert turned in confusion(sample_report(classes=("carpenter ants", "leafcutter bees"), n=40))
 
 
 def test_no_legend_hides_an_interval() -> None:
-    svg = plots.reliability(sample_report())
+    section = sample_report().section
+    assert section
+    assert isinstance(section.figures, ProbabilityFigures)
+    svg = plots.reliability(section.figures)
     assert svg.index('id="axes_1"') < svg.index('id="legend_1"')
     axes = ElementTree.fromstring(svg).find(".//*[@id='axes_1']")
     assert axes is not None
@@ -49,24 +73,23 @@ def test_no_legend_hides_an_interval() -> None:
 
 
 @pytest.mark.parametrize("kind", NAMES)
-def test_every_kind_has_pictures_of_its_own(kind: str, tmp_path: Path) -> None:
+def test_every_kind_has_plots_of_its_own(kind: str) -> None:
     own = {
-        "multilabel": ["tags.svg", "reliability.svg"],
-        "ordinal": ["confusion.svg", "reliability.svg"],
-        "regression": ["predicted.svg", "residuals.svg"],
+        "multilabel": ["labels", "reliability"],
+        "ordinal": ["confusion", "reliability"],
+        "regression": ["predicted", "residuals"],
     }
     report = sample_report_of(kind)
-    names = plots.write_plots(report, tmp_path)
-    assert names == ["curve.svg", *own[kind]]
-    for name in names:
-        assert ElementTree.parse(tmp_path / name).getroot().tag.endswith("svg")
-    report["strategy"]["curve"] = []
-    assert plots.wanted(report) == (kind == "regression")
+    found = plots.drawn(report)
+    assert list(found) == ["curve", *own[kind]]
+    for svg in found.values():
+        assert ElementTree.fromstring(svg).tag.endswith("svg")
+    assert plots.wanted(changed(report, CURVE, ())) == (kind == "regression")
 
 
-def test_every_number_has_a_panel_and_every_point_a_mark() -> None:
-    report = sample_report_of("regression")
-    for svg in (_scatter.predicted(report), _scatter.residuals(report)):
+def test_every_target_has_a_panel_and_every_point_a_mark() -> None:
+    figures = value_figures(sample_report_of("regression"))
+    for svg in (_scatter.predicted(figures), _scatter.residuals(figures)):
         root = ElementTree.fromstring(svg)
         panels = [root.find(f".//*[@id='axes_{at}']") for at in (1, 2, 3)]
         assert [panel is not None for panel in panels] == [True, True, False]
@@ -74,18 +97,18 @@ def test_every_number_has_a_panel_and_every_point_a_mark() -> None:
         assert len(marks) == 153
 
 
-def test_tags_without_a_figure_and_very_many_tags_are_not_drawn() -> None:
-    report = sample_report_of("multilabel")
-    tags = report["evaluation"]["test"]["per_tag"]
-    tags[0]["average_precision"]["value"] = None
-    assert "sunny" not in _scatter.tags(report)
-    assert _scatter.tags(report)
-    report["evaluation"]["test"]["per_tag"] = [tags[1]] * 60
-    assert _scatter.tags(report) == ""
+def test_labels_without_a_figure_and_very_many_labels_are_not_drawn() -> None:
+    figures = label_figures(sample_report_of("multilabel"))
+    labels = figures.per_label
+    undefined = replace(labels[0], average_precision=Measured(value=float("nan")))
+    svg = _scatter.labels(replace(figures, per_label=(undefined, *labels[1:])), 153)
+    assert "sunny" not in svg
+    assert svg
+    assert _scatter.labels(replace(figures, per_label=(labels[1],) * 60), 153) == ""
 
 
-def test_numbers_that_are_all_the_same_still_make_a_picture() -> None:
-    report = sample_report_of("regression", num_outputs=1)
-    report["evaluation"]["test"]["per_number"][0]["points"] = [[2.0, 2.0]] * 5
-    assert _scatter.predicted(report).startswith("<?xml")
-    assert _scatter.residuals(report).startswith("<?xml")
+def test_values_that_are_all_the_same_still_make_a_plot() -> None:
+    figures = value_figures(sample_report_of("regression", num_outputs=1))
+    same = replace(figures, per_target=(replace(figures.per_target[0], points=((2.0, 2.0),) * 5),))
+    assert _scatter.predicted(same).startswith("<?xml")
+    assert _scatter.residuals(same).startswith("<?xml")

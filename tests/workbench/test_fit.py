@@ -17,6 +17,7 @@ from regraft.bundle_format import read_tensors
 from regraft.bundles.bundle import load
 from regraft.errors import BadRequest, BundleError, LeakedSplit, RegraftError, RunError, UnknownCut, UnknownName
 from regraft.recipe import Decision, Recipe, read_recipe
+from regraft.reports.report import Report
 from regraft.values import Event, Notice, Plan, Prediction
 from regraft.workbench.evaluate import Evaluated, evaluate
 from regraft.workbench.fit import RunDone, fit
@@ -99,10 +100,10 @@ def probed(divided: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDone:
 def test_a_probe_ends_with_a_report_and_a_model_that_predicts_what_the_report_says(
     probed: RunDone, divided: Path
 ) -> None:
-    assert probed.report["main"] == "test"
-    assert probed.report["data"]["parts"]["test"]["examples"] == 10
+    assert probed.report.main == "test"
+    assert probed.report.data.splits["test"].examples == 10
     with (probed.path / "predictions.csv").open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["part"] == "test"]
+        rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
     model = load(probed.path)
     predictions = model.predict([divided / row["id"] for row in rows])
     assert [found.label for found in predictions] == [row["predicted"] for row in rows]
@@ -113,18 +114,18 @@ def test_a_probe_ends_with_a_report_and_a_model_that_predicts_what_the_report_sa
 def test_the_positive_class_and_the_costs_decide_the_thresholds(divided: Path, tmp_path: Path) -> None:
     decision = Decision(positive="columns", specificity=0.8, cost_false_positive=1.0, cost_false_negative=5.0)
     done, _ = run(recipe(divided, decision=decision), tmp_path / "run")
-    found = done.report["evaluation"]["test"]
-    assert found["positive_class"] == "columns"
-    assert found["classes"] == ["rows", "columns"]
-    assert [point["rule"] for point in found["operating_points"]] == [
+    found = done.report.evaluation["test"]
+    assert found.figures.positive_class == "columns"
+    assert found.classes == ("rows", "columns")
+    assert [point.rule for point in found.figures.operating_points] == [
         "specificity of at least 0.8", "lowest cost, 1 a false positive and 5 a false negative",
     ]  # fmt: skip
-    assert found["operating_points"][1]["cost"]["value"] >= 0
+    assert found.figures.operating_points[1].cost.value >= 0
     bundle = load(done.path)
     assert bundle.classes == ("rows", "columns")
     answers = bundle.predict(sorted((divided / "test" / "columns").iterdir()))
     with (done.path / "predictions.csv").open(newline="") as file:
-        rows = {row["id"]: row for row in csv.DictReader(file) if row["part"] == "test"}
+        rows = {row["id"]: row for row in csv.DictReader(file) if row["split"] == "test"}
     for path, answer in zip(sorted((divided / "test" / "columns").iterdir()), answers, strict=True):
         assert answer.label == rows[f"test/columns/{path.name}"]["predicted"]
     page = (done.path / "report.md").read_text()
@@ -139,10 +140,10 @@ def test_a_positive_class_that_is_none_is_refused(positive: str, said: str, divi
 
 
 def test_the_report_on_disk_is_the_one_returned_and_has_a_page_and_a_recipe(probed: RunDone) -> None:
-    assert json.loads((probed.path / "report.json").read_text()) == json.loads(json.dumps(probed.report))
+    assert json.loads((probed.path / "report.json").read_text()) == probed.report.to_json()
     assert "accuracy" in (probed.path / "report.md").read_text().lower()
     again = read_recipe(probed.path / "recipe.toml")
-    assert again.seen.backbone == probed.report["backbone"]["digest"]
+    assert again.seen.backbone == probed.report.backbone.digest
     assert (probed.path / "model" / "README.md").is_file()
     assert not (probed.path / "checkpoints").exists()
 
@@ -151,12 +152,11 @@ def test_the_report_on_disk_is_the_one_returned_and_has_a_page_and_a_recipe(prob
 def test_a_tuned_model_is_shown_beside_its_probe(strategy: str, divided: Path, tmp_path: Path) -> None:
     done, _ = run(recipe(divided, strategy, options=QUICK), tmp_path / "run")
     report = done.report
-    assert report["probe"]["evaluation"]["metrics"]["accuracy"]["low"] is not None
-    assert report["paired"]["difference"]["value"] == pytest.approx(
-        report["evaluation"]["test"]["metrics"]["accuracy"]["value"]
-        - report["probe"]["evaluation"]["metrics"]["accuracy"]["value"]
+    assert report.probe.evaluation.metrics["accuracy"].low is not None
+    assert report.paired.difference.value == pytest.approx(
+        report.evaluation["test"].metrics["accuracy"].value - report.probe.evaluation.metrics["accuracy"].value
     )
-    assert (report["strategy"]["trained_stages"] == ["5a", "5b"]) == (strategy in ("partial", "gradual", "lora"))
+    assert (report.strategy.trained_stages == ("5a", "5b")) == (strategy in ("partial", "gradual", "lora"))
 
 
 def test_what_low_rank_updates_train_is_counted_and_the_model_is_as_large_as_its_backbone(
@@ -164,7 +164,7 @@ def test_what_low_rank_updates_train_is_counted_and_the_model_is_as_large_as_its
 ) -> None:
     done, _ = run(recipe(divided, "lora", options={**QUICK, "rank": 1}), tmp_path / "run")
     plain, _ = run(recipe(divided, "partial", options=QUICK), tmp_path / "plain")
-    counts = [report["backbone"]["parameters_trained"] for report in (done.report, plain.report)]
+    counts = [report.backbone.parameters_trained for report in (done.report, plain.report)]
     assert counts[0] < counts[1] / 4
     shapes = [
         {name: array.shape for name, array in read_tensors(path / "model" / "model.safetensors").items()}
@@ -177,26 +177,26 @@ def test_stored_and_recomputed_activations_are_compared_when_kept_in_half_precis
     divided: Path, tmp_path: Path
 ) -> None:
     done, _ = run(recipe(divided, "partial", options=QUICK), tmp_path / "run")
-    check = done.report["store"]["check"]
-    assert check["examples"] == 10
-    assert 0 < check["largest_error"] < 1e-2
+    check = done.report.store.check
+    assert check.examples == 10
+    assert 0 < check.largest_error < 1e-2
 
 
-def test_small_data_without_a_test_part_are_cross_validated_and_all_of_them_train(
+def test_small_data_without_a_test_split_are_cross_validated_and_all_of_them_train(
     undivided: Path, tmp_path: Path
 ) -> None:
     done, _ = run(recipe(undivided, folds=3, max_repeats=2), tmp_path / "run")
-    assert done.report["main"] == "cross-validation"
-    section = done.report["evaluation"]["cross_validation"]
-    assert (section["repeats"], section["folds"]) == (2, 3)
-    assert done.report["data"]["parts"]["test"] is None
-    assert done.report["strategy"]["facts"]["examples"] == 30
+    assert done.report.main == "cross-validation"
+    section = done.report.evaluation["cross-validation"]
+    assert (section.repeats, section.folds) == (2, 3)
+    assert done.report.data.splits.get("test") is None
+    assert done.report.strategy.facts["examples"] == 30
 
 
 def test_a_tuned_model_on_small_data_is_cross_validated_on_the_probes_folds(undivided: Path, tmp_path: Path) -> None:
     done, _ = run(recipe(undivided, "partial", folds=3, max_repeats=1, options=QUICK), tmp_path / "run")
-    assert done.report["evaluation"]["cross_validation"]["num_examples"] == 30
-    assert done.report["paired"] is not None
+    assert done.report.evaluation["cross-validation"].num_examples == 30
+    assert done.report.paired is not None
 
 
 def many(root: Path, count: int) -> Path:
@@ -210,15 +210,15 @@ def test_examples_enough_to_validate_train_along_where_cross_validation_is_the_p
     """Between 334 and 499 undivided examples: the folds train on everything, so the model that is kept does too."""
     chosen = recipe(many(tmp_path, 340), "partial", folds=3, max_repeats=1, views=1, options=QUICK)
     done, events = run(chosen, tmp_path / "run")
-    assert done.report["evaluation"]["cross_validation"]["num_examples"] == 340
-    assert done.report["probe"]["evaluation"]["num_examples"] == 340
-    assert done.report["paired"] is not None
+    assert done.report.evaluation["cross-validation"].num_examples == 340
+    assert done.report.probe.evaluation.num_examples == 340
+    assert done.report.paired is not None
     assert any(isinstance(event, Notice) and "early stopping is off" in event.text for event in events)
 
 
 def test_views_on_the_device_are_made_of_the_few_that_would_validate_too(tmp_path: Path) -> None:
     chosen = recipe(many(tmp_path, 100), "full", folds=2, max_repeats=1, options=QUICK, augment={"on_device": True})
-    assert run(chosen, tmp_path / "run")[0].report["evaluation"]["cross_validation"]["num_examples"] == 100
+    assert run(chosen, tmp_path / "run")[0].report.evaluation["cross-validation"].num_examples == 100
 
 
 def test_the_same_recipe_gives_the_same_model(divided: Path, tmp_path: Path) -> None:
@@ -249,8 +249,9 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_model(divided: Path, tmp_pat
         next(fit(recipe(divided, "partial", options=options), tmp_path / "stopped"))
     done, _ = run(recipe(divided, "partial", options=options), tmp_path / "stopped", resume=True)
 
-    def losses(report: object) -> list[float]:
-        return [record["loss"] for record in report["strategy"]["curve"]]  # type: ignore[index]
+    def losses(report: Report) -> list[float]:
+        assert report.strategy
+        return [record["loss"] for record in report.strategy.curve]
 
     assert losses(done.report) == losses(whole.report)
 
@@ -292,7 +293,7 @@ def test_a_split_that_leaks_stops_the_run_unless_allowed(divided: Path, tmp_path
     with pytest.raises(LeakedSplit, match=r"copy\.png"):
         list(fit(recipe(leaking), tmp_path / "a"))
     done, _ = run(recipe(leaking, source=Source(allow_leaks=True)), tmp_path / "b")
-    assert any("copy.png" in note for note in done.report["data"]["notes"])
+    assert any("copy.png" in note for note in done.report.data.notes)
 
 
 def test_a_model_is_the_next_backbone(probed: RunDone, undivided: Path, tmp_path: Path) -> None:
@@ -300,14 +301,14 @@ def test_a_model_is_the_next_backbone(probed: RunDone, undivided: Path, tmp_path
     from dataclasses import replace
 
     done, _ = run(replace(chosen, options=QUICK), tmp_path / "run")
-    assert done.report["backbone"]["input_px"] == [32, 32]
+    assert done.report.backbone.input_px == (32, 32)
 
 
 def test_evaluating_a_run_on_its_test_part_gives_its_own_numbers(probed: RunDone, divided: Path) -> None:
     found = list(evaluate(probed.path, divided))[-1]
     assert isinstance(found, Evaluated)
-    mine = found.report["evaluation"]["test"]["metrics"]["accuracy"]["value"]
-    assert mine == probed.report["evaluation"]["test"]["metrics"]["accuracy"]["value"]
+    mine = found.report.evaluation["test"].metrics["accuracy"].value
+    assert mine == probed.report.evaluation["test"].metrics["accuracy"].value
 
 
 def test_predicting_a_folder_names_unreadable_files_and_goes_on(probed: RunDone, divided: Path, tmp_path: Path) -> None:
@@ -331,7 +332,7 @@ def test_near_duplicates_are_looked_for_once(divided: Path, tmp_path: Path, monk
         "regraft.modalities.image.modality.near_pairs", lambda prints: pytest.fail("they were looked for again")
     )
     second, _ = run(recipe(divided), tmp_path / "second")
-    assert second.report["data"] == first.report["data"]
+    assert second.report.data == first.report.data
 
 
 def test_a_warm_probe_loads_neither_torch_nor_scikit_learn_nor_scipy(

@@ -82,14 +82,14 @@ def test_each_of_three_transfers_stands_on_the_one_before(
     assert changed_stages(found["a"], found["b"]) == trained
     assert changed_stages(found["b"], found["c"]) == trained
 
-    digests = [done.report["backbone"]["digest"] for done in (first, second, third)]
+    digests = [done.report.backbone.digest for done in (first, second, third)]
     assert len(set(digests)) == (1 if strategy == "probe" else 3)
     cut = stages[-1] if strategy == "probe" else CUTS[backbone]
     below = {opened(f"bundle:{run}", PX).digest(cut) for run in runs.values()}
     assert len(below) == 1
     told = "random; then 2 classes of the user's (a); then 3 classes of the user's (b)"
-    assert third.report["backbone"]["trained_on"] == told
-    assert third.report["backbone"]["weights"] == "bundle:b"
+    assert third.report.backbone.trained_on == told
+    assert third.report.backbone.weights == "bundle:b"
     assert told in (runs["c"] / "model" / "README.md").read_text()
 
     assert {path: path.read_bytes() for path in written} == written

@@ -1,21 +1,23 @@
 """Two runs side by side."""
 
 import csv
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from answers import KINDS
+from answers import KINDS, label_of
 from answers import sample as kind_sample
+from regraft.contracts.example import Example
 from regraft.contracts.metric import main_metric
+from regraft.contracts.task import TASKS
 from regraft.errors import RunError, UnknownName
 from regraft.evaluation.differences import compare as paired
-from regraft.workbench._predictions import Answer, predictions_table
+from regraft.files import write_json
+from regraft.workbench._predictions import predicted, predictions_table
 from regraft.workbench.compare import compare
-from sample_report import drawn, softmax
+from sample_report import changed, drawn, sample_report, sample_report_of, softmax
 
 CLASSES = ("ants", "bees", "wasps")
 
@@ -26,17 +28,11 @@ def write_run(
 ) -> Path:  # fmt: skip
     """A finished run's folder, as far as a comparison reads it."""
     path.mkdir()
-    report: dict[str, Any] = {
-        "main": main,
-        "run": {"seed": 0},
-        "strategy": {"preset": path.name, "cut": "4e"},
-        "backbone": {"name": "googlenet:bn@shipped"},
-        "data": {"fingerprint": fingerprint},
-    }
-    (path / "report.json").write_text(json.dumps(report))
+    report = changed(changed(sample_report(), "main", main), "data.fingerprint", fingerprint)
+    write_json(path / "report.json", changed(report, "strategy.preset", path.name).to_json())
     with (path / "predictions.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["part", "id", "group", "label", "predicted", *(f"p:{name}" for name in classes)])
+        writer.writerow(["split", "id", "group", "label", "predicted", *(f"p:{name}" for name in classes)])
         for at in range(len(targets)) if order is None else order:
             row = probabilities[at]
             group = groups[at] if groups else ""
@@ -62,8 +58,8 @@ def test_runs_are_matched_by_id_and_class_whatever_their_order(tmp_path: Path, s
     write_run(tmp_path / "two", b[:, turned], new_targets, classes=names, order=shuffled)
     found = compare(tmp_path / "one", tmp_path / "two")
     assert found.paired == paired(targets, a, b, names=("one", "two"))
-    assert (found.num_examples, found.part, found.num_groups) == (90, "test", None)
-    assert found.described[0] == "one at 4e, googlenet:bn@shipped"
+    assert (found.num_examples, found.split, found.num_groups) == (90, "test", None)
+    assert found.described[0] == "one at 4e, googlenet:torchvision@imagenet"
 
 
 def test_groups_are_drawn_whole(tmp_path: Path, sample: Any) -> None:
@@ -96,7 +92,7 @@ def test_different_tests_are_refused_with_what_differs(tmp_path: Path, sample: A
     with pytest.raises(RunError, match="The classes differ"):
         compare(tmp_path / "one", tmp_path / "others")
     write_run(tmp_path / "crossed", b, targets, main="cross-validation")
-    with pytest.raises(RunError, match="crossed by its cross-validation part"):
+    with pytest.raises(RunError, match="crossed by its cross-validation split"):
         compare(tmp_path / "one", tmp_path / "crossed")
 
 
@@ -129,7 +125,7 @@ def test_a_damaged_table_is_told_from_a_missing_one(tmp_path: Path, sample: Any)
             text.replace("0.jpg,,", "0.jpg,,", 1).replace(text.splitlines()[1], text.splitlines()[1][:-30]),
             "not a table",
         ),
-        (text.replace("part,id", "id,part"), "its columns are"),
+        (text.replace("split,id", "id,split"), "its columns are"),
         (text + "\n".join(text.splitlines()[1:2]) + "\n", "occurs twice"),
     ]:
         table.write_text(damaged)
@@ -143,12 +139,14 @@ def test_a_damaged_table_is_told_from_a_missing_one(tmp_path: Path, sample: Any)
 def write_run_of(kind: str, path: Path, targets: np.ndarray, outputs: np.ndarray, names: tuple[str, ...]) -> Path:
     """The same of any kind of task, its table written as runs write it."""
     path.mkdir()
-    (path / "report.json").write_text(json.dumps({"main": "test", "evaluation": {"test": {"kind": kind}}}))
-    answers = [
-        Answer(part="test", id=f"{at}.jpg", group="", target=np.asarray(target), outputs=row)
-        for at, (target, row) in enumerate(zip(targets, outputs, strict=True))
+    report = sample_report() if kind == "classification" else sample_report_of(kind)
+    write_json(path / "report.json", report.to_json())
+    examples = [
+        Example(id=f"{at}.jpg", contents={}, label=label_of(kind, target, names)) for at, target in enumerate(targets)
     ]
-    (path / "predictions.csv").write_text(predictions_table(kind, names, answers))
+    (path / "predictions.csv").write_text(
+        predictions_table(TASKS.get(kind)(names), predicted("test", examples, outputs))
+    )
     return path
 
 
@@ -186,7 +184,7 @@ def test_runs_of_different_kinds_and_metrics_of_another_kind_are_refused(tmp_pat
     numbers = write_run_of("regression", tmp_path / "measured", *kind_sample("regression"), CLASSES)
     with pytest.raises(RunError, match="sorted is classification, measured is regression"):
         compare(classes, numbers)
-    with pytest.raises(RunError, match="The metric accuracy does not fit regression runs") as raised:
+    with pytest.raises(RunError, match="The metric accuracy is not one of regression runs") as raised:
         compare(numbers, numbers, metric="accuracy")
     assert "choose from mae, " in str(raised.value)
 
@@ -196,5 +194,5 @@ def test_tags_that_differ_are_told_by_example(tmp_path: Path) -> None:
     one = write_run_of("multilabel", tmp_path / "one", targets, outputs, CLASSES)
     targets[1] = [1, 0, 1]
     two = write_run_of("multilabel", tmp_path / "two", targets, outputs, CLASSES)
-    with pytest.raises(RunError, match=r"1\.jpg is without a tag in one, ants;wasps in two"):
+    with pytest.raises(RunError, match=r"1\.jpg is without a label in one, ants;wasps in two"):
         compare(one, two)

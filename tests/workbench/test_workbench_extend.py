@@ -128,7 +128,7 @@ def test_it_can_be_evaluated_and_compared(place: Path) -> None:
     done = list(evaluate(place / "probe-3", place / "all", threads=1))[-1]
     assert isinstance(done, Evaluated)
     expected = told(place, "probe-3")["evaluation"]["test"]["metrics"]["accuracy"]["value"]
-    assert done.report["evaluation"]["test"]["metrics"]["accuracy"]["value"] == pytest.approx(expected)
+    assert done.report.evaluation["test"].metrics["accuracy"].value == pytest.approx(expected)
     found = compare(place / "probe-3", place / "partial-3")
     assert found.num_examples == 24
     assert found.described[0] == "extend at output, googlenet:tiny@bundle:probe"
@@ -177,8 +177,8 @@ def test_old_examples_among_the_new_data_count_as_old(place: Path, tmp_path: Pat
     paint(tmp_path / "both", ("blue", "red"))
     done = list(extend(model, tmp_path / "both", out=tmp_path / "out", max_loss=EASY, threads=1))[-1]
     assert isinstance(done, RunDone)
-    facts, (finding,) = done.report["strategy"]["facts"], done.report["findings"]
-    assert (facts["added"], facts["old_examples"], finding["severity"]) == (["red"], 12, "warn")
+    facts, (finding,) = done.report.strategy.facts, done.report.findings
+    assert (facts["added"], facts["old_examples"], finding.severity) == (["red"], 12, "warn")
     assert "No old example of green" in (tmp_path / "out" / "report.md").read_text()
 
 
@@ -240,7 +240,7 @@ def test_from_python_it_gives_a_run(place: Path, tmp_path: Path) -> None:
     )
     assert run.verdict().count("With red added and nothing else changed") == 1
     assert run.predict([place / "new" / "test" / "red" / "0.png"])[0].label in ("blue", "green", "red")
-    assert run.report["data"]["groups"] is not None
+    assert run.report.data.groups is not None
 
 
 @pytest.mark.slow
@@ -248,8 +248,8 @@ def test_a_model_that_was_extended_is_extended_again_with_all_that_it_was_made_o
     paint(tmp_path / "more", ("grey",))
     done = list(extend(place / "probe-3", tmp_path / "more", out=tmp_path / "out", max_loss=EASY, threads=1))[-1]
     assert isinstance(done, RunDone)
-    assert done.report["strategy"]["facts"]["old_examples"] == 36
-    assert "on 24 old test examples (which the old model had not seen)" in done.report["findings"][0]["message"]
+    assert done.report.strategy.facts["old_examples"] == 36
+    assert "on 24 old test examples (which the old model had not seen)" in done.report.findings[0].message
     model, before = load(tmp_path / "out"), load(place / "probe-3")
     assert model.classes == ("blue", "green", "red", "grey")
     np.testing.assert_array_equal(model.model.weight[:3], before.model.weight)
@@ -267,10 +267,10 @@ def test_a_sixth_disease_is_added_to_five(unpacked, shared_weights: Path, tmp_pa
     whole = regraft.fit(six, out=tmp_path / "whole", quiet=True, **common)
     five = regraft.fit(tmp_path / "five", out=tmp_path / "run", quiet=True, **common)
     run = regraft.extend(five, tmp_path / "new", out=tmp_path / "six", max_loss=0.1, quiet=True)
-    anew, added = (one.report["evaluation"]["test"]["metrics"]["accuracy"]["value"] for one in (whole, run))
+    anew, added = (one.report.evaluation["test"].metrics["accuracy"].value for one in (whole, run))
     assert added > anew - 0.05
-    (finding,) = run.report["findings"]
-    assert "on 175 old test examples" in finding["message"]
-    assert -0.1 <= finding["score"] <= 0.01
-    recall = {one["name"]: one["recall"]["value"] for one in run.report["evaluation"]["test"]["per_class"]}
+    (finding,) = run.report.findings
+    assert "on 175 old test examples" in finding.message
+    assert -0.1 <= finding.score <= 0.01
+    recall = {one.name: one.recall.value for one in run.report.evaluation["test"].figures.per_class}
     assert recall["septoria_leaf_spot"] > 0.5

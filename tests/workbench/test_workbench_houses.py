@@ -27,10 +27,10 @@ def test_a_front_says_more_of_a_price_than_nothing_does(
     *_, done = fit(recipe, tmp_path / "run")
     assert isinstance(done, RunDone)
     with (done.path / "predictions.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["part"] == "test"]
+        rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
     assert len(rows) == 134
     price, said = (np.log([float(row[name]) for row in rows]) for name in ("label", "v:price_usd"))
     assert np.corrcoef(price, said)[0, 1] > 0.3
-    found = done.report["evaluation"]["test"]["metrics"]
-    assert found["mae"]["low"] < found["mae"]["value"] < found["mae"]["high"]
-    assert found["r2"]["low"] < found["r2"]["high"]
+    found = done.report.evaluation["test"].metrics
+    assert found["mae"].low < found["mae"].value < found["mae"].high
+    assert found["r2"].low < found["r2"].high

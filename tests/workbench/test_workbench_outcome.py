@@ -1,27 +1,32 @@
 """What a run says of its probabilities where they could not be calibrated."""
 
-from typing import Any
-
 import pytest
 
-from regraft.workbench._outcome import Evaluated, _surer
+from regraft.contracts.metric import Figures
+from regraft.evaluation.report import Evaluation
+from regraft.reports.report import Probe
+from regraft.values import Measured
+from regraft.workbench._evaluated import Evaluated
+
+
+def section(log_loss: Measured | None) -> Evaluation:
+    return Evaluation(
+        kind="classification", main_metric="accuracy", num_examples=9, num_groups=None, classes=("a", "b"),
+        metrics={} if log_loss is None else {"log_loss": log_loss}, figures=Figures(),
+    )  # fmt: skip
 
 
 def evaluated(own: tuple[float, float | None] | None, probes: float | None) -> Evaluated:
     """A run with these log losses: the model's with its interval's lower end, the probe's."""
-
-    def section(value: float | None, low: float | None) -> dict[str, Any]:
-        return {"metrics": {} if value is None else {"log_loss": {"value": value, "low": low}}}
-
-    probe = {"evaluation": section(probes, None)}
     return Evaluated(
-        main="test", parts={}, sections={"test": section(*(own or (None, None)))}, gaps=[], probe=probe, paired=None,
+        main="test", scores={}, evaluation={"test": section(own and Measured(value=own[0], low=own[1]))}, gaps=(),
+        probe=Probe(evaluation=section(None if probes is None else Measured(value=probes))), paired=None,
         calibration=None,
     )  # fmt: skip
 
 
 def test_a_model_surer_than_it_should_be_is_held_against_the_probe() -> None:
-    text = _surer(evaluated((1.5, 1.09), 0.652))
+    text = evaluated((1.5, 1.09), 0.652).surer
     assert "log loss is 1.500, the linear probe's 0.652" in text
     assert "--strategy probe" in text
 
@@ -32,4 +37,4 @@ def test_a_model_surer_than_it_should_be_is_held_against_the_probe() -> None:
 def test_nothing_is_said_where_the_probe_is_no_better_beyond_chance(
     own: tuple[float, float | None] | None, probes: float | None
 ) -> None:
-    assert _surer(evaluated(own, probes)) == ""
+    assert evaluated(own, probes).surer == ""

@@ -34,13 +34,13 @@ def test_patients_group_the_proof_and_do_not_travel(tmp_path: Path) -> None:
     done = list(fit(chosen, out))[-1]
     assert isinstance(done, RunDone)
     with (out / "predictions.csv").open(newline="", encoding="utf-8") as file:
-        groups = [row["group"] for row in csv.DictReader(file) if row["part"] == "test"]
+        groups = [row["group"] for row in csv.DictReader(file) if row["split"] == "test"]
     assert len(groups) == 24
     assert len(set(groups)) == 12
     assert all(group.startswith("patient-") for group in groups)
     report = list(evaluate(out, data, threads=1))[-1]
     assert isinstance(report, Evaluated)
-    assert report.report["data"]["groups"] == 12
+    assert report.report.data.groups == 12
     model = b"".join(path.read_bytes() for path in (out / "model").rglob("*") if path.is_file())
     assert b"patient-" not in model
     everything = b"".join(path.read_bytes() for path in out.rglob("*") if path.is_file())

@@ -14,7 +14,7 @@ from sample_report import sample_report
 def test_an_opened_run_gives_its_recipe_report_verdict_and_log(tmp_path: Path) -> None:
     recipe = Recipe(data="photos", strategy="partial", cut="4e")
     (tmp_path / "recipe.toml").write_text(write_recipe(recipe))
-    write_json(tmp_path / "report.json", sample_report())
+    write_json(tmp_path / "report.json", sample_report().to_json())
     write_json(tmp_path / "environment.json", {"device": "cpu"})
     (tmp_path / "events.jsonl").write_text('{"event": "Plan"}\n{"event": "Prog')
     run = open_run(tmp_path)

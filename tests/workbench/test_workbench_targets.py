@@ -92,15 +92,15 @@ def tuned(divided: Path, tmp_path_factory: pytest.TempPathFactory) -> Fitted:
     return fitted
 
 
-def rows_of(path: Path, part: str) -> list[Mapping[str, str]]:
+def rows_of(path: Path, split: str) -> list[Mapping[str, str]]:
     with (path / "predictions.csv").open(newline="", encoding="utf-8") as file:
-        return [row for row in csv.DictReader(file) if row["part"] == part]
+        return [row for row in csv.DictReader(file) if row["split"] == split]
 
 
 @KINDS
 def test_the_model_says_what_the_report_and_the_table_say(kind: str, tuned: Fitted, divided: Path) -> None:
     done = tuned(kind)
-    assert (done.report["main"], done.report["data"]["kind"]) == ("test", kind)
+    assert (done.report.main, done.report.data.kind) == ("test", kind)
     rows = rows_of(done.path, "test")
     assert len(rows) == 16
     prefix = "v:" if kind == "regression" else "p:"
@@ -119,16 +119,16 @@ def test_the_model_says_what_the_report_and_the_table_say(kind: str, tuned: Fitt
     task = model.model.task
     main = main_metric(kind)
     outputs = np.array([[float(row[f"{prefix}{name}"]) for name in model.classes] for row in rows])
-    told = done.report["evaluation"]["test"]["metrics"][main.name]["value"]
+    told = done.report.evaluation["test"].metrics[main.name].value
     assert told == pytest.approx(main.compute(task.encode([row["label"] for row in rows]), outputs), rel=1e-4)
 
 
 @KINDS
 def test_the_probe_stands_beside_a_tuned_model_with_the_paired_difference(kind: str, tuned: Fitted) -> None:
     report = tuned(kind).report
-    assert report["probe"]["evaluation"]["kind"] == kind
-    assert report["paired"]["metric"] == main_metric(kind).name
-    assert (report["paired"]["p_value"] is None) == (not load(tuned(kind).path).model.task.exclusive)
+    assert report.probe.evaluation.kind == kind
+    assert report.paired.metric == main_metric(kind).name
+    assert (report.paired.p_value is None) == (not load(tuned(kind).path).model.task.exclusive)
 
 
 @KINDS
@@ -142,8 +142,8 @@ def test_a_later_test_reads_the_table_alike_and_finds_the_same(
     *_, last = evaluate(done.path, divided, out=tmp_path / "test", source=source)
     assert isinstance(last, Evaluated)
     main = main_metric(kind).name
-    found, told = (report["evaluation"]["test"]["metrics"][main] for report in (last.report, done.report))
-    assert found["value"] == pytest.approx(told["value"], rel=1e-4)
+    found, told = (report.evaluation["test"].metrics[main] for report in (last.report, done.report))
+    assert found.value == pytest.approx(told.value, rel=1e-4)
     compared = compare(done.path, tmp_path / "test", metric=main)
     assert compared.paired.a == pytest.approx(compared.paired.b, rel=1e-4)
 
@@ -153,11 +153,11 @@ def test_small_data_are_judged_by_cross_validation(kind: str, undivided: Path, t
     chosen = recipe(undivided, kind)
     chosen = replace(chosen, source=replace(chosen.source, group_column="plot"))
     done, _ = run(chosen, tmp_path / "run")
-    assert done.report["main"] == "cross-validation"
-    section = done.report["evaluation"]["cross_validation"]
-    assert (section["repeats"], section["folds"], section["num_groups"]) == (2, 5, 20)
-    mean = section["mean_of_folds"]
-    assert mean["low"] is None or mean["low"] <= mean["value"] <= mean["high"]
+    assert done.report.main == "cross-validation"
+    section = done.report.evaluation["cross-validation"]
+    assert (section.repeats, section.folds, section.num_groups) == (2, 5, 20)
+    mean = section.mean_of_folds
+    assert mean.low is None or mean.low <= mean.value <= mean.high
     assert len(rows_of(done.path, "cross-validation")) == 40
 
 
@@ -178,7 +178,7 @@ def test_a_model_of_any_kind_is_the_next_backbone(kind: str, tuned: Fitted, divi
     other = "regression" if kind == "classification" else "classification"
     done, _ = run(recipe(divided, other, backbone=f"bundle:{tuned(kind).path}", input_px=0), tmp_path / "next")
     outputs = {"multilabel": "2 labels", "regression": "2 targets"}.get(kind, "3 classes")
-    assert done.report["backbone"]["trained_on"].endswith(f"then {outputs} of the user's ({kind})")
+    assert done.report.backbone.trained_on.endswith(f"then {outputs} of the user's ({kind})")
 
 
 def test_the_bundle_keeps_what_the_task_must_know(tuned: Fitted) -> None:
@@ -206,7 +206,7 @@ def test_prices_by_their_logarithm_come_out_in_their_unit(divided: Path, tmp_pat
     actual, said = (np.array([float(row[name]) for row in rows]) for name in ("label", "v:price"))
     assert np.abs(np.log(said / actual)).mean() < 0.3
     assert read_facts(done.path / "model")["task"]["transform"] == "log"
-    assert done.report["calibration"] is None
+    assert done.report.calibration is None
 
 
 def test_no_word_of_calibration_where_nothing_is_stated(divided: Path, tmp_path: Path) -> None:
@@ -249,18 +249,18 @@ def test_runs_of_two_kinds_cannot_be_compared(tuned: Fitted) -> None:
 def test_report_json_is_plain_json_for_every_kind(tuned: Fitted) -> None:
     for kind in TASKS.names():
         done = tuned(kind)
-        assert json.loads((done.path / "report.json").read_text()) == json.loads(json.dumps(done.report))
+        assert json.loads((done.path / "report.json").read_text()) == done.report.to_json()
         assert (done.path / "report.md").read_text(encoding="utf-8").startswith("# partial on table.csv")
 
 
 def test_tags_have_thresholds_from_held_out_examples_and_numbers_the_training_medians(
     tuned: Fitted, divided: Path
 ) -> None:
-    tags = tuned("multilabel").report["probe"]["evaluation"]["per_tag"]
-    assert [0 < one["chosen"]["threshold"] < 1 for one in tags] == [True, True]
+    tags = tuned("multilabel").report.probe.evaluation.figures.per_label
+    assert [0 < one.chosen.threshold < 1 for one in tags] == [True, True]
     with divided.open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == "train"]
     medians = [float(np.median([float(row[name]) for row in rows])) for name in ("price", "width")]
     report = tuned("regression").report
-    for section in (report["evaluation"]["test"], report["probe"]["evaluation"]):
-        assert section["baseline"]["outputs"] == pytest.approx(medians)
+    for section in (report.evaluation["test"], report.probe.evaluation):
+        assert section.figures.baseline.outputs == pytest.approx(medians)

@@ -64,9 +64,9 @@ def test_a_fit_with_strong_views_and_mixed_examples_ends_in_a_model(
     )  # fmt: skip
     done = list(fit(recipe, tmp_path / "run"))[-1]
     assert isinstance(done, RunDone)
-    assert done.report["recipe"]["augment"] == {"magnitude": 12.0}
-    assert done.report["strategy"]["options"]["mixup"] == 0.2
-    assert np.isfinite(done.report["evaluation"]["test"]["metrics"]["log_loss"]["value"])
+    assert done.report.recipe["augment"] == {"magnitude": 12.0}
+    assert done.report.strategy.options["mixup"] == 0.2
+    assert np.isfinite(done.report.evaluation["test"].metrics["log_loss"].value)
 
 
 def test_an_unknown_augmentation_or_field_of_one_ends_it_before_anything_is_scanned(
@@ -90,8 +90,8 @@ def test_views_made_on_the_device_end_in_a_model_that_answers_on_plain_ones(
     recipe = Recipe(data=str(photos), strategy=strategy, augment=ON_DEVICE, options=quick, **TINY)
     done = list(fit(recipe, tmp_path / "run"))[-1]
     assert isinstance(done, RunDone)
-    assert np.isfinite(done.report["evaluation"]["test"]["metrics"]["log_loss"]["value"])
-    assert all(np.isfinite(epoch["loss"]) for epoch in done.report["strategy"]["curve"])
+    assert np.isfinite(done.report.evaluation["test"].metrics["log_loss"].value)
+    assert all(np.isfinite(epoch["loss"]) for epoch in done.report.strategy.curve)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ known to the metric alone.
 Letters in shapes: n examples, b resamples, s statistics of an example.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -15,7 +15,9 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
+from regraft.contracts.page import Block, Context
 from regraft.registry import Shelf
+from regraft.values import Measured
 
 _NAMED = 5
 """How many outputs are named where a unit is given."""
@@ -57,11 +59,35 @@ class Tested(Sample):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reference:
+    """The same prediction for every example, to compare a model with."""
+
+    title: str
+    """What it is called at the head of a column."""
+    metrics: Mapping[str, Measured]
+    """What it scores."""
+    verdict: str
+    """Whether the model is better, as a sentence."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Figures:
     """What a report shows beside the metrics. A family of metrics adds its own fields; they are keys of the report."""
 
     notes: tuple[str, ...] = ()
     """What to know when reading the numbers."""
+
+    def blocks(self, of: Context) -> Iterator[Block]:
+        """The sections of a page that show them."""
+        return iter(())
+
+    def guess(self, of: Context) -> str:
+        """What a prediction that looks at no example would score by the main metric, as a sentence; may be empty."""
+        return ""
+
+    def reference(self) -> Reference | None:
+        """What such a prediction scores by every metric, where that was measured."""
+        return None
 
 
 def _one(outputs: Any) -> int:

@@ -37,6 +37,30 @@ class Reads:
     """Strides of the taps that it reads besides, as a feature pyramid does; the card says which tap has which."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """What a task calls its outputs, for pages, tables and messages."""
+
+    output: str
+    """`class`, `label`, `target`."""
+    outputs: str
+    """The same of several."""
+    asked: str
+    """What the examples have, as it continues `153 test examples`: `of 6 classes`; may be empty."""
+    labelled: str
+    """The same, with the names where they are needed to understand it."""
+    given: str
+    """What a model gives, as it continues `One input gives`: `one of 6 classes, with a probability for each`."""
+    purpose: str
+    """What a model is for, as a clause: `To sort inputs of the kind it was trained on into the classes above`."""
+    caution: str = ""
+    """What to know of predictions in place of what is said of probabilities, where none are stated."""
+    fields: str = "answer.label, answer.probabilities"
+    """What to print of a prediction called `answer`, in an example of code."""
+    column: str = "p"
+    """Begins the name of a column of outputs in a table of predictions: `p:NAME`."""
+
+
 class Task(ABC):
     """A kind of question; a value made from the labels that occur."""
 
@@ -52,6 +76,8 @@ class Task(ABC):
     """`disjoint classes`: what is tested on are classes (identities) that were never trained on."""
     answers: Literal["probabilities", "values", "records"] = "records"
     """What `outputs` hold: probabilities or numbers (n k), or a record for each example."""
+    ranked: bool = False
+    """Whether the classes have ranks, and so an order that is part of the task."""
     exclusive: bool = False
     """Whether an example is of one class: then outputs sum to 1, and the largest is the prediction."""
     weighable: bool = False
@@ -60,6 +86,15 @@ class Task(ABC):
     """Whether targets move with views and pieces, so that `encoded` and `gathered` want placements."""
     generates: bool = False
     """Whether predictions are generated step by step (a translation) instead of read off the head's output."""
+
+    @property
+    def states_probabilities(self) -> bool:
+        """Whether `outputs` hold probabilities."""
+        return self.answers == "probabilities"
+
+    @abstractmethod
+    def words(self) -> Words:
+        """What its outputs are called."""
 
     @property
     def facts(self) -> Mapping[str, Any]:

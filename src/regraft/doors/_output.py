@@ -3,12 +3,15 @@
 import io
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from textwrap import fill, indent
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from regraft.records import to_json
+
+if TYPE_CHECKING:
+    from regraft.reports.report import Report
 
 Found = TypeVar("Found")
 
@@ -30,7 +33,7 @@ def print_found(found: Found, as_text: Callable[[Found], str], *, json: bool) ->
 
 
 def print_report(
-    report: Mapping[str, Any],
+    report: Any,
     folder: Path | None,
     verdict: str,
     blocks: Sequence[str],
@@ -38,7 +41,8 @@ def print_report(
     json: bool,
     model: bool = False,
 ) -> None:
-    """Print what long work came to: `blocks` (a table first), the verdict after it, and the files in `folder`."""
+    """Print what long work came to: `blocks`, a table first, the verdict after it, and the files in `folder`; or, with
+    `json`, the report."""
     if json:
         print(as_json({"path": folder, "verdict": verdict, "report": report}, indent=2))
         return
@@ -46,6 +50,14 @@ def print_report(
     print("\n" + "\n\n".join(filter(None, [table, wrapped(verdict), *others])) + "\n")
     if folder is not None:
         print(f"report  {folder / 'report.md'}" + (f"\nmodel   {folder / 'model'}" if model else ""))
+
+
+def print_run(report: "Report", folder: Path | None, *, json: bool, model: bool = False) -> None:
+    """What a fit, an extension or an evaluation found, and where it is kept."""
+    from regraft.doors._tables import figures
+    from regraft.reports.verdict import refused, verdict
+
+    print_report(report, folder, verdict(report), [figures(report), wrapped(refused(report))], json=json, model=model)
 
 
 def as_json(found: Any, *, indent: int | None = None) -> str:

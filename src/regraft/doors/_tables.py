@@ -1,14 +1,17 @@
 """Tables of plain text, and what a fit, an evaluation and a comparison print."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from regraft.doors._output import WIDTH
-from regraft.reports.verdict import main_figure, main_metric_of, main_section, title_of
-from regraft.reports.words import NOTHING, counted, lowered, measured, number
+from regraft.reports.verdict import title_of
+from regraft.reports.words import lowered
+from regraft.values import NOTHING, shown
+from regraft.words import counted
 
 if TYPE_CHECKING:
+    from regraft.reports.report import Report
     from regraft.workbench.compare import Comparison
 
 _SHOWN = ("balanced_accuracy", "log_loss", "macro_auroc", "r2", "quadratic_weighted_kappa")
@@ -45,34 +48,34 @@ def listed(pairs: Iterable[tuple[str, str]], indent: str = "  ") -> str:
     )  # fmt: skip
 
 
-def figures(report: Mapping[str, Any]) -> str:
+def figures(report: "Report") -> str:
     """The model and its linear probe, side by side."""
-    section = main_section(report)
+    section = report.section
     if section is None:
         return ""
-    models = {str((report.get("strategy") or {}).get("preset") or "model"): section}
-    if probe := (report.get("probe") or {}).get("evaluation"):
-        models["linear probe"] = probe
-    metrics = [name for name in _SHOWN if name in (section.get("metrics") or {})][:2]
+    models = {report.strategy.preset if report.strategy else "model": section}
+    if report.probe:
+        models["linear probe"] = report.probe.evaluation
+    metrics = [name for name in _SHOWN if name in section.metrics][:2]
     rows = [
-        [name, measured(main_figure(one)), *(measured((one.get("metrics") or {}).get(key)) for key in metrics)]
+        [name, one.headline.told(), *(one.metrics[key].told() if key in one.metrics else NOTHING for key in metrics)]
         for name, one in models.items()
     ]
-    return aligned(["", *(lowered(title_of(key)) for key in (main_metric_of(section), *metrics))], rows)
+    return aligned(["", *(lowered(title_of(key)) for key in (section.main_metric, *metrics))], rows)
 
 
 def compared(found: "Comparison") -> str:
     """Two runs, their difference and the verdict."""
     paired = found.paired
     metric = lowered(title_of(paired.metric))
-    header, columns = ["run", "model", metric], [found.names, found.described, map(number, (paired.a, paired.b))]
+    header, columns = ["run", "model", metric], [found.names, found.described, map(shown, (paired.a, paired.b))]
     if paired.only_a_right is not None:
         header.append("right where the other is wrong")
         columns.append(map(str, (paired.only_a_right, paired.only_b_right)))
     groups = f" in {counted(found.num_groups, 'group')}" if found.num_groups else ""
     return "\n\n".join(
         [
-            f"{metric} on the same {counted(found.num_examples, found.part + ' example')}{groups}",
+            f"{metric} on the same {counted(found.num_examples, found.split + ' example')}{groups}",
             aligned(header, zip(*columns, strict=True)),
             paired.verdict,
             "\n".join(found.notes),

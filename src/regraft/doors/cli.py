@@ -2,7 +2,6 @@
 
 import sys
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +9,7 @@ import typer
 
 from regraft.doors._errors import guarded, if_interrupted
 from regraft.doors._flags import COLUMNS, RECIPE, Abstain, AllowLeaks, Json, Quiet, seconds, with_flags
-from regraft.doors._output import print_found, print_report, wrapped
+from regraft.doors._output import print_found, print_report, print_run
 from regraft.doors.screen import result_of, watched
 from regraft.version import VERSION
 
@@ -80,7 +79,7 @@ def fit(
 
     with if_interrupted(f"To go on, start the same command again with: --out {folder} --resume"):
         done = result_of(verb(recipe, folder, resume=resume), RunDone, quiet=quiet)
-    _print_report(done.report, done.path, json=json, model=True)
+    print_run(done.report, done.path, json=json, model=True)
 
 
 @app.command()
@@ -124,7 +123,7 @@ def evaluate(
 
     source = with_settings(Recipe(data=str(data)), settings).source
     done = result_of(verb(run, data, out=out, source=source, abstain=abstain), Evaluated, quiet=quiet)
-    _print_report(done.report, out, json=json)
+    print_run(done.report, out, json=json)
 
 
 @app.command()
@@ -157,7 +156,7 @@ def extend(
     source = with_settings(Recipe(data=str(data)), settings).source
     events = verb(run, data, out=out, old=old, source=source, max_loss=max_loss, seed=seed)
     done = result_of(events, RunDone, quiet=quiet)
-    _print_report(done.report, done.path, json=json, model=True)
+    print_run(done.report, done.path, json=json, model=True)
 
 
 @app.command()
@@ -389,11 +388,3 @@ def main() -> None:
     """The entry point `regraft`."""
     command: Any = typer.main.get_command(app)
     sys.exit(guarded(lambda: command(prog_name="regraft")))
-
-
-def _print_report(report: Mapping[str, Any], folder: Path | None, *, json: bool, model: bool = False) -> None:
-    """What a fit, an extension or an evaluation found, and where it is kept."""
-    from regraft.doors._tables import figures
-    from regraft.reports.verdict import refused, verdict
-
-    print_report(report, folder, verdict(report), [figures(report), wrapped(refused(report))], json=json, model=model)

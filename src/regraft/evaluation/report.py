@@ -1,17 +1,18 @@
 """Everything that a test says of a model, as one value."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
-from math import isfinite
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import nan
+from typing import Any, get_type_hints
 
 import numpy as np
 from jaxtyping import Shaped
 
 from regraft.contracts.metric import Figures, Metric, Sample, Tested, main_metric, metrics_for
+from regraft.contracts.page import Block, Context
 from regraft.evaluation.intervals import MIN_GROUPS, measure_all, units
 from regraft.evaluation.thresholds import AtSpecificity, Rule
-from regraft.values import Json, Measured
+from regraft.values import Measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +35,37 @@ class Evaluation:
     """What the family of the main metric shows beside the metrics."""
     notes: tuple[str, ...] = ()
     """What to know when reading the numbers."""
+    repeats: int = 0
+    """How often the examples were cross-validated; 0 where they were not."""
+    folds: int = 0
+    """In how many folds."""
+    mean_of_folds: Measured | None = None
+    """The main metric as a mean over all folds, with the interval that suits it."""
 
-    def to_json(self) -> dict[str, Json]:
-        """As plain values, the fields of `figures` beside the others; numbers that are not finite become None."""
-        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "figures"}
-        return {name: as_json(value) for name, value in {**vars(self.figures), **own}.items()}
+    @property
+    def headline(self) -> Measured:
+        """The number that stands for the model: the mean of the folds where there are any, else the main metric."""
+        return self.mean_of_folds or self.metrics.get(self.main_metric, Measured(value=nan))
+
+    def blocks(self, calibration: str = "") -> Iterator[Block]:
+        """The sections of a page that show the figures; `calibration` says how probabilities were calibrated."""
+        return self.figures.blocks(self._context(calibration))
+
+    def guess(self) -> str:
+        """What a prediction that looks at no example would score, as a sentence; may be empty."""
+        return self.figures.guess(self._context())
+
+    def _context(self, calibration: str = "") -> Context:
+        return Context(
+            num_examples=self.num_examples, metrics=self.metrics, main_metric=self.main_metric,
+            calibration=calibration,
+        )  # fmt: skip
+
+    @classmethod
+    def hints_of(cls, value: Mapping[str, Any]) -> dict[str, Any]:
+        """For `records.from_json`: of which class `figures` are, which the kind of task decides."""
+        makes = main_metric(value["kind"]).figures
+        return {"figures": Figures if makes is None else get_type_hints(makes)["return"]}
 
 
 def evaluate(
@@ -87,20 +114,3 @@ def evaluate(
         figures=figures,
         notes=notes,
     )
-
-
-def as_json(value: Any) -> Json:
-    """Dataclasses, mappings, sequences and numbers as plain values; numbers that are not finite become None."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: as_json(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): as_json(inner) for key, inner in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return as_json(value.tolist())
-    if isinstance(value, list | tuple):
-        return [as_json(inner) for inner in value]
-    if isinstance(value, float):
-        return value if isfinite(value) else None
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    raise TypeError(f"{type(value).__name__} has no JSON form.")

@@ -1,4 +1,4 @@
-"""One picture as SVG text, drawn by matplotlib, which is loaded when it is asked for: that costs about a second."""
+"""One plot as SVG text, drawn by matplotlib, which is loaded when it is asked for: that costs about a second."""
 
 import io
 from collections.abc import Callable
@@ -33,10 +33,12 @@ def svg_of_panels(draws: "list[Callable[[Axes], None]]", inches: tuple[float, fl
         for at, draw in enumerate(draws):
             draw(figure.add_subplot(1, len(draws), at + 1))
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
+        figure.savefig(
+            buffer, format="svg", metadata={"Date": None}, bbox_inches="tight"
+        )  # a title was cut off without
     return buffer.getvalue().decode()
 
 
 def short(name: str) -> str:
-    """A name no longer than a picture has room for."""
+    """A name no longer than a plot has room for."""
     return name if len(name) <= LONG_NAME else name[: LONG_NAME - 1] + "…"

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from textwrap import fill
 from typing import Any
 
-from regraft.reports.words import NOTHING, bullets, counted, duration, measured, number, plain, table
+from regraft.reports.words import bullets, duration, measured, plain, table
+from regraft.values import NOTHING, shown
+from regraft.words import counted
 
 Section = Mapping[str, Any]
 
@@ -87,7 +89,7 @@ def _figures_told(report: Section) -> str:
 def _difference(effect: Section) -> str:
     found = effect["difference"]
     if effect["measure"] in COUNTED:
-        return f"{number(found['value'])} times"
+        return f"{shown(found['value'])} times"
     text = measured(found, signed=True)
     return text if found.get("low") is not None else f"{text} ({plain(found['method'])})"
 
@@ -171,7 +173,7 @@ def _costs(report: Section) -> str:
 def _accuracies(report: Section) -> str:
     measures = [name for name in ("accuracy", "gap", "transfer", "signal") if _has(report, name)]
     rows = [
-        [plain(arm["name"]), str(one["size"]), str(len(one["seeds"])), number(one["train_accuracy"]),
+        [plain(arm["name"]), str(one["size"]), str(len(one["seeds"])), shown(one["train_accuracy"]),
          *(measured(one[name]) for name in measures)]
         for arm in report["arms"] for one in arm["figures"]
     ]  # fmt: skip
@@ -186,7 +188,7 @@ def _trained_out(report: Section) -> str:
     if not known or max(known) >= TRAINED_OUT:
         return ""
     return (
-        f"No arm is trained out: by the end they are right about {number(min(known))} to {number(max(known))} of the "
+        f"No arm is trained out: by the end they are right about {shown(min(known))} to {shown(max(known))} of the "
         "examples they were trained on. So accuracies tell how far each comes in these steps; one that learns slowly "
         "may come further in more."
     )

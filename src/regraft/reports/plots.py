@@ -1,14 +1,16 @@
-"""Pictures for the page, drawn by matplotlib as SVG. Loading matplotlib costs about a second, so ask `wanted` first."""
+"""Plots for the page, drawn by matplotlib as SVG. Loading matplotlib costs about a second, so ask `wanted` first."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regraft.files import write_text
+from regraft.evaluation.metrics.classes import ClassFigures
+from regraft.evaluation.metrics.labels import LabelFigures
+from regraft.evaluation.metrics.probabilities import ProbabilityFigures
+from regraft.evaluation.metrics.values import ValueFigures
 from regraft.reports import _scatter
 from regraft.reports._canvas import INK, SECOND, short, svg
-from regraft.reports._making import rescaled
-from regraft.reports.verdict import Section, kind_of, main_section
+from regraft.reports.report import Report
+from regraft.reports.sections import epochs, rescaled
+from regraft.reports.words import lowered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,45 +23,42 @@ LEVEL_NAMES = 26
 """Up to so many characters, all names as long as the longest, lie level under the matrix; more would run together."""
 
 
-def wanted(report: Section) -> bool:
-    """Whether pictures are worth their second: the run trained for epochs, or it predicts numbers.
+def wanted(report: Report) -> bool:
+    """Whether plots are worth their second: the run trained for epochs, or it predicts numbers.
 
-    What a probe does with classes or tags is in the tables; single numbers, and how far each is off, are not.
+    What a probe does with classes or labels is in the tables; single numbers, and how far each is off, are not.
     """
-    trained = len((report.get("strategy") or {}).get("curve") or ()) > 1
-    return trained or kind_of(main_section(report)) == "regression"
+    trained = report.strategy is not None and len(report.strategy.curve) > 1
+    return trained or not report.task.states_probabilities
 
 
-def write_plots(report: Section, folder: Path) -> list[str]:
-    """Draw what the report has, each as one SVG in `folder`; returns the names of the files."""
-    drawn = {
-        "curve.svg": curve(report),
-        "confusion.svg": confusion(report),
-        "tags.svg": _scatter.tags(report),
-        "predicted.svg": _scatter.predicted(report),
-        "residuals.svg": _scatter.residuals(report),
-        "reliability.svg": reliability(report),
-    }
-    for name, text in drawn.items():
-        if text:
-            write_text(folder / name, text)
-    return [name for name, text in drawn.items() if text]
+def drawn(report: Report) -> dict[str, str]:
+    """The plots that the report has numbers for, by name, as SVG text."""
+    figures = report.section.figures if report.section else None
+    plots = {"curve": curve(report)}
+    if isinstance(figures, ClassFigures):
+        plots["confusion"] = confusion(figures)
+    if isinstance(figures, LabelFigures):
+        plots["labels"] = _scatter.labels(figures, report.section.num_examples if report.section else 1)
+    if isinstance(figures, ValueFigures):
+        plots |= {"predicted": _scatter.predicted(figures), "residuals": _scatter.residuals(figures)}
+    if isinstance(figures, ProbabilityFigures):
+        plots["reliability"] = reliability(figures)
+    return {name: svg for name, svg in plots.items() if svg}
 
 
-def curve(report: Section) -> str:
+def curve(report: Report) -> str:
     """Training and validation loss by epoch, as SVG; empty without two epochs."""
-    strategy = report.get("strategy") or {}
-    rows: Sequence[Mapping[str, float]] = strategy.get("curve") or ()
-    if len(rows) < 2:
+    strategy = report.strategy
+    if strategy is None or len(strategy.curve) < 2:
         return ""
-    facts = strategy.get("facts") or {}
-    best, start = facts.get("best_epoch"), facts.get("start")
+    rows, validated = strategy.curve, epochs(strategy)
+    best = strategy.facts.get("best_epoch")
 
     def draw(axes: "Axes") -> None:
         epochs = [row["epoch"] for row in rows]
         axes.plot(epochs, [row["loss"] for row in rows], color=INK, label="training")
         if any("val_loss" in row for row in rows):
-            validated = [{"epoch": 0, **start}, *rows] if start else rows
             for key, label, style in (
                 ("val_loss", "validation", "-"),
                 ("val_loss_rescaled", "validation, rescaled", "--"),
@@ -73,7 +72,7 @@ def curve(report: Section) -> str:
             axes.legend(frameon=False)
         axes.set(
             xlabel="epoch",
-            ylabel="loss" if kind_of(main_section(report)) == "regression" else "loss (nats)",
+            ylabel="loss (nats)" if report.task.states_probabilities else "loss",
             title="Loss by epoch",
         )
         axes.set_ylim(bottom=0)
@@ -82,13 +81,11 @@ def curve(report: Section) -> str:
     return svg(draw, (5.5, 3.4))
 
 
-def confusion(report: Section) -> str:
+def confusion(figures: ClassFigures) -> str:
     """The confusion matrix, shaded by share of the actual class, as SVG; empty for very many classes."""
-    section = main_section(report) or {}
-    matrix, classes = section.get("confusion") or (), section.get("classes") or ()
-    if not matrix or len(classes) >= MANY_CLASSES:
+    matrix, names = figures.confusion, [short(one.name) for one in figures.per_class]
+    if len(names) >= MANY_CLASSES:
         return ""
-    names = [short(name) for name in classes]
     shares = [[count / max(1, sum(row)) for count in row] for row in matrix]
 
     def draw(axes: "Axes") -> None:
@@ -98,7 +95,7 @@ def confusion(report: Section) -> str:
         else:
             axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(names)), names)
-        axes.set(xlabel="answered (darker: more of the class)", ylabel="actual", title="What is taken for what")
+        axes.set(xlabel="predicted (darker: more of the class)", ylabel="actual", title="Confusion matrix")
         if len(names) <= WITH_COUNTS:
             for y, row in enumerate(matrix):
                 for x, count in enumerate(row):
@@ -109,33 +106,31 @@ def confusion(report: Section) -> str:
     return svg(draw, (side + 0.6, side))
 
 
-def reliability(report: Section) -> str:
+def reliability(figures: ProbabilityFigures) -> str:
     """Stated confidence against accuracy with intervals, as SVG; empty without bins."""
-    bins = (main_section(report) or {}).get("reliability") or ()
+    bins = figures.reliability
     if not bins:
         return ""
-    of_tags = kind_of(main_section(report)) == "multilabel"
-    observed = "share with the tag" if of_tags else "accuracy"
+    stated, counted, _, observed = figures.header
 
     def draw(axes: "Axes") -> None:
         axes.plot([0, 1], [0, 1], color="0.7", linestyle=":", label="perfect")
         for one in bins:
-            low, high = one["accuracy"].get("low"), one["accuracy"].get("high")
-            if low is not None and high is not None:
-                axes.plot([one["confidence"]] * 2, [low, high], color=INK, linewidth=1)
-        most = max(one["num_examples"] for one in bins)
+            if one.accuracy.low is not None and one.accuracy.high is not None:
+                axes.plot([one.confidence] * 2, [one.accuracy.low, one.accuracy.high], color=INK, linewidth=1)
+        most = max(one.num_examples for one in bins)
         axes.scatter(
-            [one["confidence"] for one in bins],
-            [one["accuracy"]["value"] for one in bins],
-            s=[15 + 120 * one["num_examples"] / most for one in bins],
+            [one.confidence for one in bins],
+            [one.accuracy.value for one in bins],
+            s=[15 + 120 * one.num_examples / most for one in bins],
             color=INK,
-            label=f"{observed}; the larger, the more {'answers' if of_tags else 'examples'}",
+            label=f"{observed}; the larger, the more {counted}",
             zorder=3,
         )
-        axes.set(xlabel="stated probability" if of_tags else "stated confidence", ylabel=observed)
-        axes.set_title("Can the probabilities be trusted?")
+        axes.set(xlabel=lowered(stated), ylabel=observed)
+        axes.set_title("Calibration")
         axes.set(xlim=(0, 1.03), ylim=(0, 1.03), aspect="equal")
         # Below the axes: inside, every corner may hold an interval.
-        axes.figure.legend(loc="outside lower center", ncols=1 if of_tags else 2, frameon=False)
+        axes.figure.legend(loc="outside lower center", ncols=2, frameon=False)
 
     return svg(draw, (4.6, 4.7))

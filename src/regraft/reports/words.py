@@ -1,12 +1,10 @@
-"""Numbers, tables and names as a page for people shows them. Works on the plain values of a report."""
+"""Numbers, tables and names as a page for people shows them. Works on the plain values of a study's report."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from regraft.values import Measured, shown
+from regraft.values import NOTHING, Measured, shown
 
-NOTHING = "–"
-"""Stands where there is no number."""
 _SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_|#"} | {"<": "&lt;", "\n": " "})
 
 
@@ -16,17 +14,12 @@ def plain(text: object) -> str:
     return shown.replace("](", "]\\(").replace("][", "]\\[")
 
 
-def number(value: float | None, *, signed: bool = False, scale: float | None = None) -> str:
-    """A number as `values.shown` has it."""
-    return NOTHING if value is None else shown(value, signed=signed, scale=scale)
-
-
 def measured(value: Mapping[str, Any] | None, *, signed: bool = False) -> str:
     """A measured number with its interval, where it has one: `0.921 [0.874, 0.951]`."""
     if value is None or value.get("value") is None:
         return NOTHING
     if value.get("low") is None or value.get("high") is None:
-        return number(value["value"], signed=signed)
+        return shown(value["value"], signed=signed)
     return Measured(value=value["value"], low=value["low"], high=value["high"]).told(signed=signed)
 
 
@@ -51,21 +44,9 @@ def size(num_bytes: float) -> str:
     return f"{num_bytes:.0f} bytes"
 
 
-def counted(count: int, singular: str, plural: str = "") -> str:
-    """`1 example`, `1,200 examples`."""
-    return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
-
-
 def lowered(title: str) -> str:
     """A title inside a sentence: `accuracy`, but `AUROC` and `R²`."""
     return title[:1].lower() + title[1:] if title[1:2].islower() else title
-
-
-def listed(names: Sequence[str], limit: int = 5) -> str:
-    """`a`, `a and b`, `a, b and c`; of more than `limit` the first, and how many more."""
-    if len(names) > limit:
-        return f"{', '.join(names[:limit])} and {len(names) - limit} more"
-    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

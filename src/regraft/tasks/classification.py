@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from regraft.contracts.task import Words
 from regraft.tasks._positions import positions_of
 from regraft.tasks.linear import Softmax, SolvedTask
 from regraft.tasks.probabilities import fit_temperature, softmax
+from regraft.words import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +28,18 @@ class Classification(SolvedTask):
     classes: tuple[str, ...]
     kind: str = "classification"
     weighable: bool = True
+
+    def words(self) -> Words:
+        """Classes."""
+        of = f"of {counted(len(self.classes), 'class', 'classes')}"
+        return Words(
+            output="class",
+            outputs="classes",
+            asked=of,
+            labelled=of,
+            given=f"one {of}, with a probability for each",
+            purpose="To sort inputs of the kind it was trained on into the classes above",
+        )
 
     @property
     def num_outputs(self) -> int:

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from regraft.contracts.task import Words
 from regraft.errors import BadData, nearest
 from regraft.labels import joined, parted
 from regraft.tasks._binary import BinaryTask
 from regraft.tasks._strata import by_rarest
 from regraft.tasks.probabilities import sigmoid
+from regraft.words import counted
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,18 @@ class MultiLabel(BinaryTask):
     """What stood between the tags of a cell; empty where each tag was a column."""
     kind: str = "multilabel"
     exclusive: bool = False
+
+    def words(self) -> Words:
+        """Labels."""
+        labels = counted(len(self.classes), "label")
+        return Words(
+            output="label",
+            outputs="labels",
+            asked=f"with {labels}",
+            labelled=f"with any of {labels}",
+            given=f"a probability for each of {labels}, any number of which may hold",
+            purpose="To find which of the labels above inputs of the kind it was trained on have",
+        )
 
     @property
     def num_outputs(self) -> int:

@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from regraft.contracts.task import Words
 from regraft.tasks._binary import BinaryTask
 from regraft.tasks._positions import positions_of
 from regraft.tasks.probabilities import sigmoid
+from regraft.words import counted, listed
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,19 @@ class Ordinal(BinaryTask):
 
     classes: tuple[str, ...]
     kind: str = "ordinal"
+    ranked: bool = True
+
+    def words(self) -> Words:
+        """Ranked classes."""
+        of = f"of {counted(len(self.classes), 'class', 'classes')}"
+        return Words(
+            output="class",
+            outputs="classes, or their order,",
+            asked=f"of {len(self.classes)} ranked classes",
+            labelled=f"{of}, in rising order {listed(self.classes, limit=12)}",
+            given=f"one {of} in rising order, with a probability for each",
+            purpose="To put inputs of the kind it was trained on into the ranked classes above",
+        )
 
     @property
     def num_outputs(self) -> int:

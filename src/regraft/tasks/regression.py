@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
+from regraft.contracts.task import Words
 from regraft.errors import BadData
 from regraft.labels import joined, number, parted
 from regraft.tasks._strata import by_rank
 from regraft.tasks.linear import SolvedTask, Squares
+from regraft.words import counted, listed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,6 +42,21 @@ class Regression(SolvedTask):
     kind: str = "regression"
     answers: Literal["probabilities", "values"] = "values"
     exclusive: bool = False
+
+    def words(self) -> Words:
+        """Targets."""
+        return Words(
+            output="target",
+            outputs="targets",
+            asked="",
+            labelled=f"with the {'target' if len(self.classes) == 1 else 'targets'} {listed(self.classes)}",
+            given=f"{counted(len(self.classes), 'number')}, in the unit of the training labels",
+            purpose="To estimate the targets above for inputs of the kind it was trained on",
+            caution="A predicted number comes without an interval of its own: the report says how far predictions are "
+            "off on the whole. Numbers far outside the training labels' range are extrapolated.",
+            fields="answer.values",
+            column="v",
+        )
 
     @property
     def num_outputs(self) -> int:

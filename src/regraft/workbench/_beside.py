@@ -70,7 +70,7 @@ def _finished(recipe: Recipe) -> tuple[Finished, str]:
         )
     bundle, folder = load(spec.path), bundle_folder(Path(spec.path).expanduser()).resolve()
     model, card = bundle.model, bundle.card
-    if model.task.kind != "classification":
+    if not model.task.weighable:
         raise BadRequest(
             f"The model in {spec.path} is a {model.task.kind} model; classes are added to a classification.",
             fix="give a model that was fitted on classes.",

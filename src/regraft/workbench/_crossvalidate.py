@@ -1,4 +1,4 @@
-"""The main figure where the data are too small for a test part: every example judged by a model that never saw it."""
+"""The main figure where the data are too small for a test split: every example judged by a model that never saw it."""
 
 import time
 from collections.abc import Generator
@@ -12,10 +12,9 @@ from regraft.contracts.linear import linear
 from regraft.contracts.metric import Metric, main_metric
 from regraft.contracts.strategy import Fitted, Problem
 from regraft.evaluation.repeats import nadeau_bengio
-from regraft.evaluation.report import as_json
 from regraft.identity import derive_seed
 from regraft.strategies.probe import Options, rows_of
-from regraft.values import Event, Notice, Progress
+from regraft.values import Event, Measured, Notice, Progress
 from regraft.workbench._resolve import Resolved
 
 REPEAT_SECONDS = 20.0
@@ -35,17 +34,15 @@ class HeldOut:
     fold_of: Int[np.ndarray, "n"]
     """First repeat: the fold of every example."""
 
-    def summary(self, num_groups: int | None) -> dict[str, Any]:
-        """Repeats, folds, and the main metric's mean over folds with Nadeau and Bengio's interval, as JSON."""
-        repeats, count = self.scores.shape
-        measured = nadeau_bengio(self.scores, bounds=self.metric.range, num_groups=num_groups)
-        return {"repeats": repeats, "folds": count, "mean_of_folds": as_json(measured)}
+    def mean(self, num_groups: int | None) -> Measured:
+        """The metric's mean over the folds, with Nadeau and Bengio's interval."""
+        return nadeau_bengio(self.scores, bounds=self.metric.range, num_groups=num_groups)
 
 
 def cross_validate_probe(
     problem: Problem, options: Options, *, num_folds: int, max_repeats: int, max_seconds: float | None
 ) -> Generator[Event, None, HeldOut | None]:
-    """Repeated, grouped, with the regularisation chosen anew in every training part; None where folds are too few.
+    """Repeated, grouped, with the regularisation chosen again in every training split; None where folds are too few.
 
     What is judged is the probe that `options` ask for: its heads learn from every view of the other folds' examples,
     and are asked about plain views.

@@ -4,8 +4,8 @@ recipe.toml        every default filled in
 environment.json   versions, platform, threads
 events.jsonl       what happened, one event a line
 checkpoints/       of unfinished training; removed at the end
-predictions.csv    what the model said of each test (or held-out) example
-report.json        the numbers; report.md for people
+predictions.csv    what the model predicted for each test (or held-out) example
+report.json        the numbers; report.md and report.html for people
 model/             the bundle
 """
 

@@ -1,176 +1,126 @@
-"""The table `predictions.csv` of a run or of a later test: written, and read back.
+"""The table `predictions.csv` of a run or of a later evaluation: written, and read back.
 
 Letters in shapes: n examples, c outputs.
 
-The columns `label` and `predicted` hold a class; tags, a semicolon between them (a backslash before one that belongs to
-a name); or numbers, a semicolon between them. One column per output follows: `p:NAME` the probability of a class or
-tag, `v:NAME` a number.
+The columns `label` and `predicted` hold labels as the task writes them: a class; labels or numbers with a semicolon
+between them. One column per output follows: `p:NAME` the probability of a class or label, `v:NAME` a number.
 """
 
 import csv
 import io
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from regraft.errors import RunError
-from regraft.evaluation.confusion import predicted_labels
+from regraft.contracts.example import Example
+from regraft.contracts.task import TASKS, Task
+from regraft.errors import RegraftError, RunError
 
-_FIXED = ("part", "id", "group", "label", "predicted")
-_SEPARATOR = re.compile(r"(?<!\\)((?:\\\\)*);")
+_FIXED = ("split", "id", "group", "label", "predicted")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Answer:
-    """What a model said of one example: a line of the table."""
+class Predicted:
+    """What a model predicted for one example: a line of the table."""
 
-    part: str
+    split: str
     """`test`, `cross-validation` or `validation`."""
     id: str
     """The example."""
     group: str
     """Its group; empty where there is none."""
-    target: Shaped[np.ndarray, "..."]
-    """What was right, as metrics take it: the class's number, 0 or 1 for every tag, or the numbers."""
+    label: str
+    """What was right, as the task writes it."""
     outputs: Float[np.ndarray, " c"]
-    """What the model said: probabilities or numbers."""
+    """Probabilities or numbers."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Predictions:
-    """What a model said of the examples of one part."""
+    """What a model predicted for the examples of one split."""
 
-    part: str
-    """`test`, `cross-validation` or `validation`."""
-    kind: str
-    """The kind of task."""
+    task: Task
+    """The task, which has the names of the outputs."""
     ids: tuple[str, ...]
     """The examples, each once."""
     groups: tuple[str, ...]
     """Their groups; empty where there is none."""
     labels: tuple[str, ...]
     """Their labels, as the table has them."""
-    classes: tuple[str, ...]
-    """Names of the outputs, in the order of the columns of `outputs`."""
     targets: Shaped[np.ndarray, "n ..."]
     """The labels as metrics take them."""
     outputs: Float[np.ndarray, "n c"]
-    """Probability of every class or tag, or every number."""
+    """Probability of every class or label, or every number."""
 
     def in_order(self, ids: Sequence[str], classes: Sequence[str]) -> "Predictions":
         """The same with rows and columns in this order, every one of them being there."""
         row_of = {one: at for at, one in enumerate(self.ids)}
-        rows, columns = [row_of[one] for one in ids], [self.classes.index(name) for name in classes]
+        rows, columns = [row_of[one] for one in ids], [self.task.classes.index(name) for name in classes]
         targets = self.targets[rows]
         return replace(
             self,
+            targets=np.argsort(columns)[targets] if targets.ndim == 1 else targets[:, columns],
+            task=TASKS.get(self.task.kind)(classes),
             ids=tuple(ids),
             groups=tuple(self.groups[at] for at in rows),
             labels=tuple(self.labels[at] for at in rows),
-            classes=tuple(classes),
-            targets=np.argsort(columns)[targets] if targets.ndim == 1 else targets[:, columns],
             outputs=self.outputs[rows][:, columns],
         )
 
 
-def predictions_table(kind: str, classes: Sequence[str], answers: Iterable[Answer]) -> str:
-    """One line per answer of a task of this kind: part, id, group, label, predicted label, outputs."""
-    prefix, decimals = ("v:", ".9g") if kind == "regression" else ("p:", ".6f")
+def predicted(split: str, examples: Iterable[Example], outputs: Float[np.ndarray, "n c"]) -> Iterator[Predicted]:
+    """A line for every example."""
+    for example, row in zip(examples, outputs, strict=True):
+        yield Predicted(split=split, id=example.id, group=example.group or "", label=example.label, outputs=row)
+
+
+def predictions_table(task: Task, lines: Iterable[Predicted]) -> str:
+    """The table as CSV."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*_FIXED, *(f"{prefix}{name}" for name in classes)])
-    for one in answers:
-        label, predicted = _told(kind, classes, one.target, one.outputs)
-        outputs = (f"{value:{decimals}}" for value in one.outputs.tolist())
-        writer.writerow([one.part, one.id, one.group, label, predicted, *outputs])
+    writer.writerow([*_FIXED, *(f"{task.words().column}:{name}" for name in task.classes)])
+    for one in lines:
+        label = task.decode(one.outputs[None])[0]
+        outputs = (f"{value:.9g}" for value in one.outputs.tolist())
+        writer.writerow([one.split, one.id, one.group, one.label, label, *outputs])
     return buffer.getvalue()
 
 
-def read_predictions(path: Path, part: str, kind: str = "classification") -> Predictions:
-    """The rows of one part of the table at `path`, of a task of this kind.
+def read_predictions(path: Path, split: str, kind: str) -> Predictions:
+    """The rows of one split of the table at `path`, of a task of this kind.
 
     Raises:
-        RunError: the table is missing, is not one that regraft wrote, or has no row of this part.
+        RunError: the table is missing, is not one that regraft wrote, or has no row of this split.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.reader(file)
-            header, rows = next(reader, []), [row for row in reader if row and row[0] == part]
+            header, rows = next(reader, []), [row for row in reader if row and row[0] == split]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RunError(f"{path} cannot be read ({error}).", fix="give the folder of a finished run.") from error
-    prefix, named = "v:" if kind == "regression" else "p:", header[len(_FIXED) :]
+    named = header[len(_FIXED) :]
+    prefix = TASKS.get(kind)(named).words().column + ":"
     if tuple(header[: len(_FIXED)]) != _FIXED or not all(name.startswith(prefix) for name in named):
         raise _damaged(path, prefix, f"its columns are {', '.join(header) or 'missing'}")
     if not rows:
-        raise RunError(f"{path} has no row of part {part}.", fix="give the folder of a finished run.")
-    classes = tuple(name.removeprefix(prefix) for name in named)
-    labels = tuple(row[3] if len(row) > 3 else "" for row in rows)
+        raise RunError(f"{path} has no row of the {split} split.", fix="give the folder of a finished run.")
+    task = TASKS.get(kind)([name.removeprefix(prefix) for name in named])
+    if any(len(row) != len(header) for row in rows):
+        raise _damaged(path, prefix, "a row is cut short")
+    ids, groups, labels = (tuple(row[at] for row in rows) for at in (1, 2, 3))
+    if len(set(ids)) != len(ids):
+        raise _damaged(path, prefix, "an example occurs twice in a split")
     try:
         table = np.array([row[len(_FIXED) :] for row in rows], dtype=np.float64)
-        targets = _targets(kind, classes, labels)
+        targets = task.encode(labels)
     except ValueError as error:
         raise _damaged(path, prefix, str(error)) from error
-    if table.shape[1] != len(named):
-        raise _damaged(path, prefix, "a row is cut short")
-    ids = tuple(row[1] for row in rows)
-    if len(set(ids)) != len(ids):
-        raise _damaged(path, prefix, "an example occurs twice in a part")
-    return Predictions(
-        part=part, kind=kind, ids=ids, groups=tuple(row[2] for row in rows), labels=labels, classes=classes,
-        targets=targets, outputs=table,
-    )  # fmt: skip
-
-
-def _told(
-    kind: str, classes: Sequence[str], target: Shaped[np.ndarray, "..."], outputs: Float[np.ndarray, " c"]
-) -> tuple[str, str]:
-    """What was right and what was answered, as the table has them."""
-    if kind == "regression":
-        return ";".join(map(_number, target.tolist())), ";".join(f"{value:.9g}" for value in outputs.tolist())
-    if kind == "multilabel":
-        chosen = (target > 0, predicted_labels(outputs[None])[0])
-        label, predicted = (";".join(_escaped(classes[at]) for at in np.flatnonzero(tags).tolist()) for tags in chosen)
-        return label, predicted
-    return classes[int(target)], classes[int(np.argmax(outputs))]
-
-
-def _targets(kind: str, classes: Sequence[str], labels: Sequence[str]) -> Shaped[np.ndarray, "n ..."]:
-    """Labels as metrics take them. Raises: ValueError: a label is none of the outputs' names, or no number."""
-    if kind == "regression":
-        numbers = np.array([label.split(";") for label in labels], dtype=np.float64)
-        if numbers.shape[1] != len(classes):
-            raise ValueError(f"a label has {numbers.shape[1]} numbers for {len(classes)} columns")
-        return numbers
-    code = {name: at for at, name in enumerate(classes)}
-    every = [_parted(label) if kind == "multilabel" else [label] for label in labels]
-    if strangers := sorted({tag for tags in every for tag in tags} - set(code)):
-        raise ValueError(f"there is no column for {strangers[0]!r}")
-    if kind != "multilabel":
-        return np.array([code[tags[0]] for tags in every], dtype=np.int64)
-    table = np.zeros((len(labels), len(classes)), dtype=np.float32)
-    for row, tags in zip(table, every, strict=True):
-        row[[code[tag] for tag in tags]] = 1.0
-    return table
-
-
-def _number(value: float) -> str:
-    """As short as it reads back to the same number."""
-    return repr(value).removesuffix(".0")
-
-
-def _escaped(tag: str) -> str:
-    return tag.replace("\\", "\\\\").replace(";", "\\;")
-
-
-def _parted(label: str) -> list[str]:
-    """The tags of a label."""
-    if not label:
-        return []
-    return [re.sub(r"\\(.)", r"\1", tag) for tag in _SEPARATOR.sub("\\1\0", label).split("\0")]
+    except RegraftError as error:
+        raise _damaged(path, prefix, error.message) from error
+    return Predictions(task=task, ids=ids, groups=groups, labels=labels, targets=targets, outputs=table)
 
 
 def _damaged(path: Path, prefix: str, found: str) -> RunError:

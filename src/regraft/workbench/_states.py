@@ -1,8 +1,7 @@
 """States at the cut and at the top, in the store or computed each time, as the plan allows."""
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int
@@ -15,6 +14,7 @@ from regraft.activations.store import Store
 from regraft.activations.stored import DeviceStates
 from regraft.backbones.backbone import Backbone
 from regraft.files import cache_home
+from regraft.reports.report import StoreCheck, StoredCut, StoreFacts
 from regraft.values import Event, Notice
 from regraft.workbench._resolve import Resolved
 from regraft.workbench.session import Session
@@ -34,8 +34,25 @@ class Stored:
     """The frozen parts as functions."""
     wants: dict[str, Want]
     """What is stored, by cut."""
-    facts: dict[str, Any] = field(default_factory=dict)
-    """For the report."""
+    num_examples: int
+    """Examples that have rows there."""
+
+    def facts(self, check: StoreCheck | None) -> StoreFacts:
+        """For the report."""
+        return StoreFacts(
+            cuts={
+                cut: StoredCut(
+                    dtype=want.dtype,
+                    views=want.views,
+                    rows=self.num_examples * want.views,
+                    bytes=self.num_examples * want.views * self.activations.entry(cut, want.dtype).row_bytes,
+                )
+                for cut, want in self.wants.items()
+            },
+            reduced_precision_error=dict(self.activations.half_error),
+            backend=self.prefixes.backend_name(),
+            check=check,
+        )
 
     def close(self) -> None:
         """Let the store evict what this run used."""
@@ -91,20 +108,9 @@ def store_states(
         states = activations.fresh(resolved.cut)
         if resolved.on_device:
             states = yield from _on_device(states, session, backbone, device=device, workers=threads)
-    facts = {
-        "cuts": {
-            cut: {
-                "dtype": want.dtype,
-                "views": want.views,
-                "rows": len(examples) * want.views,
-                "bytes": len(examples) * want.views * activations.entry(cut, want.dtype).row_bytes,
-            }
-            for cut, want in final.items()
-        },
-        "half_error": dict(activations.half_error),
-        "backend": prefixes.backend_name(),
-    }
-    return Stored(states=states, top=on_top, activations=activations, prefixes=prefixes, wants=final, facts=facts)
+    return Stored(
+        states=states, top=on_top, activations=activations, prefixes=prefixes, wants=final, num_examples=len(examples)
+    )
 
 
 def _on_device(

@@ -1,31 +1,31 @@
 """Evaluate: a trained model on labelled examples that it has not seen.
 
-What a test leaves in its folder: report.json, report.md with its plots, and predictions.csv, as a run does; so two
-tests can be compared as two runs are.
+What an evaluation leaves in its folder: report.json, report.md and report.html with their plots, and predictions.csv,
+as a run does; so two evaluations can be compared as two runs are.
 """
 
-import datetime
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from regraft.bundles.bundle import Bundle, load
-from regraft.contracts.card import Card
 from regraft.data.dataset import Dataset
 from regraft.errors import BadData, RunError
+from regraft.evaluation.calibration import Calibration
+from regraft.evaluation.report import Evaluation
 from regraft.evaluation.report import evaluate as measured
-from regraft.files import write_json, write_text
+from regraft.files import write_text
 from regraft.recipe import Source
-from regraft.reports.markdown import render_test
-from regraft.reports.plots import write_plots
-from regraft.values import Event, Notice, Progress
-from regraft.version import VERSION
+from regraft.records import from_json
+from regraft.reports.page import write_pages
+from regraft.reports.report import Abstained, Damaged, DataFacts, ModelFacts, Report
+from regraft.values import Event, Measured, Notice, Progress
 from regraft.workbench._device import choose_device, num_threads
-from regraft.workbench._predictions import Answer, predictions_table
+from regraft.workbench._finish import backbone_facts, made_now
+from regraft.workbench._predictions import predicted, predictions_table
 from regraft.workbench.session import opening_for
 
 
@@ -33,7 +33,7 @@ from regraft.workbench.session import opening_for
 class Evaluated(Event):
     """The last event of an evaluation."""
 
-    report: Mapping[str, Any]
+    report: Report
     """The numbers, with what was left out."""
 
 
@@ -48,7 +48,7 @@ def evaluate(
 ) -> Iterator[Event]:
     """Measure the model in `run` on the labelled data at `data`; yields events, the last one an `Evaluated`.
 
-    Where the data come divided, their test part is used, or else their validation part. Unreadable files are reported
+    Where the data come divided, their test split is used, or else their validation split. Unreadable files are reported
     and left out; with `abstain`, the share of refused examples and the accuracy on the others are given as well.
 
     Raises:
@@ -63,42 +63,48 @@ def evaluate(
     examples, more = dataset.reads.grouped(dataset.examples, None)
     dataset = replace(dataset, examples=tuple(examples), notes=(*dataset.notes, *more))
     notes = [*dataset.notes]
-    part = next((name for name in ("test", "val") if name in dataset.splits), None)
-    if part is not None and len(dataset.splits) > 1:
-        keep = [i for i, example in enumerate(dataset.examples) if example.split == part]
-        notes.append(Notice(text=f"The {part} part ({len(keep)} examples) is evaluated.", topic="data"))
+    split = next((name for name in ("test", "val") if name in dataset.splits), None)
+    if split is not None and len(dataset.splits) > 1:
+        keep = [i for i, example in enumerate(dataset.examples) if example.split == split]
+        notes.append(Notice(text=f"The {split} split ({len(keep)} examples) is evaluated.", topic="data"))
         dataset = dataset.select(keep)
     yield from notes
     bundle.model.task.encode([example.label for example in dataset.examples])  # a label it does not know ends it here
     asked = yield from _ask(bundle, dataset)
-    report = {
-        "format": 1,
-        "regraft": VERSION,
-        "run": {"created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")},
-        "model": _model(bundle, run),
-        "backbone": _backbone(bundle.card),
-        "data": {
-            "name": dataset.root.name,
-            "kind": dataset.kind,
-            "examples": len(dataset.examples),
-            "classes": list(bundle.classes),
-            "groups": None if dataset.groups is None else len(np.unique(dataset.groups)),
-            "notes": [note.text for note in notes],
-            "quarantined": asked.damaged,
-        },
-        "main": "test",
-        "evaluation": {"test": _measured(bundle, asked, np.ones(len(asked.unlike), dtype=bool))},
-        "calibration": (bundle.facts.get("facts") or {}).get("calibration"),
-    }
+    facts = bundle.facts.get("facts") or {}
+    abstained = None
     if abstain is not None:
-        answered = asked.unlike <= abstain
-        report["abstain"] = {
-            "limit": abstain,
-            "refused": int((~answered).sum()),
-            "evaluation": _measured(bundle, asked, answered) if answered.any() else None,
-        }
+        kept = asked.unlike <= abstain
+        measured_on = _measured(bundle, asked, kept) if kept.any() else None
+        abstained = Abstained(limit=abstain, refused=int((~kept).sum()), evaluation=measured_on)
+    report = Report(
+        run=made_now(),
+        model=ModelFacts(
+            name=run.resolve().name,
+            path=str(run),
+            metrics={name: from_json(Measured, value) for name, value in (facts.get("metrics") or {}).items()},
+            **{name: facts[name] for name in ("strategy", "cut", "trained_on_examples", "main")},
+        ),
+        backbone=backbone_facts(bundle.card, bundle.model.backbone.digest()),
+        data=DataFacts(
+            name=dataset.root.name,
+            kind=dataset.kind,
+            examples=len(dataset.examples),
+            classes=tuple(bundle.classes),
+            groups=None if dataset.groups is None else len(np.unique(dataset.groups)),
+            notes=tuple(note.text for note in notes),
+            quarantined=asked.damaged,
+            fingerprint=dataset.fingerprint,
+        ),
+        main="test",
+        evaluation={"test": _measured(bundle, asked, np.ones(len(asked.unlike), dtype=bool))},
+        calibration=from_json(Calibration, facts["calibration"]) if facts.get("calibration") else None,
+        abstain=abstained,
+    )
     if out is not None:
-        _keep(out, report, bundle, asked)
+        lines = predicted("test", asked.dataset.examples, asked.outputs)
+        write_text(out / "predictions.csv", predictions_table(bundle.model.task, lines))
+        write_pages(report, out)
     yield Evaluated(report=report)
 
 
@@ -109,61 +115,38 @@ class _Asked:
     dataset: Dataset
     """These examples."""
     outputs: Float[np.ndarray, "n k"]
-    """Probability of every class or tag, or the numbers."""
+    """Probability of every class or label, or the numbers."""
     unlike: Float[np.ndarray, "n"]
     """How unlike the training examples each is; NaN where the model cannot tell."""
-    damaged: list[dict[str, str]]
-    """Name of each other file, and why it could not be read."""
+    damaged: tuple[Damaged, ...]
+    """The other files."""
 
 
 def _ask(bundle: Bundle, dataset: Dataset) -> Generator[Event, None, _Asked]:
-    outputs, unlike, good, damaged = [], [], [], []
+    outputs, unlike, good, damaged = [], [], [], list[Damaged]()
     total = len(dataset.examples)
     for i, prediction in enumerate(bundle.stream([example.contents for example in dataset.examples])):
         if prediction.error is not None:
-            damaged.append({"id": dataset.examples[i].id, "reason": prediction.error})
+            damaged.append(Damaged(id=dataset.examples[i].id, reason=prediction.error))
         else:
             good.append(i)
             outputs.append(list((prediction.probabilities or prediction.values).values()))
             unlike.append(np.nan if prediction.unlike is None else prediction.unlike)
         yield Progress(phase="prediction", done=i + 1, total=total)
     if damaged:
-        yield Notice(
-            text=f"{len(damaged)} files could not be read and are left out: {damaged[0]['id']} …", topic="data"
-        )
+        yield Notice(text=f"{len(damaged)} files could not be read and are left out: {damaged[0].id} …", topic="data")
     if not good:
         raise BadData(
             f"None of the {total} files could be read.", fix=f"give files that are whole {dataset.reads.many}."
         )
-    return _Asked(dataset=dataset.select(good), outputs=np.array(outputs), unlike=np.array(unlike), damaged=damaged)
+    return _Asked(
+        dataset=dataset.select(good), outputs=np.array(outputs), unlike=np.array(unlike), damaged=tuple(damaged)
+    )
 
 
-def _measured(bundle: Bundle, asked: _Asked, which: Bool[np.ndarray, "n"]) -> Any:
-    """The metrics on some of the examples, as JSON."""
+def _measured(bundle: Bundle, asked: _Asked, which: Bool[np.ndarray, "n"]) -> Evaluation:
+    """The metrics on some of the examples."""
     chosen = asked.dataset.select(np.flatnonzero(which))
     targets = bundle.model.task.encode([example.label for example in chosen.examples])
     kind = bundle.model.task.kind
-    return measured(targets, asked.outputs[which], bundle.classes, kind=kind, groups=chosen.groups).to_json()
-
-
-def _model(bundle: Bundle, run: Path) -> dict[str, Any]:
-    facts = bundle.facts.get("facts") or {}
-    names = ("strategy", "cut", "trained_on_examples", "main", "metrics")
-    return {"name": run.resolve().name, "path": str(run), **{name: facts.get(name) for name in names}}
-
-
-def _backbone(card: Card) -> dict[str, Any]:
-    known = {name: getattr(card, name) for name in ("name", "weights", "licence", "trained_on", "source")}
-    return {**known, "input_px": list(card.preparation.input_px)}
-
-
-def _keep(out: Path, report: Mapping[str, Any], bundle: Bundle, asked: _Asked) -> None:
-    task, examples = bundle.model.task, asked.dataset.examples
-    targets = task.encode([example.label for example in examples])
-    answers = (
-        Answer(part="test", id=example.id, group=example.group or "", target=np.asarray(target), outputs=row)
-        for example, target, row in zip(examples, targets, asked.outputs, strict=True)
-    )
-    write_text(out / "predictions.csv", predictions_table(task.kind, task.classes, answers))
-    write_text(out / "report.md", render_test(report, write_plots(report, out)))
-    write_json(out / "report.json", report)
+    return measured(targets, asked.outputs[which], bundle.classes, kind=kind, groups=chosen.groups)

@@ -3,7 +3,7 @@
 Read it top to bottom: data, weights, activations, training, proof, bundle, report.
 """
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,15 @@ from regraft.contracts.strategy import Problem, fitted_last
 from regraft.data.dataset import Dataset
 from regraft.errors import BundleError, RunError
 from regraft.recipe import Recipe, Seen
+from regraft.reports.report import Report
 from regraft.strategies import probe as probing
 from regraft.values import Event
 from regraft.workbench._beside import open_data
 from regraft.workbench._crossvalidate import HeldOut, cross_validate, cross_validate_probe
 from regraft.workbench._device import choose_device, num_threads
+from regraft.workbench._finish import finish
 from regraft.workbench._folder import RunFolder
-from regraft.workbench._outcome import Outcome, finish
+from regraft.workbench._outcome import Outcome
 from regraft.workbench._resolve import Resolved, backbone_spec, check_asked, filled_in, named, resolve
 from regraft.workbench._states import store_states
 from regraft.workbench._timing import Phases
@@ -34,7 +36,7 @@ class RunDone(Event):
 
     path: Path
     """The run's folder."""
-    report: Mapping[str, Any]
+    report: Report
     """What `report.json` holds."""
 
     def to_json(self) -> dict[str, Any]:

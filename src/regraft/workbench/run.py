@@ -13,6 +13,7 @@ from regraft.values import Prediction
 
 if TYPE_CHECKING:
     from regraft.bundles.bundle import Bundle
+    from regraft.reports.report import Report
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,15 @@ class Run:
         return read_recipe(self.path / "recipe.toml")
 
     @cached_property
-    def report(self) -> Mapping[str, Any]:
-        """What report.json holds."""
-        found: Mapping[str, Any] = self._json("report.json")
-        return found
+    def report(self) -> "Report":
+        """What report.json holds.
+
+        Raises:
+            RunError: it is damaged, or of another version of regraft.
+        """
+        from regraft.reports.report import read_report
+
+        return read_report(self.path)
 
     @cached_property
     def environment(self) -> Mapping[str, Any]:

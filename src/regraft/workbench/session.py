@@ -279,7 +279,7 @@ def opening_for(task: Task, path: Path, source: Source) -> Generator[Event, None
         source = replace(source, label_delimiter=delimiter)
     elif task.columns and not source.label_columns and source.label_column == Source().label_column:
         source = replace(source, label_columns=task.columns)
-    order = task.classes if task.kind == "ordinal" else ()
+    order = task.classes if task.ranked else ()
     return (yield from opening(path, source, task=task.kind, target=Target(order=order), learnable=False))
 
 
@@ -342,7 +342,7 @@ def ordered(classes: tuple[str, ...], decision: Decision, kind: str) -> tuple[st
     positive = decision.positive
     if not positive:
         return classes
-    if kind != "classification":
+    if not TASKS.get(kind)(classes).weighable:
         raise BadRecipe(
             f"decision.positive is {positive!r}, but this is a {kind} task; a decision threshold separates two "
             "classes.",

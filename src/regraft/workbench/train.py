@@ -13,11 +13,12 @@ from regraft.data.dataset import Dataset
 from regraft.recipe import Recipe
 from regraft.values import Event
 from regraft.workbench._device import choose_device, num_threads
-from regraft.workbench._outcome import Outcome, held_out, model_facts, write_model
+from regraft.workbench._evaluated import calibration_of, held_out
+from regraft.workbench._model import write_model
+from regraft.workbench._outcome import Outcome
 from regraft.workbench._resolve import backbone_spec, check_asked, named, resolve
 from regraft.workbench._states import store_states
 from regraft.workbench._training import problem_of, trained
-from regraft.workbench._verdict import calibration_of
 from regraft.workbench.session import open_session
 
 
@@ -59,8 +60,7 @@ def train(recipe: Recipe, dataset: Dataset, out: Path) -> Iterator[Event]:
             probe_problem=problem, fitted=fitted, probe=fitted, held=None, probe_held=None, device=device,
             threads=threads,
         )  # fmt: skip
-        calibration = calibration_of(session, held_out(outcome))
-        write_model(outcome, out, calibration, model_facts(outcome, calibration, main="none", metrics={}))
+        write_model(outcome, out, calibration_of(session, held_out(outcome)))
     finally:
         stored.close()
     yield Trained(path=out, tuned=outcome.tuned)

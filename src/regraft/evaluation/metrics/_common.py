@@ -93,3 +93,8 @@ def mean_where(values: Float[np.ndarray, "b c"]) -> Float[np.ndarray, " b"]:
     """The mean of each row over the columns that are not nan; nan where all are."""
     known = ~np.isnan(values)
     return safe_ratio(np.where(known, values, 0.0).sum(axis=1), known.sum(axis=1).astype(np.float64))
+
+
+def told_of(one: object, *names: str) -> tuple[str, ...]:
+    """These measured fields with their intervals, for a table; an empty cell for one that is None."""
+    return tuple("" if (found := getattr(one, name)) is None else found.told() for name in names)

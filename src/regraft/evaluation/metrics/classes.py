@@ -6,13 +6,16 @@ come in rising order. The prediction is the most probable class.
 Letters in shapes: n examples, c classes, b resamples.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from regraft.contracts.metric import Metric, Tested
+from regraft.contracts.page import Block, Bullets, Context, Table, worst
 from regraft.evaluation.confusion import ClassScores, Mistake, class_scores, confusion_matrix, most_confused
 from regraft.evaluation.metrics._common import (
     class_is_right,
@@ -23,11 +26,15 @@ from regraft.evaluation.metrics._common import (
     per_example,
     right_if_one_class,
     safe_ratio,
+    told_of,
 )
 from regraft.evaluation.metrics._ranking import auroc_of, average_precision_of, one_vs_rest
 from regraft.evaluation.metrics.probabilities import ProbabilityFigures, probability_fields
 from regraft.evaluation.thresholds import OperatingPoint, Scored, operate
+from regraft.values import shown
 
+MANY_COLUMNS = 12
+"""Of more classes the confusion matrix is left to the plot and the list of mistakes."""
 GUESSES = 5
 """How many classes may be named for top-5 accuracy."""
 
@@ -47,26 +54,97 @@ class ClassFigures(ProbabilityFigures):
     positive_class: str | None = None
     """Two classes: which one `operating_points` and the ranking metrics call positive."""
 
+    about_confusion: ClassVar[str] = "Which classes are taken for which."
 
-def figures_of_ranks(tested: Tested) -> ClassFigures:
+    def blocks(self, of: Context) -> Iterator[Block]:
+        """Metrics by class, confusion matrix, calibration, decision threshold."""
+        told = [
+            (one.recall, (one.name, str(one.support), str(one.predicted), *told_of(one, "recall", "precision", "f1")))
+            for one in self.per_class
+        ]
+        said, rows = worst("classes", told, "recall")
+        yield Block(
+            "Metrics by class",
+            (said, Table(("Class", "examples", "predicted", "recall", "precision", "F1"), rows)),
+        )
+        yield Block("Confusion matrix", tuple(self._confused()), ("confusion",))
+        yield from super().blocks(of)
+        if not self.operating_points:
+            return
+        keys = [
+            "sensitivity",
+            "specificity",
+            "precision",
+            *(["cost"] if any(p.cost for p in self.operating_points) else []),
+        ]
+        points = [(point.rule, shown(point.threshold), *told_of(point, *keys)) for point in self.operating_points]
+        said = (
+            f"{self.positive_class} counts as positive: an example is flagged when its probability reaches the "
+            "threshold. Thresholds were chosen on other examples than these."
+        )
+        yield Block("Decision threshold", (said, Table(("Rule", "threshold", *keys), points)))
+
+    def _confused(self) -> Iterator[str | Table | Bullets]:
+        names = [one.name for one in self.per_class]
+        yield self.about_confusion
+        if len(names) <= MANY_COLUMNS:
+            rows = [(name, *map(str, counts)) for name, counts in zip(names, self.confusion, strict=True)]
+            yield Table(("actual ↓ predicted →", *names), rows)
+        yield "The most frequent mistakes:" if self.most_confused else "There was no mistake."
+        yield Bullets(
+            [
+                f"{one.actual} taken for {one.predicted}: {one.count} ({one.share:.0%} of its examples)"
+                for one in self.most_confused
+            ]
+        )
+
+    def guess(self, of: Context) -> str:
+        """The score of always predicting the most frequent class."""
+        top = max(self.per_class, key=lambda one: one.support)
+        return f"Always predicting {top.name} would score {shown(top.support / of.num_examples)}."
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankFigures(ClassFigures):
+    """The same of classes with ranks, lowest first."""
+
+    about_confusion: ClassVar[str] = (
+        "Which classes are taken for which. They stand in rising order, so what is far from the diagonal is far off."
+    )
+
+    def guess(self, of: Context) -> str:
+        """The score of always predicting the class that is nearest to all."""
+        distance = [
+            sum(one.support * abs(rank - at) for rank, one in enumerate(self.per_class)) / of.num_examples
+            for at in range(len(self.per_class))
+        ]
+        nearest = distance.index(min(distance))
+        return f"Always predicting {self.per_class[nearest].name} would score {shown(distance[nearest])}."
+
+
+def figures_of_ranks(tested: Tested) -> RankFigures:
     """The classes one by one, the confusion matrix, and how far probabilities can be trusted."""
+    return RankFigures(**_fields(tested))
+
+
+def _fields(tested: Tested) -> dict[str, Any]:
     targets, classes = tested.targets, tested.names
     labels = tested.outputs.argmax(axis=1)
     matrix = confusion_matrix(targets, labels, len(classes))
     absent = [name for name, count in zip(classes, matrix.sum(axis=1), strict=True) if not count]
     note = f"No example of {', '.join(absent)}: averages over classes leave it out or are not defined."
-    return ClassFigures(
-        per_class=class_scores(targets, labels, classes, **tested.how),
-        confusion=tuple(tuple(row) for row in matrix.tolist()),
-        most_confused=most_confused(matrix, classes),
-        notes=(note,) if absent else (),
+    return {
+        "per_class": class_scores(targets, labels, classes, **tested.how),
+        "confusion": tuple(tuple(row) for row in matrix.tolist()),
+        "most_confused": most_confused(matrix, classes),
+        "notes": (note,) if absent else (),
         **probability_fields(tested),
-    )
+    }
 
 
 def figures_of_classes(tested: Tested) -> ClassFigures:
     """The same, with decision thresholds where there are two classes."""
-    found = figures_of_ranks(tested)
+    found = ClassFigures(**_fields(tested))
     if len(tested.names) != 2:
         return found
     found = replace(found, positive_class=tested.names[1])

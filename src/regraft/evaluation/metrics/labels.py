@@ -6,22 +6,24 @@ predicted.
 Letters in shapes: n examples, c labels, b resamples.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import isnan
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
 from regraft.contracts.metric import Metric, Sample, Tested
+from regraft.contracts.page import Block, Context, Table, worst
 from regraft.evaluation.confusion import ClassScores, predicted_labels, scores_of
 from regraft.evaluation.intervals import Statistic, bootstrap, num_resamples_for
-from regraft.evaluation.metrics._common import columns, counts, mean, per_example, safe_ratio
+from regraft.evaluation.metrics._common import columns, counts, mean, per_example, safe_ratio, told_of
 from regraft.evaluation.metrics._ranking import auroc_of, average_precision_of, over_labels
 from regraft.evaluation.metrics.probabilities import ProbabilityFigures, probability_fields
 from regraft.evaluation.thresholds import BestF1, OperatingPoint, Scored, apply, choose
-from regraft.values import Measured
+from regraft.values import Measured, shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,15 +42,67 @@ class LabelScores(ClassScores):
 class LabelFigures(ProbabilityFigures):
     """The labels one by one."""
 
-    per_tag: tuple[LabelScores, ...]
+    per_label: tuple[LabelScores, ...]
     """How every label fares."""
+
+    header: ClassVar[tuple[str, ...]] = (
+        "Stated probability",
+        "predictions",
+        "mean probability",
+        "share with the label",
+    )
+
+    def blocks(self, of: Context) -> Iterator[Block]:
+        """Metrics by label with their thresholds, calibration."""
+        keys = ("average_precision", "auroc", "recall", "precision", "f1")
+        told = [
+            (one.average_precision, (one.name, str(one.support), str(one.predicted), *told_of(one, *keys)))
+            for one in self.per_label
+        ]
+        said, rows = worst("labels", told, "average precision")
+        header: tuple[str, ...] = (
+            "Label",
+            "examples",
+            "predicted",
+            "average precision",
+            "AUROC",
+            "recall",
+            "precision",
+            "F1",
+        )
+        thresholds = [
+            (one.name, shown(one.chosen.threshold), *told_of(one.chosen, "sensitivity", "precision"))
+            for one in self.per_label
+            if one.chosen
+        ]
+        yield Block(
+            "Metrics by label",
+            (
+                f"Recall, precision and F1 are those of predicting the labels at a probability of 0.5 or above. {said}",
+                Table(header, rows),
+            ),
+            ("labels",),
+        )
+        yield from super().blocks(of)
+        if thresholds:
+            said = (
+                "With the threshold of highest F1 on other examples than these, where a label is rare often far below "
+                "0.5:"
+            )
+            header = ("Label", "threshold", "recall", "precision")
+            yield Block("Decision threshold", (said, Table(header, thresholds)))
+
+    def guess(self, of: Context) -> str:
+        """The mean average precision of a random order: the mean share of the labels that occur."""
+        shares = [one.support / of.num_examples for one in self.per_label if one.support]
+        return f"Ranking at random would score {shown(sum(shares) / len(shares))}." if shares else ""
 
 
 def figures_of_labels(tested: Tested) -> LabelFigures:
     """The labels one by one, and how far probabilities can be trusted."""
     absent = [name for name, count in zip(tested.names, tested.targets.sum(axis=0), strict=True) if not count]
     return LabelFigures(
-        per_tag=label_scores(tested.targets, tested.outputs, tested.names, held=tested.held, **tested.how),
+        per_label=label_scores(tested.targets, tested.outputs, tested.names, held=tested.held, **tested.how),
         notes=(f"No example has {', '.join(absent)}: averages over labels leave it out.",) if absent else (),
         **probability_fields(tested),
     )

@@ -6,16 +6,19 @@ Targets are classes `Int "n"` in [0, c) with probabilities `Float "n c"` that su
 Letters in shapes: n examples, c classes or labels, q predictions per example (1, or one per label), b resamples.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
 from regraft.contracts.metric import Figures, Metric, Tested
+from regraft.contracts.page import Block, Context, Table
 from regraft.evaluation.calibration import NUM_BINS, ReliabilityBin, bin_of, calibrated_reference, reliability
 from regraft.evaluation.metrics._common import columns, mean, per_example, right_if_one_class
+from regraft.values import shown
 
 _EPS = float(np.finfo(np.float64).eps)
 
@@ -86,6 +89,27 @@ class ProbabilityFigures(Figures):
     """Accuracy by stated confidence."""
     ece_reference: float
     """The calibration error that a perfectly calibrated model with these confidences shows on so few examples."""
+
+    header: ClassVar[tuple[str, ...]] = ("Stated confidence", "examples", "mean confidence", "accuracy")
+    """Of the table of calibration."""
+
+    def blocks(self, of: Context) -> Iterator[Block]:
+        """Whether the probabilities can be trusted."""
+        rows = [
+            (f"{one.low:.2f} to {one.high:.2f}", str(one.num_examples), shown(one.confidence), one.accuracy.told())
+            for one in self.reliability
+        ]
+        error = of.metrics.get("ece")
+        said = (
+            ""
+            if error is None
+            else (
+                f"Expected calibration error {shown(error.value)}; a perfectly calibrated model would show about "
+                f"{shown(self.ece_reference)} on so few examples."
+            )
+        )
+        about = "How far the stated probabilities can be trusted."
+        yield Block("Calibration", (f"{about} {of.calibration}", Table(self.header, rows), said), ("reliability",))
 
 
 def probability_fields(tested: Tested) -> dict[str, Any]:

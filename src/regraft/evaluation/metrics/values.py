@@ -6,19 +6,22 @@ each in its own unit, as in scikit-learn; where the units differ, read them one 
 Letters in shapes: n examples, c targets, b resamples, s statistics.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from regraft.contracts.metric import Figures, Metric, Tested, main_metric, metrics_for
+from regraft.contracts.metric import Figures, Metric, Reference, Tested, main_metric, metrics_for
+from regraft.contracts.metric import metric as metric_named
+from regraft.contracts.page import Block, Context, Table
 from regraft.evaluation.differences import PairedDifference, compare
 from regraft.evaluation.intervals import Statistic, bootstrap, num_resamples_for, statistic
 from regraft.evaluation.metrics._common import columns, mean, per_example
 from regraft.identity import derive_seed
-from regraft.values import Measured
+from regraft.values import Measured, shown
+from regraft.words import listed
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """The quantiles of the residuals that are given."""
@@ -60,10 +63,65 @@ class Baseline:
 class ValueFigures(Figures):
     """The targets one by one, and a constant to compare with."""
 
-    per_number: tuple[TargetScores, ...]
+    per_target: tuple[TargetScores, ...]
     """How every target fares."""
     baseline: Baseline | None = None
     """What always predicting the training medians would score, where these are known."""
+
+    def blocks(self, of: Context) -> Iterator[Block]:
+        """How far every target is off, and which way."""
+        keys = tuple(self.per_target[0].metrics)
+        rows = [
+            (
+                one.name,
+                f"{shown(one.actual[0])} ± {shown(one.actual[1])}",
+                *(one.metrics[key].told() for key in keys),
+                one.bias.told(signed=True),
+            )
+            for one in self.per_target
+        ]
+        errors = [
+            (
+                one.name,
+                *(
+                    shown(off, signed=True, scale=max(map(abs, one.residuals.values())))
+                    for off in one.residuals.values()
+                ),
+            )
+            for one in self.per_target
+        ]
+        names = ", ".join(one.name for one in self.per_target)
+        titles = (metric_named(key).title for key in keys)
+        shares = (f"{float(share):.0%}" for share in self.per_target[0].residuals)
+        yield Block(
+            "Errors by target",
+            (
+                f"Everything but R² is in the target's own unit ({names}).",
+                Table(("Target", "actual, mean ± standard deviation", *titles, "predicted less actual"), rows),
+                "How far predictions are off (predicted less actual: above 0 where too high), by share of examples:",
+                Table(("Target", *shares), errors),
+            ),
+            ("predicted", "residuals"),
+        )
+
+    def guess(self, of: Context) -> str:
+        """The score of the training medians."""
+        if self.baseline is None:
+            return ""
+        return f"Always predicting {self._medians()} would score {shown(self.baseline.metrics[of.main_metric].value)}."
+
+    def reference(self) -> Reference | None:
+        """The training medians."""
+        if self.baseline is None:
+            return None
+        said = f"Against always predicting {self._medians()} on the same examples: {self.baseline.gain.verdict}"
+        return Reference(title="training median", metrics=self.baseline.metrics, verdict=said)
+
+    def _medians(self) -> str:
+        """`the training median, 529,000,`."""
+        assert self.baseline is not None
+        told = [shown(one) for one in self.baseline.outputs]
+        return f"the training {'median' if len(told) == 1 else 'medians'}, {listed(told)},"
 
 
 def figures_of_values(tested: Tested) -> ValueFigures:
@@ -76,7 +134,7 @@ def figures_of_values(tested: Tested) -> ValueFigures:
         "read the targets one by one."
     )
     return ValueFigures(
-        per_number=target_scores(*asked, **tested.how),
+        per_target=target_scores(*asked, **tested.how),
         baseline=baseline,
         notes=(note,) if len(tested.names) > 1 else (),
     )

@@ -73,7 +73,7 @@ def check(name: str, asked: Asked) -> None:
     if not kind.relates_classes:
         return
     others = ", ".join(other for other in REGULARISERS if not REGULARISERS.get(other).relates_classes)
-    if asked.task.kind != "classification":
+    if not asked.task.weighable:
         raise BadRequest(
             f"The regulariser {name!r} relates classes to classes, but the task is {asked.task.kind}.",
             fix=f"set options.regulariser to one of: {others}.",

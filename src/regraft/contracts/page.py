@@ -1,0 +1,78 @@
+"""What a page is made of, whatever it is rendered as: a metric family says here what it shows beside the metrics.
+
+Texts are plain; what stands between backticks is code.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from regraft.values import Measured
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells by row."""
+
+    header: Sequence[str]
+    """What the columns are called."""
+    rows: Sequence[Sequence[str]]
+    """The cells, as many in each row as `header` has."""
+    left: int = 1
+    """So many columns hold words, flush to the left; those after them hold numbers, flush to the right."""
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """A list."""
+
+    items: Sequence[str]
+    """What stands in it."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """Lines to copy."""
+
+    text: str
+    """As they are."""
+    language: str = ""
+    """For what colours code."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A section of a page."""
+
+    title: str
+    """Its heading: the field's term."""
+    parts: Sequence[str | Table | Bullets | Code | None]
+    """Paragraphs and what stands between them; empty ones are left out."""
+    plots: Sequence[str] = ()
+    """Names of the plots that are shown below, where they are drawn (see `reports.plots`)."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a family of metrics may know of an evaluation when it says what to show."""
+
+    num_examples: int
+    """How many examples were evaluated."""
+    metrics: Mapping[str, Measured]
+    """The metrics by name."""
+    main_metric: str = ""
+    """The metric that the model is judged by."""
+    calibration: str = ""
+    """How the probabilities were calibrated, or why not, as a sentence."""
+
+
+MANY = 40
+"""Of more classes, labels … than this a table shows the worst."""
+
+
+def worst(what: str, rows: Sequence[tuple[Measured, Sequence[str]]], by: str) -> tuple[str, Sequence[Sequence[str]]]:
+    """The rows in their order, or of more than 40 those with the lowest measure; and a sentence where some are left
+    out. Those whose measure is not defined come last."""
+    if len(rows) <= MANY:
+        return "", [row for _, row in rows]
+    kept = sorted(rows, key=lambda row: row[0].value if row[0].value == row[0].value else float("inf"))[:MANY]
+    return f"The {MANY} {what} of {len(rows)} with the lowest {by}; report.json has them all.", [row for _, row in kept]

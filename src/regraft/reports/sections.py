@@ -1,0 +1,347 @@
+"""The sections of the page of a run or of a later evaluation, beside those that the metric family says itself."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from regraft.contracts.page import Block, Bullets, Code, Table
+from regraft.evaluation.report import Evaluation
+from regraft.reports.report import BackboneFacts, DataFacts, Report, StrategyFacts
+from regraft.reports.verdict import known, title_of, unit_of, where
+from regraft.reports.words import duration, lowered, size
+from regraft.values import Measured, shown
+from regraft.words import counted
+
+MANY_CLASSES = 40
+"""From here on examples are not counted by class on the page."""
+MANY_FILES = 50
+"""So many damaged files are named on the page."""
+MANY_IDS = 20
+"""So many examples that a check found are named on the page."""
+MANY_EPOCHS = 12
+"""So many epochs at most are shown, the first, the best and the last among them."""
+
+
+def metrics(report: Report, section: Evaluation) -> Block:
+    """The metrics, beside those of the linear probe and of a prediction that looks at no example."""
+    probe = report.probe and report.probe.evaluation
+    reference = section.figures.reference()
+    models = [section, *([probe] if probe else [])]
+    others = [reference.metrics] if reference else []
+    rows, pooled = [], section.mean_of_folds is not None
+    if pooled:
+        folds = [one.mean_of_folds.told() if one.mean_of_folds else "" for one in models]
+        rows.append([_title(section.main_metric, section, ", mean of the folds"), *folds, *([""] * len(others))])
+    for key in section.metrics:
+        found = [one.get(key) for one in (*(model.metrics for model in models), *others)]
+        title = _title(key, section, ", pooled" if pooled else "")
+        rows.append([title, *(one.told() if one else "" for one in found)])
+    header = ["Metric", report.strategy.preset if report.strategy else "model"]
+    header += [*(["linear probe"] if probe else []), *([reference.title] if reference else [])]
+    levels = sorted({one.level for one in section.metrics.values()} or {0.95})
+    groups = f" in {counted(section.num_groups, 'group')}" if section.num_groups else ""
+    said = (
+        f"Measured {where(report, section)}{groups}. In brackets: "
+        f"{' and '.join(f'{level:.0%}' for level in levels)} intervals."
+    )
+    against = reference.verdict if reference else ""
+    return Block("Metrics", (said, Table(header, rows), _methods(section), against, *section.notes, _paired(report)))
+
+
+def calibrated(report: Report) -> str:
+    """How the probabilities were calibrated, or why not, as a sentence."""
+    if report.calibration is None:
+        return "They are uncalibrated: there were too few examples to calibrate on."
+    text = report.calibration.reason.strip()
+    return text[:1].upper() + text[1:] + ("" if not text or text.endswith(".") else ".")
+
+
+def overfitting(report: Report) -> Block | None:
+    """The main metric on the training examples against the same on those that the model never saw."""
+    if not report.gaps:
+        return None
+    metric = report.gaps[0].metric
+    title, found = title_of(metric), known(metric)
+    verb = "falls" if found is None or found.higher_is_better else "grows"
+    unit = unit_of(report.section, metric) if report.section else ""
+    said = [
+        f"{name} {report.evaluation[name].headline.told()}"
+        for name in (report.gaps[0].from_split, *(gap.to_split for gap in report.gaps))
+        if name in report.evaluation
+    ]
+    rows = [(gap.from_split, gap.to_split, gap.worse_by.told(signed=True)) for gap in report.gaps]
+    return Block(
+        "Overfitting (train against held-out)",
+        (
+            "How much worse the model is on examples that it has not seen than on those that it was trained on.",
+            Table(("From", "to", f"{lowered(title)} {verb} by"), rows, left=2),
+            f"{title}{unit}: {', '.join(said)}." if said else "",
+        ),
+    )
+
+
+def findings(report: Report) -> Block | None:
+    """What checks of the model found, and which examples that is about."""
+    said = []
+    for one in report.findings:
+        ids = ", ".join(one.examples[:MANY_IDS]) + (" …" if len(one.examples) > MANY_IDS else "")
+        about = f" Examples: {ids}." if ids else ""
+        said.append(f"{one.check}: {one.message}{about} {one.fix}".strip())
+    return Block("What was checked", (Bullets(said),)) if said else None
+
+
+def data(report: Report) -> Block:
+    """What the model was trained and evaluated on."""
+    found, examples = report.data, counted(report.data.examples, "example")
+    grouped = f" in {counted(found.groups, 'group')}" if found.groups else ""
+    drawn = {True: " Regraft drew the splits.", False: " The splits are those the data came in.", None: ""}
+    return Block(
+        "Data",
+        (
+            f"{found.name}: {examples} {report.words.labelled}{grouped}.{drawn[found.drawn_by_us]}",
+            _counts(report.words.output, found) if found.splits else None,
+            _ranges(found),
+            Bullets(found.notes),
+            *_damaged(found),
+            f"Fingerprint: `{found.fingerprint}`" if found.fingerprint else "",
+        ),
+    )
+
+
+def training(report: Report, strategy: StrategyFacts) -> Block:
+    """Which weights, what of them was trained, and how."""
+    backbone = report.backbone
+    trained = ", ".join([*(f"`{stage}`" for stage in strategy.trained_stages), "the head"])
+    rows = [
+        ("Backbone", f"`{backbone.name}`"),
+        *weights_told(backbone),
+        ("Digest", f"`{backbone.digest}`"),
+        ("Input", f"{input_size(backbone)} pixels"),
+        ("Strategy", strategy.told),
+        ("Frozen stages", ", ".join(f"`{stage}`" for stage in strategy.frozen_stages) or "none"),
+        ("Trained", trained),
+        ("Parameters trained", _parameters(backbone)),
+    ]
+    if strategy.views is not None:
+        rows.append(("Views per example", "a new one every epoch" if strategy.views == 0 else str(strategy.views)))
+    if held := strategy.facts.get("regulariser"):
+        rows.append(("Regulariser", f"`{held['name']}`, weight {held['weight']:g}"))
+    options = ", ".join(f"`{name} = {value}`" for name, value in strategy.options.items())
+    return Block(
+        "Training details",
+        (
+            "What was frozen, what was trained, and how training went.",
+            Table(("", ""), rows, left=2),
+            f"Options: {options}." if options else "",
+            _facts(strategy.facts),
+            curve(strategy),
+        ),
+        ("curve",),
+    )
+
+
+def model(report: Report) -> Block | None:
+    """Which model was evaluated, and what it showed when it was made."""
+    found, metric = report.model, report.section.main_metric if report.section else ""
+    if found is None:
+        return None
+    rows = [
+        ("Folder", f"`{found.path}`"),
+        ("Backbone", f"`{report.backbone.name}`"),
+        *weights_told(report.backbone),
+        ("Input", f"{input_size(report.backbone)} pixels"),
+        ("Strategy", f"{found.strategy}, cut at `{found.cut}`"),
+        ("Trained on", counted(found.trained_on_examples or 0, "example")),
+    ]
+    if before := found.metrics.get(metric):
+        rows.append((f"{title_of(metric)} when it was made", f"{before.told()} ({found.main})"))
+    return Block("Model", (Table(("", ""), rows, left=2),))
+
+
+def store(report: Report) -> Block | None:
+    """What was kept of the frozen stages' work, and how exactly."""
+    found = report.store
+    if found is None or not found.cuts:
+        return None
+    rows = [(f"`{cut}`", one.dtype, f"{one.rows:,}", size(one.bytes)) for cut, one in found.cuts.items()]
+    errors = [
+        f"Float16 at `{cut}` changes the features by {error:.1e} of their size."
+        for cut, error in found.reduced_precision_error.items()
+    ]
+    said = ""
+    if check := found.check:
+        changed = check.changed_labels
+        labels = "no label changes" if not changed else f"{counted(changed, 'label')} of {check.examples} change"
+        said = (
+            f"Compared with the whole model on recomputed inputs, on {counted(check.examples, 'example')}: the "
+            f"largest error of a logit is {check.largest_error:.1e} of the largest logit, and {labels}."
+        )
+    about = "What the frozen stages put out is computed once and kept."
+    return Block("Activation store", (about, Table(("Cut", "kept as", "rows", "size"), rows, left=2), *errors, said))
+
+
+def time_and_memory(report: Report) -> Block | None:
+    """Wall time by phase, peak memory, and the machine."""
+    if not (report.phases or report.environment):
+        return None
+    rows = [(one.name, duration(one.seconds)) for one in report.phases]
+    rows.append(("together", duration(sum(one.seconds for one in report.phases))))
+    peak = report.peak_memory_bytes
+    return Block(
+        "Time and memory",
+        (
+            Table(("Phase", "wall time"), rows),
+            f"Peak memory of the process: {size(peak)}." if peak else "",
+            Bullets([f"{name}: {value}" for name, value in report.environment.items()]),
+        ),
+    )
+
+
+def reproduction(report: Report) -> Block | None:
+    """How to make the model again."""
+    if report.recipe is None:
+        return None
+    seen = "It names the weights and the data by digest; a run on others is refused."
+    path = str(report.recipe.get("data") or "")
+    if path and not Path(path).expanduser().is_absolute():
+        seen += f" Its path of the data, `{path}`, starts at the folder that the run was started in."
+    return Block(
+        "Reproduction",
+        (
+            f"`recipe.toml` beside this page holds every setting, defaults included. {seen}",
+            Code("regraft fit recipe.toml --out again"),
+            "On the same machine, backend and thread count the weights come out the same, bit for bit.",
+        ),
+    )
+
+
+def weights_told(backbone: BackboneFacts) -> list[tuple[str, str]]:
+    """What is known of the weights: what they were trained on, their terms, where they come from."""
+    if backbone.weights == "random":
+        return [("Weights", "drawn at random from the seed, trained on nothing")]
+    return [
+        ("Weights trained on", backbone.trained_on or "not stated"),
+        ("Terms of the weights", backbone.licence or "not stated"),
+        ("From", backbone.source or "not stated"),
+    ]
+
+
+def input_size(backbone: BackboneFacts) -> str:
+    """`96 × 96`."""
+    return " × ".join(map(str, backbone.input_px))
+
+
+_LOSSES = {
+    "loss": "training loss",
+    "regulariser": "of it, the regulariser's",
+    "val_loss": "validation loss",
+    "val_loss_rescaled": "the same, rescaled",
+}
+
+
+def curve(strategy: StrategyFacts) -> Table | None:
+    """Loss and what else was watched by epoch; no more rows than one looks at."""
+    rows = epochs(strategy)
+    if not rows:
+        return None
+    best = int(strategy.facts.get("best_epoch") or 0)
+    chosen = rows
+    if len(rows) > MANY_EPOCHS:
+        step = -(-len(rows) // (MANY_EPOCHS - 2))
+        chosen = [row for at, row in enumerate(rows) if at % step == 0 or row["epoch"] == best or at + 1 == len(rows)]
+    watched = sorted({name for row in rows for name in row if name.startswith("val_")} - set(_LOSSES))
+    told = [name for name in _LOSSES if name != "val_loss_rescaled" or rescaled(rows)]
+    columns = [name for name in (*told, *watched) if any(name in row for row in rows)]
+    titles = _LOSSES | {name: f"validation {lowered(title_of(name.removeprefix('val_')))}" for name in watched}
+    body = [
+        [f"{int(row['epoch'])}{' (kept)' if int(row['epoch']) == best else ''}"]
+        + [shown(row.get(name)) for name in columns]
+        for row in chosen
+    ]
+    return Table(["Epoch", *(titles[name] for name in columns)], body)
+
+
+def epochs(strategy: StrategyFacts) -> list[Mapping[str, float]]:
+    """The curve, the start before the first epoch where it was measured."""
+    start = strategy.facts.get("start")
+    return [{"epoch": 0, **start}, *strategy.curve] if start and strategy.curve else list(strategy.curve)
+
+
+def rescaled(rows: Sequence[Mapping[str, float]]) -> bool:
+    """Whether rescaling changed a validation loss: it changes none where a task states no confidence."""
+    return any(row.get("val_loss_rescaled") != row.get("val_loss") for row in rows)
+
+
+def _title(key: str, section: Evaluation, also: str) -> str:
+    """What a metric is called, in which unit, and which way is better where that is down."""
+    found = known(key)
+    lower = " (lower is better)" if found is not None and not found.higher_is_better else ""
+    return title_of(key) + also + unit_of(section, key) + lower
+
+
+def _methods(section: Evaluation) -> str:
+    """How the intervals were made, metrics of one method together."""
+    by_method: dict[str, list[str]] = {}
+    named: list[tuple[str, Measured]] = [(title_of(key), value) for key, value in section.metrics.items()]
+    if section.mean_of_folds is not None:
+        named.insert(0, ("mean of the folds", section.mean_of_folds))
+    for name, value in named:
+        by_method.setdefault(value.method or "not stated", []).append(name)
+    everything = len(by_method) == 1
+    said = [f"{method} ({'all' if everything else ', '.join(names)})" for method, names in by_method.items()]
+    return f"How the intervals were made: {'; '.join(said)}." if said else ""
+
+
+def _paired(report: Report) -> str:
+    found = report.paired
+    if found is None:
+        return ""
+    said = f"Against the linear probe, on the same examples: {found.verdict}"
+    if found.p_value is None or found.only_a_right is None:
+        return said
+    return (
+        f"{said} The model alone is right on {counted(found.only_a_right, 'example')}, the probe alone on "
+        f"{found.only_b_right:,} (McNemar's exact p = {found.p_value:.2g})."
+    )
+
+
+def _counts(output: str, found: DataFacts) -> Table:
+    splits = found.splits.values()
+    few = found.classes if any(one.per_class for one in splits) and len(found.classes) <= MANY_CLASSES else ()
+    rows = [[name, *(f"{one.per_class.get(name, 0):,}" for one in splits)] for name in few]
+    rows.append(["all examples", *(f"{one.examples:,}" for one in splits)])
+    return Table([output.capitalize() if few else "", *found.splits], rows)
+
+
+def _ranges(found: DataFacts) -> Table | None:
+    rows = [
+        (name, split, shown(one.minimum), shown(one.median), shown(one.maximum))
+        for split, facts in found.splits.items()
+        for name, one in facts.values.items()
+    ]
+    return Table(("Target", "split", "minimum", "median", "maximum"), rows, left=2) if rows else None
+
+
+def _damaged(found: DataFacts) -> Iterator[str | Table]:
+    files = found.quarantined
+    if not files:
+        yield "No file was damaged."
+        return
+    yield f"{counted(len(files), 'file')} could not be read, and took no part:"
+    yield Table(("File", "why"), [(one.id, one.reason) for one in files[:MANY_FILES]], left=2)
+    if len(files) > MANY_FILES:
+        yield f"… and {len(files) - MANY_FILES} more in report.json."
+
+
+def _parameters(backbone: BackboneFacts) -> str:
+    total = f" (the backbone has {backbone.parameters_total:,})" if backbone.parameters_total else ""
+    return f"{shown(None) if backbone.parameters_trained is None else f'{backbone.parameters_trained:,}'}{total}"
+
+
+def _facts(facts: Mapping[str, object]) -> str:
+    """What the strategy chose for itself, as far as it fits a line."""
+    told = ", ".join(
+        f"{name.replace('_', ' ')} {f'{value:.4g}' if isinstance(value, float) else value}"
+        for name, value in facts.items()
+        if isinstance(value, bool | int | float | str) and value != ""
+    )
+    return f"Found on the way: {told}." if told else ""
