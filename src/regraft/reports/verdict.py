@@ -1,5 +1,7 @@
 """What a run came to, in a few sentences: for the top of the page and the end of the command."""
 
+from functools import cache
+
 from regraft.contracts.metric import Metric, metric
 from regraft.errors import UnknownName
 from regraft.evaluation.report import Evaluation
@@ -14,6 +16,7 @@ OF_RANDOM_FEATURES = (
 """Said of the probe beside a network that was drawn at random."""
 
 
+@cache  # a shelf looks at every installed package for entries
 def known(name: str) -> Metric | None:
     """The metric of this name; None where there is no such."""
     try:
