@@ -13,7 +13,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import typer.main
 from typer.testing import CliRunner
@@ -24,6 +24,7 @@ from regraft.modalities.image.augment import Augmentation
 from regraft.recipe import Recipe
 from regraft.workbench._fields import Field, fields_of, tree_of_module
 from regraft.workbench.backbones import backbones
+from regraft.workbench.describe import describe
 from regraft.workbench.strategies import regularisers, strategies
 
 DOCS = Path(__file__).resolve().parent
@@ -156,6 +157,36 @@ def contracts() -> str:
     return "\n\n".join(f"::: regraft.contracts.{name}" for name in names)
 
 
+def stages_of(specs: Sequence[str]) -> str:
+    """What every stage costs: of one network with its shapes and filters, of several next to each other."""
+    found = [describe(spec) for spec in specs]
+    parts = [[*one.costs.stages, *([one.costs.head] if one.costs.head else [])] for one in found]
+    filters = {"#1x1": "one", "3x3 reduce": "three_in", "#3x3": "three", "5x5 reduce": "five_in", "#5x5": "five",
+               "pool proj": "pool"}  # fmt: skip
+    if len(found) > 1:
+        header = ["stage", *(f"{name}, {of}" for name in specs for of in ("parameters", "multiply-adds"))]
+        rows = [[stage[0].name, *(cell for one in stage for cell in cost(one))] for stage in zip(*parts, strict=True)]
+        return table(header, [*rows, ["together", *(cell for one in found for cell in cost(one.costs))]])
+    if not any(one.filters for one in parts[0]):
+        filters = {}
+    rows = [
+        [
+            one.name,
+            "×".join(map(str, (*one.output[1:], one.output[0]))),
+            *cost(one),
+            *(str(getattr(one.filters, field)) if one.filters else "" for field in filters.values()),
+        ]
+        for one in parts[0]
+    ]
+    total = ["together", "", *cost(found[0].costs), *("" for _ in filters)]
+    return table(("stage", "output", "parameters", "multiply-adds", *filters), [*rows, total])
+
+
+def cost(one: Any) -> list[str]:
+    """Parameters, and multiply-adds in millions."""
+    return [f"{one.parameters:,}", f"{one.multiply_adds / 1e6:,.1f}M"]
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
@@ -186,8 +217,12 @@ def part(name: str) -> str:
     """
     if name.startswith("help "):
         return help_of(name.removeprefix("help "))
+    if name.startswith("stages "):
+        return stages_of(name.split()[1:])
     if name not in PARTS:
-        raise ValueError(f"no generated part is called {name!r}; there are {', '.join(PARTS)} and 'help COMMAND'")
+        raise ValueError(
+            f"no generated part is called {name!r}; there are {', '.join(PARTS)}, 'help COMMAND' and 'stages NETWORK …'"
+        )
     return PARTS[name]()
 
 
