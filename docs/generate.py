@@ -161,25 +161,28 @@ def stages_of(specs: Sequence[str]) -> str:
     """What every stage costs: of one network with its shapes and filters, of several next to each other."""
     found = [describe(spec) for spec in specs]
     parts = [[*one.costs.stages, *([one.costs.head] if one.costs.head else [])] for one in found]
-    filters = {"#1x1": "one", "3x3 reduce": "three_in", "#3x3": "three", "5x5 reduce": "five_in", "#5x5": "five",
-               "pool proj": "pool"}  # fmt: skip
     if len(found) > 1:
         header = ["stage", *(f"{name}, {of}" for name in specs for of in ("parameters", "multiply-adds"))]
         rows = [[stage[0].name, *(cell for one in stage for cell in cost(one))] for stage in zip(*parts, strict=True)]
         return table(header, [*rows, ["together", *(cell for one in found for cell in cost(one.costs))]])
-    if not any(one.filters for one in parts[0]):
-        filters = {}
+    branches = BRANCHES if any(one.filters for one in parts[0]) else ()
     rows = [
-        [
-            one.name,
-            "×".join(map(str, (*one.output[1:], one.output[0]))),
-            *cost(one),
-            *(str(getattr(one.filters, field)) if one.filters else "" for field in filters.values()),
-        ]
+        [one.name, "×".join(map(str, (*one.output[1:], one.output[0]))), *cost(one), *filters_of(one)[: len(branches)]]
         for one in parts[0]
     ]
-    total = ["together", "", *cost(found[0].costs), *("" for _ in filters)]
-    return table(("stage", "output", "parameters", "multiply-adds", *filters), [*rows, total])
+    total = ["together", "", *cost(found[0].costs), *("" for _ in branches)]
+    return table(("stage", "output", "parameters", "multiply-adds", *branches), [*rows, total])
+
+
+BRANCHES = ("1×1", "3×3", "5×5", "pool")
+
+
+def filters_of(one: Any) -> list[str]:
+    """Filters of the four branches of an Inception module; behind a reduction, those of both."""
+    if one.filters is None:
+        return ["", "", "", ""]
+    each = one.filters
+    return [f"{each.one}", f"{each.three_in} → {each.three}", f"{each.five_in} → {each.five}", f"{each.pool}"]
 
 
 def cost(one: Any) -> list[str]:

@@ -1,19 +1,19 @@
 """Every error a user can meet, as one family.
 
     RegraftError                 1   anything below, and nothing else is caught at a door
-    ├── BadRequest               2   the words of the request are off
+    ├── BadRequest               2   the request is invalid
     │   ├── UnknownName              no such backbone, strategy, metric, column …
     │   ├── UnknownCut               the backbone has no such stage
     │   └── BadRecipe                a field is unknown, of the wrong kind or out of range
     ├── BadData                  3   the user's examples cannot be used as they are
     │   ├── DamagedData              too large a share of the files cannot be decoded
     │   └── LeakedSplit              the same content lies on both sides of a split
-    ├── WeightsError             4   pretrained weights are missing or do not fit
+    ├── WeightsError             4   pretrained weights are missing or do not match
     │   ├── WeightsMissing           out of reach: which file, and where to put it
     │   └── WeightsMismatch          these tensors are not this architecture's
     ├── BundleError              5   a saved model is corrupt, changed or of another format
-    ├── TrainingFailed           6   the loss is no longer a number
-    ├── OutOfSpace               7   the disk or the memory does not hold what the plan needs
+    ├── TrainingFailed           6   the loss is not a number any more
+    ├── OutOfSpace               7   the disk or the memory is too small for the plan
     ├── MissingExtra             8   an optional dependency is not installed
     └── RunError                 9   a run folder is in use, half-finished or another run's
 
@@ -40,7 +40,7 @@ class RegraftError(Exception):
 
 
 class BadRequest(RegraftError):
-    """The words of the request are off."""
+    """The request is invalid."""
 
     exit_code = 2
 
@@ -92,7 +92,7 @@ class LeakedSplit(BadData):
 
 
 class WeightsError(RegraftError):
-    """Pretrained weights are missing or do not fit."""
+    """Pretrained weights are missing or do not match."""
 
     exit_code = 4
 
@@ -112,13 +112,13 @@ class BundleError(RegraftError):
 
 
 class TrainingFailed(RegraftError):
-    """The loss is no longer a number."""
+    """The loss is not a number any more."""
 
     exit_code = 6
 
 
 class OutOfSpace(RegraftError):
-    """The disk or the memory does not hold what the plan needs."""
+    """The disk or the memory is too small for the plan."""
 
     exit_code = 7
 
