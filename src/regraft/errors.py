@@ -7,6 +7,7 @@
     │   └── BadRecipe                a field is unknown, of the wrong kind or out of range
     ├── BadData                  3   the user's examples cannot be used as they are
     │   ├── DamagedData              too large a share of the files cannot be decoded
+    │   ├── Undecodable              one input that cannot be read
     │   └── LeakedSplit              the same content lies on both sides of a split
     ├── WeightsError             4   pretrained weights are missing or do not match
     │   ├── WeightsMissing           out of reach: which file, and where to put it
