@@ -13,7 +13,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import typer.main
 from typer.testing import CliRunner
@@ -23,6 +23,7 @@ from regraft.doors.cli import app
 from regraft.modalities.image.augment import Augmentation
 from regraft.recipe import Recipe
 from regraft.workbench.backbones import backbones
+from regraft.workbench.describe import describe
 from regraft.workbench.fields import Field, fields_of, tree_of_module
 from regraft.workbench.strategies import regularisers, strategies
 
@@ -156,6 +157,39 @@ def contracts() -> str:
     return "\n\n".join(f"::: regraft.contracts.{name}" for name in names)
 
 
+def stages_of(specs: Sequence[str]) -> str:
+    """What every stage costs: of one network with its shapes and filters, of several next to each other."""
+    found = [describe(spec) for spec in specs]
+    parts = [[*one.costs.stages, *([one.costs.head] if one.costs.head else [])] for one in found]
+    if len(found) > 1:
+        header = ["stage", *(f"{name}, {of}" for name in specs for of in ("parameters", "multiply-adds"))]
+        rows = [[stage[0].name, *(cell for one in stage for cell in cost(one))] for stage in zip(*parts, strict=True)]
+        return table(header, [*rows, ["together", *(cell for one in found for cell in cost(one.costs))]])
+    branches = BRANCHES if any(one.filters for one in parts[0]) else ()
+    rows = [
+        [one.name, "×".join(map(str, (*one.output[1:], one.output[0]))), *cost(one), *filters_of(one)[: len(branches)]]
+        for one in parts[0]
+    ]
+    total = ["together", "", *cost(found[0].costs), *("" for _ in branches)]
+    return table(("stage", "output", "parameters", "multiply-adds", *branches), [*rows, total])
+
+
+BRANCHES = ("1×1", "3×3", "5×5", "pool")
+
+
+def filters_of(one: Any) -> list[str]:
+    """Filters of the four branches of an Inception module; behind a reduction, those of both."""
+    if one.filters is None:
+        return ["", "", "", ""]
+    each = one.filters
+    return [f"{each.one}", f"{each.three_in} → {each.three}", f"{each.five_in} → {each.five}", f"{each.pool}"]
+
+
+def cost(one: Any) -> list[str]:
+    """Parameters, and multiply-adds in millions."""
+    return [f"{one.parameters:,}", f"{one.multiply_adds / 1e6:,.1f}M"]
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
@@ -186,8 +220,12 @@ def part(name: str) -> str:
     """
     if name.startswith("help "):
         return help_of(name.removeprefix("help "))
+    if name.startswith("stages "):
+        return stages_of(name.split()[1:])
     if name not in PARTS:
-        raise ValueError(f"no generated part is called {name!r}; there are {', '.join(PARTS)} and 'help COMMAND'")
+        raise ValueError(
+            f"no generated part is called {name!r}; there are {', '.join(PARTS)}, 'help COMMAND' and 'stages NETWORK …'"
+        )
     return PARTS[name]()
 
 

@@ -103,11 +103,11 @@ class BundleError(RegraftError):
 
 
 class TrainingFailed(RegraftError):
-    """The loss is no longer a number."""
+    """The loss is not a number any more."""
 
 
 class OutOfSpace(RegraftError):
-    """The disk or the memory does not hold what the plan needs."""
+    """The disk or the memory is too small for the plan."""
 
 
 class MissingExtra(RegraftError):

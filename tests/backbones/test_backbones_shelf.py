@@ -180,9 +180,9 @@ def test_an_input_that_is_no_multiple_of_the_patch_is_refused() -> None:
         ("gogglenet@random", UnknownName, "backbone"),
         ("googlenet:torchvison@random", UnknownName, "variant of googlenet"),
         ("googlenet@imagnet", UnknownName, "set of weights of googlenet"),
-        ("", BadRequest, "names no backbone"),
-        ("@random", BadRequest, "names no backbone"),
-        ("googlenet@", BadRequest, "names no backbone"),
+        ("", BadRequest, "does not name a backbone"),
+        ("@random", BadRequest, "does not name a backbone"),
+        ("googlenet@", BadRequest, "does not name a backbone"),
         ("googlenet@https://example.org/net.pth", BadRequest, "weights of kind 'https'"),
     ],
 )
