@@ -71,6 +71,10 @@ class Task(ABC):
         """What the columns of a table are called that hold a label, where their names are part of the task."""
         return ()
 
+    def named(self, label: str) -> Sequence[str]:
+        """Which of `classes` a label names; `classes` are all those that the labels of a data set name."""
+        return (label,)
+
     def targets(self, examples: Sequence[Example]) -> np.ndarray:
         """The target of every example."""
         return self.encode([example.label for example in examples])
@@ -86,6 +90,10 @@ class Task(ABC):
     def strata(self, targets: Shaped[np.ndarray, "n ..."]) -> Int[np.ndarray, " n"]:
         """A number for every example; splits and folds are drawn so that each has its share of every number."""
         return np.zeros(len(targets), dtype=np.int64)
+
+    def identities(self, targets: Shaped[np.ndarray, "n ..."]) -> Int[np.ndarray, " n"]:
+        """The class (identity) of every example, which one split has alone: asked with the rule `disjoint classes`."""
+        return targets
 
     def kinds(self, targets: Shaped[np.ndarray, "n ..."]) -> Int[np.ndarray, " n"]:
         """The class of every example; one for all where an example is not of one class."""

@@ -65,18 +65,20 @@ def draw(
     test_share: float = 0.2,
     allow_leaks: bool = False,
     strata: Int[np.ndarray, " n"] | None = None,
+    together: Int[np.ndarray, " n"] | None = None,
 ) -> Splits:
     """Divide the usable examples, seeded and stratified; shares are of what is divided.
 
     `strata` are what every part gets its share of where examples are not of one class each; None: their classes, of
-    which training then keeps every one.
+    which training then keeps every one. `together`: examples with equal numbers are in one split (those of an identity
+    that is tested without having been trained on).
 
     Raises:
-        LeakedSplit: the user's own parts share pixels or groups, and `allow_leaks` is not set.
+        LeakedSplit: the user's own parts share pixels, groups or what is `together`, and `allow_leaks` is not set.
         BadData: too few usable classes, or a class whose training examples are all damaged.
     """
     alike = clusters(scanned)
-    groups = _joined(alike, dataset.groups)
+    groups = _joined(_joined(alike, dataset.groups), together)
     usable = np.flatnonzero(scanned.usable)
     if strata is None:
         _refuse_lost(dataset, usable, dataset.classes, "the data")
@@ -87,7 +89,7 @@ def draw(
     given = {name: usable[[dataset.examples[at].split == name for at in usable.tolist()]] for name in dataset.splits}
     if len(given) > 1 and "train" in given:
         drawn_by_us = False
-        notes += _check_given(dataset, scanned, alike, allow_leaks)
+        notes += _check_given(dataset, scanned, alike, together, allow_leaks)
         train, val, test = (given.get(name, none) for name in SPLITS)
         if strata is None:
             _refuse_lost(dataset, train, {dataset.examples[at].label for at in usable.tolist()}, "train")
@@ -124,15 +126,16 @@ def whole(
     seed: int,
     val_share: float,
     strata: Int[np.ndarray, " n"] | None = None,
+    together: Int[np.ndarray, " n"] | None = None,
 ) -> Splits:
     """Everything trains but a validation part: for whoever divides the data himself, and so has kept a test part back.
 
-    `strata` as for `draw`.
+    `strata` and `together` as for `draw`.
 
     Raises:
         BadData: a class whose examples are all damaged.
     """
-    groups = _joined(clusters(scanned), dataset.groups)
+    groups = _joined(_joined(clusters(scanned), dataset.groups), together)
     usable = np.flatnonzero(scanned.usable)
     if strata is None:
         _refuse_lost(dataset, usable, dataset.classes, "the data")
@@ -151,13 +154,21 @@ def _joined(alike: Int[np.ndarray, " n"], given: Int[np.ndarray, " n"] | None) -
     return union(len(alike), np.concatenate([np.stack([alike, here], 1), np.stack([first[code], here], 1)]))
 
 
-def _check_given(dataset: Dataset, scanned: Scanned, alike: Int[np.ndarray, " n"], allow_leaks: bool) -> list[str]:
+def _check_given(
+    dataset: Dataset,
+    scanned: Scanned,
+    alike: Int[np.ndarray, " n"],
+    together: Int[np.ndarray, " n"] | None,
+    allow_leaks: bool,
+) -> list[str]:
     """Refuse a user's division that leaks, or say so."""
     decoded = np.unique(scanned.decoded, return_inverse=True)[1]
     same = crossing(dataset, scanned, decoded)
     leaks = report(dataset, same, f"are the same {scanned.modality.one}")
     if dataset.groups is not None:
         leaks += report(dataset, crossing(dataset, scanned, dataset.groups), "are of one group")
+    if together is not None:
+        leaks += report(dataset, crossing(dataset, scanned, together), "belong together")
     if leaks and not allow_leaks:
         raise LeakedSplit(
             "The parts overlap: " + "; ".join(leaks) + ".",

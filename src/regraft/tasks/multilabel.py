@@ -48,6 +48,9 @@ class MultiLabel(BinaryTask):
         """The task as it is: it has no scale."""
         return self
 
+    def named(self, label: str) -> Sequence[str]:
+        return parted(label)
+
     def encode(self, labels: Sequence[str]) -> Float[np.ndarray, "n c"]:
         """1 where a label names the tag, else 0; float32.
 

@@ -22,6 +22,7 @@ from regraft.evaluation.report import as_json
 from regraft.files import cache_home
 from regraft.identity import derive_seed
 from regraft.recipe import Recipe
+from regraft.records import numbers_in
 from regraft.reports.card import model_card
 from regraft.reports.markdown import render
 from regraft.reports.plots import wanted, write_plots
@@ -97,7 +98,7 @@ def finish(outcome: Outcome, folder: RunFolder, phases: Phases) -> Generator[Eve
     if check and check["changed_labels"]:
         yield Notice(
             text=f"Stored activations change {check['changed_labels']} of {check['examples']} labels against "
-            f"recomputed ones (largest error of the logits {check['largest_error']:.1e}).",
+            f"recomputed ones (largest error of the logits {check['largest_error'] or np.nan:.1e}).",
             topic="store",
         )
     stated = outcome.session.task.answers == "probabilities"
@@ -261,14 +262,19 @@ def _features(outcome: Outcome, bundle: Bundle, positions: np.ndarray) -> np.nda
         found = outcome.fitted.features(outcome.problem, positions)
         result: np.ndarray = found[0 : len(positions)]
         return result
-    return np.concatenate([bundle.features(batch) for batch in _prepared(outcome, positions)])
+    return np.concatenate(
+        [bundle.features([record for (record, _), *_ in batch]) for batch in _in_pieces(outcome, positions)]
+    )
 
 
-def _prepared(outcome: Outcome, positions: np.ndarray) -> Iterator[list[Record]]:
-    """Plain records of some examples, in batches."""
+def _in_pieces(outcome: Outcome, positions: np.ndarray) -> Iterator[list[list[tuple[Record, Record]]]]:
+    """Plain records of some examples with their placements, piece by piece, in batches of examples."""
     inputs = outcome.session.inputs(outcome.backbone.card, outcome.threads)
-    records = ahead(lambda at: inputs.load(at, 0, 0)[0], positions.tolist(), size=64, workers=outcome.threads)
-    yield from (batch for _, batch in records)
+
+    def load(at: int) -> list[tuple[Record, Record]]:
+        return [inputs.load(at, 0, piece) for piece in range(inputs.pieces_of(at))]
+
+    yield from (batch for _, batch in ahead(load, positions.tolist(), size=64, workers=outcome.threads))
 
 
 def _checked(outcome: Outcome, bundle: Bundle) -> dict[str, Any] | None:
@@ -279,11 +285,13 @@ def _checked(outcome: Outcome, bundle: Bundle) -> dict[str, Any] | None:
     source = outcome.session.splits.test if len(outcome.session.splits.test) else outcome.problem.train
     positions = source[np.linspace(0, len(source) - 1, min(MAX_CHECKED, len(source))).astype(np.int64)]
     stored = outcome.fitted.logits(outcome.problem, positions)
-    recomputed = np.concatenate([bundle.logits(batch) for batch in _prepared(outcome, positions)])
-    scale = float(np.abs(recomputed).max()) or 1.0
+    recomputed = np.concatenate([bundle.raw(batch) for batch in _in_pieces(outcome, positions)])
+    kept_numbers, numbers = map(numbers_in, (stored, recomputed))
+    same, scale = kept_numbers.shape == numbers.shape, float(np.abs(numbers).max(initial=0.0)) or 1.0
     return {
         "examples": len(positions),
-        "largest_error": float(np.abs(stored - recomputed).max()) / scale,
+        # what was generated may differ in length; then the changed labels alone tell
+        "largest_error": float(np.abs(kept_numbers - numbers).max(initial=0.0)) / scale if same else None,
         "changed_labels": _changed(bundle.model.task, stored, recomputed),
     }
 
@@ -380,7 +388,9 @@ def _write(
 ) -> None:
     temperature = evaluated.calibration.temperature if evaluated.calibration else 1.0
     task, answers = outcome.session.task, answers_of(outcome.session, evaluated.parts, temperature)
-    folder.write("predictions.csv", predictions_table(task.kind, task.classes, answers))
+    folder.write(
+        "predictions.csv", predictions_table(task.kind, () if task.answers == "records" else task.classes, answers)
+    )
     folder.write("environment.json", report["environment"])
     folder.write("model/README.md", model_card(bundle_facts, report))
     pictures = write_plots(report, folder.path) if wanted(report) else []

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -36,8 +37,10 @@ class Answer:
     """Its group; empty where there is none."""
     target: Shaped[np.ndarray, "..."]
     """What was right, as metrics take it: the class's number, 0 or 1 for every tag, or the numbers."""
-    outputs: Float[np.ndarray, " c"]
-    """What the model said: probabilities or numbers."""
+    outputs: Any
+    """What the model predicted: probabilities or numbers (c), or a record."""
+    said: tuple[str, str] | None = None
+    """The label and the prediction in the task's own words, of a record, which has no columns of its own."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,8 +87,8 @@ def predictions_table(kind: str, classes: Sequence[str], answers: Iterable[Answe
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([*_FIXED, *(f"{prefix}{name}" for name in classes)])
     for one in answers:
-        label, predicted = _told(kind, classes, one.target, one.outputs)
-        outputs = (f"{value:{decimals}}" for value in one.outputs.tolist())
+        label, predicted = one.said or _told(kind, classes, one.target, one.outputs)
+        outputs = () if one.said else (f"{value:{decimals}}" for value in one.outputs.tolist())
         writer.writerow([one.part, one.id, one.group, label, predicted, *outputs])
     return buffer.getvalue()
 

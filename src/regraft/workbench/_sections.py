@@ -1,6 +1,8 @@
 """Sections of a run's report that rest on no evaluation: the data, and what the numbers depend on beside the recipe."""
 
 import platform
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,8 @@ def data_section(session: Session, problem: Problem) -> dict[str, Any]:
     def part(positions: np.ndarray) -> dict[str, Any] | None:
         if not len(positions):
             return None
-        return {"examples": len(positions), **_told(session.task, session.targets[positions])}
+        labels = [dataset.examples[at].label for at in positions.tolist()]
+        return {"examples": len(positions), **_told(session.task, labels, session.targets[positions])}
 
     return {
         "name": dataset.root.name,
@@ -33,14 +36,14 @@ def data_section(session: Session, problem: Problem) -> dict[str, Any]:
     }
 
 
-def _told(task: Task, targets: np.ndarray) -> dict[str, Any]:
-    """Examples of each class or with each tag; of numbers the least, the median and the greatest."""
+def _told(task: Task, labels: Sequence[str], targets: np.ndarray) -> dict[str, Any]:
+    """How many examples name each class; of numbers the least, the median and the greatest."""
     if task.answers == "values":
         table = np.quantile(targets, [0, 0.5, 1], axis=0).T.tolist()
         ends = [dict(zip(("least", "median", "greatest"), row, strict=True)) for row in table]
         return {"per_class": {}, "values": dict(zip(task.classes, ends, strict=True))}
-    counts = np.bincount(targets, minlength=len(task.classes)) if task.exclusive else (targets > 0).sum(axis=0)
-    return {"per_class": dict(zip(task.classes, counts.tolist(), strict=True))}
+    counts = Counter(name for label in labels for name in set(task.named(label)))
+    return {"per_class": {name: counts[name] for name in task.classes}}
 
 
 def environment(device: str, threads: int, backend: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int, Shaped
 
 from regraft.contracts.metric import Sample, main_metric
 from regraft.evaluation.calibration import Calibration, calibrate
@@ -22,8 +22,8 @@ class Scores:
 
     positions: Int[np.ndarray, "n"]
     """Which examples."""
-    logits: Float[np.ndarray, "n c"]
-    """Their logits, on the plain view."""
+    logits: Shaped[np.ndarray, "n ..."]
+    """Raw outputs on the plain view: logits (n c) of most tasks."""
 
 
 def calibration_of(session: Session, held: Scores | None) -> Calibration | None:
@@ -95,6 +95,11 @@ def answers_of(session: Session, parts: Mapping[str, Scores], temperature: float
     """What the model said of every example it did not see, for `predictions_table`."""
     for part, scores in parts.items():
         table = session.task.outputs(scores.logits, temperature)
-        for position, row in zip(scores.positions, table, strict=True):
+        for at, (position, row) in enumerate(zip(scores.positions, table, strict=True)):
             example, target = session.dataset.examples[position], session.targets[position]
-            yield Answer(part=part, id=example.id, group=example.group or "", target=np.asarray(target), outputs=row)
+            said = None
+            if session.task.answers == "records":
+                said = example.label, session.task.decode(table[at : at + 1])[0]
+            yield Answer(
+                part=part, id=example.id, group=example.group or "", target=np.asarray(target), outputs=row, said=said
+            )

@@ -5,6 +5,7 @@ Read it top to bottom: data, weights, activations, training, proof, bundle, repo
 
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,8 @@ def _cross_validate(
     )
     if is_probe:
         return probed, probed
-    tuned = yield from cross_validate(problem, resolved, num_folds=recipe.folds)
+    trained_on = partial(resolved.strategy.fit, options=resolved.options)
+    tuned = yield from cross_validate(problem, trained_on, num_folds=recipe.folds)
     return tuned, probed
 
 
