@@ -28,7 +28,7 @@ def cache_home() -> Path:
 def atomic(path: Path) -> Iterator[IO[bytes]]:
     """A binary file that appears at `path` whole, or not at all.
 
-    Written beside its goal, flushed to the disk, then renamed over it.
+    Written beside the file it replaces, flushed to the disk, then renamed over it.
 
     Raises:
         OutOfSpace: the disk is full; the partial file is removed.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
+from jaxtyping import Float
 
 T = TypeVar("T")
 
@@ -30,6 +31,18 @@ def to_json(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     raise TypeError(f"{type(value).__name__} has no JSON form.")
+
+
+def numbers_in(value: Any) -> Float[np.ndarray, " n"]:
+    """Every number in an array, or in a tree of mappings, sequences and arrays, in one vector: mappings in the order of
+    their keys. Texts are left out."""
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return value.ravel().astype(np.float64) if value.dtype.kind in "biuf" else np.zeros(0)
+    if isinstance(value, Mapping):
+        value = [value[key] for key in sorted(value)]
+    if isinstance(value, list | tuple | np.ndarray):
+        return np.concatenate([np.zeros(0), *map(numbers_in, value)])
+    return np.array([value], dtype=np.float64) if isinstance(value, int | float | np.number) else np.zeros(0)
 
 
 def from_json(kind: type[T], value: Any) -> T:

@@ -176,8 +176,13 @@ class Modality(ABC):
     def shapes(self, preparation: Any) -> Shapes:
         """The arrays of a record."""
 
-    def placements(self, preparation: Any) -> Shapes:
-        """The arrays of a placement; empty where a target never moves."""
+    def placements(self, preparation: Any, augmentation: Any = None) -> Shapes:
+        """The arrays of a placement; empty where a target never moves.
+
+        Raises:
+            BadRecipe: views of this augmentation are changed in ways that a placement does not describe.
+        """
+        del preparation, augmentation
         return {}
 
     @abstractmethod

@@ -46,7 +46,7 @@ class Block:
     title: str
     """Its heading: the field's term."""
     parts: Sequence[str | Table | Bullets | Code | None]
-    """Paragraphs and what stands between them; empty ones are left out."""
+    """Text and what stands between; empty ones are left out."""
     plots: Sequence[str] = ()
     """Names of the plots that are shown below, where they are drawn (see `reports.plots`)."""
 

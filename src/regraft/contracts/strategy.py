@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 from regraft.contracts.task import Task
 from regraft.registry import Shelf
@@ -124,8 +124,8 @@ class Fitted(Event):
 
     tensors: Mapping[str, np.ndarray]
     """Every tensor that training may have changed, by canonical name `stage/parameter`, and `head/…`."""
-    logits: Callable[[Problem, Int[np.ndarray, "..."]], Float[np.ndarray, "... c"]]
-    """(problem, positions) -> logits on the plain view."""
+    logits: Callable[[Problem, Int[np.ndarray, "..."]], Shaped[np.ndarray, "..."]]
+    """(problem, positions) -> raw outputs on the plain view: logits (n c) of most tasks."""
     features: Callable[[Problem, Int[np.ndarray, "..."]], "RowSource"]
     """(problem, positions) -> what the head reads, (n d), on the plain view."""
     frozen: frozenset[str] = frozenset()

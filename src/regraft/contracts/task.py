@@ -92,9 +92,17 @@ class Task(ABC):
         """Whether `outputs` hold probabilities."""
         return self.answers == "probabilities"
 
-    @abstractmethod
     def words(self) -> Words:
-        """What its outputs are called."""
+        """What its outputs are called; a task with better words than these gives them."""
+        return Words(
+            output="class",
+            outputs="classes",
+            asked="",
+            labelled=f"with labels of the {self.kind} task",
+            given=f"a {self.kind} prediction",
+            purpose=f"To predict on inputs of the kind it was trained on ({self.kind})",
+            fields="answer.label",
+        )
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -105,6 +113,10 @@ class Task(ABC):
     def columns(self) -> tuple[str, ...]:
         """What the columns of a table are called that hold a label, where their names are part of the task."""
         return ()
+
+    def named(self, label: str) -> Sequence[str]:
+        """Which of `classes` a label names; `classes` are all those that the labels of a data set name."""
+        return (label,)
 
     def targets(self, examples: Sequence[Example]) -> np.ndarray:
         """The target of every example."""
@@ -121,6 +133,10 @@ class Task(ABC):
     def strata(self, targets: Shaped[np.ndarray, "n ..."]) -> Int[np.ndarray, " n"]:
         """A number for every example; splits and folds are drawn so that each has its share of every number."""
         return np.zeros(len(targets), dtype=np.int64)
+
+    def identities(self, targets: Shaped[np.ndarray, "n ..."]) -> Int[np.ndarray, " n"]:
+        """The class (identity) of every example, which one split has alone: asked with the rule `disjoint classes`."""
+        return targets
 
     def kinds(self, targets: Shaped[np.ndarray, "n ..."]) -> Int[np.ndarray, " n"]:
         """The class of every example; one for all where an example is not of one class."""
@@ -203,6 +219,14 @@ class Task(ABC):
                     f"{self.kind} task.",
                     fix=f"--set options.{name}={neutral}, or leave it out.",
                 )
+
+
+def as_records(records: Sequence[Any]) -> Shaped[np.ndarray, " n"]:
+    """Targets or outputs that are records as one array of objects, whatever numpy might make of tuples or lists."""
+    array = np.empty(len(records), dtype=object)
+    for at, record in enumerate(records):
+        array[at] = record
+    return array
 
 
 MakeTask = Callable[..., Task]

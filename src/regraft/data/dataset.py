@@ -11,8 +11,8 @@ from jaxtyping import Int
 
 from regraft.contracts.example import Example
 from regraft.contracts.modality import MODALITIES, Modality
+from regraft.contracts.task import TASKS, Task
 from regraft.identity import digest_bytes
-from regraft.labels import parted
 from regraft.recipe import Recipe
 from regraft.values import Notice
 from regraft.words import counted
@@ -113,10 +113,12 @@ class Dataset:
         return table
 
     def named(self, label: str) -> Iterable[str]:
-        """Which of `classes` a label names: one class, some labels, or every regression target."""
-        if self.kind == "multilabel":
-            return parted(label)
-        return self.classes if self.kind == "regression" else (label,)
+        """Which of `classes` a label names: one class, several labels, or every target value."""
+        return self._task.named(label)
+
+    @cached_property
+    def _task(self) -> Task:
+        return TASKS.get(self.kind)(self.classes)
 
     def describe(self) -> str:
         """One line: `397 examples of 2 classes; train 244 (ants 123, bees 121), val 153 (ants 70, bees 83)`."""

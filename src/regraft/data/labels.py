@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from regraft.contracts.example import Example
+from regraft.contracts.task import TASKS
 from regraft.errors import BadData, BadRequest
 from regraft.labels import JOINT, joined, number
 from regraft.values import Notice
@@ -76,7 +77,8 @@ def understood(examples: Sequence[Example], asked: Asked, table: str) -> Labels:
         )
     if kind == "ordinal":
         return _ranks(examples, asked.order, table)
-    classes = tuple(sorted({example.label for example in examples}))
+    names = TASKS.get(kind)(()).named
+    classes = tuple(sorted({name for example in examples for name in names(example.label)}))
     numeric = asked.kind == "auto" and len(classes) >= MANY_VALUES and are_numbers(classes)
     text = (
         f"The labels are {len(classes)} different numbers, taken for classes; to predict them as numbers, say --task "

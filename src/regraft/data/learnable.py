@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from regraft.contracts.task import TASKS
 from regraft.data.dataset import Dataset
 from regraft.data.labels import are_numbers
 from regraft.errors import BadData, nearest
@@ -22,8 +23,14 @@ def check_learnable(dataset: Dataset) -> tuple[Notice, ...]:
             f"{dataset.root} has the splits {named(dataset.splits)} and no train split.",
             fix="add a train split, or give the data without splits.",
         )
-    check = {"multilabel": _check_tags, "regression": _check_numbers}.get(dataset.kind, _check_classes)
+    task = TASKS.get(dataset.kind)(dataset.classes)
+    whole = _check_classes if task.exclusive else _check_nothing  # only where an example is of one class
+    check = {"multilabel": _check_tags, "regression": _check_numbers}.get(dataset.kind, whole)
     return tuple(Notice(text=text, topic="data") for text in check(dataset))
+
+
+def _check_nothing(dataset: Dataset) -> list[str]:
+    return []
 
 
 def _check_classes(dataset: Dataset) -> list[str]:

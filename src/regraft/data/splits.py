@@ -65,18 +65,21 @@ def draw(
     allow_leaks: bool = False,
     strata: Int[np.ndarray, " n"] | None = None,
     min_for_test: int = MIN_FOR_TEST,
+    together: Int[np.ndarray, " n"] | None = None,
 ) -> Splits:
     """Split the usable examples, seeded and stratified; shares are of what is split.
 
     No test split is drawn from fewer than `min_for_test` examples. `strata` are what every split gets its share of
     where examples are not of one class each; None: their classes, of which training then keeps every one.
+    `together`: examples with equal numbers are in one split (those of an identity that is tested without having been
+    trained on).
 
     Raises:
-        LeakedSplit: the user's own splits share examples or groups, and `allow_leaks` is not set.
+        LeakedSplit: the user's own splits share examples, groups or what is `together`, and `allow_leaks` is not set.
         BadData: too few usable classes, or a class whose training examples are all damaged.
     """
     alike = clusters(scanned)
-    drawing = _Drawing(dataset, _joined(alike, dataset.groups), strata)
+    drawing = _Drawing(dataset, _joined(_joined(alike, dataset.groups), together), strata)
     usable = np.flatnonzero(scanned.usable)
     _check_usable(dataset, usable, dataset.classes if strata is None else None)
     notes = [*_conflicting_labels(dataset, scanned), *_copies(scanned, alike, usable)]
@@ -86,7 +89,7 @@ def draw(
         train, test, more = drawing.test(usable, test_share, derive_seed(seed, "parts", "test"), min_for_test)
         val, notes = _NONE, notes + more
     else:
-        notes += _check_given(dataset, scanned, alike, allow_leaks)
+        notes += _check_given(dataset, scanned, alike, together, allow_leaks)
         train, val, test = (given.get(name, _NONE) for name in SPLITS)
         present = {dataset.examples[at].label for at in usable.tolist()}
         _check_usable(dataset, train, present if strata is None else None, "train")
@@ -112,15 +115,17 @@ def whole(
     seed: int,
     val_share: float,
     strata: Int[np.ndarray, " n"] | None = None,
+    together: Int[np.ndarray, " n"] | None = None,
 ) -> Splits:
     """Everything trains but a validation split: for whoever splits the data themselves and has kept test data back.
 
-    `strata` as for `draw`.
+    `strata` and `together` as for `draw`.
 
     Raises:
         BadData: a class whose examples are all damaged.
     """
-    drawing = _Drawing(dataset, _joined(clusters(scanned), dataset.groups), strata)
+    groups = _joined(_joined(clusters(scanned), dataset.groups), together)
+    drawing = _Drawing(dataset, groups, strata)
     usable = np.flatnonzero(scanned.usable)
     if strata is None:
         _check_usable(dataset, usable, dataset.classes)
@@ -194,13 +199,21 @@ def _joined(alike: Int[np.ndarray, " n"], given: Int[np.ndarray, " n"] | None) -
     return union(len(alike), np.concatenate([np.stack([alike, here], 1), np.stack([first[code], here], 1)]))
 
 
-def _check_given(dataset: Dataset, scanned: Scanned, alike: Int[np.ndarray, " n"], allow_leaks: bool) -> list[str]:
+def _check_given(
+    dataset: Dataset,
+    scanned: Scanned,
+    alike: Int[np.ndarray, " n"],
+    together: Int[np.ndarray, " n"] | None,
+    allow_leaks: bool,
+) -> list[str]:
     """Refuse splits of the user's that leak, or say so."""
     decoded = np.unique(scanned.decoded, return_inverse=True)[1]
     same = _crossing(dataset, scanned, decoded)
     leaks = _report(dataset, same, f"are the same {scanned.modality.one}")
     if dataset.groups is not None:
         leaks += _report(dataset, _crossing(dataset, scanned, dataset.groups), "are of one group")
+    if together is not None:
+        leaks += _report(dataset, _crossing(dataset, scanned, together), "belong together")
     if leaks and not allow_leaks:
         raise LeakedSplit(
             "The splits overlap: " + "; ".join(leaks) + ".",

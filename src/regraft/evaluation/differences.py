@@ -23,6 +23,7 @@ from regraft.evaluation.intervals import (
     units,
     wilson,
 )
+from regraft.records import to_json
 from regraft.values import Measured
 
 
@@ -184,9 +185,9 @@ def _newcombe(metric: Metric, one: Sample, other: Sample, level: float) -> Measu
 
 
 def _same(outputs_a: Any, outputs_b: Any) -> bool:
-    if isinstance(outputs_a, np.ndarray):
+    if isinstance(outputs_a, np.ndarray) and outputs_a.dtype != object:
         return np.array_equal(outputs_a, outputs_b)
-    return bool(outputs_a == outputs_b)
+    return bool(to_json(list(outputs_a)) == to_json(list(outputs_b)))
 
 
 def _short(p_value: float) -> str:

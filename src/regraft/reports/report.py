@@ -160,8 +160,8 @@ class StoreCheck:
     """Stored activations against recomputed ones."""
 
     examples: int
-    largest_error: float
-    """Of a logit, as a share of the largest logit."""
+    largest_error: float | None
+    """Of a logit, as a share of the largest logit; None where the outputs have no distance."""
     changed_labels: int | None
     """None where predictions are numbers, of which every one differs somewhat."""
 

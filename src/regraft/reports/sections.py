@@ -171,10 +171,10 @@ def store(report: Report) -> Block | None:
     if check := found.check:
         changed = check.changed_labels
         labels = "no label changes" if not changed else f"{counted(changed, 'label')} of {check.examples} change"
-        said = (
-            f"Compared with the whole model on recomputed inputs, on {counted(check.examples, 'example')}: the "
-            f"largest error of a logit is {check.largest_error:.1e} of the largest logit, and {labels}."
-        )
+        error = check.largest_error
+        largest = "" if error is None else f"the largest error of a logit is {error:.1e} of the largest logit, and "
+        examples = counted(check.examples, "example")
+        said = f"Compared with the whole model on recomputed inputs, on {examples}: {largest}{labels}."
     about = "What the frozen stages put out is computed once and kept."
     return Block("Activation store", (about, Table(("Cut", "kept as", "rows", "size"), rows, left=2), *errors, said))
 

@@ -37,6 +37,9 @@ class Options:
     RANGES: ClassVar[Ranges] = (("2 or more", "folds"), ("0 or more", "c"))
 
 
+HEAD_EPOCHS, HEAD_STEPS = 60, 600
+"""Passes and steps at least of a head that cannot be solved; few examples want many passes (our choice)."""
+
 PRESETS = {"probe": Preset(title="the head alone, on frozen features", cut="output", options={}, views=1)}
 
 
@@ -85,10 +88,11 @@ def _head_only(problem: Problem) -> Iterator[Event]:
     from regraft.strategies import finetune
 
     at_top = replace(problem, cut="output", states=problem.top, folder=None)
-    # Our choice: a rate for heads alone, and steps enough for few examples.
-    yield from finetune.fit(
-        at_top, finetune.Options(lr=3e-3, head_lr_factor=1.0, epochs=60, min_steps=600, batch_norm="frozen")
+    # Our choice: a learning rate for heads alone.
+    options = finetune.Options(
+        lr=3e-3, head_lr_factor=1.0, epochs=HEAD_EPOCHS, min_steps=HEAD_STEPS, batch_norm="frozen"
     )
+    yield from finetune.fit(at_top, options)
 
 
 def check(options: Options) -> None:

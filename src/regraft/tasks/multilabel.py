@@ -58,6 +58,9 @@ class MultiLabel(BinaryTask):
         """The tags, where each was a column."""
         return () if self.delimiter else self.classes
 
+    def named(self, label: str) -> Sequence[str]:
+        return parted(label)
+
     def encode(self, labels: Sequence[str]) -> Float[np.ndarray, "n c"]:
         """1 where a label names the tag, else 0; float32.
 

@@ -89,6 +89,9 @@ class Regression(SolvedTask):
                 )
         return replace(self, mean=tuple(mean.tolist()), spread=tuple(spread.tolist()))
 
+    def named(self, label: str) -> Sequence[str]:
+        return self.classes
+
     def encode(self, labels: Sequence[str]) -> Float[np.ndarray, "n c"]:
         """Labels as float64, in the user's units.
 

@@ -1,21 +1,19 @@
 """The main figure where the data are too small for a test split: every example judged by a model that never saw it."""
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
-from regraft.contracts.linear import linear
+from regraft.contracts.linear import LinearTask
 from regraft.contracts.metric import Metric, main_metric
 from regraft.contracts.strategy import Fitted, Problem
 from regraft.evaluation.repeats import nadeau_bengio
 from regraft.identity import derive_seed
-from regraft.strategies.probe import Options, rows_of
+from regraft.strategies.probe import Options, fit, rows_of
 from regraft.values import Event, Measured, Notice, Progress
-from regraft.workbench._resolve import Resolved
 
 REPEAT_SECONDS = 20.0
 """Time after which no further repeat of a probe's cross-validation begins (our choice)."""
@@ -25,8 +23,8 @@ REPEAT_SECONDS = 20.0
 class HeldOut:
     """Cross-validation of one model."""
 
-    logits: Float[np.ndarray, "n c"]
-    """First repeat: logits of every example of `train`, by the model that never saw it."""
+    logits: Shaped[np.ndarray, "n ..."]
+    """First repeat: raw outputs (logits of most tasks) of every example of `train`, by the model that never saw it."""
     metric: Metric
     """The main metric of the task."""
     scores: Float[np.ndarray, "r k"]
@@ -45,14 +43,16 @@ def cross_validate_probe(
     """Repeated, grouped, with the regularisation chosen again in every training split; None where folds are too few.
 
     What is judged is the probe that `options` ask for: its heads learn from every view of the other folds' examples,
-    and are asked about plain views.
+    and are asked about plain views. A head that cannot be solved is trained once for every fold.
     """
+    if not isinstance(problem.task, LinearTask):
+        return (yield from cross_validate(problem, lambda part: fit(part, options), num_folds=num_folds))
     dealt = [deal(problem, num_folds, repeat) for repeat in range(max_repeats)]
     counts = {int(fold_of.max()) + 1 for fold_of in dealt}
     if min(counts) < 3:
         yield Notice(text="Too few examples or groups for a nested cross-validation.", topic="evaluation")
         return None
-    targets, began, task = problem.targets[problem.train], time.monotonic(), linear(problem.task)
+    targets, began, task = problem.targets[problem.train], time.monotonic(), problem.task
     first = np.zeros((len(targets), task.num_outputs), dtype=np.float32)
     main = main_metric(task.kind)
     scores: dict[int, list[float]] = {}
@@ -76,19 +76,21 @@ def cross_validate_probe(
     return HeldOut(logits=first, metric=main, scores=np.array(complete), fold_of=dealt[0])
 
 
-def cross_validate(problem: Problem, resolved: Resolved, *, num_folds: int) -> Generator[Event, None, HeldOut]:
-    """One repeat of a tuned model, on the folds of the probe's first repeat."""
+def cross_validate(
+    problem: Problem, trained: Callable[[Problem], Iterator[Event]], *, num_folds: int
+) -> Generator[Event, None, HeldOut]:
+    """One repeat of a model that is `trained` on each part, on the folds of the probe's first repeat."""
     fold_of = deal(problem, num_folds, 0)
     count = int(fold_of.max()) + 1
     targets, began = problem.targets[problem.train], time.monotonic()
-    raw, main, scores = dict[int, Any](), main_metric(problem.task.kind), []
+    raw, main, scores = list[np.ndarray](), main_metric(problem.task.kind), []
     for fold in range(count):
         held = fold_of == fold
         part = problem.part(f"fold-{fold}", train=problem.train[~held], val=np.zeros(0, dtype=np.int64))
-        for event in resolved.strategy.fit(part, resolved.options):
+        for event in trained(part):
             if isinstance(event, Fitted):
                 found = event.logits(part, problem.train[held])
-        raw |= dict(zip(np.flatnonzero(held).tolist(), found, strict=True))
+        raw.append(found)
         scores.append(main.compute(targets[held], problem.task.outputs(found)))
         spent = time.monotonic() - began
         yield Progress(
@@ -99,9 +101,10 @@ def cross_validate(problem: Problem, resolved: Resolved, *, num_folds: int) -> G
             seconds_left=spent / (fold + 1) * (count - fold - 1),
             facts={main.name: scores[-1]},
         )
-    in_order = [raw[at] for at in range(len(targets))]
-    logits = np.array(in_order, dtype=None if problem.task.answers != "records" else object)
-    return HeldOut(logits=logits, metric=main, scores=np.array([scores]), fold_of=fold_of)
+    dealt = np.concatenate([np.flatnonzero(fold_of == fold) for fold in range(count)])
+    return HeldOut(
+        logits=np.concatenate(raw)[np.argsort(dealt)], metric=main, scores=np.array([scores]), fold_of=fold_of
+    )
 
 
 def deal(problem: Problem, num_folds: int, repeat: int) -> Int[np.ndarray, "n"]:

@@ -3,7 +3,8 @@
 import datetime
 import json
 import platform
-from collections.abc import Generator
+from collections import Counter
+from collections.abc import Generator, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 
@@ -48,11 +49,9 @@ def finish(outcome: Outcome, folder: RunFolder, phases: Phases) -> Generator[Eve
         metrics = found.section.metrics if found.section else {}
         check, facts = write_model(outcome, folder.path / "model", found.calibration, main=found.main, metrics=metrics)
     if check and check.changed_labels:
-        yield Notice(
-            text=f"Stored activations change {check.changed_labels} of {check.examples} labels against recomputed ones "
-            f"(largest error of the logits {check.largest_error:.1e}).",
-            topic="store",
-        )
+        size = "" if check.largest_error is None else f" (largest error of the logits {check.largest_error:.1e})"
+        changed = f"{check.changed_labels} of {check.examples} labels"
+        yield Notice(text=f"Stored activations change {changed} against recomputed ones{size}.", topic="store")
     if outcome.session.task.states_probabilities and not (found.calibration and found.calibration.kept):
         reason = found.calibration.reason if found.calibration else "uncalibrated, n too small"
         yield Notice(text=f"Probabilities are {reason}.{found.surer if outcome.tuned else ''}", topic="calibration")
@@ -142,29 +141,30 @@ def backbone_facts(card: Card, digest: str, *, total: int | None = None, trained
     )
 
 
-def split_facts(task: Task, targets: np.ndarray) -> SplitFacts:
+def split_facts(task: Task, labels: Sequence[str], targets: np.ndarray) -> SplitFacts:
     """How many examples are of each class or have each label; the range of each target."""
-    if not task.states_probabilities:
+    if task.answers == "values":
         ends = np.quantile(targets, [0, 0.5, 1], axis=0).T.tolist()
         values = {
             name: Range(minimum=low, median=middle, maximum=high)
             for name, (low, middle, high) in zip(task.classes, ends, strict=True)
         }
         return SplitFacts(examples=len(targets), values=values)
-    counts = np.bincount(targets, minlength=len(task.classes)) if task.exclusive else (targets > 0).sum(axis=0)
-    return SplitFacts(examples=len(targets), per_class=dict(zip(task.classes, counts.tolist(), strict=True)))
+    counts = Counter(name for label in labels for name in set(task.named(label)))
+    return SplitFacts(examples=len(labels), per_class={name: counts[name] for name in task.classes})
 
 
 def _data(outcome: Outcome) -> DataFacts:
     session, problem = outcome.session, outcome.problem
     dataset, splits = session.dataset, {"train": problem.train, "validation": problem.val, "test": session.splits.test}
+    labels = [example.label for example in dataset.examples]
     return DataFacts(
         name=dataset.root.name,
         kind=dataset.kind,
         examples=len(dataset.examples),
         classes=tuple(dataset.classes),
         splits={
-            name: split_facts(session.task, session.targets[positions])
+            name: split_facts(session.task, [labels[at] for at in positions], session.targets[positions])
             for name, positions in splits.items()
             if len(positions)
         },

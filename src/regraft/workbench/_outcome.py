@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int, Shaped
 
 from regraft.activations.batches import ahead
 from regraft.backbones.backbone import Backbone
-from regraft.contracts.modality import Record
+from regraft.contracts.modality import Placement, Record
 from regraft.contracts.strategy import Fitted, Problem
 from regraft.recipe import Recipe
 from regraft.workbench._crossvalidate import HeldOut
@@ -23,8 +23,8 @@ class Scores:
 
     positions: Int[np.ndarray, "n"]
     """Which examples."""
-    logits: Float[np.ndarray, "n c"]
-    """Their logits, on the plain view."""
+    logits: Shaped[np.ndarray, "n ..."]
+    """Raw outputs on the plain view: logits (n c) of most tasks."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,8 +62,11 @@ class Outcome:
         """The linear probe on some examples."""
         return Scores(positions=positions, logits=self.probe.logits(self.probe_problem, positions))
 
-    def prepared(self, positions: np.ndarray) -> Iterator[list[Record]]:
-        """Plain records of some examples, in batches."""
+    def prepared(self, positions: np.ndarray) -> Iterator[list[list[tuple[Record, Placement]]]]:
+        """Plain records of some examples with their placements, piece by piece, in batches of examples."""
         inputs = self.session.inputs(self.backbone.card, self.threads)
-        records = ahead(lambda at: inputs.load(at, 0, 0)[0], positions.tolist(), size=64, workers=self.threads)
-        yield from (batch for _, batch in records)
+
+        def load(at: int) -> list[tuple[Record, Placement]]:
+            return [inputs.load(at, 0, piece) for piece in range(inputs.pieces_of(at))]
+
+        yield from (batch for _, batch in ahead(load, positions.tolist(), size=64, workers=self.threads))

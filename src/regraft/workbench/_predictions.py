@@ -11,12 +11,13 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
 from regraft.contracts.example import Example
-from regraft.contracts.task import TASKS, Task
+from regraft.contracts.task import TASKS, Task, as_records
 from regraft.errors import RegraftError, RunError
 
 _FIXED = ("split", "id", "group", "label", "predicted")
@@ -34,8 +35,8 @@ class Predicted:
     """Its group; empty where there is none."""
     label: str
     """What was right, as the task writes it."""
-    outputs: Float[np.ndarray, " c"]
-    """Probabilities or numbers."""
+    outputs: Any
+    """Probabilities or numbers (c), or a record."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,7 +72,7 @@ class Predictions:
         )
 
 
-def predicted(split: str, examples: Iterable[Example], outputs: Float[np.ndarray, "n c"]) -> Iterator[Predicted]:
+def predicted(split: str, examples: Iterable[Example], outputs: Shaped[np.ndarray, "n ..."]) -> Iterator[Predicted]:
     """A line for every example."""
     for example, row in zip(examples, outputs, strict=True):
         yield Predicted(split=split, id=example.id, group=example.group or "", label=example.label, outputs=row)
@@ -81,10 +82,11 @@ def predictions_table(task: Task, lines: Iterable[Predicted]) -> str:
     """The table as CSV."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*_FIXED, *(f"{task.words().column}:{name}" for name in task.classes)])
+    columns = () if task.answers == "records" else task.classes
+    writer.writerow([*_FIXED, *(f"{task.words().column}:{name}" for name in columns)])
     for one in lines:
-        label = task.decode(one.outputs[None])[0]
-        outputs = (f"{value:.9g}" for value in one.outputs.tolist())
+        label = task.decode(as_records([one.outputs]) if not columns else one.outputs[None])[0]
+        outputs = (f"{value:.9g}" for value in (one.outputs.tolist() if columns else ()))
         writer.writerow([one.split, one.id, one.group, one.label, label, *outputs])
     return buffer.getvalue()
 

@@ -111,7 +111,9 @@ def _cross_validate(
     )
     if is_probe:
         return probed, probed
-    tuned = yield from cross_validate(problem, resolved, num_folds=recipe.folds)
+    tuned = yield from cross_validate(
+        problem, lambda part: resolved.strategy.fit(part, resolved.options), num_folds=recipe.folds
+    )
     return tuned, probed
 
 

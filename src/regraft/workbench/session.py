@@ -150,6 +150,7 @@ class Session:
             reader=self.scanned.reader,
             augmentation=self.augmentation,
             seed=self.recipe.seed,
+            placed=self.task.moves,
             workers=workers,
         )
 
@@ -163,17 +164,23 @@ def inputs_of(
     reader: str,
     augmentation: Any = None,
     seed: int = 0,
+    placed: bool = False,
     workers: int = 2,
 ) -> Inputs:
     """How these contents become records for a network; without an augmentation in their plain view alone.
 
-    `digests` are those of the contents, `reader` what reads them: both decide the key of what is stored.
+    `digests` are those of the contents, `reader` what reads them: both decide the key of what is stored. `placed`:
+    whether placements are kept with the rows, for a task whose targets move.
+
+    Raises:
+        BadRecipe: views of this augmentation have no placement, and one is wanted.
     """
     rule = digest_json({"seed": seed, **augmentation.digest_fields()})[:16] if augmentation is not None else ""
 
     def load(example: int, number: int, piece: int) -> tuple[Record, Placement]:
         wanted = View(number=number, seed=seed, content=digests[example], augmentation=augmentation)
-        return modality.load(contents[example], preparation, wanted if number else None, piece)
+        record, placement = modality.load(contents[example], preparation, wanted if number else None, piece)
+        return record, placement if placed else {}
 
     return Inputs(
         contents=digests,
@@ -183,8 +190,10 @@ def inputs_of(
         pieces_of=lambda example: modality.pieces(contents[example], preparation),
         placement=[
             Slot(name=name, shape=shape, dtype=dtype)
-            for name, (shape, dtype) in modality.placements(preparation).items()
-        ],
+            for name, (shape, dtype) in modality.placements(preparation, augmentation).items()
+        ]
+        if placed
+        else (),
         workers=workers,
     )
 
@@ -211,17 +220,20 @@ def open_session(
     dataset = replace(dataset, classes=task.classes)
     yield from dataset.notes
     _refuse_transform(dataset, task, recipe.target)
-    targets = task.encode([example.label for example in dataset.examples])
+    targets = task.targets(dataset.examples)
     allowed = source if holds_out else replace(source, max_damaged_share=0.0)
     scanned = yield from scanning(dataset, allowed, workers=workers)
     strata = None if task.exclusive else task.strata(targets)
+    together = task.identities(targets) if task.split_rule == "disjoint classes" else None
     if holds_out:
         splits = draw(
             scanned.dataset, scanned, seed=recipe.seed, val_share=source.val_share, test_share=source.test_share,
-            allow_leaks=source.allow_leaks, strata=strata,
+            allow_leaks=source.allow_leaks, strata=strata, together=together,
         )  # fmt: skip
     else:
-        splits = whole(scanned.dataset, scanned, seed=recipe.seed, val_share=source.val_share, strata=strata)
+        splits = whole(
+            scanned.dataset, scanned, seed=recipe.seed, val_share=source.val_share, strata=strata, together=together
+        )
     yield from splits.notes
     return Session(
         recipe=recipe,

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from regraft.contracts.modality import Shapes
 from regraft.errors import BadRecipe, UnknownName
 from regraft.identity import derive_seed
 from regraft.modalities.image.planes import Planes
@@ -32,6 +33,9 @@ from regraft.recipe import built
 
 LUMA = (0.299, 0.587, 0.114)
 """Share of red, green and blue in the grey of an image, after ITU-R BT.601."""
+PLACEMENT: Shapes = {"box": ((4,), "float32"), "flips": ((2,), "bool")}
+"""How a view lies in its image: left, top, right and bottom edge of the part it shows, in pixels of the decoded image;
+and whether that part was then flipped left to right, and top to bottom."""
 TRIES = 10
 """How often a crop is drawn before the centre is taken."""
 
@@ -137,14 +141,34 @@ def view(
     content: str,
 ) -> UInt8[np.ndarray, "h w c"]:
     """View `number` of a decoded image whose file has the digest `content`."""
+    return placed_view(image, preparation, augmentation, number=number, seed=seed, content=content)[0]
+
+
+def placement_of(box: Box, *, left_right: bool = False, top_bottom: bool = False) -> dict[str, np.ndarray]:
+    """The arrays of `PLACEMENT`."""
+    return {"box": np.array(box, dtype=np.float32), "flips": np.array([left_right, top_bottom])}
+
+
+def placed_view(
+    image: "Picture | Planes",
+    preparation: Preparation,
+    augmentation: Augmentation,
+    *,
+    number: int,
+    seed: int,
+    content: str,
+) -> tuple[UInt8[np.ndarray, "h w c"], dict[str, np.ndarray]]:
+    """The view, and which part of the decoded image it shows; RandAugment's operations are not in the placement."""
     if number == 0 or not augmentation.varies:
-        return preparation.plain(image)
+        box = preparation.centre(image.width, image.height)
+        return preparation.cut(image, box), placement_of(box)
     draws = _uniform(derive_seed(seed, "view", number, content))
     box = _crop(image.width, image.height, preparation, augmentation, draws)
     pixels = preparation.cut(image, box)
-    if next(draws) < augmentation.horizontal_flip:
+    left_right, top_bottom = next(draws) < augmentation.horizontal_flip, next(draws) < augmentation.vertical_flip
+    if left_right:
         pixels = pixels[:, ::-1]
-    if next(draws) < augmentation.vertical_flip:
+    if top_bottom:
         pixels = pixels[::-1]
     brightness = 1 + augmentation.brightness * (2 * next(draws) - 1)
     contrast = 1 + augmentation.contrast * (2 * next(draws) - 1)
@@ -158,7 +182,7 @@ def view(
 
         changed = rand_augment(Image.fromarray(pixels), augmentation.operations, augmentation.magnitude, draws)
         pixels = np.array(changed, dtype=np.uint8)
-    return pixels
+    return pixels, placement_of(box, left_right=left_right, top_bottom=top_bottom)
 
 
 def _uniform(seed: int) -> Iterator[float]:

@@ -9,10 +9,10 @@ from jaxtyping import Int, Shaped
 from regraft.contracts.card import Card
 from regraft.contracts.example import Content, Contents, Example
 from regraft.contracts.modality import Modality, Placement, Record, Shapes, View
-from regraft.errors import BadData
+from regraft.errors import BadData, BadRecipe
 from regraft.identity import digest_contents
 from regraft.modalities.image import augment, prepare
-from regraft.modalities.image.augment import preset, view
+from regraft.modalities.image.augment import PLACEMENT, placed_view, placement_of, preset
 from regraft.modalities.image.decode import MAX_PIXELS
 from regraft.modalities.image.decoder import decoder
 from regraft.modalities.image.dicom import HEAD_BYTES, is_dicom
@@ -86,10 +86,28 @@ class ImageModality(Modality):
         return preset(name, changes)
 
     def load(self, contents: Contents, preparation: Any, view: View | None, piece: int = 0) -> tuple[Record, Placement]:
-        return {"pixels": _prepared(_only(contents), preparation, view)}, {}
+        image = image_of(_only(contents), preparation.channels)
+        if view is None:
+            box = preparation.centre(image.width, image.height)
+            return {"pixels": preparation.cut(image, box)}, placement_of(box)
+        pixels, placement = placed_view(
+            image, preparation, view.augmentation, number=view.number, seed=view.seed, content=view.content
+        )
+        return {"pixels": pixels}, placement
 
     def shapes(self, preparation: Any) -> Shapes:
         return {"pixels": ((*preparation.input_px, preparation.channels), "uint8")}
+
+    def placements(self, preparation: Any, augmentation: Any = None) -> Shapes:
+        del preparation
+        if augmentation is not None and (augmentation.operations or augmentation.on_device):
+            name = "operations" if augmentation.operations else "on_device"
+            raise BadRecipe(
+                f"augment.{name} is set, but targets move with the views here, and such views do not say where they "
+                "lie in the image.",
+                fix=f"leave augment.{name} out.",
+            )
+        return PLACEMENT
 
     def golden(self, seed: int, preparation: Any) -> list[Contents]:
         return [contents_of(file) for file in golden_files(seed, preparation.channels)]
@@ -155,10 +173,3 @@ class ImageModality(Modality):
 def _only(contents: Contents) -> Content:
     (content,) = contents.values()
     return content
-
-
-def _prepared(content: Content, preparation: prepare.Preparation, wanted: View | None) -> np.ndarray:
-    image = image_of(content, preparation.channels)
-    if wanted is None or wanted.number == 0:
-        return preparation.plain(image)
-    return view(image, preparation, wanted.augmentation, number=wanted.number, seed=wanted.seed, content=wanted.content)

@@ -1,0 +1,117 @@
+"""The words of the project: what users and developers read says it as the field does.
+
+Docstrings and string literals of the package, the README and the documentation (without the results, which are records
+of what was measured) are searched for phrases that have a better one.
+"""
+
+import ast
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+PHRASES = {
+    "picture": r"\bpictures?\b",
+    "part, for a split": r"\b(?:train|training|val|validation|test)[ -]parts?\b|\bparts? (?:train|val|test)\b",
+    "answer, for a prediction": r"\banswer(?:s|ed|ing)?\b",
+    "rate, alone": r"(?<!learning )(?<!sampling )(?<!positive )(?<!negative )(?<!accept )(?<!error )\brates?\b",
+    "tag, for a label": r"\btags?\b",
+    "goals, for encoded targets": r"\bgoals?\b",
+    "unlike, for the OOD score": r"\bunlike\b(?= (?:inputs?|the training|the data)|[`:.])",
+    "what is taken for what": r"\bwhat is taken for what\b|\blearned by heart\b|\bwhere to draw the line\b",
+    "half, for a number format": r"\bhalf (?:precision|floats?)\b|\bin half\b",
+    "resample, growth, average of weights": r"\bresample the classes\b|\bgrowth of inputs\b|\baverage of the weights\b",
+    "sleep, wake": r"\b(?:sleep|sleeps|asleep|wake|wakes|woken)\b(?!\()",
+    "spread, for standard deviation": r"\bspreads?\b(?! evenly)",
+    "least, most": r"\bat (?:the )?least\b(?=$)|\bthe least and the (?:most|greatest)\b|\bthe least, the\b",
+    "is no, fits not, anew": r"\bis no (?:duration|number|regular|date|column|probability)\b|\bfits? not\b|\banew\b",
+    "masculine pronoun": r"\b(?:he|him|himself)\b|\bhis own\b",
+}
+"""What is searched for, without regard to case. Contexts that are allowed are part of the pattern: a learning rate, a
+false positive rate."""
+INNOCENT = re.compile(r"tag[ :]|git|html|<|docker|release|average precision|batch size", re.IGNORECASE)
+"""A line of the documentation with one of these may have `tag`: of a release, of HTML."""
+
+KNOWN: dict[str, int] = {
+    "picture": 36,
+    "part, for a split": 9,
+    "answer, for a prediction": 20,
+    "rate, alone": 6,
+    "tag, for a label": 44,
+    "unlike, for the OOD score": 6,
+    "half, for a number format": 9,
+    "resample, growth, average of weights": 3,
+    "sleep, wake": 1,
+    "spread, for standard deviation": 12,
+    "is no, fits not, anew": 16,
+    "masculine pronoun": 9,
+}
+"""How often each is still found. These numbers may only fall."""
+
+
+def texts(source: str) -> list[str]:
+    """Docstrings and string literals."""
+    return [
+        node.value
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+
+
+def phrases(text: str) -> list[str]:
+    """The names of the phrases in a text, each as often as it stands there."""
+    return [name for name, pattern in PHRASES.items() for _ in re.finditer(pattern, text, re.IGNORECASE | re.MULTILINE)]
+
+
+def pages(root: Path) -> list[Path]:
+    return [
+        root / "README.md",
+        *(path for path in sorted((root / "docs").rglob("*.md")) if "results" not in path.parts),
+    ]
+
+
+def test_old_words_only_become_fewer(root: Path, package: Path, sources: dict[Path, str]) -> None:
+    found: Counter[str] = Counter()
+    where: dict[str, Counter[str]] = {name: Counter() for name in PHRASES}
+    for path, source in sources.items():
+        for text in texts(source):
+            for name in phrases(text):
+                where[name][path.relative_to(package).as_posix()] += 1
+    for path in pages(root):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            for name in phrases(line):
+                if not (name.startswith("tag") and INNOCENT.search(line)):
+                    where[name][path.relative_to(root).as_posix()] += 1
+    found.update({name: total for name, places in where.items() if (total := sum(places.values()))})
+    for name, places in where.items():
+        print(f"{name}: {found[name]}  " + ", ".join(f"{place} {count}" for place, count in places.most_common(12)))  # noqa: T201 - for whoever shortens the list
+    more = {
+        name: (count, dict(where[name].most_common(8))) for name, count in found.items() if count > KNOWN.get(name, 0)
+    }
+    assert not more, f"write the field's word (docs/contributing, words): {more}"
+    fewer = {name: found[name] for name, count in KNOWN.items() if found[name] < count}
+    assert not fewer, f"fewer than known; lower these numbers: {fewer}"
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Pictures are read.", "picture"),
+        ("The test part is empty.", "part, for a split"),
+        ("the rate falls", "rate, alone"),
+        ("The user divides the data himself.", "masculine pronoun"),
+        ("is no duration", "is no, fits not, anew"),
+        ("kept in half precision", "half, for a number format"),
+    ],
+)
+def test_the_checker_finds_an_old_word(text: str, name: str) -> None:
+    assert phrases(text) == [name]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["the learning rate", "a false positive rate", "average precision", "batch size", "spread evenly", "part of it"],
+)
+def test_the_checker_lets_the_fields_own_words_pass(text: str) -> None:
+    assert phrases(text) == []
