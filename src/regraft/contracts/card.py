@@ -2,13 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from regraft.contracts.modality import MODALITIES
 from regraft.errors import BadRequest
-
-if TYPE_CHECKING:
-    from regraft.modalities.image.prepare import Preparation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +26,11 @@ class Card:
     """What the weights were trained on, in a few words."""
     modality: str = "image"
     """What it takes: the name of a modality."""
-    preparation: "Preparation"
-    """How a raw input becomes the fixed-size array that the network takes."""
-    mean: tuple[float, ...]
-    """Per channel, in units of the prepared input divided by 255."""
-    std: tuple[float, ...]
+    preparation: Any
+    """How a raw input becomes the record that the network takes: the modality's `Preparation`."""
+    mean: tuple[float, ...] = ()
+    """Per channel, in units of the prepared input divided by 255; empty where inputs have no channels."""
+    std: tuple[float, ...] = ()
     """Per channel, in the same units."""
     stages: tuple[str, ...]
     """Names of the stages, from the input upwards; the cuts follow from them."""
@@ -78,8 +75,13 @@ class Card:
 
     @property
     def channels(self) -> int:
-        """Channels of the prepared input: 3 for colour."""
+        """Channels of the prepared input: 3 for colour, 0 where it has none."""
         return len(self.mean)
+
+    @property
+    def input_px(self) -> tuple[int, ...]:
+        """Height and width of the prepared input in pixels; empty where it is no image."""
+        return tuple(getattr(self.preparation, "input_px", ()))
 
     @property
     def name(self) -> str:
@@ -93,7 +95,7 @@ class Card:
 
     def to_json(self) -> dict[str, Any]:
         """The card as JSON; `from_json` reads it back."""
-        return asdict(self)
+        return asdict(self) | {"preparation": dict(self.preparation.to_json())}
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> "Card":

@@ -71,6 +71,10 @@ class Task(ABC):
         """What the columns of a table are called that hold a label, where their names are part of the task."""
         return ()
 
+    def for_preparation(self, preparation: Any) -> "Task":
+        """The task, knowing what it must of how records are made: one that writes text takes its vocabulary there."""
+        return self
+
     def targets(self, examples: Sequence[Example]) -> np.ndarray:
         """The target of every example."""
         return self.encode([example.label for example in examples])
@@ -168,6 +172,14 @@ class Task(ABC):
                     f"{self.kind} task.",
                     fix=f"--set options.{name}={neutral}, or leave it out.",
                 )
+
+
+def as_records(records: Sequence[Any]) -> Shaped[np.ndarray, " n"]:
+    """Targets or outputs that are records as one array of objects, whatever numpy might make of tuples or lists."""
+    array = np.empty(len(records), dtype=object)
+    for at, record in enumerate(records):
+        array[at] = record
+    return array
 
 
 MakeTask = Callable[..., Task]

@@ -1,7 +1,8 @@
 """The main figure where the data are too small for a test part: every example judged by a model that never saw it."""
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +12,15 @@ from jaxtyping import Float, Int
 from regraft.contracts.linear import linear
 from regraft.contracts.metric import Metric, main_metric
 from regraft.contracts.strategy import Fitted, Problem
+from regraft.contracts.task import as_records
 from regraft.evaluation.repeats import nadeau_bengio
 from regraft.evaluation.report import as_json
 from regraft.identity import derive_seed
 from regraft.strategies.probe import Options, rows_of
 from regraft.values import Event, Notice, Progress
-from regraft.workbench._resolve import Resolved
+
+Anew = Callable[[Problem, ExitStack], Generator[Event, None, Problem]]
+"""(a fold's problem, what closes the states it opens) -> the same, its preparation fitted without the held-out part."""
 
 REPEAT_SECONDS = 20.0
 """Time after which no further repeat of a probe's cross-validation begins (our choice)."""
@@ -79,8 +83,11 @@ def cross_validate_probe(
     return HeldOut(logits=first, metric=main, scores=np.array(complete), fold_of=dealt[0])
 
 
-def cross_validate(problem: Problem, resolved: Resolved, *, num_folds: int) -> Generator[Event, None, HeldOut]:
-    """One repeat of a tuned model, on the folds of the probe's first repeat."""
+def cross_validate(
+    problem: Problem, fit: Callable[[Problem], Iterator[Event]], *, num_folds: int, anew: Anew | None
+) -> Generator[Event, None, HeldOut]:
+    """One repeat of what `fit` trains, on the folds of the probe's first repeat; `anew` where the preparation is fitted
+    too, None where it is the same for all folds."""
     fold_of = deal(problem, num_folds, 0)
     count = int(fold_of.max()) + 1
     targets, began = problem.targets[problem.train], time.monotonic()
@@ -88,9 +95,11 @@ def cross_validate(problem: Problem, resolved: Resolved, *, num_folds: int) -> G
     for fold in range(count):
         held = fold_of == fold
         part = problem.part(f"fold-{fold}", train=problem.train[~held], val=np.zeros(0, dtype=np.int64))
-        for event in resolved.strategy.fit(part, resolved.options):
-            if isinstance(event, Fitted):
-                found = event.logits(part, problem.train[held])
+        with ExitStack() as closing:
+            part = part if anew is None else (yield from anew(part, closing))
+            for event in fit(part):
+                if isinstance(event, Fitted):
+                    found = event.logits(part, problem.train[held])
         raw |= dict(zip(np.flatnonzero(held).tolist(), found, strict=True))
         scores.append(main.compute(targets[held], problem.task.outputs(found)))
         spent = time.monotonic() - began
@@ -103,7 +112,7 @@ def cross_validate(problem: Problem, resolved: Resolved, *, num_folds: int) -> G
             facts={main.name: scores[-1]},
         )
     in_order = [raw[at] for at in range(len(targets))]
-    logits = np.array(in_order, dtype=None if problem.task.answers != "records" else object)
+    logits = as_records(in_order) if problem.task.answers == "records" else np.array(in_order)
     return HeldOut(logits=logits, metric=main, scores=np.array([scores]), fold_of=fold_of)
 
 

@@ -75,7 +75,7 @@ def report_of(
         "backbone": {
             **known,
             "digest": after.model.backbone.digest(),
-            "input_px": list(card.preparation.input_px),
+            "input_px": list(card.input_px),
             "parameters_trained": len(pool.added) * head,
         },
         "data": pool.section(),

@@ -340,7 +340,7 @@ def _report(outcome: Outcome, evaluated: Evaluated, check: dict[str, Any] | None
             "licence": card.licence,
             "trained_on": card.trained_on,
             "source": card.source,
-            "input_px": list(card.preparation.input_px),
+            "input_px": list(card.input_px),
             "parameters_total": int(sum(a.size for name, a in tensors.items() if _counted(name))),
             "parameters_trained": outcome.fitted.num_trained
             or int(sum(outcome.fitted.tensors[name].size for name in changed if _counted(name))),

@@ -155,7 +155,7 @@ def filled_in(recipe: Recipe, resolved: Resolved, card: Card) -> Recipe:
         recipe,
         cut=resolved.cut,
         views=resolved.views,
-        input_px=card.preparation.input_px[0],
+        input_px=max(card.input_px, default=0),
         channels=card.channels,
         options=asdict(resolved.options),
     )

@@ -153,7 +153,7 @@ def _model(bundle: Bundle, run: Path) -> dict[str, Any]:
 
 def _backbone(card: Card) -> dict[str, Any]:
     known = {name: getattr(card, name) for name in ("name", "weights", "licence", "trained_on", "source")}
-    return {**known, "input_px": list(card.preparation.input_px)}
+    return {**known, "input_px": list(card.input_px)}
 
 
 def _keep(out: Path, report: Mapping[str, Any], bundle: Bundle, asked: _Asked) -> None:

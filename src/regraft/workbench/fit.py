@@ -4,19 +4,22 @@ Read it top to bottom: data, weights, activations, training, proof, bundle, repo
 """
 
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from regraft.backbones.backbone import Backbone
 from regraft.backbones.channels import open_for_channels
+from regraft.contracts.linear import LinearTask
 from regraft.contracts.strategy import Problem, fitted_last
 from regraft.data.dataset import Dataset
 from regraft.errors import BundleError, RunError
 from regraft.recipe import Recipe, Seen
 from regraft.strategies import probe as probing
 from regraft.values import Event
-from regraft.workbench._crossvalidate import HeldOut, cross_validate, cross_validate_probe
+from regraft.workbench._crossvalidate import Anew, HeldOut, cross_validate, cross_validate_probe
 from regraft.workbench._device import choose_device, num_threads
 from regraft.workbench._folder import RunFolder
 from regraft.workbench._outcome import Outcome, finish
@@ -24,7 +27,7 @@ from regraft.workbench._resolve import Resolved, backbone_spec, check_asked, fil
 from regraft.workbench._states import store_states
 from regraft.workbench._timing import Phases
 from regraft.workbench._training import needed_on_top, probe_problem_of, problem_of, trained
-from regraft.workbench.session import Session, open_session
+from regraft.workbench.session import Session, fitted_to, open_session
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,6 +69,8 @@ def _fit(recipe: Recipe, folder: RunFolder, spec: str, dataset: Dataset | None) 
     resolved = replace(resolved, cut=backbone.cut(resolved.cut))
     session = yield from phases.run("data", open_session(recipe, dataset, workers=threads))
     session.check(backbone.card)
+    unfitted = backbone
+    session, backbone = fitted_to(session, backbone)
     _check_seen(recipe.seen, backbone, session)
     check_asked(resolved, backbone, session.task)
     seen = Seen(backbone=backbone.digest(), data=session.dataset.fingerprint)
@@ -85,7 +90,12 @@ def _fit(recipe: Recipe, folder: RunFolder, spec: str, dataset: Dataset | None) 
             probe = yield from phases.run("probe", fitted_last(probing.fit(probe_problem, probing.Options())))
         held: tuple[HeldOut | None, HeldOut | None] = (None, None)
         if not session.tests:
-            held = yield from phases.run("cross-validation", _cross_validate(recipe, resolved, problem, probe_problem))
+            states_anew: Anew = partial(
+                _anew, session=session, resolved=resolved, backbone=unfitted, device=device, threads=threads
+            )
+            anew = None if backbone is unfitted else states_anew
+            validating = _cross_validate(recipe, resolved, problem, probe_problem, anew)
+            held = yield from phases.run("cross-validation", validating)
         outcome = Outcome(
             session=session, resolved=resolved, backbone=backbone, stored=stored, problem=problem,
             probe_problem=probe_problem, fitted=fitted, probe=probe, held=held[0], probe_held=held[1],
@@ -99,17 +109,40 @@ def _fit(recipe: Recipe, folder: RunFolder, spec: str, dataset: Dataset | None) 
 
 
 def _cross_validate(
-    recipe: Recipe, resolved: Resolved, problem: Problem, probe_problem: Problem
+    recipe: Recipe, resolved: Resolved, problem: Problem, probe_problem: Problem, anew: Anew | None
 ) -> Generator[Event, None, tuple[HeldOut | None, HeldOut | None]]:
     limit, is_probe = recipe.max_seconds or None, resolved.named.name == "probe"
     options = resolved.options if is_probe else probing.Options()
-    probed = yield from cross_validate_probe(
-        probe_problem, options, num_folds=recipe.folds, max_repeats=recipe.max_repeats, max_seconds=limit
-    )
+    if anew is None and isinstance(problem.task, LinearTask):
+        probed = yield from cross_validate_probe(
+            probe_problem, options, num_folds=recipe.folds, max_repeats=recipe.max_repeats, max_seconds=limit
+        )
+    else:  # states or heads are made anew in every fold, so one repeat has to do
+        fit_probe = partial(probing.fit, options=options)
+        probed = yield from cross_validate(probe_problem, fit_probe, num_folds=recipe.folds, anew=anew)
     if is_probe:
         return probed, probed
-    tuned = yield from cross_validate(problem, resolved, num_folds=recipe.folds)
+    fit_tuned = partial(resolved.strategy.fit, options=resolved.options)
+    tuned = yield from cross_validate(problem, fit_tuned, num_folds=recipe.folds, anew=anew)
     return tuned, probed
+
+
+def _anew(
+    part: Problem,
+    closing: ExitStack,
+    *,
+    session: Session,
+    resolved: Resolved,
+    backbone: Backbone,
+    device: str,
+    threads: int,
+) -> Generator[Event, None, Problem]:
+    """The problem of a fold on states whose preparation was fitted to its own training examples alone."""
+    session, backbone = fitted_to(session, backbone, part.train)
+    stored = yield from store_states(session, resolved, backbone, device=device, threads=threads)
+    closing.callback(stored.close)
+    states = stored.top if part.cut == "output" else stored.states
+    return replace(part, backbone=backbone, task=session.task, states=states, top=stored.top)
 
 
 def _check_seen(seen: Seen, backbone: Backbone, session: Session) -> None:
