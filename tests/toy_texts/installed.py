@@ -10,6 +10,8 @@ import pytest
 ENTRY_POINTS = {
     "regraft.modalities": {"words": "toy_texts.words"},
     "regraft.backbones": {"toy_encoder": "toy_texts.encoder"},
+    "regraft.tasks": {"toy_span": "toy_texts.span"},
+    "regraft.evaluation.metrics": {"exact": "toy_texts.exact"},
 }
 
 

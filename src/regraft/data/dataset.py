@@ -115,7 +115,7 @@ class Dataset:
         """Which of `classes` a label names: one class, some tags, or every number."""
         if self.kind == "multilabel":
             return parted(label)
-        return self.classes if self.kind == "regression" else (label,)
+        return self.classes if self.kind == "regression" or not self.classes else (label,)
 
     def describe(self) -> str:
         """One line: `397 examples of 2 classes; train 244 (ants 123, bees 121), val 153 (ants 70, bees 83)`."""
@@ -132,6 +132,6 @@ class Dataset:
     def _asked(self) -> str:
         if self.kind == "multilabel":
             return f"with {counted(len(self.classes), 'tag')}"
-        if self.kind == "regression":
-            return f"with {', '.join(self.classes)}"
+        if self.kind == "regression" or not self.classes:
+            return f"with {', '.join(self.classes) or 'answers'}"
         return f"of {counted(len(self.classes), 'class', 'classes')}"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from regraft.contracts.example import Example
+from regraft.contracts.task import TASKS
 from regraft.errors import BadData, BadRequest
 from regraft.labels import JOINT, joined, number
 from regraft.values import Notice
@@ -74,6 +75,8 @@ def understood(examples: Sequence[Example], asked: Asked, table: str) -> Labels:
             f"{given[0].upper()}{given[1:]} cannot be a {kind} task, which has one label an example.",
             fix="name one label column, or another --task (multilabel, regression).",
         )
+    if TASKS.get(kind)(()).answers == "records":  # what a cell says is the task's own business
+        return Labels(kind=kind, classes=(), examples=tuple(examples))
     if kind == "ordinal":
         return _ranks(examples, asked.order, table)
     classes = tuple(sorted({example.label for example in examples}))

@@ -22,6 +22,8 @@ def check_learnable(dataset: Dataset) -> tuple[Notice, ...]:
             f"{dataset.root} has the parts {named(dataset.splits)} and no train part.",
             fix="add a train part, or give the data without splits.",
         )
+    if not dataset.classes:  # records, of which the task itself says what may be odd
+        return ()
     check = {"multilabel": _check_tags, "regression": _check_numbers}.get(dataset.kind, _check_classes)
     return tuple(Notice(text=text, topic="data") for text in check(dataset))
 

@@ -173,10 +173,10 @@ def store(report: Section) -> str:
     if check := found.get("check"):
         changed = check["changed_labels"]
         labels = "no label changes" if not changed else f"{counted(changed, 'label')} of {check['examples']} change"
-        parts.append(
-            f"Compared with the whole model on recomputed inputs, on {counted(check['examples'], 'example')}: the "
-            f"largest error of a logit is {check['largest_error']:.1e} of the largest logit, and {labels}."
-        )
+        error = check["largest_error"]
+        size = "" if error is None else f"the largest error of a logit is {error:.1e} of the largest logit, and "
+        examples = counted(check["examples"], "example")
+        parts.append(f"Compared with the whole model on recomputed inputs, on {examples}: {size}{labels}.")
     return "\n\n".join(parts)
 
 

@@ -30,8 +30,8 @@ REPEAT_SECONDS = 20.0
 class HeldOut:
     """Cross-validation of one model."""
 
-    logits: Float[np.ndarray, "n c"]
-    """First repeat: logits of every example of `train`, by the model that never saw it."""
+    logits: np.ndarray
+    """First repeat: logits (n c), or records (n), of every example of `train`, by the model that never saw it."""
     metric: Metric
     """The main metric of the task."""
     scores: Float[np.ndarray, "r k"]

@@ -4,21 +4,24 @@ Letters in shapes: n examples, c outputs.
 
 The columns `label` and `predicted` hold a class; tags, a semicolon between them (a backslash before one that belongs to
 a name); or numbers, a semicolon between them. One column per output follows: `p:NAME` the probability of a class or
-tag, `v:NAME` a number.
+tag, `v:NAME` a number. Of records both columns hold JSON, and no column follows.
 """
 
 import csv
 import io
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
 from regraft.errors import RunError
 from regraft.evaluation.confusion import predicted_labels
+from regraft.records import to_json
 
 _FIXED = ("part", "id", "group", "label", "predicted")
 _SEPARATOR = re.compile(r"(?<!\\)((?:\\\\)*);")
@@ -36,8 +39,8 @@ class Answer:
     """Its group; empty where there is none."""
     target: Shaped[np.ndarray, "..."]
     """What was right, as metrics take it: the class's number, 0 or 1 for every tag, or the numbers."""
-    outputs: Float[np.ndarray, " c"]
-    """What the model said: probabilities or numbers."""
+    outputs: Any
+    """What the model said: probabilities or numbers (c), or a record."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,7 +88,7 @@ def predictions_table(kind: str, classes: Sequence[str], answers: Iterable[Answe
     writer.writerow([*_FIXED, *(f"{prefix}{name}" for name in classes)])
     for one in answers:
         label, predicted = _told(kind, classes, one.target, one.outputs)
-        outputs = (f"{value:{decimals}}" for value in one.outputs.tolist())
+        outputs = (f"{value:{decimals}}" for value in (one.outputs.tolist() if classes else ()))
         writer.writerow([one.part, one.id, one.group, label, predicted, *outputs])
     return buffer.getvalue()
 
@@ -125,10 +128,11 @@ def read_predictions(path: Path, part: str, kind: str = "classification") -> Pre
     )  # fmt: skip
 
 
-def _told(
-    kind: str, classes: Sequence[str], target: Shaped[np.ndarray, "..."], outputs: Float[np.ndarray, " c"]
-) -> tuple[str, str]:
+def _told(kind: str, classes: Sequence[str], target: Shaped[np.ndarray, "..."], outputs: Any) -> tuple[str, str]:
     """What was right and what was answered, as the table has them."""
+    if not classes:
+        right, said = (json.dumps(to_json(record)) for record in (target, outputs))
+        return right, said
     if kind == "regression":
         return ";".join(map(_number, target.tolist())), ";".join(f"{value:.9g}" for value in outputs.tolist())
     if kind == "multilabel":

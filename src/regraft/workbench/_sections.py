@@ -39,6 +39,8 @@ def _told(task: Task, targets: np.ndarray) -> dict[str, Any]:
         table = np.quantile(targets, [0, 0.5, 1], axis=0).T.tolist()
         ends = [dict(zip(("least", "median", "greatest"), row, strict=True)) for row in table]
         return {"per_class": {}, "values": dict(zip(task.classes, ends, strict=True))}
+    if task.answers == "records":
+        return {"per_class": {}}
     counts = np.bincount(targets, minlength=len(task.classes)) if task.exclusive else (targets > 0).sum(axis=0)
     return {"per_class": dict(zip(task.classes, counts.tolist(), strict=True))}
 

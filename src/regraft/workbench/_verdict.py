@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from regraft.contracts.metric import Sample, main_metric
 from regraft.evaluation.calibration import Calibration, calibrate
@@ -22,8 +22,8 @@ class Scores:
 
     positions: Int[np.ndarray, "n"]
     """Which examples."""
-    logits: Float[np.ndarray, "n c"]
-    """Their logits, on the plain view."""
+    logits: np.ndarray
+    """Their raw outputs on the plain view: logits (n c), or records (n)."""
 
 
 def calibration_of(session: Session, held: Scores | None) -> Calibration | None:
