@@ -38,6 +38,8 @@ class Card:
     """Length of the pooled feature vector."""
     taps: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Maps that a head may read besides, by name: stride and channels."""
+    generates_from: tuple[str, ...] = ()
+    """Taps that generating goes on from (an encoder's memory), kept at cut `output` too for tasks that generate."""
     partial_cut: str
     """The inner cut that partial fine-tuning uses unless told otherwise; empty where there is no inner cut."""
     side_heads: Mapping[str, float] = field(default_factory=dict)
@@ -103,6 +105,7 @@ class Card:
         known = dict(value)
         for name in ("mean", "std", "stages", "source_classes", "notes"):
             known[name] = tuple(known[name])
+        known["generates_from"] = tuple(known.get("generates_from", ()))
         known["preparation"] = MODALITIES.get(known.get("modality", "image")).Preparation.from_json(
             known["preparation"]
         )
