@@ -174,9 +174,9 @@ def store(report: Section) -> str:
         changed = check["changed_labels"]
         labels = "no label changes" if not changed else f"{counted(changed, 'label')} of {check['examples']} change"
         error = check["largest_error"]
-        size = "" if error is None else f"the largest error of a logit is {error:.1e} of the largest logit, and "
+        off = "" if error is None else f"the largest error of a logit is {error:.1e} of the largest logit, and "
         examples = counted(check["examples"], "example")
-        parts.append(f"Compared with the whole model on recomputed inputs, on {examples}: {size}{labels}.")
+        parts.append(f"Compared with the whole model on recomputed inputs, on {examples}: {off}{labels}.")
     return "\n\n".join(parts)
 
 
