@@ -122,8 +122,9 @@ def _cross_validate(
         probed = yield from cross_validate(probe_problem, fit_probe, num_folds=recipe.folds, anew=anew)
     if is_probe:
         return probed, probed
-    fit_tuned = partial(resolved.strategy.fit, options=resolved.options)
-    tuned = yield from cross_validate(problem, fit_tuned, num_folds=recipe.folds, anew=anew)
+    tuned = yield from cross_validate(
+        problem, lambda part: resolved.strategy.fit(part, resolved.options), num_folds=recipe.folds, anew=anew
+    )
     return tuned, probed
 
 
