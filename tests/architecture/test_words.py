@@ -36,7 +36,7 @@ INNOCENT = re.compile(r"tag[ :]|git|html|<|docker|release|average precision|batc
 KNOWN: dict[str, int] = {
     "picture": 36,
     "part, for a split": 9,
-    "answer, for a prediction": 20,
+    "answer, for a prediction": 21,
     "rate, alone": 6,
     "tag, for a label": 44,
     "unlike, for the OOD score": 6,

@@ -129,7 +129,7 @@ def _fitting(path: Path, tensors: Mapping[str, Any]) -> list[str]:
 
 def kept(family: Family, card: Card, source: Mapping[str, Any], convert: Any) -> Backbone:
     """The converted set made from `source`, from the cache or else by `convert(folder)`."""
-    sized = card.preparation.input_px if family.one_size else None
+    sized = card.input_px if family.one_size else None
     name = digest_json([REVISION, source, family.name, family.revision, card.variant, sized])
     folder = cache_home() / "weights" / name
     facts = _facts(folder)

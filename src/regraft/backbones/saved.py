@@ -62,9 +62,9 @@ def _whole(card: Card) -> Card:
     for text in (card.family, card.variant, *card.stages):
         if not isinstance(text, str):
             raise TypeError(f"{text!r} is no name")
-    if not card.stages or not card.mean or len(card.mean) != len(card.std):
+    if not card.stages or len(card.mean) != len(card.std):
         raise ValueError("stages, mean or std are not whole")
-    for number in (*card.mean, *card.std, *card.preparation.input_px):
+    for number in (*card.mean, *card.std, *card.input_px):
         if not isinstance(number, int | float) or not abs(number) < 1e5:
             raise TypeError(f"{number!r} is no mean, deviation or size")
     return card

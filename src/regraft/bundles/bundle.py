@@ -250,6 +250,7 @@ def _model(facts: Mapping[str, Any], tensors: Mapping[str, np.ndarray], folder: 
     backbone = saved_backbone(facts, folder)
     try:
         task = TASKS.get(facts["task"]["kind"])(facts["task"]["classes"], facts["task"])
+        task = task.for_preparation(backbone.card.preparation)
         head = {name.removeprefix("head/"): one for name, one in tensors.items() if name.startswith("head/")}
         reference = None
         if "unlike/means" in tensors:

@@ -57,7 +57,11 @@ class Network:
     complete: Callable[[State], State] = dict
     """Adds the transient tensors to a stored state."""
     generate: "Callable[[Network, State, str, nn.Module], Tensor] | None" = None
-    """(network, state, the cut it lies at, head) -> what is generated from it step by step (n t), for a decoder."""
+    """(network, state, the cut it lies at, head) -> what is generated from it step by step (n t), for a decoder.
+
+    Stages below the cut are run too, on what was generated so far. Of a state at an inner cut of the decoder, or at
+    `output`, only what the encoder left counts: the decoder's own tokens in it are the right answer's.
+    """
 
     def run(self, state: State, *, after: str = "input", upto: str = "output", keep: Sequence[str] = ()) -> State:
         """The state at cut `upto`, from the (stored) state at cut `after`; transient tensors are left out.

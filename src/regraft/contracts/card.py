@@ -2,13 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from regraft.contracts.modality import MODALITIES
 from regraft.errors import BadRequest
-
-if TYPE_CHECKING:
-    from regraft.modalities.image.prepare import Preparation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +26,11 @@ class Card:
     """What the weights were trained on, in a few words."""
     modality: str = "image"
     """What it takes: the name of a modality."""
-    preparation: "Preparation"
-    """How a raw input becomes the fixed-size array that the network takes."""
-    mean: tuple[float, ...]
-    """Per channel, in units of the prepared input divided by 255."""
-    std: tuple[float, ...]
+    preparation: Any
+    """How a raw input becomes the record that the network takes: the modality's `Preparation`."""
+    mean: tuple[float, ...] = ()
+    """Per channel, in units of the prepared input divided by 255; empty where inputs have no channels."""
+    std: tuple[float, ...] = ()
     """Per channel, in the same units."""
     stages: tuple[str, ...]
     """Names of the stages, from the input upwards; the cuts follow from them."""
@@ -41,6 +38,8 @@ class Card:
     """Length of the pooled feature vector."""
     taps: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Maps that a head may read besides, by name: stride and channels."""
+    generates_from: tuple[str, ...] = ()
+    """Taps that generating goes on from (an encoder's memory), kept at cut `output` too for tasks that generate."""
     partial_cut: str
     """The inner cut that partial fine-tuning uses unless told otherwise; empty where there is no inner cut."""
     side_heads: Mapping[str, float] = field(default_factory=dict)
@@ -78,8 +77,13 @@ class Card:
 
     @property
     def channels(self) -> int:
-        """Channels of the prepared input: 3 for colour."""
+        """Channels of the prepared input: 3 for colour, 0 where it has none."""
         return len(self.mean)
+
+    @property
+    def input_px(self) -> tuple[int, ...]:
+        """Height and width of the prepared input in pixels; empty where it is no image."""
+        return tuple(getattr(self.preparation, "input_px", ()))
 
     @property
     def name(self) -> str:
@@ -93,7 +97,7 @@ class Card:
 
     def to_json(self) -> dict[str, Any]:
         """The card as JSON; `from_json` reads it back."""
-        return asdict(self)
+        return asdict(self) | {"preparation": dict(self.preparation.to_json())}
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> "Card":
@@ -101,6 +105,7 @@ class Card:
         known = dict(value)
         for name in ("mean", "std", "stages", "source_classes", "notes"):
             known[name] = tuple(known[name])
+        known["generates_from"] = tuple(known.get("generates_from", ()))
         known["preparation"] = MODALITIES.get(known.get("modality", "image")).Preparation.from_json(
             known["preparation"]
         )

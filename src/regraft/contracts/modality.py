@@ -157,7 +157,11 @@ class Modality(ABC):
 
     def fitted(self, preparation: Any, contents: Sequence[Contents]) -> Any:
         """The preparation with what it learns from training examples: a vocabulary, means and standard deviations.
-        Called with training examples only, anew in every fold."""
+
+        Called with training examples only, anew in every fold. A preparation that came with trained weights (a
+        tokenizer's vocabulary) or was fitted before comes back as it is. What was fitted is in `digest_fields`, and so
+        in the store's key, and in `to_json`, and so in the bundle.
+        """
         return preparation
 
     def pieces(self, contents: Contents, preparation: Any) -> int:

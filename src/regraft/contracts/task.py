@@ -118,6 +118,10 @@ class Task(ABC):
         """Which of `classes` a label names; `classes` are all those that the labels of a data set name."""
         return (label,)
 
+    def for_preparation(self, preparation: Any) -> "Task":
+        """The task, knowing what it must of how records are made: one that writes text takes its vocabulary there."""
+        return self
+
     def targets(self, examples: Sequence[Example]) -> np.ndarray:
         """The target of every example."""
         return self.encode([example.label for example in examples])

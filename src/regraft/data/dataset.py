@@ -132,6 +132,8 @@ class Dataset:
             "multilabel": f"with {counted(len(self.classes), 'label')}",
             "regression": f"with {', '.join(self.classes)}",
         }.get(self.kind, f"of {counted(len(self.classes), 'class', 'classes')}")
+        if not self.classes:
+            asked = self._task.words().labelled
         groups = self.groups
         grouped = "" if groups is None else f"; {counted(len(set(groups.tolist())), 'group')}"
         return f"{counted(self.num_examples, 'example')} {asked}; {', '.join(splits)}{grouped}"

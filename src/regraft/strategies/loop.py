@@ -49,6 +49,9 @@ def train(
     if device.type == "cuda":
         torch.backends.cudnn.deterministic = True  # same seed, same weights
     tail.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if problem.task.generates:
+        for part in tail.network.modules():  # the frozen stages are run as well
+            part.to(device)
     optimiser = optimiser_of(schedule.optimiser, groups, device)
     peaks = [group["lr"] for group in optimiser.param_groups]
     trained_on, balanced = problem.targets[problem.train], schedule.balanced

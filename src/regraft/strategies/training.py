@@ -165,6 +165,8 @@ def new_tail(
     with seeded(derive_seed(problem.seed, "tail")):
         reads, card = problem.task.reads, problem.backbone.card
         network = problem.backbone.fresh_network()  # leaves the random state alone
+        for frozen in network.below(problem.cut).values():  # which generating runs too
+            frozen.eval().requires_grad_(False)
         head = problem.task.head(card.widths(reads.readout, reads.strides), options.dropout, network.source_head)
         tail = Tail(
             network,

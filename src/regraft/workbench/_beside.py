@@ -75,7 +75,7 @@ def _finished(recipe: Recipe) -> tuple[Finished, str]:
             f"The model in {spec.path} is a {model.task.kind} model; classes are added to a classification.",
             fix="give a model that was fitted on classes.",
         )
-    if recipe.input_px not in (0, card.preparation.input_px[0]) or recipe.channels not in (0, card.channels):
+    if recipe.input_px not in (0, max(card.input_px, default=0)) or recipe.channels not in (0, card.channels):
         raise BadRequest(
             "The model would read its inputs otherwise than before, and the old classes with them.",
             fix="leave --input-px and channels out.",

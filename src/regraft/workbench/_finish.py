@@ -135,7 +135,7 @@ def backbone_facts(card: Card, digest: str, *, total: int | None = None, trained
     return BackboneFacts(
         **known,
         digest=digest,
-        input_px=tuple(card.preparation.input_px),
+        input_px=card.input_px,
         parameters_total=total,
         parameters_trained=trained,
     )

@@ -71,7 +71,11 @@ def write_model(
 
 
 def _reference(outcome: Outcome, bundle: Bundle) -> OODReference | None:
-    """Class means and distances of examples outside the means: out of fold, or validation where there is some."""
+    """Class means and distances of examples outside the means: out of fold, or validation where there is some; None
+    where a class has one example, or the head reads more than a vector."""
+    reads = bundle.model.task.reads
+    if reads.readout != "pooled" or reads.strides:
+        return None
     problem, targets = outcome.problem, outcome.session.targets
     train = problem.train
     kinds = bundle.model.task.kinds(targets)

@@ -9,8 +9,9 @@ from regraft.contracts.card import Card
 from regraft.contracts.modality import MODALITIES
 from regraft.contracts.strategy import STRATEGIES, Asked, Preset, Strategy
 from regraft.contracts.task import Task
-from regraft.errors import BadRecipe, BadRequest, UnknownName
-from regraft.recipe import Recipe, built
+from regraft.data.dataset import Dataset
+from regraft.errors import BadRecipe, BadRequest, BundleError, RunError, UnknownName
+from regraft.recipe import Recipe, Seen, built
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +170,28 @@ def filled_in(recipe: Recipe, resolved: Resolved, card: Card) -> Recipe:
         recipe,
         cut=resolved.cut,
         views=resolved.views,
-        input_px=card.preparation.input_px[0],
+        input_px=max(card.input_px, default=0),
         channels=card.channels,
         options=asdict(resolved.options),
     )
+
+
+def check_seen(seen: Seen, backbone: Backbone, dataset: Dataset) -> None:
+    """Refuse weights or data other than those that a recipe was run on.
+
+    Raises:
+        BundleError: the weights are others.
+        RunError: the data are others.
+    """
+    if seen.backbone and seen.backbone != backbone.digest():
+        raise BundleError(
+            f"The recipe was run with backbone weights {seen.backbone[:12]}…; {backbone.card.name} here has "
+            f"{backbone.digest()[:12]}….",
+            fix="use the same weights, or delete `backbone` under [seen] to run it on these.",
+        )
+    if seen.data and seen.data != dataset.fingerprint:
+        raise RunError(
+            f"The recipe was run on data with fingerprint {seen.data[:12]}…; {dataset.root} has "
+            f"{dataset.fingerprint[:12]}….",
+            fix="use the same data, or delete `data` under [seen] to run it on these.",
+        )

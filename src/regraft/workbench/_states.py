@@ -73,13 +73,14 @@ def store_states(
     Where nothing is stored but the top, `top` says for which examples; None: for all.
     """
     taps = backbone.card.taps_at(session.task.reads.strides)
+    on_top_too = backbone.card.generates_from if session.task.generates else ()
     root = cache_home() / "store"
     memo = Memo(root)
     prefixes = Prefixes(
         backbone,
         session.modality.shapes(backbone.card.preparation),
         view=session.task.reads.readout,
-        keep={cut: taps for cut in ("output", resolved.cut) if cut != "input"},
+        keep={cut: taps for cut in (resolved.cut,) if cut != "input"} | {"output": (*taps, *on_top_too)},
         memo=memo,
         device=device,
         backend=session.recipe.backend,

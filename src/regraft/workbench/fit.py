@@ -3,31 +3,29 @@
 Read it top to bottom: data, weights, activations, training, proof, bundle, report.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from regraft.backbones.backbone import Backbone
 from regraft.backbones.channels import open_for_channels
-from regraft.contracts.strategy import Problem, fitted_last
+from regraft.contracts.strategy import fitted_last
 from regraft.data.dataset import Dataset
-from regraft.errors import BundleError, RunError
 from regraft.recipe import Recipe, Seen
 from regraft.reports.report import Report
 from regraft.strategies import probe as probing
 from regraft.values import Event
 from regraft.workbench._beside import open_data
-from regraft.workbench._crossvalidate import HeldOut, cross_validate, cross_validate_probe
+from regraft.workbench._crossvalidate import HeldOut, cross_validated, refitting
 from regraft.workbench._device import choose_device, num_threads
 from regraft.workbench._finish import finish
 from regraft.workbench._folder import RunFolder
 from regraft.workbench._outcome import Outcome
-from regraft.workbench._resolve import Resolved, backbone_spec, check_asked, filled_in, named, resolve
+from regraft.workbench._resolve import backbone_spec, check_asked, check_seen, filled_in, named, resolve
 from regraft.workbench._states import store_states
 from regraft.workbench._timing import Phases
 from regraft.workbench._training import needed_on_top, probe_problem_of, problem_of, trained
-from regraft.workbench.session import Session
+from regraft.workbench.session import fitted_to
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,7 +67,9 @@ def _fit(recipe: Recipe, folder: RunFolder, spec: str, dataset: Dataset | None) 
     resolved = replace(resolved, cut=backbone.cut(resolved.cut))
     session = yield from phases.run("data", open_data(recipe, dataset, workers=threads))
     session.check(backbone.card)
-    _check_seen(recipe.seen, backbone, session)
+    unfitted = backbone
+    session, backbone = fitted_to(session, backbone)
+    check_seen(recipe.seen, backbone, session.dataset)
     check_asked(resolved, backbone, session.task)
     seen = Seen(backbone=backbone.digest(), data=session.dataset.fingerprint)
     recipe = replace(filled_in(recipe, resolved, backbone.card), task=session.task.kind, seen=seen)
@@ -88,7 +88,11 @@ def _fit(recipe: Recipe, folder: RunFolder, spec: str, dataset: Dataset | None) 
             probe = yield from phases.run("probe", fitted_last(probing.fit(probe_problem, probing.Options())))
         held: tuple[HeldOut | None, HeldOut | None] = (None, None)
         if not session.tests:
-            held = yield from phases.run("cross-validation", _cross_validate(recipe, resolved, problem, probe_problem))
+            refit = refitting(session, resolved, unfitted, device=device, threads=threads)
+            validating = cross_validated(
+                resolved, problem, probe_problem, recipe, refit if backbone is not unfitted else None
+            )
+            held = yield from phases.run("cross-validation", validating)
         outcome = Outcome(
             session=session, resolved=resolved, backbone=backbone, stored=stored, problem=problem,
             probe_problem=probe_problem, fitted=fitted, probe=probe, held=held[0], probe_held=held[1],
@@ -99,34 +103,3 @@ def _fit(recipe: Recipe, folder: RunFolder, spec: str, dataset: Dataset | None) 
         stored.close()
     folder.finish()
     yield RunDone(path=folder.path, report=report)
-
-
-def _cross_validate(
-    recipe: Recipe, resolved: Resolved, problem: Problem, probe_problem: Problem
-) -> Generator[Event, None, tuple[HeldOut | None, HeldOut | None]]:
-    limit, is_probe = recipe.max_seconds or None, resolved.is_probe
-    options = resolved.options if is_probe else probing.Options()
-    probed = yield from cross_validate_probe(
-        probe_problem, options, num_folds=recipe.folds, max_repeats=recipe.max_repeats, max_seconds=limit
-    )
-    if is_probe:
-        return probed, probed
-    tuned = yield from cross_validate(
-        problem, lambda part: resolved.strategy.fit(part, resolved.options), num_folds=recipe.folds
-    )
-    return tuned, probed
-
-
-def _check_seen(seen: Seen, backbone: Backbone, session: Session) -> None:
-    if seen.backbone and seen.backbone != backbone.digest():
-        raise BundleError(
-            f"The recipe was run with backbone weights {seen.backbone[:12]}…; {backbone.card.name} here has "
-            f"{backbone.digest()[:12]}….",
-            fix="use the same weights, or delete `backbone` under [seen] to run it on these.",
-        )
-    if seen.data and seen.data != session.dataset.fingerprint:
-        raise RunError(
-            f"The recipe was run on data with fingerprint {seen.data[:12]}…; {session.dataset.root} has "
-            f"{session.dataset.fingerprint[:12]}….",
-            fix="use the same data, or delete `data` under [seen] to run it on these.",
-        )

@@ -17,6 +17,7 @@ from jaxtyping import Int
 
 from regraft.activations.fill import Inputs
 from regraft.activations.slots import Slot
+from regraft.backbones.backbone import Backbone
 from regraft.contracts.card import Card
 from regraft.contracts.example import Contents
 from regraft.contracts.modality import Modality, Placement, Record, View
@@ -244,6 +245,19 @@ def open_session(
         targets=targets,
         holds_out=holds_out,
     )
+
+
+def fitted_to(
+    session: Session, backbone: Backbone, train: Int[np.ndarray, "t"] | None = None
+) -> tuple[Session, Backbone]:
+    """Both, knowing what the preparation learns from training examples (a vocabulary, means): those at the positions
+    `train`; None: those that strategies train on."""
+    chosen = session.validated[0] if train is None else train
+    before, contents = backbone.card.preparation, [session.dataset.examples[at].contents for at in chosen.tolist()]
+    preparation = session.modality.fitted(before, contents)
+    if preparation != before:
+        backbone = replace(backbone, card=replace(backbone.card, preparation=preparation))
+    return replace(session, task=session.task.for_preparation(preparation)), backbone
 
 
 def opening(

@@ -19,7 +19,7 @@ from regraft.workbench._outcome import Outcome
 from regraft.workbench._resolve import backbone_spec, check_asked, named, resolve
 from regraft.workbench._states import store_states
 from regraft.workbench._training import problem_of, trained
-from regraft.workbench.session import open_session
+from regraft.workbench.session import fitted_to, open_session
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,6 +50,7 @@ def train(recipe: Recipe, dataset: Dataset, out: Path) -> Iterator[Event]:
     resolved = replace(resolved, cut=backbone.cut(resolved.cut))
     session = yield from open_session(recipe, dataset, holds_out=False, workers=threads)
     session.check(backbone.card)
+    session, backbone = fitted_to(session, backbone)
     check_asked(resolved, backbone, session.task)
     stored = yield from store_states(session, resolved, backbone, device=device, threads=threads)
     try:
