@@ -165,7 +165,7 @@ def _judged(family: str, px: int, corpus: Path) -> list[Figure]:
         task=task,
         head={name: tensors[f"source/{name}"] for name in ("weight", "bias")},
         temperature=1.0,
-        unlike=None,
+        ood=None,
     )
     bundle = Bundle(model, {}, prefixes_of(model, device="cpu", backend="auto", threads=None), 2)
     examples = [one for one in open_dataset(corpus).examples if one.split == "val"]

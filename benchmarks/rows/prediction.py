@@ -92,7 +92,7 @@ def _lines(context: Context, threads: int) -> list[Line]:
              detail=f"A product of two {SIDE} × {SIDE} matrices reaches {most:.0f} G/s on the same threads here: "
                     "what is left above ours is what a better backend could still win on this processor."),
         ratio_line(f"`Bundle.predict` on files, {on}", "torchvision's transforms, eager, NCHW", costs["files"],
-                   costs["files, ours"], detail="Ours with decoding, temperature and the measure of unlike inputs"),
+                   costs["files, ours"], detail="Ours with decoding, temperature and the out-of-distribution score"),
         ratio_line(f"`Bundle.predict` on files, {on}", "torchvision's transforms, eager, channels-last",
                    costs["files, channels-last"], costs["files, ours"]),
     ]  # fmt: skip

@@ -1,8 +1,8 @@
 """Tensors and facts on disk: safetensors and JSON, nothing that can execute. Imports no torch.
 
 A saved model is a folder with `model.safetensors` and `bundle.json`. The JSON names every tensor's part (a stage, the
-head, the reference for unlike inputs) by digest, and itself by a digest of all its other fields. Both a model that
-predicts and a backbone for the next transfer are read from it here.
+head, the reference of the out-of-distribution score) by digest, and itself by a digest of all its other fields. Both a
+model that predicts and a backbone for the next transfer are read from it here.
 """
 
 import json
@@ -18,7 +18,7 @@ from regraft.errors import BundleError
 from regraft.files import atomic
 from regraft.identity import digest_json, digest_tensors
 
-FORMAT = 1
+FORMAT = 2
 """Format of `bundle.json` that this version writes and reads."""
 FACTS = "bundle.json"
 TENSORS = "model.safetensors"

@@ -144,10 +144,10 @@ class Prediction:
     """The tags said, each as probable as not or more; None for other models, and where there is no label."""
     values: Mapping[str, float] = field(default_factory=dict)
     """The predicted numbers by name, in the user's units; empty for other models."""
-    unlike: float | None = None
+    ood_score: float | None = None
     """How unlike the training data the input is, as a quantile of out-of-fold training distances: 0.99 means
     farther from its nearest class mean (without classes: from the mean) than 99 % of the training examples."""
     abstained: bool = False
-    """Whether the label was withheld because `unlike` exceeded the limit asked for."""
+    """Whether the label was withheld because `ood_score` exceeded the limit asked for."""
     error: str | None = None
     """Why the input could not be read."""

@@ -39,7 +39,7 @@ KNOWN: dict[str, int] = {
     "answer, for a prediction": 21,
     "rate, alone": 6,
     "tag, for a label": 44,
-    "unlike, for the OOD score": 6,
+    "unlike, for the OOD score": 3,
     "half, for a number format": 9,
     "resample, growth, average of weights": 3,
     "sleep, wake": 1,

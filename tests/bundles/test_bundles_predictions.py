@@ -128,20 +128,20 @@ def test_unreadable_inputs_are_answered_in_their_place_and_the_others_too(
         assert word in str(answer.error)
 
 
-def test_unlike_inputs_are_refused_when_asked_and_only_then(probe: Bundle, photos: Path) -> None:
+def test_out_of_distribution_inputs_are_refused_when_asked_and_only_then(probe: Bundle, photos: Path) -> None:
     strange = [
         np.full((40, 40, 3), value, np.uint8) for value in (250, 255)
     ]  # a network of random weights is easily fooled
     known = sorted((photos / "train").rglob("*.png"))
     told = probe.predict([*known, *strange])
     assert all(answer.label and not answer.abstained for answer in told)
-    assert all(answer.unlike is not None and 0 <= answer.unlike <= 1 for answer in told)
+    assert all(answer.ood_score is not None and 0 <= answer.ood_score <= 1 for answer in told)
     refused = probe.predict([*known, *strange], abstain=0.95)
     assert [answer.abstained for answer in refused[len(known) :]] == [True] * len(strange)
     assert sum(answer.abstained for answer in refused[: len(known)]) <= 0.2 * len(known)
     for before, after in zip(told, refused, strict=True):
         assert after.label == (None if after.abstained else before.label)
-        assert after.abstained == (before.unlike is not None and before.unlike > 0.95)
+        assert after.abstained == (before.ood_score is not None and before.ood_score > 0.95)
         assert after.probabilities == before.probabilities
 
 
@@ -152,14 +152,14 @@ def test_a_share_to_abstain_by_lies_from_0_to_1(probe: Bundle, abstain: float) -
 
 
 def test_a_model_without_a_reference_says_that_it_cannot_abstain(probe: Bundle, photos: Path, tmp_path: Path) -> None:
-    plain = replace(probe.model, unlike=None)
+    plain = replace(probe.model, ood=None)
     write_bundle(tmp_path, plain, facts={}, golden=golden_logits(probe), backend=probe.backend_name)
     found = load(tmp_path)
-    with pytest.raises(BadRequest, match="cannot tell unlike inputs") as caught:
+    with pytest.raises(BadRequest, match="has no out-of-distribution score") as caught:
         found.predict([], abstain=0.9)
     assert "--abstain" in caught.value.fix
     (answer,) = found.predict(next(iter(photos.rglob("*.png"))))
-    assert (answer.unlike, answer.abstained) == (None, False)
+    assert (answer.ood_score, answer.abstained) == (None, False)
 
 
 def test_golden_logits_are_the_same_remembered_and_computed(probe: Bundle, tmp_path: Path) -> None:

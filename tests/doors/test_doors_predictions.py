@@ -10,8 +10,8 @@ from regraft.doors._predictions import write_predictions
 from regraft.errors import BadData
 from regraft.values import Prediction
 
-GOOD = Prediction(id="a.jpg", label="ants", probabilities={"ants": 0.75, "bees": 0.25}, unlike=0.5)
-FAR = Prediction(id="b.jpg", label=None, probabilities={"ants": 0.5, "bees": 0.5}, unlike=0.999, abstained=True)
+GOOD = Prediction(id="a.jpg", label="ants", probabilities={"ants": 0.75, "bees": 0.25}, ood_score=0.5)
+FAR = Prediction(id="b.jpg", label=None, probabilities={"ants": 0.5, "bees": 0.5}, ood_score=0.999, abstained=True)
 BAD = Prediction(id="c,d.jpg", label=None, probabilities={}, error="image file is truncated")
 
 
@@ -25,7 +25,7 @@ def test_a_table_has_every_answer_with_every_probability(tmp_path: Path, capsys:
     write_predictions([GOOD, FAR], out=out, json_lines=False)
     first, second = rows(out)
     assert first == {
-        "input": "a.jpg", "label": "ants", "probability": "0.750000", "unlike": "0.500000", "abstained": "0",
+        "input": "a.jpg", "label": "ants", "probability": "0.750000", "ood_score": "0.500000", "abstained": "0",
         "error": "", "p:ants": "0.750000", "p:bees": "0.250000",
     }  # fmt: skip
     assert (second["label"], second["abstained"], second["p:bees"]) == ("", "1", "0.500000")

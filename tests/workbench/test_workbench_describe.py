@@ -79,7 +79,7 @@ def test_a_model_of_ours_is_described_with_its_own_head(tmp_path: Path) -> None:
     list(fit(recipe, tmp_path / "run"))
     found = describe(str(tmp_path / "run"))
     tensors = read_tensors(tmp_path / "run" / "model" / "model.safetensors")
-    held = [a.size for name, a in tensors.items() if not name.startswith("unlike/") and "running_" not in name]
+    held = [a.size for name, a in tensors.items() if not name.startswith("ood/") and "running_" not in name]
     assert (found.name, found.num_classes, found.input_px) == ("googlenet:tiny", 3, (32, 32))
     assert found.costs.parameters == sum(held)
 

@@ -70,7 +70,7 @@ def test_network_and_old_rows_stay_bit_for_bit(place: Path, strategy: str) -> No
         if name.startswith("head/"):
             np.testing.assert_array_equal(after[name][: len(array)], array)
             assert len(after[name]) == len(array) + 1
-        elif not name.startswith("unlike/"):
+        elif not name.startswith("ood/"):
             np.testing.assert_array_equal(after[name], array)
     assert before.keys() == after.keys()
     facts = [json.loads((place / name / "model" / FACTS).read_text()) for name in (strategy, f"{strategy}-3")]
@@ -88,7 +88,7 @@ def test_the_new_model_loads_and_knows_the_new_class(place: Path, strategy: str)
     assert model.facts["facts"]["trained_on_examples"] == 36
     assert model.facts["facts"]["calibration"]["kept"] is False
     assert model.model.temperature == load(place / strategy).model.temperature
-    assert len(model.model.unlike.class_means) == 3
+    assert len(model.model.ood.class_means) == 3
 
 
 def test_the_check_asks_both_models_about_the_old_test_part(place: Path) -> None:

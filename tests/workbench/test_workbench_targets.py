@@ -115,7 +115,7 @@ def test_the_model_says_what_the_report_and_the_table_say(kind: str, tuned: Fitt
         if kind != "regression":
             assert answer.label == row["predicted"]
         assert answer.labels == (row["predicted"].split(";") if row["predicted"] else []) or kind != "multilabel"
-        assert answer.unlike is not None
+        assert answer.ood_score is not None
     task = model.model.task
     main = main_metric(kind)
     outputs = np.array([[float(row[f"{prefix}{name}"]) for name in model.classes] for row in rows])

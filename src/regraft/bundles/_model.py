@@ -35,7 +35,7 @@ class Model:
     """The head's tensors by name; of a linear task `weight` (c d) and `bias` (c)."""
     temperature: float
     """What logits are divided by; 1 where the model is uncalibrated."""
-    unlike: OODReference | None
+    ood: OODReference | None
     """Class means and out-of-fold distances of the training examples; None when there were too few."""
 
     @property

@@ -53,8 +53,8 @@ def write_bundle(
         OutOfSpace: the disk is full.
     """
     own = {f"head/{name}": _kept(array) for name, array in model.head.items()}
-    if model.unlike is not None:
-        own |= {"unlike/means": model.unlike.class_means, "unlike/distances": model.unlike.distances}
+    if model.ood is not None:
+        own |= {"ood/means": model.ood.class_means, "ood/distances": model.ood.distances}
     stages = _of_stages(model.backbone)
     (path / FACTS).unlink(missing_ok=True)
     write_tensors(path / TENSORS, stages | own)

@@ -138,9 +138,10 @@ class Bundle:
         """
         if abstain is not None and not 0 <= abstain <= 1:
             raise BadRequest(f"abstain is {abstain}; a share from 0 to 1 is expected.", fix="write 0.99, for instance.")
-        if abstain is not None and self.model.unlike is None:
+        if abstain is not None and self.model.ood is None:
             raise BadRequest(
-                "This model cannot tell unlike inputs (it was made from too few examples).", fix="leave --abstain out."
+                "This model has no out-of-distribution score (it was made from too few examples).",
+                fix="leave --abstain out.",
             )
         one = isinstance(inputs, Mapping) or self.modality.is_one(inputs)
         return self._stream([inputs] if one else inputs, abstain)
@@ -167,15 +168,15 @@ class Bundle:
         self, pieces: Sequence[Sequence[tuple[Record, Placement]]], abstain: float | None
     ) -> list[Prediction]:
         """What is said of each input, not yet named."""
-        task, reference = self.model.task, self.model.unlike
+        task, reference = self.model.task, self.model.ood
         if task.answers == "records" or any(len(one) > 1 for one in pieces):
             return task.predictions(task.outputs(self.raw(pieces), self.model.temperature))
         features = self.features([record for ((record, _),) in pieces])
         said = task.predictions(task.outputs(self.model.logits(features), self.model.temperature))
         if reference is None:
             return said
-        scored = [replace(one, unlike=float(far)) for one, far in zip(said, reference.score(features), strict=True)]
-        return [_withheld(one) if abstain is not None and (one.unlike or 0.0) > abstain else one for one in scored]
+        scored = [replace(one, ood_score=float(far)) for one, far in zip(said, reference.score(features), strict=True)]
+        return [_withheld(one) if abstain is not None and (one.ood_score or 0.0) > abstain else one for one in scored]
 
 
 def _withheld(prediction: Prediction) -> Prediction:
@@ -201,7 +202,7 @@ def load(
     """
     folder = bundle_folder(Path(path).expanduser())
     facts = read_facts(folder)
-    own = ("head/", "unlike/")
+    own = ("head/", "ood/")
     tensors = read_tensors(folder / TENSORS, beginning="" if verify else own)
     if verify:
         check_tensors(tensors, digests_in(facts, folder), folder / TENSORS)
@@ -253,10 +254,10 @@ def _model(facts: Mapping[str, Any], tensors: Mapping[str, np.ndarray], folder: 
         task = task.for_preparation(backbone.card.preparation)
         head = {name.removeprefix("head/"): one for name, one in tensors.items() if name.startswith("head/")}
         reference = None
-        if "unlike/means" in tensors:
-            reference = OODReference(class_means=tensors["unlike/means"], distances=tensors["unlike/distances"])
+        if "ood/means" in tensors:
+            reference = OODReference(class_means=tensors["ood/means"], distances=tensors["ood/distances"])
         model = Model(
-            backbone=backbone, task=task, head=head, temperature=float(facts["temperature"]), unlike=reference
+            backbone=backbone, task=task, head=head, temperature=float(facts["temperature"]), ood=reference
         )  # fmt: skip
         if isinstance(task, LinearTask):
             # Facts that do not fit end it here.

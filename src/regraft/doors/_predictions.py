@@ -73,7 +73,7 @@ def _tabs(file: Any, predictions: Iterable[Prediction]) -> None:
         if one.error is not None:
             said = f"(unreadable)\t{one.error}"
         elif one.label is None:
-            said = f"(abstained)\tOOD score {one.unlike:.4f}"
+            said = f"(abstained)\tOOD score {one.ood_score:.4f}"
         elif one.label in one.probabilities:
             said = f"{one.label}\t{one.probabilities[one.label]:.4f}"
         else:
@@ -109,10 +109,10 @@ def _table(file: Any, predictions: Iterable[Prediction]) -> None:
     for one in chain(waiting, rest):
         share = one.probabilities.get(one.label or "")
         top = "" if share is None else f"{share:.6f}"
-        unlike = "" if one.unlike is None else f"{one.unlike:.6f}"
+        ood_score = "" if one.ood_score is None else f"{one.ood_score:.6f}"
         every = [f"{p:.6f}" for p in one.probabilities.values()] + [repr(v) for v in one.values.values()]
         every = every or [""] * len(columns)
-        writer.writerow([one.id, one.label or "", top, unlike, int(one.abstained), one.error or "", *every])
+        writer.writerow([one.id, one.label or "", top, ood_score, int(one.abstained), one.error or "", *every])
 
 
-_FIXED = ("input", "label", "probability", "unlike", "abstained", "error")
+_FIXED = ("input", "label", "probability", "ood_score", "abstained", "error")

@@ -85,7 +85,7 @@ def _use(report: Report) -> Block:
 def _load(fields: str) -> Block:
     python = (
         'import regraft\n\nmodel = regraft.load("PATH_OF_THIS_FOLDER")\n'
-        f'for answer in model.predict(["some.jpg"]):\n    print({fields}, answer.unlike)'
+        f'for answer in model.predict(["some.jpg"]):\n    print({fields}, answer.ood_score)'
     )
     shell = "regraft predict PATH_OF_THIS_FOLDER some.jpg folder/ --out table.csv"
     said = (

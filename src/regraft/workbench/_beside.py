@@ -86,7 +86,7 @@ def _finished(recipe: Recipe) -> tuple[Finished, str]:
         weight=model.weight,
         bias=model.bias,
         temperature=model.temperature,
-        reference=model.unlike,
+        reference=model.ood,
         num_examples=(bundle.facts.get("facts") or {}).get("trained_on_examples"),
     )
     return finished, card.modality

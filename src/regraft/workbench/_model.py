@@ -45,7 +45,7 @@ def write_model(
         task=outcome.session.task,
         head={name.removeprefix("head/"): one for name, one in changed.items() if name.startswith("head/")},
         temperature=temperature_of(calibration),
-        unlike=None,
+        ood=None,
     )
     prefixes = (
         prefixes_of(model, device=outcome.device, backend=outcome.recipe.backend, threads=outcome.threads)
@@ -53,7 +53,7 @@ def write_model(
         else outcome.stored.prefixes
     )
     bundle = Bundle(model, {}, prefixes, outcome.threads)
-    bundle.model = model = replace(model, unlike=outcome.fitted.reference or _reference(outcome, bundle))
+    bundle.model = model = replace(model, ood=outcome.fitted.reference or _reference(outcome, bundle))
     golden = golden_logits(bundle, Memo(cache_home() / "store"))
     said = {
         "strategy": outcome.recipe.strategy,

@@ -74,7 +74,7 @@ def evaluate(
     facts = bundle.facts.get("facts") or {}
     abstained = None
     if abstain is not None:
-        kept = asked.unlike <= abstain
+        kept = asked.ood_scores <= abstain
         measured_on = _measured(bundle, asked, kept) if kept.any() else None
         abstained = Abstained(limit=abstain, refused=int((~kept).sum()), evaluation=measured_on)
     report = Report(
@@ -97,7 +97,7 @@ def evaluate(
             fingerprint=dataset.fingerprint,
         ),
         main="test",
-        evaluation={"test": _measured(bundle, asked, np.ones(len(asked.unlike), dtype=bool))},
+        evaluation={"test": _measured(bundle, asked, np.ones(len(asked.ood_scores), dtype=bool))},
         calibration=from_json(Calibration, facts["calibration"]) if facts.get("calibration") else None,
         abstain=abstained,
     )
@@ -116,14 +116,14 @@ class _Asked:
     """These examples."""
     outputs: Float[np.ndarray, "n k"]
     """Probability of every class or label, or the numbers."""
-    unlike: Float[np.ndarray, "n"]
+    ood_scores: Float[np.ndarray, "n"]
     """How unlike the training examples each is; NaN where the model cannot tell."""
     damaged: tuple[Damaged, ...]
     """The other files."""
 
 
 def _ask(bundle: Bundle, dataset: Dataset) -> Generator[Event, None, _Asked]:
-    outputs, unlike, good, damaged = [], [], [], list[Damaged]()
+    outputs, ood_scores, good, damaged = [], [], [], list[Damaged]()
     total = len(dataset.examples)
     for i, prediction in enumerate(bundle.stream([example.contents for example in dataset.examples])):
         if prediction.error is not None:
@@ -131,7 +131,7 @@ def _ask(bundle: Bundle, dataset: Dataset) -> Generator[Event, None, _Asked]:
         else:
             good.append(i)
             outputs.append(list((prediction.probabilities or prediction.values).values()))
-            unlike.append(np.nan if prediction.unlike is None else prediction.unlike)
+            ood_scores.append(np.nan if prediction.ood_score is None else prediction.ood_score)
         yield Progress(phase="prediction", done=i + 1, total=total)
     if damaged:
         yield Notice(text=f"{len(damaged)} files could not be read and are left out: {damaged[0].id} …", topic="data")
@@ -140,7 +140,7 @@ def _ask(bundle: Bundle, dataset: Dataset) -> Generator[Event, None, _Asked]:
             f"None of the {total} files could be read.", fix=f"give files that are whole {dataset.reads.many}."
         )
     return _Asked(
-        dataset=dataset.select(good), outputs=np.array(outputs), unlike=np.array(unlike), damaged=tuple(damaged)
+        dataset=dataset.select(good), outputs=np.array(outputs), ood_scores=np.array(ood_scores), damaged=tuple(damaged)
     )
 
 
