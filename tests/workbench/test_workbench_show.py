@@ -76,3 +76,7 @@ def test_a_backbone_without_inner_cuts_says_which_it_has_and_what_to_do_instead(
 def test_trained_weights_are_not_taken_for_random_ones(backbone: str) -> None:
     with pytest.raises(BadRequest, match="draws its weights at random"):
         show(Recipe(data="x", backbone=backbone, strategy="scratch"))
+
+
+def test_the_channels_that_a_recipe_asks_for_are_shown() -> None:
+    assert "\nchannels = 1\n" in show(Recipe(data="photos", channels=1))

@@ -128,7 +128,10 @@ def watched(events: Iterable[T], *, quiet: bool = False) -> Iterator[T]:
 
 def result_of(events: Iterable[Any], kind: type[T], *, quiet: bool = False) -> T:
     """Watch a verb to its end; its last event of this kind."""
-    *_, found = (event for event in watched(events, quiet=quiet) if isinstance(event, kind))
+    found: T
+    for event in watched(events, quiet=quiet):
+        if isinstance(event, kind):
+            found = event
     return found
 
 

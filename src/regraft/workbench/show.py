@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from textwrap import wrap
 
 from regraft.backbones.opening import named_card
@@ -34,6 +35,7 @@ def show(recipe: Recipe) -> str:
     if resolved.cut not in (*card.cuts, card.stages[-1]):
         raise UnknownCut(card.family, resolved.cut, card.cuts)
     full = filled_in(recipe, resolved, card)
+    full = replace(full, channels=recipe.channels or full.channels)
     augment = fields_of(tree_of_module("regraft.modalities.image.augment"), "Augmentation")
     options = fields_of(tree_of(STRATEGIES, strategy.name), "Options")
     sentences = {path: field.sentence for path, field in recipe_fields().items()}
