@@ -91,7 +91,7 @@ def test_watching_passes_on_what_is_no_progress_and_closes_the_work(capsys: pyte
 def test_the_result_of_a_verb_is_its_last_event_of_a_kind() -> None:
     first, last = step(1), step(2)
     assert result_of([Notice(text="hush"), "a", 3, "b"], str, quiet=True) == "b"
-    with pytest.raises(ValueError, match="not enough values"):
+    with pytest.raises(AssertionError, match="no str among the events"):
         result_of([first, last], str, quiet=True)
 
 

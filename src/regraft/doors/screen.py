@@ -128,10 +128,11 @@ def watched(events: Iterable[T], *, quiet: bool = False) -> Iterator[T]:
 
 def result_of(events: Iterable[Any], kind: type[T], *, quiet: bool = False) -> T:
     """Watch a verb to its end; its last event of this kind."""
-    found: T
+    found = None
     for event in watched(events, quiet=quiet):
         if isinstance(event, kind):
             found = event
+    assert found is not None, f"no {kind.__name__} among the events"
     return found
 
 
