@@ -177,6 +177,6 @@ def test_a_backbone_without_its_source_classifier_is_refused(tiny: Backbone, tmp
 
 def test_a_task_that_is_no_classification_is_refused(tiny: Backbone) -> None:
     asked = problem(tiny, "5a", examples=9)
-    other = Classification(asked.task.classes, kind="regression")
+    other = Classification(asked.task.classes, kind="regression", weighable=False)
     with pytest.raises(BadRequest, match=r"relates classes to classes, but the task is regression.*\n.*delta"):
         fitted(FINETUNE, replace(asked, task=other), finetune.Options(**QUICK))
