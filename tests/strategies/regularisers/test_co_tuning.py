@@ -157,10 +157,13 @@ def test_a_class_without_examples_has_the_mean_over_all(way: str) -> None:
 
 
 def test_the_source_classifier_is_trained_along(tiny: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
-    tails = []
-    monkeypatch.setattr(
-        "regraft.strategies.tail.Tail", lambda *given, **named: tails.append(Tail(*given, **named)) or tails[-1]
-    )
+    tails, make = [], Tail.__init__
+
+    def noted(self, *given, **named):
+        make(self, *given, **named)
+        tails.append(self)
+
+    monkeypatch.setattr(Tail, "__init__", noted)
     fitted(FINETUNE, problem(tiny, "5a", examples=9), finetune.Options(**QUICK))
     after = tails[0].terms["regulariser"].source_head.weight.detach().numpy()
     assert not np.array_equal(after, tiny.tensors()["source/weight"])
