@@ -41,13 +41,13 @@ CORPUS = ROOT.parent / "shared" / "data" / "source-images"
 MOST_MB = {"googlenet": 14.0, "mobilenet_v3_small": 6.0}
 """Megabytes that the package can carry of each."""
 TERMS = (
-    "weights: research use only. About four fifths of the pictures they were trained on are from ImageNet, whose terms "
+    "weights: research use only. About four fifths of the images they were trained on are from ImageNet, whose terms "
     "allow non-commercial research and education, and some other sources state no licence. The code's licence does not "
     "cover them."
 )
 LIMITS = (
-    "They were trained on small pictures, 64 to 72 pixels on the shorter side: fine detail of larger ones is new.",
-    "They saw 68 thousand pictures, a twentieth of ImageNet's: where a hub is in reach, published weights are better.",
+    "They were trained on small images, 64 to 72 pixels on the shorter side: fine detail of larger ones is new.",
+    "They saw 68 thousand images, a twentieth of ImageNet's: where a hub is in reach, published weights are better.",
     "Series from one shop or one photographer lie in training and validation alike: figures on the corpus flatter.",
 )
 CURVE_POINTS = 40
@@ -74,10 +74,10 @@ def main() -> None:
         weights="shipped",
         source="trained by the makers of Regraft (pretraining/README.md)",
         licence=TERMS,
-        trained_on=f"{recipe['examples']:,} small pictures of {len(classes)} classes",
+        trained_on=f"{recipe['examples']:,} small images of {len(classes)} classes",
         source_classes=classes,
         num_source_classes=len(classes),
-        notes=("The shipped weights are for research use only: most of their pictures are under ImageNet's terms.",),
+        notes=("The shipped weights are for research use only: most of their images are under ImageNet's terms.",),
     ).with_input(asked.input_px or trained_px)
     written: dict[str, Any] = {
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
@@ -183,7 +183,7 @@ def _judged(family: str, px: int, corpus: Path) -> list[Figure]:
         assert measured.low is not None
         assert measured.high is not None
         title = {"accuracy": "top-1", "top5_accuracy": "top-5"}[name]
-        what = f"{title} accuracy on the corpus's validation part ({len(examples):,} pictures, {px} px)"
+        what = f"{title} accuracy on the corpus's validation part ({len(examples):,} images, {px} px)"
         figures.append(Figure(what=what, value=measured.value, low=measured.low, high=measured.high, source=command))
     return figures
 

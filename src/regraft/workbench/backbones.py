@@ -152,7 +152,7 @@ def _shipped(family: Family, variant: str) -> tuple[WeightsFacts, ...]:
             licence=card.licence,
             trained_on=card.trained_on,
             prefer="where nothing can be fetched, and to begin with: they are small and here; published weights, made "
-            "from many times as many pictures, are nearly always better where a hub is in reach",
+            "from many times as many images, are nearly always better where a hub is in reach",
             figures=tuple(map(str, found.figures)),
             limits=found.limits,
         ),
@@ -169,5 +169,5 @@ def _published(spec: str, one: Published) -> WeightsFacts:
         size_mb=one.size_mb,
         licence=str(one.facts.get("licence", "not stated")),
         trained_on=str(one.facts.get("trained_on", "")),
-        prefer="for photographs, and for most pictures where nothing nearer is at hand, if you may use their terms",
+        prefer="for photographs, and for most images where nothing nearer is at hand, if you may use their terms",
     )

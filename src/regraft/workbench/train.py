@@ -1,7 +1,7 @@
-"""Train: a model from all the examples that are given, and no proof.
+"""Train: a model from all the examples that are given, without an evaluation.
 
-For whoever divides the data himself and judges the model on what he kept back, as cross-validation in other libraries
-does. Everybody else wants `fit`.
+For those who split the data themselves and evaluate the model on what they held out, as cross-validation in other
+libraries does. Everybody else wants `fit`.
 """
 
 from collections.abc import Iterator
