@@ -183,7 +183,7 @@ def _judged(family: str, px: int, corpus: Path) -> list[Figure]:
         assert measured.low is not None
         assert measured.high is not None
         title = {"accuracy": "top-1", "top5_accuracy": "top-5"}[name]
-        what = f"{title} accuracy on the corpus's validation part ({len(examples):,} images, {px} px)"
+        what = f"{title} accuracy on the corpus's validation split ({len(examples):,} images, {px} px)"
         figures.append(Figure(what=what, value=measured.value, low=measured.low, high=measured.high, source=command))
     return figures
 

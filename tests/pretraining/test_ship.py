@@ -77,7 +77,7 @@ def test_the_card_says_what_the_run_was_and_what_the_written_file_is_worth(
     assert found.recipe["curve"][1]["loss"] == pytest.approx(report["strategy"]["curve"][1]["loss"], abs=1e-4)
     top1, top5 = found.figures
     measured = report["evaluation"]["test"]["metrics"]
-    assert top1.what == "top-1 accuracy on the corpus's validation part (48 pictures, 32 px)"
+    assert top1.what == "top-1 accuracy on the corpus's validation split (48 images, 32 px)"
     assert top1.value == pytest.approx(measured["accuracy"]["value"], abs=1.5 / 48)  # float16 may turn one of them
     assert top5.value == pytest.approx(measured["top5_accuracy"]["value"], abs=1.5 / 48)
 
