@@ -15,7 +15,7 @@ from regraft.contracts.task import TASKS
 from regraft.errors import RunError, UnknownName
 from regraft.evaluation.differences import compare as paired
 from regraft.files import write_json
-from regraft.workbench._predictions import predicted, predictions_table
+from regraft.workbench._predictions import predictions_table
 from regraft.workbench.compare import compare
 from sample_report import changed, drawn, sample_report, sample_report_of, softmax
 
@@ -144,9 +144,7 @@ def write_run_of(kind: str, path: Path, targets: np.ndarray, outputs: np.ndarray
     examples = [
         Example(id=f"{at}.jpg", contents={}, label=label_of(kind, target, names)) for at, target in enumerate(targets)
     ]
-    (path / "predictions.csv").write_text(
-        predictions_table(TASKS.get(kind)(names), predicted("test", examples, outputs))
-    )
+    (path / "predictions.csv").write_text(predictions_table(TASKS.get(kind)(names), {"test": (examples, outputs)}))
     return path
 
 

@@ -9,7 +9,7 @@ from answers import KINDS, label_of, sample
 from regraft.contracts.example import Example
 from regraft.contracts.task import TASKS
 from regraft.errors import RunError
-from regraft.workbench._predictions import predicted, predictions_table, read_predictions
+from regraft.workbench._predictions import predictions_table, read_predictions
 
 NAMES = ("a:b", "c\\", "d, e")
 """Names with signs that CSV and the table's own columns use."""
@@ -21,7 +21,7 @@ def _labels(kind: str, targets: np.ndarray) -> list[str]:
 
 def _written(kind: str, labels: list[str], outputs: np.ndarray) -> str:
     examples = [Example(id=f"{at}.jpg", contents={}, label=label) for at, label in enumerate(labels)]
-    return predictions_table(TASKS.get(kind)(NAMES), predicted("test", examples, outputs))
+    return predictions_table(TASKS.get(kind)(NAMES), {"test": (examples, outputs)})
 
 
 @pytest.mark.parametrize("kind", KINDS)

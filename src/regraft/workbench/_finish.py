@@ -34,7 +34,7 @@ from regraft.workbench._evaluated import Evaluated, evaluated, findings_of, temp
 from regraft.workbench._folder import RunFolder
 from regraft.workbench._model import write_model
 from regraft.workbench._outcome import Outcome
-from regraft.workbench._predictions import predicted, predictions_table
+from regraft.workbench._predictions import predictions_table
 from regraft.workbench._timing import Phases, peak_memory_bytes
 
 
@@ -57,16 +57,12 @@ def finish(outcome: Outcome, folder: RunFolder, phases: Phases) -> Generator[Eve
         yield Notice(text=f"Probabilities are {reason}.{found.surer if outcome.tuned else ''}", topic="calibration")
     report = _report(outcome, found, findings, check, phases)
     task, temperature = outcome.session.task, temperature_of(found.calibration)
-    rows = [
-        row
+    examples = outcome.session.dataset.examples
+    said = {
+        split: ([examples[at] for at in scores.positions], task.outputs(scores.logits, temperature))
         for split, scores in found.scores.items()
-        for row in predicted(
-            split,
-            [outcome.session.dataset.examples[at] for at in scores.positions],
-            task.outputs(scores.logits, temperature),
-        )
-    ]
-    folder.write("predictions.csv", predictions_table(task, rows))
+    }
+    folder.write("predictions.csv", predictions_table(task, said))
     folder.write("environment.json", report.environment)
     folder.write("model/README.md", model_card(facts, report))
     write_pages(report, folder.path, plots=wanted(report))

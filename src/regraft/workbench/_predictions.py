@@ -8,35 +8,18 @@ between them. One column per output follows: `p:NAME` the probability of a class
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
 from regraft.contracts.example import Example
-from regraft.contracts.task import TASKS, Task, as_records
+from regraft.contracts.task import TASKS, Task
 from regraft.errors import RegraftError, RunError
 
 _FIXED = ("split", "id", "group", "label", "predicted")
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Predicted:
-    """What a model predicted for one example: a line of the table."""
-
-    split: str
-    """`test`, `cross-validation` or `validation`."""
-    id: str
-    """The example."""
-    group: str
-    """Its group; empty where there is none."""
-    label: str
-    """What was right, as the task writes it."""
-    outputs: Any
-    """Probabilities or numbers (c), or a record."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,22 +55,16 @@ class Predictions:
         )
 
 
-def predicted(split: str, examples: Iterable[Example], outputs: Shaped[np.ndarray, "n ..."]) -> Iterator[Predicted]:
-    """A line for every example."""
-    for example, row in zip(examples, outputs, strict=True):
-        yield Predicted(split=split, id=example.id, group=example.group or "", label=example.label, outputs=row)
-
-
-def predictions_table(task: Task, lines: Iterable[Predicted]) -> str:
-    """The table as CSV."""
+def predictions_table(task: Task, splits: Mapping[str, tuple[Sequence[Example], Shaped[np.ndarray, "n ..."]]]) -> str:
+    """The table as CSV: of each split the examples, and what the task's `outputs` gave for them."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     columns = () if task.answers == "records" else task.classes
     writer.writerow([*_FIXED, *(f"{task.words().column}:{name}" for name in columns)])
-    for one in lines:
-        label = task.decode(as_records([one.outputs]) if not columns else one.outputs[None])[0]
-        outputs = (f"{value:.9g}" for value in (one.outputs.tolist() if columns else ()))
-        writer.writerow([one.split, one.id, one.group, one.label, label, *outputs])
+    for split, (examples, outputs) in splits.items():
+        for example, label, row in zip(examples, task.decode(outputs), outputs, strict=True):
+            numbers = (f"{value:.9g}" for value in (row.tolist() if columns else ()))
+            writer.writerow([split, example.id, example.group or "", example.label, label, *numbers])
     return buffer.getvalue()
 
 

@@ -8,12 +8,22 @@ import numpy as np
 from jaxtyping import Int
 
 from regraft.backbones.backbone import Backbone
+from regraft.backbones.channels import open_for_channels
 from regraft.contracts.strategy import Fitted, Problem, fitted_last
+from regraft.recipe import Recipe
 from regraft.strategies.probe import with_start
 from regraft.values import Event, Notice
-from regraft.workbench._resolve import Resolved
+from regraft.workbench._resolve import Resolved, named, resolve
 from regraft.workbench._states import Stored
 from regraft.workbench.session import Session, few_to_validate
+
+
+def open_backbone(recipe: Recipe, spec: str) -> Generator[Event, None, tuple[Resolved, Backbone]]:
+    """The network of the recipe's backbone, and the recipe with its names looked up for it."""
+    input_px = recipe.input_px or None
+    backbone = yield from open_for_channels(spec, channels=recipe.channels, input_px=input_px, seed=recipe.seed)
+    resolved = resolve(recipe, named(recipe), backbone.card)
+    return replace(resolved, cut=backbone.cut(resolved.cut)), backbone
 
 
 def problem_of(

@@ -25,7 +25,7 @@ from regraft.reports.report import Abstained, Damaged, DataFacts, ModelFacts, Re
 from regraft.values import Event, Measured, Notice, Progress
 from regraft.workbench._device import choose_device, num_threads
 from regraft.workbench._finish import backbone_facts, made_now
-from regraft.workbench._predictions import predicted, predictions_table
+from regraft.workbench._predictions import predictions_table
 from regraft.workbench.session import opening_for
 
 
@@ -102,8 +102,8 @@ def evaluate(
         abstain=abstained,
     )
     if out is not None:
-        lines = predicted("test", asked.dataset.examples, asked.outputs)
-        write_text(out / "predictions.csv", predictions_table(bundle.model.task, lines))
+        said = {"test": (asked.dataset.examples, asked.outputs)}
+        write_text(out / "predictions.csv", predictions_table(bundle.model.task, said))
         write_pages(report, out)
     yield Evaluated(report=report)
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from regraft.backbones.channels import open_for_channels
 from regraft.contracts.strategy import fitted_last
 from regraft.data.dataset import Dataset
 from regraft.recipe import Recipe, Seen
@@ -21,10 +20,10 @@ from regraft.workbench._device import choose_device, num_threads
 from regraft.workbench._finish import finish
 from regraft.workbench._folder import RunFolder
 from regraft.workbench._outcome import Outcome
-from regraft.workbench._resolve import backbone_spec, check_asked, check_seen, filled_in, named, resolve
+from regraft.workbench._resolve import backbone_spec, check_asked, check_seen, filled_in, named
 from regraft.workbench._states import store_states
 from regraft.workbench._timing import Phases
-from regraft.workbench._training import needed_on_top, probe_problem_of, problem_of, trained
+from regraft.workbench._training import needed_on_top, open_backbone, probe_problem_of, problem_of, trained
 from regraft.workbench.session import fitted_to
 
 
@@ -51,20 +50,16 @@ def fit(recipe: Recipe, out: Path, *, resume: bool = False, dataset: Dataset | N
     Raises:
         RegraftError: what is wrong with the recipe, the data, the weights or the machine, and what to do.
     """
-    strategy = named(recipe)
+    spec = backbone_spec(recipe, named(recipe))
     with RunFolder(out, recipe, resume=resume) as folder:
-        for event in _fit(recipe, folder, backbone_spec(recipe, strategy), dataset):
+        for event in _fit(recipe, folder, spec, dataset):
             folder.log(event)
             yield event
 
 
 def _fit(recipe: Recipe, folder: RunFolder, spec: str, dataset: Dataset | None) -> Iterator[Event]:
     phases, threads, device = Phases(), num_threads(recipe.threads), choose_device(recipe.device)
-    input_px = recipe.input_px or None
-    opening = open_for_channels(spec, channels=recipe.channels, input_px=input_px, seed=recipe.seed)
-    backbone = yield from phases.run("weights", opening)
-    resolved = resolve(recipe, named(recipe), backbone.card)
-    resolved = replace(resolved, cut=backbone.cut(resolved.cut))
+    resolved, backbone = yield from phases.run("weights", open_backbone(recipe, spec))
     session = yield from phases.run("data", open_data(recipe, dataset, workers=threads))
     session.check(backbone.card)
     unfitted = backbone

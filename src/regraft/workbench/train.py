@@ -5,10 +5,9 @@ libraries does. Everybody else wants `fit`.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from regraft.backbones.channels import open_for_channels
 from regraft.data.dataset import Dataset
 from regraft.recipe import Recipe
 from regraft.values import Event
@@ -16,9 +15,9 @@ from regraft.workbench._device import choose_device, num_threads
 from regraft.workbench._evaluated import calibration_of, held_out
 from regraft.workbench._model import write_model
 from regraft.workbench._outcome import Outcome
-from regraft.workbench._resolve import backbone_spec, check_asked, named, resolve
+from regraft.workbench._resolve import backbone_spec, check_asked, named
 from regraft.workbench._states import store_states
-from regraft.workbench._training import problem_of, trained
+from regraft.workbench._training import open_backbone, problem_of, trained
 from regraft.workbench.session import fitted_to, open_session
 
 
@@ -42,12 +41,8 @@ def train(recipe: Recipe, dataset: Dataset, out: Path) -> Iterator[Event]:
         DamagedData: a file cannot be decoded; none is left out.
         RegraftError: what is wrong with the recipe, the weights or the machine, and what to do.
     """
-    strategy, threads, device = named(recipe), num_threads(recipe.threads), choose_device(recipe.device)
-    spec = backbone_spec(recipe, strategy)
-    input_px = recipe.input_px or None
-    backbone = yield from open_for_channels(spec, channels=recipe.channels, input_px=input_px, seed=recipe.seed)
-    resolved = resolve(recipe, strategy, backbone.card)
-    resolved = replace(resolved, cut=backbone.cut(resolved.cut))
+    threads, device = num_threads(recipe.threads), choose_device(recipe.device)
+    resolved, backbone = yield from open_backbone(recipe, backbone_spec(recipe, named(recipe)))
     session = yield from open_session(recipe, dataset, holds_out=False, workers=threads)
     session.check(backbone.card)
     session, backbone = fitted_to(session, backbone)
