@@ -155,7 +155,7 @@ def _report(
                     "val_loss": 0.6 * 0.8**epoch + 0.2 + 0.004 * max(0, epoch - 11),
                     "val_loss_rescaled": 0.6 * 0.8**epoch + 0.19 + 0.001 * max(0, epoch - 11),
                     f"val_{metric}": 0.95 - 0.3 * 0.7**epoch,
-                    "rate": 1.0,
+                    "learning_rate_factor": 1.0,
                     "seconds": 1.5,
                 }
                 for epoch in range(20)

@@ -2,7 +2,7 @@
 
 Letters in shapes: n examples, g groups, c classes, k parts (folds, or the two sides of a split).
 
-Every group goes to the part where it raises the uneven spread of the classes least. The unevenness of part f and
+Every group goes to the part where it makes the classes least uneven. The unevenness of part f and
 class c is (count in f)² / (capacity of f × count in all²); summed over both it is smallest when every part holds
 its share of every class. Groups of several examples are placed first, largest first, in an order shuffled by the
 seed; single examples then fill what is left, which without groups gives exact stratification. The greedy order is
@@ -44,8 +44,8 @@ def folds(
 
     Without groups, the counts of a class in any two folds differ by at most one, and so do the sizes of the folds.
     When a class has fewer examples (or groups) than `num_folds`, there are as many folds as it has, but at least two;
-    `note` says so, and names the classes that some fold's training part lacks. Where `kept` is false, `targets` are no
-    classes that every training part must know, but strata to spread evenly; then only examples (or groups) can be few.
+    `note` says so, and names the classes that some fold's training split lacks. Where `kept` is false, `targets` are no
+    classes that every training split must know, but strata to spread evenly; then only examples (or groups) can be few.
 
     Raises:
         BadRequest: `num_folds` is below 2.

@@ -1,4 +1,4 @@
-"""How a label that holds several things is written: tags or numbers with a semicolon between them.
+"""How a label that holds several things is written: labels or targets with a semicolon between them.
 
 One way, whatever a table's own delimiter was; the same in an example's label, in predictions.csv and in a prediction.
 """

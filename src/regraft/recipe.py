@@ -124,7 +124,7 @@ class Recipe:
     dtype: Literal["auto", "float16", "float32"] = "auto"
     """How activations are kept: auto is float16 at inner cuts and float32 at the output."""
     folds: int = 5
-    """Folds of cross-validation, where the data are too small for a test part."""
+    """Folds of cross-validation, where the data are too small for a test split."""
     max_repeats: int = 10
     """Most repeats of that cross-validation for a probe; time may allow fewer, and the report says how many."""
     max_seconds: float = 0.0

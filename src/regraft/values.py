@@ -16,7 +16,7 @@ Json = None | bool | int | float | str | Sequence[Any] | Mapping[str, Any]
 
 
 NOTHING = "–"
-"""Stands where there is no number."""
+"""Stands where a number is missing."""
 
 
 def shown(value: float | None, *, scale: float | None = None, signed: bool = False) -> str:
@@ -135,17 +135,17 @@ class Prediction:
     id: str
     """Which input: its path, or its position in the list that was given."""
     label: str | None
-    """The most probable class; or the tags or numbers said, with a semicolon between them. None when the model abstains
-    or the input could not be read."""
+    """The most probable class; or the labels or targets predicted, with a semicolon between them. None when the model
+    abstains or the input could not be read."""
     probabilities: Mapping[str, float]
-    """Probability of every class, which sum to 1, or of every tag. Empty when the input could not be read, or when
+    """Probability of every class, which sum to 1, or of every label. Empty when the input could not be read, or when
     numbers are predicted."""
     labels: Sequence[str] | None = None
-    """The tags said, each as probable as not or more; None for other models, and where there is no label."""
+    """The labels predicted, each as probable as not or more; None for other models, and where there is no label."""
     values: Mapping[str, float] = field(default_factory=dict)
     """The predicted numbers by name, in the user's units; empty for other models."""
     ood_score: float | None = None
-    """How unlike the training data the input is, as a quantile of out-of-fold training distances: 0.99 means
+    """How far the input lies from the training data, as a quantile of out-of-fold training distances: 0.99 means
     farther from its nearest class mean (without classes: from the mean) than 99 % of the training examples."""
     abstained: bool = False
     """Whether the label was withheld because `ood_score` exceeded the limit asked for."""

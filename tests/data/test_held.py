@@ -7,7 +7,7 @@ from PIL import Image
 
 from regraft.errors import BadRequest
 from regraft.modalities.image.augment import Augmentation
-from regraft.modalities.image.on_device import REDUCED, HeldPictures
+from regraft.modalities.image.on_device import REDUCED, HeldImages
 from regraft.modalities.image.prepare import Preparation
 from regraft.values import Progress
 
@@ -27,9 +27,9 @@ def noise(width: int, height: int) -> Image.Image:
 
 def held(
     asked: Augmentation, *, seed: int = 1, pictures: list[Image.Image] | None = None, order: tuple[int, ...] = (0, 1, 2)
-) -> HeldPictures:
+) -> HeldImages:
     shown = pictures or [ramp(*size) for size in SIZES]
-    made = HeldPictures(
+    made = HeldImages(
         shown.__getitem__,
         [f"{at:040x}" for at in (7 << 120, 8 << 120, 9 << 120)],
         PREPARATION,
@@ -42,7 +42,7 @@ def held(
     return made
 
 
-def views(pictures: HeldPictures, number: int, examples: tuple[int, ...] = (0, 1, 2)) -> np.ndarray:
+def views(pictures: HeldImages, number: int, examples: tuple[int, ...] = (0, 1, 2)) -> np.ndarray:
     return pictures.batch(np.array(examples), np.full(len(examples), number)).numpy()
 
 
@@ -113,7 +113,7 @@ def test_large_pictures_are_held_reduced_and_the_same_places_are_seen() -> None:
 
 def test_holding_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("regraft.modalities.image.on_device._TELL_S", 0.0)
-    pictures = HeldPictures(
+    pictures = HeldImages(
         lambda at: ramp(*SIZES[at]), ["a" * 40] * 3, PREPARATION, CROPS, seed=0, device="cpu", workers=1
     )
     events = list(pictures.hold(range(3)))
@@ -121,7 +121,7 @@ def test_holding_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_more_than_the_device_has_room_for_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    pictures = HeldPictures(
+    pictures = HeldImages(
         lambda at: ramp(*SIZES[at]), ["a" * 40] * 3, PREPARATION, CROPS, seed=0, device="cpu", workers=1
     )
     monkeypatch.setattr(pictures, "_device", "cuda")

@@ -169,7 +169,7 @@ run = regraft.fit(
     options={"epochs": 1, "min_steps": 1},
 )
 answer = run.predict(["photos/test/dark/01.png"])[0]
-print(json.dumps([str(run.path), run.recipe.cut, run.verdict(), run.report.paired.verdict, answer.label]))
+print(json.dumps([str(run.path), run.recipe.cut, run.verdict(), run.report.paired.verdict, prediction.label]))
 try:
     regraft.fit(data, backbone="googlenet:tiny@random", out=run.path, quiet=True)
 except regraft.errors.RunError as error:

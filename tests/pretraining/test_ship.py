@@ -95,7 +95,7 @@ def test_figures_of_other_measurements_stay_with_the_weights_that_they_were_meas
 
 
 def test_a_long_curve_is_thinned_to_what_a_card_holds_its_ends_kept() -> None:
-    curve = [{"epoch": float(at), "loss": 1 / 3, "rate": 0.1} for at in range(1, 301)]
+    curve = [{"epoch": float(at), "loss": 1 / 3, "learning_rate_factor": 0.1} for at in range(1, 301)]
     kept = thinned(curve)
     assert len(kept) == CURVE_POINTS
     assert kept[0] == {"epoch": 1.0, "loss": 0.3333}

@@ -53,13 +53,16 @@ def test_random_weights_have_no_terms() -> None:
     [
         (
             "multilabel",
-            ("each of 4 labels", "Labels: sunny, beach, a+b, people.", "Mean average precision", "answer.label"),
+            ("each of 4 labels", "Labels: sunny, beach, a+b, people.", "Mean average precision", "prediction.label"),
         ),
         (
             "ordinal",
             ("one of 4 classes in rising order", "Classes, lowest first: none, mild", "Mean distance in ranks"),
         ),
-        ("regression", ("2 numbers", "Targets: price, area\\_m2.", "units of price and area\\_m2", "answer.values")),
+        (
+            "regression",
+            ("2 numbers", "Targets: price, area\\_m2.", "units of price and area\\_m2", "prediction.values"),
+        ),
     ],
 )
 def test_a_card_says_what_is_predicted(kind: str, said: tuple[str, ...]) -> None:

@@ -92,7 +92,8 @@ def test_without_patience_every_epoch_is_run_and_the_best_still_kept(tiny: Backb
 def test_the_curve_tells_validation_scores_by_the_tasks_names(tiny: Backbone) -> None:
     asked = problem(tiny, "5a", examples=24, val=6)
     events, model = drained(WAY.module.fit(asked, finetune.Options(**QUICK)))
-    assert set(model.curve[0]) == {"epoch", "loss", "rate", "val_loss", CRITERION, "val_accuracy", "seconds"}
+    names = {"epoch", "loss", "learning_rate_factor", "val_loss", CRITERION, "val_accuracy", "seconds"}
+    assert set(model.curve[0]) == names
     last = progress(events)[-1]
     assert set(last.facts) == {"loss", "val_loss", "val_accuracy"}
     assert (last.done, last.seconds_left) == (last.total, 0.0)
@@ -135,7 +136,7 @@ def test_a_time_limit_is_kept(tiny: Backbone, monkeypatch: pytest.MonkeyPatch) -
     spent = sum(record["seconds"] for record in model.curve)
     assert 50 < spent <= 100
     assert model.facts["epochs_planned"] < 1000
-    assert model.curve[-1]["rate"] < 0.2
+    assert model.curve[-1]["learning_rate_factor"] < 0.2
 
 
 def test_closing_the_generator_ends_its_thread_and_writes_nothing_half(tiny: Backbone, tmp_path: Path) -> None:

@@ -126,8 +126,8 @@ def test_the_positive_class_and_the_costs_decide_the_thresholds(divided: Path, t
     answers = bundle.predict(sorted((divided / "test" / "columns").iterdir()))
     with (done.path / "predictions.csv").open(newline="") as file:
         rows = {row["id"]: row for row in csv.DictReader(file) if row["split"] == "test"}
-    for path, answer in zip(sorted((divided / "test" / "columns").iterdir()), answers, strict=True):
-        assert answer.label == rows[f"test/columns/{path.name}"]["predicted"]
+    for path, prediction in zip(sorted((divided / "test" / "columns").iterdir()), answers, strict=True):
+        assert prediction.label == rows[f"test/columns/{path.name}"]["predicted"]
     page = (done.path / "report.md").read_text()
     assert "columns counts as positive" in page
 

@@ -71,7 +71,7 @@ def test_each_of_three_transfers_stands_on_the_one_before(
     runs = {name: tmp_path / name for name in CLASSES}
     first = transfer(data["a"], backbone, strategy, runs["a"])
     asked = sorted((data["a"] / "test").rglob("*.png"))
-    before = [answer.probabilities for answer in load(runs["a"]).predict(asked)]
+    before = [prediction.probabilities for prediction in load(runs["a"]).predict(asked)]
     written = {path: path.read_bytes() for path in (runs["a"] / "model").iterdir() if path.is_file()}
     second = transfer(data["b"], f"bundle:{runs['a']}", strategy, runs["b"])
     third = transfer(data["c"], str(runs["b"]), strategy, runs["c"])
@@ -93,7 +93,7 @@ def test_each_of_three_transfers_stands_on_the_one_before(
     assert told in (runs["c"] / "model" / "README.md").read_text()
 
     assert {path: path.read_bytes() for path in written} == written
-    assert [answer.probabilities for answer in load(runs["a"]).predict(asked)] == before
+    assert [prediction.probabilities for prediction in load(runs["a"]).predict(asked)] == before
     assert load(runs["c"]).classes == tuple(sorted(CLASSES["c"]))
     assert list(predict(runs["c"], [data["c"] / "test"]))
 

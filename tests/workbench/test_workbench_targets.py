@@ -107,15 +107,15 @@ def test_the_model_says_what_the_report_and_the_table_say(kind: str, tuned: Fitt
     model = load(done.path)
     answers = model.predict([divided.parent / row["id"] for row in rows])
     largest = max(float(row[f"{prefix}{name}"]) for row in rows for name in model.classes)
-    for answer, row in zip(answers, rows, strict=True):
-        said = answer.values if kind == "regression" else answer.probabilities
+    for prediction, row in zip(answers, rows, strict=True):
+        said = prediction.values if kind == "regression" else prediction.probabilities
         assert said == pytest.approx(
             {name: float(row[f"{prefix}{name}"]) for name in model.classes}, abs=1e-4 * max(1.0, largest)
         )
         if kind != "regression":
-            assert answer.label == row["predicted"]
-        assert answer.labels == (row["predicted"].split(";") if row["predicted"] else []) or kind != "multilabel"
-        assert answer.ood_score is not None
+            assert prediction.label == row["predicted"]
+        assert prediction.labels == (row["predicted"].split(";") if row["predicted"] else []) or kind != "multilabel"
+        assert prediction.ood_score is not None
     task = model.model.task
     main = main_metric(kind)
     outputs = np.array([[float(row[f"{prefix}{name}"]) for name in model.classes] for row in rows])

@@ -75,7 +75,7 @@ class Activations:
         self._entries: dict[tuple[str, str], Entry] = {}
         self._opened: list[FreshStates | Entry] = []
         self.half_error: dict[str, float] = {}
-        """By cut: the error of the features in half precision, where it was asked for and measured."""
+        """By cut: the error of the features in float16, where it was asked for and measured."""
 
     def key(self, cut: str, dtype: str) -> dict[str, Any]:
         """Everything that decides the numbers at `cut`, the example itself aside."""
@@ -129,7 +129,7 @@ class Activations:
     def fill(self, wants: Sequence[Want], examples: Sequence[int]) -> Generator[Event, None, dict[str, str]]:
         """Compute what is missing, all cuts in one pass; returns the dtype that each cut is kept in.
 
-        A cut asked for in float16 is kept in float32 where half precision overflows or loses too much. Closed or
+        A cut asked for in float16 is kept in float32 where float16 overflows or loses too much. Closed or
         killed in the middle, what was computed stays, and the next filling goes on from there. The `Plan` comes before
         anything is kept, with the seconds that one timed batch foretells.
 
@@ -239,7 +239,7 @@ class Activations:
         return state + [replace(slot, name=PLACEMENT + slot.name) for slot in self._inputs.placement]
 
     def _half_key(self, cut: str, examples: Sequence[int]) -> list[Any]:
-        """Under this the error in half precision is remembered: it depends on the examples that are to be kept."""
+        """Under this the error in float16 is remembered: it depends on the examples that are to be kept."""
         return [
             "half",
             2,
@@ -264,9 +264,13 @@ class Activations:
 
     def _too_costly(self, cut: str) -> Notice:
         error = self.half_error[cut]
-        what = "overflows" if error == OVERFLOW else f"would change the features by {error:.1e} of their spread"
+        what = (
+            "overflows"
+            if error == OVERFLOW
+            else f"would change the features by {error:.1e} of their standard deviation"
+        )
         return Notice(
-            text=f"Activations at {cut} are kept in float32: half precision {what} (limit {HALF_LIMIT}).",
+            text=f"Activations at {cut} are kept in float32: float16 {what} (limit {HALF_LIMIT}).",
             topic="store",
         )
 

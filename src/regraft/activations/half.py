@@ -1,4 +1,4 @@
-"""What half precision costs at a cut, measured before anything is kept in it."""
+"""What float16 costs at a cut, measured before anything is kept in it."""
 
 from collections.abc import Mapping
 
@@ -7,8 +7,8 @@ import numpy as np
 from regraft.backbones.backbone import Backbone
 
 HALF_LIMIT = 1e-2
-"""Largest error of the features, relative to their spread, at which activations are kept in float16. Our choice;
-0.0001 to 0.003 is usual (GoogLeNet and ResNet-18, trained and random)."""
+"""Largest error of the features, relative to their standard deviation, at which activations are kept in float16. Our
+choice; 0.0001 to 0.003 is usual (GoogLeNet and ResNet-18, trained and random)."""
 OVERFLOW = 1e9
 """Stands for the error where a value does not fit into float16 at all."""
 
@@ -16,8 +16,8 @@ OVERFLOW = 1e9
 def half_error(backbone: Backbone, cut: str, state: Mapping[str, np.ndarray], view: str) -> float:
     """Error of the untouched network's top view when the state at `cut` is rounded to float16.
 
-    Root mean square of the difference, relative to the spread between examples, which is what a head tells apart: to
-    the root mean square of the view less its mean over examples (of the view itself where there is no spread).
+    Root mean square of the difference, relative to the standard deviation over examples, which is what a head tells
+    apart: to the root mean square of the view less its mean over examples (of the view itself where that is zero).
     `OVERFLOW` where a value is too large.
     """
     rounded = {name: as_half(array).astype(array.dtype, copy=False) for name, array in state.items()}

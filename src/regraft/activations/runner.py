@@ -46,7 +46,7 @@ ROWS_AXIS = "rows"
 FEW = 4
 """Up to so many left-over rows are cheaper one at a time than padded (measured: 1 row costs 1/16 to 1/6 of 16)."""
 REVISION = 2
-"""Raised when the way of exporting changes, so that prefixes are exported anew."""
+"""Raised when the way of exporting changes, so that prefixes are exported again."""
 
 
 class Runner(ABC):

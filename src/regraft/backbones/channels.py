@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 REVISION = 1
-"""Raised when the rule changes, so that adapted weights are made anew."""
+"""Raised when the rule changes, so that adapted weights are made again."""
 
 
 def open_for_channels(spec: str, *, channels: int, **options: Any) -> Generator[Event, None, Backbone]:
@@ -83,7 +83,7 @@ def with_channels(backbone: Backbone, channels: int) -> Backbone:
 
 
 def weights_are_used_as_they_are(conv: "nn.Conv2d") -> bool:
-    """Whether doubled weights give a doubled answer, which those of a layer that standardises its weights do not."""
+    """Whether doubled weights give doubled outputs, which those of a layer that standardises its weights do not."""
     import torch
     from torch.func import functional_call
 

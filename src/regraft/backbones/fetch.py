@@ -279,7 +279,7 @@ def _fetched(wanted: _Wanted, download: Callable[[Path], Path]) -> Generator[Eve
                 raise WeightsError(
                     f"{wanted.name} from {wanted.page} is not the published file: expected SHA-256 "
                     f"{_shown(wanted.sha256)}, found {found}. It was removed ({arrived.stat().st_size:,} bytes).",
-                    fix="run again, in case the connection was cut or a proxy answered; if the digest stays the same, "
+                    fix="run again, in case the connection was cut or changed; if the digest stays the same, "
                     f"{wanted.by_hand}.",
                 )
             arrived.replace(wanted.path)
@@ -328,7 +328,7 @@ def _explained(wanted: _Wanted, error: Exception) -> RegraftError:
         error = error.__cause__
     status = getattr(getattr(error, "response", None), "status_code", None)
     kind = type(error).__name__
-    said = f"the hub answered {status} ({kind})" if status else f"{kind}: {' '.join(str(error).split())}"
+    said = f"the hub returned {status} ({kind})" if status else f"{kind}: {' '.join(str(error).split())}"
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
         return OutOfSpace(
             f"The disk of {wanted.folder} does not hold {wanted.name} ({said.rstrip('.')}).",

@@ -269,7 +269,7 @@ _FAMILIES = (
             top1=77.294,
             mean=(0.5, 0.5, 0.5),
             std=(0.5, 0.5, 0.5),
-            notes=("The auxiliary head in this file is left out: side heads start anew.",),
+            notes=("The auxiliary head in this file is left out: auxiliary heads start from random weights.",),
         ),
     ),
     _mobile(

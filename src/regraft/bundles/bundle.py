@@ -54,7 +54,7 @@ class Bundle:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes, tags or numbers, in the order of the columns of a task's outputs."""
+        """Names of the classes, labels or targets, in the order of the columns of a task's outputs."""
         return self.model.task.classes
 
     @property

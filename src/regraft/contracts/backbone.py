@@ -60,7 +60,7 @@ class Network:
     """(network, state, the cut it lies at, head) -> what is generated from it step by step (n t), for a decoder.
 
     Stages below the cut are run too, on what was generated so far. Of a state at an inner cut of the decoder, or at
-    `output`, only what the encoder left counts: the decoder's own tokens in it are the right answer's.
+    `output`, only what the encoder left counts: the decoder's own tokens in it are of the encoded target.
     """
 
     def run(self, state: State, *, after: str = "input", upto: str = "output", keep: Sequence[str] = ()) -> State:

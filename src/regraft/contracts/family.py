@@ -28,7 +28,7 @@ class Published:
     facts: Mapping[str, Any]
     """Fields of the card that differ from the architecture's own: terms, normalisation, classes."""
     top1_percent: float | None = None
-    """Accuracy on ImageNet-1k's validation part that the publisher states, one central crop; None where none is."""
+    """Accuracy on ImageNet-1k's validation split that the publisher states, one central crop; None where none is."""
     top1_source: str = ""
     """Who states it."""
 

@@ -104,7 +104,7 @@ class Metric:
     * `statistics` of each example and a `value` of their weighted sum (accuracy, IoU, BLEU). The bootstrap is then
       one matrix product, `value(weights @ statistics)`.
     * `of_sample`, a value of a weighted sample, where the examples have to be seen together (AUROC, mean average
-      precision, true accepts at a rate of false ones).
+      precision, true accept rate at a false accept rate).
 
     An example of weight k counts as k copies, and the order of the examples does not matter. Where the number is not
     defined on a sample (a class is absent, say) it is nan, and the interval gives the reason.

@@ -129,7 +129,7 @@ class Modality(ABC):
     @property
     @abstractmethod
     def near_copy_rule(self) -> str:
-        """What `near_copies` rests on; another text makes remembered answers invalid."""
+        """What `near_copies` rests on; another text makes remembered pairs invalid."""
 
     @abstractmethod
     def reader(self, *, optional: bool = False) -> str:
@@ -158,7 +158,7 @@ class Modality(ABC):
     def fitted(self, preparation: Any, contents: Sequence[Contents]) -> Any:
         """The preparation with what it learns from training examples: a vocabulary, means and standard deviations.
 
-        Called with training examples only, anew in every fold. A preparation that came with trained weights (a
+        Called with training examples only, again in every fold. A preparation that came with trained weights (a
         tokenizer's vocabulary) or was fitted before comes back as it is. What was fitted is in `digest_fields`, and so
         in the store's key, and in `to_json`, and so in the bundle.
         """

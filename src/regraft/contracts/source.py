@@ -19,11 +19,11 @@ class Columns:
     folder: str = ""
     """Where the files' paths start from, itself relative to the table's folder; empty: that folder."""
     label: str = "label"
-    """The column with the classes, tags or numbers."""
+    """The column with the classes, labels or targets."""
     labels: tuple[str, ...] = ()
     """Several columns that are the label together; then `label` is not read."""
     label_delimiter: str | None = None
-    """What stands between the tags in a cell; then a cell may be empty. None: a cell is one label."""
+    """What stands between the labels in a cell; then a cell may be empty. None: a cell is one label."""
     split: str | None = "split"
     """The column with train, val or test; may be missing unless another name than `split` is given. None: not read."""
     group: str | None = "group"

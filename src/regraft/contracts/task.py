@@ -55,8 +55,8 @@ class Words:
     """What a model is for, as a clause: `To sort inputs of the kind it was trained on into the classes above`."""
     caution: str = ""
     """What to know of predictions in place of what is said of probabilities, where none are stated."""
-    fields: str = "answer.label, answer.probabilities"
-    """What to print of a prediction called `answer`, in an example of code."""
+    fields: str = "prediction.label, prediction.probabilities"
+    """What to print of a prediction called `prediction`, in an example of code."""
     column: str = "p"
     """Begins the name of a column of outputs in a table of predictions: `p:NAME`."""
 
@@ -101,7 +101,7 @@ class Task(ABC):
             labelled=f"with labels of the {self.kind} task",
             given=f"a {self.kind} prediction",
             purpose=f"To predict on inputs of the kind it was trained on ({self.kind})",
-            fields="answer.label",
+            fields="prediction.label",
         )
 
     @property

@@ -1,5 +1,5 @@
-"""The heads that are trained anew: a linear layer on the pooled features, and the auxiliary classifiers of GoogLeNet
-and of Inception v3, which are trained beside it and thrown away.
+"""The heads that are trained from random weights: a linear layer on the pooled features, and the auxiliary
+classifiers of GoogLeNet and of Inception v3, which are trained beside it and thrown away.
 
 Letters: n examples, d features, c channels, h and w height and width of the grid, k outputs.
 Sources: Szegedy et al. 2014, arXiv:1409.4842, section 5; Szegedy et al. 2015, arXiv:1512.00567, figure 8. Names of

@@ -5,7 +5,7 @@ from torch import nn
 
 
 def initialise(module: nn.Module, generator: torch.Generator | None = None) -> None:
-    """Draw the parameters of `module` anew, in the order of its layers.
+    """Draw the parameters of `module` again, in the order of its layers.
 
     Convolutions: normal with variance 2 / fan-in, which keeps the signal's scale through rectifiers even without
     batch norm (He et al. 2015, arXiv:1502.01852, equation 10). Dense layers: normal with standard deviation 0.01.

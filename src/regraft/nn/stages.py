@@ -119,7 +119,7 @@ class FixedAveragePool(nn.Module):
     cell or divides the grid; where the size of the input is fixed, so are the windows, and they can be written out.
 
     A window's mean is the mean of the means of its rows, so height and width are pooled one after the other. A grid
-    smaller than the output is spread over it, as torch does.
+    smaller than the output is stretched over it, as torch does.
     """
 
     def __init__(self, grid: Size, output: Size) -> None:

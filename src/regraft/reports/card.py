@@ -20,8 +20,8 @@ def model_card(bundle_facts: Mapping[str, Any], report: Report) -> str:
     words, data, section = report.words, report.data, report.section
     names = ", ".join(data.classes[:MANY_CLASSES]) + (" …" if len(data.classes) > MANY_CLASSES else "")
     about = (
-        f"One input gives {words.given}, and an out-of-distribution score: how unlike the training examples the input "
-        "is."
+        f"One input gives {words.given}, and an out-of-distribution score: how far the input lies from the training "
+        "examples."
     )
     metrics = None
     if section is not None:
@@ -85,7 +85,7 @@ def _use(report: Report) -> Block:
 def _load(fields: str) -> Block:
     python = (
         'import regraft\n\nmodel = regraft.load("PATH_OF_THIS_FOLDER")\n'
-        f'for answer in model.predict(["some.jpg"]):\n    print({fields}, answer.ood_score)'
+        f'for prediction in model.predict(["some.jpg"]):\n    print({fields}, prediction.ood_score)'
     )
     shell = "regraft predict PATH_OF_THIS_FOLDER some.jpg folder/ --out table.csv"
     said = (

@@ -12,7 +12,7 @@ The loss is s loss(logits, targets) + (1 - s) loss(logits, targets[partner]), si
 follows from seed and step, so a resumed run draws the same.
 
 Sources: Zhang et al. 2018, arXiv:1710.09412 (mixup; one share for a batch is the authors' code); Verma et al. 2019,
-arXiv:1806.05236 (mixup of inner states, there of a layer drawn anew each step, here always of the cut); Yun et al.
+arXiv:1806.05236 (mixup of inner states, there of a layer drawn in each step, here always of the cut); Yun et al.
 2019, arXiv:1905.04899 (cutmix; the rounding of the area is the authors' code).
 
 Letters: b rows of a batch, h and w height and width of the grid in cells.

@@ -1,5 +1,5 @@
-"""What the loop is told, and what it does beside the arithmetic of a step: rates, seeds, the optimiser, the EMA of the
-weights, and which stages are trained when."""
+"""What the loop is told, and what it does beside the arithmetic of a step: learning rates, seeds, the optimiser, the
+EMA of the weights, and which stages are trained when."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -106,7 +106,8 @@ def train(
                     told = time.monotonic()
                     check_losses(losses[-1:], step, epoch, draws, problem)
                     yield history.progress(done + 1, len(draws), before + told - began)
-        record = {"epoch": epoch + 1.0, "loss": check_losses(losses, 0, epoch, draws, problem), "rate": factor}
+        record = {"epoch": epoch + 1.0, "loss": check_losses(losses, 0, epoch, draws, problem)}
+        record |= {"learning_rate_factor": factor}
         record |= {name: float(torch.stack(values).double().mean()) for name, values in terms.items()}
         if phases:
             record["trained_stages"] = float(tail.unfrozen)

@@ -1,7 +1,8 @@
 """Pretraining: every stage from random weights, for features that other tasks will start from.
 
 What serves those is not what serves accuracy on the data at hand: a projector, a contrast of views, class-balanced
-sampling, an average of the weights; and on a large corpus, small inputs first. Sources are beside each of them.
+sampling, an exponential moving average (EMA) of the weights; and on a large corpus, small inputs first. Sources are
+beside each of them.
 """
 
 from collections.abc import Iterator

@@ -162,7 +162,7 @@ class Sigmoid(_Columns):
 
 
 class SigmoidLink:
-    """The mean weighted log loss over some rows, summed over the labels that both answers occur for.
+    """The mean weighted log loss over some rows, summed over the labels that have both positive and negative examples.
 
     Where only one does, the weights are zero and the bias is what half an example of the other would earn (our choice).
     """

@@ -1,4 +1,4 @@
-"""A training part: the rows outside some folds, in coordinates in which a linear head on them is solved.
+"""A training split: the rows outside some folds, in coordinates in which a linear head on them is solved.
 
 A part's standardisation is taken on its own rows alone, so nothing of the folds left out reaches its solution.
 

@@ -1,4 +1,4 @@
-"""Heads of one training part, for one strength of the penalty after another.
+"""Heads of one training split, for one strength of the penalty after another.
 
 Shapes: r rows, p values of c, m rows asked for, d features, a coordinates, c outputs, k folds.
 """

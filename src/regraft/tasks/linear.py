@@ -211,7 +211,7 @@ class SolvedTask(LinearTask):
 
 
 class _Problem:
-    """Rows in folds with their targets, and what all training parts share, computed once."""
+    """Rows in folds with their targets, and what all training splits share, computed once."""
 
     def __init__(
         self,

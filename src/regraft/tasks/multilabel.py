@@ -1,8 +1,8 @@
-"""Any number of tags per example, none included.
+"""Any number of labels per example, none included.
 
-Each tag is a question of its own; all share the features and the strength of the penalty.
+Each label is a question of its own; all share the features and the strength of the penalty.
 
-Letters: n examples, b of a batch, c tags.
+Letters: n examples, b of a batch, c labels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,11 +23,11 @@ from regraft.words import counted
 
 @dataclass(frozen=True)
 class MultiLabel(BinaryTask):
-    """A sigmoid for each tag; solved by independent logistic regressions."""
+    """A sigmoid for each label; solved by independent logistic regressions."""
 
     classes: tuple[str, ...]
     delimiter: str = ""
-    """What stood between the tags of a cell; empty where each tag was a column."""
+    """What stood between the labels of a cell; empty where each label was a column."""
     kind: str = "multilabel"
     exclusive: bool = False
 
@@ -45,7 +45,7 @@ class MultiLabel(BinaryTask):
 
     @property
     def num_outputs(self) -> int:
-        """One per tag."""
+        """One per label."""
         return len(self.classes)
 
     @property
@@ -55,28 +55,28 @@ class MultiLabel(BinaryTask):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The tags, where each was a column."""
+        """The labels, where each was a column."""
         return () if self.delimiter else self.classes
 
     def named(self, label: str) -> Sequence[str]:
         return parted(label)
 
     def encode(self, labels: Sequence[str]) -> Float[np.ndarray, "n c"]:
-        """1 where a label names the tag, else 0; float32.
+        """1 where an example has the label, else 0; float32.
 
         Raises:
-            BadData: a tag is not one of the tags.
+            BadData: a label is not one of the labels.
         """
         position = {name: i for i, name in enumerate(self.classes)}
         targets = np.zeros((len(labels), len(self.classes)), dtype=np.float32)
         for row, label in enumerate(labels):
-            for tag in parted(label):
-                if tag not in position:
+            for name in parted(label):
+                if name not in position:
                     raise BadData(
-                        f"The tag {tag!r} is not one of the model's tags ({', '.join(self.classes)}).",
-                        fix=nearest(tag, list(self.classes)),
+                        f"The label {name!r} is not one of the model's labels ({', '.join(self.classes)}).",
+                        fix=nearest(name, list(self.classes)),
                     )
-                targets[row, position[tag]] = 1.0
+                targets[row, position[name]] = 1.0
         return targets
 
     def encoded(
@@ -86,24 +86,24 @@ class MultiLabel(BinaryTask):
         return targets
 
     def outputs(self, logits: Float[np.ndarray, "n c"], temperature: float = 1.0) -> Float[np.ndarray, "n c"]:
-        """The probability of every tag."""
+        """The probability of every label."""
         return sigmoid(logits.astype(np.float64) / temperature)
 
     def decode(self, outputs: Float[np.ndarray, "n c"]) -> list[str]:
-        """The tags with a probability of a half or more."""
+        """The labels with a probability of a half or more."""
         return [joined(name for name, p in zip(self.classes, row, strict=True) if p >= 0.5) for row in outputs.tolist()]
 
     def strata(self, targets: Float[np.ndarray, "n c"]) -> Int[np.ndarray, "n"]:
-        """The rarest tag of each example."""
+        """The rarest label of each example."""
         return by_rarest(targets)
 
     def scores(self, logits: Float[np.ndarray, "n c"], targets: Float[np.ndarray, "n c"]) -> dict[str, float]:
-        """The share of all examples and tags that are right."""
+        """The share of all examples and labels that are right."""
         return {"tags_right": float(((logits >= 0) == (targets > 0)).mean())}
 
 
 def task(classes: Sequence[str], facts: Mapping[str, Any] | None = None) -> MultiLabel:
-    """The task with these tags, in this order; `facts` may hold `delimiter`."""
+    """The task with these labels, in this order; `facts` may hold `delimiter`."""
     return MultiLabel(tuple(dict.fromkeys(classes)), delimiter=str((facts or {}).get("delimiter", "")))
 
 

@@ -1,6 +1,6 @@
 """One class per example, the classes having ranks: grades, stages, stars.
 
-K classes are K - 1 questions, "is it above rank k?", each answered by a logistic regression of its own; the probability
+K classes are K - 1 questions, "is it above rank k?", each decided by a logistic regression of its own; the probability
 of a class is that of being above the rank below it less that of being above its own (Frank and Hall 2001, A simple
 approach to ordinal classification). Separately learned, these probabilities may rise with k, which they must not:
 they are made to fall by taking at each rank the least so far (our choice), so that every class has a probability of 0

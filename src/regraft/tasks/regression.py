@@ -1,8 +1,9 @@
 """One or several numbers per example.
 
-The head's outputs are the numbers less their mean over the training examples, divided by their spread there (after the
-logarithm, where that is asked for), so that learning rates suit whatever the unit is; `outputs` turns them back. With
-the logarithm a prediction is the exponential of the predicted logarithm: nearer the median than the mean.
+The head's outputs are the numbers less their mean over the training examples, divided by their standard deviation
+there (after the logarithm, where that is asked for), so that learning rates suit whatever the unit is; `outputs` turns
+them back. With the logarithm a prediction is the exponential of the predicted logarithm: nearer the median than the
+mean.
 
 Letters: n examples, b of a batch, c numbers.
 """
@@ -35,7 +36,7 @@ class Regression(SolvedTask):
     classes: tuple[str, ...]
     mean: tuple[float, ...] = ()
     """Mean of each number over the training examples, after the transform; empty before these are known."""
-    spread: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
     """Standard deviation of each number over the training examples, after the transform."""
     transform: Literal["none", "log"] = "none"
     """`log` where the natural logarithm is predicted, for positive numbers that differ by factors."""
@@ -54,7 +55,7 @@ class Regression(SolvedTask):
             purpose="To estimate the targets above for inputs of the kind it was trained on",
             caution="A predicted number comes without an interval of its own: the report says how far predictions are "
             "off on the whole. Numbers far outside the training labels' range are extrapolated.",
-            fields="answer.values",
+            fields="prediction.values",
             column="v",
         )
 
@@ -66,7 +67,7 @@ class Regression(SolvedTask):
     @property
     def facts(self) -> Mapping[str, Any]:
         """Scale and transform."""
-        return {"mean": list(self.mean), "spread": list(self.spread), "transform": self.transform}
+        return {"mean": list(self.mean), "std": list(self.std), "transform": self.transform}
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -80,14 +81,14 @@ class Regression(SolvedTask):
             BadData: a number is the same for all of them.
         """
         moved = self._transformed(targets)
-        mean, spread = moved.mean(axis=0), moved.std(axis=0)
-        for name, column, wide in zip(self.classes, moved.T, spread, strict=True):
+        mean, std = moved.mean(axis=0), moved.std(axis=0)
+        for name, column, wide in zip(self.classes, moved.T, std, strict=True):
             if not wide > 1e-12 * np.abs(column).max(initial=0.0):
                 raise BadData(
                     f"{name} is the same for all {len(targets)} training examples; there is nothing to learn.",
                     fix="add examples with other values, or leave this number out.",
                 )
-        return replace(self, mean=tuple(mean.tolist()), spread=tuple(spread.tolist()))
+        return replace(self, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
 
     def named(self, label: str) -> Sequence[str]:
         return self.classes
@@ -115,7 +116,7 @@ class Regression(SolvedTask):
 
     def outputs(self, logits: Float[np.ndarray, "n c"], temperature: float = 1.0) -> Float[np.ndarray, "n c"]:
         """The numbers in the user's units, float64; there is no confidence for a temperature to change."""
-        moved = logits.astype(np.float64) * np.array(self.spread) + np.array(self.mean)
+        moved = logits.astype(np.float64) * np.array(self.std) + np.array(self.mean)
         if self.transform == "log":
             moved = np.exp(np.clip(moved, -_LARGEST_LOG, _LARGEST_LOG))
         numbers: Float[np.ndarray, "n c"] = moved
@@ -158,17 +159,17 @@ class Regression(SolvedTask):
         return moved
 
     def _standard(self, targets: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
-        standard: Float[np.ndarray, "n c"] = (self._transformed(targets) - np.array(self.mean)) / np.array(self.spread)
+        standard: Float[np.ndarray, "n c"] = (self._transformed(targets) - np.array(self.mean)) / np.array(self.std)
         return standard
 
 
 def task(classes: Sequence[str], facts: Mapping[str, Any] | None = None) -> Regression:
-    """The task of predicting the numbers with these names; `facts` may hold `mean`, `spread` and `transform`."""
+    """The task of predicting the numbers with these names; `facts` may hold `mean`, `std` and `transform`."""
     known = dict(facts or {})
     return Regression(
         tuple(classes),
         mean=tuple(map(float, known.get("mean", ()))),
-        spread=tuple(map(float, known.get("spread", ()))),
+        std=tuple(map(float, known.get("std", ()))),
         transform="log" if known.get("transform") == "log" else "none",
     )
 

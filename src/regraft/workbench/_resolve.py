@@ -143,7 +143,7 @@ def resolve(recipe: Recipe, strategy: Named, card: Card) -> Resolved:
     if on_device and (views or cut != "input"):
         raise BadRecipe(
             f"augment.on_device is true, but the cut is {cut!r} with {views} views kept; only inputs that are made "
-            "anew can be made on the device.",
+            "in every epoch can be made on the device.",
             fix="--strategy full, scratch or pretrain, or --cut input --views 0; or leave augment.on_device out.",
         )
     dtype = ("float16" if cut not in ("input", "output") else "float32") if recipe.dtype == "auto" else recipe.dtype

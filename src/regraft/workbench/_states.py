@@ -148,7 +148,7 @@ def _fitting(
             return fewer
     higher = backbone.cuts[backbone.cuts.index(want.cut) + 1]
     yield Notice(
-        text=f"Activations at {want.cut} do not fit into the store, so the frozen part is run anew every epoch. "
+        text=f"Activations at {want.cut} do not fit into the store, so the frozen part is run again in every epoch. "
         f"A higher cut ({higher}) needs less; REGRAFT_CACHE_LIMIT raises the limit.",
         topic="store",
     )

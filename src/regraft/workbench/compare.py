@@ -58,7 +58,7 @@ def compare(a: Path, b: Path, *, metric: str | None = None, seed: int = 0) -> Co
         )
     if kind != reports[1].data.kind:
         raise RunError(
-            f"The runs answer different questions: {names[0]} is {kind}, {names[1]} is {reports[1].data.kind}.",
+            f"The runs are different tasks: {names[0]} is {kind}, {names[1]} is {reports[1].data.kind}.",
             fix="compare two runs of one kind of task.",
         )
     chosen = _metric(metric, kind)

@@ -159,7 +159,7 @@ def side_by_side(
 
 
 def timing_of(*, batch: int, rounds: int, threads: int, device: str) -> Timing:
-    """How to measure, with the machine's own answers for `threads` 0 and device `auto`.
+    """How to measure, with this machine's values for `threads` 0 and device `auto`.
 
     Raises:
         BadRequest: the device does not work here, or a number is out of range.

@@ -117,7 +117,7 @@ class _Asked:
     outputs: Float[np.ndarray, "n k"]
     """Probability of every class or label, or the numbers."""
     ood_scores: Float[np.ndarray, "n"]
-    """How unlike the training examples each is; NaN where the model cannot tell."""
+    """How far each lies from the training examples; NaN where the model cannot tell."""
     damaged: tuple[Damaged, ...]
     """The other files."""
 

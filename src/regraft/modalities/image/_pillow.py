@@ -11,7 +11,7 @@ import zlib
 import numpy as np
 
 from regraft.modalities.image.planes import Planes
-from regraft.modalities.image.types import Picture, Unreadable
+from regraft.modalities.image.types import PillowImage, Unreadable
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF")
 """Formats that are tried, by content and not by name. EPS and its like, which run a program, are not among them."""
@@ -45,7 +45,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _opening = threading.Lock()
 
 
-def read_picture(data: bytes, channels: int, max_pixels: int) -> "Picture | Planes":
+def read_picture(data: bytes, channels: int, max_pixels: int) -> "PillowImage | Planes":
     """The first frame in mode RGB, on white where it is transparent; with `channels=4`, its transparency a plane.
 
     Raises:
@@ -69,7 +69,7 @@ def read_picture(data: bytes, channels: int, max_pixels: int) -> "Picture | Plan
         raise Unreadable(_said(error)) from error
 
 
-def _open(data: bytes) -> Picture:
+def _open(data: bytes) -> PillowImage:
     """The image with its header read. Pillow's own limit is lifted meanwhile: ours, checked next, replaces it."""
     from PIL import Image
 
@@ -99,7 +99,7 @@ def _check_png(data: bytes) -> None:
     raise Unreadable("the file is cut off")
 
 
-def _upright(image: Picture) -> Picture:
+def _upright(image: PillowImage) -> PillowImage:
     """The image as the camera meant it; a rotation that cannot be read is none."""
     from PIL import Image
 
@@ -111,7 +111,7 @@ def _upright(image: Picture) -> Picture:
     return image if turn is None else image.transpose(Image.Transpose(turn))
 
 
-def _in_rgb(image: Picture) -> Picture:
+def _in_rgb(image: PillowImage) -> PillowImage:
     """Red, green and blue, upright."""
     from PIL import Image
 
@@ -126,7 +126,7 @@ def _in_rgb(image: Picture) -> Picture:
     return upright if upright.mode == "RGB" else upright.convert("RGB")
 
 
-def _with_transparency(image: Picture) -> Planes:
+def _with_transparency(image: PillowImage) -> Planes:
     """Red, green, blue and opacity, upright."""
     _refuse_floats(image)
     if image.format == "TIFF" and image.mode == "RGB" and _tag(image, _SAMPLES) == 4:
@@ -135,17 +135,17 @@ def _with_transparency(image: Picture) -> Planes:
     return Planes(colour.convert("RGBA").split())
 
 
-def _refuse_floats(image: Picture) -> None:
+def _refuse_floats(image: PillowImage) -> None:
     if image.mode == "F":
         raise Unreadable("it holds floating-point values, whose range no rule fixes; 8 or 16 bits are expected")
 
 
-def _has_16_bits(image: Picture) -> bool:
+def _has_16_bits(image: PillowImage) -> bool:
     """Whether it is grey of 16 bits, or of 32 that may hold 16."""
     return image.mode == "I" or image.mode.startswith("I;16")
 
 
-def _from_16_bits(image: Picture) -> Picture:
+def _from_16_bits(image: PillowImage) -> PillowImage:
     from PIL import Image
 
     values = np.asarray(_upright(image)).astype(np.int64)
@@ -156,7 +156,7 @@ def _from_16_bits(image: Picture) -> Picture:
     return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
 
 
-def _tag(image: Picture, number: int) -> int | None:
+def _tag(image: PillowImage, number: int) -> int | None:
     """The value of a tag of a TIFF; None where it is not there."""
     value: int | None = getattr(image, "tag_v2", {}).get(number)
     return value

@@ -28,7 +28,7 @@ from regraft.identity import derive_seed
 from regraft.modalities.image.planes import Planes
 from regraft.modalities.image.prepare import Box, Preparation
 from regraft.modalities.image.rand_augment import MAX_MAGNITUDE, rand_augment
-from regraft.modalities.image.types import Picture
+from regraft.modalities.image.types import PillowImage
 from regraft.recipe import built
 
 LUMA = (0.299, 0.587, 0.114)
@@ -64,7 +64,7 @@ class Augmentation:
     """How strong these are, in [0, 30]; of no effect without operations."""
     on_device: bool = False
     """Whether images are decoded once, held on the device, and views cut there: for whole networks on a GPU, which
-    else wait for the processor. It takes views made anew (`views` 0) at cut `input`, and no operations."""
+    else wait for the processor. It takes new views (`views` 0) at cut `input`, and no operations."""
 
     def __post_init__(self) -> None:
         shares = ("horizontal_flip", "vertical_flip", "greyscale")
@@ -132,7 +132,7 @@ def preset(name: str, changes: Mapping[str, Any] = MappingProxyType({})) -> Augm
 
 
 def view(
-    image: "Picture | Planes",
+    image: "PillowImage | Planes",
     preparation: Preparation,
     augmentation: Augmentation,
     *,
@@ -150,7 +150,7 @@ def placement_of(box: Box, *, left_right: bool = False, top_bottom: bool = False
 
 
 def placed_view(
-    image: "Picture | Planes",
+    image: "PillowImage | Planes",
     preparation: Preparation,
     augmentation: Augmentation,
     *,

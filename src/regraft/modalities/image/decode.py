@@ -18,7 +18,7 @@ from regraft.errors import Undecodable
 from regraft.modalities.image._pillow import read_picture
 from regraft.modalities.image.dicom import is_dicom, patient_of, pixels_of
 from regraft.modalities.image.planes import MARK, Planes, fits, num_channels, of_array, of_file
-from regraft.modalities.image.types import Picture, Unreadable
+from regraft.modalities.image.types import PillowImage, Unreadable
 from regraft.words import counted
 
 DECODER = "pillow-2"
@@ -31,7 +31,7 @@ gibibyte at three bytes a pixel."""
 
 def decode(
     source: Path | bytes, *, channels: int = 3, max_pixels: int = MAX_PIXELS, name: str = ""
-) -> "Picture | Planes":
+) -> "PillowImage | Planes":
     """The image in `source` (a file, or its bytes), upright; errors call it `name`.
 
     A Pillow image in mode RGB, or in mode L for one channel; else planes. With `channels=0` it is RGB, save for arrays
@@ -71,7 +71,7 @@ def patient(data: bytes, *, name: str) -> int:
         raise Undecodable(str(error), name) from error.__cause__
 
 
-def in_channels(image: "Picture | Planes", channels: int, name: str) -> "Picture | Planes":
+def in_channels(image: "PillowImage | Planes", channels: int, name: str) -> "PillowImage | Planes":
     """A decoded image in so many channels; with 0 as it is.
 
     Raises:
@@ -85,7 +85,7 @@ def in_channels(image: "Picture | Planes", channels: int, name: str) -> "Picture
     return image.convert("L") if channels == 1 else Planes(image.convert("RGBA").split())
 
 
-def _decode(data: bytes, channels: int, max_pixels: int, name: str) -> "Picture | Planes":
+def _decode(data: bytes, channels: int, max_pixels: int, name: str) -> "PillowImage | Planes":
     try:
         if not data:
             raise Unreadable("it is empty")

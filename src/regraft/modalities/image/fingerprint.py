@@ -15,7 +15,7 @@ from regraft.modalities.image.decode import decode, patient
 from regraft.modalities.image.dicom import is_dicom, reader
 from regraft.modalities.image.given import bytes_of
 from regraft.modalities.image.planes import Planes, num_channels
-from regraft.modalities.image.types import Picture
+from regraft.modalities.image.types import PillowImage
 
 GREY_SHAPE = (16, 17)
 """Rows and columns of the grey miniature: 16 differences in each of 16 rows make a hash of 256 bits."""
@@ -58,7 +58,7 @@ def measure(content: Content, max_pixels: int) -> Shaped[np.ndarray, ""]:
 
 
 def _miniatures(
-    image: "Picture | Planes",
+    image: "PillowImage | Planes",
 ) -> tuple[UInt8[np.ndarray, "16 17"], UInt8[np.ndarray, "4 4 3"]]:
     """The image in grey and in colour, of the sizes above; of many channels their mean, and the first three."""
     from PIL import Image

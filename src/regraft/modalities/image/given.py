@@ -10,9 +10,9 @@ from regraft.contracts.example import Content, Contents, File, Inline
 from regraft.errors import Undecodable
 from regraft.modalities.image.decode import decode, in_channels, read
 from regraft.modalities.image.planes import Planes, of_array
-from regraft.modalities.image.types import Picture
+from regraft.modalities.image.types import PillowImage
 
-Input: TypeAlias = str | Path | bytes | np.ndarray | Picture
+Input: TypeAlias = str | Path | bytes | np.ndarray | PillowImage
 """A path, the bytes of a file, an array of uint8 (h w c), or a Pillow image."""
 _ORIENTATION = 0x0112
 
@@ -22,7 +22,7 @@ def contents_of(given: Input) -> Contents:
     return {"file": File(Path(given)) if isinstance(given, str | Path) else Inline(given)}
 
 
-def image_of(content: Content, channels: int = 3) -> "Picture | Planes":
+def image_of(content: Content, channels: int = 3) -> "PillowImage | Planes":
     """The image in so many channels, upright; where three are asked for, transparent parts on white.
 
     The content is a file, or holds the bytes of one, an array of uint8 (h w, or h w c with as many channels as asked
@@ -75,7 +75,7 @@ def _is_whole(array: np.ndarray, channels: int) -> bool:
     return array.size > 0 and array.dtype in (np.uint8, np.uint16) and array.shape[2:] == (channels,)
 
 
-def _of_array(array: np.ndarray, channels: int) -> Picture:
+def _of_array(array: np.ndarray, channels: int) -> PillowImage:
     from PIL import Image
 
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,), (4,)):
@@ -89,7 +89,7 @@ def _of_array(array: np.ndarray, channels: int) -> Picture:
     return Image.fromarray(np.ascontiguousarray(array[..., 0] if array.shape[2:] == (1,) else array))
 
 
-def _of_pillow(given: object) -> Picture:
+def _of_pillow(given: object) -> PillowImage:
     from PIL import Image
 
     if not isinstance(given, Image.Image):
@@ -100,12 +100,12 @@ def _of_pillow(given: object) -> Picture:
     return given
 
 
-def _as_file(picture: Picture) -> bytes:
+def _as_file(image: PillowImage) -> bytes:
     """The image as a PNG, its rotation kept."""
     buffer = io.BytesIO()
     try:
-        kept = picture.convert("RGB") if picture.mode in ("CMYK", "YCbCr", "LAB", "HSV") else picture
-        kept.save(buffer, "PNG", compress_level=0, exif=picture.getexif())
+        kept = image.convert("RGB") if image.mode in ("CMYK", "YCbCr", "LAB", "HSV") else image
+        kept.save(buffer, "PNG", compress_level=0, exif=image.getexif())
     except (OSError, ValueError) as error:
-        raise Undecodable(f"its mode {picture.mode} is not known", "The image") from error
+        raise Undecodable(f"its mode {image.mode} is not known", "The image") from error
     return buffer.getvalue()

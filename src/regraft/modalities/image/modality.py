@@ -26,7 +26,7 @@ from regraft.values import Event, Notice
 from regraft.words import counted
 
 if TYPE_CHECKING:
-    from regraft.modalities.image.types import Picture
+    from regraft.modalities.image.types import PillowImage
 
 ENDINGS = frozenset((
     "jpg", "jpeg", "jpe", "jfif", "png", "apng", "gif", "bmp", "dib", "tif", "tiff", "webp", "avif", "ppm", "pgm",
@@ -148,12 +148,12 @@ class ImageModality(Modality):
         device: str,
         workers: int,
     ) -> Generator[Event, None, Callable[[np.ndarray, np.ndarray], Mapping[str, Any]]]:
-        from regraft.modalities.image.on_device import HeldPictures
+        from regraft.modalities.image.on_device import HeldImages
 
-        def decoded(example: int) -> "Picture | Planes":
+        def decoded(example: int) -> "PillowImage | Planes":
             return image_of(_only(contents[example]), preparation.channels)
 
-        held = HeldPictures(
+        held = HeldImages(
             decoded, digests, preparation, augmentation, seed=seed, device=device, workers=workers
         )  # fmt: skip
         yield from held.hold(examples)

@@ -28,7 +28,7 @@ from regraft.identity import derive_seed
 from regraft.modalities.image.augment import LUMA, TRIES, Augmentation
 from regraft.modalities.image.planes import Planes, as_array
 from regraft.modalities.image.prepare import Preparation
-from regraft.modalities.image.types import Picture
+from regraft.modalities.image.types import PillowImage
 from regraft.values import Event, Progress
 
 if TYPE_CHECKING:
@@ -42,12 +42,12 @@ _TELL_S = 1.0
 """Seconds between two events while images are decoded, at least."""
 
 
-class HeldPictures:
+class HeldImages:
     """Images of one data set on one device."""
 
     def __init__(
         self,
-        load: Callable[[int], "Picture | Planes"],
+        load: Callable[[int], "PillowImage | Planes"],
         contents: Sequence[str],
         preparation: Preparation,
         augmentation: Augmentation,
@@ -109,15 +109,13 @@ class HeldPictures:
         return self._cut(examples, self._boxes(examples, drawn[:, : 4 * TRIES]), drawn[:, 4 * TRIES :].T)
 
     def _reduced(self, example: int) -> UInt8[np.ndarray, "h w c"]:
-        picture = self._load(example)
+        image = self._load(example)
         most = REDUCED * max(self._preparation.input_px)
-        shorter = min(picture.width, picture.height)
+        shorter = min(image.width, image.height)
         if shorter <= most:
-            return as_array(picture)
-        sides = (round(picture.height * most / shorter), round(picture.width * most / shorter))
-        pixels: UInt8[np.ndarray, "h w c"] = replace(self._preparation, input_px=sides, resize_px="squash").plain(
-            picture
-        )
+            return as_array(image)
+        sides = (round(image.height * most / shorter), round(image.width * most / shorter))
+        pixels: UInt8[np.ndarray, "h w c"] = replace(self._preparation, input_px=sides, resize_px="squash").plain(image)
         return pixels
 
     def _check(self, size: int) -> None:

@@ -15,7 +15,7 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
-from regraft.modalities.image.types import Picture, Unreadable
+from regraft.modalities.image.types import PillowImage, Unreadable
 
 MARK = b"\x93NUMPY"
 """How a file of one array begins (numpy.lib.format)."""
@@ -28,7 +28,7 @@ MAX_CHANNELS = 1024
 class Planes:
     """What decoding gives where an image has other than one or three channels; stands where a Pillow image does."""
 
-    planes: tuple[Picture, ...]
+    planes: tuple[PillowImage, ...]
     """The channels, each a Pillow image in mode L; at least one, all of one size."""
 
     @property
@@ -58,13 +58,13 @@ class Planes:
         """The pixels, channels last."""
         return as_array(self).tobytes()
 
-    def in_three(self) -> Picture:
+    def in_three(self) -> PillowImage:
         """The first channels as red, green and blue, begun again where there are fewer."""
         from PIL import Image
 
         return Image.merge("RGB", [self.planes[at % len(self.planes)] for at in range(3)])
 
-    def mean(self) -> Picture:
+    def mean(self) -> PillowImage:
         """All channels averaged, in mode L."""
         from PIL import Image
 
@@ -74,7 +74,7 @@ class Planes:
         return Planes(tuple(map(change, self.planes)))
 
 
-def as_array(image: "Picture | Planes") -> UInt8[np.ndarray, "h w c"]:
+def as_array(image: "PillowImage | Planes") -> UInt8[np.ndarray, "h w c"]:
     """The pixels of a decoded image, channels last."""
     if isinstance(image, Planes):
         return np.stack([np.asarray(plane, dtype=np.uint8) for plane in image.planes], axis=2)
@@ -82,7 +82,7 @@ def as_array(image: "Picture | Planes") -> UInt8[np.ndarray, "h w c"]:
     return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
-def of_array(array: UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"]) -> "Picture | Planes":
+def of_array(array: UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"]) -> "PillowImage | Planes":
     """The image with these pixels: in mode RGB for one channel or three, else planes."""
     from PIL import Image
 
@@ -92,7 +92,7 @@ def of_array(array: UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"]) ->
     return Planes(planes).in_three() if len(planes) in (1, 3) else Planes(planes)
 
 
-def of_file(data: bytes, max_pixels: int) -> "Picture | Planes":
+def of_file(data: bytes, max_pixels: int) -> "PillowImage | Planes":
     """The image in the bytes of an `.npy` file: h w or h w c, 8 or 16 bits without sign. Nothing in it is run.
 
     Raises:
@@ -120,7 +120,7 @@ def of_file(data: bytes, max_pixels: int) -> "Picture | Planes":
     return of_array(array if array.ndim == 3 else array[..., None])
 
 
-def num_channels(image: "Picture | Planes") -> int:
+def num_channels(image: "PillowImage | Planes") -> int:
     """How many channels an image has as its file holds it; 3 for whatever Pillow reads, grey ones too."""
     return len(image.planes) if isinstance(image, Planes) else 3
 

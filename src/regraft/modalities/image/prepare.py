@@ -20,7 +20,7 @@ from jaxtyping import UInt8
 
 from regraft.errors import BadRecipe
 from regraft.modalities.image.planes import Planes, as_array
-from regraft.modalities.image.types import Picture
+from regraft.modalities.image.types import PillowImage
 
 Box = tuple[float, float, float, float]
 """Left, upper, right, lower edge in pixels of the decoded image."""
@@ -74,7 +74,7 @@ class Preparation:
         resize_px = max(input_px, round(self.resize_px * input_px / min(self.input_px)))
         return replace(self, input_px=(input_px, input_px), resize_px=resize_px)
 
-    def plain(self, image: "Picture | Planes") -> UInt8[np.ndarray, "h w c"]:
+    def plain(self, image: "PillowImage | Planes") -> UInt8[np.ndarray, "h w c"]:
         """The prepared image without augmentation, from a decoded one."""
         return self.cut(image, self.centre(image.width, image.height))
 
@@ -95,7 +95,7 @@ class Preparation:
             (top + input_h) * height / resized_h,
         )
 
-    def cut(self, image: "Picture | Planes", box: Box) -> UInt8[np.ndarray, "h w c"]:
+    def cut(self, image: "PillowImage | Planes", box: Box) -> UInt8[np.ndarray, "h w c"]:
         """The part `box` of the image, resized to the input size."""
         from PIL import Image
 

@@ -13,7 +13,7 @@ from math import trunc
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from regraft.modalities.image.types import Picture
+from regraft.modalities.image.types import PillowImage
 
 if TYPE_CHECKING:
     from PIL.ImageEnhance import _Enhance
@@ -31,12 +31,12 @@ _MAX_TONE = 0.9
 """Difference of an enhancement's factor from 1."""
 _MAX_LOST_BITS = 4
 
-Operation = Callable[[Picture, float], Picture]
+Operation = Callable[[PillowImage, float], PillowImage]
 """(image in mode RGB, strength in [-1, 1]) -> image of the same size. Where an operation has two directions the
 sign says which; elsewhere the strength is used without it, or not at all."""
 
 
-def rand_augment(picture: Picture, num_operations: int, magnitude: float, draws: Iterator[float]) -> Picture:
+def rand_augment(image: PillowImage, num_operations: int, magnitude: float, draws: Iterator[float]) -> PillowImage:
     """The image after so many operations, drawn one after another with their signs; any may come twice.
 
     `magnitude` lies in [0, 30]. Two of `draws`, numbers in [0, 1), are used for each operation.
@@ -45,74 +45,74 @@ def rand_augment(picture: Picture, num_operations: int, magnitude: float, draws:
     for _ in range(num_operations):
         operation = operations[int(next(draws) * len(operations))]
         sign = 1 if next(draws) < 0.5 else -1
-        picture = operation(picture, sign * magnitude / MAX_MAGNITUDE)
-    return picture
+        image = operation(image, sign * magnitude / MAX_MAGNITUDE)
+    return image
 
 
-def _identity(picture: Picture, strength: float) -> Picture:
-    return picture
+def _identity(image: PillowImage, strength: float) -> PillowImage:
+    return image
 
 
-def _affine(picture: Picture, *matrix: float) -> Picture:
+def _affine(image: PillowImage, *matrix: float) -> PillowImage:
     from PIL import Image
 
-    return picture.transform(picture.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=_GREY)
+    return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=_GREY)
 
 
-def _shear_x(picture: Picture, strength: float) -> Picture:
-    return _affine(picture, 1, _MAX_SHEAR * strength, 0, 0, 1, 0)
+def _shear_x(image: PillowImage, strength: float) -> PillowImage:
+    return _affine(image, 1, _MAX_SHEAR * strength, 0, 0, 1, 0)
 
 
-def _shear_y(picture: Picture, strength: float) -> Picture:
-    return _affine(picture, 1, 0, 0, _MAX_SHEAR * strength, 1, 0)
+def _shear_y(image: PillowImage, strength: float) -> PillowImage:
+    return _affine(image, 1, 0, 0, _MAX_SHEAR * strength, 1, 0)
 
 
-def _translate_x(picture: Picture, strength: float) -> Picture:
-    return _affine(picture, 1, 0, -trunc(_MAX_SHIFT * picture.width * strength), 0, 1, 0)
+def _translate_x(image: PillowImage, strength: float) -> PillowImage:
+    return _affine(image, 1, 0, -trunc(_MAX_SHIFT * image.width * strength), 0, 1, 0)
 
 
-def _translate_y(picture: Picture, strength: float) -> Picture:
-    return _affine(picture, 1, 0, 0, 0, 1, -trunc(_MAX_SHIFT * picture.height * strength))
+def _translate_y(image: PillowImage, strength: float) -> PillowImage:
+    return _affine(image, 1, 0, 0, 0, 1, -trunc(_MAX_SHIFT * image.height * strength))
 
 
-def _rotate(picture: Picture, strength: float) -> Picture:
+def _rotate(image: PillowImage, strength: float) -> PillowImage:
     from PIL import Image
 
-    return picture.rotate(_MAX_TURN * strength, Image.Resampling.BILINEAR, fillcolor=_GREY)
+    return image.rotate(_MAX_TURN * strength, Image.Resampling.BILINEAR, fillcolor=_GREY)
 
 
 def _enhanced(kind: str) -> Operation:
-    def enhance(picture: Picture, strength: float) -> Picture:
+    def enhance(image: PillowImage, strength: float) -> PillowImage:
         from PIL import ImageEnhance
 
-        enhancer: _Enhance = getattr(ImageEnhance, kind)(picture)
+        enhancer: _Enhance = getattr(ImageEnhance, kind)(image)
         return enhancer.enhance(1 + _MAX_TONE * strength)
 
     return enhance
 
 
-def _posterise(picture: Picture, strength: float) -> Picture:
+def _posterise(image: PillowImage, strength: float) -> PillowImage:
     from PIL import ImageOps
 
-    return ImageOps.posterize(picture, 8 - round(_MAX_LOST_BITS * abs(strength)))
+    return ImageOps.posterize(image, 8 - round(_MAX_LOST_BITS * abs(strength)))
 
 
-def _solarise(picture: Picture, strength: float) -> Picture:
+def _solarise(image: PillowImage, strength: float) -> PillowImage:
     from PIL import ImageOps
 
-    return ImageOps.solarize(picture, 255 * (1 - abs(strength)))  # type: ignore[arg-type] # compared with bytes only
+    return ImageOps.solarize(image, 255 * (1 - abs(strength)))  # type: ignore[arg-type] # compared with bytes only
 
 
-def _autocontrast(picture: Picture, strength: float) -> Picture:
+def _autocontrast(image: PillowImage, strength: float) -> PillowImage:
     from PIL import ImageOps
 
-    return ImageOps.autocontrast(picture)
+    return ImageOps.autocontrast(image)
 
 
-def _equalise(picture: Picture, strength: float) -> Picture:
+def _equalise(image: PillowImage, strength: float) -> PillowImage:
     from PIL import ImageOps
 
-    return ImageOps.equalize(picture)
+    return ImageOps.equalize(image)
 
 
 OPERATIONS: Mapping[str, Operation] = MappingProxyType(

@@ -6,11 +6,11 @@ At run time the type stands for any object, so Pillow stays unloaded.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from PIL.Image import Image as Picture
+    from PIL.Image import Image as PillowImage
 else:
-    Picture = object
+    PillowImage = object
 
-__all__ = ["Picture", "Unreadable"]
+__all__ = ["PillowImage", "Unreadable"]
 
 
 class Unreadable(Exception):  # never leaves the room

@@ -6,7 +6,7 @@ of the probabilities. Its penalty and the temperature of its logits are chosen o
 of the probabilities over the examples of a class.
 
 Source: You et al. 2020, "Co-Tuning for Transfer Learning", NeurIPS 2020, and the authors' code (thuml/CoTuning,
-`relationship_learning`), which chooses the penalty by the accuracy on one validation part and calibrates there. With
+`relationship_learning`), which chooses the penalty by the accuracy on one validation split and calibrates there. With
 five or ten examples of a class that is chance, so here every example is left out once, and what counts is the log loss
 after the best temperature (our choice).
 

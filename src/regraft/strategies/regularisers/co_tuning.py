@@ -4,7 +4,7 @@
 
 q is the softmax of the source classifier on the features of x_i, t_i its class, p(s | t) the category relationship,
 learnt beforehand from what the untouched source classifier says of the training examples (`_relationship`). The source
-classifier learns at the rate of the highest stage and is thrown away in the end.
+classifier learns at the learning rate of the highest stage and is thrown away in the end.
 
 Source: You et al. 2020, "Co-Tuning for Transfer Learning", NeurIPS 2020; lambda = 2.3 is that of the authors' code
 (thuml/CoTuning). They calibrate the source classifier on its own validation data; a backbone does not bring those

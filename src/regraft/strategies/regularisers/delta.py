@@ -2,15 +2,16 @@
 
     alpha * 1/b sum_i sum_l 1/2 * c_l/p_l * sum_j a_lj * |F_lj(w, x_i) - F_lj(w0, x_i)|^2  +  beta / 2 * |v|^2
 
-F_lj is channel j of the c_l channels, on p_l places, after stage l; v are the parameters that are trained anew. The
-attention a_l sums to 1 over the channels: the softmax of how much the loss rises if the channel is removed from the
-untouched network, standardised over the channels and divided by 5. It stands in for weight decay, which is off.
+F_lj is channel j of the c_l channels, on p_l places, after stage l; v are the parameters that are trained from random
+weights. The attention a_l sums to 1 over the channels: the softmax of how much the loss rises if the channel is
+removed from the untouched network, standardised over the channels and divided by 5. It stands in for weight decay,
+which is off.
 
 Source: Li et al. 2019, arXiv:1901.09229; standardising, the 5, and c_l/p_l are those of thuml's
 Transfer-Learning-Library, whose alpha is 0.01 on a sum over batches of 48, which is 0.48 on our mean over the batch.
 Ours: the loss is that of the solved linear probe; its rise is taken to first order in the channel, minus activation
 times gradient, so that one backward pass stands in for a forward pass per channel (as Molchanov et al. 2017,
-arXiv:1611.06440, do for pruning); stages are four, evenly spread above the cut, as ResNet has four groups of blocks.
+arXiv:1611.06440, do for pruning); stages are four, evenly spaced above the cut, as ResNet has four groups of blocks.
 
 Letters: b rows, c channels, p places.
 """
@@ -83,7 +84,7 @@ def build(problem: Problem, tail: Tail, weight: float) -> FeatureMaps:
 
 
 def compared(names: Sequence[str]) -> list[str]:
-    """The stages that are compared: evenly spread, the last one among them."""
+    """The stages that are compared: evenly spaced, the last one among them."""
     count = min(MAX_STAGES, len(names))
     return [names[round((part + 1) * len(names) / count) - 1] for part in range(count)]
 

@@ -3,8 +3,9 @@
     alpha / 2 * |w - w0|^2  +  beta / 2 * |v|^2
 
 w are the parameters of the stages above the cut (scales and shifts of norms too), w0 their pretrained values, v the
-parameters that are trained anew. It stands in for weight decay, which is off. Under AdamW a gradient is divided by its
-own size, the term's share of it too, so alpha is no rate of shrinking as it is under SGD.
+parameters that are trained from random weights. It stands in for weight decay, which is off. Under AdamW a gradient
+is divided by its own size, the term's share of it too, so alpha does not set how fast weights shrink, as it does under
+SGD.
 
 Source: Li, Grandvalet & Davoine 2018, arXiv:1802.01483, the penalty called L2-SP. alpha and beta are 0.01 in the
 experiments of thuml's Transfer-Learning-Library (`--trade-off-backbone`, `--trade-off-head`).

@@ -19,8 +19,9 @@ from regraft.registry import Shelf
 from regraft.strategies.tail import Tail, Term
 
 HEAD_WEIGHT = 0.01
-"""Factor on half the squared norm of what is trained anew, where a regulariser stands in for weight decay: beta in
-Li et al. 2018 (arXiv:1802.01483); the value is that of thuml's Transfer-Learning-Library (`--trade-off-head`)."""
+"""Factor on half the squared norm of what is trained from random weights, where a regulariser stands in for weight
+decay: beta in Li et al. 2018 (arXiv:1802.01483); the value is that of thuml's Transfer-Learning-Library
+(`--trade-off-head`)."""
 
 
 class Regulariser(Term):
