@@ -5,7 +5,7 @@ digest of every stage. What torchvision, Caffe or a paper's authors call a tenso
 original and network share their tensors, so loading one fills the other.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,8 +29,12 @@ REVISION = 1
 """Raised when conversion itself changes, so that sets of weights are converted again."""
 
 
-def converted_file(family: Family, card: Card, path: Path, content: str) -> Backbone:
+def converted_file(
+    family: Family, card: Card, path: Path, content: str, read: Callable[[Path, Any], Mapping[str, Any]] | None = None
+) -> Backbone:
     """The backbone of the card's variant with the weights in the file at `path`, whose digest is `content`.
+
+    `read` is how a package's file is read (see `Packaged`); None for one of the usual kinds.
 
     Raises:
         WeightsError: the file cannot be read.
@@ -38,8 +42,8 @@ def converted_file(family: Family, card: Card, path: Path, content: str) -> Back
     """
 
     def convert(folder: Path) -> None:
-        found = read_original(path)
-        tensors = translated(family, path, found)
+        found = read(path, _expected(family, card)) if read else read_original(path)
+        tensors = found if read else translated(family, path, found)
         if faults := faults_of(family, card, tensors):
             raise mismatch(path, f"{family.name}:{card.variant}", faults, _fitting(path, found))
         sized = replace(card, num_source_classes=num_classes(family, tensors))

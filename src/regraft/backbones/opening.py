@@ -1,6 +1,6 @@
 """From the name of a backbone to its weights.
 
-    NAME[:VARIANT][@WEIGHTS]     WEIGHTS = random | file:PATH | hf:ADDRESS | a published name such as imagenet
+    NAME[:VARIANT][@WEIGHTS]     WEIGHTS = random | file:PATH | hf:ADDRESS | a published name: imagenet, package …
     bundle:PATH  or  PATH        a model that Regraft saved: the next transfer starts from it
 
 An ADDRESS on the Hugging Face hub is OWNER/REPOSITORY[/FILE][@REVISION].
@@ -9,7 +9,7 @@ An ADDRESS on the Hugging Face hub is OWNER/REPOSITORY[/FILE][@REVISION].
 reach does not choose. Whatever the source, the tensors are kept once in the cache under canonical names.
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,12 @@ from typing import Any
 from regraft.backbones.backbone import Backbone, family_of
 from regraft.backbones.convert import converted_file, drawn, resized, variant_of
 from regraft.backbones.fetch import PREFIX, fetch, fetch_from_hub, hub_address, sha256_of
+from regraft.backbones.packages import offered, packaged_file
 from regraft.backbones.saved import of_bundle, saved_backbone
 from regraft.backbones.shipped import shipped_weights
 from regraft.bundle_format import FACTS, TENSORS, bundle_folder, read_facts, read_tensors
 from regraft.contracts.card import Card, facts_of
-from regraft.contracts.family import Family, sized
+from regraft.contracts.family import Family, Packaged, Published, sized
 from regraft.errors import BadRequest, UnknownName, WeightsMissing
 from regraft.identity import digest_file
 from regraft.values import Event, Notice
@@ -92,14 +93,20 @@ def open_backbone(spec: str, *, input_px: int | None = None, seed: int = 0) -> O
     if parsed.weights == "random":
         card = replace(family.card(variant or family.variants[0]), weights="random")
         return drawn(family, sized(family, card, input_px), seed)
-    found = yield from _find(family, parsed)
+    try:
+        found = yield from _find(family, parsed)
+    except WeightsMissing as error:
+        if parsed.weights in ("file", "package"):
+            raise
+        also = offered(family.card(variant or family.variants[0]).modality)
+        raise WeightsMissing(error.message, fix=f"{error.fix} {also}".rstrip()) from error
     content, form = digest_file(found.path), family.formats.get(found.path.suffix)
     variant = variant or found.variant or (form.variant if form else variant_of(found.path, content, family))
     facts = {**(form.facts if form else {}), **found.facts}
     card = sized(family, replace(family.card(variant), weights=found.label, **facts), input_px)
     for note in card.notes:
         yield Notice(text=note, topic="weights")
-    return converted_file(family, card, found.path, content)
+    return converted_file(family, card, found.path, content, found.read)
 
 
 def named_card(spec: str) -> tuple[Family, Card]:
@@ -163,6 +170,8 @@ class _Found:
     label: str
     variant: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    read: Callable[[Path, Mapping[str, Any]], Mapping[str, Any]] | None = None
+    """How a package's file is read; None for the usual kinds."""
 
 
 def _find(family: Family, parsed: Spec) -> Generator[Event, None, _Found]:
@@ -180,9 +189,18 @@ def _find(family: Family, parsed: Spec) -> Generator[Event, None, _Found]:
     if published.url.startswith(PREFIX):
         found = yield from _from_hub(published.url.removeprefix(PREFIX))
         return replace(found, label=parsed.weights, variant=published.variant, facts={**found.facts, **published.facts})
-    path = yield from fetch(published.url, published.sha256, size_mb=published.size_mb)
+    if isinstance(published, Packaged):
+        path = packaged_file(published)
+    else:
+        path = yield from fetch(published.url, published.sha256, size_mb=published.size_mb)
+    return _known(path, parsed.weights, published)
+
+
+def _known(path: Path, label: str, published: Published) -> _Found:
+    """A published file at hand."""
     facts = {**published.facts, "source": published.url}
-    return _Found(path=path, label=parsed.weights, variant=published.variant, facts=facts)
+    read = published.read if isinstance(published, Packaged) else None
+    return _Found(path=path, label=label, variant=published.variant, facts=facts, read=read)
 
 
 def _from_hub(address: str) -> Generator[Event, None, _Found]:
@@ -198,13 +216,12 @@ def _given(family: Family, path: Path) -> Generator[Event, None, _Found]:
         raise WeightsMissing(f"{path} {found}; a file of weights is expected.", fix="check the path after file:.")
     label = f"file:{path.name}"
     for name, published in family.published.items():
-        named = published.sha256 and path.name == published.url.rpartition("/")[2]
+        named = published.sha256 and path.name == published.file_name
         if named and sha256_of(path).startswith(published.sha256):
             yield Notice(
                 text=f"{path.name} is the published {family.name}@{name}: its normalisation is used.", topic="weights"
             )
-            facts = {**published.facts, "source": published.url}
-            return _Found(path=path, label=label, variant=published.variant, facts=facts)
+            return _known(path, label, published)
     return _Found(path=path, label=label, facts={"source": "a file of the user's"})
 
 

@@ -78,15 +78,15 @@ class ModelFacts:
     """Their terms as timm states them."""
 
 
-def timm_library() -> ModuleType:
-    """The package `timm`, imported now and not before.
+def timm_library(purpose: str = "A backbone timm:NAME", *, extra: str = "timm") -> ModuleType:
+    """The package `timm`, imported now and not before, for a `purpose` that the error names with its `extra`.
 
     Raises:
         MissingExtra: it is not installed.
     """
     from regraft.nn.torchvision import torchvision_models
 
-    _version()
+    _version(purpose, extra)
     torchvision_models()  # timm imports torchvision, which needs help beside a CPU-only torch
     return import_module("timm")
 
@@ -291,11 +291,11 @@ def _trained_on(tag: str | None) -> str:
     return f"{told} (timm's tag {tag})" if told else f"as timm's tag {tag} says"
 
 
-def _version() -> str:
+def _version(purpose: str = "A backbone timm:NAME", extra: str = "timm") -> str:
     try:
         return version("timm")
     except PackageNotFoundError as error:
-        raise MissingExtra("timm", "timm", "A backbone timm:NAME") from error
+        raise MissingExtra("timm", extra, purpose) from error
 
 
 ENTRY = Family(

