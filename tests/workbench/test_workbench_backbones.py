@@ -22,7 +22,7 @@ def test_every_backbone_on_the_shelf_is_told_of_with_its_weights() -> None:
         for weights in facts.weights:
             assert weights.prefer
             if weights.size_mb is not None:
-                assert weights.where.startswith("https://")
+                assert weights.where.startswith(("https://", "the package "))
                 assert weights.licence
                 assert weights.trained_on
 
