@@ -81,7 +81,9 @@ def test_features_taps_and_logits_are_timms_own_from_every_cut(name: str) -> Non
 
 @pytest.mark.parametrize("name", LITE)
 def test_inputs_are_prepared_as_timm_records_them(name: str) -> None:
-    timm = pytest.importorskip("timm", reason="timm is not installed")
+    from regraft.backbones.timm import timm_library
+
+    timm = timm_library()
     card = BACKBONES.get(name).card("timm")
     theirs = timm.get_pretrained_cfg(f"tf_{name}")
     assert card.input_px == theirs.input_size[1:]

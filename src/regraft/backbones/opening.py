@@ -17,7 +17,6 @@ from typing import Any
 from regraft.backbones.backbone import Backbone, family_of
 from regraft.backbones.convert import converted_file, drawn, resized, variant_of
 from regraft.backbones.fetch import PREFIX, fetch, fetch_from_hub, hub_address, sha256_of
-from regraft.backbones.packages import offered, packaged_file
 from regraft.backbones.saved import of_bundle, saved_backbone
 from regraft.backbones.shipped import shipped_weights
 from regraft.bundle_format import FACTS, TENSORS, bundle_folder, read_facts, read_tensors
@@ -98,6 +97,8 @@ def open_backbone(spec: str, *, input_px: int | None = None, seed: int = 0) -> O
     except WeightsMissing as error:
         if parsed.weights in ("file", "package"):
             raise
+        from regraft.backbones.packages import offered
+
         also = offered(family.card(variant or family.variants[0]).modality)
         raise WeightsMissing(error.message, fix=f"{error.fix} {also}".rstrip()) from error
     content, form = digest_file(found.path), family.formats.get(found.path.suffix)
@@ -190,6 +191,8 @@ def _find(family: Family, parsed: Spec) -> Generator[Event, None, _Found]:
         found = yield from _from_hub(published.url.removeprefix(PREFIX))
         return replace(found, label=parsed.weights, variant=published.variant, facts={**found.facts, **published.facts})
     if isinstance(published, Packaged):
+        from regraft.backbones.packages import packaged_file
+
         path = packaged_file(published)
     else:
         path = yield from fetch(published.url, published.sha256, size_mb=published.size_mb)
