@@ -35,7 +35,7 @@ def probe(runs: Runs) -> Bundle:
 
 
 def table(answers: list[Prediction]) -> np.ndarray:
-    return np.array([list(prediction.probabilities.values()) for answer in answers])
+    return np.array([list(prediction.probabilities.values()) for prediction in answers])
 
 
 def test_the_loaded_model_predicts_what_the_run_did(small: Any) -> None:
@@ -45,11 +45,11 @@ def test_the_loaded_model_predicts_what_the_run_did(small: Any) -> None:
     tolerance = KEPT_IN_HALF if small.path.name == "partial" else 1e-4 if small.path.name == "full" else 2 * EXACT
     np.testing.assert_allclose(table(found), wanted, atol=tolerance)
     clear = np.abs(wanted[:, 0] - wanted[:, 1]) > 2 * tolerance
-    labels = np.array([prediction.label for answer in found])
+    labels = np.array([prediction.label for prediction in found])
     classes = list(next(iter(said.values())))
     assert clear.any()
     assert (labels == np.array(classes)[wanted.argmax(axis=1)])[clear].all()
-    assert [answer.id for answer in found] == list(map(str, said))
+    assert [prediction.id for prediction in found] == list(map(str, said))
     np.testing.assert_allclose(table(found).sum(axis=1), 1)
 
 
@@ -83,9 +83,9 @@ def test_a_path_bytes_an_array_and_a_picture_are_the_same_input(probe: Bundle, p
         picture = opened.convert("RGB")
     every = [path, str(path), path.read_bytes(), np.asarray(picture), picture]
     found = probe.predict(every)
-    assert len({tuple(prediction.probabilities.items()) for answer in found}) == 1
-    assert [answer.id for answer in found] == [str(path), str(path), "2", "3", "4"]
-    assert [probe.predict(one)[0].probabilities for one in every] == [prediction.probabilities for answer in found]
+    assert len({tuple(prediction.probabilities.items()) for prediction in found}) == 1
+    assert [prediction.id for prediction in found] == [str(path), str(path), "2", "3", "4"]
+    assert [probe.predict(one)[0].probabilities for one in every] == [prediction.probabilities for prediction in found]
 
 
 def test_loading_by_a_path_with_spaces_and_accents_gives_the_same(runs: Runs, probe: Bundle, tmp_path: Path) -> None:
@@ -118,14 +118,14 @@ def test_unreadable_inputs_are_answered_in_their_place_and_the_others_too(
         tmp_path,
     ]
     found = probe.predict([*given, b"junk", np.zeros((4, 4, 7), np.uint8), np.zeros((0, 4, 3), np.uint8), 3])  # type: ignore[list-item]
-    assert [answer.error is None for answer in found] == [False, True, False, False, False, True, *[False] * 5]
+    assert [prediction.error is None for prediction in found] == [False, True, False, False, False, True, *[False] * 5]
     assert found[1].probabilities == found[5].probabilities == probe.predict(good)[0].probabilities
-    for answer in found:
-        assert (prediction.label is None) == (answer.error is not None) == (not prediction.probabilities)
-    for answer, word in zip(
+    for prediction in found:
+        assert (prediction.label is None) == (prediction.error is not None) == (not prediction.probabilities)
+    for prediction, word in zip(
         (found[0], found[2], found[3], found[4]), ("cut", "format", "No such", "empty"), strict=True
     ):
-        assert word in str(answer.error)
+        assert word in str(prediction.error)
 
 
 def test_out_of_distribution_inputs_are_refused_when_asked_and_only_then(probe: Bundle, photos: Path) -> None:
@@ -134,11 +134,11 @@ def test_out_of_distribution_inputs_are_refused_when_asked_and_only_then(probe: 
     ]  # a network of random weights is easily fooled
     known = sorted((photos / "train").rglob("*.png"))
     told = probe.predict([*known, *strange])
-    assert all(prediction.label and not answer.abstained for answer in told)
-    assert all(prediction.ood_score is not None and 0 <= prediction.ood_score <= 1 for answer in told)
+    assert all(prediction.label and not prediction.abstained for prediction in told)
+    assert all(prediction.ood_score is not None and 0 <= prediction.ood_score <= 1 for prediction in told)
     refused = probe.predict([*known, *strange], abstain=0.95)
-    assert [answer.abstained for answer in refused[len(known) :]] == [True] * len(strange)
-    assert sum(answer.abstained for answer in refused[: len(known)]) <= 0.2 * len(known)
+    assert [prediction.abstained for prediction in refused[len(known) :]] == [True] * len(strange)
+    assert sum(prediction.abstained for prediction in refused[: len(known)]) <= 0.2 * len(known)
     for before, after in zip(told, refused, strict=True):
         assert after.label == (None if after.abstained else before.label)
         assert after.abstained == (before.ood_score is not None and before.ood_score > 0.95)
@@ -158,8 +158,8 @@ def test_a_model_without_a_reference_says_that_it_cannot_abstain(probe: Bundle, 
     with pytest.raises(BadRequest, match="has no out-of-distribution score") as caught:
         found.predict([], abstain=0.9)
     assert "--abstain" in caught.value.fix
-    (answer,) = found.predict(next(iter(photos.rglob("*.png"))))
-    assert (prediction.ood_score, answer.abstained) == (None, False)
+    (prediction,) = found.predict(next(iter(photos.rglob("*.png"))))
+    assert (prediction.ood_score, prediction.abstained) == (None, False)
 
 
 def test_golden_logits_are_the_same_remembered_and_computed(probe: Bundle, tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ sys.addaudithook(lambda event, values: seen.append(event)
 from regraft.bundles.bundle import load
 answers = load(sys.argv[1]).predict(sys.argv[2:])
 loaded = [name for name in ("torch", "sklearn", "scipy") if name in sys.modules]
-print(json.dumps([seen, loaded, [prediction.probabilities for answer in answers]]))
+print(json.dumps([seen, loaded, [prediction.probabilities for prediction in answers]]))
 """
 
 
@@ -199,7 +199,7 @@ def test_a_fresh_process_executes_nothing_from_the_bundle_and_predicts_the_same(
     seen, loaded, answers = json.loads(done.stdout)
     assert seen == []
     assert loaded == [], "the exported prefix is in the cache, so torch is not needed"
-    assert answers == [prediction.probabilities for answer in probe.predict(files)]
+    assert answers == [prediction.probabilities for prediction in probe.predict(files)]
 
 
 @pytest.mark.parametrize("form", ["{path}", "bundle:{path}/model"])

@@ -168,7 +168,7 @@ run = regraft.fit(
     data, backbone="googlenet:tiny@random", strategy="partial", input_px=32, quiet=True,
     options={"epochs": 1, "min_steps": 1},
 )
-answer = run.predict(["photos/test/dark/01.png"])[0]
+prediction = run.predict(["photos/test/dark/01.png"])[0]
 print(json.dumps([str(run.path), run.recipe.cut, run.verdict(), run.report.paired.verdict, prediction.label]))
 try:
     regraft.fit(data, backbone="googlenet:tiny@random", out=run.path, quiet=True)
