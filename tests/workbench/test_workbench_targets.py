@@ -187,7 +187,7 @@ def test_the_bundle_keeps_what_the_task_must_know(tuned: Fitted) -> None:
     assert facts["multilabel"]["delimiter"] == "|"
     assert facts["ordinal"] == {"kind": "ordinal", "classes": ["0", "1", "2"]}
     assert facts["regression"]["classes"] == ["price", "width"]
-    assert len(facts["regression"]["mean"]) == len(facts["regression"]["spread"]) == 2
+    assert len(facts["regression"]["mean"]) == len(facts["regression"]["std"]) == 2
 
 
 def test_the_scale_comes_from_training_examples_alone(tuned: Fitted, divided: Path) -> None:
@@ -195,7 +195,7 @@ def test_the_scale_comes_from_training_examples_alone(tuned: Fitted, divided: Pa
         prices = np.array([float(row["price"]) for row in csv.DictReader(file) if row["split"] == "train"])
     facts = read_facts(tuned("regression").path / "model")["task"]
     assert facts["mean"][0] == pytest.approx(prices.mean())
-    assert facts["spread"][0] == pytest.approx(prices.std())
+    assert facts["std"][0] == pytest.approx(prices.std())
 
 
 def test_prices_by_their_logarithm_come_out_in_their_unit(divided: Path, tmp_path: Path) -> None:
