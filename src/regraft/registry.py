@@ -53,7 +53,8 @@ class Shelf(Generic[T]):
         Raises:
             UnknownName: no public file and no entry point has this name.
         """
-        found = {**self._foreign(), **self._own}.get(name)
+        # Ours first: what is installed is read from the metadata of every distribution, milliseconds each time.
+        found = self._own.get(name) or self._foreign().get(name)
         if found is None:
             raise UnknownName(self.kind, name, self.names())
         return found

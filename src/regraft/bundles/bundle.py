@@ -7,6 +7,7 @@ Letters: n inputs, c outputs, d features, g golden inputs, h and w height and wi
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ class Bundle:
         """The facts of the network inside."""
         return self.model.backbone.card
 
-    @property
+    @cached_property
     def modality(self) -> Modality:
         """What reads the inputs."""
         return MODALITIES.get(self.card.modality)
