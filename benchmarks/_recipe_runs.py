@@ -25,7 +25,6 @@ from probe_table import FOLDS, OPEN_S, PROBE_S, Work, measure
 from regraft.data.open import open_dataset
 from regraft.files import cache_home
 from regraft.identity import digest_json
-from regraft.strategies._pretraining import Resize
 
 BASE = ROOT / "pretraining" / "googlenet.toml"
 SHORT = ("options.batch=128", "options.lr=0.0005")
@@ -36,8 +35,6 @@ PICTURE_S, PIXEL_S = 1.15e-3, 7.2e-7
 timed."""
 REST_S = 180.0
 """Seconds of a pretraining beside its training: digests, the probe beside the model, evaluation, report."""
-SMALLEST_PX = 32
-"""Side that the network needs at least."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,8 +213,5 @@ def guess_s(at: Bench) -> float:
     walls = [row["wall"] for row in at.kept.rows if "trained" in row]
     if walls:
         return float(np.median(walls)) + probes
-    options, epochs = tomllib.loads(BASE.read_text(encoding="utf-8"))["options"], at.settings.epochs
-    resize = Resize(start=options.get("progressive_resize", 1.0), smallest=SMALLEST_PX)
-    sides = [max(SMALLEST_PX, at.settings.px * resize.share(epoch, epochs)) for epoch in range(epochs)]
     pictures = sum(one.split != "val" for one in open_dataset(at.corpus).examples)
-    return pictures * sum(PICTURE_S + PIXEL_S * side**2 for side in sides) + REST_S + probes
+    return pictures * at.settings.epochs * (PICTURE_S + PIXEL_S * at.settings.px**2) + REST_S + probes

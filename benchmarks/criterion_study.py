@@ -17,8 +17,8 @@ from defaults_study import FOLDS, INPUT_PX, log_loss
 from regraft.contracts.strategy import Problem
 from regraft.folds import folds
 from regraft.strategies import finetune, loop
-from regraft.strategies._batches import predict
 from regraft.strategies._checkpoint import CRITERION
+from regraft.strategies._steps import predict
 from regraft.strategies.probe import with_start
 from regraft.tasks.probabilities import fit_temperature
 from regraft.workbench._crossvalidate import deal

@@ -1,6 +1,6 @@
 """Small problems for strategies: painted inputs, a backbone, and states held in memory."""
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -23,7 +23,7 @@ MIXED = {
     "cutmix": Preset(
         title="inputs and areas of them mixed", cut="input", options={"cutmix": 1.0, "mixup": 0.2}, views=2
     ),
-    "contrast": Preset(title="two views of each example compared", cut=None, options={"contrast": 0.5}, views=2),
+    "ema": Preset(title="an average of the weights", cut=None, options={"ema": 0.9}, views=2),
 }
 """Ways of their own for every strategy that has these options."""
 
@@ -178,11 +178,14 @@ def batch_of(tail: Tail, state: dict[str, torch.Tensor], asked: Problem) -> Batc
     return Batch(state=state, passed=tail.passed(state), targets=torch.from_numpy(asked.targets), loss=loss)
 
 
-def drained(events: Iterable[Event]) -> tuple[list[Event], Fitted]:
-    """All events but the last, and the last, which is the model."""
-    *others, last = events
-    assert isinstance(last, Fitted)
-    return others, last
+def drained(fitting: Generator[Event, None, Fitted]) -> tuple[list[Event], Fitted]:
+    """All events of a fit, and the model that it returns."""
+    events = []
+    while True:
+        try:
+            events.append(next(fitting))
+        except StopIteration as end:
+            return events, end.value
 
 
 def fitted(way: Way, asked: Problem, options: Any) -> Fitted:

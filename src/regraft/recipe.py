@@ -107,8 +107,8 @@ class Recipe:
     """What is asked: classification, multilabel, regression, ordinal; auto is multilabel or regression where a
     delimiter or several label columns say so, else classification."""
     strategy: str = "probe"
-    """A strategy (probe, finetune, gradual, lora, pretrain, extend) or one of their presets (partial, full, lp_ft,
-    scratch)."""
+    """A strategy (probe, finetune, gradual, lora, extend) or one of their presets (partial, full, lp_ft, scratch,
+    pretrain)."""
     cut: str = ""
     """Last frozen stage, `input` or `output`; empty: the preset's own."""
     seed: int = 0

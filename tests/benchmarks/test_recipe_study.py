@@ -17,13 +17,13 @@ from _recipe_runs import BASE, SHORT, Bench, Cell, Settings, command, finished, 
 from pretraining_study import RECIPES, plan
 
 from regraft.recipe import parse_setting, read_recipe, with_settings
-from regraft.strategies import pretrain
+from regraft.strategies import finetune
 
 DATA, DRAWS = ("ants", "leaves"), tuple((n, seed) for n in (10, 0) for seed in range(3))
 SETTINGS = Settings(base="b", corpus="corpus", architecture="googlenet:bn", epochs=6, px=48, probe_px=64)
 SHARES = {
     ("base", 0): (0.40, 0.70), ("base", 1): (0.42, 0.72), ("smoothing 0.1", 0): (0.46, 0.50),
-    ("smoothing 0.1", 1): (0.48, 0.52), ("dropout 0.2", 0): (0.41, 0.70), ("class balance 0.5", 0): (0.43, 0.74),
+    ("smoothing 0.1", 1): (0.48, 0.52), ("dropout 0.2", 0): (0.41, 0.70), ("balanced", 0): (0.43, 0.74),
 }  # fmt: skip
 """Share that is right on the corpus and in probes, by recipe and seed."""
 
@@ -62,7 +62,7 @@ def test_every_recipe_differs_from_the_base_in_one_setting_that_the_product_take
         assert len(changes) == (recipe != "base"), recipe
         changed = with_settings(base, dict(map(parse_setting, changes)))
         assert (changed == base) == (recipe == "base"), recipe
-        pretrain.check(pretrain.Options(**changed.options))
+        finetune.check(finetune.Options(**changed.options))
 
 
 def test_the_base_runs_with_every_seed_first_so_that_chance_is_known() -> None:
@@ -82,7 +82,7 @@ def test_chance_is_pooled_from_recipes_with_two_seeds(found: Found) -> None:
 
 
 def test_without_a_second_seed_nothing_is_known_of_chance(found: Found) -> None:
-    found.recipes = ["class balance 0.5", "dropout 0.2"]
+    found.recipes = ["balanced", "dropout 0.2"]
     assert found.noise(lambda recipe, seed: found.source(recipe, seed).mean) is None
 
 
@@ -90,7 +90,7 @@ def test_differences_are_those_of_the_seeds_that_both_have(found: Found) -> None
     assert found.shared("smoothing 0.1", "base") == [0, 1]
     [ants, *_] = found.less("smoothing 0.1", "base", found.probes)
     assert ants.mean == pytest.approx(-0.2)
-    assert found.less("class balance 0.5", "base", found.probes)[0].mean == pytest.approx(0.74 - 0.70)
+    assert found.less("balanced", "base", found.probes)[0].mean == pytest.approx(0.74 - 0.70)
     assert found.less("mixup 0.2", "base", found.probes) == []
     assert averaged([]) == []
 
@@ -110,10 +110,10 @@ def test_the_page_tells_figures_differences_and_what_was_not_run(found: Found) -
     assert "| behind |\n" in text
     assert "| mixup 0.2 | `options.mixup=0.2` | not run |" in text
     assert "| dropout 0.2 | 1 | not run |" in text
-    assert "| class balance 0.5 | 0 | 0.430 [0.420, 0.440] | 0.730 [0.720, 0.740] |" in text
+    assert "| balanced | 0 | 0.430 [0.420, 0.440] | 0.730 [0.720, 0.740] |" in text
     assert "3 recipes are compared" in " ".join(text.split())
     said = " ".join(answers(found))
-    assert "highest is class balance 0.5" in said
+    assert "highest is balanced" in said
     assert "behind it: smoothing 0.1" in said
     assert "over the 4 recipes" in said
     assert "smoothing 0.1: +0.060" in said
@@ -157,7 +157,7 @@ def test_what_is_kept_does_not_run_again_and_what_the_budget_has_no_room_for_is_
 ) -> None:
     at = bench(tmp_path, kept_rows(tmp_path / "rows.jsonl"), monkeypatch)
     before = len(at.kept.rows)
-    run_all(plan(["base", "smoothing 0.1", "class balance 0.5"], 2), at, ends_at=time.time(), jobs=1)
+    run_all(plan(["base", "smoothing 0.1", "balanced"], 2), at, ends_at=time.time(), jobs=1)
     said = capsys.readouterr().out
     assert "6 pretrainings, 1 missing, about 10 min each" in said
     assert "1 of 6 pretrainings are left for another time" in said

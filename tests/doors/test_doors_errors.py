@@ -14,7 +14,7 @@ HEAD = "import sys\nfrom regraft.doors._errors import guarded, if_interrupted\nf
 
 
 def run(body: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    code = f"{HEAD}def command():\n    {body}\nsys.exit(guarded(command))"
+    code = f"{HEAD}def command():\n    {body}\nwith guarded(): command()"
     return subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
 
 
@@ -81,7 +81,7 @@ def test_an_interruption_cleans_up_and_tells_how_to_go_on(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes of another kind")
 def test_a_reader_that_leaves_is_no_fault(child_env: dict[str, str]) -> None:
-    code = f"{HEAD}def command():\n    for i in range(100000): print(i)\nsys.exit(guarded(command))"
+    code = f"{HEAD}def command():\n    for i in range(100000): print(i)\nwith guarded(): command()"
     with subprocess.Popen(
         [sys.executable, "-c", code], env=child_env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as child:
@@ -95,7 +95,7 @@ def test_a_reader_that_leaves_is_no_fault(child_env: dict[str, str]) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_a_full_disk_under_the_output_is_named_with_its_code(child_env: dict[str, str]) -> None:
-    code = f"{HEAD}def command():\n    print('a result')\nsys.exit(guarded(command))"
+    code = f"{HEAD}def command():\n    print('a result')\nwith guarded(): command()"
     with open("/dev/full", "w") as full:  # noqa: PTH123 - no path of ours
         done = subprocess.run(
             [sys.executable, "-c", code], env=child_env, stdout=full, stderr=subprocess.PIPE, text=True, check=False
@@ -108,7 +108,7 @@ def test_a_full_disk_under_the_output_is_named_with_its_code(child_env: dict[str
 def test_printing_does_not_fail_whatever_the_encoding(encoding: str, child_env: dict[str, str]) -> None:
     body = r"print('R\u00b2 \u2026 \u732b', 'caf\udce9.png')"
     done = subprocess.run(
-        [sys.executable, "-c", f"{HEAD}def command():\n    {body}\nsys.exit(guarded(command))"],
+        [sys.executable, "-c", f"{HEAD}def command():\n    {body}\nwith guarded(): command()"],
         env={**child_env, "PYTHONIOENCODING": encoding}, capture_output=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

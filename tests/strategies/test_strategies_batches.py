@@ -9,7 +9,7 @@ import torch
 
 from problems import Changed, problem
 from regraft.backbones.backbone import Backbone
-from regraft.strategies._batches import epoch_draws, fetched, num_batches, plain_draws
+from regraft.strategies._steps import epoch_draws, fetched, num_batches, plain_draws
 
 
 @pytest.mark.parametrize(

@@ -38,13 +38,8 @@ class Trained(NamedTuple):
     """One fit of a way, and what it went with."""
 
     asked: Problem
-    events: list[Event]
+    model: Fitted
     networks: list[Network]
-
-    @property
-    def model(self) -> Fitted:
-        assert isinstance(self.events[-1], Fitted)
-        return self.events[-1]
 
 
 @pytest.fixture(scope="module")
@@ -57,18 +52,12 @@ def trained(tiny: Backbone) -> Callable[[Way], Trained]:
         asked = replace(way.problem(tiny), backbone=watched)
         options = way.options(epochs=6, min_steps=0, batch=8, lr=3e-3)
         asked = with_start(replace(asked, solve_start=None), way.module.needs(options))
-        return Trained(asked, list(way.module.fit(asked, options)), watched.given)
+        return Trained(asked, fitted(way, asked, options), watched.given)
 
     return train
 
 
 Train = Callable[[Way], Trained]
-
-
-@WAYS
-def test_it_ends_with_one_fitted(way: Way, trained: Train) -> None:
-    events = trained(way).events
-    assert [isinstance(event, Fitted) for event in events] == [False] * (len(events) - 1) + [True]
 
 
 @WAYS

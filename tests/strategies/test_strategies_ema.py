@@ -9,13 +9,13 @@ import torch
 
 from problems import fitted, in_folder, log_loss, losses, problem, same, ways
 from regraft.backbones.backbone import Backbone
-from regraft.strategies import loop, pretrain
+from regraft.strategies import finetune, loop
 from regraft.strategies._steps import add_step, decay_at, standing_in
 from regraft.strategies.tail import STATISTICS, Tail
 from regraft.values import Progress
 
-WAY = next(way for way in ways() if way.name == "pretrain")
-QUICK = {"epochs": 3, "min_steps": 0, "batch": 9}
+WAY = next(way for way in ways() if way.name == "finetune-scratch")
+SCRATCH = finetune.PRESETS["scratch"].options | {"epochs": 3, "min_steps": 0, "batch": 9}
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def averaged(steps: list[dict[str, np.ndarray]], decay: float) -> dict[str, np.n
 def test_what_is_kept_is_the_weighted_mean_of_all_steps(
     decay: float, tiny: Backbone, steps: list[dict[str, np.ndarray]]
 ) -> None:
-    options = pretrain.Options(**QUICK, ema=decay)
+    options = finetune.Options(**SCRATCH, ema=decay)
     model = fitted(WAY, problem(tiny, "4e", examples=27), options)
     assert len(steps) == 9
     for name, expected in averaged(steps, decay).items():
@@ -57,8 +57,8 @@ def test_the_ema_is_validated_and_training_goes_on_from_the_weights_themselves(
     tiny: Backbone, steps: list[dict[str, np.ndarray]]
 ) -> None:
     asked = problem(tiny, "5a", examples=33, val=6)
-    plain = fitted(WAY, asked, pretrain.Options(**QUICK))
-    model = fitted(WAY, asked, pretrain.Options(**QUICK, ema=0.9))
+    plain = fitted(WAY, asked, finetune.Options(**SCRATCH))
+    model = fitted(WAY, asked, finetune.Options(**SCRATCH, ema=0.9))
     assert [record["loss"] for record in model.curve] == [record["loss"] for record in plain.curve]
     kept = averaged(steps[: 3 * model.facts["best_epoch"]], 0.9)
     for name, expected in kept.items():
@@ -72,7 +72,7 @@ def test_the_ema_is_validated_and_training_goes_on_from_the_weights_themselves(
 @pytest.mark.parametrize("val", [0, 6])
 def test_stopped_after_an_epoch_it_goes_on_to_the_same_ema(val: int, tiny: Backbone, tmp_path: Path) -> None:
     asked = problem(tiny, "5a", examples=24, val=val)
-    options = pretrain.Options(**QUICK, ema=0.9)
+    options = finetune.Options(**SCRATCH, ema=0.9)
     whole = fitted(WAY, asked, options)
     kept = in_folder(asked, tmp_path)
     events = WAY.module.fit(kept, options)

@@ -1,6 +1,6 @@
 """Gradual unfreezing: what is frozen stays as it is, when each stage is unfrozen, and what that means for the model."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 
 from problems import drained, fitted, in_folder, losses, problem, same, ways
 from regraft.backbones.backbone import Backbone
-from regraft.contracts.strategy import Problem
+from regraft.contracts.strategy import Fitted, Problem
 from regraft.errors import BadRecipe
 from regraft.strategies import finetune, gradual, loop
 from regraft.strategies._checkpoint import CRITERION
@@ -28,7 +28,7 @@ def tails(monkeypatch: pytest.MonkeyPatch) -> list[Tail]:
     """The tails of the fits that follow."""
     seen: list[Tail] = []
 
-    def watch(tail: Tail, *given: Any, **named: Any) -> Iterator[Event]:
+    def watch(tail: Tail, *given: Any, **named: Any) -> Generator[Event, None, Fitted]:
         seen.append(tail)
         return train(tail, *given, **named)
 

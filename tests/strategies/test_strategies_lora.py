@@ -1,7 +1,7 @@
 """Low-rank updates as a strategy: what changes, how much is trained, what is refused."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 
 from problems import drained, fitted, in_folder, losses, problem, same, ways
 from regraft.backbones.backbone import Backbone
+from regraft.contracts.strategy import Fitted
 from regraft.errors import BadRecipe, BadRequest, MissingExtra
 from regraft.strategies import _updates, loop, lora
 from regraft.strategies.tail import Tail
@@ -47,11 +48,10 @@ def test_the_merged_model_answers_what_the_model_with_its_updates_answered(
 ) -> None:
     asked, unmerged = problem(tiny, "4d", examples=18), []
 
-    def watch(*given: Any, **named: Any) -> Iterator[Event]:
-        for event in train(*given, **named):
-            if isinstance(event, lora.Fitted):
-                unmerged.append(event.logits(asked, asked.train))
-            yield event
+    def watch(*given: Any, **named: Any) -> Generator[Event, None, Fitted]:
+        model = yield from train(*given, **named)
+        unmerged.append(model.logits(asked, asked.train))
+        return model
 
     train = loop.train
     monkeypatch.setattr(loop, "train", watch)
@@ -116,12 +116,13 @@ def test_the_head_and_every_update_have_a_rate_and_nothing_frozen_a_gradient(
 ) -> None:
     told: list[tuple[Tail, set[int]]] = []
 
-    def watch(tail: Tail, problem: Any, groups: Any, *given: Any, **named: Any) -> Iterator[Event]:
+    def watch(tail: Tail, options: lora.Options) -> list[dict[str, Any]]:
+        groups = groups_of(tail, options)
         told.append((tail, {id(parameter) for group in groups for parameter in group["params"]}))
-        return train(tail, problem, groups, *given, **named)
+        return groups
 
-    train = loop.train
-    monkeypatch.setattr(loop, "train", watch)
+    groups_of = loop.groups_of
+    monkeypatch.setattr(loop, "groups_of", watch)
     events = lora.fit(problem(tiny, "5a", examples=9), lora.Options(**QUICK))
     next(event for event in events if isinstance(event, Progress))
     tail, ids = told[0]

@@ -89,11 +89,11 @@ def test_the_steps_loss_is_the_mixed_one_of_the_head_and_of_every_side_head(tiny
     torch.nn.init.normal_(tail.head.weight)
     state = {"pixels": torch.from_numpy(painted(targets, 32))}
     mix = mixing(**{option: 1.0}, grid=(32, 32)).draw(0, 0, 8)
-    schedule = Schedule(epochs=1, batch=8, warmup_share=0.0, patience=0, clip_norm=0.0, smoothing=0.0, balanced=False)
+    options, schedule = finetune.Options(clip_norm=0.0), Schedule(epochs=1)
     still = torch.optim.SGD(tail.parameters(), lr=0.0)
     torch.manual_seed(0)
     loss = mix.loss(torch.nn.functional.cross_entropy)
-    found, _ = _step(tail, still, loss, state, torch.from_numpy(targets), schedule, mix.state)
+    found, _ = _step(tail, still, loss, state, torch.from_numpy(targets), mix.state, options, schedule)
     torch.manual_seed(0)
     with torch.no_grad():
         passed = tail.passed(state, mix.state)

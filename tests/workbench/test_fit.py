@@ -72,12 +72,6 @@ def run(chosen: Recipe, out: Path, **how: bool) -> tuple[RunDone, list[Event]]:
     [
         ("partial", {"options": {"cutmix": 1.0}}, "options.cutmix is 1.0, but the cut is"),
         ("partial", {"options": {"side_heads": True}, "cut": "5b"}, "Side heads were asked for, but none lies above"),
-        (
-            "pretrain",
-            {"options": {"progressive_resize": 0.5}, "cut": "4e"},
-            "options.progressive_resize is 0.5, but at cut",
-        ),
-        ("pretrain", {"options": {"contrast": 0.3}, "views": 1}, "one view of each example is kept"),
         ("full", {"options": {"regulariser": "delta"}}, "are drawn at random"),
         ("full", {"options": {"regulariser": "deltaa"}}, "deltaa"),
     ],

@@ -1,7 +1,7 @@
 """Work in batches, prepared in threads a few batches ahead of whoever takes the results; memory stays bounded."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
@@ -13,7 +13,9 @@ AHEAD = 3
 """Batches in work or waiting. Our choice."""
 
 
-def ahead(work: Callable[[T], R], items: Iterable[T], *, size: int, workers: int) -> Iterator[tuple[list[T], list[R]]]:
+def ahead(
+    work: Callable[[T], R], items: Iterable[T], *, size: int, workers: int
+) -> Generator[tuple[list[T], list[R]], None, None]:
     """`(batch, results)` for batches of `size` items, in order; `work` runs in `workers` threads.
 
     An error of `work` is raised when its batch is due. Closing the iterator drops what has not begun.

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from regraft.contracts.task import Task
-from regraft.errors import BadRequest
+from regraft.errors import BadRecipe, BadRequest
 from regraft.labels import parted
 from regraft.values import Prediction
 
@@ -68,6 +68,21 @@ def linear(task: Task) -> "LinearTask":
             fix="leave the option out, or choose another strategy.",
         )
     return task
+
+
+def check_weighable(task: Task, *, balanced: bool = False, smoothing: float = 0.0) -> None:
+    """Whether these options of training make sense; they do where an example is a choice between classes.
+
+    Raises:
+        BadRecipe: they are set, and there is no such choice.
+    """
+    for name, given, neutral in (("balanced", balanced, "false"), ("smoothing", smoothing, "0")):
+        if given and not task.weighable:
+            raise BadRecipe(
+                f"options.{name} is {str(given).lower()}, which needs a choice between classes; this is a "
+                f"{task.kind} task.",
+                fix=f"--set options.{name}={neutral}, or leave it out.",
+            )
 
 
 class LinearTask(Task):

@@ -1,12 +1,13 @@
 """What a strategy is: options, checks that refuse before anything is computed or stored, and a `fit`.
 
 A strategy sees tensors only. The problem arrives already cut: its states lie in the store, its frozen part is not in
-the trainer's reach.
+the trainer's reach. A new strategy is one file in `strategies/` that defines `PRESETS`, a literal, and an `ENTRY`.
 
 Letters: n examples, c outputs, o old classes, d features, b rows.
 """
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
+from regraft.contracts.linear import check_weighable
 from regraft.contracts.task import Task
+from regraft.errors import BadRecipe
 from regraft.registry import Shelf
 from regraft.values import Event
 
@@ -119,7 +122,7 @@ class Problem:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Fitted(Event):
+class Fitted:
     """A trained model: what changed, and how to ask it."""
 
     tensors: Mapping[str, np.ndarray]
@@ -177,6 +180,42 @@ class Needs:
     knows; empty: the examples it was made of. None: the recipe's alone."""
 
 
+Ranges = tuple[tuple[str, str], ...]
+"""Of a class of options, as `RANGES`: the words for a range and the names of the options in it, those that it inherits
+left out."""
+HOLDS: Mapping[str, Callable[[float], bool]] = {
+    "a positive number": lambda value: 0 < value < math.inf,
+    "0 or more": lambda value: 0 <= value < math.inf,
+    "1 or more": lambda value: value >= 1,
+    "2 or more": lambda value: value >= 2,
+    "in [0, 1)": lambda value: 0 <= value < 1,
+    "in [0, 1]": lambda value: 0 <= value <= 1,
+    "in (0, 1]": lambda value: 0 < value <= 1,
+}
+"""Whether a value lies in a range, by the words for it."""
+
+
+def check_ranges(options: Any) -> None:
+    """Raises: BadRecipe: a value lies outside its range; the option, the value, the range and the default are named."""
+    for kind in type(options).__mro__:
+        for wanted, names in vars(kind).get("RANGES", ()):
+            for name in names.split():
+                value = getattr(options, name)
+                if not HOLDS[wanted](value):
+                    raise BadRecipe(
+                        f"options.{name} is {value}; it must be {wanted}.",
+                        fix=f"--set options.{name}=VALUE, or leave it out for the default "
+                        f"{getattr(type(options)(), name)}.",
+                    )
+
+
+def check_classes(options: Any, asked: Asked) -> None:
+    """Raises: BadRecipe: classes are to be balanced, or labels smoothed, and the task has none to choose between."""
+    check_weighable(
+        asked.task, balanced=getattr(options, "balanced", False), smoothing=getattr(options, "smoothing", 0.0)
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Strategy:
     """One file on the shelf of strategies defines one, as `ENTRY`."""
@@ -185,28 +224,16 @@ class Strategy:
     """Dataclass of what a recipe may set, every field with its default and, under it, its sentence."""
     presets: Mapping[str, Preset]
     """Names that people know for it with certain options."""
-    needs: Callable[[Any], Needs]
+    fit: Callable[[Problem, Any], Generator[Event, None, Fitted]]
+    """Trains; yields events, returns the model."""
+    needs: Callable[[Any], Needs] = lambda options: Needs()
     """Options -> what must be there before `fit`."""
-    check: Callable[[Any], None]
+    check: Callable[[Any], None] = check_ranges
     """Refuses options out of range, before anything is computed."""
-    check_asked: Callable[[Any, Asked], None]
+    check_asked: Callable[[Any, Asked], None] = check_classes
     """Refuses what cannot be had with this network, cut and task, before anything is stored."""
-    fit: Callable[[Problem, Any], Iterator[Event]]
-    """Trains; yields events, the last one a `Fitted`."""
     solved: bool = False
     """Whether the head alone is solved, to its optimum and at the cut `output`, so that nothing validates."""
 
 
 STRATEGIES: Shelf[Strategy] = Shelf("strategy", "regraft.strategies")
-
-
-def fitted_last(events: Iterator[Event]) -> Generator[Event, None, Fitted]:
-    """Pass events on; return the `Fitted` that ends them."""
-    fitted = None
-    for event in events:
-        if isinstance(event, Fitted):
-            fitted = event
-        else:
-            yield event
-    assert fitted is not None, "a strategy ends with one Fitted"
-    return fitted

@@ -18,7 +18,6 @@ import numpy as np
 from jaxtyping import Int, Shaped
 
 from regraft.contracts.example import Example
-from regraft.errors import BadRecipe
 from regraft.folds import Folds, folds
 from regraft.registry import Shelf
 from regraft.values import Prediction
@@ -208,21 +207,6 @@ class Task(ABC):
     @abstractmethod
     def predictions(self, outputs: np.ndarray) -> list[Prediction]:
         """What the user is told of each output, not yet named."""
-
-    def check(self, *, balanced: bool = False, smoothing: float = 0.0, class_balance: float = 0.0) -> None:
-        """Whether these options of training make sense; they do where an example is a choice between classes.
-
-        Raises:
-            BadRecipe: they are set, and there is no such choice.
-        """
-        asked = (("balanced", balanced, "false"), ("smoothing", smoothing, "0"), ("class_balance", class_balance, "0"))
-        for name, given, neutral in asked:
-            if given and not self.weighable:
-                raise BadRecipe(
-                    f"options.{name} is {str(given).lower()}, which needs a choice between classes; this is a "
-                    f"{self.kind} task.",
-                    fix=f"--set options.{name}={neutral}, or leave it out.",
-                )
 
 
 def as_records(records: Sequence[Any]) -> Shaped[np.ndarray, " n"]:

@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 
@@ -51,39 +51,39 @@ def exit_code_of(kind: type[errors.RegraftError]) -> int:
     return next(EXIT_CODES[each] for each in kind.__mro__ if each in EXIT_CODES)
 
 
-def guarded(command: Callable[[], object]) -> int:
-    """Run a command; report what went wrong, if anything; return the exit code."""
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Inside the `with` a command runs; what goes wrong is reported, and ends the process with its exit code."""
     sys.excepthook = _unexpected
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     escape_what_an_encoding_lacks()
     try:
         try:
-            command()
+            yield
         finally:  # what was printed before an error is written as well; a click command ends by SystemExit
             sys.stdout.flush()
     except errors.RegraftError as error:
         sys.stderr.write(f"regraft: {error}\n")
-        return exit_code_of(type(error))
+        sys.exit(exit_code_of(type(error)))
     except Interrupted as stop:
         sys.stderr.write("\n".join(["\nStopped.", *getattr(stop, "__notes__", ())]) + "\n")
-        return stop.exit_code
+        sys.exit(stop.exit_code)
     except BrokenPipeError:
         _discard_stdout()
-        return 1
+        sys.exit(1)
     except OSError as error:
         if error.errno == errno.ENOSPC and not error.filename:
             _discard_stdout()
             sys.stderr.write(f"regraft: The output cannot be written: {error.strerror}.\n  fix: free some space.\n")
-            return EXIT_CODES[errors.OutOfSpace]
+            sys.exit(EXIT_CODES[errors.OutOfSpace])
         if error.errno not in _REFUSALS or not error.filename:
             raise
         sys.stderr.write(
             f"regraft: The system refuses {error.filename2 or error.filename}: {error.strerror}.\n"
             "  fix: check the path and its rights, or choose another place (--out, or REGRAFT_CACHE for the cache).\n"
         )
-        return EXIT_CODES[errors.BadRequest]
-    return 0
+        sys.exit(EXIT_CODES[errors.BadRequest])
 
 
 @contextmanager

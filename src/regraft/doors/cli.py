@@ -1,6 +1,5 @@
 """The command line: words to verbs, values to text. Everything heavy is loaded by the verbs, when one is called."""
 
-import sys
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any
@@ -387,4 +386,5 @@ def cache(
 def main() -> None:
     """The entry point `regraft`."""
     command: Any = typer.main.get_command(app)
-    sys.exit(guarded(lambda: command(prog_name="regraft")))
+    with guarded():
+        command(prog_name="regraft")

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from regraft.reports.words import duration, size
@@ -111,27 +112,38 @@ class LiveScreen(LineScreen):
         self._bars.console.print(line)
 
 
-def watched(events: Iterable[T], *, quiet: bool = False) -> Iterator[T]:
-    """Show notices, plans and progress unless `quiet`; pass on everything else. The screen is closed however the work
-    ends."""
+@contextmanager
+def screen(*, quiet: bool) -> Iterator[Callable[[Any], bool]]:
+    """Inside the `with`, what shows an event: a notice, a plan or progress unless `quiet`; False for all others. The
+    screen is closed however the work ends."""
     in_terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-    screen = LiveScreen(sys.stderr) if in_terminal and not quiet else LineScreen()
+    shown = LiveScreen(sys.stderr) if in_terminal and not quiet else LineScreen()
+
+    def show(event: Any) -> bool:
+        known = isinstance(event, Notice | Plan | Progress)
+        if known and not quiet:
+            shown.show(event)
+        return known
+
     try:
-        for event in events:
-            if not isinstance(event, Notice | Plan | Progress):
-                yield event
-            elif not quiet:
-                screen.show(event)
+        yield show
     finally:
-        screen.close()
+        shown.close()
+
+
+def watched(events: Iterable[T], *, quiet: bool = False) -> Iterator[T]:
+    """Show notices, plans and progress unless `quiet`; pass on everything else."""
+    with screen(quiet=quiet) as show:
+        yield from (event for event in events if not show(event))
 
 
 def result_of(events: Iterable[Any], kind: type[T], *, quiet: bool = False) -> T:
     """Watch a verb to its end; its last event of this kind."""
-    found = None
-    for event in watched(events, quiet=quiet):
-        if isinstance(event, kind):
-            found = event
+    found: T | None = None
+    with screen(quiet=quiet) as show:
+        for event in events:
+            if not show(event) and isinstance(event, kind):
+                found = event
     assert found is not None, f"no {kind.__name__} among the events"
     return found
 

@@ -12,14 +12,14 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from regraft.activations.states import States
-from regraft.contracts.strategy import Fitted, Problem, fitted_last
+from regraft.contracts.strategy import Fitted, Problem
 from regraft.contracts.study import Arm, Study
 from regraft.lab._arms import Gradients, backbone_in, family_of
 from regraft.lab.designs import Widths
 from regraft.lab.kept import packed
 from regraft.lab.setting import Examples, Others, Setting
 from regraft.strategies import finetune, probe
-from regraft.values import Event
+from regraft.values import Event, drained
 
 MAX_TRAIN_TRIED = 1000
 """Training examples on which training accuracy is measured, at most: the first of the draw in a drawn order."""
@@ -98,7 +98,7 @@ def measured(
             seed=cell.seed,
             device=device,
         )
-        fitted = yield from fitted_last(finetune.fit(problem, options_of(arm, setting, len(problem.train))))
+        fitted = yield from finetune.fit(problem, options_of(arm, setting, len(problem.train)))
     trained_s = time.monotonic() - began
     order = np.random.default_rng(cell.seed).permutation(problem.train)[:MAX_TRAIN_TRIED]
     row = {
@@ -129,8 +129,7 @@ def _probed(fitted: Fitted, problem: Problem, others: Others) -> np.ndarray:
     asked = replace(
         problem, cut="output", task=others.task, targets=others.targets, train=others.train, top=_Held(features)
     )
-    (solved,) = (event for event in probe.fit(asked, probe.Options()) if isinstance(event, Fitted))
-    return _right(solved, asked, others.test)
+    return _right(drained(probe.fit(asked, probe.Options())), asked, others.test)
 
 
 class _Held(States):

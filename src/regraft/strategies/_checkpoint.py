@@ -8,7 +8,7 @@ of its end, a resumed run repeats them exactly.
 import json
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from torch import Tensor
 
-from regraft.contracts.strategy import Problem
+from regraft.contracts.strategy import Fitted, Problem
 from regraft.errors import RunError, TrainingFailed
 from regraft.files import atomic
 from regraft.identity import digest_bytes, digest_json
 from regraft.records import to_json
-from regraft.strategies._batches import Draw, evaluated
-from regraft.strategies._steps import Phases
+from regraft.strategies._steps import Draw, Phases, evaluated, features, predict
 from regraft.strategies.tail import Loss, Tail
-from regraft.values import Json, Progress
+from regraft.values import Event, Json, Notice, Progress
 
 INTERVAL = 20.0
 """Seconds between two checkpoints, at least."""
@@ -70,6 +69,14 @@ class History:
             losses = {0: self.start[CRITERION], **losses}
         return min(losses, key=losses.__getitem__)
 
+    def add(self, record: dict[str, float], seconds: float, tail: Tail | None) -> None:
+        """Note an epoch's end, `seconds` after the run's begin; where the `tail` was validated and is the best so far,
+        it is kept."""
+        self.curve.append(record)
+        self.seconds = seconds
+        if tail is not None and self.best_epoch == len(self.curve):
+            self.best = copied(tail)
+
     def reason_to_stop(self, patience: int, max_seconds: float | None, phases: Phases | None = None) -> str:
         """`finished`, `patience` or `time`; empty where another epoch is due. The first always is. Patience runs from
         the best epoch on, or from the last phase's begin where that is later."""
@@ -97,6 +104,61 @@ class History:
         shown.pop(CRITERION, None)
         left = seconds / done * (total - done)
         return Progress(phase="training", done=done, total=total, seconds=seconds, seconds_left=left, facts=shown)
+
+
+def begun(tail: Tail, problem: Problem, loss: Loss, facts: dict[str, Any], *, epochs: int, judged: bool) -> History:
+    """The history of a run that begins. A start that is `judged`, for it is a model already (the solved probe), is
+    validated like an epoch: training may make it worse."""
+    history = History(epochs=epochs, facts={**facts, "machine": machine_of(torch.device(problem.device))})
+    if judged and len(problem.val):
+        history.start, history.best = validation(tail, problem, loss, epoch=0), copied(tail)
+    return history
+
+
+def finished(tail: Tail, history: History, phases: Phases | None, stopped_by: str) -> Generator[Event, None, Fitted]:
+    """The model of the best epoch.
+
+    Raises:
+        TrainingFailed: a tensor is not finite; it is named.
+    """
+    best = history.best_epoch
+    if history.start and not best:
+        yield Notice(
+            text="No epoch has a lower validation loss than the probe that training started from, so that is kept.",
+            topic="training",
+        )
+    if phases:  # stages that were still frozen in the kept epoch count as frozen, whatever came later
+        tail.unfreeze(int(history.curve[best - 1]["trained_stages"]) if best else 0)
+    tail.load(history.best or history.ema)
+    tail.eval()
+    for name, tensor in tail.tensors().items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise TrainingFailed(f"After the last step the tensor {name} is not finite.", fix=LOWER)
+    return Fitted(
+        tensors=arrays_of(tail),
+        logits=lambda asked, positions: predict(tail, asked, positions),
+        features=lambda asked, positions: features(tail, asked, positions),
+        frozen=tail.frozen_names(),
+        curve=tuple(history.curve),
+        facts={
+            **history.facts,
+            "epochs": len(history.curve),
+            "epochs_planned": history.epochs,
+            "best_epoch": best,
+            **({"start": history.start} if history.start else {}),
+            "stopped_by": stopped_by,
+        },
+    )
+
+
+def copied(tail: Tail) -> dict[str, Tensor]:
+    """The tail's tensors as they are now."""
+    return {name: tensor.detach().clone() for name, tensor in tail.tensors().items()}
+
+
+def arrays_of(tail: Tail) -> dict[str, np.ndarray]:
+    """The tail's tensors in memory of numpy."""
+    return {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tail.tensors().items()}
 
 
 class Checkpoint:
@@ -254,13 +316,6 @@ def check_losses(losses: Sequence[Tensor], first: int, epoch: int, draws: Sequen
     raise TrainingFailed(
         f"The training loss became {values[step - first]} in step {step + 1} of epoch {epoch + 1}.", fix=LOWER
     )
-
-
-def check_tensors(tail: Tail) -> None:
-    """Raises: TrainingFailed: a tensor of `tail` is not finite; it is named."""
-    for name, tensor in tail.tensors().items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise TrainingFailed(f"After the last step the tensor {name} is not finite.", fix=LOWER)
 
 
 def _not_finite(problem: Problem, draw: Draw) -> str:

@@ -111,14 +111,12 @@ def check_cutmix(cutmix: float, cut: str) -> None:
         )
 
 
-def mixing_of(tail: Tail, problem: Problem, *, mixup: float, cutmix: float) -> Mixing | None:
-    """How to mix what this problem stores at its cut; None where nothing is asked for. Looks at one example.
+def mixing_of(tail: Tail, problem: Problem, *, mixup: float, cutmix: float) -> Mixing:
+    """How to mix what this problem stores at its cut. Looks at one example.
 
     Raises:
         BadRequest: cutmix where inputs are no grids; a state that has no mean.
     """
-    if not mixup and not cutmix:
-        return None
     one = problem.train[:1]
     stored = problem.states.batch(one, np.zeros_like(one))
     with torch.no_grad():

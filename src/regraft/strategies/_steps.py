@@ -1,26 +1,180 @@
-"""What the loop is told, and what it does beside the arithmetic of a step: learning rates, seeds, the optimiser, the
-EMA of the weights, and which stages are trained when."""
+"""What the loop does beside the arithmetic of a step: which examples go through the tail together and in which views,
+what it makes of them in evaluation mode, learning rates, seeds, the optimiser, the EMA of the weights, and which stages
+are trained when.
+
+Batches are fetched ahead in a thread, so that decoding or reading goes on beside the arithmetic. Letters: n examples,
+b rows of a batch, c outputs.
+"""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from regraft.contracts.backbone import State
-from regraft.strategies.tail import Change, Tail
+from regraft.activations.batches import ahead
+from regraft.activations.states import States
+from regraft.contracts.strategy import Problem
+from regraft.identity import derive_seed
+from regraft.strategies.tail import Loss, Tail
 from regraft.values import Notice
 
 if TYPE_CHECKING:
-    from regraft.strategies._batches import Draw
-    from regraft.strategies._mixing import Mix, Mixing
+    from regraft.strategies._mixing import Mixing
 
-OptimiserName = Literal["adamw", "sgd"]
+ROWS = 64
+"""Rows of a batch where nothing is trained."""
 MOMENTUM = 0.9
 """Of SGD: the field's habit."""
+
+
+class Draw(NamedTuple):
+    """The rows of one batch."""
+
+    examples: Int[np.ndarray, "b"]
+    views: Int[np.ndarray, "b"]
+    pieces: Int[np.ndarray, "b"] | None = None
+    """None: every example is one piece."""
+
+
+def num_batches(examples: int, size: int, min_rows: int = 1) -> int:
+    """How many batches of at most `size` the examples make; fewer where one would have less than `min_rows`."""
+    return max(1, min(math.ceil(examples / size), examples // min_rows))
+
+
+def epoch_draws(problem: Problem, size: int, epoch: int, min_rows: int = 1) -> list[Draw]:
+    """All training examples once, shuffled, in batches whose sizes differ by one at most."""
+    random = np.random.default_rng(derive_seed(problem.seed, "order", epoch))
+    examples = random.permutation(problem.train)
+    views, pieces = views_of(problem, examples, epoch), None
+    if (counts := problem.states.pieces_of(examples)).max(initial=1) > 1:  # every piece once, an example's together
+        examples, views, pieces = np.repeat(examples, counts), np.repeat(views, counts), numbered(counts)
+    return cut(examples, views, num_batches(len(examples), size, min_rows), pieces)
+
+
+def views_of(problem: Problem, examples: Int[np.ndarray, "n"], epoch: int) -> Int[np.ndarray, "n"]:
+    """The view that each of these examples is seen in, in this epoch.
+
+    Of K stored views an example is seen in another one each epoch, in turn from a drawn start: in K epochs in each of
+    them once, the plain one among them. Where views are made new, it is one that no other epoch has.
+    """
+    num_views = problem.states.num_views
+    if num_views is None:
+        return np.full(len(examples), epoch + 1)
+    first = np.random.default_rng(derive_seed(problem.seed, "views")).integers(num_views, size=len(problem.targets))
+    views: np.ndarray = (first[examples] + epoch) % num_views
+    return views
+
+
+def numbered(counts: Int[np.ndarray, "n"]) -> Int[np.ndarray, "b"]:
+    """0, 1 … for each count, one behind the other: `[2, 1, 3]` gives `[0, 1, 0, 0, 1, 2]`."""
+    numbers: np.ndarray = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+    return numbers
+
+
+def plain_draws(
+    examples: Int[np.ndarray, "n"], min_rows: int = 1, pieces: Int[np.ndarray, "n"] | None = None
+) -> list[Draw]:
+    """These examples (with pieces: these pieces of them) in this order in their plain view."""
+    return cut(examples, np.zeros_like(examples), num_batches(len(examples), ROWS, min_rows), pieces)
+
+
+def cut(
+    examples: Int[np.ndarray, "n"], views: Int[np.ndarray, "n"], count: int, pieces: Int[np.ndarray, "n"] | None = None
+) -> list[Draw]:
+    """`count` batches in this order, of sizes that differ by one at most."""
+    columns = [np.array_split(column, count) for column in (examples, views, *([] if pieces is None else [pieces]))]
+    return [Draw(*columns_of_one) for columns_of_one in zip(*columns, strict=True)]
+
+
+def fetched(states: States, draws: Sequence[Draw], device: torch.device) -> Generator[dict[str, Tensor], None, None]:
+    """The states of each draw as tensors on `device`, grids in channels-last order. Close it when leaving early."""
+    with closing(ahead(lambda draw: _tensors(states, draw, device), draws, size=1, workers=1)) as batches:
+        for _, (state,) in batches:
+            yield state
+
+
+def _tensors(states: States, draw: Draw, device: torch.device) -> dict[str, Tensor]:
+    # what is made on the device stays there; the rest comes from memory or disk
+    if draw.views.all() and (made := states.on_device(draw.examples, draw.views)) is not None:
+        return {name: _placed(tensor, device) for name, tensor in made.items()}
+    arrays = states.batch(draw.examples, draw.views, draw.pieces)
+    return {name: _placed(torch.from_numpy(np.ascontiguousarray(array)), device) for name, array in arrays.items()}
+
+
+def _placed(tensor: Tensor, device: torch.device) -> Tensor:
+    if tensor.ndim == 4 and tensor.is_floating_point():
+        return tensor.to(device, memory_format=torch.channels_last)
+    return tensor.to(device)
+
+
+def encoded(problem: Problem, draw: Draw, device: torch.device) -> Any:
+    """The targets of a batch as the loss takes them, on `device`."""
+    asked = (draw.examples, draw.views, draw.pieces)
+    placements = problem.states.placements(*asked) if problem.task.moves else {}
+    return in_tree(problem.task.encoded(problem.targets[draw.examples], placements), lambda a: _tensor(a, device))
+
+
+def _tensor(array: np.ndarray, device: torch.device) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+
+def in_tree(tree: Any, change: Callable[[Any], Any]) -> Any:
+    """The same tree (a leaf, or a mapping of leaves by name) of changed leaves."""
+    return {name: change(leaf) for name, leaf in tree.items()} if isinstance(tree, Mapping) else change(tree)
+
+
+def predict(tail: Tail, problem: Problem, positions: Int[np.ndarray, "n"]) -> np.ndarray:
+    """Raw outputs on the plain view, in evaluation mode: logits (n c) for most tasks."""
+    return evaluated(tail, problem, positions)[0]
+
+
+def evaluated(
+    tail: Tail, problem: Problem, positions: Int[np.ndarray, "n"], loss: Loss | None = None
+) -> tuple[np.ndarray, float]:
+    """Raw outputs on the plain view, in evaluation mode; and the mean loss over rows, NaN where none is given."""
+    counts, task, total = problem.states.pieces_of(positions), problem.task, 0.0
+    several = counts.max(initial=1) > 1
+    rows, pieces = (np.repeat(positions, counts), numbered(counts)) if several else (positions, None)
+    batches, device = [], next(tail.parameters()).device
+    for draw, state in _passing(tail, problem, rows, pieces):
+        output = tail(state)
+        if loss is not None:
+            total += float(loss(output, encoded(problem, draw, device))) * len(draw.examples)
+        if task.generates:
+            assert tail.network.generate is not None, "a task that generates needs a network that does"
+            output = tail.network.generate(tail.network, state, tail.cut, tail.head)
+        batches.append(in_tree(output, lambda leaf: leaf.cpu().numpy()))
+    placements = problem.states.placements(rows, np.zeros_like(rows), pieces) if task.moves and len(rows) else {}
+    raw = task.gathered(batches, np.repeat(np.arange(len(positions)), counts), placements)
+    return raw, total / len(rows) if loss is not None and len(rows) else math.nan
+
+
+def features(tail: Tail, problem: Problem, positions: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n ..."]:
+    """The readout that the head reads, of the plain view, in evaluation mode."""
+    found = [np.zeros((0, problem.backbone.card.width), dtype=np.float32)] if not len(positions) else []
+    for _, state in _passing(tail, problem, positions, None):
+        read = tail.features(state)
+        found.append((read[tail.readout] if isinstance(read, Mapping) else read).cpu().numpy())
+    return np.concatenate(found)
+
+
+def _passing(
+    tail: Tail, problem: Problem, rows: Int[np.ndarray, "b"], pieces: Int[np.ndarray, "b"] | None
+) -> Iterator[tuple[Draw, dict[str, Tensor]]]:
+    """Batches of plain states, the tail in evaluation mode and gradients off meanwhile."""
+    if not len(rows):
+        return
+    draws, was_training = plain_draws(rows, pieces=pieces), tail.training
+    tail.eval()
+    with torch.no_grad():
+        yield from zip(draws, fetched(problem.states, draws, next(tail.parameters()).device), strict=True)
+    tail.train(was_training)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,47 +227,16 @@ class Phases:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """What the loop is told; the strategy's options decide it. The last five are hooks: what a strategy does to the
-    steps without a loop of its own."""
+    """What the loop is told beside a strategy's options."""
 
     epochs: int
     """Passes over the training examples."""
-    batch: int
-    """Examples per step."""
-    warmup_share: float
-    """Share of all steps over which the learning rate rises; a cosine to zero follows."""
-    patience: int
-    """Epochs without a lower validation loss before training stops; 0: never. Unused without validation examples."""
-    clip_norm: float
-    """Largest norm of the gradient; 0 is no limit."""
-    smoothing: float
-    """Label smoothing of the training loss, in [0, 1)."""
-    balanced: bool
-    """Whether every class weighs the same, in training and validation."""
-    judge_start: bool = False
-    """Whether the start is a model in its own right, which is kept where no epoch has a lower validation loss."""
     bf16: bool = False
     """Whether passes run in bfloat16."""
-    optimiser: OptimiserName = "adamw"
-    """What turns gradients into steps."""
     phases: Phases | None = None
     """When which stages are trained; None: all of them all the time."""
-    ema: float = 0.0
-    """Share that the EMA of the weights keeps at each step, in [0, 1); 0: none is made, and the weights themselves are
-    validated and kept."""
     mixing: "Mixing | None" = None
     """How the examples of a batch are mixed; None mixes none."""
-    change: Callable[[State, int, int], State] | None = None
-    """(a batch's state as the lowest trained stage gets it, epoch from 0, epochs in all) -> what it gets instead."""
-    draws: "Callable[[int], list[Draw]] | None" = None
-    """Epoch from 0 -> its batches; None: every training example once."""
-
-    def changing(self, mix: "Mix | None", epoch: int, epochs: int) -> Change | None:
-        """What is done to the begun state of a batch: mixed first, then changed as the strategy wants."""
-        mixed, change = mix.state if mix else None, self.change
-        if change is None:
-            return mixed
-        return lambda state: change(mixed(state) if mixed else state, epoch, epochs)
 
 
 def rate(step: int, steps: int, warmup_share: float) -> float:
@@ -137,10 +260,9 @@ def seeded(seed: int, device: str | torch.device = "cpu") -> Iterator[None]:
         yield
 
 
-def optimiser_of(
-    name: OptimiserName, groups: Sequence[Mapping[str, Any]], device: torch.device
-) -> torch.optim.Optimizer:
-    """The optimiser of these parameter groups, each with its peak learning rate `lr` and its `weight_decay`.
+def optimiser_of(name: str, groups: Sequence[Mapping[str, Any]], device: torch.device) -> torch.optim.Optimizer:
+    """The optimiser of that name (`adamw`, `sgd`) of these parameter groups, each with its peak learning rate `lr` and
+    its `weight_decay`.
 
     Sources: Loshchilov & Hutter 2017, arXiv:1711.05101 (AdamW); Sutskever et al. 2013, section 2 (Nesterov's momentum,
     in torch's form).
@@ -201,3 +323,26 @@ def standing_in(ema: Mapping[str, Tensor], tail: Tail) -> Iterator[None]:
         yield
     finally:
         tail.load(own)
+
+
+def recalibrate(tail: Tail, problem: Problem) -> None:
+    """Measure batch norm's statistics above the cut again, on the plain training examples.
+
+    Each batch norm sees what those before it make of a batch with the batch's own statistics. Kept are torch's
+    cumulative averages of the means and unbiased variances of batches of 64 in a drawn order; so up to 64 examples the
+    figures are exact. Sources: Li et al. 2016, arXiv:1603.04779; Wu & Johnson 2021, arXiv:2105.07576, section 3.
+    """
+    norms = [norm for norm in tail.norms() if norm.track_running_stats]
+    momenta = [norm.momentum for norm in norms]
+    examples = np.random.default_rng(derive_seed(problem.seed, "recalibrate")).permutation(problem.train)
+    tail.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    with torch.no_grad():
+        for state in fetched(problem.states, plain_draws(examples, min_rows=2), next(tail.parameters()).device):
+            tail(state)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()

@@ -8,7 +8,7 @@ model that lost too many of them is not written.
 Letters: n examples, m of them of old classes, d features, o old classes, c classes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -18,13 +18,12 @@ from jaxtyping import Float, Int
 
 from regraft.contracts.finding import Finding
 from regraft.contracts.metric import Sample
-from regraft.contracts.strategy import Finished, Fitted, Needs, Preset, Problem, Strategy
+from regraft.contracts.strategy import Finished, Fitted, Needs, Preset, Problem, Ranges, Strategy
 from regraft.errors import BadRequest
 from regraft.evaluation.calibration import Calibration
 from regraft.evaluation.differences import compare
 from regraft.evaluation.ood import OODReference, extended_reference
 from regraft.identity import derive_seed
-from regraft.strategies._options import Ranges, check_ranges
 from regraft.strategies.probe import features_of
 from regraft.tasks.extension import solve_rows
 from regraft.tasks.rows import outputs_of
@@ -51,8 +50,8 @@ PRESETS = {
 }
 
 
-def fit(problem: Problem, options: Options) -> Iterator[Event]:
-    """Solve the rows of the new classes on the plain views of `problem.train`; yields one `Fitted`.
+def fit(problem: Problem, options: Options) -> Generator[Event, None, Fitted]:
+    """Solve the rows of the new classes on the plain views of `problem.train`; returns the model, yields nothing.
 
     Raises:
         BadRequest: there is no finished model to add to.
@@ -81,7 +80,8 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
     weight = np.concatenate([old.weight, rows.weight * np.float32(old.temperature)])
     bias = np.concatenate([old.bias, rows.bias * np.float32(old.temperature)])
     added = problem.task.classes[len(old.classes) :]
-    yield Fitted(
+    yield from ()
+    return Fitted(
         tensors={"head/weight": weight, "head/bias": bias},
         logits=lambda asked, positions: outputs_of(features_of(asked, positions), weight, bias),
         features=features_of,
@@ -163,17 +163,6 @@ def kept(
     )
 
 
-def check(options: Options) -> None:
-    """Raises: BadRecipe: a value lies outside its range; the message says which."""
-    check_ranges(options)
-
-
 ENTRY = Strategy(
-    Options=Options,
-    presets=PRESETS,
-    needs=lambda options: Needs(old_data=options.old),
-    check=check,
-    check_asked=lambda options, asked: None,
-    fit=fit,
-    solved=True,
+    Options=Options, presets=PRESETS, needs=lambda options: Needs(old_data=options.old), fit=fit, solved=True
 )

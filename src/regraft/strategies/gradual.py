@@ -8,13 +8,12 @@ Sources: Howard & Ruder 2018, arXiv:1801.06146, section 3.3 (gradual unfreezing)
 head that is solved first keeps the features from harm). Even phases over half of the epochs are our choice.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from regraft.contracts.strategy import Asked, Preset, Problem, Strategy
-from regraft.strategies._options import Ranges, check_ranges
-from regraft.strategies.training import Training, needs, new_tail, planned, trained
+from regraft.contracts.strategy import Fitted, Preset, Problem, Ranges, Strategy, check_classes, check_ranges
+from regraft.strategies.training import Training, needs, new_tail, planned
 from regraft.values import Event
 
 
@@ -54,8 +53,8 @@ PRESETS = {
 }
 
 
-def fit(problem: Problem, options: Options) -> Iterator[Event]:
-    """Train on `problem`, yielding events as it goes and one `Fitted` at the end.
+def fit(problem: Problem, options: Options) -> Generator[Event, None, Fitted]:
+    """Train on `problem`, yielding events as it goes; returns the model.
 
     Raises:
         BadRecipe: an option is out of range.
@@ -64,9 +63,10 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
         RunError: the folder holds the checkpoint of another run.
     """
     from regraft.strategies._steps import Phases
+    from regraft.strategies.loop import train
 
-    check(options)
-    check_asked(options, problem.asked)
+    check_ranges(options)
+    check_classes(options, problem.asked)
     tail = new_tail(problem, options, batch_norm=options.batch_norm)
     phases = Phases(
         stages=len(tail.names),
@@ -76,17 +76,7 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
         epochs=options.phase_epochs,
     )
     schedule = yield from planned(tail, problem, options, phases=phases)
-    yield from trained(tail, problem, options, schedule, strategy="gradual")
+    return (yield from train(tail, problem, options, schedule, strategy="gradual"))
 
 
-def check(options: Options) -> None:
-    """Raises: BadRecipe: a value lies outside its range; the message says which."""
-    check_ranges(options)
-
-
-def check_asked(options: Options, asked: Asked) -> None:
-    """Raises: BadRecipe: an option makes no sense for this task; the message says which."""
-    asked.task.check(balanced=options.balanced, smoothing=options.smoothing)
-
-
-ENTRY = Strategy(Options=Options, presets=PRESETS, needs=needs, check=check, check_asked=check_asked, fit=fit)
+ENTRY = Strategy(Options=Options, presets=PRESETS, needs=needs, fit=fit)

@@ -7,16 +7,15 @@ Sources: Hu et al. 2021, arXiv:2106.09685 (the method); Kumar et al. 2022, arXiv
 probe head). That convolutions have updates too, and the defaults, are our choice.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from regraft.contracts.strategy import Asked, Fitted, Preset, Problem, Strategy
+from regraft.contracts.strategy import Fitted, Preset, Problem, Ranges, Strategy, check_classes, check_ranges
 from regraft.errors import BadRequest, MissingExtra
 from regraft.identity import derive_seed
-from regraft.strategies._options import Ranges, check_ranges
-from regraft.strategies.training import Training, needs, new_tail, planned, trained
+from regraft.strategies.training import Training, needs, new_tail, planned
 from regraft.values import Event, Notice
 
 if TYPE_CHECKING:
@@ -56,8 +55,8 @@ PRESETS = {
 }
 
 
-def fit(problem: Problem, options: Options) -> Iterator[Event]:
-    """Train on `problem`, yielding events as it goes and one `Fitted` at the end, the updates merged.
+def fit(problem: Problem, options: Options) -> Generator[Event, None, Fitted]:
+    """Train on `problem`, yielding events as it goes; returns the model, the updates merged.
 
     Raises:
         BadRecipe: an option is out of range.
@@ -66,13 +65,15 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
         TrainingFailed: a loss or a weight is no longer finite.
         RunError: the folder holds the checkpoint of another run.
     """
+    from regraft.strategies.loop import train
+
     check(options)
-    check_asked(options, problem.asked)
+    check_classes(options, problem.asked)
     tail = new_tail(problem, options, batch_norm="frozen")
     updates = yield from _put_in(tail, problem, options)
     schedule = yield from planned(tail, problem, options)
-    for event in trained(tail, problem, options, schedule, strategy="lora"):
-        yield _merged(event, tail, updates) if isinstance(event, Fitted) else event
+    fitted = yield from train(tail, problem, options, schedule, strategy="lora")
+    return _merged(fitted, tail, updates)
 
 
 def _put_in(tail: "Tail", problem: Problem, options: Options) -> "Generator[Event, None, Updates]":
@@ -103,10 +104,12 @@ def _put_in(tail: "Tail", problem: Problem, options: Options) -> "Generator[Even
 
 def _merged(fitted: Fitted, tail: "Tail", updates: "Updates") -> Fitted:
     """The same model without updates beside its layers; `fitted` asks the tail itself, so it goes on predicting."""
+    from regraft.strategies._checkpoint import arrays_of
+
     num_trained = sum(parameter.numel() for parameter in tail.parameters() if parameter.requires_grad)
     updates.merge()
     tail.eval()
-    tensors = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tail.tensors().items()}
+    tensors = arrays_of(tail)
     return replace(
         fitted,
         tensors=tensors,
@@ -127,9 +130,4 @@ def check(options: Options) -> None:
         raise MissingExtra("peft", "lora", "The strategy lora")
 
 
-def check_asked(options: Options, asked: Asked) -> None:
-    """Raises: BadRecipe: an option makes no sense for this task; the message says which."""
-    asked.task.check(balanced=options.balanced, smoothing=options.smoothing)
-
-
-ENTRY = Strategy(Options=Options, presets=PRESETS, needs=needs, check=check, check_asked=check_asked, fit=fit)
+ENTRY = Strategy(Options=Options, presets=PRESETS, needs=needs, check=check, fit=fit)

@@ -6,7 +6,7 @@ by cross-validation on the training examples, whose out-of-fold logits come with
 Source: Alain & Bengio 2016, arXiv:1610.01644 (linear probes); Kornblith et al. 2019, arXiv:1805.08974 (the protocol).
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar
@@ -15,12 +15,11 @@ import numpy as np
 from jaxtyping import Int
 
 from regraft.contracts.linear import LinearTask
-from regraft.contracts.strategy import Asked, Fitted, Needs, Preset, Problem, Strategy
+from regraft.contracts.strategy import Fitted, Needs, Preset, Problem, Ranges, Strategy, check_ranges
 from regraft.errors import BadRequest
 from regraft.identity import derive_seed
-from regraft.strategies._options import Ranges, check_ranges
 from regraft.tasks.rows import STREAM_ABOVE, RowSource, Views, outputs_of
-from regraft.values import Event
+from regraft.values import Event, drained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,18 +42,17 @@ HEAD_EPOCHS, HEAD_STEPS = 60, 600
 PRESETS = {"probe": Preset(title="the head alone, on frozen features", cut="output", options={}, views=1)}
 
 
-def fit(problem: Problem, options: Options) -> Iterator[Event]:
-    """Solve the head on the top states of `problem.train`, all their views; yields one `Fitted`.
+def fit(problem: Problem, options: Options) -> Generator[Event, None, Fitted]:
+    """Solve the head on the top states of `problem.train`, all their views; returns the model.
 
     Raises:
         BadRecipe: an option is out of range.
         BadRequest: the head's view is not a vector.
         BadData: features are not finite.
     """
-    check(options)
+    check_ranges(options)
     if not isinstance(problem.task, LinearTask):
-        yield from _head_only(problem)
-        return
+        return (yield from _head_only(problem))
     train, (features, views) = problem.train, rows_of(problem, problem.train)
     targets, groups = problem.targets[train], problem.groups[train]
     dealt = None
@@ -68,7 +66,7 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
         c=options.c,
         balanced=options.balanced,
     )
-    yield Fitted(
+    return Fitted(
         tensors={"head/weight": head.weight, "head/bias": head.bias},
         logits=lambda asked, positions: outputs_of(features_of(asked, positions), head.weight, head.bias),
         features=features_of,
@@ -83,7 +81,7 @@ def fit(problem: Problem, options: Options) -> Iterator[Event]:
     )
 
 
-def _head_only(problem: Problem) -> Iterator[Event]:
+def _head_only(problem: Problem) -> Generator[Event, None, Fitted]:
     """The head trained by steps on the untouched top states, for a task whose head cannot be solved."""
     from regraft.strategies import finetune
 
@@ -92,17 +90,7 @@ def _head_only(problem: Problem) -> Iterator[Event]:
     options = finetune.Options(
         lr=3e-3, head_lr_factor=1.0, epochs=HEAD_EPOCHS, min_steps=HEAD_STEPS, batch_norm="frozen"
     )
-    yield from finetune.fit(at_top, options)
-
-
-def check(options: Options) -> None:
-    """Raises: BadRecipe: a value lies outside its range; the message says which."""
-    check_ranges(options)
-
-
-def check_asked(options: Options, asked: Asked) -> None:
-    """Raises: BadRecipe: an option makes no sense for this task; the message says which."""
-    asked.task.check(balanced=options.balanced)
+    return (yield from finetune.fit(at_top, options))
 
 
 def with_start(problem: Problem, needs: Needs) -> Problem:
@@ -113,9 +101,7 @@ def with_start(problem: Problem, needs: Needs) -> Problem:
 
 def start_of(problem: Problem, *, balanced: bool = False) -> Fitted:
     """The probe solved on the training examples of `problem`, with the defaults."""
-    *_, solved = fit(problem, Options(balanced=balanced))
-    assert isinstance(solved, Fitted)
-    return solved
+    return drained(fit(problem, Options(balanced=balanced)))
 
 
 def rows_of(problem: Problem, positions: Int[np.ndarray, "n"]) -> tuple[RowSource, Views]:
@@ -148,12 +134,4 @@ def features_of(problem: Problem, positions: Int[np.ndarray, "n"], num_views: in
     return array
 
 
-ENTRY = Strategy(
-    Options=Options,
-    presets=PRESETS,
-    needs=lambda options: Needs(),
-    check=check,
-    check_asked=check_asked,
-    fit=fit,
-    solved=True,
-)
+ENTRY = Strategy(Options=Options, presets=PRESETS, fit=fit, solved=True)

@@ -53,13 +53,11 @@ class Batch:
 
 
 class Term(nn.Module, ABC):
-    """A term that is added to the loss of every step. Its parameters, if any, are trained along with the tail; they are
-    kept in checkpoints and never enter a bundle."""
+    """A term that is added to the loss of every step. Its parameters, if any, are trained along with the tail, at the
+    highest stage's learning rate; they are kept in checkpoints and never enter a bundle."""
 
     min_rows: int = 1
     """Rows that a training batch needs."""
-    like_head: bool = False
-    """Whether its parameters have the head's learning rate, else that of the highest stage."""
     replaces_decay: bool = False
     """Whether it stands in for weight decay, which is then off."""
     notes: tuple[str, ...] = ()
@@ -109,12 +107,9 @@ class Tail(nn.Module):
         batch_norm: str,
         taps: Sequence[str] = (),
         side_outputs: int = 0,
-        terms: Mapping[str, Term] | None = None,
-        head_apart: bool = False,
     ) -> None:
         """The head reads `readout`, and the `taps` beside it. `batch_norm` is `frozen`, `train` or `recalibrate`;
-        `side_outputs` > 0 attaches the side heads above the cut. With `head_apart` the head learns on the
-        features as they are, and what else is trained shapes them.
+        `side_outputs` > 0 attaches the side heads above the cut.
 
         Raises:
             BadRequest: side heads are asked for where none lies above the cut.
@@ -131,8 +126,7 @@ class Tail(nn.Module):
         sides = side_heads_above(network, cut) if side_outputs else {}
         self.side_weights = {name: side.weight for name, side in sides.items()}
         self.side_heads = nn.ModuleList(side.build(side_outputs) for side in sides.values())
-        self.head_apart = head_apart
-        self.terms = nn.ModuleDict(terms)
+        self.terms = nn.ModuleDict()
         """What is added to the loss, by the name that the curve and the report have for it."""
         self.requires_grad_(True)
 
@@ -149,8 +143,7 @@ class Tail(nn.Module):
         features = self._features(state, hidden, change)
         side_heads = dict(zip(self.side_weights, self.side_heads, strict=True)) if self.training else {}
         sides = {name: side_head(hidden[name]) for name, side_head in side_heads.items()}
-        logits = self.head(features.detach() if self.head_apart else features)
-        return Passed(logits=logits, features=features, hidden=hidden, sides=sides)
+        return Passed(logits=self.head(features), features=features, hidden=hidden, sides=sides)
 
     def begun(self, state: State) -> State:
         """The stored state as the lowest trained stage gets it, transient tensors left out."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
+from regraft.contracts.linear import check_weighable
 from regraft.tasks.linear import Sigmoid, SolvedTask
 from regraft.tasks.probabilities import as_choices, fit_temperature
 
@@ -41,7 +42,7 @@ class BinaryTask(SolvedTask):
         self, targets: Shaped[np.ndarray, "n ..."], *, balanced: bool, smoothing: float
     ) -> "Callable[[Tensor, Tensor], Tensor]":
         """Mean binary cross entropy over examples and questions."""
-        self.check(balanced=balanced, smoothing=smoothing)
+        check_weighable(self, balanced=balanced, smoothing=smoothing)
         return _cross_entropy
 
 

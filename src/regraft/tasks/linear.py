@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from regraft.contracts.linear import FoldLogits, LinearTask, Solution
+from regraft.contracts.linear import FoldLogits, LinearTask, Solution, check_weighable
 from regraft.errors import BadData, BadRequest
 from regraft.tasks._losses import STEP, Loss, Sigmoid, Softmax, Squares, default_grid, taken
 from regraft.tasks._part import Axes, Part, Spanned, leading_axes
@@ -176,7 +176,7 @@ class SolvedTask(LinearTask):
         balanced: bool,
     ) -> Solution:
         """The head at its optimum; the penalty is that of smallest cross-validated loss."""
-        self.check(balanced=balanced)
+        check_weighable(self, balanced=balanced)
         weights = self.example_weights(targets, balanced)
         return solve(self.solved_loss(targets), features, views=views, fold_of=fold_of, c=c, weights=weights)
 
@@ -192,7 +192,7 @@ class SolvedTask(LinearTask):
         max_seconds: float,
     ) -> Iterator[FoldLogits]:
         """Outputs of heads that never saw the example."""
-        self.check(balanced=balanced)
+        check_weighable(self, balanced=balanced)
         return cross_validate(
             self.solved_loss(targets),
             features,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
+from regraft.contracts.linear import check_weighable
 from regraft.contracts.task import Words
 from regraft.errors import BadData
 from regraft.labels import joined, number, parted
@@ -151,7 +152,7 @@ class Regression(SolvedTask):
         """Mean squared error of the standardised numbers, which is what ridge regression minimises too."""
         from torch.nn.functional import mse_loss
 
-        self.check(balanced=balanced, smoothing=smoothing)
+        check_weighable(self, balanced=balanced, smoothing=smoothing)
         return mse_loss
 
     def _transformed(self, targets: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:

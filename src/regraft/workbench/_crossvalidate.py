@@ -1,7 +1,7 @@
 """The main figure where the data are too small for a test split: every example judged by a model that never saw it."""
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -16,7 +16,7 @@ from regraft.evaluation.repeats import nadeau_bengio
 from regraft.identity import derive_seed
 from regraft.recipe import Recipe
 from regraft.strategies.probe import Options, fit, rows_of
-from regraft.values import Event, Measured, Notice, Progress
+from regraft.values import Event, Measured, Notice, Progress, drained
 from regraft.workbench._resolve import Resolved
 from regraft.workbench._states import store_states
 from regraft.workbench.session import Session, fitted_to
@@ -121,7 +121,11 @@ def cross_validate_probe(
 
 
 def cross_validate(
-    problem: Problem, trained: Callable[[Problem], Iterator[Event]], *, num_folds: int, refit: Refit | None = None
+    problem: Problem,
+    trained: Callable[[Problem], Generator[Event, None, Fitted]],
+    *,
+    num_folds: int,
+    refit: Refit | None = None,
 ) -> Generator[Event, None, HeldOut]:
     """One repeat of a model that is `trained` on each fold's others, on the folds of the probe's first repeat; with
     `refit` where the preparation is fitted too, without where it is the same for all folds."""
@@ -134,9 +138,7 @@ def cross_validate(
         part = problem.part(f"fold-{fold}", train=problem.train[~held], val=np.zeros(0, dtype=np.int64))
         with ExitStack() as closing:
             part = part if refit is None else (yield from refit(part, closing))
-            for event in trained(part):
-                if isinstance(event, Fitted):
-                    found = event.logits(part, problem.train[held])
+            found = drained(trained(part)).logits(part, problem.train[held])
         raw.append(found)
         scores.append(main.compute(targets[held], problem.task.outputs(found)))
         spent = time.monotonic() - began

@@ -1,6 +1,5 @@
 """A recipe with its names looked up: strategy, preset, options, cut, views. Imports no torch."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -10,8 +9,9 @@ from regraft.contracts.modality import MODALITIES
 from regraft.contracts.strategy import STRATEGIES, Asked, Preset, Strategy
 from regraft.contracts.task import Task
 from regraft.data.dataset import Dataset
-from regraft.errors import BadRecipe, BadRequest, BundleError, RunError, UnknownName
+from regraft.errors import BadRecipe, BadRequest, BundleError, RunError
 from regraft.recipe import Recipe, Seen, built
+from regraft.workbench.strategies import strategies
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,28 +54,14 @@ class Resolved:
         return not self.strategy.solved
 
 
-def presets() -> Mapping[str, tuple[str, Preset]]:
-    """Every preset by name, with the strategy it belongs to."""
-    found: dict[str, tuple[str, Preset]] = {}
-    for name in STRATEGIES.names():
-        for preset, value in STRATEGIES.get(name).presets.items():
-            found[preset] = (name, value)
-    return found
-
-
 def named(recipe: Recipe) -> Named:
-    """The strategy or preset of that name.
+    """The strategy or preset of that name; of the others nothing is imported.
 
     Raises:
         UnknownName: there is neither.
     """
-    known = presets()
-    if recipe.strategy in known:
-        name, preset = known[recipe.strategy]
-        return Named(name=name, preset=preset)
-    if recipe.strategy not in STRATEGIES.names():
-        raise UnknownName("strategy", recipe.strategy, {*STRATEGIES.names(), *known})
-    return Named(name=recipe.strategy, preset=None)
+    (facts,) = strategies(recipe.strategy)
+    return Named(name=facts.name, preset=STRATEGIES.get(facts.name).presets.get(recipe.strategy))
 
 
 def backbone_spec(recipe: Recipe, strategy: Named) -> str:

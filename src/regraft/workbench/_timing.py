@@ -1,9 +1,9 @@
-"""Seconds by phase, and the most memory the process has held."""
+"""The phases of a run: their events logged, their seconds counted; and the most memory the process has held."""
 
 import sys
 import time
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -17,17 +17,21 @@ T = TypeVar("T")
 class Phases:
     """Wall seconds of each phase, in the order they first began."""
 
+    log: Callable[[Event], None]
+    """Takes every event, before it is passed on."""
     seconds: dict[str, float] = field(default_factory=dict)
 
     def run(self, name: str, work: Generator[Event, None, T]) -> Generator[Event, None, T]:
-        """Drive `work`, passing its events on and adding its time to `name`; returns what it returns.
+        """Drive `work`, logging its events, passing them on and adding its time to `name`, unless that is empty;
+        returns what it returns.
 
         Time that the consumer spends between events is not counted.
         """
         try:
             while True:
-                with self.measure(name):
+                with self.measure(name) if name else nullcontext():
                     event = next(work)
+                self.log(event)
                 yield event
         except StopIteration as stop:
             result: T = stop.value

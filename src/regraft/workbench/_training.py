@@ -9,7 +9,7 @@ from jaxtyping import Int
 
 from regraft.backbones.backbone import Backbone
 from regraft.backbones.channels import open_for_channels
-from regraft.contracts.strategy import Fitted, Problem, fitted_last
+from regraft.contracts.strategy import Problem
 from regraft.recipe import Recipe
 from regraft.strategies.probe import with_start
 from regraft.values import Event, Notice
@@ -27,11 +27,25 @@ def open_backbone(recipe: Recipe, spec: str) -> Generator[Event, None, tuple[Res
 
 
 def problem_of(
-    session: Session, resolved: Resolved, backbone: Backbone, stored: Stored, *, device: str, folder: Path | None
-) -> Problem:
-    """What the strategy is told; `folder` takes its checkpoints, None keeps none."""
-    nobody = np.zeros(0, dtype=np.int64)
-    train, val = session.validated if resolved.validates else (session.learnable, nobody)
+    session: Session,
+    resolved: Resolved,
+    backbone: Backbone,
+    stored: Stored,
+    *,
+    device: str,
+    threads: int,
+    folder: Path | None,
+) -> Generator[Event, None, Problem]:
+    """What the strategy is told; `folder` takes its checkpoints, None keeps none. Says so where early stopping is off
+    for want of validation examples."""
+    train, val = session.learnable, np.zeros(0, dtype=np.int64)
+    if resolved.validates:
+        train, val = session.validated
+        yield from few_to_validate(len(val))
+        if device == "cpu":
+            import torch
+
+            torch.set_num_threads(threads)
     problem = Problem(
         backbone=backbone,
         cut=resolved.cut,
@@ -67,14 +81,3 @@ def needed_on_top(session: Session, resolved: Resolved) -> Int[np.ndarray, "n"]:
     if resolved.cut == "output" or resolved.views or asked or not session.tests:
         return session.usable
     return np.sort(np.concatenate([session.beside, session.splits.test]))
-
-
-def trained(problem: Problem, resolved: Resolved, *, threads: int) -> Generator[Event, None, Fitted]:
-    """Fit the strategy; says so where early stopping is off for want of validation examples."""
-    if resolved.validates:
-        if problem.device == "cpu":
-            import torch
-
-            torch.set_num_threads(threads)
-        yield from few_to_validate(resolved.validates, len(problem.val))
-    return (yield from fitted_last(resolved.strategy.fit(problem, resolved.options)))

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from regraft.contracts.strategy import fitted_last
 from regraft.data.dataset import Dataset
 from regraft.recipe import Recipe, Seen
 from regraft.reports.report import Report
@@ -23,7 +22,7 @@ from regraft.workbench._outcome import Outcome
 from regraft.workbench._resolve import backbone_spec, check_asked, check_seen, filled_in, named
 from regraft.workbench._states import store_states
 from regraft.workbench._timing import Phases
-from regraft.workbench._training import needed_on_top, open_backbone, probe_problem_of, problem_of, trained
+from regraft.workbench._training import needed_on_top, open_backbone, probe_problem_of, problem_of
 from regraft.workbench.session import fitted_to
 
 
@@ -52,49 +51,48 @@ def fit(recipe: Recipe, out: Path, *, resume: bool = False, dataset: Dataset | N
     """
     spec = backbone_spec(recipe, named(recipe))
     with RunFolder(out, recipe, resume=resume) as folder:
-        for event in _fit(recipe, folder, spec, dataset):
-            folder.log(event)
-            yield event
+        phases, threads, device = Phases(folder.log), num_threads(recipe.threads), choose_device(recipe.device)
+        resolved, backbone = yield from phases.run("weights", open_backbone(recipe, spec))
+        session = yield from phases.run("data", open_data(recipe, dataset, workers=threads))
+        session.check(backbone.card)
+        unfitted = backbone
+        session, backbone = fitted_to(session, backbone)
+        check_seen(recipe.seen, backbone, session.dataset)
+        check_asked(resolved, backbone, session.task)
+        seen = Seen(backbone=backbone.digest(), data=session.dataset.fingerprint)
+        recipe = replace(filled_in(recipe, resolved, backbone.card), task=session.task.kind, seen=seen)
+        session = replace(session, recipe=recipe)
+        folder.write_recipe(recipe)
 
-
-def _fit(recipe: Recipe, folder: RunFolder, spec: str, dataset: Dataset | None) -> Iterator[Event]:
-    phases, threads, device = Phases(), num_threads(recipe.threads), choose_device(recipe.device)
-    resolved, backbone = yield from phases.run("weights", open_backbone(recipe, spec))
-    session = yield from phases.run("data", open_data(recipe, dataset, workers=threads))
-    session.check(backbone.card)
-    unfitted = backbone
-    session, backbone = fitted_to(session, backbone)
-    check_seen(recipe.seen, backbone, session.dataset)
-    check_asked(resolved, backbone, session.task)
-    seen = Seen(backbone=backbone.digest(), data=session.dataset.fingerprint)
-    recipe = replace(filled_in(recipe, resolved, backbone.card), task=session.task.kind, seen=seen)
-    session = replace(session, recipe=recipe)
-    folder.write_recipe(recipe)
-
-    top = needed_on_top(session, resolved)
-    storing = store_states(session, resolved, backbone, device=device, threads=threads, top=top)
-    stored = yield from phases.run("activations", storing)
-    try:
-        problem = problem_of(session, resolved, backbone, stored, device=device, folder=folder.checkpoints)
-        fitted = yield from phases.run("training", trained(problem, resolved, threads=threads))
-        probe, probe_problem = fitted, problem
-        if not resolved.is_probe:
-            probe_problem = yield from probe_problem_of(session, problem)
-            probe = yield from phases.run("probe", fitted_last(probing.fit(probe_problem, probing.Options())))
-        held: tuple[HeldOut | None, HeldOut | None] = (None, None)
-        if not session.tests:
-            refit = refitting(session, resolved, unfitted, device=device, threads=threads)
-            validating = cross_validated(
-                resolved, problem, probe_problem, recipe, refit if backbone is not unfitted else None
+        top = needed_on_top(session, resolved)
+        storing = store_states(session, resolved, backbone, device=device, threads=threads, top=top)
+        stored = yield from phases.run("activations", storing)
+        try:
+            posing = problem_of(
+                session, resolved, backbone, stored, device=device, threads=threads, folder=folder.checkpoints
             )
-            held = yield from phases.run("cross-validation", validating)
-        outcome = Outcome(
-            session=session, resolved=resolved, backbone=backbone, stored=stored, problem=problem,
-            probe_problem=probe_problem, fitted=fitted, probe=probe, held=held[0], probe_held=held[1],
-            device=device, threads=threads,
-        )  # fmt: skip
-        report = yield from finish(outcome, folder, phases)
-    finally:
-        stored.close()
-    folder.finish()
-    yield RunDone(path=folder.path, report=report)
+            problem = yield from phases.run("training", posing)
+            fitted = yield from phases.run("training", resolved.strategy.fit(problem, resolved.options))
+            probe, probe_problem = fitted, problem
+            if not resolved.is_probe:
+                probe_problem = yield from phases.run("probe", probe_problem_of(session, problem))
+                probe = yield from phases.run("probe", probing.fit(probe_problem, probing.Options()))
+            held: tuple[HeldOut | None, HeldOut | None] = (None, None)
+            if not session.tests:
+                refit = refitting(session, resolved, unfitted, device=device, threads=threads)
+                validating = cross_validated(
+                    resolved, problem, probe_problem, recipe, refit if backbone is not unfitted else None
+                )
+                held = yield from phases.run("cross-validation", validating)
+            outcome = Outcome(
+                session=session, resolved=resolved, backbone=backbone, stored=stored, problem=problem,
+                probe_problem=probe_problem, fitted=fitted, probe=probe, held=held[0], probe_held=held[1],
+                device=device, threads=threads,
+            )  # fmt: skip
+            report = yield from phases.run("", finish(outcome, folder, phases))
+        finally:
+            stored.close()
+        folder.finish()
+        done = RunDone(path=folder.path, report=report)
+        folder.log(done)
+        yield done

@@ -388,9 +388,9 @@ def ordered(classes: tuple[str, ...], decision: Decision, kind: str) -> tuple[st
     return (*(name for name in classes if name != positive), positive)
 
 
-def few_to_validate(validates: bool, num_validation: int) -> Generator[Event, None, None]:
+def few_to_validate(num_validation: int) -> Generator[Event, None, None]:
     """Say that early stopping is off, where it would have been on."""
-    if validates and not num_validation:
+    if not num_validation:
         yield Notice(
             text=f"Fewer than {MIN_VALIDATION} validation examples: early stopping is off, and all examples are used "
             "for training.",

@@ -17,7 +17,7 @@ from regraft.workbench._model import write_model
 from regraft.workbench._outcome import Outcome
 from regraft.workbench._resolve import backbone_spec, check_asked, named
 from regraft.workbench._states import store_states
-from regraft.workbench._training import open_backbone, problem_of, trained
+from regraft.workbench._training import open_backbone, problem_of
 from regraft.workbench.session import fitted_to, open_session
 
 
@@ -49,8 +49,10 @@ def train(recipe: Recipe, dataset: Dataset, out: Path) -> Iterator[Event]:
     check_asked(resolved, backbone, session.task)
     stored = yield from store_states(session, resolved, backbone, device=device, threads=threads)
     try:
-        problem = problem_of(session, resolved, backbone, stored, device=device, folder=None)
-        fitted = yield from trained(problem, resolved, threads=threads)
+        problem = yield from problem_of(
+            session, resolved, backbone, stored, device=device, threads=threads, folder=None
+        )
+        fitted = yield from resolved.strategy.fit(problem, resolved.options)
         outcome = Outcome(
             session=session, resolved=resolved, backbone=backbone, stored=stored, problem=problem,
             probe_problem=problem, fitted=fitted, probe=fitted, held=None, probe_held=None, device=device,

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from regraft.contracts.strategy import Problem
 from regraft.identity import derive_seed
-from regraft.strategies._batches import fetched, plain_draws
+from regraft.strategies._steps import fetched, plain_draws
 from regraft.strategies.regularisers.regulariser import Kind, Regulariser, head_term
 from regraft.strategies.tail import Batch, Tail
 
