@@ -173,23 +173,6 @@ def test_a_plan_is_told_first_and_progress_ends_at_the_total(backbone: Backbone,
     made.close()
 
 
-def test_a_plan_that_is_timed_tells_seconds_and_stores_nothing(
-    backbone: Backbone, exported: Path, tmp_path: Path
-) -> None:
-    def load(example: int, number: int) -> dict[str, np.ndarray]:
-        time.sleep(0.02)
-        return toy_input(example, number)
-
-    source = Source(load)
-    made = activations(backbone, tmp_path, source)
-    plan = made.plan(AT_CUT, range(NUM), timed=True)
-    assert plan.seconds is not None
-    assert 0.7 * 0.01 <= plan.seconds / (2 * NUM) < 0.1, "two threads load, 20 ms a row each"
-    assert len(source.asked) == 16
-    assert made.plan(AT_CUT, range(NUM)).examples == 2 * NUM
-    made.close()
-
-
 def test_what_is_done_once_is_not_taken_for_the_pace(backbone: Backbone, exported: Path, tmp_path: Path) -> None:
     """The first input takes as long as a session's start; told from the first batch, the rest would take seconds."""
 

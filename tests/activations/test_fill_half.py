@@ -45,7 +45,7 @@ def offset(by: float, folder: Path) -> Backbone:
 
 
 @pytest.mark.parametrize(("make", "said"), [(lambda p: toy_backbone(p, scale=1e6), "overflows"),
-                                            (lambda p: offset(3000, p), "of their spread")])  # fmt: skip
+                                            (lambda p: offset(3000, p), "of their standard deviation")])  # fmt: skip
 def test_where_half_precision_costs_too_much_float32_is_kept_and_a_notice_given(
     make: Callable[[Path], Backbone], said: str, tmp_path: Path
 ) -> None:

@@ -52,6 +52,16 @@ def test_the_penalty_is_chosen_among_those_tried_and_out_of_fold_logits_come_alo
     assert (model.out_of_fold.argmax(axis=1) == asked.targets[asked.train]).mean() > 0.8
 
 
+def test_features_too_many_for_memory_are_read_in_blocks_to_the_same_head(
+    tiny: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = problem(tiny, "output", examples=60)
+    held = solved(asked, c=0.01)
+    monkeypatch.setattr(probe, "STREAM_ABOVE", 0)
+    np.testing.assert_allclose(solved(asked, c=0.01).tensors["head/weight"], held.tensors["head/weight"], atol=1e-6)
+    assert probe.features_of(asked, asked.train)[2:5].shape == (3, tiny.card.width)
+
+
 def test_all_views_are_learned_from_and_plain_ones_asked(tiny: Backbone) -> None:
     asked = problem(tiny, "output", examples=18)
     three = MemoryStates(tiny, painted(asked.targets, 32), "output", 3)

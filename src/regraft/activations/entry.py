@@ -1,4 +1,4 @@
-"""An entry of the store: all rows under one key. Rows are added in shards, looked up by digest, read through maps.
+"""An entry of the store: all rows under one key. Rows are added in shards, looked up by digest.
 
 Several processes may fill one entry at once. Each writes shards of its own; a row written twice is read from the
 shard that was seen first, which is the same numbers by the promise that a key names everything.
@@ -18,7 +18,7 @@ from jaxtyping import Bool, Int, Int32, Int64, Shaped
 
 from regraft.activations import shards
 from regraft.activations.disk import Pin, StoreNotWritable, bytes_under, is_pinned, touch, used_at, writing
-from regraft.activations.shards import ENDING, DamagedShard, Rows, Shard, ShardMaps
+from regraft.activations.shards import ENDING, DamagedShard, Rows, Shard, ShardFiles
 from regraft.activations.slots import DIGEST_BYTES, RowKey, Slot, row_digests
 from regraft.errors import RegraftError
 from regraft.values import Notice
@@ -84,7 +84,7 @@ class Entry:
         self._pin = pin
         self._make_room = make_room
         self._shard_bytes = shard_bytes
-        self._maps = ShardMaps(self.row_slots)
+        self._files = ShardFiles(self.row_slots)
         self._index = RowIndex()
         self._known: set[str] = set()
         self._shared_stored: set[str] = set()
@@ -198,8 +198,11 @@ class Entry:
         for slot in self.shared_slots:
             path = self._shared_path(slot)
             try:
-                shard, _ = shards.read_shard(path, [slot])
-                arrays[slot.name] = shards.map_columns(shard, [slot])[slot.name][0].copy()
+                files = ShardFiles([slot])
+                files.add(shards.read_shard(path, [slot])[0])
+                arrays[slot.name] = np.empty(slot.sizes, slot.stored_dtype)
+                files.read(0, slot, [(0, arrays[slot.name])])
+                files.close()
             except FileNotFoundError:
                 continue
             except DamagedShard as damage:
@@ -221,7 +224,7 @@ class Entry:
             found, numbers, places = self._index.find(digests)
         if not found.all():
             raise ValueError(f"{np.count_nonzero(~found)} of {len(digests)} rows are not stored; see `Entry.missing`.")
-        return Rows(self._maps, self.row_slots, numbers, places)
+        return Rows(self._files, self.row_slots, numbers, places)
 
     def refresh(self) -> None:
         """See what other processes have written or removed since. Damaged files are removed, with a notice."""
@@ -254,7 +257,7 @@ class Entry:
         try:
             self.flush()
         finally:
-            self._maps.close()
+            self._files.close()
             if isinstance(self._pin, Pin):
                 touch(self.folder / "used")
                 self._pin.release()
@@ -279,7 +282,7 @@ class Entry:
         if not added:
             return
         counts = [len(digests) for _, digests in added]
-        numbers = [self._maps.add(shard) for shard, _ in added]
+        numbers = [self._files.add(shard) for shard, _ in added]
         self._known.update(shard.path.name for shard, _ in added)
         self._index.add(
             np.concatenate([digests for _, digests in added]),

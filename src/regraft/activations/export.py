@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from regraft.activations.runner import BATCH, ROWS_AXIS, OnnxRunner, TorchRunner
-from regraft.activations.slots import Slot
+from regraft.activations.slots import OVERFLOW, Slot, as_half, overflows
 from regraft.backbones.backbone import Backbone
 from regraft.contracts.backbone import TAP, Network, State
 from regraft.contracts.family import built
@@ -132,6 +132,33 @@ def place_matters(backbone: Backbone, shapes: Shapes, *, device: str, threads: i
     found = TorchRunner(prefix, examples, device, threads, alone=False)(same)[top]
     rows = [array for name, array in found.items() if name not in network.shared]
     return any(row.tobytes() != array[0].tobytes() for array in rows for row in array)
+
+
+def half_error(backbone: Backbone, cut: str, state: Mapping[str, np.ndarray], view: str) -> float:
+    """Error of the untouched network's top view when the state at `cut` is rounded to float16.
+
+    Root mean square of the difference, relative to the standard deviation over examples, which is what a head tells
+    apart: to the root mean square of the view less its mean over examples (of the view itself where that is zero).
+    `OVERFLOW` where a value is too large.
+    """
+    rounded = {name: as_half(array).astype(array.dtype, copy=False) for name, array in state.items()}
+    if any(overflows(array) for array in state.values()):
+        return OVERFLOW
+    if cut == "output":
+        exact, found = state[view], rounded[view]
+    else:
+        prefix = Prefix(backbone.network, ["output"], view=view, inputs=tuple(state), after=cut).eval()
+        with torch.inference_mode():
+            exact = prefix(*(torch.from_numpy(array) for array in state.values()))[0].numpy()
+            found = prefix(*(torch.from_numpy(array) for array in rounded.values()))[0].numpy()
+    wide = exact.astype(np.float64)
+    scale = _size(wide - wide.mean(axis=0)) or _size(wide) or 1.0
+    error = _size(found - wide) / scale
+    return error if np.isfinite(error) else OVERFLOW
+
+
+def _size(array: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(array**2)))
 
 
 class Refused(Exception):  # never leaves the store

@@ -14,15 +14,24 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
-from regraft.activations.batches import ahead
 from regraft.activations.disk import Memo, disk_of
 from regraft.activations.entry import Entry
-from regraft.activations.half import HALF_LIMIT, OVERFLOW, as_half, half_error, overflows
 from regraft.activations.runner import BATCH, Prefixes
-from regraft.activations.slots import DIGEST_BYTES, RowKey, Slot
-from regraft.activations.states import PLACEMENT, Record, States, masked, stacked
+from regraft.activations.slots import (
+    DIGEST_BYTES,
+    HALF_LIMIT,
+    OVERFLOW,
+    PLACEMENT,
+    RowKey,
+    Slot,
+    as_half,
+    masked,
+    overflows,
+    stacked,
+)  # fmt: skip
+from regraft.activations.states import Record, States
 from regraft.activations.store import Store
-from regraft.activations.stored import FreshStates, StoredStates
+from regraft.activations.stored import FreshStates, StoredStates, ahead
 from regraft.errors import RegraftError
 from regraft.values import Event, Notice, Plan, Progress
 
@@ -102,28 +111,22 @@ class Activations:
             self._opened.append(self._entries[cut, dtype])
         return self._entries[cut, dtype]
 
-    def plan(self, want: Want, examples: Sequence[int], *, timed: bool = False) -> Plan:
-        """What filling would write, without doing it. `bytes_free` is what the store's limit and the disk leave.
-
-        With `timed`, one batch is loaded and run for `seconds`, which is None otherwise. Ragged rows of unknown length
-        are sampled in any case, to tell their bytes.
-        """
-        entry, pieces, seconds, length = self.entry(want.cut, want.dtype), self._pieces(examples), None, None
+    def plan(self, want: Want, examples: Sequence[int]) -> Plan:
+        """What filling would write, without doing it. `bytes_free` is what the store's limit and the disk leave. Ragged
+        rows of unknown length are sampled, to tell their bytes."""
+        entry, pieces, row_bytes = self.entry(want.cut, want.dtype), self._pieces(examples), None
         missing = {want.cut: self._missing(want, pieces)}
         count = int(missing[want.cut].sum())
-        if count and (timed or (self._prefixes.ragged and not len(entry))):
-            rows, spent = list(islice(_addresses(missing, (want.cut,), pieces), BATCH)), deque[float](maxlen=BATCH)
-            records = [self._timed_load(row, spent)[0] for row in rows]
-            _, lengths = self._prefixes.states((want.cut,), records)
-            length = None if lengths is None else float(lengths.mean())
-            if timed:
-                seconds = count * max(self._run_seconds((want.cut,), records), self._load_seconds(spent))
+        if count and self._prefixes.ragged and not len(entry):
+            rows = islice(_addresses(missing, (want.cut,), pieces), BATCH)
+            _, lengths = self._prefixes.states((want.cut,), [self._inputs.load(*row)[0] for row in rows])
+            row_bytes = None if lengths is None else entry.row_bytes_of(float(lengths.mean()))
         return Plan(
             phase="activations",
             examples=count,
-            bytes_needed=count * ((entry.row_bytes if length is None else entry.row_bytes_of(length)) + DIGEST_BYTES),
+            bytes_needed=count * ((entry.row_bytes if row_bytes is None else row_bytes) + DIGEST_BYTES),
             bytes_free=min(disk_of(self._store.root)[1], self._store.available()),
-            seconds=seconds,
+            seconds=None,
         )
 
     def fill(self, wants: Sequence[Want], examples: Sequence[int]) -> Generator[Event, None, dict[str, str]]:
@@ -257,6 +260,8 @@ class Activations:
         if not isinstance(error, float):
             records = [self._inputs.load(example, 0, 0)[0] for example in examples[:BATCH]]
             state = self._prefixes.states(cuts, records)[0][want.cut]
+            from regraft.activations.export import half_error
+
             error = half_error(self._prefixes.backbone, want.cut, state, self._prefixes.view)
             self._memo.put(key, error)
         self.half_error[want.cut] = error

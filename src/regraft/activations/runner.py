@@ -26,8 +26,8 @@ import numpy as np
 from jaxtyping import Int64
 
 from regraft.activations.disk import Memo, StoreNotWritable, writing
-from regraft.activations.slots import Slot
-from regraft.activations.states import Record, stacked
+from regraft.activations.slots import Slot, stacked
+from regraft.activations.states import Record
 from regraft.backbones.backbone import Backbone
 from regraft.files import atomic
 from regraft.values import Json, Notice

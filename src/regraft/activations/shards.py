@@ -1,15 +1,13 @@
 """A shard: one safetensors file with some rows of an entry. It appears whole, by a rename, or not at all.
 
-Its tensors are `row digests` (k 16) and one column per slot (k ...), the wider element types first, so that each can be
-read by memory map where it lies. Where slots are ragged, `row lengths` (k) stands before the columns, and a ragged
-column has its rows after each other along the first axis. The metadata hold the number of rows k, the sum of their
-lengths, and a BLAKE2b digest of the slots, the row digests and the lengths. The whole header follows from these, so any
-change to it is found, and a file cut short is known by its size. Source of the layout:
-https://github.com/huggingface/safetensors#format.
+Its tensors are `row digests` (k 16) and one column per slot (k ...), the wider element types first. Where slots are
+ragged, `row lengths` (k) stands before the columns, and a ragged column has its rows after each other along the first
+axis. The metadata hold the number of rows k, the sum of their lengths, and a BLAKE2b digest of the slots, the row
+digests and the lengths. The whole header follows from these, so any change to it is found, and a file cut short is
+known by its size. Source of the layout: https://github.com/huggingface/safetensors#format.
 """
 
 import json
-import mmap
 import secrets
 import threading
 import time
@@ -17,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from io import FileIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -36,13 +35,7 @@ LENGTHS = "row lengths"
 """The tensor with each row's length along the ragged axis."""
 ENDING = ".safetensors"
 MAX_OPEN = 64
-"""Shards mapped at once, each one file descriptor; a quarter of the smallest usual allowance, 256. Our choice."""
-MAX_TOUCHED_BYTES = 128 << 20
-"""Bytes made resident before all maps are dropped: the system counts pages read through a map as this process's memory
-as long as the map lives. Mapping again takes some 20 µs a shard. Our choice."""
-_PAGES_AROUND = 2 << 20
-"""Bytes made resident around a place that is read: Linux 6.18 maps 64 KiB of a file that was read from the disk, up to
-2 MiB of one lately written (measured)."""
+"""Shards open at once, each one file descriptor; a quarter of the smallest usual allowance, 256. Our choice."""
 _MAX_HEADER = 1 << 20
 """No header of ours is as long, so that a damaged length asks for no memory."""
 
@@ -135,32 +128,6 @@ def read_shard(path: Path, slots: Sequence[Slot]) -> tuple[Shard, Shaped[np.ndar
     return shard, np.frombuffer(index, f"S{DIGEST_BYTES}", count=rows)
 
 
-def map_columns(shard: Shard, slots: Sequence[Slot]) -> dict[str, Shaped[np.ndarray, "k ..."]]:
-    """The columns of a shard, memory-mapped and read-only. The map lives as long as any array made from it.
-
-    Raises:
-        DamagedShard: the file vanished, or its size changed since it was checked; it is not touched.
-    """
-    size = shard.offsets[""]
-    try:
-        with shard.path.open("rb") as file:
-            if (found := file.seek(0, 2)) != size:
-                raise DamagedShard(shard.path, f"it has {found} bytes where {shard.rows} rows take {size}")
-            mapped = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
-    except FileNotFoundError as error:
-        raise DamagedShard(shard.path, "the file vanished while it was in use") from error
-    length = int(shard.starts[-1])
-    return {
-        slot.name: np.ndarray(
-            (shard.rows if slot.ragged is None else length, *slot.sizes),
-            slot.stored_dtype,
-            mapped,
-            shard.offsets[slot.name],
-        )
-        for slot in slots
-    }
-
-
 def _ordered(slots: Sequence[Slot]) -> list[Slot]:
     return sorted(slots, key=lambda slot: -slot.stored_dtype.itemsize)
 
@@ -189,14 +156,17 @@ def _head(slots: Sequence[Slot], rows: int, length: int, checksum: str) -> tuple
     return safetensors_layout(tensors, metadata=metadata, align=64)
 
 
-class ShardMaps:
-    """The shards of one entry by number, memory-mapped when asked for, few at a time. Safe between threads."""
+class ShardFiles:
+    """The shards of one entry by number, opened when read from, few at a time. Safe between threads.
+
+    Rows are read into the arrays that they are asked for in, not mapped: what is read is no memory of this process, and
+    a file that was cut short is an error instead of a fault.
+    """
 
     def __init__(self, slots: Sequence[Slot]) -> None:
         self._slots = slots
         self._shards: list[Shard] = []
-        self._open: OrderedDict[int, dict[str, np.ndarray]] = OrderedDict()
-        self._touched = 0
+        self._open: OrderedDict[int, FileIO] = OrderedDict()
         self._lock = threading.Lock()
 
     def add(self, shard: Shard) -> int:
@@ -208,30 +178,43 @@ class ShardMaps:
         """Where the rows of a shard start in its ragged columns."""
         return self._shards[number].starts
 
-    def columns(self, number: int, size: int, places: int) -> dict[str, np.ndarray]:
-        """The columns of a shard, by slot, of which the caller will read `size` bytes in so many `places`.
+    def read(self, number: int, slot: Slot, pieces: Iterable[tuple[int, np.ndarray]]) -> None:
+        """Read rows of a slot's column: from each row number (in a ragged column, each place along its axis) on, as
+        many as fill the array, which lies in one stretch of memory.
 
         Raises:
-            DamagedShard: the file vanished or changed its size.
+            DamagedShard: the file vanished, or its size changed since it was checked.
         """
-        shard = self._shards[number]
-        touching = min(size + places * _PAGES_AROUND, shard.offsets[""])
+        begin, row_bytes = self._shards[number].offsets[slot.name], slot.row_bytes
         with self._lock:
-            self._touched += touching
-            if self._touched > MAX_TOUCHED_BYTES:
-                self._open.clear()
-                self._touched = touching
-            if number not in self._open:
-                self._open[number] = map_columns(shard, self._slots)
-                if len(self._open) > MAX_OPEN:
-                    self._open.popitem(last=False)
-            self._open.move_to_end(number)
-            return self._open[number]
+            file = self._file(number)
+            for first, array in pieces:
+                file.seek(begin + first * row_bytes)
+                if file.readinto(array.reshape(-1).view(np.uint8)) != array.nbytes:  # type: ignore[arg-type]
+                    raise DamagedShard(self._shards[number].path, "it was cut short while it was in use")
 
     def close(self) -> None:
-        """Drop all maps; arrays made from them stay readable."""
+        """Close all files; they are opened again when read from."""
         with self._lock:
-            self._open.clear()
+            while self._open:
+                self._open.popitem()[1].close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _file(self, number: int) -> FileIO:
+        if number not in self._open:
+            shard = self._shards[number]
+            try:
+                file = self._open[number] = FileIO(shard.path)
+            except FileNotFoundError as error:
+                raise DamagedShard(shard.path, "the file vanished while it was in use") from error
+            if len(self._open) > MAX_OPEN:
+                self._open.popitem(last=False)[1].close()
+            if (found := file.seek(0, 2)) != shard.offsets[""]:
+                raise DamagedShard(shard.path, f"it has {found} bytes where {shard.rows} rows take {shard.offsets['']}")
+        self._open.move_to_end(number)
+        return self._open[number]
 
 
 class Rows:
@@ -241,9 +224,9 @@ class Rows:
     """
 
     def __init__(
-        self, maps: ShardMaps, slots: Sequence[Slot], shards: Int32[np.ndarray, " n"], places: Int32[np.ndarray, " n"]
+        self, files: ShardFiles, slots: Sequence[Slot], shards: Int32[np.ndarray, " n"], places: Int32[np.ndarray, " n"]
     ) -> None:
-        self._maps = maps
+        self._files = files
         self._slots = {slot.name: slot for slot in slots}
         self._shards = shards
         self._places = places
@@ -256,20 +239,12 @@ class Rows:
         """The slots of a row, shared ones not among them."""
         return tuple(self._slots)
 
-    def take(self, positions: Int[np.ndarray, " k"]) -> "Rows":
-        """The rows at `positions`, in that order; reads nothing."""
-        return Rows(self._maps, tuple(self._slots.values()), self._shards[positions], self._places[positions])
-
-    def column(self, name: str) -> "Column":
-        """One slot of all rows as a source to slice. Raises ValueError for a ragged one."""
-        return Column(self, self._slots[name])
-
     def lengths(self, positions: Int[np.ndarray, " k"]) -> Int64[np.ndarray, " k"] | None:
         """How long the rows at `positions` are along the ragged axis; None where no slot is ragged."""
         if not _ragged(tuple(self._slots.values())):
             return None
         rows = zip(self._shards[positions].tolist(), self._places[positions].tolist(), strict=True)
-        starts = [self._maps.starts(shard)[place : place + 2] for shard, place in rows]
+        starts = [self._files.starts(shard)[place : place + 2] for shard, place in rows]
         return np.array([end - start for start, end in starts], dtype=np.int64)
 
     def gather(
@@ -286,70 +261,34 @@ class Rows:
         shards, places = self._shards[positions], self._places[positions]
         lengths = self.lengths(positions) if _ragged(chosen) else None
         longest = int(lengths.max(initial=0)) if lengths is not None else 0
-        mean = int(lengths.mean()) if lengths is not None and longest else 0
-        out, padded = {}, {}
-        for slot in chosen:
-            if slot.ragged is None:
-                out[slot.name] = np.empty((len(places), *slot.sizes), slot.stored_dtype)
-            else:
-                padded[slot.name] = np.zeros((len(places), longest, *slot.sizes), slot.stored_dtype)
-        row_bytes = sum(slot.row_bytes * (1 if slot.ragged is None else mean) for slot in chosen)
+        out = {
+            slot.name: np.empty((len(places), *slot.sizes), slot.stored_dtype)
+            if slot.ragged is None
+            else np.zeros((len(places), longest, *slot.sizes), slot.stored_dtype)
+            for slot in chosen
+        }
         starts, ends = _runs(shards, places)
         order = np.argsort(shards[starts], kind="stable")
         for group in np.split(order, np.flatnonzero(np.diff(shards[starts][order])) + 1) if len(order) else ():
-            firsts, lasts = starts[group], ends[group]
-            shard, size = int(shards[firsts[0]]), int((lasts - firsts).sum()) * row_bytes
-            columns = self._maps.columns(shard, size, len(group) * len(chosen))
-            pairs = [(array, columns[name]) for name, array in out.items()]
-            for first, last, place in zip(firsts.tolist(), lasts.tolist(), places[firsts].tolist(), strict=True):
-                for array, column in pairs:
-                    array[first:last] = column[place : place + last - first]
-                if padded:
-                    begins = self._maps.starts(shard)[place : place + last - first + 1].tolist()
-                    for row, (begin, end) in enumerate(pairwise(begins), first):
-                        for name, array in padded.items():
-                            array[row, : end - begin] = columns[name][begin:end]
+            shard = int(shards[starts[group[0]]])
+            runs = list(zip(starts[group].tolist(), ends[group].tolist(), places[starts[group]].tolist(), strict=True))
+            for slot in chosen:
+                array = out[slot.name]
+                if slot.ragged is None:
+                    pieces = [(place, array[first:last]) for first, last, place in runs]
+                else:
+                    begins = self._files.starts(shard).tolist()
+                    pieces = [
+                        (begin, array[row, : end - begin])
+                        for first, last, place in runs
+                        for row, (begin, end) in enumerate(pairwise(begins[place : place + last - first + 1]), first)
+                    ]
+                self._files.read(shard, slot, pieces)
         # The ragged axis comes first on the disk; it goes back to its place.
-        return out | {
-            name: np.moveaxis(array, 1, 1 + (self._slots[name].ragged or 0)) for name, array in padded.items()
+        return {
+            slot.name: out[slot.name] if slot.ragged is None else np.moveaxis(out[slot.name], 1, 1 + slot.ragged)
+            for slot in chosen
         }
-
-    def view(self, start: int, stop: int, name: str) -> Shaped[np.ndarray, "k ..."] | None:
-        """The rows from `start` to `stop` of a slot without a copy, read-only; None unless they lie side by side."""
-        shards, places = self._shards[start:stop], self._places[start:stop]
-        if not len(places) or len(_runs(shards, places)[0]) > 1:
-            return None
-        first, count = int(places[0]), len(places)
-        columns = self._maps.columns(int(shards[0]), count * self._slots[name].row_bytes, 1)
-        return columns[name][first : first + count]
-
-
-class Column:
-    """One slot of some rows: has `shape` and `dtype` like an array, and gives slices and selections as arrays."""
-
-    def __init__(self, rows: Rows, slot: Slot) -> None:
-        if slot.ragged is not None:
-            raise ValueError(f"{slot.name} is ragged: it has no one shape to be sliced as a column.")
-        self._rows = rows
-        self._name = slot.name
-        self.shape: tuple[int, ...] = (len(rows), *slot.sizes)
-        self.dtype = slot.stored_dtype
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, which: slice | Int[np.ndarray, " k"]) -> Shaped[np.ndarray, "k ..."]:
-        """The rows of a slice, or at an array of positions.
-
-        A slice of rows that lie side by side is a read-only view of the file; anything else is a copy.
-        """
-        if isinstance(which, slice):
-            start, stop, step = which.indices(len(self))
-            view = self._rows.view(start, stop, self._name) if step == 1 else None
-            if view is not None:
-                return view
-            which = np.arange(start, stop, step)
-        return self._rows.gather(which, [self._name])[self._name]
 
 
 def _runs(

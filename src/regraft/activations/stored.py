@@ -1,22 +1,30 @@
-"""States from the store, from inputs that are prepared again each time, and from views made on a device.
+"""States from the store, from inputs that are prepared again each time, and from views made on a device; and work that
+threads do ahead of whoever takes it.
 
 Letters: b rows asked for; the axes of a row are the state's own.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from collections import OrderedDict, deque
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from jaxtyping import Int
 
-from regraft.activations.shards import Column, Rows
-from regraft.activations.states import PLACEMENT, Numbers, Record, States, as_float32, masked, stacked
+from regraft.activations.shards import Rows
+from regraft.activations.slots import PLACEMENT, as_float32, masked, stacked
+from regraft.activations.states import Numbers, Record, States
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+T = TypeVar("T")
+R = TypeVar("R")
+
+AHEAD = 3
+"""Batches in work or waiting. Our choice."""
 KEPT_BYTES = 1 << 28
 """How much plain input is kept beside views made on the device, at most."""
 KEPT_PLACEMENTS = 4096
@@ -24,7 +32,7 @@ KEPT_PLACEMENTS = 4096
 
 
 class StoredStates(States):
-    """States in the store, read from its memory-mapped files as they are asked for."""
+    """States in the store, read from its files as they are asked for."""
 
     def __init__(
         self,
@@ -57,10 +65,6 @@ class StoredStates(States):
     def placements(self, examples: Numbers, views: Numbers, pieces: Numbers | None = None) -> dict[str, np.ndarray]:
         gathered = self._rows.gather(self._positions(examples, views, pieces), self._placed) if self._placed else {}
         return {name.removeprefix(PLACEMENT): array for name, array in gathered.items()}
-
-    def column(self, name: str, examples: Numbers, views: Numbers) -> Column:
-        """One array of these examples in these views, to be sliced by row without reading the rest."""
-        return self._rows.take(self._positions(examples, views, None)).column(name)
 
     def _positions(self, examples: Numbers, views: Numbers, pieces: Numbers | None) -> Numbers:
         first, asked = self._place[examples], np.zeros_like(views) if pieces is None else pieces
@@ -159,3 +163,26 @@ class DeviceStates(States):
 def _addresses(examples: Numbers, views: Numbers, pieces: Numbers | None) -> list[tuple[int, int, int]]:
     asked = np.zeros_like(views) if pieces is None else pieces
     return list(zip(examples.tolist(), views.tolist(), asked.tolist(), strict=True))
+
+
+def ahead(
+    work: Callable[[T], R], items: Iterable[T], *, size: int, workers: int
+) -> Generator[tuple[list[T], list[R]], None, None]:
+    """`(batch, results)` for batches of `size` items, in order; `work` runs in `workers` threads, a few batches
+    ahead, in bounded memory.
+
+    An error of `work` is raised when its batch is due. Closing the iterator drops what has not begun.
+    """
+    rest = iter(items)
+    waiting: deque[tuple[list[T], Sequence[Future[R]]]] = deque()
+    pool = ThreadPoolExecutor(max(1, workers))
+    try:
+        while True:
+            while len(waiting) < AHEAD and (batch := list(islice(rest, size))):
+                waiting.append((batch, [pool.submit(work, item) for item in batch]))
+            if not waiting:
+                return
+            batch, futures = waiting.popleft()
+            yield batch, [future.result() for future in futures]
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from regraft.activations.batches import ahead
 from regraft.activations.disk import Memo
 from regraft.activations.runner import BATCH, Prefixes
-from regraft.activations.states import masked, stacked
+from regraft.activations.slots import masked, stacked
+from regraft.activations.stored import ahead
 from regraft.backbones.saved import digests_in, saved_backbone
 from regraft.bundle_format import FACTS, TENSORS, bundle_folder, check_tensors, read_facts, read_tensors
 from regraft.bundles._model import Model, prefixes_of

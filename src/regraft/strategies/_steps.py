@@ -17,8 +17,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from regraft.activations.batches import ahead
 from regraft.activations.states import States
+from regraft.activations.stored import ahead
 from regraft.contracts.strategy import Problem
 from regraft.identity import derive_seed
 from regraft.strategies.tail import Loss, Tail

@@ -122,9 +122,7 @@ def features_of(problem: Problem, positions: Int[np.ndarray, "n"], num_views: in
     width = problem.backbone.card.width
     examples, views = np.repeat(positions, num_views), np.tile(np.arange(num_views), len(positions))
     if 4 * width * len(examples) > STREAM_ABOVE:
-        streamed = problem.top.column(problem.task.reads.readout, examples, views)
-        if streamed is not None:
-            return streamed
+        return _Streamed(problem, examples, views)
     array = problem.top.batch(examples, views)[problem.task.reads.readout]
     if array.ndim != 2:
         raise BadRequest(
@@ -132,6 +130,18 @@ def features_of(problem: Problem, positions: Int[np.ndarray, "n"], num_views: in
             fix="use finetune for this task.",
         )
     return array
+
+
+class _Streamed:
+    """The head's view of many rows, read from the top states when it is sliced."""
+
+    def __init__(self, problem: Problem, examples: Int[np.ndarray, "r"], views: Int[np.ndarray, "r"]) -> None:
+        self._top, self._readout = problem.top, problem.task.reads.readout
+        self._examples, self._views = examples, views
+        self.shape = (len(examples), problem.backbone.card.width)
+
+    def __getitem__(self, rows: slice | Int[np.ndarray, "b"]) -> np.ndarray:
+        return self._top.batch(self._examples[rows], self._views[rows])[self._readout]
 
 
 ENTRY = Strategy(Options=Options, presets=PRESETS, fit=fit, solved=True)

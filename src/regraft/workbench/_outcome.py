@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from regraft.activations.batches import ahead
+from regraft.activations.stored import ahead
 from regraft.backbones.backbone import Backbone
 from regraft.contracts.modality import Placement, Record
 from regraft.contracts.strategy import Fitted, Problem
