@@ -1,18 +1,46 @@
 """Sentences about many things: the first few by name, the rest by count; and the words for splits."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 SPLIT_WORDS = {
     "train": "train",
     "training": "train",
+    "trainval": "train",
     "val": "val",
     "valid": "val",
     "validation": "val",
     "dev": "val",
     "test": "test",
     "testing": "test",
+    "eval": "test",
+    "evaluation": "test",
 }
-"""What folders and tables call the splits, in lower case."""
+"""What folders, archives and tables call the splits, in lower case."""
+_WORD = re.compile(rf"({'|'.join(SPLIT_WORDS)})(?:sets?|data|images?|imgs?)?")
+_BESIDE = re.compile(
+    "(data)?sets?|data|(image|img|picture|pic|photo|file|sample|example|split|part)s?|folder|dir|seg|public|private|new|all"
+)
+"""Words that a split's name may have beside its own without meaning anything else."""
+
+
+def splits_in(names: Iterable[str]) -> dict[str, str]:
+    """The names among these that are those of splits, and of which: train, val or test.
+
+    Some say it by themselves (`Train`, `training_set`, `seg_test`, `val2017`, `TestImages`), others only beside their
+    like (`xray_train` beside `xray_test`). Case, digits and signs do not matter.
+    """
+    found = dict[str, tuple[str, str]]()
+    for name in names:
+        words = re.findall(r"[^\W\d_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold())
+        splits = {SPLIT_WORDS[match[1]] for match in map(_WORD.fullmatch, words) if match}
+        if len(splits) == 1:
+            rest = " ".join(word for word in words if not (_BESIDE.fullmatch(word) or _WORD.fullmatch(word)))
+            found[name] = rest, splits.pop()
+    kinds = dict[str, set[str]]()
+    for rest, split in found.values():
+        kinds.setdefault(rest, set()).add(split)
+    return {name: split for name, (rest, split) in found.items() if not rest or len(kinds[rest]) > 1}
 
 
 def named(things: Iterable[object], limit: int = 5) -> str:

@@ -60,7 +60,7 @@ def test_a_file_in_two_archives_of_a_part_is_refused(tmp_path: Path) -> None:
 
 def test_a_part_inside_an_archive_that_is_called_after_a_part_is_refused(tmp_path: Path) -> None:
     where = sharded(tmp_path, train=["train/ants/a.png", "train/bees/b.png", "val/ants/c.png", "val/bees/c.png"])
-    with pytest.raises(BadData, match="called after the split train and holds the folder 'train'"):
+    with pytest.raises(BadData, match="called after the split train and holds the folder 'val'"):
         open_dataset(where)
 
 

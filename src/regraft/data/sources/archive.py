@@ -13,7 +13,7 @@ from regraft.data.archives import is_archive, unpacked
 from regraft.data.sources import folder, table
 from regraft.errors import BadData, nearest
 from regraft.values import Notice
-from regraft.words import SPLIT_WORDS
+from regraft.words import splits_in
 
 
 def accepts(path: Path) -> bool:
@@ -59,7 +59,7 @@ def enclosed(root: Path) -> Path:
     """The folder in which the examples begin."""
     while True:
         seen = [one for one in root.iterdir() if not folder.is_hidden(one.name)]
-        if len(seen) != 1 or not seen[0].is_dir() or seen[0].name.casefold() in SPLIT_WORDS:
+        if len(seen) != 1 or not seen[0].is_dir() or splits_in([seen[0].name]):
             return root
         if not any(one.is_dir() and not folder.is_hidden(one.name) for one in seen[0].iterdir()):
             return root

@@ -1,8 +1,9 @@
 """Folders: `class/…`, or `train/class/…` beside `val/class/…` and `test/class/…`; deeper folders belong to their class.
 
-A folder comes with splits when all its sub-folders with examples carry split names and hold class folders themselves;
-so a class may well be called `train`, if its examples lie directly in it. Hidden files and those of unknown kind are
-left out and counted.
+A folder comes with splits when all its sub-folders with examples carry split names (`words.splits_in`) and hold class
+folders themselves; so a class may well be called `train`, if its examples lie directly in it and there are others. A
+level that says the split again (`train/train/…`, `train/images/…`) is passed through. Hidden files and those of unknown
+kind are left out and counted.
 """
 
 import os
@@ -17,7 +18,7 @@ from regraft.contracts.modality import MODALITIES, Modality
 from regraft.contracts.source import Columns, DataSource, Found
 from regraft.errors import BadData
 from regraft.values import Notice
-from regraft.words import SPLIT_WORDS, counted, named
+from regraft.words import counted, named, splits_in
 
 HEAD_BYTES = 256
 """How much of a file is looked at where its name does not say what it is."""
@@ -79,24 +80,25 @@ def found_under(root: Path, *, called: Path, modality: str = "") -> Found:
         )
     (kind,) = listing.kinds
     reads = MODALITIES.get(kind)
-    divided = _is_divided(called, listing, reads.many)
-    depth = 2 if divided else 1
+    passed = _pass_through(listing)
+    splits = _splits(called, listing, reads.many)
+    depth = 2 if splits else 1
     stray = [names for names, _ in listing.files if len(names) <= depth]
     if len(stray) == len(listing.files):
         raise BadData(
             f"{called} holds {counted(len(stray), reads.one, reads.many)} but no class folders.",
             fix=f"put the {reads.many} of each class into a folder of its own, or give a table (path, label).",
         )
-    notes = _left_out(listing, called)
+    notes = [*passed, *([] if splits else _repeating(listing)), *_left_out(listing, called)]
     if stray:
         notes.append(f"{counted(len(stray), reads.one, reads.many)} in no class folder left out: {_joined(stray)}.")
     full = {names[:depth] for names, _ in listing.files}
     empty = [names for names in listing.folders if len(names) == depth and names not in full]
-    notes += _merged(listing, divided)
+    notes += _merged(listing, splits)
     if empty:
         notes.append(f"{counted(len(empty), 'folder')} without {reads.many} left out: {_joined(empty)}.")
     return Found(
-        examples=tuple(_examples(listing, divided)),
+        examples=tuple(_examples(listing, splits)),
         modality=kind,
         notes=tuple(Notice(text=text, topic="data") for text in notes),
     )
@@ -160,45 +162,91 @@ def _head(path: str) -> bytes:
         return b""
 
 
-def _is_divided(root: Path, listing: _Listing, many: str) -> bool:
-    """Whether the top folders are splits."""
+def _pass_through(listing: _Listing) -> list[str]:
+    """Take out of the names a level that says the split again; a sentence for every folder that was passed through."""
+    below = dict[str, set[str]]()
+    for names, _ in listing.files:
+        if len(names) > 1:
+            below.setdefault(names[0], set()).add(names[1] if len(names) > 2 else "")
+    doubled = dict[str, str]()
+    for top, split in splits_in(below).items():
+        inner = next(iter(below[top]))
+        again = inner.casefold() == top.casefold() or splits_in([f"{top} {inner}"]).get(f"{top} {inner}") == split
+        if inner and len(below[top]) == 1 and again:
+            doubled[top] = inner
+
+    def without(names: tuple[str, ...]) -> tuple[str, ...]:
+        return (names[0], *names[2:]) if names[1:2] == (doubled.get(names[0]),) else names
+
+    listing.files = [(without(names), path) for names, path in listing.files]
+    listing.folders = list(dict.fromkeys(map(without, listing.folders)))
+    return [f"The folder {top}/{inner} holds all of {top} and is passed through." for top, inner in doubled.items()]
+
+
+def _splits(root: Path, listing: _Listing, many: str) -> dict[str, str]:
+    """The split that every top folder is; empty where the top folders are the classes."""
     tops = sorted({names[0] for names, _ in listing.files if len(names) > 1})
     deep = {names[0] for names, _ in listing.files if len(names) > 2}
-    if len(tops) == 1 and len(inner := {names[1] for names, _ in listing.files if len(names) > 2}) > 1:
-        if tops[0].casefold() not in SPLIT_WORDS:
-            raise BadData(
-                f"{root} holds one folder, {tops[0]!r}, with {named(sorted(inner), 3)} inside.",
-                fix=f"give {root / tops[0]}",
-            )
-        return True
-    splits = [top for top in tops if top.casefold() in SPLIT_WORDS]
-    others = [top for top in tops if top.casefold() not in SPLIT_WORDS]
-    if any(SPLIT_WORDS[top.casefold()] == "train" and top in deep for top in splits) and others:
+    below = {names[1] for names, _ in listing.files if len(names) > 2}
+    splits = splits_in(tops)
+    others, divided = [top for top in tops if top not in splits], {splits[top] for top in deep if top in splits}
+    if len(tops) == 1 and len(below) > 1 and others:
+        raise BadData(
+            f"{root} holds one folder, {tops[0]!r}, with {named(sorted(below), 3)} inside.",
+            fix=f"give {root / tops[0]}",
+        )
+    if "train" in divided and others:
         raise BadData(
             f"{root} holds the splits {named(splits)} and beside them {named(others)}, with {many} too.",
             fix=f"move {named(others)} elsewhere, or say in a table which example belongs where.",
         )
-    if splits and not others and any(top in deep for top in splits):
-        return True
-    below = {names[1].casefold() for names, _ in listing.files if len(names) > 2}
-    flat = any(len(names) == 2 for names, _ in listing.files)
-    if not flat and len(below) > 1 and all(name in SPLIT_WORDS for name in below):
+    flat = [top for top in splits if top not in deep]
+    if flat and not others and (not divided or ("train" not in divided and "train" in map(splits.get, flat))):
         raise BadData(
-            f"{root} has the splits inside the classes ({tops[0]}/{sorted(below)[0]}); the classes inside the splits "
-            "are expected.",
-            fix=f"move {tops[0]}/train to train/{tops[0]} and so on, or say in a table which example belongs where.",
+            f"{root}: {named(flat)} {'is the name of a split' if len(flat) == 1 else 'are names of splits'}, not of "
+            f"{'a class' if len(flat) == 1 else 'classes'}, and no class folders are inside, only {many}.",
+            fix=f"sort the {many} of each split into a folder per class ({flat[0]}/CLASS/…), or give a table with the "
+            "columns path, label and split.",
         )
-    return False
+    if splits and not others:
+        return splits
+    if len(deep) == len(tops) and len(below) > 1 and len(inside := splits_in(below)) == len(below):
+        split = min(inside, key=lambda name: (inside[name] != "train", name))
+        raise BadData(
+            f"{root} has the splits inside the classes ({tops[0]}/{split}); the classes inside the splits are "
+            "expected.",
+            fix=f"move {tops[0]}/{split} to {split}/{tops[0]} and so on, or say in a table which example belongs "
+            "where.",
+        )
+    return {}
 
 
-def _examples(listing: _Listing, divided: bool) -> Iterator[Example]:
+def _repeating(listing: _Listing) -> list[str]:
+    """A sentence where the folders taken for classes hold folders of the same names, which may be the classes."""
+    above = dict[str, set[str]]()
+    for names, _ in listing.files:
+        if len(names) > 2:
+            above.setdefault(names[1], set()).add(names[0])
+    again = [name for name, tops in above.items() if len(tops) > 1]
+    if not again or len(above) < 2:
+        return []
+    tops = sorted(set().union(*(above[name] for name in again)))
+    text = (
+        f"The folders {named(tops)}, taken for classes, hold folders of the same names ({named(sorted(again))}). If "
+        f"those are the classes and {named(tops)} are splits, call these train, val and test; if they are sites or "
+        "the like, give a table with the columns path, label and group."
+    )
+    return [text]
+
+
+def _examples(listing: _Listing, splits: dict[str, str]) -> Iterator[Example]:
     for names, path in listing.files:
-        if len(names) > (2 if divided else 1):
+        if len(names) > (2 if splits else 1):
             yield Example(
                 id=_text("/".join(names)),
                 contents=in_file(Path(path)),
-                label=_label(names[1] if divided else names[0]),
-                split=SPLIT_WORDS[names[0].casefold()] if divided else None,
+                label=_label(names[1] if splits else names[0]),
+                split=splits.get(names[0]),
             )
 
 
@@ -212,15 +260,15 @@ def _text(name: str) -> str:
     return name if name.isascii() else os.fsencode(name).decode("utf-8", "replace")
 
 
-def _merged(listing: _Listing, divided: bool) -> list[str]:
+def _merged(listing: _Listing, splits: dict[str, str]) -> list[str]:
     """Sentences about folders that stand for one class, or for one split."""
-    depth = 1 if divided else 0
+    depth = 1 if splits else 0
     spellings, folders = dict[str, set[str]](), dict[str, list[str]]()
     for names in listing.folders:
         if len(names) == depth + 1:
             spellings.setdefault(_label(names[depth]), set()).add(names[depth])
-        if divided and len(names) == 1 and names[0].casefold() in SPLIT_WORDS:
-            folders.setdefault(SPLIT_WORDS[names[0].casefold()], []).append(names[0])
+        if len(names) == 1 and names[0] in splits:
+            folders.setdefault(splits[names[0]], []).append(names[0])
     notes = [f"Two spellings of the class {label!r} were merged." for label, some in spellings.items() if len(some) > 1]
     return notes + [f"{named(some)} together are the {split} split." for split, some in folders.items() if some[1:]]
 

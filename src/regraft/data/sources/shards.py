@@ -1,13 +1,12 @@
 """Shards: a folder of archives named after splits, `train-0.tar.gz` … `train-3.tar.gz` beside `val.tar.gz`.
 
-Large data sets are published like this. What comes before the first digit or sign in an archive's name says which split
-it holds; inside it are class folders. Every archive is unpacked into the cache once (`data/archives.py`) and read as a
-folder: examples then come in any order, so that every epoch is shuffled over all of them, copies are found across
-shards, and a killed run goes on exactly. Reading archives from front to back could do none of that.
+Large data sets are published like this. An archive's name says which split it holds (`words.splits_in`); inside it are
+class folders, or that split's folder with them. Every archive is unpacked into the cache once (`data/archives.py`) and
+read as a folder: examples then come in any order, so that every epoch is shuffled over all of them, copies are found
+across shards, and a killed run goes on exactly. Reading archives from front to back could do none of that.
 """
 
 import os
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from regraft.data.sources import folder
 from regraft.data.sources.archive import enclosed
 from regraft.errors import BadData
 from regraft.values import Notice
-from regraft.words import SPLIT_WORDS, counted, named
+from regraft.words import counted, named, splits_in
 
 
 def accepts(path: Path) -> bool:
@@ -49,12 +48,13 @@ def open_source(path: Path, columns: Columns) -> Found:
         notes += found.notes
         kinds.add(found.modality)
         for example in found.examples:
-            if example.split is not None:
+            folder_, _, inner = example.id.partition("/")
+            if example.split not in (None, split):
                 raise BadData(
-                    f"{archive} is called after the split {split} and holds the folder {example.id.split('/')[0]!r}.",
+                    f"{archive} is called after the split {split} and holds the folder {folder_!r}.",
                     fix="give that archive alone, or pack the class folders without the split's folder around them.",
                 )
-            name = f"{split}/{example.id}"
+            name = f"{split}/{inner if example.split else example.id}"
             if name in examples:
                 raise BadData(
                     f"{example.id} is in {origin[name]} and in {archive.name}.", fix="take it out of one of them."
@@ -86,10 +86,11 @@ def shards_in(path: Path) -> dict[str, list[Path]]:
         names = sorted(os.listdir(path))  # noqa: PTH208
     except OSError:
         return {}
-    for name in names:
-        word = re.split(r"[^a-z]", name.casefold())[0]
-        if word in SPLIT_WORDS and is_archive(path / name):
-            found.setdefault(SPLIT_WORDS[word], []).append(path / name)
+    stems = {name: name.partition(".")[0] for name in names if is_archive(path / name)}
+    splits = splits_in(stems.values())
+    for name, stem in stems.items():
+        if stem in splits:
+            found.setdefault(splits[stem], []).append(path / name)
     return found
 
 

@@ -14,7 +14,7 @@ from regraft.data.sources._rows import Table, read_table
 from regraft.errors import BadData, nearest
 from regraft.labels import joined
 from regraft.values import Notice
-from regraft.words import SPLIT_WORDS, counted, named
+from regraft.words import SPLIT_WORDS, counted, named, splits_in
 
 _SUFFIXES = frozenset((".csv", ".tsv", ".parquet"))
 
@@ -143,18 +143,20 @@ def _labels(path: Path, table: Table, columns: Columns) -> list[str]:
 
 
 def _splits(path: Path, table: Table, columns: Columns) -> list[str | None]:
-    raw = [value.strip().casefold() for value in table.columns.get(columns.split or "", [])]
+    raw = [value.strip() for value in table.columns.get(columns.split or "", [])]
     if not any(raw):
         return [None] * len(table.rows)
     _refuse_empty(path, table, raw, columns.split or "")
-    wrong = [at for at, value in enumerate(raw) if value not in SPLIT_WORDS]
+    splits = splits_in(set(raw))
+    wrong = [at for at, value in enumerate(raw) if value not in splits]
     if wrong:
         value, rows = raw[wrong[0]], named(table.rows[at] for at in wrong)
         raise BadData(
             f"{path.name} row {rows}: the split is {value!r}; train, val (valid, validation) or test is expected.",
-            fix=f"{nearest(value, sorted(SPLIT_WORDS))} If the column means something else, name another one.",
+            fix=f"{nearest(value.casefold(), sorted(SPLIT_WORDS))} If the column means something else, name another "
+            "(--split-column).",
         )
-    return [SPLIT_WORDS[value] for value in raw]
+    return [splits[value] for value in raw]
 
 
 def _refuse_empty(path: Path, table: Table, values: list[str], column: str) -> None:
