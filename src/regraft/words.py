@@ -19,7 +19,7 @@ SPLIT_WORDS = {
 """What folders, archives and tables call the splits, in lower case."""
 _WORD = re.compile(rf"({'|'.join(SPLIT_WORDS)})(?:sets?|data|images?|imgs?)?")
 _BESIDE = re.compile(
-    "(data)?sets?|data|(image|img|picture|pic|photo|file|sample|example|split|part)s?|folder|dir|seg|public|private|new|all"
+    "(data)?sets?|data|(image|img|pic(ture)?|photo|file|sample|example|split|part)s?|folder|dir|seg|public|private|new|all"
 )
 """Words that a split's name may have beside its own without meaning anything else."""
 

@@ -5,8 +5,10 @@ The kind is the user's to say. Where it is left open, a delimiter between labels
 may well hold classes, so it is only pointed out.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 
 from regraft.contracts.example import Example
 from regraft.contracts.task import TASKS
@@ -17,6 +19,7 @@ from regraft.words import counted, named
 
 MANY_VALUES = 20
 """Different numbers from which a column of them is pointed out (our choice)."""
+_DIGITS = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)")
 _TRUTH = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 
 
@@ -32,6 +35,8 @@ class Asked:
     """What separates the labels of one cell; None: nothing does."""
     order: tuple[str, ...] = ()
     """The classes from the lowest rank to the highest, where they have ranks; empty: by number, if they are numbers."""
+    known: tuple[str, ...] = ()
+    """The classes of a finished model, whose way of writing numbers goes before others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +69,7 @@ def understood(examples: Sequence[Example], asked: Asked, table: str) -> Labels:
         )
     kind = _guessed(examples, asked) if asked.kind == "auto" else asked.kind
     if kind == "multilabel" and asked.delimiter:
-        return _several(examples, asked.delimiter, asked.columns[0], table)
+        return _several(examples, asked, table)
     if kind == "multilabel" and (several or asked.kind == "multilabel"):
         return _flags(examples, asked.columns, table, alone=not several)
     if kind == "regression":
@@ -75,8 +80,11 @@ def understood(examples: Sequence[Example], asked: Asked, table: str) -> Labels:
             f"{given[0].upper()}{given[1:]} cannot be a {kind} task, which has one label an example.",
             fix="name one label column, or another --task (multilabel, regression).",
         )
+    one, merged = _one_spelling({example.label for example in examples}, asked)
+    examples = [replace(each, label=one.get(each.label, each.label)) for each in examples] if one else examples
     if kind == "ordinal":
-        return _ranks(examples, asked.order, table)
+        found = _ranks(examples, asked.order, table)
+        return replace(found, notes=(*found.notes, *_noticed(merged)))
     names = TASKS.get(kind)(()).named
     classes = tuple(sorted({name for example in examples for name in names(example.label)}))
     numeric = asked.kind == "auto" and len(classes) >= MANY_VALUES and are_numbers(classes)
@@ -88,8 +96,33 @@ def understood(examples: Sequence[Example], asked: Asked, table: str) -> Labels:
         kind=kind,
         classes=classes,
         examples=tuple(examples),
-        notes=(Notice(text=text, topic="data"),) if numeric else (),
+        notes=_noticed([*merged, text] if numeric else merged),
     )
+
+
+def numeric(label: str) -> Decimal | None:
+    """The number that a label writes in digits, with a point or a comma before the fraction; None where it is none."""
+    return Decimal(label.replace(",", ".")) if _DIGITS.fullmatch(label) else None
+
+
+def _one_spelling(names: Iterable[str], asked: Asked) -> tuple[dict[str, str], list[str]]:
+    """What a label is called that writes a number as another one does (0.0 for 0, 01 for 1), and sentences that say so.
+
+    The shortest way of writing stands, before it that of a finished model or of the order asked for. Numbers with a
+    comma may as well be two, and stay as they are.
+    """
+    given, first = set(names), (*asked.known, *asked.order)
+    same = dict[Decimal | None, list[str]]()
+    for name in sorted({*given, *first}, key=lambda name: (name not in first, len(name), name)):
+        same.setdefault(None if "," in name else numeric(name), []).append(name)
+    same.pop(None, None)
+    several = {some[0]: [one for one in some[1:] if one in given and one not in first] for some in same.values()}
+    notes = [
+        f"{named(map(repr, others))} and {one!r} are one number: read as the class {one!r}."
+        for one, others in several.items()
+        if others
+    ]
+    return {other: one for one, others in several.items() for other in others}, notes
 
 
 def are_numbers(labels: Iterable[str]) -> bool:
@@ -106,8 +139,11 @@ def _guessed(examples: Sequence[Example], asked: Asked) -> str:
     return "multilabel" if cells <= _TRUTH.keys() else "regression"
 
 
-def _several(examples: Sequence[Example], delimiter: str, column: str, table: str) -> Labels:
-    found = [[label for cell in one.label.split(delimiter) if (label := cell.strip())] for one in examples]
+def _several(examples: Sequence[Example], asked: Asked, table: str) -> Labels:
+    column = asked.columns[0]
+    cells = [[label for cell in one.label.split(asked.delimiter) if (label := cell.strip())] for one in examples]
+    one, merged = _one_spelling((label for labels in cells for label in labels), asked)
+    found = [[one.get(label, label) for label in labels] for labels in cells]
     classes = tuple(sorted({label for labels in found for label in labels}))
     if odd := [label for label in classes if JOINT in label]:
         raise BadData(
@@ -118,7 +154,9 @@ def _several(examples: Sequence[Example], delimiter: str, column: str, table: st
         raise BadData(f"{table}: no example has a label in the column {column!r}.", fix="name another column.")
     twice = sum(len(set(labels)) < len(labels) for labels in found)
     notes = [f"{counted(twice, 'example names', 'examples name')} a label twice; it counts once."] if twice else []
-    return _written(examples, [joined(sorted(set(labels))) for labels in found], "multilabel", classes, notes)
+    return _written(
+        examples, [joined(sorted(set(labels))) for labels in found], "multilabel", classes, [*merged, *notes]
+    )
 
 
 def _flags(examples: Sequence[Example], columns: tuple[str, ...], table: str, *, alone: bool) -> Labels:
@@ -183,7 +221,7 @@ def _cells(
         more = f" ({counted(len(wrong) - 1, 'other cell')} like it)" if len(wrong) > 1 else ""
         raise BadData(
             f"{_where(example, table)}: {column} is {cell!r}; {wanted} is expected{more}.",
-            fix="correct the cell (1234.5, no unit, no separator of thousands), or delete the row.",
+            fix="correct the cell (1234.5 with a point, no unit, no separator of thousands), or delete the row.",
         )
     return rows
 
@@ -204,5 +242,9 @@ def _written(
         kind=kind,
         classes=classes,
         examples=tuple(replace(one, label=label) for one, label in zip(examples, labels, strict=True)),
-        notes=tuple(Notice(text=text, topic="data") for text in notes),
+        notes=_noticed(notes),
     )
+
+
+def _noticed(texts: Iterable[str]) -> tuple[Notice, ...]:
+    return tuple(Notice(text=text, topic="data") for text in texts)

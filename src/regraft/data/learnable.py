@@ -4,7 +4,7 @@ from collections import Counter
 
 from regraft.contracts.task import TASKS
 from regraft.data.dataset import Dataset
-from regraft.data.labels import are_numbers
+from regraft.data.labels import are_numbers, numeric
 from regraft.errors import BadData, nearest
 from regraft.labels import parted
 from regraft.values import Notice
@@ -111,11 +111,13 @@ def _gaps(dataset: Dataset) -> list[str]:
 
 
 def _lookalikes(classes: tuple[str, ...]) -> list[str]:
-    spellings: dict[str, list[str]] = {}
+    spellings = dict[object, list[str]]()
     for label in classes:
-        spellings.setdefault(" ".join(label.casefold().split()), []).append(label)
+        spellings.setdefault(
+            numeric(label) if numeric(label) is not None else " ".join(label.casefold().split()), []
+        ).append(label)
     return [
-        f"The classes {named(map(repr, some))} differ only in case or spaces; they are kept apart."
+        f"The classes {named(map(repr, some))} differ only in case, spaces or a comma; they are kept apart."
         for some in spellings.values()
         if len(some) > 1
     ]

@@ -38,6 +38,7 @@ def open_dataset(
     modality: str = "",
     task: str = "auto",
     order: tuple[str, ...] = (),
+    known: tuple[str, ...] = (),
     learnable: bool = True,
 ) -> Dataset:
     """Open a folder of class folders, an archive of one, or a table (CSV, TSV, parquet).
@@ -46,7 +47,8 @@ def open_dataset(
     group names what must stay together (a patient, a plant) and replaces a group column. `learnable=False` opens data
     to predict or evaluate on, which may hold a single class. `task` says how labels are read (`data/labels.py` has what
     `auto` makes of them): `label_delimiter` separates the labels of one cell, `label_columns` are several columns of
-    labels (0 or 1) or of regression targets, `order` ranks the classes of an ordinal task from the lowest.
+    labels (0 or 1) or of regression targets, `order` ranks the classes of an ordinal task from the lowest, `known`
+    are those of a finished model.
 
     Raises:
         BadData: there is nothing at `path`, or what is there cannot be used; the message says why.
@@ -81,7 +83,7 @@ def open_dataset(
             "of archives called train-0.tar.gz and so on, or a table that ends in .csv, .tsv or .parquet.",
         )
     found = source.open(where, columns)
-    asked = Asked(kind=task, columns=columns.named, delimiter=label_delimiter, order=order)
+    asked = Asked(kind=task, columns=columns.named, delimiter=label_delimiter, order=order, known=known)
     labels = understood(found.examples, asked, where.name)
     examples, notes = labels.examples, [*found.notes, *labels.notes]
     if group_pattern is not None:

@@ -47,10 +47,10 @@ def open_data(recipe: Recipe, dataset: Dataset | None = None, *, workers: int) -
     if where is None:
         return (yield from open_session(recipe, dataset, workers=workers))
     old, modality = _finished(recipe)
-    fresh = yield from _divided(recipe.data, recipe, modality, workers)
+    fresh = yield from _divided(recipe.data, recipe, modality, old.classes, workers)
     others: Divided | None
     if where:
-        others, standing = (yield from _divided(where, recipe, modality, workers)), UNKNOWN
+        others, standing = (yield from _divided(where, recipe, modality, old.classes, workers)), UNKNOWN
     else:
         others, standing = yield from _of_run(recipe, workers)
     session = _joined(recipe, replace(old, standing=standing), fresh, others)
@@ -92,11 +92,14 @@ def _finished(recipe: Recipe) -> tuple[Finished, str]:
     return finished, card.modality
 
 
-def _divided(path: str, recipe: Recipe, modality: str, workers: int) -> Generator[Event, None, Divided]:
+def _divided(
+    path: str, recipe: Recipe, modality: str, known: tuple[str, ...], workers: int
+) -> Generator[Event, None, Divided]:
     """The examples at `path`, of one class or many."""
     dataset = yield from opening(
-        Path(path), recipe.source, task="classification", target=Target(), modality=modality, learnable=False
-    )
+        Path(path), recipe.source, task="classification", target=Target(), modality=modality, learnable=False,
+        known=known,
+    )  # fmt: skip
     yield from dataset.notes
     scanned = yield from scanning(dataset, recipe.source, workers=workers)
     return scanned, _with_test(recipe, scanned)

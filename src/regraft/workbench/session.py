@@ -261,9 +261,18 @@ def fitted_to(
 
 
 def opening(
-    path: Path, source: Source, *, task: str, target: Target, modality: str = "", learnable: bool = True
+    path: Path,
+    source: Source,
+    *,
+    task: str,
+    target: Target,
+    modality: str = "",
+    learnable: bool = True,
+    known: tuple[str, ...] = (),
 ) -> Generator[Event, None, Dataset]:
     """The labelled examples at `path`, read as a recipe says; yields how far archives are unpacked.
+
+    `known`: the classes of a finished model.
 
     Raises:
         UnknownName: there is no such task.
@@ -273,22 +282,13 @@ def opening(
         raise UnknownName("task", task, ["auto", *TASKS.names()])
     yield from unpack(path)
     return open_dataset(
-        path,
-        path_column=source.path_column,
-        folder=source.folder,
-        inline_columns=source.text_columns,
-        label_column=source.label_column,
-        label_columns=source.label_columns,
-        label_delimiter=source.label_delimiter or None,
-        split_column=source.split_column,
-        group_column=source.group_column,
-        group_pattern=source.group_pattern or None,
-        strip_labels=source.strip_labels,
-        modality=modality,
-        task=task,
-        order=target.order,
+        path, path_column=source.path_column, folder=source.folder, inline_columns=source.text_columns,
+        label_column=source.label_column, label_columns=source.label_columns,
+        label_delimiter=source.label_delimiter or None, split_column=source.split_column,
+        group_column=source.group_column, group_pattern=source.group_pattern or None,
+        strip_labels=source.strip_labels, modality=modality, task=task, order=target.order, known=known,
         learnable=learnable,
-    )
+    )  # fmt: skip
 
 
 def opening_for(task: Task, path: Path, source: Source) -> Generator[Event, None, Dataset]:
@@ -306,7 +306,8 @@ def opening_for(task: Task, path: Path, source: Source) -> Generator[Event, None
     elif task.columns and not source.label_columns and source.label_column == Source().label_column:
         source = replace(source, label_columns=task.columns)
     order = task.classes if task.ranked else ()
-    return (yield from opening(path, source, task=task.kind, target=Target(order=order), learnable=False))
+    ranked, known = Target(order=order), task.classes
+    return (yield from opening(path, source, task=task.kind, target=ranked, learnable=False, known=known))
 
 
 def scanning(dataset: Dataset, source: Source, *, workers: int) -> Generator[Event, None, Scanned]:

@@ -24,18 +24,19 @@ def accepts(path: Path) -> bool:
     return path.suffix.lower() in _SUFFIXES and path.is_file()
 
 
-def open_source(path: Path, columns: Columns) -> Found:
-    """The examples in a table.
+def open_source(path: Path, columns: Columns, frame: Any = None) -> Found:
+    """The examples in the table at `path`, or in a data frame that errors call so.
 
     Raises:
         UnknownName: a column is not there.
         BadData: no rows; empty cells; files that are not there; labels or splits that are misspelt; one file with two
             labels.
     """
-    table = read_table(path, columns)
+    table = read_table(path, columns, frame)
     if not table.rows:
         raise BadData(f"{path.name} has a header and no rows.", fix="give a table with one row per example.")
     names, contents, notes = _contents(path, table, columns)
+    notes = [*table.notes, *notes]
     labels = _labels(path, table, columns)
     splits = _splits(path, table, columns)
     groups = table.columns.get(columns.group or "", [""] * len(table.rows))
@@ -48,8 +49,8 @@ def open_source(path: Path, columns: Columns) -> Found:
     kept, repeated = _without_repeats(path, examples)
     if repeated:
         notes.append(f"{path.name} row {named(repeated)}: the same file with the same label again, read once.")
-    if unused := [name for name in table.names if name not in table.columns]:
-        notes.append(f"Columns of {path.name} not used: {named(unused, 8)}.")
+    if table.unused:
+        notes.append(f"Columns of {path.name} not used: {named(table.unused, 8)}.")
     alone = sum(example.group is None for example in kept)
     if columns.group in table.columns and alone:
         notes.append(f"{counted(alone, 'row')} of {path.name} without a group: each is taken for a group of its own.")
@@ -97,23 +98,61 @@ def _files(path: Path, table: Table, columns: Columns) -> tuple[list[str], list[
     _refuse_empty(path, table, names, columns.path)
     files = [os.path.normpath(os.path.join(folder, name)) for name in names]  # noqa: PTH118 - 20 times as fast
     missing = [at for at, file in enumerate(files) if not os.path.isfile(file)]  # noqa: PTH113
-    turned = [at for at in missing if "\\" in names[at] and (root / names[at].replace("\\", "/")).is_file()]
-    for at in turned:
-        files[at] = os.path.normpath(root / names[at].replace("\\", "/"))
-    if absent := sorted(set(missing) - set(turned)):
+    seen, alike = dict[Path, dict[str, list[Path]]](), dict[int, list[Path]]()
+    for at in missing:
+        meant = Path(os.path.normpath(root / names[at].strip().replace("\\", "/")))
+        alike[at] = [one for one in _alike(meant, seen) if one.is_file()]
+    found = [at for at in missing if len(alike[at]) == 1]
+    for at in found:
+        files[at] = str(alike[at][0])
+    if absent := [at for at in missing if at not in set(found)]:
         listed = named(f"{names[at]!r} (row {table.rows[at]})" for at in absent)
         raise BadData(
             f"{path.name}: {counted(len(absent), 'file')} of {len(files):,} cannot be found: {listed}.",
-            fix=_elsewhere(root, names[absent[0]]),
+            fix=_elsewhere(root, names[absent[0]], alike[absent[0]]),
         )
-    return files, [f"Backslashes in {counted(len(turned), 'path')} of {path.name} read as /."] if turned else []
+    if not found:
+        return files, []
+    text = (
+        f"{counted(len(found), 'path')} of {path.name} found by another spelling (ending, case, accents, spaces or "
+        f"backslashes): {names[found[0]]!r} (row {table.rows[found[0]]}) is {Path(files[found[0]]).name}."
+    )
+    return files, [text]
 
 
-def _elsewhere(root: Path, name: str) -> str:
+def _alike(path: Path, seen: dict[Path, dict[str, list[Path]]]) -> list[Path]:
+    """What is called as `path` but for case, the way accents are written, and an ending that it lacks; `seen` remembers
+    what lies in which folder."""
+    if os.path.exists(path) or path == path.parent:  # noqa: PTH110 - takes any text
+        return [path]
+    found = []
+    for folder in _alike(path.parent, seen):
+        if folder not in seen:
+            seen[folder] = {}
+            for name in os.listdir(folder) if folder.is_dir() else ():  # noqa: PTH208
+                claimed = any(MODALITIES.get(one).claims(name, bytes) for one in MODALITIES)
+                for key in {_key(name), _key(name.rpartition(".")[0] if claimed else name)}:
+                    seen[folder].setdefault(key, []).append(folder / name)
+        found += seen[folder].get(_key(path.name), [])
+    return found
+
+
+def _key(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _elsewhere(root: Path, name: str, alike: Sequence[Path]) -> str:
     """Where the file of that name is instead, and what to do."""
-    if inside := [one.name for one in sorted(root.iterdir()) if one.is_dir() and (one / name).is_file()]:
+    if alike:
+        return f"write which of {named(sorted(one.name for one in alike))} is meant."
+    folders = sorted(one for one in root.iterdir() if one.is_dir()) if root.is_dir() else []
+    if inside := [one.name for one in folders if os.path.isfile(one / name)]:  # noqa: PTH113
         return f"they lie in the folder {inside[0]} beside the table, it seems: --set source.folder={inside[0]}."
-    here = f"they are relative to {Path.cwd()}, it seems: " if Path(name).is_file() else ""
+    parts = name.replace("\\", "/").split("/")
+    for at in range(1, len(parts)):
+        if os.path.isfile(root / "/".join(parts[at:])):  # noqa: PTH113
+            return f"{'/'.join(parts[at:])!r} is in {root}: take {'/'.join(parts[:at])!r} off the paths."
+    here = f"they are relative to {Path.cwd()}, it seems: " if os.path.isfile(name) else ""  # noqa: PTH113
     return f"{here}paths are looked for in {root}; correct them, move the table, or set source.folder."
 
 
