@@ -7,7 +7,7 @@ import pytest
 from sklearn.model_selection import StratifiedGroupKFold
 
 from regraft.errors import BadData, BadRequest
-from regraft.folds import folds, split
+from regraft.folds import folds, split, teachable
 
 
 def _grouped(seed: int, num_examples: int, num_groups: int, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -83,11 +83,33 @@ def test_a_rare_class_lowers_the_number_of_folds_and_is_named() -> None:
     assert [int((targets[dealt.of_example == f] == 1).sum()) for f in range(3)] == [1, 1, 1]
 
 
-def test_a_class_with_one_example_leaves_two_folds_and_a_warning() -> None:
-    dealt = folds(np.array([0] * 10 + [1]), None, 5, 0)
-    assert dealt.num_folds == 2
-    assert "class 1 has 1 example." in dealt.note
-    assert "tested without having been trained on" in dealt.note
+def lacking(outside: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    return np.isin(inside, outside, invert=True)
+
+
+def test_a_class_with_one_example_makes_no_folds_fewer_and_is_tested_in_none() -> None:
+    targets = np.array([0] * 10 + [1] * 10 + [2])
+    dealt = teachable(folds(targets, None, 5, 0), targets, None, lacking)
+    assert dealt.num_folds == 5
+    assert np.flatnonzero(dealt.of_example < 0).tolist() == [20]
+
+
+def test_the_groups_that_a_class_has_alone_are_tested_in_no_fold() -> None:
+    targets = np.array([0] * 12 + [1] * 12 + [2] * 4 + [0])
+    groups = np.array([*range(24), *[30] * 5])  # the one group of class 2 holds an example of class 0 as well
+    dealt = teachable(folds(targets, groups, 4, 0), targets, groups, lacking)
+    assert np.flatnonzero(dealt.of_example < 0).tolist() == [24, 25, 26, 27, 28]
+    assert set(dealt.of_example[:24]) == set(range(dealt.num_folds))
+    for fold in range(dealt.num_folds):
+        assert set(targets[dealt.of_example == fold]) <= set(targets[dealt.of_example != fold])
+
+
+@pytest.mark.parametrize("others", [0, 9])
+def test_where_fewer_than_two_classes_could_be_tested_nothing_is(others: int) -> None:
+    targets = np.array([0] * 6 + [1] * (6 + others))
+    groups = np.array([0] * 6 + [1] * 6 + [*range(2, 2 + others)])
+    dealt = teachable(folds(targets, groups, 3, 0), targets, groups, lacking)
+    assert (dealt.num_folds, set(dealt.of_example)) == (0, {-1})
 
 
 def test_a_rare_class_is_counted_in_groups_where_there_are_groups() -> None:
@@ -143,7 +165,7 @@ def test_a_share_of_everything_or_one_fold_is_refused() -> None:
 
 def test_rare_strata_make_no_folds_fewer_but_few_examples_do() -> None:
     strata = np.array([0] * 30 + [1])
-    assert folds(strata, None, 5, 0).num_folds == 2
+    assert folds(np.append(strata, 1), None, 5, 0).num_folds == 2
     dealt = folds(strata, None, 5, 0, kept=False)
     assert (dealt.num_folds, dealt.note) == (5, "")
     few = folds(np.zeros(9, dtype=np.int64), np.arange(9) // 3, 5, 0, kept=False)

@@ -10,7 +10,8 @@ that of scikit-learn's StratifiedGroupKFold; the measure is our choice (for sing
 apportionment). numpy only.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from heapq import heapify, heapreplace
 
 import numpy as np
@@ -25,9 +26,9 @@ class Folds:
     """Which fold each example is tested in."""
 
     of_example: Int[np.ndarray, " n"]
-    """The fold of every example, in [0, num_folds)."""
+    """The fold of every example, in [0, num_folds); -1 where it trains in every fold and is tested in none."""
     num_folds: int
-    """How many folds there are; none is empty."""
+    """How many folds there are; none is empty. 0 where nothing can be tested."""
     note: str = ""
     """What differs from what was asked for, in a sentence or two; empty when nothing does."""
 
@@ -43,9 +44,10 @@ def folds(
     """Deal the examples into folds of like size and like class shares; a group stays in one fold.
 
     Without groups, the counts of a class in any two folds differ by at most one, and so do the sizes of the folds.
-    When a class has fewer examples (or groups) than `num_folds`, there are as many folds as it has, but at least two;
-    `note` says so, and names the classes that some fold's training split lacks. Where `kept` is false, `targets` are no
-    classes that every training split must know, but strata to spread evenly; then only examples (or groups) can be few.
+    When a class of two examples (or groups) or more has fewer than `num_folds`, there are as many folds as it has;
+    `note` says so. Where `kept` is false, `targets` are no classes that every training split must know, but strata to
+    spread evenly; then only examples (or groups) can be few. Some fold's training split may still lack a class:
+    `teachable` sees to that.
 
     Raises:
         BadRequest: `num_folds` is below 2.
@@ -54,22 +56,41 @@ def folds(
     if num_folds < 2:
         raise BadRequest(f"{num_folds} folds were asked for; at least 2 are needed.", fix="ask for 2 folds or more.")
     table = _Table(targets, groups)
-    rarest = int(table.groups_per_class.min()) if kept else table.num_groups
-    used = max(2, min(num_folds, rarest))
-    notes = []
-    if used < num_folds and not kept:
-        notes.append(f"{used} folds instead of {num_folds}: there are {_counted(rarest, table.unit)}.")
-    elif used < num_folds:
-        label = table.classes[int(table.groups_per_class.argmin())]
-        notes.append(f"{used} folds instead of {num_folds}: class {label} has {_counted(rarest, table.unit)}.")
+    several = np.where(table.groups_per_class > 1, table.groups_per_class, num_folds)
+    rarest = int(several.min()) if kept else table.num_groups
+    used, note = max(2, min(num_folds, rarest)), ""
+    if used < num_folds:
+        few = f"class {table.classes[int(several.argmin())]} has" if kept else "there are"
+        note = f"{used} folds instead of {num_folds}: {few} {_counted(rarest, table.unit)}."
     part = _deal(table, np.full(used, 1 / used), np.random.default_rng(derive_seed(seed, "folds")))
-    of_example = part[table.group_of]
-    counts = _count(of_example, table.class_of, used, len(table.classes))
-    missing = table.classes[(counts == counts.sum(axis=0)).any(axis=0)]
-    if len(missing) and kept:
-        listed = ", ".join(map(str, missing[:5])) + (" …" if len(missing) > 5 else "")
-        notes.append(f"All of class {listed} lies in one fold, so there it is tested without having been trained on.")
-    return Folds(of_example=of_example, num_folds=used, note=" ".join(notes))
+    return Folds(of_example=part[table.group_of], num_folds=used, note=note)
+
+
+def teachable(
+    dealt: Folds,
+    targets: Shaped[np.ndarray, "n ..."],
+    groups: Shaped[np.ndarray, " n"] | None,
+    untaught: Callable[[np.ndarray, np.ndarray], Bool[np.ndarray, " _"]],
+) -> Folds:
+    """The same folds, in which nothing is tested that the examples outside the fold cannot teach.
+
+    `untaught` (targets outside a fold, inside it) -> which of these show what none of those shows: a class, a label, a
+    second value. Their groups train in every fold and are tested in none. Where what is left to test is all alike,
+    nothing is tested at all.
+    """
+    of_example = dealt.of_example.copy()
+    for fold in range(dealt.num_folds):
+        inside = np.flatnonzero(of_example == fold)
+        odd = inside[untaught(np.delete(targets, inside, axis=0), targets[inside])]
+        of_example[odd if groups is None else np.isin(groups, groups[odd])] = -1
+    tested = of_example >= 0
+    if tested.all():
+        return dealt
+    left, renumbered = np.unique(of_example[tested], return_inverse=True)
+    if len(left) < 2 or (targets[tested] == targets[tested][:1]).all():
+        return Folds(of_example=np.full_like(of_example, -1), num_folds=0, note=dealt.note)
+    of_example[tested] = renumbered
+    return replace(dealt, of_example=of_example, num_folds=len(left))
 
 
 def split(

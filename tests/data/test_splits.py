@@ -245,13 +245,30 @@ def test_too_few_examples_get_no_validation_part() -> None:
 
 
 def test_a_class_of_one_group_stays_in_train() -> None:
-    labels = ["ants"] * 400 + ["bees"] * 200
+    labels = ["ants"] * 200 + ["wasps"] * 200 + ["bees"] * 200
     groups: list[str | None] = [None] * 400 + ["one hive"] * 200
     scanned = scanned_of(labels, groups=groups)
     for seed in range(5):
         parts = drawn(scanned, seed=seed)
         assert labels_in(scanned, parts.train)["bees"] == 200
+        assert set(labels_in(scanned, parts.test)) == {"ants", "wasps"}
         assert "The test split lacks bees" in told(parts)
+
+
+def test_no_test_split_of_one_class_is_drawn_where_there_are_two() -> None:
+    labels = ["ants"] * 400 + ["bees"] * 200
+    groups: list[str | None] = [None] * 400 + ["one hive"] * 200
+    parts = drawn(scanned_of(labels, groups=groups))
+    assert len(parts.test) == 0
+    assert "No test split could be drawn" in told(parts)
+
+
+def test_training_keeps_the_group_that_a_label_has_alone() -> None:
+    scanned = scanned_of(["ants", "bees"] * 300)
+    strata, rare = np.zeros(600, dtype=np.int64), np.arange(600) >= 590
+    for seed in range(3):
+        parts = drawn(scanned, seed=seed, strata=strata, untaught=lambda outside, inside: rare[inside])
+        assert not rare[parts.test].any()
 
 
 def test_data_of_two_groups_are_not_torn_apart() -> None:

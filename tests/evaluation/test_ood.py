@@ -96,3 +96,17 @@ def test_an_extended_reference_keeps_no_more_distances_than_any_other() -> None:
     known = fit_reference(features, np.arange(3000) % 2, folds)
     extended = extended_reference(known, features[:1500], np.zeros(1500, dtype=np.int64), folds[:1500])
     assert len(known.distances) == len(extended.distances) == 1001
+
+
+def test_what_trains_in_every_fold_is_in_all_means_and_has_no_distance() -> None:
+    random = np.random.default_rng(0)
+    features, targets = random.standard_normal((40, 6)), np.arange(40) % 3
+    folds = np.where(targets == 2, -1, np.arange(40) % 2)
+    found = fit_reference(features, targets, folds)
+    assert len(found.distances) == (targets < 2).sum()
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    expected = []
+    for at in np.flatnonzero(folds >= 0):
+        means = [unit[(targets == label) & (folds != folds[at])].sum(axis=0) for label in range(3)]
+        expected.append(1 - max(float(unit[at] @ mean / np.linalg.norm(mean)) for mean in means))
+    np.testing.assert_allclose(found.distances, np.sort(expected), atol=1e-6)

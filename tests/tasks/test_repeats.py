@@ -127,3 +127,19 @@ def test_the_same_folds_give_the_same_bits() -> None:
     features, targets, repeats = make()
     first, second = run(features, targets, repeats[:1]), run(features, targets, repeats[:1])
     assert all(np.array_equal(one.logits, other.logits) for one, other in zip(first, second, strict=True))
+
+
+def test_examples_of_no_fold_train_in_every_fold_and_are_tested_in_none() -> None:
+    features, targets, (fold_of, *_) = make()
+    always = np.arange(80) >= 70
+    fold_of = np.where(always, -1, fold_of)
+    results = run(features, targets, [fold_of])
+    assert np.array_equal(np.sort(np.concatenate([result.examples for result in results])), np.arange(70))
+    for result in results:
+        inside = np.setdiff1d(np.arange(80), result.examples)
+        expected = fitted(features[inside], targets[inside], result.c, features[result.examples])
+        np.testing.assert_allclose(result.logits, expected, rtol=0, atol=2e-2)
+    solved = solve(Softmax(targets, 2), features, views=Views.plain(80), fold_of=fold_of)
+    assert solved.out_of_fold is not None
+    assert np.array_equal(np.isnan(solved.out_of_fold).all(axis=1), always)
+    assert solved.facts["tried"][0]["examples"] == 70

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 
 from regraft.contracts.task import Task
 from regraft.errors import BadRecipe, BadRequest
@@ -33,7 +33,8 @@ class Solution:
     bias: Float[np.ndarray, "c"]
     """Biases."""
     out_of_fold: Float[np.ndarray, "n c"] | None
-    """Logits of each example's plain view, by a head that saw nothing of its fold; None without folds."""
+    """Logits of each example's plain view, by a head that saw nothing of its fold, nan where it has none (-1); None
+    without folds."""
     facts: Mapping[str, Any]
     """What was chosen and how, as JSON: `c`, what was tried, whether the solver converged."""
 
@@ -141,6 +142,16 @@ class LinearTask(Task):
         Whole repeats only; none is begun when one more as long as the longest so far would pass `max_seconds`, save the
         first. `c` and `balanced` as for `solve`.
         """
+
+    def untaught(
+        self, outside: Shaped[np.ndarray, "n ..."], inside: Shaped[np.ndarray, "m ..."]
+    ) -> Bool[np.ndarray, " m"]:
+        """Which of the targets `inside` are of a class, have a label (or lack one that all `outside` have) or a second
+        value that none `outside` shows."""
+        if self.exclusive:
+            return super().untaught(outside, inside)
+        constant = (outside == outside[:1]).all(axis=0)
+        return np.asarray((inside != outside[:1])[:, constant].any(axis=1))
 
     def gathered(
         self, batches: Sequence[Any], example_of_row: Int[np.ndarray, " b"], placements: Any

@@ -134,7 +134,8 @@ class Fitted:
     frozen: frozenset[str] = frozenset()
     """Names among those above the cut that the strategy promised not to change (batch-norm statistics)."""
     out_of_fold: Float[np.ndarray, "n c"] | None = None
-    """Logits of the training positions, each by a model that never saw it; None when none were made."""
+    """Logits of the training positions, each by a model that never saw it; nan where no model without it could know
+    what it shows; None when none were made."""
     curve: tuple[Mapping[str, float], ...] = ()
     """One record per epoch: losses, accuracies, learning rate, seconds."""
     num_trained: int | None = None

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Bool, Int, Shaped
 
 from regraft.contracts.example import Example
-from regraft.folds import Folds, folds
+from regraft.folds import Folds, folds, teachable
 from regraft.registry import Shelf
 from regraft.values import Prediction
 
@@ -148,8 +148,19 @@ class Task(ABC):
     def deal(
         self, targets: Shaped[np.ndarray, "n ..."], groups: Shaped[np.ndarray, " n"] | None, num_folds: int, seed: int
     ) -> Folds:
-        """The examples in folds, each with its share of every stratum; a group stays in one fold."""
-        return folds(self.strata(targets), groups, num_folds, seed, kept=self.exclusive)
+        """The examples in folds, each with its share of every stratum; a group stays in one fold, and no fold tests
+        what the others cannot teach."""
+        dealt = folds(self.strata(targets), groups, num_folds, seed, kept=self.exclusive)
+        return teachable(dealt, targets, groups, self.untaught)
+
+    def untaught(
+        self, outside: Shaped[np.ndarray, "n ..."], inside: Shaped[np.ndarray, "m ..."]
+    ) -> Bool[np.ndarray, " m"]:
+        """Which of the targets `inside` show what none of those `outside` shows, so that a model trained on the latter
+        cannot know it: their class. None where examples have none, or where the tested classes are new by intent."""
+        if self.exclusive and self.split_rule == "stratified":
+            return np.isin(inside, outside, invert=True)
+        return np.zeros(len(inside), dtype=bool)
 
     @abstractmethod
     def encoded(self, targets: Shaped[np.ndarray, "b ..."], placements: Mapping[str, np.ndarray]) -> Any:

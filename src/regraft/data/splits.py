@@ -9,7 +9,7 @@ test split and validation is drawn from train. The thresholds (500 examples for 
 choice.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +29,7 @@ MIN_FOR_TEST = 500
 MIN_VALIDATION = 10
 """A validation split smaller than this is not drawn."""
 _NONE = np.zeros(0, dtype=np.int64)
+Untaught = Callable[[np.ndarray, np.ndarray], Bool[np.ndarray, " _"]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,20 +67,22 @@ def draw(
     strata: Int[np.ndarray, " n"] | None = None,
     min_for_test: int = MIN_FOR_TEST,
     together: Int[np.ndarray, " n"] | None = None,
+    untaught: Untaught | None = None,
 ) -> Splits:
     """Split the usable examples, seeded and stratified; shares are of what is split.
 
     No test split is drawn from fewer than `min_for_test` examples. `strata` are what every split gets its share of
-    where examples are not of one class each; None: their classes, of which training then keeps every one.
-    `together`: examples with equal numbers are in one split (those of an identity that is tested without having been
-    trained on).
+    where examples are not of one class each; None: their classes. `together`: examples with equal numbers are in one
+    split (those of an identity that is tested without having been trained on). `untaught` (positions trained on,
+    positions held out) -> which of the latter show what none of the former does, a class or a label; training keeps
+    these. None: those of a class that training would lack.
 
     Raises:
         LeakedSplit: the user's own splits share examples, groups or what is `together`, and `allow_leaks` is not set.
         BadData: too few usable classes, or a class whose training examples are all damaged.
     """
     alike = clusters(scanned)
-    drawing = _Drawing(dataset, _joined(_joined(alike, dataset.groups), together), strata)
+    drawing = _Drawing(dataset, _joined(_joined(alike, dataset.groups), together), strata, untaught)
     usable = np.flatnonzero(scanned.usable)
     _check_usable(dataset, usable, dataset.classes if strata is None else None)
     notes = [*_conflicting_labels(dataset, scanned), *_copies(scanned, alike, usable)]
@@ -116,16 +119,17 @@ def whole(
     val_share: float,
     strata: Int[np.ndarray, " n"] | None = None,
     together: Int[np.ndarray, " n"] | None = None,
+    untaught: Untaught | None = None,
 ) -> Splits:
     """Everything trains but a validation split: for whoever splits the data themselves and has kept test data back.
 
-    `strata` and `together` as for `draw`.
+    `strata`, `together` and `untaught` as for `draw`.
 
     Raises:
         BadData: a class whose examples are all damaged.
     """
     groups = _joined(_joined(clusters(scanned), dataset.groups), together)
-    drawing = _Drawing(dataset, groups, strata)
+    drawing = _Drawing(dataset, groups, strata, untaught)
     usable = np.flatnonzero(scanned.usable)
     if strata is None:
         _check_usable(dataset, usable, dataset.classes)
@@ -141,6 +145,7 @@ class _Drawing:
     dataset: Dataset
     groups: Int[np.ndarray, " n"]
     strata: Int[np.ndarray, " n"] | None
+    untaught: Untaught | None
 
     def test(
         self, usable: np.ndarray, share: float, seed: int, min_examples: int
@@ -153,7 +158,8 @@ class _Drawing:
             )
             return usable, _NONE, [text]
         held, lacking = self._held_out(usable, share, seed, "test")
-        if not held.any() or held.all():
+        tested = {self.dataset.examples[at].label for at in usable[held].tolist()}
+        if not held.any() or held.all() or (self.strata is None and len(tested) < min(2, len(self.dataset.classes))):
             text = "No test split could be drawn: there are too few groups. Cross-validation is the main figure."
             return usable, _NONE, [text]
         text = f"A test split of {held.sum():,} of {len(usable):,} examples was drawn (seeded, stratified, by group)."
@@ -174,15 +180,22 @@ class _Drawing:
         self, some: Int[np.ndarray, " m"], share: float, seed: int, name: str
     ) -> tuple[Bool[np.ndarray, " m"], list[str]]:
         """Which of these examples are held out, and a sentence where the split called `name` lacks classes."""
-        groups = self.groups[some]
-        if self.strata is not None:
-            return split(self.strata[some], groups, share, seed), []
-        targets = self.dataset.targets[some]
+        groups, strata = self.groups[some], self.dataset.targets if self.strata is None else self.strata
+        targets = strata[some]
         held = split(targets, groups, share, seed)
-        for target in np.setdiff1d(targets, targets[~held]):  # training would lack the class: it gets its groups back
-            held = held & ~np.isin(groups, groups[targets == target])
+        # Training gets the groups back without which it would lack a class or a label.
+        if self.untaught is not None:
+            odd = self.untaught(some[~held], some[held])
+        else:
+            odd = np.isin(targets[held], targets[~held], invert=True) & (self.strata is None)
+        held &= ~np.isin(groups, groups[held][odd])
+        if self.strata is not None:
+            return held, []
         lost = [self.dataset.classes[target] for target in np.setdiff1d(targets, targets[held]).tolist()]
-        text = f"The {name} split lacks {named(lost)}: all examples are needed for training, or are of one group."
+        text = (
+            f"The {name} split lacks {named(lost)}: all examples are needed for training, or are of one group. Nothing "
+            "can be claimed of that from it."
+        )
         return held, [text] if lost else []
 
 

@@ -50,10 +50,11 @@ def fit_reference(
     """The class means, and the distance of every example to the means made without its fold.
 
     `features` may be memory-mapped: it is read twice, a few thousand rows at a time. Groups must not be split by
-    `folds`, or the distances come out too small.
+    `folds`, or the distances come out too small. Fold -1 is in all means and has no distance.
     """
     num_classes, num_folds = int(targets.max()) + 1, int(folds.max()) + 1
-    cells = folds * num_classes + targets
+    cells = np.where(folds < 0, num_folds, folds) * num_classes + targets
+    num_folds += 1
     of_cell = np.zeros((num_folds * num_classes, features.shape[1]))
     for rows in _blocks(len(features)):
         order = np.argsort(cells[rows], kind="stable")
@@ -61,13 +62,13 @@ def fit_reference(
         of_cell[some] += np.add.reduceat(_unit(features[rows])[order], starts, axis=0)
     sums = of_cell.reshape(num_folds, num_classes, -1)
     total = sums.sum(axis=0)
-    without = [_means(total - of_fold) for of_fold in sums]
+    without = [_means(total - of_fold) for of_fold in sums[:-1]]
     distances = np.empty(len(features))
     for rows in _blocks(len(features)):
         unit, fold_of = _unit(features[rows]), folds[rows]
-        for fold in np.unique(fold_of):
+        for fold in np.unique(fold_of[fold_of >= 0]):
             distances[rows][fold_of == fold] = _distance(unit[fold_of == fold], without[fold])
-    return _reference(_means(total), distances)
+    return _reference(_means(total), distances[folds >= 0])
 
 
 def reference_from(

@@ -233,6 +233,8 @@ class Report:
     paired: PairedDifference | None = None
     """The model less the probe on the same examples."""
     calibration: Calibration | None = None
+    untested: str = ""
+    """What cross-validation could not test, and what can be claimed all the same; empty where it tested everything."""
     findings: tuple[Finding, ...] = ()
     """What checks of the model have to say."""
     store: StoreFacts | None = None

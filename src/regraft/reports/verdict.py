@@ -40,11 +40,11 @@ def verdict(report: Report) -> str:
     """The figure, what a guess would score, whether the linear probe was beaten, and what checks of the model found."""
     section = report.section
     if section is None:
-        return "Nothing was measured: there are no examples that the model had not seen."
+        return f"Nothing was measured. {report.untested or 'There are no examples that the model had not seen.'}"
     name = section.main_metric
     figure = f"{title_of(name)} {section.headline.told()}{unit_of(section, name)} {where(report, section)}."
     findings = [found.message for found in report.findings]
-    return " ".join(filter(None, [figure, section.guess(), _beside_the_probe(report), *findings]))
+    return " ".join(filter(None, [figure, report.untested, section.guess(), _beside_the_probe(report), *findings]))
 
 
 def refused(report: Report) -> str:

@@ -74,7 +74,7 @@ def fit(problem: Problem, options: Options) -> Generator[Event, None, Fitted]:
         outputs_of(features, old.weight, old.bias) / np.float32(old.temperature),
         targets,
         num_new=len(problem.task.classes) - len(old.classes),
-        fold_of=dealt.of_example,
+        fold_of=dealt.of_example if dealt.num_folds else None,
         weights=np.where(is_new, 1.0, old.num_examples / max(1, num_old) if old.num_examples else 1.0),
     )
     weight = np.concatenate([old.weight, rows.weight * np.float32(old.temperature)])

@@ -62,7 +62,7 @@ def fit(problem: Problem, options: Options) -> Generator[Event, None, Fitted]:
         features,
         targets,
         views=views,
-        fold_of=dealt.of_example if dealt else None,
+        fold_of=dealt.of_example if dealt and dealt.num_folds else None,
         c=options.c,
         balanced=options.balanced,
     )

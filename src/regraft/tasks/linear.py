@@ -66,6 +66,7 @@ def solve(
     The path from strong to weak penalty ends once it is clearly past its best. Where the best of several lies at an
     end of the grid, a classification tries up to two more beyond it. Without folds c is one over the number of
     features. `weights` are by example; all views of the other folds are learned from, and only plain views are judged.
+    Examples of fold -1 train in every fold and are judged in none.
 
     Raises:
         BadData: features that are not finite, or not a target for every example.
@@ -76,7 +77,7 @@ def solve(
     problem = _Problem(loss, features, views, fold_of, weights)
     facts, out_of_fold, near = dict[str, Any](c=values[0]), None, None
     if fold_of is not None:
-        sizes = np.cumsum(np.bincount(fold_of))
+        sizes = np.cumsum(np.bincount(fold_of[fold_of >= 0]))
         searched = 1 + int(np.searchsorted(sizes, min(ENOUGH_EXAMPLES, sizes[-1])))
         path = _Path(problem, [(fold,) for fold in range(searched)])
         path.follow(values)
@@ -89,7 +90,7 @@ def solve(
             for value in sorted(path.losses)
         ]
         facts = {"c": chosen, "at_edge": at_edge, "tried": tried}
-        out_of_fold = np.empty((len(loss), loss.num_outputs), dtype=np.float32)
+        out_of_fold = np.full((len(loss), loss.num_outputs), np.nan, dtype=np.float32)
         for fold in range(problem.num_folds):
             solver = path.solvers.get((fold,)) or problem.solver((fold,), near)
             near = solver
@@ -235,12 +236,14 @@ class _Problem:
         self.weights = [weights[fold_of == fold] for fold in range(self.num_folds)]
         self._loss = taken(loss, of_row)
         single = not isinstance(self._loss, Squares)
-        self._rows = Rows(features, views.row_weights(weights), fold_of[of_row], self.num_folds, single=single)
+        always = fold_of < 0  # these train in every fold; they are one more that is never left out
+        fold_of, stored = np.where(always, self.num_folds, fold_of), self.num_folds + bool(always.any())
+        self._rows = Rows(features, views.row_weights(weights), fold_of[of_row], stored, single=single)
         self._axes: Axes | None = None
         self._sums: Sums = []
         if not self._rows.few:
             if isinstance(self._loss, Squares):
-                self._sums = fold_sums(self._rows, self._loss, self.num_folds)
+                self._sums = fold_sums(self._rows, self._loss, stored)
             else:
                 self._axes = leading_axes(self._rows)
 
@@ -311,11 +314,13 @@ class _Path:
 
 
 def _checked(fold_of: Int[np.ndarray, " n"], num_examples: int) -> int:
-    """The number of folds; `BadRequest` unless every example has one, none is empty, and there are at least two."""
+    """The number of folds; `BadRequest` unless there is a number for every example, no fold is empty, and there are at
+    least two."""
     num_folds = int(fold_of.max(initial=-1)) + 1
-    if len(fold_of) != num_examples or num_folds < 2 or np.bincount(fold_of, minlength=num_folds).min() == 0:
+    counts = np.bincount(fold_of[fold_of >= 0], minlength=num_folds)
+    if len(fold_of) != num_examples or num_folds < 2 or counts.min() == 0:
         raise BadRequest(
             f"{len(fold_of)} fold numbers up to {num_folds - 1} were given for {num_examples} examples.",
-            fix="give every example a fold number from 0, with at least two folds and none empty.",
+            fix="give every example a fold from 0 (-1: it trains in all), with at least two folds and none empty.",
         )
     return num_folds

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+import numpy as np
+from jaxtyping import Int
+
 from regraft.contracts.finding import Finding
 from regraft.contracts.metric import Sample, main_metric
 from regraft.errors import BadData
@@ -11,7 +14,7 @@ from regraft.evaluation.calibration import Calibration, calibrate
 from regraft.evaluation.differences import PairedDifference, compare, difference
 from regraft.evaluation.report import Evaluation, evaluate
 from regraft.reports.report import Gap, Probe
-from regraft.workbench._crossvalidate import HeldOut
+from regraft.workbench._crossvalidate import HeldOut, untested
 from regraft.workbench._outcome import Outcome, Scores
 from regraft.workbench.session import Session
 
@@ -30,6 +33,8 @@ class Evaluated:
     probe: Probe | None
     paired: PairedDifference | None
     calibration: Calibration | None
+    untested: str = ""
+    """What cross-validation could not test, and what can be claimed all the same."""
 
     @property
     def section(self) -> Evaluation | None:
@@ -63,7 +68,7 @@ def evaluated(outcome: Outcome) -> Evaluated:
         scores[split] = held
         found[split] = _evaluation(session, held, calibration, None)
         if split == "cross-validation":
-            found[split] = _with_folds(found[split], outcome.held, session.num_groups(train))
+            found[split] = _with_folds(found[split], outcome.held, session.num_groups(held.positions))
     unseen = sorted(scores, key=lambda name: name == "test")
     by_split = {"train": outcome.scores(train)} | {name: scores[name] for name in unseen}
     probe, paired = None, None
@@ -72,13 +77,16 @@ def evaluated(outcome: Outcome) -> Evaluated:
     return Evaluated(
         main=main, scores=scores, evaluation=found, gaps=_gaps(session, by_split), probe=probe, paired=paired,
         calibration=calibration,
+        untested="" if session.tests else untested(
+            outcome.problem, session.recipe.folds, grouped=session.dataset.groups is not None
+        ),
     )  # fmt: skip
 
 
 def held_out(outcome: Outcome) -> Scores | None:
     """Logits of examples that the model, or its twin of another fold, never saw."""
     if outcome.held is not None:
-        return Scores(positions=outcome.problem.train, logits=outcome.held.logits)
+        return Scores(positions=outcome.problem.train[outcome.held.tested], logits=outcome.held.logits)
     if outcome.resolved.is_probe:
         return _probe_held_out(outcome)
     return outcome.scores(outcome.problem.val) if len(outcome.problem.val) else None
@@ -126,8 +134,10 @@ def _beside(
         return None, None
     own = calibration_of(session, held)
     found = _evaluation(session, probed, own, held)
+    tuned = _among(tuned, probed.positions)
+    probed = _among(probed, tuned.positions)
     if main == "cross-validation":
-        found = _with_folds(found, outcome.probe_held, session.num_groups(outcome.probe_problem.train))
+        found = _with_folds(found, outcome.probe_held, session.num_groups(probed.positions))
     paired = compare(
         session.targets[tuned.positions],
         task.outputs(tuned.logits, temperature_of(calibration)),
@@ -142,8 +152,19 @@ def _beside(
 
 
 def _probe_held_out(outcome: Outcome) -> Scores | None:
-    found = outcome.probe.out_of_fold if outcome.probe_held is None else outcome.probe_held.logits
-    return None if found is None else Scores(positions=outcome.probe_problem.train, logits=found)
+    train, held, found = outcome.probe_problem.train, outcome.probe_held, outcome.probe.out_of_fold
+    if held is not None:
+        return Scores(positions=train[held.tested], logits=held.logits)
+    if found is None:
+        return None
+    known = ~np.isnan(found).any(axis=1)
+    return Scores(positions=train[known], logits=found[known])
+
+
+def _among(scores: Scores, positions: Int[np.ndarray, "m"]) -> Scores:
+    """Those of these examples: folds dealt from two seeds may leave out different ones."""
+    kept = np.isin(scores.positions, positions)
+    return Scores(positions=scores.positions[kept], logits=scores.logits[kept])
 
 
 def _with_folds(found: Evaluation, held: HeldOut | None, num_groups: int | None) -> Evaluation:

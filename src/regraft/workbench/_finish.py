@@ -53,7 +53,7 @@ def finish(outcome: Outcome, folder: RunFolder, phases: Phases) -> Generator[Eve
         changed = f"{check.changed_labels} of {check.examples} labels"
         yield Notice(text=f"Stored activations change {changed} against recomputed ones{size}.", topic="store")
     if outcome.session.task.states_probabilities and not (found.calibration and found.calibration.kept):
-        reason = found.calibration.reason if found.calibration else "uncalibrated, n too small"
+        reason = found.calibration.reason if found.calibration else "uncalibrated, too few held-out predictions"
         yield Notice(text=f"Probabilities are {reason}.{found.surer if outcome.tuned else ''}", topic="calibration")
     report = _report(outcome, found, findings, check, phases)
     task, temperature = outcome.session.task, temperature_of(found.calibration)
@@ -105,6 +105,7 @@ def _report(
         paired=found.paired,
         findings=findings,
         calibration=found.calibration,
+        untested=found.untested,
         store=outcome.stored.facts(check),
         phases=tuple(Phase(name=name, seconds=round(seconds, 3)) for name, seconds in phases.seconds.items()),
         peak_memory_bytes=peak_memory_bytes(),

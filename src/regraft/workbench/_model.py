@@ -72,7 +72,7 @@ def write_model(
 
 def _reference(outcome: Outcome, bundle: Bundle) -> OODReference | None:
     """Class means and distances of examples outside the means: out of fold, or validation where there is some; None
-    where a class has one example, or the head reads more than a vector."""
+    where a class has one example, no fold can be tested, or the head reads more than a vector."""
     reads = bundle.model.task.reads
     if reads.readout != "pooled" or reads.strides:
         return None

@@ -51,6 +51,10 @@ def compare(a: Path, b: Path, *, metric: str | None = None, seed: int = 0) -> Co
         metric_named(metric)
     reports = (read_report(a), read_report(b))
     names, split, kind = _names(a, b), reports[0].main, reports[0].data.kind
+    for name, report in zip(names, reports, strict=True):
+        if report.section is None:
+            why = report.untested or "It was asked about no example that it had not seen."
+            raise RunError(f"{name} has no figure to compare. {why}", fix="compare runs that were measured.")
     if split != reports[1].main:
         raise RunError(
             f"{names[0]} was measured by its {split} split, {names[1]} by its {reports[1].main} split.",

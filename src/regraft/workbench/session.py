@@ -226,15 +226,14 @@ def open_session(
     scanned = yield from scanning(dataset, allowed, workers=workers)
     strata = None if task.exclusive else task.strata(targets)
     together = task.identities(targets) if task.split_rule == "disjoint classes" else None
+    rules: dict[str, Any] = {
+        "seed": recipe.seed, "val_share": source.val_share, "strata": strata, "together": together,
+        "untaught": lambda outside, inside: task.untaught(targets[outside], targets[inside]),
+    }  # fmt: skip
     if holds_out:
-        splits = draw(
-            scanned.dataset, scanned, seed=recipe.seed, val_share=source.val_share, test_share=source.test_share,
-            allow_leaks=source.allow_leaks, strata=strata, together=together,
-        )  # fmt: skip
+        splits = draw(scanned.dataset, scanned, test_share=source.test_share, allow_leaks=source.allow_leaks, **rules)
     else:
-        splits = whole(
-            scanned.dataset, scanned, seed=recipe.seed, val_share=source.val_share, strata=strata, together=together
-        )
+        splits = whole(scanned.dataset, scanned, **rules)
     yield from splits.notes
     return Session(
         recipe=recipe,
