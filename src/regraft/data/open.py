@@ -56,11 +56,14 @@ def open_dataset(
         UnknownName: a column that is not in the table.
     """
     where = _absolute(path)
-    if not where.exists() and not any(above.is_file() for above in where.parents):  # a path may go on in an archive
+    if not is_there(where):
         near = difflib.get_close_matches(where.name, _names(where.parent), n=1)
         raise BadData(
             f"There is nothing at {where}.",
-            fix=f"did you mean {where.parent / near[0]}?" if near else "check the path.",
+            fix=f"did you mean {where.parent / near[0]}?"
+            if near
+            else "check the path; a relative one starts at the current folder, and in a recipe at the folder where its "
+            "run was started (go there, or --set data=PATH).",
         )
     columns = Columns(
         path=path_column,
@@ -101,6 +104,12 @@ def open_dataset(
         notes=tuple(notes),
     )
     return replace(dataset, notes=(*dataset.notes, *check_learnable(dataset))) if learnable else dataset
+
+
+def is_there(path: str | os.PathLike[str]) -> bool:
+    """Whether something lies at `path`, which may go on inside an archive."""
+    where = _absolute(path)
+    return os.path.exists(where) or any(above.is_file() for above in where.parents)  # noqa: PTH110 - any text
 
 
 def unpack(path: str | os.PathLike[str]) -> Iterator[Progress]:

@@ -1,6 +1,7 @@
 """The command line: words to verbs, values to text. Everything heavy is loaded by the verbs, when one is called."""
 
 import tomllib
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -66,7 +67,7 @@ def fit(
     regraft fit photos/ --strategy partial --cut 4e --out runs/ants
     regraft fit recipe.toml
     """
-    from regraft.workbench.recipes import folder_for, recipe_for
+    from regraft.workbench.recipes import folder_for, moved, recipe_for
 
     own: dict[str, Any] = {"options.side_heads": True} if side_heads else {}
     own |= {"max_seconds": seconds(max_time)} if max_time is not None else {}
@@ -77,7 +78,7 @@ def fit(
     from regraft.workbench.fit import fit as verb
 
     with if_interrupted(f"To go on, start the same command again with: --out {folder} --resume"):
-        done = result_of(verb(recipe, folder, resume=resume), RunDone, quiet=quiet)
+        done = result_of(chain(moved(recipe, target), verb(recipe, folder, resume=resume)), RunDone, quiet=quiet)
     print_run(done.report, done.path, json=json, model=True)
 
 

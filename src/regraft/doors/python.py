@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from regraft.doors.screen import result_of
 from regraft.errors import BadRequest, RegraftError
 from regraft.recipe import Recipe, parse_setting, with_settings
 from regraft.values import drained
-from regraft.workbench.recipes import folder_for, recipe_for
+from regraft.workbench.recipes import folder_for, moved, recipe_for
 from regraft.workbench.run import Run, open_run
 
 if TYPE_CHECKING:
@@ -67,7 +68,9 @@ def fit(
     from regraft.workbench.fit import fit as verb
 
     with parameters_for_flags():
-        return open_run(result_of(verb(recipe, folder, resume=resume, dataset=dataset), RunDone, quiet=quiet).path)
+        before = moved(recipe, data) if isinstance(data, str | Path) else ()
+        events = chain(before, verb(recipe, folder, resume=resume, dataset=dataset))
+        return open_run(result_of(events, RunDone, quiet=quiet).path)
 
 
 def extend(

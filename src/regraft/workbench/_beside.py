@@ -24,6 +24,7 @@ from regraft.errors import BadData, BadRequest, RegraftError
 from regraft.recipe import Recipe, Target, read_recipe
 from regraft.values import Event, Notice
 from regraft.workbench._resolve import named, options_of
+from regraft.workbench.recipes import placed
 from regraft.workbench.session import Session, open_session, opening, scanning
 
 UNSEEN = "which the old model had not seen"
@@ -122,7 +123,7 @@ def _of_run(recipe: Recipe, workers: int) -> Generator[Event, None, tuple[Divide
     if not path.is_file():
         yield Notice(text=f"{path.parent} holds no recipe, so its own examples are not known.", topic="data")
         return None, UNKNOWN
-    made = read_recipe(path)
+    made = placed(read_recipe(path), path)
     try:
         session = yield from open_data(made, workers=workers)
     except RegraftError as error:

@@ -1,13 +1,16 @@
 """Recipes for doors: from a path and what the user changed, to a recipe and the folder its run goes to."""
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from regraft.data.open import is_there
 from regraft.errors import RunError
 from regraft.recipe import Recipe, Seen, Source, Target, read_recipe, with_settings
+from regraft.values import Notice
 from regraft.workbench.strategies import strategies
 
 RUNS = Path("runs")
@@ -17,19 +20,46 @@ RUNS = Path("runs")
 def recipe_for(target: str | Path, settings: Mapping[str, Any]) -> Recipe:
     """The recipe in the file `target` (a `.toml`), or one for the data at `target`, with `settings` applied.
 
-    What a setting changes on purpose is no longer held against the recipe's `[seen]`.
+    What a setting changes on purpose is no longer held against the recipe's `[seen]`. Relative paths in the recipe
+    start where the process was started; see `placed`.
 
     Raises:
         BadRecipe: the file cannot be read as a recipe, or a setting does not exist or is of the wrong kind.
         UnknownName: there is no such strategy.
     """
     path = Path(target)
-    before = read_recipe(path) if path.suffix == ".toml" else Recipe(data=str(target))
+    before = placed(read_recipe(path), path) if path.suffix == ".toml" else Recipe(data=str(target))
     after = with_settings(before, settings)
     other_data = _read(after) != _read(before)
     other_weights = _weights(after) != _weights(before)
     seen = Seen(backbone="" if other_weights else after.seen.backbone, data="" if other_data else after.seen.data)
     return replace(after, seen=seen)
+
+
+def placed(recipe: Recipe, path: Path) -> Recipe:
+    """The recipe at `path`, its data and its backbone found beside it where the current folder does not have them.
+
+    A run writes paths as they were given, relative to the folder where it was started, which mostly lies above its own;
+    so the recipe of a run is looked for there too: its `[seen]` refuses other data of the same name.
+    """
+    folder = Path(os.path.abspath(path.expanduser())).parent  # noqa: PTH100 - links in the path are kept
+    folders = [folder, *folder.parents] if recipe.seen.data else [folder]
+
+    def found(text: str) -> str:
+        start, given = re.fullmatch(r"(bundle:|[^@/]*@file:)?(.*)", text, re.DOTALL).groups("")  # type: ignore[union-attr]
+        if not given or is_there(given):
+            return text
+        return next((f"{start}{one / given}" for one in folders if is_there(one / given)), text)
+
+    backbone = found(recipe.backbone) if re.search(r"[/\\:]", recipe.backbone) else recipe.backbone
+    return replace(recipe, data=found(recipe.data), backbone=backbone)
+
+
+def moved(recipe: Recipe, target: str | Path) -> Iterator[Notice]:
+    """A notice where the data of the recipe file `target` are read somewhere else than it says."""
+    path = Path(target)
+    if path.suffix == ".toml" and (said := read_recipe(path).data) != recipe.data:
+        yield Notice(text=f"The data of {target}, {said!r} there, are read at {recipe.data}.", topic="data")
 
 
 def folder_for(recipe: Recipe, *, resume: bool) -> Path:
