@@ -12,8 +12,8 @@ from regraft.backbones.opening import open_backbone
 from regraft.contracts.strategy import Fitted, Problem
 from regraft.errors import RegraftError
 from regraft.recipe import Recipe, parse_setting, with_settings
-from regraft.workbench._resolve import named, resolve
-from regraft.workbench._states import store_states
+from regraft.workbench._training import Setup, store_states
+from regraft.workbench.recipes import named, resolve
 from regraft.workbench.session import open_session
 
 
@@ -61,7 +61,8 @@ def posed(
     backbone = network(recipe.backbone, input_px=input_px, seed=seed)
     session = returned(open_session(recipe, workers=1))
     resolved = resolve(recipe, named(recipe), backbone.card)
-    stored = returned(store_states(session, resolved, backbone, device="cpu", threads=1))
+    setup = Setup(session=session, resolved=resolved, backbone=backbone, unfitted=backbone, device="cpu", threads=1)
+    stored = returned(store_states(setup))
     train = session.learnable
     problem = Problem(backbone=backbone, cut=cut, task=session.task, states=stored.states, top=stored.top,
                       targets=session.targets, groups=session.splits.groups, train=train,

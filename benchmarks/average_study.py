@@ -27,7 +27,7 @@ from regraft.strategies import loop, pretrain
 from regraft.strategies._steps import add_step, standing_in
 from regraft.strategies.tail import Tail
 from regraft.values import Event
-from regraft.workbench._crossvalidate import deal
+from regraft.workbench._evaluation import deal
 
 DATA = ("hymenoptera", "plantvillage_tomato")
 SPEC = "googlenet:tiny@random"

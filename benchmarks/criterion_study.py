@@ -20,8 +20,8 @@ from regraft.strategies import finetune, loop
 from regraft.strategies._checkpoint import CRITERION
 from regraft.strategies._steps import predict
 from regraft.strategies.probe import with_start
-from regraft.tasks.probabilities import fit_temperature
-from regraft.workbench._crossvalidate import deal
+from regraft.tasks.losses import fit_temperature
+from regraft.workbench._evaluation import deal
 
 PAGE = ROOT / "docs" / "results" / "criterion.md"
 CHOOSERS = {"the start (the probe)": "", "lowest validation loss": "val_loss",

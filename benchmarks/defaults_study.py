@@ -24,7 +24,7 @@ from _sets import ROOT, SETS, SHARED
 from regraft.contracts.strategy import Problem
 from regraft.files import write_text
 from regraft.strategies import finetune, probe
-from regraft.workbench._crossvalidate import deal
+from regraft.workbench._evaluation import deal
 
 INPUT_PX = 64
 FOLDS = 3

@@ -13,11 +13,10 @@ import numpy as np
 from _sets import ROOT, SETS, UNPACKED
 
 import regraft
-from regraft.contracts.linear import Solution
 from regraft.folds import folds
-from regraft.tasks.extension import solve_rows
-from regraft.tasks.linear import Softmax, solve
-from regraft.tasks.rows import Views, outputs_of
+from regraft.tasks.linear import Solution, solve
+from regraft.tasks.losses import Softmax
+from regraft.tasks.rows import outputs_of
 
 DATA = "plantvillage_tomato"
 INPUT_PX = 64
@@ -54,7 +53,7 @@ def features() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 def solved(rows: np.ndarray, targets: np.ndarray, classes: int) -> Solution:
     """A head as a probe solves it."""
     fold_of = folds(targets, None, 5, 1).of_example
-    return solve(Softmax(targets, classes), rows, views=Views.plain(len(rows)), fold_of=fold_of)
+    return solve(Softmax(targets, classes), rows, fold_of=fold_of)
 
 
 def logits(head: Solution, rows: np.ndarray) -> np.ndarray:
@@ -107,7 +106,7 @@ def logits_of(train: np.ndarray, targets: np.ndarray, asked: np.ndarray) -> Iter
         ("drawn, new spread", alike, logits(head, alike), sorted_targets),
     ):
         fold_of = folds(labels, None, 5, 2).of_example
-        found = solve_rows(rows, known_logits, labels, num_new=1, fold_of=fold_of)
+        found = solve(Softmax(labels, 1, known_logits), rows, fold_of=fold_of)
         yield name, np.concatenate([logits(head, asked), logits(found, asked)], axis=1)
 
 

@@ -18,12 +18,11 @@ from _sets import ROOT, SHARED, UNPACKED, Set
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from regraft.bundles.bundle import load
-from regraft.contracts.linear import Solution
 from regraft.contracts.metric import metric
 from regraft.evaluation.differences import compare
 from regraft.evaluation.intervals import measure
+from regraft.tasks.linear import Solution, solve
 from regraft.tasks.regression import Regression, task
-from regraft.tasks.rows import Views
 
 PAGE = ROOT / "docs" / "results" / "house_prices.md"
 RUNS = ROOT / "runs" / "house_prices"
@@ -96,9 +95,8 @@ def features_of(houses: Houses, table: Path, input_px: int) -> np.ndarray:
 
 def ridge(asked: Regression, rows: np.ndarray, price: np.ndarray, seed: int) -> Solution:
     """Ridge regression as a probe solves it."""
-    plain = Views(example_of_row=np.arange(len(rows)), view_of_row=np.zeros(len(rows), dtype=np.int64))
     fold_of = asked.deal(price, None, FOLDS, seed).of_example
-    return asked.solve(rows, price, views=plain, fold_of=fold_of, c=0.0, balanced=False)
+    return solve(asked.solved_loss(price), rows, fold_of=fold_of)
 
 
 def columns_of(numbers: np.ndarray, train: np.ndarray) -> np.ndarray:

@@ -96,21 +96,15 @@ def solver(size: Size, verb: str) -> Callable[[], Any]:
     features, targets = drawn(size)
     names = [f"class {i:02d}" for i in range(size.outputs)]
     task = import_module("regraft.contracts.task").TASKS.get(size.kind)(names).prepared(targets)
-    views = import_module("regraft.tasks.rows").Views(
-        example_of_row=np.arange(size.rows), view_of_row=np.zeros(size.rows, dtype=np.int64)
-    )
+    linear, loss = import_module("regraft.tasks.linear"), task.solved_loss(targets)
     fold_of = task.deal(targets, None, FOLDS, 1).of_example
 
     def solve() -> tuple[list[float], np.ndarray]:
-        found = task.solve(features, targets, views=views, fold_of=fold_of, c=0.0, balanced=False)
+        found = linear.solve(loss, features, fold_of=fold_of)
         return [found.facts["c"]], task.outputs(found.out_of_fold)
 
     def cross_validate() -> tuple[list[float], np.ndarray]:
-        found = list(
-            task.cross_validate(
-                features, targets, views=views, fold_of_repeats=[fold_of], c=0.0, balanced=False, max_seconds=60.0
-            )
-        )
+        found = list(linear.cross_validate(loss, features, fold_of_repeats=[fold_of], max_seconds=60.0))
         return [one.c for one in found], np.concatenate([task.outputs(one.logits) for one in found])
 
     return solve if verb == "solve" else cross_validate

@@ -31,7 +31,7 @@ from _targets import TARGETS
 
 from regraft.contracts.strategy import Problem
 from regraft.strategies import probe
-from regraft.workbench._crossvalidate import deal
+from regraft.workbench._evaluation import deal
 
 RESULTS = ROOT / "docs" / "results"
 FOLDS = 3

@@ -99,13 +99,13 @@ def strategies_page() -> str:
     for one in strategies():
         presets = (
             (
-                code(preset.name),
+                code(name),
                 preset.title,
                 f"`{preset.cut}`" if preset.cut else "the backbone's",
                 str(preset.views) if preset.views else "a new one every epoch",
-                ", ".join(code(f"{name}={value}") for name, value in preset.options.items()),
+                ", ".join(code(f"{option}={value}") for option, value in preset.options.items()),
             )
-            for preset in one.presets
+            for name, preset in one.presets.items()
         )
         head = table(("`--strategy`", "what is trained", "cut", "views", "options that differ"), presets)
         told.append(f"## {one.name}\n\n{one.title}\n\n{head}\n\n### Options of {one.name}\n\n{settings(one.options)}")

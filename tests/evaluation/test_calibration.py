@@ -8,7 +8,7 @@ from scipy.special import log_softmax as scipy_log_softmax
 from regraft.contracts.metric import metric
 from regraft.evaluation.calibration import calibrate, calibrated_reference, fit_temperature, reliability
 from regraft.evaluation.metrics.probabilities import stated
-from regraft.tasks.probabilities import log_softmax, softmax
+from regraft.tasks.losses import log_softmax, softmax
 
 
 def _logits(n: int, temperature: float, seed: int = 0, num_classes: int = 3) -> tuple[np.ndarray, np.ndarray]:

@@ -18,7 +18,7 @@ from regraft.nn.heads import PooledHead
 from regraft.strategies import finetune, probe
 from regraft.strategies._checkpoint import CRITERION, Checkpoint, History
 from regraft.strategies.tail import Tail
-from regraft.tasks.probabilities import fit_temperature
+from regraft.tasks.losses import fit_temperature
 from regraft.values import Event, Notice, Progress
 
 WAY = next(way for way in ways() if way.name == "finetune")

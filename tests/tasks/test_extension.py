@@ -6,9 +6,8 @@ from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from regraft.contracts.linear import Solution
-from regraft.tasks.extension import solve_rows
-from regraft.tasks.linear import default_grid
+from regraft.tasks.linear import Solution, solve
+from regraft.tasks.losses import Softmax, default_grid
 from regraft.tasks.rows import outputs_of
 
 
@@ -19,6 +18,19 @@ def drawn(rows: int, width: int, old: int, new: int, seed: int = 0) -> tuple[np.
     means = random.normal(size=(old + new, width))
     features = (means[targets] + random.normal(size=(rows, width)) * 1.5 + 3).astype(np.float32)
     return features, (features @ random.normal(size=(width, old)) / width).astype(np.float32), targets
+
+
+def solve_rows(
+    features: np.ndarray,
+    fixed: np.ndarray,
+    targets: np.ndarray,
+    *,
+    num_new: int,
+    fold_of: np.ndarray | None,
+    c: float = 0.0,
+    weights: np.ndarray | None = None,
+) -> Solution:
+    return solve(Softmax(targets, num_new, fixed, weights=weights), features, fold_of=fold_of, c=c)
 
 
 def logits(head: Solution, features: np.ndarray) -> np.ndarray:

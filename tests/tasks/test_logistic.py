@@ -12,12 +12,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from regraft.contracts.linear import Solution
 from regraft.errors import BadData
 from regraft.tasks import linear, rows
-from regraft.tasks.linear import Softmax, solve
-from regraft.tasks.probabilities import sigmoid_slopes, softmax_slopes
-from regraft.tasks.rows import SPREAD_FLOOR, Views, outputs_of
+from regraft.tasks.linear import Solution, solve
+from regraft.tasks.losses import Softmax, sigmoid_slopes, softmax_slopes
+from regraft.tasks.rows import SPREAD_FLOOR, outputs_of
 
 
 def make(
@@ -53,11 +52,10 @@ def fit(
     num_classes: int,
     c: float,
     weights: np.ndarray | None = None,
-    views: Views | None = None,
+    num_views: int = 1,
 ) -> Solution:
     """The head at one penalty."""
-    views = views or Views.plain(len(features))
-    return solve(Softmax(targets, num_classes), features, views=views, fold_of=None, c=c, weights=weights)
+    return solve(Softmax(targets, num_classes, weights=weights), features, num_views=num_views, fold_of=None, c=c)
 
 
 def logits(head: Solution, features: np.ndarray) -> np.ndarray:
@@ -204,8 +202,7 @@ def test_a_single_class_is_predicted_always() -> None:
 
 def test_views_of_an_example_share_its_weight() -> None:
     features, targets = make(120, 8, 3)
-    views = Views(example_of_row=np.repeat(np.arange(40), 3), view_of_row=np.tile(np.arange(3), 40))
-    by_example = fit(features, targets[:40], num_classes=3, c=1.0, views=views)
+    by_example = fit(features, targets[:40], num_classes=3, c=1.0, num_views=3)
     by_row = fit(features, np.repeat(targets[:40], 3), num_classes=3, c=1.0, weights=np.full(120, 1 / 3))
     assert np.array_equal(by_example.weight, by_row.weight)
 
@@ -260,17 +257,3 @@ def test_a_number_that_is_not_finite_is_named_by_its_row() -> None:
     features[33, 4] = np.inf
     with pytest.raises(BadData, match="row 33"):
         fit(features, targets, num_classes=2, c=1.0)
-
-
-@pytest.mark.parametrize("wrong", [-1, 2])
-def test_a_target_out_of_range_is_refused(wrong: int) -> None:
-    features, targets = make(50, 10, 2)
-    targets[7] = wrong
-    with pytest.raises(BadData, match=str(wrong)):
-        fit(features, targets, num_classes=2, c=1.0)
-
-
-def test_rows_and_targets_must_be_as_many() -> None:
-    features, targets = make(50, 10, 2)
-    with pytest.raises(BadData, match="50 rows of features for 49 targets"):
-        fit(features, targets[:49], num_classes=2, c=1.0, views=Views.plain(50))

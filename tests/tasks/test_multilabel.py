@@ -6,11 +6,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 
-from regraft.tasks.linear import Sigmoid, cross_validate, solve
+from regraft.tasks.linear import cross_validate, solve
+from regraft.tasks.losses import Sigmoid, binary_log_losses
 from regraft.tasks.multilabel import task
 from regraft.tasks.ordinal import task as ranked
-from regraft.tasks.probabilities import binary_log_losses
-from regraft.tasks.rows import Views
 
 
 def examples(rows: int, width: int, labels: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -34,7 +33,7 @@ def reference(features: np.ndarray, targets: np.ndarray, c: float, asked: np.nda
 @pytest.mark.parametrize("c", [0.01, 1.0])
 def test_every_label_is_scikit_learns_logistic_regression(shape: tuple[int, int], c: float) -> None:
     features, targets = examples(*shape)
-    found = solve(Sigmoid(targets), features, views=Views.plain(shape[0]), fold_of=None, c=c)
+    found = solve(Sigmoid(targets), features, fold_of=None, c=c)
     asked, _ = examples(9, shape[1], seed=1)
     said = 1 / (1 + np.exp(-(asked @ found.weight.T + found.bias)))
     np.testing.assert_allclose(said, reference(features, targets, c, asked), rtol=0, atol=1e-4)
@@ -44,7 +43,7 @@ def test_every_label_is_scikit_learns_logistic_regression(shape: tuple[int, int]
 def test_the_penalty_is_that_of_smallest_log_loss_on_average_of_labels() -> None:
     features, targets = examples(80, 30)
     fold_of, grid = np.arange(80) % 4, [1e-3, 1e-2, 1e-1]
-    found = solve(Sigmoid(targets), features, views=Views.plain(80), fold_of=fold_of, grid=grid)
+    found = solve(Sigmoid(targets), features, fold_of=fold_of, grid=grid)
     losses, told = {}, {}
     for c in grid:
         told[c] = np.zeros(targets.shape)
@@ -62,26 +61,17 @@ def test_the_penalty_is_that_of_smallest_log_loss_on_average_of_labels() -> None
 def test_a_repeat_chooses_the_penalty_without_the_fold_it_judges() -> None:
     features, targets = examples(60, 12)
     fold_of, grid = np.arange(60) % 3, [1e-3, 1e-2, 1e-1, 1.0]
-    found = list(
-        cross_validate(
-            Sigmoid(targets), features, views=Views.plain(60), fold_of_repeats=[fold_of], grid=grid, max_seconds=60.0
-        )
-    )
+    found = list(cross_validate(Sigmoid(targets), features, fold_of_repeats=[fold_of], grid=grid, max_seconds=60.0))
     for one in found:
         inside = fold_of != one.fold
         inner = np.unique(fold_of[inside], return_inverse=True)[1]
-        assert (
-            one.c
-            == solve(Sigmoid(targets[inside]), features[inside], views=Views.plain(40), fold_of=inner, grid=grid).facts[
-                "c"
-            ]
-        )
+        assert one.c == solve(Sigmoid(targets[inside]), features[inside], fold_of=inner, grid=grid).facts["c"]
 
 
 def test_a_label_that_no_training_example_has_is_held_unlikely() -> None:
     features, targets = examples(40, 10)
     targets[:, 1] = 0
-    found = solve(Sigmoid(targets), features, views=Views.plain(40), fold_of=np.arange(40) % 4, grid=[0.1])
+    found = solve(Sigmoid(targets), features, fold_of=np.arange(40) % 4, grid=[0.1])
     said = task(["a", "b", "c"]).outputs((features @ found.weight.T + found.bias).astype(np.float32))
     np.testing.assert_array_equal(found.weight[1], 0)
     assert (said[:, 1] < 0.02).all()

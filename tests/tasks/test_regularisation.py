@@ -7,23 +7,21 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from regraft.contracts.linear import Solution
-from regraft.errors import BadRequest
 from regraft.tasks import linear, rows
-from regraft.tasks.linear import STEP, Softmax, default_grid, solve
-from regraft.tasks.rows import Views, outputs_of
+from regraft.tasks.linear import Solution, solve
+from regraft.tasks.losses import STEP, Softmax, default_grid
+from regraft.tasks.rows import outputs_of
 
 
-def choose(features, targets, *, num_classes, fold_of, grid=None, weights=None, views=None) -> Solution:
+def choose(features, targets, *, num_classes, fold_of, grid=None, weights=None, num_views=1) -> Solution:
     """The head at the best penalty over the folds."""
-    views = views or Views.plain(len(targets))
-    return solve(Softmax(targets, num_classes), features, views=views, fold_of=fold_of, grid=grid, weights=weights)
+    loss = Softmax(targets, num_classes, weights=weights)
+    return solve(loss, features, num_views=num_views, fold_of=fold_of, grid=grid)
 
 
 def fit(features, targets, *, num_classes, c, weights=None) -> Solution:
     """The head at one penalty."""
-    views = Views.plain(len(targets))
-    return solve(Softmax(targets, num_classes), features, views=views, fold_of=None, c=c, weights=weights)
+    return solve(Softmax(targets, num_classes, weights=weights), features, fold_of=None, c=c)
 
 
 def logits(head: Solution, features: np.ndarray) -> np.ndarray:
@@ -112,23 +110,16 @@ def test_a_single_value_is_measured_and_not_extended() -> None:
 def test_only_plain_views_are_scored_and_all_are_learned_from() -> None:
     features, targets, fold_of = make(80, 30, 2)
     random = np.random.default_rng(0)
-    order = random.permutation(240)
-    views = Views(example_of_row=np.tile(np.arange(80), 3)[order], view_of_row=np.repeat(np.arange(3), 80)[order])
-    stacked = np.concatenate([features, *(features + random.standard_normal((2, 80, 30)))]).astype(np.float32)
-    choice = choose(stacked[order], targets, num_classes=2, fold_of=fold_of, grid=[0.1], views=views)
+    others = features[:, None] + random.standard_normal((80, 2, 30))
+    stacked = np.concatenate([features[:, None], others], axis=1).astype(np.float32).reshape(240, 30)
+    choice = choose(stacked, targets, num_classes=2, fold_of=fold_of, grid=[0.1], num_views=3)
     assert choice.out_of_fold.shape == (80, 2)
     for fold in range(5):
-        rows = np.flatnonzero(np.tile(fold_of != fold, 3))
+        rows = np.flatnonzero(np.repeat(fold_of != fold, 3))
         weights = np.full(len(rows), 1 / 3)
-        head = fit(stacked[rows], np.tile(targets, 3)[rows], num_classes=2, c=0.1, weights=weights)
+        head = fit(stacked[rows], np.repeat(targets, 3)[rows], num_classes=2, c=0.1, weights=weights)
         held_out = fold_of == fold
         np.testing.assert_allclose(choice.out_of_fold[held_out], logits(head, features[held_out]), rtol=0, atol=5e-3)
-
-
-def test_an_example_without_a_plain_view_is_refused() -> None:
-    views = Views(example_of_row=np.array([0, 0, 1, 1]), view_of_row=np.array([0, 1, 1, 2]))
-    with pytest.raises(ValueError, match="view 0"):
-        views.plain_rows()
 
 
 def test_weightless_examples_change_neither_the_choice_nor_the_scores(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,13 +160,6 @@ def test_a_class_that_a_fold_never_trained_on_gives_finite_losses() -> None:
     choice = choose(features, targets, num_classes=3, fold_of=fold_of)
     assert np.isfinite([tried["log_loss"] for tried in choice.facts["tried"]]).all()
     assert np.isfinite(choice.out_of_fold).all()
-
-
-@pytest.mark.parametrize("folds", [np.zeros(60, dtype=np.int64), np.arange(60) % 2 * 2])
-def test_folds_that_cannot_be_used_are_refused(folds: np.ndarray) -> None:
-    features, targets, _ = make(60, 10, 2)
-    with pytest.raises(BadRequest):
-        choose(features, targets, num_classes=2, fold_of=folds)
 
 
 def test_the_default_grid_has_ten_values_for_any_width() -> None:

@@ -3,12 +3,10 @@
 import numpy as np
 import pytest
 
-from regraft.contracts.linear import FoldLogits
-from regraft.errors import BadRequest
 from regraft.tasks import linear
-from regraft.tasks.linear import Softmax, cross_validate, solve
-from regraft.tasks.probabilities import log_losses
-from regraft.tasks.rows import Views, outputs_of
+from regraft.tasks.linear import FoldLogits, cross_validate, solve
+from regraft.tasks.losses import Softmax, log_losses
+from regraft.tasks.rows import outputs_of
 
 NUM_FOLDS = 4
 
@@ -23,13 +21,13 @@ def make(num_examples: int = 80, width: int = 120) -> tuple[np.ndarray, np.ndarr
 
 
 def run(features: np.ndarray, targets: np.ndarray, repeats: list[np.ndarray], **settings: object) -> list[FoldLogits]:
-    settings = {"max_seconds": 60.0, "views": Views.plain(len(targets)), **settings}
+    settings = {"max_seconds": 60.0, **settings}
     return list(cross_validate(Softmax(targets, 2), features, fold_of_repeats=repeats, **settings))
 
 
 def fitted(features: np.ndarray, targets: np.ndarray, c: float, asked: np.ndarray) -> np.ndarray:
     """Logits of a head at one penalty."""
-    head = solve(Softmax(targets, 2), features, views=Views.plain(len(targets)), fold_of=None, c=c)
+    head = solve(Softmax(targets, 2), features, fold_of=None, c=c)
     return outputs_of(asked, head.weight, head.bias)
 
 
@@ -98,8 +96,7 @@ def test_results_come_as_they_are_ready() -> None:
             asked.append(number)
             yield fold_of
 
-    views = Views.plain(80)
-    results = cross_validate(Softmax(targets, 2), features, views=views, fold_of_repeats=folds(), max_seconds=60.0)
+    results = cross_validate(Softmax(targets, 2), features, fold_of_repeats=folds(), max_seconds=60.0)
     next(results)
     assert asked == [0]
 
@@ -110,16 +107,9 @@ def test_two_folds_take_the_middle_of_the_grid() -> None:
     assert [result.c for result in results] == [0.1, 0.1]
 
 
-def test_a_single_fold_is_refused() -> None:
-    features, targets, _ = make()
-    with pytest.raises(BadRequest):
-        run(features, targets, [np.zeros(80, dtype=np.int64)])
-
-
 def test_views_give_one_row_of_logits_an_example() -> None:
     features, targets, repeats = make()
-    views = Views(example_of_row=np.tile(np.arange(80), 2), view_of_row=np.repeat([0, 1], 80))
-    results = run(np.concatenate([features, features + 0.1]), targets, repeats[:1], views=views)
+    results = run(np.stack([features, features + 0.1], axis=1).reshape(160, -1), targets, repeats[:1], num_views=2)
     assert sum(len(result.logits) for result in results) == 80
 
 
@@ -139,7 +129,7 @@ def test_examples_of_no_fold_train_in_every_fold_and_are_tested_in_none() -> Non
         inside = np.setdiff1d(np.arange(80), result.examples)
         expected = fitted(features[inside], targets[inside], result.c, features[result.examples])
         np.testing.assert_allclose(result.logits, expected, rtol=0, atol=2e-2)
-    solved = solve(Softmax(targets, 2), features, views=Views.plain(80), fold_of=fold_of)
+    solved = solve(Softmax(targets, 2), features, fold_of=fold_of)
     assert solved.out_of_fold is not None
     assert np.array_equal(np.isnan(solved.out_of_fold).all(axis=1), always)
     assert solved.facts["tried"][0]["examples"] == 70

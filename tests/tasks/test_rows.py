@@ -5,8 +5,8 @@ import pytest
 from sklearn.preprocessing import StandardScaler
 
 from regraft.tasks import rows
-from regraft.tasks._part import leading_axes
-from regraft.tasks.rows import Rows, Views, block_rows, moments
+from regraft.tasks._solvers import leading_axes
+from regraft.tasks.rows import Rows, block_rows, moments
 
 
 def make(num_rows: int = 700, width: int = 30) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -57,9 +57,3 @@ def test_axes_are_orthogonal_and_hold_nearly_all_that_so_many_can_hold(width: in
     standard = np.concatenate([block for _, block in held.blocks(np.ones(900, dtype=bool))])
     best = np.sort(np.linalg.svd(standard)[1] ** 2 / 900)[::-1][:count].sum()
     assert share * best < axes.variance.sum() <= best * (1 + 1e-6)
-
-
-def test_plain_rows_are_found_in_the_order_of_the_examples() -> None:
-    views = Views(example_of_row=np.array([1, 0, 1, 0]), view_of_row=np.array([0, 1, 1, 0]))
-    assert views.plain_rows().tolist() == [3, 0]
-    assert views.row_weights(np.array([1.0, 4.0])).tolist() == [2.0, 0.5, 2.0, 0.5]

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from regraft.tasks._strata import by_rank, by_rarest
+from regraft.tasks.multilabel import by_rarest
+from regraft.tasks.regression import by_rank
 
 
 def test_bins_of_numbers_hold_like_many_in_order() -> None:

@@ -10,7 +10,7 @@ from kinds import labels_of, names_of, perfect, posed
 from regraft.contracts.metric import main_metric
 from regraft.contracts.task import TASKS
 from regraft.errors import BadData, BadRecipe
-from regraft.tasks.rows import Views
+from regraft.tasks.linear import cross_validate, solve
 
 KINDS = pytest.mark.parametrize("kind", TASKS.names())
 NUMBERS = np.arange(60) % 3
@@ -20,10 +20,6 @@ def features(seed: int = 0) -> np.ndarray:
     """Rows that tell the three class numbers apart, with noise."""
     random = np.random.default_rng(seed)
     return (np.eye(3)[NUMBERS] @ random.normal(size=(3, 8)) + random.normal(0, 0.2, (60, 8))).astype(np.float32)
-
-
-def views(per_example: int = 1) -> Views:
-    return Views(example_of_row=np.repeat(np.arange(60), per_example), view_of_row=np.tile(np.arange(per_example), 60))
 
 
 @KINDS
@@ -121,7 +117,7 @@ def test_a_solved_head_learns_and_judges_itself_on_examples_it_did_not_see(kind:
     task, targets = posed(kind, NUMBERS)
     rows = np.repeat(features(), per_example, axis=0)
     dealt = task.deal(targets, None, 5, seed=0)
-    found = task.solve(rows, targets, views=views(per_example), fold_of=dealt.of_example, c=0.0, balanced=False)
+    found = solve(task.solved_loss(targets), rows, num_views=per_example, fold_of=dealt.of_example)
     assert found.weight.dtype == np.float32
     main = main_metric(kind)
     untold = main.compute(targets, task.outputs(np.zeros((60, task.num_outputs), dtype=np.float32)))
@@ -135,7 +131,7 @@ def test_a_solved_head_learns_and_judges_itself_on_examples_it_did_not_see(kind:
 @KINDS
 def test_without_folds_a_head_is_solved_as_well(kind: str) -> None:
     task, targets = posed(kind, NUMBERS)
-    found = task.solve(features(), targets, views=views(), fold_of=None, c=0.0, balanced=False)
+    found = solve(task.solved_loss(targets), features(), fold_of=None)
     assert found.out_of_fold is None
     assert found.facts["c"] == 1 / 8
 
@@ -144,11 +140,8 @@ def test_without_folds_a_head_is_solved_as_well(kind: str) -> None:
 def test_cross_validation_judges_every_example_once_a_repeat(kind: str) -> None:
     task, targets = posed(kind, NUMBERS)
     dealt = [task.deal(targets, None, 4, seed).of_example for seed in range(2)]
-    found = list(
-        task.cross_validate(
-            features(), targets, views=views(), fold_of_repeats=dealt, c=0.1, balanced=False, max_seconds=60.0
-        )
-    )
+    loss = task.solved_loss(targets)
+    found = list(cross_validate(loss, features(), fold_of_repeats=dealt, c=0.1, max_seconds=60.0))
     assert [(one.repeat, one.fold) for one in found] == [(r, f) for r in range(2) for f in range(4)]
     for repeat in range(2):
         seen = np.concatenate([one.examples for one in found if one.repeat == repeat])
@@ -166,7 +159,7 @@ def test_balance_and_smoothing_are_taken_or_refused_by_name(kind: str) -> None:
         with pytest.raises(BadRecipe, match=f"options.{named}.*{kind}"):
             task.objective(targets, **{"balanced": False, "smoothing": 0.0} | settings)
     with pytest.raises(BadRecipe, match=r"options\.balanced"):
-        task.solve(features(), targets, views=views(), fold_of=None, c=1.0, balanced=True)
+        task.solved_loss(targets, balanced=True)
 
 
 @KINDS

@@ -15,7 +15,7 @@ from regraft.contracts.task import TASKS
 from regraft.errors import RunError, UnknownName
 from regraft.evaluation.differences import compare as paired
 from regraft.files import write_json
-from regraft.workbench._predictions import predictions_table
+from regraft.workbench._folder import predictions_table
 from regraft.workbench.compare import compare
 from sample_report import changed, drawn, sample_report, sample_report_of, softmax
 

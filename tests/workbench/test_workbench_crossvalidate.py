@@ -7,10 +7,10 @@ import pytest
 
 from problems import drained, opened, problem
 from regraft.strategies import probe
-from regraft.workbench._crossvalidate import HeldOut, cross_validate_probe, deal
+from regraft.workbench._evaluation import Scores, cross_validate_probe, deal
 
 
-def cross_validated(asked: probe.Problem, options: probe.Options) -> HeldOut:
+def cross_validated(asked: probe.Problem, options: probe.Options) -> Scores:
     running = cross_validate_probe(asked, options, num_folds=4, max_repeats=1, max_seconds=None)
     while True:
         try:

@@ -6,7 +6,7 @@ from regraft.contracts.metric import Figures
 from regraft.evaluation.report import Evaluation
 from regraft.reports.report import Probe
 from regraft.values import Measured
-from regraft.workbench._evaluated import Evaluated
+from regraft.workbench._evaluation import Results
 
 
 def section(log_loss: Measured | None) -> Evaluation:
@@ -16,9 +16,9 @@ def section(log_loss: Measured | None) -> Evaluation:
     )  # fmt: skip
 
 
-def evaluated(own: tuple[float, float | None] | None, probes: float | None) -> Evaluated:
+def evaluated(own: tuple[float, float | None] | None, probes: float | None) -> Results:
     """A run with these log losses: the model's with its interval's lower end, the probe's."""
-    return Evaluated(
+    return Results(
         main="test", scores={}, evaluation={"test": section(own and Measured(value=own[0], low=own[1]))}, gaps=(),
         probe=Probe(evaluation=section(None if probes is None else Measured(value=probes))), paired=None,
         calibration=None,

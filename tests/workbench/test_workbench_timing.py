@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-SMALL = "from regraft.workbench._timing import peak_memory_bytes; print(peak_memory_bytes())"
+SMALL = "from regraft.workbench._machine import peak_memory_bytes; print(peak_memory_bytes())"
 LARGE = (
     f"import subprocess, sys; held = bytearray(b'x' * 400_000_000); subprocess.run([sys.executable, '-c', {SMALL!r}])"
 )

@@ -25,11 +25,11 @@ from regraft.bundles._write import GOLDEN_SEED, golden_digests, with_changes, wr
 from regraft.contracts.backbone import TAP
 from regraft.contracts.card import Card
 from regraft.contracts.example import File
-from regraft.contracts.linear import LinearTask
 from regraft.contracts.modality import MODALITIES, Modality, Placement, Record
 from regraft.contracts.task import TASKS
 from regraft.errors import BadRequest, BundleError, Undecodable
 from regraft.evaluation.ood import OODReference
+from regraft.tasks.linear import LinearTask
 from regraft.values import Notice, Prediction
 
 __all__ = ["Bundle", "Model", "golden_logits", "load", "prefixes_of", "with_changes", "write_bundle"]

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from regraft.contracts.linear import check_weighable
-from regraft.contracts.task import Task
+from regraft.contracts.task import Task, check_weighable
 from regraft.errors import BadRecipe
 from regraft.registry import Shelf
 from regraft.values import Event

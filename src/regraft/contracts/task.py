@@ -2,7 +2,7 @@
 
 One file on the shelf of tasks defines one task: its `ENTRY` is a function `(classes, facts) -> Task`; `facts` are what
 `Task.facts` gave for a saved model, or what the recipe's [target] says. Whatever depends on the kind of target stands
-in the task, so that nothing else asks for its name. Tasks whose head is convex are `contracts.linear.LinearTask`.
+in the task, so that nothing else asks for its name. Tasks whose head is convex are `tasks.linear.LinearTask`.
 
 A *target* is what metrics compare with, an *encoded* one what the loss takes. Targets of all examples are one numpy
 array: of numbers where they have one shape, of objects where each is a record (boxes, a span). Letters: n examples,
@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Int, Shaped
 
 from regraft.contracts.example import Example
+from regraft.errors import BadRecipe
 from regraft.folds import Folds, folds, teachable
 from regraft.registry import Shelf
 from regraft.values import Prediction
@@ -218,6 +219,21 @@ class Task(ABC):
     @abstractmethod
     def predictions(self, outputs: np.ndarray) -> list[Prediction]:
         """What the user is told of each output, not yet named."""
+
+
+def check_weighable(task: Task, *, balanced: bool = False, smoothing: float = 0.0) -> None:
+    """Whether these options of training make sense; they do where an example is a choice between classes.
+
+    Raises:
+        BadRecipe: they are set, and there is no such choice.
+    """
+    for name, given, neutral in (("balanced", balanced, "false"), ("smoothing", smoothing, "0")):
+        if given and not task.weighable:
+            raise BadRecipe(
+                f"options.{name} is {str(given).lower()}, which needs a choice between classes; this is a "
+                f"{task.kind} task.",
+                fix=f"--set options.{name}={neutral}, or leave it out.",
+            )
 
 
 def as_records(records: Sequence[Any]) -> Shaped[np.ndarray, " n"]:

@@ -144,11 +144,11 @@ def _weights(one: "WeightsFacts") -> str:
 
 def _strategy(one: "StrategyFacts") -> str:
     presets = []
-    for preset in one.presets:
+    for name, preset in one.presets.items():
         where = f"cut at {preset.cut}" if preset.cut else "cut where the backbone says"
         views = counted(preset.views, "view") if preset.views else "a new view every epoch"
         changed = "".join(f", {name}={value}" for name, value in preset.options.items())
-        presets.append((preset.name, f"{preset.title}; {where}, {views}{changed}"))
+        presets.append((name, f"{preset.title}; {where}, {views}{changed}"))
     return f"{one.name}\n{wrapped(one.title, '  ')}\n{listed(presets)}"
 
 

@@ -18,7 +18,7 @@ from regraft.contracts.metric import metric
 from regraft.evaluation.intervals import share
 from regraft.folds import folds as deal
 from regraft.identity import derive_seed
-from regraft.tasks.probabilities import RANGE, fit_temperature, log_losses, softmax
+from regraft.tasks.losses import RANGE, fit_temperature, log_losses, softmax
 from regraft.values import Measured
 
 NUM_BINS = 15

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from regraft.contracts.linear import linear
 from regraft.contracts.study import Arm, Study
 from regraft.errors import RunError, TrainingFailed
 from regraft.files import Lock, write_json
@@ -20,6 +19,7 @@ from regraft.lab._cells import MAX_TRAIN_TRIED, Cell, cells_of, measured
 from regraft.lab._report import report_of
 from regraft.lab.kept import Kept, Row, unpacked
 from regraft.lab.setting import Examples, Setting
+from regraft.tasks.linear import linear
 from regraft.values import Event, Notice, Plan, Progress
 
 REPEATS = 2

@@ -1,7 +1,7 @@
 """Adding classes to a finished model: the network and the rows of the old classes stay, those of the new are solved.
 
 The backbone is the finished model. Its rows of the head stay bit for bit as they are, and its temperature is kept; the
-rows of the new classes are solved against its logits (`tasks/extension.py`). Old examples, without which a new class
+rows of the new classes are solved against its logits. Old examples, without which a new class
 would swallow the others, are opened together with the new ones. Those in the test split are asked of both models, and a
 model that lost too many of them is not written.
 
@@ -25,7 +25,7 @@ from regraft.evaluation.differences import compare
 from regraft.evaluation.ood import OODReference, extended_reference
 from regraft.identity import derive_seed
 from regraft.strategies.probe import features_of
-from regraft.tasks.extension import solve_rows
+from regraft.tasks.linear import Softmax, solve
 from regraft.tasks.rows import outputs_of
 from regraft.values import Event
 
@@ -69,14 +69,13 @@ def fit(problem: Problem, options: Options) -> Generator[Event, None, Fitted]:
     dealt = problem.task.deal(targets, problem.groups[train], 5, derive_seed(problem.seed, "extend", "folds"))
     # Together the old examples weigh as many as the old model was made of, however few are here. The rows are solved
     # under the temperature that logits are divided by, and put on the scale of the old rows afterwards.
-    rows = solve_rows(
-        features,
-        outputs_of(features, old.weight, old.bias) / np.float32(old.temperature),
+    loss = Softmax(
         targets,
-        num_new=len(problem.task.classes) - len(old.classes),
-        fold_of=dealt.of_example if dealt.num_folds else None,
+        len(problem.task.classes) - len(old.classes),
+        outputs_of(features, old.weight, old.bias) / np.float32(old.temperature),
         weights=np.where(is_new, 1.0, old.num_examples / max(1, num_old) if old.num_examples else 1.0),
     )
+    rows = solve(loss, features, fold_of=dealt.of_example if dealt.num_folds else None)
     weight = np.concatenate([old.weight, rows.weight * np.float32(old.temperature)])
     bias = np.concatenate([old.bias, rows.bias * np.float32(old.temperature)])
     added = problem.task.classes[len(old.classes) :]

@@ -14,11 +14,11 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Int
 
-from regraft.contracts.linear import LinearTask
 from regraft.contracts.strategy import Fitted, Needs, Preset, Problem, Ranges, Strategy, check_ranges
 from regraft.errors import BadRequest
 from regraft.identity import derive_seed
-from regraft.tasks.rows import STREAM_ABOVE, RowSource, Views, outputs_of
+from regraft.tasks.linear import LinearTask, solve
+from regraft.tasks.rows import STREAM_ABOVE, RowSource, outputs_of
 from regraft.values import Event, drained
 
 
@@ -53,18 +53,17 @@ def fit(problem: Problem, options: Options) -> Generator[Event, None, Fitted]:
     check_ranges(options)
     if not isinstance(problem.task, LinearTask):
         return (yield from _head_only(problem))
-    train, (features, views) = problem.train, rows_of(problem, problem.train)
+    train, num_views = problem.train, problem.top.num_views or 1
     targets, groups = problem.targets[train], problem.groups[train]
     dealt = None
     if len(np.unique(groups)) > 1:
         dealt = problem.task.deal(targets, groups, options.folds, derive_seed(problem.seed, "probe", "folds"))
-    head = problem.task.solve(
-        features,
-        targets,
-        views=views,
+    head = solve(
+        problem.task.solved_loss(targets, balanced=options.balanced),
+        features_of(problem, train, num_views),
+        num_views=num_views,
         fold_of=dealt.of_example if dealt and dealt.num_folds else None,
         c=options.c,
-        balanced=options.balanced,
     )
     return Fitted(
         tensors={"head/weight": head.weight, "head/bias": head.bias},
@@ -74,7 +73,7 @@ def fit(problem: Problem, options: Options) -> Generator[Event, None, Fitted]:
         facts={
             **head.facts,
             "examples": len(train),
-            "views": problem.top.num_views or 1,
+            "views": num_views,
             "folds": dealt.num_folds if dealt else 0,
             "note": dealt.note if dealt else "All examples are of one group, so there were no folds.",
         },
@@ -102,16 +101,6 @@ def with_start(problem: Problem, needs: Needs) -> Problem:
 def start_of(problem: Problem, *, balanced: bool = False) -> Fitted:
     """The probe solved on the training examples of `problem`, with the defaults."""
     return drained(fit(problem, Options(balanced=balanced)))
-
-
-def rows_of(problem: Problem, positions: Int[np.ndarray, "n"]) -> tuple[RowSource, Views]:
-    """What a head is solved on: the features of every view of these examples, and which row is which."""
-    num_views = problem.top.num_views or 1
-    views = Views(
-        example_of_row=np.repeat(np.arange(len(positions)), num_views),
-        view_of_row=np.tile(np.arange(num_views), len(positions)),
-    )
-    return features_of(problem, positions, num_views), views
 
 
 def features_of(problem: Problem, positions: Int[np.ndarray, "n"], num_views: int = 1) -> RowSource:

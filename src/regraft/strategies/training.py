@@ -12,10 +12,10 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from regraft.contracts.linear import linear
 from regraft.contracts.strategy import Needs, Problem, Ranges
 from regraft.errors import BadData
 from regraft.identity import derive_seed
+from regraft.tasks.linear import linear
 from regraft.values import Event, Notice
 
 if TYPE_CHECKING:

@@ -1,30 +1,197 @@
-"""Heads of one training split, for one strength of the penalty after another.
+"""Heads of one training split (a part): the rows outside some folds, in coordinates in which a head on them is solved.
 
-Shapes: r rows, p values of c, m rows asked for, d features, a coordinates, c outputs, k folds.
+A part's standardisation is taken on its own rows alone, so nothing of the folds left out reaches its solution.
+
+* `Spanned`, for few rows: under an L2 penalty the best weights lie in the span of the standardised rows (the
+  representer theorem), so the rows are rotated once into the principal axes of that span, found from the eigenvectors
+  of their Gram matrix. Exact up to rounding in float64.
+* `Part`, for more rows: the features themselves, block by block. The leading principal axes of an even sample of all
+  rows tell the minimiser how fast the loss curves in which direction; they steer its path, not the minimum.
+
+Shapes: r rows, m rows asked for, d features, a coordinates, k axes or folds, c outputs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
-from regraft.tasks._losses import Head, Sigmoid, Softmax, Squares
-from regraft.tasks._part import Part, Spanned
+from regraft.tasks import rows as _rows
 from regraft.tasks.lbfgs import minimise
+from regraft.tasks.losses import Head, Sigmoid, Slopes, Softmax, Squares
 from regraft.tasks.rows import Rows
 
-Sums = list[tuple[Float[np.ndarray, "d d"], Float[np.ndarray, "d c"]]]
+MAX_AXES = 192
+"""Leading axes that a direct part knows (our choice, measured)."""
+AXES_ROWS = 512
+"""Rows that these are taken from (our choice)."""
+SAMPLE_ROWS = 2048
+"""Rows from which the variance along each is estimated (our choice)."""
+RANK = 1e-12
+"""Eigenvalues of a Gram matrix below this share of the largest are rounding."""
 MAX_ITERATIONS = 1000
 """Steps after which a solve is given up, not converged."""
+MIN_CURVATURE = 1e-6
+"""Smallest mean p (1 - p) of a class that the scales take; less would make steps of any length."""
+
+Sums = list[tuple[Float[np.ndarray, "d d"], Float[np.ndarray, "d c"]]]
+"""Of the rows of each fold: sums for `Ridge`."""
+Weight = Float[np.ndarray, "c a"]
+Bias = Float[np.ndarray, " c"]
+Link = Callable[[Float[np.ndarray, "c b"], Int[np.ndarray, " b"]], Slopes]
+"""(logits of some rows, which rows) -> their loss, its derivatives by the logits, the curvature of each output."""
+Gradients = tuple[float, Weight, Bias, Bias]
+"""A loss, its gradients by weights and biases, and the curvature of each output."""
 
 
-@dataclass(frozen=True, eq=False)
-class Heads:
-    """A head for each of several values of c, in the coordinates of a part."""
+@dataclass(frozen=True, kw_only=True)
+class Axes:
+    """Orthogonal directions in a part's coordinates, and the mean square of the rows along each."""
 
-    weight: Float[np.ndarray, "p c a"]
-    bias: Float[np.ndarray, "p c"]
+    basis: Float[np.ndarray, "a k"] | None
+    """Columns are directions; None where the coordinates themselves are the axes."""
+    variance: Float[np.ndarray, " k"]
+    """Mean square of the rows along each."""
+    rest: float
+    """Mean square of the rows along a direction outside the basis."""
+
+
+def leading_axes(rows: Rows) -> Axes:
+    """The directions in which standardised rows vary most, from a sample of them; deterministic."""
+    sample = rows.sample(SAMPLE_ROWS)
+    if rows.width <= MAX_AXES:
+        variance, basis = np.linalg.eigh((sample.T @ sample).astype(np.float64) / len(sample))
+        return Axes(basis=basis, variance=np.maximum(variance, 0.0), rest=0.0)
+    few = sample[:: max(1, len(sample) // AXES_ROWS)]
+    squares, vectors = np.linalg.eigh(few @ few.T)
+    kept = slice(-MAX_AXES, None)
+    basis = few.T @ (vectors[:, kept] / np.sqrt(np.maximum(squares[kept], RANK * squares[-1])))
+    variance = np.square(sample @ basis, dtype=np.float64).mean(axis=0)
+    rest = float(np.square(sample, dtype=np.float64).sum()) / len(sample) - float(variance.sum())
+    return Axes(basis=basis.astype(np.float64), variance=variance, rest=max(rest, 0.0) / (rows.width - len(variance)))
+
+
+class Part:
+    """The rows outside some folds; this class for many rows, whose coordinates are the standardised features."""
+
+    def __init__(self, rows: Rows, without: Collection[int], axes: Axes | None) -> None:
+        self.rows = rows
+        self.inside = ~np.isin(rows.fold_of, list(without)) & (rows.weights > 0)
+        self.total = float(rows.weights[self.inside].sum())
+        self._scaling = rows.moments.scaling(without, floor=_rows.SPREAD_FLOOR)
+        self.mean = (self._scaling.mean - rows.common.mean) * rows.common.inverse
+        self.inverse = self._scaling.inverse * rows.common.deviation()
+        self.size, self.noise, self._axes = rows.width, rows.noise, axes
+
+    def loss(self, link: Link, weight: Weight, bias: Bias) -> Gradients:
+        """The loss over the part's rows."""
+        folded = weight * self.inverse
+        blocks, shifted = self.rows.blocks(self.inside), bias - folded @ self.mean
+        value, by_weight, by_bias, curvature = _pass(blocks, link, folded, shifted, self.rows.dtype)
+        return value, (by_weight - np.outer(by_bias, self.mean)) * self.inverse, by_bias, curvature
+
+    def outputs(self, weight: Weight, bias: Bias, rows: Int[np.ndarray, " m"]) -> Float[np.ndarray, "m c"]:
+        """Outputs for any rows, inside the part or not."""
+        folded = weight * self.inverse
+        return self.rows.product(folded, rows) + (bias - folded @ self.mean)
+
+    def head(self, weight: Weight, bias: Bias) -> tuple[Float[np.ndarray, "c d"], Bias]:
+        """Weights and biases on the features as they are stored, the standardisation folded in."""
+        folded = self._on_features(weight) * self._scaling.inverse
+        return folded, bias - folded @ self._scaling.mean
+
+    def _on_features(self, weight: Weight) -> Float[np.ndarray, "c d"]:
+        return weight
+
+    def scales(self, curvature: Float[np.ndarray, " c"], penalty: float) -> "Scales":
+        """The change of coordinates after which the penalised loss curves about equally in all of them."""
+        assert self._axes is not None
+        return Scales(self._axes, np.maximum(curvature, MIN_CURVATURE), penalty)
+
+
+class Spanned(Part):
+    """Few rows, in the principal axes of the part's own."""
+
+    def __init__(self, rows: Rows, without: Collection[int]) -> None:
+        super().__init__(rows, without, None)
+        self._root = np.sqrt(rows.weights[self.inside])[:, None]
+        weighted = self._weighted()
+        self.squares, vectors = np.linalg.eigh(weighted @ weighted.T)
+        kept = self.squares > RANK * max(float(self.squares[-1]), 1e-300)
+        self.squares, vectors = self.squares[kept], vectors[:, kept]
+        lengths = np.sqrt(self.squares)
+        self._to_axes = vectors / lengths
+        # The rows' own coordinates follow from the eigenvectors; only those left out cost a product with the rows.
+        self._index, self.own = np.flatnonzero(self.inside), vectors * lengths / self._root
+        self._coordinates = np.empty((len(self.inside), len(lengths)))
+        self._coordinates[self.inside] = self.own
+        self._coordinates[~self.inside] = self._standardised(~self.inside) @ weighted.T @ self._to_axes
+        self.size = len(self.squares)
+        self._axes = Axes(basis=None, variance=self.squares / self.total, rest=0.0)
+
+    def loss(self, link: Link, weight: Weight, bias: Bias) -> Gradients:
+        """The loss over the part's rows."""
+        return _pass([(self._index, self.own)], link, weight, bias, self.own.dtype)
+
+    def outputs(self, weight: Weight, bias: Bias, rows: Int[np.ndarray, " m"]) -> Float[np.ndarray, "m c"]:
+        """Outputs for any rows, inside the part or not."""
+        return self._coordinates[rows] @ weight.T + bias
+
+    def _on_features(self, weight: Weight) -> Float[np.ndarray, "c d"]:
+        return (weight @ self._to_axes.T) @ self._weighted()
+
+    def _weighted(self) -> Float[np.ndarray, "m d"]:
+        """The part's rows times the roots of their weights, computed again when asked: many parts may live at once."""
+        rows = self._standardised(self.inside)
+        rows *= self._root
+        return rows
+
+    def _standardised(self, which: Bool[np.ndarray, " r"]) -> Float[np.ndarray, "m d"]:
+        rows: Float[np.ndarray, "m d"] = self.rows.held[which]
+        rows -= self.mean
+        rows *= self.inverse
+        return rows
+
+
+def _pass(
+    blocks: Iterable[tuple[Int[np.ndarray, " b"], Float[np.ndarray, "b a"]]],
+    link: Link,
+    weight: Weight,
+    bias: Bias,
+    dtype: np.dtype,
+) -> Gradients:
+    """Sums over blocks of rows: products in the rows' dtype, sums in float64."""
+    value, by_weight, by_bias, curvature = 0.0, np.zeros(weight.shape), np.zeros(len(bias)), np.zeros(len(bias))
+    cast_weight, cast_bias = weight.astype(dtype, copy=False), bias.astype(dtype)[:, None]
+    for index, rows in blocks:
+        logits = cast_weight @ rows.T
+        logits += cast_bias
+        more, towards, curved = link(logits, index)
+        value += more
+        by_weight += towards @ rows
+        by_bias += towards.sum(axis=1, dtype=np.float64)
+        curvature += curved
+    return value, by_weight, by_bias, curvature
+
+
+class Scales:
+    """The symmetric matrix (one per output) that turns scaled coordinates into weights.
+
+    Along an axis of variance v the loss of an output of curvature q has the second derivative q v + penalty.
+    """
+
+    def __init__(self, axes: Axes, curvature: Float[np.ndarray, " c"], penalty: float) -> None:
+        self._basis = axes.basis
+        self._along = 1.0 / np.sqrt(curvature[:, None] * axes.variance + penalty)
+        self._rest = 1.0 / np.sqrt(curvature[:, None] * axes.rest + penalty)
+        self.bias = 1.0 / np.sqrt(curvature)
+
+    def apply(self, x: Weight, power: int = 1) -> Weight:
+        """Scaled coordinates as weights, or a gradient by weights as one by scaled coordinates; -1: weights as scaled
+        coordinates."""
+        along, rest = self._along**power, self._rest**power
+        return x * along if self._basis is None else rest * x + ((x @ self._basis) * (along - rest)) @ self._basis.T
 
 
 class Logistic:
@@ -34,9 +201,6 @@ class Logistic:
     features, biases free, with l = 1 / (C S) and S the sum of the part's row weights: scikit-learn's
     `LogisticRegression(C=C)`.
     """
-
-    at_once = 1
-    """Values of c that a call of `heads` takes."""
 
     def __init__(self, part: Part, loss: Softmax | Sigmoid) -> None:
         self.part, self.link = part, loss.link(part.inside, part.rows.weights)
@@ -49,13 +213,13 @@ class Logistic:
         if isinstance(other, Logistic) and np.array_equal(other.link.present, self.link.present):
             self.weight, self.bias, self.curvature = other.weight, other.bias, other.curvature
 
-    def heads(self, values: Sequence[float], tolerance: float) -> Heads:
-        """The head at the one value of c.
+    def head(self, c: float, tolerance: float) -> Head:
+        """The head at one value of c.
 
         `tolerance` bounds the gradient's norm in coordinates in which the loss curves about equally: half its square is
         about the excess of the objective in nats, and it is about the root mean square change left in the logits.
         """
-        (c,), part, link = values, self.part, self.link
+        part, link = self.part, self.link
         penalty, count = link.strength / (c * part.total), len(self.bias)
         scales = part.scales(self.curvature * link.boost, penalty)
 
@@ -77,8 +241,7 @@ class Logistic:
         )
         self.weight, self.bias = unpacked(found.x)
         self.facts = {"converged": found.converged, "iterations": found.iterations}
-        weight, bias = link.spread(self.weight, self.bias)
-        return Heads(weight[None], bias[None])
+        return link.spread(self.weight, self.bias)
 
 
 class Ridge:
@@ -89,9 +252,6 @@ class Ridge:
     (Hastie, Tibshirani and Friedman 2009, section 3.4.1): of the rows' Gram matrix where they are few, else of the
     features' scatter matrix.
     """
-
-    at_once = 1000
-    """Values of c that a call of `heads` takes."""
 
     def __init__(self, part: Part, loss: Squares, sums: Sums) -> None:
         """`sums` are needed unless the rows are few."""
@@ -109,13 +269,10 @@ class Ridge:
             self._squares, self._basis = np.linalg.eigh(scatter * np.outer(part.inverse, part.inverse))
             self._along = self._basis.T @ (towards * part.inverse[:, None])
 
-    def heads(self, values: Sequence[float], tolerance: float) -> Heads:
-        """A head for each value of c."""
-        penalties = 1 / np.asarray(values)
-        weight = self._along / (np.maximum(self._squares, 0.0)[None, :, None] + penalties[:, None, None])
-        if self._basis is not None:
-            weight = self._basis @ weight
-        return Heads(weight.transpose(0, 2, 1), np.tile(self._middle, (len(values), 1)))
+    def head(self, c: float, tolerance: float) -> Head:
+        """The head at one value of c."""
+        weight = self._along / (np.maximum(self._squares, 0.0)[:, None] + 1 / c)
+        return (weight if self._basis is None else self._basis @ weight).T, self._middle
 
 
 def fold_sums(rows: Rows, loss: Squares, num_folds: int) -> Sums:
@@ -132,11 +289,3 @@ def fold_sums(rows: Rows, loss: Squares, num_folds: int) -> Sums:
 
 
 Solver = Logistic | Ridge
-
-
-def outputs_of(solver: Solver, heads: Heads, rows: Int[np.ndarray, " m"]) -> Float[np.ndarray, "p m c"]:
-    """What every head puts out for some rows."""
-    count, outputs = heads.bias.shape
-    weight = heads.weight.reshape(count * outputs, heads.weight.shape[2])
-    found = solver.part.outputs(weight, heads.bias.reshape(count * outputs), rows)
-    return found.reshape(len(rows), count, outputs).transpose(1, 0, 2)

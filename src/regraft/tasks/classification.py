@@ -12,9 +12,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from regraft.contracts.task import Words
-from regraft.tasks._positions import positions_of
-from regraft.tasks.linear import Softmax, SolvedTask
-from regraft.tasks.probabilities import fit_temperature, softmax
+from regraft.tasks.linear import LinearTask
+from regraft.tasks.losses import Softmax, fit_temperature, softmax
 from regraft.words import counted
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Classification(SolvedTask):
+class Classification(LinearTask):
     """A softmax over the classes; solved by multinomial logistic regression."""
 
     classes: tuple[str, ...]
@@ -41,40 +40,15 @@ class Classification(SolvedTask):
             purpose="To sort inputs of the kind it was trained on into the classes above",
         )
 
-    @property
-    def num_outputs(self) -> int:
-        """One per class."""
-        return len(self.classes)
-
-    def encode(self, labels: Sequence[str]) -> Int[np.ndarray, "n"]:
-        """Labels as positions in `classes`.
-
-        Raises:
-            BadData: a label is not one of the classes.
-        """
-        return positions_of(labels, self.classes)
-
-    def encoded(self, targets: Int[np.ndarray, "n"], placements: Mapping[str, np.ndarray]) -> Int[np.ndarray, "n"]:
-        """The targets as they are."""
-        return targets
-
     def outputs(self, logits: Float[np.ndarray, "n c"], temperature: float = 1.0) -> Float[np.ndarray, "n c"]:
         """Softmax of the logits divided by `temperature`; rows sum to 1."""
         return softmax(logits.astype(np.float64) / temperature)
-
-    def decode(self, outputs: Float[np.ndarray, "n c"]) -> list[str]:
-        """The most probable class of each row."""
-        return [self.classes[at] for at in outputs.argmax(axis=1).tolist()]
 
     def stated(
         self, logits: Float[np.ndarray, "n c"], targets: Int[np.ndarray, "n"]
     ) -> tuple[Float[np.ndarray, "n c"], Int[np.ndarray, "n"], Int[np.ndarray, "n"]]:
         """One choice an example, between the classes."""
         return logits, targets, np.arange(len(targets))
-
-    def strata(self, targets: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
-        """The classes."""
-        return targets
 
     def scores(self, logits: Float[np.ndarray, "n c"], targets: Int[np.ndarray, "n"]) -> dict[str, float]:
         """The share of examples whose largest logit is that of their class."""
@@ -84,13 +58,10 @@ class Classification(SolvedTask):
         """The logits divided by the temperature of least log loss."""
         return logits / np.float32(fit_temperature(logits, targets))
 
-    def solved_loss(self, targets: Int[np.ndarray, "n"]) -> Softmax:
+    def solved_loss(self, targets: Int[np.ndarray, "n"], *, balanced: bool = False) -> Softmax:
         """Multinomial logistic regression."""
-        return Softmax(targets, self.num_outputs)
-
-    def example_weights(self, targets: Int[np.ndarray, "n"], balanced: bool) -> Float[np.ndarray, "n"] | None:
-        """Those of the classes, where classes are balanced."""
-        return class_weights(targets, self.num_outputs)[targets] if balanced else None
+        weights = class_weights(targets, self.num_outputs)[targets] if balanced else None
+        return Softmax(targets, self.num_outputs, weights=weights)
 
     def objective(
         self, targets: Int[np.ndarray, "n"], *, balanced: bool, smoothing: float

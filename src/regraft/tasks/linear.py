@@ -13,25 +13,28 @@ Shapes: n examples, r rows (an example has one per view), m examples of a fold, 
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 
-from regraft.contracts.linear import FoldLogits, LinearTask, Solution, check_weighable
-from regraft.errors import BadData, BadRequest
-from regraft.tasks._losses import STEP, Loss, Sigmoid, Softmax, Squares, default_grid, taken
-from regraft.tasks._part import Axes, Part, Spanned, leading_axes
-from regraft.tasks._solvers import Heads, Logistic, Ridge, Solver, Sums, fold_sums, outputs_of
-from regraft.tasks.rows import Rows, RowSource, Views
+from regraft.contracts.task import Task
+from regraft.errors import BadData, BadRequest, nearest
+from regraft.labels import parted
+from regraft.tasks._solvers import Axes, Logistic, Part, Ridge, Solver, Spanned, Sums, fold_sums, leading_axes
+from regraft.tasks.losses import STEP, Head, Loss, Sigmoid, Softmax, Squares
+from regraft.tasks.rows import Rows, RowSource
+from regraft.values import Prediction
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
-__all__ = ["LinearTask", "Loss", "Sigmoid", "Softmax", "Squares", "cross_validate", "default_grid", "solve"]
+__all__ = ["LinearTask", "Loss", "Sigmoid", "Softmax", "Squares", "cross_validate", "linear", "solve"]
 
 CLEARLY_WORSE = 1.05
 """Ratio to the smallest loss at which a weaker penalty ends the path (our choice)."""
@@ -51,30 +54,60 @@ standard error of about 0.015, and the differences between neighbours on the pat
 smaller one)."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Solution:
+    """A linear head at its optimum."""
+
+    weight: Float[np.ndarray, "c d"]
+    """Weights on the features as they are stored."""
+    bias: Float[np.ndarray, "c"]
+    """Biases."""
+    out_of_fold: Float[np.ndarray, "n c"] | None
+    """Logits of each example's plain view, by a head that saw nothing of its fold, nan where it has none (-1); None
+    without folds."""
+    facts: Mapping[str, Any]
+    """What was chosen and how, as JSON: `c`, what was tried, whether the solver converged."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FoldLogits:
+    """What the scores of one fold of one repeat of a cross-validation are made of."""
+
+    repeat: int
+    """Number of the repeat, from 0."""
+    fold: int
+    """Number of the fold, from 0."""
+    examples: Int[np.ndarray, "m"]
+    """The examples held out, in rising order."""
+    logits: Float[np.ndarray, "m c"]
+    """Float32 logits of their plain views."""
+    c: float
+    """The inverse strength of the penalty, chosen without them."""
+
+
 def solve(
     loss: Loss,
     features: RowSource,
     *,
-    views: Views,
     fold_of: Int[np.ndarray, " n"] | None,
+    num_views: int = 1,
     c: float = 0.0,
     grid: Sequence[float] | None = None,
-    weights: Float[np.ndarray, " n"] | None = None,
 ) -> Solution:
     """The head of smallest loss at `c`; where that is 0, at the best of `grid` over the folds.
 
-    The path from strong to weak penalty ends once it is clearly past its best. Where the best of several lies at an
-    end of the grid, a classification tries up to two more beyond it. Without folds c is one over the number of
-    features. `weights` are by example; all views of the other folds are learned from, and only plain views are judged.
-    Examples of fold -1 train in every fold and are judged in none.
+    An example has `num_views` rows of features side by side, its plain view first, and weighs the same however many
+    these are. Examples of fold -1 train in every fold and are judged in none; of the others all views of the other
+    folds are learned from, and only plain views are judged. The path from strong to weak penalty ends once it is
+    clearly past its best. Where the best of several lies at an end of the grid, a classification tries up to two more
+    beyond it. Without folds c is one over the number of features.
 
     Raises:
-        BadData: features that are not finite, or not a target for every example.
-        BadRequest: fewer than two folds, or an empty one.
+        BadData: features that are not finite.
     """
     width = features.shape[1]
     values = sorted([c] if c else (grid or loss.grid(width)) if fold_of is not None else [1.0 / width])
-    problem = _Problem(loss, features, views, fold_of, weights)
+    problem = _Problem(loss, features, num_views, fold_of)
     facts, out_of_fold, near = dict[str, Any](c=values[0]), None, None
     if fold_of is not None:
         sizes = np.cumsum(np.bincount(fold_of[fold_of >= 0]))
@@ -90,14 +123,12 @@ def solve(
             for value in sorted(path.losses)
         ]
         facts = {"c": chosen, "at_edge": at_edge, "tried": tried}
-        out_of_fold = np.full((len(loss), loss.num_outputs), np.nan, dtype=np.float32)
+        out_of_fold = np.full((len(fold_of), loss.num_outputs), np.nan, dtype=np.float32)
         for fold in range(problem.num_folds):
-            solver = path.solvers.get((fold,)) or problem.solver((fold,), near)
-            near = solver
-            out_of_fold[fold_of == fold] = problem.outputs(solver, solver.heads([chosen], POLISH * TOLERANCE), fold)[0]
+            near = path.solvers.get((fold,)) or problem.solver((fold,), near)
+            out_of_fold[fold_of == fold] = problem.outputs(near, near.head(chosen, POLISH * TOLERANCE), fold)
     final = problem.solver((), near)
-    heads = final.heads([facts["c"]], FINAL_TOLERANCE)
-    weight, bias = final.part.head(heads.weight[0], heads.bias[0])
+    weight, bias = final.part.head(*final.head(facts["c"], FINAL_TOLERANCE))
     return Solution(
         weight=weight.astype(np.float32),
         bias=bias.astype(np.float32),
@@ -110,12 +141,11 @@ def cross_validate(
     loss: Loss,
     features: RowSource,
     *,
-    views: Views,
     fold_of_repeats: Iterable[Int[np.ndarray, " n"]],
     max_seconds: float,
+    num_views: int = 1,
     c: float = 0.0,
     grid: Sequence[float] | None = None,
-    weights: Float[np.ndarray, " n"] | None = None,
 ) -> Iterator[FoldLogits]:
     """Held-out outputs of every fold of every repeat, in order, as they are ready; whole repeats only.
 
@@ -123,11 +153,10 @@ def cross_validate(
     j. The head without j and k serves the choices for both, so a repeat takes k (k - 1) / 2 paths instead of
     k (k - 1), and nothing is approximated. The grid is not extended. With two folds nothing is left to choose by,
     and the middle of the grid is taken. A repeat is not begun when one more as long as the longest so far would pass
-    `max_seconds`; the first always runs.
+    `max_seconds`; the first always runs. Features are as for `solve`.
 
     Raises:
-        BadData: features that are not finite, or not a target for every example.
-        BadRequest: fewer than two folds, or an empty one.
+        BadData: features that are not finite.
     """
     values = sorted([c] if c else grid or loss.grid(features.shape[1]))
     began, longest = monotonic(), 0.0
@@ -135,7 +164,7 @@ def cross_validate(
         started = monotonic()
         if repeat > 0 and started - began + longest > max_seconds:
             return
-        problem = _Problem(loss, features, views, fold_of, weights)
+        problem = _Problem(loss, features, num_views, fold_of)
         chosen, solvers = [values[(len(values) - 1) // 2]] * problem.num_folds, dict[tuple[int, ...], Solver]()
         if problem.num_folds > 2 and len(values) > 1:
             path = _Path(problem, combinations(range(problem.num_folds), 2))
@@ -143,66 +172,101 @@ def cross_validate(
             chosen, solvers = [path.best(fold) for fold in range(problem.num_folds)], path.solvers
         for fold, value in enumerate(chosen):
             solver = problem.solver((fold,), next((one for folds, one in solvers.items() if fold in folds), None))
-            logits = problem.outputs(solver, solver.heads([value], POLISH * TOLERANCE), fold)[0]
-            yield FoldLogits(
-                repeat=repeat,
-                fold=fold,
-                num_folds=problem.num_folds,
-                examples=np.flatnonzero(fold_of == fold),
-                logits=logits.astype(np.float32),
-                c=value,
-            )
+            logits = problem.outputs(solver, solver.head(value, POLISH * TOLERANCE), fold).astype(np.float32)
+            yield FoldLogits(repeat=repeat, fold=fold, examples=np.flatnonzero(fold_of == fold), logits=logits, c=value)
         longest = max(longest, monotonic() - started)
 
 
-class SolvedTask(LinearTask):
-    """A linear task solved for one of the losses of `_losses`."""
+def linear(task: Task) -> "LinearTask":
+    """The task as a linear one.
+
+    Raises:
+        BadRequest: it has no linear head.
+    """
+    if not isinstance(task, LinearTask):
+        raise BadRequest(
+            f"This needs one vector of logits per example, which a {task.kind} task does not have.",
+            fix="leave the option out, or choose another strategy.",
+        )
+    return task
+
+
+class LinearTask(Task):
+    """A task with one vector of logits per example, whose head can be solved.
+
+    What stands here is that of tasks with one class per example; others replace some of it.
+    """
+
+    answers: Literal["probabilities", "values", "records"] = "probabilities"
+    exclusive: bool = True
+
+    @property
+    def num_outputs(self) -> int:
+        """Length of a row of logits."""
+        return len(self.classes)
 
     @abstractmethod
-    def solved_loss(self, targets: Shaped[np.ndarray, "n ..."]) -> Loss:
-        """What the head is solved for."""
+    def solved_loss(self, targets: Shaped[np.ndarray, "n ..."], *, balanced: bool = False) -> Loss:
+        """What the head is solved for. `balanced`: every class weighs the same.
 
-    def example_weights(self, targets: Shaped[np.ndarray, "n ..."], balanced: bool) -> Float[np.ndarray, " n"] | None:
-        """What each example weighs; None where all weigh the same."""
-        return None
+        Raises:
+            BadRecipe: `balanced` where there are no classes.
+        """
 
-    def solve(
-        self,
-        features: RowSource,
-        targets: Shaped[np.ndarray, "n ..."],
-        *,
-        views: Views,
-        fold_of: Int[np.ndarray, " n"] | None,
-        c: float,
-        balanced: bool,
-    ) -> Solution:
-        """The head at its optimum; the penalty is that of smallest cross-validated loss."""
-        check_weighable(self, balanced=balanced)
-        weights = self.example_weights(targets, balanced)
-        return solve(self.solved_loss(targets), features, views=views, fold_of=fold_of, c=c, weights=weights)
+    @abstractmethod
+    def rescaled(self, raw: Float[np.ndarray, "n c"], targets: Shaped[np.ndarray, "n ..."]) -> Float[np.ndarray, "n c"]:
+        """The logits with the confidence that these examples bear out; as they are where the task states none.
 
-    def cross_validate(
-        self,
-        features: RowSource,
-        targets: Shaped[np.ndarray, "n ..."],
-        *,
-        views: Views,
-        fold_of_repeats: Iterable[Int[np.ndarray, " n"]],
-        c: float,
-        balanced: bool,
-        max_seconds: float,
-    ) -> Iterator[FoldLogits]:
-        """Outputs of heads that never saw the example."""
-        check_weighable(self, balanced=balanced)
-        return cross_validate(
-            self.solved_loss(targets),
-            features,
-            views=views,
-            fold_of_repeats=fold_of_repeats,
-            c=c,
-            weights=self.example_weights(targets, balanced),
-            max_seconds=max_seconds,
-        )
+        What is trained too long is overconfident before its predictions get worse, and confidence is mended afterwards.
+        So the epoch to keep is chosen by the loss of rescaled logits.
+        """
+
+    def encode(self, labels: Sequence[str]) -> Shaped[np.ndarray, "n ..."]:
+        """Labels as positions in `classes`.
+
+        Raises:
+            BadData: a label is not one of the classes.
+        """
+        return np.array([self.position(label) for label in labels], dtype=np.int64)
+
+    def position(self, name: str) -> int:
+        """Where a class or label stands among `classes`.
+
+        Raises:
+            BadData: it is none of them; the nearest is offered.
+        """
+        if name not in self._positions:
+            raise BadData(
+                f"The label {name!r} is not one that the model knows ({', '.join(self.classes)}).",
+                fix=nearest(name, list(self.classes)),
+            )
+        return self._positions[name]
+
+    @cached_property
+    def _positions(self) -> Mapping[str, int]:
+        return {name: at for at, name in enumerate(self.classes)}
+
+    def encoded(self, targets: Shaped[np.ndarray, "n ..."], placements: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The targets as they are."""
+        return targets
+
+    def strata(self, targets: Shaped[np.ndarray, "n ..."]) -> Int[np.ndarray, " n"]:
+        """The classes."""
+        return targets
+
+    def untaught(
+        self, outside: Shaped[np.ndarray, "n ..."], inside: Shaped[np.ndarray, "m ..."]
+    ) -> Bool[np.ndarray, " m"]:
+        """Which of the targets `inside` are of a class, have a label (or lack one that all `outside` have) or a second
+        value that none `outside` shows."""
+        if self.exclusive:
+            return super().untaught(outside, inside)
+        constant = (outside == outside[:1]).all(axis=0)
+        return np.asarray((inside != outside[:1])[:, constant].any(axis=1))
+
+    def decode(self, outputs: Float[np.ndarray, "n k"]) -> list[str]:
+        """The most probable class of each row."""
+        return [self.classes[at] for at in outputs.argmax(axis=1).tolist()]
 
     def head(self, widths: Mapping[str, int], dropout: float, source_head: "nn.Module | None" = None) -> "nn.Module":
         """A linear layer on a vector, zero at first, with the parameters `weight` (c d) and `bias` (c)."""
@@ -210,63 +274,81 @@ class SolvedTask(LinearTask):
 
         return PooledHead(widths[self.reads.readout], self.num_outputs, dropout=dropout)
 
+    def gathered(
+        self, batches: Sequence[Any], example_of_row: Int[np.ndarray, " b"], placements: Any
+    ) -> Float[np.ndarray, "n c"]:
+        """The logits; those of an example's pieces averaged."""
+        rows = np.concatenate(batches) if batches else np.zeros((0, self.num_outputs), dtype=np.float32)
+        if not len(rows) or len(example_of_row) == int(example_of_row[-1]) + 1:
+            return rows
+        sums = np.zeros((int(example_of_row[-1]) + 1, self.num_outputs), dtype=np.float64)
+        np.add.at(sums, example_of_row, rows)
+        return (sums / np.bincount(example_of_row)[:, None]).astype(np.float32)
+
+    def judged(
+        self, raw: np.ndarray, targets: np.ndarray, mean_loss: float, loss: "Callable[[Any, Any], Tensor]"
+    ) -> tuple[float, float]:
+        """The loss of the logits, and of those whose confidence was mended."""
+        import torch
+
+        encoded = torch.from_numpy(self.encoded(targets, {}))
+        plain, mended = (float(loss(torch.from_numpy(one), encoded)) for one in (raw, self.rescaled(raw, targets)))
+        return plain, mended
+
+    def predictions(self, outputs: Float[np.ndarray, "n k"]) -> list[Prediction]:
+        """Probabilities or values by name, and the label that they say."""
+        numbers, made = self.answers == "values", []
+        for label, row in zip(self.decode(outputs), outputs, strict=True):
+            named = dict(zip(self.classes, map(float, row), strict=True))
+            made.append(
+                Prediction(
+                    id="",
+                    label=label,
+                    labels=None if self.exclusive or numbers else parted(label),
+                    probabilities={} if numbers else named,
+                    values=named if numbers else {},
+                )
+            )
+        return made
+
 
 class _Problem:
     """Rows in folds with their targets, and what all training splits share, computed once."""
 
-    def __init__(
-        self,
-        loss: Loss,
-        features: RowSource,
-        views: Views,
-        fold_of: Int[np.ndarray, " n"] | None,
-        weights: Float[np.ndarray, " n"] | None,
-    ) -> None:
-        examples, of_row = len(loss), views.example_of_row
-        if examples == 0 or len(of_row) != features.shape[0] or int(of_row.max()) != examples - 1:
-            raise BadData(
-                f"There are {features.shape[0]} rows of features for {examples} targets.",
-                fix="give one target for each example, and say which example each row is.",
-            )
-        self.num_folds = 1 if fold_of is None else _checked(fold_of, examples)
+    def __init__(self, loss: Loss, features: RowSource, num_views: int, fold_of: Int[np.ndarray, " n"] | None) -> None:
+        examples = len(loss.targets)
         fold_of = np.zeros(examples, dtype=np.int64) if fold_of is None else fold_of
-        weights = np.ones(examples) if weights is None else np.asarray(weights, dtype=np.float64)
-        plain = views.plain_rows()
-        self.plain = [plain[fold_of == fold] for fold in range(self.num_folds)]
+        weights = np.ones(examples) if loss.weights is None else np.asarray(loss.weights, dtype=np.float64)
+        self.num_folds = int(fold_of.max()) + 1
+        self.plain = [num_views * np.flatnonzero(fold_of == fold) for fold in range(self.num_folds)]
         self.weights = [weights[fold_of == fold] for fold in range(self.num_folds)]
-        self._loss = taken(loss, of_row)
-        single = not isinstance(self._loss, Squares)
+        of_row = np.repeat(np.arange(examples), num_views)
+        self.loss = loss.taken(of_row)
         always = fold_of < 0  # these train in every fold; they are one more that is never left out
         fold_of, stored = np.where(always, self.num_folds, fold_of), self.num_folds + bool(always.any())
-        self._rows = Rows(features, views.row_weights(weights), fold_of[of_row], stored, single=single)
+        single = not isinstance(loss, Squares)
+        self._rows = Rows(features, weights[of_row] / num_views, fold_of[of_row], stored, single=single)
         self._axes: Axes | None = None
         self._sums: Sums = []
         if not self._rows.few:
-            if isinstance(self._loss, Squares):
-                self._sums = fold_sums(self._rows, self._loss, stored)
+            if isinstance(loss, Squares):
+                self._sums = fold_sums(self._rows, self.loss, stored)
             else:
                 self._axes = leading_axes(self._rows)
 
     def solver(self, without: tuple[int, ...], near: Solver | None = None) -> Solver:
         """What solves the rows outside these folds; starting from where another part's was, where that helps."""
         part = Spanned(self._rows, without) if self._rows.few else Part(self._rows, without, self._axes)
-        if isinstance(self._loss, Squares):
-            return Ridge(part, self._loss, self._sums)
-        solver = Logistic(part, self._loss)
+        if isinstance(self.loss, Squares):
+            return Ridge(part, self.loss, self._sums)
+        solver = Logistic(part, self.loss)
         if near is not None and not self._rows.few:
             solver.start_from(near)
         return solver
 
-    def outputs(self, solver: Solver, heads: Heads, fold: int) -> Float[np.ndarray, "p m c"]:
-        """What heads put out for the plain views of a fold."""
-        return outputs_of(solver, heads, self.plain[fold])
-
-    def loss_of(self, solver: Solver, heads: Heads, fold: int) -> Float[np.ndarray, " p"]:
-        """Weighted sum of what heads lose on a fold."""
-        result: Float[np.ndarray, " p"] = (
-            self._loss.losses(self.outputs(solver, heads, fold), self.plain[fold]) @ self.weights[fold]
-        )
-        return result
+    def outputs(self, solver: Solver, head: Head, fold: int) -> Float[np.ndarray, "m c"]:
+        """What a head puts out for the plain views of a fold."""
+        return solver.part.outputs(*head, self.plain[fold])
 
 
 class _Path:
@@ -284,11 +366,10 @@ class _Path:
 
     def follow(self, values: Sequence[float]) -> None:
         """Measure these values in turn, until the loss is clearly past its best for every choice."""
-        step = next(iter(self.solvers.values())).at_once
-        for at in range(0, len(values), step):
-            self._measure(values[at : at + step])
-            latest, lowest = self.losses[max(self.losses)], np.min(list(self.losses.values()), axis=0)
-            if (latest > CLEARLY_WORSE * lowest).all():
+        for value in values:
+            self._measure(value)
+            lowest = np.min(list(self.losses.values()), axis=0)
+            if self.problem.loss.ends_early and (self.losses[value] > CLEARLY_WORSE * lowest).all():
                 return
 
     def extend(self, count: int) -> bool:
@@ -297,30 +378,18 @@ class _Path:
             for _ in range(count):
                 if self.best(0) != end(self.losses):
                     break
-                self._measure([end(self.losses) * factor])
+                self._measure(end(self.losses) * factor)
         return self.best(0) in (min(self.losses), max(self.losses))
 
     def best(self, choice: int) -> float:
         """The value of smallest loss."""
         return min(self.losses, key=lambda c: float(self.losses[c][choice]))
 
-    def _measure(self, values: Sequence[float]) -> None:
-        losses = np.zeros((len(values), self._choices))
+    def _measure(self, value: float) -> None:
+        losses, problem = np.zeros(self._choices), self.problem
         for folds, solver in self.solvers.items():
-            heads = solver.heads(values, TOLERANCE)
+            head = solver.head(value, TOLERANCE)
             for fold in folds:
-                losses[:, sum(folds) - fold] += self.problem.loss_of(solver, heads, fold)
-        self.losses |= dict(zip(values, losses, strict=True))
-
-
-def _checked(fold_of: Int[np.ndarray, " n"], num_examples: int) -> int:
-    """The number of folds; `BadRequest` unless there is a number for every example, no fold is empty, and there are at
-    least two."""
-    num_folds = int(fold_of.max(initial=-1)) + 1
-    counts = np.bincount(fold_of[fold_of >= 0], minlength=num_folds)
-    if len(fold_of) != num_examples or num_folds < 2 or counts.min() == 0:
-        raise BadRequest(
-            f"{len(fold_of)} fold numbers up to {num_folds - 1} were given for {num_examples} examples.",
-            fix="give every example a fold from 0 (-1: it trains in all), with at least two folds and none empty.",
-        )
-    return num_folds
+                lost = problem.loss.losses(problem.outputs(solver, head, fold), problem.plain[fold])
+                losses[sum(folds) - fold] += lost @ problem.weights[fold]
+        self.losses[value] = losses

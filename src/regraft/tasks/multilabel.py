@@ -1,24 +1,60 @@
-"""Any number of labels per example, none included.
+"""Any number of labels per example, none included; and what it shares with other tasks that ask several questions of
+yes or no about an example.
 
 Each label is a question of its own; all share the features and the strength of the penalty.
 
-Letters: n examples, b of a batch, c labels.
+Letters: n examples, b of a batch, c labels or questions, s choices.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
-from regraft.contracts.task import Words
-from regraft.errors import BadData, nearest
+from regraft.contracts.task import Words, check_weighable
 from regraft.labels import joined, parted
-from regraft.tasks._binary import BinaryTask
-from regraft.tasks._strata import by_rarest
-from regraft.tasks.probabilities import sigmoid
+from regraft.tasks.linear import LinearTask
+from regraft.tasks.losses import Sigmoid, fit_temperature, sigmoid
 from regraft.words import counted
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MINIMUM = 10
+"""Smallest number of examples of a stratum (our choice)."""
+
+
+class BinaryTask(LinearTask):
+    """A sigmoid for each question; `encoded` targets are 1 or 0."""
+
+    def stated(
+        self, logits: Float[np.ndarray, "n c"], targets: Shaped[np.ndarray, "n ..."]
+    ) -> tuple[Float[np.ndarray, "s 2"], Int[np.ndarray, " s"], Int[np.ndarray, " s"]]:
+        """Each question as a choice between no (logit 0) and yes."""
+        column, of_example = logits.reshape(-1, 1), np.repeat(np.arange(len(logits)), logits.shape[1])
+        yes = self.encoded(targets, {}).ravel().astype(np.int64)
+        return np.concatenate([np.zeros_like(column), column], axis=1), yes, of_example
+
+    def rescaled(
+        self, logits: Float[np.ndarray, "n c"], targets: Shaped[np.ndarray, "n ..."]
+    ) -> Float[np.ndarray, "n c"]:
+        """The logits divided by the one temperature of smallest log loss over all questions."""
+        choices, true, _ = self.stated(logits, targets)
+        return logits / np.float32(fit_temperature(choices, true))
+
+    def solved_loss(self, targets: Shaped[np.ndarray, "n ..."], *, balanced: bool = False) -> Sigmoid:
+        """Independent logistic regressions with one penalty."""
+        check_weighable(self, balanced=balanced)
+        return Sigmoid(self.encoded(targets, {}))
+
+    def objective(
+        self, targets: Shaped[np.ndarray, "n ..."], *, balanced: bool, smoothing: float
+    ) -> "Callable[[Tensor, Tensor], Tensor]":
+        """Mean binary cross entropy over examples and questions."""
+        check_weighable(self, balanced=balanced, smoothing=smoothing)
+        return _cross_entropy
 
 
 @dataclass(frozen=True)
@@ -44,11 +80,6 @@ class MultiLabel(BinaryTask):
         )
 
     @property
-    def num_outputs(self) -> int:
-        """One per label."""
-        return len(self.classes)
-
-    @property
     def facts(self) -> Mapping[str, Any]:
         """The delimiter, so that a later test reads its table alike."""
         return {"delimiter": self.delimiter}
@@ -65,24 +96,11 @@ class MultiLabel(BinaryTask):
         """1 where an example has the label, else 0; float32.
 
         Raises:
-            BadData: a label is not one of the labels.
+            BadData: a label is not one of them.
         """
-        position = {name: i for i, name in enumerate(self.classes)}
         targets = np.zeros((len(labels), len(self.classes)), dtype=np.float32)
         for row, label in enumerate(labels):
-            for name in parted(label):
-                if name not in position:
-                    raise BadData(
-                        f"The label {name!r} is not one of the model's labels ({', '.join(self.classes)}).",
-                        fix=nearest(name, list(self.classes)),
-                    )
-                targets[row, position[name]] = 1.0
-        return targets
-
-    def encoded(
-        self, targets: Float[np.ndarray, "n c"], placements: Mapping[str, np.ndarray]
-    ) -> Float[np.ndarray, "n c"]:
-        """The targets as they are."""
+            targets[row, [self.position(name) for name in parted(label)]] = 1.0
         return targets
 
     def outputs(self, logits: Float[np.ndarray, "n c"], temperature: float = 1.0) -> Float[np.ndarray, "n c"]:
@@ -100,6 +118,28 @@ class MultiLabel(BinaryTask):
     def scores(self, logits: Float[np.ndarray, "n c"], targets: Float[np.ndarray, "n c"]) -> dict[str, float]:
         """The share of all examples and labels that are right."""
         return {"tags_right": float(((logits >= 0) == (targets > 0)).mean())}
+
+
+def _cross_entropy(logits: "Tensor", goals: "Tensor") -> "Tensor":
+    from torch.nn.functional import binary_cross_entropy_with_logits
+
+    return binary_cross_entropy_with_logits(logits.float(), goals)
+
+
+def by_rarest(targets: Float[np.ndarray, "n c"]) -> Int[np.ndarray, " n"]:
+    """The number of the rarest label that an example has; c where it has none, or where that label is too rare.
+
+    The label with the fewest examples comes first in iterative stratification too (Sechidis, Tsoumakas and Vlahavas
+    2011), for it is the hardest to share out; here the examples are dealt once, by that label alone, which keeps to
+    whole numbers and to groups (our choice).
+    """
+    num_labels = targets.shape[1]
+    has = targets > 0
+    counts = has.sum(axis=0)
+    order = np.argsort(counts, kind="stable")
+    first = np.where(has.any(axis=1), order[has[:, order].argmax(axis=1)], num_labels)
+    named = np.bincount(first, minlength=num_labels + 1)
+    return np.where(named[first] < MINIMUM, num_labels, first).astype(np.int64)
 
 
 def task(classes: Sequence[str], facts: Mapping[str, Any] | None = None) -> MultiLabel:

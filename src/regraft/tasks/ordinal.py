@@ -17,9 +17,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from regraft.contracts.task import Words
-from regraft.tasks._binary import BinaryTask
-from regraft.tasks._positions import positions_of
-from regraft.tasks.probabilities import sigmoid
+from regraft.tasks.losses import sigmoid
+from regraft.tasks.multilabel import BinaryTask
 from regraft.words import counted, listed
 
 
@@ -48,33 +47,15 @@ class Ordinal(BinaryTask):
         """One less than there are classes."""
         return len(self.classes) - 1
 
-    def encode(self, labels: Sequence[str]) -> Int[np.ndarray, "n"]:
-        """Labels as ranks from 0.
-
-        Raises:
-            BadData: a label is not one of the classes.
-        """
-        return positions_of(labels, self.classes)
-
     def encoded(self, targets: Int[np.ndarray, "n"], placements: Mapping[str, np.ndarray]) -> Float[np.ndarray, "n c"]:
         """1 for every rank that an example is above, else 0; float32."""
-        above: Float[np.ndarray, "n c"] = (targets[:, None] > np.arange(self.num_outputs)).astype(np.float32)
-        return above
+        return (targets[:, None] > np.arange(self.num_outputs)).astype(np.float32)
 
     def outputs(self, logits: Float[np.ndarray, "n c"], temperature: float = 1.0) -> Float[np.ndarray, "n k"]:
         """The probability of every class; rows sum to 1."""
         above = np.minimum.accumulate(sigmoid(logits.astype(np.float64) / temperature), axis=1)
         edges = np.pad(above, ((0, 0), (1, 1)), constant_values=((0, 0), (1.0, 0.0)))
-        classes: Float[np.ndarray, "n k"] = edges[:, :-1] - edges[:, 1:]
-        return classes
-
-    def decode(self, outputs: Float[np.ndarray, "n k"]) -> list[str]:
-        """The most probable class of each row."""
-        return [self.classes[at] for at in outputs.argmax(axis=1).tolist()]
-
-    def strata(self, targets: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
-        """The classes."""
-        return targets
+        return edges[:, :-1] - edges[:, 1:]
 
     def scores(self, logits: Float[np.ndarray, "n c"], targets: Int[np.ndarray, "n"]) -> dict[str, float]:
         """The share of right classes, and the mean distance in ranks."""

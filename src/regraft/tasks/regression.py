@@ -15,23 +15,26 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from regraft.contracts.linear import check_weighable
-from regraft.contracts.task import Words
+from regraft.contracts.task import Words, check_weighable
 from regraft.errors import BadData
 from regraft.labels import joined, number, parted
-from regraft.tasks._strata import by_rank
-from regraft.tasks.linear import SolvedTask, Squares
+from regraft.tasks.linear import LinearTask
+from regraft.tasks.losses import Squares
 from regraft.words import counted, listed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+BINS = 10
+"""Bins of target values that splits and folds have alike (our choice)."""
+MINIMUM = 10
+"""Smallest number of examples of a bin (our choice)."""
 _LARGEST_LOG = 700.0
 """Logarithms beyond this are cut, so that no prediction is infinite."""
 
 
 @dataclass(frozen=True)
-class Regression(SolvedTask):
+class Regression(LinearTask):
     """A linear function for each number; solved by ridge regression."""
 
     classes: tuple[str, ...]
@@ -59,11 +62,6 @@ class Regression(SolvedTask):
             fields="prediction.values",
             column="v",
         )
-
-    @property
-    def num_outputs(self) -> int:
-        """One per number."""
-        return len(self.classes)
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -120,8 +118,7 @@ class Regression(SolvedTask):
         moved = logits.astype(np.float64) * np.array(self.std) + np.array(self.mean)
         if self.transform == "log":
             moved = np.exp(np.clip(moved, -_LARGEST_LOG, _LARGEST_LOG))
-        numbers: Float[np.ndarray, "n c"] = moved
-        return numbers
+        return moved
 
     def decode(self, outputs: Float[np.ndarray, "n c"]) -> list[str]:
         """Each row's numbers with six significant digits."""
@@ -142,8 +139,9 @@ class Regression(SolvedTask):
         """The logits as they are."""
         return logits
 
-    def solved_loss(self, targets: Float[np.ndarray, "n c"]) -> Squares:
+    def solved_loss(self, targets: Float[np.ndarray, "n c"], *, balanced: bool = False) -> Squares:
         """Ridge regression of the standardised numbers."""
+        check_weighable(self, balanced=balanced)
         return Squares(self._standard(targets))
 
     def objective(
@@ -156,12 +154,23 @@ class Regression(SolvedTask):
         return mse_loss
 
     def _transformed(self, targets: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
-        moved: Float[np.ndarray, "n c"] = np.log(targets) if self.transform == "log" else targets
-        return moved
+        return np.log(targets) if self.transform == "log" else targets
 
     def _standard(self, targets: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
-        standard: Float[np.ndarray, "n c"] = (self._transformed(targets) - np.array(self.mean)) / np.array(self.std)
-        return standard
+        return (self._transformed(targets) - np.array(self.mean)) / np.array(self.std)
+
+
+def by_rank(targets: Float[np.ndarray, "n c"]) -> Int[np.ndarray, " n"]:
+    """The bin of every example, in [0, 10), fewer where there are under a hundred examples: bins of equal size by its
+    rank, of several values by the mean of its ranks."""
+    count = len(targets)
+    ranks = np.stack([np.unique(column, return_inverse=True)[1] for column in targets.T], axis=1)
+    score = (ranks / np.maximum(ranks.max(axis=0), 1)).mean(axis=1)
+    order = np.lexsort((np.arange(count), score))
+    place = np.empty(count, dtype=np.int64)
+    place[order] = np.arange(count)
+    bins = max(1, min(BINS, count // MINIMUM))
+    return place * bins // max(count, 1)
 
 
 def task(classes: Sequence[str], facts: Mapping[str, Any] | None = None) -> Regression:

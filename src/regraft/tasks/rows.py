@@ -45,36 +45,6 @@ class RowSource(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Views:
-    """Which example, and which view of it, each row is."""
-
-    example_of_row: Int[np.ndarray, " r"]
-    """The example's number, from 0; every example has a plain row."""
-    view_of_row: Int[np.ndarray, " r"]
-    """The view's number; 0 is the plain one, and an example has one of it."""
-
-    @classmethod
-    def plain(cls, count: int) -> "Views":
-        """One row for each of so many examples."""
-        return cls(example_of_row=np.arange(count), view_of_row=np.zeros(count, dtype=np.int64))
-
-    def plain_rows(self) -> Int[np.ndarray, " n"]:
-        """The row of each example's plain view."""
-        rows = np.flatnonzero(self.view_of_row == 0)
-        rows = rows[np.argsort(self.example_of_row[rows], kind="stable")]
-        if not np.array_equal(self.example_of_row[rows], np.arange(self.example_of_row.max() + 1)):
-            raise ValueError("every example needs exactly one row of view 0.")
-        return rows
-
-    def row_weights(self, example_weights: Float[np.ndarray, " n"]) -> Float[np.ndarray, " r"]:
-        """Each example's weight, shared evenly among its rows."""
-        counts = np.bincount(self.example_of_row, minlength=len(example_weights))
-        shares: Float[np.ndarray, " n"] = example_weights / np.maximum(counts, 1)
-        rows: Float[np.ndarray, " r"] = shares[self.example_of_row]
-        return rows
-
-
-@dataclass(frozen=True, kw_only=True)
 class Scaling:
     """Mean and inverse standard deviation of each feature."""
 

@@ -1,4 +1,4 @@
-"""The data of a fit; where classes are added to a finished model, new examples together with old ones.
+"""The data of a fit that adds classes to a finished model: new examples together with old ones.
 
 Old classes come first, in the model's order. Both data sets are split on their own: a split that was given is kept, and
 where there is no test split one is drawn, for the old examples in it are asked of the model before and after.
@@ -15,17 +15,16 @@ from jaxtyping import Bool
 
 from regraft.backbones.opening import parse
 from regraft.bundle_format import bundle_folder
-from regraft.contracts.strategy import STRATEGIES, Finished
+from regraft.contracts.strategy import Finished
 from regraft.contracts.task import TASKS
-from regraft.data.dataset import Dataset
 from regraft.data.scan import Scanned, collected
 from regraft.data.splits import Splits, draw
 from regraft.errors import BadData, BadRequest, RegraftError
 from regraft.recipe import Recipe, Target, read_recipe
 from regraft.values import Event, Notice
-from regraft.workbench._resolve import named, options_of
+from regraft.workbench._training import open_data
 from regraft.workbench.recipes import placed
-from regraft.workbench.session import Session, open_session, opening, scanning
+from regraft.workbench.session import Session, opening, scanning
 
 UNSEEN = "which the old model had not seen"
 SEEN = "which the old model was trained on, so it knows them too well"
@@ -35,18 +34,15 @@ Divided = tuple[Scanned, Splits]
 """A data set, fingerprinted and split."""
 
 
-def open_data(recipe: Recipe, dataset: Dataset | None = None, *, workers: int) -> Generator[Event, None, Session]:
-    """The recipe's data, or `dataset`, which was opened from them; with old examples where the strategy asks for some.
+def open_beside(recipe: Recipe, where: str, *, workers: int) -> Generator[Event, None, Session]:
+    """The recipe's data together with the examples of old classes at `where`; empty: with those that the model was made
+    of.
 
     Raises:
         BadRequest: the backbone is no finished model of classes, or the recipe gives it other inputs.
         BadData: no new class, too few examples of one, no old ones, or one content under an old and a new label.
         RegraftError: whatever else is wrong with the data.
     """
-    strategy = named(recipe)
-    where = STRATEGIES.get(strategy.name).needs(options_of(recipe, strategy)).old_data
-    if where is None:
-        return (yield from open_session(recipe, dataset, workers=workers))
     old, modality = _finished(recipe)
     fresh = yield from _divided(recipe.data, recipe, modality, old.classes, workers)
     others: Divided | None

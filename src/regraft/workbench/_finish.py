@@ -4,16 +4,24 @@ import datetime
 import json
 import platform
 from collections import Counter
-from collections.abc import Generator, Sequence
-from dataclasses import asdict
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import asdict, replace
 from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from regraft.activations.disk import Memo
+from regraft.bundles.bundle import Bundle, Model, golden_logits, prefixes_of, with_changes, write_bundle
 from regraft.contracts.card import Card
 from regraft.contracts.finding import Finding
 from regraft.contracts.task import Task
-from regraft.records import to_json
+from regraft.evaluation.calibration import Calibration
+from regraft.evaluation.ood import OODReference, fit_reference, reference_from
+from regraft.files import cache_home
+from regraft.identity import derive_seed
+from regraft.records import numbers_in, to_json
 from regraft.reports.card import model_card
 from regraft.reports.page import write_pages
 from regraft.reports.plots import wanted
@@ -29,13 +37,16 @@ from regraft.reports.report import (
     StoreCheck,
     StrategyFacts,
 )
-from regraft.values import Event, Notice
-from regraft.workbench._evaluated import Evaluated, evaluated, findings_of, temperature_of
-from regraft.workbench._folder import RunFolder
-from regraft.workbench._model import write_model
-from regraft.workbench._outcome import Outcome
-from regraft.workbench._predictions import predictions_table
-from regraft.workbench._timing import Phases, peak_memory_bytes
+from regraft.values import Event, Measured, Notice
+from regraft.workbench._evaluation import Results, evaluated, findings_of, temperature_of
+from regraft.workbench._folder import RunFolder, predictions_table
+from regraft.workbench._machine import Phases, peak_memory_bytes
+from regraft.workbench._training import Outcome
+
+MAX_CHECKED = 256
+"""Examples on which stored and recomputed activations are compared."""
+MAX_REFERENCE = 2000
+"""Training examples that the out-of-distribution score of a tuned model rests on."""
 
 
 def finish(outcome: Outcome, folder: RunFolder, phases: Phases) -> Generator[Event, None, Report]:
@@ -70,9 +81,9 @@ def finish(outcome: Outcome, folder: RunFolder, phases: Phases) -> Generator[Eve
 
 
 def _report(
-    outcome: Outcome, found: Evaluated, findings: tuple[Finding, ...], check: StoreCheck | None, phases: Phases
+    outcome: Outcome, found: Results, findings: tuple[Finding, ...], check: StoreCheck | None, phases: Phases
 ) -> Report:
-    resolved, fitted = outcome.resolved, outcome.fitted
+    resolved, fitted = outcome.resolved, outcome.model.fitted
     card, tensors = outcome.backbone.card, outcome.backbone.tensors()
     changed = {name for name in fitted.tensors if name not in fitted.frozen}
     stages = [stage for stage in card.stages if any(name.startswith(f"{stage}/") for name in changed)]
@@ -152,7 +163,7 @@ def split_facts(task: Task, labels: Sequence[str], targets: np.ndarray) -> Split
 
 
 def _data(outcome: Outcome) -> DataFacts:
-    session, problem = outcome.session, outcome.problem
+    session, problem = outcome.session, outcome.model.problem
     dataset, splits = session.dataset, {"train": problem.train, "validation": problem.val, "test": session.splits.test}
     labels = [example.label for example in dataset.examples]
     return DataFacts(
@@ -176,3 +187,106 @@ def _data(outcome: Outcome) -> DataFacts:
 def _counted(name: str) -> bool:
     """Whether a tensor counts as a parameter of the model: not the source classifier, not running statistics."""
     return not name.startswith("source/") and not name.endswith(("running_mean", "running_var"))
+
+
+def write_model(
+    outcome: Outcome,
+    path: Path,
+    calibration: Calibration | None,
+    *,
+    main: str = "none",
+    metrics: Mapping[str, Measured] | None = None,
+) -> tuple[StoreCheck | None, Mapping[str, Any]]:
+    """Write the model to the folder `path`; `main` names the split that `metrics` come from.
+
+    Returns how it compares with the stored activations it was trained on, and what `bundle.json` holds.
+    """
+    changed = dict(outcome.model.fitted.tensors)
+    backbone = with_changes(outcome.backbone, changed, path / ".tuned.safetensors")
+    model = Model(
+        backbone=backbone,
+        task=outcome.session.task,
+        head={name.removeprefix("head/"): one for name, one in changed.items() if name.startswith("head/")},
+        temperature=temperature_of(calibration),
+        ood=None,
+    )
+    prefixes = (
+        prefixes_of(model, device=outcome.device, backend=outcome.recipe.backend, threads=outcome.threads)
+        if outcome.tuned
+        else outcome.stored.prefixes
+    )
+    bundle = Bundle(model, {}, prefixes, outcome.threads)
+    bundle.model = model = replace(model, ood=outcome.model.fitted.reference or _reference(outcome, bundle))
+    golden = golden_logits(bundle, Memo(cache_home() / "store"))
+    said = {
+        "strategy": outcome.recipe.strategy,
+        "cut": outcome.resolved.cut,
+        "trained_on_examples": len(outcome.model.problem.train),
+        "data": outcome.session.dataset.fingerprint,
+        "main": main,
+        "metrics": to_json(metrics or {}),
+        "calibration": to_json(calibration),
+    }
+    facts = write_bundle(path, model, facts=said, golden=golden, backend=prefixes.backend_name())
+    check = _checked(outcome, bundle)
+    (path / ".tuned.safetensors").unlink(missing_ok=True)
+    return check, facts
+
+
+def _reference(outcome: Outcome, bundle: Bundle) -> OODReference | None:
+    """Class means and distances of examples outside the means: out of fold, or validation where there is some; None
+    where a class has one example, no fold can be tested, or the head reads more than a vector."""
+    reads = bundle.model.task.reads
+    if reads.readout != "pooled" or reads.strides:
+        return None
+    problem, targets = outcome.model.problem, outcome.session.targets
+    train = problem.train
+    kinds = bundle.model.task.kinds(targets)
+    if min(np.bincount(kinds[train])) < 2:
+        return None
+    if outcome.tuned and len(train) > MAX_REFERENCE:
+        random = np.random.default_rng(derive_seed(outcome.recipe.seed, "unlike"))
+        train = np.sort(random.choice(train, MAX_REFERENCE, replace=False))
+    features = _features(outcome, bundle, train)
+    if outcome.tuned and len(problem.val):
+        return reference_from(features, kinds[train], _features(outcome, bundle, problem.val))
+    seed = derive_seed(outcome.recipe.seed, "unlike", "folds")
+    dealt = bundle.model.task.deal(targets[train], problem.groups[train], 5, seed)
+    return fit_reference(features, kinds[train], dealt.of_example) if dealt.num_folds > 1 else None
+
+
+def _features(outcome: Outcome, bundle: Bundle, positions: np.ndarray) -> np.ndarray:
+    """The model's own features of some examples: from stored states where there are any, else computed again."""
+    if outcome.model.problem.states.num_views is not None:
+        found = outcome.model.fitted.features(outcome.model.problem, positions)
+        result: np.ndarray = found[0 : len(positions)]
+        return result
+    batches = ([record for (record, _), *_ in batch] for batch in outcome.prepared(positions))
+    return np.concatenate([bundle.features(batch) for batch in batches])
+
+
+def _checked(outcome: Outcome, bundle: Bundle) -> StoreCheck | None:
+    """Logits from stored activations against the assembled model on recomputed ones; for what is kept in float16."""
+    kept = outcome.stored.wants.get(outcome.resolved.cut)
+    if kept is None or kept.dtype != "float16":
+        return None
+    source = outcome.session.splits.test if outcome.session.tests else outcome.model.problem.train
+    positions = source[np.linspace(0, len(source) - 1, min(MAX_CHECKED, len(source))).astype(np.int64)]
+    stored = outcome.model.fitted.logits(outcome.model.problem, positions)
+    recomputed = np.concatenate([bundle.raw(batch) for batch in outcome.prepared(positions)])
+    numbers, again = numbers_in(stored), numbers_in(recomputed)
+    # what was generated may differ in length: then the changed labels alone tell
+    same, scale = numbers.shape == again.shape, float(np.abs(again).max(initial=0.0)) or 1.0
+    return StoreCheck(
+        examples=len(positions),
+        largest_error=float(np.abs(numbers - again).max(initial=0.0)) / scale if same else None,
+        changed_labels=_changed(bundle.model.task, stored, recomputed),
+    )
+
+
+def _changed(task: Task, stored: np.ndarray, recomputed: np.ndarray) -> int | None:
+    """How many labels differ; None where labels are numbers, of which every one differs somewhat."""
+    if task.answers == "values":
+        return None
+    pairs = zip(task.decode(task.outputs(stored)), task.decode(task.outputs(recomputed)), strict=True)
+    return sum(one != other for one, other in pairs)

@@ -1,53 +1,127 @@
-"""From stored states to a fitted model: the part that a fit with proof and a training without share."""
+"""From a recipe to a trained model: network and data opened, states in the store or computed each time, the problem,
+and what a finished training leaves behind.
 
-from collections.abc import Generator
-from dataclasses import replace
+Letters: n examples, r repeats, k folds.
+"""
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int, Shaped
 
+from regraft.activations.disk import Memo
+from regraft.activations.fill import Activations, Want
+from regraft.activations.runner import Prefixes
+from regraft.activations.states import States
+from regraft.activations.store import Store
+from regraft.activations.stored import DeviceStates, ahead
 from regraft.backbones.backbone import Backbone
 from regraft.backbones.channels import open_for_channels
-from regraft.contracts.strategy import Problem
-from regraft.recipe import Recipe
+from regraft.contracts.modality import Placement, Record
+from regraft.contracts.strategy import STRATEGIES, Fitted, Problem
+from regraft.data.dataset import Dataset
+from regraft.files import cache_home
+from regraft.recipe import Recipe, Seen
+from regraft.reports.report import StoreCheck, StoredCut, StoreFacts
 from regraft.strategies.probe import with_start
 from regraft.values import Event, Notice
-from regraft.workbench._resolve import Resolved, named, resolve
-from regraft.workbench._states import Stored
-from regraft.workbench.session import Session, few_to_validate
+from regraft.workbench._machine import Phases, choose_device, num_threads
+from regraft.workbench.recipes import (
+    Resolved,
+    backbone_spec,
+    check_asked,
+    check_seen,
+    filled_in,
+    named,
+    options_of,
+    resolve,
+)
+from regraft.workbench.session import MIN_VALIDATION, Session, fitted_to, open_session
+
+NOBODY = np.zeros(0, dtype=np.int64)
 
 
-def open_backbone(recipe: Recipe, spec: str) -> Generator[Event, None, tuple[Resolved, Backbone]]:
-    """The network of the recipe's backbone, and the recipe with its names looked up for it."""
-    input_px = recipe.input_px or None
-    backbone = yield from open_for_channels(spec, channels=recipe.channels, input_px=input_px, seed=recipe.seed)
-    resolved = resolve(recipe, named(recipe), backbone.card)
-    return replace(resolved, cut=backbone.cut(resolved.cut)), backbone
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Setup:
+    """What a run works with."""
+
+    session: Session
+    """The data; its recipe has every default filled in."""
+    resolved: Resolved
+    """What the recipe means for the network."""
+    backbone: Backbone
+    """The network, its preparation fitted to the training examples."""
+    unfitted: Backbone
+    """The network as it was opened."""
+    device: str
+    threads: int
 
 
-def problem_of(
-    session: Session,
-    resolved: Resolved,
-    backbone: Backbone,
-    stored: Stored,
-    *,
-    device: str,
-    threads: int,
-    folder: Path | None,
-) -> Generator[Event, None, Problem]:
+def opened(
+    recipe: Recipe, dataset: Dataset | None, phases: Phases, *, holds_out: bool = True
+) -> Generator[Event, None, Setup]:
+    """Network and data of a recipe, or `dataset` in place of its data, checked against each other.
+
+    Without `holds_out` the caller keeps a test split back.
+
+    Raises:
+        RegraftError: what is wrong with the recipe, the weights or the data, and what to do.
+    """
+    threads, device, strategy = num_threads(recipe.threads), choose_device(recipe.device), named(recipe)
+    opening = open_for_channels(
+        backbone_spec(recipe, strategy), channels=recipe.channels, input_px=recipe.input_px or None, seed=recipe.seed
+    )
+    unfitted = yield from phases.run("weights", opening)
+    resolved = resolve(recipe, strategy, unfitted.card)
+    resolved = replace(resolved, cut=unfitted.cut(resolved.cut))
+    session = yield from phases.run("data", open_data(recipe, dataset, holds_out=holds_out, workers=threads))
+    session.check(unfitted.card)
+    session, backbone = fitted_to(session, unfitted)
+    check_seen(recipe.seen, backbone, session.dataset)
+    check_asked(resolved, backbone, session.task)
+    seen = Seen(backbone=backbone.digest(), data=session.dataset.fingerprint)
+    recipe = replace(filled_in(recipe, resolved, backbone.card), task=session.task.kind, seen=seen)
+    session = replace(session, recipe=recipe)
+    return Setup(
+        session=session, resolved=resolved, backbone=backbone, unfitted=unfitted, device=device, threads=threads
+    )
+
+
+def open_data(
+    recipe: Recipe, dataset: Dataset | None = None, *, holds_out: bool = True, workers: int
+) -> Generator[Event, None, Session]:
+    """The recipe's data, or `dataset`, which was opened before; with old examples where the strategy asks for some.
+
+    Raises:
+        RegraftError: whatever is wrong with the data.
+    """
+    strategy = named(recipe)
+    old_data = STRATEGIES.get(strategy.name).needs(options_of(recipe, strategy)).old_data
+    if old_data is None:
+        return (yield from open_session(recipe, dataset, holds_out=holds_out, workers=workers))
+    from regraft.workbench._beside import open_beside
+
+    return (yield from open_beside(recipe, old_data, workers=workers))
+
+
+def problem_of(setup: Setup, stored: "Stored", folder: Path | None) -> Generator[Event, None, Problem]:
     """What the strategy is told; `folder` takes its checkpoints, None keeps none. Says so where early stopping is off
     for want of validation examples."""
-    train, val = session.learnable, np.zeros(0, dtype=np.int64)
+    session, resolved = setup.session, setup.resolved
+    train, val = session.learnable, NOBODY
     if resolved.validates:
         train, val = session.validated
-        yield from few_to_validate(len(val))
-        if device == "cpu":
+        if not len(val):
+            text = f"Fewer than {MIN_VALIDATION} validation examples: early stopping is off, and all examples are used "
+            yield Notice(text=text + "for training.", topic="split")
+        if setup.device == "cpu":
             import torch
 
-            torch.set_num_threads(threads)
+            torch.set_num_threads(setup.threads)
     problem = Problem(
-        backbone=backbone,
+        backbone=setup.backbone,
         cut=resolved.cut,
         task=session.task,
         states=stored.states,
@@ -57,7 +131,7 @@ def problem_of(
         train=train,
         val=val,
         seed=session.recipe.seed,
-        device=device,
+        device=setup.device,
         folder=folder,
         max_seconds=session.recipe.max_seconds or None,
         old=session.old,
@@ -71,13 +145,194 @@ def probe_problem_of(session: Session, problem: Problem) -> Generator[Event, Non
     if len(train) < every:
         text = f"The probe that the model is compared with is solved on {len(train):,} of {every:,} examples, "
         yield Notice(text=text + "sampled by class.", topic="probe")
-    none = np.zeros(0, dtype=np.int64)
-    return replace(problem, cut="output", states=problem.top, train=train, val=none, folder=None)
+    return replace(problem, cut="output", states=problem.top, train=train, val=NOBODY, folder=None)
 
 
-def needed_on_top(session: Session, resolved: Resolved) -> Int[np.ndarray, "n"]:
-    """Examples whose top states are asked for: every one, unless training itself never looks at them."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stored:
+    """Where the states are."""
+
+    states: States
+    """At the cut."""
+    top: States
+    """The head's view of the top state of the untouched backbone."""
+    activations: Activations
+    """The store's side of it."""
+    prefixes: Prefixes
+    """The frozen parts as functions."""
+    wants: dict[str, Want]
+    """What is stored, by cut."""
+    num_examples: int
+    """Examples that have rows there."""
+
+    def facts(self, check: StoreCheck | None) -> StoreFacts:
+        """For the report."""
+        return StoreFacts(
+            cuts={
+                cut: StoredCut(
+                    dtype=want.dtype,
+                    views=want.views,
+                    rows=self.num_examples * want.views,
+                    bytes=self.num_examples * want.views * self.activations.entry(cut, want.dtype).row_bytes,
+                )
+                for cut, want in self.wants.items()
+            },
+            reduced_precision_error=dict(self.activations.half_error),
+            backend=self.prefixes.backend_name(),
+            check=check,
+        )
+
+    def close(self) -> None:
+        """Let the store evict what this run used."""
+        self.activations.close()
+
+
+def store_states(setup: Setup) -> Generator[Event, None, Stored]:
+    """Plan, fill, and hand out the states that the strategy and the probe beside it need."""
+    session, resolved, backbone = setup.session, setup.resolved, setup.backbone
+    taps = backbone.card.taps_at(session.task.reads.strides)
+    on_top_too = backbone.card.generates_from if session.task.generates else ()
+    root = cache_home() / "store"
+    memo = Memo(root)
+    prefixes = Prefixes(
+        backbone,
+        session.modality.shapes(backbone.card.preparation),
+        view=session.task.reads.readout,
+        keep={cut: taps for cut in (resolved.cut,) if cut != "input"} | {"output": (*taps, *on_top_too)},
+        memo=memo,
+        device=setup.device,
+        backend=session.recipe.backend,
+        threads=setup.threads,
+    )
+    activations = Activations(Store(root), memo, prefixes, session.inputs(backbone.card, setup.threads))
+    examples = session.usable.tolist()
+    top_views = max(1, resolved.views) if resolved.cut == "output" else 1
+    wants = [Want(cut="output", views=top_views, dtype=resolved.dtype if resolved.cut == "output" else "float32")]
+    if resolved.cut != "output" and resolved.views:
+        at_cut = Want(cut=resolved.cut, views=resolved.views, dtype=resolved.dtype)
+        fitting = yield from _fitting(activations, at_cut, examples, backbone)
+        wants += [fitting] if fitting else []
     asked = resolved.strategy.needs(resolved.options).top
-    if resolved.cut == "output" or resolved.views or asked or not session.tests:
-        return session.usable
-    return np.sort(np.concatenate([session.beside, session.splits.test]))
+    if resolved.cut != "output" and not resolved.views and not asked and session.tests:
+        # Training itself never looks at the top: only the test does, and the probe beside the model.
+        examples = np.sort(np.concatenate([session.beside, session.splits.test])).tolist()
+    dtypes = yield from activations.fill(wants, examples)
+    yield from prefixes.notices
+    final = {want.cut: Want(cut=want.cut, views=want.views, dtype=dtypes[want.cut]) for want in wants}
+    total = len(session.dataset.examples)
+    on_top = activations.states(final["output"], total, examples)
+    if resolved.cut == "output":
+        states: States = on_top
+    elif resolved.cut in final:
+        states = activations.states(final[resolved.cut], total, examples)
+    else:
+        states = activations.fresh(resolved.cut)
+        if resolved.on_device:
+            states = yield from _on_device(states, setup)
+    return Stored(
+        states=states, top=on_top, activations=activations, prefixes=prefixes, wants=final, num_examples=len(examples)
+    )
+
+
+def _on_device(plain: States, setup: Setup) -> Generator[Event, None, DeviceStates]:
+    """The training examples held on the device, their views made there; `plain` gives the plain ones of all."""
+    session = setup.session
+    views = yield from session.modality.on_device(
+        [example.contents for example in session.dataset.examples],
+        session.scanned.content,
+        setup.backbone.card.preparation,
+        session.augmentation,
+        examples=session.validated[0].tolist(),
+        seed=session.recipe.seed,
+        device=setup.device,
+        workers=setup.threads,
+    )
+    return DeviceStates(plain, views)
+
+
+def _fitting(
+    activations: Activations, want: Want, examples: Sequence[int], backbone: Backbone
+) -> Generator[Event, None, Want | None]:
+    """As many views as the store's limit and the disk hold; None where not even the plain one fits."""
+    for views in range(want.views, 0, -1):
+        fewer = Want(cut=want.cut, views=views, dtype=want.dtype)
+        plan = activations.plan(fewer, examples)
+        if plan.bytes_needed <= plan.bytes_free:
+            if views < want.views:
+                yield Notice(
+                    text=f"{views} instead of {want.views} views per example are kept: more would pass the store's "
+                    f"limit ({plan.bytes_needed / 1e9:.1f} GB are needed for {views}).",
+                    topic="store",
+                )
+            return fewer
+    higher = backbone.cuts[backbone.cuts.index(want.cut) + 1]
+    yield Notice(
+        text=f"Activations at {want.cut} do not fit into the store, so the frozen part is run again in every epoch. "
+        f"A higher cut ({higher}) needs less; REGRAFT_CACHE_LIMIT raises the limit.",
+        topic="store",
+    )
+    return None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scores:
+    """Logits of one model on some examples."""
+
+    positions: Int[np.ndarray, "n"]
+    """Which examples."""
+    logits: Shaped[np.ndarray, "n ..."]
+    """Raw outputs on the plain view: logits (n c) of most tasks."""
+    by_fold: Float[np.ndarray, "r k"] | None = None
+    """Where every example was judged by a model of another fold: the main metric by repeat and fold; the logits are
+    those of the first repeat."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Contender:
+    """A model with what it was trained on: the one that was asked for, or the linear probe beside it."""
+
+    problem: Problem
+    fitted: Fitted
+    folds: Scores | None = None
+    """Of its twins in a cross-validation."""
+
+    def scores(self, positions: np.ndarray) -> Scores:
+        """The model on some examples."""
+        return Scores(positions=positions, logits=self.fitted.logits(self.problem, positions))
+
+    def unseen(self) -> Scores | None:
+        """Logits of examples that the model, or its twin of another fold, never saw; test examples aside."""
+        found = self.fitted.out_of_fold
+        if self.folds is None and found is not None:
+            known = ~np.isnan(found).any(axis=1)
+            return Scores(positions=self.problem.train[known], logits=found[known])
+        return self.folds or (self.scores(self.problem.val) if len(self.problem.val) else None)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Outcome(Setup):
+    """Everything that a finished training leaves behind."""
+
+    stored: Stored
+    model: Contender
+    probe: Contender
+    """The model itself, where that is the probe."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """What was asked for, defaults filled in."""
+        return self.session.recipe
+
+    @property
+    def tuned(self) -> bool:
+        """Whether anything but the head was trained."""
+        return not self.resolved.strategy.solved
+
+    def prepared(self, positions: np.ndarray) -> Iterator[list[list[tuple[Record, Placement]]]]:
+        """Plain records of some examples with their placements, piece by piece, in batches of examples."""
+        inputs = self.session.inputs(self.backbone.card, self.threads)
+
+        def load(at: int) -> list[tuple[Record, Placement]]:
+            return [inputs.load(at, 0, piece) for piece in range(inputs.pieces_of(at))]
+
+        yield from (batch for _, batch in ahead(load, positions.tolist(), size=64, workers=self.threads))

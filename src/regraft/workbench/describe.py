@@ -8,7 +8,7 @@ from regraft.backbones.opening import card_at_hand
 from regraft.contracts.card import Card
 from regraft.contracts.family import Family
 from regraft.values import Event
-from regraft.workbench._device import choose_device, num_threads
+from regraft.workbench._machine import choose_device, num_threads
 from regraft.workbench._speed import Speed, Timing, measured
 
 if TYPE_CHECKING:

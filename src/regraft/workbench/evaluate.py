@@ -23,9 +23,9 @@ from regraft.records import from_json
 from regraft.reports.page import write_pages
 from regraft.reports.report import Abstained, Damaged, DataFacts, ModelFacts, Report
 from regraft.values import Event, Measured, Notice, Progress
-from regraft.workbench._device import choose_device, num_threads
 from regraft.workbench._finish import backbone_facts, made_now
-from regraft.workbench._predictions import predictions_table
+from regraft.workbench._folder import predictions_table
+from regraft.workbench._machine import choose_device, num_threads
 from regraft.workbench.session import opening_for
 
 

@@ -20,7 +20,7 @@ from regraft.backbones.channels import open_for_channels
 from regraft.contracts.modality import MODALITIES, Modality
 from regraft.files import cache_home
 from regraft.values import Event
-from regraft.workbench._device import choose_device, num_threads
+from regraft.workbench._machine import choose_device, num_threads
 from regraft.workbench.session import inputs_of
 
 CHUNK = 64

@@ -4,26 +4,22 @@ Read it top to bottom: data, weights, activations, training, proof, bundle, repo
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from regraft.data.dataset import Dataset
-from regraft.recipe import Recipe, Seen
+from regraft.recipe import Recipe
 from regraft.reports.report import Report
 from regraft.strategies import probe as probing
 from regraft.values import Event
-from regraft.workbench._beside import open_data
-from regraft.workbench._crossvalidate import HeldOut, cross_validated, refitting
-from regraft.workbench._device import choose_device, num_threads
-from regraft.workbench._finish import finish
+from regraft.workbench._evaluation import calibration_of, cross_validated
+from regraft.workbench._finish import finish, write_model
 from regraft.workbench._folder import RunFolder
-from regraft.workbench._outcome import Outcome
-from regraft.workbench._resolve import backbone_spec, check_asked, check_seen, filled_in, named
-from regraft.workbench._states import store_states
-from regraft.workbench._timing import Phases
-from regraft.workbench._training import needed_on_top, open_backbone, probe_problem_of, problem_of
-from regraft.workbench.session import fitted_to
+from regraft.workbench._machine import Phases
+from regraft.workbench._training import Contender, Outcome, opened, probe_problem_of, problem_of, store_states
+from regraft.workbench.recipes import backbone_spec, named
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,50 +45,59 @@ def fit(recipe: Recipe, out: Path, *, resume: bool = False, dataset: Dataset | N
     Raises:
         RegraftError: what is wrong with the recipe, the data, the weights or the machine, and what to do.
     """
-    spec = backbone_spec(recipe, named(recipe))
-    with RunFolder(out, recipe, resume=resume) as folder:
-        phases, threads, device = Phases(folder.log), num_threads(recipe.threads), choose_device(recipe.device)
-        resolved, backbone = yield from phases.run("weights", open_backbone(recipe, spec))
-        session = yield from phases.run("data", open_data(recipe, dataset, workers=threads))
-        session.check(backbone.card)
-        unfitted = backbone
-        session, backbone = fitted_to(session, backbone)
-        check_seen(recipe.seen, backbone, session.dataset)
-        check_asked(resolved, backbone, session.task)
-        seen = Seen(backbone=backbone.digest(), data=session.dataset.fingerprint)
-        recipe = replace(filled_in(recipe, resolved, backbone.card), task=session.task.kind, seen=seen)
-        session = replace(session, recipe=recipe)
-        folder.write_recipe(recipe)
+    backbone_spec(recipe, named(recipe))  # refuses what makes no sense before there is a folder
+    with RunFolder(out, recipe, resume=resume) as folder, ExitStack() as closing:
+        phases = Phases(folder.log)
+        setup = yield from opened(recipe, dataset, phases)
+        resolved, session = setup.resolved, setup.session
+        folder.write_recipe(session.recipe)
 
-        top = needed_on_top(session, resolved)
-        storing = store_states(session, resolved, backbone, device=device, threads=threads, top=top)
-        stored = yield from phases.run("activations", storing)
-        try:
-            posing = problem_of(
-                session, resolved, backbone, stored, device=device, threads=threads, folder=folder.checkpoints
-            )
-            problem = yield from phases.run("training", posing)
-            fitted = yield from phases.run("training", resolved.strategy.fit(problem, resolved.options))
-            probe, probe_problem = fitted, problem
-            if not resolved.is_probe:
-                probe_problem = yield from phases.run("probe", probe_problem_of(session, problem))
-                probe = yield from phases.run("probe", probing.fit(probe_problem, probing.Options()))
-            held: tuple[HeldOut | None, HeldOut | None] = (None, None)
-            if not session.tests:
-                refit = refitting(session, resolved, unfitted, device=device, threads=threads)
-                validating = cross_validated(
-                    resolved, problem, probe_problem, recipe, refit if backbone is not unfitted else None
-                )
-                held = yield from phases.run("cross-validation", validating)
-            outcome = Outcome(
-                session=session, resolved=resolved, backbone=backbone, stored=stored, problem=problem,
-                probe_problem=probe_problem, fitted=fitted, probe=probe, held=held[0], probe_held=held[1],
-                device=device, threads=threads,
-            )  # fmt: skip
-            report = yield from phases.run("", finish(outcome, folder, phases))
-        finally:
-            stored.close()
+        stored = yield from phases.run("activations", store_states(setup))
+        closing.callback(stored.close)
+        problem = yield from phases.run("training", problem_of(setup, stored, folder.checkpoints))
+        fitted = yield from phases.run("training", resolved.strategy.fit(problem, resolved.options))
+        model = probe = Contender(problem=problem, fitted=fitted)
+        if not resolved.is_probe:
+            beside = yield from phases.run("probe", probe_problem_of(session, problem))
+            solved = yield from phases.run("probe", probing.fit(beside, probing.Options()))
+            probe = Contender(problem=beside, fitted=solved)
+        if not session.tests:
+            model, probe = yield from phases.run("cross-validation", cross_validated(setup, model, probe))
+        outcome = Outcome(**vars(setup), stored=stored, model=model, probe=probe)
+        report = yield from phases.run("", finish(outcome, folder, phases))
         folder.finish()
         done = RunDone(path=folder.path, report=report)
         folder.log(done)
         yield done
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trained(Event):
+    """The last event of a training."""
+
+    path: Path
+    """The folder of the model."""
+    tuned: bool
+    """Whether anything but the head was trained."""
+
+
+def train(recipe: Recipe, dataset: Dataset, out: Path) -> Iterator[Event]:
+    """Train on all of `dataset`, whatever `recipe.data` says, and write the model to the folder `out`.
+
+    Only where the strategy stops early, and enough examples are there, is a part of them kept from training: to say
+    when. Yields events, the last one a `Trained`.
+
+    Raises:
+        DamagedData: a file cannot be decoded; none is left out.
+        RegraftError: what is wrong with the recipe, the weights or the machine, and what to do.
+    """
+    with ExitStack() as closing:
+        setup = yield from opened(recipe, dataset, Phases(lambda event: None), holds_out=False)
+        stored = yield from store_states(setup)
+        closing.callback(stored.close)
+        problem = yield from problem_of(setup, stored, None)
+        fitted = yield from setup.resolved.strategy.fit(problem, setup.resolved.options)
+        model = Contender(problem=problem, fitted=fitted)
+        outcome = Outcome(**vars(setup), stored=stored, model=model, probe=model)
+        write_model(outcome, out, calibration_of(outcome.session, model.unseen()))
+    yield Trained(path=out, tuned=outcome.tuned)

@@ -15,8 +15,8 @@ from regraft.reports.lab import page
 from regraft.reports.lab_plots import plots
 from regraft.values import Event
 from regraft.words import counted
-from regraft.workbench._device import choose_device, num_threads
 from regraft.workbench._lab_data import open_examples
+from regraft.workbench._machine import choose_device, num_threads
 
 __all__ = ["SETTINGS", "StudyDone", "StudyFacts", "lab", "studies"]
 

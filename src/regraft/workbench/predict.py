@@ -7,7 +7,7 @@ from pathlib import Path
 from regraft.data.archives import is_archive, unpacking
 from regraft.errors import BadData
 from regraft.values import Event, Notice, Prediction
-from regraft.workbench._device import choose_device, num_threads
+from regraft.workbench._machine import choose_device, num_threads
 
 
 def predict(

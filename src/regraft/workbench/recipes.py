@@ -1,17 +1,26 @@
-"""Recipes for doors: from a path and what the user changed, to a recipe and the folder its run goes to."""
+"""Recipes: from a path and what the user changed to a recipe and the folder its run goes to; and its names looked up:
+strategy, preset, options, cut, views. Imports no torch."""
 
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from regraft.contracts.modality import MODALITIES
+from regraft.contracts.strategy import STRATEGIES, Asked, Preset, Strategy
 from regraft.data.open import is_there
-from regraft.errors import RunError
-from regraft.recipe import Recipe, Seen, Source, Target, read_recipe, with_settings
+from regraft.errors import BadRecipe, BadRequest, BundleError, RunError
+from regraft.recipe import Recipe, Seen, Source, Target, built, read_recipe, with_settings
 from regraft.values import Notice
 from regraft.workbench.strategies import strategies
+
+if TYPE_CHECKING:
+    from regraft.backbones.backbone import Backbone
+    from regraft.contracts.card import Card
+    from regraft.contracts.task import Task
+    from regraft.data.dataset import Dataset
 
 RUNS = Path("runs")
 """Where runs go unless told otherwise."""
@@ -95,7 +104,176 @@ def _read(recipe: Recipe) -> tuple[str, Source, str, Target]:
 
 def _weights(recipe: Recipe) -> tuple[str, int | None]:
     """What decides the weights: their name, and the seed where they are drawn at random."""
-    (facts,) = strategies(recipe.strategy)
-    drawn = any(preset.name == recipe.strategy and preset.random_weights for preset in facts.presets)
+    preset = named(recipe).preset
+    drawn = preset is not None and preset.random_weights
     name, _, weights = recipe.backbone.partition("@")
     return (name if drawn else recipe.backbone), recipe.seed if drawn or weights == "random" else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """A strategy as the recipe names it."""
+
+    name: str
+    """The strategy's file."""
+    preset: Preset | None
+    """The preset, where the recipe names one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """What the recipe means for a certain backbone."""
+
+    named: Named
+    """Strategy and preset."""
+    strategy: Strategy
+    """The entry of its shelf."""
+    options: Any
+    """An instance of its `Options`."""
+    cut: str
+    """The cut."""
+    views: int
+    """Views per example at the cut; 0 is a new view every epoch."""
+    dtype: str
+    """How activations at the cut are kept."""
+    on_device: bool = False
+    """Whether views are made on the device."""
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether this is the linear probe itself, which other models are compared with."""
+        return self.named.name == "probe"
+
+    @property
+    def validates(self) -> bool:
+        """Whether the strategy stops early on validation examples; what is solved to its optimum does not."""
+        return not self.strategy.solved
+
+
+def named(recipe: Recipe) -> Named:
+    """The strategy or preset of that name; of the others nothing is imported.
+
+    Raises:
+        UnknownName: there is neither.
+    """
+    (facts,) = strategies(recipe.strategy)
+    return Named(name=facts.name, preset=STRATEGIES.get(facts.name).presets.get(recipe.strategy))
+
+
+def backbone_spec(recipe: Recipe, strategy: Named) -> str:
+    """The backbone's name, with random weights where the preset wants them."""
+    if strategy.preset is None or not strategy.preset.random_weights:
+        return recipe.backbone
+    name, at, weights = recipe.backbone.partition("@")
+    if recipe.backbone.startswith("bundle:") or (at and weights.startswith(("file:", "hf:"))):
+        raise BadRequest(
+            f"`{recipe.strategy}` draws its weights at random, but {recipe.backbone!r} names trained ones.",
+            fix="name the architecture alone, for instance googlenet:torchvision@random.",
+        )
+    return f"{name}@random"
+
+
+def options_of(recipe: Recipe, strategy: Named) -> Any:
+    """The strategy's `Options`, filled with what the preset and the recipe say.
+
+    Raises:
+        BadRecipe: an option that the strategy does not have, or of the wrong kind.
+    """
+    given = {**(strategy.preset.options if strategy.preset else {}), **recipe.options}
+    return built(STRATEGIES.get(strategy.name).Options, given, where="options")
+
+
+def resolve(recipe: Recipe, strategy: Named, card: "Card") -> Resolved:
+    """Fill in what the recipe leaves to the preset and to the backbone.
+
+    Raises:
+        UnknownName: there is no such augmentation.
+        BadRecipe: an option that strategy or augmentation does not have or that is out of range, or views that make no
+            sense.
+        MissingExtra: the strategy needs a package that is not installed.
+        BadRequest: another cut than `output` for a head that is solved, or an inner cut where the backbone has none.
+    """
+    entry, preset = STRATEGIES.get(strategy.name), strategy.preset
+    options = options_of(recipe, strategy)
+    entry.check(options)
+    # A name or a field that does not exist ends the run here, before the data are read.
+    augmentation = MODALITIES.get(card.modality).augmentation(recipe.augmentation, recipe.augment)
+    wanted = preset.cut if preset else None
+    cut = recipe.cut or wanted or card.partial_cut
+    if not cut:
+        raise BadRequest(
+            f"{card.family}:{card.variant} cannot be cut inside, which `{recipe.strategy}` asks for; its cuts are "
+            f"{', '.join(card.cuts)}.",
+            fix="use --strategy probe or full, or another backbone.",
+        )
+    if entry.solved and cut not in ("output", card.stages[-1]):
+        raise BadRequest(
+            f"`{recipe.strategy}` trains the head alone, so its cut is `output`; {cut!r} was asked for.",
+            fix=f"leave --cut out, or use --strategy partial --cut {cut}.",
+        )
+    views = recipe.views if recipe.views >= 0 else (preset.views if preset else 4)
+    if recipe.views < 0 and cut not in ("input", "output") and views == 0:
+        views = 4
+    if views > 1 and not augmentation.varies:
+        views = 1  # all of them would be the plain one
+    if recipe.views < -1 or (entry.solved and views == 0):
+        raise BadRecipe(
+            f"views is {recipe.views}; `probe` and `extend` need 1 or more, others 0 (new views every epoch) or more.",
+            fix="leave views out for the default.",
+        )
+    on_device = getattr(augmentation, "on_device", False)
+    if on_device and (views or cut != "input"):
+        raise BadRecipe(
+            f"augment.on_device is true, but the cut is {cut!r} with {views} views kept; only inputs that are made "
+            "in every epoch can be made on the device.",
+            fix="--strategy full, scratch or pretrain, or --cut input --views 0; or leave augment.on_device out.",
+        )
+    dtype = ("float16" if cut not in ("input", "output") else "float32") if recipe.dtype == "auto" else recipe.dtype
+    return Resolved(
+        named=strategy, strategy=entry, options=options, cut=cut, views=views, dtype=dtype, on_device=on_device
+    )
+
+
+def check_asked(resolved: Resolved, backbone: "Backbone", task: "Task") -> None:
+    """Refuse, before anything is stored, what cannot be had with this network, cut and task.
+
+    Raises:
+        BadRecipe: an option makes no sense for this task.
+        UnknownName: there is no regulariser of that name.
+        BadRequest: what is asked for cannot be had; the message says what.
+    """
+    asked = Asked(backbone=backbone, cut=resolved.cut, task=task, num_views=resolved.views or None)
+    resolved.strategy.check_asked(resolved.options, asked)
+
+
+def filled_in(recipe: Recipe, resolved: Resolved, card: "Card") -> Recipe:
+    """The recipe with every default written out."""
+    return replace(
+        recipe,
+        cut=resolved.cut,
+        views=resolved.views,
+        input_px=max(card.input_px, default=0),
+        channels=card.channels,
+        options=asdict(resolved.options),
+    )
+
+
+def check_seen(seen: Seen, backbone: "Backbone", dataset: "Dataset") -> None:
+    """Refuse weights or data other than those that a recipe was run on.
+
+    Raises:
+        BundleError: the weights are others.
+        RunError: the data are others.
+    """
+    if seen.backbone and seen.backbone != backbone.digest():
+        raise BundleError(
+            f"The recipe was run with backbone weights {seen.backbone[:12]}…; {backbone.card.name} here has "
+            f"{backbone.digest()[:12]}….",
+            fix="use the same weights, or delete `backbone` under [seen] to run it on these.",
+        )
+    if seen.data and seen.data != dataset.fingerprint:
+        raise RunError(
+            f"The recipe was run on data with fingerprint {seen.data[:12]}…; {dataset.root} has "
+            f"{dataset.fingerprint[:12]}….",
+            fix="use the same data, or delete `data` under [seen] to run it on these.",
+        )

@@ -33,7 +33,7 @@ from regraft.folds import split
 from regraft.identity import derive_seed, digest_json
 from regraft.labels import parted
 from regraft.recipe import Decision, Recipe, Source, Target
-from regraft.values import Event, Notice
+from regraft.values import Event
 
 MIN_VALIDATION = 50
 """With fewer validation examples there is no early stopping: they are used for training (DESIGN, promise 7)."""
@@ -386,13 +386,3 @@ def ordered(classes: tuple[str, ...], decision: Decision, kind: str) -> tuple[st
             fix="leave decision.positive out.",
         )
     return (*(name for name in classes if name != positive), positive)
-
-
-def few_to_validate(num_validation: int) -> Generator[Event, None, None]:
-    """Say that early stopping is off, where it would have been on."""
-    if not num_validation:
-        yield Notice(
-            text=f"Fewer than {MIN_VALIDATION} validation examples: early stopping is off, and all examples are used "
-            "for training.",
-            topic="split",
-        )

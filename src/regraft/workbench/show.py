@@ -9,8 +9,8 @@ from regraft.backbones.opening import named_card
 from regraft.contracts.strategy import STRATEGIES
 from regraft.errors import UnknownCut
 from regraft.recipe import Recipe, write_recipe
-from regraft.workbench._resolve import backbone_spec, filled_in, named, resolve
 from regraft.workbench.fields import fields_of, recipe_fields, tree_of, tree_of_module
+from regraft.workbench.recipes import backbone_spec, filled_in, named, resolve
 
 WIDTH = 110
 """Comments are broken at so many characters."""

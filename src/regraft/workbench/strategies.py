@@ -5,30 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from regraft.contracts.strategy import Preset
 from regraft.errors import UnknownName
 from regraft.registry import Shelf
 from regraft.workbench.fields import Field, fields_of, first_line, tree_of
 
 _SHELF = Shelf[Any]("strategy", "regraft.strategies")
 _REGULARISERS = Shelf[Any]("regulariser", "regraft.strategies.regularisers")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PresetFacts:
-    """A name people know for a strategy with certain options."""
-
-    name: str
-    """What `--strategy` takes."""
-    title: str
-    """One line for people."""
-    cut: str | None
-    """Where it cuts unless told otherwise; None: where the backbone says."""
-    views: int
-    """Views per example unless told otherwise; 0: a new one every epoch."""
-    options: Mapping[str, Any]
-    """Options that differ from the strategy's defaults."""
-    random_weights: bool
-    """Whether the backbone's weights are drawn at random."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +34,8 @@ class StrategyFacts:
     """The name of its file."""
     title: str
     """One line for people."""
-    presets: tuple[PresetFacts, ...]
-    """Its presets."""
+    presets: Mapping[str, Preset]
+    """Its presets, by name."""
     options: tuple[Field, ...]
     """What `[options]` of a recipe, or `--set options.NAME=VALUE`, may set."""
     regularisers: tuple[RegulariserFacts, ...] = ()
@@ -75,7 +58,7 @@ def strategies(name: str = "") -> tuple[StrategyFacts, ...]:
 
 
 def _names(facts: StrategyFacts) -> set[str]:
-    return {facts.name, *(preset.name for preset in facts.presets)}
+    return {facts.name, *facts.presets}
 
 
 def _facts(name: str) -> StrategyFacts:
@@ -107,20 +90,16 @@ def _weight(tree: ast.Module) -> float:
     raise ValueError("a regulariser defines WEIGHT, a literal")
 
 
-def _presets(tree: ast.Module) -> tuple[PresetFacts, ...]:
+def _presets(tree: ast.Module) -> dict[str, Preset]:
     """The entries of `PRESETS = {name: Preset(...)}`, whose arguments are literals."""
     for node in tree.body:
         match node:
             case ast.Assign(targets=[ast.Name(id="PRESETS")], value=ast.Dict(keys=keys, values=values)):
-                pairs = zip(keys, values, strict=True)
-                return tuple(
-                    _preset(ast.literal_eval(key), value)
-                    for key, value in pairs
+                return {
+                    ast.literal_eval(key): Preset(
+                        **{str(given.arg): ast.literal_eval(given.value) for given in value.keywords}
+                    )
+                    for key, value in zip(keys, values, strict=True)
                     if key is not None and isinstance(value, ast.Call)
-                )
-    return ()
-
-
-def _preset(name: str, call: ast.Call) -> PresetFacts:
-    given = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
-    return PresetFacts(name=name, **{"random_weights": False, **given})
+                }
+    return {}

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from regraft.tasks.lbfgs import minimise
-from regraft.tasks.probabilities import fit_temperature, log_losses, softmax, softmax_slopes
+from regraft.tasks.losses import fit_temperature, log_losses, softmax, softmax_slopes
 
 STRENGTHS = (1e-2, 1e-1, 1e0, 1e1, 1e2, 1e3, 1e4)
 """Inverse strengths of the penalty that are tried, from strong to weak, as in scikit-learn: the authors' range by whole

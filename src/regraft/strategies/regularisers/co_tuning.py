@@ -18,7 +18,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from regraft.contracts.linear import linear
 from regraft.contracts.strategy import Problem
 from regraft.folds import folds
 from regraft.identity import derive_seed
@@ -26,7 +25,8 @@ from regraft.strategies.probe import features_of
 from regraft.strategies.regularisers._relationship import Relationship, direct, reverse
 from regraft.strategies.regularisers.regulariser import Kind, Regulariser
 from regraft.strategies.tail import Batch, Tail
-from regraft.tasks.probabilities import softmax
+from regraft.tasks.linear import linear
+from regraft.tasks.losses import softmax
 
 WEIGHT = 2.3
 """lambda."""

@@ -1,5 +1,10 @@
-"""The phases of a run: their events logged, their seconds counted; and the most memory the process has held."""
+"""What a run takes of the machine: where torch works, CPU threads, seconds by phase, memory.
 
+Torch is not imported where there can be no accelerator.
+"""
+
+import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Generator
@@ -8,9 +13,40 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from regraft.errors import BadRequest
 from regraft.values import Event
 
 T = TypeVar("T")
+
+
+def choose_device(wanted: str) -> str:
+    """The device of that name; `auto` is CUDA where it works, else the CPU.
+
+    Apple's `mps` is used only when asked for (our choice: small tails are no faster there).
+
+    Raises:
+        BadRequest: the device asked for does not work here.
+    """
+    if wanted == "cpu" or (wanted == "auto" and not shutil.which("nvidia-smi")):
+        return "cpu"
+    import torch
+
+    works = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if wanted == "auto":
+        return "cuda" if works["cuda"] else "cpu"
+    if not works.get(wanted.partition(":")[0]):
+        here = ["cpu", *(name for name, there in works.items() if there)]
+        raise BadRequest(f"The device {wanted!r} does not work here.", fix=f"choose one of: auto, {', '.join(here)}.")
+    return wanted
+
+
+def num_threads(wanted: int) -> int:
+    """CPU threads to use: those asked for, else the cores this process may use."""
+    if wanted > 0:
+        return wanted
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
 
 
 @dataclass
