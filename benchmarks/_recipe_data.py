@@ -18,7 +18,7 @@ from _pooled import Table, mean_of
 from _probe_page import Page
 from _recipe_runs import Cell, Settings
 
-from regraft.evaluation.repeats import t_quantile
+from regraft.evaluation.differences import t_quantile
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from _pooled import Table, interval, mean_of, shown
 from _probe_page import n_told
 from _recipe_data import Found, Noise, verdict
 
-from regraft.reports._canvas import INK, SECOND, svg
+from regraft.reports.plots import INK, SECOND, svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -21,8 +21,7 @@ from bench import processor
 from regraft.doors.screen import watched
 from regraft.reports import architecture
 from regraft.reports.architecture_page import draw
-from regraft.reports.words import bullets, size, table
-from regraft.words import counted
+from regraft.words import bullets, counted, size, table
 from regraft.workbench.describe import SideBySide, describe, side_by_side, timing_of
 
 NETWORKS = (

@@ -18,7 +18,7 @@ from _sets import ROOT
 
 from regraft.backbones.shipped import Figure, Shipped, shipped_weights, weights_folder
 from regraft.files import write_text
-from regraft.reports._canvas import INK, SECOND, svg_of_panels
+from regraft.reports.plots import INK, SECOND, svg_of_panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -20,9 +20,12 @@ from pydicom.uid import MPEG2MPML, JPEGBaseline8Bit, JPEGLossless  # noqa: E402
 from data.dicoms import dicom, dicom_at  # noqa: E402
 from data.pictures import picture  # noqa: E402
 from regraft.data.dataset import Dataset  # noqa: E402
-from regraft.data.memory import ScanMemory  # noqa: E402
 from regraft.data.open import open_dataset  # noqa: E402
-from regraft.data.scan import Scanned, scan  # noqa: E402
+from regraft.data.scan import (  # noqa: E402
+    ScanMemory,
+    Scanned,
+    scan,
+)
 from regraft.data.splits import draw  # noqa: E402
 from regraft.errors import MissingExtra, Undecodable  # noqa: E402
 from regraft.modalities.image import dicom as _dicom  # noqa: E402

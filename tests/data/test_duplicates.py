@@ -10,10 +10,9 @@ import pytest
 from PIL import Image
 
 from regraft.contracts.example import Example, in_file
-from regraft.data.copies import clusters, union
 from regraft.data.dataset import Dataset
-from regraft.data.memory import ScanMemory
-from regraft.data.scan import Scanned, scan
+from regraft.data.scan import ScanMemory, Scanned, scan
+from regraft.data.splits import clusters, union
 from regraft.modalities.image.decode import decode
 from regraft.modalities.image.near_copies import hash_pairs, near_pairs
 
@@ -92,7 +91,7 @@ def test_clusters_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     memory = ScanMemory(tmp_path / "memory")
     scanned = scanned_of([photo(1), jpeg(photo(1), 60), photo(2)], tmp_path, memory)
     first = clusters(scanned)
-    monkeypatch.setattr("regraft.data.copies._clusters", lambda _: pytest.fail("computed again"))
+    monkeypatch.setattr("regraft.data.splits._clusters", lambda _: pytest.fail("computed again"))
     assert clusters(scanned).tolist() == first.tolist() == [0, 0, 2]
 
 

@@ -9,10 +9,9 @@ from PIL import Image
 
 from data.pictures import picture
 from data.raw import tiff
-from regraft.data.copies import clusters
-from regraft.data.memory import ScanMemory
 from regraft.data.open import open_dataset
-from regraft.data.scan import Scanned, scan
+from regraft.data.scan import ScanMemory, Scanned, scan
+from regraft.data.splits import clusters
 from regraft.errors import Undecodable
 from regraft.modalities.image.augment import Augmentation, view
 from regraft.modalities.image.decode import decode

@@ -13,9 +13,8 @@ from PIL import Image
 import regraft
 from data.pictures import folder_of, picture, table_of
 from regraft.data.dataset import Dataset
-from regraft.data.memory import ScanMemory
 from regraft.data.open import open_dataset
-from regraft.data.scan import Scanned, scan
+from regraft.data.scan import ScanMemory, Scanned, scan
 from regraft.errors import DamagedData
 from regraft.identity import digest_file
 from regraft.modalities.image import decoder as decoder_module

@@ -11,8 +11,7 @@ from PIL import Image
 from regraft.contracts.example import Example, in_file
 from regraft.contracts.modality import MODALITIES
 from regraft.data.dataset import Dataset
-from regraft.data.memory import ScanMemory, row_of
-from regraft.data.scan import Quarantined, Scanned, scan
+from regraft.data.scan import Quarantined, ScanMemory, Scanned, row_of, scan
 from regraft.data.splits import Splits, draw
 from regraft.errors import BadData, LeakedSplit
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from regraft.evaluation.confusion import class_scores, confusion_matrix, most_confused
 from regraft.evaluation.intervals import Statistic, bootstrap, wilson
+from regraft.evaluation.metrics._common import class_scores, confusion_matrix, most_confused
 
 CLASSES = ("ant", "bee", "cat", "dog")
 

@@ -250,7 +250,7 @@ def test_the_shelf_offers_what_suits_the_task() -> None:
 def test_the_room_loads_neither_torch_nor_scipy_nor_scikit_learn(child_env: dict[str, str]) -> None:
     program = (
         "import sys, numpy as np\n"
-        "from regraft.evaluation import calibration, differences, ood, repeats, report\n"
+        "from regraft.evaluation import calibration, differences, ood, report\n"
         "rng = np.random.default_rng(0)\n"
         "t, p = rng.integers(0, 3, 30), rng.dirichlet([1, 1, 1], 30)\n"
         "report.evaluate(t, p, ['x', 'y', 'z']); calibration.calibrate(np.log(p), t); differences.compare(t, p, p)\n"

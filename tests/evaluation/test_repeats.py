@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from regraft.evaluation.repeats import crossed, nadeau_bengio, t_quantile
+from regraft.evaluation.differences import crossed, nadeau_bengio, t_quantile
 
 SHARE = (0.0, 1.0)
 

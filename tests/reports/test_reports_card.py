@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from regraft.reports.card import model_card
+from regraft.reports.page import model_card
 from sample_report import changed, sample_report, sample_report_of
 
 FACTS: dict[str, Any] = {

@@ -12,10 +12,9 @@ import pytest
 from regraft.contracts.page import Block, Table
 from regraft.errors import RunError
 from regraft.files import write_json
-from regraft.reports.limits import not_verified
 from regraft.reports.page import as_markdown, html, markdown, write_pages
 from regraft.reports.report import Abstained, Damaged, Report, read_report
-from regraft.reports.verdict import verdict
+from regraft.reports.verdict import not_verified, verdict
 from regraft.values import Measured
 from sample_report import NAMES, changed, later_evaluation, sample_report, sample_report_of
 

@@ -9,7 +9,8 @@ from regraft.evaluation.metrics.classes import ClassFigures
 from regraft.evaluation.metrics.labels import LabelFigures
 from regraft.evaluation.metrics.probabilities import ProbabilityFigures
 from regraft.evaluation.metrics.values import ValueFigures
-from regraft.reports import _scatter, plots
+from regraft.reports import plots
+from regraft.reports import plots as _scatter
 from regraft.reports.report import Report
 from regraft.values import Measured
 from sample_report import NAMES, changed, sample_report, sample_report_of

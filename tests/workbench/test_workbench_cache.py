@@ -11,9 +11,9 @@ import pytest
 from regraft.activations.entry import Entry
 from regraft.activations.slots import RowKey, Slot
 from regraft.activations.store import Store
-from regraft.data import memory
+from regraft.data import scan as memory
 from regraft.data.archives import _used, unpacked
-from regraft.data.memory import ScanMemory
+from regraft.data.scan import ScanMemory
 from regraft.errors import BadRequest
 from regraft.workbench import cache
 

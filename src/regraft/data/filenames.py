@@ -1,4 +1,4 @@
-"""Groups that the names of files give away, offered and never assumed.
+"""What the names of files give away: groups, offered and never assumed, and masks beside their images.
 
 Files of one patient, plant or recording are often called alike up to a point: `person39_virus_85`,
 `8863_idx5_x1901_y1251`. Names are sorted by their form (every run of digits the same), and for each form the shortest
@@ -9,7 +9,10 @@ photographs named after a web site's numbers or by random identifiers.
 
 import re
 from collections import Counter
+from collections.abc import Sequence
+from pathlib import PurePosixPath
 
+from regraft.contracts.example import Example
 from regraft.values import Notice
 
 _MIN_FILES = 30
@@ -80,3 +83,34 @@ def _prefix(stems: list[str]) -> dict[str, str]:
             continue
         return {} if len(counts) == len(stems) else dict(zip(stems, prefixes, strict=True))
     return {}
+
+
+_MASKS = re.compile(r"masks?|seg(mentation)?s?|annotations?|labels?|gt|ground[ _-]?truths?", re.IGNORECASE)
+"""What folders of masks are called."""
+_ENDING = re.compile(r"[ _-]*(mask|seg|segmentation|label|gt|annotation)$", re.IGNORECASE)
+"""What the names of masks may have more than those of their images."""
+_MIN_SHARE = 0.5
+"""Where at least this share of its names are those of another class, such a folder is reported (our choice)."""
+
+
+def suspect_masks(examples: Sequence[Example]) -> list[Notice]:
+    """A notice for every class that is called as masks are and whose files are called as another class's."""
+    classes = {example.label for example in examples}
+    suspects = sorted(filter(_MASKS.fullmatch, classes))
+    if not suspects:
+        return []
+    stems: dict[str, set[str]] = {}
+    for example in examples:
+        stems.setdefault(example.label, set()).add(_ENDING.sub("", PurePosixPath(example.id).stem))
+    notices = []
+    for name in suspects:
+        for other in sorted(classes.difference(suspects)):
+            shared = len(stems[name] & stems[other])
+            if shared >= _MIN_SHARE * len(stems[name]):
+                text = (
+                    f"{shared:,} of {len(stems[name]):,} names in the class {name!r} are also in {other!r}. If these "
+                    "are masks of those images, they are not a class: segmentation is not among the tasks here. Give "
+                    "a folder with one sub-folder for every class, or a table with the columns path and label."
+                )
+                notices.append(Notice(text=text, topic="data"))
+    return notices

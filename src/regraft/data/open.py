@@ -11,11 +11,9 @@ from pathlib import Path
 from regraft.contracts.example import Example
 from regraft.contracts.source import SOURCES, Columns, DataSource
 from regraft.data.archives import unpacking
-from regraft.data.dataset import Dataset
-from regraft.data.filenames import suggest_groups
+from regraft.data.dataset import Dataset, check_learnable
+from regraft.data.filenames import suggest_groups, suspect_masks
 from regraft.data.labels import Asked, understood
-from regraft.data.learnable import check_learnable
-from regraft.data.masks import suspect_masks
 from regraft.errors import BadData, BadRequest
 from regraft.values import Notice, Progress
 from regraft.words import counted, named

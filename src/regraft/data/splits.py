@@ -1,6 +1,6 @@
 """Which examples train, which validate, which test: the user's own splits kept, or splits that leak nothing.
 
-Shapes: n examples, k of them in a split.
+Shapes: n examples, k of them in a split, m pairs.
 
 A group is what the user calls one, joined with clusters of equal and nearly equal examples; the splits that we draw
 keep every group whole. In the user's own splits, equal examples or a group on two sides stop the run unless leaks are
@@ -10,17 +10,17 @@ choice.
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Int
 
-from regraft.data.copies import clusters, union
 from regraft.data.dataset import SPLITS, Dataset
 from regraft.data.scan import Scanned
-from regraft.errors import BadData, LeakedSplit
+from regraft.errors import BadData, LeakedSplit, OutOfSpace
 from regraft.folds import split
-from regraft.identity import derive_seed
+from regraft.identity import derive_seed, digest_bytes
 from regraft.values import Notice
 from regraft.words import counted, named
 
@@ -313,3 +313,46 @@ def _conflicting_labels(dataset: Dataset, scanned: Scanned) -> list[str]:
 def _name(dataset: Dataset, at: int) -> str:
     example = dataset.examples[at]
     return f"{example.id} ({example.split})" if example.row is not None else example.id
+
+
+def clusters(scanned: Scanned) -> Int[np.ndarray, " n"]:
+    """A number for every example, equal for those that decode to the same or are joined by a chain of near copies.
+
+    Unreadable ones are alone. The result is remembered for these examples in this order.
+    """
+    if (memory := scanned.memory) is None:
+        return _clusters(scanned)
+    rule = scanned.modality.near_copy_rule
+    name = "clusters-" + digest_bytes(rule.encode(), scanned.rows["decoded"].tobytes())
+    known = memory.recall_array(name)
+    if known is None or known.shape != (len(scanned.rows),) or known.dtype != np.int64:
+        known = _clusters(scanned)
+        with suppress(OSError, OutOfSpace):  # a memory that cannot be written costs time, nothing else
+            memory.keep_array(name, known)
+    return known
+
+
+def _clusters(scanned: Scanned) -> Int[np.ndarray, " n"]:
+    first: dict[str, int] = {}
+    same = np.array(
+        [first.setdefault(decoded or f"#{at}", at) for at, decoded in enumerate(scanned.decoded)], dtype=np.int64
+    )
+    pairs = scanned.modality.near_copies(scanned.rows)
+    joined = np.concatenate([np.stack([same, np.arange(len(same))], axis=1), pairs]) if len(same) else pairs
+    return union(len(same), joined)
+
+
+def union(num_examples: int, pairs: Int[np.ndarray, "m 2"]) -> Int[np.ndarray, " n"]:
+    """A number for every example, equal within each set that the pairs connect: its smallest member."""
+    parent = list(range(num_examples))
+
+    def root(at: int) -> int:
+        while parent[at] != at:
+            parent[at] = parent[parent[at]]
+            at = parent[at]
+        return at
+
+    for left, right in pairs.tolist():
+        one, other = root(left), root(right)
+        parent[max(one, other)] = min(one, other)
+    return np.array([root(at) for at in range(num_examples)], dtype=np.int64)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from regraft.doors._output import wrapped
 from regraft.doors._tables import aligned, listed
-from regraft.reports.words import duration, measured, size
+from regraft.reports.lab import measured
 from regraft.values import NOTHING
-from regraft.words import counted
+from regraft.words import counted, duration, size
 
 if TYPE_CHECKING:
     from regraft.reports.architecture import Table

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from regraft.doors._output import WIDTH
 from regraft.reports.verdict import title_of
-from regraft.reports.words import lowered
 from regraft.values import NOTHING, shown
-from regraft.words import counted
+from regraft.words import counted, lowered
 
 if TYPE_CHECKING:
     from regraft.reports.report import Report

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from regraft.reports.words import duration, size
 from regraft.values import Notice, Plan, Progress
+from regraft.words import duration, size
 
 if TYPE_CHECKING:
     from rich.progress import TaskID

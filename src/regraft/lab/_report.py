@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from regraft.contracts.study import MEASURES, RANGES, Effect, Measure, Outcome, Study
-from regraft.evaluation.repeats import crossed
+from regraft.evaluation.differences import crossed
 from regraft.lab._arms import Cost
 from regraft.lab._cells import Cell
 from regraft.lab.kept import Row, unpacked

@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from regraft.reports.words import size
 from regraft.values import NOTHING
-from regraft.words import counted
+from regraft.words import counted, size
 
 Json = Mapping[str, Any]
 Columns = Sequence[tuple[str, Callable[[Json], str]]]

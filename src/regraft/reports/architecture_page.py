@@ -12,7 +12,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from regraft.reports import architecture
-from regraft.reports._canvas import INK, SECOND
+from regraft.reports.plots import INK, SECOND
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from textwrap import fill
 from typing import Any
 
-from regraft.reports.words import bullets, duration, measured, plain, table
-from regraft.values import NOTHING, shown
-from regraft.words import counted
+from regraft.values import NOTHING, Measured, shown
+from regraft.words import bullets, counted, duration, plain, table
 
 Section = Mapping[str, Any]
 
@@ -68,6 +67,15 @@ def _filled(part: str) -> str:
 def _broken(line: str) -> str:
     after = "  " if line.startswith("- ") else ""
     return fill(line, WIDTH, subsequent_indent=after, break_long_words=False, break_on_hyphens=False)
+
+
+def measured(value: Mapping[str, Any] | None, *, signed: bool = False) -> str:
+    """A measured number with its interval, where it has one: `0.921 [0.874, 0.951]`."""
+    if value is None or value.get("value") is None:
+        return NOTHING
+    if value.get("low") is None or value.get("high") is None:
+        return shown(value["value"], signed=signed)
+    return Measured(value=value["value"], low=value["low"], high=value["high"]).told(signed=signed)
 
 
 def command(report: Section) -> str:
@@ -132,9 +140,10 @@ def _effects(report: Section) -> str:
     header = ["Effect", "arms", "of", "a class", "difference", "claimed", "refuted", "found"]
     meanings = bullets(f"{NAMES[name]}: {plain(text)}" for name, text in report["measures"].items())
     said = (
-        "Differences are paired by seed and test example; in brackets 95 % intervals over both (`evaluation/repeats`). "
-        "What is counted is exact. An effect is borne out where its interval lies above what is claimed, not here "
-        "where it lies below the least that is worth the claim (*refuted*), and not resolved otherwise."
+        "Differences are paired by seed and test example; in brackets 95 % intervals over both "
+        "(`evaluation/differences`). What is counted is exact. An effect is borne out where its interval lies above "
+        "what is claimed, not here where it lies below the least that is worth the claim (*refuted*), and not resolved "
+        "otherwise."
     )
     return "\n\n".join([table(header, rows), said, meanings])
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from math import log10, nan
 from typing import TYPE_CHECKING, Any
 
-from regraft.reports._canvas import svg, svg_of_panels
 from regraft.reports.lab import COUNTED, NAMES
+from regraft.reports.plots import svg, svg_of_panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,9 +7,8 @@ from regraft.contracts.page import Block, Bullets, Code, Table
 from regraft.evaluation.report import Evaluation
 from regraft.reports.report import BackboneFacts, DataFacts, Report, StrategyFacts
 from regraft.reports.verdict import known, title_of, unit_of, where
-from regraft.reports.words import duration, lowered, size
 from regraft.values import Measured, shown
-from regraft.words import counted
+from regraft.words import counted, duration, lowered, size
 
 MANY_CLASSES = 40
 """From here on examples are not counted by class on the page."""

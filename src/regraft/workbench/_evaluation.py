@@ -17,8 +17,7 @@ from regraft.contracts.metric import Sample, main_metric
 from regraft.contracts.strategy import Fitted, Problem
 from regraft.errors import BadData
 from regraft.evaluation.calibration import Calibration, calibrate
-from regraft.evaluation.differences import PairedDifference, compare, difference
-from regraft.evaluation.repeats import nadeau_bengio
+from regraft.evaluation.differences import PairedDifference, compare, difference, nadeau_bengio
 from regraft.evaluation.report import Evaluation, evaluate
 from regraft.folds import Folds
 from regraft.identity import derive_seed

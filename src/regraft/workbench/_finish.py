@@ -22,8 +22,7 @@ from regraft.evaluation.ood import OODReference, fit_reference, reference_from
 from regraft.files import cache_home
 from regraft.identity import derive_seed
 from regraft.records import numbers_in, to_json
-from regraft.reports.card import model_card
-from regraft.reports.page import write_pages
+from regraft.reports.page import model_card, write_pages
 from regraft.reports.plots import wanted
 from regraft.reports.report import (
     BackboneFacts,

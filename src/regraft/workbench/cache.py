@@ -8,7 +8,7 @@ from pathlib import Path
 from regraft.activations.disk import bytes_under, disk_of
 from regraft.activations.entry import EntryInfo
 from regraft.activations.store import Store
-from regraft.data import memory
+from regraft.data import scan as memory
 from regraft.data.archives import clear_unpacked
 from regraft.errors import BadRequest
 from regraft.files import cache_home

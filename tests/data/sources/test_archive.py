@@ -17,9 +17,8 @@ from data.pictures import folder_of
 from regraft.data import archives
 from regraft.data.archives import clear_unpacked, unpacked
 from regraft.data.dataset import Dataset
-from regraft.data.memory import ScanMemory
 from regraft.data.open import open_dataset, unpack
-from regraft.data.scan import Scanned, scan
+from regraft.data.scan import ScanMemory, Scanned, scan
 from regraft.errors import BadData, OutOfSpace
 
 NAMES = [f"{part}/{label}/{at}.png" for part in ("train", "val") for label in ("ants", "bees") for at in range(2)]

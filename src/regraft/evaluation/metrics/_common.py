@@ -1,15 +1,18 @@
-"""What metrics of several families are made of: means over examples, predicted labels, counts per class.
+"""What several families of metrics are made of: means over examples, counts, rankings, the confusion matrix.
 
-Letters in shapes: n examples, c classes or labels, b resamples.
+Letters in shapes: n examples, c classes or labels, b resamples, p examples of a class. Equal scores share a rank, as in
+scikit-learn.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from regraft.evaluation.confusion import predicted_labels
+from regraft.evaluation.intervals import share
+from regraft.values import Measured
 
 
 def columns(outputs: Float[np.ndarray, "n c"]) -> int:
@@ -98,3 +101,202 @@ def mean_where(values: Float[np.ndarray, "b c"]) -> Float[np.ndarray, " b"]:
 def told_of(one: object, *names: str) -> tuple[str, ...]:
     """These measured fields with their intervals, for a table; an empty cell for one that is None."""
     return tuple("" if (found := getattr(one, name)) is None else found.told() for name in names)
+
+
+OfOne = Callable[[Bool[np.ndarray, " n"], Float[np.ndarray, " n"], Float[np.ndarray, "b n"]], Float[np.ndarray, " b"]]
+"""(which examples are of the class, its scores, weights) -> a ranking metric."""
+
+
+class _Ranked(NamedTuple):
+    """The examples in order of falling score, as the examples of the class see them."""
+
+    weight: Float[np.ndarray, "b p"]
+    """Weight of every example of the class."""
+    positives_before: Float[np.ndarray, "b p"]
+    """Weight of the class above that example's score."""
+    positives_through: Float[np.ndarray, "b p"]
+    """Weight of the class at that example's score or above."""
+    all_before: Float[np.ndarray, "b p"]
+    """Weight of all examples above that example's score."""
+    all_through: Float[np.ndarray, "b p"]
+    """Weight of all examples at that example's score or above."""
+
+
+def _ranked(
+    positive: Bool[np.ndarray, " n"], scores: Float[np.ndarray, " n"], weights: Float[np.ndarray, "b n"]
+) -> _Ranked:
+    """Sort by score and add up the weights, ties taken together."""
+    order = np.argsort(-scores, kind="stable")
+    sorted_scores, rows = scores[order], np.flatnonzero(positive[order])
+    starts = np.flatnonzero(np.r_[True, sorted_scores[1:] != sorted_scores[:-1]])
+    tie = np.searchsorted(starts, rows, side="right") - 1
+    first, last = starts[tie], np.r_[starts[1:], len(scores)][tie]
+
+    in_order = np.take(weights, order, axis=1)
+    everything = running(in_order)
+    of_class = np.take(in_order, rows, axis=1)
+    positives = running(of_class)
+    return _Ranked(
+        of_class,
+        np.take(positives, np.searchsorted(rows, first), axis=1),
+        np.take(positives, np.searchsorted(rows, last), axis=1),
+        np.take(everything, first, axis=1),
+        np.take(everything, last, axis=1),
+    )
+
+
+def auroc_of(
+    positive: Bool[np.ndarray, " n"], scores: Float[np.ndarray, " n"], weights: Float[np.ndarray, "b n"]
+) -> Float[np.ndarray, " b"]:
+    """The share of pairs in which the positive scores higher, ties half; nan without a positive or a negative."""
+    at = _ranked(positive, scores, weights)
+    num_positive = at.weight.sum(axis=1)
+    num_negative = weights.sum(axis=1) - num_positive
+    above = (at.all_before - at.positives_before + at.all_through - at.positives_through) / 2
+    return safe_ratio((at.weight * (num_negative[:, None] - above)).sum(axis=1), num_positive * num_negative)
+
+
+def average_precision_of(
+    positive: Bool[np.ndarray, " n"], scores: Float[np.ndarray, " n"], weights: Float[np.ndarray, "b n"]
+) -> Float[np.ndarray, " b"]:
+    """Precision averaged over recall steps, without interpolation; nan without a positive."""
+    at = _ranked(positive, scores, weights)
+    precision = at.positives_through / np.where(at.all_through > 0, at.all_through, 1.0)
+    return safe_ratio((at.weight * precision).sum(axis=1), at.weight.sum(axis=1))
+
+
+def one_vs_rest(of_one: OfOne) -> Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
+    """A two-class ranking metric for any number of classes.
+
+    Two classes: the second is the positive one. More: the plain mean over classes, each against the rest; nan where
+    it is not defined for one of them.
+    """
+
+    def of_sample(
+        targets: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, "n c"], weights: Float[np.ndarray, "b n"]
+    ) -> Float[np.ndarray, " b"]:
+        num_classes = probabilities.shape[1]
+        chosen = [1] if num_classes == 2 else list(range(num_classes))
+        total = np.zeros(len(weights))
+        for label in chosen:
+            total += of_one(targets == label, probabilities[:, label], weights)
+        return total / len(chosen)
+
+    return of_sample
+
+
+def over_labels(of_one: OfOne) -> Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
+    """The plain mean over the labels for which a two-class ranking metric is defined; nan where it is for none."""
+
+    def of_sample(
+        targets: Float[np.ndarray, "n c"], probabilities: Float[np.ndarray, "n c"], weights: Float[np.ndarray, "b n"]
+    ) -> Float[np.ndarray, " b"]:
+        pairs = zip(targets.T > 0, probabilities.T, strict=True)
+        return mean_where(np.stack([of_one(positive, scores, weights) for positive, scores in pairs], axis=1))
+
+    return of_sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassScores:
+    """How one class, or one label, fares."""
+
+    name: str
+    """The class."""
+    support: int
+    """Examples of the class."""
+    predicted: int
+    """Examples predicted as the class."""
+    recall: Measured
+    """Share of the class's examples that are predicted as it; nan without examples."""
+    precision: Measured
+    """Share of the examples predicted as the class that are of it; nan without any."""
+    f1: Measured
+    """Harmonic mean of the two; nan when the class neither occurs nor is predicted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mistake:
+    """Examples of one class that are predicted as another."""
+
+    actual: str
+    """What they are."""
+    predicted: str
+    """What they are predicted as."""
+    count: int
+    """How many."""
+    share: float
+    """As a share of all examples of `actual`."""
+
+
+def predicted_labels(probabilities: Float[np.ndarray, "n c"]) -> Bool[np.ndarray, "n c"]:
+    """Which labels are predicted: those at a probability of 0.5 or above (our choice: likelier than not)."""
+    return probabilities >= 0.5
+
+
+def confusion_matrix(
+    targets: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"], num_classes: int
+) -> Int[np.ndarray, "c c"]:
+    """Counts by actual class (row) and predicted class (column)."""
+    cells = np.bincount(targets * num_classes + predicted, minlength=num_classes**2)
+    return cells.reshape(num_classes, num_classes)
+
+
+def class_scores(
+    targets: Int[np.ndarray, " n"],
+    predicted: Int[np.ndarray, " n"],
+    classes: Sequence[str],
+    *,
+    groups: Shaped[np.ndarray, " n"] | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[ClassScores, ...]:
+    """Recall, precision and F1 of every class, with Wilson intervals, or by group where there are groups."""
+    return tuple(
+        scores_of(name, targets == label, predicted == label, groups=groups, level=level, seed=seed)
+        for label, name in enumerate(classes)
+    )
+
+
+def scores_of(
+    name: str,
+    actual: Bool[np.ndarray, " n"],
+    given: Bool[np.ndarray, " n"],
+    *,
+    groups: Shaped[np.ndarray, " n"] | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+) -> ClassScores:
+    """Recall, precision and F1 of one class or label: which examples have it, and for which it is predicted.
+
+    F1 is 2 j / (1 + j), j being the share that have it and are predicted among those that do either, so its interval
+    is that share's, transformed (our choice).
+    """
+
+    def part(among: Bool[np.ndarray, " n"]) -> Measured:
+        return share(actual & given, among, groups=groups, level=level, seed=seed)
+
+    overlap = part(actual | given)
+    ends = [None if end is None else 2 * end / (1 + end) for end in (overlap.low, overlap.high)]
+    return ClassScores(
+        name=name,
+        support=int(actual.sum()),
+        predicted=int(given.sum()),
+        recall=part(actual),
+        precision=part(given),
+        f1=replace(overlap, value=2 * overlap.value / (1 + overlap.value), low=ends[0], high=ends[1]),
+    )
+
+
+def most_confused(matrix: Int[np.ndarray, "c c"], classes: Sequence[str], limit: int = 5) -> tuple[Mistake, ...]:
+    """The `limit` most frequent mistakes, most frequent first; of equals, the larger share of its class first."""
+    counts = matrix.copy()
+    np.fill_diagonal(counts, 0)
+    shares = counts / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    order = np.lexsort((-shares.ravel(), -counts.ravel()))[:limit]
+    pairs = [divmod(int(cell), len(classes)) for cell in order]
+    return tuple(
+        Mistake(actual=classes[i], predicted=classes[j], count=int(counts[i, j]), share=float(shares[i, j]))
+        for i, j in pairs
+        if counts[i, j]
+    )

@@ -16,19 +16,25 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from regraft.contracts.metric import Metric, Tested
 from regraft.contracts.page import Block, Bullets, Context, Table, worst
-from regraft.evaluation.confusion import ClassScores, Mistake, class_scores, confusion_matrix, most_confused
 from regraft.evaluation.metrics._common import (
+    ClassScores,
+    Mistake,
+    auroc_of,
+    average_precision_of,
     class_is_right,
+    class_scores,
     columns,
+    confusion_matrix,
     counts,
     mean,
     mean_where,
+    most_confused,
+    one_vs_rest,
     per_example,
     right_if_one_class,
     safe_ratio,
     told_of,
 )
-from regraft.evaluation.metrics._ranking import auroc_of, average_precision_of, one_vs_rest
 from regraft.evaluation.metrics.probabilities import ProbabilityFigures, probability_fields
 from regraft.evaluation.thresholds import OperatingPoint, Scored, operate
 from regraft.values import shown

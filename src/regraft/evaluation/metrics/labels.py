@@ -17,10 +17,21 @@ from jaxtyping import Bool, Float, Shaped
 
 from regraft.contracts.metric import Metric, Sample, Tested
 from regraft.contracts.page import Block, Context, Table, worst
-from regraft.evaluation.confusion import ClassScores, predicted_labels, scores_of
 from regraft.evaluation.intervals import Statistic, bootstrap, num_resamples_for
-from regraft.evaluation.metrics._common import columns, counts, mean, per_example, safe_ratio, told_of
-from regraft.evaluation.metrics._ranking import auroc_of, average_precision_of, over_labels
+from regraft.evaluation.metrics._common import (
+    ClassScores,
+    auroc_of,
+    average_precision_of,
+    columns,
+    counts,
+    mean,
+    over_labels,
+    per_example,
+    predicted_labels,
+    safe_ratio,
+    scores_of,
+    told_of,
+)
 from regraft.evaluation.metrics.probabilities import ProbabilityFigures, probability_fields
 from regraft.evaluation.thresholds import BestF1, OperatingPoint, Scored, apply, choose
 from regraft.values import Measured, shown
