@@ -11,7 +11,7 @@ from kinds import LABELS, posed
 from regraft.activations.states import States
 from regraft.backbones.backbone import Backbone
 from regraft.backbones.opening import open_backbone
-from regraft.contracts.strategy import STRATEGIES, Fitted, Preset, Problem, Strategy
+from regraft.contracts.strategy import STRATEGIES, Fitted, Other, Preset, Problem, Strategy
 from regraft.strategies.probe import start_of
 from regraft.strategies.regularisers.regulariser import REGULARISERS
 from regraft.strategies.tail import Batch, Tail
@@ -127,6 +127,33 @@ def problem(
     )
 
 
+class TeacherStates(States):
+    """A teacher's pooled readout, standardised over the examples' plain views."""
+
+    def __init__(self, pooled: MemoryStates, examples: int) -> None:
+        self.pooled = pooled
+        plain = self.batch(np.arange(examples), np.zeros(examples, dtype=np.int64))["features"]
+        self.mean, self.std = plain.mean(axis=0), np.maximum(plain.std(axis=0), 0.1 * plain.std())
+
+    mean: Any = 0.0
+    std: Any = 1.0
+
+    @property
+    def num_views(self) -> int | None:
+        return self.pooled.num_views
+
+    def batch(self, examples: np.ndarray, views: np.ndarray, pieces: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        return {"features": (self.pooled.batch(examples, views)["pooled"] - self.mean) / self.std}
+
+
+def with_teacher(asked: Problem, teacher: Backbone) -> Problem:
+    """The problem, and what the teacher sees of the same painted inputs."""
+    assert isinstance(asked.top, MemoryStates)
+    views = asked.states.num_views or 1
+    pooled = MemoryStates(teacher, asked.top._pixels, "output", views)
+    return replace(asked, others=(Other(backbone=teacher, states=TeacherStates(pooled, len(asked.targets))),))
+
+
 @dataclass(frozen=True, eq=False)
 class Way:
     """A strategy, in one of its presets or with its defaults."""
@@ -140,16 +167,25 @@ class Way:
     def module(self) -> Strategy:
         return STRATEGIES.get(self.strategy)
 
+    @property
+    def taught(self) -> bool:
+        """Whether it learns from another network."""
+        return "teacher" in {field.name for field in fields(self.module.Options)}
+
     def options(self, **changes: Any) -> Any:
         """The preset's options, with those of `changes` that this strategy has."""
         known = {field.name for field in fields(self.module.Options)}
         given = {**(self.preset.options if self.preset else {}), **self.changed}
+        if self.taught:
+            given = {"teacher": "googlenet", **given}
         return self.module.Options(**given | {name: value for name, value in changes.items() if name in known})
 
     def problem(self, backbone: Backbone, **size: Any) -> Problem:
-        """A problem at the preset's cut and number of views; at an inner cut where it names none."""
+        """A problem at the preset's cut and number of views, at an inner cut where it names none; with a teacher, which
+        is the backbone as it was, where one is asked for."""
         cut = (self.preset.cut if self.preset else None) or backbone.card.partial_cut
-        return problem(backbone, cut, views=self.preset.views if self.preset else 2, **size)
+        asked = problem(backbone, cut, views=self.preset.views if self.preset else 2, **size)
+        return with_teacher(asked, backbone) if self.taught else asked
 
 
 def fresh_strategies() -> list[str]:

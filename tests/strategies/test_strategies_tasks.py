@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
+from kinds import LABELS
 from problems import Way, fitted, fresh_strategies
 from regraft.backbones.backbone import Backbone
 from regraft.contracts.metric import main_metric
-from regraft.contracts.task import TASKS
 
 
-@pytest.mark.parametrize("kind", TASKS.names())
+@pytest.mark.parametrize("kind", LABELS)
 @pytest.mark.parametrize("strategy", fresh_strategies())
 def test_it_learns(strategy: str, kind: str, tiny: Backbone) -> None:
     way = Way(strategy, None, strategy)
@@ -27,7 +27,7 @@ def test_it_learns(strategy: str, kind: str, tiny: Backbone) -> None:
         assert all(np.isfinite(record["val_loss"]) for record in model.curve)
 
 
-@pytest.mark.parametrize("kind", TASKS.names())
+@pytest.mark.parametrize("kind", LABELS)
 def test_the_same_seed_gives_the_same_weights(kind: str, tiny: Backbone) -> None:
     way = Way("finetune", None, "finetune")
     options = way.options(epochs=1, min_steps=0, batch=9)

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from kinds import labels_of, names_of, perfect, posed
+from kinds import LABELS, labels_of, names_of, perfect, posed
 from regraft.contracts.metric import main_metric
 from regraft.contracts.task import TASKS
 from regraft.errors import BadData, BadRecipe
 from regraft.tasks.linear import cross_validate, solve
 
-KINDS = pytest.mark.parametrize("kind", TASKS.names())
+KINDS = pytest.mark.parametrize("kind", LABELS)
 NUMBERS = np.arange(60) % 3
 
 

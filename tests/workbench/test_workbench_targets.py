@@ -14,7 +14,6 @@ from PIL import Image
 from regraft.bundle_format import read_facts
 from regraft.bundles.bundle import load
 from regraft.contracts.metric import main_metric
-from regraft.contracts.task import TASKS
 from regraft.errors import BadData, BadRecipe, RunError, UnknownName
 from regraft.recipe import Decision, Recipe, Source, Target, read_recipe
 from regraft.values import Event, Notice
@@ -30,7 +29,7 @@ SOURCES = {
     "regression": (Source(label_columns=("price", "width")), "auto"),
 }
 """How each task is asked of the table."""
-KINDS = pytest.mark.parametrize("kind", TASKS.names())
+KINDS = pytest.mark.parametrize("kind", SOURCES)
 
 
 def paint(root: Path, count: int, *, split: bool) -> Path:
@@ -182,7 +181,7 @@ def test_a_model_of_any_kind_is_the_next_backbone(kind: str, tuned: Fitted, divi
 
 
 def test_the_bundle_keeps_what_the_task_must_know(tuned: Fitted) -> None:
-    facts = {kind: read_facts(tuned(kind).path / "model")["task"] for kind in TASKS.names()}
+    facts = {kind: read_facts(tuned(kind).path / "model")["task"] for kind in SOURCES}
     assert facts["classification"] == {"kind": "classification", "classes": ["0", "1", "2"]}
     assert facts["multilabel"]["delimiter"] == "|"
     assert facts["ordinal"] == {"kind": "ordinal", "classes": ["0", "1", "2"]}
@@ -247,7 +246,7 @@ def test_runs_of_two_kinds_cannot_be_compared(tuned: Fitted) -> None:
 
 
 def test_report_json_is_plain_json_for_every_kind(tuned: Fitted) -> None:
-    for kind in TASKS.names():
+    for kind in SOURCES:
         done = tuned(kind)
         assert json.loads((done.path / "report.json").read_text()) == done.report.to_json()
         assert (done.path / "report.md").read_text(encoding="utf-8").startswith("# partial on table.csv")

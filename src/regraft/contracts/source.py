@@ -37,6 +37,9 @@ class Columns:
     modality: str = ""
     """What the examples are, where more than one modality could read them; empty: found out."""
 
+    unlabelled: bool = False
+    """Whether no labels are read: a table needs no column of them, and a folder's examples may lie anywhere in it."""
+
     def __post_init__(self) -> None:
         if self.delimiter is not None and len(self.delimiter) != 1:
             raise BadRequest(f"The delimiter is {self.delimiter!r}; one character is expected.", fix="give ',' or ';'.")
@@ -44,7 +47,7 @@ class Columns:
     @property
     def named(self) -> tuple[str, ...]:
         """The column or columns with the label."""
-        return self.labels or (self.label,)
+        return () if self.unlabelled else self.labels or (self.label,)
 
     @property
     def optional(self) -> frozenset[str]:

@@ -68,6 +68,17 @@ class Finished:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Other:
+    """Another network that training looks at, which stays as it is."""
+
+    backbone: "Backbone"
+    """What it is."""
+    states: "States"
+    """What it sees, as `features` (n d): its pooled readout of all examples in the problem's views, each by its own
+    preparation, less the mean and divided by the standard deviation over the training examples."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Problem:
     """Everything a strategy may know."""
 
@@ -99,6 +110,8 @@ class Problem:
     """Wall seconds that the fit may take; None is no limit."""
     old: Finished | None = None
     """The finished model that classes are added to; there where the strategy's `needs` ask for its data."""
+    others: tuple[Other, ...] = ()
+    """The other networks that the strategy's `needs` ask for."""
     solve_start: "Callable[[Problem], Fitted] | None" = None
     """Solves `start`; there where the strategy's `needs` ask for it."""
 
@@ -175,6 +188,9 @@ class Needs:
     """Whether it looks at the solved probe (`Problem.start`), which in turn needs the top states."""
     balanced: bool = False
     """Whether every class weighs the same in that probe's loss."""
+    others: tuple[tuple[str, int], ...] = ()
+    """Names of other backbones whose features training looks at (`Problem.others`), each with the side of its input in
+    cells; 0: its card's."""
     old_data: str | None = None
     """Path of examples that are opened together with the recipe's, of the classes that the backbone, a finished model,
     knows; empty: the examples it was made of. None: the recipe's alone."""

@@ -72,6 +72,9 @@ class Task(ABC):
     """What the head reads; with strides it is given a mapping of all it reads by name, else the readout alone."""
     needs_labels: bool = True
     """Whether examples have labels; not where the input is its own target."""
+    taught: bool = False
+    """Whether targets are what another network sees in the examples (`Needs.others`), not what labels say: `encode`
+    then gives targets without numbers, and a strategy that has a teacher brings them."""
     split_rule: Literal["stratified", "disjoint classes"] = "stratified"
     """`disjoint classes`: what is tested on are classes (identities) that were never trained on."""
     answers: Literal["probabilities", "values", "records"] = "records"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from regraft.contracts.example import Example
 from regraft.contracts.source import SOURCES, Columns, DataSource
+from regraft.contracts.task import TASKS
 from regraft.data.archives import unpacking
 from regraft.data.dataset import Dataset, check_learnable
 from regraft.data.filenames import suggest_groups, suspect_masks
@@ -75,6 +76,7 @@ def open_dataset(
         strip_labels=strip_labels,
         inline=inline_columns,
         modality=modality,
+        unlabelled=task != "auto" and TASKS.get(task)(()).taught,
     )
     source = _source(where)
     if source is None:

@@ -20,7 +20,7 @@ from regraft.activations.stored import DeviceStates, ahead
 from regraft.backbones.backbone import Backbone
 from regraft.backbones.channels import open_for_channels
 from regraft.contracts.modality import Placement, Record
-from regraft.contracts.strategy import STRATEGIES, Fitted, Problem
+from regraft.contracts.strategy import STRATEGIES, Fitted, Other, Problem
 from regraft.data.dataset import Dataset
 from regraft.files import cache_home
 from regraft.recipe import Recipe, Seen
@@ -57,6 +57,10 @@ class Setup:
     """The network as it was opened."""
     device: str
     threads: int
+    others: tuple[Other, ...] = ()
+    """What the strategy asks of other networks."""
+    beside: tuple[Activations, ...] = ()
+    """The store's side of that, to be closed."""
 
 
 def opened(
@@ -106,6 +110,16 @@ def open_data(
     return (yield from open_beside(recipe, old_data, workers=workers))
 
 
+def with_others(setup: Setup) -> Generator[Event, None, Setup]:
+    """The same with what the strategy asks of other networks."""
+    asked = setup.resolved.strategy.needs(setup.resolved.options).others
+    if not asked:
+        return setup
+    from regraft.workbench._others import others_of
+
+    return (yield from others_of(setup, asked))
+
+
 def problem_of(setup: Setup, stored: "Stored", folder: Path | None) -> Generator[Event, None, Problem]:
     """What the strategy is told; `folder` takes its checkpoints, None keeps none. Says so where early stopping is off
     for want of validation examples."""
@@ -135,6 +149,7 @@ def problem_of(setup: Setup, stored: "Stored", folder: Path | None) -> Generator
         folder=folder,
         max_seconds=session.recipe.max_seconds or None,
         old=session.old,
+        others=setup.others,
     )
     return with_start(problem, resolved.strategy.needs(resolved.options))
 

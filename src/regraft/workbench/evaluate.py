@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 
 from regraft.bundles.bundle import Bundle, load
 from regraft.data.dataset import Dataset
-from regraft.errors import BadData, RunError
+from regraft.errors import BadData, BadRequest, RunError
 from regraft.evaluation.calibration import Calibration
 from regraft.evaluation.report import Evaluation
 from regraft.evaluation.report import evaluate as measured
@@ -53,12 +53,18 @@ def evaluate(
 
     Raises:
         BadData: a label is none of the model's classes, or nothing is left to measure on.
+        BadRequest: only the model's teacher can measure it.
     """
     source = source or Source()
     if out is not None and out.exists() and (out.is_file() or any(out.iterdir())):
         raise RunError(f"{out} is there already.", fix="give another --out, or delete it: nothing is overwritten.")
     bundle = load(run, device=choose_device("auto"), threads=num_threads(threads), workers=num_threads(threads))
     yield from bundle.notices
+    if bundle.model.task.taught:
+        raise BadRequest(
+            f"A {bundle.model.task.kind} model is measured against its teacher, which is not part of it.",
+            fix="its run has the held-out distance; to judge its features, transfer from it to data with labels.",
+        )
     dataset = yield from opening_for(bundle.model.task, data, source)
     examples, more = dataset.reads.grouped(dataset.examples, None)
     dataset = replace(dataset, examples=tuple(examples), notes=(*dataset.notes, *more))

@@ -18,7 +18,15 @@ from regraft.workbench._evaluation import calibration_of, cross_validated
 from regraft.workbench._finish import finish, write_model
 from regraft.workbench._folder import RunFolder
 from regraft.workbench._machine import Phases
-from regraft.workbench._training import Contender, Outcome, opened, probe_problem_of, problem_of, store_states
+from regraft.workbench._training import (
+    Contender,
+    Outcome,
+    opened,
+    probe_problem_of,
+    problem_of,
+    store_states,
+    with_others,
+)
 from regraft.workbench.recipes import backbone_spec, named
 
 
@@ -49,9 +57,12 @@ def fit(recipe: Recipe, out: Path, *, resume: bool = False, dataset: Dataset | N
     with RunFolder(out, recipe, resume=resume) as folder, ExitStack() as closing:
         phases = Phases(folder.log)
         setup = yield from opened(recipe, dataset, phases)
-        resolved, session = setup.resolved, setup.session
-        folder.write_recipe(session.recipe)
+        folder.write_recipe(setup.session.recipe)
 
+        setup = yield from phases.run("activations", with_others(setup))
+        for one in setup.beside:
+            closing.callback(one.close)
+        resolved, session = setup.resolved, setup.session
         stored = yield from phases.run("activations", store_states(setup))
         closing.callback(stored.close)
         problem = yield from phases.run("training", problem_of(setup, stored, folder.checkpoints))
@@ -93,6 +104,9 @@ def train(recipe: Recipe, dataset: Dataset, out: Path) -> Iterator[Event]:
     """
     with ExitStack() as closing:
         setup = yield from opened(recipe, dataset, Phases(lambda event: None), holds_out=False)
+        setup = yield from with_others(setup)
+        for one in setup.beside:
+            closing.callback(one.close)
         stored = yield from store_states(setup)
         closing.callback(stored.close)
         problem = yield from problem_of(setup, stored, None)

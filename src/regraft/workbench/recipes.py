@@ -242,6 +242,11 @@ def check_asked(resolved: Resolved, backbone: "Backbone", task: "Task") -> None:
         UnknownName: there is no regulariser of that name.
         BadRequest: what is asked for cannot be had; the message says what.
     """
+    if task.taught and not resolved.strategy.needs(resolved.options).others:
+        raise BadRequest(
+            f"The targets of a {task.kind} task are what a teacher sees, and {resolved.named.name} has none.",
+            fix="--strategy distill --set options.teacher=NAME, or data with labels and another task.",
+        )
     asked = Asked(backbone=backbone, cut=resolved.cut, task=task, num_views=resolved.views or None)
     resolved.strategy.check_asked(resolved.options, asked)
 

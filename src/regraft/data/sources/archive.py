@@ -37,9 +37,7 @@ def open_source(path: Path, columns: Columns) -> Found:
     inside = path.relative_to(archive)
     where = _inside(archive, inside, (inner, top)) if inside.parts else inner
     found = (
-        table.open_source(where, columns)
-        if table.accepts(where)
-        else folder.found_under(where, called=path, modality=columns.modality)
+        table.open_source(where, columns) if table.accepts(where) else folder.found_under(where, columns, called=path)
     )
     text = f"{archive.name} is read from a copy unpacked in the cache, until `regraft cache --clear`."
     return replace(found, notes=(Notice(text=text, topic="data"), *found.notes))

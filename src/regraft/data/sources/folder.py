@@ -59,11 +59,12 @@ def open_source(path: Path, columns: Columns) -> Found:
     Raises:
         BadData: no examples, no class folders, split folders mixed with others, or splits inside the classes.
     """
-    return found_under(path, called=path, modality=columns.modality)
+    return found_under(path, columns, called=path)
 
 
-def found_under(root: Path, *, called: Path, modality: str = "") -> Found:
+def found_under(root: Path, columns: Columns, *, called: Path) -> Found:
     """The examples in the folder `root`, which the user knows as `called`; raises as `open_source` does."""
+    modality = columns.modality
     listing = _list(root, modality)
     if not listing.files:
         wanted = " or ".join(MODALITIES.get(name).many for name in ([modality] if modality else MODALITIES))
@@ -79,6 +80,9 @@ def found_under(root: Path, *, called: Path, modality: str = "") -> Found:
             fix=f"say which to use: --set modality={listing.kinds.most_common()[0][0]}.",
         )
     (kind,) = listing.kinds
+    if columns.unlabelled:
+        told = tuple(Notice(text=text, topic="data") for text in _left_out(listing, called))
+        return Found(examples=tuple(_unlabelled(listing)), modality=kind, notes=told)
     reads = MODALITIES.get(kind)
     passed = _pass_through(listing)
     splits = _splits(called, listing, reads.many)
@@ -87,7 +91,8 @@ def found_under(root: Path, *, called: Path, modality: str = "") -> Found:
     if len(stray) == len(listing.files):
         raise BadData(
             f"{called} holds {counted(len(stray), reads.one, reads.many)} but no class folders.",
-            fix=f"put the {reads.many} of each class into a folder of its own, or give a table (path, label).",
+            fix=f"put the {reads.many} of each class into a folder of its own, or give a table (path, label); to learn "
+            "without labels, from another network: --strategy distill --task features.",
         )
     notes = [*passed, *([] if splits else _repeating(listing)), *_left_out(listing, called)]
     if stray:
@@ -248,6 +253,14 @@ def _examples(listing: _Listing, splits: dict[str, str]) -> Iterator[Example]:
                 label=_label(names[1] if splits else names[0]),
                 split=splits.get(names[0]),
             )
+
+
+def _unlabelled(listing: _Listing) -> Iterator[Example]:
+    """Every file; in splits where all lie in folders that are called so."""
+    tops = {names[0] if len(names) > 1 else "" for names, _ in listing.files}
+    splits = splits_in(tops) if tops == splits_in(tops).keys() else {}
+    for names, path in listing.files:
+        yield Example(id=_text("/".join(names)), contents=in_file(Path(path)), label="", split=splits.get(names[0]))
 
 
 def _label(name: str) -> str:

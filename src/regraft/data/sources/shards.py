@@ -44,7 +44,7 @@ def open_source(path: Path, columns: Columns) -> Found:
     )
     notes = [Notice(text=text, topic="data")]
     for split, archive in archives:
-        found = folder.found_under(enclosed(unpacked(archive)), called=archive, modality=columns.modality)
+        found = folder.found_under(enclosed(unpacked(archive)), columns, called=archive)
         notes += found.notes
         kinds.add(found.modality)
         for example in found.examples:

@@ -158,6 +158,8 @@ def _elsewhere(root: Path, name: str, alike: Sequence[Path]) -> str:
 
 def _labels(path: Path, table: Table, columns: Columns) -> list[str]:
     """The label of every row; of several columns their cells, joined. What the cells must be is seen to later."""
+    if columns.unlabelled:
+        return [""] * len(table.rows)
     if columns.labels:
         return [
             joined(map(str.strip, cells))

@@ -215,6 +215,12 @@ def distances(targets: Float[np.ndarray, "n c"], values: Float[np.ndarray, "n c"
     return off
 
 
+def squared_distances(targets: Float[np.ndarray, "n c"], values: Float[np.ndarray, "n c"]) -> Float[np.ndarray, " n"]:
+    """Squared error, mean over the features."""
+    off: Float[np.ndarray, " n"] = ((values - targets) ** 2).mean(axis=1)
+    return off
+
+
 def squared_errors(targets: Float[np.ndarray, "n c"], values: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c+1"]:
     """Squared error of each target, and a 1 to count."""
     return np.column_stack([(values - targets) ** 2, np.ones(len(targets))])
@@ -275,8 +281,17 @@ _metric = partial(
     in_unit_of_target=True,
 )
 
-NAMES = ("mae", "median_absolute_error", "r2", "rmse")
+NAMES = ("feature_distance", "mae", "median_absolute_error", "r2", "rmse")
 _EVERY = (
+    _metric(
+        name="feature_distance",
+        title="Squared distance from the teacher's features (0: all seen, 1: none)",
+        statistics=per_example(squared_distances),
+        value=mean,
+        kinds=frozenset({"features"}),
+        main=frozenset({"features"}),
+        in_unit_of_target=False,
+    ),
     _metric(
         name="mae",
         title="Mean absolute error",
