@@ -13,7 +13,7 @@ from regraft.contracts.strategy import Fitted, Problem
 from regraft.errors import RegraftError
 from regraft.recipe import Recipe, parse_setting, with_settings
 from regraft.workbench._training import Setup, store_states
-from regraft.workbench.recipes import named, resolve
+from regraft.workbench.recipes import resolve
 from regraft.workbench.session import open_session
 
 
@@ -60,7 +60,7 @@ def posed(
     recipe = with_settings(recipe, dict(map(parse_setting, chosen.settings)))
     backbone = network(recipe.backbone, input_px=input_px, seed=seed)
     session = returned(open_session(recipe, workers=1))
-    resolved = resolve(recipe, named(recipe), backbone.card)
+    resolved = resolve(recipe, backbone.card)
     setup = Setup(session=session, resolved=resolved, backbone=backbone, unfitted=backbone, device="cpu", threads=1)
     stored = returned(store_states(setup))
     train = session.learnable

@@ -24,8 +24,7 @@ from regraft.modalities.image.augment import Augmentation
 from regraft.recipe import Recipe
 from regraft.workbench.backbones import backbones
 from regraft.workbench.describe import describe
-from regraft.workbench.fields import Field, fields_of, tree_of_module
-from regraft.workbench.strategies import regularisers, strategies
+from regraft.workbench.strategies import Field, fields_of, regularisers, strategies, tree_of_module
 
 DOCS = Path(__file__).resolve().parent
 PACKAGE = DOCS.parent / "src" / "regraft"

@@ -8,8 +8,7 @@ import pytest
 from typer.main import get_command
 
 from regraft.doors.cli import app
-from regraft.workbench.fields import fields_of, recipe_fields, tree_of_module
-from regraft.workbench.strategies import strategies
+from regraft.workbench.strategies import fields_of, recipe_fields, strategies, tree_of_module
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = [

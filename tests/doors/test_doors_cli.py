@@ -11,14 +11,13 @@ import typer
 from typer.testing import CliRunner
 
 from answers import sample
-from regraft.doors._tables import aligned, compared, figures
+from regraft.doors._output import aligned, compared, figures
 from regraft.doors.cli import app
 from regraft.evaluation.differences import compare as paired
 from regraft.recipe import read_recipe
 from regraft.version import VERSION
 from regraft.workbench.compare import Comparison
-from regraft.workbench.fields import recipe_fields
-from regraft.workbench.strategies import strategies
+from regraft.workbench.strategies import recipe_fields, strategies
 from sample_report import NAMES, sample_report, sample_report_of
 
 COMMAND = [sys.executable, "-c", "from regraft.doors.cli import main; main()"]

@@ -14,16 +14,22 @@ def rosenbrock(x):
 def test_the_valley_of_rosenbrock_is_followed_to_its_end() -> None:
     found = minimise(rosenbrock, np.full(20, -1.2), max_iterations=500, gradient_tolerance=1e-8)
     assert found.converged
-    assert found.gradient_norm <= 1e-8
+    assert np.linalg.norm(rosen_der(found.x)) <= 1e-8
     np.testing.assert_allclose(found.x, 1.0, rtol=0, atol=1e-7)
 
 
 def test_it_takes_no_more_evaluations_than_scipy_by_half() -> None:
     start = np.full(20, -1.2)
-    ours = minimise(rosenbrock, start, max_iterations=500, gradient_tolerance=1e-6)
+    asked: list[np.ndarray] = []
+
+    def counted(x):
+        asked.append(x)
+        return rosenbrock(x)
+
+    ours = minimise(counted, start, max_iterations=500, gradient_tolerance=1e-6)
     theirs = minimize(rosen, start, jac=rosen_der, method="L-BFGS-B", options={"gtol": 1e-6, "ftol": 0.0})
-    assert ours.evaluations <= 1.5 * theirs.nfev
-    assert ours.value <= theirs.fun + 1e-10
+    assert len(asked) <= 1.5 * theirs.nfev
+    assert rosen(ours.x) <= theirs.fun + 1e-10
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
@@ -75,7 +81,7 @@ def test_too_few_iterations_are_reported_as_not_converged() -> None:
 def test_a_start_at_the_minimum_takes_no_step() -> None:
     found = minimise(rosenbrock, np.ones(4), max_iterations=10, gradient_tolerance=1e-9)
     assert found.converged
-    assert (found.iterations, found.evaluations) == (0, 1)
+    assert found.iterations == 0
 
 
 def test_a_function_without_a_minimum_ends_without_converging() -> None:

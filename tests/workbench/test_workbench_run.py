@@ -15,12 +15,10 @@ def test_an_opened_run_gives_its_recipe_report_verdict_and_log(tmp_path: Path) -
     recipe = Recipe(data="photos", strategy="partial", cut="4e")
     (tmp_path / "recipe.toml").write_text(write_recipe(recipe))
     write_json(tmp_path / "report.json", sample_report().to_json())
-    write_json(tmp_path / "environment.json", {"device": "cpu"})
     (tmp_path / "events.jsonl").write_text('{"event": "Plan"}\n{"event": "Prog')
     run = open_run(tmp_path)
     assert run.recipe == recipe
     assert run.verdict().startswith("Accuracy 0.980")
-    assert run.environment == {"device": "cpu"}
     assert list(run.events()) == [{"event": "Plan"}]
 
 

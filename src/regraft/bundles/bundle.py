@@ -20,8 +20,7 @@ from regraft.activations.slots import masked, stacked
 from regraft.activations.stored import ahead
 from regraft.backbones.saved import digests_in, saved_backbone
 from regraft.bundle_format import FACTS, TENSORS, bundle_folder, check_tensors, read_facts, read_tensors
-from regraft.bundles._model import Model, prefixes_of
-from regraft.bundles._write import GOLDEN_SEED, golden_digests, with_changes, write_bundle
+from regraft.bundles._model import GOLDEN_SEED, Model, golden_digests, prefixes_of, with_changes, write_bundle
 from regraft.contracts.backbone import TAP
 from regraft.contracts.card import Card
 from regraft.contracts.example import File
@@ -84,8 +83,7 @@ class Bundle:
         Raises:
             Undecodable: the input cannot be read.
         """
-        contents = given if isinstance(given, Mapping) else self.modality.given(given)
-        return self.modality.load(contents, self.card.preparation, None)[0]
+        return self.prepare_pieces(given)[0][0]
 
     def prepare_pieces(self, given: Any) -> list[tuple[Record, Placement]]:
         """One input as the rows that the network takes of it, one for each piece, with their placements.
@@ -208,7 +206,7 @@ def load(
     if verify:
         check_tensors(tensors, digests_in(facts, folder), folder / TENSORS)
     model = _model(facts, tensors, folder)
-    prefixes = prefixes_of(model, device=device, backend=backend, threads=threads)
+    prefixes = prefixes_of(model.backbone, model.task.reads, device=device, backend=backend, threads=threads)
     bundle = Bundle(model, facts, prefixes, workers)
     if verify:
         _replay(bundle, folder)
@@ -235,13 +233,9 @@ def golden_logits(bundle: Bundle, memo: Memo | None = None) -> Float[np.ndarray,
     ]
     known: Any = memo.get(key)
     if not isinstance(known, list):
-        known = _golden_features(bundle, GOLDEN_SEED).tolist()
+        known = bundle.features(_golden_rows(bundle, GOLDEN_SEED)).tolist()
         memo.put(key, known)
     return bundle.model.logits(np.array(known, dtype=np.float32))
-
-
-def _golden_features(bundle: Bundle, seed: int) -> Float[np.ndarray, "g d"]:
-    return bundle.features(_golden_rows(bundle, seed))
 
 
 def _golden_rows(bundle: Bundle, seed: int) -> list[Record]:

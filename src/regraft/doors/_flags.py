@@ -11,7 +11,7 @@ import typer
 
 from regraft.errors import BadRequest
 from regraft.recipe import parse_setting
-from regraft.workbench.fields import recipe_fields
+from regraft.workbench.strategies import recipe_fields
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress; errors and results remain.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

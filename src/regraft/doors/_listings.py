@@ -4,8 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from regraft.doors._output import wrapped
-from regraft.doors._tables import aligned, listed
+from regraft.doors._output import aligned, listed, wrapped
 from regraft.reports.lab import measured
 from regraft.values import NOTHING
 from regraft.words import counted, duration, size

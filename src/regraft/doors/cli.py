@@ -51,9 +51,6 @@ def fit(
     target: Target,
     settings: dict[str, Any],
     max_time: Annotated[str | None, typer.Option(help="Maximum training time, such as 90s, 10m or 1h30m.")] = None,
-    side_heads: Annotated[
-        bool, typer.Option("--side-heads", help="Also train the backbone's auxiliary classifiers.")
-    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run. Default: runs/DATA-STRATEGY.", show_default=False)
     ] = None,
@@ -69,8 +66,7 @@ def fit(
     """
     from regraft.workbench.recipes import folder_for, moved, recipe_for
 
-    own: dict[str, Any] = {"options.side_heads": True} if side_heads else {}
-    own |= {"max_seconds": seconds(max_time)} if max_time is not None else {}
+    own = {} if max_time is None else {"max_seconds": seconds(max_time)}
     recipe = recipe_for(target, own | settings)
     folder = out or folder_for(recipe, resume=resume)
 
@@ -149,13 +145,12 @@ def extend(
     \b
     regraft extend runs/leaves --data new_disease/ --out runs/leaves-7
     """
-    from regraft.recipe import Recipe, with_settings
-    from regraft.workbench.extend import extend as verb
     from regraft.workbench.fit import RunDone
+    from regraft.workbench.fit import fit as verb
+    from regraft.workbench.recipes import extension_for
 
-    source = with_settings(Recipe(data=str(data)), settings).source
-    events = verb(run, data, out=out, old=old, source=source, max_loss=max_loss, seed=seed)
-    done = result_of(events, RunDone, quiet=quiet)
+    recipe = extension_for(run, data, old=old, max_loss=max_loss, settings={"seed": seed, **settings})
+    done = result_of(verb(recipe, out), RunDone, quiet=quiet)
     print_run(done.report, done.path, json=json, model=True)
 
 
@@ -199,7 +194,7 @@ def compare(
     \b
     regraft compare runs/ants runs/ants-full
     """
-    from regraft.doors._tables import compared
+    from regraft.doors._output import compared
     from regraft.workbench.compare import compare as verb
 
     print_found(verb(run_a, run_b, metric=metric or None), compared, json=json)

@@ -12,7 +12,7 @@ from regraft.doors.screen import result_of
 from regraft.errors import BadRequest, RegraftError
 from regraft.recipe import Recipe, parse_setting, with_settings
 from regraft.values import drained
-from regraft.workbench.recipes import folder_for, moved, recipe_for
+from regraft.workbench.recipes import extension_for, folder_for, moved, recipe_for
 from regraft.workbench.run import Run, open_run
 
 if TYPE_CHECKING:
@@ -92,15 +92,9 @@ def extend(
     Raises:
         RegraftError: what is wrong with the model or the data, or that the old classes are not kept, and what to do.
     """
-    from regraft.workbench.extend import extend as verb
-    from regraft.workbench.fit import RunDone
-
     folder = run.path if isinstance(run, Run) else Path(run)
-    chosen = with_settings(Recipe(data=str(data)), _inside("source", source)).source
-    before = None if old is None else Path(old)
-    events = verb(folder, Path(data), out=Path(out), old=before, source=chosen, max_loss=max_loss, seed=seed)
-    with parameters_for_flags():
-        return open_run(result_of(events, RunDone, quiet=quiet).path)
+    settings = {"seed": seed, **_inside("source", source)}
+    return fit(extension_for(folder, data, old=old, max_loss=max_loss, settings=settings), out=out, quiet=quiet)
 
 
 @contextmanager

@@ -24,6 +24,8 @@ CURVATURE = 0.9
 """Share of the slope that may be left after a step (c2 in the book)."""
 MAX_TRIALS = 30
 """Evaluations one line search may use."""
+HISTORY = 10
+"""Latest steps that the curvature is learned from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,16 +34,10 @@ class Result:
 
     x: Float[np.ndarray, " p"]
     """The best point found."""
-    value: float
-    """The function there."""
-    gradient_norm: float
-    """Euclidean norm of the gradient there."""
     converged: bool
     """Whether the gradient's norm reached the tolerance."""
     iterations: int
     """Steps taken."""
-    evaluations: int
-    """Times the function was evaluated."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +57,6 @@ def minimise(
     *,
     max_iterations: int,
     gradient_tolerance: float,
-    history: int = 10,
     noise: float = 0.0,
 ) -> Result:
     """Minimise `fun`, which returns its value and gradient, from `x0`.
@@ -73,8 +68,8 @@ def minimise(
     """
     x = np.array(x0, dtype=np.float64)
     value, gradient = fun(x)
-    evaluations, iterations = 1, 0
-    pairs: deque[tuple[np.ndarray, np.ndarray, float]] = deque(maxlen=history)
+    iterations = 0
+    pairs: deque[tuple[np.ndarray, np.ndarray, float]] = deque(maxlen=HISTORY)
     norm = _norm(gradient)
     while norm > gradient_tolerance and iterations < max_iterations:
         direction = _direction(gradient, pairs)
@@ -82,8 +77,7 @@ def minimise(
         if not slope < 0.0:
             pairs.clear()
             direction, slope = -gradient, -norm * norm
-        found, trials = _search(fun, _Point(0.0, value, slope, x, gradient), direction, noise + 1e-14 * abs(value))
-        evaluations += trials
+        found = _search(fun, _Point(0.0, value, slope, x, gradient), direction, noise + 1e-14 * abs(value))
         if found is None:
             if not pairs:
                 break
@@ -96,14 +90,7 @@ def minimise(
         x, value, gradient = found.x, found.value, found.gradient
         norm = _norm(gradient)
         iterations += 1
-    return Result(
-        x=x,
-        value=value,
-        gradient_norm=norm,
-        converged=norm <= gradient_tolerance,
-        iterations=iterations,
-        evaluations=evaluations,
-    )
+    return Result(x=x, converged=norm <= gradient_tolerance, iterations=iterations)
 
 
 def _norm(x: Float[np.ndarray, " p"]) -> float:
@@ -129,17 +116,15 @@ def _direction(
     return direction
 
 
-def _search(
-    fun: Objective, start: _Point, direction: Float[np.ndarray, " p"], slack: float
-) -> tuple[_Point | None, int]:
-    """A step along `direction` that meets the strong Wolfe conditions, or None; and the evaluations used.
+def _search(fun: Objective, start: _Point, direction: Float[np.ndarray, " p"], slack: float) -> _Point | None:
+    """A step along `direction` that meets the strong Wolfe conditions, or None.
 
     `low` is the longest step known to be too short, `high` the shortest known to be too long.
     """
     low: _Point = start
     high: _Point | None = None
-    before, step, trial = start, 1.0, 0
-    for trial in range(1, MAX_TRIALS + 1):
+    before, step = start, 1.0
+    for _ in range(MAX_TRIALS):
         x = start.x + step * direction
         value, gradient = fun(x)
         point = _Point(step, value, float(gradient @ direction), x, gradient)
@@ -154,7 +139,7 @@ def _search(
         elif point.slope < CURVATURE * start.slope:
             before, low = low, point
         else:
-            return point, trial
+            return point
         if high is None:
             step = min(max(_cubic(before, low), 2 * step), 10 * step)
             continue
@@ -163,7 +148,7 @@ def _search(
             break
         guess = _cubic(low, high) if isfinite(high.value) and isfinite(high.slope) else low.step + 0.1 * width
         step = min(max(guess, low.step + 0.1 * width), high.step - 0.1 * width)
-    return (low if low is not start else None), trial
+    return low if low is not start else None
 
 
 def _cubic(a: _Point, b: _Point) -> float:

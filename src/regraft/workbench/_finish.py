@@ -210,7 +210,9 @@ def write_model(
         ood=None,
     )
     prefixes = (
-        prefixes_of(model, device=outcome.device, backend=outcome.recipe.backend, threads=outcome.threads)
+        prefixes_of(
+            backbone, model.task.reads, device=outcome.device, backend=outcome.recipe.backend, threads=outcome.threads
+        )
         if outcome.tuned
         else outcome.stored.prefixes
     )

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from regraft.activations.disk import Memo
 from regraft.activations.fill import Activations, Want
 from regraft.activations.runner import Prefixes
 from regraft.activations.states import States
@@ -19,6 +18,7 @@ from regraft.activations.store import Store
 from regraft.activations.stored import DeviceStates, ahead
 from regraft.backbones.backbone import Backbone
 from regraft.backbones.channels import open_for_channels
+from regraft.bundles.bundle import prefixes_of
 from regraft.contracts.modality import Placement, Record
 from regraft.contracts.strategy import STRATEGIES, Fitted, Other, Problem
 from regraft.data.dataset import Dataset
@@ -73,12 +73,12 @@ def opened(
     Raises:
         RegraftError: what is wrong with the recipe, the weights or the data, and what to do.
     """
-    threads, device, strategy = num_threads(recipe.threads), choose_device(recipe.device), named(recipe)
+    threads, device = num_threads(recipe.threads), choose_device(recipe.device)
     opening = open_for_channels(
-        backbone_spec(recipe, strategy), channels=recipe.channels, input_px=recipe.input_px or None, seed=recipe.seed
+        backbone_spec(recipe), channels=recipe.channels, input_px=recipe.input_px or None, seed=recipe.seed
     )
     unfitted = yield from phases.run("weights", opening)
-    resolved = resolve(recipe, strategy, unfitted.card)
+    resolved = resolve(recipe, unfitted.card)
     resolved = replace(resolved, cut=unfitted.cut(resolved.cut))
     session = yield from phases.run("data", open_data(recipe, dataset, holds_out=holds_out, workers=threads))
     session.check(unfitted.card)
@@ -101,8 +101,7 @@ def open_data(
     Raises:
         RegraftError: whatever is wrong with the data.
     """
-    strategy = named(recipe)
-    old_data = STRATEGIES.get(strategy.name).needs(options_of(recipe, strategy)).old_data
+    old_data = STRATEGIES.get(named(recipe).name).needs(options_of(recipe)).old_data
     if old_data is None:
         return (yield from open_session(recipe, dataset, holds_out=holds_out, workers=workers))
     from regraft.workbench._beside import open_beside
@@ -205,21 +204,17 @@ class Stored:
 def store_states(setup: Setup) -> Generator[Event, None, Stored]:
     """Plan, fill, and hand out the states that the strategy and the probe beside it need."""
     session, resolved, backbone = setup.session, setup.resolved, setup.backbone
-    taps = backbone.card.taps_at(session.task.reads.strides)
-    on_top_too = backbone.card.generates_from if session.task.generates else ()
-    root = cache_home() / "store"
-    memo = Memo(root)
-    prefixes = Prefixes(
+    prefixes = prefixes_of(
         backbone,
-        session.modality.shapes(backbone.card.preparation),
-        view=session.task.reads.readout,
-        keep={cut: taps for cut in (resolved.cut,) if cut != "input"} | {"output": (*taps, *on_top_too)},
-        memo=memo,
+        session.task.reads,
         device=setup.device,
         backend=session.recipe.backend,
         threads=setup.threads,
+        cut=resolved.cut,
+        on_top=backbone.card.generates_from if session.task.generates else (),
     )
-    activations = Activations(Store(root), memo, prefixes, session.inputs(backbone.card, setup.threads))
+    store = Store(cache_home() / "store")
+    activations = Activations(store, prefixes.memo, prefixes, session.inputs(backbone.card, setup.threads))
     examples = session.usable.tolist()
     top_views = max(1, resolved.views) if resolved.cut == "output" else 1
     wants = [Want(cut="output", views=top_views, dtype=resolved.dtype if resolved.cut == "output" else "float32")]

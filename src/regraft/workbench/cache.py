@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from regraft.activations.disk import bytes_under, disk_of
@@ -70,11 +70,11 @@ class ClearedCache:
     """Entries that were meant but are in use."""
     freed_bytes: int
     """Bytes that these entries took."""
-    scan_bytes: int
+    scan_bytes: int = 0
     """Bytes of what scans remembered of files and of near-duplicates, that is gone too; 0 where it was left."""
-    unpacked_bytes: int
+    unpacked_bytes: int = 0
     """Bytes of unpacked archives that are gone too; 0 where they were left."""
-    unpacked_kept: int
+    unpacked_kept: int = 0
     """Unpacked archives that were meant but are in use."""
 
 
@@ -108,31 +108,24 @@ def clear(*, backbone: str = "", older_than_days: float | None = None) -> Cleare
             f"{backbone!r} names weights; stored activations know theirs by digest, and are cleared by architecture.",
             fix=f"write {backbone.partition('@')[0]}: it clears those of all its weights.",
         )
-    store = Store(cache_home() / "store")
     before = None if older_than_days is None else time.time() - older_than_days * _DAY_S
 
     def meant(entry: EntryInfo) -> bool:
-        return (before is None or entry.used <= before) and (not backbone or _is_of(entry, backbone))
+        name = str(entry.key.get("backbone") or "")
+        of_it = not backbone or (bool(name) and backbone in (name, name.partition(":")[0]))
+        return of_it and (before is None or entry.used <= before)
 
     everything = not backbone and before is None
-    done, scan_bytes, archives = store.clear(None if everything else meant), 0, (0, 0)
-    if everything:
-        scan_bytes = memory.size_bytes()
-        memory.clear()
-        archives = clear_unpacked()
-    return ClearedCache(
-        removed=tuple(map(_stored, done.removed)),
-        kept=tuple(map(_stored, done.kept)),
-        freed_bytes=done.freed_bytes,
-        scan_bytes=scan_bytes,
-        unpacked_bytes=archives[0],
-        unpacked_kept=archives[1],
+    done = Store(cache_home() / "store").clear(None if everything else meant)
+    cleared = ClearedCache(
+        removed=tuple(map(_stored, done.removed)), kept=tuple(map(_stored, done.kept)), freed_bytes=done.freed_bytes
     )
-
-
-def _is_of(entry: EntryInfo, asked: str) -> bool:
-    name = str(entry.key.get("backbone") or "")
-    return bool(name) and asked in (name, name.partition(":")[0])
+    if not everything:
+        return cleared
+    scan_bytes = memory.size_bytes()
+    memory.clear()
+    unpacked_bytes, unpacked_kept = clear_unpacked()
+    return replace(cleared, scan_bytes=scan_bytes, unpacked_bytes=unpacked_bytes, unpacked_kept=unpacked_kept)
 
 
 def _stored(entry: EntryInfo) -> StoredEntry:

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from regraft.activations.disk import Memo
 from regraft.activations.fill import Activations, Inputs, Want
-from regraft.activations.runner import Prefixes
 from regraft.activations.states import States
 from regraft.activations.store import Store
 from regraft.backbones.backbone import Backbone
 from regraft.backbones.channels import open_for_channels
+from regraft.bundles.bundle import prefixes_of
 from regraft.contracts.modality import MODALITIES, Modality
+from regraft.contracts.task import Reads
 from regraft.files import cache_home
 from regraft.values import Event
 from regraft.workbench._machine import choose_device, num_threads
@@ -67,18 +67,11 @@ def features(
         yield from open_for_channels(backbone, channels=channels, input_px=input_px or None, seed=seed)
     )  # fmt: skip
     cut = found.cut(cut)
+    prefixes = prefixes_of(found, Reads(), device=choose_device(device), backend=backend, threads=cores, cut=cut)
     modality = MODALITIES.get(found.card.modality)
-    prefixes = Prefixes(
-        found,
-        modality.shapes(found.card.preparation),
-        view="pooled",
-        memo=Memo(cache_home() / "store"),
-        device=choose_device(device),
-        backend=backend,
-        threads=cores,
+    activations = Activations(
+        Store(cache_home() / "store"), prefixes.memo, prefixes, _inputs(modality, inputs, found, cores)
     )
-    inputs_read = _inputs(modality, inputs, found, cores)
-    activations = Activations(Store(cache_home() / "store"), prefixes.memo, prefixes, inputs_read)
     try:
         states = yield from _states(activations, cut, len(inputs), stored=stored)
         blocks = [

@@ -27,7 +27,7 @@ from regraft.workbench._training import (
     store_states,
     with_others,
 )
-from regraft.workbench.recipes import backbone_spec, named
+from regraft.workbench.recipes import backbone_spec
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,7 +53,7 @@ def fit(recipe: Recipe, out: Path, *, resume: bool = False, dataset: Dataset | N
     Raises:
         RegraftError: what is wrong with the recipe, the data, the weights or the machine, and what to do.
     """
-    backbone_spec(recipe, named(recipe))  # refuses what makes no sense before there is a folder
+    backbone_spec(recipe)  # refuses what makes no sense before there is a folder
     with RunFolder(out, recipe, resume=resume) as folder, ExitStack() as closing:
         phases = Phases(folder.log)
         setup = yield from opened(recipe, dataset, phases)

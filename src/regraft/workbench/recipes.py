@@ -71,6 +71,22 @@ def moved(recipe: Recipe, target: str | Path) -> Iterator[Notice]:
         yield Notice(text=f"The data of {target}, {said!r} there, are read at {recipe.data}.", topic="data")
 
 
+def extension_for(
+    run: str | Path, data: str | Path, *, old: str | Path | None, max_loss: float, settings: Mapping[str, Any]
+) -> Recipe:
+    """The recipe that adds the classes of the labelled examples at `data` to the model in `run`.
+
+    `data` may hold examples of old classes too. More of these come from `old`, or where that is None from the data
+    that the run was made of.
+
+    Raises:
+        BadRecipe: a setting does not exist or is of the wrong kind.
+    """
+    options = {"options.old": "" if old is None else str(old), "options.max_loss": max_loss}
+    recipe = Recipe(data=str(data), backbone=f"bundle:{run}", strategy="extend")
+    return with_settings(recipe, {**options, **settings})
+
+
 def folder_for(recipe: Recipe, *, resume: bool) -> Path:
     """The folder for a run that was given none: `runs/DATA-STRATEGY`, numbered where that is taken.
 
@@ -160,8 +176,9 @@ def named(recipe: Recipe) -> Named:
     return Named(name=facts.name, preset=STRATEGIES.get(facts.name).presets.get(recipe.strategy))
 
 
-def backbone_spec(recipe: Recipe, strategy: Named) -> str:
+def backbone_spec(recipe: Recipe) -> str:
     """The backbone's name, with random weights where the preset wants them."""
+    strategy = named(recipe)
     if strategy.preset is None or not strategy.preset.random_weights:
         return recipe.backbone
     name, at, weights = recipe.backbone.partition("@")
@@ -173,17 +190,18 @@ def backbone_spec(recipe: Recipe, strategy: Named) -> str:
     return f"{name}@random"
 
 
-def options_of(recipe: Recipe, strategy: Named) -> Any:
+def options_of(recipe: Recipe) -> Any:
     """The strategy's `Options`, filled with what the preset and the recipe say.
 
     Raises:
         BadRecipe: an option that the strategy does not have, or of the wrong kind.
     """
+    strategy = named(recipe)
     given = {**(strategy.preset.options if strategy.preset else {}), **recipe.options}
     return built(STRATEGIES.get(strategy.name).Options, given, where="options")
 
 
-def resolve(recipe: Recipe, strategy: Named, card: "Card") -> Resolved:
+def resolve(recipe: Recipe, card: "Card") -> Resolved:
     """Fill in what the recipe leaves to the preset and to the backbone.
 
     Raises:
@@ -193,8 +211,8 @@ def resolve(recipe: Recipe, strategy: Named, card: "Card") -> Resolved:
         MissingExtra: the strategy needs a package that is not installed.
         BadRequest: another cut than `output` for a head that is solved, or an inner cut where the backbone has none.
     """
+    strategy, options = named(recipe), options_of(recipe)
     entry, preset = STRATEGIES.get(strategy.name), strategy.preset
-    options = options_of(recipe, strategy)
     entry.check(options)
     # A name or a field that does not exist ends the run here, before the data are read.
     augmentation = MODALITIES.get(card.modality).augmentation(recipe.augmentation, recipe.augment)

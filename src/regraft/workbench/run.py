@@ -40,12 +40,6 @@ class Run:
         return read_report(self.path)
 
     @cached_property
-    def environment(self) -> Mapping[str, Any]:
-        """Versions, platform, threads."""
-        found: Mapping[str, Any] = self._json("environment.json")
-        return found
-
-    @cached_property
     def model(self) -> "Bundle":
         """The model, its digests checked and its golden inputs replayed once."""
         from regraft.bundles.bundle import load
@@ -73,13 +67,6 @@ class Run:
     def predict(self, inputs: Iterable[Any], *, abstain: float | None = None) -> list[Prediction]:
         """What the model says of each input, in their order; `Bundle.stream` says what an input may be."""
         return self.model.predict(inputs, abstain=abstain)
-
-    def _json(self, name: str) -> Any:
-        path = self.path / name
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path} cannot be read ({error}).", fix="copy the run again, or make it again.") from error
 
 
 def open_run(path: str | Path) -> Run:

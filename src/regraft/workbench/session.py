@@ -368,21 +368,16 @@ def ordered(classes: tuple[str, ...], decision: Decision, kind: str) -> tuple[st
     positive = decision.positive
     if not positive:
         return classes
-    if not TASKS.get(kind)(classes).weighable:
+    weighable = TASKS.get(kind)(classes).weighable
+    if not weighable or len(classes) > 2:
+        why = f"there are {len(classes)} classes" if weighable else f"this is a {kind} task"
         raise BadRecipe(
-            f"decision.positive is {positive!r}, but this is a {kind} task; a decision threshold separates two "
-            "classes.",
+            f"decision.positive is {positive!r}, but {why}; a decision threshold separates two classes.",
             fix="leave decision.positive out.",
         )
     if positive not in classes:
         raise BadRecipe(
             f"decision.positive is {positive!r}; the classes are {', '.join(classes)}.",
             fix=nearest(positive, list(classes)),
-        )
-    if len(classes) > 2:
-        raise BadRecipe(
-            f"decision.positive is {positive!r}, but there are {len(classes)} classes; a decision threshold separates "
-            "two.",
-            fix="leave decision.positive out.",
         )
     return (*(name for name in classes if name != positive), positive)

@@ -9,8 +9,8 @@ from regraft.backbones.opening import named_card
 from regraft.contracts.strategy import STRATEGIES
 from regraft.errors import UnknownCut
 from regraft.recipe import Recipe, write_recipe
-from regraft.workbench.fields import fields_of, recipe_fields, tree_of, tree_of_module
-from regraft.workbench.recipes import backbone_spec, filled_in, named, resolve
+from regraft.workbench.recipes import backbone_spec, filled_in, resolve
+from regraft.workbench.strategies import fields_of, recipe_fields, tree_of, tree_of_module
 
 WIDTH = 110
 """Comments are broken at so many characters."""
@@ -28,16 +28,15 @@ def show(recipe: Recipe) -> str:
         BadRecipe: an option that the strategy does not have, or of the wrong kind; of the augmentation as well.
         BundleError: the backbone is a model that cannot be read.
     """
-    strategy = named(recipe)
-    _, card = named_card(backbone_spec(recipe, strategy))
+    _, card = named_card(backbone_spec(recipe))
     card = card.with_input(recipe.input_px) if recipe.input_px else card
-    resolved = resolve(recipe, strategy, card)
+    resolved = resolve(recipe, card)
     if resolved.cut not in (*card.cuts, card.stages[-1]):
         raise UnknownCut(card.family, resolved.cut, card.cuts)
     full = filled_in(recipe, resolved, card)
     full = replace(full, channels=recipe.channels or full.channels)
     augment = fields_of(tree_of_module("regraft.modalities.image.augment"), "Augmentation")
-    options = fields_of(tree_of(STRATEGIES, strategy.name), "Options")
+    options = fields_of(tree_of(STRATEGIES, resolved.named.name), "Options")
     sentences = {path: field.sentence for path, field in recipe_fields().items()}
     sentences |= {f"augment.{one.name}": one.sentence for one in augment}
     sentences |= {f"options.{one.name}": one.sentence for one in options}
