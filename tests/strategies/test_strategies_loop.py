@@ -109,6 +109,35 @@ def test_progress_comes_inside_epochs_and_counts_steps(tiny: Backbone) -> None:
     assert all(event.total == 9 and (event.seconds_left or 0.0) >= 0 for event in progress(events))
 
 
+class Allocator:
+    """What glibc would be asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, int]] = []
+
+    def mallopt(self, parameter: int, value: int) -> int:
+        self.asked.append((str(parameter), value))
+        return 1
+
+    def malloc_trim(self, pad: int) -> int:
+        self.asked.append(("trim", pad))
+        return 1
+
+
+def test_training_keeps_freed_memory_and_gives_it_back_at_the_end(
+    tiny: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """-1 and -3 are M_TRIM_THRESHOLD and M_MMAP_THRESHOLD in glibc's malloc.h."""
+    libc = Allocator()
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr("ctypes.CDLL", lambda name: libc)
+    fitted(WAY, problem(tiny, "5a"), finetune.Options(**QUICK))
+    assert libc.asked == [("-3", 1 << 30), ("-1", 1 << 30), ("trim", 0)]
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "131072")
+    fitted(WAY, problem(tiny, "5a"), finetune.Options(**QUICK))
+    assert len(libc.asked) == 3, "what the user has set stays"
+
+
 def test_a_time_limit_gives_at_least_one_epoch_and_says_that_it_shortened_the_plan(tiny: Backbone) -> None:
     asked = replace(problem(tiny, "5a"), max_seconds=1e-6)
     events, model = drained(WAY.module.fit(asked, finetune.Options(**QUICK)))

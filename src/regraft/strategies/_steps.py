@@ -6,7 +6,10 @@ Batches are fetched ahead in a thread, so that decoding or reading goes on besid
 b rows of a batch, c outputs.
 """
 
+import ctypes
 import math
+import os
+import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -31,6 +34,10 @@ ROWS = 64
 """Rows of a batch where nothing is trained."""
 MOMENTUM = 0.9
 """Of SGD: the field's habit."""
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+"""What glibc's `mallopt` calls its parameters (malloc.h)."""
+KEPT_BYTES = 1 << 30
+"""Free memory that is kept for the next step."""
 
 
 class Draw(NamedTuple):
@@ -40,6 +47,23 @@ class Draw(NamedTuple):
     views: Int[np.ndarray, "b"]
     pieces: Int[np.ndarray, "b"] | None = None
     """None: every example is one piece."""
+
+
+def keep_memory(*, training: bool) -> None:
+    """While training, let the allocator keep the memory that it frees; afterwards give back what is free.
+
+    glibc returns large blocks to the system, from which the next step asks for them again, page by page: a fifth of the
+    CPU time of GoogLeNet's step where single activations exceed 32 MiB (batches of 16 at 224 x 224, or of 32 at 128 x
+    128), a few percent below that. Other allocators, and one that the user has set up by `MALLOC_…`, are left alone.
+    """
+    libc: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if not hasattr(libc, "mallopt") or any(name.startswith("MALLOC_") for name in os.environ):
+        return
+    if training:
+        libc.mallopt(MMAP_THRESHOLD, KEPT_BYTES)
+        libc.mallopt(TRIM_THRESHOLD, KEPT_BYTES)
+    else:
+        libc.malloc_trim(0)
 
 
 def num_batches(examples: int, size: int, min_rows: int = 1) -> int:

@@ -24,6 +24,7 @@ from regraft.strategies._steps import (
     epoch_draws,
     fetched,
     in_tree,
+    keep_memory,
     optimiser_of,
     rate,
     seeded,
@@ -51,6 +52,7 @@ def train(
     device, phases, began = torch.device(problem.device), schedule.phases, time.monotonic()
     if device.type == "cuda":
         torch.backends.cudnn.deterministic = True  # same seed, same weights
+    keep_memory(training=True)
     for part in (
         tail,
         *(tail.network.modules() if problem.task.generates else ()),
@@ -122,6 +124,7 @@ def train(
             yield Notice(text=text, topic="time")
         checkpoint.keep(tail, optimiser, history)
         yield history.progress((epoch + 1) * len(draws), len(draws), history.seconds, record)
+    keep_memory(training=False)
     checkpoint.keep(tail, optimiser, history, last=True)  # a finished run that is started again ends at once
     return (yield from finished(tail, history, phases, stopped_by))
 
