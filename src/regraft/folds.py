@@ -110,8 +110,7 @@ def split(
     table = _Table(targets, groups)
     part = _deal(table, np.array([1 - share, share]), np.random.default_rng(derive_seed(seed, "split")))
     _repair(table, part)
-    held: Bool[np.ndarray, " n"] = part[table.group_of] == 1
-    return held
+    return part[table.group_of] == 1
 
 
 class _Table:

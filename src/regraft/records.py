@@ -51,8 +51,7 @@ def from_json(kind: type[T], value: Any) -> T:
     Raises:
         TypeError, ValueError, KeyError: the value is not one that `to_json` writes of this dataclass.
     """
-    made: T = _read(kind, value)
-    return made
+    return _read(kind, value)
 
 
 @lru_cache(maxsize=256)

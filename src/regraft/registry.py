@@ -44,8 +44,7 @@ class Shelf(Generic[T]):
             UnknownName: no public file and no entry point has this name.
         """
         module = import_module(self.module(name))
-        provided: T = module.ENTRIES[name] if hasattr(module, "ENTRIES") else module.ENTRY
-        return provided
+        return module.ENTRIES[name] if hasattr(module, "ENTRIES") else module.ENTRY
 
     def module(self, name: str) -> str:
         """The full name of the module that defines the entry, which is not imported.

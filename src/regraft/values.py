@@ -124,8 +124,7 @@ def drained(events: Generator[Event, None, T]) -> T:
         try:
             next(events)
         except StopIteration as end:
-            result: T = end.value
-            return result
+            return end.value
 
 
 @dataclass(frozen=True, kw_only=True)

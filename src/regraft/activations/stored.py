@@ -59,8 +59,7 @@ class StoredStates(States):
         return {name: as_float32(array) for name, array in gathered.items()} | self._shared
 
     def pieces_of(self, examples: Numbers) -> Numbers:
-        found: Numbers = self._pieces[examples]
-        return found
+        return self._pieces[examples]
 
     def placements(self, examples: Numbers, views: Numbers, pieces: Numbers | None = None) -> dict[str, np.ndarray]:
         gathered = self._rows.gather(self._positions(examples, views, pieces), self._placed) if self._placed else {}
@@ -74,8 +73,7 @@ class StoredStates(States):
             or (asked >= self._pieces[examples]).any()
         ):
             raise ValueError("States were asked for of an example, a view or a piece that is not stored.")
-        positions: Numbers = first + asked * self._num_views + views
-        return positions
+        return first + asked * self._num_views + views
 
 
 class FreshStates(States):

@@ -58,8 +58,7 @@ class TokenStem(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n t d"]:
         net: Any = self.net
-        tokens: Tensor = net.norm_pre(net.patch_drop(net._pos_embed(net.patch_embed(x))))  # noqa: SLF001 - timm's seam
-        return tokens
+        return net.norm_pre(net.patch_drop(net._pos_embed(net.patch_embed(x))))  # noqa: SLF001 - timm's seam
 
 
 class Top(nn.Module):

@@ -156,8 +156,7 @@ def _resized(tensors: Mapping[str, Any], card: Card) -> Mapping[str, Any]:
     from regraft.nn.torchvision import torchvision_models
 
     interpolate = torchvision_models().vision_transformer.interpolate_embeddings
-    resized: Mapping[str, Any] = interpolate(input_px, PATCH_PX, dict(tensors))
-    return resized
+    return interpolate(input_px, PATCH_PX, dict(tensors))
 
 
 def _family(

@@ -103,16 +103,14 @@ class Bundle:
 
     def features(self, prepared: Sequence[Record]) -> Float[np.ndarray, "n d"]:
         """The readout of the top state that the head reads, of prepared rows."""
-        features: np.ndarray = self.read(prepared)[self.model.task.reads.readout]
-        return features
+        return self.read(prepared)[self.model.task.reads.readout]
 
     def logits(self, prepared: Sequence[Record]) -> Float[np.ndarray, "n c"]:
         """Uncalibrated scores of prepared rows; of a head that is not linear all its outputs in one row."""
         output = self.model.output(self.read(prepared))
         if isinstance(output, Mapping):
             return np.concatenate([output[name].astype(np.float32).ravel() for name in sorted(output)])[None]
-        found: np.ndarray = output if self.model.task.answers != "records" else output.reshape(1, -1)
-        return found
+        return output if self.model.task.answers != "records" else output.reshape(1, -1)
 
     def raw(self, pieces: Sequence[Sequence[tuple[Record, Placement]]]) -> np.ndarray:
         """Raw outputs of inputs that `prepare_pieces` prepared, as the task's `outputs` takes them."""

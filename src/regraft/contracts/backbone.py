@@ -94,8 +94,7 @@ class Network:
         """Logits (n k) of the source classifier, for comparison with the original network."""
         if self.source_head is None:
             raise BadRequest("This network has no source classifier.", fix="read its views instead.")
-        logits: Tensor = self.source_head(self.views(self.run(inputs))["pooled"])
-        return logits
+        return self.source_head(self.views(self.run(inputs))["pooled"])
 
     def below(self, cut: str) -> "dict[str, nn.Module]":
         """What is frozen at `cut`, by name: `start`, then the stages up to and including it."""

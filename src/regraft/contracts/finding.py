@@ -26,8 +26,7 @@ class Finding:
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON."""
-        found: dict[str, Any] = records.to_json(self)
-        return found
+        return records.to_json(self)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Finding":

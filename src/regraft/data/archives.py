@@ -56,8 +56,7 @@ def unpacked(archive: Path) -> Path:
         try:
             next(work)
         except StopIteration as stop:
-            folder: Path = stop.value
-            return folder
+            return stop.value
 
 
 def unpacking(archive: Path) -> Generator[Progress, None, Path]:

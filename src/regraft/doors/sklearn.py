@@ -144,8 +144,7 @@ class Features(TransformerMixin, ImageEstimator):  # type: ignore[misc]
         Raises:
             Undecodable: an image cannot be read; the message names it.
         """
-        array: np.ndarray = self._extracted(self._read(X, reset=False)).array
-        return array
+        return self._extracted(self._read(X, reset=False)).array
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """`googlenet_output_0` …"""
@@ -270,14 +269,12 @@ class RegraftClassifier(ClassifierMixin, TransferEstimator):  # type: ignore[mis
     def predict_proba(self, X: Any) -> Float[np.ndarray, "n c"]:  # noqa: N803
         """Probability of every class, in the order of `classes_`."""
         logits = self._logits(X)
-        probabilities: np.ndarray = self._fitted().model().task.outputs(logits)
-        return probabilities
+        return self._fitted().model().task.outputs(logits)
 
     def predict(self, X: Any) -> np.ndarray:  # noqa: N803
         """The most probable class."""
         best = self._logits(X).argmax(axis=1)
-        found: np.ndarray = self.classes_[best]
-        return found
+        return self.classes_[best]
 
 
 class RegraftRegressor(RegressorMixin, TransferEstimator):  # type: ignore[misc]

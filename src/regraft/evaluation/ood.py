@@ -40,8 +40,7 @@ class OODReference:
         The steps are of one training example, or of 0.001.
         """
         far = _distance(_unit(features), self.class_means)
-        result: Float[np.ndarray, " m"] = np.searchsorted(self.distances, far, side="left") / len(self.distances)
-        return result
+        return np.searchsorted(self.distances, far, side="left") / len(self.distances)
 
 
 def fit_reference(
@@ -112,18 +111,15 @@ def _blocks(num_rows: int) -> Iterator[slice]:
 def _unit(features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
     wide = np.asarray(features, dtype=np.float64)
     lengths = np.linalg.norm(wide, axis=1, keepdims=True)
-    result: Float[np.ndarray, "n d"] = wide / np.where(lengths > 0, lengths, 1.0)
-    return result
+    return wide / np.where(lengths > 0, lengths, 1.0)
 
 
 def _means(sums: Float[np.ndarray, "c d"]) -> Float[np.ndarray, "k d"]:
     """Unit-length rows; classes without an example are left out."""
     lengths = np.linalg.norm(sums, axis=1)
     present = lengths > 1e-9
-    result: Float[np.ndarray, "k d"] = sums[present] / lengths[present, None]
-    return result
+    return sums[present] / lengths[present, None]
 
 
 def _distance(unit: Float[np.ndarray, "n d"], means: Float[np.ndarray, "c d"]) -> Float[np.ndarray, " n"]:
-    result: Float[np.ndarray, " n"] = 1 - (unit @ means.T.astype(np.float64)).max(axis=1)
-    return result
+    return 1 - (unit @ means.T.astype(np.float64)).max(axis=1)

@@ -97,8 +97,7 @@ class ByCost:
         """A threshold for every weighting."""
         found, false_alarms, positives, _ = candidates.counts(weights)
         cost = self.false_positive * false_alarms + self.false_negative * (positives[:, None] - found)
-        best: Float[np.ndarray, " b"] = candidates.thresholds[cost.argmin(axis=1)]
-        return best
+        return candidates.thresholds[cost.argmin(axis=1)]
 
 
 @dataclass(frozen=True, kw_only=True)

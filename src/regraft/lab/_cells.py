@@ -116,8 +116,7 @@ def measured(
 
 
 def _right(fitted: Fitted, problem: Problem, positions: np.ndarray) -> np.ndarray:
-    found: np.ndarray = fitted.logits(problem, positions).argmax(axis=1) == problem.targets[positions]
-    return found
+    return fitted.logits(problem, positions).argmax(axis=1) == problem.targets[positions]
 
 
 def _probed(fitted: Fitted, problem: Problem, others: Others) -> np.ndarray:

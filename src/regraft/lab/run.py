@@ -172,8 +172,7 @@ def _shown(
         try:
             event = next(training)
         except StopIteration as stop:
-            row: dict[str, Any] = stop.value
-            return row
+            return stop.value
         if isinstance(event, Progress):
             spent = time.monotonic() - began
             yield Progress(

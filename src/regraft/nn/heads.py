@@ -62,8 +62,7 @@ class SideHead(nn.Module):
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         pooled = _windows(x, GRID) if self.window else functional.adaptive_avg_pool2d(x, GRID)
         hidden = functional.relu(self.fc1(self.conv(pooled).flatten(1)))
-        logits: Tensor = self.fc2(self.dropout(hidden))
-        return logits
+        return self.fc2(self.dropout(hidden))
 
 
 class InceptionV3SideHead(nn.Module):
@@ -77,8 +76,7 @@ class InceptionV3SideHead(nn.Module):
         initialise(self)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
-        logits: Tensor = self.fc(self.conv1(self.conv0(_windows(x, V3_GRID))).flatten(1))
-        return logits
+        return self.fc(self.conv1(self.conv0(_windows(x, V3_GRID))).flatten(1))
 
 
 def _windows(x: Float[Tensor, "n c h w"], grid: int) -> Float[Tensor, "n c p p"]:

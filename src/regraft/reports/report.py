@@ -263,8 +263,7 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """As plain values; numbers that are not finite become None."""
-        made: dict[str, Any] = to_json(self)
-        return made
+        return to_json(self)
 
 
 def read_report(folder: Path) -> Report:

@@ -91,14 +91,12 @@ def views_of(problem: Problem, examples: Int[np.ndarray, "n"], epoch: int) -> In
     if num_views is None:
         return np.full(len(examples), epoch + 1)
     first = np.random.default_rng(derive_seed(problem.seed, "views")).integers(num_views, size=len(problem.targets))
-    views: np.ndarray = (first[examples] + epoch) % num_views
-    return views
+    return (first[examples] + epoch) % num_views
 
 
 def numbered(counts: Int[np.ndarray, "n"]) -> Int[np.ndarray, "b"]:
     """0, 1 … for each count, one behind the other: `[2, 1, 3]` gives `[0, 1, 0, 0, 1, 2]`."""
-    numbers: np.ndarray = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
-    return numbers
+    return np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
 def plain_draws(

@@ -147,8 +147,7 @@ class Tail(nn.Module):
 
     def begun(self, state: State) -> State:
         """The stored state as the lowest trained stage gets it, transient tensors left out."""
-        begun: State = state if self.start is None else self.start(state)
-        return begun
+        return state if self.start is None else self.start(state)
 
     def _features(self, state: State, hidden: dict[str, Tensor] | None, change: Change | None = None) -> Any:
         """What the head reads; `hidden`, where given, takes what every stage leaves."""

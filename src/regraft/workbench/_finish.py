@@ -260,8 +260,7 @@ def _features(outcome: Outcome, bundle: Bundle, positions: np.ndarray) -> np.nda
     """The model's own features of some examples: from stored states where there are any, else computed again."""
     if outcome.model.problem.states.num_views is not None:
         found = outcome.model.fitted.features(outcome.model.problem, positions)
-        result: np.ndarray = found[0 : len(positions)]
-        return result
+        return found[0 : len(positions)]
     batches = ([record for (record, _), *_ in batch] for batch in outcome.prepared(positions))
     return np.concatenate([bundle.features(batch) for batch in batches])
 

@@ -70,8 +70,7 @@ class Phases:
                 self.log(event)
                 yield event
         except StopIteration as stop:
-            result: T = stop.value
-            return result
+            return stop.value
         finally:
             work.close()
 

@@ -130,8 +130,6 @@ def _flat(state: Mapping[str, np.ndarray], cut: str, *, pooled: bool) -> Float[n
 def _mean_of_tokens(hidden: Float[np.ndarray, "n t d"], mask: np.ndarray | None) -> Float[np.ndarray, "n d"]:
     """The mean over tokens; over those that are not padding, where a mask says which."""
     if mask is None:
-        whole: np.ndarray = hidden.mean(axis=1, dtype=np.float32)
-        return whole
+        return hidden.mean(axis=1, dtype=np.float32)
     kept = mask.astype(np.float32)[..., None]
-    mean: np.ndarray = (hidden * kept).sum(axis=1) / np.maximum(kept.sum(axis=1), 1)
-    return mean
+    return (hidden * kept).sum(axis=1) / np.maximum(kept.sum(axis=1), 1)

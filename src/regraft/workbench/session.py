@@ -114,8 +114,7 @@ class Session:
         if len(every) <= MAX_BESIDE:
             return every
         drawn, strata = derive_seed(self.recipe.seed, "probe", "beside"), self.task.strata(self.targets[every])
-        sample: np.ndarray = every[split(strata, self.splits.groups[every], MAX_BESIDE / len(every), drawn)]
-        return sample
+        return every[split(strata, self.splits.groups[every], MAX_BESIDE / len(every), drawn)]
 
     def user_groups(self, positions: Int[np.ndarray, "n"]) -> np.ndarray | None:
         """The groups that the user named, for intervals; None where there are none."""

@@ -32,14 +32,12 @@ def per_example(of_example: Callable[[Any, Any], Shaped[np.ndarray, " n"]]) -> C
 
 def mean(sums: Float[np.ndarray, "b 2"]) -> Float[np.ndarray, " b"]:
     """Sum by count."""
-    result: Float[np.ndarray, " b"] = sums[:, 0] / sums[:, 1]
-    return result
+    return sums[:, 0] / sums[:, 1]
 
 
 def class_is_right(targets: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, "n c"]) -> Bool[np.ndarray, " n"]:
     """Whether the most probable class (the first of equals) is the target."""
-    result: Bool[np.ndarray, " n"] = probabilities.argmax(axis=1) == targets
-    return result
+    return probabilities.argmax(axis=1) == targets
 
 
 def right_if_one_class(

@@ -189,14 +189,12 @@ def in_top5(targets: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, "n 
     own = probabilities[np.arange(len(targets)), targets][:, None]
     earlier = np.arange(probabilities.shape[1]) < targets[:, None]
     before = ((probabilities > own) | ((probabilities == own) & earlier)).sum(axis=1)
-    inside: Bool[np.ndarray, " n"] = before < GUESSES
-    return inside
+    return before < GUESSES
 
 
 def distance_in_ranks(targets: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, "n c"]) -> Int[np.ndarray, " n"]:
     """How many ranks the prediction is off; 0 where it is right."""
-    distance: Int[np.ndarray, " n"] = np.abs(probabilities.argmax(axis=1) - targets)
-    return distance
+    return np.abs(probabilities.argmax(axis=1) - targets)
 
 
 def within_one(targets: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, "n c"]) -> Bool[np.ndarray, " n"]:

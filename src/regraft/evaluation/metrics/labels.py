@@ -181,8 +181,7 @@ def wrong_labels(
 
 def all_right(targets: Float[np.ndarray, "n c"], probabilities: Float[np.ndarray, "n c"]) -> Bool[np.ndarray, " n"]:
     """Whether the predicted labels are exactly the example's."""
-    exact: Bool[np.ndarray, " n"] = (predicted_labels(probabilities) == (targets > 0)).all(axis=1)
-    return exact
+    return (predicted_labels(probabilities) == (targets > 0)).all(axis=1)
 
 
 def micro_f1(

@@ -31,8 +31,7 @@ def log_losses(targets: Shaped[np.ndarray, "n ..."], probabilities: Float[np.nda
     """
     wide = probabilities.astype(np.float64)
     given = wide[np.arange(len(targets)), targets][:, None] if targets.ndim == 1 else np.abs(targets - 1 + wide)
-    losses: np.ndarray = -np.log(np.clip(given, _EPS, 1 - _EPS)).mean(axis=1)
-    return losses
+    return -np.log(np.clip(given, _EPS, 1 - _EPS)).mean(axis=1)
 
 
 def squared_distances(targets: Shaped[np.ndarray, "n ..."], probabilities: Float[np.ndarray, "n c"]) -> np.ndarray:
@@ -45,8 +44,7 @@ def squared_distances(targets: Shaped[np.ndarray, "n ..."], probabilities: Float
     num_classes = probabilities.shape[1]
     rows = np.eye(num_classes)[targets] if targets.ndim == 1 else targets.astype(np.float64)
     together = num_classes if targets.ndim == 2 else 2 if num_classes == 2 else 1
-    squares: np.ndarray = ((probabilities - rows) ** 2).sum(axis=1) / together
-    return squares
+    return ((probabilities - rows) ** 2).sum(axis=1) / together
 
 
 def stated(
@@ -77,8 +75,7 @@ def calibration_error(sums: Float[np.ndarray, "b 16"]) -> Float[np.ndarray, " b"
     Biased upwards when n is small: see `calibration.calibrated_reference`, which the report shows beside it. Source:
     Guo et al. 2017, arXiv:1706.04599, equation 3.
     """
-    gaps: Float[np.ndarray, " b"] = np.abs(sums[:, :-1]).sum(axis=1) / sums[:, -1]
-    return gaps
+    return np.abs(sums[:, :-1]).sum(axis=1) / sums[:, -1]
 
 
 @dataclass(frozen=True, kw_only=True)

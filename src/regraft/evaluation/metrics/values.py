@@ -211,14 +211,12 @@ def _kept(num_examples: int, seed: int) -> np.ndarray:
 
 def distances(targets: Float[np.ndarray, "n c"], values: Float[np.ndarray, "n c"]) -> Float[np.ndarray, " n"]:
     """The distance between predicted and actual, mean over the targets."""
-    off: Float[np.ndarray, " n"] = np.abs(values - targets).mean(axis=1)
-    return off
+    return np.abs(values - targets).mean(axis=1)
 
 
 def squared_distances(targets: Float[np.ndarray, "n c"], values: Float[np.ndarray, "n c"]) -> Float[np.ndarray, " n"]:
     """Squared error, mean over the features."""
-    off: Float[np.ndarray, " n"] = ((values - targets) ** 2).mean(axis=1)
-    return off
+    return ((values - targets) ** 2).mean(axis=1)
 
 
 def squared_errors(targets: Float[np.ndarray, "n c"], values: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c+1"]:
@@ -228,8 +226,7 @@ def squared_errors(targets: Float[np.ndarray, "n c"], values: Float[np.ndarray, 
 
 def root_mean_square(sums: Float[np.ndarray, "b s"]) -> Float[np.ndarray, " b"]:
     """The root of each target's mean; large mistakes weigh more than in the mean absolute error."""
-    roots: Float[np.ndarray, " b"] = np.sqrt(sums[:, :-1] / sums[:, -1:]).mean(axis=1)
-    return roots
+    return np.sqrt(sums[:, :-1] / sums[:, -1:]).mean(axis=1)
 
 
 def squares(targets: Float[np.ndarray, "n c"], values: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n s"]:
@@ -247,8 +244,7 @@ def explained(sums: Float[np.ndarray, "b s"]) -> Float[np.ndarray, " b"]:
     errors, centred, centred_squares = np.split(sums[:, :-1], 3, axis=1)
     total = centred_squares - centred**2 / sums[:, -1:]
     varies = total > 1e-12 * centred_squares
-    result: Float[np.ndarray, " b"] = np.where(varies, 1 - errors / np.where(varies, total, 1.0), np.nan).mean(axis=1)
-    return result
+    return np.where(varies, 1 - errors / np.where(varies, total, 1.0), np.nan).mean(axis=1)
 
 
 def median_distance(
@@ -256,8 +252,7 @@ def median_distance(
 ) -> Float[np.ndarray, " b"]:
     """The distance that half of the examples stay within; a few mistakes, however large, do not move it."""
     medians = [_weighted_median(column, weights) for column in np.abs(values - targets).T]
-    result: Float[np.ndarray, " b"] = np.mean(medians, axis=0)
-    return result
+    return np.mean(medians, axis=0)
 
 
 def _weighted_median(values: Float[np.ndarray, " n"], weights: Float[np.ndarray, "b n"]) -> Float[np.ndarray, " b"]:

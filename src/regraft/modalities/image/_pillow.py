@@ -158,8 +158,7 @@ def _from_16_bits(image: PillowImage) -> PillowImage:
 
 def _tag(image: PillowImage, number: int) -> int | None:
     """The value of a tag of a TIFF; None where it is not there."""
-    value: int | None = getattr(image, "tag_v2", {}).get(number)
-    return value
+    return getattr(image, "tag_v2", {}).get(number)
 
 
 def _what_else(data: bytes) -> str:

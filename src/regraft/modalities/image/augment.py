@@ -212,8 +212,7 @@ def _toned(pixels: UInt8[np.ndarray, "h w c"], brightness: float, contrast: floa
     means = pixels.mean(axis=(0, 1))
     grey = float((means * LUMA).sum() if len(means) == len(LUMA) else means.mean()) * brightness
     table = (np.arange(256) * brightness - grey) * contrast + grey
-    toned: np.ndarray = np.clip(np.rint(table), 0, 255).astype(np.uint8)[pixels]
-    return toned
+    return np.clip(np.rint(table), 0, 255).astype(np.uint8)[pixels]
 
 
 def _grey(pixels: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w c"]:

@@ -169,5 +169,4 @@ def _range(header: "Dataset") -> tuple[float, float]:
 def _to_bytes(values: Float64[np.ndarray, "*any"], low: float, high: float) -> UInt8[np.ndarray, "*any"]:
     """`low` and below black, `high` and above white, between them in proportion, rounded."""
     share = np.clip((values - low) / (high - low), 0, 1)
-    found: np.ndarray = np.floor(share * 255 + 0.5).astype(np.uint8)
-    return found
+    return np.floor(share * 255 + 0.5).astype(np.uint8)

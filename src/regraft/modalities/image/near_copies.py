@@ -49,8 +49,7 @@ def near_pairs(prints: Shaped[np.ndarray, " n"]) -> Int[np.ndarray, "m 2"]:
     ]
     if not found:
         return none
-    pairs: np.ndarray = np.unique(np.sort(picked[np.concatenate(found)], axis=1), axis=0)
-    return pairs
+    return np.unique(np.sort(picked[np.concatenate(found)], axis=1), axis=0)
 
 
 def _alike(
@@ -64,8 +63,7 @@ def _alike(
     for side in pairs.T:
         colour = prints["colour"][picked[side]].astype(np.int16)
         tints.append(colour[..., (0, 2)] - colour[..., 1:2])
-    alike: np.ndarray = correlated & (np.abs(tints[0] - tints[1]).max(axis=(1, 2, 3)) <= MAX_COLOUR)
-    return alike
+    return correlated & (np.abs(tints[0] - tints[1]).max(axis=(1, 2, 3)) <= MAX_COLOUR)
 
 
 def difference_hashes(prints: Shaped[np.ndarray, " n"]) -> UInt8[np.ndarray, "n 32"]:

@@ -115,8 +115,7 @@ class HeldImages:
         if shorter <= most:
             return as_array(image)
         sides = (round(image.height * most / shorter), round(image.width * most / shorter))
-        pixels: UInt8[np.ndarray, "h w c"] = replace(self._preparation, input_px=sides, resize_px="squash").plain(image)
-        return pixels
+        return replace(self._preparation, input_px=sides, resize_px="squash").plain(image)
 
     def _check(self, size: int) -> None:
         """Raises: BadRequest: so many bytes would take more than half of the device's free memory."""
@@ -204,8 +203,7 @@ def _uniform(
     """`count` numbers in [0, 1) of 53 bits for each key and view number."""
     state = _mixed(keys ^ _mixed(np.uint64(seed) + numbers.astype(np.uint64) * _GOLDEN))
     values = _mixed(state[:, None] + np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN)
-    drawn: Float[np.ndarray, "b k"] = (values >> np.uint64(11)).astype(np.float64) * 2.0**-53
-    return drawn
+    return (values >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -215,5 +213,4 @@ def _mixed(values: UInt64[np.ndarray, " ..."]) -> UInt64[np.ndarray, " ..."]:
     """The finisher of splitmix64; whole numbers wrap."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: UInt64[np.ndarray, " ..."] = values ^ (values >> np.uint64(31))
-    return mixed
+    return values ^ (values >> np.uint64(31))

@@ -90,8 +90,7 @@ def turned_round(
 ) -> Float[np.ndarray, "t s"]:
     """p(s | t) from p(t | s) and p(s)."""
     joint = (target_given_source * marginal[:, None]).T
-    rows: Float[np.ndarray, "t s"] = joint / joint.sum(axis=1, keepdims=True)
-    return rows
+    return joint / joint.sum(axis=1, keepdims=True)
 
 
 def regression(

@@ -31,8 +31,7 @@ class SpectralShrinkage(Regulariser):
 
     def forward(self, tail: Tail, batch: Batch) -> Float[Tensor, ""]:
         values = torch.linalg.svdvals(batch.passed.features.flatten(1).float())
-        term: Tensor = self.weight * values[-SMALLEST:].square().sum()
-        return term
+        return self.weight * values[-SMALLEST:].square().sum()
 
 
 def build(problem: Problem, tail: Tail, weight: float) -> SpectralShrinkage:

@@ -49,8 +49,7 @@ class CoTuning(Regulariser):
 
     def forward(self, tail: Tail, batch: Batch) -> Float[Tensor, ""]:
         said = torch.log_softmax(self.source_head(batch.passed.features), dim=1)
-        term: Tensor = -self.weight * (self.relationship[batch.targets] * said).sum(dim=1).mean()
-        return term
+        return -self.weight * (self.relationship[batch.targets] * said).sum(dim=1).mean()
 
 
 def build(problem: Problem, tail: Tail, weight: float) -> CoTuning:

@@ -104,5 +104,4 @@ def head_term(tail: Tail) -> Float[Tensor, ""]:
     """`HEAD_WEIGHT / 2` times the squared norm of the head's and the side heads' parameters."""
     fresh = [*tail.head.parameters(), *tail.side_heads.parameters()]
     squares = [parameter.square().sum() for parameter in fresh]
-    term: Tensor = 0.5 * HEAD_WEIGHT * sum(squares[1:], start=squares[0])
-    return term
+    return 0.5 * HEAD_WEIGHT * sum(squares[1:], start=squares[0])
