@@ -1,5 +1,7 @@
 """Networks measured in turn."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -8,6 +10,7 @@ from regraft.backbones.costs import Whole
 from regraft.errors import BadRequest
 from regraft.values import Progress
 from regraft.workbench import _speed
+from regraft.workbench._machine import processor
 from regraft.workbench._speed import Speed, Timing, measured
 from regraft.workbench.describe import SideBySide, side_by_side, timing_of
 
@@ -61,7 +64,9 @@ def test_a_network_really_runs_and_trains_and_nothing_else_is_moved() -> None:
         assert len(one["speed"]["running"]["rounds"]) == 3
         assert len(one["speed"]["training"]["rounds"]) == 3
         assert min(one["speed"]["running"]["rounds"] + one["speed"]["training"]["rounds"]) > 0
-    assert said["timing"] == {"batch": 2, "rounds": 3, "threads": 1, "device": "cpu"}
+    name, units = processor()
+    asked = {"batch": 2, "rounds": 3, "threads": 1, "device": "cpu"}
+    assert said["timing"] == {**asked, "processor": name, "units": units}
     assert torch.equal(torch.random.get_rng_state(), before)
     assert torch.get_num_threads() == threads
 
@@ -75,6 +80,16 @@ def test_a_training_step_moves_every_parameter() -> None:
     _speed._step(whole, inputs, torch.tensor([0, 1]))()
     assert [name for name, tensor in whole.named_parameters() if tensor.grad is None] == []
     assert any(not torch.equal(tensor, before[name]) for name, tensor in whole.named_parameters())
+
+
+def test_the_units_of_the_processor_are_those_that_linux_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    core = "processor : 0\nmodel name : A Chip\nflags : fpu avx512_bf16 avx512_vnni\n\n"
+    told = core + core.replace("0", "1", 1)
+    (tmp_path / "cpuinfo").write_text(told)
+    monkeypatch.setattr("regraft.workbench._machine.Path", lambda _: tmp_path / "cpuinfo")
+    assert processor() == ("A Chip", ["AVX512-BF16", "AVX512-VNNI"])
+    (tmp_path / "cpuinfo").unlink()
+    assert processor()[1] == []
 
 
 def test_without_timing_nothing_is_measured() -> None:

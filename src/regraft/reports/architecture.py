@@ -150,6 +150,8 @@ def side_by_side_notes(compared: Json) -> list[str]:
             f"{timing['batch']}, {timing['device']}, 32-bit floats. of the first: the median of the ratios in the same "
             "round. Whatever else the machine did is in them."
         )
+        units = ", ".join(timing["units"]) or "none known"
+        said.append(f"processor: {timing['processor']}; units for bfloat16 and 8-bit integers: {units}.")
     if sources(compared):
         said.append(
             "ImageNet top-1: on the validation split, one central crop, as stated by the publisher of the weights; in "

@@ -8,7 +8,7 @@ from regraft.backbones.opening import card_at_hand
 from regraft.contracts.card import Card
 from regraft.contracts.family import Family
 from regraft.values import Event
-from regraft.workbench._machine import choose_device, num_threads
+from regraft.workbench._machine import choose_device, num_threads, processor
 from regraft.workbench._speed import Speed, Timing, measured
 
 if TYPE_CHECKING:
@@ -141,7 +141,10 @@ class SideBySide(Event):
             said = one.to_json()
             speed = self.speeds[at].to_json(self.speeds[0]) if self.speeds else None
             rows.append({name: said[name] for name in told} | {"speed": speed})
-        return {"networks": rows, "timing": asdict(self.timing) if self.timing else None}
+        if not self.timing:
+            return {"networks": rows, "timing": None}
+        name, units = processor()
+        return {"networks": rows, "timing": {**asdict(self.timing), "processor": name, "units": units}}
 
 
 def side_by_side(
