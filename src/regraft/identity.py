@@ -56,3 +56,9 @@ def derive_seed(seed: int, *path: str | int) -> int:
     """
     parts = [str(seed), *map(str, path)]
     return int(hashlib.blake2b("\x1f".join(parts).encode(), digest_size=8).hexdigest(), 16) >> 1
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,6 +15,8 @@ Json = None | bool | int | float | str | Sequence[Any] | Mapping[str, Any]
 """A JSON value; what lies inside is not spelt out, because a recursive alias cannot be checked at run time."""
 
 
+LEVEL = 0.95
+"""Nominal coverage of every interval."""
 NOTHING = "–"
 """Stands where a number is missing."""
 
@@ -43,7 +45,7 @@ class Measured:
     """Lower end of the interval; None when there is none."""
     high: float | None = None
     """Upper end of the interval; None when there is none."""
-    level: float = 0.95
+    level: float = LEVEL
     """Nominal coverage of the interval."""
     method: str = ""
     """How the interval was made (`wilson`, `bootstrap`, `bootstrap by group`, `nadeau-bengio`), or why none was."""

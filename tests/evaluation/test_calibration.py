@@ -8,6 +8,8 @@ from scipy.special import log_softmax as scipy_log_softmax
 from regraft.contracts.metric import metric
 from regraft.evaluation.calibration import calibrate, calibrated_reference, fit_temperature, reliability
 from regraft.evaluation.metrics.probabilities import stated
+from regraft.folds import folds
+from regraft.identity import derive_seed
 from regraft.tasks.losses import log_softmax, softmax
 
 
@@ -84,18 +86,17 @@ def test_logits_that_say_nothing_are_not_scaled_away() -> None:
     assert "beyond 20" in found.reason
 
 
-def test_given_folds_and_groups_decide_the_cross_validation() -> None:
+def test_each_example_is_cooled_by_a_temperature_fitted_without_its_group() -> None:
     logits, targets = _logits(60, 1.5)
     groups = np.arange(60) // 3
     default, grouped = calibrate(logits, targets), calibrate(logits, targets, groups=groups)
-    given = calibrate(logits, targets, folds=np.arange(60) % 2)
-    assert len({default.log_loss_after, grouped.log_loss_after, given.log_loss_after}) == 3
-    half = np.arange(60) % 2 == 0
-    by_hand = np.empty(60)
-    for inside in (half, ~half):
+    assert default.log_loss_after != grouped.log_loss_after
+    dealt, by_hand = folds(targets, groups, 5, derive_seed(0, "calibration")).of_example, np.empty(60)
+    for fold in range(5):
+        inside = dealt == fold
         cooled = logits[inside] / fit_temperature(logits[~inside], targets[~inside])
-        by_hand[inside] = -scipy_log_softmax(cooled, axis=1)[np.arange(30), targets[inside]]
-    assert given.log_loss_after == pytest.approx(by_hand.mean())
+        by_hand[inside] = -scipy_log_softmax(cooled, axis=1)[np.arange(inside.sum()), targets[inside]]
+    assert grouped.log_loss_after == pytest.approx(by_hand.mean())
 
 
 def test_the_calibrated_reference_is_what_the_style_guide_measured() -> None:

@@ -13,14 +13,6 @@ the constants of `nn.inception.ResponseNorm`, as the variant `paper` has them.
 from collections.abc import Mapping
 from typing import Any
 
-from regraft.contracts.family import Format
-
-MEAN = (123.0, 117.0, 104.0)
-"""Of red, green, blue, in units of a byte."""
-NOTE = (
-    "Read as BVLC's GoogLeNet: bytes less their mean (123, 117, 104 for red, green, blue), the first layer's channels "
-    "reversed; the auxiliary heads (loss1, loss2) are left out."
-)
 SIDE_HEADS = {"loss1/": "aux1.", "loss2/": "aux2."}
 _STEM = {"conv1/7x7_s2": "conv1.conv", "conv2/3x3_reduce": "conv2.conv", "conv2/3x3": "conv3.conv"}
 _MODULES = ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
@@ -64,14 +56,3 @@ def _translated(name: str, blob: Any) -> tuple[str, Any]:
     if ours == "conv1.conv" and blob.ndim == 4:
         return "conv1.conv.weight", blob.flip(1)
     return f"{ours}.weight", blob
-
-
-CAFFE = Format(
-    variant="paper",
-    translate=translate,
-    facts={
-        "mean": tuple(value / 255 for value in MEAN),
-        "std": (1 / 255, 1 / 255, 1 / 255),
-        "notes": (NOTE,),
-    },
-)

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from regraft.backbones._caffe import read_caffemodel
 from regraft.backbones.backbone import BACKBONES, Backbone
 from regraft.bundle_format import part_digests, read_json, read_tensors, write_tensors
 from regraft.contracts.card import Card
@@ -202,6 +201,8 @@ def read_original(path: Path) -> dict[str, "Tensor"]:
         except BundleError as error:
             raise WeightsError(error.message, fix=error.fix) from error
     if path.suffix == ".caffemodel":
+        from regraft.backbones._caffe import read_caffemodel
+
         return {name: torch.from_numpy(array) for name, array in read_caffemodel(path).items()}
     try:
         with warnings.catch_warnings():  # of a file of another pickle protocol, torch asks the user to tell torch

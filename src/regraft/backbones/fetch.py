@@ -15,7 +15,6 @@ repositories, `HF_HUB_OFFLINE=1` forbids the network.
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import re
@@ -30,11 +29,12 @@ from threading import Thread
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
+from regraft.contracts.family import PREFIX
 from regraft.errors import BadRequest, OutOfSpace, RegraftError, UnknownName, WeightsError, WeightsMissing
 from regraft.files import cache_home, write_json
+from regraft.identity import sha256_of
 from regraft.values import Event, Notice, Plan, Progress
 
-PREFIX = "hf:"
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".caffemodel")
 """Of files that may hold weights, the preferred first."""
 STALL_S = 120.0
@@ -347,12 +347,6 @@ def _explained(wanted: _Wanted, error: Exception) -> RegraftError:
         f"{wanted.name} ({wanted.page}) is needed and could not be fetched: {said.rstrip('.')}.{there}",
         fix=f"{wanted.by_hand}{also}.",
     )
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _harmless(path: str) -> bool:

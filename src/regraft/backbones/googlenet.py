@@ -7,13 +7,13 @@ GoogLeNet_Weights.IMAGENET1K_V1, ported from TensorFlow: it has 3x3 kernels in t
 A `.caffemodel` holds the paper's network as BVLC trained it with Caffe (`_googlenet_caffe.py`).
 """
 
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from regraft.backbones._googlenet_caffe import CAFFE
 from regraft.backbones.imagenet import imagenet_card, torchvision_weights
 from regraft.contracts.card import Card
-from regraft.contracts.family import Family
+from regraft.contracts.family import Family, Format
 
 if TYPE_CHECKING:
     from regraft.contracts.backbone import Built
@@ -23,6 +23,12 @@ WIDTHS = {"tiny": 0.25, "half": 0.5}
 """Variants of the batch-norm network with fewer filters: for tests, demonstrations and studies."""
 STAGES = ("stem", "3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
 SIDE_HEADS = {"4a": 0.3, "4d": 0.3}
+CAFFE_MEAN = (123.0, 117.0, 104.0)
+"""Of red, green, blue, in units of a byte."""
+CAFFE_NOTE = (
+    "Read as BVLC's GoogLeNet: bytes less their mean (123, 117, 104 for red, green, blue), the first layer's channels "
+    "reversed; the auxiliary heads (loss1, loss2) are left out."
+)
 
 
 def card(variant: str) -> Card:
@@ -57,6 +63,12 @@ def stated(card: Card) -> "tuple[StatedCost, ...]":
     return googlenet_table()
 
 
+def _from_caffe(blobs: Mapping[str, Any]) -> dict[str, Any]:
+    from regraft.backbones._googlenet_caffe import translate
+
+    return translate(blobs)
+
+
 ENTRY = Family(
     name="googlenet",
     title="GoogLeNet (Inception v1): parallel 1x1, 3x3, 5x5 and pool branches, 7.0 million parameters",
@@ -70,7 +82,13 @@ ENTRY = Family(
     classifier="fc.weight",
     smallest_px=32,
     untrained=("aux1.", "aux2."),
-    formats={".caffemodel": CAFFE},
+    formats={
+        ".caffemodel": Format(
+            variant="paper",
+            translate=_from_caffe,
+            facts={"mean": tuple(value / 255 for value in CAFFE_MEAN), "std": (1 / 255,) * 3, "notes": (CAFFE_NOTE,)},
+        )
+    },
     published=torchvision_weights(
         "googlenet-1378be20.pth",
         size_mb=49.7,

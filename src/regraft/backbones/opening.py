@@ -16,14 +16,13 @@ from typing import Any
 
 from regraft.backbones.backbone import Backbone, family_of
 from regraft.backbones.convert import converted_file, drawn, resized, variant_of
-from regraft.backbones.fetch import PREFIX, fetch, fetch_from_hub, hub_address, sha256_of
 from regraft.backbones.saved import of_bundle, saved_backbone
 from regraft.backbones.shipped import shipped_weights
 from regraft.bundle_format import FACTS, TENSORS, bundle_folder, read_facts, read_tensors
 from regraft.contracts.card import Card, facts_of
-from regraft.contracts.family import Family, Packaged, Published, sized
+from regraft.contracts.family import PREFIX, Family, Packaged, Published, sized
 from regraft.errors import BadRequest, UnknownName, WeightsMissing
-from regraft.identity import digest_file
+from regraft.identity import digest_file, sha256_of
 from regraft.values import Event, Notice
 
 Opening = Generator[Event, None, Backbone]
@@ -67,6 +66,8 @@ def parse(spec: str) -> Spec:
             fix="the kinds with a path are file:PATH and hf:OWNER/REPOSITORY[/FILE][@REVISION].",
         )
     if kind == "hf":
+        from regraft.backbones.fetch import hub_address
+
         hub_address(path)
     return Spec(family=family, variant=variant, weights=kind or "shipped", path=path)
 
@@ -195,6 +196,8 @@ def _find(family: Family, parsed: Spec) -> Generator[Event, None, _Found]:
 
         path = packaged_file(published)
     else:
+        from regraft.backbones.fetch import fetch
+
         path = yield from fetch(published.url, published.sha256, size_mb=published.size_mb)
     return _known(path, parsed.weights, published)
 
@@ -207,6 +210,8 @@ def _known(path: Path, label: str, published: Published) -> _Found:
 
 
 def _from_hub(address: str) -> Generator[Event, None, _Found]:
+    from regraft.backbones.fetch import fetch_from_hub
+
     fetched = yield from fetch_from_hub(address)
     facts = {"source": fetched.source, **({"licence": fetched.licence} if fetched.licence else {})}
     return _Found(path=fetched.path, label=f"{PREFIX}{address}", facts=facts)

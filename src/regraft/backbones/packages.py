@@ -92,7 +92,7 @@ def packaged_file(one: Packaged) -> Path:
         raise WeightsError(f"The package {one.package} {one.version} has no file {one.file}.", fix=again)
     if (found := path.stat().st_size) != one.num_bytes:
         raise WeightsError(f"{path} has {found:,} bytes instead of {one.num_bytes:,}.", fix=again)
-    from regraft.backbones.fetch import sha256_of
+    from regraft.identity import sha256_of
 
     if (digest := sha256_of(path)) != one.sha256:
         raise WeightsError(f"{path} has the SHA-256 {digest}, and {one.sha256} is expected.", fix=again)

@@ -2,7 +2,6 @@
 are. Imports no torch.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -12,6 +11,7 @@ from typing import Any
 from regraft.bundle_format import read_json
 from regraft.contracts.card import Card
 from regraft.errors import BundleError, WeightsError
+from regraft.identity import sha256_of
 
 REINSTALL = "install regraft again: the package on the disk is not the one that was released."
 
@@ -62,9 +62,7 @@ class Shipped:
 
     def check(self) -> None:
         """Raises: WeightsError: the file is not the one that its card describes."""
-        with self.path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != self.sha256:
+        if (found := sha256_of(self.path)) != self.sha256:
             raise WeightsError(
                 f"{self.path} has the SHA-256 {found[:12]}…, and {self.sha256[:12]}… is written in its card.",
                 fix=REINSTALL,

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from regraft.contracts.backbone import Built
     from regraft.nn.stated import StatedCost
 
+PREFIX = "hf:"
+"""Begins an address on the Hugging Face hub: `hf:OWNER/REPOSITORY[/FILE][@REVISION]`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Published:

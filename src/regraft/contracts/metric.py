@@ -47,15 +47,13 @@ class Tested(Sample):
     """Validation or out-of-fold predictions: decision thresholds are chosen on them, never on the tested examples."""
     rules: Sequence[Any] = ()
     """How the thresholds of two classes are chosen (see `evaluation.thresholds`)."""
-    level: float = 0.95
-    """Nominal coverage of the intervals."""
     seed: int = 0
     """Seed of the resamples."""
 
     @property
     def how(self) -> dict[str, Any]:
         """What every interval is made with."""
-        return {"groups": self.groups, "level": self.level, "seed": self.seed}
+        return {"groups": self.groups, "seed": self.seed}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -104,8 +104,6 @@ def draw(
     if len(val) == 0:
         train, val, more = drawing.validation(train, val_share, derive_seed(seed, "parts", "val"))
         notes += more
-    if not allow_leaks:
-        _assert_disjoint(scanned, drawing.groups, train, val, test, check_groups=drawn_by_us)
     return Splits(
         train=train, val=val, test=test, groups=drawing.groups, drawn_by_us=drawn_by_us, notes=_noticed(notes)
     )
@@ -260,18 +258,6 @@ def _check_usable(
             f"No usable example of {named(lost)} is left in {split_name or 'the data'}: the files are damaged.",
             fix="repair these files, or take the class out of the data.",
         )
-
-
-def _assert_disjoint(
-    scanned: Scanned, groups: Int[np.ndarray, " n"], *splits: Int[np.ndarray, " _"], check_groups: bool
-) -> None:
-    """No example, and where we drew them all no group, in two splits; a fault here would be ours."""
-    sides = [{scanned.decoded[at] for at in positions.tolist()} for positions in splits]
-    if sum(map(len, sides)) != len(set().union(*sides)):
-        raise LeakedSplit("The drawn splits share examples.", fix="report this: it is a fault of Regraft.")
-    kept = [set(groups[positions].tolist()) for positions in splits]
-    if check_groups and sum(map(len, kept)) != len(set().union(*kept)):
-        raise LeakedSplit("The drawn splits share a group.", fix="report this: it is a fault of Regraft.")
 
 
 def _crossing(dataset: Dataset, scanned: Scanned, keys: Int[np.ndarray, " n"]) -> list[tuple[int, int]]:

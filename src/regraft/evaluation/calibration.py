@@ -71,20 +71,18 @@ def calibrate(
     logits: Float[np.ndarray, "n c"],
     targets: Int[np.ndarray, " n"],
     *,
-    folds: Int[np.ndarray, " n"] | None = None,
     groups: Shaped[np.ndarray, " n"] | None = None,
     seed: int = 0,
 ) -> Calibration:
     """Fit a temperature on out-of-fold logits, and keep it if it lowers cross-validated log loss.
 
-    The log loss is cross-validated over `folds` where they are given, else over five grouped, stratified folds drawn
-    from `seed`. A temperature at the edge of its range (no mistake to learn from, say) is never kept.
+    The log loss is cross-validated over five grouped, stratified folds drawn from `seed`. A temperature at the edge of
+    its range (no mistake to learn from, say) is never kept.
 
     Raises:
-        BadData: without `folds`, fewer than two examples or groups.
+        BadData: fewer than two examples or groups.
     """
-    if folds is None:
-        folds = deal(targets, groups, 5, derive_seed(seed, "calibration")).of_example
+    folds = deal(targets, groups, 5, derive_seed(seed, "calibration")).of_example
     cooled = logits.astype(np.float64)
     for fold in np.unique(folds):
         inside = folds == fold
@@ -143,7 +141,6 @@ def reliability(
     right: Float[np.ndarray, "n q"],
     *,
     groups: Shaped[np.ndarray, " n"] | None = None,
-    level: float = 0.95,
     seed: int = 0,
 ) -> tuple[ReliabilityBin, ...]:
     """Confidence against accuracy in the 15 bins of the calibration error, empty ones left out.
@@ -161,7 +158,7 @@ def reliability(
             high=(number + 1) / NUM_BINS,
             num_examples=int((of_bin == number).sum()),
             confidence=float(pooled[of_bin == number].mean()),
-            accuracy=share(hits, of_bin == number, groups=groups, level=level, seed=seed),
+            accuracy=share(hits, of_bin == number, groups=groups, seed=seed),
         )
         for number in np.unique(of_bin).tolist()
     )

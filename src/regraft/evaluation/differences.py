@@ -25,7 +25,7 @@ from regraft.evaluation.intervals import (
     wilson,
 )
 from regraft.records import to_json
-from regraft.values import Measured
+from regraft.values import LEVEL, Measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,6 @@ def compare(
     metric: str = "accuracy",
     names: tuple[str, str] = ("a", "b"),
     outputs: Sequence[str] = (),
-    level: float = 0.95,
     seed: int = 0,
 ) -> PairedDifference:
     """Compare two models on the same examples by one metric, which must suit the targets.
@@ -70,7 +69,7 @@ def compare(
     metric is the share of examples that are right, McNemar's exact test says how likely a split of the discordant
     examples at least as uneven is if both models are equally good; it takes examples as independent, so with groups
     the verdict rests on the interval alone. `real` needs an interval without 0 and, where that test applies, a p value
-    below 1 - level as well.
+    below 0.05 as well.
 
     `names` are those of the models, `outputs` those of the targets, to name their unit.
 
@@ -85,7 +84,7 @@ def compare(
         of_weights=lambda weights: of_a(weights) - of_b(weights), bounds=(-width, width), undefined=chosen.undefined
     )
     times = 2 * num_resamples_for(len(targets), chosen.columns(outputs_a))
-    found = bootstrap({"d": both}, len(targets), groups=groups, num_resamples=times, level=level, seed=seed)
+    found = bootstrap({"d": both}, len(targets), groups=groups, num_resamples=times, seed=seed)
     difference = found["d"]
 
     only_a, only_b, p_value = None, None, None
@@ -99,7 +98,7 @@ def compare(
     if drawn.grouped and drawn.num < MIN_GROUPS:
         outcome: Literal["real", "not resolved", "too few groups"] = "too few groups"
     else:
-        outcome = "real" if excludes_zero and (by_chance is None or by_chance < 1 - level) else "not resolved"
+        outcome = "real" if excludes_zero and (by_chance is None or by_chance < 1 - LEVEL) else "not resolved"
 
     size = f"{chosen.title} {difference.told(signed=True)}" + chosen.unit(outputs)
     if by_chance is not None:
@@ -138,7 +137,7 @@ def mcnemar(only_a_right: int, only_b_right: int) -> float:
     return min(1.0, 2 * tail)
 
 
-def difference(one: Sample, other: Sample, *, metric: str = "accuracy", level: float = 0.95, seed: int = 0) -> Measured:
+def difference(one: Sample, other: Sample, *, metric: str = "accuracy", seed: int = 0) -> Measured:
     """How much worse a model does on `other` than on `one`, two separate sets, in the metric's own unit.
 
     For accuracy that of `one` less that of `other`, for an error the other way round: above 0 where `other` is worse.
@@ -151,7 +150,7 @@ def difference(one: Sample, other: Sample, *, metric: str = "accuracy", level: f
     chosen, samples = metric_named(metric), (one, other)
     drawn = [units(len(part.targets), chosen.drawn(part.targets, part.groups)) for part in samples]
     if chosen.interval == "wilson" and not any(part.grouped for part in drawn):
-        return _newcombe(chosen, one, other, level)
+        return _newcombe(chosen, one, other)
     n, m = len(one.targets), len(other.targets)
     of_one, of_other = (chosen.of_weights(part.targets, part.outputs) for part in samples)
     sign = 1.0 if chosen.higher_is_better else -1.0
@@ -165,22 +164,21 @@ def difference(one: Sample, other: Sample, *, metric: str = "accuracy", level: f
     fell = Statistic(of_weights=of_weights, bounds=(-width, width), undefined=chosen.undefined)
     fewest = min((part.num for part in drawn if part.grouped), default=MIN_GROUPS)
     if fewest < MIN_GROUPS:
-        return Measured(value=float(of_weights(np.ones((1, n + m)))[0]), level=level, method=too_few(fewest))
+        return Measured(value=float(of_weights(np.ones((1, n + m)))[0]), method=too_few(fewest))
     groups = np.concatenate([drawn[0].of_example, drawn[0].num + drawn[1].of_example])
     times = num_resamples_for(n + m, chosen.columns(one.outputs))
-    return bootstrap({"fall": fell}, n + m, groups=groups, num_resamples=times, level=level, seed=seed)["fall"]
+    return bootstrap({"fall": fell}, n + m, groups=groups, num_resamples=times, seed=seed)["fall"]
 
 
-def _newcombe(metric: Metric, one: Sample, other: Sample, level: float) -> Measured:
+def _newcombe(metric: Metric, one: Sample, other: Sample) -> Measured:
     share, other_share = (metric.compute(part.targets, part.outputs) for part in (one, other))
-    low, high = wilson(share * len(one.targets), len(one.targets), level)
-    other_low, other_high = wilson(other_share * len(other.targets), len(other.targets), level)
+    low, high = wilson(share * len(one.targets), len(one.targets))
+    other_low, other_high = wilson(other_share * len(other.targets), len(other.targets))
     fall = share - other_share
     return Measured(
         value=fall,
         low=fall - sqrt((share - low) ** 2 + (other_high - other_share) ** 2),
         high=fall + sqrt((high - share) ** 2 + (other_share - other_low) ** 2),
-        level=level,
         method="newcombe",
     )
 
@@ -204,7 +202,6 @@ def nadeau_bengio(
     *,
     bounds: tuple[float, float],
     num_groups: int | None = None,
-    level: float = 0.95,
 ) -> Measured:
     """The mean of scores from repeated cross-validation, with the corrected resampled t interval.
 
@@ -218,16 +215,16 @@ def nadeau_bengio(
     known = scores[~np.isnan(scores)]
     value = float(known.mean()) if len(known) else float("nan")
     if num_groups is not None and num_groups < MIN_GROUPS:
-        return Measured(value=value, level=level, method=too_few(num_groups))
+        return Measured(value=value, method=too_few(num_groups))
     if len(known) < 2:
-        return Measured(value=value, level=level, method="too few folds with a score")
+        return Measured(value=value, method="too few folds with a score")
     deviation = float(known.std(ddof=1))
     if deviation == 0:
-        return Measured(value=value, level=level, method="no interval: every fold scores the same")
+        return Measured(value=value, method="no interval: every fold scores the same")
     test_to_train = 1 / (scores.shape[1] - 1)
-    half = t_quantile((1 + level) / 2, len(known) - 1) * deviation * sqrt(1 / len(known) + test_to_train)
+    half = t_quantile((1 + LEVEL) / 2, len(known) - 1) * deviation * sqrt(1 / len(known) + test_to_train)
     low, high = max(bounds[0], value - half), min(bounds[1], value + half)
-    return Measured(value=value, low=low, high=high, level=level, method="nadeau-bengio")
+    return Measured(value=value, low=low, high=high, method="nadeau-bengio")
 
 
 def crossed(
@@ -235,7 +232,6 @@ def crossed(
     *,
     groups: Shaped[np.ndarray, " n"] | None = None,
     bounds: tuple[float, float] = (float("-inf"), float("inf")),
-    level: float = 0.95,
 ) -> Measured:
     """The mean of a table over seeds and test examples that every seed shares, cut to `bounds`, the range of a mean.
 
@@ -257,22 +253,22 @@ def crossed(
     num_seeds, num_examples = values.shape
     mean = float(values.mean())
     if num_seeds < MIN_SEEDS:
-        return Measured(value=mean, level=level, method=f"too few seeds ({num_seeds} < {MIN_SEEDS})")
+        return Measured(value=mean, method=f"too few seeds ({num_seeds} < {MIN_SEEDS})")
     of_seeds, degrees = float(values.mean(axis=1).var(ddof=1)) / num_seeds, num_seeds - 1.0
     of_examples = 0.0
     if num_examples > 1:
         drawn = units(num_examples, groups)
         if drawn.num < MIN_GROUPS:
             what = "groups" if drawn.grouped else "examples"
-            return Measured(value=mean, level=level, method=f"too few {what} ({drawn.num} < {MIN_GROUPS})")
+            return Measured(value=mean, method=f"too few {what} ({drawn.num} < {MIN_GROUPS})")
         off = np.bincount(drawn.of_example, values.mean(axis=0) - mean, minlength=drawn.num)
         of_examples = float((off**2).sum()) * drawn.num / (drawn.num - 1) / num_examples**2
         if total := of_seeds + of_examples:
             degrees = total**2 / (of_seeds**2 / (num_seeds - 1) + of_examples**2 / (drawn.num - 1))
-    half = t_quantile((1 + level) / 2, degrees) * sqrt(of_seeds + of_examples)
+    half = t_quantile((1 + LEVEL) / 2, degrees) * sqrt(of_seeds + of_examples)
     method = "t over seeds" if num_examples == 1 else "t over seeds and examples"
     low, high = max(bounds[0], mean - half), min(bounds[1], mean + half)
-    return Measured(value=mean, low=low, high=high, level=level, method=method)
+    return Measured(value=mean, low=low, high=high, method=method)
 
 
 def t_quantile(probability: float, degrees: float) -> float:

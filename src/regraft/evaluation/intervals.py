@@ -25,7 +25,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from regraft.contracts.metric import Metric
 from regraft.identity import derive_seed
-from regraft.values import Measured
+from regraft.values import LEVEL, Measured
 
 MIN_GROUPS = 10
 """Fewer groups than this give no interval (our choice; DESIGN promise 6)."""
@@ -89,7 +89,7 @@ def num_resamples_for(num_examples: int, columns: int) -> int:
     return int(np.clip(5e7 / max(1, num_examples * columns), 200, 1000))
 
 
-def wilson(successes: float, n: int, level: float = 0.95) -> tuple[float, float]:
+def wilson(successes: float, n: int, level: float = LEVEL) -> tuple[float, float]:
     """Wilson's score interval for a share of `n` independent trials; (0, 1) when `n` is 0."""
     if n == 0:
         return 0.0, 1.0
@@ -104,7 +104,6 @@ def share(
     among: Bool[np.ndarray, " n"],
     *,
     groups: Shaped[np.ndarray, " n"] | None = None,
-    level: float = 0.95,
     seed: int = 0,
 ) -> Measured:
     """The share of the examples `among` that are also `hits`, in [0, 1]: Wilson, or the bootstrap by group.
@@ -113,17 +112,17 @@ def share(
     """
     num_among = int(among.sum())
     if num_among == 0:
-        return Measured(value=float("nan"), level=level, method="no examples to take a share of")
+        return Measured(value=float("nan"), method="no examples to take a share of")
     right = (hits & among)[among]
     value = float(right.mean())
     drawn = units(num_among, None if groups is None else groups[among])
-    if (found := _wilson_of(value, drawn, level)) is not None:
+    if (found := _wilson_of(value, drawn)) is not None:
         return found
     right_of_unit = np.bincount(drawn.of_example, right, minlength=drawn.num)
     size_of_unit = np.bincount(drawn.of_example, minlength=drawn.num).astype(np.float64)
     ratio = Statistic(of_weights=lambda w: (w @ right_of_unit) / (w @ size_of_unit), bounds=(0.0, 1.0))
     over_units = Units(of_example=np.arange(drawn.num), num=drawn.num, grouped=True)
-    return _bootstrap({"share": ratio}, over_units, 1000, level, seed)["share"]
+    return _bootstrap({"share": ratio}, over_units, 1000, seed)["share"]
 
 
 def bootstrap(
@@ -132,11 +131,10 @@ def bootstrap(
     *,
     groups: Shaped[np.ndarray, " n"] | None = None,
     num_resamples: int = 1000,
-    level: float = 0.95,
     seed: int = 0,
 ) -> dict[str, Measured]:
     """Every statistic with its interval, all of them from the same resamples of the examples (or whole groups)."""
-    return _bootstrap(statistics, units(num_examples, groups), num_resamples, level, seed)
+    return _bootstrap(statistics, units(num_examples, groups), num_resamples, seed)
 
 
 def measure(
@@ -145,11 +143,10 @@ def measure(
     outputs: Any,
     *,
     groups: Shaped[np.ndarray, " n"] | None = None,
-    level: float = 0.95,
     seed: int = 0,
 ) -> Measured:
     """A metric with the interval that suits it."""
-    return measure_all({metric.name: metric}, targets, outputs, groups=groups, level=level, seed=seed)[metric.name]
+    return measure_all({metric.name: metric}, targets, outputs, groups=groups, seed=seed)[metric.name]
 
 
 def measure_all(
@@ -159,7 +156,6 @@ def measure_all(
     *,
     groups: Shaped[np.ndarray, " n"] | None = None,
     num_resamples: int | None = None,
-    level: float = 0.95,
     seed: int = 0,
 ) -> dict[str, Measured]:
     """Metrics with intervals, in the order of `metrics`; those that draw the same units share their resamples.
@@ -173,22 +169,22 @@ def measure_all(
         drawn = units(len(targets), next(iter(same.values())).drawn(targets, groups))
         resampled = {}
         for name, metric in same.items():
-            wilsons = metric.interval == "wilson" and _wilson_of(metric.compute(targets, outputs), drawn, level)
+            wilsons = metric.interval == "wilson" and _wilson_of(metric.compute(targets, outputs), drawn)
             if wilsons:
                 found[name] = wilsons
             else:
                 resampled[name] = statistic(metric, targets, outputs)
-        found |= _bootstrap(resampled, drawn, times, level, seed)
+        found |= _bootstrap(resampled, drawn, times, seed)
     return {name: found[name] for name in metrics}
 
 
-def _wilson_of(value: float, drawn: Units, level: float) -> Measured | None:
+def _wilson_of(value: float, drawn: Units) -> Measured | None:
     """A share with Wilson's interval, by group where all groups agree, each counting as one trial; else None."""
     if drawn.grouped and (value not in (0.0, 1.0) or drawn.num < MIN_GROUPS):
         return None
-    low, high = wilson(round(value * drawn.num), drawn.num, level)
+    low, high = wilson(round(value * drawn.num), drawn.num)
     method = "wilson on groups" if drawn.grouped else "wilson"
-    return Measured(value=value, low=low, high=high, level=level, method=method)
+    return Measured(value=value, low=low, high=high, method=method)
 
 
 def too_few(num_groups: int) -> str:
@@ -196,13 +192,11 @@ def too_few(num_groups: int) -> str:
     return f"too few groups ({num_groups} < {MIN_GROUPS})"
 
 
-def _bootstrap(
-    statistics: Mapping[str, Statistic], drawn: Units, num_resamples: int, level: float, seed: int
-) -> dict[str, Measured]:
+def _bootstrap(statistics: Mapping[str, Statistic], drawn: Units, num_resamples: int, seed: int) -> dict[str, Measured]:
     everything = np.ones((1, len(drawn.of_example)))
     values = {name: float(one.of_weights(everything)[0]) for name, one in statistics.items()}
     if drawn.grouped and drawn.num < MIN_GROUPS:
-        return {name: Measured(value=v, level=level, method=too_few(drawn.num)) for name, v in values.items()}
+        return {name: Measured(value=v, method=too_few(drawn.num)) for name, v in values.items()}
     if not statistics:
         return {}
 
@@ -216,7 +210,7 @@ def _bootstrap(
     resampled, left_out = under(_resamples(drawn, num_resamples, seed)), under(_leave_outs(drawn, seed))
     by_group = " by group" if drawn.grouped else ""
     return {
-        name: _interval(one, values[name], resampled[name], left_out[name], level, by_group)
+        name: _interval(one, values[name], resampled[name], left_out[name], by_group)
         for name, one in statistics.items()
     }
 
@@ -226,19 +220,18 @@ def _interval(
     value: float,
     resampled: Float[np.ndarray, " b"],
     left_out: Float[np.ndarray, " j"],
-    level: float,
     by_group: str,
 ) -> Measured:
     """The bootstrap interval, cut to the bounds and stretched, if need be, to hold the estimate."""
     known = resampled[~np.isnan(resampled)]
     undefined = 1 - len(known) / len(resampled)
     if isnan(value):
-        return Measured(value=value, level=level, method=f"undefined: {of.undefined}")
+        return Measured(value=value, method=f"undefined: {of.undefined}")
     if undefined > _MAX_UNDEFINED:
-        return Measured(value=value, level=level, method=f"undefined on {undefined:.0%} of resamples: too few examples")
+        return Measured(value=value, method=f"undefined on {undefined:.0%} of resamples: too few examples")
     if np.ptp(known) == 0:
-        return Measured(value=value, level=level, method="no interval: every resample gives the same value")
-    tails = ((1 - level) / 2, (1 + level) / 2)
+        return Measured(value=value, method="no interval: every resample gives the same value")
+    tails = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
     if of.reflected:
         top, bottom = np.quantile(known, tails)
         low, high, method = 2 * value - bottom, 2 * value - top, "bootstrap, reflected"
@@ -246,9 +239,7 @@ def _interval(
         low, high = np.quantile(known, [_bca(value, known, left_out, tail) for tail in tails])
         method = "bootstrap"
     low, high = np.clip([low, high], *of.bounds)
-    return Measured(
-        value=value, low=float(min(low, value)), high=float(max(high, value)), level=level, method=method + by_group
-    )
+    return Measured(value=value, low=float(min(low, value)), high=float(max(high, value)), method=method + by_group)
 
 
 def _bca(value: float, known: Float[np.ndarray, " b"], left_out: Float[np.ndarray, " j"], tail: float) -> float:

@@ -80,7 +80,6 @@ def evaluate(
     held: Sample | None = None,
     rules: Sequence[Rule] = (AtSpecificity(specificity=0.9),),
     num_resamples: int | None = None,
-    level: float = 0.95,
     seed: int = 0,
 ) -> Evaluation:
     """Measure a model on examples that chose nothing about it; `metrics/` says what the arrays of each kind hold.
@@ -96,7 +95,7 @@ def evaluate(
     drawn, main = units(len(targets), groups), main_metric(kind)
     tested = Tested(
         targets=targets, outputs=outputs, groups=groups, names=tuple(names), trained_on=trained_on, held=held,
-        rules=rules, level=level, seed=seed,
+        rules=rules, seed=seed,
     )  # fmt: skip
     figures = Figures() if main.figures is None else main.figures(tested)
     notes = figures.notes

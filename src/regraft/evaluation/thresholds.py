@@ -140,12 +140,12 @@ def choose(rule: Rule, on: Scored) -> float:
     return float(rule.choose(Candidates(on.positive, on.scores), np.ones((1, len(on.scores))))[0])
 
 
-def apply(threshold: float, to: Scored, *, rule: str = "given", level: float = 0.95, seed: int = 0) -> OperatingPoint:
+def apply(threshold: float, to: Scored, *, rule: str = "given", seed: int = 0) -> OperatingPoint:
     """What a given threshold does; intervals by Wilson, or by the bootstrap by group."""
     flagged = to.scores >= threshold
 
     def part(hits: np.ndarray, among: np.ndarray) -> Measured:
-        return share(hits, among, groups=to.groups, level=level, seed=seed)
+        return share(hits, among, groups=to.groups, seed=seed)
 
     return OperatingPoint(
         rule=rule,
@@ -156,14 +156,14 @@ def apply(threshold: float, to: Scored, *, rule: str = "given", level: float = 0
     )
 
 
-def operate(rule: Rule, chosen_on: Scored, tried_on: Scored, *, level: float = 0.95, seed: int = 0) -> OperatingPoint:
+def operate(rule: Rule, chosen_on: Scored, tried_on: Scored, *, seed: int = 0) -> OperatingPoint:
     """Choose a threshold on one set, try it on another, with intervals that include the chance in the choice.
 
     Where every resample agrees (a sensitivity of 1, say) the interval is that of `apply`.
     """
     n, m = len(chosen_on.scores), len(tried_on.scores)
     candidates = Candidates(chosen_on.positive, chosen_on.scores)
-    plain = apply(choose(rule, chosen_on), tried_on, rule=str(rule), level=level, seed=seed)
+    plain = apply(choose(rule, chosen_on), tried_on, rule=str(rule), seed=seed)
     positive = tried_on.positive.astype(np.float64)
 
     def outcomes(weights: Float[np.ndarray, "b u"]) -> _Outcomes:
@@ -188,10 +188,10 @@ def operate(rule: Rule, chosen_on: Scored, tried_on: Scored, *, level: float = 0
         )
     drawn = [units(len(part.scores), part.groups) for part in (chosen_on, tried_on)]
     groups = np.concatenate([drawn[0].of_example, drawn[0].num + drawn[1].of_example])
-    measured = bootstrap(statistics, n + m, groups=groups, level=level, seed=seed)
+    measured = bootstrap(statistics, n + m, groups=groups, seed=seed)
     if fewest := [part.num for part in drawn if part.grouped and part.num < MIN_GROUPS]:
         reason = too_few(min(fewest))
-        measured = {name: Measured(value=one.value, level=level, method=reason) for name, one in measured.items()}
+        measured = {name: Measured(value=one.value, method=reason) for name, one in measured.items()}
 
     def either(resampled: Measured, given: Measured) -> Measured:
         return given if resampled.method.startswith("no interval") else resampled

@@ -246,12 +246,11 @@ def class_scores(
     classes: Sequence[str],
     *,
     groups: Shaped[np.ndarray, " n"] | None = None,
-    level: float = 0.95,
     seed: int = 0,
 ) -> tuple[ClassScores, ...]:
     """Recall, precision and F1 of every class, with Wilson intervals, or by group where there are groups."""
     return tuple(
-        scores_of(name, targets == label, predicted == label, groups=groups, level=level, seed=seed)
+        scores_of(name, targets == label, predicted == label, groups=groups, seed=seed)
         for label, name in enumerate(classes)
     )
 
@@ -262,7 +261,6 @@ def scores_of(
     given: Bool[np.ndarray, " n"],
     *,
     groups: Shaped[np.ndarray, " n"] | None = None,
-    level: float = 0.95,
     seed: int = 0,
 ) -> ClassScores:
     """Recall, precision and F1 of one class or label: which examples have it, and for which it is predicted.
@@ -272,7 +270,7 @@ def scores_of(
     """
 
     def part(among: Bool[np.ndarray, " n"]) -> Measured:
-        return share(actual & given, among, groups=groups, level=level, seed=seed)
+        return share(actual & given, among, groups=groups, seed=seed)
 
     overlap = part(actual | given)
     ends = [None if end is None else 2 * end / (1 + end) for end in (overlap.low, overlap.high)]

@@ -160,7 +160,7 @@ def figures_of_classes(tested: Tested) -> ClassFigures:
     chosen_on, tried = (
         Scored(positive=one.targets == 1, scores=one.outputs[:, 1], groups=one.groups) for one in (tested.held, tested)
     )
-    points = [operate(rule, chosen_on, tried, level=tested.level, seed=tested.seed) for rule in tested.rules]
+    points = [operate(rule, chosen_on, tried, seed=tested.seed) for rule in tested.rules]
     return replace(found, operating_points=tuple(points))
 
 

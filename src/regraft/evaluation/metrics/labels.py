@@ -126,7 +126,6 @@ def label_scores(
     *,
     held: Sample | None = None,
     groups: Shaped[np.ndarray, " n"] | None = None,
-    level: float = 0.95,
     seed: int = 0,
 ) -> tuple[LabelScores, ...]:
     """Every label on its own: ranking with bootstrap intervals; predictions at 0.5 with Wilson's, or by group.
@@ -148,7 +147,6 @@ def label_scores(
         len(targets),
         groups=groups,
         num_resamples=num_resamples_for(len(targets), len(labels)),
-        level=level,
         seed=seed,
     )
 
@@ -158,11 +156,11 @@ def label_scores(
         on = Scored(positive=held.targets[:, at] > 0, scores=held.outputs[:, at], groups=held.groups)
         tried = Scored(positive=actual[:, at], scores=probabilities[:, at], groups=groups)
         threshold = choose(BestF1(), on)
-        return None if isnan(threshold) else apply(threshold, tried, rule=str(BestF1()), level=level, seed=seed)
+        return None if isnan(threshold) else apply(threshold, tried, rule=str(BestF1()), seed=seed)
 
     return tuple(
         LabelScores(
-            **vars(scores_of(label, actual[:, at], given[:, at], groups=groups, level=level, seed=seed)),
+            **vars(scores_of(label, actual[:, at], given[:, at], groups=groups, seed=seed)),
             average_precision=ranked[f"average_precision {at}"],
             auroc=ranked[f"auroc {at}"],
             chosen=chosen(at),

@@ -146,7 +146,6 @@ def target_scores(
     names: Sequence[str],
     *,
     groups: Shaped[np.ndarray, " n"] | None = None,
-    level: float = 0.95,
     seed: int = 0,
 ) -> tuple[TargetScores, ...]:
     """Every target on its own, all intervals from the same resamples."""
@@ -159,7 +158,7 @@ def target_scores(
             statistics[f"{name} {at}"] = statistic(metric, targets[:, column], values[:, column])
         statistics[f"bias {at}"] = _mean_of(residuals[:, at])
     times = num_resamples_for(len(targets), len(names))
-    measured = bootstrap(statistics, len(targets), groups=groups, num_resamples=times, level=level, seed=seed)
+    measured = bootstrap(statistics, len(targets), groups=groups, num_resamples=times, seed=seed)
     kept = _kept(len(targets), seed)
     return tuple(
         TargetScores(
@@ -181,7 +180,6 @@ def baseline_of(
     constant: Float[np.ndarray, " c"],
     *,
     groups: Shaped[np.ndarray, " n"] | None = None,
-    level: float = 0.95,
     seed: int = 0,
 ) -> Baseline:
     """What always predicting `constant` scores, and what the model gains on it by the main metric."""
@@ -190,10 +188,10 @@ def baseline_of(
     times = num_resamples_for(len(targets), len(names))
     return Baseline(
         outputs=tuple(constant.tolist()),
-        metrics=bootstrap(statistics, len(targets), groups=groups, num_resamples=times, level=level, seed=seed),
+        metrics=bootstrap(statistics, len(targets), groups=groups, num_resamples=times, seed=seed),
         gain=compare(
             targets, values, always, groups=groups, metric=main_metric("regression").name, outputs=names,
-            names=("the model", "always the same prediction"), level=level, seed=seed,
+            names=("the model", "always the same prediction"), seed=seed,
         ),
     )  # fmt: skip
 

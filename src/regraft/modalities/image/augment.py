@@ -27,7 +27,6 @@ from regraft.errors import BadRecipe, UnknownName
 from regraft.identity import derive_seed
 from regraft.modalities.image.planes import Planes
 from regraft.modalities.image.prepare import Box, Preparation
-from regraft.modalities.image.rand_augment import MAX_MAGNITUDE, rand_augment
 from regraft.modalities.image.types import PillowImage
 from regraft.recipe import built
 
@@ -36,6 +35,8 @@ LUMA = (0.299, 0.587, 0.114)
 PLACEMENT: Shapes = {"box": ((4,), "float32"), "flips": ((2,), "bool")}
 """How a view lies in its image: left, top, right and bottom edge of the part it shows, in pixels of the decoded image;
 and whether that part was then flipped left to right, and top to bottom."""
+MAX_MAGNITUDE = 30.0
+"""The magnitude at which every operation of RandAugment is at its strongest."""
 TRIES = 10
 """How often a crop is drawn before the centre is taken."""
 
@@ -179,6 +180,8 @@ def placed_view(
     pixels = np.ascontiguousarray(pixels)
     if augmentation.operations:
         from PIL import Image
+
+        from regraft.modalities.image.rand_augment import rand_augment
 
         changed = rand_augment(Image.fromarray(pixels), augmentation.operations, augmentation.magnitude, draws)
         pixels = np.array(changed, dtype=np.uint8)

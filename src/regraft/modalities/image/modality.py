@@ -14,11 +14,10 @@ from regraft.identity import digest_contents
 from regraft.modalities.image import augment, prepare
 from regraft.modalities.image.augment import PLACEMENT, placed_view, placement_of, preset
 from regraft.modalities.image.decode import MAX_PIXELS
-from regraft.modalities.image.decoder import decoder
+from regraft.modalities.image.decoder import decoder, golden_digests, golden_files
 from regraft.modalities.image.dicom import HEAD_BYTES, is_dicom
 from regraft.modalities.image.fingerprint import LAYOUT, MEASURED, dicom_reader, measure
 from regraft.modalities.image.given import bytes_of, contents_of, image_of, is_one
-from regraft.modalities.image.golden import golden_digests, golden_files
 from regraft.modalities.image.near_copies import RULE, near_pairs
 from regraft.modalities.image.patients import by_patient, header
 from regraft.modalities.image.planes import Planes, fits

@@ -13,13 +13,12 @@ from math import trunc
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from regraft.modalities.image.augment import MAX_MAGNITUDE
 from regraft.modalities.image.types import PillowImage
 
 if TYPE_CHECKING:
     from PIL.ImageEnhance import _Enhance
 
-MAX_MAGNITUDE = 30.0
-"""The magnitude at which every operation is at its strongest."""
 _GREY = (128, 128, 128)
 _MAX_SHEAR = 0.3
 """Pixels sideways for each pixel along."""
