@@ -10,10 +10,10 @@ from regraft.backbones.backbone import BACKBONES
 from regraft.backbones.channels import (
     adapt,
     adapted_card,
-    open_for_channels,
     weights_are_used_as_they_are,
     with_channels,
 )
+from regraft.backbones.opening import open_for_channels
 from regraft.backbones.undrawn import Undrawn
 from regraft.contracts.card import Card
 from regraft.contracts.family import Family, built

@@ -91,7 +91,7 @@ def test_a_class_of_one_group_is_tested_nowhere_and_the_others_are(strategy: str
     assert np.isnan(by_class["a"].recall.value)
     assert section.headline.low is not None
     assert report.untested == (
-        "Only one group has a: 10 of 50 examples trained in every fold and were tested in none. You can still claim "
+        "Too few groups have a: 10 of 50 examples trained in every fold and were tested in none. You can still claim "
         "the figure for the other classes, and nothing for a."
     )
     assert report.untested in (tmp_path / "run" / "report.md").read_text()
@@ -116,7 +116,7 @@ def test_a_label_that_one_group_has_alone_is_tested_nowhere(tmp_path: Path) -> N
     report = ran(tmp_path, A_TAG_ALONE, task="multilabel")
     assert report.section is not None
     assert report.section.num_examples == 36
-    assert "Only one group has rare: 4 of 40 examples" in report.untested
+    assert "Too few groups have rare: 4 of 40 examples" in report.untested
     assert {one.name: one.support for one in report.section.figures.per_label}["rare"] == 0
 
 

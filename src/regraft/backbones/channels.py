@@ -10,16 +10,13 @@ and scaled by 3/N, so that sums stay of one size (timm's rule; Wightman 2019, `a
 mean, the network has to learn.
 """
 
-from collections.abc import Generator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from regraft.backbones.backbone import Backbone
 from regraft.backbones.convert import kept, write_converted
-from regraft.backbones.opening import open_backbone
 from regraft.contracts.card import Card
 from regraft.errors import BadRequest
-from regraft.values import Event, Notice
 from regraft.words import counted
 
 if TYPE_CHECKING:
@@ -28,20 +25,6 @@ if TYPE_CHECKING:
 
 REVISION = 1
 """Raised when the rule changes, so that adapted weights are made again."""
-
-
-def open_for_channels(spec: str, *, channels: int, **options: Any) -> Generator[Event, None, Backbone]:
-    """As `open_backbone`, for inputs of so many channels; 0 for as many as the network has.
-
-    Raises:
-        BadRequest: the network does not begin with a convolution, or was made by us for other channels already.
-    """
-    backbone = yield from open_backbone(spec, **options)
-    if channels in (0, backbone.card.channels):
-        return backbone
-    adapted = with_channels(backbone, channels)
-    yield Notice(text=adapted.card.notes[-1], topic="weights")
-    return adapted
 
 
 def with_channels(backbone: Backbone, channels: int) -> Backbone:

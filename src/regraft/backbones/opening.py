@@ -111,6 +111,22 @@ def open_backbone(spec: str, *, input_px: int | None = None, seed: int = 0) -> O
     return converted_file(family, card, found.path, content, found.read)
 
 
+def open_for_channels(spec: str, *, channels: int, **options: Any) -> Opening:
+    """As `open_backbone`, for inputs of so many channels; 0 for as many as the network has.
+
+    Raises:
+        BadRequest: the network does not begin with a convolution, or was made by us for other channels already.
+    """
+    backbone = yield from open_backbone(spec, **options)
+    if channels in (0, backbone.card.channels):
+        return backbone
+    from regraft.backbones.channels import with_channels
+
+    adapted = with_channels(backbone, channels)
+    yield Notice(text=adapted.card.notes[-1], topic="weights")
+    return adapted
+
+
 def named_card(spec: str) -> tuple[Family, Card]:
     """Family and card of the architecture that `spec` names, as far as known without its weights: nothing is fetched.
 

@@ -179,11 +179,11 @@ def untested(problem: Problem, num_folds: int, *, grouped: bool) -> str:
     ]
     unit, outputs = "group" if grouped else "set of near copies", task.words().outputs.split(",")[0]
     if not out.all():
-        count, what = int(out.sum()), named(lost) if lost else "what they show"
-        claim = f"for the other {outputs}, and nothing for {what}" if lost else "for the others"
+        few = f"have {named(lost)}" if lost else "show the same"
+        claim = f"for the other {outputs}, and nothing for {named(lost)}" if lost else "for the others"
         return (
-            f"Only one {unit} has {what}: {count} of {len(out)} examples trained in every fold and were tested in none."
-            f" You can still claim the figure {claim}."
+            f"Too few {unit}s {few}: {int(out.sum())} of {len(out)} examples trained in every fold and were tested in "
+            f"none. You can still claim the figure {claim}."
         )
     why = f"Too few {unit}s have {named(lost)}: a model that has not seen one of them cannot know what it shows."
     if task.exclusive and all(len(np.unique(groups[column])) < 2 for column in columns.T):

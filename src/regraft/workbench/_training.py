@@ -17,7 +17,7 @@ from regraft.activations.states import States
 from regraft.activations.store import Store
 from regraft.activations.stored import DeviceStates, ahead
 from regraft.backbones.backbone import Backbone
-from regraft.backbones.channels import open_for_channels
+from regraft.backbones.opening import open_for_channels
 from regraft.bundles.bundle import prefixes_of
 from regraft.contracts.modality import Placement, Record
 from regraft.contracts.strategy import STRATEGIES, Fitted, Other, Problem

@@ -14,7 +14,7 @@ from regraft.activations.fill import Activations, Inputs, Want
 from regraft.activations.states import States
 from regraft.activations.store import Store
 from regraft.backbones.backbone import Backbone
-from regraft.backbones.channels import open_for_channels
+from regraft.backbones.opening import open_for_channels
 from regraft.bundles.bundle import prefixes_of
 from regraft.contracts.modality import MODALITIES, Modality
 from regraft.contracts.task import Reads
