@@ -18,6 +18,7 @@ from typing import Any
 from _sets import ROOT
 from bench import processor
 
+from regraft.contracts.page import Table
 from regraft.doors.screen import watched
 from regraft.reports import architecture
 from regraft.reports.architecture_page import draw
@@ -148,7 +149,7 @@ def claims(networks: Mapping[str, Mapping[str, Any]]) -> str:
     return bullets([fewer, budget, reductions, memory])
 
 
-def markdown(shown: architecture.Table) -> str:
+def markdown(shown: Table) -> str:
     """A table of the library's as Markdown."""
     return table(shown.header, shown.rows)
 

@@ -280,7 +280,7 @@ def test_the_hub_is_not_asked_where_that_is_forbidden(hub: Hub, monkeypatch: pyt
     assert hub.asked == []
 
 
-@pytest.mark.parametrize(("status", "said"), [(404, "answered 404"), (401, "HF_TOKEN"), (403, "HF_TOKEN")])
+@pytest.mark.parametrize(("status", "said"), [(404, "returned 404"), (401, "HF_TOKEN"), (403, "HF_TOKEN")])
 def test_a_refusal_is_final(status: int, said: str, hub: Hub, tmp_path: Path) -> None:
     hub.statuses = [status]
     with pytest.raises(WeightsMissing, match=said) as raised:

@@ -19,6 +19,8 @@ class Table:
     """The cells, as many in each row as `header` has."""
     left: int = 1
     """So many columns hold words, flush to the left; those after them hold numbers, flush to the right."""
+    marked: frozenset[int] = frozenset()
+    """Positions of rows that stand out, where a page can show that."""
 
 
 @dataclass(frozen=True)

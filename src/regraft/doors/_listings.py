@@ -10,7 +10,7 @@ from regraft.values import NOTHING
 from regraft.words import counted, duration, size
 
 if TYPE_CHECKING:
-    from regraft.reports.architecture import Table
+    from regraft.contracts.page import Table
     from regraft.workbench.backbones import BackboneFacts, WeightsFacts
     from regraft.workbench.cache import CacheFacts, ClearedCache, StoredEntry
     from regraft.workbench.lab import StudyFacts

@@ -1,13 +1,12 @@
 """The tables of a described network: which columns there are, and what stands in their cells. Works on plain JSON.
 
-A table is a header and rows of text; the first `left` columns are words, the others numbers. Doors align them, pages
-make them Markdown or HTML.
+Doors align the tables, pages make them Markdown or HTML.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from regraft.contracts.page import Table
 from regraft.values import NOTHING
 from regraft.words import counted, size
 
@@ -34,20 +33,6 @@ _COLUMNS = (
     "most bytes of activations alive at once; together, the most of all."
 )
 _OF_REDUCTIONS = ("three_in", "five_in", "pool")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """Cells as text."""
-
-    header: tuple[str, ...]
-    """Titles of the columns."""
-    rows: tuple[tuple[str, ...], ...]
-    """Cells, as many in a row as there are columns."""
-    left: int
-    """How many columns, from the left, hold words; the others hold numbers."""
-    marked: frozenset[int] = frozenset()
-    """Positions of rows that stand out."""
 
 
 class Section(NamedTuple):

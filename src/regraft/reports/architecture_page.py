@@ -9,13 +9,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from regraft.reports import architecture
+from regraft.reports.page import environment
 from regraft.reports.plots import INK, SECOND
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 Json = Mapping[str, Any]
 
@@ -52,7 +50,7 @@ class Box(NamedTuple):
 def render(described: Json) -> str:
     """The page as HTML text."""
     facts = [architecture.headline(described), described["title"], described["source"]]
-    page = _environment().get_template("architecture.html")
+    page = environment().get_template("architecture.html")
     return page.render(
         name=described["name"],
         facts=[*facts, *architecture.accuracies(described)],
@@ -76,17 +74,8 @@ def draw(described: Json) -> str:
         for stage in described["stages"]
     ]
     bars = ((INK, "multiply-adds"), (SECOND, "parameters"))
-    drawing = _environment().get_template("drawing.svg")
+    drawing = environment().get_template("drawing.svg")
     return drawing.render({**described, "stages": stages, "sums": architecture.costs(described), "bars": bars})
-
-
-def _environment() -> "Environment":
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    return Environment(
-        loader=PackageLoader("regraft.reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
 
 
 def _boxes(stage: Json, described: Json) -> Iterator[Box]:

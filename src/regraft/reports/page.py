@@ -46,7 +46,7 @@ def html(report: Report, plots: Mapping[str, str] | None = None) -> str:
         )
 
     inside = {name: Markup(svg[svg.index("<svg") :]) for name, svg in (plots or {}).items()}
-    page = _environment("html", inline).get_template("report.html")
+    page = environment(inline).get_template("report.html")
     return page.render(title=title(report), lead=lead(report), blocks=blocks(report), plots=inside) + "\n"
 
 
@@ -56,7 +56,7 @@ def as_markdown(title: str, lead: Sequence[str], blocks: Sequence[Block], plots:
     def inline(text: str) -> str:
         return "".join(f"`{one}`".replace("|", "\\|") if code else plain(one) for code, one in _pieces(text))
 
-    page = _environment("", inline).get_template("report.md")
+    page = environment(inline, escaped=False).get_template("report.md")
     text = page.render(title=title, lead=lead, blocks=blocks, plots=plots)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
@@ -98,11 +98,12 @@ def _pieces(text: str) -> list[tuple[bool, str]]:
     return [(at % 2 == 1, piece) for at, piece in enumerate(re.split(r"`([^`]+)`", str(text))) if piece]
 
 
-def _environment(escaped: str, inline: Callable[[str], str]) -> "Environment":
+def environment(inline: Callable[[str], str] = str, *, escaped: bool = True) -> "Environment":
+    """The templates of pages; `inline` makes their filter for text with code between backticks."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     made = Environment(
-        loader=PackageLoader("regraft.reports"), autoescape=bool(escaped), undefined=StrictUndefined, trim_blocks=True,
+        loader=PackageLoader("regraft.reports"), autoescape=escaped, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
     made.filters["inline"] = inline
