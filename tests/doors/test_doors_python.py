@@ -96,7 +96,7 @@ def test_no_advice_of_an_error_names_a_flag_in_python() -> None:
 @pytest.mark.parametrize(
     ("fix", "expected"),
     [
-        ("leave --cut out, or use --allow-leaks.", "leave `cut` out, or use `allow_leaks`."),
+        ("leave --cut out, or use --allow-leaks.", "leave `cut` out, or use source={'allow_leaks': True}."),
         ("lower it: --set options.lr=VALUE, a tenth.", "lower it: options={'lr': VALUE}, a tenth."),
         ("keep float32 (--set dtype=float32); else", "keep float32 (dtype='float32'); else"),
         ("--set options.mixup=0.2 mixes inputs.", "options={'mixup': 0.2} mixes inputs."),

@@ -26,6 +26,7 @@ from regraft.contracts.card import Card
 from regraft.contracts.example import File
 from regraft.contracts.modality import MODALITIES, Modality, Placement, Record
 from regraft.contracts.task import TASKS
+from regraft.data.sources.table import listed
 from regraft.errors import BadRequest, BundleError, Undecodable
 from regraft.evaluation.ood import OODReference
 from regraft.tasks.linear import LinearTask
@@ -127,20 +128,31 @@ class Bundle:
     def stream(self, inputs: Any, *, abstain: float | None = None) -> Iterator[Prediction]:
         """Predictions one after another, for one input or many; memory does not grow with their number.
 
+        Many may be images, a list, an array or a column of paths, a data frame (its column `path`, or its only one), or
+        the path of a table.
+
         With `abstain` in [0, 1] the label is withheld from inputs farther from the training classes than that share
         of the training examples. An input that cannot be read gives a prediction with `error` set.
 
         Raises:
-            BadRequest: `abstain` is out of range, or asked of a model without a reference for it.
+            BadRequest: `abstain` is out of range, or asked of a model without a reference for it; or there is nothing
+                to iterate over.
+            UnknownName, BadData: the data frame or table has no column of paths, or files of it are not there.
         """
         if abstain is not None and not 0 <= abstain <= 1:
             raise BadRequest(f"abstain is {abstain}; a share from 0 to 1 is expected.", fix="write 0.99, for instance.")
         if abstain is not None and self.model.ood is None:
             raise BadRequest(
                 "This model has no out-of-distribution score (it was made from too few examples).",
-                fix="leave --abstain out.",
+                fix="leave abstain out.",
             )
+        inputs = listed(inputs)
         one = isinstance(inputs, Mapping) or self.modality.is_one(inputs)
+        if not one and not isinstance(inputs, Iterable):
+            raise BadRequest(
+                f"The inputs are a {type(inputs).__name__}; one of the {self.modality.many} or several are expected.",
+                fix="give paths, arrays or a data frame.",
+            )
         return self._stream([inputs] if one else inputs, abstain)
 
     def _stream(self, inputs: Iterable[Any], abstain: float | None) -> Iterator[Prediction]:

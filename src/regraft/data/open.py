@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from regraft.contracts.example import Example
 from regraft.contracts.source import SOURCES, Columns, DataSource
@@ -15,13 +16,15 @@ from regraft.data.archives import unpacking
 from regraft.data.dataset import Dataset, check_learnable
 from regraft.data.filenames import suggest_groups, suspect_masks
 from regraft.data.labels import Asked, understood
+from regraft.data.sources.table import is_frame
+from regraft.data.sources.table import open_source as open_table
 from regraft.errors import BadData, BadRequest
 from regraft.values import Notice, Progress
 from regraft.words import counted, named
 
 
 def open_dataset(
-    path: str | os.PathLike[str],
+    path: Any,
     *,
     path_column: str = "path",
     folder: str = "",
@@ -40,7 +43,7 @@ def open_dataset(
     known: tuple[str, ...] = (),
     learnable: bool = True,
 ) -> Dataset:
-    """Open a folder of class folders, an archive of one, or a table (CSV, TSV, parquet).
+    """Open a folder of class folders, an archive of one, a table (CSV, TSV, parquet), or a data frame.
 
     Reads names and labels; decodes nothing. `group_pattern` is a regular expression searched for in every id; its first
     group names what must stay together (a patient, a plant) and replaces a group column. `learnable=False` opens data
@@ -54,8 +57,9 @@ def open_dataset(
         BadRequest: the pattern is not a regular expression, has no group or matches no id.
         UnknownName: a column that is not in the table.
     """
-    where = _absolute(path)
-    if not is_there(where):
+    frame = path if is_frame(path) else None
+    where = _absolute("DataFrame" if frame is not None else path)
+    if frame is None and not is_there(where):
         near = difflib.get_close_matches(where.name, _names(where.parent), n=1)
         raise BadData(
             f"There is nothing at {where}.",
@@ -78,14 +82,14 @@ def open_dataset(
         modality=modality,
         unlabelled=task != "auto" and TASKS.get(task)(()).taught,
     )
-    source = _source(where)
-    if source is None:
+    source = _source(where) if frame is None else None
+    if frame is None and source is None:
         raise BadData(
             f"{where} is neither a folder nor a table nor an archive.",
             fix="give a folder with one sub-folder per class, an archive of one (.tar.gz and the like, .zip), a folder "
             "of archives called train-0.tar.gz and so on, or a table that ends in .csv, .tsv or .parquet.",
         )
-    found = source.open(where, columns)
+    found = source.open(where, columns) if source else open_table(where, columns, frame)
     asked = Asked(kind=task, columns=columns.named, delimiter=label_delimiter, order=order, known=known)
     labels = understood(found.examples, asked, where.name)
     examples, notes = labels.examples, [*found.notes, *labels.notes]

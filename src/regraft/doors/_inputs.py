@@ -1,6 +1,6 @@
 """What an estimator of scikit-learn is given as X, as a list of inputs that a model takes; and the model it keeps.
 
-* A sequence of paths: a list, an array, a column of a data frame.
+* A sequence of paths: a list, an array, a column of a data frame, or one that calls it `path`.
 * A sequence of images: arrays h w, h w 1, h w 3 or h w 4, of several sizes if need be, or Pillow images.
 * An array n h w or n h w c.
 * A table of numbers n m: each row a grey image, square where m is a square number, else one pixel high. So do
@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Num, UInt8
 
-from regraft.errors import RunError
+from regraft.data.sources.table import listed
+from regraft.errors import RunError, UnknownName
 
 if TYPE_CHECKING:
     from regraft.bundles.bundle import Model
@@ -34,11 +35,11 @@ def inputs_in(x: Any) -> list[Any] | None:
     """The examples in X, one by one; None where X is a table of numbers, or nothing that is known."""
     if isinstance(x, np.ndarray) and x.dtype.kind in "biuf":
         return list(x) if x.ndim in (3, 4) else None
-    values = x.to_numpy() if hasattr(x, "to_numpy") else x
-    if isinstance(values, np.ndarray):
-        if values.ndim == 2 and values.shape[1] == 1:
-            values = values[:, 0]
-        values = values.tolist() if values.ndim == 1 and values.dtype.kind in "OUST" else ()
+    try:
+        values = listed(x)
+    except UnknownName:
+        return None
+    values = values.to_list() if hasattr(values, "to_list") else values
     if not isinstance(values, Sequence) or isinstance(values, str | bytes) or not len(values):
         return None
     if not all(map(_is_input, values)):

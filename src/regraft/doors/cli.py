@@ -155,9 +155,11 @@ def extend(
 
 
 @app.command()
+@with_flags("source.path_column")
 def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="Folder of a run or of a model.")],
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUTS...", help="Files, and folders of them.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUTS...", help="Files, folders of them, tables.")],
+    settings: dict[str, Any],
     out: Annotated[Path | None, typer.Option(help="Write a table (CSV) here.", show_default=False)] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line, to stdout or --out.")] = False,
     abstain: Abstain = None,
@@ -171,10 +173,12 @@ def predict(
     regraft predict runs/ants some.jpg folder/ --out table.csv
     """
     from regraft.doors._predictions import write_predictions
+    from regraft.recipe import Recipe, with_settings
     from regraft.values import Prediction
     from regraft.workbench.predict import predict as verb
 
-    found = watched(verb(model, inputs, abstain=abstain), quiet=quiet)
+    source = with_settings(Recipe(data=str(model)), settings).source
+    found = watched(verb(model, inputs, source=source, abstain=abstain), quiet=quiet)
     write_predictions((one for one in found if isinstance(one, Prediction)), out=out, json_lines=json)
 
 

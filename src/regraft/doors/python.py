@@ -1,7 +1,7 @@
 """The Python door: `regraft.fit` and its kin. Each drains the verb's generator, so that nobody can forget to."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from regraft.doors.screen import result_of
 from regraft.errors import BadRequest, RegraftError
-from regraft.recipe import Recipe, parse_setting, with_settings
+from regraft.recipe import Recipe, Source, parse_setting, with_settings
 from regraft.values import drained
 from regraft.workbench.recipes import extension_for, folder_for, moved, recipe_for
 from regraft.workbench.run import Run, open_run
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from regraft.data.dataset import Dataset
 
 
-def open_dataset(path: str | Path, *, task: str = "auto", order: Sequence[str] = (), **source: Any) -> "Dataset":
-    """The labelled examples at `path`: a folder of class folders, or a table.
+def open_dataset(path: Any, *, task: str = "auto", order: Sequence[str] = (), **source: Any) -> "Dataset":
+    """The labelled examples at `path`: a folder of class folders, an archive of one, a table, or a data frame with the
+    columns of one.
 
     `task` says what is asked: classification, multilabel, regression or ordinal, the classes of the last in `order`.
     `source` are fields of `regraft.recipe.Source`: `label_column`, `label_columns`, `label_delimiter`, `group_column` …
@@ -30,17 +31,19 @@ def open_dataset(path: str | Path, *, task: str = "auto", order: Sequence[str] =
         BadRecipe: an unknown field.
         UnknownName: there is no such task.
     """
+    from regraft.data.sources.table import is_frame
     from regraft.workbench.session import opening
 
     settings = {"task": task, "target.order": list(order), **_inside("source", source)}
-    chosen = with_settings(Recipe(data=str(path)), settings)
-    events = opening(Path(path), chosen.source, task=chosen.task, target=chosen.target, modality=chosen.modality)
-    with parameters_for_flags():
+    given = path if is_frame(path) else _path_of(path)
+    chosen = with_settings(Recipe(data="DataFrame" if is_frame(path) else str(path)), settings)
+    events = opening(given, chosen.source, task=chosen.task, target=chosen.target, modality=chosen.modality)
+    with parameters_for_flags({"task", "order", *Source.__dataclass_fields__}):
         return replace(drained(events), recipe=chosen)
 
 
 def fit(
-    data: "str | Path | Recipe | Dataset",
+    data: Any,
     *,
     backbone: str | None = None,
     strategy: str | None = None,
@@ -52,16 +55,17 @@ def fit(
 ) -> Run:
     """Train on `data`, prove the result and save the model; the run.
 
-    `data` is a path of data or of a recipe, a recipe, or what `open_dataset` returned; `options` are the strategy's;
-    `fields` are further fields of the recipe (`cut`, `seed`, `input_px` …). Progress goes to stderr unless `quiet`.
-    Without `out` the run goes to `runs/DATA-STRATEGY`.
+    `data` is a path of data or of a recipe, a recipe, a data frame, or what `open_dataset` returned; `options` are the
+    strategy's; `fields` are further fields of the recipe (`cut`, `seed`, `input_px` …). Progress goes to stderr unless
+    `quiet`. Without `out` the run goes to `runs/DATA-STRATEGY`.
 
     Raises:
         RegraftError: what is wrong with the data, the recipe, the weights or the machine, and what to do.
     """
     given = {"backbone": backbone, "strategy": strategy, **fields}
     settings = {name: value for name, value in given.items() if value is not None} | _inside("options", options or {})
-    recipe, dataset = _recipe(data, settings)
+    with parameters_for_flags():
+        recipe, dataset = _recipe(data, settings)
     folder = folder_for(recipe, resume=resume) if out is None else Path(out)
 
     from regraft.workbench.fit import RunDone
@@ -94,28 +98,41 @@ def extend(
     """
     folder = run.path if isinstance(run, Run) else Path(run)
     settings = {"seed": seed, **_inside("source", source)}
-    return fit(extension_for(folder, data, old=old, max_loss=max_loss, settings=settings), out=out, quiet=quiet)
+    recipe = extension_for(folder, _path_of(data), old=old, max_loss=max_loss, settings=settings)
+    return fit(recipe, out=out, quiet=quiet)
 
 
 @contextmanager
-def parameters_for_flags() -> Iterator[None]:
-    """Errors from inside advise Python's parameters where they would advise flags of the command line."""
+def parameters_for_flags(own: Collection[str] | None = None) -> Iterator[None]:
+    """Errors from inside advise Python's parameters where they would advise flags of the command line.
+
+    `own` are the parameters that there are; None: those of `fit`, of which any other advice then speaks by name.
+    """
     try:
         yield
     except RegraftError as error:
-        error.fix = _FLAG.sub(_as_parameter, error.fix)
+        error.fix = _FLAG.sub(lambda found: _as_parameter(found, own), error.fix)
         raise
 
 
-def _as_parameter(found: re.Match[str]) -> str:
-    if found["flag"]:
-        return f"`{found['flag'].replace('-', '_')}`"
-    if not found["path"]:  # a whole command in a code span stays as it is
+def _as_parameter(found: re.Match[str], own: Collection[str] | None) -> str:
+    if not found["flag"] and not found["path"]:  # a whole command in a code span stays as it is
         return found[0]
-    section, dot, name = found["path"].rpartition(".")
-    value = parse_setting(f"{name}={found['value']}")[1]
-    shown = value if str(value).isupper() else repr(value)  # a placeholder, such as VALUE, is not a text
-    return f"{section}={{{name!r}: {shown}}}" if dot else f"{name}={shown}"
+    section, _, name = (found["path"] or found["flag"].replace("-", "_")).rpartition(".")
+    shown = "…"
+    if found["path"]:
+        value = parse_setting(f"{name}={found['value']}")[1]
+        shown = value if str(value).isupper() else repr(value)  # a placeholder, such as VALUE, is not a text
+    elif name in Source.__dataclass_fields__:
+        section, shown = "source", "True" if getattr(Source(), name) is False else shown
+    if own is not None and name == "seed" and "random_state" in own:
+        name = "random_state"
+    if own is not None and name in own:
+        section = ""
+    written = f"{section}={{{name!r}: {shown}}}" if section else f"{name}={shown}"
+    if own is not None and (section or name) not in own:
+        return f"regraft.fit(…, {written})"
+    return f"`{name}`" if shown == "…" and not section else written
 
 
 _FLAG = re.compile(
@@ -124,18 +141,36 @@ _FLAG = re.compile(
 )
 
 
-def _recipe(data: "str | Path | Recipe | Dataset", settings: Mapping[str, Any]) -> "tuple[Recipe, Dataset | None]":
+def _recipe(data: Any, settings: Mapping[str, Any]) -> "tuple[Recipe, Dataset | None]":
     """The recipe, and the examples where they are at hand already."""
+    from regraft.data.sources.table import is_frame
+
     if isinstance(data, Recipe):
         return with_settings(data, settings), None
-    if isinstance(data, str | Path):
-        return recipe_for(data, settings), None
+    if is_frame(data):
+        from regraft.workbench.session import opening
+
+        chosen = with_settings(Recipe(data="DataFrame"), settings)
+        return chosen, drained(opening(data, chosen.source, task=chosen.task, target=chosen.target))
+    if not hasattr(data, "examples"):
+        return recipe_for(_path_of(data), settings), None
     if data.recipe is None:
         raise BadRequest(
             "This data set was not opened by regraft.open_dataset.",
             fix="write a table of the examples you want, and fit on that.",
         )
     return with_settings(replace(data.recipe, data=str(data.root)), settings), data
+
+
+def _path_of(data: Any) -> Path:
+    """Raises: BadRequest: it is no path."""
+    if isinstance(data, str | Path):
+        return Path(data)
+    raise BadRequest(
+        f"The data are a {type(data).__name__}; the path of data, or a data frame with the columns path and label, is "
+        "expected.",
+        fix="put paths and labels into a data frame, or use RegraftClassifier().fit(X, y).",
+    )
 
 
 def _inside(section: str, fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -87,7 +87,7 @@ class ImageEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _result(self, events: "Iterable[Any]", kind: type[T]) -> T:
         """What a verb comes to; its errors advise parameters, not flags."""
-        with parameters_for_flags():
+        with parameters_for_flags(self.get_params(deep=False)):
             try:
                 return result_of(events, kind, quiet=not self.verbose)
             except DamagedData as error:

@@ -1,11 +1,14 @@
 """Predict: a trained model on files and folders, one prediction after another."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from regraft.contracts.source import Columns
 from regraft.data.archives import is_archive, unpacking
+from regraft.data.sources import table
 from regraft.errors import BadData
+from regraft.recipe import Source
 from regraft.values import Event, Notice, Prediction
 from regraft.workbench._machine import choose_device, num_threads
 
@@ -14,12 +17,14 @@ def predict(
     model: Path,
     inputs: Sequence[Path],
     *,
+    source: Source | None = None,
     abstain: float | None = None,
     device: str = "auto",
     backend: str = "auto",
     threads: int = 0,
 ) -> Iterator[Event | Prediction]:
-    """Predictions of the model in `model` (a bundle or a run) for files and for all files in folders and archives.
+    """Predictions of the model in `model` (a bundle or a run) for files, rows of tables and all files in folders and
+    archives.
 
     Hidden files and folders are passed over and said so. A file that cannot be read gives a prediction with `error`.
 
@@ -33,6 +38,7 @@ def predict(
         model, device=choose_device(device), backend=backend, threads=num_threads(threads), workers=num_threads(threads)
     )
     yield from bundle.notices
+    inputs, names = yield from _rows(inputs, source or Source())
     archives = dict[Path, Path]()
     for given in filter(is_archive, inputs):
         archives[given] = yield from unpacking(given)
@@ -43,7 +49,22 @@ def predict(
     if not paths:
         raise BadData(f"There is no file in {', '.join(map(str, inputs))}.", fix="give images, or folders with some.")
     for prediction in bundle.stream(paths, abstain=abstain):
-        yield _renamed(prediction, copies)
+        known = _renamed(prediction, copies)
+        yield replace(known, id=names.get(known.id, known.id))
+
+
+def _rows(inputs: Sequence[Path], source: Source) -> Generator[Notice, None, tuple[Sequence[Path], Mapping[str, str]]]:
+    """The inputs with the files of their rows in place of tables; and what these call them, by their paths."""
+    found, names = list[Path](), dict[str, str]()
+    for given in inputs:
+        if not table.accepts(given):
+            found.append(given)
+            continue
+        cells, files, notes = table.files_in(given, Columns(path=source.path_column, folder=source.folder))
+        yield from notes
+        found += files
+        names |= zip(map(str, files), cells, strict=True)
+    return found, names
 
 
 def _renamed(prediction: Prediction, copies: Mapping[Path, Path]) -> Prediction:

@@ -259,7 +259,7 @@ def fitted_to(
 
 
 def opening(
-    path: Path,
+    path: Any,
     source: Source,
     *,
     task: str,
@@ -270,7 +270,7 @@ def opening(
 ) -> Generator[Event, None, Dataset]:
     """The labelled examples at `path`, read as a recipe says; yields how far archives are unpacked.
 
-    `known`: the classes of a finished model.
+    `path` may be a data frame; `known` are the classes of a finished model.
 
     Raises:
         UnknownName: there is no such task.
@@ -278,7 +278,8 @@ def opening(
     """
     if task != "auto" and task not in TASKS.names():
         raise UnknownName("task", task, ["auto", *TASKS.names()])
-    yield from unpack(path)
+    if isinstance(path, Path):
+        yield from unpack(path)
     return open_dataset(
         path, path_column=source.path_column, folder=source.folder, inline_columns=source.text_columns,
         label_column=source.label_column, label_columns=source.label_columns,

@@ -49,14 +49,14 @@ def read_table(path: Path, columns: Columns, frame: Any = None) -> Table:
     return _parquet(path, columns) if path.suffix.lower() == ".parquet" else _text(path, columns)
 
 
-def _wanted(
+def wanted(
     path: Path, names: list[str], columns: Columns, below: Sequence[tuple[int, list[str]]] = ()
 ) -> dict[str, int]:
     """Where each wanted column stands, by the name that was asked for; case matters only between two of a name.
 
     `below`: the first rows under the header of a text table, with their numbers.
     """
-    wanted = {}
+    found = {}
     asked = dict.fromkeys(columns.inline or (columns.path,), "--path-column")
     asked |= dict.fromkeys(columns.named, "--label-column")
     asked |= {columns.split or "": "--split-column", columns.group or "": "--group-column"}
@@ -68,19 +68,21 @@ def _wanted(
         if len(same) > 1:
             raise BadData(f"{path.name} has two columns named {name!r}.", fix="rename one of them.")
         if same:
-            wanted[name] = same[0]
+            found[name] = same[0]
+        elif len(names) == 1 and not any(columns.named) and not _is_path(names[0]):
+            found[name] = 0
         elif name not in columns.optional:
             raise _no_column(path, name, flag, names, columns, below)
-    return wanted
+    return found
 
 
 def _no_column(
     path: Path, name: str, flag: str, names: list[str], columns: Columns, below: Sequence[tuple[int, list[str]]]
 ) -> RegraftError:
     """What to say of a column that is not there: that the header is missing or lies lower, or which there are."""
-    header = f"a line such as {','.join((columns.path, *columns.named))}"
+    header = f"a line such as {','.join(filter(None, (columns.path, *columns.named)))}"
     lower = next((row for row, record in below if name in map(str.strip, record)), None)
-    if lower is None and not any("/" in cell or "\\" in cell or _is_file(cell) for cell in names):
+    if lower is None and not any(map(_is_path, names)):
         error = UnknownName(f"column in {path.name}", name, names)
         error.fix += f" The name is given by {flag}."
         return error
@@ -93,8 +95,8 @@ def _no_column(
     )
 
 
-def _is_file(cell: str) -> bool:
-    return any(MODALITIES.get(name).claims(cell, bytes) for name in MODALITIES)
+def _is_path(cell: str) -> bool:
+    return "/" in cell or "\\" in cell or any(MODALITIES.get(name).claims(cell, bytes) for name in MODALITIES)
 
 
 def _text(path: Path, columns: Columns) -> Table:
@@ -113,7 +115,7 @@ def _text(path: Path, columns: Columns) -> Table:
         )
     names = [name.strip() for name in records[filled[0]]]
     rows = [(at + 1, records[at]) for at in filled[1:]]
-    places = _wanted(path, names, columns, rows[:20])
+    places = wanted(path, names, columns, rows[:20])
     if ragged := [row for row, record in rows if len(record) != len(names)]:
         found = len(records[ragged[0] - 1])
         raise BadData(
@@ -176,7 +178,7 @@ def _parquet(path: Path, columns: Columns) -> Table:
 
 def _of_columns(path: Path, names: list[str], columns: Columns, read: Callable[[int], list[Any]]) -> Table:
     """A table whose columns are `read` one by one, by position."""
-    places = _wanted(path, names, columns)
+    places = wanted(path, names, columns)
     found = {name: [_plain(path, name, *one) for one in enumerate(read(at))] for name, at in places.items()}
     return Table(
         unused=tuple(name for at, name in enumerate(names) if at not in places.values()),

@@ -4,18 +4,23 @@ import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from regraft.contracts.example import Content, Contents, Example, File, Inline, in_file
 from regraft.contracts.modality import MODALITIES
 from regraft.contracts.source import Columns, DataSource, Found
-from regraft.data.sources._rows import Table, read_table
-from regraft.errors import BadData, nearest
+from regraft.data.sources._rows import Table, read_table, wanted
+from regraft.errors import BadData, UnknownName, nearest
 from regraft.labels import joined
 from regraft.values import Notice
 from regraft.words import SPLIT_WORDS, counted, named, splits_in
 
+PATHS = Columns(label="", split=None, group=None)
+"""How a table without labels is read."""
 _SUFFIXES = frozenset((".csv", ".tsv", ".parquet"))
 
 
@@ -37,6 +42,10 @@ def open_source(path: Path, columns: Columns, frame: Any = None) -> Found:
         raise BadData(f"{path.name} has a header and no rows.", fix="give a table with one row per example.")
     names, contents, notes = _contents(path, table, columns)
     notes = [*table.notes, *notes]
+    if frame is not None:
+        notes.append(
+            "The examples are in memory: to run recipe.toml again, save the data frame as a table and name it."
+        )
     labels = _labels(path, table, columns)
     splits = _splits(path, table, columns)
     groups = table.columns.get(columns.group or "", [""] * len(table.rows))
@@ -58,6 +67,51 @@ def open_source(path: Path, columns: Columns, frame: Any = None) -> Found:
         examples=tuple(kept),
         modality=columns.modality or _modality(path, [example.content for example in kept]),
         notes=tuple(Notice(text=text, topic="data") for text in notes),
+    )
+
+
+def is_frame(value: Any) -> bool:
+    """Whether `value` is a data frame (pandas, polars)."""
+    return hasattr(value, "columns") and hasattr(value, "to_numpy")
+
+
+def listed(given: Any) -> Any:
+    """What is handed over as several inputs as a list of them: the files of a table's rows, of a data frame the column
+    `path` or the only one, the items of an array of paths. Anything else as it is.
+
+    Raises:
+        UnknownName: the data frame has several columns, and none is called `path`.
+        BadData: the table cannot be used; the message says why.
+    """
+    if is_frame(given):
+        own = list(given.columns)
+        try:
+            return list(given[own[wanted(Path("the data frame"), list(map(str, own)), PATHS)[PATHS.path]]])
+        except UnknownName as error:
+            error.fix = (
+                f"give one of its columns: frame[{own[0]!r}], for instance." if own else "give one with columns."
+            )
+            raise
+    if isinstance(given, np.ndarray) and given.dtype.kind in "OUST" and (given.ndim < 2 or given.shape[1:] == (1,)):
+        cells = given.ravel().tolist()
+        return [os.fsdecode(cell) for cell in cells] if given.dtype.kind == "S" else cells
+    return files_in(Path(given))[1] if isinstance(given, str | Path) and accepts(Path(given)) else given
+
+
+def files_in(path: Path, columns: Columns | None = None) -> tuple[list[str], list[Path], list[Notice]]:
+    """What the rows of an unlabelled table call their files, the files, and what was assumed to find them.
+
+    Raises:
+        UnknownName: there is no column with paths.
+        BadData: a file is not there, or the table cannot be read.
+    """
+    asked = replace(columns or PATHS, label="", labels=(), split=None, group=None, inline=())
+    table = read_table(path, asked)
+    files, notes = _files(path, table, asked)
+    return (
+        table.columns[asked.path],
+        list(map(Path, files)),
+        [Notice(text=text, topic="data") for text in (*table.notes, *notes)],
     )
 
 
