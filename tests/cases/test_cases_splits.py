@@ -1,5 +1,6 @@
 """What people call their splits, and how they lay them out: a split is never learned as a class in silence."""
 
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -138,3 +139,22 @@ def test_k14_an_archive_may_hold_the_folder_of_its_split(tmp_path: Path) -> None
     found = open_dataset(tmp_path / "shards")
     assert found.splits == ("train", "test")
     assert found.examples[-1].id == "train/dog/1.png"
+
+
+def test_k03_splits_beside_a_folder_that_is_none_are_found_one_level_down(tmp_path: Path) -> None:
+    root = folder_of(tmp_path, [*divided("data/train", "data/test"), "plots/0.png", "plots/1.png"])
+    with pytest.raises(BadData, match=r"has the splits inside the folder data \(data/train\)") as caught:
+        open_dataset(root)
+    assert caught.value.fix.startswith(f"give {root / 'data'};")
+
+
+def test_k03_a_zip_that_was_packed_with_backslashes_has_folders_all_the_same(tmp_path: Path) -> None:
+    folder_of(tmp_path / "data", divided("Train", "Test"))
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as packed_:
+        for name in divided("Train", "Test"):
+            member = zipfile.ZipInfo("x")
+            member.filename = member.orig_filename = "data\\" + name.replace("/", "\\")
+            packed_.writestr(member, (tmp_path / "data" / name).read_bytes())
+    found = open_dataset(tmp_path / "data.zip")
+    assert (found.classes, found.splits) == (("cat", "dog"), ("train", "test"))
+    assert found.examples[0].id == "Test/cat/0.png"

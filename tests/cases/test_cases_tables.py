@@ -68,6 +68,13 @@ def test_k13_a_model_reads_its_classes_however_the_test_table_writes_them(tmp_pa
     assert "'0.0' and '0' are one number" in told(found)
 
 
+def test_k13_one_number_is_one_group_so_that_no_patient_is_on_two_sides(tmp_path: Path) -> None:
+    text = "path,label,group\na.png,x,7\nb.png,y,7.0\nc.png,x,8\nd.png,y,007\n"
+    found = open_dataset(table_of(tmp_path / "t.csv", text))
+    assert [one.group for one in found.examples] == ["7", "7", "8", "7"]
+    assert "'007', '7.0' and '7' are one number: read as the group '7'." in told(found)
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 @pytest.mark.parametrize("rows", [ROWS, ROWS.replace(".png", "").replace("a,", "./a,"), ROWS.replace(",", ";")])
 def test_k17_a_first_line_that_is_no_header_is_named_as_such(rows: str, encoding: str, tmp_path: Path) -> None:
@@ -131,6 +138,13 @@ def test_k18_paths_of_another_machine_are_offered_without_what_is_not_here(head:
     with pytest.raises(BadData, match="4 files of 4 cannot be found") as caught:
         open_dataset(table_of(tmp_path / "t.csv", "path,label\n" + "".join(head + row + "\n" for row in ROWS.split())))
     assert f"'a.png' is in {tmp_path}: take" in caught.value.fix
+
+
+def test_k18_a_folder_in_place_of_a_file_is_named(tmp_path: Path) -> None:
+    folder_of(tmp_path / "scans", ["1.png"])
+    with pytest.raises(BadData, match=r"1 file of 5 cannot be found: 'scans' \(row 2\)") as caught:
+        open_dataset(table_of(tmp_path / "t.csv", f"path,label\nscans,x\n{ROWS}"))
+    assert caught.value.fix == "'scans' is a folder; write a row for each of its files."
 
 
 def test_k18_names_that_no_system_allows_are_named(tmp_path: Path) -> None:

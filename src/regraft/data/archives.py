@@ -183,6 +183,7 @@ def _unzip(archive: Path, folder: Path) -> Iterator[tuple[int, int]]:
     done = 0
     with zipfile.ZipFile(archive) as packed:
         for member in packed.infolist():
+            member.filename = member.filename.replace("\\", "/")  # as some systems write it
             if member.filename.startswith("/") or ".." in member.filename.split("/"):
                 raise _refused(archive, member.filename, "its path leads out of the archive")
             yield member.file_size, (done := done + member.compress_size)

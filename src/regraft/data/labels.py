@@ -80,7 +80,7 @@ def understood(examples: Sequence[Example], asked: Asked, table: str) -> Labels:
             f"{given[0].upper()}{given[1:]} cannot be a {kind} task, which has one label an example.",
             fix="name one label column, or another --task (multilabel, regression).",
         )
-    one, merged = _one_spelling({example.label for example in examples}, asked)
+    one, merged = one_spelling({example.label for example in examples}, (*asked.known, *asked.order))
     examples = [replace(each, label=one.get(each.label, each.label)) for each in examples] if one else examples
     if kind == "ordinal":
         found = _ranks(examples, asked.order, table)
@@ -105,20 +105,22 @@ def numeric(label: str) -> Decimal | None:
     return Decimal(label.replace(",", ".")) if _DIGITS.fullmatch(label) else None
 
 
-def _one_spelling(names: Iterable[str], asked: Asked) -> tuple[dict[str, str], list[str]]:
-    """What a label is called that writes a number as another one does (0.0 for 0, 01 for 1), and sentences that say so.
+def one_spelling(
+    names: Iterable[str], first: Sequence[str] = (), what: str = "class"
+) -> tuple[dict[str, str], list[str]]:
+    """What a name is read as that writes a number as another one does (0.0 for 0, 01 for 1), and sentences that say so.
 
-    The shortest way of writing stands, before it that of a finished model or of the order asked for. Numbers with a
-    comma may as well be two, and stay as they are.
+    The shortest way of writing stands, before it that of the names in `first`. Numbers with a comma may as well be two,
+    and stay as they are.
     """
-    given, first = set(names), (*asked.known, *asked.order)
+    given = set(names)
     same = dict[Decimal | None, list[str]]()
     for name in sorted({*given, *first}, key=lambda name: (name not in first, len(name), name)):
         same.setdefault(None if "," in name else numeric(name), []).append(name)
     same.pop(None, None)
     several = {some[0]: [one for one in some[1:] if one in given and one not in first] for some in same.values()}
     notes = [
-        f"{named(map(repr, others))} and {one!r} are one number: read as the class {one!r}."
+        f"{named(map(repr, others))} and {one!r} are one number: read as the {what} {one!r}."
         for one, others in several.items()
         if others
     ]
@@ -142,7 +144,7 @@ def _guessed(examples: Sequence[Example], asked: Asked) -> str:
 def _several(examples: Sequence[Example], asked: Asked, table: str) -> Labels:
     column = asked.columns[0]
     cells = [[label for cell in one.label.split(asked.delimiter) if (label := cell.strip())] for one in examples]
-    one, merged = _one_spelling((label for labels in cells for label in labels), asked)
+    one, merged = one_spelling((label for labels in cells for label in labels), asked.known)
     found = [[one.get(label, label) for label in labels] for labels in cells]
     classes = tuple(sorted({label for labels in found for label in labels}))
     if odd := [label for label in classes if JOINT in label]:

@@ -15,7 +15,7 @@ from regraft.contracts.task import TASKS
 from regraft.data.archives import unpacking
 from regraft.data.dataset import Dataset, check_learnable
 from regraft.data.filenames import suggest_groups, suspect_masks
-from regraft.data.labels import Asked, understood
+from regraft.data.labels import Asked, one_spelling, understood
 from regraft.data.sources.table import is_frame
 from regraft.data.sources.table import open_source as open_table
 from regraft.errors import BadData, BadRequest
@@ -93,6 +93,10 @@ def open_dataset(
     asked = Asked(kind=task, columns=columns.named, delimiter=label_delimiter, order=order, known=known)
     labels = understood(found.examples, asked, where.name)
     examples, notes = labels.examples, [*found.notes, *labels.notes]
+    same, merged = one_spelling(filter(None, (example.group for example in examples)), what="group")
+    if same:
+        examples = tuple(replace(one, group=same.get(one.group or "", one.group)) for one in examples)
+        notes += [Notice(text=text, topic="data") for text in merged]
     if group_pattern is not None:
         examples, more = _grouped(examples, group_pattern)
         notes += more

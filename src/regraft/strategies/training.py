@@ -127,18 +127,21 @@ def planned(
 
     from regraft.strategies._steps import Schedule, has_bfloat16, num_batches
 
-    epochs = math.ceil(options.min_steps / num_batches(len(problem.train), options.batch, tail.min_rows))
+    steps = num_batches(len(problem.train), options.batch, tail.min_rows)
+    floors = {
+        f"options.min_steps asks for {options.min_steps} steps (--set options.min_steps=0: none)": math.ceil(
+            options.min_steps / steps
+        ),
+        "every stage is to be unfrozen": phases.min_epochs if phases else 1,
+    }
+    why, epochs = max(floors.items(), key=lambda floor: floor[1])
     if epochs > options.epochs:
-        yield Notice(
-            text=f"options.epochs is {options.epochs}, but options.min_steps asks for {options.min_steps} steps: "
-            f"{epochs} epochs are planned.",
-            topic="training",
-        )
+        text = f"options.epochs is {options.epochs}, but {why}: {epochs} epochs are planned."
+        yield Notice(text=text, topic="training")
     bf16 = options.bf16 and has_bfloat16(torch.device(problem.device))
     if options.bf16 and not bf16:
         yield Notice(text="This machine has no instructions for bfloat16: training computes in float32.", topic="bf16")
-    planned = max(options.epochs, epochs, phases.min_epochs if phases else 1)
-    return Schedule(epochs=planned, bf16=bf16, phases=phases, mixing=mixing)
+    return Schedule(epochs=max(options.epochs, epochs), bf16=bf16, phases=phases, mixing=mixing)
 
 
 def first_values(tail: "Tail", problem: Problem, options: Training) -> Generator[Event, None, dict[str, Any]]:

@@ -147,7 +147,7 @@ def test_a_linked_folder_is_followed_and_a_circle_ends(tmp_path: Path) -> None:
         ),
         (
             [f"{label}/{part}/{at}.png" for label in ("ants", "bees") for part in ("train", "test") for at in range(2)],
-            "has the splits inside the classes",
+            "has the splits inside the folder ants",
             "move ants/train to train/ants",
         ),
         (ants_and_bees("photos/"), "holds one folder, 'photos', with ants, bees inside", "photos"),
@@ -179,7 +179,7 @@ def test_classes_that_differ_only_in_case_are_named(tmp_path: Path) -> None:
     names = ["Ants/1.png", "Ants/2.png", "ants/1.png", "ants/2.png"]
     dataset = open_dataset(folder_of(tmp_path, names))
     if len(dataset.classes) == 2:  # not so where the file system knows no case
-        assert "The classes 'Ants', 'ants' differ only in case or spaces" in told(dataset)
+        assert "The classes 'Ants', 'ants' differ only in case, spaces or a comma" in told(dataset)
 
 
 def test_one_class_may_be_opened_to_evaluate(tmp_path: Path) -> None:

@@ -81,6 +81,7 @@ def _no_column(
 ) -> RegraftError:
     """What to say of a column that is not there: that the header is missing or lies lower, or which there are."""
     header = f"a line such as {','.join(filter(None, (columns.path, *columns.named)))}"
+    flags = "--path-column and --label-column" if any(columns.named) else "--path-column"
     lower = next((row for row, record in below if name in map(str.strip, record)), None)
     if lower is None and not any(map(_is_path, names)):
         error = UnknownName(f"column in {path.name}", name, names)
@@ -91,7 +92,7 @@ def _no_column(
         f"{name!r} is expected.",
         fix=f"delete what stands above line {lower}, the header."
         if lower
-        else f"begin the table with {header}; columns with other names are given by --path-column and --label-column.",
+        else f"begin the table with {header}; columns with other names are given by {flags}.",
     )
 
 

@@ -215,14 +215,16 @@ def _splits(root: Path, listing: _Listing, many: str) -> dict[str, str]:
         )
     if splits and not others:
         return splits
-    if len(deep) == len(tops) and len(below) > 1 and len(inside := splits_in(below)) == len(below):
-        split = min(inside, key=lambda name: (inside[name] != "train", name))
-        raise BadData(
-            f"{root} has the splits inside the classes ({tops[0]}/{split}); the classes inside the splits are "
-            "expected.",
-            fix=f"move {tops[0]}/{split} to {split}/{tops[0]} and so on, or say in a table which example belongs "
-            "where.",
-        )
+    for top in tops:
+        inside = splits_in({names[1] for names, _ in listing.files if names[0] == top and len(names) > 2})
+        if len(set(inside.values())) > 1:
+            split = min(inside, key=lambda name: (inside[name] != "train", name))
+            raise BadData(
+                f"{root} has the splits inside the folder {top} ({top}/{split}); they are expected to be "
+                "the outermost folders.",
+                fix=f"give {root / top}; or if {top} is a class, move {top}/{split} to {split}/{top} and so on, or say "
+                "in a table which example belongs where.",
+            )
     return {}
 
 

@@ -197,6 +197,8 @@ def _key(name: str) -> str:
 
 def _elsewhere(root: Path, name: str, alike: Sequence[Path]) -> str:
     """Where the file of that name is instead, and what to do."""
+    if os.path.isdir(root / name):  # noqa: PTH112
+        return f"{name!r} is a folder; write a row for each of its files."
     if alike:
         return f"write which of {named(sorted(one.name for one in alike))} is meant."
     folders = sorted(one for one in root.iterdir() if one.is_dir()) if root.is_dir() else []
