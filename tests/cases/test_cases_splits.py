@@ -120,15 +120,16 @@ def test_k04_an_archive_called_after_a_split_needs_classes_as_well(tmp_path: Pat
         open_dataset(tmp_path / "shards")
 
 
-@pytest.mark.parametrize("inner", ["{}/{}", "{}/{}_images", "{}/images"])
+@pytest.mark.parametrize("inner", ["{}/{}", "{}/{}_images", "{}/images", "{}/{}/{}"])
 @pytest.mark.parametrize("source", ["folder", "archive"])
 def test_k14_a_level_that_says_the_split_again_is_passed_through_with_a_notice(
     source: str, inner: str, tmp_path: Path
 ) -> None:
-    root = folder_of(tmp_path / "data", divided(*(inner.format(name, name) for name in ("train", "test"))))
+    root = folder_of(tmp_path / "data", divided(*(inner.format(*[name] * 3) for name in ("train", "test"))))
     found = open_dataset(root if source == "folder" else packed(root, tmp_path / "data.tar", "data"))
     assert (found.classes, found.splits) == (("cat", "dog"), ("train", "test"))
-    assert f"The folder {inner.format('train', 'train')} holds all of train and is passed through." in told(found)
+    level = "/".join(inner.format(*["train"] * 3).split("/")[:2])
+    assert f"The folder {level} holds all of train and is passed through." in told(found)
     assert "together are" not in told(found)
 
 

@@ -90,7 +90,7 @@ def test_k17_lines_above_the_header_are_named(tmp_path: Path) -> None:
     assert caught.value.fix == "delete what stands above line 3, the header."
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
 @pytest.mark.parametrize(("sign", "ending"), [(";", "\n"), ("\t", "\r\n"), ("|", "\r")])
 def test_k17_the_line_by_which_excel_is_told_the_delimiter_is_followed_with_a_notice(
     sign: str, ending: str, encoding: str, tmp_path: Path
@@ -101,10 +101,17 @@ def test_k17_the_line_by_which_excel_is_told_the_delimiter_is_followed_with_a_no
     assert "The first line of t.csv is not the header" in told(found)
 
 
-def test_k17_other_column_names_are_offered_with_the_flag(tmp_path: Path) -> None:
-    with pytest.raises(UnknownName) as caught:
-        open_dataset(table_of(tmp_path / "t.csv", f"file,label\n{ROWS}"))
-    assert "--path-column" in caught.value.fix
+@pytest.mark.parametrize("first", ["file,label\n", "", "\n"])
+def test_k17_other_column_names_are_offered_with_the_flag(first: str, tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match=r"no column in t.csv named 'path'") as caught:
+        open_dataset(table_of(tmp_path / "t.csv", first + ROWS.replace(".png", "")))
+    assert "--path-column; if the first line is not a header, begin the table with one" in caught.value.fix
+
+
+def test_labels_with_spaces_around_them_are_read_without_and_a_notice_says_so(tmp_path: Path) -> None:
+    found = labelled(tmp_path, "x  ", " y", "x  ", " y")
+    assert found.classes == ("x", "y")
+    assert "Spaces around the labels of t.tsv are left out: 'x  ' is read as 'x'." in told(found)
 
 
 def test_k17_case_spaces_and_blank_lines_around_a_header_and_rows_do_not_matter(tmp_path: Path) -> None:

@@ -124,7 +124,9 @@ def test_what_cannot_be_used_is_named_by_row(tmp_path: Path, text: str, words: s
 def test_an_unknown_column_is_offered_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match=r"no column in t.csv named 'label'") as caught:
         open_dataset(table_of(tmp_path / "t.csv", PLAIN.replace("label", "labels")))
-    assert caught.value.fix == "did you mean 'labels'? The name is given by --label-column."
+    assert caught.value.fix.startswith(
+        "did you mean 'labels'? The name is given by --label-column; if the first line is"
+    )
     with pytest.raises(UnknownName, match="patient_id"):
         open_dataset(table_of(tmp_path / "t.csv", PLAIN), group_column="patient_id")
 

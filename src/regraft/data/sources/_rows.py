@@ -85,7 +85,8 @@ def _no_column(
     lower = next((row for row, record in below if name in map(str.strip, record)), None)
     if lower is None and not any(map(_is_path, names)):
         error = UnknownName(f"column in {path.name}", name, names)
-        error.fix += f" The name is given by {flag}."
+        error.fix += f" The name is given by {flag}"
+        error.fix += f"; if the first line is not a header, begin the table with one, {header}." if below else "."
         return error
     return BadData(
         f"The first line of {path.name} is not a header: it reads {named(map(repr, names), 3)}, and a column named "
@@ -139,6 +140,8 @@ def _decoded(path: Path) -> str:
     except OSError as error:
         raise BadData(f"{path} cannot be read ({error.strerror}).", fix="allow reading it.") from error
     encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    if data[1:2] == b"\0" and data[:1].strip(b"\0"):  # as some systems write it, without a mark
+        encoding = "utf-16-le"
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:

@@ -84,7 +84,9 @@ def found_under(root: Path, columns: Columns, *, called: Path) -> Found:
         told = tuple(Notice(text=text, topic="data") for text in _left_out(listing, called))
         return Found(examples=tuple(_unlabelled(listing)), modality=kind, notes=told)
     reads = MODALITIES.get(kind)
-    passed = _pass_through(listing)
+    passed = list[str]()
+    while more := _pass_through(listing):
+        passed += more
     splits = _splits(called, listing, reads.many)
     depth = 2 if splits else 1
     stray = [names for names, _ in listing.files if len(names) <= depth]

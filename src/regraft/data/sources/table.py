@@ -19,7 +19,7 @@ from regraft.labels import joined
 from regraft.values import Notice
 from regraft.words import SPLIT_WORDS, counted, named, splits_in
 
-PATHS = Columns(label="", split=None, group=None)
+PATHS = Columns(unlabelled=True, split=None, group=None)
 """How a table without labels is read."""
 _SUFFIXES = frozenset((".csv", ".tsv", ".parquet"))
 
@@ -46,7 +46,8 @@ def open_source(path: Path, columns: Columns, frame: Any = None) -> Found:
         notes.append(
             "The examples are in memory: to run recipe.toml again, save the data frame as a table and name it."
         )
-    labels = _labels(path, table, columns)
+    labels, more = _labels(path, table, columns)
+    notes += more
     splits = _splits(path, table, columns)
     groups = table.columns.get(columns.group or "", [""] * len(table.rows))
     examples = [
@@ -102,10 +103,10 @@ def files_in(path: Path, columns: Columns | None = None) -> tuple[list[str], lis
     """What the rows of an unlabelled table call their files, the files, and what was assumed to find them.
 
     Raises:
-        UnknownName: there is no column with paths.
+        UnknownName: no column holds paths.
         BadData: a file is not there, or the table cannot be read.
     """
-    asked = replace(columns or PATHS, label="", labels=(), split=None, group=None, inline=())
+    asked = replace(columns or PATHS, unlabelled=True, split=None, group=None, inline=())
     table = read_table(path, asked)
     files, notes = _files(path, table, asked)
     return (
@@ -212,18 +213,17 @@ def _elsewhere(root: Path, name: str, alike: Sequence[Path]) -> str:
     return f"{here}paths are looked for in {root}; correct them, move the table, or set source.folder."
 
 
-def _labels(path: Path, table: Table, columns: Columns) -> list[str]:
-    """The label of every row; of several columns their cells, joined. What the cells must be is seen to later."""
+def _labels(path: Path, table: Table, columns: Columns) -> tuple[list[str], list[str]]:
+    """The label of every row, and what was assumed; of several columns their cells, joined. What the cells must be is
+    seen to later."""
     if columns.unlabelled:
-        return [""] * len(table.rows)
+        return [""] * len(table.rows), []
     if columns.labels:
-        return [
-            joined(map(str.strip, cells))
-            for cells in zip(*(table.columns[name] for name in columns.labels), strict=True)
-        ]
+        together = zip(*(table.columns[name] for name in columns.labels), strict=True)
+        return [joined(map(str.strip, cells)) for cells in together], []
     raw = table.columns[columns.label]
     if columns.label_delimiter:
-        return [unicodedata.normalize("NFC", cell) for cell in raw]
+        return [unicodedata.normalize("NFC", cell) for cell in raw], []
     _refuse_empty(path, table, raw, columns.label)
     labels = [unicodedata.normalize("NFC", label.strip() if columns.strip_labels else label) for label in raw]
     known = set(labels)
@@ -236,7 +236,10 @@ def _labels(path: Path, table: Table, columns: Columns) -> list[str]:
             f"the table also knows {label.strip()!r}.",
             fix=f"set strip_labels=true, or correct the {rows}: {named(table.rows[at] for at in spaced)}.",
         )
-    return labels
+    stripped = list(map(str.strip, labels))
+    changed = next((label for label in labels if label != label.strip()), None)
+    text = f"Spaces around the labels of {path.name} are left out: {changed!r} is read as {(changed or '').strip()!r}."
+    return stripped, [text] if changed else []
 
 
 def _splits(path: Path, table: Table, columns: Columns) -> list[str | None]:
