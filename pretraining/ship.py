@@ -2,6 +2,8 @@
 
     .venv/bin/python pretraining/ship.py runs/googlenet [--input-px 96] [--corpus ../shared/data/source-images]
 
+The run is one of `regraft fit`, or the folder of one of `pretraining/distill.py`, whose last export is taken.
+
 Writes src/regraft/weights/FAMILY.safetensors and FAMILY.json. The head of the run becomes the source classifier.
 Weights are rounded to float16, batch norm's statistics stay float32; what is written is then opened as a user opens it
 and judged on the corpus's validation part, whose figures go into the card. `--input-px` is the card's input size, which
@@ -50,6 +52,9 @@ LIMITS = (
     "They saw 68 thousand images, a twentieth of ImageNet's: where a hub is in reach, published weights are better.",
     "Series from one shop or one photographer lie in training and validation alike: figures on the corpus flatter.",
 )
+TAUGHT = " What they learned they were taught by {name}, {trained_on}; licence of that: {licence}."
+EXPORT = "export"
+"""Folder in a run of `distill.py` that holds its average."""
 CURVE_POINTS = 40
 """Epochs of the curve that a card keeps, at most."""
 CURVE_FIELDS = ("epoch", "loss", "val_loss", "val_accuracy")
@@ -58,23 +63,27 @@ CURVE_FIELDS = ("epoch", "loss", "val_loss", "val_accuracy")
 def main() -> None:
     """Write, open, judge, write the card."""
     asked = _asked()
-    folder = bundle_folder(asked.run)
-    facts, tensors = read_facts(folder), read_tensors(folder / TENSORS)
-    found = saved_backbone(facts, folder)
-    classes = tuple(facts["task"]["classes"])
-    trained_px = found.card.preparation.input_px[0]
-    path = weights_folder() / f"{found.card.family}.safetensors"
-    before, recipe = shipped_weights(found.card.family), _recipe(asked.run)
-    write_tensors(path, _rounded(found.card, tensors, len(classes)))
-    size, most = path.stat().st_size / 1e6, MOST_MB.get(found.card.family)
+    if (asked.run / EXPORT).is_dir():
+        found, classes, trained_px, state, recipe = _distilled(asked.run / EXPORT)
+    else:
+        folder = bundle_folder(asked.run)
+        facts = read_facts(folder)
+        found, classes = saved_backbone(facts, folder).card, tuple(facts["task"]["classes"])
+        trained_px, recipe = found.preparation.input_px[0], _recipe(asked.run)
+        state = rounded(found, read_tensors(folder / TENSORS), len(classes))
+    path, taught = weights_folder() / f"{found.family}.safetensors", recipe.get("teacher")
+    before = shipped_weights(found.family)
+    write_tensors(path, state)
+    size, most = path.stat().st_size / 1e6, MOST_MB.get(found.family)
     if most and size > most:
         raise SystemExit(f"{path} has {size:.1f} MB; the package carries {most:g} MB of it at most.")
     card = replace(
-        family_of(found.card.family, found.card.variant)[0].card(found.card.variant),
+        family_of(found.family, found.variant)[0].card(found.variant),
         weights="shipped",
         source="trained by the makers of Regraft (pretraining/README.md)",
-        licence=TERMS,
-        trained_on=f"{recipe['examples']:,} small images of {len(classes)} classes",
+        licence=TERMS + (TAUGHT.format(**taught) if taught else ""),
+        trained_on=f"{recipe['examples']:,} small images of {len(classes)} classes"
+        + (f", taught by {taught['name']}" if taught else ""),
         source_classes=classes,
         num_source_classes=len(classes),
         notes=("The shipped weights are for research use only: most of their images are under ImageNet's terms.",),
@@ -103,7 +112,7 @@ def _asked() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _rounded(card: Card, tensors: Mapping[str, np.ndarray], num_classes: int) -> dict[str, np.ndarray]:
+def rounded(card: Card, tensors: Mapping[str, np.ndarray], num_classes: int) -> dict[str, np.ndarray]:
     """The original's state dict in float16, statistics in float32."""
     made = built(family_of(card.family, card.variant)[0], replace(card, num_source_classes=num_classes))
     given = {name.replace("head/", "source/", 1): array for name, array in tensors.items()}
@@ -119,6 +128,14 @@ def _rounded(card: Card, tensors: Mapping[str, np.ndarray], num_classes: int) ->
         name: array if name.endswith(("running_mean", "running_var")) else array.astype(np.float16)
         for name, array in state.items()
     }
+
+
+def _distilled(folder: Path) -> tuple[Card, tuple[str, ...], int, dict[str, np.ndarray], dict[str, Any]]:
+    """Card, classes, side of the inputs, tensors and recipe of a run of `distill.py`."""
+    (weights,) = folder.glob("*.safetensors")
+    recipe = read_json(weights.with_suffix(".json"))
+    card = Card.from_json(recipe.pop("card"))
+    return card, tuple(card.source_classes), card.preparation.input_px[0], read_tensors(weights), recipe
 
 
 def _recipe(run: Path) -> dict[str, Any]:
