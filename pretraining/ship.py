@@ -184,7 +184,7 @@ def _judged(family: str, px: int, corpus: Path) -> list[Figure]:
         temperature=1.0,
         ood=None,
     )
-    bundle = Bundle(model, {}, prefixes_of(model, device="cpu", backend="auto", threads=None), 2)
+    bundle = Bundle(model, {}, prefixes_of(backbone, task.reads, device="cpu", backend="auto", threads=None), 2)
     examples = [one for one in open_dataset(corpus).examples if one.split == "val"]
     place = {name: at for at, name in enumerate(classes)}
     targets = np.array([place[one.label] for one in examples])
