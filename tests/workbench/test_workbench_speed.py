@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from networks import FAMILIES
+from regraft.activations.openvino import processor
 from regraft.backbones.costs import Whole
 from regraft.errors import BadRequest
 from regraft.values import Progress
 from regraft.workbench import _speed
-from regraft.workbench._machine import processor
 from regraft.workbench._speed import Speed, Timing, measured
 from regraft.workbench.describe import SideBySide, side_by_side, timing_of
 
@@ -86,7 +86,7 @@ def test_the_units_of_the_processor_are_those_that_linux_tells(tmp_path: Path, m
     core = "processor : 0\nmodel name : A Chip\nflags : fpu avx512_bf16 avx512_vnni\n\n"
     told = core + core.replace("0", "1", 1)
     (tmp_path / "cpuinfo").write_text(told)
-    monkeypatch.setattr("regraft.workbench._machine.Path", lambda _: tmp_path / "cpuinfo")
+    monkeypatch.setattr("regraft.activations.openvino.Path", lambda _: tmp_path / "cpuinfo")
     assert processor() == ("A Chip", ["AVX512-BF16", "AVX512-VNNI"])
     (tmp_path / "cpuinfo").unlink()
     assert processor()[1] == []

@@ -127,7 +127,7 @@ class OnnxRunner(Runner):
         """`source` is the file or its content; `alone` says that a row by itself gives the same bits as in a batch."""
         self.name, self.shared = onnx_name(), shared
         self.few = FEW if alone else 0
-        self._source, self._threads = source, threads
+        self.source, self._threads = source, threads
         self._sessions: dict[int, Any] = {}
         self._making = threading.Lock()
 
@@ -153,7 +153,7 @@ class OnnxRunner(Runner):
                 options.intra_op_num_threads = self._threads
                 options.inter_op_num_threads = 1
                 options.add_free_dimension_override_by_name(ROWS_AXIS, rows)
-                source = self._source if isinstance(self._source, bytes) else str(self._source)
+                source = self.source if isinstance(self.source, bytes) else str(self.source)
                 session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
                 self._sessions[rows] = session
             return self._sessions[rows]
@@ -208,14 +208,15 @@ class Prefixes:
         backend: str = "auto",
         threads: int | None = None,
         keep: Mapping[str, Sequence[str]] = MappingProxyType({}),
+        precision: str = "float32",
     ) -> None:
         """`keep` names, by cut, the taps that stay in the state there (see `Network.run`); `backend` is `auto` (ONNX
         Runtime on the CPU where the export agrees, else torch) or `torch`; `threads` of the CPU: None or 0 for all
-        cores. `notices` collects what the user should know; the verb yields it."""
+        cores; `precision` `bfloat16` where `openvino.precision_of` says so. `notices` are for the verb to yield."""
         self.backbone, self.shapes, self.view, self.memo = backbone, dict(shapes), view, memo
         self.keep = {cut: sorted(taps) for cut, taps in keep.items() if taps}
-        self._device, self._threads = device, threads or usable_cores()
-        self.notices: list[Notice] = []
+        self._device, self.threads = device, threads or usable_cores()
+        self.precision, self.notices = precision, list[Notice]()
         self.ragged = {name: shape.index(None) for name, (shape, _) in self.shapes.items() if None in shape}
         # A ragged prefix runs in torch: its export would have to be compared at every length.
         self._may_use_onnx = backend == "auto" and device == "cpu" and not self.ragged
@@ -227,10 +228,12 @@ class Prefixes:
     def backend_name(self, cuts: Sequence[str] = ("output",)) -> str:
         """Backend and precision; `cuts` are exported first where nothing is known of this backbone yet."""
         if not self._may_use_onnx:
-            return torch_name(self._device, self._threads)
+            return torch_name(self._device, self.threads)
         if self._decided() is None:
             self.runner(cuts)
-        return onnx_name() if self._decided() == "onnx" else torch_name(self._device, self._threads)
+        if self._decided() != "onnx":
+            return torch_name(self._device, self.threads)
+        return self.runner(cuts).name if self.precision == "bfloat16" else onnx_name()
 
     def runner(self, cuts: Sequence[str]) -> Runner:
         """The function that ends at `cuts`, which are in the order of the stages."""
@@ -238,6 +241,10 @@ class Prefixes:
         with self._making:
             if wanted not in self._runners:
                 made = self._onnx(wanted) if self._may_use_onnx and self._decided() != "torch" else None
+                if isinstance(made, OnnxRunner) and self.precision == "bfloat16":
+                    from regraft.activations.openvino import OpenVinoRunner
+
+                    made = OpenVinoRunner(made.source, shared=made.shared, threads=self.threads)
                 self._runners[wanted] = made or self._torch(wanted)
             return self._runners[wanted]
 
@@ -301,7 +308,7 @@ class Prefixes:
         once."""
         if cut == "input":
             return [Slot(name=name, shape=shape, dtype=dtype) for name, (shape, dtype) in self.shapes.items()]
-        key = ["slots", *self._facts((cut,))]
+        key = ["slots", *self.facts((cut,))]
         if (known := _as_slots(self.memo.get(key))) is not None:
             return known
         from regraft.activations.export import slots_at
@@ -313,15 +320,15 @@ class Prefixes:
     def _decided(self) -> str | None:
         """`onnx` or `torch`, as earlier exports of this backbone have shown; None before any."""
         if self._decision is None:
-            known = self.memo.get(["backend", *self._facts(("output",)), onnx_name()])
+            known = self.memo.get(["backend", *self.facts(("output",)), onnx_name()])
             self._decision = known if known in ("onnx", "torch") else None
         return self._decision
 
     def _decide(self, backend: str) -> None:
         self._decision = backend
-        self._remember(["backend", *self._facts(("output",)), onnx_name()], backend)
+        self._remember(["backend", *self.facts(("output",)), onnx_name()], backend)
 
-    def _facts(self, cuts: tuple[str, ...]) -> list[Any]:
+    def facts(self, cuts: tuple[str, ...]) -> list[Any]:
         """Everything that an exported prefix depends on."""
         inputs = {name: [list(shape), dtype] for name, (shape, dtype) in self.shapes.items()}
         digests = [self.backbone.digest(cut) for cut in cuts]
@@ -337,13 +344,13 @@ class Prefixes:
         from regraft.activations.export import example_tensors, place_matters
 
         if self._torch_alone is None:
-            self._torch_alone = place_matters(self.backbone, self.shapes, device=self._device, threads=self._threads)
+            self._torch_alone = place_matters(self.backbone, self.shapes, device=self._device, threads=self.threads)
         examples = example_tensors(self.shapes, 2)
-        return TorchRunner(self._prefix(cuts), examples, self._device, self._threads, alone=self._torch_alone)
+        return TorchRunner(self._prefix(cuts), examples, self._device, self.threads, alone=self._torch_alone)
 
     def _onnx(self, cuts: tuple[str, ...]) -> Runner | None:
         """None where ONNX Runtime cannot be used; said and remembered."""
-        facts = self._facts(cuts)
+        facts = self.facts(cuts)
         kept = self._kept(facts)
         if kept is not None:
             return kept
@@ -351,7 +358,7 @@ class Prefixes:
 
         prefix = self._prefix(cuts)
         try:
-            data, alone = exported(prefix, self.shapes, self._threads)
+            data, alone = exported(prefix, self.shapes, self.threads)
         except Refused as reason:
             self._decide("torch")
             self._runners.clear()
@@ -365,7 +372,7 @@ class Prefixes:
         self._remember(["exported", *facts], {"shared": sorted(shared), "alone": alone, "bytes": len(data)})
         self._decide("onnx")
         source = path if path.is_file() else data
-        return OnnxRunner(source, shared=shared, threads=self._threads, alone=alone)
+        return OnnxRunner(source, shared=shared, threads=self.threads, alone=alone)
 
     def _kept(self, facts: list[Any]) -> Runner | None:
         """The prefix that was exported before; one that was cut short is as good as none."""
@@ -375,7 +382,7 @@ class Prefixes:
         if self._decided() is None:
             self._decide("onnx")
         shared, alone = frozenset(map(str, known["shared"])), bool(known["alone"])
-        return OnnxRunner(path, shared=shared, threads=self._threads, alone=alone)
+        return OnnxRunner(path, shared=shared, threads=self.threads, alone=alone)
 
     def _remember(self, key: Json, value: Json) -> None:
         """Keep a fact, where the store may be written."""

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from regraft.activations.shards import Rows
 from regraft.activations.slots import PLACEMENT, as_float32, masked, stacked
@@ -74,6 +74,45 @@ class StoredStates(States):
         ):
             raise ValueError("States were asked for of an example, a view or a piece that is not stored.")
         return first + asked * self._num_views + views
+
+
+class ScoredStates(States):
+    """Rows in two precisions: plain views of examples that a report scores in one, all else in the other."""
+
+    def __init__(self, scored: States, others: States, asked: Bool[np.ndarray, "n"]) -> None:
+        """`asked` says of every example of the data set whether it is scored. No state has shared tensors."""
+        self._scored, self._others, self._asked = scored, others, asked
+
+    @property
+    def num_views(self) -> int | None:
+        return self._others.num_views
+
+    def batch(self, examples: Numbers, views: Numbers, pieces: Numbers | None = None) -> dict[str, np.ndarray]:
+        return self._merged(lambda states, *rows: states.batch(*rows), examples, views, pieces)
+
+    def pieces_of(self, examples: Numbers) -> Numbers:
+        return np.where(self._asked[examples], self._scored.pieces_of(examples), self._others.pieces_of(examples))
+
+    def placements(self, examples: Numbers, views: Numbers, pieces: Numbers | None = None) -> dict[str, np.ndarray]:
+        return self._merged(lambda states, *rows: states.placements(*rows), examples, views, pieces)
+
+    def _merged(
+        self, ask: Callable[..., dict[str, np.ndarray]], examples: Numbers, views: Numbers, pieces: Numbers | None
+    ) -> dict[str, np.ndarray]:
+        scored = self._asked[examples] & (views == 0)
+        parts = [(self._scored, scored), (self._others, ~scored)]
+        found = [
+            (rows, ask(states, examples[rows], views[rows], None if pieces is None else pieces[rows]))
+            for states, rows in parts
+            if rows.any() or (states is self._others and not len(rows))
+        ]
+        if len(found) == 1:
+            return found[0][1]
+        merged = {name: np.empty((len(scored), *one.shape[1:]), one.dtype) for name, one in found[0][1].items()}
+        for rows, arrays in found:
+            for name, array in arrays.items():
+                merged[name][rows] = array
+        return merged
 
 
 class FreshStates(States):

@@ -113,6 +113,7 @@ def prefixes_of(
     threads: int | None,
     cut: str = "input",
     on_top: Sequence[str] = (),
+    precision: str = "float32",
 ) -> Prefixes:
     """The network below the head as a runner, and below `cut`; `on_top` names what stays in the top state as well."""
     card = backbone.card
@@ -126,6 +127,7 @@ def prefixes_of(
         device=device,
         backend=backend,
         threads=threads,
+        precision=precision,
     )
 
 

@@ -175,6 +175,8 @@ class StoreFacts:
     """By cut kept in float16, the error of the features as a share of their size."""
     backend: str
     check: StoreCheck | None = None
+    trained_on: str = ""
+    """Backend and precision of rows that were only trained on, where they are not `backend`'s."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,6 @@ Torch is not imported where there can be no accelerator.
 """
 
 import os
-import platform
 import shutil
 import sys
 import time
@@ -18,26 +17,6 @@ from regraft.errors import BadRequest
 from regraft.values import Event
 
 T = TypeVar("T")
-
-UNITS = {
-    "amx_bf16": "AMX-BF16",
-    "avx512_bf16": "AVX512-BF16",
-    "amx_int8": "AMX-INT8",
-    "avx512_vnni": "AVX512-VNNI",
-    "avx_vnni": "AVX-VNNI",
-}
-"""Units of processors for bfloat16 and for 8-bit integers, by what Linux calls them."""
-
-
-def processor() -> tuple[str, list[str]]:
-    """The processor's name and which `UNITS` it has; the latter are told on Linux only."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine(), []
-    facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    flags = facts.get("flags", "").split()
-    return facts.get("model name", platform.machine()), [unit for flag, unit in UNITS.items() if flag in flags]
 
 
 def choose_device(wanted: str) -> str:

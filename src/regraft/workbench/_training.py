@@ -15,7 +15,7 @@ from regraft.activations.fill import Activations, Want
 from regraft.activations.runner import Prefixes
 from regraft.activations.states import States
 from regraft.activations.store import Store
-from regraft.activations.stored import DeviceStates, ahead
+from regraft.activations.stored import DeviceStates, ScoredStates, ahead
 from regraft.backbones.backbone import Backbone
 from regraft.backbones.opening import open_for_channels
 from regraft.bundles.bundle import prefixes_of
@@ -87,10 +87,15 @@ def opened(
     check_asked(resolved, backbone, session.task)
     seen = Seen(backbone=backbone.digest(), data=session.dataset.fingerprint)
     recipe = replace(filled_in(recipe, resolved, backbone.card), task=session.task.kind, seen=seen)
-    session = replace(session, recipe=recipe)
-    return Setup(
-        session=session, resolved=resolved, backbone=backbone, unfitted=unfitted, device=device, threads=threads
-    )
+    setup = Setup(
+        session=replace(session, recipe=recipe), resolved=resolved, backbone=backbone, unfitted=unfitted,
+        device=device, threads=threads,
+    )  # fmt: skip
+    if recipe.precision == "float32":
+        return setup
+    from regraft.workbench._precision import decided
+
+    return (yield from phases.run("activations", decided(setup)))
 
 
 def open_data(
@@ -178,6 +183,8 @@ class Stored:
     """What is stored, by cut."""
     num_examples: int
     """Examples that have rows there."""
+    trained_on: "Rows | None" = None
+    """Rows in another precision."""
 
     def facts(self, check: StoreCheck | None) -> StoreFacts:
         """For the report."""
@@ -194,54 +201,99 @@ class Stored:
             reduced_precision_error=dict(self.activations.half_error),
             backend=self.prefixes.backend_name(),
             check=check,
+            trained_on=self.trained_on.prefixes.backend_name() if self.trained_on else "",
         )
 
     def close(self) -> None:
         """Let the store evict what this run used."""
         self.activations.close()
+        if self.trained_on:
+            self.trained_on.activations.close()
+
+
+@dataclass(kw_only=True)
+class Rows:
+    """Rows in the store that one runner computes."""
+
+    prefixes: Prefixes
+    activations: Activations
+    wants: list[Want]
+    examples: list[int]
+
+    def fill(self) -> Generator[Event, None, None]:
+        """Compute what is missing."""
+        dtypes = yield from self.activations.fill(self.wants, self.examples)
+        yield from self.prefixes.notices
+        self.wants = [replace(want, dtype=dtypes[want.cut]) for want in self.wants]
+
+    def states(self, cut: str, total: int) -> States | None:
+        """Those at a cut, of `total` examples in the data set; None where there are none."""
+        want = next((want for want in self.wants if want.cut == cut), None)
+        return self.activations.states(want, total, self.examples) if want else None
+
+
+def below(setup: Setup, precision: str = "float32") -> Prefixes:
+    """The frozen parts of the network as functions."""
+    task, card = setup.session.task, setup.backbone.card
+    return prefixes_of(
+        setup.backbone,
+        task.reads,
+        device=setup.device,
+        backend=setup.session.recipe.backend,
+        threads=setup.threads,
+        cut=setup.resolved.cut,
+        on_top=card.generates_from if task.generates else (),
+        precision=precision,
+    )
+
+
+def rows_of(setup: Setup, wants: list[Want], examples: Sequence[int], precision: str = "float32") -> Rows:
+    """Rows of these examples, to be filled."""
+    prefixes = below(setup, precision)
+    inputs = setup.session.inputs(setup.backbone.card, setup.threads)
+    activations = Activations(Store(cache_home() / "store"), prefixes.memo, prefixes, inputs)
+    return Rows(prefixes=prefixes, activations=activations, wants=wants, examples=list(examples))
 
 
 def store_states(setup: Setup) -> Generator[Event, None, Stored]:
     """Plan, fill, and hand out the states that the strategy and the probe beside it need."""
     session, resolved, backbone = setup.session, setup.resolved, setup.backbone
-    prefixes = prefixes_of(
-        backbone,
-        session.task.reads,
-        device=setup.device,
-        backend=session.recipe.backend,
-        threads=setup.threads,
-        cut=resolved.cut,
-        on_top=backbone.card.generates_from if session.task.generates else (),
-    )
-    store = Store(cache_home() / "store")
-    activations = Activations(store, prefixes.memo, prefixes, session.inputs(backbone.card, setup.threads))
-    examples = session.usable.tolist()
+    rows = rows_of(setup, [], session.usable.tolist())
     top_views = max(1, resolved.views) if resolved.cut == "output" else 1
-    wants = [Want(cut="output", views=top_views, dtype=resolved.dtype if resolved.cut == "output" else "float32")]
+    rows.wants = [Want(cut="output", views=top_views, dtype=resolved.dtype if resolved.cut == "output" else "float32")]
     if resolved.cut != "output" and resolved.views:
         at_cut = Want(cut=resolved.cut, views=resolved.views, dtype=resolved.dtype)
-        fitting = yield from _fitting(activations, at_cut, examples, backbone)
-        wants += [fitting] if fitting else []
+        fitting = yield from _fitting(rows.activations, at_cut, rows.examples, backbone)
+        rows.wants += [fitting] if fitting else []
     asked = resolved.strategy.needs(resolved.options).top
     if resolved.cut != "output" and not resolved.views and not asked and session.tests:
         # Training itself never looks at the top: only the test does, and the probe beside the model.
-        examples = np.sort(np.concatenate([session.beside, session.splits.test])).tolist()
-    dtypes = yield from activations.fill(wants, examples)
-    yield from prefixes.notices
-    final = {want.cut: Want(cut=want.cut, views=want.views, dtype=dtypes[want.cut]) for want in wants}
+        rows.examples = np.sort(np.concatenate([session.beside, session.splits.test])).tolist()
+    reduced, scored = None, np.zeros(0, dtype=bool)
+    if session.recipe.precision == "bfloat16":
+        from regraft.workbench._precision import only_trained_on
+
+        reduced, scored = only_trained_on(setup, rows)
+    yield from rows.fill()
+    if reduced:
+        yield from reduced.fill()
     total = len(session.dataset.examples)
-    on_top = activations.states(final["output"], total, examples)
-    if resolved.cut == "output":
-        states: States = on_top
-    elif resolved.cut in final:
-        states = activations.states(final[resolved.cut], total, examples)
-    else:
-        states = activations.fresh(resolved.cut)
+
+    def stored_at(cut: str) -> States | None:
+        exact, other = rows.states(cut, total), reduced.states(cut, total) if reduced else None
+        return ScoredStates(exact, other, scored) if exact and other else exact
+
+    on_top = stored_at("output")
+    assert on_top is not None, "the top is always stored"
+    states: States | None = on_top if resolved.cut == "output" else stored_at(resolved.cut)
+    if states is None:
+        states = rows.activations.fresh(resolved.cut)
         if resolved.on_device:
             states = yield from _on_device(states, setup)
     return Stored(
-        states=states, top=on_top, activations=activations, prefixes=prefixes, wants=final, num_examples=len(examples)
-    )
+        states=states, top=on_top, activations=rows.activations, prefixes=rows.prefixes,
+        wants={want.cut: want for want in rows.wants}, num_examples=len(rows.examples), trained_on=reduced,
+    )  # fmt: skip
 
 
 def _on_device(plain: States, setup: Setup) -> Generator[Event, None, DeviceStates]:

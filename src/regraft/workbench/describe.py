@@ -8,7 +8,7 @@ from regraft.backbones.opening import card_at_hand
 from regraft.contracts.card import Card
 from regraft.contracts.family import Family
 from regraft.values import Event
-from regraft.workbench._machine import choose_device, num_threads, processor
+from regraft.workbench._machine import choose_device, num_threads
 from regraft.workbench._speed import Speed, Timing, measured
 
 if TYPE_CHECKING:
@@ -143,6 +143,8 @@ class SideBySide(Event):
             rows.append({name: said[name] for name in told} | {"speed": speed})
         if not self.timing:
             return {"networks": rows, "timing": None}
+        from regraft.activations.openvino import processor
+
         name, units = processor()
         return {"networks": rows, "timing": {**asdict(self.timing), "processor": name, "units": units}}
 
