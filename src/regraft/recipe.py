@@ -50,6 +50,8 @@ class Source:
     """Share of the training examples set aside for validation, where none is given and enough are there."""
     test_share: float = 0.2
     """Share of the examples set aside for the test, where none is given and there are 500 or more."""
+    train_share: float = 1.0
+    """Share of the training and of the validation examples that are used, for learning curves."""
     allow_leaks: bool = False
     """Continue even if train, validation and test overlap; the report says so."""
     max_damaged_share: float = 0.05
@@ -113,6 +115,8 @@ class Recipe:
     """Last frozen stage, `input` or `output`; empty: the preset's own."""
     seed: int = 0
     """Random seed (splits, augmentation, initialisation, batch order)."""
+    split_seed: int = -1
+    """Random seed of splits and views alone, so that runs with several seeds share both; -1: the seed."""
     input_px: int = 0
     """Side of the square input in pixels; 0: the backbone's own size."""
     channels: int = 0
@@ -151,6 +155,11 @@ class Recipe:
     seen: Seen = field(default_factory=Seen)
     """What an earlier run of this recipe saw."""
 
+    @property
+    def seed_of_data(self) -> int:
+        """The seed of splits and views."""
+        return self.seed if self.split_seed < 0 else self.split_seed
+
 
 _SHARE = (lambda share: 0 <= share < 1, "in [0, 1)")
 _COST = (lambda cost: 0 <= cost < math.inf, "0 or a positive number")
@@ -160,6 +169,7 @@ _RANGES: Mapping[type, Mapping[str, tuple[Callable[[Any], bool], str]]] = {
     Source: {
         "val_share": _SHARE,
         "test_share": _SHARE,
+        "train_share": (lambda share: 0 < share <= 1, "in (0, 1]"),
         "max_damaged_share": (lambda share: 0 <= share <= 1, "in [0, 1]"),
     },
     Decision: {
@@ -171,6 +181,7 @@ _RANGES: Mapping[type, Mapping[str, tuple[Callable[[Any], bool], str]]] = {
         "data": (bool, "a path"),
         "seed": (lambda seed: 0 <= seed < 2**63, "0 or more, and below 2 to the power of 63"),
         "input_px": _COUNT,
+        "split_seed": (lambda seed: seed >= -1, "-1 or more"),
         "channels": _COUNT,
         "views": (lambda views: views >= -1, "-1 or more"),
         "folds": (lambda folds: folds >= 2, "2 or more"),

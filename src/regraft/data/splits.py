@@ -11,14 +11,14 @@ choice.
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Int
 
 from regraft.data.dataset import SPLITS, Dataset
 from regraft.data.scan import Scanned
-from regraft.errors import BadData, LeakedSplit, OutOfSpace
+from regraft.errors import BadData, BadRequest, LeakedSplit, OutOfSpace
 from regraft.folds import split
 from regraft.identity import derive_seed, digest_bytes
 from regraft.values import Notice
@@ -195,6 +195,28 @@ class _Drawing:
             "can be claimed of that from it."
         )
         return held, [text] if lost else []
+
+
+def fewer(splits: Splits, strata: Int[np.ndarray, " n"], share: float, seed: int) -> Splits:
+    """`share` of the training and of the validation examples, whole groups, stratified; the test split stays.
+
+    Raises:
+        BadRequest: there is no test split, so that the folds of cross-validation would shrink with it.
+    """
+    if not len(splits.test):
+        raise BadRequest(
+            f"source.train_share is {share:g}, but there is no test split, and there are too few examples to draw one.",
+            fix="name a test split, or use all examples.",
+        )
+
+    def some(positions: Int[np.ndarray, " k"], name: str) -> Int[np.ndarray, " m"]:
+        if len(positions) < 2:
+            return positions
+        kept = split(strata[positions], splits.groups[positions], share, derive_seed(seed, "train_share", name))
+        found: np.ndarray = positions[kept]
+        return found
+
+    return replace(splits, train=some(splits.train, "train"), val=some(splits.val, "val"))
 
 
 def _noticed(texts: Iterable[str]) -> tuple[Notice, ...]:

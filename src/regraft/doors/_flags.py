@@ -93,6 +93,23 @@ def seconds(text: str) -> float:
     return total
 
 
+def listed(text: str) -> list[str]:
+    """What stands between commas."""
+    return [one.strip() for one in text.split(",") if one.strip()]
+
+
+def percent(text: str) -> float:
+    """The share meant by `10` or `10%`.
+
+    Raises:
+        BadRequest: it is not a number.
+    """
+    try:
+        return float(text.strip().rstrip("%")) / 100
+    except ValueError as error:
+        raise BadRequest(f"{text!r} is not a percentage.", fix="write 10,20,50,100%.") from error
+
+
 def _parameter(path: str) -> inspect.Parameter:
     """The flag for a field: its sentence, and its default where that is a word."""
     field, name = recipe_fields()[path], _name(path)

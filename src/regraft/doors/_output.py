@@ -14,6 +14,7 @@ from regraft.words import counted, lowered
 
 if TYPE_CHECKING:
     from regraft.reports.report import Report
+    from regraft.reports.sweep import SweepReport
     from regraft.workbench.compare import Comparison
 
 Found = TypeVar("Found")
@@ -120,6 +121,18 @@ def figures(report: "Report") -> str:
         for name, one in models.items()
     ]
     return aligned(["", *(lowered(title_of(key)) for key in (section.main_metric, *metrics))], rows)
+
+
+def swept(report: "SweepReport") -> str:
+    """The candidates of a sweep, the best first; a star marks those not distinguishable from it."""
+    from regraft.reports.verdict import title_of
+
+    rows = [
+        (f"{one.name}{' *' if one.tied else ''}", one.measured.told(), one.behind.told(), f"{one.seconds:.1f} s")
+        for one in report.candidates
+    ]
+    header = ["candidate (*: as good as the best)", lowered(title_of(report.metric)), "behind the best", "a run"]
+    return aligned(header, rows)
 
 
 def compared(found: "Comparison") -> str:

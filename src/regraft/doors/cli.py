@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from regraft.doors._catalogue import catalogue
 from regraft.doors._errors import guarded, if_interrupted
-from regraft.doors._flags import COLUMNS, RECIPE, Abstain, AllowLeaks, Json, Quiet, seconds, with_flags
+from regraft.doors._flags import COLUMNS, RECIPE, Abstain, AllowLeaks, Json, Quiet, listed, percent, seconds, with_flags
 from regraft.doors._output import print_found, print_report, print_run
 from regraft.doors.screen import result_of, watched
 from regraft.version import VERSION
@@ -205,86 +206,51 @@ def compare(
 
 
 @app.command()
-def backbones(
-    name: Annotated[str, typer.Argument(metavar="[NAME]", show_default=False)] = "", json: Json = False
-) -> None:
-    """List pretrained networks and their weights.
-
-    Their cuts, the terms of the weights, and when to prefer which.
-    """
-    from regraft.doors._listings import of_backbones
-    from regraft.workbench.backbones import backbones as verb
-
-    found = verb(name)
-    print_found({"backbones": found}, lambda _: of_backbones(found), json=json)
-
-
-@app.command()
-def describe(
-    names: Annotated[
-        list[str], typer.Argument(metavar="BACKBONE...", help="NAME[:VARIANT][@WEIGHTS], or a model's folder.")
-    ],
-    input_px: Annotated[
-        int | None, typer.Option(help="Side of the square input, in pixels. Default: the network's own.")
+@with_flags(*(path for path in RECIPE if path not in ("backbone", "strategy", "cut")))
+def sweep(
+    target: Target,
+    settings: dict[str, Any],
+    strategies: Annotated[str, typer.Option(help="Strategies, each with a cut if you like: probe,partial@4e,full.")],
+    backbones: Annotated[str, typer.Option(help="Backbones to compare, with commas between them.")] = "googlenet",
+    sizes: Annotated[
+        str, typer.Option(help="Shares of the training examples in percent, for learning curves.")
+    ] = "100%",
+    seeds: Annotated[int, typer.Option(help="Seeds that each candidate is trained from.")] = 3,
+    metric: Annotated[
+        str, typer.Option(help="accuracy, log_loss, mae, r2 …; that of the kind of task.", show_default=False)
+    ] = "",
+    max_time: Annotated[
+        str | None, typer.Option(help="No run is begun that would end later, such as 90s, 10m.")
     ] = None,
-    layers: Annotated[bool, typer.Option("--layers", help="Every layer, not stages alone.")] = False,
-    svg: Annotated[Path | None, typer.Option(help="Write a drawing of the network here.", show_default=False)] = None,
-    html: Annotated[
-        Path | None, typer.Option(help="Write a page with drawing and tables here.", show_default=False)
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the sweep. Default: runs/DATA-sweep.", show_default=False)
     ] = None,
-    compare: Annotated[bool, typer.Option("--compare", help="One line a network; so with several anyway.")] = False,
-    measure: Annotated[
-        bool, typer.Option("--measure", help="Compare, and measure examples a second on this machine.")
-    ] = False,
-    batch: Annotated[int, typer.Option(help="With --measure: batch size.")] = 8,
-    rounds: Annotated[int, typer.Option(help="With --measure: how often each network is measured.")] = 3,
-    threads: Annotated[int, typer.Option(help="With --measure: CPU threads; 0 for all cores.")] = 0,
-    device: Annotated[str, typer.Option(help="With --measure: cpu, cuda, mps or auto.")] = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a sweep that was stopped.")] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Look into a network: what every stage costs and sees.
+    """Train several candidates and say which is best, and which are as good.
 
-    No weights are needed, and nothing is fetched. With several, one line each.
+    All are trained on the same splits and seeds and share what the frozen stages compute.
 
     \b
-    regraft describe googlenet:paper --html googlenet.html
-    regraft describe googlenet alexnet vgg16 resnet50 --measure
+    regraft sweep photos/ --strategies probe,partial@4e,full --out sweeps/ants
     """
-    from regraft.doors._listings import of_network, of_networks
-    from regraft.errors import BadRequest
-    from regraft.workbench.describe import SideBySide, side_by_side, timing_of
-    from regraft.workbench.describe import describe as verb
+    from regraft.doors._output import swept
+    from regraft.reports.sweep import verdict
+    from regraft.workbench.recipes import RUNS, recipe_for
+    from regraft.workbench.sweep import SweepDone
+    from regraft.workbench.sweep import sweep as verb
 
-    if len(names) > 1 or compare or measure:
-        if layers or svg or html:
-            raise BadRequest("--layers, --svg and --html are of one network.", fix="describe the networks one by one.")
-        timing = timing_of(batch=batch, rounds=rounds, threads=threads, device=device) if measure else None
-        several = result_of(side_by_side(names, input_px=input_px, timing=timing), SideBySide, quiet=quiet)
-        print_found(several.to_json(), of_networks, json=json)
-        return
-
-    from regraft.files import write_text
-    from regraft.reports.architecture_page import draw, render
-
-    described = verb(names[0], input_px=input_px).to_json()
-    if svg is not None:
-        write_text(svg, draw(described))
-    if html is not None:
-        write_text(html, render(described))
-    print_found(described, lambda one: of_network(one, layers=layers), json=json)
-
-
-@app.command()
-def strategies(
-    name: Annotated[str, typer.Argument(metavar="[NAME]", show_default=False)] = "", json: Json = False
-) -> None:
-    """List ways to train; with NAME, all its options."""
-    from regraft.doors._listings import of_options, of_strategies
-    from regraft.workbench.strategies import strategies as verb
-
-    found = verb(name)
-    print_found({"strategies": found}, lambda _: (of_options if name else of_strategies)(found), json=json)
+    folder = out or RUNS / f"{Path(target).stem}-sweep"
+    events = verb(
+        recipe_for(target, settings), folder, backbones=listed(backbones), strategies=listed(strategies),
+        sizes=[percent(one) for one in listed(sizes)], seeds=seeds, metric=metric or None,
+        max_seconds=None if max_time is None else seconds(max_time), resume=resume,
+    )  # fmt: skip
+    with if_interrupted(f"To go on, start the same command again with: --out {folder} --resume"):
+        report = result_of(events, SweepDone, quiet=quiet).report
+    print_report(report, folder, verdict(report), [swept(report)], json=json)
 
 
 @app.command()
@@ -353,34 +319,7 @@ def lab(
     print_report(report, folder, f"{report['outcome']}: {report['verdict']}", [of_study(report)], json=json)
 
 
-@app.command()
-def cache(
-    clear: Annotated[
-        bool,
-        typer.Option("--clear", help="Delete stored activations and archives that no process uses, and scans' memory."),
-    ] = False,
-    backbone: Annotated[str, typer.Option(help="With --clear: those of this backbone only.", show_default=False)] = "",
-    older_than: Annotated[
-        str | None, typer.Option(help="With --clear: only those unused for this long, such as 30d.", show_default=False)
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Look at what is stored for later runs, or clear it.
-
-    All of it can be made or fetched again. Weights and downloads are never cleared here.
-    """
-    from regraft.doors._listings import of_cache, of_cleared
-    from regraft.errors import BadRequest
-    from regraft.workbench.cache import clear as clear_cache
-    from regraft.workbench.cache import look
-
-    if clear:
-        days = None if older_than is None else seconds(older_than) / 86_400
-        print_found(clear_cache(backbone=backbone, older_than_days=days), of_cleared, json=json)
-    elif backbone or older_than:
-        raise BadRequest("--backbone and --older-than say what to clear.", fix="add --clear.")
-    else:
-        print_found(look(), of_cache, json=json)
+app.registered_commands += catalogue.registered_commands
 
 
 def main() -> None:

@@ -200,19 +200,28 @@ def _bootstrap(statistics: Mapping[str, Statistic], drawn: Units, num_resamples:
     if not statistics:
         return {}
 
-    def under(weightings: Iterator[np.ndarray]) -> dict[str, np.ndarray]:
-        found: dict[str, list[np.ndarray]] = {name: [] for name in statistics}
-        for weights in weightings:
-            for name, one in statistics.items():
-                found[name].append(one.of_weights(weights))
-        return {name: np.concatenate(blocks) for name, blocks in found.items()}
-
-    resampled, left_out = under(_resamples(drawn, num_resamples, seed)), under(_leave_outs(drawn, seed))
+    draws = resampled(statistics, drawn, num_resamples=num_resamples, seed=seed)
+    left_out = _under(statistics, _leave_outs(drawn, seed))
     by_group = " by group" if drawn.grouped else ""
     return {
-        name: _interval(one, values[name], resampled[name], left_out[name], by_group)
+        name: _interval(one, values[name], draws[name], left_out[name], by_group)
         for name, one in statistics.items()
     }
+
+
+def resampled(
+    statistics: Mapping[str, Statistic], drawn: Units, *, num_resamples: int, seed: int
+) -> dict[str, Float[np.ndarray, " b"]]:
+    """Every statistic on the same resamples; nan where it is not defined."""
+    return _under(statistics, _resamples(drawn, num_resamples, seed))
+
+
+def _under(statistics: Mapping[str, Statistic], weightings: Iterator[np.ndarray]) -> dict[str, np.ndarray]:
+    found: dict[str, list[np.ndarray]] = {name: [] for name in statistics}
+    for weights in weightings:
+        for name, one in statistics.items():
+            found[name].append(one.of_weights(weights))
+    return {name: np.concatenate(blocks) for name, blocks in found.items()}
 
 
 def _interval(

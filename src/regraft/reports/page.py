@@ -26,9 +26,15 @@ def write_pages(report: Report, folder: Path, *, plots: bool = True) -> None:
     pictures = drawn(report) if plots else {}
     for name, svg in pictures.items():
         write_text(folder / f"{name}.svg", svg)
-    write_text(folder / "report.md", markdown(report, pictures))
-    write_text(folder / "report.html", html(report, pictures))
+    page = rendered(title(report), lead(report), blocks(report), pictures)
+    for name, text in zip(("report.md", "report.html"), page, strict=True):
+        write_text(folder / name, text)
     write_json(folder / "report.json", report.to_json())
+
+
+def rendered(title: str, lead: Sequence[str], blocks: Sequence[Block], plots: Mapping[str, str]) -> tuple[str, str]:
+    """A page as Markdown and as HTML."""
+    return as_markdown(title, lead, blocks, plots), as_html(title, lead, blocks, plots)
 
 
 def markdown(report: Report, plots: Mapping[str, str] | None = None) -> str:
@@ -37,7 +43,12 @@ def markdown(report: Report, plots: Mapping[str, str] | None = None) -> str:
 
 
 def html(report: Report, plots: Mapping[str, str] | None = None) -> str:
-    """The page as one HTML file that holds its plots, and needs neither scripts nor a network."""
+    """The page as one HTML file."""
+    return as_html(title(report), lead(report), blocks(report), plots or {})
+
+
+def as_html(title: str, lead: Sequence[str], blocks: Sequence[Block], plots: Mapping[str, str]) -> str:
+    """Blocks as one HTML file that holds its plots, and needs neither scripts nor a network."""
     from markupsafe import Markup, escape
 
     def inline(text: str) -> Markup:
@@ -45,9 +56,10 @@ def html(report: Report, plots: Mapping[str, str] | None = None) -> str:
             Markup("<code>{}</code>").format(one) if code else escape(one) for code, one in _pieces(text)
         )
 
-    inside = {name: Markup(svg[svg.index("<svg") :]) for name, svg in (plots or {}).items()}
+    inside = {name: Markup(svg[svg.index("<svg") :]) for name, svg in plots.items()}
     page = environment(inline).get_template("report.html")
-    return page.render(title=title(report), lead=lead(report), blocks=blocks(report), plots=inside) + "\n"
+    return page.render(title=title, lead=lead, blocks=blocks, plots=inside) + "
+"
 
 
 def as_markdown(title: str, lead: Sequence[str], blocks: Sequence[Block], plots: Mapping[str, str]) -> str:

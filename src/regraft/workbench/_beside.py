@@ -106,7 +106,8 @@ def _with_test(recipe: Recipe, scanned: Scanned) -> Splits:
     """The split that was given, or one with a test split however few examples there are."""
     source = recipe.source
     return draw(
-        scanned.dataset, scanned, seed=recipe.seed, val_share=source.val_share, test_share=source.test_share or 0.2,
+        scanned.dataset, scanned, seed=recipe.seed_of_data, val_share=source.val_share,
+        test_share=source.test_share or 0.2,
         allow_leaks=source.allow_leaks, min_for_test=2,
     )  # fmt: skip
 

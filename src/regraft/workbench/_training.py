@@ -305,7 +305,7 @@ def _on_device(plain: States, setup: Setup) -> Generator[Event, None, DeviceStat
         setup.backbone.card.preparation,
         session.augmentation,
         examples=session.validated[0].tolist(),
-        seed=session.recipe.seed,
+        seed=session.recipe.seed_of_data,
         device=setup.device,
         workers=setup.threads,
     )

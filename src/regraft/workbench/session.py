@@ -26,14 +26,14 @@ from regraft.contracts.task import TASKS, Task
 from regraft.data.dataset import Dataset
 from regraft.data.open import open_dataset, unpack
 from regraft.data.scan import Scanned, scan
-from regraft.data.splits import Splits, draw, whole
+from regraft.data.splits import Splits, draw, fewer, whole
 from regraft.errors import BadData, BadRecipe, UnknownName, nearest
 from regraft.evaluation.thresholds import AtSpecificity, ByCost, Rule
 from regraft.folds import split
 from regraft.identity import derive_seed, digest_json
 from regraft.labels import parted
 from regraft.recipe import Decision, Recipe, Source, Target
-from regraft.values import Event
+from regraft.values import Event, Notice
 
 MIN_VALIDATION = 50
 """With fewer validation examples there is no early stopping: they are used for training (DESIGN, promise 7)."""
@@ -149,7 +149,7 @@ class Session:
             card.preparation,
             reader=self.scanned.reader,
             augmentation=self.augmentation,
-            seed=self.recipe.seed,
+            seed=self.recipe.seed_of_data,
             placed=self.task.moves,
             workers=workers,
         )
@@ -226,7 +226,7 @@ def open_session(
     strata = None if task.exclusive else task.strata(targets)
     together = task.identities(targets) if task.split_rule == "disjoint classes" else None
     rules: dict[str, Any] = {
-        "seed": recipe.seed, "val_share": source.val_share, "strata": strata, "together": together,
+        "seed": recipe.seed_of_data, "val_share": source.val_share, "strata": strata, "together": together,
         "untaught": lambda outside, inside: task.untaught(targets[outside], targets[inside]),
     }  # fmt: skip
     if holds_out:
@@ -234,6 +234,11 @@ def open_session(
     else:
         splits = whole(scanned.dataset, scanned, **rules)
     yield from splits.notes
+    if source.train_share < 1:
+        splits = fewer(splits, task.strata(targets), source.train_share, recipe.seed)
+        yield Notice(
+            text=f"Of the training examples {source.train_share:.0%} are used: {splits.describe()}.", topic="split"
+        )
     return Session(
         recipe=recipe,
         dataset=scanned.dataset,

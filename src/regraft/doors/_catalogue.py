@@ -1,0 +1,125 @@
+"""The commands that look and train nothing: what there is to choose from, what a network is made of, what is stored."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from regraft.doors._flags import Json, Quiet, seconds
+from regraft.doors._output import print_found
+from regraft.doors.screen import result_of
+
+catalogue = typer.Typer()
+
+
+@catalogue.command()
+def backbones(
+    name: Annotated[str, typer.Argument(metavar="[NAME]", show_default=False)] = "", json: Json = False
+) -> None:
+    """List pretrained networks and their weights.
+
+    Their cuts, the terms of the weights, and when to prefer which.
+    """
+    from regraft.doors._listings import of_backbones
+    from regraft.workbench.backbones import backbones as verb
+
+    found = verb(name)
+    print_found({"backbones": found}, lambda _: of_backbones(found), json=json)
+
+
+@catalogue.command()
+def describe(
+    names: Annotated[
+        list[str], typer.Argument(metavar="BACKBONE...", help="NAME[:VARIANT][@WEIGHTS], or a model's folder.")
+    ],
+    input_px: Annotated[
+        int | None, typer.Option(help="Side of the square input, in pixels. Default: the network's own.")
+    ] = None,
+    layers: Annotated[bool, typer.Option("--layers", help="Every layer, not stages alone.")] = False,
+    svg: Annotated[Path | None, typer.Option(help="Write a drawing of the network here.", show_default=False)] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page with drawing and tables here.", show_default=False)
+    ] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="One line a network; so with several anyway.")] = False,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Compare, and measure examples a second on this machine.")
+    ] = False,
+    batch: Annotated[int, typer.Option(help="With --measure: batch size.")] = 8,
+    rounds: Annotated[int, typer.Option(help="With --measure: how often each network is measured.")] = 3,
+    threads: Annotated[int, typer.Option(help="With --measure: CPU threads; 0 for all cores.")] = 0,
+    device: Annotated[str, typer.Option(help="With --measure: cpu, cuda, mps or auto.")] = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Look into a network: what every stage costs and sees.
+
+    No weights are needed, and nothing is fetched. With several, one line each.
+
+    \b
+    regraft describe googlenet:paper --html googlenet.html
+    regraft describe googlenet alexnet vgg16 resnet50 --measure
+    """
+    from regraft.doors._listings import of_network, of_networks
+    from regraft.errors import BadRequest
+    from regraft.workbench.describe import SideBySide, side_by_side, timing_of
+    from regraft.workbench.describe import describe as verb
+
+    if len(names) > 1 or compare or measure:
+        if layers or svg or html:
+            raise BadRequest("--layers, --svg and --html are of one network.", fix="describe the networks one by one.")
+        timing = timing_of(batch=batch, rounds=rounds, threads=threads, device=device) if measure else None
+        several = result_of(side_by_side(names, input_px=input_px, timing=timing), SideBySide, quiet=quiet)
+        print_found(several.to_json(), of_networks, json=json)
+        return
+
+    from regraft.files import write_text
+    from regraft.reports.architecture_page import draw, render
+
+    described = verb(names[0], input_px=input_px).to_json()
+    if svg is not None:
+        write_text(svg, draw(described))
+    if html is not None:
+        write_text(html, render(described))
+    print_found(described, lambda one: of_network(one, layers=layers), json=json)
+
+
+@catalogue.command()
+def strategies(
+    name: Annotated[str, typer.Argument(metavar="[NAME]", show_default=False)] = "", json: Json = False
+) -> None:
+    """List ways to train; with NAME, all its options."""
+    from regraft.doors._listings import of_options, of_strategies
+    from regraft.workbench.strategies import strategies as verb
+
+    found = verb(name)
+    print_found({"strategies": found}, lambda _: (of_options if name else of_strategies)(found), json=json)
+
+
+@catalogue.command()
+def cache(
+    clear: Annotated[
+        bool,
+        typer.Option("--clear", help="Delete stored activations and archives that no process uses, and scans' memory."),
+    ] = False,
+    backbone: Annotated[str, typer.Option(help="With --clear: those of this backbone only.", show_default=False)] = "",
+    older_than: Annotated[
+        str | None, typer.Option(help="With --clear: only those unused for this long, such as 30d.", show_default=False)
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Look at what is stored for later runs, or clear it.
+
+    All of it can be made or fetched again. Weights and downloads are never cleared here.
+    """
+    from regraft.doors._listings import of_cache, of_cleared
+    from regraft.errors import BadRequest
+    from regraft.workbench.cache import clear as clear_cache
+    from regraft.workbench.cache import look
+
+    if clear:
+        days = None if older_than is None else seconds(older_than) / 86_400
+        print_found(clear_cache(backbone=backbone, older_than_days=days), of_cleared, json=json)
+    elif backbone or older_than:
+        raise BadRequest("--backbone and --older-than say what to clear.", fix="add --clear.")
+    else:
+        print_found(look(), of_cache, json=json)

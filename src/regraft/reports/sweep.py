@@ -1,0 +1,249 @@
+"""What a sweep found, as one typed value and as a page: which candidate is best, and which are as good."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from regraft.contracts.metric import metric as metric_named
+from regraft.contracts.page import Block, Bullets, Code, Table
+from regraft.files import write_json, write_text
+from regraft.records import to_json
+from regraft.reports.page import rendered
+from regraft.reports.plots import INK, SECOND, svg
+from regraft.values import NOTHING, Measured, shown
+from regraft.version import VERSION
+from regraft.words import counted, duration, lowered, named
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A candidate at one training size."""
+
+    share: float
+    """Of the training examples."""
+    examples: int
+    """Training and validation examples, over seeds on average."""
+    by_seed: Mapping[int, float]
+    """The metric of each seed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A backbone with a strategy, trained from several seeds."""
+
+    name: str
+    backbone: str
+    strategy: str
+    cut: str
+    measured: Measured
+    """The metric at the largest training size, a mean over seeds."""
+    by_seed: tuple[float, ...]
+    behind: Measured
+    """How much worse than the best; the interval holds for all pairs of candidates together."""
+    tied: bool
+    """Whether it is not distinguishable from the best."""
+    seconds: float
+    """Wall seconds of one run: the frozen part of its examples computed once, and training; the mean over seeds."""
+    parameters_trained: int
+    on_front: bool
+    """Whether no other candidate is both cheaper and better (the Pareto front of metric against seconds)."""
+    curve: tuple[Point, ...] = ()
+    """By training size, the smallest first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A run that is not in the ranking, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepReport:
+    """Everything that a sweep found."""
+
+    data: str
+    """What the data are called."""
+    metric: str
+    split: str
+    """Where the candidates are compared: `test` or `cross-validation`."""
+    num_examples: int
+    num_groups: int | None
+    seeds: tuple[int, ...]
+    """Those that every candidate was trained from."""
+    candidates: tuple[Candidate, ...]
+    """The best first."""
+    optimism: float
+    """How much the best one's own number flatters it."""
+    num_pairs: int
+    created: str
+    machine: str
+    not_run: tuple[str, ...] = ()
+    """Runs for which there was no time."""
+    failed: tuple[Cell, ...] = ()
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    """What all runs share."""
+    format: int = FORMAT
+    regraft: str = VERSION
+
+    @property
+    def tied(self) -> list[Candidate]:
+        """The best candidate and those that are not distinguishable from it."""
+        return [one for one in self.candidates if one.tied]
+
+    @property
+    def cheapest(self) -> Candidate:
+        """Of these, the one that trains in the least time."""
+        return min(self.tied, key=lambda one: one.seconds)
+
+
+def verdict(report: SweepReport) -> str:
+    """The finding in two or three sentences."""
+    best, tied, cheap = report.candidates[0], report.tied, report.cheapest
+    metric = lowered(metric_named(report.metric).title)
+    said = f"{best.name} has the best {metric}, {best.measured.told()}."
+    if len(report.candidates) == 1:
+        return said
+    if best.behind.low is None:
+        return f"{said} Nothing can be said about the differences: {best.behind.method}."
+    if len(tied) == 1:
+        return f"{said} It is better than every other candidate ({counted(report.num_pairs, 'pair')} compared)."
+    rest = [one.name for one in tied if one is not best]
+    advice = (
+        f"It is the cheapest of these ({duration(best.seconds)} a run)." if cheap is best
+        else f"Cheapest of these: {cheap.name}, {duration(cheap.seconds)} a run; the best: {duration(best.seconds)}."
+    )  # fmt: skip
+    return f"{said} Not distinguishable from it: {named(rest)}. {advice}"
+
+
+def blocks(report: SweepReport) -> list[Block]:
+    """The sections of the page."""
+    metric = metric_named(report.metric)
+    title, several = lowered(metric.title), len(report.seeds) > 1
+    header = [
+        "candidate",
+        "not distinguishable from the best",
+        title,
+        "behind the best",
+        "seconds a run",
+        "trained parameters",
+    ]
+    rows = [
+        [
+            one.name, "yes" if one.tied else "no", one.measured.told(),
+            NOTHING if one is report.candidates[0] else one.behind.told(),
+            f"{one.seconds:,.1f}{' *' if one.on_front else ''}", f"{one.parameters_trained:,}",
+        ]
+        for one in report.candidates
+    ]  # fmt: skip
+    groups = f" in {counted(report.num_groups, 'group')}" if report.num_groups else ""
+    found = [
+        Block(
+            "Candidates",
+            (
+                f"Measured on {counted(report.num_examples, f'{report.split} example')}{groups}"
+                + (f"; means over {counted(len(report.seeds), 'seed')}." if several else ", one seed each."),
+                Table(header, rows, left=2),
+                f"* on the Pareto front: no other is both cheaper and better. Seconds are of {report.machine}.",
+                "Where candidates share what the frozen stages compute, each is charged for it.",
+            ),
+            plots=("front",),
+        )
+    ]
+    if any(len(one.curve) > 1 for one in report.candidates):
+        sizes = sorted({point.share for one in report.candidates for point in one.curve})
+        found.append(
+            Block(
+                "Learning curves",
+                (
+                    f"Mean {title} by share of the training examples.",
+                    Table(
+                        ["candidate", *(f"{share:.0%}" for share in sizes)],
+                        [[one.name, *(_at(one, share) for share in sizes)] for one in report.candidates],
+                    ),
+                ),
+                plots=("curves",),
+            )
+        )
+    if report.not_run or report.failed:
+        missing = [*(f"{name}: not run, no time was left" for name in report.not_run),
+                   *(f"{one.name}: {one.reason}" for one in report.failed)]  # fmt: skip
+        found.append(Block("Not in the ranking", (Bullets(missing),)))
+    limits = [
+        f"The intervals hold for all {counted(report.num_pairs, 'pair')} of candidates together (max-t bootstrap).",
+        f"The best of several looks better than it is, here by at least about {shown(report.optimism)}.",
+        "Test the chosen model once on examples that played no part in choosing (`regraft evaluate`).",
+        "One seed each: how much training from another seed would change is not in the intervals."
+        if not several
+        else "Seeds change initial weights and orders; the splits and the stored views are the same for all.",
+        "Only these candidates, with these options, were compared.",
+    ]
+    found.append(Block("Not verified", ("What these figures do not show.", Bullets(limits))))
+    cell = report.cheapest
+    again = f"regraft fit DATA --backbone {cell.backbone} --strategy {cell.strategy} --cut {cell.cut} --out RUN"
+    found.append(
+        Block("Reproduction", ("To train the cheapest of the best again, and keep its model:", Code(again, "sh")))
+    )
+    return found
+
+
+def write_sweep(report: SweepReport, folder: Path) -> None:
+    """Write report.md, report.html, the plots and, last, report.json."""
+    title = f"Sweep on {report.data}"
+    lead = [verdict(report), f"Made {report.created.replace('T', ' ')}, regraft {report.regraft}."]
+    plots = {"front": _front(report), "curves": _curves(report)}
+    plots = {name: text for name, text in plots.items() if text}
+    for name, text in plots.items():
+        write_text(folder / f"{name}.svg", text)
+    markdown, html = rendered(title, lead, blocks(report), plots)
+    write_text(folder / "report.md", markdown)
+    write_text(folder / "report.html", html)
+    write_json(folder / "report.json", to_json(report))
+
+
+def _at(one: Candidate, share: float) -> str:
+    point = next((point for point in one.curve if point.share == share), None)
+    return NOTHING if point is None else shown(sum(point.by_seed.values()) / len(point.by_seed))
+
+
+def _front(report: SweepReport) -> str:
+    """The metric against seconds a run."""
+
+    def draw(axes: "Axes") -> None:
+        for one in report.candidates:
+            colour = INK if one.tied else "0.55"
+            if one.measured.low is not None and one.measured.high is not None:
+                axes.plot([one.seconds] * 2, [one.measured.low, one.measured.high], color=colour, linewidth=1.2)
+            axes.plot(one.seconds, one.measured.value, "o", color=colour)
+            axes.annotate(
+                one.name, (one.seconds, one.measured.value), xytext=(5, 3), textcoords="offset points", fontsize=8
+            )
+        front = sorted((one.seconds, one.measured.value) for one in report.candidates if one.on_front)
+        axes.plot(*zip(*front, strict=True), color=SECOND, linestyle=":", label="Pareto front")
+        axes.set(xscale="log", xlabel="seconds a run", ylabel=lowered(metric_named(report.metric).title))
+        axes.legend(frameon=False)
+
+    return svg(draw, (7.2, 4.0))
+
+
+def _curves(report: SweepReport) -> str:
+    """The metric by training examples."""
+    drawn: Sequence[Candidate] = [one for one in report.candidates if len(one.curve) > 1]
+    if not drawn:
+        return ""
+
+    def draw(axes: "Axes") -> None:
+        for one in drawn:
+            means = [sum(point.by_seed.values()) / len(point.by_seed) for point in one.curve]
+            axes.plot([point.examples for point in one.curve], means, "o-", label=one.name)
+        axes.set(xscale="log", xlabel="training examples", ylabel=lowered(metric_named(report.metric).title))
+        axes.figure.legend(loc="outside right upper", frameon=False)
+
+    return svg(draw, (8.0, 4.0))

@@ -1,0 +1,346 @@
+"""Sweep: several candidates on the same splits, seeds and stored activations. Which is best, and is that real?
+
+A candidate is a backbone with a strategy (`partial`, or `partial@4e` with its cut). Every cell is an ordinary fit in a
+folder of its own, so a sweep that was stopped goes on where it was. Splits and views have one seed in all cells
+(`split_seed`), so that their activations are computed once and their predictions are compared example by example.
+"""
+
+import datetime
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from regraft.backbones.opening import named_card
+from regraft.bundle_format import TENSORS
+from regraft.contracts.metric import main_metric
+from regraft.contracts.metric import metric as metric_named
+from regraft.contracts.strategy import STRATEGIES
+from regraft.errors import BadRequest, RegraftError, RunError
+from regraft.evaluation.many import ranked
+from regraft.files import Lock, write_json
+from regraft.identity import digest_json
+from regraft.recipe import Recipe
+from regraft.reports.report import Report, read_report
+from regraft.reports.sweep import Candidate, Cell, Point, SweepReport, write_sweep
+from regraft.values import Event, Notice, Plan, Progress
+from regraft.workbench._folder import Predictions, read_predictions
+from regraft.workbench.fit import fit
+from regraft.workbench.recipes import named
+
+TAIL = "tail.safetensors"
+"""What a cell keeps of its model: the tensors that training changed. Its recipe makes the rest again."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SweepDone(Event):
+    """The last event of a sweep."""
+
+    path: Path
+    """Its folder."""
+    report: SweepReport
+    """What `report.json` holds."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The path alone: the report lies beside it."""
+        return {"type": type(self).__name__, "path": str(self.path)}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Cell:
+    candidate: str
+    share: float
+    seed: int
+    recipe: Recipe
+
+    @property
+    def name(self) -> str:
+        size = "" if self.share == 1 else f", {self.share:.0%} of the training examples"
+        return f"{self.candidate}, seed {self.seed}{size}"
+
+    @property
+    def folder(self) -> str:
+        words = self.candidate.replace("/", "-").replace(":", "-").replace(" ", "_")
+        return f"{words}-{self.share:g}-seed{self.seed}"
+
+
+def sweep(
+    recipe: Recipe,
+    out: Path,
+    *,
+    backbones: Sequence[str],
+    strategies: Sequence[str],
+    sizes: Sequence[float] = (1.0,),
+    seeds: int = 3,
+    metric: str | None = None,
+    max_seconds: float | None = None,
+    resume: bool = False,
+) -> Iterator[Event]:
+    """Fit every backbone with every strategy and compare them; yields events, the last one a `SweepDone`.
+
+    `recipe` has what all share. `sizes` are shares of the training examples in (0, 1]; the largest is what candidates
+    are compared at. `max_seconds`: no cell is begun that would end later. The metric is the main one of the task when
+    not given. A cell that fails is left out of the ranking, with its reason.
+
+    Raises:
+        UnknownName: there is no such strategy or metric.
+        BadRequest: nothing to compare, or a size or number of seeds out of range.
+        RunError: the folder holds something else, or this sweep and `resume` is not set; or no candidate was trained.
+    """
+    if metric is not None:
+        metric_named(metric)
+    cells = _cells(recipe, backbones, strategies, sizes, seeds)
+    lock = _begin(out, recipe, resume=resume)
+    try:
+        not_run, failed = [], []
+        for event in _run(cells, out, max_seconds):
+            if isinstance(event, _Failed):
+                failed.append(Cell(name=event.cell.name, reason=event.reason))
+                yield Notice(text=f"{event.cell.name} failed: {event.reason}", topic="sweep")
+            elif isinstance(event, _Skipped):
+                not_run.append(event.cell.name)
+            else:
+                yield event
+        report = _report(recipe, cells, out, metric, tuple(not_run), tuple(failed))
+        write_sweep(report, out)
+        yield SweepDone(path=out, report=report)
+    finally:
+        lock.release()
+        (out / ".lock").unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Skipped(Event):
+    cell: _Cell
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Failed(_Skipped):
+    reason: str
+
+
+def _cells(
+    recipe: Recipe, backbones: Sequence[str], strategies: Sequence[str], sizes: Sequence[float], seeds: int
+) -> list[_Cell]:
+    """All cells in order of value: one seed of every candidate at full size, then its other seeds, then smaller sizes.
+
+    What is solved to its optimum is the same from every seed, so it has one (a smaller size is drawn by seed).
+    """
+    if not backbones or not strategies:
+        raise BadRequest(
+            "A sweep needs at least one backbone and one strategy.", fix="name them: --strategies probe,partial."
+        )
+    if seeds < 1:
+        raise BadRequest(f"seeds is {seeds}; 1 or more is expected.", fix="give 3 or more for intervals over training.")
+    if wrong := [size for size in sizes if not 0 < size <= 1]:
+        raise BadRequest(
+            f"The size {wrong[0]:g} is not a share of the training examples in (0, 1].", fix="write 10,50,100%."
+        )
+    made, first = [], recipe.seed
+    entries = {
+        spec: STRATEGIES.get(named(replace(recipe, strategy=spec.partition("@")[0])).name) for spec in strategies
+    }
+    own = {spec: {field.name for field in fields(entry.Options)} for spec, entry in entries.items()}
+    known = set().union(*own.values())
+    for backbone in backbones:
+        named_card(backbone)
+    for share in sorted(set(sizes), reverse=True):
+        for seed in range(first, first + seeds):
+            for backbone in dict.fromkeys(backbones):
+                for strategy in dict.fromkeys(strategies):
+                    name, _, cut = strategy.partition("@")
+                    # An option that some of the strategies have is for those alone; one that none has fails in each.
+                    options = {
+                        key: one for key, one in recipe.options.items() if key in own[strategy] or key not in known
+                    }
+                    one = replace(
+                        recipe, options=options, backbone=backbone, strategy=name, cut=cut or recipe.cut, seed=seed,
+                        split_seed=recipe.seed_of_data, source=replace(recipe.source, train_share=share),
+                    )  # fmt: skip
+                    if seed > first and share == 1 and entries[strategy].solved and not backbone.endswith("@random"):
+                        continue
+                    made.append(_Cell(candidate=f"{backbone} {strategy}", share=share, seed=seed, recipe=one))
+    return made
+
+
+def _begin(out: Path, recipe: Recipe, *, resume: bool) -> Lock:
+    """Check the folder and take it. Raises: RunError."""
+    begun, signature = out / "sweep.json", digest_json(json.loads(json.dumps(asdict(recipe), default=str)))
+    if out.is_file():
+        raise RunError(f"{out} is a file; a folder for the sweep is expected.", fix="give another --out.")
+    if not begun.is_file() and out.exists() and any(out.iterdir()):
+        raise RunError(f"{out} is not empty and holds no sweep.", fix="give another --out.")
+    if begun.is_file() and json.loads(begun.read_text(encoding="utf-8")).get("recipe") != signature:
+        raise RunError(
+            f"{out} holds a sweep of other data or settings.",
+            fix="go on with the command it was started with, or give another --out.",
+        )
+    if begun.is_file() and not resume:
+        raise RunError(f"{out} holds this sweep already.", fix="add --resume to go on, or give another --out.")
+    lock = Lock(out / ".lock")
+    if not lock.acquire():
+        raise RunError(f"Another process works in {out}.", fix="wait for it, or give another --out.")
+    write_json(begun, {"recipe": signature})
+    return lock
+
+
+def _run(cells: Sequence[_Cell], out: Path, max_seconds: float | None) -> Iterator[Event]:
+    """Fit the cells that are missing, until the time is up."""
+    todo = [cell for cell in cells if not (out / cell.folder / "report.json").is_file()]
+    if not todo:
+        return
+    yield Plan(phase="sweep", examples=len(todo), bytes_needed=0, bytes_free=0, seconds=None)
+    began, taken, told = time.monotonic(), dict[str, list[float]](), set[str]()
+    for number, cell in enumerate(todo):
+        expected = median(taken.get(cell.candidate) or [0.0]) * cell.share
+        if max_seconds is not None and time.monotonic() - began + expected > max_seconds:
+            yield _Skipped(cell=cell)
+            continue
+        started, folder = time.monotonic(), out / cell.folder
+        try:
+            for event in fit(cell.recipe, folder, resume=(folder / "begun.json").is_file()):
+                if isinstance(event, Progress):
+                    yield replace(event, phase=f"{number + 1}/{len(todo)} {cell.name}: {event.phase}", facts={})
+                elif isinstance(event, Notice) and event.text not in told:
+                    told.add(event.text)
+                    yield event
+        except RegraftError as error:
+            yield _Failed(cell=cell, reason=error.message)
+            continue
+        _keep_tail(folder)
+        taken.setdefault(cell.candidate, []).append((time.monotonic() - started) / cell.share)
+        every = [one for many in taken.values() for one in many]
+        left = sum(median(taken.get(one.candidate) or every) * one.share for one in todo[number + 1 :])
+        yield Notice(text=f"{number + 1} of {len(todo)}, {_told(cell, folder)}", topic="sweep")
+        yield Progress(
+            phase="sweep", done=number + 1, total=len(todo), seconds=time.monotonic() - began, seconds_left=left
+        )
+
+
+def _keep_tail(folder: Path) -> None:
+    """Of the model keep what training changed."""
+    report = read_report(folder)
+    trained = report.strategy.trained_stages if report.strategy else ()
+    kept = ("head/", "ood/", *(f"{stage}/" for stage in trained))
+    tensors = load_file(folder / "model" / TENSORS)
+    save_file({name: one for name, one in tensors.items() if name.startswith(kept)}, folder / TAIL)
+    shutil.rmtree(folder / "model")
+
+
+def _told(cell: _Cell, folder: Path) -> str:
+    report = read_report(folder)
+    section = report.section
+    if section is None:
+        return f"{cell.name}: nothing could be measured"
+    return f"{cell.name}: {section.main_metric.replace('_', ' ')} {section.metrics[section.main_metric].told()}"
+
+
+def _report(
+    recipe: Recipe,
+    cells: Sequence[_Cell],
+    out: Path,
+    metric: str | None,
+    not_run: tuple[str, ...],
+    failed: tuple[Cell, ...],
+) -> SweepReport:
+    """Rank what is there. Raises: RunError: no candidate was trained."""
+    reports = {cell: read_report(out / cell.folder) for cell in cells if (out / cell.folder / "report.json").is_file()}
+    largest = max((cell.share for cell in reports), default=1.0)
+    at_full: dict[str, dict[int, _Cell]] = {}
+    for cell, report in reports.items():
+        if cell.share == largest and report.section is not None:
+            at_full.setdefault(cell.candidate, {})[cell.seed] = cell
+    if not at_full:
+        why = failed[0].reason if failed else "no time was left for a single run"
+        raise RunError(f"No candidate could be measured: {why}", fix="see the runs' folders, or give more time.")
+    # A candidate that needs no seeds stands for itself in each of those that the others share.
+    every_seed = sorted({seed for seeds in at_full.values() for seed in seeds})
+    several = [set(seeds) for seeds in at_full.values() if len(seeds) > 1]
+    seeds = sorted(set(every_seed).intersection(*several)) if several else every_seed[:1]
+    first = reports[next(iter(at_full[next(iter(at_full))].values()))]
+    kind, split = first.data.kind, first.main
+    chosen = metric or main_metric(kind).name
+    tables = {
+        name: [_predictions(out, found.get(seed) or next(iter(found.values())), split, kind) for seed in seeds]
+        for name, found in at_full.items()
+    }
+    reference = next(iter(tables.values()))[0]
+    outputs = {
+        name: [one.in_order(reference.ids, reference.task.classes).outputs for one in many]
+        for name, many in tables.items()
+    }
+    grouped = any(reference.groups)
+    groups = np.array([group or f"\0{at}" for at, group in enumerate(reference.groups)]) if grouped else None
+    ranking = ranked(reference.targets, outputs, metric=chosen, groups=groups, seed=recipe.seed)
+    costs = _seconds(at_full, reports)
+    sign = 1.0 if metric_named(chosen).higher_is_better else -1.0
+    values = {one.name: sign * one.measured.value for one in ranking.standings}
+    candidates = []
+    for one in ranking.standings:
+        cell = next(iter(at_full[one.name].values()))
+        strategy, backbone = reports[cell].strategy, reports[cell].backbone
+        candidates.append(
+            Candidate(
+                name=one.name, backbone=cell.recipe.backbone, strategy=cell.recipe.strategy,
+                cut=strategy.cut if strategy else "", measured=one.measured, by_seed=one.by_seed, behind=one.behind,
+                tied=one.tied, seconds=costs[one.name], parameters_trained=backbone.parameters_trained or 0,
+                on_front=not any(
+                    costs[name] <= costs[one.name] and values[name] >= values[one.name]
+                    and (costs[name], values[name]) != (costs[one.name], values[one.name])
+                    for name in costs
+                ),
+                curve=_curve(one.name, reports, chosen),
+            )
+        )  # fmt: skip
+    return SweepReport(
+        data=first.data.name, metric=chosen, split=split, num_examples=len(reference.ids),
+        num_groups=len(set(reference.groups)) if grouped else None, seeds=tuple(seeds), candidates=tuple(candidates),
+        optimism=ranking.optimism, num_pairs=ranking.num_pairs,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        machine=f"{first.environment.get('platform', '')}, {first.environment.get('threads', '')} threads",
+        not_run=not_run, failed=failed, recipe=json.loads(json.dumps(asdict(recipe), default=str)),
+    )  # fmt: skip
+
+
+def _predictions(out: Path, cell: _Cell, split: str, kind: str) -> Predictions:
+    return read_predictions(out / cell.folder / "predictions.csv", split, kind)
+
+
+def _seconds(at_full: Mapping[str, Mapping[int, _Cell]], reports: Mapping[_Cell, Report]) -> dict[str, float]:
+    """Wall seconds of a run of each candidate: training, and its activations as long as the first run took that had
+    to compute them."""
+    filling: dict[tuple[str, str, int | None], float] = {}
+    training: dict[str, list[float]] = {}
+    key_of = {}
+    for name, cells in at_full.items():
+        for cell in cells.values():
+            report = reports[cell]
+            spent = {phase.name: phase.seconds for phase in report.phases}
+            cut, views = (report.strategy.cut, report.strategy.views) if report.strategy else ("", None)
+            key_of[name] = (cell.recipe.backbone, cut, views)
+            filling[key_of[name]] = max(filling.get(key_of[name], 0.0), spent.get("activations", 0.0))
+            training.setdefault(name, []).append(spent.get("training", 0.0))
+    return {name: round(mean(many) + filling[key_of[name]], 3) for name, many in training.items()}
+
+
+def _curve(candidate: str, reports: Mapping[_Cell, Report], metric: str) -> tuple[Point, ...]:
+    found: dict[float, dict[int, tuple[float, int]]] = {}
+    for cell, report in reports.items():
+        if cell.candidate == candidate and report.section is not None and metric in report.section.metrics:
+            splits = report.data.splits
+            size = sum(splits[name].examples for name in ("train", "validation") if name in splits)
+            found.setdefault(cell.share, {})[cell.seed] = (report.section.metrics[metric].value, size)
+    return tuple(
+        Point(
+            share=share, examples=round(mean(size for _, size in many.values())),
+            by_seed={seed: value for seed, (value, _) in many.items()},
+        )
+        for share, many in sorted(found.items())
+    )  # fmt: skip
