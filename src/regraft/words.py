@@ -1,5 +1,7 @@
-"""Sentences about many things: the first few by name, the rest by count; words for splits; durations, sizes, tables."""
+"""Sentences about many things: the first few by name, the rest by count; words for splits; durations, sizes, tables;
+and how a label that holds several things is written: with `;` between them, whatever a table has."""
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 
@@ -106,3 +108,26 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def bullets(items: Iterable[str]) -> str:
     """A Markdown list. Items go in as they are."""
     return "\n".join(f"- {item}" for item in items)
+
+
+JOINT = ";"
+"""What stands between the parts of a label."""
+
+
+def joined(parts: Iterable[str]) -> str:
+    """The parts as one label; empty where there is none."""
+    return JOINT.join(parts)
+
+
+def parted(label: str) -> list[str]:
+    """The parts of a label; none where it is empty."""
+    return label.split(JOINT) if label else []
+
+
+def number(text: str) -> float | None:
+    """The finite number that `text` writes in decimal; None where it is none."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and "_" not in text else None

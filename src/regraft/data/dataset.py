@@ -15,10 +15,9 @@ from regraft.contracts.task import TASKS, Task
 from regraft.data.labels import are_numbers, numeric
 from regraft.errors import BadData, nearest
 from regraft.identity import digest_bytes
-from regraft.labels import parted
 from regraft.recipe import Recipe
 from regraft.values import Notice
-from regraft.words import counted, named
+from regraft.words import counted, named, parted
 
 SPLITS = ("train", "val", "test")
 """The names of the splits that a data set may come with."""

@@ -13,9 +13,8 @@ from decimal import Decimal
 from regraft.contracts.example import Example
 from regraft.contracts.task import TASKS
 from regraft.errors import BadData, BadRequest
-from regraft.labels import JOINT, joined, number
 from regraft.values import Notice
-from regraft.words import counted, named
+from regraft.words import JOINT, counted, joined, named, number
 
 MANY_VALUES = 20
 """Different numbers from which a column of them is pointed out (our choice)."""

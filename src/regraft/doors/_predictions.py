@@ -12,9 +12,8 @@ from typing import Any
 from regraft.doors._output import as_json
 from regraft.errors import BadData
 from regraft.files import atomic
-from regraft.labels import joined
 from regraft.values import Prediction
-from regraft.words import counted
+from regraft.words import counted, joined
 
 _NAMED = 5
 """This many unreadable inputs are named at the end; the table has them all."""

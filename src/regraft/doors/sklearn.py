@@ -35,8 +35,8 @@ from regraft.doors._inputs import SavedModel, in_brightness, inputs_in, range_of
 from regraft.doors.python import parameters_for_flags
 from regraft.doors.screen import result_of
 from regraft.errors import DamagedData
-from regraft.labels import joined
 from regraft.recipe import Recipe, built
+from regraft.words import joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -204,8 +204,7 @@ def _bootstrap(statistics: Mapping[str, Statistic], drawn: Units, num_resamples:
     left_out = _under(statistics, _leave_outs(drawn, seed))
     by_group = " by group" if drawn.grouped else ""
     return {
-        name: _interval(one, values[name], draws[name], left_out[name], by_group)
-        for name, one in statistics.items()
+        name: _interval(one, values[name], draws[name], left_out[name], by_group) for name, one in statistics.items()
     }
 
 

@@ -58,8 +58,7 @@ def as_html(title: str, lead: Sequence[str], blocks: Sequence[Block], plots: Map
 
     inside = {name: Markup(svg[svg.index("<svg") :]) for name, svg in plots.items()}
     page = environment(inline).get_template("report.html")
-    return page.render(title=title, lead=lead, blocks=blocks, plots=inside) + "
-"
+    return page.render(title=title, lead=lead, blocks=blocks, plots=inside) + "\n"
 
 
 def as_markdown(title: str, lead: Sequence[str], blocks: Sequence[Block], plots: Mapping[str, str]) -> str:

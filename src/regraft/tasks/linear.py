@@ -25,11 +25,11 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from regraft.contracts.task import Task
 from regraft.errors import BadData, BadRequest, nearest
-from regraft.labels import parted
 from regraft.tasks._solvers import Axes, Logistic, Part, Ridge, Solver, Spanned, Sums, fold_sums, leading_axes
 from regraft.tasks.losses import STEP, Head, Loss, Sigmoid, Softmax, Squares
 from regraft.tasks.rows import Rows, RowSource
 from regraft.values import Prediction
+from regraft.words import parted
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

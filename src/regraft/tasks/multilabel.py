@@ -14,10 +14,9 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from regraft.contracts.task import Words, check_weighable
-from regraft.labels import joined, parted
 from regraft.tasks.linear import LinearTask
 from regraft.tasks.losses import Sigmoid, fit_temperature, sigmoid
-from regraft.words import counted
+from regraft.words import counted, joined, parted
 
 if TYPE_CHECKING:
     from torch import Tensor

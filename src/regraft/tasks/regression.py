@@ -17,10 +17,9 @@ from jaxtyping import Float, Int
 
 from regraft.contracts.task import Words, check_weighable
 from regraft.errors import BadData
-from regraft.labels import joined, number, parted
 from regraft.tasks.linear import LinearTask
 from regraft.tasks.losses import Squares
-from regraft.words import counted, listed
+from regraft.words import counted, joined, listed, number, parted
 
 if TYPE_CHECKING:
     from torch import Tensor

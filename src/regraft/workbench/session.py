@@ -31,9 +31,9 @@ from regraft.errors import BadData, BadRecipe, UnknownName, nearest
 from regraft.evaluation.thresholds import AtSpecificity, ByCost, Rule
 from regraft.folds import split
 from regraft.identity import derive_seed, digest_json
-from regraft.labels import parted
 from regraft.recipe import Decision, Recipe, Source, Target
 from regraft.values import Event, Notice
+from regraft.words import parted
 
 MIN_VALIDATION = 50
 """With fewer validation examples there is no early stopping: they are used for training (DESIGN, promise 7)."""

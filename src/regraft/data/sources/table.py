@@ -15,9 +15,8 @@ from regraft.contracts.modality import MODALITIES
 from regraft.contracts.source import Columns, DataSource, Found
 from regraft.data.sources._rows import Table, read_table, wanted
 from regraft.errors import BadData, UnknownName, nearest
-from regraft.labels import joined
 from regraft.values import Notice
-from regraft.words import SPLIT_WORDS, counted, named, splits_in
+from regraft.words import SPLIT_WORDS, counted, joined, named, splits_in
 
 PATHS = Columns(unlabelled=True, split=None, group=None)
 """How a table without labels is read."""
