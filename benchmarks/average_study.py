@@ -23,7 +23,7 @@ from defaults_study import FOLDS, INPUT_PX, log_loss
 
 from regraft.contracts.strategy import Problem
 from regraft.files import atomic
-from regraft.strategies import loop, pretrain
+from regraft.strategies import _steps, finetune, loop
 from regraft.strategies._steps import add_step, standing_in
 from regraft.strategies.tail import Tail
 from regraft.values import Event
@@ -87,11 +87,11 @@ def averages_of(problem: Problem, asked: np.ndarray) -> tuple[dict[float, np.nda
         tails.append(tail)
         return train(tail, *given, **named)
 
-    loop.add_step, loop.train = add_to_each, watched
+    _steps.add_step, loop.train = add_to_each, watched
     try:
-        fitted = returned(pretrain.fit(problem, pretrain.Options(ema=0.9)))
+        fitted = returned(finetune.fit(problem, finetune.Options(**finetune.PRESETS["pretrain"].options, ema=0.9)))
     finally:
-        loop.add_step, loop.train = add_step, train
+        _steps.add_step, loop.train = add_step, train
     logits = {}
     for decay, average in averages.items():
         with standing_in(average, tails[0]):

@@ -10,9 +10,8 @@ from torch import nn
 from regraft.backbones.backbone import BACKBONES
 from regraft.backbones.costs import Whole
 from regraft.backbones.undrawn import Undrawn
-from regraft.contracts.backbone import Built
 from regraft.contracts.card import Card
-from regraft.contracts.family import Family
+from regraft.contracts.family import Built, Family
 from regraft.nn.accounting import Account, account
 
 FAMILIES: dict[str, Family] = {name: BACKBONES.get(name) for name in BACKBONES}

@@ -110,7 +110,7 @@ def _report(
     section, probe = (_section(kind, names, targets, one, held, main) for one in outputs)
     paired = compare(targets, *outputs, metric=metric, names=("partial", "the linear probe"), outputs=names)
     counts = targets.sum(axis=0) if targets.ndim == 2 else np.bincount(targets, minlength=len(names))
-    counted = dict(zip(names, map(int, counts), strict=True)) if task.states_probabilities else {}
+    counted = dict(zip(names, map(int, counts), strict=True)) if task.answers == "probabilities" else {}
     n = len(targets)
     return Report(
         recipe={"data": "photos", "backbone": "googlenet@imagenet", "strategy": "partial", "seed": 0},

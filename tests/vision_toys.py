@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from regraft.contracts.backbone import Built, Network
+from regraft.contracts.backbone import Network
 from regraft.contracts.card import Card
-from regraft.contracts.family import Family
+from regraft.contracts.family import Built, Family
 from regraft.contracts.metric import Metric
 from regraft.contracts.task import Reads, Task
 from regraft.evaluation.metrics.classes import ENTRIES as OF_CLASSES

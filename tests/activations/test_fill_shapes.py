@@ -14,7 +14,8 @@ from activations.filling import AT_CUT, AT_TOP, NUM, Source, activations, drain,
 from regraft.activations.fill import Want
 from regraft.activations.slots import Slot
 from regraft.backbones.backbone import Backbone
-from regraft.contracts.backbone import Built, Network
+from regraft.contracts.backbone import Network
+from regraft.contracts.family import Built
 from regraft.values import Plan
 from toy_backbone import ENTRY, toy_backbone, toy_input
 from toys import Start

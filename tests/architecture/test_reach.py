@@ -1,4 +1,6 @@
-"""How much of the package one run goes through: files whose code is executed, and frames down to the first gradient."""
+"""How much of the package one run goes through: files whose code is executed, and frames down to the first gradient;
+and how much there is to read first.
+"""
 
 import json
 import subprocess
@@ -93,3 +95,18 @@ def test_the_first_gradient_is_a_few_calls_away_from_the_command(reach: dict[str
     listed = "\n".join(reach["frames"])
     print(f"{len(reach['frames'])} frames:\n{listed}")  # noqa: T201 - for whoever shortens the list
     assert 0 < len(reach["frames"]) <= max(KNOWN_FRAMES, MAX_FRAMES), f"{len(reach['frames'])} frames:\n{listed}"
+
+
+READ_FIRST = (
+    "contracts/backbone.py",
+    "contracts/task.py",
+    "activations/states.py",
+    "strategies/loop.py",
+    "workbench/fit.py",
+)
+"""What to read first (DESIGN, section 3)."""
+
+
+def test_the_files_to_read_first_are_short(package: Path) -> None:
+    lengths = {name: len((package / name).read_text(encoding="utf-8").splitlines()) for name in READ_FIRST}
+    assert sum(lengths.values()) <= 500, lengths

@@ -14,8 +14,9 @@ import torch
 from networks import FAMILIES, VARIANTS, card_of, family_of, trained_like
 from problems import opened
 from regraft.backbones.backbone import Backbone
-from regraft.contracts.backbone import Built, Network
+from regraft.contracts.backbone import Network
 from regraft.contracts.card import Card
+from regraft.contracts.family import Built
 from regraft.errors import BadRequest, UnknownCut, UnknownName
 
 

@@ -16,7 +16,7 @@ from regraft.backbones.channels import (
 from regraft.backbones.opening import open_for_channels
 from regraft.backbones.undrawn import Undrawn
 from regraft.contracts.card import Card
-from regraft.contracts.family import Family, built
+from regraft.contracts.family import Family, built, first_convolution
 from regraft.errors import BadRequest
 from regraft.nn.stages import Normalise
 from regraft.values import Notice
@@ -30,7 +30,7 @@ every_variant = pytest.mark.parametrize(
 def first_layer(family: Family, card: Card) -> nn.Conv2d:
     """The convolution that takes the input, with drawn weights; the rest of the network is not drawn."""
     with Undrawn():
-        conv = built(family, card).network.first_convolution(3)
+        conv = first_convolution(built(family, card).network, 3)
     assert conv is not None
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(3)
@@ -114,7 +114,7 @@ def test_a_network_is_built_for_the_cards_channels(name: str, variant: str) -> N
         card = adapted_card(family.card(variant), channels).with_input(family.smallest_px)
         with Undrawn():
             made = built(family, card)
-        conv = made.network.first_convolution(channels)
+        conv = first_convolution(made.network, channels)
         assert conv is not None
         assert conv.weight.shape[1] == conv.in_channels == channels
         assert any(conv is part for part in made.original.modules()), "original and network share it"

@@ -14,7 +14,8 @@ from PIL import Image
 
 from regraft.bundle_format import FACTS, sealed
 from regraft.recipe import Recipe
-from regraft.workbench.fit import RunDone, fit
+from regraft.workbench.fit import fit
+from regraft.workbench.run import RunDone
 
 WAYS = {
     "probe": {},

@@ -13,7 +13,8 @@ from regraft.modalities.image.decoder import golden_digests, golden_files
 from regraft.modalities.image.planes import as_array
 from regraft.recipe import Recipe, read_recipe
 from regraft.values import Notice
-from regraft.workbench.fit import RunDone, fit
+from regraft.workbench.fit import fit
+from regraft.workbench.run import RunDone
 
 QUICK = {"epochs": 1, "min_steps": 2, "batch": 8}
 

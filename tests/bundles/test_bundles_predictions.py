@@ -19,8 +19,8 @@ from regraft.bundles.bundle import Bundle, golden_logits, load, write_bundle
 from regraft.errors import BadRequest
 from regraft.recipe import Recipe
 from regraft.values import Prediction
-from regraft.workbench.fit import RunDone, fit
-from regraft.workbench.run import open_run
+from regraft.workbench.fit import fit
+from regraft.workbench.run import RunDone, open_run
 
 Runs = Mapping[str, Any]
 EXACT = 1e-6

@@ -16,8 +16,9 @@ from regraft.contracts.task import TASKS
 from regraft.errors import BadRecipe
 from regraft.recipe import Recipe
 from regraft.values import Event
-from regraft.workbench.fit import RunDone, fit
+from regraft.workbench.fit import fit
 from regraft.workbench.predict import predict
+from regraft.workbench.run import RunDone
 
 COLOURS = {"brick": (220, 60, 40), "slate": (40, 90, 220)}
 QUICK = {"epochs": 1, "min_steps": 40, "batch": 16, "lr": 3e-3, "head_lr_factor": 1.0}

@@ -15,8 +15,9 @@ from regraft.data.dataset import Dataset
 from regraft.errors import LeakedSplit
 from regraft.recipe import Recipe, Source
 from regraft.values import drained
-from regraft.workbench.fit import RunDone, fit
+from regraft.workbench.fit import fit
 from regraft.workbench.predict import predict
+from regraft.workbench.run import RunDone
 from regraft.workbench.session import Session, open_session
 
 QUICK = {"epochs": 1, "min_steps": 20, "batch": 32, "lr": 3e-3, "head_lr_factor": 1.0}

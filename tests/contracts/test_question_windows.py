@@ -12,7 +12,8 @@ from regraft.contracts.example import Inline
 from regraft.contracts.modality import MODALITIES
 from regraft.contracts.task import TASKS
 from regraft.recipe import Recipe, Source
-from regraft.workbench.fit import RunDone, fit
+from regraft.workbench.fit import fit
+from regraft.workbench.run import RunDone
 from toy_texts.installed import installed
 from toy_texts.words import Preparation
 

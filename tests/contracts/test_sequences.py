@@ -10,7 +10,8 @@ import pytest
 from regraft.bundle_format import read_tensors
 from regraft.bundles.bundle import load
 from regraft.recipe import Recipe, Source
-from regraft.workbench.fit import RunDone, fit
+from regraft.workbench.fit import fit
+from regraft.workbench.run import RunDone
 from toy_texts.installed import installed
 
 WORDS = {"dog": "hund", "cat": "katze", "cow": "kuh", "red": "rot", "blue": "blau", "green": "gruen"}

@@ -11,7 +11,8 @@ from regraft.bundle_format import read_facts
 from regraft.bundles.bundle import load
 from regraft.contracts.modality import MODALITIES
 from regraft.recipe import Recipe, Source
-from regraft.workbench.fit import RunDone, fit
+from regraft.workbench.fit import fit
+from regraft.workbench.run import RunDone
 from regraft.workbench.session import inputs_of
 from toy_texts.installed import installed
 from toy_texts.words import Preparation, Words

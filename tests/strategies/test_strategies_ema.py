@@ -9,7 +9,7 @@ import torch
 
 from problems import fitted, in_folder, log_loss, losses, problem, same, ways
 from regraft.backbones.backbone import Backbone
-from regraft.strategies import finetune, loop
+from regraft.strategies import _steps, finetune
 from regraft.strategies._steps import add_step, decay_at, standing_in
 from regraft.strategies.tail import STATISTICS, Tail
 from regraft.values import Progress
@@ -27,7 +27,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, np.ndarray]]:
         seen.append({name: tensor.detach().double().numpy().copy() for name, tensor in tensors.items()})
         add_step(ema, tensors, step, decay)
 
-    monkeypatch.setattr(loop, "add_step", watch)
+    monkeypatch.setattr(_steps, "add_step", watch)
     return seen
 
 

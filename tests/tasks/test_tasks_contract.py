@@ -75,7 +75,7 @@ def test_outputs_are_probabilities_or_finite_numbers(kind: str, temperature: flo
     outputs = task.outputs(logits, temperature)
     assert outputs.shape == (40, len(task.classes))
     assert np.isfinite(outputs).all()
-    if task.states_probabilities:
+    if task.answers == "probabilities":
         assert outputs.min() >= 0
         assert outputs.max() <= 1
     if task.exclusive:
@@ -87,7 +87,7 @@ def test_stated_probabilities_are_those_put_out(kind: str) -> None:
     task, targets = posed(kind, NUMBERS)
     logits = np.random.default_rng(3).normal(0, 2, (60, task.num_outputs)).astype(np.float32)
     stated = task.stated(logits, targets)
-    if not task.states_probabilities:
+    if task.answers != "probabilities":
         assert stated is None
         return
     choices, true, of_example = stated

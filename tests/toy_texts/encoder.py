@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
-from regraft.contracts.backbone import Built, Network
+from regraft.contracts.backbone import Network
 from regraft.contracts.card import Card
-from regraft.contracts.family import Family
+from regraft.contracts.family import Built, Family
 from toy_texts.words import Preparation
 
 WIDTH = 16

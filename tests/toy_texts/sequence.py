@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from regraft.contracts.task import Reads, Task, as_records
+from regraft.contracts.example import as_records
+from regraft.contracts.task import Reads, Task
 from regraft.values import Prediction
 from toy_texts.words import END, PAD, Preparation, words
 

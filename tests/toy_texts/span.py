@@ -5,7 +5,8 @@ from functools import partial
 import numpy as np
 from torch import nn
 
-from regraft.contracts.task import Reads, Task, as_records
+from regraft.contracts.example import as_records
+from regraft.contracts.task import Reads, Task
 from regraft.values import Prediction
 
 NONE = -1e9

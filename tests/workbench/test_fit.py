@@ -20,8 +20,9 @@ from regraft.recipe import Decision, Recipe, read_recipe
 from regraft.reports.report import Report
 from regraft.values import Event, Notice, Plan, Prediction
 from regraft.workbench.evaluate import Evaluated, evaluate
-from regraft.workbench.fit import RunDone, fit
+from regraft.workbench.fit import fit
 from regraft.workbench.predict import predict
+from regraft.workbench.run import RunDone
 
 QUICK = {"epochs": 1, "min_steps": 2, "batch": 8}
 

@@ -12,8 +12,9 @@ from regraft.bundle_format import read_facts, read_tensors
 from regraft.bundles.bundle import load
 from regraft.errors import MissingExtra
 from regraft.recipe import Recipe
-from regraft.workbench.fit import RunDone, fit
+from regraft.workbench.fit import fit
 from regraft.workbench.predict import predict
+from regraft.workbench.run import RunDone
 
 PX = 32
 CLASSES = {"a": ("even", "ruled"), "b": ("dull", "striped", "warm"), "c": ("plain", "lined")}

@@ -12,8 +12,9 @@ from regraft.data.open import open_dataset
 from regraft.errors import BadData, BadRequest
 from regraft.recipe import Recipe
 from regraft.workbench.evaluate import evaluate
-from regraft.workbench.fit import RunDone, fit
+from regraft.workbench.fit import fit
 from regraft.workbench.predict import predict
+from regraft.workbench.run import RunDone
 
 TEACHER = "googlenet:tiny@random"
 OPTIONS = {"teacher": TEACHER, "teacher_side": 48, "epochs": 2, "min_steps": 2, "batch": 8}

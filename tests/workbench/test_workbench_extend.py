@@ -19,8 +19,9 @@ from regraft.recipe import Recipe
 from regraft.values import Event, Notice
 from regraft.workbench.compare import compare
 from regraft.workbench.evaluate import Evaluated, evaluate
-from regraft.workbench.fit import RunDone, fit
+from regraft.workbench.fit import fit
 from regraft.workbench.recipes import extension_for
+from regraft.workbench.run import RunDone
 
 TINTS = {"blue": (60, 60, 190), "green": (60, 190, 60), "red": (190, 60, 60), "grey": (120, 120, 120)}
 COUNTS = {"train": 12, "test": 8}

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from regraft.recipe import Recipe, Source, Target
-from regraft.workbench.fit import RunDone, fit
+from regraft.workbench.fit import fit
+from regraft.workbench.run import RunDone
 
 
 @pytest.mark.slow

@@ -11,7 +11,8 @@ pytest.importorskip("pydicom", reason="the extra `dicom` is not installed")
 from data.dicoms import dicom_at
 from regraft.recipe import Recipe
 from regraft.workbench.evaluate import Evaluated, evaluate
-from regraft.workbench.fit import RunDone, fit
+from regraft.workbench.fit import fit
+from regraft.workbench.run import RunDone
 
 
 def wards(root: Path) -> Path:

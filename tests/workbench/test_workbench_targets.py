@@ -19,7 +19,8 @@ from regraft.recipe import Decision, Recipe, Source, Target, read_recipe
 from regraft.values import Event, Notice
 from regraft.workbench.compare import compare
 from regraft.workbench.evaluate import Evaluated, evaluate
-from regraft.workbench.fit import RunDone, fit
+from regraft.workbench.fit import fit
+from regraft.workbench.run import RunDone
 
 HEADER = ("path", "split", "plot", "tags", "warm", "striped", "level", "price", "width")
 SOURCES = {

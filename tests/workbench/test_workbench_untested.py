@@ -14,7 +14,8 @@ from regraft.errors import RunError
 from regraft.recipe import Recipe, Source, Target
 from regraft.reports.report import Report, read_report
 from regraft.workbench.compare import compare
-from regraft.workbench.fit import RunDone, fit
+from regraft.workbench.fit import fit
+from regraft.workbench.run import RunDone
 
 QUICK = {"epochs": 1, "min_steps": 2, "batch": 8}
 Row = tuple[str, str]

@@ -10,7 +10,8 @@ from PIL import Image
 from regraft.errors import BadRecipe, UnknownName
 from regraft.recipe import Recipe
 from regraft.values import drained
-from regraft.workbench.fit import RunDone, fit
+from regraft.workbench.fit import fit
+from regraft.workbench.run import RunDone
 from regraft.workbench.session import open_session
 
 TINY = {"backbone": "googlenet:tiny@random", "input_px": 32, "threads": 1}

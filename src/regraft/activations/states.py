@@ -2,9 +2,8 @@
 
 A *state* is the record of named tensors between two stages of a backbone (`contracts/backbone.py`). What lies below the
 cut is frozen, so the state that it makes of an example in one *view* (an augmented copy of it; view 0 is the example as
-it is) never changes: it is computed once and kept in the activation store, and a strategy asks for it here.
-
-Letters: b rows asked for; the axes of a row are the state's own.
+it is) never changes: it is computed once and kept in the activation store, and a strategy asks for it here. Letters: b
+rows asked for; the axes of a row are the state's own.
 """
 
 from abc import ABC, abstractmethod

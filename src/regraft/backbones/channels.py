@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from regraft.backbones.backbone import Backbone
 from regraft.backbones.convert import kept, write_converted
 from regraft.contracts.card import Card
+from regraft.contracts.family import first_convolution
 from regraft.errors import BadRequest
 from regraft.words import counted
 
@@ -46,7 +47,7 @@ def with_channels(backbone: Backbone, channels: int) -> Backbone:
 
     def convert(folder: Any) -> None:
         network = backbone.fresh_network()
-        conv = network.first_convolution(natural)
+        conv = first_convolution(network, natural)
         if conv is None:
             raise BadRequest(
                 f"{before.name} does not begin with a convolution on its {natural} channels, so its input cannot be "

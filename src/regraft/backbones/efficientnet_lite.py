@@ -18,7 +18,7 @@ from regraft.contracts.card import Card
 from regraft.contracts.family import Family
 
 if TYPE_CHECKING:
-    from regraft.contracts.backbone import Built
+    from regraft.contracts.family import Built
 
 NAMES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 
@@ -38,7 +38,7 @@ def build(card: Card) -> "Built":
     from regraft.backbones._timm_stages import network_of
     from regraft.backbones.timm import timm_library
     from regraft.backbones.undrawn import Undrawn
-    from regraft.contracts.backbone import Built
+    from regraft.contracts.family import Built
     from regraft.nn.initialise import initialise
 
     timm = timm_library(f"The backbone {card.family}", extra="lite")

@@ -16,7 +16,7 @@ from regraft.contracts.card import Card
 from regraft.contracts.family import Family, Format
 
 if TYPE_CHECKING:
-    from regraft.contracts.backbone import Built
+    from regraft.contracts.family import Built
     from regraft.nn.stated import StatedCost
 
 WIDTHS = {"tiny": 0.25, "half": 0.5}
@@ -39,7 +39,7 @@ def card(variant: str) -> Card:
 
 def build(card: Card) -> "Built":
     """The variant's network with random weights, as stages."""
-    from regraft.contracts.backbone import Built, SideHead
+    from regraft.contracts.family import Built, SideHead
     from regraft.nn.googlenet import GoogLeNet, variant_named
     from regraft.nn.stages import grid_views, staged
 

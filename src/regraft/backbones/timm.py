@@ -29,7 +29,7 @@ from regraft.modalities.image.prepare import Preparation
 
 if TYPE_CHECKING:
     from regraft.backbones._timm_stages import Groups
-    from regraft.contracts.backbone import Built
+    from regraft.contracts.family import Built
 
 REVISION = 2
 """Raised when what is found out, or how a model is cut, changes."""
@@ -120,7 +120,7 @@ def card(variant: str) -> Card:
 def build(card: Card) -> "Built":
     """timm's network with random weights, as stages; for the card's input size where its tensors depend on that."""
     from regraft.backbones._timm_stages import network_of
-    from regraft.contracts.backbone import Built
+    from regraft.contracts.family import Built
 
     facts = facts_of(card.variant)
     input_px = card.preparation.input_px[0] if facts.sized else None

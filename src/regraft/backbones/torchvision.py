@@ -20,7 +20,8 @@ from regraft.contracts.family import Family
 if TYPE_CHECKING:
     from torch import nn
 
-    from regraft.contracts.backbone import Built, State, Views
+    from regraft.contracts.backbone import State, Views
+    from regraft.contracts.family import Built
 
     Parts = tuple[Any, Iterable[nn.Module], Callable[[State], Views]]
     """torchvision's model, its modules by stage from the input upwards, and what the head can read of the top."""
@@ -174,7 +175,7 @@ def _family(
     """The family of torchvision's model `name`: `facts` are fields of its card, `others` those of the family."""
 
     def build(card: Card) -> "Built":
-        from regraft.contracts.backbone import Built, SideHead
+        from regraft.contracts.family import Built, SideHead
         from regraft.nn.heads import InceptionV3SideHead
         from regraft.nn.stages import staged
 

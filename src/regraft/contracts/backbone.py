@@ -2,8 +2,9 @@
 
 A *state* is a record of named tensors. Each stage takes the whole record and returns the whole record for the next
 one. Most families have one tensor, `hidden`; an encoder adds its mask, a class token lies inside `hidden`, a position
-bias shared by all blocks travels beside it. At a cut the record is stored, except its *transient* tensors, which are
-cheap, free of parameters and made again by `complete`; *shared* tensors have no example axis and are stored once.
+bias shared by all blocks travels beside it. A *cut*, named by the last frozen stage, parts what is frozen from what is
+trained. There the record is stored, except its *transient* tensors, which are cheap, free of parameters and made again
+by `complete`; *shared* tensors have no example axis and are stored once. A new backbone is a file in `backbones/`.
 
 Letters: n examples, c channels, h and w height and width, t tokens, d features.
 """
@@ -17,23 +18,14 @@ from regraft.errors import BadRequest, UnknownCut
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from regraft.contracts.family import SideHead
+
 State = Mapping[str, Any]
 """Named tensors between two stages; the first axis is the example, except for shared ones."""
 TAP = "tap."
 """What the names of taps in a state begin with."""
-
 Views = Mapping[str, Any]
 """Named views of the top state: `pooled` (n d), `grid` (n c h w), `tokens` (n t d)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SideHead:
-    """Where an auxiliary head may sit, and how a fresh one is made."""
-
-    weight: float
-    """Factor on its loss."""
-    build: Callable[[int], "nn.Module"]
-    """Number of outputs -> a module from the stage's `hidden` (n c h w) to logits (n k)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +40,7 @@ class Network:
     """The top state -> its views; free of parameters."""
     source_head: "nn.Module | None" = None
     """The classifier that the weights were trained with: pooled (n d) -> logits (n k)."""
-    side_heads: Mapping[str, SideHead] = field(default_factory=dict)
+    side_heads: "Mapping[str, SideHead]" = field(default_factory=dict)
     """By stage."""
     transient: frozenset[str] = frozenset()
     """Names that are not stored at a cut."""
@@ -57,11 +49,9 @@ class Network:
     complete: Callable[[State], State] = dict
     """Adds the transient tensors to a stored state."""
     generate: "Callable[[Network, State, str, nn.Module], Tensor] | None" = None
-    """(network, state, the cut it lies at, head) -> what is generated from it step by step (n t), for a decoder.
-
-    Stages below the cut are run too, on what was generated so far. Of a state at an inner cut of the decoder, or at
-    `output`, only what the encoder left counts: the decoder's own tokens in it are of the encoded target.
-    """
+    """(network, state, the cut it lies at, head) -> what a decoder generates from it step by step (n t). Stages below
+    the cut are run too, on what was generated so far. Of a state at an inner cut of the decoder, or at `output`, only
+    what the encoder left counts: the decoder's own tokens in it are of the encoded target."""
 
     def run(self, state: State, *, after: str = "input", upto: str = "output", keep: Sequence[str] = ()) -> State:
         """The state at cut `upto`, from the (stored) state at cut `after`; transient tensors are left out.
@@ -71,8 +61,7 @@ class Network:
         not reached yet; those at or below `after` must lie in `state`. At cut `input` the state is the prepared input
         itself.
         """
-        names = list(self.stages)
-        first, last = self._position(after, names), self._position(upto, names)
+        first, last = self._position(after), self._position(upto)
         if first > last:
             raise BadRequest(f"There is no way from cut {after!r} back to cut {upto!r}.", fix="swap the two cuts.")
         if last == 0:
@@ -81,7 +70,7 @@ class Network:
         taps = {name: value for name, value in state.items() if name in wanted}
         state = {name: value for name, value in state.items() if not name.startswith(TAP)}
         state = self.start(state) if first == 0 else self.complete(state)
-        for stage in names[first:last]:
+        for stage in list(self.stages)[first:last]:
             made = self.stages[stage](state)
             # Taps travel beside the state, so that no stage has to know of those that a lower one gave.
             taps |= {name: value for name, value in made.items() if name in wanted}
@@ -98,30 +87,18 @@ class Network:
 
     def below(self, cut: str) -> "dict[str, nn.Module]":
         """What is frozen at `cut`, by name: `start`, then the stages up to and including it."""
-        names = list(self.stages)
-        return {"start": self.start} | {name: self.stages[name] for name in names[: self._position(cut, names)]}
+        return {"start": self.start} | dict(list(self.stages.items())[: self._position(cut)])
 
     def above(self, cut: str) -> "dict[str, nn.Module]":
         """The stages that are trained at `cut`, by name."""
-        names = list(self.stages)
-        return {name: self.stages[name] for name in names[self._position(cut, names) :]}
+        return dict(list(self.stages.items())[self._position(cut) :])
 
     def tensors(self) -> "dict[str, Tensor]":
-        """Every parameter and buffer of the stages by canonical name `stage/parameter`, and `source/parameter`.
-
-        Batch norm's counter of batches is left out: it changes no output.
-        """
+        """Every parameter and buffer of the stages by canonical name `stage/parameter`, and `source/parameter`."""
         parts = dict(self.stages)
         if self.source_head is not None:
             parts["source"] = self.source_head
         return {f"{part}/{name}": tensor for part in parts for name, tensor in stage_tensors(parts[part]).items()}
-
-    def first_convolution(self, channels: int) -> "nn.Conv2d | None":
-        """What takes inputs of so many channels: the first stage's first convolution on as many; None without one."""
-        from torch import nn
-
-        parts = next(iter(self.stages.values())).modules()
-        return next((part for part in parts if isinstance(part, nn.Conv2d) and part.in_channels == channels), None)
 
     def modules(self) -> "list[nn.Module]":
         """Every module: start, stages, source classifier."""
@@ -133,7 +110,8 @@ class Network:
             module.eval().requires_grad_(False)
         return self
 
-    def _position(self, cut: str, names: list[str]) -> int:
+    def _position(self, cut: str) -> int:
+        names = list(self.stages)
         if cut in ("input", "output"):
             return 0 if cut == "input" else len(names)
         if cut not in names:
@@ -142,15 +120,6 @@ class Network:
 
 
 def stage_tensors(module: "nn.Module") -> "dict[str, Tensor]":
-    """Parameters and buffers of a module that its output depends on, by name."""
+    """Parameters and buffers of a module by name, without batch norm's counter of batches, which changes no output."""
     named = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     return {name: tensor for name, tensor in named.items() if not name.endswith("num_batches_tracked")}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Built:
-    """A network and the original module it was cut from; both hold the same parameters."""
-
-    network: Network
-    original: "nn.Module"
-    """Takes the original's state dict, so that foreign weights load under their own names."""

@@ -1,9 +1,20 @@
-"""What an example is before anything is read of it: its name, its contents, its label, and what it belongs to."""
+"""What an example is before anything is read of it: its name, its contents, its label, and what it belongs to; and how
+a task makes targets and folds of labels.
 
-from collections.abc import Mapping
+Letters: n examples, m others.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Bool, Int, Shaped
+
+from regraft.errors import BadRecipe
+from regraft.folds import Folds, folds, teachable
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +82,97 @@ class Example:
 def in_file(path: Path) -> Contents:
     """The contents of an example that is one file."""
     return {"file": File(path)}
+
+
+def as_records(records: Sequence[Any]) -> Shaped[np.ndarray, " n"]:
+    """Targets or outputs that are records as one array of objects, whatever numpy might make of tuples or lists."""
+    array = np.empty(len(records), dtype=object)
+    for at, record in enumerate(records):
+        array[at] = record
+    return array
+
+
+class Labelling(ABC):
+    """How labels become targets, and examples splits and folds: the side of a task (`contracts/task.py`) that needs no
+    network."""
+
+    kind: str
+    """The task's name on the shelf."""
+    classes: tuple[str, ...]
+    """Names of what is predicted, in order: classes, labels, target values; empty where there are none."""
+    needs_labels: bool = True
+    """Whether examples have labels; not where the input is its own target."""
+    taught: bool = False
+    """Whether targets are what another network sees in the examples (`Needs.others`), not what labels say: `encode`
+    then gives targets without numbers, and a strategy that has a teacher brings them."""
+    exclusive: bool = False
+    """Whether an example is of one class: then outputs sum to 1, and the largest is the prediction."""
+    weighable: bool = False
+    """Whether classes can be balanced and labels smoothed: where an example is one of several classes without ranks."""
+    split_rule: Literal["stratified", "disjoint classes"] = "stratified"
+    """`disjoint classes`: what is tested on are classes (identities) that were never trained on."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What the columns of a table are called that hold a label, where their names are part of the task."""
+        return ()
+
+    def named(self, label: str) -> Sequence[str]:
+        """Which of `classes` a label names; `classes` are all those that the labels of a data set name."""
+        return (label,)
+
+    def targets(self, examples: Sequence[Example]) -> np.ndarray:
+        """The target of every example."""
+        return self.encode([example.label for example in examples])
+
+    @abstractmethod
+    def encode(self, labels: Sequence[str]) -> np.ndarray:
+        """Labels, as a table or folder writes them, as targets."""
+
+    def prepared(self, targets: Shaped[np.ndarray, "n ..."]) -> Any:
+        """The task, knowing what it must of the training targets: their scale, where it has one."""
+        return self
+
+    def strata(self, targets: Shaped[np.ndarray, "n ..."]) -> Int[np.ndarray, " n"]:
+        """A number for every example; splits and folds are drawn so that each has its share of every number."""
+        return np.zeros(len(targets), dtype=np.int64)
+
+    def identities(self, targets: Shaped[np.ndarray, "n ..."]) -> Int[np.ndarray, " n"]:
+        """The class (identity) of every example, which one split has alone: asked with the rule `disjoint classes`."""
+        return targets
+
+    def kinds(self, targets: Shaped[np.ndarray, "n ..."]) -> Int[np.ndarray, " n"]:
+        """The class of every example; one for all where an example is not of one class."""
+        return targets if self.exclusive else np.zeros(len(targets), dtype=np.int64)
+
+    def deal(
+        self, targets: Shaped[np.ndarray, "n ..."], groups: Shaped[np.ndarray, " n"] | None, num_folds: int, seed: int
+    ) -> Folds:
+        """The examples in folds, each with its share of every stratum; a group stays in one fold, and no fold tests
+        what the others cannot teach."""
+        dealt = folds(self.strata(targets), groups, num_folds, seed, kept=self.exclusive)
+        return teachable(dealt, targets, groups, self.untaught)
+
+    def untaught(
+        self, outside: Shaped[np.ndarray, "n ..."], inside: Shaped[np.ndarray, "m ..."]
+    ) -> Bool[np.ndarray, " m"]:
+        """Which of the targets `inside` show what none of those `outside` shows, so that a model trained on the latter
+        cannot know it: their class. None where examples have none, or where the tested classes are new by intent."""
+        if self.exclusive and self.split_rule == "stratified":
+            return np.isin(inside, outside, invert=True)
+        return np.zeros(len(inside), dtype=bool)
+
+
+def check_weighable(task: Labelling, *, balanced: bool = False, smoothing: float = 0.0) -> None:
+    """Whether these options of training make sense; they do where an example is a choice between classes.
+
+    Raises:
+        BadRecipe: they are set, and there is no such choice.
+    """
+    for name, given, neutral in (("balanced", balanced, "false"), ("smoothing", smoothing, "0")):
+        if given and not task.weighable:
+            raise BadRecipe(
+                f"options.{name} is {str(given).lower()}, which needs a choice between classes; this is a "
+                f"{task.kind} task.",
+                fix=f"--set options.{name}={neutral}, or leave it out.",
+            )

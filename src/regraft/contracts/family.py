@@ -9,7 +9,9 @@ from regraft.contracts.card import Card
 from regraft.errors import BadRequest
 
 if TYPE_CHECKING:
-    from regraft.contracts.backbone import Built
+    from torch import nn
+
+    from regraft.contracts.backbone import Network
     from regraft.nn.stated import StatedCost
 
 PREFIX = "hf:"
@@ -128,14 +130,41 @@ class Family:
         return self.adapt is not unchanged
 
 
-def built(family: Family, card: Card) -> "Built":
+@dataclass(frozen=True, kw_only=True)
+class SideHead:
+    """Where an auxiliary head may sit, and how a fresh one is made."""
+
+    weight: float
+    """Factor on its loss."""
+    build: Callable[[int], "nn.Module"]
+    """Number of outputs -> a module from the stage's `hidden` (n c h w) to logits (n k)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """A network and the original module it was cut from; both hold the same parameters."""
+
+    network: "Network"
+    original: "nn.Module"
+    """Takes the original's state dict, so that foreign weights load under their own names."""
+
+
+def first_convolution(network: "Network", channels: int) -> "nn.Conv2d | None":
+    """What takes inputs of so many channels: the first stage's first convolution on as many; None without one."""
+    from torch import nn
+
+    parts = next(iter(network.stages.values())).modules()
+    return next((part for part in parts if isinstance(part, nn.Conv2d) and part.in_channels == channels), None)
+
+
+def built(family: Family, card: Card) -> Built:
     """A `Built` for the card, its first convolution for as many channels as the card has. Imports torch.
 
     Families build networks for the channels that their own weights have; a convolution for others always has a bias.
     """
     made: Built = family.build(card.buildable)
     natural = family.card(card.variant).channels
-    if card.channels != natural and (conv := made.network.first_convolution(natural)) is not None:
+    if card.channels != natural and (conv := first_convolution(made.network, natural)) is not None:
         import torch
         from torch import nn
 

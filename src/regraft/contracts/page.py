@@ -1,4 +1,5 @@
-"""What a page is made of, whatever it is rendered as: a metric family says here what it shows beside the metrics.
+"""What a page is made of, whatever it is rendered as: a task says here what its outputs are called, a metric family
+what it shows beside the metrics.
 
 Texts are plain; what stands between backticks is code.
 """
@@ -7,6 +8,43 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from regraft.values import Measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """What a task calls its outputs, for pages, tables and messages."""
+
+    output: str
+    """`class`, `label`, `target`."""
+    outputs: str
+    """The same of several."""
+    asked: str
+    """What the examples have, as it continues `153 test examples`: `of 6 classes`; may be empty."""
+    labelled: str
+    """The same, with the names where they are needed to understand it."""
+    given: str
+    """What a model gives, as it continues `One input gives`: `one of 6 classes, with a probability for each`."""
+    purpose: str
+    """What a model is for, as a clause: `To sort inputs of the kind it was trained on into the classes above`."""
+    caution: str = ""
+    """What to know of predictions in place of what is said of probabilities, where none are stated."""
+    fields: str = "prediction.label, prediction.probabilities"
+    """What to print of a prediction called `prediction`, in an example of code."""
+    column: str = "p"
+    """Begins the name of a column of outputs in a table of predictions: `p:NAME`."""
+
+    @classmethod
+    def plain(cls, kind: str) -> "Words":
+        """For a task of this kind that has no better ones."""
+        return cls(
+            output="class",
+            outputs="classes",
+            asked="",
+            labelled=f"with labels of the {kind} task",
+            given=f"a {kind} prediction",
+            purpose=f"To predict on inputs of the kind it was trained on ({kind})",
+            fields="prediction.label",
+        )
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from regraft.contracts.task import Task, check_weighable
+from regraft.contracts.example import check_weighable
+from regraft.contracts.task import Task
 from regraft.errors import BadRecipe
 from regraft.registry import Shelf
 from regraft.values import Event

@@ -71,8 +71,8 @@ def fit(
     recipe = recipe_for(target, own | settings)
     folder = out or folder_for(recipe, resume=resume)
 
-    from regraft.workbench.fit import RunDone
     from regraft.workbench.fit import fit as verb
+    from regraft.workbench.run import RunDone
 
     with if_interrupted(f"To go on, start the same command again with: --out {folder} --resume"):
         done = result_of(chain(moved(recipe, target), verb(recipe, folder, resume=resume)), RunDone, quiet=quiet)
@@ -146,9 +146,9 @@ def extend(
     \b
     regraft extend runs/leaves --data new_disease/ --out runs/leaves-7
     """
-    from regraft.workbench.fit import RunDone
     from regraft.workbench.fit import fit as verb
     from regraft.workbench.recipes import extension_for
+    from regraft.workbench.run import RunDone
 
     recipe = extension_for(run, data, old=old, max_loss=max_loss, settings={"seed": seed, **settings})
     done = result_of(verb(recipe, out), RunDone, quiet=quiet)

@@ -68,8 +68,8 @@ def fit(
         recipe, dataset = _recipe(data, settings)
     folder = folder_for(recipe, resume=resume) if out is None else Path(out)
 
-    from regraft.workbench.fit import RunDone
     from regraft.workbench.fit import fit as verb
+    from regraft.workbench.run import RunDone
 
     with parameters_for_flags():
         before = moved(recipe, data) if isinstance(data, str | Path) else ()

@@ -20,7 +20,8 @@ from regraft.modalities.image.prepare import Preparation
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from regraft.contracts.backbone import Built, Network
+    from regraft.contracts.backbone import Network
+    from regraft.contracts.family import Built
     from regraft.strategies.tail import Tail
 
 SMALLEST_PX = 32
@@ -99,7 +100,7 @@ def family_of(design: Design, widths: Widths, input_px: int, gradients: Gradient
     def build(card: Card) -> "Built":
         from torch import nn
 
-        from regraft.contracts.backbone import Built, SideHead
+        from regraft.contracts.family import Built, SideHead
         from regraft.nn.stages import grid_views, staged, vector_views
 
         body = design.build(widths, input_px)

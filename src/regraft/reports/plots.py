@@ -31,7 +31,7 @@ def wanted(report: Report) -> bool:
     What a probe does with classes or labels is in the tables; single numbers, and how far each is off, are not.
     """
     trained = report.strategy is not None and len(report.strategy.curve) > 1
-    return trained or not report.task.states_probabilities
+    return trained or report.task.answers != "probabilities"
 
 
 def drawn(report: Report) -> dict[str, str]:
@@ -74,7 +74,7 @@ def curve(report: Report) -> str:
             axes.legend(frameon=False)
         axes.set(
             xlabel="epoch",
-            ylabel="loss (nats)" if report.task.states_probabilities else "loss",
+            ylabel="loss (nats)" if report.task.answers == "probabilities" else "loss",
             title="Loss by epoch",
         )
         axes.set_ylim(bottom=0)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from regraft.contracts.finding import Finding
-from regraft.contracts.task import TASKS, Task, Words
+from regraft.contracts.page import Words
+from regraft.contracts.task import TASKS, Task
 from regraft.errors import RunError
 from regraft.evaluation.calibration import Calibration
 from regraft.evaluation.differences import PairedDifference

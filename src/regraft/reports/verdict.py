@@ -102,7 +102,7 @@ def not_verified(report: Report) -> list[str]:
             "Stored float16 activations were compared with recomputed ones on "
             f"{counted(check.examples, 'example')} only."
         )
-    if report.task.states_probabilities and not (report.calibration and report.calibration.kept):
+    if report.task.answers == "probabilities" and not (report.calibration and report.calibration.kept):
         said.append("The probabilities are uncalibrated: use them to rank, not as frequencies.")
     return [sentence for sentence in said if sentence]
 

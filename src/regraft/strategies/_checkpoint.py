@@ -26,6 +26,7 @@ from regraft.identity import digest_bytes, digest_json
 from regraft.records import to_json
 from regraft.strategies._steps import Draw, Phases, evaluated, features, predict
 from regraft.strategies.tail import Loss, Tail
+from regraft.strategies.training import Training, first_values
 from regraft.values import Event, Json, Notice, Progress
 
 INTERVAL = 20.0
@@ -69,12 +70,12 @@ class History:
             losses = {0: self.start[CRITERION], **losses}
         return min(losses, key=losses.__getitem__)
 
-    def add(self, record: dict[str, float], seconds: float, tail: Tail | None) -> None:
-        """Note an epoch's end, `seconds` after the run's begin; where the `tail` was validated and is the best so far,
-        it is kept."""
+    def add(self, record: dict[str, float], seconds: float, tail: Tail) -> None:
+        """Note an epoch's end, `seconds` after the run's begin; where it was validated and is the best so far, the tail
+        is kept."""
         self.curve.append(record)
         self.seconds = seconds
-        if tail is not None and self.best_epoch == len(self.curve):
+        if CRITERION in record and self.best_epoch == len(self.curve):
             self.best = copied(tail)
 
     def reason_to_stop(self, patience: int, max_seconds: float | None, phases: Phases | None = None) -> str:
@@ -104,15 +105,6 @@ class History:
         shown.pop(CRITERION, None)
         left = seconds / done * (total - done)
         return Progress(phase="training", done=done, total=total, seconds=seconds, seconds_left=left, facts=shown)
-
-
-def begun(tail: Tail, problem: Problem, loss: Loss, facts: dict[str, Any], *, epochs: int, judged: bool) -> History:
-    """The history of a run that begins. A start that is `judged`, for it is a model already (the solved probe), is
-    validated like an epoch: training may make it worse."""
-    history = History(epochs=epochs, facts={**facts, "machine": machine_of(torch.device(problem.device))})
-    if judged and len(problem.val):
-        history.start, history.best = validation(tail, problem, loss, epoch=0), copied(tail)
-    return history
 
 
 def finished(tail: Tail, history: History, phases: Phases | None, stopped_by: str) -> Generator[Event, None, Fitted]:
@@ -223,6 +215,31 @@ class Checkpoint:
         self._cost = self._written - began
 
 
+def begun(
+    checkpoint: Checkpoint,
+    tail: Tail,
+    optimiser: torch.optim.Optimizer,
+    problem: Problem,
+    options: Training,
+    loss: Loss,
+    epochs: int,
+) -> Generator[Event, None, History]:
+    """The history of a run: from its checkpoint, with weights and optimiser; or a new one of so many epochs, its tail
+    given first values. Where these are a model already (the solved probe), it is validated like an epoch: training may
+    make it worse."""
+    history, began = checkpoint.load(tail, optimiser), time.monotonic()
+    if history is not None:
+        yield Notice(text=f"Resumed after epoch {len(history.curve)} of {history.epochs}.", topic="resume")
+        return history
+    facts = yield from first_values(tail, problem, options)
+    history = History(epochs=epochs, facts={**facts, "machine": machine_of(torch.device(problem.device))})
+    if options.init == "probe" and len(problem.val):
+        history.start, history.best = validation(tail, problem, loss, epoch=0), copied(tail)
+    history.seconds = time.monotonic() - began
+    checkpoint.keep(tail, optimiser, history)
+    return history
+
+
 def _optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Its state by `parameter/name`, parameters numbered in order."""
     state = optimiser.state_dict()["state"]
@@ -283,11 +300,13 @@ def machine_of(device: torch.device) -> str:
 
 
 def validation(tail: Tail, problem: Problem, loss: Loss, epoch: int) -> dict[str, float]:
-    """Loss, what decides which epoch is kept, and the task's scores, on the validation examples.
+    """Loss, what decides which epoch is kept, and the task's scores, on the validation examples; empty without any.
 
     Raises:
         TrainingFailed: the loss is not finite.
     """
+    if not len(problem.val):
+        return {}
     task, targets = problem.task, problem.targets[problem.val]
     raw, mean_loss = evaluated(tail, problem, problem.val, loss if task.answers == "records" else None)
     value, criterion = task.judged(raw, targets, mean_loss, loss)
@@ -297,15 +316,15 @@ def validation(tail: Tail, problem: Problem, loss: Loss, epoch: int) -> dict[str
     return {"val_loss": value, CRITERION: criterion} | scores
 
 
-def check_losses(losses: Sequence[Tensor], first: int, epoch: int, draws: Sequence[Draw], problem: Problem) -> float:
-    """The mean of the losses of the steps from `first` on.
+def check_losses(losses: Sequence[Tensor], first: int, epoch: int, draws: Sequence[Draw], problem: Problem) -> None:
+    """Look at the losses of the steps from `first` on.
 
     Raises:
         TrainingFailed: one is not finite; where the inputs of its batch are not, the message says which.
     """
     values = torch.stack(list(losses)).double().cpu().numpy()
     if np.isfinite(values).all():
-        return float(values.mean())
+        return
     step = first + int(np.flatnonzero(~np.isfinite(values))[0])
     bad = _not_finite(problem, draws[step])
     if bad:

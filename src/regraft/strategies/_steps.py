@@ -282,14 +282,25 @@ def seeded(seed: int, device: str | torch.device = "cpu") -> Iterator[None]:
         yield
 
 
+def placed(tail: Tail, problem: Problem) -> torch.device:
+    """Move the tail to the problem's device, which is returned; with a task that generates the frozen stages too."""
+    device = torch.device(problem.device)
+    if device.type == "cuda":
+        torch.backends.cudnn.deterministic = True  # same seed, same weights
+    keep_memory(training=True)
+    for part in (tail, *(tail.network.modules() if problem.task.generates else ())):
+        part.to(device, memory_format=torch.channels_last)
+    return device
+
+
 def optimiser_of(name: str, groups: Sequence[Mapping[str, Any]], device: torch.device) -> torch.optim.Optimizer:
-    """The optimiser of that name (`adamw`, `sgd`) of these parameter groups, each with its peak learning rate `lr` and
-    its `weight_decay`.
+    """The optimiser of that name (`adamw`, `sgd`) of these parameter groups, each with its `weight_decay` and its peak
+    learning rate `lr`, which stays in the group as `peak`.
 
     Sources: Loshchilov & Hutter 2017, arXiv:1711.05101 (AdamW); Sutskever et al. 2013, section 2 (Nesterov's momentum,
     in torch's form).
     """
-    own, fused = [dict(group) for group in groups], device.type in ("cpu", "cuda")
+    own, fused = [{**group, "peak": group["lr"]} for group in groups], device.type in ("cpu", "cuda")
     if name == "sgd":
         return torch.optim.SGD(own, momentum=MOMENTUM, nesterov=True, fused=fused)
     return torch.optim.AdamW(own, fused=fused)

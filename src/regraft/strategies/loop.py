@@ -1,10 +1,12 @@
-"""The one training loop: epochs, batches, loss, step, validation, checkpoint.
+"""The one training loop: epochs, batches, loss, step, validation, checkpoint. A strategy, which is one file in this
+folder (`contracts/strategy.py`), makes the tail of what is trained above the cut, and calls `train` with its options.
 
 Everything random in a step (order, views, mixing, dropout) follows from the seed and the step's number, so a run that
 was killed and started again goes on exactly as it would have gone.
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import asdict
@@ -16,22 +18,10 @@ from torch import Tensor
 from regraft.contracts.backbone import State
 from regraft.contracts.strategy import Fitted, Problem
 from regraft.identity import derive_seed
+from regraft.strategies import _steps
 from regraft.strategies._checkpoint import Checkpoint, begun, check_losses, finished, signature_of, validation
-from regraft.strategies._steps import (
-    Schedule,
-    add_step,
-    encoded,
-    epoch_draws,
-    fetched,
-    in_tree,
-    keep_memory,
-    optimiser_of,
-    rate,
-    seeded,
-    standing_in,
-)
 from regraft.strategies.tail import Batch, Change, Loss, Tail
-from regraft.strategies.training import Training, first_values, groups_of
+from regraft.strategies.training import Training, groups_of
 from regraft.values import Event, Notice
 
 HEARTBEAT = 1.0
@@ -39,7 +29,7 @@ HEARTBEAT = 1.0
 
 
 def train(
-    tail: Tail, problem: Problem, options: Training, schedule: Schedule, *, strategy: str
+    tail: Tail, problem: Problem, options: Training, schedule: _steps.Schedule, *, strategy: str
 ) -> Generator[Event, None, Fitted]:
     """Train `tail` on `problem`, yielding `Progress` per epoch and every second; returns the model of the best epoch.
 
@@ -49,109 +39,81 @@ def train(
         TrainingFailed: a loss or a tensor is not finite.
         RunError: the folder holds the checkpoint of another run.
     """
-    device, phases, began = torch.device(problem.device), schedule.phases, time.monotonic()
-    if device.type == "cuda":
-        torch.backends.cudnn.deterministic = True  # same seed, same weights
-    keep_memory(training=True)
-    for part in (
-        tail,
-        *(tail.network.modules() if problem.task.generates else ()),
-    ):  # generating runs frozen stages too
-        part.to(device, memory_format=torch.channels_last)
-    optimiser = optimiser_of(options.optimiser, groups_of(tail, options), device)
-    peaks = [group["lr"] for group in optimiser.param_groups]
+    device, phases = _steps.placed(tail, problem), schedule.phases
+    optimiser = _steps.optimiser_of(options.optimiser, groups_of(tail, options), device)
     loss, plain_loss = (  # to train with and to validate with, where smoothing would only hide progress
         problem.task.objective(problem.targets[problem.train], balanced=options.balanced, smoothing=smoothing)
         for smoothing in (options.smoothing, 0.0)
     )
     # A resumed run takes weights, optimiser and history from its checkpoint, a new one is given its first values.
     checkpoint = Checkpoint(problem.folder, signature_of(problem, {"strategy": strategy, **asdict(options)}))
-    history = checkpoint.load(tail, optimiser)
-    if history is None:
-        facts = yield from first_values(tail, problem, options)
-        history = begun(tail, problem, plain_loss, facts, epochs=schedule.epochs, judged=options.init == "probe")
-        history.seconds = time.monotonic() - began
-        checkpoint.keep(tail, optimiser, history)
-    else:
-        yield Notice(text=f"Resumed after epoch {len(history.curve)} of {history.epochs}.", topic="resume")
+    history = yield from begun(checkpoint, tail, optimiser, problem, options, plain_loss, schedule.epochs)
     own, before, began = tail.tensors(), history.seconds, time.monotonic()
 
     while not (stopped_by := history.reason_to_stop(options.patience, problem.max_seconds, phases)):
-        epoch, factor, losses, terms = len(history.curve), 0.0, list[Tensor](), dict[str, list[Tensor]]()
+        epoch, factor, found = len(history.curve), 0.0, defaultdict[str, list[Tensor]](list)
         epoch_began = told = time.monotonic()
         # The epoch's batches follow from its number alone, never from what was drawn before: that is what lets a
         # resumed run repeat them.
-        draws = epoch_draws(problem, options.batch, epoch, tail.min_rows)
+        draws = _steps.epoch_draws(problem, options.batch, epoch, tail.min_rows)
         if phases:
             yield from phases.begin(tail, epoch, history.epochs)
         tail.train()
-        with closing(fetched(problem.states, draws, device)) as states:
+        with closing(_steps.fetched(problem.states, draws, device)) as states:
             for step, state in enumerate(states):
                 done = epoch * len(draws) + step
                 # Learning rates fall along the epochs planned, which a time limit may have lowered meanwhile.
-                factor = rate(done, history.epochs * len(draws), options.warmup_share)
-                for group, peak in zip(optimiser.param_groups, peaks, strict=True):
-                    group["lr"] = peak * factor
-                rows, targets = draws[step].examples, encoded(problem, draws[step], device)
+                factor = _steps.rate(done, history.epochs * len(draws), options.warmup_share)
+                for group in optimiser.param_groups:
+                    group["lr"] = group["peak"] * factor
+                rows, targets = draws[step].examples, _steps.encoded(problem, draws[step], device)
                 mix = schedule.mixing.draw(problem.seed, done, len(rows)) if schedule.mixing else None
                 change, step_loss = (mix.state, mix.loss(loss)) if mix else (None, loss)
-                with seeded(derive_seed(problem.seed, "step", done), device):
-                    total, added = _step(tail, optimiser, step_loss, state, targets, change, options, schedule)
-                losses.append(total)  # tensors: asking for numbers here would make a GPU wait at every step
-                for name, term in added.items():
-                    terms.setdefault(name, []).append(term)
+                with _steps.seeded(derive_seed(problem.seed, "step", done), device):
+                    added = _step(tail, optimiser, step_loss, state, targets, change, options, schedule)
+                for name, value in added.items():  # tensors: asking for numbers here makes a GPU wait at every step
+                    found[name].append(value)
                 if options.ema:
-                    add_step(history.ema, own, done, options.ema)
+                    _steps.add_step(history.ema, own, done, options.ema)
                 if step + 1 < len(draws) and time.monotonic() - told >= HEARTBEAT:
                     told = time.monotonic()
-                    check_losses(losses[-1:], step, epoch, draws, problem)
+                    check_losses(found["loss"][-1:], step, epoch, draws, problem)
                     yield history.progress(done + 1, len(draws), before + told - began)
-        record = {"epoch": epoch + 1.0, "loss": check_losses(losses, 0, epoch, draws, problem)}
-        record |= {"learning_rate_factor": factor}
-        record |= {name: float(torch.stack(values).double().mean()) for name, values in terms.items()}
-        if phases:
-            record["trained_stages"] = float(tail.unfrozen)
-        with standing_in(history.ema, tail):  # what will be kept is what is validated; training goes on without it
-            if len(problem.val):
-                record |= validation(tail, problem, plain_loss, epoch + 1)
+        check_losses(found["loss"], 0, epoch, draws, problem)
+        means = {name: float(torch.stack(values).double().mean()) for name, values in found.items()}
+        record = {"epoch": epoch + 1.0, **means, "learning_rate_factor": factor}
+        record |= {"trained_stages": float(tail.unfrozen)} if phases else {}
+        with _steps.standing_in(history.ema, tail):  # what may be kept is validated; training goes on without it
+            record |= validation(tail, problem, plain_loss, epoch + 1)
             now = time.monotonic()
-            history.add(
-                record | {"seconds": now - epoch_began}, before + now - began, tail if len(problem.val) else None
-            )
+            history.add(record | {"seconds": now - epoch_began}, before + now - began, tail)
         # The first epoch tells what one costs. Rates then fall to zero within the limit, instead of being cut off high.
         if problem.max_seconds is not None and epoch == 0 and history.fit_into(problem.max_seconds):
             text = f"The time limit holds about {history.epochs} epochs; the learning rates fall along them."
             yield Notice(text=text, topic="time")
         checkpoint.keep(tail, optimiser, history)
         yield history.progress((epoch + 1) * len(draws), len(draws), history.seconds, record)
-    keep_memory(training=False)
+    _steps.keep_memory(training=False)
     checkpoint.keep(tail, optimiser, history, last=True)  # a finished run that is started again ends at once
     return (yield from finished(tail, history, phases, stopped_by))
 
 
 def _step(
-    tail: Tail,
-    optimiser: torch.optim.Optimizer,
-    loss: Loss,
-    state: State,
-    targets: Any,
-    change: Change | None,
-    options: Training,
-    schedule: Schedule,
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """One step of the optimiser; the batch's loss, side heads and terms included, and of it each term."""
+    tail: Tail, optimiser: torch.optim.Optimizer, loss: Loss, state: State, targets: Any, change: Change | None,
+    options: Training, schedule: _steps.Schedule,
+) -> dict[str, Tensor]:  # fmt: skip
+    """One step of the optimiser; the batch's `loss`, side heads and terms included, and of it each term."""
     with torch.autocast(next(tail.parameters()).device.type, torch.bfloat16, enabled=schedule.bf16):
         passed = tail.passed(state, change)
-        total = loss(in_tree(passed.logits, torch.Tensor.float), targets)
+        total = loss(_steps.in_tree(passed.logits, torch.Tensor.float), targets)
         for name, side in passed.sides.items():
             total = total + tail.side_weights[name] * loss(side.float(), targets)
         batch = Batch(state=state, passed=passed, targets=targets, loss=loss)
         terms = {name: term(tail, batch) for name, term in tail.terms.items()}
-        for term in terms.values():
-            total = total + term
+        total = sum(terms.values(), start=total)
     optimiser.zero_grad(set_to_none=True)
-    total.backward()  # type: ignore[no-untyped-call]
+    total.backward()
     if options.clip_norm:
         torch.nn.utils.clip_grad_norm_(tail.parameters(), options.clip_norm)
     optimiser.step()
-    return total.detach(), {name: term.detach() for name, term in terms.items()}
+    return {name: value.detach() for name, value in ({"loss": total} | terms).items()}

@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from regraft.contracts.backbone import TAP, Network, SideHead, State, stage_tensors
+from regraft.contracts.backbone import TAP, Network, State, stage_tensors
+from regraft.contracts.family import SideHead
 from regraft.errors import BadRequest
 
 BATCH_NORM = nn.modules.batchnorm._BatchNorm  # noqa: SLF001 - the common base has no public name

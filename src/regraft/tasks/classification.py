@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from regraft.contracts.task import Words
+from regraft.contracts.page import Words
 from regraft.tasks.linear import LinearTask
 from regraft.tasks.losses import Softmax, fit_temperature, softmax
 from regraft.words import counted

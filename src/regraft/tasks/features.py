@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from regraft.contracts.task import Words, check_weighable
+from regraft.contracts.example import check_weighable
+from regraft.contracts.page import Words
 from regraft.tasks.linear import LinearTask
 from regraft.tasks.losses import Squares
 from regraft.values import Prediction

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from regraft.contracts.task import Words, check_weighable
+from regraft.contracts.example import check_weighable
+from regraft.contracts.page import Words
 from regraft.tasks.linear import LinearTask
 from regraft.tasks.losses import Sigmoid, fit_temperature, sigmoid
 from regraft.words import counted, joined, parted

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from regraft.contracts.task import Words
+from regraft.contracts.page import Words
 from regraft.tasks.losses import sigmoid
 from regraft.tasks.multilabel import BinaryTask
 from regraft.words import counted, listed

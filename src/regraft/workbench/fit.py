@@ -1,21 +1,19 @@
 """Fit: from a recipe to a proven model in a run folder.
 
-Read it top to bottom: data, weights, activations, training, proof, bundle, report.
+Read it top to bottom: network and data, activations, training, proof, bundle, report. Each part is a generator of
+events; `phases.run` logs them, times the part and returns what it returns.
 """
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from regraft.data.dataset import Dataset
 from regraft.recipe import Recipe
-from regraft.reports.report import Report
 from regraft.strategies import probe as probing
 from regraft.values import Event
-from regraft.workbench._evaluation import calibration_of, cross_validated
-from regraft.workbench._finish import finish, write_model
+from regraft.workbench._evaluation import cross_validated
+from regraft.workbench._finish import finish
 from regraft.workbench._folder import RunFolder
 from regraft.workbench._machine import Phases
 from regraft.workbench._training import (
@@ -28,20 +26,7 @@ from regraft.workbench._training import (
     with_others,
 )
 from regraft.workbench.recipes import backbone_spec
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class RunDone(Event):
-    """The last event of a fit."""
-
-    path: Path
-    """The run's folder."""
-    report: Report
-    """What `report.json` holds."""
-
-    def to_json(self) -> dict[str, Any]:
-        """The path alone: the report lies beside the log."""
-        return {"type": type(self).__name__, "path": str(self.path)}
+from regraft.workbench.run import RunDone
 
 
 def fit(recipe: Recipe, out: Path, *, resume: bool = False, dataset: Dataset | None = None) -> Iterator[Event]:
@@ -68,11 +53,11 @@ def fit(recipe: Recipe, out: Path, *, resume: bool = False, dataset: Dataset | N
         problem = yield from phases.run("training", problem_of(setup, stored, folder.checkpoints))
         fitted = yield from phases.run("training", resolved.strategy.fit(problem, resolved.options))
         model = probe = Contender(problem=problem, fitted=fitted)
-        if not resolved.is_probe:
+        if not resolved.is_probe:  # a tuned model is always shown beside the linear probe of the untouched network
             beside = yield from phases.run("probe", probe_problem_of(session, problem))
             solved = yield from phases.run("probe", probing.fit(beside, probing.Options()))
             probe = Contender(problem=beside, fitted=solved)
-        if not session.tests:
+        if not session.tests:  # few examples: every one is judged by a model that never saw it
             model, probe = yield from phases.run("cross-validation", cross_validated(setup, model, probe))
         outcome = Outcome(**vars(setup), stored=stored, model=model, probe=probe)
         report = yield from phases.run("", finish(outcome, folder, phases))
@@ -80,38 +65,3 @@ def fit(recipe: Recipe, out: Path, *, resume: bool = False, dataset: Dataset | N
         done = RunDone(path=folder.path, report=report)
         folder.log(done)
         yield done
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Trained(Event):
-    """The last event of a training."""
-
-    path: Path
-    """The folder of the model."""
-    tuned: bool
-    """Whether anything but the head was trained."""
-
-
-def train(recipe: Recipe, dataset: Dataset, out: Path) -> Iterator[Event]:
-    """Train on all of `dataset`, whatever `recipe.data` says, and write the model to the folder `out`.
-
-    Only where the strategy stops early, and enough examples are there, is a part of them kept from training: to say
-    when. Yields events, the last one a `Trained`.
-
-    Raises:
-        DamagedData: a file cannot be decoded; none is left out.
-        RegraftError: what is wrong with the recipe, the weights or the machine, and what to do.
-    """
-    with ExitStack() as closing:
-        setup = yield from opened(recipe, dataset, Phases(lambda event: None), holds_out=False)
-        setup = yield from with_others(setup)
-        for one in setup.beside:
-            closing.callback(one.close)
-        stored = yield from store_states(setup)
-        closing.callback(stored.close)
-        problem = yield from problem_of(setup, stored, None)
-        fitted = yield from setup.resolved.strategy.fit(problem, setup.resolved.options)
-        model = Contender(problem=problem, fitted=fitted)
-        outcome = Outcome(**vars(setup), stored=stored, model=model, probe=model)
-        write_model(outcome, out, calibration_of(outcome.session, model.unseen()))
-    yield Trained(path=out, tuned=outcome.tuned)

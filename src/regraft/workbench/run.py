@@ -1,4 +1,4 @@
-"""A finished run, opened: its folder, recipe, report, log and model."""
+"""A finished run: the event that ends a fit, and the run opened again, its folder, recipe, report, log and model."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,11 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 from regraft.errors import RunError
 from regraft.recipe import Recipe, read_recipe
-from regraft.values import Prediction
+from regraft.values import Event, Prediction
 
 if TYPE_CHECKING:
     from regraft.bundles.bundle import Bundle
     from regraft.reports.report import Report
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RunDone(Event):
+    """The last event of a fit."""
+
+    path: Path
+    """The run's folder."""
+    report: "Report"
+    """What `report.json` holds."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The path alone: the report lies beside the log."""
+        return {"type": type(self).__name__, "path": str(self.path)}
 
 
 @dataclass(frozen=True)

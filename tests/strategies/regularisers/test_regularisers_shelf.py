@@ -13,7 +13,7 @@ from safetensors import safe_open
 from problems import drained, fitted, in_folder, problem, ways
 from regraft.backbones.backbone import Backbone
 from regraft.errors import BadRecipe, BadRequest, UnknownName
-from regraft.strategies import finetune, training
+from regraft.strategies import finetune, loop
 from regraft.strategies.regularisers.regulariser import REGULARISERS, build
 from regraft.strategies.tail import Tail
 
@@ -104,8 +104,8 @@ def test_weight_decay_is_off_where_the_term_stands_in_for_it(
     name: str, off: bool, tiny: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    groups_of = training.groups_of
-    monkeypatch.setattr(training, "groups_of", lambda *given: seen.append(found := groups_of(*given)) or found)
+    groups_of = loop.groups_of
+    monkeypatch.setattr(loop, "groups_of", lambda *given: seen.append(found := groups_of(*given)) or found)
     options = finetune.Options(**QUICK, weight_decay=0.3, regulariser=name)
     model = drained(finetune.fit(problem(tiny, "5a", examples=9), options))[1]
     assert {group["weight_decay"] for group in seen[0]} == ({0.0} if off else {0.0, 0.3})
