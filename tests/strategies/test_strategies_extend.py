@@ -8,8 +8,8 @@ import torch
 
 from problems import problem
 from regraft.backbones.backbone import Backbone
-from regraft.contracts.finding import Finding
 from regraft.contracts.metric import Sample
+from regraft.contracts.page import Finding
 from regraft.contracts.strategy import Finished
 from regraft.errors import BadRequest
 from regraft.strategies.extend import Options, fit, kept

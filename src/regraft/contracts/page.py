@@ -1,13 +1,46 @@
-"""What a page is made of, whatever it is rendered as: a task says here what its outputs are called, a metric family
-what it shows beside the metrics.
+"""What is told of data and models: what a check found, and what a page is made of, whatever it is rendered as. A task
+says here what its outputs are called, a metric family what it shows beside the metrics.
 
 Texts are plain; what stands between backticks is code.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
+from regraft import records
 from regraft.values import Measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that a check has to say."""
+
+    check: str
+    """What was looked at, in a few words."""
+    severity: Literal["stop", "warn", "info"]
+    """`stop` ends the run before anything is written; `warn` should be read; `info` is good to know."""
+    message: str
+    """What was found and what was expected, in whole sentences."""
+    fix: str = ""
+    """What to do about it; empty where nothing is to be done."""
+    examples: tuple[str, ...] = ()
+    """Ids of the examples that it is about."""
+    score: float | None = None
+    """The figure that the check judges by, in its own unit; None where it has none."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON."""
+        return records.to_json(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Finding":
+        """What `to_json` wrote.
+
+        Raises:
+            TypeError, ValueError: it is not that.
+        """
+        return records.from_json(cls, value)
 
 
 @dataclass(frozen=True, kw_only=True)

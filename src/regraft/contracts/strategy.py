@@ -25,8 +25,8 @@ from regraft.values import Event
 if TYPE_CHECKING:
     from regraft.activations.states import States
     from regraft.backbones.backbone import Backbone
-    from regraft.contracts.finding import Finding
     from regraft.contracts.metric import Sample
+    from regraft.contracts.page import Finding
     from regraft.evaluation.calibration import Calibration
     from regraft.evaluation.ood import OODReference
     from regraft.tasks.rows import RowSource

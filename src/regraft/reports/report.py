@@ -7,8 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from regraft.contracts.finding import Finding
-from regraft.contracts.page import Words
+from regraft.contracts.page import Finding, Words
 from regraft.contracts.task import TASKS, Task
 from regraft.errors import RunError
 from regraft.evaluation.calibration import Calibration

@@ -16,8 +16,8 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float, Int
 
-from regraft.contracts.finding import Finding
 from regraft.contracts.metric import Sample
+from regraft.contracts.page import Finding
 from regraft.contracts.strategy import Finished, Fitted, Needs, Preset, Problem, Ranges, Strategy
 from regraft.errors import BadRequest
 from regraft.evaluation.calibration import Calibration

@@ -12,8 +12,8 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Int
 
-from regraft.contracts.finding import Finding
 from regraft.contracts.metric import Sample, main_metric
+from regraft.contracts.page import Finding
 from regraft.contracts.strategy import Fitted, Problem
 from regraft.errors import BadData
 from regraft.evaluation.calibration import Calibration, calibrate
