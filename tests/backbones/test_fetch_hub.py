@@ -292,7 +292,7 @@ def test_a_refusal_is_final(status: int, said: str, hub: Hub, tmp_path: Path) ->
 @pytest.mark.parametrize("code", ["", "GatedRepo"])
 def test_a_gated_repository_whose_files_are_refused_asks_for_a_token(code: str, hub: Hub, tmp_path: Path) -> None:
     hub.refused, hub.code = 403, code
-    with pytest.raises(WeightsMissing, match="answered 403") as raised:
+    with pytest.raises(WeightsMissing, match="returned 403") as raised:
         drained("owner/net")
     assert "HF_TOKEN" in raised.value.fix
     assert str(folder(tmp_path)) in raised.value.fix

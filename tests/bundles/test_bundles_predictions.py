@@ -157,7 +157,7 @@ def test_a_model_without_a_reference_says_that_it_cannot_abstain(probe: Bundle, 
     found = load(tmp_path)
     with pytest.raises(BadRequest, match="has no out-of-distribution score") as caught:
         found.predict([], abstain=0.9)
-    assert "--abstain" in caught.value.fix
+    assert "leave abstain out" in caught.value.fix
     (prediction,) = found.predict(next(iter(photos.rglob("*.png"))))
     assert (prediction.ood_score, prediction.abstained) == (None, False)
 

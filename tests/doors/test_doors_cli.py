@@ -42,8 +42,8 @@ def test_help_names_every_command_and_is_quick(child_env: dict[str, str]) -> Non
         best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     names = {line.split()[0] for line in done.stdout.partition("Commands:\n")[2].splitlines() if line.strip()}
     assert names == {
-        "fit", "show", "evaluate", "extend", "predict", "compare", "backbones", "describe", "strategies", "lab",
-            "cache",
+        "fit", "show", "evaluate", "extend", "predict", "compare", "sweep", "backbones", "describe", "strategies",
+            "lab", "cache",
     }  # fmt: skip
     assert best < 0.3, f"--help took {best:.2f} s of processor time"
 

@@ -105,7 +105,11 @@ def test_phases_of_given_length_lengthen_a_run_that_would_end_before_the_last(ti
     events, model = drained(gradual.fit(problem(tiny, "4e", examples=9), options))
     assert [record["trained_stages"] for record in model.curve] == [0, 0, 1, 1, 2]
     told = [event.text for event in events if isinstance(event, Notice)]
-    assert told == ["From epoch 3 of 5 on trained as well: 5b.", "From epoch 5 of 5 on trained as well: 5a."]
+    assert told == [
+        "options.epochs is 1, but every stage is to be unfrozen: 5 epochs are planned.",
+        "From epoch 3 of 5 on trained as well: 5b.",
+        "From epoch 5 of 5 on trained as well: 5a.",
+    ]
 
 
 def flipping(asked: Problem) -> Problem:

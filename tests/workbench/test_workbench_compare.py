@@ -1,6 +1,7 @@
 """Two runs side by side."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ def write_run(
     """A finished run's folder, as far as a comparison reads it."""
     path.mkdir()
     report = changed(changed(sample_report(), "main", main), "data.fingerprint", fingerprint)
+    report = replace(report, evaluation={main: report.evaluation["test"]})
     write_json(path / "report.json", changed(report, "strategy.preset", path.name).to_json())
     with (path / "predictions.csv").open("w", newline="") as file:
         writer = csv.writer(file)

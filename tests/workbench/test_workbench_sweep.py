@@ -97,7 +97,9 @@ def test_the_pages_and_the_numbers_are_written(done: SweepDone) -> None:
     assert "## Learning curves" in page
     assert "Pareto front" in page
     assert json.loads((done.path / "report.json").read_text())["metric"] == "accuracy"
-    assert "<svg" in (done.path / "report.html").read_text()
+    page = (done.path / "report.html").read_text()
+    assert "<svg" in page
+    assert "mathdefault" not in page
 
 
 def test_a_sweep_that_was_stopped_goes_on_and_says_the_same(

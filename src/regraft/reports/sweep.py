@@ -227,7 +227,8 @@ def _front(report: SweepReport) -> str:
             )
         front = sorted((one.seconds, one.measured.value) for one in report.candidates if one.on_front)
         axes.plot(*zip(*front, strict=True), color=SECOND, linestyle=":", label="Pareto front")
-        axes.set(xscale="log", xlabel="seconds a run", ylabel=lowered(metric_named(report.metric).title))
+        _log_axis(axes)
+        axes.set(xlabel="seconds a run", ylabel=lowered(metric_named(report.metric).title))
         axes.legend(frameon=False)
 
     return svg(draw, (7.2, 4.0))
@@ -243,7 +244,18 @@ def _curves(report: SweepReport) -> str:
         for one in drawn:
             means = [sum(point.by_seed.values()) / len(point.by_seed) for point in one.curve]
             axes.plot([point.examples for point in one.curve], means, "o-", label=one.name)
-        axes.set(xscale="log", xlabel="training examples", ylabel=lowered(metric_named(report.metric).title))
+        _log_axis(axes)
+        axes.set(xlabel="training examples", ylabel=lowered(metric_named(report.metric).title))
         axes.figure.legend(loc="outside right upper", frameon=False)
 
     return svg(draw, (8.0, 4.0))
+
+
+def _log_axis(axes: "Axes") -> None:
+    """Steps of 1, 2 and 5, in plain numbers: mathematical text is off, because names may hold a dollar sign."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())

@@ -37,7 +37,7 @@ class Options(Training):
     """What a recipe may set for `distill`."""
 
     teacher: str = ""
-    """The backbone that is learned from, as `--backbone` names one: `efficientnet_lite2@package`, a finished model …"""
+    """The backbone to learn from, as for `--backbone`: `efficientnet_lite2@package`, or the folder of a model."""
     teacher_side: int = 0
     """Side of the teacher's input, in cells; 0: its own."""
     distance_weight: float = 1.0
