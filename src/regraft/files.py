@@ -53,15 +53,16 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented UTF-8 JSON, atomically."""
+    """Write `value` as indented UTF-8 JSON, atomically; what a file name has that is not UTF-8 is escaped."""
     with atomic(path) as file:
-        file.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+        file.write(text.encode(errors="backslashreplace") + b"\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, atomically."""
+    """Write `text` as UTF-8, atomically; what a file name has that is not UTF-8 is escaped."""
     with atomic(path) as file:
-        file.write(text.encode())
+        file.write(text.encode(errors="backslashreplace"))
 
 
 class Lock:
@@ -108,6 +109,13 @@ else:
 
     def _lock(file: IO[bytes]) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def unreadable(path: Path, error: Exception) -> str:
+    """Why the system does not give the bytes of a file, in a clause."""
+    if path.is_symlink() and not path.exists():
+        return "it is a link that leads nowhere"
+    return f"it cannot be read ({getattr(error, 'strerror', None) or error or 'it does not fit into memory'})"
 
 
 def shortened(reason: str, limit: int = 120) -> bytes:

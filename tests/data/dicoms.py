@@ -16,7 +16,8 @@ def dicom(
     meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
     meta.MediaStorageSOPInstanceUID = generate_uid()
     meta.TransferSyntaxUID = syntax
-    header = FileDataset("", Dataset(), file_meta=meta, preamble=bytes(128))
+    encoding = {"is_implicit_VR": syntax.is_implicit_VR, "is_little_endian": syntax.is_little_endian}
+    header = FileDataset("", Dataset(), file_meta=meta, preamble=bytes(128), **encoding)
     header.SOPClassUID, header.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
     shape = stored.shape[1:] if "NumberOfFrames" in elements else stored.shape
     header.Rows, header.Columns = shape[:2]

@@ -232,9 +232,6 @@ def test_patients_are_groups_that_no_division_parts(tmp_path: Path) -> None:
     assert len(set(parts.groups.tolist())) == 10
     again = scanned(open_dataset(tmp_path / "files"), memory)
     assert again.dataset.fingerprint == found.dataset.fingerprint
-    dataset = open_dataset(tmp_path / "files")
-    evaluated, _ = dataset.reads.grouped(dataset.examples, None)
-    assert [one.group for one in evaluated] == [one.group for one in found.dataset.examples]
 
 
 def test_groups_that_the_user_gave_stay(tmp_path: Path) -> None:

@@ -201,7 +201,7 @@ def test_damaged_files_are_quarantined_and_named(dataset: Dataset, memory: ScanM
         assert np.flatnonzero(~scanned.usable).tolist() == [2, 7]
         assert scanned.decoded[2] == scanned.decoded[7] == scanned.content[7] == ""
         (notice,) = [event for event in events if isinstance(event, Notice)]
-        assert notice.text.startswith("2 damaged files of 10 left out (in no split): ants/2.png (")
+        assert notice.text.startswith("2 unreadable files of 10 left out (in no split): ants/2.png (")
         assert "bees/2.png (it cannot be read (No such file" in notice.text
 
 

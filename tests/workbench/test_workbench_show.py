@@ -16,7 +16,7 @@ def test_what_is_shown_is_a_recipe_with_every_default_and_shows_the_same(tmp_pat
     path = tmp_path / "recipe.toml"
     path.write_text(text, encoding="utf-8")
     recipe = read_recipe(path)
-    assert (recipe.cut, recipe.views, recipe.input_px) == ("4e", 4, 224)
+    assert (recipe.cut, recipe.views, recipe.input_px) == ("4e", 4, 128)
     assert recipe.options["lr"] == 1e-3
     (facts,) = strategies("partial")
     assert {one.name for one in facts.options} == set(recipe.options)

@@ -14,7 +14,7 @@ from regraft.bundle_format import read_tensors
 from regraft.contracts.backbone import Network
 from regraft.contracts.card import Card
 from regraft.contracts.family import Family, built
-from regraft.errors import UnknownCut, UnknownName, WeightsMismatch
+from regraft.errors import UnknownName, WeightsMismatch
 from regraft.files import cache_home
 from regraft.identity import digest_json
 from regraft.registry import Shelf
@@ -69,11 +69,7 @@ class Backbone:
         Raises:
             UnknownCut: there is no such stage; the nearest is offered.
         """
-        if name == self.card.stages[-1]:
-            return "output"
-        if name not in self.cuts:
-            raise UnknownCut(self.card.family, name, self.cuts)
-        return name
+        return self.card.cut(name)
 
     def digest(self, cut: str = "output") -> str:
         """Digest of everything that decides the numbers at `cut`, the input's preparation left out.

@@ -23,7 +23,7 @@ from regraft.contracts.card import Card, facts_of
 from regraft.contracts.family import PREFIX, Family, Packaged, Published, sized
 from regraft.errors import BadRequest, UnknownName, WeightsMissing
 from regraft.identity import digest_file, sha256_of
-from regraft.values import Event, Notice
+from regraft.values import Event, Notice, drained
 
 Opening = Generator[Event, None, Backbone]
 
@@ -102,10 +102,8 @@ def open_backbone(spec: str, *, input_px: int | None = None, seed: int = 0) -> O
 
         also = offered(family.card(variant or family.variants[0]).modality)
         raise WeightsMissing(error.message, fix=f"{error.fix} {also}".rstrip()) from error
-    content, form = digest_file(found.path), family.formats.get(found.path.suffix)
-    variant = variant or found.variant or (form.variant if form else variant_of(found.path, content, family))
-    facts = {**(form.facts if form else {}), **found.facts}
-    card = sized(family, replace(family.card(variant), weights=found.label, **facts), input_px)
+    content = digest_file(found.path)
+    card = sized(family, _card(family, variant, found, content), input_px)
     for note in card.notes:
         yield Notice(text=note, topic="weights")
     return converted_file(family, card, found.path, content, found.read)
@@ -125,6 +123,40 @@ def open_for_channels(spec: str, *, channels: int, **options: Any) -> Opening:
     adapted = with_channels(backbone, channels)
     yield Notice(text=adapted.card.notes[-1], topic="weights")
     return adapted
+
+
+def _card(family: Family, variant: str, found: "_Found", content: str = "") -> Card:
+    """The card of weights that were found, `variant` being what the spec names; `content` is the file's digest."""
+    form = family.formats.get(found.path.suffix)
+    variant = variant or found.variant or (form.variant if form else "")
+    variant = variant or variant_of(found.path, content or digest_file(found.path), family)
+    return replace(family.card(variant), weights=found.label, **{**(form.facts if form else {}), **found.facts})
+
+
+def expected_card(spec: str, *, channels: int, side: int | None) -> Card:
+    """The card that `open_for_channels` gives, as far as it is known without fetching anything: of weights on the hub
+    that are not listed here it is that of the architecture. `side` is that of square inputs; None: the network's own.
+
+    Raises:
+        RegraftError: as `open_for_channels`, save for what is wrong with tensors.
+    """
+    parsed = parse(spec)
+    if parsed.weights in ("bundle", "hf", "random"):
+        family, card = named_card(spec)
+        card = replace(card, weights="random") if parsed.weights == "random" else card
+    else:
+        family, variant = family_of(parsed.family, parsed.variant)
+        if published := family.published.get(parsed.weights):
+            found = _known(Path(published.file_name), parsed.weights, published)
+        else:  # a file at hand, or the name of weights that there are not
+            found = drained(_find(family, parsed))
+        card = _card(family, variant, found)
+    card = sized(family, card, side)
+    if channels in (0, card.channels):
+        return card
+    from regraft.backbones.channels import adapted_card
+
+    return adapted_card(card, channels)
 
 
 def named_card(spec: str) -> tuple[Family, Card]:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from regraft.contracts.modality import MODALITIES
-from regraft.errors import BadRequest
+from regraft.errors import BadRequest, UnknownCut
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +55,18 @@ class Card:
     def cuts(self) -> tuple[str, ...]:
         """`input`, every stage but the last, `output`."""
         return ("input", *self.stages[:-1], "output")
+
+    def cut(self, name: str) -> str:
+        """The cut of that name; the last stage's name means `output`.
+
+        Raises:
+            UnknownCut: there is no such stage; the nearest is offered.
+        """
+        if name == self.stages[-1]:
+            return "output"
+        if name not in self.cuts:
+            raise UnknownCut(self.family, name, self.cuts)
+        return name
 
     def taps_at(self, strides: Sequence[int]) -> tuple[str, ...]:
         """The taps with these strides, in their order.

@@ -98,6 +98,11 @@ class Modality(ABC):
     """Whether the cell of a table may hold the content itself."""
 
     @property
+    def limit(self) -> int:
+        """The largest example that is read, in the modality's own unit; 0: any."""
+        return 0
+
+    @property
     def row(self) -> np.dtype[Any]:
         """A fingerprint as one record of numpy."""
         return np.dtype([*FINGERPRINT, *self.measured])
@@ -111,7 +116,7 @@ class Modality(ABC):
     def fingerprint(self, contents: Contents, limit: int = 0) -> Shaped[np.ndarray, ""]:
         """Digests, and what near copies are found by: a record of type `row`. What cannot be read gives `error`.
 
-        `limit`: the largest example that is read, in the modality's own unit; 0: its default.
+        `limit` stands for that of the modality; 0 does not.
         """
 
     @abstractmethod
@@ -140,10 +145,10 @@ class Modality(ABC):
         return 0
 
     def grouped(
-        self, examples: Sequence[Example], prints: Shaped[np.ndarray, " n"] | None
+        self, examples: Sequence[Example], prints: Shaped[np.ndarray, " n"]
     ) -> tuple[Sequence[Example], Sequence[Notice]]:
         """The examples with the groups that their contents name (a patient in a DICOM file) where none was given, and
-        what to say of it. Without fingerprints the contents are looked into."""
+        what to say of it."""
         return examples, ()
 
     @abstractmethod

@@ -34,7 +34,16 @@ MIN_LIMIT = 1 << 30
 """Bytes that every archive may unpack to."""
 _MEMBER = 4096
 """Bytes that a member counts at least: what an empty file takes on a disk."""
-_FAULTS = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, RuntimeError, ValueError)
+_FAULTS = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    lzma.LZMAError,
+    zlib.error,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    KeyError,
+)
 _used: dict[Path, Lock] = {}
 """Held while this process lives: copies in use, which clearing leaves alone."""
 
@@ -156,8 +165,15 @@ def _unpack(archive: Path, folder: Path) -> Iterator[Progress]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise full from error
-        if error.errno is None:  # how gzip and bz2 report that their data are damaged
+        if error.errno in (None, errno.EINVAL):  # how gzip and bz2, and zip, report that their data are damaged
             raise _damaged(archive, error) from error
+        if error.errno in (
+            errno.ENAMETOOLONG,
+            errno.EISDIR,
+            errno.ENOTDIR,
+            errno.EEXIST,
+        ):  # names as no folder has them
+            raise _refused(archive, Path(str(error.filename)).name, str(error.strerror)) from error
         raise
 
 

@@ -22,7 +22,7 @@ from regraft.contracts.example import Contents, File, Inline
 from regraft.contracts.modality import Modality
 from regraft.data.dataset import Dataset
 from regraft.errors import DamagedData, OutOfSpace
-from regraft.files import atomic, cache_home, shortened
+from regraft.files import atomic, cache_home, shortened, unreadable
 from regraft.identity import digest_json
 from regraft.values import Event, Notice, Progress
 from regraft.words import counted, named
@@ -111,7 +111,7 @@ def scan(
         DamagedData: more than `max_damaged_share` of the files cannot be decoded.
     """
     modality = dataset.reads
-    memory = memory or ScanMemory()
+    memory, limit = memory or ScanMemory(), limit or modality.limit
     contents = [example.contents for example in dataset.examples]
     root = dataset.root if dataset.root.is_dir() else dataset.root.parent
     rows = look([example.content for example in dataset.examples], modality)
@@ -199,7 +199,7 @@ def _notice(scanned: Scanned, max_damaged_share: float) -> Notice:
             fix="repair or remove these files, or go on without them: --set source.max_damaged_share=SHARE.",
         )
     return Notice(
-        text=f"{counted(len(damaged), 'damaged file')} of {total:,} left out (in no split): {named(damaged, 10)}.",
+        text=f"{counted(len(damaged), 'unreadable file')} of {total:,} left out (in no split): {named(damaged, 10)}.",
         topic="data",
     )
 
@@ -330,7 +330,7 @@ def look(contents: Sequence[File | Inline], modality: Modality) -> Shaped[np.nda
             found.append((stat.st_size, stat.st_mtime_ns, stat.st_ino))
         except OSError as error:
             found.append((-1, 0, 0))
-            errors[at] = shortened(f"it cannot be read ({error.strerror or error})")
+            errors[at] = shortened(unreadable(Path(name), error))
     rows["key"] = np.frombuffer(b"".join(keys), dtype="<u8").reshape(-1, 2)
     for name, column in zip(("size", "mtime_ns"), np.array(found, dtype=object).reshape(-1, 3).T[:2], strict=True):
         rows[name] = column.astype(np.int64)

@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType, TracebackType
@@ -58,6 +59,7 @@ def guarded() -> Iterator[None]:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     escape_what_an_encoding_lacks()
+    warnings.filterwarnings("ignore", module=r"PIL\.|pydicom\.")  # what they find odd in a file they read all the same
     try:
         try:
             yield

@@ -1,6 +1,8 @@
 """Plots for the page, drawn by matplotlib as SVG. Loading matplotlib costs about a second, so ask `wanted` first."""
 
 import io
+import os
+import warnings
 from collections.abc import Callable
 from functools import partial
 from math import isnan
@@ -10,6 +12,7 @@ from regraft.evaluation.metrics.classes import ClassFigures
 from regraft.evaluation.metrics.labels import LabelFigures
 from regraft.evaluation.metrics.probabilities import ProbabilityFigures
 from regraft.evaluation.metrics.values import TargetScores, ValueFigures
+from regraft.files import cache_home
 from regraft.reports.report import Report
 from regraft.reports.sections import epochs, rescaled
 from regraft.words import lowered
@@ -150,16 +153,19 @@ def svg(draw: "Callable[[Axes], None]", inches: tuple[float, float]) -> str:
 
 def svg_of_panels(draws: "list[Callable[[Axes], None]]", inches: tuple[float, float]) -> str:
     """Plots side by side, each `inches` wide and high."""
+    os.environ.setdefault("MPLCONFIGDIR", str(cache_home() / "matplotlib"))  # its list of fonts is kept there
     import matplotlib
     from matplotlib.figure import Figure
 
     settings: Any = {
         "svg.hashsalt": "regraft",
+        "svg.fonttype": "none",  # text stays text: what shows it has fonts for all scripts
         "text.parse_math": False,  # a `$` in a class name is a `$`
         "axes.spines.top": False,
         "axes.spines.right": False,
     }
-    with matplotlib.rc_context(settings):
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font")  # that font only measures
         figure = Figure(figsize=(inches[0] * len(draws), inches[1]), layout="constrained")
         for at, draw in enumerate(draws):
             draw(figure.add_subplot(1, len(draws), at + 1))
@@ -171,7 +177,8 @@ def svg_of_panels(draws: "list[Callable[[Axes], None]]", inches: tuple[float, fl
 
 
 def short(name: str) -> str:
-    """A name no longer than a plot has room for."""
+    """A name no longer than a plot has room for, without the characters that XML has no place for."""
+    name = "".join(one if one.isprintable() else "\ufffd" for one in name)
     return name if len(name) <= LONG_NAME else name[: LONG_NAME - 1] + "…"
 
 

@@ -323,7 +323,7 @@ def _ranges(found: DataFacts) -> Table | None:
 def _damaged(found: DataFacts) -> Iterator[str | Table]:
     files = found.quarantined
     if not files:
-        yield "No file was damaged."
+        yield "Every file could be read."
         return
     yield f"{counted(len(files), 'file')} could not be read, and took no part:"
     yield Table(("File", "why"), [(one.id, one.reason) for one in files[:MANY_FILES]], left=2)

@@ -72,6 +72,8 @@ def finish(outcome: Outcome, folder: RunFolder, phases: Phases) -> Generator[Eve
         split: ([examples[at] for at in scores.positions], task.outputs(scores.logits, temperature))
         for split, scores in found.scores.items()
     }
+    seen = np.concatenate([outcome.model.problem.train, outcome.model.problem.val])
+    folder.write_trained_on(outcome.session.scanned.rows[seen], outcome.recipe.backbone)
     folder.write("predictions.csv", predictions_table(task, said))
     folder.write("environment.json", report.environment)
     folder.write("model/README.md", model_card(facts, report))

@@ -4,6 +4,7 @@ recipe.toml        every default filled in
 environment.json   versions, platform, threads
 events.jsonl       what happened, one event a line
 checkpoints/       of unfinished training; removed at the end
+trained_on.npy     digests of the examples that the model was trained and validated on
 predictions.csv    what the model predicted for each test (or held-out) example
 report.json        the numbers; report.md and report.html for people
 model/             the bundle
@@ -29,18 +30,33 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from regraft.bundle_format import bundle_folder
 from regraft.contracts.example import Example
 from regraft.contracts.task import TASKS, Task
 from regraft.errors import RegraftError, RunError
-from regraft.files import Lock, write_json, write_text
+from regraft.files import Lock, atomic, write_json, write_text
 from regraft.identity import digest_json
 from regraft.recipe import Recipe, write_recipe
 from regraft.values import Event, Progress
 
+TRAINED_ON = "trained_on.npy"
+"""The file with digests of what a model has seen: beside the model and not in it, because who has a digest and an image
+can tell that the image was used. Shape (n, 2, 20), bytes: of the contents, and of what they decode to."""
 _FIRST = ("begun.json", "events.jsonl", "recipe.toml")
 """What a run writes before it makes anything."""
 _FIXED = ("split", "id", "group", "label", "predicted")
 """The first columns of predictions.csv."""
+
+
+def trained_on(model: Path) -> np.ndarray | None:
+    """The digests of `TRAINED_ON` in the run that made the model in this folder; None where there are none."""
+    path = bundle_folder(model).resolve().parent / TRAINED_ON
+    try:
+        with path.open("rb") as file:
+            found: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return found if found.dtype == np.uint8 and found.shape[1:] == (2, 20) else None
 
 
 class RunFolder:
@@ -90,6 +106,14 @@ class RunFolder:
         record = {"time": round(now, 3), **event.to_json()}
         self._events.write(json.dumps(record) + "\n")
         self._events.flush()
+
+    def write_trained_on(self, rows: np.ndarray, model: str) -> None:
+        """Keep the digests of these fingerprints, and those that the run of the backbone kept, where it is a model."""
+        seen = np.stack([rows["content"], rows["decoded"]], axis=1)
+        before = trained_on(Path(model.removeprefix("bundle:")).expanduser())
+        with atomic(self.path / TRAINED_ON) as file:
+            whole = seen if before is None else np.concatenate([before, seen])
+            np.lib.format.write_array(file, whole, allow_pickle=False)
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Keep the recipe with its defaults."""

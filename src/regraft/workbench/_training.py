@@ -79,7 +79,6 @@ def opened(
     )
     unfitted = yield from phases.run("weights", opening)
     resolved = resolve(recipe, unfitted.card)
-    resolved = replace(resolved, cut=unfitted.cut(resolved.cut))
     session = yield from phases.run("data", open_data(recipe, dataset, holds_out=holds_out, workers=threads))
     session.check(unfitted.card)
     session, backbone = fitted_to(session, unfitted)

@@ -12,7 +12,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from regraft.bundles.bundle import Bundle, load
+from regraft.contracts.page import Finding
 from regraft.data.dataset import Dataset
+from regraft.data.scan import Scanned
 from regraft.errors import BadData, BadRequest, RunError
 from regraft.evaluation.calibration import Calibration
 from regraft.evaluation.report import Evaluation
@@ -23,10 +25,11 @@ from regraft.records import from_json
 from regraft.reports.page import write_pages
 from regraft.reports.report import Abstained, Damaged, DataFacts, ModelFacts, Report
 from regraft.values import Event, Measured, Notice, Progress
+from regraft.words import counted, named
 from regraft.workbench._finish import backbone_facts, made_now
-from regraft.workbench._folder import predictions_table
+from regraft.workbench._folder import predictions_table, trained_on
 from regraft.workbench._machine import choose_device, num_threads
-from regraft.workbench.session import opening_for
+from regraft.workbench.session import opening_for, scanning
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,8 +69,6 @@ def evaluate(
             fix="its run has the held-out distance; to judge its features, transfer from it to data with labels.",
         )
     dataset = yield from opening_for(bundle.model.task, data, source)
-    examples, more = dataset.reads.grouped(dataset.examples, None)
-    dataset = replace(dataset, examples=tuple(examples), notes=(*dataset.notes, *more))
     notes = [*dataset.notes]
     split = next((name for name in ("test", "val") if name in dataset.splits), None)
     if split is not None and len(dataset.splits) > 1:
@@ -76,7 +77,9 @@ def evaluate(
         dataset = dataset.select(keep)
     yield from notes
     bundle.model.task.encode([example.label for example in dataset.examples])  # a label it does not know ends it here
-    asked = yield from _ask(bundle, dataset)
+    scanned = yield from scanning(dataset, replace(source, max_damaged_share=1.0), workers=num_threads(threads))
+    dataset, notes = scanned.dataset, [*notes, *scanned.notes]
+    asked = yield from _ask(bundle, scanned)
     facts = bundle.facts.get("facts") or {}
     abstained = None
     if abstain is not None:
@@ -106,6 +109,7 @@ def evaluate(
         evaluation={"test": _measured(bundle, asked, np.ones(len(asked.ood_scores), dtype=bool))},
         calibration=from_json(Calibration, facts["calibration"]) if facts.get("calibration") else None,
         abstain=abstained,
+        findings=_seen_before(run, scanned),
     )
     if out is not None:
         said = {"test": (asked.dataset.examples, asked.outputs)}
@@ -128,9 +132,33 @@ class _Asked:
     """The other files."""
 
 
-def _ask(bundle: Bundle, dataset: Dataset) -> Generator[Event, None, _Asked]:
-    outputs, ood_scores, good, damaged = [], [], [], list[Damaged]()
-    total = len(dataset.examples)
+def _seen_before(run: Path, scanned: Scanned) -> tuple[Finding, ...]:
+    """What there is to say of examples that the model was trained or validated on."""
+    known, check = trained_on(run), "training examples"
+    if known is None:
+        text = "Whether the model was trained on any of these examples cannot be told: its run is not beside it."
+        return (Finding(check=check, severity="info", message=text),)
+    met = np.zeros(len(scanned.rows), dtype=bool)
+    for at, name in enumerate(("content", "decoded")):  # the same file, or the same once decoded
+        digests = set(map(bytes, known[:, at]))
+        met |= [bytes(one) in digests for one in scanned.rows[name]]
+    ids = [one.id for one, again in zip(scanned.dataset.examples, met & scanned.usable, strict=True) if again]
+    if not ids:
+        return ()
+    of = counted(int(scanned.usable.sum()), "example")
+    text = (
+        f"{len(ids):,} of the {of} are among those that the model was trained or validated on: on these it shows what "
+        "it remembers, not what it can."
+    )
+    fix = "Evaluate it on examples that it has not seen."
+    return (Finding(check=check, severity="warn", message=text, fix=fix, examples=tuple(ids)),)
+
+
+def _ask(bundle: Bundle, scanned: Scanned) -> Generator[Event, None, _Asked]:
+    outputs, ood_scores, good = [], [], []
+    damaged = [Damaged(id=one.id, reason=one.reason) for one in scanned.quarantined]
+    dataset = scanned.dataset.select(np.flatnonzero(scanned.usable))
+    total, unread = len(dataset.examples), len(damaged)
     for i, prediction in enumerate(bundle.stream([example.contents for example in dataset.examples])):
         if prediction.error is not None:
             damaged.append(Damaged(id=dataset.examples[i].id, reason=prediction.error))
@@ -139,12 +167,12 @@ def _ask(bundle: Bundle, dataset: Dataset) -> Generator[Event, None, _Asked]:
             outputs.append(list((prediction.probabilities or prediction.values).values()))
             ood_scores.append(np.nan if prediction.ood_score is None else prediction.ood_score)
         yield Progress(phase="prediction", done=i + 1, total=total)
-    if damaged:
-        yield Notice(text=f"{len(damaged)} files could not be read and are left out: {damaged[0].id} …", topic="data")
+    if others := damaged[unread:]:  # the scan has told of the rest
+        told = named(f"{one.id} ({one.reason})" for one in others)
+        yield Notice(text=f"{counted(len(others), 'file')} could not be used and left out: {told}.", topic="data")
     if not good:
-        raise BadData(
-            f"None of the {total} files could be read.", fix=f"give files that are whole {dataset.reads.many}."
-        )
+        many = dataset.reads.many
+        raise BadData(f"None of the {len(scanned.rows)} files could be read.", fix=f"give files that are whole {many}.")
     return _Asked(
         dataset=dataset.select(good), outputs=np.array(outputs), ood_scores=np.array(ood_scores), damaged=tuple(damaged)
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from regraft.contracts.source import Columns
 from regraft.data.archives import is_archive, unpacking
 from regraft.data.sources import table
+from regraft.data.sources.folder import files_in
 from regraft.errors import BadData
 from regraft.recipe import Source
 from regraft.values import Event, Notice, Prediction
@@ -23,10 +24,11 @@ def predict(
     backend: str = "auto",
     threads: int = 0,
 ) -> Iterator[Event | Prediction]:
-    """Predictions of the model in `model` (a bundle or a run) for files, rows of tables and all files in folders and
+    """Predictions of the model in `model` (a bundle or a run) for files, rows of tables and all examples in folders and
     archives.
 
-    Hidden files and folders are passed over and said so. A file that cannot be read gives a prediction with `error`.
+    What a folder holds is decided as in training, and what is passed over is said. A file that cannot be read gives a
+    prediction with `error`.
 
     Raises:
         BundleError: the model is damaged or predicts otherwise on this machine.
@@ -43,11 +45,14 @@ def predict(
     for given in filter(is_archive, inputs):
         archives[given] = yield from unpacking(given)
     copies = {copy: given for given, copy in archives.items()}
-    paths, hidden = _files([archives.get(given, given) for given in inputs])
-    if hidden:
-        yield Notice(text=f"{hidden} hidden files or folders were passed over.", topic="data")
+    paths = list[Path]()
+    for given in inputs:
+        found, notes = _files(archives.get(given, given), bundle.modality.name)
+        paths += found
+        yield from notes
     if not paths:
-        raise BadData(f"There is no file in {', '.join(map(str, inputs))}.", fix="give images, or folders with some.")
+        many = bundle.modality.many
+        raise BadData(f"There are no {many} in {', '.join(map(str, inputs))}.", fix=f"give {many}, or folders of them.")
     for prediction in bundle.stream(paths, abstain=abstain):
         known = _renamed(prediction, copies)
         yield replace(known, id=names.get(known.id, known.id))
@@ -76,18 +81,10 @@ def _renamed(prediction: Prediction, copies: Mapping[Path, Path]) -> Prediction:
     return prediction
 
 
-def _files(inputs: Sequence[Path]) -> tuple[list[Path], int]:
-    """All files, in order; and how many hidden ones were passed over."""
-    found, hidden = [], 0
-    for given in inputs:
-        if given.is_file():
-            found.append(given)
-        elif given.is_dir():
-            for path in sorted(given.rglob("*")):
-                if any(part.startswith(".") for part in path.relative_to(given).parts):
-                    hidden += 1
-                elif path.is_file():
-                    found.append(path)
-        else:
-            raise BadData(f"There is nothing at {given}.", fix="check the path.")
-    return found, hidden
+def _files(given: Path, modality: str) -> tuple[list[Path], list[Notice]]:
+    """The file, or the examples in the folder, in order; and what is passed over there, by the rule of training."""
+    if given.is_dir():
+        return files_in(given, modality)
+    if given.is_file() or given.is_symlink():  # of a link that leads nowhere the prediction says so
+        return [given], []
+    raise BadData(f"There is nothing at {given}.", fix="check the path.")

@@ -210,6 +210,7 @@ def resolve(recipe: Recipe, card: "Card") -> Resolved:
             sense.
         MissingExtra: the strategy needs a package that is not installed.
         BadRequest: another cut than `output` for a head that is solved, or an inner cut where the backbone has none.
+        UnknownCut: the backbone has no such cut.
     """
     strategy, options = named(recipe), options_of(recipe)
     entry, preset = STRATEGIES.get(strategy.name), strategy.preset
@@ -224,7 +225,8 @@ def resolve(recipe: Recipe, card: "Card") -> Resolved:
             f"{', '.join(card.cuts)}.",
             fix="use --strategy probe or full, or another backbone.",
         )
-    if entry.solved and cut not in ("output", card.stages[-1]):
+    cut = card.cut(cut)
+    if entry.solved and cut != "output":
         raise BadRequest(
             f"`{recipe.strategy}` trains the head alone, so its cut is `output`; {cut!r} was asked for.",
             fix=f"leave --cut out, or use --strategy partial --cut {cut}.",

@@ -2,12 +2,10 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from textwrap import wrap
 
-from regraft.backbones.opening import named_card
+from regraft.backbones.opening import expected_card
 from regraft.contracts.strategy import STRATEGIES
-from regraft.errors import UnknownCut
 from regraft.recipe import Recipe, write_recipe
 from regraft.workbench.recipes import backbone_spec, filled_in, resolve
 from regraft.workbench.strategies import fields_of, recipe_fields, tree_of, tree_of_module
@@ -20,7 +18,8 @@ _SECTION = re.compile(r"\[([\w.]+)\]")
 def show(recipe: Recipe) -> str:
     """The recipe as `fit` would run it. It can be written to a file, changed, and run.
 
-    Nothing is fetched: where weights decide (their variant's input size, say), the architecture's own facts are shown.
+    It is filled in by what fills it in for `fit`. Nothing is fetched, and the data are not opened: `task = "auto"`
+    stays, and of weights on the hub that are not listed here the architecture's own facts are shown.
 
     Raises:
         UnknownName: the backbone, its variant or weights, or the strategy.
@@ -28,13 +27,9 @@ def show(recipe: Recipe) -> str:
         BadRecipe: an option that the strategy does not have, or of the wrong kind; of the augmentation as well.
         BundleError: the backbone is a model that cannot be read.
     """
-    _, card = named_card(backbone_spec(recipe))
-    card = card.with_input(recipe.input_px) if recipe.input_px else card
+    card = expected_card(backbone_spec(recipe), channels=recipe.channels, side=recipe.input_px or None)
     resolved = resolve(recipe, card)
-    if resolved.cut not in (*card.cuts, card.stages[-1]):
-        raise UnknownCut(card.family, resolved.cut, card.cuts)
     full = filled_in(recipe, resolved, card)
-    full = replace(full, channels=recipe.channels or full.channels)
     augment = fields_of(tree_of_module("regraft.modalities.image.augment"), "Augmentation")
     options = fields_of(tree_of(STRATEGIES, resolved.named.name), "Options")
     sentences = {path: field.sentence for path, field in recipe_fields().items()}

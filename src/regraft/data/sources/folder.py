@@ -3,13 +3,14 @@
 A folder comes with splits when all its sub-folders with examples carry split names (`words.splits_in`) and hold class
 folders themselves; so a class may well be called `train`, if its examples lie directly in it and there are others. A
 level that says the split again (`train/train/…`, `train/images/…`) is passed through. Hidden files and those of unknown
-kind are left out and counted.
+kind are left out and counted; so are links that lead nowhere, unless their names say that an example is missing.
+Whoever reads unlabelled folders (`files_in`) goes by the same rule.
 """
 
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,8 +23,10 @@ from regraft.words import counted, named, splits_in
 
 HEAD_BYTES = 256
 """How much of a file is looked at where its name does not say what it is."""
-_CLUTTER = frozenset(("thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"))
+_CLUTTER = frozenset(("thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "dicomdir"))
 _TABLES = frozenset(("csv", "tsv", "parquet"))
+_MAX_DEPTH = 64
+"""Folders inside folders are followed so far."""
 
 
 @dataclass
@@ -36,6 +39,8 @@ class _Listing:
     hidden: list[str] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
     tables: list[str] = field(default_factory=list)
+    odd: list[str] = field(default_factory=list)
+    """What is neither read as a file nor as a folder, and why."""
 
 
 def accepts(path: Path) -> bool:
@@ -48,9 +53,10 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in _CLUTTER
 
 
-def files_in(root: Path, modality: str = "") -> list[Path]:
-    """Every example's file under a folder, labelled or not, in the order of their names; hidden ones left out."""
-    return [Path(path) for _, path in _list(root, modality).files]
+def files_in(root: Path, modality: str = "") -> tuple[list[Path], list[Notice]]:
+    """Every example's file under a folder, labelled or not, in the order of their names; and what is left out."""
+    listing = _list(root, modality)
+    return [Path(path) for _, path in listing.files], _noticed(_left_out(listing, root))
 
 
 def open_source(path: Path, columns: Columns) -> Found:
@@ -107,8 +113,12 @@ def found_under(root: Path, columns: Columns, *, called: Path) -> Found:
     return Found(
         examples=tuple(_examples(listing, splits)),
         modality=kind,
-        notes=tuple(Notice(text=text, topic="data") for text in notes),
+        notes=tuple(_noticed(notes)),
     )
+
+
+def _noticed(texts: Sequence[str]) -> list[Notice]:
+    return [Notice(text=_text(text), topic="data") for text in texts]
 
 
 def _list(root: Path, modality: str = "") -> _Listing:
@@ -136,18 +146,26 @@ def _walk(
             fix="allow reading it, or move it out of the data.",
         ) from error
     me = (here.st_dev, here.st_ino)
-    if me in above:
-        return  # a link to a folder that we are in
+    if me in above or len(names) > _MAX_DEPTH:
+        why = "a link to a folder that it lies in" if me in above else f"more than {_MAX_DEPTH} folders deep"
+        listing.odd.append(f"{'/'.join(names)} ({why})")
+        return
     for entry in found:
         inner = (*names, entry.name)
+        is_file = _is(entry.is_file)
+        # A link to an image that is missing is an example that cannot be read, and counts as one.
+        dead = not is_file and entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110
         if is_hidden(entry.name):
             listing.hidden.append("/".join(inner))
-        elif entry.is_dir():
+        elif _is(entry.is_dir):
             listing.folders.append(inner)
             _walk(entry.path, inner, listing, above | {me}, reading)
-        elif kind := _kind(entry, reading):
+        elif kind := _kind(entry, reading, is_file) if is_file or dead else "":
             listing.files.append((inner, entry.path))
             listing.kinds[kind] += 1
+        elif not is_file:
+            why = "a link that leads nowhere" if dead else "neither file nor folder"
+            listing.odd.append(f"{'/'.join(inner)} ({why})")
         else:
             ending = entry.name.rpartition(".")[2].lower()
             listing.others[f".{ending}" if "." in entry.name else "without ending"] += 1
@@ -155,9 +173,21 @@ def _walk(
                 listing.tables.append("/".join(inner))
 
 
-def _kind(entry: "os.DirEntry[str]", reading: Sequence[Modality]) -> str:
+def _is(question: Callable[[], bool]) -> bool:
+    """What the system says; no where it says nothing, as for a link that leads to itself."""
+    try:
+        return question()
+    except OSError:
+        return False
+
+
+def _kind(entry: "os.DirEntry[str]", reading: Sequence[Modality], is_file: bool) -> str:
     """The first modality that claims the file; empty where none does."""
-    return next((one.name for one in reading if one.claims(entry.name, lambda: _head(entry.path))), "")
+
+    def head() -> bytes:
+        return _head(entry.path) if is_file else b""
+
+    return next((one.name for one in reading if one.claims(entry.name, head)), "")
 
 
 def _head(path: str) -> bytes:
@@ -291,10 +321,11 @@ def _merged(listing: _Listing, splits: dict[str, str]) -> list[str]:
 
 
 def _left_out(listing: _Listing, called: Path) -> list[str]:
-    hidden, others, tables = listing.hidden, listing.others, listing.tables
+    hidden, others, tables, odd = listing.hidden, listing.others, listing.tables, listing.odd
     kinds = named(f"{count} {kind}" for kind, count in others.most_common())
     return [
         *([f"{counted(len(hidden), 'hidden entry', 'hidden entries')} left out: {named(hidden)}."] if hidden else []),
+        *([f"{counted(len(odd), 'entry', 'entries')} left out: {named(odd)}."] if odd else []),
         *([f"{counted(others.total(), 'file')} of unknown kind left out: {kinds}."] if others else []),
         *([f"{named(tables)} was not read; to use a table, give it: {called.name}/{tables[0]}."] if tables else []),
     ]

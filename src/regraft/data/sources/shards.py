@@ -96,7 +96,7 @@ def shards_in(path: Path) -> dict[str, list[Path]]:
 
 def _refuse_folders(path: Path) -> None:
     folders = [one for one in sorted(path.iterdir()) if one.is_dir() and not folder.is_hidden(one.name)]
-    if beside := [one.name for one in folders if folder.files_in(one)]:
+    if beside := [one.name for one in folders if folder.files_in(one)[0]]:
         raise BadData(
             f"{path} holds archives named after splits and beside them folders of examples: {named(beside)}.",
             fix="move either elsewhere: what is unpacked already would count twice.",

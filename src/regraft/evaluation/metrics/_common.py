@@ -31,8 +31,9 @@ def per_example(of_example: Callable[[Any, Any], Shaped[np.ndarray, " n"]]) -> C
 
 
 def mean(sums: Float[np.ndarray, "b 2"]) -> Float[np.ndarray, " b"]:
-    """Sum by count."""
-    return sums[:, 0] / sums[:, 1]
+    """Sum by count; NaN of nothing."""
+    with np.errstate(invalid="ignore"):
+        return sums[:, 0] / sums[:, 1]
 
 
 def class_is_right(targets: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, "n c"]) -> Bool[np.ndarray, " n"]:

@@ -75,7 +75,8 @@ def calibration_error(sums: Float[np.ndarray, "b 16"]) -> Float[np.ndarray, " b"
     Biased upwards when n is small: see `calibration.calibrated_reference`, which the report shows beside it. Source:
     Guo et al. 2017, arXiv:1706.04599, equation 3.
     """
-    return np.abs(sums[:, :-1]).sum(axis=1) / sums[:, -1]
+    with np.errstate(invalid="ignore"):  # of nothing it is NaN
+        return np.abs(sums[:, :-1]).sum(axis=1) / sums[:, -1]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ What raises here raises `Unreadable`, with a reason in a clause; `decode` adds t
 """
 
 import io
+import os
 import struct
 import threading
 import zlib
@@ -11,7 +12,7 @@ import zlib
 import numpy as np
 
 from regraft.modalities.image.planes import Planes
-from regraft.modalities.image.types import PillowImage, Unreadable
+from regraft.modalities.image.types import LIMIT, PillowImage, Unreadable, refuse_large
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF")
 """Formats that are tried, by content and not by name. EPS and its like, which run a program, are not among them."""
@@ -41,6 +42,16 @@ _PHOTOMETRIC, _WHITE_IS_ZERO, _SAMPLES = 262, 0, 277
 """TIFF 6.0, section 8: the tags that say whether 0 is black or white, and how many bands there are."""
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_NOT_READ = (
+    (0, b"version https://git-lfs", "a pointer of Git LFS; `git lfs pull` puts the image in its place"),
+    (4, b"ftyp", "HEIC or a video, which are not read; save it as JPEG"),
+    (8, b"CR\2\0", "the raw data of a camera, which are not read; save them as JPEG or TIFF"),
+    (0, b"%PDF", "a PDF, which is not read; save its images as PNG"),
+    (0, b"%!PS", "PostScript, which is a program and is not run; save it as PNG"),
+    (0, b"8BPS", "a Photoshop document, which is not read; save it as PNG or TIFF"),
+    (0, b"{", "text (JSON, it seems), not an image"),
+)
+"""What is often saved or found under the name of an image: where its mark is, the mark, and what it is."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 _opening = threading.Lock()
 
@@ -55,10 +66,8 @@ def read_picture(data: bytes, channels: int, max_pixels: int) -> "PillowImage | 
 
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
-        image = _open(data)
-        if image.width * image.height > max_pixels:
-            size = f"{image.width} x {image.height} pixels"
-            raise Unreadable(f"its header announces {size}, over the limit of {max_pixels:,}")
+        image = _open(data, max_pixels)
+        refuse_large(image.width, image.height, max_pixels)
         if data.startswith(_PNG):
             _check_png(data)
         image.load()
@@ -69,16 +78,19 @@ def read_picture(data: bytes, channels: int, max_pixels: int) -> "PillowImage | 
         raise Unreadable(_said(error)) from error
 
 
-def _open(data: bytes) -> PillowImage:
-    """The image with its header read. Pillow's own limit is lifted meanwhile: ours, checked next, replaces it."""
-    from PIL import Image
+def _open(data: bytes, max_pixels: int) -> PillowImage:
+    """The image with its header read. Pillow's own limit is lifted meanwhile: ours, checked next, replaces it. Who sets
+    ours in the environment means Pillow's too, which is compared with again when an image is cut. A colour profile or
+    a text may be as large as Pillow lets all texts of a file be together (64 MiB)."""
+    from PIL import Image, PngImagePlugin
 
     with _opening:
+        PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
             return Image.open(io.BytesIO(data), formats=FORMATS)
         finally:
-            Image.MAX_IMAGE_PIXELS = limit
+            Image.MAX_IMAGE_PIXELS = max(limit, max_pixels) if limit and os.environ.get(LIMIT) else limit
 
 
 def _check_png(data: bytes) -> None:
@@ -162,13 +174,18 @@ def _tag(image: PillowImage, number: int) -> int | None:
 
 
 def _what_else(data: bytes) -> str:
-    if data.lstrip()[:1] == b"<":
+    if data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"<":
         return "it holds text in markup (a web page or SVG), not an image"
     if not data.strip(b"\0"):
         return "it holds nothing but zeros"
+    for at, mark, what in _NOT_READ:
+        if data.startswith(mark, at):
+            return f"it is {what}"
     if data.startswith(_TIFF):
         return "it is a TIFF whose bands, bits or floats are not read (1, 3 or 4 bands of 8 or 16 bits are), or damaged"
-    return "it is not an image in a known format (" + ", ".join(FORMATS) + "), or its header is damaged"
+    return (
+        "it is not an image in a known format (" + ", ".join((*FORMATS, "DICOM", "NPY")) + "), or its header is damaged"
+    )
 
 
 def _said(error: BaseException) -> str:

@@ -12,35 +12,49 @@ A file that is cut off is refused. So is a PNG whose checksums fail. Not noticed
 JPEG, over which the format has no checksum. Pillow is imported on the first call, not before.
 """
 
+import os
 from pathlib import Path
 
-from regraft.errors import Undecodable
+from regraft.errors import BadRequest, Undecodable
+from regraft.files import unreadable
 from regraft.modalities.image._pillow import read_picture
 from regraft.modalities.image.dicom import is_dicom, patient_of, pixels_of
 from regraft.modalities.image.planes import MARK, Planes, fits, num_channels, of_array, of_file
-from regraft.modalities.image.types import PillowImage, Unreadable
+from regraft.modalities.image.types import LIMIT, PillowImage, Unreadable
 from regraft.words import counted
 
 DECODER = "pillow-2"
 """Name and revision of this decoder; the revision rises when the pixels of any image change."""
 
 MAX_PIXELS = 89_478_485
-"""Largest image that is decoded unless another limit is given, in pixels: Pillow's own limit, a quarter of a
-gibibyte at three bytes a pixel."""
+"""Largest image that is decoded unless `REGRAFT_MAX_PIXELS` gives another limit, in pixels: Pillow's own limit, a
+quarter of a gibibyte at three bytes a pixel."""
 
 
-def decode(
-    source: Path | bytes, *, channels: int = 3, max_pixels: int = MAX_PIXELS, name: str = ""
-) -> "PillowImage | Planes":
+def largest() -> int:
+    """The largest image that is decoded, in pixels: how much memory one image may take is a matter of the machine, so
+    the limit is set in its environment, for every verb.
+
+    Raises:
+        BadRequest: `REGRAFT_MAX_PIXELS` is not a whole number above zero.
+    """
+    given = os.environ.get(LIMIT) or str(MAX_PIXELS)
+    if not given.isdecimal() or not int(given):
+        raise BadRequest(f"{LIMIT} is {given!r}; a whole number of pixels is expected.", fix=f"set it to {MAX_PIXELS}.")
+    return int(given)
+
+
+def decode(source: Path | bytes, *, channels: int = 3, max_pixels: int = 0, name: str = "") -> "PillowImage | Planes":
     """The image in `source` (a file, or its bytes), upright; errors call it `name`.
 
     A Pillow image in mode RGB, or in mode L for one channel; else planes. With `channels=0` it is RGB, save for arrays
-    of other than one or three channels, which are planes.
+    of other than one or three channels, which are planes. `max_pixels` is the limit; 0: that of `largest`.
 
     Raises:
         Undecodable: the file is missing, cut off, damaged, not an image, too large, or has other channels.
         MissingExtra: it is DICOM, and pydicom is not installed.
     """
+    max_pixels = max_pixels or largest()
     if isinstance(source, bytes):
         return _decode(source, channels, max_pixels, name or "The image")
     return _decode(read(source), channels, max_pixels, name or str(source))
@@ -54,8 +68,8 @@ def read(path: Path) -> bytes:
     """
     try:
         return path.read_bytes()
-    except OSError as error:
-        raise Undecodable(f"it cannot be read ({error.strerror or error})", str(path)) from error
+    except (OSError, MemoryError) as error:
+        raise Undecodable(unreadable(path, error), str(path)) from error
 
 
 def patient(data: bytes, *, name: str) -> int:

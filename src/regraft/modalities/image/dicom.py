@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Float64, Shaped, UInt8
 
 from regraft.errors import MissingExtra
-from regraft.modalities.image.types import Unreadable
+from regraft.modalities.image.types import Unreadable, refuse_large
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -36,14 +36,38 @@ REVISION = "dicom-2"
 _PACKAGES = ("pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "pyjpegls", "gdcm")
 """What may have a part in the pixels."""
 
+_MAX_GROUP = 0x7FE0
+"""The group of the pixels; higher ones are trailing padding."""
 _MARK_AT, _MARK = 128, b"DICM"
-HEAD_BYTES = _MARK_AT + len(_MARK)
+HEAD_BYTES = 256
 """How many bytes of a file tell whether it is DICOM."""
+_SHORT = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+_LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+"""Value representations whose length takes two bytes, and those where it takes four, two bytes later (PS3.5, 7.1.2)."""
 
 
 def is_dicom(head: bytes) -> bool:
-    """Whether a file that begins so is DICOM (PS3.10, 7.1)."""
-    return head[_MARK_AT:HEAD_BYTES] == _MARK
+    """Whether a file that begins so is DICOM (PS3.10, 7.1), with the preamble or, as some archives write, without."""
+    return head[_MARK_AT : _MARK_AT + len(_MARK)] == _MARK or any(_begins_with_elements(head, end) for end in "<>")
+
+
+def _begins_with_elements(head: bytes, end: str) -> bool:
+    """Whether data elements follow one another from the first byte on: their numbers rise, from group 2 or 8 on, and
+    the length of each leads to the next; two of them or more."""
+    at, last, found = 0, (0, 0), 0
+    while at + 12 <= min(len(head), HEAD_BYTES):
+        group, number, vr, short, length = struct.unpack_from(f"{end}HH2sHI", head, at)
+        element, at = (group, number), at + 8
+        if vr in _SHORT:
+            length = short
+        elif vr in _LONG:
+            at += 4
+        else:
+            (length,) = struct.unpack_from(f"{end}I", head, at - 4)
+        if element <= last or (not found and group not in (2, 8)) or group > _MAX_GROUP:
+            return False
+        last, at, found = element, at + length, found + 1
+    return found > 1
 
 
 def reader() -> str:
@@ -65,7 +89,7 @@ def patient_of(data: bytes, name: str) -> int:
         Unreadable: the header is damaged.
     """
     with _said(name) as read:
-        header = read(io.BytesIO(data), stop_before_pixels=True)
+        header = read(io.BytesIO(data), stop_before_pixels=True, force=True)
         patient, issuer = (str(header.get(tag, "")).strip() for tag in ("PatientID", "IssuerOfPatientID"))
     if not patient:
         return 0
@@ -81,13 +105,11 @@ def pixels_of(data: bytes, max_pixels: int, name: str) -> UInt8[np.ndarray, "h w
         Unreadable: it is damaged, too large, holds no image, or is compressed in a way that nothing here reads.
     """
     with _said(name) as read:
-        header = read(io.BytesIO(data))
+        header = read(io.BytesIO(data), force=True)
         if "PixelData" not in header:
             floats = "FloatPixelData" in header or "DoubleFloatPixelData" in header
             raise Unreadable("it holds floating-point values" if floats else "it is DICOM, but holds no image")
-        if header.Rows * header.Columns > max_pixels:
-            size = f"{header.Columns} x {header.Rows} pixels"
-            raise Unreadable(f"its header announces {size}, over the limit of {max_pixels:,}")
+        refuse_large(header.Columns, header.Rows, max_pixels)
         _check_compression(header)
         from pydicom.pixels.processing import apply_color_lut
         from pydicom.pixels.utils import pixel_array
@@ -123,8 +145,15 @@ def _said(name: str) -> "Iterator[Callable[..., Dataset]]":
 
 
 def _check_compression(header: "Dataset") -> None:
+    from pydicom import uid
     from pydicom.pixels.decoders.base import get_decoder
 
+    if "TransferSyntaxUID" not in header.file_meta:  # without preamble nothing says it; pydicom has found it out
+        if header["PixelData"].is_undefined_length:
+            raise Unreadable("its pixels are compressed, and it lacks the header that says how")
+        implicit, little = header.original_encoding
+        known = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
+        header.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if implicit else known
     syntax = header.file_meta.TransferSyntaxUID
     if not syntax.is_encapsulated:
         return

@@ -31,7 +31,7 @@ MEASURED = (
 )
 """What a fingerprint of an image has beyond what every fingerprint has."""
 ROW = np.dtype([*FINGERPRINT, *MEASURED])
-LAYOUT = 3
+LAYOUT = 4
 """Rises when `MEASURED`, or how a field is computed, changes."""
 
 

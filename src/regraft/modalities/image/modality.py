@@ -13,14 +13,14 @@ from regraft.errors import BadData, BadRecipe
 from regraft.identity import digest_contents
 from regraft.modalities.image import augment, prepare
 from regraft.modalities.image.augment import PLACEMENT, placed_view, placement_of, preset
-from regraft.modalities.image.decode import MAX_PIXELS
+from regraft.modalities.image.decode import largest
 from regraft.modalities.image.decoder import decoder, golden_digests, golden_files
 from regraft.modalities.image.dicom import HEAD_BYTES, is_dicom
 from regraft.modalities.image.fingerprint import LAYOUT, MEASURED, dicom_reader, measure
 from regraft.modalities.image.given import bytes_of, contents_of, image_of, is_one
 from regraft.modalities.image.near_copies import RULE, near_pairs
-from regraft.modalities.image.patients import by_patient, header
-from regraft.modalities.image.planes import Planes, fits
+from regraft.modalities.image.patients import by_patient
+from regraft.modalities.image.planes import MARK, Planes, fits
 from regraft.values import Event, Notice
 from regraft.words import counted
 
@@ -32,7 +32,9 @@ ENDINGS = frozenset((
     "pbm", "pnm", "jp2", "j2k", "jpx", "dcm", "dicom", "npy",
 ))  # fmt: skip
 """Files with these endings, in any case, are taken for images; what they are is decided on decoding. DICOM files often
-have none, or a number: of such files the first bytes decide."""
+have none, or a number: of such files the first bytes decide, of whatever kind."""
+MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF", MARK)
+"""How most of them begin (JPEG, PNG, GIF, BMP, TIFF, WebP, arrays), for files whose name has no ending."""
 PREVIEW_PX = 160
 """Longer side of a preview, in pixels."""
 
@@ -48,14 +50,18 @@ class ImageModality(Modality):
     Augmentation = augment.Augmentation
     near_copy_rule = RULE
 
+    @property
+    def limit(self) -> int:
+        return largest()
+
     def claims(self, name: str, head: Callable[[], bytes]) -> bool:
         ending = name.rpartition(".")[2].lower()
         if "." in name and not ending.isdecimal():
             return ending in ENDINGS
-        return is_dicom(head()[:HEAD_BYTES])
+        return is_dicom(first := head()[:HEAD_BYTES]) or first.startswith(MAGIC)
 
     def fingerprint(self, contents: Contents, limit: int = 0) -> Shaped[np.ndarray, ""]:
-        return measure(_only(contents), limit or MAX_PIXELS)
+        return measure(_only(contents), limit)
 
     def identity(self, contents: Contents) -> tuple[str, bool]:
         data = bytes_of(_only(contents))
@@ -71,15 +77,9 @@ class ImageModality(Modality):
         return dicom_reader()
 
     def grouped(
-        self, examples: Sequence[Example], prints: Shaped[np.ndarray, " n"] | None
+        self, examples: Sequence[Example], prints: Shaped[np.ndarray, " n"]
     ) -> tuple[Sequence[Example], Sequence[Notice]]:
-        if prints is not None:
-            return by_patient(examples, prints["group"], (prints["reader"] == 0) & (prints["error"] == b""))
-        if any(example.group is not None for example in examples):
-            return examples, ()
-        seen = [header(example) for example in examples]
-        patients = np.array([number for number, _ in seen], dtype=np.uint64)
-        return by_patient(examples, patients, np.array([other for _, other in seen], dtype=bool))
+        return by_patient(examples, prints["group"], (prints["reader"] == 0) & (prints["error"] == b""))
 
     def augmentation(self, name: str, changes: Mapping[str, Any]) -> augment.Augmentation:
         return preset(name, changes)

@@ -7,9 +7,6 @@ import numpy as np
 from jaxtyping import Bool, UInt64
 
 from regraft.contracts.example import Example
-from regraft.errors import Undecodable
-from regraft.modalities.image.decode import patient, read
-from regraft.modalities.image.dicom import HEAD_BYTES, is_dicom
 from regraft.values import Notice
 from regraft.words import counted
 
@@ -40,14 +37,3 @@ def by_patient(
     if alone:
         text += f" {counted(alone, 'file names', 'files name')} none: each is a group of its own."
     return grouped, (Notice(text=text, topic="data"),)
-
-
-def header(example: Example) -> tuple[int, bool]:
-    """The number of the patient that a file's header names, and whether the file is not DICOM."""
-    try:
-        with example.path.open("rb") as file:
-            if not is_dicom(file.read(HEAD_BYTES)):
-                return 0, True
-        return patient(read(example.path), name=str(example.path)), False
-    except (OSError, Undecodable):
-        return 0, False

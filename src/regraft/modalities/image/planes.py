@@ -10,12 +10,13 @@ into the others. Here a channel is a channel. Arrays of 16 bits are scaled by th
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from tokenize import TokenError
 from typing import Any, final
 
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
-from regraft.modalities.image.types import PillowImage, Unreadable
+from regraft.modalities.image.types import PillowImage, Unreadable, refuse_large
 
 MARK = b"\x93NUMPY"
 """How a file of one array begins (numpy.lib.format)."""
@@ -103,15 +104,14 @@ def of_file(data: bytes, max_pixels: int) -> "PillowImage | Planes":
         version = np.lib.format.read_magic(file)
         header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = header(file)
-    except (ValueError, EOFError, SyntaxError, UnicodeError) as error:
+    except (ValueError, EOFError, SyntaxError, TokenError, MemoryError, RecursionError) as error:
         raise Unreadable("its header, of a numpy file, is damaged") from error
     found = f"it is an array of {dtype} of shape {shape}"
     if dtype not in (np.uint8, np.uint16) or len(shape) not in (2, 3) or not all(shape):
         raise Unreadable(f"{found}; uint8 or uint16 of shape (height, width, channels) is expected")
     if len(shape) == 3 and (shape[2] > MAX_CHANNELS or shape[0] <= 4 < shape[2]):
         raise Unreadable(f"{found}; the channels must come last")
-    if shape[0] * shape[1] > max_pixels:
-        raise Unreadable(f"its header announces {shape[1]} x {shape[0]} pixels, over the limit of {max_pixels:,}")
+    refuse_large(shape[1], shape[0], max_pixels)
     expected = file.tell() + int(np.prod(shape)) * dtype.itemsize
     if len(data) != expected:
         raise Unreadable(f"it is {'cut off' if len(data) < expected else 'longer than its header says'}")
