@@ -110,6 +110,19 @@ class OutOfSpace(RegraftError):
     """The disk or the memory is too small for the plan."""
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether this is an allocator's error: Python's, torch's, ONNX Runtime's or the system's, which have no common
+    class."""
+    said = f"{type(error).__name__} {error}".lower()
+    return isinstance(error, MemoryError) or any(words in said for words in _NO_MEMORY)
+
+
+_NO_MEMORY = ("out of memory", "outofmemory", "allocate memory", "bad_alloc", "bad allocation", "not enough memory",
+              "alloc_failed", "can't start new thread", "failed to map segment", "paging file")  # fmt: skip
+"""What allocators say, in lower case. The last two are the system's, on Linux and on Windows, when a library does not
+fit."""
+
+
 class MissingExtra(RegraftError):
     """An optional dependency is not installed."""
 

@@ -5,62 +5,109 @@ import errno
 import json
 import os
 import secrets
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from regraft.errors import OutOfSpace
+from regraft.errors import BadRequest, OutOfSpace
 
 
 def cache_home() -> Path:
-    """Folder of everything that can be made again: `REGRAFT_CACHE`, else the platform's cache folder."""
-    if chosen := os.environ.get("REGRAFT_CACHE"):
-        return Path(chosen).expanduser()
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "regraft" / "cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "regraft"
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "regraft"
+    """Folder of everything that can be made again: `REGRAFT_CACHE`, else the platform's cache folder.
+
+    Raises:
+        BadRequest: no variable names it, and the user has no home.
+    """
+    try:
+        if chosen := os.environ.get("REGRAFT_CACHE"):
+            return Path(chosen).expanduser()
+        if sys.platform == "win32":
+            return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "regraft" / "cache"
+        if sys.platform == "darwin":
+            return Path.home() / "Library" / "Caches" / "regraft"
+        base = Path(os.environ.get("XDG_CACHE_HOME", ""))  # the XDG specification: empty and relative ones do not count
+        return (base if base.is_absolute() else Path.home() / ".cache") / "regraft"
+    except RuntimeError as error:  # how pathlib says that there is no home
+        raise BadRequest(
+            f"There is no place for the cache: {error}", fix="set REGRAFT_CACHE to a folder that can be written."
+        ) from error
 
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[IO[bytes]]:
     """A binary file that appears at `path` whole, or not at all.
 
-    Written beside the file it replaces, flushed to the disk, then renamed over it.
+    Written beside the file it replaces, flushed to the disk, then renamed over it. A link is followed. What is no file,
+    such as /dev/stdout, is written as it is.
 
     Raises:
         OutOfSpace: the disk is full; the partial file is removed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.parent / f".{path.name}.{secrets.token_hex(8)}.part"
+    if path.is_symlink() and path.is_file():
+        path = path.resolve()
+    if path.is_dir():  # not only after all the work, when the file is to be put in its place
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    partial, in_place = path.parent / f".{path.name}.{secrets.token_hex(8)}.part", path.exists() and not path.is_file()
     try:
-        with partial.open("xb") as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") if in_place else partial.open("xb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+            if not in_place:
+                os.fsync(file.fileno())
+        if not in_place:
+            partial.replace(path)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OutOfSpace(
-                f"The disk is full: {path} could not be written.",
-                fix="free some space, or set REGRAFT_CACHE (for the cache) or --out (for the run) to another disk.",
-            ) from error
+        if error.errno in FULL:
+            raise disk_full(path) from error
+        if error.filename in (None, str(partial)):  # what the user knows
+            error.filename = str(path)
         raise
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A folder to write into, that lies at `path`, whole, once the work inside is done; else nothing is left of it.
+
+    What a killed process left is removed by the next that writes the same folder.
+    """
+    partial = path.absolute().with_name(f".{path.absolute().name}.part")
+    shutil.rmtree(partial, ignore_errors=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial.mkdir()
+    try:
+        yield partial
+        if path.is_dir():  # an empty one; not every system renames over it
+            path.rmdir()
+        partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What a system says of a full disk, and of a full quota."""
+
+
+def disk_full(path: object) -> OutOfSpace:
+    """The error for a full disk under `path`."""
+    return OutOfSpace(
+        f"The disk is full: {path} could not be written.",
+        fix="free some space, or set REGRAFT_CACHE (for the cache) or --out (for the run) to another disk.",
+    )
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented UTF-8 JSON, atomically; what a file name has that is not UTF-8 is escaped."""
-    with atomic(path) as file:
-        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-        file.write(text.encode(errors="backslashreplace") + b"\n")
+    """Write `value` as indented UTF-8 JSON, atomically."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, atomically; what a file name has that is not UTF-8 is escaped."""
+    """Write `text` as UTF-8, atomically; what UTF-8 cannot hold, from file names, as JSON escapes it: `\\udce9`."""
     with atomic(path) as file:
         file.write(text.encode(errors="backslashreplace"))
 

@@ -93,17 +93,6 @@ def test_a_reader_that_leaves_is_no_fault(child_env: dict[str, str]) -> None:
     assert child.returncode == 1
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
-def test_a_full_disk_under_the_output_is_named_with_its_code(child_env: dict[str, str]) -> None:
-    code = f"{HEAD}def command():\n    print('a result')\nwith guarded(): command()"
-    with open("/dev/full", "w") as full:  # noqa: PTH123 - no path of ours
-        done = subprocess.run(
-            [sys.executable, "-c", code], env=child_env, stdout=full, stderr=subprocess.PIPE, text=True, check=False
-        )
-    assert done.returncode == 7
-    assert done.stderr == "regraft: The output cannot be written: No space left on device.\n  fix: free some space.\n"
-
-
 @pytest.mark.parametrize("encoding", ["ascii", "cp1251", "latin-1", "utf-8", "utf-16"])
 def test_printing_does_not_fail_whatever_the_encoding(encoding: str, child_env: dict[str, str]) -> None:
     body = r"print('R\u00b2 \u2026 \u732b', 'caf\udce9.png')"

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from regraft.errors import BadRequest, OutOfSpace, RegraftError
-from regraft.files import Lock, write_json
+from regraft.files import FULL, Lock, write_json
 from regraft.identity import digest_json
 from regraft.values import Json
 
@@ -28,13 +28,12 @@ RESERVE_BYTES = 10**9
 PATIENCE_S = 60.0
 """How long to wait for the store's lock, in seconds; it is held for milliseconds. Our choice."""
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?i?)b?\s*", re.IGNORECASE)
 
 
-class StoreNotWritable(RegraftError):
+class StoreNotWritable(BadRequest):
     """The folder of the store cannot be written by this user."""
 
 
@@ -59,7 +58,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, OutOfSpace) as error:
-        if isinstance(error, OutOfSpace) or error.errno in _FULL:
+        if isinstance(error, OutOfSpace) or error.errno in FULL:
             raise OutOfSpace(
                 f"The disk is full: the activation store could not write {path}.",
                 fix="free some space, clear the store with `regraft cache --clear`, or set REGRAFT_CACHE to another "

@@ -19,6 +19,7 @@ from regraft.activations.slots import OVERFLOW, Slot, as_half, overflows
 from regraft.backbones.backbone import Backbone
 from regraft.contracts.backbone import TAP, Network, State
 from regraft.contracts.family import built
+from regraft.errors import out_of_memory
 
 Shapes = Mapping[str, tuple[tuple[int | None, ...], str]]
 """Shape of a row and dtype of each input, by name; None at a ragged axis."""
@@ -182,6 +183,8 @@ def exported(prefix: Prefix, shapes: Shapes, threads: int) -> tuple[bytes, bool]
         runner = OnnxRunner(data, shared=prefix.network.shared, threads=threads, alone=False)
         found = runner.run(inputs)
     except Exception as error:  # the errors of onnxruntime have no common base class
+        if out_of_memory(error):  # no fault of the network's, and not to be remembered as one
+            raise
         raise Refused(f"the exported network cannot be run ({_first_line(error)}).") from error
     shared = prefix.network.shared
     for name, tensor in expected.items():
@@ -206,6 +209,8 @@ def _written(prefix: Prefix, names: tuple[str, ...], examples: tuple[Tensor, ...
                 dynamo=False,
             )
     except Exception as error:  # nor has what the exporter raises
+        if out_of_memory(error):
+            raise
         raise Refused(f"the export failed ({_first_line(error)}).") from error
     return buffer.getvalue()
 
@@ -227,7 +232,9 @@ def _alone(
     for row in (0, BATCH - 1):
         try:
             one = runner.run({name: array[row : row + 1] for name, array in inputs.items()})
-        except Exception:  # noqa: BLE001
+        except Exception as error:
+            if out_of_memory(error):
+                raise
             return False
         for name, array in found.items():
             wanted = array if name.rpartition("/")[2] in shared else array[row : row + 1]

@@ -154,7 +154,9 @@ class OnnxRunner(Runner):
                 options.inter_op_num_threads = 1
                 options.add_free_dimension_override_by_name(ROWS_AXIS, rows)
                 source = self.source if isinstance(self.source, bytes) else str(self.source)
-                session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+                session = onnxruntime.InferenceSession(
+                    source, options, providers=["CPUExecutionProvider"], enable_fallback=0
+                )
                 self._sessions[rows] = session
             return self._sessions[rows]
 

@@ -6,6 +6,7 @@ cache, replaced whole. Two runs at once may forget each other's rows, never spoi
 """
 
 import hashlib
+import io
 import os
 import time
 from collections import deque
@@ -125,7 +126,7 @@ def scan(
         try:
             memory.keep(modality, root, limit, rows[done])
         except (OSError, OutOfSpace) as error:
-            return f"What the scan saw could not be remembered: {error}"
+            return f"What the scan saw could not be remembered: {getattr(error, 'message', error)}"
         return ""
 
     if todo:
@@ -262,8 +263,7 @@ class ScanMemory:
         if len(merged) > max(_MAX_ROWS, len(rows)):
             merged = rows
         _, first = np.unique(merged["key"][:, 0], return_index=True)
-        with atomic(path) as file:
-            np.lib.format.write_array(file, merged[first], allow_pickle=False)
+        _keep(path, merged[first])
 
     def recall_array(self, name: str) -> Shaped[np.ndarray, "..."] | None:
         """The array that was kept under this name; None when there is none."""
@@ -275,8 +275,7 @@ class ScanMemory:
         Raises:
             OSError, OutOfSpace: the cache cannot be written.
         """
-        with atomic(self.folder / f"{name}.npy") as file:
-            np.lib.format.write_array(file, array, allow_pickle=False)
+        _keep(self.folder / f"{name}.npy", array)
 
     def _path(self, modality: Modality, root: Path, limit: int) -> Path:
         return (
@@ -303,6 +302,13 @@ def clear() -> None:
 def row_of(modality: Modality) -> np.dtype[np.void]:
     """An example in the memory: what its file is known by, and its fingerprint."""
     return np.dtype([*IDENTITY, *modality.row.descr])
+
+
+def _keep(path: Path, array: Shaped[np.ndarray, "..."]) -> None:
+    buffer = io.BytesIO()  # straight to a file, numpy does not tell a full disk from other errors
+    np.lib.format.write_array(buffer, array, allow_pickle=False)
+    with atomic(path) as file:
+        file.write(buffer.getbuffer())
 
 
 def _loaded(path: Path) -> Shaped[np.ndarray, "..."] | None:

@@ -3,8 +3,8 @@
     0    done
     1    a fault in regraft: the traceback is shown, with a request to report it; or the reader of a pipe has left
     2 …  `EXIT_CODES`, by the class of the error; 2 also for a command line that cannot be parsed, and for a path that
-         the system does not let us read or write; 7 also for a full disk under the output
-    130  interrupted (Ctrl-C); 143 when the process was asked to end
+         the system does not let us read or write
+    130  interrupted (Ctrl-C); 143 when the process was asked to end, 129 when its terminal was closed
 
 What a command prints at the end goes to stdout; everything else to stderr.
 """
@@ -16,11 +16,14 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType, TracebackType
+from typing import TextIO
 
 from regraft import errors
 from regraft.doors._output import escape_what_an_encoding_lacks
+from regraft.files import FULL, cache_home, disk_full
 
 EXIT_CODES: Mapping[type[errors.RegraftError], int] = {
     errors.RegraftError: 1,
@@ -34,7 +37,11 @@ EXIT_CODES: Mapping[type[errors.RegraftError], int] = {
     errors.RunError: 9,
 }
 """Exit codes of the command line; a class that is not listed has the code of the nearest class above it."""
-_REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
+_REFUSALS = frozenset(
+    getattr(errno, name)
+    for name in ("EACCES", "EPERM", "EROFS", "ENOTDIR", "EISDIR", "EEXIST", "ELOOP", "ENAMETOOLONG", "EINVAL", "EFBIG",
+                 "EBUSY", "EIO", "ENXIO")
+)  # fmt: skip
 """What a system says of a path that may not be read or written as it is: for the user to mend, not a fault of ours."""
 ISSUES = "the project's issue tracker"
 
@@ -56,36 +63,73 @@ def exit_code_of(kind: type[errors.RegraftError]) -> int:
 def guarded() -> Iterator[None]:
     """Inside the `with` a command runs; what goes wrong is reported, and ends the process with its exit code."""
     sys.excepthook = _unexpected
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup, and `&` in a script, ask us to go on
+            signal.signal(number, _interrupt)
     escape_what_an_encoding_lacks()
     warnings.filterwarnings("ignore", module=r"PIL\.|pydicom\.")  # what they find odd in a file they read all the same
     try:
-        try:
-            yield
-        finally:  # what was printed before an error is written as well; a click command ends by SystemExit
-            sys.stdout.flush()
+        with translated():
+            try:
+                yield
+            finally:  # what was printed before an error is written as well; a click command ends by SystemExit
+                sys.stdout.flush()
     except errors.RegraftError as error:
-        sys.stderr.write(f"regraft: {error}\n")
+        _tell(f"regraft: {error}\n")
         sys.exit(exit_code_of(type(error)))
     except Interrupted as stop:
-        sys.stderr.write("\n".join(["\nStopped.", *getattr(stop, "__notes__", ())]) + "\n")
+        _tell("\n".join(["\nStopped.", *getattr(stop, "__notes__", ())]) + "\n")
         sys.exit(stop.exit_code)
     except BrokenPipeError:
-        _discard_stdout()
         sys.exit(1)
-    except OSError as error:
-        if error.errno == errno.ENOSPC and not error.filename:
-            _discard_stdout()
-            sys.stderr.write(f"regraft: The output cannot be written: {error.strerror}.\n  fix: free some space.\n")
-            sys.exit(EXIT_CODES[errors.OutOfSpace])
-        if error.errno not in _REFUSALS or not error.filename:
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            _close(stream)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """What the system, an allocator or an encoding says of the work inside, as an error of the family. The doors' one
+    place for it.
+
+    Raises:
+        OutOfSpace: memory, disk or quota are used up.
+        BadRequest: a path that the system refuses, or that its encoding cannot write.
+    """
+    try:
+        yield
+    except (errors.RegraftError, BrokenPipeError):
+        raise
+    except Exception as error:
+        if (known := _known(error)) is None:
             raise
-        sys.stderr.write(
-            f"regraft: The system refuses {error.filename2 or error.filename}: {error.strerror}.\n"
-            "  fix: check the path and its rights, or choose another place (--out, or REGRAFT_CACHE for the cache).\n"
+        raise known from error
+
+
+def _known(error: Exception) -> errors.RegraftError | None:
+    number, name = getattr(error, "errno", None), getattr(error, "filename2", None) or getattr(error, "filename", None)
+    if number == errno.ENOMEM or errors.out_of_memory(error):
+        said = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
+        return errors.OutOfSpace(
+            f"The memory is too small: {said}.",
+            fix="lower the batch size (--set options.batch=8) or the input size (--input-px 128), freeze more (a later "
+            "--cut), or end other programs.",
         )
-        sys.exit(EXIT_CODES[errors.BadRequest])
+    if number in FULL:
+        return disk_full(name or "the output")
+    if isinstance(error, UnicodeEncodeError):
+        return errors.BadRequest(
+            f"{error.object!a} cannot be written in this system's encoding, {error.encoding}.",
+            fix="set PYTHONUTF8=1, or rename the file or folder.",
+        )
+    if number not in _REFUSALS or name is None:
+        return None
+    path = Path(os.fsdecode(name)).absolute()
+    said = "it is a link that leads nowhere" if path.is_symlink() and not path.exists() else os.strerror(number)
+    home = cache_home().absolute()
+    ours = path in (home, *home.parents) or path.is_relative_to(home)
+    fix = "set REGRAFT_CACHE to a folder of your own." if ours else "check the path and its rights, or choose another."
+    return errors.BadRequest(f"The system refuses {path}: {said}.", fix=fix)
 
 
 @contextmanager
@@ -98,9 +142,19 @@ def if_interrupted(advice: str) -> Iterator[None]:
         raise
 
 
-def _discard_stdout() -> None:
-    """Let the interpreter's own last flush go nowhere, since it would fail again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _tell(text: str) -> None:
+    """Say it on stderr, if that can be written."""
+    with suppress(OSError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+def _close(stream: TextIO) -> None:
+    """Write what is left; where that fails, let the interpreter's own last attempt go nowhere, since it fails too."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -108,8 +162,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _unexpected(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    traceback.print_exception(kind, error, trace)
-    sys.stderr.write(
-        f"\nregraft: This is a fault in regraft, not in what you asked. Please report it to {ISSUES}: the lines above, "
-        "the command, and `regraft --version`.\n"
+    said = "".join(traceback.format_exception(kind, error, trace))
+    _tell(
+        f"{said}\nregraft: This is a fault in regraft, not in what you asked. Please report it to {ISSUES}: the lines "
+        "above, the command, and `regraft --version`.\n"
     )

@@ -13,7 +13,9 @@ from regraft.errors import BadRequest
 from regraft.recipe import parse_setting
 from regraft.workbench.strategies import recipe_fields
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress; errors and results remain.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Show no progress; results, errors and what was left out remain.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 AllowLeaks = Annotated[bool, typer.Option("--allow-leaks", help=recipe_fields()["source.allow_leaks"].sentence)]
 Abstain = Annotated[

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -27,7 +28,11 @@ _SHOWN = ("balanced_accuracy", "log_loss", "macro_auroc", "r2", "quadratic_weigh
 
 def escape_what_an_encoding_lacks() -> None:
     """From here on, printing cannot fail: a character that the encoding of stdout or stderr lacks (`²` in cp1251, or a
-    file name that is not valid UTF-8) is written as a backslash escape."""
+    file name that is not valid UTF-8) is written as a backslash escape. A stream that was closed leads nowhere."""
+    sys.stdout, sys.stderr = (
+        Path(os.devnull).open("w") if stream is None else stream  # noqa: SIM115
+        for stream in (sys.stdout, sys.stderr)
+    )
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -5,6 +5,7 @@ import csv
 import io
 import sys
 from collections.abc import Iterable, Iterator
+from glob import escape
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,8 @@ def _file(out: Path | None) -> Iterator[Any]:
     if out is None:
         yield sys.stdout
         return
+    for left in out.parent.glob(f".{escape(out.name)}.*.part"):  # by a killed process
+        left.unlink(missing_ok=True)
     with atomic(out) as raw:
         file = io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", newline="")
         yield file

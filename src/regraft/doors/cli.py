@@ -24,6 +24,7 @@ app = typer.Typer(
     help="Reuse a trained network on your own labelled data, and see the proof that it was worth it.",
 )
 
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run or of a model.")]
 Target = Annotated[
     str, typer.Argument(metavar="DATA_OR_RECIPE", help="Folder, archive or table of data, or recipe.toml.")
@@ -55,7 +56,7 @@ def fit(
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run. Default: runs/DATA-STRATEGY.", show_default=False)
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    resume: Resume = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -136,6 +137,7 @@ def extend(
     ] = None,
     max_loss: Annotated[float, typer.Option(help="Maximum loss of accuracy on the old classes.")] = 0.02,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    resume: Resume = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -151,7 +153,8 @@ def extend(
     from regraft.workbench.run import RunDone
 
     recipe = extension_for(run, data, old=old, max_loss=max_loss, settings={"seed": seed, **settings})
-    done = result_of(verb(recipe, out), RunDone, quiet=quiet)
+    with if_interrupted(f"To go on, start the same command again with: --out {out} --resume"):
+        done = result_of(verb(recipe, out, resume=resume), RunDone, quiet=quiet)
     print_run(done.report, done.path, json=json, model=True)
 
 

@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from regraft.doors._errors import translated
 from regraft.doors.screen import result_of
 from regraft.errors import BadRequest, RegraftError
 from regraft.recipe import Recipe, Source, parse_setting, with_settings
@@ -85,13 +86,15 @@ def extend(
     old: str | Path | None = None,
     max_loss: float = 0.02,
     seed: int = 0,
+    resume: bool = False,
     quiet: bool = False,
     **source: Any,
 ) -> Run:
     """Add the classes of the labelled examples at `data` to a finished model, without retraining the rest.
 
     `old` names examples of the old classes; None: the data that the run was made of. More than `max_loss` of the
-    accuracy on old examples may not be lost, or nothing is written. `source` are fields of `regraft.recipe.Source`.
+    accuracy on old examples may not be lost, or nothing is written. `resume` goes on where a stopped one was. `source`
+    are fields of `regraft.recipe.Source`.
 
     Raises:
         RegraftError: what is wrong with the model or the data, or that the old classes are not kept, and what to do.
@@ -99,17 +102,19 @@ def extend(
     folder = run.path if isinstance(run, Run) else Path(run)
     settings = {"seed": seed, **_inside("source", source)}
     recipe = extension_for(folder, _path_of(data), old=old, max_loss=max_loss, settings=settings)
-    return fit(recipe, out=out, quiet=quiet)
+    return fit(recipe, out=out, resume=resume, quiet=quiet)
 
 
 @contextmanager
 def parameters_for_flags(own: Collection[str] | None = None) -> Iterator[None]:
-    """Errors from inside advise Python's parameters where they would advise flags of the command line.
+    """Errors from inside are those of the family, and advise Python's parameters where they would advise flags of the
+    command line.
 
     `own` are the parameters that there are; None: those of `fit`, of which any other advice then speaks by name.
     """
     try:
-        yield
+        with translated():
+            yield
     except RegraftError as error:
         error.fix = _FLAG.sub(lambda found: _as_parameter(found, own), error.fix)
         raise

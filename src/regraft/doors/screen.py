@@ -61,7 +61,12 @@ class LineScreen:
         self._write(f"{event.phase}: {amount(event)}" + (f", {rest}" if rest else ""))
 
     def _write(self, line: str) -> None:
-        self._stream.write(f"{line}\n")
+        if self._stream is None:  # a program without a console, as Windows starts some
+            return
+        try:
+            self._stream.write(f"{line}\n")
+        except UnicodeEncodeError:  # a stream of the caller's, in an encoding that lacks a character
+            self._stream.write(f"{ascii(line)[1:-1]}\n")
         self._stream.flush()
 
 
@@ -114,14 +119,14 @@ class LiveScreen(LineScreen):
 
 @contextmanager
 def screen(*, quiet: bool) -> Iterator[Callable[[Any], bool]]:
-    """Inside the `with`, what shows an event: a notice, a plan or progress unless `quiet`; False for all others. The
-    screen is closed however the work ends."""
-    in_terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    """Inside the `with`, what shows an event: a notice, a plan or progress, of which `quiet` leaves notices about the
+    data: what was left out is always said. False for all others. The screen is closed however the work ends."""
+    in_terminal = sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
     shown = LiveScreen(sys.stderr) if in_terminal and not quiet else LineScreen()
 
     def show(event: Any) -> bool:
         known = isinstance(event, Notice | Plan | Progress)
-        if known and not quiet:
+        if known and (not quiet or (isinstance(event, Notice) and event.topic == "data")):
             shown.show(event)
         return known
 
@@ -132,7 +137,7 @@ def screen(*, quiet: bool) -> Iterator[Callable[[Any], bool]]:
 
 
 def watched(events: Iterable[T], *, quiet: bool = False) -> Iterator[T]:
-    """Show notices, plans and progress unless `quiet`; pass on everything else."""
+    """Show notices, plans and progress as `screen` says; pass on everything else."""
     with screen(quiet=quiet) as show:
         yield from (event for event in events if not show(event))
 

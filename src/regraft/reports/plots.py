@@ -153,7 +153,7 @@ def svg(draw: "Callable[[Axes], None]", inches: tuple[float, float]) -> str:
 
 def svg_of_panels(draws: "list[Callable[[Axes], None]]", inches: tuple[float, float]) -> str:
     """Plots side by side, each `inches` wide and high."""
-    os.environ.setdefault("MPLCONFIGDIR", str(cache_home() / "matplotlib"))  # its list of fonts is kept there
+    os.environ.setdefault("MPLCONFIGDIR", str(cache_home() / "matplotlib"))  # its list of fonts belongs in our cache
     import matplotlib
     from matplotlib.figure import Figure
 

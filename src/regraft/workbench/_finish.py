@@ -203,7 +203,7 @@ def write_model(
     Returns how it compares with the stored activations it was trained on, and what `bundle.json` holds.
     """
     changed = dict(outcome.model.fitted.tensors)
-    backbone = with_changes(outcome.backbone, changed, path / ".tuned.safetensors")
+    backbone = with_changes(outcome.backbone, changed, path / ".tuned.part")
     model = Model(
         backbone=backbone,
         task=outcome.session.task,
@@ -232,7 +232,7 @@ def write_model(
     }
     facts = write_bundle(path, model, facts=said, golden=golden, backend=prefixes.backend_name())
     check = _checked(outcome, bundle)
-    (path / ".tuned.safetensors").unlink(missing_ok=True)
+    (path / ".tuned.part").unlink(missing_ok=True)
     return check, facts
 
 

@@ -20,6 +20,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -30,6 +31,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from regraft.activations.disk import remove_leftovers
 from regraft.bundle_format import bundle_folder
 from regraft.contracts.example import Example
 from regraft.contracts.task import TASKS, Task
@@ -75,8 +77,10 @@ class RunFolder:
         if path.exists() and not path.is_dir():
             raise RunError(f"{path} is a file; a folder for the run is expected.", fix="give another --out.")
         if (path / "report.json").is_file():
+            if begun.is_file():  # killed between its report and here
+                self.finish()
             raise RunError(f"{path} holds a finished run.", fix="give another --out, or delete that folder.")
-        if path.exists() and not begun.is_file() and any(path.iterdir()):
+        if path.exists() and not begun.is_file() and not self._nothing_made():
             raise RunError(f"{path} is not empty and holds no run.", fix="give another --out.")
         if begun.is_file():
             if not resume:
@@ -89,7 +93,11 @@ class RunFolder:
         if not self._lock.acquire():
             raise RunError(f"Another process works in {path}.", fix="wait for it, or give another --out.")
         write_json(begun, {"recipe": signature, "time": time.time()})
-        self._events = (path / "events.jsonl").open("a", encoding="utf-8")
+        remove_leftovers(path)
+        log = path / "events.jsonl"
+        if log.is_file() and not (kept := log.read_bytes()).endswith(b"\n"):  # a full disk cut its last line off
+            os.truncate(log, kept.rfind(b"\n") + 1)
+        self._events = log.open("a", encoding="utf-8")
         self._last = 0.0
 
     @property
@@ -104,8 +112,12 @@ class RunFolder:
             return
         self._last = now
         record = {"time": round(now, 3), **event.to_json()}
-        self._events.write(json.dumps(record) + "\n")
-        self._events.flush()
+        try:
+            self._events.write(json.dumps(record) + "\n")
+            self._events.flush()
+        except OSError as error:
+            error.filename = self._events.name
+            raise
 
     def write_trained_on(self, rows: np.ndarray, model: str) -> None:
         """Keep the digests of these fingerprints, and those that the run of the backbone kept, where it is a model."""
@@ -139,8 +151,10 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._events.close()
-        refused = kind is not None and issubclass(kind, RegraftError) and self._nothing_made()
+        with contextlib.suppress(OSError):  # on a full disk, the rest of the log
+            self._events.close()
+        remove_leftovers(self.path)
+        refused = kind is not None and issubclass(kind, Exception) and self._nothing_made()
         if refused:
             for name in _FIRST:
                 (self.path / name).unlink(missing_ok=True)
@@ -154,7 +168,7 @@ class RunFolder:
         """Whether nothing was made yet that a resumed run could use or would overwrite; an empty model is removed."""
         with contextlib.suppress(OSError):
             (self.path / "model").rmdir()
-        return {found.name for found in self.path.iterdir()} <= {*_FIRST, ".lock"}
+        return all(found.name in (*_FIRST, ".lock") or found.suffix == ".part" for found in self.path.iterdir())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -5,6 +5,7 @@ as a run does; so two evaluations can be compared as two runs are.
 """
 
 from collections.abc import Generator, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from regraft.errors import BadData, BadRequest, RunError
 from regraft.evaluation.calibration import Calibration
 from regraft.evaluation.report import Evaluation
 from regraft.evaluation.report import evaluate as measured
-from regraft.files import write_text
+from regraft.files import atomic_folder, write_text
 from regraft.recipe import Source
 from regraft.records import from_json
 from regraft.reports.page import write_pages
@@ -58,9 +59,17 @@ def evaluate(
         BadData: a label is none of the model's classes, or nothing is left to measure on.
         BadRequest: only the model's teacher can measure it.
     """
-    source = source or Source()
     if out is not None and out.exists() and (out.is_file() or any(out.iterdir())):
         raise RunError(f"{out} is there already.", fix="give another --out, or delete it: nothing is overwritten.")
+    with nullcontext() if out is None else atomic_folder(out) as folder:
+        report = yield from _evaluate(run, data, folder, source or Source(), abstain, threads)
+    yield Evaluated(report=report)
+
+
+def _evaluate(
+    run: Path, data: Path, out: Path | None, source: Source, abstain: float | None, threads: int
+) -> Generator[Event, None, Report]:
+    """What `evaluate` yields but its last event, and the report; `out` is an empty folder."""
     bundle = load(run, device=choose_device("auto"), threads=num_threads(threads), workers=num_threads(threads))
     yield from bundle.notices
     if bundle.model.task.taught:
@@ -115,7 +124,7 @@ def evaluate(
         said = {"test": (asked.dataset.examples, asked.outputs)}
         write_text(out / "predictions.csv", predictions_table(bundle.model.task, said))
         write_pages(report, out)
-    yield Evaluated(report=report)
+    return report
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

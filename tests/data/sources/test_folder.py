@@ -118,7 +118,7 @@ def test_a_name_that_is_no_unicode_can_be_opened(tmp_path: Path) -> None:
     folder_of(tmp_path, ants_and_bees())
     picture(9).save(tmp_path / "ants" / os.fsdecode(b"caf\xe9.png"))
     dataset = open_dataset(tmp_path)
-    assert "ants/caf\ufffd.png" in {example.id for example in dataset.examples}
+    assert r"ants/caf\xe9.png" in {example.id for example in dataset.examples}
     assert len(dataset.fingerprint) == 40
 
 

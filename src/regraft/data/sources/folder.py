@@ -303,8 +303,8 @@ def _label(name: str) -> str:
 
 
 def _text(name: str) -> str:
-    """The name as valid Unicode; bytes that are none are replaced by a mark."""
-    return name if name.isascii() else os.fsencode(name).decode("utf-8", "replace")
+    """The name as valid Unicode; bytes that are none are escaped: `caf\\xe9`."""
+    return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _merged(listing: _Listing, splits: dict[str, str]) -> list[str]:
