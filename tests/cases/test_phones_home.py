@@ -45,6 +45,8 @@ VERBS = {
     "describe": [("describe", "googlenet:tiny", "--html", "page.html"), ("describe", "resnet18")],
     "strategies": [("strategies", "finetune")],
     "lab": [("lab",)],
+    "sweep": [("sweep", "photos", "--strategies", "probe", "--backbones", "googlenet:tiny@random", "--seeds", "2",
+               "--input-px", "32", "--set", "threads=1", "--out", "swept")],
     "cache": [("cache",), ("cache", "--clear")],
 }  # fmt: skip
 """Commands of each verb."""

@@ -125,7 +125,9 @@ def _known(error: Exception) -> errors.RegraftError | None:
     if number not in _REFUSALS or name is None:
         return None
     path = Path(os.fsdecode(name)).absolute()
-    said = "it is a link that leads nowhere" if path.is_symlink() and not path.exists() else os.strerror(number)
+    said = getattr(error, "strerror", "")
+    if path.is_symlink() and not path.exists():
+        said = "it is a link that leads nowhere"
     home = cache_home().absolute()
     ours = path in (home, *home.parents) or path.is_relative_to(home)
     fix = "set REGRAFT_CACHE to a folder of your own." if ours else "check the path and its rights, or choose another."
