@@ -205,6 +205,11 @@ def test_k08_too_little_memory_is_named_with_what_to_lower(
     before = files(root)
     done = children.run(*command, folder=root, before=MORE.format(more))
     named(done, 7, "The memory is too small", "options.batch", "--input-px", "--cut")
+    if (root / "big" / "begun.json").exists():  # what was made until then, to go on from
+        again = children.run(*command, "--resume", folder=root)
+        assert again.code == 0, again.err
+        assert not (root / "big" / "begun.json").exists()
+        shutil.rmtree(root / "big")
     assert files(root) == before, "something half-written was left"
     assert "EP Error" not in done.out.decode()
 
