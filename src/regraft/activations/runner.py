@@ -154,10 +154,11 @@ class OnnxRunner(Runner):
                 options.inter_op_num_threads = 1
                 options.add_free_dimension_override_by_name(ROWS_AXIS, rows)
                 source = self.source if isinstance(self.source, bytes) else str(self.source)
-                session = onnxruntime.InferenceSession(
-                    source, options, providers=["CPUExecutionProvider"], enable_fallback=0
-                )
-                self._sessions[rows] = session
+                plain = {
+                    "providers": ["CPUExecutionProvider"],
+                    "enable_fallback": 0,
+                }  # a fallback tells its story on stdout
+                self._sessions[rows] = onnxruntime.InferenceSession(source, options, **plain)
             return self._sessions[rows]
 
 
