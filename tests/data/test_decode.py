@@ -163,7 +163,7 @@ def test_the_limit_is_settable_both_ways(monkeypatch: pytest.MonkeyPatch) -> Non
         (b"<!DOCTYPE html><html>not found</html>", "markup"),
         (bytes(500), "nothing but zeros"),
         (b"hello there, no picture", "not an image in a known format"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "not an image in a known format"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "PostScript"),
     ],
 )
 def test_what_is_no_picture_is_named_for_what_it_is(data: bytes, words: str) -> None:

@@ -1,15 +1,12 @@
 """The frozen parts of one backbone as functions of arrays: ONNX Runtime where it can, else torch.
 
-An exported prefix is compared with torch once and kept in the store under the digest of all it depends on; afterwards
-torch is not needed. An export that fails or disagrees means torch for the whole backbone, one notice, and a note in
-the store's memory, so that the key of stored rows always names what computed them.
+An exported prefix is compared with torch once and kept in the store; afterwards torch is not needed. An export that
+fails or disagrees means torch for the whole backbone, one notice, and a note in the store's memory.
 
 Every batch has the same shape (the last one is padded), so that a row's values depend neither on its neighbours nor
-on where a resumed run began. ONNX Runtime takes a few left-over rows one at a time where an exported prefix was seen
-to give the same bits that way (measured on GoogLeNet, ResNet-18 and ViT-B/16: it does, whatever the number of threads
-and whichever cuts share the pass); a batch of sixteen for one row would cost sixteen times as much. Torch takes all
-rows one at a time where a row's place in the batch changes its bits (see `export.place_matters`); elsewhere that would
-be two to five times as slow (GoogLeNet, ResNet-18).
+on where a resumed run began. ONNX Runtime takes a few left-over rows one at a time where that gives the same bits
+(measured: GoogLeNet, ResNet-18, ViT-B/16). Torch takes all rows one at a time where a row's place in the batch changes
+its bits (see `export.place_matters`), which is two to five times as slow.
 """
 
 import os
