@@ -316,8 +316,8 @@ for folder, _, names in os.walk("disk"): os.write(1, "".join(f"{folder}/{one}\\n
 @pytest.mark.parametrize(
     ("kilobytes", "command"),
     [
+        (16, ("evaluate", "m", "--data", "photos", "--out", "disk/out")),
         (40, ("evaluate", "m", "--data", "photos", "--out", "disk/out")),
-        (80, ("evaluate", "m", "--data", "photos", "--out", "disk/out")),
         (4, ("predict", "m", *["photos"] * 4, "--out", "disk/out")),
         (4, ("fit", "photos", *TINY, "--out", "disk/out")),
         (60, ("fit", "photos", *TINY, "--out", "disk/out")),
