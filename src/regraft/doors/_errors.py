@@ -151,7 +151,7 @@ def _tell(text: str) -> None:
         sys.stderr.flush()
 
 
-def _close(stream: TextIO) -> None:
+def _close(stream: Any) -> None:
     """Write what is left; where that fails, let the interpreter's own last attempt go nowhere, since it fails too."""
     try:
         stream.flush()
