@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TextIO
+from typing import Any
 
 from regraft import errors
 from regraft.doors._output import escape_what_an_encoding_lacks
