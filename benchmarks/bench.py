@@ -178,6 +178,8 @@ def section(row: ModuleType, lines: list[Line], took: str, context: Context) -> 
 
 def heading(context: Context, given: argparse.Namespace) -> str:
     """The top of the page: machine, versions, command, and how the numbers were made."""
+    from regraft.activations.openvino import processor
+
     packages = ("torch", "torchvision", "onnxruntime", "numpy", "pillow", "regraft")
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     shown = [f"--data {given.data.name}"] if given.data else []
@@ -194,7 +196,7 @@ Made by `python benchmarks/bench.py {" ".join(shown)}`.
         else ""
     }.
 
-Machine: {processor()}, {os.cpu_count()} cores, {context.threads} used; {platform.platform()}.
+Machine: {processor()[0]}, {os.cpu_count()} cores, {context.threads} used; {platform.platform()}.
 Python {platform.python_version()}, {versions}.
 
 Ratios are theirs divided by ours, taken round by round in one run (A B A B): median [smallest-largest] of
@@ -203,16 +205,6 @@ it where both sides are whole processes or one thread pool. The
 bars are those of the design's performance page.
 
 """
-
-
-def processor() -> str:
-    """The processor's own name, where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from _sets import ROOT
-from bench import processor
 
+from regraft.activations.openvino import processor
 from regraft.contracts.page import Table
 from regraft.doors.screen import watched
 from regraft.reports import architecture
@@ -55,6 +55,7 @@ def page(compared: Mapping[str, Any], paper: Mapping[str, Any], load: float) -> 
     """The page as Markdown."""
     timing, networks = compared["timing"], {one["spec"]: one for one in compared["networks"]}
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "regraft"))
+    machine, _ = processor()
     return f"""# What the networks cost
 
 Made by
@@ -75,7 +76,7 @@ alive at once. ImageNet top-1 is on the validation split, one central crop, as t
 
 Median [smallest-largest] of {counted(timing["rounds"], "round")} in turn; each ratio is taken within a round. Plain
 torch, batch norm not folded, channels last, batches of {timing["batch"]}, {counted(timing["threads"], "thread")}.
-Machine: {processor()}, {os.cpu_count()} cores, {platform.system()}; **it was shared with other work** (load {load:.1f}
+Machine: {machine}, {os.cpu_count()} cores, {platform.system()}; **it was shared with other work** (load {load:.1f}
 when the run began), which moves examples a second far more than ratios. {versions}.
 
 ## What is said of GoogLeNet, and what was counted

@@ -7,11 +7,12 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from regraft.errors import BadRequest, OutOfSpace
+from regraft.errors import BadRequest, OutOfSpace, RunError
+from regraft.identity import digest_json
 
 
 def cache_home() -> Path:
@@ -142,6 +143,42 @@ class Lock:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+
+@contextlib.contextmanager
+def claimed(begun: Path, what: str, facts: Mapping[str, Any], *, resume: bool) -> Iterator[None]:
+    """The folder of resumable work (`what`: `sweep`), for this process alone, inside the `with`.
+
+    `begun` is the file in it that says what was begun: `facts`, and a digest of them.
+
+    Raises:
+        RunError: the folder holds something else, or work of other facts, or this work and `resume` is not set, or
+            another process works in it.
+    """
+    folder, signature = begun.parent, digest_json(facts)
+    if folder.is_file():
+        raise RunError(f"{folder} is a file; a folder for the {what} is expected.", fix="give another --out.")
+    if begun.is_file():
+        there = json.loads(begun.read_text(encoding="utf-8"))
+        if there.get("signature") != signature:
+            named = f"the {what} {there[what]!r}" if what in there else f"a {what}"
+            raise RunError(
+                f"{folder} holds {named} with other settings or data.",
+                fix="go on with the command it was started with, or give another --out.",
+            )
+        if not resume:
+            raise RunError(f"{folder} holds this {what} already.", fix="add --resume to go on, or give another --out.")
+    elif folder.exists() and any(folder.iterdir()):
+        raise RunError(f"{folder} is not empty and holds no {what}.", fix="give another --out.")
+    with Lock(folder / ".lock") as held:
+        if not held:
+            raise RunError(f"Another process works in {folder}.", fix="wait for it, or give another --out.")
+        if not begun.is_file():
+            write_json(begun, {"signature": signature, **facts})
+        try:
+            yield
+        finally:
+            (folder / ".lock").unlink(missing_ok=True)
 
 
 if sys.platform == "win32":

@@ -4,7 +4,7 @@ A verb of the workbench is a generator of `Event`s; a door prints, streams or dr
 sizes are bytes, shares and probabilities lie in [0, 1].
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isnan
 from typing import Any, TypeVar
@@ -81,6 +81,11 @@ class Notice(Event):
     """One or two sentences."""
     topic: str = ""
     """A stable word to filter by: `data`, `store`, `backend`, `split`, `calibration` …"""
+
+
+def notices(texts: Iterable[str], topic: str = "data") -> tuple[Notice, ...]:
+    """A notice for each sentence."""
+    return tuple(Notice(text=text, topic=topic) for text in texts)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from regraft.data.labels import are_numbers, numeric
 from regraft.errors import BadData, nearest
 from regraft.identity import digest_bytes
 from regraft.recipe import Recipe
-from regraft.values import Notice
+from regraft.values import Notice, notices
 from regraft.words import counted, named, parted
 
 SPLITS = ("train", "val", "test")
@@ -156,7 +156,7 @@ def check_learnable(dataset: Dataset) -> tuple[Notice, ...]:
     task = TASKS.get(dataset.kind)(dataset.classes)
     whole = _check_classes if task.exclusive else _check_nothing  # only where an example is of one class
     check = {"multilabel": _check_tags, "regression": _check_numbers}.get(dataset.kind, whole)
-    return tuple(Notice(text=text, topic="data") for text in check(dataset))
+    return notices(check(dataset))
 
 
 def _check_nothing(dataset: Dataset) -> list[str]:

@@ -13,7 +13,7 @@ from decimal import Decimal
 from regraft.contracts.example import Example
 from regraft.contracts.task import TASKS
 from regraft.errors import BadData, BadRequest
-from regraft.values import Notice
+from regraft.values import Notice, notices
 from regraft.words import JOINT, counted, joined, named, number
 
 MANY_VALUES = 20
@@ -83,7 +83,7 @@ def understood(examples: Sequence[Example], asked: Asked, table: str) -> Labels:
     examples = [replace(each, label=one.get(each.label, each.label)) for each in examples] if one else examples
     if kind == "ordinal":
         found = _ranks(examples, asked.order, table)
-        return replace(found, notes=(*found.notes, *_noticed(merged)))
+        return replace(found, notes=(*found.notes, *notices(merged)))
     names = TASKS.get(kind)(()).named
     classes = tuple(sorted({name for example in examples for name in names(example.label)}))
     numeric = asked.kind == "auto" and len(classes) >= MANY_VALUES and are_numbers(classes)
@@ -95,7 +95,7 @@ def understood(examples: Sequence[Example], asked: Asked, table: str) -> Labels:
         kind=kind,
         classes=classes,
         examples=tuple(examples),
-        notes=_noticed([*merged, text] if numeric else merged),
+        notes=notices([*merged, text] if numeric else merged),
     )
 
 
@@ -243,9 +243,5 @@ def _written(
         kind=kind,
         classes=classes,
         examples=tuple(replace(one, label=label) for one, label in zip(examples, labels, strict=True)),
-        notes=_noticed(notes),
+        notes=notices(notes),
     )
-
-
-def _noticed(texts: Iterable[str]) -> tuple[Notice, ...]:
-    return tuple(Notice(text=text, topic="data") for text in texts)

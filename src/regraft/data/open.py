@@ -19,7 +19,7 @@ from regraft.data.labels import Asked, one_spelling, understood
 from regraft.data.sources.table import is_frame
 from regraft.data.sources.table import open_source as open_table
 from regraft.errors import BadData, BadRequest
-from regraft.values import Notice, Progress
+from regraft.values import Notice, Progress, notices
 from regraft.words import counted, named
 
 
@@ -96,7 +96,7 @@ def open_dataset(
     same, merged = one_spelling(filter(None, (example.group for example in examples)), what="group")
     if same:
         examples = tuple(replace(one, group=same.get(one.group or "", one.group)) for one in examples)
-        notes += [Notice(text=text, topic="data") for text in merged]
+        notes += notices(merged)
     if group_pattern is not None:
         examples, more = _grouped(examples, group_pattern)
         notes += more

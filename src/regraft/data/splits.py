@@ -21,7 +21,7 @@ from regraft.data.scan import Scanned
 from regraft.errors import BadData, BadRequest, LeakedSplit, OutOfSpace
 from regraft.folds import split
 from regraft.identity import derive_seed, digest_bytes
-from regraft.values import Notice
+from regraft.values import Notice, notices
 from regraft.words import counted, named
 
 MIN_FOR_TEST = 500
@@ -105,7 +105,7 @@ def draw(
         train, val, more = drawing.validation(train, val_share, derive_seed(seed, "parts", "val"))
         notes += more
     return Splits(
-        train=train, val=val, test=test, groups=drawing.groups, drawn_by_us=drawn_by_us, notes=_noticed(notes)
+        train=train, val=val, test=test, groups=drawing.groups, drawn_by_us=drawn_by_us, notes=notices(notes, "split")
     )
 
 
@@ -132,7 +132,9 @@ def whole(
     if strata is None:
         _check_usable(dataset, usable, dataset.classes)
     train, val, notes = drawing.validation(usable, val_share, derive_seed(seed, "parts", "val"))
-    return Splits(train=train, val=val, test=_NONE, groups=drawing.groups, drawn_by_us=True, notes=_noticed(notes))
+    return Splits(
+        train=train, val=val, test=_NONE, groups=drawing.groups, drawn_by_us=True, notes=notices(notes, "split")
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,10 +219,6 @@ def fewer(splits: Splits, strata: Int[np.ndarray, " n"], share: float, seed: int
         return found
 
     return replace(splits, train=some(splits.train, "train"), val=some(splits.val, "val"))
-
-
-def _noticed(texts: Iterable[str]) -> tuple[Notice, ...]:
-    return tuple(Notice(text=text, topic="split") for text in texts)
 
 
 def _joined(alike: Int[np.ndarray, " n"], given: Int[np.ndarray, " n"] | None) -> Int[np.ndarray, " n"]:

@@ -95,7 +95,7 @@ def seconds(text: str) -> float:
     return total
 
 
-def listed(text: str) -> list[str]:
+def between_commas(text: str) -> list[str]:
     """What stands between commas."""
     return [one.strip() for one in text.split(",") if one.strip()]
 

@@ -9,8 +9,19 @@ import typer
 
 from regraft.doors._catalogue import catalogue
 from regraft.doors._errors import guarded, if_interrupted
-from regraft.doors._flags import COLUMNS, RECIPE, Abstain, AllowLeaks, Json, Quiet, listed, percent, seconds, with_flags
-from regraft.doors._output import print_found, print_report, print_run
+from regraft.doors._flags import (
+    COLUMNS,
+    RECIPE,
+    Abstain,
+    AllowLeaks,
+    Json,
+    Quiet,
+    between_commas,
+    percent,
+    seconds,
+    with_flags,
+)
+from regraft.doors._output import compared, print_found, print_report, print_run, swept
 from regraft.doors.screen import result_of, watched
 from regraft.version import VERSION
 
@@ -202,7 +213,6 @@ def compare(
     \b
     regraft compare runs/ants runs/ants-full
     """
-    from regraft.doors._output import compared
     from regraft.workbench.compare import compare as verb
 
     print_found(verb(run_a, run_b, metric=metric or None), compared, json=json)
@@ -239,7 +249,6 @@ def sweep(
     \b
     regraft sweep photos/ --strategies probe,partial@4e,full --out sweeps/ants
     """
-    from regraft.doors._output import swept
     from regraft.reports.sweep import verdict
     from regraft.workbench.recipes import RUNS, recipe_for
     from regraft.workbench.sweep import SweepDone
@@ -247,8 +256,9 @@ def sweep(
 
     folder = out or RUNS / f"{Path(target).stem}-sweep"
     events = verb(
-        recipe_for(target, settings), folder, backbones=listed(backbones), strategies=listed(strategies),
-        sizes=[percent(one) for one in listed(sizes)], seeds=seeds, metric=metric or None,
+        recipe_for(target, settings), folder, backbones=between_commas(backbones),
+        strategies=between_commas(strategies), sizes=[percent(one) for one in between_commas(sizes)],
+        seeds=seeds, metric=metric or None,
         max_seconds=None if max_time is None else seconds(max_time), resume=resume,
     )  # fmt: skip
     with if_interrupted(f"To go on, start the same command again with: --out {folder} --resume"):

@@ -21,12 +21,12 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from regraft.contracts.metric import metric as metric_named
-from regraft.evaluation.intervals import MIN_GROUPS, num_resamples_for, resampled, statistic, too_few, units
+from regraft.evaluation.intervals import MIN_GROUPS, resampled, statistic, too_few, units
 from regraft.identity import derive_seed
-from regraft.values import Measured
+from regraft.values import LEVEL, Measured
 
-MIN_RESAMPLES = 1000
-"""The end of an interval over many pairs lies far out in the tail, so there are no fewer (our choice)."""
+NUM_RESAMPLES = 1000
+"""The end of an interval over many pairs lies far out in the tail, so large samples have no fewer (our choice)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,6 @@ def ranked(
     *,
     metric: str,
     groups: Shaped[np.ndarray, " n"] | None = None,
-    level: float = 0.95,
     seed: int = 0,
 ) -> Ranking:
     """Compare models by one metric; `outputs` are those of each, one for each seed, as many for every model.
@@ -78,8 +77,6 @@ def ranked(
     chosen = metric_named(metric)
     sign = 1.0 if chosen.higher_is_better else -1.0
     drawn = units(len(targets), chosen.drawn(targets, groups))
-    columns = chosen.columns(next(iter(outputs.values()))[0])
-    times = max(MIN_RESAMPLES, num_resamples_for(len(targets), columns))
     each = {
         f"{name}\0{at}": statistic(chosen, targets, one)
         for name, many in outputs.items()
@@ -95,25 +92,25 @@ def ranked(
         reason, margin = too_few(drawn.num), float("nan")
     else:
         reason = ""
-        draws = _means_of(resampled(each, drawn, num_resamples=times, seed=seed), outputs, seed)
-        margin = _margin(draws, means, level)
+        draws = _means_of(resampled(each, drawn, num_resamples=NUM_RESAMPLES, seed=seed), outputs, seed)
+        margin = _margin(draws, means)
     by = "bootstrap of examples" + (" and seeds" if len(next(iter(outputs.values()))) > 1 else "")
 
     def alone(name: str) -> Measured:
         if reason or isnan(means[name]):
-            return Measured(value=means[name], level=level, method=reason or f"undefined: {chosen.undefined}")
-        low, high = np.clip(np.nanquantile(draws[name], [(1 - level) / 2, (1 + level) / 2]), *chosen.range)
+            return Measured(value=means[name], method=reason or f"undefined: {chosen.undefined}")
+        low, high = np.clip(np.nanquantile(draws[name], [(1 - LEVEL) / 2, (1 + LEVEL) / 2]), *chosen.range)
         return Measured(
-            value=means[name], low=float(min(low, means[name])), high=float(max(high, means[name])), level=level,
+            value=means[name], low=float(min(low, means[name])), high=float(max(high, means[name])),
             method=by,
         )  # fmt: skip
 
     def behind(name: str) -> Measured:
         value = sign * (means[best] - means[name])
         if reason or isnan(value):
-            return Measured(value=value, level=level, method=reason or f"undefined: {chosen.undefined}")
+            return Measured(value=value, method=reason or f"undefined: {chosen.undefined}")
         half = margin * float(np.nanstd(draws[best] - draws[name]))
-        return Measured(value=value, low=value - half, high=value + half, level=level, method=f"{by}, all pairs")
+        return Measured(value=value, low=value - half, high=value + half, method=f"{by}, all pairs")
 
     standings = []
     for name in order:
@@ -141,7 +138,7 @@ def _means_of(
     }
 
 
-def _margin(draws: Mapping[str, Float[np.ndarray, " b"]], means: Mapping[str, float], level: float) -> float:
+def _margin(draws: Mapping[str, Float[np.ndarray, " b"]], means: Mapping[str, float]) -> float:
     """How many standard deviations of its own every pair's interval reaches to each side."""
     largest = np.zeros(len(next(iter(draws.values()))))
     for one, other in combinations(draws, 2):
@@ -149,7 +146,7 @@ def _margin(draws: Mapping[str, Float[np.ndarray, " b"]], means: Mapping[str, fl
         wide = np.nanstd(differences)
         if wide > 0:  # else both predict the same, and nothing is uncertain
             largest = np.fmax(largest, np.abs(differences - (means[one] - means[other])) / wide)
-    return float(np.quantile(largest, level))
+    return float(np.quantile(largest, LEVEL))
 
 
 def _optimism(draws: Mapping[str, Float[np.ndarray, " b"]], means: Mapping[str, float], sign: float) -> float:

@@ -1,6 +1,5 @@
 """A study from its first cell to its report: what is missing is trained, in order of value, until the time is up."""
 
-import json
 import shutil
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -11,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from regraft.contracts.study import Arm, Study
-from regraft.errors import RunError, TrainingFailed
-from regraft.files import Lock, write_json
-from regraft.identity import digest_json
+from regraft.errors import TrainingFailed
+from regraft.files import claimed, write_json
 from regraft.lab._arms import Cost, costs_of, tail_of
 from regraft.lab._cells import MAX_TRAIN_TRIED, Cell, cells_of, measured
 from regraft.lab._report import report_of
@@ -72,35 +70,27 @@ def run(name: str, study: Study, setting: Setting, examples: Examples, where: Wh
         RunError: the folder holds something else, or this study and `resume` is not set, or is in use.
     """
     costs = costs_of(study, setting, linear(examples.task).num_outputs)
-    _begin(name, study, setting, examples, where, costs)
-    lock = Lock(where.folder / ".lock")
-    if not lock.acquire():
-        raise RunError(f"Another process works in {where.folder}.", fix="wait for it, or give another --out.")
-    try:
-        kept = Kept(where.folder / "rows.jsonl")
-        work = _Work(name=name, study=study, setting=setting, examples=examples, where=where, costs=costs, kept=kept)
-        cells = cells_of(study, setting, examples.sizes)
-        yield from _train(work, cells)
-        rows = [row for cell in cells for row in kept.where(**cell.key)[:1]]
-        report = report_of(name, study, setting, examples, costs, rows, cells, where.machine)
-        write_json(where.folder / "report.json", report)
-        yield StudyDone(path=where.folder, report=report)
-    finally:
-        shutil.rmtree(where.folder / "scratch", ignore_errors=True)
-        lock.release()
+    facts = _facts(name, study, setting, examples, costs)
+    with claimed(where.folder / "begun.json", "study", facts, resume=where.resume):
+        try:
+            kept = Kept(where.folder / "rows.jsonl")
+            work = _Work(
+                name=name, study=study, setting=setting, examples=examples, where=where, costs=costs, kept=kept
+            )
+            cells = cells_of(study, setting, examples.sizes)
+            yield from _train(work, cells)
+            rows = [row for cell in cells for row in kept.where(**cell.key)[:1]]
+            report = report_of(name, study, setting, examples, costs, rows, cells, where.machine)
+            write_json(where.folder / "report.json", report)
+            yield StudyDone(path=where.folder, report=report)
+        finally:
+            shutil.rmtree(where.folder / "scratch", ignore_errors=True)
 
 
-def _begin(
-    name: str, study: Study, setting: Setting, examples: Examples, where: Where, costs: Mapping[str, Cost]
-) -> None:
-    """Check the folder, and note what lies in it.
-
-    Raises:
-        RunError: it holds something else, or this study and `resume` is not set.
-    """
-    path, begun = where.folder, where.folder / "begun.json"
+def _facts(name: str, study: Study, setting: Setting, examples: Examples, costs: Mapping[str, Cost]) -> dict[str, Any]:
+    """What a study must be the same in to be gone on with; there may be other seeds."""
     arms = {arm.name: (costs[arm.name], arm.options) for arm in study.arms}
-    signature = {
+    return {
         "study": name,
         "setting": {field: value for field, value in asdict(setting).items() if field != "seeds"},
         "data": examples.facts.get("fingerprint"),
@@ -108,21 +98,6 @@ def _begin(
         "sizes": list(examples.sizes),
         "arms": {name: [cost.parameters, cost.multiply_adds, dict(rest)] for name, (cost, rest) in arms.items()},
     }
-    if path.is_file():
-        raise RunError(f"{path} is a file; a folder for the study is expected.", fix="give another --out.")
-    if not begun.is_file():
-        if path.exists() and any(path.iterdir()):
-            raise RunError(f"{path} is not empty and holds no study.", fix="give another --out.")
-        write_json(begun, {"signature": digest_json(signature), **signature})
-        return
-    there = json.loads(begun.read_text(encoding="utf-8"))
-    if there.get("signature") != digest_json(signature):
-        raise RunError(
-            f"{path} holds the study {there.get('study')!r} with other settings or data.",
-            fix="go on with the command it was started with, or give another --out.",
-        )
-    if not where.resume:
-        raise RunError(f"{path} holds this study already.", fix="add --resume to go on, or give another --out.")
 
 
 def _train(work: _Work, cells: Sequence[Cell]) -> Iterator[Event]:

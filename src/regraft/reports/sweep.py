@@ -32,6 +32,11 @@ class Point:
     by_seed: Mapping[int, float]
     """The metric of each seed."""
 
+    @property
+    def mean(self) -> float:
+        """Over seeds."""
+        return sum(self.by_seed.values()) / len(self.by_seed)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
@@ -210,7 +215,7 @@ def write_sweep(report: SweepReport, folder: Path) -> None:
 
 def _at(one: Candidate, share: float) -> str:
     point = next((point for point in one.curve if point.share == share), None)
-    return NOTHING if point is None else shown(sum(point.by_seed.values()) / len(point.by_seed))
+    return NOTHING if point is None else shown(point.mean)
 
 
 def _front(report: SweepReport) -> str:
@@ -242,8 +247,7 @@ def _curves(report: SweepReport) -> str:
 
     def draw(axes: "Axes") -> None:
         for one in drawn:
-            means = [sum(point.by_seed.values()) / len(point.by_seed) for point in one.curve]
-            axes.plot([point.examples for point in one.curve], means, "o-", label=one.name)
+            axes.plot(*zip(*((point.examples, point.mean) for point in one.curve), strict=True), "o-", label=one.name)
         _log_axis(axes)
         axes.set(xlabel="training examples", ylabel=lowered(metric_named(report.metric).title))
         axes.figure.legend(loc="outside right upper", frameon=False)

@@ -21,7 +21,7 @@ from regraft.data.scan import Scanned, collected
 from regraft.data.splits import Splits, draw
 from regraft.errors import BadData, BadRequest, RegraftError
 from regraft.recipe import Recipe, Target, read_recipe
-from regraft.values import Event, Notice
+from regraft.values import Event, Notice, notices
 from regraft.workbench._training import open_data
 from regraft.workbench.recipes import placed
 from regraft.workbench.session import Session, opening, scanning
@@ -196,7 +196,7 @@ def _useful(
         )
     if copied.any():
         notes.append(f"{int(copied.sum())} old examples are in both data sets; they count once.")
-    return keep & ~copied, [Notice(text=text, topic="data") for text in notes]
+    return keep & ~copied, [*notices(notes)]
 
 
 def _check_enough(session: Session, num_old: int) -> None:

@@ -8,11 +8,12 @@ from jaxtyping import Int
 
 from regraft.activations.disk import Memo
 from regraft.activations.fill import Activations, Want
-from regraft.activations.runner import Prefixes
 from regraft.activations.states import Numbers, States
 from regraft.activations.store import Store
 from regraft.backbones.opening import open_backbone
+from regraft.bundles.bundle import prefixes_of
 from regraft.contracts.strategy import Other
+from regraft.contracts.task import Reads
 from regraft.files import cache_home
 from regraft.values import Event
 from regraft.workbench._training import Setup
@@ -30,10 +31,9 @@ def others_of(setup: Setup, asked: Sequence[tuple[str, int]]) -> Generator[Event
     for spec, input_px in asked:
         backbone = yield from open_backbone(spec, input_px=input_px or None, seed=session.recipe.seed)
         session.check(backbone.card)
-        prefixes = Prefixes(
-            backbone, session.modality.shapes(backbone.card.preparation), view="pooled", memo=Memo(root),
-            device=setup.device, backend=session.recipe.backend, threads=setup.threads,
-        )  # fmt: skip
+        prefixes = prefixes_of(
+            backbone, Reads(), device=setup.device, backend=session.recipe.backend, threads=setup.threads
+        )
         inputs = session.inputs(backbone.card, setup.threads)
         opened.append(Activations(Store(root), Memo(root), prefixes, inputs))
         yield from opened[-1].fill([want], usable.tolist())

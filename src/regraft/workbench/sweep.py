@@ -9,7 +9,7 @@ import datetime
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from statistics import mean, median
@@ -25,8 +25,7 @@ from regraft.contracts.metric import metric as metric_named
 from regraft.contracts.strategy import STRATEGIES
 from regraft.errors import BadRequest, RegraftError, RunError
 from regraft.evaluation.many import ranked
-from regraft.files import Lock, write_json
-from regraft.identity import digest_json
+from regraft.files import claimed
 from regraft.recipe import Recipe
 from regraft.reports.report import Report, read_report
 from regraft.reports.sweep import Candidate, Cell, Point, SweepReport, write_sweep
@@ -34,6 +33,7 @@ from regraft.values import Event, Notice, Plan, Progress
 from regraft.workbench._folder import Predictions, read_predictions
 from regraft.workbench.fit import fit
 from regraft.workbench.recipes import named
+from regraft.workbench.run import RunDone
 
 TAIL = "tail.safetensors"
 """What a cell keeps of its model: the tensors that training changed. Its recipe makes the rest again."""
@@ -97,33 +97,12 @@ def sweep(
     if metric is not None:
         metric_named(metric)
     cells = _cells(recipe, backbones, strategies, sizes, seeds)
-    lock = _begin(out, recipe, resume=resume)
-    try:
-        not_run, failed = [], []
-        for event in _run(cells, out, max_seconds):
-            if isinstance(event, _Failed):
-                failed.append(Cell(name=event.cell.name, reason=event.reason))
-                yield Notice(text=f"{event.cell.name} failed: {event.reason}", topic="sweep")
-            elif isinstance(event, _Skipped):
-                not_run.append(event.cell.name)
-            else:
-                yield event
-        report = _report(recipe, cells, out, metric, tuple(not_run), tuple(failed))
+    shared = json.loads(json.dumps(asdict(recipe), default=str))
+    with claimed(out / "sweep.json", "sweep", {"recipe": shared}, resume=resume):
+        not_run, failed = yield from _run(cells, out, max_seconds)
+        report = _report(recipe, cells, out, metric, not_run, failed)
         write_sweep(report, out)
-        yield SweepDone(path=out, report=report)
-    finally:
-        lock.release()
-        (out / ".lock").unlink(missing_ok=True)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Skipped(Event):
-    cell: _Cell
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Failed(_Skipped):
-    reason: str
+    yield SweepDone(path=out, report=report)
 
 
 def _cells(
@@ -170,38 +149,20 @@ def _cells(
     return made
 
 
-def _begin(out: Path, recipe: Recipe, *, resume: bool) -> Lock:
-    """Check the folder and take it. Raises: RunError."""
-    begun, signature = out / "sweep.json", digest_json(json.loads(json.dumps(asdict(recipe), default=str)))
-    if out.is_file():
-        raise RunError(f"{out} is a file; a folder for the sweep is expected.", fix="give another --out.")
-    if not begun.is_file() and out.exists() and any(out.iterdir()):
-        raise RunError(f"{out} is not empty and holds no sweep.", fix="give another --out.")
-    if begun.is_file() and json.loads(begun.read_text(encoding="utf-8")).get("recipe") != signature:
-        raise RunError(
-            f"{out} holds a sweep of other data or settings.",
-            fix="go on with the command it was started with, or give another --out.",
-        )
-    if begun.is_file() and not resume:
-        raise RunError(f"{out} holds this sweep already.", fix="add --resume to go on, or give another --out.")
-    lock = Lock(out / ".lock")
-    if not lock.acquire():
-        raise RunError(f"Another process works in {out}.", fix="wait for it, or give another --out.")
-    write_json(begun, {"recipe": signature})
-    return lock
-
-
-def _run(cells: Sequence[_Cell], out: Path, max_seconds: float | None) -> Iterator[Event]:
-    """Fit the cells that are missing, until the time is up."""
+def _run(
+    cells: Sequence[_Cell], out: Path, max_seconds: float | None
+) -> Generator[Event, None, tuple[list[str], list[Cell]]]:
+    """Fit the cells that are missing, until the time is up; returns those not run, and those that failed."""
     todo = [cell for cell in cells if not (out / cell.folder / "report.json").is_file()]
+    not_run, failed = list[str](), list[Cell]()
     if not todo:
-        return
+        return not_run, failed
     yield Plan(phase="sweep", examples=len(todo), bytes_needed=0, bytes_free=0, seconds=None)
     began, taken, told = time.monotonic(), dict[str, list[float]](), set[str]()
     for number, cell in enumerate(todo):
         expected = median(taken.get(cell.candidate) or [0.0]) * cell.share
         if max_seconds is not None and time.monotonic() - began + expected > max_seconds:
-            yield _Skipped(cell=cell)
+            not_run.append(cell.name)
             continue
         started, folder = time.monotonic(), out / cell.folder
         try:
@@ -211,22 +172,25 @@ def _run(cells: Sequence[_Cell], out: Path, max_seconds: float | None) -> Iterat
                 elif isinstance(event, Notice) and event.text not in told:
                     told.add(event.text)
                     yield event
+                elif isinstance(event, RunDone):
+                    report = event.report
         except RegraftError as error:
-            yield _Failed(cell=cell, reason=error.message)
+            failed.append(Cell(name=cell.name, reason=error.message))
+            yield Notice(text=f"{cell.name} failed: {error.message}", topic="sweep")
             continue
-        _keep_tail(folder)
+        _keep_tail(folder, report)
         taken.setdefault(cell.candidate, []).append((time.monotonic() - started) / cell.share)
         every = [one for many in taken.values() for one in many]
         left = sum(median(taken.get(one.candidate) or every) * one.share for one in todo[number + 1 :])
-        yield Notice(text=f"{number + 1} of {len(todo)}, {_told(cell, folder)}", topic="sweep")
+        yield Notice(text=f"{number + 1} of {len(todo)}, {cell.name}: {_told(report)}", topic="sweep")
         yield Progress(
             phase="sweep", done=number + 1, total=len(todo), seconds=time.monotonic() - began, seconds_left=left
         )
+    return not_run, failed
 
 
-def _keep_tail(folder: Path) -> None:
+def _keep_tail(folder: Path, report: Report) -> None:
     """Of the model keep what training changed."""
-    report = read_report(folder)
     trained = report.strategy.trained_stages if report.strategy else ()
     kept = ("head/", "ood/", *(f"{stage}/" for stage in trained))
     tensors = load_file(folder / "model" / TENSORS)
@@ -234,12 +198,11 @@ def _keep_tail(folder: Path) -> None:
     shutil.rmtree(folder / "model")
 
 
-def _told(cell: _Cell, folder: Path) -> str:
-    report = read_report(folder)
+def _told(report: Report) -> str:
     section = report.section
     if section is None:
-        return f"{cell.name}: nothing could be measured"
-    return f"{cell.name}: {section.main_metric.replace('_', ' ')} {section.metrics[section.main_metric].told()}"
+        return "nothing could be measured"
+    return f"{section.main_metric.replace('_', ' ')} {section.headline.told()}"
 
 
 def _report(
@@ -247,8 +210,8 @@ def _report(
     cells: Sequence[_Cell],
     out: Path,
     metric: str | None,
-    not_run: tuple[str, ...],
-    failed: tuple[Cell, ...],
+    not_run: Sequence[str],
+    failed: Sequence[Cell],
 ) -> SweepReport:
     """Rank what is there. Raises: RunError: no candidate was trained."""
     reports = {cell: read_report(out / cell.folder) for cell in cells if (out / cell.folder / "report.json").is_file()}
@@ -305,7 +268,7 @@ def _report(
         optimism=ranking.optimism, num_pairs=ranking.num_pairs,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         machine=f"{first.environment.get('platform', '')}, {first.environment.get('threads', '')} threads",
-        not_run=not_run, failed=failed, recipe=json.loads(json.dumps(asdict(recipe), default=str)),
+        not_run=tuple(not_run), failed=tuple(failed), recipe=json.loads(json.dumps(asdict(recipe), default=str)),
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from regraft.contracts.example import Example, in_file
 from regraft.contracts.modality import MODALITIES, Modality
 from regraft.contracts.source import Columns, DataSource, Found
 from regraft.errors import BadData
-from regraft.values import Notice
+from regraft.values import Notice, notices
 from regraft.words import counted, named, splits_in
 
 HEAD_BYTES = 256
@@ -56,7 +56,7 @@ def is_hidden(name: str) -> bool:
 def files_in(root: Path, modality: str = "") -> tuple[list[Path], list[Notice]]:
     """Every example's file under a folder, labelled or not, in the order of their names; and what is left out."""
     listing = _list(root, modality)
-    return [Path(path) for _, path in listing.files], _noticed(_left_out(listing, root))
+    return [Path(path) for _, path in listing.files], [*notices(_left_out(listing, root))]
 
 
 def open_source(path: Path, columns: Columns) -> Found:
@@ -113,12 +113,8 @@ def found_under(root: Path, columns: Columns, *, called: Path) -> Found:
     return Found(
         examples=tuple(_examples(listing, splits)),
         modality=kind,
-        notes=tuple(_noticed(notes)),
+        notes=notices(notes),
     )
-
-
-def _noticed(texts: Sequence[str]) -> list[Notice]:
-    return [Notice(text=_text(text), topic="data") for text in texts]
 
 
 def _list(root: Path, modality: str = "") -> _Listing:

@@ -15,7 +15,7 @@ from regraft.contracts.modality import MODALITIES
 from regraft.contracts.source import Columns, DataSource, Found
 from regraft.data.sources._rows import Table, read_table, wanted
 from regraft.errors import BadData, UnknownName, nearest
-from regraft.values import Notice
+from regraft.values import Notice, notices
 from regraft.words import SPLIT_WORDS, counted, joined, named, splits_in
 
 PATHS = Columns(unlabelled=True, split=None, group=None)
@@ -66,7 +66,7 @@ def open_source(path: Path, columns: Columns, frame: Any = None) -> Found:
     return Found(
         examples=tuple(kept),
         modality=columns.modality or _modality(path, [example.content for example in kept]),
-        notes=tuple(Notice(text=text, topic="data") for text in notes),
+        notes=notices(notes),
     )
 
 
@@ -111,7 +111,7 @@ def files_in(path: Path, columns: Columns | None = None) -> tuple[list[str], lis
     return (
         table.columns[asked.path],
         list(map(Path, files)),
-        [Notice(text=text, topic="data") for text in (*table.notes, *notes)],
+        [*notices((*table.notes, *notes))],
     )
 
 
