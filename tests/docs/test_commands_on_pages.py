@@ -2,13 +2,15 @@
 
 import re
 import shlex
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
+from regraft.contracts.modality import MODALITIES
 from regraft.doors.cli import app
-from regraft.workbench.strategies import fields_of, recipe_fields, strategies, tree_of_module
+from regraft.workbench.strategies import recipe_fields, strategies
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = [
@@ -32,9 +34,11 @@ def commands() -> list[str]:
 
 def known_settings() -> set[str]:
     """Every name that `--set` may take."""
-    augment = fields_of(tree_of_module("regraft.modalities.image.augment"), "Augmentation")
-    options = {one.name for strategy in strategies() for one in strategy.options}
-    return set(recipe_fields()) | {f"options.{name}" for name in options} | {f"augment.{one.name}" for one in augment}
+    kinds = [MODALITIES.get(name) for name in MODALITIES]
+    options = {f"options.{one.name}" for strategy in strategies() for one in strategy.options}
+    augment = {f"augment.{one.name}" for kind in kinds for one in fields(kind.Augmentation)}
+    prepare = {f"prepare.{one.name}" for kind in kinds for one in fields(kind.Preparation)}
+    return set(recipe_fields()) | options | augment | prepare
 
 
 @pytest.mark.parametrize("line", commands())

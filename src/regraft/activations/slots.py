@@ -13,7 +13,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Int, Shaped
 
 from regraft.activations.states import Numbers, Record
 
@@ -122,6 +122,19 @@ def masked(state: Mapping[str, np.ndarray], lengths: Numbers | None) -> dict[str
     if lengths is None or MASK in state:
         return dict(state)
     return {**state, MASK: np.arange(int(lengths.max(initial=0)))[None] < lengths[:, None]}
+
+
+def numbered(counts: Int[np.ndarray, " n"]) -> Numbers:
+    """0, 1 … for each count, one behind the other: `[2, 1, 3]` gives `[0, 1, 0, 0, 1, 2]`."""
+    return np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
+def averaged(rows: Shaped[np.ndarray, "b ..."], counts: Int[np.ndarray, " n"]) -> Shaped[np.ndarray, "n ..."]:
+    """One row for each count: the mean of so many rows, which stand one behind the other; every count is above 0."""
+    if counts.max(initial=1) == 1:
+        return rows
+    sums = np.add.reduceat(rows.astype(np.float64), np.cumsum(counts) - counts, axis=0)
+    return (sums / counts.reshape(-1, *[1] * (rows.ndim - 1))).astype(rows.dtype)
 
 
 def as_float32(array: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from regraft.activations.disk import Memo
 from regraft.activations.runner import BATCH, Prefixes
-from regraft.activations.slots import masked, stacked
+from regraft.activations.slots import averaged, masked, stacked
 from regraft.activations.stored import ahead
 from regraft.backbones.saved import digests_in, saved_backbone
 from regraft.bundle_format import FACTS, TENSORS, bundle_folder, check_tensors, read_facts, read_tensors
@@ -106,6 +106,11 @@ class Bundle:
         """The readout of the top state that the head reads, of prepared rows."""
         return self.read(prepared)[self.model.task.reads.readout]
 
+    def of_inputs(self, pieces: Sequence[Sequence[tuple[Record, Placement]]]) -> Float[np.ndarray, "n d"]:
+        """The same readout of inputs that `prepare_pieces` prepared, that of an input's pieces averaged."""
+        rows = self.features([record for one in pieces for record, _ in one])
+        return averaged(rows, np.array([len(one) for one in pieces], dtype=np.int64))
+
     def logits(self, prepared: Sequence[Record]) -> Float[np.ndarray, "n c"]:
         """Uncalibrated scores of prepared rows; of a head that is not linear all its outputs in one row."""
         output = self.model.output(self.read(prepared))
@@ -178,9 +183,9 @@ class Bundle:
     ) -> list[Prediction]:
         """What is said of each input, not yet named."""
         task, reference = self.model.task, self.model.ood
-        if task.answers == "records" or any(len(one) > 1 for one in pieces):
+        if task.answers == "records":
             return task.predictions(task.outputs(self.raw(pieces), self.model.temperature))
-        features = self.features([record for ((record, _),) in pieces])
+        features = self.of_inputs(pieces)
         said = task.predictions(task.outputs(self.model.logits(features), self.model.temperature))
         if reference is None:
             return said

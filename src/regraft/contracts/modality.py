@@ -215,13 +215,18 @@ class Modality(ABC):
     def is_one(self, value: Any) -> bool:
         """Whether a value that a user hands over is a single example rather than several."""
 
-    def check(self, examples: Sequence[Example], prints: Shaped[np.ndarray, " n"], card: "Card") -> None:
-        """Refuse examples that this network cannot take.
+    def bridged(self, card: "Card") -> "Card | None":
+        """The card of a network made for another kind of data, so that it takes this one: with a preparation of this
+        modality that makes records of the same names, shapes and dtypes. None where there is no such preparation."""
+        return None
+
+    def check(self, examples: Sequence[Example], prints: Shaped[np.ndarray, " n"], card: "Card") -> Sequence[Notice]:
+        """Refuse examples that this network cannot take; says what is odd about those that it can.
 
         Raises:
             BadData: there is one.
         """
-        del examples, prints, card
+        return ()
 
     def on_device(
         self,

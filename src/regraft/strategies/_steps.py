@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from regraft.activations.slots import averaged, numbered
 from regraft.activations.states import States
 from regraft.activations.stored import ahead
 from regraft.contracts.strategy import Problem
@@ -92,11 +93,6 @@ def views_of(problem: Problem, examples: Int[np.ndarray, "n"], epoch: int) -> In
         return np.full(len(examples), epoch + 1)
     first = np.random.default_rng(derive_seed(problem.seed, "views")).integers(num_views, size=len(problem.targets))
     return (first[examples] + epoch) % num_views
-
-
-def numbered(counts: Int[np.ndarray, "n"]) -> Int[np.ndarray, "b"]:
-    """0, 1 … for each count, one behind the other: `[2, 1, 3]` gives `[0, 1, 0, 0, 1, 2]`."""
-    return np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
 def plain_draws(
@@ -178,12 +174,14 @@ def evaluated(
 
 
 def features(tail: Tail, problem: Problem, positions: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n ..."]:
-    """The readout that the head reads, of the plain view, in evaluation mode."""
-    found = [np.zeros((0, problem.backbone.card.width), dtype=np.float32)] if not len(positions) else []
-    for _, state in _passing(tail, problem, positions, None):
+    """The readout that the head reads, of the plain view, in evaluation mode; that of an example's pieces averaged."""
+    if not len(positions):
+        return np.zeros((0, problem.backbone.card.width), dtype=np.float32)
+    counts, found = problem.states.pieces_of(positions), []
+    for _, state in _passing(tail, problem, np.repeat(positions, counts), numbered(counts)):
         read = tail.features(state)
         found.append((read[tail.readout] if isinstance(read, Mapping) else read).cpu().numpy())
-    return np.concatenate(found)
+    return averaged(np.concatenate(found), counts)
 
 
 def _passing(

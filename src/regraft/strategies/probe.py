@@ -14,6 +14,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Int
 
+from regraft.activations.slots import averaged, numbered
 from regraft.contracts.strategy import Fitted, Needs, Preset, Problem, Ranges, Strategy, check_ranges
 from regraft.errors import BadRequest
 from regraft.identity import derive_seed
@@ -104,7 +105,8 @@ def start_of(problem: Problem, *, balanced: bool = False) -> Fitted:
 
 
 def features_of(problem: Problem, positions: Int[np.ndarray, "n"], num_views: int = 1) -> RowSource:
-    """The head's view of the top state (n * views, d), an example's views side by side.
+    """The head's view of the top state (n * views, d), an example's views side by side; that of its pieces averaged,
+    which a linear head takes to the average of their logits.
 
     In memory, or to be read by row where it passes 1 GB.
     """
@@ -112,7 +114,7 @@ def features_of(problem: Problem, positions: Int[np.ndarray, "n"], num_views: in
     examples, views = np.repeat(positions, num_views), np.tile(np.arange(num_views), len(positions))
     if 4 * width * len(examples) > STREAM_ABOVE:
         return _Streamed(problem, examples, views)
-    array = problem.top.batch(examples, views)[problem.task.reads.readout]
+    array = _of_examples(problem, examples, views)
     if array.ndim != 2:
         raise BadRequest(
             f"A probe needs vectors, but the view {problem.task.reads.readout!r} has rows of shape {array.shape[1:]}.",
@@ -121,16 +123,22 @@ def features_of(problem: Problem, positions: Int[np.ndarray, "n"], num_views: in
     return array
 
 
+def _of_examples(problem: Problem, examples: Int[np.ndarray, "r"], views: Int[np.ndarray, "r"]) -> np.ndarray:
+    counts = problem.top.pieces_of(examples)
+    rows = (np.repeat(examples, counts), np.repeat(views, counts), numbered(counts))
+    return averaged(problem.top.batch(*rows)[problem.task.reads.readout], counts)
+
+
 class _Streamed:
     """The head's view of many rows, read from the top states when it is sliced."""
 
     def __init__(self, problem: Problem, examples: Int[np.ndarray, "r"], views: Int[np.ndarray, "r"]) -> None:
-        self._top, self._readout = problem.top, problem.task.reads.readout
+        self._problem = problem
         self._examples, self._views = examples, views
         self.shape = (len(examples), problem.backbone.card.width)
 
     def __getitem__(self, rows: slice | Int[np.ndarray, "b"]) -> np.ndarray:
-        return self._top.batch(self._examples[rows], self._views[rows])[self._readout]
+        return _of_examples(self._problem, self._examples[rows], self._views[rows])
 
 
 ENTRY = Strategy(Options=Options, presets=PRESETS, fit=fit, solved=True)

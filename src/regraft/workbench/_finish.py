@@ -263,8 +263,7 @@ def _features(outcome: Outcome, bundle: Bundle, positions: np.ndarray) -> np.nda
     if outcome.model.problem.states.num_views is not None:
         found = outcome.model.fitted.features(outcome.model.problem, positions)
         return found[0 : len(positions)]
-    batches = ([record for (record, _), *_ in batch] for batch in outcome.prepared(positions))
-    return np.concatenate([bundle.features(batch) for batch in batches])
+    return np.concatenate([bundle.of_inputs(batch) for batch in outcome.prepared(positions)])
 
 
 def _checked(outcome: Outcome, bundle: Bundle) -> StoreCheck | None:

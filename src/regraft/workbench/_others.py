@@ -16,6 +16,7 @@ from regraft.contracts.strategy import Other
 from regraft.contracts.task import Reads
 from regraft.files import cache_home
 from regraft.values import Event
+from regraft.workbench._suited import suited
 from regraft.workbench._training import Setup
 
 MIN_SHARE = 0.1
@@ -30,7 +31,7 @@ def others_of(setup: Setup, asked: Sequence[tuple[str, int]]) -> Generator[Event
     others, opened = list[Other](), list[Activations]()
     for spec, input_px in asked:
         backbone = yield from open_backbone(spec, input_px=input_px or None, seed=session.recipe.seed)
-        session.check(backbone.card)
+        backbone = yield from suited(session, backbone)
         prefixes = prefixes_of(
             backbone, Reads(), device=setup.device, backend=session.recipe.backend, threads=setup.threads
         )

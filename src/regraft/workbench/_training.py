@@ -28,6 +28,7 @@ from regraft.reports.report import StoreCheck, StoredCut, StoreFacts
 from regraft.strategies.probe import with_start
 from regraft.values import Event, Notice
 from regraft.workbench._machine import Phases, choose_device, num_threads
+from regraft.workbench._suited import suited
 from regraft.workbench.recipes import (
     Resolved,
     backbone_spec,
@@ -80,8 +81,8 @@ def opened(
     unfitted = yield from phases.run("weights", opening)
     resolved = resolve(recipe, unfitted.card)
     session = yield from phases.run("data", open_data(recipe, dataset, holds_out=holds_out, workers=threads))
-    session.check(unfitted.card)
-    session, backbone = fitted_to(session, unfitted)
+    unfitted = yield from suited(session, unfitted)  # what it takes may be of another modality now
+    resolved, (session, backbone) = resolve(recipe, unfitted.card), fitted_to(session, unfitted)
     check_seen(recipe.seen, backbone, session.dataset)
     check_asked(resolved, backbone, session.task)
     seen = Seen(backbone=backbone.digest(), data=session.dataset.fingerprint)

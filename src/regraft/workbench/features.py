@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from regraft.activations.fill import Activations, Inputs, Want
+from regraft.activations.slots import averaged, numbered
 from regraft.activations.states import States
 from regraft.activations.store import Store
 from regraft.backbones.backbone import Backbone
@@ -75,7 +76,7 @@ def features(
     try:
         states = yield from _states(activations, cut, len(inputs), stored=stored)
         blocks = [
-            _flat(states.batch(at, np.zeros_like(at)), cut, pooled=pooled)
+            _of_examples(states, at, cut, pooled=pooled)
             for at in np.array_split(np.arange(len(inputs)), max(1, -(-len(inputs) // CHUNK)))
         ]
     finally:
@@ -110,6 +111,13 @@ def _states(activations: Activations, cut: str, num_examples: int, *, stored: bo
         return activations.fresh(cut)
     yield from activations.fill([want], examples)
     return activations.states(want, num_examples, examples)
+
+
+def _of_examples(states: States, at: np.ndarray, cut: str, *, pooled: bool) -> Float[np.ndarray, "n d"]:
+    """One row of numbers per example, that of its pieces averaged."""
+    counts = states.pieces_of(at)
+    rows = np.repeat(at, counts)
+    return averaged(_flat(states.batch(rows, np.zeros_like(rows), numbered(counts)), cut, pooled=pooled), counts)
 
 
 def _flat(state: Mapping[str, np.ndarray], cut: str, *, pooled: bool) -> Float[np.ndarray, "n d"]:

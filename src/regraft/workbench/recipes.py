@@ -4,6 +4,7 @@ strategy, preset, options, cut, views. Imports no torch."""
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -215,8 +216,7 @@ def resolve(recipe: Recipe, card: "Card") -> Resolved:
     strategy, options = named(recipe), options_of(recipe)
     entry, preset = STRATEGIES.get(strategy.name), strategy.preset
     entry.check(options)
-    # A name or a field that does not exist ends the run here, before the data are read.
-    augmentation = MODALITIES.get(card.modality).augmentation(recipe.augmentation, recipe.augment)
+    augmentation = _augmentation(recipe, card)
     wanted = preset.cut if preset else None
     cut = recipe.cut or wanted or card.partial_cut
     if not cut:
@@ -252,6 +252,22 @@ def resolve(recipe: Recipe, card: "Card") -> Resolved:
     return Resolved(
         named=strategy, strategy=entry, options=options, cut=cut, views=views, dtype=dtype, on_device=on_device
     )
+
+
+def _augmentation(recipe: Recipe, card: "Card") -> Any:
+    """The augmentation of the kind of data that the network takes; or of another kind that it can be made to take.
+
+    A name or a field that does not exist ends the run here, before the data are read.
+    """
+    own = MODALITIES.get(card.modality)
+    try:
+        return own.augmentation(recipe.augmentation, recipe.augment)
+    except BadRequest:
+        for name in MODALITIES:
+            if name != own.name and MODALITIES.get(name).bridged(card) is not None:
+                with suppress(BadRequest):
+                    return MODALITIES.get(name).augmentation(recipe.augmentation, recipe.augment)
+        raise
 
 
 def check_asked(resolved: Resolved, backbone: "Backbone", task: "Task") -> None:

@@ -126,19 +126,14 @@ class Session:
         groups = self.user_groups(positions)
         return None if groups is None else len(np.unique(groups))
 
-    def check(self, card: Card) -> None:
-        """Refuse examples that a network with this card cannot take.
+    def check(self, card: Card) -> Sequence[Notice]:
+        """Refuse examples that a network with this card cannot take; says what is odd about those that it can.
 
         Raises:
-            BadData: there is one, or the network reads another kind of data.
+            BadData: there is one.
         """
-        if card.modality != self.modality.name:
-            raise BadData(
-                f"{self.dataset.root} holds {self.modality.many}; {card.name} takes data of the kind {card.modality}.",
-                fix="choose another backbone (`regraft backbones` lists them).",
-            )
         some = self.usable
-        self.modality.check([self.dataset.examples[at] for at in some.tolist()], self.scanned.rows[some], card)
+        return self.modality.check([self.dataset.examples[at] for at in some.tolist()], self.scanned.rows[some], card)
 
     def inputs(self, card: Card, workers: int) -> Inputs:
         """How examples become records for this network, and what names each view."""

@@ -120,11 +120,11 @@ class ImageModality(Modality):
     def is_one(self, value: Any) -> bool:
         return is_one(value)
 
-    def check(self, examples: Sequence[Example], prints: Shaped[np.ndarray, " n"], card: Card) -> None:
+    def check(self, examples: Sequence[Example], prints: Shaped[np.ndarray, " n"], card: Card) -> Sequence[Notice]:
         found, wanted = prints["channels"], card.preparation.channels
         wrong = [at for at, channels in enumerate(found.tolist()) if not fits(channels, wanted)]
         if not wrong:
-            return
+            return ()
         if wanted == 3 and len(set(found[wrong].tolist())) == 1 and len(wrong) == len(examples):
             fix = f"set channels to {found[wrong[0]]} (--set channels={found[wrong[0]]}): the first layer is adapted."
         else:

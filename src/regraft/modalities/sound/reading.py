@@ -1,0 +1,143 @@
+"""Sound files through soundfile (libsndfile; extra `sound`), a stretch of a file at a time.
+
+Letters: s samples, k channels.
+"""
+
+import io
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from regraft.contracts.example import Content, Contents, File, Inline
+from regraft.errors import MissingExtra, Undecodable
+from regraft.files import unreadable
+from regraft.modalities.sound.resample import resampled
+
+REVISION = 1
+"""Raised when the same file gives other samples than before."""
+MARGIN_S = 0.02
+"""Seconds read beyond both ends of a stretch, so that the filter of the resampling finds what it needs there."""
+BLOCK = 1 << 18
+"""Frames read at once when a whole file is gone through."""
+
+
+def library() -> Any:
+    """The package soundfile.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    try:
+        import soundfile
+    except ImportError as error:
+        raise MissingExtra("soundfile", "sound", "Reading recordings") from error
+    return soundfile
+
+
+@lru_cache(maxsize=1)
+def reader() -> str:
+    """Name and revision, with the version that decides the samples.
+
+    Raises:
+        MissingExtra: the package is not installed.
+    """
+    try:
+        return f"regraft-sound-{REVISION} soundfile-{version('soundfile')}"
+    except PackageNotFoundError as error:
+        raise MissingExtra("soundfile", "sound", "Reading recordings") from error
+
+
+def only(contents: Contents) -> Content:
+    """The one content of a recording."""
+    (content,) = contents.values()
+    return content
+
+
+def bytes_of(content: Content) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        Undecodable: it cannot be read.
+    """
+    if isinstance(content, Inline):
+        return bytes(content.value)
+    try:
+        return content.path.read_bytes()
+    except OSError as error:
+        raise Undecodable(unreadable(content.path, error), str(content)) from error
+
+
+@contextmanager
+def opened(content: Content) -> Iterator[Any]:
+    """The file, opened by soundfile.
+
+    Raises:
+        Undecodable: it is empty, damaged or not sound.
+    """
+    soundfile, name = library(), str(content)
+    try:
+        if isinstance(content, File):
+            if not content.path.stat().st_size:
+                raise Undecodable("the file is empty (0 bytes)", name)
+            source: Any = str(content.path)
+        else:
+            source = io.BytesIO(content.value)
+        with soundfile.SoundFile(source) as file:
+            if file.frames < 1:
+                raise Undecodable("it holds no samples", name)
+            yield file
+    except OSError as error:
+        raise Undecodable(unreadable(Path(name), error), name) from error
+    except (soundfile.LibsndfileError, ValueError) as error:
+        said = str(error).rpartition(": ")[2].strip(" .") or "it is not sound"
+        raise Undecodable(f"libsndfile says: {said}", name) from error
+
+
+def blocks(file: Any, name: str) -> Iterator[Float32[np.ndarray, "s k"]]:
+    """The whole file in blocks, full scale being 1.
+
+    Raises:
+        Undecodable: it ends before its header says, or holds numbers that are not finite.
+    """
+    read = 0
+    while read < file.frames:
+        block: np.ndarray = file.read(min(BLOCK, file.frames - read), dtype="float32", always_2d=True)
+        if not len(block):
+            raise Undecodable(f"it ends after {read:,} of the {file.frames:,} samples that its header announces", name)
+        if not np.isfinite(block).all():
+            raise Undecodable("it holds samples that are not finite numbers", name)
+        read += len(block)
+        yield block
+
+
+def stretch(content: Content, start_s: float | None, seconds: float, rate_hz: int) -> Float32[np.ndarray, " s"]:
+    """So many seconds from `start_s` on, in mono at `rate_hz`; what lies beyond the end is left out.
+
+    None: from where the stretch is the middle of the recording. It begins at a sample of both rates, at most 10 ms
+    away for the usual ones, so that a window is the same however it is asked for. Channels are averaged.
+
+    Raises:
+        Undecodable: the file cannot be read.
+    """
+    with opened(content) as file:
+        source, unit = file.samplerate, file.samplerate // math.gcd(file.samplerate, rate_hz)
+        if start_s is None:
+            start_s = max(0.0, (file.frames / source - seconds) / 2)
+        first = min(round(start_s * source / unit) * unit, file.frames - 1)
+        margin = math.ceil(MARGIN_S * source / unit) * unit if source != rate_hz else 0
+        before = min(margin, first)
+        file.seek(first - before)
+        wanted = before + math.ceil(seconds * source) + margin
+        samples = file.read(wanted, dtype="float32", always_2d=True)
+        if len(samples) < min(wanted, file.frames - first + before):
+            raise Undecodable("it ends before its header says", str(content))
+    mono = resampled(samples.mean(axis=1), source, rate_hz)
+    skipped = before * rate_hz // source
+    return mono[skipped : skipped + round(seconds * rate_hz)]
