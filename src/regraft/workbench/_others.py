@@ -16,8 +16,8 @@ from regraft.contracts.strategy import Other
 from regraft.contracts.task import Reads
 from regraft.files import cache_home
 from regraft.values import Event
-from regraft.workbench._suited import suited
 from regraft.workbench._training import Setup
+from regraft.workbench.recipes import suited
 
 MIN_SHARE = 0.1
 """Of the root mean square of all features' standard deviations, the least that one is divided by (our choice)."""
@@ -31,7 +31,8 @@ def others_of(setup: Setup, asked: Sequence[tuple[str, int]]) -> Generator[Event
     others, opened = list[Other](), list[Activations]()
     for spec, input_px in asked:
         backbone = yield from open_backbone(spec, input_px=input_px or None, seed=session.recipe.seed)
-        backbone = yield from suited(session, backbone)
+        backbone = suited(session.recipe, session.dataset, backbone)
+        yield from session.check(backbone.card)
         prefixes = prefixes_of(
             backbone, Reads(), device=setup.device, backend=session.recipe.backend, threads=setup.threads
         )

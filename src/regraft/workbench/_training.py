@@ -28,7 +28,6 @@ from regraft.reports.report import StoreCheck, StoredCut, StoreFacts
 from regraft.strategies.probe import with_start
 from regraft.values import Event, Notice
 from regraft.workbench._machine import Phases, choose_device, num_threads
-from regraft.workbench._suited import suited
 from regraft.workbench.recipes import (
     Resolved,
     backbone_spec,
@@ -38,6 +37,7 @@ from regraft.workbench.recipes import (
     named,
     options_of,
     resolve,
+    suited,
 )
 from regraft.workbench.session import MIN_VALIDATION, Session, fitted_to, open_session
 
@@ -67,9 +67,8 @@ class Setup:
 def opened(
     recipe: Recipe, dataset: Dataset | None, phases: Phases, *, holds_out: bool = True
 ) -> Generator[Event, None, Setup]:
-    """Network and data of a recipe, or `dataset` in place of its data, checked against each other.
-
-    Without `holds_out` the caller keeps a test split back.
+    """Network and data of a recipe, or `dataset` in place of its data, checked against each other. Without `holds_out`
+    the caller keeps a test split back.
 
     Raises:
         RegraftError: what is wrong with the recipe, the weights or the data, and what to do.
@@ -81,7 +80,8 @@ def opened(
     unfitted = yield from phases.run("weights", opening)
     resolved = resolve(recipe, unfitted.card)
     session = yield from phases.run("data", open_data(recipe, dataset, holds_out=holds_out, workers=threads))
-    unfitted = yield from suited(session, unfitted)  # what it takes may be of another modality now
+    unfitted = suited(recipe, session.dataset, unfitted)
+    yield from session.check(unfitted.card)
     resolved, (session, backbone) = resolve(recipe, unfitted.card), fitted_to(session, unfitted)
     check_seen(recipe.seen, backbone, session.dataset)
     check_asked(resolved, backbone, session.task)

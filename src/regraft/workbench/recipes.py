@@ -5,14 +5,14 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regraft.contracts.modality import MODALITIES
 from regraft.contracts.strategy import STRATEGIES, Asked, Preset, Strategy
 from regraft.data.open import is_there
-from regraft.errors import BadRecipe, BadRequest, BundleError, RunError
+from regraft.errors import BadData, BadRecipe, BadRequest, BundleError, RunError
 from regraft.recipe import Recipe, Seen, Source, Target, built, read_recipe, with_settings
 from regraft.values import Notice
 from regraft.workbench.strategies import strategies
@@ -252,6 +252,29 @@ def resolve(recipe: Recipe, card: "Card") -> Resolved:
     return Resolved(
         named=strategy, strategy=entry, options=options, cut=cut, views=views, dtype=dtype, on_device=on_device
     )
+
+
+def suited(recipe: Recipe, dataset: "Dataset", backbone: "Backbone") -> "Backbone":
+    """The network as it takes these examples: as it is, or where it was made for another kind of data, with a
+    preparation of their modality that makes the same records; with the fields of the recipe's [prepare].
+
+    Raises:
+        BadData: it cannot take them.
+        BadRecipe: a field of [prepare] is unknown, of the wrong kind or out of range.
+    """
+    card, modality = backbone.card, dataset.reads
+    if card.modality != modality.name:
+        bridged = modality.bridged(card)
+        if bridged is None:
+            raise BadData(
+                f"{dataset.root} holds {modality.many}; {card.name} takes data of the kind {card.modality}.",
+                fix="choose another backbone (`regraft backbones` lists them).",
+            )
+        card = bridged
+    if recipe.prepare:
+        known = {one.name: getattr(card.preparation, one.name) for one in fields(card.preparation)}
+        card = replace(card, preparation=built(type(card.preparation), {**known, **recipe.prepare}, where="prepare"))
+    return backbone if card is backbone.card else replace(backbone, card=card)
 
 
 def _augmentation(recipe: Recipe, card: "Card") -> Any:
