@@ -120,8 +120,8 @@ def blocks(file: Any, name: str) -> Iterator[Float32[np.ndarray, "s k"]]:
 def stretch(content: Content, start_s: float | None, seconds: float, rate_hz: int) -> Float32[np.ndarray, " s"]:
     """So many seconds from `start_s` on, in mono at `rate_hz`; what lies beyond the end is left out.
 
-    None: from where the stretch is the middle of the recording. It begins at a sample of both sampling rates, at most 10 ms
-    away for the usual ones, so that a window is the same however it is asked for. Channels are averaged.
+    None: from where the stretch is the middle of the recording. It begins at a sample of both sampling rates, at
+    most 10 ms away for the usual ones, so that a window is the same however it is asked for. Channels are averaged.
 
     Raises:
         Undecodable: the file cannot be read.

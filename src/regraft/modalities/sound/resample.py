@@ -1,7 +1,7 @@
 """Another sampling rate for the same samples: a polyphase filter, for any two of them that are whole, in numpy.
 
-The filter is a sinc in a Kaiser window. Tones up to nine tenths of the lower half of a sampling rate come out with an error
-below -90 dB; what lies above that half is taken away. Of two libraries for this one resamples 44,100 to 16,000 Hz
+The filter is a sinc in a Kaiser window. Tones up to nine tenths of the lower half of a sampling rate come out with an
+error below -90 dB; what lies above that half is taken away. Of two libraries for this one resamples 44,100 to 16,000 Hz
 with an error of -70 dB (soxr 1.1, tests/sound has the tones), and the other is a large package for one function.
 Source: Kaiser 1974; Oppenheim & Schafer, Discrete-Time Signal Processing, sections 4.6 and 7.5. Letters: s samples.
 """
@@ -21,7 +21,7 @@ CUTOFF = 0.955
 
 
 def resampled(samples: Float32[np.ndarray, " s"], source_hz: int, rate_hz: int) -> Float32[np.ndarray, " r"]:
-    """`ceil(s * rate_hz / source_hz)` samples at the times of the new sampling rate; silence is taken to lie around them."""
+    """`ceil(s * rate_hz / source_hz)` samples at the times of the new sampling rate; silence lies around them."""
     shared = math.gcd(source_hz, rate_hz)
     up, down = rate_hz // shared, source_hz // shared
     if up == down:
