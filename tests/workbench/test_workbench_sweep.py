@@ -76,6 +76,25 @@ def test_a_difference_is_that_of_comparing_two_runs(recipe: Recipe, tmp_path: Pa
     assert other.behind.value == pytest.approx(compare(*folders).paired.difference.value)
 
 
+def test_one_pass_computes_what_several_candidates_need_at_all_of_their_cuts(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: set[tuple[str, ...]] = set()
+    states = Prefixes.states
+
+    def noting(prefixes: Prefixes, cuts: Any, records: Any) -> Any:
+        asked.add(tuple(cuts))
+        return states(prefixes, cuts, records)
+
+    monkeypatch.setattr(Prefixes, "states", noting)
+    monkeypatch.setenv("REGRAFT_CACHE", str(tmp_path / "cache"))
+    given = {"backbones": ["mobilenet_v3_small"], "strategies": ["probe", "partial@c2", "partial@c3"], "seeds": 1}
+    _, done = swept(replace(recipe, views=2, augmentation="default"), tmp_path / "s", **given)
+    assert ("c2", "c3", "output") in asked
+    assert all(("c2" in cuts) == ("c3" in cuts) for cuts in asked), "an inner cut had a pass of its own"
+    assert all(one.seconds > 0 for one in done.report.candidates)
+
+
 def test_learning_curves_have_a_point_for_every_size(done: SweepDone) -> None:
     for one in done.report.candidates:
         assert [point.share for point in one.curve] == [0.5, 1.0]

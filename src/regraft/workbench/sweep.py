@@ -10,6 +10,7 @@ import json
 import shutil
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from statistics import mean, median
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from regraft.activations.fill import Want
 from regraft.backbones.opening import named_card
 from regraft.bundle_format import TENSORS
 from regraft.contracts.metric import main_metric
@@ -25,16 +27,20 @@ from regraft.contracts.metric import metric as metric_named
 from regraft.contracts.strategy import STRATEGIES
 from regraft.errors import BadRequest, RegraftError, RunError
 from regraft.evaluation.many import ranked
-from regraft.files import claimed
+from regraft.files import claimed, write_json
 from regraft.recipe import Recipe
 from regraft.reports.report import Report, read_report
 from regraft.reports.sweep import Candidate, Cell, Point, SweepReport, write_sweep
 from regraft.values import Event, Notice, Plan, Progress
 from regraft.workbench._folder import Predictions, read_predictions
+from regraft.workbench._machine import Phases
+from regraft.workbench._training import opened, rows_of
 from regraft.workbench.fit import fit
-from regraft.workbench.recipes import named
+from regraft.workbench.recipes import backbone_spec, named, resolve
 from regraft.workbench.run import RunDone
 
+PASSES = "activations.json"
+"""By backbone: wall seconds for one view of all examples, where a pass filled several cuts."""
 TAIL = "tail.safetensors"
 """What a cell keeps of its model: the tensors that training changed. Its recipe makes the rest again."""
 
@@ -159,6 +165,7 @@ def _run(
         return not_run, failed
     yield Plan(phase="sweep", examples=len(todo), bytes_needed=0, bytes_free=0, seconds=None)
     began, taken, told = time.monotonic(), dict[str, list[float]](), set[str]()
+    yield from _fill(todo, out, told)
     for number, cell in enumerate(todo):
         expected = median(taken.get(cell.candidate) or [0.0]) * cell.share
         if max_seconds is not None and time.monotonic() - began + expected > max_seconds:
@@ -167,13 +174,9 @@ def _run(
         started, folder = time.monotonic(), out / cell.folder
         try:
             for event in fit(cell.recipe, folder, resume=(folder / "begun.json").is_file()):
-                if isinstance(event, Progress):
-                    yield replace(event, phase=f"{number + 1}/{len(todo)} {cell.name}: {event.phase}", facts={})
-                elif isinstance(event, Notice) and event.text not in told:
-                    told.add(event.text)
-                    yield event
-                elif isinstance(event, RunDone):
+                if isinstance(event, RunDone):
                     report = event.report
+                yield from _told_once(event, f"{number + 1}/{len(todo)} {cell.name}", told)
         except RegraftError as error:
             failed.append(Cell(name=cell.name, reason=error.message))
             yield Notice(text=f"{cell.name} failed: {error.message}", topic="sweep")
@@ -187,6 +190,52 @@ def _run(
             phase="sweep", done=number + 1, total=len(todo), seconds=time.monotonic() - began, seconds_left=left
         )
     return not_run, failed
+
+
+def _fill(cells: Sequence[_Cell], out: Path, told: set[str]) -> Generator[Event, None, None]:
+    """Compute in one pass over the examples what several candidates need of one backbone, at all of their cuts.
+
+    How long a pass took is kept, for the cost of its candidates. Nothing is refused here: what is wrong with the data,
+    or does not fit into the store, is told by the candidate's own run.
+    """
+    for backbone in dict.fromkeys(cell.recipe.backbone for cell in cells):
+        candidates = {cell.candidate: cell.recipe for cell in reversed(cells) if cell.recipe.backbone == backbone}
+        recipe = max(candidates.values(), key=lambda one: one.source.train_share)
+        if len(candidates) == 1 or recipe.precision != "float32" or backbone.endswith("@random"):  # drawn by seed
+            continue
+        with suppress(RegraftError):
+            for event in _filled_together(recipe, list(candidates.values()), out / PASSES):
+                yield from _told_once(event, backbone, told)
+
+
+def _filled_together(recipe: Recipe, candidates: Sequence[Recipe], kept: Path) -> Generator[Event, None, None]:
+    setup = yield from opened(recipe, None, Phases(lambda event: None))
+    views = {("output", "float32"): 1}
+    for one in candidates:
+        asked = resolve(one, setup.unfitted.card)
+        if asked.views and backbone_spec(one) == recipe.backbone:
+            at = asked.cut, asked.dtype
+            views[at] = max(views.get(at, 0), asked.views)
+    if len(views) == 1:
+        return
+    wants = [Want(cut=cut, views=count, dtype=dtype) for (cut, dtype), count in views.items()]
+    rows, began = rows_of(setup, wants, setup.session.usable.tolist()), time.monotonic()
+    with closing(rows.activations):
+        missing = sum(rows.activations.plan(want, rows.examples).examples for want in wants)
+        yield from rows.fill()
+    if missing:
+        passes = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+        seconds = (time.monotonic() - began) / max(views.values())
+        write_json(kept, passes | {recipe.backbone: max(seconds, passes.get(recipe.backbone, 0.0))})
+
+
+def _told_once(event: Event, phase: str, told: set[str]) -> Iterator[Event]:
+    """Progress under the name of what it is part of, and a notice that was not there yet."""
+    if isinstance(event, Progress):
+        yield replace(event, phase=f"{phase}: {event.phase}", facts={})
+    elif isinstance(event, Notice) and event.text not in told:
+        told.add(event.text)
+        yield event
 
 
 def _keep_tail(folder: Path, report: Report) -> None:
@@ -242,7 +291,7 @@ def _report(
     grouped = any(reference.groups)
     groups = np.array([group or f"\0{at}" for at, group in enumerate(reference.groups)]) if grouped else None
     ranking = ranked(reference.targets, outputs, metric=chosen, groups=groups, seed=recipe.seed)
-    costs = _seconds(at_full, reports)
+    costs = _seconds(at_full, reports, out / PASSES)
     sign = 1.0 if metric_named(chosen).higher_is_better else -1.0
     values = {one.name: sign * one.measured.value for one in ranking.standings}
     candidates = []
@@ -276,9 +325,12 @@ def _predictions(out: Path, cell: _Cell, split: str, kind: str) -> Predictions:
     return read_predictions(out / cell.folder / "predictions.csv", split, kind)
 
 
-def _seconds(at_full: Mapping[str, Mapping[int, _Cell]], reports: Mapping[_Cell, Report]) -> dict[str, float]:
+def _seconds(
+    at_full: Mapping[str, Mapping[int, _Cell]], reports: Mapping[_Cell, Report], passes: Path
+) -> dict[str, float]:
     """Wall seconds of a run of each candidate: training, and its activations as long as the first run took that had
-    to compute them."""
+    to compute them, or its share by views of the pass that computed them for several."""
+    shared = json.loads(passes.read_text(encoding="utf-8")) if passes.is_file() else {}
     filling: dict[tuple[str, str, int | None], float] = {}
     training: dict[str, list[float]] = {}
     key_of = {}
@@ -288,7 +340,8 @@ def _seconds(at_full: Mapping[str, Mapping[int, _Cell]], reports: Mapping[_Cell,
             spent = {phase.name: phase.seconds for phase in report.phases}
             cut, views = (report.strategy.cut, report.strategy.views) if report.strategy else ("", None)
             key_of[name] = (cell.recipe.backbone, cut, views)
-            filling[key_of[name]] = max(filling.get(key_of[name], 0.0), spent.get("activations", 0.0))
+            together = shared.get(cell.recipe.backbone, 0.0) * (views or 0)
+            filling[key_of[name]] = max(filling.get(key_of[name], 0.0), spent.get("activations", 0.0), together)
             training.setdefault(name, []).append(spent.get("training", 0.0))
     return {name: round(mean(many) + filling[key_of[name]], 3) for name, many in training.items()}
 
