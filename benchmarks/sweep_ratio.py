@@ -29,10 +29,8 @@ def main() -> None:
     given = parser.parse_args()
     chosen = SETS[given.set]
     data, settings = str(chosen.open()), [*chosen.settings, *SHARED]
-    together = cpu_seconds(
-        ["sweep", data, "--backbones", given.backbone, "--strategies", ",".join(STRATEGIES)]
-        + ["--seeds", str(given.seeds)], settings,
-    )  # fmt: skip
+    sweep = ["sweep", data, "--backbones", given.backbone, "--strategies", ",".join(STRATEGIES)]
+    together = cpu_seconds([*sweep, "--seeds", str(given.seeds)], settings)
     print(f"sweep: {together:.0f} CPU seconds", flush=True)
     alone: dict[str, list[float]] = {}
     for strategy in STRATEGIES:
@@ -69,12 +67,12 @@ def page(name: str, backbone: str, seeds: int, together: float, alone: dict[str,
     rows = "\n".join(f"| `{one}` | {' '.join(f'{each:.0f}' for each in many)} |" for one, many in alone.items())
     return f"""# What a sweep saves
 
-Made by `python benchmarks/sweep_ratio.py` on {time.strftime("%Y-%m-%d")}: {name}, {backbone}, four recipes, {seeds} seeds,
-four stored views, ten epochs, no early stopping.
+Made by `python benchmarks/sweep_ratio.py` on {time.strftime("%Y-%m-%d")}: {name}, {backbone}, four recipes,
+{seeds} seeds, four stored views, ten epochs, no early stopping.
 
-**{whole / together:.2f} times**: {whole:.0f} CPU seconds for {sum(map(len, alone.values()))} runs alone, each from an empty
-store, against {together:.0f} for one sweep. Splits, views and activations are shared, one pass fills all cuts, and what is
-solved to its optimum is solved once.
+**{whole / together:.2f} times**: {whole:.0f} CPU seconds for {sum(map(len, alone.values()))} runs alone, each from an
+empty store, against {together:.0f} for one sweep. Splits, views and activations are shared, one pass fills all cuts,
+and what is solved to its optimum is solved once.
 
 | alone | CPU seconds by seed |
 | --- | --- |
