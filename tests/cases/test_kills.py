@@ -27,5 +27,6 @@ def test_of_two_hundred_kills_none_changes_the_report_or_the_weights(
     record_property("kills", kills(200, child_env))
 
 
+@pytest.mark.slow
 def test_one_kill_of_each_command_changes_neither_report_nor_weights(child_env: dict[str, str]) -> None:
     assert "\n10 kills, 0 of them with another outcome" in kills(10, child_env)

@@ -19,9 +19,14 @@ CASES = {
         "--set", "options.epochs=1", "--set", "options.min_steps=1", "--set", "folds=2", "--set", "max_repeats=1",
     ),
 }  # fmt: skip
+QUICK = ("shipped, smaller", "another number of channels")
 
 
-@pytest.mark.parametrize("flags", CASES.values(), ids=CASES)
+@pytest.mark.parametrize(
+    "flags",
+    [one if name in QUICK else pytest.param(one, marks=pytest.mark.slow) for name, one in CASES.items()],
+    ids=CASES,
+)
 def test_every_field_that_is_shown_is_the_field_that_is_run(flags: tuple[str, ...], tmp_path: Path) -> None:
     photos(tmp_path / "photos", 6)
     shown = regraft("show", "photos", *flags, folder=tmp_path)

@@ -23,11 +23,6 @@ def copy_of(folder: Path) -> Path:
     return folder / "docs" / "generate.py"
 
 
-def test_generated_parts_are_as_the_code_has_them() -> None:
-    done = check(ROOT / "docs" / "generate.py")
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 def test_a_changed_part_a_missing_page_and_a_page_of_no_command_are_named(tmp_path: Path) -> None:
     script = copy_of(tmp_path)
     page = tmp_path / "docs" / "verbs" / "fit.md"

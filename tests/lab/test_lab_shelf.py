@@ -50,8 +50,9 @@ def test_effects_are_of_arms_that_are_trained_and_of_what_is_measured(name: str)
     assert any(effect.key and effect.measure not in COUNTED for effect in study.effects)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
-@pytest.mark.parametrize("setting", [SMALL, pytest.param(FULL, marks=pytest.mark.slow)], ids=lambda one: one.name)
+@pytest.mark.parametrize("setting", [SMALL, FULL], ids=lambda one: one.name)
 def test_arms_that_are_to_cost_the_same_do_to_half_a_percent(name: str, setting: Any) -> None:
     study = ALL[name]
     costs = costs_of(study, setting, setting.num_classes)
