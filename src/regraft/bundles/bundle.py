@@ -32,7 +32,7 @@ from regraft.evaluation.ood import OODReference
 from regraft.tasks.linear import LinearTask
 from regraft.values import Notice, Prediction
 
-__all__ = ["Bundle", "Model", "golden_logits", "load", "prefixes_of", "with_changes", "write_bundle"]
+__all__ = ["Bundle", "Model", "golden_logits", "load", "prefixes_of", "with_changes", "withheld", "write_bundle"]
 
 TOLERANCE = 1e-4
 """Largest difference of the golden logits from the recorded ones, relative to the largest of them."""
@@ -144,13 +144,7 @@ class Bundle:
                 to iterate over.
             UnknownName, BadData: the data frame or table has no column of paths, or files of it are not there.
         """
-        if abstain is not None and not 0 <= abstain <= 1:
-            raise BadRequest(f"abstain is {abstain}; a share from 0 to 1 is expected.", fix="write 0.99, for instance.")
-        if abstain is not None and self.model.ood is None:
-            raise BadRequest(
-                "This model has no out-of-distribution score (it was made from too few examples).",
-                fix="leave abstain out.",
-            )
+        self.check_abstain(abstain)
         inputs = listed(inputs)
         one = isinstance(inputs, Mapping) or self.modality.is_one(inputs)
         if not one and not isinstance(inputs, Iterable):
@@ -160,17 +154,31 @@ class Bundle:
             )
         return self._stream([inputs] if one else inputs, abstain)
 
+    def check_abstain(self, abstain: float | None) -> None:
+        """Refuse a share that predictions cannot be withheld by.
+
+        Raises:
+            BadRequest: it is out of range, or the model has no reference for it.
+        """
+        if abstain is not None and not 0 <= abstain <= 1:
+            raise BadRequest(f"abstain is {abstain}; a share from 0 to 1 is expected.", fix="write 0.99, for instance.")
+        if abstain is not None and self.model.ood is None:
+            raise BadRequest(
+                "This model has no out-of-distribution score (it was made from too few examples).",
+                fix="leave abstain out.",
+            )
+
     def _stream(self, inputs: Iterable[Any], abstain: float | None) -> Iterator[Prediction]:
         numbered = enumerate(inputs)
         for batch, prepared in ahead(self._try, numbered, size=BATCH, workers=self._workers):
             good = [pieces for pieces in prepared if not isinstance(pieces, str)]
-            rows = iter(self._predictions(good, abstain)) if good else iter(())
+            rows = iter(self.predict_prepared(good)) if good else iter(())
             for (number, given), pieces in zip(batch, prepared, strict=True):
                 name = _name(given, number)
                 if isinstance(pieces, str):
                     yield Prediction(id=name, label=None, probabilities={}, error=pieces)
                 else:
-                    yield replace(next(rows), id=name)
+                    yield replace(withheld(next(rows), abstain), id=name)
 
     def _try(self, numbered: tuple[int, Any]) -> list[tuple[Record, Placement]] | str:
         try:
@@ -178,10 +186,11 @@ class Bundle:
         except Undecodable as error:
             return error.message
 
-    def _predictions(
-        self, pieces: Sequence[Sequence[tuple[Record, Placement]]], abstain: float | None
-    ) -> list[Prediction]:
-        """What is said of each input, not yet named."""
+    def predict_prepared(self, pieces: Sequence[Sequence[tuple[Record, Placement]]]) -> list[Prediction]:
+        """What is said of each input that `prepare_pieces` prepared, named by its position and with nothing withheld.
+
+        The inputs' numbers do not depend on which others come along, save for the padding of ragged ones.
+        """
         task, reference = self.model.task, self.model.ood
         if task.answers == "records":
             return task.predictions(task.outputs(self.raw(pieces), self.model.temperature))
@@ -189,11 +198,13 @@ class Bundle:
         said = task.predictions(task.outputs(self.model.logits(features), self.model.temperature))
         if reference is None:
             return said
-        scored = [replace(one, ood_score=float(far)) for one, far in zip(said, reference.score(features), strict=True)]
-        return [_withheld(one) if abstain is not None and (one.ood_score or 0.0) > abstain else one for one in scored]
+        return [replace(one, ood_score=float(far)) for one, far in zip(said, reference.score(features), strict=True)]
 
 
-def _withheld(prediction: Prediction) -> Prediction:
+def withheld(prediction: Prediction, abstain: float | None) -> Prediction:
+    """The prediction, without its label where its OOD score is above `abstain`; None withholds nothing."""
+    if abstain is None or (prediction.ood_score or 0.0) <= abstain:
+        return prediction
     return replace(prediction, label=None, labels=None, abstained=True)
 
 

@@ -1,4 +1,5 @@
-"""The commands that look and train nothing: what there is to choose from, what a network is made of, what is stored."""
+"""The commands that train nothing: what there is to choose from, what a network is made of, what is stored; and the
+server."""
 
 from pathlib import Path
 from typing import Annotated
@@ -123,3 +124,70 @@ def cache(
         raise BadRequest("--backbone and --older-than say what to clear.", fix="add --clear.")
     else:
         print_found(look(), of_cache, json=json)
+
+
+@catalogue.command()
+def serve(
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", help="Folder of a run or of a model, or NAME=FOLDER.")
+    ],
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0: all of this machine's.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0: one that is free.")] = 8000,
+    workers: Annotated[int, typer.Option(help="Processes; each holds every model.")] = 1,
+    threads: Annotated[int, typer.Option(help="CPU threads of a worker; 0: its share of the cores.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "auto",
+    batch: Annotated[int, typer.Option(help="Inputs that are predicted together at most; 1: each alone.")] = 16,
+    wait_ms: Annotated[float, typer.Option(help="How long an input waits for others to join it.")] = 5.0,
+    queue: Annotated[int, typer.Option(help="Inputs that a worker accepts ahead; beyond it says 503.")] = 128,
+    max_inputs: Annotated[int, typer.Option(help="Inputs of one request.")] = 64,
+    max_body_mb: Annotated[float, typer.Option(help="Size of one request, in MiB.")] = 32.0,
+    token_file: Annotated[
+        Path | None, typer.Option(help="Ask for the bearer token in this file's first line.", show_default=False)
+    ] = None,
+    allow_urls: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PREFIX", help="Fetch inputs from addresses that begin so. Repeatable.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Serve models over HTTP, until Ctrl-C or SIGTERM.
+
+    Predictions are those of predict. The page /docs on the server shows every address with an example.
+
+    \b
+    regraft serve runs/ants
+    regraft serve ants=runs/ants runs/leaves --host 0.0.0.0 --token-file token --workers 2
+    """
+    from regraft.activations.runner import usable_cores
+    from regraft.doors.http.settings import MIB, Settings, check_installed, named_models, read_token, url_prefixes
+
+    check_installed()
+    settings = Settings(
+        models=named_models(models), threads=threads or max(1, usable_cores() // max(1, workers)), device=device,
+        batch=batch, wait_s=wait_ms / 1000, queue=queue, max_inputs=max_inputs, max_body=int(max_body_mb * MIB),
+        token=read_token(token_file), url_prefixes=url_prefixes(allow_urls or ()),
+    )  # fmt: skip
+
+    from regraft.doors.http.server import serve as run
+
+    run(settings, host, port, workers=workers)
+
+
+@catalogue.command()
+def mcp(
+    runs: Annotated[
+        Path | None,
+        typer.Option(help="Allow training; runs are written in this folder, and nowhere else.", show_default=False),
+    ] = None,
+) -> None:
+    """Offer the verbs as tools to an assistant, over stdin and stdout.
+
+    The Model Context Protocol. Without --runs the tools only look and predict.
+
+    \b
+    regraft mcp --runs runs
+    """
+    from regraft.doors.mcp import server
+
+    server(runs).run("stdio")

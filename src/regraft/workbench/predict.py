@@ -3,6 +3,7 @@
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from regraft.contracts.source import Columns
 from regraft.data.archives import is_archive, unpacking
@@ -12,6 +13,9 @@ from regraft.errors import BadData
 from regraft.recipe import Source
 from regraft.values import Event, Notice, Prediction
 from regraft.workbench._machine import choose_device, num_threads
+
+if TYPE_CHECKING:
+    from regraft.bundles.bundle import Bundle
 
 
 def predict(
@@ -34,11 +38,7 @@ def predict(
         BundleError: the model is damaged or predicts otherwise on this machine.
         BadData: a path does not exist, or there is nothing to predict.
     """
-    from regraft.bundles.bundle import load
-
-    bundle = load(
-        model, device=choose_device(device), backend=backend, threads=num_threads(threads), workers=num_threads(threads)
-    )
+    bundle = opened(model, device=device, backend=backend, threads=threads)
     yield from bundle.notices
     inputs, names = yield from _rows(inputs, source or Source())
     archives = dict[Path, Path]()
@@ -56,6 +56,19 @@ def predict(
     for prediction in bundle.stream(paths, abstain=abstain):
         known = _renamed(prediction, copies)
         yield replace(known, id=names.get(known.id, known.id))
+
+
+def opened(model: Path, *, device: str = "auto", backend: str = "auto", threads: int = 0) -> "Bundle":
+    """The model in `model` (a bundle or a run), its digests checked and its golden inputs replayed; 0 threads: all
+    cores.
+
+    Raises:
+        BundleError: the model is damaged or predicts otherwise on this machine.
+    """
+    from regraft.bundles.bundle import load
+
+    count = num_threads(threads)
+    return load(model, device=choose_device(device), backend=backend, threads=count, workers=count)
 
 
 def _rows(inputs: Sequence[Path], source: Source) -> Generator[Notice, None, tuple[Sequence[Path], Mapping[str, str]]]:

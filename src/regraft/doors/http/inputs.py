@@ -1,0 +1,270 @@
+"""From the body of a request to inputs of a model. Nothing that a client sends is taken for a path, and nothing is
+written to disk."""
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import json
+import urllib.request
+from collections.abc import AsyncGenerator, Sequence
+from http.client import HTTPException
+from typing import Any, TypeVar
+
+from fastapi import Request
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from regraft.contracts.example import Contents, Inline
+from regraft.contracts.modality import Modality
+from regraft.doors.http.batching import Input
+from regraft.doors.http.settings import Refusal, Settings, allowed_url
+from regraft.errors import BadRequest
+from regraft.words import size
+
+Given = TypeVar("Given", bound=Sequence[Any])
+
+FETCH_S = 10.0
+"""How long an address may take to send a part of an input, in seconds."""
+
+
+class _InMemory(MultiPartParser):
+    """The parser of forms, with files kept in memory: a body is within its limit already."""
+
+    spool_max_size = 1 << 62
+
+
+class Body:
+    """The body of a request, and the room that it takes among those held."""
+
+    def __init__(self, gate: "Gate") -> None:
+        self.data, self._gate, self._held = bytearray(), gate, 0
+
+    def add(self, chunk: bytes) -> None:
+        """Raises: Refusal: the body is too large, or all bodies together are."""
+        self._gate.check(len(self.data) + len(chunk))
+        if self._gate.held + len(chunk) > self._gate.settings.held:
+            raise Refusal(503, "The server has too many requests to read at once.", fix="try again in a second.")
+        self._gate.held += len(chunk)
+        self._held += len(chunk)
+        self.data += chunk
+
+    def release(self) -> None:
+        """Give the room back; may be called again."""
+        self._gate.held -= self._held
+        self._held = 0
+
+
+class Gate:
+    """What limits bodies: each by itself, all of a worker together, and the time that one may take to arrive."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings, self.held = settings, 0
+
+    def check(self, length: int) -> None:
+        """Raises: Refusal: a body of so many bytes is too large."""
+        if length > self.settings.max_body:
+            raise Refusal(
+                413, f"The body is larger than {size(self.settings.max_body)}.", fix="send fewer or smaller inputs."
+            )
+
+    async def read(self, request: Request) -> Body:
+        """The body, to be released when it is used up.
+
+        Raises:
+            Refusal: it is too large, or took too long; or all held are too large.
+        """
+        declared = request.headers.get("content-length", "")
+        self.check(int(declared) if declared.isdecimal() else 0)
+        body = Body(self)
+        try:
+            async with asyncio.timeout(self.settings.receive_s):
+                async for chunk in request.stream():
+                    body.add(chunk)
+        except TimeoutError as error:
+            body.release()
+            raise Refusal(
+                408, f"The body did not arrive within {self.settings.receive_s:g} seconds.", fix="send it faster."
+            ) from error
+        except BaseException:
+            body.release()
+            raise
+        return body
+
+
+def parsed_json(data: bytes | bytearray) -> Any:
+    """Raises: BadRequest: it is no JSON."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        said = f"{error}" if isinstance(error, json.JSONDecodeError) else "it cannot be read"
+        raise BadRequest(f"The body is not valid JSON: {said}.", fix="send JSON in UTF-8.") from error
+
+
+class Reader:
+    """Makes the inputs of one model from what was sent."""
+
+    def __init__(self, modality: Modality, example: Contents, settings: Settings) -> None:
+        """`example` tells what contents an example of this model has."""
+        self._modality, self._settings = modality, settings
+        self._names = tuple(example)
+
+    async def inputs(self, kind: str, headers: Headers, data: bytes | bytearray) -> list[Input]:
+        """The inputs of a request to `predict`, by the media type of its body.
+
+        Raises:
+            Refusal, BadRequest: they are not as described, or too many.
+        """
+        if kind == "multipart/form-data":
+            return self.checked(await self._of_form(headers, data))
+        if kind == "application/octet-stream" or kind.startswith(f"{self._modality.name}/"):
+            return [Input("0", self.content(bytes(data)))]
+        if kind in ("application/json", ""):
+            found = await asyncio.to_thread(parsed_json, data)
+            given = found.get("inputs") if isinstance(found, dict) else None
+            if not isinstance(given, list):
+                raise BadRequest(
+                    "The body has no list under `inputs`.", fix='send {"inputs": [{"base64": "…"}]}; see /docs.'
+                )
+            return await asyncio.gather(*(self._of_json(at, one) for at, one in enumerate(self.checked(given))))
+        raise Refusal(
+            415, f"A body of type {kind[:80]!r} is not read.",
+            fix="send multipart/form-data, application/json or application/octet-stream; see /docs.",
+        )  # fmt: skip
+
+    def checked(self, given: Given) -> Given:
+        """Raises: BadRequest: they are none, or too many."""
+        if not 0 < len(given) <= self._settings.max_inputs:
+            raise BadRequest(
+                f"The request has {len(given)} inputs; from 1 to {self._settings.max_inputs} are expected.",
+                fix="send several requests." if given else "send one at least.",
+            )
+        return given
+
+    def content(self, value: bytes | str) -> Any:
+        """One content that was sent, as `Bundle.prepare` takes it.
+
+        Raises:
+            BadRequest: the model reads no texts.
+        """
+        if not self._modality.inline:
+            if isinstance(value, str):
+                raise BadRequest(
+                    f"A text is no {self._modality.one}.",
+                    fix='send a file, or its bytes as {"base64": "…"}; see /docs.',
+                )
+            return value
+        try:
+            return value if isinstance(value, str) else value.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise BadRequest(f"The {self._modality.one} is not valid UTF-8.", fix="send it in UTF-8.") from error
+
+    def text_or_bytes(self, text: str) -> Any:
+        """A content that came as a text: itself where the model reads texts, else bytes in base64."""
+        return text if self._modality.inline else decoded(text)
+
+    async def _of_form(self, headers: Headers, data: bytes | bytearray) -> list[Input]:
+        async def whole() -> AsyncGenerator[bytes, None]:
+            yield bytes(data)
+
+        most = self._settings.max_inputs
+        try:
+            form = await _InMemory(
+                headers, whole(), max_files=most, max_fields=most, max_part_size=self._settings.max_body
+            ).parse()  # fmt: skip
+        except (MultiPartException, UnicodeDecodeError, LookupError, ValueError) as error:
+            said = error.message if isinstance(error, MultiPartException) else "it cannot be read"
+            raise BadRequest(f"The form is damaged or too large: {said.rstrip('.')}.", fix="see /docs.") from error
+        found = list[Input]()
+        for at, (_, value) in enumerate(form.multi_items()):
+            if isinstance(value, UploadFile):
+                found.append(Input(value.filename or str(at), self.content(await value.read())))
+            else:
+                found.append(Input(str(at), self.content(value)))
+        await form.close()
+        return found
+
+    async def _of_json(self, at: int, given: Any) -> Input:
+        """One input: a text; or an object with `base64`, `url`, or `contents` by name, and an `id` if wanted."""
+        if isinstance(given, str):
+            return Input(str(at), self.content(given))
+        if not isinstance(given, dict):
+            raise _odd(at, "an object is expected")
+        name = given.get("id", str(at))
+        kinds = [key for key in given if key != "id"]
+        if not isinstance(name, str) or len(kinds) != 1:
+            raise _odd(at, "one of `base64`, `url` and `contents` is expected, and a text under `id` if any")
+        if kinds[0] != "contents":
+            return Input(name, await self._value(at, {kinds[0]: given[kinds[0]]}))
+        parts = given["contents"]
+        if not isinstance(parts, dict) or set(parts) != set(self._names):
+            raise _odd(at, f"contents {', '.join(map(repr, self._names))} are expected")
+        return Input(name, {key: Inline(await self._value(at, parts[key])) for key in self._names})
+
+    async def _value(self, at: int, given: Any) -> Any:
+        match given:
+            case str():
+                return self.content(given)
+            case {"base64": str(text), **others} if not others:
+                return self.content(await asyncio.to_thread(decoded, text))
+            case {"url": str(url), **others} if not others:
+                return self.content(await asyncio.to_thread(self._fetched, url))
+        raise _odd(at, '{"base64": "…"} or {"url": "…"} is expected')
+
+    def _fetched(self, url: str) -> bytes:
+        """The bytes at an address.
+
+        Raises:
+            Refusal, BadRequest: addresses are not allowed, or this one is not; or it sends nothing, or too much.
+        """
+        if not allowed_url(url, self._settings.url_prefixes):
+            allowed = ", ".join(self._settings.url_prefixes)
+            raise Refusal(
+                403, "The server does not fetch this address.",
+                fix=f"send an address under {allowed}." if allowed else "send the bytes themselves.",
+            )  # fmt: skip
+        with contextlib.suppress(OSError, ValueError, HTTPException):
+            opener = urllib.request.build_opener(_NoRedirect)
+            with opener.open(url, timeout=FETCH_S) as reply:
+                data: bytes = reply.read(self._settings.max_body + 1)
+            if len(data) <= self._settings.max_body:
+                return data
+            raise Refusal(413, "What lies at the address is too large.", fix="send a smaller input.")
+        raise BadRequest("Nothing could be fetched from the address.", fix="check it, or send the bytes themselves.")
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """An address that is allowed may not lead to one that is not."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+def decoded(text: str) -> bytes:
+    """The bytes of a text in base64, in the usual or the URL-safe alphabet.
+
+    Raises:
+        BadRequest: it is not base64.
+    """
+    try:
+        return base64.b64decode(text.translate(_USUAL), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise BadRequest("A text is not valid base64.", fix="encode the whole file; no data: prefix.") from error
+
+
+_USUAL = str.maketrans("-_", "+/", "\r\n")
+
+
+def _odd(at: int, expected: str) -> BadRequest:
+    return BadRequest(f"Input {at} is not as described: {expected}.", fix="see /docs for examples.")
+
+
+def bytes_of_example(contents: Contents) -> tuple[bytes, str] | None:
+    """The only content of an example as a file, with its media type; None where it has several, or is no file."""
+    values = [content.value for content in contents.values() if isinstance(content, Inline)]
+    match values:
+        case [bytes() as data]:
+            return data, "application/octet-stream"
+        case [str() as text]:
+            return text.encode(), "text/plain; charset=utf-8"
+    return None

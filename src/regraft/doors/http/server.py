@@ -1,0 +1,115 @@
+"""Processes and sockets: one worker in this process, or several that are started again when they die."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import tempfile
+from functools import partial
+from typing import Any
+
+import h11
+from starlette.types import ASGIApp
+from uvicorn import Config, Server
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.supervisors import Multiprocess
+
+from regraft.doors.http.app import make_app
+from regraft.doors.http.metrics import FOLDER
+from regraft.doors.http.settings import Settings
+from regraft.errors import BadRequest, RegraftError
+from regraft.workbench.predict import opened
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+DRAIN_S = 60
+"""Seconds that requests have to come to their end after SIGTERM."""
+BACKLOG = 256
+"""Connections that the system keeps waiting."""
+STARTUP_FAILED = 3
+"""Exit code by which a worker tells that starting it again is of no use."""
+
+
+class Patient(H11Protocol):
+    """Closes connections whose request takes too long to arrive, headers included."""
+
+    _late: asyncio.TimerHandle | None = None
+    limit_s = 45.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a request."""
+        super().connection_made(transport)
+        self._late = self.loop.call_later(self.limit_s, transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what arrived; a request that is not whole yet has the rest of its time."""
+        super().data_received(data)
+        waiting = self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
+        if not waiting and self._late is not None:
+            self._late.cancel()
+            self._late = None
+        elif waiting and self._late is None:
+            self._late = self.loop.call_later(self.limit_s, self.transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no longer."""
+        if self._late is not None:
+            self._late.cancel()
+        super().connection_lost(exc)
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that listens; port 0: one that is free.
+
+    Raises:
+        BadRequest: the system refuses it.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except (OSError, OverflowError) as error:
+        said = getattr(error, "strerror", "") or str(error)
+        raise BadRequest(
+            f"{host}:{port} cannot be listened on: {said}.", fix="give another --port or --host."
+        ) from error
+
+
+def worker_app(settings: Settings) -> ASGIApp:
+    """The application in a process of its own; what goes wrong ends it with a message."""
+    try:
+        return make_app(settings)
+    except RegraftError as error:
+        sys.stderr.write(f"regraft: {error}\n")
+        sys.exit(STARTUP_FAILED)
+
+
+def serve(settings: Settings, host: str, port: int, *, workers: int) -> None:
+    """Serve until SIGTERM or SIGINT; requests that were accepted come to their end.
+
+    Raises:
+        RegraftError: the address cannot be listened on, or a model cannot be loaded.
+    """
+    if workers < 1:
+        raise BadRequest(f"workers is {workers}; 1 or more is expected.", fix="give --workers 1.")
+    listener = listening(host, port)
+    shown = f"[{host}]" if ":" in host else host
+    names = ", ".join(name for name, _ in settings.models)
+    print(f"serving {names} on http://{shown}:{listener.getsockname()[1]} (examples: /docs)", file=sys.stderr)
+    if host not in LOOPBACK and not settings.token:
+        print("note: whoever reaches this machine may use the models: there is no --token-file.", file=sys.stderr)
+    given: dict[str, Any] = {
+        "http": Patient, "ws": "none", "log_config": None, "access_log": False, "server_header": False,
+        "timeout_graceful_shutdown": DRAIN_S, "timeout_worker_healthcheck": 10, "backlog": BACKLOG,
+    }  # fmt: skip
+    if workers == 1:
+        server = Server(Config(make_app(settings), **given))
+        for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn takes them while it serves, and raises them at the end
+            signal.signal(number, signal.SIG_IGN)
+        server.run(sockets=[listener])
+        return
+    for _, path in settings.models:  # errors are told here, once, and prefixes exported for all
+        opened(path, device=settings.device, threads=settings.threads)
+    with tempfile.TemporaryDirectory(prefix="regraft-metrics-") as folder:
+        os.environ[FOLDER] = folder
+        config = Config(partial(worker_app, settings), factory=True, workers=workers, **given)
+        Multiprocess(config, sockets=[listener]).run()
