@@ -117,7 +117,7 @@ class Reader:
         """
         if kind == "multipart/form-data":
             return self.checked(await self._of_form(headers, data))
-        if kind == "application/octet-stream" or kind.startswith(f"{self._modality.name}/"):
+        if kind in ("application/octet-stream", "text/plain") or kind.startswith(("image/", "audio/")):
             return [Input("0", self.content(bytes(data)))]
         if kind in ("application/json", ""):
             found = await asyncio.to_thread(parsed_json, data)
