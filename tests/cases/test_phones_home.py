@@ -59,6 +59,7 @@ VERBS = {
     "lab": [("lab",)],
     "sweep": [("sweep", "photos", "--strategies", "probe", "--backbones", "googlenet:tiny@random", "--seeds", "2",
                "--input-px", "32", "--set", "threads=1", "--out", "swept")],
+    "audit": [("audit", "photos", *TINY, "--out", "audited", "--fix-split", "clean.csv")],
     "cache": [("cache",), ("cache", "--clear")],
     "mcp": [("mcp", "--help")],  # it speaks over stdin and stdout
     "serve": [("serve", "--help")],  # it listens; that it connects to nobody is tested below
@@ -79,6 +80,7 @@ LOADS = {
     "pydicom": "import socket; socket.has_ipv6 = False; import pydicom",
     "Pillow": "import PIL.Image",
     "scikit-learn": "import sklearn.linear_model",
+    "cleanlab": "from cleanlab.filter import find_label_issues",
     "protobuf": "import google.protobuf.message",
     # FastAPI exports telemetry where the environment says so, unless an application switches that off, as ours does
     "fastapi": "import fastapi",

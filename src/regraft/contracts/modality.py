@@ -7,13 +7,14 @@ but records.
 Letters: n examples, m pairs.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 
 from regraft.contracts.example import Content, Contents, Example
 from regraft.errors import BadRequest
@@ -76,6 +77,30 @@ class View:
     """The modality's `Augmentation`."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trait:
+    """A number that every example has, whatever it shows: its width, its brightness."""
+
+    name: str
+    """What it is, as it continues `the`: `brightness`."""
+    values: Float[np.ndarray, " n"]
+    """Of every example; nan where it has none."""
+    unit: str = ""
+    """As it follows the number."""
+    range: tuple[float, float] = (-math.inf, math.inf)
+    """What lies outside is odd by itself."""
+    outliers: bool = False
+    """Whether what lies far from the others, on a logarithmic scale, is odd."""
+    advice: str = ""
+    """What to do about odd ones."""
+    recorded: Literal["", "partly", "wholly"] = ""
+    """How far it is of how the example was recorded and kept, not of what it shows; that should tell no class."""
+    seen: bool = False
+    """Whether it is a plain impression that a device, a stain or the light leaves: colour, brightness."""
+    kinds: bool = False
+    """Whether it numbers kinds, such as formats, rather than measures."""
+
+
 class Modality(ABC):
     """One kind of data."""
 
@@ -130,6 +155,16 @@ class Modality(ABC):
     @abstractmethod
     def near_copies(self, prints: Shaped[np.ndarray, " n"]) -> Int[np.ndarray, "m 2"]:
         """Pairs of examples that are nearly the same, lower position first; of equal ones the first stands for all."""
+
+    def cropped_copies(self, contents: Sequence[Contents], pairs: Int[np.ndarray, "m 2"]) -> Bool[np.ndarray, " m"]:
+        """Which of these pairs are near copies once one is laid on the other: cropped, mirrored. `contents` are those
+        of all examples that `pairs` count; those that cannot be read are none."""
+        return np.zeros(len(pairs), dtype=bool)
+
+    def traits(self, prints: Shaped[np.ndarray, " n"], preparation: Any) -> Sequence[Trait]:
+        """What can be said of examples without looking at what they show, from their rows in a scan: fingerprints, and
+        the `size` of their files in bytes."""
+        return ()
 
     @property
     @abstractmethod

@@ -10,6 +10,7 @@ photographs named after a web site's numbers or by random identifiers.
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from regraft.contracts.example import Example
@@ -29,28 +30,47 @@ _LETTERS = r"[^\W\d_]+"
 _RANDOM = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}|[0-9a-f]{16,}", re.IGNORECASE)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Suggestion:
+    """Groups that names of files suggest."""
+
+    pattern: str
+    """Finds them in ids: a regular expression whose first group names the example's group."""
+    names: tuple[str, ...]
+    """The group of every example; its own name where it has none."""
+
+
 def suggest_groups(ids: list[str]) -> list[Notice]:
     """At most one notice with a pattern that fits these ids, and what it would do."""
+    if (found := suggested_groups(ids)) is None:
+        return []
+    shared = Counter(found.names)
+    example, count = shared.most_common(1)[0]
+    together = sum(count for count in shared.values() if count > 1)
+    text = (
+        f"The names of the files look as if {together:,} of {len(ids):,} belong together in groups ({count} begin "
+        f"with {example!r}). If that is a patient, a plant or a place, keep it on one side of every split: "
+        f"--group-pattern '{found.pattern}'"
+    )
+    return [Notice(text=text, topic="data")]
+
+
+def suggested_groups(ids: list[str]) -> Suggestion | None:
+    """The groups that these ids suggest; None where they suggest none."""
     stems = [one.rpartition("/")[2].rpartition(".")[0] for one in ids]
     if len(stems) < _MIN_FILES:
-        return []
+        return None
     forms: dict[str, list[str]] = {}
     for stem in stems:
         forms.setdefault(re.sub(r"\d+", "#", stem), []).append(stem)
     prefixes: dict[str, str] = {}
     for some in forms.values():
         prefixes |= _prefix(some)
-    shared = Counter(prefixes.get(stem, stem) for stem in stems)
-    together = sum(count for count in shared.values() if count > 1)
+    names = tuple(prefixes.get(stem, stem) for stem in stems)
+    together = sum(count for count in Counter(names).values() if count > 1)
     if not prefixes or together < _MIN_SHARED * len(stems):
-        return []
-    example, count = shared.most_common(1)[0]
-    text = (
-        f"The names of the files look as if {together:,} of {len(stems):,} belong together in groups ({count} begin "
-        f"with {example!r}). If that is a patient, a plant or a place, keep it on one side of every split: "
-        f"--group-pattern '{_pattern(ids, stems, prefixes)}'"
-    )
-    return [Notice(text=text, topic="data")]
+        return None
+    return Suggestion(pattern=_pattern(ids, stems, prefixes), names=names)
 
 
 def _pattern(ids: list[str], stems: list[str], prefixes: dict[str, str]) -> str:

@@ -82,7 +82,7 @@ def draw(
         BadData: too few usable classes, or a class whose training examples are all damaged.
     """
     alike = clusters(scanned)
-    drawing = _Drawing(dataset, _joined(_joined(alike, dataset.groups), together), strata, untaught)
+    drawing = _Drawing(dataset, joined(joined(alike, dataset.groups), together), strata, untaught)
     usable = np.flatnonzero(scanned.usable)
     _check_usable(dataset, usable, dataset.classes if strata is None else None)
     notes = [*_conflicting_labels(dataset, scanned), *_copies(scanned, alike, usable)]
@@ -126,7 +126,7 @@ def whole(
     Raises:
         BadData: a class whose examples are all damaged.
     """
-    groups = _joined(_joined(clusters(scanned), dataset.groups), together)
+    groups = joined(joined(clusters(scanned), dataset.groups), together)
     drawing = _Drawing(dataset, groups, strata, untaught)
     usable = np.flatnonzero(scanned.usable)
     if strata is None:
@@ -221,7 +221,7 @@ def fewer(splits: Splits, strata: Int[np.ndarray, " n"], share: float, seed: int
     return replace(splits, train=some(splits.train, "train"), val=some(splits.val, "val"))
 
 
-def _joined(alike: Int[np.ndarray, " n"], given: Int[np.ndarray, " n"] | None) -> Int[np.ndarray, " n"]:
+def joined(alike: Int[np.ndarray, " n"], given: Int[np.ndarray, " n"] | None) -> Int[np.ndarray, " n"]:
     """Groups that contain whole clusters and whole groups of the user's."""
     if given is None:
         return alike

@@ -4,6 +4,7 @@
     1    a fault in regraft: the traceback is shown, with a request to report it; or the reader of a pipe has left
     2 …  `EXIT_CODES`, by the class of the error; 2 also for a command line that cannot be parsed, and for a path that
          the system does not let us read or write
+    10   done, and an audit found what it was asked to fail on
     130  interrupted (Ctrl-C); 143 when the process was asked to end, 129 when its terminal was closed
 
 What a command prints at the end goes to stdout; everything else to stderr.
@@ -37,6 +38,8 @@ EXIT_CODES: Mapping[type[errors.RegraftError], int] = {
     errors.RunError: 9,
 }
 """Exit codes of the command line; a class that is not listed has the code of the nearest class above it."""
+FOUND = 10
+"""Exit code of an audit that found what it was asked to fail on."""
 _REFUSALS = frozenset(
     getattr(errno, name)
     for name in ("EACCES", "EPERM", "EROFS", "ENOTDIR", "EISDIR", "EEXIST", "ELOOP", "ENAMETOOLONG", "EINVAL", "EFBIG",

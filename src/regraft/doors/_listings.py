@@ -5,12 +5,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from regraft.doors._output import aligned, listed, wrapped
+from regraft.reports.audit import SEVERITIES
 from regraft.reports.lab import measured
 from regraft.values import NOTHING
-from regraft.words import counted, duration, size
+from regraft.words import counted, duration, named, size
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from regraft.contracts.page import Table
+    from regraft.reports.audit import AuditReport
     from regraft.workbench.backbones import BackboneFacts, WeightsFacts
     from regraft.workbench.cache import CacheFacts, ClearedCache, StoredEntry
     from regraft.workbench.lab import StudyFacts
@@ -27,6 +31,19 @@ def of_backbones(found: "Sequence[BackboneFacts]") -> str:
         parts.append(f"{one.name}\n  {one.title}\n{prefer}\n{facts}\n  weights\n{weights}")
     own = "A model that regraft saved is a backbone too: --backbone PATH_OF_A_RUN. It is nearest where its data are."
     return "\n\n".join([*parts, own])
+
+
+def of_audit(report: "AuditReport", folder: "Path | None") -> str:
+    """The findings, the most severe first, and the outcome."""
+    parts = [wrapped(report.described + ".")]
+    for one in report.findings:
+        names = named(one.examples, 3)
+        facts = [one.message, *([f"fix: {one.fix}"] if one.fix else []), *([names] if names else [])]
+        parts.append(f"{one.severity}  {one.check}\n" + "\n".join(wrapped(fact, "      ") for fact in facts))
+    counts = [f"{number} {words}" for severity, words in SEVERITIES.items() if (number := report.number(severity))]
+    parts.append(wrapped(f"{counted(len(report.findings), 'finding')} of {counted(len(report.checks), 'check')}"
+                         + (f": {', '.join(counts)}." if counts else ".")))  # fmt: skip
+    return "\n\n".join(parts) + (f"\n\nreport  {folder / 'report.md'}" if folder else "")
 
 
 def of_strategies(found: "Sequence[StrategyFacts]") -> str:

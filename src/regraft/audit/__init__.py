@@ -1,0 +1,1 @@
+"""What an audit looks at: checks, a shelf, each of which says what it found."""

@@ -1,0 +1,137 @@
+"""What an audit found, as one typed value and as a page with a sheet of previews for each finding."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from regraft.contracts.page import Block, Bullets, Finding, Table
+from regraft.files import write_json, write_text
+from regraft.records import to_json
+from regraft.reports.page import rendered
+from regraft.values import NOTHING, Measured, shown
+from regraft.version import VERSION
+from regraft.words import counted, listed
+
+FORMAT = 1
+SEVERITIES = {"stop": "to mend first", "warn": "to be read", "info": "good to know"}
+NUM_PREVIEWS, NUM_NAMED = 8, 12
+"""Examples of a finding that a sheet shows, and that the page names."""
+_CELL, _TEXT = 172, 14
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditReport:
+    """Everything that an audit found."""
+
+    data: str
+    """What the data are called."""
+    described: str
+    """Examples, classes, splits, in a line."""
+    backbone: str
+    """Whose features were looked at; empty where none were."""
+    probe: Measured | None
+    """Accuracy of the linear probe on examples that it has not seen, which label errors rest on; None without one."""
+    findings: tuple[Finding, ...]
+    """The most severe first."""
+    checks: tuple[str, ...]
+    """What was looked at."""
+    not_checked: tuple[str, ...] = ()
+    """What was not, and why."""
+    notes: tuple[str, ...] = ()
+    """What was ignored or assumed on reading the data."""
+    created: str = ""
+    format: int = FORMAT
+    regraft: str = VERSION
+
+    def number(self, severity: str) -> int:
+        """How many findings are this severe."""
+        return sum(one.severity == severity for one in self.findings)
+
+
+def verdict(report: AuditReport) -> str:
+    """The outcome in a sentence or two."""
+    said = [
+        f"{counted(number, 'finding')} {words}"
+        for severity, words in SEVERITIES.items()
+        if (number := report.number(severity))
+    ]
+    if not said:
+        return f"Nothing was found by {counted(len(report.checks), 'check')}."
+    worst = report.findings[0]
+    return f"{listed(said)}. First of all: {worst.message}"
+
+
+def blocks(report: AuditReport) -> list[Block]:
+    """The sections of the page."""
+    rows = [
+        [one.severity, one.check, SEVERITIES[one.severity], str(len(one.examples) or NOTHING), shown(one.score)]
+        for one in report.findings
+    ]
+    seen = f" Features are those of {report.backbone}." if report.backbone else ""
+    probe = f" Accuracy of the probe on examples that it has not seen: {report.probe.told()}." if report.probe else ""
+    found = [
+        Block("Data", (f"{report.described}.{seen}{probe}", Bullets(report.notes) if report.notes else None)),
+        Block("Findings", (Table(["severity", "check", "meaning", "examples", "score"], rows, left=3) if rows else
+                           "None.",)),
+    ]  # fmt: skip
+    for at, one in enumerate(report.findings):
+        left = len(one.examples) - NUM_NAMED
+        names = [f"`{name}`" for name in one.examples[:NUM_NAMED]]
+        names += [f"and {left:,} more, all of them in report.json"] if left > 0 else []
+        fix = f"What to do: {one.fix}" if one.fix else None
+        found.append(Block(one.check, (one.message, fix, Bullets(names) if names else None), plots=(sheet_name(at),)))
+    rest = (
+        "What is not found here may be there: copies that were turned or painted over, wrong labels that the probe has "
+    )
+    rest += "learned, groups that no name gives away."
+    limits = [*report.not_checked, rest]
+    found.append(Block("Not verified", (f"Looked at: {listed(report.checks, 20)}.", Bullets(limits))))
+    return found
+
+
+def sheet_name(at: int) -> str:
+    """Of the finding at this position."""
+    return f"finding-{at + 1}"
+
+
+def write_audit(report: AuditReport, previews: Mapping[str, bytes | str], folder: Path) -> None:
+    """Write report.md, report.html, a sheet for each finding that has examples and, last, report.json. `previews` are
+    small PNG files or excerpts of text, by id."""
+    sheets = {}
+    for at, one in enumerate(report.findings):
+        cells = [(name, previews[name]) for name in one.examples[:NUM_PREVIEWS] if name in previews]
+        if cells:
+            sheets[sheet_name(at)] = sheet(cells)
+            write_text(folder / f"{sheet_name(at)}.svg", sheets[sheet_name(at)])
+    lead = [verdict(report), f"Made {report.created.replace('T', ' ')}, regraft {report.regraft}."]
+    page = rendered(f"Audit of {report.data}", lead, blocks(report), sheets)
+    for name, text in zip(("report.md", "report.html"), page, strict=True):
+        write_text(folder / name, text)
+    write_json(folder / "report.json", to_json(report))
+
+
+def sheet(cells: Sequence[tuple[str, bytes | str]]) -> str:
+    """Previews in rows of four, each with its name under it, as SVG."""
+    drawn = []
+    for at, (name, preview) in enumerate(cells):
+        x, y = at % 4 * _CELL, at // 4 * (_CELL + _TEXT)
+        short = name if len(name) <= 26 else f"…{name[-25:]}"
+        if isinstance(preview, bytes):
+            data = base64.b64encode(preview).decode()
+            drawn.append(
+                f'<image x="{x + 6}" y="{y + 6}" width="160" height="160" href="data:image/png;base64,{data}"/>'
+            )
+        else:
+            lines = [preview[start : start + 24] for start in range(0, min(len(preview), 216), 24)]
+            drawn += [
+                f'<text x="{x + 6}" y="{y + 18 + 16 * row}">{escape(line)}</text>' for row, line in enumerate(lines)
+            ]
+        drawn.append(f'<text x="{x + 6}" y="{y + _CELL + 8}">{escape(short)}<title>{escape(name)}</title></text>')
+    width, height = _CELL * min(4, len(cells)), (len(cells) + 3) // 4 * (_CELL + _TEXT) + 4
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        'class="sheet" font-family="system-ui, sans-serif" font-size="11" fill="#1d2730">'
+        f'<rect width="{width}" height="{height}" fill="#ffffff"/>{"".join(drawn)}</svg>\n'
+    )

@@ -1,0 +1,223 @@
+"""Audit: what is wrong with labelled data, before anything is learned from them.
+
+The test examples are looked at too: nothing is chosen here that a model would later be judged by. Data that a fit
+refuses are audited all the same, and what it would refuse is a finding.
+
+Letters: n examples, d features, c outputs.
+"""
+
+import csv
+import datetime
+import io
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from regraft.audit.mending import Mended, mended
+from regraft.backbones.opening import open_for_channels
+from regraft.contracts.audit import CHECKS, SessionView
+from regraft.contracts.example import File
+from regraft.contracts.page import Finding
+from regraft.data.dataset import check_learnable
+from regraft.data.scan import Scanned
+from regraft.data.splits import Splits, clusters, joined
+from regraft.errors import BadData, BadRequest, MissingExtra, Undecodable
+from regraft.evaluation.intervals import share
+from regraft.files import write_text
+from regraft.recipe import Recipe
+from regraft.reports.audit import NUM_PREVIEWS, AuditReport, write_audit
+from regraft.strategies import probe as probing
+from regraft.tasks.linear import LinearTask
+from regraft.values import Event, Measured, Notice, Progress
+from regraft.words import counted
+from regraft.workbench._machine import choose_device, num_threads
+from regraft.workbench._training import Setup, problem_of, store_states
+from regraft.workbench.recipes import resolve
+from regraft.workbench.session import Session, fitted_to, opening, scanning, task_of
+
+NOBODY = np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Audited(Event):
+    """The last event of an audit."""
+
+    report: AuditReport
+    """What was found."""
+    path: Path | None
+    """The folder with the page; None where none was asked for."""
+    manifest: Path | None
+    """The table with the clean split; None where none was asked for."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The report and where things lie."""
+        return {"path": self.path, "manifest": self.manifest, "report": self.report}
+
+
+def audit(
+    recipe: Recipe, *, out: Path | None = None, checks: Sequence[str] = (), fix_split: Path | None = None
+) -> Iterator[Event]:
+    """Look at the recipe's data with these checks, or all; yields events, the last one an `Audited`.
+
+    `out` is the folder of the page, whose files are replaced. `fix_split` is where a table with a clean split goes.
+
+    Raises:
+        UnknownName: there is no such check or backbone.
+        BadRequest: the clean split cannot be written as a table.
+        BadData: there is nothing to look at.
+    """
+    chosen = {name: CHECKS.get(name) for name in checks or CHECKS.names()}
+    settings = replace(recipe.source, max_damaged_share=1.0)
+    dataset = yield from opening(
+        Path(recipe.data), settings, modality=recipe.modality, task=recipe.task, target=recipe.target, learnable=False
+    )
+    if fix_split is not None:
+        _check_table(dataset.examples, dataset.kind, dataset.classes, fix_split)
+    scanned = yield from scanning(dataset, settings, workers=num_threads(recipe.threads))
+    findings, notes = list[Finding](), [note.text for note in scanned.dataset.notes]
+    try:
+        notes += [note.text for note in check_learnable(dataset)]
+    except BadData as error:
+        findings.append(Finding(check="Learnable", severity="stop", message=error.message, fix=error.fix))
+    needed = fix_split is not None or any(check.needs_features for check in chosen.values())
+    view, probe, not_checked = yield from _seen(recipe, scanned, needed)
+    for at, check in enumerate(chosen.values()):
+        yield Progress(phase="checks", done=at, total=len(chosen))
+        try:
+            findings += check.run(view)
+        except MissingExtra as error:
+            not_checked.append(f"{check.title}: {error.message} {error.fix}")
+    yield Progress(phase="checks", done=len(chosen), total=len(chosen))
+    findings.sort(key=lambda one: ("stop", "warn", "info").index(one.severity))
+    for text in not_checked:
+        yield Notice(text=f"Not checked: {text}", topic="audit")
+    report = AuditReport(
+        data=Path(recipe.data).name, described=scanned.dataset.describe(), findings=tuple(findings), probe=probe,
+        backbone=view.card.name if view.features is not None else "", not_checked=tuple(not_checked),
+        checks=tuple(check.title for check in chosen.values()), notes=tuple(notes),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )  # fmt: skip
+    if out is not None:
+        write_audit(report, _previews(view, report), out)
+    if fix_split is not None:
+        yield from _write_table(view, mended(view), fix_split)
+    yield Audited(report=report, path=out, manifest=fix_split)
+
+
+def _seen(
+    recipe: Recipe, scanned: Scanned, needed: bool
+) -> Generator[Event, None, tuple[SessionView, Measured | None, list[str]]]:
+    """The data as checks see them, with features where they are needed and can be had; how right the probe is; and what
+    cannot be checked."""
+    dataset = scanned.dataset
+    task = task_of(dataset, recipe)
+    dataset = replace(dataset, classes=task.classes)
+    scanned = replace(scanned, dataset=dataset)
+    targets = task.targets(dataset.examples)
+    backbone = yield from open_for_channels(
+        recipe.backbone, channels=recipe.channels, input_px=recipe.input_px or None, seed=recipe.seed
+    )
+    view = SessionView(
+        data=recipe.data, examples=dataset.examples, modality=scanned.modality, task=task, targets=targets,
+        prints=scanned.rows, decoded=scanned.decoded, groups=dataset.groups, card=backbone.card, seed=recipe.seed,
+    )  # fmt: skip
+    usable = np.flatnonzero(scanned.usable)
+    if not needed or len(usable) < 2:
+        return view, None, []
+    splits = Splits(
+        train=usable, val=NOBODY, test=NOBODY, groups=joined(clusters(scanned), dataset.groups), drawn_by_us=True,
+        notes=(),
+    )  # fmt: skip
+    recipe = replace(recipe, strategy="probe", cut="", views=1, options={})
+    session = Session(
+        recipe=recipe, dataset=dataset, scanned=scanned, splits=splits, task=task.prepared(targets[usable]),
+        targets=targets,
+    )  # fmt: skip
+    try:
+        session.check(backbone.card)
+    except BadData as error:
+        return view, None, [f"What needs features of a backbone: {error.message} {error.fix}"]
+    session, fitted = fitted_to(session, backbone, usable)
+    threads = num_threads(recipe.threads)
+    setup = Setup(
+        session=session, resolved=resolve(recipe, fitted.card), backbone=fitted, unfitted=backbone,
+        device=choose_device(recipe.device), threads=threads,
+    )  # fmt: skip
+    if not isinstance(task, LinearTask):
+        return view, None, [f"What needs features of a backbone: a {task.kind} task reads no single vector."]
+    with closing((yield from store_states(setup))) as stored:
+        problem = yield from problem_of(setup, stored, None)
+        features = _spread(np.asarray(probing.features_of(problem, usable)[:]), usable, len(targets))
+        said = None
+        if task.answers == "probabilities" and len(set(problem.groups[usable].tolist())) > 1:
+            solved = yield from probing.fit(problem, probing.Options())
+            if solved.out_of_fold is not None:
+                said = _spread(task.outputs(solved.out_of_fold), usable, len(targets))
+    inputs = session.inputs(fitted.card, threads)
+    view = replace(view, features=features, probabilities=said, record=lambda at: inputs.load(at, 0, 0)[0])
+    return view, _accuracy(view), []
+
+
+def _accuracy(view: SessionView) -> Measured | None:
+    """Of the probe, where an example is of one class."""
+    if view.probabilities is None or not view.task.exclusive:
+        return None
+    judged = np.isfinite(view.probabilities).all(axis=1)
+    right = np.nan_to_num(view.probabilities).argmax(axis=1) == view.targets
+    return share(right, judged, groups=view.groups, seed=view.seed)
+
+
+def _spread(rows: np.ndarray, positions: Int[np.ndarray, " k"], total: int) -> Float[np.ndarray, "n d"]:
+    """Rows of some examples among those of all; nan for the others."""
+    every = np.full((total, rows.shape[1]), np.nan, dtype=np.float32)
+    every[positions] = rows
+    return every
+
+
+def _previews(view: SessionView, report: AuditReport) -> dict[str, bytes | str]:
+    wanted = {name for one in report.findings for name in one.examples[:NUM_PREVIEWS]}
+    found = dict[str, bytes | str]()
+    for example in view.examples:
+        if example.id in wanted:
+            try:
+                found[example.id] = view.modality.preview(example.content)
+            except Undecodable as error:
+                found[example.id] = error.reason
+    return found
+
+
+def _check_table(examples: Sequence[Any], kind: str, classes: Sequence[str], path: Path) -> None:
+    """Raises: BadRequest: these examples cannot be written as a table of files and labels."""
+    if path.suffix.lower() != ".csv":
+        raise BadRequest(f"{path} does not end in .csv; the clean split is a table.", fix="call it clean.csv.")
+    if any(len(one.contents) > 1 or not isinstance(one.content, File) for one in examples):
+        raise BadRequest(
+            "A clean split can be written of data with one file for each example; these have others.",
+            fix="add a column `split` to your table yourself, or leave --fix-split out.",
+        )
+
+
+def _write_table(view: SessionView, clean: Mended, path: Path) -> Iterator[Event]:
+    """Write the clean split as a table that a fit reads, and say what it leaves out."""
+    text, folder = io.StringIO(newline=""), path.absolute().parent
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "label", *(["split"] if (clean.splits != "").any() else []), "group"])
+    sizes = np.bincount(clean.sets[clean.kept], minlength=len(clean.sets))
+    for at in np.flatnonzero(clean.kept).tolist():
+        example, number = view.examples[at], int(clean.sets[at])
+        file = example.path
+        shown = file.relative_to(folder).as_posix() if file.is_relative_to(folder) else str(file)
+        group = f"set-{number}" if sizes[number] > 1 else ""
+        split = [clean.splits[at]] if (clean.splits != "").any() else []
+        writer.writerow([shown, example.label, *split, group])
+    write_text(path, text.getvalue())
+    told = [f"{counted(len(some), 'example')} ({reason})" for reason, some in clean.left_out.items() if len(some)]
+    said = f"{path}: {counted(int(clean.kept.sum()), 'example')}"
+    said += "; all splits were drawn again, because too little would be left to train on" if clean.redrawn else ""
+    said += f"; left out: {', '.join(told)}." if told else "; nothing was left out."
+    yield Notice(text=said, topic="split")
