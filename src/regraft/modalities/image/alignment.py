@@ -15,6 +15,9 @@ same data. The thresholds are our choice.
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from regraft.modalities.image.planes import Planes
+from regraft.modalities.image.types import PillowImage
+
 SIDE = 64
 """Side of the miniatures in pixels."""
 THRESHOLDS = (0.4, 0.65)
@@ -27,6 +30,14 @@ _BLOCK = 500
 """Pairs that are aligned at once."""
 _SCALES, _SHIFT = (0.6, 1.7), 0.5
 """Smallest and largest scale; largest shift, a side being 2."""
+
+
+def miniature(image: "PillowImage | Planes") -> UInt8[np.ndarray, "64 64"]:
+    """The whole of a decoded image in grey, a square."""
+    from PIL import Image
+
+    small = image.resize((SIDE, SIDE), Image.Resampling.BOX, reducing_gap=2.0)
+    return np.asarray(small.mean() if isinstance(small, Planes) else small.convert("L"))
 
 
 def copies(grey: UInt8[np.ndarray, "n 64 64"], pairs: Int[np.ndarray, "m 2"]) -> Bool[np.ndarray, " m"]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Int, Shaped, UInt8
+from jaxtyping import Bool, Int, Shaped
 
 from regraft.contracts.card import Card
 from regraft.contracts.example import Content, Contents, Example
@@ -12,7 +12,6 @@ from regraft.contracts.modality import Modality, Placement, Record, Shapes, Trai
 from regraft.errors import BadData, BadRecipe, Undecodable
 from regraft.identity import digest_contents
 from regraft.modalities.image import augment, prepare
-from regraft.modalities.image.alignment import SIDE, copies
 from regraft.modalities.image.augment import PLACEMENT, placed_view, placement_of, preset
 from regraft.modalities.image.decode import largest
 from regraft.modalities.image.decoder import decoder, golden_digests, golden_files
@@ -22,7 +21,6 @@ from regraft.modalities.image.given import bytes_of, contents_of, image_of, is_o
 from regraft.modalities.image.near_copies import RULE, near_pairs
 from regraft.modalities.image.patients import by_patient
 from regraft.modalities.image.planes import MARK, Planes, fits
-from regraft.modalities.image.traits import traits
 from regraft.values import Event, Notice
 from regraft.words import counted
 
@@ -70,16 +68,20 @@ class ImageModality(Modality):
         return digest_contents(data), is_dicom(data)
 
     def cropped_copies(self, contents: Sequence[Contents], pairs: Int[np.ndarray, "m 2"]) -> Bool[np.ndarray, " m"]:
+        from regraft.modalities.image.alignment import SIDE, copies, miniature
+
         whole = np.ones(len(contents), dtype=bool)
         grey = np.zeros((len(contents), SIDE, SIDE), dtype=np.uint8)
         for at in np.unique(pairs).tolist():
             try:
-                grey[at] = miniature(contents[at])
+                grey[at] = miniature(image_of(_only(contents[at]), 0))
             except Undecodable:
                 whole[at] = False
         return copies(grey, pairs) & whole[pairs].all(axis=1)
 
     def traits(self, prints: Shaped[np.ndarray, " n"], preparation: Any) -> Sequence[Trait]:
+        from regraft.modalities.image.traits import traits
+
         return traits(prints, preparation)
 
     def near_copies(self, prints: Shaped[np.ndarray, " n"]) -> Int[np.ndarray, "m 2"]:
@@ -182,19 +184,6 @@ class ImageModality(Modality):
         buffer = io.BytesIO()
         shown.save(buffer, "PNG")
         return buffer.getvalue()
-
-
-def miniature(contents: Contents) -> UInt8[np.ndarray, "64 64"]:
-    """The whole image in grey, a square.
-
-    Raises:
-        Undecodable: it cannot be read.
-    """
-    from PIL import Image
-
-    image = image_of(_only(contents), 0)
-    small = image.resize((SIDE, SIDE), Image.Resampling.BOX, reducing_gap=2.0)
-    return np.asarray(small.mean() if isinstance(small, Planes) else small.convert("L"))
 
 
 def _only(contents: Contents) -> Content:
