@@ -76,7 +76,8 @@ class SessionView:
     @cached_property
     def traits(self) -> Sequence[Trait]:
         """What can be said of the examples without looking at what they show."""
-        return self.modality.traits(self.prints, self.card.preparation)
+        same = self.card.modality == self.modality.name
+        return self.modality.traits(self.prints, self.card.preparation) if same else ()
 
     def ids(self, positions: Any) -> tuple[str, ...]:
         """Ids of the examples at these positions, in their order, pairs one after the other."""

@@ -37,7 +37,7 @@ from regraft.values import Event, Measured, Notice, Progress
 from regraft.words import counted
 from regraft.workbench._machine import choose_device, num_threads
 from regraft.workbench._training import Setup, problem_of, store_states
-from regraft.workbench.recipes import resolve
+from regraft.workbench.recipes import resolve, suited
 from regraft.workbench.session import Session, fitted_to, opening, scanning, task_of
 
 NOBODY = np.zeros(0, dtype=np.int64)
@@ -139,7 +139,9 @@ def _seen(
         targets=targets,
     )  # fmt: skip
     try:
-        session.check(backbone.card)
+        backbone = suited(recipe, dataset, backbone)
+        view = replace(view, card=backbone.card)
+        yield from session.check(backbone.card)
     except BadData as error:
         return view, None, [f"What needs features of a backbone: {error.message} {error.fix}"]
     session, fitted = fitted_to(session, backbone, usable)
