@@ -22,7 +22,7 @@ import regraft
 from regraft.doors.cli import app
 from regraft.modalities.image.augment import Augmentation
 from regraft.recipe import Recipe
-from regraft.workbench.backbones import backbones
+from regraft.workbench.backbones import ArchitectureFacts, backbones
 from regraft.workbench.describe import describe
 from regraft.workbench.strategies import Field, fields_of, regularisers, strategies, tree_of_module
 
@@ -115,16 +115,17 @@ def strategies_page() -> str:
     return "\n\n".join([*told, f"## Regularisers\n\nFor strategies that have the option `regulariser`.\n\n{held}"])
 
 
+def sides(about: ArchitectureFacts) -> tuple[str, str]:
+    """Side of the input in pixels, and of the smallest; of networks of texts there is none."""
+    return (f"{about.input_px[0]}", f"{about.smallest_px}") if about.input_px else ("–", "–")
+
+
 def backbones_page() -> str:
     """Every backbone with its architecture and weights; nothing that depends on the machine."""
     rows, told = [], []
     for one in backbones():
         about = one.architecture
-        facts = (
-            ("each its own",) * 4
-            if about is None
-            else (f"{about.input_px[0]}", f"{about.smallest_px}", f"{about.width}", code(about.partial_cut))
-        )
+        facts = ("each its own",) * 4 if about is None else (*sides(about), f"{about.width}", code(about.partial_cut))
         rows.append((f"[{one.name}](#{one.name})", one.title, *facts))
         weights = table(
             ("`--backbone`", "trained on", "to fetch", "terms", "when to prefer them"),

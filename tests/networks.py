@@ -14,7 +14,8 @@ from regraft.contracts.card import Card
 from regraft.contracts.family import Built, Family
 from regraft.nn.accounting import Account, account
 
-FAMILIES: dict[str, Family] = {name: BACKBONES.get(name) for name in BACKBONES}
+FAMILIES: dict[str, Family] = {name: family for name in BACKBONES if (family := BACKBONES.get(name)).smallest_px > 1}
+"""Those of images; networks of texts have contract tests of their own (tests/text)."""
 VARIANTS = [f"{name}:{variant}" for name, family in FAMILIES.items() for variant in family.variants]
 
 

@@ -205,3 +205,31 @@ def unreadable(path: Path, error: Exception) -> str:
 def shortened(reason: str, limit: int = 120) -> bytes:
     """A reason in at most `limit` bytes of UTF-8, cut between characters."""
     return reason.encode(errors="replace")[:limit].decode(errors="ignore").encode()
+
+
+MAX_HIGH_SHARE = 0.3
+"""Largest share of the letters that are outside ASCII in a text that is taken for Windows-1252. Our choice: in Western
+European languages it is under 0.2, in Russian or Greek nearly 1."""
+
+
+def decoded_text(data: bytes) -> tuple[str, str] | None:
+    """Text in its encoding: UTF-8, UTF-16 and UTF-32 for certain; failing these Windows-1252 where that is likely.
+
+    Beside the text comes the encoding's name where it is not UTF-8, else nothing. None: it cannot be told.
+    """
+    candidates = ["utf-8-sig", *(["cp1252"] if b"\0" not in data else [])]
+    if data[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff"):
+        candidates = ["utf-32"]
+    elif data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        candidates = ["utf-16"]
+    elif data[:1].strip(b"\0") and data[1:2] == b"\0":  # as some systems write it, without a mark
+        candidates = ["utf-16-le"]
+    for encoding in candidates:
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        letters = list(filter(str.isalpha, text)) if encoding == "cp1252" else []
+        if encoding != "cp1252" or sum(not one.isascii() for one in letters) <= MAX_HIGH_SHARE * len(letters):
+            return text, {"utf-8-sig": "", "cp1252": "Windows-1252"}.get(encoding, encoding.upper())
+    return None

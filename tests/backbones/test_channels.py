@@ -21,7 +21,7 @@ from regraft.errors import BadRequest
 from regraft.nn.stages import Normalise
 from regraft.values import Notice
 
-FAMILIES: dict[str, Family] = {name: BACKBONES.get(name) for name in BACKBONES}
+FAMILIES: dict[str, Family] = {name: family for name in BACKBONES if (family := BACKBONES.get(name)).smallest_px > 1}
 every_variant = pytest.mark.parametrize(
     ("name", "variant"), [(name, variant) for name, family in FAMILIES.items() for variant in family.variants]
 )

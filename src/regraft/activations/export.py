@@ -28,6 +28,8 @@ LENGTHS = (8, 12)
 TOLERANCE = 1e-4
 """Largest difference between an export and torch, relative to the largest value of a tensor; 2e-6 is usual."""
 
+FEWER = (1, 5)
+"""Numbers of rows that are tried beside that of a whole batch."""
 TRACED = 2
 """Rows with which the network is traced and compared; one alone might be taken for an axis to broadcast."""
 
@@ -114,11 +116,13 @@ def slots_at(
     return slots
 
 
-def place_matters(backbone: Backbone, shapes: Shapes, *, device: str, threads: int) -> bool:
-    """Whether torch gives equal rows of one batch other bits at other places, after all stages.
+def what_matters(backbone: Backbone, shapes: Shapes, *, device: str, threads: int) -> tuple[bool, bool]:
+    """Whether torch gives equal rows other bits at other places of one batch, after all stages; and whether in batches
+    of other numbers of rows.
 
-    Seen where small matrices are multiplied in batches (attention on 9 tokens of 8 numbers): the library under torch
-    takes its steps by how each matrix lies in memory (MKL on an AMD processor). Such a network is run a row at a time.
+    The former was seen where small matrices are multiplied in batches (attention on 9 tokens of 8 numbers): the library
+    under torch takes its steps by how each matrix lies in memory (MKL on an AMD processor). Such a network is run a row
+    at a time.
     Asked of a network with drawn weights, not with the backbone's own: the outcome follows from shapes and kernels, and
     has to be the same for all backbones of one build, because those that differ above a cut share the rows below it.
     Leaves the random state alone.
@@ -130,9 +134,13 @@ def place_matters(backbone: Backbone, shapes: Shapes, *, device: str, threads: i
     prefix = Prefix(network, (top,), view="", inputs=tuple(shapes)).eval()
     examples = example_tensors(shapes, 1)
     same = {name: np.repeat(tensor.numpy(), BATCH, axis=0) for name, tensor in zip(shapes, examples, strict=True)}
-    found = TorchRunner(prefix, examples, device, threads, alone=False)(same)[top]
-    rows = [array for name, array in found.items() if name not in network.shared]
-    return any(row.tobytes() != array[0].tobytes() for array in rows for row in array)
+    runner = TorchRunner(prefix, examples, device, threads, alone=False)
+    runner.pads = False
+    found = runner(same)[top]
+    first = {name: array[0].tobytes() for name, array in found.items() if name not in network.shared}
+    place = any(row.tobytes() != bits for name, bits in first.items() for row in found[name])
+    fewer = (runner({name: array[:count] for name, array in same.items()})[top] for count in FEWER)
+    return place, any(state[name][0].tobytes() != bits for state in fewer for name, bits in first.items())
 
 
 def half_error(backbone: Backbone, cut: str, state: Mapping[str, np.ndarray], view: str) -> float:

@@ -35,6 +35,8 @@ from regraft.activations.stored import FreshStates, StoredStates, ahead
 from regraft.errors import RegraftError
 from regraft.values import Event, Notice, Plan, Progress
 
+WINDOW = 256
+"""Ragged rows that are computed in one go, so that those of one length fill batches. Our choice."""
 Address = tuple[int, int, int]
 """An example's position in the data set, the number of a view, and the number of a piece."""
 Pieces = Int[np.ndarray, "pieces 2"]
@@ -288,7 +290,8 @@ class Activations:
         row_seconds: float | None = None
         for cuts, _ in groups:
             for rows, loaded in ahead(
-                lambda row: self._timed_load(row, spent), _addresses(missing, cuts, pieces), size=BATCH,
+                lambda row: self._timed_load(row, spent), _addresses(missing, cuts, pieces),
+                size=WINDOW if self._prefixes.ragged else BATCH,
                 workers=self._inputs.workers,
             ):  # fmt: skip
                 records, batch_began = [record for record, _ in loaded], time.perf_counter()
@@ -300,7 +303,7 @@ class Activations:
                         return cut
                 if row_seconds is None:
                     # The first run also waits for what is done once, so where more batches come it is timed again.
-                    ran = self._run_seconds(cuts, records) if total > BATCH else ran
+                    ran = self._run_seconds(cuts, records[:BATCH]) if total > BATCH else ran
                     row_seconds = max(ran, self._load_seconds(list(spent)))
                     length = None if lengths is None else float(lengths.mean())
                     yield Plan(phase="activations", examples=total, seconds=row_seconds * total,

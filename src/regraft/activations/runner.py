@@ -6,7 +6,7 @@ fails or disagrees means torch for the whole backbone, one notice, and a note in
 Every batch has the same shape (the last one is padded), so that a row's values depend neither on its neighbours nor
 on where a resumed run began. ONNX Runtime takes a few left-over rows one at a time where that gives the same bits
 (measured: GoogLeNet, ResNet-18, ViT-B/16). Torch takes all rows one at a time where a row's place in the batch changes
-its bits (see `export.place_matters`), which is two to five times as slow.
+its bits (see `export.what_matters`), which is two to five times as slow.
 """
 
 import os
@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from regraft.activations.disk import Memo, StoreNotWritable, writing
-from regraft.activations.slots import Slot, stacked
+from regraft.activations.slots import Slot, padded, stacked
 from regraft.activations.states import Record
 from regraft.backbones.backbone import Backbone
 from regraft.files import atomic
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 BATCH = 16
 """Rows of a batch. Our choice: the gain of larger ones is within the noise on a CPU (8 to 32 tried)."""
-LENGTH_STEP = 32
+LENGTH_STEP = 8
 """Ragged rows are padded to a multiple of this. Our choice: half of it is wasted on the average row."""
 ROWS_AXIS = "rows"
 """Name of the first axis in an exported prefix."""
@@ -55,6 +55,8 @@ class Runner(ABC):
     """Names of the tensors that have no axis of rows."""
     few: int
     """Up to so many rows of a batch are run one at a time; 0: none are, `BATCH`: all are."""
+    pads: bool = True
+    """Whether fewer rows than a batch has are padded to one, because their number decides on bits."""
 
     def __call__(self, inputs: Record) -> dict[str, dict[str, np.ndarray]]:
         """Run any number of rows, one at least."""
@@ -77,7 +79,7 @@ class Runner(ABC):
         """One batch, `rows` of it asked for; names are `cut/name`."""
         if rows <= self.few:
             return [self.run({name: array[i : i + 1] for name, array in inputs.items()}) for i in range(rows)]
-        flat = self.run(padded(inputs, BATCH))
+        flat = self.run(padded(inputs, BATCH) if self.pads else inputs)
         return [{k: array if k.rpartition("/")[2] in self.shared else array[:rows] for k, array in flat.items()}]
 
     @abstractmethod
@@ -168,14 +170,6 @@ def onnx_runtime() -> Any:
     return onnxruntime
 
 
-def padded(inputs: Record, size: int) -> dict[str, np.ndarray]:
-    """The same rows, the last one repeated until there are `size`."""
-    rows = len(next(iter(inputs.values())))
-    if rows == size:
-        return dict(inputs)
-    return {name: np.concatenate([array, np.repeat(array[-1:], size - rows, axis=0)]) for name, array in inputs.items()}
-
-
 def usable_cores() -> int:
     """CPU cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
@@ -222,7 +216,7 @@ class Prefixes:
         self._may_use_onnx = backend == "auto" and device == "cpu" and not self.ragged
         self._decision: str | None = None
         self._runners: dict[tuple[str, ...], Runner] = {}
-        self._torch_alone: bool | None = None
+        self._matters: tuple[bool, bool] | None = None
         self._making = threading.RLock()
 
     def backend_name(self, cuts: Sequence[str] = ("output",)) -> str:
@@ -341,12 +335,15 @@ class Prefixes:
         return Prefix(self.backbone.network, cuts, view=self.view, inputs=tuple(self.shapes), keep=self.keep).eval()
 
     def _torch(self, cuts: tuple[str, ...]) -> Runner:
-        from regraft.activations.export import example_tensors, place_matters
+        from regraft.activations.export import example_tensors, what_matters
 
-        if self._torch_alone is None:
-            self._torch_alone = place_matters(self.backbone, self.shapes, device=self._device, threads=self.threads)
-        examples = example_tensors(self.shapes, 2)
-        return TorchRunner(self._prefix(cuts), examples, self._device, self.threads, alone=self._torch_alone)
+        if self._matters is None:
+            self._matters = what_matters(self.backbone, self.shapes, device=self._device, threads=self.threads)
+        (place, count), examples = self._matters, example_tensors(self.shapes, 2)
+        # Rows of one shape come in full batches but for the last; ragged ones in groups of any number.
+        runner = TorchRunner(self._prefix(cuts), examples, self._device, self.threads, alone=place)
+        runner.pads = count or not self.ragged
+        return runner
 
     def _onnx(self, cuts: tuple[str, ...]) -> Runner | None:
         """None where ONNX Runtime cannot be used; said and remembered."""

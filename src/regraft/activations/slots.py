@@ -117,6 +117,14 @@ def stacked(records: Sequence[Record]) -> dict[str, np.ndarray]:
     return found
 
 
+def padded(inputs: Record, size: int) -> dict[str, np.ndarray]:
+    """The same rows, the last one repeated until there are `size`."""
+    rows = len(next(iter(inputs.values())))
+    if rows == size:
+        return dict(inputs)
+    return {name: np.concatenate([array, np.repeat(array[-1:], size - rows, axis=0)]) for name, array in inputs.items()}
+
+
 def masked(state: Mapping[str, np.ndarray], lengths: Numbers | None) -> dict[str, np.ndarray]:
     """The state with a mask of what is no padding, unless it has one of its own or its rows are not ragged."""
     if lengths is None or MASK in state:

@@ -83,6 +83,7 @@ class Backbone:
                 "variant": self.card.variant,
                 "revision": self.family.revision,
                 "start": [list(self.card.mean), list(self.card.std)],
+                **({"config": dict(self.card.config)} if self.card.config else {}),
                 "stages": [self.stage_digests[stage] for stage in self.card.stages[: self.cuts.index(self.cut(cut))]],
             }
         )

@@ -44,7 +44,7 @@ def converted_file(
         found = read(path, _expected(family, card)) if read else read_original(path)
         tensors = found if read else translated(family, path, found)
         if faults := faults_of(family, card, tensors):
-            raise mismatch(path, f"{family.name}:{card.variant}", faults, _fitting(path, found))
+            raise mismatch(path, f"{family.name}:{card.variant}", faults, _fitting(path, found, family))
         sized = replace(card, num_source_classes=num_classes(family, tensors))
         made = family.build(sized.buildable)
         made.original.load_state_dict(family.adapt(trained(family, tensors), sized), strict=False)
@@ -114,17 +114,20 @@ def variant_of(path: Path, content: str, family: Family) -> str:
             write_json(memory, variant)
             return variant
     nearest = min(faults, key=lambda variant: len(faults[variant]))
-    raise mismatch(path, f"{family.name} (nearest variant: {nearest})", faults[nearest], _fitting(path, tensors))
+    raise mismatch(
+        path, f"{family.name} (nearest variant: {nearest})", faults[nearest], _fitting(path, tensors, family)
+    )
 
 
-def _fitting(path: Path, tensors: Mapping[str, Any]) -> list[str]:
-    """Every architecture on the shelf that the tensors of a file are those of, as NAME:VARIANT; open families have too
-    many to try."""
+def _fitting(path: Path, tensors: Mapping[str, Any], asked: Family) -> list[str]:
+    """Every architecture on the shelf, for the same kind of data, that the tensors of a file are those of, as
+    NAME:VARIANT; open families have too many to try."""
     families: list[Family] = [BACKBONES.get(name) for name in BACKBONES]
+    modality = asked.card(asked.variants[0]).modality
     return [
         f"{family.name}:{variant}"
         for family in families
-        if family.narrowed is None
+        if family.narrowed is None and family.card(family.variants[0]).modality == modality
         for variant in family.variants
         if not faults_of(family, family.card(variant), translated(family, path, tensors))
     ]
@@ -133,7 +136,8 @@ def _fitting(path: Path, tensors: Mapping[str, Any]) -> list[str]:
 def kept(family: Family, card: Card, source: Mapping[str, Any], convert: Any) -> Backbone:
     """The converted set made from `source`, from the cache or else by `convert(folder)`."""
     sized = card.input_px if family.one_size else None
-    name = digest_json([REVISION, source, family.name, family.revision, card.variant, sized])
+    described = [dict(card.config)] if card.config else []
+    name = digest_json([REVISION, source, family.name, family.revision, card.variant, sized, *described])
     folder = cache_home() / "weights" / name
     facts = _facts(folder)
     if facts is None:

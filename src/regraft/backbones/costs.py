@@ -18,6 +18,7 @@ from regraft.backbones.undrawn import Undrawn
 from regraft.contracts.backbone import Network
 from regraft.contracts.card import Card
 from regraft.contracts.family import Family, built
+from regraft.errors import BadRequest
 from regraft.nn.accounting import Account, Layer, Layers, account
 from regraft.nn.inception import Filters, Inception
 
@@ -79,7 +80,14 @@ class NetworkCosts(Layers):
 
 
 def costs_of(family: Family, card: Card) -> NetworkCosts:
-    """Count the network of that card."""
+    """Count the network of that card.
+
+    Raises:
+        BadRequest: it takes no images, so that what it costs depends on the example.
+    """
+    if not card.input_px:
+        raise BadRequest(f"What {card.name} costs depends on the example; only networks of images are counted.",
+                         fix="`regraft backbones NAME` says where it can be cut.")  # fmt: skip
 
     def pixels(number: int) -> dict[str, Tensor]:
         return {"pixels": torch.empty((number, *card.preparation.input_px, card.channels), dtype=torch.uint8)}

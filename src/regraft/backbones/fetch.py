@@ -20,7 +20,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from regraft.contracts.family import PREFIX
 from regraft.errors import BadRequest, OutOfSpace, RegraftError, UnknownName, WeightsError, WeightsMissing
-from regraft.files import cache_home, write_json
+from regraft.files import cache_home, write_json, write_text
 from regraft.identity import sha256_of
 from regraft.values import Event, Notice, Plan, Progress
 
@@ -135,7 +135,9 @@ def fetch(url: str, sha256: str, *, size_mb: float) -> Generator[Event, None, Pa
 
 
 def published_at(url: str) -> tuple[str, Path]:
-    """Where a person finds what is published at a plain address or at `hf:ADDRESS`, and where it is kept."""
+    """Where a person finds what is published at a plain address, at `hf:ADDRESS` or in a `file:`, and where it is."""
+    if url.startswith("file:"):
+        return url, Path(url.removeprefix("file:"))
     if url.startswith(PREFIX):
         address = hub_address(url.removeprefix(PREFIX))
         return address.page, address.folder / (address.file or "model.safetensors")
@@ -199,6 +201,33 @@ def fetch_from_hub(text: str) -> Generator[Event, None, HubFile]:
     return HubFile(path=path, source=source, licence=told["licence"])
 
 
+def hub_texts(text: str, names: Sequence[str]) -> dict[str, str]:
+    """Those of these small files that a repository `OWNER/REPOSITORY[@REVISION]` has, by name, fetched once; raises as
+    `fetch_from_hub`."""
+    address = hub_address(text)
+    try:
+        told = json.loads((address.folder / "hub.json").read_bytes())["texts"]
+    except (OSError, ValueError, KeyError):
+        told = None if (address.folder / names[0]).is_file() else _ask(address)["texts"]
+    there = [name for name in names if (address.folder / name).is_file() or name in (told or {})]
+    for name in there:
+        path = address.folder / name
+        if path.is_file():
+            continue
+        wanted = _Wanted(name=name, folder=address.folder, page=address.page)
+        try:
+            with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+                options = {"revision": json.loads((address.folder / "hub.json").read_bytes())["commit"]}
+                found = hub_library().hf_hub_download(
+                    address.repository, name, local_dir=folder, endpoint=_endpoint(), **options
+                )
+                data = Path(found).read_bytes()
+        except Exception as error:  # as in _fetched
+            raise _explained(wanted, error) from error
+        write_text(path, data.decode(errors="replace"))
+    return {name: (address.folder / name).read_text(encoding="utf-8") for name in there}
+
+
 def hub_library() -> Any:
     """huggingface_hub, which collects no telemetry."""
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -223,7 +252,8 @@ def _ask(address: HubAddress) -> dict[str, Any]:
             if file.rfilename.endswith(SUFFIXES) and _harmless(file.rfilename)
         }
         licence = (info.card_data or {}).get("license") or ""
-        told = {"commit": str(info.sha), "licence": str(licence), "files": files}
+        texts = {file.rfilename: file.blob_id or "" for file in info.siblings if file.rfilename.endswith(".json")}
+        told = {"commit": str(info.sha), "licence": str(licence), "files": files, "texts": texts}
         write_json(address.folder / "hub.json", told)
         return told
     except Exception as error:  # a server that is no hub sets off whatever the library did not expect

@@ -238,11 +238,14 @@ def _find(family: Family, parsed: Spec) -> Generator[Event, None, _Found]:
     published = family.published[parsed.weights]
     if published.url.startswith(PREFIX):
         found = yield from _from_hub(published.url.removeprefix(PREFIX))
-        return replace(found, label=parsed.weights, variant=published.variant, facts={**found.facts, **published.facts})
+        facts = {**found.facts, **published.facts}
+        return replace(found, label=parsed.weights, variant=published.variant, facts=facts, read=published.read)
     if isinstance(published, Packaged):
         from regraft.backbones.packages import packaged_file
 
         path = packaged_file(published)
+    elif published.url.startswith("file:"):
+        return (yield from _in_folder(published, parsed.weights))
     else:
         from regraft.backbones.fetch import fetch
 
@@ -250,11 +253,22 @@ def _find(family: Family, parsed: Spec) -> Generator[Event, None, _Found]:
     return _known(path, parsed.weights, published)
 
 
+def _in_folder(published: Published, label: str) -> Generator[Event, None, _Found]:
+    """A file of weights in a folder that the user named."""
+    from regraft.backbones.fetch import published_at
+
+    _, path = published_at(published.url)
+    if not path.is_file():
+        raise WeightsMissing(f"{path} is not there; a file of weights is expected.",
+                             fix="save the network with save_pretrained, in one file of safetensors.")  # fmt: skip
+    yield from ()
+    return _known(path, label, published)
+
+
 def _known(path: Path, label: str, published: Published) -> _Found:
     """A published file at hand."""
     facts = {**published.facts, "source": published.url}
-    read = published.read if isinstance(published, Packaged) else None
-    return _Found(path=path, label=label, variant=published.variant, facts=facts, read=read)
+    return _Found(path=path, label=label, variant=published.variant, facts=facts, read=published.read)
 
 
 def _from_hub(address: str) -> Generator[Event, None, _Found]:

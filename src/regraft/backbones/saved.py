@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from regraft.backbones.backbone import Backbone, family_of
+from regraft.backbones.backbone import BACKBONES, Backbone, family_of
 from regraft.bundle_format import FACTS, TENSORS, bundle_folder, check_tensors, read_facts, read_tensors
 from regraft.contracts.card import Card
 from regraft.errors import BundleError
@@ -53,7 +53,7 @@ def saved_backbone(facts: Mapping[str, Any], folder: Path) -> Backbone:
         digests = {stage: str(described["stages"][stage]) for stage in card.stages}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _not_ours(folder, error) from error
-    family, _ = family_of(card.family, card.variant)
+    family = BACKBONES.get(card.family) if card.config else family_of(card.family, card.variant)[0]
     return Backbone(card=card, family=family, tensors_path=folder / TENSORS, stage_digests=digests)
 
 

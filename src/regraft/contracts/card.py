@@ -48,6 +48,8 @@ class Card:
     """Names of the classes that the weights were trained to tell apart, where known."""
     num_source_classes: int = 0
     """How many they are; 0 where there is no source classifier."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """What the architecture is built from, as JSON, where its library knows it by a description, not by a name."""
     notes: tuple[str, ...] = ()
     """What a user of these weights should be told when they are loaded."""
 

@@ -37,6 +37,9 @@ class Published:
     """Accuracy on ImageNet-1k's validation split that the publisher states, one central crop; None where none is."""
     top1_source: str = ""
     """Who states it."""
+    read: Callable[[Path, Mapping[str, Any]], Mapping[str, Any]] | None = None
+    """(the file, the original's tensors by name without numbers) -> a state dict of the original; loads torch. None:
+    the file is of one of the usual kinds, under the original's names."""
 
     @property
     def file_name(self) -> str:
@@ -56,8 +59,8 @@ class Packaged(Published):
     """The file of weights, as the distribution's metadata lists it."""
     num_bytes: int
     """Size of the file."""
-    read: Callable[[Path, Mapping[str, Any]], Mapping[str, Any]]
-    """(the file, the original's tensors by name without numbers) -> a state dict of the original; loads torch."""
+    assets: Mapping[str, str] = field(default_factory=dict)
+    """Other files beside it that belong to the weights, such as a tokenizer, with their SHA-256."""
     install: str
     """The command that installs it."""
 
@@ -163,7 +166,7 @@ def built(family: Family, card: Card) -> Built:
     Families build networks for the channels that their own weights have; a convolution for others always has a bias.
     """
     made: Built = family.build(card.buildable)
-    natural = family.card(card.variant).channels
+    natural = family.card(card.variant).channels if card.channels else 0
     if card.channels != natural and (conv := first_convolution(made.network, natural)) is not None:
         import torch
         from torch import nn
@@ -183,6 +186,8 @@ def sized(family: Family, card: Card, input_px: int | None) -> Card:
     """
     if input_px is None:
         return card
+    if not card.input_px:
+        raise BadRequest(f"{card.name} takes no images, and so none of {input_px} pixels.", fix="leave input_px out.")
     if input_px < family.smallest_px or input_px % family.multiple_px:
         rule = f", in steps of {family.multiple_px}" if family.multiple_px > 1 else ""
         near = max(family.smallest_px, input_px // family.multiple_px * family.multiple_px)

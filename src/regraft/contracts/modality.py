@@ -121,6 +121,10 @@ class Modality(ABC):
 
     inline: bool = False
     """Whether the cell of a table may hold the content itself."""
+    columns: Sequence[str] = ()
+    """What columns are usually called whose cells hold the content, in lower case."""
+    gives_way: bool = False
+    """Whether its files are examples only where a folder holds none of another kind (a `.txt` beside images)."""
 
     @property
     def limit(self) -> int:

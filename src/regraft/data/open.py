@@ -43,7 +43,7 @@ def open_dataset(
     known: tuple[str, ...] = (),
     learnable: bool = True,
 ) -> Dataset:
-    """Open a folder of class folders, an archive of one, a table (CSV, TSV, parquet), or a data frame.
+    """Open a folder of class folders, an archive of one, a table (CSV, TSV, JSON lines, parquet), or a data frame.
 
     Reads names and labels; decodes nothing. `group_pattern` is a regular expression searched for in every id; its first
     group names what must stay together (a patient, a plant) and replaces a group column. `learnable=False` opens data
@@ -87,7 +87,7 @@ def open_dataset(
         raise BadData(
             f"{where} is neither a folder nor a table nor an archive.",
             fix="give a folder with one sub-folder per class, an archive of one (.tar.gz and the like, .zip), a folder "
-            "of archives called train-0.tar.gz and so on, or a table that ends in .csv, .tsv or .parquet.",
+            "of archives called train-0.tar.gz and so on, or a table that ends in .csv, .tsv, .jsonl or .parquet.",
         )
     found = source.open(where, columns) if source else open_table(where, columns, frame)
     asked = Asked(kind=task, columns=columns.named, delimiter=label_delimiter, order=order, known=known)

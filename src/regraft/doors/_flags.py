@@ -26,7 +26,7 @@ Abstain = Annotated[
     ),
 ]
 COLUMNS = (
-    "source.path_column", "source.label_column", "source.label_delimiter", "source.split_column",
+    "source.path_column", "source.text_columns", "source.label_column", "source.label_delimiter", "source.split_column",
     "source.group_column", "source.group_pattern",
 )  # fmt: skip
 """How labelled examples are read."""
@@ -120,6 +120,11 @@ def _parameter(path: str) -> inspect.Parameter:
     if path == "source.label_column":
         help_ += " Repeat it for several: labels (0 or 1), or numbers to predict."
     option = typer.Option(f"--{name.replace('_', '-')}", help=help_, show_default=False)
+    if field.kind.startswith("tuple"):
+        option = typer.Option(
+            f"--{name.removesuffix('s').replace('_', '-')}", help=f"{help_} Repeatable.", show_default=False
+        )
+        return _keyword(name, Annotated[list[str] | None, option], None)
     if field.kind == "bool":
         return _keyword(name, Annotated[bool, option], False)
     kind: Any = list[str] if path == "source.label_column" else _KINDS[field.kind]

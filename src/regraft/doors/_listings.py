@@ -136,7 +136,11 @@ def _architecture(one: "BackboneFacts") -> list[tuple[str, str]]:
     if found is None:
         return [("", f"and more; the facts and cuts of one: regraft backbones {one.name}:VARIANT")]
     return [
-        ("input", f"{found.input_px[0]} x {found.input_px[1]} pixels, {found.smallest_px} or more"),
+        *(
+            [("input", f"{found.input_px[0]} x {found.input_px[1]} pixels, {found.smallest_px} or more")]
+            if found.input_px
+            else []
+        ),
         ("features", str(found.width)),
         ("cuts", ", ".join(f"{cut} (partial)" if cut == found.partial_cut else cut for cut in found.cuts)),
     ]

@@ -170,7 +170,7 @@ def extend(
 
 
 @app.command()
-@with_flags("source.path_column")
+@with_flags("source.path_column", "source.text_columns")
 def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="Folder of a run or of a model.")],
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUTS...", help="Files, folders of them, tables.")],

@@ -81,7 +81,7 @@ def opened(
     resolved = resolve(recipe, unfitted.card)
     session = yield from phases.run("data", open_data(recipe, dataset, holds_out=holds_out, workers=threads))
     unfitted = suited(recipe, session.dataset, unfitted)
-    yield from session.check(unfitted.card)
+    yield from phases.run("data", (notice for notice in session.check(unfitted.card)))
     resolved, (session, backbone) = resolve(recipe, unfitted.card), fitted_to(session, unfitted)
     check_seen(recipe.seen, backbone, session.dataset)
     check_asked(resolved, backbone, session.task)

@@ -39,8 +39,8 @@ class WeightsFacts:
 class ArchitectureFacts:
     """One architecture of a family."""
 
-    input_px: tuple[int, int]
-    """Height and width of the input unless told otherwise, in pixels."""
+    input_px: tuple[int, ...]
+    """Height and width of the input unless told otherwise, in pixels; empty where it takes no images."""
     smallest_px: int
     """Side of the smallest square input, in pixels."""
     width: int
@@ -130,7 +130,7 @@ def _unfetched(spec: str, where: str, prefer: str) -> WeightsFacts:
 def _architecture(family: Family, variant: str) -> ArchitectureFacts:
     card = family.card(variant)
     return ArchitectureFacts(
-        input_px=card.preparation.input_px,
+        input_px=card.input_px,
         smallest_px=family.smallest_px,
         width=card.width,
         cuts=card.cuts,

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from regraft.contracts.example import Contents, File
 from regraft.contracts.source import Columns
 from regraft.data.archives import is_archive, unpacking
 from regraft.data.sources import table
@@ -40,7 +41,7 @@ def predict(
     """
     bundle = opened(model, device=device, backend=backend, threads=threads)
     yield from bundle.notices
-    inputs, names = yield from _rows(inputs, source or Source())
+    inputs, names, rows = yield from _rows(inputs, source or Source())
     archives = dict[Path, Path]()
     for given in filter(is_archive, inputs):
         archives[given] = yield from unpacking(given)
@@ -50,12 +51,14 @@ def predict(
         found, notes = _files(archives.get(given, given), bundle.modality.name)
         paths += found
         yield from notes
-    if not paths:
+    if not paths and not rows:
         many = bundle.modality.many
         raise BadData(f"There are no {many} in {', '.join(map(str, inputs))}.", fix=f"give {many}, or folders of them.")
     for prediction in bundle.stream(paths, abstain=abstain):
         known = _renamed(prediction, copies)
         yield replace(known, id=names.get(known.id, known.id))
+    for (name, _), prediction in zip(rows, bundle.stream([one for _, one in rows], abstain=abstain), strict=True):
+        yield replace(prediction, id=name)
 
 
 def opened(model: Path, *, device: str = "auto", backend: str = "auto", threads: int = 0) -> "Bundle":
@@ -71,18 +74,27 @@ def opened(model: Path, *, device: str = "auto", backend: str = "auto", threads:
     return load(model, device=choose_device(device), backend=backend, threads=count, workers=count)
 
 
-def _rows(inputs: Sequence[Path], source: Source) -> Generator[Notice, None, tuple[Sequence[Path], Mapping[str, str]]]:
-    """The inputs with the files of their rows in place of tables; and what these call them, by their paths."""
-    found, names = list[Path](), dict[str, str]()
+def _rows(
+    inputs: Sequence[Path], source: Source
+) -> Generator[Notice, None, tuple[Sequence[Path], Mapping[str, str], list[tuple[str, Contents]]]]:
+    """The inputs with the files of their rows in place of tables; what these call them, by their paths; and the rows
+    whose cells are the content itself, by name."""
+    found, names, inline = list[Path](), dict[str, str](), list[tuple[str, Contents]]()
+    columns = Columns(path=source.path_column, folder=source.folder, inline=source.text_columns)
     for given in inputs:
         if not table.accepts(given):
             found.append(given)
             continue
-        cells, files, notes = table.files_in(given, Columns(path=source.path_column, folder=source.folder))
+        cells, contents, notes = table.contents_in(given, columns)
         yield from notes
-        found += files
-        names |= zip(map(str, files), cells, strict=True)
-    return found, names
+        for cell, one in zip(cells, contents, strict=True):
+            content = next(iter(one.values()))
+            if isinstance(content, File):
+                found.append(content.path)
+                names[str(content.path)] = cell
+            else:
+                inline.append((cell, one))
+    return found, names, inline
 
 
 def _renamed(prediction: Prediction, copies: Mapping[Path, Path]) -> Prediction:

@@ -266,9 +266,11 @@ def suited(recipe: Recipe, dataset: "Dataset", backbone: "Backbone") -> "Backbon
     if card.modality != modality.name:
         bridged = modality.bridged(card)
         if bridged is None:
+            from regraft.backbones.packages import offered
+
             raise BadData(
                 f"{dataset.root} holds {modality.many}; {card.name} takes data of the kind {card.modality}.",
-                fix="choose another backbone (`regraft backbones` lists them).",
+                fix=f"choose another backbone (`regraft backbones` lists them). {offered(modality.name)}".rstrip(),
             )
         card = bridged
     if recipe.prepare:

@@ -1,7 +1,8 @@
-"""Rows of a table as text: CSV and TSV by the standard library, parquet by pyarrow where it is installed."""
+"""Rows of a table as text: CSV, TSV and JSON lines by the standard library, parquet by pyarrow where installed."""
 
 import csv
 import io
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,8 +14,10 @@ import numpy as np
 from regraft.contracts.modality import MODALITIES
 from regraft.contracts.source import Columns
 from regraft.errors import BadData, MissingExtra, RegraftError, UnknownName
+from regraft.files import decoded_text
 from regraft.words import named
 
+_MISSING = ("nan", "<NA>", "NaT")
 _DELIMITERS = (",", ";", "\t", "|")
 _SEP = re.compile(r"\s*sep=(.)[^\S\r\n]*[\r\n]", re.IGNORECASE)
 """The line above the header by which Excel is told the delimiter."""
@@ -30,6 +33,8 @@ class Table:
     """The wanted columns that the table has, by the name that was asked for; empty cells are empty text."""
     rows: list[int]
     """The number of every row: in text the first line is row 1 and blank lines count; elsewhere the first row is 0."""
+    inline: tuple[str, ...] = ()
+    """The columns whose cells are the content itself, asked for or recognised by their names."""
     notes: tuple[str, ...] = ()
     """What was assumed to read it."""
 
@@ -46,7 +51,18 @@ def read_table(path: Path, columns: Columns, frame: Any = None) -> Table:
     if frame is not None:
         own = list(frame.columns)
         return _of_columns(path, list(map(str, own)), columns, lambda at: list(frame[own[at]]))
-    return _parquet(path, columns) if path.suffix.lower() == ".parquet" else _text(path, columns)
+    read = {".parquet": _parquet, ".jsonl": _lines, ".ndjson": _lines}.get(path.suffix.lower(), _text)
+    return read(path, columns)
+
+
+def inline_in(names: Sequence[str], columns: Columns) -> tuple[str, ...]:
+    """The columns whose cells are the content itself: those that were asked for; or in a table without a column of
+    paths one that is called as a modality calls such columns."""
+    if columns.inline or columns.path.casefold() in map(str.casefold, names):
+        return columns.inline
+    usual = {one for name in MODALITIES for one in MODALITIES.get(name).columns}
+    found = [name for name in names if name.casefold() in usual and name not in columns.named]
+    return tuple(found) if len(found) == 1 else ()
 
 
 def wanted(
@@ -57,7 +73,8 @@ def wanted(
     `below`: the first rows under the header of a text table, with their numbers.
     """
     found = {}
-    asked = dict.fromkeys(columns.inline or (columns.path,), "--path-column")
+    inline = inline_in(names, columns)
+    asked = dict.fromkeys(inline, "--text-column") or {columns.path: "--path-column"}
     asked |= dict.fromkeys(columns.named, "--label-column")
     asked |= {columns.split or "": "--split-column", columns.group or "": "--group-column"}
     for name, flag in asked.items():
@@ -80,13 +97,15 @@ def _no_column(
     path: Path, name: str, flag: str, names: list[str], columns: Columns, below: Sequence[tuple[int, list[str]]]
 ) -> RegraftError:
     """What to say of a column that is not there: that the header is missing or lies lower, or which there are."""
-    header = f"a line such as {','.join(filter(None, (columns.path, *columns.named)))}"
-    flags = "--path-column and --label-column" if any(columns.named) else "--path-column"
+    content, one = (columns.inline or (columns.path,)), "--text-column" if columns.inline else "--path-column"
+    header = f"a line such as {','.join(filter(None, (*content, *columns.named)))}"
+    flags = f"{one} and --label-column" if any(columns.named) else one
     lower = next((row for row, record in below if name in map(str.strip, record)), None)
     if lower is None and not any(map(_is_path, names)):
         error = UnknownName(f"column in {path.name}", name, names)
         error.fix += f" The name is given by {flag}"
         error.fix += f"; if the first line is not a header, begin the table with one, {header}." if below else "."
+        error.fix += " A column of texts is named by --text-column." if flag == "--path-column" else ""
         return error
     return BadData(
         f"The first line of {path.name} is not a header: it reads {named(map(repr, names), 3)}, and a column named "
@@ -102,7 +121,7 @@ def _is_path(cell: str) -> bool:
 
 
 def _text(path: Path, columns: Columns) -> Table:
-    text = _decoded(path)
+    text, encoding = _decoded(path)
     said = _SEP.match(text)
     delimiter = columns.delimiter or (said[1] if said else _delimiter(path, text, columns))
     try:
@@ -124,31 +143,66 @@ def _text(path: Path, columns: Columns) -> Table:
             f"{path.name} row {named(ragged)}: {found} fields where the header has {len(names)}.",
             fix="put fields that contain the delimiter in double quotes, or correct these rows.",
         )
+    notes, inline = list[str](), inline_in(names, columns)
+    if said:
+        notes.append(f"The first line of {path.name} is not the header: it says that {said[1]!r} is the delimiter.")
+    if encoding.startswith("Windows"):
+        if not inline:  # names of files have to be right to the letter
+            raise _not_utf8(path)
+        odd = next(cell for _, record in [(0, names), *rows] for cell in record if not cell.isascii())
+        notes.append(f"{path.name} is not UTF-8 and read as {encoding}; look whether this is right: {odd:.60}")
+    elif encoding:
+        notes.append(f"{path.name} is read as {encoding}.")
     return Table(
         unused=tuple(name for at, name in enumerate(names) if name and at not in places.values()),
         columns={name: [record[at] for _, record in rows] for name, at in places.items()},
         rows=[row for row, _ in rows],
-        notes=(f"The first line of {path.name} is not the header: it says that {said[1]!r} is the delimiter.",)
-        if said
-        else (),
+        inline=inline,
+        notes=tuple(notes),
     )
 
 
-def _decoded(path: Path) -> str:
+def _decoded(path: Path) -> tuple[str, str]:
+    """The text of a table, and its encoding where that is not UTF-8."""
     try:
-        data = path.read_bytes()
+        found = decoded_text(path.read_bytes())
     except OSError as error:
         raise BadData(f"{path} cannot be read ({error.strerror}).", fix="allow reading it.") from error
-    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    if data[1:2] == b"\0" and data[:1].strip(b"\0"):  # as some systems write it, without a mark
-        encoding = "utf-16-le"
+    if found is None:
+        raise _not_utf8(path)
+    return found
+
+
+def _not_utf8(path: Path) -> BadData:
+    data = path.read_bytes()
     try:
-        return data.decode(encoding)
+        data.decode("utf-8-sig")
+        where, byte = 1, 0
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise BadData(
-            f"{path.name} line {line} is not UTF-8 (byte 0x{data[error.start]:02x}).", fix="save the table as UTF-8."
-        ) from error
+        where, byte = data.count(b"\n", 0, error.start) + 1, data[error.start]
+    return BadData(f"{path.name} line {where} is not UTF-8 (byte 0x{byte:02x}).", fix="save the table as UTF-8.")
+
+
+def _lines(path: Path, columns: Columns) -> Table:
+    """JSON objects, one a line; a name that an object lacks is an empty cell."""
+    text, _ = _decoded(path)
+    rows, numbers = list[dict[str, Any]](), list[int]()
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except ValueError:
+            value = None
+        if not isinstance(value, dict):
+            raise BadData(
+                f"{path.name} line {number} is {line:.40}; a JSON object is expected.",
+                fix='write one object a line, such as {"text": "…", "label": "…"}.',
+            )
+        rows.append(value)
+        numbers.append(number)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return _of_columns(path, names, columns, lambda at: [row.get(names[at]) for row in rows], numbers)
 
 
 def _delimiter(path: Path, text: str, columns: Columns) -> str:
@@ -159,7 +213,8 @@ def _delimiter(path: Path, text: str, columns: Columns) -> str:
 
     def rank(delimiter: str) -> tuple[bool, int]:
         names = [name.strip() for name in next(csv.reader(header, delimiter=delimiter), [])]
-        return {columns.path, *columns.named} <= set(names), len(names)
+        content = columns.inline or inline_in(names, columns) or (columns.path,)
+        return {*content, *columns.named} <= set(names), len(names)
 
     return max(_DELIMITERS, key=rank)
 
@@ -180,20 +235,48 @@ def _parquet(path: Path, columns: Columns) -> Table:
         raise BadData(f"{path} cannot be read as parquet: {error}.", fix="write the file again.") from error
 
 
-def _of_columns(path: Path, names: list[str], columns: Columns, read: Callable[[int], list[Any]]) -> Table:
-    """A table whose columns are `read` one by one, by position."""
-    places = wanted(path, names, columns)
-    found = {name: [_plain(path, name, *one) for one in enumerate(read(at))] for name, at in places.items()}
+def _of_columns(
+    path: Path,
+    names: list[str],
+    columns: Columns,
+    read: Callable[[int], list[Any]],
+    numbers: Sequence[int] | None = None,
+) -> Table:
+    """A table whose columns are `read` one by one, by position; `numbers` are those of its rows, None: from 0."""
+    places, inline = wanted(path, names, columns), inline_in(names, columns)
+    read_ones = {name: read(at) for name, at in places.items()}
+    rows = list(numbers) if numbers is not None else list(range(max(map(len, read_ones.values()), default=0)))
+    found = dict[str, list[str]]()
+    for name, cells in read_ones.items():
+        if name in inline:
+            _refuse_untold(path, name, rows, cells)
+        found[name] = [_plain(path, name, row, cell) for row, cell in zip(rows, cells, strict=True)]
     return Table(
         unused=tuple(name for at, name in enumerate(names) if at not in places.values()),
         columns=found,
-        rows=list(range(max(map(len, found.values()), default=0))),
+        rows=rows,
+        inline=inline,
     )
+
+
+def _refuse_untold(path: Path, column: str, rows: Sequence[int], cells: Sequence[Any]) -> None:
+    """Raises: BadData: a cell that is the content itself is a number, a list or the like, not text."""
+    others = [
+        (row, cell) for row, cell in zip(rows, cells, strict=True)
+        if not isinstance(cell, str | bytes) and cell is not None and str(cell) not in _MISSING
+    ]  # fmt: skip
+    if others:
+        cell = others[0][1]
+        raise BadData(
+            f"{path.name} row {named(at for at, _ in others)}: {column} is {cell!r:.40} ({type(cell).__name__}) where "
+            "text is expected.",
+            fix="write text in every cell, or name another column (--text-column).",
+        )
 
 
 def _plain(path: Path, column: str, row: int, value: Any) -> str:
     """A cell as text: bytes as the UTF-8 that they hold, whole numbers without a fraction, missing ones empty."""
-    if value is None or (not isinstance(value, str) and str(value) in ("nan", "<NA>", "NaT")):
+    if value is None or (not isinstance(value, str) and str(value) in _MISSING):
         return ""
     if isinstance(value, float | np.floating) and value.is_integer():
         return str(int(value))

@@ -24,7 +24,7 @@ from regraft.words import counted, named, splits_in
 HEAD_BYTES = 256
 """How much of a file is looked at where its name does not say what it is."""
 _CLUTTER = frozenset(("thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "dicomdir"))
-_TABLES = frozenset(("csv", "tsv", "parquet"))
+_TABLES = frozenset(("csv", "tsv", "jsonl", "parquet"))
 _MAX_DEPTH = 64
 """Folders inside folders are followed so far."""
 
@@ -118,9 +118,13 @@ def found_under(root: Path, columns: Columns, *, called: Path) -> Found:
 
 
 def _list(root: Path, modality: str = "") -> _Listing:
-    listing = _Listing()
-    reading = [MODALITIES.get(name) for name in ([modality] if modality else MODALITIES)]
-    _walk(str(root), (), listing, frozenset(), reading)
+    every = [MODALITIES.get(name) for name in ([modality] if modality else MODALITIES)]
+    for reading in ([one for one in every if not one.gives_way], every):
+        listing = _Listing()
+        if reading:
+            _walk(str(root), (), listing, frozenset(), reading)
+        if listing.files:
+            break
     listing.files.sort()
     return listing
 

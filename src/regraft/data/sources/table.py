@@ -1,4 +1,5 @@
-"""Tables: CSV, TSV or parquet with a column of files, one or several of labels, where wanted of splits and groups."""
+"""Tables: CSV, TSV, JSON lines or parquet with a column of files (or of texts), one or several of labels, where wanted
+of splits and groups."""
 
 import os
 import unicodedata
@@ -20,7 +21,7 @@ from regraft.words import SPLIT_WORDS, counted, joined, named, splits_in
 
 PATHS = Columns(unlabelled=True, split=None, group=None)
 """How a table without labels is read."""
-_SUFFIXES = frozenset((".csv", ".tsv", ".parquet"))
+_SUFFIXES = frozenset((".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"))
 
 
 def accepts(path: Path) -> bool:
@@ -86,7 +87,7 @@ def listed(given: Any) -> Any:
     if is_frame(given):
         own = list(given.columns)
         try:
-            return list(given[own[wanted(Path("the data frame"), list(map(str, own)), PATHS)[PATHS.path]]])
+            return list(given[own[next(iter(wanted(Path("the data frame"), list(map(str, own)), PATHS).values()))]])
         except UnknownName as error:
             error.fix = (
                 f"give one of its columns: frame[{own[0]!r}], for instance." if own else "give one with columns."
@@ -96,6 +97,19 @@ def listed(given: Any) -> Any:
         cells = given.ravel().tolist()
         return [os.fsdecode(cell) for cell in cells] if given.dtype.kind == "S" else cells
     return files_in(Path(given))[1] if isinstance(given, str | Path) and accepts(Path(given)) else given
+
+
+def contents_in(path: Path, columns: Columns) -> tuple[list[str], list[Contents], list[Notice]]:
+    """Names and contents of the rows of an unlabelled table, its cells or their files, and what was assumed.
+
+    Raises:
+        UnknownName: no column holds them.
+        BadData: a file is not there, a cell is empty, or the table cannot be read.
+    """
+    asked = replace(columns, unlabelled=True, split=None, group=None)
+    table = read_table(path, asked)
+    names, contents, notes = _contents(path, table, asked)
+    return names, contents, [*notices((*table.notes, *notes))]
 
 
 def files_in(path: Path, columns: Columns | None = None) -> tuple[list[str], list[Path], list[Notice]]:
@@ -117,14 +131,15 @@ def files_in(path: Path, columns: Columns | None = None) -> tuple[list[str], lis
 
 def _contents(path: Path, table: Table, columns: Columns) -> tuple[list[str], list[Contents], list[str]]:
     """A name and the contents of every row, and what was assumed to find them."""
-    if not columns.inline:
+    if not table.inline:
         files, notes = _files(path, table, columns)
         return table.columns[columns.path], [in_file(Path(file)) for file in files], notes
-    for name in columns.inline:
+    for name in table.inline:
         _refuse_empty(path, table, table.columns[name], name)
-    cells = zip(*(table.columns[name] for name in columns.inline), strict=True)
-    contents: list[Contents] = [dict(zip(columns.inline, map(Inline, row), strict=True)) for row in cells]
-    return [f"row {row}" for row in table.rows], contents, []
+    cells = zip(*(table.columns[name] for name in table.inline), strict=True)
+    contents: list[Contents] = [dict(zip(table.inline, map(Inline, row), strict=True)) for row in cells]
+    notes = [] if columns.inline else [f"The cells of the column {table.inline[0]!r} of {path.name} are the examples."]
+    return [f"row {row}" for row in table.rows], contents, notes
 
 
 def _modality(path: Path, contents: Sequence[Content]) -> str:

@@ -1,0 +1,282 @@
+"""Networks of transformers as stages: `embeddings`, then `layer.0`, `layer.1` …
+
+A stage holds modules of the original network, which it calls as the original does. The mask of what is no padding
+travels in the state; the form in which attention wants it costs nothing to make and is made in every layer. What a
+lower stage computes for all layers (a table of position biases) travels in the state without an axis of examples.
+
+Letters: n examples, t tokens, d features, h heads.
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from regraft.contracts.backbone import Network, State, Views
+from regraft.contracts.family import Built
+from regraft.errors import BadRequest
+
+
+class Start(nn.Module):
+    """Numbers of tokens as the original takes them: padding has its own number."""
+
+    def __init__(self, pad: int) -> None:
+        super().__init__()
+        self.pad = pad
+
+    def forward(self, state: State) -> State:
+        return {**state, "ids": state["ids"].long().masked_fill(~state["mask"], self.pad)}
+
+
+Call = Callable[[nn.ModuleDict, State], Mapping[str, Tensor] | Tensor]
+"""(the stage's parts, the state) -> the new `hidden`, or several tensors for the state."""
+
+
+class Stage(nn.Module):
+    """Parts of the original, called as it does; after them, in the last stage, its final norm."""
+
+    def __init__(self, parts: Mapping[str, nn.Module], call: Call, last: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.parts, self._call = nn.ModuleDict(dict(parts)), call
+        self.last = nn.ModuleDict(dict(last))
+
+    def forward(self, state: State) -> State:
+        made = self._call(self.parts, state)
+        new = dict(made) if isinstance(made, Mapping) else {"hidden": made}
+        for part in self.last.values():
+            new["hidden"] = part(new["hidden"])
+        return {name: one for name, one in state.items() if name not in ("ids", "types")} | new
+
+
+def unmasked(state: State, allowed: Tensor | None = None) -> Float[Tensor, "n 1 #t t"]:
+    """What is added to attention's scores: 0 where a token may be looked at, the most negative number elsewhere;
+    `allowed` (t t) narrows that further."""
+    mask = state["mask"][:, None, None, :]
+    mask = mask if allowed is None else mask & allowed
+    zero = torch.zeros((), dtype=state["hidden"].dtype, device=mask.device)
+    return zero.masked_fill(~mask, torch.finfo(zero.dtype).min)
+
+
+def distances(state: State) -> Tensor:
+    """How far each token (columns) lies behind each (rows), in tokens (t t)."""
+    places = torch.arange(state["mask"].shape[1], device=state["mask"].device)
+    return places[None, :] - places[:, None]
+
+
+Cut = tuple[Mapping[str, nn.Module], Call]
+"""Parts and call of a stage."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How one type of network is cut."""
+
+    embed: Callable[[Any], Cut]
+    """The original -> its first stage."""
+    layers: Callable[[Any], list[Cut]]
+    """The original -> its layers."""
+    last: Callable[[Any], Mapping[str, nn.Module]] = lambda net: {}
+    """The original -> what follows the last layer."""
+    make: Callable[[Any, Any], nn.Module] = lambda library, settings: library.AutoModel.from_config(
+        settings, dtype=torch.float32
+    )
+    """(transformers, its configuration) -> the original."""
+    shared: frozenset[str] = frozenset()
+    """What the first stage computes for all layers, the same for all examples."""
+
+
+def _plain(part: nn.Module, allowed: Callable[[State], Tensor] | None = None) -> Cut:
+    """A layer that takes the hidden state and the mask."""
+
+    def call(parts: nn.ModuleDict, state: State) -> Tensor:
+        mask = unmasked(state, None if allowed is None else allowed(state))
+        return parts["layer"](state["hidden"], attention_mask=mask)
+
+    return {"layer": part}, call
+
+
+def _embedded(net: Any) -> Cut:
+    def call(parts: nn.ModuleDict, state: State) -> Tensor:
+        told = {"token_type_ids": state["types"].long()} if "types" in state else {}
+        return parts["embeddings"](state["ids"], **told)
+
+    return {"embeddings": net.embeddings}, call
+
+
+def _bare(library: Any, settings: Any) -> nn.Module:
+    """The network without the pooler, whose place our head takes."""
+    return library.AutoModel.from_config(settings, dtype=torch.float32, add_pooling_layer=False)
+
+
+def _albert_embed(net: Any) -> Cut:
+    parts, plain = _embedded(net)
+    return {**parts, "wide": net.encoder.embedding_hidden_mapping_in}, lambda own, state: own["wide"](plain(own, state))
+
+
+def _albert_layers(net: Any) -> list[Cut]:
+    """One set of weights serves several layers: each gets a copy, since some may be frozen and others trained."""
+    groups, count = net.encoder.albert_layer_groups, net.config.num_hidden_layers
+    sources = [groups[int(at / (count / len(groups)))] for at in range(count)]
+    own = [source if source not in sources[:at] else copy.deepcopy(source) for at, source in enumerate(sources)]
+
+    def again(module: nn.Module, keys: Any) -> None:
+        for source, part in zip(sources, own, strict=True):
+            part.load_state_dict(source.state_dict())
+
+    net.register_load_state_dict_post_hook(again)
+    return [_plain(part) for part in own]
+
+
+def _deberta_embed(net: Any) -> Cut:
+    encoder = net.encoder
+    if not encoder.relative_attention:
+        raise BadRequest("This DeBERTa has no relative positions, which it is known by.", fix="choose another network.")
+    norm = {"norm": encoder.LayerNorm} if "layer_norm" in encoder.norm_rel_ebd else {}
+
+    def call(parts: nn.ModuleDict, state: State) -> Mapping[str, Tensor]:
+        told = {"token_type_ids": state["types"].long()} if "types" in state else {}
+        hidden = parts["embeddings"](state["ids"], mask=state["mask"], **told)
+        table = parts["relative"].weight
+        return {"hidden": hidden, "relative": parts["norm"](table) if "norm" in parts else table}
+
+    return {"embeddings": net.embeddings, "relative": encoder.rel_embeddings, **norm}, call
+
+
+def _deberta_layers(net: Any) -> list[Cut]:
+    from transformers.models.deberta_v2.modeling_deberta_v2 import build_relative_position
+
+    buckets, most = net.encoder.position_buckets, net.encoder.max_relative_positions
+
+    def call(parts: nn.ModuleDict, state: State) -> Tensor:
+        hidden, mask = state["hidden"], state["mask"]
+        places = build_relative_position(hidden, hidden, bucket_size=buckets, max_position=most)
+        both = mask[:, None, None, :] & mask[:, None, :, None]
+        made: Tensor = parts["layer"](hidden, both, relative_pos=places, rel_embeddings=state["relative"])[0]
+        return parts["conv"](hidden, made, mask.long()) if "conv" in parts else made
+
+    conv = {"conv": net.encoder.conv} if net.encoder.conv is not None else {}
+    return [({"layer": layer, **({} if at else conv)}, call) for at, layer in enumerate(net.encoder.layer)]
+
+
+def _modern_layers(net: Any) -> list[Cut]:
+    width = net.config.sliding_window
+
+    def layer(part: Any) -> Cut:
+        kind = part.attention_type
+
+        def call(parts: nn.ModuleDict, state: State) -> Tensor:
+            apart, hidden = distances(state), state["hidden"]
+            mask = unmasked(state, None if kind == "full_attention" else apart.abs() <= width)
+            places = torch.arange(hidden.shape[1], device=hidden.device)[None]
+            turned = parts["rotary"](hidden, places, kind)
+            return parts["layer"](hidden, attention_mask=mask, position_embeddings=turned)
+
+        return {"layer": part, "rotary": net.rotary_emb}, call
+
+    return [layer(part) for part in net.layers]
+
+
+def _gpt2_embed(net: Any) -> Cut:
+    def call(parts: nn.ModuleDict, state: State) -> Tensor:
+        places = torch.arange(state["ids"].shape[1], device=state["ids"].device)
+        return parts["dropout"](parts["words"](state["ids"]) + parts["places"](places)[None])
+
+    return {"words": net.wte, "places": net.wpe, "dropout": net.drop}, call
+
+
+def _t5_embed(net: Any) -> Cut:
+    def call(parts: nn.ModuleDict, state: State) -> Mapping[str, Tensor]:
+        return {"hidden": parts["dropout"](parts["words"](state["ids"])), "bias": parts["bias"].weight}
+
+    bias = net.block[0].layer[0].SelfAttention.relative_attention_bias
+    return {"words": net.embed_tokens, "bias": bias, "dropout": net.dropout}, call
+
+
+def _t5_layers(net: Any) -> list[Cut]:
+    first = net.block[0].layer[0].SelfAttention
+    settings = {
+        "num_buckets": first.relative_attention_num_buckets,
+        "max_distance": first.relative_attention_max_distance,
+    }
+    bucket = type(first)._relative_position_bucket  # noqa: SLF001 - the library has no public name for it
+
+    def call(parts: nn.ModuleDict, state: State) -> Tensor:
+        bias = nn.functional.embedding(bucket(distances(state), bidirectional=True, **settings), state["bias"])
+        made: Tensor = parts["layer"](
+            state["hidden"], attention_mask=unmasked(state), position_bias=bias.permute(2, 0, 1)[None]
+        )[0]
+        return made
+
+    return [({"layer": block}, call) for block in net.block]
+
+
+def _encoder_layers(net: Any) -> list[Cut]:
+    return [_plain(layer) for layer in net.encoder.layer]
+
+
+BERT = Plan(embed=_embedded, layers=_encoder_layers, make=_bare)
+PLANS: Mapping[str, Plan] = {
+    "bert": BERT,
+    "roberta": BERT,
+    "xlm-roberta": BERT,
+    "camembert": BERT,
+    "distilbert": Plan(embed=_embedded, layers=lambda net: [_plain(one) for one in net.transformer.layer]),
+    "albert": Plan(embed=_albert_embed, layers=_albert_layers, make=_bare),
+    "deberta-v2": Plan(embed=_deberta_embed, layers=_deberta_layers, shared=frozenset({"relative"})),
+    "modernbert": Plan(
+        embed=lambda net: ({"embeddings": net.embeddings}, lambda parts, state: parts["embeddings"](state["ids"])),
+        layers=_modern_layers,
+        last=lambda net: {"norm": net.final_norm},
+    ),
+    "gpt2": Plan(
+        embed=_gpt2_embed,
+        layers=lambda net: [_plain(block, lambda state: distances(state) <= 0) for block in net.h],
+        last=lambda net: {"norm": net.ln_f},
+    ),
+    "t5": Plan(
+        embed=_t5_embed,
+        layers=_t5_layers,
+        last=lambda net: {"norm": net.final_layer_norm, "dropout": net.dropout},
+        make=lambda library, settings: library.T5EncoderModel(settings).encoder,
+        shared=frozenset({"bias"}),
+    ),
+}
+"""By the `model_type` of a configuration."""
+
+
+def network_of(config: Mapping[str, Any]) -> Built:
+    """The network of a card's `config`, with random weights, drawn by the library's own rule."""
+    from regraft.backbones.transformers import library
+
+    transformers, described = library(), dict(config["transformers"])
+    plan = PLANS[str(described["model_type"])]
+    settings = transformers.AutoConfig.for_model(**described)
+    net = plan.make(transformers, settings)
+    parts, last = [plan.embed(net), *plan.layers(net)], plan.last(net)
+    names = ["embeddings", *(f"layer.{at}" for at in range(len(parts) - 1))]
+    stages = {name: Stage(*cut, last if name == names[-1] else {}) for name, cut in zip(names, parts, strict=True)}
+    pooling, unit = str(config["pooling"]), bool(config.get("unit"))
+    network = Network(
+        start=Start(int(settings.pad_token_id or 0)),
+        stages=stages,
+        views=lambda state: views(state, pooling, unit=unit),
+        shared=plan.shared,
+    )
+    return Built(network=network, original=net)
+
+
+def views(state: State, pooling: str, *, unit: bool = False) -> Views:
+    """The top state's tokens (n t d), and their `mean`, the `first` or the `last` of them (n d); of length 1 where
+    `unit`."""
+    hidden, mask = state["hidden"], state["mask"]
+    if pooling == "mean":
+        kept = mask[..., None].to(hidden.dtype)
+        pooled = (hidden * kept).sum(1) / kept.sum(1).clamp(min=1)
+    else:
+        place = mask.sum(1).clamp(min=1) - 1 if pooling == "last" else torch.zeros_like(mask[:, 0], dtype=torch.long)
+        pooled = hidden[torch.arange(len(hidden), device=hidden.device), place]
+    return {"tokens": hidden, "pooled": nn.functional.normalize(pooled, dim=1) if unit else pooled}

@@ -1,0 +1,240 @@
+"""Networks of texts from transformers: `minilm_l6`, and any network in a folder or on the Hugging Face hub.
+
+    minilm_l6@package                  the sentence encoder that an ordinary package carries
+    transformers:FOLDER@pretrained     config.json, tokenizer.json and model.safetensors in a folder
+    transformers:OWNER/REPOSITORY@pretrained       the same from the hub
+
+Stages are `embeddings` and the layers. A card's `config` holds the library's own configuration, so that a saved model
+is built again without the folder or the hub; the tokenizer is in its preparation. Pooling is what the folder says in
+the way of sentence-transformers, else the mean of the tokens, or the last one of a network that reads from left to
+right.
+
+Sources: Wolf et al. 2020, arXiv:1910.03771; Wang et al. 2020, arXiv:2002.10957 (MiniLM); Reimers & Gurevych 2019,
+arXiv:1908.10084 (sentence encoders). Imports no torch until a network is built.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from regraft.backbones.packages import PACKAGED, asset, without_heads
+from regraft.contracts.card import Card
+from regraft.contracts.family import PREFIX, Family, Published
+from regraft.errors import BadRequest, MissingExtra
+from regraft.modalities.text.tokens import Preparation
+
+if TYPE_CHECKING:
+    from regraft.contracts.family import Built
+
+NAMES = ("minilm_l6", "transformers")
+
+MINILM = {
+    "model_type": "bert", "vocab_size": 30522, "hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12,
+    "intermediate_size": 1536, "hidden_act": "gelu", "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1,
+    "max_position_embeddings": 512, "type_vocab_size": 2, "layer_norm_eps": 1e-12, "pad_token_id": 0,
+    "initializer_range": 0.02,
+}  # fmt: skip
+"""config.json of nreimers/MiniLM-L6-H384-uncased."""
+TRAINED_SHARE = 3
+"""Partial fine-tuning trains the highest one of so many layers. Our choice: two of six, four of twelve."""
+
+
+ENCODERS = {
+    "bert", "roberta", "xlm-roberta", "camembert", "distilbert", "albert", "deberta-v2", "modernbert", "t5",
+}  # fmt: skip
+DECODERS = {"gpt2"}
+"""Types of networks that are known here, by the `model_type` of their configuration; of T5 the encoder."""
+FILES = (
+    "config.json", "tokenizer.json", "tokenizer_config.json", "1_Pooling/config.json", "modules.json",
+    "sentence_bert_config.json",
+)  # fmt: skip
+"""The small files of a network; the first two must be there."""
+UNUSED = ("_name_or_path", "architectures", "transformers_version", "torch_dtype", "dtype", "use_cache", "auto_map")
+"""Entries of a configuration that decide nothing here."""
+ALSO = {
+    "hidden_size": ("dim", "n_embd", "d_model"),
+    "num_hidden_layers": ("n_layers", "n_layer", "num_layers"),
+    "max_position_embeddings": ("n_positions",),
+}
+"""What some types call these numbers."""
+POOLINGS = {"mean": "pooling_mode_mean_tokens", "first": "pooling_mode_cls_token", "last": "pooling_mode_lasttoken"}
+"""Our name and that of sentence-transformers."""
+MOST_TOKENS = 512
+"""Tokens of an example at most, where a network takes more. Our choice: attention's cost grows with the square."""
+KNOWN = "minilm_l6"
+"""The architecture that has a name here."""
+
+
+@cache
+def library() -> ModuleType:
+    """The package `transformers`, imported now and not before; it asks no hub.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    if find_spec("transformers") is None:
+        raise MissingExtra("transformers", "text", "A network of texts")
+    from regraft.nn.torchvision import torchvision_models
+
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    torchvision_models()  # transformers imports torchvision, which needs help beside a CPU-only torch
+    return import_module("transformers")
+
+
+def build(card: Card) -> "Built":
+    """The network with random weights, as stages."""
+    from regraft.backbones._transformers_stages import network_of
+
+    return network_of(card.config)
+
+
+def card_of(name: str, variant: str, config: Mapping[str, Any], preparation: Preparation) -> Card:
+    """The card of a network with this `config`, without weights."""
+    layers = int(_said(config["transformers"], "num_hidden_layers"))
+    above = max(1, -(-layers // TRAINED_SHARE))
+    stages = ("embeddings", *(f"layer.{at}" for at in range(layers)))
+    untied = "Layers that shared one set of weights are trained apart, and saved so."
+    return Card(
+        family=name,
+        variant=variant,
+        weights="",
+        modality="text",
+        preparation=preparation,
+        stages=stages,
+        width=int(_said(config["transformers"], "hidden_size")),
+        partial_cut=stages[-1 - above],
+        config=config,
+        notes=(untied,) if config["transformers"]["model_type"] == "albert" else (),
+    )
+
+
+def _said(described: Mapping[str, Any], name: str, default: int = 0) -> Any:
+    """A number of a configuration, under whichever of its names."""
+    return next((described[one] for one in (name, *ALSO[name]) if one in described), default)
+
+
+def _minilm(variant: str) -> Card:
+    config = {"transformers": MINILM, "pooling": "mean"}
+    text = asset("minilm_l6", "tokenizer.json")
+    return card_of("minilm_l6", variant, config, Preparation(tokenizer=text, max_tokens=256, positions=512, types=True))
+
+
+def narrowed(variant: str) -> Family:
+    """The family of the network in a folder, or of a repository of the hub, whose small files are fetched.
+
+    Raises:
+        BadRequest: it lacks a configuration or a tokenizer, or is of a type that is not known here.
+        RegraftError: the repository cannot be reached.
+    """
+    if variant == KNOWN:
+        return replace(
+            ENTRIES["transformers"], card=lambda _: replace(_minilm(KNOWN), family="transformers"), narrowed=None
+        )
+    folder = Path(variant).expanduser()
+    if folder.is_dir():
+        files = {name: (folder / name).read_text(encoding="utf-8") for name in FILES if (folder / name).is_file()}
+        url = f"file:{folder / 'model.safetensors'}"
+    elif variant.startswith(("/", ".", "~")) or variant.count("/") != 1:
+        raise BadRequest(
+            f"There is no folder {variant}.",
+            fix="write transformers:FOLDER@pretrained or transformers:OWNER/REPOSITORY@pretrained.",
+        )
+    else:
+        from regraft.backbones.fetch import hub_texts
+
+        files, url = hub_texts(variant, FILES), f"{PREFIX}{variant}"
+    card = _described(variant, {name: _parsed(variant, name, text) for name, text in files.items()}, files)
+    facts = {"trained_on": f"as {variant} says"}
+    published = Published(url=url, sha256="", size_mb=0, variant=variant, facts=facts, read=without_heads)
+    return replace(
+        ENTRIES["transformers"],
+        title=f"{variant}, a network of the type {card.config['transformers']['model_type']}",
+        variants=(variant,),
+        card=lambda _: card,
+        published={"pretrained": published},
+        narrowed=None,
+    )
+
+
+def _parsed(variant: str, name: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise BadRequest(
+            f"{name} of {variant} is not JSON: {error}.", fix="fetch it again where it comes from."
+        ) from error
+
+
+def _described(variant: str, files: Mapping[str, Any], texts: Mapping[str, str]) -> Card:
+    """The card of a network from its small files."""
+    if missing := [name for name in FILES[:2] if name not in files]:
+        raise BadRequest(
+            f"{variant} has no {missing[0]}.",
+            fix="save the tokenizer with save_pretrained of a fast tokenizer."
+            if missing[0] == "tokenizer.json"
+            else "name a folder that save_pretrained wrote.",
+        )
+    described = {name: value for name, value in files["config.json"].items() if name not in UNUSED}
+    kind = described.get("model_type")
+    if kind not in DECODERS | ENCODERS:
+        raise BadRequest(f"{variant} is of the type {kind!r}.",
+                         fix=f"choose one of: {', '.join(sorted(DECODERS | ENCODERS))}.")  # fmt: skip
+    pooled = files.get("1_Pooling/config.json", {})
+    says = next((way for way, name in POOLINGS.items() if pooled.get(name)), "")
+    unit = any(str(one.get("type", "")).endswith("Normalize") for one in files.get("modules.json", []))
+    relative = kind in ("t5", "deberta-v2", "modernbert")
+    places = 0 if relative else int(_said(described, "max_position_embeddings", MOST_TOKENS))
+    if kind in ("roberta", "xlm-roberta", "camembert"):  # positions begin behind that of padding
+        places -= int(described.get("pad_token_id", 1)) + 1
+    said = [
+        files.get("sentence_bert_config.json", {}).get("max_seq_length"),
+        files.get("tokenizer_config.json", {}).get("model_max_length"),
+    ]
+    preparation = Preparation(
+        tokenizer=texts["tokenizer.json"],
+        max_tokens=int(min([MOST_TOKENS, *filter(None, [places, *said])])),
+        positions=places,
+        types=int(described.get("type_vocab_size", 0)) > 1,
+    )
+    pooling = says or ("last" if kind in DECODERS else "mean")
+    config = {"transformers": described, "pooling": pooling, **({"unit": True} if unit else {})}
+    return card_of("transformers", variant, config, preparation)
+
+
+ENTRIES = {
+    "minilm_l6": Family(
+        name="minilm_l6",
+        title="MiniLM-L6: a sentence encoder of six layers, 22.6 million parameters",
+        prefer="for English texts, and to begin with: small, quick on a CPU, its weights come as an ordinary package",
+        source="Wang et al. 2020, arXiv:2002.10957; trained further by sentence-transformers, "
+        "https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2",
+        revision=1,
+        variants=("uncased",),
+        card=_minilm,
+        build=build,
+        classifier="",
+        smallest_px=1,
+        published={"package": PACKAGED["minilm_l6"]},
+    ),
+    "transformers": Family(
+        name="transformers",
+        title="A network of transformers in a folder or on the hub: transformers:FOLDER, transformers:OWNER/REPOSITORY",
+        prefer="where a larger or another network of texts is wanted: BERT, RoBERTa, DistilBERT, ALBERT, DeBERTa, "
+        "ModernBERT, GPT-2, the encoder of T5; it needs the extra `text`",
+        source="Wolf et al. 2020, arXiv:1910.03771, https://github.com/huggingface/transformers",
+        revision=1,
+        variants=(KNOWN,),
+        card=lambda variant: narrowed(variant).card(variant),
+        build=build,
+        classifier="",
+        smallest_px=1,
+        narrowed=narrowed,
+    ),
+}

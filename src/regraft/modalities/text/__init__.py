@@ -1,0 +1,166 @@
+"""Texts: reading, tokens, fingerprints.
+
+What the rest of Regraft may ask of a kind of data stands here, for texts. The other files are loaded when there are
+texts, so that runs on other data do not load them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int, Shaped
+
+from regraft.contracts.card import Card
+from regraft.contracts.example import Content, Contents, Example, Inline
+from regraft.contracts.modality import Modality, Placement, Record, Shapes, View
+from regraft.errors import BadRecipe, Undecodable, UnknownName
+from regraft.identity import derive_seed, digest_bytes
+from regraft.values import Notice, notices
+from regraft.words import counted, named
+
+PREVIEW = 160
+"""Characters of a preview."""
+GOLDEN_WORDS = (
+    "the", "a", "of", "to", "and", "in", "is", "was", "not", "very", "good", "bad", "film", "message", "free", "call",
+    "tomorrow", "please", "strange", "Zürich", "naïve", "42", "3.14", "£100", ":-)", "“so”", "…", "unquestionably",
+    "antidisestablishmentarianism", "今日",
+)  # fmt: skip
+"""What golden texts are made of."""
+GOLDEN_LENGTHS = (3, 12, 40, 150)
+"""Words of each golden text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """Views of a text: there is the plain one alone."""
+
+    @property
+    def varies(self) -> bool:
+        return False
+
+    def digest_fields(self) -> Mapping[str, Any]:
+        return {}
+
+
+class TextModality(Modality):
+    """Messages, sentences, reviews, documents; or pairs of them."""
+
+    name = "text"
+    one, many = "text", "texts"
+    layout = 1
+    measured = (
+        ("characters", "<i4"),  # of all contents together
+        ("encoding", "S16"),  # where it is not UTF-8
+        ("bits", "u1", 32),  # by which near copies are found
+    )
+    Augmentation = Augmentation
+    inline = True
+    columns = ("text", "sentence", "message", "review", "document", "tweet", "comment")
+    gives_way = True
+    near_copy_rule = "5 256 20"  # characters, bits, bits that differ
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "Preparation":
+            from regraft.modalities.text.tokens import Preparation
+
+            return Preparation
+        raise AttributeError(name)
+
+    def claims(self, name: str, head: Callable[[], bytes]) -> bool:
+        return name.lower().endswith(".txt")
+
+    def fingerprint(self, contents: Contents, limit: int = 0) -> Shaped[np.ndarray, ""]:
+        from regraft.modalities.text.fingerprint import measure
+
+        return measure(contents, self.row)
+
+    def identity(self, contents: Contents) -> tuple[str, bool]:
+        from regraft.modalities.text.fingerprint import digest
+        from regraft.modalities.text.read import text_of
+
+        return digest(contents, tuple(map(text_of, contents.values()))), False
+
+    def near_copies(self, prints: Shaped[np.ndarray, " n"]) -> Int[np.ndarray, "m 2"]:
+        from regraft.modalities.text.fingerprint import near_pairs
+
+        return near_pairs(prints)
+
+    def reader(self, *, optional: bool = False) -> str:
+        return "text-1"
+
+    def grouped(
+        self, examples: Sequence[Example], prints: Shaped[np.ndarray, " n"]
+    ) -> tuple[Sequence[Example], Sequence[Notice]]:
+        encodings = prints["encoding"]
+        notes = []
+        for encoding in sorted(set(encodings.tolist()) - {b""}):
+            ids = [examples[at].id for at in np.flatnonzero(encodings == encoding).tolist()]
+            text = f"{counted(len(ids), 'text is', 'texts are')} not UTF-8 but {encoding.decode()}, and read so: "
+            notes.append(Notice(text=f"{text}{named(ids)}.", topic="data"))
+        return examples, notes
+
+    def augmentation(self, name: str, changes: Mapping[str, Any]) -> Any:
+        if name not in ("default", "none"):
+            raise UnknownName("augmentation of texts", name, ["default", "none"])
+        if changes:
+            raise BadRecipe(f"augment.{next(iter(changes))} is set, but views of texts do not differ.",
+                            fix="leave [augment] out.")  # fmt: skip
+        return Augmentation()
+
+    def load(self, contents: Contents, preparation: Any, view: View | None, piece: int = 0) -> tuple[Record, Placement]:
+        from regraft.modalities.text.read import text_of
+
+        found = preparation.encoded(*map(text_of, contents.values()))
+        if not found.ids:
+            raise Undecodable("it has no tokens", str(next(iter(contents.values()))))
+        record = {"ids": np.array(found.ids, dtype=np.int32), "mask": np.ones(len(found.ids), dtype=bool)}
+        if preparation.types:
+            record["types"] = np.array(found.type_ids, dtype=np.int32)
+        return record, {}
+
+    def shapes(self, preparation: Any) -> Shapes:
+        numbers: tuple[tuple[int | None, ...], str] = ((None,), "int32")
+        types = {"types": numbers} if preparation.types else {}
+        return {"ids": numbers, "mask": ((None,), "bool"), **types}
+
+    def golden(self, seed: int, preparation: Any) -> list[Contents]:
+        return [{"text": Inline(text)} for text in _golden(seed)]
+
+    def golden_digests(self, seed: int, preparation: Any) -> list[str]:
+        return [digest_bytes(text.encode()) for text in _golden(seed)]
+
+    def given(self, value: Any) -> Contents:
+        from regraft.modalities.text.read import contents_of
+
+        return contents_of(value)
+
+    def is_one(self, value: Any) -> bool:
+        return not isinstance(value, list) and not hasattr(value, "__next__")
+
+    def check(self, examples: Sequence[Example], prints: Shaped[np.ndarray, " n"], card: Card) -> Sequence[Notice]:
+        """Say which texts are too long for the network; a text has no more tokens than characters, or a few more."""
+        from regraft.modalities.text.read import text_of
+
+        most = card.preparation.max_tokens
+        long = [examples[at] for at in np.flatnonzero(prints["characters"] > most - 8).tolist()]
+        cut = [one.id for one in long if card.preparation.encoded(*map(text_of, one.contents.values())).overflowing]
+        many = counted(len(cut), "text has", "texts have")
+        text = f"{many} more than the {most} tokens that {card.name} reads; what comes after is not seen: {named(cut)}."
+        return notices([text] if cut else [])
+
+    def preview(self, content: Content) -> bytes | str:
+        from regraft.modalities.text.read import text_of
+
+        text = " ".join(text_of(content).split())
+        return text if len(text) <= PREVIEW else f"{text[: PREVIEW - 1]}…"
+
+
+def _golden(seed: int) -> list[str]:
+    """The golden texts, from raw PCG64 output alone."""
+    source = np.random.PCG64(derive_seed(seed, "golden", "text"))
+    words = [source.random_raw(length) % np.uint64(len(GOLDEN_WORDS)) for length in GOLDEN_LENGTHS]
+    return [" ".join(GOLDEN_WORDS[int(at)] for at in chosen) for chosen in words]
+
+
+ENTRY = TextModality()
