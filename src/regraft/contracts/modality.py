@@ -124,7 +124,7 @@ class Modality(ABC):
     columns: Sequence[str] = ()
     """What columns are usually called whose cells hold the content, in lower case."""
     gives_way: bool = False
-    """Whether its files are examples only where a folder holds none of another kind (a `.txt` beside images)."""
+    """Whether its files are examples only where a folder holds none of another kind."""
 
     @property
     def limit(self) -> int:

@@ -51,6 +51,13 @@ class Preparation:
             positions=int(value["positions"]), types=bool(value["types"]),
         )  # fmt: skip
 
+    def scaled_to(self, input_px: int) -> "Preparation":
+        """
+        Raises:
+            BadRequest: always, since texts have no size in pixels.
+        """
+        raise BadRequest(f"input_px is {input_px}, but texts have no size in pixels.", fix="leave input_px out.")
+
     def encoded(self, *texts: str) -> Any:
         """One text, or a pair, as an `Encoding` of the library: `ids`, `type_ids`, `offsets`, `overflowing`.
 
