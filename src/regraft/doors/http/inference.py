@@ -88,6 +88,7 @@ class Asked:
             raise _wrong(f"the shape {str(shape)[:80]} is no list of whole numbers above zero")
         if kind not in ("BYTES", "UINT8") or (kind == "BYTES" and math.prod(shape[1:]) != 1):
             raise _wrong(f"a tensor of type {kind[:20]} and shape {str(shape)[:80]} is not read")
+        self._reader.check_single()
         self._reader.checked(range(shape[0]))
         if (length := _mapping(others.get("parameters"), "parameters").get("binary_data_size")) is None:
             return self._from_json(kind, shape, others.get("data"))

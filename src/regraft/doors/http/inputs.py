@@ -116,8 +116,10 @@ class Reader:
             Refusal, BadRequest: they are not as described, or too many.
         """
         if kind == "multipart/form-data":
+            self.check_single()
             return self.checked(await self._of_form(headers, data))
         if kind in ("application/octet-stream", "text/plain") or kind.startswith(("image/", "audio/")):
+            self.check_single()
             return [Input("0", self.content(bytes(data)))]
         if kind in ("application/json", ""):
             found = await asyncio.to_thread(parsed_json, data)
@@ -140,6 +142,14 @@ class Reader:
                 fix="send several requests." if given else "send one at least.",
             )
         return given
+
+    def check_single(self) -> None:
+        """Raises: BadRequest: an example of this model has several contents, and only one was sent."""
+        if len(self._names) > 1:
+            names = ", ".join(f'"{name}": …' for name in self._names)
+            raise BadRequest(
+                f"The model reads {len(self._names)} contents of each input.", fix=f'send {{"contents": {{{names}}}}}.'
+            )
 
     def content(self, value: bytes | str) -> Any:
         """One content that was sent, as `Bundle.prepare` takes it.
@@ -187,6 +197,7 @@ class Reader:
     async def _of_json(self, at: int, given: Any) -> Input:
         """One input: a text; or an object with `base64`, `url`, or `contents` by name, and an `id` if wanted."""
         if isinstance(given, str):
+            self.check_single()
             return Input(str(at), self.content(given))
         if not isinstance(given, dict):
             raise _odd(at, "an object is expected")
@@ -195,6 +206,7 @@ class Reader:
         if not isinstance(name, str) or len(kinds) != 1:
             raise _odd(at, "one of `base64`, `url` and `contents` is expected, and a text under `id` if any")
         if kinds[0] != "contents":
+            self.check_single()
             return Input(name, await self._value(at, {kinds[0]: given[kinds[0]]}))
         parts = given["contents"]
         if not isinstance(parts, dict) or set(parts) != set(self._names):
