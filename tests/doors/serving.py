@@ -185,13 +185,14 @@ class Process(Running):
 
     def workers(self) -> list[int]:
         """The processes of its workers."""
-        return [one.pid for one in psutil.Process(self.pid).children() if "spawn_main" in " ".join(one.cmdline())]
+        children = [one for one in psutil.Process(self.pid).children() if one.status() != psutil.STATUS_ZOMBIE]
+        return [one.pid for one in children if "spawn_main" in " ".join(one.cmdline())]
 
     def until(self, true: Callable[[], bool], seconds: float = 60) -> None:
         """Wait for something to become true."""
         end = time.monotonic() + seconds
         while True:
-            with contextlib.suppress(OSError, http.client.HTTPException):
+            with contextlib.suppress(OSError, http.client.HTTPException, psutil.Error):
                 if true():
                     return
             assert time.monotonic() < end

@@ -12,7 +12,7 @@ from http.client import HTTPException
 from typing import Any, TypeVar
 
 from fastapi import Request
-from starlette.datastructures import Headers, UploadFile
+from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from regraft.contracts.example import Contents, Inline
@@ -32,6 +32,15 @@ class _InMemory(MultiPartParser):
     """The parser of forms, with files kept in memory: a body is within its limit already."""
 
     spool_max_size = 1 << 62
+
+    async def parse(self) -> FormData:
+        """The form; what was read of a damaged one is let go."""
+        try:
+            return await super().parse()
+        except BaseException:
+            for file in self._files_to_close_on_error:
+                file.close()
+            raise
 
 
 class Body:
@@ -185,14 +194,15 @@ class Reader:
         except (MultiPartException, UnicodeDecodeError, LookupError, ValueError) as error:
             said = error.message if isinstance(error, MultiPartException) else "it cannot be read"
             raise BadRequest(f"The form is damaged or too large: {said.rstrip('.')}.", fix="see /docs.") from error
-        found = list[Input]()
-        for at, (_, value) in enumerate(form.multi_items()):
-            if isinstance(value, UploadFile):
-                found.append(Input(value.filename or str(at), self.content(await value.read())))
-            else:
-                found.append(Input(str(at), self.content(value)))
-        await form.close()
-        return found
+        try:
+            return [
+                Input(value.filename or str(at), self.content(await value.read()))
+                if isinstance(value, UploadFile)
+                else Input(str(at), self.content(value))
+                for at, (_, value) in enumerate(form.multi_items())
+            ]
+        finally:
+            await form.close()
 
     async def _of_json(self, at: int, given: Any) -> Input:
         """One input: a text; or an object with `base64`, `url`, or `contents` by name, and an `id` if wanted."""
