@@ -15,7 +15,7 @@ from regraft.version import VERSION as __version__  # noqa: N811 - its name by c
 
 if TYPE_CHECKING:
     from regraft.bundles.bundle import load
-    from regraft.doors.python import extend, fit, open_dataset
+    from regraft.doors.python import export, extend, fit, open_dataset
     from regraft.doors.sklearn import Features, RegraftClassifier, RegraftRegressor
     from regraft.recipe import Recipe
     from regraft.workbench.compare import compare
@@ -31,6 +31,7 @@ __all__ = [
     "__version__",
     "compare",
     "describe",
+    "export",
     "extend",
     "fit",
     "load",
@@ -45,6 +46,7 @@ _HOMES = {
     "Run": "regraft.workbench.run",
     "compare": "regraft.workbench.compare",
     "describe": "regraft.workbench.describe",
+    "export": "regraft.doors.python",
     "extend": "regraft.doors.python",
     "fit": "regraft.doors.python",
     "load": "regraft.bundles.bundle",

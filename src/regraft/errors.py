@@ -13,6 +13,7 @@
     │   ├── WeightsMissing           out of reach: which file, and where to put it
     │   └── WeightsMismatch          these tensors are not this architecture's
     ├── BundleError                  a saved model is corrupt, changed or of another format
+    │   └── ExportDiffers            an export does not predict what the model predicts
     ├── TrainingFailed               the loss is no longer a number
     ├── OutOfSpace                   the disk or the memory does not hold what the plan needs
     ├── MissingExtra                 an optional dependency is not installed
@@ -100,6 +101,10 @@ class WeightsMismatch(WeightsError):
 
 class BundleError(RegraftError):
     """A saved model is corrupt, changed or of another format."""
+
+
+class ExportDiffers(BundleError):
+    """An export does not predict what the model predicts; it is not written."""
 
 
 class TrainingFailed(RegraftError):

@@ -65,19 +65,27 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+class Runs(dict[str, Small]):
+    """A run for every way in `WAYS`, made when it is first asked for."""
+
+    def __init__(self, photos: Path, folder: Path) -> None:
+        super().__init__()
+        self.photos, self.folder = photos, folder
+
+    def __missing__(self, strategy: str) -> Small:
+        out = self.folder / strategy
+        chosen = Recipe(
+            data=str(self.photos), backbone="googlenet:tiny@random", strategy=strategy, input_px=32, threads=1,
+            options=WAYS[strategy],
+        )  # fmt: skip
+        assert isinstance(list(fit(chosen, out))[-1], RunDone)
+        return self.setdefault(strategy, Small(path=out, photos=self.photos))
+
+
 @pytest.fixture(scope="session")
 def runs(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Small]:
     """A run for every way in `WAYS`."""
-    made = {}
-    for strategy, options in WAYS.items():
-        out = tmp_path_factory.mktemp("runs") / strategy
-        chosen = Recipe(
-            data=str(photos), backbone="googlenet:tiny@random", strategy=strategy, input_px=32, threads=1,
-            options=options,
-        )  # fmt: skip
-        assert isinstance(list(fit(chosen, out))[-1], RunDone)
-        made[strategy] = Small(path=out, photos=photos)
-    return made
+    return Runs(photos, tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture(params=WAYS)

@@ -53,6 +53,9 @@ VERBS = {
     "extend": [("extend", "m", "--data", "more", "--max-loss", "0.99", "--out", "larger")],
     "predict": [("predict", "m", "photos", "--out", "table.csv")],
     "compare": [("compare", "m", "m")],
+    "explain": [("explain", "m", "photos/cat/00.png", "--out", "explained")],
+    "bench": [("bench", "m", "--to", "onnx,onnx-int8", "--rounds", "1")],
+    "export": [("export", "m", "--to", to, "--max-loss", "1", "--out", to) for to in ("onnx", "onnx-int8")],
     "backbones": [("backbones",), ("backbones", "googlenet")],
     "describe": [("describe", "googlenet:tiny", "--html", "page.html"), ("describe", "resnet18")],
     "strategies": [("strategies", "finetune")],
@@ -69,7 +72,8 @@ SILENCED = {
     "onnxruntime": ("ORT_DISABLE_TELEMETRY", "from regraft.activations.runner import onnx_runtime; onnx_runtime()"),
     "huggingface_hub": ("HF_HUB_DISABLE_TELEMETRY", "from regraft.backbones.fetch import hub_library; hub_library()"),
     "matplotlib": ("MPLCONFIGDIR", "from regraft.reports.plots import svg; svg(lambda axes: axes.plot([1]), (2, 2))"),
-    "openvino": ("openvino_telemetry", "from regraft.activations.openvino import _library; _library()"),
+    "captum": ("MPLCONFIGDIR", "from regraft.bundles.attribution import captum_library; captum_library()"),
+    "openvino": ("openvino_telemetry", "from regraft.activations.openvino import library; library()"),
 }
 """Packages that write or send something by themselves: what keeps them from it, and how the project loads them."""
 LOADS = {

@@ -89,7 +89,7 @@ class OpenVinoRunner(Runner):
             return {output.get_any_name(): np.array(array) for output, array in found.items()}
 
     def _compiled(self, feeds: Record) -> Any:
-        core = _library().Core()
+        core = library().Core()
         model = core.read_model(self._source if isinstance(self._source, bytes) else str(self._source))
         model.reshape({name: list(array.shape) for name, array in feeds.items()})
         options = {
@@ -161,7 +161,7 @@ def _compared(plain: OnnxRunner, prefixes: Prefixes) -> dict[str, Any]:
     return {"error": float(np.max(errors)), "times": median(ratios), "said": ""}
 
 
-def _library() -> Any:
+def library() -> Any:
     """OpenVINO, imported while its telemetry cannot be."""
     blocked = "openvino_telemetry"
     before = sys.modules.get(blocked)

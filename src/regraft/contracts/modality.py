@@ -119,6 +119,8 @@ class Modality(ABC):
     Augmentation: type[Any]
     """Its class of augmentations."""
 
+    standalone_packages: Sequence[str] = ()
+    """What `standalone` needs beside numpy, as pip calls it."""
     inline: bool = False
     """Whether the cell of a table may hold the content itself."""
     columns: Sequence[str] = ()
@@ -286,6 +288,24 @@ class Modality(ABC):
         """
         yield from ()
         raise BadRequest(f"Views of {self.many} cannot be made on the device.", fix="leave augment.on_device out.")
+
+    def standalone(self) -> str:
+        """The text of a function `prepare(path, preparation)`, from a file and what `Preparation.to_json` gives to the
+        record, for the `predict.py` of an export: it may use what Python has, numpy, and what reads this kind of data,
+        but nothing of regraft. `io`, `np`, `Path`, `Any`, `ceil` and `floor` are imported there.
+
+        Raises:
+            BadRequest: this kind of data cannot be read without regraft.
+        """
+        raise BadRequest(f"Models of {self.many} cannot be exported yet.", fix="predict with regraft itself.")
+
+    def explained(self, record: Record, weights: np.ndarray) -> bytes | str:
+        """A prepared input with what an attribution says of its places (as `preview` gives it); empty: it shows none.
+
+        `weights` lie over rows and columns, as many as a network leaves of them, or over tokens (those that a network
+        puts before the input's own among them); above 0 where a place speaks for the prediction.
+        """
+        return ""
 
     @abstractmethod
     def preview(self, content: Content) -> bytes | str:

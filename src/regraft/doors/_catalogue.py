@@ -1,16 +1,106 @@
-"""The commands that train nothing: what there is to choose from, what a network is made of, what is stored; and the
-server."""
+"""The commands that train nothing: what there is to choose from, what a network is made of, what is stored; what hands
+a model over: export it, time it, explain what it predicts; and the server."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from regraft.doors._flags import Json, Quiet, seconds
-from regraft.doors._output import print_found
+from regraft.doors._flags import Json, Quiet, between_commas, seconds
+from regraft.doors._output import print_found, wrapped
 from regraft.doors.screen import result_of
 
 catalogue = typer.Typer()
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder of a run or of a model.")]
+Threads = Annotated[int, typer.Option(help="CPU threads; 0: all cores.")]
+
+
+@catalogue.command()
+def export(
+    model: Model,
+    to: Annotated[str, typer.Option(help="onnx, onnx-fp16, onnx-int8 or openvino.")] = "onnx",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the export. Default: exports/FORMAT in MODEL.", show_default=False)
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Where the run's data lie now. Default: where they lay.", show_default=False)
+    ] = None,
+    max_loss: Annotated[
+        float, typer.Option(help="How much of the main metric a format that rounds may lose on the validation split.")
+    ] = 0.02,
+    threads: Threads = 0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a model for other runtimes, once it predicts the same there.
+
+    A predict.py that needs nothing of regraft goes with it.
+
+    \b
+    regraft export runs/ants --to onnx
+    """
+    from regraft.workbench.export import Exported
+    from regraft.workbench.export import export as verb
+
+    done = result_of(
+        verb(model, to, out=out, data=data, max_loss=max_loss, threads=threads), Exported, quiet=quiet
+    )  # fmt: skip
+    print_found(done, lambda one: f"{wrapped(one.told())}\n\nexport  {one.path}", json=json)
+
+
+@catalogue.command()
+def bench(
+    model: Model,
+    to: Annotated[str, typer.Option(help="Formats, with commas between them. Default: every one.")] = "",
+    rounds: Annotated[int, typer.Option(help="How often every format is timed.")] = 20,
+    threads: Threads = 0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Time a model in every format on this machine.
+
+    Latency of one input, inputs a second in batches of 16, size on the disk.
+
+    \b
+    regraft bench runs/ants
+    """
+    from regraft.doors._listings import of_bench
+    from regraft.workbench.bench import Benched
+    from regraft.workbench.bench import bench as verb
+
+    events = verb(model, to=between_commas(to), rounds=rounds, threads=threads)
+    print_found(result_of(events, Benched, quiet=quiet), of_bench, json=json)
+
+
+@catalogue.command()
+def explain(
+    model: Model,
+    inputs: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files, folders of them.")],
+    out: Annotated[Path, typer.Option(help="Folder for the page with the maps.")],
+    label: Annotated[
+        str, typer.Option(help="Class, label or value to explain. Default: the predicted one.", show_default=False)
+    ] = "",
+    neighbours: Annotated[int, typer.Option(help="How many of the nearest training examples are shown.")] = 5,
+    data: Annotated[
+        Path | None, typer.Option(help="Where the run's data lie now. Default: where they lay.", show_default=False)
+    ] = None,
+    threads: Threads = 0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show what a prediction rests on.
+
+    Maps by Grad-CAM and integrated gradients, and the nearest training examples.
+
+    \b
+    regraft explain runs/ants some.jpg --out explained
+    """
+    from regraft.doors._listings import of_explanations
+    from regraft.workbench.explain import Explained
+    from regraft.workbench.explain import explain as verb
+
+    events = verb(model, inputs, out=out, label=label, neighbours=neighbours, data=data, threads=threads)
+    print_found(result_of(events, Explained, quiet=quiet), of_explanations, json=json)
 
 
 @catalogue.command()

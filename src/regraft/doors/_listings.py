@@ -1,4 +1,4 @@
-"""What `backbones`, `strategies`, `cache`, `describe` and `lab` print."""
+"""What `backbones`, `strategies`, `cache`, `describe`, `bench`, `explain` and `lab` print."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from regraft.contracts.page import Table
     from regraft.reports.audit import AuditReport
     from regraft.workbench.backbones import BackboneFacts, WeightsFacts
+    from regraft.workbench.bench import Benched
     from regraft.workbench.cache import CacheFacts, ClearedCache, StoredEntry
+    from regraft.workbench.explain import Explained
     from regraft.workbench.lab import StudyFacts
     from regraft.workbench.strategies import StrategyFacts
 
@@ -129,6 +131,32 @@ def of_study(report: Mapping[str, Any]) -> str:
         rows.append([arm["name"], f"{arm['parameters']:,}", f"{arm['multiply_adds'] / 1e6:.1f}",
                      measured(figures.get("accuracy")), seconds])  # fmt: skip
     return aligned(["arm", "parameters", "million multiply-adds", "accuracy", "time"], rows)
+
+
+def of_bench(found: "Benched") -> str:
+    """The formats, and on what they were timed."""
+    rows = [
+        [one.name + ("" if one.exported else " *"), size(one.bytes), f"{one.p50_ms:.2f}", f"{one.p95_ms:.2f}",
+         f"{one.per_second:,.1f}"]
+        for one in found.formats
+    ]  # fmt: skip
+    unchecked = any(not one.exported for one in found.formats)
+    said = f"{found.processor}, {counted(found.threads, 'thread')}. Reading and preparing an input takes " + (
+        f"{found.prepare_ms:.2f} ms more." + (" *: made for this, not compared with the model." if unchecked else "")
+    )
+    header = ["format", "size", "one input, p50 ms", "p95 ms", "inputs a second"]
+    return "\n\n".join([aligned(header, rows, left=1), wrapped(said)])
+
+
+def of_explanations(found: "Explained") -> str:
+    """What was predicted, and the nearest training example of each."""
+    rows = [
+        [one.prediction.id, one.prediction.label or "(no label)", one.explained,
+         one.nearest[0].id if one.nearest else NOTHING, one.nearest[0].label if one.nearest else NOTHING]
+        for one in found.explanations
+    ]  # fmt: skip
+    header = ["input", "predicted", "explained", "nearest training example", "its label"]
+    return f"{aligned(header, rows)}\n\npage  {found.path / 'explained.html'}"
 
 
 def _architecture(one: "BackboneFacts") -> list[tuple[str, str]]:

@@ -18,6 +18,7 @@ from regraft.workbench.run import Run, open_run
 
 if TYPE_CHECKING:
     from regraft.data.dataset import Dataset
+    from regraft.workbench.export import Exported
 
 
 def open_dataset(path: Any, *, task: str = "auto", order: Sequence[str] = (), **source: Any) -> "Dataset":
@@ -103,6 +104,34 @@ def extend(
     settings = {"seed": seed, **_inside("source", source)}
     recipe = extension_for(folder, _path_of(data), old=old, max_loss=max_loss, settings=settings)
     return fit(recipe, out=out, resume=resume, quiet=quiet)
+
+
+def export(
+    run: str | Path | Run,
+    to: str = "onnx",
+    *,
+    out: str | Path | None = None,
+    data: str | Path | None = None,
+    max_loss: float = 0.02,
+    quiet: bool = False,
+) -> "Exported":
+    """Write a model for other runtimes, once it predicts the same there; how it compares, and where it lies.
+
+    `to` is `onnx`, `onnx-fp16`, `onnx-int8` or `openvino`; the rest as for `regraft.workbench.export.export`.
+
+    Raises:
+        RegraftError: what is wrong with the model or its data, or how the export differs, and what to do.
+    """
+    from regraft.workbench.export import Exported
+    from regraft.workbench.export import export as verb
+
+    folder = run.path if isinstance(run, Run) else Path(run)
+    with parameters_for_flags({"to", "out", "data", "max_loss"}):
+        events = verb(
+            folder, to, out=None if out is None else Path(out), data=None if data is None else Path(data),
+            max_loss=max_loss,
+        )  # fmt: skip
+        return result_of(events, Exported, quiet=quiet)
 
 
 @contextmanager

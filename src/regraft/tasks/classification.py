@@ -44,6 +44,9 @@ class Classification(LinearTask):
         """Softmax of the logits divided by `temperature`; rows sum to 1."""
         return softmax(logits.astype(np.float64) / temperature)
 
+    def exported(self, logits: "Tensor", temperature: float) -> "Tensor":
+        return (logits / temperature).softmax(dim=1)
+
     def stated(
         self, logits: Float[np.ndarray, "n c"], targets: Int[np.ndarray, "n"]
     ) -> tuple[Float[np.ndarray, "n c"], Int[np.ndarray, "n"], Int[np.ndarray, "n"]]:

@@ -107,6 +107,9 @@ class MultiLabel(BinaryTask):
         """The probability of every label."""
         return sigmoid(logits.astype(np.float64) / temperature)
 
+    def exported(self, logits: "Tensor", temperature: float) -> "Tensor":
+        return (logits / temperature).sigmoid()
+
     def decode(self, outputs: Float[np.ndarray, "n c"]) -> list[str]:
         """The labels with a probability of a half or more."""
         return [joined(name for name, p in zip(self.classes, row, strict=True) if p >= 0.5) for row in outputs.tolist()]

@@ -11,7 +11,7 @@ Letters: n examples, b of a batch, k classes, c = k - 1 questions.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -20,6 +20,9 @@ from regraft.contracts.page import Words
 from regraft.tasks.losses import sigmoid
 from regraft.tasks.multilabel import BinaryTask
 from regraft.words import counted, listed
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,15 @@ class Ordinal(BinaryTask):
         """The probability of every class; rows sum to 1."""
         above = np.minimum.accumulate(sigmoid(logits.astype(np.float64) / temperature), axis=1)
         edges = np.pad(above, ((0, 0), (1, 1)), constant_values=((0, 0), (1.0, 0.0)))
+        return edges[:, :-1] - edges[:, 1:]
+
+    def exported(self, logits: "Tensor", temperature: float) -> "Tensor":
+        import torch
+
+        above = list(torch.split((logits / temperature).sigmoid(), 1, dim=1))
+        for at in range(1, len(above)):
+            above[at] = torch.minimum(above[at], above[at - 1])
+        edges = torch.cat([torch.ones_like(above[0]), *above, torch.zeros_like(above[0])], dim=1)
         return edges[:, :-1] - edges[:, 1:]
 
     def scores(self, logits: Float[np.ndarray, "n c"], targets: Int[np.ndarray, "n"]) -> dict[str, float]:

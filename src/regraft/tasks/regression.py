@@ -120,6 +120,12 @@ class Regression(LinearTask):
             moved = np.exp(np.clip(moved, -_LARGEST_LOG, _LARGEST_LOG))
         return moved
 
+    def exported(self, logits: "Tensor", temperature: float) -> "Tensor":
+        import torch
+
+        moved = logits * torch.tensor(self.std) + torch.tensor(self.mean)
+        return moved.clamp(-_LARGEST_LOG, _LARGEST_LOG).exp() if self.transform == "log" else moved
+
     def decode(self, outputs: Float[np.ndarray, "n c"]) -> list[str]:
         """Each row's numbers with six significant digits."""
         return [joined(f"{value:.6g}" for value in row) for row in outputs.tolist()]

@@ -48,7 +48,7 @@ def predict(
     copies = {copy: given for given, copy in archives.items()}
     paths = list[Path]()
     for given in inputs:
-        found, notes = _files(archives.get(given, given), bundle.modality.name)
+        found, notes = files_of(archives.get(given, given), bundle.modality.name)
         paths += found
         yield from notes
     if not paths and not rows:
@@ -106,7 +106,7 @@ def _renamed(prediction: Prediction, copies: Mapping[Path, Path]) -> Prediction:
     return prediction
 
 
-def _files(given: Path, modality: str) -> tuple[list[Path], list[Notice]]:
+def files_of(given: Path, modality: str) -> tuple[list[Path], list[Notice]]:
     """The file, or the examples in the folder, in order; and what is passed over there, by the rule of training."""
     if given.is_dir():
         return files_in(given, modality)

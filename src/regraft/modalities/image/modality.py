@@ -49,6 +49,7 @@ class ImageModality(Modality):
     Preparation = prepare.Preparation
     Augmentation = augment.Augmentation
     near_copy_rule = RULE
+    standalone_packages = ("Pillow",)
 
     @property
     def limit(self) -> int:
@@ -174,6 +175,16 @@ class ImageModality(Modality):
         )  # fmt: skip
         yield from held.hold(examples)
         return lambda asked, numbers: {"pixels": held.batch(asked, numbers)}
+
+    def standalone(self) -> str:
+        from regraft.modalities.image.standalone import SCRIPT
+
+        return SCRIPT
+
+    def explained(self, record: Record, weights: np.ndarray) -> bytes | str:
+        from regraft.modalities.image.heat import heat_map
+
+        return heat_map(record["pixels"], weights)
 
     def preview(self, content: Content) -> bytes | str:
         import io

@@ -188,6 +188,11 @@ class SoundModality(Modality):
     def is_one(self, value: Any) -> bool:
         return isinstance(value, str | Path | bytes | bytearray) or _is_samples(value)
 
+    def explained(self, record: Record, weights: np.ndarray) -> bytes | str:
+        from regraft.modalities.image.heat import heat_map
+
+        return heat_map(record["pixels"], weights) if "pixels" in record else ""
+
     def preview(self, content: Content) -> bytes | str:
         from PIL import Image
 

@@ -1,0 +1,18 @@
+"""What runs an OpenVINO model: goes into the `predict.py` of an export, so it imports nothing of regraft."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+
+def opened(folder: Path, threads: int = 0) -> Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]:
+    """A function from batches of prepared inputs to the outputs of the model in `folder`, all by name."""
+    import openvino
+
+    # Left to itself, OpenVINO computes in bfloat16 where the processor has units for it.
+    options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
+    request = openvino.Core().compile_model(str(folder / "model.xml"), "CPU", options).create_infer_request()
+    return lambda feeds: {
+        name: np.array(array) for one, array in request.infer(feeds).items() for name in one.get_names()
+    }

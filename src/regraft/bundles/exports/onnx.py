@@ -1,0 +1,20 @@
+"""ONNX in float32, as it was traced."""
+
+from pathlib import Path
+
+from regraft.contracts.export import Examples, ExportFormat
+
+
+def write(graph: bytes, path: Path, examples: Examples) -> None:
+    """The graph itself."""
+    path.write_bytes(graph)
+
+
+ENTRY = ExportFormat(
+    title="ONNX, float32",
+    file="model.onnx",
+    write=write,
+    engine="regraft.bundles.exports._run_onnx",
+    engine_packages=("onnxruntime",),
+    tolerance=1e-4,
+)

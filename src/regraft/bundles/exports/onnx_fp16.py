@@ -1,0 +1,36 @@
+"""ONNX in float16: half the size; for accelerators, since processors compute it in float32 after all.
+
+What goes in and out stays as it is in `onnx`.
+"""
+
+from pathlib import Path
+
+from regraft.contracts.export import Examples, ExportFormat
+
+NAMES = ("onnx-fp16",)
+
+
+def write(graph: bytes, path: Path, examples: Examples) -> None:
+    """The graph with weights and activations in float16, save the scaling of the inputs and what follows the logits."""
+    import onnx
+
+    from regraft.activations.runner import onnx_runtime
+
+    onnx_runtime()
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    model = onnx.load_from_string(graph)
+    onnx.save_model(convert_float_to_float16(model, keep_io_types=True), str(path))
+
+
+ENTRIES = {
+    "onnx-fp16": ExportFormat(
+        title="ONNX, float16",
+        file="model.onnx",
+        write=write,
+        engine="regraft.bundles.exports._run_onnx",
+        engine_packages=("onnxruntime",),
+        tolerance=1e-2,
+        rounds=True,
+    )
+}

@@ -1,0 +1,136 @@
+"""Bench: how fast a model runs on this machine, in every format that it can be exported to."""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from regraft.activations.openvino import processor
+from regraft.activations.runner import BATCH
+from regraft.bundle_format import TENSORS, bundle_folder
+from regraft.bundles.bundle import Bundle, load
+from regraft.bundles.exporting import open_export, size_of, write_export
+from regraft.contracts.export import EXPORTS
+from regraft.contracts.modality import Record
+from regraft.errors import BadRequest, MissingExtra
+from regraft.values import Event, Notice, Progress
+from regraft.workbench._machine import num_threads
+
+ITSELF = "regraft"
+"""What the model is called that is run as it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timed:
+    """One format."""
+
+    name: str
+    """The format's name, or `regraft`."""
+    bytes: int
+    """Size of its files."""
+    p50_ms: float
+    """Median time of one prepared input alone, in milliseconds."""
+    p95_ms: float
+    """The time that 95 of 100 of these keep."""
+    per_second: float
+    """Prepared inputs a second, in batches of 16: the median over the rounds."""
+    exported: bool
+    """Whether a checked export was timed; else one that was made for the purpose, and not compared with the model."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Benched(Event):
+    """The last event of a bench."""
+
+    model: str
+    """The model's folder."""
+    processor: str
+    """The processor's name, with its units for small numbers."""
+    threads: int
+    """CPU threads that each format may use."""
+    prepare_ms: float
+    """Median time to read and prepare a golden input, in milliseconds; the same for all formats."""
+    formats: Sequence[Timed]
+    """The formats, `regraft` first."""
+
+
+def bench(
+    model: Path, *, to: Sequence[str] = (), rounds: int = 20, batches: int = 3, threads: int = 0
+) -> Iterator[Event]:
+    """Time the model in `model`, and its exports, on the golden inputs; yields events, the last one a `Benched`.
+
+    Each of `rounds` times every format in turn (so that what else the machine does falls on all alike): one input four
+    times, then `batches` batches. `to` are the formats; none: every one that can be made here. An export in the model's
+    folder is timed, else one made for the purpose.
+
+    Raises:
+        BadRequest: a number is out of range, or a format of `to` cannot be made.
+        MissingExtra: what a format of `to` needs is not installed.
+    """
+    if min(rounds, batches) < 1:
+        raise BadRequest(f"rounds is {rounds} and batches {batches}.", fix="set both to 1 or more.")
+    cores = num_threads(threads)
+    bundle = load(model, threads=cores, workers=cores)
+    yield from bundle.notices
+    golden = bundle.modality.golden(0, bundle.card.preparation)
+    began = [time.perf_counter()]
+    records = list[Record]()
+    for contents in golden * 3:
+        records.append(bundle.prepare(contents))
+        began.append(time.perf_counter())
+    with tempfile.TemporaryDirectory(prefix="regraft-") as folder:
+        ways: dict[str, tuple[Callable[[Sequence[Record]], Any], int, bool]] = {
+            ITSELF: (bundle.logits, size_of(bundle_folder(model), TENSORS), True)
+        }
+        for name in to or EXPORTS.names():
+            try:
+                ways[name] = _way(bundle, name, model, Path(folder), records, cores)
+            except (MissingExtra, BadRequest) as error:
+                if to:
+                    raise
+                yield Notice(text=f"{name} is left out: {error.message} {error.fix}", topic="export")
+        alone, many = {name: list[float]() for name in ways}, {name: list[float]() for name in ways}
+        for done in range(rounds):
+            for name, (run, _, _) in ways.items():
+                one, batch = records[:1], (records * BATCH)[:BATCH]
+                if not done:
+                    run(one), run(batch)  # makes room, chooses kernels
+                alone[name] += [_seconds(run, one) for _ in range(4)]
+                many[name].append(float(np.mean([_seconds(run, batch) for _ in range(batches)])))
+            yield Progress(phase="measuring", done=done + 1, total=rounds)
+    formats = [
+        Timed(
+            name=name, bytes=size, p50_ms=1e3 * float(np.quantile(alone[name], 0.5)),
+            p95_ms=1e3 * float(np.quantile(alone[name], 0.95)), per_second=BATCH / float(np.median(many[name])),
+            exported=checked,
+        )
+        for name, (_, size, checked) in ways.items()
+    ]  # fmt: skip
+    called, units = processor()
+    yield Benched(
+        model=str(model), processor=f"{called} ({', '.join(units) or 'no units for small numbers'})", threads=cores,
+        prepare_ms=1e3 * float(np.median(np.diff(began))), formats=formats,
+    )  # fmt: skip
+
+
+def _way(
+    bundle: Bundle, name: str, model: Path, scratch: Path, records: Sequence[Record], threads: int
+) -> tuple[Callable[[Sequence[Record]], Any], int, bool]:
+    """What runs a batch in a format, the size of its files, and whether it is an export that was checked."""
+    made, folder = EXPORTS.get(name), model / "exports" / name
+    checked = (folder / "spec.json").is_file()
+    if not checked:
+        folder = scratch / name
+        folder.mkdir()
+        write_export(bundle, made, folder, records if made.calibrates else (), threads)
+    return open_export(folder, threads).outputs, size_of(folder, made.file), checked
+
+
+def _seconds(run: Callable[[Sequence[Record]], Any], batch: Sequence[Record]) -> float:
+    began = time.perf_counter()
+    run(batch)
+    return time.perf_counter() - began

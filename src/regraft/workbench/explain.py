@@ -1,0 +1,202 @@
+"""Explain: what a prediction rests on, and which training examples are nearest to an input in the model's features.
+
+Letters: n training examples, d features.
+"""
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from regraft.bundles.bundle import Bundle, load
+from regraft.contracts.example import Example, File
+from regraft.contracts.page import Block, Table
+from regraft.errors import BadData, BadRequest, RunError, nearest
+from regraft.files import atomic_folder, write_json, write_text
+from regraft.records import to_json
+from regraft.reports.page import rendered
+from regraft.reports.panels import panels
+from regraft.values import Event, Notice, Prediction, Progress
+from regraft.workbench._machine import num_threads
+from regraft.workbench.export import data_of
+from regraft.workbench.features import Extracted, features
+from regraft.workbench.predict import files_of
+
+MAX_TRAINING = 5000
+"""Training examples that are searched for the nearest, at most. Our choice."""
+LIMITS = (
+    "A map shows where the network looks, not whether it looks there for a good reason; two methods that disagree are "
+    "a warning. Near is near to this model: in the features that its head reads, by the cosine of their angle."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Neighbour:
+    """A training example that is near to an input."""
+
+    id: str
+    """Its name in the data."""
+    label: str
+    """Its label."""
+    similarity: float
+    """Cosine of the angle between both feature vectors, 1 for the same direction."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Explanation:
+    """Of one input."""
+
+    prediction: Prediction
+    """What the model says of it."""
+    explained: str
+    """Which class, label or value the maps are of."""
+    methods: Sequence[str]
+    """The methods that there is a map of."""
+    nearest: Sequence[Neighbour]
+    """The nearest training examples, the nearest first; none where these cannot be reached."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Explained(Event):
+    """The last event: the folder with the page, and what it says."""
+
+    path: Path
+    """The folder."""
+    explanations: Sequence[Explanation]
+    """One for each input that could be read."""
+
+
+def explain(
+    model: Path,
+    inputs: Sequence[Path],
+    *,
+    out: Path,
+    label: str = "",
+    neighbours: int = 5,
+    data: Path | None = None,
+    threads: int = 0,
+) -> Iterator[Event]:
+    """Explain what the model in `model` says of files; yields events, the last one an `Explained`.
+
+    Writes explained.html and explained.md with maps of each input, and explained.json, to the folder `out`. The maps
+    are of the predicted class, or of `label`. `data` says where the run's data lie now.
+
+    Raises:
+        MissingExtra: captum is not installed.
+        UnknownName, BadRequest: the model knows no such label, or its task has no logits.
+        BadData: there is nothing to explain.
+        RunError: `out` holds something.
+    """
+    if out.exists() and (out.is_file() or any(out.iterdir())):
+        raise RunError(f"{out} is there already.", fix="give another --out, or delete it: nothing is overwritten.")
+    from regraft.bundles.attribution import attributions, captum_library
+
+    captum_library()
+    cores = num_threads(threads)
+    bundle = load(model, threads=cores, workers=cores)
+    yield from bundle.notices
+    if label and label not in bundle.classes:
+        raise BadRequest(f"The model knows no {label!r}.", fix=nearest(label, list(bundle.classes)))
+    paths = list[Path]()
+    for given in inputs:
+        more, notes = files_of(given, bundle.modality.name)
+        paths += more
+        yield from notes
+    examples, known = yield from _training(bundle, model, data, neighbours, cores)
+    found, plots, blocks = list[Explanation](), dict[str, str](), list[Block]()
+    with atomic_folder(out) as folder:
+        for at, path in enumerate(paths):
+            (said,) = bundle.predict(path)
+            if said.error is not None:
+                yield Notice(text=said.error, topic="data")
+                continue
+            (record, _), *others = bundle.prepare_pieces(path)
+            if others:
+                yield Notice(text=f"{path} has {len(others) + 1} pieces; the first is explained.", topic="data")
+            name = label or _leading(said)
+            maps = attributions(bundle, record, bundle.classes.index(name))
+            near = _nearest(bundle.features([record])[0], known, neighbours)
+            close = [Neighbour(id=examples[row].id, label=examples[row].label, similarity=much) for row, much in near]
+            one = Explanation(prediction=said, explained=name, methods=tuple(maps), nearest=tuple(close))
+            show = [("input", bundle.modality.preview(next(iter(bundle.modality.given(path).values()))))]
+            show += [(method, bundle.modality.explained(record, weights)) for method, weights in maps.items()]
+            show += [
+                (f"near: {examples[row].label}", bundle.modality.preview(examples[row].content)) for row, _ in near
+            ]
+            if not any(drawn for caption, drawn in show if caption in maps):
+                yield Notice(text=f"Maps over {bundle.modality.many} cannot be drawn yet.", topic="explain")
+            images = [(caption, drawn) for caption, drawn in show if isinstance(drawn, bytes)]
+            if images:
+                plots[f"input-{at}"] = panels(images)
+            texts = [f"{caption}: {drawn}" for caption, drawn in show if drawn and isinstance(drawn, str)]
+            found.append(one)
+            blocks.append(_block(one, texts, (f"input-{at}",)))
+            yield Progress(phase="explaining", done=at + 1, total=len(paths))
+        if not found:
+            raise BadData("None of the inputs could be read.", fix=f"give files that are whole {bundle.modality.many}.")
+        for file, svg in plots.items():
+            write_text(folder / f"{file}.svg", svg)
+        page = rendered(f"What {model.resolve().name} rests on", [LIMITS], blocks, plots)
+        for file, text in zip(("explained.md", "explained.html"), page, strict=True):
+            write_text(folder / file, text)
+        write_json(folder / "explained.json", to_json(found))
+    yield Explained(path=out, explanations=tuple(found))
+
+
+def _leading(said: Prediction) -> str:
+    """Which class or label is explained where none is named: the most probable; of several values the first."""
+    numbers = said.probabilities
+    return max(numbers, key=lambda name: numbers[name]) if numbers else next(iter(said.values))
+
+
+def _training(
+    bundle: Bundle, model: Path, data: Path | None, neighbours: int, cores: int
+) -> Generator[Event, None, tuple[Sequence[Example], Float[np.ndarray, "n d"]]]:
+    """The training examples with their features: from the store where they are, else computed and stored.
+
+    None where they cannot be reached, or none are wanted; said.
+    """
+    nobody = np.zeros((0, bundle.card.width), dtype=np.float32)
+    if not neighbours:
+        return (), nobody
+    session, why = yield from data_of(model, data, cores)
+    if session is None:
+        yield Notice(text=f"The nearest training examples cannot be shown: {why}.", topic="data")
+        return (), nobody
+    train = session.learnable[:: -(-len(session.learnable) // MAX_TRAINING)].tolist()
+    if len(train) < len(session.learnable):
+        yield Notice(
+            text=f"Of {len(session.learnable):,} training examples {len(train):,} are searched for the nearest.",
+            topic="data",
+        )
+    examples = [session.dataset.examples[at] for at in train]
+    given = [one.content.path if isinstance(one.content, File) else one.content.value for one in examples]
+    for event in features(given, bundle.model.backbone, device="cpu", threads=cores):
+        if isinstance(event, Extracted):
+            return examples, event.array
+        yield event
+    raise AssertionError("an extraction ends with the features")
+
+
+def _nearest(one: Float[np.ndarray, " d"], known: Float[np.ndarray, "n d"], count: int) -> list[tuple[int, float]]:
+    """Positions of the nearest, and how near."""
+    lengths = np.linalg.norm(known, axis=1) * np.linalg.norm(one)
+    similarity = known @ one / np.where(lengths > 0, lengths, 1.0)
+    rows = np.argsort(-similarity, kind="stable")[:count]
+    return [(int(row), float(similarity[row])) for row in rows]
+
+
+def _block(one: Explanation, texts: Sequence[str], plots: Sequence[str]) -> Block:
+    """The section of one input."""
+    said = one.prediction
+    stated = said.probabilities.get(one.explained)
+    first = f"Predicted: {said.label or '(no label)'}. The maps are of {one.explained}"
+    first += "." if stated is None else f", which has a probability of {stated:.3f}."
+    table = Table(
+        ("nearest training examples", "label", "similarity"),
+        [(near.id, near.label, f"{near.similarity:.3f}") for near in one.nearest],
+        left=2,
+    )
+    return Block(said.id, (first, *texts, table if one.nearest else None), plots)

@@ -1,0 +1,287 @@
+"""Export: a trained model as a file for other runtimes, run and compared with the model before it is handed over.
+
+What is compared is what is handed over: the folder's own `predict.py` reads and prepares files of the validation split,
+and runs the network's file on them.
+
+Letters: n examples, c outputs of the head, k classes or values.
+"""
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from regraft.activations.openvino import processor
+from regraft.activations.runner import BATCH
+from regraft.bundle_format import bundle_folder
+from regraft.bundles.bundle import Bundle, load
+from regraft.bundles.exporting import size_of, write_export
+from regraft.contracts.export import EXPORTS, ExportFormat
+from regraft.contracts.metric import main_metric, metric
+from regraft.contracts.modality import Record
+from regraft.errors import BadRequest, ExportDiffers, RunError
+from regraft.evaluation.differences import PairedDifference, compare
+from regraft.files import atomic_folder, write_json, write_text
+from regraft.identity import derive_seed
+from regraft.records import to_json
+from regraft.values import Event, Notice, Progress
+from regraft.words import counted, size
+from regraft.workbench._machine import num_threads
+from regraft.workbench._training import open_data
+from regraft.workbench.recipes import recipe_for
+from regraft.workbench.session import Session
+
+MAX_COMPARED = 1000
+"""Examples that are compared, at most. Our choice."""
+CALIBRATION = 128
+"""Training examples that ranges of activations are taken from, at most. Our choice."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Exported(Event):
+    """The last event of an export: where it lies, and how it compares with the model."""
+
+    path: Path
+    """The folder."""
+    to: str
+    """The format's name."""
+    bytes: int
+    """Size of the network's file or files."""
+    golden: int
+    """How many golden inputs were compared."""
+    golden_difference: float
+    """Largest difference of their logits from the model's, relative to the largest."""
+    examples: int = 0
+    """How many examples of the data were compared, from their files."""
+    split: str = ""
+    """Which these were: `45 validation examples`."""
+    difference: float | None = None
+    """Largest difference of their logits, relative to the largest; None where none were compared."""
+    same_labels: int | None = None
+    """How many of them get the label that the model gives; None where labels are numbers, or none were compared."""
+    paired: PairedDifference | None = None
+    """The model less the export by the main metric, where numbers are rounded."""
+    max_loss: float | None = None
+    """How much of that metric might be lost."""
+    processor: str = ""
+    """The processor on which it was compared."""
+    notes: Sequence[str] = field(default=())
+    """What to know of the comparison."""
+
+    def told(self) -> str:
+        """The comparison in a few sentences."""
+        golden = f"The golden inputs ({self.golden}) differ from the model's by at most {self.golden_difference:.1e} "
+        said = [golden + "of the largest logit."]
+        if self.examples:
+            same = "" if self.same_labels is None else f"same top label on {self.same_labels:,} of {self.examples:,}, "
+            said.append(f"On {self.split}, read from their files: {same}largest difference {self.difference:.1e}.")
+        if self.paired is not None:
+            said.append(f"{metric(self.paired.metric).title} {self.paired.a:.4g} before, {self.paired.b:.4g} after.")
+            if self.paired.only_a_right is not None:
+                lost, won = self.paired.only_a_right, self.paired.only_b_right
+                said.append(f"Right before and wrong after: {lost}; the other way round: {won}.")
+        return " ".join([*said, *self.notes])
+
+
+def export(
+    model: Path,
+    to: str,
+    *,
+    out: Path | None = None,
+    data: Path | None = None,
+    max_loss: float = 0.02,
+    threads: int = 0,
+) -> Iterator[Event]:
+    """Write the model in `model` (a run or its model) in the format `to`; yields events, the last one an `Exported`.
+
+    It goes to the folder `out`, or else `exports/TO` in that of the model. `data` says where the run's data lie now. In
+    a format that rounds, the main metric may fall by `max_loss` at most on the validation split: by that share of
+    itself where it is an error in the unit of the target.
+
+    Raises:
+        ExportDiffers: it predicts otherwise than the model; nothing is written.
+        BadRequest: the model has no such export, or the format needs data that cannot be reached.
+        MissingExtra: what writes the format is not installed.
+        RunError: `out` holds something.
+    """
+    made, cores = EXPORTS.get(to), num_threads(threads)
+    out = out or model / "exports" / to
+    if out.exists() and (out.is_file() or any(out.iterdir())):
+        raise RunError(f"{out} is there already.", fix="give another --out, or delete it: nothing is overwritten.")
+    if not max_loss >= 0:
+        raise BadRequest(f"max_loss is {max_loss}.", fix="give a share from 0 up, such as 0.02.")
+    bundle = load(model, threads=cores, workers=cores)
+    yield from bundle.notices
+    session, why = yield from data_of(model, data, cores)
+    if session is None and made.rounds:
+        raise BadRequest(
+            f"{to} rounds numbers, and what accuracy that costs cannot be measured: {why}.",
+            fix="say with --data where the run's data lie, or export --to onnx.",
+        )
+    if session is None:
+        yield Notice(text=f"Only the golden inputs are compared: {why}.", topic="data")
+    with atomic_folder(out) as folder:
+        calibrate, positions, split = _chosen(session, calibrates=made.calibrates)
+        contents = [session.dataset.examples[at].contents for at in calibrate] if session is not None else []
+        ready = write_export(bundle, made, folder, [bundle.prepare(one) for one in contents], cores)
+        facts = {"path": out, "to": to, "bytes": size_of(folder, made.file), "processor": processor()[0]}
+        done = _golden(bundle, made, ready, facts)
+        if session is not None:
+            done = yield from _on_data(bundle, made, ready, session, positions, split, max_loss, done)
+        ready.spec["compared"] = {name: value for name, value in to_json(done).items() if name != "path"}
+        write_json(folder / "spec.json", ready.spec)
+        write_text(folder / "README.md", _page(bundle, made, done))
+    yield done
+
+
+def data_of(model: Path, data: Path | None, cores: int) -> Generator[Event, None, tuple[Session | None, str]]:
+    """The data of the run that made the model, split as then; or None, and why they cannot be reached."""
+    recipe_file = bundle_folder(model).resolve().parent / "recipe.toml"
+    if not recipe_file.is_file():
+        return None, f"{model} is a model without its run, which names its data"
+    recipe = recipe_for(recipe_file, {} if data is None else {"data": str(data)})
+    if not Path(recipe.data).expanduser().exists():
+        return None, f"the run's data are not at {recipe.data}"
+    session = yield from open_data(recipe, workers=cores)
+    if recipe.seen.data not in ("", session.dataset.fingerprint):
+        return None, f"the data at {recipe.data} have changed since the run"
+    return session, ""
+
+
+def _chosen(session: Session | None, *, calibrates: bool) -> tuple[list[int], list[int], str]:
+    """Positions to calibrate with and to compare on, and what the latter are.
+
+    Test examples are left alone: nothing is decided by them. Without a validation split training examples are compared,
+    other ones than those that calibrate.
+    """
+    if session is None:
+        return [], [], ""
+    random = np.random.default_rng(derive_seed(session.recipe.seed, "export"))
+    train, val = random.permutation(session.splits.train), session.splits.val
+    calibrate = train[: min(CALIBRATION, len(train) if len(val) else len(train) // 2)] if calibrates else train[:0]
+    every, kind = (val, "validation") if len(val) else (train[len(calibrate) :], "training")
+    taken = np.sort(random.permutation(every)[:MAX_COMPARED])
+    of = f" of {len(every):,}" if len(taken) < len(every) else ""
+    split = f"{len(taken):,}{of} {kind} examples" + ("" if len(val) else " (the run has no validation split)")
+    return calibrate.tolist(), taken.tolist(), split
+
+
+def _golden(bundle: Bundle, made: ExportFormat, ready: Any, facts: dict[str, Any]) -> Exported:
+    """The comparison on golden inputs. Raises: ExportDiffers: it is not close enough, or inputs are read otherwise."""
+    records = [bundle.prepare(one) for one in bundle.modality.golden(0, bundle.card.preparation)]
+    try:
+        ready.check()
+    except SystemExit as error:
+        raise _differs(str(error)) from error
+    found = np.concatenate([ready.outputs([record])["logits"] for record in records])
+    difference = _difference(made, found, bundle.logits(records), "the golden inputs")
+    return Exported(golden=len(records), golden_difference=difference, **facts)
+
+
+def _on_data(
+    bundle: Bundle, made: ExportFormat, ready: Any, session: Session, positions: list[int], split: str,
+    max_loss: float, so_far: Exported,
+) -> Generator[Event, None, Exported]:  # fmt: skip
+    """The comparison on examples, too. Raises: ExportDiffers: they are predicted otherwise."""
+    task, of_model, of_export, outputs, notes = bundle.model.task, list[Any](), list[Any](), list[Any](), list[str]()
+    unread = list[str]()
+    for first in range(0, len(positions), BATCH):
+        examples = [session.dataset.examples[at] for at in positions[first : first + BATCH]]
+        pieces = [bundle.prepare_pieces(one.contents) for one in examples]
+        records = list[Record]()
+        for example, rows in zip(examples, pieces, strict=True):
+            if len(rows) != 1:
+                raise BadRequest(f"{example.id} has {len(rows)} rows; exports take one.", fix="predict with regraft.")
+            records.append(_read(ready, example, rows[0][0], unread))
+        of_model.append(bundle.raw(pieces))
+        found = ready.outputs(records)
+        of_export.append(found["logits"])
+        outputs.append(found["outputs"])
+        yield Progress(phase="comparing", done=first + len(examples), total=len(positions))
+    if unread:
+        notes.append(f"`predict.py` cannot read {counted(len(unread), 'file')} of them ({unread[0]}).")
+    raw, said = np.concatenate(of_model), np.concatenate(outputs)
+    difference = _difference(made, np.concatenate(of_export), raw, split)
+    wanted = task.outputs(raw, bundle.model.temperature)
+    if not made.rounds:
+        _difference(made, said, wanted, f"the outputs of {split}")
+    same = None
+    if task.answers != "values":
+        same = sum(one == other for one, other in zip(task.decode(wanted), task.decode(said), strict=True))
+    done = replace(so_far, examples=len(positions), split=split, difference=difference, same_labels=same, notes=notes)
+    if not made.rounds:
+        return done
+    paired = _paired(bundle, session, positions, wanted, said.astype(np.float64))
+    done = replace(done, paired=paired, max_loss=max_loss)
+    if not (fell := _fell(paired)) <= max_loss:
+        raise _differs(f"{done.told()} That is a loss of {fell:.4g}; at most {max_loss} is allowed (--max-loss)")
+    return done
+
+
+def _read(ready: Any, example: Any, record: Record, unread: list[str]) -> Record:
+    """An example as `predict.py` reads it. Raises: ExportDiffers: otherwise than the model does."""
+    try:
+        found: Record = ready.prepare(example.path)
+    except (OSError, ValueError, SyntaxError, TypeError) as error:  # a kind of file that only regraft reads
+        unread.append(f"{example.id}: {error}")
+        return record
+    if any(not np.array_equal(found[name], array) for name, array in record.items()):
+        raise _differs(f"{example.id} is read or resized otherwise outside regraft")
+    return found
+
+
+def _difference(made: ExportFormat, found: np.ndarray, wanted: np.ndarray, where: str) -> float:
+    """Largest difference, relative to the largest number. Raises: ExportDiffers: it is too large, or not finite."""
+    scale = float(np.abs(wanted).max(initial=0.0)) or 1.0
+    off = float(np.abs(found.astype(np.float64) - wanted).max(initial=0.0)) / scale
+    if not off <= (np.finfo(np.float64).max if made.rounds else made.tolerance):
+        raise _differs(f"on {where} it is off by {off:.1e} of the largest number (limit {made.tolerance:.0e})")
+    return off
+
+
+def _paired(
+    bundle: Bundle, session: Session, positions: list[int], wanted: Float[np.ndarray, "n k"],
+    said: Float[np.ndarray, "n k"],
+) -> PairedDifference:  # fmt: skip
+    task = bundle.model.task
+    targets = task.encode([session.dataset.examples[at].label for at in positions])
+    return compare(
+        targets, wanted, said, groups=session.user_groups(np.array(positions)), metric=main_metric(task.kind).name,
+        names=("the model", "the export"), outputs=task.classes,
+    )  # fmt: skip
+
+
+def _fell(paired: PairedDifference) -> float:
+    """How much worse the export is: of an error in the unit of the target, as a share of it."""
+    chosen = metric(paired.metric)
+    fell = paired.a - paired.b if chosen.higher_is_better else paired.b - paired.a
+    return fell / paired.a if chosen.in_unit_of_target and paired.a else fell
+
+
+def _differs(what: str) -> ExportDiffers:
+    return ExportDiffers(
+        f"The export was not written: {what.rstrip('.')}.",
+        fix="export --to onnx, which rounds nothing; if that is what was refused, report it.",
+    )
+
+
+def _page(bundle: Bundle, made: ExportFormat, done: Exported) -> str:
+    """What the folder says of itself."""
+    words, needs = bundle.model.task.words(), [*made.engine_packages, "numpy", *bundle.modality.standalone_packages]
+    return f"""# {made.title}
+
+{words.purpose}: one input gives {words.given}. Exported from a model that regraft trained; {made.file} and what belongs
+to it has {size(done.bytes)}.
+
+    pip install {" ".join(needs)}
+    python predict.py --check
+    python predict.py FILE...
+
+{done.told()} Compared on {done.processor}. The out-of-distribution score is no part of an export.
+
+Inputs are {", ".join(bundle.modality.shapes(bundle.card.preparation))}: bytes as `prepare` in `predict.py` makes them;
+they are scaled inside the graph. Names, temperature, preparation and golden inputs: `spec.json`.
+"""
