@@ -146,6 +146,17 @@ class Probe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Beside:
+    """A baseline on the test split: a plain method without a pretrained network."""
+
+    title: str
+    """What it is called."""
+    evaluation: Evaluation
+    paired: PairedDifference
+    """The model less the baseline on the same examples."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class StoredCut:
     """What the activation store keeps at a cut."""
 
@@ -234,6 +245,8 @@ class Report:
     probe: Probe | None = None
     paired: PairedDifference | None = None
     """The model less the probe on the same examples."""
+    baselines: tuple[Beside, ...] = ()
+    """Plain methods on the same examples."""
     calibration: Calibration | None = None
     untested: str = ""
     """What cross-validation could not test, and what can be claimed all the same; empty where it tested everything."""

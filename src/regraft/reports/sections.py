@@ -24,7 +24,8 @@ def metrics(report: Report, section: Evaluation) -> Block:
     """The metrics, beside those of the linear probe and of a prediction that looks at no example."""
     probe = report.probe and report.probe.evaluation
     reference = section.figures.reference()
-    models = [section, *([probe] if probe else [])]
+    besides = report.baselines if section is report.section else ()
+    models = [section, *([probe] if probe else []), *(one.evaluation for one in besides)]
     others = [reference.metrics] if reference else []
     rows, pooled = [], section.mean_of_folds is not None
     if pooled:
@@ -35,15 +36,17 @@ def metrics(report: Report, section: Evaluation) -> Block:
         title = _title(key, section, ", pooled" if pooled else "")
         rows.append([title, *(one.told() if one else "" for one in found)])
     header = ["Metric", report.strategy.preset if report.strategy else "model"]
-    header += [*(["linear probe"] if probe else []), *([reference.title] if reference else [])]
+    header += [*(["linear probe"] if probe else []), *(one.title for one in besides)]
+    header += [reference.title] if reference else []
     levels = sorted({one.level for one in section.metrics.values()} or {0.95})
     groups = f" in {counted(section.num_groups, 'group')}" if section.num_groups else ""
     said = (
         f"Measured {where(report, section)}{groups}. In brackets: "
         f"{' and '.join(f'{level:.0%}' for level in levels)} intervals."
     )
-    against = reference.verdict if reference else ""
-    return Block("Metrics", (said, Table(header, rows), _methods(section), against, *section.notes, _paired(report)))
+    told = [reference.verdict if reference else ""]
+    told += [f"Against {one.title} on the same examples: {one.paired.verdict}" for one in besides]
+    return Block("Metrics", (said, Table(header, rows), _methods(section), *told, *section.notes, _paired(report)))
 
 
 def calibrated(report: Report) -> str:

@@ -12,6 +12,7 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Int
 
+from regraft.contracts.baseline import BASELINES
 from regraft.contracts.metric import Sample, main_metric
 from regraft.contracts.page import Finding
 from regraft.contracts.strategy import Fitted, Problem
@@ -21,7 +22,7 @@ from regraft.evaluation.differences import PairedDifference, compare, difference
 from regraft.evaluation.report import Evaluation, evaluate
 from regraft.folds import Folds
 from regraft.identity import derive_seed
-from regraft.reports.report import Gap, Probe
+from regraft.reports.report import Beside, Gap, Probe
 from regraft.strategies.probe import Options, features_of, fit
 from regraft.tasks.linear import LinearTask, linear
 from regraft.tasks.linear import cross_validate as held_out
@@ -251,11 +252,39 @@ def evaluated(outcome: Outcome) -> Results:
         probe, paired = _beside(outcome, scores.get(main), calibration)
     return Results(
         main=main, scores=scores, evaluation=found, gaps=_gaps(session, by_split), probe=probe, paired=paired,
-        calibration=calibration,
+        calibration=calibration, baselines=_baselines(outcome, scores.get("test"), calibration),
         untested="" if session.tests else untested(
             model.problem, session.recipe.folds, grouped=session.dataset.groups is not None
         ),
     )  # fmt: skip
+
+
+def _baselines(outcome: Outcome, tested: Scores | None, calibration: Calibration | None) -> tuple[Beside, ...]:
+    """What plain methods that read such examples do on the test split, from the same training examples."""
+    session, train = outcome.session, outcome.session.learnable
+    entries = [BASELINES.get(name) for name in BASELINES] if tested is not None else []
+    able = [one for one in entries if one.modality == session.modality.name and one.suits(session.task, len(train))]
+    contents, found = [example.contents for example in session.dataset.examples], list[Beside]()
+    for one in able:
+        assert tested is not None, "without a test split there are no entries"
+        fitted = one.fitted(
+            [contents[at] for at in train.tolist()], session.targets[train], len(session.task.classes),
+            session.recipe.seed,
+        )  # fmt: skip
+        at = tested.positions
+        scores = Scores(positions=at, logits=fitted([contents[number] for number in at.tolist()]))
+        paired = compare(
+            session.targets[at],
+            session.task.outputs(tested.logits, temperature_of(calibration)),
+            session.task.outputs(scores.logits),
+            groups=session.user_groups(at),
+            metric=main_metric(session.task.kind).name,
+            outputs=session.task.classes,
+            names=("the model", one.title),
+            seed=session.recipe.seed,
+        )
+        found.append(Beside(title=one.title, evaluation=_evaluation(session, scores, None, None), paired=paired))
+    return tuple(found)
 
 
 def calibration_of(session: Session, held: Scores | None) -> Calibration | None:

@@ -115,6 +115,7 @@ def _report(
         gaps=found.gaps,
         probe=found.probe,
         paired=found.paired,
+        baselines=found.baselines,
         findings=findings,
         calibration=found.calibration,
         untested=found.untested,
