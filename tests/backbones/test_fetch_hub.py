@@ -356,3 +356,18 @@ def test_timms_pretrained_weights_come_from_the_hub(hub: Hub, monkeypatch: pytes
     with torch.no_grad():
         expected = net(backbone.network.start({"pixels": pixels})["hidden"])
         torch.testing.assert_close(backbone.network({"pixels": pixels}), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_network_of_texts_comes_with_its_configuration_and_its_tokenizer(hub: Hub, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    from texts import folder_of
+
+    folder = folder_of("bert", tmp_path / "net")
+    hub.files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    there, here = opened("transformers:owner/net@pretrained"), opened(f"transformers:{folder}@pretrained")
+    assert there.digest() == here.digest()
+    assert there.card.preparation == here.card.preparation
+    assert there.card.licence == "apache-2.0"
+    asked = len(hub.asked)
+    opened("transformers:owner/net@pretrained")
+    assert len(hub.asked) == asked  # from the cache

@@ -214,6 +214,7 @@ class Results:
     calibration: Calibration | None
     untested: str = ""
     """What cross-validation could not test, and what can be claimed all the same."""
+    baselines: tuple[Beside, ...] = ()
 
     @property
     def section(self) -> Evaluation | None:
