@@ -28,7 +28,6 @@ class TfIdf(Baseline):
     """Counts of words, weighed by how rare they are."""
 
     title = "TF-IDF"
-    modality = "text"
 
     def suits(self, task: Labelling, num_examples: int) -> bool:
         return task.exclusive and num_examples <= MOST

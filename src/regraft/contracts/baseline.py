@@ -21,8 +21,6 @@ class Baseline(ABC):
 
     title: str
     """What reports call it: `TF-IDF`."""
-    modality: str
-    """What it reads: the name of a modality."""
 
     @abstractmethod
     def suits(self, task: Labelling, num_examples: int) -> bool:

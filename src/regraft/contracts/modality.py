@@ -125,6 +125,8 @@ class Modality(ABC):
     """Whether the cell of a table may hold the content itself."""
     columns: Sequence[str] = ()
     """What columns are usually called whose cells hold the content, in lower case."""
+    baselines: Sequence[str] = ()
+    """Plain methods that read its contents, shown beside a model (`contracts/baseline.py`)."""
     gives_way: bool = False
     """Whether its files are examples only where a folder holds none of another kind."""
 

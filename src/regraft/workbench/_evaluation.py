@@ -12,7 +12,6 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Int
 
-from regraft.contracts.baseline import BASELINES
 from regraft.contracts.metric import Sample, main_metric
 from regraft.contracts.page import Finding
 from regraft.contracts.strategy import Fitted, Problem
@@ -263,11 +262,14 @@ def evaluated(outcome: Outcome) -> Results:
 def _baselines(outcome: Outcome, tested: Scores | None, calibration: Calibration | None) -> tuple[Beside, ...]:
     """What plain methods that read such examples do on the test split, from the same training examples."""
     session, train = outcome.session, outcome.session.learnable
-    entries = [BASELINES.get(name) for name in BASELINES] if tested is not None else []
-    able = [one for one in entries if one.modality == session.modality.name and one.suits(session.task, len(train))]
+    if tested is None or not session.modality.baselines:
+        return ()
+    from regraft.contracts.baseline import BASELINES
+
     contents, found = [example.contents for example in session.dataset.examples], list[Beside]()
-    for one in able:
-        assert tested is not None, "without a test split there are no entries"
+    for one in map(BASELINES.get, session.modality.baselines):
+        if not one.suits(session.task, len(train)):
+            continue
         fitted = one.fitted(
             [contents[at] for at in train.tolist()], session.targets[train], len(session.task.classes),
             session.recipe.seed,

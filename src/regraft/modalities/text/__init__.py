@@ -57,6 +57,7 @@ class TextModality(Modality):
     Augmentation = Augmentation
     inline = True
     columns = ("text", "sentence", "message", "review", "document", "tweet", "comment")
+    baselines = ("tfidf",)
     gives_way = True
     near_copy_rule = "5 256 20"  # characters, bits, bits that differ
 
