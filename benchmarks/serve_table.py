@@ -161,12 +161,13 @@ class _Server:
 @contextmanager
 def _server(run: Path, *flags: str) -> Iterator[_Server]:
     command = [sys.executable, "-m", "regraft", "serve", str(run), "--port", "0", "--threads", "1", *flags]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    found = re.search(r":(\d+) \(", process.stderr.readline())
-    assert found is not None, "the server did not say where it listens"
+    log = run.parent / "server.log"  # not a pipe, which nobody would read
+    with log.open("w") as file:
+        process = subprocess.Popen(command, stderr=file)
+    while not (found := re.search(r":(\d+) \(", log.read_text())):
+        time.sleep(0.1)
     server = _Server(int(found[1]), process.pid)
-    _child("-c", f"import urllib.request as u; u.urlopen('http://127.0.0.1:{server.port}/ready', timeout=120)")
+    _child("-c", f"import urllib.request as u; u.urlopen('http://127.0.0.1:{server.port}/ready', timeout=240)")
     if "--workers" in flags:
         while len(server.workers()) < 2:
             time.sleep(0.2)
