@@ -62,6 +62,8 @@ VERBS = {
     "lab": [("lab",)],
     "sweep": [("sweep", "photos", "--strategies", "probe", "--backbones", "googlenet:tiny@random", "--seeds", "2",
                "--input-px", "32", "--set", "threads=1", "--out", "swept")],
+    "advise": [("advise", "photos", "--strategies", "probe", "--backbones", "googlenet:tiny@random", "--input-px", "32",
+                "--set", "threads=1", "--budget", "1s", "--out", "advised")],
     "audit": [("audit", "photos", *TINY, "--out", "audited", "--fix-split", "clean.csv")],
     "cache": [("cache",), ("cache", "--clear")],
     "mcp": [("mcp", "--help")],  # it speaks over stdin and stdout

@@ -1,13 +1,15 @@
-"""The commands that train nothing: what there is to choose from, what a network is made of, what is stored; what hands
-a model over: export it, time it, explain what it predicts; and the server."""
+"""The commands that train nothing that is kept: what is wrong with data, what to do with them, what there is to choose
+from, what a network is made of, what is stored; what hands a model over: export it, time it, explain what it predicts;
+and the server."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from regraft.doors._flags import Json, Quiet, between_commas, seconds
-from regraft.doors._output import print_found, wrapped
+from regraft.doors._errors import FOUND
+from regraft.doors._flags import RECIPE, Json, Quiet, Target, between_commas, seconds, with_flags
+from regraft.doors._output import print_found, print_report, wrapped
 from regraft.doors.screen import result_of
 
 catalogue = typer.Typer()
@@ -101,6 +103,86 @@ def explain(
 
     events = verb(model, inputs, out=out, label=label, neighbours=neighbours, data=data, threads=threads)
     print_found(result_of(events, Explained, quiet=quiet), of_explanations, json=json)
+
+
+@catalogue.command()
+@with_flags(
+    *(path for path in RECIPE if path not in ("strategy", "cut", "views", "augmentation", "source.allow_leaks"))
+)
+def audit(
+    target: Target,
+    settings: dict[str, Any],
+    checks: Annotated[
+        str, typer.Option(help="Only these, with commas between them: exact_copies,groups.", show_default=False)
+    ] = "",
+    fix_split: Annotated[
+        Path | None,
+        typer.Option(help="Write a table (CSV) with a clean split here, for regraft fit.", show_default=False),
+    ] = None,
+    fail_on: Annotated[
+        str, typer.Option(help="Exit with 10 where a finding is this severe: stop, warn, or never.")
+    ] = "stop",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the page, with previews of what was found.", show_default=False)
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Look for what is wrong with labelled data, before training.
+
+    Copies across splits, likely label errors, patients in names, classes that a border or a format gives away …
+
+    \b
+    regraft audit photos/ --out audits/photos --fix-split clean.csv
+    """
+    from regraft.doors._listings import of_audit
+    from regraft.errors import UnknownName
+    from regraft.workbench.audit import Audited
+    from regraft.workbench.audit import audit as verb
+    from regraft.workbench.recipes import recipe_for
+
+    failing = {"never": (), "stop": ("stop",), "warn": ("stop", "warn")}
+    if fail_on not in failing:
+        raise UnknownName("severity", fail_on, failing)
+    events = verb(recipe_for(target, settings), out=out, checks=between_commas(checks), fix_split=fix_split)
+    done = result_of(events, Audited, quiet=quiet)
+    print_found(done.to_json(), lambda _: of_audit(done.report, out), json=json)
+    if any(map(done.report.number, failing[fail_on])):
+        raise typer.Exit(FOUND)
+
+
+@catalogue.command()
+@with_flags(*(path for path in RECIPE if path not in ("backbone", "strategy", "cut", "views")))
+def advise(
+    target: Target,
+    settings: dict[str, Any],
+    backbones: Annotated[str, typer.Option(help="Backbones to choose from, with commas between them.")] = "googlenet",
+    strategies: Annotated[str, typer.Option(help="Strategies to choose from.")] = "probe,partial,full",
+    budget: Annotated[str, typer.Option(help="Wall time for the advice, such as 90s, 10m.")] = "10m",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the advice. Default: runs/DATA-advice.", show_default=False)
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say which backbone to reuse and how much of it to retrain.
+
+    First what the test can resolve at all; then probes, scores and a short pilot. No test label is read.
+
+    \b
+    regraft advise photos/ --backbones googlenet,mobilenet_v3_small --budget 10m
+    """
+    from regraft.doors._listings import of_advice
+    from regraft.reports.advice import verdict
+    from regraft.workbench.advise import Advised
+    from regraft.workbench.advise import advise as verb
+    from regraft.workbench.recipes import RUNS, recipe_for
+
+    folder = out or RUNS / f"{Path(target).stem}-advice"
+    events = verb(recipe_for(target, settings), folder, backbones=between_commas(backbones),
+                  strategies=between_commas(strategies), budget_s=seconds(budget))  # fmt: skip
+    report = result_of(events, Advised, quiet=quiet).report
+    print_report(report, folder, verdict(report), [of_advice(report)], json=json)
 
 
 @catalogue.command()

@@ -25,6 +25,9 @@ Abstain = Annotated[
         show_default=False,
     ),
 ]
+Target = Annotated[
+    str, typer.Argument(metavar="DATA_OR_RECIPE", help="Folder, archive or table of data, or recipe.toml.")
+]
 COLUMNS = (
     "source.path_column", "source.text_columns", "source.label_column", "source.label_delimiter", "source.split_column",
     "source.group_column", "source.group_pattern",

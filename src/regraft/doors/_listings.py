@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from regraft.contracts.page import Table
+    from regraft.reports.advice import AdviceReport
     from regraft.reports.audit import AuditReport
     from regraft.workbench.backbones import BackboneFacts, WeightsFacts
     from regraft.workbench.bench import Benched
@@ -33,6 +34,17 @@ def of_backbones(found: "Sequence[BackboneFacts]") -> str:
         parts.append(f"{one.name}\n  {one.title}\n{prefer}\n{facts}\n  weights\n{weights}")
     own = "A model that regraft saved is a backbone too: --backbone PATH_OF_A_RUN. It is nearest where its data are."
     return "\n\n".join([*parts, own])
+
+
+def of_advice(report: "AdviceReport") -> str:
+    """The recipes that were considered, the best first."""
+    rows = [
+        (f"{one.name}{' *' if one.tied else ''}", one.measured.told() if one.measured else NOTHING,
+         one.predicted.told() if one.predicted else NOTHING, duration(one.cost.seconds) if one.cost else NOTHING)
+        for one in report.candidates
+    ]  # fmt: skip
+    header = ["recipe (*: as good as the best)", report.metric.replace("_", " "), "predicted on a test", "a fit"]
+    return aligned(header, rows)
 
 
 def of_audit(report: "AuditReport", folder: "Path | None") -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from regraft.doors._catalogue import catalogue
-from regraft.doors._errors import FOUND, guarded, if_interrupted
+from regraft.doors._errors import guarded, if_interrupted
 from regraft.doors._flags import (
     COLUMNS,
     RECIPE,
@@ -16,6 +16,7 @@ from regraft.doors._flags import (
     AllowLeaks,
     Json,
     Quiet,
+    Target,
     between_commas,
     percent,
     seconds,
@@ -37,9 +38,6 @@ app = typer.Typer(
 
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run or of a model.")]
-Target = Annotated[
-    str, typer.Argument(metavar="DATA_OR_RECIPE", help="Folder, archive or table of data, or recipe.toml.")
-]
 
 
 def _print_version(asked: bool | None) -> None:
@@ -264,52 +262,6 @@ def sweep(
     with if_interrupted(f"To go on, start the same command again with: --out {folder} --resume"):
         report = result_of(events, SweepDone, quiet=quiet).report
     print_report(report, folder, verdict(report), [swept(report)], json=json)
-
-
-@app.command()
-@with_flags(
-    *(path for path in RECIPE if path not in ("strategy", "cut", "views", "augmentation", "source.allow_leaks"))
-)
-def audit(
-    target: Target,
-    settings: dict[str, Any],
-    checks: Annotated[
-        str, typer.Option(help="Only these, with commas between them: exact_copies,groups.", show_default=False)
-    ] = "",
-    fix_split: Annotated[
-        Path | None,
-        typer.Option(help="Write a table (CSV) with a clean split here, for regraft fit.", show_default=False),
-    ] = None,
-    fail_on: Annotated[
-        str, typer.Option(help="Exit with 10 where a finding is this severe: stop, warn, or never.")
-    ] = "stop",
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the page, with previews of what was found.", show_default=False)
-    ] = None,
-    json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Look for what is wrong with labelled data, before training.
-
-    Copies across splits, likely label errors, patients in names, classes that a border or a format gives away …
-
-    \b
-    regraft audit photos/ --out audits/photos --fix-split clean.csv
-    """
-    from regraft.doors._listings import of_audit
-    from regraft.errors import UnknownName
-    from regraft.workbench.audit import Audited
-    from regraft.workbench.audit import audit as verb
-    from regraft.workbench.recipes import recipe_for
-
-    failing = {"never": (), "stop": ("stop",), "warn": ("stop", "warn")}
-    if fail_on not in failing:
-        raise UnknownName("severity", fail_on, failing)
-    events = verb(recipe_for(target, settings), out=out, checks=between_commas(checks), fix_split=fix_split)
-    done = result_of(events, Audited, quiet=quiet)
-    print_found(done.to_json(), lambda _: of_audit(done.report, out), json=json)
-    if any(map(done.report.number, failing[fail_on])):
-        raise typer.Exit(FOUND)
 
 
 @app.command()

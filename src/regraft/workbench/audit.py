@@ -6,11 +6,8 @@ refuses are audited all the same, and what it would refuse is a finding.
 Letters: n examples, d features, c outputs.
 """
 
-import csv
 import datetime
-import io
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,26 +18,20 @@ from jaxtyping import Float, Int
 from regraft.audit.mending import Mended, mended
 from regraft.backbones.opening import open_for_channels
 from regraft.contracts.audit import CHECKS, SessionView
-from regraft.contracts.example import File
 from regraft.contracts.page import Finding
 from regraft.data.dataset import check_learnable
 from regraft.data.scan import Scanned
-from regraft.data.splits import Splits, clusters, joined
 from regraft.errors import BadData, BadRequest, MissingExtra, Undecodable
 from regraft.evaluation.intervals import share
-from regraft.files import write_text
 from regraft.recipe import Recipe
 from regraft.reports.audit import NUM_PREVIEWS, AuditReport, write_audit
-from regraft.strategies import probe as probing
-from regraft.tasks.linear import LinearTask
 from regraft.values import Event, Measured, Notice, Progress
 from regraft.words import counted
-from regraft.workbench._machine import choose_device, num_threads
-from regraft.workbench._training import Setup, problem_of, store_states
-from regraft.workbench.recipes import resolve, suited
-from regraft.workbench.session import Session, fitted_to, opening, scanning, task_of
-
-NOBODY = np.zeros(0, dtype=np.int64)
+from regraft.workbench._machine import num_threads
+from regraft.workbench._manifest import check_files, write_manifest
+from regraft.workbench._probed import probed
+from regraft.workbench.recipes import suited
+from regraft.workbench.session import opening, scanning, task_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,7 +68,7 @@ def audit(
         Path(recipe.data), settings, modality=recipe.modality, task=recipe.task, target=recipe.target, learnable=False
     )
     if fix_split is not None:
-        _check_table(dataset.examples, dataset.kind, dataset.classes, fix_split)
+        check_files(dataset.examples, fix_split)
     scanned = yield from scanning(dataset, settings, workers=num_threads(recipe.threads))
     findings, notes = list[Finding](), [note.text for note in scanned.dataset.notes]
     try:
@@ -129,39 +120,19 @@ def _seen(
     usable = np.flatnonzero(scanned.usable)
     if not needed or len(usable) < 2:
         return view, None, []
-    splits = Splits(
-        train=usable, val=NOBODY, test=NOBODY, groups=joined(clusters(scanned), dataset.groups), drawn_by_us=True,
-        notes=(),
-    )  # fmt: skip
-    recipe = replace(recipe, strategy="probe", cut="", views=1, options={})
-    session = Session(
-        recipe=recipe, dataset=dataset, scanned=scanned, splits=splits, task=task.prepared(targets[usable]),
-        targets=targets,
-    )  # fmt: skip
     try:
         backbone = suited(recipe, dataset, backbone)
         view = replace(view, card=backbone.card)
-        yield from session.check(backbone.card)
-    except BadData as error:
+        found = yield from probed(recipe, backbone, scanned, task, targets, usable)
+    except (BadData, BadRequest) as error:
         return view, None, [f"What needs features of a backbone: {error.message} {error.fix}"]
-    session, fitted = fitted_to(session, backbone, usable)
-    threads = num_threads(recipe.threads)
-    setup = Setup(
-        session=session, resolved=resolve(recipe, fitted.card), backbone=fitted, unfitted=backbone,
-        device=choose_device(recipe.device), threads=threads,
-    )  # fmt: skip
-    if not isinstance(task, LinearTask):
-        return view, None, [f"What needs features of a backbone: a {task.kind} task reads no single vector."]
-    with closing((yield from store_states(setup))) as stored:
-        problem = yield from problem_of(setup, stored, None)
-        features = _spread(np.asarray(probing.features_of(problem, usable)[:]), usable, len(targets))
-        said = None
-        if task.answers == "probabilities" and len(set(problem.groups[usable].tolist())) > 1:
-            solved = yield from probing.fit(problem, probing.Options())
-            if solved.out_of_fold is not None:
-                said = _spread(task.outputs(solved.out_of_fold), usable, len(targets))
-    inputs = session.inputs(fitted.card, threads)
-    view = replace(view, features=features, probabilities=said, record=lambda at: inputs.load(at, 0, 0)[0])
+    judged = found.outputs if task.answers == "probabilities" else None
+    view = replace(
+        view,
+        features=_spread(found.features, usable, len(targets)),
+        probabilities=None if judged is None else _spread(judged, usable, len(targets)),
+        record=lambda at: found.inputs.load(at, 0, 0)[0],
+    )
     return view, _accuracy(view), []
 
 
@@ -193,31 +164,9 @@ def _previews(view: SessionView, report: AuditReport) -> dict[str, bytes | str]:
     return found
 
 
-def _check_table(examples: Sequence[Any], kind: str, classes: Sequence[str], path: Path) -> None:
-    """Raises: BadRequest: these examples cannot be written as a table of files and labels."""
-    if path.suffix.lower() != ".csv":
-        raise BadRequest(f"{path} does not end in .csv; the clean split is a table.", fix="call it clean.csv.")
-    if any(len(one.contents) > 1 or not isinstance(one.content, File) for one in examples):
-        raise BadRequest(
-            "A clean split can be written of data with one file for each example; these have others.",
-            fix="add a column `split` to your table yourself, or leave --fix-split out.",
-        )
-
-
 def _write_table(view: SessionView, clean: Mended, path: Path) -> Iterator[Event]:
     """Write the clean split as a table that a fit reads, and say what it leaves out."""
-    text, folder = io.StringIO(newline=""), path.absolute().parent
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "label", *(["split"] if (clean.splits != "").any() else []), "group"])
-    sizes = np.bincount(clean.sets[clean.kept], minlength=len(clean.sets))
-    for at in np.flatnonzero(clean.kept).tolist():
-        example, number = view.examples[at], int(clean.sets[at])
-        file = example.path
-        shown = file.relative_to(folder).as_posix() if file.is_relative_to(folder) else str(file)
-        group = f"set-{number}" if sizes[number] > 1 else ""
-        split = [clean.splits[at]] if (clean.splits != "").any() else []
-        writer.writerow([shown, example.label, *split, group])
-    write_text(path, text.getvalue())
+    write_manifest(view.examples, np.flatnonzero(clean.kept), clean.splits, clean.sets, path)
     told = [f"{counted(len(some), 'example')} ({reason})" for reason, some in clean.left_out.items() if len(some)]
     said = f"{path}: {counted(int(clean.kept.sum()), 'example')}"
     said += "; all splits were drawn again, because too little would be left to train on" if clean.redrawn else ""

@@ -1,0 +1,72 @@
+"""What a test set can resolve at all, and what more examples would bring. Shapes: k training sizes."""
+
+from dataclasses import dataclass
+from math import exp, log, sqrt
+from statistics import NormalDist
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from regraft.values import Measured
+
+POWER = 0.8
+"""Share of cases in which a difference of that size would be found. A usual choice (Cohen 1988)."""
+_NORMAL = NormalDist()
+
+
+def smallest_difference(num_units: int, disagreement: float) -> float:
+    """The smallest difference in accuracy between two models that a paired test finds in four cases of five, at 5 %.
+
+    `num_units` are test examples, or groups where whole groups are alike; `disagreement` is the share of examples that
+    one of the models alone has right. Source: Connor 1987 (sample size for McNemar's test), the difference being small
+    against the disagreement.
+    """
+    wanted = _NORMAL.inv_cdf(0.975) + _NORMAL.inv_cdf(POWER)
+    return min(1.0, wanted * sqrt(disagreement / num_units)) if num_units else 1.0
+
+
+def predicted(measured: Measured, num_measured: int, num_test: int, level: float = 0.9) -> Measured:
+    """What a test on `num_test` other examples will show, `num_measured` having given `measured`: both are uncertain.
+
+    Where `measured` has no interval there is none.
+    """
+    if measured.low is None or measured.high is None or not num_test:
+        return Measured(value=measured.value, method=measured.method or "no interval")
+    error = (measured.high - measured.low) / (2 * _NORMAL.inv_cdf((1 + measured.level) / 2))
+    half = _NORMAL.inv_cdf((1 + level) / 2) * error * sqrt(1 + num_measured / num_test)
+    return Measured(value=measured.value, low=measured.value - half, high=measured.value + half, level=level,
+                    method="of other examples")  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """Error by number of training examples, as a power law."""
+
+    sizes: tuple[int, ...]
+    errors: tuple[float, ...]
+    exponent: float
+    """The error falls as the size to minus this."""
+    doubled: Measured
+    """The error expected of twice the examples."""
+
+
+def learning_curve(sizes: Int[np.ndarray, " k"], errors: Float[np.ndarray, " k"]) -> Curve:
+    """A power law through errors in (0, 1), by least squares of logarithms (Hestness et al. 2017, arXiv:1712.00409).
+    The interval is that of a new point of the regression, with the binomial error of the largest size at least."""
+    x, y = np.log(sizes.astype(np.float64)), np.log(np.clip(errors, 0.5 / sizes.max(), None))
+    slope, start = np.polyfit(x, y, 1)
+    largest = int(sizes.max())
+    at_largest = float(errors[sizes == largest].mean())
+    free = max(1, len(x) - 2)
+    residual = float(((y - start - slope * x) ** 2).sum()) / free
+    new = log(2 * largest)
+    leverage = 1 + 1 / len(x) + (new - float(x.mean())) ** 2 / float(((x - x.mean()) ** 2).sum())
+    binomial = (1 - at_largest) / (largest * max(at_largest, 0.5 / largest))
+    spread = 1.645 * sqrt(residual * leverage + binomial)
+    middle = exp(start + slope * new)
+    means = {int(size): float(errors[sizes == size].mean()) for size in np.unique(sizes)}
+    return Curve(
+        sizes=tuple(means), errors=tuple(means.values()), exponent=-float(slope),
+        doubled=Measured(value=middle, low=middle * exp(-spread), high=min(1.0, middle * exp(spread)), level=0.9,
+                         method="power law"),
+    )  # fmt: skip

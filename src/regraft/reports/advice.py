@@ -1,0 +1,159 @@
+"""Advice, as one typed value and as a page: what to reuse and how much of it to retrain, and on what evidence."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from regraft.advisor.cost import Cost
+from regraft.advisor.noise import Curve
+from regraft.contracts.metric import metric as metric_named
+from regraft.contracts.page import Block, Bullets, Code, Table
+from regraft.files import write_json, write_text
+from regraft.records import to_json
+from regraft.reports.page import rendered
+from regraft.values import NOTHING, Measured, shown
+from regraft.version import VERSION
+from regraft.words import counted, duration, listed, lowered, size
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A recipe that was considered."""
+
+    backbone: str
+    strategy: str
+    cut: str
+    measured: Measured | None
+    """On training examples that it had not seen; None where there was no time to try it."""
+    predicted: Measured | None
+    """What a test on other examples will show, with a 90 % interval; None without a measurement."""
+    tied: bool
+    """Whether it is not distinguishable from the best one measured."""
+    cost: Cost | None
+    """Of a fit on all training examples here; None where it cannot be counted."""
+    reason: str
+    """Why it stands where it does."""
+
+    @property
+    def name(self) -> str:
+        """Backbone and strategy."""
+        return f"{self.backbone} {self.strategy}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looked:
+    """A backbone, looked at without training it."""
+
+    name: str
+    probe: Measured
+    """The main metric of its linear probe, on training examples that the probe had not seen."""
+    scores: Mapping[str, float | None]
+    """Transferability scores by title; None where one is not defined."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdviceReport:
+    """Everything that an advice rests on."""
+
+    data: str
+    described: str
+    metric: str
+    num_train: int
+    """Examples that were looked at: training and validation."""
+    num_test: int
+    """Test examples, counted and not looked at; 0: cross-validation will judge."""
+    num_groups: int | None
+    noise_floor: float | None
+    """The smallest difference in accuracy that can be found on so many examples; None for other metrics."""
+    disagreement: float
+    """Share of examples that one of two models alone has right, which it is computed with."""
+    backbones: tuple[Looked, ...]
+    candidates: tuple[Candidate, ...]
+    """The best first; those that were not tried last."""
+    curve: Curve | None
+    weakest: str
+    """What to collect first, as a sentence; empty where nothing stands out."""
+    budget_s: float
+    seconds: float
+    created: str
+    not_done: tuple[str, ...] = ()
+    format: int = FORMAT
+    regraft: str = VERSION
+
+    @property
+    def advised(self) -> Candidate:
+        """The cheapest of those that are not distinguishable from the best."""
+        tied = [one for one in self.candidates if one.tied] or list(self.candidates[:1])
+        return min(tied, key=lambda one: one.cost.seconds if one.cost else float("inf"))
+
+
+def verdict(report: AdviceReport) -> str:
+    """The noise floor, then the advice."""
+    said = []
+    where = f"{counted(report.num_test, 'test example')}" if report.num_test else "cross-validation"
+    if report.noise_floor is not None:
+        said.append(f"With {where}, differences in accuracy under about {report.noise_floor:.1%} cannot be seen.")
+    tied = [one.name for one in report.candidates if one.tied]
+    best = report.advised
+    if len(tied) > 1:
+        said.append(f"Not distinguishable here: {listed(tied, 6)}. Take the cheapest: {best.name}.")
+    else:
+        said.append(f"Take {best.name}: {best.reason}")
+    return " ".join(said)
+
+
+def blocks(report: AdviceReport) -> list[Block]:
+    """The sections of the page."""
+    title = lowered(metric_named(report.metric).title)
+    rows = [
+        [one.name, one.cut or NOTHING, "yes" if one.tied else "no" if one.measured else NOTHING,
+         one.measured.told() if one.measured else NOTHING, one.predicted.told() if one.predicted else NOTHING,
+         duration(one.cost.seconds) if one.cost else NOTHING, size(one.cost.memory_bytes) if one.cost else NOTHING,
+         size(one.cost.disk_bytes) if one.cost else NOTHING]
+        for one in report.candidates
+    ]  # fmt: skip
+    header = ["recipe", "cut", "as good as the best", title, "predicted on a test (90 %)", "a fit", "memory", "disk"]
+    scores = list(report.backbones[0].scores) if report.backbones else []
+    looked = [[one.name, one.probe.told(), *(shown(one.scores[score]) for score in scores)] for one in report.backbones]
+    groups = f" in {counted(report.num_groups, 'group')}" if report.num_groups else ""
+    best = report.advised
+    command = f"regraft fit DATA --backbone {best.backbone} --strategy {best.strategy}"
+    floor = ""
+    if report.noise_floor is not None:
+        floor = (
+            f"A paired test on as many examples as will judge finds a difference of {report.noise_floor:.1%} in four "
+        )
+        floor += f"cases of five, where one of two models alone is right in {report.disagreement:.0%}, as here."
+    data = f"{report.described}. Looked at: {counted(report.num_train, 'training and validation example')}{groups}; no "
+    counting = (
+        "Seconds of a fit are counted from the layers and timed batches, from an empty store, without decoding and "
+    )
+    counting += "without early stopping."
+    reasons = Bullets([f"{one.name}: {one.reason}" for one in report.candidates])
+    scoring = "Linear probes and transferability scores on the training examples; scores have no weight in the order."
+    found = [
+        Block("Noise floor", (f"{data}test label was read.", floor)),
+        Block("Recipes", (Table(header, rows, left=3), reasons, counting, Code(command, "sh"))),
+        Block("Backbones", (scoring, Table(["backbone", f"probe: {title}", *scores], looked))),
+    ]
+    if report.curve is not None:
+        line = [f"{size_:,}: {error:.3f}" for size_, error in zip(report.curve.sizes, report.curve.errors, strict=True)]
+        said = f"Error of the probe by training examples ({', '.join(line)}). Twice the examples: "
+        said += f"{report.curve.doubled.told()} (90 %), by a power law with exponent {report.curve.exponent:.2f}."
+        found.append(Block("Learning curve", (said, report.weakest)))
+    changes = "What would change the advice: more time for the pilot, more test examples, other backbones or options."
+    limits = [*report.not_done, "The pilot trained on a part of the training examples, for a few epochs.", changes]
+    found.append(Block("Not verified", ("What these figures do not show.", Bullets(limits))))
+    return found
+
+
+def write_advice(report: AdviceReport, folder: Path) -> None:
+    """Write report.md, report.html and, last, report.json."""
+    took = f"{duration(report.seconds)} of {duration(report.budget_s)}"
+    lead = [verdict(report), f"Made {report.created.replace('T', ' ')} in {took}, regraft {report.regraft}."]
+    page = rendered(f"Advice on {report.data}", lead, blocks(report), {})
+    for name, text in zip(("report.md", "report.html"), page, strict=True):
+        write_text(folder / name, text)
+    write_json(folder / "report.json", to_json(report))

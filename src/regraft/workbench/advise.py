@@ -1,0 +1,359 @@
+"""Advise: which backbone to reuse, how much of it to retrain, and whether the difference can be seen at all.
+
+Test labels are never looked at: after the splits are known, everything goes on with training and validation examples
+alone. First linear probes and transferability scores of every backbone, on stored features; then, as far as the budget
+goes, a pilot by successive halving (Jamieson & Talwalkar 2016, arXiv:1502.07943): the best backbones with all
+strategies on half of the training examples, then the better half of these recipes on all, judged on a hold-out.
+"""
+
+import datetime
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from regraft.advisor.cost import Cost, Plan, cost
+from regraft.advisor.noise import Curve, learning_curve, predicted, smallest_difference
+from regraft.backbones.backbone import Backbone
+from regraft.backbones.opening import open_for_channels
+from regraft.contracts.metric import main_metric
+from regraft.contracts.score import SCORES, Seen
+from regraft.contracts.task import Task
+from regraft.errors import BadRequest, RegraftError, RunError
+from regraft.evaluation.intervals import measure
+from regraft.evaluation.many import ranked
+from regraft.files import claimed
+from regraft.folds import split
+from regraft.identity import derive_seed
+from regraft.recipe import Recipe, Source
+from regraft.reports.advice import AdviceReport, Candidate, Looked, write_advice
+from regraft.reports.sweep import SweepReport
+from regraft.tasks.linear import linear, solve
+from regraft.values import Event, Measured, Progress
+from regraft.words import JOINT
+from regraft.workbench._machine import choose_device, num_threads
+from regraft.workbench._manifest import check_files, write_manifest
+from regraft.workbench._probed import Probed, probed
+from regraft.workbench._speed import Timing
+from regraft.workbench._speed import measured as timed
+from regraft.workbench.recipes import resolve, suited
+from regraft.workbench.session import MIN_VALIDATION, Session, open_session
+from regraft.workbench.sweep import SweepDone, sweep
+
+HELD_OUT, HALF = 0.3, 0.5
+"""Share of the training examples that judges the pilot; share of the others that its first round trains on."""
+EPOCHS = 8
+"""Of the pilot's fine-tunings, at most. Our choice."""
+NUM_BACKBONES = 2
+"""So many go into the pilot."""
+FEW = 30
+"""A class with fewer training examples than this is to be collected first, where it is also predicted worst."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Advised(Event):
+    """The last event of an advice."""
+
+    report: AdviceReport
+    path: Path
+
+    def to_json(self) -> dict[str, Any]:
+        """The report and where it lies."""
+        return {"type": type(self).__name__, "path": str(self.path)}
+
+
+def advise(
+    recipe: Recipe, out: Path, *, backbones: Sequence[str], strategies: Sequence[str], budget_s: float = 600.0
+) -> Iterator[Event]:
+    """Advise on the recipe's data; yields events, the last one an `Advised`. `budget_s` are wall seconds.
+
+    Raises:
+        UnknownName: there is no such backbone or strategy.
+        BadRequest: nothing to choose from, or a task whose head cannot be solved.
+        BadData: what is wrong with the data.
+        RunError: the folder holds something else.
+    """
+    if not backbones or not strategies:
+        raise BadRequest("There is nothing to choose from.", fix="name backbones and strategies.")
+    began = time.monotonic()
+    with claimed(out / "advice.json", "advice", {"data": recipe.data}, resume=False):
+        threads = num_threads(recipe.threads)
+        session = yield from open_session(recipe, workers=threads)
+        positions = session.learnable
+        data = _Data(session=session, positions=positions, task=session.task, num_test=len(session.splits.test))
+        found: dict[str, tuple[Backbone, Probed]] = {}
+        for at, spec in enumerate(dict.fromkeys(backbones)):
+            yield Progress(phase="backbones", done=at, total=len(backbones))
+            backbone = yield from open_for_channels(
+                spec, channels=recipe.channels, input_px=recipe.input_px or None, seed=recipe.seed
+            )
+            backbone = suited(recipe, session.dataset, backbone)
+            seen = yield from probed(recipe, backbone, session.scanned, session.task, session.targets, positions)
+            if seen.outputs is None:
+                raise BadRequest("All examples are of one group or class; nothing can be compared.",
+                                 fix="add examples of other groups.")  # fmt: skip
+            found[spec] = backbone, seen
+        report = yield from _advice(recipe, data, found, strategies, out, began, budget_s)
+        write_advice(report, out)
+    yield Advised(report=report, path=out)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Data:
+    session: Session
+    positions: Int[np.ndarray, " k"]
+    task: Task
+    num_test: int
+
+    @property
+    def targets(self) -> np.ndarray:
+        """Of the training and validation examples."""
+        found: np.ndarray = self.session.targets[self.positions]
+        return found
+
+
+def _advice(
+    recipe: Recipe, data: _Data, found: Mapping[str, tuple[Backbone, Probed]], strategies: Sequence[str], out: Path,
+    began: float, budget_s: float,
+) -> Generator[Event, None, AdviceReport]:  # fmt: skip
+    session, task = data.session, data.task
+    name = main_metric(task.kind).name
+    said = {spec: seen.outputs for spec, (_, seen) in found.items() if seen.outputs is not None}
+    known = np.all([np.isfinite(one).all(axis=1) for one in said.values()], axis=0)
+    groups = session.user_groups(data.positions)
+    groups_known = None if groups is None else groups[known]
+    outputs = {spec: one[known] for spec, one in said.items()}
+    targets = data.targets[known]
+    probes = {
+        spec: measure(main_metric(task.kind), targets, one, groups=groups_known, seed=recipe.seed)
+        for spec, one in outputs.items()
+    }
+    standing = ranked(targets, {spec: [one] for spec, one in outputs.items()}, metric=name, groups=groups_known,
+                      seed=recipe.seed)  # fmt: skip
+    order = [one.name for one in standing.standings]
+    notes = list[str]()
+    looked = tuple(Looked(name=spec, probe=probes[spec], scores=_scores(data, *found[spec])) for spec in order)
+    costs = yield from _costs(recipe, data, {spec: found[spec][0] for spec in order}, strategies, notes)
+    pilot = yield from _pilot(recipe, data, order[:NUM_BACKBONES], strategies, out, began + budget_s, notes)
+    disagreement = _disagreement(task, targets, list(outputs.values()))
+    units = data.num_test or len(data.positions)
+    tested = session.num_groups(session.splits.test if data.num_test else data.positions)
+    floor = smallest_difference(min(units, tested or units), disagreement) if task.exclusive else None
+    candidates = _candidates(pilot, {one.name: one for one in standing.standings}, probes, costs, units)
+    best = found[order[0]][1]
+    return AdviceReport(
+        data=Path(recipe.data).name, described=session.dataset.describe(), metric=name, num_train=len(data.positions),
+        num_test=data.num_test, num_groups=session.num_groups(data.positions), noise_floor=floor,
+        disagreement=disagreement, backbones=looked, candidates=tuple(candidates), curve=_curve(data, best),
+        weakest=_weakest(data, best), budget_s=budget_s, seconds=time.monotonic() - began, not_done=tuple(notes),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )  # fmt: skip
+
+
+def _scores(data: _Data, backbone: Backbone, seen: Probed) -> dict[str, float | None]:
+    """Transferability scores, where an example is of one class."""
+    if not data.task.exclusive:
+        return {}
+    targets = np.unique(data.targets, return_inverse=True)[1]
+    source = None
+    if backbone.card.num_source_classes:
+        tensors = {name: one for name, one in backbone.tensors().items() if name.startswith("source/")}
+        weights = [one for one in tensors.values() if one.ndim == 2 and one.shape[1] == seen.features.shape[1]]
+        if len(weights) == 1:
+            bias = next((one for one in tensors.values() if one.ndim == 1), np.zeros(len(weights[0])))
+            logits = seen.features @ weights[0].T + bias
+            source = np.exp(logits - logits.max(axis=1, keepdims=True))
+            source /= source.sum(axis=1, keepdims=True)
+    given, told = Seen(features=seen.features, targets=targets, source=source), dict[str, float | None]()
+    for name in SCORES:
+        score = SCORES.get(name)
+        told[score.title] = None if score.needs_source and source is None else score.of(given)
+    return told
+
+
+def _costs(
+    recipe: Recipe, data: _Data, backbones: Mapping[str, Backbone], strategies: Sequence[str], notes: list[str]
+) -> Generator[Event, None, dict[tuple[str, str], tuple[str, Cost]]]:
+    """Cut and cost of each backbone with each strategy, from the layers' account and timed batches."""
+    from regraft.backbones.costs import costs_of
+
+    found = dict[tuple[str, str], tuple[str, Cost]]()
+    timing = Timing(rounds=1, threads=num_threads(recipe.threads), device=choose_device(recipe.device))
+    train, val = data.session.validated
+    for spec, backbone in backbones.items():
+        try:
+            network = costs_of(backbone.family, backbone.card.buildable)
+            (speed,) = yield from timed([(backbone.family, backbone.card.buildable)], timing)
+        except (RegraftError, KeyError, AttributeError) as error:
+            notes.append(f"The cost of {spec} could not be counted: {error}")
+            continue
+        for strategy in strategies:
+            name, _, cut = strategy.partition("@")
+            try:
+                resolved = resolve(replace(recipe, strategy=name, cut=cut, options={}), backbone.card)
+            except RegraftError as error:
+                notes.append(f"{spec} {strategy} was left out: {error.message}")
+                continue
+            options = resolved.options
+            plan = Plan(
+                cut=resolved.cut, examples=len(train), others=len(val) + data.num_test, views=resolved.views,
+                epochs=0 if resolved.strategy.solved else getattr(options, "epochs", 0),
+                batch=getattr(options, "batch", 1), min_steps=getattr(options, "min_steps", 0), dtype=resolved.dtype,
+            )  # fmt: skip
+            running, training = speed.running[0], speed.training[0]
+            found[spec, strategy] = (
+                resolved.cut,
+                cost(network, backbone.card.stages, plan, running=running, training=training),
+            )
+    return found
+
+
+def _pilot(
+    recipe: Recipe, data: _Data, backbones: Sequence[str], strategies: Sequence[str], out: Path, until: float,
+    notes: list[str],
+) -> Generator[Event, None, SweepReport | None]:  # fmt: skip
+    """Successive halving by sweeps over training examples alone; None where there was no time or no way."""
+    session, manifest = data.session, out / "pilot.csv"
+    if len(data.positions) < 2 * MIN_VALIDATION:
+        notes.append(f"No pilot: under {2 * MIN_VALIDATION} training examples.")
+        return None
+    try:
+        check_files(session.dataset.examples, manifest)
+    except BadRequest as error:
+        notes.append(f"No pilot: {error.message}")
+        return None
+    splits = np.full(len(session.dataset.examples), "train", dtype="U5")
+    held = split(session.task.strata(data.targets), session.splits.groups[data.positions], HELD_OUT,
+                 derive_seed(recipe.seed, "pilot"))  # fmt: skip
+    splits[data.positions[held]] = "test"
+    write_manifest(session.dataset.examples, data.positions, splits, session.splits.groups, manifest)
+    shared = replace(
+        recipe, data=str(manifest), task=session.task.kind, options={"epochs": EPOCHS, **recipe.options}, cut="",
+        source=Source(label_delimiter=JOINT if session.task.facts.get("delimiter") else "", max_damaged_share=1.0),
+    )  # fmt: skip
+    report: SweepReport | None = None
+    chosen = [(backbone, strategy) for backbone in backbones for strategy in strategies]
+    for round_, share in enumerate((HALF, 1.0)):
+        left = until - time.monotonic()
+        if left <= 0:
+            break
+        folder, before = out / f"pilot-{round_ + 1}", report
+        try:
+            events = sweep(
+                shared, folder, backbones=list(dict.fromkeys(one for one, _ in chosen)),
+                strategies=list(dict.fromkeys(one for _, one in chosen)), sizes=(share,), seeds=1, max_seconds=left,
+            )  # fmt: skip
+            for event in events:
+                if isinstance(event, SweepDone):
+                    report = event.report
+                else:
+                    yield event
+        except RunError as error:
+            notes.append(f"Round {round_ + 1} of the pilot was not finished: {error.message}")
+            break
+        assert report is not None
+        if report.not_run and before is not None:
+            notes.append("No time was left for all of the pilot's second round; the first one counts.")
+            return before
+        ordered = [(one.backbone, one.strategy) for one in report.candidates]
+        chosen = [(one, strategy) for one, strategy in ordered[: max(2, (len(ordered) + 1) // 2)]]
+    if report is None or len(report.candidates) < 2:
+        notes.append("No pilot: no time was left to compare two recipes in it, so the order is that of the probes.")
+        return None
+    return report
+
+
+def _candidates(
+    pilot: SweepReport | None, standings: Mapping[str, Any], probes: Mapping[str, Measured],
+    costs: Mapping[tuple[str, str], tuple[str, Cost]], num_test: int,
+) -> list[Candidate]:  # fmt: skip
+    """Those of the pilot in its order, then what was not tried."""
+    found, names = list[Candidate](), set[tuple[str, str]]()
+    if pilot is not None:
+        for one in pilot.candidates:
+            spec = next((known for known in costs if _is(known, one)), (one.backbone, one.strategy))
+            names.add(spec)
+            behind = (
+                "the best of the pilot" if one is pilot.candidates[0] else f"behind the best by {one.behind.told()}"
+            )
+            found.append(Candidate(
+                backbone=one.backbone, strategy=spec[1], cut=one.cut, measured=one.measured,
+                predicted=predicted(one.measured, pilot.num_examples, num_test), tied=one.tied,
+                cost=costs[spec][1] if spec in costs else None,
+                reason=f"{behind} on {pilot.num_examples:,} held-out training examples.",
+            ))  # fmt: skip
+    else:
+        for name, one in standings.items():
+            spec = (name, "probe")
+            names.add(spec)
+            measured = probes[name]
+            found.append(Candidate(
+                backbone=name, strategy="probe", cut="output", measured=measured,
+                predicted=predicted(measured, num_test, num_test), tied=one.tied,
+                cost=costs[spec][1] if spec in costs else None,
+                reason="the probes were measured out of fold on all training examples; nothing else was compared.",
+            ))  # fmt: skip
+    for spec, (cut, price) in costs.items():
+        if spec not in names:
+            found.append(Candidate(
+                backbone=spec[0], strategy=spec[1], cut=cut, measured=None, predicted=None, tied=False, cost=price,
+                reason="not tried in the last round of the pilot.",
+            ))  # fmt: skip
+    return found
+
+
+def _is(known: tuple[str, str], swept: Any) -> bool:
+    """Whether a candidate of a sweep is this backbone with this strategy, a cut given perhaps."""
+    strategy, _, cut = known[1].partition("@")
+    return (known[0], strategy) == (swept.backbone, swept.strategy) and cut in ("", swept.cut)
+
+
+def _disagreement(task: Task, targets: np.ndarray, outputs: Sequence[np.ndarray]) -> float:
+    """How often one of two models alone is right: of the probes' pairs the median; of one probe half of its errors."""
+    if not task.exclusive:
+        return 0.0
+    right = [one.argmax(axis=1) == targets for one in outputs]
+    pairs = [float((a != b).mean()) for at, a in enumerate(right) for b in right[at + 1 :]]
+    return float(np.median(pairs)) if pairs else float(1 - right[0].mean()) / 2
+
+
+def _curve(data: _Data, seen: Probed) -> Curve | None:
+    """Errors of the probe on parts of the training examples, out of fold."""
+    if not data.task.exclusive or len(data.positions) < 80:
+        return None
+    task, sizes, errors = linear(data.task), list[int](), list[float]()
+    for share in (0.25, 0.5, 1.0):
+        for draw in range(3 if share < 1 else 1):
+            some = np.arange(len(data.positions))
+            if share < 1:
+                seed = derive_seed(data.session.recipe.seed, "curve", str(draw))
+                some = np.flatnonzero(split(task.strata(data.targets), seen.groups, share, seed))
+            targets = data.targets[some]
+            dealt = task.deal(targets, seen.groups[some], 5, 0)
+            if not dealt.num_folds:
+                continue
+            solved = solve(task.solved_loss(targets), seen.features[some], fold_of=dealt.of_example, c=seen.c)
+            assert solved.out_of_fold is not None
+            judged = np.isfinite(solved.out_of_fold).all(axis=1)
+            errors.append(float((solved.out_of_fold[judged].argmax(axis=1) != targets[judged]).mean()))
+            sizes.append(len(some))
+    return learning_curve(np.array(sizes), np.array(errors)) if len(set(sizes)) > 2 else None
+
+
+def _weakest(data: _Data, seen: Probed) -> str:
+    """Which class to collect more of."""
+    if not data.task.exclusive or seen.outputs is None:
+        return ""
+    judged = np.isfinite(seen.outputs).all(axis=1)
+    right, targets = seen.outputs[judged].argmax(axis=1) == data.targets[judged], data.targets[judged]
+    recalls = {at: float(right[targets == at].mean()) for at in np.unique(targets).tolist()}
+    worst = min(recalls, key=lambda at: recalls[at])
+    count = int((data.targets == worst).sum())
+    if count >= FEW:
+        return ""
+    name = data.task.classes[worst]
+    return f"Collect more of {name} first: of its {count} examples {recalls[worst]:.0%} are predicted."

@@ -1,0 +1,79 @@
+"""Advice: what the test resolves, probes and scores, a pilot, and test labels that are never read."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from regraft.errors import BadRequest
+from regraft.recipe import Recipe
+from regraft.reports.advice import AdviceReport, verdict
+from regraft.workbench.advise import Advised, advise
+
+TINY = "googlenet:tiny@random"
+
+
+def tints(root: Path, *, swapped: bool = False) -> Path:
+    """Two classes of noise of another tint, 120 to train and 40 to test; the labels of the latter perhaps swapped."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 120), ("test", 40)):
+        for number in range(count):
+            label = number % 2
+            pixels = rng.integers(0, 200, (8, 8, 3)) + np.array([40 * label, 0, 0])
+            shown = "ab"[1 - label if swapped and split == "test" else label]
+            path = root / split / shown / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.astype(np.uint8)).resize((32, 32)).save(path)
+    return root
+
+
+def advice(data: Path, out: Path, budget_s: float) -> AdviceReport:
+    recipe = Recipe(data=str(data), input_px=32, threads=1, options={"epochs": 1, "min_steps": 1})
+    *_, done = advise(recipe, out, backbones=[TINY], strategies=["probe", "partial"], budget_s=budget_s)
+    assert isinstance(done, Advised)
+    return done.report
+
+
+def facts(report: AdviceReport) -> list[object]:
+    """What does not depend on the clock."""
+    return [report.noise_floor, report.curve, report.weakest, report.backbones, report.num_test,
+            [replace(one, cost=None) for one in report.candidates]]  # fmt: skip
+
+
+def test_test_labels_are_never_read(tmp_path: Path) -> None:
+    as_is = advice(tints(tmp_path / "d"), tmp_path / "out", 0.0)
+    other = advice(tints(tmp_path / "swapped" / "d", swapped=True), tmp_path / "other", 0.0)
+    assert facts(as_is) == facts(other)
+    assert (as_is.num_train, as_is.num_test) == (120, 40)
+    assert as_is.noise_floor is not None
+    assert "cannot be seen" in verdict(as_is)
+    assert {"LogME", "H-score", "GBC", "TransRate", "5-NN accuracy"} <= set(as_is.backbones[0].scores)
+    assert as_is.curve is not None
+    assert any("No pilot" in one for one in as_is.not_done)
+    (tried, untried) = as_is.candidates
+    assert tried.strategy == "probe"
+    assert untried.measured is None
+    assert untried.cost is not None
+    assert (tmp_path / "out" / "report.html").is_file()
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["num_test"] == 40
+
+
+@pytest.mark.slow
+def test_a_pilot_ranks_recipes_on_training_examples_alone(tmp_path: Path) -> None:
+    report = advice(tints(tmp_path / "d"), tmp_path / "out", 300.0)
+    rows = (tmp_path / "out" / "pilot.csv").read_text().splitlines()[1:]
+    assert len(rows) == 120
+    assert all("/train/" in row for row in rows)
+    assert [one.measured is not None for one in report.candidates] == [True, True]
+    best = report.candidates[0]
+    assert best.predicted is not None
+    assert best.tied
+    assert report.advised.cost is not None
+
+
+def test_nothing_to_choose_from_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match="nothing to choose from"):
+        list(advise(Recipe(data="d"), tmp_path / "out", backbones=[], strategies=["probe"]))
