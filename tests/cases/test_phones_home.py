@@ -183,7 +183,7 @@ def test_k01_no_verb_opens_a_socket_or_writes_outside_the_projects_folders(verb:
     before = {path.name for path in (guarded.root / "work").iterdir()}
     for command in VERBS[verb]:
         guarded(*command)
-        asked = {command[at + 1] for at, one in enumerate(command) if one in ("--out", "--html")}
+        asked = {command[at + 1] for at, one in enumerate(command) if one in ("--out", "--html", "--fix-split")}
         assert {path.name for path in (guarded.root / "work").iterdir()} <= before | asked
         before |= asked
 
