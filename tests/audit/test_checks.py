@@ -62,6 +62,7 @@ def test_re_encoded_copies_are_near_copies(clean: Path, view: View) -> None:
     assert (one.severity, set(one.examples)) == ("warn", {"train/a/2.png", "test/a/smaller.jpg"})
 
 
+@pytest.mark.slow
 def test_cropped_and_mirrored_copies_are_found_that_fingerprints_do_not_find(clean: Path, view: View) -> None:
     with Image.open(clean / "train/a/4.png") as image:
         put(image.crop((3, 2, 60, 61)), clean / "test/a/cropped.jpg", quality=80)
@@ -176,6 +177,7 @@ def test_a_border_or_a_format_of_one_class_is_found(clean: Path, view: View, kin
     assert set(one.examples) <= {example.id for example in view(clean).examples}
 
 
+@pytest.mark.slow
 def test_colours_of_groups_are_told(tmp_path: Path, view: View) -> None:
     for group in range(12):
         for number in range(5):

@@ -43,6 +43,7 @@ def facts(report: AdviceReport) -> list[object]:
             [replace(one, cost=None) for one in report.candidates]]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_test_labels_are_never_read(tmp_path: Path) -> None:
     as_is = advice(tints(tmp_path / "d"), tmp_path / "out", 0.0)
     other = advice(tints(tmp_path / "swapped" / "d", swapped=True), tmp_path / "other", 0.0)
