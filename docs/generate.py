@@ -125,7 +125,9 @@ def backbones_page() -> str:
     rows, told = [], []
     for one in backbones():
         about = one.architecture
-        facts = ("each its own",) * 4 if about is None else (*sides(about), f"{about.width}", code(about.partial_cut))
+        facts = ("each its own",) * 4
+        if about is not None:
+            facts = (*sides(about), f"{about.width or '–'}", code(about.partial_cut) if about.partial_cut else "–")
         rows.append((f"[{one.name}](#{one.name})", one.title, *facts))
         weights = table(
             ("`--backbone`", "trained on", "to fetch", "terms", "when to prefer them"),

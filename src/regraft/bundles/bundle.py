@@ -145,7 +145,7 @@ class Bundle:
             UnknownName, BadData: the data frame or table has no column of paths, or files of it are not there.
         """
         self.check_abstain(abstain)
-        inputs = listed(inputs)
+        inputs = listed(inputs, self.modality)
         one = isinstance(inputs, Mapping) or self.modality.is_one(inputs)
         if not one and not isinstance(inputs, Iterable):
             raise BadRequest(

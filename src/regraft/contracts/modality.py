@@ -4,7 +4,7 @@ A modality reads contents, says which examples are the same or nearly so, and ma
 network begins with: named arrays without a row axis. Above it nothing sees a raw file, below it nothing sees anything
 but records.
 
-Letters: n examples, m pairs.
+Letters: n examples, m pairs, d columns.
 """
 
 import math
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Float32, Int, Shaped
 
 from regraft.contracts.example import Content, Contents, Example
 from regraft.errors import BadRequest
@@ -129,6 +129,9 @@ class Modality(ABC):
     """Plain methods that read its contents, shown beside a model (`contracts/baseline.py`)."""
     gives_way: bool = False
     """Whether its files are examples only where a folder holds none of another kind."""
+
+    rows: bool = False
+    """Whether a row of a table is an example, all its numbers together."""
 
     @property
     def limit(self) -> int:
@@ -262,6 +265,15 @@ class Modality(ABC):
         """The card of a network made for another kind of data, so that it takes this one: with a preparation of this
         modality that makes records of the same names, shapes and dtypes. None where there is no such preparation."""
         return None
+
+    def shaped(self, card: "Card", contents: Contents) -> "Card":
+        """The card of a network, knowing what all examples share that decides the shape of their records: the columns
+        of a table. As it is where it knows that already, or nothing does; `contents` are one example's."""
+        return card
+
+    def of_rows(self, names: Sequence[str], values: Float32[np.ndarray, "n d"]) -> Sequence[Contents]:
+        """Where `rows`: the contents of every row of a table, NaN where a cell is empty."""
+        raise NotImplementedError
 
     def check(self, examples: Sequence[Example], prints: Shaped[np.ndarray, " n"], card: "Card") -> Sequence[Notice]:
         """Refuse examples that this network cannot take; says what is odd about those that it can.

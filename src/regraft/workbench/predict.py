@@ -41,6 +41,9 @@ def predict(
     """
     bundle = opened(model, device=device, backend=backend, threads=threads)
     yield from bundle.notices
+    if bundle.modality.rows:
+        yield from _of_rows(bundle, inputs, abstain)
+        return
     inputs, names, rows = yield from _rows(inputs, source or Source())
     archives = dict[Path, Path]()
     for given in filter(is_archive, inputs):
@@ -72,6 +75,18 @@ def opened(model: Path, *, device: str = "auto", backend: str = "auto", threads:
 
     count = num_threads(threads)
     return load(model, device=choose_device(device), backend=backend, threads=count, workers=count)
+
+
+def _of_rows(bundle: "Bundle", inputs: Sequence[Path], abstain: float | None) -> Iterator[Event | Prediction]:
+    """Predictions for every row of tables, called by the table's name where there are several."""
+    for given in inputs:
+        if not table.accepts(given):
+            raise BadData(f"{given} is not a table; this model predicts for {bundle.modality.many} of tables.",
+                          fix="give a file that ends in .csv, .tsv or .parquet.")  # fmt: skip
+        names, rows, notes = table.rows_in(given, bundle.modality)
+        yield from notes
+        for name, prediction in zip(names, bundle.stream(rows, abstain=abstain), strict=True):
+            yield replace(prediction, id=f"{given.name} {name}" if len(inputs) > 1 else name)
 
 
 def _rows(

@@ -266,17 +266,27 @@ def suited(recipe: Recipe, dataset: "Dataset", backbone: "Backbone") -> "Backbon
     if card.modality != modality.name:
         bridged = modality.bridged(card)
         if bridged is None:
-            from regraft.backbones.packages import offered
+            from regraft.backbones.backbone import BACKBONES
 
+            families = map(BACKBONES.get, BACKBONES)
+            able = [
+                one for one in families if one.narrowed is None and one.card(one.variants[0]).modality == modality.name
+            ]
+            names = "".join(f" {one.name}@{next(iter(one.published), 'random')}," for one in able)
             raise BadData(
                 f"{dataset.root} holds {modality.many}; {card.name} takes data of the kind {card.modality}.",
-                fix=f"choose another backbone (`regraft backbones` lists them). {offered(modality.name)}".rstrip(),
+                fix=f"choose another backbone:{names} or another of those that `regraft backbones` lists.",
             )
         card = bridged
     if recipe.prepare:
         known = {one.name: getattr(card.preparation, one.name) for one in fields(card.preparation)}
         card = replace(card, preparation=built(type(card.preparation), {**known, **recipe.prepare}, where="prepare"))
-    return backbone if card is backbone.card else replace(backbone, card=card)
+    shaped = modality.shaped(card, dataset.examples[0].contents)
+    if shaped.config != card.config:  # so far the network was drawn for no shape
+        from regraft.backbones.convert import drawn
+
+        return drawn(backbone.family, shaped, recipe.seed)
+    return backbone if shaped is backbone.card else replace(backbone, card=shaped)
 
 
 def _augmentation(recipe: Recipe, card: "Card") -> Any:

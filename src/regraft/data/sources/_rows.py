@@ -19,6 +19,8 @@ from regraft.words import named
 
 _MISSING = ("nan", "<NA>", "NaT")
 _DELIMITERS = (",", ";", "\t", "|")
+NAMED = 100
+"""Columns among which the nearest name is looked for."""
 _SEP = re.compile(r"\s*sep=(.)[^\S\r\n]*[\r\n]", re.IGNORECASE)
 """The line above the header by which Excel is told the delimiter."""
 
@@ -101,8 +103,8 @@ def _no_column(
     header = f"a line such as {','.join(filter(None, (*content, *columns.named)))}"
     flags = f"{one} and --label-column" if any(columns.named) else one
     lower = next((row for row, record in below if name in map(str.strip, record)), None)
-    if lower is None and not any(map(_is_path, names)):
-        error = UnknownName(f"column in {path.name}", name, names)
+    if lower is None and not _is_path(*names):
+        error = UnknownName(f"column in {path.name}", name, names[:NAMED])  # genes have thousands
         error.fix += f" The name is given by {flag}"
         error.fix += f"; if the first line is not a header, begin the table with one, {header}." if below else "."
         error.fix += " A column of texts is named by --text-column." if flag == "--path-column" else ""
@@ -116,8 +118,10 @@ def _no_column(
     )
 
 
-def _is_path(cell: str) -> bool:
-    return "/" in cell or "\\" in cell or any(MODALITIES.get(name).claims(cell, bytes) for name in MODALITIES)
+def _is_path(*cells: str) -> bool:
+    """Whether any of these is one."""
+    kinds = [MODALITIES.get(name) for name in MODALITIES]
+    return any("/" in cell or "\\" in cell or any(kind.claims(cell, bytes) for kind in kinds) for cell in cells)
 
 
 def _text(path: Path, columns: Columns) -> Table:

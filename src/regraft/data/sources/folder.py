@@ -73,7 +73,8 @@ def found_under(root: Path, columns: Columns, *, called: Path) -> Found:
     modality = columns.modality
     listing = _list(root, modality)
     if not listing.files:
-        wanted = " or ".join(MODALITIES.get(name).many for name in ([modality] if modality else MODALITIES))
+        readers = map(MODALITIES.get, [modality] if modality else MODALITIES)
+        wanted = " or ".join(one.many for one in readers if not one.rows)
         seen = f" ({', '.join(f'{count} {kind}' for kind, count in listing.others.most_common(3))})"
         raise BadData(
             f"{called} holds no {wanted}{seen if listing.others else ''}.",

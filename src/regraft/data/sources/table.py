@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from regraft.contracts.example import Content, Contents, Example, File, Inline, in_file
-from regraft.contracts.modality import MODALITIES
+from regraft.contracts.modality import MODALITIES, Modality
 from regraft.contracts.source import Columns, DataSource, Found
 from regraft.data.sources._rows import Table, read_table, wanted
 from regraft.errors import BadData, UnknownName, nearest
@@ -37,10 +37,7 @@ def open_source(path: Path, columns: Columns, frame: Any = None) -> Found:
         BadData: no rows; empty cells; files that are not there; labels or splits that are misspelt; one file with two
             labels.
     """
-    table = read_table(path, columns, frame)
-    if not table.rows:
-        raise BadData(f"{path.name} has a header and no rows.", fix="give a table with one row per example.")
-    names, contents, notes = _contents(path, table, columns)
+    table, kind, names, contents, notes = _read(path, columns, frame)
     notes = [*table.notes, *notes]
     if frame is not None:
         notes.append(
@@ -66,7 +63,7 @@ def open_source(path: Path, columns: Columns, frame: Any = None) -> Found:
         notes.append(f"{counted(alone, 'row')} of {path.name} without a group: each is taken for a group of its own.")
     return Found(
         examples=tuple(kept),
-        modality=columns.modality or _modality(path, [example.content for example in kept]),
+        modality=columns.modality or kind or _modality(path, [example.content for example in kept]),
         notes=notices(notes),
     )
 
@@ -76,14 +73,32 @@ def is_frame(value: Any) -> bool:
     return hasattr(value, "columns") and hasattr(value, "to_numpy")
 
 
-def listed(given: Any) -> Any:
+def rows_in(given: Any, kind: Modality, columns: Columns | None = None) -> tuple[list[str], Sequence[Contents], Any]:
+    """A name and the contents of every row of an unlabelled table whose rows are examples, and notices.
+
+    Raises:
+        BadData: it cannot be used; the message says why.
+    """
+    from regraft.data.sources._numbers import read_numbers
+
+    path, frame = (Path("the data frame"), given) if is_frame(given) else (Path(given), None)
+    read = read_numbers(path, replace(columns or PATHS, unlabelled=True, split=None, group=None), frame)
+    assert read is not None, "columns of text are left out"
+    return [f"row {row}" for row in read.table.rows], kind.of_rows(read.names, read.values), notices(read.table.notes)
+
+
+def listed(given: Any, kind: Modality | None = None) -> Any:
     """What is handed over as several inputs as a list of them: the files of a table's rows, of a data frame the column
-    `path` or the only one, the items of an array of paths. Anything else as it is.
+    `path` or the only one, the items of an array of paths; where rows are examples of this kind, these. Anything else
+    as it is.
 
     Raises:
         UnknownName: the data frame has several columns, and none is called `path`.
         BadData: the table cannot be used; the message says why.
     """
+    if kind is not None and kind.rows:
+        is_table = is_frame(given) or (isinstance(given, str | Path) and accepts(Path(given)))
+        return rows_in(given, kind)[1] if is_table else given
     if is_frame(given):
         own = list(given.columns)
         try:
@@ -127,6 +142,35 @@ def files_in(path: Path, columns: Columns | None = None) -> tuple[list[str], lis
         list(map(Path, files)),
         [*notices((*table.notes, *notes))],
     )
+
+
+def _read(path: Path, columns: Columns, frame: Any) -> tuple[Table, str, list[str], Sequence[Contents], list[str]]:
+    """The table, the modality where that is known, a name and the contents of every row, and what was assumed.
+
+    Where there is no column of paths and nobody named one, rows of numbers are the examples, if they are numbers.
+    """
+    kinds = [name for name in ([columns.modality] if columns.modality else MODALITIES) if MODALITIES.get(name).rows]
+    try:
+        table = read_table(path, columns, frame)
+    except (UnknownName, BadData) as error:  # names of genes may look like paths
+        if not kinds or columns.inline or columns.path != Columns.path:
+            raise
+        from regraft.data.sources._numbers import read_numbers
+
+        read = read_numbers(path, columns, frame, mixed=bool(columns.modality))
+        if read is None:
+            if isinstance(error, UnknownName):
+                error.fix += (
+                    " Of a table whose rows are numbers, name the column of labels (--label-column); columns of "
+                )
+                error.fix += "text in it are left out with --set modality=table."
+            raise
+        rows = MODALITIES.get(kinds[0]).of_rows(read.names, read.values)
+        return read.table, kinds[0], [f"row {row}" for row in read.table.rows], rows, []
+    if not table.rows:
+        raise BadData(f"{path.name} has a header and no rows.", fix="give a table with one row per example.")
+    names, contents, notes = _contents(path, table, columns)
+    return table, "", names, contents, notes
 
 
 def _contents(path: Path, table: Table, columns: Columns) -> tuple[list[str], list[Contents], list[str]]:

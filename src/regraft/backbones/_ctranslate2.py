@@ -1,0 +1,91 @@
+"""Files of CTranslate2: a Whisper model's tensors by their names there, and its encoder's by transformers' names.
+
+Layout: version, name of the model's kind, revision and number of tensors; then of each its name, rank, sizes, type,
+number of bytes and bytes. Whole numbers are little-endian, names end in a zero byte that their length counts.
+Source: CTranslate2 4, src/models/model.cc.
+"""
+
+import re
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from regraft.errors import WeightsError
+
+_TYPES = {0: "<f4", 4: "<f2"}
+"""The number types that are read, by their codes: float32 and float16."""
+_NAMES = (
+    (r"position_encodings/encodings$", "embed_positions.weight"),
+    (r"^layer_(\d+)/self_attention/layer_norm/", r"layers.\1.self_attn_layer_norm."),
+    (r"^layer_(\d+)/self_attention/linear_1/", r"layers.\1.self_attn.out_proj."),
+    (r"^layer_(\d+)/ffn/layer_norm/", r"layers.\1.final_layer_norm."),
+    (r"^layer_(\d+)/ffn/linear_0/", r"layers.\1.fc1."),
+    (r"^layer_(\d+)/ffn/linear_1/", r"layers.\1.fc2."),
+    (r"/", "."),
+    (r"gamma$", "weight"),
+    (r"beta$", "bias"),
+)
+"""From names below `encoder/` to those of the network, one after another."""
+
+
+def read_ctranslate2(path: Path) -> dict[str, np.ndarray]:
+    """The tensors of a file, floats as float32; those of other types are left out.
+
+    Raises:
+        WeightsError: it is not such a file, or is cut short.
+    """
+    data, at = path.read_bytes(), 0
+
+    def number(code: str) -> int:
+        nonlocal at
+        (found,) = struct.unpack_from(f"<{code}", data, at)
+        at += struct.calcsize(code)
+        return int(found)
+
+    def text() -> str:
+        nonlocal at
+        length = number("H")
+        at += length
+        return data[at - length : at - 1].decode()
+
+    tensors = {}
+    try:
+        _, _, _, count = number("I"), text(), number("I"), number("I")
+        for _ in range(count):
+            name, rank = text(), number("B")
+            shape, kind, size = [number("I") for _ in range(rank)], number("B"), number("I")
+            if kind in _TYPES:
+                array = np.frombuffer(data, _TYPES[kind], size // np.dtype(_TYPES[kind]).itemsize, at)
+                tensors[name] = array.reshape(shape).astype(np.float32)
+            at += size
+    except (struct.error, UnicodeDecodeError, ValueError) as error:
+        raise WeightsError(
+            f"{path} cannot be read as a model of CTranslate2: {error}.", fix="fetch it again."
+        ) from error
+    return tensors
+
+
+def whisper_encoder(path: Path, expected: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The tensors of the encoder, for the network; queries, keys and values lie in one there, keys with a bias of 0.
+
+    Raises:
+        WeightsError: the file cannot be read.
+    """
+    import torch
+
+    found = {}
+    for name, array in read_ctranslate2(path).items():
+        if not name.startswith("encoder/") or name.endswith("num_heads"):
+            continue
+        own = name.removeprefix("encoder/")
+        if joint := re.fullmatch(r"layer_(\d+)/self_attention/linear_0/(weight|bias)", own):
+            for part, rows in zip("qkv", np.split(array, 3), strict=True):
+                found[f"layers.{joint[1]}.self_attn.{part}_proj.{joint[2]}"] = rows
+            continue
+        for pattern, new in _NAMES:
+            own = re.sub(pattern, new, own)
+        found[own] = array
+    return {name: torch.from_numpy(np.array(array)) for name, array in found.items() if name in expected}

@@ -1,0 +1,225 @@
+"""Tables whose rows are examples, all their numbers together: read in one pass, so that 20,000 columns are no burden.
+
+Columns of labels, splits and groups are read as text, columns that hold no number anywhere are left out and named, all
+others are numbers. Letters: n rows, d columns.
+"""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from jaxtyping import Float32
+
+from regraft.contracts.source import Columns
+from regraft.data.sources._rows import _SEP, Table, _decoded, _delimiter, read_table, wanted
+from regraft.errors import BadData, UnknownName
+from regraft.words import counted, named
+
+T = TypeVar("T")
+
+EMPTY = frozenset(("", "na", "n/a", "nan", "null", "none", "?", "-", "<na>"))
+"""What stands for a missing number, in any case."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Numbers:
+    """The numbers of a table."""
+
+    names: tuple[str, ...]
+    """Of the columns."""
+    values: Float32[np.ndarray, "n d"]
+    """NaN where a cell is empty."""
+    table: Table
+    """The columns that are no numbers but labels, splits and groups."""
+
+
+def read_numbers(path: Path, columns: Columns, frame: Any = None, *, mixed: bool = True) -> Numbers | None:
+    """The table at `path`, or a data frame that errors call so. Unless `mixed`, None where a column holds no number,
+    none is left, or the column of labels is not there.
+
+    Raises:
+        UnknownName: the column of labels is not there.
+        BadData: the file cannot be read; two columns have one name; text stands among numbers; there are no numbers.
+        MissingExtra: parquet without pyarrow.
+    """
+    asked = replace(columns, path="")
+    try:
+        return _read(path, asked, frame, mixed)
+    except _NoColumn as error:
+        if not mixed:
+            return None
+        raise error.args[0] from None
+
+
+class _NoColumn(Exception):
+    """Holds the error of a column that is not there."""
+
+
+def _read(path: Path, asked: Columns, frame: Any, mixed: bool) -> Numbers | None:
+    if frame is None and path.suffix.lower() != ".parquet":
+        return _of_text(path, asked, mixed)
+    if frame is None:
+        import pyarrow.parquet
+
+        table, frame = _named_columns(read_table, path, asked), pyarrow.parquet.read_table(path)
+        names, arrays = list(frame.column_names), [column.to_numpy() for column in frame.columns]
+    else:
+        table, names = _named_columns(read_table, path, asked, frame), list(map(str, frame.columns))
+        arrays = [frame[name].to_numpy() for name in frame.columns]
+    places = _numeric_places(path, names, table)
+    cells = [[str(cell) for cell in arrays[at]] if arrays[at].dtype.kind in "OSU" else arrays[at] for at in places]
+    numbers = [_number_column(path, names[at], table.rows, column) for at, column in zip(places, cells, strict=True)]
+    return _checked(path, [names[at] for at in places], numbers, table, mixed)
+
+
+def _of_text(path: Path, columns: Columns, mixed: bool) -> Numbers | None:
+    records = _records(path, columns)
+    header = next(records, None)
+    if header is None:
+        raise BadData(f"{path.name} has no header line.", fix="begin it with a line of column names.")
+    names = [name.strip() for name in header[1]]
+    kept = _named_columns(wanted, path, names, columns)
+    places = [at for at, name in enumerate(names) if at not in kept.values()]
+    _refuse_repeated(path, [names[at] for at in places])
+    cells: dict[str, list[str]] = {name: [] for name in kept}
+    lines, rows, odd = list[int](), list[np.ndarray](), dict[int, tuple[int, str]]()
+    for line, record in records:
+        if len(record) != len(names):
+            raise BadData(
+                f"{path.name} row {line}: {len(record):,} fields where the header has {len(names):,}.",
+                fix="put fields that contain the delimiter in double quotes, or correct this row.",
+            )
+        lines.append(line)
+        for name, at in kept.items():
+            cells[name].append(record[at])
+        rows.append(_row(record, places, line, odd))
+    table = Table(unused=(), columns=cells, rows=lines)
+    if not rows:
+        raise BadData(f"{path.name} has a header and no rows.", fix="give a table with one row per example.")
+    values = np.stack(rows)
+    columns_of_numbers = [
+        _refused_text(path, names[at], odd[at], values[:, index]) if at in odd else values[:, index]
+        for index, at in enumerate(places)
+    ]
+    return _checked(path, [names[at] for at in places], columns_of_numbers, table, mixed)
+
+
+def _named_columns(read: Callable[..., T], *arguments: Any) -> T:
+    try:
+        return read(*arguments)
+    except (UnknownName, BadData) as error:
+        raise _NoColumn(error) from error
+
+
+def _records(path: Path, columns: Columns) -> Iterator[tuple[int, list[str]]]:
+    """Number and fields of every line that is not blank."""
+    text, _ = _decoded(path)
+    said = _SEP.match(text)
+    delimiter = columns.delimiter or (said[1] if said else _delimiter(path, text, columns))
+    csv.field_size_limit(1 << 30)
+    try:
+        for line, record in enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), start=1):
+            if any(map(str.strip, record)) and not (said and line == 1):
+                yield line, record
+    except csv.Error as error:
+        raise BadData(f"{path.name} is not a table: {error}.", fix="save it again as CSV in UTF-8.") from error
+
+
+def _row(record: list[str], places: Sequence[int], line: int, odd: dict[int, tuple[int, str]]) -> np.ndarray:
+    """The numbers of one line; `odd` remembers by column the first cell that is text."""
+    try:
+        found = np.array([float(record[at]) for at in places], dtype=np.float64)
+        if np.isfinite(found).all():
+            return found.astype(np.float32)
+    except ValueError:
+        pass
+    found = np.empty(len(places))
+    for index, at in enumerate(places):
+        found[index] = number = _number(record[at])
+        if np.isinf(number):
+            found[index] = np.nan
+            odd.setdefault(at, (line, record[at]))
+    return found.astype(np.float32)
+
+
+def _number(cell: str) -> float:
+    """The number in a cell, NaN where it is empty; infinity where it is none."""
+    text = cell.strip()
+    if text.lower() in EMPTY:
+        return np.nan
+    try:
+        return float(text)
+    except ValueError:
+        return np.inf
+
+
+def _number_column(path: Path, name: str, rows: Sequence[int], cells: Any) -> np.ndarray:
+    if isinstance(cells, np.ndarray):
+        return np.asarray(cells, dtype=np.float32)
+    values = np.array([_number(cell) for cell in cells])
+    wrong = np.flatnonzero(np.isinf(values)).tolist()
+    values[wrong] = np.nan
+    column = values.astype(np.float32)
+    return _refused_text(path, name, (rows[wrong[0]], cells[wrong[0]]), column) if wrong else column
+
+
+def _refused_text(path: Path, name: str, first: tuple[int, str], column: np.ndarray) -> np.ndarray:
+    """A column of text alone, as NaN.
+
+    Raises:
+        BadData: it holds numbers as well.
+    """
+    if not np.isnan(column).all():
+        raise BadData(
+            f"{path.name} row {first[0]}: the column {name!r} holds {first[1]!r:.40} among numbers.",
+            fix="correct the cell, or leave it empty if the number is not known; if the column is a group or a split, "
+            "name it (--group-column, --split-column).",
+        )
+    return column
+
+
+def _numeric_places(path: Path, names: Sequence[str], table: Table) -> list[int]:
+    places = [at for at, name in enumerate(names) if name not in table.columns]
+    _refuse_repeated(path, [names[at] for at in places])
+    return places
+
+
+def _refuse_repeated(path: Path, names: Sequence[str]) -> None:
+    if repeated := [name for name, count in Counter(names).items() if count > 1]:
+        raise BadData(
+            f"{path.name} has {counted(len(repeated), 'column name')} more than once: {named(map(repr, repeated), 3)}.",
+            fix="rename or delete these columns: a model finds columns by their names.",
+        )
+
+
+def _checked(
+    path: Path, names: Sequence[str], columns: Sequence[np.ndarray], table: Table, mixed: bool
+) -> Numbers | None:
+    full = [at for at, column in enumerate(columns) if not np.isnan(column).all()]
+    left = [names[at] for at in range(len(names)) if at not in set(full)]
+    if not mixed and (left or not full):
+        return None
+    if not full:
+        raise BadData(f"{path.name} has no column of numbers beside {named(map(repr, table.columns), 3)}.",
+                      fix="give a table with a column per measurement.")  # fmt: skip
+    notes = (
+        [f"{counted(len(left), 'column')} of {path.name} without any number left out: {named(left, 5)}."]
+        if left
+        else []
+    )
+    values = np.stack([columns[at] for at in full], axis=1)
+    counting = np.arange(len(values))
+    for at, name in zip(full, [names[at] for at in full], strict=True):
+        if len(values) > 9 and name.casefold() in ("", "id", "index", "row", "patient", "subject") and (
+            np.array_equal(columns[at] - columns[at][0], counting)
+        ):  # fmt: skip
+            notes.append(f"The column {name!r} of {path.name} counts the rows, and is read as a number like others; "
+                         "--group-column names one that says what belongs together.")  # fmt: skip
+    return Numbers(
+        names=tuple(names[at] for at in full), values=values, table=replace(table, unused=(), notes=tuple(notes))
+    )
