@@ -272,8 +272,8 @@ class Modality(ABC):
         return card
 
     def of_rows(self, names: Sequence[str], values: Float32[np.ndarray, "n d"]) -> Sequence[Contents]:
-        """Where `rows`: the contents of every row of a table, NaN where a cell is empty."""
-        raise NotImplementedError
+        """The contents of every row of a table, NaN where a cell is empty; none unless `rows`."""
+        return ()
 
     def check(self, examples: Sequence[Example], prints: Shaped[np.ndarray, " n"], card: "Card") -> Sequence[Notice]:
         """Refuse examples that this network cannot take; says what is odd about those that it can.
