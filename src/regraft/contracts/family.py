@@ -186,8 +186,6 @@ def sized(family: Family, card: Card, input_px: int | None) -> Card:
     """
     if input_px is None:
         return card
-    if not card.input_px:
-        raise BadRequest(f"{card.name} takes no images, and so none of {input_px} pixels.", fix="leave input_px out.")
     if input_px < family.smallest_px or input_px % family.multiple_px:
         rule = f", in steps of {family.multiple_px}" if family.multiple_px > 1 else ""
         near = max(family.smallest_px, input_px // family.multiple_px * family.multiple_px)

@@ -147,7 +147,7 @@ def files_in(path: Path, columns: Columns | None = None) -> tuple[list[str], lis
 def _read(path: Path, columns: Columns, frame: Any) -> tuple[Table, str, list[str], Sequence[Contents], list[str]]:
     """The table, the modality where that is known, a name and the contents of every row, and what was assumed.
 
-    Where there is no column of paths and nobody named one, rows of numbers are the examples, if they are numbers.
+    Where no column holds paths and nobody named one, rows of numbers are the examples, if they are numbers.
     """
     kinds = [name for name in ([columns.modality] if columns.modality else MODALITIES) if MODALITIES.get(name).rows]
     try:

@@ -1,7 +1,7 @@
 """From a row of numbers to what a network takes: the columns that it knows, in its order, standardised.
 
-Means and standard deviations are those of training rows alone, and of every fold's anew (`Modality.fitted`). An empty
-cell becomes its column's mean, which is 0 after standardisation. Letters: n rows, d columns.
+Means and standard deviations are those of training rows alone, in every fold again (`Modality.fitted`). An empty cell
+becomes its column's mean, which is 0 after standardisation. Letters: n rows, d columns.
 """
 
 from collections.abc import Mapping, Sequence
