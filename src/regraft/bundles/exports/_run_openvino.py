@@ -1,5 +1,6 @@
 """What runs an OpenVINO model: goes into the `predict.py` of an export, so it imports nothing of regraft."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 
 def opened(folder: Path, threads: int = 0) -> Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]:
     """A function from batches of prepared inputs to the outputs of the model in `folder`, all by name."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # so that it cannot be imported
     import openvino
 
     # Left to itself, OpenVINO computes in bfloat16 where the processor has units for it.
