@@ -58,6 +58,13 @@ class Shelf(Generic[T]):
             raise UnknownName(self.kind, name, self.names())
         return found
 
+    def literal(self, name: str, called: str) -> tuple[str, ...]:
+        """The literal tuple of that name in the file of one of our entries, which is not imported; empty where there is
+        none. So whoever looks for an entry that suits does not load all of them."""
+        text = self._texts.get(name, "") if self._own else ""
+        found = re.search(rf"^{called}\b[^=\n]*=\s*(\([^)]*\))", text, re.MULTILINE)
+        return ast.literal_eval(found[1]) if found else ()
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
 
@@ -65,6 +72,7 @@ class Shelf(Generic[T]):
     def _own(self) -> dict[str, str]:
         """Entry name -> module, for the files of the package."""
         found: dict[str, str] = {}
+        self._texts: dict[str, str] = {}
         for folder in import_module(self.package).__path__:
             for one in iter_modules([folder]):
                 if one.name.startswith("_"):
@@ -74,6 +82,7 @@ class Shelf(Generic[T]):
                 names = _NAMES.search(text)
                 provided = ast.literal_eval(names[1]) if names else (one.name,) if _ENTRY.search(text) else ()
                 found |= dict.fromkeys(provided, f"{self.package}.{one.name}")
+                self._texts |= dict.fromkeys(provided, text)
         return found
 
     def _foreign(self) -> dict[str, str]:

@@ -150,6 +150,9 @@ class Prediction:
     """The labels predicted, each as probable as not or more; None for other models, and where there is no label."""
     values: Mapping[str, float] = field(default_factory=dict)
     """The predicted numbers by name, in the user's units; empty for other models."""
+    record: Json = None
+    """What is predicted where that is a record (boxes with classes and scores, an embedding), as the task writes it;
+    None for other models."""
     ood_score: float | None = None
     """How far the input lies from the training data, as a quantile of out-of-fold training distances: 0.99 means
     farther from its nearest class mean (without classes: from the mean) than 99 % of the training examples."""

@@ -8,6 +8,7 @@ A `.caffemodel` holds the paper's network as BVLC trained it with Caffe (`_googl
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 WIDTHS = {"tiny": 0.25, "half": 0.5}
 """Variants of the batch-norm network with fewer filters: for tests, demonstrations and studies."""
 STAGES = ("stem", "3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
+TAPS = {"3b": (8, 480), "4e": (16, 832), "5b": (32, 1024)}
+"""The last map on each grid, before the pool that follows: stride, and channels of the full width."""
 SIDE_HEADS = {"4a": 0.3, "4d": 0.3}
 CAFFE_MEAN = (123.0, 117.0, 104.0)
 """Of red, green, blue, in units of a byte."""
@@ -33,15 +36,19 @@ CAFFE_NOTE = (
 
 def card(variant: str) -> Card:
     """The facts of the architecture, without weights."""
-    width = 4944 if variant == "naive" else round(1024 * WIDTHS.get(variant, 1.0))
-    return imagenet_card("googlenet", variant, stages=STAGES, width=width, partial_cut="4e", side_heads=SIDE_HEADS)
+    share = WIDTHS.get(variant, 1.0)
+    width = 4944 if variant == "naive" else round(1024 * share)
+    taps = {} if variant == "naive" else {name: (stride, round(wide * share)) for name, (stride, wide) in TAPS.items()}
+    return imagenet_card(
+        "googlenet", variant, stages=STAGES, width=width, taps=taps, partial_cut="4e", side_heads=SIDE_HEADS
+    )
 
 
 def build(card: Card) -> "Built":
     """The variant's network with random weights, as stages."""
     from regraft.contracts.family import Built, SideHead
     from regraft.nn.googlenet import GoogLeNet, variant_named
-    from regraft.nn.stages import grid_views, staged
+    from regraft.nn.stages import BeforePool, grid_views, staged
 
     shrunk = card.variant in WIDTHS
     variant = variant_named("bn" if shrunk else card.variant)
@@ -49,9 +56,10 @@ def build(card: Card) -> "Built":
     side_heads = {
         stage: SideHead(weight=weight, build=partial(net.new_side_head, stage)) for stage, weight in SIDE_HEADS.items()
     }
-    bodies = net.stages().values()
-    network = staged(card, bodies, views=grid_views, source_head=net.fc, side_heads=side_heads)
-    return Built(network=network, original=net)
+    bodies = net.stages()
+    network = staged(card, bodies.values(), views=grid_views, source_head=net.fc, side_heads=side_heads)
+    pooled = {name: BeforePool(bodies[name], name) for name in ("3b", "4e")}
+    return Built(network=replace(network, stages={**network.stages, **pooled}), original=net)
 
 
 def stated(card: Card) -> "tuple[StatedCost, ...]":

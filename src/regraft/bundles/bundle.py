@@ -193,7 +193,10 @@ class Bundle:
         """
         task, reference = self.model.task, self.model.ood
         if task.answers == "records":
-            return task.predictions(task.outputs(self.raw(pieces), self.model.temperature))
+            outputs = task.outputs(self.raw(pieces), self.model.temperature)
+            said = task.predictions(outputs)
+            records = [None] * len(said) if task.taught else task.recorded(outputs)
+            return [replace(one, record=record) for one, record in zip(said, records, strict=True)]
         features = self.of_inputs(pieces)
         said = task.predictions(task.outputs(self.model.logits(features), self.model.temperature))
         if reference is None:

@@ -15,6 +15,8 @@ from jaxtyping import Bool, Int, Shaped
 
 from regraft.errors import BadRecipe
 from regraft.folds import Folds, folds, teachable
+from regraft.records import to_json
+from regraft.values import Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +95,8 @@ def as_records(records: Sequence[Any]) -> Shaped[np.ndarray, " n"]:
 
 
 class Labelling(ABC):
-    """How labels become targets, and examples splits and folds: the side of a task (`contracts/task.py`) that needs no
-    network."""
+    """How labels become targets, examples splits and folds, and outputs JSON: the side of a task (`contracts/task.py`)
+    that needs no network."""
 
     kind: str
     """The task's name on the shelf."""
@@ -109,6 +111,11 @@ class Labelling(ABC):
     """Whether an example is of one class: then outputs sum to 1, and the largest is the prediction."""
     weighable: bool = False
     """Whether classes can be balanced and labels smoothed: where an example is one of several classes without ranks."""
+    head_epochs: int = 0
+    """Passes over the examples of a run that trains the head alone; 0: as for a head of a layer or two, where many cost
+    little."""
+    closed_form: bool = False
+    """Whether the head can be `solved` in closed form, though it is not linear."""
     split_rule: Literal["stratified", "disjoint classes"] = "stratified"
     """`disjoint classes`: what is tested on are classes (identities) that were never trained on."""
 
@@ -161,6 +168,25 @@ class Labelling(ABC):
         if self.exclusive and self.split_rule == "stratified":
             return np.isin(inside, outside, invert=True)
         return np.zeros(len(inside), dtype=bool)
+
+    def solved(
+        self, features: Shaped[np.ndarray, "n d"], targets: np.ndarray, seed: int
+    ) -> tuple[Mapping[str, np.ndarray], Mapping[str, Any]]:
+        """With `closed_form`: the head's tensors from what it reads of training rows, and what was found on the way."""
+        return {}, {}
+
+    def decided(self, facts: Mapping[str, Any], held: tuple[np.ndarray, np.ndarray] | None) -> Any:
+        """The task, knowing what its finished model needs to decide: thresholds, from held-out raw outputs with their
+        targets, or from what the strategy found (`Fitted.facts`)."""
+        return self
+
+    def recorded(self, outputs: np.ndarray) -> list[Json]:
+        """Each output as JSON, exactly: what predictions and their tables hold of a task whose outputs are records."""
+        return [to_json(one) for one in outputs]
+
+    def restored(self, records: Sequence[Any]) -> np.ndarray:
+        """The outputs that `recorded` gave."""
+        return as_records(records)
 
 
 def check_weighable(task: Labelling, *, balanced: bool = False, smoothing: float = 0.0) -> None:

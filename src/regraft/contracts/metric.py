@@ -195,9 +195,10 @@ def metric(name: str) -> Metric:
 def metrics_for(kind: str, num_classes: int = 0) -> dict[str, Metric]:
     """The metrics of a kind of task by name: the main one, then by alphabet.
 
-    Those that say something only from a number of classes on are left out below it; `num_classes` 0: not known.
+    Those that say something only from a number of classes on are left out below it; `num_classes` 0: not known. A file
+    whose literal `KINDS` lacks the kind is not loaded.
     """
-    every = (metric(name) for name in METRICS)
+    every = (metric(name) for name in METRICS if kind in (METRICS.literal(name, "KINDS") or (kind,)))
     suited = {one.name: one for one in every if kind in one.kinds and num_classes >= one.min_classes}
     return dict(sorted(suited.items(), key=lambda item: kind not in item[1].main))
 

@@ -215,6 +215,10 @@ class Modality(ABC):
         """
         return preparation
 
+    def whole(self, preparation: Any) -> Any:
+        """The preparation that shows all of an example, nothing cut off (`Reads.whole`)."""
+        return preparation
+
     def pieces(self, contents: Contents, preparation: Any) -> int:
         """How many rows an example has: windows of a long text, slices of a volume; 1 for most."""
         return 1

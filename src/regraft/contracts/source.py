@@ -66,6 +66,9 @@ class Found:
     """What they are."""
     notes: tuple[Notice, ...] = ()
     """What was ignored, assumed or merged."""
+    task: str = ""
+    """The task that their labels are for, where their form says so: boxes; empty where labels may be read in several
+    ways."""
 
 
 def _no_archives(path: Path) -> Sequence[Path]:
@@ -74,7 +77,8 @@ def _no_archives(path: Path) -> Sequence[Path]:
 
 @dataclass(frozen=True, kw_only=True)
 class DataSource:
-    """One file on the shelf of sources defines one, as `ENTRY`."""
+    """One file on the shelf of sources defines one, as `ENTRY`. One that reads particular files says so in a literal
+    tuple `HOLDS` of patterns, of the path itself or of what a folder holds: it is loaded where one matches."""
 
     accepts: Callable[[Path], bool]
     """Whether it reads what is at this path; looks at the path's kind, and at names directly in it."""

@@ -34,6 +34,8 @@ class Reads:
     """A readout of the top state: `pooled` (n d), `tokens` (n t d) or `grid` (n c h w)."""
     strides: tuple[int, ...] = ()
     """Strides of the taps that it reads besides, as a feature pyramid does; the card says which tap has which."""
+    whole: bool = False
+    """Whether inputs must show all of the example, nothing cut off: what is asked for may lie at its edge."""
 
 
 class Task(Labelling):

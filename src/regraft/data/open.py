@@ -90,7 +90,12 @@ def open_dataset(
             "of archives called train-0.tar.gz and so on, or a table that ends in .csv, .tsv, .jsonl or .parquet.",
         )
     found = source.open(where, columns) if source else open_table(where, columns, frame)
-    asked = Asked(kind=task, columns=columns.named, delimiter=label_delimiter, order=order, known=known)
+    if found.task and task not in ("auto", found.task):
+        raise BadRequest(
+            f"The labels of {where.name} are for a {found.task} task; {task} was asked for.",
+            fix=f"say --task {found.task}, or leave it out; for another task give a table (path, label).",
+        )
+    asked = Asked(kind=found.task or task, columns=columns.named, delimiter=label_delimiter, order=order, known=known)
     labels = understood(found.examples, asked, where.name)
     examples, notes = labels.examples, [*found.notes, *labels.notes]
     same, merged = one_spelling(filter(None, (example.group for example in examples)), what="group")
@@ -141,8 +146,14 @@ def _absolute(path: str | os.PathLike[str]) -> Path:
 
 def _source(path: Path) -> DataSource | None:
     """The source that reads what is at `path`; None where there is none."""
-    accepting = [source for name in SOURCES if (source := SOURCES.get(name)).accepts(path)]
+    accepting = [source for name in SOURCES if _may(name, path) and (source := SOURCES.get(name)).accepts(path)]
     return min(accepting, key=lambda one: one.last) if accepting else None
+
+
+def _may(source: str, path: Path) -> bool:
+    """Whether a source need be asked."""
+    patterns = SOURCES.literal(source, "HOLDS")
+    return not patterns or any(path.match(one) or next(path.glob(one), None) for one in patterns)
 
 
 def _names(folder: Path) -> list[str]:

@@ -12,7 +12,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
-from regraft.contracts.backbone import Network, State, Views
+from regraft.contracts.backbone import TAP, Network, State, Views
 from regraft.contracts.card import Card
 from regraft.errors import BadRequest
 
@@ -29,6 +29,22 @@ class OnHidden(nn.Module):
 
     def forward(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {**state, "hidden": self.body(state["hidden"])}
+
+
+class BeforePool(OnHidden):
+    """A stage that ends in a pool, and offers the map before it as the tap of its name."""
+
+    def __init__(self, body: nn.Module, tap: str) -> None:
+        """`body` is a sequence that ends in the pool."""
+        super().__init__(body)
+        self.tap = tap
+
+    def forward(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        layers = list(self.body.children())
+        before = state["hidden"]
+        for layer in layers[:-1]:
+            before = layer(before)
+        return {**state, TAP + self.tap: before, "hidden": layers[-1](before)}
 
 
 class Normalise(nn.Module):

@@ -143,6 +143,19 @@ def finished(tail: Tail, history: History, phases: Phases | None, stopped_by: st
     )
 
 
+def fitted_of(tail: Tail, tensors: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> Fitted:
+    """The model with these tensors, which took no steps."""
+    tail.load({name: torch.from_numpy(array) for name, array in tensors.items()})
+    tail.eval()
+    return Fitted(
+        tensors=arrays_of(tail),
+        logits=lambda asked, positions: predict(tail, asked, positions),
+        features=lambda asked, positions: features(tail, asked, positions),
+        frozen=tail.frozen_names(),
+        facts=facts,
+    )
+
+
 def copied(tail: Tail) -> dict[str, Tensor]:
     """The tail's tensors as they are now."""
     return {name: tensor.detach().clone() for name, tensor in tail.tensors().items()}

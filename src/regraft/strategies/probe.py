@@ -52,6 +52,8 @@ def fit(problem: Problem, options: Options) -> Generator[Event, None, Fitted]:
         BadData: features are not finite.
     """
     check_ranges(options)
+    if problem.task.closed_form:
+        return _in_closed_form(problem)
     if not isinstance(problem.task, LinearTask):
         return (yield from _head_only(problem))
     train, num_views = problem.train, problem.top.num_views or 1
@@ -81,16 +83,36 @@ def fit(problem: Problem, options: Options) -> Generator[Event, None, Fitted]:
     )
 
 
+def _in_closed_form(problem: Problem) -> Fitted:
+    """The head as its task solves it, run by torch."""
+    from regraft.strategies import finetune
+    from regraft.strategies._checkpoint import fitted_of
+    from regraft.strategies.training import new_tail
+
+    train, num_views = problem.train, problem.top.num_views or 1
+    rows = features_of(problem, train, num_views)[0 : len(train) * num_views]
+    tensors, facts = problem.task.solved(rows, np.repeat(problem.targets[train], num_views), problem.seed)
+    tail = new_tail(replace(problem, cut="output"), finetune.Options(), batch_norm="frozen")
+    return fitted_of(tail, {f"head/{name}": array for name, array in tensors.items()}, facts)
+
+
 def _head_only(problem: Problem) -> Generator[Event, None, Fitted]:
     """The head trained by steps on the untouched top states, for a task whose head cannot be solved."""
     from regraft.strategies import finetune
 
     at_top = replace(problem, cut="output", states=problem.top, folder=None)
+    epochs, steps = (problem.task.head_epochs, 0) if problem.task.head_epochs else (HEAD_EPOCHS, HEAD_STEPS)
     # Our choice: a learning rate for heads alone.
-    options = finetune.Options(
-        lr=3e-3, head_lr_factor=1.0, epochs=HEAD_EPOCHS, min_steps=HEAD_STEPS, batch_norm="frozen"
-    )
+    options = finetune.Options(lr=3e-3, head_lr_factor=1.0, epochs=epochs, min_steps=steps, batch_norm="frozen")
     return (yield from finetune.fit(at_top, options))
+
+
+def fit_beside(problem: Problem, tuned: Problem) -> Generator[Event, None, Fitted]:
+    """The probe that a tuned model is compared with. A head that takes steps is not trained a second time where tuning
+    started from it, and nothing validates: it would be the same."""
+    start = vars(tuned).get("start")
+    again = isinstance(problem.task, LinearTask) or len(tuned.val) or not np.array_equal(problem.train, tuned.train)
+    return (yield from fit(problem, Options())) if start is None or again else start
 
 
 def with_start(problem: Problem, needs: Needs) -> Problem:

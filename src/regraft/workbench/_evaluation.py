@@ -28,7 +28,7 @@ from regraft.tasks.linear import cross_validate as held_out
 from regraft.values import Event, Notice, Progress, drained
 from regraft.words import named
 from regraft.workbench._training import NOBODY, Contender, Outcome, Scores, Setup, store_states
-from regraft.workbench.session import Session, fitted_to
+from regraft.workbench.session import NOT_POOLED, Session, fitted_to
 
 Refit = Callable[[Problem, ExitStack], Generator[Event, None, Problem]]
 """(a fold's problem, what closes its states) -> the same, with a preparation fitted to the fold's training examples."""
@@ -253,9 +253,8 @@ def evaluated(outcome: Outcome) -> Results:
     return Results(
         main=main, scores=scores, evaluation=found, gaps=_gaps(session, by_split), probe=probe, paired=paired,
         calibration=calibration, baselines=_baselines(outcome, scores.get("test"), calibration),
-        untested="" if session.tests else untested(
-            model.problem, session.recipe.folds, grouped=session.dataset.groups is not None
-        ),
+        untested="" if session.tests else
+        untested(model.problem, session.recipe.folds, grouped=session.dataset.groups is not None),
     )  # fmt: skip
 
 
@@ -332,8 +331,9 @@ def _beside(
         return None, None
     own = calibration_of(session, held)
     evaluation = _evaluation(session, probed, own, held if session.tests else None)
-    # Folds dealt from two seeds may leave out different examples.
-    tuned = _among(tuned, probed.positions)
+    if not session.tests and not session.pools:
+        return Probe(evaluation=evaluation, facts=dict(outcome.probe.fitted.facts)), None
+    tuned = _among(tuned, probed.positions)  # folds dealt from two seeds may leave out different examples
     probed = _among(probed, tuned.positions)
     paired = compare(
         session.targets[tuned.positions],
@@ -376,6 +376,8 @@ def _evaluation(session: Session, scores: Scores, calibration: Calibration | Non
     mean = nadeau_bengio(
         scores.by_fold, bounds=main_metric(kind).range, num_groups=session.num_groups(scores.positions)
     )
+    if not session.pools:
+        found = replace(found, metrics={found.main_metric: mean}, notes=(*found.notes, NOT_POOLED))
     return replace(found, repeats=repeats, folds=folds, mean_of_folds=mean)
 
 

@@ -205,9 +205,15 @@ def write_model(
     """
     changed = dict(outcome.model.fitted.tensors)
     backbone = with_changes(outcome.backbone, changed, path / ".tuned.part")
+    held, fitted = outcome.model.unseen(), outcome.model.fitted
+    whole = (
+        held if held is not None and held.by_fold is None else None
+    )  # outputs of several folds' models are not one's
     model = Model(
         backbone=backbone,
-        task=outcome.session.task,
+        task=outcome.session.task.decided(
+            fitted.facts, None if whole is None else (whole.logits, outcome.session.targets[whole.positions])
+        ),
         head={name.removeprefix("head/"): one for name, one in changed.items() if name.startswith("head/")},
         temperature=temperature_of(calibration),
         ood=None,

@@ -11,7 +11,7 @@ model/             the bundle
 
 In predictions.csv the columns `label` and `predicted` hold labels as the task writes them: a class; labels or numbers
 with a semicolon between them. One column per output follows: `p:NAME` the probability of a class or label, `v:NAME` a
-number.
+number. Of a task whose outputs are records one column holds them as JSON: `record`.
 
 Letters in shapes: n examples, c outputs.
 """
@@ -29,7 +29,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Shaped
 
 from regraft.activations.disk import remove_leftovers
 from regraft.bundle_format import bundle_folder
@@ -48,6 +48,8 @@ _FIRST = ("begun.json", "events.jsonl", "recipe.toml")
 """What a run writes before it makes anything."""
 _FIXED = ("split", "id", "group", "label", "predicted")
 """The first columns of predictions.csv."""
+RECORD = "record"
+"""The column with outputs that are records."""
 
 
 def trained_on(model: Path) -> np.ndarray | None:
@@ -185,22 +187,26 @@ class Predictions:
     """Their labels, as the table has them."""
     targets: Shaped[np.ndarray, "n ..."]
     """The labels as metrics take them."""
-    outputs: Float[np.ndarray, "n c"]
-    """Probability of every class or label, or every number."""
+    outputs: Shaped[np.ndarray, "n ..."]
+    """Probability of every class or label, every number, or the records."""
 
     def in_order(self, ids: Sequence[str], classes: Sequence[str]) -> "Predictions":
-        """The same with rows and columns in this order, every one of them being there."""
+        """The same with rows and columns in this order, every one of them being there; records have the classes in this
+        order already."""
         row_of = {one: at for at, one in enumerate(self.ids)}
         rows, columns = [row_of[one] for one in ids], [self.task.classes.index(name) for name in classes]
-        targets = self.targets[rows]
+        targets, outputs = self.targets[rows], self.outputs[rows]
+        if self.task.answers != "records":
+            targets = np.argsort(columns)[targets] if targets.ndim == 1 else targets[:, columns]
+            outputs = outputs[:, columns]
         return replace(
             self,
-            targets=np.argsort(columns)[targets] if targets.ndim == 1 else targets[:, columns],
+            targets=targets,
             task=TASKS.get(self.task.kind)(classes),
             ids=tuple(ids),
             groups=tuple(self.groups[at] for at in rows),
             labels=tuple(self.labels[at] for at in rows),
-            outputs=self.outputs[rows][:, columns],
+            outputs=outputs,
         )
 
 
@@ -209,16 +215,22 @@ def predictions_table(task: Task, splits: Mapping[str, tuple[Sequence[Example], 
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     columns = () if task.answers == "records" else task.classes
-    writer.writerow([*_FIXED, *(f"{task.words().column}:{name}" for name in columns)])
+    recorded = task.answers == "records" and not task.taught
+    header = [*(f"{task.words().column}:{name}" for name in columns), *([RECORD] if recorded else [])]
+    writer.writerow([*_FIXED, *header])
     for split, (examples, outputs) in splits.items():
-        for example, label, row in zip(examples, task.decode(outputs), outputs, strict=True):
-            numbers = (f"{value:.9g}" for value in (row.tolist() if columns else ()))
-            writer.writerow([split, example.id, example.group or "", example.label, label, *numbers])
+        if recorded:
+            rows = [[json.dumps(one, ensure_ascii=False)] for one in task.recorded(outputs)]
+        else:
+            rows = [[f"{value:.9g}" for value in (row.tolist() if columns else ())] for row in outputs]
+        for example, label, row in zip(examples, task.decode(outputs), rows, strict=True):
+            writer.writerow([split, example.id, example.group or "", example.label, label, *row])
     return buffer.getvalue()
 
 
-def read_predictions(path: Path, split: str, kind: str) -> Predictions:
-    """The rows of one split of the table at `path`, of a task of this kind.
+def read_predictions(path: Path, split: str, kind: str, classes: Sequence[str] = ()) -> Predictions:
+    """The rows of one split of the table at `path`, of a task of this kind; where its outputs are records, of these
+    classes.
 
     Raises:
         RunError: the table is missing, is not one that regraft wrote, or has no row of this split.
@@ -230,21 +242,25 @@ def read_predictions(path: Path, split: str, kind: str) -> Predictions:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RunError(f"{path} cannot be read ({error}).", fix="give the folder of a finished run.") from error
     named = header[len(_FIXED) :]
-    prefix = TASKS.get(kind)(named).words().column + ":"
+    records = header[len(_FIXED) :] == [RECORD]
+    prefix = RECORD if records else TASKS.get(kind)(named).words().column + ":"
     if tuple(header[: len(_FIXED)]) != _FIXED or not all(name.startswith(prefix) for name in named):
         raise _damaged(path, prefix, f"its columns are {', '.join(header) or 'missing'}")
     if not rows:
         raise RunError(f"{path} has no row of the {split} split.", fix="give the folder of a finished run.")
-    task = TASKS.get(kind)([name.removeprefix(prefix) for name in named])
+    task = TASKS.get(kind)(classes if records else [name.removeprefix(prefix) for name in named])
     if any(len(row) != len(header) for row in rows):
         raise _damaged(path, prefix, "a row is cut short")
     ids, groups, labels = (tuple(row[at] for row in rows) for at in (1, 2, 3))
     if len(set(ids)) != len(ids):
         raise _damaged(path, prefix, "an example occurs twice in a split")
     try:
-        table = np.array([row[len(_FIXED) :] for row in rows], dtype=np.float64)
+        if records:
+            table = task.restored([json.loads(row[-1]) for row in rows])
+        else:
+            table = np.array([row[len(_FIXED) :] for row in rows], dtype=np.float64)
         targets = task.encode(labels)
-    except ValueError as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise _damaged(path, prefix, str(error)) from error
     except RegraftError as error:
         raise _damaged(path, prefix, error.message) from error
@@ -252,7 +268,7 @@ def read_predictions(path: Path, split: str, kind: str) -> Predictions:
 
 
 def _damaged(path: Path, prefix: str, found: str) -> RunError:
-    wanted: Sequence[str] = (*_FIXED, f"{prefix}NAME …")
+    wanted: Sequence[str] = (*_FIXED, prefix if prefix == RECORD else f"{prefix}NAME …")
     return RunError(
         f"{path} is not a table of predictions as regraft writes it: {found}; expected are {', '.join(wanted)}.",
         fix="copy the run again, or make it again.",

@@ -66,7 +66,8 @@ def compare(a: Path, b: Path, *, metric: str | None = None, seed: int = 0) -> Co
             fix="compare two runs of one kind of task.",
         )
     chosen = _metric(metric, kind)
-    first, second = (read_predictions(path / "predictions.csv", split, kind) for path in (a, b))
+    classes = reports[0].data.classes
+    first, second = (read_predictions(path / "predictions.csv", split, kind, classes) for path in (a, b))
     second = _matched(first, second, names)
     groups = np.array([group or f"\0{at}" for at, group in enumerate(first.groups)]) if any(first.groups) else None
     found = paired(
@@ -136,7 +137,10 @@ def _matched(first: Predictions, second: Predictions, names: tuple[str, str]) ->
             fix=fix,
         )
     second = second.in_order(first.ids, first.task.classes)
-    same = (first.targets == second.targets).reshape(len(first.ids), -1).all(axis=1)
+    if first.task.answers == "records":
+        same = np.array(first.labels) == np.array(second.labels)
+    else:
+        same = (first.targets == second.targets).reshape(len(first.ids), -1).all(axis=1)
     if not same.all():
         at = int(np.flatnonzero(~same)[0])
         told = [table.labels[at] or "without a label" for table in (first, second)]

@@ -8,9 +8,10 @@ from collections.abc import Generator, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 
 from regraft.bundles.bundle import Bundle, load
 from regraft.contracts.page import Finding
@@ -133,8 +134,8 @@ class _Asked:
 
     dataset: Dataset
     """These examples."""
-    outputs: Float[np.ndarray, "n k"]
-    """Probability of every class or label, or the numbers."""
+    outputs: Shaped[np.ndarray, "n ..."]
+    """Probability of every class or label, the numbers, or records."""
     ood_scores: Float[np.ndarray, "n"]
     """How far each lies from the training examples; NaN where the model cannot tell."""
     damaged: tuple[Damaged, ...]
@@ -164,7 +165,8 @@ def _seen_before(run: Path, scanned: Scanned) -> tuple[Finding, ...]:
 
 
 def _ask(bundle: Bundle, scanned: Scanned) -> Generator[Event, None, _Asked]:
-    outputs, ood_scores, good = [], [], []
+    task = bundle.model.task
+    outputs, ood_scores, good, records = list[Any](), [], [], task.answers == "records"
     damaged = [Damaged(id=one.id, reason=one.reason) for one in scanned.quarantined]
     dataset = scanned.dataset.select(np.flatnonzero(scanned.usable))
     total, unread = len(dataset.examples), len(damaged)
@@ -173,7 +175,9 @@ def _ask(bundle: Bundle, scanned: Scanned) -> Generator[Event, None, _Asked]:
             damaged.append(Damaged(id=dataset.examples[i].id, reason=prediction.error))
         else:
             good.append(i)
-            outputs.append(list((prediction.probabilities or prediction.values).values()))
+            outputs.append(
+                prediction.record if records else list((prediction.probabilities or prediction.values).values())
+            )
             ood_scores.append(np.nan if prediction.ood_score is None else prediction.ood_score)
         yield Progress(phase="prediction", done=i + 1, total=total)
     if others := damaged[unread:]:  # the scan has told of the rest
@@ -183,8 +187,9 @@ def _ask(bundle: Bundle, scanned: Scanned) -> Generator[Event, None, _Asked]:
         many = dataset.reads.many
         raise BadData(f"None of the {len(scanned.rows)} files could be read.", fix=f"give files that are whole {many}.")
     return _Asked(
-        dataset=dataset.select(good), outputs=np.array(outputs), ood_scores=np.array(ood_scores), damaged=tuple(damaged)
-    )
+        dataset=dataset.select(good), outputs=task.restored(outputs) if records else np.array(outputs),
+        ood_scores=np.array(ood_scores), damaged=tuple(damaged),
+    )  # fmt: skip
 
 
 def _measured(bundle: Bundle, asked: _Asked, which: Bool[np.ndarray, "n"]) -> Evaluation:

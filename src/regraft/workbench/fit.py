@@ -55,7 +55,7 @@ def fit(recipe: Recipe, out: Path, *, resume: bool = False, dataset: Dataset | N
         model = probe = Contender(problem=problem, fitted=fitted)
         if not resolved.is_probe:  # a tuned model is always shown beside the linear probe of the untouched network
             beside = yield from phases.run("probe", probe_problem_of(session, problem))
-            solved = yield from phases.run("probe", probing.fit(beside, probing.Options()))
+            solved = yield from phases.run("probe", probing.fit_beside(beside, problem))
             probe = Contender(problem=beside, fitted=solved)
         if not session.tests:  # few examples: every one is judged by a model that never saw it
             model, probe = yield from phases.run("cross-validation", cross_validated(setup, model, probe))

@@ -254,9 +254,10 @@ def resolve(recipe: Recipe, card: "Card") -> Resolved:
     )
 
 
-def suited(recipe: Recipe, dataset: "Dataset", backbone: "Backbone") -> "Backbone":
+def suited(recipe: Recipe, dataset: "Dataset", backbone: "Backbone", *, whole: bool = False) -> "Backbone":
     """The network as it takes these examples: as it is, or where it was made for another kind of data, with a
-    preparation of their modality that makes the same records; with the fields of the recipe's [prepare].
+    preparation of their modality that makes the same records; `whole` where inputs must show all of an example; with
+    the fields of the recipe's [prepare].
 
     Raises:
         BadData: it cannot take them.
@@ -278,6 +279,8 @@ def suited(recipe: Recipe, dataset: "Dataset", backbone: "Backbone") -> "Backbon
                 fix=f"choose another backbone:{names} or another of those that `regraft backbones` lists.",
             )
         card = bridged
+    if whole:
+        card = replace(card, preparation=modality.whole(card.preparation))
     if recipe.prepare:
         known = {one.name: getattr(card.preparation, one.name) for one in fields(card.preparation)}
         card = replace(card, preparation=built(type(card.preparation), {**known, **recipe.prepare}, where="prepare"))

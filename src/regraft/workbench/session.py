@@ -20,6 +20,7 @@ from regraft.activations.slots import Slot
 from regraft.backbones.backbone import Backbone
 from regraft.contracts.card import Card
 from regraft.contracts.example import Contents
+from regraft.contracts.metric import main_metric
 from regraft.contracts.modality import Modality, Placement, Record, View
 from regraft.contracts.strategy import Finished
 from regraft.contracts.task import TASKS, Task
@@ -40,6 +41,9 @@ MIN_VALIDATION = 50
 MAX_BESIDE = 10_000
 """Training examples of the probe that a tuned model is compared with, at most: it is a yardstick, and with many classes
 it would otherwise take longer than the training it is compared with. Our choice."""
+
+NOT_POOLED = "Other metrics, and the difference from the probe, would compare outputs of different folds' models."
+"""Said where only the mean of the folds is given."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,6 +89,12 @@ class Session:
     def tests(self) -> bool:
         """Whether there is a test split; without one, cross-validation is the headline."""
         return bool(len(self.splits.test))
+
+    @property
+    def pools(self) -> bool:
+        """Whether outputs of different folds' models may be measured together: not where a metric compares examples
+        with one another, each embedded by another model."""
+        return main_metric(self.task.kind).identities is None
 
     @cached_property
     def usable(self) -> Int[np.ndarray, "n"]:

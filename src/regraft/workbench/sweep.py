@@ -280,7 +280,7 @@ def _report(
     kind, split = first.data.kind, first.main
     chosen = metric or main_metric(kind).name
     tables = {
-        name: [_predictions(out, found.get(seed) or next(iter(found.values())), split, kind) for seed in seeds]
+        name: [_predictions(out, found.get(seed) or next(iter(found.values())), split, first) for seed in seeds]
         for name, found in at_full.items()
     }
     reference = next(iter(tables.values()))[0]
@@ -321,8 +321,8 @@ def _report(
     )  # fmt: skip
 
 
-def _predictions(out: Path, cell: _Cell, split: str, kind: str) -> Predictions:
-    return read_predictions(out / cell.folder / "predictions.csv", split, kind)
+def _predictions(out: Path, cell: _Cell, split: str, like: Report) -> Predictions:
+    return read_predictions(out / cell.folder / "predictions.csv", split, like.data.kind, like.data.classes)
 
 
 def _seconds(

@@ -1,6 +1,7 @@
 """The modality of images: what the other files of this folder do, under the names of the contract."""
 
 from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -101,6 +102,9 @@ class ImageModality(Modality):
 
     def augmentation(self, name: str, changes: Mapping[str, Any]) -> augment.Augmentation:
         return preset(name, changes)
+
+    def whole(self, preparation: Any) -> Any:
+        return replace(preparation, resize_px="letterbox")
 
     def load(self, contents: Contents, preparation: Any, view: View | None, piece: int = 0) -> tuple[Record, Placement]:
         image = image_of(_only(contents), preparation.channels)

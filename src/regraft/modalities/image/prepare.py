@@ -7,7 +7,8 @@ centre is cut out. We compute only what the cut keeps (`Image.resize(..., box=..
 for the rounding of the box to 32-bit floats inside Pillow. Rows are always resized before columns: left to itself,
 Pillow 13 chooses the order by the shape of the box, and values between the two passes are rounded and clipped. Two
 departures, both our choice: a network input larger than the resized image is filled by enlarging, never by black
-borders; and `squash` ignores the aspect ratio.
+borders; and `squash` ignores the aspect ratio. `letterbox`, for tasks that must see the whole image, keeps it and puts
+grey borders where the image does not reach; these are equally wide on both sides.
 """
 
 from collections.abc import Mapping
@@ -23,7 +24,9 @@ from regraft.modalities.image.planes import Planes, as_array
 from regraft.modalities.image.types import PillowImage
 
 Box = tuple[float, float, float, float]
-"""Left, upper, right, lower edge in pixels of the decoded image."""
+"""Left, upper, right, lower edge in pixels of the decoded image; may reach beyond it where it is letterboxed."""
+BORDER = 128
+"""The grey of a letterbox."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +36,8 @@ class Preparation:
     input_px: tuple[int, int]
     """Height and width of the prepared image, in pixels."""
     resize_px: int | str = "squash"
-    """Pixels of the shorter side before the centre is cut out; `squash`: the whole image, its ratio ignored."""
+    """Pixels of the shorter side before the centre is cut out; `squash`: the whole image, its ratio ignored;
+    `letterbox`: the whole image, its ratio kept, between grey borders."""
     interpolation: str = "bilinear"
     """`bilinear` or `bicubic`, the filter of the resizing, always antialiased."""
     channels: int = 3
@@ -43,8 +47,10 @@ class Preparation:
         if len(self.input_px) != 2 or min(self.input_px) < 1:
             raise BadRecipe(f"input_px is {self.input_px}; two whole numbers above 0 are expected.",
                             fix="give height and width in pixels.")  # fmt: skip
-        if self.resize_px != "squash" if isinstance(self.resize_px, str) else self.resize_px < 1:
-            raise BadRecipe(f"resize_px is {self.resize_px!r}.", fix="give pixels of the shorter side, or 'squash'.")
+        words = ("squash", "letterbox")
+        if self.resize_px not in words if isinstance(self.resize_px, str) else self.resize_px < 1:
+            raise BadRecipe(f"resize_px is {self.resize_px!r}.",
+                            fix="give pixels of the shorter side, 'squash' or 'letterbox'.")  # fmt: skip
         if self.interpolation not in ("bilinear", "bicubic"):
             raise BadRecipe(f"interpolation is {self.interpolation!r}.", fix="choose bilinear or bicubic.")
 
@@ -80,6 +86,11 @@ class Preparation:
 
     def centre(self, width: int, height: int) -> Box:
         """The part of an image of `width` x `height` pixels that the centre cut keeps."""
+        if self.resize_px == "letterbox":
+            scale = min(self.input_px[1] / width, self.input_px[0] / height)
+            left, right = _bordered(width, self.input_px[1], scale)
+            top, bottom = _bordered(height, self.input_px[0], scale)
+            return left, top, right, bottom
         if isinstance(self.resize_px, str):
             return 0.0, 0.0, float(width), float(height)
         input_h, input_w = self.input_px
@@ -99,6 +110,9 @@ class Preparation:
         """The part `box` of the image, resized to the input size."""
         from PIL import Image
 
+        inside = max(box[0], 0.0), max(box[1], 0.0), min(box[2], image.width), min(box[3], image.height)
+        if inside != box and self.resize_px == "letterbox":
+            return self._between_borders(image, box, inside)
         height, width = self.input_px
         taps, reach = (
             (Image.Resampling.BICUBIC, 2) if self.interpolation == "bicubic" else (Image.Resampling.BILINEAR, 1)
@@ -108,6 +122,25 @@ class Preparation:
         around = image.crop((first_column, first_row, last_column, last_row))
         narrow = around.resize((width, around.height), taps, box=(left, 0, right, around.height))
         return np.ascontiguousarray(as_array(narrow.resize((width, height), taps, box=(0, upper, width, lower))))
+
+    def _between_borders(self, image: "PillowImage | Planes", box: Box, inside: Box) -> UInt8[np.ndarray, "h w c"]:
+        """The part `inside` of the image on the grey canvas that `box` is."""
+        sides = zip(box[:2], box[2:], self.input_px[::-1], strict=True)
+        (left, right), (upper, lower) = (
+            tuple(round((edge - low) / (high - low) * px) for edge in edges)
+            for (low, high, px), edges in zip(sides, zip(inside[:2], inside[2:], strict=True), strict=True)
+        )
+        part = replace(self, input_px=(max(1, lower - upper), max(1, right - left))).cut(image, inside)
+        canvas = np.full((*self.input_px, part.shape[2]), BORDER, dtype=np.uint8)
+        canvas[upper : upper + part.shape[0], left : left + part.shape[1]] = part
+        return canvas
+
+
+def _bordered(size_px: int, canvas_px: int, scale: float) -> tuple[float, float]:
+    """Along one side: where the canvas begins and ends in pixels of the image, its borders of whole pixels."""
+    border = min(round((canvas_px - size_px * scale) / 2), (canvas_px - 1) // 2)
+    beyond = border * size_px / (canvas_px - 2 * border)
+    return -beyond, size_px + beyond
 
 
 def _span(start: float, end: float, size_px: int, reach: int, limit_px: int) -> tuple[float, float, int, int]:

@@ -1,0 +1,118 @@
+"""What the sources of boxes share: boxes looked through and written as labels, and splits of files by name."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from regraft.contracts.example import Example, in_file
+from regraft.contracts.source import Found
+from regraft.errors import BadData
+from regraft.values import notices
+from regraft.words import counted, named
+
+Box = tuple[str, float, float, float, float]
+"""Class; left, top, right and bottom edge in pixels of the image."""
+TASK = "detection"
+
+
+@dataclass
+class Boxes:
+    """The images of a source, and what was found of their boxes on the way."""
+
+    where: Path
+    """What the user named."""
+    examples: list[Example] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    """Images that are not there."""
+    odd: dict[str, list[str]] = field(default_factory=dict)
+    """By what is wrong with a box: the images, once for each such box."""
+
+    def add(
+        self, name: str, path: Path, boxes: Iterable[Box], size: tuple[float, float] | None, split: str | None,
+        *, group: str | None = None, row: int | None = None,
+    ) -> None:  # fmt: skip
+        """An image with its boxes; `size` is its width and height where they are known."""
+        if not path.is_file():
+            self.missing.append(str(path))
+            return
+        seen = dict[tuple[Any, ...], None]()
+        for label, *sides in boxes:
+            found = self._mended(name, sides, size)
+            if found and (label, *found) in seen:
+                self._note("given twice, counted once", name)
+            elif found:
+                seen[label, *found] = None
+        label = json.dumps([{"label": label, "box": sides} for label, *sides in seen], ensure_ascii=False)
+        self.examples.append(Example(id=name, contents=in_file(path), label=label, group=group, split=split, row=row))
+
+    def _mended(self, name: str, sides: Sequence[float], size: tuple[float, float] | None) -> list[float]:
+        """The box as it counts; empty where it does not."""
+        left, top, right, bottom = map(float, sides)
+        if not all(abs(side) < float("inf") for side in (left, top, right, bottom)):
+            self._note("with sides that are no finite numbers, left out", name)
+            return []
+        if left > right or top > bottom:
+            self._note("with sides swapped (left beyond right, or top below bottom), put in order", name)
+            left, right, top, bottom = min(left, right), max(left, right), min(top, bottom), max(top, bottom)
+        if left == right or top == bottom:
+            self._note("empty, left out", name)
+            return []
+        width, height = size or (float("inf"), float("inf"))
+        cut = [max(left, 0.0), max(top, 0.0), min(right, width), min(bottom, height)]
+        if cut[0] >= cut[2] or cut[1] >= cut[3]:
+            self._note("outside the image, left out", name)
+            return []
+        if max(abs(one - other) for one, other in zip(cut, (left, top, right, bottom), strict=True)) > 1:
+            self._note("reaching beyond the image, cut to it", name)
+        return [round(side, 3) for side in cut]
+
+    def _note(self, what: str, name: str) -> None:
+        self.odd.setdefault(what, []).append(name)
+
+    def found(self, notes: Sequence[str] = ()) -> Found:
+        """What the source read, in the order of ids.
+
+        Raises:
+            BadData: images are not there, there is none, or none has a box.
+        """
+        if self.missing:
+            raise BadData(
+                f"{counted(len(self.missing), 'image')} of {self.where.name} not found: {named(self.missing, 2)}.",
+                fix="put the images where the annotations say (for COCO JSON: beside it, or --folder FOLDER).",
+            )
+        if not any(one.label != "[]" for one in self.examples):
+            raise BadData(f"{self.where} holds no boxes.", fix="give images with boxes, or another --task.")
+        told = [
+            f"{counted(len(names), 'box is', 'boxes are')} {what}: {named(dict.fromkeys(names))}."
+            for what, names in sorted(self.odd.items())
+        ]
+        empty = sum(one.label == "[]" for one in self.examples)
+        told += [f"{counted(empty, 'image has', 'images have')} no box: all of it is background."] if empty else []
+        examples = tuple(sorted(self.examples, key=lambda one: one.id))
+        return Found(examples=examples, modality="image", notes=notices([*told, *notes]), task=TASK)
+
+
+def read_json(path: Path) -> Any:
+    """The JSON at `path`.
+
+    Raises:
+        BadData: it cannot be read.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise BadData(f"{path} cannot be read as JSON ({error}).", fix="write the file again.") from error
+
+
+def field_of(record: Mapping[str, Any], name: str, where: str) -> Any:
+    """A field of a record.
+
+    Raises:
+        BadData: it is not there.
+    """
+    try:
+        return record[name]
+    except (KeyError, TypeError) as error:
+        raise BadData(f"{where} has no {name!r}.", fix="write the annotations again.") from error

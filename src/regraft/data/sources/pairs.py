@@ -1,0 +1,95 @@
+"""A table of pairs beside folders of identities: `image_a,image_b,same`, and a column `fold` where there are folds.
+
+The examples are those in the folders, one for each identity. Identities that occur in a pair are for the test, the
+others for training: so what is tested are identities that were never trained on. Without a column of folds the pairs
+are dealt to ten, in turn.
+"""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from regraft.contracts.source import Columns, DataSource, Found
+from regraft.data.sources import folder
+from regraft.data.sources._rows import read_table
+from regraft.errors import BadData
+from regraft.values import notices
+from regraft.words import counted, named
+
+HOLDS = ("*.csv", "*.tsv")
+ENDS = ("image_a", "image_b")
+FOLDS = 10
+_TRUTH = {"1": True, "0": False, "true": True, "false": False}
+
+
+def accepts(path: Path) -> bool:
+    """Whether `path` is a table whose header has the columns of a pair."""
+    if path.suffix.lower() not in (".csv", ".tsv") or not path.is_file():
+        return False
+    return {*ENDS, "same"} <= _header(path)
+
+
+def _header(path: Path) -> set[str]:
+    """What the columns are called."""
+    try:
+        with path.open("rb") as file:
+            line = file.readline(4096).decode("utf-8", "replace")
+    except OSError:
+        return set()
+    return {cell.strip('\ufeff \r\n"') for cell in re.split("[,;\t]", line)}
+
+
+def open_source(path: Path, columns: Columns) -> Found:
+    """The examples in the folders, those of tested identities with the pairs they are in.
+
+    Raises:
+        BadData: an image of a pair is not there, or a pair is said to be of one identity and lies in two folders, or
+            the other way round.
+    """
+    has_folds = "fold" in _header(path)
+    asked = replace(columns, inline=ENDS, label="same", labels=(), split=None, group="fold" if has_folds else None)
+    table = read_table(path, asked)
+    root = path.parent / columns.folder
+    found = folder.found_under(root, replace(columns, unlabelled=False), called=root)
+    of = {one.id: one for one in found.examples}
+    numbered = {name: at for at, name in enumerate(sorted(set(table.columns.get("fold", []))))}
+    pairs = dict[str, list[tuple[int, int]]]()
+    for at, (one, other, same) in enumerate(zip(*(table.columns[name] for name in (*ENDS, "same")), strict=True)):
+        where = f"{path.name} row {table.rows[at]}"
+        if missing := [name for name in (one, other) if name not in of]:
+            raise BadData(
+                f"{where}: {missing[0]!r} is not an image under {root}.",
+                fix="write paths relative to the folder with the identities' folders.",
+            )
+        truth, lies = _TRUTH.get(same.strip().casefold()), of[one].label == of[other].label
+        if truth is None or truth != lies:
+            raise BadData(
+                f"{where}: same is {same!r}, and the images are of {of[one].label} and {of[other].label}; "
+                f"{int(lies)} is expected.",
+                fix="correct the table, or the folders.",
+            )
+        fold = numbered[table.columns["fold"][at]] if has_folds else at % FOLDS
+        for name in (one, other):
+            pairs.setdefault(name, []).append((fold, at))
+    tested = {of[name].label for name in pairs}
+    rest = [one for one in found.examples if one.label not in tested]
+    alone = [one.id for one in found.examples if one.label in tested and one.id not in pairs]
+    examples = [replace(one, split="train") for one in rest] + [
+        replace(one, split="test", label=json.dumps([one.label, pairs[one.id]], ensure_ascii=False))
+        for one in found.examples
+        if one.id in pairs
+    ]
+    notes = [
+        f"{counted(len(table.rows), 'pair')} of {counted(len(tested), 'identity', 'identities')} are for the test."
+    ]
+    if alone:
+        notes.append(f"{counted(len(alone), 'image')} of these in no pair left out: {named(alone)}.")
+    return Found(
+        examples=tuple(sorted(examples, key=lambda one: one.id)), modality=found.modality, task="verification",
+        notes=(*(note for note in found.notes if path.name not in note.text), *notices(notes)),
+    )  # fmt: skip
+
+
+ENTRY = DataSource(accepts=accepts, open=open_source)
+"""Pairs."""

@@ -1,0 +1,94 @@
+"""Pascal VOC: a folder with `Annotations/*.xml` beside `JPEGImages/` and, where there are splits,
+`ImageSets/Main/{train,val,test}.txt`.
+
+Source: Everingham et al. 2010, doi:10.1007/s11263-009-0275-4. Pixels count from 1 there; sides are taken as they are,
+as by most readers, which is at most a pixel off.
+"""
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+from regraft.contracts.source import Columns, DataSource, Found
+from regraft.data.sources._boxes import Box, Boxes
+from regraft.errors import BadData
+from regraft.words import counted, splits_in
+
+HOLDS = ("Annotations/*.xml",)
+FOLDERS = ("JPEGImages", "images", "Images", "")
+
+
+def accepts(path: Path) -> bool:
+    """Whether `path` is a folder with XML files under `Annotations`."""
+    return next(path.glob(HOLDS[0]), None) is not None
+
+
+def open_source(path: Path, columns: Columns) -> Found:
+    """The images with their boxes. Those that are marked as difficult are left out, as VOC's evaluation does.
+
+    Raises:
+        BadData: an annotation cannot be read, or its image is not there.
+    """
+    boxes, hard = Boxes(where=path), 0
+    images = next(path / name for name in FOLDERS if (path / name).is_dir())
+    split_of, notes = _splits(path), list[str]()
+    alone = 0
+    for file in sorted((path / "Annotations").glob("*.xml")):
+        split = split_of.get(file.stem)
+        if split_of and split is None:
+            alone += 1
+            continue
+        tree = _parsed(file)
+        found, more = _boxes(file, tree)
+        hard += more
+        name = tree.findtext("filename") or f"{file.stem}.jpg"
+        size = tree.find("size")
+        sides = (size.findtext("width", "0"), size.findtext("height", "0")) if size is not None else ("0", "0")
+        known = tuple(map(float, sides))
+        boxes.add(name, images / name, found, (known[0], known[1]) if min(known) > 0 else None, split)
+    if alone:
+        notes.append(f"{counted(alone, 'annotation')} in no list under ImageSets left out.")
+    if hard:
+        notes.append(f"{counted(hard, 'box is', 'boxes are')} marked as difficult and left out.")
+    return boxes.found(notes)
+
+
+def _splits(path: Path) -> dict[str, str]:
+    """The split of each image that the lists under ImageSets/Main name; `trainval` gives way to the others."""
+    lists = {file.stem: file for file in sorted((path / "ImageSets" / "Main").glob("*.txt"))}
+    known = splits_in(lists)
+    found = dict[str, str]()
+    for name in sorted(known, key=lambda name: name != "trainval"):
+        found |= {line.split()[0]: known[name] for line in lists[name].read_text().splitlines() if line.strip()}
+    return found
+
+
+def _parsed(file: Path) -> ElementTree.Element:
+    try:
+        data = file.read_bytes()
+        if b"<!DOCTYPE" in data or b"<!ENTITY" in data:  # nothing is looked up or blown up on reading
+            raise BadData(f"{file} declares a document type.", fix="take the declaration out.")
+        return ElementTree.fromstring(data)  # entities are refused above
+    except (OSError, ElementTree.ParseError) as error:
+        raise BadData(f"{file} cannot be read as XML ({error}).", fix="write the file again.") from error
+
+
+def _boxes(file: Path, tree: ElementTree.Element) -> tuple[list[Box], int]:
+    """The boxes, and how many difficult ones are left out."""
+    found, hard = list[Box](), 0
+    for at, one in enumerate(tree.iter("object")):
+        if one.findtext("difficult", "0").strip() == "1":
+            hard += 1
+            continue
+        try:
+            sides = [float(one.findtext(f"bndbox/{side}", "")) for side in ("xmin", "ymin", "xmax", "ymax")]
+        except ValueError as error:
+            raise BadData(
+                f"{file.name}: object {at + 1} has no bndbox with the numbers xmin, ymin, xmax and ymax.",
+                fix="correct the annotation.",
+            ) from error
+        found.append(((one.findtext("name") or "").strip(), sides[0], sides[1], sides[2], sides[3]))
+    return found, hard
+
+
+ENTRY = DataSource(accepts=accepts, open=open_source)
+"""Pascal VOC."""

@@ -1,0 +1,266 @@
+"""Metrics of boxes with classes, as COCO's evaluation computes them, and what a report shows of each class.
+
+A target holds `boxes` (m 4) and `labels` (m), an output `scores` (m) as well. A predicted box is right where it
+overlaps a box of its class that no better one has taken, by an IoU of at least a threshold.
+
+Letters: n examples, b resamples, d predicted boxes of a class in all examples, t thresholds, c classes, m boxes of one
+example.
+
+Source: Lin et al. 2014, arXiv:1405.0312; pycocotools (cocoeval.py) for all areas and 100 boxes an example.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from regraft.contracts.metric import Figures, Metric, Tested
+from regraft.contracts.page import Block, Context, Table, worst
+from regraft.evaluation.intervals import Statistic, bootstrap, num_resamples_for
+from regraft.tasks.boxes import areas, overlaps
+from regraft.tasks.detection import STATED
+from regraft.values import Measured, shown
+
+THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())
+RECALLS = np.linspace(0.0, 1.0, 101)
+SIZES = (("small (under 32 x 32)", 0.0), ("medium", 32.0**2), ("large (96 x 96 or more)", 96.0**2))
+"""Bins of a box's area in the unit of its sides, each with the area it begins at, as COCO has them."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Ranked:
+    """The predicted boxes of one class, the highest score first."""
+
+    example: Int[np.ndarray, " d"]
+    right: Bool[np.ndarray, "t d"]
+    truth: Float[np.ndarray, " n"]
+    """How many boxes of the class each example has."""
+
+    def average_precision(self, weights: Float[np.ndarray, "b n"]) -> Float[np.ndarray, "b t"]:
+        """At each threshold the mean over 101 recalls of the best precision at that recall or a higher one; nan where
+        no box of the class is in the sample."""
+        total, each = weights @ self.truth, weights[:, self.example]
+        seen = np.cumsum(each, axis=1)
+        found = np.full((len(weights), len(self.right)), np.nan)
+        for at, right in enumerate(self.right):
+            steps = np.flatnonzero(right)  # recall rises, and precision is best, at right boxes alone
+            hits = np.cumsum(each[:, steps], axis=1)
+            precision = np.divide(hits, seen[:, steps], out=np.zeros_like(hits), where=hits > 0)
+            best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+            for row in np.flatnonzero(total > 0):
+                place = np.searchsorted(hits[row] / total[row], RECALLS, side="left")
+                reached = place[place < len(steps)]
+                found[row, at] = best[row, reached].sum() / len(RECALLS)
+        return found
+
+
+def ranked(targets: Any, outputs: Any, thresholds: Sequence[float]) -> list[Ranked]:
+    """The boxes of every class up to the highest that occurs in the targets."""
+    count = 1 + max((int(one["labels"].max(initial=-1)) for one in targets), default=-1)
+    made: list[list[tuple[int, float, np.ndarray]]] = [[] for _ in range(count)]
+    truth = np.zeros((count, len(targets)))
+    for at, (target, output) in enumerate(zip(targets, outputs, strict=True)):
+        np.add.at(truth[:, at], target["labels"], 1)
+        right = matched(target, output, thresholds)
+        for label, score, hit in zip(output["labels"].tolist(), output["scores"].tolist(), right.T, strict=True):
+            if label < count:
+                made[label].append((at, score, hit))
+    found = []
+    for label, rows in enumerate(made):
+        rows.sort(key=lambda row: -row[1])  # stable: of equal scores the earlier example first
+        right = np.array([hit for _, _, hit in rows], dtype=bool).reshape(-1, len(thresholds)).T
+        examples = np.array([at for at, _, _ in rows], dtype=np.int64)
+        found.append(Ranked(example=examples, right=right, truth=truth[label]))
+    return found
+
+
+def matched(target: Mapping[str, Any], output: Mapping[str, Any], thresholds: Sequence[float]) -> np.ndarray:
+    """Which predicted boxes of an example are right, by threshold (t m): in the order of their scores each takes the
+    box of its class that it overlaps most of those not taken; of equal overlaps the last."""
+    right = np.zeros((len(thresholds), len(output["labels"])), dtype=bool)
+    if not right.size or not len(target["labels"]):
+        return right
+    found = overlaps(output["boxes"], target["boxes"])
+    found = np.where(output["labels"][:, None] == target["labels"], found, -1.0)[:, ::-1]
+    taken = np.zeros((len(thresholds), found.shape[1]), dtype=bool)
+    limits, rows = np.minimum(np.array(thresholds), 1 - 1e-10)[:, None], np.arange(len(thresholds))
+    for at in np.argsort(-output["scores"], kind="stable"):
+        free = np.where(taken | (found[at] < limits), -1.0, found[at])
+        best = free.argmax(axis=1)
+        right[:, at] = free[rows, best] >= 0
+        taken[rows[right[:, at]], best[right[:, at]]] = True
+    return right
+
+
+def mean_average_precision(
+    targets: Any, outputs: Any, weights: Float[np.ndarray, "b n"], thresholds: Sequence[float] = THRESHOLDS
+) -> Float[np.ndarray, " b"]:
+    """The mean over classes that occur, and over thresholds."""
+    by_class = [one.average_precision(weights) for one in ranked(targets, outputs, thresholds)]
+    return _mean(np.stack(by_class, axis=1).reshape(len(weights), -1)) if by_class else np.full(len(weights), np.nan)
+
+
+def _mean(values: Float[np.ndarray, "b v"]) -> Float[np.ndarray, " b"]:
+    known = ~np.isnan(values)
+    count = known.sum(axis=1)
+    return np.divide(np.where(known, values, 0).sum(axis=1), count, out=np.full(len(values), np.nan), where=count > 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassBoxes:
+    """How the boxes of one class fare."""
+
+    name: str
+    boxes: int
+    """How many boxes the examples have."""
+    metrics: Mapping[str, Measured]
+    """`ap50` and `map` of this class; `precision` and `recall` of its stated boxes at an IoU of one half."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeBoxes:
+    """How boxes of some size fare."""
+
+    name: str
+    boxes: int
+    recall: Measured
+    """The share that a stated box of their class finds, at an IoU of one half."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxFigures(Figures):
+    """Classes and sizes one by one."""
+
+    per_class: tuple[ClassBoxes, ...]
+    per_size: tuple[SizeBoxes, ...]
+    stated: float = STATED
+    """The score from which a box is stated."""
+
+    def blocks(self, of: Context) -> Iterator[Block]:
+        """Two tables."""
+        keys = ("ap50", "map", "precision", "recall")
+        titles = ("AP50", "mAP", "precision", "recall")
+        rows = [
+            (one.metrics["ap50"], (one.name, f"{one.boxes:,}", *(one.metrics[key].told() for key in keys)))
+            for one in self.per_class
+        ]
+        note, shown_rows = worst("classes", rows, "AP50")
+        sizes = [(one.name, f"{one.boxes:,}", one.recall.told()) for one in self.per_size]
+        how = (
+            f"Precision and recall are of boxes with a score of {shown(self.stated)} or more, the predictions; "
+            "a box is right that overlaps one of its class by an IoU of one half or more. Average precision takes all "
+            "boxes in the order of their scores."
+        )
+        yield Block(
+            "Boxes by class and size",
+            (
+                how,
+                note,
+                Table(("Class", "boxes", *titles), shown_rows),
+                Table(("Size of the box", "boxes", "recall"), sizes),
+            ),
+        )
+
+
+def figures_of_boxes(tested: Tested) -> BoxFigures:
+    """Every class and size on its own, all intervals from the same resamples."""
+    targets, outputs, count = tested.targets, tested.outputs, len(tested.names)
+    every = ranked(targets, outputs, THRESHOLDS)
+    hits, said, size_hits, size_truth = _counts(targets, outputs, count)
+    truth = np.stack([np.bincount(one["labels"], minlength=count) for one in targets]).astype(np.float64)
+    statistics = dict[str, Statistic]()
+    for at in range(count):
+        if at < len(every):
+            statistics[f"ap50 {at}"] = _of_class(every[at], slice(0, 1))
+            statistics[f"map {at}"] = _of_class(every[at], slice(None))
+        statistics[f"precision {at}"] = _ratio(hits[:, at], said[:, at], "nothing is predicted")
+        statistics[f"recall {at}"] = _ratio(hits[:, at], truth[:, at], "there is no box")
+    for at in range(len(SIZES)):
+        statistics[f"size {at}"] = _ratio(size_hits[:, at], size_truth[:, at], "there is no box")
+    times = num_resamples_for(len(targets), _columns(outputs) * count)
+    measured = bootstrap(statistics, len(targets), num_resamples=times, **tested.how)
+    none = Measured(value=float("nan"), method="undefined: there is no box")
+    keys = ("ap50", "map", "precision", "recall")
+    return BoxFigures(
+        per_class=tuple(
+            ClassBoxes(
+                name=name,
+                boxes=int(truth[:, at].sum()),
+                metrics={key: measured.get(f"{key} {at}", none) for key in keys},
+            )
+            for at, name in enumerate(tested.names)
+        ),
+        per_size=tuple(
+            SizeBoxes(name=name, boxes=int(size_truth[:, at].sum()), recall=measured[f"size {at}"])
+            for at, (name, _) in enumerate(SIZES)
+        ),
+    )
+
+
+def _counts(targets: Any, outputs: Any, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """By example: stated boxes that are right and all stated boxes of each class (n c); boxes that were found and all
+    of each size (n s)."""
+    hits, said = np.zeros((2, len(targets), count))
+    size_hits, size_truth = np.zeros((2, len(targets), len(SIZES)))
+    edges = [edge for _, edge in SIZES[1:]]
+    for at, (target, output) in enumerate(zip(targets, outputs, strict=True)):
+        stated = {name: array[output["scores"] >= STATED] for name, array in output.items()}
+        right = matched(target, stated, (0.5,))[0]
+        np.add.at(hits[at], stated["labels"][right], 1)
+        np.add.at(said[at], stated["labels"], 1)
+        sizes = np.digitize(areas(target["boxes"]), edges)
+        np.add.at(size_truth[at], sizes, 1)
+        for size in range(len(SIZES)):
+            some = {name: array[sizes == size] for name, array in target.items()}
+            size_hits[at, size] = matched(some, {name: array[right] for name, array in stated.items()}, (0.5,)).sum()
+    return hits, said, size_hits, size_truth
+
+
+def _of_class(one: Ranked, thresholds: slice) -> Statistic:
+    part = Ranked(example=one.example, right=one.right[thresholds], truth=one.truth)
+    return Statistic(
+        of_weights=lambda weights: _mean(part.average_precision(weights)), bounds=(0.0, 1.0),
+        undefined="there is no box",
+    )  # fmt: skip
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray, undefined: str) -> Statistic:
+    def of_weights(weights: np.ndarray) -> np.ndarray:
+        total = weights @ whole
+        return np.divide(weights @ part, total, out=np.full(len(weights), np.nan), where=total > 0)
+
+    return Statistic(of_weights=of_weights, bounds=(0.0, 1.0), undefined=undefined)
+
+
+def _columns(outputs: Any) -> int:
+    """Boxes of an example."""
+    return 1 + sum(len(one["labels"]) for one in outputs) // max(1, len(outputs))
+
+
+_metric = partial(
+    Metric,
+    higher_is_better=True,
+    range=(0.0, 1.0),
+    kinds=frozenset({"detection"}),
+    columns=_columns,
+    undefined="there is no box",
+)
+NAMES = ("ap50", "map")
+KINDS = ("detection",)
+ENTRIES = {
+    "ap50": _metric(
+        name="ap50",
+        title="AP50 (average precision at an IoU of 0.5, mean over classes)",
+        of_sample=partial(mean_average_precision, thresholds=(0.5,)),
+        main=frozenset({"detection"}),
+        figures=figures_of_boxes,
+    ),
+    "map": _metric(
+        name="map",
+        title="COCO mAP (mean over IoUs from 0.5 to 0.95, and over classes)",
+        of_sample=mean_average_precision,
+    ),
+}

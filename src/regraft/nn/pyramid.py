@@ -1,0 +1,107 @@
+"""A feature pyramid with a head for boxes, and its loss; `tasks/detection.py` says whose they are.
+
+Letters: b rows, k cells of all maps, c classes, m boxes of a row.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import log
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from regraft.nn.torchvision import torchvision_models
+
+GROUPS = 16
+"""Of the group norms."""
+LARGEST = 4.0
+"""Sides lie from exp(-4) to exp(4) times two cells from a cell's middle."""
+PRIOR = 0.01
+"""The score that every cell begins with (Lin et al. 2017)."""
+NEAR = 1.5
+"""How far from the middle of a thing a cell may lie to learn it, in cells (FCOS's centre sampling)."""
+
+
+class PyramidHead(nn.Module):
+    """Maps by name -> for every cell `scores` (b k c), `centre` (b k 1), `boxes` (b k 4) and `cells` (b k 3)."""
+
+    def __init__(
+        self, taps: Mapping[str, int], strides: Sequence[int], width: int, num_classes: int, dropout: float = 0.0
+    ) -> None:
+        """`taps` are channels by name, the finest map first; `strides` theirs."""
+        super().__init__()
+        torchvision_models()  # declares the operators that the next import asks for
+        from torchvision.ops import FeaturePyramidNetwork
+
+        self.names, self.strides = tuple(taps), tuple(strides)
+        self.pyramid = FeaturePyramidNetwork(list(taps.values()), width)
+        self.dropout = nn.Dropout2d(dropout)
+        self.tower = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.GroupNorm(GROUPS, width), nn.ReLU())
+        self.scores, self.sides = nn.Conv2d(width, num_classes, 1), nn.Conv2d(width, 5, 1)
+        for layer, first in ((self.scores, log(PRIOR / (1 - PRIOR))), (self.sides, 0.0)):
+            nn.init.normal_(layer.weight, std=0.01)
+            assert layer.bias is not None  # for the type checker
+            nn.init.constant_(layer.bias, first)
+
+    def forward(self, read: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        maps = self.pyramid({name: read[name] for name in self.names})
+        finest = maps[self.names[0]]
+        height, width = (cells * self.strides[0] for cells in finest.shape[2:])
+        found: dict[str, list[Tensor]] = {"scores": [], "centre": [], "boxes": [], "cells": []}
+        for name, stride in zip(self.names, self.strides, strict=True):
+            grid = self.tower(self.dropout(maps[name]))
+            rows, columns = (torch.arange(cells, device=grid.device) for cells in grid.shape[2:])
+            y, x = torch.meshgrid((rows + 0.5) * stride / height, (columns + 0.5) * stride / width, indexing="ij")
+            cells = torch.stack([x, y, torch.full_like(x, stride / max(height, width))], 2).flatten(0, 1)
+            made = self.sides(grid).flatten(2).mT
+            away = 2 * stride * made[..., :4].clamp(-LARGEST, LARGEST).exp()
+            away = away / torch.tensor([width, height, width, height], device=grid.device)
+            middle = cells[:, [0, 1, 0, 1]]
+            found["boxes"].append(middle + away * torch.tensor([-1.0, -1.0, 1.0, 1.0], device=grid.device))
+            found["centre"].append(made[..., 4:])
+            found["scores"].append(self.scores(grid).flatten(2).mT)
+            found["cells"].append(cells.expand(len(grid), -1, -1))
+        return {name: torch.cat(parts, 1) for name, parts in found.items()}
+
+
+def owners(
+    cells: Float[Tensor, "b k 3"], boxes: Float[Tensor, "b m 4"], labels: Int[Tensor, "b m"]
+) -> tuple[Int[Tensor, "b k"], Float[Tensor, "b k m 4"]]:
+    """Which box every cell learns, -1 for none; and how far each box's sides are from the cell's middle.
+
+    A map of stride s has the boxes whose farthest side is from 2 s to 4 s away, the finest also those nearer, the
+    coarsest those farther; of several the smallest.
+    """
+    x, y, size = (part[..., None] for part in cells.unbind(-1))
+    left, top, right, bottom = boxes[:, None].unbind(-1)
+    away = torch.stack([x - left, y - top, right - x, bottom - y], -1)
+    off = torch.maximum((x - (left + right) / 2).abs(), (y - (top + bottom) / 2).abs())
+    farthest = away.amax(-1)
+    low = torch.where(size <= cells[..., 2].min(), 0.0, 2 * size)
+    high = torch.where(size >= cells[..., 2].max(), torch.inf, 4 * size)
+    fits = (away.amin(-1) > 0) & (off < NEAR * size) & (farthest > low) & (farthest <= high) & (labels >= 0)[:, None]
+    areas = torch.where(fits, ((right - left) * (bottom - top)).expand_as(farthest), torch.inf)
+    smallest, owner = areas.min(2)
+    return torch.where(smallest < torch.inf, owner, -1), away
+
+
+def pyramid_loss(output: Mapping[str, Tensor], encoded: Mapping[str, Tensor]) -> Tensor:
+    """The loss of a batch, by cell that has a box to learn."""
+    torchvision_models()
+    from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
+
+    owner, away = owners(output["cells"], encoded["boxes"], encoded["labels"])
+    rows, cells = torch.nonzero(owner >= 0, as_tuple=True)
+    boxes = owner[rows, cells]
+    wanted = torch.zeros_like(output["scores"])
+    wanted[rows, cells, encoded["labels"][rows, boxes]] = 1.0
+    what = sigmoid_focal_loss(output["scores"], wanted, reduction="sum")
+    where = generalized_box_iou_loss(output["boxes"][rows, cells], encoded["boxes"][rows, boxes], reduction="sum")
+    left, top, right, bottom = away[rows, cells, boxes].unbind(-1)
+    nearness = (
+        torch.minimum(left, right) / torch.maximum(left, right)
+        * torch.minimum(top, bottom) / torch.maximum(top, bottom)
+    ).sqrt()  # fmt: skip
+    middle = functional.binary_cross_entropy_with_logits(output["centre"][rows, cells, 0], nearness, reduction="sum")
+    return (what + where + middle) / max(1, len(rows))

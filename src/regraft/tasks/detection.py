@@ -1,0 +1,220 @@
+"""Boxes with classes: which things are in an example, and where.
+
+A single-stage detector without anchors. A feature pyramid makes maps of one width of the backbone's taps; in every cell
+a score for each class, a box, and how near to the middle of a thing the cell lies. A cell learns the box of the
+smallest thing that has its centre near, if the box's size suits the map.
+
+A label is JSON: a list of `{"label": NAME, "box": [left, top, right, bottom]}` in the units of its
+placements.
+
+Source: Tian et al. 2019, arXiv:1904.01355 (FCOS); Lin et al. 2017, arXiv:1612.03144 (the pyramid, torchvision's);
+Lin et al. 2017, arXiv:1708.02002 (focal loss); Rezatofighi et al. 2019, arXiv:1902.09630 (GIoU). Ours: narrower and
+flatter (96 channels, one layer that classes and boxes share), and each map has things of half the size, because
+canvases are smaller than FCOS's 800.
+
+Letters: n examples, b rows of a batch, k cells of all maps, c classes, m boxes of the example with most.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Int
+
+from regraft.contracts.example import as_records
+from regraft.contracts.page import Words
+from regraft.contracts.task import Reads, Task
+from regraft.errors import BadData
+from regraft.tasks.boxes import areas, in_example, in_view, suppressed
+from regraft.values import Json, Prediction
+from regraft.words import counted, joined
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+STRIDES = (8, 16, 32)
+READS = Reads("pooled", strides=STRIDES, whole=True)
+WIDTH = 96
+"""Channels of the pyramid."""
+LOWEST, MOST, CANDIDATES = 0.05, 100, 500
+"""Scores from which boxes are kept, boxes kept of an example, and the highest scores that are looked at (as COCO's
+evaluation and torchvision have it)."""
+OVERLAP = 0.6
+"""Boxes of a class that overlap a better one by more are left out (torchvision's FCOS)."""
+STATED = 0.4
+"""The score from which a box is a prediction; those below count in the average precision alone (our choice)."""
+EXPECTED = '[{"label": "cat", "box": [12, 20, 140, 96]}]: left, top, right, bottom'
+
+
+@dataclass(frozen=True)
+class Detection(Task):
+    """Boxes of some classes."""
+
+    classes: tuple[str, ...]
+    kind: str = "detection"
+    reads: Reads = READS
+    moves: bool = True
+    head_epochs: int = 12
+
+    def words(self) -> Words:
+        """Boxes."""
+        of = f"with boxes of {counted(len(self.classes), 'class', 'classes')}"
+        return Words(
+            output="class",
+            outputs="classes",
+            asked=of,
+            labelled=of,
+            given=f"a list of boxes, each of one of {counted(len(self.classes), 'class', 'classes')} with a score",
+            purpose="To find things of the classes above, and where they are, in inputs of the kind it was trained on",
+            caution="A score ranks boxes; it is not a probability. A thing of none of the classes may be boxed as one, "
+            "and a thing without a box was not seen rather than shown not to be there.",
+            fields="prediction.label, prediction.record",
+        )
+
+    def named(self, label: str) -> Sequence[str]:
+        """The class of every box."""
+        return tuple(one["label"] for one in read_label(label))
+
+    def encode(self, labels: Sequence[str]) -> np.ndarray:
+        """For each example `boxes` (m 4) and `labels` (m), class numbers."""
+        return as_records([self._record(read_label(label)) for label in labels])
+
+    def strata(self, targets: np.ndarray) -> Int[np.ndarray, "n"]:
+        """The rarest class of an example; 0 for none."""
+        count = np.bincount(np.concatenate([one["labels"] for one in targets]), minlength=len(self.classes))
+        rarest = (min(one["labels"].tolist(), key=count.__getitem__, default=-1) for one in targets)
+        return np.array([label + 1 for label in rarest], dtype=np.int64)
+
+    def encoded(self, targets: np.ndarray, placements: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """`boxes` (b m 4) in shares of the view's sides, and `labels` (b m), -1 where there is none."""
+        moved = [
+            in_view(one["boxes"], box, flips)
+            for one, box, flips in zip(targets, placements["box"], placements["flips"], strict=True)
+        ]
+        most = max((int(seen.sum()) for _, seen in moved), default=0) or 1
+        boxes = np.zeros((len(targets), most, 4), dtype=np.float32)
+        labels = np.full((len(targets), most), -1, dtype=np.int64)
+        for row, (one, (found, seen)) in enumerate(zip(targets, moved, strict=True)):
+            boxes[row, : seen.sum()], labels[row, : seen.sum()] = found[seen], one["labels"][seen]
+        return {"boxes": boxes, "labels": labels}
+
+    def head(self, widths: Mapping[str, int], dropout: float, source_head: "nn.Module | None" = None) -> "nn.Module":
+        """Taps -> `scores` (b k c) and `centre` (b k 1), logits; `boxes` and `cells` (b k 4 and b k 3), in shares of
+        the canvas's sides: the box, and of each cell its middle and its size."""
+        from regraft.nn.pyramid import PyramidHead
+
+        taps = {name: width for name, width in widths.items() if name != self.reads.readout}
+        return PyramidHead(taps, STRIDES, WIDTH, len(self.classes), dropout)
+
+    def objective(self, targets: np.ndarray, *, balanced: bool, smoothing: float) -> "Callable[[Any, Any], Tensor]":
+        """Focal loss of the scores, GIoU of the boxes and cross entropy of the nearness to the middle, by cell that has
+        a thing to learn."""
+        from regraft.nn.pyramid import pyramid_loss
+
+        return pyramid_loss
+
+    def gathered(self, batches: Sequence[Any], example_of_row: Int[np.ndarray, " b"], placements: Any) -> np.ndarray:
+        """Of every cell the box in the units of the example and the scores of all classes, in [0, 1]: before any is
+        left out. The score is the geometric mean of class and nearness to the middle, as in FCOS."""
+        found = list[tuple[np.ndarray, np.ndarray]]()
+        for batch in batches:
+            scores = np.sqrt(_sigmoid(batch["scores"]) * _sigmoid(batch["centre"]))
+            found += zip(scores, batch["boxes"], strict=True)
+        return as_records(
+            [
+                {"boxes": in_example(boxes, placed), "scores": scores}
+                for (scores, boxes), placed in zip(found, placements["box"], strict=True)
+            ]
+        )
+
+    def outputs(self, raw: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+        """For each example `boxes` (m 4), `labels` and `scores` (m), the highest score first, after non-maximum
+        suppression by class. Rounded, so that what is written down is the same: sides to 0.01, scores to 0.00001."""
+        return as_records([_kept(one["boxes"], one["scores"]) for one in raw])
+
+    def decode(self, outputs: np.ndarray) -> list[str]:
+        """The class of every stated box, in alphabetical order."""
+        return [
+            joined(sorted(self.classes[at] for at in one["labels"][one["scores"] >= STATED].tolist()))
+            for one in outputs
+        ]
+
+    def recorded(self, outputs: np.ndarray) -> list[Json]:
+        """A list of boxes as a label has them, each with its `score`."""
+        return [
+            [
+                {"label": self.classes[label], "score": score, "box": box}
+                for label, score, box in zip(
+                    *(one[name].tolist() for name in ("labels", "scores", "boxes")), strict=True
+                )
+            ]
+            for one in outputs
+        ]
+
+    def restored(self, records: Sequence[Any]) -> np.ndarray:
+        """Boxes, labels and scores."""
+        return as_records(
+            [
+                {**self._record(record), "scores": np.array([one["score"] for one in record], dtype=np.float64)}
+                for record in records
+            ]
+        )
+
+    def predictions(self, outputs: np.ndarray) -> list[Prediction]:
+        """The names of the stated boxes' classes; the boxes themselves, those with low scores too, are the record."""
+        return [Prediction(id="", label=label, probabilities={}) for label in self.decode(outputs)]
+
+    def _record(self, found: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+        number = {name: at for at, name in enumerate(self.classes)}
+        if odd := [one["label"] for one in found if one["label"] not in number]:
+            raise BadData(
+                f"The class {odd[0]!r} of a box is none of the model's ({', '.join(self.classes)}).",
+                fix="correct its spelling, or leave such boxes out.",
+            )
+        return {
+            "boxes": np.array([one["box"] for one in found], dtype=np.float64).reshape(-1, 4),
+            "labels": np.array([number[one["label"]] for one in found], dtype=np.int64),
+        }
+
+
+def read_label(label: str) -> Sequence[Mapping[str, Any]]:
+    """The boxes in a label.
+
+    Raises:
+        BadData: it is not JSON of that form.
+    """
+    try:
+        found = json.loads(label)
+        if all(isinstance(one["label"], str) and len([float(side) for side in one["box"]]) == 4 for one in found):
+            return found
+    except (ValueError, TypeError, KeyError):
+        pass
+    raise BadData(
+        f"The label {label[:60]!r} is not a list of boxes.", fix=f"give COCO, VOC or YOLO data, or write {EXPECTED}."
+    )
+
+
+def _kept(boxes: np.ndarray, scores: np.ndarray) -> dict[str, np.ndarray]:
+    rows, labels = np.nonzero(scores >= LOWEST)
+    best = np.argsort(-scores[rows, labels], kind="stable")[:CANDIDATES]
+    best = best[areas(boxes[rows[best]]) > 0]
+    rows, labels = rows[best], labels[best]
+    found, values = boxes[rows], scores[rows, labels].astype(np.float64)
+    # boxes of two classes never overlap where each class lies in a plane of its own (torchvision's batched NMS)
+    apart = found + (labels * (found.max(initial=0.0) + 1.0))[:, None]
+    kept = suppressed(apart, values, OVERLAP)[:MOST]
+    return {"boxes": np.round(found[kept], 2), "labels": labels[kept], "scores": np.round(values[kept], 5)}
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-logits.astype(np.float64)))
+
+
+def task(classes: Sequence[str], facts: Mapping[str, Any] | None = None) -> Detection:
+    """The task of finding boxes of these classes."""
+    return Detection(tuple(classes))
+
+
+ENTRY = task

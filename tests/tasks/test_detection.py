@@ -1,0 +1,69 @@
+"""What boxes are as targets and outputs, and how a head learns them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from regraft.contracts.metric import metric
+from regraft.contracts.task import TASKS
+from regraft.errors import BadData
+
+
+def test_what_is_recorded_of_outputs_gives_the_same_outputs() -> None:
+    task = TASKS.get("detection")(("a", "b"))
+    raw = np.empty(2, dtype=object)
+    random = np.random.default_rng(0)
+    for at in range(2):
+        corners = np.sort(random.uniform(0, 50, (30, 2, 2)), axis=1)
+        raw[at] = {"boxes": corners.reshape(30, 4).astype(np.float32), "scores": random.random((30, 2))}
+    outputs = task.outputs(raw)
+    again = task.restored(json.loads(json.dumps(task.recorded(outputs))))
+    targets = task.encode(['[{"label": "a", "box": [1, 2, 30, 40]}]', "[]"])
+    for name in ("boxes", "labels", "scores"):
+        assert all(np.array_equal(one[name], other[name]) for one, other in zip(outputs, again, strict=True))
+    assert metric("map").compute(targets, outputs) == metric("map").compute(targets, again)
+
+
+@pytest.mark.parametrize("label", ["cat", "[1]", '[{"label": "a"}]', '[{"label": "a", "box": [1, 2, 3]}]'])
+def test_a_label_that_is_no_list_of_boxes_is_refused(label: str) -> None:
+    with pytest.raises(BadData, match="not a list of boxes"):
+        TASKS.get("detection")(("a",)).encode([label])
+
+
+def test_a_box_of_an_unknown_class_is_refused() -> None:
+    with pytest.raises(BadData, match="'c' of a box is none"):
+        TASKS.get("detection")(("a", "b")).encode(['[{"label": "c", "box": [1, 2, 3, 4]}]'])
+
+
+def test_a_cell_learns_the_smallest_box_that_suits_its_map_and_the_loss_falls() -> None:
+    import torch
+
+    from regraft.nn.pyramid import owners
+
+    task = TASKS.get("detection")(("a", "b"))
+    torch.manual_seed(0)
+    head = task.head({"pooled": 4, "fine": 4, "middle": 4, "coarse": 4}, 0.0)
+    read = {"fine": torch.rand(1, 4, 16, 16), "middle": torch.rand(1, 4, 8, 8), "coarse": torch.rand(1, 4, 4, 4)}
+    label = '[{"label": "b", "box": [0, 0, 120, 120]}, {"label": "a", "box": [40, 40, 70, 72]}]'
+    whole = {"box": np.array([[0, 0, 128, 128]], dtype=np.float32), "flips": np.zeros((1, 2), dtype=bool)}
+    encoded = {name: torch.from_numpy(one) for name, one in task.encoded(task.encode([label]), whole).items()}
+    output = head(read)
+    assert {name: tuple(one.shape) for name, one in output.items()} == {
+        "scores": (1, 336, 2), "centre": (1, 336, 1), "boxes": (1, 336, 4), "cells": (1, 336, 3),
+    }  # fmt: skip
+    owner, away = owners(output["cells"], encoded["boxes"], encoded["labels"])
+    fine, middle, coarse = owner[0].split([256, 64, 16])
+    assert set(fine.tolist()) == {-1, 1}
+    assert set(middle.tolist()) <= {-1, 0, 1}
+    assert set(coarse.tolist()) == {-1, 0}
+    assert bool((away[0, owner[0] >= 0, owner[0][owner[0] >= 0]] > 0).all())
+    loss = task.objective(task.encode([label]), balanced=False, smoothing=0.0)
+    optimiser = torch.optim.AdamW(head.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(30):
+        losses.append(float(loss(head(read), encoded).detach()))
+        optimiser.zero_grad()
+        loss(head(read), encoded).backward()
+        optimiser.step()
+    assert losses[-1] < losses[0] / 2
