@@ -22,7 +22,7 @@ def settings() -> list[tuple[str, Any, "Field[Any]"]]:
     for kind, prefix in ((Recipe, ""), (Source, "source."), (Target, "target."), (Seen, "seen.")):
         hints = get_type_hints(kind)
         found += [(prefix + entry.name, hints[entry.name], entry) for entry in fields(kind)]
-    return [one for one in found if not is_dataclass(one[1]) and one[0] not in ("options", "augment")]
+    return [one for one in found if not is_dataclass(one[1]) and one[0] not in ("options", "augment", "prepare")]
 
 
 def another(hint: Any, entry: "Field[Any]") -> Any:
@@ -198,7 +198,11 @@ def test_settings_override_what_they_name_and_nothing_else() -> None:
     ("name", "found", "fix"),
     [
         ("sourse.rehash", "no section 'sourse' (sourse.rehash)", "did you mean 'source'?"),
-        ("cut.x", "no section 'cut' (cut.x)", "choose one of: source, target, decision, options, augment, seen."),
+        (
+            "cut.x",
+            "no section 'cut' (cut.x)",
+            "choose one of: source, target, decision, options, augment, prepare, seen.",
+        ),
         ("options.lr.x", "no section 'lr' (options.lr.x)", "--set options.lr=VALUE"),
         ("source.rehsh", "--set: [source]: there is no field 'rehsh'", "did you mean 'rehash'?"),
         ("", "--set: there is no field ''", "choose one of"),

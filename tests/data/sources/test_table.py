@@ -94,7 +94,7 @@ def test_missing_files_are_named_and_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words", "fix"),
     [
-        ("", "no header line", "path,label"),
+        ("", "no header line", "a line of column names"),
         ("path,label\n", "a header and no rows", "one row per example"),
         (PLAIN + "e.png,\nf.png,  \n", "row 6, 7: the column 'label' is empty (2 rows in all)", "fill"),
         (PLAIN + ",x\n", "row 6: the column 'path' is empty", "fill"),
