@@ -9,12 +9,12 @@ import math
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from regraft.errors import BadRecipe, nearest
+from regraft.errors import BadRecipe, UnknownName, nearest
 
 T = TypeVar("T")
 
@@ -261,6 +261,19 @@ def parse_setting(text: str) -> tuple[str, Any]:
         return path.strip(), tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         return path.strip(), value
+
+
+def preset(presets: Mapping[str, T], name: str, changes: Mapping[str, Any], *, what: str = "augmentation") -> T:
+    """The augmentation of this name, some of its fields changed; `what` errors call it.
+
+    Raises:
+        UnknownName: there is none.
+        BadRecipe: a field is unknown, of the wrong kind or out of range.
+    """
+    if name not in presets:
+        raise UnknownName(what, name, presets)
+    named: Any = presets[name]
+    return built(type(named), {**asdict(named), **changes}, where="augment")
 
 
 def built(kind: type[T], value: Mapping[str, Any], *, where: str) -> T:

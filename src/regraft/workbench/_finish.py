@@ -206,9 +206,8 @@ def write_model(
     changed = dict(outcome.model.fitted.tensors)
     backbone = with_changes(outcome.backbone, changed, path / ".tuned.part")
     held, fitted = outcome.model.unseen(), outcome.model.fitted
-    whole = (
-        held if held is not None and held.by_fold is None else None
-    )  # outputs of several folds' models are not one's
+    # Outputs of several folds' models are not those of one.
+    whole = held if held is not None and held.by_fold is None else None
     model = Model(
         backbone=backbone,
         task=outcome.session.task.decided(

@@ -17,7 +17,6 @@ from regraft.activations.states import States
 from regraft.activations.store import Store
 from regraft.activations.stored import DeviceStates, ScoredStates, ahead
 from regraft.backbones.backbone import Backbone
-from regraft.backbones.opening import open_for_channels
 from regraft.bundles.bundle import prefixes_of
 from regraft.contracts.modality import Placement, Record
 from regraft.contracts.strategy import STRATEGIES, Fitted, Other, Problem
@@ -35,6 +34,7 @@ from regraft.workbench.recipes import (
     check_seen,
     filled_in,
     named,
+    open_for,
     options_of,
     resolve,
     suited,
@@ -74,10 +74,7 @@ def opened(
         RegraftError: what is wrong with the recipe, the weights or the data, and what to do.
     """
     threads, device = num_threads(recipe.threads), choose_device(recipe.device)
-    opening = open_for_channels(
-        backbone_spec(recipe), channels=recipe.channels, input_px=recipe.input_px or None, seed=recipe.seed
-    )
-    unfitted = yield from phases.run("weights", opening)
+    unfitted = yield from phases.run("weights", open_for(recipe, backbone_spec(recipe)))
     resolved = resolve(recipe, unfitted.card)
     session = yield from phases.run("data", open_data(recipe, dataset, holds_out=holds_out, workers=threads))
     unfitted = suited(recipe, session.dataset, unfitted, whole=session.task.reads.whole)

@@ -19,7 +19,6 @@ from jaxtyping import Int
 from regraft.advisor.cost import Cost, Plan, cost
 from regraft.advisor.noise import Curve, learning_curve, predicted, smallest_difference
 from regraft.backbones.backbone import Backbone
-from regraft.backbones.opening import open_for_channels
 from regraft.contracts.metric import main_metric
 from regraft.contracts.score import SCORES, Seen
 from regraft.contracts.task import Task
@@ -40,7 +39,7 @@ from regraft.workbench._manifest import check_files, write_manifest
 from regraft.workbench._probed import Probed, probed
 from regraft.workbench._speed import Timing
 from regraft.workbench._speed import measured as timed
-from regraft.workbench.recipes import resolve, suited
+from regraft.workbench.recipes import open_for, resolve, suited
 from regraft.workbench.session import MIN_VALIDATION, Session, open_session
 from regraft.workbench.sweep import SweepDone, sweep
 
@@ -88,9 +87,7 @@ def advise(
         found: dict[str, tuple[Backbone, Probed]] = {}
         for at, spec in enumerate(dict.fromkeys(backbones)):
             yield Progress(phase="backbones", done=at, total=len(backbones))
-            backbone = yield from open_for_channels(
-                spec, channels=recipe.channels, input_px=recipe.input_px or None, seed=recipe.seed
-            )
+            backbone = yield from open_for(recipe, spec)
             backbone = suited(recipe, session.dataset, backbone)
             seen = yield from probed(recipe, backbone, session.scanned, session.task, session.targets, positions)
             if seen.outputs is None:
@@ -188,7 +185,7 @@ def _costs(
         try:
             network = costs_of(backbone.family, backbone.card.buildable)
             (speed,) = yield from timed([(backbone.family, backbone.card.buildable)], timing)
-        except (RegraftError, KeyError, AttributeError) as error:
+        except RegraftError as error:
             notes.append(f"The cost of {spec} could not be counted: {error}")
             continue
         for strategy in strategies:

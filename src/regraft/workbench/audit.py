@@ -16,7 +16,6 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from regraft.audit.mending import Mended, mended
-from regraft.backbones.opening import open_for_channels
 from regraft.contracts.audit import CHECKS, SessionView
 from regraft.contracts.page import Finding
 from regraft.data.dataset import check_learnable
@@ -30,7 +29,7 @@ from regraft.words import counted
 from regraft.workbench._machine import num_threads
 from regraft.workbench._manifest import check_files, write_manifest
 from regraft.workbench._probed import probed
-from regraft.workbench.recipes import suited
+from regraft.workbench.recipes import open_for, suited
 from regraft.workbench.session import opening, scanning, task_of
 
 
@@ -110,9 +109,7 @@ def _seen(
     dataset = replace(dataset, classes=task.classes)
     scanned = replace(scanned, dataset=dataset)
     targets = task.targets(dataset.examples)
-    backbone = yield from open_for_channels(
-        recipe.backbone, channels=recipe.channels, input_px=recipe.input_px or None, seed=recipe.seed
-    )
+    backbone = yield from open_for(recipe, recipe.backbone)
     view = SessionView(
         data=recipe.data, examples=dataset.examples, modality=scanned.modality, task=task, targets=targets,
         prints=scanned.rows, decoded=scanned.decoded, groups=dataset.groups, card=backbone.card, seed=recipe.seed,

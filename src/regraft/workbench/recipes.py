@@ -19,6 +19,7 @@ from regraft.workbench.strategies import strategies
 
 if TYPE_CHECKING:
     from regraft.backbones.backbone import Backbone
+    from regraft.backbones.opening import Opening
     from regraft.contracts.card import Card
     from regraft.contracts.task import Task
     from regraft.data.dataset import Dataset
@@ -252,6 +253,13 @@ def resolve(recipe: Recipe, card: "Card") -> Resolved:
     return Resolved(
         named=strategy, strategy=entry, options=options, cut=cut, views=views, dtype=dtype, on_device=on_device
     )
+
+
+def open_for(recipe: Recipe, spec: str) -> "Opening":
+    """The network called `spec` for the channels, the input size and the seed of a recipe."""
+    from regraft.backbones.opening import open_for_channels
+
+    return open_for_channels(spec, channels=recipe.channels, input_px=recipe.input_px or None, seed=recipe.seed)
 
 
 def suited(recipe: Recipe, dataset: "Dataset", backbone: "Backbone", *, whole: bool = False) -> "Backbone":

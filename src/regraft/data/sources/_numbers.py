@@ -5,9 +5,8 @@ others are numbers. Letters: n rows, d columns.
 """
 
 import csv
-import io
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +15,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from regraft.contracts.source import Columns
-from regraft.data.sources._rows import _SEP, Table, _decoded, _delimiter, read_table, wanted
+from regraft.data.sources._rows import Table, _decoded, numbered, read_table, wanted
 from regraft.errors import BadData, UnknownName
 from regraft.words import counted, named
 
@@ -78,7 +77,8 @@ def _read(path: Path, asked: Columns, frame: Any, mixed: bool) -> Numbers | None
 
 
 def _of_text(path: Path, columns: Columns, mixed: bool) -> Numbers | None:
-    records = _records(path, columns)
+    csv.field_size_limit(1 << 30)
+    records = numbered(path, _decoded(path)[0], columns)
     header = next(records, None)
     if header is None:
         raise BadData(f"{path.name} has no header line.", fix="begin it with a line of column names.")
@@ -114,20 +114,6 @@ def _named_columns(read: Callable[..., T], *arguments: Any) -> T:
         return read(*arguments)
     except (UnknownName, BadData) as error:
         raise _NoColumn(error) from error
-
-
-def _records(path: Path, columns: Columns) -> Iterator[tuple[int, list[str]]]:
-    """Number and fields of every line that is not blank."""
-    text, _ = _decoded(path)
-    said = _SEP.match(text)
-    delimiter = columns.delimiter or (said[1] if said else _delimiter(path, text, columns))
-    csv.field_size_limit(1 << 30)
-    try:
-        for line, record in enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), start=1):
-            if any(map(str.strip, record)) and not (said and line == 1):
-                yield line, record
-    except csv.Error as error:
-        raise BadData(f"{path.name} is not a table: {error}.", fix="save it again as CSV in UTF-8.") from error
 
 
 def _row(record: list[str], places: Sequence[int], line: int, odd: dict[int, tuple[int, str]]) -> np.ndarray:

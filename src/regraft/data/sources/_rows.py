@@ -4,8 +4,9 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -126,25 +127,18 @@ def _is_path(*cells: str) -> bool:
 
 def _text(path: Path, columns: Columns) -> Table:
     text, encoding = _decoded(path)
-    said = _SEP.match(text)
-    delimiter = columns.delimiter or (said[1] if said else _delimiter(path, text, columns))
-    try:
-        records = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
-    except csv.Error as error:
-        raise BadData(f"{path.name} is not a table: {error}.", fix="save it again as CSV in UTF-8.") from error
-    filled = [at for at, record in enumerate(records) if any(map(str.strip, record))][bool(said) :]
-    if not filled:
+    said, records = _SEP.match(text), list(numbered(path, text, columns))
+    if not records:
         raise BadData(
             f"{path.name} has no header line.",
             fix=f"begin it with a line like {columns.path},{','.join(columns.named)}.",
         )
-    names = [name.strip() for name in records[filled[0]]]
-    rows = [(at + 1, records[at]) for at in filled[1:]]
+    names, rows = [name.strip() for name in records[0][1]], records[1:]
     places = wanted(path, names, columns, rows[:20])
-    if ragged := [row for row, record in rows if len(record) != len(names)]:
-        found = len(records[ragged[0] - 1])
+    if ragged := [(row, len(record)) for row, record in rows if len(record) != len(names)]:
+        rows_told, found = named(row for row, _ in ragged), ragged[0][1]
         raise BadData(
-            f"{path.name} row {named(ragged)}: {found} fields where the header has {len(names)}.",
+            f"{path.name} row {rows_told}: {found} fields where the header has {len(names)}.",
             fix="put fields that contain the delimiter in double quotes, or correct these rows.",
         )
     notes, inline = list[str](), inline_in(names, columns)
@@ -164,6 +158,17 @@ def _text(path: Path, columns: Columns) -> Table:
         inline=inline,
         notes=tuple(notes),
     )
+
+
+def numbered(path: Path, text: str, columns: Columns) -> Iterator[tuple[int, list[str]]]:
+    """Number and fields of every line of a table that is not blank; a line that names the delimiter is left out."""
+    said = _SEP.match(text)
+    delimiter = columns.delimiter or (said[1] if said else _delimiter(path, text, columns))
+    try:
+        lines = enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), start=1)
+        yield from islice(((line, one) for line, one in lines if any(map(str.strip, one))), bool(said), None)
+    except csv.Error as error:
+        raise BadData(f"{path.name} is not a table: {error}.", fix="save it again as CSV in UTF-8.") from error
 
 
 def _decoded(path: Path) -> tuple[str, str]:

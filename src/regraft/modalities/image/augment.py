@@ -23,12 +23,12 @@ import numpy as np
 from jaxtyping import UInt8
 
 from regraft.contracts.modality import Shapes
-from regraft.errors import BadRecipe, UnknownName
+from regraft.errors import BadRecipe
 from regraft.identity import derive_seed
 from regraft.modalities.image.planes import Planes
 from regraft.modalities.image.prepare import Box, Preparation
 from regraft.modalities.image.types import PillowImage
-from regraft.recipe import built
+from regraft.recipe import preset as named_preset
 
 LUMA = (0.299, 0.587, 0.114)
 """Share of red, green and blue in the grey of an image, after ITU-R BT.601."""
@@ -127,9 +127,7 @@ def preset(name: str, changes: Mapping[str, Any] = MappingProxyType({})) -> Augm
         UnknownName: there is none.
         BadRecipe: a field is unknown, of the wrong kind or out of range.
     """
-    if name not in PRESETS:
-        raise UnknownName("augmentation", name, PRESETS)
-    return built(Augmentation, {**asdict(PRESETS[name]), **changes}, where="augment")
+    return named_preset(PRESETS, name, changes)
 
 
 def view(

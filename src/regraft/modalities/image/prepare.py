@@ -91,37 +91,14 @@ class Preparation:
             left, right = _bordered(width, self.input_px[1], scale)
             top, bottom = _bordered(height, self.input_px[0], scale)
             return left, top, right, bottom
-        if isinstance(self.resize_px, str):
-            return 0.0, 0.0, float(width), float(height)
-        input_h, input_w = self.input_px
-        resized_w, resized_h = _resized(width, height, self.resize_px)
-        if resized_w < input_w or resized_h < input_h:
-            scale = max(input_w / width, input_h / height)
-            resized_w, resized_h = max(input_w, round(width * scale)), max(input_h, round(height * scale))
-        left, top = round((resized_w - input_w) / 2), round((resized_h - input_h) / 2)
-        return (
-            left * width / resized_w,
-            top * height / resized_h,
-            (left + input_w) * width / resized_w,
-            (top + input_h) * height / resized_h,
-        )
+        return centre(width, height, self.input_px, self.resize_px)
 
     def cut(self, image: "PillowImage | Planes", box: Box) -> UInt8[np.ndarray, "h w c"]:
         """The part `box` of the image, resized to the input size."""
-        from PIL import Image
-
         inside = max(box[0], 0.0), max(box[1], 0.0), min(box[2], image.width), min(box[3], image.height)
         if inside != box and self.resize_px == "letterbox":
             return self._between_borders(image, box, inside)
-        height, width = self.input_px
-        taps, reach = (
-            (Image.Resampling.BICUBIC, 2) if self.interpolation == "bicubic" else (Image.Resampling.BILINEAR, 1)
-        )
-        left, right, first_column, last_column = _span(box[0], box[2], width, reach, image.width)
-        upper, lower, first_row, last_row = _span(box[1], box[3], height, reach, image.height)
-        around = image.crop((first_column, first_row, last_column, last_row))
-        narrow = around.resize((width, around.height), taps, box=(left, 0, right, around.height))
-        return np.ascontiguousarray(as_array(narrow.resize((width, height), taps, box=(0, upper, width, lower))))
+        return np.ascontiguousarray(as_array(cut(image, box, self.input_px, self.interpolation)))
 
     def _between_borders(self, image: "PillowImage | Planes", box: Box, inside: Box) -> UInt8[np.ndarray, "h w c"]:
         """The part `inside` of the image on the grey canvas that `box` is."""
@@ -143,7 +120,53 @@ def _bordered(size_px: int, canvas_px: int, scale: float) -> tuple[float, float]
     return -beyond, size_px + beyond
 
 
-def _span(start: float, end: float, size_px: int, reach: int, limit_px: int) -> tuple[float, float, int, int]:
+# The functions below also go into the `predict.py` of an export as they stand: they use nothing of regraft.
+
+
+def centre(
+    width: int, height: int, input_px: tuple[int, int], resize_px: "int | str"
+) -> tuple[float, float, float, float]:
+    """The part of an image that is kept: left, upper, right, lower edge in pixels.
+
+    The shorter side is brought to `resize_px`, the longer rounded down, and `input_px` (height, width) cut out of the
+    middle; what is too small for that is enlarged. `squash` keeps the whole image.
+    """
+    if resize_px == "letterbox":
+        raise ValueError("a letterbox is not made here")
+    if isinstance(resize_px, str):
+        return 0.0, 0.0, float(width), float(height)
+    input_h, input_w = input_px
+    shorter = min(width, height)
+    resized_w, resized_h = (
+        resize_px if side == shorter else int(resize_px * side / shorter) for side in (width, height)
+    )
+    if resized_w < input_w or resized_h < input_h:
+        scale = max(input_w / width, input_h / height)
+        resized_w, resized_h = max(input_w, round(width * scale)), max(input_h, round(height * scale))
+    left, top = round((resized_w - input_w) / 2), round((resized_h - input_h) / 2)
+    return (
+        left * width / resized_w,
+        top * height / resized_h,
+        (left + input_w) * width / resized_w,
+        (top + input_h) * height / resized_h,
+    )
+
+
+def cut(image: Any, box: tuple[float, float, float, float], input_px: tuple[int, int], interpolation: str) -> Any:
+    """The part `box` of an image, resized to `input_px`, antialiased: first the rows, then the columns."""
+    from PIL import Image
+
+    height, width = input_px
+    bicubic = interpolation == "bicubic"
+    taps, reach = (Image.Resampling.BICUBIC, 2) if bicubic else (Image.Resampling.BILINEAR, 1)
+    left, right, first_column, last_column = span(box[0], box[2], width, reach, image.width)
+    upper, lower, first_row, last_row = span(box[1], box[3], height, reach, image.height)
+    around = image.crop((first_column, first_row, last_column, last_row))
+    narrow = around.resize((width, around.height), taps, box=(left, 0, right, around.height))
+    return narrow.resize((width, height), taps, box=(0, upper, width, lower))
+
+
+def span(start: float, end: float, size_px: int, reach: int, limit_px: int) -> tuple[float, float, int, int]:
     """Along one side: the box within the cut-out, and the whole pixels to cut out, the filter's surroundings included.
 
     The filter reaches `reach` pixels of the resized image to both sides, but at least as many decoded ones.
@@ -152,10 +175,3 @@ def _span(start: float, end: float, size_px: int, reach: int, limit_px: int) -> 
     margin = ceil(reach * max(1.0, (end - start) / size_px)) + 1
     first, last = max(0, floor(start) - margin), min(limit_px, ceil(end) + margin)
     return start - first, end - first, first, last
-
-
-def _resized(width: int, height: int, shorter_px: int) -> tuple[int, int]:
-    """Width and height after resizing; the longer side rounded down, as torchvision does."""
-    if width <= height:
-        return shorter_px, int(shorter_px * height / width)
-    return int(shorter_px * width / height), shorter_px

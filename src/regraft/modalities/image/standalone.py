@@ -1,17 +1,18 @@
 """From an image file to the array that a network takes, by Pillow and numpy alone.
 
 The functions go into the `predict.py` of an export as they stand here; so they use nothing of regraft. They decode as
-`decode` does, save that they read no DICOM and have no limit of size, and resize as `prepare.Preparation` does: every
-export is held to that on the files of its run, and tests are on files of every kind.
+`decode` does, save that they read no DICOM and have no limit of size: every export is held to that on the files of its
+run, and tests are on files of every kind. They resize by the functions of `prepare`.
 """
 
 import io
 from inspect import getsource
-from math import ceil, floor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from regraft.modalities.image.prepare import centre, cut, span
 
 
 def prepare(path: Path, preparation: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -54,60 +55,6 @@ def decoded(data: bytes, channels: int) -> list[Any]:
         return list(image.convert("RGBA").split())
     image = image.convert("RGB")
     return [image.convert("L") if channels == 1 else image]
-
-
-def centre(
-    width: int, height: int, input_px: tuple[int, int], resize_px: "int | str"
-) -> tuple[float, float, float, float]:
-    """The part of an image that is kept: left, upper, right, lower edge in pixels.
-
-    The shorter side is brought to `resize_px`, the longer rounded down, and `input_px` (height, width) cut out of the
-    middle; what is too small for that is enlarged. `squash` keeps the whole image.
-    """
-    if resize_px == "letterbox":
-        raise ValueError("a letterbox is not made here")
-    if isinstance(resize_px, str):
-        return 0.0, 0.0, float(width), float(height)
-    input_h, input_w = input_px
-    shorter = min(width, height)
-    resized_w, resized_h = (
-        resize_px if side == shorter else int(resize_px * side / shorter) for side in (width, height)
-    )
-    if resized_w < input_w or resized_h < input_h:
-        scale = max(input_w / width, input_h / height)
-        resized_w, resized_h = max(input_w, round(width * scale)), max(input_h, round(height * scale))
-    left, top = round((resized_w - input_w) / 2), round((resized_h - input_h) / 2)
-    return (
-        left * width / resized_w,
-        top * height / resized_h,
-        (left + input_w) * width / resized_w,
-        (top + input_h) * height / resized_h,
-    )
-
-
-def cut(image: Any, box: tuple[float, float, float, float], input_px: tuple[int, int], interpolation: str) -> Any:
-    """The part `box` of an image, resized to `input_px`, antialiased: first the rows, then the columns."""
-    from PIL import Image
-
-    height, width = input_px
-    bicubic = interpolation == "bicubic"
-    taps, reach = (Image.Resampling.BICUBIC, 2) if bicubic else (Image.Resampling.BILINEAR, 1)
-    left, right, first_column, last_column = span(box[0], box[2], width, reach, image.width)
-    upper, lower, first_row, last_row = span(box[1], box[3], height, reach, image.height)
-    around = image.crop((first_column, first_row, last_column, last_row))
-    narrow = around.resize((width, around.height), taps, box=(left, 0, right, around.height))
-    return narrow.resize((width, height), taps, box=(0, upper, width, lower))
-
-
-def span(start: float, end: float, size_px: int, reach: int, limit_px: int) -> tuple[float, float, int, int]:
-    """Along one side: the box within the cut-out, and the whole pixels to cut out, the filter's surroundings included.
-
-    The filter reaches `reach` pixels of the resized image to both sides, but at least as many decoded ones.
-    """
-    end = min(end, float(limit_px))
-    margin = ceil(reach * max(1.0, (end - start) / size_px)) + 1
-    first, last = max(0, floor(start) - margin), min(limit_px, ceil(end) + margin)
-    return start - first, end - first, first, last
 
 
 SCRIPT = "\n\n".join(getsource(one) for one in (prepare, decoded, centre, cut, span))

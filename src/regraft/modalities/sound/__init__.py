@@ -21,6 +21,7 @@ from regraft.contracts.modality import MODALITIES, Modality, Placement, Record, 
 from regraft.errors import Undecodable
 from regraft.files import shortened
 from regraft.identity import derive_seed, digest_bytes, digest_contents, digest_file
+from regraft.recipe import preset
 from regraft.values import Notice, notices
 from regraft.words import counted, named
 
@@ -103,9 +104,9 @@ class SoundModality(Modality):
         return reading.reader()
 
     def augmentation(self, name: str, changes: Mapping[str, Any]) -> Any:
-        from regraft.modalities.sound.augment import preset
+        from regraft.modalities.sound.augment import PRESETS
 
-        return preset(name, changes)
+        return preset(PRESETS, name, changes, what="augmentation of recordings")
 
     def bridged(self, card: Card) -> Card | None:
         taken = MODALITIES.get(card.modality).shapes(card.preparation)

@@ -14,10 +14,9 @@ import numpy as np
 from jaxtyping import Float32
 
 from regraft.contracts.modality import View
-from regraft.errors import BadRecipe, UnknownName
+from regraft.errors import BadRecipe
 from regraft.identity import derive_seed
 from regraft.modalities.sound.resample import resampled
-from regraft.recipe import built
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,18 +66,6 @@ PRESETS: Mapping[str, Augmentation] = MappingProxyType(
     }
 )
 """Named augmentations. The strengths are our choice."""
-
-
-def preset(name: str, changes: Mapping[str, Any] = MappingProxyType({})) -> Augmentation:
-    """The augmentation of this name, some of its fields changed.
-
-    Raises:
-        UnknownName: there is none.
-        BadRecipe: a field is unknown, of the wrong kind or out of range.
-    """
-    if name not in PRESETS:
-        raise UnknownName("augmentation of recordings", name, PRESETS)
-    return built(Augmentation, {**asdict(PRESETS[name]), **changes}, where="augment")
 
 
 def augmented(

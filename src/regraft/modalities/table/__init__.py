@@ -13,9 +13,9 @@ from jaxtyping import Float32, Int, Shaped
 from regraft.contracts.card import Card
 from regraft.contracts.example import Content, Contents, Example, Inline
 from regraft.contracts.modality import Modality, Placement, Record, Shapes, View
-from regraft.errors import BadData, BadRecipe, Undecodable, UnknownName
+from regraft.errors import BadData, BadRecipe, Undecodable
 from regraft.identity import derive_seed, digest_bytes
-from regraft.recipe import built
+from regraft.recipe import preset
 from regraft.values import Notice, notices
 from regraft.words import counted, named
 
@@ -102,9 +102,7 @@ class TableModality(Modality):
         return "regraft-rows-1"
 
     def augmentation(self, name: str, changes: Mapping[str, Any]) -> Any:
-        if name not in PRESETS:
-            raise UnknownName("augmentation of rows", name, PRESETS)
-        return built(Augmentation, {**asdict(PRESETS[name]), **changes}, where="augment")
+        return preset(PRESETS, name, changes, what="augmentation of rows")
 
     def shaped(self, card: Card, contents: Contents) -> Card:
         header = _row(contents).header
