@@ -92,8 +92,8 @@ def test_an_evaluation_of_every_kind_holds_its_metrics_and_its_own_parts(kind: s
 
 def test_a_kind_that_is_new_has_its_metrics_only_once_one_is_its_main_one() -> None:
     targets, outputs = sample("classification")
-    with pytest.raises(LookupError, match="detection"):
-        evaluate(targets, outputs, ["x", "y", "z"], kind="detection", metrics={})
+    with pytest.raises(LookupError, match="depth"):
+        evaluate(targets, outputs, ["x", "y", "z"], kind="depth", metrics={})
 
 
 def test_a_regression_is_measured_against_a_prediction_that_looks_at_nothing() -> None:

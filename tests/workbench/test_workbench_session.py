@@ -8,9 +8,11 @@ from PIL import Image
 
 from regraft.backbones.backbone import BACKBONES
 from regraft.backbones.channels import adapted_card
+from regraft.backbones.opening import open_backbone
 from regraft.errors import BadData
 from regraft.recipe import Recipe
 from regraft.values import drained
+from regraft.workbench.recipes import suited
 from regraft.workbench.session import open_session
 
 
@@ -34,9 +36,7 @@ def test_inputs_of_other_channels_are_others_and_have_another_key(images: Path) 
 
 
 def test_a_network_for_another_kind_of_data_is_refused(images: Path) -> None:
-    from dataclasses import replace
-
-    session = drained(open_session(Recipe(data=str(images)), workers=1))
-    card = replace(BACKBONES.get("googlenet").card("bn"), modality="sound")
-    with pytest.raises(BadData, match="holds images"):
-        session.check(card)
+    recipe = Recipe(data=str(images))
+    session = drained(open_session(recipe, workers=1))
+    with pytest.raises(BadData, match=r"holds images; .* takes data of the kind table"):
+        suited(recipe, session.dataset, drained(open_backbone("columns@random")))
