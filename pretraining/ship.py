@@ -25,13 +25,11 @@ import torch
 
 from regraft.backbones.backbone import family_of
 from regraft.backbones.opening import open_backbone
-from regraft.backbones.saved import saved_backbone
-from regraft.backbones.shipped import Figure, shipped_weights, weights_folder
+from regraft.backbones.shipped import Figure, saved_backbone, shipped_weights, weights_folder
 from regraft.bundle_format import TENSORS, bundle_folder, read_facts, read_json, read_tensors, write_tensors
 from regraft.bundles._model import Model, prefixes_of
 from regraft.bundles.bundle import Bundle
-from regraft.contracts.card import Card
-from regraft.contracts.family import built
+from regraft.contracts.family import Card, built
 from regraft.contracts.metric import metric
 from regraft.contracts.task import TASKS
 from regraft.data.open import open_dataset

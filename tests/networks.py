@@ -9,10 +9,9 @@ from torch import nn
 
 from regraft.backbones.backbone import BACKBONES
 from regraft.backbones.costs import Whole
-from regraft.backbones.undrawn import Undrawn
-from regraft.contracts.card import Card
-from regraft.contracts.family import Built, Family
+from regraft.contracts.family import Built, Card, Family
 from regraft.nn.accounting import Account, account
+from regraft.nn.initialise import Undrawn
 
 FAMILIES: dict[str, Family] = {name: family for name in BACKBONES if (family := BACKBONES.get(name)).smallest_px > 1}
 """Those of images; networks of texts have contract tests of their own (tests/text)."""

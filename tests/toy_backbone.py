@@ -14,8 +14,7 @@ from torch import nn
 
 from regraft.backbones.backbone import Backbone
 from regraft.bundle_format import part_digests, write_tensors
-from regraft.contracts.card import Card
-from regraft.contracts.family import Built, Family
+from regraft.contracts.family import Built, Card, Family
 from regraft.modalities.image.prepare import Preparation
 from toys import ToyEncoder, toy_network
 

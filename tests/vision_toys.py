@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from regraft.contracts.backbone import Network
-from regraft.contracts.card import Card
-from regraft.contracts.family import Built, Family
+from regraft.contracts.family import Built, Card, Family
 from regraft.contracts.metric import Metric
 from regraft.contracts.task import Reads, Task
 from regraft.evaluation.metrics.classes import ENTRIES as OF_CLASSES

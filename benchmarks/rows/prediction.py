@@ -103,7 +103,7 @@ def same_network(bundle: Any) -> Any:
     import torch
 
     from regraft.backbones.backbone import BACKBONES
-    from regraft.backbones.undrawn import Undrawn
+    from regraft.nn.initialise import Undrawn
     from regraft.nn.torchvision import torchvision_models
 
     with Undrawn():

@@ -1,12 +1,19 @@
-"""Who is who: digests of content, and seeds derived from one another. Imports no torch."""
+"""Who is who: digests of content, hashes that are near one another, and seeds derived from one another.
+
+Shapes: u distinct hashes, m pairs. Imports no torch.
+"""
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int, UInt8, UInt64
+
+MAX_BITS = 20
+"""Largest number of differing bits, of 256, in hashes of nearly the same."""
 
 
 def digest_bytes(*parts: bytes) -> str:
@@ -62,3 +69,36 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_pairs(hashes: UInt8[np.ndarray, "u 32"], max_bits: int) -> Iterator[Int[np.ndarray, "m 2"]]:
+    """All pairs of rows whose bits differ in at most `max_bits` places, in pieces; a pair may come more than once."""
+    if len(hashes) < 2:
+        return
+    words = np.ascontiguousarray(hashes).view(np.uint64)
+    for band in _bands(hashes, max_bits + 1):
+        order = np.argsort(band, kind="stable")
+        keys, ordered = band[order], words[order]
+        at = np.flatnonzero(keys[1:] == keys[:-1])
+        step = 1
+        while len(at):
+            near = np.bitwise_count(ordered[at] ^ ordered[at + step]).sum(axis=1, dtype=np.int64) <= max_bits
+            if near.any():
+                yield np.stack([order[at[near]], order[at[near] + step]], axis=1)
+            step += 1
+            at = at[at + step < len(keys)]
+            at = at[keys[at + step] == keys[at]]
+
+
+def _bands(hashes: UInt8[np.ndarray, "u 32"], num_bands: int) -> Iterator[UInt64[np.ndarray, " u"]]:
+    """The bits dealt out into bands of at most 64, each band as a number.
+
+    Bits that vary most over the data are dealt first, so that every band tells as much as the others: images on
+    plain ground share whole rows of bits.
+    """
+    bits = np.unpackbits(hashes, axis=1)
+    share = bits.mean(axis=0)
+    by_variety = np.argsort(-(share * (1 - share)), kind="stable")
+    for band in range(num_bands):
+        chosen = bits[:, by_variety[band::num_bands]].astype(np.uint64)
+        yield (chosen << np.arange(chosen.shape[1], dtype=np.uint64)).sum(axis=1, dtype=np.uint64)

@@ -15,8 +15,7 @@ from networks import FAMILIES, VARIANTS, card_of, family_of, trained_like
 from problems import opened
 from regraft.backbones.backbone import Backbone
 from regraft.contracts.backbone import Network
-from regraft.contracts.card import Card
-from regraft.contracts.family import Built
+from regraft.contracts.family import Built, Card
 from regraft.errors import BadRequest, UnknownCut, UnknownName
 
 

@@ -11,8 +11,8 @@ import torch
 
 from networks import FAMILIES, VARIANTS, card_of, costs_of
 from regraft.backbones.convert import faults_of, num_classes
-from regraft.backbones.undrawn import Undrawn
 from regraft.contracts.family import Published
+from regraft.nn.initialise import Undrawn
 from regraft.nn.torchvision import torchvision_models
 
 PUBLISHED = [

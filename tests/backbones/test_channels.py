@@ -14,10 +14,9 @@ from regraft.backbones.channels import (
     with_channels,
 )
 from regraft.backbones.opening import open_for_channels
-from regraft.backbones.undrawn import Undrawn
-from regraft.contracts.card import Card
-from regraft.contracts.family import Family, built, first_convolution
+from regraft.contracts.family import Card, Family, built, first_convolution
 from regraft.errors import BadRequest
+from regraft.nn.initialise import Undrawn
 from regraft.nn.stages import Normalise
 from regraft.values import Notice
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from graphs import own_memory, saved_in_graph
 from networks import VARIANTS, card_of, family_of
 from regraft.backbones.costs import NetworkCosts, Whole, costs_of
-from regraft.backbones.undrawn import Undrawn
 from regraft.nn.accounting import account
+from regraft.nn.initialise import Undrawn
 
 OTHERS = ("timm:swin_tiny_patch4_window7_224", "timm:convnext_tiny", "timm:efficientnet_b0")
 """Architectures of timm's that the shelf does not name: windows, channels last, gates."""

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from regraft.backbones.undrawn import Undrawn, Unfilled
+from regraft.nn.initialise import Undrawn, Unfilled
 
 
 def test_nothing_is_drawn_and_the_random_state_stays() -> None:

@@ -8,8 +8,7 @@ from PIL import Image
 
 from regraft.bundles.bundle import Bundle, load
 from regraft.errors import BadData, Undecodable
-from regraft.modalities.image.decode import decode
-from regraft.modalities.image.decoder import golden_digests, golden_files
+from regraft.modalities.image.decode import decode, golden_digests, golden_files
 from regraft.modalities.image.planes import as_array
 from regraft.recipe import Recipe, read_recipe
 from regraft.values import Notice

@@ -30,8 +30,7 @@ from regraft.data.splits import draw  # noqa: E402
 from regraft.errors import MissingExtra, Undecodable  # noqa: E402
 from regraft.modalities.image import dicom as _dicom  # noqa: E402
 from regraft.modalities.image import fingerprint as _measure  # noqa: E402
-from regraft.modalities.image.decode import decode  # noqa: E402
-from regraft.modalities.image.decoder import decoder  # noqa: E402
+from regraft.modalities.image.decode import decode, decoder  # noqa: E402
 from regraft.modalities.image.planes import as_array  # noqa: E402
 
 

@@ -13,8 +13,9 @@ from regraft.contracts.example import Example, in_file
 from regraft.data.dataset import Dataset
 from regraft.data.scan import ScanMemory, Scanned, scan
 from regraft.data.splits import clusters, union
+from regraft.identity import hash_pairs
 from regraft.modalities.image.decode import decode
-from regraft.modalities.image.near_copies import hash_pairs, near_pairs
+from regraft.modalities.image.fingerprint import near_pairs
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 

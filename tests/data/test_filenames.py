@@ -3,7 +3,7 @@
 import random
 import re
 
-from regraft.data.filenames import suggest_groups
+from regraft.data.labels import suggest_groups
 
 
 def pattern_in(text: str) -> re.Pattern[str]:

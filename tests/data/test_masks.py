@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from regraft.contracts.example import Example, in_file
-from regraft.data.filenames import suspect_masks
+from regraft.data.labels import suspect_masks
 
 
 def examples(*folders: tuple[str, list[str]]) -> list[Example]:

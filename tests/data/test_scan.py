@@ -17,9 +17,8 @@ from regraft.data.open import open_dataset
 from regraft.data.scan import ScanMemory, Scanned, scan
 from regraft.errors import DamagedData
 from regraft.identity import digest_file
-from regraft.modalities.image import decoder as decoder_module
-from regraft.modalities.image.decode import DECODER
-from regraft.modalities.image.decoder import decoder
+from regraft.modalities.image import decode as decoder_module
+from regraft.modalities.image.decode import DECODER, decoder
 from regraft.values import Notice, Progress
 
 NAMES = [f"{label}/{at}.png" for label in ("ants", "bees") for at in range(5)]

@@ -11,8 +11,8 @@ import typer
 from typer.testing import CliRunner
 
 from answers import sample
-from regraft.doors._output import aligned, compared, figures
 from regraft.doors.cli import app
+from regraft.doors.screen import aligned, compared, figures
 from regraft.evaluation.differences import compare as paired
 from regraft.recipe import read_recipe
 from regraft.version import VERSION

@@ -18,7 +18,7 @@ import regraft
 from regraft.activations.runner import BATCH, OnnxRunner
 from regraft.backbones.opening import open_backbone
 from regraft.errors import Undecodable, UnknownCut
-from regraft.modalities.image.given import contents_of, image_of
+from regraft.modalities.image.decode import contents_of, image_of
 
 TINY = "googlenet:tiny@random"
 

@@ -8,8 +8,7 @@ from answers import sample
 from regraft.contracts.metric import Sample
 from regraft.evaluation.calibration import reliability
 from regraft.evaluation.intervals import wilson
-from regraft.evaluation.metrics.labels import label_scores
-from regraft.evaluation.metrics.probabilities import stated
+from regraft.evaluation.metrics.probabilities import label_scores, stated
 
 LABELS = ("sun", "sea", "sand")
 

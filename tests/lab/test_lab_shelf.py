@@ -15,7 +15,7 @@ from regraft.lab._report import found_of, outcome_of
 from regraft.lab.designs import Widths
 from regraft.lab.kept import packed
 from regraft.lab.setting import FULL, SMALL
-from regraft.nn.heads import PooledHead
+from regraft.nn.stages import PooledHead
 
 ALL: dict[str, Study] = {name: STUDIES.get(name) for name in STUDIES}
 ARMS = [pytest.param(arm, id=f"{name}-{arm.name}") for name, study in ALL.items() for arm in study.arms]

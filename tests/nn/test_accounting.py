@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from regraft.nn.accounting import Account, account
 from regraft.nn.googlenet import GoogLeNet, variant_named
-from regraft.nn.heads import PooledHead
+from regraft.nn.stages import PooledHead
 from regraft.nn.torchvision import torchvision_models
 
 # Weights of the convolutions and millions of multiply-adds at 224 x 224, worked out by hand from the filter counts of

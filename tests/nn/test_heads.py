@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from regraft.nn.heads import InceptionV3SideHead, PooledHead
+from regraft.nn.inception import InceptionV3SideHead
+from regraft.nn.stages import PooledHead
 from regraft.nn.torchvision import torchvision_models
 
 

@@ -6,8 +6,7 @@ from xml.etree import ElementTree
 import pytest
 
 from regraft.evaluation.metrics.classes import ClassFigures
-from regraft.evaluation.metrics.labels import LabelFigures
-from regraft.evaluation.metrics.probabilities import ProbabilityFigures
+from regraft.evaluation.metrics.probabilities import LabelFigures, ProbabilityFigures
 from regraft.evaluation.metrics.values import ValueFigures
 from regraft.reports import plots
 from regraft.reports import plots as _scatter

@@ -11,7 +11,7 @@ from networks import large_ones_are_slow
 from problems import drained, opened, problem
 from regraft.backbones.backbone import BACKBONES, Backbone
 from regraft.contracts.strategy import Fitted
-from regraft.nn.heads import PooledHead
+from regraft.nn.stages import PooledHead
 from regraft.strategies import finetune, probe
 from regraft.strategies._steps import seeded
 from regraft.strategies._updates import Updates, layers_of, mergeable

@@ -9,7 +9,7 @@ import torch
 from problems import drained, fitted, problem, ways
 from regraft.backbones.backbone import Backbone
 from regraft.errors import BadRecipe
-from regraft.nn.heads import PooledHead
+from regraft.nn.stages import PooledHead
 from regraft.strategies import finetune, probe, training
 from regraft.strategies.tail import Tail
 from regraft.values import Notice

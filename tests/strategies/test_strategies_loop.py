@@ -14,7 +14,7 @@ from problems import Changed, drained, fitted, in_folder, losses, problem, same,
 from regraft.backbones.backbone import Backbone
 from regraft.contracts.strategy import Problem
 from regraft.errors import RunError, TrainingFailed
-from regraft.nn.heads import PooledHead
+from regraft.nn.stages import PooledHead
 from regraft.strategies import finetune, probe
 from regraft.strategies._checkpoint import CRITERION, Checkpoint, History
 from regraft.strategies.tail import Tail

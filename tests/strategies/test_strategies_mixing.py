@@ -11,7 +11,7 @@ from regraft.activations.states import States
 from regraft.backbones.backbone import Backbone
 from regraft.contracts.backbone import Network
 from regraft.errors import BadRecipe, BadRequest
-from regraft.nn.heads import PooledHead
+from regraft.nn.stages import PooledHead
 from regraft.strategies import finetune, probe
 from regraft.strategies._mixing import Mix, Mixing, mixing_of
 from regraft.strategies._steps import Schedule

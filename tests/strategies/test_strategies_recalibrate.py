@@ -7,7 +7,7 @@ import torch
 from problems import problem
 from regraft.backbones.backbone import Backbone
 from regraft.errors import BadData
-from regraft.nn.heads import PooledHead
+from regraft.nn.stages import PooledHead
 from regraft.strategies import finetune
 from regraft.strategies._steps import recalibrate
 from regraft.strategies.tail import Tail

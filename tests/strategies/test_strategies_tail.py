@@ -7,7 +7,7 @@ import torch
 from problems import fitted, problem, ways
 from regraft.backbones.backbone import Backbone
 from regraft.errors import BadRequest
-from regraft.nn.heads import PooledHead
+from regraft.nn.stages import PooledHead
 from regraft.strategies import finetune
 from regraft.strategies.loop import train
 from regraft.strategies.tail import STATISTICS, Tail

@@ -7,7 +7,7 @@ from torch import nn
 
 from problems import problem
 from regraft.backbones.backbone import Backbone
-from regraft.nn.heads import PooledHead
+from regraft.nn.stages import PooledHead
 from regraft.strategies._updates import Updates, layers_of, mergeable
 from regraft.strategies.tail import Tail
 

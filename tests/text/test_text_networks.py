@@ -7,7 +7,7 @@ import torch
 from problems import opened
 from regraft.activations.export import Prefix
 from regraft.backbones.backbone import Backbone
-from regraft.contracts.card import Card
+from regraft.contracts.family import Card
 from texts import CONFIGS, folder_of, original
 
 pytest.importorskip("transformers")

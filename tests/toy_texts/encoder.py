@@ -4,8 +4,7 @@ import torch
 from torch import nn
 
 from regraft.contracts.backbone import Network
-from regraft.contracts.card import Card
-from regraft.contracts.family import Built, Family
+from regraft.contracts.family import Built, Card, Family
 from toy_texts.words import Preparation
 
 WIDTH = 16

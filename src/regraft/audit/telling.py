@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from regraft.contracts.audit import SessionView
 from regraft.contracts.metric import metric
 from regraft.contracts.modality import Trait
-from regraft.data.filenames import suggested_groups
+from regraft.data.labels import suggested_groups
 from regraft.evaluation.intervals import measure
 from regraft.identity import derive_seed
 from regraft.values import Measured

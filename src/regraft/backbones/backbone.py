@@ -12,8 +12,7 @@ import numpy as np
 
 from regraft.bundle_format import read_tensors
 from regraft.contracts.backbone import Network
-from regraft.contracts.card import Card
-from regraft.contracts.family import Family, built
+from regraft.contracts.family import Card, Family, built
 from regraft.errors import UnknownName, WeightsMismatch
 from regraft.files import cache_home
 from regraft.identity import digest_json
@@ -107,7 +106,7 @@ class Backbone:
         """
         import torch
 
-        from regraft.backbones.undrawn import Unfilled
+        from regraft.nn.initialise import Unfilled
 
         with Unfilled():
             network = built(self.family, self.card).network

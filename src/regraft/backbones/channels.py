@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from regraft.backbones.backbone import Backbone
 from regraft.backbones.convert import kept, write_converted
-from regraft.contracts.card import Card
-from regraft.contracts.family import first_convolution
+from regraft.contracts.family import Card, first_convolution
 from regraft.errors import BadRequest
 from regraft.words import counted
 

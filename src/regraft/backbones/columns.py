@@ -9,8 +9,7 @@ our choice. Imports no torch until a network is built.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from regraft.contracts.card import Card
-from regraft.contracts.family import Family
+from regraft.contracts.family import Card, Family
 from regraft.modalities.table.prepare import Preparation
 
 if TYPE_CHECKING:

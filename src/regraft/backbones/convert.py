@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from regraft.backbones.backbone import BACKBONES, Backbone
 from regraft.bundle_format import part_digests, read_json, read_tensors, write_tensors
-from regraft.contracts.card import Card
-from regraft.contracts.family import Family, built
+from regraft.contracts.family import Card, Family, built
 from regraft.errors import BundleError, WeightsError, WeightsMismatch
 from regraft.files import cache_home, write_json
 from regraft.identity import derive_seed, digest_json
@@ -275,7 +274,7 @@ def _expected(family: Family, card: Card) -> dict[str, "Tensor"]:
     """
     import torch
 
-    from regraft.backbones.undrawn import Undrawn
+    from regraft.nn.initialise import Undrawn
 
     with torch.device("meta"), Undrawn():
         state: dict[str, Tensor] = family.build(card.buildable).original.state_dict()

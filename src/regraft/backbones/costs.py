@@ -14,13 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from regraft.backbones.undrawn import Undrawn
 from regraft.contracts.backbone import Network
-from regraft.contracts.card import Card
-from regraft.contracts.family import Family, built
+from regraft.contracts.family import Card, Family, built
 from regraft.errors import BadRequest
 from regraft.nn.accounting import Account, Layer, Layers, account
 from regraft.nn.inception import Filters, Inception
+from regraft.nn.initialise import Undrawn
 
 START, HEAD = "start", "head"
 """Names of what lies below the first stage and above the last."""

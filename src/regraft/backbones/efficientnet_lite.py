@@ -12,10 +12,9 @@ from functools import partial
 from math import floor
 from typing import TYPE_CHECKING
 
-from regraft.backbones.imagenet import imagenet_card, preparation
+from regraft.backbones.googlenet import imagenet_card, preparation
 from regraft.backbones.packages import PACKAGED
-from regraft.contracts.card import Card
-from regraft.contracts.family import Family
+from regraft.contracts.family import Card, Family
 
 if TYPE_CHECKING:
     from regraft.contracts.family import Built
@@ -37,9 +36,8 @@ def build(card: Card) -> "Built":
     """timm's network with random weights, drawn by our rule (as torchvision's EfficientNet), as stages."""
     from regraft.backbones._timm_stages import network_of
     from regraft.backbones.timm import timm_library
-    from regraft.backbones.undrawn import Undrawn
     from regraft.contracts.family import Built
-    from regraft.nn.initialise import initialise
+    from regraft.nn.initialise import Undrawn, initialise
 
     timm = timm_library(f"The backbone {card.family}", extra="lite")
     with Undrawn():

@@ -5,6 +5,8 @@ GoogLeNet_Weights.IMAGENET1K_V1, ported from TensorFlow: it has 3x3 kernels in t
 [-1, 1]. torchvision takes ImageNet-normalised input and maps it back inside the network; since
 `((x - m) / s) * (s / 0.5) + (m - 0.5) / 0.5 = (x - 0.5) / 0.5`, the card says mean 0.5 and standard deviation 0.5.
 A `.caffemodel` holds the paper's network as BVLC trained it with Caffe (`_googlenet_caffe.py`).
+
+What networks trained on ImageNet have in common stands here too: normalisation, preparation, card, torchvision's files.
 """
 
 from collections.abc import Mapping
@@ -12,14 +14,16 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from regraft.backbones.imagenet import imagenet_card, torchvision_weights
-from regraft.contracts.card import Card
-from regraft.contracts.family import Family, Format
+from regraft.contracts.family import Card, Family, Format, Published
+from regraft.modalities.image.prepare import Preparation
 
 if TYPE_CHECKING:
     from regraft.contracts.family import Built
     from regraft.nn.stated import StatedCost
 
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+LICENCE = "BSD-3-Clause (torchvision); trained on ImageNet, whose images are for non-commercial research"
 WIDTHS = {"tiny": 0.25, "half": 0.5}
 """Variants of the batch-norm network with fewer filters: for tests, demonstrations and studies."""
 STAGES = ("stem", "3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
@@ -32,6 +36,36 @@ CAFFE_NOTE = (
     "Read as BVLC's GoogLeNet: bytes less their mean (123, 117, 104 for red, green, blue), the first layer's channels "
     "reversed; the auxiliary heads (loss1, loss2) are left out."
 )
+
+
+def preparation(input_px: int = 224, resize_px: int = 256, interpolation: str = "bilinear") -> Preparation:
+    """Shorter side to `resize_px`, antialiased, then the centre `input_px` square."""
+    return Preparation(input_px=(input_px, input_px), resize_px=resize_px, interpolation=interpolation)
+
+
+def imagenet_card(family: str, variant: str, **facts: Any) -> Card:
+    """The card, without weights, of an architecture for ImageNet's thousand classes; `facts` are its other fields."""
+    common: dict[str, Any] = {"preparation": preparation(), "mean": MEAN, "std": STD, "num_source_classes": 1000}
+    return Card(family=family, variant=variant, weights="", **common | facts)
+
+
+def torchvision_weights(file: str, *, size_mb: float, top1: float, **facts: Any) -> Mapping[str, Published]:
+    """torchvision's ImageNet weights `IMAGENET1K_V1`, whose file name ends in the first digits of its digest.
+
+    `size_mb` in MiB; `top1` the accuracy on ImageNet's validation split that torchvision publishes, in percent; `facts`
+    are fields of the card in which these weights differ from the architecture's own.
+    """
+    return {
+        "imagenet": Published(
+            url=f"https://download.pytorch.org/models/{file}",
+            sha256=file.rpartition("-")[2].removesuffix(".pth"),
+            size_mb=size_mb,
+            variant="torchvision",
+            facts={"trained_on": f"ImageNet-1k (top-1 {top1:.3f} %, torchvision)", "licence": LICENCE, **facts},
+            top1_percent=top1,
+            top1_source="torchvision",
+        )
+    }
 
 
 def card(variant: str) -> Card:

@@ -16,11 +16,9 @@ from typing import Any
 
 from regraft.backbones.backbone import Backbone, family_of
 from regraft.backbones.convert import converted_file, drawn, resized, variant_of
-from regraft.backbones.saved import of_bundle, saved_backbone
-from regraft.backbones.shipped import shipped_weights
+from regraft.backbones.shipped import of_bundle, saved_backbone, shipped_weights
 from regraft.bundle_format import FACTS, TENSORS, bundle_folder, read_facts, read_tensors
-from regraft.contracts.card import Card, facts_of
-from regraft.contracts.family import PREFIX, Family, Packaged, Published, sized
+from regraft.contracts.family import PREFIX, Card, Family, Packaged, Published, facts_of, sized
 from regraft.errors import BadRequest, UnknownName, WeightsMissing
 from regraft.identity import digest_file, sha256_of
 from regraft.values import Event, Notice, drained

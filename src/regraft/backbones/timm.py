@@ -20,8 +20,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from regraft.bundle_format import read_json
-from regraft.contracts.card import Card
-from regraft.contracts.family import Family, Published, unchanged
+from regraft.contracts.family import Card, Family, Published, unchanged
 from regraft.errors import BadRequest, MissingExtra, UnknownName
 from regraft.files import cache_home, write_json
 from regraft.identity import digest_json
@@ -138,7 +137,7 @@ def adapt(tensors: Mapping[str, Any], card: Card) -> Mapping[str, Any]:
     import torch
 
     from regraft.backbones._timm_stages import FAULTS
-    from regraft.backbones.undrawn import Undrawn
+    from regraft.nn.initialise import Undrawn
 
     with torch.device("meta"), Undrawn():
         net: Any = build(card.buildable).original
@@ -189,7 +188,7 @@ def _create(name: str, *, num_classes: int, input_px: int | None = None) -> Any:
 
 def _found(timm: ModuleType, asked: str) -> ModelFacts:
     from regraft.backbones._timm_stages import head_of
-    from regraft.backbones.undrawn import Undrawn
+    from regraft.nn.initialise import Undrawn
 
     config = _config(timm, asked)
     tagged = config.tag and config.tag != UNTRAINED

@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from regraft.backbones.imagenet import imagenet_card, preparation, torchvision_weights
-from regraft.contracts.card import Card
-from regraft.contracts.family import Family
+from regraft.backbones.googlenet import imagenet_card, preparation, torchvision_weights
+from regraft.contracts.family import Card, Family
 
 if TYPE_CHECKING:
     from torch import nn
@@ -60,8 +59,7 @@ def _initialised(card: Card, **options: Any) -> Any:
     features of random weights come out at 1e-8 (Inception v3), 1e-10 (MobileNetV3) or 1e-14 (EfficientNet-B0) of the
     input's scale; by ours, they keep it or lose a few digits.
     """
-    from regraft.backbones.undrawn import Undrawn
-    from regraft.nn.initialise import initialise
+    from regraft.nn.initialise import Undrawn, initialise
 
     with Undrawn():
         net = _model(card, **options)
@@ -176,7 +174,7 @@ def _family(
 
     def build(card: Card) -> "Built":
         from regraft.contracts.family import Built, SideHead
-        from regraft.nn.heads import InceptionV3SideHead
+        from regraft.nn.inception import InceptionV3SideHead
         from regraft.nn.stages import staged
 
         net, bodies, views = parts(card)

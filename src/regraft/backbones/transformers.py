@@ -25,8 +25,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from regraft.backbones.packages import PACKAGED, asset, without_heads
-from regraft.contracts.card import Card
-from regraft.contracts.family import PREFIX, Family, Published
+from regraft.contracts.family import PREFIX, Card, Family, Published
 from regraft.errors import BadRequest, MissingExtra
 from regraft.modalities.text.tokens import Preparation
 

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from regraft.backbones.packages import PACKAGED
-from regraft.contracts.card import Card
-from regraft.contracts.family import Family
+from regraft.contracts.family import Card, Family
 from regraft.modalities.sound.prepare import Preparation
 
 if TYPE_CHECKING:

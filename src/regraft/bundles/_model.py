@@ -17,7 +17,7 @@ from regraft.activations.disk import Memo
 from regraft.activations.runner import BATCH, Prefixes
 from regraft.backbones.backbone import Backbone
 from regraft.bundle_format import FACTS, TENSORS, part_digests, sealed, write_tensors
-from regraft.contracts.card import Card
+from regraft.contracts.family import Card
 from regraft.contracts.modality import MODALITIES
 from regraft.contracts.task import Reads, Task
 from regraft.evaluation.ood import OODReference

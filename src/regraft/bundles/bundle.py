@@ -18,12 +18,12 @@ from regraft.activations.disk import Memo
 from regraft.activations.runner import BATCH, Prefixes
 from regraft.activations.slots import averaged, masked, stacked
 from regraft.activations.stored import ahead
-from regraft.backbones.saved import digests_in, saved_backbone
+from regraft.backbones.shipped import digests_in, saved_backbone
 from regraft.bundle_format import FACTS, TENSORS, bundle_folder, check_tensors, read_facts, read_tensors
 from regraft.bundles._model import GOLDEN_SEED, Model, golden_digests, prefixes_of, with_changes, write_bundle
 from regraft.contracts.backbone import TAP
-from regraft.contracts.card import Card
 from regraft.contracts.example import File
+from regraft.contracts.family import Card
 from regraft.contracts.modality import MODALITIES, Modality, Placement, Record
 from regraft.contracts.task import TASKS
 from regraft.data.sources.table import listed

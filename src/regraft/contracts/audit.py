@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from regraft.contracts.card import Card
 from regraft.contracts.example import Example
+from regraft.contracts.family import Card
 from regraft.contracts.modality import Modality, Trait
 from regraft.contracts.page import Finding
 from regraft.contracts.task import Task

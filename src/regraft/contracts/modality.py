@@ -22,7 +22,7 @@ from regraft.registry import Shelf
 from regraft.values import Event, Notice
 
 if TYPE_CHECKING:
-    from regraft.contracts.card import Card
+    from regraft.contracts.family import Card
 
 Record = Mapping[str, np.ndarray]
 """Named arrays of one example, without a row axis."""

@@ -9,13 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from regraft.contracts.example import Example
-from regraft.contracts.source import SOURCES, Columns, DataSource
+from regraft.contracts.example import SOURCES, Columns, DataSource, Example
 from regraft.contracts.task import TASKS
 from regraft.data.archives import unpacking
 from regraft.data.dataset import Dataset, check_learnable
-from regraft.data.filenames import suggest_groups, suspect_masks
-from regraft.data.labels import Asked, one_spelling, understood
+from regraft.data.labels import Asked, one_spelling, suggest_groups, suspect_masks, understood
 from regraft.data.sources.table import is_frame
 from regraft.data.sources.table import open_source as open_table
 from regraft.errors import BadData, BadRequest

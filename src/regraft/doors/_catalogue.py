@@ -9,8 +9,7 @@ import typer
 
 from regraft.doors._errors import FOUND
 from regraft.doors._flags import RECIPE, Json, Quiet, Target, between_commas, seconds, with_flags
-from regraft.doors._output import print_found, print_report, wrapped
-from regraft.doors.screen import result_of
+from regraft.doors.screen import print_found, print_report, result_of, wrapped
 
 catalogue = typer.Typer()
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder of a run or of a model.")]

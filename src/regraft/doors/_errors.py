@@ -23,7 +23,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from regraft import errors
-from regraft.doors._output import escape_what_an_encoding_lacks
+from regraft.doors.screen import escape_what_an_encoding_lacks
 from regraft.files import FULL, cache_home, disk_full
 
 EXIT_CODES: Mapping[type[errors.RegraftError], int] = {

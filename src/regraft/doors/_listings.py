@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from regraft.doors._output import aligned, listed, wrapped
+from regraft.doors.screen import aligned, listed, wrapped
 from regraft.reports.audit import SEVERITIES
 from regraft.reports.lab import measured
 from regraft.values import NOTHING

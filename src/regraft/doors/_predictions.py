@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from regraft.doors._output import as_json
+from regraft.doors.screen import as_json
 from regraft.errors import BadData
 from regraft.files import atomic
 from regraft.values import Prediction

@@ -22,8 +22,7 @@ from regraft.doors._flags import (
     seconds,
     with_flags,
 )
-from regraft.doors._output import compared, print_found, print_report, print_run, swept
-from regraft.doors.screen import result_of, watched
+from regraft.doors.screen import compared, print_found, print_report, print_run, result_of, swept, watched
 from regraft.version import VERSION
 
 app = typer.Typer(

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from regraft.backbones.backbone import Backbone
 from regraft.backbones.convert import drawn_in
-from regraft.backbones.imagenet import MEAN, STD
-from regraft.contracts.card import Card
-from regraft.contracts.family import Family
+from regraft.backbones.googlenet import MEAN, STD
+from regraft.contracts.family import Card, Family
 from regraft.contracts.study import Arm, Study
 from regraft.lab.designs import SIDE_WEIGHT, Design, Widths
 from regraft.lab.setting import Setting
@@ -138,7 +137,7 @@ def _outline(design: Design, widths: Widths, input_px: int) -> tuple[tuple[str, 
     """Names of the stages, length of the feature vector, stages with a side head; of a network without values."""
     import torch
 
-    from regraft.backbones.undrawn import Undrawn
+    from regraft.nn.initialise import Undrawn
 
     with torch.device("meta"), Undrawn():
         body = design.build(widths, input_px)
@@ -199,8 +198,8 @@ def counted(design: Design, widths: Widths, input_px: int, num_classes: int) -> 
     """The cost of the design at these widths, with a linear head for so many classes on top."""
     import torch
 
-    from regraft.backbones.undrawn import Undrawn
     from regraft.nn.accounting import account
+    from regraft.nn.initialise import Undrawn
 
     with torch.device("meta"), Undrawn():
         tail = tail_of(design, widths, input_px, num_classes)
@@ -217,7 +216,7 @@ def counted(design: Design, widths: Widths, input_px: int, num_classes: int) -> 
 def tail_of(design: Design, widths: Widths, input_px: int, num_classes: int, *, sided: bool = True) -> "Tail":
     """The design with random weights below a linear head, as it is trained; `sided`: with its auxiliary classifiers."""
     from regraft.contracts.family import built
-    from regraft.nn.heads import PooledHead
+    from regraft.nn.stages import PooledHead
     from regraft.strategies.tail import Tail
 
     family = family_of(design, widths, input_px)

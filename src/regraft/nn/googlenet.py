@@ -22,8 +22,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from regraft.errors import BadRequest, UnknownName
-from regraft.nn.heads import SideHead
-from regraft.nn.inception import ConvUnit, Filters, Inception, ResponseNorm, Variant, scaled
+from regraft.nn.inception import ConvUnit, Filters, Inception, ResponseNorm, SideHead, Variant, scaled
 from regraft.nn.initialise import initialise
 
 VARIANTS: Mapping[str, Variant] = {

@@ -1,8 +1,10 @@
-"""The Inception module, with and without its 1x1 reductions, and what tells one GoogLeNet from another.
+"""The Inception module, with and without its 1x1 reductions, what tells one GoogLeNet from another, and the auxiliary
+classifiers of GoogLeNet and of Inception v3, which are trained beside it and thrown away.
 
-Letters: n examples, i input channels, o output channels, h and w height and width of the grid.
+Letters: n examples, i input channels, o output channels, h and w height and width of the grid, k outputs.
 Source: Szegedy et al. 2014, arXiv:1409.4842, figures 2a (naive) and 2b (with reductions). Batch norm, its epsilon and
-the names of the layers: torchvision's port of TensorFlow's network.
+the names of the layers: torchvision's port of TensorFlow's network. Auxiliary classifiers: section 5 there, and Szegedy
+et al. 2015, arXiv:1512.00567, figure 8; names, adaptive pool and Inception v3's sizes: torchvision.
 """
 
 from collections.abc import Callable
@@ -13,9 +15,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from regraft.nn.initialise import initialise
+
 BATCH_NORM_EPS = 0.001
 BRANCHES = ("one", "three", "five", "pool")
 """The branches of a module, in the order of their outputs; named as in `Filters`."""
+GRID = 4
+"""Rows and columns that the pool of GoogLeNet's auxiliary classifier leaves: 14 x 14 becomes 4 x 4."""
+V3_GRID = 5
+"""The same for Inception v3: 17 x 17 becomes 5 x 5."""
 LEAST_FILTERS = 4
 """Fewest filters that scaling leaves to a layer (our choice)."""
 
@@ -141,3 +149,48 @@ class Inception(nn.Module):
 
     def forward(self, x: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o h w"]:
         return torch.cat([self.get_submodule(path)(x) for path in self.paths], dim=1)
+
+
+class SideHead(nn.Module):
+    """GoogLeNet's: pool to 4x4, 1x1 convolution, two dense layers.
+
+    `width` scales its filters and its hidden units, of which the paper has 128 and 1024; `dropout` lies before the
+    last layer.
+    """
+
+    def __init__(
+        self, in_channels: int, num_outputs: int, *, variant: Variant, width: float = 1.0, dropout: float = 0.7
+    ) -> None:
+        super().__init__()
+        filters, hidden = scaled(128, width), scaled(1024, width)
+        self.window = variant.side_window
+        self.conv = ConvUnit(in_channels, filters, 1, batch_norm=variant.batch_norm)
+        self.fc1 = nn.Linear(filters * GRID * GRID, hidden)
+        self.fc2 = nn.Linear(hidden, num_outputs)
+        self.dropout = nn.Dropout(dropout)
+        initialise(self)
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
+        pooled = _windows(x, GRID) if self.window else functional.adaptive_avg_pool2d(x, GRID)
+        hidden = functional.relu(self.fc1(self.conv(pooled).flatten(1)))
+        return self.fc2(self.dropout(hidden))
+
+
+class InceptionV3SideHead(nn.Module):
+    """Inception v3's: pool to 5x5, 1x1 convolution, a convolution over all that is left, one dense layer."""
+
+    def __init__(self, in_channels: int, num_outputs: int) -> None:
+        super().__init__()
+        self.conv0 = ConvUnit(in_channels, 128, 1)
+        self.conv1 = ConvUnit(128, 768, V3_GRID, padded=False)
+        self.fc = nn.Linear(768, num_outputs)
+        initialise(self)
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
+        return self.fc(self.conv1(self.conv0(_windows(x, V3_GRID))).flatten(1))
+
+
+def _windows(x: Float[Tensor, "n c h w"], grid: int) -> Float[Tensor, "n c p p"]:
+    """Averages of 5x5 windows of stride 3 where those are `grid` by `grid`, else of adaptive ones."""
+    fits = all((side - 5) // 3 + 1 == grid for side in x.shape[2:])
+    return functional.avg_pool2d(x, 5, 3) if fits else functional.adaptive_avg_pool2d(x, grid)

@@ -1,7 +1,7 @@
-"""The modules that stand between a family's own layers and the contract of stages.
+"""The modules that stand between a family's own layers and the contract of stages, and the linear head on top.
 
 Letters: n examples, c channels, h and w height and width in pixels or of the grid, p and q of a pool's output, t tokens
-(the class token first), d features.
+(the class token first), d features, k outputs.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from regraft.contracts.backbone import TAP, Network, State, Views
-from regraft.contracts.card import Card
+from regraft.contracts.family import Card
 from regraft.errors import BadRequest
 
 Size = tuple[int, int]
@@ -187,3 +187,23 @@ def _after(layer: nn.Conv2d | nn.MaxPool2d, cells: int, axis: int) -> int:
         return room // stride + 1
     windows_begun = -(-room // stride) + 1
     return windows_begun - ((windows_begun - 1) * stride >= cells + padding)  # none begins beyond the grid
+
+
+class PooledHead(nn.Module):
+    """Pooled features -> outputs: `dropout(x) @ weight.T + bias`.
+
+    Starts at zero (our choice), so that an untrained head gives every class the same probability and two heads of
+    one shape start alike.
+    """
+
+    weight: Float[nn.Parameter, "k d"]
+    bias: Float[nn.Parameter, "k"]
+
+    def __init__(self, width: int, num_outputs: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(num_outputs, width))
+        self.bias = nn.Parameter(torch.zeros(num_outputs))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, pooled: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        return functional.linear(self.dropout(pooled), self.weight, self.bias)

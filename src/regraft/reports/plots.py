@@ -9,8 +9,7 @@ from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from regraft.evaluation.metrics.classes import ClassFigures
-from regraft.evaluation.metrics.labels import LabelFigures
-from regraft.evaluation.metrics.probabilities import ProbabilityFigures
+from regraft.evaluation.metrics.probabilities import LabelFigures, ProbabilityFigures
 from regraft.evaluation.metrics.values import TargetScores, ValueFigures
 from regraft.files import cache_home
 from regraft.reports.report import Report

@@ -274,7 +274,7 @@ class LinearTask(Task):
 
     def head(self, widths: Mapping[str, int], dropout: float, source_head: "nn.Module | None" = None) -> "nn.Module":
         """A linear layer on a vector, zero at first, with the parameters `weight` (c d) and `bias` (c)."""
-        from regraft.nn.heads import PooledHead
+        from regraft.nn.stages import PooledHead
 
         return PooledHead(widths[self.reads.readout], self.num_outputs, dropout=dropout)
 

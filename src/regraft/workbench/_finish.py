@@ -14,7 +14,7 @@ import numpy as np
 
 from regraft.activations.disk import Memo
 from regraft.bundles.bundle import Bundle, Model, golden_logits, prefixes_of, with_changes, write_bundle
-from regraft.contracts.card import Card
+from regraft.contracts.family import Card
 from regraft.contracts.page import Finding
 from regraft.contracts.task import Task
 from regraft.evaluation.calibration import Calibration

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from regraft.contracts.card import Card
-from regraft.contracts.family import Family
+from regraft.contracts.family import Card, Family
 from regraft.errors import BadRequest
 from regraft.values import Event, Progress
 

@@ -5,8 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from regraft.backbones.opening import card_at_hand
-from regraft.contracts.card import Card
-from regraft.contracts.family import Family
+from regraft.contracts.family import Card, Family
 from regraft.values import Event
 from regraft.workbench._machine import choose_device, num_threads
 from regraft.workbench._speed import Speed, Timing, measured

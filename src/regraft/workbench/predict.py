@@ -5,8 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regraft.contracts.example import Contents, File
-from regraft.contracts.source import Columns
+from regraft.contracts.example import Columns, Contents, File
 from regraft.data.archives import is_archive, unpacking
 from regraft.data.sources import table
 from regraft.data.sources.folder import files_in

@@ -20,7 +20,7 @@ from regraft.workbench.strategies import strategies
 if TYPE_CHECKING:
     from regraft.backbones.backbone import Backbone
     from regraft.backbones.opening import Opening
-    from regraft.contracts.card import Card
+    from regraft.contracts.family import Card
     from regraft.contracts.task import Task
     from regraft.data.dataset import Dataset
 

@@ -18,8 +18,8 @@ from jaxtyping import Int
 from regraft.activations.fill import Inputs
 from regraft.activations.slots import Slot
 from regraft.backbones.backbone import Backbone
-from regraft.contracts.card import Card
 from regraft.contracts.example import Contents
+from regraft.contracts.family import Card
 from regraft.contracts.metric import main_metric
 from regraft.contracts.modality import Modality, Placement, Record, View
 from regraft.contracts.strategy import Finished

@@ -9,7 +9,7 @@ import torch
 from problems import fitted, problem, ways
 from regraft.backbones.backbone import Backbone
 from regraft.errors import BadData
-from regraft.nn.heads import PooledHead
+from regraft.nn.stages import PooledHead
 from regraft.strategies import finetune
 from regraft.strategies.regularisers.regulariser import build
 from regraft.strategies.tail import Batch, Passed, Tail

@@ -15,7 +15,7 @@ from regraft.backbones.backbone import Backbone
 from regraft.bundle_format import write_tensors
 from regraft.contracts.strategy import Problem
 from regraft.errors import BadRequest
-from regraft.nn.heads import PooledHead
+from regraft.nn.stages import PooledHead
 from regraft.strategies import finetune
 from regraft.strategies.regularisers._relationship import STRENGTHS, direct, regression, reverse, turned_round
 from regraft.strategies.regularisers.regulariser import build

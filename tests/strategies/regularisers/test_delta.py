@@ -11,7 +11,7 @@ from regraft.activations.states import States
 from regraft.backbones.backbone import Backbone
 from regraft.contracts.backbone import Network, State
 from regraft.contracts.strategy import Fitted, Problem
-from regraft.nn.heads import PooledHead
+from regraft.nn.stages import PooledHead
 from regraft.strategies import finetune, probe
 from regraft.strategies.regularisers.delta import attention, by_channel, compared, loss_rises
 from regraft.strategies.regularisers.regulariser import build

@@ -6,7 +6,7 @@ import torch
 
 from problems import batch_of, fitted, problem, ways
 from regraft.backbones.backbone import Backbone
-from regraft.nn.heads import PooledHead
+from regraft.nn.stages import PooledHead
 from regraft.strategies import finetune
 from regraft.strategies.regularisers.regulariser import build
 from regraft.strategies.tail import STATISTICS, Tail

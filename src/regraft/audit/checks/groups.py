@@ -8,7 +8,7 @@ from jaxtyping import Int
 
 from regraft.contracts.audit import Check, SessionView
 from regraft.contracts.page import Finding
-from regraft.data.filenames import suggested_groups
+from regraft.data.labels import suggested_groups
 from regraft.evaluation.intervals import MIN_GROUPS
 from regraft.words import counted, named
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from regraft.contracts.example import Example, in_file
-from regraft.contracts.source import Found
+from regraft.contracts.example import Example, Found, in_file
 from regraft.errors import BadData
 from regraft.values import notices
 from regraft.words import counted, named

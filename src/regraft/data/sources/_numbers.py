@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Float32
 
-from regraft.contracts.source import Columns
+from regraft.contracts.example import Columns
 from regraft.data.sources._rows import Table, _decoded, numbered, read_table, wanted
 from regraft.errors import BadData, UnknownName
 from regraft.words import counted, named

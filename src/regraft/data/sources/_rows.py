@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from regraft.contracts.example import Columns
 from regraft.contracts.modality import MODALITIES
-from regraft.contracts.source import Columns
 from regraft.errors import BadData, MissingExtra, RegraftError, UnknownName
 from regraft.files import decoded_text
 from regraft.words import named

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from regraft.contracts.source import Columns, DataSource, Found
+from regraft.contracts.example import Columns, DataSource, Found
 from regraft.data.sources._boxes import Box, Boxes, field_of, read_json
 from regraft.errors import BadData
 from regraft.words import counted, named, splits_in

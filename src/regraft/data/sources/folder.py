@@ -14,9 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from regraft.contracts.example import Example, in_file
+from regraft.contracts.example import Columns, DataSource, Example, Found, in_file
 from regraft.contracts.modality import MODALITIES, Modality
-from regraft.contracts.source import Columns, DataSource, Found
 from regraft.errors import BadData
 from regraft.values import Notice, notices
 from regraft.words import counted, named, splits_in

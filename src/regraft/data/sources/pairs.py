@@ -10,7 +10,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from regraft.contracts.source import Columns, DataSource, Found
+from regraft.contracts.example import Columns, DataSource, Found
 from regraft.data.sources import folder
 from regraft.data.sources._rows import read_table
 from regraft.errors import BadData

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from regraft.contracts.example import Content, Contents, Example, File, Inline, in_file
+from regraft.contracts.example import Columns, Content, Contents, DataSource, Example, File, Found, Inline, in_file
 from regraft.contracts.modality import MODALITIES, Modality
-from regraft.contracts.source import Columns, DataSource, Found
 from regraft.data.sources._rows import Table, read_table, wanted
 from regraft.errors import BadData, UnknownName, nearest
 from regraft.values import Notice, notices

@@ -8,7 +8,7 @@ as by most readers, which is at most a pixel off.
 from pathlib import Path
 from xml.etree import ElementTree
 
-from regraft.contracts.source import Columns, DataSource, Found
+from regraft.contracts.example import Columns, DataSource, Found
 from regraft.data.sources._boxes import Box, Boxes
 from regraft.errors import BadData
 from regraft.words import counted, splits_in

@@ -11,8 +11,7 @@ import zlib
 
 import numpy as np
 
-from regraft.modalities.image.planes import Planes
-from regraft.modalities.image.types import LIMIT, PillowImage, Unreadable, refuse_large
+from regraft.modalities.image.planes import LIMIT, PillowImage, Planes, Unreadable, refuse_large
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF")
 """Formats that are tried, by content and not by name. EPS and its like, which run a program, are not among them."""

@@ -15,8 +15,7 @@ same data. The thresholds are our choice.
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from regraft.modalities.image.planes import Planes
-from regraft.modalities.image.types import PillowImage
+from regraft.modalities.image.planes import PillowImage, Planes
 
 SIDE = 64
 """Side of the miniatures in pixels."""

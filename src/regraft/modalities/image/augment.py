@@ -25,9 +25,8 @@ from jaxtyping import UInt8
 from regraft.contracts.modality import Shapes
 from regraft.errors import BadRecipe
 from regraft.identity import derive_seed
-from regraft.modalities.image.planes import Planes
+from regraft.modalities.image.planes import PillowImage, Planes
 from regraft.modalities.image.prepare import Box, Preparation
-from regraft.modalities.image.types import PillowImage
 from regraft.recipe import preset as named_preset
 
 LUMA = (0.299, 0.587, 0.114)

@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Float64, Shaped, UInt8
 
 from regraft.errors import MissingExtra
-from regraft.modalities.image.types import Unreadable, refuse_large
+from regraft.modalities.image.planes import Unreadable, refuse_large
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -1,21 +1,39 @@
-"""What a scan notes of one image: digests, size, and a miniature to find near-duplicates by."""
+"""What a scan notes of one image: digests, size, and a miniature to find near-duplicates by: copies, re-encoded,
+resized, brightened. And the patients that DICOM files name, as groups.
+
+Shapes: n examples, m pairs, u distinct miniatures.
+
+Two images are near-duplicates when (1) their difference hashes of 256 bits differ in at most 20; (2) their grey
+miniatures of 16 x 17 correlate by 0.995 or more; (3) their colours, on a 4 x 4 grid, agree. The hash alone is not
+enough: among 800 chest X-rays it finds 90 pairs of different children, and 9,744 pairs of 1,797 handwritten digits;
+with (2) it finds none and one. Of 150 copies each of photographs, leaves and X-rays, at JPEG quality 30 or 75, at
+half or one and a half times the size, or 15 % darker, 98 to 100 % are found; of tissue patches of 50 x 50 pixels 92 %
+at quality 75, and half at quality 30 or half the size. Copies that were cropped by a few per cent, mirrored or turned
+are not found. (3) keeps apart what differs in colour only. All three numbers are our choice, from those measurements;
+the hash is N. Krawetz's, 2013. An image without contrast is compared by its pixels only.
+
+Pairs under (1) are found exactly and without comparing all with all: of 21 groups of bits, two hashes that differ in
+at most 20 bits have one in common (pigeonhole).
+"""
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import Bool, Float, Int, Shaped, UInt8, UInt64
 
-from regraft.contracts.example import Content
+from regraft.contracts.example import Content, Example
 from regraft.contracts.modality import FINGERPRINT
 from regraft.errors import Undecodable
 from regraft.files import shortened
-from regraft.identity import digest_bytes
-from regraft.modalities.image.decode import decode, patient
+from regraft.identity import MAX_BITS, digest_bytes, hash_pairs
+from regraft.modalities.image.decode import bytes_of, decode, patient
 from regraft.modalities.image.dicom import is_dicom, reader
-from regraft.modalities.image.given import bytes_of
-from regraft.modalities.image.planes import Planes, num_channels
-from regraft.modalities.image.types import PillowImage
+from regraft.modalities.image.planes import PillowImage, Planes, num_channels
+from regraft.values import Notice
+from regraft.words import counted
 
 GREY_SHAPE = (16, 17)
 """Rows and columns of the grey miniature: 16 differences in each of 16 rows make a hash of 256 bits."""
@@ -146,3 +164,81 @@ def _writer(data: bytes) -> int:
 def dicom_reader() -> int:
     """A number that stands for what reads DICOM here: another one may read what this one cannot."""
     return int(digest_bytes(reader().encode())[:16], 16)
+
+
+MIN_CORRELATION = 0.995
+"""Smallest correlation of the grey miniatures."""
+MAX_COLOUR = 30
+"""Largest difference of red or blue to green in any of 16 places, in levels of 255."""
+MIN_CONTRAST = 3.0
+"""Smallest standard deviation of the grey miniature, in levels of 255, for an image to be compared so."""
+RULE = f"{MAX_BITS} {MIN_CORRELATION} {MAX_COLOUR} {MIN_CONTRAST}"
+"""What the pairs depend on beside the images."""
+
+
+def near_pairs(prints: Shaped[np.ndarray, " n"]) -> Int[np.ndarray, "m 2"]:
+    """Pairs of different images that are near-duplicates, lower position first; equal pixels stand for one."""
+    none, whole = np.zeros((0, 2), dtype=np.int64), np.flatnonzero(prints["error"] == b"")
+    if not len(whole):
+        return none
+    _, first = np.unique(prints["decoded"][whole], axis=0, return_index=True)
+    picked = whole[np.sort(first)]
+    grey = prints["grey"][picked].reshape(len(picked), -1).astype(np.float32)
+    telling = grey.std(axis=1) >= MIN_CONTRAST
+    picked, grey = picked[telling], grey[telling]
+    if not len(picked):
+        return none
+    found = [
+        pairs[_alike(prints, picked, grey, pairs)] for pairs in hash_pairs(difference_hashes(prints[picked]), MAX_BITS)
+    ]
+    if not found:
+        return none
+    return np.unique(np.sort(picked[np.concatenate(found)], axis=1), axis=0)
+
+
+def _alike(
+    prints: Shaped[np.ndarray, " n"], picked: Int[np.ndarray, " u"], grey: np.ndarray, pairs: Int[np.ndarray, "m 2"]
+) -> Bool[np.ndarray, " m"]:
+    """Conditions (2) and (3) for pairs of positions in `picked`."""
+    left, right = (grey[side] - grey[side].mean(axis=1, keepdims=True) for side in pairs.T)
+    norm = np.sqrt((left**2).sum(axis=1) * (right**2).sum(axis=1))
+    correlated = (left * right).sum(axis=1) >= MIN_CORRELATION * norm
+    tints = []
+    for side in pairs.T:
+        colour = prints["colour"][picked[side]].astype(np.int16)
+        tints.append(colour[..., (0, 2)] - colour[..., 1:2])
+    return correlated & (np.abs(tints[0] - tints[1]).max(axis=(1, 2, 3)) <= MAX_COLOUR)
+
+
+def difference_hashes(prints: Shaped[np.ndarray, " n"]) -> UInt8[np.ndarray, "n 32"]:
+    """256 bits: whether the grey miniature rises from each column to the next. Difference hash, N. Krawetz 2013."""
+    grey = prints["grey"]
+    return np.packbits((grey[:, :, 1:] > grey[:, :, :-1]).reshape(len(grey), -1), axis=1)
+
+
+def by_patient(
+    examples: Sequence[Example], patients: UInt64[np.ndarray, " n"], others: Bool[np.ndarray, " n"]
+) -> tuple[Sequence[Example], tuple[Notice, ...]]:
+    """The examples grouped by patient where no group was given, and a notice of it.
+
+    `patients` are the numbers that `dicom` makes of their ids, 0 where a file names none; such a file is alone.
+    `others` are readable images that are not DICOM: with any, nothing is grouped. Nor is it where all are one patient:
+    ids are often overwritten by a constant where files are made anonymous.
+    """
+    if not patients.any() or any(example.group is not None for example in examples):
+        return examples, ()
+    numbers = patients.tolist()
+    num_patients, num_others, alone = len(set(numbers) - {0}), int(others.sum()), numbers.count(0)
+    if num_others or num_patients < 2:
+        why = f"{counted(num_others, 'other image')} names none" if num_others else "that tells nothing"
+        text = f"The DICOM files name {counted(num_patients, 'patient')}; {why}, so nothing is grouped."
+        return examples, (Notice(text=text, topic="data"),)
+    grouped = tuple(
+        replace(example, group=f"patient-{number:016x}") if number else example
+        for example, number in zip(examples, numbers, strict=True)
+    )
+    text = f"Grouped by the {counted(num_patients, 'patient')} that the DICOM files name; instead of their ids, "
+    text += "digests of them are kept."
+    if alone:
+        text += f" {counted(alone, 'file names', 'files name')} none: each is a group of its own."
+    return grouped, (Notice(text=text, topic="data"),)

@@ -7,26 +7,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Int, Shaped
 
-from regraft.contracts.card import Card
 from regraft.contracts.example import Content, Contents, Example
+from regraft.contracts.family import Card
 from regraft.contracts.modality import Modality, Placement, Record, Shapes, Trait, View
 from regraft.errors import BadData, BadRecipe, Undecodable
 from regraft.identity import digest_contents
 from regraft.modalities.image import augment, prepare
 from regraft.modalities.image.augment import PLACEMENT, placed_view, placement_of, preset
-from regraft.modalities.image.decode import largest
-from regraft.modalities.image.decoder import decoder, golden_digests, golden_files
+from regraft.modalities.image.decode import (
+    bytes_of,
+    contents_of,
+    decoder,
+    golden_digests,
+    golden_files,
+    image_of,
+    is_one,
+    largest,
+)
 from regraft.modalities.image.dicom import HEAD_BYTES, is_dicom
-from regraft.modalities.image.fingerprint import LAYOUT, MEASURED, dicom_reader, measure
-from regraft.modalities.image.given import bytes_of, contents_of, image_of, is_one
-from regraft.modalities.image.near_copies import RULE, near_pairs
-from regraft.modalities.image.patients import by_patient
+from regraft.modalities.image.fingerprint import LAYOUT, MEASURED, RULE, by_patient, dicom_reader, measure, near_pairs
 from regraft.modalities.image.planes import MARK, Planes, fits
 from regraft.values import Event, Notice
 from regraft.words import counted
 
 if TYPE_CHECKING:
-    from regraft.modalities.image.types import PillowImage
+    from regraft.modalities.image.planes import PillowImage
 
 ENDINGS = frozenset((
     "jpg", "jpeg", "jpe", "jfif", "png", "apng", "gif", "bmp", "dib", "tif", "tiff", "webp", "avif", "ppm", "pgm",

@@ -26,9 +26,8 @@ from jaxtyping import Float, Int, UInt8, UInt64
 from regraft.errors import BadRequest
 from regraft.identity import derive_seed
 from regraft.modalities.image.augment import LUMA, TRIES, Augmentation
-from regraft.modalities.image.planes import Planes, as_array
+from regraft.modalities.image.planes import PillowImage, Planes, as_array
 from regraft.modalities.image.prepare import Preparation
-from regraft.modalities.image.types import PillowImage
 from regraft.values import Event, Progress
 
 if TYPE_CHECKING:

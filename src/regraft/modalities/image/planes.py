@@ -4,19 +4,41 @@ Shapes: h and w height and width in pixels, c channels.
 
 Pillow has kinds for one, three and four channels, and of four it takes the last for transparency, which resizing mixes
 into the others. Here a channel is a channel. Arrays of 16 bits are scaled by their full range (65,535 becomes 255), as
-16-bit images are.
+16-bit images are. `PillowImage`, the type of a decoded image, stands for any object at run time, so Pillow stays
+unloaded.
 """
 
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from tokenize import TokenError
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
-from regraft.modalities.image.types import PillowImage, Unreadable, refuse_large
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    PillowImage = Image
+else:
+    PillowImage = object
+
+LIMIT = "REGRAFT_MAX_PIXELS"
+"""The environment variable with the largest image that is decoded, in pixels."""
+
+
+class Unreadable(Exception):  # never leaves the room
+    """Why a file gives not an image, in a clause without its name."""
+
+
+def refuse_large(width: int, height: int, max_pixels: int) -> None:
+    """Raises: Unreadable: an image of this size is over the limit."""
+    if width * height > max_pixels:
+        raise Unreadable(
+            f"its header announces {width} x {height} pixels, over the limit of {max_pixels:,} that {LIMIT} sets"
+        )
+
 
 MARK = b"\x93NUMPY"
 """How a file of one array begins (numpy.lib.format)."""

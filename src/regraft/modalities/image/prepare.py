@@ -20,8 +20,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from regraft.errors import BadRecipe
-from regraft.modalities.image.planes import Planes, as_array
-from regraft.modalities.image.types import PillowImage
+from regraft.modalities.image.planes import PillowImage, Planes, as_array
 
 Box = tuple[float, float, float, float]
 """Left, upper, right, lower edge in pixels of the decoded image; may reach beyond it where it is letterboxed."""

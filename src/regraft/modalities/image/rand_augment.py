@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from regraft.modalities.image.augment import MAX_MAGNITUDE
-from regraft.modalities.image.types import PillowImage
+from regraft.modalities.image.planes import PillowImage
 
 if TYPE_CHECKING:
     from PIL.ImageEnhance import _Enhance

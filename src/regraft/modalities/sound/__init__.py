@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from regraft.contracts.card import Card
 from regraft.contracts.example import Content, Contents, Example, File, Inline
+from regraft.contracts.family import Card
 from regraft.contracts.modality import MODALITIES, Modality, Placement, Record, Shapes, View
 from regraft.errors import Undecodable
 from regraft.files import shortened

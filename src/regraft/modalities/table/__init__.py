@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float32, Int, Shaped
 
-from regraft.contracts.card import Card
 from regraft.contracts.example import Content, Contents, Example, Inline
+from regraft.contracts.family import Card
 from regraft.contracts.modality import Modality, Placement, Record, Shapes, View
 from regraft.errors import BadData, BadRecipe, Undecodable
 from regraft.identity import derive_seed, digest_bytes

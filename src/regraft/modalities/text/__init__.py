@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from regraft.contracts.card import Card
 from regraft.contracts.example import Content, Contents, Example, Inline
+from regraft.contracts.family import Card
 from regraft.contracts.modality import Modality, Placement, Record, Shapes, View
 from regraft.errors import BadRecipe, Undecodable, UnknownName
 from regraft.identity import derive_seed, digest_bytes
