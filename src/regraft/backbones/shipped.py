@@ -1,5 +1,5 @@
-"""Weights that Regraft made: those inside this package (`weights/NAME.safetensors`, and beside it `NAME.json`, which says
-what they are), and a model that it saved, as the backbone of the next transfer. Imports no torch.
+"""Weights that Regraft made: those in this package (`weights/NAME.safetensors`, with `NAME.json`, which says what they
+are), and a model that it saved, as the backbone of the next transfer. Imports no torch.
 """
 
 from collections.abc import Mapping
