@@ -8,13 +8,7 @@ from sklearn.covariance import ledoit_wolf as sklearn_ledoit_wolf
 from sklearn.metrics import mutual_info_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from regraft.advisor.scores.gbc import gbc
-from regraft.advisor.scores.h_score import h_score, ledoit_wolf
-from regraft.advisor.scores.knn import knn
-from regraft.advisor.scores.leep import leep
-from regraft.advisor.scores.logme import logme
-from regraft.advisor.scores.nce import nce
-from regraft.advisor.scores.transrate import EPSILON, transrate
+from regraft.advisor.scores.features import EPSILON, gbc, h_score, knn, leep, logme, nce, transrate
 from regraft.contracts.score import SCORES, Seen
 
 LINE = np.linspace(-20, 20, 20_001)
@@ -63,7 +57,8 @@ def test_h_score_is_the_sum_of_squared_canonical_correlations() -> None:
 
 def test_the_shrinkage_is_that_of_scikit_learn() -> None:
     centred = seen(1.0).features - seen(1.0).features.mean(axis=0)
-    assert ledoit_wolf(centred) == pytest.approx(sklearn_ledoit_wolf(centred, assume_centered=True)[1])
+    share = sklearn_ledoit_wolf(centred, assume_centered=True)[1]
+    assert h_score(seen(1.0)) == pytest.approx(h_score(seen(1.0), shrinkage=share))
 
 
 def test_leep_is_the_definition_written_out() -> None:

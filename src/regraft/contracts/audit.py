@@ -1,4 +1,4 @@
-"""What a check of an audit is, and all that it may see. A check is one file in `audit/checks/` that defines `ENTRY`.
+"""What a check of an audit is, and all that it may see. Files in `audit/checks/` define them.
 
 Letters: n examples, m pairs, d features, c outputs.
 """

@@ -1,6 +1,6 @@
 """What a transferability score is: a number that says, without training, how well a backbone's features suit a task.
 
-One file in `advisor/scores/` defines one, as `ENTRY`. Letters: n examples, d features, z source classes.
+Files in `advisor/scores/` define them. Letters: n examples, d features, z source classes.
 """
 
 from collections.abc import Callable

@@ -8,9 +8,7 @@ from regraft.advisor.cost import Cost
 from regraft.advisor.noise import Curve
 from regraft.contracts.metric import metric as metric_named
 from regraft.contracts.page import Block, Bullets, Code, Table
-from regraft.files import write_json, write_text
-from regraft.records import to_json
-from regraft.reports.page import rendered
+from regraft.reports.page import write_page
 from regraft.values import NOTHING, Measured, shown
 from regraft.version import VERSION
 from regraft.words import counted, duration, listed, lowered, size
@@ -153,7 +151,4 @@ def write_advice(report: AdviceReport, folder: Path) -> None:
     """Write report.md, report.html and, last, report.json."""
     took = f"{duration(report.seconds)} of {duration(report.budget_s)}"
     lead = [verdict(report), f"Made {report.created.replace('T', ' ')} in {took}, regraft {report.regraft}."]
-    page = rendered(f"Advice on {report.data}", lead, blocks(report), {})
-    for name, text in zip(("report.md", "report.html"), page, strict=True):
-        write_text(folder / name, text)
-    write_json(folder / "report.json", to_json(report))
+    write_page(folder, report, f"Advice on {report.data}", lead, blocks(report), {})

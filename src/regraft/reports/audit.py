@@ -1,15 +1,12 @@
 """What an audit found, as one typed value and as a page with a sheet of previews for each finding."""
 
-import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 from regraft.contracts.page import Block, Bullets, Finding, Table
-from regraft.files import write_json, write_text
-from regraft.records import to_json
-from regraft.reports.page import rendered
+from regraft.reports.page import write_page
+from regraft.reports.panels import panels
 from regraft.values import NOTHING, Measured, shown
 from regraft.version import VERSION
 from regraft.words import counted, listed
@@ -18,7 +15,6 @@ FORMAT = 1
 SEVERITIES = {"stop": "to mend first", "warn": "to be read", "info": "good to know"}
 NUM_PREVIEWS, NUM_NAMED = 8, 12
 """Examples of a finding that a sheet shows, and that the page names."""
-_CELL, _TEXT = 172, 14
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,35 +99,6 @@ def write_audit(report: AuditReport, previews: Mapping[str, bytes | str], folder
     for at, one in enumerate(report.findings):
         cells = [(name, previews[name]) for name in one.examples[:NUM_PREVIEWS] if name in previews]
         if cells:
-            sheets[sheet_name(at)] = sheet(cells)
-            write_text(folder / f"{sheet_name(at)}.svg", sheets[sheet_name(at)])
+            sheets[sheet_name(at)] = panels(cells)
     lead = [verdict(report), f"Made {report.created.replace('T', ' ')}, regraft {report.regraft}."]
-    page = rendered(f"Audit of {report.data}", lead, blocks(report), sheets)
-    for name, text in zip(("report.md", "report.html"), page, strict=True):
-        write_text(folder / name, text)
-    write_json(folder / "report.json", to_json(report))
-
-
-def sheet(cells: Sequence[tuple[str, bytes | str]]) -> str:
-    """Previews in rows of four, each with its name under it, as SVG."""
-    drawn = []
-    for at, (name, preview) in enumerate(cells):
-        x, y = at % 4 * _CELL, at // 4 * (_CELL + _TEXT)
-        short = name if len(name) <= 26 else f"…{name[-25:]}"
-        if isinstance(preview, bytes):
-            data = base64.b64encode(preview).decode()
-            drawn.append(
-                f'<image x="{x + 6}" y="{y + 6}" width="160" height="160" href="data:image/png;base64,{data}"/>'
-            )
-        else:
-            lines = [preview[start : start + 24] for start in range(0, min(len(preview), 216), 24)]
-            drawn += [
-                f'<text x="{x + 6}" y="{y + 18 + 16 * row}">{escape(line)}</text>' for row, line in enumerate(lines)
-            ]
-        drawn.append(f'<text x="{x + 6}" y="{y + _CELL + 8}">{escape(short)}<title>{escape(name)}</title></text>')
-    width, height = _CELL * min(4, len(cells)), (len(cells) + 3) // 4 * (_CELL + _TEXT) + 4
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        'class="sheet" font-family="system-ui, sans-serif" font-size="11" fill="#1d2730">'
-        f'<rect width="{width}" height="{height}" fill="#ffffff"/>{"".join(drawn)}</svg>\n'
-    )
+    write_page(folder, report, f"Audit of {report.data}", lead, blocks(report), sheets)

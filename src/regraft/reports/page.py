@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from regraft.contracts.page import Block, Bullets, Code, Table
 from regraft.files import write_json, write_text
+from regraft.records import to_json
 from regraft.reports import sections
 from regraft.reports.plots import drawn
 from regraft.reports.report import Report
@@ -23,18 +24,20 @@ MANY_CLASSES = 100
 
 def write_pages(report: Report, folder: Path, *, plots: bool = True) -> None:
     """Write report.md, report.html, where wanted the plots that they show, and, last, report.json."""
-    pictures = drawn(report) if plots else {}
-    for name, svg in pictures.items():
+    write_page(folder, report, title(report), lead(report), blocks(report), drawn(report) if plots else {})
+
+
+def write_page(
+    folder: Path, what: Any, title: str, lead: Sequence[str], blocks: Sequence[Block], plots: Mapping[str, str],
+    *, stem: str = "report",
+) -> None:  # fmt: skip
+    """Write `plots` (name -> SVG), a page that shows them as Markdown and as HTML, called `stem`, and, last, what it
+    tells of as JSON."""
+    for name, svg in plots.items():
         write_text(folder / f"{name}.svg", svg)
-    page = rendered(title(report), lead(report), blocks(report), pictures)
-    for name, text in zip(("report.md", "report.html"), page, strict=True):
-        write_text(folder / name, text)
-    write_json(folder / "report.json", report.to_json())
-
-
-def rendered(title: str, lead: Sequence[str], blocks: Sequence[Block], plots: Mapping[str, str]) -> tuple[str, str]:
-    """A page as Markdown and as HTML."""
-    return as_markdown(title, lead, blocks, plots), as_html(title, lead, blocks, plots)
+    write_text(folder / f"{stem}.md", as_markdown(title, lead, blocks, plots))
+    write_text(folder / f"{stem}.html", as_html(title, lead, blocks, plots))
+    write_json(folder / f"{stem}.json", to_json(what))
 
 
 def markdown(report: Report, plots: Mapping[str, str] | None = None) -> str:

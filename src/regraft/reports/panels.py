@@ -1,4 +1,4 @@
-"""Images side by side with a line of text under each, as one SVG that holds them."""
+"""Images, or excerpts of texts, side by side with a line of text under each, as one SVG that holds them."""
 
 import base64
 from collections.abc import Sequence
@@ -8,24 +8,28 @@ SIDE = 180
 """Sides of a panel, in units of the drawing."""
 A_ROW = 4
 """Panels in a row."""
-LINE = 24
-"""Characters of a caption, at most."""
+LINE, LINES = 24, 9
+"""Characters of a caption and of a line of text, at most; lines of a text."""
 
 
-def panels(images: Sequence[tuple[str, bytes]]) -> str:
-    """The drawing: caption and PNG of each. The colours are kept where a page turns drawings dark."""
+def panels(cells: Sequence[tuple[str, bytes | str]]) -> str:
+    """The drawing: caption and PNG, or text, of each. The colours are kept where a page turns drawings dark."""
     made = []
-    for at, (caption, png) in enumerate(images):
+    for at, (caption, inside) in enumerate(cells):
         x, y = SIDE * (at % A_ROW) + 4, (SIDE + 24) * (at // A_ROW) + 4
-        data = base64.b64encode(png).decode()
-        shown = caption if len(caption) <= LINE else caption[: LINE - 1] + "…"
-        made.append(
-            f'<image x="{x}" y="{y}" width="{SIDE - 8}" height="{SIDE - 8}" href="data:image/png;base64,{data}"/>'
-            f'<text x="{x}" y="{y + SIDE + 6}" font-size="12" font-family="sans-serif"><title>{escape(caption)}</title>'
-            f"{escape(shown)}</text>"
-        )
-    width, height = SIDE * min(A_ROW, len(images)), (SIDE + 24) * -(-len(images) // A_ROW) + 8
+        if isinstance(inside, bytes):
+            data = base64.b64encode(inside).decode()
+            made.append(
+                f'<image x="{x}" y="{y}" width="{SIDE - 8}" height="{SIDE - 8}" href="data:image/png;base64,{data}"/>'
+            )
+        else:
+            lines = [inside[start : start + LINE] for start in range(0, min(len(inside), LINE * LINES), LINE)]
+            made += [f'<text x="{x}" y="{y + 14 + 16 * row}">{escape(line)}</text>' for row, line in enumerate(lines)]
+        shown = caption if len(caption) <= LINE else f"{caption[: LINE // 3]}…{caption[1 + LINE // 3 - LINE :]}"
+        made.append(f'<text x="{x}" y="{y + SIDE + 6}">{escape(shown)}<title>{escape(caption)}</title></text>')
+    width, height = SIDE * min(A_ROW, len(cells)), (SIDE + 24) * -(-len(cells) // A_ROW) + 8
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        f'style="filter: none !important; background: white">{"".join(made)}</svg>'
+        'font-size="12" font-family="sans-serif" '
+        f'style="filter: none !important; background: white">{"".join(made)}</svg>\n'
     )

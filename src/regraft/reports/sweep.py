@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from regraft.contracts.metric import metric as metric_named
 from regraft.contracts.page import Block, Bullets, Code, Table
-from regraft.files import write_json, write_text
-from regraft.records import to_json
-from regraft.reports.page import rendered
+from regraft.reports.page import write_page
 from regraft.reports.plots import INK, SECOND, svg
 from regraft.values import NOTHING, Measured, shown
 from regraft.version import VERSION
@@ -201,16 +199,9 @@ def blocks(report: SweepReport) -> list[Block]:
 
 def write_sweep(report: SweepReport, folder: Path) -> None:
     """Write report.md, report.html, the plots and, last, report.json."""
-    title = f"Sweep on {report.data}"
     lead = [verdict(report), f"Made {report.created.replace('T', ' ')}, regraft {report.regraft}."]
-    plots = {"front": _front(report), "curves": _curves(report)}
-    plots = {name: text for name, text in plots.items() if text}
-    for name, text in plots.items():
-        write_text(folder / f"{name}.svg", text)
-    markdown, html = rendered(title, lead, blocks(report), plots)
-    write_text(folder / "report.md", markdown)
-    write_text(folder / "report.html", html)
-    write_json(folder / "report.json", to_json(report))
+    plots = {name: text for name, text in (("front", _front(report)), ("curves", _curves(report))) if text}
+    write_page(folder, report, f"Sweep on {report.data}", lead, blocks(report), plots)
 
 
 def _at(one: Candidate, share: float) -> str:

@@ -14,9 +14,8 @@ from regraft.bundles.bundle import Bundle, load
 from regraft.contracts.example import Example, File
 from regraft.contracts.page import Block, Table
 from regraft.errors import BadData, BadRequest, RunError, nearest
-from regraft.files import atomic_folder, write_json, write_text
-from regraft.records import to_json
-from regraft.reports.page import rendered
+from regraft.files import atomic_folder
+from regraft.reports.page import write_page
 from regraft.reports.panels import panels
 from regraft.values import Event, Notice, Prediction, Progress
 from regraft.workbench._machine import num_threads
@@ -136,12 +135,8 @@ def explain(
             yield Progress(phase="explaining", done=at + 1, total=len(paths))
         if not found:
             raise BadData("None of the inputs could be read.", fix=f"give files that are whole {bundle.modality.many}.")
-        for file, svg in plots.items():
-            write_text(folder / f"{file}.svg", svg)
-        page = rendered(f"What {model.resolve().name} rests on", [LIMITS], blocks, plots)
-        for file, text in zip(("explained.md", "explained.html"), page, strict=True):
-            write_text(folder / file, text)
-        write_json(folder / "explained.json", to_json(found))
+        title = f"What {model.resolve().name} rests on"
+        write_page(folder, found, title, [LIMITS], blocks, plots, stem="explained")
     yield Explained(path=out, explanations=tuple(found))
 
 

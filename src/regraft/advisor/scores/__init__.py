@@ -1,1 +1,1 @@
-"""The shelf of transferability scores: one file each, a number for how well features tell classes without training."""
+"""The shelf of transferability scores: numbers for how well features tell classes without training."""

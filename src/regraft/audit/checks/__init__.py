@@ -1,1 +1,1 @@
-"""The shelf of checks: one file each, which yields findings about what it sees of a session."""
+"""The shelf of checks: each file holds several, functions that yield findings about what they see of a session."""

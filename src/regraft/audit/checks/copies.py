@@ -1,0 +1,112 @@
+"""Examples that are there twice: decoded to the same, near copies, one content with two labels."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Int
+
+from regraft.audit.neighbours import cropped_pairs
+from regraft.contracts.audit import Check, SessionView
+from regraft.contracts.page import Finding
+from regraft.words import counted, named
+
+
+def exact_copies(view: SessionView) -> Iterator[Finding]:
+    """Examples that are decoded to the same, in two splits or in one.
+
+    One finding on copies across splits, one on others.
+    """
+    sets: dict[int, list[int]] = {}
+    for at, first in enumerate(view.same.tolist()):
+        sets.setdefault(first, []).append(at)
+    several = [some for some in sets.values() if len(some) > 1]
+    across = [some for some in several if len(set(view.splits[some].tolist())) > 1]
+    within = [some for some in several if len(set(view.splits[some].tolist())) == 1]
+    one, many = view.modality.one, view.modality.many
+    if across:
+        leaked = np.concatenate(across)
+        tested = sum(view.splits[at] != "train" for at in leaked.tolist())
+        yield Finding(
+            check="Exact copies across splits", severity="stop", examples=view.ids(leaked), score=float(len(across)),
+            message=f"{counted(len(across), f'{one} is', f'{many} are')} in two splits or more: "
+            f"{counted(tested, 'validation or test example')} {'is' if tested == 1 else 'are'} seen in training, so "
+            "the measured figures would be too good.",
+            fix="`--fix-split` writes a table in which each is in one split.",
+        )  # fmt: skip
+    if within:
+        extra = sum(len(some) - 1 for some in within)
+        yield Finding(
+            check="Exact copies in one split", severity="info", examples=view.ids(np.concatenate(within)),
+            score=float(extra),
+            message=f"{counted(extra, f'{one} is a copy', f'{many} are copies')} of another in the same split; each "
+            "counts more than once. Splits that we draw keep copies together.",
+            fix="take the copies out, unless they are meant to count more.",
+        )  # fmt: skip
+
+
+def near_copies(view: SessionView) -> Iterator[Finding]:
+    """Near copies by fingerprint: re-encoded, resized, brightened.
+
+    One finding on pairs across splits, one on others.
+    """
+    yield from told(view, "Near copies", view.near, "nearly the same, by their fingerprints")
+
+
+def told(view: SessionView, title: str, pairs: Int[np.ndarray, "m 2"], what: str) -> Iterator[Finding]:
+    """What to say of pairs of near copies."""
+    cross = view.crossing(pairs)
+    if cross.any():
+        yield Finding(
+            check=f"{title} across splits", severity="warn", examples=view.ids(pairs[cross]), score=float(cross.sum()),
+            message=f"{counted(int(cross.sum()), 'pair')} of {view.modality.many} in different splits are {what}. What "
+            "is tested was then seen in training, or nearly.",
+            fix="look at the pairs; `--fix-split` writes a table in which both are in one split.",
+        )  # fmt: skip
+    if not cross.all():
+        yield Finding(
+            check=f"{title} in one split", severity="info", examples=view.ids(pairs[~cross]),
+            score=float((~cross).sum()),
+            message=f"{counted(int((~cross).sum()), 'pair')} of {view.modality.many} in the same split are {what}.",
+            fix="nothing; they are less to learn from than as many different ones.",
+        )  # fmt: skip
+
+
+def cropped_copies(view: SessionView) -> Iterator[Finding]:
+    """Near copies that fingerprints do not find, cropped or mirrored: alike to the backbone, and the same where one is
+    laid on the other. One finding on pairs across splits, one on others."""
+    yield from told(view, "Cropped copies", cropped_pairs(view), "the same when one is laid on the other")
+
+
+def two_labels(view: SessionView) -> Iterator[Finding]:
+    """The same content, or nearly the same, with two labels.
+
+    One finding on equal examples, one on near copies.
+    """
+    if not view.task.needs_labels:
+        return
+    labels = np.array([one.label for one in view.examples])
+    equal = np.stack([view.same, np.arange(len(view.same))], axis=1)
+    near = np.concatenate([view.near, cropped_pairs(view)])
+    for pairs, what, severity in ((equal, "the same", "stop"), (near, "nearly the same", "warn")):
+        odd = pairs[labels[pairs[:, 0]] != labels[pairs[:, 1]]]
+        if not len(odd):
+            continue
+        words = [
+            f"{view.examples[a].id} ({labels[a]}) and {view.examples[b].id} ({labels[b]})" for a, b in odd.tolist()
+        ]
+        yield Finding(
+            check="One content with two labels" if what == "the same" else "One content with two labels, near copies",
+            severity="stop" if severity == "stop" else "warn", examples=view.ids(odd), score=float(len(odd)),
+            message=f"{counted(len(odd), 'pair')} of {view.modality.many} {'is' if len(odd) == 1 else 'are'} {what} "
+            f"with two labels: {named(words, 3)}. At most one of them is right.",
+            fix="correct the labels; `--fix-split` leaves out both where they are the same.",
+        )  # fmt: skip
+
+
+NAMES = ("cropped_copies", "exact_copies", "near_copies", "two_labels")
+ENTRIES = {
+    "exact_copies": Check(title="Exact copies", run=exact_copies),
+    "near_copies": Check(title="Near copies", run=near_copies),
+    "cropped_copies": Check(title="Cropped copies", run=cropped_copies, needs_features=True),
+    "two_labels": Check(title="One content with two labels", run=two_labels),
+}

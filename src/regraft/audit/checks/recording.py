@@ -1,0 +1,179 @@
+"""How examples were recorded: traits that tell a group or a class, odd values, channels unlike the source's."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from regraft.audit.telling import accuracy_of_probe, supposed_groups, told_by
+from regraft.contracts.audit import Check, SessionView
+from regraft.contracts.modality import Trait
+from regraft.contracts.page import Finding
+from regraft.values import shown
+from regraft.words import counted, listed
+
+MIN_SHARE = 0.3
+"""Share of a trait's variance between groups from which on it is said. Our choice."""
+
+
+def appearance(view: SessionView) -> Iterator[Finding]:
+    """Colours and brightness that belong to a group (a slide's stain, a camera) or tell the class by themselves.
+
+    One finding on both.
+    """
+    traits, groups = [one for one in view.traits if one.seen], supposed_groups(view)
+    if not traits:
+        return
+    told = told_by(view, traits) if view.task.exclusive else None
+    tells = told is not None and told.tells
+    said = []
+    if told is not None and tells:
+        probe = accuracy_of_probe(view)
+        compared = "" if probe is None else f"; the probe, which sees everything: {probe:.2f}"
+        said.append(
+            f"Mean colour, brightness and contrast alone tell the class: balanced accuracy {told.accuracy.told()}"
+            f"{' on other groups' if groups is not None else ''}, {told.chance:.2f} by chance{compared}."
+        )
+    if groups is not None:
+        shares = {one.name: between(one.values, groups) for one in traits}
+        name = max(shares, key=lambda one: shares[one])
+        if said or shares[name] > MIN_SHARE:
+            said.append(
+                f"{shares[name]:.0%} of the variance of the {name} lies between the {len(np.unique(groups))} groups: "
+                "each has colours of its own, such as a stain, a camera or the light leaves."
+            )
+    if said:
+        yield Finding(
+            check="Colours", severity="warn" if tells and groups is not None else "info", message=" ".join(said),
+            score=told.accuracy.value if told is not None and tells else None,
+            fix="keep each group in one split, report by group, and try `--augmentation colour`; test on groups from "
+            "elsewhere." if groups is not None else "try `--augmentation colour`; test on data from elsewhere.",
+        )  # fmt: skip
+
+
+def between(values: Float[np.ndarray, " n"], groups: Int[np.ndarray, " n"]) -> float:
+    """The share of the variance that lies between groups, corrected for their number (epsilon squared: Kelley 1935)."""
+    known = np.isfinite(values)
+    values, code = values[known], np.unique(groups[known], return_inverse=True)[1]
+    counts = np.bincount(code)
+    if len(counts) < 2 or len(values) <= len(counts) or not np.ptp(values):
+        return 0.0
+    means = np.bincount(code, values) / counts
+    inside = float(((values - means[code]) ** 2).sum()) / (len(values) - len(counts))
+    return max(0.0, 1 - inside / float(values.var(ddof=1)))
+
+
+def giveaway(view: SessionView) -> Iterator[Finding]:
+    """A class that is told by how its examples were recorded and kept: a border, a format, a size. What a model learns
+    from such data may be that. One finding on what is of the recording alone, one on what depends on the content too.
+    """
+    if not view.task.exclusive:
+        return
+    for degree, what in (("wholly", ""), ("partly", ": file size")):
+        traits = [one for one in view.traits if one.recorded == degree]
+        together = told_by(view, traits) if traits else None
+        if together is None or not together.tells:
+            continue
+        alone = {one.name: found for one in traits if (found := told_by(view, [one], trees=1)) is not None}
+        name = max(alone, key=lambda one: alone[one].accuracy.value, default="")
+        best = alone.get(name, together)
+        sure = degree == "wholly"
+        yield Finding(
+            check=f"Class told by the recording{what}", severity="warn" if sure else "info",
+            score=together.accuracy.value, examples=view.ids(best.examples),
+            message=f"Without a look at what is shown, {'facts of the file tell' if sure else 'the file size tells'} "
+            f"the class: balanced accuracy {together.accuracy.told()}, {together.chance:.2f} by chance. "
+            + (f"The {name} alone: {best.accuracy.told()}, highest in {best.label}. " if name else "")
+            + ("A model may learn this instead." if sure else "That may follow from what is shown, or not."),
+            fix="record and prepare all classes in the same way: crop borders, convert all files alike; test on data "
+            "from elsewhere." if sure else "compare with how well the probe does; test on data from elsewhere.",
+        )  # fmt: skip
+
+
+FAR = 6.0
+"""An example is odd where the logarithm of its trait lies more than so many robust standard deviations from the median
+(Iglewicz & Hoaglin 1993 take 3.5; sizes and sharpness have long tails, so more is our choice) …"""
+LEAST = 0.12
+"""… a standard deviation being taken for this at least: what differs by less than a factor of two is not odd."""
+
+
+def odd_examples(view: SessionView) -> Iterator[Finding]:
+    """Examples whose size, shape, brightness or sharpness is odd. Every modality says what it measures.
+
+    A finding for every trait that some examples are odd in.
+    """
+    for trait in view.traits:
+        odd = outside(trait)
+        if not odd.any():
+            continue
+        usual = float(np.nanmedian(trait.values))
+        worst = np.flatnonzero(odd)[np.argsort(-abs(trait.values[odd] - usual), kind="stable")]
+        first = trait.values[worst[0]]
+        most = len(worst) > 0.5 * int(np.isfinite(trait.values).sum())
+        yield Finding(
+            check=f"Odd examples: {trait.name}", severity="warn" if most else "info", score=len(worst) / len(odd),
+            examples=view.ids(worst),
+            message=f"The {trait.name} of {counted(len(worst), view.modality.one, view.modality.many)} of "
+            f"{len(odd):,} is {'out of range' if most else 'unusual'}: {shown(float(first))}{trait.unit}, for "
+            f"instance; the median of all is {shown(usual)}{trait.unit}.",
+            fix=trait.advice,
+        )  # fmt: skip
+
+
+def outside(trait: Trait) -> Bool[np.ndarray, " n"]:
+    """Which examples are odd in this trait."""
+    known = np.isfinite(trait.values)
+    odd = known & ((trait.values < trait.range[0]) | (trait.values > trait.range[1]))
+    if trait.outliers and known.any():
+        logs = np.log(np.maximum(trait.values, 1e-6), where=known, out=np.zeros(len(known)))
+        centre = np.median(logs[known])
+        spread = max(LEAST, 1.4826 * float(np.median(abs(logs[known] - centre))))
+        odd |= known & (abs(logs - centre) > FAR * spread)
+    return odd
+
+
+SAMPLE = 64
+"""Examples that are looked at."""
+MAX_SHIFT, RATIOS = 1.0, (0.35, 1.8)
+"""Largest shift of a channel's mean, in standard deviations of the source; smallest and largest ratio of the standard
+deviations. Our choice."""
+
+
+def source_statistics(view: SessionView) -> Iterator[Finding]:
+    """Channel statistics far from those of the examples that the backbone was trained on.
+
+    One finding where channels are shifted or scaled, one where they are all the same.
+    """
+    if view.record is None or not view.card.channels:
+        return
+    whole = np.flatnonzero(view.usable)
+    some = np.sort(np.random.default_rng(view.seed).permutation(whole)[:SAMPLE])
+    cells = [next(iter(view.record(at).values())) for at in some.tolist()]
+    pixels = np.concatenate([one.reshape(-1, one.shape[-1]) for one in cells]).astype(np.float32) / 255
+    if pixels.shape[1] != view.card.channels:
+        return
+    mean, std = np.array(view.card.mean), np.array(view.card.std)
+    shift, ratio = (pixels.mean(axis=0) - mean) / std, pixels.std(axis=0) / std
+    if abs(shift).max() > MAX_SHIFT or ratio.min() < RATIOS[0] or ratio.max() > RATIOS[1]:
+        yield Finding(
+            check="Statistics unlike the backbone's", severity="info", score=float(abs(shift).max()),
+            message=f"The channels' means lie {listed([f'{one:+.1f}' for one in shift])} standard deviations from "
+            f"those of what {view.card.name} was trained on; their own standard deviations are "
+            f"{listed([f'{one:.1f}' for one in ratio])} times as large. Frozen features say less then.",
+            fix="compare with retraining more (`--strategy full`), and with other backbones.",
+        )  # fmt: skip
+    if pixels.shape[1] == 3 and float(abs(pixels - pixels[:, :1]).max()) < 0.02:
+        yield Finding(
+            check="Statistics unlike the backbone's: grey", severity="info",
+            message=f"All channels are the same; {view.card.name} was trained on colour.",
+            fix="nothing; or `--set channels=1`, which adapts the first layer and is as good.",
+        )  # fmt: skip
+
+
+NAMES = ("appearance", "giveaway", "odd_examples", "source_statistics")
+ENTRIES = {
+    "appearance": Check(title="Colours", run=appearance),
+    "giveaway": Check(title="Class told by the recording", run=giveaway),
+    "odd_examples": Check(title="Odd examples", run=odd_examples),
+    "source_statistics": Check(title="Statistics unlike the backbone's", run=source_statistics, needs_features=True),
+}
