@@ -102,7 +102,7 @@ class Recipe:
     data: str
     """Folder or table of labelled examples."""
     backbone: str = "googlenet"
-    """NAME[:VARIANT][@WEIGHTS], bundle:PATH, or the folder of a model."""
+    """NAME[:VARIANT][@WEIGHTS], bundle:PATH, or the folder of a model; for `auto` several, with commas between them."""
     modality: str = ""
     """What the examples are (image …); empty: found out from the data."""
     task: str = "auto"
@@ -110,7 +110,7 @@ class Recipe:
     delimiter or several label columns say so, else classification."""
     strategy: str = "probe"
     """A strategy (probe, finetune, gradual, lora, extend) or one of their presets (partial, full, lp_ft, scratch,
-    pretrain)."""
+    pretrain), or `auto`: what `advise` says."""
     cut: str = ""
     """Last frozen stage, `input` or `output`; empty: the preset's own."""
     seed: int = 0
@@ -132,7 +132,7 @@ class Recipe:
     max_repeats: int = 10
     """Most repeats of that cross-validation for a probe; time may allow fewer, and the report says how many."""
     max_seconds: float = 0.0
-    """Wall seconds that training may take; 0: no limit."""
+    """Wall seconds that training may take, and before it an advice for `auto`; 0: no limit, and 10 minutes."""
     device: str = "auto"
     """cpu, cuda, mps, or auto: the fastest there is."""
     backend: Literal["auto", "torch"] = "auto"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from regraft.advisor.cost import Plan, cost
+from regraft.advisor.cost import Plan, Rates, cost
 from regraft.advisor.noise import learning_curve, predicted, smallest_difference
 from regraft.backbones.costs import NetworkCosts, costs_of
 from regraft.backbones.opening import card_at_hand
@@ -60,13 +60,17 @@ def test_what_is_frozen_is_run_once_and_what_is_trained_in_every_step(network: N
     stages = tuple(part.name for part in network.stages)
     whole = sum(part.multiply_adds for part in network.stages)
     below = sum(part.multiply_adds for part in network.stages[: stages.index("4e") + 1]) / whole
-    inner = cost(network, stages, plan("4e"), running=50.0, training=10.0)
-    assert inner.filling_s == pytest.approx((100 * 2 + 20) * below / 50 + 20 * (1 - below) / 50)
-    assert inner.training_s == pytest.approx(3 * 100 * (1 - below) / 10)
-    full = cost(network, stages, plan("input", views=0), running=50.0, training=10.0)
-    assert full.training_s == pytest.approx(3 * 100 / 10)
+    rates = Rates(loading=0.001, running=0.02, training=0.1)
+    inner = cost(network, stages, plan("4e"), rates)
+    assert inner.filling_s == pytest.approx((100 * 2 + 20) * (0.001 + below * 0.02) + 120 * (1 - below) * 0.02)
+    assert inner.training_s == pytest.approx(3 * 100 * (1 - below) * 0.1)
+    folds = cost(network, stages, plan("4e", validated=10, trainings=5.0), rates)
+    assert folds.training_s == pytest.approx(5 * (inner.training_s + 3 * 10 * (1 - below) * 0.02))
+    full = cost(network, stages, plan("input", views=0), rates)
+    assert full.filling_s == pytest.approx(120 * (0.001 + 0.02))
+    assert full.training_s == pytest.approx(3 * 100 * (0.1 + 0.001))
     assert full.disk_bytes == 0
     assert full.memory_bytes > inner.memory_bytes
-    probe = cost(network, stages, plan("output", epochs=0), running=50.0, training=10.0)
+    probe = cost(network, stages, plan("output", epochs=0), rates)
     assert probe.training_s == 0
     assert probe.disk_bytes == 220 * 4 * 256

@@ -9,9 +9,12 @@ import pytest
 from PIL import Image
 
 from regraft.errors import BadRequest
-from regraft.recipe import Recipe
-from regraft.reports.advice import AdviceReport, verdict
+from regraft.recipe import Recipe, read_recipe
+from regraft.reports.advice import AdviceReport, read_advice, verdict
 from regraft.workbench.advise import Advised, advise
+from regraft.workbench.fit import fit
+from regraft.workbench.run import RunDone
+from regraft.workbench.show import show
 
 TINY = "googlenet:tiny@random"
 
@@ -73,6 +76,33 @@ def test_a_pilot_ranks_recipes_on_training_examples_alone(tmp_path: Path) -> Non
     assert best.predicted is not None
     assert best.tied
     assert report.advised.cost is not None
+
+
+@pytest.mark.slow
+def test_a_fit_takes_the_advice_and_says_what_came_of_it(tmp_path: Path) -> None:
+    recipe = Recipe(data=str(tints(tmp_path / "d")), backbone=TINY, strategy="auto", input_px=32, threads=1,
+                    max_seconds=60.0, options={"epochs": 1, "min_steps": 1})  # fmt: skip
+    *_, done = fit(recipe, tmp_path / "run")
+    assert isinstance(done, RunDone)
+    advice, report = read_advice(tmp_path / "run" / "advice"), done.report
+    assert report.strategy is not None
+    assert report.strategy.preset == advice.advised.strategy
+    assert report.advised is not None
+    assert report.advised.predicted == advice.advised.predicted is not None
+    assert report.advised.seconds is not None
+    assert 0 < sum(report.spent.values()) < report.advised.seconds * 50
+    page = (tmp_path / "run" / "report.md").read_text()
+    assert "## Advice" in page
+    assert "predicted 90 % interval" in page
+    assert read_recipe(tmp_path / "run" / "recipe.toml").strategy == advice.advised.strategy
+
+
+def test_auto_is_a_word_of_fit_alone_and_chooses_the_cut_too(tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match="only when a model is fitted"):
+        show(Recipe(data="d", strategy="auto"))
+    with pytest.raises(BadRequest, match="the cut as well"):
+        next(fit(Recipe(data="d", strategy="auto", cut="4e"), tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_nothing_to_choose_from_is_refused(tmp_path: Path) -> None:

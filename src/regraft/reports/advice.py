@@ -1,5 +1,6 @@
 """Advice, as one typed value and as a page: what to reuse and how much of it to retrain, and on what evidence."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from regraft.advisor.cost import Cost
 from regraft.advisor.noise import Curve
 from regraft.contracts.metric import metric as metric_named
 from regraft.contracts.page import Block, Bullets, Code, Table
+from regraft.records import from_json
 from regraft.reports.page import write_page
 from regraft.values import NOTHING, Measured, shown
 from regraft.version import VERSION
@@ -126,9 +128,9 @@ def blocks(report: AdviceReport) -> list[Block]:
         floor += f"cases of five, where one of two models alone is right in {report.disagreement:.0%}, as here."
     data = f"{report.described}. Looked at: {counted(report.num_train, 'training and validation example')}{groups}; no "
     counting = (
-        "Seconds of a fit are counted from the layers and timed batches, from an empty store, without decoding and "
+        "The time of a fit is CPU time (wall time with an accelerator), without early stopping, from an empty store: "
+        "counted from the layers and timed batches, corrected by what the pilot measured."
     )
-    counting += "without early stopping."
     reasons = Bullets([f"{one.name}: {one.reason}" for one in report.candidates])
     scoring = "Linear probes and transferability scores on the training examples; scores have no weight in the order."
     found = [
@@ -145,6 +147,11 @@ def blocks(report: AdviceReport) -> list[Block]:
     limits = [*report.not_done, "The pilot trained on a part of the training examples, for a few epochs.", changes]
     found.append(Block("Not verified", ("What these figures do not show.", Bullets(limits))))
     return found
+
+
+def read_advice(folder: Path) -> AdviceReport:
+    """What `write_advice` left in a folder."""
+    return from_json(AdviceReport, json.loads((folder / "report.json").read_text(encoding="utf-8")))
 
 
 def write_advice(report: AdviceReport, folder: Path) -> None:

@@ -100,6 +100,7 @@ def blocks(report: Report) -> list[Block]:
         sections.data(report),
         sections.training(report, strategy) if strategy else sections.model(report),
         sections.store(report),
+        sections.advised(report),
         sections.time_and_memory(report),
         sections.reproduction(report),
         Block("Not verified", ("What these figures do not show.", Bullets(not_verified(report)))),

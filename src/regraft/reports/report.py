@@ -196,6 +196,21 @@ class Phase:
 
     name: str
     seconds: float
+    cpu_seconds: float = 0.0
+    """Of all threads."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advised:
+    """The advice that a run took, and what came of it."""
+
+    reason: str
+    """Why this recipe was advised."""
+    predicted: Measured | None
+    """The main metric on examples that judge the model, with a 90 % interval; None where nothing was predicted."""
+    seconds: float | None
+    """Seconds that were predicted of the run, as `Report.spent` counts them, without early stopping; None where they
+    could not be counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,6 +268,8 @@ class Report:
     findings: tuple[Finding, ...] = ()
     """What checks of the model have to say."""
     store: StoreFacts | None = None
+    advised: Advised | None = None
+    """Where the recipe was chosen by an advice."""
     phases: tuple[Phase, ...] = ()
     peak_memory_bytes: int | None = None
     environment: Mapping[str, Any] = field(default_factory=dict)
@@ -270,6 +287,12 @@ class Report:
     def task(self) -> Task:
         """The task, as far as kind and names make one: it knows its words, not the scale of targets."""
         return TASKS.get(self.data.kind)(self.data.classes)
+
+    @property
+    def spent(self) -> dict[str, float]:
+        """Seconds by phase: of the CPU, or on the wall where an accelerator did the work. Advice is no part of it."""
+        on_cpu = self.environment.get("device") == "cpu"
+        return {one.name: one.cpu_seconds if on_cpu else one.seconds for one in self.phases if one.name != "advice"}
 
     @property
     def words(self) -> Words:

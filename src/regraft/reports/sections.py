@@ -181,17 +181,38 @@ def store(report: Report) -> Block | None:
     return Block("Activation store", (about, Table(("Cut", "kept as", "rows", "size"), rows, left=2), *errors, said))
 
 
+def advised(report: Report) -> Block | None:
+    """What an advice predicted, and what came of it."""
+    found, section = report.advised, report.section
+    if found is None or section is None:
+        return None
+    rows, said, strategy = list[tuple[str, ...]](), "", report.strategy
+    if found.predicted is not None:
+        rows.append((section.main_metric.replace("_", " "), found.predicted.told(), section.headline.told()))
+        low, high = found.predicted.low, found.predicted.high
+        if low is not None and high is not None:
+            inside = low <= section.headline.value <= high
+            said = f"What was measured lies {'inside' if inside else 'outside'} the predicted 90 % interval."
+    if found.seconds is not None:
+        rows.append(("CPU time", duration(found.seconds), duration(sum(report.spent.values()))))
+    epochs = f"It ran {counted(len(strategy.curve), 'epoch')}." if strategy and strategy.curve else ""
+    about = f"Taken from the advice in `advice/`: {found.reason} Its time was predicted without early stopping and "
+    about += f"from an empty store, a part of which the advice has filled. {epochs}"
+    return Block("Advice", (about, Table(("", "predicted", "measured"), rows), said))
+
+
 def time_and_memory(report: Report) -> Block | None:
     """Wall time by phase, peak memory, and the machine."""
     if not (report.phases or report.environment):
         return None
-    rows = [(one.name, duration(one.seconds)) for one in report.phases]
-    rows.append(("together", duration(sum(one.seconds for one in report.phases))))
+    spent = [(one.name, one.seconds, one.cpu_seconds) for one in report.phases]
+    spent.append(("together", sum(wall for _, wall, _ in spent), sum(cpu for _, _, cpu in spent)))
+    rows = [(name, duration(wall), duration(cpu)) for name, wall, cpu in spent]
     peak = report.peak_memory_bytes
     return Block(
         "Time and memory",
         (
-            Table(("Phase", "wall time"), rows),
+            Table(("Phase", "wall time", "CPU time"), rows),
             f"Peak memory of the process: {size(peak)}." if peak else "",
             Bullets([f"{name}: {value}" for name, value in report.environment.items()]),
         ),

@@ -52,7 +52,8 @@ class Candidate:
     tied: bool
     """Whether it is not distinguishable from the best."""
     seconds: float
-    """Wall seconds of one run: the frozen part of its examples computed once, and training; the mean over seeds."""
+    """CPU seconds of one run: the frozen part of its examples computed once, and training; the mean over seeds. Wall
+    seconds where an accelerator did the work."""
     parameters_trained: int
     on_front: bool
     """Whether no other candidate is both cheaper and better (the Pareto front of metric against seconds)."""
@@ -135,7 +136,7 @@ def blocks(report: SweepReport) -> list[Block]:
         "not distinguishable from the best",
         title,
         "behind the best",
-        "seconds a run",
+        "CPU seconds a run",
         "trained parameters",
     ]
     rows = [
@@ -224,7 +225,7 @@ def _front(report: SweepReport) -> str:
         front = sorted((one.seconds, one.measured.value) for one in report.candidates if one.on_front)
         axes.plot(*zip(*front, strict=True), color=SECOND, linestyle=":", label="Pareto front")
         _log_axis(axes)
-        axes.set(xlabel="seconds a run", ylabel=lowered(metric_named(report.metric).title))
+        axes.set(xlabel="CPU seconds a run", ylabel=lowered(metric_named(report.metric).title))
         axes.legend(frameon=False)
 
     return svg(draw, (7.2, 4.0))

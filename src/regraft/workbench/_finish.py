@@ -25,6 +25,7 @@ from regraft.records import numbers_in, to_json
 from regraft.reports.page import model_card, write_pages
 from regraft.reports.plots import wanted
 from regraft.reports.report import (
+    Advised,
     BackboneFacts,
     Damaged,
     DataFacts,
@@ -48,7 +49,9 @@ MAX_REFERENCE = 2000
 """Training examples that the out-of-distribution score of a tuned model rests on."""
 
 
-def finish(outcome: Outcome, folder: RunFolder, phases: Phases) -> Generator[Event, None, Report]:
+def finish(
+    outcome: Outcome, folder: RunFolder, phases: Phases, advice: Advised | None = None
+) -> Generator[Event, None, Report]:
     """Evaluate, write the bundle and the report; returns the report."""
     with phases.measure("evaluation"):
         found = evaluated(outcome)
@@ -65,7 +68,7 @@ def finish(outcome: Outcome, folder: RunFolder, phases: Phases) -> Generator[Eve
     if outcome.session.task.answers == "probabilities" and not (found.calibration and found.calibration.kept):
         reason = found.calibration.reason if found.calibration else "uncalibrated, too few held-out predictions"
         yield Notice(text=f"Probabilities are {reason}.{found.surer if outcome.tuned else ''}", topic="calibration")
-    report = _report(outcome, found, findings, check, phases)
+    report = replace(_report(outcome, found, findings, check, phases), advised=advice)
     task, temperature = outcome.session.task, temperature_of(found.calibration)
     examples = outcome.session.dataset.examples
     said = {
@@ -120,7 +123,10 @@ def _report(
         calibration=found.calibration,
         untested=found.untested,
         store=outcome.stored.facts(check),
-        phases=tuple(Phase(name=name, seconds=round(seconds, 3)) for name, seconds in phases.seconds.items()),
+        phases=tuple(
+            Phase(name=name, seconds=round(seconds, 3), cpu_seconds=round(phases.cpu_seconds[name], 3))
+            for name, seconds in phases.seconds.items()
+        ),
         peak_memory_bytes=peak_memory_bytes(),
         environment={
             "python": platform.python_version(),

@@ -40,6 +40,11 @@ def choose_device(wanted: str) -> str:
     return wanted
 
 
+def clock_of(device: str) -> Callable[[], float]:
+    """What tells the seconds that work takes: those of the CPU, or on the wall where an accelerator does it."""
+    return time.process_time if device == "cpu" else time.perf_counter
+
+
 def num_threads(wanted: int) -> int:
     """CPU threads to use: those asked for, else the cores this process may use."""
     if wanted > 0:
@@ -51,11 +56,13 @@ def num_threads(wanted: int) -> int:
 
 @dataclass
 class Phases:
-    """Wall seconds of each phase, in the order they first began."""
+    """Wall and CPU seconds of each phase, in the order they first began."""
 
     log: Callable[[Event], None]
     """Takes every event, before it is passed on."""
     seconds: dict[str, float] = field(default_factory=dict)
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
+    """Of all threads of this process, whatever else the machine does."""
 
     def run(self, name: str, work: Generator[Event, None, T]) -> Generator[Event, None, T]:
         """Drive `work`, logging its events, passing them on and adding its time to `name`, unless that is empty;
@@ -77,11 +84,12 @@ class Phases:
     @contextmanager
     def measure(self, name: str) -> Generator[None, None, None]:
         """Add the time inside the `with` to `name`."""
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         try:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+            self.cpu_seconds[name] = self.cpu_seconds.get(name, 0.0) + time.process_time() - worked
 
 
 def peak_memory_bytes() -> int | None:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from regraft.activations.fill import Inputs
+from regraft.activations.runner import Prefixes
 from regraft.backbones.backbone import Backbone
 from regraft.contracts.task import Task
 from regraft.data.scan import Scanned
@@ -40,6 +41,8 @@ class Probed:
     """What stayed in one fold: the user's groups joined with copies."""
     inputs: Inputs
     """How examples become records."""
+    prefixes: Prefixes
+    """What runs the backbone."""
     c: float
     """The strength of the penalty that was chosen, inverted; 0 without a probe."""
 
@@ -80,5 +83,10 @@ def probed(
             if solved.out_of_fold is not None:
                 outputs = session.task.outputs(solved.out_of_fold)
     return Probed(
-        features=features, outputs=outputs, groups=groups[positions], inputs=session.inputs(fitted.card, threads), c=c
+        features=features,
+        outputs=outputs,
+        groups=groups[positions],
+        inputs=session.inputs(fitted.card, threads),
+        prefixes=stored.prefixes,
+        c=c,
     )

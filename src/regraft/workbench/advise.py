@@ -7,21 +7,25 @@ strategies on half of the training examples, then the better half of these recip
 """
 
 import datetime
+import shutil
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
-from regraft.advisor.cost import Cost, Plan, cost
+from regraft.advisor.cost import Cost, Plan, Rates, cost
 from regraft.advisor.noise import Curve, learning_curve, predicted, smallest_difference
 from regraft.backbones.backbone import Backbone
 from regraft.contracts.metric import main_metric
 from regraft.contracts.score import SCORES, Seen
+from regraft.contracts.strategy import STRATEGIES
 from regraft.contracts.task import Task
+from regraft.data.dataset import Dataset
 from regraft.errors import BadRequest, RegraftError, RunError
 from regraft.evaluation.intervals import measure
 from regraft.evaluation.many import ranked
@@ -29,17 +33,18 @@ from regraft.files import claimed
 from regraft.folds import split
 from regraft.identity import derive_seed
 from regraft.recipe import Recipe, Source
-from regraft.reports.advice import AdviceReport, Candidate, Looked, write_advice
+from regraft.reports import report as reported
+from regraft.reports.advice import AdviceReport, Candidate, Looked, read_advice, verdict, write_advice
 from regraft.reports.sweep import SweepReport
 from regraft.tasks.linear import linear, solve
-from regraft.values import Event, Measured, Progress
-from regraft.words import JOINT
-from regraft.workbench._machine import choose_device, num_threads
+from regraft.values import Event, Measured, Notice, Progress
+from regraft.words import JOINT, listed
+from regraft.workbench._machine import choose_device, clock_of, num_threads
 from regraft.workbench._manifest import check_files, write_manifest
 from regraft.workbench._probed import Probed, probed
 from regraft.workbench._speed import Timing
 from regraft.workbench._speed import measured as timed
-from regraft.workbench.recipes import open_for, resolve, suited
+from regraft.workbench.recipes import named, open_for, resolve, suited
 from regraft.workbench.session import MIN_VALIDATION, Session, open_session
 from regraft.workbench.sweep import SweepDone, sweep
 
@@ -49,6 +54,12 @@ EPOCHS = 8
 """Of the pilot's fine-tunings, at most. Our choice."""
 NUM_BACKBONES = 2
 """So many go into the pilot."""
+BUDGET_S = 600.0
+"""Wall seconds for an advice, unless told otherwise."""
+CANDIDATES = ("probe", "partial", "full")
+"""Strategies that an advice chooses from, unless told otherwise."""
+TIMED = 24
+"""Examples that rates are measured on. Our choice: under a second."""
 FEW = 30
 """A class with fewer training examples than this is to be collected first, where it is also predicted worst."""
 
@@ -66,9 +77,11 @@ class Advised(Event):
 
 
 def advise(
-    recipe: Recipe, out: Path, *, backbones: Sequence[str], strategies: Sequence[str], budget_s: float = 600.0
-) -> Iterator[Event]:
-    """Advise on the recipe's data; yields events, the last one an `Advised`. `budget_s` are wall seconds.
+    recipe: Recipe, out: Path, *, backbones: Sequence[str], strategies: Sequence[str], budget_s: float = BUDGET_S,
+    dataset: Dataset | None = None,
+) -> Iterator[Event]:  # fmt: skip
+    """Advise on the recipe's data, or on `dataset`, where the caller has opened them; yields events, the last one an
+    `Advised`. `budget_s` are wall seconds.
 
     Raises:
         UnknownName: there is no such backbone or strategy.
@@ -81,7 +94,7 @@ def advise(
     began = time.monotonic()
     with claimed(out / "advice.json", "advice", {"data": recipe.data}, resume=False):
         threads = num_threads(recipe.threads)
-        session = yield from open_session(recipe, workers=threads)
+        session = yield from open_session(recipe, dataset, workers=threads)
         positions = session.learnable
         data = _Data(session=session, positions=positions, task=session.task, num_test=len(session.splits.test))
         found: dict[str, tuple[Backbone, Probed]] = {}
@@ -134,8 +147,10 @@ def _advice(
     order = [one.name for one in standing.standings]
     notes = list[str]()
     looked = tuple(Looked(name=spec, probe=probes[spec], scores=_scores(data, *found[spec])) for spec in order)
-    costs = yield from _costs(recipe, data, {spec: found[spec][0] for spec in order}, strategies, notes)
-    pilot = yield from _pilot(recipe, data, order[:NUM_BACKBONES], strategies, out, began + budget_s, notes)
+    plans = yield from _plans(recipe, data, {spec: found[spec] for spec in order}, strategies, notes)
+    some = [(spec, strategy) for spec in order[:NUM_BACKBONES] for strategy in strategies]
+    piloted = yield from _pilot(recipe, data, some, plans, out, began + budget_s, notes)
+    pilot, costs = piloted.report if piloted else None, _costs(plans, piloted)
     disagreement = _disagreement(task, targets, list(outputs.values()))
     units = data.num_test or len(data.positions)
     tested = session.num_groups(session.splits.test if data.num_test else data.positions)
@@ -172,22 +187,33 @@ def _scores(data: _Data, backbone: Backbone, seen: Probed) -> dict[str, float | 
     return told
 
 
-def _costs(
-    recipe: Recipe, data: _Data, backbones: Mapping[str, Backbone], strategies: Sequence[str], notes: list[str]
-) -> Generator[Event, None, dict[tuple[str, str], tuple[str, Cost]]]:
-    """Cut and cost of each backbone with each strategy, from the layers' account and timed batches."""
+Priced = tuple[Plan, Callable[[Plan], Cost]]
+"""A plan, and what plans of its backbone cost here."""
+
+
+def _plans(
+    recipe: Recipe, data: _Data, backbones: Mapping[str, tuple[Backbone, Probed]], strategies: Sequence[str],
+    notes: list[str],
+) -> Generator[Event, None, dict[tuple[str, str], Priced]]:  # fmt: skip
+    """What each backbone with each strategy would do, priced by the layers' account and timed batches."""
     from regraft.backbones.costs import costs_of
 
-    found = dict[tuple[str, str], tuple[str, Cost]]()
-    timing = Timing(rounds=1, threads=num_threads(recipe.threads), device=choose_device(recipe.device))
-    train, val = data.session.validated
-    for spec, backbone in backbones.items():
+    found = dict[tuple[str, str], Priced]()
+    device, session = choose_device(recipe.device), data.session
+    clock = clock_of(device)
+    timing = Timing(rounds=1, threads=num_threads(recipe.threads), device=device,
+                    clock=clock if device == "cpu" else None)  # fmt: skip
+    train, val = session.validated
+    for spec, (backbone, seen) in backbones.items():
         try:
             network = costs_of(backbone.family, backbone.card.buildable)
             (speed,) = yield from timed([(backbone.family, backbone.card.buildable)], timing)
         except RegraftError as error:
             notes.append(f"The cost of {spec} could not be counted: {error}")
             continue
+        loading, running = _timed(seen, data.positions, clock)
+        rates = Rates(loading=loading, running=running, training=1 / speed.training[0])
+        priced = partial(cost, network, backbone.card.stages, rates=rates)
         for strategy in strategies:
             name, _, cut = strategy.partition("@")
             try:
@@ -198,21 +224,61 @@ def _costs(
             options = resolved.options
             plan = Plan(
                 cut=resolved.cut, examples=len(train), others=len(val) + data.num_test, views=resolved.views,
+                validated=len(val), trainings=1.0 if session.tests else float(recipe.folds),
                 epochs=0 if resolved.strategy.solved else getattr(options, "epochs", 0),
                 batch=getattr(options, "batch", 1), min_steps=getattr(options, "min_steps", 0), dtype=resolved.dtype,
             )  # fmt: skip
-            running, training = speed.running[0], speed.training[0]
-            found[spec, strategy] = (
-                resolved.cut,
-                cost(network, backbone.card.stages, plan, running=running, training=training),
-            )
+            found[spec, strategy] = plan, priced
+    return found
+
+
+def _timed(seen: Probed, positions: Int[np.ndarray, " k"], clock: Callable[[], float]) -> tuple[float, float]:
+    """Seconds to load an augmented view of an example, and to run it through the whole network."""
+    some = positions[np.linspace(0, len(positions) - 1, min(TIMED, len(positions))).astype(np.int64)].tolist()
+    began = clock()
+    records = [seen.inputs.load(at, 1, 0)[0] for at in some]
+    loaded = clock()
+    seen.prefixes.states(("output",), records)  # the first run also prepares
+    warm = clock()
+    seen.prefixes.states(("output",), records)
+    return (loaded - began) / len(some), (clock() - warm) / len(some)
+
+
+def _costs(
+    plans: Mapping[tuple[str, str], Priced], piloted: SweepDone | None
+) -> dict[tuple[str, str], tuple[str, Cost]]:
+    """Cut and cost of each recipe; what the pilot measured of it, or of others, corrects what was counted."""
+    ran = {}
+    for one in piloted.report.candidates if piloted else ():
+        if spec := next((known for known in plans if _is(known, one)), None):
+            assert piloted is not None
+            ran[spec] = piloted.reports[one.name]
+    factors = dict[tuple[str, str], float]()
+    for spec, report in ran.items():
+        plan, priced = plans[spec]
+        splits, curve = report.data.splits, report.strategy.curve if report.strategy else ()
+        small = replace(plan, examples=splits["train"].examples, epochs=len(curve), min_steps=0, trainings=1.0,
+                        validated=splits["validation"].examples if "validation" in splits else 0)  # fmt: skip
+        if curve:
+            factors[spec] = report.spent.get("training", 0.0) / priced(small).training_s
+    others = float(np.median(list(factors.values()))) if factors else 1.0
+    found = {}
+    for spec, (plan, priced) in plans.items():
+        counted = priced(plan)
+        if spec in ran:
+            spent = ran[spec].spent
+            rest = sum(seconds for name, seconds in spent.items() if name not in ("activations", "training"))
+            if not plan.epochs:  # solved at once
+                rest += spent.get("training", 0.0)
+            counted = replace(counted, rest_s=rest)
+        found[spec] = plan.cut, replace(counted, training_s=counted.training_s * factors.get(spec, others))
     return found
 
 
 def _pilot(
-    recipe: Recipe, data: _Data, backbones: Sequence[str], strategies: Sequence[str], out: Path, until: float,
-    notes: list[str],
-) -> Generator[Event, None, SweepReport | None]:  # fmt: skip
+    recipe: Recipe, data: _Data, chosen: Sequence[tuple[str, str]], plans: Mapping[tuple[str, str], Priced], out: Path,
+    until: float, notes: list[str],
+) -> Generator[Event, None, SweepDone | None]:  # fmt: skip
     """Successive halving by sweeps over training examples alone; None where there was no time or no way."""
     session, manifest = data.session, out / "pilot.csv"
     if len(data.positions) < 2 * MIN_VALIDATION:
@@ -232,36 +298,75 @@ def _pilot(
         recipe, data=str(manifest), task=session.task.kind, options={"epochs": EPOCHS, **recipe.options}, cut="",
         source=Source(label_delimiter=JOINT if session.task.facts.get("delimiter") else "", max_damaged_share=1.0),
     )  # fmt: skip
-    report: SweepReport | None = None
-    chosen = [(backbone, strategy) for backbone in backbones for strategy in strategies]
+    last: SweepDone | None = None
     for round_, share in enumerate((HALF, 1.0)):
         left = until - time.monotonic()
         if left <= 0:
             break
-        folder, before = out / f"pilot-{round_ + 1}", report
+        if long := [one for one in chosen if one in plans and _pilot_seconds(plans[one], share) > left]:
+            names = listed([" ".join(one) for one in long], 6)
+            notes.append(f"Round {round_ + 1} of the pilot had no time for {names}.")
+            chosen = [one for one in chosen if one not in long]
+        if not chosen:
+            break
+        folder, before = out / f"pilot-{round_ + 1}", last
         try:
             events = sweep(
                 shared, folder, backbones=list(dict.fromkeys(one for one, _ in chosen)),
                 strategies=list(dict.fromkeys(one for _, one in chosen)), sizes=(share,), seeds=1, max_seconds=left,
+                only=chosen,
             )  # fmt: skip
             for event in events:
                 if isinstance(event, SweepDone):
-                    report = event.report
+                    last = event
                 else:
                     yield event
         except RunError as error:
             notes.append(f"Round {round_ + 1} of the pilot was not finished: {error.message}")
             break
-        assert report is not None
-        if report.not_run and before is not None:
+        assert last is not None
+        if last.report.not_run and before is not None:
             notes.append("No time was left for all of the pilot's second round; the first one counts.")
             return before
-        ordered = [(one.backbone, one.strategy) for one in report.candidates]
+        ordered = [(one.backbone, one.strategy) for one in last.report.candidates]
         chosen = [(one, strategy) for one, strategy in ordered[: max(2, (len(ordered) + 1) // 2)]]
-    if report is None or len(report.candidates) < 2:
+    if last is None or len(last.report.candidates) < 2:
         notes.append("No pilot: no time was left to compare two recipes in it, so the order is that of the probes.")
         return None
-    return report
+    return last
+
+
+def _pilot_seconds(planned: Priced, share: float) -> float:
+    """CPU seconds of a plan in the pilot."""
+    plan, priced = planned
+    examples = round(plan.examples * (1 - HELD_OUT) * share)
+    return priced(replace(plan, examples=examples, epochs=min(plan.epochs, EPOCHS), trainings=1.0)).seconds
+
+
+def taken(
+    recipe: Recipe, out: Path, dataset: Dataset | None = None
+) -> Generator[Event, None, tuple[Recipe, reported.Advised]]:
+    """The recipe with what an advice in the folder `out` says in place of `auto`, and what the advice predicts of it.
+
+    An advice that is there is taken; one that was stopped begins again.
+    """
+    if not (out / "report.json").is_file():
+        shutil.rmtree(out, ignore_errors=True)
+        asked = replace(recipe, strategy="probe", backbone=recipe.backbone.partition(",")[0])
+        backbones = [one.strip() for one in recipe.backbone.split(",")]
+        for event in advise(asked, out, backbones=backbones, strategies=CANDIDATES, dataset=dataset,
+                            budget_s=recipe.max_seconds or BUDGET_S):  # fmt: skip
+            if not isinstance(event, Advised):
+                yield event
+    report = read_advice(out)
+    best = report.advised
+    yield Notice(text=verdict(report), topic="advice")
+    changed = replace(recipe, backbone=best.backbone, strategy=best.strategy)
+    known = {field.name for field in fields(STRATEGIES.get(named(changed).name).Options)}
+    options = {name: one for name, one in recipe.options.items() if name in known}
+    return replace(changed, options=options), reported.Advised(
+        reason=best.reason, predicted=best.predicted, seconds=best.cost.seconds if best.cost else None
+    )
 
 
 def _candidates(

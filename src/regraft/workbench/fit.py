@@ -25,7 +25,7 @@ from regraft.workbench._training import (
     store_states,
     with_others,
 )
-from regraft.workbench.recipes import backbone_spec
+from regraft.workbench.recipes import AUTO, backbone_spec
 from regraft.workbench.run import RunDone
 
 
@@ -40,7 +40,11 @@ def fit(recipe: Recipe, out: Path, *, resume: bool = False, dataset: Dataset | N
     """
     backbone_spec(recipe)  # refuses what makes no sense before there is a folder
     with RunFolder(out, recipe, resume=resume) as folder, ExitStack() as closing:
-        phases = Phases(folder.log)
+        phases, advice = Phases(folder.log), None
+        if recipe.strategy == AUTO:
+            from regraft.workbench.advise import taken
+
+            recipe, advice = yield from phases.run("advice", taken(recipe, folder.path / "advice", dataset))
         setup = yield from opened(recipe, dataset, phases)
         folder.write_recipe(setup.session.recipe)
 
@@ -60,7 +64,7 @@ def fit(recipe: Recipe, out: Path, *, resume: bool = False, dataset: Dataset | N
         if not session.tests:  # few examples: every one is judged by a model that never saw it
             model, probe = yield from phases.run("cross-validation", cross_validated(setup, model, probe))
         outcome = Outcome(**vars(setup), stored=stored, model=model, probe=probe)
-        report = yield from phases.run("", finish(outcome, folder, phases))
+        report = yield from phases.run("", finish(outcome, folder, phases, advice))
         folder.finish()
         done = RunDone(path=folder.path, report=report)
         folder.log(done)

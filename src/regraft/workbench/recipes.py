@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from regraft.contracts.task import Task
     from regraft.data.dataset import Dataset
 
+AUTO = "auto"
+"""What stands for a strategy in a recipe that takes the advice of `advise`."""
 RUNS = Path("runs")
 """Where runs go unless told otherwise."""
 
@@ -122,7 +124,7 @@ def _read(recipe: Recipe) -> tuple[str, Source, str, Target]:
 
 def _weights(recipe: Recipe) -> tuple[str, int | None]:
     """What decides the weights: their name, and the seed where they are drawn at random."""
-    preset = named(recipe).preset
+    preset = None if recipe.strategy == AUTO else named(recipe).preset
     drawn = preset is not None and preset.random_weights
     name, _, weights = recipe.backbone.partition("@")
     return (name if drawn else recipe.backbone), recipe.seed if drawn or weights == "random" else None
@@ -173,13 +175,21 @@ def named(recipe: Recipe) -> Named:
 
     Raises:
         UnknownName: there is neither.
+        BadRequest: it is to be chosen by an advice, which was not taken yet.
     """
+    if recipe.strategy == AUTO:
+        raise BadRequest("`auto` becomes a strategy only when a model is fitted.",
+                         fix="regraft fit DATA --strategy auto, or name a strategy.")  # fmt: skip
     (facts,) = strategies(recipe.strategy)
     return Named(name=facts.name, preset=STRATEGIES.get(facts.name).presets.get(recipe.strategy))
 
 
 def backbone_spec(recipe: Recipe) -> str:
     """The backbone's name, with random weights where the preset wants them."""
+    if recipe.strategy == AUTO:
+        if recipe.cut:
+            raise BadRequest("`auto` chooses the cut as well.", fix="leave --cut out, or name a strategy.")
+        return recipe.backbone
     strategy = named(recipe)
     if strategy.preset is None or not strategy.preset.random_weights:
         return recipe.backbone

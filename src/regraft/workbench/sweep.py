@@ -9,7 +9,7 @@ import datetime
 import json
 import shutil
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -33,14 +33,14 @@ from regraft.reports.report import Report, read_report
 from regraft.reports.sweep import Candidate, Cell, Point, SweepReport, write_sweep
 from regraft.values import Event, Notice, Plan, Progress
 from regraft.workbench._folder import Predictions, read_predictions
-from regraft.workbench._machine import Phases
+from regraft.workbench._machine import Phases, clock_of
 from regraft.workbench._training import opened, rows_of
 from regraft.workbench.fit import fit
 from regraft.workbench.recipes import backbone_spec, named, resolve
 from regraft.workbench.run import RunDone
 
 PASSES = "activations.json"
-"""By backbone: wall seconds for one view of all examples, where a pass filled several cuts."""
+"""By backbone: seconds for one view of all examples, where a pass filled several cuts."""
 TAIL = "tail.safetensors"
 """What a cell keeps of its model: the tensors that training changed. Its recipe makes the rest again."""
 
@@ -53,6 +53,8 @@ class SweepDone(Event):
     """Its folder."""
     report: SweepReport
     """What `report.json` holds."""
+    reports: Mapping[str, Report]
+    """Of each candidate one run's, by its name."""
 
     def to_json(self) -> dict[str, Any]:
         """The path alone: the report lies beside it."""
@@ -88,12 +90,14 @@ def sweep(
     metric: str | None = None,
     max_seconds: float | None = None,
     resume: bool = False,
+    only: Collection[tuple[str, str]] = (),
 ) -> Iterator[Event]:
     """Fit every backbone with every strategy and compare them; yields events, the last one a `SweepDone`.
 
     `recipe` has what all share. `sizes` are shares of the training examples in (0, 1]; the largest is what candidates
-    are compared at. `max_seconds`: no cell is begun that would end later. The metric is the main one of the task when
-    not given. A cell that fails is left out of the ranking, with its reason.
+    are compared at. `only` names pairs of backbone and strategy where not all are wanted. `max_seconds`: no cell is
+    begun that would end later. The metric is the main one of the task when not given. A cell that fails is left out of
+    the ranking, with its reason.
 
     Raises:
         UnknownName: there is no such strategy or metric.
@@ -103,12 +107,13 @@ def sweep(
     if metric is not None:
         metric_named(metric)
     cells = _cells(recipe, backbones, strategies, sizes, seeds)
+    cells = [cell for cell in cells if not only or cell.candidate in set(map(" ".join, only))]
     shared = json.loads(json.dumps(asdict(recipe), default=str))
     with claimed(out / "sweep.json", "sweep", {"recipe": shared}, resume=resume):
         not_run, failed = yield from _run(cells, out, max_seconds)
-        report = _report(recipe, cells, out, metric, not_run, failed)
+        report, runs = _report(recipe, cells, out, metric, not_run, failed)
         write_sweep(report, out)
-    yield SweepDone(path=out, report=report)
+    yield SweepDone(path=out, report=report, reports=runs)
 
 
 def _cells(
@@ -219,13 +224,14 @@ def _filled_together(recipe: Recipe, candidates: Sequence[Recipe], kept: Path) -
     if len(views) == 1:
         return
     wants = [Want(cut=cut, views=count, dtype=dtype) for (cut, dtype), count in views.items()]
-    rows, began = rows_of(setup, wants, setup.session.usable.tolist()), time.monotonic()
+    clock = clock_of(setup.device)
+    rows, began = rows_of(setup, wants, setup.session.usable.tolist()), clock()
     with closing(rows.activations):
         missing = sum(rows.activations.plan(want, rows.examples).examples for want in wants)
         yield from rows.fill()
     if missing:
         passes = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
-        seconds = (time.monotonic() - began) / max(views.values())
+        seconds = (clock() - began) / max(views.values())
         write_json(kept, passes | {recipe.backbone: max(seconds, passes.get(recipe.backbone, 0.0))})
 
 
@@ -261,8 +267,8 @@ def _report(
     metric: str | None,
     not_run: Sequence[str],
     failed: Sequence[Cell],
-) -> SweepReport:
-    """Rank what is there. Raises: RunError: no candidate was trained."""
+) -> tuple[SweepReport, dict[str, Report]]:
+    """Rank what is there; with one run's report of each candidate. Raises: RunError: no candidate was trained."""
     reports = {cell: read_report(out / cell.folder) for cell in cells if (out / cell.folder / "report.json").is_file()}
     largest = max((cell.share for cell in reports), default=1.0)
     at_full: dict[str, dict[int, _Cell]] = {}
@@ -311,6 +317,7 @@ def _report(
                 curve=_curve(one.name, reports, chosen),
             )
         )  # fmt: skip
+    runs = {name: reports[next(iter(found.values()))] for name, found in at_full.items()}
     return SweepReport(
         data=first.data.name, metric=chosen, split=split, num_examples=len(reference.ids),
         num_groups=len(set(reference.groups)) if grouped else None, seeds=tuple(seeds), candidates=tuple(candidates),
@@ -318,7 +325,7 @@ def _report(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         machine=f"{first.environment.get('platform', '')}, {first.environment.get('threads', '')} threads",
         not_run=tuple(not_run), failed=tuple(failed), recipe=json.loads(json.dumps(asdict(recipe), default=str)),
-    )  # fmt: skip
+    ), runs  # fmt: skip
 
 
 def _predictions(out: Path, cell: _Cell, split: str, like: Report) -> Predictions:
@@ -328,8 +335,8 @@ def _predictions(out: Path, cell: _Cell, split: str, like: Report) -> Prediction
 def _seconds(
     at_full: Mapping[str, Mapping[int, _Cell]], reports: Mapping[_Cell, Report], passes: Path
 ) -> dict[str, float]:
-    """Wall seconds of a run of each candidate: training, and its activations as long as the first run took that had
-    to compute them, or its share by views of the pass that computed them for several."""
+    """Seconds of a run of each candidate (`Report.spent`): training, and its activations as long as the first run took
+    that had to compute them, or its share by views of the pass that computed them for several."""
     shared = json.loads(passes.read_text(encoding="utf-8")) if passes.is_file() else {}
     filling: dict[tuple[str, str, int | None], float] = {}
     training: dict[str, list[float]] = {}
@@ -337,7 +344,7 @@ def _seconds(
     for name, cells in at_full.items():
         for cell in cells.values():
             report = reports[cell]
-            spent = {phase.name: phase.seconds for phase in report.phases}
+            spent = report.spent
             cut, views = (report.strategy.cut, report.strategy.views) if report.strategy else ("", None)
             key_of[name] = (cell.recipe.backbone, cut, views)
             together = shared.get(cell.recipe.backbone, 0.0) * (views or 0)
