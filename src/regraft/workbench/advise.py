@@ -9,16 +9,15 @@ strategies on half of the training examples, then the better half of these recip
 import datetime
 import shutil
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
-from regraft.advisor.cost import Cost, Plan, Rates, cost
+from regraft.advisor.cost import Cost
 from regraft.advisor.noise import Curve, learning_curve, predicted, smallest_difference
 from regraft.backbones.backbone import Backbone
 from regraft.contracts.metric import main_metric
@@ -26,7 +25,7 @@ from regraft.contracts.score import SCORES, Seen
 from regraft.contracts.strategy import STRATEGIES
 from regraft.contracts.task import Task
 from regraft.data.dataset import Dataset
-from regraft.errors import BadRequest, RegraftError, RunError
+from regraft.errors import BadRequest, RunError
 from regraft.evaluation.intervals import measure
 from regraft.evaluation.many import ranked
 from regraft.files import claimed
@@ -39,12 +38,11 @@ from regraft.reports.sweep import SweepReport
 from regraft.tasks.linear import linear, solve
 from regraft.values import Event, Measured, Notice, Progress
 from regraft.words import JOINT, listed
-from regraft.workbench._machine import choose_device, clock_of, num_threads
+from regraft.workbench._machine import num_threads
 from regraft.workbench._manifest import check_files, write_manifest
+from regraft.workbench._priced import Priced, costs_of, is_swept, plans_of, seconds_of
 from regraft.workbench._probed import Probed, probed
-from regraft.workbench._speed import Timing
-from regraft.workbench._speed import measured as timed
-from regraft.workbench.recipes import named, open_for, resolve, suited
+from regraft.workbench.recipes import named, open_for, suited
 from regraft.workbench.session import MIN_VALIDATION, Session, open_session
 from regraft.workbench.sweep import SweepDone, sweep
 
@@ -58,8 +56,6 @@ BUDGET_S = 600.0
 """Wall seconds for an advice, unless told otherwise."""
 CANDIDATES = ("probe", "partial", "full")
 """Strategies that an advice chooses from, unless told otherwise."""
-TIMED = 24
-"""Examples that rates are measured on. Our choice: under a second."""
 FEW = 30
 """A class with fewer training examples than this is to be collected first, where it is also predicted worst."""
 
@@ -147,10 +143,12 @@ def _advice(
     order = [one.name for one in standing.standings]
     notes = list[str]()
     looked = tuple(Looked(name=spec, probe=probes[spec], scores=_scores(data, *found[spec])) for spec in order)
-    plans = yield from _plans(recipe, data, {spec: found[spec] for spec in order}, strategies, notes)
+    plans = yield from plans_of(
+        recipe, session, data.positions, {spec: found[spec] for spec in order}, strategies, notes
+    )
     some = [(spec, strategy) for spec in order[:NUM_BACKBONES] for strategy in strategies]
     piloted = yield from _pilot(recipe, data, some, plans, out, began + budget_s, notes)
-    pilot, costs = piloted.report if piloted else None, _costs(plans, piloted)
+    pilot, costs = piloted.report if piloted else None, costs_of(plans, piloted)
     disagreement = _disagreement(task, targets, list(outputs.values()))
     units = data.num_test or len(data.positions)
     tested = session.num_groups(session.splits.test if data.num_test else data.positions)
@@ -187,94 +185,6 @@ def _scores(data: _Data, backbone: Backbone, seen: Probed) -> dict[str, float | 
     return told
 
 
-Priced = tuple[Plan, Callable[[Plan], Cost]]
-"""A plan, and what plans of its backbone cost here."""
-
-
-def _plans(
-    recipe: Recipe, data: _Data, backbones: Mapping[str, tuple[Backbone, Probed]], strategies: Sequence[str],
-    notes: list[str],
-) -> Generator[Event, None, dict[tuple[str, str], Priced]]:  # fmt: skip
-    """What each backbone with each strategy would do, priced by the layers' account and timed batches."""
-    from regraft.backbones.costs import costs_of
-
-    found = dict[tuple[str, str], Priced]()
-    device, session = choose_device(recipe.device), data.session
-    clock = clock_of(device)
-    timing = Timing(rounds=1, threads=num_threads(recipe.threads), device=device,
-                    clock=clock if device == "cpu" else None)  # fmt: skip
-    train, val = session.validated
-    for spec, (backbone, seen) in backbones.items():
-        try:
-            network = costs_of(backbone.family, backbone.card.buildable)
-            (speed,) = yield from timed([(backbone.family, backbone.card.buildable)], timing)
-        except RegraftError as error:
-            notes.append(f"The cost of {spec} could not be counted: {error}")
-            continue
-        loading, running = _timed(seen, data.positions, clock)
-        rates = Rates(loading=loading, running=running, training=1 / speed.training[0])
-        priced = partial(cost, network, backbone.card.stages, rates=rates)
-        for strategy in strategies:
-            name, _, cut = strategy.partition("@")
-            try:
-                resolved = resolve(replace(recipe, strategy=name, cut=cut, options={}), backbone.card)
-            except RegraftError as error:
-                notes.append(f"{spec} {strategy} was left out: {error.message}")
-                continue
-            options = resolved.options
-            plan = Plan(
-                cut=resolved.cut, examples=len(train), others=len(val) + data.num_test, views=resolved.views,
-                validated=len(val), trainings=1.0 if session.tests else float(recipe.folds),
-                epochs=0 if resolved.strategy.solved else getattr(options, "epochs", 0),
-                batch=getattr(options, "batch", 1), min_steps=getattr(options, "min_steps", 0), dtype=resolved.dtype,
-            )  # fmt: skip
-            found[spec, strategy] = plan, priced
-    return found
-
-
-def _timed(seen: Probed, positions: Int[np.ndarray, " k"], clock: Callable[[], float]) -> tuple[float, float]:
-    """Seconds to load an augmented view of an example, and to run it through the whole network."""
-    some = positions[np.linspace(0, len(positions) - 1, min(TIMED, len(positions))).astype(np.int64)].tolist()
-    began = clock()
-    records = [seen.inputs.load(at, 1, 0)[0] for at in some]
-    loaded = clock()
-    seen.prefixes.states(("output",), records)  # the first run also prepares
-    warm = clock()
-    seen.prefixes.states(("output",), records)
-    return (loaded - began) / len(some), (clock() - warm) / len(some)
-
-
-def _costs(
-    plans: Mapping[tuple[str, str], Priced], piloted: SweepDone | None
-) -> dict[tuple[str, str], tuple[str, Cost]]:
-    """Cut and cost of each recipe; what the pilot measured of it, or of others, corrects what was counted."""
-    ran = {}
-    for one in piloted.report.candidates if piloted else ():
-        if spec := next((known for known in plans if _is(known, one)), None):
-            assert piloted is not None
-            ran[spec] = piloted.reports[one.name]
-    factors = dict[tuple[str, str], float]()
-    for spec, report in ran.items():
-        plan, priced = plans[spec]
-        splits, curve = report.data.splits, report.strategy.curve if report.strategy else ()
-        small = replace(plan, examples=splits["train"].examples, epochs=len(curve), min_steps=0, trainings=1.0,
-                        validated=splits["validation"].examples if "validation" in splits else 0)  # fmt: skip
-        if curve:
-            factors[spec] = report.spent.get("training", 0.0) / priced(small).training_s
-    others = float(np.median(list(factors.values()))) if factors else 1.0
-    found = {}
-    for spec, (plan, priced) in plans.items():
-        counted = priced(plan)
-        if spec in ran:
-            spent = ran[spec].spent
-            rest = sum(seconds for name, seconds in spent.items() if name not in ("activations", "training"))
-            if not plan.epochs:  # solved at once
-                rest += spent.get("training", 0.0)
-            counted = replace(counted, rest_s=rest)
-        found[spec] = plan.cut, replace(counted, training_s=counted.training_s * factors.get(spec, others))
-    return found
-
-
 def _pilot(
     recipe: Recipe, data: _Data, chosen: Sequence[tuple[str, str]], plans: Mapping[tuple[str, str], Priced], out: Path,
     until: float, notes: list[str],
@@ -303,7 +213,9 @@ def _pilot(
         left = until - time.monotonic()
         if left <= 0:
             break
-        if long := [one for one in chosen if one in plans and _pilot_seconds(plans[one], share) > left]:
+        if long := [
+            one for one in chosen if one in plans and seconds_of(plans[one], EPOCHS, (1 - HELD_OUT) * share) > left
+        ]:
             names = listed([" ".join(one) for one in long], 6)
             notes.append(f"Round {round_ + 1} of the pilot had no time for {names}.")
             chosen = [one for one in chosen if one not in long]
@@ -334,13 +246,6 @@ def _pilot(
         notes.append("No pilot: no time was left to compare two recipes in it, so the order is that of the probes.")
         return None
     return last
-
-
-def _pilot_seconds(planned: Priced, share: float) -> float:
-    """CPU seconds of a plan in the pilot."""
-    plan, priced = planned
-    examples = round(plan.examples * (1 - HELD_OUT) * share)
-    return priced(replace(plan, examples=examples, epochs=min(plan.epochs, EPOCHS), trainings=1.0)).seconds
 
 
 def taken(
@@ -377,7 +282,7 @@ def _candidates(
     found, names = list[Candidate](), set[tuple[str, str]]()
     if pilot is not None:
         for one in pilot.candidates:
-            spec = next((known for known in costs if _is(known, one)), (one.backbone, one.strategy))
+            spec = next((known for known in costs if is_swept(known, one)), (one.backbone, one.strategy))
             names.add(spec)
             behind = (
                 "the best of the pilot" if one is pilot.candidates[0] else f"behind the best by {one.behind.told()}"
@@ -406,12 +311,6 @@ def _candidates(
                 reason="not tried in the last round of the pilot.",
             ))  # fmt: skip
     return found
-
-
-def _is(known: tuple[str, str], swept: Any) -> bool:
-    """Whether a candidate of a sweep is this backbone with this strategy, a cut given perhaps."""
-    strategy, _, cut = known[1].partition("@")
-    return (known[0], strategy) == (swept.backbone, swept.strategy) and cut in ("", swept.cut)
 
 
 def _disagreement(task: Task, targets: np.ndarray, outputs: Sequence[np.ndarray]) -> float:

@@ -1,0 +1,130 @@
+"""What recipes cost on this machine: plans counted and timed, then corrected by what runs of them took.
+
+Shapes: k training and validation examples.
+"""
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from regraft.advisor.cost import Cost, Plan, Rates, cost
+from regraft.backbones.backbone import Backbone
+from regraft.errors import RegraftError
+from regraft.recipe import Recipe
+from regraft.values import Event
+from regraft.workbench._machine import choose_device, clock_of, num_threads
+from regraft.workbench._probed import Probed
+from regraft.workbench._speed import Timing
+from regraft.workbench._speed import measured as timed
+from regraft.workbench.recipes import resolve
+from regraft.workbench.session import Session
+from regraft.workbench.sweep import SweepDone
+
+TIMED = 24
+"""Examples that rates are measured on. Our choice: under a second."""
+
+
+Priced = tuple[Plan, Callable[[Plan], Cost]]
+"""A plan, and what plans of its backbone cost here."""
+
+
+def plans_of(
+    recipe: Recipe, session: Session, positions: Int[np.ndarray, " k"],
+    backbones: Mapping[str, tuple[Backbone, Probed]], strategies: Sequence[str],
+    notes: list[str],
+) -> Generator[Event, None, dict[tuple[str, str], Priced]]:  # fmt: skip
+    """What each backbone with each strategy would do, priced by the layers' account and timed batches."""
+    from regraft.backbones.costs import costs_of as counted
+
+    found = dict[tuple[str, str], Priced]()
+    device = choose_device(recipe.device)
+    clock = clock_of(device)
+    timing = Timing(rounds=1, threads=num_threads(recipe.threads), device=device,
+                    clock=clock if device == "cpu" else None)  # fmt: skip
+    train, val = session.validated
+    for spec, (backbone, seen) in backbones.items():
+        try:
+            network = counted(backbone.family, backbone.card.buildable)
+            (speed,) = yield from timed([(backbone.family, backbone.card.buildable)], timing)
+        except RegraftError as error:
+            notes.append(f"The cost of {spec} could not be counted: {error}")
+            continue
+        loading, running = _timed(seen, positions, clock)
+        rates = Rates(loading=loading, running=running, training=1 / speed.training[0])
+        priced = partial(cost, network, backbone.card.stages, rates=rates)
+        for strategy in strategies:
+            name, _, cut = strategy.partition("@")
+            try:
+                resolved = resolve(replace(recipe, strategy=name, cut=cut, options={}), backbone.card)
+            except RegraftError as error:
+                notes.append(f"{spec} {strategy} was left out: {error.message}")
+                continue
+            options = resolved.options
+            plan = Plan(
+                cut=resolved.cut, examples=len(train), others=len(val) + len(session.splits.test), views=resolved.views,
+                validated=len(val), trainings=1.0 if session.tests else float(recipe.folds),
+                epochs=0 if resolved.strategy.solved else getattr(options, "epochs", 0),
+                batch=getattr(options, "batch", 1), min_steps=getattr(options, "min_steps", 0), dtype=resolved.dtype,
+            )  # fmt: skip
+            found[spec, strategy] = plan, priced
+    return found
+
+
+def _timed(seen: Probed, positions: Int[np.ndarray, " k"], clock: Callable[[], float]) -> tuple[float, float]:
+    """Seconds to load an augmented view of an example, and to run it through the whole network."""
+    some = positions[np.linspace(0, len(positions) - 1, min(TIMED, len(positions))).astype(np.int64)].tolist()
+    began = clock()
+    records = [seen.inputs.load(at, 1, 0)[0] for at in some]
+    loaded = clock()
+    seen.prefixes.states(("output",), records)  # the first run also prepares
+    warm = clock()
+    seen.prefixes.states(("output",), records)
+    return (loaded - began) / len(some), (clock() - warm) / len(some)
+
+
+def costs_of(
+    plans: Mapping[tuple[str, str], Priced], piloted: SweepDone | None
+) -> dict[tuple[str, str], tuple[str, Cost]]:
+    """Cut and cost of each recipe; what the pilot measured of it, or of others, corrects what was counted."""
+    ran = {}
+    for one in piloted.report.candidates if piloted else ():
+        if spec := next((known for known in plans if is_swept(known, one)), None):
+            assert piloted is not None
+            ran[spec] = piloted.reports[one.name]
+    factors = dict[tuple[str, str], float]()
+    for spec, report in ran.items():
+        plan, priced = plans[spec]
+        splits, curve = report.data.splits, report.strategy.curve if report.strategy else ()
+        small = replace(plan, examples=splits["train"].examples, epochs=len(curve), min_steps=0, trainings=1.0,
+                        validated=splits["validation"].examples if "validation" in splits else 0)  # fmt: skip
+        if curve:
+            factors[spec] = report.spent.get("training", 0.0) / priced(small).training_s
+    others = float(np.median(list(factors.values()))) if factors else 1.0
+    found = {}
+    for spec, (plan, priced) in plans.items():
+        counted = priced(plan)
+        if spec in ran:
+            spent = ran[spec].spent
+            rest = sum(seconds for name, seconds in spent.items() if name not in ("activations", "training"))
+            if not plan.epochs:  # solved at once
+                rest += spent.get("training", 0.0)
+            counted = replace(counted, rest_s=rest)
+        found[spec] = plan.cut, replace(counted, training_s=counted.training_s * factors.get(spec, others))
+    return found
+
+
+def seconds_of(planned: Priced, epochs: int, share: float) -> float:
+    """Seconds of a plan with so many epochs at most, on a share of its training examples."""
+    plan, priced = planned
+    examples = round(plan.examples * share)
+    return priced(replace(plan, examples=examples, epochs=min(plan.epochs, epochs), trainings=1.0)).seconds
+
+
+def is_swept(known: tuple[str, str], swept: Any) -> bool:
+    """Whether a candidate of a sweep is this backbone with this strategy, a cut given perhaps."""
+    strategy, _, cut = known[1].partition("@")
+    return (known[0], strategy) == (swept.backbone, swept.strategy) and cut in ("", swept.cut)
