@@ -73,7 +73,7 @@ class Cost:
 
 
 def cost(network: "NetworkCosts", stages: tuple[str, ...], plan: Plan, rates: Rates) -> Cost:
-    """The cost of a plan at these rates."""
+    """The cost of a plan where an example takes so many seconds."""
     below = stages if plan.cut == "output" else () if plan.cut == "input" else stages[: stages.index(plan.cut) + 1]
     whole = sum(part.multiply_adds for part in network.stages)
     share = sum(part.multiply_adds for part in network.stages if part.name in below) / max(whole, 1)

@@ -25,7 +25,7 @@ from regraft.workbench.session import Session
 from regraft.workbench.sweep import SweepDone
 
 TIMED = 24
-"""Examples that rates are measured on. Our choice: under a second."""
+"""Examples that seconds are measured on. Our choice: under a second."""
 
 
 Priced = tuple[Plan, Callable[[Plan], Cost]]
