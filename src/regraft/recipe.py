@@ -104,13 +104,13 @@ class Recipe:
     backbone: str = "googlenet"
     """NAME[:VARIANT][@WEIGHTS], bundle:PATH, or the folder of a model; for `auto` several, with commas between them."""
     modality: str = ""
-    """What the examples are (image …); empty: found out from the data."""
+    """What the examples are: image, text, sound, table; empty: found out from the data."""
     task: str = "auto"
-    """What is asked: classification, multilabel, regression, ordinal; auto is multilabel or regression where a
-    delimiter or several label columns say so, else classification."""
+    """What is asked: classification, multilabel, regression, ordinal, detection, verification; auto is what the data
+    say (boxes, pairs, a delimiter, several label columns), else classification."""
     strategy: str = "probe"
-    """A strategy (probe, finetune, gradual, lora, extend) or one of their presets (partial, full, lp_ft, scratch,
-    pretrain), or `auto`: what `advise` says."""
+    """A strategy (probe, finetune, gradual, lora, distill, extend) or one of their presets (partial, full, lp_ft,
+    scratch, pretrain), or `auto`: what `advise` says."""
     cut: str = ""
     """Last frozen stage, `input` or `output`; empty: the preset's own."""
     seed: int = 0

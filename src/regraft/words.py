@@ -45,9 +45,20 @@ def splits_in(names: Iterable[str]) -> dict[str, str]:
     return {name: split for name, (rest, split) in found.items() if not rest or len(kinds[rest]) > 1}
 
 
+_UNSEEN = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {
+    code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}
+"""Characters that steer a terminal or turn its writing round, and how they are shown."""
+
+
+def visible(text: object) -> str:
+    """The text in one line; a name of a file or class may hold what a terminal would obey."""
+    return str(text).translate(_UNSEEN)
+
+
 def named(things: Iterable[object], limit: int = 5) -> str:
     """`a, b, c, d, e and 12 more`."""
-    words = [str(thing) for thing in things]
+    words = [visible(thing) for thing in things]
     more = len(words) - limit
     return ", ".join(words[:limit]) + (f" and {more} more" if more > 0 else "")
 

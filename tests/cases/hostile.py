@@ -1,4 +1,5 @@
-"""Inputs that nobody should send: image files, folders, archives and tables, drawn from a number and then damaged.
+"""Inputs that nobody should send: files, folders, archives and tables of every kind of data, drawn from a number and
+then damaged.
 
     python hostile.py work MODEL ROOT      read numbers from stdin, run one case each, write a JSON line each
     python hostile.py show NUMBER FOLDER   only make the input of one case, and print the command
@@ -11,129 +12,32 @@ import io
 import json
 import os
 import random
-import struct
 import sys
 import tarfile
 import time
 import zipfile
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
-from cases.door import TINY, photo, regraft
-from data.dicoms import dicom
+from cases.door import TINY, regraft
+from cases.hostile_images import ENDINGS, NAMES, OTHERS, damaged, images, put
+from cases.hostile_kinds import boxes, numbers, recordings, texts
 
 CODES = frozenset((2, 3, 4, 5, 6, 7, 8, 9))
 """Exit codes of errors with a name."""
-QUICK = (*TINY, "--set", "folds=2", "--set", "max_repeats=1")
-NAMES = (
-    "cat", "dog", "猫", "a b", " x", "-v", "--out", "a'b\"c", "$HOME", "a\nb", "a\x07b", "%s%n", "CON", "train", "test",
-    "Val", "x" * 200, "é", "e\u0301", "🦋", "a;b", "a,b", "=1+1", "<b>&amp;", "..x", "~", "1", "0x1", "nan", "null",
-    b"caf\xe9".decode("utf-8", "surrogateescape"), "\u202eabc", "a\\b", "C:x", "*", "[a]", "#", ".hidden", "Thumbs.db",
-)  # fmt: skip
-"""Names of folders and files."""
-ENDINGS = (
-    "png",
-    "jpg",
-    "JPEG",
-    "gif",
-    "bmp",
-    "tif",
-    "webp",
-    "dcm",
-    "npy",
-    "jp2",
-    "avif",
-    "ppm",
-    "txt",
-    "",
-    "7",
-    "heic",
-)
-OTHERS = (
-    b"", b"\0" * 600, b"<html><body>404</body></html>", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"%PDF-1.7\n%",
-    b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", b"/annex/objects/SHA256E-s1--0.png\n",
-    b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"8BPS\0\1", b"\xff\xd8\xff", b"GIF89a",
-    b"BM", b"PK\3\4", b"\x89PNG\r\n\x1a\n", b"RIFF\xff\xff\xff\xffWEBPVP8 ", b"II*\0\x08\0\0\0", b"\x93NUMPY\1\0",
-    b"P6 1 1 255\n",
-)  # fmt: skip
-"""What is saved under the name of an image, and is none."""
-
-
+SERIOUS = 10
+"""Exit code of an audit that found something serious: a result."""
+FOLDED = ("--set", "folds=2", "--set", "max_repeats=1", "--set", "threads=1")
+KINDS = ("image", "folder", "archive", "table", "texts", "image", "folder", "recordings", "numbers", "boxes")
+"""What the case of a number is about, by its last digit."""
+OTHER_KINDS = {"texts": texts, "recordings": recordings, "numbers": numbers, "boxes": boxes}
+TRIED = {"boxes": ("--strategy", "partial", "--set", "options.epochs=1", "--set", "options.min_steps=2")}
+"""Flags that a kind of data needs to be quick: boxes train a head in any case."""
 EVIL = ("../out.png", "/abs.png", "a/../../x.png", "C:\\x.png", "cat", "x" * 300, "a\0b")
 """Names of members that an archive should not have."""
 MEMBERS = (tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE)
 PACKING = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA)
 HEADERS = (["path", "label"], ["path", "label"], ["label", "path", "split"], ["file", "class"], ["path", "path"], [])
-
-
-def images(draw: random.Random) -> bytes:
-    """A whole image file of some kind."""
-    side = draw.choice((1, 2, 7, 32, 40, 64))
-    plain = photo(draw.randrange(2), draw.randrange(10_000), side)
-    grey = np.asarray(plain.convert("L"))
-    kind = draw.randrange(30)
-    if kind < 6:
-        mode = ("L", "LA", "P", "RGBA", "1", "RGB")[kind]
-        options: dict[str, object] = {"transparency": 0} if mode == "P" else {}
-        return saved(plain.convert(mode), "PNG", **options)
-    if kind < 9:
-        deep = Image.fromarray(grey.astype(np.uint16) * 257)
-        floats = Image.fromarray(grey.astype(np.float32))
-        return (saved(deep, "PNG"), saved(deep, "TIFF"), saved(floats, "TIFF"))[kind - 6]
-    if kind < 13:
-        mode, progressive = (("RGB", False), ("L", False), ("CMYK", False), ("RGB", True))[kind - 9]
-        turned = Image.Exif()
-        turned[0x0112] = draw.randrange(12)
-        return saved(plain.convert(mode), "JPEG", progressive=progressive, exif=turned)
-    if kind < 19:
-        form = ("GIF", "WEBP", "PNG", "TIFF", "MPO", "AVIF")[kind - 13]
-        return saved(plain, form, save_all=True, append_images=[plain.rotate(90)] * 2)
-    if kind < 24:
-        return saved(plain, ("BMP", "PPM", "JPEG2000", "TIFF", "ICO")[kind - 19])
-    if kind < 25:
-        return saved(plain.convert("1"), "TIFF", compression="group4")
-    if kind < 27:
-        buffer = io.BytesIO()
-        np.save(buffer, np.asarray(plain) if kind == 25 else grey.astype(np.uint16))
-        return buffer.getvalue()
-    whole = dicom(grey, PatientID=str(draw.randrange(9)), PhotometricInterpretation=f"MONOCHROME{draw.randrange(1, 3)}")
-    return whole if kind < 29 else whole[144 + int.from_bytes(whole[140:144], "little") :]
-
-
-def saved(image: Image.Image, form: str, **options: object) -> bytes:
-    """The image as a file of this form."""
-    buffer = io.BytesIO()
-    image.save(buffer, form, **options)  # type: ignore[arg-type]
-    return buffer.getvalue()
-
-
-def damaged(data: bytes, draw: random.Random, header: int = 64) -> bytes:
-    """The bytes, cut off, changed, padded or doubled."""
-    changed = bytearray(data)
-    for _ in range(draw.choice((1, 1, 2, 5))):
-        how, at = draw.randrange(8), draw.randrange(len(changed) + 1)
-        if how == 0:
-            del changed[at:]
-        elif how in (1, 2) and changed:
-            end = min(len(changed), header) if how == 1 else len(changed)
-            for _ in range(draw.choice((1, 3, 20))):
-                changed[draw.randrange(end)] = draw.randrange(256)
-        elif how == 3:
-            changed[at:at] = draw.randbytes(draw.choice((1, 4, 100)))
-        elif how == 4:
-            del changed[at : at + draw.choice((1, 4, 100))]
-        elif how == 5:
-            changed[at : at + 4] = draw.choice((b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\0\0\0\x80"))
-        elif how == 6:
-            changed += changed[: draw.choice((10, 1000))] + draw.randbytes(20)
-        elif bytes(changed[:4]) == b"\x89PNG" and len(changed) > 33:
-            changed[16:24] = struct.pack(">II", draw.choice((0, 1, 40, 60_000, 2**31)), draw.choice((0, 40, 60_000)))
-            changed[29:33] = struct.pack(">I", zlib.crc32(bytes(changed[12:29])))
-    return bytes(changed)
 
 
 def content(draw: random.Random, whole: float = 0.6) -> bytes:
@@ -171,14 +75,6 @@ def tree(root: Path, draw: random.Random, links: bool = True) -> None:
             put(here, draw.choice(OTHERS))
     if draw.random() < 0.05:
         (root / "/".join("d" * draw.choice((70, 400)))).mkdir(parents=True, exist_ok=True)
-
-
-def put(path: Path, data: bytes) -> None:
-    """Write a file where the system takes its name."""
-    try:
-        path.write_bytes(data)
-    except OSError:
-        path.with_name(f"x{path.suffix[:5]}").write_bytes(data)
 
 
 def archive(root: Path, draw: random.Random) -> Path:
@@ -254,27 +150,32 @@ def command(number: int, folder: Path, model: Path) -> list[str]:
     """Make the input of a case in `folder`; what is asked of it, with its output in `folder/out`."""
     draw = random.Random(number)
     folder.mkdir(parents=True)
-    out, kind = str(folder / "out"), ("image", "image", "folder", "archive", "table")[number % 5]
+    out, kind = str(folder / "out"), KINDS[number % 10]
     if kind == "image":
         paths = []
         for at in range(draw.choice((1, 1, 3))):
             paths.append(folder / f"{at}.{draw.choice(ENDINGS)}".rstrip("."))
             paths[-1].write_bytes(content(draw, 0.15))
+        if draw.random() < 0.2:
+            return ["explain", str(model), *map(str, paths), "--out", out]
         return ["predict", str(model), *map(str, paths), *draw.choice(((), ("--json",), ("--out", out)))]
-    maker: Callable[[Path, random.Random], Path]
-    if kind == "folder":
-        tree(folder / "data", draw)
+    backbone: tuple[str, ...] = TINY
+    if kind in OTHER_KINDS:
+        path, backbone = OTHER_KINDS[kind](folder, draw)
+    elif kind == "folder":
         path = folder / "data"
+        tree(path, draw)
     else:
-        maker = archive if kind == "archive" else table
-        path = maker(folder, draw)
-    verb = draw.choice(("fit", "fit", "fit", "predict", "evaluate"))
+        path = (archive if kind == "archive" else table)(folder, draw)
+    verb = draw.choice(("fit", "fit", "fit", "audit", "predict", "evaluate"))
     if verb == "predict":
         return ["predict", str(model), str(path), *draw.choice(((), ("--out", out)))]
     if verb == "evaluate":
         return ["evaluate", str(model), "--data", str(path), "--out", out]
-    flags = draw.choice(((), (), (), ("--task", "regression"), ("--label-delimiter", ";"), ("--allow-leaks",)))
-    return ["fit", str(path), *QUICK, "--out", out, *flags]
+    if verb == "audit":
+        return ["audit", str(path), *backbone, "--set", "threads=1", "--out", out]
+    odd = draw.choice(((), (), (), ("--task", "regression"), ("--label-delimiter", ";"), ("--allow-leaks",)))
+    return ["fit", str(path), *backbone, *FOLDED, *TRIED.get(kind, ()), *odd, "--out", out]
 
 
 def contents_of(folder: Path) -> dict[str, tuple[int, int]]:
@@ -315,9 +216,8 @@ def run(number: int, root: Path, model: Path) -> dict[str, object]:
             wrong.append(f"files appeared in {place.name}: {sorted(set(contents_of(place)) - set(was))[:3]}")
     if left := [str(one) for one in (root / "cache").rglob("*.part")]:
         wrong.append(f"half-written: {left[:3]}")
-    kind = ("image", "image", "folder", "archive", "table")[number % 5]
     return {
-        "number": number, "kind": kind, "verb": asked[0], "code": code, "seconds": round(seconds, 2),
+        "number": number, "kind": KINDS[number % 10], "verb": asked[0], "code": code, "seconds": round(seconds, 2),
         "cpu": round(busy, 2), "wrong": wrong, "err": err[-2000:] if wrong else err.strip().splitlines()[-2:],
     }  # fmt: skip
 
@@ -328,6 +228,7 @@ def judged(verb: str, code: int, out: str, err: str, written: Path):  # type: ig
         yield "a traceback"
     if "Warning" in err:
         yield "a raw warning"
+    code = 0 if (verb, code) == ("audit", SERIOUS) else code
     if code and code not in CODES:
         yield f"exit code {code}"
     if code and not ("regraft: " in err and "fix: " in err):
@@ -335,6 +236,9 @@ def judged(verb: str, code: int, out: str, err: str, written: Path):  # type: ig
     if verb == "predict":
         if written.is_file() and not written.read_text("utf-8").startswith("input,label"):
             yield "a table that is half written"
+    elif code == 0 and verb == "explain":
+        if not (written / "explained.html").is_file() or not out.strip():
+            yield "a result without a page"
     elif code == 0:
         if not (written / "report.json").is_file() or (written / "begun.json").exists() or not out.strip():
             yield "a result without a report"

@@ -149,3 +149,12 @@ def test_a_folder_that_may_not_be_read_is_named(model: Path, tmp_path: Path, mon
         assert done.code == 3
         assert f"The folder {data / 'dog'} cannot be read (Permission denied)." in done.err
         assert not (tmp_path / verb).exists()
+
+
+def test_a_name_cannot_steer_the_terminal(tmp_path: Path, model: Path) -> None:
+    name = "a\x1b[2Jb\nc\u202ed.png"
+    (tmp_path / name).write_bytes(b"no image")
+    told = regraft("predict", model, tmp_path)
+    assert told.code == 3
+    assert r"a\x1b[2Jb\x0ac\u202ed.png" in told.err
+    assert "\x1b" not in told.err + told.out

@@ -115,6 +115,22 @@ def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
         SOUND.given(3)
 
 
+@pytest.mark.parametrize(("value", "told"), [(np.nan, "not finite"), (1e30, "beyond 2,147,483,648")])
+def test_floating_point_samples_that_are_no_sound_are_refused_to_train_on_and_to_predict(
+    value: float, told: str, tmp_path: Path
+) -> None:
+    samples = tones(16000, 0.5)
+    for name, first in (("whole", 30000.0), ("odd", value)):
+        samples[0] = first
+        soundfile.write(tmp_path / f"{name}.wav", samples, 16000, subtype="FLOAT")
+    whole, odd = ({"file": File(tmp_path / f"{name}.wav")} for name in ("whole", "odd"))
+    assert told in bytes(SOUND.fingerprint(odd)["error"]).decode()
+    with pytest.raises(Undecodable, match=told):
+        SOUND.load(odd, Preparation(), None)
+    assert not bytes(SOUND.fingerprint(whole)["error"]).rstrip(b"\0")
+    SOUND.load(whole, Preparation(), None)
+
+
 def test_silence_and_clipping_are_measured() -> None:
     silent, loud = SOUND.fingerprint(contents(wav(np.zeros(8000)))), np.clip(4 * tones(16000, 0.5), -1, 1)
     assert silent["peak"] == 0

@@ -33,7 +33,7 @@ def export(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write a model for other runtimes, once it predicts the same there.
+    """Write a model for ONNX Runtime or OpenVINO, checked.
 
     A predict.py that needs nothing of regraft goes with it.
 
@@ -352,7 +352,7 @@ def mcp(
         typer.Option(help="Allow training; runs are written in this folder, and nowhere else.", show_default=False),
     ] = None,
 ) -> None:
-    """Offer the verbs as tools to an assistant, over stdin and stdout.
+    """Offer the verbs as tools to an AI assistant (MCP).
 
     The Model Context Protocol. Without --runs the tools only look and predict.
 

@@ -25,6 +25,7 @@ from typing import Any
 from regraft import errors
 from regraft.doors.screen import escape_what_an_encoding_lacks
 from regraft.files import FULL, cache_home, disk_full
+from regraft.words import visible
 
 EXIT_CODES: Mapping[type[errors.RegraftError], int] = {
     errors.RegraftError: 1,
@@ -78,7 +79,7 @@ def guarded() -> Iterator[None]:
             finally:  # what was printed before an error is written as well; a click command ends by SystemExit
                 sys.stdout.flush()
     except errors.RegraftError as error:
-        _tell(f"regraft: {error}\n")
+        _tell("\n".join(map(visible, f"regraft: {error}".split("\n"))) + "\n")
         sys.exit(exit_code_of(type(error)))
     except Interrupted as stop:
         _tell("\n".join(["\nStopped.", *getattr(stop, "__notes__", ())]) + "\n")

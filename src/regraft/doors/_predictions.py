@@ -14,7 +14,7 @@ from regraft.doors.screen import as_json
 from regraft.errors import BadData
 from regraft.files import atomic
 from regraft.values import Prediction
-from regraft.words import counted, joined
+from regraft.words import counted, joined, visible
 
 _NAMED = 5
 """This many unreadable inputs are named at the end; the table has them all."""
@@ -52,7 +52,7 @@ def write_predictions(predictions: Iterable[Prediction], *, out: Path | None, js
 def _reason(one: Prediction) -> str:
     """Which input, and why; the reason may name it already."""
     reason = str(one.error).rstrip(".")
-    return reason if one.id in reason else f"{one.id}: {reason}"
+    return visible(reason if one.id in reason else f"{one.id}: {reason}")
 
 
 @contextlib.contextmanager
@@ -73,14 +73,14 @@ def _tabs(file: Any, predictions: Iterable[Prediction]) -> None:
     """Path, label and probability of the label (of each label, none for numbers); or what stands in their place."""
     for one in predictions:
         if one.error is not None:
-            said = f"(unreadable)\t{one.error}"
+            said = ["(unreadable)", str(one.error)]
         elif one.label is None:
-            said = f"(abstained)\tOOD score {one.ood_score:.4f}"
+            said = ["(abstained)", f"OOD score {one.ood_score:.4f}"]
         elif one.label in one.probabilities:
-            said = f"{one.label}\t{one.probabilities[one.label]:.4f}"
+            said = [one.label, f"{one.probabilities[one.label]:.4f}"]
         else:
-            said = "\t".join([one.label or "(no label)", *_beside(one)])
-        file.write(f"{one.id}\t{said}\n")
+            said = [one.label or "(no label)", *_beside(one)]
+        file.write("\t".join(map(visible, (one.id, *said))) + "\n")
 
 
 def _beside(one: Prediction) -> list[str]:

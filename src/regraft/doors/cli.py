@@ -239,7 +239,7 @@ def sweep(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train several candidates and say which is best, and which are as good.
+    """Train several candidates; say which is best.
 
     All are trained on the same splits and seeds and share what the frozen stages compute.
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from regraft.records import to_json
 from regraft.values import NOTHING, Notice, Plan, Progress, shown
-from regraft.words import counted, duration, lowered, size
+from regraft.words import counted, duration, lowered, size, visible
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -269,7 +269,7 @@ def aligned(header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int |
 
     The first `left` columns are flush left, those after them, numbers, flush right; None: all flush left.
     """
-    table = [list(header), *map(list, rows)]
+    table = [[visible(cell) for cell in line] for line in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     num_left = len(header) if left is None else left
     table.insert(1, ["-" * width for width in widths])

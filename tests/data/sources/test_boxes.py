@@ -116,7 +116,25 @@ def test_an_image_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_a_category_that_is_not_listed_is_named(tmp_path: Path) -> None:
     path = coco(tmp_path / "b.json", {"1.jpg": [("cat", 1, 2, 19, 23)]}, tmp_path, categories=[])
-    with pytest.raises(BadData, match="annotation 0 has the category 1"):
+    with pytest.raises(BadData, match=r"annotation 0 is .*the category_id of one of the categories"):
+        open_dataset(path)
+
+
+@pytest.mark.parametrize(
+    ("place", "odd"),
+    [
+        ("annotations", {"bbox": [None, 1, 2, 3]}), ("annotations", {"bbox": 3}), ("annotations", {"image_id": []}),
+        ("annotations", {"category_id": {}}), ("annotations", {"bbox": [10**400, 1, 2, 3]}), ("annotations", None),
+        ("images", {"width": "wide"}), ("images", {"id": []}), ("images", 7), ("categories", {"id": []}),
+        ("categories", "cat"),
+    ],
+)  # fmt: skip
+def test_a_record_of_coco_that_is_none_is_named(place: str, odd: object, tmp_path: Path) -> None:
+    path = coco(tmp_path / "b.json", {"1.jpg": [("cat", 1, 2, 19, 23)]}, tmp_path)
+    tree = json.loads(path.read_text())
+    tree[place][0] = tree[place][0] | odd if isinstance(odd, dict) else odd
+    path.write_text(json.dumps(tree))
+    with pytest.raises(BadData, match=f"{place.removesuffix('ies').removesuffix('s')}.* 0 is .* are expected"):
         open_dataset(path)
 
 

@@ -1,7 +1,7 @@
 """What the sources of boxes share: boxes looked through and written as labels, and splits of files by name."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,27 +91,3 @@ class Boxes:
         told += [f"{counted(empty, 'image has', 'images have')} no box: all of it is background."] if empty else []
         examples = tuple(sorted(self.examples, key=lambda one: one.id))
         return Found(examples=examples, modality="image", notes=notices([*told, *notes]), task=TASK)
-
-
-def read_json(path: Path) -> Any:
-    """The JSON at `path`.
-
-    Raises:
-        BadData: it cannot be read.
-    """
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise BadData(f"{path} cannot be read as JSON ({error}).", fix="write the file again.") from error
-
-
-def field_of(record: Mapping[str, Any], name: str, where: str) -> Any:
-    """A field of a record.
-
-    Raises:
-        BadData: it is not there.
-    """
-    try:
-        return record[name]
-    except (KeyError, TypeError) as error:
-        raise BadData(f"{where} has no {name!r}.", fix="write the annotations again.") from error

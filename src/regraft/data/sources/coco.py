@@ -4,13 +4,15 @@
 Source: Lin et al. 2014, arXiv:1405.0312; cocodataset.org/#format-data.
 """
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from regraft.contracts.example import Columns, DataSource, Found
-from regraft.data.sources._boxes import Box, Boxes, field_of, read_json
+from regraft.data.sources._boxes import Box, Boxes
 from regraft.errors import BadData
 from regraft.words import counted, named, splits_in
 
@@ -68,40 +70,56 @@ def _begins(file: Path) -> bool:
 
 def _read(file: Path, folder: Path, split: str | None, boxes: Boxes) -> int:
     """Adds the images of one file; returns how many boxes of crowds were left out."""
-    tree = read_json(file)
-    names = {
-        field_of(one, "id", f"{file.name}: a category"): str(field_of(one, "name", f"{file.name}: a category"))
-        for one in field_of(tree, "categories", file.name)
-    }
-    of_image, crowds = dict[Any, list[Mapping[str, Any]]](), 0
-    for at, one in enumerate(field_of(tree, "annotations", file.name)):
-        where = f"{file.name}: annotation {one.get('id', at) if isinstance(one, Mapping) else at}"
-        if one.get("iscrowd"):
-            crowds += 1
-            continue
-        box, label = field_of(one, "bbox", where), field_of(one, "category_id", where)
-        if label not in names or len(box) != 4:
-            raise BadData(
-                f"{where} has the category {label!r} and the box {box!r}; one of the categories, and left, top, width "
-                "and height in pixels are expected.",
-                fix="correct it.",
-            )
-        of_image.setdefault(field_of(one, "image_id", where), []).append(one)
-    for image in field_of(tree, "images", file.name):
-        name, number = str(field_of(image, "file_name", f"{file.name}: an image")), image.get("id")
-        found = of_image.pop(number, [])
-        edges = list[Box]()
-        for one in found:
+    categories, annotations, images = _lists(file)
+    names, of_image, crowds = dict[Any, str](), dict[Any, list[Box]](), 0
+    for at, one in enumerate(categories):
+        with _told(one, f"{file.name}: category {at}", "an id and a name"):
+            names[one["id"]] = str(one["name"])
+    box = "an image_id, the category_id of one of the categories, and as bbox left, top, width and height in pixels"
+    for at, one in enumerate(annotations):
+        with _told(one, f"{file.name}: annotation {at}", box):
+            if one.get("iscrowd"):
+                crowds += 1
+                continue
             left, top, width, height = map(float, one["bbox"])
-            edges.append((names[one["category_id"]], left, top, left + width, top + height))
-        size = (float(image["width"]), float(image["height"])) if image.get("width") and image.get("height") else None
-        boxes.add(name if split is None else f"{split}/{name}", _image(file, folder, name), edges, size, split)
+            edges = (names[one["category_id"]], left, top, left + width, top + height)
+            of_image.setdefault(one["image_id"], []).append(edges)
+    for at, one in enumerate(images):
+        with _told(one, f"{file.name}: image {at}", "an id, a file_name, and where known width and height in pixels"):
+            name, found = str(one["file_name"]), of_image.pop(one.get("id"), [])
+            sides = float(one.get("width") or 0), float(one.get("height") or 0)
+        path = _image(file, folder, name)
+        boxes.add(name if split is None else f"{split}/{name}", path, found, sides if min(sides) > 0 else None, split)
     if of_image:
         raise BadData(
             f"{file.name}: annotations of {counted(len(of_image), 'image')} that it does not list: {named(of_image)}.",
             fix="list the images, or take these annotations out.",
         )
     return crowds
+
+
+def _lists(file: Path) -> tuple[list[Any], list[Any], list[Any]]:
+    """The categories, the annotations and the images of a file."""
+    try:
+        tree = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadData(f"{file} cannot be read as JSON ({error}).", fix="write the file again.") from error
+    lists = [tree.get(name) for name in ("categories", "annotations", "images")]
+    if not all(isinstance(one, list) for one in lists):
+        raise BadData(
+            f"{file} has no lists of images, annotations and categories.",
+            fix="write the annotations again, as COCO JSON for detection.",
+        )
+    return lists[0], lists[1], lists[2]
+
+
+@contextmanager
+def _told(record: Any, where: str, wanted: str) -> Iterator[None]:
+    """Names a record that is not as it should be."""
+    try:
+        yield
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise BadData(f"{where} is {str(record)[:200]}; {wanted} are expected.", fix="correct it.") from error
 
 
 def _image(file: Path, folder: Path, name: str) -> Path:

@@ -41,10 +41,7 @@ def open_source(path: Path, columns: Columns) -> Found:
         found, more = _boxes(file, tree)
         hard += more
         name = tree.findtext("filename") or f"{file.stem}.jpg"
-        size = tree.find("size")
-        sides = (size.findtext("width", "0"), size.findtext("height", "0")) if size is not None else ("0", "0")
-        known = tuple(map(float, sides))
-        boxes.add(name, images / name, found, (known[0], known[1]) if min(known) > 0 else None, split)
+        boxes.add(name, images / name, found, _size(file, tree), split)
     if alone:
         notes.append(f"{counted(alone, 'annotation')} in no list under ImageSets left out.")
     if hard:
@@ -58,7 +55,11 @@ def _splits(path: Path) -> dict[str, str]:
     known = splits_in(lists)
     found = dict[str, str]()
     for name in sorted(known, key=lambda name: name != "trainval"):
-        found |= {line.split()[0]: known[name] for line in lists[name].read_text().splitlines() if line.strip()}
+        found |= {
+            line.split()[0]: known[name]
+            for line in lists[name].read_text("utf-8", "replace").splitlines()
+            if line.strip()
+        }
     return found
 
 
@@ -70,6 +71,15 @@ def _parsed(file: Path) -> ElementTree.Element:
         return ElementTree.fromstring(data)  # entities are refused above
     except (OSError, ElementTree.ParseError) as error:
         raise BadData(f"{file} cannot be read as XML ({error}).", fix="write the file again.") from error
+
+
+def _size(file: Path, tree: ElementTree.Element) -> tuple[float, float] | None:
+    """Width and height in pixels, where they are known."""
+    try:
+        width, height = (float(tree.findtext(f"size/{side}", "0")) for side in ("width", "height"))
+    except ValueError as error:
+        raise BadData(f"{file.name}: width and height in pixels are not both numbers.", fix="correct the annotation.") from error
+    return (width, height) if min(width, height) > 0 else None
 
 
 def _boxes(file: Path, tree: ElementTree.Element) -> tuple[list[Box], int]:

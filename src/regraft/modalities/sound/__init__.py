@@ -214,7 +214,7 @@ def _bytes(digest: str) -> np.ndarray:
 
 def _digest(block: np.ndarray) -> bytes:
     """Of samples as 24-bit numbers: the same whatever lossless format they came in."""
-    return bytes.fromhex(digest_contents(np.rint(block * float(1 << 23)).astype("<i4").tobytes()))
+    return bytes.fromhex(digest_contents(np.rint(block * float(1 << 23)).astype("<i8").tobytes()))
 
 
 def _golden(seed: int) -> list[Int[np.ndarray, "s k"]]:

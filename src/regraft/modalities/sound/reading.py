@@ -24,6 +24,8 @@ REVISION = 1
 """Raised when the same file gives other samples than before."""
 MARGIN_S = 0.02
 """Seconds read beyond both ends of a stretch, so that the filter of the resampling finds what it needs there."""
+LOUDEST = 1 << 31
+"""The largest sample: whole numbers of 32 bits that were saved as floating-point ones are read."""
 BLOCK = 1 << 18
 """Frames read at once when a whole file is gone through."""
 
@@ -104,17 +106,24 @@ def blocks(file: Any, name: str) -> Iterator[Float32[np.ndarray, "s k"]]:
     """The whole file in blocks, full scale being 1.
 
     Raises:
-        Undecodable: it ends before its header says, or holds numbers that are not finite.
+        Undecodable: it ends before its header says, or holds numbers that are no sound.
     """
     read = 0
     while read < file.frames:
         block: np.ndarray = file.read(min(BLOCK, file.frames - read), dtype="float32", always_2d=True)
         if not len(block):
             raise Undecodable(f"it ends after {read:,} of the {file.frames:,} samples that its header announces", name)
-        if not np.isfinite(block).all():
-            raise Undecodable("it holds samples that are not finite numbers", name)
         read += len(block)
-        yield block
+        yield _checked(block, name)
+
+
+def _checked(samples: Float32[np.ndarray, "s k"], name: str) -> Float32[np.ndarray, "s k"]:
+    """Samples of a file of floating-point numbers, which may hold anything."""
+    if not np.isfinite(samples).all():
+        raise Undecodable("it holds samples that are not finite numbers", name)
+    if samples.size and np.abs(samples).max() > LOUDEST:
+        raise Undecodable(f"it holds samples beyond {LOUDEST:,}, full scale being 1", name)
+    return samples
 
 
 def stretch(content: Content, start_s: float | None, seconds: float, rate_hz: int) -> Float32[np.ndarray, " s"]:
@@ -138,6 +147,6 @@ def stretch(content: Content, start_s: float | None, seconds: float, rate_hz: in
         samples = file.read(wanted, dtype="float32", always_2d=True)
         if len(samples) < min(wanted, file.frames - first + before):
             raise Undecodable("it ends before its header says", str(content))
-    mono = resampled(samples.mean(axis=1), source, rate_hz)
+    mono = resampled(_checked(samples, str(content)).mean(axis=1), source, rate_hz)
     skipped = before * rate_hz // source
     return mono[skipped : skipped + round(seconds * rate_hz)]
