@@ -78,7 +78,9 @@ def _size(file: Path, tree: ElementTree.Element) -> tuple[float, float] | None:
     try:
         width, height = (float(tree.findtext(f"size/{side}", "0")) for side in ("width", "height"))
     except ValueError as error:
-        raise BadData(f"{file.name}: width and height in pixels are not both numbers.", fix="correct the annotation.") from error
+        raise BadData(
+            f"{file.name}: width and height in pixels are not both numbers.", fix="correct the annotation."
+        ) from error
     return (width, height) if min(width, height) > 0 else None
 
 
