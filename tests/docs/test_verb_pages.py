@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import HTTPCookieProcessor, build_opener
 
 import numpy as np
 import pytest
@@ -44,6 +45,9 @@ def run(name: str, folder: Path, env: dict[str, str]) -> None:
         assert program == "regraft"
         if words[0] == "mcp":  # a client tries it in tests/doors
             continue
+        if words[0] == "ui":
+            opened(words[1:], folder, env)
+            continue
         if words[0] == "serve":
             with Process(*words[1:], env=env, folder=folder) as server:
                 assert server.ask("/v1/models").status in (200, 401)
@@ -56,6 +60,17 @@ def run(name: str, folder: Path, env: dict[str, str]) -> None:
         assert done.stdout.strip()
         if target:
             (folder / target).write_text(done.stdout, encoding="utf-8")
+
+
+def opened(words: list[str], folder: Path, env: dict[str, str]) -> None:
+    """Start the page, open the address that it prints, and stop it."""
+    command = [sys.executable, "-m", "regraft", "ui", *words]
+    with subprocess.Popen(command, cwd=folder, env=env, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        address = server.stderr.readline().split()[-1]
+        with build_opener(HTTPCookieProcessor()).open(address) as page:
+            assert "Drop data" in page.read().decode()
+        server.terminate()
 
 
 def left_out(name: str, folder: Path) -> list[str]:

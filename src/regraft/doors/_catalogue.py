@@ -346,6 +346,30 @@ def serve(
 
 
 @catalogue.command()
+def ui(
+    folder: Annotated[
+        Path, typer.Argument(metavar="[FOLDER]", help="Where data, runs and all else lie.", show_default=False)
+    ] = Path(),
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0: all of this machine's.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0: one that is free.")] = 8001,
+    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Work in a browser: data, audits, runs, mistakes, exports.
+
+    Every click is a command of this program, run one at a time. The server can be ended and started again.
+
+    \b
+    regraft ui
+    """
+    from regraft.doors.http.settings import check_installed
+
+    check_installed("regraft ui")
+    from regraft.doors.ui.server import serve as run
+
+    run(folder, host, port, open_=open_)
+
+
+@catalogue.command()
 def mcp(
     runs: Annotated[
         Path | None,

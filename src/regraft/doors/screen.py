@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+EVENTS = "REGRAFT_EVENTS"
+"""Names the variable of the environment that names a file for events."""
 EVERY_S = 10.0
 """Lines of progress are at least this many seconds apart."""
 _TITLES = {"loss": "train loss", "val_loss": "val loss", "val_accuracy": "val accuracy"}
@@ -77,6 +79,24 @@ class LineScreen:
         except UnicodeEncodeError:  # a stream of the caller's, in an encoding that lacks a character
             self._stream.write(f"{ascii(line)[1:-1]}\n")
         self._stream.flush()
+
+
+class LogScreen(LineScreen):
+    """Keeps every event as a line of JSON too, progress inside a phase at most once a second: for a page to read."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path, self._logged = path, 0.0
+
+    def show(self, event: Notice | Plan | Progress) -> None:
+        """Show and keep what `event` says."""
+        super().show(event)
+        now = time.time()
+        if isinstance(event, Progress) and event.done < event.total and not event.facts and now - self._logged < 1:
+            return
+        self._logged = now
+        with self._path.open("a", encoding="utf-8") as log:
+            log.write(json.dumps({"time": round(now, 3), **event.to_json()}) + "\n")
 
 
 class LiveScreen(LineScreen):
@@ -132,6 +152,8 @@ def screen(*, quiet: bool) -> Iterator[Callable[[Any], bool]]:
     data: what was left out is always said. False for all others. The screen is closed however the work ends."""
     in_terminal = sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
     shown = LiveScreen(sys.stderr) if in_terminal and not quiet else LineScreen()
+    if kept := os.environ.get(EVENTS):
+        shown = LogScreen(Path(kept))
 
     def show(event: Any) -> bool:
         known = isinstance(event, Notice | Plan | Progress)

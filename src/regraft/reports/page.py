@@ -17,6 +17,7 @@ from regraft.words import counted, plain
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 MANY_CLASSES = 100
 """So many classes are named on the card; bundle.json has them all."""
@@ -52,16 +53,24 @@ def html(report: Report, plots: Mapping[str, str] | None = None) -> str:
 
 def as_html(title: str, lead: Sequence[str], blocks: Sequence[Block], plots: Mapping[str, str]) -> str:
     """Blocks as one HTML file that holds its plots, and needs neither scripts nor a network."""
+    page = environment(inline_html).get_template("report.html")
+    return page.render(title=title, lead=lead, blocks=blocks, plots=inside(plots)) + "\n"
+
+
+def inside(plots: Mapping[str, str]) -> dict[str, "Markup"]:
+    """Plots as they stand in a page of HTML, by name."""
+    from markupsafe import Markup
+
+    return {name: Markup(svg[svg.index("<svg") :]) for name, svg in plots.items()}
+
+
+def inline_html(text: str) -> "Markup":
+    """Text with code between backticks as HTML."""
     from markupsafe import Markup, escape
 
-    def inline(text: str) -> Markup:
-        return Markup("").join(
-            Markup("<code>{}</code>").format(one) if code else escape(one) for code, one in _pieces(text)
-        )
-
-    inside = {name: Markup(svg[svg.index("<svg") :]) for name, svg in plots.items()}
-    page = environment(inline).get_template("report.html")
-    return page.render(title=title, lead=lead, blocks=blocks, plots=inside) + "\n"
+    return Markup("").join(
+        Markup("<code>{}</code>").format(one) if code else escape(one) for code, one in _pieces(text)
+    )
 
 
 def as_markdown(title: str, lead: Sequence[str], blocks: Sequence[Block], plots: Mapping[str, str]) -> str:

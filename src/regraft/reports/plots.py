@@ -99,7 +99,7 @@ def confusion(figures: ClassFigures) -> str:
         else:
             axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(names)), names)
-        axes.set(xlabel="predicted (darker: more of the class)", ylabel="actual", title="Confusion matrix")
+        axes.set(xlabel="predicted (fuller colour: more of the class)", ylabel="actual", title="Confusion matrix")
         if len(names) <= WITH_COUNTS:
             for y, row in enumerate(matrix):
                 for x, count in enumerate(row):

@@ -126,7 +126,7 @@ def allowed_url(url: str, prefixes: Sequence[str]) -> bool:
     return url.isprintable() and " " not in url and url.startswith(tuple(prefixes)) and not climbs
 
 
-def check_installed() -> None:
+def check_installed(verb: str = "regraft serve") -> None:
     """Raises: MissingExtra: a package of the extra `serve` is not there."""
     packages = {
         "fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart",
@@ -134,7 +134,7 @@ def check_installed() -> None:
     }  # fmt: skip
     for module, package in packages.items():
         if find_spec(module) is None:
-            raise MissingExtra(package, "serve", "`regraft serve`")
+            raise MissingExtra(package, "serve", f"`{verb}`")
 
 
 class Refusal(RegraftError):

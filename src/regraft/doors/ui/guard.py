@@ -1,0 +1,126 @@
+"""Who may ask: the person at this browser, from this page.
+
+A request must name this machine as its host (a foreign name that points here, DNS rebinding, is refused), come with the
+cookie that the address printed at the start sets, and, where it changes something, come from a page of this server: its
+Origin is this host, and it carries the token that forms have.
+"""
+
+import hashlib
+import hmac
+import ipaddress
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, urlsplit
+
+from starlette.datastructures import Headers
+from starlette.requests import Request, cookie_parser
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from regraft.doors.http.settings import Refusal
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+"""With every response: scripts come from here alone, pages stand in no frame, nothing stays in caches."""
+TOKEN = "x-regraft-token"
+SAFE = ("GET", "HEAD")
+
+
+@dataclass
+class Guard:
+    """Refuses, before anything of a request is read, what does not come from the person at the browser."""
+
+    app: ASGIApp
+    key: str = field(repr=False)
+    host: str
+    """What the server listens on."""
+    cookie: str
+    """What the cookie is called: servers on other ports have others."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def safe(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                sent = {name.lower() for name, _ in message["headers"]}
+                extra = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+                message["headers"] = [*message["headers"], *(one for one in extra if one[0] not in sent)]
+            await send(message)
+
+        await (self._refused(scope) or self.app)(scope, receive, safe)
+
+    def _refused(self, scope: Scope) -> Response | None:
+        headers = Headers(scope=scope)
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if not self._is_here(host):
+            return PlainTextResponse("This server does not go by that name.\n", 421)
+        if scope["method"] not in SAFE and origin is not None and urlsplit(origin).netloc != host:
+            return PlainTextResponse("The request comes from another site.\n", 403)
+        given = dict(parse_qsl(scope["query_string"].decode("latin-1")))
+        if scope["method"] == "GET" and scope["path"] == "/" and _same(given.get("token", ""), self.key):
+            response = RedirectResponse("/", 303)
+            response.set_cookie(self.cookie, self.key, max_age=31_536_000, httponly=True, samesite="strict")
+            return response
+        if not _same(cookie_parser(headers.get("cookie", "")).get(self.cookie, ""), self.key):
+            told = "Open the address that `regraft ui` printed when it was started; it ends with a token.\n"
+            return PlainTextResponse(told, 401)
+        return None
+
+    def _is_here(self, given: str) -> bool:
+        """Whether the host that a request names is this machine: by number, or by a name that only it has."""
+        try:
+            name = urlsplit(f"//{given}").hostname or ""
+        except ValueError:
+            return False
+        if name in ("localhost", self.host):
+            return True
+        try:
+            number = ipaddress.ip_address(name)
+        except ValueError:
+            return not _loopback(self.host) and name == socket.gethostname().lower()
+        return number.is_loopback or not _loopback(self.host)
+
+
+def form_token(key: str) -> str:
+    """What forms and scripts of the pages send along."""
+    return hmac.new(key.encode(), b"form", hashlib.sha256).hexdigest()
+
+
+async def form_of(request: Request, key: str) -> Mapping[str, str]:
+    """The fields of a form, empty ones left out, or nothing where a script sends something else; its token is right.
+
+    Raises:
+        Refusal: the token is wrong or missing.
+    """
+    fields, token = dict[str, str](), request.headers.get(TOKEN, "")
+    if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        async with request.form(max_fields=100, max_part_size=1 << 20) as form:
+            fields = {name: value.strip() for name, value in form.items() if isinstance(value, str) and value.strip()}
+        token = fields.pop("token", token)
+    if not _same(token, form_token(key)):
+        raise Refusal(403, "The form is not from this server, or is too old.", fix="load the page again.")
+    return fields
+
+
+def _same(a: str, b: str) -> bool:
+    return hmac.compare_digest(a.encode(errors="replace"), b.encode())
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,99 @@
+"""How work stands, from its log of events: the phase, the time left, notices, and curves of training."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from regraft.words import duration
+
+WIDTH, HEIGHT, LEFT, FOOT = 520, 200, 52, 24
+COLOURS = ("#0b7285", "#c2410c", "#5f3dc4")
+
+
+@dataclass
+class Live:
+    """How work stands."""
+
+    phase: str = ""
+    done: int = 0
+    total: int = 0
+    left: str = ""
+    """How long the phase still takes, for people."""
+    notices: list[str] = field(default_factory=list)
+    epochs: list[Mapping[str, float]] = field(default_factory=list)
+    """What was measured at the ends of epochs, with `step`."""
+
+    @property
+    def charts(self) -> list[tuple[str, str, str]]:
+        """Curves: title, drawing, and what it shows in words. Losses share one; every other measure has its own."""
+        names = list(dict.fromkeys(name for one in self.epochs for name in one if name not in ("step", "lr")))
+        losses = [name for name in names if "loss" in name]
+        made = []
+        for title, group in [("Loss", losses), *((_title(name), [name]) for name in names if name not in losses)]:
+            curves = {name: [(one["step"], one[name]) for one in self.epochs if name in one] for name in group}
+            curves = {name: points for name, points in curves.items() if len(points) > 1}
+            if curves:
+                told = "; ".join(f"{_title(name)} {points[-1][1]:.4g}" for name, points in curves.items())
+                made.append((title, chart(curves), f"{title} by training step; now: {told}"))
+        return made
+
+
+def live(path: Path) -> Live:
+    """What the log at `path` says so far; a last line that is not whole yet is left out."""
+    found = Live()
+    if not path.is_file():
+        return found
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            if line.endswith("\n"):
+                _add(found, json.loads(line))
+    return found
+
+
+def _add(found: Live, event: Mapping[str, Any]) -> None:
+    if event["type"] == "Notice" and event["text"] not in found.notices:
+        found.notices.append(event["text"])
+    elif event["type"] == "Progress":
+        rest = event["seconds_left"]
+        found.phase, found.done, found.total = event["phase"], event["done"], event["total"]
+        found.left = "" if rest is None or found.done >= found.total else f"{duration(rest)} left"
+        if event["phase"] == "training" and event["facts"]:
+            if found.epochs and event["done"] <= found.epochs[-1]["step"]:  # another training has begun
+                found.epochs = [one for one in found.epochs if one["step"] < event["done"]]
+            found.epochs.append({"step": event["done"], **event["facts"]})
+
+
+def chart(curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+    """Curves over steps as SVG, in the colours of the page."""
+    xs = [x for points in curves.values() for x, _ in points]
+    ys = [y for points in curves.values() for _, y in points if y is not None]
+    low, high, end = min(ys), max(ys), max(xs)
+    span = high - low or abs(high) or 1.0
+
+    def at(x: float, y: float) -> str:
+        right = LEFT + (WIDTH - LEFT - 8) * x / end
+        return f"{right:.1f},{8 + (HEIGHT - FOOT - 16) * (high - y) / span:.1f}"
+
+    drawn = []
+    for level in (low, (low + high) / 2, high):
+        place = at(0, level).partition(",")[2]
+        drawn.append(f'<path class="grid" d="M{LEFT},{place}H{WIDTH - 8}"/>')
+        drawn.append(f'<text x="{LEFT - 6}" y="{place}" dy="4" text-anchor="end">{level:.3g}</text>')
+    drawn.append(f'<text x="{WIDTH - 8}" y="{HEIGHT - 6}" text-anchor="end">step {end:g}</text>')
+    for number, (name, points) in enumerate(curves.items()):
+        colour, dash = COLOURS[number % 3], ("", "6 3", "2 3")[number % 3]
+        line = " ".join(at(x, y) for x, y in points if y is not None)
+        drawn.append(f'<polyline points="{line}" stroke="{colour}" stroke-dasharray="{dash}"/>')
+        drawn.append(
+            f'<text x="{LEFT + 4 + 130 * number}" y="{HEIGHT - 6}"><tspan fill="{colour}">━ </tspan>'
+            f"{escape(_title(name))}</text>"
+        )
+    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" class="chart" aria-hidden="true">{"".join(drawn)}</svg>'
+
+
+def _title(name: str) -> str:
+    words = {"loss": "train loss", "val_loss": "val loss"}.get(name, name.replace("_", " "))
+    return words if name in ("loss", "val_loss") else words[:1].upper() + words[1:]

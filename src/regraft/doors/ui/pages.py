@@ -1,0 +1,96 @@
+"""Pages: templates of this folder around the blocks that reports are made of."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader
+
+from regraft.contracts.page import Block
+from regraft.doors.ui.place import stem
+from regraft.errors import RunError
+from regraft.records import from_json
+from regraft.reports import advice, audit, page, sweep
+from regraft.reports.plots import drawn
+from regraft.reports.report import read_report
+from regraft.values import shown
+from regraft.version import VERSION
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a verb made, to be shown."""
+
+    title: str
+    lead: Sequence[str]
+    blocks: Sequence[Block]
+    plots: Mapping[str, str]
+
+
+def result(folder: Path) -> Result:
+    """The report in a folder, by the kind of folder it lies in.
+
+    Raises:
+        RunError: it is not finished, or cannot be read.
+    """
+    file = folder / "report.json"
+    return _result(folder, file.stat().st_mtime_ns if file.is_file() else 0)
+
+
+@lru_cache(maxsize=16)
+def _result(folder: Path, written: int) -> Result:
+    """The report, as it was when it was last written; its plots take a second to draw."""
+    if folder.parent.name == "runs":
+        report = read_report(folder)
+        return Result(page.title(report), page.lead(report), page.blocks(report), drawn(report))
+    try:
+        found = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        if folder.parent.name == "audits":
+            seen = from_json(audit.AuditReport, found)
+            return Result(f"Audit of {seen.data}", [audit.verdict(seen)], audit.blocks(seen), _drawings(folder))
+        if folder.parent.name == "advice":
+            said = from_json(advice.AdviceReport, found)
+            return Result(f"Advice on {said.data}", [advice.verdict(said)], advice.blocks(said), _drawings(folder))
+        swept = from_json(sweep.SweepReport, found)
+        return Result(f"Sweep {folder.name}", [sweep.verdict(swept)], sweep.blocks(swept), _drawings(folder))
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise RunError(
+            f"There is no report in {folder.parent.name}/{folder.name} ({error}).", fix="make it again."
+        ) from error
+
+
+def headline(run: Path) -> tuple[str, str, str]:
+    """What a finished run is, what it came to, and its data: strategy and backbone, main metric, name."""
+    try:
+        report = read_report(run)
+    except RunError:
+        return "unfinished", "", ""
+    made = f"{report.strategy.preset} at {report.strategy.cut}" if report.strategy else "evaluation"
+    value = report.section.headline.told() if report.section else ""
+    return f"{made}, {report.backbone.name}", value, report.data.name
+
+
+def _drawings(folder: Path) -> dict[str, str]:
+    return {path.stem: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.svg"))}
+
+
+@lru_cache(maxsize=1)
+def templates() -> Environment:
+    """The templates of the pages."""
+    made = page.environment(page.inline_html)
+    made.loader = ChoiceLoader([PackageLoader("regraft.doors.ui"), PackageLoader("regraft.reports")])
+    made.filters |= {"shown": shown, "stem": stem}
+    made.globals |= {"version": VERSION}
+    return made
+
+
+def render(template: str, /, **given: Any) -> str:
+    """A page."""
+    return templates().get_template(template).render(**given)
+
+
+Drawn = Callable[[Mapping[str, str]], Mapping[str, Any]]
+inside: Drawn = page.inside

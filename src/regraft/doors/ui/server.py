@@ -1,0 +1,40 @@
+"""The server of the page: one process, until Ctrl-C. Jobs that run go on without it."""
+
+import sys
+import webbrowser
+from pathlib import Path
+
+from uvicorn import Config, Server
+
+from regraft.doors.http.server import LOOPBACK, listening
+from regraft.doors.ui.app import web_app
+from regraft.errors import RunError
+from regraft.files import Lock
+
+
+def serve(folder: Path, host: str, port: int, *, open_: bool) -> None:
+    """Serve the page of `folder`.
+
+    Raises:
+        RunError: another server works in this folder.
+        BadRequest: the address cannot be listened on.
+    """
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    with Lock(folder / "queue" / ".lock") as held:
+        if not held:
+            raise RunError(f"Another regraft ui works in {folder}.", fix="use that one, or give another folder.")
+        listener = listening(host, port)
+        bound = listener.getsockname()[1]
+        app = web_app(folder.resolve(), host, f"regraft-{bound}")
+        shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+        address = f"http://{shown}:{bound}/?token={app.key}"
+        print(
+            f"{folder} is shown at {address}\nCtrl-C ends the page; jobs that run go on.", file=sys.stderr, flush=True
+        )
+        if host not in LOOPBACK:
+            print("note: whoever learns this address may train and read here; it is not encrypted.", file=sys.stderr)
+        if open_:
+            webbrowser.open(address)
+        config = Config(app, ws="none", log_config=None, access_log=False, server_header=False,
+                        timeout_graceful_shutdown=3)  # fmt: skip
+        Server(config).run(sockets=[listener])

@@ -1,0 +1,99 @@
+"""Mistakes: the examples that a run predicted wrongly where it was measured, the surest first; what they look like."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from regraft.contracts.example import Content, File
+from regraft.contracts.modality import MODALITIES
+from regraft.errors import BadData, RunError, Undecodable
+from regraft.reports.report import read_report
+from regraft.values import drained
+from regraft.workbench._folder import read_predictions
+from regraft.workbench.recipes import recipe_for
+from regraft.workbench.session import opening
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mistake:
+    """An example that was predicted wrongly."""
+
+    id: str
+    """Its name in the data."""
+    label: str
+    """Its label."""
+    predicted: str
+    """What was predicted."""
+    stated: Mapping[str, float]
+    """The probabilities or values stated, by name, the highest first; empty where the outputs are records."""
+
+
+def mistakes(run: Path) -> list[Mistake]:
+    """The mistakes of a finished run on the split that it is judged by; of classes those predicted with the highest
+    probability first, of values the largest differences, each target in units of its standard deviation.
+
+    Raises:
+        RunError: there is no finished run, or it was not measured.
+    """
+    report = read_report(run)
+    if report.section is None:
+        raise RunError(f"{run.name} has no predictions to look at. {report.untested}", fix="see its report.")
+    found = read_predictions(run / "predictions.csv", report.main, report.data.kind, report.data.classes)
+    said = found.task.decode(found.outputs)
+    outputs = list[dict[str, float]]()
+    if found.task.answers == "records":
+        far, outputs = np.ones(len(said)), [{} for _ in said]
+    else:
+        names = found.task.classes
+        outputs = [dict(zip(names, map(float, row), strict=True)) for row in found.outputs]
+        if found.task.answers == "values":
+            scale = found.targets.std(axis=0) + 1e-12
+            far = np.abs((found.outputs - found.targets) / scale).reshape(len(said), -1).max(axis=1)
+        else:
+            far = found.outputs.reshape(len(said), -1).max(axis=1)
+    wrong = [at for at in np.argsort(-far, kind="stable").tolist() if said[at] != found.labels[at]]
+    return [
+        Mistake(
+            id=found.ids[at],
+            label=found.labels[at],
+            predicted=said[at],
+            stated=dict(sorted(outputs[at].items(), key=lambda one: -one[1])),
+        )
+        for at in wrong
+    ]
+
+
+class Looks:
+    """The examples of a run's data, to look at."""
+
+    def __init__(self, run: Path) -> None:
+        """Raises: BadData: the data are not where they were."""
+        recipe = recipe_for(run / "recipe.toml", {})
+        dataset = drained(
+            opening(
+                Path(recipe.data), recipe.source, modality=recipe.modality, task=recipe.task, target=recipe.target,
+                learnable=False,
+            )
+        )  # fmt: skip
+        self._modality = MODALITIES.get(dataset.modality)
+        self._contents: dict[str, Content] = {one.id: one.content for one in dataset.examples}
+
+    def preview(self, name: str) -> bytes | str:
+        """A small image (PNG) or an excerpt of the example called `name`.
+
+        Raises:
+            BadData: there is no such example.
+        """
+        if name not in self._contents:
+            raise BadData(f"The data have no example {name!r} now.", fix="the data have changed since the run.")
+        try:
+            return self._modality.preview(self._contents[name])
+        except Undecodable as error:
+            return error.reason
+
+    def file(self, name: str) -> Path | None:
+        """The file of an example; None where it is no file of its own."""
+        content = self._contents.get(name)
+        return content.path if isinstance(content, File) else None
