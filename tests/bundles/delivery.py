@@ -12,6 +12,8 @@ from kinds import names_of, posed
 from problems import opened
 from regraft.backbones.backbone import Backbone
 from regraft.bundles.bundle import Bundle, Model, golden_logits, load, prefixes_of, write_bundle
+from regraft.contracts.modality import MODALITIES
+from regraft.contracts.task import TASKS
 
 BLOCKED = "regraft", "torch", "torchvision", "onnx", "sklearn", "scipy", "timm"
 CLEAN = f"""
@@ -35,13 +37,29 @@ def task_of(kind: str) -> Any:
 def bundle_of(backbone: Backbone, kind: str, folder: Path) -> Bundle:
     """A saved model with a drawn head whose logits differ among inputs, calibrated by 1.7."""
     task, random = task_of(kind), np.random.default_rng(0)
-    pixels = random.integers(0, 256, (6, *backbone.card.preparation.input_px, 3), dtype=np.uint8)
     prefixes = prefixes_of(backbone, task.reads, device="cpu", backend="auto", threads=1)
-    features = prefixes.states(("output",), [{"pixels": one} for one in pixels])[0]["output"]["pooled"]
+    modality, preparation = MODALITIES.get(backbone.card.modality), backbone.card.preparation
+    records = [modality.load(one, preparation, None)[0] for one in modality.golden(3, preparation)]
+    features = prefixes.states(("output",), records)[0]["output"]["pooled"]
     scale = features.std(axis=0).mean() * np.sqrt(backbone.card.width)
     weight = (random.normal(size=(task.num_outputs, backbone.card.width)) / scale).astype(np.float32)
     head = {"weight": weight, "bias": -(features @ weight.T).mean(axis=0)}
-    model = Model(backbone=backbone, task=task, head=head, temperature=1.7, ood=None)
+    return written(Model(backbone=backbone, task=task, head=head, temperature=1.7, ood=None), folder)
+
+
+def with_module(backbone: Backbone, kind: str, classes: tuple[str, ...], folder: Path, spread: float) -> Bundle:
+    """A saved model of a task whose head is a module, drawn from normal numbers of this standard deviation."""
+    task, random = TASKS.get(kind)(classes), np.random.default_rng(0)
+    head = task.head(backbone.card.widths(task.reads.readout, task.reads.strides), 0.0)
+    drawn = {
+        name: (random.normal(size=one.shape) * spread).astype(np.float32) for name, one in head.state_dict().items()
+    }
+    return written(Model(backbone=backbone, task=task, head=drawn, temperature=1.0, ood=None), folder)
+
+
+def written(model: Model, folder: Path) -> Bundle:
+    """The model, written to a folder and loaded again."""
+    prefixes = prefixes_of(model.backbone, model.task.reads, device="cpu", backend="auto", threads=1)
     golden = golden_logits(Bundle(model, {}, prefixes, 1))
     folder.mkdir(parents=True)
     write_bundle(folder, model, facts={}, golden=golden, backend=prefixes.backend_name())

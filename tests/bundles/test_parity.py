@@ -1,4 +1,5 @@
-"""One model, one set of numbers: Python, command line, ONNX and the stand-alone script agree on files of a real set."""
+"""One model, one set of numbers: Python, command line, HTTP, ONNX and the stand-alone script agree on files of a real
+set."""
 
 import json
 import subprocess
@@ -9,11 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from starlette.testclient import TestClient
 
 from bundles.delivery import said_by
 from kinds import LABELS, labels_of, names_of
 from networks import FAMILIES
 from regraft.bundles.bundle import load
+from regraft.doors.http.app import make_app
+from regraft.doors.http.settings import Settings
 from regraft.recipe import Recipe, Target, with_settings
 from regraft.workbench.export import Exported, export
 from regraft.workbench.fit import fit
@@ -55,7 +59,7 @@ def recipe_of(kind: str, table: Path, backbone: str, px: int, strategy: str) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["probe", "full"])
 @pytest.mark.parametrize(("backbone", "px", "kind"), EVERY, ids=str)
-def test_python_command_line_onnx_and_the_script_agree(
+def test_python_command_line_http_onnx_and_the_script_agree(
     backbone: str, px: int, kind: str, strategy: str, tmp_path: Path, unpacked: Callable[[str], Path],
     child_env: dict[str, str],
 ) -> None:  # fmt: skip
@@ -70,9 +74,13 @@ def test_python_command_line_onnx_and_the_script_agree(
     command = [sys.executable, "-m", "regraft", "predict", str(tmp_path / "run"), *map(str, files), "--json"]
     done = subprocess.run(command, env=child_env, capture_output=True, text=True, check=True)
     told = [json.loads(line) for line in done.stdout.splitlines()]
+    with TestClient(make_app(Settings(models=(("served", tmp_path / "run"),), threads=1))) as client:
+        form = [("file", (file.name, file.read_bytes())) for file in files]
+        served = client.post("/v1/models/served/predict", files=form).json()["predictions"]
     alone = said_by(exported.path / "predict.py", *files)
     largest = max(abs(number) for one in python for number in (one.values or one.probabilities).values())
-    for one, cli, script in zip(python, told, alone, strict=True):
+    for one, cli, http, script in zip(python, told, served, alone, strict=True):
         numbers, key = one.values or one.probabilities, "values" if one.values else "probabilities"
         assert cli[key] == pytest.approx(numbers, rel=0, abs=1e-5 * largest)
+        assert http[key] == pytest.approx(numbers, rel=0, abs=1e-5 * largest)
         assert script[key] == pytest.approx(numbers, rel=0, abs=1e-4 * largest)

@@ -61,6 +61,7 @@ class Prefix(nn.Module):
         self.after = after
         self.keep = {cut: frozenset(TAP + name for name in keep.get(cut, ())) for cut in cuts}
         self.outputs: tuple[str, ...] = ()
+        self.selects: frozenset[str] = frozenset()  # outputs that have no row for each input, and may jump
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         states = self.states(dict(zip(self.inputs, tensors, strict=True)))
@@ -184,8 +185,8 @@ def exported(prefix: Prefix, shapes: Shapes, threads: int) -> tuple[bytes, bool]
     few = tuple(tensor[:TRACED] for tensor in examples)
     with torch.no_grad():
         outputs = prefix(*few)
-    expected = dict(zip(prefix.outputs, outputs, strict=True))
-    data = _written(prefix, tuple(shapes), few)
+    expected = {name: one for name, one in zip(prefix.outputs, outputs, strict=True) if name not in prefix.selects}
+    data = _written(prefix, shapes, few)
     inputs = {name: tensor.numpy() for name, tensor in zip(shapes, examples, strict=True)}
     try:
         runner = OnnxRunner(data, shared=prefix.network.shared, threads=threads, alone=False)
@@ -197,11 +198,22 @@ def exported(prefix: Prefix, shapes: Shapes, threads: int) -> tuple[bytes, bool]
     shared = prefix.network.shared
     for name, tensor in expected.items():
         _compare(name, found[name] if name.rpartition("/")[2] in shared else found[name][:TRACED], tensor.numpy())
+    if any(map(_ragged, (shape for shape, _ in shapes.values()))):
+        longer = example_tensors(shapes, TRACED, LENGTHS[1])
+        again = runner.run({name: tensor.numpy() for name, tensor in zip(shapes, longer, strict=True)})
+        with torch.no_grad():
+            for name, tensor in zip(prefix.outputs, prefix(*longer), strict=True):
+                _compare(name, again[name], tensor.numpy())
     return data, _alone(runner, inputs, found, shared)
 
 
-def _written(prefix: Prefix, names: tuple[str, ...], examples: tuple[Tensor, ...]) -> bytes:
-    free = [*names, *(name for name in prefix.outputs if name.rpartition("/")[2] not in prefix.network.shared)]
+def _written(prefix: Prefix, shapes: Shapes, examples: tuple[Tensor, ...]) -> bytes:
+    free = {name: {0: ROWS_AXIS, **_ragged(shape)} for name, (shape, _) in shapes.items()}
+    free |= {
+        name: {0: "selected" if name in prefix.selects else ROWS_AXIS}
+        for name in prefix.outputs
+        if name.rpartition("/")[2] not in prefix.network.shared
+    }
     buffer = io.BytesIO()
     try:
         with _traceable(), warnings.catch_warnings(), torch.no_grad():
@@ -210,9 +222,9 @@ def _written(prefix: Prefix, names: tuple[str, ...], examples: tuple[Tensor, ...
                 prefix,
                 examples,
                 buffer,  # type: ignore[arg-type]  # a buffer is as good as a path
-                input_names=list(names),
+                input_names=list(shapes),
                 output_names=list(prefix.outputs),
-                dynamic_axes={name: {0: ROWS_AXIS} for name in free},
+                dynamic_axes=free,
                 opset_version=17,
                 dynamo=False,
             )
@@ -221,6 +233,11 @@ def _written(prefix: Prefix, names: tuple[str, ...], examples: tuple[Tensor, ...
             raise
         raise Refused(f"the export failed ({_first_line(error)}).") from error
     return buffer.getvalue()
+
+
+def _ragged(shape: tuple[int | None, ...]) -> dict[int, str]:
+    """The axes of a batch along which its rows may differ in length."""
+    return {axis + 1: "length" for axis, size in enumerate(shape) if size is None}
 
 
 def _compare(name: str, found: np.ndarray, expected: np.ndarray) -> None:

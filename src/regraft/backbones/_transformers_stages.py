@@ -278,5 +278,5 @@ def views(state: State, pooling: str, *, unit: bool = False) -> Views:
         pooled = (hidden * kept).sum(1) / kept.sum(1).clamp(min=1)
     else:
         place = mask.sum(1).clamp(min=1) - 1 if pooling == "last" else torch.zeros_like(mask[:, 0], dtype=torch.long)
-        pooled = hidden[torch.arange(len(hidden), device=hidden.device), place]
+        pooled = hidden[torch.arange(hidden.shape[0], device=hidden.device), place]
     return {"tokens": hidden, "pooled": nn.functional.normalize(pooled, dim=1) if unit else pooled}

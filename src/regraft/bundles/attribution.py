@@ -47,7 +47,7 @@ class Above(nn.Module):
         logits: Tensor = self.head(self.network.views(top)[self.task.reads.readout])
         if self.task.num_outputs == len(self.task.classes):
             return logits
-        return self.task.exported(logits, self.model.temperature)
+        return self.task.graph(logits, self.model.temperature, {})["outputs"]
 
 
 def attributions(bundle: Bundle, record: Record, output: int) -> dict[str, Float[np.ndarray, "..."]]:

@@ -4,15 +4,19 @@ and nothing of regraft.
 
 import hashlib
 import runpy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from regraft.bundles.bundle import Bundle
-from regraft.bundles.graph import graph_of
-from regraft.contracts.example import Inline
+from regraft.bundles.graph import graph_of, inputs_of
+from regraft.contracts.example import Contents
 from regraft.contracts.export import Examples, ExportFormat
+from regraft.contracts.modality import Placement, Record, Shapes
+from regraft.errors import BadRequest
 from regraft.files import write_json, write_text
 from regraft.version import VERSION
 
@@ -25,15 +29,20 @@ _HEAD = '''"""What the model beside this file predicts; needs {packages} and not
     python predict.py FILE...    a line of JSON for every file
     python predict.py --check    whether the golden inputs give here what is on record
 
-Written by regraft {version}. How inputs are read and resized stands below; spec.json has the numbers.
+Written by regraft {version}. How inputs are read and prepared stands below; spec.json has the numbers.
 """
 
+from __future__ import annotations
+
+import csv
 import hashlib
 import io
 import json
+import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from math import ceil, floor
 from pathlib import Path
 from typing import Any
@@ -51,27 +60,49 @@ def write_export(bundle: Bundle, made: ExportFormat, folder: Path, examples: Exa
         BadRequest: the model cannot be exported.
         MissingExtra: what writes the format is not installed.
     """
-    script, spec = _script(bundle, made), _spec(bundle, made)
+    modality, preparation = bundle.modality, bundle.card.preparation
+    outside, files = modality.handed(modality.outside(preparation))
+    script, spec = _script(bundle, made), _spec(bundle, made, outside, inputs_of(bundle))
     made.write(_described(graph_of(bundle, threads), spec), folder / made.file, examples)
-    golden = bundle.modality.golden(0, bundle.card.preparation)
-    (folder / "golden").mkdir()
-    for at, contents in enumerate(golden):
-        (content,) = contents.values()
-        data = content.value if isinstance(content, Inline) else content.path.read_bytes()
-        (folder / "golden" / str(at)).write_bytes(data if isinstance(data, bytes) else str(data).encode())
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
     write_json(folder / "spec.json", spec)
     write_text(folder / "predict.py", script)
     model = open_export(folder, threads)
-    records = [bundle.prepare(contents) for contents in golden]
-    for at, record in enumerate(records):
-        found = model.outputs([record])
+    (folder / "golden").mkdir()
+    for at, contents in enumerate(modality.golden(0, preparation)):
+        ending, data = modality.filed(contents, preparation)
+        (folder / "golden" / f"{at}{ending}").write_bytes(data)
+        record = fed(bundle, contents, bundle.prepare_pieces(contents))
+        found, spec["compares"] = model.outputs([record]), list(head_outputs(bundle, [bundle.prepare(contents)]))
         digests = {name: hashlib.sha256(array.tobytes()).hexdigest() for name, array in record.items()}
-        spec["golden"].append(
-            {"file": f"golden/{at}", "prepared": digests, **{name: array[0].tolist() for name, array in found.items()}}
-        )
+        numbers = {name: model.thinned(array[0]).tolist() for name, array in found.items()
+                   if name not in bundle.model.task.selects}  # fmt: skip
+        spec["golden"].append({"file": f"golden/{at}{ending}", "prepared": digests, **numbers})
     model.spec = spec
     write_json(folder / "spec.json", spec)
     return model
+
+
+def fed(bundle: Bundle, contents: Contents, pieces: Sequence[tuple[Record, Placement]]) -> Record:
+    """What an export's graph takes of an input, of which these are the model's own rows.
+
+    Raises:
+        BadRequest: it is more than one row.
+    """
+    if len(pieces) != 1:
+        raise BadRequest(f"An input has {len(pieces)} rows; exports take one.", fix="predict with regraft itself.")
+    (record, placement), preparation = pieces[0], bundle.card.preparation
+    outside = bundle.modality.outside(preparation)
+    if outside is not preparation:
+        record, placement = bundle.modality.load(contents, outside, None)
+    return {**record, **{name: placement[name] for name in bundle.model.task.places}}
+
+
+def head_outputs(bundle: Bundle, prepared: Sequence[Record]) -> dict[str, np.ndarray]:
+    """What the model's head gives for prepared rows, by the names that it has in an export."""
+    output = bundle.model.output(bundle.read(prepared))
+    return dict(output) if isinstance(output, Mapping) else {"logits": output}
 
 
 def open_export(folder: Path, threads: int) -> Any:
@@ -84,8 +115,8 @@ def size_of(folder: Path, file: str) -> int:
     return sum(one.stat().st_size for one in folder.iterdir() if one.stem == Path(file).stem and one.is_file())
 
 
-def _spec(bundle: Bundle, made: ExportFormat) -> dict[str, Any]:
-    task, shapes = bundle.model.task, bundle.modality.shapes(bundle.card.preparation)
+def _spec(bundle: Bundle, made: ExportFormat, outside: Mapping[str, Any], shapes: Shapes) -> dict[str, Any]:
+    task = bundle.model.task
     return {
         "format": FORMAT,
         "made_with": {"regraft": VERSION},
@@ -96,13 +127,14 @@ def _spec(bundle: Bundle, made: ExportFormat) -> dict[str, Any]:
             "threshold": THRESHOLD, "temperature": float(bundle.model.temperature), **task.facts,
         },
         "modality": bundle.card.modality,
-        "preparation": {**bundle.card.preparation.digest_fields()},
-        "inputs": {name: {"shape": ["rows", *shape], "dtype": dtype} for name, (shape, dtype) in shapes.items()},
-        "scaling": {"inside": True, "mean": list(bundle.card.mean), "std": list(bundle.card.std)},
-        "outputs": {
-            "logits": "before calibration",
-            "outputs": "in the order of task.classes: probabilities, or values in the unit of the training labels",
+        "preparation": dict(outside),
+        "inputs": {
+            name: {"shape": ["rows", *(size or "length" for size in shape)], "dtype": dtype}
+            for name, (shape, dtype) in shapes.items()
         },
+        "scaling": {"inside": True, "mean": list(bundle.card.mean), "std": list(bundle.card.std)},
+        "outputs": "logits: before calibration; outputs: in the order of task.classes, probabilities, or values in the "
+        "unit of the training labels; others as `said` in predict.py reads them",
         "tolerance": made.tolerance,
         "golden": [],
     }  # fmt: skip
@@ -128,6 +160,7 @@ def _script(bundle: Bundle, made: ExportFormat) -> str:
     parts = (
         _HEAD.format(packages=packages, version=VERSION),
         bundle.modality.standalone(),
+        bundle.model.task.standalone(),
         engine[engine.index("def opened") :],
         end[end.index("class Model") :],
     )

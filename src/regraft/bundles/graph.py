@@ -1,50 +1,67 @@
-"""A saved model as one ONNX graph: prepared inputs in, logits and the task's outputs out.
+"""A saved model as one ONNX graph: what stands outside it in, the head's output and what the task makes of it out.
 
 The exporter is that of the activation store, which compares with torch before it hands anything over.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from regraft.activations.export import Prefix, Refused, exported
+from regraft.activations.export import Prefix, Refused, Shapes, exported
+from regraft.activations.slots import MASK
+from regraft.contracts.backbone import TAP
 from regraft.errors import BadRequest
-from regraft.tasks.linear import linear
 
 if TYPE_CHECKING:
     from regraft.bundles.bundle import Bundle
 
 
 class Whole(Prefix):
-    """The network, its head and what the task makes of the logits."""
+    """What of the preparation is inside, the network, its head and what the task makes of the head's output."""
 
     def __init__(self, bundle: "Bundle") -> None:
-        model = bundle.model
+        model, taps = bundle.model, bundle.card.taps_at(bundle.model.task.reads.strides)
         super().__init__(
             model.backbone.network,
             ("output",),
             view=model.task.reads.readout,
-            inputs=tuple(bundle.modality.shapes(bundle.card.preparation)),
+            inputs=tuple(inputs_of(bundle)),
+            keep={"output": taps},
         )
-        self.head, self.task, self.temperature = model.module, linear(model.task), model.temperature
+        self.head, self.task, self.temperature = model.module, model.task, model.temperature
+        self.inside, self.selects = bundle.modality.inside(bundle.card.preparation), frozenset(self.task.selects)
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        state = self.states(dict(zip(self.inputs, tensors, strict=True)))["output"]
-        logits = self.head(state[self.view])
-        self.outputs = ("logits", "outputs")
-        return logits, self.task.exported(logits, self.temperature)
+        given = dict(zip(self.inputs, tensors, strict=True))
+        placed = {name: given.pop(name) for name in self.task.places}
+        state = self.states(given if self.inside is None else self.inside(given))["output"]
+        read = {name.removeprefix(TAP): one for name, one in state.items()}
+        output = self.head(read if self.task.reads.strides else read[self.view])
+        made = dict(output) if isinstance(output, Mapping) else {"logits": output}
+        made |= self.task.graph(output, self.temperature, placed)
+        self.outputs = tuple(made)
+        return tuple(made.values())
+
+
+def inputs_of(bundle: "Bundle") -> Shapes:
+    """Shapes and dtypes of what the graph takes, without the axis of rows: a record, and placements for the task."""
+    modality, preparation = bundle.modality, bundle.card.preparation
+    places = modality.placements(preparation) if bundle.model.task.places else {}
+    return {**modality.shapes(preparation), **{name: places[name] for name in bundle.model.task.places}}
 
 
 def graph_of(bundle: "Bundle", threads: int) -> bytes:
-    """The model as ONNX: inputs named as the record's arrays with a free first axis, `logits` and `outputs`.
+    """The model as ONNX: inputs by name with a free first axis; outputs are those of the head (`logits`, or by its own
+    names) and of `Task.graph`.
 
     Raises:
-        BadRequest: the task is not linear, inputs differ in length, or the network cannot be traced.
+        BadRequest: the task has no such graph, inputs differ in length without a mask, or the network cannot be traced.
     """
-    shapes = bundle.modality.shapes(bundle.card.preparation)
-    if any(None in shape for shape, _ in shapes.values()):
+    shapes = inputs_of(bundle)
+    if MASK not in shapes and any(None in shape for shape, _ in shapes.values()):
         raise BadRequest(
-            f"Inputs of {bundle.card.name} differ in length, and exports take inputs of one shape.",
+            f"Inputs of {bundle.card.name} differ in length, and nothing tells padding from them.",
             fix="predict with regraft itself.",
         )
     try:

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Int, Shaped
@@ -20,6 +20,9 @@ from regraft.folds import Folds, folds, teachable
 from regraft.records import to_json
 from regraft.registry import Shelf
 from regraft.values import Json, Notice
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,31 @@ def as_records(records: Sequence[Any]) -> Shaped[np.ndarray, " n"]:
     for at, record in enumerate(records):
         array[at] = record
     return array
+
+
+class Exported:
+    """A task's side of an export: what its graph gives, and what is said of that."""
+
+    kind: str
+    """The task's name on the shelf."""
+    places: Sequence[str] = ()
+    """Which arrays of a placement the graph of an export takes besides, for `graph`."""
+    selects: Sequence[str] = ()
+    """Outputs of `graph` that choose among others: they may jump, and have no row for each input."""
+
+    def graph(self, output: Any, temperature: float, placed: Mapping[str, "Tensor"]) -> Mapping[str, "Tensor"]:
+        """What an export's graph gives beside the head's output (`logits`, or by its own names), in torch.
+
+        Raises:
+            BadRequest: this task's outputs cannot be made there, or are of no use elsewhere.
+        """
+        raise BadRequest(f"A {self.kind} model cannot be exported.", fix="predict with regraft itself.")
+
+    def standalone(self) -> str:
+        """The text of a function `said(found, row, task)` for the `predict.py` of an export: from the graph's outputs
+        by name, the number of an input among them, and what the export's `spec.json` says of the task, to what the
+        user is told, as JSON. It uses numpy and nothing of regraft."""
+        return ""
 
 
 class Labelling(ABC):

@@ -27,7 +27,7 @@ class ExportFormat:
     """(graph as ONNX, the file to write, examples to calibrate with); raises `MissingExtra`."""
     engine: str
     """The module whose text goes into `predict.py`: it defines `opened(folder, threads)`, which returns a function from
-    batches of named arrays to `{"logits": …, "outputs": …}`, and imports nothing of regraft."""
+    batches of named arrays to the graph's outputs by name, and imports nothing of regraft."""
     engine_packages: tuple[str, ...]
     """What pip must install for that."""
     tolerance: float

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Shaped
 
-from regraft.contracts.example import Content, Contents, Example
+from regraft.contracts.example import Content, Contents, Example, File
 from regraft.errors import BadRequest
 from regraft.registry import Shelf
 from regraft.values import Event, Notice
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from regraft.contracts.family import Card
 
 Record = Mapping[str, np.ndarray]
@@ -308,14 +310,38 @@ class Modality(ABC):
         raise BadRequest(f"Views of {self.many} cannot be made on the device.", fix="leave augment.on_device out.")
 
     def standalone(self) -> str:
-        """The text of a function `prepare(path, preparation)`, from a file and what `Preparation.to_json` gives to the
-        record, for the `predict.py` of an export: it may use what Python has, numpy, and what reads this kind of data,
-        but nothing of regraft. `io`, `np`, `Path`, `Any`, `ceil` and `floor` are imported there.
+        """The text of two functions for the `predict.py` of an export. `inputs(path)` lists what a file holds;
+        `prepare(given, preparation, folder)` makes of one of these the record that the export's graph takes, and of
+        placements what tasks ask for (`Task.places`). `preparation` is what `handed` gives, `folder` the export's.
+
+        The functions may use what Python has, numpy, and what reads this kind of data, but nothing of regraft. `csv`,
+        `io`, `json`, `math`, `np`, `Path`, `Any`, `ceil`, `floor` and `lru_cache` are imported there.
 
         Raises:
             BadRequest: this kind of data cannot be read without regraft.
         """
         raise BadRequest(f"Models of {self.many} cannot be exported yet.", fix="predict with regraft itself.")
+
+    def outside(self, preparation: Any) -> Any:
+        """What of a preparation stands outside the graph of an export, as a preparation; `inside` does the rest.
+
+        Raises:
+            BadRequest: what it makes of an example is no single row.
+        """
+        return preparation
+
+    def inside(self, preparation: Any) -> "nn.Module | None":
+        """What follows `outside` in the graph: a module from a record to a record of tensors; None: nothing."""
+        return None
+
+    def handed(self, preparation: Any) -> tuple[Mapping[str, Any], Mapping[str, bytes]]:
+        """What stands outside the graph as JSON for `prepare`, and the files that it needs beside it, by name."""
+        return preparation.to_json(), {}
+
+    def filed(self, contents: Contents, preparation: Any) -> tuple[str, bytes]:
+        """Contents as a file that `inputs` reads: its ending and its bytes."""
+        (content,) = contents.values()
+        return "", content.path.read_bytes() if isinstance(content, File) else bytes(content.value)
 
     def explained(self, record: Record, weights: np.ndarray) -> bytes | str:
         """A prepared input with what an attribution says of its places (as `preview` gives it); empty: it shows none.

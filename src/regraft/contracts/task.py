@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from regraft.contracts.example import Labelling
+from regraft.contracts.example import Exported, Labelling
 from regraft.contracts.page import Words
 from regraft.registry import Shelf
 from regraft.values import Prediction
@@ -38,7 +38,7 @@ class Reads:
     """Whether inputs must show all of the example, nothing cut off: what is asked for may lie at its edge."""
 
 
-class Task(Labelling):
+class Task(Labelling, Exported):
     """A kind of question; a value made from the labels that occur. How these become targets: `Labelling`."""
 
     reads: Reads = Reads()

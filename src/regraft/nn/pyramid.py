@@ -5,6 +5,7 @@ Letters: b rows, k cells of all maps, c classes, m boxes of a row.
 
 from collections.abc import Mapping, Sequence
 from math import log
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -54,15 +55,51 @@ class PyramidHead(nn.Module):
             rows, columns = (torch.arange(cells, device=grid.device) for cells in grid.shape[2:])
             y, x = torch.meshgrid((rows + 0.5) * stride / height, (columns + 0.5) * stride / width, indexing="ij")
             cells = torch.stack([x, y, torch.full_like(x, stride / max(height, width))], 2).flatten(0, 1)
-            made = self.sides(grid).flatten(2).mT
+            made = self.sides(grid).flatten(2).transpose(1, 2)
             away = 2 * stride * made[..., :4].clamp(-LARGEST, LARGEST).exp()
             away = away / torch.tensor([width, height, width, height], device=grid.device)
             middle = cells[:, [0, 1, 0, 1]]
             found["boxes"].append(middle + away * torch.tensor([-1.0, -1.0, 1.0, 1.0], device=grid.device))
             found["centre"].append(made[..., 4:])
-            found["scores"].append(self.scores(grid).flatten(2).mT)
-            found["cells"].append(cells.expand(len(grid), -1, -1))
+            found["scores"].append(self.scores(grid).flatten(2).transpose(1, 2))
+            found["cells"].append(cells.expand(grid.shape[0], -1, -1))
         return {name: torch.cat(parts, 1) for name, parts in found.items()}
+
+
+def suppressed_in_graph(
+    output: Mapping[str, Tensor],
+    placed: Float[Tensor, "b 4"],
+    lowest: float,
+    candidates: int,
+    overlap: float,
+    most: int,
+) -> dict[str, Tensor]:
+    """What a detector keeps of its head's output, for the graph of an export: `found` (b k 4), boxes in the units of
+    the example that `placed` is the canvas of, cut at its borders; `certain` (b k c), scores; and `kept` (p 3), row,
+    class and cell by the standard operator for non-maximum suppression."""
+    certain = (output["scores"].sigmoid() * output["centre"].sigmoid()).sqrt()
+    low, high = placed[:, None, :2], placed[:, None, 2:]
+    edges = output["boxes"] * (high - low).repeat(1, 1, 2) + low.repeat(1, 1, 2)
+    found = torch.minimum(edges.clamp(min=0), (low + high).repeat(1, 1, 2))
+    sides = found[..., 2:] - found[..., :2]
+    flat = certain.flatten(1)
+    weakest = flat.topk(min(candidates, int(flat.shape[1]))).values[:, -1:, None].clamp(min=lowest)
+    counts = (certain >= weakest) & (sides[..., :1] * sides[..., 1:] > 0)
+    scores = torch.where(counts, certain, torch.zeros_like(certain)).transpose(1, 2)
+    return {"found": found, "certain": certain, "kept": _Suppressed.apply(found, scores, overlap, most)}  # type: ignore[no-untyped-call]
+
+
+class _Suppressed(torch.autograd.Function):
+    """ONNX's operator; torch, which only traces it, keeps nothing."""
+
+    @staticmethod
+    def forward(ctx: Any, boxes: Tensor, scores: Tensor, overlap: float, most: int) -> Tensor:
+        return torch.zeros((0, 3), dtype=torch.int64)
+
+    @staticmethod
+    def symbolic(g: Any, boxes: Any, scores: Any, overlap: float, most: int) -> Any:
+        limits = torch.tensor([most]), torch.tensor([overlap]), torch.tensor([0.0])
+        return g.op("NonMaxSuppression", boxes, scores, *(g.op("Constant", value_t=one) for one in limits))
 
 
 def owners(

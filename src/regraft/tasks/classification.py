@@ -44,8 +44,8 @@ class Classification(LinearTask):
         """Softmax of the logits divided by `temperature`; rows sum to 1."""
         return softmax(logits.astype(np.float64) / temperature)
 
-    def exported(self, logits: "Tensor", temperature: float) -> "Tensor":
-        return (logits / temperature).softmax(dim=1)
+    def graph(self, output: "Tensor", temperature: float, placed: Mapping[str, "Tensor"]) -> "Mapping[str, Tensor]":
+        return {"outputs": (output / temperature).softmax(dim=1)}
 
     def stated(
         self, logits: Float[np.ndarray, "n c"], targets: Int[np.ndarray, "n"]

@@ -56,7 +56,14 @@ class Detection(Task):
     kind: str = "detection"
     reads: Reads = READS
     moves: bool = True
+    places: Sequence[str] = ("box",)
+    selects: Sequence[str] = ("kept",)
     head_epochs: int = 12
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """How many boxes are kept of an example, and the score from which they are predictions."""
+        return {"most": MOST, "stated": STATED}
 
     def words(self) -> Words:
         """Boxes."""
@@ -133,6 +140,19 @@ class Detection(Task):
         """For each example `boxes` (m 4), `labels` and `scores` (m), the highest score first, after non-maximum
         suppression by class. Rounded, so that what is written down is the same: sides to 0.01, scores to 0.00001."""
         return as_records([_kept(one["boxes"], one["scores"]) for one in raw])
+
+    def graph(self, output: Any, temperature: float, placed: Mapping[str, "Tensor"]) -> "Mapping[str, Tensor]":
+        """`found` (b k 4), boxes in the units of the example; `certain` (b k c), scores in [0, 1]; and `kept` (p 3),
+        row, class and cell of those that non-maximum suppression keeps."""
+        from regraft.nn.pyramid import suppressed_in_graph
+
+        return suppressed_in_graph(output, placed["box"], LOWEST, CANDIDATES, OVERLAP, MOST)
+
+    def standalone(self) -> str:
+        """The boxes that are kept, as `outputs` and `recorded` have them."""
+        from regraft.tasks.said import boxes, script
+
+        return script(boxes)
 
     def decode(self, outputs: np.ndarray) -> list[str]:
         """The class of every stated box, in alphabetical order."""

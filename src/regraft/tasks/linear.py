@@ -221,9 +221,10 @@ class LinearTask(Task):
         So the epoch to keep is chosen by the loss of rescaled logits.
         """
 
-    def exported(self, logits: "Tensor", temperature: float) -> "Tensor":
-        """`outputs` in torch, for the graph of an export. Raises: BadRequest: they are of no use elsewhere."""
-        raise BadRequest(f"A {self.kind} model cannot be exported.", fix="export one that was trained on it.")
+    def standalone(self) -> str:
+        from regraft.tasks.said import named, script
+
+        return script(named)
 
     def encode(self, labels: Sequence[str]) -> Shaped[np.ndarray, "n ..."]:
         """Labels as positions in `classes`.

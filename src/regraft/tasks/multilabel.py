@@ -107,8 +107,8 @@ class MultiLabel(BinaryTask):
         """The probability of every label."""
         return sigmoid(logits.astype(np.float64) / temperature)
 
-    def exported(self, logits: "Tensor", temperature: float) -> "Tensor":
-        return (logits / temperature).sigmoid()
+    def graph(self, output: "Tensor", temperature: float, placed: Mapping[str, "Tensor"]) -> "Mapping[str, Tensor]":
+        return {"outputs": (output / temperature).sigmoid()}
 
     def decode(self, outputs: Float[np.ndarray, "n c"]) -> list[str]:
         """The labels with a probability of a half or more."""

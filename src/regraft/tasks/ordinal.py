@@ -60,14 +60,14 @@ class Ordinal(BinaryTask):
         edges = np.pad(above, ((0, 0), (1, 1)), constant_values=((0, 0), (1.0, 0.0)))
         return edges[:, :-1] - edges[:, 1:]
 
-    def exported(self, logits: "Tensor", temperature: float) -> "Tensor":
+    def graph(self, output: "Tensor", temperature: float, placed: Mapping[str, "Tensor"]) -> "Mapping[str, Tensor]":
         import torch
 
-        above = list(torch.split((logits / temperature).sigmoid(), 1, dim=1))
+        above = list(torch.split((output / temperature).sigmoid(), 1, dim=1))
         for at in range(1, len(above)):
             above[at] = torch.minimum(above[at], above[at - 1])
         edges = torch.cat([torch.ones_like(above[0]), *above, torch.zeros_like(above[0])], dim=1)
-        return edges[:, :-1] - edges[:, 1:]
+        return {"outputs": edges[:, :-1] - edges[:, 1:]}
 
     def scores(self, logits: Float[np.ndarray, "n c"], targets: Int[np.ndarray, "n"]) -> dict[str, float]:
         """The share of right classes, and the mean distance in ranks."""

@@ -120,11 +120,11 @@ class Regression(LinearTask):
             moved = np.exp(np.clip(moved, -_LARGEST_LOG, _LARGEST_LOG))
         return moved
 
-    def exported(self, logits: "Tensor", temperature: float) -> "Tensor":
+    def graph(self, output: "Tensor", temperature: float, placed: Mapping[str, "Tensor"]) -> "Mapping[str, Tensor]":
         import torch
 
-        moved = logits * torch.tensor(self.std) + torch.tensor(self.mean)
-        return moved.clamp(-_LARGEST_LOG, _LARGEST_LOG).exp() if self.transform == "log" else moved
+        moved = output * torch.tensor(self.std) + torch.tensor(self.mean)
+        return {"outputs": moved.clamp(-_LARGEST_LOG, _LARGEST_LOG).exp() if self.transform == "log" else moved}
 
     def decode(self, outputs: Float[np.ndarray, "n c"]) -> list[str]:
         """Each row's numbers with six significant digits."""

@@ -154,6 +154,16 @@ class Verification(Task):
         """The embeddings (n e), to six decimals, so that what is written down is the same."""
         return np.round(raw.astype(np.float64), 6)
 
+    def graph(self, output: Any, temperature: float, placed: Mapping[str, "Tensor"]) -> "Mapping[str, Tensor]":
+        """Nothing more than the head gives."""
+        return {}
+
+    def standalone(self) -> str:
+        """The numbers of the embedding."""
+        from regraft.tasks.said import embedding, script
+
+        return script(embedding)
+
     def decode(self, outputs: np.ndarray) -> list[str]:
         """An embedding has no label."""
         return [""] * len(outputs)

@@ -13,13 +13,16 @@ from regraft.activations.openvino import processor
 from regraft.activations.runner import BATCH
 from regraft.bundle_format import TENSORS, bundle_folder
 from regraft.bundles.bundle import Bundle, load
-from regraft.bundles.exporting import open_export, size_of, write_export
+from regraft.bundles.exporting import fed, open_export, size_of, write_export
+from regraft.contracts.example import Contents
 from regraft.contracts.export import EXPORTS
 from regraft.contracts.modality import Record
 from regraft.errors import BadRequest, MissingExtra
 from regraft.values import Event, Notice, Progress
 from regraft.workbench._machine import num_threads
 
+Way = tuple[Callable[[Sequence[int]], Any], int, bool]
+"""What runs golden inputs by their numbers, the size of its files, whether it is a checked export."""
 ITSELF = "regraft"
 """What the model is called that is run as it is."""
 
@@ -83,12 +86,11 @@ def bench(
         records.append(bundle.prepare(contents))
         began.append(time.perf_counter())
     with tempfile.TemporaryDirectory(prefix="regraft-") as folder:
-        ways: dict[str, tuple[Callable[[Sequence[Record]], Any], int, bool]] = {
-            ITSELF: (bundle.logits, size_of(bundle_folder(model), TENSORS), True)
-        }
+        own = size_of(bundle_folder(model), TENSORS)
+        ways: dict[str, Way] = {ITSELF: (lambda which: bundle.logits([records[at] for at in which]), own, True)}
         for name in to or EXPORTS.names():
             try:
-                ways[name] = _way(bundle, name, model, Path(folder), records, cores)
+                ways[name] = _way(bundle, name, model, Path(folder), golden, cores)
             except (MissingExtra, BadRequest) as error:
                 if to:
                     raise
@@ -96,7 +98,7 @@ def bench(
         alone, many = {name: list[float]() for name in ways}, {name: list[float]() for name in ways}
         for done in range(rounds):
             for name, (run, _, _) in ways.items():
-                one, batch = records[:1], (records * BATCH)[:BATCH]
+                one, batch = [0], [at % len(golden) for at in range(BATCH)]
                 if not done:
                     run(one), run(batch)  # makes room, chooses kernels
                 alone[name] += [_seconds(run, one) for _ in range(4)]
@@ -117,20 +119,20 @@ def bench(
     )  # fmt: skip
 
 
-def _way(
-    bundle: Bundle, name: str, model: Path, scratch: Path, records: Sequence[Record], threads: int
-) -> tuple[Callable[[Sequence[Record]], Any], int, bool]:
-    """What runs a batch in a format, the size of its files, and whether it is an export that was checked."""
+def _way(bundle: Bundle, name: str, model: Path, scratch: Path, golden: Sequence[Contents], threads: int) -> Way:
+    """What runs golden inputs in a format, the size of its files, and whether it is an export that was checked."""
+    feeds = [fed(bundle, contents, bundle.prepare_pieces(contents)) for contents in golden]
     made, folder = EXPORTS.get(name), model / "exports" / name
     checked = (folder / "spec.json").is_file()
     if not checked:
         folder = scratch / name
         folder.mkdir()
-        write_export(bundle, made, folder, records if made.calibrates else (), threads)
-    return open_export(folder, threads).outputs, size_of(folder, made.file), checked
+        write_export(bundle, made, folder, feeds if made.calibrates else (), threads)
+    outputs = open_export(folder, threads).outputs
+    return lambda which: outputs([feeds[at] for at in which]), size_of(folder, made.file), checked
 
 
-def _seconds(run: Callable[[Sequence[Record]], Any], batch: Sequence[Record]) -> float:
+def _seconds(run: Callable[[Sequence[int]], Any], batch: Sequence[int]) -> float:
     began = time.perf_counter()
     run(batch)
     return time.perf_counter() - began

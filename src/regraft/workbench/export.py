@@ -6,7 +6,8 @@ and runs the network's file on them.
 Letters: n examples, c outputs of the head, k classes or values.
 """
 
-from collections.abc import Generator, Iterator, Sequence
+import tempfile
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,12 @@ from jaxtyping import Float
 
 from regraft.activations.openvino import processor
 from regraft.activations.runner import BATCH
+from regraft.activations.slots import stacked
 from regraft.bundle_format import bundle_folder
 from regraft.bundles.bundle import Bundle, load
-from regraft.bundles.exporting import size_of, write_export
+from regraft.bundles.exporting import fed, head_outputs, size_of, write_export
+from regraft.bundles.graph import inputs_of
+from regraft.contracts.example import Example, File
 from regraft.contracts.export import EXPORTS, ExportFormat
 from regraft.contracts.metric import main_metric, metric
 from regraft.contracts.modality import Record
@@ -28,7 +32,7 @@ from regraft.files import atomic_folder, write_json, write_text
 from regraft.identity import derive_seed
 from regraft.records import to_json
 from regraft.values import Event, Notice, Progress
-from regraft.words import counted, size
+from regraft.words import counted, joined, size
 from regraft.workbench._machine import num_threads
 from regraft.workbench._training import open_data
 from regraft.workbench.recipes import recipe_for
@@ -126,7 +130,8 @@ def export(
     with atomic_folder(out) as folder:
         calibrate, positions, split = _chosen(session, calibrates=made.calibrates)
         contents = [session.dataset.examples[at].contents for at in calibrate] if session is not None else []
-        ready = write_export(bundle, made, folder, [bundle.prepare(one) for one in contents], cores)
+        examples = [fed(bundle, one, bundle.prepare_pieces(one)) for one in contents]
+        ready = write_export(bundle, made, folder, examples, cores)
         facts = {"path": out, "to": to, "bytes": size_of(folder, made.file), "processor": processor()[0]}
         done = _golden(bundle, made, ready, facts)
         if session is not None:
@@ -171,14 +176,16 @@ def _chosen(session: Session | None, *, calibrates: bool) -> tuple[list[int], li
 
 def _golden(bundle: Bundle, made: ExportFormat, ready: Any, facts: dict[str, Any]) -> Exported:
     """The comparison on golden inputs. Raises: ExportDiffers: it is not close enough, or inputs are read otherwise."""
-    records = [bundle.prepare(one) for one in bundle.modality.golden(0, bundle.card.preparation)]
+    golden, differences = bundle.modality.golden(0, bundle.card.preparation), list[float]()
     try:
         ready.check()
     except SystemExit as error:
         raise _differs(str(error)) from error
-    found = np.concatenate([ready.outputs([record])["logits"] for record in records])
-    difference = _difference(made, found, bundle.logits(records), "the golden inputs")
-    return Exported(golden=len(records), golden_difference=difference, **facts)
+    for contents in golden:
+        pieces = bundle.prepare_pieces(contents)
+        found, wanted = ready.outputs([fed(bundle, contents, pieces)]), head_outputs(bundle, [pieces[0][0]])
+        differences.append(_differences(made, found, wanted, "the golden inputs"))
+    return Exported(golden=len(golden), golden_difference=max(differences), **facts)
 
 
 def _on_data(
@@ -186,57 +193,76 @@ def _on_data(
     max_loss: float, so_far: Exported,
 ) -> Generator[Event, None, Exported]:  # fmt: skip
     """The comparison on examples, too. Raises: ExportDiffers: they are predicted otherwise."""
-    task, of_model, of_export, outputs, notes = bundle.model.task, list[Any](), list[Any](), list[Any](), list[str]()
-    unread = list[str]()
+    task, of_model, of_export, notes = bundle.model.task, list[np.ndarray](), list[np.ndarray](), list[str]()
+    unread, difference, labels = list[str](), 0.0, list[str]()
     for first in range(0, len(positions), BATCH):
         examples = [session.dataset.examples[at] for at in positions[first : first + BATCH]]
-        pieces = [bundle.prepare_pieces(one.contents) for one in examples]
-        records = list[Record]()
-        for example, rows in zip(examples, pieces, strict=True):
-            if len(rows) != 1:
-                raise BadRequest(f"{example.id} has {len(rows)} rows; exports take one.", fix="predict with regraft.")
-            records.append(_read(ready, example, rows[0][0], unread))
-        of_model.append(bundle.raw(pieces))
-        found = ready.outputs(records)
-        of_export.append(found["logits"])
-        outputs.append(found["outputs"])
+        rows = [bundle.prepare_pieces(one.contents) for one in examples]
+        fitting = [fed(bundle, one.contents, pieces) for one, pieces in zip(examples, rows, strict=True)]
+        records = [_read(ready, bundle, *one, unread) for one in zip(examples, fitting, strict=True)]
+        found, heads = ready.outputs(records), head_outputs(bundle, [pieces[0][0] for pieces in rows])
+        difference = max(difference, _differences(made, found, heads, split))
+        placed = stacked([pieces[0][1] for pieces in rows])
+        for one, outputs in ((heads, of_model), (found, of_export)):
+            raw = task.gathered([one.get("logits", one)], np.arange(len(rows)), placed)
+            outputs.append(task.outputs(raw, bundle.model.temperature))
+        if "outputs" in found:  # what the graph itself makes of its logits is what is handed over
+            of_export[-1] = found["outputs"].astype(np.float64)
+            _differences(made, found, {"outputs": of_model[-1]}, f"the outputs of {split}")
+        told = [ready.said(found, at) for at in range(len(rows))]
+        labels += [one.get("label", joined(one.get("labels", ()))) for one in told]
         yield Progress(phase="comparing", done=first + len(examples), total=len(positions))
     if unread:
         notes.append(f"`predict.py` cannot read {counted(len(unread), 'file')} of them ({unread[0]}).")
-    raw, said = np.concatenate(of_model), np.concatenate(outputs)
-    difference = _difference(made, np.concatenate(of_export), raw, split)
-    wanted = task.outputs(raw, bundle.model.temperature)
-    if not made.rounds:
-        _difference(made, said, wanted, f"the outputs of {split}")
+    wanted, said = np.concatenate(of_model), np.concatenate(of_export)
+    decoded = task.decode(wanted)
     same = None
-    if task.answers != "values":
-        same = sum(one == other for one, other in zip(task.decode(wanted), task.decode(said), strict=True))
+    if task.answers != "values" and any(decoded):
+        same = sum(one == other for one, other in zip(decoded, labels, strict=True))
     done = replace(so_far, examples=len(positions), split=split, difference=difference, same_labels=same, notes=notes)
     if not made.rounds:
         return done
-    paired = _paired(bundle, session, positions, wanted, said.astype(np.float64))
+    paired = _paired(bundle, session, positions, wanted, said)
     done = replace(done, paired=paired, max_loss=max_loss)
     if not (fell := _fell(paired)) <= max_loss:
         raise _differs(f"{done.told()} That is a loss of {fell:.4g}; at most {max_loss} is allowed (--max-loss)")
     return done
 
 
-def _read(ready: Any, example: Any, record: Record, unread: list[str]) -> Record:
-    """An example as `predict.py` reads it. Raises: ExportDiffers: otherwise than the model does."""
-    try:
-        found: Record = ready.prepare(example.path)
-    except (OSError, ValueError, SyntaxError, TypeError) as error:  # a kind of file that only regraft reads
-        unread.append(f"{example.id}: {error}")
-        return record
+def _read(ready: Any, bundle: Bundle, example: Example, record: Record, unread: list[str]) -> Record:
+    """An example as `predict.py` reads it from its file, or from one that is written of what a table holds.
+
+    Raises:
+        ExportDiffers: it reads otherwise than the model does.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        if len(example.contents) == 1 and isinstance(example.content, File):
+            path = example.path
+        else:
+            ending, data = bundle.modality.filed(example.contents, bundle.card.preparation)
+            path = Path(folder) / f"input{ending}"
+            path.write_bytes(data)
+        try:
+            (given,) = ready.inputs(path)
+            found: Record = ready.prepare(given)
+        except (OSError, ValueError, SyntaxError, RuntimeError) as error:  # a kind of file that only regraft reads
+            unread.append(f"{example.id}: {error}")
+            return record
     if any(not np.array_equal(found[name], array) for name, array in record.items()):
         raise _differs(f"{example.id} is read or resized otherwise outside regraft")
     return found
 
 
-def _difference(made: ExportFormat, found: np.ndarray, wanted: np.ndarray, where: str) -> float:
-    """Largest difference, relative to the largest number. Raises: ExportDiffers: it is too large, or not finite."""
-    scale = float(np.abs(wanted).max(initial=0.0)) or 1.0
-    off = float(np.abs(found.astype(np.float64) - wanted).max(initial=0.0)) / scale
+def _differences(
+    made: ExportFormat, found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], where: str
+) -> float:
+    """Largest difference, relative to the largest number of that name. Raises: ExportDiffers: it is too large, or not
+    finite."""
+    offs = []
+    for name, array in wanted.items():
+        scale = float(np.abs(array).max(initial=0.0)) or 1.0
+        offs.append(float(np.abs(found[name].astype(np.float64) - array).max(initial=0.0)) / scale)
+    off = max(offs)
     if not off <= (np.finfo(np.float64).max if made.rounds else made.tolerance):
         raise _differs(f"on {where} it is off by {off:.1e} of the largest number (limit {made.tolerance:.0e})")
     return off
@@ -282,6 +308,6 @@ to it has {size(done.bytes)}.
 
 {done.told()} Compared on {done.processor}. The out-of-distribution score is no part of an export.
 
-Inputs are {", ".join(bundle.modality.shapes(bundle.card.preparation))}: bytes as `prepare` in `predict.py` makes them;
-they are scaled inside the graph. Names, temperature, preparation and golden inputs: `spec.json`.
+Inputs are {", ".join(inputs_of(bundle))}, as `prepare` in `predict.py` makes them; what follows is inside the graph.
+Names, temperature, preparation and golden inputs: `spec.json`.
 """

@@ -1,4 +1,4 @@
-"""What an export's `predict.py` ends with, from `Model` on; `prepare` and `opened` stand above it there."""
+"""What an export's `predict.py` ends with, from `Model` on; `inputs`, `prepare`, `said` and `opened` stand above it."""
 
 import hashlib
 import json
@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+inputs: Callable[..., Any]
 prepare: Callable[..., Any]
+said: Callable[..., Any]
 opened: Callable[..., Any]
 
 
@@ -20,35 +22,55 @@ class Model:
         self.folder, self.spec = folder, json.loads((folder / "spec.json").read_text(encoding="utf-8"))
         self.run = opened(folder, threads)
 
-    def prepare(self, path: Path) -> dict[str, np.ndarray]:
-        """A file as the network takes it."""
-        return prepare(path, self.spec["preparation"])
+    def inputs(self, path: Path) -> list[Any]:
+        """What a file holds: one input, or several."""
+        found: list[Any] = inputs(path)
+        return found
+
+    def prepare(self, given: Any) -> dict[str, np.ndarray]:
+        """One of these inputs as the network takes it."""
+        return {name: one for name, one in prepare(given, self.spec["preparation"], self.folder).items()
+                if name in self.spec["inputs"]}  # fmt: skip
 
     def outputs(self, records: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        """`logits`, and `outputs`: probabilities or values in the order of the names, a row for each input."""
-        return self.run({name: np.stack([record[name] for record in records]) for name in records[0]})
+        """All that the network gives, by name, a row for each input; shorter inputs are padded with zeros."""
+        feeds = {}
+        for name in records[0]:
+            arrays = [record[name] for record in records]
+            sizes = np.max([array.shape for array in arrays], axis=0)
+            pads = [[(0, most - size) for most, size in zip(sizes, array.shape, strict=True)] for array in arrays]
+            feeds[name] = np.stack([np.pad(array, pad) for array, pad in zip(arrays, pads, strict=True)])
+        return self.run(feeds)
 
-    def predict(self, path: Path) -> dict[str, Any]:
-        """What the model says of a file."""
-        task = self.spec["task"]
-        named = dict(zip(task["classes"], self.outputs([self.prepare(path)])["outputs"][0].tolist(), strict=True))
-        if task["gives"] == "values":
-            return {"values": named}
-        if task["exclusive"]:
-            return {"label": max(named, key=lambda name: named[name]), "probabilities": named}
-        return {"labels": [name for name, p in named.items() if p >= task["threshold"]], "probabilities": named}
+    def said(self, found: dict[str, np.ndarray], row: int) -> dict[str, Any]:
+        """What the model says of the input in a row of the outputs."""
+        told: dict[str, Any] = said(found, row, self.spec["task"])
+        return told
+
+    def predict(self, given: Any) -> dict[str, Any]:
+        """What the model says of an input."""
+        return self.said(self.outputs([self.prepare(given)]), 0)
+
+    @staticmethod
+    def thinned(array: np.ndarray) -> np.ndarray:
+        """Every number, or every second and so on, so that there are 2,000 at most."""
+        return array.ravel()[:: 1 + array.size // 2000]
 
     def check(self) -> float:
-        """Largest difference of the golden inputs' logits from those on record, relative to the largest of these."""
+        """Largest difference of what the head gives for the golden inputs from what is on record, relative to the
+        largest number there."""
         worst = 0.0
         for golden in self.spec["golden"]:
-            record = self.prepare(self.folder / golden["file"])
+            (given,) = self.inputs(self.folder / golden["file"])
+            record = self.prepare(given)
             for name, digest in golden["prepared"].items():
                 if hashlib.sha256(record[name].tobytes()).hexdigest() != digest:
-                    raise SystemExit(f"{golden['file']} is decoded or resized otherwise here: other pixels in {name}.")
-            wanted = np.array(golden["logits"])
-            off = np.abs(self.outputs([record])["logits"][0] - wanted).max()
-            worst = max(worst, float(off / (np.abs(wanted).max() or 1.0)))
+                    raise SystemExit(f"{golden['file']} is read or prepared otherwise here: other numbers in {name}.")
+            found = self.outputs([record])
+            for name in self.spec["compares"]:
+                wanted = np.array(golden[name])
+                off = np.abs(self.thinned(found[name][0]) - wanted).max()
+                worst = max(worst, float(off / (np.abs(wanted).max() or 1.0)))
         return worst
 
 
@@ -61,10 +83,12 @@ def main(words: list[str]) -> int:
         return int(not off <= limit)
     for word in words:
         try:
-            said = {"input": word, **model.predict(Path(word))}
-        except (OSError, ValueError, SyntaxError) as error:
-            said, failed = {"input": word, "error": str(error)}, 1
-        sys.stdout.write(json.dumps(said) + "\n")
+            for at, given in enumerate(held := model.inputs(Path(word))):
+                number = {"number": at} if len(held) > 1 else {}
+                sys.stdout.write(json.dumps({"input": word, **number, **model.predict(given)}) + "\n")
+        except (OSError, ValueError, SyntaxError, RuntimeError) as error:
+            sys.stdout.write(json.dumps({"input": word, "error": str(error)}) + "\n")
+            failed = 1
     return failed
 
 

@@ -24,8 +24,6 @@ from regraft.modalities.image.planes import PillowImage, Planes, as_array
 
 Box = tuple[float, float, float, float]
 """Left, upper, right, lower edge in pixels of the decoded image; may reach beyond it where it is letterboxed."""
-BORDER = 128
-"""The grey of a letterbox."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,38 +83,12 @@ class Preparation:
 
     def centre(self, width: int, height: int) -> Box:
         """The part of an image of `width` x `height` pixels that the centre cut keeps."""
-        if self.resize_px == "letterbox":
-            scale = min(self.input_px[1] / width, self.input_px[0] / height)
-            left, right = _bordered(width, self.input_px[1], scale)
-            top, bottom = _bordered(height, self.input_px[0], scale)
-            return left, top, right, bottom
         return centre(width, height, self.input_px, self.resize_px)
 
     def cut(self, image: "PillowImage | Planes", box: Box) -> UInt8[np.ndarray, "h w c"]:
         """The part `box` of the image, resized to the input size."""
-        inside = max(box[0], 0.0), max(box[1], 0.0), min(box[2], image.width), min(box[3], image.height)
-        if inside != box and self.resize_px == "letterbox":
-            return self._between_borders(image, box, inside)
-        return np.ascontiguousarray(as_array(cut(image, box, self.input_px, self.interpolation)))
-
-    def _between_borders(self, image: "PillowImage | Planes", box: Box, inside: Box) -> UInt8[np.ndarray, "h w c"]:
-        """The part `inside` of the image on the grey canvas that `box` is."""
-        sides = zip(box[:2], box[2:], self.input_px[::-1], strict=True)
-        (left, right), (upper, lower) = (
-            tuple(round((edge - low) / (high - low) * px) for edge in edges)
-            for (low, high, px), edges in zip(sides, zip(inside[:2], inside[2:], strict=True), strict=True)
-        )
-        part = replace(self, input_px=(max(1, lower - upper), max(1, right - left))).cut(image, inside)
-        canvas = np.full((*self.input_px, part.shape[2]), BORDER, dtype=np.uint8)
-        canvas[upper : upper + part.shape[0], left : left + part.shape[1]] = part
-        return canvas
-
-
-def _bordered(size_px: int, canvas_px: int, scale: float) -> tuple[float, float]:
-    """Along one side: where the canvas begins and ends in pixels of the image, its borders of whole pixels."""
-    border = min(round((canvas_px - size_px * scale) / 2), (canvas_px - 1) // 2)
-    beyond = border * size_px / (canvas_px - 2 * border)
-    return -beyond, size_px + beyond
+        made = placed(image, box, self.input_px, self.resize_px, self.interpolation, as_array)
+        return np.ascontiguousarray(made)
 
 
 # The functions below also go into the `predict.py` of an export as they stand: they use nothing of regraft.
@@ -128,10 +100,15 @@ def centre(
     """The part of an image that is kept: left, upper, right, lower edge in pixels.
 
     The shorter side is brought to `resize_px`, the longer rounded down, and `input_px` (height, width) cut out of the
-    middle; what is too small for that is enlarged. `squash` keeps the whole image.
+    middle; what is too small for that is enlarged. `squash` keeps the whole image, `letterbox` too, and reaches beyond.
     """
     if resize_px == "letterbox":
-        raise ValueError("a letterbox is not made here")
+        scale = min(input_px[1] / width, input_px[0] / height)
+        beyond = []
+        for side, canvas in ((width, input_px[1]), (height, input_px[0])):  # borders are of whole pixels
+            border = min(round((canvas - side * scale) / 2), (canvas - 1) // 2)
+            beyond.append(border * side / (canvas - 2 * border))
+        return -beyond[0], -beyond[1], width + beyond[0], height + beyond[1]
     if isinstance(resize_px, str):
         return 0.0, 0.0, float(width), float(height)
     input_h, input_w = input_px
@@ -149,6 +126,29 @@ def centre(
         (left + input_w) * width / resized_w,
         (top + input_h) * height / resized_h,
     )
+
+
+def placed(
+    image: Any,
+    box: tuple[float, float, float, float],
+    input_px: tuple[int, int],
+    resize_px: "int | str",
+    interpolation: str,
+    array: Any,
+) -> Any:
+    """The part `box` of an image, resized to `input_px`, as the array that `array` makes of it; where a letterbox
+    reaches beyond the image lies grey."""
+    inside = max(box[0], 0.0), max(box[1], 0.0), min(box[2], image.width), min(box[3], image.height)
+    if inside == box or resize_px != "letterbox":
+        return array(cut(image, box, input_px, interpolation))
+    edges = [
+        round((inside[at] - box[at % 2]) / (box[at % 2 + 2] - box[at % 2]) * input_px[1 - at % 2]) for at in range(4)
+    ]
+    size = max(1, edges[3] - edges[1]), max(1, edges[2] - edges[0])
+    part = array(cut(image, inside, size, interpolation))
+    canvas = np.full((*input_px, *part.shape[2:]), 128, dtype=np.uint8)
+    canvas[edges[1] : edges[1] + size[0], edges[0] : edges[0] + size[1]] = part
+    return canvas
 
 
 def cut(image: Any, box: tuple[float, float, float, float], input_px: tuple[int, int], interpolation: str) -> Any:

@@ -12,15 +12,23 @@ from typing import Any
 
 import numpy as np
 
-from regraft.modalities.image.prepare import centre, cut, span
+from regraft.modalities.image.prepare import centre, cut, placed, span
 
 
-def prepare(path: Path, preparation: dict[str, Any]) -> dict[str, np.ndarray]:
-    """The image in a file as `pixels` (height, width, channels), bytes, resized and cut as `preparation` says."""
-    planes = decoded(Path(path).read_bytes(), preparation["channels"])
-    box = centre(planes[0].width, planes[0].height, preparation["input_px"], preparation["resize_px"])
-    cuts = [np.asarray(cut(plane, box, preparation["input_px"], preparation["interpolation"])) for plane in planes]
-    return {"pixels": np.concatenate([one if one.ndim == 3 else one[..., None] for one in cuts], axis=2)}
+def inputs(path: Path) -> list[Path]:
+    """A file is one image."""
+    return [path]
+
+
+def prepare(path: Path, preparation: dict[str, Any], folder: Path) -> dict[str, np.ndarray]:
+    """The image in a file as `pixels` (height, width, channels), bytes, resized and cut as `preparation` says; and
+    `box`: left, upper, right, lower edge of what they show, in pixels of the image."""
+    planes, rule = decoded(Path(path).read_bytes(), preparation["channels"]), preparation["resize_px"]
+    box = centre(planes[0].width, planes[0].height, preparation["input_px"], rule)
+    how = preparation["input_px"], rule, preparation["interpolation"]
+    cuts = [placed(plane, box, *how, np.asarray) for plane in planes]
+    pixels = np.concatenate([one if one.ndim == 3 else one[..., None] for one in cuts], axis=2)
+    return {"pixels": pixels, "box": np.array(box, dtype=np.float32)}
 
 
 def decoded(data: bytes, channels: int) -> list[Any]:
@@ -57,5 +65,5 @@ def decoded(data: bytes, channels: int) -> list[Any]:
     return [image.convert("L") if channels == 1 else image]
 
 
-SCRIPT = "\n\n".join(getsource(one) for one in (prepare, decoded, centre, cut, span))
+SCRIPT = "\n\n".join(getsource(one) for one in (inputs, prepare, decoded, centre, placed, cut, span))
 """The text."""

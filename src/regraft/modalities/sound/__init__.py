@@ -18,7 +18,7 @@ from jaxtyping import Int, Shaped
 from regraft.contracts.example import Content, Contents, Example, File, Inline
 from regraft.contracts.family import Card
 from regraft.contracts.modality import MODALITIES, Modality, Placement, Record, Shapes, View
-from regraft.errors import Undecodable
+from regraft.errors import BadRequest, Undecodable
 from regraft.files import shortened
 from regraft.identity import derive_seed, digest_bytes, digest_contents, digest_file
 from regraft.recipe import preset
@@ -49,6 +49,7 @@ class SoundModality(Modality):
         ("clipped", "<f4"),  # share of samples at full scale
     )
     near_copy_rule = "none"
+    standalone_packages = ("soundfile", "Pillow")
 
     def __getattr__(self, name: str) -> Any:
         if name == "Preparation":
@@ -188,6 +189,17 @@ class SoundModality(Modality):
 
     def is_one(self, value: Any) -> bool:
         return isinstance(value, str | Path | bytes | bytearray) or _is_samples(value)
+
+    def standalone(self) -> str:
+        from regraft.modalities.sound.standalone import SCRIPT
+
+        return SCRIPT
+
+    def outside(self, preparation: Any) -> Any:
+        if preparation.step_seconds:
+            raise BadRequest("An example of this model is several pieces, and exports take one row.",
+                             fix="train without prepare.step_seconds, or predict with regraft itself.")  # fmt: skip
+        return preparation
 
     def explained(self, record: Record, weights: np.ndarray) -> bytes | str:
         from regraft.modalities.image.heat import heat_map

@@ -7,20 +7,15 @@ as it takes a photograph, so nothing above or below the modality knows of the di
 Letters: s samples, t frames, m mel bands, h and w height and width in pixels, c channels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32
 
 from regraft.errors import BadRecipe
 from regraft.modalities.sound.mel import HOP_S, log_mel
-
-RANGE = 8.0
-"""Powers of ten below the loudest place that are told apart (80 dB), as Whisper does."""
-QUIET = -2.0
-"""The loudest place counts as at least this, so that silence and faint noise stay dark. Our choice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,21 +73,38 @@ class Preparation:
 
     def features(self, samples: Float32[np.ndarray, " s"]) -> Float32[np.ndarray, "m t"]:
         """Log-mel features of one piece, padded with silence, not yet scaled."""
-        length = round(self.seconds * self.rate_hz)
-        padded = np.pad(samples[:length], (0, max(0, length - len(samples))))
-        return log_mel(padded, self.rate_hz, self.num_bands)[:, : self.frames]
+        return features(samples, self.seconds, self.rate_hz, self.num_bands)
 
     def record(self, features: Float32[np.ndarray, "m t"]) -> dict[str, np.ndarray]:
         """What a network takes of these features: `mel` (m t) scaled as Whisper does, or `pixels` (h w c)."""
-        loudest = float(features.max())
-        if self.input_px:
-            return {"pixels": self._bytes(features, max(loudest, QUIET))}
-        return {"mel": ((np.maximum(features, loudest - RANGE) + 4) / 4).astype(np.float32)}
+        return record_of(features, self.input_px, self.channels)
 
-    def _bytes(self, features: Float32[np.ndarray, "m t"], loudest: float) -> UInt8[np.ndarray, "h w c"]:
-        from PIL import Image
 
-        height, width = self.input_px
-        shown = Image.fromarray(np.ascontiguousarray(features[::-1])).resize((width, height), Image.Resampling.BILINEAR)
-        scaled = np.clip((np.asarray(shown) - (loudest - RANGE)) * (255 / RANGE), 0, 255)
-        return np.repeat(np.rint(scaled).astype(np.uint8)[:, :, None], self.channels, axis=2)
+# What follows also goes into the `predict.py` of an export as it stands: it uses nothing of regraft but `log_mel`.
+
+RANGE = 8.0
+"""Powers of ten below the loudest place that are told apart (80 dB), as Whisper does."""
+QUIET = -2.0
+"""The loudest place counts as at least this, so that silence and faint noise stay dark. Our choice."""
+
+
+def features(
+    samples: Float32[np.ndarray, " s"], seconds: float, rate_hz: int, num_bands: int
+) -> Float32[np.ndarray, "m t"]:
+    """Log-mel features of one piece, padded with silence, not yet scaled."""
+    length = round(seconds * rate_hz)
+    padded = np.pad(samples[:length], (0, max(0, length - len(samples))))
+    return log_mel(padded, rate_hz, num_bands)[:, : round(seconds / HOP_S)]
+
+
+def record_of(found: Float32[np.ndarray, "m t"], input_px: Sequence[int], channels: int) -> dict[str, np.ndarray]:
+    """Features as numbers, `mel` (m t), or as bytes, `pixels` (h w c)."""
+    loudest = float(found.max())
+    if not input_px:
+        return {"mel": ((np.maximum(found, loudest - RANGE) + 4) / 4).astype(np.float32)}
+    from PIL import Image
+
+    height, width = input_px
+    shown = Image.fromarray(np.ascontiguousarray(found[::-1])).resize((width, height), Image.Resampling.BILINEAR)
+    scaled = np.clip((np.asarray(shown) - (max(loudest, QUIET) - RANGE)) * (255 / RANGE), 0, 255)
+    return {"pixels": np.repeat(np.rint(scaled).astype(np.uint8)[:, :, None], channels, axis=2)}

@@ -22,10 +22,6 @@ from regraft.modalities.sound.resample import resampled
 
 REVISION = 1
 """Raised when the same file gives other samples than before."""
-MARGIN_S = 0.02
-"""Seconds read beyond both ends of a stretch, so that the filter of the resampling finds what it needs there."""
-LOUDEST = 1 << 31
-"""The largest sample: whole numbers of 32 bits that were saved as floating-point ones are read."""
 BLOCK = 1 << 18
 """Frames read at once when a whole file is gone through."""
 
@@ -97,9 +93,11 @@ def opened(content: Content) -> Iterator[Any]:
             yield file
     except OSError as error:
         raise Undecodable(unreadable(Path(name), error), name) from error
-    except (soundfile.LibsndfileError, ValueError) as error:
+    except soundfile.LibsndfileError as error:
         said = str(error).rpartition(": ")[2].strip(" .") or "it is not sound"
         raise Undecodable(f"libsndfile says: {said}", name) from error
+    except ValueError as error:
+        raise Undecodable(str(error), name) from error
 
 
 def blocks(file: Any, name: str) -> Iterator[Float32[np.ndarray, "s k"]]:
@@ -114,16 +112,7 @@ def blocks(file: Any, name: str) -> Iterator[Float32[np.ndarray, "s k"]]:
         if not len(block):
             raise Undecodable(f"it ends after {read:,} of the {file.frames:,} samples that its header announces", name)
         read += len(block)
-        yield _checked(block, name)
-
-
-def _checked(samples: Float32[np.ndarray, "s k"], name: str) -> Float32[np.ndarray, "s k"]:
-    """Samples of a file of floating-point numbers, which may hold anything."""
-    if not np.isfinite(samples).all():
-        raise Undecodable("it holds samples that are not finite numbers", name)
-    if samples.size and np.abs(samples).max() > LOUDEST:
-        raise Undecodable(f"it holds samples beyond {LOUDEST:,}, full scale being 1", name)
-    return samples
+        yield checked(block)
 
 
 def stretch(content: Content, start_s: float | None, seconds: float, rate_hz: int) -> Float32[np.ndarray, " s"]:
@@ -136,17 +125,39 @@ def stretch(content: Content, start_s: float | None, seconds: float, rate_hz: in
         Undecodable: the file cannot be read.
     """
     with opened(content) as file:
-        source, unit = file.samplerate, file.samplerate // math.gcd(file.samplerate, rate_hz)
-        if start_s is None:
-            start_s = max(0.0, (file.frames / source - seconds) / 2)
-        first = min(round(start_s * source / unit) * unit, file.frames - 1)
-        margin = math.ceil(MARGIN_S * source / unit) * unit if source != rate_hz else 0
-        before = min(margin, first)
-        file.seek(first - before)
-        wanted = before + math.ceil(seconds * source) + margin
-        samples = file.read(wanted, dtype="float32", always_2d=True)
-        if len(samples) < min(wanted, file.frames - first + before):
-            raise Undecodable("it ends before its header says", str(content))
-    mono = resampled(_checked(samples, str(content)).mean(axis=1), source, rate_hz)
+        return heard(file, start_s, seconds, rate_hz)
+
+
+# What follows also goes into the `predict.py` of an export as it stands: it uses nothing of regraft but `resampled`.
+
+MARGIN_S = 0.02
+"""Seconds read beyond both ends of a stretch, so that the filter of the resampling finds what it needs there."""
+LOUDEST = 1 << 31
+"""The largest sample: whole numbers of 32 bits that were saved as floating-point ones are read."""
+
+
+def checked(samples: Float32[np.ndarray, "s k"]) -> Float32[np.ndarray, "s k"]:
+    """Samples of a file of floating-point numbers, which may hold anything; raises ValueError for what is no sound."""
+    if not np.isfinite(samples).all():
+        raise ValueError("it holds samples that are not finite numbers")
+    if samples.size and np.abs(samples).max() > LOUDEST:
+        raise ValueError(f"it holds samples beyond {LOUDEST:,}, full scale being 1")
+    return samples
+
+
+def heard(file: Any, start_s: float | None, seconds: float, rate_hz: int) -> Float32[np.ndarray, " s"]:
+    """The same of a file that soundfile opened; raises ValueError where it ends early."""
+    source, unit = file.samplerate, file.samplerate // math.gcd(file.samplerate, rate_hz)
+    if start_s is None:
+        start_s = max(0.0, (file.frames / source - seconds) / 2)
+    first = min(round(start_s * source / unit) * unit, file.frames - 1)
+    margin = math.ceil(MARGIN_S * source / unit) * unit if source != rate_hz else 0
+    before = min(margin, first)
+    file.seek(first - before)
+    wanted = before + math.ceil(seconds * source) + margin
+    samples = file.read(wanted, dtype="float32", always_2d=True)
+    if len(samples) < min(wanted, file.frames - first + before):
+        raise ValueError("it ends before its header says")
+    mono = resampled(checked(samples).mean(axis=1), source, rate_hz)
     skipped = before * rate_hz // source
     return mono[skipped : skipped + round(seconds * rate_hz)]

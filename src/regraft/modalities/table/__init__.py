@@ -3,6 +3,9 @@
 The standardisation of columns is in `prepare`, which is loaded when there are such rows.
 """
 
+import csv
+import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -20,6 +23,8 @@ from regraft.values import Notice, notices
 from regraft.words import counted, named
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from regraft.modalities.table.prepare import Row
 
 
@@ -157,6 +162,25 @@ class TableModality(Modality):
 
     def shapes(self, preparation: Any) -> Shapes:
         return {"values": ((len(preparation.columns),), "float32")}
+
+    def standalone(self) -> str:
+        from regraft.modalities.table.standalone import SCRIPT
+
+        return SCRIPT
+
+    def outside(self, preparation: Any) -> Any:
+        return replace(preparation, means=(), deviations=())
+
+    def inside(self, preparation: Any) -> "nn.Module":
+        from regraft.modalities.table.inside import Standardised
+
+        return Standardised(preparation)
+
+    def filed(self, contents: Contents, preparation: Any) -> tuple[str, bytes]:
+        file, row = io.StringIO(), _row(contents)
+        names = row.header.names if row.header else preparation.columns
+        csv.writer(file).writerows([names, ["" if math.isnan(one) else repr(one) for one in row.values.tolist()]])
+        return ".csv", file.getvalue().encode()
 
     def golden(self, seed: int, preparation: Any) -> list[Contents]:
         from regraft.modalities.table.prepare import Row

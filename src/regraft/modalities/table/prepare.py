@@ -103,7 +103,9 @@ class Preparation:
         return values
 
     def standardised(self, row: Row) -> Float32[np.ndarray, " d"]:
-        """The row as the network takes it; raises as `aligned`."""
+        """The row as the network takes it, as it stands before means are known; raises as `aligned`."""
+        if not self.means:
+            return self.aligned(row).astype(np.float32)
         means, deviations = self._scale
         values = (self.aligned(row).astype(np.float64) - means) / deviations
         return np.clip(np.nan_to_num(values, nan=0.0), -FARTHEST, FARTHEST).astype(np.float32)

@@ -4,6 +4,7 @@ What the rest of Regraft may ask of a kind of data stands here, for texts. The o
 texts, so that runs on other data do not load them.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +56,7 @@ class TextModality(Modality):
         ("bits", "u1", 32),  # by which near copies are found
     )
     Augmentation = Augmentation
+    standalone_packages = ("tokenizers",)
     inline = True
     columns = ("text", "sentence", "message", "review", "document", "tweet", "comment")
     baselines = ("tfidf",)
@@ -149,6 +151,21 @@ class TextModality(Modality):
         many = counted(len(cut), "text has", "texts have")
         text = f"{many} more than the {most} tokens that {card.name} reads; what comes after is not seen: {named(cut)}."
         return notices([text] if cut else [])
+
+    def standalone(self) -> str:
+        from regraft.modalities.text.standalone import SCRIPT
+
+        return SCRIPT
+
+    def handed(self, preparation: Any) -> tuple[Mapping[str, Any], Mapping[str, bytes]]:
+        file = "tokenizer.json"
+        return {**preparation.to_json(), "tokenizer": file}, {file: preparation.tokenizer.encode()}
+
+    def filed(self, contents: Contents, preparation: Any) -> tuple[str, bytes]:
+        from regraft.modalities.text.read import text_of
+
+        texts = [text_of(one) for one in contents.values()]
+        return ".json", json.dumps([texts if len(texts) > 1 else texts[0]]).encode()
 
     def preview(self, content: Content) -> bytes | str:
         from regraft.modalities.text.read import text_of

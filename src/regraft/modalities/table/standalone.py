@@ -1,0 +1,39 @@
+"""From a table to the numbers of its rows, by numpy alone.
+
+The functions go into the `predict.py` of an export as they stand here; so they use nothing of regraft. Standardisation
+is inside the graph.
+"""
+
+import csv
+from inspect import getsource
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def inputs(path: Path) -> list[dict[str, str]]:
+    """The rows of a table in UTF-8 whose first line names the columns, with commas, semicolons or tabs between them."""
+    csv.field_size_limit(1 << 30)
+    with Path(path).open(newline="", encoding="utf-8-sig") as file:
+        header = file.readline()
+        file.seek(0)
+        names, *rows = csv.reader(file, delimiter=max(",;\t", key=header.count))
+    return [dict(zip(map(str.strip, names), row, strict=True)) for row in rows if row]
+
+
+def prepare(given: dict[str, Any], preparation: dict[str, Any], folder: Path) -> dict[str, np.ndarray]:
+    """A row, numbers or text by column, as `values`: the network's columns in its order, NaN where a cell is empty."""
+    found, empty = [], {"", "na", "n/a", "nan", "null", "none", "?", "-", "<na>"}
+    for name in preparation["columns"]:
+        if name not in given and preparation["missing"] != "columns":
+            raise ValueError(f"the column {name!r} is missing")
+        cell = str(given.get(name, "")).strip()
+        found.append(float("nan") if cell.lower() in empty else float(cell))
+        if preparation["missing"] == "none" and found[-1] != found[-1]:
+            raise ValueError(f"the cell of {name!r} is empty")
+    return {"values": np.array(found, dtype=np.float64).astype(np.float32)}
+
+
+SCRIPT = "\n\n".join(getsource(one) for one in (inputs, prepare))
+"""The text."""
