@@ -1,65 +1,66 @@
-"""What is made of rows, against numbers worked out by hand."""
+"""What is made of trained arms, against numbers worked out by hand."""
 
 from typing import Any
 
 import numpy as np
 import pytest
 
-from regraft.contracts.study import Effect
-from regraft.lab._arms import Cost
-from regraft.lab._report import Found, found_of, outcome_of
-from regraft.lab.designs import Widths
-from regraft.lab.kept import packed
+from regraft.contracts.study import STUDIES, Effect, Study
+from regraft.lab.judging import Found, Seen, found_of, outcome_of, signal
 from regraft.values import Measured
 
-
-def row(arm: str, seed: int, num_right: int, train: float = 0.8, size: int = 200) -> dict[str, Any]:
-    return {"arm": arm, "size": size, "seed": seed, "right": packed(np.arange(20) < num_right), "train_accuracy": train}
+STUDY: Study = STUDIES.get("scales")
 
 
-def cost(parameters: int, multiply_adds: int) -> Cost:
-    widths = Widths(stem=1, body=1)
-    return Cost(widths=widths, parameters=parameters, side_parameters=0, multiply_adds=multiply_adds)
+def seen(num_right: int, gap: float = 0.1) -> Seen:
+    return Seen(right=np.arange(20) < num_right, gap=gap, gradients={})
 
 
-def only(effect: Effect, rows: list[Any], **costs: Cost) -> Found:
-    (found,) = found_of([effect], rows, costs, (200, 20), None)
+def only(effect: Effect, a: dict[Any, Seen], b: dict[Any, Seen], /, **costs: dict[str, int]) -> Found:
+    study = Study(**{**vars(STUDY), "effects": (effect,)})
+    (found,) = found_of(study, {"a": a, "b": b}, costs)
     return found
 
 
 def test_accuracy_and_gap_are_differences_over_the_seeds_that_both_arms_have() -> None:
-    rows = [row("a", 0, 15, 0.9), row("a", 1, 16, 1.0), row("b", 0, 10, 0.8), row("b", 1, 13, 0.7), row("a", 2, 20)]
-    accuracy = only(Effect(name="x", measure="accuracy", plus="a", minus="b"), rows)
-    gap = only(Effect(name="x", measure="gap", plus="a", minus="b"), rows)
+    a = {(1.0, 0): seen(15, 0.3), (1.0, 1): seen(16, 0.5), (1.0, 2): seen(20)}
+    b = {(1.0, 0): seen(10, 0.1), (1.0, 1): seen(13, 0.2)}
+    accuracy = only(Effect(name="x", measure="accuracy", plus="a", minus="b"), a, b)
+    gap = only(Effect(name="x", measure="gap", plus="a", minus="b"), a, b)
     assert accuracy.num_seeds == gap.num_seeds == 2
     assert accuracy.difference is not None
     assert accuracy.difference.value == pytest.approx((0.25 + 0.15) / 2)
     assert gap.difference is not None
-    assert gap.difference.value == pytest.approx((0.1 + 0.3) / 2 - 0.2)
+    assert gap.difference.value == pytest.approx((0.2 + 0.3) / 2)
     assert accuracy.resolved == "open"  # two seeds have no interval
 
 
-def test_another_size_is_another_effect() -> None:
-    rows = [row("a", 0, 15), row("b", 0, 10), row("a", 0, 4, size=20), row("b", 0, 8, size=20)]
-    found = only(Effect(name="x", measure="accuracy", plus="a", minus="b", size=-1), rows)
-    assert found.size == 20
+def test_another_share_of_the_training_examples_is_another_effect() -> None:
+    a, b = {(1.0, 0): seen(15), (0.5, 0): seen(4)}, {(1.0, 0): seen(10), (0.5, 0): seen(8)}
+    found = only(Effect(name="x", measure="accuracy", plus="a", minus="b", share=0.5), a, b)
     assert found.difference is not None
     assert found.difference.value == pytest.approx(-0.2)
+    assert only(Effect(name="x", measure="accuracy", plus="a", minus="b", share=0.1), a, b).resolved == "not run"
 
 
 def test_counted_ratios_are_exact() -> None:
     effect = Effect(name="x", measure="multiply_adds", plus="a", minus="b", above=2.0, worth=0.0)
-    found = only(effect, [], a=cost(5, 1000), b=cost(5, 10))
+    found = only(effect, {}, {}, a={"multiply_adds": 1000}, b={"multiply_adds": 10})
     assert found.difference is not None
     assert found.difference.value == 100.0
     assert found.resolved == "as claimed"
-    assert only(effect, [], a=cost(5, 19), b=cost(5, 10)).resolved == "not here"
+    assert only(effect, {}, {}, a={"multiply_adds": 19}, b={"multiply_adds": 10}).resolved == "not here"
+
+
+def test_the_signal_is_that_of_the_lowest_third_against_the_highest() -> None:
+    gradients = {"a": 20.0, "b": 1.0, "c": 1.0, "d": 5.0, "e": 0.1, "f": 0.001}
+    assert signal(gradients) == pytest.approx((np.log10(20) + 0) / 2 - (-1 - 3) / 2)
 
 
 def found(low: float | None, high: float | None, *, key: bool = True, **changes: Any) -> Found:
     effect = Effect(name="x", measure="accuracy", plus="a", minus="b", key=key, **changes)
     value = 0.0 if low is None or high is None else (low + high) / 2
-    return Found(effect=effect, size=200, difference=Measured(value=value, low=low, high=high), num_seeds=3)
+    return Found(effect=effect, difference=Measured(value=value, low=low, high=high), num_seeds=3)
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,16 @@ def test_each_stage_learns_more_slowly_than_the_one_above_it_and_the_head_fastes
     assert rates == {"head": {0.05}, "5b": {0.01}, "5a": {0.005}, "4e": {0.0025}}
 
 
+def test_gradients_are_told_as_torch_has_them(tiny: Backbone) -> None:
+    tail = Tail(tiny.fresh_network(), "4e", PooledHead(256, 3), "pooled", batch_norm="frozen")
+    for at, parameter in enumerate(tail.parameters()):
+        parameter.grad = torch.full_like(parameter, float(at + 1))
+    flat = torch.cat([one.grad.flatten() for one in tail.stages[0].parameters() if one.grad is not None])
+    found = tail.gradients()
+    assert list(found) == ["gradient 5a", "gradient 5b"]
+    assert float(found["gradient 5a"]) == pytest.approx(float(flat.square().mean().sqrt()))
+
+
 def test_side_heads_learn_like_the_head(tiny: Backbone) -> None:
     found = groups(tiny, "4c", finetune.Options(lr=0.01, head_lr_factor=5.0), sides=3)
     assert {rate for name, (rate, _) in found.items() if name.startswith("side/")} == {0.05}

@@ -1,32 +1,29 @@
 """What a study is: a claim with its source, the arms that are trained to test it, and the effects it is judged by.
 
-One public file in this room defines one study, as `ENTRY`. Imports no torch.
+One public file in `lab/` defines one study, as `ENTRY`; `regraft lab` trains it by the same code as `regraft sweep`.
+Imports no torch.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from regraft.registry import Shelf
 
-if TYPE_CHECKING:
-    from regraft.lab.designs import Design
-
-Measure = Literal["accuracy", "gap", "transfer", "signal", "parameters", "multiply_adds"]
+Measure = Literal["accuracy", "gap", "signal", "parameters", "multiply_adds"]
 Outcome = Literal["as claimed", "in part", "not here", "not resolved at this scale"]
 
 MEASURES: Mapping[Measure, str] = {
     "accuracy": "share of the test examples predicted correctly",
     "gap": "training accuracy less test accuracy: overfitting",
-    "transfer": "accuracy of a linear probe on classes that were never trained on",
-    "signal": "log10 of the gradient's size (root mean square over parameters and steps) in the lowest third of the "
-    "stages, relative to the highest third",
+    "signal": "log10 of the gradient's size (root mean square over parameters, mean over steps) in the lowest third of "
+    "the stages, relative to the highest third",
     "parameters": "ratio of the parameters that a finished model has, counted",
     "multiply_adds": "ratio of the multiply-adds for one example, counted",
 }
 """What an effect is a difference of, or the ratio. What is counted is exact, so it has no interval."""
-
-RANGES: Mapping[Measure, tuple[float, float]] = {"accuracy": (0.0, 1.0), "gap": (-1.0, 1.0), "transfer": (0.0, 1.0)}
+COUNTED: tuple[Measure, ...] = ("parameters", "multiply_adds")
+RANGES: Mapping[Measure, tuple[float, float]] = {"accuracy": (0.0, 1.0), "gap": (-1.0, 1.0)}
 """In which the mean of a measure lies, where it is bounded."""
 
 
@@ -38,13 +35,10 @@ class Arm:
     """A word or two."""
     title: str
     """One line for people."""
-    design: "Design"
-    """What is built."""
-    same: Literal["width", "multiply_adds"] = "multiply_adds"
-    """What it shares with the study's first arm. Equal multiply-adds are reached by the width, where the
-    stem is shared by that above it."""
+    backbone: str = "googlenet:half"
+    """What is built, with random weights."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Options of `finetune` in which it differs from the others."""
+    """Options of `scratch` in which it differs from the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +53,8 @@ class Effect:
     """Name of the arm that is measured."""
     minus: str
     """Name of the arm that it is compared with."""
-    size: int = 0
-    """Which training size: a position in the sizes from the largest; -1 is the smallest."""
+    share: float = 1.0
+    """Of the training examples."""
     above: float = 0.0
     """The claim says that the difference lies above this. Below 0: no worse than by so much."""
     worth: float = 0.01
@@ -85,18 +79,11 @@ class Study:
     """What is trained; the first is what costs are measured by."""
     effects: tuple[Effect, ...]
     """What is compared."""
-    sizes: Literal["one", "all"] = "one"
-    """Whether the arms are trained on the setting's largest training size alone, or on all."""
-    gradients: bool = False
-    """Whether the sizes of gradients are kept by stage."""
-    transfer: bool = False
-    """Whether features are tried on classes that were never trained on."""
+    shares: tuple[float, ...] = (1.0,)
+    """Shares of the training examples on which the arms are trained."""
     says: Mapping[Outcome, str]
     """The verdict in one sentence, for every way it may come out."""
 
-    def arm(self, name: str) -> Arm:
-        """The arm of that name."""
-        return next(arm for arm in self.arms if arm.name == name)
-
 
 STUDIES: Shelf[Study] = Shelf("study", "regraft.lab")
+"""Studies of architectures: what is claimed about a network, re-measured. A public file is one study."""

@@ -17,7 +17,6 @@ Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Show no progress; results, errors and what was left out remain.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-AllowLeaks = Annotated[bool, typer.Option("--allow-leaks", help=recipe_fields()["source.allow_leaks"].sentence)]
 Abstain = Annotated[
     float | None,
     typer.Option(

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from regraft.doors.screen import aligned, listed, wrapped
 from regraft.reports.audit import SEVERITIES
-from regraft.reports.lab import measured
 from regraft.values import NOTHING
 from regraft.words import counted, duration, named, size
 
@@ -132,17 +131,6 @@ def of_studies(found: "Sequence[StudyFacts]") -> str:
         for one in found
     ]
     return "\n\n".join([*parts, "Each trains for some minutes on two cores: regraft lab NAME"])
-
-
-def of_study(report: Mapping[str, Any]) -> str:
-    """The arms of a study with their costs and accuracies at the largest training size."""
-    rows = []
-    for arm in report["arms"]:
-        figures = arm["figures"][0] if arm["figures"] else {}
-        seconds = NOTHING if arm["seconds"] is None else duration(arm["seconds"])
-        rows.append([arm["name"], f"{arm['parameters']:,}", f"{arm['multiply_adds'] / 1e6:.1f}",
-                     measured(figures.get("accuracy")), seconds])  # fmt: skip
-    return aligned(["arm", "parameters", "million multiply-adds", "accuracy", "time"], rows)
 
 
 def of_bench(found: "Benched") -> str:

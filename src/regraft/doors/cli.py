@@ -13,7 +13,6 @@ from regraft.doors._flags import (
     COLUMNS,
     RECIPE,
     Abstain,
-    AllowLeaks,
     Json,
     Quiet,
     Target,
@@ -264,7 +263,9 @@ def sweep(
 
 
 @app.command()
+@with_flags("device", "source.allow_leaks")
 def lab(
+    settings: dict[str, Any],
     study: Annotated[
         str, typer.Argument(metavar="[STUDY]", help="reductions, scales …; none: list all.", show_default=False)
     ] = "",
@@ -277,13 +278,9 @@ def lab(
         ),
     ] = None,
     long: Annotated[bool, typer.Option("--long", help="Six times the training, for hours in the background.")] = False,
-    full: Annotated[bool, typer.Option("--full", help="The large setting, for a GPU.")] = False,
-    seeds: Annotated[
-        int | None, typer.Option(help="Seeds of every arm. Default: 5, and 3 of long.", show_default=False)
-    ] = None,
-    minutes: Annotated[
-        float | None,
-        typer.Option(help="Maximum training time; the rest is marked as not run. 0: only write the page."),
+    seeds: Annotated[int, typer.Option(help="Seeds of every arm; 0: 5, and 3 of long.")] = 0,
+    max_time: Annotated[
+        str | None, typer.Option(help="No run is begun that would end later, such as 90s, 10m.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the study. Default: runs/lab/STUDY.", show_default=False)
@@ -292,41 +289,34 @@ def lab(
     publish: Annotated[
         Path | None, typer.Option(help="Write the page and its plots here too, as lab_STUDY.md.", show_default=False)
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "auto",
-    threads: Annotated[int, typer.Option(help="CPU threads; 0: all cores.")] = 0,
-    allow_leaks: AllowLeaks = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Re-measure what is claimed about GoogLeNet.
 
-    Each study trains variants from the same seeds and budget. Without STUDY: what there is.
+    Each study is a sweep over variants of the network. Without STUDY: what there is.
 
     \b
     regraft lab reductions
-    regraft lab pooling --data photos/ --minutes 30
+    regraft lab pooling --data photos/ --max-time 30m
     """
-    from regraft.doors._listings import of_studies, of_study
-    from regraft.errors import BadRequest
-    from regraft.workbench.lab import SETTINGS, StudyDone, studies
+    from regraft.doors._listings import of_studies
+    from regraft.workbench.lab import StudyDone, studies
     from regraft.workbench.lab import lab as verb
+    from regraft.workbench.recipes import RUNS
 
     if not study:
         found = studies()
         print_found({"studies": found}, lambda _: of_studies(found), json=json)
         return
-    if long and full:
-        raise BadRequest("--long and --full are two settings.", fix="give one of them.")
-    setting = "long" if long else "full" if full else "small"
-    folder = out or Path("runs") / "lab" / (study if setting == "small" else f"{study}-{setting}")
+    folder = out or RUNS / "lab" / f"{study}{'-long' if long else ''}"
     events = verb(
-        study, out=folder, data=data, setting=SETTINGS[setting], seeds=seeds,
-        max_seconds=None if minutes is None else 60 * minutes,
-        resume=resume, publish=publish, allow_leaks=allow_leaks, device=device, threads=threads,
+        study, out=folder, data=data, long=long, seeds=seeds, resume=resume, publish=publish, settings=settings,
+        max_seconds=None if max_time is None else seconds(max_time),
     )  # fmt: skip
     with if_interrupted(f"To go on, start the same command again with: --out {folder} --resume"):
         report = result_of(events, StudyDone, quiet=quiet).report
-    print_report(report, folder, f"{report['outcome']}: {report['verdict']}", [of_study(report)], json=json)
+    print_report(report, folder, f"{report.outcome}: {report.verdict}", [swept(report.sweep)], json=json)
 
 
 app.registered_commands += catalogue.registered_commands

@@ -1,7 +1,6 @@
 """GoogLeNet against networks in the proportions of AlexNet, VGG-16 and ResNet-18."""
 
 from regraft.contracts.study import Arm, Effect, Study
-from regraft.lab.designs import googlenet, plain, residual
 
 ENTRY = Study(
     title="GoogLeNet against AlexNet, VGG and ResNet at equal training budget",
@@ -13,10 +12,10 @@ ENTRY = Study(
     "each narrowed or widened above its first stage until it needs GoogLeNet's multiply-adds, and trained for as many "
     "steps.",
     arms=(
-        Arm(name="googlenet", title="GoogLeNet", design=googlenet()),
-        Arm(name="alexnet", title="five convolutions, two dense layers", design=plain("alexnet")),
-        Arm(name="vgg", title="thirteen 3x3 convolutions, two dense layers", design=plain("vgg")),
-        Arm(name="resnet", title="eight residual blocks", design=residual()),
+        Arm(name="googlenet", title="GoogLeNet"),
+        Arm(name="alexnet", title="five convolutions, two dense layers", backbone="lab:alexnet"),
+        Arm(name="vgg", title="thirteen 3x3 convolutions, two dense layers", backbone="lab:vgg"),
+        Arm(name="resnet", title="eight residual blocks", backbone="lab:resnet"),
     ),
     effects=(
         Effect(

@@ -1,9 +1,7 @@
-"""Auxiliary classifiers, with batch norm and without: gradients, accuracy, transfer."""
+"""Auxiliary classifiers, with batch norm and without: gradients and accuracy."""
 
 from regraft.contracts.study import Arm, Effect, Study
-from regraft.lab.designs import googlenet
 
-NORMED, BARE = googlenet(), googlenet("no norm", batch_norm=False)
 SIDES = {"side_heads": True}
 
 ENTRY = Study(
@@ -17,13 +15,11 @@ ENTRY = Study(
     "0.3) in training. Gradients are measured in every stage at every step, before clipping. First weights have the "
     "variance that rectifiers need (He et al. 2015), which the paper did not know of.",
     arms=(
-        Arm(name="norm", title="batch norm", design=NORMED, same="width"),
-        Arm(name="norm, aux", title="batch norm and auxiliary classifiers", design=NORMED, same="width", options=SIDES),
-        Arm(name="bare", title="biases instead of batch norm", design=BARE, same="width"),
-        Arm(name="bare, aux", title="biases, and auxiliary classifiers", design=BARE, same="width", options=SIDES),
+        Arm(name="norm", title="batch norm"),
+        Arm(name="norm, aux", title="batch norm and auxiliary classifiers", options=SIDES),
+        Arm(name="bare", title="biases instead of batch norm", backbone="lab:bare"),
+        Arm(name="bare, aux", title="biases, and auxiliary classifiers", backbone="lab:bare", options=SIDES),
     ),
-    gradients=True,
-    transfer=True,
     effects=(
         Effect(
             name="stronger gradient without batch norm", measure="signal", plus="bare, aux", minus="bare", worth=0.05
@@ -31,8 +27,6 @@ ENTRY = Study(
         Effect(name="more accurate without batch norm", measure="accuracy", plus="bare, aux", minus="bare"),
         Effect(name="stronger gradient with batch norm", measure="signal", plus="norm, aux", minus="norm", worth=0.05),
         Effect(name="more accurate with batch norm", measure="accuracy", plus="norm, aux", minus="norm"),
-        Effect(name="transfer without batch norm", measure="transfer", plus="bare, aux", minus="bare", key=False),
-        Effect(name="transfer with batch norm", measure="transfer", plus="norm, aux", minus="norm", key=False),
         Effect(name="less overfitting without batch norm", measure="gap", plus="bare", minus="bare, aux", key=False),
         Effect(name="less overfitting with batch norm", measure="gap", plus="norm", minus="norm, aux", key=False),
         Effect(name="gradient by batch norm", measure="signal", plus="norm", minus="bare", worth=0.05, key=False),

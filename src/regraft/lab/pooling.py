@@ -1,7 +1,9 @@
 """A global average at the top, against dense layers there."""
 
 from regraft.contracts.study import Arm, Effect, Study
-from regraft.lab.designs import googlenet
+
+FEWEST = 2 / 15
+"""Of the training examples: 20 of 150."""
 
 ENTRY = Study(
     title="Global average pooling at the top instead of dense layers",
@@ -12,11 +14,11 @@ ENTRY = Study(
     "feature, and two dense layers with dropout 0.5 as AlexNet and VGG have them; with fewer and fewer training "
     "examples and the same number of steps. Overfitting is training accuracy less test accuracy, both on plain views.",
     arms=(
-        Arm(name="average", title="global average", design=googlenet(), same="width"),
-        Arm(name="flat", title="every cell of the grid", design=googlenet("flat", top="flat"), same="width"),
-        Arm(name="dense", title="two dense layers", design=googlenet("dense", top="dense"), same="width"),
+        Arm(name="average", title="global average"),
+        Arm(name="flat", title="every cell of the grid", backbone="lab:flat"),
+        Arm(name="dense", title="two dense layers", backbone="lab:dense"),
     ),
-    sizes="all",
+    shares=(1.0, 1 / 3, FEWEST),
     effects=(
         Effect(
             name="half of the parameters or less",
@@ -26,7 +28,9 @@ ENTRY = Study(
             above=2.0,
             worth=0.0,
         ),
-        Effect(name="less overfitting with fewest examples", measure="gap", plus="dense", minus="average", size=-1),
+        Effect(
+            name="less overfitting with fewest examples", measure="gap", plus="dense", minus="average", share=FEWEST
+        ),
         Effect(name="less overfitting with most examples", measure="gap", plus="dense", minus="average"),
         Effect(
             name="no less accurate with most examples",
@@ -37,14 +41,19 @@ ENTRY = Study(
             worth=0.0,
         ),
         Effect(
-            name="accuracy with fewest examples", measure="accuracy", plus="average", minus="dense", size=-1, key=False
+            name="accuracy with fewest examples",
+            measure="accuracy",
+            plus="average",
+            minus="dense",
+            share=FEWEST,
+            key=False,
         ),
         Effect(
             name="overfitting of cells with fewest examples",
             measure="gap",
             plus="flat",
             minus="average",
-            size=-1,
+            share=FEWEST,
             key=False,
         ),
         Effect(name="accuracy against cells", measure="accuracy", plus="average", minus="flat", key=False),

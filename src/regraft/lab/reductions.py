@@ -1,7 +1,6 @@
 """The 1x1 reductions: what they save, and what they cost in accuracy."""
 
 from regraft.contracts.study import Arm, Effect, Study
-from regraft.lab.designs import googlenet
 
 ENTRY = Study(
     title="1x1 reductions before the 3x3 and 5x5 convolutions, and after the pool",
@@ -11,17 +10,16 @@ ENTRY = Study(
     measurement="GoogLeNet with batch norm against the same network of naive modules (figure 2a): once with the same "
     "counts of filters, once narrowed until it needs the same multiply-adds.",
     arms=(
-        Arm(name="reduced", title="with 1x1 reductions", design=googlenet()),
+        Arm(name="reduced", title="with 1x1 reductions"),
         Arm(
             name="naive, as costly",
             title="naive modules, narrowed to the same multiply-adds",
-            design=googlenet("naive", reductions=False),
+            backbone="lab:naive-narrow",
         ),
         Arm(
             name="naive, as wide",
             title="naive modules with the same counts of filters",
-            design=googlenet("naive", reductions=False),
-            same="width",
+            backbone="lab:naive",
         ),
     ),
     effects=(

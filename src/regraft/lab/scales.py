@@ -1,9 +1,8 @@
 """Several filter sizes side by side, against one of them alone."""
 
 from regraft.contracts.study import Arm, Effect, Study
-from regraft.lab.designs import googlenet
 
-ALONE = {"one": "1x1", "three": "3x3", "five": "5x5"}
+ALONE = ("1x1", "3x3", "5x5")
 
 ENTRY = Study(
     title="Filters of several sizes side by side in one module",
@@ -14,20 +13,17 @@ ENTRY = Study(
     "(the 3x3 and the 5x5 behind their reductions) and modules without the pool branch; all behind the same stem, "
     "widened until they need the same multiply-adds.",
     arms=(
-        Arm(name="all", title="1x1, 3x3, 5x5 and pool", design=googlenet()),
-        *(
-            Arm(name=f"{size} only", title=f"the {size} branch alone", design=googlenet(size, branches=(branch,)))
-            for branch, size in ALONE.items()
-        ),
+        Arm(name="all", title="1x1, 3x3, 5x5 and pool"),
+        *(Arm(name=f"{size} only", title=f"the {size} branch alone", backbone=f"lab:{size}-only") for size in ALONE),
         Arm(
             name="no pool",
             title="1x1, 3x3 and 5x5",
-            design=googlenet("no pool", branches=("one", "three", "five")),
+            backbone="lab:no-pool",
         ),
     ),
     effects=tuple(
         Effect(name=f"more accurate than {name}", measure="accuracy", plus="all", minus=name)
-        for name in (*(f"{size} only" for size in ALONE.values()), "no pool")
+        for name in (*(f"{size} only" for size in ALONE), "no pool")
     ),
     says={
         "as claimed": "At equal cost all branches together are more accurate than any one filter size alone, and than "

@@ -201,8 +201,12 @@ def blocks(report: SweepReport) -> list[Block]:
 def write_sweep(report: SweepReport, folder: Path) -> None:
     """Write report.md, report.html, the plots and, last, report.json."""
     lead = [verdict(report), f"Made {report.created.replace('T', ' ')}, regraft {report.regraft}."]
-    plots = {name: text for name, text in (("front", _front(report)), ("curves", _curves(report))) if text}
-    write_page(folder, report, f"Sweep on {report.data}", lead, blocks(report), plots)
+    write_page(folder, report, f"Sweep on {report.data}", lead, blocks(report), plots_of(report))
+
+
+def plots_of(report: SweepReport) -> dict[str, str]:
+    """What `blocks` show, as SVG by name."""
+    return {name: text for name, text in (("front", _front(report)), ("curves", _curves(report))) if text}
 
 
 def _at(one: Candidate, share: float) -> str:

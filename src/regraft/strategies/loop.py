@@ -113,6 +113,8 @@ def _step(
         total = sum(terms.values(), start=total)
     optimiser.zero_grad(set_to_none=True)
     total.backward()
+    if options.watch_gradients:
+        terms |= tail.gradients()
     if options.clip_norm:
         torch.nn.utils.clip_grad_norm_(tail.parameters(), options.clip_norm)
     optimiser.step()

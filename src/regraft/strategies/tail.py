@@ -170,6 +170,15 @@ class Tail(nn.Module):
             return read
         return {self.readout: read} | {name.removeprefix(TAP): taps[name] for name in self.taps}
 
+    def gradients(self) -> dict[str, Tensor]:
+        """The root mean square of the gradient over the parameters of each trained stage, as `gradient STAGE`."""
+        found = {}
+        for name, stage in zip(self.names, self.stages, strict=True):
+            known = [one.grad.float().flatten() for one in stage.parameters() if one.grad is not None]
+            if known:
+                found[f"gradient {name}"] = torch.cat(known).square().mean().sqrt()
+        return found
+
     def unfreeze(self, count: int) -> None:
         """Train the highest `count` stages and the heads; the others are frozen, in evaluation mode."""
         self.unfrozen = count

@@ -69,6 +69,10 @@ class Training:
     """Whether training computes in bfloat16 (mixed precision) on CUDA and on processors made for it (AVX512-BF16, AMX):
     less exact; wide convolutions gain time, depthwise ones lose it. Elsewhere it changes nothing."""
 
+    watch_gradients: bool = False
+    """Whether the curve tells, for each trained stage, the root mean square of its gradient before clipping, as the
+    mean over the steps of an epoch."""
+
     RANGES: ClassVar[Ranges] = (
         ("a positive number", "lr head_lr_factor"),
         ("0 or more", "weight_decay min_steps patience clip_norm"),

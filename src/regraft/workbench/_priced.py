@@ -94,7 +94,7 @@ def costs_of(
     for one in piloted.report.candidates if piloted else ():
         if spec := next((known for known in plans if is_swept(known, one)), None):
             assert piloted is not None
-            ran[spec] = piloted.reports[one.name]
+            ran[spec] = next(cell.report for cell in piloted.cells if cell.candidate == one.name)
     factors = dict[tuple[str, str], float]()
     for spec, report in ran.items():
         plan, priced = plans[spec]

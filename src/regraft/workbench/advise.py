@@ -44,7 +44,7 @@ from regraft.workbench._priced import Priced, costs_of, is_swept, plans_of, seco
 from regraft.workbench._probed import Probed, probed
 from regraft.workbench.recipes import named, open_for, suited
 from regraft.workbench.session import MIN_VALIDATION, Session, open_session
-from regraft.workbench.sweep import SweepDone, sweep
+from regraft.workbench.sweep import SweepDone, candidates_of, compared
 
 HELD_OUT, HALF = 0.3, 0.5
 """Share of the training examples that judges the pilot; share of the others that its first round trains on."""
@@ -223,11 +223,8 @@ def _pilot(
             break
         folder, before = out / f"pilot-{round_ + 1}", last
         try:
-            events = sweep(
-                shared, folder, backbones=list(dict.fromkeys(one for one, _ in chosen)),
-                strategies=list(dict.fromkeys(one for _, one in chosen)), sizes=(share,), seeds=1, max_seconds=left,
-                only=chosen,
-            )  # fmt: skip
+            candidates = candidates_of(shared, chosen)
+            events = compared(shared, candidates, folder, sizes=(share,), seeds=1, max_seconds=left)
             for event in events:
                 if isinstance(event, SweepDone):
                     last = event

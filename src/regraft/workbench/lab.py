@@ -1,24 +1,37 @@
-"""Lab: a claim about architectures, re-measured."""
+"""Lab: a claim about architectures, re-measured. A study is a declaration; its arms are the candidates of a sweep."""
 
-import platform
-from collections.abc import Iterator
+import os
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from regraft.contracts.study import STUDIES, Study
-from regraft.errors import BadRequest
-from regraft.files import write_text
-from regraft.lab.run import StudyDone, Where, run
-from regraft.lab.setting import SETTINGS, SMALL, Setting
-from regraft.reports.lab import page
-from regraft.reports.lab_plots import plots
-from regraft.values import Event
-from regraft.words import counted
-from regraft.workbench._lab_data import open_examples
-from regraft.workbench._machine import choose_device, num_threads
+import numpy as np
 
-__all__ = ["SETTINGS", "StudyDone", "StudyFacts", "lab", "studies"]
+from regraft.backbones.backbone import family_of
+from regraft.backbones.opening import parse
+from regraft.contracts.family import sized
+from regraft.contracts.study import STUDIES, Study
+from regraft.errors import BadData
+from regraft.identity import derive_seed
+from regraft.lab.judging import Seen, found_of, outcome_of, told
+from regraft.recipe import Recipe, Source, Target, with_settings
+from regraft.reports.study import StudyReport, write_study
+from regraft.values import Event
+from regraft.workbench._folder import read_predictions
+from regraft.workbench._manifest import write_manifest
+from regraft.workbench.session import opening
+from regraft.workbench.sweep import Ran, SweepDone, compared
+
+CORPUS = Path("data") / "source-images"
+"""Where the corpus lies in the folder of shared data."""
+NUM_CLASSES, PER_CLASS = 20, 250
+"""Classes of the corpus that arms tell apart, and images of each."""
+SMALL = {"epochs": 1, "min_steps": 1130, "batch": 16, "patience": 0}
+LONG = {"epochs": 1, "min_steps": 1700, "batch": 64, "patience": 0, "bf16": True}
+"""Options of the arms; in `LONG` six times as many examples are seen, in larger batches."""
+INPUT_PX = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +48,20 @@ class StudyFacts:
     """By whom."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StudyDone(Event):
+    """The last event of a study."""
+
+    path: Path
+    """Its folder."""
+    report: StudyReport
+    """What report.json holds."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The path alone: the report lies beside it."""
+        return {"type": type(self).__name__, "path": str(self.path)}
+
+
 def studies() -> list[StudyFacts]:
     """Every study there is."""
     found: list[tuple[str, Study]] = [(name, STUDIES.get(name)) for name in STUDIES]
@@ -46,63 +73,114 @@ def lab(
     *,
     out: Path,
     data: Path | None = None,
-    setting: Setting = SMALL,
-    seeds: int | None = None,
+    long: bool = False,
+    seeds: int = 0,
     max_seconds: float | None = None,
     resume: bool = False,
     publish: Path | None = None,
-    allow_leaks: bool = False,
-    device: str = "auto",
-    threads: int = 0,
+    settings: Mapping[str, Any] | None = None,
 ) -> Iterator[Event]:
     """Train the arms of the study called `name` and say what follows; yields events, the last a `StudyDone`.
 
-    `data` None is the corpus. `publish` is a folder in which the page is written as `lab_NAME.md` too, with its plots.
-    `SETTINGS` are those that have a name.
+    `data` None is the corpus; `seeds` 0 are five, and three of the long setting. `publish` is a folder in which the
+    page is written as `lab_NAME.md` too, with its plots. `settings` are fields of the recipe that all arms share.
 
     Raises:
         UnknownName: there is no such study.
-        BadRequest: the seeds are none.
         BadData: there are no data.
-        RunError: the folder holds something else, or this study and `resume` is not set.
+        RunError: the folder holds something else, or this study and `resume` is not set; or no arm was trained.
     """
     study: Study = STUDIES.get(name)
-    if seeds is not None:
-        if seeds < 1:
-            raise BadRequest(f"seeds is {seeds}; 1 or more is expected.", fix="give 3 or more for intervals.")
-        setting = replace(setting, seeds=seeds)
-    if not study.transfer:  # no class need be kept from training
-        setting = replace(setting, num_others=0)
-    device, threads = choose_device(device), num_threads(threads)
-    if device == "cpu":
-        import torch
-
-        torch.set_num_threads(threads)
-    views_on = device if device.startswith("cuda") else ""
-    examples = yield from open_examples(data, setting, threads=threads, allow_leaks=allow_leaks, views_on=views_on)
-    where = Where(folder=out, device=device, machine=_machine(device, threads), max_seconds=max_seconds, resume=resume)
-    try:
-        for event in run(name, study, setting, examples, where):
-            if isinstance(event, StudyDone):
-                _write(out, "", event.report)
-                if publish is not None:
-                    _write(publish, f"lab_{name}", event.report)
+    manifest = out.parent / f"{out.name}.csv"
+    if data is None:
+        yield from _corpus(manifest)
+    recipe = Recipe(data=str(data or manifest), strategy="scratch", input_px=INPUT_PX, prepare={"resize_px": INPUT_PX},
+                    source=Source(val_share=0.0, test_share=0.4))  # fmt: skip
+    recipe = with_settings(recipe, settings or {})
+    watched = any(effect.measure == "signal" for effect in study.effects)
+    options = {**(LONG if long else SMALL), "watch_gradients": watched, **recipe.options}
+    arms = {arm.name: replace(recipe, backbone=arm.backbone, options={**options, **arm.options}) for arm in study.arms}
+    seeds = seeds or (3 if long else 5)
+    for event in compared(recipe, arms, out, sizes=study.shares, seeds=seeds, max_seconds=max_seconds, resume=resume):
+        if not isinstance(event, SweepDone):
             yield event
-    finally:
-        examples.states.close()
+            continue
+        flags = f"{'' if data is None else ' --data FOLDER'}{' --long' if long else ''} --seeds {seeds}"
+        report = _judged(name, study, event, f"regraft lab {name}{flags} --out {out}")
+        write_study(report, out)
+        if publish is not None:
+            write_study(report, publish, f"lab_{name}")
+        yield StudyDone(path=out, report=report)
 
 
-def _write(folder: Path, stem: str, report: Any) -> None:
-    """The page and its plots; with a stem, all their names begin with it."""
-    drawn = {f"{stem}_{name}" if stem else name: text for name, text in plots(report).items()}
-    for name, text in drawn.items():
-        write_text(folder / f"{name}.svg", text)
-    write_text(folder / f"{stem or 'report'}.md", page(report, [f"{name}.svg" for name in drawn]))
+def _corpus(manifest: Path) -> Generator[Event, None, None]:
+    """Write a table of the classes of the corpus that studies use, drawn once for all.
+
+    Raises:
+        BadData: it is not there.
+    """
+    shared = Path(os.environ.get("REGRAFT_SHARED", Path("..") / "shared"))
+    if not (shared / CORPUS).is_dir():
+        raise BadData(
+            f"No data are named, and the corpus of the published studies is not at {shared / CORPUS}.",
+            fix="name a folder of your own images, one folder for every class: --data FOLDER; or set REGRAFT_SHARED.",
+        )
+    dataset = yield from opening(shared / CORPUS, Source(), task="classification", target=Target())
+    labels = np.array([example.label for example in dataset.examples])
+    counts = Counter(labels.tolist())
+    enough = sorted(name for name, count in counts.items() if count >= 0.95 * PER_CLASS)
+    order = np.random.default_rng(derive_seed(0, "lab", "classes")).permutation(len(enough)).tolist()
+    chosen = [enough[at] for at in order[:NUM_CLASSES]]
+    positions = np.sort(np.concatenate([np.flatnonzero(labels == one)[:PER_CLASS] for one in chosen]))
+    nobody = np.zeros(len(labels), dtype=np.int64)
+    manifest.parent.mkdir(parents=True, exist_ok=True)
+    write_manifest(dataset.examples, positions, np.full(len(labels), "", dtype="U5"), np.arange(len(nobody)), manifest)
 
 
-def _machine(device: str, threads: int) -> str:
-    if device == "cpu":
-        return f"{platform.machine()} CPU, {counted(threads, 'thread')}"
-    import torch
+def _judged(name: str, study: Study, done: SweepDone, command: str) -> StudyReport:
+    """The verdict on what was trained."""
+    trained: dict[str, dict[tuple[float, int], Seen]] = {}
+    ids: tuple[str, ...] = ()
+    groups = None
+    for ran in done.cells:
+        table = read_predictions(ran.folder / "predictions.csv", ran.report.main, ran.report.data.kind)
+        ids = ids or table.ids
+        table = table.in_order(ids, table.task.classes)
+        groups = np.array(table.groups) if all(table.groups) else None
+        trained.setdefault(ran.candidate, {})[ran.share, ran.seed] = _seen(
+            ran, table.outputs.argmax(1) == table.targets
+        )
+    num_classes = len(done.cells[0].report.data.classes)
+    found = found_of(study, trained, costs := costs_of(study, num_classes), groups)
+    outcome = outcome_of(found)
+    return StudyReport(
+        study=name, title=study.title, claim=study.claim, source=study.source, measurement=study.measurement,
+        arms=study.arms, costs=costs, effects=tuple(found), outcome=outcome, command=command, sweep=done.report,
+        verdict=f"{study.says[outcome]} {told(found)}",
+    )  # fmt: skip
 
-    return str(torch.cuda.get_device_name()) if device.startswith("cuda") else device
+
+def _seen(ran: Ran, right: np.ndarray) -> Seen:
+    curve = ran.report.strategy.curve if ran.report.strategy else ()
+    sizes = {
+        name: [epoch[name] for epoch in curve] for name in (curve[0] if curve else ()) if name.startswith("gradient ")
+    }
+    gap = next((one.worse_by.value for one in ran.report.gaps if one.from_split == "train"), float("nan"))
+    return Seen(right=right, gap=gap, gradients={name: float(np.mean(many)) for name, many in sizes.items()})
+
+
+def costs_of(study: Study, num_classes: int) -> dict[str, dict[str, int]]:
+    """Of each arm what a finished model has, a linear head for so many classes included."""
+    from regraft.backbones.costs import costs_of as counted
+
+    found = {}
+    for arm in study.arms:
+        spec = parse(arm.backbone)
+        family, variant = family_of(spec.family, spec.variant)
+        card = sized(family, family.card(variant), INPUT_PX)
+        stages, head = counted(family, card.buildable).stages, card.width * num_classes
+        found[arm.name] = {
+            "parameters": sum(one.parameters for one in stages) + head + num_classes,
+            "multiply_adds": sum(one.multiply_adds for one in stages) + head,
+        }
+    return found

@@ -9,7 +9,7 @@ import datetime
 import json
 import shutil
 import time
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -53,12 +53,26 @@ class SweepDone(Event):
     """Its folder."""
     report: SweepReport
     """What `report.json` holds."""
-    reports: Mapping[str, Report]
-    """Of each candidate one run's, by its name."""
+    cells: "tuple[Ran, ...]"
+    """What was run."""
 
     def to_json(self) -> dict[str, Any]:
         """The path alone: the report lies beside it."""
         return {"type": type(self).__name__, "path": str(self.path)}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Ran:
+    """A run of a sweep."""
+
+    candidate: str
+    """Its name."""
+    share: float
+    """Of the training examples."""
+    seed: int
+    folder: Path
+    """Without its model."""
+    report: Report
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,24 +94,53 @@ class _Cell:
 
 
 def sweep(
+    recipe: Recipe, out: Path, *, backbones: Sequence[str], strategies: Sequence[str], **how: Any
+) -> Iterator[Event]:
+    """Fit every backbone with every strategy and compare them; yields events, the last one a `SweepDone`.
+
+    `recipe` has what all share; `how` are the parameters of `compared`.
+
+    Raises:
+        UnknownName: there is no such backbone, strategy or metric.
+        BadRequest: nothing to compare, or a size or number of seeds out of range.
+        RunError: the folder holds something else, or this sweep and `resume` is not set; or no candidate was trained.
+    """
+    pairs = [(backbone, strategy) for backbone in backbones for strategy in strategies]
+    yield from compared(recipe, candidates_of(recipe, pairs), out, **how)
+
+
+def candidates_of(recipe: Recipe, pairs: Sequence[tuple[str, str]]) -> dict[str, Recipe]:
+    """Recipes by name for pairs of a backbone and a strategy, with its cut perhaps (`partial@4e`)."""
+    found = {strategy: named(replace(recipe, strategy=strategy.partition("@")[0])).name for _, strategy in pairs}
+    own = {spec: {field.name for field in fields(STRATEGIES.get(name).Options)} for spec, name in found.items()}
+    known, made = set[str]().union(*own.values()), dict[str, Recipe]()
+    for backbone, strategy in pairs:
+        named_card(backbone)
+        name, _, cut = strategy.partition("@")
+        # An option that some of the strategies have is for those alone; one that none has fails in each.
+        options = {key: one for key, one in recipe.options.items() if key in own[strategy] or key not in known}
+        made[f"{backbone} {strategy}"] = replace(
+            recipe, options=options, backbone=backbone, strategy=name, cut=cut or recipe.cut
+        )
+    return made
+
+
+def compared(
     recipe: Recipe,
+    candidates: Mapping[str, Recipe],
     out: Path,
     *,
-    backbones: Sequence[str],
-    strategies: Sequence[str],
     sizes: Sequence[float] = (1.0,),
     seeds: int = 3,
     metric: str | None = None,
     max_seconds: float | None = None,
     resume: bool = False,
-    only: Collection[tuple[str, str]] = (),
 ) -> Iterator[Event]:
-    """Fit every backbone with every strategy and compare them; yields events, the last one a `SweepDone`.
+    """Fit every candidate from every seed and compare them; yields events, the last one a `SweepDone`.
 
-    `recipe` has what all share. `sizes` are shares of the training examples in (0, 1]; the largest is what candidates
-    are compared at. `only` names pairs of backbone and strategy where not all are wanted. `max_seconds`: no cell is
-    begun that would end later. The metric is the main one of the task when not given. A cell that fails is left out of
-    the ranking, with its reason.
+    `recipe` has what all share: data, splits and the first seed. `sizes` are shares of the training examples in (0, 1];
+    the largest is what candidates are compared at. `max_seconds`: no cell is begun that would end later. The metric is
+    the main one of the task when not given. A cell that fails is left out of the ranking, with its reason.
 
     Raises:
         UnknownName: there is no such strategy or metric.
@@ -106,58 +149,47 @@ def sweep(
     """
     if metric is not None:
         metric_named(metric)
-    cells = _cells(recipe, backbones, strategies, sizes, seeds)
-    cells = [cell for cell in cells if not only or cell.candidate in set(map(" ".join, only))]
+    cells = _cells(candidates, sizes, range(recipe.seed, recipe.seed + seeds))
     shared = json.loads(json.dumps(asdict(recipe), default=str))
     with claimed(out / "sweep.json", "sweep", {"recipe": shared}, resume=resume):
         not_run, failed = yield from _run(cells, out, max_seconds)
-        report, runs = _report(recipe, cells, out, metric, not_run, failed)
+        done = [cell for cell in cells if (out / cell.folder / "report.json").is_file()]
+        reports = {cell: read_report(out / cell.folder) for cell in done}
+        report = _report(recipe, reports, out, metric, not_run, failed)
         write_sweep(report, out)
-    yield SweepDone(path=out, report=report, reports=runs)
+    ran = [Ran(candidate=cell.candidate, share=cell.share, seed=cell.seed, folder=out / cell.folder, report=one)
+           for cell, one in reports.items()]  # fmt: skip
+    yield SweepDone(path=out, report=report, cells=tuple(ran))
 
 
-def _cells(
-    recipe: Recipe, backbones: Sequence[str], strategies: Sequence[str], sizes: Sequence[float], seeds: int
-) -> list[_Cell]:
+def _cells(candidates: Mapping[str, Recipe], sizes: Sequence[float], seeds: Sequence[int]) -> list[_Cell]:
     """All cells in order of value: one seed of every candidate at full size, then its other seeds, then smaller sizes.
 
     What is solved to its optimum is the same from every seed, so it has one (a smaller size is drawn by seed).
     """
-    if not backbones or not strategies:
+    if not candidates:
         raise BadRequest(
             "A sweep needs at least one backbone and one strategy.", fix="name them: --strategies probe,partial."
         )
-    if seeds < 1:
-        raise BadRequest(f"seeds is {seeds}; 1 or more is expected.", fix="give 3 or more for intervals over training.")
+    if not seeds:
+        raise BadRequest("seeds is below 1; 1 or more is expected.", fix="give 3 or more for intervals over training.")
     if wrong := [size for size in sizes if not 0 < size <= 1]:
         raise BadRequest(
             f"The size {wrong[0]:g} is not a share of the training examples in (0, 1].", fix="write 10,50,100%."
         )
-    made, first = [], recipe.seed
-    entries = {
-        spec: STRATEGIES.get(named(replace(recipe, strategy=spec.partition("@")[0])).name) for spec in strategies
-    }
-    own = {spec: {field.name for field in fields(entry.Options)} for spec, entry in entries.items()}
-    known = set().union(*own.values())
-    for backbone in backbones:
-        named_card(backbone)
-    for share in sorted(set(sizes), reverse=True):
-        for seed in range(first, first + seeds):
-            for backbone in dict.fromkeys(backbones):
-                for strategy in dict.fromkeys(strategies):
-                    name, _, cut = strategy.partition("@")
-                    # An option that some of the strategies have is for those alone; one that none has fails in each.
-                    options = {
-                        key: one for key, one in recipe.options.items() if key in own[strategy] or key not in known
-                    }
-                    one = replace(
-                        recipe, options=options, backbone=backbone, strategy=name, cut=cut or recipe.cut, seed=seed,
-                        split_seed=recipe.seed_of_data, source=replace(recipe.source, train_share=share),
-                    )  # fmt: skip
-                    if seed > first and share == 1 and entries[strategy].solved and not backbone.endswith("@random"):
-                        continue
-                    made.append(_Cell(candidate=f"{backbone} {strategy}", share=share, seed=seed, recipe=one))
-    return made
+    solved = {
+        name for name, one in candidates.items()
+        if STRATEGIES.get(named(one).name).solved and not one.backbone.endswith("@random")
+    }  # fmt: skip
+    return [
+        _Cell(candidate=name, share=share, seed=seed, recipe=replace(
+            one, seed=seed, split_seed=one.seed_of_data, source=replace(one.source, train_share=share)
+        ))
+        for share in sorted(set(sizes), reverse=True)
+        for seed in seeds
+        for name, one in candidates.items()
+        if not (seed > seeds[0] and share == 1 and name in solved)
+    ]  # fmt: skip
 
 
 def _run(
@@ -262,14 +294,13 @@ def _told(report: Report) -> str:
 
 def _report(
     recipe: Recipe,
-    cells: Sequence[_Cell],
+    reports: Mapping[_Cell, Report],
     out: Path,
     metric: str | None,
     not_run: Sequence[str],
     failed: Sequence[Cell],
-) -> tuple[SweepReport, dict[str, Report]]:
-    """Rank what is there; with one run's report of each candidate. Raises: RunError: no candidate was trained."""
-    reports = {cell: read_report(out / cell.folder) for cell in cells if (out / cell.folder / "report.json").is_file()}
+) -> SweepReport:
+    """Rank what is there. Raises: RunError: no candidate was trained."""
     largest = max((cell.share for cell in reports), default=1.0)
     at_full: dict[str, dict[int, _Cell]] = {}
     for cell, report in reports.items():
@@ -317,7 +348,6 @@ def _report(
                 curve=_curve(one.name, reports, chosen),
             )
         )  # fmt: skip
-    runs = {name: reports[next(iter(found.values()))] for name, found in at_full.items()}
     return SweepReport(
         data=first.data.name, metric=chosen, split=split, num_examples=len(reference.ids),
         num_groups=len(set(reference.groups)) if grouped else None, seeds=tuple(seeds), candidates=tuple(candidates),
@@ -325,7 +355,7 @@ def _report(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         machine=f"{first.environment.get('platform', '')}, {first.environment.get('threads', '')} threads",
         not_run=tuple(not_run), failed=tuple(failed), recipe=json.loads(json.dumps(asdict(recipe), default=str)),
-    ), runs  # fmt: skip
+    )  # fmt: skip
 
 
 def _predictions(out: Path, cell: _Cell, split: str, like: Report) -> Predictions:

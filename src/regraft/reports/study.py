@@ -1,0 +1,82 @@
+"""What a study came to, as one typed value and as a page: the verdict, the effects, the sweep that they come from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from regraft.contracts.page import Block, Bullets, Code, Table
+from regraft.contracts.study import COUNTED, MEASURES, Arm, Outcome
+from regraft.lab.judging import Found
+from regraft.reports import sweep
+from regraft.reports.page import write_page
+from regraft.values import NOTHING, shown
+
+FORMAT = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyReport:
+    """Everything that a study found."""
+
+    study: str
+    """Its name."""
+    title: str
+    claim: str
+    source: str
+    measurement: str
+    arms: tuple[Arm, ...]
+    costs: Mapping[str, Mapping[str, int]]
+    """Of each arm its parameters and its multiply-adds for one example."""
+    effects: tuple[Found, ...]
+    outcome: Outcome
+    verdict: str
+    command: str
+    """What makes it again."""
+    sweep: sweep.SweepReport
+    """The comparison of the arms."""
+    format: int = FORMAT
+
+
+def blocks(report: StudyReport) -> list[Block]:
+    """The sections of the page, those of the sweep last."""
+    rows, first = [], report.costs[report.arms[0].name]["multiply_adds"]
+    for one in report.effects:
+        effect, exact = one.effect, one.effect.measure in COUNTED
+        difference = "not run" if one.difference is None else (
+            f"{shown(one.difference.value)} times" if exact else one.difference.told(signed=True)
+        )  # fmt: skip
+        claimed = f"above {effect.above:g}" if effect.key else NOTHING
+        said = "not resolved" if one.resolved == "open" else one.resolved
+        rows.append([effect.name, f"{effect.plus} {'by' if exact else 'less'} {effect.minus}",
+                     effect.measure.replace("_", "-"), NOTHING if exact else f"{effect.share:.0%}", difference, claimed,
+                     said if effect.key else NOTHING])  # fmt: skip
+    header = ["effect", "arms", "of", "training examples", "difference", "claimed", "found"]
+    about = (
+        "Differences are paired by seed, accuracy by test example too; in brackets 95 % intervals over both. An effect "
+        "is borne out where its interval lies above what is claimed, not here where it lies below the least that is "
+        "worth the claim, and not resolved otherwise."
+    )
+    used = dict.fromkeys(one.effect.measure for one in report.effects)
+    meanings = Bullets([f"{name.replace('_', '-')}: {MEASURES[name]}" for name in used])
+    counts = [
+        [f"{arm.name}: {arm.title}", f"`{arm.backbone}`", f"{report.costs[arm.name]['parameters']:,}",
+         f"{(adds := report.costs[arm.name]['multiply_adds']):,}", f"{adds / first:.3f}"]
+        for arm in report.arms
+    ]  # fmt: skip
+    arms = Table(["arm", "backbone", "parameters", "multiply-adds", "by the first's"], counts, left=2)
+    return [
+        Block("Claim", (report.claim, f"Source: {report.source}.")),
+        Block("Measurement", (report.measurement, arms)),
+        Block("Effects", (Table(header, rows, left=2), about, meanings)),
+        *(block for block in sweep.blocks(report.sweep) if block.title != "Reproduction"),
+        Block("Reproduction", ("To make the study again:", Code(report.command, "sh"))),
+    ]
+
+
+def write_study(report: StudyReport, folder: Path, stem: str = "report") -> None:
+    """Write the pages, their plots, whose names begin with `stem` unless that is `report`, and, last, the JSON."""
+    start = "" if stem == "report" else f"{stem}_"
+    plots = {f"{start}{name}": text for name, text in sweep.plots_of(report.sweep).items()}
+    lead = [f"Verdict: {report.outcome}. {report.verdict}", sweep.verdict(report.sweep)]
+    found = [replace(one, plots=tuple(f"{start}{name}" for name in one.plots)) for one in blocks(report)]
+    write_page(folder, report, report.title, lead, found, plots, stem=stem)
