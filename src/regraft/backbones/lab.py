@@ -8,6 +8,7 @@ Sources: Szegedy et al. 2014, arXiv:1409.4842; Krizhevsky 2014, arXiv:1404.5997;
 arXiv:1409.1556; He et al. 2015, arXiv:1512.03385. Imports no torch until a network is built.
 """
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -81,7 +82,7 @@ def card(variant: str) -> Card:
     design = DESIGNS[variant]
     sides = SIDE_HEADS if design.kind == "googlenet" else {}
     found = imagenet_card("lab", variant, stages=design.stages, width=design.width, side_heads=sides,
-                          partial_cut=design.stages[-2], num_source_classes=0)  # fmt: skip
+                          partial_cut=design.stages[-2])  # fmt: skip
     return replace(found.with_input(INPUT_PX), mean=found.mean, std=found.std)
 
 
@@ -110,8 +111,10 @@ def build(card: Card) -> "Built":
             grid = grid_after(halving, (INPUT_PX, INPUT_PX))
             stages |= dense_top(net.fc.in_features, grid, design.body if design.top == "dense" else 0)[0]
     views = vector_views if design.vector else grid_views
-    network = staged(card, stages.values(), views=views, side_heads=sides)
-    return Built(network=network, original=nn.ModuleList(network.modules()))
+    head = nn.Linear(design.width, card.num_source_classes)
+    network = staged(card, stages.values(), views=views, source_head=head, side_heads=sides)
+    pooled = {} if design.vector else {"pool": nn.AdaptiveAvgPool2d(1), "vector": nn.Flatten()}
+    return Built(network=network, original=nn.Sequential(OrderedDict({**stages, **pooled, "fc": head})))
 
 
 def of(variant: str) -> Family:
@@ -125,13 +128,13 @@ def of(variant: str) -> Family:
 ENTRY = Family(
     name="lab",
     title="The networks of `regraft lab`: GoogLeNet with one thing changed, AlexNet, VGG and ResNet at its cost",
-    prefer="in studies of architectures alone: there are no trained weights",
+    prefer="for studies of architectures alone: there are no trained weights",
     source="Szegedy et al. 2014, arXiv:1409.4842",
     revision=1,
     variants=("no-pool", "naive-narrow"),
     card=card,
     build=build,
-    classifier="",
+    classifier="fc.weight",
     smallest_px=32,
     narrowed=of,
 )
