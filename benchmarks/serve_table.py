@@ -37,6 +37,9 @@ from regraft.files import write_text
 PAGE = ROOT / "docs" / "results" / "serve.md"
 CONNECTIONS = (1, 8, 32)
 ROUNDS = 3
+LIMIT_S, OPEN = 60, 4000
+"""How long a client of the overload waits for its reply; and how many of them there are at once, at most: where the
+machine cannot even refuse as fast as clients come, they would pile up without end."""
 TIMES = 10
 """How many times the capacity is offered in overload."""
 
@@ -227,24 +230,27 @@ async def _load(
                     if kill and sent == requests // 4:
                         os.kill(kill, 9)
                     await asyncio.wait_for(one(reader, writer, sent, close=False), 60)
+            except TimeoutError:  # before OSError, of which it is one
+                statuses["nothing came"] += 1
             except (OSError, asyncio.IncompleteReadError):
                 statuses["connection closed"] += 1
-            except TimeoutError:
-                statuses["nothing came"] += 1
             finally:
                 writer.close()
 
     async def arrival(number: int) -> None:
+        at = "connecting"
         try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            try:
-                await asyncio.wait_for(one(reader, writer, number, close=True), 60)
-            finally:
-                writer.close()
+            async with asyncio.timeout(LIMIT_S):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                at = "waiting"
+                try:
+                    await one(reader, writer, number, close=True)
+                finally:
+                    writer.close()
+        except TimeoutError:  # before OSError, of which it is one
+            statuses[f"nothing came in {LIMIT_S} s, {at}"] += 1
         except (OSError, asyncio.IncompleteReadError):
-            statuses["connection closed"] += 1
-        except TimeoutError:
-            statuses["nothing came"] += 1
+            statuses[f"closed, {at}"] += 1
 
     began = time.perf_counter()
     if rate:
@@ -252,7 +258,12 @@ async def _load(
         while (now := time.perf_counter() - began) < seconds:
             while sent < now * rate:
                 sent += 1
-                tasks.add(asyncio.create_task(arrival(sent)))
+                if len(tasks) >= OPEN:
+                    statuses["not sent"] += 1
+                    continue
+                task = asyncio.create_task(arrival(sent))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
             await asyncio.sleep(0.005)
         await asyncio.gather(*tasks)
     else:

@@ -273,6 +273,21 @@ def test_a_token_is_asked_of_all_but_health(model: Path, data: bytes) -> None:
             headers = {**BYTES, "Authorization": wrong.encode().decode("latin-1")}
             told(server.ask(PLACE, data, headers=headers), 401)
         assert server.ask(PLACE, data, headers={**BYTES, "Authorization": f"bearer {TOKEN}"}).status == 200
+        # What is refused is read all the same: where it is not, the client's system reports an error instead.
+        told(server.ask(PLACE, bytes(20_000_000), headers=BYTES), 401)
+
+
+def test_pages_of_other_sites_and_names_that_were_made_to_lead_here_are_refused(model: Path) -> None:
+    with running({"ants": model}, hosts=("127.0.0.1", "localhost", "::1", "models.example.org")) as server:
+        own = f"127.0.0.1:{server.port}"
+        for host, origin in (("evil.example", ""), ("127.0.0.1.evil.example", ""), (own, "http://evil.example"),
+                             (own, "null"), (own, "http://127.0.0.1:1"), ("[::1", "")):  # fmt: skip
+            told(server.ask("/v1/models", headers={"Host": host, **({"Origin": origin} if origin else {})}), 403)
+        for host, origin in ((own, ""), (own, f"http://{own}"), ("LOCALHOST:99", ""), ("[::1]:80", ""),
+                             ("models.example.org", "https://models.example.org")):  # fmt: skip
+            assert (
+                server.ask("/v1/models", headers={"Host": host, **({"Origin": origin} if origin else {})}).status == 200
+            )
 
 
 @pytest.fixture

@@ -315,6 +315,14 @@ def serve(
     token_file: Annotated[
         Path | None, typer.Option(help="Ask for the bearer token in this file's first line.", show_default=False)
     ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A further name of this server, as of a proxy before it. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     allow_urls: Annotated[
         list[str] | None,
         typer.Option(
@@ -337,7 +345,7 @@ def serve(
     settings = Settings(
         models=named_models(models), threads=threads or max(1, usable_cores() // max(1, workers)), device=device,
         batch=batch, wait_s=wait_ms / 1000, queue=queue, max_inputs=max_inputs, max_body=int(max_body_mb * MIB),
-        token=read_token(token_file), url_prefixes=url_prefixes(allow_urls or ()),
+        token=read_token(token_file), url_prefixes=url_prefixes(allow_urls or ()), hosts=tuple(allow_host or ()),
     )  # fmt: skip
 
     from regraft.doors.http.server import serve as run

@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import tempfile
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,15 +18,15 @@ from uvicorn.supervisors import Multiprocess
 
 from regraft.doors.http.app import make_app
 from regraft.doors.http.metrics import FOLDER
-from regraft.doors.http.settings import Settings
+from regraft.doors.http.settings import LOOPBACK, Settings
 from regraft.errors import BadRequest, RegraftError
 from regraft.workbench.predict import opened
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 DRAIN_S = 60
 """Seconds that requests have to come to their end after SIGTERM."""
-BACKLOG = 256
-"""Connections that the system keeps waiting."""
+BACKLOG = 2048
+"""Connections that the system keeps waiting, at most: what comes beyond is tried again by the client's system, seconds
+later."""
 STARTUP_FAILED = 3
 """Exit code by which a worker tells that starting it again is of no use."""
 
@@ -95,7 +96,9 @@ def serve(settings: Settings, host: str, port: int, *, workers: int) -> None:
     shown = f"[{host}]" if ":" in host else host
     names = ", ".join(name for name, _ in settings.models)
     print(f"serving {names} on http://{shown}:{listener.getsockname()[1]} (examples: /docs)", file=sys.stderr)
-    if host not in LOOPBACK and not settings.token:
+    if host in LOOPBACK:
+        settings = replace(settings, hosts=(*LOOPBACK, *settings.hosts))
+    elif not settings.token:
         print("note: whoever reaches this machine may use the models: there is no --token-file.", file=sys.stderr)
     given: dict[str, Any] = {
         "http": Patient, "ws": "none", "log_config": None, "access_log": False, "server_header": False,

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from math import ceil
@@ -12,6 +13,7 @@ from regraft import errors
 from regraft.errors import BadRequest, MissingExtra, RegraftError
 
 MIB = 1 << 20
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """What a model may be called: it is part of an address."""
 _SECRET = re.compile(r"[!-~]{16,}")
@@ -42,6 +44,8 @@ class Settings:
     """How long a request may take to arrive, in seconds."""
     token: str = ""
     """The bearer token that requests must carry; empty: none."""
+    hosts: tuple[str, ...] = ()
+    """Names that the server is known by: requests to others, or from pages of others, are refused; none: any name."""
     url_prefixes: tuple[str, ...] = ()
     """How addresses of inputs must begin; none: the server fetches nothing."""
 
@@ -124,6 +128,20 @@ def allowed_url(url: str, prefixes: Sequence[str]) -> bool:
     path = unquote(unquote(urlsplit(url).path))
     climbs = ".." in path.replace("\\", "/").split("/")
     return url.isprintable() and " " not in url and url.startswith(tuple(prefixes)) and not climbs
+
+
+def allowed_host(host: str, origin: str, known: Sequence[str]) -> bool:
+    """Whether a request's headers `Host` and `Origin` (from browsers; `null` where they hide it) fit a server that is
+    known by these names. A page elsewhere whose name was made to lead to this machine (DNS rebinding) shows by the
+    former, a page that sends a form by the latter."""
+    if not known:
+        return True
+    with suppress(ValueError):
+        page = urlsplit(origin)
+        return urlsplit(f"//{host}").hostname in known and (
+            not origin or page.netloc == host or page.hostname in set(known) - set(LOOPBACK)
+        )
+    return False
 
 
 def check_installed(verb: str = "regraft serve") -> None:
