@@ -6,7 +6,8 @@ from pathlib import Path
 
 from uvicorn import Config, Server
 
-from regraft.doors.http.server import LOOPBACK, listening
+from regraft.doors.http.server import listening
+from regraft.doors.http.settings import LOOPBACK
 from regraft.doors.ui.app import web_app
 from regraft.errors import RunError
 from regraft.files import Lock
