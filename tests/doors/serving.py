@@ -24,7 +24,8 @@ from uvicorn import Config, Server
 import regraft
 from kinds import LABELS, posed
 from regraft.bundles.bundle import Bundle, golden_logits, load, prefixes_of, write_bundle
-from regraft.doors.http.app import Doorkeeper, make_app
+from regraft.doors.http.app import make_app
+from regraft.doors.http.doorkeeper import Doorkeeper
 from regraft.doors.http.server import Patient, listening
 from regraft.doors.http.settings import Settings
 
