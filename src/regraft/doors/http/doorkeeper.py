@@ -52,7 +52,7 @@ class Doorkeeper:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                if status >= 400:
+                if status >= 400 and status != 408:  # that one was slow already
                     await passed_over()
             await send(message)
 
