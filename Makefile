@@ -15,7 +15,10 @@ DOCS_READY := $(VENV)/.ready-docs
 INSTALL := $(RUN) -m pip install --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo check format test test-slow bench docs docs-generate docs-serve clean
+# Where the tests in a browser look for axe; REGRAFT_AXE names another file.
+AXE := build/axe/axe.min.js
+
+.PHONY: help setup setup-dev setup-browser demo check format test test-slow bench docs docs-generate docs-serve clean
 
 help:
 	@echo "make setup      .venv with the command $(BIN)/regraft"
@@ -24,6 +27,7 @@ help:
 	@echo "make format     put the code into the house format"
 	@echo "make test       the default tests: no network, no GPU, minutes"
 	@echo "make test-slow  the full product of the contract tests"
+	@echo "make setup-browser  what the tests of regraft ui in a browser need: Chromium, Playwright, axe (Debian, as root)"
 	@echo "make bench      our times against PyTorch's own transfer-learning tutorial, as ratios"
 	@echo "make docs       the documentation as a static site in build/site; a dead link fails"
 	@echo "make docs-serve the same, shown on http://127.0.0.1:8000 with search"
@@ -49,6 +53,14 @@ $(DEV_READY): $(USER_READY)
 $(DOCS_READY): $(USER_READY)
 	$(INSTALL) --editable '.[docs]'
 	@touch $@
+
+# Debian's Chromium, what drives it, and the rules of accessibility. Needs root, npm and a package index.
+setup-browser: $(DEV_READY)
+	apt-get install -y --no-install-recommends chromium fonts-dejavu-core
+	$(INSTALL) --editable '.[dev,browser]'
+	mkdir -p $(dir $(AXE))
+	npm pack --silent --pack-destination $(dir $(AXE)) axe-core@4.14.1
+	tar -xzf $(dir $(AXE))axe-core-4.14.1.tgz -C $(dir $(AXE)) --strip-components 1 package/axe.min.js
 
 demo: $(USER_READY)
 	$(RUN) examples/demo.py

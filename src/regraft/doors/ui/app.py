@@ -102,8 +102,8 @@ class Pages:
         form, files = await form_of(request, self.key), list[str]()
         if form.get("verb") == "explain":
             looks = await asyncio.to_thread(self.models.looks, self.place.child("runs", form.get("run", "")))
-            wanted = json.loads(form.get("examples", "[]"))
-            files = [str(path) for one in wanted if (path := looks.file(str(one))) is not None]
+            wanted = form.get("examples", "").splitlines()
+            files = [str(path) for one in wanted if (path := looks.file(one)) is not None]
         job = asked(self.queue, self.place, form, files)
         return _to(f"/jobs/{job.id}")
 
