@@ -79,7 +79,7 @@ def _read(kind: Any, value: Any) -> Any:
         each = inner if inner and inner[-1] is not Ellipsis else (inner[0] if inner else Any,) * len(value)
         return tuple(_read(one, inside) for one, inside in zip(each, value, strict=True))
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        return {key: _read(inner[1], inside) for key, inside in value.items()}
+        return {int(key) if inner[0] is int else key: _read(inner[1], inside) for key, inside in value.items()}
     if isinstance(origin, type) and issubclass(origin, Sequence):
         return tuple(_read(inner[0], inside) for inside in value)
     if kind is float:

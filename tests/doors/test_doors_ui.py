@@ -23,6 +23,7 @@ from regraft.doors.ui.jobs import Job, Queue
 from regraft.doors.ui.live import live
 from regraft.doors.ui.place import Place
 from regraft.errors import BadRequest
+from sample_findings import write_all
 
 HOST = "http://127.0.0.1:8001"
 SMALL = "input_px=32\nthreads=1\nfolds=2\nmax_repeats=1"
@@ -241,6 +242,22 @@ def test_the_curve_of_a_run_that_went_on_is_one(tmp_path: Path) -> None:
     assert (found.done, found.left) == (30, "3.0 s left")
     assert [title for title, _, _ in found.charts] == ["Loss", "Val accuracy"]
     assert "<script" not in "".join(drawing for _, drawing, _ in found.charts)
+
+
+def test_reports_of_every_kind_are_shown_between_the_pages(client: TestClient, root: Path) -> None:
+    write_all(root)
+    for kind, said in (
+        ("audits", "9 examples lie in train"),
+        ("advice", "Noise floor"),
+        ("sweeps", "googlenet partial"),
+    ):
+        page = client.get(f"/{kind}/sample").text
+        assert said in page
+        assert "Skip to the content" in page
+    assert "<image" in client.get("/audits/sample").text
+    assert "<is>" not in client.get("/audits/sample").text
+    (root / "sweeps/sample/report.json").write_text('{"format": 9}')
+    assert client.get("/sweeps/sample").status_code == 409
 
 
 def test_from_dropped_images_to_a_model_that_is_tried(client: TestClient, root: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ folder for screenshots of every page.
 import http.client
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,9 @@ pytest.importorskip("playwright.sync_api", reason="no Playwright: make setup-bro
 from playwright.sync_api import sync_playwright
 
 from doors.serving import draw, form
+from regraft.reports.page import write_pages
+from sample_findings import write_all
+from sample_report import sample_report
 
 pytestmark = pytest.mark.slow
 CHROMIUM = shutil.which("chromium") or ""
@@ -120,9 +124,14 @@ def seen(
         context = browser.new_context(
             viewport=window, color_scheme="light" if wide else "dark", bypass_csp=True, has_touch=not wide
         )
-        yield Seen(context.new_page(), address, request.param), tmp_path / "work"
-        context.close()
-        server.terminate()
+        try:
+            yield Seen(context.new_page(), address, request.param), tmp_path / "work"
+        finally:
+            context.close()
+            server.terminate()
+            for pid in (tmp_path / "work").glob("queue/*/pid"):  # jobs outlive the server
+                if not pid.with_name("code").exists():
+                    os.kill(int(pid.read_text()), signal.SIGTERM)
 
 
 def test_from_dropped_images_to_a_served_model(seen: tuple[Seen, Path], images: Path) -> None:
@@ -150,7 +159,7 @@ def test_from_dropped_images_to_a_served_model(seen: tuple[Seen, Path], images: 
     fit.locator("input[name=backbone]").fill(TINY)
     fit.locator("summary").click()
     fit.locator("textarea").fill(
-        "input_px=32\nthreads=1\nfolds=2\nmax_repeats=1\noptions.epochs=400\noptions.min_steps=0\noptions.batch=4"
+        "input_px=32\nthreads=1\nfolds=2\nmax_repeats=1\noptions.epochs=40\noptions.min_steps=0\noptions.batch=4"
     )
     fit.locator("button").click()
     page.wait_for_url("**/jobs/*")
@@ -206,15 +215,12 @@ def test_from_dropped_images_to_a_served_model(seen: tuple[Seen, Path], images: 
 
 
 def test_reports_as_files_are_whole_on_a_phone_and_in_the_dark(browser: Any, tmp_path: Path) -> None:
-    from regraft.reports.page import html
-    from regraft.reports.plots import drawn
-    from sample_report import sample_report
-
-    found = sample_report()
-    (tmp_path / "report.html").write_text(html(found, drawn(found)), encoding="utf-8")
+    write_all(tmp_path)
+    write_pages(sample_report(), tmp_path / "runs" / "sample")
     for name, width, scheme in (("wide-light", 1280, "light"), ("narrow-dark", 390, "dark")):
         context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
         one = Seen(context.new_page(), "", name)
-        one.page.goto((tmp_path / "report.html").as_uri())
-        one.look("report")
+        for kind in ("runs", "audits", "advice", "sweeps"):
+            one.page.goto((tmp_path / kind / "sample" / "report.html").as_uri())
+            one.look(f"file-{kind}")
         context.close()

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from math import floor, log10
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,7 @@ def chart(curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:
     ys = [y for points in curves.values() for _, y in points if y is not None]
     low, high, end = min(ys), max(ys), max(xs)
     span = high - low or abs(high) or 1.0
+    places = max(0, 2 - floor(log10(span)))
 
     def at(x: float, y: float) -> str:
         right = LEFT + (WIDTH - LEFT - 8) * x / end
@@ -81,7 +83,7 @@ def chart(curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:
     for level in (low, (low + high) / 2, high):
         place = at(0, level).partition(",")[2]
         drawn.append(f'<path class="grid" d="M{LEFT},{place}H{WIDTH - 8}"/>')
-        drawn.append(f'<text x="{LEFT - 6}" y="{place}" dy="4" text-anchor="end">{level:.3g}</text>')
+        drawn.append(f'<text x="{LEFT - 6}" y="{place}" dy="4" text-anchor="end">{level:.{places}f}</text>')
     drawn.append(f'<text x="{WIDTH - 8}" y="{HEIGHT - 6}" text-anchor="end">step {end:g}</text>')
     for number, (name, points) in enumerate(curves.items()):
         colour, dash = COLOURS[number % 3], ("", "6 3", "2 3")[number % 3]
