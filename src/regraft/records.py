@@ -6,7 +6,7 @@ from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from math import isfinite, nan
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Self, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
 from jaxtyping import Float
@@ -52,6 +52,23 @@ def from_json(kind: type[T], value: Any) -> T:
         TypeError, ValueError, KeyError: the value is not one that `to_json` writes of this dataclass.
     """
     return _read(kind, value)
+
+
+class Record:
+    """A dataclass that is kept as JSON."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain values; numbers that are not finite become None."""
+        return cast("dict[str, Any]", to_json(self))
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """What `to_json` wrote.
+
+        Raises:
+            TypeError, ValueError, KeyError: it is not that.
+        """
+        return from_json(cls, value)
 
 
 @lru_cache(maxsize=256)

@@ -66,7 +66,7 @@ def test_a_table_that_is_not_as_it_should_be_is_refused(
 ) -> None:
     path = table(tmp_path / name, text, "cp1251" if "П" in text else "utf-8")
     with pytest.raises(error) as caught:
-        open_dataset(path, inline_columns=columns)
+        open_dataset(path, text_columns=columns)
     assert said in str(caught.value)
     assert caught.value.fix
 

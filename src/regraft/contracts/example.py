@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Bool, Int, Shaped
 
-from regraft.errors import BadRecipe, BadRequest
+from regraft.errors import BadRecipe
 from regraft.folds import Folds, folds, teachable
+from regraft.recipe import Source
 from regraft.records import to_json
 from regraft.registry import Shelf
 from regraft.values import Json, Notice
@@ -236,48 +237,24 @@ def check_weighable(task: Labelling, *, balanced: bool = False, smoothing: float
 
 
 @dataclass(frozen=True, kw_only=True)
-class Columns:
-    """How to read a table; folders need none of it."""
+class Columns(Source):
+    """What is read of data: what a recipe says of them, and what follows from its other fields."""
 
-    path: str = "path"
-    """The column with the files, relative to `folder` or absolute."""
-    folder: str = ""
-    """Where the files' paths start from, itself relative to the table's folder; empty: that folder."""
-    label: str = "label"
-    """The column with the classes, labels or targets."""
-    labels: tuple[str, ...] = ()
-    """Several columns that are the label together; then `label` is not read."""
-    label_delimiter: str | None = None
-    """What stands between the labels in a cell; then a cell may be empty. None: a cell is one label."""
-    split: str | None = "split"
-    """The column with train, val or test; may be missing unless another name than `split` is given. None: not read."""
-    group: str | None = "group"
-    """The column with what must stay together; may be missing unless another name is given. None: not read."""
-    delimiter: str | None = None
-    """One character between the fields of a text table; None: found from the header."""
-    strip_labels: bool = False
-    """Whether spaces around labels are taken off."""
-    inline: tuple[str, ...] = ()
-    """Columns whose cells are the content itself (a text, a question and its context); then `path` is not read."""
     modality: str = ""
     """What the examples are, where more than one modality could read them; empty: found out."""
 
     unlabelled: bool = False
     """Whether no labels are read: a table needs no column of them, and a folder's examples may lie anywhere in it."""
 
-    def __post_init__(self) -> None:
-        if self.delimiter is not None and len(self.delimiter) != 1:
-            raise BadRequest(f"The delimiter is {self.delimiter!r}; one character is expected.", fix="give ',' or ';'.")
-
     @property
     def named(self) -> tuple[str, ...]:
         """The column or columns with the label."""
-        return () if self.unlabelled else self.labels or (self.label,)
+        return () if self.unlabelled else self.label_columns or (self.label_column,)
 
     @property
     def optional(self) -> frozenset[str]:
         """The columns that a table may lack: those that nobody asked for by another name than the usual one."""
-        usual = {("split", self.split), ("group", self.group)}
+        usual = {("split", self.split_column), ("group", self.group_column)}
         return frozenset(name for usually, name in usual if name == usually)
 
 

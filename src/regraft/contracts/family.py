@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from regraft.contracts.modality import MODALITIES
 from regraft.errors import BadRequest, UnknownCut
+from regraft.records import from_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -126,15 +127,8 @@ class Card:
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> "Card":
         """The card that `to_json` wrote."""
-        known = dict(value)
-        for name in ("mean", "std", "stages", "source_classes", "notes"):
-            known[name] = tuple(known[name])
-        known["generates_from"] = tuple(known.get("generates_from", ()))
-        known["preparation"] = MODALITIES.get(known.get("modality", "image")).Preparation.from_json(
-            known["preparation"]
-        )
-        known["taps"] = {name: tuple(found) for name, found in known.get("taps", {}).items()}
-        return Card(**known)
+        modality = MODALITIES.get(value.get("modality", "image"))
+        return from_json(Card, {**value, "preparation": modality.Preparation.from_json(value["preparation"])})
 
     def with_input(self, input_px: int) -> "Card":
         """The same card for square inputs of `input_px` pixels, the resize rule scaled along."""

@@ -6,14 +6,14 @@ Texts are plain; what stands between backticks is code.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from regraft import records
+from regraft.records import Record
 from regraft.values import Measured
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class Finding(Record):
     """One thing that a check has to say."""
 
     check: str
@@ -28,19 +28,6 @@ class Finding:
     """Ids of the examples that it is about."""
     score: float | None = None
     """The figure that the check judges by, in its own unit; None where it has none."""
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields as JSON."""
-        return records.to_json(self)
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "Finding":
-        """What `to_json` wrote.
-
-        Raises:
-            TypeError, ValueError: it is not that.
-        """
-        return records.from_json(cls, value)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,8 +39,8 @@ class Asked:
     """The task; `auto`: see the top of this file."""
     columns: tuple[str, ...] = ("label",)
     """The column or columns they come from."""
-    delimiter: str | None = None
-    """What separates the labels of one cell; None: nothing does."""
+    delimiter: str = ""
+    """What separates the labels of one cell; empty: nothing does."""
     order: tuple[str, ...] = ()
     """The classes from the lowest rank to the highest, where they have ranks; empty: by number, if they are numbers."""
     known: tuple[str, ...] = ()

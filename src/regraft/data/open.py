@@ -22,33 +22,17 @@ from regraft.words import counted, named
 
 
 def open_dataset(
-    path: Any,
-    *,
-    path_column: str = "path",
-    folder: str = "",
-    label_column: str = "label",
-    label_columns: tuple[str, ...] = (),
-    label_delimiter: str | None = None,
-    split_column: str | None = "split",
-    group_column: str | None = "group",
-    group_pattern: str | None = None,
-    delimiter: str | None = None,
-    strip_labels: bool = False,
-    inline_columns: tuple[str, ...] = (),
-    modality: str = "",
-    task: str = "auto",
-    order: tuple[str, ...] = (),
-    known: tuple[str, ...] = (),
-    learnable: bool = True,
-) -> Dataset:
+    path: Any, *, modality: str = "", task: str = "auto", order: tuple[str, ...] = (), known: tuple[str, ...] = (),
+    learnable: bool = True, **source: Any,
+) -> Dataset:  # fmt: skip
     """Open a folder of class folders, an archive of one, a table (CSV, TSV, JSON lines, parquet), or a data frame.
 
-    Reads names and labels; decodes nothing. `group_pattern` is a regular expression searched for in every id; its first
-    group names what must stay together (a patient, a plant) and replaces a group column. `learnable=False` opens data
-    to predict or evaluate on, which may hold a single class. `task` says how labels are read (`data/labels.py` has what
-    `auto` makes of them): `label_delimiter` separates the labels of one cell, `label_columns` are several columns of
-    labels (0 or 1) or of regression targets, `order` ranks the classes of an ordinal task from the lowest, `known`
-    are those of a finished model.
+    Reads names and labels; decodes nothing. `source` are fields of `recipe.Source`: `group_pattern` is a regular
+    expression searched for in every id; its first group names what must stay together (a patient, a plant) and replaces
+    a group column. `learnable=False` opens data to predict or evaluate on, which may hold a single class. `task` says
+    how labels are read (`data/labels.py` has what `auto` makes of them): `label_delimiter` separates the labels of one
+    cell, `label_columns` are several columns of labels (0 or 1) or of regression targets, `order` ranks the classes of
+    an ordinal task from the lowest, `known` are those of a finished model.
 
     Raises:
         BadData: there is nothing at `path`, or what is there cannot be used; the message says why.
@@ -66,42 +50,30 @@ def open_dataset(
             else "check the path; a relative one starts at the current folder, and in a recipe at the folder where its "
             "run was started (go there, or --set data=PATH).",
         )
-    columns = Columns(
-        path=path_column,
-        folder=folder,
-        label=label_column,
-        labels=label_columns,
-        label_delimiter=label_delimiter,
-        split=split_column,
-        group=group_column,
-        delimiter=delimiter,
-        strip_labels=strip_labels,
-        inline=inline_columns,
-        modality=modality,
-        unlabelled=task != "auto" and TASKS.get(task)(()).taught,
-    )
-    source = _source(where) if frame is None else None
-    if frame is None and source is None:
+    columns = Columns(**source, modality=modality, unlabelled=task != "auto" and TASKS.get(task)(()).taught)
+    reader = _source(where) if frame is None else None
+    if frame is None and reader is None:
         raise BadData(
             f"{where} is neither a folder nor a table nor an archive.",
             fix="give a folder with one sub-folder per class, an archive of one (.tar.gz and the like, .zip), a folder "
             "of archives called train-0.tar.gz and so on, or a table that ends in .csv, .tsv, .jsonl or .parquet.",
         )
-    found = source.open(where, columns) if source else open_table(where, columns, frame)
+    found = reader.open(where, columns) if reader else open_table(where, columns, frame)
     if found.task and task not in ("auto", found.task):
         raise BadRequest(
             f"The labels of {where.name} are for a {found.task} task; {task} was asked for.",
             fix=f"say --task {found.task}, or leave it out; for another task give a table (path, label).",
         )
-    asked = Asked(kind=found.task or task, columns=columns.named, delimiter=label_delimiter, order=order, known=known)
+    kind, delimiter = found.task or task, columns.label_delimiter
+    asked = Asked(kind=kind, columns=columns.named, delimiter=delimiter, order=order, known=known)
     labels = understood(found.examples, asked, where.name)
     examples, notes = labels.examples, [*found.notes, *labels.notes]
     same, merged = one_spelling(filter(None, (example.group for example in examples)), what="group")
     if same:
         examples = tuple(replace(one, group=same.get(one.group or "", one.group)) for one in examples)
         notes += notices(merged)
-    if group_pattern is not None:
-        examples, more = _grouped(examples, group_pattern)
+    if columns.group_pattern:
+        examples, more = _grouped(examples, columns.group_pattern)
         notes += more
     elif all(example.group is None for example in examples):
         notes += suggest_groups([example.id for example in examples])

@@ -13,7 +13,7 @@ from regraft.errors import RunError
 from regraft.evaluation.calibration import Calibration
 from regraft.evaluation.differences import PairedDifference
 from regraft.evaluation.report import Evaluation
-from regraft.records import from_json, to_json
+from regraft.records import Record, from_json
 from regraft.values import Measured
 from regraft.version import VERSION
 
@@ -240,7 +240,7 @@ class Abstained:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class Report(Record):
     """Everything that a run, or a later evaluation, found; sections that it lacks are None or empty."""
 
     run: Made
@@ -298,10 +298,6 @@ class Report:
     def words(self) -> Words:
         """What the task calls its outputs."""
         return self.task.words()
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain values; numbers that are not finite become None."""
-        return to_json(self)
 
 
 def read_report(folder: Path) -> Report:

@@ -94,7 +94,7 @@ def _rows(
     """The inputs with the files of their rows in place of tables; what these call them, by their paths; and the rows
     whose cells are the content itself, by name."""
     found, names, inline = list[Path](), dict[str, str](), list[tuple[str, Contents]]()
-    columns = Columns(path=source.path_column, folder=source.folder, inline=source.text_columns)
+    columns = Columns(**vars(source))
     for given in inputs:
         if not table.accepts(given):
             found.append(given)

@@ -291,13 +291,8 @@ def opening(
     if isinstance(path, Path):
         yield from unpack(path)
     return open_dataset(
-        path, path_column=source.path_column, folder=source.folder, inline_columns=source.text_columns,
-        label_column=source.label_column, label_columns=source.label_columns,
-        label_delimiter=source.label_delimiter or None, split_column=source.split_column,
-        group_column=source.group_column, group_pattern=source.group_pattern or None,
-        strip_labels=source.strip_labels, modality=modality, task=task, order=target.order, known=known,
-        learnable=learnable,
-    )  # fmt: skip
+        path, modality=modality, task=task, order=target.order, known=known, learnable=learnable, **vars(source)
+    )
 
 
 def opening_for(task: Task, path: Path, source: Source) -> Generator[Event, None, Dataset]:

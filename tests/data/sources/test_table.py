@@ -6,7 +6,7 @@ import pytest
 
 from data.pictures import folder_of, picture, table_of
 from regraft.data.open import open_dataset
-from regraft.errors import BadData, BadRequest, RegraftError, UnknownName
+from regraft.errors import BadData, RegraftError, UnknownName
 
 PLAIN = "path,label\na.png,x\nb.png,y\nc.png,x\nd.png,y\n"
 
@@ -136,14 +136,9 @@ def test_a_table_that_is_no_utf_8_is_named_by_line(tmp_path: Path) -> None:
         open_dataset(table_of(tmp_path / "t.csv", PLAIN.replace("x", "grün"), "latin-1"))
 
 
-def test_a_delimiter_of_two_characters_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadRequest, match="one character"):
-        open_dataset(table_of(tmp_path / "t.csv", PLAIN), delimiter="::")
-
-
 def test_a_split_column_may_be_left_unread(tmp_path: Path) -> None:
     text = "path,label,split\na.png,x,one\nb.png,y,two\nc.png,x,one\nd.png,y,two\n"
-    assert open_dataset(table_of(tmp_path / "t.csv", text), split_column=None).splits == ()
+    assert open_dataset(table_of(tmp_path / "t.csv", text), split_column="").splits == ()
 
 
 def test_parquet_reads_like_text(tmp_path: Path) -> None:

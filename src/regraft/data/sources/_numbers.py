@@ -46,7 +46,7 @@ def read_numbers(path: Path, columns: Columns, frame: Any = None, *, mixed: bool
         BadData: the file cannot be read; two columns have one name; text stands among numbers; there are no numbers.
         MissingExtra: parquet without pyarrow.
     """
-    asked = replace(columns, path="")
+    asked = replace(columns, path_column="")
     try:
         return _read(path, asked, frame, mixed)
     except _NoColumn as error:

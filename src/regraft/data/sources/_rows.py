@@ -61,8 +61,8 @@ def read_table(path: Path, columns: Columns, frame: Any = None) -> Table:
 def inline_in(names: Sequence[str], columns: Columns) -> tuple[str, ...]:
     """The columns whose cells are the content itself: those that were asked for; or in a table without a column of
     paths one that is called as a modality calls such columns."""
-    if columns.inline or columns.path.casefold() in map(str.casefold, names):
-        return columns.inline
+    if columns.text_columns or columns.path_column.casefold() in map(str.casefold, names):
+        return columns.text_columns
     usual = {one for name in MODALITIES for one in MODALITIES.get(name).columns}
     found = [name for name in names if name.casefold() in usual and name not in columns.named]
     return tuple(found) if len(found) == 1 else ()
@@ -77,9 +77,9 @@ def wanted(
     """
     found = {}
     inline = inline_in(names, columns)
-    asked = dict.fromkeys(inline, "--text-column") or {columns.path: "--path-column"}
+    asked = dict.fromkeys(inline, "--text-column") or {columns.path_column: "--path-column"}
     asked |= dict.fromkeys(columns.named, "--label-column")
-    asked |= {columns.split or "": "--split-column", columns.group or "": "--group-column"}
+    asked |= {columns.split_column: "--split-column", columns.group_column: "--group-column"}
     for name, flag in asked.items():
         same = [at for at, other in enumerate(names) if other == name]
         same = same or [at for at, other in enumerate(names) if other.casefold() == name.casefold()]
@@ -100,7 +100,8 @@ def _no_column(
     path: Path, name: str, flag: str, names: list[str], columns: Columns, below: Sequence[tuple[int, list[str]]]
 ) -> RegraftError:
     """What to say of a column that is not there: that the header is missing or lies lower, or which there are."""
-    content, one = (columns.inline or (columns.path,)), "--text-column" if columns.inline else "--path-column"
+    content = columns.text_columns or (columns.path_column,)
+    one = "--text-column" if columns.text_columns else "--path-column"
     header = f"a line such as {','.join(filter(None, (*content, *columns.named)))}"
     flags = f"{one} and --label-column" if any(columns.named) else one
     lower = next((row for row, record in below if name in map(str.strip, record)), None)
@@ -131,7 +132,7 @@ def _text(path: Path, columns: Columns) -> Table:
     if not records:
         raise BadData(
             f"{path.name} has no header line.",
-            fix=f"begin it with a line like {columns.path},{','.join(columns.named)}.",
+            fix=f"begin it with a line like {columns.path_column},{','.join(columns.named)}.",
         )
     names, rows = [name.strip() for name in records[0][1]], records[1:]
     places = wanted(path, names, columns, rows[:20])
@@ -163,7 +164,7 @@ def _text(path: Path, columns: Columns) -> Table:
 def numbered(path: Path, text: str, columns: Columns) -> Iterator[tuple[int, list[str]]]:
     """Number and fields of every line of a table that is not blank; a line that names the delimiter is left out."""
     said = _SEP.match(text)
-    delimiter = columns.delimiter or (said[1] if said else _delimiter(path, text, columns))
+    delimiter = said[1] if said else _delimiter(path, text, columns)
     try:
         lines = enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), start=1)
         yield from islice(((line, one) for line, one in lines if any(map(str.strip, one))), bool(said), None)
@@ -222,7 +223,7 @@ def _delimiter(path: Path, text: str, columns: Columns) -> str:
 
     def rank(delimiter: str) -> tuple[bool, int]:
         names = [name.strip() for name in next(csv.reader(header, delimiter=delimiter), [])]
-        content = columns.inline or inline_in(names, columns) or (columns.path,)
+        content = columns.text_columns or inline_in(names, columns) or (columns.path_column,)
         return {*content, *columns.named} <= set(names), len(names)
 
     return max(_DELIMITERS, key=rank)

@@ -48,7 +48,10 @@ def open_source(path: Path, columns: Columns) -> Found:
             the other way round.
     """
     has_folds = "fold" in _header(path)
-    asked = replace(columns, inline=ENDS, label="same", labels=(), split=None, group="fold" if has_folds else None)
+    asked = replace(
+        columns, text_columns=ENDS, label_column="same", label_columns=(), split_column="",
+        group_column="fold" if has_folds else "",
+    )  # fmt: skip
     table = read_table(path, asked)
     root = path.parent / columns.folder
     found = folder.found_under(root, replace(columns, unlabelled=False), called=root)

@@ -18,7 +18,7 @@ from regraft.errors import BadData, UnknownName, nearest
 from regraft.values import Notice, notices
 from regraft.words import SPLIT_WORDS, counted, joined, named, splits_in
 
-PATHS = Columns(unlabelled=True, split=None, group=None)
+PATHS = Columns(unlabelled=True, split_column="", group_column="")
 """How a table without labels is read."""
 _SUFFIXES = frozenset((".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"))
 
@@ -45,7 +45,7 @@ def open_source(path: Path, columns: Columns, frame: Any = None) -> Found:
     labels, more = _labels(path, table, columns)
     notes += more
     splits = _splits(path, table, columns)
-    groups = table.columns.get(columns.group or "", [""] * len(table.rows))
+    groups = table.columns.get(columns.group_column, [""] * len(table.rows))
     examples = [
         Example(id=name, contents=content, label=label, group=group.strip() or None, split=split, row=row)
         for name, content, label, group, split, row in zip(
@@ -58,7 +58,7 @@ def open_source(path: Path, columns: Columns, frame: Any = None) -> Found:
     if table.unused:
         notes.append(f"Columns of {path.name} not used: {named(table.unused, 8)}.")
     alone = sum(example.group is None for example in kept)
-    if columns.group in table.columns and alone:
+    if columns.group_column in table.columns and alone:
         notes.append(f"{counted(alone, 'row')} of {path.name} without a group: each is taken for a group of its own.")
     return Found(
         examples=tuple(kept),
@@ -81,7 +81,7 @@ def rows_in(given: Any, kind: Modality, columns: Columns | None = None) -> tuple
     from regraft.data.sources._numbers import read_numbers
 
     path, frame = (Path("the data frame"), given) if is_frame(given) else (Path(given), None)
-    read = read_numbers(path, replace(columns or PATHS, unlabelled=True, split=None, group=None), frame)
+    read = read_numbers(path, replace(columns or PATHS, unlabelled=True, split_column="", group_column=""), frame)
     assert read is not None, "columns of text are left out"
     return [f"row {row}" for row in read.table.rows], kind.of_rows(read.names, read.values), notices(read.table.notes)
 
@@ -120,7 +120,7 @@ def contents_in(path: Path, columns: Columns) -> tuple[list[str], list[Contents]
         UnknownName: no column holds them.
         BadData: a file is not there, a cell is empty, or the table cannot be read.
     """
-    asked = replace(columns, unlabelled=True, split=None, group=None)
+    asked = replace(columns, unlabelled=True, split_column="", group_column="")
     table = read_table(path, asked)
     names, contents, notes = _contents(path, table, asked)
     return names, contents, [*notices((*table.notes, *notes))]
@@ -133,11 +133,11 @@ def files_in(path: Path, columns: Columns | None = None) -> tuple[list[str], lis
         UnknownName: no column holds paths.
         BadData: a file is not there, or the table cannot be read.
     """
-    asked = replace(columns or PATHS, unlabelled=True, split=None, group=None, inline=())
+    asked = replace(columns or PATHS, unlabelled=True, split_column="", group_column="", text_columns=())
     table = read_table(path, asked)
     files, notes = _files(path, table, asked)
     return (
-        table.columns[asked.path],
+        table.columns[asked.path_column],
         list(map(Path, files)),
         [*notices((*table.notes, *notes))],
     )
@@ -152,7 +152,7 @@ def _read(path: Path, columns: Columns, frame: Any) -> tuple[Table, str, list[st
     try:
         table = read_table(path, columns, frame)
     except (UnknownName, BadData) as error:  # names of genes may look like paths
-        if not kinds or columns.inline or columns.path != Columns.path:
+        if not kinds or columns.text_columns or columns.path_column != Columns.path_column:
             raise
         from regraft.data.sources._numbers import read_numbers
 
@@ -176,12 +176,13 @@ def _contents(path: Path, table: Table, columns: Columns) -> tuple[list[str], li
     """A name and the contents of every row, and what was assumed to find them."""
     if not table.inline:
         files, notes = _files(path, table, columns)
-        return table.columns[columns.path], [in_file(Path(file)) for file in files], notes
+        return table.columns[columns.path_column], [in_file(Path(file)) for file in files], notes
     for name in table.inline:
         _refuse_empty(path, table, table.columns[name], name)
     cells = zip(*(table.columns[name] for name in table.inline), strict=True)
     contents: list[Contents] = [dict(zip(table.inline, map(Inline, row), strict=True)) for row in cells]
-    notes = [] if columns.inline else [f"The cells of the column {table.inline[0]!r} of {path.name} are the examples."]
+    guessed = f"The cells of the column {table.inline[0]!r} of {path.name} are the examples."
+    notes = [] if columns.text_columns else [guessed]
     return [f"row {row}" for row in table.rows], contents, notes
 
 
@@ -205,9 +206,9 @@ def _modality(path: Path, contents: Sequence[Content]) -> str:
 
 def _files(path: Path, table: Table, columns: Columns) -> tuple[list[str], list[str]]:
     """The absolute path of every row's file, and what was assumed to find them."""
-    names, root = table.columns[columns.path], path.parent / columns.folder
+    names, root = table.columns[columns.path_column], path.parent / columns.folder
     folder = str(root)
-    _refuse_empty(path, table, names, columns.path)
+    _refuse_empty(path, table, names, columns.path_column)
     files = [os.path.normpath(os.path.join(folder, name)) for name in names]  # noqa: PTH118 - 20 times as fast
     missing = [at for at, file in enumerate(files) if not os.path.isfile(file)]  # noqa: PTH113
     seen, alike = dict[Path, dict[str, list[Path]]](), dict[int, list[Path]]()
@@ -275,13 +276,13 @@ def _labels(path: Path, table: Table, columns: Columns) -> tuple[list[str], list
     seen to later."""
     if columns.unlabelled:
         return [""] * len(table.rows), []
-    if columns.labels:
-        together = zip(*(table.columns[name] for name in columns.labels), strict=True)
+    if columns.label_columns:
+        together = zip(*(table.columns[name] for name in columns.label_columns), strict=True)
         return [joined(map(str.strip, cells)) for cells in together], []
-    raw = table.columns[columns.label]
+    raw = table.columns[columns.label_column]
     if columns.label_delimiter:
         return [unicodedata.normalize("NFC", cell) for cell in raw], []
-    _refuse_empty(path, table, raw, columns.label)
+    _refuse_empty(path, table, raw, columns.label_column)
     labels = [unicodedata.normalize("NFC", label.strip() if columns.strip_labels else label) for label in raw]
     known = set(labels)
     spaced = [at for at, label in enumerate(labels) if label != label.strip() and label.strip() in known]
@@ -300,10 +301,10 @@ def _labels(path: Path, table: Table, columns: Columns) -> tuple[list[str], list
 
 
 def _splits(path: Path, table: Table, columns: Columns) -> list[str | None]:
-    raw = [value.strip() for value in table.columns.get(columns.split or "", [])]
+    raw = [value.strip() for value in table.columns.get(columns.split_column, [])]
     if not any(raw):
         return [None] * len(table.rows)
-    _refuse_empty(path, table, raw, columns.split or "")
+    _refuse_empty(path, table, raw, columns.split_column)
     splits = splits_in(set(raw))
     wrong = [at for at, value in enumerate(raw) if value not in splits]
     if wrong:

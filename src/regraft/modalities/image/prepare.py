@@ -11,8 +11,7 @@ borders; and `squash` ignores the aspect ratio. `letterbox`, for tasks that must
 grey borders where the image does not reach; these are equally wide on both sides.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from math import ceil, floor
 from typing import Any
 
@@ -21,13 +20,14 @@ from jaxtyping import UInt8
 
 from regraft.errors import BadRecipe
 from regraft.modalities.image.planes import PillowImage, Planes, as_array
+from regraft.records import Record
 
 Box = tuple[float, float, float, float]
 """Left, upper, right, lower edge in pixels of the decoded image; may reach beyond it where it is letterboxed."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Preparation:
+class Preparation(Record):
     """How a decoded image is resized and cut; one record with the weights that were trained on it."""
 
     input_px: tuple[int, int]
@@ -54,21 +54,6 @@ class Preparation:
     def digest_fields(self) -> dict[str, Any]:
         """What decides the pixels, as JSON, for the key of the activation store."""
         return {"rule": "regraft-resize-1", **self.to_json()}
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields as JSON; `from_json` reads them back."""
-        return {**asdict(self), "input_px": list(self.input_px)}
-
-    @staticmethod
-    def from_json(value: Mapping[str, Any]) -> "Preparation":
-        """The preparation that `to_json` (or `dataclasses.asdict`) wrote."""
-        height, width = value["input_px"]
-        return Preparation(
-            input_px=(int(height), int(width)),
-            resize_px=value["resize_px"],
-            interpolation=value["interpolation"],
-            channels=value.get("channels", 3),
-        )
 
     def scaled_to(self, input_px: int) -> "Preparation":
         """The same rule for a square input of `input_px` pixels: the shorter side is scaled along, rounded."""

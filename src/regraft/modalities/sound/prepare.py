@@ -7,8 +7,8 @@ as it takes a photograph, so nothing above or below the modality knows of the di
 Letters: s samples, t frames, m mel bands, h and w height and width in pixels, c channels.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,11 @@ from jaxtyping import Float32
 
 from regraft.errors import BadRecipe
 from regraft.modalities.sound.mel import HOP_S, log_mel
+from regraft.records import Record
 
 
 @dataclass(frozen=True, kw_only=True)
-class Preparation:
+class Preparation(Record):
     """How a recording becomes what a network takes."""
 
     seconds: float = 2.0
@@ -57,15 +58,6 @@ class Preparation:
     def digest_fields(self) -> dict[str, Any]:
         """What decides the record, as JSON, for the key of the activation store."""
         return {"rule": "regraft-log-mel-1", **self.to_json()}
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields as JSON; `from_json` reads them back."""
-        return {**asdict(self), "input_px": list(self.input_px)}
-
-    @staticmethod
-    def from_json(value: Mapping[str, Any]) -> "Preparation":
-        """The preparation that `to_json` (or `dataclasses.asdict`) wrote."""
-        return Preparation(**{**value, "input_px": tuple(value["input_px"])})
 
     def scaled_to(self, input_px: int) -> "Preparation":
         """The same sound for a square input of `input_px` pixels."""

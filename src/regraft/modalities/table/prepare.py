@@ -5,7 +5,7 @@ becomes its column's mean, which is 0 after standardisation. Letters: n rows, d 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from jaxtyping import Float32, Int
 
 from regraft.errors import Undecodable
 from regraft.identity import digest_json
+from regraft.records import Record
 from regraft.words import counted, named
 
 FARTHEST = 20.0
@@ -49,7 +50,7 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Preparation:
+class Preparation(Record):
     """Which columns a network takes, and how they are standardised."""
 
     columns: tuple[str, ...] = ()
@@ -64,16 +65,6 @@ class Preparation:
     def digest_fields(self) -> dict[str, Any]:
         """What decides the record, as JSON, for the key of the activation store."""
         return {"rule": "regraft-columns-1", "digest": digest_json(self.to_json())}
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields as JSON; `from_json` reads them back."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-
-    @staticmethod
-    def from_json(value: Mapping[str, Any]) -> "Preparation":
-        """The preparation that `to_json` (or `dataclasses.asdict`) wrote."""
-        fields: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in value.items()}
-        return Preparation(**fields)
 
     def fitted(self, rows: Sequence[Row]) -> "Preparation":
         """With the means and standard deviations of these rows."""

@@ -7,18 +7,18 @@ takes is cut at its end; of a pair the longer text is cut.
 Source of the format: https://huggingface.co/docs/tokenizers.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
 from regraft.errors import BadRecipe, BadRequest, MissingExtra, WeightsError
 from regraft.identity import digest_bytes
+from regraft.records import Record
 
 
 @dataclass(frozen=True, kw_only=True)
-class Preparation:
+class Preparation(Record):
     """How a text becomes tokens; one record with the weights that were trained on them."""
 
     tokenizer: str = field(default="", repr=False)
@@ -38,18 +38,6 @@ class Preparation:
     def digest_fields(self) -> dict[str, Any]:
         """What decides the tokens, as JSON, for the key of the activation store."""
         return {"rule": "tokens-1", **self.to_json(), "tokenizer": digest_bytes(self.tokenizer.encode())}
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields as JSON; `from_json` reads them back."""
-        return asdict(self)
-
-    @staticmethod
-    def from_json(value: Mapping[str, Any]) -> "Preparation":
-        """The preparation that `to_json` wrote."""
-        return Preparation(
-            tokenizer=str(value["tokenizer"]), max_tokens=int(value["max_tokens"]),
-            positions=int(value["positions"]), types=bool(value["types"]),
-        )  # fmt: skip
 
     def scaled_to(self, input_px: int) -> "Preparation":
         """
