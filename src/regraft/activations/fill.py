@@ -277,8 +277,7 @@ class Activations:
             else f"would change the features by {error:.1e} of their standard deviation"
         )
         return Notice(
-            text=f"Activations at {cut} are kept in float32: float16 {what} (limit {HALF_LIMIT}).",
-            topic="store",
+            text=f"Activations at {cut} are kept in float32: float16 {what} (limit {HALF_LIMIT}).", topic="store"
         )
 
     def _compute(

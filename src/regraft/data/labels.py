@@ -101,10 +101,7 @@ def understood(examples: Sequence[Example], asked: Asked, table: str) -> Labels:
         "regression."
     )
     return Labels(
-        kind=kind,
-        classes=classes,
-        examples=tuple(examples),
-        notes=notices([*merged, text] if numeric else merged),
+        kind=kind, classes=classes, examples=tuple(examples), notes=notices([*merged, text] if numeric else merged)
     )
 
 

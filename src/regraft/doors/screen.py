@@ -250,13 +250,7 @@ def print_found(found: Found, as_text: Callable[[Found], str], *, json: bool) ->
 
 
 def print_report(
-    report: Any,
-    folder: Path | None,
-    verdict: str,
-    blocks: Sequence[str],
-    *,
-    json: bool,
-    model: bool = False,
+    report: Any, folder: Path | None, verdict: str, blocks: Sequence[str], *, json: bool, model: bool = False
 ) -> None:
     """Print what long work came to: `blocks`, a table first, the verdict after it, and the files in `folder`; or, with
     `json`, the report."""

@@ -15,15 +15,7 @@ from jaxtyping import Float, Shaped
 
 from regraft.contracts.metric import Metric, Sample
 from regraft.contracts.metric import metric as metric_named
-from regraft.evaluation.intervals import (
-    MIN_GROUPS,
-    Statistic,
-    bootstrap,
-    num_resamples_for,
-    too_few,
-    units,
-    wilson,
-)
+from regraft.evaluation.intervals import MIN_GROUPS, Statistic, bootstrap, num_resamples_for, too_few, units, wilson
 from regraft.records import to_json
 from regraft.values import LEVEL, Measured
 
@@ -198,10 +190,7 @@ MIN_SEEDS = 3
 
 
 def nadeau_bengio(
-    scores: Float[np.ndarray, "r k"],
-    *,
-    bounds: tuple[float, float],
-    num_groups: int | None = None,
+    scores: Float[np.ndarray, "r k"], *, bounds: tuple[float, float], num_groups: int | None = None
 ) -> Measured:
     """The mean of scores from repeated cross-validation, with the corrected resampled t interval.
 

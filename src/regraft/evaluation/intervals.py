@@ -138,12 +138,7 @@ def bootstrap(
 
 
 def measure(
-    metric: Metric,
-    targets: Any,
-    outputs: Any,
-    *,
-    groups: Shaped[np.ndarray, " n"] | None = None,
-    seed: int = 0,
+    metric: Metric, targets: Any, outputs: Any, *, groups: Shaped[np.ndarray, " n"] | None = None, seed: int = 0
 ) -> Measured:
     """A metric with the interval that suits it."""
     return measure_all({metric.name: metric}, targets, outputs, groups=groups, seed=seed)[metric.name]
@@ -224,11 +219,7 @@ def _under(statistics: Mapping[str, Statistic], weightings: Iterator[np.ndarray]
 
 
 def _interval(
-    of: Statistic,
-    value: float,
-    resampled: Float[np.ndarray, " b"],
-    left_out: Float[np.ndarray, " j"],
-    by_group: str,
+    of: Statistic, value: float, resampled: Float[np.ndarray, " b"], left_out: Float[np.ndarray, " j"], by_group: str
 ) -> Measured:
     """The bootstrap interval, cut to the bounds and stretched, if need be, to hold the estimate."""
     known = resampled[~np.isnan(resampled)]

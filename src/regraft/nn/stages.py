@@ -113,10 +113,7 @@ class Embeddings(nn.Module):
     """
 
     def __init__(
-        self,
-        patches: nn.Conv2d,
-        class_token: Float[nn.Parameter, "1 1 d"],
-        positions: Float[nn.Parameter, "1 t d"],
+        self, patches: nn.Conv2d, class_token: Float[nn.Parameter, "1 1 d"], positions: Float[nn.Parameter, "1 t d"]
     ) -> None:
         super().__init__()
         self.patches = patches

@@ -55,7 +55,7 @@ PRESETS = {
         cut="input",
         options={"lr": 1e-3, "head_lr_factor": 1.0, "decay": 1.0},
         views=4,
-    ),
+    )
 }
 
 

@@ -52,12 +52,7 @@ class _Point:
 
 
 def minimise(
-    fun: Objective,
-    x0: Float[np.ndarray, " p"],
-    *,
-    max_iterations: int,
-    gradient_tolerance: float,
-    noise: float = 0.0,
+    fun: Objective, x0: Float[np.ndarray, " p"], *, max_iterations: int, gradient_tolerance: float, noise: float = 0.0
 ) -> Result:
     """Minimise `fun`, which returns its value and gradient, from `x0`.
 

@@ -149,11 +149,7 @@ def backbone_facts(card: Card, digest: str, *, total: int | None = None, trained
     names = ("name", "family", "variant", "weights", "licence", "trained_on", "source")
     known = {name: getattr(card, name) for name in names}
     return BackboneFacts(
-        **known,
-        digest=digest,
-        input_px=card.input_px,
-        parameters_total=total,
-        parameters_trained=trained,
+        **known, digest=digest, input_px=card.input_px, parameters_total=total, parameters_trained=trained
     )
 
 

@@ -91,13 +91,7 @@ class Exported(Event):
 
 
 def export(
-    model: Path,
-    to: str,
-    *,
-    out: Path | None = None,
-    data: Path | None = None,
-    max_loss: float = 0.02,
-    threads: int = 0,
+    model: Path, to: str, *, out: Path | None = None, data: Path | None = None, max_loss: float = 0.02, threads: int = 0
 ) -> Iterator[Event]:
     """Write the model in `model` (a run or its model) in the format `to`; yields events, the last one an `Exported`.
 

@@ -110,11 +110,7 @@ def found_under(root: Path, columns: Columns, *, called: Path) -> Found:
     notes += _merged(listing, splits)
     if empty:
         notes.append(f"{counted(len(empty), 'folder')} without {reads.many} left out: {_joined(empty)}.")
-    return Found(
-        examples=tuple(_examples(listing, splits)),
-        modality=kind,
-        notes=notices(notes),
-    )
+    return Found(examples=tuple(_examples(listing, splits)), modality=kind, notes=notices(notes))
 
 
 def _list(root: Path, modality: str = "") -> _Listing:

@@ -136,11 +136,7 @@ def files_in(path: Path, columns: Columns | None = None) -> tuple[list[str], lis
     asked = replace(columns or PATHS, unlabelled=True, split_column="", group_column="", text_columns=())
     table = read_table(path, asked)
     files, notes = _files(path, table, asked)
-    return (
-        table.columns[asked.path_column],
-        list(map(Path, files)),
-        [*notices((*table.notes, *notes))],
-    )
+    return (table.columns[asked.path_column], list(map(Path, files)), [*notices((*table.notes, *notes))])
 
 
 def _read(path: Path, columns: Columns, frame: Any) -> tuple[Table, str, list[str], Sequence[Contents], list[str]]:

@@ -70,8 +70,7 @@ class ClassFigures(ProbabilityFigures):
         ]
         said, rows = worst("classes", told, "recall")
         yield Block(
-            "Metrics by class",
-            (said, Table(("Class", "examples", "predicted", "recall", "precision", "F1"), rows)),
+            "Metrics by class", (said, Table(("Class", "examples", "predicted", "recall", "precision", "F1"), rows))
         )
         yield Block("Confusion matrix", tuple(self._confused()), ("confusion",))
         yield from super().blocks(of)

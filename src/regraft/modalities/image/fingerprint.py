@@ -89,9 +89,7 @@ def measure(content: Content, max_pixels: int) -> Shaped[np.ndarray, ""]:
     return row
 
 
-def _miniatures(
-    image: "PillowImage | Planes",
-) -> tuple[UInt8[np.ndarray, "16 17"], UInt8[np.ndarray, "4 4 3"]]:
+def _miniatures(image: "PillowImage | Planes") -> tuple[UInt8[np.ndarray, "16 17"], UInt8[np.ndarray, "4 4 3"]]:
     """The image in grey and in colour, of the sizes above; of many channels their mean, and the first three."""
     from PIL import Image
 
