@@ -6,7 +6,7 @@ from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from math import isfinite, nan
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
 from jaxtyping import Float
@@ -62,7 +62,7 @@ class Record:
         return cast("dict[str, Any]", to_json(self))
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
+    def from_json(cls: type[T], value: Mapping[str, Any]) -> T:
         """What `to_json` wrote.
 
         Raises:
