@@ -21,7 +21,7 @@ from regraft.files import atomic
 from regraft.identity import derive_seed, digest_json
 from regraft.strategies import finetune, probe
 from regraft.strategies.regularisers import co_tuning
-from regraft.strategies.regularisers._relationship import Relationship, reverse
+from regraft.strategies.regularisers.co_tuning import Relationship, reverse
 
 STEPS = 60
 """Optimizer steps of a tuned model."""

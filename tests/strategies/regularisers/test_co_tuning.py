@@ -17,7 +17,7 @@ from regraft.contracts.strategy import Problem
 from regraft.errors import BadRequest
 from regraft.nn.stages import PooledHead
 from regraft.strategies import finetune
-from regraft.strategies.regularisers._relationship import STRENGTHS, direct, regression, reverse, turned_round
+from regraft.strategies.regularisers.co_tuning import STRENGTHS, direct, regression, reverse, turned_round
 from regraft.strategies.regularisers.regulariser import build
 from regraft.strategies.tail import Tail
 from regraft.tasks.classification import Classification

@@ -3,7 +3,7 @@
     lambda * 1/b sum_i sum_s -p(s | t_i) log q_s(x_i)
 
 q is the softmax of the source classifier on the features of x_i, t_i its class, p(s | t) the category relationship,
-learnt beforehand from what the untouched source classifier says of the training examples (`_relationship`). The source
+learnt beforehand from what the untouched source classifier says of the training examples (below). The source
 classifier learns at the learning rate of the highest stage and is thrown away in the end.
 
 Source: You et al. 2020, "Co-Tuning for Transfer Learning", NeurIPS 2020; lambda = 2.3 is that of the authors' code
@@ -11,7 +11,25 @@ Source: You et al. 2020, "Co-Tuning for Transfer Learning", NeurIPS 2020; lambda
 along, so its probabilities are taken as they are.
 
 Letters: b rows, t target classes, s source classes.
+
+How source classes relate to target classes: p(s | t), from what a source classifier says of labelled examples.
+
+*Reverse*, the paper's own: a logistic regression without intercept from the source classifier's probabilities to the
+target classes; asked about a source class alone, it says p(t | s), and Bayes' rule turns that round with p(s), the mean
+of the probabilities. Its penalty and the temperature of its logits are chosen on examples left out. *Direct*: the mean
+of the probabilities over the examples of a class.
+
+Source: You et al. 2020, "Co-Tuning for Transfer Learning", NeurIPS 2020, and the authors' code (thuml/CoTuning,
+`relationship_learning`), which chooses the penalty by the accuracy on one validation split and calibrates there. With
+five or ten examples of a class that is chance, so here every example is left out once, and what counts is the log loss
+after the best temperature (our choice).
+
+Letters: n examples, t target classes, s source classes.
 """
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,11 +40,11 @@ from regraft.contracts.strategy import Problem
 from regraft.folds import folds
 from regraft.identity import derive_seed
 from regraft.strategies.probe import features_of
-from regraft.strategies.regularisers._relationship import Relationship, direct, reverse
 from regraft.strategies.regularisers.regulariser import Kind, Regulariser
 from regraft.strategies.tail import Batch, Tail
+from regraft.tasks.lbfgs import minimise
 from regraft.tasks.linear import linear
-from regraft.tasks.losses import softmax
+from regraft.tasks.losses import fit_temperature, log_losses, softmax, softmax_slopes
 
 WEIGHT = 2.3
 """lambda."""
@@ -89,3 +107,95 @@ def source_probabilities(
 
 
 ENTRY = Kind(weight=WEIGHT, relates_classes=True, build=build)
+
+
+STRENGTHS = (1e-2, 1e-1, 1e0, 1e1, 1e2, 1e3, 1e4)
+"""Inverse strengths of the penalty that are tried, from strong to weak, as in scikit-learn: the authors' range by whole
+decades, without its lowest two, at which the regression no longer tells anything (our choice)."""
+TOLERANCE = 1e-6
+"""Norm of the gradient of the mean loss at which a solve ends."""
+MAX_ITERATIONS = 500
+"""Steps after which a solve ends anyway; what is left then changes no digit that matters."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Relationship:
+    """Which source classes an example of a target class looks like."""
+
+    given_target: Float[np.ndarray, "t s"]
+    """p(s | t); rows sum to 1. A class without examples has the mean over all examples."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """How it was learnt, as JSON."""
+    notes: tuple[str, ...] = ()
+    """What the user should know: whole sentences."""
+
+
+def direct(said: Float[np.ndarray, "n s"], targets: Int[np.ndarray, "n"], num_classes: int) -> Relationship:
+    """The mean of the probabilities over the examples of each class."""
+    rows = np.tile(said.mean(axis=0), (num_classes, 1))
+    for target in np.unique(targets):
+        rows[target] = said[targets == target].mean(axis=0)
+    note = (
+        "Examples of one group or class cannot be left out in turn, so the relationship of the classes is the mean of "
+        "what the source classifier says of each."
+    )
+    return Relationship(given_target=rows, facts={"relationship": "direct"}, notes=(note,))
+
+
+def reverse(
+    said: Float[np.ndarray, "n s"], targets: Int[np.ndarray, "n"], num_classes: int, fold_of: Int[np.ndarray, "n"]
+) -> Relationship:
+    """p(t | s) by a calibrated logistic regression, turned round by Bayes' rule.
+
+    The facts tell its log loss (nats) on examples left out: where it is that of guessing, log t, the source classes say
+    nothing of the target classes.
+    """
+    present, codes = np.unique(targets, return_inverse=True)
+    best, starts = (np.inf, np.nan, 1.0), dict[int, np.ndarray]()
+    for c in STRENGTHS:
+        logits = np.empty((len(codes), len(present)))
+        for fold in range(int(fold_of.max()) + 1):
+            held = fold_of == fold
+            starts[fold] = regression(said[~held], codes[~held], len(present), c, starts.get(fold))
+            logits[held] = said[held] @ starts[fold].T
+        temperature = fit_temperature(logits, codes)
+        loss = float(log_losses(logits / temperature, codes).mean())
+        if loss < best[0]:
+            best = (loss, c, temperature)
+    loss, c, temperature = best
+    weight = regression(said, codes, len(present), c, None)
+    marginal = said.mean(axis=0)
+    rows = np.tile(marginal, (num_classes, 1))
+    rows[present] = turned_round(softmax(weight.T / temperature), marginal)
+    told = {"relationship": "reverse", "c": c, "temperature": round(temperature, 4), "log_loss": round(loss, 4)}
+    return Relationship(given_target=rows, facts=told)
+
+
+def turned_round(
+    target_given_source: Float[np.ndarray, "s t"], marginal: Float[np.ndarray, "s"]
+) -> Float[np.ndarray, "t s"]:
+    """p(s | t) from p(t | s) and p(s)."""
+    joint = (target_given_source * marginal[:, None]).T
+    return joint / joint.sum(axis=1, keepdims=True)
+
+
+def regression(
+    said: Float[np.ndarray, "n s"],
+    targets: Int[np.ndarray, "n"],
+    num_classes: int,
+    c: float,
+    start: Float[np.ndarray, "t s"] | None,
+) -> Float[np.ndarray, "t s"]:
+    """Weights of the logistic regression without intercept that minimises the log loss summed times `c`, plus half the
+    squared weights; divided by both, so that the solver's steps are of a like size at every `c`."""
+    examples, shape = len(targets), (num_classes, said.shape[1])
+    shares, penalty = np.full(examples, 1 / examples), 1 / (c * examples)
+
+    def objective(flat: Float[np.ndarray, " p"]) -> tuple[float, Float[np.ndarray, " p"]]:
+        weight = flat.reshape(shape)
+        value, slopes, _ = softmax_slopes(weight @ said.T, targets, shares)
+        return value + 0.5 * penalty * float(flat @ flat), (slopes @ said + penalty * weight).ravel()
+
+    first = np.zeros(shape) if start is None else start
+    found = minimise(objective, first.ravel(), max_iterations=MAX_ITERATIONS, gradient_tolerance=TOLERANCE)
+    return found.x.reshape(shape)
