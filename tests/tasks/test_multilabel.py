@@ -8,8 +8,8 @@ from sklearn.preprocessing import StandardScaler
 
 from regraft.tasks.linear import cross_validate, solve
 from regraft.tasks.losses import Sigmoid, binary_log_losses
-from regraft.tasks.multilabel import task
-from regraft.tasks.ordinal import task as ranked
+from regraft.tasks.multilabel import multilabel as task
+from regraft.tasks.multilabel import ordinal as ranked
 
 
 def examples(rows: int, width: int, labels: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
