@@ -13,16 +13,24 @@ from regraft.errors import BadRequest
 from regraft.recipe import parse_setting
 from regraft.workbench.strategies import recipe_fields
 
+
+def flag(sentence: str) -> Any:
+    """A flag with this help."""
+    return typer.Option(help=sentence)
+
+
+def given(sentence: str) -> Any:
+    """A flag whose default the help tells, or which has none."""
+    return typer.Option(help=sentence, show_default=False)
+
+
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Show no progress; results, errors and what was left out remain.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Abstain = Annotated[
     float | None,
-    typer.Option(
-        help="Abstain on out-of-distribution inputs: OOD score above this quantile of the training set (0.99, say).",
-        show_default=False,
-    ),
+    given("Abstain on out-of-distribution inputs: OOD score above this quantile of the training set (0.99, say)."),
 ]
 Target = Annotated[
     str, typer.Argument(metavar="DATA_OR_RECIPE", help="Folder, archive or table of data, or recipe.toml.")

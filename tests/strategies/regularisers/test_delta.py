@@ -13,7 +13,7 @@ from regraft.contracts.backbone import Network, State
 from regraft.contracts.strategy import Fitted, Problem
 from regraft.nn.stages import PooledHead
 from regraft.strategies import finetune, probe
-from regraft.strategies.regularisers.penalties import attention, by_channel, compared, loss_rises
+from regraft.strategies.regularisers.delta import attention, by_channel, compared, loss_rises
 from regraft.strategies.regularisers.regulariser import build
 from regraft.strategies.tail import Tail
 

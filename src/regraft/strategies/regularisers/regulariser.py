@@ -1,6 +1,6 @@
 """What a regulariser is: a term that is added to the loss of every step of fine-tuning, and holds it back.
 
-The shelf holds kinds of it. What is made from the problem alone (the untouched network, a
+A file on the shelf defines one `Kind` of it, as `ENTRY`. What is made from the problem alone (the untouched network, a
 table) is made again when a run is resumed; what is trained along lies in the tail's state, and so in the checkpoint.
 Nothing of it enters a bundle.
 

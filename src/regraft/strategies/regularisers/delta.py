@@ -1,4 +1,17 @@
-"""Regularisers that need nothing but the untouched network: L2-SP, BSS, DELTA.
+"""DELTA: the feature maps of the untouched network are kept where they matter for the new classes.
+
+    alpha * 1/b sum_i sum_l 1/2 * c_l/p_l * sum_j a_lj * |F_lj(w, x_i) - F_lj(w0, x_i)|^2  +  beta / 2 * |v|^2
+
+F_lj is channel j of the c_l channels, on p_l places, after stage l; v are the parameters that are trained from random
+weights. The attention a_l sums to 1 over the channels: the softmax of how much the loss rises if the channel is
+removed from the untouched network, standardised over the channels and divided by 5. It stands in for weight decay,
+which is off.
+
+Source: Li et al. 2019, arXiv:1901.09229; standardising, the 5, and c_l/p_l are those of thuml's
+Transfer-Learning-Library, whose alpha is 0.01 on a sum over batches of 48, which is 0.48 on our mean over the batch.
+Ours: the loss is that of the solved linear probe; its rise is taken to first order in the channel, minus activation
+times gradient, so that one backward pass stands in for a forward pass per channel (as Molchanov et al. 2017,
+arXiv:1611.06440, do for pruning); stages are four, evenly spaced above the cut, as ResNet has four groups of blocks.
 
 Letters: b rows, c channels, p places.
 """
@@ -11,88 +24,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from regraft.contracts.strategy import Problem
-from regraft.errors import BadData
 from regraft.identity import derive_seed
 from regraft.strategies._steps import fetched, plain_draws
 from regraft.strategies.regularisers.regulariser import Kind, Regulariser, head_term
 from regraft.strategies.tail import Batch, Tail
 
-
-class StartingPoint(Regulariser):
-    """L2-SP: weight decay towards the pretrained weights instead of towards zero.
-
-        alpha / 2 * |w - w0|^2  +  beta / 2 * |v|^2
-
-    w are the parameters of the stages above the cut (scales and shifts of norms too), w0 their pretrained values, v the
-    parameters that are trained from random weights. It stands in for weight decay, which is off. Under AdamW a gradient
-    is divided by its own size, the term's share of it too, so alpha does not set how fast weights shrink, as it does
-    under SGD.
-
-    Source: Li, Grandvalet & Davoine 2018, arXiv:1802.01483, the penalty called L2-SP. alpha and beta are 0.01 in the
-    experiments of thuml's Transfer-Learning-Library (`--trade-off-backbone`, `--trade-off-head`).
-
-    Half the squared distance to where training starts from.
-    """
-
-    replaces_decay = True
-
-    def __init__(self, tail: Tail, weight: float) -> None:
-        super().__init__(weight)
-        for number, parameter in enumerate(tail.stages.parameters()):
-            self.register_buffer(f"start_{number}", parameter.detach().clone(), persistent=False)
-
-    def forward(self, tail: Tail, batch: Batch) -> Float[Tensor, ""]:
-        total = head_term(tail)
-        for parameter, start in zip(tail.stages.parameters(), self.buffers(), strict=True):
-            total = total + 0.5 * self.weight * (parameter - start).square().sum()
-        return total
-
-
-def _l2_sp(problem: Problem, tail: Tail, weight: float) -> StartingPoint:
-    """Held back to the tail as it is now, which is the pretrained one."""
-    return StartingPoint(tail, weight)
-
-
-SMALLEST = 1
-"""k: how many singular values are shrunk."""
-
-
-class SpectralShrinkage(Regulariser):
-    """BSS, batch spectral shrinkage: the directions in which a batch's features hardly differ are shrunk away.
-
-        eta * (sum of the k smallest squared singular values of F)
-
-    F (b d) holds the features of the batch, what the head reads. Components with small singular values transfer badly;
-    the term suppresses them while training goes on.
-
-    Source: Chen et al. 2019, "Catastrophic Forgetting Meets Negative Transfer: Batch Spectral Shrinkage for Safe
-    Transfer Learning", NeurIPS 2019. eta = 0.001 and k = 1 are those of thuml's Transfer-Learning-Library, by the same
-    group.
-
-    The smallest squared singular value of a batch's features.
-    """
-
-    min_rows = 2
-
-    def forward(self, tail: Tail, batch: Batch) -> Float[Tensor, ""]:
-        values = torch.linalg.svdvals(batch.passed.features.flatten(1).float())
-        return self.weight * values[-SMALLEST:].square().sum()
-
-
-def _bss(problem: Problem, tail: Tail, weight: float) -> SpectralShrinkage:
-    """Nothing has to be made beforehand.
-
-    Raises:
-        BadData: there is one training example, and one row has no spectrum.
-    """
-    if len(problem.train) < SpectralShrinkage.min_rows:
-        raise BadData(
-            f"The regulariser 'bss' compares the rows of a batch, and there is {len(problem.train)} training example.",
-            fix="add examples, or leave options.regulariser out.",
-        )
-    return SpectralShrinkage(weight)
-
-
+WEIGHT = 0.48
+"""alpha."""
 MAX_STAGES = 4
 """Stages whose feature maps are compared, at most."""
 SHARPNESS = 5.0
@@ -102,26 +40,7 @@ MAX_EXAMPLES = 320
 
 
 class FeatureMaps(Regulariser):
-    """DELTA: the feature maps of the untouched network are kept where they matter for the new classes.
-
-        alpha * 1/b sum_i sum_l 1/2 * c_l/p_l * sum_j a_lj * |F_lj(w, x_i) - F_lj(w0, x_i)|^2  +  beta / 2 * |v|^2
-
-    F_lj is channel j of the c_l channels, on p_l places, after stage l; v are the parameters that are trained from
-    random weights. The attention a_l sums to 1 over the channels: the softmax of how much the loss rises if the channel
-    is removed from the untouched network, standardised over the channels and divided by 5. It stands in for weight
-    decay, which is off.
-
-    Source: Li et al. 2019, arXiv:1901.09229; standardising, the 5, and c_l/p_l are those of thuml's
-    Transfer-Learning-Library, whose alpha is 0.01 on a sum over batches of 48, which is 0.48 on our mean over the
-    batch. Ours: the loss is that of the solved linear probe; its rise is taken to first order in the channel, minus
-    activation times gradient, so that one backward pass stands in for a forward pass per channel (as Molchanov et al.
-    2017, arXiv:1611.06440, do for pruning); stages are four, evenly spaced above the cut, as ResNet has four groups of
-    blocks.
-
-    Letters: b rows, c channels, p places.
-
-    The distance between feature maps, weighted by channel. The untouched tail is no part of its state.
-    """
+    """The distance between feature maps, weighted by channel. The untouched tail is no part of its state."""
 
     replaces_decay = True
 
@@ -147,7 +66,7 @@ class FeatureMaps(Regulariser):
         return total
 
 
-def _delta(problem: Problem, tail: Tail, weight: float) -> FeatureMaps:
+def build(problem: Problem, tail: Tail, weight: float) -> FeatureMaps:
     """Copy the untouched tail, solve its head, and measure the attention on the training examples.
 
     Raises:
@@ -209,9 +128,4 @@ def _buffer(name: str) -> str:
     return f"attention_{name.replace('.', '_')}"
 
 
-NAMES = ("bss", "delta", "l2_sp")
-ENTRIES = {
-    "l2_sp": Kind(weight=0.01, build=_l2_sp),  # alpha
-    "bss": Kind(weight=0.001, build=_bss),  # eta
-    "delta": Kind(weight=0.48, build=_delta, needs_start=True),  # alpha
-}
+ENTRY = Kind(weight=WEIGHT, build=build, needs_start=True)
