@@ -6,7 +6,9 @@ sizes are bytes, shares and probabilities lie in [0, 1].
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from math import isnan
+from pathlib import Path
 from typing import Any, TypeVar
 
 from regraft.records import to_json
@@ -19,6 +21,11 @@ LEVEL = 0.95
 """Nominal coverage of every interval."""
 NOTHING = "–"
 """Stands where a number is missing."""
+
+
+def now() -> str:
+    """The time, in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def shown(value: float | None, *, scale: float | None = None, signed: bool = False) -> str:
@@ -71,6 +78,17 @@ class Event:
     def to_json(self) -> dict[str, Any]:
         """The fields under their names, and the event's name under `type`: for logs, streams and pages."""
         return {"type": type(self).__name__, **to_json(self)}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Written(Event):
+    """The last event of a verb that leaves a folder; as JSON it is the path alone, for the rest lies in that folder."""
+
+    path: Path
+    """The folder."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {"type": type(self).__name__, "path": str(self.path)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from regraft.advisor.cost import Cost
@@ -11,7 +11,7 @@ from regraft.contracts.metric import metric as metric_named
 from regraft.contracts.page import Block, Bullets, Code, Table
 from regraft.records import from_json
 from regraft.reports.page import write_page
-from regraft.values import NOTHING, Measured, shown
+from regraft.values import NOTHING, Measured, now, shown
 from regraft.version import VERSION
 from regraft.words import counted, duration, listed, lowered, size
 
@@ -77,7 +77,7 @@ class AdviceReport:
     """What to collect first, as a sentence; empty where nothing stands out."""
     budget_s: float
     seconds: float
-    created: str
+    created: str = field(default_factory=now)
     not_done: tuple[str, ...] = ()
     format: int = FORMAT
     regraft: str = VERSION

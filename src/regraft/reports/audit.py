@@ -1,13 +1,13 @@
 """What an audit found, as one typed value and as a page with a sheet of previews for each finding."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from regraft.contracts.page import Block, Bullets, Finding, Table
 from regraft.reports.page import write_page
 from regraft.reports.panels import panels
-from regraft.values import NOTHING, Measured, shown
+from regraft.values import NOTHING, Measured, now, shown
 from regraft.version import VERSION
 from regraft.words import counted, listed
 
@@ -37,7 +37,7 @@ class AuditReport:
     """What was not, and why."""
     notes: tuple[str, ...] = ()
     """What was ignored or assumed on reading the data."""
-    created: str = ""
+    created: str = field(default_factory=now)
     format: int = FORMAT
     regraft: str = VERSION
 

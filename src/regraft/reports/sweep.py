@@ -9,7 +9,7 @@ from regraft.contracts.metric import metric as metric_named
 from regraft.contracts.page import Block, Bullets, Code, Table
 from regraft.reports.page import write_page
 from regraft.reports.plots import INK, SECOND, svg
-from regraft.values import NOTHING, Measured, shown
+from regraft.values import NOTHING, Measured, now, shown
 from regraft.version import VERSION
 from regraft.words import counted, duration, lowered, named
 
@@ -87,7 +87,7 @@ class SweepReport:
     optimism: float
     """How much the best one's own number flatters it."""
     num_pairs: int
-    created: str
+    created: str = field(default_factory=now)
     machine: str
     not_run: tuple[str, ...] = ()
     """Runs for which there was no time."""

@@ -275,16 +275,8 @@ def _baselines(outcome: Outcome, tested: Scores | None, calibration: Calibration
         )  # fmt: skip
         at = tested.positions
         scores = Scores(positions=at, logits=fitted([contents[number] for number in at.tolist()]))
-        paired = compare(
-            session.targets[at],
-            session.task.outputs(tested.logits, temperature_of(calibration)),
-            session.task.outputs(scores.logits),
-            groups=session.user_groups(at),
-            metric=main_metric(session.task.kind).name,
-            outputs=session.task.classes,
-            names=("the model", one.title),
-            seed=session.recipe.seed,
-        )
+        ours, theirs = session.task.outputs(tested.logits, temperature_of(calibration)), scores.logits
+        paired = _paired(session, at, ours, session.task.outputs(theirs), ("the model", one.title))
         found.append(Beside(title=one.title, evaluation=_evaluation(session, scores, None, None), paired=paired))
     return tuple(found)
 
@@ -335,17 +327,19 @@ def _beside(
         return Probe(evaluation=evaluation, facts=dict(outcome.probe.fitted.facts)), None
     tuned = _among(tuned, probed.positions)  # folds dealt from two seeds may leave out different examples
     probed = _among(probed, tuned.positions)
-    paired = compare(
-        session.targets[tuned.positions],
-        task.outputs(tuned.logits, temperature_of(calibration)),
-        task.outputs(probed.logits, temperature_of(own)),
-        groups=session.user_groups(tuned.positions),
-        metric=main_metric(task.kind).name,
-        names=(outcome.recipe.strategy, "the linear probe"),
-        outputs=task.classes,
-        seed=session.recipe.seed,
-    )
+    ours, theirs = (task.outputs(one.logits, temperature_of(by)) for one, by in ((tuned, calibration), (probed, own)))
+    paired = _paired(session, tuned.positions, ours, theirs, (outcome.recipe.strategy, "the linear probe"))
     return Probe(evaluation=evaluation, facts=dict(outcome.probe.fitted.facts)), paired
+
+
+def _paired(
+    session: Session, at: Int[np.ndarray, "m"], ours: np.ndarray, theirs: np.ndarray, names: tuple[str, str]
+) -> PairedDifference:
+    """What one model makes of the examples at these positions against what another does, by the main metric."""
+    return compare(
+        session.targets[at], ours, theirs, groups=session.user_groups(at), metric=main_metric(session.task.kind).name,
+        names=names, outputs=session.task.classes, seed=session.recipe.seed,
+    )  # fmt: skip
 
 
 def _among(scores: Scores, positions: Int[np.ndarray, "m"]) -> Scores:

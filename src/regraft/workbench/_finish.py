@@ -1,6 +1,5 @@
 """The end of a run: evaluation, bundle, report."""
 
-import datetime
 import json
 import platform
 from collections import Counter
@@ -37,7 +36,7 @@ from regraft.reports.report import (
     StoreCheck,
     StrategyFacts,
 )
-from regraft.values import Event, Measured, Notice
+from regraft.values import Event, Measured, Notice, now
 from regraft.workbench._evaluation import Results, evaluated, findings_of, temperature_of
 from regraft.workbench._folder import RunFolder, predictions_table
 from regraft.workbench._machine import Phases, peak_memory_bytes
@@ -141,7 +140,7 @@ def _report(
 
 def made_now(seed: int | None = None) -> Made:
     """Now."""
-    return Made(created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), seed=seed)
+    return Made(created=now(), seed=seed)
 
 
 def backbone_facts(card: Card, digest: str, *, total: int | None = None, trained: int | None = None) -> BackboneFacts:

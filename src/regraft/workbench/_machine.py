@@ -3,7 +3,6 @@
 Torch is not imported where there can be no accelerator.
 """
 
-import os
 import shutil
 import sys
 import time
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from regraft.activations.runner import usable_cores
 from regraft.errors import BadRequest
 from regraft.values import Event
 
@@ -47,11 +47,7 @@ def clock_of(device: str) -> Callable[[], float]:
 
 def num_threads(wanted: int) -> int:
     """CPU threads to use: those asked for, else the cores this process may use."""
-    if wanted > 0:
-        return wanted
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
+    return wanted if wanted > 0 else usable_cores()
 
 
 @dataclass

@@ -6,7 +6,6 @@ goes, a pilot by successive halving (Jamieson & Talwalkar 2016, arXiv:1502.07943
 strategies on half of the training examples, then the better half of these recipes on all, judged on a hold-out.
 """
 
-import datetime
 import shutil
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -36,7 +35,7 @@ from regraft.reports import report as reported
 from regraft.reports.advice import AdviceReport, Candidate, Looked, read_advice, verdict, write_advice
 from regraft.reports.sweep import SweepReport
 from regraft.tasks.linear import linear, solve
-from regraft.values import Event, Measured, Notice, Progress
+from regraft.values import Event, Measured, Notice, Progress, Written
 from regraft.words import JOINT, listed
 from regraft.workbench._machine import num_threads
 from regraft.workbench._manifest import check_files, write_manifest
@@ -61,15 +60,10 @@ FEW = 30
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Advised(Event):
+class Advised(Written):
     """The last event of an advice."""
 
     report: AdviceReport
-    path: Path
-
-    def to_json(self) -> dict[str, Any]:
-        """The report and where it lies."""
-        return {"type": type(self).__name__, "path": str(self.path)}
 
 
 def advise(
@@ -160,7 +154,6 @@ def _advice(
         num_test=data.num_test, num_groups=session.num_groups(data.positions), noise_floor=floor,
         disagreement=disagreement, backbones=looked, candidates=tuple(candidates), curve=_curve(data, best),
         weakest=_weakest(data, best), budget_s=budget_s, seconds=time.monotonic() - began, not_done=tuple(notes),
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )  # fmt: skip
 
 

@@ -6,7 +6,6 @@ refuses are audited all the same, and what it would refuse is a finding.
 Letters: n examples, d features, c outputs.
 """
 
-import datetime
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -90,7 +89,6 @@ def audit(
         data=Path(recipe.data).name, described=scanned.dataset.describe(), findings=tuple(findings), probe=probe,
         backbone=view.card.name if view.features is not None else "", not_checked=tuple(not_checked),
         checks=tuple(check.title for check in chosen.values()), notes=tuple(notes),
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )  # fmt: skip
     if out is not None:
         write_audit(report, _previews(view, report), out)

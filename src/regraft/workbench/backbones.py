@@ -19,13 +19,13 @@ class WeightsFacts:
     """Whether they can be used now, without the network."""
     where: str
     """Where they are, or come from: an address, or a few words."""
-    variant: str
+    variant: str = ""
     """Which architecture of the family they are of; empty: any, or whichever the file holds."""
-    size_mb: float | None
+    size_mb: float | None = None
     """About how much there is to fetch, in MiB; None where nothing is fetched."""
-    licence: str
+    licence: str = ""
     """Their terms; empty where there are none."""
-    trained_on: str
+    trained_on: str = ""
     """What they were trained on; empty for weights that are not known or not trained."""
     prefer: str
     """When to prefer them."""
@@ -101,30 +101,27 @@ def _facts(family: Family, variant: str = "") -> BackboneFacts:
                 for weights, one in family.published.items()
                 if variant in ("", one.variant)
             ),
-            _unfetched(
-                f"{name}@file:PATH",
-                "a file of yours",
-                "where you have a checkpoint: safetensors, or .pth under the original's names"
+            WeightsFacts(
+                spec=f"{name}@file:PATH",
+                here=True,
+                where="a file of yours",
+                prefer="where you have a checkpoint: safetensors, or .pth under the original's names"
                 + "".join(f", or {suffix}" for suffix in family.formats),
             ),
-            _unfetched(
-                f"{name}@hf:OWNER/REPOSITORY[/FILE][@REVISION]",
-                "the Hugging Face hub",
-                "where someone has published a checkpoint of this network there",
+            WeightsFacts(
+                spec=f"{name}@hf:OWNER/REPOSITORY[/FILE][@REVISION]",
+                here=False,
+                where="the Hugging Face hub",
+                prefer="where someone has published a checkpoint of this network there",
             ),
-            _unfetched(
-                f"{name}@random", "drawn from the seed", "as the control: what the same network does without transfer"
+            WeightsFacts(
+                spec=f"{name}@random",
+                here=True,
+                where="drawn from the seed",
+                prefer="as the control: what the same network does without transfer",
             ),
         ),
     )
-
-
-def _unfetched(spec: str, where: str, prefer: str) -> WeightsFacts:
-    """Weights of which nothing is known beforehand."""
-    return WeightsFacts(
-        spec=spec, here=not where.startswith("the "), where=where, variant="", size_mb=None, licence="", trained_on="",
-        prefer=prefer,
-    )  # fmt: skip
 
 
 def _architecture(family: Family, variant: str) -> ArchitectureFacts:
@@ -149,7 +146,6 @@ def _shipped(family: Family, variant: str) -> tuple[WeightsFacts, ...]:
             here=True,
             where=f"shipped with regraft, for inputs of {card.preparation.input_px[0]} pixels (--input-px)",
             variant=card.variant,
-            size_mb=None,
             licence=card.licence,
             trained_on=card.trained_on,
             prefer="where nothing can be fetched, and to begin with: they are small and here; published weights, made "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from regraft.errors import RunError
 from regraft.recipe import Recipe, read_recipe
-from regraft.values import Event, Prediction
+from regraft.values import Prediction, Written
 
 if TYPE_CHECKING:
     from regraft.bundles.bundle import Bundle
@@ -17,17 +17,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class RunDone(Event):
+class RunDone(Written):
     """The last event of a fit."""
 
-    path: Path
-    """The run's folder."""
     report: "Report"
     """What `report.json` holds."""
-
-    def to_json(self) -> dict[str, Any]:
-        """The path alone: the report lies beside the log."""
-        return {"type": type(self).__name__, "path": str(self.path)}
 
 
 @dataclass(frozen=True)

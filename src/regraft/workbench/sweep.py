@@ -5,7 +5,6 @@ folder of its own, so a sweep that was stopped goes on where it was. Splits and 
 (`split_seed`), so that their activations are computed once and their predictions are compared example by example.
 """
 
-import datetime
 import json
 import shutil
 import time
@@ -14,7 +13,6 @@ from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from statistics import mean, median
-from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
@@ -31,7 +29,7 @@ from regraft.files import claimed, write_json
 from regraft.recipe import Recipe
 from regraft.reports.report import Report, read_report
 from regraft.reports.sweep import Candidate, Cell, Point, SweepReport, write_sweep
-from regraft.values import Event, Notice, Plan, Progress
+from regraft.values import Event, Notice, Plan, Progress, Written
 from regraft.workbench._folder import Predictions, read_predictions
 from regraft.workbench._machine import Phases, clock_of
 from regraft.workbench._training import opened, rows_of
@@ -46,19 +44,13 @@ TAIL = "tail.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class SweepDone(Event):
+class SweepDone(Written):
     """The last event of a sweep."""
 
-    path: Path
-    """Its folder."""
     report: SweepReport
     """What `report.json` holds."""
     cells: "tuple[Ran, ...]"
     """What was run."""
-
-    def to_json(self) -> dict[str, Any]:
-        """The path alone: the report lies beside it."""
-        return {"type": type(self).__name__, "path": str(self.path)}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -352,7 +344,6 @@ def _report(
         data=first.data.name, metric=chosen, split=split, num_examples=len(reference.ids),
         num_groups=len(set(reference.groups)) if grouped else None, seeds=tuple(seeds), candidates=tuple(candidates),
         optimism=ranking.optimism, num_pairs=ranking.num_pairs,
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         machine=f"{first.environment.get('platform', '')}, {first.environment.get('threads', '')} threads",
         not_run=tuple(not_run), failed=tuple(failed), recipe=json.loads(json.dumps(asdict(recipe), default=str)),
     )  # fmt: skip
