@@ -36,6 +36,16 @@ def mean(sums: Float[np.ndarray, "b 2"]) -> Float[np.ndarray, " b"]:
         return sums[:, 0] / sums[:, 1]
 
 
+def mean_of(of_example: Callable[[Any, Any], Shaped[np.ndarray, " n"]]) -> dict[str, Any]:
+    """The fields of a metric that is the mean of what `of_example` says of each example."""
+    return {"statistics": per_example(of_example), "value": mean}
+
+
+def share_of(right: Callable[[Any, Any], Bool[np.ndarray, " n"]]) -> dict[str, Any]:
+    """The fields of a metric that is the share of examples that are `right`."""
+    return mean_of(right) | {"right": right, "interval": "wilson"}
+
+
 def class_is_right(targets: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, "n c"]) -> Bool[np.ndarray, " n"]:
     """Whether the most probable class (the first of equals) is the target."""
     return probabilities.argmax(axis=1) == targets

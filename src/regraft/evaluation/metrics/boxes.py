@@ -20,12 +20,14 @@ from jaxtyping import Bool, Float, Int
 from regraft.contracts.metric import Figures, Metric, Tested
 from regraft.contracts.page import Block, Context, Table, worst
 from regraft.evaluation.intervals import Statistic, bootstrap, num_resamples_for
+from regraft.evaluation.metrics._common import mean_where, safe_ratio
 from regraft.tasks.boxes import areas, overlaps
 from regraft.tasks.detection import STATED
 from regraft.values import Measured, shown
 
 THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())
 RECALLS = np.linspace(0.0, 1.0, 101)
+KEYS = ("ap50", "map", "precision", "recall")
 SIZES = (("small (under 32 x 32)", 0.0), ("medium", 32.0**2), ("large (96 x 96 or more)", 96.0**2))
 """Bins of a box's area in the unit of its sides, each with the area it begins at, as COCO has them."""
 
@@ -100,13 +102,9 @@ def mean_average_precision(
 ) -> Float[np.ndarray, " b"]:
     """The mean over classes that occur, and over thresholds."""
     by_class = [one.average_precision(weights) for one in ranked(targets, outputs, thresholds)]
-    return _mean(np.stack(by_class, axis=1).reshape(len(weights), -1)) if by_class else np.full(len(weights), np.nan)
-
-
-def _mean(values: Float[np.ndarray, "b v"]) -> Float[np.ndarray, " b"]:
-    known = ~np.isnan(values)
-    count = known.sum(axis=1)
-    return np.divide(np.where(known, values, 0).sum(axis=1), count, out=np.full(len(values), np.nan), where=count > 0)
+    return (
+        mean_where(np.stack(by_class, axis=1).reshape(len(weights), -1)) if by_class else np.full(len(weights), np.nan)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,10 +139,8 @@ class BoxFigures(Figures):
 
     def blocks(self, of: Context) -> Iterator[Block]:
         """Two tables."""
-        keys = ("ap50", "map", "precision", "recall")
-        titles = ("AP50", "mAP", "precision", "recall")
         rows = [
-            (one.metrics["ap50"], (one.name, f"{one.boxes:,}", *(one.metrics[key].told() for key in keys)))
+            (one.metrics["ap50"], (one.name, f"{one.boxes:,}", *(one.metrics[key].told() for key in KEYS)))
             for one in self.per_class
         ]
         note, shown_rows = worst("classes", rows, "AP50")
@@ -157,12 +153,10 @@ class BoxFigures(Figures):
         yield Block(
             "Boxes by class and size",
             (
-                how,
-                note,
-                Table(("Class", "boxes", *titles), shown_rows),
+                how, note, Table(("Class", "boxes", "AP50", "mAP", "precision", "recall"), shown_rows),
                 Table(("Size of the box", "boxes", "recall"), sizes),
             ),
-        )
+        )  # fmt: skip
 
 
 def figures_of_boxes(tested: Tested) -> BoxFigures:
@@ -183,13 +177,12 @@ def figures_of_boxes(tested: Tested) -> BoxFigures:
     times = num_resamples_for(len(targets), _columns(outputs) * count)
     measured = bootstrap(statistics, len(targets), num_resamples=times, **tested.how)
     none = Measured(value=float("nan"), method="undefined: there is no box")
-    keys = ("ap50", "map", "precision", "recall")
     return BoxFigures(
         per_class=tuple(
             ClassBoxes(
                 name=name,
                 boxes=int(truth[:, at].sum()),
-                metrics={key: measured.get(f"{key} {at}", none) for key in keys},
+                metrics={key: measured.get(f"{key} {at}", none) for key in KEYS},
             )
             for at, name in enumerate(tested.names)
         ),
@@ -222,17 +215,16 @@ def _counts(targets: Any, outputs: Any, count: int) -> tuple[np.ndarray, np.ndar
 def _of_class(one: Ranked, thresholds: slice) -> Statistic:
     part = Ranked(example=one.example, right=one.right[thresholds], truth=one.truth)
     return Statistic(
-        of_weights=lambda weights: _mean(part.average_precision(weights)), bounds=(0.0, 1.0),
+        of_weights=lambda weights: mean_where(part.average_precision(weights)), bounds=(0.0, 1.0),
         undefined="there is no box",
     )  # fmt: skip
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray, undefined: str) -> Statistic:
-    def of_weights(weights: np.ndarray) -> np.ndarray:
-        total = weights @ whole
-        return np.divide(weights @ part, total, out=np.full(len(weights), np.nan), where=total > 0)
-
-    return Statistic(of_weights=of_weights, bounds=(0.0, 1.0), undefined=undefined)
+    """A ratio of sums over the examples."""
+    return Statistic(
+        of_weights=lambda weights: safe_ratio(weights @ part, weights @ whole), bounds=(0.0, 1.0), undefined=undefined
+    )
 
 
 def _columns(outputs: Any) -> int:

@@ -27,12 +27,13 @@ from regraft.evaluation.metrics._common import (
     columns,
     counts,
     mean,
+    mean_of,
     over_labels,
-    per_example,
     predicted_labels,
     right_if_one_class,
     safe_ratio,
     scores_of,
+    share_of,
     told_of,
 )
 from regraft.evaluation.thresholds import BestF1, OperatingPoint, Scored, apply, choose
@@ -313,16 +314,12 @@ NAMES = (
     "subset_accuracy",
 )
 _EVERY = (
-    _of_each(
-        name="brier", title="Brier score", range=(0.0, 2.0), statistics=per_example(squared_distances), value=mean
-    ),
+    _of_each(name="brier", title="Brier score", range=(0.0, 2.0), **mean_of(squared_distances)),
     _of_each(
         name="ece", title="Expected calibration error", range=(0.0, 1.0), statistics=surplus_by_bin,
         value=calibration_error, interval="reflected",
     ),
-    _of_each(
-        name="log_loss", title="Log loss", range=(0.0, float("inf")), statistics=per_example(log_losses), value=mean
-    ),
+    _of_each(name="log_loss", title="Log loss", range=(0.0, float("inf")), **mean_of(log_losses)),
     _of_labels(
         name="hamming_loss", title="Hamming loss", higher_is_better=False, statistics=wrong_labels, value=mean
     ),
@@ -335,9 +332,6 @@ _EVERY = (
         main=frozenset({"multilabel"}), undefined="no example has a label", figures=figures_of_labels,
     ),
     _of_labels(name="micro_f1", title="Micro F1", of_sample=micro_f1, undefined="no example has a label"),
-    _of_labels(
-        name="subset_accuracy", title="All labels right", statistics=per_example(all_right), value=mean,
-        right=all_right, interval="wilson",
-    ),
+    _of_labels(name="subset_accuracy", title="All labels right", **share_of(all_right)),
 )  # fmt: skip
 ENTRIES = {one.name: one for one in _EVERY}

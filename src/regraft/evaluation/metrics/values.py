@@ -18,7 +18,7 @@ from regraft.contracts.metric import metric as metric_named
 from regraft.contracts.page import Block, Context, Table
 from regraft.evaluation.differences import PairedDifference, compare
 from regraft.evaluation.intervals import Statistic, bootstrap, num_resamples_for, statistic
-from regraft.evaluation.metrics._common import columns, mean, per_example
+from regraft.evaluation.metrics._common import columns, mean_of
 from regraft.identity import derive_seed
 from regraft.values import Measured, shown
 from regraft.words import listed
@@ -277,33 +277,19 @@ _metric = partial(
 NAMES = ("feature_distance", "mae", "median_absolute_error", "r2", "rmse")
 _EVERY = (
     _metric(
-        name="feature_distance",
-        title="Squared distance from the teacher's features (0: all seen, 1: none)",
-        statistics=per_example(squared_distances),
-        value=mean,
-        kinds=frozenset({"features"}),
-        main=frozenset({"features"}),
-        in_unit_of_target=False,
+        name="feature_distance", title="Squared distance from the teacher's features (0: all seen, 1: none)",
+        kinds=frozenset({"features"}), main=frozenset({"features"}), in_unit_of_target=False,
+        **mean_of(squared_distances),
     ),
     _metric(
-        name="mae",
-        title="Mean absolute error",
-        statistics=per_example(distances),
-        value=mean,
-        main=frozenset({"regression"}),
-        figures=figures_of_values,
+        name="mae", title="Mean absolute error", main=frozenset({"regression"}), figures=figures_of_values,
+        **mean_of(distances),
     ),
     _metric(name="median_absolute_error", title="Median absolute error", of_sample=median_distance),
     _metric(
-        name="r2",
-        title="R²",
-        higher_is_better=True,
-        range=(float("-inf"), 1.0),
-        statistics=squares,
-        value=explained,
-        in_unit_of_target=False,
-        undefined="the targets do not vary",
+        name="r2", title="R²", higher_is_better=True, range=(float("-inf"), 1.0), statistics=squares, value=explained,
+        in_unit_of_target=False, undefined="the targets do not vary",
     ),
     _metric(name="rmse", title="Root mean squared error", statistics=squared_errors, value=root_mean_square),
-)
+)  # fmt: skip
 ENTRIES = {one.name: one for one in _EVERY}
