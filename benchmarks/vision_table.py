@@ -24,7 +24,7 @@ from regraft.evaluation.intervals import measure
 from regraft.reports.report import Report, read_report
 from regraft.tasks.verification import Verification
 from regraft.words import duration, table
-from regraft.workbench._folder import read_predictions
+from regraft.workbench.run import read_predictions
 
 RUNS = ROOT / "runs" / "vision"
 PAGE = ROOT / "docs" / "results" / "vision.md"

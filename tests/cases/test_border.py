@@ -283,7 +283,7 @@ def test_k09_the_events_of_a_run_on_a_full_disk_are_named_and_the_run_goes_on_la
     root: Path, children: Children, tmp_path: Path
 ) -> None:
     fail = """
-from regraft.workbench import _folder
+from regraft.workbench import run as _folder
 class Log:
     name, lines = "run/events.jsonl", 0
     def __init__(self, file): self.file = file
@@ -481,7 +481,7 @@ import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # both may be ignored here: nohup, &
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from regraft.bundles import bundle
-from regraft.workbench import _folder
+from regraft.workbench import run as _folder
 def stopped(*_, **__): os.kill(os.getpid(), signal.{number}); raise AssertionError("went on")
 bundle.Bundle.stream = _folder.RunFolder.log = stopped
 """

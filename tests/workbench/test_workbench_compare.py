@@ -16,8 +16,8 @@ from regraft.contracts.task import TASKS
 from regraft.errors import RunError, UnknownName
 from regraft.evaluation.differences import compare as paired
 from regraft.files import write_json
-from regraft.workbench._folder import predictions_table
 from regraft.workbench.compare import compare
+from regraft.workbench.run import predictions_table
 from sample_report import changed, drawn, sample_report, sample_report_of, softmax
 
 CLASSES = ("ants", "bees", "wasps")

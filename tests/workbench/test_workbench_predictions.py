@@ -9,7 +9,7 @@ from answers import KINDS, label_of, sample
 from regraft.contracts.example import Example
 from regraft.contracts.task import TASKS
 from regraft.errors import RunError
-from regraft.workbench._folder import predictions_table, read_predictions
+from regraft.workbench.run import predictions_table, read_predictions
 
 NAMES = ("a:b", "c\\", "d, e")
 """Names with signs that CSV and the table's own columns use."""

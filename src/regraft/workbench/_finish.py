@@ -38,9 +38,9 @@ from regraft.reports.report import (
 )
 from regraft.values import Event, Measured, Notice, now
 from regraft.workbench._evaluation import Results, evaluated, findings_of, temperature_of
-from regraft.workbench._folder import RunFolder, predictions_table
 from regraft.workbench._machine import Phases, peak_memory_bytes
 from regraft.workbench._training import Outcome
+from regraft.workbench.run import RunFolder, predictions_table
 
 MAX_CHECKED = 256
 """Examples on which stored and recomputed activations are compared."""

@@ -17,9 +17,9 @@ from regraft.errors import RegraftError
 from regraft.recipe import Recipe
 from regraft.values import Event
 from regraft.workbench._machine import choose_device, clock_of, num_threads
-from regraft.workbench._probed import Probed
 from regraft.workbench._speed import Timing
 from regraft.workbench._speed import measured as timed
+from regraft.workbench.features import Probed
 from regraft.workbench.recipes import resolve
 from regraft.workbench.session import Session
 from regraft.workbench.sweep import SweepDone

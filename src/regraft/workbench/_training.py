@@ -116,7 +116,7 @@ def with_others(setup: Setup) -> Generator[Event, None, Setup]:
     asked = setup.resolved.strategy.needs(setup.resolved.options).others
     if not asked:
         return setup
-    from regraft.workbench._others import others_of
+    from regraft.workbench._beside import others_of
 
     return (yield from others_of(setup, asked))
 

@@ -40,7 +40,7 @@ from regraft.words import JOINT, listed
 from regraft.workbench._machine import num_threads
 from regraft.workbench._manifest import check_files, write_manifest
 from regraft.workbench._priced import Priced, costs_of, is_swept, plans_of, seconds_of
-from regraft.workbench._probed import Probed, probed
+from regraft.workbench.features import Probed, probed
 from regraft.workbench.recipes import named, open_for, suited
 from regraft.workbench.session import MIN_VALIDATION, Session, open_session
 from regraft.workbench.sweep import SweepDone, candidates_of, compared

@@ -27,7 +27,7 @@ from regraft.values import Event, Measured, Notice, Progress
 from regraft.words import counted
 from regraft.workbench._machine import num_threads
 from regraft.workbench._manifest import check_files, write_manifest
-from regraft.workbench._probed import probed
+from regraft.workbench.features import probed
 from regraft.workbench.recipes import open_for, suited
 from regraft.workbench.session import opening, scanning, task_of
 

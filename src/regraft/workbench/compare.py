@@ -11,7 +11,7 @@ from regraft.errors import RunError
 from regraft.evaluation.differences import PairedDifference
 from regraft.evaluation.differences import compare as paired
 from regraft.reports.report import Report, StrategyFacts, read_report
-from regraft.workbench._folder import Predictions, read_predictions
+from regraft.workbench.run import Predictions, read_predictions
 
 _SHOWN = 3
 _ONE_TEST = "or put both to one test (regraft evaluate RUN --data PATH --out FOLDER) and compare these folders."

@@ -29,8 +29,8 @@ from regraft.reports.report import Abstained, Damaged, DataFacts, ModelFacts, Re
 from regraft.values import Event, Measured, Notice, Progress
 from regraft.words import counted, named
 from regraft.workbench._finish import backbone_facts, made_now
-from regraft.workbench._folder import predictions_table, trained_on
 from regraft.workbench._machine import choose_device, num_threads
+from regraft.workbench.run import predictions_table, trained_on
 from regraft.workbench.session import opening_for, scanning
 
 

@@ -1,15 +1,48 @@
-"""A finished run: the event that ends a fit, and the run opened again, its folder, recipe, report, log and model."""
+"""A finished run: the event that ends a fit, and the run opened again, its folder, recipe, report, log and model.
 
+The folder of a run: what is in it, who works in it, and whether it can be gone on with.
+
+recipe.toml        every default filled in
+environment.json   versions, platform, threads
+events.jsonl       what happened, one event a line
+checkpoints/       of unfinished training; removed at the end
+trained_on.npy     digests of the examples that the model was trained and validated on
+predictions.csv    what the model predicted for each test (or held-out) example
+report.json        the numbers; report.md and report.html for people
+model/             the bundle
+
+In predictions.csv the columns `label` and `predicted` hold labels as the task writes them: a class; labels or numbers
+with a semicolon between them. One column per output follows: `p:NAME` the probability of a class or label, `v:NAME` a
+number. Of a task whose outputs are records one column holds them as JSON: `record`.
+
+Letters in shapes: n examples, c outputs.
+"""
+
+import contextlib
+import csv
+import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from regraft.errors import RunError
-from regraft.recipe import Recipe, read_recipe
-from regraft.values import Prediction, Written
+import numpy as np
+from jaxtyping import Shaped
+
+from regraft.activations.disk import remove_leftovers
+from regraft.bundle_format import bundle_folder
+from regraft.contracts.example import Example
+from regraft.contracts.task import TASKS, Task
+from regraft.errors import RegraftError, RunError
+from regraft.files import Lock, atomic, write_json, write_text
+from regraft.identity import digest_json
+from regraft.recipe import Recipe, read_recipe, write_recipe
+from regraft.values import Event, Prediction, Progress, Written
 
 if TYPE_CHECKING:
     from regraft.bundles.bundle import Bundle
@@ -89,3 +122,237 @@ def open_run(path: str | Path) -> Run:
     if (folder / "begun.json").is_file():
         raise RunError(f"{folder} holds an unfinished run.", fix="finish it: start it again with resume.")
     raise RunError(f"{folder} holds no run: there is no report.json.", fix="give the folder that fit wrote.")
+
+
+TRAINED_ON = "trained_on.npy"
+"""The file with digests of what a model has seen: beside the model and not in it, because who has a digest and an image
+can tell that the image was used. Shape (n, 2, 20), bytes: of the contents, and of what they decode to."""
+_FIRST = ("begun.json", "events.jsonl", "recipe.toml")
+"""What a run writes before it makes anything."""
+_FIXED = ("split", "id", "group", "label", "predicted")
+"""The first columns of predictions.csv."""
+RECORD = "record"
+"""The column with outputs that are records."""
+
+
+def trained_on(model: Path) -> np.ndarray | None:
+    """The digests of `TRAINED_ON` in the run that made the model in this folder; None where there are none."""
+    path = bundle_folder(model).resolve().parent / TRAINED_ON
+    try:
+        with path.open("rb") as file:
+            found: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return found if found.dtype == np.uint8 and found.shape[1:] == (2, 20) else None
+
+
+class RunFolder:
+    """A run folder in use by this process, from `with` to its end."""
+
+    def __init__(self, path: Path, recipe: Recipe, *, resume: bool) -> None:
+        """
+        Raises:
+            RunError: the folder holds another run or a finished one, is unfinished and `resume` is not set, or another
+                process works in it.
+        """
+        self.path = path
+        self._lock = Lock(path / ".lock")
+        signature = digest_json(json.loads(json.dumps(asdict(recipe), default=str)))
+        begun, self._ours = path / "begun.json", not path.exists()
+        if path.exists() and not path.is_dir():
+            raise RunError(f"{path} is a file; a folder for the run is expected.", fix="give another --out.")
+        if (path / "report.json").is_file():
+            if begun.is_file():  # killed between its report and here
+                self.finish()
+            raise RunError(f"{path} holds a finished run.", fix="give another --out, or delete that folder.")
+        if path.exists() and not begun.is_file() and not self._nothing_made():
+            raise RunError(f"{path} is not empty and holds no run.", fix="give another --out.")
+        if begun.is_file():
+            if not resume:
+                raise RunError(f"{path} holds an unfinished run.", fix="add --resume to go on, or give another --out.")
+            if json.loads(begun.read_text())["recipe"] != signature:
+                raise RunError(
+                    f"{path} holds an unfinished run with other settings.",
+                    fix="resume with the command it was started with, or give another --out.",
+                )
+        if not self._lock.acquire():
+            raise RunError(f"Another process works in {path}.", fix="wait for it, or give another --out.")
+        write_json(begun, {"recipe": signature, "time": time.time()})
+        remove_leftovers(path)
+        log = path / "events.jsonl"
+        if log.is_file() and not (kept := log.read_bytes()).endswith(b"\n"):  # a full disk cut its last line off
+            os.truncate(log, kept.rfind(b"\n") + 1)
+        self._events = log.open("a", encoding="utf-8")
+        self._last = 0.0
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where training keeps its state."""
+        return self.path / "checkpoints"
+
+    def log(self, event: Event) -> None:
+        """Add an event to the log; progress inside a phase at most once a second."""
+        now = time.time()
+        if isinstance(event, Progress) and event.done < event.total and now - self._last < 1.0 and not event.facts:
+            return
+        self._last = now
+        record = {"time": round(now, 3), **event.to_json()}
+        try:
+            self._events.write(json.dumps(record) + "\n")
+            self._events.flush()
+        except OSError as error:
+            error.filename = self._events.name
+            raise
+
+    def write_trained_on(self, rows: np.ndarray, model: str) -> None:
+        """Keep the digests of these fingerprints, and those that the run of the backbone kept, where it is a model."""
+        seen = np.stack([rows["content"], rows["decoded"]], axis=1)
+        before = trained_on(Path(model.removeprefix("bundle:")).expanduser())
+        with atomic(self.path / TRAINED_ON) as file:
+            whole = seen if before is None else np.concatenate([before, seen])
+            np.lib.format.write_array(file, whole, allow_pickle=False)
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        """Keep the recipe with its defaults."""
+        write_text(self.path / "recipe.toml", write_recipe(recipe))
+
+    def write(self, name: str, value: Any) -> None:
+        """Keep a JSON value, or text, under a file name."""
+        if isinstance(value, str):
+            write_text(self.path / name, value)
+        else:
+            write_json(self.path / name, value)
+
+    def finish(self) -> None:
+        """Remove what only an unfinished run needs."""
+        import shutil
+
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        (self.path / "begun.json").unlink(missing_ok=True)
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(OSError):  # on a full disk, the rest of the log
+            self._events.close()
+        remove_leftovers(self.path)
+        refused = kind is not None and issubclass(kind, Exception) and self._nothing_made()
+        if refused:
+            for name in _FIRST:
+                (self.path / name).unlink(missing_ok=True)
+        self._lock.release()
+        (self.path / ".lock").unlink(missing_ok=True)
+        if refused and self._ours:
+            with contextlib.suppress(OSError):
+                self.path.rmdir()
+
+    def _nothing_made(self) -> bool:
+        """Whether nothing was made yet that a resumed run could use or would overwrite; an empty model is removed."""
+        with contextlib.suppress(OSError):
+            (self.path / "model").rmdir()
+        return all(found.name in (*_FIRST, ".lock") or found.suffix == ".part" for found in self.path.iterdir())
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Predictions:
+    """What a model predicted for the examples of one split."""
+
+    task: Task
+    """The task, which has the names of the outputs."""
+    ids: tuple[str, ...]
+    """The examples, each once."""
+    groups: tuple[str, ...]
+    """Their groups; empty where there is none."""
+    labels: tuple[str, ...]
+    """Their labels, as the table has them."""
+    targets: Shaped[np.ndarray, "n ..."]
+    """The labels as metrics take them."""
+    outputs: Shaped[np.ndarray, "n ..."]
+    """Probability of every class or label, every number, or the records."""
+
+    def in_order(self, ids: Sequence[str], classes: Sequence[str]) -> "Predictions":
+        """The same with rows and columns in this order, every one of them being there; records have the classes in this
+        order already."""
+        row_of = {one: at for at, one in enumerate(self.ids)}
+        rows, columns = [row_of[one] for one in ids], [self.task.classes.index(name) for name in classes]
+        targets, outputs = self.targets[rows], self.outputs[rows]
+        if self.task.answers != "records":
+            targets = np.argsort(columns)[targets] if targets.ndim == 1 else targets[:, columns]
+            outputs = outputs[:, columns]
+        return replace(
+            self,
+            targets=targets,
+            task=TASKS.get(self.task.kind)(classes),
+            ids=tuple(ids),
+            groups=tuple(self.groups[at] for at in rows),
+            labels=tuple(self.labels[at] for at in rows),
+            outputs=outputs,
+        )
+
+
+def predictions_table(task: Task, splits: Mapping[str, tuple[Sequence[Example], Shaped[np.ndarray, "n ..."]]]) -> str:
+    """The table as CSV: of each split the examples, and what the task's `outputs` gave for them."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    columns = () if task.answers == "records" else task.classes
+    recorded = task.answers == "records" and not task.taught
+    header = [*(f"{task.words().column}:{name}" for name in columns), *([RECORD] if recorded else [])]
+    writer.writerow([*_FIXED, *header])
+    for split, (examples, outputs) in splits.items():
+        if recorded:
+            rows = [[json.dumps(one, ensure_ascii=False)] for one in task.recorded(outputs)]
+        else:
+            rows = [[f"{value:.9g}" for value in (row.tolist() if columns else ())] for row in outputs]
+        for example, label, row in zip(examples, task.decode(outputs), rows, strict=True):
+            writer.writerow([split, example.id, example.group or "", example.label, label, *row])
+    return buffer.getvalue()
+
+
+def read_predictions(path: Path, split: str, kind: str, classes: Sequence[str] = ()) -> Predictions:
+    """The rows of one split of the table at `path`, of a task of this kind; where its outputs are records, of these
+    classes.
+
+    Raises:
+        RunError: the table is missing, is not one that regraft wrote, or has no row of this split.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.reader(file)
+            header, rows = next(reader, []), [row for row in reader if row and row[0] == split]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RunError(f"{path} cannot be read ({error}).", fix="give the folder of a finished run.") from error
+    named = header[len(_FIXED) :]
+    records = header[len(_FIXED) :] == [RECORD]
+    prefix = RECORD if records else TASKS.get(kind)(named).words().column + ":"
+    if tuple(header[: len(_FIXED)]) != _FIXED or not all(name.startswith(prefix) for name in named):
+        raise _damaged(path, prefix, f"its columns are {', '.join(header) or 'missing'}")
+    if not rows:
+        raise RunError(f"{path} has no row of the {split} split.", fix="give the folder of a finished run.")
+    task = TASKS.get(kind)(classes if records else [name.removeprefix(prefix) for name in named])
+    if any(len(row) != len(header) for row in rows):
+        raise _damaged(path, prefix, "a row is cut short")
+    ids, groups, labels = (tuple(row[at] for row in rows) for at in (1, 2, 3))
+    if len(set(ids)) != len(ids):
+        raise _damaged(path, prefix, "an example occurs twice in a split")
+    try:
+        if records:
+            table = task.restored([json.loads(row[-1]) for row in rows])
+        else:
+            table = np.array([row[len(_FIXED) :] for row in rows], dtype=np.float64)
+        targets = task.encode(labels)
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, prefix, str(error)) from error
+    except RegraftError as error:
+        raise _damaged(path, prefix, error.message) from error
+    return Predictions(task=task, ids=ids, groups=groups, labels=labels, targets=targets, outputs=table)
+
+
+def _damaged(path: Path, prefix: str, found: str) -> RunError:
+    wanted: Sequence[str] = (*_FIXED, prefix if prefix == RECORD else f"{prefix}NAME …")
+    return RunError(
+        f"{path} is not a table of predictions as regraft writes it: {found}; expected are {', '.join(wanted)}.",
+        fix="copy the run again, or make it again.",
+    )

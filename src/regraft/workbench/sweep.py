@@ -30,12 +30,11 @@ from regraft.recipe import Recipe
 from regraft.reports.report import Report, read_report
 from regraft.reports.sweep import Candidate, Cell, Point, SweepReport, write_sweep
 from regraft.values import Event, Notice, Plan, Progress, Written
-from regraft.workbench._folder import Predictions, read_predictions
 from regraft.workbench._machine import Phases, clock_of
 from regraft.workbench._training import opened, rows_of
 from regraft.workbench.fit import fit
 from regraft.workbench.recipes import backbone_spec, named, resolve
-from regraft.workbench.run import RunDone
+from regraft.workbench.run import Predictions, RunDone, read_predictions
 
 PASSES = "activations.json"
 """By backbone: seconds for one view of all examples, where a pass filled several cuts."""

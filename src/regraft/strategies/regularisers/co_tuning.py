@@ -56,6 +56,18 @@ ROWS = 256
 """Rows that the source classifier is asked about at once."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Relationship:
+    """Which source classes an example of a target class looks like."""
+
+    given_target: Float[np.ndarray, "t s"]
+    """p(s | t); rows sum to 1. A class without examples has the mean over all examples."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """How it was learnt, as JSON."""
+    notes: tuple[str, ...] = ()
+    """What the user should know: whole sentences."""
+
+
 class CoTuning(Regulariser):
     """Cross entropy of the source classifier against the category relationship."""
 
@@ -116,18 +128,6 @@ TOLERANCE = 1e-6
 """Norm of the gradient of the mean loss at which a solve ends."""
 MAX_ITERATIONS = 500
 """Steps after which a solve ends anyway; what is left then changes no digit that matters."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Relationship:
-    """Which source classes an example of a target class looks like."""
-
-    given_target: Float[np.ndarray, "t s"]
-    """p(s | t); rows sum to 1. A class without examples has the mean over all examples."""
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    """How it was learnt, as JSON."""
-    notes: tuple[str, ...] = ()
-    """What the user should know: whole sentences."""
 
 
 def direct(said: Float[np.ndarray, "n s"], targets: Int[np.ndarray, "n"], num_classes: int) -> Relationship:
