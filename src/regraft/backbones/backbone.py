@@ -57,11 +57,6 @@ class Backbone:
         """`input`, every stage but the last, `output`."""
         return self.card.cuts
 
-    @property
-    def smallest_side(self) -> int:
-        """Cells along a side of the input that the network needs, at least."""
-        return self.family.smallest_px
-
     def cut(self, name: str) -> str:
         """The cut of that name; the last stage's name means `output`.
 
