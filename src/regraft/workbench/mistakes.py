@@ -11,8 +11,8 @@ from regraft.contracts.modality import MODALITIES
 from regraft.errors import BadData, RunError, Undecodable
 from regraft.reports.report import read_report
 from regraft.values import drained
-from regraft.workbench._folder import read_predictions
 from regraft.workbench.recipes import recipe_for
+from regraft.workbench.run import read_predictions
 from regraft.workbench.session import opening
 
 
