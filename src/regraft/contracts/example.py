@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Bool, Int, Shaped
 
-from regraft.errors import BadRecipe
+from regraft.errors import BadRecipe, BadRequest
 from regraft.folds import Folds, folds, teachable
 from regraft.recipe import Source
 from regraft.records import to_json
