@@ -358,8 +358,8 @@ def ui(
     folder: Annotated[
         Path, typer.Argument(metavar="[FOLDER]", help="Where data, runs and all else lie.", show_default=False)
     ] = Path(),
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0: all of this machine's.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0: one that is free.")] = 8001,
+    host: Annotated[str, flag("Address to listen on; 0.0.0.0: all of this machine's.")] = "127.0.0.1",
+    port: Annotated[int, flag("Port to listen on; 0: one that is free.")] = 8001,
     open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
     """Work in a browser: data, audits, runs, mistakes, exports.

@@ -17,6 +17,8 @@ from regraft.doors._flags import (
     Quiet,
     Target,
     between_commas,
+    flag,
+    given,
     percent,
     seconds,
     with_flags,
@@ -59,10 +61,8 @@ def regraft(
 def fit(
     target: Target,
     settings: dict[str, Any],
-    max_time: Annotated[str | None, typer.Option(help="Maximum training time, such as 90s, 10m or 1h30m.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the run. Default: runs/DATA-STRATEGY.", show_default=False)
-    ] = None,
+    max_time: Annotated[str | None, flag("Maximum training time, such as 90s, 10m or 1h30m.")] = None,
+    out: Annotated[Path | None, given("Folder of the run. Default: runs/DATA-STRATEGY.")] = None,
     resume: Resume = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -108,11 +108,9 @@ def show(target: Target, settings: dict[str, Any], json: Json = False) -> None:
 @with_flags(*COLUMNS)
 def evaluate(
     run: RunFolder,
-    data: Annotated[Path, typer.Option(help="Labelled examples that the model has not seen.")],
+    data: Annotated[Path, flag("Labelled examples that the model has not seen.")],
     settings: dict[str, Any],
-    out: Annotated[
-        Path | None, typer.Option(help="Folder to keep the test in: a page, plots, all numbers.", show_default=False)
-    ] = None,
+    out: Annotated[Path | None, given("Folder to keep the test in: a page, plots, all numbers.")] = None,
     abstain: Abstain = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -135,15 +133,12 @@ def evaluate(
 @with_flags(*COLUMNS)
 def extend(
     run: RunFolder,
-    data: Annotated[Path, typer.Option(help="Labelled examples of the new classes, of old ones too if you like.")],
-    out: Annotated[Path, typer.Option(help="Folder for the new model and its report.")],
+    data: Annotated[Path, flag("Labelled examples of the new classes, of old ones too if you like.")],
+    out: Annotated[Path, flag("Folder for the new model and its report.")],
     settings: dict[str, Any],
-    old: Annotated[
-        Path | None,
-        typer.Option(help="Examples of the old classes. Default: what the run was made of.", show_default=False),
-    ] = None,
-    max_loss: Annotated[float, typer.Option(help="Maximum loss of accuracy on the old classes.")] = 0.02,
-    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    old: Annotated[Path | None, given("Examples of the old classes. Default: what the run was made of.")] = None,
+    max_loss: Annotated[float, flag("Maximum loss of accuracy on the old classes.")] = 0.02,
+    seed: Annotated[int, flag("Random seed.")] = 0,
     resume: Resume = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -171,7 +166,7 @@ def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="Folder of a run or of a model.")],
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUTS...", help="Files, folders of them, tables.")],
     settings: dict[str, Any],
-    out: Annotated[Path | None, typer.Option(help="Write a table (CSV) here.", show_default=False)] = None,
+    out: Annotated[Path | None, given("Write a table (CSV) here.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line, to stdout or --out.")] = False,
     abstain: Abstain = None,
     quiet: Quiet = False,
@@ -197,9 +192,7 @@ def predict(
 def compare(
     run_a: Annotated[Path, typer.Argument(metavar="RUN_A")],
     run_b: Annotated[Path, typer.Argument(metavar="RUN_B")],
-    metric: Annotated[
-        str, typer.Option(help="accuracy, log_loss, mae, r2 …; that of the kind of task.", show_default=False)
-    ] = "",
+    metric: Annotated[str, given("accuracy, log_loss, mae, r2 …; that of the kind of task.")] = "",
     json: Json = False,
 ) -> None:
     """Is one run really better than another?
@@ -219,21 +212,13 @@ def compare(
 def sweep(
     target: Target,
     settings: dict[str, Any],
-    strategies: Annotated[str, typer.Option(help="Strategies, each with a cut if you like: probe,partial@4e,full.")],
-    backbones: Annotated[str, typer.Option(help="Backbones to compare, with commas between them.")] = "googlenet",
-    sizes: Annotated[
-        str, typer.Option(help="Shares of the training examples in percent, for learning curves.")
-    ] = "100%",
-    seeds: Annotated[int, typer.Option(help="Seeds that each candidate is trained from.")] = 3,
-    metric: Annotated[
-        str, typer.Option(help="accuracy, log_loss, mae, r2 …; that of the kind of task.", show_default=False)
-    ] = "",
-    max_time: Annotated[
-        str | None, typer.Option(help="No run is begun that would end later, such as 90s, 10m.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the sweep. Default: runs/DATA-sweep.", show_default=False)
-    ] = None,
+    strategies: Annotated[str, flag("Strategies, each with a cut if you like: probe,partial@4e,full.")],
+    backbones: Annotated[str, flag("Backbones to compare, with commas between them.")] = "googlenet",
+    sizes: Annotated[str, flag("Shares of the training examples in percent, for learning curves.")] = "100%",
+    seeds: Annotated[int, flag("Seeds that each candidate is trained from.")] = 3,
+    metric: Annotated[str, given("accuracy, log_loss, mae, r2 …; that of the kind of task.")] = "",
+    max_time: Annotated[str | None, flag("No run is begun that would end later, such as 90s, 10m.")] = None,
+    out: Annotated[Path | None, given("Folder of the sweep. Default: runs/DATA-sweep.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a sweep that was stopped.")] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -271,24 +256,17 @@ def lab(
     ] = "",
     data: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder of labelled images, a sub-folder per class. Default: data/source-images in the folder that "
-            "REGRAFT_SHARED names.",
-            show_default=False,
+        given(
+            "Folder of labelled images, a sub-folder per class. Default: data/source-images in the folder that "
+            "REGRAFT_SHARED names."
         ),
     ] = None,
     long: Annotated[bool, typer.Option("--long", help="Six times the training, for hours in the background.")] = False,
-    seeds: Annotated[int, typer.Option(help="Seeds of every arm; 0: 5, and 3 of long.")] = 0,
-    max_time: Annotated[
-        str | None, typer.Option(help="No run is begun that would end later, such as 90s, 10m.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the study. Default: runs/lab/STUDY.", show_default=False)
-    ] = None,
+    seeds: Annotated[int, flag("Seeds of every arm; 0: 5, and 3 of long.")] = 0,
+    max_time: Annotated[str | None, flag("No run is begun that would end later, such as 90s, 10m.")] = None,
+    out: Annotated[Path | None, given("Folder of the study. Default: runs/lab/STUDY.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a study that was stopped.")] = False,
-    publish: Annotated[
-        Path | None, typer.Option(help="Write the page and its plots here too, as lab_STUDY.md.", show_default=False)
-    ] = None,
+    publish: Annotated[Path | None, given("Write the page and its plots here too, as lab_STUDY.md.")] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
