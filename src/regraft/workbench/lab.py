@@ -19,8 +19,8 @@ from regraft.lab.judging import Seen, found_of, outcome_of, told
 from regraft.recipe import Recipe, Source, Target, with_settings
 from regraft.reports.study import StudyReport, write_study
 from regraft.values import Event
-from regraft.workbench.run import read_predictions
 from regraft.workbench._manifest import write_manifest
+from regraft.workbench.run import read_predictions
 from regraft.workbench.session import opening
 from regraft.workbench.sweep import Ran, SweepDone, compared
 

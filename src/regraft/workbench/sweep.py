@@ -13,6 +13,7 @@ from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from statistics import mean, median
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
