@@ -210,7 +210,7 @@ class TransferEstimator(ImageEstimator):
     def _train(
         self, inputs: list[Any], groups: Any, *, kind: str, labels: Sequence[str], classes: tuple[str, ...]
     ) -> None:
-        from regraft.workbench.fit import Trained, train
+        from regraft.workbench.train import Trained, train
 
         recipe, reads, model = self._recipe(), MODALITIES.get("image"), SavedModel()
         if groups is not None:

@@ -2,24 +2,18 @@
 
 Read it top to bottom: network and data, activations, training, proof, bundle, report. Each part is a generator of
 events; `phases.run` logs them, times the part and returns what it returns.
-
-Train: a model from all the examples that are given, without an evaluation.
-
-For those who split the data themselves and evaluate the model on what they held out, as cross-validation in other
-libraries does. Everybody else wants `fit`.
 """
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 from regraft.data.dataset import Dataset
 from regraft.recipe import Recipe
 from regraft.strategies import probe as probing
 from regraft.values import Event
-from regraft.workbench._evaluation import calibration_of, cross_validated
-from regraft.workbench._finish import finish, write_model
+from regraft.workbench._evaluation import cross_validated
+from regraft.workbench._finish import finish
 from regraft.workbench._machine import Phases
 from regraft.workbench._training import (
     Contender,
@@ -74,38 +68,3 @@ def fit(recipe: Recipe, out: Path, *, resume: bool = False, dataset: Dataset | N
         done = RunDone(path=folder.path, report=report)
         folder.log(done)
         yield done
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Trained(Event):
-    """The last event of a training."""
-
-    path: Path
-    """The folder of the model."""
-    tuned: bool
-    """Whether anything but the head was trained."""
-
-
-def train(recipe: Recipe, dataset: Dataset, out: Path) -> Iterator[Event]:
-    """Train on all of `dataset`, whatever `recipe.data` says, and write the model to the folder `out`.
-
-    Only where the strategy stops early, and enough examples are there, is a part of them kept from training: to say
-    when. Yields events, the last one a `Trained`.
-
-    Raises:
-        DamagedData: a file cannot be decoded; none is left out.
-        RegraftError: what is wrong with the recipe, the weights or the machine, and what to do.
-    """
-    with ExitStack() as closing:
-        setup = yield from opened(recipe, dataset, Phases(lambda event: None), holds_out=False)
-        setup = yield from with_others(setup)
-        for one in setup.beside:
-            closing.callback(one.close)
-        stored = yield from store_states(setup)
-        closing.callback(stored.close)
-        problem = yield from problem_of(setup, stored, None)
-        fitted = yield from setup.resolved.strategy.fit(problem, setup.resolved.options)
-        model = Contender(problem=problem, fitted=fitted)
-        outcome = Outcome(**vars(setup), stored=stored, model=model, probe=model)
-        write_model(outcome, out, calibration_of(outcome.session, model.unseen()))
-    yield Trained(path=out, tuned=outcome.tuned)
