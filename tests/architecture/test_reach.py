@@ -15,7 +15,7 @@ MAX_FILES = 100
 """Files that one `fit --strategy partial` executes at most (DESIGN, section 3)."""
 MAX_FRAMES = 9
 """Frames of ours between the command and the first gradient at most."""
-KNOWN_FILES, KNOWN_FRAMES = 101, 9
+KNOWN_FILES, KNOWN_FRAMES = 100, 9
 """What it is now; these numbers may only fall, to the two above."""
 
 CHILD = """

@@ -18,7 +18,6 @@ KNOWN = {
     "contracts/modality.py": 5,
     # The default modality of cards, and sizes in pixels, which belong into the preparation.
     "contracts/family.py": 32,
-    "backbones/backbone.py": 1,
     "backbones/convert.py": 3,
     "backbones/opening.py": 10,
     "backbones/shipped.py": 1,
