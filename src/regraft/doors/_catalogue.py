@@ -8,26 +8,22 @@ from typing import Annotated, Any
 import typer
 
 from regraft.doors._errors import FOUND
-from regraft.doors._flags import RECIPE, Json, Quiet, Target, between_commas, seconds, with_flags
+from regraft.doors._flags import RECIPE, Json, Quiet, Target, between_commas, flag, given, seconds, with_flags
 from regraft.doors.screen import print_found, print_report, result_of, wrapped
 
 catalogue = typer.Typer()
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder of a run or of a model.")]
-Threads = Annotated[int, typer.Option(help="CPU threads; 0: all cores.")]
+Threads = Annotated[int, flag("CPU threads; 0: all cores.")]
 
 
 @catalogue.command()
 def export(
     model: Model,
-    to: Annotated[str, typer.Option(help="onnx, onnx-fp16, onnx-int8 or openvino.")] = "onnx",
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the export. Default: exports/FORMAT in MODEL.", show_default=False)
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Where the run's data lie now. Default: where they lay.", show_default=False)
-    ] = None,
+    to: Annotated[str, flag("onnx, onnx-fp16, onnx-int8 or openvino.")] = "onnx",
+    out: Annotated[Path | None, given("Folder of the export. Default: exports/FORMAT in MODEL.")] = None,
+    data: Annotated[Path | None, given("Where the run's data lie now. Default: where they lay.")] = None,
     max_loss: Annotated[
-        float, typer.Option(help="How much of the main metric a format that rounds may lose on the validation split.")
+        float, flag("How much of the main metric a format that rounds may lose on the validation split.")
     ] = 0.02,
     threads: Threads = 0,
     json: Json = False,
@@ -52,8 +48,8 @@ def export(
 @catalogue.command()
 def bench(
     model: Model,
-    to: Annotated[str, typer.Option(help="Formats, with commas between them. Default: every one.")] = "",
-    rounds: Annotated[int, typer.Option(help="How often every format is timed.")] = 20,
+    to: Annotated[str, flag("Formats, with commas between them. Default: every one.")] = "",
+    rounds: Annotated[int, flag("How often every format is timed.")] = 20,
     threads: Threads = 0,
     json: Json = False,
     quiet: Quiet = False,
@@ -77,14 +73,10 @@ def bench(
 def explain(
     model: Model,
     inputs: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files, folders of them.")],
-    out: Annotated[Path, typer.Option(help="Folder for the page with the maps.")],
-    label: Annotated[
-        str, typer.Option(help="Class, label or value to explain. Default: the predicted one.", show_default=False)
-    ] = "",
-    neighbours: Annotated[int, typer.Option(help="How many of the nearest training examples are shown.")] = 5,
-    data: Annotated[
-        Path | None, typer.Option(help="Where the run's data lie now. Default: where they lay.", show_default=False)
-    ] = None,
+    out: Annotated[Path, flag("Folder for the page with the maps.")],
+    label: Annotated[str, given("Class, label or value to explain. Default: the predicted one.")] = "",
+    neighbours: Annotated[int, flag("How many of the nearest training examples are shown.")] = 5,
+    data: Annotated[Path | None, given("Where the run's data lie now. Default: where they lay.")] = None,
     threads: Threads = 0,
     json: Json = False,
     quiet: Quiet = False,
@@ -111,19 +103,10 @@ def explain(
 def audit(
     target: Target,
     settings: dict[str, Any],
-    checks: Annotated[
-        str, typer.Option(help="Only these, with commas between them: exact_copies,groups.", show_default=False)
-    ] = "",
-    fix_split: Annotated[
-        Path | None,
-        typer.Option(help="Write a table (CSV) with a clean split here, for regraft fit.", show_default=False),
-    ] = None,
-    fail_on: Annotated[
-        str, typer.Option(help="Exit with 10 where a finding is this severe: stop, warn, or never.")
-    ] = "stop",
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the page, with previews of what was found.", show_default=False)
-    ] = None,
+    checks: Annotated[str, given("Only these, with commas between them: exact_copies,groups.")] = "",
+    fix_split: Annotated[Path | None, given("Write a table (CSV) with a clean split here, for regraft fit.")] = None,
+    fail_on: Annotated[str, flag("Exit with 10 where a finding is this severe: stop, warn, or never.")] = "stop",
+    out: Annotated[Path | None, given("Folder for the page, with previews of what was found.")] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -155,12 +138,10 @@ def audit(
 def advise(
     target: Target,
     settings: dict[str, Any],
-    backbones: Annotated[str, typer.Option(help="Backbones to choose from, with commas between them.")] = "googlenet",
-    strategies: Annotated[str, typer.Option(help="Strategies to choose from.")] = "probe,partial,full",
-    budget: Annotated[str, typer.Option(help="Wall time for the advice, such as 90s, 10m.")] = "10m",
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the advice. Default: runs/DATA-advice.", show_default=False)
-    ] = None,
+    backbones: Annotated[str, flag("Backbones to choose from, with commas between them.")] = "googlenet",
+    strategies: Annotated[str, flag("Strategies to choose from.")] = "probe,partial,full",
+    budget: Annotated[str, flag("Wall time for the advice, such as 90s, 10m.")] = "10m",
+    out: Annotated[Path | None, given("Folder of the advice. Default: runs/DATA-advice.")] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -204,22 +185,18 @@ def describe(
     names: Annotated[
         list[str], typer.Argument(metavar="BACKBONE...", help="NAME[:VARIANT][@WEIGHTS], or a model's folder.")
     ],
-    input_px: Annotated[
-        int | None, typer.Option(help="Side of the square input, in pixels. Default: the network's own.")
-    ] = None,
+    input_px: Annotated[int | None, flag("Side of the square input, in pixels. Default: the network's own.")] = None,
     layers: Annotated[bool, typer.Option("--layers", help="Every layer, not stages alone.")] = False,
-    svg: Annotated[Path | None, typer.Option(help="Write a drawing of the network here.", show_default=False)] = None,
-    html: Annotated[
-        Path | None, typer.Option(help="Write a page with drawing and tables here.", show_default=False)
-    ] = None,
+    svg: Annotated[Path | None, given("Write a drawing of the network here.")] = None,
+    html: Annotated[Path | None, given("Write a page with drawing and tables here.")] = None,
     compare: Annotated[bool, typer.Option("--compare", help="One line a network; so with several anyway.")] = False,
     measure: Annotated[
         bool, typer.Option("--measure", help="Compare, and measure examples a second on this machine.")
     ] = False,
-    batch: Annotated[int, typer.Option(help="With --measure: batch size.")] = 8,
-    rounds: Annotated[int, typer.Option(help="With --measure: how often each network is measured.")] = 3,
-    threads: Annotated[int, typer.Option(help="With --measure: CPU threads; 0 for all cores.")] = 0,
-    device: Annotated[str, typer.Option(help="With --measure: cpu, cuda, mps or auto.")] = "auto",
+    batch: Annotated[int, flag("With --measure: batch size.")] = 8,
+    rounds: Annotated[int, flag("With --measure: how often each network is measured.")] = 3,
+    threads: Annotated[int, flag("With --measure: CPU threads; 0 for all cores.")] = 0,
+    device: Annotated[str, flag("With --measure: cpu, cuda, mps or auto.")] = "auto",
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -273,10 +250,8 @@ def cache(
         bool,
         typer.Option("--clear", help="Delete stored activations and archives that no process uses, and scans' memory."),
     ] = False,
-    backbone: Annotated[str, typer.Option(help="With --clear: those of this backbone only.", show_default=False)] = "",
-    older_than: Annotated[
-        str | None, typer.Option(help="With --clear: only those unused for this long, such as 30d.", show_default=False)
-    ] = None,
+    backbone: Annotated[str, given("With --clear: those of this backbone only.")] = "",
+    older_than: Annotated[str | None, given("With --clear: only those unused for this long, such as 30d.")] = None,
     json: Json = False,
 ) -> None:
     """Look at what is stored for later runs, or clear it.
@@ -302,19 +277,17 @@ def serve(
     models: Annotated[
         list[str], typer.Argument(metavar="MODEL...", help="Folder of a run or of a model, or NAME=FOLDER.")
     ],
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0: all of this machine's.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0: one that is free.")] = 8000,
-    workers: Annotated[int, typer.Option(help="Processes; each holds every model.")] = 1,
-    threads: Annotated[int, typer.Option(help="CPU threads of a worker; 0: its share of the cores.")] = 0,
-    device: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "auto",
-    batch: Annotated[int, typer.Option(help="Inputs that are predicted together at most; 1: each alone.")] = 16,
-    wait_ms: Annotated[float, typer.Option(help="How long an input waits for others to join it.")] = 5.0,
-    queue: Annotated[int, typer.Option(help="Inputs that a worker accepts ahead; beyond it says 503.")] = 128,
-    max_inputs: Annotated[int, typer.Option(help="Inputs of one request.")] = 64,
-    max_body_mb: Annotated[float, typer.Option(help="Size of one request, in MiB.")] = 32.0,
-    token_file: Annotated[
-        Path | None, typer.Option(help="Ask for the bearer token in this file's first line.", show_default=False)
-    ] = None,
+    host: Annotated[str, flag("Address to listen on; 0.0.0.0: all of this machine's.")] = "127.0.0.1",
+    port: Annotated[int, flag("Port to listen on; 0: one that is free.")] = 8000,
+    workers: Annotated[int, flag("Processes; each holds every model.")] = 1,
+    threads: Annotated[int, flag("CPU threads of a worker; 0: its share of the cores.")] = 0,
+    device: Annotated[str, flag("cpu, cuda, mps or auto.")] = "auto",
+    batch: Annotated[int, flag("Inputs that are predicted together at most; 1: each alone.")] = 16,
+    wait_ms: Annotated[float, flag("How long an input waits for others to join it.")] = 5.0,
+    queue: Annotated[int, flag("Inputs that a worker accepts ahead; beyond it says 503.")] = 128,
+    max_inputs: Annotated[int, flag("Inputs of one request.")] = 64,
+    max_body_mb: Annotated[float, flag("Size of one request, in MiB.")] = 32.0,
+    token_file: Annotated[Path | None, given("Ask for the bearer token in this file's first line.")] = None,
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
@@ -379,10 +352,7 @@ def ui(
 
 @catalogue.command()
 def mcp(
-    runs: Annotated[
-        Path | None,
-        typer.Option(help="Allow training; runs are written in this folder, and nowhere else.", show_default=False),
-    ] = None,
+    runs: Annotated[Path | None, given("Allow training; runs are written in this folder, and nowhere else.")] = None,
 ) -> None:
     """Offer the verbs as tools to an AI assistant (MCP).
 
