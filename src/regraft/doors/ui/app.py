@@ -176,9 +176,10 @@ class Pages:
             looks = await asyncio.to_thread(self.models.looks, run)
         except RegraftError:
             looks = None
-        files = {one.id: str(looks.file(one.id)) for one in some} if looks else {}
+        files = {one.id: str(looks.file(one.id) or "") for one in some} if looks else {}
+        texts = await asyncio.to_thread(lambda: {one.id: looks.preview(one.id) for one in some}) if looks else {}
         maps = self._maps()
-        views = [(one, maps.get(files.get(one.id, ""), ""), files.get(one.id)) for one in some]
+        views = [(one, maps.get(files.get(one.id, ""), ""), files.get(one.id), texts.get(one.id)) for one in some]
         return self.show("mistakes.html", name=name, views=views, at=at, every=len(every), step=A_PAGE,
                          reached=looks is not None)  # fmt: skip
 

@@ -91,7 +91,9 @@ class Queue:
             code = folder / "code"
             if code.is_file():
                 number = int(code.read_text() or 1)
-                return "done" if number in (0, FOUND) else "stopped" if number in STOPPED else "failed"
+                if number in STOPPED or (number == 0 and job.lane == "serve"):  # a server ends well when it is stopped
+                    return "stopped"
+                return "done" if number in (0, FOUND) else "failed"
             if not (folder / "started").exists():
                 return "waiting"
             if not (folder / "pid").exists() and time.time() - (folder / "started").stat().st_mtime < STARTS_S:
