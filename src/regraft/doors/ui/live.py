@@ -10,8 +10,7 @@ from typing import Any
 
 from regraft.words import duration
 
-WIDTH, HEIGHT, LEFT, FOOT = 520, 200, 52, 24
-COLOURS = ("#0b7285", "#c2410c", "#5f3dc4")
+WIDTH, HEIGHT, LEFT, FOOT = 520, 200, 72, 24
 
 
 @dataclass
@@ -73,7 +72,7 @@ def chart(curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:
     ys = [y for points in curves.values() for _, y in points if y is not None]
     low, high, end = min(ys), max(ys), max(xs)
     span = high - low or abs(high) or 1.0
-    places = max(0, 2 - floor(log10(span)))
+    places = max(0, 1 - floor(log10(span)))
 
     def at(x: float, y: float) -> str:
         right = LEFT + (WIDTH - LEFT - 8) * x / end
@@ -86,11 +85,11 @@ def chart(curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:
         drawn.append(f'<text x="{LEFT - 6}" y="{place}" dy="4" text-anchor="end">{level:.{places}f}</text>')
     drawn.append(f'<text x="{WIDTH - 8}" y="{HEIGHT - 6}" text-anchor="end">step {end:g}</text>')
     for number, (name, points) in enumerate(curves.items()):
-        colour, dash = COLOURS[number % 3], ("", "6 3", "2 3")[number % 3]
+        colour, dash = f"var(--curve-{number % 3})", ("", "6 3", "2 3")[number % 3]
         line = " ".join(at(x, y) for x, y in points if y is not None)
-        drawn.append(f'<polyline points="{line}" stroke="{colour}" stroke-dasharray="{dash}"/>')
+        drawn.append(f'<polyline points="{line}" style="stroke: {colour}" stroke-dasharray="{dash}"/>')
         drawn.append(
-            f'<text x="{LEFT + 4 + 130 * number}" y="{HEIGHT - 6}"><tspan fill="{colour}">━ </tspan>'
+            f'<text x="{LEFT + 4 + 130 * number}" y="{HEIGHT - 6}"><tspan style="fill: {colour}">━ </tspan>'
             f"{escape(_title(name))}</text>"
         )
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" class="chart" aria-hidden="true">{"".join(drawn)}</svg>'
