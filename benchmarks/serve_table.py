@@ -201,8 +201,8 @@ async def _load(
         body = bodies[number % len(bodies)]
         ends = "close" if close else "keep-alive"
         writer.write(
-            f"POST /v1/models/ants/predict HTTP/1.1\r\nHost: x\r\nConnection: {ends}\r\nContent-Type: image/jpeg\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n".encode()
+            f"POST /v1/models/ants/predict HTTP/1.1\r\nHost: localhost\r\nConnection: {ends}\r\n"
+            f"Content-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n\r\n".encode()
             + body
         )
         began = time.perf_counter()

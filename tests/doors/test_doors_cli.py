@@ -43,7 +43,7 @@ def test_help_names_every_command_and_is_quick(child_env: dict[str, str]) -> Non
     names = {line.split()[0] for line in done.stdout.partition("Commands:\n")[2].splitlines() if line.strip()}
     assert names == {
         "fit", "show", "evaluate", "extend", "predict", "compare", "sweep", "backbones", "describe", "strategies",
-        "lab", "cache", "export", "bench", "explain", "audit", "advise", "serve", "mcp",
+        "lab", "cache", "export", "bench", "explain", "audit", "advise", "serve", "mcp", "push",
     }  # fmt: skip
     assert best < 0.9, f"--help took {best:.2f} s of processor time"  # 0.3 on an idle machine: benchmarks/bench.py
 

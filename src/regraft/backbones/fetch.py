@@ -63,7 +63,7 @@ class HubAddress:
     @property
     def page(self) -> str:
         """The address that a person opens."""
-        return f"{_endpoint()}/{self.repository}/tree/{quote(self.revision, safe='')}"
+        return f"{endpoint()}/{self.repository}/tree/{quote(self.revision, safe='')}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,13 +191,13 @@ def fetch_from_hub(text: str) -> Generator[Event, None, HubFile]:
         library = hub_library()
         from huggingface_hub.utils import silent_tqdm  # type: ignore[attr-defined]
 
-        options = {"revision": told["commit"], "endpoint": _endpoint(), "tqdm_class": silent_tqdm}
+        options = {"revision": told["commit"], "endpoint": endpoint(), "tqdm_class": silent_tqdm}
         return Path(library.hf_hub_download(address.repository, name, local_dir=folder, **options))
 
     at = address.folder / name
     wanted = _Wanted(name=at.name, folder=at.parent, page=address.page, sha256=sha256, num_bytes=size)
     path = yield from _fetched(wanted, download)
-    source = f"{_endpoint()}/{address.repository}/blob/{told['commit']}/{name}"
+    source = f"{endpoint()}/{address.repository}/blob/{told['commit']}/{name}"
     return HubFile(path=path, source=source, licence=told["licence"])
 
 
@@ -219,7 +219,7 @@ def hub_texts(text: str, names: Sequence[str]) -> dict[str, str]:
             with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
                 options = {"revision": json.loads((address.folder / "hub.json").read_bytes())["commit"]}
                 found = hub_library().hf_hub_download(
-                    address.repository, name, local_dir=folder, endpoint=_endpoint(), **options
+                    address.repository, name, local_dir=folder, endpoint=endpoint(), **options
                 )
                 data = Path(found).read_bytes()
         except Exception as error:  # as in _fetched
@@ -243,7 +243,7 @@ def _ask(address: HubAddress) -> dict[str, Any]:
     in the cache."""
     at = address.folder / (address.file or "its file of weights")
     wanted = _Wanted(name=at.name, folder=at.parent, page=address.page)
-    api = hub_library().HfApi(endpoint=_endpoint())
+    api = hub_library().HfApi(endpoint=endpoint())
     try:
         info = api.model_info(address.repository, revision=address.revision, files_metadata=True, timeout=15)
         files = {
@@ -384,7 +384,8 @@ def _harmless(path: str) -> bool:
     return all(part and not part.startswith(".") for part in path.split("/"))
 
 
-def _endpoint() -> str:
+def endpoint() -> str:
+    """The hub's address."""
     return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from regraft.doors._catalogue import catalogue
+from regraft.doors._catalogue import Model, catalogue
 from regraft.doors._errors import guarded, if_interrupted
 from regraft.doors._flags import (
     COLUMNS,
@@ -298,6 +298,28 @@ def lab(
 
 
 app.registered_commands += catalogue.registered_commands
+
+
+@app.command()
+def push(
+    model: Model,
+    to: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="The repository; it is made if need be.")],
+    private: Annotated[bool, typer.Option("--private", help="Make it for its owner alone.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Send a model to the Hugging Face hub: tensors, facts and card.
+
+    No file of the data, no prediction and nothing else of the run is sent. `hf auth login` says who you are.
+
+    \b
+    regraft push runs/ants you/ants
+    """
+    from regraft.workbench.push import Pushed
+    from regraft.workbench.push import push as verb
+
+    done = result_of(verb(model, to, private=private), Pushed, quiet=quiet)
+    print_found(done, lambda one: f"pushed  {one.url}: {', '.join(one.files)}", json=json)
 
 
 def main() -> None:

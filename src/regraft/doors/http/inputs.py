@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Sequence
 from http.client import HTTPException
 from typing import Any, TypeVar
 
+import numpy as np
 from fastapi import Request
 from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -205,7 +206,10 @@ class Reader:
             await form.close()
 
     async def _of_json(self, at: int, given: Any) -> Input:
-        """One input: a text; or an object with `base64`, `url`, or `contents` by name, and an `id` if wanted."""
+        """One input: a text; or an object with `base64`, `url`, or `contents` by name, and an `id` if wanted. A row of
+        numbers: a list in the model's order of columns, or an object with `values` by column."""
+        if self._modality.rows:
+            return self._row(at, given)
         if isinstance(given, str):
             self.check_single()
             return Input(str(at), self.content(given))
@@ -222,6 +226,21 @@ class Reader:
         if not isinstance(parts, dict) or set(parts) != set(self._names):
             raise _odd(at, f"contents {', '.join(map(repr, self._names))} are expected")
         return Input(name, {key: Inline(await self._value(at, parts[key])) for key in self._names})
+
+    def _row(self, at: int, given: Any) -> Input:
+        name = str(given.get("id", at)) if isinstance(given, dict) else str(at)
+        values = given.get("values") if isinstance(given, dict) else given
+        try:
+            if isinstance(values, dict):
+                numbers = np.array([[*values.values()]], dtype=np.float32)
+                return Input(name, self._modality.of_rows([*map(str, values)], numbers)[0])
+            if isinstance(values, list) and values:
+                return Input(name, np.array(values, dtype=np.float32))
+        except (TypeError, ValueError):
+            pass
+        raise _odd(
+            at, 'a list of numbers, or {"values": {"COLUMN": NUMBER, …}}, is expected, null where a cell is empty'
+        )
 
     async def _value(self, at: int, given: Any) -> Any:
         match given:

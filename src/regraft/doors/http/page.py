@@ -20,13 +20,17 @@ def example_of(served: Served, protocol: int = 1) -> dict[str, Any]:
     parts = {name: _as_json(content.value) for name, content in served.example.items() if hasattr(content, "value")}
     first = next(iter(parts.values()), "")
     if protocol == 2:
+        if isinstance(first, list):
+            return {"inputs": []}
         data = [first if isinstance(first, str) else first["base64"]]
         return {"inputs": [{"name": "input", "datatype": "BYTES", "shape": [1], "data": data}]}
     return {"inputs": [first if len(parts) == 1 else {"contents": parts}]}
 
 
 def _as_json(value: Any) -> Any:
-    return value if isinstance(value, str) else {"base64": base64.b64encode(value).decode()}
+    if isinstance(value, str | bytes):
+        return value if isinstance(value, str) else {"base64": base64.b64encode(value).decode()}
+    return value.values.tolist()  # a row of numbers
 
 
 def request_body(served: Served) -> dict[str, Any]:
@@ -34,7 +38,8 @@ def request_body(served: Served) -> dict[str, Any]:
     blob = {"type": "object", "required": ["base64"], "properties": {"base64": {"type": "string"}}}
     link = {"type": "object", "required": ["url"], "properties": {"url": {"type": "string"}}}
     parts = {"type": "object", "required": ["contents"], "properties": {"contents": {"type": "object"}}}
-    several = {"type": "array", "minItems": 1, "items": {"anyOf": [blob, link, parts, {"type": "string"}]}}
+    row = {"type": "array", "items": {"type": ["number", "null"]}}
+    several = {"type": "array", "minItems": 1, "items": {"anyOf": [blob, link, parts, {"type": "string"}, row]}}
     files = {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}
     return {
         "requestBody": {
