@@ -43,7 +43,7 @@ def test_help_names_every_command_and_is_quick(child_env: dict[str, str]) -> Non
     names = {line.split()[0] for line in done.stdout.partition("Commands:\n")[2].splitlines() if line.strip()}
     assert names == {
         "fit", "show", "evaluate", "extend", "predict", "compare", "sweep", "backbones", "describe", "strategies",
-        "lab", "cache", "export", "bench", "explain", "audit", "advise", "serve", "mcp", "push",
+        "lab", "cache", "export", "bench", "explain", "audit", "advise", "serve", "ui", "mcp", "push",
     }  # fmt: skip
     assert best < 0.9, f"--help took {best:.2f} s of processor time"  # 0.3 on an idle machine: benchmarks/bench.py
 
@@ -131,7 +131,7 @@ def test_what_is_listed_is_one_json_object_for_programs(
 
 def test_every_command_that_prints_a_result_offers_json() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    for name, command in commands.items() - {(name, commands[name]) for name in ("serve", "mcp")}:  # they run on
+    for name, command in commands.items() - {(name, commands[name]) for name in ("serve", "ui", "mcp")}:  # they run on
         assert "--json" in {flag for parameter in command.params for flag in parameter.opts}, name
 
 
