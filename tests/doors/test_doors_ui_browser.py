@@ -83,7 +83,7 @@ class Seen:
         self.said = list[str]()
         page.on("console", lambda one: self.said.append(one.text) if one.type == "error" else None)
         page.on("pageerror", lambda one: self.said.append(str(one)))
-        page.set_default_timeout(180_000)
+        page.set_default_timeout(600_000)
 
     def look(self, name: str) -> None:
         """Nothing is cut off or overlaps, axe has nothing serious to say, and no script went wrong."""
@@ -171,7 +171,8 @@ def test_from_dropped_images_to_a_served_model(seen: tuple[Seen, Path], images: 
     assert (folder / "runs/kinds-full/begun.json").is_file()
     one.look("stopped")
     one.press("Resume")
-    page.goto(job)
+    page.wait_for_selector("button:text-is('Stop'), button:text-is('Take out of the queue')")
+    assert page.url == job
     one.at_the_end()
     one.look("run")
 

@@ -76,7 +76,7 @@ def chart(curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:
 
     def at(x: float, y: float) -> str:
         right = LEFT + (WIDTH - LEFT - 8) * x / end
-        return f"{right:.1f},{8 + (HEIGHT - FOOT - 16) * (high - y) / span:.1f}"
+        return f"{right:.1f},{14 + (HEIGHT - FOOT - 24) * (high - y) / span:.1f}"
 
     drawn = []
     for level in (low, (low + high) / 2, high):
