@@ -75,6 +75,7 @@ SILENCED = {
     "huggingface_hub": ("HF_HUB_DISABLE_TELEMETRY", "from regraft.backbones.fetch import hub_library; hub_library()"),
     "matplotlib": ("MPLCONFIGDIR", "from regraft.reports.plots import svg; svg(lambda axes: axes.plot([1]), (2, 2))"),
     "captum": ("MPLCONFIGDIR", "from regraft.bundles.attribution import captum_library; captum_library()"),
+    "mlflow": ("MLFLOW_DISABLE_TELEMETRY", "from regraft.reports.trackers.mlflow import library; library()"),
     "openvino": ("openvino_telemetry", "from regraft.activations.openvino import library; library()"),
 }
 """Packages that write or send something by themselves: what keeps them from it, and how the project loads them."""
@@ -85,6 +86,7 @@ LOADS = {
     # urllib3, which it imports, tries at once whether a local IPv6 socket can be bound; nothing is sent through it
     "pydicom": "import socket; socket.has_ipv6 = False; import pydicom",
     "Pillow": "import PIL.Image",
+    "tensorboard": "from torch.utils.tensorboard import SummaryWriter",
     "scikit-learn": "import sklearn.linear_model",
     "cleanlab": "from cleanlab.filter import find_label_issues",
     "protobuf": "import google.protobuf.message",
@@ -111,9 +113,8 @@ def dependencies() -> set[str]:
     extras = (names for extra, names in project["optional-dependencies"].items() if extra not in ("dev", "docs"))
     lines = [*project["dependencies"], *(name for names in extras for name in names)]
     found = {re.split(r"[^\w.-]", line)[0] for line in lines}
-    return {
-        "huggingface_hub" if name == "huggingface-hub" else name for name in found if not name.startswith("regraft")
-    }
+    imported = {"huggingface-hub": "huggingface_hub", "mlflow-skinny": "mlflow"}
+    return {imported.get(name, name) for name in found if not name.startswith("regraft")}
 
 
 @pytest.fixture(scope="module")

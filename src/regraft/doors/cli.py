@@ -64,6 +64,10 @@ def fit(
     max_time: Annotated[str | None, flag("Maximum training time, such as 90s, 10m or 1h30m.")] = None,
     out: Annotated[Path | None, given("Folder of the run. Default: runs/DATA-STRATEGY.")] = None,
     resume: Resume = False,
+    log_to: Annotated[
+        list[str] | None,
+        typer.Option(help="Write losses and figures for tensorboard or mlflow too. Repeatable.", show_default=False),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -80,10 +84,11 @@ def fit(
     folder = out or folder_for(recipe, resume=resume)
 
     from regraft.workbench.fit import fit as verb
-    from regraft.workbench.run import RunDone
+    from regraft.workbench.run import RunDone, tracked
 
     with if_interrupted(f"To go on, start the same command again with: --out {folder} --resume"):
-        done = result_of(chain(moved(recipe, target), verb(recipe, folder, resume=resume)), RunDone, quiet=quiet)
+        events = tracked(verb(recipe, folder, resume=resume), log_to or (), folder)
+        done = result_of(chain(moved(recipe, target), events), RunDone, quiet=quiet)
     print_run(done.report, done.path, json=json, model=True)
 
 

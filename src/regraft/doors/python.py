@@ -52,14 +52,16 @@ def fit(
     out: str | Path | None = None,
     options: Mapping[str, Any] | None = None,
     resume: bool = False,
+    log_to: Sequence[str] = (),
     quiet: bool = False,
     **fields: Any,
 ) -> Run:
     """Train on `data`, prove the result and save the model; the run.
 
     `data` is a path of data or of a recipe, a recipe, a data frame, or what `open_dataset` returned; `options` are the
-    strategy's; `fields` are further fields of the recipe (`cut`, `seed`, `input_px` …). Progress goes to stderr unless
-    `quiet`. Without `out` the run goes to `runs/DATA-STRATEGY`.
+    strategy's; `log_to` names trackers (`tensorboard`, `mlflow`) that are told losses and figures; `fields` are further
+    fields of the recipe (`cut`, `seed`, `input_px` …). Progress goes to stderr unless `quiet`. Without `out` the run
+    goes to `runs/DATA-STRATEGY`.
 
     Raises:
         RegraftError: what is wrong with the data, the recipe, the weights or the machine, and what to do.
@@ -71,11 +73,12 @@ def fit(
     folder = folder_for(recipe, resume=resume) if out is None else Path(out)
 
     from regraft.workbench.fit import fit as verb
-    from regraft.workbench.run import RunDone
+    from regraft.workbench.run import RunDone, tracked
 
     with parameters_for_flags():
         before = moved(recipe, data) if isinstance(data, str | Path) else ()
-        events = chain(before, verb(recipe, folder, resume=resume, dataset=dataset))
+        fitting = verb(recipe, folder, resume=resume, dataset=dataset)
+        events = chain(before, tracked(fitting, log_to, folder) if log_to else fitting)
         return open_run(result_of(events, RunDone, quiet=quiet).path)
 
 

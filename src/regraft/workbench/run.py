@@ -57,6 +57,28 @@ class RunDone(Written):
     """What `report.json` holds."""
 
 
+def tracked(events: Iterator[Event], names: Sequence[str], folder: Path) -> Iterator[Event]:
+    """Pass on the events of a fit in `folder`, and tell the trackers of these names what it measures.
+
+    Raises:
+        UnknownName: there is no such tracker.
+        MissingExtra: its package is not installed.
+    """
+    from regraft.contracts.tracker import TRACKERS
+
+    trackers = [TRACKERS.get(name)(folder) for name in dict.fromkeys(names)]
+    for event in events:
+        if isinstance(event, Progress) and event.phase == "training" and event.facts:
+            for one in trackers:
+                one.values(event.done, event.facts)
+        elif isinstance(event, RunDone):
+            section = event.report.section
+            results = {name: found.value for name, found in section.metrics.items()} if section else {}
+            for one in trackers:
+                one.finished(event.report.recipe or {}, results)
+        yield event
+
+
 @dataclass(frozen=True)
 class Run:
     """A folder that `fit` wrote."""

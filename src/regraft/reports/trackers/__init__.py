@@ -1,0 +1,1 @@
+"""Trackers: a file each (`contracts/tracker.py`)."""
