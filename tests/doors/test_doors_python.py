@@ -105,3 +105,12 @@ def test_no_advice_of_an_error_names_a_flag_in_python() -> None:
 )
 def test_a_flag_becomes_the_parameter_that_it_sets(fix: str, expected: str) -> None:
     assert in_python(fix) == expected
+
+
+def test_data_are_audited_from_python(photos: Path, tmp_path: Path) -> None:
+    found = regraft.audit(photos, checks=["class_sizes"], backbone="googlenet:tiny@random", quiet=True)
+    assert found.data == photos.name
+    with pytest.raises(RegraftError, match="balence"):
+        regraft.audit(photos, checks=["balence"], quiet=True)
+    with pytest.raises(RegraftError, match="nothing to choose from"):
+        regraft.advise(photos, out=tmp_path / "out", backbones=[], quiet=True)

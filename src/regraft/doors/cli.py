@@ -87,8 +87,9 @@ def fit(
     from regraft.workbench.run import RunDone, tracked
 
     with if_interrupted(f"To go on, start the same command again with: --out {folder} --resume"):
-        events = tracked(verb(recipe, folder, resume=resume), log_to or (), folder)
-        done = result_of(chain(moved(recipe, target), events), RunDone, quiet=quiet)
+        fitting = verb(recipe, folder, resume=resume)
+        events = chain(moved(recipe, target), tracked(fitting, log_to, folder) if log_to else fitting)
+        done = result_of(events, RunDone, quiet=quiet)
     print_run(done.report, done.path, json=json, model=True)
 
 
