@@ -63,7 +63,7 @@ def test_what_is_frozen_is_run_once_and_what_is_trained_in_every_step(network: N
     rates = Rates(loading=0.001, running=0.02, training=0.1)
     inner = cost(network, stages, plan("4e"), rates)
     assert inner.filling_s == pytest.approx((100 * 2 + 20) * (0.001 + below * 0.02) + 120 * (1 - below) * 0.02)
-    assert inner.training_s == pytest.approx(3 * 100 * (1 - below) * 0.1)
+    assert inner.training_s == pytest.approx(3 * 100 * 0.1)
     folds = cost(network, stages, plan("4e", validated=10, trainings=5.0), rates)
     assert folds.training_s == pytest.approx(5 * (inner.training_s + 3 * 10 * (1 - below) * 0.02))
     full = cost(network, stages, plan("input", views=0), rates)

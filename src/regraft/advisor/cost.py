@@ -1,8 +1,8 @@
 """What a strategy costs on this machine: seconds, memory and disk, from the layers' account and a few timed batches.
 
-Of a step the stages above the cut take the share that their multiply-adds are of all; the frozen part is run once for
-each example and view. Seconds are CPU seconds, which do not depend on what else the machine does; where an accelerator
-does the work they are wall seconds.
+Of a run of the network the stages below the cut take the share that their multiply-adds are of all, once for each
+example and view; a training step of those above is timed. Seconds are CPU seconds, which do not depend on what else the
+machine does; where an accelerator does the work they are wall seconds.
 """
 
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class Rates:
     running: float
     """To run the whole network in evaluation mode."""
     training: float
-    """Of a training step of the whole network."""
+    """Of a training step of what lies above the cut."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ def cost(network: "NetworkCosts", stages: tuple[str, ...], plan: Plan, rates: Ra
     rows = 0 if again else plan.examples * plan.views + plan.others
     plain = plan.examples + plan.others  # read at the top, for the probe and the test
     steps = max(plan.min_steps, plan.epochs * ceil(plan.examples / plan.batch)) if plan.epochs else 0
-    step = (1 - share) * rates.training + (rates.loading + share * rates.running if again else 0.0)
+    step = rates.training + (rates.loading + share * rates.running if again else 0.0)
     epochs = steps / ceil(plan.examples / plan.batch)
     training = steps * plan.batch * step + epochs * plan.validated * (1 - share) * rates.running
     last = network.stages[len(below) - 1].output if below else None

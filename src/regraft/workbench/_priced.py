@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
+from regraft.activations.slots import stacked
 from regraft.advisor.cost import Cost, Plan, Rates, cost
 from regraft.backbones.backbone import Backbone
 from regraft.errors import RegraftError
+from regraft.nn.stages import PooledHead
 from regraft.recipe import Recipe
-from regraft.values import Event
-from regraft.workbench._machine import choose_device, clock_of, num_threads
-from regraft.workbench._speed import Timing
-from regraft.workbench._speed import measured as timed
+from regraft.strategies.tail import Tail
+from regraft.values import Event, Progress
+from regraft.workbench._machine import choose_device, clock_of
 from regraft.workbench.features import Probed
 from regraft.workbench.recipes import resolve
 from regraft.workbench.session import Session
@@ -28,6 +29,12 @@ TIMED = 24
 """Examples that seconds are measured on. Our choice: under a second."""
 
 
+NOT_REST = ("weights", "data", "activations", "training")
+"""Phases of a run that are counted otherwise."""
+TRAINED = 32
+"""Examples of a timed training step, as many as `partial` and `full` take: smaller steps cost more of each example."""
+STEPS = 3
+"""So many are timed."""
 Priced = tuple[Plan, Callable[[Plan], Cost]]
 """A plan, and what plans of its backbone cost here."""
 
@@ -43,19 +50,15 @@ def plans_of(
     found = dict[tuple[str, str], Priced]()
     device = choose_device(recipe.device)
     clock = clock_of(device)
-    timing = Timing(rounds=1, threads=num_threads(recipe.threads), device=device,
-                    clock=clock if device == "cpu" else None)  # fmt: skip
     train, val = session.validated
     for spec, (backbone, seen) in backbones.items():
         try:
             network = counted(backbone.family, backbone.card.buildable)
-            (speed,) = yield from timed([(backbone.family, backbone.card.buildable)], timing)
         except RegraftError as error:
             notes.append(f"The cost of {spec} could not be counted: {error}")
             continue
         loading, running = _timed(seen, positions, clock)
-        rates = Rates(loading=loading, running=running, training=1 / speed.training[0])
-        priced = partial(cost, network, backbone.card.stages, rates=rates)
+        steps = dict[str, float]()
         for strategy in strategies:
             name, _, cut = strategy.partition("@")
             try:
@@ -70,7 +73,11 @@ def plans_of(
                 epochs=0 if resolved.strategy.solved else getattr(options, "epochs", 0),
                 batch=getattr(options, "batch", 1), min_steps=getattr(options, "min_steps", 0), dtype=resolved.dtype,
             )  # fmt: skip
-            found[spec, strategy] = plan, priced
+            if plan.epochs and plan.cut not in steps:
+                yield Progress(phase="measuring", done=len(found), total=len(backbones) * len(strategies))
+                steps[plan.cut] = _step(backbone, seen, plan.cut, positions, clock)
+            rates = Rates(loading=loading, running=running, training=steps.get(plan.cut, 0.0))
+            found[spec, strategy] = plan, partial(cost, network, backbone.card.stages, rates=rates)
     return found
 
 
@@ -86,10 +93,36 @@ def _timed(seen: Probed, positions: Int[np.ndarray, " k"], clock: Callable[[], f
     return (loaded - began) / len(some), (clock() - warm) / len(some)
 
 
+def _step(
+    backbone: Backbone, seen: Probed, cut: str, positions: Int[np.ndarray, " k"], clock: Callable[[], float]
+) -> float:
+    """Seconds for an example in a training step of what lies above the cut: forward, backward, AdamW."""
+    import torch
+    from torch.nn import functional
+
+    some = positions[:TRAINED].tolist()
+    records = stacked([seen.inputs.load(at, 0, 0)[0] for at in some])
+    network, began = backbone.fresh_network(), 0.0
+    with torch.random.fork_rng(devices=[]):
+        with torch.no_grad():
+            state = network.run({name: torch.from_numpy(one) for name, one in records.items()}, upto=cut)
+        tail = Tail(network, cut, PooledHead(backbone.card.width, 2), "pooled", batch_norm="frozen").train()
+        tail.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimiser = torch.optim.AdamW(tail.parameters(), lr=0.0)
+        for number in range(1 + STEPS):
+            began = clock() if number == 1 else began  # the first makes room
+            optimiser.zero_grad()
+            loss = functional.cross_entropy(tail(state), torch.zeros(len(some), dtype=torch.int64))
+            torch.autograd.backward(loss)
+            optimiser.step()
+    return (clock() - began) / STEPS / len(some)
+
+
 def costs_of(
-    plans: Mapping[tuple[str, str], Priced], piloted: SweepDone | None
+    plans: Mapping[tuple[str, str], Priced], piloted: SweepDone | None, opening_s: float
 ) -> dict[tuple[str, str], tuple[str, Cost]]:
-    """Cut and cost of each recipe; what the pilot measured of it, or of others, corrects what was counted."""
+    """Cut and cost of each recipe; what the pilot measured of it, or of others, corrects what was counted.
+    `opening_s` are the seconds before a fit computes anything: imports, data, weights."""
     ran = {}
     for one in piloted.report.candidates if piloted else ():
         if spec := next((known for known in plans if is_swept(known, one)), None):
@@ -106,13 +139,13 @@ def costs_of(
     others = float(np.median(list(factors.values()))) if factors else 1.0
     found = {}
     for spec, (plan, priced) in plans.items():
-        counted = priced(plan)
+        counted = replace(priced(plan), rest_s=opening_s)
         if spec in ran:
             spent = ran[spec].spent
-            rest = sum(seconds for name, seconds in spent.items() if name not in ("activations", "training"))
+            rest = sum(seconds for name, seconds in spent.items() if name not in NOT_REST)
             if not plan.epochs:  # solved at once
                 rest += spent.get("training", 0.0)
-            counted = replace(counted, rest_s=rest)
+            counted = replace(counted, rest_s=opening_s + rest)
         found[spec] = plan.cut, replace(counted, training_s=counted.training_s * factors.get(spec, others))
     return found
 

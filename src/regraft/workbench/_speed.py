@@ -40,8 +40,6 @@ class Timing:
     """CPU threads that torch may use."""
     device: str = "cpu"
     """Where: `cpu`, `cuda` …"""
-    clock: Callable[[], float] | None = None
-    """What tells seconds (`time.process_time`: those of the CPU); None: the wall clock, once the device is ready."""
 
     def __post_init__(self) -> None:
         for name, minimum in (("batch", 2), ("rounds", 1), ("threads", 1)):
@@ -126,7 +124,6 @@ def _step(whole: "nn.Module", inputs: "dict[str, Tensor]", targets: "Tensor") ->
 def _seconds(work: Callable[[], None], timing: Timing) -> float:
     """Of a call: the mean of as many as `MINIMUM_S` takes, after one that makes room and chooses kernels."""
     from torch.utils.benchmark import Timer
-    from torch.utils.benchmark.utils.timer import timer as default_timer
 
-    timer = Timer("work()", globals={"work": work}, num_threads=timing.threads, timer=timing.clock or default_timer)
+    timer = Timer("work()", globals={"work": work}, num_threads=timing.threads)
     return float(timer.blocked_autorange(min_run_time=MINIMUM_S).mean)

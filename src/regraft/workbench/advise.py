@@ -37,7 +37,7 @@ from regraft.reports.sweep import SweepReport
 from regraft.tasks.linear import linear, solve
 from regraft.values import Event, Measured, Notice, Progress, Written
 from regraft.words import JOINT, listed
-from regraft.workbench._machine import num_threads
+from regraft.workbench._machine import choose_device, clock_of, num_threads
 from regraft.workbench._manifest import check_files, write_manifest
 from regraft.workbench._priced import Priced, costs_of, is_swept, plans_of, seconds_of
 from regraft.workbench.features import Probed, probed
@@ -84,19 +84,25 @@ def advise(
     began = time.monotonic()
     with claimed(out / "advice.json", "advice", {"data": recipe.data}, resume=False):
         threads = num_threads(recipe.threads)
+        clock = clock_of(choose_device(recipe.device))
+        started = clock()
         session = yield from open_session(recipe, dataset, workers=threads)
+        opening_s, weights_s = clock() - started, 0.0
         positions = session.learnable
         data = _Data(session=session, positions=positions, task=session.task, num_test=len(session.splits.test))
         found: dict[str, tuple[Backbone, Probed]] = {}
         for at, spec in enumerate(dict.fromkeys(backbones)):
             yield Progress(phase="backbones", done=at, total=len(backbones))
+            before = clock()
             backbone = yield from open_for(recipe, spec)
+            weights_s = max(weights_s, clock() - before)
             backbone = suited(recipe, session.dataset, backbone)
             seen = yield from probed(recipe, backbone, session.scanned, session.task, session.targets, positions)
             if seen.outputs is None:
                 raise BadRequest("All examples are of one group or class; nothing can be compared.",
                                  fix="add examples of other groups.")  # fmt: skip
             found[spec] = backbone, seen
+        data = replace(data, opening_s=opening_s + weights_s)
         report = yield from _advice(recipe, data, found, strategies, out, began, budget_s)
         write_advice(report, out)
     yield Advised(report=report, path=out)
@@ -108,6 +114,8 @@ class _Data:
     positions: Int[np.ndarray, " k"]
     task: Task
     num_test: int
+    opening_s: float = 0.0
+    """Seconds for data, weights and what is imported for them."""
 
     @property
     def targets(self) -> np.ndarray:
@@ -142,7 +150,7 @@ def _advice(
     )
     some = [(spec, strategy) for spec in order[:NUM_BACKBONES] for strategy in strategies]
     piloted = yield from _pilot(recipe, data, some, plans, out, began + budget_s, notes)
-    pilot, costs = piloted.report if piloted else None, costs_of(plans, piloted)
+    pilot, costs = piloted.report if piloted else None, costs_of(plans, piloted, data.opening_s)
     disagreement = _disagreement(task, targets, list(outputs.values()))
     units = data.num_test or len(data.positions)
     tested = session.num_groups(session.splits.test if data.num_test else data.positions)
