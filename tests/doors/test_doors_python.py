@@ -107,10 +107,6 @@ def test_a_flag_becomes_the_parameter_that_it_sets(fix: str, expected: str) -> N
     assert in_python(fix) == expected
 
 
-def test_data_are_audited_from_python(photos: Path, tmp_path: Path) -> None:
-    found = regraft.audit(photos, checks=["class_sizes"], backbone="googlenet:tiny@random", quiet=True)
-    assert found.data == photos.name
-    with pytest.raises(RegraftError, match="balence"):
-        regraft.audit(photos, checks=["balence"], quiet=True)
+def test_advice_from_python_refuses_what_the_verb_refuses(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(RegraftError, match="nothing to choose from"):
         regraft.advise(photos, out=tmp_path / "out", backbones=[], quiet=True)

@@ -19,7 +19,6 @@ from regraft.workbench.run import Run, open_run
 if TYPE_CHECKING:
     from regraft.data.dataset import Dataset
     from regraft.reports.advice import AdviceReport
-    from regraft.reports.audit import AuditReport
     from regraft.workbench.export import Exported
 
 
@@ -109,29 +108,6 @@ def extend(
     settings = {"seed": seed, **_inside("source", source)}
     recipe = extension_for(folder, _path_of(data), old=old, max_loss=max_loss, settings=settings)
     return fit(recipe, out=out, resume=resume, quiet=quiet)
-
-
-def audit(
-    data: str | Path, *, out: str | Path | None = None, checks: Sequence[str] = (),
-    fix_split: str | Path | None = None, quiet: bool = False, **fields: Any,
-) -> "AuditReport":  # fmt: skip
-    """Look for what is wrong with the labelled examples at `data` before training; the findings, the most severe first.
-
-    `checks` are names of the only ones wanted; `fix_split` takes a table with a clean split, `out` the page; `fields`
-    are fields of the recipe.
-
-    Raises:
-        UnknownName: there is no such check or backbone.
-        BadData: there is nothing to look at.
-    """
-    from regraft.workbench.audit import Audited
-    from regraft.workbench.audit import audit as verb
-
-    with parameters_for_flags():
-        recipe, _ = _recipe(data, fields)
-        table = None if fix_split is None else Path(fix_split)
-        events = verb(recipe, out=None if out is None else Path(out), checks=list(checks), fix_split=table)
-        return result_of(events, Audited, quiet=quiet).report
 
 
 def advise(
