@@ -185,8 +185,9 @@ def groups_of(tail: "Tail", options: Training) -> list[dict[str, Any]]:
     parts += [(list(term.named_parameters()), options.lr) for term in terms]
     groups: list[dict[str, Any]] = []
     for named, lr in parts:
+        held = {id(p) for group in groups for p in group["params"]}  # T5's table of positions lies in two stages
         for decayed in (True, False):
-            trained = [(name, p) for name, p in named if p.requires_grad]
+            trained = [(name, p) for name, p in named if p.requires_grad and id(p) not in held]
             chosen = [p for name, p in trained if (p.ndim > 1 and name.endswith("weight")) == decayed]
             if chosen:
                 groups.append({"params": chosen, "lr": lr, "weight_decay": weight_decay * decayed})
