@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cases.door import photos
 from data.pictures import folder_of, table_of
 from regraft.data.dataset import Dataset
 from regraft.data.open import open_dataset
@@ -176,3 +177,9 @@ def test_parquet_cells_that_are_no_text_are_named(cell: object, shown: str, tmp_
     pandas.DataFrame({"path": ["a.png", "b.png"], "label": [cell] * 2}).to_parquet(tmp_path / "t.parquet")
     with pytest.raises(BadData, match=rf"t.parquet row 0: label is {shown}; text or a number is expected"):
         open_dataset(tmp_path / "t.parquet")
+
+
+def test_a_table_called_tsv_may_have_another_delimiter(tmp_path: Path) -> None:
+    photos(tmp_path, 2)
+    rows = "".join(f"{name}/00{at}.png;{name}\n" for name in ("cat", "dog") for at in (0, 1))
+    assert len(open_dataset(table_of(tmp_path / "t.tsv", f"path;label\n{rows}")).examples) == 4

@@ -216,15 +216,14 @@ def _lines(path: Path, columns: Columns) -> Table:
 
 
 def _delimiter(path: Path, text: str, columns: Columns) -> str:
-    """The delimiter under which the header has the wanted columns; failing that, the most fields."""
-    if path.suffix.lower() == ".tsv":
-        return "\t"
-    header = text.lstrip("\r\n").splitlines()[:1]
+    """The delimiter under which the header has the wanted columns; failing that, what the file's name says, else the
+    most fields."""
+    header, said = text.lstrip("\r\n").splitlines()[:1], "\t" if path.suffix.lower() == ".tsv" else None
 
-    def rank(delimiter: str) -> tuple[bool, int]:
+    def rank(delimiter: str) -> tuple[bool, bool, int]:
         names = [name.strip() for name in next(csv.reader(header, delimiter=delimiter), [])]
         content = columns.text_columns or inline_in(names, columns) or (columns.path_column,)
-        return {*content, *columns.named} <= set(names), len(names)
+        return {*content, *columns.named} <= set(names), delimiter == said, len(names)
 
     return max(_DELIMITERS, key=rank)
 
@@ -242,7 +241,9 @@ def _parquet(path: Path, columns: Columns) -> Table:
                 path, names, columns, lambda at: file.read([names[at]], use_threads=False).column(0).to_pylist()
             )
     except (pyarrow.ArrowException, OSError) as error:
-        raise BadData(f"{path} cannot be read as parquet: {error}.", fix="write the file again.") from error
+        raise BadData(
+            f"{path} cannot be read as parquet: {str(error).rstrip('.')}.", fix="write the file again."
+        ) from error
 
 
 def _of_columns(
