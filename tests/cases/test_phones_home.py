@@ -68,6 +68,8 @@ VERBS = {
     "cache": [("cache",), ("cache", "--clear")],
     "mcp": [("mcp", "--help")],  # it speaks over stdin and stdout
     "serve": [("serve", "--help")],  # it listens; that it connects to nobody is tested below
+    "ui": [("ui", "--help")],  # as serve
+    "push": [("push", "--help")],  # it sends what the user names to the hub that the user names
 }  # fmt: skip
 """Commands of each verb."""
 SILENCED = {
@@ -110,7 +112,8 @@ LOADS = {
 def dependencies() -> set[str]:
     """What the project may import: its dependencies, and those of its extras for users."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = (names for extra, names in project["optional-dependencies"].items() if extra not in ("dev", "docs"))
+    ours = ("dev", "docs", "browser")
+    extras = (names for extra, names in project["optional-dependencies"].items() if extra not in ours)
     lines = [*project["dependencies"], *(name for names in extras for name in names)]
     found = {re.split(r"[^\w.-]", line)[0] for line in lines}
     imported = {"huggingface-hub": "huggingface_hub", "mlflow-skinny": "mlflow"}
@@ -190,11 +193,12 @@ def test_k01_no_verb_opens_a_socket_or_writes_outside_the_projects_folders(verb:
         before |= asked
 
 
-def test_k01_a_server_connects_to_nobody(guarded: Guarded) -> None:
+@pytest.mark.parametrize("command", [("serve", "m", "--port", "0"), ("ui", ".", "--port", "0")])
+def test_k01_a_server_connects_to_nobody(command: tuple[str, ...], guarded: Guarded) -> None:
     pytest.importorskip("uvicorn")
     telemetry = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "FASTAPI_OTEL": "1"}
     environment = f"os.environ.update({telemetry})\n"
-    guarded("serve", "m", "--port", "0", before=environment + STOPS, guard=CONNECTS)
+    guarded(*command, before=environment + STOPS, guard=CONNECTS)
     assert '"auto_configure": False' in (ROOT / "src/regraft/doors/http/app.py").read_text(encoding="utf-8")
 
 

@@ -84,6 +84,14 @@ def worker_app(settings: Settings) -> ASGIApp:
         sys.exit(STARTUP_FAILED)
 
 
+def until_stopped(config: Config, listener: socket.socket) -> None:
+    """Serve in this process until SIGTERM or SIGINT, which are no errors here."""
+    server = Server(config)
+    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn takes them while it serves, and raises them at the end
+        signal.signal(number, signal.SIG_IGN)
+    server.run(sockets=[listener])
+
+
 def serve(settings: Settings, host: str, port: int, *, workers: int) -> None:
     """Serve until SIGTERM or SIGINT; requests that were accepted come to their end.
 
@@ -105,10 +113,7 @@ def serve(settings: Settings, host: str, port: int, *, workers: int) -> None:
         "timeout_graceful_shutdown": DRAIN_S, "timeout_worker_healthcheck": 10, "backlog": BACKLOG,
     }  # fmt: skip
     if workers == 1:
-        server = Server(Config(make_app(settings), **given))
-        for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn takes them while it serves, and raises them at the end
-            signal.signal(number, signal.SIG_IGN)
-        server.run(sockets=[listener])
+        until_stopped(Config(make_app(settings), **given), listener)
         return
     for _, path in settings.models:  # errors are told here, once, and prefixes exported for all
         opened(path, device=settings.device, threads=settings.threads)

@@ -4,9 +4,9 @@ import sys
 import webbrowser
 from pathlib import Path
 
-from uvicorn import Config, Server
+from uvicorn import Config
 
-from regraft.doors.http.server import listening
+from regraft.doors.http.server import listening, until_stopped
 from regraft.doors.http.settings import LOOPBACK
 from regraft.doors.ui.app import web_app
 from regraft.errors import RunError
@@ -38,4 +38,4 @@ def serve(folder: Path, host: str, port: int, *, open_: bool) -> None:
             webbrowser.open(address)
         config = Config(app, ws="none", log_config=None, access_log=False, server_header=False,
                         timeout_graceful_shutdown=3)  # fmt: skip
-        Server(config).run(sockets=[listener])
+        until_stopped(config, listener)
