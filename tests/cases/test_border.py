@@ -89,7 +89,9 @@ def test_k05_printing_a_regression_does_not_fail_whatever_the_encoding(
     assert ("R²" in text) == (encoding not in ("ascii", "cp1251"))
 
 
-@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize(
+    "encoding", [ENCODINGS[0], *(pytest.param(one, marks=pytest.mark.slow) for one in ENCODINGS[1:])]
+)
 @pytest.mark.parametrize(
     "command",
     [

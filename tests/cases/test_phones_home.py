@@ -214,7 +214,7 @@ def test_k01_every_dependency_was_looked_through_for_telemetry() -> None:
     assert not unknown, f"does {unknown} write or send anything by itself? Add it to SILENCED or LOADS"
 
 
-@pytest.mark.parametrize("name", [*SILENCED, *LOADS])
+@pytest.mark.parametrize("name", [*SILENCED, *(pytest.param(one, marks=pytest.mark.slow) for one in LOADS)])
 def test_k01_no_dependency_writes_or_sends_when_it_is_loaded(name: str, guarded: Guarded) -> None:
     code = SILENCED[name][1] if name in SILENCED else LOADS[name]
     module = {

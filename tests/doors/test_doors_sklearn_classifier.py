@@ -93,6 +93,7 @@ def test_groups_reach_the_folds_that_choose_the_penalty(
     assert {len(np.unique(groups)) for groups in seen} == {10}
 
 
+@pytest.mark.slow
 def test_a_grid_over_strategies_inside_a_pipeline(digits: tuple[np.ndarray, np.ndarray]) -> None:
     pipe = Pipeline([("model", classifier(options=BRIEF))])
     grid = GridSearchCV(pipe, {"model__strategy": ["partial", "full"]}, cv=2).fit(*digits)

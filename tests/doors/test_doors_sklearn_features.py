@@ -51,6 +51,7 @@ def network_on(images: list[np.ndarray], cut: str) -> dict[str, np.ndarray]:
     return {name: tensor.numpy() for name, tensor in found.items()}
 
 
+@pytest.mark.slow
 @parametrize_with_checks([regraft.Features(TINY, input_px=32)])
 def test_every_check_of_scikit_learn_is_passed_without_exception(estimator: object, check: object) -> None:
     check(estimator)  # type: ignore[operator]

@@ -30,6 +30,7 @@ def shades() -> tuple[np.ndarray, np.ndarray]:
     return x, level * 1000.0
 
 
+@pytest.mark.slow
 @parametrize_with_checks([regraft.RegraftRegressor(TINY, input_px=32, threads=1)])
 def test_every_check_of_scikit_learn_is_passed_without_exception(estimator: object, check: Callable[..., None]) -> None:
     check(estimator)

@@ -13,12 +13,16 @@ import torch
 from problems import Way, fitted, in_folder, log_loss, losses, same, ways
 from regraft.backbones.backbone import Backbone
 from regraft.contracts.backbone import Network, stage_tensors
-from regraft.contracts.strategy import Fitted, Problem
+from regraft.contracts.strategy import STRATEGIES, Fitted, Problem
 from regraft.errors import RunError
 from regraft.strategies.probe import with_start
 from regraft.values import Event, Notice, Progress
 
 WAYS = pytest.mark.parametrize("way", ways(), ids=lambda way: way.name)
+NAMED = pytest.mark.parametrize(
+    "way", [pytest.param(way, marks=[] if way.name in STRATEGIES else pytest.mark.slow, id=way.name) for way in ways()]
+)
+"""Every way too, for tests that train several times; presets and regularisers of a strategy in the slow tier."""
 QUICK = {"epochs": 2, "min_steps": 0, "batch": 9}
 
 
@@ -130,7 +134,7 @@ def test_asking_for_no_logits_gives_none(way: Way, trained: Train) -> None:
     assert trained(way).model.logits(trained(way).asked, np.zeros(0, dtype=np.int64)).shape == (0, 3)
 
 
-@WAYS
+@NAMED
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(way: Way, tiny: Backbone) -> None:
     asked, options = way.problem(tiny, examples=18), way.options(**QUICK)
     one = fitted(way, asked, options)
@@ -143,7 +147,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(way: Way, 
     assert folds_differ or not same(one, other)
 
 
-@WAYS
+@NAMED
 def test_torchs_own_generator_is_left_where_it_was(way: Way, tiny: Backbone) -> None:
     torch.manual_seed(7)
     expected = torch.rand(3)
@@ -153,7 +157,7 @@ def test_torchs_own_generator_is_left_where_it_was(way: Way, tiny: Backbone) -> 
 
 
 @pytest.mark.usefixtures("every_epoch")
-@WAYS
+@NAMED
 def test_stopped_anywhere_and_started_again_it_comes_to_the_same_end(way: Way, tiny: Backbone, tmp_path: Path) -> None:
     asked = way.problem(tiny, examples=24, val=6)
     options = way.options(**{**QUICK, "epochs": 3}, dropout=0.2)
@@ -182,7 +186,7 @@ def stopped_at(events: Iterator[Event], here: Callable[[Progress], bool]) -> lis
 
 
 @pytest.mark.usefixtures("every_epoch")
-@WAYS
+@NAMED
 def test_a_folder_of_another_run_is_refused(way: Way, tiny: Backbone, tmp_path: Path) -> None:
     asked = in_folder(way.problem(tiny, examples=9), tmp_path)
     whole = fitted(way, asked, way.options(**QUICK))
@@ -200,7 +204,7 @@ def test_a_folder_of_another_run_is_refused(way: Way, tiny: Backbone, tmp_path: 
             fitted(way, other, options)
 
 
-@WAYS
+@NAMED
 def test_one_example_more_than_a_batch_and_fewer_than_one_both_train(way: Way, tiny: Backbone) -> None:
     for examples, batch in ((13, 12), (7, 64), (5, 2)):
         asked = way.problem(tiny, examples=examples)
@@ -208,7 +212,7 @@ def test_one_example_more_than_a_batch_and_fewer_than_one_both_train(way: Way, t
         assert np.isfinite(model.logits(asked, asked.train)).all()
 
 
-@WAYS
+@NAMED
 def test_a_class_without_training_examples_is_no_obstacle(way: Way, tiny: Backbone) -> None:
     asked = way.problem(tiny, examples=18)
     asked = replace(asked, train=asked.train[asked.targets != 2])
