@@ -109,7 +109,11 @@ def test_the_page_on_fit_leaves_the_files_that_it_names(workspace: Path) -> None
     assert left_out("fit", workspace) == []
 
 
-@pytest.mark.parametrize("name", PAGES)
+HEAVY = ("advise", "bench", "describe", "sweep")
+"""Pages whose commands take ten seconds and more of a processor; their tests are in the slow tier."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(one, marks=pytest.mark.slow if one in HEAVY else []) for one in PAGES])
 def test_the_commands_of_a_page_run_and_leave_the_files_that_it_names(
     name: str, workspace: Path, child_env: dict[str, str]
 ) -> None:

@@ -121,6 +121,7 @@ def test_the_pages_and_the_numbers_are_written(done: SweepDone) -> None:
     assert "mathdefault" not in page
 
 
+@pytest.mark.slow
 def test_a_sweep_that_was_stopped_goes_on_and_says_the_same(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,6 +141,7 @@ def test_a_sweep_that_was_stopped_goes_on_and_says_the_same(
         assert replace(one, seconds=0, on_front=True) == replace(other, seconds=0, on_front=True)
 
 
+@pytest.mark.slow
 def test_seeds_share_what_the_frozen_stages_compute(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
