@@ -1,6 +1,7 @@
 """What every test stands on: a cache of its own, few threads, and the real data where they are."""
 
 import os
+import signal
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,12 @@ ROOT = Path(__file__).parents[1]
 # small networks of the tests one thread is the quickest, and sums come out the same on every machine.
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
+
+# Processes that tests interrupt inherit what is ignored here: SIGINT after `&` in a script, SIGHUP under nohup.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -480,8 +480,6 @@ def test_an_interrupted_command_has_its_exit_code_and_leaves_nothing_half_writte
     }[verb]
     stop = f"""
 import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)  # both may be ignored here: nohup, &
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from regraft.bundles import bundle
 from regraft.workbench import run as _folder
 def stopped(*_, **__): os.kill(os.getpid(), signal.{number}); raise AssertionError("went on")

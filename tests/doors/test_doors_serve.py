@@ -226,7 +226,7 @@ def test_what_was_accepted_is_predicted_after_sigterm(
     wanted = to_json(bundle.predict([files[0]])[0]) | {"id": "0"}
     data = files[0].read_bytes()
     head = (
-        "POST /v1/models/run/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
+        "POST /v1/models/run/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
         f"Content-Length: {len(data)}\r\n\r\n"
     )
     with Process(str(runs["classification"]), env=child_env) as server:

@@ -149,7 +149,7 @@ def test_a_form_of_too_many_files_is_refused(server: Running, data: bytes) -> No
 def test_a_slow_body_is_refused_and_a_slow_head_closed_while_others_are_served(server: Running, data: bytes) -> None:
     begun = time.monotonic()
     slow, idle = (socket.create_connection(("127.0.0.1", server.port), timeout=20) for _ in range(2))
-    slow.sendall(f"POST {PLACE} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nx".encode())
+    slow.sendall(f"POST {PLACE} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nx".encode())
     idle.sendall(b"GET /health HTTP/1.1\r\nHo")
     alive_at_once = server.ask(PLACE, data, headers=BYTES)
     assert alive_at_once.status == 200
@@ -164,7 +164,7 @@ def test_a_slow_body_is_refused_and_a_slow_head_closed_while_others_are_served(s
 def test_a_client_that_leaves_harms_nobody(server: Running, data: bytes) -> None:
     for _ in range(3):
         gone = socket.create_connection(("127.0.0.1", server.port), timeout=20)
-        gone.sendall(f"POST {PLACE} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx".encode())
+        gone.sendall(f"POST {PLACE} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nx".encode())
         gone.close()
     time.sleep(0.1)
     alive(server, data)
