@@ -18,7 +18,7 @@ from uvicorn.supervisors import Multiprocess
 
 from regraft.doors.http.app import make_app
 from regraft.doors.http.metrics import FOLDER
-from regraft.doors.http.settings import LOOPBACK, Settings
+from regraft.doors.http.settings import LOOPBACK, Settings, is_loopback
 from regraft.errors import BadRequest, RegraftError
 from regraft.workbench.predict import opened
 
@@ -84,14 +84,6 @@ def worker_app(settings: Settings) -> ASGIApp:
         sys.exit(STARTUP_FAILED)
 
 
-def until_stopped(config: Config, listener: socket.socket) -> None:
-    """Serve in this process until SIGTERM or SIGINT, which are no errors here."""
-    server = Server(config)
-    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn takes them while it serves, and raises them at the end
-        signal.signal(number, signal.SIG_IGN)
-    server.run(sockets=[listener])
-
-
 def serve(settings: Settings, host: str, port: int, *, workers: int) -> None:
     """Serve until SIGTERM or SIGINT; requests that were accepted come to their end.
 
@@ -104,8 +96,8 @@ def serve(settings: Settings, host: str, port: int, *, workers: int) -> None:
     shown = f"[{host}]" if ":" in host else host
     names = ", ".join(name for name, _ in settings.models)
     print(f"serving {names} on http://{shown}:{listener.getsockname()[1]} (examples: /docs)", file=sys.stderr)
-    if host in LOOPBACK:
-        settings = replace(settings, hosts=(*LOOPBACK, *settings.hosts))
+    if is_loopback(host):
+        settings = replace(settings, hosts=(*LOOPBACK, host, *settings.hosts))
     elif not settings.token:
         print("note: whoever reaches this machine may use the models: there is no --token-file.", file=sys.stderr)
     given: dict[str, Any] = {
@@ -113,7 +105,10 @@ def serve(settings: Settings, host: str, port: int, *, workers: int) -> None:
         "timeout_graceful_shutdown": DRAIN_S, "timeout_worker_healthcheck": 10, "backlog": BACKLOG,
     }  # fmt: skip
     if workers == 1:
-        until_stopped(Config(make_app(settings), **given), listener)
+        server = Server(Config(make_app(settings), **given))
+        for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn takes them while it serves, and raises them at the end
+            signal.signal(number, signal.SIG_IGN)
+        server.run(sockets=[listener])
         return
     for _, path in settings.models:  # errors are told here, once, and prefixes exported for all
         opened(path, device=settings.device, threads=settings.threads)

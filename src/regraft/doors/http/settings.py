@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
+from ipaddress import ip_address
 from math import ceil
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -128,6 +129,14 @@ def allowed_url(url: str, prefixes: Sequence[str]) -> bool:
     path = unquote(unquote(urlsplit(url).path))
     climbs = ".." in path.replace("\\", "/").split("/")
     return url.isprintable() and " " not in url and url.startswith(tuple(prefixes)) and not climbs
+
+
+def is_loopback(host: str) -> bool:
+    """Whether this address can be reached from this machine alone."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def allowed_host(host: str, origin: str, known: Sequence[str]) -> bool:

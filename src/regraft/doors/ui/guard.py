@@ -18,7 +18,7 @@ from starlette.requests import Request, cookie_parser
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from regraft.doors.http.settings import Refusal
+from regraft.doors.http.settings import Refusal, is_loopback
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -90,8 +90,8 @@ class Guard:
         try:
             number = ipaddress.ip_address(name)
         except ValueError:
-            return not _loopback(self.host) and name == socket.gethostname().lower()
-        return number.is_loopback or not _loopback(self.host)
+            return not is_loopback(self.host) and name == socket.gethostname().lower()
+        return number.is_loopback or not is_loopback(self.host)
 
 
 def form_token(key: str) -> str:
@@ -117,10 +117,3 @@ async def form_of(request: Request, key: str) -> Mapping[str, str]:
 
 def _same(a: str, b: str) -> bool:
     return hmac.compare_digest(a.encode(errors="replace"), b.encode())
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

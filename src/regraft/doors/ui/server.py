@@ -4,10 +4,10 @@ import sys
 import webbrowser
 from pathlib import Path
 
-from uvicorn import Config
+from uvicorn import Config, Server
 
-from regraft.doors.http.server import listening, until_stopped
-from regraft.doors.http.settings import LOOPBACK
+from regraft.doors.http.server import listening
+from regraft.doors.http.settings import is_loopback
 from regraft.doors.ui.app import web_app
 from regraft.errors import RunError
 from regraft.files import Lock
@@ -32,10 +32,10 @@ def serve(folder: Path, host: str, port: int, *, open_: bool) -> None:
         print(
             f"{folder} is shown at {address}\nCtrl-C ends the page; jobs that run go on.", file=sys.stderr, flush=True
         )
-        if host not in LOOPBACK:
+        if not is_loopback(host):
             print("note: whoever learns this address may train and read here; it is not encrypted.", file=sys.stderr)
         if open_:
             webbrowser.open(address)
         config = Config(app, ws="none", log_config=None, access_log=False, server_header=False,
                         timeout_graceful_shutdown=3)  # fmt: skip
-        until_stopped(config, listener)
+        Server(config).run(sockets=[listener])
