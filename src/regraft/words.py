@@ -26,6 +26,10 @@ _BESIDE = re.compile(
 """Words that a split's name may have beside its own without meaning anything else."""
 
 
+EMPTY = frozenset(("", "na", "n/a", "nan", "null", "none", "?", "-", "<na>"))
+"""What stands in a table for a missing number, in any case."""
+
+
 def splits_in(names: Iterable[str]) -> dict[str, str]:
     """The names among these that are those of splits, and of which: train, val or test.
 

@@ -70,11 +70,13 @@ def write_export(bundle: Bundle, made: ExportFormat, folder: Path, examples: Exa
     write_text(folder / "predict.py", script)
     model = open_export(folder, threads)
     (folder / "golden").mkdir()
-    for at, contents in enumerate(modality.golden(0, preparation)):
+    golden = modality.golden(0, preparation)
+    spec["compares"] = list(head_outputs(bundle, [bundle.prepare(golden[0])]))
+    for at, contents in enumerate(golden):
         ending, data = modality.filed(contents, preparation)
         (folder / "golden" / f"{at}{ending}").write_bytes(data)
         record = fed(bundle, contents, bundle.prepare_pieces(contents))
-        found, spec["compares"] = model.outputs([record]), list(head_outputs(bundle, [bundle.prepare(contents)]))
+        found = model.outputs([record])
         digests = {name: hashlib.sha256(array.tobytes()).hexdigest() for name, array in record.items()}
         numbers = {name: model.thinned(array[0]).tolist() for name, array in found.items()
                    if name not in bundle.model.task.selects}  # fmt: skip

@@ -132,9 +132,8 @@ def _corpus(manifest: Path) -> Generator[Event, None, None]:
     order = np.random.default_rng(derive_seed(0, "lab", "classes")).permutation(len(enough)).tolist()
     chosen = [enough[at] for at in order[:NUM_CLASSES]]
     positions = np.sort(np.concatenate([np.flatnonzero(labels == one)[:PER_CLASS] for one in chosen]))
-    nobody = np.zeros(len(labels), dtype=np.int64)
     manifest.parent.mkdir(parents=True, exist_ok=True)
-    write_manifest(dataset.examples, positions, np.full(len(labels), "", dtype="U5"), np.arange(len(nobody)), manifest)
+    write_manifest(dataset.examples, positions, np.full(len(labels), "", dtype="U5"), np.arange(len(labels)), manifest)
 
 
 def _judged(name: str, study: Study, done: SweepDone, command: str) -> StudyReport:
@@ -151,7 +150,8 @@ def _judged(name: str, study: Study, done: SweepDone, command: str) -> StudyRepo
             ran, table.outputs.argmax(1) == table.targets
         )
     num_classes = len(done.cells[0].report.data.classes)
-    found = found_of(study, trained, costs := costs_of(study, num_classes), groups)
+    costs = costs_of(study, num_classes)
+    found = found_of(study, trained, costs, groups)
     outcome = outcome_of(found)
     return StudyReport(
         study=name, title=study.title, claim=study.claim, source=study.source, measurement=study.measurement,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,9 @@ from regraft.values import drained
 from regraft.workbench.recipes import recipe_for
 from regraft.workbench.run import read_predictions
 from regraft.workbench.session import opening
+
+HELD = 64
+"""Previews that are kept: who asks for one mostly asks twice, for what it is and then for the image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +83,7 @@ class Looks:
         )  # fmt: skip
         self._modality = MODALITIES.get(dataset.modality)
         self._contents: dict[str, Content] = {one.id: one.content for one in dataset.examples}
+        self._seen = lru_cache(maxsize=HELD)(self._look)
 
     def preview(self, name: str) -> bytes | str:
         """A small image (PNG) or an excerpt of the example called `name`.
@@ -88,12 +93,15 @@ class Looks:
         """
         if name not in self._contents:
             raise BadData(f"The data have no example {name!r} now.", fix="the data have changed since the run.")
-        try:
-            return self._modality.preview(self._contents[name])
-        except Undecodable as error:
-            return error.reason
+        return self._seen(name)
 
     def file(self, name: str) -> Path | None:
         """The file of an example; None where it is no file of its own."""
         content = self._contents.get(name)
         return content.path if isinstance(content, File) else None
+
+    def _look(self, name: str) -> bytes | str:
+        try:
+            return self._modality.preview(self._contents[name])
+        except Undecodable as error:
+            return error.reason

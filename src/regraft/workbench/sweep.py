@@ -147,7 +147,7 @@ def compared(
         not_run, failed = yield from _run(cells, out, max_seconds)
         done = [cell for cell in cells if (out / cell.folder / "report.json").is_file()]
         reports = {cell: read_report(out / cell.folder) for cell in done}
-        report = _report(recipe, reports, out, metric, not_run, failed)
+        report = _report(shared, reports, out, metric, not_run, failed)
         write_sweep(report, out)
     ran = [Ran(candidate=cell.candidate, share=cell.share, seed=cell.seed, folder=out / cell.folder, report=one)
            for cell, one in reports.items()]  # fmt: skip
@@ -285,14 +285,14 @@ def _told(report: Report) -> str:
 
 
 def _report(
-    recipe: Recipe,
+    recipe: Mapping[str, Any],
     reports: Mapping[_Cell, Report],
     out: Path,
     metric: str | None,
     not_run: Sequence[str],
     failed: Sequence[Cell],
 ) -> SweepReport:
-    """Rank what is there. Raises: RunError: no candidate was trained."""
+    """Rank what is there; `recipe` is what all share, as JSON has it. Raises: RunError: no candidate was trained."""
     largest = max((cell.share for cell in reports), default=1.0)
     at_full: dict[str, dict[int, _Cell]] = {}
     for cell, report in reports.items():
@@ -319,7 +319,7 @@ def _report(
     }
     grouped = any(reference.groups)
     groups = np.array([group or f"\0{at}" for at, group in enumerate(reference.groups)]) if grouped else None
-    ranking = ranked(reference.targets, outputs, metric=chosen, groups=groups, seed=recipe.seed)
+    ranking = ranked(reference.targets, outputs, metric=chosen, groups=groups, seed=recipe["seed"])
     costs = _seconds(at_full, reports, out / PASSES)
     sign = 1.0 if metric_named(chosen).higher_is_better else -1.0
     values = {one.name: sign * one.measured.value for one in ranking.standings}
@@ -345,7 +345,7 @@ def _report(
         num_groups=len(set(reference.groups)) if grouped else None, seeds=tuple(seeds), candidates=tuple(candidates),
         optimism=ranking.optimism, num_pairs=ranking.num_pairs,
         machine=f"{first.environment.get('platform', '')}, {first.environment.get('threads', '')} threads",
-        not_run=tuple(not_run), failed=tuple(failed), recipe=json.loads(json.dumps(asdict(recipe), default=str)),
+        not_run=tuple(not_run), failed=tuple(failed), recipe=recipe,
     )  # fmt: skip
 
 

@@ -17,12 +17,9 @@ from jaxtyping import Float32
 from regraft.contracts.example import Columns
 from regraft.data.sources._rows import Table, _decoded, numbered, read_table, wanted
 from regraft.errors import BadData, UnknownName
-from regraft.words import counted, named
+from regraft.words import EMPTY, counted, named
 
 T = TypeVar("T")
-
-EMPTY = frozenset(("", "na", "n/a", "nan", "null", "none", "?", "-", "<na>"))
-"""What stands for a missing number, in any case."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -28,6 +28,7 @@ from regraft.doors.ui.models import SETTINGS, Models
 from regraft.doors.ui.place import KINDS, Place, stem
 from regraft.errors import RegraftError
 from regraft.records import to_json
+from regraft.reports.page import inside
 from regraft.workbench.backbones import backbones
 from regraft.workbench.compare import compare
 from regraft.workbench.mistakes import mistakes
@@ -147,7 +148,7 @@ class Pages:
             return self.show("unfinished.html", name=name, live=seen, state="unfinished")
         found = await asyncio.to_thread(pages.result, folder)
         others = [one for one in self.place.names("runs") if one != name] if kind == "runs" else []
-        return self.show("result.html", kind=kind, name=name, found=found, plots=pages.inside(found.plots),
+        return self.show("result.html", kind=kind, name=name, found=found, plots=inside(found.plots),
                          others=others, data=self.place.data())  # fmt: skip
 
     async def try_(self, request: Request) -> Response:
@@ -207,9 +208,7 @@ class Pages:
         a, b = (self.place.child("runs", request.query_params.get(one, "")) for one in "ab")
         found = await asyncio.to_thread(compare, a, b)
         both = [await asyncio.to_thread(pages.result, one) for one in (a, b)]
-        return self.show(
-            "compare.html", found=to_json(found), both=both, plots=[pages.inside(one.plots) for one in both]
-        )
+        return self.show("compare.html", found=to_json(found), both=both, plots=[inside(one.plots) for one in both])
 
     async def file(self, request: Request) -> Response:
         """A file of a result, as it is."""

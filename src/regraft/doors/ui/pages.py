@@ -1,7 +1,7 @@
 """Pages: templates of this folder around the blocks that reports are made of."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -90,7 +90,3 @@ def templates() -> Environment:
 def render(template: str, /, **given: Any) -> str:
     """A page."""
     return templates().get_template(template).render(**given)
-
-
-Drawn = Callable[[Mapping[str, str]], Mapping[str, Any]]
-inside: Drawn = page.inside

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from regraft.words import EMPTY
+
 
 def inputs(path: Path) -> list[dict[str, str]]:
     """The rows of a table in UTF-8 whose first line names the columns, with commas, semicolons or tabs between them."""
@@ -24,16 +26,16 @@ def inputs(path: Path) -> list[dict[str, str]]:
 
 def prepare(given: dict[str, Any], preparation: dict[str, Any], folder: Path) -> dict[str, np.ndarray]:
     """A row, numbers or text by column, as `values`: the network's columns in its order, NaN where a cell is empty."""
-    found, empty = [], {"", "na", "n/a", "nan", "null", "none", "?", "-", "<na>"}
+    found = []
     for name in preparation["columns"]:
         if name not in given and preparation["missing"] != "columns":
             raise ValueError(f"the column {name!r} is missing")
         cell = str(given.get(name, "")).strip()
-        found.append(float("nan") if cell.lower() in empty else float(cell))
+        found.append(float("nan") if cell.lower() in EMPTY else float(cell))
         if preparation["missing"] == "none" and found[-1] != found[-1]:
             raise ValueError(f"the cell of {name!r} is empty")
     return {"values": np.array(found, dtype=np.float64).astype(np.float32)}
 
 
-SCRIPT = "\n\n".join(getsource(one) for one in (inputs, prepare))
+SCRIPT = "\n\n".join((f"EMPTY = {sorted(EMPTY)}\n", *(getsource(one) for one in (inputs, prepare))))
 """The text."""
