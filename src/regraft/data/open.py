@@ -51,7 +51,7 @@ def open_dataset(
             "run was started (go there, or --set data=PATH).",
         )
     columns = Columns(**source, modality=modality, unlabelled=task != "auto" and TASKS.get(task)(()).taught)
-    reader = _source(where) if frame is None else None
+    reader = source_of(where) if frame is None else None
     if frame is None and reader is None:
         raise BadData(
             f"{where} is neither a folder nor a table nor an archive.",
@@ -105,7 +105,7 @@ def unpack(path: str | os.PathLike[str]) -> Iterator[Progress]:
         OutOfSpace: there is no room.
     """
     where = _absolute(path)
-    if source := _source(where):
+    if source := source_of(where):
         for archive in source.archives_in(where):
             yield from unpacking(archive)
 
@@ -114,7 +114,7 @@ def _absolute(path: str | os.PathLike[str]) -> Path:
     return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - links in the path are kept
 
 
-def _source(path: Path) -> DataSource | None:
+def source_of(path: Path) -> DataSource | None:
     """The source that reads what is at `path`; None where there is none."""
     accepting = [source for name in SOURCES if _may(name, path) and (source := SOURCES.get(name)).accepts(path)]
     return min(accepting, key=lambda one: one.last) if accepting else None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from regraft.contracts.example import Columns, Contents, File
 from regraft.data.archives import is_archive, unpacking
+from regraft.data.open import source_of
 from regraft.data.sources import table
 from regraft.data.sources.folder import files_in
 from regraft.errors import BadData
@@ -91,16 +92,20 @@ def _of_rows(bundle: "Bundle", inputs: Sequence[Path], abstain: float | None) ->
 def _rows(
     inputs: Sequence[Path], source: Source
 ) -> Generator[Notice, None, tuple[Sequence[Path], Mapping[str, str], list[tuple[str, Contents]]]]:
-    """The inputs with the files of their rows in place of tables; what these call them, by their paths; and the rows
-    whose cells are the content itself, by name."""
+    """The inputs with the files of their rows in place of tables, and of their examples in place of other files that
+    list some; what these call them, by their paths; and the rows whose cells are the content itself, by name."""
     found, names, inline = list[Path](), dict[str, str](), list[tuple[str, Contents]]()
     columns = Columns(**vars(source))
     for given in inputs:
-        if not table.accepts(given):
+        if table.accepts(given):
+            cells, contents, notes = table.contents_in(given, columns)
+            yield from notes
+        elif given.is_file() and not is_archive(given) and (reader := source_of(given)):
+            examples = reader.open(given, replace(columns, unlabelled=True)).examples
+            cells, contents = [one.id for one in examples], [one.contents for one in examples]
+        else:
             found.append(given)
             continue
-        cells, contents, notes = table.contents_in(given, columns)
-        yield from notes
         for cell, one in zip(cells, contents, strict=True):
             content = next(iter(one.values()))
             if isinstance(content, File):

@@ -6,7 +6,7 @@ texts, so that runs on other data do not load them.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -114,13 +114,31 @@ class TextModality(Modality):
     def load(self, contents: Contents, preparation: Any, view: View | None, piece: int = 0) -> tuple[Record, Placement]:
         from regraft.modalities.text.read import text_of
 
-        found = preparation.encoded(*map(text_of, contents.values()))
-        if not found.ids:
+        texts, placement = tuple(map(text_of, contents.values())), dict[str, np.ndarray]()
+        if preparation.overlap:
+            ids, types, placement["offsets"], placement["letters"] = preparation.windows(*texts)[0][piece]
+        else:
+            found = preparation.encoded(*texts)
+            ids, types = np.array(found.ids, dtype=np.int32), np.array(found.type_ids, dtype=np.int32)
+        if not len(ids):
             raise Undecodable("it has no tokens", str(next(iter(contents.values()))))
-        record = {"ids": np.array(found.ids, dtype=np.int32), "mask": np.ones(len(found.ids), dtype=bool)}
-        if preparation.types:
-            record["types"] = np.array(found.type_ids, dtype=np.int32)
-        return record, {}
+        record = {"ids": ids, "mask": np.ones(len(ids), dtype=bool), **({"types": types} if preparation.types else {})}
+        return record, placement
+
+    def whole(self, preparation: Any) -> Any:
+        from regraft.modalities.text.tokens import OVERLAP
+
+        return replace(preparation, overlap=OVERLAP)
+
+    def pieces(self, contents: Contents, preparation: Any) -> int:
+        from regraft.modalities.text.read import text_of
+
+        return len(preparation.windows(*map(text_of, contents.values()))[0]) if preparation.overlap else 1
+
+    def placements(self, preparation: Any, augmentation: Any = None) -> Shapes:
+        from regraft.modalities.text.tokens import WIDE
+
+        return {"offsets": ((None, 2), "int32"), "letters": ((None, WIDE), "int32")} if preparation.overlap else {}
 
     def shapes(self, preparation: Any) -> Shapes:
         numbers: tuple[tuple[int | None, ...], str] = ((None,), "int32")
@@ -128,7 +146,10 @@ class TextModality(Modality):
         return {"ids": numbers, "mask": ((None,), "bool"), **types}
 
     def golden(self, seed: int, preparation: Any) -> list[Contents]:
-        return [{"text": Inline(text)} for text in _golden(seed)]
+        texts = [Inline(text) for text in _golden(seed)]
+        if preparation.overlap:  # the last ones are in several windows
+            return [{"question": texts[0], "context": Inline(" ".join([one.value] * 4))} for one in texts]
+        return [{"text": text} for text in texts]
 
     def golden_digests(self, seed: int, preparation: Any) -> list[str]:
         return [digest_bytes(text.encode()) for text in _golden(seed)]
@@ -145,7 +166,12 @@ class TextModality(Modality):
         """Say which texts are too long for the network; a text has no more tokens than characters, or a few more."""
         from regraft.modalities.text.read import text_of
 
-        most = card.preparation.max_tokens
+        most, prepared = card.preparation.max_tokens, card.preparation
+        if prepared.overlap:
+            cut = [one.id for one in examples if prepared.windows(*map(text_of, one.contents.values()))[1]]
+            many = counted(len(cut), "question has", "questions have")
+            text = f"{many} more than {most // 4} tokens; what comes after is not seen: {named(cut)}."
+            return notices([text] if cut else [])
         long = [examples[at] for at in np.flatnonzero(prints["characters"] > most - 8).tolist()]
         cut = [one.id for one in long if card.preparation.encoded(*map(text_of, one.contents.values())).overflowing]
         many = counted(len(cut), "text has", "texts have")

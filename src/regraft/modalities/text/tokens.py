@@ -2,19 +2,41 @@
 
 The tokenizer is the one that the weights were trained with, as the library `tokenizers` writes it (`tokenizer.json`).
 It is part of the preparation, and so of the store's key and of a saved model. A text of more tokens than the network
-takes is cut at its end; of a pair the longer text is cut.
+takes is cut at its end; of a pair the longer text is cut. Where all of a text must be seen it is read in windows that
+overlap, and of a pair the second text is, each window behind the whole first one (a question).
 
-Source of the format: https://huggingface.co/docs/tokenizers.
+Source of the format: https://huggingface.co/docs/tokenizers. Windows: Devlin et al. 2019, arXiv:1810.04805 (run_squad).
 """
 
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
-from regraft.errors import BadRecipe, BadRequest, MissingExtra, WeightsError
+import numpy as np
+from jaxtyping import Int32
+
+from regraft.errors import BadRecipe, BadRequest, MissingExtra, Undecodable, WeightsError
 from regraft.identity import digest_bytes
 from regraft.records import Record
+
+OVERLAP = 128
+"""Tokens that two windows share, as transformers' own examples have it."""
+FIRST_SHARE = 4
+"""Of a pair the first text has at most one in so many of a window's tokens: 64 of 256, Devlin's limit."""
+WIDE = 16
+"""Characters kept for each token of a window, on average at most; English has five."""
+
+
+class Window(NamedTuple):
+    """The tokens of one window, and where in the text each lies. t tokens."""
+
+    ids: Int32[np.ndarray, " t"]
+    types: Int32[np.ndarray, " t"]
+    offsets: Int32[np.ndarray, "t 2"]
+    """First character and the one behind the last, in the last text; 0 and 0 for tokens that are no part of it."""
+    letters: Int32[np.ndarray, "t 16"]
+    """The characters that the window shows, by code point and row by row, from the first token's on; then zeros."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +51,8 @@ class Preparation(Record):
     """Tokens that the network has positions for; 0: any number."""
     types: bool = False
     """Whether the network is told of which of two texts a token is."""
+    overlap: int = 0
+    """Tokens that two windows of a text share, at most half of a window; 0: there is one window."""
 
     def __post_init__(self) -> None:
         if not 8 <= self.max_tokens <= (self.positions or self.max_tokens):
@@ -37,7 +61,8 @@ class Preparation(Record):
 
     def digest_fields(self) -> dict[str, Any]:
         """What decides the tokens, as JSON, for the key of the activation store."""
-        return {"rule": "tokens-1", **self.to_json(), "tokenizer": digest_bytes(self.tokenizer.encode())}
+        fields = {"rule": "tokens-1", **self.to_json(), "tokenizer": digest_bytes(self.tokenizer.encode())}
+        return {name: value for name, value in fields.items() if name != "overlap" or value}
 
     def scaled_to(self, input_px: int) -> "Preparation":
         """
@@ -56,10 +81,45 @@ class Preparation(Record):
         """
         return _tokenizer(self.tokenizer, self.max_tokens).encode(*texts)
 
+    def windows(self, *texts: str) -> "tuple[list[Window], bool]":
+        """One text, or the second of a pair, in windows; and whether the first one had to be cut.
+
+        Raises:
+            Undecodable: there is no token to look through, or a window has too many characters.
+            BadRequest, MissingExtra, WeightsError: as `encoded`.
+        """
+        return _windows(self, texts)
+
+
+@lru_cache(maxsize=64)
+def _windows(preparation: Preparation, texts: tuple[str, ...]) -> tuple[list[Window], bool]:
+    found, last = _tokenizer(preparation.tokenizer, 0).encode(*texts), len(texts) - 1
+    ids, types, offsets = (np.array(one, dtype=np.int32) for one in (found.ids, found.type_ids, found.offsets))
+    of_text = np.array([-1 if one is None else one for one in found.sequence_ids])
+    inside, most = np.flatnonzero(of_text == last), preparation.max_tokens // FIRST_SHARE
+    if not len(inside):
+        raise Undecodable("it has no tokens", texts[last][:40])
+    first = np.flatnonzero((of_text >= 0) & (of_text < last))
+    around = np.flatnonzero(np.isin(np.arange(len(ids)), first[most:], invert=True) & (of_text != last))
+    before, after = around[around < inside[0]], around[around > inside[-1]]
+    room = preparation.max_tokens - len(around)
+    step, made = room - min(preparation.overlap, room // 2), list[Window]()
+    for begin in range(0, max(1, len(inside) - room + step), step):
+        part = inside[begin : begin + room]
+        chosen = np.concatenate([before, part, after])
+        shown = np.where((of_text[chosen] == last)[:, None], offsets[chosen], 0)
+        text = texts[last][offsets[part[0], 0] : offsets[part[-1], 1]]
+        letters = np.zeros(len(chosen) * WIDE, dtype=np.int32)
+        if len(text) > len(letters):
+            raise Undecodable(f"{len(text):,} characters of it are {len(part)} tokens", texts[last][:40])
+        letters[: len(text)] = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<i4")
+        made.append(Window(ids[chosen], types[chosen], shown, letters.reshape(-1, WIDE)))
+    return made, len(first) > most
+
 
 @lru_cache(maxsize=4)
 def _tokenizer(text: str, max_tokens: int) -> Any:
-    """The tokenizer, which pads nothing."""
+    """The tokenizer, which pads nothing; 0: nor cuts."""
     if not text:
         raise BadRequest(
             "The tokenizer of this network is not at hand: it comes with the trained weights.",
@@ -76,5 +136,8 @@ def _tokenizer(text: str, max_tokens: int) -> Any:
             f"The tokenizer cannot be read ({str(error)[:100]}).", fix="fetch tokenizer.json again where it comes from."
         ) from error
     made.no_padding()
-    made.enable_truncation(max_tokens)
+    if max_tokens:
+        made.enable_truncation(max_tokens)
+    else:
+        made.no_truncation()
     return made
