@@ -150,7 +150,7 @@ def test_settings_that_mean_nothing_for_texts_are_refused() -> None:
 
 
 def test_golden_texts_are_the_same_everywhere() -> None:
-    found = TEXT.golden(0, None)
+    found = TEXT.golden(0, Preparation())
     assert found[0]["text"] == Inline("strange :-) bad")
     assert json.dumps([len(one["text"].value.split()) for one in found]) == "[3, 12, 40, 150]"
     assert TEXT.golden_digests(0, None)[0] != TEXT.golden_digests(1, None)[0]

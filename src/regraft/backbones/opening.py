@@ -200,7 +200,7 @@ def card_at_hand(spec: str, input_px: int | None = None) -> tuple[Family, Card]:
     path = Path(parsed.path).expanduser()
     if parsed.weights == "bundle":
         head = read_tensors(bundle_folder(path) / TENSORS, beginning="head/weight")
-        card = replace(card, num_source_classes=len(next(iter(head.values()))))
+        card = replace(card, num_source_classes=len(next(iter(head.values()), ())))
     elif parsed.weights == "file":
         if not path.is_file():
             raise WeightsMissing(f"{path} is not there; a file of weights is expected.", fix="check the path.")
