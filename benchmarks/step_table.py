@@ -86,7 +86,7 @@ def _rate(spec: str, *, half: bool) -> float:
             state = {"hidden": hidden}
             for stage in stages:
                 state = stage(state)
-            logits = head(opened.views(state)["pooled"])
+            logits = head(opened.readouts(state)["pooled"])
             loss = torch.nn.functional.cross_entropy(logits.float(), targets)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

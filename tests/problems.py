@@ -73,7 +73,7 @@ class MemoryStates(States):
         with torch.no_grad():
             state = network.run({"pixels": torch.from_numpy(np.stack(shifted))}, upto=self._cut)
             if self._cut == "output":
-                state = {self._view: network.views(state)[self._view]}
+                state = {self._view: network.readouts(state)[self._view]}
         return {name: tensor.numpy() for name, tensor in state.items()}
 
 

@@ -81,7 +81,7 @@ def toy_network(original: ToyEncoder) -> Network:
     def complete(state):
         return {**state, "added_mask": added_mask(state["mask"])}
 
-    def views(state):
+    def readouts(state):
         kept = state["mask"][..., None].float()
         return {"pooled": (state["hidden"] * kept).sum(1) / kept.sum(1), "tokens": state["hidden"]}
 
@@ -96,7 +96,7 @@ def toy_network(original: ToyEncoder) -> Network:
     return Network(
         start=Start(),
         stages={"embeddings": First(), **{f"layer.{i}": block for i, block in enumerate(original.blocks)}},
-        views=views,
+        readouts=readouts,
         source_head=original.classify,
         transient=frozenset({"added_mask"}),
         shared=frozenset({"position_bias"}),

@@ -63,7 +63,7 @@ def build(card: Card) -> Built:
     import torch
     from torch import nn
 
-    from regraft.nn.stages import OnHidden, grid_views, staged
+    from regraft.nn.stages import OnHidden, grid_readouts, staged
 
     class Coarse(nn.Module):
         """A stage that offers a map before its pool, as a tap of another name than its own."""
@@ -78,9 +78,9 @@ def build(card: Card) -> Built:
 
     fine = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, 2, 1), nn.ReLU())
     top = nn.Sequential(nn.Conv2d(WIDTH, WIDTH, 3, 1, 1), nn.ReLU())
-    network = staged(card, [fine, nn.Identity(), top], views=grid_views)
+    network = staged(card, [fine, nn.Identity(), top], readouts=grid_readouts)
     stages = {"fine": OnHidden(fine), "coarse": Coarse(), "top": OnHidden(top)}
-    network = Network(start=network.start, stages=stages, views=grid_views)
+    network = Network(start=network.start, stages=stages, readouts=grid_readouts)
     return Built(network=network, original=nn.ModuleDict(stages))
 
 

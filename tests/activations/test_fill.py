@@ -79,7 +79,7 @@ def logits(backbone: Backbone, cut: str, stored: dict[str, np.ndarray]) -> torch
     network, state = backbone.network, {name: torch.from_numpy(array) for name, array in stored.items()}
     assert network.source_head is not None
     found: torch.Tensor = network.source_head(
-        state["pooled"] if cut == "output" else network.views(network.run(state, after=cut))["pooled"]
+        state["pooled"] if cut == "output" else network.readouts(network.run(state, after=cut))["pooled"]
     )
     return found
 

@@ -170,9 +170,9 @@ class Mixing(nn.Module):
 def build_ragged(card: Any) -> Built:
     stages = nn.ModuleDict({"embeddings": Words(), **{f"layer{i}": Mixing() for i in range(3)}})
     named = {name.replace("layer", "layer."): stage for name, stage in stages.items()}
-    views = {"pooled": mean_of, "tokens": lambda state: state["hidden"]}
+    readouts = {"pooled": mean_of, "tokens": lambda state: state["hidden"]}
     network = Network(
-        start=Start(), stages=named, views=lambda state: {name: view(state) for name, view in views.items()}
+        start=Start(), stages=named, readouts=lambda state: {name: read(state) for name, read in readouts.items()}
     )
     return Built(network=network, original=stages)
 
@@ -221,7 +221,7 @@ def test_rows_of_different_lengths_come_padded_with_a_mask(
         record = {key: torch.from_numpy(array[None]) for key, array in text(example, number).items()}
         with torch.no_grad():
             state = ragged.network.run(record, upto=cut)
-            expected = (ragged.network.views(state) if cut == "output" else state)[name][0].numpy()
+            expected = (ragged.network.readouts(state) if cut == "output" else state)[name][0].numpy()
         if name != "pooled":
             assert found[name].shape[1] == max(lengths)
             assert found["mask"][row].tolist() == [True] * lengths[row] + [False] * (max(lengths) - lengths[row])

@@ -136,7 +136,7 @@ def test_the_torch_runner_folds_batch_norm_and_gives_the_networks_own_numbers(ca
         for cut in case.cuts:
             state = network.run(inputs, upto=cut)
             key, expected = (
-                ("pooled", network.views(state)["pooled"]) if cut == "output" else ("hidden", state["hidden"])
+                ("pooled", network.readouts(state)["pooled"]) if cut == "output" else ("hidden", state["hidden"])
             )
             scale = float(expected.abs().max())
             np.testing.assert_allclose(found[cut][key], expected.numpy(), rtol=0, atol=1e-5 * scale)
@@ -188,7 +188,7 @@ def test_an_export_that_fails_or_disagrees_means_torch_and_one_notice(
     assert len(first.notices + again.notices) == 1
     with torch.no_grad():
         network, tensors = backbone.network, {name: torch.from_numpy(array) for name, array in inputs.items()}
-        expected = network.views(network.run(tensors))["pooled"].numpy()
+        expected = network.readouts(network.run(tensors))["pooled"].numpy()
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 

@@ -37,7 +37,7 @@ def check(backbone: Backbone, cuts: tuple[str, ...], folder: Path) -> None:
         state, at = {"pixels": torch.from_numpy(pixels)}, "input"
         for cut in cuts:
             state, at = network.run(state, after=at, upto=cut), cut
-            expected = {"pooled": network.views(state)["pooled"]} if cut == "output" else state
+            expected = {"pooled": network.readouts(state)["pooled"]} if cut == "output" else state
             for name, tensor in expected.items():
                 scale = float(tensor.abs().max())
                 np.testing.assert_allclose(found[cut][name], tensor.numpy(), rtol=0, atol=1e-5 * scale)

@@ -38,7 +38,7 @@ def through_arrays(network: Network, inputs: dict[str, torch.Tensor]) -> Iterato
         stored = {name: tensor.numpy().copy() for name, tensor in network.run(state, after=at, upto=cut).items()}
         at, state = cut, {name: torch.from_numpy(array) for name, array in stored.items()}
         assert network.source_head is not None
-        yield cut, network.source_head(network.views(network.run(dict(state), after=cut))["pooled"])
+        yield cut, network.source_head(network.readouts(network.run(dict(state), after=cut))["pooled"])
 
 
 def test_the_composed_stages_equal_the_original_at_every_cut(spec: str, made: Built) -> None:
@@ -66,7 +66,7 @@ def test_a_card_agrees_with_its_network(spec: str, made: Built) -> None:
         states, inputs = {}, {"pixels": torch.zeros((2, family.smallest_px, family.smallest_px, 3), dtype=torch.uint8)}
         for before, cut in zip(card.cuts, card.cuts[1:], strict=False):
             inputs = states[cut] = dict(network.run(inputs, after=before, upto=cut))
-        assert network.views(states["output"])["pooled"].shape == (2, card.width)
+        assert network.readouts(states["output"])["pooled"].shape == (2, card.width)
         assert tuple(network.stages) == card.stages
         assert {stage: tap.weight for stage, tap in network.side_heads.items()} == dict(card.side_heads)
         for stage, tap in network.side_heads.items():

@@ -60,7 +60,7 @@ def test_features_are_those_below_timms_own_classifier_from_every_cut(name: str)
         for cut in backbone.cuts:
             state = {key: value.clone() for key, value in backbone.network.run(inputs, upto=cut).items()}
             top = backbone.network.run(state, after=cut)
-            torch.testing.assert_close(backbone.network.views(top)["pooled"], pooled, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(backbone.network.readouts(top)["pooled"], pooled, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(backbone.network(inputs), logits, rtol=1e-4, atol=1e-5)
 
 
@@ -68,8 +68,8 @@ def test_a_grid_has_its_channels_first_whatever_timm_does() -> None:
     for name, channels in (("test_mambaout", 64), ("test_resnet", 96)):
         network = opened(f"timm:{name}@random", 64).network
         with torch.no_grad():
-            views = network.views(network.run({"pixels": pixels(64)}))
-        assert views["grid"].shape == (2, channels, 2, 2)
+            readouts = network.readouts(network.run({"pixels": pixels(64)}))
+        assert readouts["grid"].shape == (2, channels, 2, 2)
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_a_network_is_built_for_the_cards_channels(name: str, variant: str) -> N
         pixels = torch.zeros((1, *card.preparation.input_px, channels), dtype=torch.uint8)
         with torch.no_grad():
             state = made.network.eval().run({"pixels": pixels})
-        assert made.network.views(state)["pooled"].shape == (1, card.width)
+        assert made.network.readouts(state)["pooled"].shape == (1, card.width)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 5])

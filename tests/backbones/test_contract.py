@@ -30,7 +30,7 @@ def through_the_store(network: Network, inputs: dict, cut: str) -> torch.Tensor:
             rows = 1 if name in network.shared else len(next(iter(inputs.values())))
             assert array.shape[0] == rows
         back = {name: torch.from_numpy(array) for name, array in stored.items()}
-        return network.source_head(network.views(network.run(back, after=cut))["pooled"])
+        return network.source_head(network.readouts(network.run(back, after=cut))["pooled"])
 
 
 @pytest.mark.parametrize("cut", ["input", "stem", "3b", "4a", "4e", "5a"])

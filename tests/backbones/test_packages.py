@@ -75,7 +75,7 @@ def test_features_taps_and_logits_are_timms_own_from_every_cut(name: str) -> Non
         pooled = theirs.forward_head(theirs.forward_features(inputs), pre_logits=True)
         for cut in card.cuts:
             state = network.run(network.run({"pixels": pixels}, upto=cut), after=cut)
-            torch.testing.assert_close(network.views(state)["pooled"], pooled, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(network.readouts(state)["pooled"], pooled, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(network({"pixels": pixels}), theirs(inputs), rtol=1e-4, atol=1e-4)
 
 

@@ -53,7 +53,7 @@ def test_integrated_gradients_sum_to_what_the_logit_gains(tmp_path: Path) -> Non
         state = {"hidden": hidden}
         for stage in network.stages.values():
             state = stage(state)
-        grey = bundle.model.module(network.views(state)["pooled"])[0, 0]
+        grey = bundle.model.module(network.readouts(state)["pooled"])[0, 0]
     gained = float(bundle.logits([bundle.prepare(stripes(0, 0, size=70))])[0, 0] - grey)
     assert found["integrated gradients"].sum() == pytest.approx(gained, rel=0.05, abs=0.02)
 

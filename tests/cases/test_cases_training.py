@@ -6,27 +6,30 @@ from typing import Any
 import pytest
 
 from problems import opened, problem
-from regraft.strategies._steps import Phases
+from regraft.strategies._steps import Unfreezing
 from regraft.strategies.training import Training, new_tail, planned
 from regraft.values import Notice
 
-PHASES = Phases(stages=5, first=1, together=1, share=0.5, epochs=2)
+UNFREEZING = Unfreezing(stages=5, first=1, together=1, share=0.5, epochs=2)
 
 
 @pytest.mark.parametrize(
-    ("options", "phases", "epochs", "why"),
+    ("options", "unfreezing", "epochs", "why"),
     [
         ({"epochs": 3}, None, 50, "options.min_steps asks for 150 steps (--set options.min_steps=0: none)"),
-        ({"epochs": 3, "min_steps": 0}, PHASES, 9, "every stage is to be unfrozen"),
+        ({"epochs": 3, "min_steps": 0}, UNFREEZING, 9, "every stage is to be unfrozen"),
         ({"epochs": 3, "min_steps": 0}, None, 3, ""),
-        ({"epochs": 60}, PHASES, 60, ""),
+        ({"epochs": 60}, UNFREEZING, 60, ""),
     ],
 )
 def test_epochs_that_give_way_to_something_else_are_said(
-    options: dict[str, Any], phases: Phases | None, epochs: int, why: str
+    options: dict[str, Any], unfreezing: Unfreezing | None, epochs: int, why: str
 ) -> None:
     asked, given = problem(opened("googlenet:tiny@random", 32), "5a", examples=90), Training(**options)
-    notes, planning = list[str](), planned(new_tail(asked, given, batch_norm="frozen"), asked, given, phases=phases)
+    notes, planning = (
+        list[str](),
+        planned(new_tail(asked, given, batch_norm="frozen"), asked, given, unfreezing=unfreezing),
+    )
 
     def drained() -> Generator[Any, None, None]:
         assert (yield from planning).epochs == epochs

@@ -99,6 +99,16 @@ def test_a_task_of_ones_own_is_solved_trained_and_judged_by_its_metric(tmp_path:
     assert regraft("predict", "run", "photos/test/light/8.png").split("\t")[1] == "light"
 
 
+@pytest.mark.slow
+def test_a_strategy_of_ones_own_trains_what_it_says(tmp_path: Path, regraft: Any) -> None:
+    install("own-strategy", tmp_path)
+    draw_photos(tmp_path / "photos")
+    regraft("fit", "photos", "--strategy", "bitfit", "--input-px", "64", "--out", "run", *QUICK)
+    found = report(tmp_path / "run")
+    assert found["strategy"]["name"] == "bitfit"
+    assert 0 < found["backbone"]["parameters_trained"] < 50_000
+
+
 def test_a_modality_of_ones_own_is_trained_on_and_predicted(tmp_path: Path, regraft: Any) -> None:
     install("own-modality", tmp_path)
     draw_recordings(tmp_path / "recordings")

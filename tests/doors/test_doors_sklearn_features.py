@@ -47,7 +47,7 @@ def network_on(images: list[np.ndarray], cut: str) -> dict[str, np.ndarray]:
     with torch.no_grad():
         network = backbone.network
         state = network.run({"pixels": torch.from_numpy(pixels)}, upto=cut)
-        found = network.views(state) if cut == "output" else state
+        found = network.readouts(state) if cut == "output" else state
     return {name: tensor.numpy() for name, tensor in found.items()}
 
 

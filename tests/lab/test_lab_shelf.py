@@ -66,7 +66,7 @@ def test_a_network_of_the_lab_is_what_its_card_says(name: str) -> None:
     network = built(family, card).network.eval()
     assert tuple(network.stages) == card.stages
     with torch.no_grad():
-        seen = network.views(network.run({"pixels": torch.zeros((1, *card.input_px, 3), dtype=torch.uint8)}))
+        seen = network.readouts(network.run({"pixels": torch.zeros((1, *card.input_px, 3), dtype=torch.uint8)}))
     assert seen["pooled"].shape == (1, card.width)
 
 

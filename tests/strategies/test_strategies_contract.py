@@ -122,7 +122,7 @@ def test_the_tensors_put_into_the_network_give_the_same_logits(way: Way, trained
                 tensor.copy_(torch.from_numpy(model.tensors[name]))
         plain = asked.states.batch(asked.train, np.zeros_like(asked.train))
         state = {name: torch.from_numpy(array) for name, array in plain.items()}
-        features = state if asked.cut == "output" else network.views(network.run(state, after=asked.cut))
+        features = state if asked.cut == "output" else network.readouts(network.run(state, after=asked.cut))
         logits = (
             features[asked.task.reads.readout].numpy() @ model.tensors["head/weight"].T + model.tensors["head/bias"]
         )

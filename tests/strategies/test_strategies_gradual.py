@@ -15,7 +15,7 @@ from regraft.contracts.strategy import Fitted, Problem
 from regraft.errors import BadRecipe
 from regraft.strategies import finetune, gradual, loop
 from regraft.strategies._checkpoint import CRITERION
-from regraft.strategies._steps import Phases
+from regraft.strategies._steps import Unfreezing
 from regraft.strategies.tail import Tail
 from regraft.values import Event, Notice, Progress
 
@@ -97,7 +97,7 @@ def test_from_zero_the_head_is_trained_alone_first(tiny: Backbone, tails: list[T
 def test_the_cut_falls_evenly_and_all_are_unfrozen_at_the_end(
     plan: dict[str, Any], epochs: int, unfrozen: list[int]
 ) -> None:
-    assert [Phases(**plan).unfrozen(epoch, epochs) for epoch in range(epochs)] == unfrozen
+    assert [Unfreezing(**plan).unfrozen(epoch, epochs) for epoch in range(epochs)] == unfrozen
 
 
 def test_phases_of_given_length_lengthen_a_run_that_would_end_before_the_last(tiny: Backbone) -> None:

@@ -97,9 +97,9 @@ def test_a_state_with_mask_and_shared_bias_goes_through_and_learns(cut: str) -> 
     network = toy_network(ToyEncoder())
     ids, mask = torch.randint(0, 50, (6, 9)), torch.arange(9)[None] < torch.tensor([9, 4, 6, 9, 2, 5])[:, None]
     with torch.no_grad():
-        expected = network.views(network.run({"ids": ids, "mask": mask}))["pooled"]
+        expected = network.readouts(network.run({"ids": ids, "mask": mask}))["pooled"]
         state = network.run({"ids": ids, "mask": mask}, upto=cut)
-        state = {"pooled": network.views(state)["pooled"]} if cut == "output" else state
+        state = {"pooled": network.readouts(state)["pooled"]} if cut == "output" else state
     tail = Tail(network, cut, PooledHead(16, 4), "pooled", batch_norm="frozen")
     with torch.no_grad():
         tail.head.weight.normal_()

@@ -49,7 +49,7 @@ def test_every_cut_gives_the_librarys_tokens_through_stored_arrays(kind: str, ba
         for cut in backbone.cuts:
             state = network.run(inputs, upto=cut)
             stored = {name: torch.from_numpy(tensor.numpy().copy()) for name, tensor in state.items()}
-            tokens = network.views(network.run(stored, after=cut))["tokens"]
+            tokens = network.readouts(network.run(stored, after=cut))["tokens"]
             torch.testing.assert_close(tokens[inputs["mask"]], expected, rtol=1e-4, atol=1e-5)
 
 
@@ -58,7 +58,7 @@ def test_a_row_alone_and_in_wider_padding_gives_the_same(kind: str, backbone: Ba
     wide = {name: torch.nn.functional.pad(tensor, (0, 5)) for name, tensor in inputs.items()}
     alone = {name: tensor[1:2, : LENGTHS[1]] for name, tensor in inputs.items()}
     with torch.no_grad():
-        found = [backbone.network.views(backbone.network.run(one))["pooled"] for one in (inputs, wide, alone)]
+        found = [backbone.network.readouts(backbone.network.run(one))["pooled"] for one in (inputs, wide, alone)]
     torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(found[2], found[0][1:2], rtol=1e-4, atol=1e-5)
 

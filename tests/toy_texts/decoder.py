@@ -85,7 +85,7 @@ def build(card: Card) -> Built:
     network = Network(
         start=Start(),
         stages=stages,
-        views=lambda state: {"tokens": state["hidden"]},
+        readouts=lambda state: {"tokens": state["hidden"]},
         source_head=original.output,
         generate=generate,
     )

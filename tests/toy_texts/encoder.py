@@ -73,7 +73,7 @@ class Encoder(nn.Module):
 def build(card: Card) -> Built:
     original = Encoder(card.preparation.size)
     stages = {"embed": original.embed, **{f"layer.{i}": layer for i, layer in enumerate(original.layers)}}
-    return Built(network=Network(start=Start(), stages=stages, views=readouts), original=original)
+    return Built(network=Network(start=Start(), stages=stages, readouts=readouts), original=original)
 
 
 def card(variant: str) -> Card:

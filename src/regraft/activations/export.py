@@ -78,7 +78,7 @@ class Prefix(nn.Module):
             state, at = self.network.run(state, after=at, upto=cut, keep=sorted(later)), cut
             plain = {name: value for name, value in state.items() if not name.startswith(TAP)}
             taps = {name: value for name, value in state.items() if name in self.keep[cut]}
-            found[cut] = (plain if cut != "output" else {self.view: self.network.views(plain)[self.view]}) | taps
+            found[cut] = (plain if cut != "output" else {self.view: self.network.readouts(plain)[self.view]}) | taps
         return found
 
 

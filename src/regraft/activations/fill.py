@@ -29,7 +29,7 @@ from regraft.activations.slots import (
     overflows,
     stacked,
 )  # fmt: skip
-from regraft.activations.states import Record, States
+from regraft.activations.states import Arrays, States
 from regraft.activations.store import Store
 from regraft.activations.stored import FreshStates, StoredStates, ahead
 from regraft.errors import RegraftError
@@ -51,7 +51,7 @@ class Inputs:
 
     contents: Sequence[str]
     """Content digest of each example."""
-    load: Callable[[int, int, int], tuple[Record, Record]]
+    load: Callable[[int, int, int], tuple[Arrays, Arrays]]
     """(example, view number, piece) -> the prepared input and its placement, both without a row axis. A placement says
     where the input lies in the example (a crop's geometry, the offsets of tokens) and knows no label; may be empty."""
     view_name: Callable[[int], str]
@@ -191,7 +191,7 @@ class Activations:
     def fresh(self, cut: str) -> States:
         """States computed whenever they are asked for."""
 
-        def run(records: Sequence[Record]) -> dict[str, np.ndarray]:
+        def run(records: Sequence[Arrays]) -> dict[str, np.ndarray]:
             states, lengths = self._prefixes.states((cut,), records)
             return masked(states[cut], lengths)
 
@@ -321,13 +321,13 @@ class Activations:
             self.entry(cut, dtype).flush()
         return None
 
-    def _timed_load(self, row: Address, spent: deque[float]) -> tuple[Record, Record]:
+    def _timed_load(self, row: Address, spent: deque[float]) -> tuple[Arrays, Arrays]:
         began = time.perf_counter()
         loaded = self._inputs.load(*row)
         spent.append(time.perf_counter() - began)
         return loaded
 
-    def _run_seconds(self, cuts: tuple[str, ...], records: Sequence[Record]) -> float:
+    def _run_seconds(self, cuts: tuple[str, ...], records: Sequence[Arrays]) -> float:
         began = time.perf_counter()
         self._prefixes.states(cuts, records)
         return (time.perf_counter() - began) / len(records)
@@ -342,7 +342,7 @@ class Activations:
         return sum(int(rows.sum()) * sizes[cut] for cut, rows in missing.items())
 
     def _keep(
-        self, entry: Entry, rows: Sequence[Address], arrays: Record, lengths: Int[np.ndarray, " k"] | None
+        self, entry: Entry, rows: Sequence[Address], arrays: Arrays, lengths: Int[np.ndarray, " k"] | None
     ) -> None:
         contents, view_name = self._inputs.contents, self._inputs.view_name
         keys = [RowKey(contents[example], view_name(view), piece) for example, view, piece in rows]

@@ -21,7 +21,7 @@ import numpy as np
 
 from regraft.activations.disk import StoreNotWritable
 from regraft.activations.runner import BATCH, OnnxRunner, Prefixes, Runner
-from regraft.activations.states import Record
+from regraft.activations.states import Arrays
 from regraft.errors import MissingExtra, out_of_memory
 
 LIMIT = 0.05
@@ -80,7 +80,7 @@ class OpenVinoRunner(Runner):
         self._source, self._threads, self._request = source, threads, None
         self._running = threading.Lock()
 
-    def run(self, inputs: Record) -> dict[str, np.ndarray]:
+    def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """One batch of the fixed size; names are `cut/name`."""
         feeds = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
         with self._running:
@@ -88,7 +88,7 @@ class OpenVinoRunner(Runner):
             found = request.infer(feeds)
             return {output.get_any_name(): np.array(array) for output, array in found.items()}
 
-    def _compiled(self, feeds: Record) -> Any:
+    def _compiled(self, feeds: Arrays) -> Any:
         core = library().Core()
         model = core.read_model(self._source if isinstance(self._source, bytes) else str(self._source))
         model.reshape({name: list(array.shape) for name, array in feeds.items()})

@@ -24,7 +24,7 @@ from jaxtyping import Int64
 
 from regraft.activations.disk import Memo, StoreNotWritable, writing
 from regraft.activations.slots import Slot, padded, stacked
-from regraft.activations.states import Record
+from regraft.activations.states import Arrays
 from regraft.backbones.backbone import Backbone
 from regraft.files import atomic
 from regraft.values import Json, Notice
@@ -58,7 +58,7 @@ class Runner(ABC):
     pads: bool = True
     """Whether fewer rows than a batch has are padded to one, because their number decides on bits."""
 
-    def __call__(self, inputs: Record) -> dict[str, dict[str, np.ndarray]]:
+    def __call__(self, inputs: Arrays) -> dict[str, dict[str, np.ndarray]]:
         """Run any number of rows, one at least."""
         rows = len(next(iter(inputs.values())))
         parts = []
@@ -75,7 +75,7 @@ class Runner(ABC):
             cuts.setdefault(cut, {})[name] = array
         return cuts
 
-    def _batch(self, inputs: Record, rows: int) -> list[dict[str, np.ndarray]]:
+    def _batch(self, inputs: Arrays, rows: int) -> list[dict[str, np.ndarray]]:
         """One batch, `rows` of it asked for; names are `cut/name`."""
         if rows <= self.few:
             return [self.run({name: array[i : i + 1] for name, array in inputs.items()}) for i in range(rows)]
@@ -83,7 +83,7 @@ class Runner(ABC):
         return [{k: array if k.rpartition("/")[2] in self.shared else array[:rows] for k, array in flat.items()}]
 
     @abstractmethod
-    def run(self, inputs: Record) -> dict[str, np.ndarray]:
+    def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """One batch of the fixed size, or one row."""
 
 
@@ -107,7 +107,7 @@ class TorchRunner(Runner):
         plain = folded(prefix, lambda module: module(*examples))
         self._prefix = plain.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def run(self, inputs: Record) -> dict[str, np.ndarray]:
+    def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         import torch
 
         from regraft.activations.export import exact_torch
@@ -130,7 +130,7 @@ class OnnxRunner(Runner):
         self._sessions: dict[int, Any] = {}
         self._making = threading.Lock()
 
-    def run(self, inputs: Record) -> dict[str, np.ndarray]:
+    def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """One row, or one batch of the fixed size; names are `cut/name`.
 
         Raises:
@@ -243,7 +243,7 @@ class Prefixes:
             return self._runners[wanted]
 
     def states(
-        self, cuts: Sequence[str], records: Sequence[Record]
+        self, cuts: Sequence[str], records: Sequence[Arrays]
     ) -> tuple[dict[str, dict[str, np.ndarray]], Int64[np.ndarray, " b"] | None]:
         """The states of prepared inputs at `cuts`, and the rows' lengths; None where they have one shape.
 
@@ -252,7 +252,7 @@ class Prefixes:
         """
         computed = tuple(cut for cut in cuts if cut != "input")
 
-        def run(inputs: Record) -> dict[str, dict[str, np.ndarray]]:
+        def run(inputs: Arrays) -> dict[str, dict[str, np.ndarray]]:
             at_input = {"input": dict(inputs)} if "input" in cuts else {}
             return at_input | (self.runner(computed)(inputs) if computed else {})
 
@@ -266,13 +266,13 @@ class Prefixes:
             groups.append((rows, run(self._padded([records[i] for i in rows.tolist()], width))))
         return {cut: self._merged(cut, groups, lengths) for cut in cuts}, lengths
 
-    def _length(self, record: Record) -> int:
+    def _length(self, record: Arrays) -> int:
         found = {record[name].shape[axis] for name, axis in self.ragged.items()}
         if len(found) > 1:
             raise ValueError(f"The ragged arrays of an input have the lengths {sorted(found)}, but must have one.")
         return int(found.pop())
 
-    def _padded(self, records: Sequence[Record], width: int) -> dict[str, np.ndarray]:
+    def _padded(self, records: Sequence[Arrays], width: int) -> dict[str, np.ndarray]:
         inputs = stacked(records)
         for name, axis in self.ragged.items():
             more = [(0, 0)] * inputs[name].ndim

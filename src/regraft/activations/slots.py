@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from regraft.activations.states import Numbers, Record
+from regraft.activations.states import Arrays, Numbers
 
 DIGEST_BYTES = 16
 MASK = "mask"
@@ -105,7 +105,7 @@ def row_digests(keys: Iterable[RowKey]) -> Shaped[np.ndarray, " n"]:
     return np.frombuffer(joined, dtype=f"S{DIGEST_BYTES}")
 
 
-def stacked(records: Sequence[Record]) -> dict[str, np.ndarray]:
+def stacked(records: Sequence[Arrays]) -> dict[str, np.ndarray]:
     """The rows as one record, with the row on the first axis; where their shapes differ, padded with zeros."""
     found = {}
     for name in records[0]:
@@ -117,7 +117,7 @@ def stacked(records: Sequence[Record]) -> dict[str, np.ndarray]:
     return found
 
 
-def padded(inputs: Record, size: int) -> dict[str, np.ndarray]:
+def padded(inputs: Arrays, size: int) -> dict[str, np.ndarray]:
     """The same rows, the last one repeated until there are `size`."""
     rows = len(next(iter(inputs.values())))
     if rows == size:

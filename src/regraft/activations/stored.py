@@ -15,7 +15,7 @@ from jaxtyping import Bool, Int
 
 from regraft.activations.shards import Rows
 from regraft.activations.slots import PLACEMENT, as_float32, masked, stacked
-from regraft.activations.states import Numbers, Record, States
+from regraft.activations.states import Arrays, Numbers, States
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -120,8 +120,8 @@ class FreshStates(States):
 
     def __init__(
         self,
-        load: Callable[[int, int, int], tuple[Record, Record]],
-        run: Callable[[Sequence[Record]], dict[str, np.ndarray]] | None,
+        load: Callable[[int, int, int], tuple[Arrays, Arrays]],
+        run: Callable[[Sequence[Arrays]], dict[str, np.ndarray]] | None,
         workers: int,
         pieces_of: Callable[[int], int] = lambda example: 1,
     ) -> None:
@@ -130,7 +130,7 @@ class FreshStates(States):
         many pieces an example has."""
         self._load, self._run, self._pieces_of = load, run, pieces_of
         self._pool = ThreadPoolExecutor(max(1, workers))
-        self._placed: OrderedDict[tuple[int, int, int], Record] = OrderedDict()
+        self._placed: OrderedDict[tuple[int, int, int], Arrays] = OrderedDict()
 
     @property
     def num_views(self) -> None:

@@ -82,7 +82,7 @@ def network_of(net: Any, groups: Groups, mean: Sequence[float], std: Sequence[fl
     """The model's own parts as a network of stages; the model and the network share every tensor."""
     channels_last = getattr(net, "output_fmt", "NCHW") == "NHWC"
 
-    def views(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def readouts(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         hidden, found = state["hidden"], {"pooled": state["pooled"]}
         if hidden.ndim == 4:
             found["grid"] = hidden.permute(0, 3, 1, 2) if channels_last else hidden
@@ -93,7 +93,7 @@ def network_of(net: Any, groups: Groups, mean: Sequence[float], std: Sequence[fl
     return Network(
         start=Normalise(mean, std),
         stages=_stages(net, groups),
-        views=views,
+        readouts=readouts,
         source_head=net.get_submodule(head_of(net)),
     )
 

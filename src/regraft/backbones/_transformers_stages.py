@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from regraft.contracts.backbone import Network, State, Views
+from regraft.contracts.backbone import Network, Readouts, State
 from regraft.contracts.family import Built
 from regraft.errors import BadRequest
 
@@ -263,13 +263,13 @@ def network_of(config: Mapping[str, Any]) -> Built:
     network = Network(
         start=Start(int(settings.pad_token_id or 0)),
         stages=stages,
-        views=lambda state: views(state, pooling, unit=unit),
+        readouts=lambda state: readouts(state, pooling, unit=unit),
         shared=plan.shared,
     )
     return Built(network=network, original=net)
 
 
-def views(state: State, pooling: str, *, unit: bool = False) -> Views:
+def readouts(state: State, pooling: str, *, unit: bool = False) -> Readouts:
     """The top state's tokens (n t d), and their `mean`, the `first` or the `last` of them (n d); of length 1 where
     `unit`."""
     hidden, mask = state["hidden"], state["mask"]

@@ -37,7 +37,7 @@ def build(card: Card) -> "Built":
 
     from regraft.contracts.backbone import Network
     from regraft.contracts.family import Built
-    from regraft.nn.stages import OnHidden, vector_views
+    from regraft.nn.stages import OnHidden, vector_readouts
 
     class Start(nn.Module):
         """`values` (n d) as they are prepared -> `hidden`."""
@@ -51,7 +51,7 @@ def build(card: Card) -> "Built":
         before = width
     original = nn.Sequential(*bodies) if bodies else nn.Sequential(nn.Identity())
     stages = {name: OnHidden(body) for name, body in zip(card.stages, original, strict=True)}
-    return Built(network=Network(start=Start(), stages=stages, views=vector_views), original=original)
+    return Built(network=Network(start=Start(), stages=stages, readouts=vector_readouts), original=original)
 
 
 def _family(name: str, title: str, prefer: str) -> Family:

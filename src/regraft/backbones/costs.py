@@ -34,7 +34,7 @@ class Whole(nn.Module):
         self.parts = nn.ModuleList(network.modules())
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        pooled: Tensor = self.network.views(self.network.run(inputs))["pooled"]
+        pooled: Tensor = self.network.readouts(self.network.run(inputs))["pooled"]
         return pooled if self.network.source_head is None else self.network.source_head(pooled)
 
 

@@ -82,7 +82,7 @@ def build(card: Card) -> "Built":
     """The variant's network with random weights, as stages."""
     from regraft.contracts.family import Built, SideHead
     from regraft.nn.googlenet import GoogLeNet, variant_named
-    from regraft.nn.stages import BeforePool, grid_views, staged
+    from regraft.nn.stages import BeforePool, grid_readouts, staged
 
     shrunk = card.variant in WIDTHS
     variant = variant_named("bn" if shrunk else card.variant)
@@ -91,7 +91,7 @@ def build(card: Card) -> "Built":
         stage: SideHead(weight=weight, build=partial(net.new_side_head, stage)) for stage, weight in SIDE_HEADS.items()
     }
     bodies = net.stages()
-    network = staged(card, bodies.values(), views=grid_views, source_head=net.fc, side_heads=side_heads)
+    network = staged(card, bodies.values(), readouts=grid_readouts, source_head=net.fc, side_heads=side_heads)
     pooled = {name: BeforePool(bodies[name], name) for name in ("3b", "4e")}
     return Built(network=replace(network, stages={**network.stages, **pooled}), original=net)
 

@@ -94,7 +94,7 @@ def build(card: Card) -> "Built":
     from regraft.nn.googlenet import GoogLeNet
     from regraft.nn.inception import Variant
     from regraft.nn.plain import chain, dense_top, residual_stages
-    from regraft.nn.stages import grid_after, grid_views, staged, vector_views
+    from regraft.nn.stages import grid_after, grid_readouts, staged, vector_readouts
 
     design, sides = DESIGNS[card.variant], {}
     if design.kind == "resnet":
@@ -110,9 +110,9 @@ def build(card: Card) -> "Built":
             halving = nn.Sequential(net.conv1.conv, net.maxpool1, net.maxpool2, net.maxpool3, net.maxpool4)
             grid = grid_after(halving, (INPUT_PX, INPUT_PX))
             stages |= dense_top(net.fc.in_features, grid, design.body if design.top == "dense" else 0)[0]
-    views = vector_views if design.vector else grid_views
+    readouts = vector_readouts if design.vector else grid_readouts
     head = nn.Linear(design.width, card.num_source_classes)
-    network = staged(card, stages.values(), views=views, source_head=head, side_heads=sides)
+    network = staged(card, stages.values(), readouts=readouts, source_head=head, side_heads=sides)
     pooled = {} if design.vector else {"pool": nn.AdaptiveAvgPool2d(1), "vector": nn.Flatten()}
     return Built(network=network, original=nn.Sequential(OrderedDict({**stages, **pooled, "fc": head})))
 

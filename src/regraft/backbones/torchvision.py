@@ -19,10 +19,10 @@ from regraft.contracts.family import Card, Family
 if TYPE_CHECKING:
     from torch import nn
 
-    from regraft.contracts.backbone import State, Views
+    from regraft.contracts.backbone import Readouts, State
     from regraft.contracts.family import Built
 
-    Parts = tuple[Any, Iterable[nn.Module], Callable[[State], Views]]
+    Parts = tuple[Any, Iterable[nn.Module], Callable[[State], Readouts]]
     """torchvision's model, its modules by stage from the input upwards, and what the head can read of the top."""
 
 NAMES = (
@@ -75,33 +75,33 @@ def _dense_top(card: Card, *, conv_ends: Sequence[int], dense_ends: Sequence[int
     """
     from torch import nn
 
-    from regraft.nn.stages import FixedAveragePool, grid_after, slices, vector_views
+    from regraft.nn.stages import FixedAveragePool, grid_after, slices, vector_readouts
 
     net = _initialised(card)
     pool = FixedAveragePool(grid_after(net.features, card.preparation.input_px), net.avgpool.output_size)
     fc6, fc7 = slices(net.classifier, dense_ends)
     bodies = (*slices(net.features, conv_ends), nn.Sequential(pool, nn.Flatten(), fc6), fc7)
-    return net, bodies, vector_views
+    return net, bodies, vector_readouts
 
 
 def _efficientnet(card: Card) -> "Parts":
     """Stages are the paper's (table 1): the stem, seven groups of blocks, and `top`, the last 1x1 convolution."""
-    from regraft.nn.stages import grid_views
+    from regraft.nn.stages import grid_readouts
 
     net = _initialised(card)
-    return net, net.features, grid_views
+    return net, net.features, grid_readouts
 
 
 def _inception_v3(card: Card) -> "Parts":
     """Without the original's auxiliary head: a fresh one is made where fine-tuning asks for it."""
     from torch import nn
 
-    from regraft.nn.stages import grid_views
+    from regraft.nn.stages import grid_readouts
 
     net = _initialised(card, aux_logits=False, init_weights=False)
     first = (net.Conv2d_1a_3x3, net.Conv2d_2a_3x3, net.Conv2d_2b_3x3, net.maxpool1)
     stem = nn.Sequential(*first, net.Conv2d_3b_1x1, net.Conv2d_4a_3x3, net.maxpool2)
-    return net, (stem, *(net.get_submodule(f"Mixed_{name}") for name in INCEPTION_BLOCKS)), grid_views
+    return net, (stem, *(net.get_submodule(f"Mixed_{name}") for name in INCEPTION_BLOCKS)), grid_readouts
 
 
 def _mobilenet_v3(card: Card, *, ends: Sequence[int]) -> "Parts":
@@ -112,23 +112,23 @@ def _mobilenet_v3(card: Card, *, ends: Sequence[int]) -> "Parts":
     """
     from torch import nn
 
-    from regraft.nn.stages import slices, vector_views
+    from regraft.nn.stages import slices, vector_readouts
 
     net = _initialised(card)
     dense, rectifier, *_ = net.classifier
     top = nn.Sequential(net.features[-1], net.avgpool, nn.Flatten(), dense, rectifier)
-    return net, (*slices(net.features, ends), top), vector_views
+    return net, (*slices(net.features, ends), top), vector_readouts
 
 
 def _resnet(card: Card) -> "Parts":
     """In ResNet-50 torchvision strides in the 3x3 convolution of a block ("v1.5"), the paper in the 1x1 before it."""
     from torch import nn
 
-    from regraft.nn.stages import grid_views
+    from regraft.nn.stages import grid_readouts
 
     net = _model(card)
     stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
-    return net, (stem, net.layer1, net.layer2, net.layer3, net.layer4), grid_views
+    return net, (stem, net.layer1, net.layer2, net.layer3, net.layer4), grid_readouts
 
 
 def _vit(card: Card) -> "Parts":
@@ -136,12 +136,12 @@ def _vit(card: Card) -> "Parts":
     to the last."""
     from torch import nn
 
-    from regraft.nn.stages import Embeddings, class_token_views
+    from regraft.nn.stages import Embeddings, class_token_readouts
 
     net = _model(card, image_size=card.preparation.input_px[0])
     *lower, last = net.encoder.layers
     embeddings = Embeddings(net.conv_proj, net.class_token, net.encoder.pos_embedding)
-    return net, (embeddings, *lower, nn.Sequential(last, net.encoder.ln)), class_token_views
+    return net, (embeddings, *lower, nn.Sequential(last, net.encoder.ln)), class_token_readouts
 
 
 def _resized(tensors: Mapping[str, Any], card: Card) -> Mapping[str, Any]:
@@ -177,12 +177,12 @@ def _family(
         from regraft.nn.inception import InceptionV3SideHead
         from regraft.nn.stages import staged
 
-        net, bodies, views = parts(card)
+        net, bodies, readouts = parts(card)
         make = partial(InceptionV3SideHead, INCEPTION_SIDE_CHANNELS)  # no other network here has a side head
         network = staged(
             card,
             bodies,
-            views=views,
+            readouts=readouts,
             source_head=net.get_submodule(classifier),
             side_heads={stage: SideHead(weight=weight, build=make) for stage, weight in card.side_heads.items()},
         )

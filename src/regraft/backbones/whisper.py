@@ -44,12 +44,12 @@ def build(card: Card) -> "Built":
         def forward(self, state: Mapping[str, Any]) -> dict[str, Any]:
             return {"hidden": state["mel"]}
 
-    def views(state: Mapping[str, Any]) -> dict[str, Any]:
+    def readouts(state: Mapping[str, Any]) -> dict[str, Any]:
         return {"pooled": state["hidden"].mean(dim=1), "tokens": state["hidden"]}
 
     encoder = WhisperEncoder(layers=LAYERS, width=WIDTH)
     stages = {name: OnHidden(body) for name, body in encoder.stages().items()}
-    return Built(network=Network(start=Start(), stages=stages, views=views), original=encoder)
+    return Built(network=Network(start=Start(), stages=stages, readouts=readouts), original=encoder)
 
 
 ENTRIES = {

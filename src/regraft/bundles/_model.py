@@ -74,7 +74,7 @@ class Model:
 
     def output(self, read: Mapping[str, np.ndarray]) -> Any:
         """The head's output, an array or a mapping of arrays, from all that it reads of some rows."""
-        if self.task.answers != "records":
+        if self.task.answers != "structured":
             return self.logits(read[self.task.reads.readout])
         import torch
 

@@ -44,7 +44,7 @@ class Above(nn.Module):
         }
         state = held | {"hidden": hidden.transpose(1, 2) if self.tokens_last else hidden}
         top = _through(self.network.stages, state, self.passed)
-        logits: Tensor = self.head(self.network.views(top)[self.task.reads.readout])
+        logits: Tensor = self.head(self.network.readouts(top)[self.task.reads.readout])
         if self.task.num_outputs == len(self.task.classes):
             return logits
         return self.task.graph(logits, self.model.temperature, {})["outputs"]

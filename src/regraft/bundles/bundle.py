@@ -116,7 +116,7 @@ class Bundle:
         output = self.model.output(self.read(prepared))
         if isinstance(output, Mapping):
             return np.concatenate([output[name].astype(np.float32).ravel() for name in sorted(output)])[None]
-        return output if self.model.task.answers != "records" else output.reshape(1, -1)
+        return output if self.model.task.answers != "structured" else output.reshape(1, -1)
 
     def raw(self, pieces: Sequence[Sequence[tuple[Record, Placement]]]) -> np.ndarray:
         """Raw outputs of inputs that `prepare_pieces` prepared, as the task's `outputs` takes them."""
@@ -192,7 +192,7 @@ class Bundle:
         The inputs' numbers do not depend on which others come along, save for the padding of ragged ones.
         """
         task, reference = self.model.task, self.model.ood
-        if task.answers == "records":
+        if task.answers == "structured":
             outputs = task.outputs(self.raw(pieces), self.model.temperature)
             said = task.predictions(outputs)
             records = [None] * len(said) if task.taught else task.recorded(outputs)
@@ -248,7 +248,7 @@ def golden_logits(bundle: Bundle, memo: Memo | None = None) -> Float[np.ndarray,
     With `memo` their features are remembered under everything that decides them, so that a run whose activations are
     all stored starts no network at all.
     """
-    if memo is None or bundle.model.task.answers == "records":
+    if memo is None or bundle.model.task.answers == "structured":
         return bundle.logits(_golden_rows(bundle, GOLDEN_SEED))
     key = [
         "golden features",

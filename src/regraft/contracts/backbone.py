@@ -1,12 +1,15 @@
-"""What a backbone is: named stages that map a state to a state, a card, and weights.
+"""A backbone: a network split into named stages, a card of metadata, and weights.
 
-A *state* is a record of named tensors. Each stage takes the whole record and returns the whole record for the next
-one. Most families have one tensor, `hidden`; an encoder adds its mask, a class token lies inside `hidden`, a position
-bias shared by all blocks travels beside it. A *cut*, named by the last frozen stage, parts what is frozen from what is
-trained. There the record is stored, except its *transient* tensors, which are cheap, free of parameters and made again
-by `complete`; *shared* tensors have no example axis and are stored once. A new backbone is a file in `backbones/`.
+A *state* is a mapping of named tensors. Each stage maps a state to the state of the next one. Most families need one
+tensor, `hidden`; an encoder adds its mask and perhaps a position bias that all blocks share. A *cut* separates frozen
+from trained stages and is named after the last frozen one: `input` freezes nothing, `output` everything but the head.
+The *tail* is what is trained: the stages above the cut, and the head. The state is stored at the cut, without its
+*transient* tensors, cheap values without parameters that `complete` recomputes. A *tap* is an intermediate activation
+kept beside the state, for heads that read several levels.
 
-Letters: n examples, c channels, h and w height and width, t tokens, d features.
+To add a backbone, put a file in `backbones/` whose `ENTRY` is a `Family` (`contracts/family.py`): it builds a `Network`
+and its *card*, the metadata (input size, stages, taps, licence …). Letters: n examples, c channels, h height, w width,
+t tokens, d features, k classes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,45 +24,45 @@ if TYPE_CHECKING:
     from regraft.contracts.family import SideHead
 
 State = Mapping[str, Any]
-"""Named tensors between two stages; the first axis is the example, except for shared ones."""
+"""Named tensors between two stages; the first axis is the example, except in shared tensors."""
 TAP = "tap."
-"""What the names of taps in a state begin with."""
-Views = Mapping[str, Any]
-"""Named views of the top state: `pooled` (n d), `grid` (n c h w), `tokens` (n t d)."""
+"""Prefix of the names of taps in a state."""
+Readouts = Mapping[str, Any]
+"""What a head can read of the last stage's state: `pooled` (n d), `grid` (n c h w) or `tokens` (n t d)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """A network cut into stages. Holds modules, but is itself no module: only parts of it are ever trained."""
+    """A network split into stages. It holds modules but is not one itself: only parts of it are ever trained."""
 
     start: "nn.Module"
-    """Prepared inputs -> the first state: casts and normalises; no parameters, its constants are buffers."""
+    """Prepared inputs -> the first state. Casts and normalises; has buffers, but no parameters."""
     stages: "Mapping[str, nn.Module]"
-    """The stages by name, from the input upwards; each maps a state to a state."""
-    views: Callable[[State], Views]
-    """The top state -> its views; free of parameters."""
+    """Stages by name, from the input upwards; each maps a state to a state."""
+    readouts: Callable[[State], Readouts]
+    """The last stage's state -> its readouts; has no parameters."""
     source_head: "nn.Module | None" = None
-    """The classifier that the weights were trained with: pooled (n d) -> logits (n k)."""
+    """The classifier the weights were trained with: pooled (n d) -> logits (n k)."""
     side_heads: "Mapping[str, SideHead]" = field(default_factory=dict)
-    """By stage."""
+    """Auxiliary heads, by the stage they read."""
     transient: frozenset[str] = frozenset()
-    """Names that are not stored at a cut."""
+    """Names of tensors that are not stored at a cut."""
     shared: frozenset[str] = frozenset()
-    """Names without an example axis, stored once."""
+    """Names of tensors without an example axis, stored once."""
     complete: Callable[[State], State] = dict
-    """Adds the transient tensors to a stored state."""
+    """Add the transient tensors to a stored state."""
     generate: "Callable[[Network, State, str, nn.Module], Tensor] | None" = None
-    """(network, state, the cut it lies at, head) -> what a decoder generates from it step by step (n t). Stages below
-    the cut are run too, on what was generated so far. Of a state at an inner cut of the decoder, or at `output`, only
-    what the encoder left counts: the decoder's own tokens in it are of the encoded target."""
+    """(network, state, cut of the state, head) -> tokens (n t), generated step by step. Decoder stages below the cut
+    run again on the tokens so far. Of a state inside the decoder or at `output`, only the encoder's output is read:
+    its decoder tokens belong to the target and are ignored."""
 
     def run(self, state: State, *, after: str = "input", upto: str = "output", keep: Sequence[str] = ()) -> State:
-        """The state at cut `upto`, from the (stored) state at cut `after`; transient tensors are left out.
+        """Run the stages between two cuts: the state at `after` -> the state at `upto`, without transient tensors.
 
-        `keep` names taps, which stay in the state as `tap.NAME`: the `hidden` that a stage of that name gives (n c h w,
-        or n t d), or what a stage itself offers under `tap.NAME` (a map before its pool, say). Those above `upto` are
-        not reached yet; those at or below `after` must lie in `state`. At cut `input` the state is the prepared input
-        itself.
+        At cut `input` the state is the prepared input. `keep` names taps to keep in the state as `tap.NAME`: the
+        `hidden` of the stage of that name (n c h w, or n t d), or a tensor that a stage exposes as `tap.NAME`. Taps at
+        or below `after` must be in `state`; taps above `upto` are skipped. Raises `UnknownCut` if there is no such
+        stage, `BadRequest` if `upto` lies below `after`.
         """
         first, last = self._position(after), self._position(upto)
         if first > last:
@@ -72,7 +75,7 @@ class Network:
         state = self.start(state) if first == 0 else self.complete(state)
         for stage in list(self.stages)[first:last]:
             made = self.stages[stage](state)
-            # Taps travel beside the state, so that no stage has to know of those that a lower one gave.
+            # Taps travel beside the state, so that stages need not pass on the taps of lower ones.
             taps |= {name: value for name, value in made.items() if name in wanted}
             if TAP + stage in wanted:
                 taps.setdefault(TAP + stage, made["hidden"])
@@ -80,32 +83,32 @@ class Network:
         return {name: value for name, value in state.items() if name not in self.transient} | taps
 
     def __call__(self, inputs: State) -> "Tensor":
-        """Logits (n k) of the source classifier, for comparison with the original network."""
+        """Return the logits (n k) of the source classifier, for comparison with the original network."""
         if self.source_head is None:
-            raise BadRequest("This network has no source classifier.", fix="read its views instead.")
-        return self.source_head(self.views(self.run(inputs))["pooled"])
+            raise BadRequest("This network has no source classifier.", fix="use its readouts instead.")
+        return self.source_head(self.readouts(self.run(inputs))["pooled"])
 
     def below(self, cut: str) -> "dict[str, nn.Module]":
-        """What is frozen at `cut`, by name: `start`, then the stages up to and including it."""
+        """Return the frozen modules at `cut`, by name: `start`, then the stages up to and including it."""
         return {"start": self.start} | dict(list(self.stages.items())[: self._position(cut)])
 
     def above(self, cut: str) -> "dict[str, nn.Module]":
-        """The stages that are trained at `cut`, by name."""
+        """Return the trained stages at `cut`, by name."""
         return dict(list(self.stages.items())[self._position(cut) :])
 
     def tensors(self) -> "dict[str, Tensor]":
-        """Every parameter and buffer of the stages by canonical name `stage/parameter`, and `source/parameter`."""
+        """Return the stages' parameters and buffers by canonical name `stage/parameter`, and `source/parameter`."""
         parts = dict(self.stages)
         if self.source_head is not None:
             parts["source"] = self.source_head
         return {f"{part}/{name}": tensor for part in parts for name, tensor in stage_tensors(parts[part]).items()}
 
     def modules(self) -> "list[nn.Module]":
-        """Every module: start, stages, source classifier."""
+        """Return all modules: start, stages, source classifier."""
         return [self.start, *self.stages.values(), *([self.source_head] if self.source_head else [])]
 
     def eval(self) -> "Network":
-        """Put every module in evaluation mode and switch gradients off."""
+        """Put all modules in evaluation mode and switch gradients off."""
         for module in self.modules():
             module.eval().requires_grad_(False)
         return self
@@ -120,6 +123,6 @@ class Network:
 
 
 def stage_tensors(module: "nn.Module") -> "dict[str, Tensor]":
-    """Parameters and buffers of a module by name, without batch norm's counter of batches, which changes no output."""
+    """Return a module's parameters and buffers by name, without `num_batches_tracked`, which no output depends on."""
     named = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     return {name: tensor for name, tensor in named.items() if not name.endswith("num_batches_tracked")}

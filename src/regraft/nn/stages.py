@@ -12,7 +12,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
-from regraft.contracts.backbone import TAP, Network, State, Views
+from regraft.contracts.backbone import TAP, Network, Readouts, State
 from regraft.contracts.family import Card
 from regraft.errors import BadRequest
 
@@ -21,7 +21,7 @@ Size = tuple[int, int]
 
 
 class OnHidden(nn.Module):
-    """A stage whose body needs the tensor `hidden` alone; the rest of the record passes through."""
+    """A stage whose body needs the tensor `hidden` alone; the rest of the state passes through."""
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ def staged(
     card: Card,
     bodies: Iterable[nn.Module],
     *,
-    views: Callable[[State], Views],
+    readouts: Callable[[State], Readouts],
     source_head: nn.Module | None = None,
     **others: Any,
 ) -> Network:
@@ -78,7 +78,7 @@ def staged(
     return Network(
         start=Normalise(card.mean, card.std),
         stages={name: OnHidden(body) for name, body in zip(card.stages, bodies, strict=True)},
-        views=views,
+        readouts=readouts,
         source_head=source_head,
         **others,
     )
@@ -89,19 +89,19 @@ def slices(chain: nn.Sequential, ends: Sequence[int]) -> list[nn.Module]:
     return [chain[first:end] for first, end in zip((0, *ends[:-1]), ends, strict=True)]
 
 
-def grid_views(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Views of a convolutional top state: `grid` (n c h w) as it is, `pooled` (n c) its global average."""
+def grid_readouts(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Readouts of a convolutional top state: `grid` (n c h w) as it is, `pooled` (n c) its global average."""
     grid = state["hidden"]
     return {"pooled": functional.adaptive_avg_pool2d(grid, 1).flatten(1), "grid": grid}
 
 
-def vector_views(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The one view of a network whose last stage ends in a dense layer: `pooled` (n d), its output as it is."""
+def vector_readouts(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The readout of a network whose last stage ends in a dense layer: `pooled` (n d), its output unchanged."""
     return {"pooled": state["hidden"]}
 
 
-def class_token_views(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Views of an encoder's top state: `tokens` (n t d) as they are, `pooled` (n d) the first of them."""
+def class_token_readouts(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Readouts of an encoder's top state: `tokens` (n t d) as they are, `pooled` (n d) the first of them."""
     tokens = state["hidden"]
     return {"pooled": tokens[:, 0], "tokens": tokens}
 

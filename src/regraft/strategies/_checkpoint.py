@@ -24,7 +24,7 @@ from regraft.errors import RunError, TrainingFailed
 from regraft.files import atomic
 from regraft.identity import digest_bytes, digest_json
 from regraft.records import to_json
-from regraft.strategies._steps import Draw, Phases, evaluated, features, predict
+from regraft.strategies._steps import Draw, Unfreezing, evaluated, features, predict
 from regraft.strategies.tail import Loss, Tail
 from regraft.strategies.training import Training, first_values
 from regraft.values import Event, Json, Notice, Progress
@@ -49,7 +49,7 @@ class History:
     facts: dict[str, Any] = field(default_factory=dict)
     """What was settled before the first epoch, as JSON."""
     curve: list[dict[str, float]] = field(default_factory=list)
-    """One record per finished epoch."""
+    """Losses and metrics, one mapping per finished epoch."""
     start: dict[str, float] = field(default_factory=dict)
     """Validation before the first epoch, where the start is a model in its own right (a solved head); else empty."""
     best: dict[str, Tensor] = field(default_factory=dict)
@@ -65,29 +65,29 @@ class History:
         one. 0 is the start, where that was validated."""
         if not self.curve or CRITERION not in self.curve[0]:
             return len(self.curve)
-        losses = {number: record[CRITERION] for number, record in enumerate(self.curve, 1)}
+        losses = {number: measured[CRITERION] for number, measured in enumerate(self.curve, 1)}
         if self.start:
             losses = {0: self.start[CRITERION], **losses}
         return min(losses, key=losses.__getitem__)
 
-    def add(self, record: dict[str, float], seconds: float, tail: Tail) -> None:
+    def add(self, measured: dict[str, float], seconds: float, tail: Tail) -> None:
         """Note an epoch's end, `seconds` after the run's begin; where it was validated and is the best so far, the tail
         is kept."""
-        self.curve.append(record)
+        self.curve.append(measured)
         self.seconds = seconds
-        if CRITERION in record and self.best_epoch == len(self.curve):
+        if CRITERION in measured and self.best_epoch == len(self.curve):
             self.best = copied(tail)
 
-    def reason_to_stop(self, patience: int, max_seconds: float | None, phases: Phases | None = None) -> str:
+    def reason_to_stop(self, patience: int, max_seconds: float | None, unfreezing: Unfreezing | None = None) -> str:
         """`finished`, `patience` or `time`; empty where another epoch is due. The first always is. Patience runs from
         the best epoch on, or from the last phase's begin where that is later."""
         done = len(self.curve)
         if done >= self.epochs:
             return "finished"
-        if patience and done - max(self.best_epoch, phases.last(self.epochs) if phases else 0) >= patience:
+        if patience and done - max(self.best_epoch, unfreezing.last(self.epochs) if unfreezing else 0) >= patience:
             return "patience"
         if max_seconds is not None and done:
-            usual = sum(record["seconds"] for record in self.curve) / done
+            usual = sum(measured["seconds"] for measured in self.curve) / done
             return "time" if self.seconds + usual > max_seconds else ""
         return ""
 
@@ -98,16 +98,18 @@ class History:
         self.epochs = min(self.epochs, 1 + max(0, more))
         return fewer
 
-    def progress(self, done: int, steps: int, seconds: float, record: Mapping[str, float] | None = None) -> Progress:
-        """`done` of all steps, of which an epoch has `steps`; with the numbers of `record` at an epoch's end."""
+    def progress(self, done: int, steps: int, seconds: float, measured: Mapping[str, float] | None = None) -> Progress:
+        """`done` of all steps, of which an epoch has `steps`; with the numbers of `measured` at an epoch's end."""
         total = self.epochs * steps
-        shown = {name: value for name, value in (record or {}).items() if name == "loss" or name.startswith("val_")}
+        shown = {name: value for name, value in (measured or {}).items() if name == "loss" or name.startswith("val_")}
         shown.pop(CRITERION, None)
         left = seconds / done * (total - done)
         return Progress(phase="training", done=done, total=total, seconds=seconds, seconds_left=left, facts=shown)
 
 
-def finished(tail: Tail, history: History, phases: Phases | None, stopped_by: str) -> Generator[Event, None, Fitted]:
+def finished(
+    tail: Tail, history: History, unfreezing: Unfreezing | None, stopped_by: str
+) -> Generator[Event, None, Fitted]:
     """The model of the best epoch.
 
     Raises:
@@ -119,7 +121,7 @@ def finished(tail: Tail, history: History, phases: Phases | None, stopped_by: st
             text="No epoch has a lower validation loss than the probe that training started from, so that is kept.",
             topic="training",
         )
-    if phases:  # stages that were still frozen in the kept epoch count as frozen, whatever came later
+    if unfreezing:  # stages that were still frozen in the kept epoch count as frozen, whatever came later
         tail.unfreeze(int(history.curve[best - 1]["trained_stages"]) if best else 0)
     tail.load(history.best or history.ema)
     tail.eval()
@@ -300,7 +302,7 @@ def signature_of(problem: Problem, settings: Json) -> str:
 
 
 def _digest_of(targets: np.ndarray) -> str:
-    """Of numbers their bytes; of records their JSON."""
+    """Of numbers their bytes; of structured targets their JSON."""
     if targets.dtype != np.dtype(object):
         return digest_bytes(targets.tobytes())
     return digest_json(to_json(list(targets)))
@@ -321,7 +323,7 @@ def validation(tail: Tail, problem: Problem, loss: Loss, epoch: int) -> dict[str
     if not len(problem.val):
         return {}
     task, targets = problem.task, problem.targets[problem.val]
-    raw, mean_loss = evaluated(tail, problem, problem.val, loss if task.answers == "records" else None)
+    raw, mean_loss = evaluated(tail, problem, problem.val, loss if task.answers == "structured" else None)
     value, criterion = task.judged(raw, targets, mean_loss, loss)
     if not abs(value) < float("inf"):
         raise TrainingFailed(f"The validation loss became {value} in epoch {epoch}.", fix=LOWER)

@@ -198,7 +198,7 @@ def _passing(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Phases:
+class Unfreezing:
     """When which stages join training (gradual unfreezing): a plan that adapts to the number of epochs, which a time
     limit may lower."""
 
@@ -253,7 +253,7 @@ class Schedule:
     """Passes over the training examples."""
     bf16: bool = False
     """Whether passes run in bfloat16."""
-    phases: Phases | None = None
+    unfreezing: Unfreezing | None = None
     """When which stages are trained; None: all of them all the time."""
     mixing: "Mixing | None" = None
     """How the examples of a batch are mixed; None mixes none."""

@@ -62,20 +62,20 @@ def fit(problem: Problem, options: Options) -> Generator[Event, None, Fitted]:
         TrainingFailed: a loss or a weight is no longer finite.
         RunError: the folder holds the checkpoint of another run.
     """
-    from regraft.strategies._steps import Phases
+    from regraft.strategies._steps import Unfreezing
     from regraft.strategies.loop import train
 
     check_ranges(options)
     check_classes(options, problem.asked)
     tail = new_tail(problem, options, batch_norm=options.batch_norm)
-    phases = Phases(
+    unfreezing = Unfreezing(
         stages=len(tail.names),
         first=options.stages_per_phase if options.init == "probe" else 0,
         together=options.stages_per_phase,
         share=options.unfreeze_share,
         epochs=options.phase_epochs,
     )
-    schedule = yield from planned(tail, problem, options, phases=phases)
+    schedule = yield from planned(tail, problem, options, unfreezing=unfreezing)
     return (yield from train(tail, problem, options, schedule, strategy="gradual"))
 
 

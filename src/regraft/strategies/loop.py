@@ -1,8 +1,11 @@
-"""The one training loop: epochs, batches, loss, step, validation, checkpoint. A strategy, which is one file in this
-folder (`contracts/strategy.py`), makes the tail of what is trained above the cut, and calls `train` with its options.
+"""The training loop of all strategies that train iteratively: epochs, batches, loss, step, validation, checkpoint.
 
-Everything random in a step (order, views, mixing, dropout) follows from the seed and the step's number, so a run that
-was killed and started again goes on exactly as it would have gone.
+A *strategy* decides how a network is adapted to a task. To add one, put a file in `strategies/` that defines `ENTRY`, a
+`Strategy` with a `fit` function (`contracts/strategy.py`), and its named `PRESETS`: `finetune.py` has `partial`, `full`
+and others. Its `fit` builds the tail and calls `train`; `probe.py` solves a convex problem instead.
+
+All randomness in a step (order, views, mixing, dropout) is derived from the seed and the step number, so that an
+interrupted run, resumed, gives the same result as an uninterrupted one.
 """
 
 import time
@@ -25,44 +28,43 @@ from regraft.strategies.training import Training, groups_of
 from regraft.values import Event, Notice
 
 HEARTBEAT = 1.0
-"""Seconds between two events inside an epoch, at least."""
+"""Minimum number of seconds between two progress events within an epoch."""
 
 
 def train(
     tail: Tail, problem: Problem, options: Training, schedule: _steps.Schedule, *, strategy: str
 ) -> Generator[Event, None, Fitted]:
-    """Train `tail` on `problem`, yielding `Progress` per epoch and every second; returns the model of the best epoch.
+    """Train `tail` on `problem` and return the model of the best epoch. Yields `Progress` every epoch and every second.
 
-    `strategy` and the options name the run in its checkpoint.
+    The checkpoint is tied to `strategy` and `options`: a run with others cannot resume from it.
 
     Raises:
         TrainingFailed: a loss or a tensor is not finite.
         RunError: the folder holds the checkpoint of another run.
     """
-    device, phases = _steps.placed(tail, problem), schedule.phases
+    device, unfreezing = _steps.placed(tail, problem), schedule.unfreezing
     optimiser = _steps.optimiser_of(options.optimiser, groups_of(tail, options), device)
-    loss, plain_loss = (  # to train with and to validate with, where smoothing would only hide progress
+    loss, plain_loss = (  # for training, and for validation, where label smoothing would only hide progress
         problem.task.objective(problem.targets[problem.train], balanced=options.balanced, smoothing=smoothing)
         for smoothing in (options.smoothing, 0.0)
     )
-    # A resumed run takes weights, optimiser and history from its checkpoint, a new one is given its first values.
+    # A resumed run loads weights, optimiser and history from its checkpoint; a new run initialises them.
     checkpoint = Checkpoint(problem.folder, signature_of(problem, {"strategy": strategy, **asdict(options)}))
     history = yield from begun(checkpoint, tail, optimiser, problem, options, plain_loss, schedule.epochs)
     own, before, began = tail.tensors(), history.seconds, time.monotonic()
 
-    while not (stopped_by := history.reason_to_stop(options.patience, problem.max_seconds, phases)):
+    while not (stopped_by := history.reason_to_stop(options.patience, problem.max_seconds, unfreezing)):
         epoch, factor, found = len(history.curve), 0.0, defaultdict[str, list[Tensor]](list)
         epoch_began = told = time.monotonic()
-        # The epoch's batches follow from its number alone, never from what was drawn before: that is what lets a
-        # resumed run repeat them.
+        # An epoch's batches depend on its number only, not on earlier draws, so that a resumed run repeats them.
         draws = _steps.epoch_draws(problem, options.batch, epoch, tail.min_rows)
-        if phases:
-            yield from phases.begin(tail, epoch, history.epochs)
+        if unfreezing:
+            yield from unfreezing.begin(tail, epoch, history.epochs)
         tail.train()
         with closing(_steps.fetched(problem.states, draws, device)) as states:
             for step, state in enumerate(states):
                 done = epoch * len(draws) + step
-                # Learning rates fall along the epochs planned, which a time limit may have lowered meanwhile.
+                # The learning-rate schedule spans the planned epochs, whose number a time limit may have reduced.
                 factor = _steps.rate(done, history.epochs * len(draws), options.warmup_share)
                 for group in optimiser.param_groups:
                     group["lr"] = group["peak"] * factor
@@ -71,7 +73,7 @@ def train(
                 change, step_loss = (mix.state, mix.loss(loss)) if mix else (None, loss)
                 with _steps.seeded(derive_seed(problem.seed, "step", done), device):
                     added = _step(tail, optimiser, step_loss, state, targets, change, options, schedule)
-                for name, value in added.items():  # tensors: asking for numbers here makes a GPU wait at every step
+                for name, value in added.items():  # tensors: reading their values would stall a GPU at every step
                     found[name].append(value)
                 if options.ema:
                     _steps.add_step(history.ema, own, done, options.ema)
@@ -81,28 +83,28 @@ def train(
                     yield history.progress(done + 1, len(draws), before + told - began)
         check_losses(found["loss"], 0, epoch, draws, problem)
         means = {name: float(torch.stack(values).double().mean()) for name, values in found.items()}
-        record = {"epoch": epoch + 1.0, **means, "learning_rate_factor": factor}
-        record |= {"trained_stages": float(tail.unfrozen)} if phases else {}
-        with _steps.standing_in(history.ema, tail):  # what may be kept is validated; training goes on without it
-            record |= validation(tail, problem, plain_loss, epoch + 1)
+        measured = {"epoch": epoch + 1.0, **means, "learning_rate_factor": factor}
+        measured |= {"trained_stages": float(tail.unfrozen)} if unfreezing else {}
+        with _steps.standing_in(history.ema, tail):  # validate the EMA weights, which are saved; training uses the raw
+            measured |= validation(tail, problem, plain_loss, epoch + 1)
             now = time.monotonic()
-            history.add(record | {"seconds": now - epoch_began}, before + now - began, tail)
-        # The first epoch tells what one costs. Rates then fall to zero within the limit, instead of being cut off high.
+            history.add(measured | {"seconds": now - epoch_began}, before + now - began, tail)
+        # The first epoch shows what one costs. Replan, so that learning rates decay to zero within the time limit.
         if problem.max_seconds is not None and epoch == 0 and history.fit_into(problem.max_seconds):
             text = f"The time limit holds about {history.epochs} epochs; the learning rates fall along them."
             yield Notice(text=text, topic="time")
         checkpoint.keep(tail, optimiser, history)
-        yield history.progress((epoch + 1) * len(draws), len(draws), history.seconds, record)
+        yield history.progress((epoch + 1) * len(draws), len(draws), history.seconds, measured)
     _steps.keep_memory(training=False)
-    checkpoint.keep(tail, optimiser, history, last=True)  # a finished run that is started again ends at once
-    return (yield from finished(tail, history, phases, stopped_by))
+    checkpoint.keep(tail, optimiser, history, last=True)  # resuming a finished run returns at once
+    return (yield from finished(tail, history, unfreezing, stopped_by))
 
 
 def _step(
     tail: Tail, optimiser: torch.optim.Optimizer, loss: Loss, state: State, targets: Any, change: Change | None,
     options: Training, schedule: _steps.Schedule,
 ) -> dict[str, Tensor]:  # fmt: skip
-    """One step of the optimiser; the batch's `loss`, side heads and terms included, and of it each term."""
+    """Take one optimiser step. Returns the total `loss`, including side heads and extra terms, and each extra term."""
     with torch.autocast(next(tail.parameters()).device.type, torch.bfloat16, enabled=schedule.bf16):
         passed = tail.passed(state, change)
         total = loss(_steps.in_tree(passed.logits, torch.Tensor.float), targets)

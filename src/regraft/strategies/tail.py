@@ -123,7 +123,7 @@ class Tail(nn.Module):
         self.unfrozen = len(above)
         self.stages = nn.ModuleList(above.values())
         self.start = network.start if cut == "input" else None
-        self._views, self._complete, self.shared = network.views, network.complete, network.shared
+        self._readouts, self._complete, self.shared = network.readouts, network.complete, network.shared
         sides = side_heads_above(network, cut) if side_outputs else {}
         self.side_weights = {name: side.weight for name, side in sides.items()}
         self.side_heads = nn.ModuleList(side.build(side_outputs) for side in sides.values())
@@ -165,7 +165,7 @@ class Tail(nn.Module):
             for tap in self.taps:
                 if tap in state or tap == TAP + name:
                     taps[tap] = state.get(tap, state["hidden"])
-        read: Tensor = self._views(state)[self.readout] if self.names else state[self.readout]
+        read: Tensor = self._readouts(state)[self.readout] if self.names else state[self.readout]
         if not self.taps:
             return read
         return {self.readout: read} | {name.removeprefix(TAP): taps[name] for name in self.taps}

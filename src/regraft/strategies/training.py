@@ -20,7 +20,7 @@ from regraft.values import Event, Notice
 
 if TYPE_CHECKING:
     from regraft.strategies._mixing import Mixing
-    from regraft.strategies._steps import Phases, Schedule
+    from regraft.strategies._steps import Schedule, Unfreezing
     from regraft.strategies.tail import Tail
 
 
@@ -123,8 +123,9 @@ def new_tail(problem: Problem, options: Training, *, batch_norm: str, side_heads
 
 
 def planned(
-    tail: "Tail", problem: Problem, options: Training, *, phases: "Phases | None" = None, mixing: "Mixing | None" = None
-) -> "Generator[Event, None, Schedule]":
+    tail: "Tail", problem: Problem, options: Training, *,
+    unfreezing: "Unfreezing | None" = None, mixing: "Mixing | None" = None,
+) -> "Generator[Event, None, Schedule]":  # fmt: skip
     """What the loop is told beside `options`: so many epochs that small data get `min_steps`, and what is possible
     here."""
     import torch
@@ -136,7 +137,7 @@ def planned(
         f"options.min_steps asks for {options.min_steps} steps (--set options.min_steps=0: none)": math.ceil(
             options.min_steps / steps
         ),
-        "every stage is to be unfrozen": phases.min_epochs if phases else 1,
+        "every stage is to be unfrozen": unfreezing.min_epochs if unfreezing else 1,
     }
     why, epochs = max(floors.items(), key=lambda floor: floor[1])
     if epochs > options.epochs:
@@ -145,7 +146,7 @@ def planned(
     bf16 = options.bf16 and has_bfloat16(torch.device(problem.device))
     if options.bf16 and not bf16:
         yield Notice(text="This machine has no instructions for bfloat16: training computes in float32.", topic="bf16")
-    return Schedule(epochs=max(options.epochs, epochs), bf16=bf16, phases=phases, mixing=mixing)
+    return Schedule(epochs=max(options.epochs, epochs), bf16=bf16, unfreezing=unfreezing, mixing=mixing)
 
 
 def first_values(tail: "Tail", problem: Problem, options: Training) -> Generator[Event, None, dict[str, Any]]:

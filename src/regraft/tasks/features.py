@@ -36,7 +36,7 @@ class Features(LinearTask):
     """Whether the teacher was asked about every view, so that `encoded` finds what it saw among the placements."""
     classes: tuple[str, ...] = ()
     kind: str = "features"
-    answers: Literal["probabilities", "values", "records"] = "records"
+    answers: Literal["probabilities", "values", "structured"] = "structured"
     exclusive: bool = False
     needs_labels: bool = False
     taught: bool = True

@@ -197,7 +197,7 @@ class LinearTask(Task):
     What stands here is that of tasks with one class per example; others replace some of it.
     """
 
-    answers: Literal["probabilities", "values", "records"] = "probabilities"
+    answers: Literal["probabilities", "values", "structured"] = "probabilities"
     exclusive: bool = True
 
     @property

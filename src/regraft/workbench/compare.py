@@ -137,7 +137,7 @@ def _matched(first: Predictions, second: Predictions, names: tuple[str, str]) ->
             fix=fix,
         )
     second = second.in_order(first.ids, first.task.classes)
-    if first.task.answers == "records":
+    if first.task.answers == "structured":
         same = np.array(first.labels) == np.array(second.labels)
     else:
         same = (first.targets == second.targets).reshape(len(first.ids), -1).all(axis=1)

@@ -166,7 +166,7 @@ def _seen_before(run: Path, scanned: Scanned) -> tuple[Finding, ...]:
 
 def _ask(bundle: Bundle, scanned: Scanned) -> Generator[Event, None, _Asked]:
     task = bundle.model.task
-    outputs, ood_scores, good, records = list[Any](), [], [], task.answers == "records"
+    outputs, ood_scores, good, records = list[Any](), [], [], task.answers == "structured"
     damaged = [Damaged(id=one.id, reason=one.reason) for one in scanned.quarantined]
     dataset = scanned.dataset.select(np.flatnonzero(scanned.usable))
     total, unread = len(dataset.examples), len(damaged)

@@ -1,7 +1,7 @@
-"""Fit: from a recipe to a proven model in a run folder.
+"""Fit: from a recipe to an evaluated model in a run folder.
 
-Read it top to bottom: network and data, activations, training, proof, bundle, report. Each part is a generator of
-events; `phases.run` logs them, times the part and returns what it returns.
+Steps: data and network, activations, training, probe baseline, cross-validation if there is no test set, then `finish`:
+evaluation, bundle, report. Each step is a generator; `phases.run` logs its events, times it and returns its result.
 """
 
 from collections.abc import Iterator
@@ -29,15 +29,14 @@ from regraft.workbench.run import RunDone, RunFolder
 
 
 def fit(recipe: Recipe, out: Path, *, resume: bool = False, dataset: Dataset | None = None) -> Iterator[Event]:
-    """Run `recipe` in the folder `out`; yields events, the last one a `RunDone`.
+    """Run `recipe` in the folder `out`, yielding events; the last one is a `RunDone`.
 
-    Killed at any moment and started again with `resume`, it goes on where it was. `dataset` are the recipe's data,
-    where the caller has opened them already.
+    An interrupted fit continues with `resume=True`. `dataset` is the recipe's data, if already opened.
 
     Raises:
-        RegraftError: what is wrong with the recipe, the data, the weights or the machine, and what to do.
+        RegraftError: the recipe, data, weights or machine are not usable; the message says why and what to do.
     """
-    backbone_spec(recipe)  # refuses what makes no sense before there is a folder
+    backbone_spec(recipe)  # reject an invalid request before creating the folder
     with RunFolder(out, recipe, resume=resume) as folder, ExitStack() as closing:
         phases, advice = Phases(folder.log), None
         if recipe.strategy == AUTO:
@@ -56,11 +55,11 @@ def fit(recipe: Recipe, out: Path, *, resume: bool = False, dataset: Dataset | N
         problem = yield from phases.run("training", problem_of(setup, stored, folder.checkpoints))
         fitted = yield from phases.run("training", resolved.strategy.fit(problem, resolved.options))
         model = probe = Contender(problem=problem, fitted=fitted)
-        if not resolved.is_probe:  # a tuned model is always shown beside the linear probe of the untouched network
+        if not resolved.is_probe:  # a fine-tuned model is always compared with the linear probe
             beside = yield from phases.run("probe", probe_problem_of(session, problem))
             solved = yield from phases.run("probe", probing.fit_beside(beside, problem))
             probe = Contender(problem=beside, fitted=solved)
-        if not session.tests:  # few examples: every one is judged by a model that never saw it
+        if not session.tests:  # no test split: evaluate each example with a model that was not trained on it
             model, probe = yield from phases.run("cross-validation", cross_validated(setup, model, probe))
         outcome = Outcome(**vars(setup), stored=stored, model=model, probe=probe)
         report = yield from phases.run("", finish(outcome, folder, phases, advice))

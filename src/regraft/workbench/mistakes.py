@@ -47,7 +47,7 @@ def mistakes(run: Path) -> list[Mistake]:
     found = read_predictions(run / "predictions.csv", report.main, report.data.kind, report.data.classes)
     said = found.task.decode(found.outputs)
     outputs = list[dict[str, float]]()
-    if found.task.answers == "records":
+    if found.task.answers == "structured":
         far, outputs = np.ones(len(said)), [{} for _ in said]
     else:
         names = found.task.classes

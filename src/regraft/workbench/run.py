@@ -301,7 +301,7 @@ class Predictions:
         row_of = {one: at for at, one in enumerate(self.ids)}
         rows, columns = [row_of[one] for one in ids], [self.task.classes.index(name) for name in classes]
         targets, outputs = self.targets[rows], self.outputs[rows]
-        if self.task.answers != "records":
+        if self.task.answers != "structured":
             targets = np.argsort(columns)[targets] if targets.ndim == 1 else targets[:, columns]
             outputs = outputs[:, columns]
         return replace(
@@ -319,8 +319,8 @@ def predictions_table(task: Task, splits: Mapping[str, tuple[Sequence[Example], 
     """The table as CSV: of each split the examples, and what the task's `outputs` gave for them."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    columns = () if task.answers == "records" else task.classes
-    recorded = task.answers == "records" and not task.taught
+    columns = () if task.answers == "structured" else task.classes
+    recorded = task.answers == "structured" and not task.taught
     header = [*(f"{task.words().column}:{name}" for name in columns), *([RECORD] if recorded else [])]
     writer.writerow([*_FIXED, *header])
     for split, (examples, outputs) in splits.items():

@@ -101,7 +101,7 @@ class InFloat64(States):
 def mean_loss(network: Network, solved: Fitted, asked: Problem, state: State, after: str) -> float:
     """Mean log loss of the probe's head on what the network makes of the state after a stage."""
     with torch.no_grad():
-        pooled = network.views(network.run(state, after=after))["pooled"].numpy()
+        pooled = network.readouts(network.run(state, after=after))["pooled"].numpy()
     logits = pooled @ solved.tensors["head/weight"].T.astype(np.float64) + solved.tensors["head/bias"]
     shifted = logits - logits.max(axis=1, keepdims=True)
     losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(logits)), asked.targets]

@@ -36,7 +36,7 @@ def model_metadata(served: Served) -> dict[str, Any]:
     """The tensors of a model."""
     task, classes = served.bundle.model.task, len(served.bundle.classes)
     outputs = [("label", "BYTES", [-1]), ("prediction", "BYTES", [-1]), ("abstained", "BOOL", [-1])]
-    if task.answers != "records":
+    if task.answers != "structured":
         outputs.append((task.answers, "FP64", [-1, classes]))
     if served.bundle.model.ood is not None:
         outputs.append(("ood_score", "FP64", [-1]))
