@@ -1,1 +1,1 @@
-"""The records and interfaces that entries of the shelves are. Read these first."""
+"""Interfaces and data classes that backbones, tasks, modalities, strategies and other entries implement."""

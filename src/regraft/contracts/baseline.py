@@ -1,6 +1,6 @@
-"""What a baseline is: a plain method on the raw examples, without any pretrained network, shown beside a model.
+"""Baselines: simple methods on the raw examples, without a pretrained network, reported beside a model.
 
-A baseline is above the waist: it reads contents itself. Letters: n examples, c classes.
+A baseline reads contents itself. Letters: n examples, c classes.
 """
 
 from abc import ABC, abstractmethod
@@ -17,21 +17,21 @@ Predict = Callable[[Sequence[Contents]], Float[np.ndarray, "n c"]]
 
 
 class Baseline(ABC):
-    """One file in `baselines/` defines one, as its `ENTRY`."""
+    """A baseline method; a file in `baselines/` defines one as `ENTRY`."""
 
     title: str
-    """What reports call it: `TF-IDF`."""
+    """Name in reports: `TF-IDF`."""
 
     @abstractmethod
     def suits(self, task: Labelling, num_examples: int) -> bool:
-        """Whether it can be had for this task, in seconds, from so many training examples."""
+        """Return whether it applies to this task and takes only seconds on this number of training examples."""
 
     @abstractmethod
     def fitted(
         self, contents: Sequence[Contents], targets: Int[np.ndarray, " n"], num_classes: int, seed: int
     ) -> Predict:
-        """The method trained on these examples alone."""
+        """Train the method on these examples; return its predict function."""
 
 
 BASELINES: Shelf[Baseline] = Shelf("baseline", "regraft.baselines")
-"""The folder `baselines/`."""
+"""Baselines by name."""

@@ -1,9 +1,8 @@
-"""What an example is before anything is read of it: its name, its contents, its label, and what it belongs to; and how
-a task makes targets and folds of labels.
+"""Examples before they are decoded (id, contents, label, group, split), data sources, and the part of a task that turns
+labels into targets and folds.
 
-Letters: n examples, m others.
-
-A source of data looks at a path and, where it accepts it, reads names and labels; it decodes nothing.
+A data source checks whether it accepts a path, and reads names and labels; it decodes nothing. Letters: n examples, m
+others.
 """
 
 from abc import ABC, abstractmethod
@@ -28,10 +27,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """Content that lies in a file."""
+    """Content stored in a file."""
 
     path: Path
-    """Absolute."""
+    """Absolute path."""
 
     def __str__(self) -> str:
         return str(self.path)
@@ -39,10 +38,10 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Inline:
-    """Content that was given itself: the cell of a table, bytes held in memory."""
+    """Content held in memory: a table cell, or bytes."""
 
     value: Any
-    """Text, the bytes of a file, or an object that the modality knows (an array, a Pillow image)."""
+    """Text, the bytes of a file, or an object the modality accepts (an array, a Pillow image)."""
 
     def __str__(self) -> str:
         return self.value[:40] if isinstance(self.value, str) else "The input"
@@ -50,37 +49,37 @@ class Inline:
 
 Content = File | Inline
 Contents = Mapping[str, Content]
-"""Content by name: one for an image or a text, two for a question with its context or an image with its numbers."""
+"""Content by name: one for an image or a text, two for a question and its context."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """One example."""
+    """One labelled example."""
 
     id: str
-    """Its name: the path relative to the data set's root with `/`, or what the table says."""
+    """Path relative to the data set's root, with `/`; for tables, the value in the table."""
     contents: Contents
-    """What a model sees of it."""
+    """The model's input."""
     label: str
-    """The name of its class; or its labels or target values with a semicolon between them; may be empty."""
+    """Class name; or several labels or target values separated by semicolons; may be empty."""
     group: str | None = None
-    """What it shares with other examples (patient, plant, site), so that they stay together; None: unknown."""
+    """Patient, plant or site that it shares with other examples, which are kept together; None if unknown."""
     split: str | None = None
-    """`train`, `val` or `test` where the data set comes with splits; else None."""
+    """`train`, `val` or `test` if the data set has predefined splits, else None."""
     row: int | None = None
-    """Its row in the table: in text the header is row 1, in parquet the first row is 0; None for folders."""
+    """Row in the table (text: the header is row 1; parquet: the first row is 0); None for folders."""
 
     @property
     def content(self) -> Content:
-        """Its first content, which is the only one of most examples."""
+        """The first content; most examples have only one."""
         return next(iter(self.contents.values()))
 
     @property
     def path(self) -> Path:
-        """The file of its first content.
+        """The file of the first content.
 
         Raises:
-            TypeError: that lies in no file.
+            TypeError: the content is not in a file.
         """
         content = self.content
         if not isinstance(content, File):
@@ -89,12 +88,12 @@ class Example:
 
 
 def in_file(path: Path) -> Contents:
-    """The contents of an example that is one file."""
+    """Return the contents of an example that is one file."""
     return {"file": File(path)}
 
 
 def as_records(records: Sequence[Any]) -> Shaped[np.ndarray, " n"]:
-    """Targets or outputs that are records as one array of objects, whatever numpy might make of tuples or lists."""
+    """Return structured targets or outputs as a one-dimensional object array (numpy would stack tuples and lists)."""
     array = np.empty(len(records), dtype=object)
     for at, record in enumerate(records):
         array[at] = record
@@ -102,101 +101,101 @@ def as_records(records: Sequence[Any]) -> Shaped[np.ndarray, " n"]:
 
 
 class Exported:
-    """A task's side of an export: what its graph gives, and what is said of that."""
+    """The part of a task that exports use: the outputs of the exported graph, and how to format them."""
 
     kind: str
     """The task's name on the shelf."""
     places: Sequence[str] = ()
-    """Which arrays of a placement the graph of an export takes besides, for `graph`."""
+    """Names of placement arrays that the exported graph takes as extra inputs, for `graph`."""
     selects: Sequence[str] = ()
-    """Outputs of `graph` that choose among others: they may jump, and have no row for each input."""
+    """Outputs of `graph` that select among others (kept boxes, say): not continuous, and without a row per input."""
 
     def graph(self, output: Any, temperature: float, placed: Mapping[str, "Tensor"]) -> Mapping[str, "Tensor"]:
-        """What an export's graph gives beside the head's output (`logits`, or by its own names), in torch.
+        """Compute, in torch, the outputs of the exported graph besides the head's (`logits`, or its own names).
 
         Raises:
-            BadRequest: this task's outputs cannot be made there, or are of no use elsewhere.
+            BadRequest: this task cannot be exported.
         """
         raise BadRequest(f"A {self.kind} model cannot be exported.", fix="predict with regraft itself.")
 
     def standalone(self) -> str:
-        """The text of a function `said(found, row, task)` for the `predict.py` of an export: from the graph's outputs
-        by name, the number of an input among them, and what the export's `spec.json` says of the task, to what the
-        user is told, as JSON. It uses numpy and nothing of regraft."""
+        """Return the source of a function `said(found, row, task)` for an export's `predict.py`. It takes the graph's
+        outputs by name, the index of an input, and the task's section of `spec.json`, and returns the prediction as
+        JSON. It may use numpy, but not regraft."""
         return ""
 
 
 class Labelling(ABC):
-    """How labels become targets, examples splits and folds, and outputs JSON: the side of a task (`contracts/task.py`)
-    that needs no network."""
+    """The part of a task (`contracts/task.py`) that needs no network: converts labels to targets, assigns examples to
+    splits and folds, and converts outputs to JSON."""
 
     kind: str
     """The task's name on the shelf."""
     classes: tuple[str, ...]
-    """Names of what is predicted, in order: classes, labels, target values; empty where there are none."""
+    """Names of the classes, labels or target values, in output order; empty if there are none."""
     needs_labels: bool = True
-    """Whether examples have labels; not where the input is its own target."""
+    """Whether examples need labels."""
     taught: bool = False
-    """Whether targets are what another network sees in the examples (`Needs.others`), not what labels say: `encode`
-    then gives targets without numbers, and a strategy that has a teacher brings them."""
+    """Whether targets are a teacher network's features (`Needs.others`) instead of labels: `encode` then returns
+    placeholders, which a strategy with a teacher fills in."""
     exclusive: bool = False
-    """Whether an example is of one class: then outputs sum to 1, and the largest is the prediction."""
+    """Whether each example has exactly one class: outputs then sum to 1, and the largest is the prediction."""
     weighable: bool = False
-    """Whether classes can be balanced and labels smoothed: where an example is one of several classes without ranks."""
+    """Whether class balancing and label smoothing apply: for unordered, exclusive classes."""
     head_epochs: int = 0
-    """Passes over the examples of a run that trains the head alone; 0: as for a head of a layer or two, where many cost
-    little."""
+    """Epochs when only the head is trained; 0: the default for small heads, whose epochs are cheap."""
     closed_form: bool = False
-    """Whether the head can be `solved` in closed form, though it is not linear."""
+    """Whether the head, although not linear, can be `solved` in closed form."""
     split_rule: Literal["stratified", "disjoint classes"] = "stratified"
-    """`disjoint classes`: what is tested on are classes (identities) that were never trained on."""
+    """`disjoint classes`: the tested classes (identities) are not among those trained on."""
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What the columns of a table are called that hold a label, where their names are part of the task."""
+        """Names of the table columns that hold labels, if the task prescribes them."""
         return ()
 
     def named(self, label: str) -> Sequence[str]:
-        """Which of `classes` a label names; `classes` are all those that the labels of a data set name."""
+        """Return the class names that a label contains; `classes` collects them over the data set."""
         return (label,)
 
     def targets(self, examples: Sequence[Example]) -> np.ndarray:
-        """The target of every example."""
+        """Return the target of every example."""
         return self.encode([example.label for example in examples])
 
     @abstractmethod
     def encode(self, labels: Sequence[str]) -> np.ndarray:
-        """Labels, as a table or folder writes them, as targets."""
+        """Convert labels, as written in tables or folder names, to targets."""
 
     def prepared(self, targets: Shaped[np.ndarray, "n ..."]) -> Any:
-        """The task, knowing what it must of the training targets: their scale, where it has one."""
+        """Return the task fitted to the training targets (their scale, for regression)."""
         return self
 
     def strata(self, targets: Shaped[np.ndarray, "n ..."]) -> Int[np.ndarray, " n"]:
-        """A number for every example; splits and folds are drawn so that each has its share of every number."""
+        """Return the stratum of every example; splits and folds are stratified by it."""
         return np.zeros(len(targets), dtype=np.int64)
 
     def identities(self, targets: Shaped[np.ndarray, "n ..."]) -> Int[np.ndarray, " n"]:
-        """The class (identity) of every example, which one split has alone: asked with the rule `disjoint classes`."""
+        """Return the identity of every example. With the rule `disjoint classes`, an identity is in one split only."""
         return targets
 
     def kinds(self, targets: Shaped[np.ndarray, "n ..."]) -> Int[np.ndarray, " n"]:
-        """The class of every example; one for all where an example is not of one class."""
+        """Return the class of every example; 0 for all if classes are not exclusive."""
         return targets if self.exclusive else np.zeros(len(targets), dtype=np.int64)
 
     def deal(
         self, targets: Shaped[np.ndarray, "n ..."], groups: Shaped[np.ndarray, " n"] | None, num_folds: int, seed: int
     ) -> Folds:
-        """The examples in folds, each with its share of every stratum; a group stays in one fold, and no fold tests
-        what the others cannot teach."""
+        """Assign examples to folds, stratified; groups stay together, and no fold tests a class that the other folds do
+        not contain."""
         dealt = folds(self.strata(targets), groups, num_folds, seed, kept=self.exclusive)
         return teachable(dealt, targets, groups, self.untaught)
 
     def untaught(
         self, outside: Shaped[np.ndarray, "n ..."], inside: Shaped[np.ndarray, "m ..."]
     ) -> Bool[np.ndarray, " m"]:
-        """Which of the targets `inside` show what none of those `outside` shows, so that a model trained on the latter
-        cannot know it: their class. None where examples have none, or where the tested classes are new by intent."""
+        """Return which of the targets `inside` have a class that does not occur in `outside`, so that a model trained
+        on the latter cannot predict it. All False if there are no exclusive classes, or if tested classes are new by
+        design."""
         if self.exclusive and self.split_rule == "stratified":
             return np.isin(inside, outside, invert=True)
         return np.zeros(len(inside), dtype=bool)
@@ -204,28 +203,29 @@ class Labelling(ABC):
     def solved(
         self, features: Shaped[np.ndarray, "n d"], targets: np.ndarray, seed: int
     ) -> tuple[Mapping[str, np.ndarray], Mapping[str, Any]]:
-        """With `closed_form`: the head's tensors from what it reads of training rows, and what was found on the way."""
+        """With `closed_form`: solve the head on the features of training rows; return its tensors, and facts to
+        report."""
         return {}, {}
 
     def decided(self, facts: Mapping[str, Any], held: tuple[np.ndarray, np.ndarray] | None) -> Any:
-        """The task, knowing what its finished model needs to decide: thresholds, from held-out raw outputs with their
-        targets, or from what the strategy found (`Fitted.facts`)."""
+        """Return the task with the decision thresholds of a finished model, chosen on held-out raw outputs with their
+        targets, or taken from the strategy's facts (`Fitted.facts`)."""
         return self
 
     def recorded(self, outputs: np.ndarray) -> list[Json]:
-        """Each output as JSON, exactly: what predictions and their tables hold of a task whose outputs are records."""
+        """Return each structured output as JSON, without loss of precision, for predictions and their tables."""
         return [to_json(one) for one in outputs]
 
     def restored(self, records: Sequence[Any]) -> np.ndarray:
-        """The outputs that `recorded` gave."""
+        """Invert `recorded`."""
         return as_records(records)
 
 
 def check_weighable(task: Labelling, *, balanced: bool = False, smoothing: float = 0.0) -> None:
-    """Whether these options of training make sense; they do where an example is a choice between classes.
+    """Check that class balancing and label smoothing are used only by tasks they apply to.
 
     Raises:
-        BadRecipe: they are set, and there is no such choice.
+        BadRecipe: one of them is set for another task.
     """
     for name, given, neutral in (("balanced", balanced, "false"), ("smoothing", smoothing, "0")):
         if given and not task.weighable:
@@ -238,39 +238,38 @@ def check_weighable(task: Labelling, *, balanced: bool = False, smoothing: float
 
 @dataclass(frozen=True, kw_only=True)
 class Columns(Source):
-    """What is read of data: what a recipe says of them, and what follows from its other fields."""
+    """How data are read: the recipe's fields on data, and settings derived from its other fields."""
 
     modality: str = ""
-    """What the examples are, where more than one modality could read them; empty: found out."""
+    """Modality of the examples; empty: detected."""
 
     unlabelled: bool = False
-    """Whether no labels are read: a table needs no column of them, and a folder's examples may lie anywhere in it."""
+    """Whether to read no labels: tables need no label column, and a folder may have any layout."""
 
     @property
     def named(self) -> tuple[str, ...]:
-        """The column or columns with the label."""
+        """The label column or columns."""
         return () if self.unlabelled else self.label_columns or (self.label_column,)
 
     @property
     def optional(self) -> frozenset[str]:
-        """The columns that a table may lack: those that nobody asked for by another name than the usual one."""
+        """Columns that a table may lack: those left at their default names."""
         usual = {("split", self.split_column), ("group", self.group_column)}
         return frozenset(name for usually, name in usual if name == usually)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What a source read."""
+    """Result of reading a data source."""
 
     examples: tuple[Example, ...]
-    """In a fixed order, ids unique; at least one."""
+    """In a deterministic order, with unique ids; at least one."""
     modality: str
-    """What they are."""
+    """Modality of the examples."""
     notes: tuple[Notice, ...] = ()
-    """What was ignored, assumed or merged."""
+    """What was ignored, assumed or merged while reading."""
     task: str = ""
-    """The task that their labels are for, where their form says so: boxes; empty where labels may be read in several
-    ways."""
+    """The task implied by the labels' format (boxes: detection); empty if labels can be read in several ways."""
 
 
 def _no_archives(path: Path) -> Sequence[Path]:
@@ -279,18 +278,18 @@ def _no_archives(path: Path) -> Sequence[Path]:
 
 @dataclass(frozen=True, kw_only=True)
 class DataSource:
-    """One file on the shelf of sources defines one, as `ENTRY`. One that reads particular files says so in a literal
-    tuple `HOLDS` of patterns, of the path itself or of what a folder holds: it is loaded where one matches."""
+    """A reader of labelled data. A file in `data/sources/` defines one as `ENTRY`. If it also defines a literal tuple
+    `HOLDS` of file-name patterns, it is only loaded if the path, or a file in the folder, matches one of them."""
 
     accepts: Callable[[Path], bool]
-    """Whether it reads what is at this path; looks at the path's kind, and at names directly in it."""
+    """Whether it can read this path; checks the kind of path and the names directly in it."""
     open: Callable[[Path, Columns], Found]
-    """Reads names and labels of what it accepts."""
+    """Read the names and labels at an accepted path."""
     last: bool = False
-    """Whether it gives way to every other source that accepts the path."""
+    """Whether it is only used if no other source accepts the path."""
     archives_in: Callable[[Path], Sequence[Path]] = _no_archives
-    """The archives that are unpacked before `open`, so that the wait can be reported."""
+    """Archives to unpack before `open`, so that the progress can be shown."""
 
 
 SOURCES: Shelf[DataSource] = Shelf("source", "regraft.data.sources")
-"""Where labelled data can come from."""
+"""Sources of labelled data."""

@@ -1,6 +1,6 @@
-"""What an export format is: how the traced graph becomes a file, and what runs that file without regraft.
+"""Export formats: how to write the traced graph to a file, and how to run that file without regraft.
 
-One file in `bundles/exports/` defines one format. Imports no torch.
+A file in `bundles/exports/` defines one format as `ENTRY`. Does not import torch.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,26 +17,26 @@ Examples = Sequence[Mapping[str, np.ndarray]]
 
 @dataclass(frozen=True, kw_only=True)
 class ExportFormat:
-    """One entry of the shelf of formats."""
+    """A file format for other runtimes."""
 
     title: str
-    """What it is, in a few words."""
+    """Short description."""
     file: str
     """Name of the file with the network."""
     write: Callable[[bytes, Path, Examples], None]
-    """(graph as ONNX, the file to write, examples to calibrate with); raises `MissingExtra`."""
+    """(ONNX graph, output file, calibration examples) -> None; raises `MissingExtra`."""
     engine: str
-    """The module whose text goes into `predict.py`: it defines `opened(folder, threads)`, which returns a function from
-    batches of named arrays to the graph's outputs by name, and imports nothing of regraft."""
+    """Module whose source goes into `predict.py`. It defines `opened(folder, threads)`, which returns a function from
+    batches of named arrays to the graph's outputs by name, and does not import regraft."""
     engine_packages: tuple[str, ...]
-    """What pip must install for that."""
+    """PyPI packages that the engine needs."""
     tolerance: float
-    """Largest difference of its logits between machines, relative to the largest of them; where nothing is rounded,
-    from the model's own as well."""
+    """Tolerance of logits relative to the largest: between machines and, if the format does not round, from the model's
+    own."""
     rounds: bool = False
-    """Whether numbers are rounded to fewer bits than float32 has: then not difference but accuracy decides."""
+    """Whether it uses fewer bits than float32; accuracy is then compared instead of logits."""
     calibrates: bool = False
-    """Whether `write` needs examples."""
+    """Whether `write` needs calibration examples."""
 
 
 EXPORTS: Shelf[ExportFormat] = Shelf("export format", "regraft.bundles.exports")

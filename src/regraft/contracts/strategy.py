@@ -1,7 +1,7 @@
-"""What a strategy is: options, checks that refuse before anything is computed or stored, and a `fit`.
+"""A strategy: options, checks of them, and `fit`, which adapts a network to a task.
 
-A strategy sees tensors only. The problem arrives already cut: its states lie in the store, its frozen part is not in
-the trainer's reach. A new strategy is one file in `strategies/` that defines `PRESETS`, a literal, and an `ENTRY`.
+A strategy works on tensors only. The frozen stages have already been run: a `Problem` holds the states at the cut. To
+add a strategy, put a file in `strategies/` that defines `ENTRY`, a `Strategy`, and `PRESETS`, a literal dictionary.
 
 Letters: n examples, c outputs, o old classes, d features, b rows.
 """
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Asked:
-    """What is known of a problem before anything is stored."""
+    """What is known about a problem before activations are stored."""
 
     backbone: "Backbone"
     """The network to adapt."""
@@ -43,163 +43,164 @@ class Asked:
     task: Task
     """Head, loss and decoding."""
     num_views: int | None
-    """Views of each example that will be stored; None where every epoch has new ones."""
+    """Number of stored views per example; None if every epoch has new ones."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Finished:
-    """A finished model that a strategy adds classes to; its network is the problem's backbone."""
+    """A finished model to which a strategy adds classes; its network is the problem's backbone."""
 
     name: str
-    """What its folder is called."""
+    """Name of its folder."""
     classes: tuple[str, ...]
-    """The first classes of the task, in the same order."""
+    """Its classes: the first classes of the task, in the same order."""
     weight: Float[np.ndarray, "o d"]
-    """Weights of its head."""
+    """Weight matrix of its head."""
     bias: Float[np.ndarray, "o"]
-    """Biases of its head."""
+    """Bias vector of its head."""
     temperature: float
-    """What its logits are divided by."""
+    """Calibration temperature: logits are divided by it."""
     reference: "OODReference | None"
-    """What its OOD score rests on."""
+    """Reference of its OOD score."""
     num_examples: int | None
-    """How many examples it was trained on, where it says so."""
+    """Number of its training examples, if known."""
     standing: str = ""
-    """What the examples of its classes in the test split are to it, as a clause: `which the old model had not seen`."""
+    """How its classes' test examples relate to it, as a clause: `which the old model had not seen`."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Other:
-    """Another network that training looks at, which stays as it is."""
+    """Another, frozen network whose features training uses (a teacher)."""
 
     backbone: "Backbone"
-    """What it is."""
+    """The network."""
     states: "States"
-    """What it sees, as `features` (n d): its pooled readout of all examples in the problem's views, each by its own
-    preparation, less the mean and divided by the standard deviation over the training examples."""
+    """Its pooled features of all examples in the problem's views, as `features` (n d), computed with its own
+    preparation and standardised over the training examples."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Problem:
-    """Everything a strategy may know."""
+    """Everything a strategy has access to."""
 
     backbone: "Backbone"
-    """The network to adapt; only what lies above the cut may change."""
+    """The network to adapt; only stages above the cut may change."""
     cut: str
     """The last frozen stage, `input` or `output`."""
     task: Task
     """Head, loss and decoding."""
     states: "States"
-    """States at the cut, of all examples."""
+    """States of all examples at the cut."""
     top: "States"
-    """The head's view of the top state of the untouched backbone, of all examples, as `features`."""
+    """The pretrained network's readout of all examples, as `features`."""
     targets: np.ndarray
     """Encoded target of every example."""
     groups: Int[np.ndarray, "n"]
-    """Group of every example; examples of one group never straddle a fold."""
+    """Group of every example; groups are never split between folds."""
     train: Int[np.ndarray, "..."]
-    """Positions to train on."""
+    """Positions of the training examples."""
     val: Int[np.ndarray, "..."]
-    """Positions to stop early by; empty means a fixed number of steps."""
+    """Positions of the validation examples, for early stopping; empty: train a fixed number of steps."""
     seed: int
     """The run's seed."""
     device: str = "cpu"
-    """Where torch works."""
+    """Torch device to train on."""
     folder: Path | None = None
-    """Where checkpoints go; None keeps none."""
+    """Folder for checkpoints; None: keep none."""
     max_seconds: float | None = None
-    """Wall seconds that the fit may take; None is no limit."""
+    """Time limit of the fit in wall-clock seconds; None: no limit."""
     old: Finished | None = None
-    """The finished model that classes are added to; there where the strategy's `needs` ask for its data."""
+    """The finished model to which classes are added; set if the strategy's `needs` ask for `old_data`."""
     others: tuple[Other, ...] = ()
-    """The other networks that the strategy's `needs` ask for."""
+    """The other networks requested by the strategy's `needs`."""
     solve_start: "Callable[[Problem], Fitted] | None" = None
-    """Solves `start`; there where the strategy's `needs` ask for it."""
+    """Solves `start`; set if the strategy's `needs` ask for it."""
 
     @cached_property
     def start(self) -> "Fitted":
-        """The linear probe that training may start from, solved on the training examples when it is first asked for: a
-        resumed run never asks."""
+        """The linear probe to start training from, solved on the training examples on first access; resumed runs do not
+        need it."""
         assert self.solve_start is not None, "a strategy says by `needs` that it wants a start"
         return self.solve_start(self)
 
     @property
     def asked(self) -> Asked:
-        """It without its data."""
+        """The problem without its data."""
         return Asked(backbone=self.backbone, cut=self.cut, task=self.task, num_views=self.states.num_views)
 
     def part(self, name: str, *, train: np.ndarray, val: np.ndarray) -> "Problem":
-        """The same problem on other examples (a fold), with its own folder for checkpoints, and a `start` of its own
-        that never saw what is left out."""
+        """Return the problem restricted to other examples (a fold), with its own checkpoint folder, and its own
+        `start`, solved without the held-out examples."""
         return replace(self, train=train, val=val, folder=None if self.folder is None else self.folder / name)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Fitted:
-    """A trained model: what changed, and how to ask it."""
+    """A trained model: its changed tensors, and functions to predict with it."""
 
     tensors: Mapping[str, np.ndarray]
-    """Every tensor that training may have changed, by canonical name `stage/parameter`, and `head/…`."""
+    """Tensors that training may have changed, by canonical name: `stage/parameter`, `head/…`."""
     logits: Callable[[Problem, Int[np.ndarray, "..."]], Shaped[np.ndarray, "..."]]
-    """(problem, positions) -> raw outputs on the plain view: logits (n c) of most tasks."""
+    """(problem, positions) -> raw outputs on the plain view; logits (n c) for most tasks."""
     features: Callable[[Problem, Int[np.ndarray, "..."]], "RowSource"]
-    """(problem, positions) -> what the head reads, (n d), on the plain view."""
+    """(problem, positions) -> inputs of the head (n d) on the plain view."""
     frozen: frozenset[str] = frozenset()
-    """Names among those above the cut that the strategy promised not to change (batch-norm statistics)."""
+    """Names of tensors above the cut that did not change (batch-norm statistics)."""
     out_of_fold: Float[np.ndarray, "n c"] | None = None
-    """Logits of the training positions, each by a model that never saw it; nan where no model without it could know
-    what it shows; None when none were made."""
+    """Out-of-fold logits of the training examples; nan where the other folds do not contain the example's class; None
+    if not computed."""
     curve: tuple[Mapping[str, float], ...] = ()
-    """One record per epoch: losses, accuracies, learning rate, seconds."""
+    """One mapping per epoch: losses, accuracies, learning rate, seconds."""
     num_trained: int | None = None
-    """Parameters that training moved; None: as many as the tensors that are not frozen have."""
+    """Number of trained parameters; None: count the tensors that are not frozen."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """What the strategy chose: regularisation, best epoch, policy of batch norm."""
+    """Facts for the report: regularisation strength, best epoch, batch-norm mode."""
     calibration: "Calibration | None" = None
-    """The temperature, where the strategy decides it; None: fitted on examples that were held out."""
+    """The temperature, if the strategy sets it; None: fitted on held-out examples."""
     reference: "OODReference | None" = None
-    """What the OOD score rests on, where the strategy decides it; None: the training examples."""
+    """Reference of the OOD score, if the strategy sets it; None: the training examples."""
     check: "Callable[[Sample, Sequence[str]], Finding] | None" = None
-    """(test split, its ids) -> whether the model keeps what the strategy promises, asked before anything is written."""
+    """(test split, its ids) -> finding: whether the model keeps the strategy's guarantee. Runs before anything is
+    written."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """A name people know for a strategy with certain options."""
+    """A named configuration of a strategy."""
 
     title: str
-    """One line for people."""
+    """One-line description."""
     cut: str | None
-    """The cut unless the user gives one; None means the backbone's own choice for partial fine-tuning."""
+    """Default cut; None: the backbone's default for partial fine-tuning (`Card.partial_cut`)."""
     options: Mapping[str, Any]
-    """Fields of the strategy's options that differ from their defaults."""
+    """Options that differ from the strategy's defaults."""
     views: int
-    """Views per example unless the user says otherwise; 0 means a new view every epoch."""
+    """Default number of stored views per example; 0: a new view every epoch."""
     random_weights: bool = False
-    """Whether the backbone's weights are drawn at random instead."""
+    """Whether the backbone is initialised at random instead."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """What a strategy asks for with certain options."""
+    """What a strategy requires, given its options."""
 
     top: bool = False
-    """Whether training itself looks at the top states of the untouched backbone (`Problem.top`)."""
+    """Whether it uses the pretrained network's readouts (`Problem.top`)."""
     start: bool = False
-    """Whether it looks at the solved probe (`Problem.start`), which in turn needs the top states."""
+    """Whether it uses the solved probe (`Problem.start`), which needs `top`."""
     balanced: bool = False
-    """Whether every class weighs the same in that probe's loss."""
+    """Whether that probe is solved with balanced classes."""
     others: tuple[tuple[str, int], ...] = ()
-    """Names of other backbones whose features training looks at (`Problem.others`), each with the side of its input in
-    cells; 0: its card's."""
+    """Names of other backbones whose features it uses (`Problem.others`), each with the side of its input in grid
+    cells; 0: the card's."""
     old_data: str | None = None
-    """Path of examples that are opened together with the recipe's, of the classes that the backbone, a finished model,
-    knows; empty: the examples it was made of. None: the recipe's alone."""
+    """Path of examples of the classes that the backbone (a finished model) already knows, to open with the recipe's
+    data; empty: its original training data. None: the recipe's data only."""
 
 
 Ranges = tuple[tuple[str, str], ...]
-"""Of a class of options, as `RANGES`: the words for a range and the names of the options in it, those that it inherits
-left out."""
+"""Type of a class attribute `RANGES` of options: pairs of a range's description and the options it applies to, without
+inherited ones."""
 HOLDS: Mapping[str, Callable[[float], bool]] = {
     "a positive number": lambda value: 0 < value < math.inf,
     "0 or more": lambda value: 0 <= value < math.inf,
@@ -209,11 +210,12 @@ HOLDS: Mapping[str, Callable[[float], bool]] = {
     "in [0, 1]": lambda value: 0 <= value <= 1,
     "in (0, 1]": lambda value: 0 < value <= 1,
 }
-"""Whether a value lies in a range, by the words for it."""
+"""Range checks by description."""
 
 
 def check_ranges(options: Any) -> None:
-    """Raises: BadRecipe: a value lies outside its range; the option, the value, the range and the default are named."""
+    """Check options against their `RANGES`. Raises `BadRecipe` with the option, the value, the range and the
+    default."""
     for kind in type(options).__mro__:
         for wanted, names in vars(kind).get("RANGES", ()):
             for name in names.split():
@@ -227,7 +229,7 @@ def check_ranges(options: Any) -> None:
 
 
 def check_classes(options: Any, asked: Asked) -> None:
-    """Raises: BadRecipe: classes are to be balanced, or labels smoothed, and the task has none to choose between."""
+    """Raise `BadRecipe` if class balancing or label smoothing is set for a task without exclusive classes."""
     check_weighable(
         asked.task, balanced=getattr(options, "balanced", False), smoothing=getattr(options, "smoothing", 0.0)
     )
@@ -235,22 +237,22 @@ def check_classes(options: Any, asked: Asked) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Strategy:
-    """One file on the shelf of strategies defines one, as `ENTRY`."""
+    """A way to adapt a network to a task; a file in `strategies/` defines one as `ENTRY`."""
 
     Options: type[Any]
-    """Dataclass of what a recipe may set, every field with its default and, under it, its sentence."""
+    """Dataclass of the recipe's [options]; every field has a default and a docstring."""
     presets: Mapping[str, Preset]
-    """Names that people know for it with certain options."""
+    """Named configurations."""
     fit: Callable[[Problem, Any], Generator[Event, None, Fitted]]
-    """Trains; yields events, returns the model."""
+    """Train: yield events, return the model."""
     needs: Callable[[Any], Needs] = lambda options: Needs()
-    """Options -> what must be there before `fit`."""
+    """options -> what must be prepared before `fit`."""
     check: Callable[[Any], None] = check_ranges
-    """Refuses options out of range, before anything is computed."""
+    """Reject options out of range, before anything is computed."""
     check_asked: Callable[[Any, Asked], None] = check_classes
-    """Refuses what cannot be had with this network, cut and task, before anything is stored."""
+    """Reject combinations that this network, cut or task does not support, before anything is stored."""
     solved: bool = False
-    """Whether the head alone is solved, to its optimum and at the cut `output`, so that nothing validates."""
+    """Whether only the head is fitted, by a solver at cut `output`, so that no validation split is needed."""
 
 
 STRATEGIES: Shelf[Strategy] = Shelf("strategy", "regraft.strategies")

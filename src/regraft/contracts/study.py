@@ -1,7 +1,7 @@
-"""What a study is: a claim with its source, the arms that are trained to test it, and the effects it is judged by.
+"""Studies: a published claim about architectures, the arms trained to test it, and the effects that decide the verdict.
 
-One public file in `lab/` defines one study, as `ENTRY`; `regraft lab` trains it by the same code as `regraft sweep`.
-Imports no torch.
+A file in `lab/` defines one study as `ENTRY`; `regraft lab` trains it with the code of `regraft sweep`. Does not import
+torch.
 """
 
 from collections.abc import Mapping
@@ -21,10 +21,10 @@ MEASURES: Mapping[Measure, str] = {
     "parameters": "ratio of the parameters that a finished model has, counted",
     "multiply_adds": "ratio of the multiply-adds for one example, counted",
 }
-"""What an effect is a difference of, or the ratio. What is counted is exact, so it has no interval."""
+"""Quantities whose difference or ratio is an effect. Counted ones are exact and have no interval."""
 COUNTED: tuple[Measure, ...] = ("parameters", "multiply_adds")
 RANGES: Mapping[Measure, tuple[float, float]] = {"accuracy": (0.0, 1.0), "gap": (-1.0, 1.0)}
-"""In which the mean of a measure lies, where it is bounded."""
+"""Range of a measure's mean, if bounded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,54 +36,54 @@ class Arm:
     title: str
     """One line for people."""
     backbone: str = "googlenet:half"
-    """What is built, with random weights."""
+    """Backbone to train from random initialisation."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Options of `scratch` in which it differs from the others."""
+    """Options of `scratch` that differ from the other arms."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """A difference of two arms, and what the claim says of it."""
+    """A difference between two arms, and what the claim predicts."""
 
     name: str
-    """What is claimed, in a few words that a verdict can list: `more accurate at equal cost`."""
+    """Claimed effect in a few words, for the verdict: `more accurate at equal cost`."""
     measure: Measure
     """What is compared."""
     plus: str
-    """Name of the arm that is measured."""
+    """Name of the arm under test."""
     minus: str
-    """Name of the arm that it is compared with."""
+    """Name of the reference arm."""
     share: float = 1.0
-    """Of the training examples."""
+    """Share of the training examples to use."""
     above: float = 0.0
-    """The claim says that the difference lies above this. Below 0: no worse than by so much."""
+    """The claim predicts a difference above this; a negative value is a non-inferiority margin."""
     worth: float = 0.01
-    """Differences smaller than this, as measured from `above`, do not bear a claim out (our choice: one point)."""
+    """Minimum relevant difference beyond `above`; smaller ones do not confirm a claim (our choice: one point)."""
     key: bool = True
-    """Whether the verdict rests on it; else it is reported beside it."""
+    """Whether the verdict depends on it; otherwise it is only reported."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A claim and how it is measured."""
+    """A claim, and how it is tested."""
 
     title: str
-    """What is asked, in one line."""
+    """The question, in one line."""
     claim: str
-    """What is claimed, in a sentence or two."""
+    """The claim, in a sentence or two."""
     source: str
-    """Who claims it, and where."""
+    """Publication that makes the claim."""
     measurement: str
     """What is trained and compared, in a few sentences."""
     arms: tuple[Arm, ...]
-    """What is trained; the first is what costs are measured by."""
+    """Configurations to train; costs are relative to the first."""
     effects: tuple[Effect, ...]
     """What is compared."""
     shares: tuple[float, ...] = (1.0,)
-    """Shares of the training examples on which the arms are trained."""
+    """Training-set sizes, as shares of the training examples."""
     says: Mapping[Outcome, str]
-    """The verdict in one sentence, for every way it may come out."""
+    """The verdict's sentence for every outcome."""
 
 
 STUDIES: Shelf[Study] = Shelf("study", "regraft.lab")
-"""Studies of architectures: what is claimed about a network, re-measured. A public file is one study."""
+"""Studies by name."""

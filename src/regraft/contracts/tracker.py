@@ -1,6 +1,6 @@
-"""What a tracker is: it writes the numbers of a run, while it trains, for a program that shows the runs of many tools.
+"""Experiment trackers: they log a run's metrics during training to TensorBoard, MLflow and the like.
 
-One file in `reports/trackers/` defines one, as `ENTRY`: a class that is made with the run's folder.
+A file in `reports/trackers/` defines one as `ENTRY`: a class that takes the run's folder.
 """
 
 from abc import ABC, abstractmethod
@@ -12,7 +12,7 @@ from regraft.registry import Shelf
 
 
 class Tracker(ABC):
-    """Written to while a run trains; nothing is made before the first call."""
+    """Logs one run; nothing is created before the first call."""
 
     def __init__(self, folder: Path) -> None:
         """
@@ -23,11 +23,11 @@ class Tracker(ABC):
 
     @abstractmethod
     def values(self, step: int, values: Mapping[str, float]) -> None:
-        """Numbers by name after so many steps of the optimiser; they can be read at once."""
+        """Log values by name after this number of optimiser steps, and flush them."""
 
     @abstractmethod
     def finished(self, settings: Mapping[str, Any], results: Mapping[str, float]) -> None:
-        """The recipe by field, and what the report measured by metric."""
+        """Log the recipe by field, and the report's metrics."""
 
 
 TRACKERS: Shelf[type[Tracker]] = Shelf("tracker", "regraft.reports.trackers")

@@ -1,8 +1,8 @@
-"""What a training run goes on from: its history, and the file that keeps it, whole or absent. No pickle: safetensors.
+"""Checkpoints of training runs: the history, and the file that holds it, written atomically. No pickle: safetensors.
 
-The file also says which run it belongs to; another run's is refused. Writing it may take no more than a twentieth of
-the time: where epochs are short, several pass between two checkpoints, and since what follows an epoch is a function
-of its end, a resumed run repeats them exactly.
+The file records the run it belongs to; another run's is refused. Writing may take at most a twentieth of the time: if
+epochs are short, several pass between two checkpoints. A resumed run repeats them exactly, since an epoch depends only
+on the state at the end of the one before.
 """
 
 import json
@@ -34,15 +34,15 @@ INTERVAL = 20.0
 SHARE = 20.0
 """How many times longer than writing one took, at least."""
 CRITERION = "val_loss_rescaled"
-"""What decides which epoch is kept: the validation loss after the best temperature. What is trained too long becomes
-overconfident long before its predictions get worse; the plain loss would stop there, and calibration mends it
+"""Criterion for the epoch to keep: the validation loss after the optimal temperature. Overtrained models become
+overconfident long before their predictions get worse; the plain loss would stop there, although calibration corrects it
 afterwards. Source: Berta et al. 2025, arXiv:2501.19195 (refine, then calibrate); docs/results/criterion.md."""
 LOWER = "lower the learning rate: --set options.lr=VALUE, a tenth of what it was."
 
 
 @dataclass(kw_only=True)
 class History:
-    """All that a run goes on from beside the weights and the optimiser's state."""
+    """State of a run besides the weights and the optimiser."""
 
     epochs: int
     """Epochs planned; a time limit may make them fewer than the schedule's."""

@@ -37,12 +37,12 @@ Area = tuple[slice, slice]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Mix:
-    """Who is mixed with whom in one batch, and how."""
+    """The partners of one batch, and how to mix them."""
 
     partner: Int[np.ndarray, "b"]
     """The row that each row is mixed with."""
     share: float
-    """What is left of the row itself, in [0, 1]."""
+    """Weight of the row itself, in [0, 1]."""
     area: Area | None
     """The grid cells that come from the partner; None mixes all values by `share`."""
     shared: frozenset[str]
@@ -75,9 +75,9 @@ class Mixing:
     """How the batches of a run are mixed."""
 
     mixup: float
-    """Alpha of mixup; 0: none."""
+    """Alpha of mixup; 0: off."""
     cutmix: float
-    """Alpha of cutmix; 0: none. With both, each step draws one of them, as likely as the other."""
+    """Alpha of CutMix; 0: off. With both, each step uses one of the two at random."""
     grid: tuple[int, int]
     """Height and width of the inputs' grid in cells, for cutmix."""
     shared: frozenset[str]

@@ -1,9 +1,8 @@
-"""What the loop does beside the arithmetic of a step: which examples go through the tail together and in which views,
-what it makes of them in evaluation mode, learning rates, seeds, the optimiser, the EMA of the weights, and which stages
-are trained when.
+"""Parts of the training loop: batches and views of an epoch, evaluation, learning rates, seeds, optimiser, EMA of the
+weights, and gradual unfreezing.
 
-Batches are fetched ahead in a thread, so that decoding or reading goes on beside the arithmetic. Letters: n examples,
-b rows of a batch, c outputs.
+Batches are prefetched in a thread, so that decoding and reading overlap with computation. Letters: n examples, b rows
+of a batch, c outputs.
 """
 
 import ctypes

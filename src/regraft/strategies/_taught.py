@@ -1,4 +1,4 @@
-"""What `distill` adds to the steps of the loop: the teacher's features beside the states, and the distance from them.
+"""Distillation in the training loop: the teacher's features beside the states, and the distance to them.
 
 Letters: b rows of a batch, d features of the teacher.
 """
@@ -17,8 +17,8 @@ from regraft.tasks.features import TAUGHT
 
 
 class Taught(States):
-    """The states of the network that learns; and what its teacher sees in the same rows, for terms of the loss among
-    the state, and for targets among the placements."""
+    """The student's states, with the teacher's features of the same rows: in the state, for loss terms, and among the
+    placements, for targets."""
 
     def __init__(self, own: States, teachers: States) -> None:
         self._own, self._teachers = own, teachers
@@ -38,7 +38,7 @@ class Taught(States):
 
 
 class Distance(Term):
-    """Mean squared error of the features, linearly projected, from the teacher's (b d) in the same views."""
+    """Mean squared error between the linearly projected features and the teacher's (b d) in the same views."""
 
     def __init__(self, problem: Problem, weight: float) -> None:
         super().__init__()

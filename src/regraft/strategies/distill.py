@@ -1,10 +1,10 @@
-"""Knowledge distillation: the network learns to see what a better one, its teacher, sees.
+"""Knowledge distillation: the network is trained to reproduce the features of a better one, its teacher.
 
-Both look at the same view of an example, each by its own preparation. The teacher's features of every example and view
-are computed once and kept in the store. The loss is the mean squared error of the network's features, linearly
-projected, from the teacher's standardised ones: beside the labels' loss where there are labels, alone where there are
-none (`--task features`), and then the held-out loss is the main figure. The projector is thrown away with labels, and
-is the head without.
+Both process the same view of an example, each with its own preparation. The teacher's features of every example and
+view are computed once and stored. The loss is the mean squared error between the network's features, linearly
+projected, and the teacher's standardised ones: added to the labels' loss if there are labels, alone if there are none
+(`--task features`), where the held-out loss is the main metric. The projector is discarded with labels; without, it is
+the head.
 
 Sources: Romero et al. 2015, arXiv:1412.6550 (FitNets: squared error behind a learned regressor), on the last features
 alone; Wei et al. 2022, arXiv:2205.14141 (the teacher's features standardised, so that each counts).
@@ -34,17 +34,17 @@ from regraft.values import Event
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Training):
-    """What a recipe may set for `distill`."""
+    """Options of `distill`."""
 
     teacher: str = ""
-    """The backbone to learn from, as for `--backbone`: `efficientnet_lite2@package`, or the folder of a model."""
+    """The teacher, named as for `--backbone`: `efficientnet_lite2@package`, or the folder of a model."""
     teacher_side: int = 0
-    """Side of the teacher's input, in cells; 0: its own."""
+    """Side of the teacher's input in grid cells; 0: its default."""
     distance_weight: float = 1.0
-    """Factor on the distance from the teacher's features, beside the labels' loss; without labels nothing is beside."""
+    """Weight of the distance to the teacher's features relative to the labels' loss; no effect without labels."""
     batch_norm: Literal["frozen", "train"] = "train"
-    """What happens to batch norm's statistics above the cut (its scales and shifts are always trained): `frozen` keeps
-    them, `train` follows the batches, of two examples or more."""
+    """Batch-norm statistics above the cut (scales and shifts are always trained): `frozen` keeps the pretrained ones,
+    `train` updates them from batches of at least two examples."""
 
     RANGES: ClassVar[Ranges] = (("0 or more", "teacher_side"), ("a positive number", "distance_weight"))
 
@@ -60,13 +60,13 @@ PRESETS = {
 
 
 def fit(problem: Problem, options: Options) -> Generator[Event, None, Fitted]:
-    """Train on `problem`, yielding events as it goes; returns the model.
+    """Train on `problem`, yielding events; return the model.
 
     Raises:
         BadRecipe: an option is out of range, or no teacher is named.
-        BadRequest: views are made new every epoch, or the teacher takes another kind of data.
-        BadData: there is one training example, and batch norm is to measure its statistics.
-        TrainingFailed: a loss or a weight is no longer finite.
+        BadRequest: views are not stored (`views` is 0), or the teacher takes another modality.
+        BadData: batch-norm statistics cannot be estimated from a single training example.
+        TrainingFailed: a loss or a weight is not finite.
         RunError: the folder holds the checkpoint of another run.
     """
     from regraft.strategies._taught import Distance, Taught
@@ -93,7 +93,7 @@ def fit(problem: Problem, options: Options) -> Generator[Event, None, Fitted]:
 
 
 def check(options: Options) -> None:
-    """Raises: BadRecipe: a value lies outside its range, or no teacher is named; the message says which."""
+    """Raise `BadRecipe` if an option is out of range, or no teacher is named."""
     check_ranges(options)
     if not options.teacher:
         raise BadRecipe(
@@ -103,16 +103,17 @@ def check(options: Options) -> None:
 
 
 def needs(options: Options) -> Needs:
-    """The teacher's features."""
+    """Return what `options` require: the teacher's features."""
     return replace(training.needs(options), others=((options.teacher, options.teacher_side),))
 
 
 def check_asked(options: Options, asked: Asked) -> None:
-    """
+    """Reject options that do not suit the problem.
+
     Raises:
-        BadRecipe: an option makes no sense for this task.
+        BadRecipe: an option does not apply to this task.
         UnknownName: there is no teacher of that name.
-        BadRequest: the teacher takes another kind of data, or views are made new every epoch.
+        BadRequest: the teacher takes another modality, or views are not stored.
     """
     check_classes(options, asked)
     card, own = named_card(options.teacher)[1], asked.backbone.card

@@ -1,9 +1,9 @@
-"""Adding classes to a finished model: the network and the rows of the old classes stay, those of the new are solved.
+"""Add classes to a finished model: the network and the head's rows of the old classes stay, the new rows are solved.
 
-The backbone is the finished model. Its rows of the head stay bit for bit as they are, and its temperature is kept; the
-rows of the new classes are solved against its logits. Old examples, without which a new class
-would swallow the others, are opened together with the new ones. Those in the test split are asked of both models, and a
-model that lost too many of them is not written.
+The backbone is the finished model. Its rows of the head do not change at all, and its temperature is kept; the rows of
+the new classes are solved against its logits. Old examples are opened together with the new ones, since without them a
+new class would absorb the others. Both models are evaluated on the old examples of the test split, and a model that
+loses too much accuracy on them is not saved.
 
 Letters: n examples, m of them of old classes, d features, o old classes, c classes.
 """
@@ -30,17 +30,17 @@ from regraft.tasks.rows import outputs_of
 from regraft.values import Event
 
 CHECK = "old classes kept"
-"""The name of the check."""
+"""Name of the check."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a recipe may set for `extend`."""
+    """Options of `extend`."""
 
     old: str = ""
-    """Examples of the old classes; empty: those that the model was made of, where they are there and the same."""
+    """Examples of the old classes; empty: the model's own training data, if they are still there and unchanged."""
     max_loss: float = 0.02
-    """Share of the old test examples by which accuracy may fall before nothing is written, from 0 to 1 (our choice)."""
+    """Maximum loss of accuracy on the old test examples, from 0 to 1, before nothing is saved (our choice)."""
 
     RANGES: ClassVar[Ranges] = (("in [0, 1]", "max_loss"),)
 
@@ -51,7 +51,7 @@ PRESETS = {
 
 
 def fit(problem: Problem, options: Options) -> Generator[Event, None, Fitted]:
-    """Solve the rows of the new classes on the plain views of `problem.train`; returns the model, yields nothing.
+    """Solve the rows of the new classes on the plain views of `problem.train`; return the model. Yields no events.
 
     Raises:
         BadRequest: there is no finished model to add to.
@@ -106,7 +106,7 @@ def fit(problem: Problem, options: Options) -> Generator[Event, None, Fitted]:
 def _reference(
     problem: Problem, old: Finished, features: Float[np.ndarray, "n d"], targets: Int[np.ndarray, "n"]
 ) -> OODReference | None:
-    """What the OOD score rests on: the old model's reference, with the new classes added."""
+    """Return the reference of the OOD score: the old model's, with the new classes added."""
     if old.reference is None:
         return None
     new = targets >= len(old.classes)
@@ -118,10 +118,11 @@ def _reference(
 def kept(
     tested: Sample, ids: Sequence[str], *, old: Finished, added: Sequence[str], max_loss: float, seed: int
 ) -> Finding:
-    """Whether the old classes are kept: the old test examples asked of both models, a new class being wrong.
+    """Check that the old classes are kept, by evaluating both models on the old test examples; predicting a new class
+    is an error.
 
-    The score is the accuracy on them less that of the old model; the examples are those now predicted as a new class.
-    Severity is `stop` where more than `max_loss` is lost, `warn` where an old class could not be looked at.
+    The score is the difference in accuracy; the examples are those now predicted as a new class. Severity is `stop` if
+    more than `max_loss` is lost, `warn` if an old class could not be tested.
     """
     num_old, done = len(old.classes), f"With {', '.join(added)} added and nothing else changed,"
     of_old = tested.targets < num_old

@@ -1,4 +1,4 @@
-"""Fine-tuning: train the head and every stage above the cut, lower stages more gently."""
+"""Fine-tuning: train the head and all stages above the cut, with lower learning rates for lower stages."""
 
 from collections.abc import Generator
 from dataclasses import dataclass, replace
@@ -23,26 +23,26 @@ from regraft.values import Event
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Training):
-    """What a recipe may set for `finetune`."""
+    """Options of `finetune`."""
 
     batch_norm: Literal["auto", "frozen", "train", "recalibrate"] = "frozen"
-    """What happens to batch norm's statistics above the cut (its scales and shifts are always trained): `frozen` keeps
-    them; `train` follows the batches, of two examples or more; `auto` is `train` from 2,000 examples and batches of 16
-    on, else `frozen`; `recalibrate` measures them once on the training examples and then keeps them."""
+    """Batch-norm statistics above the cut (scales and shifts are always trained). `frozen`: keep the pretrained ones.
+    `train`: update them from batches of at least two examples. `auto`: `train` from 2,000 examples and batches of 16
+    on, else `frozen`. `recalibrate`: estimate them once on the training examples, then keep them."""
     mixup: float = 0.0
-    """Alpha of mixup, 0.2 for instance; 0: none. Each step mixes the states at the cut in pairs, by a share drawn from
-    Beta(alpha, alpha), and the losses of both targets by the same share. At cut `input` that mixes inputs."""
+    """Alpha of mixup, for instance 0.2; 0: off. Each step mixes pairs of states at the cut with a weight drawn from
+    Beta(alpha, alpha), and their losses with the same weight. At cut `input` this mixes the inputs."""
     cutmix: float = 0.0
-    """Alpha of cutmix, 1 for instance; 0: none. At cut `input` alone: an area of each input is another's. With mixup as
-    well, each step draws one of the two."""
+    """Alpha of CutMix, for instance 1; 0: off. At cut `input` only: a rectangle of each input is replaced by another
+    input's. With mixup as well, each step uses one of the two at random."""
     side_heads: bool = False
-    """Whether the backbone's auxiliary heads above the cut are trained along; they never enter a bundle. An error
-    where there are none."""
+    """Whether to train the backbone's auxiliary heads above the cut as well; they are not saved in bundles. An error if
+    there are none."""
     regulariser: str = ""
-    """What holds training back to the pretrained network where data are scarce: a name that
-    `regraft strategies finetune` lists, or none. One that stands in for weight decay switches that off."""
+    """Regulariser that keeps training close to the pretrained network on small data sets: a name listed by `regraft
+    strategies finetune`, or empty. Some replace weight decay, which is then off."""
     regulariser_weight: float = 0.0
-    """Factor on the regulariser's term, 0 or more; 0: the published one."""
+    """Weight of the regulariser's term, 0 or more; 0: the published value."""
 
     RANGES: ClassVar[Ranges] = (("0 or more", "mixup cutmix regulariser_weight"),)
 
@@ -87,15 +87,14 @@ PRESETS = {
 
 
 def fit(problem: Problem, options: Options) -> Generator[Event, None, Fitted]:
-    """Train on `problem`, yielding events as it goes; returns the model.
+    """Train on `problem`, yielding events; return the model.
 
     Raises:
         BadRecipe: an option is out of range.
         UnknownName: there is no such regulariser.
-        BadRequest: something is asked for that cannot be had with this network, cut or task, or mixing where states
-            cannot be mixed.
-        BadData: there is one training example, and batch norm is to measure its statistics, or rows are compared.
-        TrainingFailed: a loss or a weight is no longer finite.
+        BadRequest: the network, cut or task does not support an option, or the states cannot be mixed.
+        BadData: there is only one training example, but batch norm or a regulariser needs two.
+        TrainingFailed: a loss or a weight is not finite.
         RunError: the folder holds the checkpoint of another run.
     """
     from regraft.strategies.loop import train
@@ -119,7 +118,7 @@ def fit(problem: Problem, options: Options) -> Generator[Event, None, Fitted]:
 
 
 def check(options: Options) -> None:
-    """Raises: BadRecipe: a value lies outside its range, or two contradict each other; the message says which."""
+    """Raise `BadRecipe` if an option is out of range, or two options contradict each other."""
     check_ranges(options)
     if options.init == "probe" and options.batch_norm == "recalibrate":
         raise BadRecipe(
@@ -141,7 +140,7 @@ def check(options: Options) -> None:
 
 
 def needs(options: Options) -> Needs:
-    """The top states and the solved probe, where training starts from it or is held back to what was pretrained."""
+    """Return what `options` require: readouts and the solved probe, to start from or to regularise towards."""
     wanted = training.needs(options)
     if not options.regulariser:
         return wanted
@@ -151,11 +150,12 @@ def needs(options: Options) -> Needs:
 
 
 def check_asked(options: Options, asked: Asked) -> None:
-    """
+    """Reject options that do not suit the problem.
+
     Raises:
-        BadRecipe: an option makes no sense for this task.
+        BadRecipe: an option does not apply to this task.
         UnknownName: there is no such regulariser.
-        BadRequest: what is asked for cannot be had with this network, cut or task.
+        BadRequest: this network, cut or task does not support an option.
     """
     check_classes(options, asked)
     if options.side_heads:

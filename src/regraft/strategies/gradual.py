@@ -1,11 +1,11 @@
-"""Gradual unfreezing: the cut falls stage by stage, so that what lies lower changes later, and less.
+"""Gradual unfreezing: stages are unfrozen from the top down, so that lower stages change later and less.
 
-The states are those at the lowest cut. The head and the unfrozen stages are trained; a stage that is still frozen stays
-as it is to the bit and computes in evaluation mode. One schedule of learning rates spans all phases, and the epoch that
-is kept may be any of them.
+The states are those at the lowest cut. The head and the unfrozen stages are trained; stages that are still frozen do
+not change at all and run in evaluation mode. One schedule of learning rates spans all phases, and the epoch that is
+kept may be in any of them.
 
 Sources: Howard & Ruder 2018, arXiv:1801.06146, section 3.3 (gradual unfreezing); Kumar et al. 2022, arXiv:2202.10054 (a
-head that is solved first keeps the features from harm). Even phases over half of the epochs are our choice.
+solved head protects the pretrained features). Phases of equal length over half of the epochs are our choice.
 """
 
 from collections.abc import Generator
@@ -19,22 +19,22 @@ from regraft.values import Event
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Training):
-    """What a recipe may set for `gradual`."""
+    """Options of `gradual`."""
 
     unfreeze_share: float = 0.5
-    """Share of all epochs, in [0, 1), over which the stages are unfrozen one after the other, from the top down; in the
-    rest all of them are trained."""
+    """Share of all epochs, in [0, 1), over which stages are unfrozen one after the other, from the top down; afterwards
+    all are trained."""
     phase_epochs: int = 0
-    """Epochs of each phase before the last, in place of `unfreeze_share`; where `epochs` would end before the last
-    phase, there are as many more of them. 0: as `unfreeze_share` says."""
+    """Epochs of each phase before the last, instead of `unfreeze_share`; `epochs` is raised if it would end before the
+    last phase. 0: use `unfreeze_share`."""
     stages_per_phase: int = 1
-    """Stages that are unfrozen together."""
+    """Number of stages to unfreeze at once."""
     batch_norm: Literal["frozen", "train"] = "frozen"
-    """What happens to batch norm's statistics in unfrozen stages (scales and shifts are always trained there): `frozen`
-    keeps them; `train` follows the batches, of two examples or more."""
+    """Batch-norm statistics in unfrozen stages (scales and shifts are always trained): `frozen` keeps the pretrained
+    ones; `train` updates them from batches of at least two examples."""
     init: Literal["zero", "probe"] = "probe"
-    """Where the head starts: at the solved linear probe of the untouched backbone, and then the highest stages are
-    trained at once; or at zero, and then the first phase trains the head alone."""
+    """Initial head: the solved linear probe of the pretrained backbone, and the highest stages are trained from the
+    start; or zero, and the first phase trains only the head."""
 
     RANGES: ClassVar[Ranges] = (
         ("0 or more", "phase_epochs"),
@@ -54,12 +54,12 @@ PRESETS = {
 
 
 def fit(problem: Problem, options: Options) -> Generator[Event, None, Fitted]:
-    """Train on `problem`, yielding events as it goes; returns the model.
+    """Train on `problem`, yielding events; return the model.
 
     Raises:
         BadRecipe: an option is out of range.
-        BadData: there is one training example, and batch norm is to measure its statistics.
-        TrainingFailed: a loss or a weight is no longer finite.
+        BadData: batch-norm statistics cannot be estimated from a single training example.
+        TrainingFailed: a loss or a weight is not finite.
         RunError: the folder holds the checkpoint of another run.
     """
     from regraft.strategies._steps import Unfreezing

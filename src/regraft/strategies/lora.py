@@ -1,10 +1,10 @@
-"""Low-rank updates: the layers above the cut keep their weights, and each learns a small correction beside them.
+"""LoRA: the layers above the cut keep their weights, and each learns a low-rank update.
 
-The updates are merged before the model is handed over, so that it is as large and as fast as the one it came from.
-The head is trained in full; biases, norms and their statistics stay as they are.
+Updates are merged into the weights at the end, so the model is as large and as fast as the original. The head is
+trained fully; biases, norms and their statistics do not change.
 
 Sources: Hu et al. 2021, arXiv:2106.09685 (the method); Kumar et al. 2022, arXiv:2202.10054 (start from the solved
-probe head). That convolutions have updates too, and the defaults, are our choice.
+probe head). Updates of convolutions, and the defaults, are our choice.
 """
 
 from collections.abc import Generator
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Training):
-    """What a recipe may set for `lora`."""
+    """Options of `lora`."""
 
     rank: int = 8
-    """Rank of each update, 1 or more; it has rank × (inputs + outputs) parameters, a convolution's inputs counted
-    with its window."""
+    """Rank of each update, 1 or more; an update has rank × (inputs + outputs) parameters, where a convolution's inputs
+    include its kernel size."""
     alpha: float = 16.0
-    """An update is scaled by alpha / rank."""
+    """Updates are scaled by alpha / rank."""
     update_dropout: float = 0.0
-    """Dropout before the updates, in [0, 1); the layers themselves see everything."""
+    """Dropout on the input of the updates, in [0, 1); the original layers are not affected."""
     layers: Literal["all", "linear", "convolutions"] = "all"
-    """Which layers have an update; an attention's products are linear."""
+    """Which layers get an update; the projections of attention count as linear."""
     lr: float = 1e-3
     """Peak learning rate of the highest stage's updates."""
     head_lr_factor: float = 1.0
@@ -56,13 +56,13 @@ PRESETS = {
 
 
 def fit(problem: Problem, options: Options) -> Generator[Event, None, Fitted]:
-    """Train on `problem`, yielding events as it goes; returns the model, the updates merged.
+    """Train on `problem`, yielding events; return the model with the updates merged.
 
     Raises:
         BadRecipe: an option is out of range.
-        BadRequest: no layer above the cut can have an update.
+        BadRequest: no layer above the cut supports an update.
         MissingExtra: peft is not installed.
-        TrainingFailed: a loss or a weight is no longer finite.
+        TrainingFailed: a loss or a weight is not finite.
         RunError: the folder holds the checkpoint of another run.
     """
     from regraft.strategies.loop import train
@@ -77,7 +77,7 @@ def fit(problem: Problem, options: Options) -> Generator[Event, None, Fitted]:
 
 
 def _put_in(tail: "Tail", problem: Problem, options: Options) -> "Generator[Event, None, Updates]":
-    """Put the updates into the layers that can have one; says so where some cannot."""
+    """Add updates to all layers that support them, with a notice about those that do not."""
     from regraft.strategies._steps import seeded
     from regraft.strategies._updates import Updates, layers_of, mergeable
 
@@ -103,7 +103,7 @@ def _put_in(tail: "Tail", problem: Problem, options: Options) -> "Generator[Even
 
 
 def _merged(fitted: Fitted, tail: "Tail", updates: "Updates") -> Fitted:
-    """The same model without updates beside its layers; `fitted` asks the tail itself, so it goes on predicting."""
+    """Return the model with updates merged; `fitted` predicts with the tail itself, so it remains valid."""
     from regraft.strategies._checkpoint import arrays_of
 
     num_trained = sum(parameter.numel() for parameter in tail.parameters() if parameter.requires_grad)
@@ -120,9 +120,10 @@ def _merged(fitted: Fitted, tail: "Tail", updates: "Updates") -> Fitted:
 
 
 def check(options: Options) -> None:
-    """
+    """Check the options.
+
     Raises:
-        BadRecipe: a value lies outside its range; the message says which.
+        BadRecipe: an option is out of range.
         MissingExtra: peft is not installed.
     """
     check_ranges(options)

@@ -1,7 +1,7 @@
-"""Feature extraction: nothing is retrained, the head is solved to its optimum on the stored top state.
+"""Feature extraction: the network is not retrained; the head is solved to its optimum on the stored readouts.
 
-For a classification that is multinomial logistic regression, for numbers ridge regression; the regularisation is chosen
-by cross-validation on the training examples, whose out-of-fold logits come with it. Imports no torch.
+For classification this is multinomial logistic regression, for regression ridge regression. The regularisation strength
+is chosen by cross-validation on the training examples, which also yields out-of-fold logits. Does not import torch.
 
 Source: Alain & Bengio 2016, arXiv:1610.01644 (linear probes); Kornblith et al. 2019, arXiv:1805.08974 (the protocol).
 """
@@ -25,30 +25,30 @@ from regraft.values import Event, drained
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a recipe may set for `probe`."""
+    """Options of `probe`."""
 
     folds: int = 5
-    """Folds of the cross-validation that chooses the penalty, 2 or more; fewer where a class has fewer examples."""
+    """Folds of the cross-validation that chooses the regularisation, 2 or more; fewer if a class has fewer examples."""
     c: float = 0.0
-    """Inverse strength of the penalty on standardised features, as in scikit-learn; 0: chosen by cross-validation."""
+    """Inverse regularisation strength on standardised features, as in scikit-learn; 0: chosen by cross-validation."""
     balanced: bool = False
-    """Whether every class weighs the same in the loss, however frequent it is; only where there are classes."""
+    """Whether classes are weighted equally in the loss, regardless of their frequency; for classification only."""
 
     RANGES: ClassVar[Ranges] = (("2 or more", "folds"), ("0 or more", "c"))
 
 
 HEAD_EPOCHS, HEAD_STEPS = 60, 600
-"""Passes and steps at least of a head that cannot be solved; few examples want many passes (our choice)."""
+"""Minimum epochs and steps for heads without a solver; small data sets need many passes (our choice)."""
 
 PRESETS = {"probe": Preset(title="the head alone, on frozen features", cut="output", options={}, views=1)}
 
 
 def fit(problem: Problem, options: Options) -> Generator[Event, None, Fitted]:
-    """Solve the head on the top states of `problem.train`, all their views; returns the model.
+    """Solve the head on the readouts of `problem.train`, all views; return the model.
 
     Raises:
         BadRecipe: an option is out of range.
-        BadRequest: the head's view is not a vector.
+        BadRequest: the head does not read a vector.
         BadData: features are not finite.
     """
     check_ranges(options)
@@ -84,7 +84,7 @@ def fit(problem: Problem, options: Options) -> Generator[Event, None, Fitted]:
 
 
 def _in_closed_form(problem: Problem) -> Fitted:
-    """The head as its task solves it, run by torch."""
+    """Return the head solved by its task in closed form, run by torch."""
     from regraft.strategies import finetune
     from regraft.strategies._checkpoint import fitted_of
     from regraft.strategies.training import new_tail
@@ -97,7 +97,7 @@ def _in_closed_form(problem: Problem) -> Fitted:
 
 
 def _head_only(problem: Problem) -> Generator[Event, None, Fitted]:
-    """The head trained by steps on the untouched top states, for a task whose head cannot be solved."""
+    """Train the head on the pretrained network's readouts, for tasks without a solver."""
     from regraft.strategies import finetune
 
     at_top = replace(problem, cut="output", states=problem.top, folder=None)
@@ -108,29 +108,29 @@ def _head_only(problem: Problem) -> Generator[Event, None, Fitted]:
 
 
 def fit_beside(problem: Problem, tuned: Problem) -> Generator[Event, None, Fitted]:
-    """The probe that a tuned model is compared with. A head that takes steps is not trained a second time where tuning
-    started from it, and nothing validates: it would be the same."""
+    """Fit the probe that a fine-tuned model is compared with. A head trained by steps is not trained twice: if
+    fine-tuning started from it, and there is no validation split, it is reused."""
     start = vars(tuned).get("start")
     again = isinstance(problem.task, LinearTask) or len(tuned.val) or not np.array_equal(problem.train, tuned.train)
     return (yield from fit(problem, Options())) if start is None or again else start
 
 
 def with_start(problem: Problem, needs: Needs) -> Problem:
-    """The same problem with the probe that training may start from, where a strategy needs it: solved on the training
-    examples, when it is first asked for; solved again for a part of the problem (a fold)."""
+    """Return the problem with the probe that training starts from, if `needs` ask for one: solved on the training
+    examples on first access, and again for each fold."""
     return replace(problem, solve_start=partial(start_of, balanced=needs.balanced)) if needs.start else problem
 
 
 def start_of(problem: Problem, *, balanced: bool = False) -> Fitted:
-    """The probe solved on the training examples of `problem`, with the defaults."""
+    """Solve the probe on the training examples of `problem`, with default options."""
     return drained(fit(problem, Options(balanced=balanced)))
 
 
 def features_of(problem: Problem, positions: Int[np.ndarray, "n"], num_views: int = 1) -> RowSource:
-    """The head's view of the top state (n * views, d), an example's views side by side; that of its pieces averaged,
-    which a linear head takes to the average of their logits.
+    """Return the readouts that the head reads (n * views, d), with the views of an example adjacent. Pieces are
+    averaged, which for a linear head equals averaging their logits.
 
-    In memory, or to be read by row where it passes 1 GB.
+    Held in memory, or read by row if larger than 1 GB.
     """
     width = problem.backbone.card.width
     examples, views = np.repeat(positions, num_views), np.tile(np.arange(num_views), len(positions))
@@ -152,7 +152,7 @@ def _of_examples(problem: Problem, examples: Int[np.ndarray, "r"], views: Int[np
 
 
 class _Streamed:
-    """The head's view of many rows, read from the top states when it is sliced."""
+    """Readouts of many rows, read from the store when sliced."""
 
     def __init__(self, problem: Problem, examples: Int[np.ndarray, "r"], views: Int[np.ndarray, "r"]) -> None:
         self._problem = problem

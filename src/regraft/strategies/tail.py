@@ -1,5 +1,4 @@
-"""What is trained: the stages above a cut, the head, and what is trained along where asked for: side heads, and terms
-of the loss.
+"""The tail: the stages above the cut, the head and, on request, side heads and extra terms of the loss.
 
 Letters: n examples, c outputs.
 """
@@ -22,17 +21,17 @@ STATISTICS = ("running_mean", "running_var")
 Loss = Callable[[Any, Any], Tensor]
 """(head's output, encoded targets) -> a scalar."""
 Change = Callable[[State], State]
-"""What is done to a begun state before the stages."""
+"""Transformation of the state before the stages (mixup, say)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Passed:
-    """What a tail made of one batch."""
+    """Outputs of a tail for one batch."""
 
     logits: Any
     """The head's output: logits (n c), or a mapping of tensors."""
     features: Any
-    """What the head read: a tensor, or a mapping of tensors."""
+    """Inputs of the head: a tensor, or a mapping of tensors."""
     hidden: Mapping[str, Tensor]
     """The state's `hidden` after every stage, by name."""
     sides: Mapping[str, Tensor]
@@ -41,30 +40,30 @@ class Passed:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Batch:
-    """One batch in a training step."""
+    """One batch of a training step."""
 
     state: State
-    """As it is stored, at the cut."""
+    """The stored state at the cut."""
     passed: Passed
-    """What the tail made of it."""
+    """The tail's outputs."""
     targets: Any
-    """Encoded targets, the row on the first axis."""
+    """Encoded targets, with the row on the first axis."""
     loss: Loss
     """The loss of this step."""
 
 
 class Term(nn.Module, ABC):
-    """A term that is added to the loss of every step. Its parameters, if any, are trained along with the tail, at the
-    highest stage's learning rate; they are kept in checkpoints and never enter a bundle."""
+    """An extra term of the training loss. Its parameters, if any, are trained with the highest stage's learning rate;
+    they are kept in checkpoints, but not in bundles."""
 
     min_rows: int = 1
-    """Rows that a training batch needs."""
+    """Minimum number of rows of a training batch."""
     replaces_decay: bool = False
-    """Whether it stands in for weight decay, which is then off."""
+    """Whether it replaces weight decay, which is then off."""
     notes: tuple[str, ...] = ()
-    """What the user should know of how it was made: whole sentences."""
+    """Notices for the user: whole sentences."""
     facts: Mapping[str, Any]
-    """What was found while it was made, as JSON."""
+    """Facts for the report, as JSON."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,11 +71,11 @@ class Term(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, tail: "Tail", batch: Batch) -> Float[Tensor, ""]:
-        """The term for one batch, its factor included."""
+        """Return the weighted term for one batch."""
 
 
 def side_heads_above(network: Network, cut: str) -> dict[str, SideHead]:
-    """The network's side heads above the cut, by the stage that they read.
+    """Return the network's side heads above the cut, by the stage they read.
 
     Raises:
         BadRequest: there are none.
@@ -95,7 +94,7 @@ def side_heads_above(network: Network, cut: str) -> dict[str, SideHead]:
 class Tail(nn.Module):
     """The trained part as one module: stored state at the cut -> the head's output, logits (n c) for most tasks.
 
-    Of `network` it uses the stages above the cut themselves, not copies; it must own them.
+    It holds the stages of `network` above the cut themselves, not copies, and must be their only user.
     """
 
     def __init__(
@@ -109,11 +108,11 @@ class Tail(nn.Module):
         taps: Sequence[str] = (),
         side_outputs: int = 0,
     ) -> None:
-        """The head reads `readout`, and the `taps` beside it. `batch_norm` is `frozen`, `train` or `recalibrate`;
+        """The head reads `readout` and, if given, `taps`. `batch_norm` is `frozen`, `train` or `recalibrate`;
         `side_outputs` > 0 attaches the side heads above the cut.
 
         Raises:
-            BadRequest: side heads are asked for where none lies above the cut.
+            BadRequest: side heads are requested, but none lies above the cut.
         """
         super().__init__()
         self.cut, self.readout, self.head, self.batch_norm = cut, readout, head, batch_norm
@@ -128,18 +127,18 @@ class Tail(nn.Module):
         self.side_weights = {name: side.weight for name, side in sides.items()}
         self.side_heads = nn.ModuleList(side.build(side_outputs) for side in sides.values())
         self.terms = nn.ModuleDict()
-        """What is added to the loss, by the name that the curve and the report have for it."""
+        """Extra terms of the loss, by their name in the curve and the report."""
         self.requires_grad_(True)
 
     def forward(self, state: State) -> Any:
         return self.head(self.features(state))
 
     def features(self, state: State) -> Any:
-        """What the head reads."""
+        """Return the inputs of the head."""
         return self._features(state, None)
 
     def passed(self, state: State, change: Change | None = None) -> Passed:
-        """Logits, and what was made on the way to them; of the begun state, changed by `change`."""
+        """Run the tail, with `change` applied to the state; return the logits and intermediate results."""
         hidden: dict[str, Tensor] = {}
         features = self._features(state, hidden, change)
         side_heads = dict(zip(self.side_weights, self.side_heads, strict=True)) if self.training else {}
@@ -147,11 +146,11 @@ class Tail(nn.Module):
         return Passed(logits=self.head(features), features=features, hidden=hidden, sides=sides)
 
     def begun(self, state: State) -> State:
-        """The stored state as the lowest trained stage gets it, transient tensors left out."""
+        """Return the stored state as the input of the lowest trained stage, without transient tensors."""
         return state if self.start is None else self.start(state)
 
     def _features(self, state: State, hidden: dict[str, Tensor] | None, change: Change | None = None) -> Any:
-        """What the head reads; `hidden`, where given, takes what every stage leaves."""
+        """Return the inputs of the head; if given, `hidden` collects the output of every stage."""
         taps = {name: state[name] for name in self.taps if name in state}  # those of stages below the cut
         state = self.begun({name: value for name, value in state.items() if not name.startswith(TAP)})
         if change is not None:
@@ -171,7 +170,7 @@ class Tail(nn.Module):
         return {self.readout: read} | {name.removeprefix(TAP): taps[name] for name in self.taps}
 
     def gradients(self) -> dict[str, Tensor]:
-        """The root mean square of the gradient over the parameters of each trained stage, as `gradient STAGE`."""
+        """Return the root mean square of the gradient of each trained stage, as `gradient STAGE`."""
         found = {}
         for name, stage in zip(self.names, self.stages, strict=True):
             known = [one.grad.float().flatten() for one in stage.parameters() if one.grad is not None]
@@ -180,13 +179,13 @@ class Tail(nn.Module):
         return found
 
     def unfreeze(self, count: int) -> None:
-        """Train the highest `count` stages and the heads; the others are frozen, in evaluation mode."""
+        """Train the highest `count` stages and the heads; freeze the others, in evaluation mode."""
         self.unfrozen = count
         for depth, stage in enumerate(reversed(self.stages)):
             stage.requires_grad_(depth < count)
 
     def train(self, mode: bool = True) -> "Tail":
-        """Training mode, in which batch norm keeps its statistics unless they are to be trained."""
+        """Switch to training mode; batch norm keeps its statistics unless they are trained."""
         super().train(mode)
         for stage in self.stages[: len(self.stages) - self.unfrozen]:
             stage.eval()
@@ -196,36 +195,36 @@ class Tail(nn.Module):
         return self
 
     def norms(self) -> list[BATCH_NORM]:
-        """The batch norms of the stages."""
+        """Return the batch norms of the stages."""
         return [module for module in self.stages.modules() if isinstance(module, BATCH_NORM)]
 
     @property
     def min_rows(self) -> int:
-        """Rows that a training batch needs: two where batch norm measures its statistics on it, or as many as a term
-        compares."""
+        """Minimum number of rows of a training batch: two if batch norm estimates statistics from it, or what a term
+        needs."""
         measuring = (self.batch_norm == "train" and self.norms()) or any(
             isinstance(module, BATCH_NORM) for module in self.side_heads.modules()
         )
         return max([2 if measuring else 1, *(term.min_rows for term in self.each_term().values())])
 
     def each_term(self) -> dict[str, Term]:
-        """The terms by name; torch's own dictionary of modules does not say what they are."""
+        """Return the terms by name, typed (torch's ModuleDict is not)."""
         return {name: term for name, term in self.terms.items() if isinstance(term, Term)}
 
     def tensors(self) -> dict[str, Tensor]:
-        """Parameters and buffers that a bundle needs, by canonical name; side heads and terms are left out."""
+        """Return the parameters and buffers of a bundle, by canonical name, without side heads and terms."""
         parts: dict[str, nn.Module] = {**dict(zip(self.names, self.stages, strict=True)), "head": self.head}
         return {f"{part}/{name}": tensor for part in parts for name, tensor in stage_tensors(parts[part]).items()}
 
     def frozen_names(self) -> frozenset[str]:
-        """Canonical names of what stays as it is although it lies above the cut: batch norm's statistics, and stages
+        """Return the canonical names of tensors above the cut that do not change: batch-norm statistics, and stages
         that are still frozen."""
         frozen = self.names[: len(self.names) - self.unfrozen]
         still = STATISTICS if self.batch_norm == "frozen" else ()
         return frozenset(name for name in self.tensors() if name.partition("/")[0] in frozen or name.endswith(still))
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over tensors by canonical name; names that are not given keep their values."""
+        """Load tensors by canonical name; others keep their values."""
         with torch.no_grad():
             for name, tensor in self.tensors().items():
                 if name in tensors:

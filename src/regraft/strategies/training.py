@@ -1,6 +1,7 @@
-"""What strategies that train share: their options, and what the one loop makes of them.
+"""Options and helpers shared by strategies that train iteratively.
 
-A strategy takes a `new_tail`, changes of it what it wants, has a schedule `planned`, and calls `loop.train`.
+Such a strategy builds a tail with `new_tail`, modifies it as needed, gets a schedule from `planned`, and calls
+`loop.train`.
 
 Sources: Yosinski et al. 2014, arXiv:1411.1792 (early layers transfer, late ones specialise); Howard & Ruder 2018,
 arXiv:1801.06146 (a learning rate per layer); Kumar et al. 2022, arXiv:2202.10054 (start from the solved probe head).
@@ -26,52 +27,51 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """What a recipe may set for every strategy that trains."""
+    """Options of every strategy that trains iteratively."""
 
     lr: float = 1e-4
     """Peak learning rate of the highest stage."""
     head_lr_factor: float = 10.0
     """Peak learning rate of the head and of side heads, as a multiple of `lr`."""
     decay: float = 0.8
-    """Factor on the learning rate from each stage to the one below it, in (0, 1]."""
+    """Layer-wise decay: factor on the learning rate from each stage to the one below it, in (0, 1]."""
     weight_decay: float = 0.01
-    """AdamW's decoupled weight decay, a share per unit of the learning rate; on weights of layers, not on biases and
-    norms."""
+    """AdamW's decoupled weight decay, relative to the learning rate; applied to weights, not to biases and norms."""
     epochs: int = 20
-    """Passes over the training examples, all phases together."""
+    """Number of passes over the training examples, over all phases."""
     min_steps: int = 150
-    """Small data get more epochs than `epochs`, until there are this many steps in all; the run says so."""
+    """Minimum number of steps: on small data sets `epochs` is raised to reach it, with a notice."""
     batch: int = 32
-    """Examples per step, at most: an epoch is cut into batches of like size."""
+    """Maximum batch size; an epoch is split into batches of nearly equal size."""
     warmup_share: float = 0.1
-    """Share of all steps, in [0, 1], over which the learning rates rise evenly to their peaks; a cosine to zero
-    follows."""
+    """Share of all steps, in [0, 1], for linear warm-up of the learning rates; cosine decay to zero follows."""
     patience: int = 8
-    """Epochs (of the last phase) without a lower validation loss before training stops; 0: never. The best epoch's
-    weights are kept. Without validation examples (fewer than fifty count as none) the number of steps is fixed."""
+    """Early stopping: epochs (of the last phase) without a lower validation loss before training stops; 0: never. The
+    best epoch's weights are kept. Without validation examples (fewer than fifty count as none) the number of steps is
+    fixed."""
     smoothing: float = 0.0
     """Label smoothing of the training loss, in [0, 1)."""
     balanced: bool = False
-    """Whether every class weighs the same in training and validation loss, however frequent it is."""
+    """Whether classes are weighted equally in training and validation loss, regardless of their frequency."""
     dropout: float = 0.0
     """Dropout before the head, in [0, 1)."""
     optimiser: Literal["adamw", "sgd"] = "adamw"
-    """What turns gradients into steps: AdamW, or SGD with Nesterov's momentum of 0.9, whose `lr` is hundreds of times
-    as high (for pretraining 0.4, and a `weight_decay` of 0.0001, which then is in the gradient)."""
+    """AdamW, or SGD with Nesterov momentum 0.9, whose `lr` must be hundreds of times higher (for pretraining 0.4, and a
+    `weight_decay` of 0.0001, which is then part of the gradient)."""
     ema: float = 0.0
-    """Share that an exponential moving average (EMA) of the weights keeps at each step, in [0, 1); less in the first
-    steps. The EMA is what is validated and kept, batch norm's statistics included. 0: none."""
+    """Decay of an exponential moving average (EMA) of the weights per step, in [0, 1), smaller during the first steps.
+    The EMA, including batch-norm statistics, is what is validated and saved. 0: no EMA."""
     clip_norm: float = 1.0
-    """Largest Euclidean norm of the gradient, which is scaled down to it; 0: no limit."""
+    """Gradient clipping: maximum Euclidean norm of the gradient; 0: no limit."""
     init: Literal["zero", "probe"] = "zero"
-    """Where the head starts: at zero, or at the solved linear probe of the untouched backbone (LP-FT)."""
+    """Initial head: zero, or the solved linear probe of the pretrained backbone (LP-FT)."""
     bf16: bool = False
-    """Whether training computes in bfloat16 (mixed precision) on CUDA and on processors made for it (AVX512-BF16, AMX):
-    less exact; wide convolutions gain time, depthwise ones lose it. Elsewhere it changes nothing."""
+    """Whether to train in bfloat16 (mixed precision) on CUDA and on processors that support it (AVX512-BF16, AMX): less
+    exact; faster for wide convolutions, slower for depthwise ones. No effect elsewhere."""
 
     watch_gradients: bool = False
-    """Whether the curve tells, for each trained stage, the root mean square of its gradient before clipping, as the
-    mean over the steps of an epoch."""
+    """Whether to log, for each trained stage, the root mean square of its gradient before clipping, averaged over the
+    epoch."""
 
     RANGES: ClassVar[Ranges] = (
         ("a positive number", "lr head_lr_factor"),
@@ -84,17 +84,17 @@ class Training:
 
 
 def needs(options: Training) -> Needs:
-    """The solved probe where training starts from it."""
+    """Return what `options` require: the solved probe, if training starts from it."""
     start = options.init == "probe"
     return Needs(top=start, start=start, balanced=options.balanced)
 
 
 def new_tail(problem: Problem, options: Training, *, batch_norm: str, side_heads: bool = False) -> "Tail":
-    """What will be trained, drawn by the run's seed.
+    """Build the tail to train, initialised from the run's seed.
 
     Raises:
-        BadRequest: side heads are asked for where none lies above the cut.
-        BadData: there is one training example, and batch norm is to measure its statistics.
+        BadRequest: side heads are requested, but none lies above the cut.
+        BadData: batch-norm statistics cannot be estimated from a single training example.
     """
     from regraft.strategies._steps import seeded
     from regraft.strategies.tail import Tail
@@ -126,8 +126,7 @@ def planned(
     tail: "Tail", problem: Problem, options: Training, *,
     unfreezing: "Unfreezing | None" = None, mixing: "Mixing | None" = None,
 ) -> "Generator[Event, None, Schedule]":  # fmt: skip
-    """What the loop is told beside `options`: so many epochs that small data get `min_steps`, and what is possible
-    here."""
+    """Plan the schedule: the number of epochs, raised for `min_steps`, and the options this machine supports."""
     import torch
 
     from regraft.strategies._steps import Schedule, has_bfloat16, num_batches
@@ -150,7 +149,7 @@ def planned(
 
 
 def first_values(tail: "Tail", problem: Problem, options: Training) -> Generator[Event, None, dict[str, Any]]:
-    """Give the head and batch norm's statistics their first values; returns what there is to say of them."""
+    """Initialise the head and the batch-norm statistics; return facts for the report."""
     import torch
 
     facts: dict[str, Any] = {"batch_norm": tail.batch_norm, "trained_stages": list(tail.names)}
@@ -171,11 +170,11 @@ def first_values(tail: "Tail", problem: Problem, options: Training) -> Generator
 
 
 def groups_of(tail: "Tail", options: Training) -> list[dict[str, Any]]:
-    """Parameter groups with their peak learning rates: the heads first, then the stages downwards, each gentler; then
-    what terms of the loss train along.
+    """Return parameter groups with their peak learning rates: heads, stages from the top down with layer-wise decay,
+    then the parameters of extra loss terms.
 
-    Weight decay is for weights of layers alone: not for vectors (biases, scales of norms), nor for tokens and
-    positions that are parameters themselves.
+    Weight decay applies to weight matrices only: not to vectors (biases, norm scales), and not to token and position
+    embeddings that are bare parameters.
     """
     terms = tail.each_term().values()
     weight_decay = 0.0 if any(term.replaces_decay for term in terms) else options.weight_decay

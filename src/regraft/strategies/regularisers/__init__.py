@@ -1,1 +1,1 @@
-"""The shelf of regularisers: what holds fine-tuning back to the pretrained network where data are scarce."""
+"""Regularisers that keep fine-tuning close to the pretrained network on small data sets."""

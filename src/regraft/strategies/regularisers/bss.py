@@ -1,9 +1,9 @@
-"""BSS, batch spectral shrinkage: the directions in which a batch's features hardly differ are shrunk away.
+"""BSS, batch spectral shrinkage: penalises the smallest singular values of a batch's features.
 
     eta * (sum of the k smallest squared singular values of F)
 
-F (b d) holds the features of the batch, what the head reads. Components with small singular values transfer badly;
-the term suppresses them while training goes on.
+F (b d) holds the features of the batch, the inputs of the head. Components with small singular values transfer badly;
+the term suppresses them during training.
 
 Source: Chen et al. 2019, "Catastrophic Forgetting Meets Negative Transfer: Batch Spectral Shrinkage for Safe Transfer
 Learning", NeurIPS 2019. eta = 0.001 and k = 1 are those of thuml's Transfer-Learning-Library, by the same group.
