@@ -1,6 +1,6 @@
-"""What the store asks of a disk: room, locks that die with their process, errors in plain words, and small facts.
+"""Disk access of the store: space limits, locks that are released when a process dies, errors, and cached facts.
 
-Sizes are bytes; 1 GB is 10^9, 1 GiB is 2^30.
+Sizes are in bytes; 1 GB is 10^9, 1 GiB is 2^30.
 """
 
 import contextlib
@@ -20,13 +20,13 @@ from regraft.identity import digest_json
 from regraft.values import Json
 
 DEFAULT_LIMIT_BYTES = 20 * 10**9
-"""Most that the store holds unless told otherwise. Our choice: 250,000 rows of 832 x 7 x 7 in float16."""
+"""Default size limit of the store. Our choice: 250,000 rows of 832 x 7 x 7 in float16."""
 DEFAULT_LIMIT_SHARE = 0.2
-"""Largest share of the disk that the store takes unless told otherwise. Our choice."""
+"""Default size limit as a share of the disk. Our choice."""
 RESERVE_BYTES = 10**9
-"""Left free on the disk, or a twentieth of the disk where that is less: a full disk harms others. Our choice."""
+"""Bytes to leave free on the disk, or a twentieth of the disk if that is less. Our choice."""
 PATIENCE_S = 60.0
-"""How long to wait for the store's lock, in seconds; it is held for milliseconds. Our choice."""
+"""Timeout for the store's lock in seconds; it is normally held for milliseconds. Our choice."""
 
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
@@ -34,11 +34,11 @@ _SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?i?)b?\s*", re.IGNORECASE
 
 
 class StoreNotWritable(BadRequest):
-    """The folder of the store cannot be written by this user."""
+    """The store's folder is not writable."""
 
 
 class LocksUnsupported(RegraftError):
-    """The file system under the store gives no locks, or another process never releases one."""
+    """The store's file system does not support locks, or another process does not release one."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(
@@ -49,11 +49,11 @@ class LocksUnsupported(RegraftError):
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn what the system says of a full disk or a refused write into an error that names `path`.
+    """Translate system errors about full disks and refused writes to errors that name `path`.
 
     Raises:
         OutOfSpace: the disk, or the user's quota on it, is full.
-        StoreNotWritable: the folder is read-only, belongs to another user, or is no folder at all.
+        StoreNotWritable: the folder is read-only, belongs to another user, or is not a folder.
     """
     try:
         yield
@@ -74,7 +74,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def bytes_under(path: Path) -> int:
-    """Bytes of all files in the folder `path`, or of the file `path`; files that vanish meanwhile count nothing."""
+    """Return the total size of the folder or file `path` in bytes; files that vanish meanwhile count zero."""
     total = 0
     try:
         with os.scandir(path) as items:
@@ -90,7 +90,7 @@ def bytes_under(path: Path) -> int:
 
 
 def disk_of(path: Path) -> tuple[int, int]:
-    """Size of the disk that holds `path` (or will hold it), and what is free on it for this user, in bytes."""
+    """Return size and free space, in bytes, of the disk that holds (or will hold) `path`."""
     while not path.exists() and path != path.parent:
         path = path.parent
     usage = shutil.disk_usage(path)
@@ -98,13 +98,13 @@ def disk_of(path: Path) -> tuple[int, int]:
 
 
 def touch(path: Path) -> None:
-    """Mark `path` as used now; silently nothing where the disk refuses, as on a store shared read-only."""
+    """Mark `path` as used now; do nothing if the disk is read-only, as in a shared store."""
     with contextlib.suppress(OSError):
         path.touch()
 
 
 def used_at(path: Path) -> float:
-    """When `path` was last touched, in seconds since 1970; 0 when it does not exist."""
+    """Return when `path` was last touched, in seconds since 1970; 0 if it does not exist."""
     try:
         return path.stat().st_mtime
     except OSError:
@@ -112,14 +112,14 @@ def used_at(path: Path) -> float:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete the partial files that killed writers left anywhere in `folder`; only call it when no writer lives."""
+    """Delete partial files in `folder` left by killed writers; call only while nobody writes."""
     for partial in folder.rglob(".*.part"):
         with contextlib.suppress(OSError):
             partial.unlink()
 
 
 def parse_size(written: str) -> int:
-    """Bytes meant by `20GB`, `500 MB`, `1.5GiB` or `1000`.
+    """Parse a size like `20GB`, `500 MB`, `1.5GiB` or `1000` into bytes.
 
     Raises:
         BadRequest: it is not a size.
@@ -131,7 +131,7 @@ def parse_size(written: str) -> int:
 
 
 def sized(size: int) -> str:
-    """A number of bytes as people read it: `1.2 GB`."""
+    """Format a number of bytes: `1.2 GB`."""
     for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if size >= factor:
             return f"{size / factor:.1f} {unit}"
@@ -139,7 +139,8 @@ def sized(size: int) -> str:
 
 
 def default_limit(root: Path) -> int:
-    """Most bytes a store at `root` holds: `REGRAFT_CACHE_LIMIT`, else 20 GB or a fifth of the disk, whichever is less.
+    """Return the size limit of a store at `root`: `REGRAFT_CACHE_LIMIT`, else 20 GB or a fifth of the disk, whichever
+    is less.
 
     Raises:
         BadRequest: `REGRAFT_CACHE_LIMIT` is not a size.
@@ -150,20 +151,20 @@ def default_limit(root: Path) -> int:
 
 
 def headroom(root: Path, *, limit: int, stored: int) -> int:
-    """Bytes that a store of at most `limit` bytes, which holds `stored`, can grow by; negative when it must shrink."""
+    """Return by how many bytes a store with this `limit`, holding `stored`, can grow; negative if it must shrink."""
     disk, free = disk_of(root)
     return min(limit - stored, free - min(RESERVE_BYTES, disk // 20))
 
 
 @contextlib.contextmanager
 def store_lock(root: Path) -> Iterator[None]:
-    """Hold the one lock of the store at `root`.
+    """Hold the lock of the store at `root`.
 
-    Taking a pin, and deciding that an entry has none and moving it away, both happen under this lock; so an entry is
-    never taken from under a process that is just opening it.
+    Pinning an entry, and checking that it has no pins before moving it away, both happen under this lock, so an entry
+    is never removed while another process opens it.
 
     Raises:
-        LocksUnsupported: it stayed taken for a minute.
+        LocksUnsupported: it could not be acquired within a minute.
     """
     lock = Lock(root / "store.lock")
     give_up_at = time.monotonic() + PATIENCE_S
@@ -178,7 +179,7 @@ def store_lock(root: Path) -> Iterator[None]:
 
 
 class Pin:
-    """Says that a process uses an entry: a locked file, whose lock the system frees when the process dies."""
+    """Marks an entry as used by this process: a locked file, whose lock the system releases when the process dies."""
 
     def __init__(self, entry: Path) -> None:
         for _ in range(10):
@@ -190,7 +191,7 @@ class Pin:
         self._owner = os.getpid()
 
     def release(self) -> None:
-        """Let go; harmless when done twice. In a forked child the file, which is the parent's, stays."""
+        """Release the pin; safe to call twice. A forked child does not delete its parent's file."""
         self._lock.release()
         if os.getpid() == self._owner:
             with contextlib.suppress(OSError):
@@ -198,12 +199,12 @@ class Pin:
 
 
 def is_pinned(entry: Path) -> bool:
-    """Whether a living process holds a pin on `entry`; where that cannot be found out, it counts as held."""
+    """Return whether a living process holds a pin on `entry`; True if that cannot be determined."""
     return any(_is_held(path) for path in (entry / "pins").glob("*.pin"))
 
 
 def remove_dead_pins(entry: Path) -> bool:
-    """Delete the pins of dead processes; True when none is left. Only for the holder of the store's lock."""
+    """Delete the pins of dead processes; return True if none is left. Requires the store's lock."""
     alive = False
     for path in sorted((entry / "pins").glob("*.pin")):
         if _is_held(path):
@@ -227,17 +228,17 @@ def _is_held(path: Path) -> bool:
 
 
 class Memo:
-    """Small facts that are costly to find, and exported prefixes: remembered in the store's folder `root` under a
-    digest of what they depend on. They can be made again at any time.
+    """A cache for expensive facts and exported prefixes in the store's folder `root`, keyed by a digest of what they
+    depend on. Everything in it can be recomputed.
 
-    Safe under concurrent use: a fact is one file, written whole.
+    Safe for concurrent use: a fact is one file, written atomically.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def get(self, key: Json) -> Json:
-        """The fact kept under `key`; None when there is none, or its file is damaged."""
+        """Return the fact stored under `key`; None if there is none, or its file is damaged."""
         try:
             kept = json.loads(self._fact(key).read_bytes())
         except (OSError, ValueError):
@@ -245,7 +246,7 @@ class Memo:
         return kept.get("value") if isinstance(kept, dict) and kept.get("key") == key else None
 
     def put(self, key: Json, value: Json) -> None:
-        """Keep `value` under `key`, instead of what was there.
+        """Store `value` under `key`, replacing the previous value.
 
         Raises:
             OutOfSpace: the disk is full.
@@ -256,8 +257,8 @@ class Memo:
             write_json(path, {"key": key, "value": value})
 
     def file(self, key: Json, suffix: str) -> Path:
-        """Where the file that depends on `key` lies, or is to be written with `files.atomic`; existing, it is marked
-        as used, so that it is not evicted within ten minutes."""
+        """Return the path of the file for `key`, to be written with `files.atomic`. If it exists, mark it as used,
+        which protects it from eviction for ten minutes."""
         path = self.root / "prefixes" / f"{digest_json(key)}{suffix}"
         if path.exists():
             touch(path)

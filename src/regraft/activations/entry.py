@@ -1,7 +1,7 @@
-"""An entry of the store: all rows under one key. Rows are added in shards, looked up by digest.
+"""An entry of the store: all rows under one key. Rows are appended in shards and looked up by digest.
 
-Several processes may fill one entry at once. Each writes shards of its own; a row written twice is read from the
-shard that was seen first, which is the same numbers by the promise that a key names everything.
+Several processes may fill one entry at once; each writes its own shards. A row written twice is read from the shard
+seen first; both hold the same values, because the key contains everything they depend on.
 """
 
 import contextlib
@@ -24,13 +24,14 @@ from regraft.errors import RegraftError
 from regraft.values import Notice
 
 FLUSH_AFTER_S = 30.0
-"""Rows wait in memory at most this many seconds (looked at when rows are added): what a kill can cost. Our choice."""
+"""Maximum seconds that rows wait in memory (checked when rows are added), and so the loss if the process is killed. Our
+choice."""
 
 
 class RowIndex:
-    """Where each row lies: a sorted table in memory, 24 bytes a row, searched by halving.
+    """Location of each row: a sorted in-memory table, 24 bytes per row, with binary search.
 
-    From row digests to (shard number, row within the shard); of equal digests the one added first stays.
+    Maps row digests to (shard number, row within the shard); the first of equal digests is kept.
     """
 
     def __init__(self) -> None:
@@ -44,7 +45,7 @@ class RowIndex:
     def add(
         self, digests: Shaped[np.ndarray, " k"], shards: Int32[np.ndarray, " k"], rows: Int32[np.ndarray, " k"]
     ) -> None:
-        """Add places; a digest that is known, or comes twice in `digests`, keeps its first place."""
+        """Add locations; a known or repeated digest keeps its first location."""
         new, first = np.unique(digests, return_index=True)
         unknown = ~self.find(new)[0]
         new, first = new[unknown], first[unknown]
@@ -56,7 +57,7 @@ class RowIndex:
     def find(
         self, digests: Shaped[np.ndarray, " n"]
     ) -> tuple[Bool[np.ndarray, " n"], Int32[np.ndarray, " n"], Int32[np.ndarray, " n"]]:
-        """Which of `digests` are known, their shards and their rows (both meaningless where unknown)."""
+        """Return which of `digests` are known, their shards and their rows (undefined where unknown)."""
         if not len(self):
             zeros = np.zeros(len(digests), dtype=np.int32)
             return zeros.astype(bool), zeros, zeros
@@ -65,9 +66,9 @@ class RowIndex:
 
 
 class Entry:
-    """The rows under one key; made by `Store.open`. In use, and so never evicted, until `close` or the process ends.
+    """The rows under one key; created by `Store.open`. Protected from eviction until `close` or the end of the process.
 
-    Adding is for one thread; reading is for any.
+    Append from one thread only; read from any.
     """
 
     def __init__(
@@ -98,20 +99,20 @@ class Entry:
         self.refresh()
 
     def __len__(self) -> int:
-        """How many different rows are stored and seen, those still in memory not counted."""
+        """Number of distinct stored rows, without those still in memory."""
         return len(self._index)
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one row, all slots together; where some are ragged, of a row of the mean length seen so far."""
+        """Size of one row in bytes, over all slots; for ragged slots, at the mean length seen so far."""
         return self.row_bytes_of(self._seen_length / self._seen_rows if self._seen_rows else 1.0)
 
     def row_bytes_of(self, length: float) -> int:
-        """Bytes of one row whose ragged slots have this length."""
+        """Return the size in bytes of a row whose ragged slots have this length."""
         return round(sum(slot.row_bytes * (1.0 if slot.ragged is None else length) for slot in self.row_slots))
 
     def missing(self, keys: Iterable[RowKey]) -> Int[np.ndarray, " m"]:
-        """The positions in `keys`, ascending, of rows neither stored nor added."""
+        """Return the positions in `keys`, ascending, of rows neither stored nor appended."""
         digests = row_digests(keys)
         absent = np.flatnonzero(~self._index.find(digests)[0])
         if self._pending:
@@ -124,14 +125,13 @@ class Entry:
         arrays: Mapping[str, Shaped[np.ndarray, "k ..."]],
         lengths: Int[np.ndarray, " k"] | None = None,
     ) -> None:
-        """Add rows: for every slot of a row an array with one element per key. The arrays are copied.
+        """Append rows: for every slot an array with one element per key. The arrays are copied.
 
-        Ragged slots come padded, with the `lengths` of the rows.
-
-        Rows that are known already are passed over. Rows are written when some 64 MB, or half a minute, have gathered.
+        Ragged slots are passed padded, with the `lengths` of the rows. Known rows are skipped. Rows are written to disk
+        in batches of about 64 MB, or after half a minute.
 
         Raises:
-            ValueError: the arrays are not the entry's slots.
+            ValueError: the arrays do not match the entry's slots.
             OutOfSpace: as `flush`.
             StoreNotWritable: the store's folder is read-only.
         """
@@ -157,11 +157,11 @@ class Entry:
             self.flush()
 
     def flush(self) -> None:
-        """Write the rows that wait in memory as one shard.
+        """Write the rows in memory as one shard.
 
         Raises:
-            OutOfSpace: the disk or the store's limit does not hold them. They are dropped, and missing again; what was
-                stored before stays whole.
+            OutOfSpace: the disk, or the store's limit, is full. The rows are dropped and count as missing; stored rows
+                are not affected.
         """
         if not self._pending:
             return
@@ -175,7 +175,7 @@ class Entry:
         self._add_shards([(shard, digests)])
 
     def write_shared(self, name: str, array: Shaped[np.ndarray, "..."]) -> None:
-        """Store the array that all rows have in common; nothing happens when it is stored already.
+        """Store an array that all rows share, unless it is stored already.
 
         Raises:
             ValueError: no shared slot has this name, shape and dtype.
@@ -193,7 +193,7 @@ class Entry:
         self._shared_stored.add(name)
 
     def shared(self) -> dict[str, Shaped[np.ndarray, "..."]]:
-        """The shared arrays that are stored, read into memory; a name that is absent is still to be written."""
+        """Read the stored shared arrays into memory; names that are absent have not been written yet."""
         arrays = {}
         for slot in self.shared_slots:
             path = self._shared_path(slot)
@@ -210,10 +210,10 @@ class Entry:
         return arrays
 
     def rows(self, keys: Iterable[RowKey]) -> Rows:
-        """The rows of `keys`, in that order, to read from. Writes first what waits in memory.
+        """Return the rows of `keys`, in this order, for reading. Flushes rows in memory first.
 
         Raises:
-            ValueError: some are not stored; `missing` tells which.
+            ValueError: some are not stored; see `missing`.
         """
         self.flush()
         touch(self.folder / "used")
@@ -227,7 +227,7 @@ class Entry:
         return Rows(self._files, self.row_slots, numbers, places)
 
     def refresh(self) -> None:
-        """See what other processes have written or removed since. Damaged files are removed, with a notice."""
+        """Look for shards that other processes wrote or removed. Damaged files are deleted, with a notice."""
         folder = self.folder / "shards"
         present = {path.name for path in folder.glob(f"*{ENDING}")}
         if not self._known <= present:
@@ -248,12 +248,12 @@ class Entry:
         self._add_shards(found)
 
     def take_notices(self) -> list[Notice]:
-        """What the user should know of since this was last asked: files that were discarded, and why."""
+        """Return and clear notices for the user: discarded files, and why."""
         notices, self._notices = self._notices, []
         return notices
 
     def close(self) -> None:
-        """Write what waits in memory and let go of the entry."""
+        """Flush rows in memory and release the entry."""
         try:
             self.flush()
         finally:
@@ -317,7 +317,7 @@ class Entry:
 def _taken(
     array: Shaped[np.ndarray, "k ..."], slot: Slot, which: list[int], lengths: Int64[np.ndarray, " m"]
 ) -> np.ndarray:
-    """The rows `which` of an array; of a padded one, trimmed to their lengths and put after each other."""
+    """Return the rows `which` of an array; ragged rows are trimmed to their lengths and concatenated."""
     if slot.ragged is None:
         return array[which]
     moved = np.moveaxis(array, 1 + slot.ragged, 1)
@@ -326,28 +326,29 @@ def _taken(
 
 @dataclass(frozen=True, kw_only=True)
 class EntryInfo:
-    """One entry of the store, as seen from outside."""
+    """Description of an entry of the store."""
 
     id: str
-    """Digest of its key; the name of its folder."""
+    """Digest of its key, the name of its folder."""
     path: Path
     """Its folder."""
     key: Mapping[str, Any]
-    """What its rows depend on beside the example: backbone, cut, dtype …; empty when its description is damaged."""
+    """Everything its rows depend on besides the example: backbone, cut, dtype …; empty if its description is
+    damaged."""
     created: float
-    """When it was made, in seconds since 1970; 0 when unknown."""
+    """Time of creation in seconds since 1970; 0 if unknown."""
     used: float
-    """When it was last used, in seconds since 1970."""
+    """Time of last use in seconds since 1970."""
     rows: int
-    """Rows stored; those written by two processes at once count twice."""
+    """Number of stored rows; rows written by two processes at once count twice."""
     bytes: int
-    """Bytes on the disk."""
+    """Size on disk in bytes."""
     pinned: bool
     """Whether a living process uses it."""
 
 
 def describe_entry(folder: Path) -> EntryInfo:
-    """What is known of the entry in `folder`."""
+    """Describe the entry in `folder`."""
     described = read_description(folder)
     return EntryInfo(
         id=folder.name,
@@ -362,7 +363,7 @@ def describe_entry(folder: Path) -> EntryInfo:
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """The content of an entry's `key.json`; empty when it is absent or damaged."""
+    """Read an entry's `key.json`; empty if it is absent or damaged."""
     try:
         described = json.loads((folder / "key.json").read_bytes())
     except (OSError, ValueError):

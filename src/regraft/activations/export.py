@@ -1,6 +1,6 @@
-"""The frozen part of a network as one torch function, and that function as ONNX, compared before it is trusted.
+"""The frozen part of a network as a torch function, and its export to ONNX, which is compared with torch before use.
 
-The one module of the store that imports torch when it is imported. Letters: b rows of a batch.
+The only module of the store that imports torch at the top. Letters: b rows of a batch.
 """
 
 import io
@@ -24,22 +24,22 @@ from regraft.errors import out_of_memory
 Shapes = Mapping[str, tuple[tuple[int | None, ...], str]]
 """Shape of a row and dtype of each input, by name; None at a ragged axis."""
 LENGTHS = (8, 12)
-"""Lengths of ragged axes with which a network is tried; an axis of its output that differs between them is ragged."""
+"""Lengths of ragged axes to try a network with; an axis of its output that differs between them is ragged."""
 TOLERANCE = 1e-4
-"""Largest difference between an export and torch, relative to the largest value of a tensor; 2e-6 is usual."""
+"""Maximum difference between export and torch, relative to the largest value of a tensor; typical is 2e-6."""
 
 FEWER = (1, 5)
-"""Numbers of rows that are tried beside that of a whole batch."""
+"""Batch sizes to test besides the full one."""
 TRACED = 2
-"""Rows with which the network is traced and compared; one alone might be taken for an axis to broadcast."""
+"""Rows for tracing and comparison; a single one might be taken for a broadcast axis."""
 
 
 class Prefix(nn.Module):
-    """From the stored state at cut `after` to the stored states at `cuts`, in one pass.
+    """Maps the stored state at cut `after` to the stored states at `cuts`, in one pass.
 
-    At `output` the state is the view of the top state that the head reads, under the view's name. `keep` names, by cut,
-    the taps that stay in the state there. Takes and returns tensors in a fixed order, as an exporter wants them:
-    `inputs` names those taken; `outputs`, known after the first call, those returned, as `cut/name`.
+    At `output` the state is the readout that the head reads, under its name. `keep` maps cuts to the taps to keep
+    there. Takes and returns tensors in a fixed order, as exporters require: `inputs` names the arguments, `outputs`
+    (known after the first call) the results, as `cut/name`.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Prefix(nn.Module):
         return tuple(flat.values())
 
     def states(self, state: State) -> dict[str, State]:
-        """The stored state at each cut."""
+        """Return the stored state at each cut."""
         found: dict[str, State] = {}
         at = self.after
         for i, cut in enumerate(self.cuts):
@@ -83,7 +83,7 @@ class Prefix(nn.Module):
 
 
 def example_tensors(inputs: Shapes, batch: int, length: int = LENGTHS[0]) -> tuple[Tensor, ...]:
-    """Seeded tensors of the right shapes: noise for bytes and floats, ones for masks and numbers of words."""
+    """Return seeded example tensors: noise for bytes and floats, ones for masks and token ids."""
     made = []
     generator = torch.Generator().manual_seed(0)
     for sizes, dtype in inputs.values():
@@ -100,7 +100,7 @@ def example_tensors(inputs: Shapes, batch: int, length: int = LENGTHS[0]) -> tup
 def slots_at(
     backbone: Backbone, cut: str, *, inputs: Shapes, view: str, keep: Mapping[str, Sequence[str]]
 ) -> list[Slot]:
-    """What a row of the stored state at `cut` is made of, as seen by running the network on an example."""
+    """Determine the slots of a stored row at `cut` by running the network on an example."""
     network = backbone.network
     prefix = Prefix(network, (cut,), view=view, inputs=tuple(inputs), keep=keep).eval()
     lengths = LENGTHS if any(None in shape for shape, _ in inputs.values()) else LENGTHS[:1]
@@ -118,15 +118,13 @@ def slots_at(
 
 
 def what_matters(backbone: Backbone, shapes: Shapes, *, device: str, threads: int) -> tuple[bool, bool]:
-    """Whether torch gives equal rows other bits at other places of one batch, after all stages; and whether in batches
-    of other numbers of rows.
+    """Return whether torch's results for a row depend, in the last bits, on its place in the batch; and whether they
+    depend on the batch size.
 
-    The former was seen where small matrices are multiplied in batches (attention on 9 tokens of 8 numbers): the library
-    under torch takes its steps by how each matrix lies in memory (MKL on an AMD processor). Such a network is run a row
-    at a time.
-    Asked of a network with drawn weights, not with the backbone's own: the outcome follows from shapes and kernels, and
-    has to be the same for all backbones of one build, because those that differ above a cut share the rows below it.
-    Leaves the random state alone.
+    The former was seen in batched products of small matrices (attention on 9 tokens with 8 features), where MKL on an
+    AMD processor adapts to memory alignment. Such networks are run row by row. This is tested with random weights,
+    because it depends only on shapes and kernels, and must be equal for all backbones of one architecture, since those
+    that differ above a cut share the rows below it. Does not change the random state.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -145,11 +143,10 @@ def what_matters(backbone: Backbone, shapes: Shapes, *, device: str, threads: in
 
 
 def half_error(backbone: Backbone, cut: str, state: Mapping[str, np.ndarray], view: str) -> float:
-    """Error of the untouched network's top view when the state at `cut` is rounded to float16.
+    """Return the error of the pretrained network's readout if the state at `cut` is rounded to float16.
 
-    Root mean square of the difference, relative to the standard deviation over examples, which is what a head tells
-    apart: to the root mean square of the view less its mean over examples (of the view itself where that is zero).
-    `OVERFLOW` where a value is too large.
+    Root mean square of the difference, relative to the standard deviation over examples, which is what a head can
+    distinguish (relative to the readout itself if that is zero). `OVERFLOW` if a value is too large.
     """
     rounded = {name: as_half(array).astype(array.dtype, copy=False) for name, array in state.items()}
     if any(overflows(array) for array in state.values()):
@@ -172,11 +169,12 @@ def _size(array: np.ndarray) -> float:
 
 
 class Refused(Exception):  # never leaves the store
-    """Why a prefix cannot be run by ONNX Runtime, as a sentence."""
+    """The reason why ONNX Runtime cannot run a prefix, as a sentence."""
 
 
 def exported(prefix: Prefix, shapes: Shapes, threads: int) -> tuple[bytes, bool]:
-    """The prefix as ONNX with a free first axis, and whether a row alone gives the same bits as in a batch.
+    """Export the prefix to ONNX with a dynamic first axis; return it, and whether a single row gives the same bits as
+    in a batch.
 
     Raises:
         Refused: the export fails, cannot be run, or differs from torch.
@@ -236,7 +234,7 @@ def _written(prefix: Prefix, shapes: Shapes, examples: tuple[Tensor, ...]) -> by
 
 
 def _ragged(shape: tuple[int | None, ...]) -> dict[int, str]:
-    """The axes of a batch along which its rows may differ in length."""
+    """Return the ragged axes of a batch."""
     return {axis + 1: "length" for axis, size in enumerate(shape) if size is None}
 
 
@@ -253,7 +251,7 @@ def _compare(name: str, found: np.ndarray, expected: np.ndarray) -> None:
 def _alone(
     runner: OnnxRunner, inputs: dict[str, np.ndarray], found: dict[str, np.ndarray], shared: frozenset[str]
 ) -> bool:
-    """Whether first and last row, each by itself, give the bits that they gave in the batch."""
+    """Return whether the first and the last row, run alone, give the same bits as in the batch."""
     for row in (0, BATCH - 1):
         try:
             one = runner.run({name: array[row : row + 1] for name, array in inputs.items()})
@@ -275,7 +273,7 @@ def _first_line(error: Exception) -> str:
 
 @contextmanager
 def _traceable() -> Iterator[None]:
-    """While tracing, sizes are tensors (so shapes are not checked), and fused attention cannot be exported."""
+    """Context for tracing: disables shape checks (sizes are tensors) and fused attention (not exportable)."""
     checked, fast_path = jaxtyping.config.jaxtyping_disable, torch.backends.mha.get_fastpath_enabled()
     jaxtyping.config.update("jaxtyping_disable", True)
     torch.backends.mha.set_fastpath_enabled(False)
@@ -288,8 +286,8 @@ def _traceable() -> Iterator[None]:
 
 @contextmanager
 def exact_torch(threads: int) -> Iterator[None]:
-    """While it lasts, torch has that many CPU threads, and an accelerator computes in float32 as the name says:
-    no TensorFloat-32, no choice of algorithm by timing."""
+    """Context in which torch uses this number of CPU threads and true float32 on accelerators: no TensorFloat-32, no
+    autotuning."""
     before, matmul = torch.get_num_threads(), torch.get_float32_matmul_precision()
     if threads != before:
         torch.set_num_threads(threads)

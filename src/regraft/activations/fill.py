@@ -1,4 +1,4 @@
-"""Filling the store: what lies below the cut is computed once per example and view.
+"""Filling the store: run the stages below the cut once per example and view.
 
 Letters: k rows of a batch.
 """
@@ -36,60 +36,60 @@ from regraft.errors import RegraftError
 from regraft.values import Event, Notice, Plan, Progress
 
 WINDOW = 256
-"""Ragged rows that are computed in one go, so that those of one length fill batches. Our choice."""
+"""Ragged rows to process at once, so that rows of similar length fill batches. Our choice."""
 Address = tuple[int, int, int]
-"""An example's position in the data set, the number of a view, and the number of a piece."""
+"""(position of the example in the data set, number of the view, number of the piece)."""
 Pieces = Int[np.ndarray, "pieces 2"]
-"""The pieces of some examples, example by example: the example's position in the data set, and the piece's number."""
+"""Pieces of some examples in order: (position of the example, number of the piece)."""
 Missing = dict[str, Bool[np.ndarray, "_ _"]]
-"""By cut: which rows are to be computed, pieces by views."""
+"""By cut: which rows (pieces by views) must be computed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """Where prepared inputs come from, and what names them."""
+    """Where prepared inputs come from, and how they are identified."""
 
     contents: Sequence[str]
     """Content digest of each example."""
     load: Callable[[int, int, int], tuple[Arrays, Arrays]]
-    """(example, view number, piece) -> the prepared input and its placement, both without a row axis. A placement says
-    where the input lies in the example (a crop's geometry, the offsets of tokens) and knows no label; may be empty."""
+    """(example, view number, piece) -> prepared input and placement, without a row axis. A placement describes where
+    the input lies in the example (crop geometry, token offsets), independent of labels; may be empty."""
     view_name: Callable[[int], str]
-    """View number -> what names the view wholly; `plain` for 0."""
+    """View number -> unique name of the view; `plain` for 0."""
     fields: Mapping[str, Any]
-    """Preparation, with decoder and version, as JSON."""
+    """Preparation, including decoder and version, as JSON."""
     pieces_of: Callable[[int], int] = lambda example: 1
-    """How many pieces (windows, slices) an example has, each with a row of its own; known before any is prepared."""
+    """Number of pieces (windows, slices) of an example, each a row; known before any is prepared."""
     placement: Sequence[Slot] = ()
-    """The arrays of a placement; empty where there is none."""
+    """The arrays of a placement; empty if there is none."""
     workers: int = 2
-    """Threads that prepare inputs."""
+    """Number of threads that prepare inputs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Want:
-    """States that are needed."""
+    """States to store."""
 
     cut: str
-    """At which cut."""
+    """The cut."""
     views: int
-    """How many views of each example, the plain one included."""
+    """Number of views per example, including the plain one."""
     dtype: str
-    """`float16` or `float32`: how floats are kept."""
+    """How floats are stored: `float16` or `float32`."""
 
 
 class Activations:
-    """The states of one data set below one backbone, stored and looked up. For one thread."""
+    """The states of one data set below one backbone, stored and looked up. Use from one thread."""
 
     def __init__(self, store: Store, memo: Memo, prefixes: Prefixes, inputs: Inputs) -> None:
         self._store, self._memo, self._prefixes, self._inputs = store, memo, prefixes, inputs
         self._entries: dict[tuple[str, str], Entry] = {}
         self._opened: list[FreshStates | Entry] = []
         self.half_error: dict[str, float] = {}
-        """By cut: the error of the features in float16, where it was asked for and measured."""
+        """By cut: error of features in float16, if measured."""
 
     def key(self, cut: str, dtype: str) -> dict[str, Any]:
-        """Everything that decides the numbers at `cut`, the example itself aside."""
+        """Return everything that the values at `cut` depend on, besides the example."""
         backbone, prefixes = self._prefixes.backbone, self._prefixes
         computed: dict[str, Any] = {
             "backbone": f"{backbone.card.family}:{backbone.card.variant}",
@@ -107,15 +107,15 @@ class Activations:
         return {"cut": cut, "dtype": dtype, "inputs": inputs, **(computed if cut != "input" else {})}
 
     def entry(self, cut: str, dtype: str) -> Entry:
-        """The store's entry for this cut, opened once and in use until `close`."""
+        """Return the store's entry for this cut; opened once and used until `close`."""
         if (cut, dtype) not in self._entries:
             self._entries[cut, dtype] = self._store.open(self.key(cut, dtype), self._slots(cut, dtype))
             self._opened.append(self._entries[cut, dtype])
         return self._entries[cut, dtype]
 
     def plan(self, want: Want, examples: Sequence[int]) -> Plan:
-        """What filling would write, without doing it. `bytes_free` is what the store's limit and the disk leave. Ragged
-        rows of unknown length are sampled, to tell their bytes."""
+        """Return what filling would write, without doing it. `bytes_free` is what the store's limit and the disk allow.
+        Ragged rows of unknown length are sampled."""
         entry, pieces, row_bytes = self.entry(want.cut, want.dtype), self._pieces(examples), None
         missing = {want.cut: self._missing(want, pieces)}
         count = int(missing[want.cut].sum())
@@ -132,15 +132,15 @@ class Activations:
         )
 
     def fill(self, wants: Sequence[Want], examples: Sequence[int]) -> Generator[Event, None, dict[str, str]]:
-        """Compute what is missing, all cuts in one pass; returns the dtype that each cut is kept in.
+        """Compute what is missing, for all cuts in one pass; return the dtype that each cut is stored in.
 
-        A cut asked for in float16 is kept in float32 where float16 overflows or loses too much. Closed or
-        killed in the middle, what was computed stays, and the next filling goes on from there. The `Plan` comes before
-        anything is kept, with the seconds that one timed batch foretells.
+        A cut requested in float16 is stored in float32 if float16 overflows or loses too much precision. If
+        interrupted, computed rows are kept, and the next call continues. The `Plan` event, with the time estimated from
+        one timed batch, comes before anything is stored.
 
         Raises:
-            OutOfSpace: the store's limit or the disk does not hold it.
-            RegraftError: whatever `Inputs.load` says of an example that cannot be read.
+            OutOfSpace: the store's limit or the disk is full.
+            RegraftError: an example cannot be read (from `Inputs.load`).
         """
         order = {cut: i for i, cut in enumerate(self._prefixes.backbone.cuts)}
         wants = sorted(wants, key=lambda want: order[want.cut])
@@ -177,7 +177,7 @@ class Activations:
         return {want.cut: want.dtype for want in kept}
 
     def states(self, want: Want, num_examples: int, examples: Sequence[int]) -> States:
-        """The stored states of `examples` (all views filled before), addressed by position in the data set."""
+        """Return the stored states of `examples` (filled before, all views), addressed by position in the data set."""
         entry = self.entry(want.cut, want.dtype)
         pieces = self._pieces(examples)
         rows = entry.rows(self._keys(want, pieces))
@@ -189,7 +189,7 @@ class Activations:
         return StoredStates(rows, place, want.views, entry.shared(), counts)
 
     def fresh(self, cut: str) -> States:
-        """States computed whenever they are asked for."""
+        """Return states that are computed on demand."""
 
         def run(records: Sequence[Arrays]) -> dict[str, np.ndarray]:
             states, lengths = self._prefixes.states((cut,), records)
@@ -200,10 +200,10 @@ class Activations:
         return states
 
     def close(self) -> None:
-        """Write what waits in memory, and let the store evict the entries again.
+        """Flush rows in memory, and allow eviction of the entries again.
 
         Raises:
-            OutOfSpace: the store's limit or the disk does not hold what waits. Everything is let go of all the same.
+            OutOfSpace: the store's limit or the disk is full. Everything is released nevertheless.
         """
         opened, self._opened, self._entries = self._opened, [], {}
         with ExitStack() as closing:

@@ -1,7 +1,7 @@
-"""Frozen parts in bfloat16: OpenVINO reads the exported prefix, on processors that have units for it.
+"""Frozen stages in bfloat16: OpenVINO runs the exported prefix on processors that support it.
 
-OpenVINO's converter is not used, and its telemetry cannot be imported. bfloat16 is a matter of training: what a report
-scores, and what a bundle predicts, is computed in float32.
+Does not use OpenVINO's converter, and blocks its telemetry. bfloat16 is used for training only: what a report
+evaluates, and what a bundle predicts, is computed in float32.
 
 Measured on one thread of an AMD EPYC with AVX512-BF16, batches of 16: GoogLeNet (128 x 128) 1.9 times and
 EfficientNet-Lite2 (260 x 260) 2.1 times as fast as ONNX Runtime in float32.
@@ -25,12 +25,12 @@ from regraft.activations.states import Arrays
 from regraft.errors import MissingExtra, out_of_memory
 
 LIMIT = 0.05
-"""Largest error of the states in bfloat16, as a share of their Euclidean norm. Our choice: GoogLeNet's are below 0.01,
-EfficientNet-Lite2's at 0.03."""
+"""Maximum error of bfloat16 states, relative to their Euclidean norm. Our choice: GoogLeNet's are below 0.01,
+EfficientNet-Lite2's 0.03."""
 FASTER = 1.15
-"""How many times as fast as float32 it must be to be chosen by `auto`."""
+"""Minimum speedup over float32 for `auto` to choose bfloat16."""
 ROUNDS = 5
-"""In which the two are timed in turn."""
+"""Number of alternating timing rounds."""
 UNITS = {
     "amx_bf16": "AMX-BF16",
     "avx512_bf16": "AVX512-BF16",
@@ -38,11 +38,11 @@ UNITS = {
     "avx512_vnni": "AVX512-VNNI",
     "avx_vnni": "AVX-VNNI",
 }
-"""Units for small numbers, by what Linux calls them."""
+"""Low-precision instruction sets, by Linux's names."""
 
 
 def processor() -> tuple[str, list[str]]:
-    """The processor's name, and which `UNITS` it has; those are known on Linux only."""
+    """Return the processor's name, and which of `UNITS` it has (on Linux only)."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -53,12 +53,12 @@ def processor() -> tuple[str, list[str]]:
 
 
 def has_bfloat16() -> bool:
-    """Whether the processor has units for bfloat16; without them it is slower than float32."""
+    """Return whether the processor supports bfloat16; otherwise it is slower than float32."""
     return any(name.endswith("BF16") for name in processor()[1])
 
 
 def openvino_name(threads: int) -> str:
-    """Backend and precision as they enter the store's key.
+    """Return backend and precision as part of the store's key.
 
     Raises:
         MissingExtra: OpenVINO is not installed.
@@ -70,7 +70,7 @@ def openvino_name(threads: int) -> str:
 
 
 class OpenVinoRunner(Runner):
-    """An exported prefix in OpenVINO, bfloat16. Every batch is padded; one thread at a time."""
+    """Runs an exported prefix in OpenVINO in bfloat16. Every batch is padded; one thread at a time."""
 
     few = 0
 
@@ -81,7 +81,7 @@ class OpenVinoRunner(Runner):
         self._running = threading.Lock()
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        """One batch of the fixed size; names are `cut/name`."""
+        """Run one batch of the fixed size; names are `cut/name`."""
         feeds = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
         with self._running:
             request = self._request = self._request or self._compiled(feeds)
@@ -102,13 +102,13 @@ class OpenVinoRunner(Runner):
 
 
 def precision_of(prefixes: Prefixes, cuts: tuple[str, ...], wanted: str) -> tuple[Literal["float32", "bfloat16"], str]:
-    """`bfloat16` or `float32` for what is only trained on, and a sentence that says why.
+    """Return `bfloat16` or `float32` for rows that are only trained on, and a sentence with the reason.
 
-    `wanted` is `bfloat16`, which is taken wherever it agrees, or `auto`, which takes it where it is `FASTER` too; both
-    runners are timed once for each processor, prefix and number of threads.
+    `wanted` is `bfloat16`, which is used if it agrees, or `auto`, which also requires a speedup of `FASTER`; both
+    runners are timed once per processor, prefix and number of threads.
 
     Raises:
-        MissingExtra: `bfloat16` is asked for, the processor has units for it, and OpenVINO is not installed.
+        MissingExtra: `bfloat16` is requested and supported, but OpenVINO is not installed.
     """
     if not has_bfloat16():
         return "float32", f"The frozen part runs in float32: {processor()[0]} has no units for bfloat16."

@@ -1,12 +1,12 @@
-"""The frozen parts of one backbone as functions of arrays: ONNX Runtime where it can, else torch.
+"""The frozen stages of a backbone as functions of arrays: with ONNX Runtime if possible, else torch.
 
-An exported prefix is compared with torch once and kept in the store; afterwards torch is not needed. An export that
-fails or disagrees means torch for the whole backbone, one notice, and a note in the store's memory.
+An exported prefix is compared with torch once and kept in the store; afterwards torch is not needed. If an export fails
+or disagrees, torch is used for the whole backbone, with one notice, and the outcome is remembered.
 
-Every batch has the same shape (the last one is padded), so that a row's values depend neither on its neighbours nor
-on where a resumed run began. ONNX Runtime takes a few left-over rows one at a time where that gives the same bits
-(measured: GoogLeNet, ResNet-18, ViT-B/16). Torch takes all rows one at a time where a row's place in the batch changes
-its bits (see `export.what_matters`), which is two to five times as slow.
+Every batch has the same shape (the last one is padded), so that a row's values depend neither on its neighbours nor on
+where a resumed run began. ONNX Runtime runs a few left-over rows one by one if that gives the same bits (measured:
+GoogLeNet, ResNet-18, ViT-B/16). Torch runs all rows one by one if a row's place in the batch changes its bits (see
+`export.what_matters`), which takes two to five times as long.
 """
 
 import os
@@ -35,31 +35,31 @@ if TYPE_CHECKING:
     from regraft.activations.export import Prefix, Shapes
 
 BATCH = 16
-"""Rows of a batch. Our choice: the gain of larger ones is within the noise on a CPU (8 to 32 tried)."""
+"""Batch size. Our choice: the gain of larger batches is within noise on a CPU (8 to 32 tried)."""
 LENGTH_STEP = 8
-"""Ragged rows are padded to a multiple of this. Our choice: half of it is wasted on the average row."""
+"""Ragged rows are padded to a multiple of this. Our choice: on average, half of it is wasted."""
 ROWS_AXIS = "rows"
 """Name of the first axis in an exported prefix."""
 FEW = 4
-"""Up to so many left-over rows are cheaper one at a time than padded (measured: 1 row costs 1/16 to 1/6 of 16)."""
+"""Up to this many left-over rows are faster one by one than padded (measured: 1 row costs 1/16 to 1/6 of 16)."""
 REVISION = 2
-"""Raised when the way of exporting changes, so that prefixes are exported again."""
+"""Version of the export method; raise it to invalidate exported prefixes."""
 
 
 class Runner(ABC):
-    """From prepared inputs (rows, ...) to the stored state at each cut, `{cut: {name: (rows, ...)}}`."""
+    """Maps prepared inputs (rows, ...) to the stored state at each cut, `{cut: {name: (rows, ...)}}`."""
 
     name: str
-    """Backend and precision, as they enter the store's key."""
+    """Backend and precision, as part of the store's key."""
     shared: frozenset[str]
-    """Names of the tensors that have no axis of rows."""
+    """Names of tensors without a row axis."""
     few: int
-    """Up to so many rows of a batch are run one at a time; 0: none are, `BATCH`: all are."""
+    """Up to this many rows of a batch are run one by one; 0: none, `BATCH`: all."""
     pads: bool = True
-    """Whether fewer rows than a batch has are padded to one, because their number decides on bits."""
+    """Whether smaller batches are padded, because the batch size affects the last bits."""
 
     def __call__(self, inputs: Arrays) -> dict[str, dict[str, np.ndarray]]:
-        """Run any number of rows, one at least."""
+        """Run any positive number of rows."""
         rows = len(next(iter(inputs.values())))
         parts = []
         for first in range(0, rows, BATCH):
@@ -76,7 +76,7 @@ class Runner(ABC):
         return cuts
 
     def _batch(self, inputs: Arrays, rows: int) -> list[dict[str, np.ndarray]]:
-        """One batch, `rows` of it asked for; names are `cut/name`."""
+        """Run one batch and return its first `rows` rows; names are `cut/name`."""
         if rows <= self.few:
             return [self.run({name: array[i : i + 1] for name, array in inputs.items()}) for i in range(rows)]
         flat = self.run(padded(inputs, BATCH) if self.pads else inputs)
@@ -84,19 +84,19 @@ class Runner(ABC):
 
     @abstractmethod
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        """One batch of the fixed size, or one row."""
+        """Run one batch of the fixed size, or one row."""
 
 
 class TorchRunner(Runner):
-    """The reference: torch, batch norm folded, in channels-last memory order, on any device, in true float32.
+    """The reference: torch with folded batch norm, in channels-last memory format and true float32, on any device.
 
-    Works on a copy, so that the backbone's own network stays as it is.
+    Works on a copy of the backbone's network.
     """
 
     def __init__(
         self, prefix: "Prefix", examples: "tuple[Tensor, ...]", device: str, threads: int, *, alone: bool
     ) -> None:
-        """`examples` are inputs of any number of rows, on which folding is checked; `alone` runs rows one at a time."""
+        """`examples` are inputs with any number of rows, to check the folding on; `alone`: run row by row."""
         import torch
 
         from regraft.nn.folding import folded
@@ -120,10 +120,10 @@ class TorchRunner(Runner):
 
 
 class OnnxRunner(Runner):
-    """An exported prefix in ONNX Runtime, float32. Safe between threads."""
+    """Runs an exported prefix in ONNX Runtime, float32. Thread-safe."""
 
     def __init__(self, source: Path | bytes, *, shared: frozenset[str], threads: int, alone: bool) -> None:
-        """`source` is the file or its content; `alone` says that a row by itself gives the same bits as in a batch."""
+        """`source` is the file or its content; `alone`: a single row gives the same bits as in a batch."""
         self.name, self.shared = onnx_name(), shared
         self.few = FEW if alone else 0
         self.source, self._threads = source, threads
@@ -131,10 +131,10 @@ class OnnxRunner(Runner):
         self._making = threading.Lock()
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        """One row, or one batch of the fixed size; names are `cut/name`.
+        """Run one row, or one batch of the fixed size; names are `cut/name`.
 
         Raises:
-            onnxruntime's own errors: the prefix is damaged, or has an operator that is not there.
+            onnxruntime's own errors: the prefix is damaged, or has an unsupported operator.
         """
         session = self._session(len(next(iter(inputs.values()))))
         outputs = [output.name for output in session.get_outputs()]
@@ -162,8 +162,8 @@ class OnnxRunner(Runner):
 
 
 def onnx_runtime() -> Any:
-    """The library, which collects no telemetry: it would write a device id into the user's cache folder, and look up a
-    collector. Only the variable, set before the first import, keeps it from both."""
+    """Import the library with its telemetry off: it would write a device id to the user's cache folder and contact a
+    server. Only an environment variable, set before the first import, prevents both."""
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
 
@@ -171,25 +171,26 @@ def onnx_runtime() -> Any:
 
 
 def usable_cores() -> int:
-    """CPU cores that this process may use."""
+    """Return the number of CPU cores available to this process."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def onnx_name() -> str:
-    """Backend and precision of ONNX Runtime, as they enter the store's key. Its numbers do not depend on threads."""
+    """Return backend and precision of ONNX Runtime as part of the store's key. Its results do not depend on threads."""
     return f"onnxruntime-{version('onnxruntime')}-cpu-float32"
 
 
 def torch_name(device: str, threads: int) -> str:
-    """Backend and precision of torch; on the CPU its sums depend on the number of threads. Does not import it."""
+    """Return backend and precision of torch; on the CPU its results depend on the number of threads. Does not import
+    it."""
     kind = device.partition(":")[0]
     place = f"cpu-{threads}-threads" if kind == "cpu" else kind
     return f"torch-{version('torch')}-{place}-float32"
 
 
 class Prefixes:
-    """The frozen parts of one backbone for one shape of input, made when they are first run. Safe between threads."""
+    """The frozen stages of one backbone for one input shape, exported when first run. Thread-safe."""
 
     def __init__(
         self,
@@ -204,9 +205,10 @@ class Prefixes:
         keep: Mapping[str, Sequence[str]] = MappingProxyType({}),
         precision: str = "float32",
     ) -> None:
-        """`keep` names, by cut, the taps that stay in the state there (see `Network.run`); `backend` is `auto` (ONNX
-        Runtime on the CPU where the export agrees, else torch) or `torch`; `threads` of the CPU: None or 0 for all
-        cores; `precision` `bfloat16` where `openvino.precision_of` says so. `notices` are for the verb to yield."""
+        """`keep` maps cuts to the taps to keep there (see `Network.run`). `backend` is `auto` (ONNX Runtime on the CPU
+        if the export agrees, else torch) or `torch`. `threads` is the number of CPU threads; None or 0: all cores.
+        `precision` is `bfloat16` if `openvino.precision_of` says so. `notices` collects notices for the caller to
+        yield."""
         self.backbone, self.shapes, self.view, self.memo = backbone, dict(shapes), view, memo
         self.keep = {cut: sorted(taps) for cut, taps in keep.items() if taps}
         self._device, self.threads = device, threads or usable_cores()
@@ -220,7 +222,7 @@ class Prefixes:
         self._making = threading.RLock()
 
     def backend_name(self, cuts: Sequence[str] = ("output",)) -> str:
-        """Backend and precision; `cuts` are exported first where nothing is known of this backbone yet."""
+        """Return backend and precision; export `cuts` first if the outcome is not known for this backbone."""
         if not self._may_use_onnx:
             return torch_name(self._device, self.threads)
         if self._decided() is None:
@@ -230,7 +232,7 @@ class Prefixes:
         return self.runner(cuts).name if self.precision == "bfloat16" else onnx_name()
 
     def runner(self, cuts: Sequence[str]) -> Runner:
-        """The function that ends at `cuts`, which are in the order of the stages."""
+        """Return the runner that ends at `cuts`, given in the order of the stages."""
         wanted = tuple(cuts)
         with self._making:
             if wanted not in self._runners:
@@ -245,10 +247,10 @@ class Prefixes:
     def states(
         self, cuts: Sequence[str], records: Sequence[Arrays]
     ) -> tuple[dict[str, dict[str, np.ndarray]], Int64[np.ndarray, " b"] | None]:
-        """The states of prepared inputs at `cuts`, and the rows' lengths; None where they have one shape.
+        """Return the states of prepared inputs at `cuts`, and the rows' lengths (None if all have one shape).
 
-        Ragged rows are run together with those of about their own length, padded to a multiple of `LENGTH_STEP`, so
-        that a row's numbers do not depend on which others come along. The states are padded with zeros.
+        Ragged rows are batched with rows of similar length, padded to a multiple of `LENGTH_STEP`, so that a row's
+        values do not depend on the others. The states are zero-padded.
         """
         computed = tuple(cut for cut in cuts if cut != "input")
 
@@ -298,8 +300,7 @@ class Prefixes:
         return made
 
     def slots(self, cut: str) -> list[Slot]:
-        """What a row of the stored state at `cut` is made of; remembered, so that torch is needed
-        once."""
+        """Return the slots of a stored row at `cut`; remembered, so that torch is needed only once."""
         if cut == "input":
             return [Slot(name=name, shape=shape, dtype=dtype) for name, (shape, dtype) in self.shapes.items()]
         key = ["slots", *self.facts((cut,))]
@@ -323,7 +324,7 @@ class Prefixes:
         self._remember(["backend", *self.facts(("output",)), onnx_name()], backend)
 
     def facts(self, cuts: tuple[str, ...]) -> list[Any]:
-        """Everything that an exported prefix depends on."""
+        """Return everything that an exported prefix depends on."""
         inputs = {name: [list(shape), dtype] for name, (shape, dtype) in self.shapes.items()}
         digests = [self.backbone.digest(cut) for cut in cuts]
         taps = {cut: self.keep[cut] for cut in cuts if cut in self.keep}

@@ -1,10 +1,10 @@
-"""A shard: one safetensors file with some rows of an entry. It appears whole, by a rename, or not at all.
+"""Shards: safetensors files with some rows of an entry, written atomically by a rename.
 
-Its tensors are `row digests` (k 16) and one column per slot (k ...), the wider element types first. Where slots are
-ragged, `row lengths` (k) stands before the columns, and a ragged column has its rows after each other along the first
-axis. The metadata hold the number of rows k, the sum of their lengths, and a BLAKE2b digest of the slots, the row
-digests and the lengths. The whole header follows from these, so any change to it is found, and a file cut short is
-known by its size. Source of the layout: https://github.com/huggingface/safetensors#format.
+A shard has the tensor `row digests` (k 16) and one column per slot (k ...), wider element types first. If slots are
+ragged, `row lengths` (k) precedes the columns, and a ragged column has its rows concatenated along the first axis. The
+metadata hold the number of rows k, the sum of their lengths, and a BLAKE2b digest of the slots, the row digests and the
+lengths. The whole header is determined by these, so any change is detected, and a truncated file by its size. Source of
+the layout: https://github.com/huggingface/safetensors#format.
 """
 
 import json
@@ -30,18 +30,18 @@ from regraft.files import atomic
 from regraft.identity import digest_json
 
 INDEX = "row digests"
-"""The tensor that names the rows; no slot can have a space in its name."""
+"""Name of the tensor with the row digests; slot names cannot contain a space."""
 LENGTHS = "row lengths"
-"""The tensor with each row's length along the ragged axis."""
+"""Name of the tensor with the rows' lengths along the ragged axis."""
 ENDING = ".safetensors"
 MAX_OPEN = 64
-"""Shards open at once, each one file descriptor; a quarter of the smallest usual allowance, 256. Our choice."""
+"""Maximum number of open shards, one file descriptor each; a quarter of the smallest common limit, 256. Our choice."""
 _MAX_HEADER = 1 << 20
 """No header of ours is as long, so that a damaged length asks for no memory."""
 
 
 class DamagedShard(RegraftError):
-    """A file of the store is not what was written."""
+    """A file of the store is damaged."""
 
     def __init__(self, path: Path, found: str) -> None:
         super().__init__(
@@ -53,23 +53,23 @@ class DamagedShard(RegraftError):
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard whose header was checked."""
+    """A shard with a validated header."""
 
     path: Path
     rows: int
     offsets: Mapping[str, int]
-    """Where each tensor starts in the file; under "" where the file ends."""
+    """Offset of each tensor in the file; under "" the end of the file."""
     starts: Int64[np.ndarray, " _"]
-    """Where each row starts in a ragged column, and where the last ends; a single 0 where no slot is ragged."""
+    """Offset of each row in a ragged column, and the end of the last; a single 0 if no slot is ragged."""
 
 
 def new_name(rows: int) -> str:
-    """A file name that no other process picks, in order of time, with the number of rows in it."""
+    """Return a unique file name, sortable by time, that contains the number of rows."""
     return f"{time.time_ns():016x}-{secrets.token_hex(4)}-{rows}{ENDING}"
 
 
 def rows_in_name(path: Path) -> int:
-    """The number of rows that a shard's name tells; 0 for a name that is not ours."""
+    """Return the number of rows in a shard's name; 0 for other names."""
     count = path.stem.rpartition("-")[2]
     return int(count) if count.isascii() and count.isdigit() else 0
 
@@ -81,9 +81,9 @@ def write_shard(
     blocks: Sequence[Mapping[str, Shaped[np.ndarray, "_ ..."]]],
     lengths: Int64[np.ndarray, " _"] | None = None,
 ) -> Shard:
-    """Write the rows of all `blocks` in order, named by `digests`, as the shard `path`; no block is copied.
+    """Write the rows of all `blocks` in order, identified by `digests`, to the shard `path`, without copying blocks.
 
-    Ragged slots come with the rows after each other along the first axis, and need `lengths`.
+    Ragged slots have their rows concatenated along the first axis, and need `lengths`.
 
     Raises:
         OutOfSpace: the disk is full; nothing is left behind.
@@ -100,11 +100,11 @@ def write_shard(
 
 
 def read_shard(path: Path, slots: Sequence[Slot]) -> tuple[Shard, Shaped[np.ndarray, " k"]]:
-    """The shard `path` and its row digests, after checking its size, its header and its index.
+    """Open the shard `path`; check its size, header and index, and return it with its row digests.
 
     Raises:
-        DamagedShard: any of the three is not as written.
-        FileNotFoundError: it vanished.
+        DamagedShard: one of the three is invalid.
+        FileNotFoundError: the file has vanished.
     """
     with path.open("rb") as file:
         size = file.seek(0, 2)
@@ -157,10 +157,10 @@ def _head(slots: Sequence[Slot], rows: int, length: int, checksum: str) -> tuple
 
 
 class ShardFiles:
-    """The shards of one entry by number, opened when read from, few at a time. Safe between threads.
+    """The shards of one entry by number, opened on demand, a few at a time. Thread-safe.
 
-    Rows are read into the arrays that they are asked for in, not mapped: what is read is no memory of this process, and
-    a file that was cut short is an error instead of a fault.
+    Rows are read into the caller's arrays instead of being memory-mapped: this uses no memory of the process, and a
+    truncated file raises an error instead of crashing.
     """
 
     def __init__(self, slots: Sequence[Slot]) -> None:
@@ -170,20 +170,20 @@ class ShardFiles:
         self._lock = threading.Lock()
 
     def add(self, shard: Shard) -> int:
-        """Give a shard a number, which is never used again."""
+        """Add a shard; return its number, which is never reused."""
         self._shards.append(shard)
         return len(self._shards) - 1
 
     def starts(self, number: int) -> Int64[np.ndarray, " _"]:
-        """Where the rows of a shard start in its ragged columns."""
+        """Return the offsets of the rows in a shard's ragged columns."""
         return self._shards[number].starts
 
     def read(self, number: int, slot: Slot, pieces: Iterable[tuple[int, np.ndarray]]) -> None:
-        """Read rows of a slot's column: from each row number (in a ragged column, each place along its axis) on, as
-        many as fill the array, which lies in one stretch of memory.
+        """Read rows of a slot's column into arrays. Each piece is (first row, contiguous array); in a ragged column the
+        first is a position along the concatenated axis.
 
         Raises:
-            DamagedShard: the file vanished, or its size changed since it was checked.
+            DamagedShard: the file has vanished, or its size has changed since it was checked.
         """
         begin, row_bytes = self._shards[number].offsets[slot.name], slot.row_bytes
         with self._lock:
@@ -194,7 +194,7 @@ class ShardFiles:
                     raise DamagedShard(self._shards[number].path, "it was cut short while it was in use")
 
     def close(self) -> None:
-        """Close all files; they are opened again when read from."""
+        """Close all files; they are reopened on demand."""
         with self._lock:
             while self._open:
                 self._open.popitem()[1].close()
@@ -218,9 +218,9 @@ class ShardFiles:
 
 
 class Rows:
-    """Chosen rows of an entry, in the order they were asked for; a fixed view, whatever is appended later.
+    """A selection of an entry's rows in a given order; not affected by later appends.
 
-    Readable as long as its entry is open. Safe to read from several threads.
+    Valid while the entry is open. Thread-safe.
     """
 
     def __init__(
@@ -236,11 +236,11 @@ class Rows:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The slots of a row, shared ones not among them."""
+        """The slots of a row, without shared ones."""
         return tuple(self._slots)
 
     def lengths(self, positions: Int[np.ndarray, " k"]) -> Int64[np.ndarray, " k"] | None:
-        """How long the rows at `positions` are along the ragged axis; None where no slot is ragged."""
+        """Return the lengths of the rows at `positions` along the ragged axis; None if no slot is ragged."""
         if not _ragged(tuple(self._slots.values())):
             return None
         rows = zip(self._shards[positions].tolist(), self._places[positions].tolist(), strict=True)
@@ -250,12 +250,12 @@ class Rows:
     def gather(
         self, positions: Int[np.ndarray, " k"], names: Iterable[str] | None = None
     ) -> dict[str, Shaped[np.ndarray, "k ..."]]:
-        """Copies of the rows at `positions`, in that order, of the slots `names` (all when None).
+        """Copy the rows at `positions`, in this order, of the slots `names` (None: all).
 
-        A ragged slot is padded with zeros to the longest of these rows.
+        Ragged slots are zero-padded to the longest of these rows.
 
         Raises:
-            DamagedShard: a file vanished or changed its size since the entry was opened.
+            DamagedShard: a file has vanished or changed its size since the entry was opened.
         """
         chosen = [self._slots[name] for name in (self._slots if names is None else names)]
         shards, places = self._shards[positions], self._places[positions]

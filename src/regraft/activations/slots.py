@@ -1,8 +1,8 @@
-"""What a stored row is made of, what it is called, and how rows make a batch: stacked, padded, rounded.
+"""Stored rows: their arrays and keys, and how rows are batched, padded and rounded.
 
-A row is a record of named arrays, the **slots**; all rows of an entry have the same. A row's key names the example by
-the digest of its content, the view of it and the piece. On disk and in memory a key is 16 bytes, its BLAKE2b digest:
-with a thousand million rows the chance of any two keys meeting is below 1e-20.
+A row consists of named arrays, the *slots*; all rows of an entry have the same slots. A row's key is the digest of the
+example's content, the view and the piece. On disk and in memory a key is its 16-byte BLAKE2b digest: among a thousand
+million rows the probability of a collision is below 1e-20.
 """
 
 import math
@@ -19,34 +19,34 @@ from regraft.activations.states import Arrays, Numbers
 
 DIGEST_BYTES = 16
 MASK = "mask"
-"""Where rows are ragged, a batch is padded with zeros, and this array (b t) of bools is False at what was padded."""
+"""Name of the boolean array (b t) that is False at the zero-padding of a batch of ragged rows."""
 HALF_LIMIT = 1e-2
-"""Largest error of the features, relative to their standard deviation, at which activations are kept in float16. Our
-choice; 0.0001 to 0.003 is usual (GoogLeNet and ResNet-18, trained and random)."""
+"""Maximum error of features, relative to their standard deviation, for storing activations in float16. Our choice;
+0.0001 to 0.003 is typical (GoogLeNet and ResNet-18, trained and random)."""
 OVERFLOW = 1e9
-"""Stands for the error where a value does not fit into float16 at all."""
+"""Error value if a value does not fit into float16."""
 PLACEMENT = "placement."
-"""What the names of a row's slots begin with that hold its placement."""
+"""Prefix of slot names that hold a row's placement."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Slot:
-    """One named array of a row, or of the whole entry when it is shared.
+    """One named array of a row or, if shared, of the whole entry.
 
     Raises:
-        ValueError: the name cannot be part of a file name, a size is below 1, or the dtype is no plain number or bool.
+        ValueError: the name is not valid in a file name, a size is below 1, or the dtype is not numeric or boolean.
     """
 
     name: str
-    """Letters, digits, `_`, `.` and `-`; at most 64 of them."""
+    """Up to 64 letters, digits, `_`, `.` and `-`."""
     shape: tuple[int | None, ...]
-    """Sizes of one row's array (of the whole array when shared); `()` for a single number. None at one axis: it is
-    ragged, each row has its own length there. All ragged slots of a row have the same length."""
+    """Shape of one row's array (of the whole array if shared); `()` for a scalar. None marks the ragged axis, along
+    which rows differ in length; all ragged slots of a row have the same length."""
     dtype: str
-    """numpy's name of the element type: `float16`, `bool`, `int64` …"""
+    """Name of the numpy dtype: `float16`, `bool`, `int64` …"""
     shared: bool = False
-    """Whether all rows of the entry have this array in common; it is then stored once."""
+    """Whether all rows of the entry share this array, which is then stored once."""
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -60,42 +60,42 @@ class Slot:
 
     @property
     def stored_dtype(self) -> np.dtype[Any]:
-        """The element type on disk: little-endian on every machine."""
+        """The dtype on disk: always little-endian."""
         return np.dtype(self.dtype).newbyteorder("<")
 
     @property
     def ragged(self) -> int | None:
-        """The axis of a row along which rows differ; None for a slot of one shape."""
+        """The ragged axis of a row; None if the shape is fixed."""
         return self.shape.index(None) if None in self.shape else None
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Sizes of one row's array, the ragged axis left out."""
+        """Shape of one row's array, without the ragged axis."""
         return tuple(size for size in self.shape if size is not None)
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one row's array (of the whole array when shared); of a ragged one, per unit of length."""
+        """Size in bytes of one row's array (of the whole array if shared); if ragged, per unit of length."""
         return math.prod(self.sizes) * np.dtype(self.dtype).itemsize
 
     def describe(self) -> dict[str, Any]:
-        """This slot as JSON."""
+        """Return the slot as JSON."""
         return {**asdict(self), "shape": list(self.shape)}
 
 
 class RowKey(NamedTuple):
-    """Names one row of an entry."""
+    """Identifies a row of an entry."""
 
     content: str
     """Hex digest of the example's content."""
     view: str
-    """Which view of it: `plain`, or whatever else names a view wholly (number, seed …)."""
+    """Unique name of the view: `plain`, or number, seed and augmentation."""
     piece: int = 0
-    """Which piece of it (a window, a slice); 0 where an example is one row."""
+    """Number of the piece (a window, a slice); 0 if an example is one row."""
 
 
 def row_digests(keys: Iterable[RowKey]) -> Shaped[np.ndarray, " n"]:
-    """The 16-byte names of `keys`, as an array of dtype `S16`. About 1.3 µs a key on one core of the bench machine."""
+    """Return the 16-byte digests of `keys` as an array of dtype `S16`. Takes about 1.3 µs per key on one core."""
     joined = b"".join(
         blake2b(
             (f"{content}\x1f{view}\x1f{piece}" if piece else f"{content}\x1f{view}").encode(), digest_size=DIGEST_BYTES
@@ -106,7 +106,7 @@ def row_digests(keys: Iterable[RowKey]) -> Shaped[np.ndarray, " n"]:
 
 
 def stacked(records: Sequence[Arrays]) -> dict[str, np.ndarray]:
-    """The rows as one record, with the row on the first axis; where their shapes differ, padded with zeros."""
+    """Stack rows along a new first axis, zero-padded if their shapes differ."""
     found = {}
     for name in records[0]:
         arrays = [record[name] for record in records]
@@ -118,7 +118,7 @@ def stacked(records: Sequence[Arrays]) -> dict[str, np.ndarray]:
 
 
 def padded(inputs: Arrays, size: int) -> dict[str, np.ndarray]:
-    """The same rows, the last one repeated until there are `size`."""
+    """Pad a batch to `size` rows by repeating the last one."""
     rows = len(next(iter(inputs.values())))
     if rows == size:
         return dict(inputs)
@@ -126,19 +126,19 @@ def padded(inputs: Arrays, size: int) -> dict[str, np.ndarray]:
 
 
 def masked(state: Mapping[str, np.ndarray], lengths: Numbers | None) -> dict[str, np.ndarray]:
-    """The state with a mask of what is no padding, unless it has one of its own or its rows are not ragged."""
+    """Add a padding mask to a state of ragged rows, unless it has one."""
     if lengths is None or MASK in state:
         return dict(state)
     return {**state, MASK: np.arange(int(lengths.max(initial=0)))[None] < lengths[:, None]}
 
 
 def numbered(counts: Int[np.ndarray, " n"]) -> Numbers:
-    """0, 1 … for each count, one behind the other: `[2, 1, 3]` gives `[0, 1, 0, 0, 1, 2]`."""
+    """Number the elements of each group: `[2, 1, 3]` gives `[0, 1, 0, 0, 1, 2]`."""
     return np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
 def averaged(rows: Shaped[np.ndarray, "b ..."], counts: Int[np.ndarray, " n"]) -> Shaped[np.ndarray, "n ..."]:
-    """One row for each count: the mean of so many rows, which stand one behind the other; every count is above 0."""
+    """Average consecutive groups of rows of these sizes (each above 0)."""
     if counts.max(initial=1) == 1:
         return rows
     sums = np.add.reduceat(rows.astype(np.float64), np.cumsum(counts) - counts, axis=0)
@@ -146,12 +146,12 @@ def averaged(rows: Shaped[np.ndarray, "b ..."], counts: Int[np.ndarray, " n"]) -
 
 
 def as_float32(array: np.ndarray) -> np.ndarray:
-    """Half-precision floats widened; everything else as it is."""
+    """Convert float16 to float32; return other arrays unchanged."""
     return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
 def as_half(array: np.ndarray) -> np.ndarray:
-    """Floats as float16, everything else as it is."""
+    """Convert floats to float16; return other arrays unchanged."""
     if array.dtype.kind != "f":
         return array
     with np.errstate(over="ignore"):
@@ -159,7 +159,7 @@ def as_half(array: np.ndarray) -> np.ndarray:
 
 
 def overflows(array: np.ndarray) -> bool:
-    """Whether a finite value of `array` becomes infinite in float16."""
+    """Return whether a finite value of `array` overflows float16."""
     if array.dtype.kind != "f":
         return False
     return bool((np.isinf(as_half(array)) & np.isfinite(array)).any())

@@ -1,18 +1,18 @@
-"""The activation store: what lies below a cut, computed once and kept.
+"""The activation store: outputs of frozen stages, computed once and kept.
 
 A folder that several processes share:
 
-    entries/<digest of the key>/   key.json   what the rows depend on, and their slots
+    entries/<digest of the key>/   key.json   everything the rows depend on, and their slots
                                    used       touched at each use
                                    pins/      one locked file per living user
                                    shards/    the rows
-                                   shared/    arrays that all rows have in common
+                                   shared/    arrays that all rows share
     prefixes/                      exported stages (see `disk.Memo`)
-    facts/                         small facts (see `disk.Memo`)
-    trash/                         what is being deleted
+    facts/                         cached facts (see `disk.Memo`)
+    trash/                         entries being deleted
 
-Least recently used entries go first when room is needed; never one that a living process has open. Nothing here knows
-what an example is.
+If space is needed, the least recently used entries are evicted, never one that a living process has open. The store
+does not depend on the kind of examples.
 """
 
 import secrets
@@ -32,32 +32,31 @@ from regraft.files import write_json
 from regraft.identity import digest_json
 
 FORMAT = 2
-"""Part of every entry's digest: entries of another format are other entries, never read, and evicted as the least
-recently used."""
+"""Part of every entry's digest: entries of other formats are never read, and get evicted as least recently used."""
 SHARD_BYTES = 64 << 20
-"""Rows gather in memory up to this size before they are written. Our choice."""
+"""Size up to which rows are collected in memory before they are written. Our choice."""
 RESTING_S = 600.0
-"""A file beside the entries counts as in use for this many seconds after it was asked for. Our choice."""
+"""Seconds for which a file beside the entries counts as in use after its last use. Our choice."""
 
 
 class SlotsDiffer(RegraftError):
-    """The rows under this key are made of other arrays than expected: the key does not name everything."""
+    """The rows under this key have other slots than expected: the key is incomplete."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cleared:
-    """What clearing did."""
+    """Result of clearing the store."""
 
     removed: tuple[EntryInfo, ...]
-    """Entries that are gone."""
+    """Removed entries."""
     kept: tuple[EntryInfo, ...]
-    """Entries that were meant too but are in use."""
+    """Matching entries that are in use, and were kept."""
     freed_bytes: int
-    """Bytes that were freed."""
+    """Bytes freed."""
 
 
 class Store:
-    """The store in the folder `root`, which need not exist yet, of at most `limit_bytes` (None: `default_limit`)."""
+    """The store in the folder `root`, created on demand, with a limit of `limit_bytes` (None: `default_limit`)."""
 
     def __init__(self, root: Path, limit_bytes: int | None = None, *, shard_bytes: int = SHARD_BYTES) -> None:
         self.root = root
@@ -66,15 +65,15 @@ class Store:
         self._shard_bytes = shard_bytes
 
     def open(self, key: Mapping[str, Any], slots: Sequence[Slot]) -> Entry:
-        """The entry of `key`, made when there is none, and in use until it is closed.
+        """Open the entry of `key`, creating it if needed; it is in use until closed.
 
-        `key` is a JSON object that names everything the rows depend on beside the example. A store that may only be
-        read gives entries that exist, to read.
+        `key` is a JSON object with everything the rows depend on besides the example. A read-only store opens existing
+        entries for reading.
 
         Raises:
-            SlotsDiffer: the entry's rows are made of other slots.
-            StoreNotWritable: there is no such entry, and none can be made.
-            LocksUnsupported: the file system gives no locks.
+            SlotsDiffer: the entry's rows have other slots.
+            StoreNotWritable: there is no such entry, and it cannot be created.
+            LocksUnsupported: the file system does not support locks.
         """
         folder = self.root / "entries" / digest_json({"format": FORMAT, "key": dict(key)})
         wanted = [slot.describe() for slot in slots]
@@ -97,26 +96,26 @@ class Store:
             raise
 
     def entries(self) -> list[EntryInfo]:
-        """All entries, the last used first."""
+        """Return all entries, most recently used first."""
         folders = [path for path in (self.root / "entries").glob("*") if path.is_dir()]
         return sorted(map(describe_entry, folders), key=lambda entry: entry.used, reverse=True)
 
     def size_bytes(self) -> int:
-        """Bytes of everything in the store."""
+        """Return the total size of the store in bytes."""
         return bytes_under(self.root)
 
     def available(self) -> int:
-        """Most bytes that can be added within the limit and the disk, after evicting what nobody uses. Open the entry
-        that is to grow first, or it counts as evictable."""
+        """Return how many bytes can be added within the limit and the disk after evicting unused entries. Open the
+        entry that is to grow first, or it counts as evictable."""
         idle = sum(entry.bytes for entry in self.entries() if not entry.pinned)
         idle += sum(bytes_under(path) for path in self._resting_files())
         return max(0, disk.headroom(self.root, limit=self.limit_bytes, stored=self.size_bytes()) + idle)
 
     def make_room(self, bytes_needed: int) -> None:
-        """Evict so much that `bytes_needed` more keep within the limit and the disk.
+        """Evict entries until `bytes_needed` more bytes fit within the limit and the disk.
 
         Raises:
-            OutOfSpace: what is in use leaves too little.
+            OutOfSpace: the entries in use leave too little.
         """
         short = bytes_needed - disk.headroom(self.root, limit=self.limit_bytes, stored=self.size_bytes())
         if short > 0 and self.evict(short) < short:
@@ -128,9 +127,9 @@ class Store:
             )
 
     def evict(self, bytes_needed: int) -> int:
-        """Delete what was used least recently, and is in use by nobody, until `bytes_needed` bytes are freed.
+        """Delete the least recently used entries that nobody uses until `bytes_needed` bytes are freed.
 
-        Returns the bytes freed, which are fewer when nothing is left to delete.
+        Return the number of bytes freed, which is smaller if nothing is left to delete.
         """
         self._empty_trash()
         found = [(entry.used, entry.bytes, entry.path) for entry in self.entries() if not entry.pinned]
@@ -143,7 +142,7 @@ class Store:
         return freed
 
     def clear(self, predicate: Callable[[EntryInfo], bool] | None = None) -> Cleared:
-        """Delete the entries that `predicate` holds for, save those in use; with None everything, save those in use."""
+        """Delete the entries that satisfy `predicate` (None: everything), except those in use."""
         self._empty_trash()
         meant = [entry for entry in self.entries() if predicate is None or predicate(entry)]
         removed = tuple(entry for entry in meant if self._remove(entry.path))

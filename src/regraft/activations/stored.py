@@ -1,7 +1,6 @@
-"""States from the store, from inputs that are prepared again each time, and from views made on a device; and work that
-threads do ahead of whoever takes it.
+"""States from the store, states computed on demand, and states of views made on a device; and prefetching in threads.
 
-Letters: b rows asked for; the axes of a row are the state's own.
+Letters: b requested rows; the other axes are the state's own.
 """
 
 from collections import OrderedDict, deque
@@ -24,15 +23,15 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 AHEAD = 3
-"""Batches in work or waiting. Our choice."""
+"""Batches in progress or waiting. Our choice."""
 KEPT_BYTES = 1 << 28
-"""How much plain input is kept beside views made on the device, at most."""
+"""Maximum bytes of plain inputs to cache beside views made on the device."""
 KEPT_PLACEMENTS = 4096
-"""How many rows' placements are kept of those that were loaded last, at most."""
+"""Maximum number of rows whose placements are cached, most recently loaded."""
 
 
 class StoredStates(States):
-    """States in the store, read from its files as they are asked for."""
+    """States in the store, read from disk on demand."""
 
     def __init__(
         self,
@@ -42,8 +41,8 @@ class StoredStates(States):
         shared: Mapping[str, np.ndarray],
         pieces: Int[np.ndarray, "n"],
     ) -> None:
-        """`place` gives for every example of the data set the row of its first piece's plain view, its other views
-        following, then its other pieces; -1 where an example is not stored. `pieces` says how many it has."""
+        """`place` gives, for every example of the data set, the row of its first piece's plain view, followed by its
+        other views, then its other pieces; -1 if it is not stored. `pieces` is the number of its pieces."""
         self._rows, self._place, self._num_views, self._pieces = rows, place, num_views, pieces
         self._names = [name for name in rows.names if not name.startswith(PLACEMENT)]
         self._placed = [name for name in rows.names if name.startswith(PLACEMENT)]
@@ -77,10 +76,10 @@ class StoredStates(States):
 
 
 class ScoredStates(States):
-    """Rows in two precisions: plain views of examples that a report scores in one, all else in the other."""
+    """States in two precisions: one for plain views of evaluated examples, the other for everything else."""
 
     def __init__(self, scored: States, others: States, asked: Bool[np.ndarray, "n"]) -> None:
-        """`asked` says of every example of the data set whether it is scored. No state has shared tensors."""
+        """`asked` says for every example of the data set whether it is evaluated. States have no shared tensors."""
         self._scored, self._others, self._asked = scored, others, asked
 
     @property
@@ -116,7 +115,7 @@ class ScoredStates(States):
 
 
 class FreshStates(States):
-    """States computed when they are asked for, so that every epoch may see new views. Nothing is stored."""
+    """States computed on demand, so that every epoch may have new views. Nothing is stored."""
 
     def __init__(
         self,
@@ -125,9 +124,9 @@ class FreshStates(States):
         workers: int,
         pieces_of: Callable[[int], int] = lambda example: 1,
     ) -> None:
-        """`load(example, view, piece)` gives a prepared input and its placement, in `workers` threads; `run` is the
-        frozen part, from prepared inputs to a batch, None at cut `input` of rows of one shape; `pieces_of` tells how
-        many pieces an example has."""
+        """`load(example, view, piece)` returns a prepared input and its placement, in `workers` threads. `run` is the
+        frozen part, from prepared inputs to a batch; None at cut `input` if rows have one shape. `pieces_of` returns
+        the number of pieces of an example."""
         self._load, self._run, self._pieces_of = load, run, pieces_of
         self._pool = ThreadPoolExecutor(max(1, workers))
         self._placed: OrderedDict[tuple[int, int, int], Arrays] = OrderedDict()
@@ -154,15 +153,15 @@ class FreshStates(States):
         return stacked([self._load(*row)[1] if one is None else one for row, one in zip(rows, kept, strict=True)])
 
     def close(self) -> None:
-        """Let the threads end; nothing can be asked for afterwards."""
+        """Stop the threads; the object cannot be used afterwards."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 class DeviceStates(States):
-    """Inputs whose views are made where the network is, a batch at a time; plain ones come from elsewhere."""
+    """States of views made on the network's device, a batch at a time; plain views come from `plain`."""
 
     def __init__(self, plain: States, views: Callable[[np.ndarray, np.ndarray], "Mapping[str, Tensor]"]) -> None:
-        """`plain` gives views 0; `views(examples, numbers)` makes the others, on the device."""
+        """`plain` provides view 0; `views(examples, numbers)` makes the others on the device."""
         self._plain, self._views = plain, views
         self._kept: dict[bytes, dict[str, np.ndarray]] = {}
         self._kept_bytes = 0
@@ -177,11 +176,11 @@ class DeviceStates(States):
         return {name: tensor.cpu().numpy() for name, tensor in self.on_device(examples, views).items()}
 
     def on_device(self, examples: Numbers, views: Numbers) -> "Mapping[str, Tensor]":
-        """The states of these examples in views above 0, as tensors on the device."""
+        """Return the states of these examples in views above 0, as tensors on the device."""
         return self._views(examples, views)
 
     def close(self) -> None:
-        """Let go of what the plain ones come from."""
+        """Release the source of the plain views."""
         if isinstance(self._plain, FreshStates):
             self._plain.close()
 
@@ -205,10 +204,10 @@ def _addresses(examples: Numbers, views: Numbers, pieces: Numbers | None) -> lis
 def ahead(
     work: Callable[[T], R], items: Iterable[T], *, size: int, workers: int
 ) -> Generator[tuple[list[T], list[R]], None, None]:
-    """`(batch, results)` for batches of `size` items, in order; `work` runs in `workers` threads, a few batches
-    ahead, in bounded memory.
+    """Yield `(batch, results)` for batches of `size` items, in order; `work` runs in `workers` threads, a few batches
+    ahead, with bounded memory.
 
-    An error of `work` is raised when its batch is due. Closing the iterator drops what has not begun.
+    An error of `work` is raised when its batch is due. Closing the iterator cancels work that has not begun.
     """
     rest = iter(items)
     waiting: deque[tuple[list[T], Sequence[Future[R]]]] = deque()
