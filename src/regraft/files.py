@@ -36,6 +36,18 @@ def cache_home() -> Path:
         ) from error
 
 
+def keep_in_cache(variable: str, name: str) -> None:
+    """Has a package keep its own files in our cache: `variable` of the environment tells it the folder.
+
+    Nothing changes where the user has set the variable, or where our cache cannot be made: a package that wants its
+    folder while it is imported would end there.
+    """
+    if variable not in os.environ:
+        with contextlib.suppress(OSError, BadRequest):
+            (folder := cache_home() / name).mkdir(parents=True, exist_ok=True)
+            os.environ[variable] = str(folder)
+
+
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[IO[bytes]]:
     """A binary file that appears at `path` whole, or not at all.

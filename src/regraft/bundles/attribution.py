@@ -5,7 +5,6 @@ Letters: n rows, c channels, h and w height and width of a grid, t tokens, d fea
 Sources: Selvaraju et al. 2017, arXiv:1610.02391; Sundararajan, Taly and Yan 2017, arXiv:1703.01365.
 """
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +17,7 @@ from regraft.bundles.bundle import Bundle
 from regraft.contracts.backbone import TAP
 from regraft.contracts.modality import Record
 from regraft.errors import MissingExtra
-from regraft.files import cache_home
+from regraft.files import keep_in_cache
 from regraft.tasks.linear import linear
 
 STEPS = 32
@@ -110,7 +109,7 @@ def captum_library() -> Any:
     Raises:
         MissingExtra: it is not installed.
     """
-    os.environ.setdefault("MPLCONFIGDIR", str(cache_home() / "matplotlib"))
+    keep_in_cache("MPLCONFIGDIR", "matplotlib")
     try:
         import captum.attr
     except ModuleNotFoundError as error:

@@ -1,1 +1,4 @@
+from regraft.files import keep_in_cache
 
+# torch's compiler, which optimisers and torchvision import, makes its folder at once, even if it never compiles
+keep_in_cache("TORCHINDUCTOR_CACHE_DIR", "torchinductor")

@@ -1,7 +1,6 @@
 """Plots for the page, drawn by matplotlib as SVG. Loading matplotlib costs about a second, so ask `wanted` first."""
 
 import io
-import os
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from regraft.evaluation.metrics.classes import ClassFigures
 from regraft.evaluation.metrics.probabilities import LabelFigures, ProbabilityFigures
 from regraft.evaluation.metrics.values import TargetScores, ValueFigures
-from regraft.files import cache_home
+from regraft.files import keep_in_cache
 from regraft.reports.report import Report
 from regraft.reports.sections import epochs, rescaled
 from regraft.words import lowered
@@ -152,7 +151,7 @@ def svg(draw: "Callable[[Axes], None]", inches: tuple[float, float]) -> str:
 
 def svg_of_panels(draws: "list[Callable[[Axes], None]]", inches: tuple[float, float]) -> str:
     """Plots side by side, each `inches` wide and high."""
-    os.environ.setdefault("MPLCONFIGDIR", str(cache_home() / "matplotlib"))  # its list of fonts belongs in our cache
+    keep_in_cache("MPLCONFIGDIR", "matplotlib")  # its list of fonts belongs in our cache
     import matplotlib
     from matplotlib.figure import Figure
 
