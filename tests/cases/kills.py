@@ -28,7 +28,7 @@ sys.path[:0] = [str(Path(__file__).parents[2] / "src")]
 import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 
-STRATEGIES = ("probe", "partial", "full", "gradual", "lora")
+STRATEGIES = ("probe", "partial", "full", "gradual", "lora", "lp_ft", "scratch", "distill")
 LOADED = ("torch", "regraft.workbench.fit", "regraft.workbench.evaluate", "regraft.workbench.predict",
           "regraft.activations.export", "regraft.reports.page", "regraft.backbones.opening", "regraft.bundles.bundle",
           "peft", "matplotlib.figure", "PIL.PngImagePlugin")  # fmt: skip
@@ -68,9 +68,10 @@ def jobs() -> list[Job]:
     """Every strategy, the store, the evaluation, predictions, the bundle."""
     tiny = ("--backbone", "googlenet:tiny@random", "--input-px", "32", "--set", "threads=1", "--out", "OUT")
     short = ("--set", "options.epochs=4", "--set", "options.min_steps=4", "--set", "options.batch=8")
+    taught = ("--set", "options.teacher=made", "--set", "options.teacher_side=32")
     found = [
         Job(f"fit {one}", ("fit", "whole" if one == "partial" else "divided", "--strategy", one, *tiny,
-                           *(short if one != "probe" else ())))
+                           *(short if one != "probe" else ()), *(taught if one == "distill" else ())))
         for one in STRATEGIES
     ]  # fmt: skip
     return [
