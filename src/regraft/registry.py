@@ -9,8 +9,9 @@ Source: big_vision's and timm's layout.
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -52,7 +53,7 @@ class Shelf(Generic[T]):
         Raises:
             UnknownName: no public file and no entry point has this name.
         """
-        # Ours first: what is installed is read from the metadata of every distribution, milliseconds each time.
+        # Ours first: what is installed is read from the metadata of every distribution, which takes milliseconds.
         found = self._own.get(name) or self._foreign().get(name)
         if found is None:
             raise UnknownName(self.kind, name, self.names())
@@ -86,4 +87,11 @@ class Shelf(Generic[T]):
         return found
 
     def _foreign(self) -> dict[str, str]:
-        return {point.name: point.value for point in entry_points(group=self.package)}
+        return _installed(tuple(sys.path)).get(self.package, {})
+
+
+@lru_cache(maxsize=1)
+def _installed(path: tuple[str, ...]) -> dict[str, dict[str, str]]:
+    """Group -> name -> module of all entry points; distributions are read once, as long as `path` stays the same."""
+    found = entry_points()
+    return {group: {point.name: point.value for point in found.select(group=group)} for group in found.groups}

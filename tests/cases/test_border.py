@@ -299,7 +299,8 @@ first = _folder.RunFolder.__init__
 def begin(self, *given, **named): first(self, *given, **named); self._events = Log(self._events)
 _folder.RunFolder.__init__ = begin
 """
-    fit = ("fit", root / "photos", "--strategy", "full", "--set", "options.epochs=1", *TINY, "--out", "run")
+    short = ("--set", "options.epochs=1", "--set", "options.min_steps=0")
+    fit = ("fit", root / "photos", "--strategy", "full", *short, *TINY, "--out", "run")
     named(children.run(*fit, folder=tmp_path, before=fail), 7, "run/events.jsonl could not be written")
     assert files(tmp_path) == set(), "nothing was made yet, so nothing stays"
     (tmp_path / "run").mkdir()

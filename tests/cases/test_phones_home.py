@@ -46,7 +46,8 @@ async def stopped(server, *given, **named):
 uvicorn.Server.startup = stopped
 """
 VERBS = {
-    "fit": [("fit", "photos", "--strategy", "full", "--set", "options.epochs=2", *TINY, "--out", "full"),
+    "fit": [("fit", "photos", "--strategy", "full", "--set", "options.epochs=2", "--set", "options.min_steps=0", *TINY,
+             "--out", "full"),
             ("fit", "photos", "--backbone", "mobilenet_v3_small", "--input-px", "64", "--out", "shipped")],
     "show": [("show", "photos")],
     "evaluate": [("evaluate", "m", "--data", "photos", "--out", "tested")],
