@@ -1,5 +1,6 @@
 """What every test stands on: a cache of its own, few threads, and the real data where they are."""
 
+import importlib.util
 import os
 import signal
 import tarfile
@@ -7,8 +8,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
 
 ROOT = Path(__file__).parents[1]
+
+# Shapes and types of every call into the package are checked, save in the inner loops of the linear solver: they are
+# called thousands of times in each fit, which took a third of the suite's time; what calls them is checked. Without
+# the numeric tower beartype would refuse an int where a float is annotated.
+UNCHECKED = ("regraft.tasks._solvers", "regraft.tasks.lbfgs", "regraft.tasks.losses")
+_package = Path(str(importlib.util.find_spec("regraft").origin)).parent  # type: ignore[union-attr]
+_checked = {f"regraft.{path.stem}" for path in _package.iterdir()} - {"regraft.tasks"}
+_checked |= {f"regraft.tasks.{path.stem}" for path in (_package / "tasks").iterdir()}
+install_import_hook(
+    sorted(_checked - set(UNCHECKED)), "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+)
 
 # Read by torch, numpy and their kin when they are first imported, here and in the processes that tests start. On the
 # small networks of the tests one thread is the quickest, and sums come out the same on every machine.

@@ -7,7 +7,9 @@ compared with what the unbroken command left: report, weights, predictions, byte
 
 import collections
 import contextlib
+import difflib
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -156,7 +158,7 @@ class Runs:
 
 
 def left(out: Path) -> dict[str, str]:
-    """What a command left, by file: digests, of JSON without times; what says when it was made counts as there."""
+    """What a command left, by file: digests, JSON without times; what says when it was made counts as there."""
     if out.is_file():
         return {"": hashlib.sha256(out.read_bytes()).hexdigest()}
     found = {}
@@ -164,11 +166,18 @@ def left(out: Path) -> dict[str, str]:
         if path.is_dir():
             continue
         name, data = str(path.relative_to(out)), path.read_bytes()
-        if path.suffix == ".json":
-            data = json.dumps(timeless(json.loads(data)), sort_keys=True).encode()
         told = path.suffix in (".html", ".md") or name == "events.jsonl"
         found[name] = "there" if told else hashlib.sha256(data).hexdigest()
+        if path.suffix == ".json":
+            found[name] = json.dumps(timeless(json.loads(data)), sort_keys=True, indent=1)
     return found
+
+
+def unlike(found: Mapping[str, str], wanted: Mapping[str, str]) -> str:
+    """The first lines of JSON files that differ."""
+    files = [name for name in found if name.endswith(".json") and found[name] != wanted.get(name)]
+    lines = [difflib.unified_diff(wanted.get(one, "").splitlines(), found[one].splitlines(), n=1) for one in files]
+    return "\n".join(itertools.islice(itertools.chain(*lines), 20))
 
 
 def timeless(value: Any) -> Any:
@@ -261,7 +270,7 @@ def kills(count: int, seed: int, say: Callable[[str], None] = print) -> list[str
             moments[where][kind] += 1
             if kind != "same":
                 names = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
-                said = (root / "said").read_text()[-400:] if code else ""
+                said = (root / "said").read_text()[-400:] if code else unlike(found, wanted)
                 failures.append(f"{job.name}, killed in {where} ({moment}): {kind} {names} {stray} {said}")
                 say(failures[-1])
             remove(out, *map(Path, stray))
