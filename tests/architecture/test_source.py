@@ -41,8 +41,12 @@ def _offence(node: ast.AST, may_print: bool) -> Iterator[str]:
             yield "torch.load() without weights_only=True"
         case ast.Call() if _says(node, "allow_pickle", True) or _says(node, "trust_remote_code", True):
             yield "a load that may execute what it reads"
-        case ast.Attribute(value=ast.Name(id="sys"), attr="path"):
-            yield "sys.path"
+        case (
+            ast.Attribute(value=ast.Attribute(value=ast.Name(id="sys"), attr="path"))
+            | ast.Subscript(value=ast.Attribute(value=ast.Name(id="sys"), attr="path"))
+            | ast.Attribute(value=ast.Name(id="sys"), attr="path", ctx=ast.Store())
+        ):
+            yield "sys.path changed"
 
 
 def _says(call: ast.Call, keyword: str, value: bool) -> bool:
