@@ -1,8 +1,9 @@
-"""TF-IDF with logistic regression against scikit-learn's own, and beside a model in its report."""
+"""TF-IDF with logistic regression against scikit-learn's own, and the sentence most like a question."""
 
 import numpy as np
 import pytest
 
+from regraft.baselines.sentence import sentences
 from regraft.contracts.baseline import BASELINES
 from regraft.contracts.example import Inline
 from regraft.contracts.task import TASKS
@@ -39,7 +40,18 @@ def test_a_class_without_training_examples_is_never_predicted() -> None:
 
 @pytest.mark.parametrize("name", BASELINES.names())
 def test_every_baseline_says_for_which_tasks_it_is(name: str) -> None:
-    entry = BASELINES.get(name)
-    assert entry.suits(TASKS.get("classification")(("a", "b")), 100)
-    assert not entry.suits(TASKS.get("regression")(("price",)), 100)
-    assert not entry.suits(TASKS.get("classification")(("a", "b")), 10_000_000)
+    entry, kind = BASELINES.get(name), {"tfidf": "classification", "sentence": "span"}[name]
+    for task in ("classification", "regression", "span"):
+        assert entry.suits(TASKS.get(task)(("a", "b")), 100) == (task == kind)
+    assert not entry.suits(TASKS.get(kind)(("a", "b")), 10_000_000)
+
+
+def test_the_sentence_is_the_one_with_the_question_s_rarer_words() -> None:
+    context = "Rome is old. The Limmat leaves the lake in Zürich!  Is it deep?\nNobody knows"
+    texts = {"question": Inline("What leaves the lake?"), "context": Inline(context)}
+    predict = BASELINES.get("sentence").fitted([texts], np.array([None]), 0, seed=0)
+    (found,) = TASKS.get("span")((), {"unanswerable": True}).outputs(predict([texts]))
+    assert found["text"] == "The Limmat leaves the lake in Zürich!" == context[found["start"] : found["end"]]
+    assert [context[start:end] for start, end in sentences(context)] == [
+        "Rome is old.", found["text"], "Is it deep?", "Nobody knows"
+    ]  # fmt: skip

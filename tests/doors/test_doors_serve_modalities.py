@@ -13,7 +13,6 @@ pytest.importorskip("soundfile", reason="the extra `sound` is not installed")
 
 from doors.serving import in_base64, running
 from regraft.bundles.bundle import load
-from regraft.contracts.example import Inline
 from regraft.recipe import Recipe, Source
 from regraft.records import to_json
 from regraft.workbench.fit import fit
@@ -81,27 +80,3 @@ def test_texts_are_served_as_texts(tmp_path: Path) -> None:
             said = server.ask("/v2/models/texts/infer", {"inputs": [tensor]}).json["outputs"]
             assert said[0]["data"] == [one["label"] for one in wanted[:2]]
             assert server.ask(place, b"\xff", headers={"Content-Type": "text/plain"}).status == 400
-
-
-def test_a_question_with_its_context_is_served_by_name(tmp_path: Path) -> None:
-    pairs = [("which colour ?", f"the {colour} dog lies on the old table there") for colour in ("red", "blue") * 20]
-    with (tmp_path / "pairs.csv").open("w", newline="") as file:
-        rows = [(*pair, f"4:{4 + len(pair[1].split()[1])}") for pair in pairs]
-        csv.writer(file).writerows([("question", "context", "label"), *rows])
-    with installed(tmp_path / "installed"):
-        recipe = Recipe(data=str(tmp_path / "pairs.csv"), backbone="toy_encoder:windows@random", task="toy_span",
-                        strategy="finetune", cut="embed", threads=1, folds=2, max_repeats=1, options={"epochs": 1},
-                        source=Source(text_columns=("question", "context")))  # fmt: skip
-        *_, _ = fit(recipe, tmp_path / "run")
-        given = [{"question": Inline(one), "context": Inline(other)} for one, other in pairs[:3]]
-        wanted = [to_json(one) for one in load(tmp_path / "run", threads=1).predict(given)]
-        sent = {"inputs": [{"contents": {"question": one, "context": other}} for one, other in pairs[:3]]}
-        with running({"spans": tmp_path / "run"}) as server:
-            found = server.ask("/v1/models/spans/predict", sent).json["predictions"]
-            assert [one["label"] for one in found] == [one["label"] for one in wanted]
-            assert server.ask("/v1/models/spans/predict", {"inputs": [{"contents": {"text": "a"}}]}).status == 400
-            assert server.ask("/v1/models/spans/predict", {"inputs": ["a"]}).status == 400
-            tensor = {"name": "input", "datatype": "BYTES", "shape": [1], "data": ["a"]}
-            assert server.ask("/v2/models/spans/infer", {"inputs": [tensor]}).status == 400
-            assert server.ask("/v1/models/spans/example").status == 404
-            assert server.ask("/docs").status == 200

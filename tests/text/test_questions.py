@@ -8,11 +8,15 @@ import pytest
 
 from questions import squad
 from regraft.bundles.bundle import load
+from regraft.errors import BadRequest
 from regraft.recipe import Recipe, Source
 from regraft.values import Prediction
 from regraft.workbench.compare import compare
 from regraft.workbench.evaluate import Evaluated, evaluate
+from regraft.workbench.explain import explain
+from regraft.workbench.export import export
 from regraft.workbench.fit import fit
+from regraft.workbench.mistakes import mistakes
 from regraft.workbench.predict import predict
 from regraft.workbench.run import RunDone
 from texts import folder_of
@@ -50,6 +54,8 @@ def test_it_learns_more_than_its_head_alone_does(done: RunDone) -> None:
     assert tuned.metrics["answer_f1"].value > probe.evaluation.metrics["answer_f1"].value + 0.3
     assert done.report.paired is not None
     assert done.report.paired.metric == "answer_f1"
+    (sentence,) = done.report.baselines
+    assert sentence.evaluation.metrics["answer_f1"].value > 0  # all words are one sentence there
     assert "Answers" in (done.path / "report.md").read_text()
 
 
@@ -82,6 +88,43 @@ def test_it_is_evaluated_and_compared_as_other_models_are(done: RunDone, data: P
     ours, theirs = (one.evaluation["test"].metrics["answer_f1"] for one in (last.report, done.report))
     assert (ours.value, ours.low, ours.high) == (theirs.value, theirs.low, theirs.high)
     assert compare(done.path, tmp_path / "evaluation").paired.difference.value == 0
+
+
+def test_what_is_not_there_is_named(done: RunDone, tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match="A span model cannot be exported"):
+        list(export(done.path, "onnx", out=tmp_path / "export"))
+    (tmp_path / "one.txt").write_text("the saw there")
+    pytest.importorskip("captum")
+    with pytest.raises(BadRequest, match="A span model has no outputs by class"):
+        list(explain(done.path, [tmp_path / "one.txt"], out=tmp_path / "explained"))
+
+
+def test_a_mistake_is_what_exact_match_calls_wrong(done: RunDone) -> None:
+    with (done.path / "predictions.csv").open(newline="") as file:
+        wrong = {
+            row["id"] for row in csv.DictReader(file) if row["split"] == "test" and row["label"] != row["predicted"]
+        }
+    assert {one.id for one in mistakes(done.path)} <= wrong
+
+
+@pytest.mark.slow
+def test_a_question_with_its_context_is_served_by_name(done: RunDone) -> None:
+    pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
+    from doors.serving import running
+
+    pairs = [("the saw there", "my old hammer lies there"), ("old apple there", "the plum and the nail")]
+    wanted = [one.label for one in load(done.path, threads=1).predict(pairs)]
+    sent = {"inputs": [{"contents": {"question": one, "context": other}} for one, other in pairs]}
+    with running({"spans": done.path}) as server:
+        found = server.ask("/v1/models/spans/predict", sent).json["predictions"]
+        assert [one["label"] for one in found] == wanted
+        assert found[0]["record"]["text"] == wanted[0]
+        assert server.ask("/v1/models/spans/predict", {"inputs": [{"contents": {"text": "a"}}]}).status == 400
+        assert server.ask("/v1/models/spans/predict", {"inputs": ["a"]}).status == 400
+        tensor = {"name": "input", "datatype": "BYTES", "shape": [1], "data": ["a"]}
+        assert server.ask("/v2/models/spans/infer", {"inputs": [tensor]}).status == 400
+        assert server.ask("/v1/models/spans/example").status == 404
+        assert server.ask("/docs").status == 200
 
 
 @pytest.mark.slow

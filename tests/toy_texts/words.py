@@ -1,7 +1,7 @@
 """Texts as the numbers of their words, over a vocabulary that is learned from the training examples.
 
-What a record holds follows from the preparation: the words of one text; a question with one window of its context,
-and where in the context each word lies; or a source text beside the answer that a decoder is shown.
+What a record holds follows from the preparation: the words of one text; or a source text beside the answer that a
+decoder is shown.
 """
 
 import re
@@ -24,9 +24,6 @@ class Preparation:
     size: int = 64
     """Rows of the network's table of word vectors."""
     vocabulary: tuple[str, ...] = ()
-    window: int = 0
-    """Words of the context in one piece; 0: there is one text."""
-    stride: int = 0
     answer: int = 0
     """Words of the answer that a decoder is shown, its end included; 0: there is no decoder."""
 
@@ -64,12 +61,8 @@ def text_of(content):
     return content.value
 
 
-def words_with_places(text):
-    return [(found[0].lower(), *found.span()) for found in re.finditer(r"\w+|[^\w\s]", text)]
-
-
 def words(text):
-    return [word for word, _, _ in words_with_places(text)]
+    return re.findall(r"\w+|[^\w\s]", text.lower())
 
 
 class Words(Modality):
@@ -110,39 +103,22 @@ class Words(Modality):
         most = sorted(seen, key=lambda word: (-seen[word], word))[: preparation.size - RESERVED]
         return replace(preparation, vocabulary=tuple(most))
 
-    def pieces(self, contents, preparation):
-        if not preparation.window:
-            return 1
-        context = words(text_of(contents["context"]))
-        return 1 + -(-max(0, len(context) - preparation.window) // preparation.stride)
-
     def load(self, contents, preparation, view, piece=0):
-        texts = [words_with_places(text_of(content)) for content in contents.values()]
-        first, placement, more = [word for word, _, _ in texts[0]], {}, {}
-        if preparation.window:
-            begin = piece * preparation.stride
-            part = texts[1][begin : begin + preparation.window]
-            places = [(0, 0)] * len(first) + [(start, end) for _, start, end in part]
-            placement = {"offsets": np.array(places, dtype=np.int64)}
-            first += [word for word, _, _ in part]
+        texts = [words(text_of(content)) for content in contents.values()]
+        first, more = texts[0], {}
         if preparation.answer:
-            shown = preparation.numbers([word for word, _, _ in texts[1]]) if len(texts) > 1 else []
+            shown = preparation.numbers(texts[1]) if len(texts) > 1 else []
             decoder = [START, *shown][: preparation.answer]
             more = {"decoder": np.pad(np.array(decoder, dtype=np.int64), (0, preparation.answer - len(decoder)))}
         ids = np.array(preparation.numbers(first) or [UNKNOWN], dtype=np.int64)
-        return {"ids": ids, "mask": np.ones(len(ids), dtype=bool), **more}, placement
+        return {"ids": ids, "mask": np.ones(len(ids), dtype=bool), **more}, {}
 
     def shapes(self, preparation):
         decoder = {"decoder": ((preparation.answer,), "int64")} if preparation.answer else {}
         return {"ids": ((None,), "int64"), "mask": ((None,), "bool"), **decoder}
 
-    def placements(self, preparation, augmentation=None):
-        return {"offsets": ((None, 2), "int64")} if preparation.window else {}
-
     def golden(self, seed, preparation):
         texts = [f"word{seed} . , word", "a text of golden words"]
-        if preparation.window:
-            return [{"question": Inline("a word ?"), "context": Inline(text)} for text in texts]
         return [{"text": Inline(text)} for text in texts]
 
     def golden_digests(self, seed, preparation):

@@ -7,13 +7,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Shaped
 
 from regraft.contracts.example import Contents, Labelling
 from regraft.registry import Shelf
 
-Predict = Callable[[Sequence[Contents]], Float[np.ndarray, "n c"]]
-"""(contents) -> logits."""
+Predict = Callable[[Sequence[Contents]], Shaped[np.ndarray, "n ..."]]
+"""(contents) -> raw outputs, as the task's `outputs` takes them: logits (n c) of most tasks."""
 
 
 class Baseline(ABC):
@@ -28,7 +28,7 @@ class Baseline(ABC):
 
     @abstractmethod
     def fitted(
-        self, contents: Sequence[Contents], targets: Int[np.ndarray, " n"], num_classes: int, seed: int
+        self, contents: Sequence[Contents], targets: Shaped[np.ndarray, " n"], num_classes: int, seed: int
     ) -> Predict:
         """Train the method on these examples; return its predict function."""
 

@@ -140,6 +140,9 @@ class Labelling(ABC):
     placeholders, which a strategy with a teacher fills in."""
     exclusive: bool = False
     """Whether each example has exactly one class: outputs then sum to 1, and the largest is the prediction."""
+    quotes: bool = False
+    """Whether a prediction quotes an example's last text: a record with `text`, `start` and `end` (characters of that
+    text) and `score`."""
     weighable: bool = False
     """Whether class balancing and label smoothing apply: for unordered, exclusive classes."""
     head_epochs: int = 0

@@ -48,6 +48,7 @@ class Span(Task):
     kind: str = "span"
     reads: Reads = READS
     moves: bool = True
+    quotes: bool = True
     head_epochs: int = 10
 
     @property

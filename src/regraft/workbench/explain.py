@@ -96,6 +96,9 @@ def explain(
     cores = num_threads(threads)
     bundle = load(model, threads=cores, workers=cores)
     yield from bundle.notices
+    if (task := bundle.model.task).answers == "records":
+        raise BadRequest(f"A {task.kind} model has no outputs by class or target, which maps are of.",
+                         fix="explain a model of classes, labels or numbers.")  # fmt: skip
     if label and label not in bundle.classes:
         raise BadRequest(f"The model knows no {label!r}.", fix=nearest(label, list(bundle.classes)))
     paths = list[Path]()

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from regraft.contracts.example import Content, File
+from regraft.contracts.metric import metrics_for
 from regraft.contracts.modality import MODALITIES
 from regraft.errors import BadData, RunError, Undecodable
 from regraft.reports.report import read_report
@@ -46,9 +47,13 @@ def mistakes(run: Path) -> list[Mistake]:
         raise RunError(f"{run.name} has no predictions to look at. {report.untested}", fix="see its report.")
     found = read_predictions(run / "predictions.csv", report.main, report.data.kind, report.data.classes)
     said = found.task.decode(found.outputs)
+    same = np.array([one == label for one, label in zip(said, found.labels, strict=True)], dtype=bool)
     outputs = list[dict[str, float]]()
     if found.task.answers == "structured":
         far, outputs = np.ones(len(said)), [{} for _ in said]
+        judged = next((one.right for one in metrics_for(report.data.kind).values() if one.right), None)
+        if judged is not None and (right := judged(found.targets, found.outputs)) is not None:
+            same = right
     else:
         names = found.task.classes
         outputs = [dict(zip(names, map(float, row), strict=True)) for row in found.outputs]
@@ -57,7 +62,7 @@ def mistakes(run: Path) -> list[Mistake]:
             far = np.abs((found.outputs - found.targets) / scale).reshape(len(said), -1).max(axis=1)
         else:
             far = found.outputs.reshape(len(said), -1).max(axis=1)
-    wrong = [at for at in np.argsort(-far, kind="stable").tolist() if said[at] != found.labels[at]]
+    wrong = [at for at in np.argsort(-far, kind="stable").tolist() if not same[at]]
     return [
         Mistake(
             id=found.ids[at],
