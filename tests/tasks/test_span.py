@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from regraft.contracts.example import Inline, as_records
+from regraft.contracts.example import Example, Inline, as_records
 from regraft.contracts.metric import metric
 from regraft.contracts.modality import MODALITIES
 from regraft.contracts.task import TASKS
@@ -65,6 +65,15 @@ def test_a_target_is_the_tokens_that_hold_it_in_the_windows_that_show_all_of_it(
     assert encoded["outside"][0].tolist() == [False] + [True] * 3 + [False] * 7 + [True]
     none = SPAN.encoded(SPAN.encode(["[]", "[]"]), placed)
     assert none["start"].tolist() == none["end"].tolist() == [0, 0]
+
+
+def test_answers_of_a_table_are_looked_for_in_the_last_text() -> None:
+    label = '[{"text": "apple", "answer_start": 8}]'
+    right, turned = asked("the pear", "the old apple"), asked("the old apple", "the pear")
+    examples = [Example(id=f"row {at}", contents=one, label=label) for at, one in enumerate([right, turned], start=2)]
+    assert SPAN.targets(examples[:1])[0] == [{"text": "apple", "answer_start": 8}]
+    with pytest.raises(BadData, match=r"1 question: an answer is not in its context at answer_start \(row 3\)"):
+        SPAN.targets(examples)
 
 
 def test_the_loss_is_that_of_the_librarys_own_network() -> None:

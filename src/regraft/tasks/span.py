@@ -22,12 +22,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from regraft.contracts.example import as_records
+from regraft.contracts.example import Example, Inline, as_records
 from regraft.contracts.page import Words
 from regraft.contracts.task import Reads, Task
 from regraft.errors import BadData
 from regraft.tasks.answers import overlap, truths
 from regraft.values import Json, Prediction
+from regraft.words import counted, named
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -75,6 +76,26 @@ class Span(Task):
     def named(self, label: str) -> Sequence[str]:
         """None: there are no classes."""
         return ()
+
+    def targets(self, examples: Sequence[Example]) -> np.ndarray:
+        """As `encode`.
+
+        Raises:
+            BadData: an answer is not in the context, as far as that is at hand, where it is said to lie.
+        """
+        targets, away = self.encode([one.label for one in examples]), list[str]()
+        for one, answers in zip(examples, targets, strict=True):
+            *_, context = one.contents.values()
+            if isinstance(context, Inline) and any(
+                not str(context.value).startswith(answer["text"], answer["answer_start"]) for answer in answers
+            ):
+                away.append(one.id)
+        if away:
+            raise BadData(
+                f"{counted(len(away), 'question')}: an answer is not in its context at answer_start ({named(away)}).",
+                fix="correct the labels; answer_start counts characters from 0. The context is the last --text-column.",
+            )
+        return targets
 
     def encode(self, labels: Sequence[str]) -> np.ndarray:
         """For each example a list of answers with `text` and `answer_start`."""

@@ -96,7 +96,7 @@ def explain(
     cores = num_threads(threads)
     bundle = load(model, threads=cores, workers=cores)
     yield from bundle.notices
-    if (task := bundle.model.task).answers == "records":
+    if (task := bundle.model.task).answers == "structured":
         raise BadRequest(f"A {task.kind} model has no outputs by class or target, which maps are of.",
                          fix="explain a model of classes, labels or numbers.")  # fmt: skip
     if label and label not in bundle.classes:
