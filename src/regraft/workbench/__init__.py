@@ -1,1 +1,2 @@
-"""The verbs: one file each. A verb takes and returns values; it neither prints nor parses, and knows no status code."""
+"""The commands, one file each. A command takes and returns values; it does not print or parse, and has no exit
+codes."""

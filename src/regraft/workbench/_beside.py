@@ -1,11 +1,10 @@
-"""The data of a fit that adds classes to a finished model: new examples together with old ones.
+"""Data of a fit that adds classes to a finished model, new examples together with old ones; and features of other
+networks (teachers).
 
-Old classes come first, in the model's order. Both data sets are split on their own: a split that was given is kept, and
-where there is no test split one is drawn, for the old examples in it are asked of the model before and after.
+Old classes come first, in the model's order. Both data sets are split separately: predefined splits are kept; without a
+test split one is drawn, because the old test examples are evaluated on the model before and after.
 
 Letters: n examples of a data set.
-
-What other networks see of a run's examples, where the strategy asks for it: a teacher's features.
 """
 
 from collections.abc import Generator, Sequence
@@ -43,13 +42,14 @@ Divided = tuple[Scanned, Splits]
 
 
 def open_beside(recipe: Recipe, where: str, *, workers: int) -> Generator[Event, None, Session]:
-    """The recipe's data together with the examples of old classes at `where`; empty: with those that the model was made
-    of.
+    """Open the recipe's data together with the examples of old classes at `where`; empty: the model's original training
+    data.
 
     Raises:
-        BadRequest: the backbone is no finished model of classes, or the recipe gives it other inputs.
-        BadData: no new class, too few examples of one, no old ones, or one content under an old and a new label.
-        RegraftError: whatever else is wrong with the data.
+        BadRequest: the backbone is not a finished model with classes, or the recipe changes its inputs.
+        BadData: there is no new class, too few examples of one, no old examples, or one content has an old and a new
+            label.
+        RegraftError: the data are not usable.
     """
     old, modality = _finished(recipe)
     fresh = yield from _divided(recipe.data, recipe, modality, old.classes, workers)
@@ -228,12 +228,12 @@ def _check_enough(session: Session, num_old: int) -> None:
 
 
 MIN_SHARE = 0.1
-"""Of the root mean square of all features' standard deviations, the least that one is divided by (our choice)."""
+"""Lower limit of the divisors, relative to the root mean square of all features' standard deviations (our choice)."""
 
 
 def others_of(setup: Setup, asked: Sequence[tuple[str, int]]) -> Generator[Event, None, Setup]:
-    """The setup with what these backbones see of every example, in the views that the trained network sees; where the
-    task's targets are what a teacher sees, with these."""
+    """Return the setup with these backbones' features of every example, in the same views as the trained network; if
+    the task's targets are a teacher's features, with these."""
     session, root = setup.session, cache_home() / "store"
     usable, want = session.usable, Want(cut="output", views=max(1, setup.resolved.views), dtype="float32")
     others, opened = list[Other](), list[Activations]()
@@ -259,8 +259,8 @@ def others_of(setup: Setup, asked: Sequence[tuple[str, int]]) -> Generator[Event
 
 
 class Standard(States):
-    """Pooled readouts less their mean and divided by their standard deviation (at least MIN_SHARE of its root mean
-    square over the features) over the plain views of some examples."""
+    """Pooled features standardised by mean and standard deviation (at least MIN_SHARE of their root mean square over
+    the features) over the plain views of some examples."""
 
     def __init__(self, pooled: States, over: Int[np.ndarray, "n"]) -> None:
         self._pooled = pooled

@@ -1,6 +1,6 @@
-"""The numbers of a trained model: cross-validation, evaluation by split, calibration, the probe beside it.
+"""Evaluation of a trained model: cross-validation, metrics by split, calibration, and the probe for comparison.
 
-Where the data are too small for a test split, every example is judged by a model that never saw it.
+If the data are too small for a test split, every example is predicted by a model that was not trained on it.
 """
 
 import time
@@ -31,16 +31,17 @@ from regraft.workbench._training import NOBODY, Contender, Outcome, Scores, Setu
 from regraft.workbench.session import NOT_POOLED, Session, fitted_to
 
 Refit = Callable[[Problem, ExitStack], Generator[Event, None, Problem]]
-"""(a fold's problem, what closes its states) -> the same, with a preparation fitted to the fold's training examples."""
+"""(a fold's problem, exit stack for its states) -> the problem with a preparation fitted to the fold's training
+examples."""
 
 REPEAT_SECONDS = 20.0
-"""Time after which no further repeat of a probe's cross-validation begins (our choice)."""
+"""Time limit after which no further repeat of a probe's cross-validation starts (our choice)."""
 
 
 def cross_validated(
     setup: Setup, model: Contender, probe: Contender
 ) -> Generator[Event, None, tuple[Contender, Contender]]:
-    """The model and the probe beside it, which may be one, with their scores on held-out folds."""
+    """Cross-validate the model and its probe (which may be the same); return both with their out-of-fold scores."""
     resolved, recipe = setup.resolved, setup.session.recipe
     refit = None if setup.backbone is setup.unfitted else refitting(setup)
     options = resolved.options if resolved.is_probe else Options()
@@ -63,7 +64,7 @@ def cross_validated(
 
 
 def refitting(setup: Setup) -> Refit:
-    """Fits the preparation to the training examples of a fold alone, and makes the fold's states with it."""
+    """Fit the preparation to the training examples of a fold alone, and compute the fold's states with it."""
 
     def refit(part: Problem, closing: ExitStack) -> Generator[Event, None, Problem]:
         session, backbone = fitted_to(setup.session, setup.unfitted, part.train)
@@ -78,10 +79,11 @@ def refitting(setup: Setup) -> Refit:
 def cross_validate_probe(
     problem: Problem, options: Options, *, num_folds: int, max_repeats: int, max_seconds: float | None
 ) -> Generator[Event, None, Scores | None]:
-    """Repeated, grouped, with the regularisation chosen again in every training split; None where folds are too few.
+    """Repeated cross-validation by groups, with the regularisation chosen again in every training split; None if there
+    are too few folds.
 
-    What is judged is the probe that `options` ask for: its heads learn from every view of the other folds' examples,
-    and are asked about plain views.
+    Evaluates the probe that `options` describe: heads are trained on every view of the other folds' examples, and
+    predict plain views.
     """
     task = linear(problem.task)
     dealt = [deal(problem, num_folds, repeat) for repeat in range(max_repeats)]
@@ -123,9 +125,9 @@ def cross_validate(
     num_folds: int,
     refit: Refit | None = None,
 ) -> Generator[Event, None, Scores | None]:
-    """One repeat of a model that is `trained` on each fold's others, on the folds of the probe's first repeat; with
-    `refit` where the preparation is fitted too, without where it is the same for all folds. None where no fold can be
-    tested."""
+    """Cross-validate a model once: train it with `trained` for each fold on the others, using the folds of the probe's
+    first repeat. `refit` fits the preparation per fold; None if it is the same for all folds. Return None if no fold
+    can be tested."""
     dealt = deal(problem, num_folds, 0)
     fold_of, count = dealt.of_example, dealt.num_folds
     if not count:
@@ -155,17 +157,18 @@ def cross_validate(
 
 
 def deal(problem: Problem, num_folds: int, repeat: int) -> Folds:
-    """The training examples in the folds of one repeat."""
+    """Return the folds of the training examples for one repeat."""
     seed = derive_seed(problem.seed, "cross-validation", repeat)
     targets, groups = problem.targets[problem.train], problem.groups[problem.train]
     return problem.task.deal(targets, groups, num_folds, seed)
 
 
 def untested(problem: Problem, num_folds: int, *, grouped: bool) -> str:
-    """What cross-validation cannot test, and what can be claimed all the same; empty where it tests every example.
+    """Describe what cross-validation cannot test, and what can be claimed nevertheless; empty if it tests every
+    example.
 
-    A class (a label, a second value) that one group has alone is unknown to every model that has not seen the group.
-    `grouped`: whether the user gave groups; else they are sets of near copies.
+    A class (a label, a second value) that occurs in one group only cannot be predicted without that group. `grouped`:
+    whether the user gave groups; otherwise they are sets of near-duplicates.
     """
     task, targets, groups = problem.task, problem.targets[problem.train], problem.groups[problem.train]
     out = deal(problem, num_folds, 0).of_example < 0
@@ -199,30 +202,30 @@ def untested(problem: Problem, num_folds: int, *, grouped: bool) -> str:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Results:
-    """The numbers of a run."""
+    """Results of a run."""
 
     main: str
-    """Where the main figure comes from."""
+    """Split of the main metric."""
     scores: Mapping[str, Scores]
-    """What the model said of the examples that it had not seen, by split."""
+    """Outputs on unseen examples, by split."""
     evaluation: Mapping[str, Evaluation]
-    """What that is worth."""
+    """Evaluation, by split."""
     gaps: tuple[Gap, ...]
     probe: Probe | None
     paired: PairedDifference | None
     calibration: Calibration | None
     untested: str = ""
-    """What cross-validation could not test, and what can be claimed all the same."""
+    """What cross-validation could not test, and what can be claimed nevertheless."""
     baselines: tuple[Beside, ...] = ()
 
     @property
     def section(self) -> Evaluation | None:
-        """The main evaluation; None where there is none."""
+        """The main evaluation; None if there is none."""
         return self.evaluation.get(self.main)
 
     @property
     def surer(self) -> str:
-        """What to do where the log loss lies above the probe's, by its interval; else nothing."""
+        """Advice if the log loss is above the probe's, judged by its interval; else empty."""
         own = self.section and self.section.metrics.get("log_loss")
         probes = self.probe and self.probe.evaluation.metrics.get("log_loss")
         if not own or not probes or (own.low or 0.0) <= probes.value:
@@ -234,7 +237,8 @@ class Results:
 
 
 def evaluated(outcome: Outcome) -> Results:
-    """Evaluate the model on everything that it, or its twin of another fold, never saw; and the probe beside it."""
+    """Evaluate the model, or its cross-validation counterparts, on all unseen examples, and compare it with the
+    probe."""
     session, model, held = outcome.session, outcome.model, outcome.model.unseen()
     calibration = model.fitted.calibration or calibration_of(session, held)
     main = "test" if session.tests else "cross-validation"
@@ -259,7 +263,7 @@ def evaluated(outcome: Outcome) -> Results:
 
 
 def _baselines(outcome: Outcome, tested: Scores | None, calibration: Calibration | None) -> tuple[Beside, ...]:
-    """What plain methods that read such examples do on the test split, from the same training examples."""
+    """Evaluate baselines on the test split, trained on the same examples."""
     session, train = outcome.session, outcome.session.learnable
     if tested is None or not session.modality.baselines:
         return ()
@@ -282,7 +286,7 @@ def _baselines(outcome: Outcome, tested: Scores | None, calibration: Calibration
 
 
 def calibration_of(session: Session, held: Scores | None) -> Calibration | None:
-    """The temperature from logits of examples the model never saw; None where there are none, or no probabilities."""
+    """Fit the temperature on logits of held-out examples; None if there are none, or no probabilities."""
     if held is None or len(held.positions) < 10:
         return None
     stated = session.task.stated(held.logits, session.targets[held.positions])
@@ -293,10 +297,10 @@ def calibration_of(session: Session, held: Scores | None) -> Calibration | None:
 
 
 def findings_of(outcome: Outcome, found: Results) -> tuple[Finding, ...]:
-    """What the strategy's own check says of the test split, before anything is written.
+    """Run the strategy's own check on the test split, before anything is written.
 
     Raises:
-        BadData: the model does not keep what the strategy promises.
+        BadData: the model violates the strategy's guarantee.
     """
     check, scores = outcome.model.fitted.check, found.scores.get("test")
     if check is None or scores is None:
@@ -309,14 +313,14 @@ def findings_of(outcome: Outcome, found: Results) -> tuple[Finding, ...]:
 
 
 def temperature_of(calibration: Calibration | None) -> float:
-    """What logits are divided by."""
+    """Return the temperature that logits are divided by."""
     return calibration.temperature if calibration else 1.0
 
 
 def _beside(
     outcome: Outcome, tuned: Scores | None, calibration: Calibration | None
 ) -> tuple[Probe | None, PairedDifference | None]:
-    """The linear probe on the examples of the main figure, and the difference from it."""
+    """Evaluate the linear probe on the examples of the main metric, and its difference from the model."""
     session, task, held = outcome.session, outcome.session.task, outcome.probe.unseen()
     probed = outcome.probe.scores(session.splits.test) if session.tests else held
     if tuned is None or probed is None:
@@ -335,7 +339,7 @@ def _beside(
 def _paired(
     session: Session, at: Int[np.ndarray, "m"], ours: np.ndarray, theirs: np.ndarray, names: tuple[str, str]
 ) -> PairedDifference:
-    """What one model makes of the examples at these positions against what another does, by the main metric."""
+    """Compare two models on the examples at these positions by the main metric."""
     return compare(
         session.targets[at], ours, theirs, groups=session.user_groups(at), metric=main_metric(session.task.kind).name,
         names=names, outputs=session.task.classes, seed=session.recipe.seed,
@@ -343,13 +347,13 @@ def _paired(
 
 
 def _among(scores: Scores, positions: Int[np.ndarray, "m"]) -> Scores:
-    """Those of these examples."""
+    """Select the scores of these examples."""
     kept = np.isin(scores.positions, positions)
     return Scores(positions=scores.positions[kept], logits=scores.logits[kept])
 
 
 def _evaluation(session: Session, scores: Scores, calibration: Calibration | None, held: Scores | None) -> Evaluation:
-    """All metrics with intervals, and the mean over the folds where there are any; decision thresholds are chosen on
+    """Compute all metrics with intervals, and the mean over folds if there are any; decision thresholds are chosen on
     `held`."""
     kind, temperature = session.task.kind, temperature_of(calibration)
     tested = _sample(session, scores, temperature)
@@ -384,7 +388,7 @@ def _sample(session: Session, scores: Scores, temperature: float = 1.0) -> Sampl
 
 
 def _gaps(session: Session, by_split: Mapping[str, Scores]) -> tuple[Gap, ...]:
-    """How the main metric worsens from the training examples to those the model never saw."""
+    """Return how the main metric drops from training examples to unseen ones."""
     metric, seed = main_metric(session.task.kind).name, session.recipe.seed
     samples = {name: _sample(session, scores) for name, scores in by_split.items()}
     return tuple(

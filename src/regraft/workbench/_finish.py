@@ -43,15 +43,15 @@ from regraft.workbench._training import Outcome
 from regraft.workbench.run import RunFolder, predictions_table
 
 MAX_CHECKED = 256
-"""Examples on which stored and recomputed activations are compared."""
+"""Number of examples to compare stored and recomputed activations on."""
 MAX_REFERENCE = 2000
-"""Training examples that the out-of-distribution score of a tuned model rests on."""
+"""Number of training examples in the OOD reference of a fine-tuned model."""
 
 
 def finish(
     outcome: Outcome, folder: RunFolder, phases: Phases, advice: Advised | None = None
 ) -> Generator[Event, None, Report]:
-    """Evaluate, write the bundle and the report; returns the report."""
+    """Evaluate the model, write the bundle and the report; return the report."""
     with phases.measure("evaluation"):
         found = evaluated(outcome)
         findings = findings_of(outcome, found)
@@ -139,12 +139,12 @@ def _report(
 
 
 def made_now(seed: int | None = None) -> Made:
-    """Now."""
+    """Return time and versions of this run."""
     return Made(created=now(), seed=seed)
 
 
 def backbone_facts(card: Card, digest: str, *, total: int | None = None, trained: int | None = None) -> BackboneFacts:
-    """What a report says of a network with this card."""
+    """Return a report's facts about a network with this card."""
     names = ("name", "family", "variant", "weights", "licence", "trained_on", "source")
     known = {name: getattr(card, name) for name in names}
     return BackboneFacts(
@@ -153,7 +153,7 @@ def backbone_facts(card: Card, digest: str, *, total: int | None = None, trained
 
 
 def split_facts(task: Task, labels: Sequence[str], targets: np.ndarray) -> SplitFacts:
-    """How many examples are of each class or have each label; the range of each target."""
+    """Count the examples per class or label; for target values, give their range."""
     if task.answers == "values":
         ends = np.quantile(targets, [0, 0.5, 1], axis=0).T.tolist()
         values = {
@@ -188,7 +188,7 @@ def _data(outcome: Outcome) -> DataFacts:
 
 
 def _counted(name: str) -> bool:
-    """Whether a tensor counts as a parameter of the model: not the source classifier, not running statistics."""
+    """Return whether a tensor counts as a model parameter: not the source classifier, not running statistics."""
     return not name.startswith("source/") and not name.endswith(("running_mean", "running_var"))
 
 
@@ -200,9 +200,9 @@ def write_model(
     main: str = "none",
     metrics: Mapping[str, Measured] | None = None,
 ) -> tuple[StoreCheck | None, Mapping[str, Any]]:
-    """Write the model to the folder `path`; `main` names the split that `metrics` come from.
+    """Write the model to the folder `path`; `main` names the split of `metrics`.
 
-    Returns how it compares with the stored activations it was trained on, and what `bundle.json` holds.
+    Return the comparison with the stored activations it was trained on, and the content of `bundle.json`.
     """
     changed = dict(outcome.model.fitted.tensors)
     backbone = with_changes(outcome.backbone, changed, path / ".tuned.part")
@@ -244,8 +244,8 @@ def write_model(
 
 
 def _reference(outcome: Outcome, bundle: Bundle) -> OODReference | None:
-    """Class means and distances of examples outside the means: out of fold, or validation where there is some; None
-    where a class has one example, no fold can be tested, or the head reads more than a vector."""
+    """Return class means, and distances of examples that did not contribute to them: out of fold, or validation. None
+    if a class has a single example, no fold can be tested, or the head does not read a vector."""
     reads = bundle.model.task.reads
     if reads.readout != "pooled" or reads.strides:
         return None
@@ -266,7 +266,7 @@ def _reference(outcome: Outcome, bundle: Bundle) -> OODReference | None:
 
 
 def _features(outcome: Outcome, bundle: Bundle, positions: np.ndarray) -> np.ndarray:
-    """The model's own features of some examples: from stored states where there are any, else computed again."""
+    """Return the model's features of some examples, from stored states if available, else recomputed."""
     if outcome.model.problem.states.num_views is not None:
         found = outcome.model.fitted.features(outcome.model.problem, positions)
         return found[0 : len(positions)]
@@ -274,7 +274,7 @@ def _features(outcome: Outcome, bundle: Bundle, positions: np.ndarray) -> np.nda
 
 
 def _checked(outcome: Outcome, bundle: Bundle) -> StoreCheck | None:
-    """Logits from stored activations against the assembled model on recomputed ones; for what is kept in float16."""
+    """Compare logits from stored float16 activations with those of the assembled model on recomputed ones."""
     kept = outcome.stored.wants.get(outcome.resolved.cut)
     if kept is None or kept.dtype != "float16":
         return None
@@ -293,7 +293,7 @@ def _checked(outcome: Outcome, bundle: Bundle) -> StoreCheck | None:
 
 
 def _changed(task: Task, stored: np.ndarray, recomputed: np.ndarray) -> int | None:
-    """How many labels differ; None where labels are numbers, of which every one differs somewhat."""
+    """Count the labels that differ; None if labels are numeric, where all differ slightly."""
     if task.answers == "values":
         return None
     pairs = zip(task.decode(task.outputs(stored)), task.decode(task.outputs(recomputed)), strict=True)

@@ -1,6 +1,6 @@
-"""What a run takes of the machine: where torch works, CPU threads, seconds by phase, memory.
+"""Machine resources of a run: torch device, CPU threads, seconds by phase, memory.
 
-Torch is not imported where there can be no accelerator.
+Torch is not imported if there cannot be an accelerator.
 """
 
 import shutil
@@ -20,12 +20,12 @@ T = TypeVar("T")
 
 
 def choose_device(wanted: str) -> str:
-    """The device of that name; `auto` is CUDA where it works, else the CPU.
+    """Return the named device; `auto` is CUDA if it works, else the CPU.
 
-    Apple's `mps` is used only when asked for (our choice: small tails are no faster there).
+    Apple's `mps` is used only on request (our choice: it is not faster for small tails).
 
     Raises:
-        BadRequest: the device asked for does not work here.
+        BadRequest: the device does not work here.
     """
     if wanted == "cpu" or (wanted == "auto" and not shutil.which("nvidia-smi")):
         return "cpu"
@@ -41,28 +41,28 @@ def choose_device(wanted: str) -> str:
 
 
 def clock_of(device: str) -> Callable[[], float]:
-    """What tells the seconds that work takes: those of the CPU, or on the wall where an accelerator does it."""
+    """Return the clock to time work with: CPU seconds, or wall-clock seconds if an accelerator does it."""
     return time.process_time if device == "cpu" else time.perf_counter
 
 
 def num_threads(wanted: int) -> int:
-    """CPU threads to use: those asked for, else the cores this process may use."""
+    """Return the number of CPU threads: `wanted`, or all available cores if it is 0."""
     return wanted if wanted > 0 else usable_cores()
 
 
 @dataclass
 class Phases:
-    """Wall and CPU seconds of each phase, in the order they first began."""
+    """Wall-clock and CPU seconds of each phase of a run, in order of their first start."""
 
     log: Callable[[Event], None]
-    """Takes every event, before it is passed on."""
+    """Called with every event before it is passed on."""
     seconds: dict[str, float] = field(default_factory=dict)
     cpu_seconds: dict[str, float] = field(default_factory=dict)
-    """Of all threads of this process, whatever else the machine does."""
+    """CPU seconds of all threads of this process."""
 
     def run(self, name: str, work: Generator[Event, None, T]) -> Generator[Event, None, T]:
-        """Drive `work`, logging its events, passing them on and adding its time to `name`, unless that is empty;
-        returns what it returns.
+        """Run the generator `work`: log its events, pass them on, add its time to phase `name` (unless empty), and
+        return its result.
 
         Time that the consumer spends between events is not counted.
         """
@@ -89,9 +89,9 @@ class Phases:
 
 
 def peak_memory_bytes() -> int | None:
-    """Largest resident size of this process so far; None where the system does not say.
+    """Return the peak resident memory of this process; None if unknown.
 
-    On Linux not from `getrusage`: what that gives begins with the peak of the process that started this one.
+    Does not use `getrusage` on Linux, whose value includes the peak of the parent process.
     """
     if sys.platform == "win32":
         return None

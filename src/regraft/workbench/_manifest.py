@@ -1,4 +1,4 @@
-"""Examples as a table of files that a fit reads. Shapes: n examples."""
+"""Writing examples as a table of files that `fit` can read. Shapes: n examples."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ from regraft.files import write_text
 
 
 def check_files(examples: Sequence[Example], path: Path) -> None:
-    """Raises: BadRequest: these examples cannot be written as a table of files and labels."""
+    """Raise `BadRequest` if the examples cannot be written as a table of files and labels."""
     if path.suffix.lower() != ".csv":
         raise BadRequest(f"{path} does not end in .csv; the split is a table.", fix="call it clean.csv.")
     if any(len(one.contents) > 1 or not isinstance(one.content, File) for one in examples):
@@ -28,7 +28,7 @@ def write_manifest(
     examples: Sequence[Example], positions: Int[np.ndarray, " k"], splits: Shaped[np.ndarray, " n"],
     sets: Int[np.ndarray, " n"], path: Path,
 ) -> None:  # fmt: skip
-    """Write the examples at `positions` with their splits, where there are any; those of one set share a group."""
+    """Write the examples at `positions` with their splits, if there are any; examples of one set share a group."""
     text, folder = io.StringIO(newline=""), path.absolute().parent
     writer, split = csv.writer(text, lineterminator="\n"), bool((splits != "").any())
     writer.writerow(["path", "label", *(["split"] if split else []), "group"])

@@ -1,4 +1,4 @@
-"""In which precision the frozen part is run, where the recipe asks for another than float32."""
+"""Precision of the frozen stages, if the recipe requests another than float32."""
 
 from collections.abc import Generator
 from dataclasses import replace
@@ -11,7 +11,7 @@ from regraft.workbench._training import NOBODY, Rows, Setup, below, rows_of
 
 
 def decided(setup: Setup) -> Generator[Event, None, Setup]:
-    """The setup with the precision that the frozen part is run in, decided here and now, in its recipe."""
+    """Return the setup with the precision of the frozen stages decided and written into its recipe."""
     cut, recipe = setup.resolved.cut, setup.session.recipe
     cuts = (cut, "output") if cut not in ("input", "output") and setup.resolved.views else ("output",)
     precision, why = precision_of(below(setup), cuts, recipe.precision)
@@ -20,10 +20,11 @@ def decided(setup: Setup) -> Generator[Event, None, Setup]:
 
 
 def only_trained_on(setup: Setup, rows: Rows) -> tuple[Rows | None, np.ndarray]:
-    """Takes from `rows` what no report scores, to be computed in bfloat16; and which examples are scored.
+    """Split off the rows that no report evaluates, to be computed in bfloat16; return them, and which examples are
+    evaluated.
 
-    With a test split those are its examples and the validation examples, else all of them: by cross-validation. Of a
-    scored example the plain view is scored.
+    With a test split those are its examples and the validation examples; otherwise all, by cross-validation. Only plain
+    views are evaluated.
     """
     session, scored = setup.session, np.zeros(len(setup.session.dataset.examples), dtype=bool)
     validating = session.validated[1] if setup.resolved.validates else NOBODY

@@ -1,4 +1,5 @@
-"""What recipes cost on this machine: plans counted and timed, then corrected by what runs of them took.
+"""Cost estimates of recipes on this machine: counted from layers, timed on a few batches, and corrected by measured
+runs.
 
 Shapes: k training and validation examples.
 """
@@ -26,17 +27,17 @@ from regraft.workbench.session import Session
 from regraft.workbench.sweep import SweepDone
 
 TIMED = 24
-"""Examples that seconds are measured on. Our choice: under a second."""
+"""Number of examples to time. Our choice: less than a second."""
 
 
 NOT_REST = ("weights", "data", "activations", "training")
-"""Phases of a run that are counted otherwise."""
+"""Phases of a run whose costs are estimated separately."""
 TRAINED = 32
-"""Examples of a timed training step, as many as `partial` and `full` take: smaller steps cost more of each example."""
+"""Batch size of timed training steps, as large as in `partial` and `full`: smaller steps cost more per example."""
 STEPS = 3
-"""So many are timed."""
+"""Number of timed training steps."""
 Priced = tuple[Plan, Callable[[Plan], Cost]]
-"""A plan, and what plans of its backbone cost here."""
+"""A plan, and a function from plans of its backbone to their costs."""
 
 
 def plans_of(
@@ -44,7 +45,7 @@ def plans_of(
     backbones: Mapping[str, tuple[Backbone, Probed]], strategies: Sequence[str],
     notes: list[str],
 ) -> Generator[Event, None, dict[tuple[str, str], Priced]]:  # fmt: skip
-    """What each backbone with each strategy would do, priced by the layers' account and timed batches."""
+    """Plan each backbone with each strategy, and estimate the costs from layer counts and timed batches."""
     from regraft.backbones.costs import costs_of as counted
 
     found = dict[tuple[str, str], Priced]()
@@ -82,7 +83,7 @@ def plans_of(
 
 
 def _timed(seen: Probed, positions: Int[np.ndarray, " k"], clock: Callable[[], float]) -> tuple[float, float]:
-    """Seconds to load an augmented view of an example, and to run it through the whole network."""
+    """Time loading an augmented view of an example, and running it through the whole network, in seconds."""
     some = positions[np.linspace(0, len(positions) - 1, min(TIMED, len(positions))).astype(np.int64)].tolist()
     began = clock()
     records = [seen.inputs.load(at, 1, 0)[0] for at in some]
@@ -96,7 +97,7 @@ def _timed(seen: Probed, positions: Int[np.ndarray, " k"], clock: Callable[[], f
 def _step(
     backbone: Backbone, seen: Probed, cut: str, positions: Int[np.ndarray, " k"], clock: Callable[[], float]
 ) -> float:
-    """Seconds for an example in a training step of what lies above the cut: forward, backward, AdamW."""
+    """Time a training step above the cut (forward, backward, AdamW), in seconds per example."""
     import torch
     from torch.nn import functional
 
@@ -121,8 +122,8 @@ def _step(
 def costs_of(
     plans: Mapping[tuple[str, str], Priced], piloted: SweepDone | None, opening_s: float
 ) -> dict[tuple[str, str], tuple[str, Cost]]:
-    """Cut and cost of each recipe; what the pilot measured of it, or of others, corrects what was counted.
-    `opening_s` are the seconds before a fit computes anything: imports, data, weights."""
+    """Return cut and cost of each recipe, estimates corrected by what the pilot measured. `opening_s` is the time
+    before a fit computes anything: imports, data, weights."""
     ran = {}
     for one in piloted.report.candidates if piloted else ():
         if spec := next((known for known in plans if is_swept(known, one)), None):
@@ -151,13 +152,13 @@ def costs_of(
 
 
 def seconds_of(planned: Priced, epochs: int, share: float) -> float:
-    """Seconds of a plan with so many epochs at most, on a share of its training examples."""
+    """Return the seconds of a plan with at most this number of epochs on a share of its training examples."""
     plan, priced = planned
     examples = round(plan.examples * share)
     return priced(replace(plan, examples=examples, epochs=min(plan.epochs, epochs), trainings=1.0)).seconds
 
 
 def is_swept(known: tuple[str, str], swept: Any) -> bool:
-    """Whether a candidate of a sweep is this backbone with this strategy, a cut given perhaps."""
+    """Return whether a sweep's candidate is this backbone with this strategy, at any cut."""
     strategy, _, cut = known[1].partition("@")
     return (known[0], strategy) == (swept.backbone, swept.strategy) and cut in ("", swept.cut)

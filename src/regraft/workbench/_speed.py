@@ -1,9 +1,9 @@
-"""How many examples a second networks take on this machine, measured in turn.
+"""Throughput of networks on this machine, in examples per second, measured in alternating rounds.
 
-Every network is measured once in a round (A B C, A B C …), so that what else the machine does falls on all alike, and
-is compared with the first round by round. One pass warms up before a pass is timed. Random weights cost what trained
-ones cost. Plain torch in 32-bit floats, channels last; a training step is a forward pass, cross-entropy, a backward
-pass and a step of SGD with momentum, every parameter trained, side heads left out.
+Every network is measured once per round (A B C, A B C …), so that other load affects all alike, and ratios are taken
+per round. Each measurement starts with a warm-up pass. Random weights have the same speed as trained ones. Plain torch
+in float32, channels last; a training step is a forward pass, cross-entropy, a backward pass and a step of SGD with
+momentum, with all parameters trained and without side heads.
 """
 
 import time
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 
 
 MINIMUM_S = 0.3
-"""Seconds for which every network is timed in a round, at the minimum. Our choice."""
+"""Minimum seconds of timing per network and round. Our choice."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """How it is measured.
+    """Settings of a measurement.
 
     Raises:
         BadRequest: a number is out of range.
     """
 
     batch: int = 8
-    """Examples in a batch."""
+    """Batch size."""
     rounds: int = 3
-    """How often every network is measured."""
+    """Number of rounds."""
     threads: int = 1
-    """CPU threads that torch may use."""
+    """Number of CPU threads for torch."""
     device: str = "cpu"
-    """Where: `cpu`, `cuda` …"""
+    """Torch device: `cpu`, `cuda` …"""
 
     def __post_init__(self) -> None:
         for name, minimum in (("batch", 2), ("rounds", 1), ("threads", 1)):
@@ -49,15 +49,15 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """Examples a second, round by round."""
+    """Examples per second, by round."""
 
     running: tuple[float, ...]
-    """In evaluation mode, without gradients."""
+    """Inference, in evaluation mode without gradients."""
     training: tuple[float, ...]
-    """Of training steps."""
+    """Training steps."""
 
     def to_json(self, first: "Speed") -> dict[str, Any]:
-        """Medians, the rounds, and the median of the ratios to `first` in the same round."""
+        """Return medians, rounds, and the median ratio to `first` within a round."""
         said: dict[str, Any] = {}
         for name in ("running", "training"):
             own, others = getattr(self, name), getattr(first, name)
@@ -70,7 +70,7 @@ class Speed:
 
 
 def measured(networks: Sequence[tuple[Family, Card]], timing: Timing) -> Generator[Event, None, tuple[Speed, ...]]:
-    """Measure each; yields progress, returns the speeds in the order of the networks."""
+    """Measure each network, yielding progress; return the speeds in the order of the networks."""
     began, total = time.perf_counter(), timing.rounds * len(networks)
     found: list[list[tuple[float, float]]] = [[] for _ in networks]
     for done in range(total):
@@ -82,7 +82,7 @@ def measured(networks: Sequence[tuple[Family, Card]], timing: Timing) -> Generat
 
 
 def _once(family: Family, card: Card, timing: Timing) -> tuple[float, float]:
-    """Examples a second without and with training. The network is made for it and let go."""
+    """Measure inference and training once, in examples per second. The network is built for it and then freed."""
     import torch
 
     from regraft.backbones.costs import Whole
@@ -122,7 +122,7 @@ def _step(whole: "nn.Module", inputs: "dict[str, Tensor]", targets: "Tensor") ->
 
 
 def _seconds(work: Callable[[], None], timing: Timing) -> float:
-    """Of a call: the mean of as many as `MINIMUM_S` takes, after one that makes room and chooses kernels."""
+    """Return the mean seconds per call over at least `MINIMUM_S`, after one warm-up call."""
     from torch.utils.benchmark import Timer
 
     timer = Timer("work()", globals={"work": work}, num_threads=timing.threads)

@@ -1,5 +1,5 @@
-"""From a recipe to a trained model: network and data opened, states in the store or computed each time, the problem,
-and what a finished training leaves behind.
+"""From a recipe to a trained model: opening network and data, storing states, assembling the problem, and the outcome
+of training.
 
 Letters: n examples, r repeats, k folds.
 """
@@ -46,32 +46,32 @@ NOBODY = np.zeros(0, dtype=np.int64)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Setup:
-    """What a run works with."""
+    """Network and data of a run."""
 
     session: Session
-    """The data; its recipe has every default filled in."""
+    """The data; the session's recipe has every default filled in."""
     resolved: Resolved
-    """What the recipe means for the network."""
+    """The recipe resolved for the network."""
     backbone: Backbone
-    """The network, its preparation fitted to the training examples."""
+    """The network, with its preparation fitted to the training examples."""
     unfitted: Backbone
     """The network as it was opened."""
     device: str
     threads: int
     others: tuple[Other, ...] = ()
-    """What the strategy asks of other networks."""
+    """Other networks that the strategy requires."""
     beside: tuple[Activations, ...] = ()
-    """The store's side of that, to be closed."""
+    """Their activations in the store, to be closed."""
 
 
 def opened(
     recipe: Recipe, dataset: Dataset | None, phases: Phases, *, holds_out: bool = True
 ) -> Generator[Event, None, Setup]:
-    """Network and data of a recipe, or `dataset` in place of its data, checked against each other. Without `holds_out`
-    the caller keeps a test split back.
+    """Open the network and data of a recipe (or `dataset`), and check that they match. With `holds_out=False` the
+    caller holds back the test split.
 
     Raises:
-        RegraftError: what is wrong with the recipe, the weights or the data, and what to do.
+        RegraftError: the recipe, weights or data are not usable; the message says why and what to do.
     """
     threads, device = num_threads(recipe.threads), choose_device(recipe.device)
     unfitted = yield from phases.run("weights", open_for(recipe, backbone_spec(recipe)))
@@ -98,10 +98,10 @@ def opened(
 def open_data(
     recipe: Recipe, dataset: Dataset | None = None, *, holds_out: bool = True, workers: int
 ) -> Generator[Event, None, Session]:
-    """The recipe's data, or `dataset`, which was opened before; with old examples where the strategy asks for some.
+    """Open the recipe's data, or take `dataset`; add old examples if the strategy requires some.
 
     Raises:
-        RegraftError: whatever is wrong with the data.
+        RegraftError: the data are not usable.
     """
     old_data = STRATEGIES.get(named(recipe).name).needs(options_of(recipe)).old_data
     if old_data is None:
@@ -112,7 +112,7 @@ def open_data(
 
 
 def with_others(setup: Setup) -> Generator[Event, None, Setup]:
-    """The same with what the strategy asks of other networks."""
+    """Return the setup with the other networks that the strategy requires."""
     asked = setup.resolved.strategy.needs(setup.resolved.options).others
     if not asked:
         return setup
@@ -122,8 +122,8 @@ def with_others(setup: Setup) -> Generator[Event, None, Setup]:
 
 
 def problem_of(setup: Setup, stored: "Stored", folder: Path | None) -> Generator[Event, None, Problem]:
-    """What the strategy is told; `folder` takes its checkpoints, None keeps none. Says so where early stopping is off
-    for want of validation examples."""
+    """Assemble the strategy's problem; `folder` is for checkpoints, None keeps none. Yields a notice if early stopping
+    is off because there are too few validation examples."""
     session, resolved = setup.session, setup.resolved
     train, val = session.learnable, NOBODY
     if resolved.validates:
@@ -156,7 +156,8 @@ def problem_of(setup: Setup, stored: "Stored", folder: Path | None) -> Generator
 
 
 def probe_problem_of(session: Session, problem: Problem) -> Generator[Event, None, Problem]:
-    """The same for the linear probe that a tuned model is compared with; says so where it is solved on a sample."""
+    """Assemble the problem of the linear probe that a fine-tuned model is compared with; yields a notice if it is
+    solved on a sample."""
     train, every = session.beside, len(session.learnable)
     if len(train) < every:
         text = f"The probe that the model is compared with is solved on {len(train):,} of {every:,} examples, "
@@ -166,25 +167,25 @@ def probe_problem_of(session: Session, problem: Problem) -> Generator[Event, Non
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Stored:
-    """Where the states are."""
+    """The states of a run."""
 
     states: States
-    """At the cut."""
+    """States at the cut."""
     top: States
-    """The head's view of the top state of the untouched backbone."""
+    """The pretrained network's readout for the head."""
     activations: Activations
-    """The store's side of it."""
+    """Access to the store."""
     prefixes: Prefixes
-    """The frozen parts as functions."""
+    """The frozen stages as functions."""
     wants: dict[str, Want]
     """What is stored, by cut."""
     num_examples: int
-    """Examples that have rows there."""
+    """Number of stored examples."""
     trained_on: "Rows | None" = None
-    """Rows in another precision."""
+    """Rows computed in another precision."""
 
     def facts(self, check: StoreCheck | None) -> StoreFacts:
-        """For the report."""
+        """Return the facts for the report."""
         return StoreFacts(
             cuts={
                 cut: StoredCut(
@@ -202,7 +203,7 @@ class Stored:
         )
 
     def close(self) -> None:
-        """Let the store evict what this run used."""
+        """Allow the store to evict what this run used."""
         self.activations.close()
         if self.trained_on:
             self.trained_on.activations.close()
@@ -210,7 +211,7 @@ class Stored:
 
 @dataclass(kw_only=True)
 class Rows:
-    """Rows in the store that one runner computes."""
+    """Rows of the store that one runner computes."""
 
     prefixes: Prefixes
     activations: Activations
@@ -218,19 +219,19 @@ class Rows:
     examples: list[int]
 
     def fill(self) -> Generator[Event, None, None]:
-        """Compute what is missing."""
+        """Compute missing rows."""
         dtypes = yield from self.activations.fill(self.wants, self.examples)
         yield from self.prefixes.notices
         self.wants = [replace(want, dtype=dtypes[want.cut]) for want in self.wants]
 
     def states(self, cut: str, total: int) -> States | None:
-        """Those at a cut, of `total` examples in the data set; None where there are none."""
+        """Return the states at a cut, of `total` examples in the data set; None if there are none."""
         want = next((want for want in self.wants if want.cut == cut), None)
         return self.activations.states(want, total, self.examples) if want else None
 
 
 def below(setup: Setup, precision: str = "float32") -> Prefixes:
-    """The frozen parts of the network as functions."""
+    """Return the frozen stages of the network as functions."""
     task, card = setup.session.task, setup.backbone.card
     return prefixes_of(
         setup.backbone,
@@ -245,7 +246,7 @@ def below(setup: Setup, precision: str = "float32") -> Prefixes:
 
 
 def rows_of(setup: Setup, wants: list[Want], examples: Sequence[int], precision: str = "float32") -> Rows:
-    """Rows of these examples, to be filled."""
+    """Return rows for these examples, to be filled."""
     prefixes = below(setup, precision)
     inputs = setup.session.inputs(setup.backbone.card, setup.threads)
     activations = Activations(Store(cache_home() / "store"), prefixes.memo, prefixes, inputs)
@@ -253,7 +254,7 @@ def rows_of(setup: Setup, wants: list[Want], examples: Sequence[int], precision:
 
 
 def store_states(setup: Setup) -> Generator[Event, None, Stored]:
-    """Plan, fill, and hand out the states that the strategy and the probe beside it need."""
+    """Plan and fill the store; return the states for the strategy and the probe."""
     session, resolved, backbone = setup.session, setup.resolved, setup.backbone
     rows = rows_of(setup, [], session.usable.tolist())
     top_views = max(1, resolved.views) if resolved.cut == "output" else 1
@@ -294,7 +295,7 @@ def store_states(setup: Setup) -> Generator[Event, None, Stored]:
 
 
 def _on_device(plain: States, setup: Setup) -> Generator[Event, None, DeviceStates]:
-    """The training examples held on the device, their views made there; `plain` gives the plain ones of all."""
+    """Keep the training examples on the device and augment them there; `plain` provides the plain views."""
     session = setup.session
     views = yield from session.modality.on_device(
         [example.contents for example in session.dataset.examples],
@@ -312,7 +313,7 @@ def _on_device(plain: States, setup: Setup) -> Generator[Event, None, DeviceStat
 def _fitting(
     activations: Activations, want: Want, examples: Sequence[int], backbone: Backbone
 ) -> Generator[Event, None, Want | None]:
-    """As many views as the store's limit and the disk hold; None where not even the plain one fits."""
+    """Reduce the number of views to what the store's limit and the disk allow; None if not even the plain view fits."""
     for views in range(want.views, 0, -1):
         fewer = Want(cut=want.cut, views=views, dtype=want.dtype)
         plan = activations.plan(fewer, examples)
@@ -335,32 +336,31 @@ def _fitting(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scores:
-    """Logits of one model on some examples."""
+    """Raw outputs of a model on some examples."""
 
     positions: Int[np.ndarray, "n"]
-    """Which examples."""
+    """Positions of the examples."""
     logits: Shaped[np.ndarray, "n ..."]
-    """Raw outputs on the plain view: logits (n c) of most tasks."""
+    """Raw outputs on the plain view; logits (n c) for most tasks."""
     by_fold: Float[np.ndarray, "r k"] | None = None
-    """Where every example was judged by a model of another fold: the main metric by repeat and fold; the logits are
-    those of the first repeat."""
+    """For cross-validation: the main metric by repeat and fold; the logits are those of the first repeat."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Contender:
-    """A model with what it was trained on: the one that was asked for, or the linear probe beside it."""
+    """A model with its training problem: the requested one, or the linear probe for comparison."""
 
     problem: Problem
     fitted: Fitted
     folds: Scores | None = None
-    """Of its twins in a cross-validation."""
+    """Out-of-fold scores from cross-validation."""
 
     def scores(self, positions: np.ndarray) -> Scores:
-        """The model on some examples."""
+        """Return the model's outputs on some examples."""
         return Scores(positions=positions, logits=self.fitted.logits(self.problem, positions))
 
     def unseen(self) -> Scores | None:
-        """Logits of examples that the model, or its twin of another fold, never saw; test examples aside."""
+        """Return logits of held-out examples (validation or out of fold), without test examples."""
         found = self.fitted.out_of_fold
         if self.folds is None and found is not None:
             known = ~np.isnan(found).any(axis=1)
@@ -370,25 +370,25 @@ class Contender:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Outcome(Setup):
-    """Everything that a finished training leaves behind."""
+    """The result of a training run."""
 
     stored: Stored
     model: Contender
     probe: Contender
-    """The model itself, where that is the probe."""
+    """The linear probe; the model itself if that is the probe."""
 
     @property
     def recipe(self) -> Recipe:
-        """What was asked for, defaults filled in."""
+        """The recipe with defaults filled in."""
         return self.session.recipe
 
     @property
     def tuned(self) -> bool:
-        """Whether anything but the head was trained."""
+        """Whether more than the head was trained."""
         return not self.resolved.strategy.solved
 
     def prepared(self, positions: np.ndarray) -> Iterator[list[list[tuple[Record, Placement]]]]:
-        """Plain records of some examples with their placements, piece by piece, in batches of examples."""
+        """Yield prepared inputs of some examples with their placements, piece by piece, in batches of examples."""
         inputs = self.session.inputs(self.backbone.card, self.threads)
 
         def load(at: int) -> list[tuple[Record, Placement]]:

@@ -1,9 +1,9 @@
-"""Advise: which backbone to reuse, how much of it to retrain, and whether the difference can be seen at all.
+"""Advise: which backbone to reuse, how much of it to retrain, and whether the difference is detectable at all.
 
-Test labels are never looked at: after the splits are known, everything goes on with training and validation examples
-alone. First linear probes and transferability scores of every backbone, on stored features; then, as far as the budget
-goes, a pilot by successive halving (Jamieson & Talwalkar 2016, arXiv:1502.07943): the best backbones with all
-strategies on half of the training examples, then the better half of these recipes on all, judged on a hold-out.
+Test labels are never used: after splitting, only training and validation examples are read. First, linear probes and
+transferability scores of every backbone are computed on stored features; then, within the budget, a pilot by successive
+halving (Jamieson & Talwalkar 2016, arXiv:1502.07943): the best backbones with all strategies on half of the training
+examples, then the better half of these recipes on all, evaluated on a hold-out.
 """
 
 import shutil
@@ -46,22 +46,22 @@ from regraft.workbench.session import MIN_VALIDATION, Session, open_session
 from regraft.workbench.sweep import SweepDone, candidates_of, compared
 
 HELD_OUT, HALF = 0.3, 0.5
-"""Share of the training examples that judges the pilot; share of the others that its first round trains on."""
+"""Share of the training examples held out to evaluate the pilot; share of the rest for its first round."""
 EPOCHS = 8
-"""Of the pilot's fine-tunings, at most. Our choice."""
+"""Maximum epochs of fine-tuning in the pilot. Our choice."""
 NUM_BACKBONES = 2
-"""So many go into the pilot."""
+"""Number of backbones in the pilot."""
 BUDGET_S = 600.0
-"""Wall seconds for an advice, unless told otherwise."""
+"""Default time budget in wall-clock seconds."""
 CANDIDATES = ("probe", "partial", "full")
-"""Strategies that an advice chooses from, unless told otherwise."""
+"""Default strategies to choose from."""
 FEW = 30
-"""A class with fewer training examples than this is to be collected first, where it is also predicted worst."""
+"""Collect more of the worst class first if it has fewer training examples than this."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Advised(Written):
-    """The last event of an advice."""
+    """The last event of `advise`."""
 
     report: AdviceReport
 
@@ -70,13 +70,13 @@ def advise(
     recipe: Recipe, out: Path, *, backbones: Sequence[str], strategies: Sequence[str], budget_s: float = BUDGET_S,
     dataset: Dataset | None = None,
 ) -> Iterator[Event]:  # fmt: skip
-    """Advise on the recipe's data, or on `dataset`, where the caller has opened them; yields events, the last one an
-    `Advised`. `budget_s` are wall seconds.
+    """Advise on the recipe's data, or on `dataset` if already opened; yields events, the last one an `Advised`.
+    `budget_s` is in wall-clock seconds.
 
     Raises:
         UnknownName: there is no such backbone or strategy.
-        BadRequest: nothing to choose from, or a task whose head cannot be solved.
-        BadData: what is wrong with the data.
+        BadRequest: there is nothing to choose from, or the task's head cannot be solved.
+        BadData: the data are not usable.
         RunError: the folder holds something else.
     """
     if not backbones or not strategies:
@@ -115,11 +115,11 @@ class _Data:
     task: Task
     num_test: int
     opening_s: float = 0.0
-    """Seconds for data, weights and what is imported for them."""
+    """Seconds for opening data and weights, including imports."""
 
     @property
     def targets(self) -> np.ndarray:
-        """Of the training and validation examples."""
+        """Targets of the training and validation examples."""
         found: np.ndarray = self.session.targets[self.positions]
         return found
 
@@ -166,7 +166,7 @@ def _advice(
 
 
 def _scores(data: _Data, backbone: Backbone, seen: Probed) -> dict[str, float | None]:
-    """Transferability scores, where an example is of one class."""
+    """Compute transferability scores, for tasks with exclusive classes."""
     if not data.task.exclusive:
         return {}
     targets = np.unique(data.targets, return_inverse=True)[1]
@@ -190,7 +190,8 @@ def _pilot(
     recipe: Recipe, data: _Data, chosen: Sequence[tuple[str, str]], plans: Mapping[tuple[str, str], Priced], out: Path,
     until: float, notes: list[str],
 ) -> Generator[Event, None, SweepDone | None]:  # fmt: skip
-    """Successive halving by sweeps over training examples alone; None where there was no time or no way."""
+    """Run successive halving by sweeps over training examples only; None if there was no time, or nothing to
+    compare."""
     session, manifest = data.session, out / "pilot.csv"
     if len(data.positions) < 2 * MIN_VALIDATION:
         notes.append(f"No pilot: under {2 * MIN_VALIDATION} training examples.")
@@ -249,9 +250,9 @@ def _pilot(
 def taken(
     recipe: Recipe, out: Path, dataset: Dataset | None = None
 ) -> Generator[Event, None, tuple[Recipe, reported.Advised]]:
-    """The recipe with what an advice in the folder `out` says in place of `auto`, and what the advice predicts of it.
+    """Return the recipe with `auto` replaced by the advice in the folder `out`, and the advice's predictions.
 
-    An advice that is there is taken; one that was stopped begins again.
+    Existing advice is reused; interrupted advice starts again.
     """
     if not (out / "report.json").is_file():
         shutil.rmtree(out, ignore_errors=True)
@@ -276,7 +277,7 @@ def _candidates(
     pilot: SweepReport | None, standings: Mapping[str, Any], probes: Mapping[str, Measured],
     costs: Mapping[tuple[str, str], tuple[str, Cost]], num_test: int,
 ) -> list[Candidate]:  # fmt: skip
-    """Those of the pilot in its order, then what was not tried."""
+    """Return the pilot's candidates in its order, then those not tried."""
     found, names = list[Candidate](), set[tuple[str, str]]()
     if pilot is not None:
         for one in pilot.candidates:
@@ -312,7 +313,8 @@ def _candidates(
 
 
 def _disagreement(task: Task, targets: np.ndarray, outputs: Sequence[np.ndarray]) -> float:
-    """How often one of two models alone is right: of the probes' pairs the median; of one probe half of its errors."""
+    """Estimate how often exactly one of two models is correct: the median over pairs of probes; for a single probe,
+    half of its errors."""
     if not task.exclusive:
         return 0.0
     right = [one.argmax(axis=1) == targets for one in outputs]
@@ -321,7 +323,7 @@ def _disagreement(task: Task, targets: np.ndarray, outputs: Sequence[np.ndarray]
 
 
 def _curve(data: _Data, seen: Probed) -> Curve | None:
-    """Errors of the probe on parts of the training examples, out of fold."""
+    """Return the probe's out-of-fold errors on subsets of the training examples (a learning curve)."""
     if not data.task.exclusive or len(data.positions) < 80:
         return None
     task, sizes, errors = linear(data.task), list[int](), list[float]()
@@ -344,7 +346,7 @@ def _curve(data: _Data, seen: Probed) -> Curve | None:
 
 
 def _weakest(data: _Data, seen: Probed) -> str:
-    """Which class to collect more of."""
+    """Return which class to collect more examples of."""
     if not data.task.exclusive or seen.outputs is None:
         return ""
     judged = np.isfinite(seen.outputs).all(axis=1)

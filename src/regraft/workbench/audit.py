@@ -1,7 +1,7 @@
-"""Audit: what is wrong with labelled data, before anything is learned from them.
+"""Audit: find problems in labelled data before training.
 
-The test examples are looked at too: nothing is chosen here that a model would later be judged by. Data that a fit
-refuses are audited all the same, and what it would refuse is a finding.
+Test examples are included: nothing is selected here that a model would later be evaluated with. Data that `fit` would
+refuse are audited too, and the reason is a finding.
 
 Letters: n examples, d features, c outputs.
 """
@@ -34,31 +34,31 @@ from regraft.workbench.session import opening, scanning, task_of
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Audited(Event):
-    """The last event of an audit."""
+    """The last event of `audit`."""
 
     report: AuditReport
-    """What was found."""
+    """The findings."""
     path: Path | None
-    """The folder with the page; None where none was asked for."""
+    """The folder with the report; None if not requested."""
     manifest: Path | None
-    """The table with the clean split; None where none was asked for."""
+    """The table with the clean split; None if not requested."""
 
     def to_json(self) -> dict[str, Any]:
-        """The report and where things lie."""
+        """Return the report, and the paths."""
         return {"path": self.path, "manifest": self.manifest, "report": self.report}
 
 
 def audit(
     recipe: Recipe, *, out: Path | None = None, checks: Sequence[str] = (), fix_split: Path | None = None
 ) -> Iterator[Event]:
-    """Look at the recipe's data with these checks, or all; yields events, the last one an `Audited`.
+    """Run these checks (default: all) on the recipe's data; yields events, the last one an `Audited`.
 
-    `out` is the folder of the page, whose files are replaced. `fix_split` is where a table with a clean split goes.
+    `out` is the folder of the report, whose files are replaced. `fix_split` is the path of a table with a clean split.
 
     Raises:
         UnknownName: there is no such check or backbone.
         BadRequest: the clean split cannot be written as a table.
-        BadData: there is nothing to look at.
+        BadData: there are no examples.
     """
     chosen = {name: CHECKS.get(name) for name in checks or CHECKS.names()}
     settings = replace(recipe.source, max_damaged_share=1.0)
@@ -100,8 +100,8 @@ def audit(
 def _seen(
     recipe: Recipe, scanned: Scanned, needed: bool
 ) -> Generator[Event, None, tuple[SessionView, Measured | None, list[str]]]:
-    """The data as checks see them, with features where they are needed and can be had; how right the probe is; and what
-    cannot be checked."""
+    """Return the data for the checks, with features if needed and available; the probe's accuracy; and what cannot be
+    checked."""
     dataset = scanned.dataset
     task = task_of(dataset, recipe)
     dataset = replace(dataset, classes=task.classes)
@@ -132,7 +132,7 @@ def _seen(
 
 
 def _accuracy(view: SessionView) -> Measured | None:
-    """Of the probe, where an example is of one class."""
+    """Return the accuracy of the probe, for tasks with exclusive classes."""
     if view.probabilities is None or not view.task.exclusive:
         return None
     judged = np.isfinite(view.probabilities).all(axis=1)
@@ -141,7 +141,7 @@ def _accuracy(view: SessionView) -> Measured | None:
 
 
 def _spread(rows: np.ndarray, positions: Int[np.ndarray, " k"], total: int) -> Float[np.ndarray, "n d"]:
-    """Rows of some examples among those of all; nan for the others."""
+    """Scatter rows of some examples into an array over all; nan for the others."""
     every = np.full((total, rows.shape[1]), np.nan, dtype=np.float32)
     every[positions] = rows
     return every
@@ -160,7 +160,7 @@ def _previews(view: SessionView, report: AuditReport) -> dict[str, bytes | str]:
 
 
 def _write_table(view: SessionView, clean: Mended, path: Path) -> Iterator[Event]:
-    """Write the clean split as a table that a fit reads, and say what it leaves out."""
+    """Write the clean split as a table that `fit` can read, with notices about omitted examples."""
     write_manifest(view.examples, np.flatnonzero(clean.kept), clean.splits, clean.sets, path)
     told = [f"{counted(len(some), 'example')} ({reason})" for reason, some in clean.left_out.items() if len(some)]
     said = f"{path}: {counted(int(clean.kept.sum()), 'example')}"

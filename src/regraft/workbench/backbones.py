@@ -1,4 +1,4 @@
-"""Backbones: which networks there are, with which weights, on which terms, and when to prefer which."""
+"""Backbones: list networks, their weights and licences, and when to prefer which."""
 
 from dataclasses import dataclass
 
@@ -14,25 +14,25 @@ class WeightsFacts:
     """One set of weights of a backbone."""
 
     spec: str
-    """What `--backbone` takes."""
+    """Value for `--backbone`."""
     here: bool
-    """Whether they can be used now, without the network."""
+    """Whether they are available offline."""
     where: str
-    """Where they are, or come from: an address, or a few words."""
+    """Where they are, or come from: a URL, or a few words."""
     variant: str = ""
-    """Which architecture of the family they are of; empty: any, or whichever the file holds."""
+    """Their architecture; empty: any, or whichever the file holds."""
     size_mb: float | None = None
-    """About how much there is to fetch, in MiB; None where nothing is fetched."""
+    """Approximate download size in MiB; None if nothing is downloaded."""
     licence: str = ""
-    """Their terms; empty where there are none."""
+    """Their licence; empty if there is none."""
     trained_on: str = ""
-    """What they were trained on; empty for weights that are not known or not trained."""
+    """Their training data; empty for unknown or untrained weights."""
     prefer: str
     """When to prefer them."""
     figures: tuple[str, ...] = ()
-    """What was measured of them here."""
+    """Results measured here."""
     limits: tuple[str, ...] = ()
-    """What they are not good for."""
+    """Limitations."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,15 +40,15 @@ class ArchitectureFacts:
     """One architecture of a family."""
 
     input_px: tuple[int, ...]
-    """Height and width of the input unless told otherwise, in pixels; empty where it takes no images."""
+    """Default height and width of the input in pixels; empty if inputs are not images."""
     smallest_px: int
     """Side of the smallest square input, in pixels."""
     width: int
-    """Length of the feature vector."""
+    """Number of pooled features."""
     cuts: tuple[str, ...]
-    """Where it can be cut, from the input upwards."""
+    """Names of the cuts, from the input upwards."""
     partial_cut: str
-    """Where partial fine-tuning cuts it unless told otherwise; empty where it cannot be cut inside."""
+    """Default cut of partial fine-tuning; empty if there is no inner cut."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,27 +56,27 @@ class BackboneFacts:
     """One family of networks."""
 
     name: str
-    """What `--backbone` begins with."""
+    """Name for `--backbone`."""
     title: str
-    """One line for people."""
+    """One-line description."""
     prefer: str
     """When to prefer it."""
     source: str
-    """The paper."""
+    """The paper that introduced it."""
     variants: tuple[str, ...]
-    """Architectures of the family, the default first; of an open family a few of them."""
+    """Architectures of the family, the default first; for an open family, some examples."""
     architecture: "ArchitectureFacts | None"
-    """What is true of the default variant; None of an open family, where each variant has facts of its own."""
+    """Facts about the default variant; None for an open family."""
     weights: tuple[WeightsFacts, ...]
-    """Which weights there are for it."""
+    """Available weights."""
 
 
 def backbones(name: str = "") -> tuple[BackboneFacts, ...]:
-    """Every backbone; with `name`, that one, or with NAME:VARIANT that variant.
+    """Return all backbones; with `name`, that one, or with NAME:VARIANT that variant.
 
     Raises:
         UnknownName: there is none of that name.
-        MissingExtra: the variant is another library's, which is not installed.
+        MissingExtra: the variant belongs to a library that is not installed.
     """
     family, colon, variant = name.partition(":")
     if colon:

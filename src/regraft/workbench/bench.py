@@ -1,4 +1,4 @@
-"""Bench: how fast a model runs on this machine, in every format that it can be exported to."""
+"""Bench: time a model on this machine in every format it can be exported to."""
 
 import tempfile
 import time
@@ -22,43 +22,43 @@ from regraft.values import Event, Notice, Progress
 from regraft.workbench._machine import num_threads
 
 Way = tuple[Callable[[Sequence[int]], Any], int, bool]
-"""What runs golden inputs by their numbers, the size of its files, whether it is a checked export."""
+"""(function that runs golden inputs by number, size of the files in bytes, whether it is a checked export)."""
 ITSELF = "regraft"
-"""What the model is called that is run as it is."""
+"""Name of the model itself, not exported."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timed:
-    """One format."""
+    """Timing of one format."""
 
     name: str
-    """The format's name, or `regraft`."""
+    """Name of the format, or `regraft`."""
     bytes: int
-    """Size of its files."""
+    """Size of its files in bytes."""
     p50_ms: float
-    """Median time of one prepared input alone, in milliseconds."""
+    """Median latency of a single prepared input in milliseconds."""
     p95_ms: float
-    """The time that 95 of 100 of these keep."""
+    """95th percentile of that latency in milliseconds."""
     per_second: float
-    """Prepared inputs a second, in batches of 16: the median over the rounds."""
+    """Throughput in prepared inputs per second, in batches of 16; median over rounds."""
     exported: bool
-    """Whether a checked export was timed; else one that was made for the purpose, and not compared with the model."""
+    """Whether a checked export was timed; otherwise one made for the purpose, not compared with the model."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Benched(Event):
-    """The last event of a bench."""
+    """The last event of `bench`."""
 
     model: str
-    """The model's folder."""
+    """Folder of the model."""
     processor: str
-    """The processor's name, with its units for small numbers."""
+    """Name of the processor, with its low-precision instruction sets."""
     threads: int
-    """CPU threads that each format may use."""
+    """Number of CPU threads per format."""
     prepare_ms: float
-    """Median time to read and prepare a golden input, in milliseconds; the same for all formats."""
+    """Median time to read and prepare a golden input in milliseconds; the same for all formats."""
     formats: Sequence[Timed]
-    """The formats, `regraft` first."""
+    """Timings by format, `regraft` first."""
 
 
 def bench(
@@ -66,13 +66,13 @@ def bench(
 ) -> Iterator[Event]:
     """Time the model in `model`, and its exports, on the golden inputs; yields events, the last one a `Benched`.
 
-    Each of `rounds` times every format in turn (so that what else the machine does falls on all alike): one input four
-    times, then `batches` batches. `to` are the formats; none: every one that can be made here. An export in the model's
-    folder is timed, else one made for the purpose.
+    Each of `rounds` times every format in turn (so that other load affects all alike): four single inputs, then
+    `batches` batches. `to` lists the formats; empty: all that can be made here. An export in the model's folder is used
+    if there is one; otherwise one is made.
 
     Raises:
         BadRequest: a number is out of range, or a format of `to` cannot be made.
-        MissingExtra: what a format of `to` needs is not installed.
+        MissingExtra: a format of `to` needs a package that is not installed.
     """
     if min(rounds, batches) < 1:
         raise BadRequest(f"rounds is {rounds} and batches {batches}.", fix="set both to 1 or more.")

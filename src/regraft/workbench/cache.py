@@ -1,4 +1,4 @@
-"""The cache: what lies in it, and clearing it. Everything in it can be made or fetched again."""
+"""Cache: list and clear cached data. Everything in the cache can be recomputed or downloaded again."""
 
 import time
 from collections.abc import Mapping
@@ -14,72 +14,72 @@ from regraft.errors import BadRequest
 from regraft.files import cache_home
 
 PREPARED = "(prepared inputs)"
-"""Stands for the backbone where an entry lies below every backbone."""
+"""Displayed instead of a backbone for entries of prepared inputs."""
 _DAY_S = 86_400.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredEntry:
-    """Activations of one data set's examples at one cut of one backbone."""
+    """Activations of one data set at one cut of one backbone."""
 
     id: str
     """First digits of the digest of its key."""
     backbone: str
-    """`family:variant`; the entry knows its weights by their digest, not by a name."""
+    """`family:variant`; the entry identifies weights by digest, not by name."""
     cut: str
-    """Where the backbone is cut."""
+    """Name of the cut."""
     dtype: str
-    """How numbers are kept."""
+    """Data type of stored numbers."""
     rows: int
-    """Rows: examples times views."""
+    """Number of rows: examples times views."""
     bytes: int
-    """Bytes on the disk."""
+    """Size on disk in bytes."""
     used: float
-    """When it was last used, in seconds since 1970."""
+    """Time of last use in seconds since 1970."""
     pinned: bool
     """Whether a living process uses it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CacheFacts:
-    """What lies in the cache."""
+    """Content of the cache."""
 
     path: Path
-    """The cache's folder."""
+    """Folder of the cache."""
     bytes: int
-    """Bytes in it, all together."""
+    """Total size in bytes."""
     store_bytes: int
-    """Bytes of the activation store: the entries, and the networks exported to fill them."""
+    """Size of the activation store in bytes: entries, and networks exported to fill them."""
     limit_bytes: int
-    """Most bytes that the activation store may hold."""
+    """Size limit of the activation store in bytes."""
     free_bytes: int
-    """Bytes free on its disk."""
+    """Free space on its disk in bytes."""
     entries: tuple[StoredEntry, ...]
-    """Stored activations, the last used first."""
+    """Stored activations, most recently used first."""
     others: Mapping[str, int]
-    """Bytes of what else there is, by folder: `downloads`, `weights` …"""
+    """Size in bytes of everything else, by folder: `downloads`, `weights` …"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClearedCache:
-    """What clearing did."""
+    """Result of clearing the cache."""
 
     removed: tuple[StoredEntry, ...]
-    """Entries that are gone."""
+    """Removed entries."""
     kept: tuple[StoredEntry, ...]
-    """Entries that were meant but are in use."""
+    """Matching entries that are in use, and were kept."""
     freed_bytes: int
-    """Bytes that these entries took."""
+    """Size of the removed entries in bytes."""
     scan_bytes: int = 0
-    """Bytes of what scans remembered of files and of near-duplicates, that is gone too; 0 where it was left."""
+    """Bytes of removed scan results (fingerprints, near-duplicates); 0 if kept."""
     unpacked_bytes: int = 0
-    """Bytes of unpacked archives that are gone too; 0 where they were left."""
+    """Bytes of removed unpacked archives; 0 if kept."""
     unpacked_kept: int = 0
-    """Unpacked archives that were meant but are in use."""
+    """Number of matching unpacked archives that are in use, and were kept."""
 
 
 def look() -> CacheFacts:
-    """What lies in the cache. Deletes nothing, makes nothing."""
+    """Describe the content of the cache. Does not change anything."""
     home = cache_home()
     store = Store(home / "store")
     folders = sorted(path for path in home.glob("*") if path.is_dir() and path.name != "store")
@@ -95,10 +95,11 @@ def look() -> CacheFacts:
 
 
 def clear(*, backbone: str = "", older_than_days: float | None = None) -> ClearedCache:
-    """Delete stored activations that nobody uses: all, those of one backbone, those not used for so many days.
+    """Delete stored activations that nobody uses: all, those of one backbone, or those not used for this number of
+    days.
 
-    `backbone` is a family (`googlenet`) or one of its variants (`googlenet:bn`). Where all is asked for, what scans
-    remembered and unpacked archives go too. Weights and downloads stay.
+    `backbone` is a family (`googlenet`) or one of its variants (`googlenet:bn`). Without restrictions, scan results and
+    unpacked archives are deleted too. Weights and downloads are kept.
 
     Raises:
         BadRequest: `backbone` names weights.

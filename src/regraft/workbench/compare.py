@@ -1,4 +1,4 @@
-"""Compare: two runs on the same examples. Is the difference real?"""
+"""Compare: test whether two runs differ on the same examples."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,33 +19,33 @@ _ONE_TEST = "or put both to one test (regraft evaluate RUN --data PATH --out FOL
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Two runs, side by side."""
+    """Comparison of two runs."""
 
     names: tuple[str, str]
-    """What the runs are called: the names of their folders."""
+    """Names of the runs: their folders."""
     described: tuple[str, str]
     """Strategy, cut and backbone of each."""
     split: str
-    """Where they are compared: `test`, `cross-validation` or `validation`."""
+    """Split they are compared on: `test`, `cross-validation` or `validation`."""
     num_examples: int
-    """Examples, the same for both."""
+    """Number of examples, the same for both."""
     num_groups: int | None
-    """How many groups these form; None where no groups were given."""
+    """Number of groups; None if no groups were given."""
     paired: PairedDifference
-    """The difference, with its interval and verdict."""
+    """The difference, with interval and verdict."""
     notes: tuple[str, ...]
-    """What to know when reading it."""
+    """Caveats."""
 
 
 def compare(a: Path, b: Path, *, metric: str | None = None, seed: int = 0) -> Comparison:
     """Compare the runs in the folders `a` and `b` by one metric, on the main split of both, matched by id.
 
-    The metric is the main one of the kind of task when not given. A folder that `evaluate` wrote does as well.
+    The default is the task's main metric. Folders written by `evaluate` are accepted too.
 
     Raises:
         UnknownName: there is no such metric.
-        RunError: a folder holds no finished run, the runs were tested on different examples, their tasks are of
-            different kinds, or the metric is for another kind.
+        RunError: a folder holds no finished run, the runs have different test examples or tasks, or the metric does not
+            apply to the task.
     """
     if metric is not None:
         metric_named(metric)
@@ -92,7 +92,7 @@ def compare(a: Path, b: Path, *, metric: str | None = None, seed: int = 0) -> Co
 
 
 def _metric(asked: str | None, kind: str) -> str:
-    """The name of the metric to compare by. Raises: RunError: it is for another kind of task."""
+    """Return the name of the metric. Raises `RunError` if it does not apply to the task."""
     fitting = metrics_for(kind)
     if asked is None:
         return main_metric(kind).name
@@ -102,7 +102,7 @@ def _metric(asked: str | None, kind: str) -> str:
 
 
 def _names(a: Path, b: Path) -> tuple[str, str]:
-    """The folders' names, or their paths where the names are the same."""
+    """Return the folders' names, or their paths if the names are equal."""
     short = (a.resolve().name, b.resolve().name)
     return short if short[0] != short[1] else (str(a), str(b))
 
@@ -115,9 +115,10 @@ def _described(report: Report) -> str:
 
 
 def _matched(first: Predictions, second: Predictions, names: tuple[str, str]) -> Predictions:
-    """`second` with rows and columns in the order of `first`.
+    """Return `second` with rows and columns in the order of `first`.
 
-    Raises: RunError: other outputs, other examples, or other labels of the same examples.
+    Raises:
+        RunError: outputs, examples, or labels of the same examples differ.
     """
     fix = f"fit both on the same data, {_ONE_TEST}"
     classes = [table.task.classes for table in (first, second)]

@@ -1,4 +1,4 @@
-"""Describe: a network of the shelf, stage by stage and layer by layer, counted; no weights are needed."""
+"""Describe: costs of a network by stage and layer, counted without weights."""
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,69 +17,69 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """What a publisher states of weights of the family."""
+    """Published accuracy of weights of the family."""
 
     spec: str
-    """The weights, as `--backbone` takes them."""
+    """The weights, as a value for `--backbone`."""
     same: bool
-    """Whether they are of the very variant that is described."""
+    """Whether they are of the described variant."""
     top1_percent: float
-    """Accuracy on ImageNet-1k's validation split, one central crop, in percent."""
+    """Top-1 accuracy on the ImageNet-1k validation split, single centre crop, in percent."""
     source: str
-    """Who states it, and where the weights lie."""
+    """Source of the figure and the weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """One network."""
+    """Description of one network."""
 
     spec: str
-    """What was asked for."""
+    """Requested name."""
     name: str
     """`family:variant`."""
     title: str
-    """One line for people."""
+    """One-line description."""
     source: str
-    """The paper."""
+    """The paper that introduced it."""
     input_px: tuple[int, int]
     """Height and width of the input, in pixels."""
     channels: int
     """Channels of the input."""
     num_classes: int
-    """Outputs of the classifier; 0 where there is none."""
+    """Number of outputs of the classifier; 0 without one."""
     cuts: tuple[str, ...]
-    """Where it can be cut, from the input upwards."""
+    """Names of the cuts, from the input upwards."""
     partial_cut: str
-    """Where partial fine-tuning cuts it unless told otherwise; empty where it cannot be cut inside."""
+    """Default cut of partial fine-tuning; empty if there is no inner cut."""
     side_weights: Mapping[str, float]
     """Stages with an auxiliary head, and the weight of its loss."""
     costs: "NetworkCosts"
-    """Everything that was counted."""
+    """Counted costs."""
     paper: "tuple[StatedCost, ...]"
-    """The paper's own table beside what was counted, where it has one for this architecture and input size."""
+    """The paper's own cost table, if it has one for this architecture and input size."""
     accuracies: tuple[Accuracy, ...]
-    """What is stated of published weights for the architecture; of the family's default, of others too."""
+    """Published accuracies of weights for this architecture; for the family's default, also of other variants."""
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as JSON, with the sums."""
+        """Return everything as JSON, with totals."""
         said: dict[str, Any] = asdict(self)
         sums = ("parameters", "multiply_adds", "kept_bytes", "running_bytes")
         return {**said, **said.pop("costs"), **{name: getattr(self.costs, name) for name in sums}}
 
 
 def describe(spec: str, *, input_px: int | None = None) -> Description:
-    """The network that `spec` names, for square inputs of `input_px` pixels or else of its own size.
+    """Describe the network `spec` for square inputs of `input_px` pixels (default: the network's own size).
 
-    Nothing is fetched, and no weights are needed. Of a model of ours the classifier is its own head; of a file of
-    weights the variant is found out from its tensors unless the spec names it.
+    Downloads nothing and needs no weights. For a saved model the classifier is its own head; for a weights file the
+    variant is detected from its tensors unless the spec names it.
 
     Raises:
-        UnknownName: no such backbone, variant or published weights.
-        BadRequest: the spec names nothing, or the network takes no inputs of that size.
-        WeightsMissing: the file that the spec names does not exist.
-        WeightsError: it cannot be read.
+        UnknownName: there is no such backbone, variant or published weights.
+        BadRequest: the spec is empty, or the network does not accept this input size.
+        WeightsMissing: the named file does not exist.
+        WeightsError: the file cannot be read.
         BundleError: the saved model cannot be read.
-        MissingExtra: the library that knows the architecture is not installed.
+        MissingExtra: the library that defines the architecture is not installed.
     """
     return _described(spec, *card_at_hand(spec, input_px))
 
@@ -123,17 +123,17 @@ def _paper(family: Family, card: Card, costs: "NetworkCosts") -> "Iterator[State
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SideBySide(Event):
-    """The last event of `side_by_side`: several networks, described and perhaps measured."""
+    """The last event of `side_by_side`."""
 
     described: tuple[Description, ...]
-    """The networks in the order asked for."""
+    """The networks, in the given order."""
     speeds: tuple[Speed, ...] = ()
-    """What each reached; empty where nothing was measured."""
+    """Their speeds; empty if not measured."""
     timing: Timing | None = None
-    """How it was measured; None where nothing was."""
+    """Settings of the measurement; None if not measured."""
 
     def to_json(self) -> dict[str, Any]:
-        """A record for each network, and how they were measured."""
+        """Return an object per network, and the settings of the measurement."""
         rows = []
         told = ("spec", "name", "input_px", "parameters", "multiply_adds", "kept_bytes", "running_bytes", "accuracies")
         for at, one in enumerate(self.described):
@@ -151,7 +151,7 @@ class SideBySide(Event):
 def side_by_side(
     specs: Sequence[str], *, input_px: int | None = None, timing: Timing | None = None
 ) -> Generator[Event, None, None]:
-    """Describe several networks and, with `timing`, measure them; yields progress and last a `SideBySide`.
+    """Describe several networks and, with `timing`, measure their speed; yields progress, and last a `SideBySide`.
 
     Raises:
         RegraftError: as `describe`, for any of them.
@@ -163,7 +163,7 @@ def side_by_side(
 
 
 def timing_of(*, batch: int, rounds: int, threads: int, device: str) -> Timing:
-    """How to measure, with this machine's values for `threads` 0 and device `auto`.
+    """Return settings of a measurement, with this machine's values for `threads` 0 and device `auto`.
 
     Raises:
         BadRequest: the device does not work here, or a number is out of range.

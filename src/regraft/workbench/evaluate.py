@@ -1,7 +1,7 @@
-"""Evaluate: a trained model on labelled examples that it has not seen.
+"""Evaluate: measure a trained model on labelled examples it was not trained on.
 
-What an evaluation leaves in its folder: report.json, report.md and report.html with their plots, and predictions.csv,
-as a run does; so two evaluations can be compared as two runs are.
+An evaluation writes the same files as a run: report.json, report.md and report.html with plots, and predictions.csv; so
+evaluations can be compared like runs.
 """
 
 from collections.abc import Generator, Iterator
@@ -36,10 +36,10 @@ from regraft.workbench.session import opening_for, scanning
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evaluated(Event):
-    """The last event of an evaluation."""
+    """The last event of `evaluate`."""
 
     report: Report
-    """The numbers, with what was left out."""
+    """The results, and what was left out."""
 
 
 def evaluate(
@@ -51,14 +51,15 @@ def evaluate(
     abstain: float | None = None,
     threads: int = 0,
 ) -> Iterator[Event]:
-    """Measure the model in `run` on the labelled data at `data`; yields events, the last one an `Evaluated`.
+    """Evaluate the model in `run` on the labelled data at `data`; yields events, the last one an `Evaluated`.
 
-    Where the data come divided, their test split is used, or else their validation split. Unreadable files are reported
-    and left out; with `abstain`, the share of refused examples and the accuracy on the others are given as well.
+    If the data have predefined splits, the test split is used, or else the validation split. Unreadable files are
+    reported and left out; with `abstain`, the share of rejected examples and the accuracy on the others are reported as
+    well.
 
     Raises:
-        BadData: a label is none of the model's classes, or nothing is left to measure on.
-        BadRequest: only the model's teacher can measure it.
+        BadData: a label is not among the model's classes, or no examples are left.
+        BadRequest: the targets are a teacher's features, which are not available here.
     """
     if out is not None and out.exists() and (out.is_file() or any(out.iterdir())):
         raise RunError(f"{out} is there already.", fix="give another --out, or delete it: nothing is overwritten.")
@@ -70,7 +71,7 @@ def evaluate(
 def _evaluate(
     run: Path, data: Path, out: Path | None, source: Source, abstain: float | None, threads: int
 ) -> Generator[Event, None, Report]:
-    """What `evaluate` yields but its last event, and the report; `out` is an empty folder."""
+    """Yield the events of `evaluate` except the last, and return the report; `out` is an empty folder."""
     bundle = load(run, device=choose_device("auto"), threads=num_threads(threads), workers=num_threads(threads))
     yield from bundle.notices
     if bundle.model.task.taught:
@@ -130,20 +131,20 @@ def _evaluate(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Asked:
-    """What the model said of the examples that could be read."""
+    """The model's outputs on the readable examples."""
 
     dataset: Dataset
-    """These examples."""
+    """The readable examples."""
     outputs: Shaped[np.ndarray, "n ..."]
-    """Probability of every class or label, the numbers, or records."""
+    """Probability of every class or label, values, or structured outputs."""
     ood_scores: Float[np.ndarray, "n"]
-    """How far each lies from the training examples; NaN where the model cannot tell."""
+    """Distance of each example from the training examples (OOD score); NaN if the model has no reference."""
     damaged: tuple[Damaged, ...]
-    """The other files."""
+    """Unreadable files."""
 
 
 def _seen_before(run: Path, scanned: Scanned) -> tuple[Finding, ...]:
-    """What there is to say of examples that the model was trained or validated on."""
+    """Return findings about examples that the model was trained or validated on."""
     known, check = trained_on(run), "training examples"
     if known is None:
         text = "Whether the model was trained on any of these examples cannot be told: its run is not beside it."
@@ -193,7 +194,7 @@ def _ask(bundle: Bundle, scanned: Scanned) -> Generator[Event, None, _Asked]:
 
 
 def _measured(bundle: Bundle, asked: _Asked, which: Bool[np.ndarray, "n"]) -> Evaluation:
-    """The metrics on some of the examples."""
+    """Return the metrics on some of the examples."""
     chosen = asked.dataset.select(np.flatnonzero(which))
     targets = bundle.model.task.encode([example.label for example in chosen.examples])
     kind = bundle.model.task.kind

@@ -1,4 +1,4 @@
-"""Explain: what a prediction rests on, and which training examples are nearest to an input in the model's features.
+"""Explain: attribution maps of predictions, and the training examples nearest to an input in the model's feature space.
 
 Letters: n training examples, d features.
 """
@@ -24,7 +24,7 @@ from regraft.workbench.features import Extracted, features
 from regraft.workbench.predict import files_of
 
 MAX_TRAINING = 5000
-"""Training examples that are searched for the nearest, at most. Our choice."""
+"""Maximum number of training examples to search. Our choice."""
 LIMITS = (
     "A map shows where the network looks, not whether it looks there for a good reason; two methods that disagree are "
     "a warning. Near is near to this model: in the features that its head reads, by the cosine of their angle."
@@ -33,38 +33,38 @@ LIMITS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbour:
-    """A training example that is near to an input."""
+    """A training example near an input."""
 
     id: str
-    """Its name in the data."""
+    """Its id in the data."""
     label: str
     """Its label."""
     similarity: float
-    """Cosine of the angle between both feature vectors, 1 for the same direction."""
+    """Cosine similarity of the feature vectors."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Explanation:
-    """Of one input."""
+    """Explanation of one input."""
 
     prediction: Prediction
-    """What the model says of it."""
+    """The model's prediction."""
     explained: str
-    """Which class, label or value the maps are of."""
+    """The class, label or value that the maps explain."""
     methods: Sequence[str]
-    """The methods that there is a map of."""
+    """Names of the attribution methods."""
     nearest: Sequence[Neighbour]
-    """The nearest training examples, the nearest first; none where these cannot be reached."""
+    """The nearest training examples, nearest first; empty if they are not available."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Explained(Event):
-    """The last event: the folder with the page, and what it says."""
+    """The last event of `explain`."""
 
     path: Path
-    """The folder."""
+    """Folder of the report."""
     explanations: Sequence[Explanation]
-    """One for each input that could be read."""
+    """One for each readable input."""
 
 
 def explain(
@@ -77,16 +77,16 @@ def explain(
     data: Path | None = None,
     threads: int = 0,
 ) -> Iterator[Event]:
-    """Explain what the model in `model` says of files; yields events, the last one an `Explained`.
+    """Explain the predictions of the model in `model` for files; yields events, the last one an `Explained`.
 
-    Writes explained.html and explained.md with maps of each input, and explained.json, to the folder `out`. The maps
-    are of the predicted class, or of `label`. `data` says where the run's data lie now.
+    Writes explained.html and explained.md with attribution maps of each input, and explained.json, to the folder `out`.
+    The maps explain the predicted class, or `label`. `data` is the current location of the run's data.
 
     Raises:
         MissingExtra: captum is not installed.
-        UnknownName, BadRequest: the model knows no such label, or its task has no logits.
-        BadData: there is nothing to explain.
-        RunError: `out` holds something.
+        UnknownName, BadRequest: the model has no such label, or its task has no logits.
+        BadData: there are no inputs.
+        RunError: `out` is not empty.
     """
     if out.exists() and (out.is_file() or any(out.iterdir())):
         raise RunError(f"{out} is there already.", fix="give another --out, or delete it: nothing is overwritten.")
@@ -144,7 +144,7 @@ def explain(
 
 
 def _leading(said: Prediction) -> str:
-    """Which class or label is explained where none is named: the most probable; of several values the first."""
+    """Return the class or label to explain by default: the most probable; of several values the first."""
     numbers = said.probabilities
     return max(numbers, key=lambda name: numbers[name]) if numbers else next(iter(said.values))
 
@@ -152,9 +152,9 @@ def _leading(said: Prediction) -> str:
 def _training(
     bundle: Bundle, model: Path, data: Path | None, neighbours: int, cores: int
 ) -> Generator[Event, None, tuple[Sequence[Example], Float[np.ndarray, "n d"]]]:
-    """The training examples with their features: from the store where they are, else computed and stored.
+    """Return the training examples with their features, from the store or computed and stored.
 
-    None where they cannot be reached, or none are wanted; said.
+    None if they are not available or not wanted, with a notice.
     """
     nobody = np.zeros((0, bundle.card.width), dtype=np.float32)
     if not neighbours:
@@ -179,7 +179,7 @@ def _training(
 
 
 def _nearest(one: Float[np.ndarray, " d"], known: Float[np.ndarray, "n d"], count: int) -> list[tuple[int, float]]:
-    """Positions of the nearest, and how near."""
+    """Return positions and similarities of the nearest examples."""
     lengths = np.linalg.norm(known, axis=1) * np.linalg.norm(one)
     similarity = known @ one / np.where(lengths > 0, lengths, 1.0)
     rows = np.argsort(-similarity, kind="stable")[:count]
@@ -187,7 +187,7 @@ def _nearest(one: Float[np.ndarray, " d"], known: Float[np.ndarray, "n d"], coun
 
 
 def _block(one: Explanation, texts: Sequence[str], plots: Sequence[str]) -> Block:
-    """The section of one input."""
+    """Return the report section of one input."""
     said = one.prediction
     stated = said.probabilities.get(one.explained)
     first = f"Predicted: {said.label or '(no label)'}. The maps are of {one.explained}"

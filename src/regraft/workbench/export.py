@@ -1,7 +1,7 @@
-"""Export: a trained model as a file for other runtimes, run and compared with the model before it is handed over.
+"""Export: write a trained model for other runtimes, after comparing the export with the model.
 
-What is compared is what is handed over: the folder's own `predict.py` reads and prepares files of the validation split,
-and runs the network's file on them.
+The comparison tests the exported files themselves: the folder's own `predict.py` reads and prepares files of the
+validation split, and runs the exported network on them.
 
 Letters: n examples, c outputs of the head, k classes or values.
 """
@@ -39,44 +39,44 @@ from regraft.workbench.recipes import recipe_for
 from regraft.workbench.session import Session
 
 MAX_COMPARED = 1000
-"""Examples that are compared, at most. Our choice."""
+"""Maximum number of examples to compare. Our choice."""
 CALIBRATION = 128
-"""Training examples that ranges of activations are taken from, at most. Our choice."""
+"""Maximum number of training examples for calibrating activation ranges. Our choice."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Exported(Event):
-    """The last event of an export: where it lies, and how it compares with the model."""
+    """The last event of `export`: location, and comparison with the model."""
 
     path: Path
-    """The folder."""
+    """Folder of the export."""
     to: str
-    """The format's name."""
+    """Name of the format."""
     bytes: int
-    """Size of the network's file or files."""
+    """Size of the network's files in bytes."""
     golden: int
-    """How many golden inputs were compared."""
+    """Number of golden inputs compared."""
     golden_difference: float
-    """Largest difference of their logits from the model's, relative to the largest."""
+    """Maximum difference of their logits from the model's, relative to the largest."""
     examples: int = 0
-    """How many examples of the data were compared, from their files."""
+    """Number of examples of the data compared, read from their files."""
     split: str = ""
-    """Which these were: `45 validation examples`."""
+    """Description of these: `45 validation examples`."""
     difference: float | None = None
-    """Largest difference of their logits, relative to the largest; None where none were compared."""
+    """Maximum difference of their logits, relative to the largest; None if none were compared."""
     same_labels: int | None = None
-    """How many of them get the label that the model gives; None where labels are numbers, or none were compared."""
+    """Number of them with the same label as from the model; None if labels are numeric, or none were compared."""
     paired: PairedDifference | None = None
-    """The model less the export by the main metric, where numbers are rounded."""
+    """Difference of the main metric, model minus export, for formats that round."""
     max_loss: float | None = None
-    """How much of that metric might be lost."""
+    """Maximum permitted loss of that metric."""
     processor: str = ""
-    """The processor on which it was compared."""
+    """Processor of the comparison."""
     notes: Sequence[str] = field(default=())
-    """What to know of the comparison."""
+    """Caveats of the comparison."""
 
     def told(self) -> str:
-        """The comparison in a few sentences."""
+        """Summarise the comparison in a few sentences."""
         golden = f"The golden inputs ({self.golden}) differ from the model's by at most {self.golden_difference:.1e} "
         said = [golden + "of the largest logit."]
         if self.examples:
@@ -93,17 +93,17 @@ class Exported(Event):
 def export(
     model: Path, to: str, *, out: Path | None = None, data: Path | None = None, max_loss: float = 0.02, threads: int = 0
 ) -> Iterator[Event]:
-    """Write the model in `model` (a run or its model) in the format `to`; yields events, the last one an `Exported`.
+    """Export the model in `model` (a run or its model) to the format `to`; yields events, the last one an `Exported`.
 
-    It goes to the folder `out`, or else `exports/TO` in that of the model. `data` says where the run's data lie now. In
-    a format that rounds, the main metric may fall by `max_loss` at most on the validation split: by that share of
-    itself where it is an error in the unit of the target.
+    Writes to the folder `out`, or by default to `exports/TO` in the model's folder. `data` is the current location of
+    the run's data. For formats that round, the main metric may drop by at most `max_loss` on the validation split
+    (relative, for errors in the unit of the target).
 
     Raises:
-        ExportDiffers: it predicts otherwise than the model; nothing is written.
-        BadRequest: the model has no such export, or the format needs data that cannot be reached.
-        MissingExtra: what writes the format is not installed.
-        RunError: `out` holds something.
+        ExportDiffers: the export predicts differently from the model; nothing is written.
+        BadRequest: the model does not support this format, or the format needs data that are not available.
+        MissingExtra: the format needs a package that is not installed.
+        RunError: `out` is not empty.
     """
     made, cores = EXPORTS.get(to), num_threads(threads)
     out = out or model / "exports" / to
@@ -137,7 +137,8 @@ def export(
 
 
 def data_of(model: Path, data: Path | None, cores: int) -> Generator[Event, None, tuple[Session | None, str]]:
-    """The data of the run that made the model, split as then; or None, and why they cannot be reached."""
+    """Open the data of the run that made the model, with the same splits; or return None, and why they are not
+    available."""
     recipe_file = bundle_folder(model).resolve().parent / "recipe.toml"
     if not recipe_file.is_file():
         return None, f"{model} is a model without its run, which names its data"
@@ -151,10 +152,10 @@ def data_of(model: Path, data: Path | None, cores: int) -> Generator[Event, None
 
 
 def _chosen(session: Session | None, *, calibrates: bool) -> tuple[list[int], list[int], str]:
-    """Positions to calibrate with and to compare on, and what the latter are.
+    """Return positions to calibrate with and to compare on, and a description of the latter.
 
-    Test examples are left alone: nothing is decided by them. Without a validation split training examples are compared,
-    other ones than those that calibrate.
+    Test examples are not used, since nothing may be decided by them. Without a validation split, training examples that
+    are not used for calibration are compared.
     """
     if session is None:
         return [], [], ""
@@ -169,7 +170,8 @@ def _chosen(session: Session | None, *, calibrates: bool) -> tuple[list[int], li
 
 
 def _golden(bundle: Bundle, made: ExportFormat, ready: Any, facts: dict[str, Any]) -> Exported:
-    """The comparison on golden inputs. Raises: ExportDiffers: it is not close enough, or inputs are read otherwise."""
+    """Compare on golden inputs. Raises `ExportDiffers` if the difference is too large, or inputs are read
+    differently."""
     golden, differences = bundle.modality.golden(0, bundle.card.preparation), list[float]()
     try:
         ready.check()
@@ -186,7 +188,7 @@ def _on_data(
     bundle: Bundle, made: ExportFormat, ready: Any, session: Session, positions: list[int], split: str,
     max_loss: float, so_far: Exported,
 ) -> Generator[Event, None, Exported]:  # fmt: skip
-    """The comparison on examples, too. Raises: ExportDiffers: they are predicted otherwise."""
+    """Compare on examples of the data as well. Raises `ExportDiffers` if they are predicted differently."""
     task, of_model, of_export, notes = bundle.model.task, list[np.ndarray](), list[np.ndarray](), list[str]()
     unread, difference, labels = list[str](), 0.0, list[str]()
     for first in range(0, len(positions), BATCH):
@@ -224,10 +226,10 @@ def _on_data(
 
 
 def _read(ready: Any, bundle: Bundle, example: Example, record: Record, unread: list[str]) -> Record:
-    """An example as `predict.py` reads it from its file, or from one that is written of what a table holds.
+    """Read an example with `predict.py` from its file, or from one written with the content of its table cells.
 
     Raises:
-        ExportDiffers: it reads otherwise than the model does.
+        ExportDiffers: the result differs from the model's own prepared input.
     """
     with tempfile.TemporaryDirectory() as folder:
         if len(example.contents) == 1 and isinstance(example.content, File):
@@ -251,8 +253,8 @@ def _read(ready: Any, bundle: Bundle, example: Example, record: Record, unread: 
 def _differences(
     made: ExportFormat, found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], where: str
 ) -> float:
-    """Largest difference, relative to the largest number of that name. Raises: ExportDiffers: it is too large, or not
-    finite."""
+    """Return the maximum difference, relative to the largest value of that output. Raises `ExportDiffers` if it is too
+    large, or not finite."""
     offs = []
     for name, array in wanted.items():
         scale = float(np.abs(array).max(initial=0.0)) or 1.0
@@ -276,7 +278,7 @@ def _paired(
 
 
 def _fell(paired: PairedDifference) -> float:
-    """How much worse the export is: of an error in the unit of the target, as a share of it."""
+    """Return how much worse the export is; relative, for errors in the unit of the target."""
     chosen = metric(paired.metric)
     fell = paired.a - paired.b if chosen.higher_is_better else paired.b - paired.a
     return fell / paired.a if chosen.in_unit_of_target and paired.a else fell
@@ -290,7 +292,7 @@ def _differs(what: str) -> ExportDiffers:
 
 
 def _page(bundle: Bundle, made: ExportFormat, done: Exported) -> str:
-    """What the folder says of itself."""
+    """Return the README of the export's folder."""
     words, needs = bundle.model.task.words(), [*made.engine_packages, "numpy", *bundle.modality.standalone_packages]
     return f"""# {made.title}
 

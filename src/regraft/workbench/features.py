@@ -1,11 +1,7 @@
-"""Features: what a backbone makes of unlabelled examples at a cut, computed once and kept in the store.
+"""Features of unlabelled examples at a cut, computed once and stored; and an out-of-fold linear probe on features, for
+audits and advice.
 
-Letters: n examples, d features.
-
-A linear probe on a backbone's features, in which every example is judged by a head that never saw it: for audits and
-advice.
-
-Letters: k examples, d features, c outputs.
+Letters: n or k examples, d features, c outputs.
 """
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -40,17 +36,17 @@ from regraft.workbench.recipes import resolve
 from regraft.workbench.session import Session, fitted_to, inputs_of
 
 CHUNK = 64
-"""Examples whose states are held in memory at once."""
+"""Number of examples whose states are in memory at once."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Extracted(Event):
-    """The last event of an extraction."""
+    """The last event of `features`."""
 
     array: Float[np.ndarray, "n d"]
     """The features, in the order of the inputs."""
     names: tuple[str, ...]
-    """A name for every column."""
+    """Name of every column."""
 
 
 def features(
@@ -67,16 +63,16 @@ def features(
     threads: int = 0,
     stored: bool = True,
 ) -> Iterator[Event]:
-    """The features of `inputs` at `cut`; yields events, the last one an `Extracted`.
+    """Compute the features of `inputs` at `cut`; yields events, the last one an `Extracted`.
 
-    At `output` they are what a head reads: the pooled top state. At an inner cut the state `hidden`, averaged over its
-    places (rows and columns, or tokens) where `pooled`, else all of it, flattened. Unless `stored`, the store is left
-    alone, and every example goes through the network.
+    At `output` these are the pooled features that a head reads. At an inner cut it is the state `hidden`, averaged over
+    positions (rows and columns, or tokens) if `pooled`, else flattened. With `stored=False` the store is not used, and
+    every example goes through the network.
 
     Raises:
         UnknownCut: the backbone has no such stage.
         Undecodable: an input cannot be read.
-        RegraftError: whatever is wrong with the weights.
+        RegraftError: the weights are not usable.
     """
     cores = num_threads(threads)
     found = backbone if isinstance(backbone, Backbone) else (
@@ -102,7 +98,7 @@ def features(
 
 
 def _inputs(modality: Modality, given: Sequence[Any], backbone: Backbone, workers: int) -> Inputs:
-    """How the inputs become records; each is known by its bytes, so that what is stored is found again."""
+    """Describe how inputs are prepared; each is identified by its bytes, so that stored features are found again."""
     contents = [modality.given(one) for one in given]
     seen = [modality.identity(one) for one in contents]
     optional = any(reads for _, reads in seen)
@@ -117,7 +113,7 @@ def _inputs(modality: Modality, given: Sequence[Any], backbone: Backbone, worker
 
 
 def _states(activations: Activations, cut: str, num_examples: int, *, stored: bool) -> Generator[Event, None, States]:
-    """Stored where the store's limit and the disk hold them, else computed as they are asked for."""
+    """Return stored states if the store's limit and the disk allow, else states computed on demand."""
     if not stored or cut == "input":
         return activations.fresh(cut)
     want, examples = Want(cut=cut, views=1, dtype="float32"), list(range(num_examples))
@@ -129,14 +125,14 @@ def _states(activations: Activations, cut: str, num_examples: int, *, stored: bo
 
 
 def _of_examples(states: States, at: np.ndarray, cut: str, *, pooled: bool) -> Float[np.ndarray, "n d"]:
-    """One row of numbers per example, that of its pieces averaged."""
+    """Return one feature vector per example, averaged over its pieces."""
     counts = states.pieces_of(at)
     rows = np.repeat(at, counts)
     return averaged(_flat(states.batch(rows, np.zeros_like(rows), numbered(counts)), cut, pooled=pooled), counts)
 
 
 def _flat(state: Mapping[str, np.ndarray], cut: str, *, pooled: bool) -> Float[np.ndarray, "n d"]:
-    """One row of numbers per example, out of a state."""
+    """Return one feature vector per example from a state."""
     if cut == "output":
         return state["pooled"].astype(np.float32)
     hidden = (next(iter(state.values())) if cut == "input" else state["hidden"]).astype(np.float32)
@@ -151,7 +147,7 @@ def _flat(state: Mapping[str, np.ndarray], cut: str, *, pooled: bool) -> Float[n
 
 
 def _mean_of_tokens(hidden: Float[np.ndarray, "n t d"], mask: np.ndarray | None) -> Float[np.ndarray, "n d"]:
-    """The mean over tokens; over those that are not padding, where a mask says which."""
+    """Average over tokens, without padding if there is a mask."""
     if mask is None:
         return hidden.mean(axis=1, dtype=np.float32)
     kept = mask.astype(np.float32)[..., None]
@@ -160,32 +156,32 @@ def _mean_of_tokens(hidden: Float[np.ndarray, "n t d"], mask: np.ndarray | None)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Probed:
-    """What a backbone makes of some examples, and what the probe says of them."""
+    """A backbone's features of some examples, and out-of-fold outputs of the probe."""
 
     features: Float[np.ndarray, "k d"]
     """Pooled features."""
     outputs: Float[np.ndarray, "k c"] | None
-    """Probabilities or values of each by a head that saw neither it nor its group; nan where there is no such head.
-    None where all are of one group or of one class."""
+    """Out-of-fold probabilities or values of each example, by a head trained without it and its group; nan if there is
+    none. None if all examples have the same group or class."""
     groups: Int[np.ndarray, " k"]
-    """What stayed in one fold: the user's groups joined with copies."""
+    """Sets of examples that stay in one fold: the user's groups joined with duplicates."""
     inputs: Inputs
-    """How examples become records."""
+    """How examples are prepared."""
     prefixes: Prefixes
-    """What runs the backbone."""
+    """Runs the backbone."""
     c: float
-    """The strength of the penalty that was chosen, inverted; 0 without a probe."""
+    """Inverse regularisation strength that was chosen; 0 without a probe."""
 
 
 def probed(
     recipe: Recipe, backbone: Backbone, scanned: Scanned, task: Task, targets: Shaped[np.ndarray, "n ..."],
     positions: Int[np.ndarray, " k"],
 ) -> Generator[Event, None, Probed]:  # fmt: skip
-    """Features of the examples at `positions`, from the store where they are there, and the probe on them.
+    """Return the features of the examples at `positions`, stored or computed, and the probe on them.
 
     Raises:
-        BadData: the backbone cannot take them.
-        BadRequest: the task reads no single vector.
+        BadData: the backbone cannot take the examples.
+        BadRequest: the task does not read a single vector.
     """
     if not isinstance(task, LinearTask):
         raise BadRequest(f"A {task.kind} task reads no single vector.", fix="choose a strategy by `regraft sweep`.")

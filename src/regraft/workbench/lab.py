@@ -1,4 +1,5 @@
-"""Lab: a claim about architectures, re-measured. A study is a declaration; its arms are the candidates of a sweep."""
+"""Lab: re-measure a published claim about architectures. A study is declarative; its arms are the candidates of a
+sweep."""
 
 import os
 from collections import Counter
@@ -25,27 +26,27 @@ from regraft.workbench.session import opening
 from regraft.workbench.sweep import Ran, SweepDone, compared
 
 CORPUS = Path("data") / "source-images"
-"""Where the corpus lies in the folder of shared data."""
+"""Path of the corpus within the shared data."""
 NUM_CLASSES, PER_CLASS = 20, 250
-"""Classes of the corpus that arms tell apart, and images of each."""
+"""Number of classes of the corpus, and of images per class."""
 SMALL = {"epochs": 1, "min_steps": 1130, "batch": 16, "patience": 0}
 LONG = {"epochs": 1, "min_steps": 1700, "batch": 64, "patience": 0, "bf16": True}
-"""Options of the arms; in `LONG` six times as many examples are seen, in larger batches."""
+"""Training options of the arms; `LONG` processes six times as many examples, in larger batches."""
 INPUT_PX = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyFacts:
-    """A study on the shelf."""
+    """Summary of a study."""
 
     name: str
-    """What `lab` takes."""
+    """Name of the study."""
     title: str
-    """What is asked."""
+    """The question."""
     claim: str
-    """What is claimed."""
+    """The claim."""
     source: str
-    """By whom."""
+    """Publication that makes the claim."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,17 +54,17 @@ class StudyDone(Event):
     """The last event of a study."""
 
     path: Path
-    """Its folder."""
+    """Folder of the study."""
     report: StudyReport
-    """What report.json holds."""
+    """Content of report.json."""
 
     def to_json(self) -> dict[str, Any]:
-        """The path alone: the report lies beside it."""
+        """Return the path only; the report is stored beside it."""
         return {"type": type(self).__name__, "path": str(self.path)}
 
 
 def studies() -> list[StudyFacts]:
-    """Every study there is."""
+    """Return all studies."""
     found: list[tuple[str, Study]] = [(name, STUDIES.get(name)) for name in STUDIES]
     return [StudyFacts(name=name, title=one.title, claim=one.claim, source=one.source) for name, one in found]
 
@@ -80,10 +81,10 @@ def lab(
     publish: Path | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Iterator[Event]:
-    """Train the arms of the study called `name` and say what follows; yields events, the last a `StudyDone`.
+    """Train the arms of the study `name` and report the verdict; yields events, the last one a `StudyDone`.
 
-    `data` None is the corpus; `seeds` 0 are five, and three of the long setting. `publish` is a folder in which the
-    page is written as `lab_NAME.md` too, with its plots. `settings` are fields of the recipe that all arms share.
+    `data=None` uses the corpus; `seeds=0` means five seeds, or three with the long setting. `publish` is a folder to
+    write the report to as well, as `lab_NAME.md` with its plots. `settings` are recipe fields that all arms share.
 
     Raises:
         UnknownName: there is no such study.
@@ -114,10 +115,10 @@ def lab(
 
 
 def _corpus(manifest: Path) -> Generator[Event, None, None]:
-    """Write a table of the classes of the corpus that studies use, drawn once for all.
+    """Write a table of the corpus's classes used in studies, sampled once for all.
 
     Raises:
-        BadData: it is not there.
+        BadData: the corpus is missing.
     """
     shared = Path(os.environ.get("REGRAFT_SHARED", Path("..") / "shared"))
     if not (shared / CORPUS).is_dir():
@@ -137,7 +138,7 @@ def _corpus(manifest: Path) -> Generator[Event, None, None]:
 
 
 def _judged(name: str, study: Study, done: SweepDone, command: str) -> StudyReport:
-    """The verdict on what was trained."""
+    """Judge the results."""
     trained: dict[str, dict[tuple[float, int], Seen]] = {}
     ids: tuple[str, ...] = ()
     groups = None
@@ -170,7 +171,7 @@ def _seen(ran: Ran, right: np.ndarray) -> Seen:
 
 
 def costs_of(study: Study, num_classes: int) -> dict[str, dict[str, int]]:
-    """Of each arm what a finished model has, a linear head for so many classes included."""
+    """Return the costs of each arm's finished model, with a linear head for this number of classes."""
     from regraft.backbones.costs import costs_of as counted
 
     found = {}

@@ -1,4 +1,4 @@
-"""Mistakes: the examples that a run predicted wrongly where it was measured, the surest first; what they look like."""
+"""Mistakes: wrongly predicted examples of a run's evaluation, most confident first, with previews."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,29 +18,29 @@ from regraft.workbench.run import read_predictions
 from regraft.workbench.session import opening
 
 HELD = 64
-"""Previews that are kept: who asks for one mostly asks twice, for what it is and then for the image."""
+"""Number of cached previews: most are requested twice, for their type and their content."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mistake:
-    """An example that was predicted wrongly."""
+    """A wrongly predicted example."""
 
     id: str
-    """Its name in the data."""
+    """Its id in the data."""
     label: str
     """Its label."""
     predicted: str
-    """What was predicted."""
+    """The prediction."""
     stated: Mapping[str, float]
-    """The probabilities or values stated, by name, the highest first; empty where the outputs are records."""
+    """Predicted probabilities or values by name, highest first; empty for structured outputs."""
 
 
 def mistakes(run: Path) -> list[Mistake]:
-    """The mistakes of a finished run on the split that it is judged by; of classes those predicted with the highest
-    probability first, of values the largest differences, each target in units of its standard deviation.
+    """Return the mistakes of a finished run on its main split: for classes, most confident first; for values, largest
+    errors first, in units of each target's standard deviation.
 
     Raises:
-        RunError: there is no finished run, or it was not measured.
+        RunError: there is no finished run, or it has no evaluation.
     """
     report = read_report(run)
     if report.section is None:
@@ -75,10 +75,10 @@ def mistakes(run: Path) -> list[Mistake]:
 
 
 class Looks:
-    """The examples of a run's data, to look at."""
+    """Previews of examples of a run's data."""
 
     def __init__(self, run: Path) -> None:
-        """Raises: BadData: the data are not where they were."""
+        """Raises `BadData` if the data have moved."""
         recipe = recipe_for(run / "recipe.toml", {})
         dataset = drained(
             opening(
@@ -91,7 +91,7 @@ class Looks:
         self._seen = lru_cache(maxsize=HELD)(self._look)
 
     def preview(self, name: str) -> bytes | str:
-        """A small image (PNG) or an excerpt of the example called `name`.
+        """Return a thumbnail (PNG) or text excerpt of the example `name`.
 
         Raises:
             BadData: there is no such example.
@@ -101,7 +101,7 @@ class Looks:
         return self._seen(name)
 
     def file(self, name: str) -> Path | None:
-        """The file of an example; None where it is no file of its own."""
+        """Return the file of an example; None if it is not a file of its own."""
         content = self._contents.get(name)
         return content.path if isinstance(content, File) else None
 

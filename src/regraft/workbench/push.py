@@ -1,4 +1,5 @@
-"""Push: a trained model to the Hugging Face hub, in its layout. What is sent is named: tensors, facts, card."""
+"""Push: upload a trained model to the Hugging Face hub, in its layout. Only tensors, metadata and model card are
+sent."""
 
 import json
 import tempfile
@@ -20,21 +21,21 @@ CARD, CONFIG = "README.md", "config.json"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pushed(Event):
-    """The last event of a push."""
+    """The last event of `push`."""
 
     url: str
-    """Where the model is."""
+    """URL of the model."""
     files: tuple[str, ...]
-    """What was sent."""
+    """Names of the uploaded files."""
 
 
 def push(model: Path, to: str, *, private: bool = False) -> Iterator[Event]:
-    """Send the model in `model` (a run or its model) to the repository `to` (`OWNER/NAME`), which is made if need be;
-    yields events, the last one a `Pushed`. Beside tensors, facts and card nothing of a run is sent, and so no example.
+    """Upload the model in `model` (a run or its model) to the repository `to` (`OWNER/NAME`), created if needed; yields
+    events, the last one a `Pushed`. Nothing else of a run is sent, in particular no example.
 
     Raises:
         BundleError: the model is damaged.
-        RunError: the hub does not take it.
+        RunError: the hub rejects the upload.
     """
     bundle, folder = load(model), bundle_folder(model)
     yield from bundle.notices

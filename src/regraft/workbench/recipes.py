@@ -1,5 +1,5 @@
-"""Recipes: from a path and what the user changed to a recipe and the folder its run goes to; and its names looked up:
-strategy, preset, options, cut, views. Imports no torch."""
+"""Recipes: build a recipe from a path and settings, choose the run's folder, and resolve names: strategy, preset,
+options, cut, views. Does not import torch."""
 
 import os
 import re
@@ -25,19 +25,20 @@ if TYPE_CHECKING:
     from regraft.data.dataset import Dataset
 
 AUTO = "auto"
-"""What stands for a strategy in a recipe that takes the advice of `advise`."""
+"""Strategy name for taking the advice of `advise`."""
 RUNS = Path("runs")
-"""Where runs go unless told otherwise."""
+"""Default folder for runs."""
 
 
 def recipe_for(target: str | Path, settings: Mapping[str, Any]) -> Recipe:
-    """The recipe in the file `target` (a `.toml`), or one for the data at `target`, with `settings` applied.
+    """Return the recipe in the file `target` (a `.toml`), or a new one for the data at `target`, with `settings`
+    applied.
 
-    What a setting changes on purpose is no longer held against the recipe's `[seen]`. Relative paths in the recipe
-    start where the process was started; see `placed`.
+    Fields that a setting changes are no longer checked against the recipe's `[seen]`. Relative paths in the recipe are
+    relative to the current directory; see `placed`.
 
     Raises:
-        BadRecipe: the file cannot be read as a recipe, or a setting does not exist or is of the wrong kind.
+        BadRecipe: the file is not a recipe, or a setting does not exist or has the wrong type.
         UnknownName: there is no such strategy.
     """
     path = Path(target)
@@ -50,10 +51,11 @@ def recipe_for(target: str | Path, settings: Mapping[str, Any]) -> Recipe:
 
 
 def placed(recipe: Recipe, path: Path) -> Recipe:
-    """The recipe at `path`, its data and its backbone found beside it where the current folder does not have them.
+    """Return the recipe at `path` with its data and backbone looked up beside the file, if they are not in the current
+    directory.
 
-    A run writes paths as they were given, relative to the folder where it was started, which mostly lies above its own;
-    so the recipe of a run is looked for there too: its `[seen]` refuses other data of the same name.
+    A run stores paths as given, relative to the directory where it was started, which is usually above its own; so
+    parent folders of a run's recipe are searched too. Its `[seen]` rejects other data of the same name.
     """
     folder = Path(os.path.abspath(path.expanduser())).parent  # noqa: PTH100 - links in the path are kept
     folders = [folder, *folder.parents] if recipe.seen.data else [folder]
@@ -69,7 +71,7 @@ def placed(recipe: Recipe, path: Path) -> Recipe:
 
 
 def moved(recipe: Recipe, target: str | Path) -> Iterator[Notice]:
-    """A notice where the data of the recipe file `target` are read somewhere else than it says."""
+    """Yield a notice if the data of the recipe file `target` are read from another place than it says."""
     path = Path(target)
     if path.suffix == ".toml" and (said := read_recipe(path).data) != recipe.data:
         yield Notice(text=f"The data of {target}, {said!r} there, are read at {recipe.data}.", topic="data")
@@ -78,13 +80,13 @@ def moved(recipe: Recipe, target: str | Path) -> Iterator[Notice]:
 def extension_for(
     run: str | Path, data: str | Path, *, old: str | Path | None, max_loss: float, settings: Mapping[str, Any]
 ) -> Recipe:
-    """The recipe that adds the classes of the labelled examples at `data` to the model in `run`.
+    """Return the recipe that adds the classes of the labelled examples at `data` to the model in `run`.
 
-    `data` may hold examples of old classes too. More of these come from `old`, or where that is None from the data
-    that the run was made of.
+    `data` may also contain examples of old classes. More of these come from `old` or, if that is None, from the run's
+    own data.
 
     Raises:
-        BadRecipe: a setting does not exist or is of the wrong kind.
+        BadRecipe: a setting does not exist or has the wrong type.
     """
     options = {"options.old": "" if old is None else str(old), "options.max_loss": max_loss}
     recipe = Recipe(data=str(data), backbone=f"bundle:{run}", strategy="extend")
@@ -92,9 +94,9 @@ def extension_for(
 
 
 def folder_for(recipe: Recipe, *, resume: bool) -> Path:
-    """The folder for a run that was given none: `runs/DATA-STRATEGY`, numbered where that is taken.
+    """Return the default folder of a run: `runs/DATA-STRATEGY`, with a number if it exists.
 
-    With `resume`, the newest unfinished one of these.
+    With `resume`, return the newest unfinished one of these.
 
     Raises:
         RunError: there is none to resume.
@@ -118,12 +120,12 @@ def folder_for(recipe: Recipe, *, resume: bool) -> Path:
 
 
 def _read(recipe: Recipe) -> tuple[str, Source, str, Target]:
-    """What decides which examples with which labels are seen."""
+    """Return the fields that determine examples and labels."""
     return recipe.data, recipe.source, recipe.task, recipe.target
 
 
 def _weights(recipe: Recipe) -> tuple[str, int | None]:
-    """What decides the weights: their name, and the seed where they are drawn at random."""
+    """Return the fields that determine the weights: their name, and the seed if they are random."""
     preset = None if recipe.strategy == AUTO else named(recipe).preset
     drawn = preset is not None and preset.random_weights
     name, _, weights = recipe.backbone.partition("@")
@@ -132,50 +134,50 @@ def _weights(recipe: Recipe) -> tuple[str, int | None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Named:
-    """A strategy as the recipe names it."""
+    """A strategy as named in a recipe."""
 
     name: str
-    """The strategy's file."""
+    """Name of the strategy."""
     preset: Preset | None
-    """The preset, where the recipe names one."""
+    """The preset, if the recipe names one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resolved:
-    """What the recipe means for a certain backbone."""
+    """A recipe resolved for a backbone."""
 
     named: Named
     """Strategy and preset."""
     strategy: Strategy
-    """The entry of its shelf."""
+    """The strategy."""
     options: Any
     """An instance of its `Options`."""
     cut: str
     """The cut."""
     views: int
-    """Views per example at the cut; 0 is a new view every epoch."""
+    """Stored views per example at the cut; 0: a new view every epoch."""
     dtype: str
-    """How activations at the cut are kept."""
+    """Data type of stored activations at the cut."""
     on_device: bool = False
-    """Whether views are made on the device."""
+    """Whether augmentation runs on the device."""
 
     @property
     def is_probe(self) -> bool:
-        """Whether this is the linear probe itself, which other models are compared with."""
+        """Whether this is the linear probe itself, to which other models are compared."""
         return self.named.name == "probe"
 
     @property
     def validates(self) -> bool:
-        """Whether the strategy stops early on validation examples; what is solved to its optimum does not."""
+        """Whether the strategy uses validation examples for early stopping; solved heads do not."""
         return not self.strategy.solved
 
 
 def named(recipe: Recipe) -> Named:
-    """The strategy or preset of that name; of the others nothing is imported.
+    """Return the strategy or preset of that name, without importing others.
 
     Raises:
-        UnknownName: there is neither.
-        BadRequest: it is to be chosen by an advice, which was not taken yet.
+        UnknownName: there is none.
+        BadRequest: the strategy is `auto`, and no advice was taken yet.
     """
     if recipe.strategy == AUTO:
         raise BadRequest("`auto` becomes a strategy only when a model is fitted.",
@@ -185,7 +187,7 @@ def named(recipe: Recipe) -> Named:
 
 
 def backbone_spec(recipe: Recipe) -> str:
-    """The backbone's name, with random weights where the preset wants them."""
+    """Return the backbone's name, with random weights if the preset requires them."""
     if recipe.strategy == AUTO:
         if recipe.cut:
             raise BadRequest("`auto` chooses the cut as well.", fix="leave --cut out, or name a strategy.")
@@ -203,10 +205,10 @@ def backbone_spec(recipe: Recipe) -> str:
 
 
 def options_of(recipe: Recipe) -> Any:
-    """The strategy's `Options`, filled with what the preset and the recipe say.
+    """Return the strategy's `Options` with the values of preset and recipe.
 
     Raises:
-        BadRecipe: an option that the strategy does not have, or of the wrong kind.
+        BadRecipe: an option does not exist or has the wrong type.
     """
     strategy = named(recipe)
     given = {**(strategy.preset.options if strategy.preset else {}), **recipe.options}
@@ -214,14 +216,14 @@ def options_of(recipe: Recipe) -> Any:
 
 
 def resolve(recipe: Recipe, card: "Card") -> Resolved:
-    """Fill in what the recipe leaves to the preset and to the backbone.
+    """Fill in what the recipe leaves to the preset and the backbone.
 
     Raises:
         UnknownName: there is no such augmentation.
-        BadRecipe: an option that strategy or augmentation does not have or that is out of range, or views that make no
-            sense.
+        BadRecipe: an option of strategy or augmentation does not exist or is out of range, or the number of views is
+            invalid.
         MissingExtra: the strategy needs a package that is not installed.
-        BadRequest: another cut than `output` for a head that is solved, or an inner cut where the backbone has none.
+        BadRequest: a solved head at another cut than `output`, or an inner cut of a backbone without one.
         UnknownCut: the backbone has no such cut.
     """
     strategy, options = named(recipe), options_of(recipe)
@@ -266,20 +268,19 @@ def resolve(recipe: Recipe, card: "Card") -> Resolved:
 
 
 def open_for(recipe: Recipe, spec: str) -> "Opening":
-    """The network called `spec` for the channels, the input size and the seed of a recipe."""
+    """Open the network `spec` for the channels, input size and seed of a recipe."""
     from regraft.backbones.opening import open_for_channels
 
     return open_for_channels(spec, channels=recipe.channels, input_px=recipe.input_px or None, seed=recipe.seed)
 
 
 def suited(recipe: Recipe, dataset: "Dataset", backbone: "Backbone", *, whole: bool = False) -> "Backbone":
-    """The network as it takes these examples: as it is, or where it was made for another kind of data, with a
-    preparation of their modality that makes the same records; `whole` where inputs must show all of an example; with
-    the fields of the recipe's [prepare].
+    """Adapt the network to these examples: unchanged if the modality matches, else with a preparation of their modality
+    that yields the same records; uncropped if `whole`; with the fields of the recipe's [prepare].
 
     Raises:
-        BadData: it cannot take them.
-        BadRecipe: a field of [prepare] is unknown, of the wrong kind or out of range.
+        BadData: it cannot take the examples.
+        BadRecipe: a field of [prepare] is unknown, of the wrong type or out of range.
     """
     card, modality = backbone.card, dataset.reads
     if card.modality != modality.name:
@@ -311,9 +312,9 @@ def suited(recipe: Recipe, dataset: "Dataset", backbone: "Backbone", *, whole: b
 
 
 def _augmentation(recipe: Recipe, card: "Card") -> Any:
-    """The augmentation of the kind of data that the network takes; or of another kind that it can be made to take.
+    """Return the augmentation for the network's modality, or for one that it can be adapted to.
 
-    A name or a field that does not exist ends the run here, before the data are read.
+    An unknown name or field raises here, before the data are read.
     """
     own = MODALITIES.get(card.modality)
     try:
@@ -327,12 +328,12 @@ def _augmentation(recipe: Recipe, card: "Card") -> Any:
 
 
 def check_asked(resolved: Resolved, backbone: "Backbone", task: "Task") -> None:
-    """Refuse, before anything is stored, what cannot be had with this network, cut and task.
+    """Reject, before anything is stored, what this network, cut or task does not support.
 
     Raises:
-        BadRecipe: an option makes no sense for this task.
-        UnknownName: there is no regulariser of that name.
-        BadRequest: what is asked for cannot be had; the message says what.
+        BadRecipe: an option does not apply to this task.
+        UnknownName: there is no such regulariser.
+        BadRequest: the combination is not supported.
     """
     if task.taught and not resolved.strategy.needs(resolved.options).others:
         raise BadRequest(
@@ -344,7 +345,7 @@ def check_asked(resolved: Resolved, backbone: "Backbone", task: "Task") -> None:
 
 
 def filled_in(recipe: Recipe, resolved: Resolved, card: "Card") -> Recipe:
-    """The recipe with every default written out."""
+    """Return the recipe with every default written out."""
     return replace(
         recipe,
         cut=resolved.cut,
@@ -356,11 +357,11 @@ def filled_in(recipe: Recipe, resolved: Resolved, card: "Card") -> Recipe:
 
 
 def check_seen(seen: Seen, backbone: "Backbone", dataset: "Dataset") -> None:
-    """Refuse weights or data other than those that a recipe was run on.
+    """Reject weights or data other than those that a recipe was run on.
 
     Raises:
-        BundleError: the weights are others.
-        RunError: the data are others.
+        BundleError: the weights differ.
+        RunError: the data differ.
     """
     if seen.backbone and seen.backbone != backbone.digest():
         raise BundleError(

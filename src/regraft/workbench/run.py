@@ -1,19 +1,17 @@
-"""A finished run: the event that ends a fit, and the run opened again, its folder, recipe, report, log and model.
-
-The folder of a run: what is in it, who works in it, and whether it can be gone on with.
+"""Runs: the last event of a fit, finished runs (recipe, report, log, model), and the run folder while it is in use.
 
 recipe.toml        every default filled in
 environment.json   versions, platform, threads
-events.jsonl       what happened, one event a line
+events.jsonl       log, one event per line
 checkpoints/       of unfinished training; removed at the end
 trained_on.npy     digests of the examples that the model was trained and validated on
-predictions.csv    what the model predicted for each test (or held-out) example
-report.json        the numbers; report.md and report.html for people
+predictions.csv    predictions for each test (or held-out) example
+report.json        the results; report.md and report.html to read
 model/             the bundle
 
 In predictions.csv the columns `label` and `predicted` hold labels as the task writes them: a class; labels or numbers
-with a semicolon between them. One column per output follows: `p:NAME` the probability of a class or label, `v:NAME` a
-number. Of a task whose outputs are records one column holds them as JSON: `record`.
+separated by semicolons. One column per output follows: `p:NAME` is the probability of a class or label, `v:NAME` a
+value. Structured outputs are JSON in one column, `record`.
 
 Letters in shapes: n examples, c outputs.
 """
@@ -51,14 +49,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RunDone(Written):
-    """The last event of a fit."""
+    """The last event of `fit`."""
 
     report: "Report"
-    """What `report.json` holds."""
+    """Content of `report.json`."""
 
 
 def tracked(events: Iterator[Event], names: Sequence[str], folder: Path) -> Iterator[Event]:
-    """Pass on the events of a fit in `folder`, and tell the trackers of these names what it measures.
+    """Pass on the events of a fit in `folder`, and log its metrics to the trackers of these names.
 
     Raises:
         UnknownName: there is no such tracker.
@@ -81,22 +79,22 @@ def tracked(events: Iterator[Event], names: Sequence[str], folder: Path) -> Iter
 
 @dataclass(frozen=True)
 class Run:
-    """A folder that `fit` wrote."""
+    """A folder written by `fit`."""
 
     path: Path
-    """The folder."""
+    """Path of the folder."""
 
     @cached_property
     def recipe(self) -> Recipe:
-        """The recipe, every default filled in."""
+        """The recipe, with every default filled in."""
         return read_recipe(self.path / "recipe.toml")
 
     @cached_property
     def report(self) -> "Report":
-        """What report.json holds.
+        """The content of report.json.
 
         Raises:
-            RunError: it is damaged, or of another version of regraft.
+            RunError: it is damaged, or from another version of regraft.
         """
         from regraft.reports.report import read_report
 
@@ -104,36 +102,36 @@ class Run:
 
     @cached_property
     def model(self) -> "Bundle":
-        """The model, its digests checked and its golden inputs replayed once."""
+        """The model, with digests checked and golden inputs replayed once."""
         from regraft.bundles.bundle import load
 
         return load(self.path)
 
     @property
     def page(self) -> Path:
-        """The report for people."""
+        """Path of the HTML report."""
         return self.path / "report.md"
 
     def verdict(self) -> str:
-        """What the run came to, in a few sentences."""
+        """Return the result in a few sentences."""
         from regraft.reports.verdict import verdict
 
         return verdict(self.report)
 
     def events(self) -> Iterator[Mapping[str, Any]]:
-        """What happened, in order; a last line that was cut off by a kill is left out."""
+        """Yield the logged events in order; an incomplete last line is skipped."""
         with (self.path / "events.jsonl").open(encoding="utf-8") as lines:
             for line in lines:
                 if line.endswith("\n"):
                     yield json.loads(line)
 
     def predict(self, inputs: Iterable[Any], *, abstain: float | None = None) -> list[Prediction]:
-        """What the model says of each input, in their order; `Bundle.stream` says what an input may be."""
+        """Predict each input, in order; see `Bundle.stream` for valid inputs."""
         return self.model.predict(inputs, abstain=abstain)
 
 
 def open_run(path: str | Path) -> Run:
-    """The finished run in the folder `path`.
+    """Open the finished run in the folder `path`.
 
     Raises:
         RunError: there is no run, or it is unfinished.
@@ -147,18 +145,18 @@ def open_run(path: str | Path) -> Run:
 
 
 TRAINED_ON = "trained_on.npy"
-"""The file with digests of what a model has seen: beside the model and not in it, because who has a digest and an image
-can tell that the image was used. Shape (n, 2, 20), bytes: of the contents, and of what they decode to."""
+"""File with the digests of training and validation examples. It lies beside the model, not in it, because it would
+reveal whether a given image was used. Shape (n, 2, 20), bytes: digests of the contents, and of the decoded contents."""
 _FIRST = ("begun.json", "events.jsonl", "recipe.toml")
-"""What a run writes before it makes anything."""
+"""Files that a run writes before any result."""
 _FIXED = ("split", "id", "group", "label", "predicted")
-"""The first columns of predictions.csv."""
+"""First columns of predictions.csv."""
 RECORD = "record"
-"""The column with outputs that are records."""
+"""Column of structured outputs."""
 
 
 def trained_on(model: Path) -> np.ndarray | None:
-    """The digests of `TRAINED_ON` in the run that made the model in this folder; None where there are none."""
+    """Return the digests of `TRAINED_ON` from the run that made the model in this folder; None if there are none."""
     path = bundle_folder(model).resolve().parent / TRAINED_ON
     try:
         with path.open("rb") as file:
@@ -169,13 +167,14 @@ def trained_on(model: Path) -> np.ndarray | None:
 
 
 class RunFolder:
-    """A run folder in use by this process, from `with` to its end."""
+    """A run folder in use by this process, within a `with`."""
 
     def __init__(self, path: Path, recipe: Recipe, *, resume: bool) -> None:
-        """
+        """Open or create the folder.
+
         Raises:
             RunError: the folder holds another run or a finished one, is unfinished and `resume` is not set, or another
-                process works in it.
+                process is using it.
         """
         self.path = path
         self._lock = Lock(path / ".lock")
@@ -209,11 +208,11 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """Where training keeps its state."""
+        """Folder of training checkpoints."""
         return self.path / "checkpoints"
 
     def log(self, event: Event) -> None:
-        """Add an event to the log; progress inside a phase at most once a second."""
+        """Append an event to the log; progress within a phase at most once per second."""
         now = time.time()
         if isinstance(event, Progress) and event.done < event.total and now - self._last < 1.0 and not event.facts:
             return
@@ -227,7 +226,7 @@ class RunFolder:
             raise
 
     def write_trained_on(self, rows: np.ndarray, model: str) -> None:
-        """Keep the digests of these fingerprints, and those that the run of the backbone kept, where it is a model."""
+        """Store the digests of these fingerprints, and those of the backbone's run if it is a saved model."""
         seen = np.stack([rows["content"], rows["decoded"]], axis=1)
         before = trained_on(Path(model.removeprefix("bundle:")).expanduser())
         with atomic(self.path / TRAINED_ON) as file:
@@ -235,18 +234,18 @@ class RunFolder:
             np.lib.format.write_array(file, whole, allow_pickle=False)
 
     def write_recipe(self, recipe: Recipe) -> None:
-        """Keep the recipe with its defaults."""
+        """Store the recipe with its defaults."""
         write_text(self.path / "recipe.toml", write_recipe(recipe))
 
     def write(self, name: str, value: Any) -> None:
-        """Keep a JSON value, or text, under a file name."""
+        """Store a JSON value, or text, in a file."""
         if isinstance(value, str):
             write_text(self.path / name, value)
         else:
             write_json(self.path / name, value)
 
     def finish(self) -> None:
-        """Remove what only an unfinished run needs."""
+        """Remove files that only an unfinished run needs."""
         import shutil
 
         shutil.rmtree(self.checkpoints, ignore_errors=True)
@@ -272,7 +271,8 @@ class RunFolder:
                 self.path.rmdir()
 
     def _nothing_made(self) -> bool:
-        """Whether nothing was made yet that a resumed run could use or would overwrite; an empty model is removed."""
+        """Return whether the run has no results yet that a resumed run could use or would overwrite; an empty model
+        folder is removed."""
         with contextlib.suppress(OSError):
             (self.path / "model").rmdir()
         return all(found.name in (*_FIRST, ".lock") or found.suffix == ".part" for found in self.path.iterdir())
@@ -280,24 +280,24 @@ class RunFolder:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Predictions:
-    """What a model predicted for the examples of one split."""
+    """Predictions for the examples of one split."""
 
     task: Task
-    """The task, which has the names of the outputs."""
+    """The task, with the names of the outputs."""
     ids: tuple[str, ...]
-    """The examples, each once."""
+    """Ids of the examples, unique."""
     groups: tuple[str, ...]
-    """Their groups; empty where there is none."""
+    """Their groups; empty for none."""
     labels: tuple[str, ...]
-    """Their labels, as the table has them."""
+    """Their labels, as in the table."""
     targets: Shaped[np.ndarray, "n ..."]
-    """The labels as metrics take them."""
+    """Targets in the form metrics take."""
     outputs: Shaped[np.ndarray, "n ..."]
-    """Probability of every class or label, every number, or the records."""
+    """Probability of every class or label, values, or structured outputs."""
 
     def in_order(self, ids: Sequence[str], classes: Sequence[str]) -> "Predictions":
-        """The same with rows and columns in this order, every one of them being there; records have the classes in this
-        order already."""
+        """Return the predictions with rows and columns in this order; all must be present. Structured outputs already
+        have their classes in this order."""
         row_of = {one: at for at, one in enumerate(self.ids)}
         rows, columns = [row_of[one] for one in ids], [self.task.classes.index(name) for name in classes]
         targets, outputs = self.targets[rows], self.outputs[rows]
@@ -316,7 +316,7 @@ class Predictions:
 
 
 def predictions_table(task: Task, splits: Mapping[str, tuple[Sequence[Example], Shaped[np.ndarray, "n ..."]]]) -> str:
-    """The table as CSV: of each split the examples, and what the task's `outputs` gave for them."""
+    """Return the predictions as CSV: for each split the examples and the task's `outputs`."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     columns = () if task.answers == "structured" else task.classes
@@ -334,11 +334,10 @@ def predictions_table(task: Task, splits: Mapping[str, tuple[Sequence[Example], 
 
 
 def read_predictions(path: Path, split: str, kind: str, classes: Sequence[str] = ()) -> Predictions:
-    """The rows of one split of the table at `path`, of a task of this kind; where its outputs are records, of these
-    classes.
+    """Read one split of the table at `path`, for a task of this kind; `classes` are needed for structured outputs.
 
     Raises:
-        RunError: the table is missing, is not one that regraft wrote, or has no row of this split.
+        RunError: the table is missing, was not written by regraft, or has no row of this split.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:

@@ -1,7 +1,7 @@
-"""A session: the data of a run, opened, fingerprinted and split once, with the task that their labels pose.
+"""A session: the data of a run, opened, fingerprinted and split once, with the task defined by their labels.
 
-Everything that a verb does with data begins here. What the examples are is the modality's business; a session knows
-them by position.
+Every command that uses data starts with a session. It refers to examples by position; what they are is up to the
+modality.
 
 Letters: n examples.
 """
@@ -37,49 +37,49 @@ from regraft.values import Event, Notice
 from regraft.words import parted
 
 MIN_VALIDATION = 50
-"""With fewer validation examples there is no early stopping: they are used for training (DESIGN, promise 7)."""
+"""Below this number of validation examples there is no early stopping, and they are used for training."""
 MAX_BESIDE = 10_000
-"""Training examples of the probe that a tuned model is compared with, at most: it is a yardstick, and with many classes
-it would otherwise take longer than the training it is compared with. Our choice."""
+"""Maximum number of training examples of the comparison probe: with many classes and examples, solving it would
+otherwise take longer than the training it is compared with. Our choice."""
 
 NOT_POOLED = "Other metrics, and the difference from the probe, would compare outputs of different folds' models."
-"""Said where only the mean of the folds is given."""
+"""Message if only the mean over folds is reported."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Session:
-    """Data with their splits and their task."""
+    """Data with splits and a task."""
 
     recipe: Recipe
-    """What was asked for."""
+    """The recipe."""
     dataset: Dataset
     """The examples."""
     scanned: Scanned
     """Their fingerprints."""
     splits: Splits
-    """Which examples train, validate and test."""
+    """Training, validation and test split."""
     task: Task
-    """The task that the labels pose, knowing what it must of the training targets."""
+    """The task, fitted to the training targets."""
     targets: np.ndarray
     """Encoded target of every example."""
     holds_out: bool = True
-    """Whether a test split, or cross-validation, judges the model here; else the caller does."""
+    """Whether a test split, or cross-validation, evaluates the model here; otherwise the caller does."""
     old: Finished | None = None
-    """The finished model that classes are added to; the examples are then of its classes and of new ones."""
+    """The finished model to which classes are added; the examples then have its classes and new ones."""
 
     @property
     def modality(self) -> Modality:
-        """What reads the examples."""
+        """Modality of the examples."""
         return self.dataset.reads
 
     @cached_property
     def augmentation(self) -> Any:
-        """How views differ from the plain one."""
+        """The augmentation."""
         return self.modality.augmentation(self.recipe.augmentation, self.recipe.augment)
 
     @cached_property
     def rules(self) -> tuple[Rule, ...]:
-        """How decision thresholds are chosen."""
+        """Rules for choosing decision thresholds."""
         decision = self.recipe.decision
         at = AtSpecificity(specificity=decision.specificity)
         wrong, missed = decision.cost_false_positive, decision.cost_false_negative
@@ -87,31 +87,31 @@ class Session:
 
     @property
     def tests(self) -> bool:
-        """Whether there is a test split; without one, cross-validation is the headline."""
+        """Whether there is a test split; otherwise results come from cross-validation."""
         return bool(len(self.splits.test))
 
     @property
     def pools(self) -> bool:
-        """Whether outputs of different folds' models may be measured together: not where a metric compares examples
-        with one another, each embedded by another model."""
+        """Whether outputs of different folds may be pooled for metrics: not if a metric compares examples with one
+        another, which different models have embedded."""
         return main_metric(self.task.kind).identities is None
 
     @cached_property
     def usable(self) -> Int[np.ndarray, "n"]:
-        """Positions of all examples of any split."""
+        """Positions of all examples in any split."""
         return np.sort(np.concatenate([self.splits.train, self.splits.val, self.splits.test]))
 
     @cached_property
     def learnable(self) -> Int[np.ndarray, "n"]:
-        """Positions of the training and validation examples together."""
+        """Positions of training and validation examples together."""
         return np.sort(np.concatenate([self.splits.train, self.splits.val]))
 
     @cached_property
     def validated(self) -> tuple[Int[np.ndarray, "t"], Int[np.ndarray, "v"]]:
-        """Positions to train on and to validate on, for a strategy that stops early.
+        """Positions to train on and to validate on, for strategies with early stopping.
 
-        A validation split under fifty examples is not worth what it costs, and is trained on. Where cross-validation is
-        the headline nothing is kept from training, as in its folds, which then are about this very model.
+        A validation split of fewer than fifty examples is used for training instead. With cross-validation nothing is
+        held out, as in its folds, so that their results apply to this model.
         """
         if (self.holds_out and not self.tests) or len(self.splits.val) < MIN_VALIDATION:
             return self.learnable, np.zeros(0, dtype=np.int64)
@@ -119,7 +119,7 @@ class Session:
 
     @cached_property
     def beside(self) -> Int[np.ndarray, "n"]:
-        """Positions that the probe beside a tuned model is solved on: all that may be learned from, or a sample."""
+        """Positions to solve the comparison probe on: all training and validation examples, or a sample."""
         every = self.learnable
         if len(every) <= MAX_BESIDE:
             return every
@@ -127,26 +127,26 @@ class Session:
         return every[split(strata, self.splits.groups[every], MAX_BESIDE / len(every), drawn)]
 
     def user_groups(self, positions: Int[np.ndarray, "n"]) -> np.ndarray | None:
-        """The groups that the user named, for intervals; None where there are none."""
+        """Return the groups given by the user, for intervals; None if there are none."""
         groups = self.dataset.groups
         return None if groups is None else groups[positions]
 
     def num_groups(self, positions: Int[np.ndarray, "n"]) -> int | None:
-        """How many of the user's groups these examples are of; None where there are none."""
+        """Return the number of the user's groups among these examples; None if there are none."""
         groups = self.user_groups(positions)
         return None if groups is None else len(np.unique(groups))
 
     def check(self, card: Card) -> Sequence[Notice]:
-        """Refuse examples that a network with this card cannot take; says what is odd about those that it can.
+        """Check that a network with this card accepts the examples; return notices about unusual ones.
 
         Raises:
-            BadData: there is one.
+            BadData: the network cannot take one of the examples.
         """
         some = self.usable
         return self.modality.check([self.dataset.examples[at] for at in some.tolist()], self.scanned.rows[some], card)
 
     def inputs(self, card: Card, workers: int) -> Inputs:
-        """How examples become records for this network, and what names each view."""
+        """Return how examples are prepared for this network, and how views are named."""
         return inputs_of(
             self.modality,
             [example.contents for example in self.dataset.examples],
@@ -172,13 +172,13 @@ def inputs_of(
     placed: bool = False,
     workers: int = 2,
 ) -> Inputs:
-    """How these contents become records for a network; without an augmentation in their plain view alone.
+    """Return how these contents are prepared for a network; without an augmentation, plain views only.
 
-    `digests` are those of the contents, `reader` what reads them: both decide the key of what is stored. `placed`:
-    whether placements are kept with the rows, for a task whose targets move.
+    `digests` are those of the contents, `reader` identifies the decoder: both are part of the store's key. `placed`:
+    whether to store placements with the rows, for tasks whose targets move.
 
     Raises:
-        BadRecipe: views of this augmentation have no placement, and one is wanted.
+        BadRecipe: placements are needed, but the augmentation does not support them.
     """
     rule = digest_json({"seed": seed, **augmentation.digest_fields()})[:16] if augmentation is not None else ""
 
@@ -206,15 +206,14 @@ def inputs_of(
 def open_session(
     recipe: Recipe, dataset: Dataset | None = None, *, holds_out: bool = True, workers: int
 ) -> Generator[Event, None, Session]:
-    """Open, fingerprint and split the recipe's data, or `dataset`, which was opened before.
+    """Open, fingerprint and split the recipe's data, or `dataset` if already opened.
 
-    Without `holds_out` the caller keeps a test split back: everything trains but a validation split, and no damaged
-    example is left out.
+    With `holds_out=False` the caller holds back a test split: all examples are for training or validation, and damaged
+    ones are not left out.
 
     Raises:
-        BadRecipe: the positive class is none of the two, or there are more than two; or a setting of the target means
-            nothing for this task.
-        RegraftError: whatever is wrong with the data.
+        BadRecipe: the positive class is not one of exactly two; or a target setting does not apply to this task.
+        RegraftError: the data are not usable.
     """
     source = recipe.source
     if dataset is None:
@@ -258,8 +257,8 @@ def open_session(
 def fitted_to(
     session: Session, backbone: Backbone, train: Int[np.ndarray, "t"] | None = None
 ) -> tuple[Session, Backbone]:
-    """Both, knowing what the preparation learns from training examples (a vocabulary, means): those at the positions
-    `train`; None: those that strategies train on."""
+    """Fit the preparation (vocabulary, means) to the training examples at the positions `train` (None: those that
+    strategies train on); return both arguments updated."""
     chosen = session.validated[0] if train is None else train
     before, contents = backbone.card.preparation, [session.dataset.examples[at].contents for at in chosen.tolist()]
     preparation = session.modality.fitted(before, contents)
@@ -278,13 +277,13 @@ def opening(
     learnable: bool = True,
     known: tuple[str, ...] = (),
 ) -> Generator[Event, None, Dataset]:
-    """The labelled examples at `path`, read as a recipe says; yields how far archives are unpacked.
+    """Open the labelled examples at `path` according to a recipe; yields progress of unpacking archives.
 
     `path` may be a data frame; `known` are the classes of a finished model.
 
     Raises:
         UnknownName: there is no such task.
-        RegraftError: whatever is wrong with the data.
+        RegraftError: the data are not usable.
     """
     if task != "auto" and task not in TASKS.names():
         raise UnknownName("task", task, ["auto", *TASKS.names()])
@@ -296,13 +295,12 @@ def opening(
 
 
 def opening_for(task: Task, path: Path, source: Source) -> Generator[Event, None, Dataset]:
-    """The labelled examples at `path`, to measure a model of `task` on; yields events.
+    """Open the labelled examples at `path` to evaluate a model of `task` on; yields events.
 
-    Where `source` does not say otherwise, labels are delimited as those were that the model was trained on, and several
-    columns of labels or target values have their names.
+    Unless `source` says otherwise, labels have the same delimiter as in training, and label columns the same names.
 
     Raises:
-        RegraftError: whatever is wrong with the data.
+        RegraftError: the data are not usable.
     """
     delimiter = task.facts.get("delimiter")
     if delimiter and not source.label_delimiter and not source.label_columns:
@@ -318,7 +316,7 @@ def scanning(dataset: Dataset, source: Source, *, workers: int) -> Generator[Eve
     """Fingerprint the examples, passing events on.
 
     Raises:
-        DamagedData: too many cannot be read.
+        DamagedData: too many examples cannot be read.
     """
     found = None
     for event in scan(dataset, max_damaged_share=source.max_damaged_share, rehash=source.rehash, workers=workers):
@@ -331,10 +329,10 @@ def scanning(dataset: Dataset, source: Source, *, workers: int) -> Generator[Eve
 
 
 def task_of(dataset: Dataset, recipe: Recipe) -> Task:
-    """The task that the labels pose.
+    """Return the task defined by the labels.
 
     Raises:
-        BadRecipe: the recipe transforms or ranks what cannot be.
+        BadRecipe: the recipe asks for a transform or ranking that the labels do not allow.
     """
     for name, kind, given in (
         ("transform", "regression", recipe.target.transform != "none"),
@@ -351,7 +349,7 @@ def task_of(dataset: Dataset, recipe: Recipe) -> Task:
 
 
 def _refuse_transform(dataset: Dataset, task: Task, target: Target) -> None:
-    """Raises: BadData: a number has no logarithm, and one was asked for."""
+    """Raise `BadData` if a log transform is requested for a number that has no logarithm."""
     if target.transform != "log":
         return
     for example in dataset.examples:
@@ -365,10 +363,10 @@ def _refuse_transform(dataset: Dataset, task: Task, target: Target) -> None:
 
 
 def ordered(classes: tuple[str, ...], decision: Decision, kind: str) -> tuple[str, ...]:
-    """The classes with the positive one last, where the recipe names it.
+    """Return the classes with the positive one last, if the recipe names it.
 
     Raises:
-        BadRecipe: it is none of the classes, or these are more than two, or no classes to choose from.
+        BadRecipe: it is not one of exactly two classes, or the task has no classes.
     """
     positive = decision.positive
     if not positive:

@@ -1,4 +1,4 @@
-"""Show: a recipe as TOML with every default filled in, each field under its sentence."""
+"""Show: print a recipe as TOML with all defaults filled in and every field documented."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -11,21 +11,21 @@ from regraft.workbench.recipes import backbone_spec, filled_in, resolve
 from regraft.workbench.strategies import fields_of, recipe_fields, tree_of, tree_of_module
 
 WIDTH = 110
-"""Comments are broken at so many characters."""
+"""Line width of comments."""
 _SECTION = re.compile(r"\[([\w.]+)\]")
 
 
 def show(recipe: Recipe) -> str:
-    """The recipe as `fit` would run it. It can be written to a file, changed, and run.
+    """Return the recipe as `fit` would run it, as TOML that can be edited and run.
 
-    It is filled in by what fills it in for `fit`. Nothing is fetched, and the data are not opened: `task = "auto"`
-    stays, and of weights on the hub that are not listed here the architecture's own facts are shown.
+    It is resolved by the same code as for `fit`. Nothing is downloaded, and the data are not opened: `task = "auto"`
+    remains, and for weights on the hub that are not listed here the architecture's defaults are shown.
 
     Raises:
-        UnknownName: the backbone, its variant or weights, or the strategy.
+        UnknownName: there is no such backbone, variant, weights or strategy.
         UnknownCut: the backbone has no such cut.
-        BadRecipe: an option that the strategy does not have, or of the wrong kind; of the augmentation as well.
-        BundleError: the backbone is a model that cannot be read.
+        BadRecipe: an option of strategy or augmentation does not exist or has the wrong type.
+        BundleError: the backbone is a saved model that cannot be read.
     """
     card = expected_card(backbone_spec(recipe), channels=recipe.channels, side=recipe.input_px or None)
     resolved = resolve(recipe, card)
@@ -39,7 +39,7 @@ def show(recipe: Recipe) -> str:
 
 
 def _commented(text: str, sentences: Mapping[str, str]) -> Iterator[str]:
-    """The lines of `text`, above each setting its sentence. A setting is one line."""
+    """Yield the lines of `text`, each setting preceded by its description. A setting is one line."""
     section = ""
     for line in text.splitlines():
         if found := _SECTION.fullmatch(line):

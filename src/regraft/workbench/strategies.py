@@ -1,5 +1,5 @@
-"""Settings as they are written: the fields of a class, each with the sentence under it, and the strategies with their
-presets and options. Read from the source, so that nothing is loaded."""
+"""Descriptions of settings: fields of a class with the docstring under each; and strategies with presets and options.
+Read from source code, so that nothing is imported."""
 
 import ast
 from collections.abc import Mapping
@@ -22,26 +22,26 @@ class Field:
     """One setting."""
 
     name: str
-    """Its name in a recipe."""
+    """Name in a recipe."""
     kind: str
-    """What kind of value it takes, as the source writes it."""
+    """Type, as written in the source."""
     default: str
-    """The default, as the source writes it; empty where there is none."""
+    """Default, as written in the source; empty if there is none."""
     sentence: str
-    """What it means, with its unit."""
+    """Description, with its unit."""
 
 
 @cache
 def recipe_fields() -> Mapping[str, Field]:
-    """Every field of a recipe by its path, such as `seed` or `source.label_column`; the options of strategies and
-    augmentations aside."""
+    """Return every field of a recipe by its path, such as `seed` or `source.label_column`, without options of
+    strategies and augmentations."""
     tree = tree_of_module("regraft.recipe")
     sections = {"": "Recipe", "source.": "Source", "target.": "Target", "decision.": "Decision", "seen.": "Seen"}
     return {f"{start}{one.name}": one for start, kind in sections.items() for one in fields_of(tree, kind)}
 
 
 def tree_of(shelf: Shelf[Any], name: str) -> ast.Module:
-    """The parsed source of an entry, which is found but not imported; the packages above it are.
+    """Return the parsed source of an entry without importing it (its parent packages are imported).
 
     Raises:
         UnknownName: there is no such entry.
@@ -50,7 +50,7 @@ def tree_of(shelf: Shelf[Any], name: str) -> ast.Module:
 
 
 def tree_of_module(module: str) -> ast.Module:
-    """The parsed source of a module."""
+    """Return the parsed source of a module."""
     spec = find_spec(module)
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(module)
@@ -58,13 +58,13 @@ def tree_of_module(module: str) -> ast.Module:
 
 
 def first_line(tree: ast.Module) -> str:
-    """The first line of a module's docstring."""
+    """Return the first line of a module's docstring."""
     return (ast.get_docstring(tree) or "").partition("\n")[0]
 
 
 def fields_of(tree: ast.Module, name: str) -> tuple[Field, ...]:
-    """The fields of the class `name`, those it inherits first, in the order they are written; none where there is no
-    such class. A field that is declared again without a sentence keeps the one it had."""
+    """Return the fields of the class `name` in order, inherited ones first; empty if there is no such class. A
+    redeclared field without a docstring keeps the inherited one."""
     found = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), None)
     if found is None:
         return ()
@@ -85,12 +85,12 @@ def fields_of(tree: ast.Module, name: str) -> tuple[Field, ...]:
 
 
 def _of_class(node: ast.AnnAssign) -> bool:
-    """Whether it belongs to the class (`ClassVar`), and so is no field."""
+    """Return whether the annotation is a `ClassVar`, and so not a field."""
     return ast.unparse(node.annotation).startswith("ClassVar")
 
 
 def _tree_with(tree: ast.Module, name: str) -> ast.Module:
-    """The module that `tree` imports `name` from; itself where it imports no such name."""
+    """Return the module that `tree` imports `name` from; `tree` itself if it does not import it."""
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and node.module and any(one.name == name for one in node.names):
             return tree_of_module(node.module)
@@ -98,7 +98,7 @@ def _tree_with(tree: ast.Module, name: str) -> ast.Module:
 
 
 def _text(node: ast.stmt | None) -> str:
-    """The string that stands alone as a statement, on one line; empty where there is none."""
+    """Return a statement's string on one line, if it is a bare string; else empty."""
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
         return " ".join(node.value.value.split())
     return ""
@@ -106,14 +106,14 @@ def _text(node: ast.stmt | None) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class RegulariserFacts:
-    """What a strategy may be held back by."""
+    """A regulariser."""
 
     name: str
-    """What the option `regulariser` takes."""
+    """Value for the option `regulariser`."""
     title: str
-    """One line for people."""
+    """One-line description."""
     weight: float
-    """The published weight, which is used unless another is given."""
+    """Published weight, used by default."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,22 +121,22 @@ class StrategyFacts:
     """One strategy."""
 
     name: str
-    """The name of its file."""
+    """Name of its file."""
     title: str
-    """One line for people."""
+    """One-line description."""
     presets: Mapping[str, Preset]
-    """Its presets, by name."""
+    """Presets by name."""
     options: tuple[Field, ...]
-    """What `[options]` of a recipe, or `--set options.NAME=VALUE`, may set."""
+    """Options, set by `[options]` in a recipe or `--set options.NAME=VALUE`."""
     regularisers: tuple[RegulariserFacts, ...] = ()
-    """Every regulariser, where the strategy takes one."""
+    """Regularisers, if the strategy takes one."""
 
 
 def strategies(name: str = "") -> tuple[StrategyFacts, ...]:
-    """Every strategy; with `name`, the one of that name or with a preset of that name.
+    """Return all strategies; with `name`, the one with that name or preset.
 
     Raises:
-        UnknownName: there is neither; the nearest is offered.
+        UnknownName: there is none; the message suggests the nearest name.
     """
     every = tuple(map(_facts, _SHELF))
     if not name:
@@ -165,7 +165,7 @@ def _facts(name: str) -> StrategyFacts:
 
 
 def regularisers() -> tuple[RegulariserFacts, ...]:
-    """Every regulariser, read from its source."""
+    """Return all regularisers, read from source."""
     trees = {name: tree_of(_REGULARISERS, name) for name in _REGULARISERS}
     return tuple(
         RegulariserFacts(name=name, title=first_line(tree), weight=_weight(tree)) for name, tree in trees.items()
@@ -173,7 +173,7 @@ def regularisers() -> tuple[RegulariserFacts, ...]:
 
 
 def _weight(tree: ast.Module) -> float:
-    """The value of `WEIGHT = …`, which is a literal."""
+    """Return the value of `WEIGHT = …`, a literal."""
     for node in tree.body:
         match node:
             case ast.Assign(targets=[ast.Name(id="WEIGHT")], value=ast.Constant(value=float(weight))):
@@ -182,7 +182,7 @@ def _weight(tree: ast.Module) -> float:
 
 
 def _presets(tree: ast.Module) -> dict[str, Preset]:
-    """The entries of `PRESETS = {name: Preset(...)}`, whose arguments are literals."""
+    """Return the entries of `PRESETS = {name: Preset(...)}`, whose arguments are literals."""
     for node in tree.body:
         match node:
             case ast.Assign(targets=[ast.Name(id="PRESETS")], value=ast.Dict(keys=keys, values=values)):

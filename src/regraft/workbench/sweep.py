@@ -1,8 +1,8 @@
-"""Sweep: several candidates on the same splits, seeds and stored activations. Which is best, and is that real?
+"""Sweep: compare candidates on the same splits, seeds and stored activations, with tests of the differences.
 
-A candidate is a backbone with a strategy (`partial`, or `partial@4e` with its cut). Every cell is an ordinary fit in a
-folder of its own, so a sweep that was stopped goes on where it was. Splits and views have one seed in all cells
-(`split_seed`), so that their activations are computed once and their predictions are compared example by example.
+A candidate is a backbone with a strategy (`partial`, or `partial@4e` with its cut). Every cell is an ordinary fit in
+its own folder, so interrupted sweeps can be resumed. Splits and views have the same seed in all cells (`split_seed`),
+so that activations are computed once and predictions are paired by example.
 """
 
 import json
@@ -38,19 +38,19 @@ from regraft.workbench.recipes import backbone_spec, named, resolve
 from regraft.workbench.run import Predictions, RunDone, read_predictions
 
 PASSES = "activations.json"
-"""By backbone: seconds for one view of all examples, where a pass filled several cuts."""
+"""File with, by backbone, the seconds per view of all examples, if one pass filled several cuts."""
 TAIL = "tail.safetensors"
-"""What a cell keeps of its model: the tensors that training changed. Its recipe makes the rest again."""
+"""File with what a cell keeps of its model: the tensors that training changed. The rest follows from its recipe."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SweepDone(Written):
-    """The last event of a sweep."""
+    """The last event of `sweep`."""
 
     report: SweepReport
-    """What `report.json` holds."""
+    """Content of `report.json`."""
     cells: "tuple[Ran, ...]"
-    """What was run."""
+    """The finished cells."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,12 +58,12 @@ class Ran:
     """A run of a sweep."""
 
     candidate: str
-    """Its name."""
+    """Name of the candidate."""
     share: float
-    """Of the training examples."""
+    """Share of the training examples."""
     seed: int
     folder: Path
-    """Without its model."""
+    """Folder of the run, without a model."""
     report: Report
 
 
@@ -90,11 +90,11 @@ def sweep(
 ) -> Iterator[Event]:
     """Fit every backbone with every strategy and compare them; yields events, the last one a `SweepDone`.
 
-    `recipe` has what all share; `how` are the parameters of `compared`.
+    `recipe` holds the shared settings; `how` are parameters of `compared`.
 
     Raises:
         UnknownName: there is no such backbone, strategy or metric.
-        BadRequest: nothing to compare, or a size or number of seeds out of range.
+        BadRequest: there is nothing to compare, or a size or the number of seeds is out of range.
         RunError: the folder holds something else, or this sweep and `resume` is not set; or no candidate was trained.
     """
     pairs = [(backbone, strategy) for backbone in backbones for strategy in strategies]
@@ -102,7 +102,7 @@ def sweep(
 
 
 def candidates_of(recipe: Recipe, pairs: Sequence[tuple[str, str]]) -> dict[str, Recipe]:
-    """Recipes by name for pairs of a backbone and a strategy, with its cut perhaps (`partial@4e`)."""
+    """Return recipes by name for pairs of a backbone and a strategy, optionally with its cut (`partial@4e`)."""
     found = {strategy: named(replace(recipe, strategy=strategy.partition("@")[0])).name for _, strategy in pairs}
     own = {spec: {field.name for field in fields(STRATEGIES.get(name).Options)} for spec, name in found.items()}
     known, made = set[str]().union(*own.values()), dict[str, Recipe]()
@@ -128,15 +128,15 @@ def compared(
     max_seconds: float | None = None,
     resume: bool = False,
 ) -> Iterator[Event]:
-    """Fit every candidate from every seed and compare them; yields events, the last one a `SweepDone`.
+    """Fit every candidate with every seed and compare them; yields events, the last one a `SweepDone`.
 
-    `recipe` has what all share: data, splits and the first seed. `sizes` are shares of the training examples in (0, 1];
-    the largest is what candidates are compared at. `max_seconds`: no cell is begun that would end later. The metric is
-    the main one of the task when not given. A cell that fails is left out of the ranking, with its reason.
+    `recipe` holds the shared settings: data, splits and the first seed. `sizes` are shares of the training examples in
+    (0, 1]; candidates are compared at the largest. `max_seconds`: cells that would end later are not started. The
+    default metric is the task's main one. Failed cells are left out of the ranking, with the reason.
 
     Raises:
         UnknownName: there is no such strategy or metric.
-        BadRequest: nothing to compare, or a size or number of seeds out of range.
+        BadRequest: there is nothing to compare, or a size or the number of seeds is out of range.
         RunError: the folder holds something else, or this sweep and `resume` is not set; or no candidate was trained.
     """
     if metric is not None:
@@ -155,9 +155,10 @@ def compared(
 
 
 def _cells(candidates: Mapping[str, Recipe], sizes: Sequence[float], seeds: Sequence[int]) -> list[_Cell]:
-    """All cells in order of value: one seed of every candidate at full size, then its other seeds, then smaller sizes.
+    """Return all cells in order of value: one seed of every candidate at full size, then other seeds, then smaller
+    sizes.
 
-    What is solved to its optimum is the same from every seed, so it has one (a smaller size is drawn by seed).
+    Solved heads do not depend on the seed, so they get one (smaller sizes are sampled by seed).
     """
     if not candidates:
         raise BadRequest(
@@ -187,7 +188,7 @@ def _cells(candidates: Mapping[str, Recipe], sizes: Sequence[float], seeds: Sequ
 def _run(
     cells: Sequence[_Cell], out: Path, max_seconds: float | None
 ) -> Generator[Event, None, tuple[list[str], list[Cell]]]:
-    """Fit the cells that are missing, until the time is up; returns those not run, and those that failed."""
+    """Fit the missing cells until the time is up; return those not run, and those that failed."""
     todo = [cell for cell in cells if not (out / cell.folder / "report.json").is_file()]
     not_run, failed = list[str](), list[Cell]()
     if not todo:
@@ -222,10 +223,10 @@ def _run(
 
 
 def _fill(cells: Sequence[_Cell], out: Path, told: set[str]) -> Generator[Event, None, None]:
-    """Compute in one pass over the examples what several candidates need of one backbone, at all of their cuts.
+    """Compute, in one pass over the examples, what several candidates need of one backbone at all their cuts.
 
-    How long a pass took is kept, for the cost of its candidates. Nothing is refused here: what is wrong with the data,
-    or does not fit into the store, is told by the candidate's own run.
+    The duration is recorded as part of the candidates' costs. Errors are not raised here: the candidate's own run
+    reports invalid data or a full store.
     """
     for backbone in dict.fromkeys(cell.recipe.backbone for cell in cells):
         candidates = {cell.candidate: cell.recipe for cell in reversed(cells) if cell.recipe.backbone == backbone}
@@ -260,7 +261,7 @@ def _filled_together(recipe: Recipe, candidates: Sequence[Recipe], kept: Path) -
 
 
 def _told_once(event: Event, phase: str, told: set[str]) -> Iterator[Event]:
-    """Progress under the name of what it is part of, and a notice that was not there yet."""
+    """Yield progress under the name of its phase, and each notice only once."""
     if isinstance(event, Progress):
         yield replace(event, phase=f"{phase}: {event.phase}", facts={})
     elif isinstance(event, Notice) and event.text not in told:
@@ -269,7 +270,7 @@ def _told_once(event: Event, phase: str, told: set[str]) -> Iterator[Event]:
 
 
 def _keep_tail(folder: Path, report: Report) -> None:
-    """Of the model keep what training changed."""
+    """Keep only the tensors of the model that training changed."""
     trained = report.strategy.trained_stages if report.strategy else ()
     kept = ("head/", "ood/", *(f"{stage}/" for stage in trained))
     tensors = load_file(folder / "model" / TENSORS)
@@ -292,7 +293,7 @@ def _report(
     not_run: Sequence[str],
     failed: Sequence[Cell],
 ) -> SweepReport:
-    """Rank what is there; `recipe` is what all share, as JSON has it. Raises: RunError: no candidate was trained."""
+    """Rank the finished cells; `recipe` is the shared part, as JSON. Raises `RunError` if no candidate was trained."""
     largest = max((cell.share for cell in reports), default=1.0)
     at_full: dict[str, dict[int, _Cell]] = {}
     for cell, report in reports.items():

@@ -1,7 +1,7 @@
-"""Train: a model from all the examples that are given, without an evaluation.
+"""Train: fit a model to all given examples, without an evaluation.
 
-For those who split the data themselves and evaluate the model on what they held out, as cross-validation in other
-libraries does. Everybody else wants `fit`.
+For callers who split the data themselves and evaluate on what they held out, as cross-validation in other libraries
+does. Otherwise use `fit`.
 """
 
 from collections.abc import Iterator
@@ -20,23 +20,23 @@ from regraft.workbench._training import Contender, Outcome, opened, problem_of, 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trained(Event):
-    """The last event of a training."""
+    """The last event of `train`."""
 
     path: Path
-    """The folder of the model."""
+    """Folder of the model."""
     tuned: bool
-    """Whether anything but the head was trained."""
+    """Whether more than the head was trained."""
 
 
 def train(recipe: Recipe, dataset: Dataset, out: Path) -> Iterator[Event]:
-    """Train on all of `dataset`, whatever `recipe.data` says, and write the model to the folder `out`.
+    """Train on all of `dataset` (`recipe.data` is ignored) and write the model to the folder `out`.
 
-    Only where the strategy stops early, and enough examples are there, is a part of them kept from training: to say
-    when. Yields events, the last one a `Trained`.
+    A validation split is held out only if the strategy stops early and there are enough examples. Yields events, the
+    last one a `Trained`.
 
     Raises:
         DamagedData: a file cannot be decoded; none is left out.
-        RegraftError: what is wrong with the recipe, the weights or the machine, and what to do.
+        RegraftError: the recipe, weights or machine are not usable; the message says why and what to do.
     """
     with ExitStack() as closing:
         setup = yield from opened(recipe, dataset, Phases(lambda event: None), holds_out=False)
