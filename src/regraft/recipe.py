@@ -106,8 +106,8 @@ class Recipe:
     modality: str = ""
     """What the examples are: image, text, sound, table; empty: found out from the data."""
     task: str = "auto"
-    """What is asked: classification, multilabel, regression, ordinal, detection, verification; auto is what the data
-    say (boxes, pairs, a delimiter, several label columns), else classification."""
+    """What is asked: classification, multilabel, regression, ordinal, detection, segmentation, verification; auto is
+    what the data say (boxes, masks, pairs, a delimiter, several label columns), else classification."""
     strategy: str = "probe"
     """A strategy (probe, finetune, gradual, lora, distill, extend) or one of their presets (partial, full, lp_ft,
     scratch, pretrain), or `auto`: what `advise` says."""

@@ -106,6 +106,19 @@ def test_rows_are_standardised_inside_the_graph(tmp_path: Path) -> None:
         said_by(tmp_path / "onnx" / "predict.py", lacking)
 
 
+def test_masks_are_what_the_model_says(tmp_path: Path) -> None:
+    """Masks are made outside the graph, as large as the image; near the border of two classes a point may change."""
+    bundle = with_module(
+        opened_whole("googlenet:tiny@random"), "segmentation", ("a", "b", "c"), tmp_path / "model", 1.0
+    )
+    image = tmp_path / "wide.png"
+    stripes(0, 1, size=90).resize((150, 60)).save(image)
+    (found,), (wanted,) = same_as_regraft(bundle, tmp_path, image), bundle.predict(image)
+    assert found["record"]["size"] == [60, 150]
+    task = bundle.model.task
+    assert (task.laid(found["record"]) == task.laid(wanted.record)).mean() > 0.99
+
+
 @pytest.mark.parametrize("kind", ["verification", "detection"])
 def test_embeddings_and_boxes_are_what_the_model_says(kind: str, tmp_path: Path) -> None:
     """Non-maximum suppression is inside the graph, by the standard operator; boxes are in pixels of the file."""

@@ -2,7 +2,7 @@
 labels into targets and folds.
 
 A data source checks whether it accepts a path, and reads names and labels; it decodes nothing. Letters: n examples, m
-others.
+others, h and w rows and columns of one.
 """
 
 from abc import ABC, abstractmethod
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Int, Shaped
+from jaxtyping import Bool, Int, Shaped, UInt8
 
 from regraft.errors import BadRecipe, BadRequest
 from regraft.folds import Folds, folds, teachable
@@ -222,6 +222,11 @@ class Labelling(ABC):
     def restored(self, records: Sequence[Any]) -> np.ndarray:
         """Invert `recorded`."""
         return as_records(records)
+
+    def laid(self, record: Any) -> UInt8[np.ndarray, "h w"] | None:
+        """The class number of every point of an example, by a prediction's record; None where outputs do not lie in
+        their examples."""
+        return None
 
 
 def check_weighable(task: Labelling, *, balanced: bool = False, smoothing: float = 0.0) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int, Shaped
+from jaxtyping import Bool, Float, Float32, Int, Shaped, UInt8
 
 from regraft.contracts.example import Content, Contents, Example, File
 from regraft.errors import BadRequest
@@ -352,6 +352,11 @@ class Modality(ABC):
         `weights` has the network's spatial resolution (rows, columns), or one value per token (including tokens that
         the network prepends); positive values support the prediction."""
         return ""
+
+    def laid_over(self, content: Content, numbers: UInt8[np.ndarray, "h w"]) -> Mapping[str, bytes]:
+        """Files that show class numbers and what they lie over (`Task.laid`), by what their names end in; none where
+        nothing can lie over such an example."""
+        return {}
 
     @abstractmethod
     def preview(self, content: Content) -> bytes | str:

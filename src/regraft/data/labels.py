@@ -344,7 +344,7 @@ def _prefix(stems: list[str]) -> dict[str, str]:
 
 _MASKS = re.compile(r"masks?|seg(mentation)?s?|annotations?|labels?|gt|ground[ _-]?truths?", re.IGNORECASE)
 """What folders of masks are called."""
-_ENDING = re.compile(r"[ _-]*(mask|seg|segmentation|label|gt|annotation)$", re.IGNORECASE)
+MASK_ENDING = re.compile(r"[ _-]*(mask|seg|segmentation|label|gt|annotation)$", re.IGNORECASE)
 """What the names of masks may have more than those of their images."""
 _MIN_SHARE = 0.5
 """Where at least this share of its names are those of another class, such a folder is reported (our choice)."""
@@ -358,7 +358,7 @@ def suspect_masks(examples: Sequence[Example]) -> list[Notice]:
         return []
     stems: dict[str, set[str]] = {}
     for example in examples:
-        stems.setdefault(example.label, set()).add(_ENDING.sub("", PurePosixPath(example.id).stem))
+        stems.setdefault(example.label, set()).add(MASK_ENDING.sub("", PurePosixPath(example.id).stem))
     notices = []
     for name in suspects:
         for other in sorted(classes.difference(suspects)):
@@ -366,8 +366,8 @@ def suspect_masks(examples: Sequence[Example]) -> list[Notice]:
             if shared >= _MIN_SHARE * len(stems[name]):
                 text = (
                     f"{shared:,} of {len(stems[name]):,} names in the class {name!r} are also in {other!r}. If these "
-                    "are masks of those images, they are not a class: segmentation is not among the tasks here. Give "
-                    "a folder with one sub-folder for every class, or a table with the columns path and label."
+                    "are masks of those images, they are not a class: for segmentation call the two folders images "
+                    "and masks, or give a table with the columns image and mask."
                 )
                 notices.append(Notice(text=text, topic="data"))
     return notices

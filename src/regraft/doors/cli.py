@@ -174,6 +174,7 @@ def predict(
     settings: dict[str, Any],
     out: Annotated[Path | None, given("Write a table (CSV) here.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line, to stdout or --out.")] = False,
+    draw: Annotated[Path | None, given("Folder for masks as PNG, alone and over the inputs.")] = None,
     abstain: Abstain = None,
     quiet: Quiet = False,
 ) -> None:
@@ -190,7 +191,7 @@ def predict(
     from regraft.workbench.predict import predict as verb
 
     source = with_settings(Recipe(data=str(model)), settings).source
-    found = watched(verb(model, inputs, source=source, abstain=abstain), quiet=quiet)
+    found = watched(verb(model, inputs, source=source, abstain=abstain, draw=draw), quiet=quiet)
     write_predictions((one for one in found if isinstance(one, Prediction)), out=out, json_lines=json)
 
 

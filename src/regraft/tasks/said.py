@@ -4,16 +4,17 @@ numpy and nothing of regraft.
 Each function takes all outputs by name, the number of an input among them, and what `spec.json` says of the task.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from inspect import getsource
 from typing import Any
 
 import numpy as np
 
 
-def script(function: Any) -> str:
-    """The text of one of these functions, called `said` (`Exported.standalone`)."""
-    return f"{getsource(function)}\n\nsaid = {function.__name__}\n"
+def script(*functions: Any) -> str:
+    """The text of some of these functions, the last of which is called `said` (`Exported.standalone`)."""
+    texts = "\n\n".join(map(getsource, functions))
+    return f"{texts}\n\nsaid = {functions[-1].__name__}\n"
 
 
 def named(found: Mapping[str, np.ndarray], row: int, task: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,3 +46,46 @@ def boxes(found: Mapping[str, np.ndarray], row: int, task: Mapping[str, Any]) ->
 def embedding(found: Mapping[str, np.ndarray], row: int, task: Mapping[str, Any]) -> dict[str, Any]:
     """What the model says of an input: the embedding as `record`."""
     return {"label": "", "record": np.round(found["embedding"][row].astype(np.float64), 6).tolist()}
+
+
+def mask(found: Mapping[str, np.ndarray], row: int, task: Mapping[str, Any]) -> dict[str, Any]:
+    """What the model says of an input: its mask as `record`, and the classes that have a point in it as `label`."""
+    record = recorded(highest(found["logits"][row], found["placed"][row]), task["classes"])
+    return {"label": ";".join(name for name, share in record["shares"].items() if share), "record": record}
+
+
+def recorded(grid: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+    """A grid of class numbers as JSON: the share of points that each class has, and the numbers row by row, compressed
+    by zlib, in base 64."""
+    from base64 import b64encode
+    from zlib import compress
+
+    counts = np.bincount(grid.ravel(), minlength=len(classes))[: len(classes)]
+    shares = {name: round(count / grid.size, 6) for name, count in zip(classes, counts.tolist(), strict=True)}
+    text = b64encode(compress(np.ascontiguousarray(grid).tobytes(), 6)).decode()
+    return {"shares": shares, "size": list(grid.shape), "classes": list(classes), "mask": text}
+
+
+def highest(maps: np.ndarray, placed: np.ndarray) -> np.ndarray:
+    """The class with the highest value (c p q) at every point of the example that a plain view shows the whole of;
+    between the points of the maps values are interpolated linearly. `placed`: left, upper, right, lower edge of the
+    view, in the units of the example; its borders are as wide on both sides."""
+    left, top, right, bottom = placed.astype(np.float64).tolist()
+    width, height = max(1, round(left + right)), max(1, round(top + bottom))
+    upper, lower, down = between(height, top, bottom, maps.shape[1])
+    first, second, across = between(width, left, right, maps.shape[2])
+    best, found = np.full((height, width), -np.inf, dtype=np.float32), np.zeros((height, width), dtype=np.uint8)
+    for number, values in enumerate(maps.astype(np.float32)):  # class by class, for memory
+        rows = values[upper] * (1 - down)[:, None] + values[lower] * down[:, None]
+        here = rows[:, first] * (1 - across) + rows[:, second] * across
+        better = here > best
+        best[better], found[better] = here[better], number
+    return found
+
+
+def between(size: int, start: float, end: float, cells: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Along one side, for every point of the example: the two cells of a map it lies between, and how near the second
+    is."""
+    at = np.clip((np.arange(size) + 0.5 - start) / (end - start) * cells - 0.5, 0, cells - 1)
+    low = np.minimum(np.floor(at).astype(np.int64), max(0, cells - 2))
+    return low, np.minimum(low + 1, cells - 1), (at - low).astype(np.float32)

@@ -2,15 +2,17 @@
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regraft.contracts.example import Columns, Contents, File
+from regraft.contracts.example import Columns, Contents, File, Labelling
 from regraft.data.archives import is_archive, unpacking
 from regraft.data.open import source_of
 from regraft.data.sources import table
 from regraft.data.sources.folder import files_in
-from regraft.errors import BadData
+from regraft.errors import BadData, BadRequest
+from regraft.files import atomic
 from regraft.recipe import Source
 from regraft.values import Event, Notice, Prediction
 from regraft.workbench._machine import choose_device, num_threads
@@ -25,6 +27,7 @@ def predict(
     *,
     source: Source | None = None,
     abstain: float | None = None,
+    draw: Path | None = None,
     device: str = "auto",
     backend: str = "auto",
     threads: int = 0,
@@ -33,14 +36,19 @@ def predict(
     archives.
 
     What a folder holds is decided as in training, and what is passed over is said. A file that cannot be read gives a
-    prediction with `error`.
+    prediction with `error`. In the folder `draw` masks are drawn, alone and over their inputs; their names go into the
+    predictions' records, as `files`.
 
     Raises:
         BundleError: the model is damaged or predicts otherwise on this machine.
         BadData: a path does not exist, or there is nothing to predict.
+        BadRequest: `draw` was given, and there is nothing to draw of such a model's predictions.
     """
     bundle = opened(model, device=device, backend=backend, threads=threads)
     yield from bundle.notices
+    if draw is not None and type(bundle.model.task).laid is Labelling.laid:
+        kind = bundle.model.task.kind
+        raise BadRequest(f"Predictions of a {kind} model are not drawn; masks are.", fix="leave --draw out.")
     if bundle.modality.rows:
         yield from _of_rows(bundle, inputs, abstain)
         return
@@ -57,8 +65,10 @@ def predict(
     if not paths and not rows:
         many = bundle.modality.many
         raise BadData(f"There are no {many} in {', '.join(map(str, inputs))}.", fix=f"give {many}, or folders of them.")
-    for prediction in bundle.stream(paths, abstain=abstain):
-        known = _renamed(prediction, copies)
+    used = set[str]()
+    for path, prediction in zip(paths, bundle.stream(paths, abstain=abstain), strict=True):
+        shown = prediction if draw is None else _drawn(bundle, path, prediction, draw, used)
+        known = _renamed(shown, copies)
         yield replace(known, id=names.get(known.id, known.id))
     for (name, _), prediction in zip(rows, bundle.stream([one for _, one in rows], abstain=abstain), strict=True):
         yield replace(prediction, id=name)
@@ -114,6 +124,24 @@ def _rows(
             else:
                 inline.append((cell, one))
     return found, names, inline
+
+
+def _drawn(bundle: "Bundle", path: Path, prediction: Prediction, folder: Path, names: set[str]) -> Prediction:
+    """The prediction, drawn; files are called as the input, the second of a name with `-2` after it, and so on."""
+    record = prediction.record
+    if prediction.error is not None:
+        return prediction
+    laid = bundle.model.task.laid(record)
+    assert laid is not None, "asked for before"
+    assert isinstance(record, Mapping), "a mask's record is"
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = next(name for at in count(1) if (name := path.stem + (f"-{at}" if at > 1 else "")) not in names)
+    names.add(stem)
+    files = {stem + end: data for end, data in bundle.modality.laid_over(File(path), laid).items()}
+    for name, data in files.items():
+        with atomic(folder / name) as file:
+            file.write(data)
+    return replace(prediction, record={**record, "files": list(files)})
 
 
 def _renamed(prediction: Prediction, copies: Mapping[Path, Path]) -> Prediction:

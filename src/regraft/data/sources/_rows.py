@@ -58,6 +58,16 @@ def read_table(path: Path, columns: Columns, frame: Any = None) -> Table:
     return read(path, columns)
 
 
+def header_of(path: Path) -> set[str]:
+    """What the columns of a text table are called, from its first line alone; none where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            line = file.readline(4096).decode("utf-8", "replace")
+    except OSError:
+        return set()
+    return {cell.strip('\ufeff \r\n"') for cell in re.split("[,;\t]", line)}
+
+
 def inline_in(names: Sequence[str], columns: Columns) -> tuple[str, ...]:
     """The columns whose cells are the content itself: those that were asked for; or in a table without a column of
     paths one that is called as a modality calls such columns."""

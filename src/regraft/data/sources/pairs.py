@@ -6,13 +6,12 @@ are dealt to ten, in turn.
 """
 
 import json
-import re
 from dataclasses import replace
 from pathlib import Path
 
 from regraft.contracts.example import Columns, DataSource, Found
 from regraft.data.sources import folder
-from regraft.data.sources._rows import read_table
+from regraft.data.sources._rows import header_of, read_table
 from regraft.errors import BadData
 from regraft.values import notices
 from regraft.words import counted, named
@@ -27,17 +26,7 @@ def accepts(path: Path) -> bool:
     """Whether `path` is a table whose header has the columns of a pair."""
     if path.suffix.lower() not in (".csv", ".tsv") or not path.is_file():
         return False
-    return {*ENDS, "same"} <= _header(path)
-
-
-def _header(path: Path) -> set[str]:
-    """What the columns are called."""
-    try:
-        with path.open("rb") as file:
-            line = file.readline(4096).decode("utf-8", "replace")
-    except OSError:
-        return set()
-    return {cell.strip('\ufeff \r\n"') for cell in re.split("[,;\t]", line)}
+    return {*ENDS, "same"} <= header_of(path)
 
 
 def open_source(path: Path, columns: Columns) -> Found:
@@ -47,7 +36,7 @@ def open_source(path: Path, columns: Columns) -> Found:
         BadData: an image of a pair is not there, or a pair is said to be of one identity and lies in two folders, or
             the other way round.
     """
-    has_folds = "fold" in _header(path)
+    has_folds = "fold" in header_of(path)
     asked = replace(
         columns, text_columns=ENDS, label_column="same", label_columns=(), split_column="",
         group_column="fold" if has_folds else "",

@@ -44,7 +44,7 @@ def open_source(path: Path, columns: Columns, frame: Any = None) -> Found:
         )
     labels, more = _labels(path, table, columns)
     notes += more
-    splits = _splits(path, table, columns)
+    splits = splits_of(path, table, columns)
     groups = table.columns.get(columns.group_column, [""] * len(table.rows))
     examples = [
         Example(id=name, contents=content, label=label, group=group.strip() or None, split=split, row=row)
@@ -296,7 +296,12 @@ def _labels(path: Path, table: Table, columns: Columns) -> tuple[list[str], list
     return stripped, [text] if changed else []
 
 
-def _splits(path: Path, table: Table, columns: Columns) -> list[str | None]:
+def splits_of(path: Path, table: Table, columns: Columns) -> list[str | None]:
+    """The split of every row; None where the table names none.
+
+    Raises:
+        BadData: a cell is no split's name.
+    """
     raw = [value.strip() for value in table.columns.get(columns.split_column, [])]
     if not any(raw):
         return [None] * len(table.rows)

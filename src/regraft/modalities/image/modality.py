@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Int, Shaped
+from jaxtyping import Bool, Int, Shaped, UInt8
 
 from regraft.contracts.example import Content, Contents, Example
 from regraft.contracts.family import Card
@@ -194,6 +194,11 @@ class ImageModality(Modality):
         from regraft.modalities.image.heat import heat_map
 
         return heat_map(record["pixels"], weights)
+
+    def laid_over(self, content: Content, numbers: UInt8[np.ndarray, "h w"]) -> Mapping[str, bytes]:
+        from regraft.modalities.image.masks import drawn
+
+        return drawn(content, numbers)
 
     def preview(self, content: Content) -> bytes | str:
         import io

@@ -1,0 +1,260 @@
+"""Images with masks: a folder with `images/` beside `masks/`, where a mask is called as its image (or with `_mask` or
+the like after it); or a table with the columns `image` (or `path`) and `mask`.
+
+Splits are folders (`train/images/…`, or `images/train/…`), a column of the table, or a table beside the two folders
+that names the images by `id` and has a column `split`; groups likewise.
+
+The values of a mask are its classes: grey values, indices of a palette, or colours. A file `classes.txt` beside the
+folders or the table names them, a line for each: `2 nucleus`, or `255,0,0 road`; called `ignore`, they count for
+nothing. Without it their names are the values, and 255 counts for nothing, unless 0 and 255 are all there is.
+"""
+
+import json
+import re
+import zlib
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from regraft.contracts.example import Columns, DataSource, Example, Found, in_file
+from regraft.data.labels import MASK_ENDING
+from regraft.data.sources import table
+from regraft.data.sources._rows import header_of, read_table
+from regraft.data.sources.folder import files_in
+from regraft.errors import BadData
+from regraft.values import Notice, notices
+from regraft.words import counted, named, splits_in
+
+HOLDS = ("masks", "*/masks", "*.csv", "*.tsv")
+IMAGES, MASKS, COLUMN, CLASSES = "images", "masks", "mask", "classes.txt"
+KEYS = ("id", "image", "path", "file", "name")
+"""Columns that may name the images, in a table beside the two folders."""
+IGNORE = "ignore"
+USUAL = 255
+"""What usually counts for nothing, in grey masks and palettes."""
+MOST = 255
+"""Classes, at most."""
+TASK = "segmentation"
+
+
+def accepts(path: Path) -> bool:
+    """Whether `path` holds the two folders, or is a table with a column of masks."""
+    if path.is_file():
+        return path.suffix.lower() in (".csv", ".tsv") and COLUMN in header_of(path)
+    return bool(_parts(path))
+
+
+def open_source(path: Path, columns: Columns) -> Found:
+    """The images with their masks.
+
+    Raises:
+        BadData: an image has no mask, or one of another size; a mask cannot be read, or has a value that is no class;
+            or there are too many values to be classes.
+    """
+    if path.is_file():
+        usual = "image" if columns.path_column == Columns.path_column and "image" in header_of(path) else ""
+        column = COLUMN if columns.label_column == Columns.label_column else columns.label_column
+        asked = replace(columns, path_column=usual or columns.path_column, label_column=column, unlabelled=False)
+        found = table.open_source(path, asked)
+        root = path.parent / columns.folder
+        files = [root / one.label for one in found.examples]
+        if missing := [one.label for one, file in zip(found.examples, files, strict=True) if not file.is_file()]:
+            raise BadData(
+                f"{path.name}: {counted(len(missing), 'mask')} not found: {named(missing)}.",
+                fix=f"write paths relative to {root}.",
+            )
+        return _read(path, path.parent / CLASSES, list(zip(found.examples, files, strict=True)), found.notes)
+    pairs, notes = list[tuple[Example, Path]](), list[Notice]()
+    for part, split in _parts(path).items():
+        some, more = _paired(path, part, split)
+        pairs += some
+        notes += more
+    told = _told(path, columns, pairs)
+    return _read(path, path / CLASSES, told[0], (*notes, *told[1]))
+
+
+def _parts(path: Path) -> dict[Path, str | None]:
+    """The folders that hold the two, and which split each is."""
+    if (path / IMAGES).is_dir() and (path / MASKS).is_dir():
+        return {path: None}
+    inside = [one.parent for one in sorted(path.glob(f"*/{MASKS}")) if (one.parent / IMAGES).is_dir()]
+    known = splits_in([one.name for one in inside])
+    return {one: known[one.name] for one in inside} if len(known) == len(inside) else {}
+
+
+def _paired(root: Path, part: Path, split: str | None) -> tuple[list[tuple[Example, Path]], list[Notice]]:
+    """Every image of a folder with its mask."""
+    images, notes = files_in(part / IMAGES, "image")
+    masks, more = files_in(part / MASKS, "image")
+    of = dict[str, list[Path]]()
+    for mask in masks:
+        name = _name(mask, part / MASKS)
+        for key in {name, MASK_ENDING.sub("", name)}:
+            of.setdefault(key, []).append(mask)
+    lacking = [image for image in images if len(of.get(_name(image, part / IMAGES), ())) != 1]
+    if lacking or not images:
+        first = of.get(_name(lacking[0], part / IMAGES), []) if lacking else []
+        told = (
+            f"{lacking[0].name} has {named(one.name for one in first) or 'none'}" if lacking else "there are no images"
+        )
+        raise BadData(
+            f"{part}: {len(lacking):,} of {counted(len(images), 'image')} have no mask, or several: {told}.",
+            fix=f"put one mask called as the image into {MASKS}/, or take the image out.",
+        )
+    tops = {image: image.relative_to(part / IMAGES).parts[0] for image in images if image.parent != part / IMAGES}
+    known = splits_in(set(tops.values())) if len(tops) == len(images) else {}
+    divided = len(known) == len(set(tops.values())) and bool(known)
+    pairs = [
+        (
+            Example(
+                id=image.relative_to(root).as_posix(), contents=in_file(image), label="",
+                split=known[tops[image]] if divided else split,
+            ),
+            of[_name(image, part / IMAGES)][0],
+        )
+        for image in images
+    ]  # fmt: skip
+    used = {mask for _, mask in pairs}
+    alone = [mask.name for mask in masks if mask not in used]
+    text = f"{counted(len(alone), 'mask')} of no image left out: {named(alone)}."
+    return pairs, [*notes, *more, *notices([text] if alone else [])]
+
+
+def _name(file: Path, folder: Path) -> str:
+    return file.relative_to(folder).with_suffix("").as_posix()
+
+
+def _told(
+    root: Path, columns: Columns, pairs: Sequence[tuple[Example, Path]]
+) -> tuple[list[tuple[Example, Path]], list[Notice]]:
+    """The pairs with the splits and groups that a table beside the folders says."""
+    for path in sorted((*root.glob("*.csv"), *root.glob("*.tsv"))):
+        header = header_of(path)
+        key = next((name for name in KEYS if name in header), "")
+        if not key or not {columns.split_column, columns.group_column} & header:
+            continue
+        read = read_table(path, replace(columns, path_column=key, text_columns=(), unlabelled=True))
+        stems = [PurePosixPath(cell).stem if "." in cell else cell for cell in map(str.strip, read.columns[key])]
+        row_of = {stem: at for at, stem in enumerate(stems)}
+        if absent := [one.id for one, _ in pairs if PurePosixPath(one.id).stem not in row_of]:
+            raise BadData(
+                f"{path.name} does not name {counted(len(absent), 'image')} by {key!r}: {named(absent)}.",
+                fix="add rows for them, or take the table out of the folder.",
+            )
+        splits = table.splits_of(path, read, columns)
+        groups = read.columns.get(columns.group_column, [""] * len(stems))
+        found = [
+            (replace(one, split=splits[at] or one.split, group=groups[at].strip() or None, row=read.rows[at]), mask)
+            for one, mask in pairs
+            for at in [row_of[PurePosixPath(one.id).stem]]
+        ]
+        more = len(row_of) - len({PurePosixPath(one.id).stem for one, _ in pairs})
+        texts = [f"Splits and groups are those of {path.name}, which names the images by {key!r}."]
+        texts += [f"{counted(more, 'row')} of {path.name} of no image left out."] if more else []
+        return found, list(notices(texts))
+    return list(pairs), []
+
+
+@dataclass
+class _Seen:
+    """Masks as they were read."""
+
+    examples: list[tuple[Example, dict[str, Any], list[int]]] = field(default_factory=list)
+    """Each with its size and numbers as a label has them, and the values that these stand for."""
+    points: Counter[int] = field(default_factory=Counter)
+    coloured: bool = False
+
+
+def _read(path: Path, classes: Path, pairs: Sequence[tuple[Example, Path]], notes: Sequence[Notice]) -> Found:
+    """The examples with their masks as labels."""
+    from regraft.modalities.image.masks import size_of, values_of
+
+    seen, wrong = _Seen(), list[str]()
+    for example, file in pairs:
+        values, coloured = values_of(file)
+        size = size_of(example.path)
+        if size is not None and size != values.shape:  # what cannot be read is told of by the scan
+            wrong.append(f"{file.name} {values.shape[1]} x {values.shape[0]}, its image {size[1]} x {size[0]}")
+        known, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+        found = known.tolist()
+        if len(found) > MOST:
+            raise BadData(
+                f"{file} has {len(found):,} different values; {MOST} classes are possible at most.",
+                fix="give a mask whose values are classes, not a photograph or numbers of things.",
+            )
+        text = b64encode(zlib.compress(places.astype(np.uint8).tobytes(), 6)).decode()
+        said = {"size": list(values.shape), "mask": text}
+        seen.examples.append((example, said, found))
+        seen.points.update(dict(zip(found, counts.tolist(), strict=True)))
+        seen.coloured |= coloured
+    if wrong:
+        raise BadData(
+            f"{counted(len(wrong), 'mask is', 'masks are')} of another size than the image: {named(wrong)}.",
+            fix="give every mask the width and height of its image.",
+        )
+    names, more = _names(classes, seen)
+    examples, empty = list[Example](), list[str]()
+    for example, said, held in seen.examples:
+        label = {**said, "classes": [names[value] for value in held]}
+        examples.append(replace(example, label=json.dumps(label, ensure_ascii=False)))
+        if len(held) == 1:
+            empty.append(example.id)
+    if empty:
+        more.append(f"{counted(len(empty), 'mask is', 'masks are')} of one value all over: {named(empty)}.")
+    examples.sort(key=lambda one: (one.row or 0, one.id) if path.is_file() else (0, one.id))
+    return Found(examples=tuple(examples), modality="image", task=TASK, notes=(*notes, *notices(more)))
+
+
+def _names(path: Path, seen: _Seen) -> tuple[Mapping[int, str | None], list[str]]:
+    """The class that each value stands for, None where it counts for nothing; and what was assumed."""
+    if path.is_file():
+        given = _given(path)
+        if odd := {value: seen.points[value] for value in seen.points if value not in given}:
+            first = next(one.id for one, _, values in seen.examples if set(values) & set(odd))
+            told = named(f"{_value(value, seen)} ({counted(count, 'pixel')})" for value, count in odd.items())
+            raise BadData(
+                f"{path.name} has no class for values of masks: {told}; the first is of {first}.",
+                fix=f"add a line for each (VALUE NAME, or VALUE {IGNORE}), or correct the masks.",
+            )
+        return {value: None if name == IGNORE else name for value, name in given.items()}, []
+    names: dict[int, str | None] = {value: _value(value, seen) for value in seen.points}
+    if len(names) > MOST:
+        raise BadData(
+            f"The masks have {len(names):,} different values together; {MOST} classes are possible at most.",
+            fix=f"say which are classes in {path.name}, and give masks of classes, not of things.",
+        )
+    notes = [f"Classes are called as the values of masks: {named(names.values(), 8)}; {path.name} may name them."]
+    if not seen.coloured and USUAL in names and set(names) - {0, USUAL}:
+        names[USUAL] = None
+        notes.append(f"Where masks are {USUAL} they count for nothing ({counted(seen.points[USUAL], 'pixel')}).")
+    return names, notes
+
+
+def _value(value: int, seen: _Seen) -> str:
+    return f"#{value:06x}" if seen.coloured else str(value)
+
+
+def _given(path: Path) -> dict[int, str]:
+    """What `classes.txt` says."""
+    found = dict[int, str]()
+    for number, line in enumerate(path.read_text("utf-8-sig", "replace").splitlines(), start=1):
+        if not line.strip():
+            continue
+        said = re.fullmatch(r"\s*(\d+)(?:\s*,\s*(\d+)\s*,\s*(\d+))?[\s,:;]+(\S.*?)\s*", line)
+        if said is None:
+            raise BadData(
+                f"{path} line {number} is {line[:40]!r}; a value and a name are expected.",
+                fix="write such as '2 nucleus', or '255,0,0 road'.",
+            )
+        parts = [int(part) for part in said.groups()[:3] if part is not None]
+        found[sum(part << 8 * at for at, part in enumerate(reversed(parts)))] = said[4]
+    return found
+
+
+ENTRY = DataSource(accepts=accepts, open=open_source)
+"""Masks."""

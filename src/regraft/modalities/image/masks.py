@@ -1,0 +1,96 @@
+"""Masks as images: what the values of a mask's pixels are, the size of what it lies over, and masks drawn.
+
+Letters: h and w height and width in pixels.
+"""
+
+import colorsys
+import io
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from regraft.contracts.example import Content, File
+from regraft.errors import BadData, Undecodable
+from regraft.modalities.image.decode import image_of, largest
+from regraft.modalities.image.planes import Planes
+
+FIX = "save it as PNG of one channel or with a palette, its values the classes, or in colours."
+UPRIGHT, TURNED = 274, 5
+"""The tag of EXIF that says how an image lies, and the first of its values by which sides are swapped."""
+SEEN = 0.5
+"""How much of an overlay is the mask's colour (our choice)."""
+
+
+def values_of(path: Path) -> tuple[Int[np.ndarray, "h w"], bool]:
+    """The value of every pixel of a mask: of a grey one the number, of a palette the index, of a coloured one red,
+    green and blue as 0xrrggbb; and whether these are colours.
+
+    Raises:
+        BadData: it cannot be read, is too large, or in a format that changes values.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            if image.format == "JPEG":
+                raise BadData(f"{path} is a JPEG, whose pixels are near the mask's values, not equal to them.", fix=FIX)
+            if (limit := largest()) and image.width * image.height > limit:
+                raise BadData(
+                    f"{path} has {image.width:,} x {image.height:,} pixels; {limit:,} are read at most.",
+                    fix="make mask and image smaller.",
+                )
+            image.load()
+            if image.mode in ("1", "L", "P", "I", "I;16"):
+                return np.asarray(image).astype(np.int64) * (255 if image.mode == "1" else 1), False
+            red, green, blue = np.moveaxis(np.asarray(image.convert("RGB")).astype(np.int64), 2, 0)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise BadData(f"The mask {path} cannot be read ({error}).", fix=FIX) from error
+    if (red == green).all() and (green == blue).all():
+        return red, False
+    return (red << 16) | (green << 8) | blue, True
+
+
+def size_of(path: Path) -> tuple[int, int] | None:
+    """Height and width of an image once it is upright, from its header where that says; None where it cannot be
+    read."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(UPRIGHT, 1) >= TURNED
+            return (image.width, image.height) if turned else (image.height, image.width)
+    except (OSError, ValueError, SyntaxError, TypeError, Image.DecompressionBombError):
+        pass
+    try:
+        other = image_of(File(path), 0)
+    except Undecodable:
+        return None
+    return other.height, other.width
+
+
+def drawn(content: Content, numbers: UInt8[np.ndarray, "h w"]) -> dict[str, bytes]:
+    """Two PNG files by what their names end in: the mask, a palette by class number, and the image with its colours on
+    it; class 0 stays clear there."""
+    from PIL import Image
+
+    colours = palette()
+    mask = Image.fromarray(numbers, mode="P")
+    mask.putpalette(colours.tobytes())
+    image = image_of(content)
+    below = np.asarray(image.in_three() if isinstance(image, Planes) else image.convert("RGB")).astype(np.float32)
+    share = np.where(numbers > 0, SEEN, 0.0)[..., None]
+    laid = Image.fromarray(np.rint(below * (1 - share) + colours[numbers] * share).astype(np.uint8))
+    return {".mask.png": _png(mask), ".overlay.png": _png(laid)}
+
+
+def palette() -> UInt8[np.ndarray, "256 3"]:
+    """A colour for each class number: black, then hues that lie far apart."""
+    hues = [colorsys.hsv_to_rgb((0.07 + at * 0.618034) % 1, 0.85, 0.95) for at in range(255)]
+    return np.rint(255 * np.array([(0.0, 0.0, 0.0), *hues])).astype(np.uint8)
+
+
+def _png(image: "object") -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")  # type: ignore[attr-defined]
+    return buffer.getvalue()

@@ -1,0 +1,176 @@
+"""Masks: of which class every point of an example is.
+
+A pyramid makes maps of one width of the backbone's taps; their sum says the class of points twice as fine as the finest
+map. They are interpolated linearly to the example's own size, where the highest is taken.
+
+A label is JSON: `{"size": [h, w], "classes": [NAME, …], "mask": TEXT}`. TEXT holds a byte for each point, row by row,
+compressed by zlib and in base 64: a position in `classes`, where null is a point that counts for nothing.
+
+Source: Lin et al. 2017, arXiv:1612.03144 (the pyramid, torchvision's); Kirillov et al. 2019, arXiv:1901.02446 (the sum
+of its maps); Shi et al. 2016, arXiv:1609.05158 (finer points from channels).
+
+Letters: n examples, b rows of a batch, c classes, p and q of the head's map, s of a learned mask.
+"""
+
+import json
+from base64 import b64decode
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from regraft.contracts.example import as_records
+from regraft.contracts.page import Words
+from regraft.contracts.task import Reads, Task
+from regraft.errors import BadData
+from regraft.tasks.masks import IGNORED, Mask, in_view
+from regraft.tasks.said import between, highest, mask, recorded, script
+from regraft.values import Json, Prediction
+from regraft.words import counted, joined
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+READS = Reads("pooled", strides=(8, 16, 32), whole=True)
+WIDTH = 96
+"""Channels of the pyramid."""
+SIDE = 112
+"""Points along each side of the masks that are learned from: as many as the head says of a view of 448, twice as many
+as of one of 224 (our choice)."""
+MOST = 255
+"""Classes, at most: a number is a byte."""
+
+
+@dataclass(frozen=True)
+class Segmentation(Task):
+    """Masks of some classes."""
+
+    classes: tuple[str, ...]
+    kind: str = "segmentation"
+    reads: Reads = READS
+    moves: bool = True
+    places: Sequence[str] = ("box",)
+    head_epochs: int = 12
+
+    def words(self) -> Words:
+        """Masks."""
+        of = f"with masks of {counted(len(self.classes), 'class', 'classes')}"
+        return Words(
+            output="class",
+            outputs="classes",
+            asked=of,
+            labelled=of,
+            given=f"a mask of {counted(len(self.classes), 'class', 'classes')}, as large as the input",
+            purpose="To say of every point of inputs of the kind it was trained on which of the classes above it is of",
+            caution="Every point gets one of the classes, also where it is of none, and the mask does not say how sure "
+            "the model is.",
+            fields="prediction.label, prediction.record",
+        )
+
+    def named(self, label: str) -> Sequence[str]:
+        """The classes of its points."""
+        return tuple(name for name in read_label(label)["classes"] if name is not None)
+
+    def encode(self, labels: Sequence[str]) -> np.ndarray:
+        """A `Mask` for each example."""
+        return as_records([self._mask(read_label(label)) for label in labels])
+
+    def strata(self, targets: np.ndarray) -> Int[np.ndarray, "n"]:
+        """The class of an example that the fewest examples have."""
+        count = Counter(number for one in targets for number in set(one.numbers))
+        return np.array([min(one.numbers, key=lambda number: (count[number], number), default=0) for one in targets])
+
+    def encoded(self, targets: np.ndarray, placements: Mapping[str, np.ndarray]) -> Int[np.ndarray, "b s s"]:
+        """What each view shows of its mask."""
+        placed = zip(targets, placements["box"], placements["flips"], strict=True)
+        return np.stack([in_view(one.grid(), box, flips, SIDE) for one, box, flips in placed]).astype(np.int64)
+
+    def head(self, widths: Mapping[str, int], dropout: float, source_head: "nn.Module | None" = None) -> "nn.Module":
+        """Taps -> a value for each class (b c p q), before the softmax."""
+        from regraft.nn.masks import MaskHead
+
+        taps = {name: width for name, width in widths.items() if name != self.reads.readout}
+        return MaskHead(taps, WIDTH, len(self.classes), dropout)
+
+    def objective(self, targets: np.ndarray, *, balanced: bool, smoothing: float) -> "Callable[[Any, Any], Tensor]":
+        """Cross entropy and Dice's coefficient."""
+        from regraft.nn.masks import mask_loss
+
+        return partial(mask_loss, IGNORED)
+
+    def gathered(self, batches: Sequence[Any], example_of_row: Int[np.ndarray, " b"], placements: Any) -> np.ndarray:
+        """The mask of every example, at its own size."""
+        rows = (maps for batch in batches for maps in batch)
+        grids = [highest(maps, placed) for maps, placed in zip(rows, placements["box"], strict=True)]
+        return self.restored([recorded(grid, self.classes) for grid in grids])
+
+    def graph(self, output: Any, temperature: float, placed: Mapping[str, "Tensor"]) -> "Mapping[str, Tensor]":
+        """`placed` (b 4): what part of the example the view shows, as it was given; masks are made outside."""
+        return {"placed": placed["box"] * 1.0}
+
+    def standalone(self) -> str:
+        """The mask, as `gathered` and `recorded` have it."""
+        return script(between, highest, recorded, mask)
+
+    def decode(self, outputs: np.ndarray) -> list[str]:
+        """The classes of an output's points, in the order of classes."""
+        found = (np.unique(one.grid()).tolist() for one in outputs)
+        return [joined(name for number, name in enumerate(self.classes) if number in some) for some in found]
+
+    def recorded(self, outputs: np.ndarray) -> list[Json]:
+        """A mask as a label has it, all classes named, and the `shares` of its points that each has."""
+        return [recorded(one.grid(), self.classes) for one in outputs]
+
+    def restored(self, records: Sequence[Any]) -> np.ndarray:
+        """Masks."""
+        return as_records([self._mask(one) for one in records])
+
+    def predictions(self, outputs: np.ndarray) -> list[Prediction]:
+        """The names of the classes that have a point; the mask itself is the record."""
+        return [Prediction(id="", label=label, probabilities={}) for label in self.decode(outputs)]
+
+    def laid(self, record: Any) -> UInt8[np.ndarray, "h w"]:
+        """The mask of a prediction's record."""
+        return self._mask(record).grid()
+
+    def _mask(self, said: Mapping[str, Any]) -> Mask:
+        number = {name: at for at, name in enumerate(self.classes)} | {None: IGNORED}
+        if odd := [name for name in said["classes"] if name not in number]:
+            raise BadData(
+                f"The class {odd[0]!r} of a mask is none of the model's ({', '.join(self.classes)}).",
+                fix="name the classes as in training (classes.txt), or leave such masks out.",
+            )
+        height, width = said["size"]
+        return Mask((height, width), said["mask"], tuple(number[name] for name in said["classes"]))
+
+
+def read_label(label: str) -> Mapping[str, Any]:
+    """What a label says.
+
+    Raises:
+        BadData: it is not JSON of that form.
+    """
+    try:
+        said = json.loads(label)
+        sized = len([int(side) for side in said["size"]]) == 2
+        if sized and all(name is None or isinstance(name, str) for name in said["classes"]):
+            b64decode(said["mask"], validate=True)
+            return said
+    except (ValueError, TypeError, KeyError, AttributeError):
+        pass
+    raise BadData(
+        f"The label {label[:60]!r} is not a mask.",
+        fix="give masks beside what they lie over, in folders or a table; see the how-to on masks.",
+    )
+
+
+def task(classes: Sequence[str], facts: Mapping[str, Any] | None = None) -> Segmentation:
+    """The task of telling the class of every point."""
+    return Segmentation(tuple(classes))
+
+
+ENTRY = task
