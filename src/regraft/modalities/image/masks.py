@@ -17,7 +17,7 @@ from regraft.modalities.image.planes import Planes
 
 FIX = "save it as PNG of one channel or with a palette, its values the classes, or in colours."
 UPRIGHT, TURNED = 274, 5
-"""The tag of EXIF that says how an image lies, and the first of its values by which sides are swapped."""
+"""The field of EXIF that says how an image lies, and the first of its values by which sides are swapped."""
 SEEN = 0.5
 """How much of an overlay is the mask's colour (our choice)."""
 
