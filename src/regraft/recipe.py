@@ -1,6 +1,6 @@
-"""A whole run as a frozen value, written as TOML. Loading one runs no code; unknown keys are refused.
+"""Recipes: the complete settings of a run as a frozen dataclass, stored as TOML. Unknown keys are errors.
 
-A recipe that a run wrote back has every default filled in and remembers in `[seen]` which weights and data it saw; a
+A recipe written by a run has every default filled in, and records the digests of its weights and data in `[seen]`; a
 rerun on others is refused.
 """
 
@@ -19,7 +19,7 @@ from regraft.errors import BadRecipe, UnknownName, nearest
 T = TypeVar("T")
 
 FORMAT = 2
-"""Of recipes that a run writes; raised when a field is renamed or means something else."""
+"""Version of the format of recipes; raised when a field is renamed or changes its meaning."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,135 +27,136 @@ class Source:
     """How the data are read."""
 
     path_column: str = "path"
-    """Column of a table that holds the paths."""
+    """Table column with file paths."""
     folder: str = ""
-    """Folder that these paths start from, itself relative to the table's own; empty: the table's own."""
+    """Folder that these paths are relative to, itself relative to the table's folder; empty: the table's folder."""
     text_columns: tuple[str, ...] = ()
-    """Columns of a table whose cells are the content itself (a text, a question and its context), instead of paths."""
+    """Table columns whose cells are the content itself (a text, a question and its context) instead of paths."""
     label_column: str = "label"
-    """Column of a table that holds the labels."""
+    """Table column with labels."""
     label_columns: tuple[str, ...] = ()
-    """Several columns of a table: of 0 and 1, each a label, or of numbers to predict."""
+    """Several table columns: binary labels (0 or 1), or target values."""
     label_delimiter: str = ""
-    """What separates the labels of a cell such as `cat;dog`; an empty cell has none. Empty: a cell is one label."""
+    """Delimiter of multiple labels in a cell, such as `cat;dog` (an empty cell has none). Empty: one label per cell."""
     split_column: str = "split"
-    """Column of a table that holds train, val or test; may be missing from the table."""
+    """Table column with train, val or test; optional."""
     group_column: str = "group"
-    """Column of a table that says which examples belong together (one patient, one plant); may be missing."""
+    """Table column with the group of an example (patient, plant), which is never split; optional."""
     group_pattern: str = ""
-    """Regular expression matched on an example's id; its first group is the example's group. Empty: none."""
+    """Regular expression on example ids, whose first capture group is the example's group. Empty: none."""
     strip_labels: bool = False
-    """Whether spaces around labels are removed."""
+    """Whether to strip whitespace around labels."""
     val_share: float = 0.15
-    """Share of the training examples set aside for validation, where none is given and enough are there."""
+    """Share of the training examples to hold out for validation, if there is no validation split and enough
+    examples."""
     test_share: float = 0.2
-    """Share of the examples set aside for the test, where none is given and there are 500 or more."""
+    """Share of the examples to hold out for the test, if there is no test split and at least 500 examples."""
     train_share: float = 1.0
-    """Share of the training and of the validation examples that are used, for learning curves."""
+    """Share of the training and validation examples to use, for learning curves."""
     allow_leaks: bool = False
     """Continue even if train, validation and test overlap; the report says so."""
     max_damaged_share: float = 0.05
-    """Largest share of files that cannot be decoded before the run stops."""
+    """Maximum share of files that cannot be decoded; with more, the run stops."""
     rehash: bool = False
     """Re-hash every file instead of trusting cached hashes (known by path, size, time and inode)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What is predicted of numbers and ranks."""
+    """Target values and ordered classes."""
 
     transform: Literal["none", "log"] = "none"
-    """`log`: the logarithm of positive numbers is learned, for prices and counts that differ by factors; predictions
-    are in the user's units."""
+    """`log`: train on the logarithm of positive targets, for prices and counts that differ by factors; predictions are
+    in the original unit."""
     order: tuple[str, ...] = ()
-    """Classes of an ordinal task from the lowest to the highest; empty: by number, where they are numbers."""
+    """Classes of an ordinal task from lowest to highest; empty: numerical order, if they are numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """Where the line is drawn between two classes; of no effect on training."""
+    """Decision thresholds of binary tasks; no effect on training."""
 
     positive: str = ""
-    """Positive class of a binary task (ill, defective, fraud); empty: the second by name."""
+    """Positive class of a binary task (ill, defective, fraud); empty: the second in alphabetical order."""
     specificity: float = 0.9
-    """Share of the other class that must stay unflagged; the sensitivity at that threshold is reported."""
+    """Minimum specificity; the sensitivity at that threshold is reported."""
     cost_false_positive: float = 0.0
-    """Cost of flagging an example of the other class; 0 with the next: no threshold by cost."""
+    """Cost of a false positive; if this and the next are 0, no threshold is chosen by cost."""
     cost_false_negative: float = 0.0
-    """Cost of missing a positive example, in the same unit."""
+    """Cost of a false negative, in the same unit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What a run saw; a rerun on something else is refused."""
+    """Digests of a run's weights and data; a rerun on others is refused."""
 
     backbone: str = ""
-    """Digest of the backbone's tensors; empty accepts any."""
+    """Digest of the backbone's tensors; empty: any."""
     data: str = ""
-    """Fingerprint of the data set; empty accepts any."""
+    """Fingerprint of the data set; empty: any."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything that decides a run, in one value."""
+    """All settings of a run."""
 
     data: str
-    """Folder or table of labelled examples."""
+    """Folder, archive or table of labelled examples."""
     backbone: str = "googlenet"
-    """NAME[:VARIANT][@WEIGHTS], bundle:PATH, or the folder of a model; for `auto` several, with commas between them."""
+    """NAME[:VARIANT][@WEIGHTS], bundle:PATH, or the folder of a model; comma-separated for `auto`."""
     modality: str = ""
-    """What the examples are: image, text, sound, table; empty: found out from the data."""
+    """Modality of the examples: image, text, sound or table; empty: detected."""
     task: str = "auto"
-    """What is asked: classification, multilabel, regression, ordinal, detection, segmentation, verification; auto is
-    what the data say (boxes, masks, pairs, a delimiter, several label columns), else classification."""
+    """Task: classification, multilabel, regression, ordinal, detection, segmentation, verification; auto detects it
+    from the data (boxes, masks, pairs, a delimiter, several label columns), else classification."""
     strategy: str = "probe"
-    """A strategy (probe, finetune, gradual, lora, distill, extend) or one of their presets (partial, full, lp_ft,
-    scratch, pretrain), or `auto`: what `advise` says."""
+    """Strategy (probe, finetune, gradual, lora, distill, extend), preset (partial, full, lp_ft, scratch, pretrain), or
+    `auto`: as recommended by `advise`."""
     cut: str = ""
-    """Last frozen stage, `input` or `output`; empty: the preset's own."""
+    """Last frozen stage, `input` (train everything) or `output` (train the head); empty: the preset's."""
     seed: int = 0
     """Random seed (splits, augmentation, initialisation, batch order)."""
     split_seed: int = -1
-    """Random seed of splits and views alone, so that runs with several seeds share both; -1: the seed."""
+    """Separate random seed of splits and views, so that runs with several seeds can share them; -1: `seed`."""
     input_px: int = 0
-    """Side of the square input in pixels; 0: the backbone's own size."""
+    """Side of the square input in pixels; 0: the backbone's default."""
     channels: int = 0
-    """Channels of an input: 1 for grey, N for arrays of N; 0: the card's own, three where weights saw colour."""
+    """Input channels: 1 for greyscale, N for arrays with N; 0: the backbone's (3 for weights trained on RGB)."""
     augmentation: str = "default"
-    """How views differ from the plain one: default, colour, flips, strong or none."""
+    """Data augmentation: default, colour, flips, strong or none."""
     views: int = -1
-    """Augmented copies cached per example, the plain one included; 0 augments on the fly; -1: the preset's own."""
+    """Stored views per example, including the plain one; 0: augment on the fly; -1: the preset's."""
     dtype: Literal["auto", "float16", "float32"] = "auto"
-    """How activations are kept: auto is float16 at inner cuts and float32 at the output."""
+    """Data type of stored activations; auto: float16 at inner cuts, float32 at the output."""
     folds: int = 5
-    """Folds of cross-validation, where the data are too small for a test split."""
+    """Folds of cross-validation, if the data are too small for a test split."""
     max_repeats: int = 10
-    """Most repeats of that cross-validation for a probe; time may allow fewer, and the report says how many."""
+    """Maximum repeats of that cross-validation for a probe; fewer if time is short (see the report)."""
     max_seconds: float = 0.0
-    """Wall seconds that training may take, and before it an advice for `auto`; 0: no limit, and 10 minutes."""
+    """Time limit of training in wall-clock seconds, and of the advice for `auto`; 0: no limit (advice: 10 minutes)."""
     device: str = "auto"
-    """cpu, cuda, mps, or auto: the fastest there is."""
+    """cpu, cuda, mps or auto."""
     backend: Literal["auto", "torch"] = "auto"
-    """What runs the frozen part: auto is ONNX Runtime on a CPU where it agrees with torch."""
+    """Runtime of the frozen stages; auto: ONNX Runtime on a CPU if it agrees with torch."""
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
-    """In what the frozen part computes rows that are only trained on: bfloat16 by OpenVINO on processors with units for
-    it, auto where it is 1.15 times as fast; what is scored, and the model, stay float32. A run writes what it took."""
+    """Precision of frozen stages for training rows. bfloat16: OpenVINO, on processors that support it; auto: if at
+    least 1.15 times as fast. Evaluation, and the model, stay float32. A run records what it used."""
     threads: int = 0
-    """CPU threads of the network; 0: all cores."""
+    """CPU threads; 0: all cores."""
     source: Source = field(default_factory=Source)
     """How the data are read."""
     target: Target = field(default_factory=Target)
-    """What is predicted of numbers and ranks."""
+    """Target values and ordered classes."""
     decision: Decision = field(default_factory=Decision)
-    """Where the line is drawn between two classes."""
+    """Decision thresholds of binary tasks."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of the strategy's options that differ from the preset's."""
+    """Options of the strategy that differ from the preset's."""
     augment: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of the augmentation that differ from the named one's, such as operations and magnitude."""
+    """Fields of the augmentation to change, such as operations and magnitude."""
     prepare: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of the preparation that differ from the backbone's own, such as the seconds of a recording."""
+    """Fields of the preparation to change, such as the seconds of a recording."""
     seen: Seen = field(default_factory=Seen)
-    """What an earlier run of this recipe saw."""
+    """Digests recorded by an earlier run of this recipe."""
 
     @property
     def seed_of_data(self) -> int:
@@ -192,16 +193,16 @@ _RANGES: Mapping[type, Mapping[str, tuple[Callable[[Any], bool], str]]] = {
         "threads": _COUNT,
     },
 }
-"""What a value must be beyond its kind, with the words for it."""
+"""Checks of values beyond their type, with a description."""
 
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", tuple: "a list of texts"}
 
 
 def read_recipe(path: Path) -> Recipe:
-    """The recipe in a TOML file.
+    """Read a recipe from a TOML file.
 
     Raises:
-        BadRecipe: the file is missing, not TOML, of another format, or has an unknown key or a value of the wrong kind.
+        BadRecipe: the file is missing, not TOML, of another format, or has an unknown key or a value of the wrong type.
     """
     try:
         value = tomllib.loads(path.read_text(encoding="utf-8-sig"))
@@ -221,14 +222,14 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def write_recipe(recipe: Recipe) -> str:
-    """The recipe as TOML, every field with its value."""
+    """Return the recipe as TOML, with all fields."""
     return f"# Of this file: other versions of regraft may read other formats.\nformat = {FORMAT}\n" + _toml(
         _plain(recipe), ()
     )
 
 
 def with_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
-    """The recipe with some fields changed; a name with dots reaches inside (`options.lr`, `source.rehash`).
+    """Return the recipe with some fields changed, by dotted path (`options.lr`, `source.rehash`).
 
     Raises:
         BadRecipe: there is no such field, or the value is of the wrong kind.
@@ -247,7 +248,7 @@ def with_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """`path=value` as a pair; the value is read as TOML, and as plain text where it is none.
+    """Parse `path=value`; the value is parsed as TOML, or taken as plain text if it is not valid TOML.
 
     Raises:
         BadRecipe: there is no `=`.
@@ -264,10 +265,10 @@ def parse_setting(text: str) -> tuple[str, Any]:
 
 
 def preset(presets: Mapping[str, T], name: str, changes: Mapping[str, Any], *, what: str = "augmentation") -> T:
-    """The augmentation of this name, some of its fields changed; `what` errors call it.
+    """Return the named augmentation with some fields changed; `what` is its name in errors.
 
     Raises:
-        UnknownName: there is none.
+        UnknownName: there is no augmentation of this name.
         BadRecipe: a field is unknown, of the wrong kind or out of range.
     """
     if name not in presets:
@@ -277,10 +278,10 @@ def preset(presets: Mapping[str, T], name: str, changes: Mapping[str, Any], *, w
 
 
 def built(kind: type[T], value: Mapping[str, Any], *, where: str) -> T:
-    """A dataclass from a mapping; its keys, and the kinds and ranges of its values, are checked.
+    """Build a dataclass from a mapping; check keys, types and ranges.
 
     Raises:
-        BadRecipe: an unknown key (the nearest is offered), a missing one, or a value of the wrong kind or out of range.
+        BadRecipe: a key is unknown or missing, or a value has the wrong type or is out of range.
     """
     hints = get_type_hints(kind)
     known = {entry.name: entry for entry in fields(kind)}  # type: ignore[arg-type]
@@ -304,7 +305,7 @@ def built(kind: type[T], value: Mapping[str, Any], *, where: str) -> T:
 
 
 def _instead(entry: "Field[Any]") -> str:
-    """What to write in place of a value that does not do."""
+    """Return advice on what to write instead of an invalid value."""
     if entry.default is not MISSING:
         return f"write {entry.name} = {_literal(_plain(entry.default))}, for instance, which is the default."
     if entry.default_factory is not MISSING:

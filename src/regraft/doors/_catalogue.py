@@ -1,6 +1,5 @@
-"""The commands that train nothing that is kept: what is wrong with data, what to do with them, what there is to choose
-from, what a network is made of, what is stored; what hands a model over: export it, time it, explain what it predicts;
-and the server."""
+"""Commands besides training: audit, advise, lists of backbones and strategies, describe, cache, export, bench, explain,
+and the servers."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,18 +19,18 @@ Threads = Annotated[int, flag("CPU threads; 0: all cores.")]
 def export(
     model: Model,
     to: Annotated[str, flag("onnx, onnx-fp16, onnx-int8 or openvino.")] = "onnx",
-    out: Annotated[Path | None, given("Folder of the export. Default: exports/FORMAT in MODEL.")] = None,
-    data: Annotated[Path | None, given("Where the run's data lie now. Default: where they lay.")] = None,
+    out: Annotated[Path | None, given("Output folder. Default: exports/FORMAT in MODEL.")] = None,
+    data: Annotated[Path | None, given("Current location of the run's data. Default: the original one.")] = None,
     max_loss: Annotated[
-        float, flag("How much of the main metric a format that rounds may lose on the validation split.")
+        float, flag("Maximum loss of the main metric on the validation split, for formats that round.")
     ] = 0.02,
     threads: Threads = 0,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write a model for ONNX Runtime or OpenVINO, checked.
+    """Export a model to ONNX or OpenVINO, and check it.
 
-    A predict.py that needs nothing of regraft goes with it.
+    Includes a predict.py that does not need regraft.
 
     \b
     regraft export runs/ants --to onnx
@@ -48,15 +47,15 @@ def export(
 @catalogue.command()
 def bench(
     model: Model,
-    to: Annotated[str, flag("Formats, with commas between them. Default: every one.")] = "",
-    rounds: Annotated[int, flag("How often every format is timed.")] = 20,
+    to: Annotated[str, flag("Comma-separated formats. Default: all.")] = "",
+    rounds: Annotated[int, flag("Number of timing rounds.")] = 20,
     threads: Threads = 0,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Time a model in every format on this machine.
 
-    Latency of one input, inputs a second in batches of 16, size on the disk.
+    Reports latency of one input, throughput in batches of 16, and size on disk.
 
     \b
     regraft bench runs/ants
@@ -72,18 +71,18 @@ def bench(
 @catalogue.command()
 def explain(
     model: Model,
-    inputs: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files, folders of them.")],
-    out: Annotated[Path, flag("Folder for the page with the maps.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files or folders.")],
+    out: Annotated[Path, flag("Output folder for the report.")],
     label: Annotated[str, given("Class, label or value to explain. Default: the predicted one.")] = "",
-    neighbours: Annotated[int, flag("How many of the nearest training examples are shown.")] = 5,
-    data: Annotated[Path | None, given("Where the run's data lie now. Default: where they lay.")] = None,
+    neighbours: Annotated[int, flag("Number of nearest training examples to show.")] = 5,
+    data: Annotated[Path | None, given("Current location of the run's data. Default: the original one.")] = None,
     threads: Threads = 0,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show what a prediction rests on.
+    """Explain predictions with attribution maps.
 
-    Maps by Grad-CAM and integrated gradients, and the nearest training examples.
+    Grad-CAM and integrated gradients, and the nearest training examples.
 
     \b
     regraft explain runs/ants some.jpg --out explained
@@ -103,16 +102,18 @@ def explain(
 def audit(
     target: Target,
     settings: dict[str, Any],
-    checks: Annotated[str, given("Only these, with commas between them: exact_copies,groups.")] = "",
-    fix_split: Annotated[Path | None, given("Write a table (CSV) with a clean split here, for regraft fit.")] = None,
-    fail_on: Annotated[str, flag("Exit with 10 where a finding is this severe: stop, warn, or never.")] = "stop",
-    out: Annotated[Path | None, given("Folder for the page, with previews of what was found.")] = None,
+    checks: Annotated[str, given("Run only these comma-separated checks: exact_copies,groups.")] = "",
+    fix_split: Annotated[
+        Path | None, given("Write a CSV table with a clean split to this file, for regraft fit.")
+    ] = None,
+    fail_on: Annotated[str, flag("Exit with code 10 if a finding is this severe: stop, warn, or never.")] = "stop",
+    out: Annotated[Path | None, given("Output folder for the report, with previews.")] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Look for what is wrong with labelled data, before training.
+    """Find problems in labelled data before training.
 
-    Copies across splits, likely label errors, patients in names, classes that a border or a format gives away …
+    Duplicates across splits, likely label errors, patient IDs in file names, classes leaked by borders or formats …
 
     \b
     regraft audit photos/ --out audits/photos --fix-split clean.csv
@@ -138,16 +139,17 @@ def audit(
 def advise(
     target: Target,
     settings: dict[str, Any],
-    backbones: Annotated[str, flag("Backbones to choose from, with commas between them.")] = "googlenet",
-    strategies: Annotated[str, flag("Strategies to choose from.")] = "probe,partial,full",
-    budget: Annotated[str, flag("Wall time for the advice, such as 90s, 10m.")] = "10m",
-    out: Annotated[Path | None, given("Folder of the advice. Default: runs/DATA-advice.")] = None,
+    backbones: Annotated[str, flag("Comma-separated backbones to choose from.")] = "googlenet",
+    strategies: Annotated[str, flag("Comma-separated strategies to choose from.")] = "probe,partial,full",
+    budget: Annotated[str, flag("Time limit (wall-clock), such as 90s, 10m.")] = "10m",
+    out: Annotated[Path | None, given("Output folder. Default: runs/DATA-advice.")] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Say which backbone to reuse and how much of it to retrain.
+    """Recommend a backbone and how much of it to retrain.
 
-    First what the test can resolve at all; then probes, scores and a short pilot. No test label is read.
+    Estimates the detectable difference, then runs probes, transferability scores and a short pilot. Test labels are not
+    used.
 
     \b
     regraft advise photos/ --backbones googlenet,mobilenet_v3_small --budget 10m
@@ -171,7 +173,7 @@ def backbones(
 ) -> None:
     """List pretrained networks and their weights.
 
-    Their cuts, the terms of the weights, and when to prefer which.
+    With cuts, licences, and when to prefer which.
     """
     from regraft.doors._listings import of_backbones
     from regraft.workbench.backbones import backbones as verb
@@ -185,24 +187,26 @@ def describe(
     names: Annotated[
         list[str], typer.Argument(metavar="BACKBONE...", help="NAME[:VARIANT][@WEIGHTS], or a model's folder.")
     ],
-    input_px: Annotated[int | None, flag("Side of the square input, in pixels. Default: the network's own.")] = None,
-    layers: Annotated[bool, typer.Option("--layers", help="Every layer, not stages alone.")] = False,
-    svg: Annotated[Path | None, given("Write a drawing of the network here.")] = None,
-    html: Annotated[Path | None, given("Write a page with drawing and tables here.")] = None,
-    compare: Annotated[bool, typer.Option("--compare", help="One line a network; so with several anyway.")] = False,
+    input_px: Annotated[int | None, flag("Side of the square input in pixels. Default: the network's own.")] = None,
+    layers: Annotated[bool, typer.Option("--layers", help="List every layer, not only stages.")] = False,
+    svg: Annotated[Path | None, given("Write a diagram of the network to this file.")] = None,
+    html: Annotated[Path | None, given("Write an HTML page with diagram and tables to this file.")] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Print one line per network (default for several).")
+    ] = False,
     measure: Annotated[
-        bool, typer.Option("--measure", help="Compare, and measure examples a second on this machine.")
+        bool, typer.Option("--measure", help="Compare, and measure the throughput on this machine.")
     ] = False,
     batch: Annotated[int, flag("With --measure: batch size.")] = 8,
-    rounds: Annotated[int, flag("With --measure: how often each network is measured.")] = 3,
+    rounds: Annotated[int, flag("With --measure: number of rounds.")] = 3,
     threads: Annotated[int, flag("With --measure: CPU threads; 0 for all cores.")] = 0,
     device: Annotated[str, flag("With --measure: cpu, cuda, mps or auto.")] = "auto",
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Look into a network: what every stage costs and sees.
+    """Describe a network: cost and receptive field by stage.
 
-    No weights are needed, and nothing is fetched. With several, one line each.
+    Needs no weights and downloads nothing. Prints one line each for several networks.
 
     \b
     regraft describe googlenet:paper --html googlenet.html
@@ -236,7 +240,7 @@ def describe(
 def strategies(
     name: Annotated[str, typer.Argument(metavar="[NAME]", show_default=False)] = "", json: Json = False
 ) -> None:
-    """List ways to train; with NAME, all its options."""
+    """List strategies; with NAME, all its options."""
     from regraft.doors._listings import of_options, of_strategies
     from regraft.workbench.strategies import strategies as verb
 
@@ -248,15 +252,17 @@ def strategies(
 def cache(
     clear: Annotated[
         bool,
-        typer.Option("--clear", help="Delete stored activations and archives that no process uses, and scans' memory."),
+        typer.Option(
+            "--clear", help="Delete stored activations, unpacked archives and scan results that are not in use."
+        ),
     ] = False,
-    backbone: Annotated[str, given("With --clear: those of this backbone only.")] = "",
+    backbone: Annotated[str, given("With --clear: only for this backbone.")] = "",
     older_than: Annotated[str | None, given("With --clear: only those unused for this long, such as 30d.")] = None,
     json: Json = False,
 ) -> None:
-    """Look at what is stored for later runs, or clear it.
+    """List or clear cached data.
 
-    All of it can be made or fetched again. Weights and downloads are never cleared here.
+    Everything can be recomputed. Weights and downloads are never cleared.
     """
     from regraft.doors._listings import of_cache, of_cleared
     from regraft.errors import BadRequest
@@ -277,35 +283,33 @@ def serve(
     models: Annotated[
         list[str], typer.Argument(metavar="MODEL...", help="Folder of a run or of a model, or NAME=FOLDER.")
     ],
-    host: Annotated[str, flag("Address to listen on; 0.0.0.0: all of this machine's.")] = "127.0.0.1",
-    port: Annotated[int, flag("Port to listen on; 0: one that is free.")] = 8000,
-    workers: Annotated[int, flag("Processes; each holds every model.")] = 1,
-    threads: Annotated[int, flag("CPU threads of a worker; 0: its share of the cores.")] = 0,
+    host: Annotated[str, flag("Address to listen on; 0.0.0.0: all interfaces.")] = "127.0.0.1",
+    port: Annotated[int, flag("Port to listen on; 0: any free port.")] = 8000,
+    workers: Annotated[int, flag("Number of processes; each loads every model.")] = 1,
+    threads: Annotated[int, flag("CPU threads per worker; 0: an equal share of the cores.")] = 0,
     device: Annotated[str, flag("cpu, cuda, mps or auto.")] = "auto",
-    batch: Annotated[int, flag("Inputs that are predicted together at most; 1: each alone.")] = 16,
-    wait_ms: Annotated[float, flag("How long an input waits for others to join it.")] = 5.0,
-    queue: Annotated[int, flag("Inputs that a worker accepts ahead; beyond it says 503.")] = 128,
-    max_inputs: Annotated[int, flag("Inputs of one request.")] = 64,
-    max_body_mb: Annotated[float, flag("Size of one request, in MiB.")] = 32.0,
-    token_file: Annotated[Path | None, given("Ask for the bearer token in this file's first line.")] = None,
+    batch: Annotated[int, flag("Maximum batch size; 1: no batching.")] = 16,
+    wait_ms: Annotated[float, flag("Maximum time in milliseconds that an input waits for a batch to fill.")] = 5.0,
+    queue: Annotated[int, flag("Maximum queued inputs per worker; beyond that, requests get status 503.")] = 128,
+    max_inputs: Annotated[int, flag("Maximum inputs per request.")] = 64,
+    max_body_mb: Annotated[float, flag("Maximum size of a request in MiB.")] = 32.0,
+    token_file: Annotated[Path | None, given("Require the bearer token in the first line of this file.")] = None,
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="A further name of this server, as of a proxy before it. Repeatable.",
+            help="Additional host name of this server (of a proxy, say). Repeatable.",
             show_default=False,
         ),
     ] = None,
     allow_urls: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="PREFIX", help="Fetch inputs from addresses that begin so. Repeatable.", show_default=False
-        ),
+        typer.Option(metavar="PREFIX", help="Allow inputs by URL with this prefix. Repeatable.", show_default=False),
     ] = None,
 ) -> None:
     """Serve models over HTTP, until Ctrl-C or SIGTERM.
 
-    Predictions are those of predict. The page /docs on the server shows every address with an example.
+    Predictions are the same as from predict. The server documents every endpoint at /docs.
 
     \b
     regraft serve runs/ants
@@ -329,15 +333,15 @@ def serve(
 @catalogue.command()
 def ui(
     folder: Annotated[
-        Path, typer.Argument(metavar="[FOLDER]", help="Where data, runs and all else lie.", show_default=False)
+        Path, typer.Argument(metavar="[FOLDER]", help="Folder with data and runs.", show_default=False)
     ] = Path(),
-    host: Annotated[str, flag("Address to listen on; 0.0.0.0: all of this machine's.")] = "127.0.0.1",
-    port: Annotated[int, flag("Port to listen on; 0: one that is free.")] = 8001,
-    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    host: Annotated[str, flag("Address to listen on; 0.0.0.0: all interfaces.")] = "127.0.0.1",
+    port: Annotated[int, flag("Port to listen on; 0: any free port.")] = 8001,
+    open_: Annotated[bool, typer.Option("--open", help="Open the browser.")] = False,
 ) -> None:
-    """Work in a browser: data, audits, runs, mistakes, exports.
+    """Start the web UI: data, audits, runs, mistakes, exports.
 
-    Every click is a command of this program, run one at a time. The server can be ended and started again.
+    Every action is a regraft command, run one at a time. The server can be restarted at any time.
 
     \b
     regraft ui
@@ -352,11 +356,11 @@ def ui(
 
 @catalogue.command()
 def mcp(
-    runs: Annotated[Path | None, given("Allow training; runs are written in this folder, and nowhere else.")] = None,
+    runs: Annotated[Path | None, given("Allow training, with runs in this folder only.")] = None,
 ) -> None:
-    """Offer the verbs as tools to an AI assistant (MCP).
+    """Offer the commands as tools to AI assistants (MCP).
 
-    The Model Context Protocol. Without --runs the tools only look and predict.
+    The Model Context Protocol. Without --runs, tools only read and predict.
 
     \b
     regraft mcp --runs runs

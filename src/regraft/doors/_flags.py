@@ -1,5 +1,5 @@
-"""Flags of the command line. One that stands for a field of the recipe takes its name, its kind and its sentence from
-there; the columns of a table are so the same for every command that reads labelled data."""
+"""Flags of the command line. Flags for fields of the recipe take name, type and help text from there, so that all
+commands that read labelled data have the same ones."""
 
 import ast
 import inspect
@@ -15,48 +15,51 @@ from regraft.workbench.strategies import recipe_fields
 
 
 def flag(sentence: str) -> Any:
-    """A flag with this help."""
+    """Return a flag with this help text."""
     return typer.Option(help=sentence)
 
 
 def given(sentence: str) -> Any:
-    """A flag whose default the help tells, or which has none."""
+    """Return a flag whose help text states its default, or which has none."""
     return typer.Option(help=sentence, show_default=False)
 
 
 Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Show no progress; results, errors and what was left out remain.")
+    bool,
+    typer.Option("--quiet", "-q", help="Do not show progress (results, errors and notices about skipped data remain)."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Abstain = Annotated[
     float | None,
-    given("Abstain on out-of-distribution inputs: OOD score above this quantile of the training set (0.99, say)."),
+    given("Reject out-of-distribution inputs: OOD score above this quantile of the training set (0.99, say)."),
 ]
 Target = Annotated[
-    str, typer.Argument(metavar="DATA_OR_RECIPE", help="Folder, archive or table of data, or recipe.toml.")
+    str, typer.Argument(metavar="DATA_OR_RECIPE", help="Data (folder, archive or table), or recipe.toml.")
 ]
 COLUMNS = (
     "source.path_column", "source.text_columns", "source.label_column", "source.label_delimiter", "source.split_column",
     "source.group_column", "source.group_pattern",
 )  # fmt: skip
-"""How labelled examples are read."""
+"""Fields for reading labelled examples."""
 RECIPE = (
     "backbone", "task", "strategy", "cut", "seed", "input_px", "views", "augmentation", "device", *COLUMNS,
     "source.allow_leaks",
 )  # fmt: skip
-"""What has a flag of its own; everything else goes through `--set`."""
+"""Fields with a flag of their own; all others are set with `--set`."""
 _KINDS = {"str": str, "int": int, "float": float}
 _SET = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="PATH=VALUE", help="Any field of the recipe, such as options.lr=1e-4. Repeatable."),
+    typer.Option(
+        "--set", metavar="PATH=VALUE", help="Set any field of the recipe, such as options.lr=1e-4. Repeatable."
+    ),
 ]
 _DURATION = re.compile(r"(?:([0-9.]+)d)?(?:([0-9.]+)h)?(?:([0-9.]+)m(?:in)?)?(?:([0-9.]+)s?)?")
 _UNITS_S = (86_400.0, 3_600.0, 60.0, 1.0)
 
 
 def with_flags(*paths: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command a flag for each of these fields of the recipe, and `--set`, in place of its parameter `settings`,
-    which becomes what was given, by path."""
+    """Replace a command's parameter `settings` by a flag for each of these recipe fields, and `--set`; the command
+    receives the given values by path."""
 
     def changed(command: Callable[..., None]) -> Callable[..., None]:
         flags = [*map(_parameter, paths), _keyword("set_", _SET, None)]
@@ -77,10 +80,10 @@ def with_flags(*paths: str) -> Callable[[Callable[..., None]], Callable[..., Non
 
 
 def settings(flags: Mapping[str, Any], given: list[str]) -> dict[str, Any]:
-    """Flags that were used, by the path of their field, and every `--set path=value`, which wins.
+    """Return used flags by the path of their field, overridden by `--set path=value`.
 
     Raises:
-        BadRecipe: a setting without `=`.
+        BadRecipe: a setting has no `=`.
     """
     used = {path: value for path, value in flags.items() if value is not None and value is not False}
     if columns := used.pop("source.label_column", None):
@@ -89,7 +92,7 @@ def settings(flags: Mapping[str, Any], given: list[str]) -> dict[str, Any]:
 
 
 def seconds(text: str) -> float:
-    """The seconds meant by `600`, `90s`, `10m`, `1h30m` or `2d`.
+    """Parse a duration like `600`, `90s`, `10m`, `1h30m` or `2d` into seconds.
 
     Raises:
         BadRequest: it is not a duration above zero.
@@ -106,12 +109,12 @@ def seconds(text: str) -> float:
 
 
 def between_commas(text: str) -> list[str]:
-    """What stands between commas."""
+    """Split a comma-separated list."""
     return [one.strip() for one in text.split(",") if one.strip()]
 
 
 def percent(text: str) -> float:
-    """The share meant by `10` or `10%`.
+    """Parse a percentage like `10` or `10%` into a share.
 
     Raises:
         BadRequest: it is not a number.
@@ -123,12 +126,12 @@ def percent(text: str) -> float:
 
 
 def _parameter(path: str) -> inspect.Parameter:
-    """The flag for a field: its sentence, and its default where that is a word."""
+    """Return the flag for a field, with its description, and its default if that is text."""
     field, name = recipe_fields()[path], _name(path)
     default = ast.literal_eval(field.default) if field.default else ""
     help_ = field.sentence + (f" Default: {default}." if default and isinstance(default, str) else "")
     if path == "source.label_column":
-        help_ += " Repeat it for several: labels (0 or 1), or numbers to predict."
+        help_ += " Repeat it for several label or target columns."
     option = typer.Option(f"--{name.replace('_', '-')}", help=help_, show_default=False)
     if field.kind.startswith("tuple"):
         option = typer.Option(

@@ -1,4 +1,4 @@
-"""The command line: words to verbs, values to text. Everything heavy is loaded by the verbs, when one is called."""
+"""The command line. Parses arguments, calls the commands and prints results; heavy packages are imported on use."""
 
 import tomllib
 from itertools import chain
@@ -33,10 +33,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    help="Reuse a trained network on your own labelled data, and see the proof that it was worth it.",
+    help="Transfer learning on your own labelled data, with a measure of whether it was worth it.",
 )
 
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run or of a model.")]
 
 
@@ -53,7 +53,7 @@ def regraft(
         typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_print_version),
     ] = None,
 ) -> None:
-    """Reuse a trained network on your own labelled data, and see the proof that it was worth it."""
+    """Transfer learning on your own labelled data, with a measure of whether it was worth it."""
 
 
 @app.command()
@@ -62,16 +62,16 @@ def fit(
     target: Target,
     settings: dict[str, Any],
     max_time: Annotated[str | None, flag("Maximum training time, such as 90s, 10m or 1h30m.")] = None,
-    out: Annotated[Path | None, given("Folder of the run. Default: runs/DATA-STRATEGY.")] = None,
+    out: Annotated[Path | None, given("Output folder. Default: runs/DATA-STRATEGY.")] = None,
     resume: Resume = False,
     log_to: Annotated[
         list[str] | None,
-        typer.Option(help="Write losses and figures for tensorboard or mlflow too. Repeatable.", show_default=False),
+        typer.Option(help="Also log metrics to tensorboard or mlflow. Repeatable.", show_default=False),
     ] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train on labelled data, prove the result, save the model.
+    """Train on labelled data, evaluate and save the model.
 
     \b
     regraft fit photos/ --strategy partial --cut 4e --out runs/ants
@@ -86,7 +86,7 @@ def fit(
     from regraft.workbench.fit import fit as verb
     from regraft.workbench.run import RunDone, tracked
 
-    with if_interrupted(f"To go on, start the same command again with: --out {folder} --resume"):
+    with if_interrupted(f"To resume, run the same command with: --out {folder} --resume"):
         fitting = verb(recipe, folder, resume=resume)
         events = chain(moved(recipe, target), tracked(fitting, log_to, folder) if log_to else fitting)
         done = result_of(events, RunDone, quiet=quiet)
@@ -96,9 +96,9 @@ def fit(
 @app.command()
 @with_flags(*RECIPE)
 def show(target: Target, settings: dict[str, Any], json: Json = False) -> None:
-    """Print the recipe that fit would run, defaults filled in.
+    """Print the recipe that fit would run, with all defaults.
 
-    Every setting stands under a sentence that explains it.
+    Every setting is preceded by a description.
 
     \b
     regraft show photos/ --strategy partial > recipe.toml
@@ -114,14 +114,14 @@ def show(target: Target, settings: dict[str, Any], json: Json = False) -> None:
 @with_flags(*COLUMNS)
 def evaluate(
     run: RunFolder,
-    data: Annotated[Path, flag("Labelled examples that the model has not seen.")],
+    data: Annotated[Path, flag("Labelled examples that the model was not trained on.")],
     settings: dict[str, Any],
-    out: Annotated[Path | None, given("Folder to keep the test in: a page, plots, all numbers.")] = None,
+    out: Annotated[Path | None, given("Output folder for the report, plots and predictions.")] = None,
     abstain: Abstain = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Test a model on labelled data it has not seen.
+    """Evaluate a model on new labelled data.
 
     \b
     regraft evaluate runs/ants --data photos/test --out tests/ants
@@ -139,19 +139,19 @@ def evaluate(
 @with_flags(*COLUMNS)
 def extend(
     run: RunFolder,
-    data: Annotated[Path, flag("Labelled examples of the new classes, of old ones too if you like.")],
-    out: Annotated[Path, flag("Folder for the new model and its report.")],
+    data: Annotated[Path, flag("Labelled examples of the new classes (and optionally of old ones).")],
+    out: Annotated[Path, flag("Output folder for the new model and its report.")],
     settings: dict[str, Any],
-    old: Annotated[Path | None, given("Examples of the old classes. Default: what the run was made of.")] = None,
+    old: Annotated[Path | None, given("Examples of the old classes. Default: the original training data.")] = None,
     max_loss: Annotated[float, flag("Maximum loss of accuracy on the old classes.")] = 0.02,
     seed: Annotated[int, flag("Random seed.")] = 0,
     resume: Resume = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Add classes to a model, leaving all else as it is.
+    """Add classes to a model without changing the rest.
 
-    The network and the old classes' weights stay bit for bit. Old examples are tested before and after.
+    The network and the old classes' weights stay bit for bit the same. Old examples are evaluated before and after.
 
     \b
     regraft extend runs/leaves --data new_disease/ --out runs/leaves-7
@@ -161,7 +161,7 @@ def extend(
     from regraft.workbench.run import RunDone
 
     recipe = extension_for(run, data, old=old, max_loss=max_loss, settings={"seed": seed, **settings})
-    with if_interrupted(f"To go on, start the same command again with: --out {out} --resume"):
+    with if_interrupted(f"To resume, run the same command with: --out {out} --resume"):
         done = result_of(verb(recipe, out, resume=resume), RunDone, quiet=quiet)
     print_run(done.report, done.path, json=json, model=True)
 
@@ -170,17 +170,17 @@ def extend(
 @with_flags("source.path_column", "source.text_columns")
 def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="Folder of a run or of a model.")],
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUTS...", help="Files, folders of them, tables.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUTS...", help="Files, folders or tables.")],
     settings: dict[str, Any],
-    out: Annotated[Path | None, given("Write a table (CSV) here.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a line, to stdout or --out.")] = False,
+    out: Annotated[Path | None, given("Write a CSV table to this file.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Write one JSON object per line, to stdout or --out.")] = False,
     draw: Annotated[Path | None, given("Folder for masks as PNG, alone and over the inputs.")] = None,
     abstain: Abstain = None,
     quiet: Quiet = False,
 ) -> None:
-    """Predict labels of files.
+    """Predict the labels of files.
 
-    Without --out or --json: path, label and probability, between tabs.
+    Without --out or --json, prints path, label and probability, separated by tabs.
 
     \b
     regraft predict runs/ants some.jpg folder/ --out table.csv
@@ -202,9 +202,9 @@ def compare(
     metric: Annotated[str, given("accuracy, log_loss, mae, r2 …; that of the kind of task.")] = "",
     json: Json = False,
 ) -> None:
-    """Is one run really better than another?
+    """Test whether one run is better than another.
 
-    Paired, on the same examples, by bootstrap, and for accuracy McNemar's exact test.
+    Paired on the same examples, by bootstrap; for accuracy also McNemar's exact test.
 
     \b
     regraft compare runs/ants runs/ants-full
@@ -219,20 +219,20 @@ def compare(
 def sweep(
     target: Target,
     settings: dict[str, Any],
-    strategies: Annotated[str, flag("Strategies, each with a cut if you like: probe,partial@4e,full.")],
-    backbones: Annotated[str, flag("Backbones to compare, with commas between them.")] = "googlenet",
-    sizes: Annotated[str, flag("Shares of the training examples in percent, for learning curves.")] = "100%",
-    seeds: Annotated[int, flag("Seeds that each candidate is trained from.")] = 3,
+    strategies: Annotated[str, flag("Comma-separated strategies, optionally with a cut: probe,partial@4e,full.")],
+    backbones: Annotated[str, flag("Comma-separated backbones to compare.")] = "googlenet",
+    sizes: Annotated[str, flag("Comma-separated shares of the training examples, for learning curves.")] = "100%",
+    seeds: Annotated[int, flag("Number of random seeds per candidate.")] = 3,
     metric: Annotated[str, given("accuracy, log_loss, mae, r2 …; that of the kind of task.")] = "",
-    max_time: Annotated[str | None, flag("No run is begun that would end later, such as 90s, 10m.")] = None,
-    out: Annotated[Path | None, given("Folder of the sweep. Default: runs/DATA-sweep.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a sweep that was stopped.")] = False,
+    max_time: Annotated[str | None, flag("Do not start runs that would end later than this, such as 90s, 10m.")] = None,
+    out: Annotated[Path | None, given("Output folder. Default: runs/DATA-sweep.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted sweep.")] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train several candidates; say which is best.
+    """Train and compare several candidates.
 
-    All are trained on the same splits and seeds and share what the frozen stages compute.
+    All use the same splits and seeds, and share stored activations.
 
     \b
     regraft sweep photos/ --strategies probe,partial@4e,full --out sweeps/ants
@@ -249,7 +249,7 @@ def sweep(
         seeds=seeds, metric=metric or None,
         max_seconds=None if max_time is None else seconds(max_time), resume=resume,
     )  # fmt: skip
-    with if_interrupted(f"To go on, start the same command again with: --out {folder} --resume"):
+    with if_interrupted(f"To resume, run the same command with: --out {folder} --resume"):
         report = result_of(events, SweepDone, quiet=quiet).report
     print_report(report, folder, verdict(report), [swept(report)], json=json)
 
@@ -259,27 +259,29 @@ def sweep(
 def lab(
     settings: dict[str, Any],
     study: Annotated[
-        str, typer.Argument(metavar="[STUDY]", help="reductions, scales …; none: list all.", show_default=False)
+        str, typer.Argument(metavar="[STUDY]", help="reductions, scales …; empty: list all.", show_default=False)
     ] = "",
     data: Annotated[
         Path | None,
         given(
-            "Folder of labelled images, a sub-folder per class. Default: data/source-images in the folder that "
-            "REGRAFT_SHARED names."
+            "Folder of labelled images with a subfolder per class. Default: data/source-images in the folder "
+            "$REGRAFT_SHARED."
         ),
     ] = None,
-    long: Annotated[bool, typer.Option("--long", help="Six times the training, for hours in the background.")] = False,
-    seeds: Annotated[int, flag("Seeds of every arm; 0: 5, and 3 of long.")] = 0,
-    max_time: Annotated[str | None, flag("No run is begun that would end later, such as 90s, 10m.")] = None,
-    out: Annotated[Path | None, given("Folder of the study. Default: runs/lab/STUDY.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a study that was stopped.")] = False,
-    publish: Annotated[Path | None, given("Write the page and its plots here too, as lab_STUDY.md.")] = None,
+    long: Annotated[bool, typer.Option("--long", help="Train six times as long; takes hours.")] = False,
+    seeds: Annotated[int, flag("Number of random seeds per arm; 0: 5, or 3 with --long.")] = 0,
+    max_time: Annotated[str | None, flag("Do not start runs that would end later than this, such as 90s, 10m.")] = None,
+    out: Annotated[Path | None, given("Output folder. Default: runs/lab/STUDY.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted study.")] = False,
+    publish: Annotated[
+        Path | None, given("Also write the report and its plots to this folder, as lab_STUDY.md.")
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Re-measure what is claimed about GoogLeNet.
+    """Re-measure published claims about GoogLeNet.
 
-    Each study is a sweep over variants of the network. Without STUDY: what there is.
+    Each study is a sweep over variants of the network. Without STUDY, lists them.
 
     \b
     regraft lab reductions
@@ -299,7 +301,7 @@ def lab(
         study, out=folder, data=data, long=long, seeds=seeds, resume=resume, publish=publish, settings=settings,
         max_seconds=None if max_time is None else seconds(max_time),
     )  # fmt: skip
-    with if_interrupted(f"To go on, start the same command again with: --out {folder} --resume"):
+    with if_interrupted(f"To resume, run the same command with: --out {folder} --resume"):
         report = result_of(events, StudyDone, quiet=quiet).report
     print_report(report, folder, f"{report.outcome}: {report.verdict}", [swept(report.sweep)], json=json)
 
@@ -310,14 +312,15 @@ app.registered_commands += catalogue.registered_commands
 @app.command()
 def push(
     model: Model,
-    to: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="The repository; it is made if need be.")],
-    private: Annotated[bool, typer.Option("--private", help="Make it for its owner alone.")] = False,
+    to: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="The repository; created if needed.")],
+    private: Annotated[bool, typer.Option("--private", help="Create a private repository.")] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Send a model to the Hugging Face hub: tensors, facts and card.
+    """Upload a model to the Hugging Face hub.
 
-    No file of the data, no prediction and nothing else of the run is sent. `hf auth login` says who you are.
+    Sends tensors, metadata and model card; no data, no predictions, nothing else of the run. Log in with `hf auth
+    login`.
 
     \b
     regraft push runs/ants you/ants
