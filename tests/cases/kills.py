@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import itertools
 import json
+import math
 import os
 import random
 import shutil
@@ -97,8 +98,10 @@ class Runs:
             with contextlib.suppress(ImportError):
                 __import__(name)
         from regraft.strategies import _checkpoint
+        from regraft.workbench import _evaluation
 
         _checkpoint.INTERVAL = _checkpoint.SHARE = 0.0  # after every epoch
+        _evaluation.REPEAT_SECONDS = math.inf  # a cross-validation on a busy machine would be repeated less often
 
     def run(
         self, job: Job, out: Path, *, resume: bool = False, after: float | None = None, write: int = 0, cache: Path
