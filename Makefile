@@ -14,6 +14,9 @@ DEV_READY := $(VENV)/.ready-dev
 DOCS_READY := $(VENV)/.ready-docs
 INSTALL := $(RUN) -m pip install --disable-pip-version-check --constraint constraints.txt
 
+# Where it is set, as in many containers, each of the processes that tests start would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 # Where the tests in a browser look for axe; REGRAFT_AXE names another file.
 AXE := build/axe/axe.min.js

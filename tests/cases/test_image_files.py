@@ -121,7 +121,11 @@ def test_k15_a_large_scan_is_over_a_limit_that_has_a_name_and_a_setting(
     predicted = regraft("predict", model, data / "cat" / "scan.png")
     assert (predicted.code, said in predicted.err) == (3, True)
     assert "damaged" not in fitted.err + predicted.err + (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
-    monkeypatch.setenv("REGRAFT_MAX_PIXELS", "91000000")
+    # The same with less to decode: over a limit that was set, then below a raised one.
+    Image.new("L", (1000, 1000), 90).save(data / "cat" / "scan.png")
+    monkeypatch.setenv("REGRAFT_MAX_PIXELS", "999999")
+    assert "over the limit of 999,999" in regraft("predict", model, data / "cat" / "scan.png").err
+    monkeypatch.setenv("REGRAFT_MAX_PIXELS", "1000000")
     again = regraft("fit", data, *TINY, "--out", tmp_path / "again")
     assert (again.code, "left out" in again.err, "on 25 examples" in again.out) == (0, False, True), again.err
     assert regraft("predict", model, data / "cat" / "scan.png").code == 0
