@@ -89,6 +89,7 @@ LOADS = {
     # urllib3, which it imports, tries at once whether a local IPv6 socket can be bound; nothing is sent through it
     "pydicom": "import socket; socket.has_ipv6 = False; import pydicom",
     "Pillow": "import PIL.Image",
+    "PyYAML": "import yaml",
     "tensorboard": "from torch.utils.tensorboard import SummaryWriter",
     "scikit-learn": "import sklearn.linear_model",
     "cleanlab": "from cleanlab.filter import find_label_issues",
@@ -221,6 +222,7 @@ def test_k01_no_dependency_writes_or_sends_when_it_is_loaded(name: str, guarded:
     code = SILENCED[name][1] if name in SILENCED else LOADS[name]
     module = {
         "Pillow": "PIL",
+        "PyYAML": "yaml",
         "scikit-learn": "sklearn",
         "protobuf": "google.protobuf",
         "prometheus-client": "prometheus_client",
