@@ -70,3 +70,41 @@ def folder_of(kind: str, where: Path, **more: Any) -> Path:
         path.parent.mkdir(exist_ok=True)
         path.with_suffix(".json").write_text(json.dumps(value))
     return where
+
+
+PAIRS: dict[str, dict[str, Any]] = {
+    "t5": {
+        "vocab_size": 32, "d_model": 32, "num_layers": 2, "num_heads": 4, "d_kv": 8, "d_ff": 48, "pad_token_id": 0,
+        "eos_token_id": 3, "decoder_start_token_id": 0,
+    },
+    "marian": {
+        "vocab_size": 32, "d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4,
+        "decoder_attention_heads": 4, "encoder_ffn_dim": 48, "decoder_ffn_dim": 48, "max_position_embeddings": 64,
+        "pad_token_id": 0, "eos_token_id": 3, "decoder_start_token_id": 0, "scale_embedding": True,
+    },
+}  # fmt: skip
+"""By type, a configuration of an encoder with a decoder."""
+
+
+def pair_network(kind: str) -> Any:
+    """The library's own encoder with a decoder, every number drawn, in evaluation mode."""
+    from regraft.backbones.transformers import library
+
+    transformers = library()
+    torch.manual_seed(0)
+    net = transformers.AutoModelForSeq2SeqLM.from_config(transformers.AutoConfig.for_model(kind, **PAIRS[kind]))
+    with torch.no_grad():
+        for parameter in filter(lambda one: one.requires_grad, net.parameters()):
+            parameter.add_(0.2 * torch.randn_like(parameter))
+        if kind == "marian":
+            net.final_logits_bias.add_(0.1 * torch.randn_like(net.final_logits_bias))
+    return net.eval()
+
+
+def pair_folder(kind: str, where: Path) -> Path:
+    """A folder with such a network and a tokenizer."""
+    pair_network(kind).save_pretrained(where)
+    made = tokenizer()
+    made.post_processor = processors.TemplateProcessing(single="$A [SEP]", special_tokens=[("[SEP]", 3)])
+    (where / "tokenizer.json").write_text(made.to_str())
+    return where

@@ -70,6 +70,8 @@ class Target:
     in the original unit."""
     order: tuple[str, ...] = ()
     """Classes of an ordinal task from lowest to highest; empty: numerical order, if they are numbers."""
+    beams: int = 1
+    """Beams of the beam search of a task that generates text; 1: greedy decoding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +109,9 @@ class Recipe:
     modality: str = ""
     """Modality of the examples: image, text, sound or table; empty: detected."""
     task: str = "auto"
-    """Task: classification, multilabel, regression, ordinal, detection, segmentation, verification; auto detects it
-    from the data (boxes, masks, pairs, a delimiter, several label columns), else classification."""
+    """Task: classification, multilabel, regression, ordinal, detection, segmentation, verification, sequence; auto
+    detects it from the data (boxes, masks, pairs, parallel files, a delimiter, several label columns), else
+    classification."""
     strategy: str = "probe"
     """Strategy (probe, finetune, gradual, lora, distill, extend), preset (partial, full, lp_ft, scratch, pretrain), or
     `auto`: as recommended by `advise`."""
@@ -175,6 +178,7 @@ _RANGES: Mapping[type, Mapping[str, tuple[Callable[[Any], bool], str]]] = {
         "train_share": (lambda share: 0 < share <= 1, "in (0, 1]"),
         "max_damaged_share": (lambda share: 0 <= share <= 1, "in [0, 1]"),
     },
+    Target: {"beams": (lambda beams: beams >= 1, "1 or more")},
     Decision: {
         "specificity": (lambda share: 0 < share < 1, "in (0, 1)"),
         "cost_false_positive": _COST,

@@ -9,9 +9,7 @@ import pytest
 
 ENTRY_POINTS = {
     "regraft.modalities": {"words": "toy_texts.words"},
-    "regraft.backbones": {"toy_encoder": "toy_texts.encoder", "toy_decoder": "toy_texts.decoder"},
-    "regraft.tasks": {"toy_sequence": "toy_texts.sequence"},
-    "regraft.evaluation.metrics": {"exact": "toy_texts.exact"},
+    "regraft.backbones": {"toy_encoder": "toy_texts.encoder"},
 }
 
 

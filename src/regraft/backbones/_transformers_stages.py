@@ -32,8 +32,8 @@ class Start(nn.Module):
         return {**state, "ids": state["ids"].long().masked_fill(~state["mask"], self.pad)}
 
 
-Call = Callable[[nn.ModuleDict, State], Mapping[str, Tensor] | Tensor]
-"""(the stage's parts, the state) -> the new `hidden`, or several tensors for the state."""
+Call = Callable[[nn.ModuleDict, State], Mapping[str, Any] | Tensor]
+"""(the stage's parts, the state) -> the new `hidden`, or several tensors for the state; None takes one out."""
 
 
 class Stage(nn.Module):
@@ -49,7 +49,8 @@ class Stage(nn.Module):
         new = dict(made) if isinstance(made, Mapping) else {"hidden": made}
         for part in self.last.values():
             new["hidden"] = part(new["hidden"])
-        return {name: one for name, one in state.items() if name not in ("ids", "types")} | new
+        kept = {name: one for name, one in state.items() if name not in ("ids", "types", "decoder")} | new
+        return {name: one for name, one in kept.items() if one is not None}
 
 
 def unmasked(state: State, allowed: Tensor | None = None) -> Float[Tensor, "n 1 #t t"]:
@@ -196,7 +197,7 @@ def _t5_embed(net: Any) -> Cut:
     return {"words": net.embed_tokens, "bias": bias, "dropout": net.dropout}, call
 
 
-def _t5_layers(net: Any) -> list[Cut]:
+def t5_layers(net: Any) -> list[Cut]:
     first = net.block[0].layer[0].SelfAttention
     settings = {
         "num_buckets": first.relative_attention_num_buckets,
@@ -239,7 +240,7 @@ PLANS: Mapping[str, Plan] = {
     ),
     "t5": Plan(
         embed=_t5_embed,
-        layers=_t5_layers,
+        layers=t5_layers,
         last=lambda net: {"norm": net.final_layer_norm, "dropout": net.dropout},
         make=lambda library, settings: library.T5EncoderModel(settings).encoder,
         shared=frozenset({"bias"}),

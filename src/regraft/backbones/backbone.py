@@ -51,6 +51,8 @@ class Backbone:
     """Safetensors file that holds the tensors by canonical name `stage/parameter`."""
     stage_digests: Mapping[str, str]
     """By stage: digest of its parameters and buffers."""
+    head: str = "source/"
+    """What the names of the source classifier's tensors begin with in the file."""
 
     @property
     def cuts(self) -> tuple[str, ...]:
@@ -127,4 +129,8 @@ class Backbone:
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Every tensor by canonical name `stage/parameter`."""
-        return read_tensors(self.tensors_path)
+        stored = read_tensors(self.tensors_path)
+        return {
+            f"source/{name.removeprefix(self.head)}" if name.startswith(self.head) else name: one
+            for name, one in stored.items()
+        }

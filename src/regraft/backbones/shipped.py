@@ -11,6 +11,7 @@ from typing import Any
 from regraft.backbones.backbone import BACKBONES, Backbone, family_of
 from regraft.bundle_format import FACTS, TENSORS, bundle_folder, check_tensors, read_facts, read_json, read_tensors
 from regraft.contracts.family import Card
+from regraft.contracts.task import TASKS
 from regraft.errors import BundleError, WeightsError
 from regraft.identity import sha256_of
 
@@ -126,6 +127,8 @@ def of_bundle(path: Path) -> Backbone:
         weights=f"bundle:{name}",
         trained_on=f"{before}; then {len(classes)} {outputs} of the user's ({name})" if classes else before,
     )
+    if isinstance(task, dict) and TASKS.get(str(task.get("kind")))(()).generates:  # what it writes with goes on
+        return replace(found, card=replace(card, num_source_classes=card.preparation.vocabulary), head="head/1.")
     return replace(found, card=card)
 
 

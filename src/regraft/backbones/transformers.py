@@ -15,7 +15,7 @@ arXiv:1908.10084 (sentence encoders). Imports no torch until a network is built.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
@@ -136,6 +136,18 @@ def narrowed(variant: str) -> Family:
         return replace(
             ENTRIES["transformers"], card=lambda _: replace(_minilm(KNOWN), family="transformers"), narrowed=None
         )
+    described, texts, url = small_files(variant)
+    card = _described(variant, described, texts)
+    return in_place(ENTRIES["transformers"], variant, card, url, read=without_heads)
+
+
+def small_files(variant: str) -> tuple[dict[str, Any], Mapping[str, str], str]:
+    """The configuration of the network in a folder or a repository, its small files as text, and where its weights are.
+
+    Raises:
+        BadRequest: it lacks a configuration or a tokenizer.
+        RegraftError: the repository cannot be reached.
+    """
     folder = Path(variant).expanduser()
     if folder.is_dir():
         files = {name: (folder / name).read_text(encoding="utf-8") for name in FILES if (folder / name).is_file()}
@@ -149,11 +161,25 @@ def narrowed(variant: str) -> Family:
         from regraft.backbones.fetch import hub_texts
 
         files, url = hub_texts(variant, FILES), f"{PREFIX}{variant}"
-    card = _described(variant, {name: _parsed(variant, name, text) for name, text in files.items()}, files)
+    if missing := [name for name in FILES[:2] if name not in files]:
+        raise BadRequest(
+            f"{variant} has no {missing[0]}.",
+            fix="save the tokenizer with save_pretrained of a fast tokenizer."
+            if missing[0] == "tokenizer.json"
+            else "name a folder that save_pretrained wrote.",
+        )
+    config = _parsed(variant, "config.json", files["config.json"])
+    return {name: value for name, value in config.items() if name not in UNUSED}, files, url
+
+
+def in_place(
+    family: Family, variant: str, card: Card, url: str, read: Callable[[Path, Mapping[str, Any]], Mapping[str, Any]]
+) -> Family:
+    """The family of one network alone, whose weights lie at `url` and are read by `read`."""
     facts = {"trained_on": f"as {variant} says"}
-    published = Published(url=url, sha256="", size_mb=0, variant=variant, facts=facts, read=without_heads)
+    published = Published(url=url, sha256="", size_mb=0, variant=variant, facts=facts, read=read)
     return replace(
-        ENTRIES["transformers"],
+        family,
         title=f"{variant}, a network of the type {card.config['transformers']['model_type']}",
         variants=(variant,),
         card=lambda _: card,
@@ -171,16 +197,9 @@ def _parsed(variant: str, name: str, text: str) -> Any:
         ) from error
 
 
-def _described(variant: str, files: Mapping[str, Any], texts: Mapping[str, str]) -> Card:
+def _described(variant: str, described: Mapping[str, Any], texts: Mapping[str, str]) -> Card:
     """The card of a network from its small files."""
-    if missing := [name for name in FILES[:2] if name not in files]:
-        raise BadRequest(
-            f"{variant} has no {missing[0]}.",
-            fix="save the tokenizer with save_pretrained of a fast tokenizer."
-            if missing[0] == "tokenizer.json"
-            else "name a folder that save_pretrained wrote.",
-        )
-    described = {name: value for name, value in files["config.json"].items() if name not in UNUSED}
+    files = {name: _parsed(variant, name, text) for name, text in texts.items()}
     kind = described.get("model_type")
     if kind not in DECODERS | ENCODERS:
         raise BadRequest(f"{variant} is of the type {kind!r}.",

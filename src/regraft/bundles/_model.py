@@ -91,7 +91,7 @@ class Model:
         assert network.generate is not None, "a task that generates needs a network that does"
         tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in records.items()}
         with torch.no_grad():
-            made: np.ndarray = network.generate(network, tensors, "input", self.module).numpy()
+            made: np.ndarray = network.generate(network, tensors, "input", self.module, self.task.generation).numpy()
         return made
 
     @cached_property

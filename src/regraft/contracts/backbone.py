@@ -51,10 +51,10 @@ class Network:
     """Names of tensors without an example axis, stored once."""
     complete: Callable[[State], State] = dict
     """Add the transient tensors to a stored state."""
-    generate: "Callable[[Network, State, str, nn.Module], Tensor] | None" = None
-    """(network, state, cut of the state, head) -> tokens (n t), generated step by step. Decoder stages below the cut
-    run again on the tokens so far. Of a state inside the decoder or at `output`, only the encoder's output is read:
-    its decoder tokens belong to the target and are ignored."""
+    generate: "Callable[[Network, State, str, nn.Module, Mapping[str, Any]], Tensor] | None" = None
+    """(network, state, cut of the state, head, `Task.generation`) -> tokens (n t), generated step by step. Stages of
+    the decoder below the cut run again on the tokens so far. Of a state inside the decoder or at `output`, only the
+    encoder's output is read: its decoder tokens belong to the target and are ignored."""
 
     def run(self, state: State, *, after: str = "input", upto: str = "output", keep: Sequence[str] = ()) -> State:
         """Run the stages between two cuts: the state at `after` -> the state at `upto`, without transient tensors.

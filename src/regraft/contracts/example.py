@@ -87,6 +87,10 @@ class Example:
         return content.path
 
 
+SHOWN = "shown to the decoder"
+"""Name of the label among the contents of an example, for tasks with teacher forcing."""
+
+
 def in_file(path: Path) -> Contents:
     """Return the contents of an example that is one file."""
     return {"file": File(path)}
@@ -143,6 +147,8 @@ class Labelling(ABC):
     quotes: bool = False
     """Whether a prediction quotes an example's last text: a record with `text`, `start` and `end` (characters of that
     text) and `score`."""
+    forced: bool = False
+    """Whether a decoder sees the label during training (teacher forcing). It is then a content, named `SHOWN`."""
     weighable: bool = False
     """Whether class balancing and label smoothing apply: for unordered, exclusive classes."""
     head_epochs: int = 0
@@ -151,6 +157,11 @@ class Labelling(ABC):
     """Whether the head, although not linear, can be `solved` in closed form."""
     split_rule: Literal["stratified", "disjoint classes"] = "stratified"
     """`disjoint classes`: the tested classes (identities) are not among those trained on."""
+
+    @property
+    def generation(self) -> Mapping[str, Any]:
+        """How texts are generated: what `Network.generate` is told, by a task that generates."""
+        return {}
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -236,7 +247,7 @@ def check_weighable(task: Labelling, *, balanced: bool = False, smoothing: float
         BadRecipe: one of them is set for another task.
     """
     for name, given, neutral in (("balanced", balanced, "false"), ("smoothing", smoothing, "0")):
-        if given and not task.weighable:
+        if given and not (task.weighable or (name == "smoothing" and task.forced)):  # tokens are classes to choose from
             raise BadRecipe(
                 f"options.{name} is {str(given).lower()}, which needs a choice between classes; this is a "
                 f"{task.kind} task.",

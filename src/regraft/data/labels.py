@@ -88,13 +88,14 @@ def understood(examples: Sequence[Example], asked: Asked, table: str) -> Labels:
             f"{given[0].upper()}{given[1:]} cannot be a {kind} task, which has one label an example.",
             fix="name one label column, or another --task (multilabel, regression).",
         )
-    one, merged = one_spelling({example.label for example in examples}, (*asked.known, *asked.order))
+    read = TASKS.get(kind)(())
+    spelled = set[str]() if read.forced else {example.label for example in examples}  # texts stay as they are
+    one, merged = one_spelling(spelled, (*asked.known, *asked.order))
     examples = [replace(each, label=one.get(each.label, each.label)) for each in examples] if one else examples
     if kind == "ordinal":
         found = _ranks(examples, asked.order, table)
         return replace(found, notes=(*found.notes, *notices(merged)))
-    names = TASKS.get(kind)(()).named
-    classes = tuple(sorted({name for example in examples for name in names(example.label)}))
+    classes = tuple(sorted({name for example in examples for name in read.named(example.label)}))
     numeric = asked.kind == "auto" and len(classes) >= MANY_VALUES and are_numbers(classes)
     text = (
         f"The labels are {len(classes)} different numbers, taken for classes; to predict them as numbers, say --task "

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from regraft.contracts.example import SOURCES, Columns, DataSource, Example
+from regraft.contracts.example import SHOWN, SOURCES, Columns, DataSource, Example, Inline
 from regraft.contracts.task import TASKS
 from regraft.data.archives import unpacking
 from regraft.data.dataset import Dataset, check_learnable
@@ -50,7 +50,10 @@ def open_dataset(
             else "check the path; a relative one starts at the current folder, and in a recipe at the folder where its "
             "run was started (go there, or --set data=PATH).",
         )
-    columns = Columns(**source, modality=modality, unlabelled=task != "auto" and TASKS.get(task)(()).taught)
+    asked_for = None if task == "auto" else TASKS.get(task)(())
+    if asked_for is not None and asked_for.forced:
+        source |= {"strip_labels": True}  # spaces around a text are no other label
+    columns = Columns(**source, modality=modality, unlabelled=asked_for is not None and asked_for.taught)
     reader = source_of(where) if frame is None else None
     if frame is None and reader is None:
         raise BadData(
@@ -68,6 +71,8 @@ def open_dataset(
     asked = Asked(kind=kind, columns=columns.named, delimiter=delimiter, order=order, known=known)
     labels = understood(found.examples, asked, where.name)
     examples, notes = labels.examples, [*found.notes, *labels.notes]
+    if TASKS.get(labels.kind)(()).forced:
+        examples = tuple(replace(one, contents={**one.contents, SHOWN: Inline(one.label)}) for one in examples)
     same, merged = one_spelling(filter(None, (example.group for example in examples)), what="group")
     if same:
         examples = tuple(replace(one, group=same.get(one.group or "", one.group)) for one in examples)

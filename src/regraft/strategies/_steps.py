@@ -154,18 +154,21 @@ def predict(tail: Tail, problem: Problem, positions: Int[np.ndarray, "n"]) -> np
 def evaluated(
     tail: Tail, problem: Problem, positions: Int[np.ndarray, "n"], loss: Loss | None = None
 ) -> tuple[np.ndarray, float]:
-    """Raw outputs on the plain view, in evaluation mode; and the mean loss over rows, NaN where none is given."""
+    """Raw outputs on the plain view, in evaluation mode; and the mean loss over rows, NaN where none is given. Where a
+    loss is asked for, nothing is generated."""
     counts, task, total = problem.states.pieces_of(positions), problem.task, 0.0
     several = counts.max(initial=1) > 1
     rows, pieces = (np.repeat(positions, counts), numbered(counts)) if several else (positions, None)
     batches, device = [], next(tail.parameters()).device
     for draw, state in _passing(tail, problem, rows, pieces):
-        output = tail(state)
+        output = None if task.generates and loss is None else tail(state)
         if loss is not None:
             total += float(loss(output, encoded(problem, draw, device))) * len(draw.examples)
+        if task.generates and loss is not None:
+            continue  # the loss chooses the epoch; generating in each would take longer than training
         if task.generates:
             assert tail.network.generate is not None, "a task that generates needs a network that does"
-            output = tail.network.generate(tail.network, state, tail.cut, tail.head)
+            output = tail.network.generate(tail.network, state, tail.cut, tail.head, task.generation)
         batches.append(in_tree(output, lambda leaf: leaf.cpu().numpy()))
     placements = problem.states.placements(rows, np.zeros_like(rows), pieces) if task.moves and len(rows) else {}
     raw = task.gathered(batches, np.repeat(np.arange(len(positions)), counts), placements)

@@ -337,13 +337,15 @@ def task_of(dataset: Dataset, recipe: Recipe) -> Task:
     for name, kind, given in (
         ("transform", "regression", recipe.target.transform != "none"),
         ("order", "ordinal", recipe.target.order),
+        ("beams", "sequence", recipe.target.beams > 1),
     ):
         if given and dataset.kind != kind:
             raise BadRecipe(
                 f"target.{name} is set, but this is a {dataset.kind} task; only a {kind} task has a use for it.",
                 fix=f"leave target.{name} out, or say --task {kind}.",
             )
-    facts = {"transform": recipe.target.transform, "delimiter": recipe.source.label_delimiter}
+    target = recipe.target
+    facts = {"transform": target.transform, "delimiter": recipe.source.label_delimiter, "beams": target.beams}
     classes = ordered(dataset.classes, recipe.decision, dataset.kind)
     return TASKS.get(dataset.kind)(classes, facts)
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from regraft.contracts.example import Content, Contents, Example, Inline
+from regraft.contracts.example import SHOWN, Content, Contents, Example, Inline
 from regraft.contracts.family import Card
 from regraft.contracts.modality import Modality, Placement, Record, Shapes, View
 from regraft.errors import BadRecipe, Undecodable, UnknownName
@@ -114,15 +114,22 @@ class TextModality(Modality):
     def load(self, contents: Contents, preparation: Any, view: View | None, piece: int = 0) -> tuple[Record, Placement]:
         from regraft.modalities.text.read import text_of
 
-        texts, placement = tuple(map(text_of, contents.values())), dict[str, np.ndarray]()
+        texts = tuple(text_of(one) for name, one in contents.items() if name != SHOWN)
+        placement = dict[str, np.ndarray]()
         if preparation.overlap:
             ids, types, placement["offsets"], placement["letters"] = preparation.windows(*texts)[0][piece]
         else:
-            found = preparation.encoded(*texts)
+            found = preparation.encoded(preparation.prefix + texts[0], *texts[1:])
             ids, types = np.array(found.ids, dtype=np.int32), np.array(found.type_ids, dtype=np.int32)
         if not len(ids):
             raise Undecodable("it has no tokens", str(next(iter(contents.values()))))
         record = {"ids": ids, "mask": np.ones(len(ids), dtype=bool), **({"types": types} if preparation.types else {})}
+        if preparation.max_target_tokens:
+            # Both texts end where the longer one does, for a row has one length; the mask is the source's.
+            shown = preparation.target(text_of(contents[SHOWN]))[:-1] if SHOWN in contents else []
+            record["decoder"] = np.array([preparation.start, *shown], dtype=np.int32)
+            length = max(map(len, record.values()))
+            record = {name: np.pad(array, (0, length - len(array))) for name, array in record.items()}
         return record, placement
 
     def whole(self, preparation: Any) -> Any:
@@ -143,7 +150,8 @@ class TextModality(Modality):
     def shapes(self, preparation: Any) -> Shapes:
         numbers: tuple[tuple[int | None, ...], str] = ((None,), "int32")
         types = {"types": numbers} if preparation.types else {}
-        return {"ids": numbers, "mask": ((None,), "bool"), **types}
+        decoder = {"decoder": numbers} if preparation.max_target_tokens else {}
+        return {"ids": numbers, "mask": ((None,), "bool"), **decoder, **types}
 
     def golden(self, seed: int, preparation: Any) -> list[Contents]:
         texts = [Inline(text) for text in _golden(seed)]

@@ -8,6 +8,7 @@ overlap, and of a pair the second text is, each window behind the whole first on
 Source of the format: https://huggingface.co/docs/tokenizers. Windows: Devlin et al. 2019, arXiv:1810.04805 (run_squad).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
@@ -53,11 +54,28 @@ class Preparation(Record):
     """Whether the network is told of which of two texts a token is."""
     overlap: int = 0
     """Tokens that two windows of a text share, at most half of a window; 0: there is one window."""
+    prefix: str = ""
+    """What is put before every text that a decoder's text is asked for: `translate English to German: `."""
+    max_target_tokens: int = 0
+    """Tokens of what a decoder writes at most, its end included; 0: there is no decoder."""
+    start: int = 0
+    """The number that a decoder begins with."""
+    end: int = 0
+    """The number that ends what it writes."""
+    vocabulary: int = 0
+    """How many numbers it chooses from."""
 
     def __post_init__(self) -> None:
         if not 8 <= self.max_tokens <= (self.positions or self.max_tokens):
             most = f"8 to {self.positions} are" if self.positions else "8 or more are"
             raise BadRecipe(f"max_tokens is {self.max_tokens}; {most} possible.", fix="leave prepare.max_tokens out.")
+        if self.max_target_tokens and not self.vocabulary:
+            raise BadRecipe(f"max_target_tokens is {self.max_target_tokens}, but the network has no decoder.",
+                            fix="leave prepare.max_target_tokens out.")  # fmt: skip
+        if self.max_target_tokens < 0 or 0 < self.positions < self.max_target_tokens:
+            most = f"0 to {self.positions}" if self.positions else "0 or more"
+            raise BadRecipe(f"max_target_tokens is {self.max_target_tokens}; it must be {most}.",
+                            fix="leave prepare.max_target_tokens out.")  # fmt: skip
 
     def digest_fields(self) -> dict[str, Any]:
         """What decides the tokens, as JSON, for the key of the activation store."""
@@ -89,6 +107,20 @@ class Preparation(Record):
             BadRequest, MissingExtra, WeightsError: as `encoded`.
         """
         return _windows(self, texts)
+
+    def target(self, text: str) -> list[int]:
+        """What a decoder is to write for this text, its end included; cut off after `max_target_tokens`.
+
+        Raises:
+            BadRequest, MissingExtra, WeightsError: as `encoded`.
+        """
+        numbers = _tokenizer(self.tokenizer, self.max_target_tokens).encode(text).ids
+        return (numbers if numbers[-1:] == [self.end] else [*numbers, self.end])[: self.max_target_tokens]
+
+    def texts(self, rows: Sequence[Sequence[int]]) -> list[str]:
+        """The texts that a decoder wrote as these numbers: up to their ends, marks left out."""
+        ended = [row[: row.index(self.end)] if self.end in row else row for row in map(list, rows)]
+        return list(map(str.strip, _tokenizer(self.tokenizer, self.max_target_tokens).decode_batch(ended)))
 
 
 @lru_cache(maxsize=64)

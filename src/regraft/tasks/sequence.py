@@ -1,0 +1,153 @@
+"""A text for a text: translation, and whatever else an encoder with a decoder writes.
+
+A label is the text to be written. While training the decoder is shown it (teacher forcing), one token behind, and the
+loss is the cross entropy of the next token; where texts are measured or predicted, they are generated, greedily or by a
+beam search.
+
+Source: Sutskever et al. 2014, arXiv:1409.3215; Williams & Zipser 1989 (teacher forcing); Szegedy et al. 2016,
+arXiv:1512.00567 (label smoothing). Letters: n examples, b rows of a batch, t tokens, v numbers to choose from.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Int
+
+from regraft.contracts.example import as_records, check_weighable
+from regraft.contracts.page import Words
+from regraft.contracts.task import Reads, Task
+from regraft.errors import BadRequest, MissingExtra
+from regraft.values import Prediction
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+READS = Reads("tokens")
+IGNORED = -100
+"""Stands for padding in encoded targets: the loss passes over it."""
+
+
+@dataclass(frozen=True)
+class Writing(Task):
+    """Texts, written token by token."""
+
+    beams: int = 1
+    """How many texts are followed at once; 1 takes the most probable token each time."""
+    preparation: Any = None
+    """What knows the tokens; None until it is known."""
+    kind: str = "sequence"
+    classes: tuple[str, ...] = ()
+    reads: Reads = READS
+    generates: bool = True
+    forced: bool = True
+    head_epochs: int = 3
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """The width of the beam."""
+        return {"beams": self.beams}
+
+    @property
+    def generation(self) -> Mapping[str, Any]:
+        """The width of the beam and the tokens at most, as transformers' `generate` calls them."""
+        return {"num_beams": self.beams, "max_new_tokens": self.preparation.max_target_tokens}
+
+    def words(self) -> Words:
+        """Texts."""
+        return Words(
+            output="text",
+            outputs="texts",
+            asked="of texts to be written",
+            labelled="with a text each to be written",
+            given="a text",
+            purpose="To write texts for texts, as in the pairs it was trained on",
+            caution="What it writes may read well and be wrong: it leaves out, adds and mistakes names and numbers. "
+            "Have what matters read by somebody who knows both sides.",
+            fields="prediction.label",
+        )
+
+    def for_preparation(self, preparation: Any) -> Task:
+        """
+        Raises:
+            BadRequest: the network has no decoder.
+        """
+        if not getattr(preparation, "max_target_tokens", 0):
+            raise BadRequest(
+                "A sequence task writes texts, and this network has no decoder.",
+                fix="name an encoder with a decoder: --backbone seq2seq:FOLDER@pretrained.",
+            )
+        return replace(self, preparation=preparation)
+
+    def prepared(self, targets: np.ndarray) -> Task:
+        """
+        Raises:
+            MissingExtra: what is to measure the texts is not installed: better said before training.
+        """
+        if find_spec("sacrebleu") is None:
+            raise MissingExtra("sacrebleu", "text", "Measuring texts")
+        return self
+
+    def named(self, label: str) -> Sequence[str]:
+        """Nothing: there are no classes."""
+        return ()
+
+    def encode(self, labels: Sequence[str]) -> np.ndarray:
+        """The texts, spaces alike."""
+        return as_records([" ".join(label.split()) for label in labels])
+
+    def encoded(self, targets: np.ndarray, placements: Mapping[str, np.ndarray]) -> Int[np.ndarray, "b t"]:
+        """The tokens, as many as the longest has; `IGNORED` behind the others."""
+        numbers = [self.preparation.target(text) for text in targets]
+        made = np.full((len(targets), max(map(len, numbers), default=1)), IGNORED, dtype=np.int64)
+        for row, one in zip(made, numbers, strict=True):
+            row[: len(one)] = one
+        return made
+
+    def head(self, widths: Mapping[str, int], dropout: float, source_head: "nn.Module | None" = None) -> "nn.Module":
+        """Tokens (b t d) -> logits (b t v): a copy of the network's own output layer where it has one, untied from the
+        vectors of its words."""
+        import torch
+        from torch import nn
+
+        linear = nn.Linear(widths["tokens"], self.preparation.vocabulary)
+        if source_head is not None:
+            with torch.no_grad():
+                linear.weight.copy_(source_head.weight)  # type: ignore[arg-type]
+                linear.bias.zero_() if source_head.bias is None else linear.bias.copy_(source_head.bias)  # type: ignore[arg-type]
+        return nn.Sequential(nn.Dropout(dropout), linear)
+
+    def objective(self, targets: np.ndarray, *, balanced: bool, smoothing: float) -> "Callable[[Any, Any], Tensor]":
+        """The mean over the tokens that are no padding."""
+        from torch.nn.functional import cross_entropy
+
+        check_weighable(self, balanced=balanced)
+
+        def loss(output: "Tensor", encoded: "Tensor") -> "Tensor":
+            # a source may be longer than every text of the batch
+            logits = output[:, : encoded.shape[1]].flatten(0, 1)
+            return cross_entropy(logits, encoded.flatten(), ignore_index=IGNORED, label_smoothing=smoothing)
+
+        return loss
+
+    def gathered(self, batches: Sequence[Any], example_of_row: Int[np.ndarray, " b"], placements: Any) -> np.ndarray:
+        """The texts."""
+        return as_records([text for batch in batches for text in self.preparation.texts(batch.tolist())])
+
+    def decode(self, outputs: np.ndarray) -> list[str]:
+        """The texts."""
+        return list(outputs)
+
+    def predictions(self, outputs: np.ndarray) -> list[Prediction]:
+        """The texts."""
+        return [Prediction(id="", label=text, probabilities={}) for text in outputs]
+
+
+def task(classes: Sequence[str], facts: Mapping[str, Any] | None = None) -> Writing:
+    """The task of writing texts."""
+    return Writing(beams=int((facts or {}).get("beams", 1)))
+
+
+ENTRY = task
