@@ -10,12 +10,14 @@ import pytest
 
 from regraft.bundle_format import read_tensors
 from regraft.bundles.bundle import load
+from regraft.contracts.metric import metric
 from regraft.errors import BadRecipe, BadRequest
 from regraft.recipe import Recipe, Source, Target
 from regraft.values import Prediction
 from regraft.workbench.compare import compare
 from regraft.workbench.evaluate import evaluate
 from regraft.workbench.fit import fit
+from regraft.workbench.mistakes import mistakes
 from regraft.workbench.predict import predict
 from regraft.workbench.run import RunDone
 from texts import pair_folder
@@ -130,6 +132,13 @@ def test_a_finished_model_goes_on_with_its_output_layer(run: Run, full: RunDone)
     assert chained.report.evaluation["test"].metrics["bleu"].value == pytest.approx(
         full.report.evaluation["test"].metrics["bleu"].value, abs=10
     )
+
+
+def test_the_worst_texts_come_first_among_the_mistakes(run: Run) -> None:
+    done = run("full")
+    found = [metric("chrf").compute([one.label], [one.predicted]) for one in mistakes(done.path)]
+    assert len(found) > 3
+    assert np.mean(found[: len(found) // 2]) <= np.mean(found[len(found) // 2 :])
 
 
 @pytest.mark.slow

@@ -50,7 +50,13 @@ def mistakes(run: Path) -> list[Mistake]:
     same = np.array([one == label for one, label in zip(said, found.labels, strict=True)], dtype=bool)
     outputs = list[dict[str, float]]()
     if found.task.answers == "structured":
-        far, outputs = np.ones(len(said)), [{} for _ in said]
+        # by all metrics that can be told of one example, as shares of their ranges
+        rated = [
+            one.value(one.statistics(found.targets, found.outputs)) * (1 if one.higher_is_better else -1) / one.range[1]
+            for one in metrics_for(report.data.kind).values()
+            if one.statistics and one.value
+        ]
+        far, outputs = -np.nan_to_num(np.mean(rated or [np.zeros(len(said))], axis=0)), [{} for _ in said]
         judged = next((one.right for one in metrics_for(report.data.kind).values() if one.right), None)
         if judged is not None and (right := judged(found.targets, found.outputs)) is not None:
             same = right

@@ -59,7 +59,7 @@ class TextModality(Modality):
     standalone_packages = ("tokenizers",)
     inline = True
     columns = ("text", "sentence", "message", "review", "document", "tweet", "comment")
-    baselines = ("tfidf", "sentence")
+    baselines = ("tfidf", "sentence", "nearest")
     gives_way = True
     near_copy_rule = "5 256 20"  # characters, bits, bits that differ
 
