@@ -2,7 +2,6 @@
 
 from regraft.baselines.nearest import ENTRY
 from regraft.contracts.example import SHOWN, Contents, Inline, as_records
-from regraft.contracts.task import TASKS
 
 PAIRS = {"a dog runs": "ein Hund rennt", "two cats sleep": "zwei Katzen schlafen", "a red house": "ein rotes Haus"}
 
@@ -17,9 +16,3 @@ def test_it_gives_the_target_of_the_most_similar_training_text_and_never_looks_a
     )
     asked = [contents("the dog runs fast", "zwei Katzen schlafen"), contents("cats"), contents("a red car")]
     assert list(predict(asked)) == list(PAIRS.values())
-
-
-def test_it_suits_tasks_whose_label_is_a_text_to_be_written() -> None:
-    assert ENTRY.suits(TASKS.get("sequence")(()), 1000)
-    assert not ENTRY.suits(TASKS.get("sequence")(()), 10**6)
-    assert not ENTRY.suits(TASKS.get("classification")(("a", "b")), 1000)

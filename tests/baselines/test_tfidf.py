@@ -40,8 +40,8 @@ def test_a_class_without_training_examples_is_never_predicted() -> None:
 
 @pytest.mark.parametrize("name", BASELINES.names())
 def test_every_baseline_says_for_which_tasks_it_is(name: str) -> None:
-    entry, kind = BASELINES.get(name), {"tfidf": "classification", "sentence": "span"}[name]
-    for task in ("classification", "regression", "span"):
+    entry, kind = BASELINES.get(name), {"tfidf": "classification", "sentence": "span", "nearest": "sequence"}[name]
+    for task in ("classification", "regression", "span", "sequence"):
         assert entry.suits(TASKS.get(task)(("a", "b")), 100) == (task == kind)
     assert not entry.suits(TASKS.get(kind)(("a", "b")), 10_000_000)
 
