@@ -19,7 +19,7 @@ from regraft.workbench.fit import fit
 from regraft.workbench.mistakes import mistakes
 from regraft.workbench.predict import predict
 from regraft.workbench.run import RunDone
-from texts import folder_of
+from texts import CONFIGS, folder_of
 
 pytest.importorskip("transformers")
 
@@ -31,8 +31,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return squad(folder / "test.json", 32, seed=1, longest=40, without=5).parent
 
 
-def run(data: Path, folder: Path, strategy: str = "full", **options: object) -> RunDone:
-    net = folder_of("bert", folder / "net")
+def run(data: Path, folder: Path, strategy: str = "full", kind: str = "bert", **options: object) -> RunDone:
+    net = folder_of(kind, folder / "net")
     recipe = Recipe(
         data=str(data), backbone=f"transformers:{net}@pretrained", strategy=strategy, prepare={"max_tokens": 24},
         options={"epochs": 10, "min_steps": 0, "lr": 3e-3, "batch": 8, **options}, threads=1, dtype="float32",
@@ -132,3 +132,11 @@ def test_a_question_with_its_context_is_served_by_name(done: RunDone) -> None:
 def test_every_strategy_that_takes_steps_trains_it(data: Path, tmp_path: Path, strategy: str) -> None:
     done = run(data, tmp_path, strategy)
     assert done.report.evaluation["test"].metrics["answer_f1"].value > 0.2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [kind for kind in CONFIGS if kind != "bert"])
+def test_every_type_of_network_reads_questions(data: Path, tmp_path: Path, kind: str) -> None:
+    done = run(data, tmp_path, "partial", kind=kind, epochs=1)
+    assert done.report.evaluation["test"].num_examples == 32
+    assert load(done.path, verify=True).predict(("the saw there", "my old hammer lies there"))[0].record is not None

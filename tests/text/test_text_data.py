@@ -143,6 +143,8 @@ def test_settings_that_mean_nothing_for_texts_are_refused() -> None:
         TEXT.augmentation("default", {"magnitude": 3})
     with pytest.raises(BadRecipe, match="max_tokens is 900; 8 to 512 are possible"):
         Preparation(max_tokens=900, positions=512)
+    with pytest.raises(BadRecipe, match="overlap is -1"):
+        Preparation(overlap=-1)
     with pytest.raises(BadRequest, match="tokenizer of this network is not at hand"):
         Preparation().encoded("x")
     with pytest.raises(BadRequest, match="no size in pixels"):

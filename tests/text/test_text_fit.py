@@ -10,6 +10,7 @@ import pytest
 
 from regraft.bundle_format import read_facts
 from regraft.bundles.bundle import load
+from regraft.contracts.example import Inline
 from regraft.recipe import Recipe, Source
 from regraft.values import Notice, Prediction
 from regraft.workbench.evaluate import evaluate
@@ -180,6 +181,23 @@ def test_texts_that_are_too_long_are_cut_and_it_is_said(run: Run, tmp_path: Path
         writer.writerow(["apple " * 17_000, "fruit", "train"])
     notes = [one.text for one in notices_of(run(tmp_path / "long.csv").path)]
     assert any("1 text has more than the 64 tokens" in one and "row 42" in one for one in notes)
+
+
+def test_long_texts_are_read_in_windows_where_they_overlap(run: Run, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    with (tmp_path / "long.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label", "split"])
+        for at in range(60):  # what tells the class stands at the end
+            words = [*random.choice(OTHER, random.integers(5, 50)), *random.choice((FRUIT, TOOLS)[at % 2], 6)]
+            writer.writerow([" ".join(words), ("fruit", "tools")[at % 2], "train" if at < 40 else "test"])
+    short, long = (run(tmp_path / "long.csv", prepare={"max_tokens": 16, **more}) for more in ({}, {"overlap": 4}))
+    ours, theirs = (one.report.evaluation["test"].metrics["accuracy"].value for one in (long, short))
+    assert ours > max(theirs, 0.8)
+    assert not [one for one in notices_of(long.path) if "more than the 16 tokens" in one.text]
+    text = " ".join(["the"] * 40 + ["plum"] * 6)
+    assert load(long.path).predict(text)[0].label == "fruit"
+    assert load(long.path).modality.pieces({"text": Inline(text)}, load(long.path).card.preparation) == 5
 
 
 def notices_of(path: Path) -> list[Notice]:

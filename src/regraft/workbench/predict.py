@@ -32,8 +32,8 @@ def predict(
     backend: str = "auto",
     threads: int = 0,
 ) -> Iterator[Event | Prediction]:
-    """Predictions of the model in `model` (a bundle or a run) for files, rows of tables and all examples in folders and
-    archives.
+    """Predictions of the model in `model` (a bundle or a run) for files, rows of tables, examples that a file lists
+    and all examples in folders and archives.
 
     What a folder holds is decided as in training, and what is passed over is said. A file that cannot be read gives a
     prediction with `error`. In the folder `draw` masks are drawn, alone and over their inputs; their names go into the

@@ -69,6 +69,8 @@ class Preparation(Record):
         if not 8 <= self.max_tokens <= (self.positions or self.max_tokens):
             most = f"8 to {self.positions} are" if self.positions else "8 or more are"
             raise BadRecipe(f"max_tokens is {self.max_tokens}; {most} possible.", fix="leave prepare.max_tokens out.")
+        if self.overlap < 0:
+            raise BadRecipe(f"overlap is {self.overlap}; 0 or more is expected.", fix="leave prepare.overlap out.")
         if self.max_target_tokens and not self.vocabulary:
             raise BadRecipe(f"max_target_tokens is {self.max_target_tokens}, but the network has no decoder.",
                             fix="leave prepare.max_target_tokens out.")  # fmt: skip
@@ -140,7 +142,8 @@ def _windows(preparation: Preparation, texts: tuple[str, ...]) -> tuple[list[Win
         part = inside[begin : begin + room]
         chosen = np.concatenate([before, part, after])
         shown = np.where((of_text[chosen] == last)[:, None], offsets[chosen], 0)
-        text = texts[last][offsets[part[0], 0] : offsets[part[-1], 1]]
+        marked = shown[shown[:, 1] > 0]
+        text = texts[last][marked[0, 0] : marked[-1, 1]] if len(marked) else ""
         letters = np.zeros(len(chosen) * WIDE, dtype=np.int32)
         if len(text) > len(letters):
             raise Undecodable(f"{len(text):,} characters of it are {len(part)} tokens", texts[last][:40])
