@@ -91,9 +91,9 @@ def cells() -> list[Cell]:
     return found
 
 
-def run(minutes: float) -> None:
+def run(minutes: float, every: list[Cell]) -> None:
     """Run what is not there yet, as long as there is time."""
-    left = [cell for cell in cells() if cell.report is None]
+    left = [cell for cell in every if cell.report is None]
     print(
         f"{len(left)} cells left, about {duration(sum(cell.seconds for cell in left))}; {minutes:g} minutes are given"
     )
@@ -106,11 +106,11 @@ def run(minutes: float) -> None:
         subprocess.run(cell.command, check=True)
 
 
-def rows_of(names: list[str], by: str) -> list[list[str]]:
+def rows_of(names: list[str], by: str, every: list[Cell]) -> list[list[str]]:
     """A row for each kind of cell: the metric for each seed, and the seconds."""
     rows = []
     for name in names:
-        some = [cell for cell in cells() if cell.name == name]
+        some = [cell for cell in every if cell.name == name]
         reports = [cell.report for cell in some]
         told = ["not run" if one is None else one.evaluation["test"].metrics[by].told() for one in reports]
         seconds = [sum(phase.seconds for phase in one.phases) for one in reports if one is not None]
@@ -142,18 +142,18 @@ def raw_faces() -> tuple[str, list[str]]:
     return said, gains
 
 
-def against_random() -> list[str]:
-    """The paired difference between pretrained and random weights, by seed."""
+def against_random(pair: tuple[str, str], kind: str, by: str) -> list[str]:
+    """The paired difference between pretrained and random weights, by seed: of two kinds of cells, by a metric."""
     found = []
     for seed in range(3):
-        paths = [RUNS / f"{name}-{seed}" for name in ("boxes", "boxes-random")]
+        paths = [RUNS / f"{name}-{seed}" for name in pair]
         reports = [read_report(path) for path in paths if (path / "report.json").is_file()]
         if len(reports) == 2:
             classes = reports[0].data.classes
-            one, other = (read_predictions(path / "predictions.csv", "test", "detection", classes) for path in paths)
+            one, other = (read_predictions(path / "predictions.csv", "test", kind, classes) for path in paths)
             other = other.in_order(one.ids, classes)
-            pair = compare(one.targets, one.outputs, other.outputs, metric="ap50", names=("pretrained", "random"))
-            found.append(f"Seed {seed}: {pair.verdict}")
+            gain = compare(one.targets, one.outputs, other.outputs, metric=by, names=("pretrained", "random"))
+            found.append(f"Seed {seed}: {gain.verdict}")
     return found
 
 
@@ -173,15 +173,15 @@ whole run on one core of a machine that did other work as well, so they are uppe
 animal_detection: 267 images to train on, 88 to test on, raccoons and kangaroos. The single-stage detector on a canvas
 of 224 pixels, twelve epochs, batches of 16, four views. AP50; the bar is 0.5.
 
-{table(header, rows_of(detectors, "ap50"))}
+{table(header, rows_of(detectors, "ap50", cells()))}
 
 COCO mAP:
 
-{table(header, rows_of(detectors, "map"))}
+{table(header, rows_of(detectors, "map", cells()))}
 
 Pretrained against random weights, on the same test images:
 
-{chr(10).join(f"* {one}" for one in against_random()) or "Not run."}
+{chr(10).join(f"* {one}" for one in against_random(("boxes", "boxes-random"), "detection", "ap50")) or "Not run."}
 
 No row is by Faster R-CNN, which does not exist here, and none is of vehicle_detection.
 
@@ -190,7 +190,7 @@ No row is by Faster R-CNN, which does not exist here, and none is of vehicle_det
 att_faces: s01 to s30 are trained on, tested are the 600 given pairs of s31 to s40. AUROC of pairs; raw pixels,
 by their Euclidean distance, have {said}.
 
-{table(header, rows_of(["faces-probe", "faces"], "pair_auroc"))}
+{table(header, rows_of(["faces-probe", "faces"], "pair_auroc", cells()))}
 
 Against raw pixels, on the same pairs:
 
@@ -206,5 +206,5 @@ refused: 300 pairs of two identities are given, and 1,000 are needed. The probe 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=20)
-    run(parser.parse_args().minutes)
+    run(parser.parse_args().minutes, cells())
     write()

@@ -21,18 +21,20 @@ from pathlib import Path
 
 from cases.door import TINY, regraft
 from cases.hostile_images import ENDINGS, NAMES, OTHERS, damaged, images, put
-from cases.hostile_kinds import boxes, numbers, recordings, texts
+from cases.hostile_kinds import boxes, masks, numbers, recordings, texts
 
 CODES = frozenset((2, 3, 4, 5, 6, 7, 8, 9))
 """Exit codes of errors with a name."""
 SERIOUS = 10
 """Exit code of an audit that found something serious: a result."""
 FOLDED = ("--set", "folds=2", "--set", "max_repeats=1", "--set", "threads=1")
-KINDS = ("image", "folder", "archive", "table", "texts", "image", "folder", "recordings", "numbers", "boxes")
+KINDS = ("image", "folder", "archive", "table", "texts", "image", "folder", "recordings", "numbers", "boxes", "masks")
 """What the case of a number is about, by its last digit."""
-OTHER_KINDS = {"texts": texts, "recordings": recordings, "numbers": numbers, "boxes": boxes}
-TRIED = {"boxes": ("--strategy", "partial", "--set", "options.epochs=1", "--set", "options.min_steps=2")}
-"""Flags that a kind of data needs to be quick: boxes train a head in any case."""
+OTHER_KINDS = {"texts": texts, "recordings": recordings, "numbers": numbers, "boxes": boxes, "masks": masks}
+TRIED = dict.fromkeys(
+    ("boxes", "masks"), ("--strategy", "partial", "--set", "options.epochs=1", "--set", "options.min_steps=2")
+)
+"""Flags that a kind of data needs to be quick: boxes and masks train a head in any case."""
 EVIL = ("../out.png", "/abs.png", "a/../../x.png", "C:\\x.png", "cat", "x" * 300, "a\0b")
 """Names of members that an archive should not have."""
 MEMBERS = (tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE)
@@ -150,7 +152,7 @@ def command(number: int, folder: Path, model: Path) -> list[str]:
     """Make the input of a case in `folder`; what is asked of it, with its output in `folder/out`."""
     draw = random.Random(number)
     folder.mkdir(parents=True)
-    out, kind = str(folder / "out"), KINDS[number % 10]
+    out, kind = str(folder / "out"), KINDS[number % len(KINDS)]
     if kind == "image":
         paths = []
         for at in range(draw.choice((1, 1, 3))):
@@ -217,7 +219,7 @@ def run(number: int, root: Path, model: Path) -> dict[str, object]:
     if left := [str(one) for one in (root / "cache").rglob("*.part")]:
         wrong.append(f"half-written: {left[:3]}")
     return {
-        "number": number, "kind": KINDS[number % 10], "verb": asked[0], "code": code, "seconds": round(seconds, 2),
+        "number": number, "kind": KINDS[number % len(KINDS)], "verb": asked[0], "code": code, "seconds": round(seconds, 2),
         "cpu": round(busy, 2), "wrong": wrong, "err": err[-2000:] if wrong else err.strip().splitlines()[-2:],
     }  # fmt: skip
 

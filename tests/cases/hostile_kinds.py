@@ -1,4 +1,4 @@
-"""Inputs that nobody should send, of the other kinds of data: texts, recordings, rows of numbers and boxes.
+"""Inputs that nobody should send, of the other kinds of data: texts, recordings, rows of numbers, boxes and masks.
 
 Each maker writes into a folder what a case is about, and returns the path with the flags of `fit` that go with it.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from PIL import Image
 
 from cases.door import photo
 from cases.hostile_images import NAMES, OTHERS, damaged, images, put, saved
@@ -170,3 +171,52 @@ def boxes(root: Path, draw: random.Random) -> tuple[Path, tuple[str, ...]]:
             put(root / "data" / "Annotations" / f"{at}.xml", damaged(data, draw) if draw.random() < odd / 4 else data)
         path = root / "data"
     return path, (*NET, "--task", draw.choice(("detection", "detection", "auto")))
+
+
+def masks(root: Path, draw: random.Random) -> tuple[Path, tuple[str, ...]]:
+    """Folders of images and masks, or a table of them, with masks as nobody should give them."""
+    count, odd = draw.choice((0, 1, 12, 16, 16)), draw.choice((0, 0, 0.05, 0.2))
+    split = draw.choice(("", "", "train/", "val/"))
+    rows = [["image", "mask", "split"]]
+    for folder in ("images", "masks"):
+        (root / "data" / split / folder).mkdir(parents=True)
+    for at in range(count):
+        image = photo(at % 2, at)
+        wide, high = image.size
+        values = draw.choice(((0, 1), (0, 255), (0, 1, 255), (3, 7), (0,))) if draw.random() < odd else (0, 1, 2)
+        size = (high, wide) if draw.random() > odd / 3 else (wide + 1, high)
+        grid = np.array([draw.choice(values) for _ in range(16)], dtype=np.uint8).reshape(4, 4)
+        mask = Image.fromarray(grid).resize(size[::-1], Image.Resampling.NEAREST)
+        mode = draw.choice(("RGB", "1", "RGBA", "LA", "F", "CMYK", "I;16")) if draw.random() < odd else "L"
+        data = saved(mask.convert(mode) if mode != "I;16" else Image.fromarray(grid.astype(np.uint16)),
+                     "TIFF" if mode in ("F", "CMYK") else "PNG")  # fmt: skip
+        if draw.random() < odd / 2:
+            data = draw.choice((images(draw), b"", *OTHERS))
+        ending = draw.choice(("_mask", "-seg", " gt", "")) if draw.random() < odd else ""
+        put(root / "data" / split / "images" / f"{at}.png", saved(image, "PNG"))
+        if draw.random() > odd / 3:
+            put(
+                root / "data" / split / "masks" / f"{at}{ending}.png",
+                damaged(data, draw) if odd and at % 7 == 3 else data,
+            )
+        name = draw.choice(NAMES) if draw.random() < odd / 3 else f"{split}masks/{at}.png"
+        rows.append([f"{split}images/{at}.png", name, ("train", "test")[at % 2]])
+    if draw.random() < 0.3:
+        lines = [
+            "0 ground",
+            "1 cell",
+            "2,0,0 road",
+            "255 ignore",
+            "2 nucleus",
+            draw.choice(NAMES),
+            "-1 x",
+            "9" * 30 + " y",
+        ]
+        put(
+            root / "data" / "classes.txt",
+            "\n".join(draw.sample(lines, draw.randint(0, len(lines)))).encode("utf-8", "replace"),
+        )
+    if draw.random() < 0.3:
+        put(root / "data" / "t.csv", "\n".join(",".join(row) for row in rows).encode("utf-8", "replace"))
+        return root / "data" / "t.csv", (*NET, "--task", draw.choice(("segmentation", "auto")))
+    return root / "data", (*NET, "--task", draw.choice(("segmentation", "segmentation", "auto")))

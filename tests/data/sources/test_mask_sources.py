@@ -97,7 +97,7 @@ def test_a_table_names_images_and_masks(tmp_path: Path) -> None:
 
 
 def test_what_is_wrong_with_masks_is_named(tmp_path: Path) -> None:
-    for name in ("size", "missing", "value", "many", "jpeg", "torn"):
+    for name in ("size", "missing", "value", "many", "jpeg", "torn", "float"):
         put(tmp_path / name, "a")
     put(tmp_path / "size", "b", size=(5, 3))
     put(tmp_path / "missing", "b", None)
@@ -105,7 +105,9 @@ def test_what_is_wrong_with_masks_is_named(tmp_path: Path) -> None:
     put(tmp_path / "many", "b", Image.fromarray(np.arange(400).reshape(20, 20).astype(np.uint16)), (20, 20))
     Image.fromarray(GRID).save(tmp_path / "jpeg" / "masks" / "a.png", format="JPEG")
     (tmp_path / "torn" / "masks" / "a.png").write_bytes((tmp_path / "torn" / "masks" / "a.png").read_bytes()[:40])
+    Image.fromarray(GRID.astype(np.float32)).save(tmp_path / "float" / "masks" / "a.png", format="TIFF")
     for name, told in {
+        "float": r"a.png has pixels of mode F",
         "size": r"1 mask is of another size.*b.png 4 x 3, its image 5 x 3",
         "missing": r"1 of 2 images have no mask, or several: b.jpg has none",
         "value": r"classes.txt has no class for values of masks: 2 \(4 pixels\); the first is of images/a.jpg",

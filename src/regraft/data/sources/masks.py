@@ -97,11 +97,11 @@ def _paired(root: Path, part: Path, split: str | None) -> tuple[list[tuple[Examp
         for key in {name, MASK_ENDING.sub("", name)}:
             of.setdefault(key, []).append(mask)
     lacking = [image for image in images if len(of.get(_name(image, part / IMAGES), ())) != 1]
-    if lacking or not images:
-        first = of.get(_name(lacking[0], part / IMAGES), []) if lacking else []
-        told = (
-            f"{lacking[0].name} has {named(one.name for one in first) or 'none'}" if lacking else "there are no images"
-        )
+    if not images:
+        raise BadData(f"{part / IMAGES} holds no images.", fix="put the images of the masks there.")
+    if lacking:
+        first = of.get(_name(lacking[0], part / IMAGES), [])
+        told = f"{lacking[0].name} has {named(one.name for one in first) or 'none'}"
         raise BadData(
             f"{part}: {len(lacking):,} of {counted(len(images), 'image')} have no mask, or several: {told}.",
             fix=f"put one mask called as the image into {MASKS}/, or take the image out.",
@@ -222,7 +222,7 @@ def _names(path: Path, seen: _Seen) -> tuple[Mapping[int, str | None], list[str]
                 fix=f"add a line for each (VALUE NAME, or VALUE {IGNORE}), or correct the masks.",
             )
         return {value: None if name == IGNORE else name for value, name in given.items()}, []
-    names: dict[int, str | None] = {value: _value(value, seen) for value in seen.points}
+    names: dict[int, str | None] = {value: _value(value, seen) for value in sorted(seen.points)}
     if len(names) > MOST:
         raise BadData(
             f"The masks have {len(names):,} different values together; {MOST} classes are possible at most.",

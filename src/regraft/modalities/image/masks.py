@@ -41,8 +41,10 @@ def values_of(path: Path) -> tuple[Int[np.ndarray, "h w"], bool]:
                     fix="make mask and image smaller.",
                 )
             image.load()
-            if image.mode in ("1", "L", "P", "I", "I;16"):
+            if image.mode in ("1", "L", "P", "I") or image.mode.startswith("I;"):
                 return np.asarray(image).astype(np.int64) * (255 if image.mode == "1" else 1), False
+            if image.mode not in ("RGB", "RGBA", "LA", "PA"):
+                raise BadData(f"The mask {path} has pixels of mode {image.mode}, which are no classes.", fix=FIX)
             red, green, blue = np.moveaxis(np.asarray(image.convert("RGB")).astype(np.int64), 2, 0)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise BadData(f"The mask {path} cannot be read ({error}).", fix=FIX) from error
