@@ -119,14 +119,16 @@ def write() -> None:
             pair = compare(targets, own, outputs, metric="iou", names=(cell.title, "thresholds of colour"))
             gains.append(f"{cell.title}, seed {cell.seed}: {pair.verdict}")
     names = list(dict.fromkeys(cell.name for cell in cells()))
-    header = ["", "seed 0", "seed 1", "seed 2", "seconds, mean"]
+    header = ["", "seed 0", "seed 1", "seed 2", "CPU time, mean"]
     pairs = against_random(("masks", "masks-random"), "segmentation", "iou")
-    tables = "\n\n".join(f"{metric(name).title}:\n\n{table(header, rows_of(names, name, cells()))}" for name in METRICS)
+    tables = "\n\n".join(
+        f"{metric(name).title}:\n\n{table(header, rows_of(names, name, cells(), 'cpu_seconds'))}" for name in METRICS
+    )
     text = f"""# Masks
 
 Made by `python benchmarks/masks_table.py`, which runs cells in order of value for as many minutes as it is given; cells
-that were not run are marked. In brackets: 95 % intervals over test images. Seconds are of a whole run on one core of a
-machine that did other work as well, so they are upper bounds.
+that were not run are marked. In brackets: 95 % intervals over test images. Times are CPU time of a whole run, its probe
+included.
 
 wbc_segmentation: 209 images of white blood cells to train on, 90 to test on, at most 120 pixels wide; background,
 cytoplasm and nucleus. A canvas of 128 pixels, twelve epochs, batches of 16, four views; nothing was chosen by the test.

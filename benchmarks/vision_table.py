@@ -106,14 +106,14 @@ def run(minutes: float, every: list[Cell]) -> None:
         subprocess.run(cell.command, check=True)
 
 
-def rows_of(names: list[str], by: str, every: list[Cell]) -> list[list[str]]:
-    """A row for each kind of cell: the metric for each seed, and the seconds."""
+def rows_of(names: list[str], by: str, every: list[Cell], spent_as: str = "seconds") -> list[list[str]]:
+    """A row for each kind of cell: the metric for each seed, and the seconds (`cpu_seconds`: of the processor)."""
     rows = []
     for name in names:
         some = [cell for cell in every if cell.name == name]
         reports = [cell.report for cell in some]
         told = ["not run" if one is None else one.evaluation["test"].metrics[by].told() for one in reports]
-        seconds = [sum(phase.seconds for phase in one.phases) for one in reports if one is not None]
+        seconds = [sum(getattr(phase, spent_as) for phase in one.phases) for one in reports if one is not None]
         spent = duration(float(np.mean(seconds))) if seconds else "–"
         rows.append([some[0].title, *told, *["–"] * (3 - len(told)), spent])
     return rows

@@ -219,8 +219,9 @@ def run(number: int, root: Path, model: Path) -> dict[str, object]:
     if left := [str(one) for one in (root / "cache").rglob("*.part")]:
         wrong.append(f"half-written: {left[:3]}")
     return {
-        "number": number, "kind": KINDS[number % len(KINDS)], "verb": asked[0], "code": code, "seconds": round(seconds, 2),
-        "cpu": round(busy, 2), "wrong": wrong, "err": err[-2000:] if wrong else err.strip().splitlines()[-2:],
+        "number": number, "kind": KINDS[number % len(KINDS)], "verb": asked[0], "code": code,
+        "seconds": round(seconds, 2), "cpu": round(busy, 2), "wrong": wrong,
+        "err": err[-2000:] if wrong else err.strip().splitlines()[-2:],
     }  # fmt: skip
 
 

@@ -35,7 +35,7 @@ from regraft.values import Notice, Prediction
 __all__ = ["Bundle", "Model", "golden_logits", "load", "prefixes_of", "with_changes", "withheld", "write_bundle"]
 
 MOST_GOLDEN = 1 << 14
-"""Numbers that are kept of the golden inputs' outputs, where outputs are records."""
+"""Numbers that are kept of the golden inputs' outputs, where outputs are structured."""
 TOLERANCE = 1e-4
 """Largest difference of the golden logits from the recorded ones, relative to the largest of them."""
 
