@@ -1,14 +1,21 @@
 """Parallel files and tables of pairs: what is read, and what is refused by name."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from tokenizers import processors
 
-from regraft.contracts.example import SHOWN
+from regraft.backbones.seq2seq import card_of
+from regraft.contracts.example import SHOWN, Example, Inline
+from regraft.contracts.modality import MODALITIES
 from regraft.data.dataset import Dataset
 from regraft.data.open import open_dataset
 from regraft.errors import BadData, RegraftError, UnknownName
+from regraft.modalities.text.tokens import Preparation
+from texts import tokenizer
 
 EN = "A dog runs.\nTwo cats sleep.\nA red house.\n"
 DE = "Ein Hund rennt.\nZwei Katzen schlafen.\nEin rotes Haus.\n"
@@ -89,6 +96,27 @@ def test_another_encoding_is_read_and_said(folder: Path) -> None:
     found = opened(folder)
     assert any("val.de is not UTF-8 and read as Windows-1252" in one.text for one in found.notes)
     assert "Häuschen" in next(one.label for one in found.examples if one.id == "val line 3")
+
+
+def test_texts_that_are_cut_off_on_either_side_are_named() -> None:
+    ended = tokenizer()
+    ended.post_processor = processors.TemplateProcessing(single="$A [SEP]", special_tokens=[("[SEP]", 3)])
+    prepared = Preparation(
+        tokenizer=ended.to_str(), max_tokens=9, max_target_tokens=8, start=0, end=3, vocabulary=32, prefix="the table "
+    )
+    card = card_of("small", {"model_type": "t5", "vocab_size": 32, "d_model": 8, "num_layers": 1}, "")
+    texts = {"short": ("apple", "pear"), "source": ("apple " * 7, "pear"), "target": ("apple", "pear " * 8)}
+    kind, examples = MODALITIES.get("text"), [
+        Example(id=name, contents={"en": Inline(one), SHOWN: Inline(other)}, label=other)
+        for name, (one, other) in texts.items()
+    ]  # fmt: skip
+    prints = np.array([kind.fingerprint(one.contents) for one in examples])
+    found = [one.text for one in kind.check(examples, prints, replace(card, preparation=prepared))]
+    assert ["not seen: source." in found[0], "cut off, after 8 tokens: target." in found[1]] == [True, True]
+    record, _ = kind.load(examples[2].contents, prepared, None)
+    assert record["decoder"].tolist() == [0, *[15] * 7]
+    assert record["mask"].tolist() == [True] * 4 + [False] * 4
+    assert kind.load({"en": Inline("apple")}, prepared, None)[0]["decoder"].tolist() == [0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("columns", [{}, {"text_columns": ("en",)}, {"text_columns": ("en",), "label_column": "fr"}])

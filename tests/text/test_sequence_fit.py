@@ -144,7 +144,7 @@ def test_the_worst_texts_come_first_among_the_mistakes(run: Run) -> None:
 @pytest.mark.slow
 def test_two_runs_are_compared_by_what_they_write(run: Run, full: RunDone) -> None:
     other = run("finetune", cut="layer.2")
-    assert list(compare([full.path, other.path]))
+    assert compare(full.path, other.path).paired.metric == "bleu"
 
 
 def test_what_cannot_be_had_is_refused_before_training(run: Run, table: Path, tmp_path: Path) -> None:

@@ -114,12 +114,12 @@ class TextModality(Modality):
     def load(self, contents: Contents, preparation: Any, view: View | None, piece: int = 0) -> tuple[Record, Placement]:
         from regraft.modalities.text.read import text_of
 
-        texts = tuple(text_of(one) for name, one in contents.items() if name != SHOWN)
+        texts = _given(contents, preparation)
         placement = dict[str, np.ndarray]()
         if preparation.overlap:
             ids, types, placement["offsets"], placement["letters"] = preparation.windows(*texts)[0][piece]
         else:
-            found = preparation.encoded(preparation.prefix + texts[0], *texts[1:])
+            found = preparation.encoded(*texts)
             ids, types = np.array(found.ids, dtype=np.int32), np.array(found.type_ids, dtype=np.int32)
         if not len(ids):
             raise Undecodable("it has no tokens", str(next(iter(contents.values()))))
@@ -180,11 +180,17 @@ class TextModality(Modality):
             many = counted(len(cut), "question has", "questions have")
             text = f"{many} more than {most // 4} tokens; what comes after is not seen: {named(cut)}."
             return notices([text] if cut else [])
-        long = [examples[at] for at in np.flatnonzero(prints["characters"] > most - 8).tolist()]
-        cut = [one.id for one in long if card.preparation.encoded(*map(text_of, one.contents.values())).overflowing]
+        limit = min(most, prepared.max_target_tokens or most)
+        long = [examples[at] for at in np.flatnonzero(prints["characters"] > limit - 8).tolist()]
+        cut = [one.id for one in long if prepared.encoded(*_given(one.contents, prepared)).overflowing]
         many = counted(len(cut), "text has", "texts have")
-        text = f"{many} more than the {most} tokens that {card.name} reads; what comes after is not seen: {named(cut)}."
-        return notices([text] if cut else [])
+        texts = [
+            f"{many} more than the {most} tokens that {card.name} reads; what comes after is not seen: {named(cut)}."
+        ]
+        written = [one.id for one in long if prepared.exceeds(text_of(one.contents.get(SHOWN, Inline(""))))]
+        many = counted(len(written), "text", "texts")
+        texts.append(f"Of {many} to be written the end is cut off, after {limit} tokens: {named(written)}.")
+        return notices([text for text, some in zip(texts, (cut, written), strict=True) if some])
 
     def standalone(self) -> str:
         from regraft.modalities.text.standalone import SCRIPT
@@ -206,6 +212,14 @@ class TextModality(Modality):
 
         text = " ".join(text_of(content).split())
         return text if len(text) <= PREVIEW else f"{text[: PREVIEW - 1]}…"
+
+
+def _given(contents: Contents, preparation: Any) -> tuple[str, ...]:
+    """The texts that the network is given, without what a decoder is shown."""
+    from regraft.modalities.text.read import text_of
+
+    first, *more = (text_of(one) for name, one in contents.items() if name != SHOWN)
+    return (preparation.prefix + first, *more)
 
 
 def _golden(seed: int) -> list[str]:

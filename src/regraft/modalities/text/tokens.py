@@ -119,6 +119,13 @@ class Preparation(Record):
         numbers = _tokenizer(self.tokenizer, self.max_target_tokens).encode(text).ids
         return (numbers if numbers[-1:] == [self.end] else [*numbers, self.end])[: self.max_target_tokens]
 
+    def exceeds(self, text: str) -> bool:
+        """Whether a decoder is to write less than this text, for it is too long."""
+        if not self.max_target_tokens or not text:
+            return False
+        numbers = _tokenizer(self.tokenizer, 0).encode(text).ids
+        return len(numbers) + (numbers[-1:] != [self.end]) > self.max_target_tokens
+
     def texts(self, rows: Sequence[Sequence[int]]) -> list[str]:
         """The texts that a decoder wrote as these numbers: up to their ends, marks left out."""
         ended = [row[: row.index(self.end)] if self.end in row else row for row in map(list, rows)]
