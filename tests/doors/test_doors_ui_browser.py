@@ -26,6 +26,7 @@ from doors.serving import draw, form
 from regraft.reports.page import write_pages
 from sample_findings import write_all
 from sample_report import sample_report
+from sound.test_sound_features import tones, wav
 
 pytestmark = pytest.mark.slow
 CHROMIUM = shutil.which("chromium") or ""
@@ -59,7 +60,8 @@ def browser() -> Iterator[Any]:
     if not CHROMIUM:
         pytest.skip("no Chromium: make setup-browser")
     with sync_playwright() as made:
-        found = made.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        devices = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")  # a test image, beeps
+        found = made.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *devices])
         yield found
         found.close()
 
@@ -188,6 +190,12 @@ def test_from_dropped_images_to_a_served_model(seen: tuple[Seen, Path], images: 
     page.wait_for_selector("#said h3")
     assert file.name in page.inner_text("#said")
     one.look("tried")
+    one.press("Use the camera")
+    one.press("Take a picture")
+    page.wait_for_selector("#said h3:text-is('camera.png')")
+    one.look("camera")
+    one.press("Switch the camera off")
+    assert page.locator("#seen").is_hidden()
     one.press("Compare")
     page.wait_for_url("**/compare*")
     one.look("compared")
@@ -213,6 +221,31 @@ def test_from_dropped_images_to_a_served_model(seen: tuple[Seen, Path], images: 
     page.wait_for_selector("button:text-is('Start again')")
     page.goto(f"{one.base}/")
     one.look("home")
+
+
+def test_a_clip_from_the_microphone_is_tried(seen: tuple[Seen, Path], child_env: dict[str, str]) -> None:
+    pytest.importorskip("soundfile", reason="the extra `sound` is not installed")
+    one, folder = seen
+    for label, hertz in (("low", 300.0), ("high", 2400.0)):
+        (folder / "clips" / label).mkdir(parents=True)
+        for at in range(8):
+            samples = tones(8000, 0.5, (hertz + 10 * at,))
+            (folder / "clips" / label / f"{at}.wav").write_bytes(wav(samples, 8000))
+    settings = ("--backbone", TINY, "--set", "input_px=64", "--set", "threads=1", "--out", folder / "runs/clips")
+    command = [sys.executable, "-m", "regraft", "fit", folder / "clips", *settings]
+    subprocess.run(command, env=child_env, check=True, capture_output=True)
+    one.page.goto(one.address)
+    one.page.goto(f"{one.base}/runs/clips")
+    one.press("Use the microphone")
+    one.look("microphone")
+    one.page.wait_for_timeout(700)
+    one.press("Stop and predict")
+    one.page.wait_for_selector("#said h3:text-is('microphone.wav')")
+    assert one.page.inner_text("#said .verdict") in ("low", "high")
+    one.press("Use the microphone")
+    one.press("Switch the microphone off")
+    one.page.wait_for_timeout(300)
+    assert one.page.inner_text("#said").startswith("Recording"), "what was thrown away is not predicted"
 
 
 def test_reports_as_files_are_whole_on_a_phone_and_in_the_dark(browser: Any, tmp_path: Path) -> None:

@@ -132,6 +132,8 @@ class Modality(ABC):
     gives_way: bool = False
     """Whether its files count as examples only if a folder holds none of another modality."""
 
+    recorder: Literal["", "camera", "microphone"] = ""
+    """The device with which a browser can record an example; empty: none."""
     rows: bool = False
     """Whether each table row is an example, made of all its numeric columns."""
 

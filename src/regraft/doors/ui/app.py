@@ -148,8 +148,8 @@ class Pages:
             return self.show("unfinished.html", name=name, live=seen, state="unfinished")
         found = await asyncio.to_thread(pages.result, folder)
         others = [one for one in self.place.names("runs") if one != name] if kind == "runs" else []
-        return self.show("result.html", kind=kind, name=name, found=found, plots=inside(found.plots),
-                         others=others, data=self.place.data())  # fmt: skip
+        return self.show("result.html", kind=kind, name=name, found=found, plots=inside(found.plots), others=others,
+                         data=self.place.data(), takes=pages.modality(folder) if kind == "runs" else None)  # fmt: skip
 
     async def try_(self, request: Request) -> Response:
         """What a model says of what is dropped."""

@@ -9,9 +9,12 @@ from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader
 
+from regraft.bundle_format import bundle_folder, read_facts
+from regraft.contracts.family import Card
+from regraft.contracts.modality import MODALITIES, Modality
 from regraft.contracts.page import Block
 from regraft.doors.ui.place import stem
-from regraft.errors import RunError
+from regraft.errors import BundleError, RunError
 from regraft.records import from_json
 from regraft.reports import advice, audit, page, sweep
 from regraft.reports.plots import drawn
@@ -71,6 +74,15 @@ def headline(run: Path) -> tuple[str, str, str]:
     made = f"{report.strategy.preset} at {report.strategy.cut}" if report.strategy else "evaluation"
     value = report.section.headline.told() if report.section else ""
     return f"{made}, {report.backbone.name}", value, report.data.name
+
+
+def modality(run: Path) -> Modality | None:
+    """The kind of data that the run's model takes; None if there is no model."""
+    try:
+        card = Card.from_json(read_facts(bundle_folder(run))["backbone"]["card"])
+    except BundleError:
+        return None
+    return MODALITIES.get(card.modality)
 
 
 def _drawings(folder: Path) -> dict[str, str]:

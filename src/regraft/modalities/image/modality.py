@@ -49,6 +49,7 @@ class ImageModality(Modality):
     """Photographs, scans, X-rays, tissue tiles, arrays of many channels."""
 
     name = "image"
+    recorder = "camera"
     one, many = "image", "images"
     layout = LAYOUT
     measured = MEASURED

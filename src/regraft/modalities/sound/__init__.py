@@ -39,6 +39,7 @@ class SoundModality(Modality):
     """Speech, music, noises: one sound per file."""
 
     name = "sound"
+    recorder = "microphone"
     one, many = "recording", "recordings"
     layout = 1
     measured = (

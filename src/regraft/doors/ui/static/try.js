@@ -1,10 +1,10 @@
 // Sends what is dropped, chosen or typed to the model, and shows what it says.
 const form = document.querySelector("#try");
-const said = document.querySelector("#said");
+export const said = document.querySelector("#said");
 const token = document.querySelector("meta[name=token]").content;
 
-async function predict(files) {
-  const text = document.querySelector("#text").value;
+export async function predict(files) {
+  const text = document.querySelector("#text")?.value;
   const body = new FormData();
   for (const file of files) body.append("file", file, file.name);
   if (!files.length && text) body.append("text", text);
