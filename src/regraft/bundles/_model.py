@@ -1,4 +1,4 @@
-"""What a saved model is made of, and how it is written to disk.
+"""The parts of a saved model, and writing it to disk.
 
 Letters: n inputs, c outputs, d features, g golden inputs.
 """
@@ -33,18 +33,18 @@ GOLDEN_SEED = 0
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Model:
-    """What a bundle holds, before it is written and after it is read."""
+    """The content of a bundle."""
 
     backbone: Backbone
-    """The network, its tuned stages included."""
+    """The network, including its fine-tuned stages."""
     task: Task
     """Head, outputs and predictions."""
     head: Mapping[str, np.ndarray]
-    """The head's tensors by name; of a linear task `weight` (c d) and `bias` (c)."""
+    """The head's tensors by name; for linear tasks `weight` (c d) and `bias` (c)."""
     temperature: float
-    """What logits are divided by; 1 where the model is uncalibrated."""
+    """Temperature that logits are divided by; 1 if uncalibrated."""
     ood: OODReference | None
-    """Class means and out-of-fold distances of the training examples; None when there were too few."""
+    """Reference of the OOD score; None if there were too few training examples."""
 
     @property
     def weight(self) -> Float[np.ndarray, "c d"]:
@@ -58,12 +58,12 @@ class Model:
 
     @cached_property
     def widths(self) -> dict[str, int]:
-        """Channels of what the head reads, by readout and tap."""
+        """Number of channels of the head's inputs, by readout and tap."""
         return self.backbone.card.widths(self.task.reads.readout, self.task.reads.strides)
 
     def logits(self, features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n c"]:
-        """A linear head on features. In blocks of one size, so that a row's logits do not depend on its company: what
-        multiplies matrices sums in another order for one row than for many."""
+        """Apply a linear head to features, in blocks of fixed size, so that a row's logits do not depend on the other
+        rows (the summation order of a matrix product depends on the number of rows)."""
         result = np.empty((len(features), len(self.bias)), dtype=np.float32)
         for first in range(0, len(features), BATCH):
             rows = features[first : first + BATCH]
@@ -73,7 +73,7 @@ class Model:
         return result
 
     def output(self, read: Mapping[str, np.ndarray]) -> Any:
-        """The head's output, an array or a mapping of arrays, from all that it reads of some rows."""
+        """Return the head's output, an array or a mapping of arrays, from its inputs."""
         if self.task.answers != "structured":
             return self.logits(read[self.task.reads.readout])
         import torch
@@ -84,7 +84,7 @@ class Model:
         return {name: leaf.numpy() for name, leaf in output.items()} if isinstance(output, Mapping) else output.numpy()
 
     def generated(self, records: Mapping[str, np.ndarray]) -> np.ndarray:
-        """What the network generates from prepared inputs, step by step."""
+        """Generate tokens from prepared inputs, step by step."""
         import torch
 
         network = self.backbone.network
@@ -96,7 +96,7 @@ class Model:
 
     @cached_property
     def module(self) -> "nn.Module":
-        """The head as a module, in evaluation mode. Loads torch."""
+        """The head as a module, in evaluation mode. Imports torch."""
         import torch
 
         head = self.task.head(self.widths, 0.0, self.backbone.network.source_head)
@@ -115,7 +115,7 @@ def prefixes_of(
     on_top: Sequence[str] = (),
     precision: str = "float32",
 ) -> Prefixes:
-    """The network below the head as a runner, and below `cut`; `on_top` names what stays in the top state as well."""
+    """Return a runner of the network below the head, and below `cut`; `on_top` names taps to keep at the top."""
     card = backbone.card
     taps = card.taps_at(reads.strides)
     return Prefixes(
@@ -132,9 +132,9 @@ def prefixes_of(
 
 
 def with_changes(backbone: Backbone, changed: Mapping[str, np.ndarray], path: Path) -> Backbone:
-    """The backbone with some tensors replaced, written to the safetensors file `path`.
+    """Return the backbone with some tensors replaced, written to the safetensors file `path`.
 
-    The head's own tensors among `changed` are passed over; without any other the backbone comes back as it is.
+    The head's tensors in `changed` are ignored; without any others the backbone is returned unchanged.
     """
     tuned = {name: array for name, array in changed.items() if not name.startswith("head/")}
     if not tuned:
@@ -150,10 +150,10 @@ def with_changes(backbone: Backbone, changed: Mapping[str, np.ndarray], path: Pa
 def write_bundle(
     path: Path, model: Model, *, facts: Mapping[str, Any], golden: Float[np.ndarray, "g c"], backend: str
 ) -> dict[str, Any]:
-    """Write the model to the folder `path`; returns what `bundle.json` holds.
+    """Write the model to the folder `path`; return the content of `bundle.json`.
 
-    `facts` go in as they are; `golden` are the logits of the golden inputs, computed by `backend`. The facts are
-    written last, so that a folder that has them is whole.
+    `facts` are stored as they are; `golden` are the logits of the golden inputs, computed by `backend`. bundle.json is
+    written last, so that a folder that has it is complete.
 
     Raises:
         OutOfSpace: the disk is full.
@@ -191,12 +191,12 @@ def write_bundle(
 
 
 def _kept(array: np.ndarray) -> np.ndarray:
-    """Floats as float32; everything else as it is."""
+    """Convert floats to float32; return other arrays unchanged."""
     return array.astype(np.float32) if array.dtype.kind == "f" else array
 
 
 def golden_digests(card: Card, memo: Memo) -> list[str]:
-    """Digests of the golden inputs, remembered: making them takes longer than all the rest of writing a small model."""
+    """Return digests of the golden inputs, cached because generating them takes longer than writing a small model."""
     modality = MODALITIES.get(card.modality)
     key = ["golden inputs", 2, modality.name, GOLDEN_SEED, dict(card.preparation.digest_fields())]
     if isinstance(known := memo.get(key), list):
@@ -207,5 +207,5 @@ def golden_digests(card: Card, memo: Memo) -> list[str]:
 
 
 def _of_stages(backbone: Backbone) -> dict[str, np.ndarray]:
-    """The tensors of the stages; a source classifier stays behind, and what was made for another head."""
+    """Return the tensors of the stages, without the source classifier and auxiliary parts of other heads."""
     return {name: array for name, array in backbone.tensors().items() if name.partition("/")[0] in backbone.card.stages}

@@ -1,6 +1,6 @@
-"""Which places of an input a prediction rests on: Grad-CAM and integrated gradients, by captum.
+"""Attribution maps: Grad-CAM and integrated gradients, by captum.
 
-Both are of one output: a logit where there is one for each class, label or value, else what the task makes of them.
+Both explain one output: a logit if there is one per class, label or value, else what the task makes of them.
 Letters: n rows, c channels, h and w height and width of a grid, t tokens, d features.
 Sources: Selvaraju et al. 2017, arXiv:1610.02391; Sundararajan, Taly and Yan 2017, arXiv:1703.01365.
 """
@@ -21,12 +21,12 @@ from regraft.files import keep_in_cache
 from regraft.tasks.linear import linear
 
 STEPS = 32
-"""Steps of integrated gradients. Our choice: twice as many change the maps by about a hundredth."""
+"""Steps of integrated gradients. Our choice: doubling them changes the maps by about a hundredth."""
 GRAD_CAM, INTEGRATED = "Grad-CAM", "integrated gradients"
 
 
 class Above(nn.Module):
-    """From the `hidden` that the first `passed` stages leave to the outputs; the rest of the state is held fixed."""
+    """Maps the `hidden` after the first `passed` stages to the outputs, with the rest of the state held fixed."""
 
     def __init__(self, bundle: Bundle, state: Mapping[str, Tensor], passed: int, *, tokens_last: bool = False) -> None:
         super().__init__()
@@ -50,11 +50,12 @@ class Above(nn.Module):
 
 
 def attributions(bundle: Bundle, record: Record, output: int) -> dict[str, Float[np.ndarray, "..."]]:
-    """By method, how much each place speaks for the output of that number: rows and columns (h w), or tokens (t).
+    """Return, by method, the attribution of each position to the output with this number: rows and columns (h w), or
+    tokens (t).
 
-    Grad-CAM is of the last grid of the network, or of the tokens below its last stage, and is 0 where a place speaks
-    against; it is left out of networks that have neither. Integrated gradients go from zero, which for scaled inputs is
-    their mean, at the first floating-point state, and have a sign.
+    Grad-CAM uses the last feature map of the network, or the tokens before its last stage, and clips negative values to
+    0; it is omitted for networks that have neither. Integrated gradients start from zero, which for normalised inputs
+    is their mean, at the first floating-point state, and are signed.
 
     Raises:
         MissingExtra: captum is not installed.
@@ -104,10 +105,10 @@ def _without_taps(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def captum_library() -> Any:
-    """`captum.attr`. It loads matplotlib, whose list of fonts belongs in our cache.
+    """Import `captum.attr`, with matplotlib's font cache in our cache folder.
 
     Raises:
-        MissingExtra: it is not installed.
+        MissingExtra: captum is not installed.
     """
     keep_in_cache("MPLCONFIGDIR", "matplotlib")
     try:

@@ -1,6 +1,6 @@
-"""A trained model that travels: `model.safetensors`, `bundle.json`, and a README for people.
+"""Bundles: trained models saved as `model.safetensors`, `bundle.json` and a README.
 
-Loading checks every digest and replays the golden inputs. Nothing in a bundle can execute.
+Loading verifies all digests and replays the golden inputs. A bundle contains no executable code.
 
 Letters: n inputs, c outputs, d features, g golden inputs, h and w height and width in pixels, k channels.
 """
@@ -35,53 +35,53 @@ from regraft.values import Notice, Prediction
 __all__ = ["Bundle", "Model", "golden_logits", "load", "prefixes_of", "with_changes", "withheld", "write_bundle"]
 
 MOST_GOLDEN = 1 << 14
-"""Numbers that are kept of the golden inputs' outputs, where outputs are structured."""
+"""Maximum number of stored values of the golden inputs' structured outputs."""
 TOLERANCE = 1e-4
-"""Largest difference of the golden logits from the recorded ones, relative to the largest of them."""
+"""Maximum difference of the golden logits from the recorded ones, relative to the largest."""
 
 
 def _name(given: Any, number: int) -> str:
-    """What to call an input: its path, or its position."""
+    """Return the name of an input: its path, or its position."""
     if isinstance(given, Mapping):
         given = next((content.path for content in given.values() if isinstance(content, File)), None)
     return str(given) if isinstance(given, str | Path) else str(number)
 
 
 class Bundle:
-    """A loaded model, ready to predict. Safe between threads."""
+    """A loaded model for prediction. Thread-safe."""
 
     def __init__(self, model: Model, facts: Mapping[str, Any], prefixes: Prefixes, workers: int) -> None:
-        """`facts` is what `bundle.json` holds; `workers` threads decode."""
+        """`facts` is the content of `bundle.json`; `workers` is the number of decoding threads."""
         self.model, self.facts = model, facts
         self._prefixes, self._workers = prefixes, workers
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes, labels or targets, in the order of the columns of a task's outputs."""
+        """Names of the classes, labels or targets, in output order."""
         return self.model.task.classes
 
     @property
     def backend_name(self) -> str:
-        """What runs the network, with version and precision."""
+        """Runtime of the network, with version and precision."""
         return self._prefixes.backend_name()
 
     @property
     def notices(self) -> Sequence[Notice]:
-        """What the user should know of how the network is run; more may come with the first inputs."""
+        """Notices about how the network is run; more may be added with the first inputs."""
         return self._prefixes.notices
 
     @property
     def card(self) -> Card:
-        """The facts of the network inside."""
+        """Card of the network."""
         return self.model.backbone.card
 
     @cached_property
     def modality(self) -> Modality:
-        """What reads the inputs."""
+        """Modality of the inputs."""
         return MODALITIES.get(self.card.modality)
 
     def prepare(self, given: Any) -> Record:
-        """One input as the network takes it: whatever the modality accepts, or an example's contents.
+        """Prepare one input, given as anything the modality accepts, or as an example's contents.
 
         Raises:
             Undecodable: the input cannot be read.
@@ -89,7 +89,7 @@ class Bundle:
         return self.prepare_pieces(given)[0][0]
 
     def prepare_pieces(self, given: Any) -> list[tuple[Record, Placement]]:
-        """One input as the rows that the network takes of it, one for each piece, with their placements.
+        """Prepare one input as rows for the network, one per piece, with their placements.
 
         Raises:
             Undecodable: the input cannot be read.
@@ -100,28 +100,28 @@ class Bundle:
         return [self.modality.load(contents, preparation, None, piece) for piece in range(count)]
 
     def read(self, prepared: Sequence[Record]) -> dict[str, np.ndarray]:
-        """All that the head reads of prepared rows, by readout and tap; ragged ones padded, with their mask."""
+        """Return the head's inputs for prepared rows, by readout and tap; ragged ones are padded, with a mask."""
         states, lengths = self._prefixes.states(("output",), prepared)
         return {name.removeprefix(TAP): array for name, array in masked(states["output"], lengths).items()}
 
     def features(self, prepared: Sequence[Record]) -> Float[np.ndarray, "n d"]:
-        """The readout of the top state that the head reads, of prepared rows."""
+        """Return the head's readout of prepared rows."""
         return self.read(prepared)[self.model.task.reads.readout]
 
     def of_inputs(self, pieces: Sequence[Sequence[tuple[Record, Placement]]]) -> Float[np.ndarray, "n d"]:
-        """The same readout of inputs that `prepare_pieces` prepared, that of an input's pieces averaged."""
+        """Return the readout of inputs prepared by `prepare_pieces`, averaged over the pieces of each."""
         rows = self.features([record for one in pieces for record, _ in one])
         return averaged(rows, np.array([len(one) for one in pieces], dtype=np.int64))
 
     def logits(self, prepared: Sequence[Record]) -> Float[np.ndarray, "n c"]:
-        """Uncalibrated scores of prepared rows; of a head that is not linear all its outputs in one row."""
+        """Return uncalibrated logits of prepared rows; for heads that are not linear, all outputs flattened per row."""
         output = self.model.output(self.read(prepared))
         if isinstance(output, Mapping):
             return np.concatenate([output[name].astype(np.float32).ravel() for name in sorted(output)])[None]
         return output if self.model.task.answers != "structured" else output.reshape(1, -1)
 
     def raw(self, pieces: Sequence[Sequence[tuple[Record, Placement]]]) -> np.ndarray:
-        """Raw outputs of inputs that `prepare_pieces` prepared, as the task's `outputs` takes them."""
+        """Return raw outputs of inputs prepared by `prepare_pieces`, as the argument of the task's `outputs`."""
         task, rows = self.model.task, [row for one in pieces for row in one]
         records = [record for record, _ in rows]
         made = self.model.generated(stacked(records)) if task.generates else self.model.output(self.read(records))
@@ -129,22 +129,21 @@ class Bundle:
         return task.gathered([made], np.repeat(np.arange(len(pieces)), [len(one) for one in pieces]), placements)
 
     def predict(self, inputs: Any, *, abstain: float | None = None) -> list[Prediction]:
-        """Predictions in the order of the inputs; see `stream`."""
+        """Return predictions in the order of the inputs; see `stream`."""
         return list(self.stream(inputs, abstain=abstain))
 
     def stream(self, inputs: Any, *, abstain: float | None = None) -> Iterator[Prediction]:
-        """Predictions one after another, for one input or many; memory does not grow with their number.
+        """Yield predictions for one input or many, in constant memory.
 
-        Many may be images, a list, an array or a column of paths, a data frame (its column `path`, or its only one), or
-        the path of a table.
+        Many inputs may be images, a list, an array or a column of paths, a data frame (its column `path`, or its only
+        one), or the path of a table.
 
-        With `abstain` in [0, 1] the label is withheld from inputs farther from the training classes than that share
-        of the training examples. An input that cannot be read gives a prediction with `error` set.
+        With `abstain` in [0, 1], the label is withheld for inputs farther from the training classes than this share of
+        the training examples. An input that cannot be read yields a prediction with `error` set.
 
         Raises:
-            BadRequest: `abstain` is out of range, or asked of a model without a reference for it; or there is nothing
-                to iterate over.
-            UnknownName, BadData: the data frame or table has no column of paths, or files of it are not there.
+            BadRequest: `abstain` is out of range, or the model has no OOD reference; or there are no inputs.
+            UnknownName, BadData: the data frame or table has no column of paths, or its files do not exist.
         """
         self.check_abstain(abstain)
         inputs = listed(inputs, self.modality)
@@ -157,10 +156,10 @@ class Bundle:
         return self._stream([inputs] if one else inputs, abstain)
 
     def check_abstain(self, abstain: float | None) -> None:
-        """Refuse a share that predictions cannot be withheld by.
+        """Check the value of `abstain`.
 
         Raises:
-            BadRequest: it is out of range, or the model has no reference for it.
+            BadRequest: it is out of range, or the model has no OOD reference.
         """
         if abstain is not None and not 0 <= abstain <= 1:
             raise BadRequest(f"abstain is {abstain}; a share from 0 to 1 is expected.", fix="write 0.99, for instance.")
@@ -189,9 +188,9 @@ class Bundle:
             return error.message
 
     def predict_prepared(self, pieces: Sequence[Sequence[tuple[Record, Placement]]]) -> list[Prediction]:
-        """What is said of each input that `prepare_pieces` prepared, named by its position and with nothing withheld.
+        """Predict inputs prepared by `prepare_pieces`, named by position, without abstaining.
 
-        The inputs' numbers do not depend on which others come along, save for the padding of ragged ones.
+        Results do not depend on the other inputs, apart from the padding of ragged ones.
         """
         task, reference = self.model.task, self.model.ood
         if task.answers == "structured":
@@ -207,7 +206,7 @@ class Bundle:
 
 
 def withheld(prediction: Prediction, abstain: float | None) -> Prediction:
-    """The prediction, without its label where its OOD score is above `abstain`; None withholds nothing."""
+    """Withhold the label of a prediction if its OOD score is above `abstain`; None withholds nothing."""
     if abstain is None or (prediction.ood_score or 0.0) <= abstain:
         return prediction
     return replace(prediction, label=None, labels=None, abstained=True)
@@ -222,13 +221,13 @@ def load(
     workers: int = 2,
     verify: bool = True,
 ) -> Bundle:
-    """The model in the folder `path` (a bundle, or a run that holds one).
+    """Load the model in the folder `path` (a bundle, or a run).
 
-    With `verify`, digests are checked and the golden inputs replayed; `Bundle.notices` holds what the user should know.
+    With `verify`, check digests and replay the golden inputs; see `Bundle.notices` for messages.
 
     Raises:
-        BundleError: a file is missing, damaged or changed, the format is newer, or this machine predicts otherwise.
-        UnknownName: the network's family or the task is not on this machine's shelf.
+        BundleError: a file is missing, damaged or changed, the format is newer, or this machine predicts differently.
+        UnknownName: the network's family or the task is not installed.
     """
     folder = bundle_folder(Path(path).expanduser())
     facts = read_facts(folder)
@@ -245,10 +244,10 @@ def load(
 
 
 def golden_logits(bundle: Bundle, memo: Memo | None = None) -> Float[np.ndarray, "g c"]:
-    """Logits of the golden inputs, through the decoder.
+    """Return the logits of the golden inputs, including decoding.
 
-    With `memo` their features are remembered under everything that decides them, so that a run whose activations are
-    all stored starts no network at all.
+    With `memo` their features are cached under everything they depend on, so that a run whose activations are all
+    stored need not load a network.
     """
     if memo is None or bundle.model.task.answers == "structured":
         return _thinned(bundle.logits(_golden_rows(bundle, GOLDEN_SEED)))

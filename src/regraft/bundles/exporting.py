@@ -1,6 +1,5 @@
-"""The folder that an export is: the network's file, `spec.json`, the golden inputs, and a `predict.py` that needs them
-and nothing of regraft.
-"""
+"""Exports: a folder with the network's file, `spec.json`, golden inputs, and a `predict.py` that does not need
+regraft."""
 
 import hashlib
 import runpy
@@ -21,9 +20,9 @@ from regraft.files import write_json, write_text
 from regraft.version import VERSION
 
 FORMAT = 1
-"""Format of `spec.json`."""
+"""Format version of `spec.json`."""
 THRESHOLD = 0.5
-"""Probability from which on a label holds, where any number of labels may."""
+"""Probability threshold for multi-label predictions."""
 _HEAD = '''"""What the model beside this file predicts; needs {packages} and nothing of regraft.
 
     python predict.py FILE...    a line of JSON for every file
@@ -52,13 +51,13 @@ import numpy as np
 
 
 def write_export(bundle: Bundle, made: ExportFormat, folder: Path, examples: Examples, threads: int) -> Any:
-    """Write the model to the empty `folder` in a format; returns the `Model` of its `predict.py`, ready to predict.
+    """Export the model to the empty `folder`; return the `Model` of its `predict.py`.
 
-    `examples` are prepared inputs to calibrate with.
+    `examples` are prepared inputs for calibration.
 
     Raises:
         BadRequest: the model cannot be exported.
-        MissingExtra: what writes the format is not installed.
+        MissingExtra: the format needs a package that is not installed.
     """
     modality, preparation = bundle.modality, bundle.card.preparation
     outside, files = modality.handed(modality.outside(preparation))
@@ -87,10 +86,10 @@ def write_export(bundle: Bundle, made: ExportFormat, folder: Path, examples: Exa
 
 
 def fed(bundle: Bundle, contents: Contents, pieces: Sequence[tuple[Record, Placement]]) -> Record:
-    """What an export's graph takes of an input, of which these are the model's own rows.
+    """Return the inputs of an export's graph from the model's own prepared rows.
 
     Raises:
-        BadRequest: it is more than one row.
+        BadRequest: the input has more than one row.
     """
     if len(pieces) != 1:
         raise BadRequest(f"An input has {len(pieces)} rows; exports take one.", fix="predict with regraft itself.")
@@ -102,18 +101,18 @@ def fed(bundle: Bundle, contents: Contents, pieces: Sequence[tuple[Record, Place
 
 
 def head_outputs(bundle: Bundle, prepared: Sequence[Record]) -> dict[str, np.ndarray]:
-    """What the model's head gives for prepared rows, by the names that it has in an export."""
+    """Return the head's outputs for prepared rows, by their names in an export."""
     output = bundle.model.output(bundle.read(prepared))
     return dict(output) if isinstance(output, Mapping) else {"logits": output}
 
 
 def open_export(folder: Path, threads: int) -> Any:
-    """The `Model` that the `predict.py` in an export's folder defines, from that very file."""
+    """Load the `Model` defined by the `predict.py` of an export."""
     return runpy.run_path(str(folder / "predict.py"))["Model"](folder, threads)
 
 
 def size_of(folder: Path, file: str) -> int:
-    """Bytes of the network's file in a folder and of what belongs to it, which is called alike."""
+    """Return the size in bytes of the network's file and the files that belong to it, which share its stem."""
     return sum(one.stat().st_size for one in folder.iterdir() if one.stem == Path(file).stem and one.is_file())
 
 
@@ -143,7 +142,7 @@ def _spec(bundle: Bundle, made: ExportFormat, outside: Mapping[str, Any], shapes
 
 
 def _described(graph: bytes, spec: Mapping[str, Any]) -> bytes:
-    """The graph with the specification in its metadata."""
+    """Return the graph with the specification in its metadata."""
     import json
 
     import onnx
@@ -170,7 +169,7 @@ def _script(bundle: Bundle, made: ExportFormat) -> str:
 
 
 def _text(module: str) -> str:
-    """The source of a module, which is not imported."""
+    """Return the source of a module without importing it."""
     found = find_spec(module)
     assert found is not None, "it is part of an entry"
     return Path(str(found.origin)).read_text(encoding="utf-8")

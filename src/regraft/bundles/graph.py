@@ -1,6 +1,6 @@
-"""A saved model as one ONNX graph: what stands outside it in, the head's output and what the task makes of it out.
+"""A saved model as one ONNX graph: from inputs prepared outside the graph to the outputs of the head and the task.
 
-The exporter is that of the activation store, which compares with torch before it hands anything over.
+Uses the exporter of the activation store, which compares the result with torch.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Whole(Prefix):
-    """What of the preparation is inside, the network, its head and what the task makes of the head's output."""
+    """The part of the preparation inside the graph, the network, its head, and the task's outputs."""
 
     def __init__(self, bundle: "Bundle") -> None:
         model, taps = bundle.model, bundle.card.taps_at(bundle.model.task.reads.strides)
@@ -45,18 +45,18 @@ class Whole(Prefix):
 
 
 def inputs_of(bundle: "Bundle") -> Shapes:
-    """Shapes and dtypes of what the graph takes, without the axis of rows: a record, and placements for the task."""
+    """Return shapes and dtypes of the graph's inputs, without the row axis: a record, and placements for the task."""
     modality, preparation = bundle.modality, bundle.card.preparation
     places = modality.placements(preparation) if bundle.model.task.places else {}
     return {**modality.shapes(preparation), **{name: places[name] for name in bundle.model.task.places}}
 
 
 def graph_of(bundle: "Bundle", threads: int) -> bytes:
-    """The model as ONNX: inputs by name with a free first axis; outputs are those of the head (`logits`, or by its own
-    names) and of `Task.graph`.
+    """Export the model to ONNX, with named inputs and a dynamic first axis; outputs are those of the head (`logits`, or
+    by its own names) and of `Task.graph`.
 
     Raises:
-        BadRequest: the task has no such graph, inputs differ in length without a mask, or the network cannot be traced.
+        BadRequest: the task has no graph, inputs differ in length without a mask, or the network cannot be traced.
     """
     shapes = inputs_of(bundle)
     if MASK not in shapes and any(None in shape for shape, _ in shapes.values()):

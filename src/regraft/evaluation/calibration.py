@@ -1,9 +1,9 @@
-"""Temperature scaling, and how far stated confidence is from observed accuracy.
+"""Temperature scaling, and the calibration of predicted probabilities.
 
 Letters in shapes: n examples, c classes, q predictions per example.
 
-One number divides all logits: it changes no label and no ranking of classes within an example. It is fitted on
-out-of-fold logits and kept only if it lowers the log loss of examples it was not fitted on.
+A single temperature divides all logits; it changes no label and no ranking of classes within an example. It is fitted
+on out-of-fold logits and kept only if it lowers the log loss of examples it was not fitted on.
 
 Source: Guo et al. 2017, arXiv:1706.04599.
 """
@@ -22,49 +22,50 @@ from regraft.tasks.losses import RANGE, fit_temperature, log_losses, softmax
 from regraft.values import Measured
 
 NUM_BINS = 15
-"""Intervals of equal width that confidences are put in."""
+"""Number of equal-width confidence bins."""
 _SMALL = 500
-"""Below this many examples a failure to improve is put down to their number (our choice; DESIGN promise 7)."""
+"""Below this number of examples, a failure to improve is attributed to the small sample (our choice)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """The temperature to divide logits by, and why; figures are NaN where none was fitted."""
+    """The temperature to divide logits by, and the reason; figures are NaN if none was fitted."""
 
     temperature: float
-    """1 when no temperature is kept; above 1 softens."""
+    """1 if no temperature is kept; above 1 makes predictions less confident."""
     kept: bool
     """Whether a fitted temperature is used."""
     reason: str
-    """Why, in one sentence; `uncalibrated, …` when it is not kept."""
+    """The reason, in one sentence; `uncalibrated, …` if not kept."""
     num_examples: int = 0
-    """Out-of-fold examples it rests on."""
+    """Number of out-of-fold examples it was fitted on."""
     log_loss_before: float = nan
-    """Mean log loss of the logits as they are, in nats."""
+    """Mean log loss of the uncalibrated logits, in nats."""
     log_loss_after: float = nan
-    """Mean log loss of every example under the temperature fitted without its fold, in nats."""
+    """Cross-validated mean log loss with the temperature, in nats."""
     ece_before: float = nan
-    """Expected calibration error of the logits as they are."""
+    """Expected calibration error of the uncalibrated logits."""
     ece_after: float = nan
-    """The same under the temperature fitted without the example's fold."""
+    """Cross-validated expected calibration error with the temperature."""
     ece_reference: float = nan
-    """What a perfectly calibrated model with these confidences would score on so few examples, on average."""
+    """Average expected calibration error of a perfectly calibrated model with these confidences and this sample
+    size."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReliabilityBin:
-    """The predictions, one per example or one per label of an example, whose confidence lies in (low, high]."""
+    """Predictions (one per example, or one per label of an example) with a confidence in (low, high]."""
 
     low: float
-    """Lower end of the confidence."""
+    """Lower end of the bin."""
     high: float
-    """Upper end of the confidence."""
+    """Upper end of the bin."""
     num_examples: int
-    """How many predictions there are; bins without any are left out."""
+    """Number of predictions; empty bins are omitted."""
     confidence: float
     """Their mean confidence."""
     accuracy: Measured
-    """The share of them that is right; of labels, the share whose example has the label."""
+    """Share of correct predictions; for labels, the share whose example has the label."""
 
 
 def calibrate(
@@ -74,13 +75,13 @@ def calibrate(
     groups: Shaped[np.ndarray, " n"] | None = None,
     seed: int = 0,
 ) -> Calibration:
-    """Fit a temperature on out-of-fold logits, and keep it if it lowers cross-validated log loss.
+    """Fit a temperature on out-of-fold logits, and keep it if it lowers the cross-validated log loss.
 
     The log loss is cross-validated over five grouped, stratified folds drawn from `seed`. A temperature at the edge of
-    its range (no mistake to learn from, say) is never kept.
+    its range (if there are no errors to learn from, say) is never kept.
 
     Raises:
-        BadData: fewer than two examples or groups.
+        BadData: there are fewer than two examples or groups.
     """
     folds = deal(targets, groups, 5, derive_seed(seed, "calibration")).of_example
     cooled = logits.astype(np.float64)
@@ -116,10 +117,10 @@ def calibrate(
 
 
 def calibrated_reference(confidence: Float[np.ndarray, " q"], *, num_draws: int = 200, seed: int = 0) -> float:
-    """The calibration error that a perfectly calibrated model with these confidences shows, on average of draws.
+    """Return the average calibration error of a perfectly calibrated model with these confidences.
 
-    A finite sample overstates the error, so a measured one means something only beside this. Each draw makes every
-    prediction right with the probability it states, independently of all others.
+    Finite samples overstate the error, so a measured value should be compared with this. Each draw makes every
+    prediction correct with the predicted probability, independently.
     """
     rng = np.random.default_rng(derive_seed(seed, "calibrated reference"))
     of_bin = bin_of(confidence)
@@ -131,7 +132,7 @@ def calibrated_reference(confidence: Float[np.ndarray, " q"], *, num_draws: int 
 
 
 def bin_of(confidence: Float[np.ndarray, "*n"]) -> Int[np.ndarray, "*n"]:
-    """The bin of every confidence in [0, 1], in [0, 15); bin i is (i / 15, (i + 1) / 15]."""
+    """Return the bin of every confidence in [0, 1], in [0, 15); bin i is (i / 15, (i + 1) / 15]."""
     inner_edges = np.arange(1, NUM_BINS) / NUM_BINS
     return np.searchsorted(inner_edges, confidence.astype(np.float64), side="left")
 
@@ -143,10 +144,9 @@ def reliability(
     groups: Shaped[np.ndarray, " n"] | None = None,
     seed: int = 0,
 ) -> tuple[ReliabilityBin, ...]:
-    """Confidence against accuracy in the 15 bins of the calibration error, empty ones left out.
+    """Return confidence against accuracy in the 15 bins of the calibration error, omitting empty ones.
 
-    An example has one prediction, or one per label. These are pooled; those of one example stay together when intervals
-    are made.
+    An example has one prediction, or one per label; these are pooled, and those of one example are resampled together.
     """
     if right.shape[1] > 1:
         groups = np.repeat(np.arange(len(right)) if groups is None else groups, right.shape[1])

@@ -1,5 +1,5 @@
-"""Is a difference real? Two models on the same examples, one model on two sets of examples, one that is fitted again
-and again (folds of a repeated cross-validation, seeds that share their test examples).
+"""Intervals and tests of differences: two models on the same examples, one model on two sets of examples, and repeated
+fits (folds of repeated cross-validation, or seeds that share test examples).
 
 Letters in shapes: n and m examples of two separate sets, u both together, b resamples, r repeats, k folds, s seeds.
 """
@@ -22,10 +22,10 @@ from regraft.values import LEVEL, Measured
 
 @dataclass(frozen=True, kw_only=True)
 class PairedDifference:
-    """What two models' predictions of the same examples say of their difference."""
+    """The difference of two models on the same examples."""
 
     metric: str
-    """Which metric."""
+    """Name of the metric."""
     a: float
     """The metric of model a."""
     b: float
@@ -33,15 +33,15 @@ class PairedDifference:
     difference: Measured
     """a less b, in the metric's own unit."""
     only_a_right: int | None
-    """Examples that a predicts right and b wrong; None where an example is not right or wrong as a whole."""
+    """Number of examples that only a predicts correctly; None if examples are not simply right or wrong."""
     only_b_right: int | None
-    """Examples that b predicts right and a wrong; None as above."""
+    """Number of examples that only b predicts correctly; None as above."""
     p_value: float | None
-    """McNemar's exact two-sided p value for equal shares of right examples, taken as independent; None as above."""
+    """McNemar's exact two-sided p value for equal accuracy, assuming independent examples; None as above."""
     outcome: Literal["real", "not resolved", "too few groups"]
-    """Whether chance is excluded at the level of the interval."""
+    """Whether the difference is significant at the level of the interval."""
     verdict: str
-    """The outcome in one sentence, for people."""
+    """The outcome in one sentence."""
 
 
 def compare(
@@ -55,13 +55,12 @@ def compare(
     outputs: Sequence[str] = (),
     seed: int = 0,
 ) -> PairedDifference:
-    """Compare two models on the same examples by one metric, which must suit the targets.
+    """Compare two models on the same examples by one metric, which must apply to the targets.
 
-    The interval is a paired bootstrap: the same resample for both models, by group where there are groups. Where the
-    metric is the share of examples that are right, McNemar's exact test says how likely a split of the discordant
-    examples at least as uneven is if both models are equally good; it takes examples as independent, so with groups
-    the verdict rests on the interval alone. `real` needs an interval without 0 and, where that test applies, a p value
-    below 0.05 as well.
+    The interval is from a paired bootstrap: the same resamples for both models, by group if there are groups. If the
+    metric is the share of correct examples, McNemar's exact test is computed too; it assumes independent examples, so
+    with groups the verdict depends on the interval alone. `real` requires an interval that excludes 0 and, where that
+    test applies, a p value below 0.05.
 
     `names` are those of the models, `outputs` those of the targets, to name their unit.
 
@@ -120,7 +119,7 @@ def compare(
 
 
 def mcnemar(only_a_right: int, only_b_right: int) -> float:
-    """McNemar's exact two-sided p value: a fair coin thrown for every discordant example. 1 when there is none."""
+    """Return McNemar's exact two-sided p value, from a fair coin per discordant example; 1 if there are none."""
     n, fewer = only_a_right + only_b_right, min(only_a_right, only_b_right)
     if n <= 1000:
         tail = float(Fraction(sum(comb(n, k) for k in range(fewer + 1)), 2**n))
@@ -130,11 +129,11 @@ def mcnemar(only_a_right: int, only_b_right: int) -> float:
 
 
 def difference(one: Sample, other: Sample, *, metric: str = "accuracy", seed: int = 0) -> Measured:
-    """How much worse a model does on `other` than on `one`, two separate sets, in the metric's own unit.
+    """Return how much worse a model does on `other` than on `one`, two separate sets, in the metric's unit.
 
-    For accuracy that of `one` less that of `other`, for an error the other way round: above 0 where `other` is worse.
-    A share of examples has Newcombe's interval (1998, method 10) from the two Wilson intervals; anything else, and
-    with groups a share too, the bootstrap (by group, a group that occurs in both sets counting as two).
+    For accuracy this is that of `one` minus that of `other`, for an error the reverse: positive if `other` is worse.
+    Proportions use Newcombe's interval (1998, method 10) from the two Wilson intervals; other metrics, and proportions
+    with groups, use the bootstrap (by group; a group that occurs in both sets counts as two).
 
     Raises:
         UnknownName: there is no such metric.
@@ -186,18 +185,18 @@ def _short(p_value: float) -> str:
 
 
 MIN_SEEDS = 3
-"""Fewer seeds than this give no interval (our choice)."""
+"""Minimum number of seeds for an interval (our choice)."""
 
 
 def nadeau_bengio(
     scores: Float[np.ndarray, "r k"], *, bounds: tuple[float, float], num_groups: int | None = None
 ) -> Measured:
-    """The mean of scores from repeated cross-validation, with the corrected resampled t interval.
+    """Return the mean of scores from repeated cross-validation, with the corrected resampled t interval.
 
-    The folds' training sets overlap, so the variance of the mean is s² (1 / J + 1 / (k - 1)) rather than s² / J, J
-    being the number of folds in all, and 1 / (k - 1) the examples tested by the examples trained on. The interval is
-    cut to `bounds`, the range of the metric. Folds where the score is nan are left out. With `num_groups` under ten
-    there is no interval.
+    The folds' training sets overlap, so the variance of the mean is s² (1 / J + 1 / (k - 1)) instead of s² / J, where J
+    is the total number of folds and 1 / (k - 1) the ratio of test to training examples. The interval is clipped to
+    `bounds`, the range of the metric. Folds with a nan score are left out. With `num_groups` below ten there is no
+    interval.
 
     Source: Nadeau and Bengio 2003; for repeated cross-validation Bouckaert and Frank 2004.
     """
@@ -261,11 +260,11 @@ def crossed(
 
 
 def t_quantile(probability: float, degrees: float) -> float:
-    """The t with `probability` below it; `probability` in (0, 1), `degrees` of freedom above 0.
+    """Return the quantile of Student's t distribution; `probability` in (0, 1), `degrees` of freedom above 0.
 
-    The distribution function comes from the incomplete beta function by Lentz's continued fraction (DLMF 8.17.22); the
-    quantile from bisection of it. Agrees with scipy to 1e-9 (relative) for 1 to 10,000 degrees of freedom; importing
-    scipy takes half a second.
+    The distribution function is computed from the incomplete beta function by Lentz's continued fraction (DLMF
+    8.17.22), and inverted by bisection. Agrees with scipy to a relative 1e-9 for 1 to 10,000 degrees of freedom;
+    importing scipy would take half a second.
     """
     if probability < 0.5:
         return -t_quantile(1 - probability, degrees)

@@ -1,17 +1,17 @@
-"""An interval for every number, fitting how the number was made.
+"""Confidence intervals, by the type of metric.
 
 Letters in shapes: n examples, b resamples, u units (examples, or whole groups), j leave-outs.
 
-* A share of examples: Wilson's score interval (Wilson 1927), which behaves at 0 and 1.
-* Anything else: the bootstrap, BCa (Efron 1987; the acceleration from leaving out units, or 200 sets of them).
-  Percentiles are too short for metrics near their bound: in 300 simulated samples of 50 with a true AUROC of 0.977
-  the nominal 95 % interval covered it in 87 % by percentiles, 97 % by BCa; at 600 the two agree.
-* Numbers that a finite sample overstates (the calibration error): the reflected ("basic") bootstrap. There the
-  percentile interval covered the truth in under 5 % of samples of 50 and 150, the reflected one in 70 to 90 %.
-* Groups (subjects, plots, sessions): whole groups are drawn; under ten of them there is no interval.
-* Repeated fits (folds, seeds): see `repeats`.
+* Proportions of examples: Wilson's score interval (Wilson 1927), which is well-behaved at 0 and 1.
+* Other metrics: the BCa bootstrap (Efron 1987; acceleration from leaving out single units, or 200 sets of them).
+  Percentile intervals are too short for metrics near their bound: in 300 simulated samples of 50 with a true AUROC of
+  0.977 the nominal 95 % interval had a coverage of 87 % by percentiles, 97 % by BCa; at 600 the two agree.
+* Metrics biased upwards in finite samples (calibration error): the reflected ("basic") bootstrap. Here the percentile
+  interval covered the truth in under 5 % of samples of 50 and 150, the reflected one in 70 to 90 %.
+* Groups (subjects, plots, sessions): whole groups are resampled; with fewer than ten there is no interval.
+* Repeated fits (folds, seeds): see `differences`.
 
-A resample is a weighting: how often each example counts. Examples are drawn, or units of several: groups.
+A resample is a weighting: how often each example, or group, is drawn.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -28,9 +28,9 @@ from regraft.identity import derive_seed
 from regraft.values import LEVEL, Measured
 
 MIN_GROUPS = 10
-"""Fewer groups than this give no interval (our choice; DESIGN promise 6)."""
+"""Minimum number of groups for an interval (our choice)."""
 _MAX_UNDEFINED = 0.1
-"""Share of resamples on which a metric may be undefined before its interval is withheld (our choice)."""
+"""Maximum share of resamples with an undefined metric; beyond it the interval is omitted (our choice)."""
 _BLOCK = 1 << 21
 """Maximum number of weights held at once (16 MiB), unless one resample is larger."""
 _NORMAL = NormalDist()
@@ -38,32 +38,32 @@ _NORMAL = NormalDist()
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Units:
-    """What is drawn with replacement: examples, or whole groups of them."""
+    """The units of resampling: examples, or whole groups of them."""
 
     of_example: Int[np.ndarray, " n"]
     """The unit of every example, in [0, num)."""
     num: int
-    """How many units there are."""
+    """Number of units."""
     grouped: bool
-    """Whether some unit holds several examples."""
+    """Whether a unit contains several examples."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Statistic:
-    """A number as a function of how often each example counts."""
+    """A number as a function of the examples' weights."""
 
     of_weights: Callable[[np.ndarray], np.ndarray]
-    """Weights `Float "b n"` to values `Float "b"`; nan where it is not defined."""
+    """Weights `Float "b n"` -> values `Float "b"`; nan if undefined."""
     bounds: tuple[float, float] = (float("-inf"), float("inf"))
-    """Lowest and highest value; the interval is cut to them."""
+    """Lowest and highest value; intervals are clipped to them."""
     reflected: bool = False
-    """Whether the bootstrap is reflected about the estimate rather than BCa."""
+    """Whether to use the reflected bootstrap instead of BCa."""
     undefined: str = "a class has no example"
-    """Why it may not be defined."""
+    """Reason why it may be undefined."""
 
 
 def statistic(metric: Metric, targets: Any, outputs: Any) -> Statistic:
-    """A metric on these examples."""
+    """Return a metric on these examples as a statistic."""
     return Statistic(
         of_weights=metric.of_weights(targets, outputs),
         bounds=metric.range,
@@ -73,7 +73,7 @@ def statistic(metric: Metric, targets: Any, outputs: Any) -> Statistic:
 
 
 def units(num_examples: int, groups: Shaped[np.ndarray, " n"] | None) -> Units:
-    """The units of resampling; groups of one example each are no groups."""
+    """Return the units of resampling; groups of single examples count as no groups."""
     if groups is not None:
         names, of_example = np.unique(groups, return_inverse=True)
         if len(names) < num_examples:
@@ -82,15 +82,16 @@ def units(num_examples: int, groups: Shaped[np.ndarray, " n"] | None) -> Units:
 
 
 def num_resamples_for(num_examples: int, columns: int) -> int:
-    """1000, and less where examples times columns (`Metric.columns`) pass 50,000, but no less than 200.
+    """Return the number of resamples: 1000; fewer (at least 200) if examples times columns (`Metric.columns`) exceed
+    50,000.
 
-    The ends of an interval are then known to about a tenth of its half-width, which is small at that size.
+    The ends of an interval are then accurate to about a tenth of its half-width, which is small at that size.
     """
     return int(np.clip(5e7 / max(1, num_examples * columns), 200, 1000))
 
 
 def wilson(successes: float, n: int, level: float = LEVEL) -> tuple[float, float]:
-    """Wilson's score interval for a share of `n` independent trials; (0, 1) when `n` is 0."""
+    """Return Wilson's score interval for a proportion of `n` independent trials; (0, 1) if `n` is 0."""
     if n == 0:
         return 0.0, 1.0
     z, share = _NORMAL.inv_cdf((1 + level) / 2), successes / n
@@ -106,9 +107,10 @@ def share(
     groups: Shaped[np.ndarray, " n"] | None = None,
     seed: int = 0,
 ) -> Measured:
-    """The share of the examples `among` that are also `hits`, in [0, 1]: Wilson, or the bootstrap by group.
+    """Return the share of the examples `among` that are also `hits`, in [0, 1], with Wilson's interval, or the
+    bootstrap by group.
 
-    When all groups agree (the share is 0 or 1), Wilson's interval with each group counted as one trial.
+    If all groups agree (the share is 0 or 1), Wilson's interval with each group as one trial.
     """
     num_among = int(among.sum())
     if num_among == 0:
@@ -133,14 +135,14 @@ def bootstrap(
     num_resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Measured]:
-    """Every statistic with its interval, all of them from the same resamples of the examples (or whole groups)."""
+    """Return every statistic with its interval, all from the same resamples of examples (or groups)."""
     return _bootstrap(statistics, units(num_examples, groups), num_resamples, seed)
 
 
 def measure(
     metric: Metric, targets: Any, outputs: Any, *, groups: Shaped[np.ndarray, " n"] | None = None, seed: int = 0
 ) -> Measured:
-    """A metric with the interval that suits it."""
+    """Return a metric with its appropriate interval."""
     return measure_all({metric.name: metric}, targets, outputs, groups=groups, seed=seed)[metric.name]
 
 
@@ -153,9 +155,9 @@ def measure_all(
     num_resamples: int | None = None,
     seed: int = 0,
 ) -> dict[str, Measured]:
-    """Metrics with intervals, in the order of `metrics`; those that draw the same units share their resamples.
+    """Return metrics with intervals, in the order of `metrics`; those with the same units share resamples.
 
-    `num_resamples` is `num_resamples_for` the widest metric when not given.
+    `num_resamples` defaults to `num_resamples_for` the widest metric.
     """
     columns = max((metric.columns(outputs) for metric in metrics.values()), default=1)
     times, found = num_resamples or num_resamples_for(len(targets), columns), {}

@@ -1,12 +1,12 @@
-"""Many models on the same examples: how good each is, and which of the differences are real.
+"""Comparison of many models on the same examples: how good each is, and which differences are significant.
 
-Looking at many differences at once finds some by chance, and the best of many looks better than it is. All pairs of
-models therefore share one margin: the largest studentised deviation of any pair over the resamples (single-step
-max-t; Westfall & Young 1993, chapter 2; over all pairs as Tukey's range test), so that with the stated probability
-*every* interval holds its true difference, whichever models are compared, the best one too.
+Among many differences some are large by chance, and the best of many models looks better than it is. All pairs of
+models therefore share one margin: the largest studentised deviation of any pair over the resamples (single-step max-t;
+Westfall & Young 1993, chapter 2; over all pairs as in Tukey's range test), so that with the stated probability *every*
+interval covers its true difference, including those of the best model.
 
-Models trained from several seeds are means over them. A resample then draws seeds as well as examples, the same seeds
-for every model, because runs of one seed share their splits and orders.
+Models trained with several seeds are averaged over them. Resamples then draw seeds as well as examples, the same seeds
+for every model, because runs with the same seed share splits and orders.
 
 Letters in shapes: n examples, b resamples, s seeds.
 """
@@ -26,39 +26,39 @@ from regraft.identity import derive_seed
 from regraft.values import LEVEL, Measured
 
 NUM_RESAMPLES = 1000
-"""The end of an interval over many pairs lies far out in the tail, so large samples have no fewer (our choice)."""
+"""Number of resamples, also for large samples: simultaneous intervals depend on the far tail (our choice)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """One of the models."""
+    """One model in a ranking."""
 
     name: str
-    """What it is called."""
+    """Name of the model."""
     measured: Measured
-    """The metric, a mean over seeds; its interval is for this model alone."""
+    """The metric, averaged over seeds; the interval is for this model alone."""
     by_seed: tuple[float, ...]
     """The metric of each seed."""
     behind: Measured
-    """How much worse than the best, 0 or more, with the interval that holds for all pairs together."""
+    """How much worse than the best, 0 or more, with a simultaneous interval."""
     tied: bool
-    """Whether that interval does not exclude 0: not distinguishable from the best."""
+    """Whether that interval includes 0: not distinguishable from the best."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ranking:
-    """The models, the best first."""
+    """A ranking of models, best first."""
 
     metric: str
-    """What they are compared by."""
+    """Name of the metric."""
     standings: tuple[Standing, ...]
-    """One a model."""
+    """The models in order."""
     optimism: float
-    """How much the best one's own number flatters it, for being the best of several on these very examples: the mean
-    over resamples of what the winner of the resample gains there. In the metric's unit, 0 or more. A lower bound: for
-    equal models it is about two thirds of the truth, because resamples take the differences seen for the true ones."""
+    """Selection bias of the best model's metric: the mean over resamples of the gain of the resample's winner, in the
+    metric's unit, 0 or more. This is a lower bound: for equal models it is about two thirds of the true bias, because
+    resamples treat the observed differences as true."""
     num_pairs: int
-    """Differences that the intervals hold for together."""
+    """Number of pairs that the intervals cover simultaneously."""
 
 
 def ranked(
@@ -69,7 +69,8 @@ def ranked(
     groups: Shaped[np.ndarray, " n"] | None = None,
     seed: int = 0,
 ) -> Ranking:
-    """Compare models by one metric; `outputs` are those of each, one for each seed, as many for every model.
+    """Rank models by one metric; `outputs` holds each model's outputs, one per seed, with as many seeds for every
+    model.
 
     Raises:
         UnknownName: there is no such metric.

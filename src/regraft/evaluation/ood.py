@@ -20,24 +20,24 @@ import numpy as np
 from jaxtyping import Float, Int
 
 _TABLE = 1001
-"""Maximum number of distances that are kept: quantiles at every 0.1 %."""
+"""Maximum number of stored distances: quantiles at every 0.1 %."""
 _ROWS = 8192
 """Rows of features in memory at once."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OODReference:
-    """What `score` compares an input with; small enough to travel with a model."""
+    """Reference for OOD scores, small enough to be stored in a model."""
 
     class_means: Float[np.ndarray, "c d"]
     """Unit-length means of the unit-length features of each class."""
     distances: Float[np.ndarray, " q"]
-    """Out-of-fold distances of training examples, rising: all of them, or 1001 quantiles when there are more."""
+    """Sorted out-of-fold distances of training examples: all of them, or 1001 quantiles if there are more."""
 
     def score(self, features: Float[np.ndarray, "m d"]) -> Float[np.ndarray, " m"]:
-        """The share of training examples that are nearer to their nearest class mean than each input, in [0, 1].
+        """Return, for each input, the share of training examples closer to their nearest class mean, in [0, 1].
 
-        The steps are of one training example, or of 0.001.
+        The resolution is one training example, or 0.001.
         """
         far = _distance(_unit(features), self.class_means)
         return np.searchsorted(self.distances, far, side="left") / len(self.distances)
@@ -46,10 +46,10 @@ class OODReference:
 def fit_reference(
     features: Float[np.ndarray, "n d"], targets: Int[np.ndarray, " n"], folds: Int[np.ndarray, " n"]
 ) -> OODReference:
-    """The class means, and the distance of every example to the means made without its fold.
+    """Return the class means, and the distance of every example to the means computed without its fold.
 
-    `features` may be memory-mapped: it is read twice, a few thousand rows at a time. Groups must not be split by
-    `folds`, or the distances come out too small. Fold -1 is in all means and has no distance.
+    `features` may be memory-mapped: it is read twice, a few thousand rows at a time. `folds` must not split groups, or
+    distances are too small. Fold -1 is part of all means and has no distance.
     """
     num_classes, num_folds = int(targets.max()) + 1, int(folds.max()) + 1
     cells = np.where(folds < 0, num_folds, folds) * num_classes + targets
@@ -73,7 +73,7 @@ def fit_reference(
 def reference_from(
     features: Float[np.ndarray, "n d"], targets: Int[np.ndarray, " n"], others: Float[np.ndarray, "m d"]
 ) -> OODReference:
-    """The class means of some examples, and the distances of others that had no part in making the features."""
+    """Return the class means of some examples, and the distances of others that were not used to train the features."""
     sums = np.zeros((int(targets.max()) + 1, features.shape[1]))
     np.add.at(sums, targets, _unit(features))
     means = _means(sums)
@@ -86,10 +86,9 @@ def extended_reference(
     targets: Int[np.ndarray, " n"],
     folds: Int[np.ndarray, " n"],
 ) -> OODReference:
-    """A reference that knows new classes as well, from examples of these (`targets` from 0) in folds.
+    """Extend a reference by new classes, from their examples (`targets` from 0) in folds.
 
-    The old distances stay: another mean can bring an old example nearer, never farther away. Each kept distance,
-    old or new, counts as one.
+    The old distances are kept (a new mean can only make them smaller). Each kept distance, old or new, has weight one.
     """
     new = fit_reference(features, targets, folds)
     means = np.concatenate([known.class_means, new.class_means])

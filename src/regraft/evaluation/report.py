@@ -1,4 +1,4 @@
-"""Everything that a test says of a model, as one value."""
+"""The evaluation of a model on a set of examples, as one value."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,42 +17,42 @@ from regraft.values import Measured
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """A model's numbers on examples it did not see."""
+    """Results of a model on examples it was not trained on."""
 
     kind: str
     """The kind of task."""
     main_metric: str
-    """Which of `metrics` the model is judged by."""
+    """Name of the main metric in `metrics`."""
     num_examples: int
-    """How many examples."""
+    """Number of examples."""
     num_groups: int | None
-    """How many groups they form; None where every example stands for itself."""
+    """Number of groups; None if there are none."""
     classes: tuple[str, ...]
-    """Names of the outputs (classes, labels or targets), in the order that `figures` have."""
+    """Names of the outputs (classes, labels or targets), in the order of `figures`."""
     metrics: Mapping[str, Measured]
-    """Every metric of the task, by name."""
+    """All metrics of the task, by name."""
     figures: Figures
-    """What the family of the main metric shows beside the metrics."""
+    """Figures of the main metric's family, shown beside the metrics."""
     notes: tuple[str, ...] = ()
-    """What to know when reading the numbers."""
+    """Caveats for reading the numbers."""
     repeats: int = 0
-    """How often the examples were cross-validated; 0 where they were not."""
+    """Number of cross-validation repeats; 0 without cross-validation."""
     folds: int = 0
-    """In how many folds."""
+    """Number of folds."""
     mean_of_folds: Measured | None = None
-    """The main metric as a mean over all folds, with the interval that suits it."""
+    """Mean of the main metric over all folds, with its interval."""
 
     @property
     def headline(self) -> Measured:
-        """The number that stands for the model: the mean of the folds where there are any, else the main metric."""
+        """The headline result: the mean over folds if there are any, else the main metric."""
         return self.mean_of_folds or self.metrics.get(self.main_metric, Measured(value=nan))
 
     def blocks(self, calibration: str = "") -> Iterator[Block]:
-        """The sections of a page that show the figures; `calibration` says how probabilities were calibrated."""
+        """Return the report sections of the figures; `calibration` says how probabilities were calibrated."""
         return self.figures.blocks(self._context(calibration))
 
     def guess(self) -> str:
-        """What a prediction that looks at no example would score, as a sentence; may be empty."""
+        """Return a sentence on the score of a constant prediction; may be empty."""
         return self.figures.guess(self._context())
 
     def _context(self, calibration: str = "") -> Context:
@@ -63,7 +63,7 @@ class Evaluation:
 
     @classmethod
     def hints_of(cls, value: Mapping[str, Any]) -> dict[str, Any]:
-        """For `records.from_json`: of which class `figures` are, which the kind of task decides."""
+        """Return the class of `figures`, which depends on the kind of task, for `records.from_json`."""
         makes = main_metric(value["kind"]).figures
         return {"figures": Figures if makes is None else get_type_hints(makes)["return"]}
 
@@ -82,15 +82,15 @@ def evaluate(
     num_resamples: int | None = None,
     seed: int = 0,
 ) -> Evaluation:
-    """Measure a model on examples that chose nothing about it; `metrics/` says what the arrays of each kind hold.
+    """Evaluate a model on examples that were not used to select it; see `metrics/` for the arrays of each kind.
 
-    `names` are those of the outputs. `metrics` are all of the kind when not given. `trained_on` are the targets of the
-    training examples: a regression is compared with always predicting their medians. `held` are validation or
-    out-of-fold predictions: decision thresholds (of two classes by `rules`, of labels by F1) are chosen on them, never
-    on these examples; without them there are none.
+    `names` are those of the outputs. `metrics` defaults to all of the kind. `trained_on` are the targets of the
+    training examples: a regression is compared with predicting their medians. `held` are validation or out-of-fold
+    predictions, on which decision thresholds are chosen (of two classes by `rules`, of labels by F1), never on these
+    examples; without them there are no thresholds.
 
     Raises:
-        LookupError: no metric is the main one of this kind.
+        LookupError: the kind has no main metric.
     """
     drawn, main = units(len(targets), groups), main_metric(kind)
     tested = Tested(

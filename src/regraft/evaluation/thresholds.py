@@ -1,12 +1,12 @@
-"""Decision thresholds of two classes, or of a label: how they are chosen, and what they then do.
+"""Decision thresholds of two classes, or of a label: choosing and evaluating them.
 
 Letters in shapes: n and m examples, u both together, b resamples, t thresholds.
 
-A threshold is chosen on validation or out-of-fold probabilities and tried on the test split, never chosen there. An
-example is flagged when its score is at or above the threshold. `operate` resamples both sets, so its intervals hold
-the chance in the choice as well; `apply` takes the threshold as given. In 200 simulated pairs of 200 examples to choose
-on and 400 to try on, the nominal 95 % interval covered the true sensitivity at a specificity of 0.9 in 95 % by
-`operate`, 73 % by `apply`.
+A threshold is chosen on validation or out-of-fold probabilities and evaluated on the test split. An example is
+predicted positive if its score is at or above the threshold. `operate` resamples both sets, so its intervals include
+the uncertainty of the choice; `apply` treats the threshold as given. In 200 simulated pairs of 200 examples to choose
+on and 400 to evaluate on, the nominal 95 % interval covered the true sensitivity at a specificity of 0.9 in 95 % of
+cases with `operate`, in 73 % with `apply`.
 """
 
 from collections.abc import Callable
@@ -23,20 +23,20 @@ from regraft.values import Measured
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scored:
-    """Examples with the score of the positive class."""
+    """Examples with scores of the positive class."""
 
     positive: Bool[np.ndarray, " n"]
     """Whether each example is of the positive class."""
     scores: Float[np.ndarray, " n"]
     """The probability of the positive class."""
     groups: Shaped[np.ndarray, " n"] | None = None
-    """The group of each example, where there are groups."""
+    """Group of each example, if there are groups."""
 
 
 class Candidates:
-    """Every threshold that matters for a set of scores, and what each would flag.
+    """All distinct thresholds for a set of scores, and which examples each predicts positive.
 
-    In falling order: above the top score, between each two neighbouring scores, and the lowest score.
+    In descending order: above the highest score, between neighbouring scores, and the lowest score.
     """
 
     def __init__(self, positive: Bool[np.ndarray, " n"], scores: Float[np.ndarray, " n"]) -> None:
@@ -54,7 +54,7 @@ class Candidates:
     def counts(
         self, weights: Float[np.ndarray, "b n"]
     ) -> tuple[Float[np.ndarray, "b t"], Float[np.ndarray, "b t"], Float[np.ndarray, " b"], Float[np.ndarray, " b"]]:
-        """Weight of flagged positives and flagged negatives by threshold; of all positives and all negatives."""
+        """Return the weights of true positives and false positives by threshold, and of all positives and negatives."""
         in_order = np.take(weights, self._order, axis=1)
         of_positives = in_order * self._positive
         found, alarms = (
@@ -65,16 +65,16 @@ class Candidates:
 
 @dataclass(frozen=True, kw_only=True)
 class AtSpecificity:
-    """The lowest threshold that keeps at least this share of the negatives unflagged."""
+    """Rule: the lowest threshold with at least this specificity."""
 
     specificity: float
-    """In (0, 1)."""
+    """Minimum specificity, in (0, 1)."""
 
     def __str__(self) -> str:
         return f"specificity of at least {self.specificity:g}"
 
     def choose(self, candidates: Candidates, weights: Float[np.ndarray, "b n"]) -> Float[np.ndarray, " b"]:
-        """A threshold for every weighting; nan where no negative has weight."""
+        """Return a threshold for every weighting; nan if no negative has weight."""
         _, false_alarms, _, negatives = candidates.counts(weights)
         with np.errstate(invalid="ignore"):
             allowed = false_alarms / negatives[:, None] <= 1 - self.specificity + 1e-12
@@ -83,18 +83,18 @@ class AtSpecificity:
 
 @dataclass(frozen=True, kw_only=True)
 class ByCost:
-    """The threshold with the lowest total cost of mistakes; the highest such threshold."""
+    """Rule: the threshold with the lowest total cost of errors; the highest of several."""
 
     false_positive: float
-    """Cost of flagging a negative, in any unit."""
+    """Cost of a false positive, in any unit."""
     false_negative: float
-    """Cost of missing a positive, in the same unit."""
+    """Cost of a false negative, in the same unit."""
 
     def __str__(self) -> str:
         return f"lowest cost, {self.false_positive:g} a false positive and {self.false_negative:g} a false negative"
 
     def choose(self, candidates: Candidates, weights: Float[np.ndarray, "b n"]) -> Float[np.ndarray, " b"]:
-        """A threshold for every weighting."""
+        """Return a threshold for every weighting."""
         found, false_alarms, positives, _ = candidates.counts(weights)
         cost = self.false_positive * false_alarms + self.false_negative * (positives[:, None] - found)
         return candidates.thresholds[cost.argmin(axis=1)]
@@ -102,13 +102,13 @@ class ByCost:
 
 @dataclass(frozen=True, kw_only=True)
 class BestF1:
-    """The threshold with the highest F1; the highest such threshold."""
+    """Rule: the threshold with the highest F1; the highest of several."""
 
     def __str__(self) -> str:
         return "highest F1"
 
     def choose(self, candidates: Candidates, weights: Float[np.ndarray, "b n"]) -> Float[np.ndarray, " b"]:
-        """A threshold for every weighting; nan where no positive has weight."""
+        """Return a threshold for every weighting; nan if no positive has weight."""
         found, false_alarms, positives, _ = candidates.counts(weights)
         f1 = 2 * found / np.maximum(found + false_alarms + positives[:, None], 1e-300)
         return np.where(positives > 0, candidates.thresholds[f1.argmax(axis=1)], np.nan)
@@ -119,29 +119,29 @@ Rule = AtSpecificity | ByCost | BestF1
 
 @dataclass(frozen=True, kw_only=True)
 class OperatingPoint:
-    """What a threshold does to the examples it was tried on."""
+    """Performance at a decision threshold."""
 
     rule: str
     """How the threshold was chosen."""
     threshold: float
-    """Examples with a score at or above it are flagged."""
+    """Examples with a score at or above it are predicted positive."""
     sensitivity: Measured
-    """Share of the positives that are flagged."""
+    """Share of the positives that are predicted positive."""
     specificity: Measured
-    """Share of the negatives that are not."""
+    """Share of the negatives that are predicted negative."""
     precision: Measured
-    """Share of the flagged that are positive; nan when none is flagged."""
+    """Share of predicted positives that are positive; nan if there are none."""
     cost: Measured | None = None
-    """Mean cost per example, in the unit of the rule; None where it has no costs."""
+    """Mean cost per example, in the unit of the rule; None if it has no costs."""
 
 
 def choose(rule: Rule, on: Scored) -> float:
-    """The threshold of `rule` on validation or out-of-fold examples; nan where it is not defined."""
+    """Choose a threshold by `rule` on validation or out-of-fold examples; nan if undefined."""
     return float(rule.choose(Candidates(on.positive, on.scores), np.ones((1, len(on.scores))))[0])
 
 
 def apply(threshold: float, to: Scored, *, rule: str = "given", seed: int = 0) -> OperatingPoint:
-    """What a given threshold does; intervals by Wilson, or by the bootstrap by group."""
+    """Evaluate a given threshold; intervals by Wilson, or by the bootstrap over groups."""
     flagged = to.scores >= threshold
 
     def part(hits: np.ndarray, among: np.ndarray) -> Measured:
@@ -157,9 +157,10 @@ def apply(threshold: float, to: Scored, *, rule: str = "given", seed: int = 0) -
 
 
 def operate(rule: Rule, chosen_on: Scored, tried_on: Scored, *, seed: int = 0) -> OperatingPoint:
-    """Choose a threshold on one set, try it on another, with intervals that include the chance in the choice.
+    """Choose a threshold on one set and evaluate it on another, with intervals that include the uncertainty of the
+    choice.
 
-    Where every resample agrees (a sensitivity of 1, say) the interval is that of `apply`.
+    If all resamples agree (a sensitivity of 1, say), the interval is that of `apply`.
     """
     n, m = len(chosen_on.scores), len(tried_on.scores)
     candidates = Candidates(chosen_on.positive, chosen_on.scores)

@@ -1,4 +1,4 @@
-"""What an export's `predict.py` ends with, from `Model` on; `inputs`, `prepare`, `said` and `opened` stand above it."""
+"""The last part of an export's `predict.py`; `inputs`, `prepare`, `said` and `opened` are inserted above."""
 
 import hashlib
 import json
@@ -16,24 +16,24 @@ opened: Callable[..., Any]
 
 
 class Model:
-    """The model in a folder that `regraft export` wrote."""
+    """The model in a folder written by `regraft export`."""
 
     def __init__(self, folder: Path, threads: int = 0) -> None:
         self.folder, self.spec = folder, json.loads((folder / "spec.json").read_text(encoding="utf-8"))
         self.run = opened(folder, threads)
 
     def inputs(self, path: Path) -> list[Any]:
-        """What a file holds: one input, or several."""
+        """Return the inputs in a file, one or several."""
         found: list[Any] = inputs(path)
         return found
 
     def prepare(self, given: Any) -> dict[str, np.ndarray]:
-        """One of these inputs as the network takes it."""
+        """Prepare one input for the network."""
         return {name: one for name, one in prepare(given, self.spec["preparation"], self.folder).items()
                 if name in self.spec["inputs"]}  # fmt: skip
 
     def outputs(self, records: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        """All that the network gives, by name, a row for each input; shorter inputs are padded with zeros."""
+        """Run the network; return all outputs by name, a row per input. Shorter inputs are zero-padded."""
         feeds = {}
         for name in records[0]:
             arrays = [record[name] for record in records]
@@ -43,22 +43,22 @@ class Model:
         return self.run(feeds)
 
     def said(self, found: dict[str, np.ndarray], row: int) -> dict[str, Any]:
-        """What the model says of the input in a row of the outputs."""
+        """Return the prediction in a row of the outputs."""
         told: dict[str, Any] = said(found, row, self.spec["task"])
         return told
 
     def predict(self, given: Any) -> dict[str, Any]:
-        """What the model says of an input."""
+        """Predict one input."""
         return self.said(self.outputs([self.prepare(given)]), 0)
 
     @staticmethod
     def thinned(array: np.ndarray) -> np.ndarray:
-        """Every number, or every second and so on, so that there are 2,000 at most."""
+        """Return all values, or an evenly spaced subset of at most 2,000."""
         return array.ravel()[:: 1 + array.size // 2000]
 
     def check(self) -> float:
-        """Largest difference of what the head gives for the golden inputs from what is on record, relative to the
-        largest number there."""
+        """Return the maximum difference of the head's outputs for the golden inputs from the recorded ones, relative to
+        the largest value."""
         worst = 0.0
         for golden in self.spec["golden"]:
             (given,) = self.inputs(self.folder / golden["file"])
@@ -75,7 +75,7 @@ class Model:
 
 
 def main(words: list[str]) -> int:
-    """What the command line asks for."""
+    """Run the command line."""
     model, failed = Model(Path(__file__).resolve().parent), 0
     if words == ["--check"]:
         off, limit = model.check(), model.spec["tolerance"]

@@ -1,4 +1,4 @@
-"""What runs an ONNX file: goes into the `predict.py` of an export, so it imports nothing of regraft."""
+"""Runs an ONNX file. Part of an export's `predict.py`, so it does not import regraft."""
 
 import os
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def opened(folder: Path, threads: int = 0) -> Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]:
-    """A function from batches of prepared inputs to the outputs of the model in `folder`, all by name."""
+    """Return a function from batches of prepared inputs to the outputs of the model in `folder`, by name."""
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
 

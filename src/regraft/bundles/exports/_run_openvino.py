@@ -1,4 +1,4 @@
-"""What runs an OpenVINO model: goes into the `predict.py` of an export, so it imports nothing of regraft."""
+"""Runs an OpenVINO model. Part of an export's `predict.py`, so it does not import regraft."""
 
 import sys
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def opened(folder: Path, threads: int = 0) -> Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]:
-    """A function from batches of prepared inputs to the outputs of the model in `folder`, all by name."""
+    """Return a function from batches of prepared inputs to the outputs of the model in `folder`, by name."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # so that it cannot be imported
     import openvino
 

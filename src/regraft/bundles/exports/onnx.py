@@ -1,4 +1,4 @@
-"""ONNX in float32, as it was traced."""
+"""ONNX in float32, as traced."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from regraft.contracts.export import Examples, ExportFormat
 
 
 def write(graph: bytes, path: Path, examples: Examples) -> None:
-    """The graph itself."""
+    """Write the graph unchanged."""
     path.write_bytes(graph)
 
 

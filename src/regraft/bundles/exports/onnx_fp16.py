@@ -1,6 +1,6 @@
-"""ONNX in float16: half the size; for accelerators, since processors compute it in float32 after all.
+"""ONNX in float16: half the size; for accelerators, since CPUs compute it in float32 anyway.
 
-What goes in and out stays as it is in `onnx`.
+Inputs and outputs are the same as in `onnx`.
 """
 
 from pathlib import Path
@@ -11,7 +11,8 @@ NAMES = ("onnx-fp16",)
 
 
 def write(graph: bytes, path: Path, examples: Examples) -> None:
-    """The graph with weights and activations in float16, save the scaling of the inputs and what follows the logits."""
+    """Write the graph with weights and activations in float16, except the normalisation of inputs and everything after
+    the logits."""
     import onnx
 
     from regraft.activations.runner import onnx_runtime

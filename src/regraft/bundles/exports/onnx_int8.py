@@ -1,8 +1,8 @@
 """ONNX in 8-bit integers, by ONNX Runtime's static quantisation.
 
-Activations have 8 bits, weights 7 and a scale for each channel: with 8, sums of products overflow on x86 processors
-without units for such products (VNNI), and the same file would predict differently there. Source of that rule: ONNX
-Runtime's guide to quantisation.
+Activations have 8 bits, weights 7 bits and a scale per channel: with 8, sums of products overflow on x86 CPUs without
+VNNI instructions, and the same file would predict differently there. Source of that rule: ONNX Runtime's guide to
+quantisation.
 """
 
 import logging
@@ -15,11 +15,11 @@ from regraft.contracts.export import Examples, ExportFormat
 
 NAMES = ("onnx-int8",)
 QUANTISED = ("Conv", "Gemm", "MatMul", "Add", "Concat", "MaxPool", "AveragePool", "GlobalAveragePool", "Relu", "Clip")
-"""Operators that are computed in 8 bits."""
+"""Operators to quantise."""
 
 
 def write(graph: bytes, path: Path, examples: Examples) -> None:
-    """The graph quantised, save what gives the logits, with the ranges of activations that the examples show."""
+    """Write the graph quantised, except the layer of the logits, with activation ranges from the examples."""
     import onnx
 
     from regraft.activations.runner import onnx_runtime

@@ -1,4 +1,4 @@
-"""OpenVINO's own format in float32, read from the ONNX graph."""
+"""OpenVINO's own format in float32, converted from the ONNX graph."""
 
 from pathlib import Path
 
@@ -7,11 +7,11 @@ from regraft.errors import BadRequest, MissingExtra, out_of_memory
 
 
 def write(graph: bytes, path: Path, examples: Examples) -> None:
-    """`model.xml`, with its weights in `model.bin` beside it.
+    """Write `model.xml`, with its weights in `model.bin`.
 
     Raises:
         MissingExtra: OpenVINO is not installed.
-        BadRequest: it cannot read the graph.
+        BadRequest: OpenVINO cannot read the graph.
     """
     from regraft.activations.openvino import library
 

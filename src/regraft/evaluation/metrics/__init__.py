@@ -1,1 +1,1 @@
-"""The shelf of metrics: each file is a family, which lists its metrics in `NAMES` and holds them in `ENTRIES`."""
+"""Metrics by family: each file lists its metrics in `NAMES` and defines them in `ENTRIES`."""

@@ -1,12 +1,12 @@
-"""Metrics of boxes with classes, as COCO's evaluation computes them, and what a report shows of each class.
+"""Metrics of object detection, as in COCO's evaluation, and what a report shows by class.
 
-A target holds `boxes` (m 4) and `labels` (m), an output `scores` (m) as well. A predicted box is right where it
-overlaps a box of its class that no better one has taken, by an IoU of at least a threshold.
+A target holds `boxes` (m 4) and `labels` (m), an output also `scores` (m). A predicted box is correct if it overlaps a
+box of its class, not matched by a better-scoring one, with at least a given IoU.
 
 Letters: n examples, b resamples, d predicted boxes of a class in all examples, t thresholds, c classes, m boxes of one
 example.
 
-Source: Lin et al. 2014, arXiv:1405.0312; pycocotools (cocoeval.py) for all areas and 100 boxes an example.
+Source: Lin et al. 2014, arXiv:1405.0312; pycocotools (cocoeval.py) for all areas and 100 boxes per example.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,21 +29,21 @@ THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())
 RECALLS = np.linspace(0.0, 1.0, 101)
 KEYS = ("ap50", "map", "precision", "recall")
 SIZES = (("small (under 32 x 32)", 0.0), ("medium", 32.0**2), ("large (96 x 96 or more)", 96.0**2))
-"""Bins of a box's area in the unit of its sides, each with the area it begins at, as COCO has them."""
+"""Bins of box area, in squared units of its sides, each with its lower limit, as in COCO."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Ranked:
-    """The predicted boxes of one class, the highest score first."""
+    """The predicted boxes of one class, highest score first."""
 
     example: Int[np.ndarray, " d"]
     right: Bool[np.ndarray, "t d"]
     truth: Float[np.ndarray, " n"]
-    """How many boxes of the class each example has."""
+    """Number of ground-truth boxes of the class in each example."""
 
     def average_precision(self, weights: Float[np.ndarray, "b n"]) -> Float[np.ndarray, "b t"]:
-        """At each threshold the mean over 101 recalls of the best precision at that recall or a higher one; nan where
-        no box of the class is in the sample."""
+        """Average precision by threshold: the mean over 101 recall levels of the best precision at that recall or
+        higher; nan if the sample has no box of the class."""
         total, each = weights @ self.truth, weights[:, self.example]
         seen = np.cumsum(each, axis=1)
         found = np.full((len(weights), len(self.right)), np.nan)
@@ -80,8 +80,8 @@ def ranked(targets: Any, outputs: Any, thresholds: Sequence[float]) -> list[Rank
 
 
 def matched(target: Mapping[str, Any], output: Mapping[str, Any], thresholds: Sequence[float]) -> np.ndarray:
-    """Which predicted boxes of an example are right, by threshold (t m): in the order of their scores each takes the
-    box of its class that it overlaps most of those not taken; of equal overlaps the last."""
+    """Return which predicted boxes of an example are correct, by threshold (t m): in order of score each is matched to
+    the unmatched box of its class with the highest overlap, the last one for ties."""
     right = np.zeros((len(thresholds), len(output["labels"])), dtype=bool)
     if not right.size or not len(target["labels"]):
         return right
@@ -100,7 +100,7 @@ def matched(target: Mapping[str, Any], output: Mapping[str, Any], thresholds: Se
 def mean_average_precision(
     targets: Any, outputs: Any, weights: Float[np.ndarray, "b n"], thresholds: Sequence[float] = THRESHOLDS
 ) -> Float[np.ndarray, " b"]:
-    """The mean over classes that occur, and over thresholds."""
+    """Mean average precision over the classes that occur, and over thresholds."""
     by_class = [one.average_precision(weights) for one in ranked(targets, outputs, thresholds)]
     return (
         mean_where(np.stack(by_class, axis=1).reshape(len(weights), -1)) if by_class else np.full(len(weights), np.nan)
@@ -109,33 +109,33 @@ def mean_average_precision(
 
 @dataclass(frozen=True, kw_only=True)
 class ClassBoxes:
-    """How the boxes of one class fare."""
+    """Results of one class."""
 
     name: str
     boxes: int
-    """How many boxes the examples have."""
+    """Number of ground-truth boxes."""
     metrics: Mapping[str, Measured]
-    """`ap50` and `map` of this class; `precision` and `recall` of its stated boxes at an IoU of one half."""
+    """`ap50` and `map` of this class; `precision` and `recall` of confident boxes at an IoU of 0.5."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SizeBoxes:
-    """How boxes of some size fare."""
+    """Results by box size."""
 
     name: str
     boxes: int
     recall: Measured
-    """The share that a stated box of their class finds, at an IoU of one half."""
+    """Share found by a confident box of the same class, at an IoU of 0.5."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BoxFigures(Figures):
-    """Classes and sizes one by one."""
+    """Results by class and size."""
 
     per_class: tuple[ClassBoxes, ...]
     per_size: tuple[SizeBoxes, ...]
     stated: float = STATED
-    """The score from which a box is stated."""
+    """Score threshold of confident boxes."""
 
     def blocks(self, of: Context) -> Iterator[Block]:
         """Two tables."""

@@ -1,7 +1,7 @@
-"""Metrics of one class per example, and what a report shows of the classes one by one.
+"""Metrics of classification with exclusive classes, and what a report shows by class.
 
-Targets are `Int "n"` in [0, c), outputs the probabilities `Float "n c"` of the classes; where these have ranks, they
-come in rising order. The prediction is the most probable class.
+Targets are `Int "n"` in [0, c), outputs the class probabilities `Float "n c"`; ordered classes are in ascending order.
+The prediction is the most probable class.
 
 Letters in shapes: n examples, c classes, b resamples.
 """
@@ -40,14 +40,14 @@ from regraft.evaluation.thresholds import OperatingPoint, Scored, operate
 from regraft.values import shown
 
 MANY_COLUMNS = 12
-"""Of more classes the confusion matrix is left to the plot and the list of mistakes."""
+"""With more classes than this, reports show the confusion matrix only as a plot and a list of mistakes."""
 GUESSES = 5
-"""How many classes may be named for top-5 accuracy."""
+"""Number of guesses in top-5 accuracy."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassFigures(ProbabilityFigures):
-    """The classes one by one, and what is confused with what."""
+    """Results by class, and confusions."""
 
     per_class: tuple[ClassScores, ...]
     """Recall, precision and F1 of every class."""
@@ -56,14 +56,14 @@ class ClassFigures(ProbabilityFigures):
     most_confused: tuple[Mistake, ...]
     """The most frequent mistakes."""
     operating_points: tuple[OperatingPoint, ...] = ()
-    """Two classes: decision thresholds chosen on other examples, tried on these."""
+    """Two classes: decision thresholds chosen on other examples, evaluated on these."""
     positive_class: str | None = None
-    """Two classes: which one `operating_points` and the ranking metrics call positive."""
+    """Two classes: the positive class of `operating_points` and ranking metrics."""
 
     about_confusion: ClassVar[str] = "Which classes are taken for which."
 
     def blocks(self, of: Context) -> Iterator[Block]:
-        """Metrics by class, confusion matrix, calibration, decision threshold."""
+        """Return sections: metrics by class, confusion matrix, calibration, decision threshold."""
         told = [
             (one.recall, (one.name, str(one.support), str(one.predicted), *told_of(one, "recall", "precision", "f1")))
             for one in self.per_class
@@ -104,21 +104,21 @@ class ClassFigures(ProbabilityFigures):
         )
 
     def guess(self, of: Context) -> str:
-        """The score of always predicting the most frequent class."""
+        """Return the score of always predicting the most frequent class."""
         top = max(self.per_class, key=lambda one: one.support)
         return f"Always predicting {top.name} would score {shown(top.support / of.num_examples)}."
 
 
 @dataclass(frozen=True, kw_only=True)
 class RankFigures(ClassFigures):
-    """The same of classes with ranks, lowest first."""
+    """The same for ordered classes, lowest first."""
 
     about_confusion: ClassVar[str] = (
         "Which classes are taken for which. They stand in rising order, so what is far from the diagonal is far off."
     )
 
     def guess(self, of: Context) -> str:
-        """The score of always predicting the class that is nearest to all."""
+        """Return the score of always predicting the class closest to all."""
         distance = [
             sum(one.support * abs(rank - at) for rank, one in enumerate(self.per_class)) / of.num_examples
             for at in range(len(self.per_class))
@@ -128,7 +128,7 @@ class RankFigures(ClassFigures):
 
 
 def figures_of_ranks(tested: Tested) -> RankFigures:
-    """The classes one by one, the confusion matrix, and how far probabilities can be trusted."""
+    """Compute results by class, the confusion matrix and calibration."""
     return RankFigures(**_fields(tested))
 
 
@@ -148,7 +148,7 @@ def _fields(tested: Tested) -> dict[str, Any]:
 
 
 def figures_of_classes(tested: Tested) -> ClassFigures:
-    """The same, with decision thresholds where there are two classes."""
+    """The same, with decision thresholds if there are two classes."""
     found = ClassFigures(**_fields(tested))
     if len(tested.names) != 2:
         return found
@@ -166,7 +166,7 @@ def figures_of_classes(tested: Tested) -> ClassFigures:
 def balanced_accuracy(
     targets: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, "n c"], weights: Float[np.ndarray, "b n"]
 ) -> Float[np.ndarray, " b"]:
-    """The mean recall of the classes that occur among the targets; 1 / c for chance."""
+    """Mean recall of the classes that occur among the targets; 1 / c for chance."""
     right, actual, _ = counts(targets, probabilities, weights)
     return mean_where(safe_ratio(right, actual))
 
@@ -174,16 +174,16 @@ def balanced_accuracy(
 def macro_f1(
     targets: Shaped[np.ndarray, "n ..."], probabilities: Float[np.ndarray, "n c"], weights: Float[np.ndarray, "b n"]
 ) -> Float[np.ndarray, " b"]:
-    """The mean F1 (harmonic mean of precision and recall) of the classes or labels that occur or are predicted."""
+    """Mean F1 (harmonic mean of precision and recall) of the classes or labels that occur or are predicted."""
     right, actual, predicted = counts(targets, probabilities, weights)
     return mean_where(safe_ratio(2 * right, actual + predicted))
 
 
 def in_top5(targets: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, "n c"]) -> Bool[np.ndarray, " n"]:
-    """Whether the target is among the five most probable classes; of equals at the fifth place, the first ones count.
+    """Whether the target is among the five most probable classes; ties at the fifth place go to the first classes.
 
-    Source: Russakovsky et al. 2015, arXiv:1409.0575, section 4 (the measure for a thousand classes); that it is given
-    from eleven classes on is our choice: of fewer, five guesses are half.
+    Source: Russakovsky et al. 2015, arXiv:1409.0575, section 4 (for a thousand classes); reporting it from eleven
+    classes on is our choice: with fewer, five guesses are half of them.
     """
     own = probabilities[np.arange(len(targets)), targets][:, None]
     earlier = np.arange(probabilities.shape[1]) < targets[:, None]
@@ -192,12 +192,12 @@ def in_top5(targets: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, "n 
 
 
 def distance_in_ranks(targets: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, "n c"]) -> Int[np.ndarray, " n"]:
-    """How many ranks the prediction is off; 0 where it is right."""
+    """Absolute difference in ranks between prediction and target."""
     return np.abs(probabilities.argmax(axis=1) - targets)
 
 
 def within_one(targets: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, "n c"]) -> Bool[np.ndarray, " n"]:
-    """Whether the prediction is the target or its neighbour."""
+    """Whether the prediction is the target or an adjacent class."""
     return distance_in_ranks(targets, probabilities) <= 1
 
 
@@ -208,11 +208,10 @@ def squares_of_ranks(targets: Int[np.ndarray, " n"], probabilities: Float[np.nda
 
 
 def quadratic_weighted_kappa(sums: Float[np.ndarray, "b 6"]) -> Float[np.ndarray, " b"]:
-    """Agreement of predictions with targets beyond chance, a mistake weighing the square of its distance in ranks.
+    """Quadratic weighted kappa: agreement beyond chance, with errors weighted by the squared distance in ranks.
 
-    1 when all agree, 0 for predictions that follow their own frequencies blindly, below 0, down to -1, for worse. nan
-    when predictions and targets are all of one class. Source: Cohen 1968; as scikit-learn's cohen_kappa_score with
-    quadratic weights.
+    1 for perfect agreement, 0 for predictions independent of the targets, down to -1 for worse. nan if predictions and
+    targets are all of one class. Source: Cohen 1968; as scikit-learn's cohen_kappa_score with quadratic weights.
     """
     observed, rank, given, rank_squared, given_squared = (sums[:, :-1] / sums[:, -1:]).T
     # The mean square of the distance between a random target and a random prediction, drawn apart from each other.

@@ -1,7 +1,8 @@
-"""Metrics of verification: how well the cosine of two embeddings tells pairs of one identity from pairs of two.
+"""Metrics of verification: how well the cosine similarity of two embeddings separates pairs of one identity from
+others.
 
-Pairs are those that the data give, or all pairs of the examples (`tasks/pairs.py` draws some where there are too many).
-Resamples draw identities: a pair within one counts as often as it is drawn, a pair of two as often as the product.
+Pairs are given by the data, or all pairs of the examples (`tasks/pairs.py` samples some if there are too many). The
+bootstrap resamples identities: a pair within one counts as often as it is drawn, a pair of two as often as the product.
 
 Letters: n examples, p pairs, b resamples, f folds.
 
@@ -38,12 +39,12 @@ class Pairs:
 
 
 def identities(targets: Any) -> Int[np.ndarray, " n"]:
-    """The identity of every example."""
+    """Return the identity of every example."""
     return np.array([one["identity"] for one in targets], dtype=np.int64)
 
 
 def pairs_of(targets: Any) -> Pairs:
-    """The given pairs that have both their examples here, or all pairs where none is given."""
+    """Return the given pairs with both examples present, or all pairs if none are given."""
     of, members = identities(targets), dict[tuple[int, int], list[int]]()
     for at, one in enumerate(targets):
         for fold, number in one["pairs"].tolist():
@@ -83,15 +84,14 @@ def of_curve(
 
 
 def accepted(targets: Any, outputs: Any, weights: Float[np.ndarray, "b n"], limit: float) -> Float[np.ndarray, " b"]:
-    """True accepts at a false accept rate; nan where there are fewer than 10 / limit pairs of two identities."""
+    """True accept share at a false accept rate; nan if there are fewer than 10 / limit pairs of two identities."""
     if int((~pairs_of(targets).same).sum()) < MIN_FALSE / limit:
         return np.full(len(weights), np.nan)
     return of_curve(targets, outputs, weights, partial(accepted_at, limit=limit))
 
 
 def fold_accuracy(targets: Any, outputs: Any, weights: Float[np.ndarray, "b n"]) -> Float[np.ndarray, " b"]:
-    """The mean over folds of the share of pairs that are right, at the threshold that is best in the other folds; nan
-    where no pairs are given."""
+    """Mean accuracy over folds of pairs, each at the best threshold of the other folds; nan if no pairs are given."""
     return _by_rows(targets, outputs, weights, _accuracy)
 
 

@@ -1,8 +1,8 @@
-"""Metrics of stated probabilities: for classes and labels alike, with the figures that tell how far to trust them; and
-for any number of labels per example, with what a report shows of the labels one by one.
+"""Metrics of predicted probabilities, for classes and labels, with calibration figures; and metrics of multi-label
+classification, with what a report shows by label.
 
-Targets are classes `Int "n"` in [0, c) with probabilities `Float "n c"` that sum to 1 by row, or labels, 0 or 1
-`Float "n c"`, with the probability of each; labels at 0.5 or above are predicted.
+Targets are classes `Int "n"` in [0, c) with probabilities `Float "n c"` that sum to 1 by row, or labels, 0 or 1 `Float
+"n c"`, with a probability each; labels at 0.5 or above are predicted.
 
 Letters in shapes: n examples, c classes or labels, q predictions per example (1, or one per label), b resamples.
 """
@@ -43,10 +43,10 @@ _EPS = float(np.finfo(np.float64).eps)
 
 
 def log_losses(targets: Shaped[np.ndarray, "n ..."], probabilities: Float[np.ndarray, "n c"]) -> np.ndarray:
-    """Negative logarithm (base e) of the probability given to each target, `Float "n"`; log c for a uniform guess.
+    """Negative log-likelihood (base e) of each target, `Float "n"`; log c for a uniform prediction.
 
-    Labels: the mean over them, each a question with two outcomes; log 2 for a uniform guess. Probabilities are clipped
-    to [eps, 1 - eps] with the eps of float64, as in scikit-learn, so one certain mistake costs 36.04, not infinity.
+    Labels: the mean over labels of the binary log loss; log 2 for a uniform prediction. Probabilities are clipped to
+    [eps, 1 - eps] with the eps of float64, as in scikit-learn, so a certain error costs 36.04 instead of infinity.
     """
     wide = probabilities.astype(np.float64)
     given = wide[np.arange(len(targets)), targets][:, None] if targets.ndim == 1 else np.abs(targets - 1 + wide)
@@ -54,11 +54,11 @@ def log_losses(targets: Shaped[np.ndarray, "n ..."], probabilities: Float[np.nda
 
 
 def squared_distances(targets: Shaped[np.ndarray, "n ..."], probabilities: Float[np.ndarray, "n c"]) -> np.ndarray:
-    """Squared distance between the probabilities and the target's one-hot row, `Float "n"`.
+    """Brier score: squared distance between the probabilities and the target's one-hot row, `Float "n"`.
 
-    Summed over classes, so in [0, 2]; halved for two classes, so in [0, 1] there, which is the score of the second
-    class alone. The convention of scikit-learn's brier_score_loss. Labels: the mean over labels of each one's score
-    alone, in [0, 1]. Source: Brier 1950.
+    Summed over classes, so in [0, 2]; halved for two classes, so in [0, 1], which is the score of the second class
+    alone, as in scikit-learn's brier_score_loss. Labels: the mean over labels of the binary score, in [0, 1]. Source:
+    Brier 1950.
     """
     num_classes = probabilities.shape[1]
     rows = np.eye(num_classes)[targets] if targets.ndim == 1 else targets.astype(np.float64)
@@ -69,10 +69,10 @@ def squared_distances(targets: Shaped[np.ndarray, "n ..."], probabilities: Float
 def stated(
     targets: Shaped[np.ndarray, "n ..."], probabilities: Float[np.ndarray, "n c"]
 ) -> tuple[Float[np.ndarray, "n q"], Float[np.ndarray, "n q"]]:
-    """The confidence in every prediction, and 1 where it is right: one per example, or one per label.
+    """Return the confidence of every prediction, and 1 if it is correct: one per example, or one per label.
 
-    The confidence in a class is the largest probability. That in a label is its probability, and the prediction is
-    right where the example has the label.
+    The confidence of a class is the largest probability. That of a label is its probability, which is correct if the
+    example has the label.
     """
     if targets.ndim == 2:
         return probabilities.astype(np.float64), targets.astype(np.float64)
@@ -81,7 +81,8 @@ def stated(
 
 
 def surplus_by_bin(targets: Shaped[np.ndarray, "n ..."], probabilities: Float[np.ndarray, "n c"]) -> np.ndarray:
-    """Confidence less rightness of each example in each of the 15 bins, and its predictions; `Float "n 16"`."""
+    """Return confidence minus correctness of each example by calibration bin, and its number of predictions; `Float "n
+    16"`."""
     confidence, right = stated(targets, probabilities)
     surplus, of_bin = confidence - right, bin_of(confidence)
     by_bin = [np.where(of_bin == number, surplus, 0.0).sum(axis=1) for number in range(NUM_BINS)]
@@ -89,10 +90,11 @@ def surplus_by_bin(targets: Shaped[np.ndarray, "n ..."], probabilities: Float[np
 
 
 def calibration_error(sums: Float[np.ndarray, "b 16"]) -> Float[np.ndarray, " b"]:
-    """The mean absolute gap between confidence and accuracy of the bins, weighted by how many predictions fall in each.
+    """Expected calibration error: mean absolute gap between confidence and accuracy over bins, weighted by their
+    predictions.
 
-    Biased upwards when n is small: see `calibration.calibrated_reference`, which the report shows beside it. Source:
-    Guo et al. 2017, arXiv:1706.04599, equation 3.
+    Biased upwards for small n: compare with `calibration.calibrated_reference`, which the report shows beside it.
+    Source: Guo et al. 2017, arXiv:1706.04599, equation 3.
     """
     with np.errstate(invalid="ignore"):  # of nothing it is NaN
         return np.abs(sums[:, :-1]).sum(axis=1) / sums[:, -1]
@@ -100,18 +102,18 @@ def calibration_error(sums: Float[np.ndarray, "b 16"]) -> Float[np.ndarray, " b"
 
 @dataclass(frozen=True, kw_only=True)
 class ProbabilityFigures(Figures):
-    """How far stated probabilities can be trusted."""
+    """Calibration of predicted probabilities."""
 
     reliability: tuple[ReliabilityBin, ...]
-    """Accuracy by stated confidence."""
+    """Accuracy by confidence."""
     ece_reference: float
-    """The calibration error that a perfectly calibrated model with these confidences shows on so few examples."""
+    """Average calibration error of a perfectly calibrated model with these confidences and this sample size."""
 
     header: ClassVar[tuple[str, ...]] = ("Stated confidence", "examples", "mean confidence", "accuracy")
-    """Of the table of calibration."""
+    """Header of the calibration table."""
 
     def blocks(self, of: Context) -> Iterator[Block]:
-        """Whether the probabilities can be trusted."""
+        """Return the section on calibration."""
         rows = [
             (f"{one.low:.2f} to {one.high:.2f}", str(one.num_examples), shown(one.confidence), one.accuracy.told())
             for one in self.reliability
@@ -130,7 +132,7 @@ class ProbabilityFigures(Figures):
 
 
 def probability_fields(tested: Tested) -> dict[str, Any]:
-    """The fields of `ProbabilityFigures`."""
+    """Return the fields of `ProbabilityFigures`."""
     confidence, right = stated(tested.targets, tested.outputs)
     return {
         "reliability": reliability(confidence, right, **tested.how),
@@ -140,22 +142,22 @@ def probability_fields(tested: Tested) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelScores(ClassScores):
-    """How one label fares."""
+    """Results of one label."""
 
     average_precision: Measured
-    """How well its probability ranks the examples that have it first; `support` / n for chance; nan without any."""
+    """Average precision of the label; `support` / n for chance; nan without examples."""
     auroc: Measured
-    """The chance that an example with the label scores above one without; nan where either is missing."""
+    """AUROC of the label; nan without positive or negative examples."""
     chosen: OperatingPoint | None
-    """What the threshold of highest F1 on other examples does here, taken as given; None where it was not chosen."""
+    """Performance at the threshold with the highest F1 on other examples, taken as given; None if none was chosen."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelFigures(ProbabilityFigures):
-    """The labels one by one."""
+    """Results by label."""
 
     per_label: tuple[LabelScores, ...]
-    """How every label fares."""
+    """Results of every label."""
 
     header: ClassVar[tuple[str, ...]] = (
         "Stated probability",
@@ -165,7 +167,7 @@ class LabelFigures(ProbabilityFigures):
     )
 
     def blocks(self, of: Context) -> Iterator[Block]:
-        """Metrics by label with their thresholds, calibration."""
+        """Return sections: metrics by label with thresholds, calibration."""
         keys = ("average_precision", "auroc", "recall", "precision", "f1")
         told = [
             (one.average_precision, (one.name, str(one.support), str(one.predicted), *told_of(one, *keys)))
@@ -205,13 +207,13 @@ class LabelFigures(ProbabilityFigures):
             yield Block("Decision threshold", (said, Table(header, thresholds)))
 
     def guess(self, of: Context) -> str:
-        """The mean average precision of a random order: the mean share of the labels that occur."""
+        """Return the mean average precision of a random ranking: the mean prevalence of the labels that occur."""
         shares = [one.support / of.num_examples for one in self.per_label if one.support]
         return f"Ranking at random would score {shown(sum(shares) / len(shares))}." if shares else ""
 
 
 def figures_of_labels(tested: Tested) -> LabelFigures:
-    """The labels one by one, and how far probabilities can be trusted."""
+    """Compute results by label, and calibration."""
     absent = [name for name, count in zip(tested.names, tested.targets.sum(axis=0), strict=True) if not count]
     return LabelFigures(
         per_label=label_scores(tested.targets, tested.outputs, tested.names, held=tested.held, **tested.how),
@@ -229,9 +231,10 @@ def label_scores(
     groups: Shaped[np.ndarray, " n"] | None = None,
     seed: int = 0,
 ) -> tuple[LabelScores, ...]:
-    """Every label on its own: ranking with bootstrap intervals; predictions at 0.5 with Wilson's, or by group.
+    """Compute the results of every label: ranking metrics with bootstrap intervals; predictions at 0.5 with Wilson's,
+    or by group.
 
-    `held`: the examples to choose the threshold of every label on, never these; without them none is chosen.
+    `held`: examples to choose the threshold of every label on; without them none is chosen.
     """
     actual, given = targets > 0, predicted_labels(probabilities)
     rankings = {"average_precision": average_precision_of, "auroc": auroc_of}
@@ -273,22 +276,22 @@ def label_scores(
 def wrong_labels(
     targets: Float[np.ndarray, "n c"], probabilities: Float[np.ndarray, "n c"]
 ) -> Float[np.ndarray, "n 2"]:
-    """How many labels of each example are predicted wrongly (there or not), and how many there are."""
+    """Return the number of wrongly predicted labels (missing or extra) of each example, and the number of labels."""
     wrong = (predicted_labels(probabilities) != (targets > 0)).sum(axis=1)
     return np.column_stack([wrong, np.full(len(wrong), float(targets.shape[1]))])
 
 
 def all_right(targets: Float[np.ndarray, "n c"], probabilities: Float[np.ndarray, "n c"]) -> Bool[np.ndarray, " n"]:
-    """Whether the predicted labels are exactly the example's."""
+    """Return whether the predicted labels equal the example's exactly."""
     return (predicted_labels(probabilities) == (targets > 0)).all(axis=1)
 
 
 def micro_f1(
     targets: Float[np.ndarray, "n c"], probabilities: Float[np.ndarray, "n c"], weights: Float[np.ndarray, "b n"]
 ) -> Float[np.ndarray, " b"]:
-    """F1 (harmonic mean of precision and recall) of all labels together, so frequent labels weigh more.
+    """Micro-averaged F1 (harmonic mean of precision and recall), dominated by frequent labels.
 
-    nan when no example has a label and none is predicted.
+    nan if no example has a label and none is predicted.
     """
     right, actual, predicted = (part.sum(axis=1) for part in counts(targets, probabilities, weights))
     return safe_ratio(2 * right, actual + predicted)

@@ -1,7 +1,7 @@
-"""Metrics of predicted numbers, and what a report shows of the targets one by one.
+"""Metrics of regression, and what a report shows by target.
 
-Targets and outputs are `Float "n c"`, a column per target. With several targets a metric is the plain mean over them,
-each in its own unit, as in scikit-learn; where the units differ, read them one by one.
+Targets and outputs are `Float "n c"`, a column per target. With several targets a metric is the unweighted mean over
+them, each in its own unit, as in scikit-learn; if the units differ, look at each target.
 
 Letters in shapes: n examples, c targets, b resamples, s statistics.
 """
@@ -24,52 +24,52 @@ from regraft.values import Measured, shown
 from regraft.words import listed
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-"""The quantiles of the residuals that are given."""
+"""Quantiles of the residuals to report."""
 MAX_POINTS = 500
-"""How many examples are kept one by one, to be drawn (our choice)."""
+"""Maximum number of examples to plot (our choice)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TargetScores:
-    """How one target fares; everything but R² in the target's own unit."""
+    """Results of one target; all except R² in the target's own unit."""
 
     name: str
-    """What the target is called."""
+    """Name of the target."""
     actual: tuple[float, float]
-    """Mean and standard deviation of the actual values: what the errors are to be seen against."""
+    """Mean and standard deviation of the actual values, for comparison with the errors."""
     metrics: Mapping[str, Measured]
-    """The metrics of a regression, of this target alone."""
+    """Regression metrics of this target."""
     bias: Measured
-    """Mean of predicted less actual: above 0 where predictions are too high."""
+    """Mean of predicted minus actual: positive if predictions are too high."""
     residuals: Mapping[str, float]
-    """Quantiles of predicted less actual, by share: `0.05` …"""
+    """Quantiles of predicted minus actual, by share: `0.05` …"""
     points: tuple[tuple[float, float], ...]
-    """Actual and predicted of up to 500 examples, drawn at random where there are more."""
+    """Actual and predicted values of up to 500 examples, sampled at random if there are more."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """What the same prediction for every example would score."""
+    """Results of a constant prediction."""
 
     outputs: tuple[float, ...]
-    """The prediction: a number per target."""
+    """The constant: a number per target."""
     metrics: Mapping[str, Measured]
     """Its metrics on the same examples."""
     gain: PairedDifference
-    """The model less this prediction, by the main metric."""
+    """Difference of the main metric between the model and this prediction."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ValueFigures(Figures):
-    """The targets one by one, and a constant to compare with."""
+    """Results by target, and a constant baseline."""
 
     per_target: tuple[TargetScores, ...]
-    """How every target fares."""
+    """Results of every target."""
     baseline: Baseline | None = None
-    """What always predicting the training medians would score, where these are known."""
+    """Results of predicting the training medians, if known."""
 
     def blocks(self, of: Context) -> Iterator[Block]:
-        """How far every target is off, and which way."""
+        """Return the section on errors by target."""
         keys = tuple(self.per_target[0].metrics)
         rows = [
             (
@@ -105,13 +105,13 @@ class ValueFigures(Figures):
         )
 
     def guess(self, of: Context) -> str:
-        """The score of the training medians."""
+        """Return the score of the training medians."""
         if self.baseline is None:
             return ""
         return f"Always predicting {self._medians()} would score {shown(self.baseline.metrics[of.main_metric].value)}."
 
     def reference(self) -> Reference | None:
-        """The training medians."""
+        """Return the baseline of training medians."""
         if self.baseline is None:
             return None
         said = f"Against always predicting {self._medians()} on the same examples: {self.baseline.gain.verdict}"
@@ -125,7 +125,7 @@ class ValueFigures(Figures):
 
 
 def figures_of_values(tested: Tested) -> ValueFigures:
-    """The targets one by one, and what the model gains on always predicting the training medians."""
+    """Compute results by target, and the model's gain over predicting the training medians."""
     asked, baseline = (tested.targets, tested.outputs, tested.names), None
     if tested.trained_on is not None:
         baseline = baseline_of(*asked, np.median(tested.trained_on, axis=0), **tested.how)
@@ -148,7 +148,7 @@ def target_scores(
     groups: Shaped[np.ndarray, " n"] | None = None,
     seed: int = 0,
 ) -> tuple[TargetScores, ...]:
-    """Every target on its own, all intervals from the same resamples."""
+    """Compute the results of every target, with all intervals from the same resamples."""
     metrics = metrics_for("regression")
     residuals = values.astype(np.float64) - targets
     statistics: dict[str, Statistic] = {}
@@ -182,7 +182,7 @@ def baseline_of(
     groups: Shaped[np.ndarray, " n"] | None = None,
     seed: int = 0,
 ) -> Baseline:
-    """What always predicting `constant` scores, and what the model gains on it by the main metric."""
+    """Compute the results of predicting `constant`, and the model's gain over it by the main metric."""
     always = np.broadcast_to(constant.astype(np.float64), values.shape)
     statistics = {name: statistic(metric, targets, always) for name, metric in metrics_for("regression").items()}
     times = num_resamples_for(len(targets), len(names))
@@ -208,7 +208,7 @@ def _kept(num_examples: int, seed: int) -> np.ndarray:
 
 
 def distances(targets: Float[np.ndarray, "n c"], values: Float[np.ndarray, "n c"]) -> Float[np.ndarray, " n"]:
-    """The distance between predicted and actual, mean over the targets."""
+    """Absolute error, averaged over targets."""
     return np.abs(values - targets).mean(axis=1)
 
 
@@ -223,7 +223,7 @@ def squared_errors(targets: Float[np.ndarray, "n c"], values: Float[np.ndarray, 
 
 
 def root_mean_square(sums: Float[np.ndarray, "b s"]) -> Float[np.ndarray, " b"]:
-    """The root of each target's mean; large mistakes weigh more than in the mean absolute error."""
+    """Root mean squared error, averaged over targets; sensitive to large errors."""
     return np.sqrt(sums[:, :-1] / sums[:, -1:]).mean(axis=1)
 
 
@@ -234,10 +234,10 @@ def squares(targets: Float[np.ndarray, "n c"], values: Float[np.ndarray, "n c"])
 
 
 def explained(sums: Float[np.ndarray, "b s"]) -> Float[np.ndarray, " b"]:
-    """The share of the targets' variance that the predictions explain.
+    """Coefficient of determination R²: share of the targets' variance explained by the predictions.
 
-    1 at best, 0 for always predicting these targets' own mean, below 0 without a bound for worse. nan where the targets
-    do not vary (scikit-learn says 0 or 1 there).
+    1 at best, 0 for predicting the targets' mean, negative without bound for worse. nan if the targets are constant
+    (scikit-learn returns 0 or 1 there).
     """
     errors, centred, centred_squares = np.split(sums[:, :-1], 3, axis=1)
     total = centred_squares - centred**2 / sums[:, -1:]
@@ -248,7 +248,7 @@ def explained(sums: Float[np.ndarray, "b s"]) -> Float[np.ndarray, " b"]:
 def median_distance(
     targets: Float[np.ndarray, "n c"], values: Float[np.ndarray, "n c"], weights: Float[np.ndarray, "b n"]
 ) -> Float[np.ndarray, " b"]:
-    """The distance that half of the examples stay within; a few mistakes, however large, do not move it."""
+    """Median absolute error; robust to a few large errors."""
     medians = [_weighted_median(column, weights) for column in np.abs(values - targets).T]
     return np.mean(medians, axis=0)
 
