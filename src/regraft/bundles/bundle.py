@@ -268,7 +268,7 @@ def golden_logits(bundle: Bundle, memo: Memo | None = None) -> Float[np.ndarray,
     return bundle.model.logits(np.array(known, dtype=np.float32))
 
 
-def _thinned(output: Float[np.ndarray, "1 k"]) -> Float[np.ndarray, "1 p"]:
+def _thinned(output: Float[np.ndarray, "g k"]) -> Float[np.ndarray, "g p"]:
     """Of many numbers some, evenly: a map for every class would make a large file."""
     return output[:, :: -(-output.shape[1] // MOST_GOLDEN)]
 

@@ -1,4 +1,4 @@
-"""Advice, as one typed value and as a page: what to reuse and how much of it to retrain, and on what evidence."""
+"""Advice as a typed value and as a report: which backbone to reuse, how much of it to retrain, and the evidence."""
 
 import json
 from collections.abc import Mapping
@@ -20,21 +20,21 @@ FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A recipe that was considered."""
+    """A candidate recipe."""
 
     backbone: str
     strategy: str
     cut: str
     measured: Measured | None
-    """On training examples that it had not seen; None where there was no time to try it."""
+    """Metric on held-out training examples; None if there was no time to try it."""
     predicted: Measured | None
-    """What a test on other examples will show, with a 90 % interval; None without a measurement."""
+    """Predicted metric on a new test set, with a 90 % interval; None without a measurement."""
     tied: bool
-    """Whether it is not distinguishable from the best one measured."""
+    """Whether it is not distinguishable from the best measured one."""
     cost: Cost | None
-    """Of a fit on all training examples here; None where it cannot be counted."""
+    """Cost of a fit on all training examples on this machine; None if it cannot be estimated."""
     reason: str
-    """Why it stands where it does."""
+    """Reason for its rank."""
 
     @property
     def name(self) -> str:
@@ -44,37 +44,37 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Looked:
-    """A backbone, looked at without training it."""
+    """Results of a frozen backbone."""
 
     name: str
     probe: Measured
-    """The main metric of its linear probe, on training examples that the probe had not seen."""
+    """Main metric of its linear probe, out of fold."""
     scores: Mapping[str, float | None]
-    """Transferability scores by title; None where one is not defined."""
+    """Transferability scores by title; None if undefined."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdviceReport:
-    """Everything that an advice rests on."""
+    """The complete advice."""
 
     data: str
     described: str
     metric: str
     num_train: int
-    """Examples that were looked at: training and validation."""
+    """Number of training and validation examples."""
     num_test: int
-    """Test examples, counted and not looked at; 0: cross-validation will judge."""
+    """Number of test examples, which are not used; 0: cross-validation will be used."""
     num_groups: int | None
     noise_floor: float | None
-    """The smallest difference in accuracy that can be found on so many examples; None for other metrics."""
+    """Smallest difference in accuracy that this number of test examples can resolve; None for other metrics."""
     disagreement: float
-    """Share of examples that one of two models alone has right, which it is computed with."""
+    """Estimated share of examples that exactly one of two models predicts correctly, for the noise floor."""
     backbones: tuple[Looked, ...]
     candidates: tuple[Candidate, ...]
-    """The best first; those that were not tried last."""
+    """Candidates, best first; those not tried last."""
     curve: Curve | None
     weakest: str
-    """What to collect first, as a sentence; empty where nothing stands out."""
+    """What to collect first, as a sentence; empty if nothing stands out."""
     budget_s: float
     seconds: float
     created: str = field(default_factory=now)
@@ -84,13 +84,13 @@ class AdviceReport:
 
     @property
     def advised(self) -> Candidate:
-        """The cheapest of those that are not distinguishable from the best."""
+        """Return the cheapest candidate that is not distinguishable from the best."""
         tied = [one for one in self.candidates if one.tied] or list(self.candidates[:1])
         return min(tied, key=lambda one: one.cost.seconds if one.cost else float("inf"))
 
 
 def verdict(report: AdviceReport) -> str:
-    """The noise floor, then the advice."""
+    """Return the noise floor and the recommendation, as text."""
     said = []
     where = f"{counted(report.num_test, 'test example')}" if report.num_test else "cross-validation"
     if report.noise_floor is not None:
@@ -105,7 +105,7 @@ def verdict(report: AdviceReport) -> str:
 
 
 def blocks(report: AdviceReport) -> list[Block]:
-    """The sections of the page."""
+    """Return the sections of the report."""
     title = lowered(metric_named(report.metric).title)
     rows = [
         [one.name, one.cut or NOTHING, "yes" if one.tied else "no" if one.measured else NOTHING,
@@ -150,7 +150,7 @@ def blocks(report: AdviceReport) -> list[Block]:
 
 
 def read_advice(folder: Path) -> AdviceReport:
-    """What `write_advice` left in a folder."""
+    """Read the advice written by `write_advice`."""
     return from_json(AdviceReport, json.loads((folder / "report.json").read_text(encoding="utf-8")))
 
 

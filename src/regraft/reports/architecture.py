@@ -1,6 +1,6 @@
-"""The tables of a described network: which columns there are, and what stands in their cells. Works on plain JSON.
+"""Tables of a described network, from its JSON.
 
-Doors align the tables, pages make them Markdown or HTML.
+The command line aligns the tables; pages render them as Markdown or HTML.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,12 +12,12 @@ from regraft.words import counted, size
 
 Json = Mapping[str, Any]
 Columns = Sequence[tuple[str, Callable[[Json], str]]]
-"""Titles, and what makes the text of a cell of the record that a row shows."""
+"""(column title, function from a row's JSON object to the text of a cell)."""
 BRANCHES = {
     "one": "#1x1", "three_in": "#3x3 reduce", "three": "#3x3", "five_in": "#5x5 reduce", "five": "#5x5",
     "pool": "pool proj",
 }  # fmt: skip
-"""What the paper's table 1 calls the layers of a module."""
+"""Names of a module's layers in the paper's table 1."""
 _MEMORY = (
     "to train: bytes that training keeps of each further example for the backward pass. to run: most bytes of "
     "activations alive at once, one example at a time. Parameters come on top."
@@ -39,15 +39,15 @@ class Section(NamedTuple):
     """One table of a page."""
 
     title: str
-    """What it is."""
+    """Title."""
     table: Table
     """The table."""
     notes: list[str]
-    """Sentences below it."""
+    """Sentences below the table."""
 
 
 def sections(described: Json, *, every_layer: bool) -> list[Section]:
-    """All that is shown of a network; with `every_layer` the long table of layers last."""
+    """Return all sections of a network; with `every_layer`, the table of layers comes last."""
     found = [Section("Stage by stage", stages(described), legend(described))]
     if described["side_heads"]:
         found.append(Section("Side heads", side_heads(described), []))
@@ -62,7 +62,8 @@ def sections(described: Json, *, every_layer: bool) -> list[Section]:
 
 
 def stages(described: Json) -> Table:
-    """Stage by stage, the classifier last, then the sums; of Inception modules the filters of their branches."""
+    """Return the table of stages, the classifier and totals last; for Inception modules with the filters of each
+    branch."""
     parts = [*described["stages"], *([described["head"]] if described["head"] else [])]
     branches = BRANCHES if any(part["filters"] for part in parts) else {}
     filters = [(title, lambda part, key=key: _filters(part, key)) for key, title in branches.items()]
@@ -73,7 +74,7 @@ def stages(described: Json) -> Table:
 
 
 def side_heads(described: Json) -> Table:
-    """The auxiliary heads, for as many classes as the classifier has."""
+    """Return the table of auxiliary heads, for the classifier's number of classes."""
     columns = [
         ("side head", lambda part: f"after {part['name']}"),
         ("output", shape),
@@ -84,7 +85,7 @@ def side_heads(described: Json) -> Table:
 
 
 def layers(described: Json) -> Table:
-    """Layer by layer in the order in which they run."""
+    """Return the table of layers in execution order."""
     path = ("layer", lambda layer: f"{layer['stage']}/{layer['name']}".rstrip("/"))
     return _table(
         [path, ("kind", _text("kind")), ("window", _text("window")), *_COSTS[:-1]], described["layers"], left=4
@@ -92,7 +93,7 @@ def layers(described: Json) -> Table:
 
 
 def paper(described: Json) -> Table:
-    """The paper's own columns, what its filter counts give, and what was counted; rows that disagree are marked."""
+    """Return the paper's figures next to the counted ones; rows that differ are marked."""
     columns = [
         ("row", _text("name")),
         ("params, paper", lambda row: _as_printed(row["parameters"])),
@@ -108,12 +109,12 @@ def paper(described: Json) -> Table:
 
 
 def paper_notes(described: Json) -> list[tuple[str, str]]:
-    """Each row that disagrees, and why."""
+    """Return each row that differs, and why."""
     return [(row["name"], row["note"]) for row in described["paper"] if not row["agrees"]]
 
 
 def side_by_side(compared: Json) -> Table:
-    """Several networks: what they cost, how fast they are here where that was measured, what is published of them."""
+    """Return the comparison of several networks: costs, measured throughput, published accuracies."""
     columns: list[tuple[str, Callable[[Json], str]]] = [
         ("network", _text("name")),
         ("input", lambda one: "x".join(map(str, one["input_px"]))),
@@ -126,7 +127,7 @@ def side_by_side(compared: Json) -> Table:
 
 
 def side_by_side_notes(compared: Json) -> list[str]:
-    """What the columns mean, how speeds were measured, and whose weights reach the accuracies, in sentences."""
+    """Return notes on columns, measurement, and the weights behind the accuracies."""
     timing, said = compared["timing"], [_MEMORY]
     if timing:
         said.append(
@@ -146,18 +147,18 @@ def side_by_side_notes(compared: Json) -> list[str]:
 
 
 def sources(compared: Json) -> list[tuple[str, str]]:
-    """Each set of weights whose accuracy is stated, with the figure and who states it."""
+    """Return each set of weights with a published accuracy, the figure and its source."""
     stated = [one for network in compared["networks"] for one in network["accuracies"]]
     return list({one["spec"]: f"{one['top1_percent']:.3f} %, {one['source']}" for one in stated}.items())
 
 
 def rate(per_second: float) -> str:
-    """Examples a second."""
+    """Format a throughput in examples per second."""
     return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.3g}"
 
 
 def headline(described: Json) -> str:
-    """The network in one line."""
+    """Return the network in one line."""
     height, width = described["input_px"]
     return f"{described['name']} at {height} x {width} pixels: {costs(described)}"
 
@@ -168,7 +169,7 @@ def costs(part: Json) -> str:
 
 
 def accuracies(described: Json) -> list[str]:
-    """What publishers state of weights for the very architecture, a sentence each."""
+    """Return a sentence per published accuracy of this architecture."""
     return [
         f"{one['spec']}: {one['top1_percent']:.3f} % top-1 on ImageNet-1k's validation split, one central crop "
         f"({one['source']})"
@@ -178,7 +179,7 @@ def accuracies(described: Json) -> list[str]:
 
 
 def legend(described: Json) -> list[str]:
-    """What the columns mean, in sentences."""
+    """Return sentences that explain the columns."""
     said = [_COUNTED, _COLUMNS]
     if any(part["reach"] and part["reach"]["gated"] for part in (*described["stages"], *described["layers"])):
         said.append("gated: besides, a factor from the whole input scales it (squeeze and excitation, or the like).")
@@ -188,9 +189,9 @@ def legend(described: Json) -> list[str]:
 
 
 def shape(part: Json) -> str:
-    """The output for one example: height x width x channels; tokens x features.
+    """Return the output shape for one example: height x width x channels; tokens x features.
 
-    Inputs are square, so where the first two sides are equal and the third is not, the channels are last already.
+    Inputs are square, so if the first two sides are equal and the third is not, channels are last already.
     """
     output = part["output"]
     if output is None:
@@ -201,7 +202,7 @@ def shape(part: Json) -> str:
 
 
 def field(reach: Json | None) -> str:
-    """The receptive field in input pixels."""
+    """Return the receptive field in input pixels."""
     if reach is None:
         return NOTHING
     if reach["whole"]:
@@ -212,12 +213,12 @@ def field(reach: Json | None) -> str:
 
 
 def work(multiply_adds: int) -> str:
-    """Multiply-adds in millions."""
+    """Format multiply-adds in millions."""
     return f"{multiply_adds / 1e6:,.1f}M"
 
 
 def kilo(count: int) -> str:
-    """A count as the paper writes it: in units of 1024."""
+    """Format a count as in the paper, in units of 1024."""
     return f"{count / 1024:,.1f}K" if count < 102_400 else f"{count / 1024:,.0f}K"
 
 
@@ -251,7 +252,7 @@ def _filters(part: Json, key: str) -> str:
 
 
 def _best(network: Json) -> str:
-    """The most accurate published weights; those of the very variant first."""
+    """Return the most accurate published weights, those of the same variant first."""
     best = min(network["accuracies"], key=lambda one: (not one["same"], -one["top1_percent"]), default=None)
     told = f"{best['top1_percent']:.1f} %" if best else NOTHING
     return told if not best or best["same"] else f"({told})"

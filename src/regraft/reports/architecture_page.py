@@ -1,8 +1,8 @@
-"""A described network as a drawing and as a web page: one file each, for a desktop and a telephone.
+"""Diagrams of described networks as SVG and as an HTML page, for desktop and mobile.
 
-The drawing goes from the input down to the classifier, a card for each stage with its costs. Inception modules are
-drawn with their branches, other stages with their layers in words; side heads stand in the stage they sit on, and the
-place of every cut is named. The same network gives the same bytes.
+The diagram goes from the input down to the classifier, with a card for each stage with its costs. Inception modules are
+drawn with their branches, other stages with their layers in words; side heads are shown at their stage, and every cut
+is labelled. The output is deterministic.
 """
 
 from collections import Counter
@@ -48,7 +48,7 @@ class Box(NamedTuple):
 
 
 def render(described: Json) -> str:
-    """The page as HTML text."""
+    """Render the page as HTML."""
     facts = [architecture.headline(described), described["title"], described["source"]]
     page = environment().get_template("architecture.html")
     return page.render(
@@ -60,7 +60,7 @@ def render(described: Json) -> str:
 
 
 def draw(described: Json) -> str:
-    """The drawing as SVG text."""
+    """Draw the diagram as SVG."""
     stages = [
         {
             **stage,

@@ -1,4 +1,4 @@
-"""What an audit found, as one typed value and as a page with a sheet of previews for each finding."""
+"""Results of an audit as a typed value, and as a report with previews for each finding."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,40 +14,40 @@ from regraft.words import counted, listed
 FORMAT = 1
 SEVERITIES = {"stop": "to mend first", "warn": "to be read", "info": "good to know"}
 NUM_PREVIEWS, NUM_NAMED = 8, 12
-"""Examples of a finding that a sheet shows, and that the page names."""
+"""Maximum number of previews, and of listed examples, per finding."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuditReport:
-    """Everything that an audit found."""
+    """Results of an audit."""
 
     data: str
-    """What the data are called."""
+    """Name of the data."""
     described: str
-    """Examples, classes, splits, in a line."""
+    """Examples, classes and splits, in one line."""
     backbone: str
-    """Whose features were looked at; empty where none were."""
+    """Backbone whose features were used; empty if none."""
     probe: Measured | None
-    """Accuracy of the linear probe on examples that it has not seen, which label errors rest on; None without one."""
+    """Out-of-fold accuracy of the linear probe behind the label-error check; None without one."""
     findings: tuple[Finding, ...]
-    """The most severe first."""
+    """Findings, most severe first."""
     checks: tuple[str, ...]
-    """What was looked at."""
+    """Checks that were run."""
     not_checked: tuple[str, ...] = ()
-    """What was not, and why."""
+    """Checks that were not run, and why."""
     notes: tuple[str, ...] = ()
-    """What was ignored or assumed on reading the data."""
+    """What was ignored or assumed while reading the data."""
     created: str = field(default_factory=now)
     format: int = FORMAT
     regraft: str = VERSION
 
     def number(self, severity: str) -> int:
-        """How many findings are this severe."""
+        """Return the number of findings of this severity."""
         return sum(one.severity == severity for one in self.findings)
 
 
 def verdict(report: AuditReport) -> str:
-    """The outcome in a sentence or two."""
+    """Return the outcome in a sentence or two."""
     said = [
         f"{counted(number, 'finding')} {words}"
         for severity, words in SEVERITIES.items()
@@ -60,7 +60,7 @@ def verdict(report: AuditReport) -> str:
 
 
 def blocks(report: AuditReport) -> list[Block]:
-    """The sections of the page."""
+    """Return the sections of the report."""
     rows = [
         [one.severity, one.check, SEVERITIES[one.severity], str(len(one.examples) or NOTHING), shown(one.score)]
         for one in report.findings
@@ -88,13 +88,13 @@ def blocks(report: AuditReport) -> list[Block]:
 
 
 def sheet_name(at: int) -> str:
-    """Of the finding at this position."""
+    """Return the name of the preview sheet of the finding at this position."""
     return f"finding-{at + 1}"
 
 
 def write_audit(report: AuditReport, previews: Mapping[str, bytes | str], folder: Path) -> None:
-    """Write report.md, report.html, a sheet for each finding that has examples and, last, report.json. `previews` are
-    small PNG files or excerpts of text, by id."""
+    """Write report.md, report.html, a preview sheet for each finding that has examples and, last, report.json.
+    `previews` are thumbnails (PNG) or text excerpts, by id."""
     sheets = {}
     for at, one in enumerate(report.findings):
         cells = [(name, previews[name]) for name in one.examples[:NUM_PREVIEWS] if name in previews]

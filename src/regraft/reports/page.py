@@ -1,5 +1,5 @@
-"""The report of a run, or of a later evaluation, as a page for people: Markdown and HTML of the same blocks; and the
-model card, README.md of a bundle, for whoever gets the model without knowing how it was made."""
+"""Reports of runs and evaluations in Markdown and HTML, rendered from the same blocks; and the model card, the
+README.md of a bundle."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 MANY_CLASSES = 100
-"""So many classes are named on the card; bundle.json has them all."""
+"""Maximum number of class names on the card; bundle.json has all."""
 
 
 def write_pages(report: Report, folder: Path, *, plots: bool = True) -> None:
-    """Write report.md, report.html, where wanted the plots that they show, and, last, report.json."""
+    """Write report.md, report.html, plots if wanted, and, last, report.json."""
     write_page(folder, report, title(report), lead(report), blocks(report), drawn(report) if plots else {})
 
 
@@ -32,8 +32,7 @@ def write_page(
     folder: Path, what: Any, title: str, lead: Sequence[str], blocks: Sequence[Block], plots: Mapping[str, str],
     *, stem: str = "report",
 ) -> None:  # fmt: skip
-    """Write `plots` (name -> SVG), a page that shows them as Markdown and as HTML, called `stem`, and, last, what it
-    tells of as JSON."""
+    """Write `plots` (name -> SVG), a page called `stem` as Markdown and HTML, and, last, its data as JSON."""
     for name, svg in plots.items():
         write_text(folder / f"{name}.svg", svg)
     write_text(folder / f"{stem}.md", as_markdown(title, lead, blocks, plots))
@@ -42,30 +41,30 @@ def write_page(
 
 
 def markdown(report: Report, plots: Mapping[str, str] | None = None) -> str:
-    """The page as Markdown; it names the files of `plots` (name -> SVG)."""
+    """Render the report as Markdown; it refers to the files of `plots` (name -> SVG)."""
     return as_markdown(title(report), lead(report), blocks(report), plots or {})
 
 
 def html(report: Report, plots: Mapping[str, str] | None = None) -> str:
-    """The page as one HTML file."""
+    """Render the report as one HTML file."""
     return as_html(title(report), lead(report), blocks(report), plots or {})
 
 
 def as_html(title: str, lead: Sequence[str], blocks: Sequence[Block], plots: Mapping[str, str]) -> str:
-    """Blocks as one HTML file that holds its plots, and needs neither scripts nor a network."""
+    """Render blocks as one HTML file with embedded plots, without scripts or external resources."""
     page = environment(inline_html).get_template("report.html")
     return page.render(title=title, lead=lead, blocks=blocks, plots=inside(plots)) + "\n"
 
 
 def inside(plots: Mapping[str, str]) -> dict[str, "Markup"]:
-    """Plots as they stand in a page of HTML, by name."""
+    """Prepare plots for embedding in HTML, by name."""
     from markupsafe import Markup
 
     return {name: Markup(svg[svg.index("<svg") :]) for name, svg in plots.items()}
 
 
 def inline_html(text: str) -> "Markup":
-    """Text with code between backticks as HTML."""
+    """Convert text with code between backticks to HTML."""
     from markupsafe import Markup, escape
 
     return Markup("").join(
@@ -74,7 +73,7 @@ def inline_html(text: str) -> "Markup":
 
 
 def as_markdown(title: str, lead: Sequence[str], blocks: Sequence[Block], plots: Mapping[str, str]) -> str:
-    """Blocks as Markdown."""
+    """Render blocks as Markdown."""
 
     def inline(text: str) -> str:
         return "".join(f"`{one}`".replace("|", "\\|") if code else plain(one) for code, one in _pieces(text))
@@ -85,21 +84,21 @@ def as_markdown(title: str, lead: Sequence[str], blocks: Sequence[Block], plots:
 
 
 def title(report: Report) -> str:
-    """`partial on photos`, or `photos-partial tested on site b`."""
+    """Return the title: `partial on photos`, or `photos-partial tested on site b`."""
     if report.model is not None:
         return f"{report.model.name} tested on {report.data.name}"
     return f"{report.strategy.preset if report.strategy else 'run'} on {report.data.name}"
 
 
 def lead(report: Report) -> list[str]:
-    """The verdict, and when it was reached."""
+    """Return the verdict and the date."""
     seed = "" if report.run.seed is None else f", seed {report.run.seed}"
     made = f"Made {report.run.created.replace('T', ' ')}{seed}, regraft {report.regraft}."
     return [verdict(report), *filter(None, [refused(report)]), f"{made} The same numbers for programs: report.json."]
 
 
 def blocks(report: Report) -> list[Block]:
-    """The sections of the page: what was measured, how the model was made, what is not known."""
+    """Return the sections of the report: results, how the model was made, what is unknown."""
     section, strategy = report.section, report.strategy
     measured = [sections.metrics(report, section), *section.blocks(sections.calibrated(report))] if section else []
     every = [
@@ -118,12 +117,12 @@ def blocks(report: Report) -> list[Block]:
 
 
 def _pieces(text: str) -> list[tuple[bool, str]]:
-    """The text in pieces, with whether each is code."""
+    """Split text into pieces, with whether each is code."""
     return [(at % 2 == 1, piece) for at, piece in enumerate(re.split(r"`([^`]+)`", str(text))) if piece]
 
 
 def environment(inline: Callable[[str], str] = str, *, escaped: bool = True) -> "Environment":
-    """The templates of pages; `inline` makes their filter for text with code between backticks."""
+    """Return the template environment; `inline` is the filter for text with code between backticks."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     made = Environment(
@@ -135,7 +134,7 @@ def environment(inline: Callable[[str], str] = str, *, escaped: bool = True) -> 
 
 
 def model_card(bundle_facts: Mapping[str, Any], report: Report) -> str:
-    """The card as Markdown. `bundle_facts` is what bundle.json holds."""
+    """Render the model card as Markdown. `bundle_facts` is the content of bundle.json."""
     words, data, section = report.words, report.data, report.section
     names = ", ".join(data.classes[:MANY_CLASSES]) + (" …" if len(data.classes) > MANY_CLASSES else "")
     about = (

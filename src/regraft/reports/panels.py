@@ -1,19 +1,19 @@
-"""Images, or excerpts of texts, side by side with a line of text under each, as one SVG that holds them."""
+"""A grid of images, or text excerpts, with captions, as a single SVG."""
 
 import base64
 from collections.abc import Sequence
 from html import escape
 
 SIDE = 180
-"""Sides of a panel, in units of the drawing."""
+"""Side of a panel, in SVG units."""
 A_ROW = 4
-"""Panels in a row."""
+"""Number of panels per row."""
 LINE, LINES = 24, 9
 """Characters of a caption and of a line of text, at most; lines of a text."""
 
 
 def panels(cells: Sequence[tuple[str, bytes | str]]) -> str:
-    """The drawing: caption and PNG, or text, of each. The colours are kept where a page turns drawings dark."""
+    """Render the grid from (caption, PNG or text) cells. Images keep their colours in dark mode."""
     made = []
     for at, (caption, inside) in enumerate(cells):
         x, y = SIDE * (at % A_ROW) + 4, (SIDE + 24) * (at // A_ROW) + 4

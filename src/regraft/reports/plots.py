@@ -1,4 +1,4 @@
-"""Plots for the page, drawn by matplotlib as SVG. Loading matplotlib costs about a second, so ask `wanted` first."""
+"""Plots for reports, drawn by matplotlib as SVG. Importing matplotlib takes about a second, so check `wanted` first."""
 
 import io
 import warnings
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MANY_CLASSES = 60
-"""From here on the matrix is left out: its cells could no longer be told apart."""
+"""Number of classes from which on the confusion matrix is omitted, because cells would be too small."""
 WITH_COUNTS = 15
-"""Up to so many classes every cell shows its count."""
+"""Up to this number of classes, cells show their counts."""
 LEVEL_NAMES = 26
-"""Up to so many characters, all names as long as the longest, lie level under the matrix; more would run together."""
+"""Maximum total length of horizontal tick labels; longer ones are rotated."""
 
 
 def wanted(report: Report) -> bool:
-    """Whether plots are worth their second: the run trained for epochs, or it predicts numbers.
+    """Return whether plots are worth the time: the run trained for epochs, or it is a regression.
 
-    What a probe does with classes or labels is in the tables; single numbers, and how far each is off, are not.
+    For probes on classes or labels the tables are sufficient; for regression residuals they are not.
     """
     trained = report.strategy is not None and len(report.strategy.curve) > 1
     return trained or report.task.answers != "probabilities"
 
 
 def drawn(report: Report) -> dict[str, str]:
-    """The plots that the report has numbers for, by name, as SVG text."""
+    """Draw all plots for which the report has data, by name, as SVG."""
     figures = report.section.figures if report.section else None
     plots = {"curve": curve(report)}
     if isinstance(figures, ClassFigures):
@@ -51,7 +51,7 @@ def drawn(report: Report) -> dict[str, str]:
 
 
 def curve(report: Report) -> str:
-    """Training and validation loss by epoch, as SVG; empty without two epochs."""
+    """Draw training and validation loss by epoch; empty for fewer than two epochs."""
     strategy = report.strategy
     if strategy is None or len(strategy.curve) < 2:
         return ""
@@ -85,7 +85,7 @@ def curve(report: Report) -> str:
 
 
 def confusion(figures: ClassFigures) -> str:
-    """The confusion matrix, shaded by share of the actual class, as SVG; empty for very many classes."""
+    """Draw the confusion matrix, shaded by share of the actual class; empty for very many classes."""
     matrix, names = figures.confusion, [short(one.name) for one in figures.per_class]
     if len(names) >= MANY_CLASSES:
         return ""
@@ -110,7 +110,7 @@ def confusion(figures: ClassFigures) -> str:
 
 
 def reliability(figures: ProbabilityFigures) -> str:
-    """Stated confidence against accuracy with intervals, as SVG; empty without bins."""
+    """Draw the reliability diagram: accuracy by confidence, with intervals; empty without bins."""
     bins = figures.reliability
     if not bins:
         return ""
@@ -141,16 +141,16 @@ def reliability(figures: ProbabilityFigures) -> str:
 
 INK, SECOND = "#20639b", "#d1603d"
 LONG_NAME = 24
-"""Names are cut to so many characters."""
+"""Maximum length of names."""
 
 
 def svg(draw: "Callable[[Axes], None]", inches: tuple[float, float]) -> str:
-    """One plot as SVG text, the same bytes for the same numbers."""
+    """Render one plot as SVG, deterministically."""
     return svg_of_panels([draw], inches)
 
 
 def svg_of_panels(draws: "list[Callable[[Axes], None]]", inches: tuple[float, float]) -> str:
-    """Plots side by side, each `inches` wide and high."""
+    """Render plots side by side, each with this width and height in inches."""
     keep_in_cache("MPLCONFIGDIR", "matplotlib")  # its list of fonts belongs in our cache
     import matplotlib
     from matplotlib.figure import Figure
@@ -175,31 +175,31 @@ def svg_of_panels(draws: "list[Callable[[Axes], None]]", inches: tuple[float, fl
 
 
 def short(name: str) -> str:
-    """A name no longer than a plot has room for, without the characters that XML has no place for."""
+    """Shorten a name to fit a plot, and remove characters that are invalid in XML."""
     name = "".join(one if one.isprintable() else "\ufffd" for one in name)
     return name if len(name) <= LONG_NAME else name[: LONG_NAME - 1] + "…"
 
 
 MANY_TARGETS = 4
-"""So many targets have a panel each; a run of more shows the first."""
+"""Maximum number of targets with a panel each; of more, the first is shown."""
 MANY_LABELS = 60
-"""From here on the plot of the labels is left out: the table has the worst of them."""
+"""Number of labels from which on the plot of labels is omitted; the table has the worst."""
 
 
 def predicted(figures: ValueFigures) -> str:
-    """Predicted against actual number, a panel each, as SVG."""
+    """Plot predicted against actual values, one panel per target."""
     targets = figures.per_target[:MANY_TARGETS]
     return svg_of_panels([partial(_predicted, one) for one in targets], (4.4, 4.4))
 
 
 def residuals(figures: ValueFigures) -> str:
-    """Predicted less actual against predicted number, a panel each, as SVG."""
+    """Plot residuals against predicted values, one panel per target."""
     targets = figures.per_target[:MANY_TARGETS]
     return svg_of_panels([partial(_residuals, one) for one in targets], (4.4, 3.4))
 
 
 def labels(figures: LabelFigures, num_examples: int) -> str:
-    """Average precision of every label with its interval, best first, as SVG; empty for very many labels."""
+    """Plot average precision of every label with intervals, best first; empty for very many labels."""
     known = [one for one in figures.per_label if not isnan(one.average_precision.value)]
     if not known or len(known) >= MANY_LABELS:
         return ""
@@ -248,7 +248,7 @@ def _residuals(one: TargetScores, axes: "Axes") -> None:
 
 
 def _plain_ticks(axes: "Axes", largest: float) -> None:
-    """`250,000` rather than `250000` or `2.5 × 10^5`; a few ticks, for such labels are long."""
+    """Format ticks as `250,000` instead of `250000` or `2.5 × 10^5`, with few ticks."""
     from matplotlib.ticker import StrMethodFormatter
 
     if largest >= 1e4:

@@ -1,4 +1,4 @@
-"""The report of a run, or of a later evaluation of its model, as one typed value; report.json is its JSON."""
+"""The report of a run, or of a later evaluation of its model, as a typed value; report.json is its JSON."""
 
 import json
 from collections.abc import Mapping
@@ -18,28 +18,28 @@ from regraft.values import Measured
 from regraft.version import VERSION
 
 FORMAT = 2
-"""Raised whenever what is written before can no longer be read."""
+"""Format version; raised when older reports can no longer be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """When, and from which seed."""
+    """Time and seed of a run."""
 
     created: str
-    """Date and time with the offset from UTC, ISO 8601."""
+    """ISO 8601 date and time with UTC offset."""
     seed: int | None = None
-    """None for an evaluation, which draws nothing."""
+    """None for evaluations, which involve no randomness."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneFacts:
-    """Which weights the model was made from."""
+    """The backbone and its weights."""
 
     name: str
     family: str
     variant: str
     weights: str
-    """`random` where they were drawn."""
+    """Name of the weights; `random` if randomly initialised."""
     digest: str
     licence: str
     trained_on: str
@@ -47,14 +47,14 @@ class BackboneFacts:
     input_px: tuple[int, ...]
     """Height and width."""
     parameters_total: int | None = None
-    """Of the backbone."""
+    """Parameters of the backbone."""
     parameters_trained: int | None = None
-    """Of backbone and head."""
+    """Trained parameters of backbone and head."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """Where the values of a target lie."""
+    """Range of a target's values."""
 
     minimum: float
     median: float
@@ -63,19 +63,19 @@ class Range:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitFacts:
-    """The examples of a split."""
+    """Examples of a split."""
 
     examples: int
-    """How many."""
+    """Number of examples."""
     per_class: Mapping[str, int] = field(default_factory=dict)
-    """How many are of each class, or have each label; empty for targets."""
+    """Examples per class or label; empty for target values."""
     values: Mapping[str, Range] = field(default_factory=dict)
-    """The range of each target; empty for classes and labels."""
+    """Range of each target; empty for classes and labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Damaged:
-    """A file that could not be read."""
+    """An unreadable file."""
 
     id: str
     reason: str
@@ -83,23 +83,23 @@ class Damaged:
 
 @dataclass(frozen=True, kw_only=True)
 class DataFacts:
-    """What the model was trained and evaluated on."""
+    """Training and test data."""
 
     name: str
     kind: str
-    """The kind of task."""
+    """Kind of task."""
     examples: int
     classes: tuple[str, ...]
     """Names of the classes, labels or targets."""
     splits: Mapping[str, SplitFacts] = field(default_factory=dict)
-    """`train`, `validation`, `test`: those that have examples."""
+    """`train`, `validation` and `test`, if not empty."""
     drawn_by_us: bool | None = None
-    """Whether the splits were drawn here; None where nobody knows, or there are none."""
+    """Whether Regraft split the data; None if unknown, or without splits."""
     groups: int | None = None
-    """How many; None where no groups were given."""
+    """Number of groups; None if no groups were given."""
     notes: tuple[str, ...] = ()
     quarantined: tuple[Damaged, ...] = ()
-    """The files that were left out."""
+    """Files that were left out."""
     fingerprint: str = ""
 
 
@@ -109,27 +109,27 @@ class StrategyFacts:
 
     name: str
     preset: str
-    """What the recipe called it."""
+    """Name in the recipe."""
     cut: str
     views: int | None = None
-    """Views per example; 0: a new one every epoch."""
+    """Stored views per example; 0: a new one every epoch."""
     options: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """What the strategy found on the way."""
+    """Facts reported by the strategy."""
     curve: tuple[Mapping[str, float], ...] = ()
-    """What was watched, by epoch."""
+    """Metrics by epoch."""
     trained_stages: tuple[str, ...] = ()
     frozen_stages: tuple[str, ...] = ()
 
     @property
     def told(self) -> str:
-        """`partial (finetune), cut at 4e`, the cut as code."""
+        """Return `partial (finetune), cut at 4e`, with the cut as code."""
         return f"{self.preset}{'' if self.preset == self.name else f' ({self.name})'}, cut at `{self.cut}`"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gap:
-    """How much worse the main metric is on one split than on another."""
+    """Difference of the main metric between two splits."""
 
     from_split: str
     to_split: str
@@ -139,7 +139,7 @@ class Gap:
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """The linear probe beside a tuned model."""
+    """The linear probe that a fine-tuned model is compared with."""
 
     evaluation: Evaluation
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -147,18 +147,18 @@ class Probe:
 
 @dataclass(frozen=True, kw_only=True)
 class Beside:
-    """A baseline on the test split: a plain method without a pretrained network."""
+    """A baseline without a pretrained network, on the test split."""
 
     title: str
-    """What it is called."""
+    """Name of the baseline."""
     evaluation: Evaluation
     paired: PairedDifference
-    """The model less the baseline on the same examples."""
+    """Model minus baseline on the same examples."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredCut:
-    """What the activation store keeps at a cut."""
+    """Stored activations at one cut."""
 
     dtype: str
     views: int
@@ -168,54 +168,54 @@ class StoredCut:
 
 @dataclass(frozen=True, kw_only=True)
 class StoreCheck:
-    """Stored activations against recomputed ones."""
+    """Comparison of stored and recomputed activations."""
 
     examples: int
     largest_error: float | None
-    """Of a logit, as a share of the largest logit; None where the outputs have no distance."""
+    """Maximum error of a logit, relative to the largest logit; None for structured outputs."""
     changed_labels: int | None
-    """None where predictions are numbers, of which every one differs somewhat."""
+    """Number of changed labels; None for regression, where all values differ slightly."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoreFacts:
-    """What was kept of the frozen stages' work."""
+    """Use of the activation store."""
 
     cuts: Mapping[str, StoredCut]
     reduced_precision_error: Mapping[str, float]
-    """By cut kept in float16, the error of the features as a share of their size."""
+    """By cut stored in float16: error of the features, relative to their magnitude."""
     backend: str
     check: StoreCheck | None = None
     trained_on: str = ""
-    """Backend and precision of rows that were only trained on, where they are not `backend`'s."""
+    """Backend and precision of rows used for training only, if different from `backend`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """Wall time of a phase."""
+    """Wall-clock time of a phase."""
 
     name: str
     seconds: float
     cpu_seconds: float = 0.0
-    """Of all threads."""
+    """CPU seconds of all threads."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Advised:
-    """The advice that a run took, and what came of it."""
+    """The advice behind a run, and its predictions."""
 
     reason: str
-    """Why this recipe was advised."""
+    """Reason for the recommendation."""
     predicted: Measured | None
-    """The main metric on examples that judge the model, with a 90 % interval; None where nothing was predicted."""
+    """Predicted main metric, with a 90 % interval; None without a prediction."""
     seconds: float | None
-    """Seconds that were predicted of the run, as `Report.spent` counts them, without early stopping; None where they
-    could not be counted."""
+    """Predicted seconds of the run, counted as in `Report.spent`, without early stopping; None if they could not be
+    estimated."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFacts:
-    """The model that a later evaluation is about."""
+    """The evaluated model of a later evaluation."""
 
     name: str
     path: str
@@ -223,85 +223,85 @@ class ModelFacts:
     cut: str
     trained_on_examples: int | None = None
     main: str = ""
-    """The split that `metrics` come from."""
+    """Split of `metrics`."""
     metrics: Mapping[str, Measured] = field(default_factory=dict)
-    """What it showed when it was made."""
+    """Metrics from its own run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Abstained:
-    """What abstaining did."""
+    """Results of abstaining."""
 
     limit: float
-    """Inputs with a higher out-of-distribution score were refused."""
+    """Inputs with a higher OOD score were rejected."""
     refused: int
     evaluation: Evaluation | None
-    """Of the others; None where all were refused."""
+    """Evaluation of the others; None if all were rejected."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report(Record):
-    """Everything that a run, or a later evaluation, found; sections that it lacks are None or empty."""
+    """All results of a run or a later evaluation; missing sections are None or empty."""
 
     run: Made
     backbone: BackboneFacts
     data: DataFacts
     main: str
-    """Where the main figure comes from: `test`, `cross-validation` or `validation`; a key of `evaluation`, unless
-    nothing could be measured."""
+    """Split of the main metric: `test`, `cross-validation` or `validation`; a key of `evaluation`, unless nothing could
+    be evaluated."""
     evaluation: Mapping[str, Evaluation]
-    """By split."""
+    """Evaluations by split."""
     format: int = FORMAT
     regraft: str = VERSION
     recipe: Mapping[str, Any] | None = None
     strategy: StrategyFacts | None = None
     gaps: tuple[Gap, ...] = ()
-    """From the training examples to those that the model never saw."""
+    """Differences between training examples and held-out ones."""
     probe: Probe | None = None
     paired: PairedDifference | None = None
-    """The model less the probe on the same examples."""
+    """Model minus probe on the same examples."""
     baselines: tuple[Beside, ...] = ()
-    """Plain methods on the same examples."""
+    """Baselines on the same examples."""
     calibration: Calibration | None = None
     untested: str = ""
-    """What cross-validation could not test, and what can be claimed all the same; empty where it tested everything."""
+    """What cross-validation could not test, and what can be claimed nevertheless; empty if it tested everything."""
     findings: tuple[Finding, ...] = ()
-    """What checks of the model have to say."""
+    """Findings of checks on the model."""
     store: StoreFacts | None = None
     advised: Advised | None = None
-    """Where the recipe was chosen by an advice."""
+    """The advice, if the recipe was chosen by one."""
     phases: tuple[Phase, ...] = ()
     peak_memory_bytes: int | None = None
     environment: Mapping[str, Any] = field(default_factory=dict)
     model: ModelFacts | None = None
-    """Of a later evaluation."""
+    """For a later evaluation: the model."""
     abstain: Abstained | None = None
-    """Of a later evaluation, where the model was allowed to."""
+    """For a later evaluation with abstaining: its results."""
 
     @property
     def section(self) -> Evaluation | None:
-        """The evaluation that the main figure comes from; None where nothing was measured."""
+        """The main evaluation; None if there is none."""
         return self.evaluation.get(self.main)
 
     @cached_property
     def task(self) -> Task:
-        """The task, as far as kind and names make one: it knows its words, not the scale of targets."""
+        """The task, built from kind and names only: it has words, but no scale of targets."""
         return TASKS.get(self.data.kind)(self.data.classes)
 
     @property
     def spent(self) -> dict[str, float]:
-        """Seconds by phase: of the CPU, or on the wall where an accelerator did the work. Advice is no part of it."""
+        """Seconds by phase, without advice: CPU time, or wall-clock time if an accelerator was used."""
         on_cpu = self.environment.get("device") == "cpu"
         return {one.name: one.cpu_seconds if on_cpu else one.seconds for one in self.phases if one.name != "advice"}
 
     @property
     def words(self) -> Words:
-        """What the task calls its outputs."""
+        """Names of the task's outputs."""
         return self.task.words()
 
 
 def read_report(folder: Path) -> Report:
-    """The report of the finished run, or of the later evaluation, in `folder`.
+    """Read the report of the finished run, or of the later evaluation, in `folder`.
 
     Raises:
         RunError: there is none, it is damaged, or another version of regraft wrote it.

@@ -1,4 +1,4 @@
-"""The sections of the page of a run or of a later evaluation, beside those that the metric family says itself."""
+"""Sections of the report of a run or a later evaluation, besides those of the metric family."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,17 +11,17 @@ from regraft.values import Measured, shown
 from regraft.words import counted, duration, lowered, size
 
 MANY_CLASSES = 40
-"""From here on examples are not counted by class on the page."""
+"""Number of classes from which on examples are not counted by class."""
 MANY_FILES = 50
-"""So many damaged files are named on the page."""
+"""Maximum number of listed damaged files."""
 MANY_IDS = 20
-"""So many examples that a check found are named on the page."""
+"""Maximum number of listed examples per finding."""
 MANY_EPOCHS = 12
-"""So many epochs at most are shown, the first, the best and the last among them."""
+"""Maximum number of listed epochs, including the first, the best and the last."""
 
 
 def metrics(report: Report, section: Evaluation) -> Block:
-    """The metrics, beside those of the linear probe and of a prediction that looks at no example."""
+    """Metrics, next to those of the linear probe and of a constant prediction."""
     probe = report.probe and report.probe.evaluation
     reference = section.figures.reference()
     besides = report.baselines if section is report.section else ()
@@ -50,7 +50,7 @@ def metrics(report: Report, section: Evaluation) -> Block:
 
 
 def calibrated(report: Report) -> str:
-    """How the probabilities were calibrated, or why not, as a sentence."""
+    """Return a sentence on how probabilities were calibrated, or why not."""
     if report.calibration is None:
         return "They are uncalibrated: there were too few examples to calibrate on."
     text = report.calibration.reason.strip()
@@ -58,7 +58,7 @@ def calibrated(report: Report) -> str:
 
 
 def overfitting(report: Report) -> Block | None:
-    """The main metric on the training examples against the same on those that the model never saw."""
+    """Main metric on training examples compared with held-out ones."""
     if not report.gaps:
         return None
     metric = report.gaps[0].metric
@@ -82,7 +82,7 @@ def overfitting(report: Report) -> Block | None:
 
 
 def findings(report: Report) -> Block | None:
-    """What checks of the model found, and which examples that is about."""
+    """Findings of checks on the model, with the affected examples."""
     said = []
     for one in report.findings:
         ids = ", ".join(one.examples[:MANY_IDS]) + (" …" if len(one.examples) > MANY_IDS else "")
@@ -92,7 +92,7 @@ def findings(report: Report) -> Block | None:
 
 
 def data(report: Report) -> Block:
-    """What the model was trained and evaluated on."""
+    """Training and test data."""
     found, examples = report.data, counted(report.data.examples, "example")
     grouped = f" in {counted(found.groups, 'group')}" if found.groups else ""
     drawn = {True: " Regraft drew the splits.", False: " The splits are those the data came in.", None: ""}
@@ -110,7 +110,7 @@ def data(report: Report) -> Block:
 
 
 def training(report: Report, strategy: StrategyFacts) -> Block:
-    """Which weights, what of them was trained, and how."""
+    """Weights, trained stages, and training settings."""
     backbone = report.backbone
     trained = ", ".join([*(f"`{stage}`" for stage in strategy.trained_stages), "the head"])
     rows = [
@@ -142,7 +142,7 @@ def training(report: Report, strategy: StrategyFacts) -> Block:
 
 
 def model(report: Report) -> Block | None:
-    """Which model was evaluated, and what it showed when it was made."""
+    """The evaluated model, with the metrics of its own run."""
     found, metric = report.model, report.section.main_metric if report.section else ""
     if found is None:
         return None
@@ -160,7 +160,7 @@ def model(report: Report) -> Block | None:
 
 
 def store(report: Report) -> Block | None:
-    """What was kept of the frozen stages' work, and how exactly."""
+    """Stored activations, and their precision."""
     found = report.store
     if found is None or not found.cuts:
         return None
@@ -182,7 +182,7 @@ def store(report: Report) -> Block | None:
 
 
 def advised(report: Report) -> Block | None:
-    """What an advice predicted, and what came of it."""
+    """The advice's predictions, and the results."""
     found, section = report.advised, report.section
     if found is None or section is None:
         return None
@@ -202,7 +202,7 @@ def advised(report: Report) -> Block | None:
 
 
 def time_and_memory(report: Report) -> Block | None:
-    """Wall time by phase, peak memory, and the machine."""
+    """Wall-clock time by phase, peak memory, and the machine."""
     if not (report.phases or report.environment):
         return None
     spent = [(one.name, one.seconds, one.cpu_seconds) for one in report.phases]
@@ -220,7 +220,7 @@ def time_and_memory(report: Report) -> Block | None:
 
 
 def reproduction(report: Report) -> Block | None:
-    """How to make the model again."""
+    """How to reproduce the model."""
     if report.recipe is None:
         return None
     seen = "It names the weights and the data by digest; a run on others is refused."
@@ -238,7 +238,7 @@ def reproduction(report: Report) -> Block | None:
 
 
 def weights_told(backbone: BackboneFacts) -> list[tuple[str, str]]:
-    """What is known of the weights: what they were trained on, their terms, where they come from."""
+    """Training data, licence and origin of the weights."""
     if backbone.weights == "random":
         return [("Weights", "drawn at random from the seed, trained on nothing")]
     return [
@@ -262,7 +262,7 @@ _LOSSES = {
 
 
 def curve(strategy: StrategyFacts) -> Table | None:
-    """Loss and what else was watched by epoch; no more rows than one looks at."""
+    """Loss and metrics by epoch, with a limited number of rows."""
     rows = epochs(strategy)
     if not rows:
         return None
@@ -284,25 +284,25 @@ def curve(strategy: StrategyFacts) -> Table | None:
 
 
 def epochs(strategy: StrategyFacts) -> list[Mapping[str, float]]:
-    """The curve, the start before the first epoch where it was measured."""
+    """Return the curve, including the initial validation if there is one."""
     start = strategy.facts.get("start")
     return [{"epoch": 0, **start}, *strategy.curve] if start and strategy.curve else list(strategy.curve)
 
 
 def rescaled(rows: Sequence[Mapping[str, float]]) -> bool:
-    """Whether rescaling changed a validation loss: it changes none where a task states no confidence."""
+    """Return whether rescaling changed a validation loss; it does not if the task has no probabilities."""
     return any(row.get("val_loss_rescaled") != row.get("val_loss") for row in rows)
 
 
 def _title(key: str, section: Evaluation, also: str) -> str:
-    """What a metric is called, in which unit, and which way is better where that is down."""
+    """Return a metric's name, unit, and direction if lower is better."""
     found = known(key)
     lower = " (lower is better)" if found is not None and not found.higher_is_better else ""
     return title_of(key) + also + unit_of(section, key) + lower
 
 
 def _methods(section: Evaluation) -> str:
-    """How the intervals were made, metrics of one method together."""
+    """Return how the intervals were computed, grouped by method."""
     by_method: dict[str, list[str]] = {}
     named: list[tuple[str, Measured]] = [(title_of(key), value) for key, value in section.metrics.items()]
     if section.mean_of_folds is not None:
@@ -361,7 +361,7 @@ def _parameters(backbone: BackboneFacts) -> str:
 
 
 def _facts(facts: Mapping[str, object]) -> str:
-    """What the strategy chose for itself, as far as it fits a line."""
+    """Return the strategy's facts that fit on one line."""
     told = ", ".join(
         f"{name.replace('_', ' ')} {f'{value:.4g}' if isinstance(value, float) else value}"
         for name, value in facts.items()

@@ -1,4 +1,4 @@
-"""What a study came to, as one typed value and as a page: the verdict, the effects, the sweep that they come from."""
+"""Results of a study as a typed value and as a report: verdict, effects, and the underlying sweep."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,29 +16,29 @@ FORMAT = 2
 
 @dataclass(frozen=True, kw_only=True)
 class StudyReport:
-    """Everything that a study found."""
+    """Results of a study."""
 
     study: str
-    """Its name."""
+    """Name of the study."""
     title: str
     claim: str
     source: str
     measurement: str
     arms: tuple[Arm, ...]
     costs: Mapping[str, Mapping[str, int]]
-    """Of each arm its parameters and its multiply-adds for one example."""
+    """By arm: parameters, and multiply-adds per example."""
     effects: tuple[Found, ...]
     outcome: Outcome
     verdict: str
     command: str
-    """What makes it again."""
+    """Command to repeat the study."""
     sweep: sweep.SweepReport
-    """The comparison of the arms."""
+    """Comparison of the arms."""
     format: int = FORMAT
 
 
 def blocks(report: StudyReport) -> list[Block]:
-    """The sections of the page, those of the sweep last."""
+    """Return the sections of the report, those of the sweep last."""
     rows, first = [], report.costs[report.arms[0].name]["multiply_adds"]
     for one in report.effects:
         effect, exact = one.effect, one.effect.measure in COUNTED
@@ -74,7 +74,7 @@ def blocks(report: StudyReport) -> list[Block]:
 
 
 def write_study(report: StudyReport, folder: Path, stem: str = "report") -> None:
-    """Write the pages, their plots, whose names begin with `stem` unless that is `report`, and, last, the JSON."""
+    """Write the report, its plots (with names that begin with `stem` unless that is `report`), and, last, the JSON."""
     start = "" if stem == "report" else f"{stem}_"
     plots = {f"{start}{name}": text for name, text in sweep.plots_of(report.sweep).items()}
     lead = [f"Verdict: {report.outcome}. {report.verdict}", sweep.verdict(report.sweep)]

@@ -1,4 +1,4 @@
-"""What a sweep found, as one typed value and as a page: which candidate is best, and which are as good."""
+"""Results of a sweep as a typed value and as a report: the best candidate, and those not distinguishable from it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,46 +24,46 @@ class Point:
     """A candidate at one training size."""
 
     share: float
-    """Of the training examples."""
+    """Share of the training examples."""
     examples: int
-    """Training and validation examples, over seeds on average."""
+    """Number of training and validation examples, averaged over seeds."""
     by_seed: Mapping[int, float]
-    """The metric of each seed."""
+    """Metric by seed."""
 
     @property
     def mean(self) -> float:
-        """Over seeds."""
+        """Mean over seeds."""
         return sum(self.by_seed.values()) / len(self.by_seed)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A backbone with a strategy, trained from several seeds."""
+    """A backbone with a strategy, trained with several seeds."""
 
     name: str
     backbone: str
     strategy: str
     cut: str
     measured: Measured
-    """The metric at the largest training size, a mean over seeds."""
+    """Metric at the largest training size, averaged over seeds."""
     by_seed: tuple[float, ...]
     behind: Measured
-    """How much worse than the best; the interval holds for all pairs of candidates together."""
+    """How much worse than the best, with an interval simultaneous over all pairs."""
     tied: bool
     """Whether it is not distinguishable from the best."""
     seconds: float
-    """CPU seconds of one run: the frozen part of its examples computed once, and training; the mean over seeds. Wall
-    seconds where an accelerator did the work."""
+    """CPU seconds per run (computing its activations once, and training), averaged over seeds; wall-clock seconds if an
+    accelerator was used."""
     parameters_trained: int
     on_front: bool
-    """Whether no other candidate is both cheaper and better (the Pareto front of metric against seconds)."""
+    """Whether it is on the Pareto front of metric against seconds."""
     curve: tuple[Point, ...] = ()
-    """By training size, the smallest first."""
+    """Results by training size, smallest first."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A run that is not in the ranking, and why."""
+    """A run that is not in the ranking, and the reason."""
 
     name: str
     reason: str
@@ -71,45 +71,45 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepReport:
-    """Everything that a sweep found."""
+    """Results of a sweep."""
 
     data: str
-    """What the data are called."""
+    """Name of the data."""
     metric: str
     split: str
-    """Where the candidates are compared: `test` or `cross-validation`."""
+    """Split of the comparison: `test` or `cross-validation`."""
     num_examples: int
     num_groups: int | None
     seeds: tuple[int, ...]
-    """Those that every candidate was trained from."""
+    """Seeds of every candidate."""
     candidates: tuple[Candidate, ...]
-    """The best first."""
+    """Candidates, best first."""
     optimism: float
-    """How much the best one's own number flatters it."""
+    """Selection bias of the best candidate's metric."""
     num_pairs: int
     created: str = field(default_factory=now)
     machine: str
     not_run: tuple[str, ...] = ()
-    """Runs for which there was no time."""
+    """Runs that were not started for lack of time."""
     failed: tuple[Cell, ...] = ()
     recipe: Mapping[str, Any] = field(default_factory=dict)
-    """What all runs share."""
+    """Settings shared by all runs."""
     format: int = FORMAT
     regraft: str = VERSION
 
     @property
     def tied(self) -> list[Candidate]:
-        """The best candidate and those that are not distinguishable from it."""
+        """Return the best candidate and those not distinguishable from it."""
         return [one for one in self.candidates if one.tied]
 
     @property
     def cheapest(self) -> Candidate:
-        """Of these, the one that trains in the least time."""
+        """Return the one of these with the lowest cost."""
         return min(self.tied, key=lambda one: one.seconds)
 
 
 def verdict(report: SweepReport) -> str:
-    """The finding in two or three sentences."""
+    """Return the result in two or three sentences."""
     best, tied, cheap = report.candidates[0], report.tied, report.cheapest
     metric = lowered(metric_named(report.metric).title)
     said = f"{best.name} has the best {metric}, {best.measured.told()}."
@@ -128,7 +128,7 @@ def verdict(report: SweepReport) -> str:
 
 
 def blocks(report: SweepReport) -> list[Block]:
-    """The sections of the page."""
+    """Return the sections of the report."""
     metric = metric_named(report.metric)
     title, several = lowered(metric.title), len(report.seeds) > 1
     header = [
