@@ -1,11 +1,11 @@
-"""Reuse a trained network on your own labelled data, and see the proof that it was worth it.
+"""Transfer learning on your own labelled data, with a measure of whether it was worth it.
 
     data = regraft.open_dataset("photos")
     run = regraft.fit(data, backbone="googlenet", strategy="partial")
     run.report, run.verdict()
     regraft.load(run.path).predict(["some.jpg"])
 
-Everything is loaded on first use.
+Submodules are imported on first use.
 """
 
 from importlib import import_module

@@ -1,26 +1,26 @@
-"""Every error a user can meet, as one family.
+"""All errors shown to users, in one class hierarchy.
 
-    RegraftError                     anything below, and nothing else is caught at a door
+    RegraftError                     base class; interfaces catch nothing else
     ├── BadRequest                   the request is invalid
     │   ├── UnknownName              no such backbone, strategy, metric, column …
     │   ├── UnknownCut               the backbone has no such stage
-    │   └── BadRecipe                a field is unknown, of the wrong kind or out of range
+    │   └── BadRecipe                a field is unknown, of the wrong type or out of range
     ├── BadData                      the user's examples cannot be used as they are
     │   ├── DamagedData              too large a share of the files cannot be decoded
     │   ├── Undecodable              one input cannot be decoded
-    │   └── LeakedSplit              the same content lies on both sides of a split
+    │   └── LeakedSplit              the same content is in two splits
     ├── WeightsError                 pretrained weights are missing or do not match
     │   ├── WeightsMissing           out of reach: which file, and where to put it
     │   └── WeightsMismatch          these tensors are not this architecture's
     ├── BundleError                  a saved model is corrupt, changed or of another format
     │   └── ExportDiffers            an export does not predict what the model predicts
-    ├── TrainingFailed               the loss is no longer a number
+    ├── TrainingFailed               the loss is not finite
     ├── OutOfSpace                   the disk or the memory does not hold what the plan needs
     ├── MissingExtra                 an optional dependency is not installed
     └── RunError                     a run folder is in use, half-finished or another run's
 
-A message says what was found and what was expected; `fix` says what to do. What a door makes of the classes, such as
-exit codes, is the door's own.
+A message says what was found and what was expected; `fix` says what to do. Each interface maps the classes to its own
+codes, such as exit codes.
 """
 
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ from difflib import get_close_matches
 
 
 class RegraftError(Exception):
-    """Something the user can mend; shown as one message without a traceback."""
+    """An error the user can fix; shown as one message without a traceback."""
 
     def __init__(self, message: str, *, fix: str) -> None:
         super().__init__(message)
@@ -44,7 +44,7 @@ class BadRequest(RegraftError):
 
 
 class UnknownName(BadRequest):
-    """A name that is not on the shelf it was asked of."""
+    """There is nothing of this name."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
@@ -52,7 +52,7 @@ class UnknownName(BadRequest):
 
 
 class UnknownCut(BadRequest):
-    """A cut that the backbone does not have."""
+    """The backbone has no such cut."""
 
     def __init__(self, backbone: str, cut: str, known: Iterable[str]) -> None:
         names = list(known)
@@ -62,7 +62,7 @@ class UnknownCut(BadRequest):
 
 
 class BadRecipe(BadRequest):
-    """A field of a recipe is unknown, of the wrong kind or out of range."""
+    """A field of a recipe is unknown, of the wrong type or out of range."""
 
 
 class BadData(RegraftError):
@@ -74,7 +74,7 @@ class DamagedData(BadData):
 
 
 class Undecodable(BadData):
-    """One input that cannot be read; `reason` says why, in a clause without the input's name."""
+    """An input cannot be read; `reason` says why, in a clause without the input's name."""
 
     def __init__(self, reason: str, name: str = "The input") -> None:
         super().__init__(
@@ -84,7 +84,7 @@ class Undecodable(BadData):
 
 
 class LeakedSplit(BadData):
-    """The same content lies on both sides of a split."""
+    """The same content is in two splits."""
 
 
 class WeightsError(RegraftError):
@@ -92,11 +92,11 @@ class WeightsError(RegraftError):
 
 
 class WeightsMissing(WeightsError):
-    """The weights are out of reach."""
+    """The weights are not available."""
 
 
 class WeightsMismatch(WeightsError):
-    """These tensors are not this architecture's."""
+    """The tensors do not match the architecture."""
 
 
 class BundleError(RegraftError):
@@ -104,20 +104,20 @@ class BundleError(RegraftError):
 
 
 class ExportDiffers(BundleError):
-    """An export does not predict what the model predicts; it is not written."""
+    """An export predicts differently from the model; it is not written."""
 
 
 class TrainingFailed(RegraftError):
-    """The loss is not a number any more."""
+    """The loss is not finite."""
 
 
 class OutOfSpace(RegraftError):
-    """The disk or the memory is too small for the plan."""
+    """There is not enough disk space or memory."""
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether this is an allocator's error: Python's, torch's, ONNX Runtime's or the system's, which have no common
-    class."""
+    """Return whether an error means out of memory, whether from Python, torch, ONNX Runtime or the system (they have no
+    common class)."""
     said = f"{type(error).__name__} {error}".lower()
     return isinstance(error, MemoryError) or any(words in said for words in _NO_MEMORY)
 
@@ -137,7 +137,7 @@ class MissingExtra(RegraftError):
 
 
 class RunError(RegraftError):
-    """A run folder is in use, half-finished or another run's."""
+    """A run folder is in use, unfinished, or belongs to another run."""
 
 
 def nearest(name: str, known: list[str]) -> str:

@@ -1,7 +1,7 @@
-"""The values that cross rooms and doors: measured numbers, events, predictions. Imports nothing heavy.
+"""Shared value types: measured numbers, events, predictions. Imports nothing heavy.
 
-A verb of the workbench is a generator of `Event`s; a door prints, streams or drops them. Seconds are seconds,
-sizes are bytes, shares and probabilities lie in [0, 1].
+A command of the workbench is a generator of `Event`s, which the caller prints, streams or ignores. Times are in
+seconds, sizes in bytes; shares and probabilities are in [0, 1].
 """
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -14,25 +14,25 @@ from typing import Any, TypeVar
 from regraft.records import to_json
 
 Json = None | bool | int | float | str | Sequence[Any] | Mapping[str, Any]
-"""A JSON value; what lies inside is not spelt out, because a recursive alias cannot be checked at run time."""
+"""A JSON value (not a recursive type, which could not be checked at run time)."""
 
 
 LEVEL = 0.95
-"""Nominal coverage of every interval."""
+"""Nominal coverage of all intervals."""
 NOTHING = "–"
-"""Stands where a number is missing."""
+"""Displayed instead of a missing number."""
 
 
 def now() -> str:
-    """The time, in UTC, to the second."""
+    """Return the current time in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def shown(value: float | None, *, scale: float | None = None, signed: bool = False) -> str:
-    """A number for people: `0.921`, `12.34`, `123.4`, `52,341`, `4.00e-04`; a dash where there is none, or nan.
+    """Format a number: `0.921`, `12.34`, `123.4`, `52,341`, `4.00e-04`; a dash for None or nan.
 
-    Three decimals below 10, fewer above, so that about four digits are left; `scale` is the largest of the numbers that
-    are shown together, this one when not given. Commas part thousands.
+    Three decimals below 10, fewer above, for about four digits; `scale` is the largest of the numbers shown together
+    (default: this one). Commas separate thousands.
     """
     if value is None or isnan(value):
         return NOTHING
@@ -44,18 +44,18 @@ def shown(value: float | None, *, scale: float | None = None, signed: bool = Fal
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """A number with the interval that fits how it was made, or the reason why it has none."""
+    """A number with a confidence interval, or the reason why it has none."""
 
     value: float
     """The point estimate."""
     low: float | None = None
-    """Lower end of the interval; None when there is none."""
+    """Lower end of the interval; None without one."""
     high: float | None = None
-    """Upper end of the interval; None when there is none."""
+    """Upper end of the interval; None without one."""
     level: float = LEVEL
     """Nominal coverage of the interval."""
     method: str = ""
-    """How the interval was made (`wilson`, `bootstrap`, `bootstrap by group`, `nadeau-bengio`), or why none was."""
+    """Method of the interval (`wilson`, `bootstrap`, `bootstrap by group`, `nadeau-bengio`), or why there is none."""
 
     def __str__(self) -> str:
         if self.low is None or self.high is None:
@@ -63,7 +63,7 @@ class Measured:
         return self.told()
 
     def told(self, *, signed: bool = False) -> str:
-        """The number and, where it has one, its interval: `0.921 [0.874, 0.951]`."""
+        """Return the number and its interval, if any: `0.921 [0.874, 0.951]`."""
         if self.low is None or self.high is None:
             return shown(self.value, signed=signed)
         scale = max(abs(self.value), abs(self.low), abs(self.high))
@@ -73,16 +73,16 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Something to report while a verb works; the base of all events."""
+    """Base class of events reported while a command runs."""
 
     def to_json(self) -> dict[str, Any]:
-        """The fields under their names, and the event's name under `type`: for logs, streams and pages."""
+        """Return the fields by name, with the event's name under `type`, for logs, streams and web pages."""
         return {"type": type(self).__name__, **to_json(self)}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Written(Event):
-    """The last event of a verb that leaves a folder; as JSON it is the path alone, for the rest lies in that folder."""
+    """Last event of a command that writes a folder; its JSON is the path only."""
 
     path: Path
     """The folder."""
@@ -93,58 +93,58 @@ class Written(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Notice(Event):
-    """A fact the user should know: what was ignored, assumed, or replaced by a fallback."""
+    """Information for the user: what was ignored, assumed, or replaced by a fallback."""
 
     text: str
     """One or two sentences."""
     topic: str = ""
-    """A stable word to filter by: `data`, `store`, `backend`, `split`, `calibration` …"""
+    """Topic to filter by: `data`, `store`, `backend`, `split`, `calibration` …"""
 
 
 def notices(texts: Iterable[str], topic: str = "data") -> tuple[Notice, ...]:
-    """A notice for each sentence."""
+    """Return a notice for each sentence."""
     return tuple(Notice(text=text, topic=topic) for text in texts)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan(Event):
-    """What long work will take, told before it starts."""
+    """Estimated cost of long work, reported before it starts."""
 
     phase: str
-    """Which work: `activations`, `training` …"""
+    """Name of the phase: `activations`, `training` …"""
     examples: int
-    """Examples (times views) to go through."""
+    """Number of examples (times views) to process."""
     bytes_needed: int
-    """Bytes that will be written."""
+    """Bytes to be written."""
     bytes_free: int
-    """Bytes free on the disk that takes them."""
+    """Bytes free on that disk."""
     seconds: float | None
-    """Predicted wall seconds; None before anything was timed."""
+    """Estimated wall-clock seconds; None before anything was timed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress(Event):
-    """How far a phase has come."""
+    """Progress of a phase."""
 
     phase: str
-    """Which work."""
+    """Name of the phase."""
     done: int
-    """Units done so far."""
+    """Units done."""
     total: int
-    """Units in all."""
+    """Total units."""
     seconds: float = 0.0
-    """Wall seconds spent on this phase so far."""
+    """Wall-clock seconds of this phase so far."""
     seconds_left: float | None = None
-    """Predicted wall seconds until the phase ends; None when unknown."""
+    """Estimated wall-clock seconds left; None if unknown."""
     facts: Mapping[str, float] = field(default_factory=dict)
-    """Numbers to show beside the bar: losses, accuracies, learning rates."""
+    """Numbers to show: losses, accuracies, learning rates."""
 
 
 T = TypeVar("T")
 
 
 def drained(events: Generator[Event, None, T]) -> T:
-    """What a generator of events returns; its events are dropped."""
+    """Run a generator of events to its end and return its result."""
     while True:
         try:
             next(events)
@@ -154,27 +154,27 @@ def drained(events: Generator[Event, None, T]) -> T:
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What a model says of one input."""
+    """A model's prediction for one input."""
 
     id: str
-    """Which input: its path, or its position in the list that was given."""
+    """The input: its path, or its position in the given list."""
     label: str | None
-    """The most probable class; or the labels or targets predicted, with a semicolon between them. None when the model
-    abstains or the input could not be read."""
+    """Predicted class; or labels or target values separated by semicolons. None if the model abstains or the input
+    could not be read."""
     probabilities: Mapping[str, float]
-    """Probability of every class, which sum to 1, or of every label. Empty when the input could not be read, or when
-    numbers are predicted."""
+    """Probability of every class (they sum to 1), or of every label. Empty for regression, or if the input could not be
+    read."""
     labels: Sequence[str] | None = None
-    """The labels predicted, each as probable as not or more; None for other models, and where there is no label."""
+    """Predicted labels, those with a probability of at least one half; None for other tasks, or without prediction."""
     values: Mapping[str, float] = field(default_factory=dict)
-    """The predicted numbers by name, in the user's units; empty for other models."""
+    """Predicted values by name, in the user's units; empty for other tasks."""
     record: Json = None
-    """What is predicted where that is a record (boxes with classes and scores, an embedding), as the task writes it;
-    None for other models."""
+    """Structured prediction (boxes with classes and scores, an embedding), in the task's JSON format; None for other
+    tasks."""
     ood_score: float | None = None
-    """How far the input lies from the training data, as a quantile of out-of-fold training distances: 0.99 means
-    farther from its nearest class mean (without classes: from the mean) than 99 % of the training examples."""
+    """Distance from the training data, as a quantile of out-of-fold training distances: 0.99 means farther from the
+    nearest class mean (without classes: from the mean) than 99 % of the training examples."""
     abstained: bool = False
-    """Whether the label was withheld because `ood_score` exceeded the limit asked for."""
+    """Whether the label was withheld because `ood_score` exceeded the requested limit."""
     error: str | None = None
-    """Why the input could not be read."""
+    """Reason why the input could not be read."""

@@ -1,7 +1,7 @@
-"""The verbs as tools of the Model Context Protocol, over stdin and stdout: `regraft mcp`. Needs the extra `mcp`.
+"""The commands as tools of the Model Context Protocol, over stdin and stdout: `regraft mcp`. Needs the extra `mcp`.
 
-Tools that look are always there. Those that train are there only where the user names a folder for runs, and write
-nowhere else. Progress is reported where the client asks for it.
+Read-only tools are always available. Training tools are available only if the user names a folder for runs, and write
+nowhere else. Progress is reported if the client supports it.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,7 +15,7 @@ from regraft.values import Notice, Prediction, Progress
 from regraft.version import VERSION
 
 MOST = 500
-"""Predictions that one call returns, at most."""
+"""Maximum number of predictions per call."""
 ABOUT = (
     "Transfer learning by measurement. Look at the data with show_recipe, fit the probe first (it is the default and "
     "quick), then compare a partial fit with it by compare_runs: a difference whose interval holds 0 is none. Figures "
@@ -24,7 +24,7 @@ ABOUT = (
 
 
 def server(runs: Path | None) -> Any:
-    """The server; with `runs`, tools that train write there.
+    """Return the server; with `runs`, training tools write to that folder.
 
     Raises:
         MissingExtra: the SDK is not installed.
@@ -65,46 +65,48 @@ def server(runs: Path | None) -> Any:
             raise ToolError(str(error)) from error
 
     async def list_backbones(name: str = "") -> dict[str, Any]:
-        """Pretrained networks with their weights, terms and when to prefer which; with a name, one of them."""
+        """List pretrained networks with their weights, licences and when to prefer which; with a name, one of them."""
         from regraft.workbench.backbones import backbones
 
         return {"backbones": await looked(lambda: backbones(name))}
 
     async def describe_network(name: str) -> dict[str, Any]:
-        """What every stage of a network (NAME[:VARIANT] or a model's folder) costs and sees; its cuts."""
+        """Describe a network (NAME[:VARIANT] or a model's folder): cost and receptive field of every stage, and its
+        cuts."""
         from regraft.workbench.describe import describe
 
         return dict(await looked(lambda: describe(name).to_json()))
 
     async def list_strategies(name: str = "") -> dict[str, Any]:
-        """Ways to train, with every option."""
+        """List strategies, with all options."""
         from regraft.workbench.strategies import strategies
 
         return {"strategies": await looked(lambda: strategies(name))}
 
     async def show_recipe(data: str, settings: dict[str, Any] | None = None) -> str:
-        """The recipe that a fit on these data (a folder, archive, table or recipe.toml) would run, each setting
-        explained. `settings` are fields of the recipe, such as {"strategy": "partial", "options.lr": 0.001}."""
+        """Show the recipe that `fit` would run on these data (a folder, archive, table or recipe.toml), with every
+        setting documented. `settings` are fields of the recipe, such as {"strategy": "partial", "options.lr":
+        0.001}."""
         from regraft.workbench.recipes import recipe_for
         from regraft.workbench.show import show
 
         return str(await looked(lambda: show(recipe_for(data, settings or {}))))
 
     async def read_report(run: str) -> str:
-        """The report of a finished run: verdict, figures with intervals, warnings; as Markdown."""
+        """Read the report of a finished run as Markdown: verdict, metrics with intervals, warnings."""
         from regraft.workbench.run import open_run
 
         return str(await looked(lambda: open_run(run).page.read_text(encoding="utf-8")))
 
     async def compare_runs(run_a: str, run_b: str, metric: str = "") -> dict[str, Any]:
-        """Whether one run is really better than another, on the same examples, with an interval and a verdict."""
+        """Test whether one run is better than another on the same examples, with an interval and a verdict."""
         from regraft.workbench.compare import compare
 
         return dict(await looked(lambda: compare(Path(run_a), Path(run_b), metric=metric or None)))
 
     async def predict(context: Context, model: str, inputs: list[str], abstain: float | None = None) -> dict[str, Any]:
-        """Predictions of a model for files, folders and tables, with probabilities and OOD scores. `abstain` (0.99,
-        say) withholds labels of inputs that lie farther from the training data than this share of them."""
+        """Predict files, folders and tables with a model, with probabilities and OOD scores. `abstain` (0.99, say)
+        withholds labels of inputs farther from the training data than this share of the training examples."""
         from regraft.workbench.predict import predict as verb
 
         found, notes = await worked(context, lambda: verb(Path(model), list(map(Path, inputs)), abstain=abstain))
@@ -114,7 +116,7 @@ def server(runs: Path | None) -> Any:
         return {"predictions": to_json(said[:MOST]), "notes": notes}
 
     async def evaluate(context: Context, run: str, data: str) -> dict[str, Any]:
-        """Test a model on labelled data that it has not seen; nothing is written."""
+        """Evaluate a model on new labelled data; nothing is written."""
         from regraft.workbench.evaluate import evaluate as verb
 
         return told(*await worked(context, lambda: verb(Path(run), Path(data))))
@@ -122,8 +124,8 @@ def server(runs: Path | None) -> Any:
     async def fit(
         context: Context, data: str, name: str, settings: dict[str, Any] | None = None, max_minutes: float = 10.0
     ) -> dict[str, Any]:
-        """Train on labelled data, prove the result, save the model as the run `name`. `settings` are fields of the
-        recipe: {"strategy": "partial", "cut": "4e", "backbone": "googlenet"}."""
+        """Train on labelled data, evaluate and save the model as the run `name`. `settings` are fields of the recipe:
+        {"strategy": "partial", "cut": "4e", "backbone": "googlenet"}."""
         from regraft.workbench.fit import fit as verb
         from regraft.workbench.recipes import recipe_for
 
@@ -131,7 +133,7 @@ def server(runs: Path | None) -> Any:
         return told(*await worked(context, lambda: verb(recipe_for(data, own), folder(name))))
 
     async def extend(context: Context, run: str, data: str, name: str, max_loss: float = 0.02) -> dict[str, Any]:
-        """Add classes to a finished model, leaving all else as it is, and save it as the run `name`."""
+        """Add classes to a finished model without changing the rest, and save it as the run `name`."""
         from regraft.workbench.fit import fit as verb
         from regraft.workbench.recipes import extension_for
 

@@ -1,4 +1,4 @@
-"""The Python door: `regraft.fit` and its kin. Each drains the verb's generator, so that nobody can forget to."""
+"""The Python API: `regraft.fit` and others. Each runs the command's generator to its end."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 
 def open_dataset(path: Any, *, task: str = "auto", order: Sequence[str] = (), **source: Any) -> "Dataset":
-    """The labelled examples at `path`: a folder of class folders, an archive of one, a table, or a data frame with the
-    columns of one.
+    """Open the labelled examples at `path`: a folder of class folders, an archive of one, a table, or a data frame with
+    the same columns.
 
-    `task` says what is asked: classification, multilabel, regression or ordinal, the classes of the last in `order`.
-    `source` are fields of `regraft.recipe.Source`: `label_column`, `label_columns`, `label_delimiter`, `group_column` …
+    `task` is classification, multilabel, regression or ordinal (with its classes in `order`), among others. `source`
+    are fields of `regraft.recipe.Source`: `label_column`, `label_columns`, `label_delimiter`, `group_column` …
 
     Raises:
-        BadData: there is nothing to learn from; the message says why.
-        BadRecipe: an unknown field.
+        BadData: the examples cannot be used; the message says why.
+        BadRecipe: a field is unknown.
         UnknownName: there is no such task.
     """
     from regraft.data.sources.table import is_frame
@@ -57,15 +57,15 @@ def fit(
     quiet: bool = False,
     **fields: Any,
 ) -> Run:
-    """Train on `data`, prove the result and save the model; the run.
+    """Train on `data`, evaluate and save the model; return the run.
 
-    `data` is a path of data or of a recipe, a recipe, a data frame, or what `open_dataset` returned; `options` are the
-    strategy's; `log_to` names trackers (`tensorboard`, `mlflow`) that are told losses and figures; `fields` are further
-    fields of the recipe (`cut`, `seed`, `input_px` …). Progress goes to stderr unless `quiet`. Without `out` the run
-    goes to `runs/DATA-STRATEGY`.
+    `data` is the path of data or of a recipe, a recipe, a data frame, or the result of `open_dataset`. `options` are
+    the strategy's. `log_to` names experiment trackers (`tensorboard`, `mlflow`). `fields` are further fields of the
+    recipe (`cut`, `seed`, `input_px` …). Progress goes to stderr unless `quiet`. The default of `out` is
+    `runs/DATA-STRATEGY`.
 
     Raises:
-        RegraftError: what is wrong with the data, the recipe, the weights or the machine, and what to do.
+        RegraftError: the data, recipe, weights or machine are not usable; the message says why and what to do.
     """
     given = {"backbone": backbone, "strategy": strategy, **fields}
     settings = {name: value for name, value in given.items() if value is not None} | _inside("options", options or {})
@@ -95,14 +95,15 @@ def extend(
     quiet: bool = False,
     **source: Any,
 ) -> Run:
-    """Add the classes of the labelled examples at `data` to a finished model, without retraining the rest.
+    """Add the classes of the labelled examples at `data` to a finished model, without retraining the rest; return the
+    run.
 
-    `old` names examples of the old classes; None: the data that the run was made of. More than `max_loss` of the
-    accuracy on old examples may not be lost, or nothing is written. `resume` goes on where a stopped one was. `source`
+    `old` is the path of examples of the old classes; None: the model's original training data. If accuracy on old
+    examples drops by more than `max_loss`, nothing is written. `resume` continues an interrupted extension. `source`
     are fields of `regraft.recipe.Source`.
 
     Raises:
-        RegraftError: what is wrong with the model or the data, or that the old classes are not kept, and what to do.
+        RegraftError: the model or data are not usable, or the old classes are not kept; the message says what to do.
     """
     folder = run.path if isinstance(run, Run) else Path(run)
     settings = {"seed": seed, **_inside("source", source)}
@@ -115,14 +116,14 @@ def advise(
     strategies: Sequence[str] = ("probe", "partial", "full"), budget_s: float = 600.0, quiet: bool = False,
     **fields: Any,
 ) -> "AdviceReport":  # fmt: skip
-    """Which of `backbones` to reuse for `data` and how much of it to retrain; the evidence, the best recipe first.
+    """Recommend one of `backbones` for `data`, and how much of it to retrain; return the evidence, best recipe first.
 
-    `budget_s` are wall seconds, `out` is the folder of the page, `fields` are fields of the recipe. No test label is
-    read.
+    `budget_s` is in wall-clock seconds, `out` the folder of the report, `fields` are fields of the recipe. Test labels
+    are not used.
 
     Raises:
         UnknownName: there is no such backbone or strategy.
-        RegraftError: what is wrong with the data or the folder, and what to do.
+        RegraftError: the data or the folder are not usable; the message says why and what to do.
     """
     from regraft.workbench.advise import Advised
     from regraft.workbench.advise import advise as verb
@@ -143,12 +144,13 @@ def export(
     max_loss: float = 0.02,
     quiet: bool = False,
 ) -> "Exported":
-    """Write a model for other runtimes, once it predicts the same there; how it compares, and where it lies.
+    """Export a model for other runtimes, after comparing predictions; return the comparison and the location.
 
-    `to` is `onnx`, `onnx-fp16`, `onnx-int8` or `openvino`; the rest as for `regraft.workbench.export.export`.
+    `to` is `onnx`, `onnx-fp16`, `onnx-int8` or `openvino`; for the other parameters see
+    `regraft.workbench.export.export`.
 
     Raises:
-        RegraftError: what is wrong with the model or its data, or how the export differs, and what to do.
+        RegraftError: the model or its data are not usable, or the export differs; the message says what to do.
     """
     from regraft.workbench.export import Exported
     from regraft.workbench.export import export as verb
@@ -164,10 +166,10 @@ def export(
 
 @contextmanager
 def parameters_for_flags(own: Collection[str] | None = None) -> Iterator[None]:
-    """Errors from inside are those of the family, and advise Python's parameters where they would advise flags of the
-    command line.
+    """Context in which errors belong to the `RegraftError` family, and their advice names Python parameters instead of
+    flags.
 
-    `own` are the parameters that there are; None: those of `fit`, of which any other advice then speaks by name.
+    `own` are the available parameters; None: those of `fit`, which all other advice then refers to by name.
     """
     try:
         with translated():
@@ -204,7 +206,7 @@ _FLAG = re.compile(
 
 
 def _recipe(data: Any, settings: Mapping[str, Any]) -> "tuple[Recipe, Dataset | None]":
-    """The recipe, and the examples where they are at hand already."""
+    """Return the recipe, and the examples if already opened."""
     from regraft.data.sources.table import is_frame
 
     if isinstance(data, Recipe):
@@ -225,7 +227,7 @@ def _recipe(data: Any, settings: Mapping[str, Any]) -> "tuple[Recipe, Dataset | 
 
 
 def _path_of(data: Any) -> Path:
-    """Raises: BadRequest: it is no path."""
+    """Raise `BadRequest` if the value is not a path."""
     if isinstance(data, str | Path):
         return Path(data)
     raise BadRequest(

@@ -4,7 +4,7 @@
     make_pipeline(Features("googlenet@imagenet"), StandardScaler(), LogisticRegression())
 
 X is a sequence of paths or of images, an array of images, or a table of numbers (see `_inputs`). The frozen network
-runs once per image, whatever the number of folds and of settings tried: what it gave is in the store.
+runs once per image, regardless of the number of folds and settings: its activations are stored.
 
 Letters: n examples, d features, c outputs.
 """
@@ -50,23 +50,24 @@ _NOT_OF_A_RECIPE = ("pooled", "random_state", "verbose")
 
 @dataclass(eq=False, repr=False)
 class ImageEstimator(BaseEstimator):  # type: ignore[misc]
-    """An estimator on images. Its settings are those of a recipe, checked in `fit`, as scikit-learn wants it."""
+    """Base class of estimators on images. Parameters are fields of a recipe, validated in `fit` as scikit-learn
+    requires."""
 
     backbone: Any = "googlenet"
     """NAME[:VARIANT][@WEIGHTS], bundle:PATH, or the folder of a model."""
     _: KW_ONLY
     input_px: Any = 0
-    """Side of the square input in pixels; 0: the backbone's own size."""
+    """Side of the square input in pixels; 0: the backbone's default."""
     channels: Any = 0
-    """Channels of the images; 0: as many as the backbone has, else its first convolution is adapted."""
+    """Number of image channels; 0: the backbone's. For other numbers its first convolution is adapted."""
     random_state: Any = 0
-    """The seed, a whole number."""
+    """Random seed, an integer."""
     device: Any = "auto"
     """cpu, cuda, mps, or auto."""
     threads: Any = 0
-    """CPU threads of the network; 0: all cores."""
+    """CPU threads; 0: all cores."""
     verbose: Any = False
-    """Whether progress and notices go to stderr."""
+    """Whether to print progress and notices to stderr."""
 
     def _read(self, x: Any, *, reset: bool) -> list[Any]:
         """The inputs in X; `reset` learns what later ones are held to.
@@ -118,28 +119,28 @@ class ImageEstimator(BaseEstimator):  # type: ignore[misc]
 
 @dataclass(eq=False, repr=False)
 class Features(TransformerMixin, ImageEstimator):  # type: ignore[misc]
-    """Images (n) -> features (n d) at a cut of a frozen backbone.
+    """Transformer from images (n) to features (n d) at a cut of a frozen backbone.
 
-    Nothing is learned from X but the range of its numbers, where they are not uint8.
+    Fitting learns only the value range of X, if it is not uint8.
     """
 
     _: KW_ONLY
     cut: Any = "output"
-    """`output`, the pooled top state that a head reads; a stage's name; or `input`, the prepared image."""
+    """`output` (the pooled features that a head reads), the name of a stage, or `input` (the prepared image)."""
     pooled: Any = True
-    """At an inner cut, whether the state is averaged over its places; else it is flattened."""
+    """At an inner cut: whether to average over positions; otherwise the state is flattened."""
 
     def fit(self, X: Any, y: Any = None) -> "Features":  # noqa: N803
-        """Learn the range of numbers and the names of the features; the network stays as it is.
+        """Learn the value range and the feature names; the network is not trained.
 
         Raises:
-            RegraftError: what is wrong with the backbone, the cut or the first image.
+            RegraftError: the backbone, the cut or the first image are not usable.
         """
         self._names = self._extracted(self._read(X, reset=True)[:1]).names
         return self
 
     def transform(self, X: Any) -> Float[np.ndarray, "n d"]:  # noqa: N803
-        """The features, float32.
+        """Return the features as float32.
 
         Raises:
             Undecodable: an image cannot be read; the message names it.
@@ -147,7 +148,7 @@ class Features(TransformerMixin, ImageEstimator):  # type: ignore[misc]
         return self._extracted(self._read(X, reset=False)).array
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """`googlenet_output_0` …"""
+        """Return the names `googlenet_output_0` …"""
         check_is_fitted(self)
         return np.array(self._names, dtype=object)
 
@@ -168,30 +169,30 @@ class Features(TransformerMixin, ImageEstimator):  # type: ignore[misc]
 
 @dataclass(eq=False, repr=False)
 class TransferEstimator(ImageEstimator):
-    """An estimator that trains a head, and as much of the network below it as its strategy says.
+    """Base class of estimators that train a head and, depending on the strategy, stages of the network.
 
-    Every example trains; the division into training and test is the caller's. `groups` (patients, plants) stay together
-    wherever `fit` divides, for the penalty and for early stopping; pass them through `cross_val_score(params=…)` or
-    `set_fit_request(groups=True)`.
+    All examples are used for training; splitting is up to the caller. `groups` (patients, plants) are never split when
+    `fit` itself splits, to choose the regularisation or for early stopping; pass them with `cross_val_score(params=…)`
+    or `set_fit_request(groups=True)`.
     """
 
     _: KW_ONLY
     strategy: Any = "probe"
-    """probe, partial, full, lp_ft, …: `regraft strategies` lists them."""
+    """probe, partial, full, lp_ft …; see `regraft strategies`."""
     cut: Any = ""
-    """Last frozen stage; empty: the strategy's own."""
+    """Last frozen stage; empty: the strategy's default."""
     augmentation: Any = "default"
-    """How views differ from the plain one: default, colour, flips, strong or none."""
+    """Data augmentation: default, colour, flips, strong or none."""
     views: Any = -1
-    """Augmented copies cached per example; 0 augments on the fly; -1: the strategy's own."""
+    """Stored views per example; 0: augment on the fly; -1: the strategy's default."""
     options: Any = None
-    """The strategy's options that differ from its defaults, by name."""
+    """Options of the strategy that differ from its defaults, by name."""
 
     def save(self, path: str | Path) -> None:
-        """Write the model to a new folder, for `regraft predict`, `regraft.load`, or as the next backbone.
+        """Save the model to a new folder, for `regraft predict`, `regraft.load`, or as a backbone.
 
         Raises:
-            RunError: there is something at `path` already.
+            RunError: `path` exists already.
         """
         self._fitted().save(Path(path))
 
@@ -242,14 +243,16 @@ class TransferEstimator(ImageEstimator):
 
 
 class RegraftClassifier(ClassifierMixin, TransferEstimator):  # type: ignore[misc]
-    """Images (n) -> classes (n), by a pretrained network, its head and, where asked for, stages of it retrained."""
+    """Classifier on images (n -> n): a pretrained network with a new head and, depending on the strategy, retrained
+    stages."""
 
     def fit(self, X: Any, y: Any, groups: Any = None) -> "RegraftClassifier":  # noqa: N803
         """Train on images and their classes.
 
         Raises:
-            ValueError: what scikit-learn refuses: lengths that differ, one class only, numbers that are not finite.
-            RegraftError: what is wrong with the settings, the images, the weights or the machine.
+            ValueError: scikit-learn rejects the arguments: different lengths, a single class, values that are not
+                finite.
+            RegraftError: the settings, images, weights or machine are not usable.
         """
         inputs, y = self._read_labelled(X, y)
         y = column_or_1d(y, warn=True)
@@ -262,36 +265,36 @@ class RegraftClassifier(ClassifierMixin, TransferEstimator):  # type: ignore[mis
         return self
 
     def decision_function(self, X: Any) -> Float[np.ndarray, "n ..."]:  # noqa: N803
-        """Logits, calibrated: of the second class less the first (n) where there are two, else of each (n c)."""
+        """Return calibrated logits: second class minus first (n) for two classes, else of each class (n c)."""
         logits = self._logits(X)
         return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
 
     def predict_proba(self, X: Any) -> Float[np.ndarray, "n c"]:  # noqa: N803
-        """Probability of every class, in the order of `classes_`."""
+        """Return class probabilities in the order of `classes_`."""
         logits = self._logits(X)
         return self._fitted().model().task.outputs(logits)
 
     def predict(self, X: Any) -> np.ndarray:  # noqa: N803
-        """The most probable class."""
+        """Return the most probable class of each image."""
         best = self._logits(X).argmax(axis=1)
         return self.classes_[best]
 
 
 class RegraftRegressor(RegressorMixin, TransferEstimator):  # type: ignore[misc]
-    """Images (n) -> one number each (n) or several (n c), by a pretrained network, its head and, where asked for,
-    stages of it retrained.
+    """Regressor on images (n -> n, or n c for several targets): a pretrained network with a new head and, depending on
+    the strategy, retrained stages.
 
-    The default strategy solves a ridge regression on the frozen features, its penalty chosen inside the training
+    The default strategy is ridge regression on frozen features, with the regularisation chosen on the training
     examples.
     """
 
     def fit(self, X: Any, y: Any, groups: Any = None) -> "RegraftRegressor":  # noqa: N803
-        """Train on images and their numbers (n) or (n c).
+        """Train on images and their target values (n) or (n c).
 
         Raises:
-            ValueError: what scikit-learn refuses: lengths that differ, numbers that are not finite.
-            BadData: a number is the same for all examples.
-            RegraftError: what is wrong with the settings, the images, the weights or the machine.
+            ValueError: scikit-learn rejects the arguments: different lengths, values that are not finite.
+            BadData: a target is constant.
+            RegraftError: the settings, images, weights or machine are not usable.
         """
         inputs, y = self._read_labelled(X, y)
         table = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
@@ -303,7 +306,7 @@ class RegraftRegressor(RegressorMixin, TransferEstimator):  # type: ignore[misc]
         return self
 
     def predict(self, X: Any) -> Float[np.ndarray, "n ..."]:  # noqa: N803
-        """The numbers, in the unit that `fit` was given."""
+        """Return predictions in the unit of the targets."""
         logits = self._logits(X)
         found: np.ndarray = self._fitted().model().task.outputs(logits)
         return found[:, 0] if self._flat else found
