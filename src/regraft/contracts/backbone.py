@@ -8,8 +8,7 @@ The *tail* is what is trained: the stages above the cut, and the head. The state
 kept beside the state, for heads that read several levels.
 
 To add a backbone, put a file in `backbones/` whose `ENTRY` is a `Family` (`contracts/family.py`): it builds a `Network`
-and its *card*, the metadata (input size, stages, taps, licence …). Letters: n examples, c channels, h height, w width,
-t tokens, d features, k classes.
+and its *card*, the metadata (input size, stages, licence). Letters: n examples, c channels, h, w, t tokens, d features.
 """
 
 from collections.abc import Callable, Mapping, Sequence
