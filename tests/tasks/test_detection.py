@@ -1,13 +1,19 @@
 """What boxes are as targets and outputs, and how a head learns them."""
 
+import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from regraft.contracts.example import File
 from regraft.contracts.metric import metric
+from regraft.contracts.modality import MODALITIES
 from regraft.contracts.task import TASKS
 from regraft.errors import BadData
+from regraft.modalities.image.masks import palette
 
 
 def test_what_is_recorded_of_outputs_gives_the_same_outputs() -> None:
@@ -67,3 +73,18 @@ def test_a_cell_learns_the_smallest_box_that_suits_its_map_and_the_loss_falls() 
         loss(head(read), encoded).backward()
         optimiser.step()
     assert losses[-1] < losses[0] / 2
+
+
+def test_predicted_boxes_are_drawn_over_the_image_in_the_colours_of_their_classes(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 48), (90, 90, 90)).save(tmp_path / "grey.png")
+    record = [
+        {"label": "dog", "score": 0.9, "box": [10.0, 20.0, 30.0, 40.0]},
+        {"label": "cat", "score": 0.1, "box": [40.0, 30.0, 60.0, 46.0]},
+    ]
+    marks = TASKS.get("detection")(("cat", "dog")).marks(record)
+    ((name, png),) = MODALITIES.get("image").marked(File(tmp_path / "grey.png"), marks).items()
+    shown, colour = np.asarray(Image.open(io.BytesIO(png))), palette()[2]
+    assert name == ".overlay.png"
+    assert all((shown[y, x] == colour).all() for y, x in ((20, 10), (39, 29), (20, 29), (39, 10), (30, 10)))
+    assert (shown[30, 20] == 90).all(), "the inside stays clear"
+    assert (shown[30:46, 40:60] == 90).all(), "a box below the score of predictions is not drawn"

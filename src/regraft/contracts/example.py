@@ -104,6 +104,16 @@ def as_records(records: Sequence[Any]) -> Shaped[np.ndarray, " n"]:
     return array
 
 
+@dataclass(frozen=True, kw_only=True)
+class Marks:
+    """What a prediction marks in its example."""
+
+    numbers: UInt8[np.ndarray, "h w"] | None = None
+    """The class number of every point; None: no mask."""
+    boxes: Sequence[tuple[str, int, Sequence[float]]] = ()
+    """Of each box the text beside it, its class number, and its left, upper, right and lower edge."""
+
+
 class Exported:
     """The part of a task that exports use: the outputs of the exported graph, and how to format them."""
 
@@ -234,9 +244,8 @@ class Labelling(ABC):
         """Invert `recorded`."""
         return as_records(records)
 
-    def laid(self, record: Any) -> UInt8[np.ndarray, "h w"] | None:
-        """The class number of every point of an example, by a prediction's record; None where outputs do not lie in
-        their examples."""
+    def marks(self, record: Any) -> Marks | None:
+        """What a prediction's record marks in its example; None for tasks whose predictions mark nothing."""
         return None
 
 

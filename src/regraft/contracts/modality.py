@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int, Shaped, UInt8
+from jaxtyping import Bool, Float, Float32, Int, Shaped
 
-from regraft.contracts.example import Content, Contents, Example, File
+from regraft.contracts.example import Content, Contents, Example, File, Marks
 from regraft.errors import BadRequest
 from regraft.registry import Shelf
 from regraft.values import Event, Notice
@@ -355,9 +355,9 @@ class Modality(ABC):
         the network prepends); positive values support the prediction."""
         return ""
 
-    def laid_over(self, content: Content, numbers: UInt8[np.ndarray, "h w"]) -> Mapping[str, bytes]:
-        """Files that show class numbers and what they lie over (`Task.laid`), by what their names end in; none where
-        nothing can lie over such an example."""
+    def marked(self, content: Content, marks: Marks) -> Mapping[str, bytes]:
+        """Return files that show what a prediction marks (`Task.marks`) in an example, by the ends of their names; none
+        if nothing can be marked in such examples."""
         return {}
 
     @abstractmethod

@@ -174,7 +174,7 @@ def predict(
     settings: dict[str, Any],
     out: Annotated[Path | None, given("Write a CSV table to this file.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Write one JSON object per line, to stdout or --out.")] = False,
-    draw: Annotated[Path | None, given("Folder for masks as PNG, alone and over the inputs.")] = None,
+    draw: Annotated[Path | None, given("Folder for PNG files with masks or boxes over the inputs.")] = None,
     abstain: Abstain = None,
     quiet: Quiet = False,
 ) -> None:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Int
 
-from regraft.contracts.example import as_records
+from regraft.contracts.example import Marks, as_records
 from regraft.contracts.page import Words
 from regraft.contracts.task import Reads, Task
 from regraft.errors import BadData
@@ -185,6 +185,12 @@ class Detection(Task):
     def predictions(self, outputs: np.ndarray) -> list[Prediction]:
         """The names of the stated boxes' classes; the boxes themselves, those with low scores too, are the record."""
         return [Prediction(id="", label=label, probabilities={}) for label in self.decode(outputs)]
+
+    def marks(self, record: Any) -> Marks:
+        """The boxes that are predictions, each with its class and score."""
+        number = {name: at for at, name in enumerate(self.classes)}
+        shown = [one for one in record if one["score"] >= STATED]
+        return Marks(boxes=[(f"{one['label']} {one['score']:.2f}", number[one["label"]], one["box"]) for one in shown])
 
     def _record(self, found: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
         number = {name: at for at, name in enumerate(self.classes)}

@@ -21,9 +21,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Int
 
-from regraft.contracts.example import as_records
+from regraft.contracts.example import Marks, as_records
 from regraft.contracts.page import Words
 from regraft.contracts.task import Reads, Task
 from regraft.errors import BadData
@@ -133,9 +133,9 @@ class Segmentation(Task):
         """The names of the classes that have a point; the mask itself is the record."""
         return [Prediction(id="", label=label, probabilities={}) for label in self.decode(outputs)]
 
-    def laid(self, record: Any) -> UInt8[np.ndarray, "h w"]:
+    def marks(self, record: Any) -> Marks:
         """The mask of a prediction's record."""
-        return self._mask(record).grid()
+        return Marks(numbers=self._mask(record).grid())
 
     def _mask(self, said: Mapping[str, Any]) -> Mask:
         number = {name: at for at, name in enumerate(self.classes)} | {None: IGNORED}

@@ -36,8 +36,8 @@ def predict(
     and all examples in folders and archives.
 
     What a folder holds is decided as in training, and what is passed over is said. A file that cannot be read gives a
-    prediction with `error`. In the folder `draw` masks are drawn, alone and over their inputs; their names go into the
-    predictions' records, as `files`.
+    prediction with `error`. In the folder `draw` masks and boxes are drawn over their inputs, masks also alone; masks'
+    records then name the `files`.
 
     Raises:
         BundleError: the model is damaged or predicts otherwise on this machine.
@@ -46,9 +46,9 @@ def predict(
     """
     bundle = opened(model, device=device, backend=backend, threads=threads)
     yield from bundle.notices
-    if draw is not None and type(bundle.model.task).laid is Labelling.laid:
+    if draw is not None and type(bundle.model.task).marks is Labelling.marks:
         kind = bundle.model.task.kind
-        raise BadRequest(f"Predictions of a {kind} model are not drawn; masks are.", fix="leave --draw out.")
+        raise BadRequest(f"Predictions of a {kind} model are not drawn; masks and boxes are.", fix="leave --draw out.")
     if bundle.modality.rows:
         yield from _of_rows(bundle, inputs, abstain)
         return
@@ -131,17 +131,16 @@ def _drawn(bundle: "Bundle", path: Path, prediction: Prediction, folder: Path, n
     record = prediction.record
     if prediction.error is not None:
         return prediction
-    laid = bundle.model.task.laid(record)
-    assert laid is not None, "asked for before"
-    assert isinstance(record, Mapping), "a mask's record is"
+    marks = bundle.model.task.marks(record)
+    assert marks is not None, "asked for before"
     folder.mkdir(parents=True, exist_ok=True)
     stem = next(name for at in count(1) if (name := path.stem + (f"-{at}" if at > 1 else "")) not in names)
     names.add(stem)
-    files = {stem + end: data for end, data in bundle.modality.laid_over(File(path), laid).items()}
+    files = {stem + end: data for end, data in bundle.modality.marked(File(path), marks).items()}
     for name, data in files.items():
         with atomic(folder / name) as file:
             file.write(data)
-    return replace(prediction, record={**record, "files": list(files)})
+    return replace(prediction, record={**record, "files": list(files)}) if isinstance(record, Mapping) else prediction
 
 
 def _renamed(prediction: Prediction, copies: Mapping[Path, Path]) -> Prediction:

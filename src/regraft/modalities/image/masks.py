@@ -1,4 +1,4 @@
-"""Masks as images: what the values of a mask's pixels are, the size of what it lies over, and masks drawn.
+"""Masks as images: what the values of a mask's pixels are, the size of what it lies over, and masks and boxes drawn.
 
 Letters: h and w height and width in pixels.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from regraft.contracts.example import Content, File
+from regraft.contracts.example import Content, File, Marks
 from regraft.errors import BadData, Undecodable
 from regraft.modalities.image.decode import image_of, largest
 from regraft.modalities.image.planes import Planes
@@ -71,19 +71,34 @@ def size_of(path: Path) -> tuple[int, int] | None:
     return other.height, other.width
 
 
-def drawn(content: Content, numbers: UInt8[np.ndarray, "h w"]) -> dict[str, bytes]:
-    """Two PNG files by what their names end in: the mask, a palette by class number, and the image with its colours on
-    it; class 0 stays clear there."""
-    from PIL import Image
+def drawn(content: Content, marks: Marks) -> dict[str, bytes]:
+    """PNG files by the ends of their names: `.overlay.png`, the image with marks in the colours of their classes, and
+    for a mask `.mask.png`, its class numbers with a palette. Class 0 of a mask stays clear in the overlay."""
+    from PIL import Image, ImageDraw, ImageFont
 
-    colours = palette()
-    mask = Image.fromarray(numbers, mode="P")
-    mask.putpalette(colours.tobytes())
+    colours, files = palette(), dict[str, bytes]()
     image = image_of(content)
     below = np.asarray(image.in_three() if isinstance(image, Planes) else image.convert("RGB")).astype(np.float32)
-    share = np.where(numbers > 0, SEEN, 0.0)[..., None]
-    laid = Image.fromarray(np.rint(below * (1 - share) + colours[numbers] * share).astype(np.uint8))
-    return {".mask.png": _png(mask), ".overlay.png": _png(laid)}
+    if (numbers := marks.numbers) is not None:
+        mask = Image.fromarray(numbers, mode="P")
+        mask.putpalette(colours.tobytes())
+        files[".mask.png"] = _png(mask)
+        share = np.where(numbers > 0, SEEN, 0.0)[..., None]
+        below = below * (1 - share) + colours[numbers] * share
+    shown = Image.fromarray(np.rint(below).astype(np.uint8))
+    draw, side = ImageDraw.Draw(shown), min(shown.size)
+    font = ImageFont.load_default(max(10, side // 25))
+    for text, number, (left, top, right, bottom) in marks.boxes:
+        colour = tuple(colours[1 + number % (len(colours) - 1)].tolist())
+        draw.rectangle(
+            (left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=max(2, side // 150)
+        )
+        _, _, wide, high = draw.textbbox((0, 0), text, font=font)
+        at = left, top - high if top >= high else top
+        draw.rectangle((*at, at[0] + wide, at[1] + high), fill=colour)
+        dark = colour[0] * 0.299 + colour[1] * 0.587 + colour[2] * 0.114 < 128
+        draw.text(at, text, fill=(255, 255, 255) if dark else (0, 0, 0), font=font)
+    return files | {".overlay.png": _png(shown)}
 
 
 def palette() -> UInt8[np.ndarray, "256 3"]:

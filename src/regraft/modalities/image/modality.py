@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Int, Shaped, UInt8
+from jaxtyping import Bool, Int, Shaped
 
-from regraft.contracts.example import Content, Contents, Example
+from regraft.contracts.example import Content, Contents, Example, Marks
 from regraft.contracts.family import Card
 from regraft.contracts.modality import Modality, Placement, Record, Shapes, Trait, View
 from regraft.errors import BadData, BadRecipe, Undecodable
@@ -196,10 +196,10 @@ class ImageModality(Modality):
 
         return heat_map(record["pixels"], weights)
 
-    def laid_over(self, content: Content, numbers: UInt8[np.ndarray, "h w"]) -> Mapping[str, bytes]:
+    def marked(self, content: Content, marks: Marks) -> Mapping[str, bytes]:
         from regraft.modalities.image.masks import drawn
 
-        return drawn(content, numbers)
+        return drawn(content, marks)
 
     def preview(self, content: Content) -> bytes | str:
         import io
