@@ -136,6 +136,11 @@ def test_a_text_of_100_000_characters_is_measured_and_cut() -> None:
     assert record["ids"].dtype == np.int32
 
 
+def test_a_cell_may_hold_a_text_longer_than_the_csv_reader_allows_by_itself(tmp_path: Path) -> None:
+    found = open_dataset(table(tmp_path / "t.csv", f"text,label\n{'apple ' * 40_000},a\npear,b\nfig,a\nplum,b\n"))
+    assert len(found.examples[0].content.value) >= 239_999
+
+
 def test_settings_that_mean_nothing_for_texts_are_refused() -> None:
     with pytest.raises(UnknownName, match="augmentation of texts"):
         TEXT.augmentation("colour", {})

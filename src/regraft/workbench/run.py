@@ -339,6 +339,7 @@ def read_predictions(path: Path, split: str, kind: str, classes: Sequence[str] =
     Raises:
         RunError: the table is missing, was not written by regraft, or has no row of this split.
     """
+    csv.field_size_limit(1 << 30)  # the record of a large mask
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.reader(file)

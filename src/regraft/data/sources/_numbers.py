@@ -4,7 +4,6 @@ Columns of labels, splits and groups are read as text, columns that hold no numb
 others are numbers. Letters: n rows, d columns.
 """
 
-import csv
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -74,7 +73,6 @@ def _read(path: Path, asked: Columns, frame: Any, mixed: bool) -> Numbers | None
 
 
 def _of_text(path: Path, columns: Columns, mixed: bool) -> Numbers | None:
-    csv.field_size_limit(1 << 30)
     records = numbered(path, _decoded(path)[0], columns)
     header = next(records, None)
     if header is None:

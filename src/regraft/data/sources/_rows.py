@@ -175,6 +175,7 @@ def numbered(path: Path, text: str, columns: Columns) -> Iterator[tuple[int, lis
     """Number and fields of every line of a table that is not blank; a line that names the delimiter is left out."""
     said = _SEP.match(text)
     delimiter = said[1] if said else _delimiter(path, text, columns)
+    csv.field_size_limit(1 << 30)  # a cell may hold a long text, or a line all columns of a wide table
     try:
         lines = enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), start=1)
         yield from islice(((line, one) for line, one in lines if any(map(str.strip, one))), bool(said), None)
