@@ -299,7 +299,7 @@ first = _folder.RunFolder.__init__
 def begin(self, *given, **named): first(self, *given, **named); self._events = Log(self._events)
 _folder.RunFolder.__init__ = begin
 """
-    short = ("--set", "options.epochs=1", "--set", "options.min_steps=0")
+    short = ("--set", "options.epochs=8", "--set", "options.min_steps=0")
     fit = ("fit", root / "photos", "--strategy", "full", *short, *TINY, "--out", "run")
     named(children.run(*fit, folder=tmp_path, before=fail), 7, "run/events.jsonl could not be written")
     assert files(tmp_path) == set(), "nothing was made yet, so nothing stays"
