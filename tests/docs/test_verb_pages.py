@@ -104,6 +104,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, child_env: dict[str, str
     return folder
 
 
+@pytest.mark.slow
 def test_the_page_on_fit_leaves_the_files_that_it_names(workspace: Path) -> None:
     assert len(FILE.findall(section("fit", "What comes out"))) == 8
     assert left_out("fit", workspace) == []

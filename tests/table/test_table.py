@@ -180,6 +180,7 @@ def test_every_fold_is_standardised_by_its_own_training_rows(
     assert done.report.main == "cross-validation"
 
 
+@pytest.mark.slow
 def test_wide_tables_are_no_burden(tmp_path: Path) -> None:
     random, path = np.random.default_rng(0), tmp_path / "wide.csv"
     with path.open("w") as file:

@@ -76,6 +76,7 @@ def test_a_difference_is_that_of_comparing_two_runs(recipe: Recipe, tmp_path: Pa
     assert other.behind.value == pytest.approx(compare(*folders).paired.difference.value)
 
 
+@pytest.mark.slow
 def test_one_pass_computes_what_several_candidates_need_at_all_of_their_cuts(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
