@@ -1,6 +1,6 @@
-"""One label per example.
+"""Classification: one label per example.
 
-Letters: n examples, b of a batch, c classes.
+Letters: n examples, b examples of a batch, c classes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Classification(LinearTask):
-    """A softmax over the classes; solved by multinomial logistic regression."""
+    """Softmax over the classes; the linear head is solved by multinomial logistic regression."""
 
     classes: tuple[str, ...]
     kind: str = "classification"
     weighable: bool = True
 
     def words(self) -> Words:
-        """Classes."""
+        """Return the names that reports use: classes."""
         of = f"of {counted(len(self.classes), 'class', 'classes')}"
         return Words(
             output="class",
@@ -41,7 +41,7 @@ class Classification(LinearTask):
         )
 
     def outputs(self, logits: Float[np.ndarray, "n c"], temperature: float = 1.0) -> Float[np.ndarray, "n c"]:
-        """Softmax of the logits divided by `temperature`; rows sum to 1."""
+        """Return the softmax of the logits divided by `temperature`; rows sum to 1."""
         return softmax(logits.astype(np.float64) / temperature)
 
     def graph(self, output: "Tensor", temperature: float, placed: Mapping[str, "Tensor"]) -> "Mapping[str, Tensor]":
@@ -50,26 +50,26 @@ class Classification(LinearTask):
     def stated(
         self, logits: Float[np.ndarray, "n c"], targets: Int[np.ndarray, "n"]
     ) -> tuple[Float[np.ndarray, "n c"], Int[np.ndarray, "n"], Int[np.ndarray, "n"]]:
-        """One choice an example, between the classes."""
+        """Return one distribution per example, over the classes."""
         return logits, targets, np.arange(len(targets))
 
     def scores(self, logits: Float[np.ndarray, "n c"], targets: Int[np.ndarray, "n"]) -> dict[str, float]:
-        """The share of examples whose largest logit is that of their class."""
+        """Return the accuracy."""
         return {"accuracy": float((logits.argmax(axis=1) == targets).mean())}
 
     def rescaled(self, logits: Float[np.ndarray, "n c"], targets: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n c"]:
-        """The logits divided by the temperature of least log loss."""
+        """Return the logits divided by the temperature that minimises the log loss."""
         return logits / np.float32(fit_temperature(logits, targets))
 
     def solved_loss(self, targets: Int[np.ndarray, "n"], *, balanced: bool = False) -> Softmax:
-        """Multinomial logistic regression."""
+        """Return the loss of multinomial logistic regression."""
         weights = class_weights(targets, self.num_outputs)[targets] if balanced else None
         return Softmax(targets, self.num_outputs, weights=weights)
 
     def objective(
         self, targets: Int[np.ndarray, "n"], *, balanced: bool, smoothing: float
     ) -> "Callable[[Tensor, Tensor], Tensor]":
-        """Cross entropy; with weights the mean of a batch is over its weights, as torch has it."""
+        """Return the cross entropy; with class weights, the batch mean is weighted as in torch."""
         import torch
 
         weights = class_weights(targets, self.num_outputs) if balanced else None
@@ -85,16 +85,17 @@ def _cross_entropy(logits: "Tensor", targets: "Tensor", weights: "Tensor | None"
 
 
 def class_weights(targets: Int[np.ndarray, "n"], num_classes: int) -> Float[np.ndarray, "c"]:
-    """A weight per class that gives every class the same sum over `targets`; over the examples they average 1.
+    """Return class weights that give every class the same total over `targets`; their mean over the examples is 1.
 
-    A class that does not occur weighs 1.
+    A class without examples has weight 1.
     """
     counts = np.bincount(targets, minlength=num_classes)
     return np.where(counts > 0, len(targets) / (np.count_nonzero(counts) * np.maximum(counts, 1)), 1.0)
 
 
 def task(classes: Sequence[str], facts: Mapping[str, Any] | None = None) -> Classification:
-    """The task with these classes, in this order; of two the second is the positive one. There are no facts beside."""
+    """Return the task with these classes, in this order; of two classes, the second is the positive one. `facts` is
+    unused."""
     return Classification(tuple(dict.fromkeys(classes)))
 
 

@@ -1,18 +1,19 @@
-"""Boxes with classes: which things are in an example, and where.
+"""Object detection: bounding boxes with classes.
 
-A single-stage detector without anchors. A feature pyramid makes maps of one width of the backbone's taps; in every cell
-a score for each class, a box, and how near to the middle of a thing the cell lies. A cell learns the box of the
-smallest thing that has its centre near, if the box's size suits the map.
+A single-stage, anchor-free detector. A feature pyramid maps the backbone's taps to maps with the same number of
+channels; each cell predicts a score per class, a box, and its centre-ness (how close the cell is to the centre of an
+object). The target of a cell is the box of the smallest object with its centre nearby, if the size of the box falls in
+the map's range.
 
-A label is JSON: a list of `{"label": NAME, "box": [left, top, right, bottom]}` in the units of its
+A label is JSON: a list of `{"label": NAME, "box": [left, top, right, bottom]}`, in the units of the example's
 placements.
 
-Source: Tian et al. 2019, arXiv:1904.01355 (FCOS); Lin et al. 2017, arXiv:1612.03144 (the pyramid, torchvision's);
-Lin et al. 2017, arXiv:1708.02002 (focal loss); Rezatofighi et al. 2019, arXiv:1902.09630 (GIoU). Ours: narrower and
-flatter (96 channels, one layer that classes and boxes share), and each map has things of half the size, because
-canvases are smaller than FCOS's 800.
+Source: Tian et al. 2019, arXiv:1904.01355 (FCOS); Lin et al. 2017, arXiv:1612.03144 (feature pyramid, torchvision's
+version); Lin et al. 2017, arXiv:1708.02002 (focal loss); Rezatofighi et al. 2019, arXiv:1902.09630 (GIoU). Our choices:
+a smaller head (96 channels, one layer shared by classes and boxes), and object sizes half of FCOS's on each map,
+because inputs are smaller than FCOS's 800 pixels.
 
-Letters: n examples, b rows of a batch, k cells of all maps, c classes, m boxes of the example with most.
+Letters: n examples, b rows of a batch, k cells of all maps, c classes, m boxes, at most, per example.
 """
 
 import json
@@ -39,18 +40,18 @@ READS = Reads("pooled", strides=STRIDES, whole=True)
 WIDTH = 96
 """Channels of the pyramid."""
 LOWEST, MOST, CANDIDATES = 0.05, 100, 500
-"""Scores from which boxes are kept, boxes kept of an example, and the highest scores that are looked at (as COCO's
-evaluation and torchvision have it)."""
+"""Minimum score of a box, maximum number of boxes per example, and number of highest-scoring candidates considered (as
+in COCO's evaluation and torchvision)."""
 OVERLAP = 0.6
-"""Boxes of a class that overlap a better one by more are left out (torchvision's FCOS)."""
+"""IoU threshold of non-maximum suppression, by class (torchvision's FCOS)."""
 STATED = 0.4
-"""The score from which a box is a prediction; those below count in the average precision alone (our choice)."""
+"""Minimum score of a prediction; boxes with lower scores count only towards the average precision (our choice)."""
 EXPECTED = '[{"label": "cat", "box": [12, 20, 140, 96]}]: left, top, right, bottom'
 
 
 @dataclass(frozen=True)
 class Detection(Task):
-    """Boxes of some classes."""
+    """Object detection with these classes."""
 
     classes: tuple[str, ...]
     kind: str = "detection"
@@ -62,11 +63,11 @@ class Detection(Task):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """How many boxes are kept of an example, and the score from which they are predictions."""
+        """Return the maximum number of boxes per example and the minimum score of a prediction."""
         return {"most": MOST, "stated": STATED}
 
     def words(self) -> Words:
-        """Boxes."""
+        """Return the names that reports use: boxes."""
         of = f"with boxes of {counted(len(self.classes), 'class', 'classes')}"
         return Words(
             output="class",
@@ -81,21 +82,21 @@ class Detection(Task):
         )
 
     def named(self, label: str) -> Sequence[str]:
-        """The class of every box."""
+        """Return the class of every box."""
         return tuple(one["label"] for one in read_label(label))
 
     def encode(self, labels: Sequence[str]) -> np.ndarray:
-        """For each example `boxes` (m 4) and `labels` (m), class numbers."""
+        """Return for each example `boxes` (m 4) and `labels` (m), the class indices."""
         return as_records([self._record(read_label(label)) for label in labels])
 
     def strata(self, targets: np.ndarray) -> Int[np.ndarray, "n"]:
-        """The rarest class of an example; 0 for none."""
+        """Return the rarest class of each example; 0 for none."""
         count = np.bincount(np.concatenate([one["labels"] for one in targets]), minlength=len(self.classes))
         rarest = (min(one["labels"].tolist(), key=count.__getitem__, default=-1) for one in targets)
         return np.array([label + 1 for label in rarest], dtype=np.int64)
 
     def encoded(self, targets: np.ndarray, placements: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """`boxes` (b m 4) in shares of the view's sides, and `labels` (b m), -1 where there is none."""
+        """Return `boxes` (b m 4) as fractions of the view's sides, and `labels` (b m), -1 for padding."""
         moved = [
             in_view(one["boxes"], box, flips)
             for one, box, flips in zip(targets, placements["box"], placements["flips"], strict=True)
@@ -108,23 +109,23 @@ class Detection(Task):
         return {"boxes": boxes, "labels": labels}
 
     def head(self, widths: Mapping[str, int], dropout: float, source_head: "nn.Module | None" = None) -> "nn.Module":
-        """Taps -> `scores` (b k c) and `centre` (b k 1), logits; `boxes` and `cells` (b k 4 and b k 3), in shares of
-        the canvas's sides: the box, and of each cell its middle and its size."""
+        """Return a head: taps -> logits `scores` (b k c) and `centre` (b k 1); `boxes` (b k 4) and `cells` (b k 3), as
+        fractions of the canvas's sides. `cells` holds each cell's centre and size."""
         from regraft.nn.pyramid import PyramidHead
 
         taps = {name: width for name, width in widths.items() if name != self.reads.readout}
         return PyramidHead(taps, STRIDES, WIDTH, len(self.classes), dropout)
 
     def objective(self, targets: np.ndarray, *, balanced: bool, smoothing: float) -> "Callable[[Any, Any], Tensor]":
-        """Focal loss of the scores, GIoU of the boxes and cross entropy of the nearness to the middle, by cell that has
-        a thing to learn."""
+        """Return the focal loss of the scores plus, averaged over the cells with an object, the GIoU loss of the boxes
+        and the cross entropy of the centre-ness."""
         from regraft.nn.pyramid import pyramid_loss
 
         return pyramid_loss
 
     def gathered(self, batches: Sequence[Any], example_of_row: Int[np.ndarray, " b"], placements: Any) -> np.ndarray:
-        """Of every cell the box in the units of the example and the scores of all classes, in [0, 1]: before any is
-        left out. The score is the geometric mean of class and nearness to the middle, as in FCOS."""
+        """Return for every cell its box, in the example's units, and the scores of all classes in [0, 1], before
+        suppression. A score is the geometric mean of class probability and centre-ness, as in FCOS."""
         found = list[tuple[np.ndarray, np.ndarray]]()
         for batch in batches:
             scores = np.sqrt(_sigmoid(batch["scores"]) * _sigmoid(batch["centre"]))
@@ -137,32 +138,33 @@ class Detection(Task):
         )
 
     def outputs(self, raw: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-        """For each example `boxes` (m 4), `labels` and `scores` (m), the highest score first, after non-maximum
-        suppression by class. Rounded, so that what is written down is the same: sides to 0.01, scores to 0.00001."""
+        """Return for each example `boxes` (m 4), `labels` and `scores` (m) after non-maximum suppression by class, by
+        descending score. Sides are rounded to 0.01 and scores to 0.00001, so that saved outputs are equal to those in
+        memory."""
         return as_records([_kept(one["boxes"], one["scores"]) for one in raw])
 
     def graph(self, output: Any, temperature: float, placed: Mapping[str, "Tensor"]) -> "Mapping[str, Tensor]":
-        """`found` (b k 4), boxes in the units of the example; `certain` (b k c), scores in [0, 1]; and `kept` (p 3),
-        row, class and cell of those that non-maximum suppression keeps."""
+        """Return `found` (b k 4), boxes in the example's units; `certain` (b k c), scores in [0, 1]; and `kept` (p 3):
+        row, class and cell of the boxes that non-maximum suppression keeps."""
         from regraft.nn.pyramid import suppressed_in_graph
 
         return suppressed_in_graph(output, placed["box"], LOWEST, CANDIDATES, OVERLAP, MOST)
 
     def standalone(self) -> str:
-        """The boxes that are kept, as `outputs` and `recorded` have them."""
+        """Return a script for the kept boxes, as in `outputs` and `recorded`."""
         from regraft.tasks.said import boxes, script
 
         return script(boxes)
 
     def decode(self, outputs: np.ndarray) -> list[str]:
-        """The class of every stated box, in alphabetical order."""
+        """Return the classes of the predicted boxes, in alphabetical order."""
         return [
             joined(sorted(self.classes[at] for at in one["labels"][one["scores"] >= STATED].tolist()))
             for one in outputs
         ]
 
     def recorded(self, outputs: np.ndarray) -> list[Json]:
-        """A list of boxes as a label has them, each with its `score`."""
+        """Return the list of boxes of each example, in the form of a label, each with its `score`."""
         return [
             [
                 {"label": self.classes[label], "score": score, "box": box}
@@ -174,7 +176,7 @@ class Detection(Task):
         ]
 
     def restored(self, records: Sequence[Any]) -> np.ndarray:
-        """Boxes, labels and scores."""
+        """Return boxes, labels and scores."""
         return as_records(
             [
                 {**self._record(record), "scores": np.array([one["score"] for one in record], dtype=np.float64)}
@@ -183,11 +185,12 @@ class Detection(Task):
         )
 
     def predictions(self, outputs: np.ndarray) -> list[Prediction]:
-        """The names of the stated boxes' classes; the boxes themselves, those with low scores too, are the record."""
+        """Return the class names of the predicted boxes; the record holds all boxes, including those with low scores.
+        """
         return [Prediction(id="", label=label, probabilities={}) for label in self.decode(outputs)]
 
     def marks(self, record: Any) -> Marks:
-        """The boxes that are predictions, each with its class and score."""
+        """Return the predicted boxes, each with its class and score."""
         number = {name: at for at, name in enumerate(self.classes)}
         shown = [one for one in record if one["score"] >= STATED]
         return Marks(boxes=[(f"{one['label']} {one['score']:.2f}", number[one["label"]], one["box"]) for one in shown])
@@ -206,10 +209,10 @@ class Detection(Task):
 
 
 def read_label(label: str) -> Sequence[Mapping[str, Any]]:
-    """The boxes in a label.
+    """Return the boxes in a label.
 
     Raises:
-        BadData: it is not JSON of that form.
+        BadData: the label is not JSON of this form.
     """
     try:
         found = json.loads(label)
@@ -228,7 +231,7 @@ def _kept(boxes: np.ndarray, scores: np.ndarray) -> dict[str, np.ndarray]:
     best = best[areas(boxes[rows[best]]) > 0]
     rows, labels = rows[best], labels[best]
     found, values = boxes[rows], scores[rows, labels].astype(np.float64)
-    # boxes of two classes never overlap where each class lies in a plane of its own (torchvision's batched NMS)
+    # Offset the boxes of each class so that boxes of different classes never overlap (torchvision's batched NMS).
     apart = found + (labels * (found.max(initial=0.0) + 1.0))[:, None]
     kept = suppressed(apart, values, OVERLAP)[:MOST]
     return {"boxes": np.round(found[kept], 2), "labels": labels[kept], "scores": np.round(values[kept], 5)}
@@ -239,7 +242,7 @@ def _sigmoid(logits: np.ndarray) -> np.ndarray:
 
 
 def task(classes: Sequence[str], facts: Mapping[str, Any] | None = None) -> Detection:
-    """The task of finding boxes of these classes."""
+    """Return the detection task with these classes."""
     return Detection(tuple(classes))
 
 

@@ -1,15 +1,17 @@
-"""Linear heads: solved to their optimum, the penalty chosen by cross-validation, and cross-validated themselves.
+"""Linear heads, solved to their optimum, with the penalty chosen by cross-validation; and cross-validation of such
+heads.
 
-The optimum is that of scikit-learn's `make_pipeline(StandardScaler(), LogisticRegression(C=c))`, or `Ridge(alpha=1/c)`
-for regression, with a small tolerance and with sample weights. The one difference is the floor under the standard
-deviations (`rows.SPREAD_FLOOR`). All in numpy: a warm probe imports neither scikit-learn nor scipy nor torch.
+The optimum equals that of scikit-learn's `make_pipeline(StandardScaler(), LogisticRegression(C=c))`, or of
+`Ridge(alpha=1/c)` for regression, with a small tolerance and with sample weights. The only difference is the lower
+bound on the standard deviations (`rows.SPREAD_FLOOR`). Everything is numpy: a warm probe imports neither scikit-learn
+nor scipy nor torch.
 
-Log loss chooses, not accuracy: it is smooth in C, it is what the solver minimises, and calibration starts from it. The
-smallest mean, not the strongest penalty within one standard error of it: on pooled activations of five small sets (100
-and 240 examples, 4 draws each) that rule gave a mean test log loss of 0.604 against 0.584, and 0.766 of the labels
-right against 0.770.
+The penalty is chosen by log loss rather than accuracy: log loss is smooth in C, it is what the solver minimises, and
+calibration starts from it. We take the smallest mean loss, not the strongest penalty within one standard error of it:
+on pooled activations of five small data sets (100 and 240 examples, 4 draws each) the one-standard-error rule gave a
+mean test log loss of 0.604 instead of 0.584, and an accuracy of 0.766 instead of 0.770.
 
-Shapes: n examples, r rows (an example has one per view), m examples of a fold, d features, c outputs.
+Shapes: n examples, r rows (one per view of an example), m examples of a fold, d features, c outputs.
 """
 
 from abc import abstractmethod
@@ -37,21 +39,20 @@ if TYPE_CHECKING:
 __all__ = ["LinearTask", "Loss", "Sigmoid", "Softmax", "Squares", "cross_validate", "linear", "solve"]
 
 CLEARLY_WORSE = 1.05
-"""Ratio to the smallest loss at which a weaker penalty ends the path (our choice)."""
+"""Ratio to the smallest loss at which the path towards weaker penalties ends (our choice)."""
 TOLERANCE = 1e-3
-"""Tolerance of the solves on the path, looser than that of a final head (our choice: held-out log losses move by
-less than a thousandth of themselves)."""
+"""Tolerance of the solves on the path, looser than that of a final head (our choice: held-out log losses change by less
+than 0.1 % of their value)."""
 POLISH = 0.01
-"""Share of the path's tolerance to which heads are solved whose logits are handed on: where nearly every probability
-is near 0 or 1, logits move by much more than log losses. Our choice: held-out probabilities are then within 0.001 of
-those of a tight solve (within 0.02 at a share of 0.1) on 244 x 1024 and 500 x 2048 features, for 10 % more time."""
+"""Factor on the path's tolerance for heads whose logits are returned: where nearly every probability is close to 0 or
+1, logits change much more than log losses do. Our choice: on 244 x 1024 and 500 x 2048 features, held-out probabilities
+are then within 0.001 of those of a tight solve (within 0.02 at a factor of 0.1), for 10 % more time."""
 FINAL_TOLERANCE = 5e-6
-"""Tolerance at which a final head counts as solved: about the root mean square change that is left in its logits (our
-choice)."""
+"""Tolerance of a final head: roughly the root mean square change remaining in its logits (our choice)."""
 ENOUGH_EXAMPLES = 2000
-"""Held-out examples at which the choice of a penalty takes no further folds (our choice: a log loss near 0.5 then has a
-standard error of about 0.015, and the differences between neighbours on the path, which share the examples, a far
-smaller one)."""
+"""Number of held-out examples at which no further folds are used to choose a penalty (our choice: a log loss near 0.5
+then has a standard error of about 0.015; differences between neighbours on the path, measured on the same examples,
+have a much smaller one)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,30 +60,30 @@ class Solution:
     """A linear head at its optimum."""
 
     weight: Float[np.ndarray, "c d"]
-    """Weights on the features as they are stored."""
+    """Weights for the features as stored."""
     bias: Float[np.ndarray, "c"]
     """Biases."""
     out_of_fold: Float[np.ndarray, "n c"] | None
-    """Logits of each example's plain view, by a head that saw nothing of its fold, nan where it has none (-1); None
+    """Logits of each example's plain view from a head trained without its fold, nan for examples of fold -1; None
     without folds."""
     facts: Mapping[str, Any]
-    """What was chosen and how, as JSON: `c`, what was tried, whether the solver converged."""
+    """What was chosen and how, as JSON: `c`, the values tried, whether the solver converged."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FoldLogits:
-    """What the scores of one fold of one repeat of a cross-validation are made of."""
+    """Held-out logits of one fold of one repeat of a cross-validation."""
 
     repeat: int
-    """Number of the repeat, from 0."""
+    """Index of the repeat, from 0."""
     fold: int
-    """Number of the fold, from 0."""
+    """Index of the fold, from 0."""
     examples: Int[np.ndarray, "m"]
-    """The examples held out, in rising order."""
+    """Indices of the held-out examples, ascending."""
     logits: Float[np.ndarray, "m c"]
     """Float32 logits of their plain views."""
     c: float
-    """The inverse strength of the penalty, chosen without them."""
+    """Inverse penalty strength, chosen without the held-out examples."""
 
 
 def solve(
@@ -94,16 +95,16 @@ def solve(
     c: float = 0.0,
     grid: Sequence[float] | None = None,
 ) -> Solution:
-    """The head of smallest loss at `c`; where that is 0, at the best of `grid` over the folds.
+    """Return the head with the smallest loss at `c`, or, if `c` is 0, at the best value of `grid` over the folds.
 
-    An example has `num_views` rows of features side by side, its plain view first, and weighs the same however many
-    these are. Examples of fold -1 train in every fold and are judged in none; of the others all views of the other
-    folds are learned from, and only plain views are judged. The path from strong to weak penalty ends once it is
-    clearly past its best. Where the best of several lies at an end of the grid, a classification tries up to two more
-    beyond it. Without folds c is one over the number of features.
+    Each example has `num_views` consecutive rows of features, its plain view first; its weight does not depend on their
+    number. Examples of fold -1 are trained on in every fold and never evaluated. For each other fold, the head is
+    trained on all views of the remaining folds and evaluated on plain views only. The path from strong to weak penalty
+    ends once the loss is clearly past its minimum. If the best of several values is an end of the grid, classification
+    tries up to two more values beyond it. Without folds, c is one over the number of features.
 
     Raises:
-        BadData: features that are not finite.
+        BadData: features are not finite.
     """
     width = features.shape[1]
     values = sorted([c] if c else (grid or loss.grid(width)) if fold_of is not None else [1.0 / width])
@@ -147,16 +148,16 @@ def cross_validate(
     c: float = 0.0,
     grid: Sequence[float] | None = None,
 ) -> Iterator[FoldLogits]:
-    """Held-out outputs of every fold of every repeat, in order, as they are ready; whole repeats only.
+    """Yield the held-out outputs of every fold of every repeat, in order, as they become available; whole repeats only.
 
-    The c for fold k is chosen by cross-validation over the other folds: heads that saw neither j nor k are judged on
-    j. The head without j and k serves the choices for both, so a repeat takes k (k - 1) / 2 paths instead of
-    k (k - 1), and nothing is approximated. The grid is not extended. With two folds nothing is left to choose by,
-    and the middle of the grid is taken. A repeat is not begun when one more as long as the longest so far would pass
-    `max_seconds`; the first always runs. Features are as for `solve`.
+    The c for fold k is chosen by nested cross-validation over the other folds: heads trained without j and k are
+    evaluated on j. One head without j and k serves the choices for both folds, so a repeat takes k (k - 1) / 2 paths
+    instead of k (k - 1), without approximation. The grid is not extended. With two folds no fold is left for choosing,
+    so the middle of the grid is used. A repeat is not started if one as long as the longest so far would exceed
+    `max_seconds`; the first repeat always runs. Features are as in `solve`.
 
     Raises:
-        BadData: features that are not finite.
+        BadData: features are not finite.
     """
     values = sorted([c] if c else grid or loss.grid(features.shape[1]))
     began, longest = monotonic(), 0.0
@@ -178,10 +179,10 @@ def cross_validate(
 
 
 def linear(task: Task) -> "LinearTask":
-    """The task as a linear one.
+    """Return the task, checked to be a linear one.
 
     Raises:
-        BadRequest: it has no linear head.
+        BadRequest: the task has no linear head.
     """
     if not isinstance(task, LinearTask):
         raise BadRequest(
@@ -194,7 +195,7 @@ def linear(task: Task) -> "LinearTask":
 class LinearTask(Task):
     """A task with one vector of logits per example, whose head can be solved.
 
-    What stands here is that of tasks with one class per example; others replace some of it.
+    The defaults suit tasks with one class per example; other tasks override some of them.
     """
 
     answers: Literal["probabilities", "values", "structured"] = "probabilities"
@@ -202,23 +203,24 @@ class LinearTask(Task):
 
     @property
     def num_outputs(self) -> int:
-        """Length of a row of logits."""
+        """Number of logits per example."""
         return len(self.classes)
 
     @abstractmethod
     def solved_loss(self, targets: Shaped[np.ndarray, "n ..."], *, balanced: bool = False) -> Loss:
-        """What the head is solved for. `balanced`: every class weighs the same.
+        """Return the loss for which the head is solved. With `balanced`, all classes have the same total weight.
 
         Raises:
-            BadRecipe: `balanced` where there are no classes.
+            BadRecipe: `balanced` for a task without classes.
         """
 
     @abstractmethod
     def rescaled(self, raw: Float[np.ndarray, "n c"], targets: Shaped[np.ndarray, "n ..."]) -> Float[np.ndarray, "n c"]:
-        """The logits with the confidence that these examples bear out; as they are where the task states none.
+        """Return the logits with their confidence recalibrated on these examples; unchanged if the task predicts no
+        probabilities.
 
-        What is trained too long is overconfident before its predictions get worse, and confidence is mended afterwards.
-        So the epoch to keep is chosen by the loss of rescaled logits.
+        Overtraining makes a network overconfident before it makes its predictions worse, and calibration corrects
+        confidence afterwards. So the epoch to keep is selected by the loss of the rescaled logits.
         """
 
     def standalone(self) -> str:
@@ -227,7 +229,7 @@ class LinearTask(Task):
         return script(named)
 
     def encode(self, labels: Sequence[str]) -> Shaped[np.ndarray, "n ..."]:
-        """Labels as positions in `classes`.
+        """Return the index in `classes` of each label.
 
         Raises:
             BadData: a label is not one of the classes.
@@ -235,10 +237,10 @@ class LinearTask(Task):
         return np.array([self.position(label) for label in labels], dtype=np.int64)
 
     def position(self, name: str) -> int:
-        """Where a class or label stands among `classes`.
+        """Return the index of a class or label in `classes`.
 
         Raises:
-            BadData: it is none of them; the nearest is offered.
+            BadData: it is not one of them; the error suggests the nearest.
         """
         if name not in self._positions:
             raise BadData(
@@ -252,29 +254,29 @@ class LinearTask(Task):
         return {name: at for at, name in enumerate(self.classes)}
 
     def encoded(self, targets: Shaped[np.ndarray, "n ..."], placements: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The targets as they are."""
+        """Return the targets unchanged."""
         return targets
 
     def strata(self, targets: Shaped[np.ndarray, "n ..."]) -> Int[np.ndarray, " n"]:
-        """The classes."""
+        """Return the classes, as strata."""
         return targets
 
     def untaught(
         self, outside: Shaped[np.ndarray, "n ..."], inside: Shaped[np.ndarray, "m ..."]
     ) -> Bool[np.ndarray, " m"]:
-        """Which of the targets `inside` are of a class, have a label (or lack one that all `outside` have) or a second
-        value that none `outside` shows."""
+        """Return which of the targets `inside` have a class, label or value that none of `outside` has. For several
+        labels, the absence of a label that all of `outside` have counts as well."""
         if self.exclusive:
             return super().untaught(outside, inside)
         constant = (outside == outside[:1]).all(axis=0)
         return np.asarray((inside != outside[:1])[:, constant].any(axis=1))
 
     def decode(self, outputs: Float[np.ndarray, "n k"]) -> list[str]:
-        """The most probable class of each row."""
+        """Return the most probable class of each row."""
         return [self.classes[at] for at in outputs.argmax(axis=1).tolist()]
 
     def head(self, widths: Mapping[str, int], dropout: float, source_head: "nn.Module | None" = None) -> "nn.Module":
-        """A linear layer on a vector, zero at first, with the parameters `weight` (c d) and `bias` (c)."""
+        """Return a linear layer on a vector, initialised to zero, with the parameters `weight` (c d) and `bias` (c)."""
         from regraft.nn.stages import PooledHead
 
         return PooledHead(widths[self.reads.readout], self.num_outputs, dropout=dropout)
@@ -282,7 +284,7 @@ class LinearTask(Task):
     def gathered(
         self, batches: Sequence[Any], example_of_row: Int[np.ndarray, " b"], placements: Any
     ) -> Float[np.ndarray, "n c"]:
-        """The logits; those of an example's pieces averaged."""
+        """Return the logits per example, averaged over its pieces."""
         rows = np.concatenate(batches) if batches else np.zeros((0, self.num_outputs), dtype=np.float32)
         if not len(rows) or len(example_of_row) == int(example_of_row[-1]) + 1:
             return rows
@@ -293,7 +295,7 @@ class LinearTask(Task):
     def judged(
         self, raw: np.ndarray, targets: np.ndarray, mean_loss: float, loss: "Callable[[Any, Any], Tensor]"
     ) -> tuple[float, float]:
-        """The loss of the logits, and of those whose confidence was mended."""
+        """Return (loss of the logits, loss of the rescaled logits)."""
         import torch
 
         encoded = torch.from_numpy(self.encoded(targets, {}))
@@ -301,7 +303,7 @@ class LinearTask(Task):
         return plain, mended
 
     def predictions(self, outputs: Float[np.ndarray, "n k"]) -> list[Prediction]:
-        """Probabilities or values by name, and the label that they say."""
+        """Return probabilities or values by name, with the predicted label."""
         numbers, made = self.answers == "values", []
         for label, row in zip(self.decode(outputs), outputs, strict=True):
             named = dict(zip(self.classes, map(float, row), strict=True))
@@ -318,7 +320,7 @@ class LinearTask(Task):
 
 
 class _Problem:
-    """Rows in folds with their targets, and what all training splits share, computed once."""
+    """Rows in folds with their targets, and everything the training splits share, computed once."""
 
     def __init__(self, loss: Loss, features: RowSource, num_views: int, fold_of: Int[np.ndarray, " n"] | None) -> None:
         examples = len(loss.targets)
@@ -329,7 +331,7 @@ class _Problem:
         self.weights = [weights[fold_of == fold] for fold in range(self.num_folds)]
         of_row = np.repeat(np.arange(examples), num_views)
         self.loss = loss.taken(of_row)
-        always = fold_of < 0  # these train in every fold; they are one more that is never left out
+        always = fold_of < 0  # trained on in every fold: stored as one more fold that is never left out
         fold_of, stored = np.where(always, self.num_folds, fold_of), self.num_folds + bool(always.any())
         single = not isinstance(loss, Squares)
         self._rows = Rows(features, weights[of_row] / num_views, fold_of[of_row], stored, single=single)
@@ -342,7 +344,7 @@ class _Problem:
                 self._axes = leading_axes(self._rows)
 
     def solver(self, without: tuple[int, ...], near: Solver | None = None) -> Solver:
-        """What solves the rows outside these folds; starting from where another part's was, where that helps."""
+        """Return a solver for the rows outside these folds, warm-started from `near` where that helps."""
         part = Spanned(self._rows, without) if self._rows.few else Part(self._rows, without, self._axes)
         if isinstance(self.loss, Squares):
             return Ridge(part, self.loss, self._sums)
@@ -352,15 +354,15 @@ class _Problem:
         return solver
 
     def outputs(self, solver: Solver, head: Head, fold: int) -> Float[np.ndarray, "m c"]:
-        """What a head puts out for the plain views of a fold."""
+        """Return a head's outputs for the plain views of a fold."""
         return solver.part.outputs(*head, self.plain[fold])
 
 
 class _Path:
-    """From strong to weak penalty: what heads without some folds lose on these.
+    """Path from strong to weak penalty: held-out losses of heads trained without some folds.
 
-    Left out singly, folds judge for one common choice. In pairs, each fold judges for the choice of the other, which is
-    made without it.
+    With folds left out one at a time, all folds contribute to one common choice. With pairs left out, each fold of a
+    pair is used to choose for the other, by heads that saw neither.
     """
 
     def __init__(self, problem: _Problem, left_out: Iterable[tuple[int, ...]]) -> None:
@@ -370,7 +372,7 @@ class _Path:
         self.losses: dict[float, Float[np.ndarray, " k"]] = {}
 
     def follow(self, values: Sequence[float]) -> None:
-        """Measure these values in turn, until the loss is clearly past its best for every choice."""
+        """Measure these values in turn, until the loss is clearly past its minimum for every choice."""
         for value in values:
             self._measure(value)
             lowest = np.min(list(self.losses.values()), axis=0)
@@ -378,7 +380,8 @@ class _Path:
                 return
 
     def extend(self, count: int) -> bool:
-        """Measure up to `count` values beyond an end at which the best lies; whether it lies at an end still."""
+        """Measure up to `count` values beyond an end of the path, while the best value lies there. Return whether the
+        best value is still at an end."""
         for end, factor in ((max, STEP), (min, 1 / STEP)):
             for _ in range(count):
                 if self.best(0) != end(self.losses):
@@ -387,7 +390,7 @@ class _Path:
         return self.best(0) in (min(self.losses), max(self.losses))
 
     def best(self, choice: int) -> float:
-        """The value of smallest loss."""
+        """Return the value with the smallest loss."""
         return min(self.losses, key=lambda c: float(self.losses[c][choice]))
 
     def _measure(self, value: float) -> None:

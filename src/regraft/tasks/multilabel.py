@@ -1,9 +1,9 @@
-"""Any number of labels per example, none included; and what it shares with other tasks that ask several questions of
-yes or no about an example.
+"""Multi-label classification: any number of labels per example; and what it shares with other tasks made of several
+binary decisions.
 
-Each label is a question of its own; all share the features and the strength of the penalty.
+Each label is a binary decision of its own; all share the features and the penalty strength.
 
-Letters: n examples, b of a batch, c labels or questions, k classes with ranks, s choices.
+Letters: n examples, b examples of a batch, c labels or binary decisions, k ordered classes, s distributions.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 
 MINIMUM = 10
-"""Smallest number of examples of a stratum (our choice)."""
+"""Minimum number of examples per stratum (our choice)."""
 
 
 class BinaryTask(LinearTask):
-    """A sigmoid for each question; `encoded` targets are 1 or 0."""
+    """A sigmoid for each binary decision; `encoded` targets are 1 or 0."""
 
     def stated(
         self, logits: Float[np.ndarray, "n c"], targets: Shaped[np.ndarray, "n ..."]
     ) -> tuple[Float[np.ndarray, "s 2"], Int[np.ndarray, " s"], Int[np.ndarray, " s"]]:
-        """Each question as a choice between no (logit 0) and yes."""
+        """Return each decision as a distribution over no (logit 0) and yes."""
         column, of_example = logits.reshape(-1, 1), np.repeat(np.arange(len(logits)), logits.shape[1])
         yes = self.encoded(targets, {}).ravel().astype(np.int64)
         return np.concatenate([np.zeros_like(column), column], axis=1), yes, of_example
@@ -41,35 +41,35 @@ class BinaryTask(LinearTask):
     def rescaled(
         self, logits: Float[np.ndarray, "n c"], targets: Shaped[np.ndarray, "n ..."]
     ) -> Float[np.ndarray, "n c"]:
-        """The logits divided by the one temperature of smallest log loss over all questions."""
+        """Return the logits divided by the one temperature that minimises the log loss over all decisions."""
         choices, true, _ = self.stated(logits, targets)
         return logits / np.float32(fit_temperature(choices, true))
 
     def solved_loss(self, targets: Shaped[np.ndarray, "n ..."], *, balanced: bool = False) -> Sigmoid:
-        """Independent logistic regressions with one penalty."""
+        """Return the loss of independent logistic regressions with one penalty."""
         check_weighable(self, balanced=balanced)
         return Sigmoid(self.encoded(targets, {}))
 
     def objective(
         self, targets: Shaped[np.ndarray, "n ..."], *, balanced: bool, smoothing: float
     ) -> "Callable[[Tensor, Tensor], Tensor]":
-        """Mean binary cross entropy over examples and questions."""
+        """Return the binary cross entropy, averaged over examples and decisions."""
         check_weighable(self, balanced=balanced, smoothing=smoothing)
         return _cross_entropy
 
 
 @dataclass(frozen=True)
 class MultiLabel(BinaryTask):
-    """A sigmoid for each label; solved by independent logistic regressions."""
+    """A sigmoid for each label; the linear head is solved by independent logistic regressions."""
 
     classes: tuple[str, ...]
     delimiter: str = ""
-    """What stood between the labels of a cell; empty where each label was a column."""
+    """Delimiter of the labels in a cell; empty if each label was a column."""
     kind: str = "multilabel"
     exclusive: bool = False
 
     def words(self) -> Words:
-        """Labels."""
+        """Return the names that reports use: labels."""
         labels = counted(len(self.classes), "label")
         return Words(
             output="label",
@@ -82,22 +82,22 @@ class MultiLabel(BinaryTask):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """The delimiter, so that a later test reads its table alike."""
+        """Return the delimiter, so that a later test reads its table in the same way."""
         return {"delimiter": self.delimiter}
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The labels, where each was a column."""
+        """Return the labels if each was a column."""
         return () if self.delimiter else self.classes
 
     def named(self, label: str) -> Sequence[str]:
         return parted(label)
 
     def encode(self, labels: Sequence[str]) -> Float[np.ndarray, "n c"]:
-        """1 where an example has the label, else 0; float32.
+        """Return 1 for the labels that an example has, else 0; float32.
 
         Raises:
-            BadData: a label is not one of them.
+            BadData: a label is not one of the classes.
         """
         targets = np.zeros((len(labels), len(self.classes)), dtype=np.float32)
         for row, label in enumerate(labels):
@@ -105,22 +105,22 @@ class MultiLabel(BinaryTask):
         return targets
 
     def outputs(self, logits: Float[np.ndarray, "n c"], temperature: float = 1.0) -> Float[np.ndarray, "n c"]:
-        """The probability of every label."""
+        """Return the probability of every label."""
         return sigmoid(logits.astype(np.float64) / temperature)
 
     def graph(self, output: "Tensor", temperature: float, placed: Mapping[str, "Tensor"]) -> "Mapping[str, Tensor]":
         return {"outputs": (output / temperature).sigmoid()}
 
     def decode(self, outputs: Float[np.ndarray, "n c"]) -> list[str]:
-        """The labels with a probability of a half or more."""
+        """Return the labels with a probability of at least 0.5."""
         return [joined(name for name, p in zip(self.classes, row, strict=True) if p >= 0.5) for row in outputs.tolist()]
 
     def strata(self, targets: Float[np.ndarray, "n c"]) -> Int[np.ndarray, "n"]:
-        """The rarest label of each example."""
+        """Return the rarest label of each example."""
         return by_rarest(targets)
 
     def scores(self, logits: Float[np.ndarray, "n c"], targets: Float[np.ndarray, "n c"]) -> dict[str, float]:
-        """The share of all examples and labels that are right."""
+        """Return the accuracy over all pairs of example and label."""
         return {"tags_right": float(((logits >= 0) == (targets > 0)).mean())}
 
 
@@ -131,11 +131,11 @@ def _cross_entropy(logits: "Tensor", goals: "Tensor") -> "Tensor":
 
 
 def by_rarest(targets: Float[np.ndarray, "n c"]) -> Int[np.ndarray, " n"]:
-    """The number of the rarest label that an example has; c where it has none, or where that label is too rare.
+    """Return the index of the rarest label of each example; c if it has none, or if that label is too rare.
 
-    The label with the fewest examples comes first in iterative stratification too (Sechidis, Tsoumakas and Vlahavas
-    2011), for it is the hardest to share out; here the examples are dealt once, by that label alone, which keeps to
-    whole numbers and to groups (our choice).
+    Iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011) also begins with the label that has the fewest
+    examples, as the hardest to distribute. Here examples are distributed once, by that label alone, which respects
+    integer counts and groups (our choice).
     """
     num_labels = targets.shape[1]
     has = targets > 0
@@ -148,15 +148,15 @@ def by_rarest(targets: Float[np.ndarray, "n c"]) -> Int[np.ndarray, " n"]:
 
 @dataclass(frozen=True)
 class Ordinal(BinaryTask):
-    """One class per example, the classes having ranks: grades, stages, stars.
+    """Ordinal classification: one class per example, from ordered classes such as grades, stages or stars.
 
-    K classes are K - 1 questions, "is it above rank k?", each decided by a logistic regression of its own; the
-    probability of a class is that of being above the rank below it less that of being above its own (Frank and Hall
-    2001, A simple approach to ordinal classification). Separately learned, these probabilities may rise with k, which
-    they must not: they are made to fall by taking at each rank the least so far (our choice), so that every class has a
-    probability of 0 or more and they sum to 1.
+    K classes become K - 1 binary decisions, "is it above rank k?", each with its own logistic regression. The
+    probability of a class is that of being above the rank below it minus that of being above its own (Frank and Hall
+    2001, A simple approach to ordinal classification). Since they are trained separately, the probabilities of
+    exceeding k may increase with k; the running minimum over the ranks makes them non-increasing (our choice), so that
+    class probabilities are non-negative and sum to 1.
 
-    A sigmoid for each rank but the highest; solved by independent logistic regressions.
+    A sigmoid for each rank but the highest; the linear head is solved by independent logistic regressions.
     """
 
     classes: tuple[str, ...]
@@ -164,7 +164,7 @@ class Ordinal(BinaryTask):
     ranked: bool = True
 
     def words(self) -> Words:
-        """Ranked classes."""
+        """Return the names that reports use: ordered classes."""
         of = f"of {counted(len(self.classes), 'class', 'classes')}"
         return Words(
             output="class",
@@ -177,15 +177,15 @@ class Ordinal(BinaryTask):
 
     @property
     def num_outputs(self) -> int:
-        """One less than there are classes."""
+        """Number of classes minus one."""
         return len(self.classes) - 1
 
     def encoded(self, targets: Int[np.ndarray, "n"], placements: Mapping[str, np.ndarray]) -> Float[np.ndarray, "n c"]:
-        """1 for every rank that an example is above, else 0; float32."""
+        """Return 1 for every rank that an example is above, else 0; float32."""
         return (targets[:, None] > np.arange(self.num_outputs)).astype(np.float32)
 
     def outputs(self, logits: Float[np.ndarray, "n c"], temperature: float = 1.0) -> Float[np.ndarray, "n k"]:
-        """The probability of every class; rows sum to 1."""
+        """Return the probability of every class; rows sum to 1."""
         above = np.minimum.accumulate(sigmoid(logits.astype(np.float64) / temperature), axis=1)
         edges = np.pad(above, ((0, 0), (1, 1)), constant_values=((0, 0), (1.0, 0.0)))
         return edges[:, :-1] - edges[:, 1:]

@@ -1,15 +1,16 @@
-"""Masks: of which class every point of an example is.
+"""Semantic segmentation: a class for every pixel of an example.
 
-A pyramid makes maps of one width of the backbone's taps; their sum says the class of points twice as fine as the finest
-map. They are interpolated linearly to the example's own size, where the highest is taken.
+A feature pyramid maps the backbone's taps to maps with the same number of channels; their sum predicts classes at twice
+the resolution of the finest map. The values are interpolated linearly to the example's own size, and the class with the
+highest one is predicted.
 
-A label is JSON: `{"size": [h, w], "classes": [NAME, …], "mask": TEXT}`. TEXT holds a byte for each point, row by row,
-compressed by zlib and in base 64: a position in `classes`, where null is a point that counts for nothing.
+A label is JSON: `{"size": [h, w], "classes": [NAME, …], "mask": TEXT}`. TEXT holds a byte per pixel, row by row,
+compressed by zlib and in base 64: an index in `classes`, in which null stands for pixels to ignore.
 
-Source: Lin et al. 2017, arXiv:1612.03144 (the pyramid, torchvision's); Kirillov et al. 2019, arXiv:1901.02446 (the sum
-of its maps); Shi et al. 2016, arXiv:1609.05158 (finer points from channels).
+Source: Lin et al. 2017, arXiv:1612.03144 (feature pyramid, torchvision's version); Kirillov et al. 2019,
+arXiv:1901.02446 (sum of its maps); Shi et al. 2016, arXiv:1609.05158 (sub-pixel convolution).
 
-Letters: n examples, b rows of a batch, c classes, p and q of the head's map, s of a learned mask.
+Letters: n examples, b rows of a batch, c classes, p and q sides of the head's map, s side of a training mask.
 """
 
 import json
@@ -39,15 +40,15 @@ READS = Reads("pooled", strides=(8, 16, 32), whole=True)
 WIDTH = 96
 """Channels of the pyramid."""
 SIDE = 112
-"""Points along each side of the masks that are learned from: as many as the head says of a view of 448, twice as many
-as of one of 224 (our choice)."""
+"""Side of the masks used for training: equal to the head's output for a view of 448 pixels, twice that of one of 224
+(our choice)."""
 MOST = 255
-"""Classes, at most: a number is a byte."""
+"""Maximum number of classes: an index is a byte."""
 
 
 @dataclass(frozen=True)
 class Segmentation(Task):
-    """Masks of some classes."""
+    """Semantic segmentation with these classes."""
 
     classes: tuple[str, ...]
     kind: str = "segmentation"
@@ -57,7 +58,7 @@ class Segmentation(Task):
     head_epochs: int = 12
 
     def words(self) -> Words:
-        """Masks."""
+        """Return the names that reports use: masks."""
         of = f"with masks of {counted(len(self.classes), 'class', 'classes')}"
         return Words(
             output="class",
@@ -72,69 +73,70 @@ class Segmentation(Task):
         )
 
     def named(self, label: str) -> Sequence[str]:
-        """The classes of its points."""
+        """Return the classes of its pixels."""
         return tuple(name for name in read_label(label)["classes"] if name is not None)
 
     def encode(self, labels: Sequence[str]) -> np.ndarray:
-        """A `Mask` for each example."""
+        """Return a `Mask` for each example."""
         return as_records([self._mask(read_label(label)) for label in labels])
 
     def strata(self, targets: np.ndarray) -> Int[np.ndarray, "n"]:
-        """The class of an example that the fewest examples have."""
+        """Return for each example its class that occurs in the fewest examples."""
         count = Counter(number for one in targets for number in set(one.numbers))
         return np.array([min(one.numbers, key=lambda number: (count[number], number), default=0) for one in targets])
 
     def encoded(self, targets: np.ndarray, placements: Mapping[str, np.ndarray]) -> Int[np.ndarray, "b s s"]:
-        """What each view shows of its mask."""
+        """Return for each view the visible part of its mask."""
         placed = zip(targets, placements["box"], placements["flips"], strict=True)
         return np.stack([in_view(one.grid(), box, flips, SIDE) for one, box, flips in placed]).astype(np.int64)
 
     def head(self, widths: Mapping[str, int], dropout: float, source_head: "nn.Module | None" = None) -> "nn.Module":
-        """Taps -> a value for each class (b c p q), before the softmax."""
+        """Return a head: taps -> logits of the classes (b c p q)."""
         from regraft.nn.masks import MaskHead
 
         taps = {name: width for name, width in widths.items() if name != self.reads.readout}
         return MaskHead(taps, WIDTH, len(self.classes), dropout)
 
     def objective(self, targets: np.ndarray, *, balanced: bool, smoothing: float) -> "Callable[[Any, Any], Tensor]":
-        """Cross entropy and Dice's coefficient."""
+        """Return the sum of cross entropy and Dice loss."""
         from regraft.nn.masks import mask_loss
 
         return partial(mask_loss, IGNORED)
 
     def gathered(self, batches: Sequence[Any], example_of_row: Int[np.ndarray, " b"], placements: Any) -> np.ndarray:
-        """The mask of every example, at its own size."""
+        """Return the mask of every example, at its own size."""
         rows = (maps for batch in batches for maps in batch)
         grids = [highest(maps, placed) for maps, placed in zip(rows, placements["box"], strict=True)]
         return self.restored([recorded(grid, self.classes) for grid in grids])
 
     def graph(self, output: Any, temperature: float, placed: Mapping[str, "Tensor"]) -> "Mapping[str, Tensor]":
-        """`placed` (b 4): what part of the example the view shows, as it was given; masks are made outside."""
+        """Return in addition `placed` (b 4), the visible part of each example, as given; masks are computed outside the
+        graph."""
         return {"placed": placed["box"] * 1.0}
 
     def standalone(self) -> str:
-        """The mask, as `gathered` and `recorded` have it."""
+        """Return a script for the mask, as in `gathered` and `recorded`."""
         return script(between, highest, recorded, mask)
 
     def decode(self, outputs: np.ndarray) -> list[str]:
-        """The classes of an output's points, in the order of classes."""
+        """Return the classes of each output's pixels, in the order of `classes`."""
         found = (np.unique(one.grid()).tolist() for one in outputs)
         return [joined(name for number, name in enumerate(self.classes) if number in some) for some in found]
 
     def recorded(self, outputs: np.ndarray) -> list[Json]:
-        """A mask as a label has it, all classes named, and the `shares` of its points that each has."""
+        """Return a mask in the form of a label, with all classes, and the `shares` of its pixels by class."""
         return [recorded(one.grid(), self.classes) for one in outputs]
 
     def restored(self, records: Sequence[Any]) -> np.ndarray:
-        """Masks."""
+        """Return the masks."""
         return as_records([self._mask(one) for one in records])
 
     def predictions(self, outputs: np.ndarray) -> list[Prediction]:
-        """The names of the classes that have a point; the mask itself is the record."""
+        """Return the names of the classes with at least one pixel; the record holds the mask itself."""
         return [Prediction(id="", label=label, probabilities={}) for label in self.decode(outputs)]
 
     def marks(self, record: Any) -> Marks:
-        """The mask of a prediction's record."""
+        """Return the mask in a prediction's record."""
         return Marks(numbers=self._mask(record).grid())
 
     def _mask(self, said: Mapping[str, Any]) -> Mask:
@@ -149,10 +151,10 @@ class Segmentation(Task):
 
 
 def read_label(label: str) -> Mapping[str, Any]:
-    """What a label says.
+    """Return the contents of a label.
 
     Raises:
-        BadData: it is not JSON of that form.
+        BadData: the label is not JSON of this form.
     """
     try:
         said = json.loads(label)
@@ -169,7 +171,7 @@ def read_label(label: str) -> Mapping[str, Any]:
 
 
 def task(classes: Sequence[str], facts: Mapping[str, Any] | None = None) -> Segmentation:
-    """The task of telling the class of every point."""
+    """Return the segmentation task with these classes."""
     return Segmentation(tuple(classes))
 
 
