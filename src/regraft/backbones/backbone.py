@@ -1,6 +1,6 @@
-"""A backbone with its weights at hand: card, digests by stage, and the network when it is asked for.
+"""A backbone with its weights: card, digest of each stage, and the network, built on demand.
 
-Imports no torch until a network is asked for, so that a run whose activations are all stored never loads it.
+torch is imported only when a network is built, so a run with all its activations stored never loads it.
 """
 
 from collections.abc import Mapping
@@ -22,12 +22,12 @@ BACKBONES: Shelf[Family] = Shelf("backbone", "regraft.backbones")
 
 
 def family_of(name: str, variant: str = "") -> tuple[Family, str]:
-    """The family of that name, and the variant; an open family comes narrowed to it, or to its default.
+    """Return the family with that name, and the variant; an open family is narrowed to the variant, or to its default.
 
-    The variant comes back in full where a shorter name was given, and empty where none was and weights may decide.
+    The variant is returned in full if a shorter name was given, and empty if none was given and the weights may decide.
 
     Raises:
-        UnknownName: there is no such family, or it has no such variant.
+        UnknownName: the family does not exist, or has no such variant.
         MissingExtra: the library that knows the variants is not installed.
     """
     family = BACKBONES.get(name)
@@ -41,34 +41,34 @@ def family_of(name: str, variant: str = "") -> tuple[Family, str]:
 
 @dataclass(frozen=True)
 class Backbone:
-    """Stages, card and weights; a value: two backbones with equal digests compute the same function."""
+    """Stages, card and weights, as a value: two backbones with equal digests compute the same function."""
 
     card: Card
-    """The facts."""
+    """The network's metadata."""
     family: Family
-    """What builds the network."""
+    """The family, which builds the network."""
     tensors_path: Path
-    """Safetensors file that holds the tensors by canonical name `stage/parameter`."""
+    """Safetensors file with the tensors by canonical name `stage/parameter`."""
     stage_digests: Mapping[str, str]
-    """By stage: digest of its parameters and buffers."""
+    """Digest of the parameters and buffers of each stage, by name."""
     head: str = "source/"
-    """What the names of the source classifier's tensors begin with in the file."""
+    """Prefix of the names of the source classifier's tensors in the file."""
 
     @property
     def cuts(self) -> tuple[str, ...]:
-        """`input`, every stage but the last, `output`."""
+        """Names of the cuts: `input`, every stage but the last, `output`."""
         return self.card.cuts
 
     def cut(self, name: str) -> str:
-        """The cut of that name; the last stage's name means `output`.
+        """Return the cut with that name; the last stage's name means `output`.
 
         Raises:
-            UnknownCut: there is no such stage; the nearest is offered.
+            UnknownCut: there is no such stage; the error suggests the nearest.
         """
         return self.card.cut(name)
 
     def digest(self, cut: str = "output") -> str:
-        """Digest of everything that decides the numbers at `cut`, the input's preparation left out.
+        """Return the digest of everything that determines the activations at `cut`, except the input's preparation.
 
         Raises:
             UnknownCut: there is no such stage.
@@ -86,20 +86,20 @@ class Backbone:
 
     @cached_property
     def network(self) -> Network:
-        """The network with its weights, in evaluation mode, gradients off. Loads torch; built once.
+        """Return the network with its weights, in evaluation mode and without gradients. Loads torch; built once.
 
-        It is shared: whoever trains, moves or rewrites stages must do so with copies of them (`fresh_network`).
+        The network is shared: code that trains, moves or modifies stages must use a copy (`fresh_network`).
         """
         return self.fresh_network().eval()
 
     def fresh_network(self) -> Network:
-        """A new copy of the network with its weights, in training mode. Loads torch; leaves the random state alone.
+        """Return a new copy of the network with its weights, in training mode. Loads torch; keeps the random state.
 
-        A file without the source classifier's tensors gives a network without one.
+        If the file lacks the source classifier's tensors, the network has no source classifier.
 
         Raises:
             BundleError: the file is missing or damaged.
-            WeightsMismatch: it lacks a tensor, or has one of another shape.
+            WeightsMismatch: it lacks a tensor, or has one with a different shape.
         """
         import torch
 
@@ -120,15 +120,15 @@ class Backbone:
                     if cache_home() in self.tensors_path.parents
                     else "copy the model again from where it was made, or train it again.",
                 )
-            # Copied, because torch's own memory is aligned as its kernels like it; swapped, because buffers that no
-            # state dict holds are wanted too.
+            # Copy, because torch aligns its own memory for its kernels; swap, because buffers missing from
+            # the state dict must be loaded too.
             own = torch.from_numpy(stored[name]).to(tensor.dtype, copy=True)
             filled = torch.nn.Parameter(own, tensor.requires_grad) if isinstance(tensor, torch.nn.Parameter) else own
             torch.utils.swap_tensors(tensor, filled)  # type: ignore[no-untyped-call]
         return network
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """Every tensor by canonical name `stage/parameter`."""
+        """Return all tensors by canonical name `stage/parameter`."""
         stored = read_tensors(self.tensors_path)
         return {
             f"source/{name.removeprefix(self.head)}" if name.startswith(self.head) else name: one

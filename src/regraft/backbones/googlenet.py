@@ -1,12 +1,13 @@
 """GoogLeNet (Inception v1): the paper's network, the batch-norm network, and torchvision's.
 
-Source: Szegedy et al. 2014, arXiv:1409.4842. `googlenet@imagenet` is torchvision's
-GoogLeNet_Weights.IMAGENET1K_V1, ported from TensorFlow: it has 3x3 kernels in the "5x5" branch and sees inputs in
-[-1, 1]. torchvision takes ImageNet-normalised input and maps it back inside the network; since
-`((x - m) / s) * (s / 0.5) + (m - 0.5) / 0.5 = (x - 0.5) / 0.5`, the card says mean 0.5 and standard deviation 0.5.
-A `.caffemodel` holds the paper's network as BVLC trained it with Caffe (`_googlenet_caffe.py`).
+Source: Szegedy et al. 2014, arXiv:1409.4842. `googlenet@imagenet` is torchvision's GoogLeNet_Weights.IMAGENET1K_V1,
+ported from TensorFlow: it has 3x3 kernels in the "5x5" branch and takes inputs in [-1, 1]. torchvision takes
+ImageNet-normalised input and maps it back inside the network; since `((x - m) / s) * (s / 0.5) + (m - 0.5) / 0.5 = (x -
+0.5) / 0.5`, the card has mean 0.5 and standard deviation 0.5. A `.caffemodel` contains the paper's network as trained
+by BVLC with Caffe (`_googlenet_caffe.py`).
 
-What networks trained on ImageNet have in common stands here too: normalisation, preparation, card, torchvision's files.
+This module also holds what other networks trained on ImageNet share: normalisation, preparation, card, torchvision's
+files.
 """
 
 from collections.abc import Mapping
@@ -25,13 +26,13 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 LICENCE = "BSD-3-Clause (torchvision); trained on ImageNet, whose images are for non-commercial research"
 WIDTHS = {"tiny": 0.25, "half": 0.5}
-"""Variants of the batch-norm network with fewer filters: for tests, demonstrations and studies."""
+"""Variants of the batch-norm network with fewer filters, for tests, demonstrations and studies."""
 STAGES = ("stem", "3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
 TAPS = {"3b": (8, 480), "4e": (16, 832), "5b": (32, 1024)}
-"""The last map on each grid, before the pool that follows: stride, and channels of the full width."""
+"""The last feature map at each resolution, before the next pool: stride, and number of channels at full width."""
 SIDE_HEADS = {"4a": 0.3, "4d": 0.3}
 CAFFE_MEAN = (123.0, 117.0, 104.0)
-"""Of red, green, blue, in units of a byte."""
+"""Means of red, green and blue, in [0, 255]."""
 CAFFE_NOTE = (
     "Read as BVLC's GoogLeNet: bytes less their mean (123, 117, 104 for red, green, blue), the first layer's channels "
     "reversed; the auxiliary heads (loss1, loss2) are left out."
@@ -39,21 +40,23 @@ CAFFE_NOTE = (
 
 
 def preparation(input_px: int = 224, resize_px: int = 256, interpolation: str = "bilinear") -> Preparation:
-    """Shorter side to `resize_px`, antialiased, then the centre `input_px` square."""
+    """Return the preparation: resize the shorter side to `resize_px` with antialiasing, then crop the central square of
+    side `input_px`."""
     return Preparation(input_px=(input_px, input_px), resize_px=resize_px, interpolation=interpolation)
 
 
 def imagenet_card(family: str, variant: str, **facts: Any) -> Card:
-    """The card, without weights, of an architecture for ImageNet's thousand classes; `facts` are its other fields."""
+    """Return the card, without weights, of an architecture for the 1000 ImageNet classes; `facts` sets its other
+    fields."""
     common: dict[str, Any] = {"preparation": preparation(), "mean": MEAN, "std": STD, "num_source_classes": 1000}
     return Card(family=family, variant=variant, weights="", **common | facts)
 
 
 def torchvision_weights(file: str, *, size_mb: float, top1: float, **facts: Any) -> Mapping[str, Published]:
-    """torchvision's ImageNet weights `IMAGENET1K_V1`, whose file name ends in the first digits of its digest.
+    """Return torchvision's ImageNet weights `IMAGENET1K_V1`, whose file name ends in the first digits of its digest.
 
-    `size_mb` in MiB; `top1` the accuracy on ImageNet's validation split that torchvision publishes, in percent; `facts`
-    are fields of the card in which these weights differ from the architecture's own.
+    `size_mb` is in MiB; `top1` is the accuracy on ImageNet's validation split published by torchvision, in percent;
+    `facts` sets the fields of the card in which these weights differ from the architecture.
     """
     return {
         "imagenet": Published(
@@ -69,7 +72,7 @@ def torchvision_weights(file: str, *, size_mb: float, top1: float, **facts: Any)
 
 
 def card(variant: str) -> Card:
-    """The facts of the architecture, without weights."""
+    """Return the card of the architecture, without weights."""
     share = WIDTHS.get(variant, 1.0)
     width = 4944 if variant == "naive" else round(1024 * share)
     taps = {} if variant == "naive" else {name: (stride, round(wide * share)) for name, (stride, wide) in TAPS.items()}
@@ -79,7 +82,7 @@ def card(variant: str) -> Card:
 
 
 def build(card: Card) -> "Built":
-    """The variant's network with random weights, as stages."""
+    """Build the variant's network with random weights, as stages."""
     from regraft.contracts.family import Built, SideHead
     from regraft.nn.googlenet import GoogLeNet, variant_named
     from regraft.nn.stages import BeforePool, grid_readouts, staged
@@ -97,7 +100,7 @@ def build(card: Card) -> "Built":
 
 
 def stated(card: Card) -> "tuple[StatedCost, ...]":
-    """The paper's table 1, of the networks that have its filters, at its input size."""
+    """Return the costs in table 1 of the paper, for variants with its filters, at its input size."""
     if card.variant in (*WIDTHS, "naive") or card.preparation.input_px != (224, 224) or card.channels != 3:
         return ()
     from regraft.nn.stated import googlenet_table

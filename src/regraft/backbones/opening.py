@@ -1,12 +1,12 @@
-"""From the name of a backbone to its weights.
+"""Open a backbone by name: find, fetch and convert its weights.
 
     NAME[:VARIANT][@WEIGHTS]     WEIGHTS = random | file:PATH | hf:ADDRESS | a published name: imagenet, package …
-    bundle:PATH  or  PATH        a model that Regraft saved: the next transfer starts from it
+    bundle:PATH  or  PATH        a model saved by Regraft, as the start of the next transfer
 
 An ADDRESS on the Hugging Face hub is OWNER/REPOSITORY[/FILE][@REVISION].
 
-`googlenet` without `@` means the weights shipped inside this package, and never anything else: what the network can
-reach does not choose. Whatever the source, the tensors are kept once in the cache under canonical names.
+`googlenet` without `@` always means the weights shipped in this package: the choice never depends on what the network
+connection can reach. Whatever their source, tensors are cached once under canonical names.
 """
 
 from collections.abc import Callable, Generator, Mapping
@@ -31,17 +31,17 @@ class Spec:
     """The parsed name of a backbone."""
 
     family: str
-    """The shelf's name; empty for a bundle."""
+    """Name of the family; empty for a bundle."""
     variant: str
-    """Empty where the weights decide."""
+    """Name of the variant; empty if the weights decide."""
     weights: str
-    """`shipped`, `random`, `file`, `hf`, `bundle` or a published name."""
+    """`shipped`, `random`, `file`, `hf`, `bundle` or the name of published weights."""
     path: str = ""
-    """Of the file or the bundle; the address on the hub."""
+    """Path of the file or the bundle, or address on the hub."""
 
 
 def parse(spec: str) -> Spec:
-    """The parts of `NAME[:VARIANT][@WEIGHTS]`, `bundle:PATH` or `PATH`.
+    """Parse `NAME[:VARIANT][@WEIGHTS]`, `bundle:PATH` or `PATH`.
 
     Raises:
         BadRequest: the name is empty, or `file:` has no path, or `hf:` no address.
@@ -71,17 +71,17 @@ def parse(spec: str) -> Spec:
 
 
 def open_backbone(spec: str, *, input_px: int | None = None, seed: int = 0) -> Opening:
-    """Find, fetch and convert the weights that `spec` names; yields events, returns the `Backbone`.
+    """Find, fetch and convert the weights named by `spec`; yields events, returns the `Backbone`.
 
-    `input_px` sets a square input size other than the card's; `seed` matters for `@random` only.
+    `input_px` sets a square input size other than the card's; `seed` is used by `@random` only.
 
     Raises:
-        UnknownName: no such backbone, variant or published weights.
-        BadRequest: the network takes no inputs as small as `input_px`.
-        WeightsMissing: the weights are out of reach; the message says which file is needed and where to put it.
+        UnknownName: the backbone, variant or published weights do not exist.
+        BadRequest: `input_px` is smaller than the network's minimum input size.
+        WeightsMissing: the weights cannot be reached; the message says which file is needed and where to put it.
         WeightsError: the file cannot be read.
-        WeightsMismatch: the file holds tensors of another architecture.
-        BundleError: a saved model is missing, damaged or changed.
+        WeightsMismatch: the file contains tensors of another architecture.
+        BundleError: a saved model is missing, damaged or modified.
     """
     parsed = parse(spec)
     if parsed.weights == "bundle":
@@ -108,10 +108,11 @@ def open_backbone(spec: str, *, input_px: int | None = None, seed: int = 0) -> O
 
 
 def open_for_channels(spec: str, *, channels: int, **options: Any) -> Opening:
-    """As `open_backbone`, for inputs of so many channels; 0 for as many as the network has.
+    """Open a backbone for inputs with `channels` channels; 0 for the network's own number. Otherwise as
+    `open_backbone`.
 
     Raises:
-        BadRequest: the network does not begin with a convolution, or was made by us for other channels already.
+        BadRequest: the network does not begin with a convolution, or was already adapted to other channels by Regraft.
     """
     backbone = yield from open_backbone(spec, **options)
     if channels in (0, backbone.card.channels):
@@ -124,7 +125,7 @@ def open_for_channels(spec: str, *, channels: int, **options: Any) -> Opening:
 
 
 def _card(family: Family, variant: str, found: "_Found", content: str = "") -> Card:
-    """The card of weights that were found, `variant` being what the spec names; `content` is the file's digest."""
+    """Return the card of the weights found. `variant` is the one in the spec, `content` the digest of the file."""
     form = family.formats.get(found.path.suffix)
     variant = variant or found.variant or (form.variant if form else "")
     variant = variant or variant_of(found.path, content or digest_file(found.path), family)
@@ -132,11 +133,12 @@ def _card(family: Family, variant: str, found: "_Found", content: str = "") -> C
 
 
 def expected_card(spec: str, *, channels: int, side: int | None) -> Card:
-    """The card that `open_for_channels` gives, as far as it is known without fetching anything: of weights on the hub
-    that are not listed here it is that of the architecture. `side` is that of square inputs; None: the network's own.
+    """Return the card that `open_for_channels` would give, as far as it is known without fetching anything: for weights
+    on the hub that are not listed here, the architecture's card. `side` is that of square inputs; None for the
+    network's own.
 
     Raises:
-        RegraftError: as `open_for_channels`, save for what is wrong with tensors.
+        RegraftError: as `open_for_channels`, except for errors in the tensors.
     """
     parsed = parse(spec)
     if parsed.weights in ("bundle", "hf", "random"):
@@ -146,7 +148,7 @@ def expected_card(spec: str, *, channels: int, side: int | None) -> Card:
         family, variant = family_of(parsed.family, parsed.variant)
         if published := family.published.get(parsed.weights):
             found = _known(Path(published.file_name), parsed.weights, published)
-        else:  # a file at hand, or the name of weights that there are not
+        else:  # a local file, or a name without published weights
             found = drained(_find(family, parsed))
         card = _card(family, variant, found)
     card = sized(family, card, side)
@@ -158,15 +160,15 @@ def expected_card(spec: str, *, channels: int, side: int | None) -> Card:
 
 
 def named_card(spec: str) -> tuple[Family, Card]:
-    """Family and card of the architecture that `spec` names, as far as known without its weights: nothing is fetched.
+    """Return the family and the card of the architecture named by `spec`, without fetching anything.
 
-    Of published and shipped weights, and of a model of ours, the card has the variant and the facts; of a file or an
-    address on the hub it has those of the variant that the spec names, or else of the family's default.
+    For published and shipped weights and for a saved model, the card has their variant and metadata; for a file or an
+    address on the hub, those of the variant in the spec, or of the family's default variant.
 
     Raises:
-        UnknownName: no such backbone, variant or published weights.
-        BadRequest: the spec names nothing.
-        BundleError: a saved model's facts cannot be read.
+        UnknownName: the backbone, variant or published weights do not exist.
+        BadRequest: the spec is empty.
+        BundleError: a saved model's metadata cannot be read.
         MissingExtra: the library that knows the architecture is not installed.
     """
     parsed = parse(spec)
@@ -187,14 +189,15 @@ def named_card(spec: str) -> tuple[Family, Card]:
 
 
 def card_at_hand(spec: str, input_px: int | None = None) -> tuple[Family, Card]:
-    """`named_card` for square inputs of `input_px` pixels, with what files at hand know beyond the name.
+    """Return `named_card` for square inputs of `input_px` pixels, completed from local files.
 
-    Of a model of ours the number of classes is its head's; of a file of weights the variant is found out from its
+    For a saved model, the number of classes is its head's; for a file of weights, the variant is inferred from its
     tensors unless the spec names it.
 
     Raises:
-        RegraftError: as `named_card`, and BadRequest where the network takes no inputs of that size, WeightsMissing
-            where the file does not exist, WeightsError where it cannot be read.
+        RegraftError: as `named_card`; also BadRequest if the network does not accept inputs of that size,
+            WeightsMissing
+            if the file does not exist, WeightsError if it cannot be read.
     """
     parsed, (family, card) = parse(spec), named_card(spec)
     path = Path(parsed.path).expanduser()
@@ -212,14 +215,14 @@ def card_at_hand(spec: str, input_px: int | None = None) -> tuple[Family, Card]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Found:
-    """A file of weights, and what is known of it."""
+    """A file of weights and its metadata."""
 
     path: Path
     label: str
     variant: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
     read: Callable[[Path, Mapping[str, Any]], Mapping[str, Any]] | None = None
-    """How a package's file is read; None for the usual kinds."""
+    """Reader for a package's own format; None for the usual formats."""
 
 
 def _find(family: Family, parsed: Spec) -> Generator[Event, None, _Found]:
@@ -252,7 +255,7 @@ def _find(family: Family, parsed: Spec) -> Generator[Event, None, _Found]:
 
 
 def _in_folder(published: Published, label: str) -> Generator[Event, None, _Found]:
-    """A file of weights in a folder that the user named."""
+    """Find a file of weights in a folder given by the user."""
     from regraft.backbones.fetch import published_at
 
     _, path = published_at(published.url)
@@ -264,7 +267,7 @@ def _in_folder(published: Published, label: str) -> Generator[Event, None, _Foun
 
 
 def _known(path: Path, label: str, published: Published) -> _Found:
-    """A published file at hand."""
+    """Return a local copy of a published file."""
     facts = {**published.facts, "source": published.url}
     return _Found(path=path, label=label, variant=published.variant, facts=facts, read=published.read)
 
@@ -278,7 +281,7 @@ def _from_hub(address: str) -> Generator[Event, None, _Found]:
 
 
 def _given(family: Family, path: Path) -> Generator[Event, None, _Found]:
-    """The user's file. A published file under its own name and with its digest keeps the facts that were published."""
+    """Return the user's file. A published file with its original name and digest keeps the published metadata."""
     if not path.is_file():
         found = "is a folder" if path.is_dir() else "does not exist"
         raise WeightsMissing(f"{path} {found}; a file of weights is expected.", fix="check the path after file:.")

@@ -1,5 +1,4 @@
-"""Opening labelled data: any source on the shelf, then what the labels say, then groups, then whether it can be learned
-from."""
+"""Open labelled data: read a source, interpret labels and groups, and check that the data can be learned from."""
 
 import difflib
 import os
@@ -27,17 +26,17 @@ def open_dataset(
 ) -> Dataset:  # fmt: skip
     """Open a folder of class folders, an archive of one, a table (CSV, TSV, JSON lines, parquet), or a data frame.
 
-    Reads names and labels; decodes nothing. `source` are fields of `recipe.Source`: `group_pattern` is a regular
-    expression searched for in every id; its first group names what must stay together (a patient, a plant) and replaces
-    a group column. `learnable=False` opens data to predict or evaluate on, which may hold a single class. `task` says
-    how labels are read (`data/labels.py` has what `auto` makes of them): `label_delimiter` separates the labels of one
-    cell, `label_columns` are several columns of labels (0 or 1) or of regression targets, `order` ranks the classes of
-    an ordinal task from the lowest, `known` are those of a finished model.
+    Reads names and labels; decodes nothing. `source` takes fields of `recipe.Source`: `group_pattern` is a regular
+    expression searched for in every id; its first group names examples that must stay together (a patient, a plant) and
+    replaces a group column. `learnable=False` opens data to predict or evaluate on, which may have a single class.
+    `task` sets how labels are read (see `data/labels.py` for `auto`): `label_delimiter` separates the labels in one
+    cell, `label_columns` are several columns of labels (0 or 1) or regression targets, `order` lists the classes of an
+    ordinal task from the lowest rank, `known` are the classes of a trained model.
 
     Raises:
-        BadData: there is nothing at `path`, or what is there cannot be used; the message says why.
+        BadData: there is nothing at `path`, or the data cannot be used; the message says why.
         BadRequest: the pattern is not a regular expression, has no group or matches no id.
-        UnknownName: a column that is not in the table.
+        UnknownName: a column is not in the table.
     """
     frame = path if is_frame(path) else None
     where = _absolute("DataFrame" if frame is not None else path)
@@ -52,7 +51,7 @@ def open_dataset(
         )
     asked_for = None if task == "auto" else TASKS.get(task)(())
     if asked_for is not None and asked_for.forced:
-        source |= {"strip_labels": True}  # spaces around a text are no other label
+        source |= {"strip_labels": True}  # surrounding spaces do not make another label
     columns = Columns(**source, modality=modality, unlabelled=asked_for is not None and asked_for.taught)
     reader = source_of(where) if frame is None else None
     if frame is None and reader is None:
@@ -95,19 +94,19 @@ def open_dataset(
 
 
 def is_there(path: str | os.PathLike[str]) -> bool:
-    """Whether something lies at `path`, which may go on inside an archive."""
+    """Return whether `path` exists; it may continue inside an archive."""
     where = _absolute(path)
     return os.path.exists(where) or any(above.is_file() for above in where.parents)  # noqa: PTH110 - any text
 
 
 def unpack(path: str | os.PathLike[str]) -> Iterator[Progress]:
-    """Unpack the archives that `path` is or holds, if they were not yet, telling how far that is.
+    """Unpack the archive at `path`, or the archives in it, unless already unpacked; yields progress.
 
-    `open_dataset` does the same in silence.
+    `open_dataset` does the same without reporting progress.
 
     Raises:
-        BadData: one is damaged, or holds what may not be unpacked.
-        OutOfSpace: there is no room.
+        BadData: an archive is damaged, or contains entries that may not be unpacked.
+        OutOfSpace: there is not enough space.
     """
     where = _absolute(path)
     if source := source_of(where):
@@ -120,13 +119,13 @@ def _absolute(path: str | os.PathLike[str]) -> Path:
 
 
 def source_of(path: Path) -> DataSource | None:
-    """The source that reads what is at `path`; None where there is none."""
+    """Return the source that can read `path`; None if there is none."""
     accepting = [source for name in SOURCES if _may(name, path) and (source := SOURCES.get(name)).accepts(path)]
     return min(accepting, key=lambda one: one.last) if accepting else None
 
 
 def _may(source: str, path: Path) -> bool:
-    """Whether a source need be asked."""
+    """Return whether a source may apply."""
     patterns = SOURCES.literal(source, "HOLDS")
     return not patterns or any(path.match(one) or next(path.glob(one), None) for one in patterns)
 

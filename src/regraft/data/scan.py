@@ -1,8 +1,8 @@
-"""Every example read once: its fingerprint by the modality, and which ones are damaged.
+"""Scan the examples: read each once, compute the modality's fingerprint, and find damaged files.
 
-Shapes: n examples. A second scan of files that have not changed reads nothing but their names, sizes and times.
-What was seen is remembered by path, size, modification time and inode: one file per folder, decoder and limit, in the
-cache, replaced whole. Two runs at once may forget each other's rows, never spoil them.
+Shapes: n examples. A second scan of unchanged files reads only their names, sizes and times. Results are cached by
+path, size, modification time and inode: one file per folder, decoder and limit, replaced atomically. Two concurrent
+runs may lose each other's rows but never corrupt them.
 """
 
 import hashlib
@@ -29,23 +29,23 @@ from regraft.values import Event, Notice, Progress
 from regraft.words import counted, named
 
 _TELL_S = 0.5
-"""Seconds between two events of progress."""
+"""Interval between progress events, in seconds."""
 _SAVE_S = 30.0
-"""Seconds after which what was seen is written, so that a killed scan goes on near where it was."""
+"""Interval in seconds between saves of the scanned rows, so that an interrupted scan resumes near where it stopped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quarantined:
-    """An example that is left out because it cannot be read."""
+    """An example left out because it cannot be read."""
 
     index: int
-    """Its position among the data set's examples."""
+    """Its index in the data set."""
     id: str
-    """Its name."""
+    """Its id."""
     row: int | None
     """Its row in the table, if it came from one."""
     reason: str
-    """Why, in a clause."""
+    """Reason, as a clause."""
 
     def __str__(self) -> str:
         return f"{self.id}{'' if self.row is None else f', row {self.row}'} ({self.reason})"
@@ -53,27 +53,27 @@ class Quarantined:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scanned:
-    """What a scan found; the last thing it yields."""
+    """Result of a scan; the last value it yields."""
 
     dataset: Dataset
-    """The data set with the digest of every file's bytes in `contents`."""
+    """The data set, with the digest of every file's bytes in `contents`."""
     rows: Shaped[np.ndarray, " n"]
-    """What files are known by, and fingerprints: one record per example."""
+    """File identities and fingerprints: one record per example."""
     quarantined: tuple[Quarantined, ...]
-    """The damaged files. They belong to no split."""
+    """The damaged files, which belong to no split."""
     notes: tuple[Notice, ...] = ()
-    """What the contents themselves say of groups."""
+    """Notices about groups found in the contents."""
     memory: "ScanMemory | None" = None
-    """Where fingerprints are remembered, for what follows from them; None: nowhere."""
+    """Cache of fingerprints, also used for results derived from them; None for no cache."""
 
     @cached_property
     def usable(self) -> Bool[np.ndarray, " n"]:
-        """Whether the example could be read."""
+        """Whether each example could be read."""
         return np.array([not error for error in self.rows["error"].tolist()], dtype=bool)
 
     @cached_property
     def decoded(self) -> tuple[str, ...]:
-        """Digest of what was decoded, equal where two examples are the same to a network; empty where damaged."""
+        """Digest of the decoded content, equal for two examples with the same network input; empty for damaged ones."""
         return tuple(
             digest if good else ""
             for digest, good in zip(_hex(self.rows["decoded"]), self.usable.tolist(), strict=True)
@@ -81,17 +81,17 @@ class Scanned:
 
     @property
     def modality(self) -> Modality:
-        """What read the examples."""
+        """The modality that read the examples."""
         return self.dataset.reads
 
     @property
     def reader(self) -> str:
-        """Name and version of what reads these examples."""
+        """Name and version of the reader of these examples."""
         return self.modality.reader(optional=bool(self.rows["reader"].any()))
 
     @property
     def content(self) -> tuple[str, ...]:
-        """Digest of every example's bytes, as `identity.digest_file` makes it; empty where it cannot be read."""
+        """Digest of every example's bytes, as computed by `identity.digest_file`; empty if it cannot be read."""
         return self.dataset.contents
 
 
@@ -104,9 +104,9 @@ def scan(
     workers: int = 2,
     limit: int = 0,
 ) -> Iterator[Event | Scanned]:
-    """Read every example that `memory` does not know (with `rehash`: every one); yield progress, last a `Scanned`.
+    """Read every example that `memory` lacks (with `rehash`, all of them); yield progress, and finally a `Scanned`.
 
-    Closing the iterator stops after the files in hand; what was seen until then is remembered.
+    Closing the iterator stops after the files in progress; what was read until then is cached.
 
     Raises:
         DamagedData: more than `max_damaged_share` of the files cannot be decoded.
@@ -161,7 +161,7 @@ def scan(
 def _measured(
     modality: Modality, contents: Sequence[Contents], todo: list[int], limit: int, workers: int
 ) -> Iterator[tuple[int, Shaped[np.ndarray, ""]]]:
-    """Positions and measurements in the order of `todo`, a bounded number of files in hand at a time."""
+    """Yield indices and measurements in the order of `todo`, with a bounded number of files in progress."""
     pool = ThreadPoolExecutor(workers, thread_name_prefix="regraft-scan")
     waiting: deque[tuple[int, Future[Shaped[np.ndarray, ""]]]] = deque()
     try:
@@ -177,7 +177,7 @@ def _measured(
 
 
 def collected(dataset: Dataset, rows: Shaped[np.ndarray, " n"]) -> Scanned:
-    """What is known of examples from their fingerprints, one in `rows` for each."""
+    """Return what is known of examples from their fingerprints, one per example in `rows`."""
     read = [any(digest) for digest in rows["content"].tolist()]
     contents = tuple(digest if good else "" for digest, good in zip(_hex(rows["content"]), read, strict=True))
     errors = rows["error"].tolist()
@@ -216,18 +216,18 @@ IDENTITY = (
     ("mtime_ns", "<i8"),  # nanoseconds
     ("inode", "<u8"),
 )
-"""What a file is known by; the modality's fingerprint follows in the same row."""
+"""Fields that identify a file; the modality's fingerprint follows in the same row."""
 _LAYOUT = 3
-"""Rises when `IDENTITY` changes."""
+"""Version of the layout; increased when `IDENTITY` changes."""
 _FRESH_NS = 50_000_000
-"""Files changed less than this before they were looked at are not remembered: clocks of file systems are coarse, so
-they could change again without showing it. In nanoseconds; our choice."""
+"""Files modified less than this before the scan are not cached: file-system clocks are coarse, so such a file could
+change again with the same time. In nanoseconds; our choice."""
 _MAX_ROWS = 1_000_000
-"""Above this, rows that the current scan did not meet are dropped."""
+"""Maximum number of cached rows; above it, rows not met by the current scan are dropped."""
 
 
 class ScanMemory:
-    """Rows of earlier scans, in `folder` (by default in the cache)."""
+    """Cache of scanned rows, in `folder` (by default in the user's cache)."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or cache_home() / "scan"
@@ -235,7 +235,7 @@ class ScanMemory:
     def recall(
         self, modality: Modality, root: Path, limit: int, looked: Shaped[np.ndarray, " n"]
     ) -> tuple[Shaped[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-        """`looked` with everything filled that is remembered, and which rows those are."""
+        """Return `looked` with all cached fields filled in, and which rows were cached."""
         rows, known = looked.copy(), self._load(self._path(modality, root, limit), modality)
         if not len(known):
             return rows, np.zeros(len(rows), dtype=bool)
@@ -250,7 +250,7 @@ class ScanMemory:
         return rows, same
 
     def keep(self, modality: Modality, root: Path, limit: int, rows: Shaped[np.ndarray, " n"]) -> None:
-        """Remember these rows beside those that are there already.
+        """Add these rows to the cache.
 
         Raises:
             OSError, OutOfSpace: the cache cannot be written.
@@ -266,11 +266,11 @@ class ScanMemory:
         _keep(path, merged[first])
 
     def recall_array(self, name: str) -> Shaped[np.ndarray, "..."] | None:
-        """The array that was kept under this name; None when there is none."""
+        """Return the array cached under this name; None if there is none."""
         return _loaded(self.folder / f"{name}.npy")
 
     def keep_array(self, name: str, array: Shaped[np.ndarray, "..."]) -> None:
-        """Keep an array under a name that says what it was computed from.
+        """Cache an array under a name that identifies what it was computed from.
 
         Raises:
             OSError, OutOfSpace: the cache cannot be written.
@@ -289,23 +289,23 @@ class ScanMemory:
 
 
 def size_bytes() -> int:
-    """What remembered scans take on the disk, in bytes."""
+    """Return the size of the cached scans, in bytes."""
     return sum(path.stat().st_size for path in (cache_home() / "scan").glob("*.npy"))
 
 
 def clear() -> None:
-    """Forget every scan; the next one decodes every file again."""
+    """Delete all cached scans; the next scan decodes every file again."""
     for path in (cache_home() / "scan").glob("*.npy"):
         path.unlink(missing_ok=True)
 
 
 def row_of(modality: Modality) -> np.dtype[np.void]:
-    """An example in the memory: what its file is known by, and its fingerprint."""
+    """Return the dtype of a cached row: file identity and fingerprint."""
     return np.dtype([*IDENTITY, *modality.row.descr])
 
 
 def _keep(path: Path, array: Shaped[np.ndarray, "..."]) -> None:
-    buffer = io.BytesIO()  # straight to a file, numpy does not tell a full disk from other errors
+    buffer = io.BytesIO()  # writing straight to a file, numpy does not distinguish a full disk from other errors
     np.lib.format.write_array(buffer, array, allow_pickle=False)
     with atomic(path) as file:
         file.write(buffer.getbuffer())
@@ -321,8 +321,8 @@ def _loaded(path: Path) -> Shaped[np.ndarray, "..."] | None:
 
 
 def look(contents: Sequence[File | Inline], modality: Modality) -> Shaped[np.ndarray, " n"]:
-    """Rows with what the system says of the files; size -1 and `error` for those it cannot find. Content that lies in
-    no file has a time of now, so it is never remembered."""
+    """Return rows with the file system's metadata; size -1 and `error` for files not found. Inline content gets the
+    current time, so it is never cached."""
     rows = np.zeros(len(contents), dtype=row_of(modality))
     keys, found, errors = [], [], {}
     for at, content in enumerate(contents):

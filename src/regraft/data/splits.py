@@ -1,12 +1,12 @@
-"""Which examples train, which validate, which test: the user's own splits kept, or splits that leak nothing.
+"""Train, validation and test splits: the user's own, or ones drawn without leakage.
 
 Shapes: n examples, k of them in a split, m pairs.
 
-A group is what the user calls one, joined with clusters of equal and nearly equal examples; the splits that we draw
-keep every group whole. In the user's own splits, equal examples or a group on two sides stop the run unless leaks are
-allowed; near copies are reported. The test labels choose nothing, so where only train and val are given, val is the
-test split and validation is drawn from train. The thresholds (500 examples for a test split, 10 for validation) are our
-choice.
+A group is the user's group joined with clusters of duplicates and near-duplicates; splits drawn here never divide a
+group. In the user's own splits, duplicates or groups in more than one split raise an error unless leaks are allowed;
+near-duplicates are reported. Test labels are never used for a choice, so if only train and val are given, val serves as
+the test split and a validation split is drawn from train. The thresholds (500 examples for a test split, 10 for
+validation) are our choice.
 """
 
 from collections.abc import Callable, Iterable
@@ -25,32 +25,32 @@ from regraft.values import Notice, notices
 from regraft.words import counted, named
 
 MIN_FOR_TEST = 500
-"""With fewer usable examples and no test split given, none is drawn: cross-validation is the main figure."""
+"""With fewer usable examples and no given test split, none is drawn: the main results come from cross-validation."""
 MIN_VALIDATION = 10
-"""A validation split smaller than this is not drawn."""
+"""Minimum size of a validation split; smaller ones are not drawn."""
 _NONE = np.zeros(0, dtype=np.int64)
 Untaught = Callable[[np.ndarray, np.ndarray], Bool[np.ndarray, " _"]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Splits:
-    """Positions among the data set's examples; no position twice, damaged files nowhere."""
+    """Indices of the data set's examples; the splits are disjoint and contain no damaged files."""
 
     train: Int[np.ndarray, " t"]
-    """What is learned from."""
+    """Training examples."""
     val: Int[np.ndarray, " v"]
-    """What decides when to stop; may be empty."""
+    """Validation examples, for model selection and early stopping; may be empty."""
     test: Int[np.ndarray, " s"]
-    """What the final figures come from; empty where cross-validation is the main figure."""
+    """Test examples, for the final results; empty if these come from cross-validation."""
     groups: Int[np.ndarray, " n"]
-    """A number for every example of the data set: the user's group joined with near-duplicate clusters."""
+    """Group index of every example of the data set: the user's groups joined with near-duplicate clusters."""
     drawn_by_us: bool
-    """Whether the test split, or its absence, is our choice and not the user's."""
+    """Whether Regraft, not the user, chose the test split or its absence."""
     notes: tuple[Notice, ...]
-    """How the splits came about, and what is odd about them."""
+    """How the splits were made, and anything unusual about them."""
 
     def describe(self) -> str:
-        """One line: `train 340, val 60, test 100 (drawn)`."""
+        """Return one line: `train 340, val 60, test 100 (drawn)`."""
         by = "drawn" if self.drawn_by_us else "given"
         test = f"test {len(self.test)} ({by})" if len(self.test) else "no test split"
         return f"train {len(self.train)}, val {len(self.val)}, {test}"
@@ -69,17 +69,18 @@ def draw(
     together: Int[np.ndarray, " n"] | None = None,
     untaught: Untaught | None = None,
 ) -> Splits:
-    """Split the usable examples, seeded and stratified; shares are of what is split.
+    """Split the usable examples, seeded and stratified; shares are fractions of the examples being split.
 
-    No test split is drawn from fewer than `min_for_test` examples. `strata` are what every split gets its share of
-    where examples are not of one class each; None: their classes. `together`: examples with equal numbers are in one
-    split (those of an identity that is tested without having been trained on). `untaught` (positions trained on,
-    positions held out) -> which of the latter show what none of the former does, a class or a label; training keeps
-    these. None: those of a class that training would lack.
+    No test split is drawn from fewer than `min_for_test` examples. `strata` are used for stratification where examples
+    have no single class each; None for their classes. Examples with equal numbers in `together` are kept in one split
+    (those of an identity that is tested without having been trained on). `untaught` maps (training indices, held-out
+    indices) to a mask of the held-out examples with a class or label that no training example has; these stay in
+    training. None: those of a class that training would lack.
 
     Raises:
-        LeakedSplit: the user's own splits share examples, groups or what is `together`, and `allow_leaks` is not set.
-        BadData: too few usable classes, or a class whose training examples are all damaged.
+        LeakedSplit: the user's own splits share examples, groups or numbers in `together`, and `allow_leaks` is not
+            set.
+        BadData: there are too few usable classes, or all training examples of a class are damaged.
     """
     alike = clusters(scanned)
     drawing = _Drawing(dataset, joined(joined(alike, dataset.groups), together), strata, untaught)
@@ -119,12 +120,12 @@ def whole(
     together: Int[np.ndarray, " n"] | None = None,
     untaught: Untaught | None = None,
 ) -> Splits:
-    """Everything trains but a validation split: for whoever splits the data themselves and has kept test data back.
+    """Use all examples for training except a validation split: for callers who split the data and keep test data back.
 
-    `strata`, `together` and `untaught` as for `draw`.
+    `strata`, `together` and `untaught` are as in `draw`.
 
     Raises:
-        BadData: a class whose examples are all damaged.
+        BadData: all examples of a class are damaged.
     """
     groups = joined(joined(clusters(scanned), dataset.groups), together)
     drawing = _Drawing(dataset, groups, strata, untaught)
@@ -139,8 +140,8 @@ def whole(
 
 @dataclass(frozen=True, eq=False)
 class _Drawing:
-    """Draws splits by group; every class keeps training examples. Each method gives what is left, what is held out, and
-    what there is to say."""
+    """Draw splits by group, keeping training examples of every class. Methods return what remains, what is held out,
+    and messages."""
 
     dataset: Dataset
     groups: Int[np.ndarray, " n"]
@@ -150,7 +151,7 @@ class _Drawing:
     def test(
         self, usable: np.ndarray, share: float, seed: int, min_examples: int
     ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-        """Train and test from examples without splits."""
+        """Draw train and test splits from examples without given splits."""
         if len(usable) < min_examples:
             text = (
                 f"{counted(len(usable), 'example')} without a test split, under {min_examples}: none is drawn, and "
@@ -166,7 +167,7 @@ class _Drawing:
         return usable[~held], usable[held], [text, *lacking]
 
     def validation(self, train: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
-        """Train without validation, and validation; all of train and nothing where there is too little."""
+        """Draw a validation split from train; it is empty if there are too few examples."""
         if share * len(train) < MIN_VALIDATION or len(np.unique(self.groups[train])) < 2:
             text = f"No validation split: {share:.0%} of {counted(len(train), 'training example')} would be too few."
             return train, _NONE, [text]
@@ -179,11 +180,11 @@ class _Drawing:
     def _held_out(
         self, some: Int[np.ndarray, " m"], share: float, seed: int, name: str
     ) -> tuple[Bool[np.ndarray, " m"], list[str]]:
-        """Which of these examples are held out, and a sentence where the split called `name` lacks classes."""
+        """Return which of these examples are held out, and a message if the split called `name` lacks classes."""
         groups, strata = self.groups[some], self.dataset.targets if self.strata is None else self.strata
         targets = strata[some]
         held = split(targets, groups, share, seed)
-        # Training gets the groups back without which it would lack a class or a label.
+        # Return to training the groups without which it would lack a class or a label.
         if self.untaught is not None:
             odd = self.untaught(some[~held], some[held])
         else:
@@ -200,10 +201,11 @@ class _Drawing:
 
 
 def fewer(splits: Splits, strata: Int[np.ndarray, " n"], share: float, seed: int) -> Splits:
-    """`share` of the training and of the validation examples, whole groups, stratified; the test split stays.
+    """Return the splits with `share` of the training and validation examples, in whole groups, stratified, and the same
+    test split.
 
     Raises:
-        BadRequest: there is no test split, so that the folds of cross-validation would shrink with it.
+        BadRequest: there is no test split, so the folds of cross-validation would shrink as well.
     """
     if not len(splits.test):
         raise BadRequest(
@@ -222,7 +224,7 @@ def fewer(splits: Splits, strata: Int[np.ndarray, " n"], share: float, seed: int
 
 
 def joined(alike: Int[np.ndarray, " n"], given: Int[np.ndarray, " n"] | None) -> Int[np.ndarray, " n"]:
-    """Groups that contain whole clusters and whole groups of the user's."""
+    """Return the smallest groups that contain whole clusters and whole user groups."""
     if given is None:
         return alike
     _, first, code = np.unique(given, return_index=True, return_inverse=True)
@@ -237,7 +239,7 @@ def _check_given(
     together: Int[np.ndarray, " n"] | None,
     allow_leaks: bool,
 ) -> list[str]:
-    """Refuse splits of the user's that leak, or say so."""
+    """Raise an error for leaks in the user's splits, or report them."""
     decoded = np.unique(scanned.decoded, return_inverse=True)[1]
     same = _crossing(dataset, scanned, decoded)
     leaks = _report(dataset, same, f"are the same {scanned.modality.one}")
@@ -281,7 +283,8 @@ def _check_usable(
 
 
 def _crossing(dataset: Dataset, scanned: Scanned, keys: Int[np.ndarray, " n"]) -> list[tuple[int, int]]:
-    """Pairs of usable examples with equal keys in different splits: for every key the first of each two splits."""
+    """Return pairs of usable examples with equal keys in different splits: for each key, the first of every two
+    splits."""
     first: dict[int, dict[str | None, int]] = {}
     for at in np.flatnonzero(scanned.usable).tolist():
         first.setdefault(int(keys[at]), {}).setdefault(dataset.examples[at].split, at)
@@ -293,7 +296,7 @@ def _crossing(dataset: Dataset, scanned: Scanned, keys: Int[np.ndarray, " n"]) -
 
 
 def _report(dataset: Dataset, pairs: list[tuple[int, int]], what: str) -> list[str]:
-    """One clause about all pairs, or none."""
+    """Return one clause about all pairs, or nothing."""
     if not pairs:
         return []
     words = (f"{_name(dataset, left)} and {_name(dataset, right)}" for left, right in pairs)
@@ -301,7 +304,7 @@ def _report(dataset: Dataset, pairs: list[tuple[int, int]], what: str) -> list[s
 
 
 def _conflicting_labels(dataset: Dataset, scanned: Scanned) -> list[str]:
-    """A sentence naming examples that occur with two labels, or none."""
+    """Return a sentence naming examples that occur with two labels, or nothing."""
     first: dict[str, int] = {}
     pairs = []
     for at in np.flatnonzero(scanned.usable).tolist():
@@ -322,9 +325,10 @@ def _name(dataset: Dataset, at: int) -> str:
 
 
 def clusters(scanned: Scanned) -> Int[np.ndarray, " n"]:
-    """A number for every example, equal for those that decode to the same or are joined by a chain of near copies.
+    """Return a cluster index for every example, equal for those that decode to the same content or are connected by a
+    chain of near-duplicates.
 
-    Unreadable ones are alone. The result is remembered for these examples in this order.
+    Unreadable examples form clusters of their own. The result is cached for these examples in this order.
     """
     if (memory := scanned.memory) is None:
         return _clusters(scanned)
@@ -333,7 +337,7 @@ def clusters(scanned: Scanned) -> Int[np.ndarray, " n"]:
     known = memory.recall_array(name)
     if known is None or known.shape != (len(scanned.rows),) or known.dtype != np.int64:
         known = _clusters(scanned)
-        with suppress(OSError, OutOfSpace):  # a memory that cannot be written costs time, nothing else
+        with suppress(OSError, OutOfSpace):  # a cache that cannot be written only costs time
             memory.keep_array(name, known)
     return known
 
@@ -349,7 +353,7 @@ def _clusters(scanned: Scanned) -> Int[np.ndarray, " n"]:
 
 
 def union(num_examples: int, pairs: Int[np.ndarray, "m 2"]) -> Int[np.ndarray, " n"]:
-    """A number for every example, equal within each set that the pairs connect: its smallest member."""
+    """Return the connected component of every example in the graph of these pairs: its smallest member."""
     parent = list(range(num_examples))
 
     def root(at: int) -> int:

@@ -6,12 +6,12 @@
     torchvision   yes         3x3           yes         6,624,904
     naive         yes         5x5           no          97,531,080
 
-`paper` also has the stem's local response normalisation and the paper's pool in its side heads. `torchvision` holds
-torchvision's published weights under torchvision's own names; TensorFlow's port, from which they come, has 3x3
-kernels in the "5x5" branch and a 2x2 window in the pool after 4e, where the paper has 3x3.
+`paper` also has the stem's local response normalisation and, in the side heads, the paper's pool. `torchvision` fits
+torchvision's published weights, with torchvision's parameter names; TensorFlow's network, from which they were ported,
+has 3x3 kernels in the "5x5" branch and a 2x2 window in the pool after 4e, where the paper has 3x3.
 
-Letters: n examples, c channels, h and w height and width of the input, k classes.
-Source: Szegedy et al. 2014, arXiv:1409.4842, table 1 and figure 3.
+Letters: n examples, c channels, h and w height and width of the input, k classes. Source: Szegedy et al. 2014,
+arXiv:1409.4842, table 1 and figure 3.
 """
 
 from collections.abc import Mapping
@@ -48,11 +48,11 @@ SIDE_STAGES = ("4a", "4d")
 """Stages with an auxiliary classifier: `aux1` and `aux2`."""
 
 _REMAP = ((0.229, 0.485), (0.224, 0.456), (0.225, 0.406))
-"""Standard deviation and mean of each channel of ImageNet, as torchvision normalises by them."""
+"""Standard deviation and mean of each ImageNet channel, used by torchvision's normalisation."""
 
 
 class GoogLeNetOutputs(NamedTuple):
-    """Logits (n k) in training with side heads, in torchvision's order."""
+    """Logits (n k) in training mode with side heads, in torchvision's order."""
 
     logits: Tensor
     aux_logits2: Tensor
@@ -60,10 +60,10 @@ class GoogLeNetOutputs(NamedTuple):
 
 
 def variant_named(name: str) -> Variant:
-    """The variant called `name`.
+    """Return the variant called `name`.
 
     Raises:
-        UnknownName: there is none.
+        UnknownName: there is no such variant.
     """
     if name not in VARIANTS:
         raise UnknownName("GoogLeNet variant", name, VARIANTS)
@@ -71,7 +71,7 @@ def variant_named(name: str) -> Variant:
 
 
 class Remap(nn.Module):
-    """ImageNet-normalised input -> input in [-1, 1], which the network ported from TensorFlow was trained on."""
+    """Map ImageNet-normalised input to [-1, 1], the range on which the network ported from TensorFlow was trained."""
 
     def forward(self, x: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
         channels = [x[:, i : i + 1] * (std / 0.5) + (mean - 0.5) / 0.5 for i, (std, mean) in enumerate(_REMAP)]
@@ -79,17 +79,16 @@ class Remap(nn.Module):
 
 
 class GoogLeNet(nn.Module):
-    """The network: a stem, nine Inception modules, a global average and one dense layer.
+    """GoogLeNet: a stem, nine Inception modules, global average pooling and one linear layer.
 
-    `dropout` lies before the classifier: 0.2 as in torchvision, 0.4 in the paper. `width` scales every count of
-    filters, for tests and studies; those of the stem by `stem_width` where it is given. `transform_input` is for
-    torchvision's weights on ImageNet-normalised input.
-    Inputs may be as small as 31 x 31 (15 x 15 in variant `torchvision`).
+    `dropout` is applied before the classifier: 0.2 in torchvision, 0.4 in the paper. `width` scales all numbers of
+    filters, for tests and studies; `stem_width`, if given, those of the stem. `transform_input` is for torchvision's
+    weights on ImageNet-normalised input. The minimum input size is 31 x 31 (15 x 15 for variant `torchvision`).
 
     New parameters are drawn from torch's global generator; see `initialise`.
 
     Raises:
-        BadRequest: `transform_input` with other than 3 channels.
+        BadRequest: `transform_input` without 3 input channels.
     """
 
     def __init__(
@@ -138,7 +137,7 @@ class GoogLeNet(nn.Module):
         initialise(self)
 
     def new_side_head(self, stage: str, num_outputs: int) -> SideHead:
-        """A fresh auxiliary classifier that fits this network after `stage`.
+        """Return a new auxiliary classifier for the output of `stage`.
 
         Raises:
             UnknownName: no auxiliary classifier belongs there.
@@ -148,10 +147,10 @@ class GoogLeNet(nn.Module):
         return SideHead(self.side_channels[stage], num_outputs, variant=self.variant, width=self.width)
 
     def stages(self) -> dict[str, nn.Module]:
-        """The network below its classifier, from the input upwards: `stem`, `3a` … `5b`.
+        """Return the network below its classifier as stages, from the input upwards: `stem`, `3a` … `5b`.
 
-        Holds this network's own modules; each stage maps n c h w to n c h w, and together they do what `forward` does
-        before the global average. A pool belongs to the stage before it.
+        The stages share this network's modules; each maps n c h w to n c h w, and in sequence they compute what
+        `forward` does before global average pooling. A pool belongs to the stage before it.
         """
         return {
             name: modules[0] if len(modules) == 1 else nn.Sequential(*modules)
@@ -159,7 +158,7 @@ class GoogLeNet(nn.Module):
         }
 
     def side_heads_by_stage(self) -> dict[str, nn.Module]:
-        """The auxiliary classifiers that this network has, by the stage whose output they take."""
+        """Return the network's auxiliary classifiers by the stage whose output they take."""
         heads = {"4a": self.aux1, "4d": self.aux2}
         return {stage: head for stage, head in heads.items() if head is not None}
 

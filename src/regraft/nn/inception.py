@@ -1,10 +1,10 @@
-"""The Inception module, with and without its 1x1 reductions, what tells one GoogLeNet from another, and the auxiliary
-classifiers of GoogLeNet and of Inception v3, which are trained beside it and thrown away.
+"""The Inception module with and without its 1x1 reductions, the options in which GoogLeNets differ, and the auxiliary
+classifiers of GoogLeNet and Inception v3, which are trained alongside the network and discarded afterwards.
 
-Letters: n examples, i input channels, o output channels, h and w height and width of the grid, k outputs.
-Source: Szegedy et al. 2014, arXiv:1409.4842, figures 2a (naive) and 2b (with reductions). Batch norm, its epsilon and
-the names of the layers: torchvision's port of TensorFlow's network. Auxiliary classifiers: section 5 there, and Szegedy
-et al. 2015, arXiv:1512.00567, figure 8; names, adaptive pool and Inception v3's sizes: torchvision.
+Letters: n examples, i input channels, o output channels, h and w height and width of the grid, k outputs. Source:
+Szegedy et al. 2014, arXiv:1409.4842, figures 2a (naive) and 2b (with reductions). Batch norm, its epsilon and layer
+names: torchvision's port of TensorFlow's network. Auxiliary classifiers: section 5 of the same paper, and Szegedy et
+al. 2015, arXiv:1512.00567, figure 8; names, adaptive pooling and Inception v3's sizes: torchvision.
 """
 
 from collections.abc import Callable
@@ -19,38 +19,40 @@ from regraft.nn.initialise import initialise
 
 BATCH_NORM_EPS = 0.001
 BRANCHES = ("one", "three", "five", "pool")
-"""The branches of a module, in the order of their outputs; named as in `Filters`."""
+"""Branches of a module, in the order of their outputs; named as in `Filters`."""
 GRID = 4
-"""Rows and columns that the pool of GoogLeNet's auxiliary classifier leaves: 14 x 14 becomes 4 x 4."""
+"""Output size of the pool in GoogLeNet's auxiliary classifier: 14 x 14 becomes 4 x 4."""
 V3_GRID = 5
 """The same for Inception v3: 17 x 17 becomes 5 x 5."""
 LEAST_FILTERS = 4
-"""Fewest filters that scaling leaves to a layer (our choice)."""
+"""Minimum number of filters of a layer after scaling (our choice)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """What tells one GoogLeNet from another."""
+    """Options in which GoogLeNets differ."""
 
     batch_norm: bool = True
-    """Batch norm after every convolution, which then has no bias; else biases."""
+    """Whether each convolution is followed by batch norm and has no bias; otherwise convolutions have biases."""
     response_norm: bool = False
-    """Local response normalisation, twice, in the stem."""
+    """Whether the stem has its two local response normalisations."""
     wide_kernel: int = 5
-    """Side of the kernel in the "5x5" branch; odd."""
+    """Kernel size of the "5x5" branch; odd."""
     reductions: bool = True
-    """1x1 convolutions before the 3x3 and the "5x5", and after the pool; without them the module is the naive one."""
+    """Whether modules have 1x1 convolutions before the 3x3 and the "5x5" and after the pool; without them they are
+    naive."""
     last_pool: int = 3
-    """Side of the window of the pool after 4e; its stride is 2."""
+    """Kernel size of the pool after 4e; its stride is 2."""
     branches: tuple[str, ...] = BRANCHES
-    """Which branches a module has, at least one; for studies, the others are left out."""
+    """Branches that each module has, at least one; studies leave some out."""
     side_window: bool = False
-    """Whether side heads pool by the paper's 5x5 window of stride 3 where that gives 4x4, else adaptively to 4x4."""
+    """Whether auxiliary heads pool with the paper's 5x5 window of stride 3 where its output is 4x4; otherwise
+    adaptively to 4x4."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Filters:
-    """How many filters each layer of one Inception module has: a row of the paper's table 1."""
+    """Number of filters in each layer of one Inception module: a row of table 1 in the paper."""
 
     one: int
     """1x1 branch."""
@@ -66,19 +68,19 @@ class Filters:
     """1x1 projection after the pool; unused in the naive module."""
 
     def scaled(self, width: float) -> "Filters":
-        """Every count times `width`."""
+        """Return every count multiplied by `width`."""
         return Filters(**{name: scaled(count, width) for name, count in vars(self).items()})
 
 
 def scaled(count: int, width: float) -> int:
-    """`count` times `width`, rounded, at least `LEAST_FILTERS`."""
+    """Return `count` times `width`, rounded, and at least `LEAST_FILTERS`."""
     return max(LEAST_FILTERS, round(count * width))
 
 
 class ConvUnit(nn.Module):
-    """Convolution, batch norm or a bias, and a rectifier. Keeps the grid, but for its stride and where not `padded`.
+    """Convolution, batch norm or bias, and ReLU. Keeps height and width unless strided or not `padded`.
 
-    The rectifier overwrites what the layer before it returned: 6 to 9 % of the time of a forward pass on one core.
+    The ReLU works in place, which saves 6 to 9 % of the time of a forward pass on one core.
     """
 
     def __init__(
@@ -102,10 +104,11 @@ class ConvUnit(nn.Module):
 
 
 class ResponseNorm(nn.Module):
-    """Local response normalisation: `x / (1 + 1e-4 * m) ** 0.75`, m the mean square of the five channels around.
+    """Local response normalisation: `x / (1 + 1e-4 * m) ** 0.75`, with m the mean square of the five channels around
+    it.
 
-    Beyond the first and the last channel lie zeros, which count. The constants are those of BVLC's GoogLeNet for Caffe,
-    for the paper does not give them. Same numbers as nn.LocalResponseNorm, which cannot be traced without a warning.
+    Channels are zero-padded, and the zeros count in the mean. The constants are those of BVLC's GoogLeNet for Caffe,
+    since the paper does not give them. Equal to nn.LocalResponseNorm, which cannot be traced without a warning.
     """
 
     def forward(self, x: Float[Tensor, "n i h w"]) -> Float[Tensor, "n i h w"]:
@@ -114,9 +117,9 @@ class ResponseNorm(nn.Module):
 
 
 class Inception(nn.Module):
-    """Four branches on one input, their outputs side by side: 1x1, 3x3, "5x5", pool; or those that the variant has.
+    """Four parallel branches, concatenated along the channels: 1x1, 3x3, "5x5", pool; or the branches of the variant.
 
-    In the naive module the pool's output is the input's own channels, so the channels grow from module to module.
+    In the naive module the pool branch outputs all the input's channels, so the width grows from module to module.
     """
 
     def __init__(self, in_channels: int, filters: Filters, variant: Variant) -> None:
@@ -152,10 +155,9 @@ class Inception(nn.Module):
 
 
 class SideHead(nn.Module):
-    """GoogLeNet's: pool to 4x4, 1x1 convolution, two dense layers.
+    """GoogLeNet's auxiliary classifier: pool to 4x4, 1x1 convolution, two linear layers.
 
-    `width` scales its filters and its hidden units, of which the paper has 128 and 1024; `dropout` lies before the
-    last layer.
+    `width` scales its filters and hidden units (128 and 1024 in the paper); `dropout` is applied before the last layer.
     """
 
     def __init__(
@@ -177,7 +179,8 @@ class SideHead(nn.Module):
 
 
 class InceptionV3SideHead(nn.Module):
-    """Inception v3's: pool to 5x5, 1x1 convolution, a convolution over all that is left, one dense layer."""
+    """Inception v3's auxiliary classifier: pool to 5x5, 1x1 convolution, a convolution over the whole grid, one linear
+    layer."""
 
     def __init__(self, in_channels: int, num_outputs: int) -> None:
         super().__init__()
@@ -191,6 +194,6 @@ class InceptionV3SideHead(nn.Module):
 
 
 def _windows(x: Float[Tensor, "n c h w"], grid: int) -> Float[Tensor, "n c p p"]:
-    """Averages of 5x5 windows of stride 3 where those are `grid` by `grid`, else of adaptive ones."""
+    """Average 5x5 windows with stride 3 if that gives `grid` by `grid`, otherwise pool adaptively."""
     fits = all((side - 5) // 3 + 1 == grid for side in x.shape[2:])
     return functional.avg_pool2d(x, 5, 3) if fits else functional.adaptive_avg_pool2d(x, grid)

@@ -1,14 +1,14 @@
-"""Heads of one training split (a part): the rows outside some folds, in coordinates in which a head on them is solved.
+"""Linear heads on one training split (a part): the rows outside some folds, in coordinates in which the head is solved.
 
-A part's standardisation is taken on its own rows alone, so nothing of the folds left out reaches its solution.
+A part is standardised with the statistics of its own rows, so nothing from the folds left out affects its solution.
 
-* `Spanned`, for few rows: under an L2 penalty the best weights lie in the span of the standardised rows (the
+* `Spanned`, for few rows: under an L2 penalty the optimal weights lie in the span of the standardised rows (the
   representer theorem), so the rows are rotated once into the principal axes of that span, found from the eigenvectors
   of their Gram matrix. Exact up to rounding in float64.
 * `Part`, for more rows: the features themselves, block by block. The leading principal axes of an even sample of all
-  rows tell the minimiser how fast the loss curves in which direction; they steer its path, not the minimum.
+  rows precondition the minimiser; they affect its path, not the minimum.
 
-Shapes: r rows, m rows asked for, d features, a coordinates, k axes or folds, c outputs.
+Shapes: r rows, m selected rows, d features, a coordinates, k axes or folds, c outputs.
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -23,26 +23,26 @@ from regraft.tasks.losses import Head, Sigmoid, Slopes, Softmax, Squares
 from regraft.tasks.rows import Rows
 
 MAX_AXES = 192
-"""Leading axes that a direct part knows (our choice, measured)."""
+"""Number of leading axes used by a direct part (our choice, measured)."""
 AXES_ROWS = 512
-"""Rows that these are taken from (our choice)."""
+"""Number of rows from which they are computed (our choice)."""
 SAMPLE_ROWS = 2048
-"""Rows from which the variance along each is estimated (our choice)."""
+"""Number of rows from which the variance along each axis is estimated (our choice)."""
 RANK = 1e-12
-"""Eigenvalues of a Gram matrix below this share of the largest are rounding."""
+"""Eigenvalues of a Gram matrix below this fraction of the largest are treated as rounding errors."""
 MAX_ITERATIONS = 1000
-"""Steps after which a solve is given up, not converged."""
+"""Maximum number of iterations of a solve, after which it counts as not converged."""
 MIN_CURVATURE = 1e-6
-"""Smallest mean p (1 - p) of a class that the scales take; less would make steps of any length."""
+"""Lower bound on a class's mean p (1 - p) in the scaling; smaller values would allow arbitrarily long steps."""
 
 Sums = list[tuple[Float[np.ndarray, "d d"], Float[np.ndarray, "d c"]]]
-"""Of the rows of each fold: sums for `Ridge`."""
+"""Sums over the rows of each fold, for `Ridge`."""
 Weight = Float[np.ndarray, "c a"]
 Bias = Float[np.ndarray, " c"]
 Link = Callable[[Float[np.ndarray, "c b"], Int[np.ndarray, " b"]], Slopes]
-"""(logits of some rows, which rows) -> their loss, its derivatives by the logits, the curvature of each output."""
+"""(logits of some rows, row indices) -> their loss, its derivatives by the logits, the curvature of each output."""
 Gradients = tuple[float, Weight, Bias, Bias]
-"""A loss, its gradients by weights and biases, and the curvature of each output."""
+"""A loss, its gradients with respect to weights and biases, and the curvature of each output."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class Axes:
     """Orthogonal directions in a part's coordinates, and the mean square of the rows along each."""
 
     basis: Float[np.ndarray, "a k"] | None
-    """Columns are directions; None where the coordinates themselves are the axes."""
+    """Directions, as columns; None if the coordinates themselves are the axes."""
     variance: Float[np.ndarray, " k"]
     """Mean square of the rows along each."""
     rest: float
@@ -58,7 +58,7 @@ class Axes:
 
 
 def leading_axes(rows: Rows) -> Axes:
-    """The directions in which standardised rows vary most, from a sample of them; deterministic."""
+    """Return the leading principal axes of the standardised rows, from a sample of them; deterministic."""
     sample = rows.sample(SAMPLE_ROWS)
     if rows.width <= MAX_AXES:
         variance, basis = np.linalg.eigh((sample.T @ sample).astype(np.float64) / len(sample))
@@ -73,7 +73,7 @@ def leading_axes(rows: Rows) -> Axes:
 
 
 class Part:
-    """The rows outside some folds; this class for many rows, whose coordinates are the standardised features."""
+    """The rows outside some folds. This class is for many rows; its coordinates are the standardised features."""
 
     def __init__(self, rows: Rows, without: Collection[int], axes: Axes | None) -> None:
         self.rows = rows
@@ -85,19 +85,19 @@ class Part:
         self.size, self.noise, self._axes = rows.width, rows.noise, axes
 
     def loss(self, link: Link, weight: Weight, bias: Bias) -> Gradients:
-        """The loss over the part's rows."""
+        """Return the loss over the part's rows."""
         folded = weight * self.inverse
         blocks, shifted = self.rows.blocks(self.inside), bias - folded @ self.mean
         value, by_weight, by_bias, curvature = _pass(blocks, link, folded, shifted, self.rows.dtype)
         return value, (by_weight - np.outer(by_bias, self.mean)) * self.inverse, by_bias, curvature
 
     def outputs(self, weight: Weight, bias: Bias, rows: Int[np.ndarray, " m"]) -> Float[np.ndarray, "m c"]:
-        """Outputs for any rows, inside the part or not."""
+        """Return outputs for any rows, inside or outside the part."""
         folded = weight * self.inverse
         return self.rows.product(folded, rows) + (bias - folded @ self.mean)
 
     def head(self, weight: Weight, bias: Bias) -> tuple[Float[np.ndarray, "c d"], Bias]:
-        """Weights and biases on the features as they are stored, the standardisation folded in."""
+        """Return weights and biases for the features as stored, with the standardisation folded in."""
         folded = self._on_features(weight) * self._scaling.inverse
         return folded, bias - folded @ self._scaling.mean
 
@@ -105,13 +105,13 @@ class Part:
         return weight
 
     def scales(self, curvature: Float[np.ndarray, " c"], penalty: float) -> "Scales":
-        """The change of coordinates after which the penalised loss curves about equally in all of them."""
+        """Return the change of coordinates after which the penalised loss has similar curvature in all directions."""
         assert self._axes is not None
         return Scales(self._axes, np.maximum(curvature, MIN_CURVATURE), penalty)
 
 
 class Spanned(Part):
-    """Few rows, in the principal axes of the part's own."""
+    """A part with few rows, in the principal axes of its own rows."""
 
     def __init__(self, rows: Rows, without: Collection[int]) -> None:
         super().__init__(rows, without, None)
@@ -122,7 +122,7 @@ class Spanned(Part):
         self.squares, vectors = self.squares[kept], vectors[:, kept]
         lengths = np.sqrt(self.squares)
         self._to_axes = vectors / lengths
-        # The rows' own coordinates follow from the eigenvectors; only those left out cost a product with the rows.
+        # The part's own coordinates follow from the eigenvectors; only left-out rows need a product with the rows.
         self._index, self.own = np.flatnonzero(self.inside), vectors * lengths / self._root
         self._coordinates = np.empty((len(self.inside), len(lengths)))
         self._coordinates[self.inside] = self.own
@@ -131,18 +131,19 @@ class Spanned(Part):
         self._axes = Axes(basis=None, variance=self.squares / self.total, rest=0.0)
 
     def loss(self, link: Link, weight: Weight, bias: Bias) -> Gradients:
-        """The loss over the part's rows."""
+        """Return the loss over the part's rows."""
         return _pass([(self._index, self.own)], link, weight, bias, self.own.dtype)
 
     def outputs(self, weight: Weight, bias: Bias, rows: Int[np.ndarray, " m"]) -> Float[np.ndarray, "m c"]:
-        """Outputs for any rows, inside the part or not."""
+        """Return outputs for any rows, inside or outside the part."""
         return self._coordinates[rows] @ weight.T + bias
 
     def _on_features(self, weight: Weight) -> Float[np.ndarray, "c d"]:
         return (weight @ self._to_axes.T) @ self._weighted()
 
     def _weighted(self) -> Float[np.ndarray, "m d"]:
-        """The part's rows times the roots of their weights, computed again when asked: many parts may live at once."""
+        """Return the part's rows times the square roots of their weights; recomputed on each call, since many parts may
+        exist at once."""
         rows = self._standardised(self.inside)
         rows *= self._root
         return rows
@@ -161,7 +162,7 @@ def _pass(
     bias: Bias,
     dtype: np.dtype,
 ) -> Gradients:
-    """Sums over blocks of rows: products in the rows' dtype, sums in float64."""
+    """Sum over blocks of rows, with products in the rows' dtype and sums in float64."""
     value, by_weight, by_bias, curvature = 0.0, np.zeros(weight.shape), np.zeros(len(bias)), np.zeros(len(bias))
     cast_weight, cast_bias = weight.astype(dtype, copy=False), bias.astype(dtype)[:, None]
     for index, rows in blocks:
@@ -176,9 +177,9 @@ def _pass(
 
 
 class Scales:
-    """The symmetric matrix (one per output) that turns scaled coordinates into weights.
+    """The symmetric matrix (one per output) that maps scaled coordinates to weights.
 
-    Along an axis of variance v the loss of an output of curvature q has the second derivative q v + penalty.
+    Along an axis of variance v, the loss of an output of curvature q has second derivative q v + penalty.
     """
 
     def __init__(self, axes: Axes, curvature: Float[np.ndarray, " c"], penalty: float) -> None:
@@ -188,17 +189,17 @@ class Scales:
         self.bias = 1.0 / np.sqrt(curvature)
 
     def apply(self, x: Weight, power: int = 1) -> Weight:
-        """Scaled coordinates as weights, or a gradient by weights as one by scaled coordinates; -1: weights as scaled
-        coordinates."""
+        """Map scaled coordinates to weights, or a gradient by weights to one by scaled coordinates; with power -1,
+        weights to scaled coordinates."""
         along, rest = self._along**power, self._rest**power
         return x * along if self._basis is None else rest * x + ((x @ self._basis) * (along - rest)) @ self._basis.T
 
 
 class Logistic:
-    """Heads of smallest penalised log loss; each solution starts from the one before.
+    """Heads that minimise the penalised log loss; each solve is warm-started from the previous one.
 
-    The objective is the mean weighted log loss plus half l times the sum of the squared weights on the standardised
-    features, biases free, with l = 1 / (C S) and S the sum of the part's row weights: scikit-learn's
+    The objective is the mean weighted log loss plus l / 2 times the sum of squared weights on the standardised
+    features, with unpenalised biases, l = 1 / (C S) and S the sum of the part's row weights: scikit-learn's
     `LogisticRegression(C=C)`.
     """
 
@@ -209,15 +210,15 @@ class Logistic:
         self.facts: dict[str, bool | int] = {}
 
     def start_from(self, other: "Solver") -> None:
-        """Start from the latest solution of another part, whose coordinates are the same."""
+        """Warm-start from the latest solution of another part with the same coordinates."""
         if isinstance(other, Logistic) and np.array_equal(other.link.present, self.link.present):
             self.weight, self.bias, self.curvature = other.weight, other.bias, other.curvature
 
     def head(self, c: float, tolerance: float) -> Head:
-        """The head at one value of c.
+        """Return the head at one value of c.
 
-        `tolerance` bounds the gradient's norm in coordinates in which the loss curves about equally: half its square is
-        about the excess of the objective in nats, and it is about the root mean square change left in the logits.
+        `tolerance` bounds the norm of the gradient in coordinates with similar curvature: half its square is about the
+        excess of the objective in nats, and the norm is about the root mean square change remaining in the logits.
         """
         part, link = self.part, self.link
         penalty, count = link.strength / (c * part.total), len(self.bias)
@@ -245,16 +246,16 @@ class Logistic:
 
 
 class Ridge:
-    """Heads of smallest penalised squared error, in closed form for any number of penalties at once.
+    """Heads that minimise the penalised squared error, in closed form for any number of penalties at once.
 
-    The objective is the sum of weight times squared error plus 1 / c times the sum of the squared weights on the
-    standardised features, biases free: scikit-learn's `Ridge(alpha=1 / c)`. One eigendecomposition serves every penalty
-    (Hastie, Tibshirani and Friedman 2009, section 3.4.1): of the rows' Gram matrix where they are few, else of the
+    The objective is the weighted sum of squared errors plus 1 / c times the sum of squared weights on the standardised
+    features, with unpenalised biases: scikit-learn's `Ridge(alpha=1 / c)`. One eigendecomposition serves all penalties
+    (Hastie, Tibshirani and Friedman 2009, section 3.4.1): of the rows' Gram matrix if there are few, otherwise of the
     features' scatter matrix.
     """
 
     def __init__(self, part: Part, loss: Squares, sums: Sums) -> None:
-        """`sums` are needed unless the rows are few."""
+        """`sums` are required unless there are few rows."""
         weights, targets = part.rows.weights[part.inside], loss.targets[part.inside]
         self.part, self.facts = part, dict[str, bool | int]()
         self._middle = weights @ targets / part.total
@@ -270,13 +271,13 @@ class Ridge:
             self._along = self._basis.T @ (towards * part.inverse[:, None])
 
     def head(self, c: float, tolerance: float) -> Head:
-        """The head at one value of c."""
+        """Return the head at one value of c."""
         weight = self._along / (np.maximum(self._squares, 0.0)[:, None] + 1 / c)
         return (weight if self._basis is None else self._basis @ weight).T, self._middle
 
 
 def fold_sums(rows: Rows, loss: Squares, num_folds: int) -> Sums:
-    """Of the rows of each fold: weight times feature times feature, and weight times feature times target."""
+    """Return for each fold the weighted sums of feature times feature and of feature times target."""
     sums = []
     for fold in range(num_folds):
         scatter, towards = np.zeros((rows.width, rows.width)), np.zeros((rows.width, loss.num_outputs))

@@ -1,6 +1,6 @@
-"""Answers as texts: how alike two are, as the official evaluation of SQuAD 2.0 has it.
+"""Similarity of answers given as texts, as in the official evaluation of SQuAD 2.0.
 
-Source: Rajpurkar et al. 2016, arXiv:1606.05250, section 6.1, and the script `evaluate-v2.0.py` beside the data.
+Source: Rajpurkar et al. 2016, arXiv:1606.05250, section 6.1, and the script `evaluate-v2.0.py` published with the data.
 """
 
 import re
@@ -13,17 +13,17 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def normalised(text: str) -> str:
-    """In lower case, without punctuation, articles and superfluous spaces."""
+    """Return the text in lower case, without punctuation, articles and extra spaces."""
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
 def exact(truth: str, said: str) -> float:
-    """1 where both are the same but for what `normalised` takes away, else 0."""
+    """Return 1 if both texts are equal after `normalised`, else 0."""
     return float(normalised(truth) == normalised(said))
 
 
 def overlap(truth: str, said: str) -> float:
-    """F1 of the words of an answer; where one has none, whether both have none."""
+    """Return the F1 of the words of an answer; if one has no words, whether both have none."""
     wanted, found = normalised(truth).split(), normalised(said).split()
     if not wanted or not found:
         return float(wanted == found)
@@ -32,5 +32,6 @@ def overlap(truth: str, said: str) -> float:
 
 
 def truths(answers: Sequence[str]) -> Sequence[str]:
-    """Those of the right answers that count: all with words left, else the one without any."""
+    """Return the correct answers to compare with: those with words left after normalisation, otherwise one empty
+    answer."""
     return [one for one in answers if normalised(one)] or [""]

@@ -185,8 +185,8 @@ class Detection(Task):
         )
 
     def predictions(self, outputs: np.ndarray) -> list[Prediction]:
-        """Return the class names of the predicted boxes; the record holds all boxes, including those with low scores.
-        """
+        """Return the class names of the predicted boxes; the record contains all boxes, including those with low
+        scores."""
         return [Prediction(id="", label=label, probabilities={}) for label in self.decode(outputs)]
 
     def marks(self, record: Any) -> Marks:

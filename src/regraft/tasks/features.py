@@ -1,9 +1,9 @@
-"""What another network sees in an example: a task without labels, for distillation.
+"""Regression of another network's features: a task without labels, for distillation.
 
-Targets are the teacher's features, less their mean and divided by their standard deviation over the training examples;
-so are the head's outputs. The loss is then 0 where both see the same, and 1 for always predicting the mean.
+Targets are the teacher's features, standardised over the training examples; so are the head's outputs. The loss is then
+0 for a perfect match, and 1 for always predicting the mean.
 
-Letters: n examples, b of a batch, d features of the teacher.
+Letters: n examples, b examples of a batch, d features of the teacher.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TAUGHT = "taught"
-"""The teacher's features of a view, among what a batch knows of it."""
+"""Name of the teacher's features of a view, among the placements of a batch."""
 
 
 @dataclass(frozen=True)
 class Features(LinearTask):
-    """A linear function for each of the teacher's features; solved by ridge regression."""
+    """A linear function for each of the teacher's features; the linear head is solved by ridge regression."""
 
     num_outputs: int = 0
-    """How many features the teacher has; 0 before it was asked."""
+    """Number of the teacher's features; 0 before it is known."""
     moves: bool = False
-    """Whether the teacher was asked about every view, so that `encoded` finds what it saw among the placements."""
+    """Whether the teacher's features of every view are known, and given to `encoded` among the placements."""
     classes: tuple[str, ...] = ()
     kind: str = "features"
     answers: Literal["probabilities", "values", "structured"] = "structured"
@@ -42,7 +42,7 @@ class Features(LinearTask):
     taught: bool = True
 
     def words(self) -> Words:
-        """Features."""
+        """Return the names that reports use: features."""
         return replace(
             super().words(),
             output="feature",
@@ -55,58 +55,58 @@ class Features(LinearTask):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """How many features the teacher has."""
+        """Return the number of the teacher's features."""
         return {"num_outputs": self.num_outputs}
 
     def prepared(self, targets: Float[np.ndarray, "n d"]) -> "Features":
-        """With as many outputs as the teacher has features."""
+        """Return the task with as many outputs as the teacher has features."""
         return replace(self, num_outputs=targets.shape[1])
 
     def named(self, label: str) -> Sequence[str]:
         return ()
 
     def encode(self, labels: Sequence[str]) -> Float[np.ndarray, "n 0"]:
-        """No numbers: labels do not tell them."""
+        """Return no numbers, since labels do not hold the targets."""
         return np.zeros((len(labels), 0), dtype=np.float32)
 
     def encoded(
         self, targets: Float[np.ndarray, "b d"], placements: Mapping[str, np.ndarray]
     ) -> Float[np.ndarray, "b d"]:
-        """What the teacher saw in the view of each row, or in the plain one where that is not known."""
+        """Return the teacher's features of each row's view, or of the plain view if those are not known."""
         return placements.get(TAUGHT, targets)
 
     def strata(self, targets: Float[np.ndarray, "n d"]) -> Int[np.ndarray, " n"]:
-        """One for all."""
+        """Return one stratum for all."""
         return np.zeros(len(targets), dtype=np.int64)
 
     def untaught(self, outside: Float[np.ndarray, "n d"], inside: Float[np.ndarray, "m d"]) -> Bool[np.ndarray, " m"]:
-        """None: no value of a feature stands for a class."""
+        """Return False for all: features have no classes."""
         return np.zeros(len(inside), dtype=bool)
 
     def decode(self, outputs: Float[np.ndarray, "n d"]) -> list[str]:
-        """Features have no label."""
+        """Return empty labels: features have none."""
         return [""] * len(outputs)
 
     def predictions(self, outputs: Float[np.ndarray, "n d"]) -> list[Prediction]:
-        """The features by number."""
+        """Return the features by index."""
         return [
             Prediction(id="", label="", probabilities={}, values={str(at): one for at, one in enumerate(row)})
             for row in outputs.tolist()
         ]
 
     def rescaled(self, logits: Float[np.ndarray, "n d"], targets: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
-        """The outputs as they are: no confidence is stated."""
+        """Return the outputs unchanged: no probabilities are predicted."""
         return logits
 
     def solved_loss(self, targets: Float[np.ndarray, "n d"], *, balanced: bool = False) -> Squares:
-        """Ridge regression."""
+        """Return the loss of ridge regression."""
         check_weighable(self, balanced=balanced)
         return Squares(targets.astype(np.float64))
 
     def objective(
         self, targets: Float[np.ndarray, "n d"], *, balanced: bool, smoothing: float
     ) -> "Callable[[Tensor, Tensor], Tensor]":
-        """Mean squared error, which is what ridge regression minimises too."""
+        """Return the mean squared error, which ridge regression minimises as well."""
         from torch.nn.functional import mse_loss
 
         check_weighable(self, balanced=balanced, smoothing=smoothing)
@@ -114,7 +114,7 @@ class Features(LinearTask):
 
 
 def task(classes: Sequence[str], facts: Mapping[str, Any] | None = None) -> Features:
-    """The task; it has no classes, and `facts` may hold `num_outputs`."""
+    """Return the task, which has no classes; `facts` may have `num_outputs`."""
     return Features(num_outputs=int((facts or {}).get("num_outputs", 0)))
 
 

@@ -1,9 +1,9 @@
 """Limited-memory BFGS for smooth functions, in numpy.
 
-Source: Nocedal and Wright 2006, Numerical Optimization, algorithms 7.4 (two-loop recursion) and 3.5 (a step that
-meets the strong Wolfe conditions, here by a shrinking bracket with cubic interpolation); Hager and Zhang 2005,
-SIAM J. Optim. 16(1), equation 4.1 (the approximate Wolfe condition, which still accepts steps where the decrease is
-lost in rounding). The safeguards' constants are our choice.
+Source: Nocedal and Wright 2006, Numerical Optimization, algorithms 7.4 (two-loop recursion) and 3.5 (a line search for
+the strong Wolfe conditions, here with a shrinking bracket and cubic interpolation); Hager and Zhang 2005, SIAM J.
+Optim. 16(1), equation 4.1 (the approximate Wolfe condition, which still accepts steps when the decrease is lost in
+rounding). The constants of the safeguards are our choice.
 
 Shapes: p parameters. Deterministic: the same function and start give the same steps.
 """
@@ -19,25 +19,25 @@ from jaxtyping import Float
 Objective = Callable[[Float[np.ndarray, " p"]], tuple[float, Float[np.ndarray, " p"]]]
 
 DECREASE = 1e-4
-"""Share of the predicted decrease that a step must reach (c1 in the book)."""
+"""Fraction of the predicted decrease required of a step (c1 in the book)."""
 CURVATURE = 0.9
-"""Share of the slope that may be left after a step (c2 in the book)."""
+"""Fraction of the slope that may remain after a step (c2 in the book)."""
 MAX_TRIALS = 30
-"""Evaluations one line search may use."""
+"""Maximum number of evaluations in one line search."""
 HISTORY = 10
-"""Latest steps that the curvature is learned from."""
+"""Number of recent steps from which the curvature is estimated."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """Where a minimisation ended."""
+    """Result of a minimisation."""
 
     x: Float[np.ndarray, " p"]
     """The best point found."""
     converged: bool
     """Whether the gradient's norm reached the tolerance."""
     iterations: int
-    """Steps taken."""
+    """Number of steps."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,12 @@ class _Point:
 def minimise(
     fun: Objective, x0: Float[np.ndarray, " p"], *, max_iterations: int, gradient_tolerance: float, noise: float = 0.0
 ) -> Result:
-    """Minimise `fun`, which returns its value and gradient, from `x0`.
+    """Minimise `fun`, which returns its value and gradient, starting from `x0`.
 
-    Stops when the Euclidean norm of the gradient is at most `gradient_tolerance`, after `max_iterations` steps, or
-    when no step along the steepest descent helps any more; the last two are not `converged`. `noise` is the
-    absolute error of the function's values beyond rounding in float64. The first trial step is the negative gradient
-    itself, so a function should be scaled to curvatures near one; any other scale only costs a few evaluations.
+    Stops when the Euclidean norm of the gradient is at most `gradient_tolerance`, after `max_iterations` steps, or when
+    no step along the steepest descent improves the value; only the first counts as `converged`. `noise` is the absolute
+    error of the function's values beyond float64 rounding. The first trial step is the negative gradient itself, so the
+    function should be scaled to curvatures near one; other scales only cost a few evaluations.
     """
     x = np.array(x0, dtype=np.float64)
     value, gradient = fun(x)
@@ -95,7 +95,7 @@ def _norm(x: Float[np.ndarray, " p"]) -> float:
 def _direction(
     gradient: Float[np.ndarray, " p"], pairs: deque[tuple[np.ndarray, np.ndarray, float]]
 ) -> Float[np.ndarray, " p"]:
-    """The quasi-Newton direction: minus the approximate inverse Hessian times the gradient."""
+    """Return the quasi-Newton direction: minus the approximate inverse Hessian times the gradient."""
     direction = -gradient
     if not pairs:
         return direction
@@ -112,7 +112,7 @@ def _direction(
 
 
 def _search(fun: Objective, start: _Point, direction: Float[np.ndarray, " p"], slack: float) -> _Point | None:
-    """A step along `direction` that meets the strong Wolfe conditions, or None.
+    """Return a step along `direction` that meets the strong Wolfe conditions, or None.
 
     `low` is the longest step known to be too short, `high` the shortest known to be too long.
     """
@@ -147,7 +147,7 @@ def _search(fun: Objective, start: _Point, direction: Float[np.ndarray, " p"], s
 
 
 def _cubic(a: _Point, b: _Point) -> float:
-    """The minimiser of the cubic through values and slopes at two steps; far beyond `b` when it has none there."""
+    """Return the minimiser of the cubic through the values and slopes at two steps; far beyond `b` if there is none."""
     if a.step == b.step:
         return b.step
     d1 = a.slope + b.slope - 3 * (a.value - b.value) / (a.step - b.step)

@@ -1,11 +1,11 @@
-"""Logits as probabilities: softmax, sigmoid, the temperature of logits; and the losses of linear heads.
+"""Probabilities from logits (softmax, sigmoid, temperature scaling), and the losses of linear heads.
 
-A loss holds the targets of all examples or rows; its link is the loss over some of them, as a solver evaluates it.
+A loss holds the targets of all examples or rows; its link evaluates the loss over some of them for a solver.
 
-Shapes: n examples or rows, c classes, questions or outputs, s outputs that are solved, o fixed outputs, m examples
-asked for, d features.
+Shapes: n examples or rows, c classes, binary decisions or outputs, s outputs being solved, o fixed outputs, m selected
+examples, d features.
 
-Source of the temperature: Guo et al. 2017, arXiv:1706.04599.
+Source of temperature scaling: Guo et al. 2017, arXiv:1706.04599.
 """
 
 from dataclasses import KW_ONLY, dataclass, replace
@@ -22,31 +22,32 @@ Head = tuple[Float[np.ndarray, "c a"], Float[np.ndarray, " c"]]
 STEP = 10**0.5
 """Ratio of neighbouring values of c on a grid."""
 RANGE = (0.05, 20.0)
-"""Temperatures outside are never returned (our choice)."""
+"""Range of temperatures (our choice)."""
 
 
 def log_softmax(logits: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
-    """Logarithms of the softmax of each row, in float64; no overflow for any finite logits."""
+    """Return the log-softmax of each row, in float64, without overflow for any finite logits."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
 def softmax(logits: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
-    """Softmax of each row, in float64; rows sum to 1."""
+    """Return the softmax of each row, in float64; rows sum to 1."""
     return np.exp(log_softmax(logits))
 
 
 def log_losses(logits: Float[np.ndarray, "n c"], targets: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Negative log probability of each row's class under the softmax, in nats, in float64."""
+    """Return the negative log probability of each row's class under the softmax, in nats, in float64."""
     return -log_softmax(logits)[np.arange(len(targets)), targets]
 
 
 def softmax_slopes(
     logits: Float[np.ndarray, "c n"], targets: Int[np.ndarray, " n"], shares: Float[np.ndarray, " n"]
 ) -> tuple[float, Float[np.ndarray, "c n"], Float[np.ndarray, " c"]]:
-    """Sum of `shares` times log loss; its derivatives by the logits; and by class the sum of `shares` times p (1 - p).
+    """Return the sum of `shares` times log loss, its derivatives by the logits, and for each class the sum of `shares`
+    times p (1 - p).
 
-    A row of `logits` for each class, which keeps numpy's reductions over few classes fast. They are overwritten.
+    `logits` has a row per class, which keeps numpy's reductions over few classes fast. It is overwritten.
     """
     logits -= logits.max(axis=0)
     at_truth = (targets, np.arange(len(targets)))
@@ -62,12 +63,12 @@ def softmax_slopes(
 
 
 def sigmoid(logits: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
-    """Probability of yes, in float64."""
+    """Return the probability of yes, in float64."""
     return np.exp(-np.logaddexp(0.0, -logits.astype(np.float64)))
 
 
 def binary_log_losses(logits: Float[np.ndarray, "*n"], yes: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
-    """Negative log probability of the truth of each question, in nats, in float64; `yes` is 1 or 0."""
+    """Return the negative log probability of each true outcome, in nats, in float64; `yes` is 1 or 0."""
     wide = logits.astype(np.float64)
     return np.logaddexp(0.0, np.where(yes > 0, -wide, wide))
 
@@ -75,7 +76,7 @@ def binary_log_losses(logits: Float[np.ndarray, "*n"], yes: Float[np.ndarray, "*
 def sigmoid_slopes(
     logits: Float[np.ndarray, "c n"], yes: Float[np.ndarray, "c n"], shares: Float[np.ndarray, " n"]
 ) -> tuple[float, Float[np.ndarray, "c n"], Float[np.ndarray, " c"]]:
-    """As `softmax_slopes`, for the log losses of yes or no; summed over the questions."""
+    """Return the same as `softmax_slopes`, for binary log losses, summed over the decisions."""
     small = np.exp(-np.abs(logits))
     losses = np.log1p(small) + np.maximum(logits, 0) - yes * logits
     value = float((losses @ shares.astype(logits.dtype)).sum(dtype=np.float64))
@@ -86,16 +87,16 @@ def sigmoid_slopes(
 
 
 def fit_temperature(logits: Float[np.ndarray, "n c"], targets: Int[np.ndarray, " n"]) -> float:
-    """The temperature in [0.05, 20] with the lowest log loss.
+    """Return the temperature in [0.05, 20] that minimises the log loss.
 
-    The loss is convex in 1 / temperature; its derivative is brought to zero by Newton steps in the logarithm, halving
-    the bracket whenever a step leaves it. 1 where the logits of every example are equal.
+    The loss is convex in 1 / temperature; the root of its derivative is found by Newton steps in the logarithm, with
+    bisection whenever a step leaves the bracket. Returns 1 if the logits of every example are equal.
     """
     wide = logits.astype(np.float64)
     given = float(wide[np.arange(len(targets)), targets].mean())
 
     def slope(at: float) -> tuple[float, float]:
-        """First derivative of the loss by the inverse temperature e^at, and the second times e^at."""
+        """Return the first derivative of the loss by the inverse temperature e^at, and the second times e^at."""
         share_of = softmax(wide * exp(at))
         mean = (share_of * wide).sum(axis=1)
         variance = (share_of * (wide - mean[:, None]) ** 2).sum(axis=1)
@@ -121,53 +122,54 @@ def fit_temperature(logits: Float[np.ndarray, "n c"], targets: Int[np.ndarray, "
 
 
 def default_grid(width: int) -> tuple[float, ...]:
-    """Ten values of C, from strong to weak, for `width` standardised features.
+    """Return ten values of C, from strong to weak penalty, for `width` standardised features.
 
-    A row of d standardised features has squared length d on average, so heads at the same C d are penalised alike; the
-    grid runs over C d from 0.1 in half decades (our choice; on small real sets the best lay between 0.3 and 30,000).
+    A row of d standardised features has squared length d on average, so heads with the same C d are penalised alike;
+    the grid covers C d from 0.1 upwards in half decades (our choice; on small real data sets the best was between 0.3
+    and 30,000).
     """
     return tuple(0.1 / width * STEP**i for i in range(10))
 
 
 @dataclass(frozen=True, eq=False)
 class Loss:
-    """What a linear head is solved for, with the targets of all examples: by default a column for every output."""
+    """The loss of a linear head, with the targets of all examples; by default one column per output."""
 
     targets: Shaped[np.ndarray, "n ..."]
     _: KW_ONLY
     weights: Float[np.ndarray, " n"] | None = None
-    """What each example weighs; None where all weigh the same."""
+    """Weight of each example; None for equal weights."""
 
     measure = "log_loss"
-    """Name of what is lost."""
+    """Name of the loss."""
     extension = 0
-    """Values of c tried beyond an end of the grid at which the best lies."""
+    """Number of values of c to try beyond an end of the grid if the best is there."""
     ends_early = True
-    """Whether a path ends once it is clearly past its best, because each value costs a solve."""
+    """Whether a path ends once the loss is clearly past its minimum, because each value costs a solve."""
 
     @property
     def num_outputs(self) -> int:
-        """One per column."""
+        """Number of outputs: one per column."""
         return int(self.targets.shape[1])
 
     def grid(self, width: int) -> tuple[float, ...]:
-        """The values of c that are tried."""
+        """Return the values of c to try."""
         return default_grid(width)
 
     def taken(self, rows: Int[np.ndarray, " r"]) -> Any:
-        """The same, of these rows' examples; without weights."""
+        """Return the same loss for the examples of these rows, without weights."""
         return replace(self, targets=self.targets[rows], weights=None)
 
 
 @dataclass(frozen=True, eq=False)
 class Softmax(Loss):
-    """One of several classes.
+    """Softmax cross entropy over classes.
 
-    With `fixed`, logits of classes that stay as they are: these come first in the numbering of the targets, and only
-    the `num_solved` classes after them are solved. An example's logits are those of the fixed classes and z w + b for
-    the others, z its standardised features; what is minimised over w and b is the objective of a whole head, in which
-    only some rows move (our choice; nothing is published of it that we know). The fixed rows keep their share of the
-    plane, so where a new class resembles an old one, solving the whole head does better.
+    `fixed` are logits of classes that do not change: these come first in the numbering of the targets, and only the
+    `num_solved` classes after them are solved. An example's logits are those of the fixed classes, and z w + b for the
+    others, with z its standardised features; w and b minimise the objective of the whole head, in which only some rows
+    may change (our choice; we know of no publication). Since the fixed rows keep their decision regions, solving the
+    whole head works better when a new class resembles an old one.
     """
 
     targets: Int[np.ndarray, " n"]
@@ -176,35 +178,35 @@ class Softmax(Loss):
 
     @property
     def num_outputs(self) -> int:
-        """Those that are solved."""
+        """Number of classes being solved."""
         return self.num_solved
 
     @property
     def extension(self) -> int:  # type: ignore[override]
-        """Two; none beside fixed classes."""
+        """Two; 0 with fixed classes."""
         return 2 if self.fixed is None else 0
 
     def taken(self, rows: Int[np.ndarray, " r"]) -> "Softmax":
-        """The same, of these rows' examples; without weights."""
+        """Return the same loss for the examples of these rows, without weights."""
         fixed = None if self.fixed is None else self.fixed[rows]
         return replace(self, targets=self.targets[rows], fixed=fixed, weights=None)
 
     def losses(self, outputs: Float[np.ndarray, "m c"], rows: Int[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
-        """Log losses in nats."""
+        """Return log losses in nats."""
         every = outputs if self.fixed is None else np.concatenate([self.fixed[rows], outputs], axis=1)
         return log_losses(every, self.targets[rows])
 
     def link(self, inside: Bool[np.ndarray, " n"], weights: Float[np.ndarray, " n"]) -> "SoftmaxLink":
-        """The loss over some rows."""
+        """Return the loss over some rows."""
         return SoftmaxLink(self, inside, weights)
 
 
 class SoftmaxLink:
-    """The mean weighted softmax loss over some rows, of the classes that occur in them.
+    """The mean weighted softmax loss over some rows, for the classes that occur in them.
 
-    A class without a row gets zero weights and the bias that half an example would earn (our choice: its probability is
-    small, and never 0). With two classes scikit-learn has one weight vector w where we have two, -w/2 and w/2 at the
-    optimum, so there the penalty is doubled and the probabilities agree.
+    A class without rows gets zero weights and the bias that half an example would give (our choice: its probability is
+    small but never 0). With two classes scikit-learn has one weight vector w where we have two, -w/2 and w/2 at the
+    optimum, so the penalty is doubled there and the probabilities agree.
     """
 
     def __init__(self, loss: Softmax, inside: Bool[np.ndarray, " n"], weights: Float[np.ndarray, " n"]) -> None:
@@ -229,14 +231,15 @@ class SoftmaxLink:
         self._fixed, self._num_outputs = fixed, count
 
     def __call__(self, logits: Float[np.ndarray, "s b"], rows: Int[np.ndarray, " b"]) -> Slopes:
-        """Loss of some rows, its derivatives by the logits, and the curvature of each class."""
+        """Return the loss of some rows, its derivatives by the logits, and the curvature of each class."""
         if self._fixed is not None:
             logits = np.concatenate([self._fixed[rows].T.astype(logits.dtype), logits])
         value, slopes, curvature = softmax_slopes(logits, self._targets[rows], self._shares[rows])
         return value, slopes[self._num_fixed :], curvature[self._num_fixed :]
 
     def spread(self, weight: Float[np.ndarray, "s a"], bias: Float[np.ndarray, " s"]) -> Head:
-        """The solution of the classes that occur, among all; biases sum to zero over those that occur."""
+        """Return the head for all classes from the solution for those that occur; biases sum to zero over the
+        latter."""
         level = self._level
         if self._fixed is None:
             bias = bias - bias.mean()
@@ -249,22 +252,23 @@ class SoftmaxLink:
 
 @dataclass(frozen=True, eq=False)
 class Sigmoid(Loss):
-    """Yes (1) or no (0) for each of several labels: independent logistic regressions, solved at once."""
+    """Yes (1) or no (0) for each of several labels: independent logistic regressions, solved jointly."""
 
     def losses(self, outputs: Float[np.ndarray, "m c"], rows: Int[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
-        """Log losses in nats, averaged over the labels: one penalty for all is known better than one for each of
-        rare ones (our choice)."""
+        """Return log losses in nats, averaged over the labels: one common penalty is estimated more reliably than one
+        for each rare label (our choice)."""
         return binary_log_losses(outputs, self.targets[rows]).mean(axis=1)
 
     def link(self, inside: Bool[np.ndarray, " n"], weights: Float[np.ndarray, " n"]) -> "SigmoidLink":
-        """The loss over some rows."""
+        """Return the loss over some rows."""
         return SigmoidLink(self, inside, weights)
 
 
 class SigmoidLink:
     """The mean weighted log loss over some rows, summed over the labels that have both positive and negative examples.
 
-    Where only one does, the weights are zero and the bias is what half an example of the other would earn (our choice).
+    For other labels, the weights are zero and the bias is what half an example of the missing kind would give (our
+    choice).
     """
 
     strength = boost = 1.0
@@ -279,11 +283,11 @@ class SigmoidLink:
         self._targets, self._shares = loss.targets.T[self.present], weights / self.total
 
     def __call__(self, logits: Float[np.ndarray, "s b"], rows: Int[np.ndarray, " b"]) -> Slopes:
-        """Loss of some rows, its derivatives by the logits, and the curvature of each label."""
+        """Return the loss of some rows, its derivatives by the logits, and the curvature of each label."""
         return sigmoid_slopes(logits, self._targets[:, rows].astype(logits.dtype), self._shares[rows])
 
     def spread(self, weight: Float[np.ndarray, "s a"], bias: Float[np.ndarray, " s"]) -> Head:
-        """The solution of the labels that are solved, among all."""
+        """Return the head for all labels from the solution for those solved."""
         all_weight, all_bias = np.zeros((len(self._unsolved), weight.shape[1])), self._unsolved.copy()
         all_weight[self.present], all_bias[self.present] = weight, bias
         return all_weight, all_bias
@@ -291,16 +295,16 @@ class SigmoidLink:
 
 @dataclass(frozen=True, eq=False)
 class Squares(Loss):
-    """Target values, by least squares: ridge regression."""
+    """Squared error of target values: ridge regression."""
 
     measure = "squared_error"
     ends_early = False
 
     def grid(self, width: int) -> tuple[float, ...]:
-        """Seventeen values of c: c d runs from 1e-4 to 1e4 in half decades, because further values cost next to
+        """Return seventeen values of c, with c d from 1e-4 to 1e4 in half decades, because further values cost next to
         nothing (our choice)."""
         return tuple(1e-4 / width * STEP**i for i in range(17))
 
     def losses(self, outputs: Float[np.ndarray, "m c"], rows: Int[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
-        """Squared errors, averaged over the target values."""
+        """Return squared errors, averaged over the target values."""
         return np.square(outputs - self.targets[rows]).mean(axis=1)

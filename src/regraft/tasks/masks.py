@@ -1,8 +1,9 @@
-"""Masks: which class every point of an example is of; kept small, and moved with views.
+"""Masks: the class of every pixel of an example, stored compactly, and transformed with views.
 
-A mask is a grid of class numbers, row by row from above, as large as its example. x runs to the right and y down.
+A mask is a grid of class indices, row by row from the top, as large as its example. x increases to the right and y
+downwards.
 
-Letters: h and w rows and columns of an example, s those of a view's grid.
+Letters: h and w rows and columns of an example, s rows and columns of a view's grid.
 """
 
 import zlib
@@ -13,25 +14,25 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 IGNORED = 255
-"""Stands where a point counts for nothing."""
+"""Value of pixels to ignore."""
 
 
 @dataclass(frozen=True)
 class Mask:
-    """A mask, kept small."""
+    """A mask, compressed."""
 
     size: tuple[int, int]
     """Rows and columns."""
     data: str
-    """Its numbers row by row, each a byte, compressed by zlib, in base 64."""
+    """Its values row by row, one byte each, compressed by zlib, in base 64."""
     numbers: tuple[int, ...]
-    """The class number that each of these stands for, `IGNORED` where none."""
+    """The class index for each value; `IGNORED` for none."""
 
     def grid(self) -> UInt8[np.ndarray, "h w"]:
-        """The class number of every point.
+        """Return the class index of every pixel.
 
         Raises:
-            ValueError: it is damaged.
+            ValueError: the mask is damaged.
         """
         table = np.full(256, IGNORED, dtype=np.uint8)
         table[: len(self.numbers)] = self.numbers
@@ -45,9 +46,9 @@ class Mask:
 def in_view(
     grid: UInt8[np.ndarray, "h w"], placed: Float[np.ndarray, " 4"], flips: Bool[np.ndarray, " 2"], side: int
 ) -> UInt8[np.ndarray, "s s"]:
-    """What a view shows of a mask, by the nearest point; beyond the example `IGNORED`.
+    """Return the part of a mask visible in a view, by the nearest pixel; `IGNORED` outside the example.
 
-    `placed` and `flips` are the view's placement: the part of the example that it shows, and how that was turned.
+    `placed` and `flips` are the view's placement: the visible part of the example, and how it was flipped.
     """
     shares = (np.arange(side) + 0.5) / side
     across, down = (1 - shares if flipped else shares for flipped in flips)

@@ -1,4 +1,4 @@
-"""Pairs of examples: which there are, and how well a similarity tells those of one identity from those of two.
+"""Pairs of examples, and how well a similarity separates pairs of the same identity from pairs of different identities.
 
 Letters: n examples, p pairs, b weightings, u distinct similarities.
 """
@@ -11,24 +11,24 @@ from jaxtyping import Bool, Float, Int
 from regraft.identity import derive_seed
 
 MAX_PAIRS = 100_000
-"""Of more pairs as many are drawn, those of one identity first (our choice)."""
+"""Maximum number of pairs; beyond it, pairs are drawn at random, those of the same identity first (our choice)."""
 MIN_FALSE = 10
-"""False accepts that a share of them must leave room for: at 1 % there must be 1,000 pairs of two identities."""
+"""Minimum number of false accepts at a given rate: at 1 % there must be 1,000 pairs of different identities."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Roc:
-    """True and false accepts as the threshold falls; in each row the last value is that of all pairs."""
+    """True and false accepts by decreasing threshold; the last value of each row is that of all pairs."""
 
     true: Float[np.ndarray, "b u"]
     false: Float[np.ndarray, "b u"]
     at: Float[np.ndarray, " u"]
-    """The similarity from which on pairs are accepted."""
+    """Threshold: the lowest accepted similarity."""
 
 
 def all_pairs(identities: Int[np.ndarray, " n"]) -> tuple[Int[np.ndarray, " p"], Int[np.ndarray, " p"]]:
-    """Every pair, or at most `MAX_PAIRS` of them: all of one identity, as far as they go, and of the others as many as
-    are left, drawn from a fixed seed."""
+    """Return all pairs, or at most `MAX_PAIRS` of them: as many as possible of the same identity, then pairs of
+    different identities drawn with a fixed seed."""
     left, right = np.triu_indices(len(identities), 1)
     if len(left) <= MAX_PAIRS:
         return left, right
@@ -41,7 +41,7 @@ def all_pairs(identities: Int[np.ndarray, " n"]) -> tuple[Int[np.ndarray, " p"],
 
 
 def roc(alike: Float[np.ndarray, " p"], same: Bool[np.ndarray, " p"], weights: Float[np.ndarray, "b p"]) -> Roc:
-    """The curve under every weighting of the pairs."""
+    """Return the curve under every weighting of the pairs."""
     order = np.argsort(-alike, kind="stable")
     ends = np.flatnonzero(np.diff(alike[order], append=-np.inf))
     each, truth = weights[:, order], same[order]
@@ -50,7 +50,7 @@ def roc(alike: Float[np.ndarray, " p"], same: Bool[np.ndarray, " p"], weights: F
 
 
 def shares(curve: Roc) -> tuple[Float[np.ndarray, "b u"], Float[np.ndarray, "b u"]]:
-    """Shares of true and of false accepts, beginning at none; nan where there is no pair of that kind."""
+    """Return true and false accept rates, starting from zero; nan if there is no pair of that kind."""
     with np.errstate(invalid="ignore", divide="ignore"):
         made = (np.pad(one, ((0, 0), (1, 0))) / one[:, -1:] for one in (curve.true, curve.false))
         true, false = made
@@ -58,16 +58,17 @@ def shares(curve: Roc) -> tuple[Float[np.ndarray, "b u"], Float[np.ndarray, "b u
 
 
 def auroc_of(curve: Roc) -> Float[np.ndarray, " b"]:
-    """The chance that a pair of one identity is more alike than one of two; equal ones count half."""
+    """Return the probability that a pair of the same identity is more similar than one of different identities; ties
+    count half."""
     true, false = shares(curve)
     area: Float[np.ndarray, " b"] = (np.diff(false, axis=1) * (true[:, 1:] + true[:, :-1]) / 2).sum(axis=1)
     return area
 
 
 def equal_error(curve: Roc) -> Float[np.ndarray, " b"]:
-    """The equal error rate: as many pairs of one identity are refused as of two are accepted."""
+    """Return the equal error rate, at which the false accept rate equals the false reject rate."""
     true, false = shares(curve)
-    apart = false + true - 1  # false accepts less false refusals: rises from -1 to 1
+    apart = false + true - 1  # false accept rate minus false reject rate: rises from -1 to 1
     later = np.maximum((apart >= 0).argmax(axis=1), 1)
     rows = np.arange(len(apart))
     before, after = apart[rows, later - 1], apart[rows, later]
@@ -78,15 +79,15 @@ def equal_error(curve: Roc) -> Float[np.ndarray, " b"]:
 
 
 def accepted_at(curve: Roc, limit: float) -> Float[np.ndarray, " b"]:
-    """The largest share of true accepts with a false accept rate of at most `limit`."""
+    """Return the largest true accept rate with a false accept rate of at most `limit`."""
     true, false = shares(curve)
     found = np.where(false <= limit, true, 0.0).max(axis=1)
     return np.where(np.isnan(true[:, -1] + false[:, -1]), np.nan, found)
 
 
 def threshold_at(alike: Float[np.ndarray, " p"], same: Bool[np.ndarray, " p"], limit: float | None) -> float:
-    """The lowest similarity that accepts at most a share `limit` of the pairs of two identities; with None the one
-    where false accepts and false refusals come nearest to one another."""
+    """Return the lowest similarity threshold with a false accept rate of at most `limit`; with None, the one with the
+    smallest difference between false accept rate and false reject rate."""
     curve = roc(alike, same, np.ones((1, len(alike))))
     true, false = (one[0, 1:] for one in shares(curve))
     if limit is None:

@@ -1,11 +1,10 @@
-"""One or several numbers per example.
+"""Regression: one or several numbers per example.
 
-The head's outputs are the numbers less their mean over the training examples, divided by their standard deviation
-there (after the logarithm, where that is asked for), so that learning rates suit whatever the unit is; `outputs` turns
-them back. With the logarithm a prediction is the exponential of the predicted logarithm: nearer the median than the
-mean.
+The head predicts standardised targets: minus their mean over the training examples, divided by their standard deviation
+(after the logarithm, if there is one), so that learning rates suit any unit; `outputs` converts back. With the
+logarithm, a prediction is the exponential of the predicted logarithm: closer to the median than to the mean.
 
-Letters: n examples, b of a batch, c numbers.
+Letters: n examples, b examples of a batch, c targets.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,30 +25,30 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BINS = 10
-"""Bins of target values that splits and folds have alike (our choice)."""
+"""Number of bins by target value for stratified splits and folds (our choice)."""
 MINIMUM = 10
-"""Smallest number of examples of a bin (our choice)."""
+"""Minimum number of examples in a bin (our choice)."""
 _LARGEST_LOG = 700.0
-"""Logarithms beyond this are cut, so that no prediction is infinite."""
+"""Logarithms are clipped to this value, so that predictions are finite."""
 
 
 @dataclass(frozen=True)
 class Regression(LinearTask):
-    """A linear function for each number; solved by ridge regression."""
+    """A linear function for each target; the linear head is solved by ridge regression."""
 
     classes: tuple[str, ...]
     mean: tuple[float, ...] = ()
-    """Mean of each number over the training examples, after the transform; empty before these are known."""
+    """Mean of each target over the training examples, after the transform; empty before these are known."""
     std: tuple[float, ...] = ()
-    """Standard deviation of each number over the training examples, after the transform."""
+    """Standard deviation of each target over the training examples, after the transform."""
     transform: Literal["none", "log"] = "none"
-    """`log` where the natural logarithm is predicted, for positive numbers that differ by factors."""
+    """`log` to predict the natural logarithm, for positive targets that vary by factors."""
     kind: str = "regression"
     answers: Literal["probabilities", "values"] = "values"
     exclusive: bool = False
 
     def words(self) -> Words:
-        """Targets."""
+        """Return the names that reports use: targets."""
         return Words(
             output="target",
             outputs="targets",
@@ -65,19 +64,19 @@ class Regression(LinearTask):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """Scale and transform."""
+        """Return mean, standard deviation and transform."""
         return {"mean": list(self.mean), "std": list(self.std), "transform": self.transform}
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of the numbers."""
+        """Return the names of the targets."""
         return self.classes
 
     def prepared(self, targets: Float[np.ndarray, "n c"]) -> "Regression":
-        """With the scale of these targets.
+        """Return the task with the mean and standard deviation of these targets.
 
         Raises:
-            BadData: a number is the same for all of them.
+            BadData: a target has the same value for all examples.
         """
         moved = self._transformed(targets)
         mean, std = moved.mean(axis=0), moved.std(axis=0)
@@ -93,10 +92,10 @@ class Regression(LinearTask):
         return self.classes
 
     def encode(self, labels: Sequence[str]) -> Float[np.ndarray, "n c"]:
-        """Labels as float64, in the user's units.
+        """Return labels as float64, in the user's units.
 
         Raises:
-            BadData: a label is not as many finite numbers as there are names.
+            BadData: a label does not have as many finite numbers as there are targets.
         """
         table = [[number(part) for part in parted(label)] for label in labels]
         for label, row in zip(labels, table, strict=True):
@@ -110,11 +109,11 @@ class Regression(LinearTask):
     def encoded(
         self, targets: Float[np.ndarray, "n c"], placements: Mapping[str, np.ndarray]
     ) -> Float[np.ndarray, "n c"]:
-        """Standardised targets, float32."""
+        """Return standardised targets, float32."""
         return self._standard(targets).astype(np.float32)
 
     def outputs(self, logits: Float[np.ndarray, "n c"], temperature: float = 1.0) -> Float[np.ndarray, "n c"]:
-        """The numbers in the user's units, float64; there is no confidence for a temperature to change."""
+        """Return the predicted values in the user's units, float64; the temperature has no effect."""
         moved = logits.astype(np.float64) * np.array(self.std) + np.array(self.mean)
         if self.transform == "log":
             moved = np.exp(np.clip(moved, -_LARGEST_LOG, _LARGEST_LOG))
@@ -127,33 +126,33 @@ class Regression(LinearTask):
         return {"outputs": moved.clamp(-_LARGEST_LOG, _LARGEST_LOG).exp() if self.transform == "log" else moved}
 
     def decode(self, outputs: Float[np.ndarray, "n c"]) -> list[str]:
-        """Each row's numbers with six significant digits."""
+        """Return each row's values with six significant digits."""
         return [joined(f"{value:.6g}" for value in row) for row in outputs.tolist()]
 
     def stated(self, logits: Float[np.ndarray, "n c"], targets: Float[np.ndarray, "n c"]) -> None:
-        """No probability is stated."""
+        """Return None: no probabilities are predicted."""
 
     def strata(self, targets: Float[np.ndarray, "n c"]) -> Int[np.ndarray, "n"]:
-        """Bins of like size."""
+        """Return bins of about equal size."""
         return by_rank(targets)
 
     def scores(self, logits: Float[np.ndarray, "n c"], targets: Float[np.ndarray, "n c"]) -> dict[str, float]:
-        """The mean absolute error in the user's units, over examples and numbers."""
+        """Return the mean absolute error in the user's units, over examples and targets."""
         return {"mae": float(np.abs(self.outputs(logits) - targets).mean())}
 
     def rescaled(self, logits: Float[np.ndarray, "n c"], targets: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
-        """The logits as they are."""
+        """Return the logits unchanged."""
         return logits
 
     def solved_loss(self, targets: Float[np.ndarray, "n c"], *, balanced: bool = False) -> Squares:
-        """Ridge regression of the standardised numbers."""
+        """Return the loss of ridge regression on the standardised targets."""
         check_weighable(self, balanced=balanced)
         return Squares(self._standard(targets))
 
     def objective(
         self, targets: Float[np.ndarray, "n c"], *, balanced: bool, smoothing: float
     ) -> "Callable[[Tensor, Tensor], Tensor]":
-        """Mean squared error of the standardised numbers, which is what ridge regression minimises too."""
+        """Return the mean squared error of the standardised targets, which ridge regression minimises as well."""
         from torch.nn.functional import mse_loss
 
         check_weighable(self, balanced=balanced, smoothing=smoothing)
@@ -167,8 +166,8 @@ class Regression(LinearTask):
 
 
 def by_rank(targets: Float[np.ndarray, "n c"]) -> Int[np.ndarray, " n"]:
-    """The bin of every example, in [0, 10), fewer where there are under a hundred examples: bins of equal size by its
-    rank, of several values by the mean of its ranks."""
+    """Return the bin of every example, in [0, 10), fewer for under a hundred examples. Bins have equal size and are
+    assigned by rank; with several targets, by the mean rank."""
     count = len(targets)
     ranks = np.stack([np.unique(column, return_inverse=True)[1] for column in targets.T], axis=1)
     score = (ranks / np.maximum(ranks.max(axis=0), 1)).mean(axis=1)
@@ -180,7 +179,7 @@ def by_rank(targets: Float[np.ndarray, "n c"]) -> Int[np.ndarray, " n"]:
 
 
 def task(classes: Sequence[str], facts: Mapping[str, Any] | None = None) -> Regression:
-    """The task of predicting the numbers with these names; `facts` may hold `mean`, `std` and `transform`."""
+    """Return the regression task for targets with these names; `facts` may have `mean`, `std` and `transform`."""
     known = dict(facts or {})
     return Regression(
         tuple(classes),

@@ -1,6 +1,6 @@
-"""Rows of features in folds: their means and standard deviations, and the rows standardised, in blocks.
+"""Rows of features in folds: their means and standard deviations, and the standardised rows, in blocks.
 
-Shapes: r rows (an example has one row per view), n examples, d features, k folds, b rows of a block.
+Shapes: r rows (one per view of an example), n examples, d features, k folds, b rows of a block.
 """
 
 from collections.abc import Collection, Iterator
@@ -14,24 +14,23 @@ from jaxtyping import Bool, Float, Int
 from regraft.errors import BadData
 
 STREAM_ABOVE = 1 << 30
-"""Bytes of the features above which they are read in blocks on every pass (our choice: 1 GiB)."""
+"""Size of the features in bytes above which they are read in blocks on every pass (our choice: 1 GiB)."""
 BLOCK_BYTES = 2 << 20
-"""Bytes of a block of rows in float32: small enough for a core's cache, so that the second product of a pass finds
-the block there (our choice)."""
+"""Size of a block of rows in float32, in bytes: small enough for a core's cache, so that the second product of a pass
+still finds the block there (our choice)."""
 DOUBLE_BELOW = 1 << 20
-"""Numbers up to which held features are kept in float64; above, float32 with sums over blocks in float64."""
+"""Maximum number of values kept in float64; larger features are kept in float32, with sums over blocks in float64."""
 SPREAD_FLOOR = 0.1
-"""Share of the median feature's standard deviation below which no feature is divided by its own. A unit that is silent
-for nearly every training example has a tiny one, and a new example for which it is not zero would lie thousands of
-standard deviations out and decide its logits alone. Our choice, measured on pooled activations of five small sets (240
-examples, 4 draws): mean test log loss 0.667 without a floor, 0.541 at 0.01, 0.532 at 0.1, 0.526 at 1, 0.536 at 10;
-accuracies differ by half a point."""
+"""Lower bound on the standard deviation of a feature, as a fraction of the median feature's. A unit that is inactive
+for nearly all training examples has a tiny one; a new example that activates it would be thousands of standard
+deviations away, and that feature alone would determine its logits. Our choice, measured on pooled activations of five
+small data sets (240 examples, 4 draws): mean test log loss 0.667 without a bound, 0.541 at 0.01, 0.532 at 0.1, 0.526 at
+1, 0.536 at 10; accuracies differ by half a percentage point."""
 FEW_ROWS = 1024
-"""Rows up to which a part is solved in the span of its own rows; beyond, the eigenvectors cost more than they save
-(measured)."""
+"""Maximum number of rows for solving a part in the span of its own rows; beyond it, the eigenvectors cost more than
+they save (measured)."""
 CONSTANT = 1e-6
-"""A feature whose standard deviation over some rows is below this share of that over all rows counts as constant
-there."""
+"""A feature is constant over some rows if its standard deviation there is below this fraction of that over all rows."""
 
 
 @runtime_checkable
@@ -51,10 +50,11 @@ class Scaling:
     mean: Float[np.ndarray, " d"]
     """Weighted mean."""
     inverse: Float[np.ndarray, " d"]
-    """One over the weighted standard deviation (divisor n) or its floor; 0 for a constant feature, which drops out."""
+    """Inverse of the weighted standard deviation (divisor n) or of its lower bound; 0 for a constant feature, which is
+    dropped."""
 
     def deviation(self) -> Float[np.ndarray, " d"]:
-        """What a feature is divided by; 0 for a constant feature."""
+        """Return the divisor of each feature; 0 for a constant feature."""
         deviation: Float[np.ndarray, " d"] = np.zeros_like(self.inverse)
         np.divide(1.0, self.inverse, out=deviation, where=self.inverse > 0)
         return deviation
@@ -62,10 +62,10 @@ class Scaling:
 
 @dataclass(frozen=True, kw_only=True)
 class Moments:
-    """Weighted sums of the rows of each fold, taken in one pass in float64."""
+    """Weighted sums of the rows of each fold, computed in one pass in float64."""
 
     pivot: Float[np.ndarray, " d"]
-    """Taken from every row before summing, against cancellation."""
+    """Subtracted from every row before summing, to avoid cancellation."""
     weight: Float[np.ndarray, " k"]
     """Sum of the weights."""
     first: Float[np.ndarray, "k d"]
@@ -74,9 +74,9 @@ class Moments:
     """Sum of weight times squared feature."""
 
     def scaling(self, without: Collection[int] = (), *, floor: float = 0.0) -> Scaling:
-        """Mean and standard deviation of the rows outside the folds `without`; these do not enter.
+        """Return mean and standard deviation of the rows outside the folds `without`.
 
-        A standard deviation below `floor` times the median feature's is replaced by that; a constant feature drops out.
+        Standard deviations are at least `floor` times that of the median feature; constant features are dropped.
         """
         kept = [fold for fold in range(len(self.weight)) if fold not in without]
         mean, variance = self._of(kept)
@@ -99,7 +99,7 @@ class Moments:
 def moments(
     features: RowSource, weights: Float[np.ndarray, " r"], fold_of_row: Int[np.ndarray, " r"], num_folds: int
 ) -> Moments:
-    """The sums of each fold of `features`; `BadData` names the first row with a number that is not finite."""
+    """Return the sums of each fold of `features`; raises `BadData` for the first row with a non-finite number."""
     rows, width = features.shape
     pivot = np.zeros(width)
     weight = np.bincount(fold_of_row, weights=weights, minlength=num_folds).astype(np.float64)
@@ -131,16 +131,16 @@ def _refuse(block: Float[np.ndarray, "b d"], start: int) -> None:
 
 
 def block_rows(width: int) -> int:
-    """Rows of a block whose float32 copy takes about `BLOCK_BYTES`."""
+    """Return the number of rows of a block whose float32 copy takes about `BLOCK_BYTES`."""
     return max(64, BLOCK_BYTES // (4 * max(width, 1)))
 
 
 class Rows:
-    """Rows standardised together, in blocks: from memory where they fit, else read again on every pass.
+    """Rows standardised together, in blocks: kept in memory if they fit, otherwise read again on every pass.
 
-    In memory, unless they are few, they are sorted by fold and no block straddles two folds, so that a pass without
-    some folds touches none of their rows. A part of the rows has a mean and standard deviations of its own; whoever
-    needs these applies the (small) difference to the weights.
+    In memory, unless there are few, they are sorted by fold and no block contains two folds, so that a pass without
+    some folds skips all their rows. A part of the rows has its own mean and standard deviations; callers apply the
+    (small) difference to the weights.
     """
 
     def __init__(
@@ -152,7 +152,8 @@ class Rows:
         *,
         single: bool = True,
     ) -> None:
-        """`single`: many rows are kept in float32, with sums over blocks in float64; else all are in float64.
+        """`single`: whether many rows are kept in float32, with sums over blocks in float64; otherwise all are in
+        float64.
 
         Raises:
             BadData: a feature is not finite; the message names the row.
@@ -180,7 +181,7 @@ class Rows:
             self.held[place[start:stop]] = self._read(start, stop)
 
     def blocks(self, kept: Bool[np.ndarray, " r"]) -> Iterator[tuple[Int[np.ndarray, " b"], Float[np.ndarray, "b d"]]]:
-        """Row numbers and standardised features of every block, of the rows `kept` alone."""
+        """Yield row indices and standardised features of every block, for the rows in `kept` only."""
         for start, stop in self._spans:
             index = self._order[start:stop]
             chosen = kept[index]
@@ -189,7 +190,7 @@ class Rows:
                 yield (index, block) if chosen.all() else (index[chosen], block[chosen])
 
     def product(self, weight: Float[np.ndarray, "c d"], rows: Int[np.ndarray, " m"]) -> Float[np.ndarray, "m c"]:
-        """Some standardised rows times weights, in float64."""
+        """Return some standardised rows times weights, in float64."""
         kept, place = np.zeros(len(self.fold_of), dtype=bool), np.empty(len(self.fold_of), dtype=np.int64)
         kept[rows], place[rows] = True, np.arange(len(rows))
         result = np.empty((len(rows), len(weight)))
@@ -199,7 +200,7 @@ class Rows:
         return result
 
     def sample(self, count: int) -> Float[np.ndarray, "m d"]:
-        """About `count` rows, evenly from all blocks; copied, so that no block is kept alive."""
+        """Return about `count` rows, evenly from all blocks; copied, so that no block is kept alive."""
         everyone = np.ones(len(self.fold_of), dtype=bool)
         every = max(1, len(self.fold_of) // count)
         return np.concatenate([block[::every].copy() for _, block in self.blocks(everyone)])
@@ -214,7 +215,7 @@ class Rows:
 def outputs_of(
     features: RowSource, weight: Float[np.ndarray, "c d"], bias: Float[np.ndarray, " c"]
 ) -> Float[np.ndarray, "r c"]:
-    """What a head on stored features puts out, in float32, read and multiplied in blocks."""
+    """Return a head's outputs on stored features, in float32, computed in blocks."""
     rows, width = features.shape
     outputs = np.empty((rows, len(bias)), dtype=np.float32)
     size = block_rows(width)

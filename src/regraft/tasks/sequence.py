@@ -1,11 +1,10 @@
-"""A text for a text: translation, and whatever else an encoder with a decoder writes.
+"""Sequence to sequence: text from text, such as translation, by an encoder with a decoder.
 
-A label is the text to be written. While training the decoder is shown it (teacher forcing), one token behind, and the
-loss is the cross entropy of the next token; where texts are measured or predicted, they are generated, greedily or by a
-beam search.
+A label is the target text. In training the decoder reads it shifted by one token (teacher forcing), and the loss is the
+cross entropy of the next token; for metrics and predictions, texts are generated greedily or by beam search.
 
 Source: Sutskever et al. 2014, arXiv:1409.3215; Williams & Zipser 1989 (teacher forcing); Szegedy et al. 2016,
-arXiv:1512.00567 (label smoothing). Letters: n examples, b rows of a batch, t tokens, v numbers to choose from.
+arXiv:1512.00567 (label smoothing). Letters: n examples, b rows of a batch, t tokens, v vocabulary size.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,17 +26,17 @@ if TYPE_CHECKING:
 
 READS = Reads("tokens")
 IGNORED = -100
-"""Stands for padding in encoded targets: the loss passes over it."""
+"""Padding in encoded targets, ignored by the loss."""
 
 
 @dataclass(frozen=True)
 class Writing(Task):
-    """Texts, written token by token."""
+    """Text generation, token by token."""
 
     beams: int = 1
-    """How many texts are followed at once; 1 takes the most probable token each time."""
+    """Number of beams; 1 for greedy decoding."""
     preparation: Any = None
-    """What knows the tokens; None until it is known."""
+    """The preparation with the vocabulary; None until known."""
     kind: str = "sequence"
     classes: tuple[str, ...] = ()
     reads: Reads = READS
@@ -47,16 +46,16 @@ class Writing(Task):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """The width of the beam."""
+        """Return the number of beams."""
         return {"beams": self.beams}
 
     @property
     def generation(self) -> Mapping[str, Any]:
-        """The width of the beam and the tokens at most, as transformers' `generate` calls them."""
+        """Return the number of beams and the maximum number of tokens, under the names of transformers' `generate`."""
         return {"num_beams": self.beams, "max_new_tokens": self.preparation.max_target_tokens}
 
     def words(self) -> Words:
-        """Texts."""
+        """Return the names that reports use: texts."""
         return Words(
             output="text",
             outputs="texts",
@@ -91,15 +90,15 @@ class Writing(Task):
         return self
 
     def named(self, label: str) -> Sequence[str]:
-        """Nothing: there are no classes."""
+        """Return nothing: there are no classes."""
         return ()
 
     def encode(self, labels: Sequence[str]) -> np.ndarray:
-        """The texts, spaces alike."""
+        """Return the texts with normalised spaces."""
         return as_records([" ".join(label.split()) for label in labels])
 
     def encoded(self, targets: np.ndarray, placements: Mapping[str, np.ndarray]) -> Int[np.ndarray, "b t"]:
-        """The tokens, as many as the longest has; `IGNORED` behind the others."""
+        """Return the tokens, padded with `IGNORED` to the longest text."""
         numbers = [self.preparation.target(text) for text in targets]
         made = np.full((len(targets), max(map(len, numbers), default=1)), IGNORED, dtype=np.int64)
         for row, one in zip(made, numbers, strict=True):
@@ -107,8 +106,8 @@ class Writing(Task):
         return made
 
     def head(self, widths: Mapping[str, int], dropout: float, source_head: "nn.Module | None" = None) -> "nn.Module":
-        """Tokens (b t d) -> logits (b t v): a copy of the network's own output layer where it has one, untied from the
-        vectors of its words."""
+        """Return a head: tokens (b t d) -> logits (b t v). It is a copy of the network's own output layer if there is
+        one, untied from its embeddings."""
         import torch
         from torch import nn
 
@@ -120,7 +119,7 @@ class Writing(Task):
         return nn.Sequential(nn.Dropout(dropout), linear)
 
     def objective(self, targets: np.ndarray, *, balanced: bool, smoothing: float) -> "Callable[[Any, Any], Tensor]":
-        """The mean over the tokens that are no padding."""
+        """Return the mean loss over the tokens except padding."""
         from torch.nn.functional import cross_entropy
 
         check_weighable(self, balanced=balanced)
@@ -133,20 +132,20 @@ class Writing(Task):
         return loss
 
     def gathered(self, batches: Sequence[Any], example_of_row: Int[np.ndarray, " b"], placements: Any) -> np.ndarray:
-        """The texts."""
+        """Return the texts."""
         return as_records([text for batch in batches for text in self.preparation.texts(batch.tolist())])
 
     def decode(self, outputs: np.ndarray) -> list[str]:
-        """The texts."""
+        """Return the texts."""
         return list(outputs)
 
     def predictions(self, outputs: np.ndarray) -> list[Prediction]:
-        """The texts."""
+        """Return the texts."""
         return [Prediction(id="", label=text, probabilities={}) for text in outputs]
 
 
 def task(classes: Sequence[str], facts: Mapping[str, Any] | None = None) -> Writing:
-    """The task of writing texts."""
+    """Return the text generation task."""
     return Writing(beams=int((facts or {}).get("beams", 1)))
 
 

@@ -1,12 +1,12 @@
-"""Extractive question answering: which part of a context answers a question, or that none does.
+"""Extractive question answering: the span of a context that answers a question, or none.
 
-A context is read in windows, each behind the question. For every token a score says whether the answer begins there,
-and another whether it ends there; the first token of a row stands for no answer in its window. The answer is the span
-with the highest sum over all windows; where some training question has no answer, there is none unless that sum lies
-above the lowest one that a window gives its first token.
+A context is split into windows, each read after the question. Every token gets a score for being the start of the
+answer, and one for being its end; the first token of a row stands for no answer in its window. The answer is the span
+with the highest sum over all windows; if some training question has no answer, there is none unless that sum exceeds
+the lowest score that a window gives to its first token.
 
-A label is JSON, as SQuAD has it: a list of `{"text": "Rome", "answer_start": 12}`, empty where there is no answer; the
-first one is trained on.
+A label is JSON as in SQuAD: a list of `{"text": "Rome", "answer_start": 12}`, empty if there is no answer; training
+uses the first one.
 
 Source: Devlin et al. 2019, arXiv:1810.04805, sections 4.2 and 4.3 (the threshold is 0, the default of their script);
 transformers' `compute_predictions_logits`.
@@ -34,17 +34,18 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 BEST, LONGEST = 20, 30
-"""First and last tokens that are tried, and tokens of an answer at most, as Devlin has them."""
+"""Number of candidates for the first and the last token, and maximum number of tokens of an answer, as in Devlin
+et al."""
 READS = Reads("tokens", whole=True)
 EXPECTED = '[{"text": "Rome", "answer_start": 12}]'
 
 
 @dataclass(frozen=True)
 class Span(Task):
-    """A part of a context."""
+    """Extractive question answering."""
 
     unanswerable: bool = False
-    """Whether there may be no answer."""
+    """Whether questions may have no answer."""
     classes: tuple[str, ...] = ()
     kind: str = "span"
     reads: Reads = READS
@@ -54,11 +55,11 @@ class Span(Task):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """Whether there may be no answer."""
+        """Return whether questions may have no answer."""
         return {"unanswerable": self.unanswerable}
 
     def words(self) -> Words:
-        """Answers."""
+        """Return the names that reports use: answers."""
         none = ", or that none does" if self.unanswerable else ""
         return Words(
             output="answer",
@@ -74,14 +75,14 @@ class Span(Task):
         )
 
     def named(self, label: str) -> Sequence[str]:
-        """None: there are no classes."""
+        """Return nothing: there are no classes."""
         return ()
 
     def targets(self, examples: Sequence[Example]) -> np.ndarray:
-        """As `encode`.
+        """Return the targets, as `encode`.
 
         Raises:
-            BadData: an answer is not in the context, as far as that is at hand, where it is said to lie.
+            BadData: an answer is not at the stated position of the context, if the context is available.
         """
         targets, away = self.encode([one.label for one in examples]), list[str]()
         for one, answers in zip(examples, targets, strict=True):
@@ -98,20 +99,20 @@ class Span(Task):
         return targets
 
     def encode(self, labels: Sequence[str]) -> np.ndarray:
-        """For each example a list of answers with `text` and `answer_start`."""
+        """Return for each example a list of answers with `text` and `answer_start`."""
         return as_records([read_label(label) for label in labels])
 
     def prepared(self, targets: np.ndarray) -> "Span":
-        """Whether some question has no answer."""
+        """Return the task, with `unanswerable` set if some question has no answer."""
         return replace(self, unanswerable=not all(targets))
 
     def strata(self, targets: np.ndarray) -> Int[np.ndarray, "n"]:
-        """1 where there is an answer."""
+        """Return 1 for questions with an answer."""
         return np.array([bool(one) for one in targets], dtype=np.int64)
 
     def encoded(self, targets: np.ndarray, placements: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """`start` and `end` (b), the tokens that hold the answer's first and last character, 0 where the window does
-        not show all of it; and which tokens are `outside` (b t): no part of the context, nor the first."""
+        """Return `start` and `end` (b), the tokens with the answer's first and last character, 0 if the window does not
+        contain all of it; and `outside` (b t), the tokens that are neither part of the context nor the first."""
         offsets = placements["offsets"]
         made = np.zeros((len(targets), 2), dtype=np.int64)
         for row, answers in enumerate(targets):
@@ -125,20 +126,20 @@ class Span(Task):
         return {"start": made[:, 0], "end": made[:, 1], "outside": _outside(offsets)}
 
     def head(self, widths: Mapping[str, int], dropout: float, source_head: "nn.Module | None" = None) -> "nn.Module":
-        """Tokens -> `start` and `end` (b t)."""
+        """Return a head: tokens -> `start` and `end` (b t)."""
         from regraft.nn.spans import SpanHead
 
         return SpanHead(widths[self.reads.readout], dropout)
 
     def objective(self, targets: np.ndarray, *, balanced: bool, smoothing: float) -> "Callable[[Any, Any], Tensor]":
-        """Cross entropy of the first and the last token."""
+        """Return the cross entropy of the first and the last token."""
         from regraft.nn.spans import span_loss
 
         return span_loss
 
     def gathered(self, batches: Sequence[Any], example_of_row: Int[np.ndarray, " b"], placements: Any) -> np.ndarray:
-        """For each example `text`, `start` and `end` (characters of the context) of the best span, and its `score`: the
-        sum of both sides, less that of no answer."""
+        """Return for each example `text`, `start` and `end` (character positions in the context) of the best span, and
+        its `score`: the sum of both sides' scores, minus that of no answer."""
         count = int(example_of_row.max(initial=-1)) + 1
         best, none = [(-np.inf, "", 0, 0)] * count, np.full(count, np.inf)
         rows = [sides for one in batches for sides in zip(one["start"], one["end"], strict=True)]
@@ -158,7 +159,7 @@ class Span(Task):
         )
 
     def scores(self, raw: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-        """The mean F1."""
+        """Return the mean F1."""
         said = self.outputs(raw)
         found = [
             max(overlap(truth, one["text"]) for truth in truths([answer["text"] for answer in answers]))
@@ -167,8 +168,8 @@ class Span(Task):
         return {"f1": float(np.mean(found))}
 
     def outputs(self, raw: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-        """The same; where there may be no answer and the score is below 0 an empty text. Scores are rounded, so that
-        what is written down is the same: to 0.0001."""
+        """Return the same outputs, with an empty text if the question may have no answer and the score is below 0.
+        Scores are rounded to 0.0001, so that saved outputs are equal to those in memory."""
         rounded = [{**one, "score": round(one["score"], 4)} for one in raw]
         return as_records([_NONE | {"score": one["score"]} if self._lacks(one) else one for one in rounded])
 
@@ -176,16 +177,16 @@ class Span(Task):
         return self.unanswerable and one["score"] < 0
 
     def decode(self, outputs: np.ndarray) -> list[str]:
-        """The answer as a label has it."""
+        """Return the answer in the form of a label."""
         said = ([{"text": one["text"], "answer_start": one["start"]}] if one["text"] else [] for one in outputs)
         return [json.dumps(one, ensure_ascii=False) for one in said]
 
     def restored(self, records: Sequence[Any]) -> np.ndarray:
-        """Texts, places and scores."""
+        """Return texts, positions and scores."""
         return as_records([{name: one[name] for name in (*_NONE, "score")} for one in records])
 
     def predictions(self, outputs: np.ndarray) -> list[Prediction]:
-        """The text of the answer; empty where there is none."""
+        """Return the text of the answer; empty for no answer."""
         return [Prediction(id="", label=one["text"], probabilities={}) for one in outputs]
 
 
@@ -193,10 +194,10 @@ _NONE: dict[str, Json] = {"text": "", "start": 0, "end": 0}
 
 
 def read_label(label: str) -> list[dict[str, Any]]:
-    """The answers in a label.
+    """Return the answers in a label.
 
     Raises:
-        BadData: it is not JSON of that form.
+        BadData: the label is not JSON of this form.
     """
     try:
         found = json.loads(label)
@@ -212,8 +213,8 @@ def read_label(label: str) -> list[dict[str, Any]]:
 def best_span(
     starts: Float[np.ndarray, " t"], ends: Float[np.ndarray, " t"], shown: Bool[np.ndarray, " t"]
 ) -> tuple[float, int, int]:
-    """The highest sum of the scores of a first and a last token among those that are shown, and the two; minus infinity
-    where none is."""
+    """Return the highest sum of start and end scores over the spans of shown tokens, and the indices of its first and
+    last token; minus infinity if no token is shown."""
     tokens = np.flatnonzero(shown)
     first, last = (tokens[np.argsort(-side[tokens], kind="stable")[:BEST]] for side in (starts, ends))
     length = last[None, :] - first[:, None]
@@ -225,7 +226,7 @@ def best_span(
 
 
 def _first(offsets: Int[np.ndarray, "t 2"]) -> int:
-    """The first character that a window shows."""
+    """Return the first character position in a window."""
     return int(offsets[offsets[:, 1] > 0, 0][0])
 
 
@@ -236,7 +237,7 @@ def _outside(offsets: Int[np.ndarray, "b t 2"]) -> Bool[np.ndarray, "b t"]:
 
 
 def task(classes: Sequence[str], facts: Mapping[str, Any] | None = None) -> Span:
-    """The task of answering from a context."""
+    """Return the question answering task."""
     return Span(bool((facts or {}).get("unanswerable")))
 
 

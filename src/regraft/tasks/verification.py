@@ -1,13 +1,14 @@
-"""Is it the same one? An embedding whose identities at test time were never trained on: faces, animals, products.
+"""Verification (same identity or not) by an embedding: test identities, such as faces, animals or products, are never
+trained on.
 
-A label is the name of an identity. Of examples that come in given pairs it is JSON: the name, and the numbers of these
-pairs, each with that of its fold.
+A label is the name of an identity. For examples from given pairs it is JSON: the name, and the number of each pair with
+its fold.
 
-Training is a classification of the training identities with ArcFace's margin; the probe is a metric in closed form:
-features are whitened by their covariance within identities, and projected on the directions in which they then differ
-most. How far that covariance is shrunk to a multiple of the identity matrix is chosen on identities that were left out.
-(On the training faces of att_faces that did better than the directions of a linear discriminant analysis alone, 0.987
-against 0.978 in AUROC.)
+Fine-tuning is a classification of the training identities with ArcFace's margin; the probe is a metric in closed form:
+features are whitened by their within-identity covariance and projected on the directions in which identities then
+differ most. How much that covariance is shrunk towards a multiple of the identity matrix is chosen on held-out
+identities. (On the training faces of att_faces this gave an AUROC of 0.987, against 0.978 for the directions of a
+linear discriminant analysis alone.)
 
 Source: Deng et al. 2018, arXiv:1801.07698 (ArcFace); Hatch et al. 2006, Interspeech (within-class covariance
 normalisation). Scale and margin are smaller than ArcFace's, for tens or hundreds of identities instead of tens of
@@ -40,23 +41,23 @@ DIMENSIONS = 128
 SCALE, MARGIN = 24.0, 0.3
 SHRINKAGES = (0.01, 0.05, 0.2, 0.5, 0.9)
 RATES = (0.1, 0.01, 0.001)
-"""False accept rates for which thresholds are chosen, where there are pairs enough."""
+"""False accept rates for which thresholds are chosen, if there are enough pairs."""
 
 
 @dataclass(frozen=True)
 class Verification(Task):
-    """An embedding."""
+    """Verification by an embedding."""
 
     classes: tuple[str, ...]
     thresholds: Mapping[str, float] = field(default_factory=dict)
-    """Cosines from which two inputs count as one identity, chosen on identities that were not trained on: `eer`, and
-    `far 0.01` and the like where there were pairs enough."""
+    """Thresholds on the cosine above which two inputs count as one identity, chosen on identities that were not trained
+    on: `eer`, and `far 0.01` etc. if there were enough pairs."""
     kind: str = "verification"
     split_rule: Literal["stratified", "disjoint classes"] = "disjoint classes"
     closed_form: bool = True
 
     def words(self) -> Words:
-        """Identities."""
+        """Return the names that reports use: identities."""
         of = f"of {counted(len(self.classes), 'identity', 'identities')}"
         return Words(
             output="identity",
@@ -73,15 +74,16 @@ class Verification(Task):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """The thresholds."""
+        """Return the thresholds."""
         return {"thresholds": dict(self.thresholds)}
 
     def named(self, label: str) -> Sequence[str]:
-        """The identity."""
+        """Return the identity."""
         return (read_label(label)[0],)
 
     def encode(self, labels: Sequence[str]) -> np.ndarray:
-        """For each example `identity`, its number, and `pairs` (p 2), fold and number of the given pairs it is in."""
+        """Return for each example `identity`, its index, and `pairs` (p 2), fold and number of the given pairs that
+        contain it."""
         number = {name: at for at, name in enumerate(self.classes)}
         found = []
         for label in labels:
@@ -91,21 +93,21 @@ class Verification(Task):
         return as_records(found)
 
     def identities(self, targets: np.ndarray) -> Int[np.ndarray, "n"]:
-        """The number of the identity."""
+        """Return the index of each identity."""
         return np.array([one["identity"] for one in targets], dtype=np.int64)
 
     def encoded(self, targets: np.ndarray, placements: Mapping[str, np.ndarray]) -> Int[np.ndarray, "n"]:
-        """The number of the identity."""
+        """Return the index of each identity."""
         return self.identities(targets)
 
     def head(self, widths: Mapping[str, int], dropout: float, source_head: "nn.Module | None" = None) -> "nn.Module":
-        """Features -> `embedding` (n e) and `cosines` (n k)."""
+        """Return a head: features -> `embedding` (n e) and `cosines` (n k)."""
         from regraft.nn.embedding import EmbeddingHead
 
         return EmbeddingHead(widths[self.reads.readout], DIMENSIONS, len(self.classes), dropout)
 
     def objective(self, targets: np.ndarray, *, balanced: bool, smoothing: float) -> "Callable[[Any, Any], Tensor]":
-        """ArcFace among the identities that are trained on."""
+        """Return the ArcFace loss among the training identities."""
         import torch
 
         from regraft.nn.embedding import arcface
@@ -115,14 +117,15 @@ class Verification(Task):
     def judged(
         self, raw: np.ndarray, targets: np.ndarray, mean_loss: float, loss: "Callable[[Any, Any], Tensor]"
     ) -> tuple[float, float]:
-        """Identities that validate are not trained on, so what counts is how well pairs of them are told apart."""
+        """Return the validation loss and how badly pairs are separated: validation identities are not trained on, so
+        the loss cannot select an epoch."""
         apart = 1 - _apart(raw, self.identities(targets))
         return apart, apart
 
     def solved(
         self, features: Float[np.ndarray, "n d"], targets: np.ndarray, seed: int
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """The whitening; and the thresholds, from pairs of identities that were left out."""
+        """Return the whitening, and thresholds from pairs of held-out identities."""
         identities = self.identities(targets)
         dealt = folds(np.zeros(len(identities), dtype=np.int64), identities, 5, seed).of_example
         found = dict[float, tuple[list[tuple[np.ndarray, np.ndarray]], float]]()
@@ -141,51 +144,51 @@ class Verification(Task):
         return {"embed.weight": weight, "embed.bias": bias, "proxies": proxies}, facts
 
     def decided(self, facts: Mapping[str, Any], held: "tuple[np.ndarray, np.ndarray] | None") -> "Verification":
-        """With the thresholds that held-out identities give, or those that were chosen when the head was solved."""
+        """Return the task with thresholds from held-out identities, or those chosen when the head was solved."""
         if held is not None:
             return replace(self, thresholds=_thresholds([(held[0], self.identities(held[1]))]))
         return replace(self, thresholds=facts.get("thresholds", {}))
 
     def gathered(self, batches: Sequence[Any], example_of_row: Int[np.ndarray, " b"], placements: Any) -> np.ndarray:
-        """The embeddings."""
+        """Return the embeddings."""
         return np.concatenate([batch["embedding"] for batch in batches])
 
     def outputs(self, raw: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-        """The embeddings (n e), to six decimals, so that what is written down is the same."""
+        """Return the embeddings (n e), rounded to six decimals, so that saved outputs are equal to those in memory."""
         return np.round(raw.astype(np.float64), 6)
 
     def graph(self, output: Any, temperature: float, placed: Mapping[str, "Tensor"]) -> "Mapping[str, Tensor]":
-        """Nothing more than the head gives."""
+        """Return the head's outputs."""
         return {}
 
     def standalone(self) -> str:
-        """The numbers of the embedding."""
+        """Return a script for the embedding."""
         from regraft.tasks.said import embedding, script
 
         return script(embedding)
 
     def decode(self, outputs: np.ndarray) -> list[str]:
-        """An embedding has no label."""
+        """Return empty labels: an embedding has none."""
         return [""] * len(outputs)
 
     def recorded(self, outputs: np.ndarray) -> list[Json]:
-        """The numbers of each embedding."""
+        """Return the values of each embedding."""
         return [row.tolist() for row in outputs]
 
     def restored(self, records: Sequence[Any]) -> np.ndarray:
-        """The embeddings."""
+        """Return the embeddings."""
         return np.array(records, dtype=np.float64)
 
     def predictions(self, outputs: np.ndarray) -> list[Prediction]:
-        """No label; the embedding is the record."""
+        """Return predictions without labels; the record contains the embedding."""
         return [Prediction(id="", label="", probabilities={}) for _ in outputs]
 
 
 def read_label(label: str) -> tuple[str, Sequence[tuple[int, int]]]:
-    """The identity in a label, and fold and number of the given pairs.
+    """Return the identity in a label, and fold and number of its given pairs.
 
     Raises:
-        BadData: it begins as JSON and has another form.
+        BadData: the label begins as JSON and has another form.
     """
     if not label.startswith('["'):
         return label, ()
@@ -202,11 +205,11 @@ def read_label(label: str) -> tuple[str, Sequence[tuple[int, int]]]:
 def whitened(
     features: Float[np.ndarray, "n d"], identities: Int[np.ndarray, " n"], shrinkage: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weight (e d) and bias (e) of whitening and projection, and the means (k e) of what they make of each identity,
-    in the order of their numbers. With fewer directions than dimensions the rest is zero."""
+    """Return weight (e d) and bias (e) of whitening and projection, and the mean embedding of each identity (k e), in
+    the order of their indices. With fewer directions than dimensions the rest is zero."""
     middle = features.mean(axis=0, dtype=np.float64)
     left, sizes, basis = np.linalg.svd(features - middle, full_matrices=False)
-    rank = max(1, int((sizes > 1e-6 * sizes[0]).sum()))  # nothing varies in other directions
+    rank = max(1, int((sizes > 1e-6 * sizes[0]).sum()))  # other directions have no variance
     inside, basis = left[:, :rank] * sizes[:rank], basis[:rank]
     _, number, counts = np.unique(identities, return_inverse=True, return_counts=True)
     means = np.zeros((len(counts), rank))
@@ -230,14 +233,15 @@ def _embedded(features: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.
 
 
 def _apart(embeddings: np.ndarray, identities: np.ndarray) -> float:
-    """The AUROC of all pairs; nan where there are not both kinds."""
+    """Return the AUROC over all pairs; nan unless both kinds of pairs occur."""
     left, right = all_pairs(identities)
     same = identities[left] == identities[right]
     return float(auroc_of(roc((embeddings[left] * embeddings[right]).sum(1), same, np.ones((1, len(same)))))[0])
 
 
 def _thresholds(held: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
-    """From embeddings and identities of one or several sets; pairs of two sets are none."""
+    """Return thresholds from the embeddings and identities of one or several sets; pairs are formed within a set
+    only."""
     alike, same = list[np.ndarray](), list[np.ndarray]()
     for embeddings, identities in held:
         left, right = all_pairs(identities)
@@ -253,7 +257,7 @@ def _thresholds(held: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, floa
 
 
 def task(classes: Sequence[str], facts: Mapping[str, Any] | None = None) -> Verification:
-    """The task on these identities; `facts` may hold `thresholds`."""
+    """Return the task with these identities; `facts` may have `thresholds`."""
     return Verification(tuple(classes), thresholds=dict((facts or {}).get("thresholds") or {}))
 
 
