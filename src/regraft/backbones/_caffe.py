@@ -1,8 +1,8 @@
-"""Caffe's `.caffemodel`: its blobs by the names of the layers, read through protobuf. Nothing in it is run.
+"""Read the blobs of Caffe's `.caffemodel` files by layer name, through protobuf. Nothing in the file is executed.
 
-Of Caffe's messages only the fields that hold weights are described, by their published numbers; protobuf passes over
-all others. Both generations are read: `layer` (from 2014 on) and `layers` before it, with a shape of any length or
-with the four old fields. Source of the numbers: src/caffe/proto/caffe.proto of BVLC/caffe.
+Only the fields of Caffe's messages that hold weights are described, by their published numbers; protobuf skips all
+others. Both generations are read: `layer` (since 2014) and the older `layers`, with a shape of any length or with the
+four legacy fields. Source of the numbers: src/caffe/proto/caffe.proto of BVLC/caffe.
 """
 
 from functools import cache
@@ -15,7 +15,7 @@ from regraft.errors import WeightsError
 
 PACKAGE = "regraft.caffe"
 LARGEST = 1 << 31
-"""Bytes of the largest message that protobuf reads."""
+"""Maximum size of a message that protobuf reads, in bytes."""
 FIELDS: dict[str, tuple[tuple[str, int, str, bool], ...]] = {
     "Shape": (("dim", 1, "int64", True),),
     "Blob": (
@@ -31,16 +31,17 @@ FIELDS: dict[str, tuple[tuple[str, int, str, bool], ...]] = {
     "OldLayer": (("name", 4, "string", False), ("blobs", 6, "Blob", True)),
     "Net": (("name", 1, "string", False), ("layers", 2, "OldLayer", True), ("layer", 100, "Layer", True)),
 }
-"""By message: name, number, kind and whether it repeats, of each field."""
+"""Fields of each message: name, number, kind and whether it repeats."""
 
 
 def read_caffemodel(path: Path) -> dict[str, np.ndarray]:
-    """The blobs of a `.caffemodel` as float32 arrays, by `layer/position`: `conv1/7x7_s2/0` is that layer's weight.
+    """Return the blobs of a `.caffemodel` as float32 arrays, by `layer/position`: `conv1/7x7_s2/0` is that layer's
+    weight.
 
-    An old blob has four axes, the first ones 1 where the layer's kind needs fewer.
+    A legacy blob has four axes, the first ones of size 1 if the layer needs fewer.
 
     Raises:
-        WeightsError: the file is no such message, is cut short, or a blob has not as many numbers as its shape says.
+        WeightsError: the file is not a Caffe model or is truncated, or the size of a blob does not match its shape.
     """
     from google.protobuf.message import DecodeError
 
@@ -72,7 +73,7 @@ def _array(path: Path, layer: str, blob: Any) -> np.ndarray:
 
 @cache
 def _net_class() -> Any:
-    """The message class of a whole net, made from `FIELDS`."""
+    """Return the message class of a whole net, built from `FIELDS`."""
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
     file = descriptor_pb2.FileDescriptorProto(name="regraft/caffe.proto", package=PACKAGE, syntax="proto2")

@@ -1,7 +1,8 @@
-"""Files of CTranslate2: a Whisper model's tensors by their names there, and its encoder's by transformers' names.
+"""Read CTranslate2 files: a Whisper model's tensors by their names in the file, and its encoder's by transformers'
+names.
 
-Layout: version, name of the model's kind, revision and number of tensors; then of each its name, rank, sizes, type,
-number of bytes and bytes. Whole numbers are little-endian, names end in a zero byte that their length counts.
+Layout: version, name of the model type, revision and number of tensors; then for each its name, rank, sizes, type,
+number of bytes and bytes. Integers are little-endian; names end in a zero byte, which is included in their length.
 Source: CTranslate2 4, src/models/model.cc.
 """
 
@@ -16,7 +17,7 @@ import numpy as np
 from regraft.errors import WeightsError
 
 _TYPES = {0: "<f4", 4: "<f2"}
-"""The number types that are read, by their codes: float32 and float16."""
+"""Supported number types, by code: float32 and float16."""
 _NAMES = (
     (r"position_encodings/encodings$", "embed_positions.weight"),
     (r"^layer_(\d+)/self_attention/layer_norm/", r"layers.\1.self_attn_layer_norm."),
@@ -32,10 +33,10 @@ _NAMES = (
 
 
 def read_ctranslate2(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a file, floats as float32; those of other types are left out.
+    """Return the tensors of a file, floats as float32; tensors of other types are skipped.
 
     Raises:
-        WeightsError: it is not such a file, or is cut short.
+        WeightsError: the file is not a CTranslate2 file, or is truncated.
     """
     data, at = path.read_bytes(), 0
 
@@ -69,7 +70,7 @@ def read_ctranslate2(path: Path) -> dict[str, np.ndarray]:
 
 
 def whisper_encoder(path: Path, expected: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The tensors of the encoder, for the network; queries, keys and values lie in one there, keys with a bias of 0.
+    """Return the tensors of the encoder. The file stores queries, keys and values in one tensor, with a key bias of 0.
 
     Raises:
         WeightsError: the file cannot be read.

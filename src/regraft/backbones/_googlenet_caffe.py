@@ -1,13 +1,13 @@
-"""BVLC's GoogLeNet for Caffe as our variant `paper`: which layer is which, and what its inputs were.
+"""Map BVLC's GoogLeNet for Caffe to our variant `paper`: layer names and input convention.
 
-Caffe's rule for an input: bytes 0 to 255, channels blue, green, red, from each its mean over the training images
-(104, 117, 123) subtracted. We feed red, green, blue as `(pixels / 255 - mean) / std`, so the first convolution's input
-channels are reversed once, and with mean `(123, 117, 104) / 255` and standard deviation `1 / 255` the numbers are
-`pixels - (123, 117, 104)`: Caffe's own. Its images were first resized to 256 x 256 whatever their shape; here the
-shorter side becomes 256 and the shape is kept (our choice).
+Caffe's inputs are bytes from 0 to 255 with channels blue, green, red, minus each channel's mean over the training
+images (104, 117, 123). Our input is red, green, blue as `(pixels / 255 - mean) / std`, so the input channels of the
+first convolution are reversed once; with mean `(123, 117, 104) / 255` and standard deviation `1 / 255` the values are
+`pixels - (123, 117, 104)`, as in Caffe. Caffe's images were resized to 256 x 256 regardless of their aspect ratio; we
+resize the shorter side to 256 and keep the aspect ratio (our choice).
 
 Source: models/bvlc_googlenet/train_val.prototxt of BVLC/caffe. Its pools round up, and its response normalisation has
-the constants of `nn.inception.ResponseNorm`, as the variant `paper` has them.
+the constants of `nn.inception.ResponseNorm`, as in variant `paper`.
 """
 
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ LAYERS: Mapping[str, str] = {
 
 
 def translate(blobs: Mapping[str, Any]) -> dict[str, Any]:
-    """The state dict of variant `paper` from a Caffe model's blobs; blobs that it has not keep Caffe's names."""
+    """Return the state dict of variant `paper` from a Caffe model's blobs; blobs unknown to it keep Caffe's names."""
     return dict(_translated(name, blob) for name, blob in blobs.items())
 
 

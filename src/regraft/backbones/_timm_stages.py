@@ -1,9 +1,9 @@
-"""A timm model as stages: where it can be cut is tried, not assumed.
+"""A timm model as stages; possible cuts are verified by running the model.
 
-timm's models compute `classifier(forward_head(forward_features(x), pre_logits=True))`. One stage that does all but the
-classifier is always right. Finer stages are proposed from the parts that `forward_features` is seen to call one after
-the other: the elements of `stages`, `blocks` or `layers`, else the parts that timm's `feature_info` names. They stand
-only if, on noise, they give what the model's own `forward_features` and `forward_head` give.
+timm's models compute `classifier(forward_head(forward_features(x), pre_logits=True))`. A single stage for everything
+below the classifier is always correct. Finer stages are proposed from the modules that `forward_features` calls in
+sequence: the elements of `stages`, `blocks` or `layers`, otherwise the modules named by timm's `feature_info`. They are
+used only if, on noise, they give the same results as the model's `forward_features` and `forward_head`.
 
 Letters: n examples, c channels, h and w height and width in pixels, d features.
 """
@@ -21,23 +21,23 @@ from regraft.errors import BadRequest
 from regraft.nn.stages import Normalise, OnHidden
 
 WHOLE = "body"
-"""Name of the only stage of a model that cannot be cut inside."""
+"""Name of the only stage of a model without inner cuts."""
 REPEATED = ("stages", "blocks", "layers")
-"""What timm calls the list of a model's main parts."""
+"""timm's names for the list of a model's main modules."""
 TOLERANCE = 1e-5
-"""Largest difference between stages and original, relative to the largest value. Our choice; 0 is usual."""
+"""Maximum difference between stages and original, relative to the largest value. Our choice; 0 is usual."""
 FAULTS = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError)
-"""What timm's models are seen to raise on inputs, or in an order of calls, that they do not take."""
+"""Exceptions that timm's models raise for unsupported inputs or an unsupported order of calls."""
 
 Groups = Mapping[str, Sequence[str]]
-"""The stages from the input upwards: name, and the paths of the parts that it calls one after the other.
+"""The stages from the input upwards: name, and the paths of the modules called in sequence.
 
-A model that cannot be cut inside is the one stage `WHOLE`, without paths.
+A model without inner cuts has the single stage `WHOLE`, without paths.
 """
 
 
 class Chain(nn.Module):
-    """Parts called one after the other."""
+    """Modules called in sequence."""
 
     def __init__(self, parts: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Chain(nn.Module):
 
 
 class TokenStem(nn.Module):
-    """A vision transformer below its first block: patches, class token, position embedding."""
+    """A vision transformer below its first block: patch embedding, class token, position embedding."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -62,9 +62,9 @@ class TokenStem(nn.Module):
 
 
 class Top(nn.Module):
-    """The last stage: what is left of the features, then the head below its classifier.
+    """The last stage: the remaining feature layers, then the head below its classifier.
 
-    Adds `pooled` (n d) to the state, as the model's own `forward_head(..., pre_logits=True)` gives it.
+    Adds `pooled` (n d) to the state, equal to the model's `forward_head(..., pre_logits=True)`.
     """
 
     def __init__(self, below: nn.Module | None, net: nn.Module) -> None:
@@ -79,7 +79,7 @@ class Top(nn.Module):
 
 
 def network_of(net: Any, groups: Groups, mean: Sequence[float], std: Sequence[float]) -> Network:
-    """The model's own parts as a network of stages; the model and the network share every tensor."""
+    """Return the model's modules as a network of stages; the model and the network share all tensors."""
     channels_last = getattr(net, "output_fmt", "NCHW") == "NHWC"
 
     def readouts(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -102,7 +102,7 @@ def _stages(net: Any, groups: Groups) -> dict[str, nn.Module]:
     parts = [path for paths in groups.values() for path in paths]
     bodies: list[nn.Module] = [Chain([net.get_submodule(path) for path in paths]) for paths in groups.values()]
     first, last = next(iter(groups)), list(groups)[-1]
-    if parts and hasattr(net, "_pos_embed"):  # a vision transformer, whose first stage is more than its parts
+    if parts and hasattr(net, "_pos_embed"):  # a vision transformer: its first stage needs more than the listed modules
         kept = (*groups[first], "patch_embed")
         bodies[0] = TokenStem(without(net, [part for part, _ in net.named_children() if part not in kept]))
     stages: dict[str, nn.Module] = {name: OnHidden(body) for name, body in zip(groups, bodies, strict=True)}
@@ -112,10 +112,10 @@ def _stages(net: Any, groups: Groups) -> dict[str, nn.Module]:
 
 
 def head_of(net: Any) -> str:
-    """Path of the model's classifier.
+    """Return the path of the model's classifier.
 
     Raises:
-        BadRequest: it is not one dense layer.
+        BadRequest: the classifier is not a single linear layer.
     """
     classifier = net.get_classifier()
     for path, part in net.named_modules():
@@ -125,12 +125,14 @@ def head_of(net: Any) -> str:
 
 
 def planned(net: Any, input_px: int) -> tuple[Groups, int]:
-    """The finest stages that give the model's own numbers on noise of `input_px` pixels, and the features' length.
+    """Return the finest stages that reproduce the model's output on noise of `input_px` pixels, and the number of
+    features.
 
-    The model's tensors are changed: a freshly drawn one often has branches that begin at zero and would hide a fault.
+    The model's tensors are modified: a newly initialised model often has branches that start at zero and would hide
+    errors.
 
     Raises:
-        BadRequest: even as a whole the model is not features below one dense layer.
+        BadRequest: even as a whole the model is not features below one linear layer.
     """
     net.eval()
     noise = torch.randn((3, 3, input_px, input_px))
@@ -147,7 +149,7 @@ def planned(net: Any, input_px: int) -> tuple[Groups, int]:
 
 
 def _holds(net: Any, groups: Groups, noise: Tensor, pooled: Tensor) -> bool:
-    """Whether the stages give `pooled`, and every state between them is one tensor with a row for each example."""
+    """Return whether the stages give `pooled`, and every intermediate state is one tensor with a row per example."""
     state = {"hidden": noise}
     try:
         for stage in _stages(net, groups).values():
@@ -160,10 +162,10 @@ def _holds(net: Any, groups: Groups, noise: Tensor, pooled: Tensor) -> bool:
 
 
 def _proposal(net: Any, noise: Tensor) -> Groups:
-    """Stages that the model may be made of; none where nothing is known of its parts.
+    """Return a proposal of stages for the model; empty if its modules are unknown.
 
-    A stage begins at a main part, or else after each part that timm names; what follows the last belongs to it. Parts
-    without parameters (a pool, an activation) begin none.
+    A stage begins at a main module, or else after each module named by timm; whatever follows the last belongs to it.
+    Modules without parameters (a pool, an activation) do not begin a stage.
     """
     fired = _called(net, noise)
     mains = [path for path in fired if path.partition(".")[0] in REPEATED]
@@ -184,7 +186,8 @@ def _proposal(net: Any, noise: Tensor) -> Groups:
 
 
 def _called(net: Any, noise: Tensor) -> list[str]:
-    """Paths of the model's parts in the order in which `forward_features` calls them; of lists, their elements."""
+    """Return the paths of the model's modules in the order in which `forward_features` calls them; for lists, their
+    elements."""
     parts: dict[str, nn.Module] = {}
     for name, child in net.named_children():
         inside = name in (*REPEATED, "features") and isinstance(child, nn.Sequential | nn.ModuleList)
@@ -200,10 +203,11 @@ def _called(net: Any, noise: Tensor) -> list[str]:
 
 
 def without(module: nn.Module, paths: Iterable[str], *, bare: bool = False) -> nn.Module:
-    """A shallow copy of `module` that lacks the parts at the dotted `paths`; all other parts and tensors are shared.
+    """Return a shallow copy of `module` without the modules at the dotted `paths`; all other modules and tensors are
+    shared.
 
-    `bare` leaves the module's own parameters and buffers out too, those of its parts stay. A method that uses what is
-    missing fails. The original is left as it is.
+    `bare` also drops the module's own parameters and buffers, but not those of its children. Methods that use what is
+    missing fail. The original is unchanged.
     """
     pruned = copy.copy(module)
     pruned._modules = dict(module._modules)  # noqa: SLF001 - a copy's tables are the original's own until replaced
@@ -224,7 +228,7 @@ def without(module: nn.Module, paths: Iterable[str], *, bare: bool = False) -> n
 
 
 def _disturb(net: Any) -> None:
-    """Add a little noise to every vector of the model, so that nothing in it is zero or one throughout."""
+    """Add a little noise to every vector of the model, so that none is constant zero or one."""
     for tensor in net.parameters():
         if tensor.ndim == 1:
             tensor.add_(torch.rand_like(tensor), alpha=0.2)

@@ -1,8 +1,8 @@
-"""Networks of transformers as stages: `embeddings`, then `layer.0`, `layer.1` …
+"""Networks from transformers as stages: `embeddings`, then `layer.0`, `layer.1` …
 
-A stage holds modules of the original network, which it calls as the original does. The mask of what is no padding
-travels in the state; the form in which attention wants it costs nothing to make and is made in every layer. What a
-lower stage computes for all layers (a table of position biases) travels in the state without an axis of examples.
+A stage holds modules of the original network and calls them as the original does. The padding mask is kept in the
+state; the form needed by attention is cheap and computed in every layer. Anything a lower stage computes for all layers
+(a table of position biases) is kept in the state without an example axis.
 
 Letters: n examples, t tokens, d features, h heads.
 """
@@ -22,7 +22,7 @@ from regraft.errors import BadRequest
 
 
 class Start(nn.Module):
-    """Numbers of tokens as the original takes them: padding has its own number."""
+    """Token ids in the original's form: padding has its own id."""
 
     def __init__(self, pad: int) -> None:
         super().__init__()
@@ -33,11 +33,11 @@ class Start(nn.Module):
 
 
 Call = Callable[[nn.ModuleDict, State], Mapping[str, Any] | Tensor]
-"""(the stage's parts, the state) -> the new `hidden`, or several tensors for the state; None takes one out."""
+"""(the stage's modules, the state) -> the new `hidden`, or several tensors for the state; None removes one."""
 
 
 class Stage(nn.Module):
-    """Parts of the original, called as it does; after them, in the last stage, its final norm."""
+    """Modules of the original, called in the same way; in the last stage, followed by its final norm."""
 
     def __init__(self, parts: Mapping[str, nn.Module], call: Call, last: Mapping[str, nn.Module]) -> None:
         super().__init__()
@@ -54,8 +54,8 @@ class Stage(nn.Module):
 
 
 def unmasked(state: State, allowed: Tensor | None = None) -> Float[Tensor, "n 1 #t t"]:
-    """What is added to attention's scores: 0 where a token may be looked at, the most negative number elsewhere;
-    `allowed` (t t) narrows that further."""
+    """Return the additive attention mask: 0 for visible tokens, the most negative number elsewhere; `allowed` (t t)
+    restricts it further."""
     mask = state["mask"][:, None, None, :]
     mask = mask if allowed is None else mask & allowed
     zero = torch.zeros((), dtype=state["hidden"].dtype, device=mask.device)
@@ -63,35 +63,35 @@ def unmasked(state: State, allowed: Tensor | None = None) -> Float[Tensor, "n 1 
 
 
 def distances(state: State) -> Tensor:
-    """How far each token (columns) lies behind each (rows), in tokens (t t)."""
+    """Return the distance in tokens from each token (row) to each other (column) (t t)."""
     places = torch.arange(state["mask"].shape[1], device=state["mask"].device)
     return places[None, :] - places[:, None]
 
 
 Cut = tuple[Mapping[str, nn.Module], Call]
-"""Parts and call of a stage."""
+"""Modules and call of a stage."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How one type of network is cut."""
+    """How to cut one type of network."""
 
     embed: Callable[[Any], Cut]
     """The original -> its first stage."""
     layers: Callable[[Any], list[Cut]]
     """The original -> its layers."""
     last: Callable[[Any], Mapping[str, nn.Module]] = lambda net: {}
-    """The original -> what follows the last layer."""
+    """The original -> the modules after the last layer."""
     make: Callable[[Any, Any], nn.Module] = lambda library, settings: library.AutoModel.from_config(
         settings, dtype=torch.float32
     )
     """(transformers, its configuration) -> the original."""
     shared: frozenset[str] = frozenset()
-    """What the first stage computes for all layers, the same for all examples."""
+    """Tensors that the first stage computes for all layers, the same for all examples."""
 
 
 def _plain(part: nn.Module, allowed: Callable[[State], Tensor] | None = None) -> Cut:
-    """A layer that takes the hidden state and the mask."""
+    """Return a layer that takes the hidden state and the mask."""
 
     def call(parts: nn.ModuleDict, state: State) -> Tensor:
         mask = unmasked(state, None if allowed is None else allowed(state))
@@ -109,7 +109,7 @@ def _embedded(net: Any) -> Cut:
 
 
 def _bare(library: Any, settings: Any) -> nn.Module:
-    """The network without the pooler, whose place our head takes."""
+    """Build the network without the pooler, which our head replaces."""
     return library.AutoModel.from_config(settings, dtype=torch.float32, add_pooling_layer=False)
 
 
@@ -119,7 +119,7 @@ def _albert_embed(net: Any) -> Cut:
 
 
 def _albert_layers(net: Any) -> list[Cut]:
-    """One set of weights serves several layers: each gets a copy, since some may be frozen and others trained."""
+    """Copy the weights shared by several layers for each layer, since some may be frozen and others trained."""
     groups, count = net.encoder.albert_layer_groups, net.config.num_hidden_layers
     sources = [groups[int(at / (count / len(groups)))] for at in range(count)]
     own = [source if source not in sources[:at] else copy.deepcopy(source) for at, source in enumerate(sources)]
@@ -250,7 +250,7 @@ PLANS: Mapping[str, Plan] = {
 
 
 def network_of(config: Mapping[str, Any]) -> Built:
-    """The network of a card's `config`, with random weights, drawn by the library's own rule."""
+    """Build the network for a card's `config` with random weights, initialised by the library."""
     from regraft.backbones.transformers import library
 
     transformers, described = library(), dict(config["transformers"])
@@ -271,8 +271,8 @@ def network_of(config: Mapping[str, Any]) -> Built:
 
 
 def readouts(state: State, pooling: str, *, unit: bool = False) -> Readouts:
-    """The top state's tokens (n t d), and their `mean`, the `first` or the `last` of them (n d); of length 1 where
-    `unit`."""
+    """Return the top state's tokens (n t d), and their `mean`, the `first` or the `last` of them (n d), normalised to
+    length 1 if `unit`."""
     hidden, mask = state["hidden"], state["mask"]
     if pooling == "mean":
         kept = mask[..., None].to(hidden.dtype)

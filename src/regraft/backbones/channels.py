@@ -1,13 +1,13 @@
-"""Other numbers of input channels than a network was made for: its first convolution adapted, generically.
+"""Adapt a network's first convolution to another number of input channels.
 
-Letters: o filters, i channels before, n channels after, h and w height and width of the filters.
+Letters: o filters, i original channels, n new channels, h and w height and width of the filters.
 
-One channel: each filter becomes the sum of its channels, every one divided by its standard deviation, so that a grey
-image gives what it gave as three equal channels. The means go into the filter's bias, which is added where there was
-none; only where the filter hangs over the edge, and the channels' means differ, is the sum another: padding is zero
-after normalisation, and stands for three greys before and for one now. N channels: the filters are repeated in a cycle
-and scaled by 3/N, so that sums stay of one size (timm's rule; Wightman 2019, `adapt_input_conv`); what the channels
-mean, the network has to learn.
+One channel: each filter becomes the sum of its channels, each divided by its standard deviation, so that a grey image
+gives the same result as three equal channels. The means go into the filter's bias, which is added if there was none.
+Results differ only where the filter overlaps the padding and the channels' means differ: padding is zero after
+normalisation, and so corresponds to three different greys before and one afterwards. N channels: the filters are
+repeated cyclically and scaled by 3/N, which preserves the size of sums (timm's rule; Wightman 2019,
+`adapt_input_conv`); the network has to learn what the channels mean.
 """
 
 from dataclasses import replace
@@ -24,15 +24,16 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 REVISION = 1
-"""Raised when the rule changes, so that adapted weights are made again."""
+"""Increased when the rule changes, so that adapted weights are recomputed."""
 
 
 def with_channels(backbone: Backbone, channels: int) -> Backbone:
-    """The same network for inputs of so many channels.
+    """Return the same network for inputs with this number of channels.
 
     Raises:
-        BadRequest: it does not begin with a convolution that uses its weights as they are, or was made by us for other
-            channels already.
+        BadRequest: the network does not begin with a convolution that uses its weights directly, or was already adapted
+            to
+            other channels by Regraft.
     """
     before, family = backbone.card, backbone.family
     natural = family.card(before.variant).channels
@@ -66,7 +67,7 @@ def with_channels(backbone: Backbone, channels: int) -> Backbone:
 
 
 def weights_are_used_as_they_are(conv: "nn.Conv2d") -> bool:
-    """Whether doubled weights give doubled outputs, which those of a layer that standardises its weights do not."""
+    """Return whether doubling the weights doubles the outputs; not so for a layer that standardises its weights."""
     import torch
     from torch.func import functional_call
 
@@ -78,7 +79,8 @@ def weights_are_used_as_they_are(conv: "nn.Conv2d") -> bool:
 
 
 def adapted_card(card: Card, channels: int) -> Card:
-    """The card for so many channels: for one, mean and deviation averaged; else those of the channels in a cycle."""
+    """Return the card for this number of channels: for one, with averaged mean and deviation; otherwise with those of
+    the channels repeated cyclically."""
     mean: tuple[float, ...]
     std: tuple[float, ...]
     if channels == 1:
@@ -93,7 +95,7 @@ def adapted_card(card: Card, channels: int) -> Card:
 
 
 def adapt(conv: "nn.Conv2d", before: Card, after: Card) -> None:
-    """Change a convolution on normalised inputs, in place, from the channels of one card to those of another."""
+    """Convert a convolution on normalised inputs, in place, from the channels of one card to those of another."""
     import torch
     from torch import nn
 
@@ -112,10 +114,10 @@ def adapt(conv: "nn.Conv2d", before: Card, after: Card) -> None:
 def _summed(
     weight: "Float[Tensor, 'o i h w']", before: Card, after: Card
 ) -> "tuple[Float[Tensor, 'o 1 h w'], Float[Tensor, 'o']]":
-    """One channel's filters, and the constants that the means of several channels were.
+    """Return the filters for one channel, and the constants contributed by the means of the original channels.
 
-    `sum_c W_c (p - m_c) / s_c = W (p - m) / s + b` for every p, with `W = s sum_c W_c / s_c` and
-    `b = sum_c W_c (m - m_c) / s_c` summed over the filter's extent.
+    `sum_c W_c (p - m_c) / s_c = W (p - m) / s + b` for every p, with `W = s sum_c W_c / s_c` and `b = sum_c W_c (m -
+    m_c) / s_c` summed over the filter's extent.
     """
     import torch
 

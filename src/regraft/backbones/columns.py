@@ -1,8 +1,8 @@
-"""Networks on the numbers of a row: the standardised columns themselves, and dense layers on them.
+"""Networks for rows of numbers: the standardised columns themselves, and a multilayer perceptron.
 
-`columns` has no weights: a probe on it is a logistic regression (or ridge regression) on the columns, whose penalty
-cross-validation chooses. `columns_mlp` has three dense layers, each with layer norm and GELU, and is cut after any.
-Both are drawn for the columns of the data that they first meet (`@random`), and know them from then on. The sizes are
+`columns` has no weights: a probe on it is a logistic regression (or ridge regression) on the columns, with the penalty
+chosen by cross-validation. `columns_mlp` has three linear layers, each followed by layer norm and GELU, with a cut
+after each. Both are initialised for the columns of the first data they see (`@random`) and keep these. The sizes are
 our choice. Imports no torch until a network is built.
 """
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 NAMES = ("columns", "columns_mlp")
 
 WIDTHS = {"columns": (), "columns_mlp": (256, 256, 128)}
-"""Outputs of the dense layers."""
+"""Output sizes of the linear layers."""
 
 
 def _card(family: str, variant: str) -> Card:
-    """The facts of the architecture; a width of 0 stands for as many numbers as the data have columns."""
+    """Return the card of the architecture; a width of 0 stands for the number of columns of the data."""
     widths = WIDTHS[family]
     return Card(
         family=family, variant=variant, weights="", modality="table", preparation=Preparation(),
@@ -32,7 +32,7 @@ def _card(family: str, variant: str) -> Card:
 
 
 def build(card: Card) -> "Built":
-    """The network with random weights, for the card's columns (one, where these are not known yet)."""
+    """Build the network with random weights for the card's columns (one, if these are not known yet)."""
     from torch import nn
 
     from regraft.contracts.backbone import Network

@@ -1,8 +1,8 @@
-"""Foreign weights to canonical tensors, once: afterwards neither torch nor the foreign file is needed.
+"""Convert foreign weights to canonical tensors, once; afterwards neither torch nor the original file is needed.
 
-A converted set lies in the cache under `weights/<digest>/`: `tensors.safetensors` and `facts.json`, which holds the
-digest of every stage. What torchvision, Caffe or a paper's authors call a tensor is the original module's affair:
-original and network share their tensors, so loading one fills the other.
+A converted set is cached in `weights/<digest>/`: `tensors.safetensors`, and `facts.json` with the digest of every
+stage. Parameter names of torchvision, Caffe or a paper's authors are handled by the original module: original and
+network share their tensors, so loading one fills the other.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
     from regraft.contracts.backbone import Network
 
 REVISION = 1
-"""Raised when conversion itself changes, so that sets of weights are converted again."""
+"""Increased when the conversion changes, so that weights are converted again."""
 
 
 def converted_file(
     family: Family, card: Card, path: Path, content: str, read: Callable[[Path, Any], Mapping[str, Any]] | None = None
 ) -> Backbone:
-    """The backbone of the card's variant with the weights in the file at `path`, whose digest is `content`.
+    """Return the backbone of the card's variant with the weights in the file at `path`, whose digest is `content`.
 
-    `read` is how a package's file is read (see `Packaged`); None for one of the usual kinds.
+    `read` is the reader for a package's own format (see `Packaged`); None for the usual formats.
 
     Raises:
         WeightsError: the file cannot be read.
-        WeightsMismatch: it holds tensors of another architecture.
+        WeightsMismatch: the file contains tensors of another architecture.
     """
 
     def convert(folder: Path) -> None:
@@ -53,12 +53,13 @@ def converted_file(
 
 
 def drawn(family: Family, card: Card, seed: int) -> Backbone:
-    """The backbone with random weights, which follow from `seed` alone."""
+    """Return the backbone with random weights, determined by `seed` alone."""
     return kept(family, card, {"seed": seed}, lambda folder: _draw(folder, family, card, seed))
 
 
 def drawn_in(folder: Path, family: Family, card: Card, seed: int) -> Backbone:
-    """As `drawn`, but the tensors lie in `folder`, which the caller keeps as long as the backbone is needed."""
+    """Return the same as `drawn`, with the tensors in `folder`, which the caller must keep while the backbone is in
+    use."""
     _draw(folder, family, card, seed)
     facts = _facts(folder)
     assert facts is not None, "weights just written cannot be read"
@@ -74,7 +75,7 @@ def _draw(folder: Path, family: Family, card: Card, seed: int) -> None:
 
 
 def resized(backbone: Backbone, card: Card) -> Backbone:
-    """The same weights for the input size of `card`, adapted where the family's weights depend on it."""
+    """Return the same weights for the input size of `card`, adapted if the family's weights depend on it."""
     family = backbone.family
     if not family.one_size or card.preparation.input_px == backbone.card.preparation.input_px:
         return replace(backbone, card=card)
@@ -95,11 +96,11 @@ def resized(backbone: Backbone, card: Card) -> Backbone:
 
 
 def variant_of(path: Path, content: str, family: Family) -> str:
-    """Which of the family's architectures the file holds; remembered by the digest of its content.
+    """Return the family's architecture to which the file belongs; cached by the digest of its content.
 
     Raises:
         WeightsError: the file cannot be read.
-        WeightsMismatch: it holds none of them.
+        WeightsMismatch: the file belongs to none of them.
     """
     memory = cache_home() / "weights" / f"variant-{digest_json([content, family.name, family.revision])}.json"
     if memory.is_file():
@@ -119,8 +120,8 @@ def variant_of(path: Path, content: str, family: Family) -> str:
 
 
 def _fitting(path: Path, tensors: Mapping[str, Any], asked: Family) -> list[str]:
-    """Every architecture on the shelf, for the same kind of data, that the tensors of a file are those of, as
-    NAME:VARIANT; open families have too many to try."""
+    """Return every registered architecture for the same modality that the tensors of a file fit, as NAME:VARIANT; open
+    families have too many variants to try."""
     families: list[Family] = [BACKBONES.get(name) for name in BACKBONES]
     modality = asked.card(asked.variants[0]).modality
     return [
@@ -133,7 +134,7 @@ def _fitting(path: Path, tensors: Mapping[str, Any], asked: Family) -> list[str]
 
 
 def kept(family: Family, card: Card, source: Mapping[str, Any], convert: Any) -> Backbone:
-    """The converted set made from `source`, from the cache or else by `convert(folder)`."""
+    """Return the converted set made from `source`, from the cache or by calling `convert(folder)`."""
     sized = card.input_px if family.one_size else None
     described = [dict(card.config)] if card.config else []
     name = digest_json([REVISION, source, family.name, family.revision, card.variant, sized, *described])
@@ -156,7 +157,7 @@ def _backbone(folder: Path, family: Family, card: Card, facts: Mapping[str, Any]
 
 
 def _facts(folder: Path) -> dict[str, Any] | None:
-    """What is known of a converted set; None when it is not whole, and so is to be made again."""
+    """Return the metadata of a converted set; None if it is incomplete and must be converted again."""
     try:
         facts = read_json(folder / "facts.json")
         size = (folder / "tensors.safetensors").stat().st_size
@@ -166,9 +167,9 @@ def _facts(folder: Path) -> dict[str, Any] | None:
 
 
 def write_converted(folder: Path, network: "Network", num_source_classes: int) -> None:
-    """Write the tensors, then the facts: whoever finds the facts finds the tensors.
+    """Write the tensors, then the metadata, so that metadata never exists without tensors.
 
-    Without source classes the source classifier is left out: nobody trained it.
+    Without source classes the source classifier is left out, since it is untrained.
     """
     if not num_source_classes:
         network = replace(network, source_head=None)
@@ -187,10 +188,10 @@ def write_converted(folder: Path, network: "Network", num_source_classes: int) -
 
 
 def read_original(path: Path) -> dict[str, "Tensor"]:
-    """The tensors of a safetensors file, a Caffe model or a torch file, without running anything it contains.
+    """Return the tensors of a safetensors file, a Caffe model or a torch file, without executing anything in it.
 
     Raises:
-        WeightsError: the file is damaged, or holds something other than tensors by name.
+        WeightsError: the file is damaged, or contains anything other than tensors by name.
     """
     import pickle
     import warnings
@@ -232,26 +233,27 @@ def read_original(path: Path) -> dict[str, "Tensor"]:
 
 
 def translated(family: Family, path: Path, tensors: Mapping[str, "Tensor"]) -> Mapping[str, "Tensor"]:
-    """The tensors of the file at `path` by the original's own names, where the family knows files of its kind."""
+    """Return the tensors of the file at `path` by the original's parameter names, if the family knows files of its
+    kind."""
     form = family.formats.get(path.suffix)
     return form.translate(tensors) if form else tensors
 
 
 def trained(family: Family, tensors: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
-    """The tensors without the family's auxiliary heads."""
+    """Return the tensors without the family's auxiliary heads."""
     return {name: value for name, value in tensors.items() if not name.startswith(family.untrained or ("\0",))}
 
 
 def num_classes(family: Family, tensors: Mapping[str, "Tensor"]) -> int:
-    """How many classes the source classifier in the file tells apart; 0 where it has none."""
+    """Return the number of classes of the source classifier in the file; 0 if there is none."""
     weight = tensors.get(family.classifier)
     return 0 if weight is None or weight.ndim != 2 else int(weight.shape[0])
 
 
 def faults_of(family: Family, card: Card, tensors: Mapping[str, "Tensor"]) -> list[str]:
-    """What keeps `tensors` from being this architecture's; empty when they fit.
+    """Return the reasons why `tensors` do not fit this architecture; empty if they do.
 
-    The source classifier may be missing; batch norm's counters do not matter.
+    The source classifier may be missing; batch norm's counters are ignored.
     """
     card = replace(card, num_source_classes=num_classes(family, tensors))
     wanted = _expected(family, card)
@@ -268,9 +270,10 @@ def faults_of(family: Family, card: Card, tensors: Mapping[str, "Tensor"]) -> li
 
 
 def _expected(family: Family, card: Card) -> dict[str, "Tensor"]:
-    """The architecture's tensors by their original names, without numbers.
+    """Return the architecture's tensors by their original names, uninitialised.
 
-    Nothing is drawn: that takes a second for a large network, and on device `meta` it would load torch's compiler.
+    Initialisation is skipped: it takes a second for a large network, and on device `meta` it would load torch's
+    compiler.
     """
     import torch
 
@@ -282,7 +285,7 @@ def _expected(family: Family, card: Card) -> dict[str, "Tensor"]:
 
 
 def mismatch(path: Path, what: str, faults: list[str], fits: list[str]) -> WeightsMismatch:
-    """The error that names the first tensors that do not fit, and the architectures that they do fit."""
+    """Return the error naming the first tensors that do not fit, and the architectures that they do fit."""
     shown = "; ".join(faults[:3]) + (f"; and {len(faults) - 3} more" if len(faults) > 3 else "")
     return WeightsMismatch(
         f"The tensors in {path} are not those of {what}{f' but of {fits[0]}' if fits else ''}: {shown}.",

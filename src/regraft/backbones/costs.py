@@ -1,8 +1,8 @@
-"""What a network of the shelf costs, stage by stage and layer by layer; no weights are needed and nothing is computed.
+"""Costs of a network by stage and by layer, computed without weights or arithmetic.
 
-The network is built on torch's device `meta`, where tensors have shapes and no numbers, and run there as it would run
-anywhere: what is counted is what torch dispatched. Numbers are per example unless said otherwise; bytes are those of
-32-bit floats.
+The network is built on torch's device `meta`, where tensors have shapes but no data, and run there as on any other
+device: the operations that torch dispatches are counted. Numbers are per example unless stated otherwise; bytes are
+those of 32-bit floats.
 """
 
 from collections import Counter
@@ -22,11 +22,11 @@ from regraft.nn.inception import Filters, Inception
 from regraft.nn.initialise import Undrawn
 
 START, HEAD = "start", "head"
-"""Names of what lies below the first stage and above the last."""
+"""Names for what is below the first stage and above the last."""
 
 
 class Whole(nn.Module):
-    """A network's stages and source classifier as one module: prepared inputs -> logits, or the pooled view."""
+    """A network's stages and source classifier as one module: prepared inputs -> logits, or the pooled readout."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -40,49 +40,49 @@ class Whole(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class LayerCosts(Layer):
-    """One layer of one example: `name` is its path inside the stage, `output` is without the axis of examples."""
+    """One layer for one example: `name` is its path inside the stage, `output` excludes the example axis."""
 
     stage: str
-    """The stage it is in; `head` for the classifier."""
+    """The stage that contains it; `head` for the classifier."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PartCosts(Layer):
     """One stage, the classifier, or an auxiliary head, with everything inside it, for one example.
 
-    `name` is that of the stage; of an auxiliary head, that of the stage it sits on. `kept_bytes` are those that
-    training keeps of each further example; `output` is without the axis of examples.
+    `name` is that of the stage; for an auxiliary head, that of the stage below it. `kept_bytes` are those that training
+    stores for each additional example; `output` excludes the example axis.
     """
 
     filters: Filters | None = None
-    """Of an Inception module: how many filters each layer of its branches has."""
+    """Number of filters of each layer of an Inception module; None for other stages."""
     reductions: bool = True
-    """Of an Inception module: whether it has the 1x1 layers before its kernels and after its pool."""
+    """Whether an Inception module has the 1x1 layers before its kernels and after its pool."""
     wide_kernel: int = 0
-    """Of an Inception module: side of the kernel in its "5x5" branch."""
+    """Kernel size of an Inception module's "5x5" branch."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkCosts(Layers):
-    """A whole network for one example; what it keeps in training is per further example of a batch."""
+    """A whole network for one example; memory in training is per additional example of a batch."""
 
     layers: tuple[LayerCosts, ...]
-    """Every layer of stages and classifier in the order in which it ran."""
+    """All layers of stages and classifier, in execution order."""
     stages: tuple[PartCosts, ...]
     """The stages, from the input upwards."""
     head: PartCosts | None
-    """The source classifier; None where the weights have none."""
+    """The source classifier; None if the weights have none."""
     side_heads: tuple[PartCosts, ...]
-    """Auxiliary heads for as many classes; they are no part of the sums."""
+    """Auxiliary heads with the same number of classes; not included in the sums."""
     running_bytes: int
-    """Most bytes of activations alive at once in a pass without training."""
+    """Peak bytes of activations in a pass without training."""
 
 
 def costs_of(family: Family, card: Card) -> NetworkCosts:
-    """Count the network of that card.
+    """Count the costs of the card's network.
 
     Raises:
-        BadRequest: it takes no images, so that what it costs depends on the example.
+        BadRequest: the network does not take images, so its costs depend on the example.
     """
     if not card.input_px:
         raise BadRequest(f"What {card.name} costs depends on the example; only networks of images are counted.",
@@ -94,7 +94,7 @@ def costs_of(family: Family, card: Card) -> NetworkCosts:
     with torch.device("meta"):
         with Undrawn():
             network = built(family, card).network
-        if not card.num_source_classes:  # one class stands in while a network is built
+        if not card.num_source_classes:  # build with one placeholder class
             network = replace(network, source_head=None)
         whole = Whole(network)
         counted = _counted(whole, pixels)
@@ -115,10 +115,10 @@ def costs_of(family: Family, card: Card) -> NetworkCosts:
 
 
 def _counted(module: nn.Module, inputs: Callable[[int], Any]) -> Account:
-    """The account of one example, where `inputs` makes so many.
+    """Return the account of one example; `inputs(n)` makes n examples.
 
-    What training keeps of each *further* example is the difference between three and two: batch norm's statistics and
-    the like are kept once a batch.
+    The memory that training needs for each *additional* example is the difference between three and two, because batch
+    norm's statistics and the like are stored once per batch.
     """
     two, three = (account(module, inputs(number), training=True).layers for number in (2, 3))
     kept = Counter({layer.name: layer.kept_bytes for layer in three})
@@ -145,7 +145,8 @@ def _part(name: str, counted: Account, path: str, module: nn.Module) -> PartCost
 
 
 def _side_heads(network: Network, card: Card, stages: Mapping[str, PartCosts]) -> Iterator[PartCosts]:
-    """Each alone, on what its stage gives; its reach is not told, for it would be that of this alone."""
+    """Yield the costs of each auxiliary head, run alone on its stage's output; its receptive field is omitted, because
+    it would not include that of the stages below."""
     for stage, side in network.side_heads.items():
         shape = stages[stage].output or ()
         with torch.device("meta"):

@@ -1,11 +1,11 @@
-"""EfficientNet-Lite 0, 1 and 2: timm's networks (extra `timm`), with the weights that ordinary packages carry.
+"""EfficientNet-Lite 0, 1 and 2: timm's networks (extra `timm`), with weights from Python packages.
 
-EfficientNet without channel gates and with ReLU6, made for small devices. Weights are TensorFlow's: inputs lie in
-[-1, 1], and convolutions pad as TensorFlow does, more at the end than at the beginning. Stages are those of
-`efficientnet_b0`. The bare name has no weights, whatever is installed: say `@package`.
+EfficientNet without squeeze-and-excitation and with ReLU6, designed for small devices. The weights are TensorFlow's:
+inputs are in [-1, 1], and convolutions pad as in TensorFlow, more at the end than at the beginning. Stages are those of
+`efficientnet_b0`. The name without `@` has no weights, whatever is installed; use `@package`.
 
-Source: Tan & Le 2019, arXiv:1905.11946; github.com/tensorflow/tpu, models/official/efficientnet/lite.
-Imports no torch until a network is built.
+Source: Tan & Le 2019, arXiv:1905.11946; github.com/tensorflow/tpu, models/official/efficientnet/lite. Imports no torch
+until a network is built.
 """
 
 from functools import partial
@@ -28,12 +28,13 @@ GROUPS = {
 }
 """Stages, and the parts of timm's network that each calls one after the other."""
 TAPS = {"block1": 2, "block2": 4, "block3": 8, "block5": 16, "block7": 32}
-"""The last stage on each grid, with its stride."""
+"""The last stage at each resolution, with its stride."""
 HALF = (0.5, 0.5, 0.5)
 
 
 def build(card: Card) -> "Built":
-    """timm's network with random weights, drawn by our rule (as torchvision's EfficientNet), as stages."""
+    """Build timm's network with random weights, initialised by our rule (like torchvision's EfficientNet), as
+    stages."""
     from regraft.backbones._timm_stages import network_of
     from regraft.backbones.timm import timm_library
     from regraft.contracts.family import Built

@@ -1,16 +1,16 @@
-"""Fetching published weights: from a plain address with torch.hub, from the Hugging Face hub with huggingface_hub.
+"""Fetch published weights: from a URL with torch.hub, from the Hugging Face hub with huggingface_hub.
 
-    <cache>/downloads/NAME                                    a file from a plain address
+    <cache>/downloads/NAME                                    a file from a URL
     <cache>/downloads/hf/OWNER/REPOSITORY/REVISION/FILE       a file from the hub
-    <cache>/downloads/hf/OWNER/REPOSITORY/REVISION/hub.json   what the hub said of the revision: commit, files, digests
+    <cache>/downloads/hf/OWNER/REPOSITORY/REVISION/hub.json   the hub's reply about the revision: commit, files, digests
 
-The libraries connect and download (huggingface_hub takes up a connection that breaks, torch.hub starts again). This
-module compares digests, reports progress as events, and says where to put a file by hand where it cannot be fetched;
-a file that lies there already has been fetched, and then neither library is imported and no connection opened.
+The libraries connect and download (huggingface_hub resumes an interrupted download, torch.hub restarts it). This module
+checks digests, reports progress as events, and tells users where to put a file by hand if it cannot be fetched; a file
+already in that place counts as fetched, without importing either library or opening a connection.
 
-The hub is asked once what a revision (a branch, a tag or a commit; `main` by default) is. From then on the reply in the
-cache holds, so that a name keeps meaning the same file. `HF_ENDPOINT` names another hub, `HF_TOKEN` opens gated
-repositories, `HF_HUB_OFFLINE=1` forbids the network.
+The hub is asked about a revision (a branch, a tag or a commit; `main` by default) only once. From then on the cached
+reply is used, so that a name always refers to the same file. `HF_ENDPOINT` names another hub, `HF_TOKEN` opens gated
+repositories, `HF_HUB_OFFLINE=1` disables the network.
 """
 
 import contextlib
@@ -36,9 +36,9 @@ from regraft.identity import sha256_of
 from regraft.values import Event, Notice, Plan, Progress
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".caffemodel")
-"""Of files that may hold weights, the preferred first."""
+"""Suffixes of files that may contain weights, in order of preference."""
 STALL_S = 120.0
-"""Seconds without a byte after which a download is given up; torch.hub itself would wait for ever."""
+"""Seconds without data after which a download is aborted; torch.hub itself would wait for ever."""
 _MIB = 1 << 20
 _TELL_EVERY_S = 0.2
 _ADDRESS = re.compile(r"([\w-][\w.-]*/[\w-][\w.-]*)(?:/([\w.+=/-]+))?(?:@([\w.+/-]+))?")
@@ -46,23 +46,23 @@ _ADDRESS = re.compile(r"([\w-][\w.-]*/[\w-][\w.-]*)(?:/([\w.+=/-]+))?(?:@([\w.+/
 
 @dataclass(frozen=True, kw_only=True)
 class HubAddress:
-    """A place on the hub."""
+    """An address on the hub."""
 
     repository: str
     """OWNER/REPOSITORY."""
     file: str
-    """Path of the file in the repository; empty where it is to be found."""
+    """Path of the file in the repository; empty to search for it."""
     revision: str
     """Branch, tag or commit."""
 
     @property
     def folder(self) -> Path:
-        """Where its files are kept."""
+        """Folder in the cache for its files."""
         return cache_home() / "downloads" / "hf" / self.repository / quote(self.revision, safe="")
 
     @property
     def page(self) -> str:
-        """The address that a person opens."""
+        """URL of its web page."""
         return f"{endpoint()}/{self.repository}/tree/{quote(self.revision, safe='')}"
 
 
@@ -73,25 +73,25 @@ class HubFile:
     path: Path
     """The file."""
     source: str
-    """Where it comes from, with the commit where that is known."""
+    """Origin of the file, with the commit if known."""
     licence: str
-    """Terms that the repository states; empty where it does not."""
+    """Licence stated by the repository; empty if none is stated."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Wanted:
-    """A file of weights, and what is known of it."""
+    """A file of weights to fetch, and its metadata."""
 
     name: str
-    """What it is called, in `folder` too."""
+    """File name, also in `folder`."""
     folder: Path
-    """Where it is kept."""
+    """Destination folder."""
     page: str
-    """Where a person finds it."""
+    """URL of the page on which users find it."""
     sha256: str = ""
-    """Digest in hex, or its first digits; empty where not known yet."""
+    """Digest in hex, or its first digits; empty if not known yet."""
     num_bytes: int = 0
-    """About how large it is; 0 where not known yet."""
+    """Approximate size; 0 if not known yet."""
 
     @property
     def path(self) -> Path:
@@ -99,23 +99,24 @@ class _Wanted:
 
     @property
     def by_hand(self) -> str:
-        """What a person can do, as a sentence without its full stop."""
+        """Return instructions for the user, as a sentence without its full stop."""
         known = f"{_mib(self.num_bytes)}, SHA-256 {_shown(self.sha256)}, published at" if self.sha256 else "from"
         return f"put {self.name} ({known} {self.page}) into {self.folder}, or name a file of your own by file:PATH"
 
 
 def fetch(url: str, sha256: str, *, size_mb: float) -> Generator[Event, None, Path]:
-    """The file published at `url`, from the cache or else downloaded into it; yields events, returns its path.
+    """Return the path of the file published at `url`, downloading it unless cached; yields events.
 
-    `sha256` is the digest in hex or its first digits, eight at least; `size_mb` is about how large the file is, in MiB.
+    `sha256` is the digest in hex or at least its first eight digits; `size_mb` is the approximate size in MiB.
 
     Raises:
-        WeightsMissing: out of reach; the message says which file is needed, and in which folder to put it.
-        WeightsError: what arrived has another digest (it is removed), or `url` or `sha256` is not usable.
-        OutOfSpace: the disk does not hold it.
+        WeightsMissing: the file cannot be reached; the message says which file is needed, and in which folder to put
+            it.
+        WeightsError: the downloaded file has another digest (it is deleted), or `url` or `sha256` is invalid.
+        OutOfSpace: there is not enough disk space.
     """
     (_, path), sha256 = published_at(url), sha256.lower()
-    # A name that leads out of the folder, or a digest too short to tell files apart, is a mistake in a declaration.
+    # A name that leads out of the folder, or a digest too short to identify a file, is an error in a declaration.
     named = urlsplit(url).scheme in ("http", "https") and re.fullmatch(r"[\w+=@~-][\w.+=@~ -]*", path.name)
     if not named or path.parent != cache_home() / "downloads" or not re.fullmatch(r"[0-9a-f]{8,64}", sha256):
         raise WeightsError(
@@ -135,7 +136,7 @@ def fetch(url: str, sha256: str, *, size_mb: float) -> Generator[Event, None, Pa
 
 
 def published_at(url: str) -> tuple[str, Path]:
-    """Where a person finds what is published at a plain address, at `hf:ADDRESS` or in a `file:`, and where it is."""
+    """Return the web page of what is published at a URL, at `hf:ADDRESS` or in a `file:`, and its local path."""
     if url.startswith("file:"):
         return url, Path(url.removeprefix("file:"))
     if url.startswith(PREFIX):
@@ -145,10 +146,10 @@ def published_at(url: str) -> tuple[str, Path]:
 
 
 def hub_address(text: str) -> HubAddress:
-    """The parts of `OWNER/REPOSITORY[/FILE][@REVISION]`.
+    """Parse `OWNER/REPOSITORY[/FILE][@REVISION]`.
 
     Raises:
-        BadRequest: it is not of that form.
+        BadRequest: the text does not have this form.
     """
     found = _ADDRESS.fullmatch(text)
     if not found or not all(map(_harmless, found.groups("x"))):
@@ -160,14 +161,14 @@ def hub_address(text: str) -> HubAddress:
 
 
 def fetch_from_hub(text: str) -> Generator[Event, None, HubFile]:
-    """The file at `OWNER/REPOSITORY[/FILE][@REVISION]`, from the cache or else fetched; yields events.
+    """Return the file at `OWNER/REPOSITORY[/FILE][@REVISION]`, fetching it unless cached; yields events.
 
     Raises:
-        BadRequest: `text` is no such address, or the repository has several files of weights and none is named.
+        BadRequest: `text` is not such an address, or the repository has several files of weights and none is named.
         UnknownName: the repository has no such file.
-        WeightsMissing: out of reach; the message says where to put the file.
-        WeightsError: what arrived has another digest, or the hub states none.
-        OutOfSpace: the disk does not hold it.
+        WeightsMissing: the file cannot be reached; the message says where to put it.
+        WeightsError: the downloaded file has another digest, or the hub states none.
+        OutOfSpace: there is not enough disk space.
     """
     address = hub_address(text)
     try:
@@ -202,8 +203,8 @@ def fetch_from_hub(text: str) -> Generator[Event, None, HubFile]:
 
 
 def hub_texts(text: str, names: Sequence[str]) -> dict[str, str]:
-    """Those of these small files that a repository `OWNER/REPOSITORY[@REVISION]` has, by name, fetched once; raises as
-    `fetch_from_hub`."""
+    """Return those of these small files that a repository `OWNER/REPOSITORY[@REVISION]` has, by name, fetched once;
+    raises as `fetch_from_hub`."""
     address = hub_address(text)
     try:
         told = json.loads((address.folder / "hub.json").read_bytes())["texts"]
@@ -229,7 +230,7 @@ def hub_texts(text: str, names: Sequence[str]) -> dict[str, str]:
 
 
 def hub_library() -> Any:
-    """huggingface_hub, which collects no telemetry."""
+    """Import and return huggingface_hub, with telemetry disabled."""
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     import huggingface_hub
     from huggingface_hub import constants
@@ -239,8 +240,8 @@ def hub_library() -> Any:
 
 
 def _ask(address: HubAddress) -> dict[str, Any]:
-    """What the hub says of the revision: commit, licence, and size and digest of every file that may hold weights; kept
-    in the cache."""
+    """Return the hub's information on the revision: commit, licence, and size and digest of every file that may contain
+    weights; cached."""
     at = address.folder / (address.file or "its file of weights")
     wanted = _Wanted(name=at.name, folder=at.parent, page=address.page)
     api = hub_library().HfApi(endpoint=endpoint())
@@ -256,12 +257,12 @@ def _ask(address: HubAddress) -> dict[str, Any]:
         told = {"commit": str(info.sha), "licence": str(licence), "files": files, "texts": texts}
         write_json(address.folder / "hub.json", told)
         return told
-    except Exception as error:  # a server that is no hub sets off whatever the library did not expect
+    except Exception as error:  # a server that is not a hub may trigger any error in the library
         raise _explained(wanted, error) from error
 
 
 def _placed(address: HubAddress) -> Path | None:
-    """A file that somebody put in its place, of a revision that the hub was never asked about."""
+    """Return a file put in place by the user, for a revision that the hub was never asked about."""
     if address.file:
         path = address.folder / address.file
         return path if path.is_file() else None
@@ -270,7 +271,7 @@ def _placed(address: HubAddress) -> Path | None:
 
 
 def _chosen(address: HubAddress, files: Mapping[str, Any]) -> str:
-    """The file that is named, or else the repository's only one of the best kind that it has."""
+    """Return the named file, or the repository's only file of the most preferred kind."""
     if address.file:
         if address.file not in files:
             raise UnknownName(f"file of weights in {address.repository}@{address.revision}", address.file, files)
@@ -287,7 +288,7 @@ def _chosen(address: HubAddress, files: Mapping[str, Any]) -> str:
 
 
 def _fetched(wanted: _Wanted, download: Callable[[Path], Path]) -> Generator[Event, None, Path]:
-    """The wanted file, in its place and with the right digest; `download` puts it into a folder that it is given."""
+    """Return the wanted file, in its place and with the correct digest; `download` writes it to a given folder."""
     try:
         replaced = sha256_of(wanted.path) if wanted.path.is_file() else None
         if replaced is not None and replaced.startswith(wanted.sha256):
@@ -302,7 +303,7 @@ def _fetched(wanted: _Wanted, download: Callable[[Path], Path]) -> Generator[Eve
             yield Notice(text=said, topic="weights")
         told = f"Fetching {wanted.name} ({_mib(wanted.num_bytes)}) from {wanted.page}."
         yield Notice(text=told, topic="weights")
-        # A folder of its own, on the same disk: its largest file is what has arrived, and nothing half-fetched stays.
+        # A separate folder on the same disk: its largest file shows the progress, and no partial file remains.
         with TemporaryDirectory(prefix=".fetching-", dir=wanted.folder, ignore_cleanup_errors=True) as temporary:
             arrived = yield from _beside(download, Path(temporary), wanted.num_bytes)
             if not (found := sha256_of(arrived)).startswith(wanted.sha256):
@@ -315,15 +316,15 @@ def _fetched(wanted: _Wanted, download: Callable[[Path], Path]) -> Generator[Eve
             arrived.replace(wanted.path)
     except RegraftError:
         raise
-    except Exception as error:  # two libraries and the system: each has errors of its own
+    except Exception as error:  # two libraries and the system, each with its own errors
         raise _explained(wanted, error) from error
     return wanted.path
 
 
 def _beside(download: Callable[[Path], Path], folder: Path, num_bytes: int) -> Generator[Event, None, Path]:
-    """What `download` returns or raises; it runs in a thread, so that meanwhile the bytes in `folder` can be reported.
+    """Run `download` in a thread, reporting the bytes in `folder` meanwhile; return or raise what it does.
 
-    The thread is a daemon: neither library can be told to stop, and whoever interrupts a run should not wait for one.
+    The thread is a daemon: neither library can be stopped, and interrupting a run should not have to wait for one.
     """
     future: Future[Path] = Future()
     Thread(target=_settle, args=(future, download, folder), daemon=True).start()
@@ -331,7 +332,7 @@ def _beside(download: Callable[[Path], Path], folder: Path, num_bytes: int) -> G
     done, arrived, finished = 0, 0, False
     while not finished:
         finished = bool(wait([future], timeout=_TELL_EVERY_S).done)
-        with contextlib.suppress(OSError):  # a file was renamed while its size was asked for
+        with contextlib.suppress(OSError):  # a file was renamed while its size was being read
             arrived = max((path.stat().st_size for path in folder.rglob("*") if path.is_file()), default=0)
         now = time.monotonic()
         if arrived != done:
@@ -352,9 +353,9 @@ def _settle(future: Future[Path], download: Callable[[Path], Path], folder: Path
 
 
 def _explained(wanted: _Wanted, error: Exception) -> RegraftError:
-    """The error that says all one needs to put the file in place by hand, or what else can be done."""
-    getattr(error, "close", lambda: None)()  # urllib's HTTPError holds on to its connection
-    if isinstance(error.__cause__, Exception):  # what huggingface_hub sums up as a file that is not in its cache
+    """Return an error that tells users how to put the file in place by hand, or what else to do."""
+    getattr(error, "close", lambda: None)()  # urllib's HTTPError keeps its connection open
+    if isinstance(error.__cause__, Exception):  # huggingface_hub wraps this as a file missing from its cache
         error = error.__cause__
     status = getattr(getattr(error, "response", None), "status_code", None)
     kind = type(error).__name__
@@ -380,12 +381,12 @@ def _explained(wanted: _Wanted, error: Exception) -> RegraftError:
 
 
 def _harmless(path: str) -> bool:
-    """Whether a path stays below the folder it is put in."""
+    """Return whether a path stays below its folder."""
     return all(part and not part.startswith(".") for part in path.split("/"))
 
 
 def endpoint() -> str:
-    """The hub's address."""
+    """Return the hub's URL."""
     return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 

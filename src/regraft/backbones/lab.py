@@ -1,8 +1,8 @@
-"""The networks of studies (`regraft lab`), as `lab:NAME@random`: GoogLeNet with one thing changed, and what it is
-compared with. What each is compared with in its study is `googlenet:half`.
+"""Networks for studies (`regraft lab`), as `lab:NAME@random`: GoogLeNet with one change, and networks for comparison.
+The reference in each study is `googlenet:half`.
 
-Widths are such that a network needs as many multiply-adds as `googlenet:half` at 64 pixels, unless its study wants the
-same counts of filters. Some are made for inputs of that size alone.
+Widths are chosen so that a network needs as many multiply-adds as `googlenet:half` at 64 pixels, unless its study
+requires equal numbers of filters. Some networks accept inputs of that size only.
 
 Sources: Szegedy et al. 2014, arXiv:1409.4842; Krizhevsky 2014, arXiv:1404.5997; Simonyan & Zisserman 2014,
 arXiv:1409.1556; He et al. 2015, arXiv:1512.03385. Imports no torch until a network is built.
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from regraft.contracts.family import Built
 
 STEM = 0.5
-"""Width of the stem that all share which have GoogLeNet's."""
+"""Width of the stem, for all networks with GoogLeNet's stem."""
 INPUT_PX = 64
-"""Side of the inputs for which widths are matched, and the only one for those that end in dense layers."""
+"""Side of the inputs for which widths are matched; the only one accepted by networks that end in linear layers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,18 +32,18 @@ class Design:
     """A network of a study."""
 
     body: float
-    """How many filters it has above the stem, relative to the published counts."""
+    """Number of filters above the stem, relative to the published numbers."""
     width: int
-    """Length of the feature vector."""
+    """Number of features."""
     kind: Literal["googlenet", "alexnet", "vgg", "resnet"] = "googlenet"
     changes: Mapping[str, Any] = field(default_factory=dict)
     """Fields of GoogLeNet's `Variant`."""
     top: Literal["average", "flat", "dense"] = "average"
-    """What follows GoogLeNet's last module: the global average; every cell of the grid; or two dense layers."""
+    """Layers after GoogLeNet's last module: global average pooling; all cells, flattened; or two linear layers."""
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """From the input upwards."""
+        """Names of the stages, from the input upwards."""
         dense = ("fc6", "fc7")
         if self.kind == "googlenet":
             return STAGES + {"average": (), "flat": ("flat",), "dense": dense}[self.top]
@@ -53,7 +53,7 @@ class Design:
 
     @property
     def vector(self) -> bool:
-        """Whether the last stage leaves a vector, and so takes inputs of one size; else a grid."""
+        """Whether the last stage outputs a vector, and so fixes the input size; otherwise it outputs a grid."""
         return self.kind in ("alexnet", "vgg") or self.top != "average"
 
 
@@ -78,7 +78,7 @@ DESIGNS = {
 
 
 def card(variant: str) -> Card:
-    """The facts of the architecture, without weights."""
+    """Return the card of the architecture, without weights."""
     design = DESIGNS[variant]
     sides = SIDE_HEADS if design.kind == "googlenet" else {}
     found = imagenet_card("lab", variant, stages=design.stages, width=design.width, side_heads=sides,
@@ -87,7 +87,7 @@ def card(variant: str) -> Card:
 
 
 def build(card: Card) -> "Built":
-    """The network with random weights, as stages."""
+    """Build the network with random weights, as stages."""
     from torch import nn
 
     from regraft.contracts.family import Built, SideHead
@@ -118,7 +118,7 @@ def build(card: Card) -> "Built":
 
 
 def of(variant: str) -> Family:
-    """The family of one network. Raises: UnknownName: there is none of that name."""
+    """Return the family of one network. Raises: UnknownName: there is no network of that name."""
     if variant not in DESIGNS:
         raise UnknownName("network of the lab", variant, DESIGNS)
     one_size = DESIGNS[variant].vector

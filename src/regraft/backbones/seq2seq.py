@@ -1,10 +1,11 @@
-"""Encoders with a decoder from transformers: T5 and its kind, Marian; in a folder or on the Hugging Face hub.
+"""Encoder-decoder networks from transformers (T5 and similar, Marian), from a folder or the Hugging Face hub.
 
     seq2seq:FOLDER@pretrained                  config.json, tokenizer.json and model.safetensors in a folder
     seq2seq:OWNER/REPOSITORY@pretrained        the same from the hub
-    seq2seq:FOLDER@random                      the architecture that config.json describes, its weights drawn
+    seq2seq:FOLDER@random                      the architecture described by config.json, with random weights
 
-One tokenizer serves both sides. Stages are `embeddings`, the encoder's layers and the decoder's, numbered on.
+One tokenizer serves both sides. Stages are `embeddings`, the encoder's layers and the decoder's, numbered
+consecutively.
 
 Sources: Raffel et al. 2019, arXiv:1910.10683 (T5); Junczys-Dowmunt et al. 2018, arXiv:1804.00344 (Marian). Imports no
 torch until a network is built.
@@ -24,30 +25,30 @@ if TYPE_CHECKING:
     from regraft.contracts.family import Built
 
 KINDS = ("marian", "mt5", "t5")
-"""Types of networks that are known here, by the `model_type` of their configuration."""
+"""Supported network types, by the `model_type` of their configuration."""
 KNOWN = "t5_small"
-"""The architecture that has a name here; its tokenizer comes with its weights."""
+"""The built-in architecture; its tokenizer comes with its weights."""
 T5_SMALL = {
     "model_type": "t5", "vocab_size": 32128, "d_model": 512, "d_kv": 64, "d_ff": 2048, "num_layers": 6, "num_heads": 8,
     "dropout_rate": 0.1, "pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0,
 }  # fmt: skip
 """config.json of google-t5/t5-small."""
 MOST_TARGETS = 128
-"""Tokens of a target at most, unless the recipe says otherwise. Our choice."""
+"""Maximum number of tokens of a target, unless the recipe sets another. Our choice."""
 
 
 def build(card: Card) -> "Built":
-    """The network with random weights, as stages."""
+    """Build the network with random weights, as stages."""
     from regraft.backbones._seq2seq_stages import network_of
 
     return network_of(card.config)
 
 
 def narrowed(variant: str) -> Family:
-    """The family of the network in a folder, or of a repository of the hub, whose small files are fetched.
+    """Return the family of the network in a folder or a repository of the hub, whose small files are fetched.
 
     Raises:
-        BadRequest: it lacks a configuration or a tokenizer, or is of a type that is not known here.
+        BadRequest: it lacks a configuration or a tokenizer, or its type is not supported.
         RegraftError: the repository cannot be reached.
     """
     if variant == KNOWN:
@@ -62,7 +63,7 @@ def narrowed(variant: str) -> Family:
 
 
 def card_of(variant: str, described: Mapping[str, Any], tokenizer: str) -> Card:
-    """The card of a network with this configuration, without weights."""
+    """Return the card of a network with this configuration, without weights."""
     encoder = int(described.get("encoder_layers", described.get("num_layers", 0)))
     decoder = int(described.get("decoder_layers", described.get("num_decoder_layers") or encoder))
     stages = ("embeddings", *(f"layer.{at}" for at in range(encoder + decoder)))
@@ -94,7 +95,7 @@ def card_of(variant: str, described: Mapping[str, Any], tokenizer: str) -> Card:
 
 
 def read_weights(path: Path, expected: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The tensors of a checkpoint, a table of words that several parts share under each of their names."""
+    """Return the tensors of a checkpoint, with a shared embedding table under each of its names."""
     from regraft.backbones.convert import read_original
 
     found = {name: tensor for name, tensor in read_original(path).items() if "embed_positions" not in name}

@@ -1,6 +1,5 @@
-"""Weights that Regraft made: those in this package (`weights/NAME.safetensors`, with `NAME.json`, which says what they
-are), and a model that it saved, as the backbone of the next transfer. Imports no torch.
-"""
+"""Weights made by Regraft: those in this package (`weights/NAME.safetensors`, described by `NAME.json`), and saved
+models used as the backbone of the next transfer. Imports no torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,24 +19,24 @@ REINSTALL = "install regraft again: the package on the disk is not the one that 
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A number that was measured of the weights, with its 95 % interval."""
+    """A measured value for the weights, with its 95 % interval."""
 
     what: str
-    """What was measured, and on what."""
+    """What was measured, and on which data."""
     value: float
     """The estimate."""
     low: float
-    """Lower end."""
+    """Lower end of the interval."""
     high: float
-    """Upper end."""
+    """Upper end of the interval."""
     source: str = ""
-    """The command that measures it again."""
+    """Command that reproduces it."""
     signed: bool = False
-    """Whether it is a difference, above or below zero."""
+    """Whether it is a difference, which may be negative."""
 
     @property
     def numbers(self) -> str:
-        """The estimate with its interval, as every page shows it."""
+        """Return the estimate with its interval, as displayed on all pages."""
         form = "+.3f" if self.signed else ".3f"
         return f"{self.value:{form}} [{self.low:{form}}, {self.high:{form}}]"
 
@@ -50,20 +49,24 @@ class Shipped:
     """One set of weights in the package."""
 
     path: Path
-    """The tensors, under the original's names: float16, batch norm's statistics float32."""
+    """File with the tensors, under the original's names: float16, batch norm's statistics float32."""
     sha256: str
     """Digest of that file, in hex."""
     card: Card
-    """The facts that travel with the weights."""
+    """The metadata of the weights."""
     recipe: Mapping[str, Any]
-    """How they were trained: command, settings, epochs, examples seen, seconds, the curve."""
+    """How they were trained: command, settings, epochs, number of examples seen, seconds, training curve."""
     figures: tuple[Figure, ...]
-    """What was measured of them."""
+    """Measured values."""
     limits: tuple[str, ...]
-    """What they are not good for, a sentence each."""
+    """Known limitations, a sentence each."""
 
     def check(self) -> None:
-        """Raises: WeightsError: the file is not the one that its card describes."""
+        """Check the file's digest.
+
+        Raises:
+            WeightsError: the file is not the one described by its card.
+        """
         if (found := sha256_of(self.path)) != self.sha256:
             raise WeightsError(
                 f"{self.path} has the SHA-256 {found[:12]}…, and {self.sha256[:12]}… is written in its card.",
@@ -72,12 +75,12 @@ class Shipped:
 
 
 def weights_folder() -> Path:
-    """Where the weights of this package lie."""
+    """Return the folder with the weights of this package."""
     return Path(str(resources.files("regraft") / "weights"))
 
 
 def shipped_weights(family: str) -> Shipped | None:
-    """The shipped weights of that family; None where there are none.
+    """Return the shipped weights of that family; None if there are none.
 
     Raises:
         WeightsError: their card is missing or damaged.
@@ -102,16 +105,16 @@ def shipped_weights(family: str) -> Shipped | None:
 
 
 _OUTPUTS = {"multilabel": "labels", "regression": "targets"}
-"""What the outputs of a model are called, where they are not classes."""
+"""What a model's outputs are called if they are not classes."""
 
 
 def of_bundle(path: Path) -> Backbone:
-    """The network of the saved model (or run) at `path`, its tensors checked; the head stays behind.
+    """Return the network of the saved model (or run) at `path`, its tensors checked, without its head.
 
     Raises:
-        BundleError: a file is missing, damaged or changed.
-        UnknownName: the network's family, or its variant, is not on this machine's shelf.
-        MissingExtra: the library that the network is made of is not installed.
+        BundleError: a file is missing, damaged or modified.
+        UnknownName: the network's family or variant is not available on this machine.
+        MissingExtra: the library that implements the network is not installed.
     """
     folder = bundle_folder(path)
     facts = read_facts(folder)
@@ -127,18 +130,18 @@ def of_bundle(path: Path) -> Backbone:
         weights=f"bundle:{name}",
         trained_on=f"{before}; then {len(classes)} {outputs} of the user's ({name})" if classes else before,
     )
-    if isinstance(task, dict) and TASKS.get(str(task.get("kind")))(()).generates:  # what it writes with goes on
+    if isinstance(task, dict) and TASKS.get(str(task.get("kind")))(()).generates:  # the output layer is reused
         return replace(found, card=replace(card, num_source_classes=card.preparation.vocabulary), head="head/1.")
     return replace(found, card=card)
 
 
 def saved_backbone(facts: Mapping[str, Any], folder: Path) -> Backbone:
-    """The network of the saved model in `folder`, whose facts were read.
+    """Return the network of the saved model in `folder`, from its metadata.
 
     Raises:
-        BundleError: the facts are not those of a network.
-        UnknownName: the network's family, or its variant, is not on this machine's shelf.
-        MissingExtra: the library that the network is made of is not installed.
+        BundleError: the metadata do not describe a network.
+        UnknownName: the network's family or variant is not available on this machine.
+        MissingExtra: the library that implements the network is not installed.
     """
     try:
         described = facts["backbone"]
@@ -151,7 +154,7 @@ def saved_backbone(facts: Mapping[str, Any], folder: Path) -> Backbone:
 
 
 def _whole(card: Card) -> Card:
-    """The card, if its facts are of the kinds that a network is built from; a TypeError or ValueError if not."""
+    """Return the card, after checking the types of its fields. Raises TypeError or ValueError."""
     for text in (card.family, card.variant, *card.stages):
         if not isinstance(text, str):
             raise TypeError(f"{text!r} is no name")
@@ -164,7 +167,7 @@ def _whole(card: Card) -> Card:
 
 
 def digests_in(facts: Mapping[str, Any], folder: Path) -> dict[str, str]:
-    """The digest of every part of `model.safetensors`, as `bundle.json` has them.
+    """Return the digest of every part of `model.safetensors`, from `bundle.json`.
 
     Raises:
         BundleError: it has none.

@@ -1,11 +1,10 @@
 """Any network of timm (PyTorch Image Models), as `timm:NAME` or `timm:NAME.TAG`; needs the extra `timm`.
 
-The cuts `input` and `output` are always there. Inner cuts exist where the stages were found to give the original's own
-output before its classifier (`_timm_stages.py`). What must be known of a network before it is built is found out once,
-by building it, and then kept in the cache as JSON, so that a run whose activations are stored loads neither torch nor
-timm. Normalisation and preparation are those that timm records for the tag: as in timm's own
-`transforms_imagenet_eval`, the shorter side is brought to the input size divided by `crop_pct`, rounded down, and the
-centre is cut out.
+The cuts `input` and `output` always exist. Inner cuts exist if the stages reproduce the original's features
+(`_timm_stages.py`). Metadata needed before a network is built are determined once, by building it, and cached as JSON,
+so that a run with stored activations loads neither torch nor timm. Normalisation and preparation are those recorded by
+timm for the tag: as in timm's `transforms_imagenet_eval`, the shorter side is resized to the input size divided by
+`crop_pct`, rounded down, and the centre is cropped.
 
 Source: Wightman 2019, https://github.com/huggingface/pytorch-image-models.
 """
@@ -31,11 +30,11 @@ if TYPE_CHECKING:
     from regraft.contracts.family import Built
 
 REVISION = 2
-"""Raised when what is found out, or how a model is cut, changes."""
+"""Increased when the cached metadata or the way a model is cut change."""
 TRIED_PX = (32, 48, 64, 96, 128)
-"""Sides that are tried where nothing but the model knows how small an input may be. Our choice."""
+"""Input sizes to try if only the model itself knows its minimum. Our choice."""
 UNTRAINED = "untrained"
-"""timm's tag of an architecture without weights."""
+"""timm's tag for an architecture without weights."""
 DATA = {
     "in1k": "ImageNet-1k",
     "in12k": "ImageNet-12k",
@@ -51,37 +50,37 @@ BYTES_PER_NUMBER = 4
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFacts:
-    """One of timm's models, under one of its tags."""
+    """Metadata of one timm model with one tag."""
 
     name: str
     """Architecture and tag in full: `resnet10t.c3_in1k`."""
     card: Card
     """The architecture's card, with the normalisation and preparation of the tag."""
     groups: "Groups"
-    """How it is cut."""
+    """Its stages."""
     classifier: str
     """Name of the classifier's weight."""
     smallest_px: int
-    """Side of the smallest square input."""
+    """Minimum side of a square input."""
     multiple_px: int
-    """What the side of an input must be a multiple of."""
+    """Input sides must be a multiple of this."""
     sized: bool
-    """Whether some of its tensors are made for one input size."""
+    """Whether some of its tensors depend on the input size."""
     parameters: int
-    """How many it has, the classifier's included."""
+    """Number of parameters, including the classifier's."""
     hub: str
-    """Where its weights lie on the Hugging Face hub, `OWNER/REPOSITORY[/FILE]`; empty where they do not."""
+    """Address of its weights on the Hugging Face hub, `OWNER/REPOSITORY[/FILE]`; empty if there are none."""
     trained_on: str
-    """What the tag says that they were trained on."""
+    """Training data, according to the tag."""
     licence: str
-    """Their terms as timm states them."""
+    """Licence, as stated by timm."""
 
 
 def timm_library(purpose: str = "A backbone timm:NAME", *, extra: str = "timm") -> ModuleType:
-    """The package `timm`, imported now and not before, for a `purpose` that the error names with its `extra`.
+    """Import and return `timm`, lazily; an error names the `purpose` and the `extra`.
 
     Raises:
-        MissingExtra: it is not installed.
+        MissingExtra: timm is not installed.
     """
     from regraft.nn.torchvision import torchvision_models
 
@@ -91,12 +90,12 @@ def timm_library(purpose: str = "A backbone timm:NAME", *, extra: str = "timm") 
 
 
 def facts_of(name: str) -> ModelFacts:
-    """What is known of the model of that name, from the cache, or else found out by building it.
+    """Return the metadata of the model with that name, from the cache or by building it.
 
     Raises:
         MissingExtra: timm is not installed.
-        UnknownName: timm has no such model, or it has no such tag.
-        BadRequest: the model is not features below one dense layer, or takes other than images of three channels.
+        UnknownName: timm has no such model, or the model no such tag.
+        BadRequest: the model is not features below one linear layer, or does not take images with three channels.
     """
     path = cache_home() / "weights" / f"timm-{digest_json([REVISION, _version(), name])}.json"
     if path.is_file():
@@ -105,19 +104,19 @@ def facts_of(name: str) -> ModelFacts:
     timm = timm_library()
     import torch
 
-    with torch.device("cpu"):  # whoever asks may be building on another device, or on none
+    with torch.device("cpu"):  # the caller may be building on another device
         found = _found(timm, name)
     write_json(path, {**vars(found), "card": found.card.to_json()})
     return found
 
 
 def card(variant: str) -> Card:
-    """The facts of the architecture, with the normalisation of the tag."""
+    """Return the card of the architecture, with the normalisation of the tag."""
     return facts_of(variant).card
 
 
 def build(card: Card) -> "Built":
-    """timm's network with random weights, as stages; for the card's input size where its tensors depend on that."""
+    """Build timm's network with random weights, as stages, for the card's input size if its tensors depend on it."""
     from regraft.backbones._timm_stages import network_of
     from regraft.contracts.family import Built
 
@@ -128,9 +127,9 @@ def build(card: Card) -> "Built":
 
 
 def adapt(tensors: Mapping[str, Any], card: Card) -> Mapping[str, Any]:
-    """Fit tensors made for one input size to the card's by timm's own rule for the architecture, where it has one.
+    """Adapt tensors made for one input size to the card's by timm's own rule for the architecture, if there is one.
 
-    Tensors of another network, at which the rule fails, come back as they are: comparing them says what is wrong.
+    Tensors of another network, for which the rule fails, are returned unchanged; comparing them explains the mismatch.
     """
     import sys
 
@@ -150,11 +149,11 @@ def adapt(tensors: Mapping[str, Any], card: Card) -> Mapping[str, Any]:
 
 
 def narrowed(variant: str) -> Family:
-    """The family of one of timm's networks.
+    """Return the family of one of timm's networks.
 
     Raises:
         MissingExtra: timm is not installed.
-        UnknownName: timm has no network of that name.
+        UnknownName: timm has no network with that name.
         BadRequest: the network cannot be used as a backbone.
     """
     facts = facts_of(variant)
@@ -181,7 +180,7 @@ def narrowed(variant: str) -> Family:
 
 
 def _create(name: str, *, num_classes: int, input_px: int | None = None) -> Any:
-    """timm's model with random weights; `input_px` None leaves the input size to it."""
+    """Return timm's model with random weights; with `input_px` None, at its default input size."""
     sized = {} if input_px is None else {"img_size": input_px}
     return timm_library().create_model(name, pretrained=False, num_classes=num_classes, **sized)
 
@@ -226,7 +225,7 @@ def _found(timm: ModuleType, asked: str) -> ModelFacts:
 
 
 def _config(timm: ModuleType, name: str) -> Any:
-    """timm's record of the model's default or named weights."""
+    """Return timm's record of the model's default or named weights."""
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
         known = timm.list_models()
@@ -238,9 +237,9 @@ def _config(timm: ModuleType, name: str) -> Any:
 
 
 def _tried(name: str, config: Any, feature_info: Any) -> "tuple[int, int, Groups, int]":
-    """The smallest side among those tried that the model takes, of what sides are multiples, its stages, its features.
+    """Return the smallest accepted side among those tried, the divisor of sides, the stages and the number of features.
 
-    Of a model whose tensors are made for one input size, sides are multiples of a cell of its coarsest grid, in pixels.
+    If some tensors depend on the input size, sides are multiples of a cell of the coarsest grid, in pixels.
     """
     import torch
 

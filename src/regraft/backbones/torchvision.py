@@ -1,10 +1,10 @@
-"""torchvision's image networks, each with its published ImageNet weights; GoogLeNet has a file of its own.
+"""torchvision's image networks, each with its published ImageNet weights; GoogLeNet has a separate file.
 
-Weights are torchvision's `IMAGENET1K_V1`, trained by the plain recipe that most published comparisons start from.
-torchvision's layers are used as they are, in stages of ours: a stage is a block that the paper names, and ends where
-the grid is halved in most networks. Only the last dense layer is the source classifier: a dropout right before it
-belongs to the head, whose own option it is; any other, and the dropping of whole blocks ("stochastic depth"), belongs
-to its stage and works in training as in the original.
+Weights are torchvision's `IMAGENET1K_V1`, trained with the plain recipe that most published comparisons start from.
+torchvision's layers are used unchanged, grouped into stages: a stage is a block named in the paper, and in most
+networks ends before the grid is halved. Only the last linear layer is the source classifier: a dropout right before it
+belongs to the head, which has its own option; any other dropout, and stochastic depth, belongs to its stage and is
+active in training as in the original.
 
 Imports no torch until a network is built.
 """
@@ -46,18 +46,18 @@ PATCH_PX = 16
 
 
 def _model(card: Card, **options: Any) -> Any:
-    """torchvision's model of the card's name with random weights, drawn by torchvision's own rules."""
+    """Return torchvision's model of the card's name with random weights, initialised by torchvision."""
     from regraft.nn.torchvision import torchvision_models
 
     return torchvision_models().get_model(card.family, weights=None, num_classes=card.num_source_classes, **options)
 
 
 def _initialised(card: Card, **options: Any) -> Any:
-    """The same, drawn by our rule (`initialise`) from torch's global generator.
+    """Return the same model, initialised by our rule (`initialise`) from torch's global generator.
 
-    torchvision's own rules assume batch norm in training. In evaluation mode, where new statistics change nothing,
-    features of random weights come out at 1e-8 (Inception v3), 1e-10 (MobileNetV3) or 1e-14 (EfficientNet-B0) of the
-    input's scale; by ours, they keep it or lose a few digits.
+    torchvision's own rules assume batch norm in training mode. In evaluation mode, where untrained statistics have no
+    effect, features of random weights shrink to 1e-8 (Inception v3), 1e-10 (MobileNetV3) or 1e-14 (EfficientNet-B0) of
+    the input's scale; with ours, they keep it or lose a few digits.
     """
     from regraft.nn.initialise import Undrawn, initialise
 
@@ -68,10 +68,10 @@ def _initialised(card: Card, **options: Any) -> Any:
 
 
 def _dense_top(card: Card, *, conv_ends: Sequence[int], dense_ends: Sequence[int]) -> "Parts":
-    """AlexNet and VGG-16: convolutions below two wide dense layers, which are pretrained and so stages.
+    """AlexNet and VGG-16: convolutions below two wide linear layers, which are pretrained and so are stages.
 
-    `conv_ends` and `dense_ends` are the positions in the original's `features` and `classifier` at which stages end.
-    The pool between the two, adaptive in the original, is fixed at the grid that the card's input size leaves.
+    `conv_ends` and `dense_ends` are the indices in the original's `features` and `classifier` at which stages end. The
+    pool in between, adaptive in the original, is fixed for the grid given by the card's input size.
     """
     from torch import nn
 
@@ -85,7 +85,8 @@ def _dense_top(card: Card, *, conv_ends: Sequence[int], dense_ends: Sequence[int
 
 
 def _efficientnet(card: Card) -> "Parts":
-    """Stages are the paper's (table 1): the stem, seven groups of blocks, and `top`, the last 1x1 convolution."""
+    """EfficientNet, with the paper's stages (table 1): the stem, seven groups of blocks, and `top`, the last 1x1
+    convolution."""
     from regraft.nn.stages import grid_readouts
 
     net = _initialised(card)
@@ -93,7 +94,7 @@ def _efficientnet(card: Card) -> "Parts":
 
 
 def _inception_v3(card: Card) -> "Parts":
-    """Without the original's auxiliary head: a fresh one is made where fine-tuning asks for it."""
+    """Inception v3 without the original's auxiliary head; fine-tuning creates a new one on request."""
     from torch import nn
 
     from regraft.nn.stages import grid_readouts
@@ -105,10 +106,10 @@ def _inception_v3(card: Card) -> "Parts":
 
 
 def _mobilenet_v3(card: Card, *, ends: Sequence[int]) -> "Parts":
-    """Stages begin at torchvision's own marks C1 to C4, at each halving of the grid.
+    """MobileNetV3; stages begin at torchvision's marks C1 to C4, each time the resolution is halved.
 
-    `ends` are the positions in the original's `features` at which the stages below `top` end. `top` is what the paper
-    calls the efficient last stage (figure 5): a 1x1 convolution, the global average and a dense layer.
+    `ends` are the indices in the original's `features` at which the stages below `top` end. `top` is the paper's
+    efficient last stage (figure 5): a 1x1 convolution, global average pooling and a linear layer.
     """
     from torch import nn
 
@@ -121,7 +122,8 @@ def _mobilenet_v3(card: Card, *, ends: Sequence[int]) -> "Parts":
 
 
 def _resnet(card: Card) -> "Parts":
-    """In ResNet-50 torchvision strides in the 3x3 convolution of a block ("v1.5"), the paper in the 1x1 before it."""
+    """ResNet. In ResNet-50 torchvision strides in the 3x3 convolution of a block ("v1.5"), the paper in the 1x1 before
+    it."""
     from torch import nn
 
     from regraft.nn.stages import grid_readouts
@@ -132,8 +134,8 @@ def _resnet(card: Card) -> "Parts":
 
 
 def _vit(card: Card) -> "Parts":
-    """The class token lies inside the state; the position embedding belongs to the first stage, the final layer norm
-    to the last."""
+    """Vision transformer. The class token is part of the state; the position embedding belongs to the first stage, the
+    final layer norm to the last."""
     from torch import nn
 
     from regraft.nn.stages import Embeddings, class_token_readouts
@@ -145,7 +147,7 @@ def _vit(card: Card) -> "Parts":
 
 
 def _resized(tensors: Mapping[str, Any], card: Card) -> Mapping[str, Any]:
-    """A vision transformer's tensors, its position embedding interpolated to the card's input size.
+    """Return a vision transformer's tensors, with the position embedding interpolated to the card's input size.
 
     Source: Dosovitskiy et al. 2020, section 3.2; torchvision's own routine.
     """
@@ -170,7 +172,7 @@ def _family(
     smallest_px: int = 32,
     **others: Any,
 ) -> Family:
-    """The family of torchvision's model `name`: `facts` are fields of its card, `others` those of the family."""
+    """Return the family of torchvision's model `name`: `facts` are fields of its card, `others` those of the family."""
 
     def build(card: Card) -> "Built":
         from regraft.contracts.family import Built, SideHead
@@ -178,7 +180,7 @@ def _family(
         from regraft.nn.stages import staged
 
         net, bodies, readouts = parts(card)
-        make = partial(InceptionV3SideHead, INCEPTION_SIDE_CHANNELS)  # no other network here has a side head
+        make = partial(InceptionV3SideHead, INCEPTION_SIDE_CHANNELS)  # the only network here with a side head
         network = staged(
             card,
             bodies,
@@ -245,8 +247,8 @@ _FAMILIES = (
         facts={"preparation": preparation(interpolation="bicubic")},
         published=torchvision_weights("efficientnet_b0_rwightman-7f5810bc.pth", size_mb=20.5, top1=77.692),
     ),
-    # Its weights are ported from TensorFlow and see inputs in [-1, 1]; torchvision maps its ImageNet-normalised input
-    # back inside the network, and the card says mean 0.5 and standard deviation 0.5 instead (see googlenet.py). Weight
+    # Its weights are ported from TensorFlow and take inputs in [-1, 1]; torchvision maps its ImageNet-normalised input
+    # back inside the network; the card has mean 0.5 and standard deviation 0.5 instead (see googlenet.py). Weight
     # of the side head: PyTorch's tutorial on fine-tuning torchvision's models; the paper gives none.
     _family(
         "inception_v3",
@@ -296,8 +298,8 @@ _FAMILIES = (
         width=512,
         published=torchvision_weights("resnet18-f37072fd.pth", size_mb=44.7, top1=69.758),
     ),
-    # IMAGENET1K_V2 is more accurate on ImageNet itself (80.858 %), with label smoothing among other means, which makes
-    # frozen features worth less elsewhere (Kornblith et al. 2019, arXiv:1805.08974); its file can be given as
+    # IMAGENET1K_V2 is more accurate on ImageNet itself (80.858 %), partly due to label smoothing, which makes
+    # frozen features transfer worse (Kornblith et al. 2019, arXiv:1805.08974); its file can be given as
     # `resnet50@file:PATH`.
     _residual(
         "resnet50",

@@ -1,13 +1,12 @@
-"""Networks of texts from transformers: `minilm_l6`, and any network in a folder or on the Hugging Face hub.
+"""Text networks from transformers: `minilm_l6`, and any network in a folder or on the Hugging Face hub.
 
-    minilm_l6@package                  the sentence encoder that an ordinary package carries
+    minilm_l6@package                  a sentence encoder from a Python package
     transformers:FOLDER@pretrained     config.json, tokenizer.json and model.safetensors in a folder
     transformers:OWNER/REPOSITORY@pretrained       the same from the hub
 
 Stages are `embeddings` and the layers. A card's `config` holds the library's own configuration, so that a saved model
-is built again without the folder or the hub; the tokenizer is in its preparation. Pooling is what the folder says in
-the way of sentence-transformers, else the mean of the tokens, or the last one of a network that reads from left to
-right.
+can be rebuilt without the folder or the hub; the tokenizer is part of its preparation. Pooling is read from the
+folder's sentence-transformers files; the default is the mean of the tokens, or the last token for causal networks.
 
 Sources: Wolf et al. 2020, arXiv:1910.03771; Wang et al. 2020, arXiv:2002.10957 (MiniLM); Reimers & Gurevych 2019,
 arXiv:1908.10084 (sentence encoders). Imports no torch until a network is built.
@@ -42,21 +41,21 @@ MINILM = {
 }  # fmt: skip
 """config.json of nreimers/MiniLM-L6-H384-uncased."""
 TRAINED_SHARE = 3
-"""Partial fine-tuning trains the highest one of so many layers. Our choice: two of six, four of twelve."""
+"""Partial fine-tuning trains the top third of the layers. Our choice: two of six, four of twelve."""
 
 
 ENCODERS = {
     "bert", "roberta", "xlm-roberta", "camembert", "distilbert", "albert", "deberta-v2", "modernbert", "t5",
 }  # fmt: skip
 DECODERS = {"gpt2"}
-"""Types of networks that are known here, by the `model_type` of their configuration; of T5 the encoder."""
+"""Supported network types, by the `model_type` of their configuration; for T5, its encoder."""
 FILES = (
     "config.json", "tokenizer.json", "tokenizer_config.json", "1_Pooling/config.json", "modules.json",
     "sentence_bert_config.json",
 )  # fmt: skip
 """The small files of a network; the first two must be there."""
 UNUSED = ("_name_or_path", "architectures", "transformers_version", "torch_dtype", "dtype", "use_cache", "auto_map")
-"""Entries of a configuration that decide nothing here."""
+"""Entries of a configuration that have no effect here."""
 ALSO = {
     "hidden_size": ("dim", "n_embd", "d_model"),
     "num_hidden_layers": ("n_layers", "n_layer", "num_layers"),
@@ -64,19 +63,20 @@ ALSO = {
 }
 """What some types call these numbers."""
 POOLINGS = {"mean": "pooling_mode_mean_tokens", "first": "pooling_mode_cls_token", "last": "pooling_mode_lasttoken"}
-"""Our name and that of sentence-transformers."""
+"""Our name, and that of sentence-transformers."""
 MOST_TOKENS = 512
-"""Tokens of an example at most, where a network takes more. Our choice: attention's cost grows with the square."""
+"""Maximum number of tokens of an example, even if the network accepts more. Our choice: attention's cost grows
+quadratically."""
 KNOWN = "minilm_l6"
-"""The architecture that has a name here."""
+"""The built-in architecture."""
 
 
 @cache
 def library() -> ModuleType:
-    """The package `transformers`, imported now and not before; it asks no hub.
+    """Import and return `transformers`, lazily and without access to the hub.
 
     Raises:
-        MissingExtra: it is not installed.
+        MissingExtra: transformers is not installed.
     """
     if find_spec("transformers") is None:
         raise MissingExtra("transformers", "text", "A network of texts")
@@ -88,14 +88,14 @@ def library() -> ModuleType:
 
 
 def build(card: Card) -> "Built":
-    """The network with random weights, as stages."""
+    """Build the network with random weights, as stages."""
     from regraft.backbones._transformers_stages import network_of
 
     return network_of(card.config)
 
 
 def card_of(name: str, variant: str, config: Mapping[str, Any], preparation: Preparation) -> Card:
-    """The card of a network with this `config`, without weights."""
+    """Return the card of a network with this `config`, without weights."""
     layers = int(_said(config["transformers"], "num_hidden_layers"))
     above = max(1, -(-layers // TRAINED_SHARE))
     stages = ("embeddings", *(f"layer.{at}" for at in range(layers)))
@@ -115,7 +115,7 @@ def card_of(name: str, variant: str, config: Mapping[str, Any], preparation: Pre
 
 
 def _said(described: Mapping[str, Any], name: str, default: int = 0) -> Any:
-    """A number of a configuration, under whichever of its names."""
+    """Return a number in a configuration, under any of its names."""
     return next((described[one] for one in (name, *ALSO[name]) if one in described), default)
 
 
@@ -126,10 +126,10 @@ def _minilm(variant: str) -> Card:
 
 
 def narrowed(variant: str) -> Family:
-    """The family of the network in a folder, or of a repository of the hub, whose small files are fetched.
+    """Return the family of the network in a folder or a repository of the hub, whose small files are fetched.
 
     Raises:
-        BadRequest: it lacks a configuration or a tokenizer, or is of a type that is not known here.
+        BadRequest: it lacks a configuration or a tokenizer, or its type is not supported.
         RegraftError: the repository cannot be reached.
     """
     if variant == KNOWN:
@@ -142,7 +142,8 @@ def narrowed(variant: str) -> Family:
 
 
 def small_files(variant: str) -> tuple[dict[str, Any], Mapping[str, str], str]:
-    """The configuration of the network in a folder or a repository, its small files as text, and where its weights are.
+    """Return the configuration of the network in a folder or a repository, its small files as text, and the address of
+    its weights.
 
     Raises:
         BadRequest: it lacks a configuration or a tokenizer.
@@ -175,7 +176,7 @@ def small_files(variant: str) -> tuple[dict[str, Any], Mapping[str, str], str]:
 def in_place(
     family: Family, variant: str, card: Card, url: str, read: Callable[[Path, Mapping[str, Any]], Mapping[str, Any]]
 ) -> Family:
-    """The family of one network alone, whose weights lie at `url` and are read by `read`."""
+    """Return a family with this one network, whose weights are at `url` and are read by `read`."""
     facts = {"trained_on": f"as {variant} says"}
     published = Published(url=url, sha256="", size_mb=0, variant=variant, facts=facts, read=read)
     return replace(
@@ -198,7 +199,7 @@ def _parsed(variant: str, name: str, text: str) -> Any:
 
 
 def _described(variant: str, described: Mapping[str, Any], texts: Mapping[str, str]) -> Card:
-    """The card of a network from its small files."""
+    """Return the card of a network from its small files."""
     files = {name: _parsed(variant, name, text) for name, text in texts.items()}
     kind = described.get("model_type")
     if kind not in DECODERS | ENCODERS:
@@ -209,7 +210,7 @@ def _described(variant: str, described: Mapping[str, Any], texts: Mapping[str, s
     unit = any(str(one.get("type", "")).endswith("Normalize") for one in files.get("modules.json", []))
     relative = kind in ("t5", "deberta-v2", "modernbert")
     places = 0 if relative else int(_said(described, "max_position_embeddings", MOST_TOKENS))
-    if kind in ("roberta", "xlm-roberta", "camembert"):  # positions begin behind that of padding
+    if kind in ("roberta", "xlm-roberta", "camembert"):  # positions start after the padding index
         places -= int(described.get("pad_token_id", 1)) + 1
     said = [
         files.get("sentence_bert_config.json", {}).get("max_seq_length"),

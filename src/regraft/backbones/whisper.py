@@ -1,8 +1,8 @@
-"""Whisper's encoder, with the weights that an ordinary package carries: `whisper_tiny_en@package` (extra `whisper`).
+"""Whisper's encoder, with weights from a Python package: `whisper_tiny_en@package` (extra `whisper`).
 
-Stages are the convolutions and the layers; the decoder is left out, so the network hears but does not write. Of a
-recording three seconds are heard unless told otherwise (`prepare.seconds`, at most thirty); the readout is the mean
-over time. Source: Radford et al. 2022, arXiv:2212.04356. Imports no torch until a network is built.
+Stages are the convolutions and the layers; there is no decoder, so the network does not transcribe. It takes the first
+three seconds of a recording by default (`prepare.seconds`, at most thirty); the readout is the mean over time. Source:
+Radford et al. 2022, arXiv:2212.04356. Imports no torch until a network is built.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ LAYERS, WIDTH = 4, 384
 
 
 def card(variant: str) -> Card:
-    """The facts of the architecture, without weights."""
+    """Return the card of the architecture, without weights."""
     stages = ("conv", *(f"layer.{at}" for at in range(LAYERS)))
     return Card(
         family="whisper_tiny_en", variant=variant, weights="", modality="sound", preparation=Preparation(seconds=3.0),
@@ -30,7 +30,7 @@ def card(variant: str) -> Card:
 
 
 def build(card: Card) -> "Built":
-    """The encoder with random weights, as stages."""
+    """Build the encoder with random weights, as stages."""
     from torch import nn
 
     from regraft.contracts.backbone import Network

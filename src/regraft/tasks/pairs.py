@@ -13,7 +13,7 @@ from regraft.identity import derive_seed
 MAX_PAIRS = 100_000
 """Maximum number of pairs; beyond it, pairs are drawn at random, those of the same identity first (our choice)."""
 MIN_FALSE = 10
-"""Minimum number of false accepts at a given rate: at 1 % there must be 1,000 pairs of different identities."""
+"""Minimum number of false accepts behind a threshold: at 1 % there must be 1,000 pairs of different identities."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,9 +66,9 @@ def auroc_of(curve: Roc) -> Float[np.ndarray, " b"]:
 
 
 def equal_error(curve: Roc) -> Float[np.ndarray, " b"]:
-    """Return the equal error rate, at which the false accept rate equals the false reject rate."""
+    """Return the equal error rate, at which the shares of false accepts and false rejects are equal."""
     true, false = shares(curve)
-    apart = false + true - 1  # false accept rate minus false reject rate: rises from -1 to 1
+    apart = false + true - 1  # false accepts minus false rejects, as shares: rises from -1 to 1
     later = np.maximum((apart >= 0).argmax(axis=1), 1)
     rows = np.arange(len(apart))
     before, after = apart[rows, later - 1], apart[rows, later]
@@ -86,8 +86,8 @@ def accepted_at(curve: Roc, limit: float) -> Float[np.ndarray, " b"]:
 
 
 def threshold_at(alike: Float[np.ndarray, " p"], same: Bool[np.ndarray, " p"], limit: float | None) -> float:
-    """Return the lowest similarity threshold with a false accept rate of at most `limit`; with None, the one with the
-    smallest difference between false accept rate and false reject rate."""
+    """Return the lowest similarity threshold with a false accept rate of at most `limit`; with None, the one at which
+    the shares of false accepts and false rejects are closest."""
     curve = roc(alike, same, np.ones((1, len(alike))))
     true, false = (one[0, 1:] for one in shares(curve))
     if limit is None:

@@ -69,7 +69,8 @@ class Writing(Task):
         )
 
     def for_preparation(self, preparation: Any) -> Task:
-        """
+        """Return the task with the preparation's vocabulary.
+
         Raises:
             BadRequest: the network has no decoder.
         """
@@ -81,9 +82,10 @@ class Writing(Task):
         return replace(self, preparation=preparation)
 
     def prepared(self, targets: np.ndarray) -> Task:
-        """
+        """Return the task unchanged, after checking that its metrics can be computed, so as to fail before training.
+
         Raises:
-            MissingExtra: what is to measure the texts is not installed: better said before training.
+            MissingExtra: sacrebleu is not installed.
         """
         if find_spec("sacrebleu") is None:
             raise MissingExtra("sacrebleu", "text", "Measuring texts")

@@ -117,8 +117,8 @@ class Verification(Task):
     def judged(
         self, raw: np.ndarray, targets: np.ndarray, mean_loss: float, loss: "Callable[[Any, Any], Tensor]"
     ) -> tuple[float, float]:
-        """Return the validation loss and how badly pairs are separated: validation identities are not trained on, so
-        the loss cannot select an epoch."""
+        """Return one minus the AUROC over pairs as both values: validation identities are not trained on, so the loss
+        does not apply to them."""
         apart = 1 - _apart(raw, self.identities(targets))
         return apart, apart
 
