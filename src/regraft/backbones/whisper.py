@@ -1,7 +1,7 @@
 """Whisper's encoder, with weights from a Python package: `whisper_tiny_en@package` (extra `whisper`).
 
-Stages are the convolutions and the layers; there is no decoder, so the network does not transcribe. It takes the first
-three seconds of a recording by default (`prepare.seconds`, at most thirty); the readout is the mean over time. Source:
+Stages are the convolutions and the layers; there is no decoder, so the network does not transcribe. It takes three
+seconds of a recording by default (`prepare.seconds`, at most thirty); the readout is the mean over time. Source:
 Radford et al. 2022, arXiv:2212.04356. Imports no torch until a network is built.
 """
 

@@ -1,20 +1,19 @@
-"""What a network costs, layer by layer, from a real pass: parameters, multiply-adds, memory and receptive field.
+"""Cost of a network by layer, measured on a forward pass: parameters, multiply-adds, memory and receptive field.
 
 A multiply-add is one multiplication with its addition: a convolution costs output cells x filters x kernel cells x
-input channels per group, a dense layer outputs x inputs. Products of activations with activations, as in attention,
-count as well; biases, pools, normalisation and rectifiers do not. That is the rule by which torchvision publishes
-`_ops` (in units of 10^9), and the formulas are torch's own (`torch.utils.flop_counter`, which counts two per
-multiply-add).
+input channels per group, a linear layer outputs x inputs. Products of activations with activations, as in attention,
+count as well; biases, pools, normalisation and ReLUs do not. This is the convention of torchvision's published `_ops`
+(in units of 10^9), and the formulas are torch's own (`torch.utils.flop_counter`, which counts two per multiply-add).
 
-Memory is two numbers, because two things are done. *Running* a network, a tensor goes as soon as nothing needs it; what
-counts is the most bytes that are alive together. *Training* it, autograd keeps what the backward pass will need; those
-bytes are counted as torch saves them. In both, parameters, buffers, and what a kernel takes for itself while it works
-are left out, and memory that several tensors share (views, layers that overwrite their input) counts once.
+Memory is reported for two cases. In *inference*, a tensor is freed as soon as nothing needs it; the number is the peak
+of bytes in use. In *training*, autograd keeps what the backward pass needs; those bytes are counted as torch saves
+them. Both exclude parameters, buffers, and a kernel's temporary memory, and count memory shared by several tensors
+(views, in-place layers) once.
 
-Attention counts as torch's fused kernels do it, which never hold a weight for each pair of tokens: kept are queries,
-keys, values, output and one number for each query and head (Dao et al. 2022, arXiv:2205.14135, section 3.1).
+Attention is counted as in torch's fused kernels, which never store a weight for each pair of tokens: they keep queries,
+keys, values, output and one number per query and head (Dao et al. 2022, arXiv:2205.14135, section 3.1).
 
-On device `meta` a pass takes neither memory nor arithmetic.
+On device `meta` a pass needs neither memory nor arithmetic.
 """
 
 import weakref
@@ -37,34 +36,34 @@ from torch.utils.flop_counter import flop_registry
 from regraft.nn.receptive import Reach, Reaches
 
 _WHOLE = (nn.MultiheadAttention,)
-"""Modules with children that are one layer: their forward uses the children's parameters, not the children."""
+"""Modules with children that count as one layer: their forward uses the children's parameters, not the children."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """One module of a network and its own share of the costs, without those of the modules inside it."""
+    """One module of a network and its own costs, without those of its children."""
 
     name: str
-    """Its path in the network, as `named_modules` spells it; empty for the network itself."""
+    """Its path in the network, as in `named_modules`; empty for the network itself."""
     kind: str
-    """Its class: `Conv2d`, `BatchNorm2d`, `Linear` …"""
+    """Class name: `Conv2d`, `BatchNorm2d`, `Linear` …"""
     window: str
-    """Of a convolution or a pool: its window, and its stride where that is not 1, as `7x7/2`; empty for others."""
+    """Kernel of a convolution or a pool, with its stride unless that is 1, as `7x7/2`; empty for other layers."""
     output: tuple[int, ...] | None
-    """Shape of its (first) output tensor, of the last call if it was called often; None if it was never called."""
+    """Shape of its (first) output tensor in the last call; None if it was never called."""
     parameters: int
-    """Numbers it holds itself; one that several layers share is counted at the first."""
+    """Number of its own parameters; shared ones are counted at the first layer."""
     multiply_adds: int
-    """Multiply-adds of all its calls, for the whole batch that was passed."""
+    """Multiply-adds of all its calls, for the whole batch."""
     kept_bytes: int
-    """Bytes that autograd keeps for the backward pass, for the whole batch; 0 of a pass in evaluation mode. What is
-    kept of steps between layers counts with the layer before them."""
+    """Bytes that autograd keeps for the backward pass, for the whole batch; 0 in evaluation mode. What is kept between
+    layers is counted with the preceding layer."""
     running_bytes: int
-    """Most bytes of activations alive at once while it ran, the modules inside it included. The network's inputs are
-    not counted; an activation that is alive when the module begins, counts in it. In training mode autograd holds on
-    to activations, so ask for this in evaluation mode."""
+    """Peak bytes of activations while it ran, including its children. The network's inputs are not counted; activations
+    that exist when the module starts are. In training mode autograd keeps activations alive, so use evaluation mode for
+    this."""
     reach: Reach | None
-    """What one cell of its output depends on, of the last call; None where that is unknown, or it never ran."""
+    """Receptive field of a cell of its output, in the last call; None if it is unknown, or the layer never ran."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,12 +71,12 @@ class Layers:
     """Some layers and the sums of their costs."""
 
     layers: tuple[Layer, ...]
-    """Every module without children, and every other one with parameters or multiply-adds of its own, in the order in
-    which they ran, idle ones last."""
+    """All modules without children, and all others with parameters or multiply-adds of their own, in execution order,
+    unused ones last."""
 
     @property
     def parameters(self) -> int:
-        """Numbers in all parameters, each counted once."""
+        """Number of parameters, each counted once."""
         return sum(layer.parameters for layer in self.layers)
 
     @property
@@ -93,13 +92,13 @@ class Layers:
 
 @dataclass(frozen=True, kw_only=True)
 class Account(Layers):
-    """The costs of one forward pass, for the whole batch that was passed."""
+    """Costs of one forward pass, for the whole batch."""
 
     outputs: Mapping[str, Layer]
-    """Every module that was called, a layer or not, by its path."""
+    """All modules that were called, layers or not, by path."""
 
     def part(self, *paths: str) -> "Account":
-        """The layers at or below any of `paths`; the empty path is the whole network."""
+        """Return the layers at or below any of `paths`; the empty path is the whole network."""
 
         def inside(name: str) -> bool:
             return any(path in ("", name) or name.startswith(f"{path}.") for path in paths)
@@ -111,12 +110,12 @@ class Account(Layers):
 
 
 def account(module: nn.Module, *inputs: Any, training: bool = False) -> Account:
-    """Run `module(*inputs)` once, and count.
+    """Run `module(*inputs)` once, and count its costs.
 
-    In evaluation mode without gradients, or else in training mode with them: batch norm then takes the batch's
-    statistics, and dropout draws. Auxiliary heads do not run in evaluation mode: their layers have parameters but no
-    multiply-adds. Afterwards every part is in the mode it was in; running statistics move in training mode, save on
-    device `meta`. Pass one example to get the costs per example.
+    Runs in evaluation mode without gradients, or in training mode with them: batch norm then uses the batch's
+    statistics, and dropout is active. Auxiliary heads do not run in evaluation mode: their layers have parameters but
+    no multiply-adds. Afterwards every module's mode is restored; in training mode running statistics are updated,
+    except on device `meta`. Pass one example to get the costs per example.
     """
     seen = _Pass(module, inputs)
     modes = {part: part.training for part in module.modules()}
@@ -131,7 +130,7 @@ def account(module: nn.Module, *inputs: Any, training: bool = False) -> Account:
 
 
 class _Pass(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """One pass: sees every operation as torch dispatches it, which module is at work, and what autograd saves."""
+    """One pass: records every operation dispatched by torch, the current module, and what autograd saves."""
 
     def __init__(self, module: nn.Module, inputs: Any) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -141,23 +140,24 @@ class _Pass(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._own = {_key(tensor) for tensor in (*module.parameters(), *module.buffers())}
         self._reaches = Reaches(inputs)
         self._outputs: dict[str, tuple[tuple[int, ...] | None, Reach | None]] = {}
-        self._open: list[list[int]] = []  # of each module at work: flops when it began, those inside, peak before it
+        self._open: list[list[int]] = []  # for each running module: flops at its start, flops inside, peak before it
         self._flops, self._flops_of = 0, Counter[str]()
         self._alive, self._peak, self._most = 0, 0, Counter[str]()
         self._known: dict[int, Any] = {}
-        self._last: str | None = None  # the layer that began last; None before the first
+        self._last: str | None = None  # the layer that started last; None before the first
         self._kept, self._stored = Counter[str | None](), dict[int, torch.UntypedStorage]()
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Inside it everything is recorded; torch's shortcuts for attention are off, so that its parts are seen."""
+        """Record everything inside the context; torch's fast paths for attention are disabled, so that its modules are
+        seen."""
         handles = []
         for name, part in self._parts.items():
             handles.append(part.register_forward_pre_hook(partial(self._enter, name)))
             handles.append(part.register_forward_hook(partial(self._leave, name)))
         shortcut, attention = torch.backends.mha.get_fastpath_enabled(), functional.scaled_dot_product_attention
         torch.backends.mha.set_fastpath_enabled(False)
-        # By the name that modules call it by: a mode of functions does not see the calls of `nn.MultiheadAttention`.
+        # Patch the name that modules use: a function mode does not see the calls of `nn.MultiheadAttention`.
         functional.scaled_dot_product_attention = partial(self._attend, attention)
         try:
             with sdpa_kernel(SDPBackend.MATH), saved_tensors_hooks(self._keep, lambda tensor: tensor), self:
@@ -196,7 +196,8 @@ class _Pass(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._outputs[name] = (None, None) if first is None else (tuple(first.shape), self._reaches.of(first))
 
     def _hold(self, tensors: Any, *, counted: bool) -> None:
-        """Follow the memory of tensors until it is freed; what an operation gets and did not come of one, is free."""
+        """Track the memory of tensors until it is freed; inputs of an operation that no tracked operation made are not
+        counted."""
         for tensor in tree_leaves(tensors):
             if isinstance(tensor, Tensor) and (key := _key(tensor)) not in self._known:
                 storage = tensor.untyped_storage()
@@ -210,7 +211,7 @@ class _Pass(TorchDispatchMode):  # type: ignore[no-untyped-call]
         del self._known[key]
 
     def _keep(self, tensor: Tensor) -> Tensor:
-        """What autograd saves passes through here."""
+        """Record a tensor that autograd saves."""
         key = _key(tensor)
         if key not in self._own and key not in self._stored:
             self._stored[key] = tensor.untyped_storage()
@@ -220,19 +221,19 @@ class _Pass(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _attend(
         self, plain: Callable[..., Tensor], query: Tensor, key: Tensor, value: Tensor, *rest: Any, **named: Any
     ) -> Tensor:
-        """In the place of torch's function. Left to it where its kernels are not fused: with a mask that is trained, or
-        values of another length."""
+        """Replace torch's attention function. Calls the original if its kernels are not fused: with a trainable mask,
+        or values of another length."""
         mask = rest[0] if rest else named.get("attn_mask")
         trained = mask is not None and mask.requires_grad and torch.is_grad_enabled()
         if query.ndim != 4 or query.shape[-1] != value.shape[-1] or trained:
             return plain(query, key, value, *rest, **named)
         attended: Tensor = _Attention.apply(query, key, value)  # type: ignore[no-untyped-call]
-        self._flops += 2 * 2 * query.numel() * key.shape[-2]  # queries on keys, then weights on values
+        self._flops += 2 * 2 * query.numel() * key.shape[-2]  # queries times keys, then weights times values
         self._reaches.attended(query, key, value, attended)
         return attended
 
     def account(self) -> Account:
-        """What was seen, in the order in which the modules ended."""
+        """Return the record, in the order in which the modules finished."""
         order, seen, layers, outputs = [*self._outputs], set[int](), list[Layer](), dict[str, Layer]()
         for name in (*order, *(name for name in self._parts if name not in self._outputs)):
             part = self._parts[name]
@@ -258,9 +259,10 @@ class _Pass(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class _Attention(torch.autograd.Function):
-    """Queries (n h q d), keys (n h k d), values (n h k d) -> (n h q d) without numbers, laid out as the queries are.
+    """Queries (n h q d), keys (n h k d), values (n h k d) -> (n h q d), uninitialised, with the memory layout of the
+    queries.
 
-    Takes the memory that a fused kernel takes, on every device.
+    Uses the memory of a fused kernel, on every device.
     """
 
     @staticmethod
@@ -281,5 +283,5 @@ def _window(module: nn.Module) -> str:
 
 
 def _key(tensor: Tensor) -> int:
-    """What tells one piece of memory from another, on device `meta` too, where nothing has an address."""
+    """Return a key that identifies a piece of memory, also on device `meta`, where nothing has an address."""
     return int(tensor.untyped_storage()._cdata)  # noqa: SLF001 - the identity that torch's own trackers use

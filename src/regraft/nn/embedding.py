@@ -1,4 +1,4 @@
-"""A head that embeds: inputs of one identity lie close together.
+"""Embedding head: inputs of the same identity are mapped close together.
 
 Letters: n rows, d features, e dimensions, k identities.
 """
@@ -12,7 +12,8 @@ from torch.nn import functional
 
 
 class EmbeddingHead(nn.Module):
-    """Features (n d) -> `embedding` (n e), of unit length, and `cosines` (n k) to a proxy of each training identity."""
+    """Features (n d) -> `embedding` (n e), of unit length, and `cosines` (n k) with a proxy of each training
+    identity."""
 
     def __init__(self, width: int, dimensions: int, num_identities: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -28,8 +29,9 @@ class EmbeddingHead(nn.Module):
 def arcface(
     trained: Int[Tensor, " t"], scale: float, margin: float
 ) -> Callable[[dict[str, Tensor], Int[Tensor, " n"]], Tensor]:
-    """Cross entropy of the scaled cosines, the angle to the own proxy made larger by `margin`: Deng et al. 2018,
-    arXiv:1801.07698, equation 3. Identities that are not `trained` on do not compete, and rows of them do not count."""
+    """Return the ArcFace loss: cross entropy of the scaled cosines, with `margin` added to the angle to the correct
+    proxy (Deng et al. 2018, arXiv:1801.07698, equation 3). Identities that are not in `trained` are excluded, as are
+    their rows."""
 
     def loss(output: dict[str, Tensor], identities: Int[Tensor, " n"]) -> Tensor:
         cosines = output["cosines"]

@@ -1,9 +1,9 @@
-"""Batch norm folded into the convolution before it: the same function in evaluation mode, in fewer steps.
+"""Fold batch norm into the preceding convolution: the same function in evaluation mode, in fewer operations.
 
-Which batch norm follows which convolution is seen in one forward pass, so that it does not matter how the network is
-written: a pair is folded when both were called once and the one received the very tensor that the other returned. A
-tensor that something else reads as well cannot be seen, so the folded network is compared with the original one. A
-batch norm that does more than its name says (timm's brings its rectifier along) is left alone.
+Pairs of convolution and batch norm are found in one forward pass, independently of how the network is written: a pair
+is folded if both were called once and the batch norm received the very tensor returned by the convolution. Other uses
+of that tensor cannot be detected, so the folded network is compared with the original. Batch norm layers that do more
+(timm's include the activation) are left unchanged.
 
 Source: Jacob et al. 2017, arXiv:1712.05877, section 3.2; the arithmetic is torch's own (`fuse_conv_bn_eval`).
 """
@@ -19,11 +19,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 M = TypeVar("M", bound=nn.Module)
 
 TOLERANCE = 1e-4
-"""Largest difference that folding may make, relative to the largest value of an output. Our choice; 1e-6 is usual."""
+"""Maximum difference due to folding, relative to the largest value of an output. Our choice; 1e-6 is usual."""
 
 
 def folded(module: M, call: Callable[[M], tuple[Tensor, ...]]) -> M:
-    """A copy of `module`, which is in evaluation mode, with batch norm folded; a plain copy where that changes results.
+    """Return a copy of `module`, which is in evaluation mode, with batch norm folded; a plain copy if that changes
+    results.
 
     `call(module)` runs the module on an example and returns its outputs.
     """
@@ -44,7 +45,7 @@ def folded(module: M, call: Callable[[M], tuple[Tensor, ...]]) -> M:
 
 
 def _pairs(module: M, call: Callable[[M], tuple[Tensor, ...]]) -> tuple[list[tuple[str, str]], tuple[Tensor, ...]]:
-    """Names of the pairs, and what the module returns."""
+    """Return the names of the pairs, and the module's outputs."""
     calls: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {}
 
     def note(part: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

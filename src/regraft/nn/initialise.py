@@ -1,6 +1,5 @@
-"""First values of parameters, from one generator; or none, for networks whose tensors are filled from a file right
-after they are built, so that drawing them would be in vain.
-"""
+"""Initialisation of parameters from one generator; or none, for networks whose tensors are loaded from a file right
+after they are built."""
 
 from typing import Any
 
@@ -11,14 +10,14 @@ from torch.overrides import TorchFunctionMode
 
 
 def initialise(module: nn.Module, generator: torch.Generator | None = None) -> None:
-    """Draw the parameters of `module` again, in the order of its layers.
+    """Initialise the parameters of `module`, in the order of its layers.
 
-    Convolutions: normal with variance 2 / fan-in, which keeps the signal's scale through rectifiers even without
-    batch norm (He et al. 2015, arXiv:1502.01852, equation 10). Dense layers: normal with standard deviation 0.01.
-    Biases 0; batch norm the identity. `generator` None means torch's global one.
+    Convolutions: normal with variance 2 / fan-in, which preserves the signal's scale through ReLUs even without batch
+    norm (He et al. 2015, arXiv:1502.01852, equation 10). Linear layers: normal with standard deviation 0.01. Biases: 0;
+    batch norm: identity. `generator` None uses torch's global one.
 
-    torchvision's own rule is 0.01 for convolutions too: with batch norm the scale does not matter, without it the
-    signal would vanish.
+    torchvision uses 0.01 for convolutions too: with batch norm the scale does not matter, but without it the signal
+    would vanish.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
@@ -32,24 +31,25 @@ def initialise(module: nn.Module, generator: torch.Generator | None = None) -> N
 
 
 _DRAWS = frozenset({init.normal_, init.uniform_, init.kaiming_uniform_})
-"""What draws, as a mode sees it: of `torch.nn.init`, these three hand themselves over whole, the others by their steps.
+"""Random initialisers as seen by a function mode: these three of `torch.nn.init` are passed as a whole, the others step
+by step.
 
 Source: torch/nn/init.py, where `handle_torch_function` is called.
 """
 
 _STEPS = {Tensor.normal_: "mean", Tensor.uniform_: "from"}
-"""The steps of the others, and which argument says where to: left to what lay in memory, a draw that is repeated until
-it lies within bounds (`trunc_normal_`) might never end."""
+"""Steps of the other initialisers, and the argument with a typical value: with uninitialised memory, a draw that is
+repeated until it lies within bounds (`trunc_normal_`) might never end."""
 
 _MAKES = frozenset({torch.rand, torch.randn})
-"""What makes a new tensor and draws it."""
+"""Functions that create a new random tensor."""
 
 
 class Undrawn(TorchFunctionMode):
-    """Inside it nothing is drawn: a new parameter holds whatever lay in its memory, or the mean or lower end of what
-    was to be drawn; the random state does not move.
+    """Context without random initialisation: a new parameter keeps whatever is in its memory, or the mean or lower
+    bound of its distribution; the random state does not change.
 
-    What is set to a constant (biases, batch norm) is set as ever.
+    Constant initialisation (biases, batch norm) works as usual.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -64,11 +64,11 @@ class Undrawn(TorchFunctionMode):
 
 
 class Unfilled(Undrawn):
-    """As `Undrawn`, and what `torch.empty` makes lies on device `meta`: a layer's parameters, which wait to be swapped
-    for those of a file, and for which even a draw of many steps costs nothing.
+    """As `Undrawn`, with the results of `torch.empty` on device `meta`: a layer's parameters, which are later replaced
+    by those of a file, and for which even an initialisation in many steps costs nothing.
 
-    With all on `meta`, constants that no file holds would be lost, and a plain `torch.device("meta")` loads torch's
-    compiler.
+    With everything on `meta`, constants that are in no file would be lost, and a plain `torch.device("meta")` loads
+    torch's compiler.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

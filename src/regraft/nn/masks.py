@@ -1,6 +1,6 @@
-"""A decoder that makes masks of a backbone's maps, and its loss; `tasks/segmentation.py` says whose they are.
+"""A decoder that predicts masks from a backbone's feature maps, and its loss; sources are in `tasks/segmentation.py`.
 
-Letters: b rows, c classes, h and w cells of the finest map, s those of a mask that is learned.
+Letters: b rows, c classes, h and w cells of the finest map, s side of a training mask.
 """
 
 from collections.abc import Mapping
@@ -13,18 +13,18 @@ from torch.nn import functional
 from regraft.nn.torchvision import torchvision_models
 
 GROUPS = 16
-"""Of the group norm."""
+"""Groups of the group norm."""
 FINER = 2
-"""A cell of the finest map says this many points of a mask along each side."""
+"""Upsampling factor from the finest map to the output, along each side."""
 
 
 class MaskHead(nn.Module):
-    """Maps by name -> a value for each class (b c 2h 2w), before the softmax."""
+    """Feature maps by name -> logits for each class (b c 2h 2w)."""
 
     def __init__(self, taps: Mapping[str, int], width: int, num_classes: int, dropout: float = 0.0) -> None:
-        """`taps` are channels by name, the finest map first."""
+        """`taps` are numbers of channels by name, the finest map first."""
         super().__init__()
-        torchvision_models()  # declares the operators that the next import asks for
+        torchvision_models()  # declares operators needed by the next import
         from torchvision.ops import FeaturePyramidNetwork
 
         self.names = tuple(taps)
@@ -42,8 +42,8 @@ class MaskHead(nn.Module):
 
 
 def mask_loss(ignored: int, output: Float[Tensor, "b c p q"], encoded: Int[Tensor, "b s s"]) -> Tensor:
-    """Cross entropy of a batch by point, and of each class that the batch has one less Dice's coefficient of its
-    probabilities, the mean; points of class `ignored` count for neither.
+    """Return a batch's mean cross entropy per pixel, plus the Dice loss averaged over the classes in the batch; pixels
+    of class `ignored` are excluded from both.
 
     Source: Milletari et al. 2016, arXiv:1606.04797 (V-Net), here with sums in place of squares.
     """

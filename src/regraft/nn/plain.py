@@ -1,13 +1,13 @@
-"""Networks in the proportions of AlexNet, VGG-16 and ResNet-18 at any width, and the dense layers that two of them end
-in: what GoogLeNet is compared with in studies.
+"""Networks with the proportions of AlexNet, VGG-16 and ResNet-18 at any width, and the linear layers on top of the
+first two: studies compare GoogLeNet with them.
 
-All have batch norm after every convolution, as our GoogLeNet has, so that what differs is the shape. AlexNet's first
-convolution is 7x7 with stride 2 instead of 11x11 with stride 4 (our choice: on inputs of 64 pixels the original leaves
-a grid of one cell), its pools are 3x3 with stride 2 as in the original.
+All have batch norm after every convolution, like our GoogLeNet, so that only the architecture differs. AlexNet's first
+convolution is 7x7 with stride 2 instead of 11x11 with stride 4 (our choice: for inputs of 64 pixels the original leaves
+a grid of one cell); its pools are 3x3 with stride 2 as in the original.
 
-Letters: n examples, i input channels, o output channels, h and w height and width of the grid.
-Sources: Krizhevsky 2014, arXiv:1404.5997; Simonyan & Zisserman 2014, arXiv:1409.1556, configuration D; He et al. 2015,
-arXiv:1512.03385, table 1 and shortcut B.
+Letters: n examples, i input channels, o output channels, h and w height and width of the grid. Sources: Krizhevsky
+2014, arXiv:1404.5997; Simonyan & Zisserman 2014, arXiv:1409.1556, configuration D; He et al. 2015, arXiv:1512.03385,
+table 1 and shortcut B.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,9 +22,9 @@ from regraft.nn.initialise import initialise
 from regraft.nn.stages import grid_after
 
 DENSE_UNITS = 4096
-"""Units of a dense layer at width 1, as in AlexNet and VGG."""
+"""Units of a linear layer at width 1, as in AlexNet and VGG."""
 DENSE_DROPOUT = 0.5
-"""Share of them that dropout leaves out, as in AlexNet and VGG."""
+"""Their dropout probability, as in AlexNet and VGG."""
 
 CHAINS: Mapping[str, Sequence[Sequence[tuple[int, int, int]]]] = {
     "alexnet": (((64, 7, 2),), ((192, 5, 1),), ((384, 3, 1), (256, 3, 1), (256, 3, 1))),
@@ -32,11 +32,12 @@ CHAINS: Mapping[str, Sequence[Sequence[tuple[int, int, int]]]] = {
 }
 """Filters, kernel and stride of every convolution, by stage; a pool that halves the grid ends each stage."""
 _WINDOW = {"alexnet": 3, "vgg": 2}
-"""Side of these pools' windows."""
+"""Kernel size of these pools."""
 
 
 def chain(name: str, stem: float, body: float, input_px: int) -> tuple[dict[str, nn.Module], int]:
-    """The stages of the chain of that name, `fc6` and `fc7` on top, and the length of the feature vector.
+    """Return the stages of the sequential network with that name, with `fc6` and `fc7` on top, and the number of
+    features.
 
     `stem` scales the filters of the first stage, `body` all others.
     """
@@ -56,9 +57,9 @@ def chain(name: str, stem: float, body: float, input_px: int) -> tuple[dict[str,
 
 
 def dense_top(channels: int, grid: tuple[int, int], width: float) -> tuple[dict[str, nn.Module], int]:
-    """Stages from a grid to a vector, and its length: two dense layers, or with width 0 the flattened grid itself.
+    """Return stages from a grid to a vector, and its length: two linear layers, or with width 0 the flattened grid.
 
-    First weights have variance 2 / fan-in, as convolutions have.
+    The first weights have variance 2 / fan-in, like convolutions.
     """
     inputs = channels * prod(grid)
     if not width:
@@ -77,7 +78,7 @@ def dense_top(channels: int, grid: tuple[int, int], width: float) -> tuple[dict[
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions, and the input added before the last rectifier, projected where its shape differs."""
+    """Two 3x3 convolutions, with the input added before the last ReLU, projected if its shape differs."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -99,7 +100,8 @@ class ResidualBlock(nn.Module):
 
 
 def residual_stages(stem: float, body: float) -> tuple[dict[str, nn.Module], int]:
-    """The stages of the residual network, and the channels that it ends in: four stages of two blocks on a stem."""
+    """Return the stages of the residual network, four stages of two blocks on a stem, and its number of output
+    channels."""
     channels = scaled(64, stem)
     stages: dict[str, nn.Module] = {
         "stem": nn.Sequential(ConvUnit(3, channels, 7, stride=2), nn.MaxPool2d(3, stride=2, padding=1))

@@ -1,4 +1,4 @@
-"""A feature pyramid with a head for boxes, and its loss; `tasks/detection.py` says whose they are.
+"""A feature pyramid with a head for boxes, and its loss; sources are in `tasks/detection.py`.
 
 Letters: b rows, k cells of all maps, c classes, m boxes of a row.
 """
@@ -15,24 +15,25 @@ from torch.nn import functional
 from regraft.nn.torchvision import torchvision_models
 
 GROUPS = 16
-"""Of the group norms."""
+"""Groups of the group norms."""
 LARGEST = 4.0
-"""Sides lie from exp(-4) to exp(4) times two cells from a cell's middle."""
+"""Distances from a cell's centre to the sides of its box range from exp(-4) to exp(4) times two cells."""
 PRIOR = 0.01
-"""The score that every cell begins with (Lin et al. 2017)."""
+"""Initial score of all cells (Lin et al. 2017)."""
 NEAR = 1.5
-"""How far from the middle of a thing a cell may lie to learn it, in cells (FCOS's centre sampling)."""
+"""Maximum distance from an object's centre to a cell that predicts it, in cells (FCOS's centre sampling)."""
 
 
 class PyramidHead(nn.Module):
-    """Maps by name -> for every cell `scores` (b k c), `centre` (b k 1), `boxes` (b k 4) and `cells` (b k 3)."""
+    """Feature maps by name -> for every cell `scores` (b k c), `centre` (b k 1), `boxes` (b k 4) and `cells` (b k
+    3)."""
 
     def __init__(
         self, taps: Mapping[str, int], strides: Sequence[int], width: int, num_classes: int, dropout: float = 0.0
     ) -> None:
-        """`taps` are channels by name, the finest map first; `strides` theirs."""
+        """`taps` are numbers of channels by name, the finest map first; `strides` are their strides."""
         super().__init__()
-        torchvision_models()  # declares the operators that the next import asks for
+        torchvision_models()  # declares operators needed by the next import
         from torchvision.ops import FeaturePyramidNetwork
 
         self.names, self.strides = tuple(taps), tuple(strides)
@@ -74,9 +75,9 @@ def suppressed_in_graph(
     overlap: float,
     most: int,
 ) -> dict[str, Tensor]:
-    """What a detector keeps of its head's output, for the graph of an export: `found` (b k 4), boxes in the units of
-    the example that `placed` is the canvas of, cut at its borders; `certain` (b k c), scores; and `kept` (p 3), row,
-    class and cell by the standard operator for non-maximum suppression."""
+    """Return a detector's final boxes from its head's output, for the graph of an export: `found` (b k 4), boxes in the
+    units of the example, clipped to its borders, where `placed` is the canvas; `certain` (b k c), scores; and `kept` (p
+    3), row, class and cell, from the standard operator for non-maximum suppression."""
     certain = (output["scores"].sigmoid() * output["centre"].sigmoid()).sqrt()
     low, high = placed[:, None, :2], placed[:, None, 2:]
     edges = output["boxes"] * (high - low).repeat(1, 1, 2) + low.repeat(1, 1, 2)
@@ -90,7 +91,7 @@ def suppressed_in_graph(
 
 
 class _Suppressed(torch.autograd.Function):
-    """ONNX's operator; torch, which only traces it, keeps nothing."""
+    """ONNX's operator; in torch, which only traces it, nothing is kept."""
 
     @staticmethod
     def forward(ctx: Any, boxes: Tensor, scores: Tensor, overlap: float, most: int) -> Tensor:
@@ -105,10 +106,11 @@ class _Suppressed(torch.autograd.Function):
 def owners(
     cells: Float[Tensor, "b k 3"], boxes: Float[Tensor, "b m 4"], labels: Int[Tensor, "b m"]
 ) -> tuple[Int[Tensor, "b k"], Float[Tensor, "b k m 4"]]:
-    """Which box every cell learns, -1 for none; and how far each box's sides are from the cell's middle.
+    """Return the index of the box assigned to every cell, -1 for none, and the distances from the cell's centre to the
+    sides of every box.
 
-    A map of stride s has the boxes whose farthest side is from 2 s to 4 s away, the finest also those nearer, the
-    coarsest those farther; of several the smallest.
+    A map of stride s is assigned the boxes whose farthest side is between 2 s and 4 s away, the finest map also smaller
+    ones, the coarsest also larger ones; of several boxes, the smallest.
     """
     x, y, size = (part[..., None] for part in cells.unbind(-1))
     left, top, right, bottom = boxes[:, None].unbind(-1)
@@ -124,7 +126,7 @@ def owners(
 
 
 def pyramid_loss(output: Mapping[str, Tensor], encoded: Mapping[str, Tensor]) -> Tensor:
-    """The loss of a batch, by cell that has a box to learn."""
+    """Return the loss of a batch, averaged over the cells with an assigned box."""
     torchvision_models()
     from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 

@@ -1,14 +1,15 @@
-"""How much of the input one cell of a layer's output depends on: its receptive field, followed step by step.
+"""Receptive fields: the part of the input on which one cell of a layer's output depends, tracked operation by
+operation.
 
-Every operation of a forward pass is seen as torch dispatches it, however the network is written. A convolution or a
-pool with a window of k cells, d apart, and stride s widens the field by (k - 1) d steps and makes the step s times as
-long; side by side and summed branches have the field of the widest. A dense layer over a grid, a global mean and
-attention over all tokens depend on the whole input. A factor that depends on the whole input and is the same for every
-cell (squeeze and excitation, group norm's statistics) is a gate: it is told, and the field of the rest is kept.
+Every operation of a forward pass is observed as torch dispatches it, however the network is written. A convolution or
+pool with kernel size k, dilation d and stride s increases the field by (k - 1) d steps and multiplies the step by s;
+parallel and summed branches have the largest of their fields. A linear layer over a grid, a global mean and attention
+over all tokens depend on the whole input. A factor that depends on the whole input and is equal for all cells (squeeze
+and excitation, group norm's statistics) is a gate: it is reported, and the field of the rest is kept.
 
-The field is that of the arithmetic; near the edge part of it lies on padding, and how much of it matters is another
-question (Luo et al. 2016, arXiv:1701.04128). Source: Araujo et al. 2019, https://distill.pub/2019/computing-receptive-fields,
-equations 1 and 2.
+The field is the theoretical one; near the edge it includes padding, and the effective field is smaller (Luo et al.
+2016, arXiv:1701.04128). Source: Araujo et al. 2019, https://distill.pub/2019/computing-receptive-fields, equations 1
+and 2.
 """
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
@@ -32,42 +33,43 @@ class Reach:
     """What one cell of a tensor depends on."""
 
     field: Pair = (1, 1)
-    """Height and width of the field, in cells of the input: pixels, for images."""
+    """Height and width of the field, in cells of the input (pixels, for images)."""
     step: Pair = (1, 1)
-    """How far apart the fields of two neighbouring cells lie, in cells of the input."""
+    """Distance between the fields of two neighbouring cells, in cells of the input."""
     cells: Pair = (0, 0)
-    """Height and width of the grid; (0, 0) before the first window."""
+    """Height and width of the grid; (0, 0) before the first convolution or pool."""
     whole: bool = False
-    """Whether it depends on the whole input, however large: `field` is then that of the windows below."""
+    """Whether it depends on the whole input, of any size; `field` is then that of the operations below."""
     gated: bool = False
-    """Whether what lies in the field is scaled by something that depends on the whole input."""
+    """Whether the field is scaled by something that depends on the whole input."""
 
     def windowed(self, kernel: Pair, stride: Pair, cells: Pair) -> "Reach":
-        """After windows of `kernel` cells (their gaps counted along) that leave a grid of `cells`."""
+        """Return the reach after an operation with a `kernel` (including dilation) and `stride` whose output grid is
+        `cells`."""
         field = tuple(f + (k - 1) * s for f, k, s in zip(self.field, kernel, self.step, strict=True))
         step = tuple(s * t for s, t in zip(self.step, stride, strict=True))
         return replace(self, field=field, step=step, cells=cells)
 
     def mixed(self) -> "Reach":
-        """After something that sees all cells at once."""
+        """Return the reach after an operation over all cells."""
         return self if prod(self.cells) == 1 and not self.whole else replace(self, whole=True, gated=False)
 
 
 class Reaches:
-    """The reach of every tensor of a pass, followed operation by operation from `inputs` on."""
+    """The reach of every tensor of a pass, tracked operation by operation from `inputs`."""
 
     def __init__(self, inputs: Any) -> None:
         tensors = _tensors(inputs)
         self._num_examples = max((one.shape[0] for one in tensors if one.ndim), default=1)
-        # By identity and weakly: that a tensor is followed does not keep it in memory.
+        # Keys are weak references by identity, so tracking a tensor does not keep it in memory.
         self._known: MutableMapping[Tensor, Reach | None] = WeakTensorKeyDictionary(dict.fromkeys(tensors, Reach()))
 
     def of(self, tensor: Tensor) -> Reach | None:
-        """The reach of a tensor; None where it is not known, or depends on no input."""
+        """Return the reach of a tensor; None if it is unknown, or the tensor depends on no input."""
         return self._known.get(tensor)
 
     def follow(self, func: Any, args: Any, kwargs: Any, output: Any) -> None:
-        """An operation as torch dispatches it: what it was given and what it made."""
+        """Track an operation dispatched by torch, from its arguments to its output."""
         found, made = [self._known[one] for one in _tensors((args, kwargs)) if one in self._known], _tensors(output)
         if found and made:
             reach = self._after(func, args, made[0], found)
@@ -75,7 +77,7 @@ class Reaches:
                 self._known[one] = reach
 
     def attended(self, query: Tensor, key: Tensor, value: Tensor, output: Tensor) -> None:
-        """Attention as a whole, which is not dispatched as an operation."""
+        """Track attention as a whole, which is not dispatched as one operation."""
         found = [self._known[one] for one in (query, key, value) if one in self._known]
         known = [one for one in found if one is not None]
         reach = _together(known) if known and len(known) == len(found) else None
@@ -98,7 +100,8 @@ class Reaches:
         return before if harmless else None
 
     def _multiplied(self, before: Reach, left: Tensor, right: Tensor) -> Reach | None:
-        """After a matrix product: cell by cell where it has a row for every cell, else over all cells of an example."""
+        """Return the reach after a matrix product: cell by cell if it has a row for each cell, otherwise over all
+        cells."""
         if before.whole:
             return before
         if left in self._known and right in self._known:
@@ -113,13 +116,14 @@ def _tensors(tree: Any) -> list[Tensor]:
 
 
 def _product(before: Reach, left: Tensor, right: Tensor) -> Reach | None:
-    """Of activations with activations: attention over all cells, or else within windows, which are not followed."""
+    """Return the reach of a product of activations: attention over all cells; attention within windows is not
+    tracked."""
     among = max(*left.shape[-2:], *right.shape[-2:])
     return before if before.whole else before.mixed() if among >= prod(before.cells) else None
 
 
 def _together(reaches: list[Reach]) -> Reach:
-    """What a cell depends on that is made of cells of each of `reaches`."""
+    """Return the reach of a cell computed from cells of each of `reaches`."""
     grids = [one for one in reaches if prod(one.cells) != 1] or reaches
     gated = any(one.gated for one in reaches) or any(one.whole and one not in grids for one in reaches)
     whole = any(one.whole for one in grids)
@@ -137,7 +141,7 @@ def _largest(pairs: Iterator[Pair]) -> Pair:
 
 
 def _pair(value: Any) -> Pair:
-    """Of a setting that may be one number or one per axis, those of the last two axes."""
+    """Return a setting that may be one number or one per axis, for the last two axes."""
     values = [value] if isinstance(value, int) else list(value)
     return int(values[-2 if len(values) > 1 else 0]), int(values[-1])
 
@@ -163,7 +167,7 @@ def _pooled(before: Reach, args: Any, made: Tensor) -> Reach | None:
 
 
 def _adapted(before: Reach, args: Any, made: Tensor) -> Reach | None:
-    """Windows of an adaptive pool differ by one cell at most; the field is that of the largest."""
+    """Windows of an adaptive pool differ by at most one cell; the field is that of the largest."""
     cells, wanted = _grid(args[0]), _grid(made)
     if prod(wanted) == 1:
         return replace(before.mixed(), cells=wanted)
@@ -173,7 +177,8 @@ def _adapted(before: Reach, args: Any, made: Tensor) -> Reach | None:
 
 
 def _reduced(before: Reach, args: Any) -> Reach | None:
-    """After a mean or its like along axes: over channels, over a window cut out beforehand, or over the whole grid."""
+    """Return the reach after a mean or similar along axes: over channels, over a window cut out before, or over the
+    whole grid."""
     tensor = args[0]
     given = args[1] if len(args) > 1 and args[1] is not None else range(tensor.ndim)
     axes = {axis % tensor.ndim for axis in ([given] if isinstance(given, int) else given)}

@@ -1,7 +1,7 @@
-"""A head that points at the first and the last token of an answer, and its loss.
+"""A head that predicts the first and the last token of an answer, and its loss.
 
-Source: Devlin et al. 2019, arXiv:1810.04805, section 4.2. Ours: tokens that can be no answer (the question, padding) do
-not compete. Letters: b rows, t tokens, d features.
+Source: Devlin et al. 2019, arXiv:1810.04805, section 4.2. Our choice: tokens that cannot be part of an answer (the
+question, padding) are excluded. Letters: b rows, t tokens, d features.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ SIDES = ("start", "end")
 
 
 class SpanHead(nn.Module):
-    """Tokens (b t d) -> `start` and `end` (b t), a score of each token to be the answer's first or last."""
+    """Tokens (b t d) -> `start` and `end` (b t): scores of each token for being the answer's first or last."""
 
     def __init__(self, width: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -27,8 +27,8 @@ class SpanHead(nn.Module):
 
 
 def span_loss(output: Mapping[str, Tensor], encoded: Mapping[str, Tensor]) -> Tensor:
-    """The mean of the cross entropies of both sides; `encoded` has the number of the right token by side, and which
-    tokens are `outside` (b t)."""
+    """Return the mean of the cross entropies of start and end; `encoded` has the index of the correct token for each,
+    and which tokens are `outside` (b t)."""
     lowest = torch.finfo(output["start"].dtype).min
     lost = [
         nn.functional.cross_entropy(output[side].masked_fill(encoded["outside"], lowest), encoded[side])

@@ -1,4 +1,4 @@
-"""The modules that stand between a family's own layers and the contract of stages, and the linear head on top.
+"""Modules that adapt a family's own layers to the stage interface, and the linear head.
 
 Letters: n examples, c channels, h and w height and width in pixels or of the grid, p and q of a pool's output, t tokens
 (the class token first), d features, k outputs.
@@ -21,7 +21,7 @@ Size = tuple[int, int]
 
 
 class OnHidden(nn.Module):
-    """A stage whose body needs the tensor `hidden` alone; the rest of the state passes through."""
+    """A stage whose body takes the tensor `hidden` only; the rest of the state is passed through."""
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class OnHidden(nn.Module):
 
 
 class BeforePool(OnHidden):
-    """A stage that ends in a pool, and offers the map before it as the tap of its name."""
+    """A stage that ends in a pool, and exposes the feature map before the pool as a tap."""
 
     def __init__(self, body: nn.Module, tap: str) -> None:
         """`body` is a sequence that ends in the pool."""
@@ -71,7 +71,7 @@ def staged(
     source_head: nn.Module | None = None,
     **others: Any,
 ) -> Network:
-    """A network of `bodies`, one for each stage of the card from the input upwards, functions of `hidden` alone.
+    """Return a network of `bodies`, one per stage of the card from the input upwards, each a function of `hidden` only.
 
     `others` are the network's other fields.
     """
@@ -85,29 +85,30 @@ def staged(
 
 
 def slices(chain: nn.Sequential, ends: Sequence[int]) -> list[nn.Module]:
-    """The chain in pieces that end before the layers `ends`; what lies beyond the last of them is left out."""
+    """Split the chain into pieces that end before the layers `ends`; layers beyond the last of them are dropped."""
     return [chain[first:end] for first, end in zip((0, *ends[:-1]), ends, strict=True)]
 
 
 def grid_readouts(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Readouts of a convolutional top state: `grid` (n c h w) as it is, `pooled` (n c) its global average."""
+    """Return the readouts of a convolutional network: `grid` (n c h w) unchanged, `pooled` (n c) by global average
+    pooling."""
     grid = state["hidden"]
     return {"pooled": functional.adaptive_avg_pool2d(grid, 1).flatten(1), "grid": grid}
 
 
 def vector_readouts(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The readout of a network whose last stage ends in a dense layer: `pooled` (n d), its output unchanged."""
+    """Return the readout of a network whose last stage ends in a linear layer: `pooled` (n d), its output unchanged."""
     return {"pooled": state["hidden"]}
 
 
 def class_token_readouts(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Readouts of an encoder's top state: `tokens` (n t d) as they are, `pooled` (n d) the first of them."""
+    """Return the readouts of a transformer encoder: `tokens` (n t d) unchanged, `pooled` (n d) the first of them."""
     tokens = state["hidden"]
     return {"pooled": tokens[:, 0], "tokens": tokens}
 
 
 class Embeddings(nn.Module):
-    """The first stage of a vision transformer: patches, the class token before them, the position embedding on all.
+    """The first stage of a vision transformer: patch embedding, class token, position embedding.
 
     Holds the original's own tensors. Source: Dosovitskiy et al. 2020, arXiv:2010.11929, equation 1.
     """
@@ -126,13 +127,13 @@ class Embeddings(nn.Module):
 
 
 class FixedAveragePool(nn.Module):
-    """`nn.AdaptiveAvgPool2d(output)` on grids of the size `grid` alone, in steps that every exporter knows.
+    """`nn.AdaptiveAvgPool2d(output)` for one fixed grid size, in operations that every exporter supports.
 
-    torch's adaptive pool chooses its windows when it runs. A traced export cannot say that, unless the output is one
-    cell or divides the grid; where the size of the input is fixed, so are the windows, and they can be written out.
+    torch's adaptive pool chooses its windows at run time. A traced export cannot express that unless the output is one
+    cell or divides the grid; with a fixed input size the windows are fixed too, and can be written out.
 
-    A window's mean is the mean of the means of its rows, so height and width are pooled one after the other. A grid
-    smaller than the output is stretched over it, as torch does.
+    A window's mean is the mean of its rows' means, so height and width are pooled in sequence. A grid smaller than the
+    output is stretched, as in torch.
     """
 
     def __init__(self, grid: Size, output: Size) -> None:
@@ -140,7 +141,7 @@ class FixedAveragePool(nn.Module):
         self.grid, self.output = grid, output
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c p q"]:
-        """Raises: BadRequest: the grid is not of the size that was fixed."""
+        """Raises: BadRequest: the grid does not have the fixed size."""
         if not torch.onnx.is_in_onnx_export() and tuple(x.shape[2:]) != self.grid:
             raise BadRequest(
                 f"A pool fixed for a grid of {self.grid[0]} x {self.grid[1]} was given {x.shape[2]} x {x.shape[3]}.",
@@ -154,17 +155,17 @@ class FixedAveragePool(nn.Module):
 
 
 def _windows(cells: int, wanted: int) -> list[tuple[int, int]]:
-    """First cell, and the one after the last, of each of `wanted` windows over `cells` cells.
+    """Return the first cell, and the one after the last, of each of `wanted` windows over `cells` cells.
 
-    Source: torch.nn.AdaptiveAvgPool2d: window i of p over h cells reaches from floor(i h / p) to ceil((i + 1) h / p).
+    Source: torch.nn.AdaptiveAvgPool2d: window i of p over h cells spans floor(i h / p) to ceil((i + 1) h / p).
     """
     return [(i * cells // wanted, -(-(i + 1) * cells // wanted)) for i in range(wanted)]
 
 
 def grid_after(layers: nn.Module, input_px: Size) -> Size:
-    """The grid that a chain of convolutions, max pools and layers on single cells leaves of an input of that size.
+    """Return the output grid of a chain of convolutions, max pools and pointwise layers for an input of that size.
 
-    By arithmetic alone: nothing is run, so a network can be built for an input size without computing anything.
+    Uses arithmetic only: nothing is run, so a network can be built for an input size without computing anything.
     """
     grid = input_px
     for layer in layers.modules():
@@ -183,14 +184,14 @@ def _after(layer: nn.Conv2d | nn.MaxPool2d, cells: int, axis: int) -> int:
     if not getattr(layer, "ceil_mode", False):
         return room // stride + 1
     windows_begun = -(-room // stride) + 1
-    return windows_begun - ((windows_begun - 1) * stride >= cells + padding)  # none begins beyond the grid
+    return windows_begun - ((windows_begun - 1) * stride >= cells + padding)  # no window begins beyond the grid
 
 
 class PooledHead(nn.Module):
     """Pooled features -> outputs: `dropout(x) @ weight.T + bias`.
 
-    Starts at zero (our choice), so that an untrained head gives every class the same probability and two heads of
-    one shape start alike.
+    Initialised to zero (our choice), so that an untrained head gives all classes the same probability and two heads of
+    the same shape start equal.
     """
 
     weight: Float[nn.Parameter, "k d"]

@@ -1,10 +1,10 @@
-"""What the paper's table 1 says that the parts of GoogLeNet cost, and what its own filter counts say.
+"""Costs of GoogLeNet's modules as stated in table 1 of the paper, and as computed from its filter counts.
 
 The table counts weights without biases, in units that can only be 1024 (1000K for 1024 x 1000), and multiply-adds in
-millions, at 224 pixels. Rows 3a to 5b differ from the filter counts by less than 2 % save 4c and 5a; with conv1 these
-are the three that disagree.
+millions, at 224 pixels. Rows 3a to 5b differ from the filter counts by less than 2 % except 4c and 5a; with conv1 these
+are the three rows that disagree.
 
-Source: Szegedy et al. 2014, arXiv:1409.4842, table 1, columns `params` and `ops`. Why a row is off is our reading.
+Source: Szegedy et al. 2014, arXiv:1409.4842, table 1, columns `params` and `ops`. Explanations of deviations are ours.
 """
 
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from regraft.nn.googlenet import FILTERS
 from regraft.nn.inception import Filters
 
 KILO = 1024
-"""What the table means by K."""
+"""Meaning of K in the table."""
 MEGA = 10**6
 TOLERANCE = 0.02
-"""Largest share by which a row may differ and still agree: rounding, and 1.8 % in the parameters of 4d. Our choice."""
+"""Maximum relative difference of a row that agrees: rounding, and 1.8 % in the parameters of 4d. Our choice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,27 +24,27 @@ class StatedCost:
     """A row of the table."""
 
     name: str
-    """What the row is of."""
+    """Name of the row."""
     stage: str
-    """The stage it belongs to; `head` for the classifier."""
+    """Its stage; `head` for the classifier."""
     layers: tuple[str, ...] = ("",)
-    """How the names of the stage's layers begin that it is of."""
+    """Prefixes of the names of the stage's layers that belong to the row."""
     parameters: int
-    """What the paper states: its figure in K times 1024."""
+    """Stated parameters: the figure in K times 1024."""
     multiply_adds: int
-    """What the paper states: its figure in M times 10^6."""
+    """Stated multiply-adds: the figure in M times 10^6."""
     by_filters: int
-    """Weights by the filter counts in the same row, biases left out."""
+    """Weights according to the filter counts in the same row, without biases."""
     multiply_adds_by_filters: int
-    """Multiply-adds by the filter counts in the same row."""
+    """Multiply-adds according to the filter counts in the same row."""
     agrees: bool
-    """Whether both figures are those of the filter counts, but for rounding and `TOLERANCE`."""
+    """Whether both figures match the filter counts up to rounding and `TOLERANCE`."""
     note: str
-    """Why the row disagrees, where it does."""
+    """Why the row disagrees, if it does."""
     parameters_here: int = 0
-    """Numbers that the network described holds there: weights, biases, batch norm's scales and shifts."""
+    """Parameters of the described network: weights, biases, batch norm's scales and shifts."""
     multiply_adds_here: int = 0
-    """Multiply-adds of the network described."""
+    """Multiply-adds of the described network."""
 
 
 _MODULES = {
@@ -63,7 +63,7 @@ _NOTES = {
 
 
 def googlenet_table() -> tuple[StatedCost, ...]:
-    """Every row that has parameters."""
+    """Return all rows with parameters."""
     conv1, conv2 = 7 * 7 * 3 * 64, 64 * 64 + 9 * 64 * 192
     rows = [
         _row("conv1", conv1, 112, 2.7, 34, stage="stem", layers=("0",)),
@@ -96,6 +96,6 @@ def _row(
 
 
 def _weights(filters: Filters, channels: int) -> int:
-    """Of a module with reductions and true 5x5 kernels on so many channels."""
+    """Return the number of weights of a module with reductions and 5x5 kernels, for this number of input channels."""
     ones = channels * (filters.one + filters.three_in + filters.five_in + filters.pool)
     return ones + 9 * filters.three_in * filters.three + 25 * filters.five_in * filters.five

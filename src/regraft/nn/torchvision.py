@@ -1,8 +1,8 @@
-"""The one way to torchvision's models, also where its compiled operators do not load.
+"""Import torchvision's models, also if its compiled operators do not load.
 
-torchvision's wheel on the package index is built against CUDA torch. Beside a CPU-only torch its operators do not
-load, and its import ends in "operator torchvision::nms does not exist". Declaring the schemas of `nms` and `qnms` is
-enough for every model to import and run; calling one of the two then still fails, as it must.
+torchvision's wheel on the package index is built against CUDA torch. With a CPU-only torch its operators do not load,
+and its import fails with "operator torchvision::nms does not exist". Declaring the schemas of `nms` and `qnms` is
+enough to import and run every model; calling either of the two still fails.
 """
 
 from importlib import import_module
@@ -21,9 +21,9 @@ Source: torchvision/_meta_registrations.py and torchvision/csrc/ops/nms.cpp.
 
 
 def torchvision_models() -> ModuleType:
-    """The module `torchvision.models`, imported now and not before.
+    """Import `torchvision.models` lazily and return it.
 
-    The plain import is tried first, so a proper install is left exactly as it is. Also to be called before importing a
+    The plain import is tried first, so a working installation is left unchanged. Call it also before importing a
     library that imports torchvision itself.
     """
     try:

@@ -1,11 +1,11 @@
-"""The encoder of Whisper: two convolutions over time, sinusoidal positions, transformer layers normalised before.
+"""Whisper's encoder: two convolutions over time, sinusoidal positions, pre-norm transformer layers.
 
-Parameters are called as in transformers' `WhisperEncoder`, so its state dicts load. It takes any even number of frames
-up to twice its positions: those that lie beyond the end of a shorter input are left out, which is what makes three
-seconds ten times as fast as the thirty that it was trained on.
+Parameter names are those of transformers' `WhisperEncoder`, so its state dicts load. The number of frames may be any
+even number up to twice the number of positions: unused positions are dropped for shorter inputs, which makes three
+seconds ten times as fast as the thirty used in training.
 
-Letters: n examples, m mel bands, f frames, t tokens (f / 2), d features.
-Source: Radford et al. 2022, arXiv:2212.04356, section 2.2.
+Letters: n examples, m mel bands, f frames, t tokens (f / 2), d features. Source: Radford et al. 2022, arXiv:2212.04356,
+section 2.2.
 """
 
 import math
@@ -17,7 +17,7 @@ from torch.nn.functional import gelu
 
 
 class Attention(nn.Module):
-    """Every token looks at every other; keys have no bias."""
+    """Full self-attention; keys have no bias."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Attention(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention and two dense layers, each on what is normalised, added to what came in."""
+    """Self-attention and two linear layers, each pre-normalised and with a residual connection."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Layer(nn.Module):
 
 
 class Listening(nn.Module):
-    """The first stage: convolutions, the second of which halves the frames, and positions."""
+    """The first stage: two convolutions, the second with stride 2, and position embeddings."""
 
     def __init__(self, conv1: nn.Conv1d, conv2: nn.Conv1d, positions: nn.Embedding) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class Listening(nn.Module):
 
 
 class WhisperEncoder(nn.Module):
-    """The encoder, whole; its positions are those of the paper and not trained.
+    """The whole encoder; its positions are the paper's and not trained.
 
     New parameters are drawn from torch's global generator.
     """
@@ -76,7 +76,8 @@ class WhisperEncoder(nn.Module):
         self.layer_norm = nn.LayerNorm(width)
 
     def stages(self) -> dict[str, nn.Module]:
-        """`conv`, then `layer.0` …, the last with the final norm; they hold this module's own parameters."""
+        """Return the stages `conv`, then `layer.0` …, the last with the final norm; they hold this module's own
+        parameters."""
         first, names = Listening(self.conv1, self.conv2, self.embed_positions), [*range(len(self.layers))]
         stages: dict[str, nn.Module] = {"conv": first, **{f"layer.{at}": self.layers[at] for at in names}}
         stages[f"layer.{names[-1]}"] = nn.Sequential(self.layers[-1], self.layer_norm)
@@ -90,7 +91,7 @@ class WhisperEncoder(nn.Module):
 
 
 def sinusoids(positions: int, width: int) -> Float[Tensor, "t d"]:
-    """Sines, then cosines, of every position in `width / 2` wavelengths from 2 pi to 10,000 times that."""
+    """Return sines, then cosines, of every position, with `width / 2` wavelengths from 2 pi to 10,000 times that."""
     steps = torch.exp(-math.log(10_000) / (width // 2 - 1) * torch.arange(width // 2))
     angles = torch.arange(positions)[:, None] * steps[None]
     return torch.cat([angles.sin(), angles.cos()], dim=1)
