@@ -41,9 +41,7 @@ def without_heads(path: Path, expected: Mapping[str, Any]) -> Mapping[str, Any]:
     for name, tensor in read_original(path).items():
         usual = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
         bare = next((one for one in (usual, usual.partition(".")[2]) if one in expected), usual)
-        if (
-            usual == "shared.weight" and "embed_tokens.weight" in expected
-        ):  # T5's embedding table, shared by encoder and decoder
+        if usual == "shared.weight" and "embed_tokens.weight" in expected:  # T5 shares one embedding table
             bare = "embed_tokens.weight"
         if bare in expected or (not bare.startswith(HEADS) and not bare.endswith(BUFFERS)):
             found[bare] = tensor

@@ -1,12 +1,12 @@
-"""Archives unpacked into the cache, once: a folder of plain files, which is what everything else reads.
+"""Unpack archives into the cache, once, as folders of plain files, which all other code reads.
 
-Reading in place would save the disk, but a compressed tar has to be read from its beginning for every file, and views
-are decoded many times. An unpacked copy is named by the archive's path, size, modification time and inode, as scans
-name files; the files inside keep their bytes, so content digests are those of the folder that was packed.
+Reading in place would save disk space, but a compressed tar must be read from its beginning for every file, and views
+are decoded many times. An unpacked copy is identified by the archive's path, size, modification time and inode, as in
+scans; its files are unchanged, so content digests equal those of the original folder.
 
-What an archive holds is not trusted. Members of a tar pass Python's `data` filter (PEP 706): nothing lands outside the
-folder, no link leads out of it, there are no devices; what the filter refuses, and absolute paths, stop the unpacking.
-So does an archive that grows without measure. It is read to its end, so that the checksum there is compared.
+Archives are not trusted. Members of a tar pass Python's `data` filter (PEP 706): no file or link outside the folder, no
+devices; anything the filter refuses, and absolute paths, stop the unpacking. So does an archive that expands
+excessively. Archives are read to the end, so that their final checksum is verified.
 """
 
 import errno
@@ -27,13 +27,13 @@ from regraft.identity import digest_json
 from regraft.values import Progress
 
 ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip")
-"""What archives are called, in any case; how they are packed is decided by their first bytes."""
+"""Suffixes of archives, in any case; the compression is detected from the first bytes."""
 MAX_GROWTH = 100
-"""How many times its own size an archive may unpack to; tars of plain bitmaps reach 20. Our choice."""
+"""Maximum ratio of unpacked to packed size; tars of plain bitmaps reach 20. Our choice."""
 MIN_LIMIT = 1 << 30
-"""Bytes that every archive may unpack to."""
+"""Unpacked size allowed for any archive, in bytes."""
 _MEMBER = 4096
-"""Bytes that a member counts at least: what an empty file takes on a disk."""
+"""Minimum size counted per member, in bytes: the disk space of an empty file."""
 _FAULTS = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -45,19 +45,20 @@ _FAULTS = (
     KeyError,
 )
 _used: dict[Path, Lock] = {}
-"""Held while this process lives: copies in use, which clearing leaves alone."""
+"""Locks held while this process runs: copies in use, which clearing skips."""
 
 
 def is_archive(path: Path) -> bool:
-    """Whether `path` is a file that is called like an archive."""
+    """Return whether `path` is a file with the suffix of an archive."""
     return path.name.lower().endswith(ENDINGS) and path.is_file()
 
 
 def unpacked(archive: Path) -> Path:
-    """The folder in the cache that holds what is in `archive`; unpacked now, in silence, if it was not before.
+    """Return the folder in the cache with the contents of `archive`, unpacking it without progress if necessary.
 
     Raises:
-        BadData: it cannot be read, is damaged, holds what may not be unpacked, or grows without measure.
+        BadData: the archive cannot be read, is damaged, contains entries that may not be unpacked, or expands
+            excessively.
         OutOfSpace: the disk is full.
     """
     work = unpacking(archive)
@@ -69,10 +70,11 @@ def unpacked(archive: Path) -> Path:
 
 
 def unpacking(archive: Path) -> Generator[Progress, None, Path]:
-    """Unpack `archive` if it was not unpacked before; yields how many of its bytes are read, returns the folder.
+    """Unpack `archive` unless already unpacked; yields the number of its bytes read, returns the folder.
 
     Raises:
-        BadData: it cannot be read, is damaged, holds what may not be unpacked, or grows without measure.
+        BadData: the archive cannot be read, is damaged, contains entries that may not be unpacked, or expands
+            excessively.
         OutOfSpace: the disk is full.
     """
     try:
@@ -87,7 +89,7 @@ def unpacking(archive: Path) -> Generator[Progress, None, Path]:
             _used[folder].acquire()
         if not folder.is_dir():
             partial = _partial(folder)
-            shutil.rmtree(partial, ignore_errors=True)  # a killed process left it; we hold the lock
+            shutil.rmtree(partial, ignore_errors=True)  # left by a killed process; we hold the lock
             try:
                 partial.mkdir(parents=True)
                 yield from _unpack(archive, partial)
@@ -98,7 +100,7 @@ def unpacking(archive: Path) -> Generator[Progress, None, Path]:
 
 
 def clear_unpacked() -> tuple[int, int]:
-    """Delete every copy that no living process uses; the bytes that were freed, and the number of those kept."""
+    """Delete all copies not in use by a running process; return the number of bytes freed, and of copies kept."""
     freed, kept = 0, 0
     for folder in sorted({path.with_suffix("") for path in _home().glob("*.lock")}):
         with _alone(folder):
@@ -127,7 +129,7 @@ def _partial(folder: Path) -> Path:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Only one process unpacks or deletes a copy at a time; another waits for it."""
+    """Allow only one process at a time to unpack or delete a copy; others wait."""
     lock = Lock(folder.with_suffix(".lock"))
     while not lock.acquire():
         time.sleep(0.05)
@@ -172,20 +174,20 @@ def _unpack(archive: Path, folder: Path) -> Iterator[Progress]:
             errno.EISDIR,
             errno.ENOTDIR,
             errno.EEXIST,
-        ):  # names as no folder has them
+        ):  # invalid file names
             raise _refused(archive, Path(str(error.filename)).name, str(error.strerror)) from error
         raise
 
 
 def _untar(archive: Path, folder: Path) -> Iterator[tuple[int, int]]:
-    """The size of each member before it is written, and how many bytes of the archive are read."""
+    """Yield the size of each member before it is written, and the number of bytes of the archive read."""
     with archive.open("rb") as file, tarfile.open(fileobj=file) as tar:
         for member in tar:
             if member.name.startswith("/"):  # the filter would make it relative
                 raise _refused(archive, member.name, "its path is absolute")
             yield member.size if member.isreg() else 0, file.tell()
             tar.extract(member, folder, filter="data")
-        if tar.fileobj is file:  # blocks of zeros are the only sign that a tar without compression is whole
+        if tar.fileobj is file:  # blocks of zeros are the only sign that an uncompressed tar is complete
             file.seek(-min(512, archive.stat().st_size), 2)
             if len(end := file.read()) < 512 or end.strip(b"\0"):
                 raise tarfile.ReadError("it is cut off: the zeros that close a tar are missing")
@@ -195,11 +197,11 @@ def _untar(archive: Path, folder: Path) -> Iterator[tuple[int, int]]:
 
 
 def _unzip(archive: Path, folder: Path) -> Iterator[tuple[int, int]]:
-    """As `_untar`."""
+    """Same as `_untar`."""
     done = 0
     with zipfile.ZipFile(archive) as packed:
         for member in packed.infolist():
-            member.filename = member.filename.replace("\\", "/")  # as some systems write it
+            member.filename = member.filename.replace("\\", "/")  # written by some systems
             if member.filename.startswith("/") or ".." in member.filename.split("/"):
                 raise _refused(archive, member.filename, "its path leads out of the archive")
             yield member.file_size, (done := done + member.compress_size)

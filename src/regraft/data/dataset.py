@@ -1,4 +1,4 @@
-"""Labelled examples, before anything is decoded, and whether they can be learned from at all. Shapes: n examples."""
+"""Labelled examples, not yet decoded, and checks that they can be learned from. Shapes: n examples."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -20,29 +20,29 @@ from regraft.values import Notice, notices
 from regraft.words import counted, named, parted
 
 SPLITS = ("train", "val", "test")
-"""The names of the splits that a data set may come with."""
+"""Names of the splits that a data set may define."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
-    """Examples with labels, groups and splits. Opening one reads names only."""
+    """Examples with labels, groups and splits. Opening a data set reads names only."""
 
     root: Path
-    """The folder or table it was opened from, absolute."""
+    """Absolute path of its folder or table."""
     examples: tuple[Example, ...]
     """In a fixed order: by id for folders, by row for tables."""
     classes: tuple[str, ...]
-    """Names of the classes (sorted; a class number is a position here), of the labels, or of the regression targets."""
+    """Names of the classes (sorted; a class index is a position here), of the labels, or of the regression targets."""
     kind: str = "classification"
-    """What is asked of the examples: the name of a task."""
+    """Name of the task."""
     modality: str = "image"
-    """What the examples are: the name of a modality."""
+    """Name of the modality."""
     contents: tuple[str, ...] = ()
     """Digest of every file's bytes, in the order of `examples`; empty before a scan."""
     notes: tuple[Notice, ...] = ()
-    """What was ignored, assumed or merged on opening."""
+    """Notices about what was ignored, assumed or merged on opening."""
     recipe: Recipe | None = None
-    """How it was opened, for a fit on it; None where a caller made it."""
+    """The recipe that opens it, for a fit; None if it was built by a caller."""
 
     @property
     def reads(self) -> Modality:
@@ -51,20 +51,20 @@ class Dataset:
 
     @property
     def num_examples(self) -> int:
-        """How many examples there are."""
+        """Number of examples."""
         return len(self.examples)
 
     @cached_property
     def targets(self) -> Int[np.ndarray, " n"]:
-        """The class number of every example, where an example is of one class."""
+        """Class index of every example, for tasks with one class per example."""
         number = {label: code for code, label in enumerate(self.classes)}
         return np.array([number[example.label] for example in self.examples], dtype=np.int64)
 
     @cached_property
     def groups(self) -> Int[np.ndarray, " n"] | None:
-        """A number for every example, equal where the group is; None when no example has a group.
+        """Group index of every example; None if no example has a group.
 
-        An example without a group is a group of its own.
+        Examples without a group form groups of their own.
         """
         if all(example.group is None for example in self.examples):
             return None
@@ -74,15 +74,15 @@ class Dataset:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits that the data set comes with, of train, val and test."""
+        """The splits defined by the data set, out of train, val and test."""
         present = {example.split for example in self.examples}
         return tuple(split for split in SPLITS if split in present)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Digest of ids, labels, groups, splits, in order, and of the contents where they are known.
+        """Digest of ids, labels, groups and splits, in order, and of the contents if known.
 
-        What is not a classification adds its kind and the names of its labels or regression targets.
+        For tasks other than classification it includes the kind and the names of labels or regression targets.
         """
         columns: list[Iterable[str]] = [
             (one.id for one in self.examples),
@@ -96,7 +96,7 @@ class Dataset:
         return digest_bytes(*("\0".join(column).encode() for column in columns))
 
     def select(self, indices: Iterable[int] | Int[np.ndarray, " k"]) -> "Dataset":
-        """The examples at these positions, in this order; the classes stay, so class numbers keep their meaning."""
+        """Return the examples at these indices, in this order; the classes are kept, so class indices stay valid."""
         chosen = [int(at) for at in indices]
         return replace(
             self,
@@ -105,7 +105,8 @@ class Dataset:
         )
 
     def counts(self) -> Mapping[str, Mapping[str, int]]:
-        """Examples of every class, or with every label or target, by split; `all` where there are no splits."""
+        """Return the number of examples of every class, or with every label or target, by split; `all` if there are no
+        splits."""
         names = self.splits or ("all",)
         table: dict[str, dict[str, int]] = {split: dict.fromkeys(self.classes, 0) for split in names}
         for example in self.examples:
@@ -115,7 +116,7 @@ class Dataset:
         return table
 
     def named(self, label: str) -> Iterable[str]:
-        """Which of `classes` a label names: one class, several labels, or every target value."""
+        """Return those of `classes` named by a label: one class, several labels, or all targets."""
         return self._task.named(label)
 
     @cached_property
@@ -123,7 +124,7 @@ class Dataset:
         return TASKS.get(self.kind)(self.classes)
 
     def describe(self) -> str:
-        """One line: `397 examples of 2 classes; train 244 (ants 123, bees 121), val 153 (ants 70, bees 83)`."""
+        """Return one line: `397 examples of 2 classes; train 244 (ants 123, bees 121), val 153 (ants 70, bees 83)`."""
         sizes = Counter(example.split or "all" for example in self.examples)
         counted_by = self.kind != "regression"
         splits = []
@@ -142,11 +143,11 @@ class Dataset:
 
 
 def check_learnable(dataset: Dataset) -> tuple[Notice, ...]:
-    """Refuse what cannot be learned from; say what is odd.
+    """Raise an error for data that cannot be learned from; return notices about anything unusual.
 
     Raises:
-        BadData: one class; a class with one example; splits without a train split, or a class that train lacks; targets
-            that are all the same; labels that every example has, or none.
+        BadData: there is one class; a class has one example; there are splits without train, or a class is missing in
+            train; all targets are equal; every label is on all examples or on none.
     """
     if dataset.splits and "train" not in dataset.splits:
         raise BadData(
@@ -154,7 +155,7 @@ def check_learnable(dataset: Dataset) -> tuple[Notice, ...]:
             fix="add a train split, or give the data without splits.",
         )
     task = TASKS.get(dataset.kind)(dataset.classes)
-    whole = _check_classes if task.exclusive else _check_nothing  # only where an example is of one class
+    whole = _check_classes if task.exclusive else _check_nothing  # only for tasks with one class per example
     check = {"multilabel": _check_tags, "regression": _check_numbers}.get(dataset.kind, whole)
     return notices(check(dataset))
 
@@ -200,7 +201,7 @@ def _check_numbers(dataset: Dataset) -> list[str]:
 
 
 def _check_tags(dataset: Dataset) -> list[str]:
-    """Labels that tell no two training examples apart are reported; where none does, there is nothing to learn."""
+    """Report labels that do not distinguish training examples; if no label does, there is nothing to learn."""
     training = [set(parted(one.label)) for one in dataset.examples if one.split in (None, "train")]
     counts = {tag: sum(tag in tags for tags in training) for tag in dataset.classes}
     never = [tag for tag, count in counts.items() if not count]
@@ -218,7 +219,7 @@ def _check_tags(dataset: Dataset) -> list[str]:
 
 
 def _gaps(dataset: Dataset) -> list[str]:
-    """Classes that val or test lacks; those that train lacks are refused."""
+    """Return messages about classes missing in val or test; classes missing in train are errors."""
     table = dataset.counts()
     absent = {split: [label for label in dataset.classes if not row[label]] for split, row in table.items()}
     if lacking := absent["train"]:

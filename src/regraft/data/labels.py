@@ -1,15 +1,15 @@
-"""What the labels of a data set say: a class, several labels, or regression targets; checked, and written in one way.
+"""Interpret the labels of a data set (a class, several labels, or regression targets), check and normalise them.
 
-The kind is the user's to say. Where it is left open, a delimiter between labels or several columns of 0 and 1 make it
-`multilabel`, several columns of other numbers `regression`, and anything else is a classification: a column of numbers
-may well hold classes, so it is only pointed out.
+The user may set the kind. By default, a delimiter between labels or several columns of 0 and 1 mean `multilabel`,
+several columns of other numbers `regression`, and anything else classification: a column of numbers may well hold
+classes, so it only triggers a notice.
 
-The names of files give away groups, which are offered and never assumed, and masks beside their images. Files of one
-patient, plant or recording are often called alike up to a point: `person39_virus_85`,
-`8863_idx5_x1901_y1251`. Names are sorted by their form (every run of digits the same), and for each form the shortest
-prefix is looked for that has a number in it and is shared the way groups are. The thresholds are our choice; on the
-four small sets they were tried on they find the patients of chest X-rays and tissue sections, and nothing in
-photographs named after a web site's numbers or by random identifiers.
+File names may reveal groups, which are suggested but never assumed, and masks next to their images. Files of one
+patient, plant or recording often share a prefix: `person39_virus_85`, `8863_idx5_x1901_y1251`. Names are sorted by form
+(with every run of digits replaced), and for each form we search for the shortest prefix that contains a number and is
+shared as groups would be. The thresholds are our choice; on the four small data sets used to choose them they find the
+patients of chest X-rays and tissue sections, and nothing in photographs named by a web site's numbers or random
+identifiers.
 """
 
 import re
@@ -26,47 +26,47 @@ from regraft.values import Notice, notices
 from regraft.words import JOINT, counted, joined, named, number
 
 MANY_VALUES = 20
-"""Different numbers from which a column of them is pointed out (our choice)."""
+"""Number of distinct values from which a column of numbers triggers a notice (our choice)."""
 _DIGITS = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)")
 _TRUTH = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """How labels are to be read."""
+    """How to read the labels."""
 
     kind: str = "auto"
-    """The task; `auto`: see the top of this file."""
+    """Name of the task; for `auto` see the top of this file."""
     columns: tuple[str, ...] = ("label",)
-    """The column or columns they come from."""
+    """Column or columns of labels."""
     delimiter: str = ""
-    """What separates the labels of one cell; empty: nothing does."""
+    """Delimiter of the labels in one cell; empty for none."""
     order: tuple[str, ...] = ()
-    """The classes from the lowest rank to the highest, where they have ranks; empty: by number, if they are numbers."""
+    """Classes from the lowest rank to the highest, for ordinal tasks; empty to sort numeric classes by value."""
     known: tuple[str, ...] = ()
-    """The classes of a finished model, whose way of writing numbers goes before others."""
+    """Classes of a trained model, whose spelling of numbers takes precedence."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Labels:
-    """Labels that were understood."""
+    """Interpreted labels."""
 
     kind: str
-    """The task."""
+    """Name of the task."""
     classes: tuple[str, ...]
     """Names of the classes, labels or regression targets."""
     examples: tuple[Example, ...]
-    """The examples, each with its label written in the one way."""
+    """The examples, each with its normalised label."""
     notes: tuple[Notice, ...] = ()
-    """What was assumed."""
+    """Notices about assumptions."""
 
 
 def understood(examples: Sequence[Example], asked: Asked, table: str) -> Labels:
-    """The labels of `examples`, read as `asked`; `table` is what errors call the place they come from.
+    """Interpret the labels of `examples` as specified by `asked`; `table` is the name of their source in errors.
 
     Raises:
-        BadData: a label is not of its kind; file, row, column, what was found and what is expected are named.
-        BadRequest: the kind needs a delimiter or columns that were not named, or does not go with those that were.
+        BadData: a label is not of its kind; the error names file, row, column, what was found and what is expected.
+        BadRequest: the kind needs a delimiter or columns that were not given, or does not go with those that were.
     """
     several = len(asked.columns) > 1
     if asked.delimiter and several:
@@ -89,7 +89,7 @@ def understood(examples: Sequence[Example], asked: Asked, table: str) -> Labels:
             fix="name one label column, or another --task (multilabel, regression).",
         )
     read = TASKS.get(kind)(())
-    spelled = set[str]() if read.forced else {example.label for example in examples}  # texts stay as they are
+    spelled = set[str]() if read.forced else {example.label for example in examples}  # texts are unchanged
     one, merged = one_spelling(spelled, (*asked.known, *asked.order))
     examples = [replace(each, label=one.get(each.label, each.label)) for each in examples] if one else examples
     if kind == "ordinal":
@@ -107,17 +107,19 @@ def understood(examples: Sequence[Example], asked: Asked, table: str) -> Labels:
 
 
 def numeric(label: str) -> Decimal | None:
-    """The number that a label writes in digits, with a point or a comma before the fraction; None where it is none."""
+    """Return the number written in digits, with a point or a comma as decimal separator; None if the label is not
+    one."""
     return Decimal(label.replace(",", ".")) if _DIGITS.fullmatch(label) else None
 
 
 def one_spelling(
     names: Iterable[str], first: Sequence[str] = (), what: str = "class"
 ) -> tuple[dict[str, str], list[str]]:
-    """What a name is read as that writes a number as another one does (0.0 for 0, 01 for 1), and sentences that say so.
+    """Return the common spelling of names that write the same number differently (0.0 for 0, 01 for 1), and sentences
+    about the changes.
 
-    The shortest way of writing stands, before it that of the names in `first`. Numbers with a comma may as well be two,
-    and stay as they are.
+    The shortest spelling is used, but those in `first` take precedence. Numbers with a comma could also be two numbers,
+    and are unchanged.
     """
     given = set(names)
     same = dict[Decimal | None, list[str]]()
@@ -134,7 +136,7 @@ def one_spelling(
 
 
 def are_numbers(labels: Iterable[str]) -> bool:
-    """Whether every label is a finite number."""
+    """Return whether all labels are finite numbers."""
     return all(number(label) is not None for label in labels)
 
 
@@ -168,7 +170,7 @@ def _several(examples: Sequence[Example], asked: Asked, table: str) -> Labels:
 
 
 def _flags(examples: Sequence[Example], columns: tuple[str, ...], table: str, *, alone: bool) -> Labels:
-    """Columns of 0 and 1, one for each label."""
+    """Read columns of 0 and 1, one per label."""
     if alone and not all(one.label.casefold() in _TRUTH for one in examples):
         raise BadRequest(
             "A multilabel task needs to know how labels are written.",
@@ -210,7 +212,7 @@ def _cells(
     read: Callable[[str], float | bool | None],
     wanted: str,
 ) -> list[list[float | bool]]:
-    """Every cell as `read` has it; the first that is None ends it, with the number of others."""
+    """Return all cells as parsed by `read`; raises for the first that is None, with the number of others."""
     rows, wrong = [], list[tuple[Example, str, str]]()
     for example in examples:
         cells = example.label.split(JOINT) if len(columns) > 1 else [example.label.strip()]
@@ -255,31 +257,32 @@ def _written(
 
 
 _MIN_FILES = 30
-"""Fewer names say too little."""
+"""Minimum number of files; fewer names are not informative."""
 _MIN_GROUPS = 8
-"""Fewer prefixes than this are rather cameras, days or classes than what must stay together."""
+"""Minimum number of prefixes; fewer are more likely to be cameras, days or classes than groups."""
 _MAX_SHARE = 0.2
-"""No prefix may hold more than this share of the files of its form."""
+"""Maximum fraction of the files of its form with the same prefix."""
 _MIN_SHARED = 0.25
-"""At least this share of all files must have a prefix in common with another."""
+"""Minimum fraction of all files that share their prefix with another."""
 _MAX_FORMS = 4
-"""A pattern that spells out more prefixes than this is said shorter, where that finds the same groups."""
+"""Maximum number of prefixes spelled out in a pattern; beyond it, a more general pattern is used if it finds the same
+groups."""
 _LETTERS = r"[^\W\d_]+"
 _RANDOM = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}|[0-9a-f]{16,}", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Suggestion:
-    """Groups that names of files suggest."""
+    """Groups suggested by file names."""
 
     pattern: str
-    """Finds them in ids: a regular expression whose first group names the example's group."""
+    """Regular expression to search for in ids; its first group names the example's group."""
     names: tuple[str, ...]
-    """The group of every example; its own name where it has none."""
+    """The group of every example; its own name if it has none."""
 
 
 def suggest_groups(ids: list[str]) -> list[Notice]:
-    """At most one notice with a pattern that fits these ids, and what it would do."""
+    """Return at most one notice, with a pattern that fits these ids and its effect."""
     if (found := suggested_groups(ids)) is None:
         return []
     shared = Counter(found.names)
@@ -294,7 +297,7 @@ def suggest_groups(ids: list[str]) -> list[Notice]:
 
 
 def suggested_groups(ids: list[str]) -> Suggestion | None:
-    """The groups that these ids suggest; None where they suggest none."""
+    """Return the groups suggested by these ids, or None."""
     stems = [one.rpartition("/")[2].rpartition(".")[0] for one in ids]
     if len(stems) < _MIN_FILES:
         return None
@@ -312,8 +315,8 @@ def suggested_groups(ids: list[str]) -> Suggestion | None:
 
 
 def _pattern(ids: list[str], stems: list[str], prefixes: dict[str, str]) -> str:
-    """What finds these prefixes in these ids: words spelled out, or any words where there are many and it finds no
-    others."""
+    """Return a regular expression for these prefixes: with words spelled out, or with any word if there are many and it
+    matches no others."""
     digits = {re.sub(r"\d+", "0", re.escape(prefix)) for prefix in prefixes.values()}
     spelled, shorter = (
         "|".join(sorted({form.replace("0", r"\d+") for form in forms}, key=len, reverse=True))
@@ -328,7 +331,7 @@ def _pattern(ids: list[str], stems: list[str], prefixes: dict[str, str]) -> str:
 
 
 def _prefix(stems: list[str]) -> dict[str, str]:
-    """The shortest prefix that groups names of one form, by name; nothing where there is none."""
+    """Return, by name, the shortest prefix that groups the names of one form; empty if there is none."""
     pieces = [re.split(r"([_\-. ]+)", stem) for stem in stems]
     if len(stems) < _MIN_GROUPS or _RANDOM.search(stems[0]):
         return {}
@@ -344,15 +347,16 @@ def _prefix(stems: list[str]) -> dict[str, str]:
 
 
 _MASKS = re.compile(r"masks?|seg(mentation)?s?|annotations?|labels?|gt|ground[ _-]?truths?", re.IGNORECASE)
-"""What folders of masks are called."""
+"""Usual names of folders of masks."""
 MASK_ENDING = re.compile(r"[ _-]*(mask|seg|segmentation|label|gt|annotation)$", re.IGNORECASE)
-"""What the names of masks may have more than those of their images."""
+"""Usual suffixes of masks' names, compared with their images'."""
 _MIN_SHARE = 0.5
-"""Where at least this share of its names are those of another class, such a folder is reported (our choice)."""
+"""Minimum fraction of names shared with another class for such a folder to be reported (our choice)."""
 
 
 def suspect_masks(examples: Sequence[Example]) -> list[Notice]:
-    """A notice for every class that is called as masks are and whose files are called as another class's."""
+    """Return a notice for every class that is named like masks and whose files have the names of another class's
+    files."""
     classes = {example.label for example in examples}
     suspects = sorted(filter(_MASKS.fullmatch, classes))
     if not suspects:

@@ -1,7 +1,7 @@
-"""What a model says of an input, from the outputs of an export's graph: goes into `predict.py` as it stands, so it uses
-numpy and nothing of regraft.
+"""Predictions from the outputs of an export's graph: copied verbatim into `predict.py`, so it uses numpy and nothing of
+regraft.
 
-Each function takes all outputs by name, the number of an input among them, and what `spec.json` says of the task.
+Each function takes all outputs by name, the index of an input, and the task's entry in `spec.json`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,13 +12,13 @@ import numpy as np
 
 
 def script(*functions: Any) -> str:
-    """The text of some of these functions, the last of which is called `said` (`Exported.standalone`)."""
+    """Return the source of some of these functions, the last of which is called `said` (`Exported.standalone`)."""
     texts = "\n\n".join(map(getsource, functions))
     return f"{texts}\n\nsaid = {functions[-1].__name__}\n"
 
 
 def named(found: Mapping[str, np.ndarray], row: int, task: Mapping[str, Any]) -> dict[str, Any]:
-    """What the model says of an input: `label` or `labels` and `probabilities`, or `values`, by name."""
+    """Return the prediction for an input: `label` or `labels` and `probabilities`, or `values`, by name."""
     by_name = dict(zip(task["classes"], found["outputs"][row].tolist(), strict=True))
     if task["gives"] == "values":
         return {"values": by_name}
@@ -28,8 +28,8 @@ def named(found: Mapping[str, np.ndarray], row: int, task: Mapping[str, Any]) ->
 
 
 def boxes(found: Mapping[str, np.ndarray], row: int, task: Mapping[str, Any]) -> dict[str, Any]:
-    """What the model says of an input: its boxes as `record`, the highest score first, and the classes of those with a
-    score that counts as `label`."""
+    """Return the prediction for an input: its boxes as `record`, by descending score, and the classes of those with a
+    sufficient score as `label`."""
     kept = found["kept"][found["kept"][:, 0] == row]
     scores = found["certain"][row, kept[:, 2], kept[:, 1]].astype(np.float64).round(5)
     places = found["found"][row, kept[:, 2]].astype(np.float64).round(2)
@@ -44,19 +44,19 @@ def boxes(found: Mapping[str, np.ndarray], row: int, task: Mapping[str, Any]) ->
 
 
 def embedding(found: Mapping[str, np.ndarray], row: int, task: Mapping[str, Any]) -> dict[str, Any]:
-    """What the model says of an input: the embedding as `record`."""
+    """Return the prediction for an input: the embedding as `record`."""
     return {"label": "", "record": np.round(found["embedding"][row].astype(np.float64), 6).tolist()}
 
 
 def mask(found: Mapping[str, np.ndarray], row: int, task: Mapping[str, Any]) -> dict[str, Any]:
-    """What the model says of an input: its mask as `record`, and the classes that have a point in it as `label`."""
+    """Return the prediction for an input: its mask as `record`, and the classes with at least one pixel as `label`."""
     record = recorded(highest(found["logits"][row], found["placed"][row]), task["classes"])
     return {"label": ";".join(name for name, share in record["shares"].items() if share), "record": record}
 
 
 def recorded(grid: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
-    """A grid of class numbers as JSON: the share of points that each class has, and the numbers row by row, compressed
-    by zlib, in base 64."""
+    """Return a grid of class indices as JSON: the fraction of pixels of each class, and the indices row by row,
+    compressed by zlib, in base 64."""
     from base64 import b64encode
     from zlib import compress
 
@@ -67,9 +67,9 @@ def recorded(grid: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
 
 
 def highest(maps: np.ndarray, placed: np.ndarray) -> np.ndarray:
-    """The class with the highest value (c p q) at every point of the example that a plain view shows the whole of;
-    between the points of the maps values are interpolated linearly. `placed`: left, upper, right, lower edge of the
-    view, in the units of the example; its borders are as wide on both sides."""
+    """Return the class with the highest value (c p q) at every pixel of an example, from a plain view of the whole
+    example; values are interpolated linearly between the points of the maps. `placed`: left, upper, right, lower edge
+    of the view, in the units of the example; its borders have equal width on both sides."""
     left, top, right, bottom = placed.astype(np.float64).tolist()
     width, height = max(1, round(left + right)), max(1, round(top + bottom))
     upper, lower, down = between(height, top, bottom, maps.shape[1])
@@ -84,8 +84,8 @@ def highest(maps: np.ndarray, placed: np.ndarray) -> np.ndarray:
 
 
 def between(size: int, start: float, end: float, cells: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Along one side, for every point of the example: the two cells of a map it lies between, and how near the second
-    is."""
+    """Return, along one side, for every pixel of the example: the two cells of a map it lies between, and the weight of
+    the second."""
     at = np.clip((np.arange(size) + 0.5 - start) / (end - start) * cells - 0.5, 0, cells - 1)
     low = np.minimum(np.floor(at).astype(np.int64), max(0, cells - 2))
     return low, np.minimum(low + 1, cells - 1), (at - low).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What the sources of boxes share: boxes looked through and written as labels, and splits of files by name."""
+"""Shared by sources of boxes: checking boxes and writing them as labels, and splits from file names."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -18,21 +18,21 @@ TASK = "detection"
 
 @dataclass
 class Boxes:
-    """The images of a source, and what was found of their boxes on the way."""
+    """The images of a source, and problems found with their boxes."""
 
     where: Path
-    """What the user named."""
+    """Path given by the user."""
     examples: list[Example] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
-    """Images that are not there."""
+    """Images that do not exist."""
     odd: dict[str, list[str]] = field(default_factory=dict)
-    """By what is wrong with a box: the images, once for each such box."""
+    """Images by problem with a box, once per box."""
 
     def add(
         self, name: str, path: Path, boxes: Iterable[Box], size: tuple[float, float] | None, split: str | None,
         *, group: str | None = None, row: int | None = None,
     ) -> None:  # fmt: skip
-        """An image with its boxes; `size` is its width and height where they are known."""
+        """Add an image with its boxes; `size` is its width and height, if known."""
         if not path.is_file():
             self.missing.append(str(path))
             return
@@ -47,7 +47,7 @@ class Boxes:
         self.examples.append(Example(id=name, contents=in_file(path), label=label, group=group, split=split, row=row))
 
     def _mended(self, name: str, sides: Sequence[float], size: tuple[float, float] | None) -> list[float]:
-        """The box as it counts; empty where it does not."""
+        """Return the corrected box; empty to leave it out."""
         left, top, right, bottom = map(float, sides)
         if not all(abs(side) < float("inf") for side in (left, top, right, bottom)):
             self._note("with sides that are no finite numbers, left out", name)
@@ -71,10 +71,10 @@ class Boxes:
         self.odd.setdefault(what, []).append(name)
 
     def found(self, notes: Sequence[str] = ()) -> Found:
-        """What the source read, in the order of ids.
+        """Return what the source read, in the order of ids.
 
         Raises:
-            BadData: images are not there, there is none, or none has a box.
+            BadData: images do not exist, there is none, or none has a box.
         """
         if self.missing:
             raise BadData(

@@ -1,7 +1,7 @@
-"""Tables whose rows are examples, all their numbers together: read in one pass, so that 20,000 columns are no burden.
+"""Tables with an example per row, all its numbers together; read in one pass, so that 20,000 columns are feasible.
 
-Columns of labels, splits and groups are read as text, columns that hold no number anywhere are left out and named, all
-others are numbers. Letters: n rows, d columns.
+Columns of labels, splits and groups are read as text; columns without any number are left out and reported; all others
+are numbers. Letters: n rows, d columns.
 """
 
 from collections import Counter
@@ -26,20 +26,21 @@ class Numbers:
     """The numbers of a table."""
 
     names: tuple[str, ...]
-    """Of the columns."""
+    """Names of the columns."""
     values: Float32[np.ndarray, "n d"]
-    """NaN where a cell is empty."""
+    """NaN for empty cells."""
     table: Table
-    """The columns that are no numbers but labels, splits and groups."""
+    """The columns of labels, splits and groups."""
 
 
 def read_numbers(path: Path, columns: Columns, frame: Any = None, *, mixed: bool = True) -> Numbers | None:
-    """The table at `path`, or a data frame that errors call so. Unless `mixed`, None where a column holds no number,
-    none is left, or the column of labels is not there.
+    """Read the table at `path`, or a data frame given that name in errors. Unless `mixed`, returns None if a column has
+    no number, no column is left, or there is no column of labels.
 
     Raises:
-        UnknownName: the column of labels is not there.
-        BadData: the file cannot be read; two columns have one name; text stands among numbers; there are no numbers.
+        UnknownName: the column of labels does not exist.
+        BadData: the file cannot be read; two columns have the same name; a column mixes text and numbers; there are no
+            numbers.
         MissingExtra: parquet without pyarrow.
     """
     asked = replace(columns, path_column="")
@@ -52,7 +53,7 @@ def read_numbers(path: Path, columns: Columns, frame: Any = None, *, mixed: bool
 
 
 class _NoColumn(Exception):
-    """Holds the error of a column that is not there."""
+    """Wraps the error for a column that does not exist."""
 
 
 def _read(path: Path, asked: Columns, frame: Any, mixed: bool) -> Numbers | None:
@@ -112,7 +113,7 @@ def _named_columns(read: Callable[..., T], *arguments: Any) -> T:
 
 
 def _row(record: list[str], places: Sequence[int], line: int, odd: dict[int, tuple[int, str]]) -> np.ndarray:
-    """The numbers of one line; `odd` remembers by column the first cell that is text."""
+    """Return the numbers in one line; `odd` records the first text cell of each column."""
     try:
         found = np.array([float(record[at]) for at in places], dtype=np.float64)
         if np.isfinite(found).all():
@@ -129,7 +130,7 @@ def _row(record: list[str], places: Sequence[int], line: int, odd: dict[int, tup
 
 
 def _number(cell: str) -> float:
-    """The number in a cell, NaN where it is empty; infinity where it is none."""
+    """Return the number in a cell, NaN if it is empty, infinity if it is not a number."""
     text = cell.strip()
     if text.lower() in EMPTY:
         return np.nan
@@ -150,10 +151,10 @@ def _number_column(path: Path, name: str, rows: Sequence[int], cells: Any) -> np
 
 
 def _refused_text(path: Path, name: str, first: tuple[int, str], column: np.ndarray) -> np.ndarray:
-    """A column of text alone, as NaN.
+    """Return a column of text as NaN.
 
     Raises:
-        BadData: it holds numbers as well.
+        BadData: it contains numbers as well.
     """
     if not np.isnan(column).all():
         raise BadData(

@@ -1,4 +1,5 @@
-"""Rows of a table as text: CSV, TSV and JSON lines by the standard library, parquet by pyarrow where installed."""
+"""Read the rows of a table as text: CSV, TSV and JSON lines with the standard library, parquet with pyarrow if
+installed."""
 
 import csv
 import io
@@ -21,34 +22,35 @@ from regraft.words import named
 _MISSING = ("nan", "<NA>", "NaT")
 _DELIMITERS = (",", ";", "\t", "|")
 NAMED = 100
-"""Columns among which the nearest name is looked for."""
+"""Number of columns among which the nearest name is searched."""
 _SEP = re.compile(r"\s*sep=(.)[^\S\r\n]*[\r\n]", re.IGNORECASE)
-"""The line above the header by which Excel is told the delimiter."""
+"""Line above the header that sets Excel's delimiter."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """The wanted columns of a table, as text."""
+    """The requested columns of a table, as text."""
 
     unused: tuple[str, ...]
     """Columns of the table that are not read."""
     columns: dict[str, list[str]]
-    """The wanted columns that the table has, by the name that was asked for; empty cells are empty text."""
+    """The requested columns that exist, by requested name; empty cells are empty text."""
     rows: list[int]
-    """The number of every row: in text the first line is row 1 and blank lines count; elsewhere the first row is 0."""
+    """Row numbers: in text files the first line is row 1 and blank lines count; elsewhere the first row is 0."""
     inline: tuple[str, ...] = ()
-    """The columns whose cells are the content itself, asked for or recognised by their names."""
+    """Columns whose cells are the content itself, requested or recognised by name."""
     notes: tuple[str, ...] = ()
-    """What was assumed to read it."""
+    """Assumptions made in reading."""
 
 
 def read_table(path: Path, columns: Columns, frame: Any = None) -> Table:
-    """Read the columns that `columns` asks for, of the file at `path`, or of a data frame that errors call so.
+    """Read the requested columns of the file at `path`, or of a data frame given that name in errors.
 
     Raises:
-        UnknownName: a column that must be there is not; the nearest is offered.
-        BadData: the file cannot be read, is not UTF-8, does not begin with a header, has rows of another length than
-            it, or cells that are not text or numbers.
+        UnknownName: a required column does not exist; the error suggests the nearest.
+        BadData: the file cannot be read, is not UTF-8, has no header, has rows of another length than the header, or
+            cells
+            that are not text or numbers.
         MissingExtra: parquet without pyarrow.
     """
     if frame is not None:
@@ -59,7 +61,7 @@ def read_table(path: Path, columns: Columns, frame: Any = None) -> Table:
 
 
 def header_of(path: Path) -> set[str]:
-    """What the columns of a text table are called, from its first line alone; none where it cannot be read."""
+    """Return the column names of a text table, from its first line; empty if it cannot be read."""
     try:
         with path.open("rb") as file:
             line = file.readline(4096).decode("utf-8", "replace")
@@ -69,8 +71,8 @@ def header_of(path: Path) -> set[str]:
 
 
 def inline_in(names: Sequence[str], columns: Columns) -> tuple[str, ...]:
-    """The columns whose cells are the content itself: those that were asked for; or in a table without a column of
-    paths one that is called as a modality calls such columns."""
+    """Return the columns whose cells are the content itself: those requested, or, in a table without a column of paths,
+    one with a name known to a modality."""
     if columns.text_columns or columns.path_column.casefold() in map(str.casefold, names):
         return columns.text_columns
     usual = {one for name in MODALITIES for one in MODALITIES.get(name).columns}
@@ -81,9 +83,9 @@ def inline_in(names: Sequence[str], columns: Columns) -> tuple[str, ...]:
 def wanted(
     path: Path, names: list[str], columns: Columns, below: Sequence[tuple[int, list[str]]] = ()
 ) -> dict[str, int]:
-    """Where each wanted column stands, by the name that was asked for; case matters only between two of a name.
+    """Return the position of each requested column, by requested name; case matters only to distinguish two columns.
 
-    `below`: the first rows under the header of a text table, with their numbers.
+    `below`: the first rows below the header of a text table, with their numbers.
     """
     found = {}
     inline = inline_in(names, columns)
@@ -109,7 +111,8 @@ def wanted(
 def _no_column(
     path: Path, name: str, flag: str, names: list[str], columns: Columns, below: Sequence[tuple[int, list[str]]]
 ) -> RegraftError:
-    """What to say of a column that is not there: that the header is missing or lies lower, or which there are."""
+    """Return the error for a column that does not exist: the header is missing or further down, or the existing
+    columns."""
     content = columns.text_columns or (columns.path_column,)
     one = "--text-column" if columns.text_columns else "--path-column"
     header = f"a line such as {','.join(filter(None, (*content, *columns.named)))}"
@@ -131,7 +134,7 @@ def _no_column(
 
 
 def _is_path(*cells: str) -> bool:
-    """Whether any of these is one."""
+    """Return whether any of these is a path."""
     kinds = [MODALITIES.get(name) for name in MODALITIES]
     return any("/" in cell or "\\" in cell or any(kind.claims(cell, bytes) for kind in kinds) for cell in cells)
 
@@ -156,7 +159,7 @@ def _text(path: Path, columns: Columns) -> Table:
     if said:
         notes.append(f"The first line of {path.name} is not the header: it says that {said[1]!r} is the delimiter.")
     if encoding.startswith("Windows"):
-        if not inline:  # names of files have to be right to the letter
+        if not inline:  # file names must be exact
             raise _not_utf8(path)
         odd = next(cell for _, record in [(0, names), *rows] for cell in record if not cell.isascii())
         notes.append(f"{path.name} is not UTF-8 and read as {encoding}; look whether this is right: {odd:.60}")
@@ -172,7 +175,7 @@ def _text(path: Path, columns: Columns) -> Table:
 
 
 def numbered(path: Path, text: str, columns: Columns) -> Iterator[tuple[int, list[str]]]:
-    """Number and fields of every line of a table that is not blank; a line that names the delimiter is left out."""
+    """Yield number and fields of all lines of a table that are not blank; a line that sets the delimiter is skipped."""
     said = _SEP.match(text)
     delimiter = said[1] if said else _delimiter(path, text, columns)
     csv.field_size_limit(1 << 30)  # a cell may hold a long text, or a line all columns of a wide table
@@ -184,7 +187,7 @@ def numbered(path: Path, text: str, columns: Columns) -> Iterator[tuple[int, lis
 
 
 def _decoded(path: Path) -> tuple[str, str]:
-    """The text of a table, and its encoding where that is not UTF-8."""
+    """Return the text of a table, and its encoding unless UTF-8."""
     try:
         found = decoded_text(path.read_bytes())
     except OSError as error:
@@ -205,7 +208,7 @@ def _not_utf8(path: Path) -> BadData:
 
 
 def _lines(path: Path, columns: Columns) -> Table:
-    """JSON objects, one a line; a name that an object lacks is an empty cell."""
+    """Read JSON objects, one per line; missing names are empty cells."""
     text, _ = _decoded(path)
     rows, numbers = list[dict[str, Any]](), list[int]()
     for number, line in enumerate(text.splitlines(), start=1):
@@ -227,8 +230,8 @@ def _lines(path: Path, columns: Columns) -> Table:
 
 
 def _delimiter(path: Path, text: str, columns: Columns) -> str:
-    """The delimiter under which the header has the wanted columns; failing that, what the file's name says, else the
-    most fields."""
+    """Return the delimiter with which the header contains the requested columns; otherwise the one implied by the
+    file's suffix, or the one with the most fields."""
     header, said = text.lstrip("\r\n").splitlines()[:1], "\t" if path.suffix.lower() == ".tsv" else None
 
     def rank(delimiter: str) -> tuple[bool, bool, int]:
@@ -264,7 +267,8 @@ def _of_columns(
     read: Callable[[int], list[Any]],
     numbers: Sequence[int] | None = None,
 ) -> Table:
-    """A table whose columns are `read` one by one, by position; `numbers` are those of its rows, None: from 0."""
+    """Return a table whose columns are `read` one by one, by position; `numbers` are its row numbers, None to count
+    from 0."""
     places, inline = wanted(path, names, columns), inline_in(names, columns)
     read_ones = {name: read(at) for name, at in places.items()}
     rows = list(numbers) if numbers is not None else list(range(max(map(len, read_ones.values()), default=0)))
@@ -282,7 +286,7 @@ def _of_columns(
 
 
 def _refuse_untold(path: Path, column: str, rows: Sequence[int], cells: Sequence[Any]) -> None:
-    """Raises: BadData: a cell that is the content itself is a number, a list or the like, not text."""
+    """Raises: BadData: a cell of inline content is not text but a number, a list or similar."""
     others = [
         (row, cell) for row, cell in zip(rows, cells, strict=True)
         if not isinstance(cell, str | bytes) and cell is not None and str(cell) not in _MISSING
@@ -297,7 +301,7 @@ def _refuse_untold(path: Path, column: str, rows: Sequence[int], cells: Sequence
 
 
 def _plain(path: Path, column: str, row: int, value: Any) -> str:
-    """A cell as text: bytes as the UTF-8 that they hold, whole numbers without a fraction, missing ones empty."""
+    """Return a cell as text: bytes decoded as UTF-8, integers without a fraction, missing values empty."""
     if value is None or (not isinstance(value, str) and str(value) in _MISSING):
         return ""
     if isinstance(value, float | np.floating) and value.is_integer():
@@ -306,7 +310,7 @@ def _plain(path: Path, column: str, row: int, value: Any) -> str:
         try:
             return value.decode()
         except UnicodeDecodeError:
-            value = [value]  # as little a text as a list is
+            value = [value]  # not text either, like a list
     if hasattr(value, "__len__") and not isinstance(value, str):
         raise BadData(
             f"{path.name} row {row}: {column} is {value!r:.40}; text or a number is expected.",

@@ -1,15 +1,15 @@
-"""Archives of a folder: `photos.tar.gz` (tar; gz, bz2, xz; zip), read as the folder would be that was packed.
+"""Archives of a folder: `photos.tar.gz` (tar; gz, bz2, xz; zip), read like the folder they contain.
 
-A path may go on inside: `photos.tar.gz/metadata.csv` is a table in the archive, `photos.tar.gz/train` a folder of it.
-Folders that only enclose the others are passed through: as long as one folder lies alone, is not called like a split
-and holds folders itself, the examples begin in it. So names of examples are those of the folder that was packed.
+A path may continue inside: `photos.tar.gz/metadata.csv` is a table in the archive, `photos.tar.gz/train` a folder.
+Enclosing folders are skipped: while there is a single folder that is not named like a split and contains folders, the
+examples begin inside it. So example names equal those of the original folder.
 
 Shards: a folder of archives named after splits, `train-0.tar.gz` … `train-3.tar.gz` beside `val.tar.gz`.
 
-Large data sets are published like this. An archive's name says which split it holds (`words.splits_in`); inside it are
+Large data sets are published in this form. An archive's name determines its split (`words.splits_in`); it contains
 class folders, or that split's folder with them. Every archive is unpacked into the cache once (`data/archives.py`) and
-read as a folder: examples then come in any order, so that every epoch is shuffled over all of them, copies are found
-across shards, and a killed run goes on exactly. Reading archives from front to back could do none of that.
+read as a folder: examples are then accessible in any order, so that every epoch is shuffled over all of them,
+duplicates are found across shards, and an interrupted run resumes exactly. Streaming the archives allows none of that.
 """
 
 import os
@@ -27,18 +27,18 @@ NAMES = ("archive", "shards")
 
 
 def accepts(path: Path) -> bool:
-    """Whether `path` is an archive, or goes on inside one."""
+    """Return whether `path` is an archive, or continues inside one."""
     return _archive_of(path) is not None
 
 
 def open_source(path: Path, columns: Columns) -> Found:
-    """The examples in an archive, or in a folder or table inside it.
+    """Return the examples in an archive, or in a folder or table inside it.
 
     Raises:
-        BadData: the archive is damaged or may not be unpacked, nothing is there at that path inside, or what is there
-            cannot be used.
-        UnknownName: a column of the table is not there.
-        OutOfSpace: there is no room to unpack it.
+        BadData: the archive is damaged or may not be unpacked, the path inside does not exist, or its content cannot be
+            used.
+        UnknownName: a column does not exist in the table.
+        OutOfSpace: there is not enough space to unpack it.
     """
     archive = _archive_of(path)
     assert archive is not None, "a path that was accepted"
@@ -54,17 +54,17 @@ def open_source(path: Path, columns: Columns) -> Found:
 
 
 def archives_in(path: Path) -> list[Path]:
-    """The archive that is unpacked before the path is opened."""
+    """Return the archive to unpack before opening the path."""
     return [] if (archive := _archive_of(path)) is None else [archive]
 
 
 def _archive_of(path: Path) -> Path | None:
-    """The archive that `path` is or lies in."""
+    """Return the archive at or above `path`."""
     return next((above for above in (path, *path.parents) if is_archive(above)), None)
 
 
 def enclosed(root: Path) -> Path:
-    """The folder in which the examples begin."""
+    """Return the folder in which the examples begin."""
     while True:
         seen = [one for one in root.iterdir() if not folder.is_hidden(one.name)]
         if len(seen) != 1 or not seen[0].is_dir() or splits_in([seen[0].name]):
@@ -83,17 +83,17 @@ def _inside(archive: Path, inside: Path, roots: tuple[Path, ...]) -> Path:
 
 
 def holds_shards(path: Path) -> bool:
-    """Whether `path` is a folder with archives that are named after splits, one of them `train`."""
+    """Return whether `path` is a folder with archives named after splits, including `train`."""
     return "train" in shards_in(path)
 
 
 def open_shards(path: Path, columns: Columns) -> Found:
-    """The examples in all the archives.
+    """Return the examples in all archives.
 
     Raises:
-        BadData: an archive is damaged, may not be unpacked or holds no class folders, two archives of a split hold the
+        BadData: an archive is damaged, may not be unpacked or has no class folders, two archives of a split contain the
             same file, or there is a folder of examples beside the archives.
-        OutOfSpace: there is no room to unpack them.
+        OutOfSpace: there is not enough space to unpack them.
     """
     archives = [(split, archive) for split, some in shards_in(path).items() for archive in some]
     _refuse_folders(path)
@@ -132,7 +132,7 @@ def open_shards(path: Path, columns: Columns) -> Found:
 
 
 def shards_before(path: Path) -> list[Path]:
-    """The archives that are unpacked before the path is opened.
+    """Return the archives to unpack before opening the path.
 
     Raises:
         BadData: there is a folder of examples beside them.
@@ -142,7 +142,7 @@ def shards_before(path: Path) -> list[Path]:
 
 
 def shards_in(path: Path) -> dict[str, list[Path]]:
-    """The archives in a folder by the split that they are called after; empty if `path` is not a folder."""
+    """Return the archives in a folder by the split in their name; empty if `path` is not a folder."""
     found: dict[str, list[Path]] = {}
     try:
         names = sorted(os.listdir(path))  # noqa: PTH208

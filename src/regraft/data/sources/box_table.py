@@ -1,7 +1,6 @@
 """A table with a row for each box: a path, a label, and the box's edges in pixels in columns `left,top,right,bottom`,
-`xmin,ymin,xmax,ymax` or `x1,y1,x2,y2`. The rows of an image need not stand together; a row whose four edges are empty
-says that the image is background.
-"""
+`xmin,ymin,xmax,ymax` or `x1,y1,x2,y2`. An image's rows need not be adjacent; a row with four empty edges marks an image
+without boxes."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +18,7 @@ EDGES = (("left", "top", "right", "bottom"), ("xmin", "ymin", "xmax", "ymax"), (
 
 
 def accepts(path: Path) -> bool:
-    """Whether `path` is a table whose header has columns for the four edges of a box."""
+    """Return whether `path` is a table whose header has columns for the four edges of a box."""
     return _edges(path) is not None
 
 
@@ -29,10 +28,10 @@ def _edges(path: Path) -> Sequence[str] | None:
 
 
 def open_source(path: Path, columns: Columns) -> Found:
-    """The images with their boxes.
+    """Return the images with their boxes.
 
     Raises:
-        BadData: an edge is not a number, an image is not there, or rows of an image differ in split or group.
+        BadData: an edge is not a number, an image does not exist, or rows of an image differ in split or group.
     """
     edges = _edges(path) or EDGES[0]
     table = read_table(path, replace(columns, text_columns=(), label_columns=(columns.label_column, *edges)))

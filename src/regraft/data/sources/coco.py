@@ -1,4 +1,4 @@
-"""COCO JSON: a file with `images`, `annotations` and `categories`; or a folder in which the files of the splits lie:
+"""COCO JSON: a file with `images`, `annotations` and `categories`; or a folder with the files of the splits:
 `annotations/instances_train2017.json` beside `train2017/`, or `train/_annotations.coco.json` beside its images.
 
 Source: Lin et al. 2014, arXiv:1405.0312; cocodataset.org/#format-data.
@@ -24,16 +24,17 @@ HOLDS = (
 
 
 def accepts(path: Path) -> bool:
-    """Whether `path` is a JSON file that begins as COCO's do, or a folder with such."""
+    """Return whether `path` is a JSON file that begins like COCO's, or a folder with such files."""
     return bool(_files(path))
 
 
 def open_source(path: Path, columns: Columns) -> Found:
-    """The images with their boxes. Crowds are left out.
+    """Return the images with their boxes. Crowds are left out.
 
     Raises:
-        BadData: a file cannot be read, lacks a field, or names an image that is not there; or a folder holds several
-            files that are not named after splits.
+        BadData: a file cannot be read, lacks a field, or names an image that does not exist; or a folder has several
+            files
+            that are not named after splits.
     """
     files = _files(path)
     by_name = {f"{file.parent.name} {file.stem}": file for file in files}
@@ -69,7 +70,7 @@ def _begins(file: Path) -> bool:
 
 
 def _read(file: Path, folder: Path, split: str | None, boxes: Boxes) -> int:
-    """Adds the images of one file; returns how many boxes of crowds were left out."""
+    """Add the images of one file; return the number of crowd boxes left out."""
     categories, annotations, images = _lists(file)
     names, of_image, crowds = dict[Any, str](), dict[Any, list[Box]](), 0
     for at, one in enumerate(categories):
@@ -99,7 +100,7 @@ def _read(file: Path, folder: Path, split: str | None, boxes: Boxes) -> int:
 
 
 def _lists(file: Path) -> tuple[list[Any], list[Any], list[Any]]:
-    """The categories, the annotations and the images of a file."""
+    """Return the categories, the annotations and the images of a file."""
     try:
         tree = json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
@@ -115,7 +116,7 @@ def _lists(file: Path) -> tuple[list[Any], list[Any], list[Any]]:
 
 @contextmanager
 def _told(record: Any, where: str, wanted: str) -> Iterator[None]:
-    """Names a record that is not as it should be."""
+    """Name an invalid record in the error."""
     try:
         yield
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
@@ -123,7 +124,8 @@ def _told(record: Any, where: str, wanted: str) -> Iterator[None]:
 
 
 def _image(file: Path, folder: Path, name: str) -> Path:
-    """Where an image lies: in `folder`; beside the file; or in a folder beside its own that its name ends with."""
+    """Return the path of an image: in `folder`, beside the file, or in a sibling folder whose name ends the file's
+    folder name."""
     if folder.name:
         return file.parent / folder / name
     beside = (file.parent, file.parent / "images", file.parent.parent / "images")

@@ -1,10 +1,10 @@
 """Folders: `class/…`, or `train/class/…` beside `val/class/…` and `test/class/…`; deeper folders belong to their class.
 
-A folder comes with splits when all its sub-folders with examples carry split names (`words.splits_in`) and hold class
-folders themselves; so a class may well be called `train`, if its examples lie directly in it and there are others. A
-level that says the split again (`train/train/…`, `train/images/…`) is passed through. Hidden files and those of unknown
-kind are left out and counted; so are links that lead nowhere, unless their names say that an example is missing.
-Whoever reads unlabelled folders (`files_in`) goes by the same rule.
+A folder has splits if all its sub-folders with examples have split names (`words.splits_in`) and contain class folders
+themselves; so a class may be called `train` if its examples are directly in it and there are other classes. A level
+that repeats the split (`train/train/…`, `train/images/…`) is skipped. Hidden files and files of unknown type are left
+out and counted; so are broken links, unless their names show that an example is missing. Unlabelled folders
+(`files_in`) follow the same rule.
 """
 
 import os
@@ -21,54 +21,57 @@ from regraft.values import Notice, notices
 from regraft.words import counted, named, splits_in
 
 HEAD_BYTES = 256
-"""How much of a file is looked at where its name does not say what it is."""
+"""Number of bytes read from a file whose name does not reveal its type."""
 _CLUTTER = frozenset(("thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "dicomdir"))
 _TABLES = frozenset(("csv", "tsv", "jsonl", "parquet"))
 _MAX_DEPTH = 64
-"""Folders inside folders are followed so far."""
+"""Maximum depth of nested folders."""
 
 
 @dataclass
 class _Listing:
     files: list[tuple[tuple[str, ...], str]] = field(default_factory=list)
-    """Of examples: names from the root down to the file, and the absolute path."""
+    """Files of examples: path components below the root, and the absolute path."""
     kinds: Counter[str] = field(default_factory=Counter)
-    """Examples by modality."""
+    """Number of examples by modality."""
     folders: list[tuple[str, ...]] = field(default_factory=list)
     hidden: list[str] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
     tables: list[str] = field(default_factory=list)
     odd: list[str] = field(default_factory=list)
-    """What is neither read as a file nor as a folder, and why."""
+    """Entries that are read neither as file nor as folder, and why."""
 
 
 def accepts(path: Path) -> bool:
-    """Whether `path` is a folder."""
+    """Return whether `path` is a folder."""
     return path.is_dir()
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is passed over."""
+    """Return whether a file or folder with this name is skipped."""
     return name.startswith(".") or name.lower() in _CLUTTER
 
 
 def files_in(root: Path, modality: str = "") -> tuple[list[Path], list[Notice]]:
-    """Every example's file under a folder, labelled or not, in the order of their names; and what is left out."""
+    """Return every example's file under a folder, labelled or not, in the order of their names, and notices about files
+    left out."""
     listing = _list(root, modality)
     return [Path(path) for _, path in listing.files], [*notices(_left_out(listing, root))]
 
 
 def open_source(path: Path, columns: Columns) -> Found:
-    """The examples in a folder of class folders.
+    """Return the examples in a folder of class folders.
 
     Raises:
-        BadData: no examples, no class folders, split folders mixed with others, or splits inside the classes.
+        BadData: there are no examples or no class folders, split folders are mixed with others, or splits are inside
+            the
+            classes.
     """
     return found_under(path, columns, called=path)
 
 
 def found_under(root: Path, columns: Columns, *, called: Path) -> Found:
-    """The examples in the folder `root`, which the user knows as `called`; raises as `open_source` does."""
+    """Return the examples in the folder `root`, which errors call `called`; raises as `open_source`."""
     modality = columns.modality
     listing = _list(root, modality)
     if not listing.files:
@@ -149,7 +152,7 @@ def _walk(
     for entry in found:
         inner = (*names, entry.name)
         is_file = _is(entry.is_file)
-        # A link to an image that is missing is an example that cannot be read, and counts as one.
+        # A link to a missing image counts as an unreadable example.
         dead = not is_file and entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110
         if is_hidden(entry.name):
             listing.hidden.append("/".join(inner))
@@ -170,7 +173,7 @@ def _walk(
 
 
 def _is(question: Callable[[], bool]) -> bool:
-    """What the system says; no where it says nothing, as for a link that leads to itself."""
+    """Return the system's reply; False if it raises an error, as for a link to itself."""
     try:
         return question()
     except OSError:
@@ -178,7 +181,7 @@ def _is(question: Callable[[], bool]) -> bool:
 
 
 def _kind(entry: "os.DirEntry[str]", reading: Sequence[Modality], is_file: bool) -> str:
-    """The first modality that claims the file; empty where none does."""
+    """Return the first modality that accepts the file; empty for none."""
 
     def head() -> bytes:
         return _head(entry.path) if is_file else b""
@@ -187,7 +190,7 @@ def _kind(entry: "os.DirEntry[str]", reading: Sequence[Modality], is_file: bool)
 
 
 def _head(path: str) -> bytes:
-    """The first bytes of a file; none where it cannot be read."""
+    """Return the first bytes of a file; empty if it cannot be read."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - a tenth of the time
             return file.read(HEAD_BYTES)
@@ -196,7 +199,7 @@ def _head(path: str) -> bytes:
 
 
 def _pass_through(listing: _Listing) -> list[str]:
-    """Take out of the names a level that says the split again; a sentence for every folder that was passed through."""
+    """Remove a level that repeats the split from the names; return a sentence for every skipped folder."""
     below = dict[str, set[str]]()
     for names, _ in listing.files:
         if len(names) > 1:
@@ -217,7 +220,7 @@ def _pass_through(listing: _Listing) -> list[str]:
 
 
 def _splits(root: Path, listing: _Listing, many: str) -> dict[str, str]:
-    """The split that every top folder is; empty where the top folders are the classes."""
+    """Return the split of every top folder; empty if the top folders are the classes."""
     tops = sorted({names[0] for names, _ in listing.files if len(names) > 1})
     deep = {names[0] for names, _ in listing.files if len(names) > 2}
     below = {names[1] for names, _ in listing.files if len(names) > 2}
@@ -257,7 +260,8 @@ def _splits(root: Path, listing: _Listing, many: str) -> dict[str, str]:
 
 
 def _repeating(listing: _Listing) -> list[str]:
-    """A sentence where the folders taken for classes hold folders of the same names, which may be the classes."""
+    """Return a sentence if the presumed class folders contain folders of the same names, which may be the actual
+    classes."""
     above = dict[str, set[str]]()
     for names, _ in listing.files:
         if len(names) > 2:
@@ -286,7 +290,7 @@ def _examples(listing: _Listing, splits: dict[str, str]) -> Iterator[Example]:
 
 
 def _unlabelled(listing: _Listing) -> Iterator[Example]:
-    """Every file; in splits where all lie in folders that are called so."""
+    """Yield every file; with splits if all files are in folders named after splits."""
     tops = {names[0] if len(names) > 1 else "" for names, _ in listing.files}
     splits = splits_in(tops) if tops == splits_in(tops).keys() else {}
     for names, path in listing.files:
@@ -294,7 +298,7 @@ def _unlabelled(listing: _Listing) -> Iterator[Example]:
 
 
 def _label(name: str) -> str:
-    """The class that a folder stands for: systems write the same accents in two ways, so in composed form."""
+    """Return the class name of a folder, in composed Unicode form, since systems write the same accents in two ways."""
     return unicodedata.normalize("NFC", _text(name))
 
 
@@ -304,7 +308,7 @@ def _text(name: str) -> str:
 
 
 def _merged(listing: _Listing, splits: dict[str, str]) -> list[str]:
-    """Sentences about folders that stand for one class, or for one split."""
+    """Return sentences about folders that stand for the same class or split."""
     depth = 1 if splits else 0
     spellings, folders = dict[str, set[str]](), dict[str, list[str]]()
     for names in listing.folders:

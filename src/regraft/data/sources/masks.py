@@ -1,12 +1,12 @@
-"""Images with masks: a folder with `images/` beside `masks/`, where a mask is called as its image (or with `_mask` or
-the like after it); or a table with the columns `image` (or `path`) and `mask`.
+"""Images with masks: a folder with `images/` beside `masks/`, where a mask has its image's name (possibly followed by
+`_mask` or similar); or a table with the columns `image` (or `path`) and `mask`.
 
 Splits are folders (`train/images/…`, or `images/train/…`), a column of the table, or a table beside the two folders
-that names the images by `id` and has a column `split`; groups likewise.
+with a column `split` that names the images by `id`; the same for groups.
 
 The values of a mask are its classes: grey values, indices of a palette, or colours. A file `classes.txt` beside the
-folders or the table names them, a line for each: `2 nucleus`, or `255,0,0 road`; called `ignore`, they count for
-nothing. Without it their names are the values, and 255 counts for nothing, unless 0 and 255 are all there is.
+folders or the table names them, one per line: `2 nucleus`, or `255,0,0 road`; pixels with the name `ignore` are
+excluded. Without the file, classes are named by their values, and 255 is excluded unless 0 and 255 are the only values.
 """
 
 import json
@@ -36,25 +36,26 @@ KEYS = ("id", "image", "path", "file", "name")
 """Columns that may name the images, in a table beside the two folders."""
 IGNORE = "ignore"
 USUAL = 255
-"""What usually counts for nothing, in grey masks and palettes."""
+"""Usual value of pixels to ignore, in grey masks and palettes."""
 MOST = 255
-"""Classes, at most."""
+"""Maximum number of classes."""
 TASK = "segmentation"
 
 
 def accepts(path: Path) -> bool:
-    """Whether `path` holds the two folders, or is a table with a column of masks."""
+    """Return whether `path` contains the two folders, or is a table with a column of masks."""
     if path.is_file():
         return path.suffix.lower() in (".csv", ".tsv") and COLUMN in header_of(path)
     return bool(_parts(path))
 
 
 def open_source(path: Path, columns: Columns) -> Found:
-    """The images with their masks.
+    """Return the images with their masks.
 
     Raises:
-        BadData: an image has no mask, or one of another size; a mask cannot be read, or has a value that is no class;
-            or there are too many values to be classes.
+        BadData: an image has no mask, or one of another size; a mask cannot be read, or has a value that is not a
+            class; or
+            there are too many values to be classes.
     """
     if path.is_file():
         usual = "image" if columns.path_column == Columns.path_column and "image" in header_of(path) else ""
@@ -79,7 +80,7 @@ def open_source(path: Path, columns: Columns) -> Found:
 
 
 def _parts(path: Path) -> dict[Path, str | None]:
-    """The folders that hold the two, and which split each is."""
+    """Return the folders that contain the two, with their splits."""
     if (path / IMAGES).is_dir() and (path / MASKS).is_dir():
         return {path: None}
     inside = [one.parent for one in sorted(path.glob(f"*/{MASKS}")) if (one.parent / IMAGES).is_dir()]
@@ -88,7 +89,7 @@ def _parts(path: Path) -> dict[Path, str | None]:
 
 
 def _paired(root: Path, part: Path, split: str | None) -> tuple[list[tuple[Example, Path]], list[Notice]]:
-    """Every image of a folder with its mask."""
+    """Return every image of a folder with its mask."""
     images, notes = files_in(part / IMAGES, "image")
     masks, more = files_in(part / MASKS, "image")
     of = dict[str, list[Path]]()
@@ -132,7 +133,7 @@ def _name(file: Path, folder: Path) -> str:
 def _told(
     root: Path, columns: Columns, pairs: Sequence[tuple[Example, Path]]
 ) -> tuple[list[tuple[Example, Path]], list[Notice]]:
-    """The pairs with the splits and groups that a table beside the folders says."""
+    """Return the pairs with the splits and groups from a table beside the folders."""
     for path in sorted((*root.glob("*.csv"), *root.glob("*.tsv"))):
         header = header_of(path)
         key = next((name for name in KEYS if name in header), "")
@@ -162,23 +163,23 @@ def _told(
 
 @dataclass
 class _Seen:
-    """Masks as they were read."""
+    """Masks read so far."""
 
     examples: list[tuple[Example, dict[str, Any], list[int]]] = field(default_factory=list)
-    """Each with its size and numbers as a label has them, and the values that these stand for."""
+    """Each example with the size and indices of its label, and the values for these indices."""
     points: Counter[int] = field(default_factory=Counter)
     coloured: bool = False
 
 
 def _read(path: Path, classes: Path, pairs: Sequence[tuple[Example, Path]], notes: Sequence[Notice]) -> Found:
-    """The examples with their masks as labels."""
+    """Return the examples with their masks as labels."""
     from regraft.modalities.image.masks import size_of, values_of
 
     seen, wrong = _Seen(), list[str]()
     for example, file in pairs:
         values, coloured = values_of(file)
         size = size_of(example.path)
-        if size is not None and size != values.shape:  # what cannot be read is told of by the scan
+        if size is not None and size != values.shape:  # unreadable files are reported by the scan
             wrong.append(f"{file.name} {values.shape[1]} x {values.shape[0]}, its image {size[1]} x {size[0]}")
         known, places, counts = np.unique(values, return_inverse=True, return_counts=True)
         found = known.tolist()
@@ -211,7 +212,7 @@ def _read(path: Path, classes: Path, pairs: Sequence[tuple[Example, Path]], note
 
 
 def _names(path: Path, seen: _Seen) -> tuple[Mapping[int, str | None], list[str]]:
-    """The class that each value stands for, None where it counts for nothing; and what was assumed."""
+    """Return the class of each value, None for values to ignore; and the assumptions made."""
     if path.is_file():
         given = _given(path)
         if odd := {value: seen.points[value] for value in seen.points if value not in given}:
@@ -240,7 +241,7 @@ def _value(value: int, seen: _Seen) -> str:
 
 
 def _given(path: Path) -> dict[int, str]:
-    """What `classes.txt` says."""
+    """Return the classes in `classes.txt`."""
     found = dict[int, str]()
     for number, line in enumerate(path.read_text("utf-8-sig", "replace").splitlines(), start=1):
         if not line.strip():

@@ -1,8 +1,8 @@
-"""A table of pairs beside folders of identities: `image_a,image_b,same`, and a column `fold` where there are folds.
+"""A table of pairs beside folders of identities: `image_a,image_b,same`, and optionally a column `fold`.
 
-The examples are those in the folders, one for each identity. Identities that occur in a pair are for the test, the
-others for training: so what is tested are identities that were never trained on. Without a column of folds the pairs
-are dealt to ten, in turn.
+The examples are those in the folders, one folder per identity. Identities that occur in a pair are used for testing,
+all others for training, so tested identities are never trained on. Without a column of folds the pairs are assigned to
+ten folds in turn.
 """
 
 import json
@@ -23,18 +23,19 @@ _TRUTH = {"1": True, "0": False, "true": True, "false": False}
 
 
 def accepts(path: Path) -> bool:
-    """Whether `path` is a table whose header has the columns of a pair."""
+    """Return whether `path` is a table whose header has the columns of a pair."""
     if path.suffix.lower() not in (".csv", ".tsv") or not path.is_file():
         return False
     return {*ENDS, "same"} <= header_of(path)
 
 
 def open_source(path: Path, columns: Columns) -> Found:
-    """The examples in the folders, those of tested identities with the pairs they are in.
+    """Return the examples in the folders, with their pairs for tested identities.
 
     Raises:
-        BadData: an image of a pair is not there, or a pair is said to be of one identity and lies in two folders, or
-            the other way round.
+        BadData: an image of a pair does not exist, or a pair is marked as the same identity but is in two folders, or
+            the
+            reverse.
     """
     has_folds = "fold" in header_of(path)
     asked = replace(

@@ -1,7 +1,7 @@
-"""Parallel files: `train.en` beside `train.de`, a text in each line, and the same line of both is a pair.
+"""Parallel files: `train.en` beside `train.de`, with one text per line; the same line of both is a pair.
 
-What stands before the dot names the split (`val.en`, `test_2016.en`), what stands after it the language, in two
-letters. Which language is given and which is to be written says the user, by the flags of a table's columns.
+The part before the dot names the split (`val.en`, `test_2016.en`), the part after it the language, in two letters. The
+user chooses the source and the target language by the flags of a table's columns.
 """
 
 import re
@@ -19,12 +19,13 @@ _LANGUAGE = re.compile(r"\.[a-z]{2}")
 
 
 def accepts(path: Path) -> bool:
-    """Whether `path` is a folder with a file in two languages."""
+    """Return whether `path` is a folder with a file in two languages."""
     return path.is_dir() and bool(_files(path))
 
 
 def _files(folder: Path) -> dict[str, dict[str, Path]]:
-    """Files by what stands before the dot, and by language; a language is what some file has besides another."""
+    """Return files by the part before the dot, and by language; a suffix is a language if some file also exists in
+    another."""
     found = dict[str, dict[str, Path]]()
     for one in sorted(folder.iterdir()):
         if _LANGUAGE.fullmatch(one.suffix) and one.is_file():
@@ -34,12 +35,13 @@ def _files(folder: Path) -> dict[str, dict[str, Path]]:
 
 
 def open_source(path: Path, columns: Columns) -> Found:
-    """The pairs of lines.
+    """Return the pairs of lines.
 
     Raises:
-        UnknownName: there is no such language.
-        BadData: it is not said which languages are meant; a file is missing, cannot be read, or has another number of
-            lines than its twin; a line is empty; some files name a split and others do not.
+        UnknownName: the language does not exist.
+        BadData: the languages are not specified; a file is missing, cannot be read, or has another number of lines than
+            its
+            counterpart; a line is empty; some files name a split and others do not.
     """
     files, given = _files(path), (*columns.text_columns, *columns.named)
     languages = sorted({language for some in files.values() for language in some})
@@ -79,7 +81,7 @@ def open_source(path: Path, columns: Columns) -> Found:
 def _lines(
     path: Path, stem: str, files: Mapping[str, Path], languages: tuple[str, ...]
 ) -> tuple[list[tuple[str, ...]], list[str]]:
-    """The texts of every line in these languages, and what was assumed."""
+    """Return the texts of every line in these languages, and the assumptions made."""
     columns, notes = dict[str, list[str]](), list[str]()
     for language in languages:
         if language not in files:
@@ -97,7 +99,7 @@ def _lines(
         text, encoding = found
         if encoding:
             notes.append(f"{file.name} is not UTF-8 and read as {encoding}.")
-        # not splitlines: other signs that may end a line stand inside sentences
+        # not splitlines: other line separators may occur inside sentences
         columns[language] = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
     counts = {language: len(lines) for language, lines in columns.items()}
     if len(set(counts.values())) > 1:

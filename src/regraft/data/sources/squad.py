@@ -1,8 +1,8 @@
 """Questions in SQuAD's JSON, versions 1.1 and 2.0: a file, or a folder with one for each split (`train-v2.0.json`,
 `dev-v2.0.json`).
 
-An example is a question with the paragraph that holds its answer; its group is the article. A label is the list of
-answers as the file has them, empty where the paragraph holds none (`is_impossible`).
+An example is a question with its paragraph; its group is the article. A label is the list of answers in the file, empty
+if the paragraph contains none (`is_impossible`).
 
 Source: Rajpurkar et al. 2016, arXiv:1606.05250; Rajpurkar et al. 2018, arXiv:1806.03822.
 """
@@ -27,16 +27,17 @@ FORM = (
 
 
 def accepts(path: Path) -> bool:
-    """Whether `path` is a JSON file that begins as SQuAD's do, or a folder with such."""
+    """Return whether `path` is a JSON file that begins like SQuAD's, or a folder with such files."""
     return bool(_files(path))
 
 
 def open_source(path: Path, columns: Columns) -> Found:
-    """The questions. Answers may be missing where no labels are asked for.
+    """Return the questions. Answers may be missing if no labels are required.
 
     Raises:
-        BadData: a file is not of this form; a context or question is empty, an id is given twice, or an answer does not
-            lie where it is said to: nothing is left out.
+        BadData: a file does not have this form; a context or question is empty, an id is repeated, or an answer is not
+            at
+            its stated position. Nothing is left out.
     """
     files = _files(path)
     splits = splits_in([file.stem for file in files])
@@ -54,7 +55,8 @@ def open_source(path: Path, columns: Columns) -> Found:
 
 
 def _files(path: Path) -> list[Path]:
-    """The file, or those in the folder; of a file less is asked, so that it is told what its form lacks."""
+    """Return the file, or those in the folder; a single file is checked less strictly here, so that the error can name
+    what it lacks."""
     wanted = (b'"data"',) if path.is_file() else (b'"data"', b'"paragraphs"')
     found = sorted(path.glob("*.json")) if path.is_dir() else [path] if path.suffix.lower() == ".json" else []
     return [file for file in found if file.is_file() and all(word in _head(file) for word in wanted)]
@@ -71,16 +73,16 @@ def _head(file: Path) -> bytes:
 
 @dataclass
 class _Read:
-    """What was read so far."""
+    """Questions read so far."""
 
     labelled: bool
     examples: list[Example] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
     wrong: dict[str, list[str]] = field(default_factory=dict)
-    """By what is wrong, the ids that it is wrong of."""
+    """Ids by problem."""
 
     def file(self, file: Path, split: str | None) -> None:
-        """Adds the questions of one file."""
+        """Add the questions of one file."""
         try:
             tree = json.loads(file.read_bytes())
         except (OSError, ValueError, RecursionError) as error:
@@ -94,7 +96,7 @@ class _Read:
                     self.question(asked, context, f"{where}, question {place}", group, split)
 
     def question(self, asked: Mapping[str, Any], context: str, where: str, group: str, split: str | None) -> None:
-        """Adds one question."""
+        """Add one question."""
         name, question = str(_of(asked, "id", str | int, where)), _of(asked, "question", str, where)
         answers = list[dict[str, Any]]()
         if self.labelled or "answers" in asked:
@@ -104,7 +106,7 @@ class _Read:
                 answers.append({"text": text, "answer_start": start})
         impossible = bool(asked.get("is_impossible", False))
         if impossible:
-            answers = []  # version 2 has none there; `plausible_answers` are wrong ones
+            answers = []  # version 2 has none; `plausible_answers` are wrong
         for what, is_so in (
             ("has an id that was there before", name in self.seen),
             ("has an empty context", not context.strip()),
@@ -120,7 +122,7 @@ class _Read:
         self.examples.append(Example(id=name, contents=contents, label=label, group=group, split=split))
 
     def found(self, path: Path) -> Found:
-        """Everything, if nothing is wrong."""
+        """Return everything, if there are no problems."""
         if self.wrong:
             several = [f"{counted(len(ids), 'question')} {what} ({named(ids)})" for what, ids in self.wrong.items()]
             raise BadData(
@@ -135,13 +137,13 @@ class _Read:
 
 
 def _away(context: str, answer: Mapping[str, Any]) -> bool:
-    """Whether an answer is empty or does not begin where it is said to."""
+    """Return whether an answer is empty or does not begin at its stated position."""
     start, text = answer["answer_start"], answer["text"]
     return start < 0 or not text.strip() or not context.startswith(text, start)
 
 
 def _each(record: Any, name: str, where: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """The records in a list of a record, numbered from 0."""
+    """Yield the records in a list of a record, numbered from 0."""
     for at, one in enumerate(_of(record, name, list, where)):
         if not isinstance(one, Mapping):
             raise BadData(f"{where}: {name} {at} is {one!r:.60}; a record is expected.", fix=f"expected is {FORM}.")
@@ -149,7 +151,7 @@ def _each(record: Any, name: str, where: str) -> Iterator[tuple[int, Mapping[str
 
 
 def _of(record: Any, name: str, kind: Any, where: str) -> Any:
-    """What a record has under a name."""
+    """Return the value under a name in a record."""
     value = record.get(name) if isinstance(record, Mapping) else None
     if not isinstance(value, kind) or isinstance(value, bool):
         raise BadData(f"{where}: {name} is {value!r:.60}.", fix=f"expected is {FORM}.")

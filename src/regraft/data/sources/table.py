@@ -1,5 +1,5 @@
-"""Tables: CSV, TSV, JSON lines or parquet with a column of files (or of texts), one or several of labels, where wanted
-of splits and groups."""
+"""Tables: CSV, TSV, JSON lines or parquet with a column of files (or texts), one or several of labels, and optionally
+columns of splits and groups."""
 
 import os
 import unicodedata
@@ -19,21 +19,21 @@ from regraft.values import Notice, notices
 from regraft.words import SPLIT_WORDS, counted, joined, named, splits_in
 
 PATHS = Columns(unlabelled=True, split_column="", group_column="")
-"""How a table without labels is read."""
+"""Columns of a table without labels."""
 _SUFFIXES = frozenset((".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"))
 
 
 def accepts(path: Path) -> bool:
-    """Whether `path` is a file with the ending of a table."""
+    """Return whether `path` is a file with the suffix of a table."""
     return path.suffix.lower() in _SUFFIXES and path.is_file()
 
 
 def open_source(path: Path, columns: Columns, frame: Any = None) -> Found:
-    """The examples in the table at `path`, or in a data frame that errors call so.
+    """Return the examples in the table at `path`, or in a data frame given that name in errors.
 
     Raises:
-        UnknownName: a column is not there.
-        BadData: no rows; empty cells; files that are not there; labels or splits that are misspelt; one file with two
+        UnknownName: a column does not exist.
+        BadData: there are no rows; cells are empty; files do not exist; labels or splits are misspelt; one file has two
             labels.
     """
     table, kind, names, contents, notes = _read(path, columns, frame)
@@ -68,15 +68,15 @@ def open_source(path: Path, columns: Columns, frame: Any = None) -> Found:
 
 
 def is_frame(value: Any) -> bool:
-    """Whether `value` is a data frame (pandas, polars)."""
+    """Return whether `value` is a data frame (pandas, polars)."""
     return hasattr(value, "columns") and hasattr(value, "to_numpy")
 
 
 def rows_in(given: Any, kind: Modality, columns: Columns | None = None) -> tuple[list[str], Sequence[Contents], Any]:
-    """A name and the contents of every row of an unlabelled table whose rows are examples, and notices.
+    """Return a name and the contents of every row of an unlabelled table with an example per row, and notices.
 
     Raises:
-        BadData: it cannot be used; the message says why.
+        BadData: the table cannot be used; the message says why.
     """
     from regraft.data.sources._numbers import read_numbers
 
@@ -87,9 +87,9 @@ def rows_in(given: Any, kind: Modality, columns: Columns | None = None) -> tuple
 
 
 def listed(given: Any, kind: Modality | None = None) -> Any:
-    """What is handed over as several inputs as a list of them: the files of a table's rows, of a data frame the column
-    `path` or the only one, the items of an array of paths; where rows are examples of this kind, these. Anything else
-    as it is.
+    """Return an input that stands for several as a list: the files in a table, the column `path` or the only column of
+    a data frame, the items of an array of paths, or the rows if these are examples of this modality. Anything else is
+    returned unchanged.
 
     Raises:
         UnknownName: the data frame has several columns, and none is called `path`.
@@ -114,11 +114,12 @@ def listed(given: Any, kind: Modality | None = None) -> Any:
 
 
 def contents_in(path: Path, columns: Columns) -> tuple[list[str], list[Contents], list[Notice]]:
-    """Names and contents of the rows of an unlabelled table, its cells or their files, and what was assumed.
+    """Return names and contents of the rows of an unlabelled table, from its cells or their files, and notices about
+    assumptions.
 
     Raises:
-        UnknownName: no column holds them.
-        BadData: a file is not there, a cell is empty, or the table cannot be read.
+        UnknownName: no column contains them.
+        BadData: a file does not exist, a cell is empty, or the table cannot be read.
     """
     asked = replace(columns, unlabelled=True, split_column="", group_column="")
     table = read_table(path, asked)
@@ -127,11 +128,11 @@ def contents_in(path: Path, columns: Columns) -> tuple[list[str], list[Contents]
 
 
 def files_in(path: Path, columns: Columns | None = None) -> tuple[list[str], list[Path], list[Notice]]:
-    """What the rows of an unlabelled table call their files, the files, and what was assumed to find them.
+    """Return the names of the files in the rows of an unlabelled table, their paths, and notices about assumptions.
 
     Raises:
-        UnknownName: no column holds paths.
-        BadData: a file is not there, or the table cannot be read.
+        UnknownName: no column contains paths.
+        BadData: a file does not exist, or the table cannot be read.
     """
     asked = replace(columns or PATHS, unlabelled=True, split_column="", group_column="", text_columns=())
     table = read_table(path, asked)
@@ -140,14 +141,14 @@ def files_in(path: Path, columns: Columns | None = None) -> tuple[list[str], lis
 
 
 def _read(path: Path, columns: Columns, frame: Any) -> tuple[Table, str, list[str], Sequence[Contents], list[str]]:
-    """The table, the modality where that is known, a name and the contents of every row, and what was assumed.
+    """Return the table, the modality if known, a name and the contents of every row, and the assumptions made.
 
-    Where no column holds paths and nobody named one, rows of numbers are the examples, if they are numbers.
+    If no column contains paths and the user named none, rows of numbers are the examples.
     """
     kinds = [name for name in ([columns.modality] if columns.modality else MODALITIES) if MODALITIES.get(name).rows]
     try:
         table = read_table(path, columns, frame)
-    except (UnknownName, BadData) as error:  # names of genes may look like paths
+    except (UnknownName, BadData) as error:  # gene names may look like paths
         if not kinds or columns.text_columns or columns.path_column != Columns.path_column:
             raise
         from regraft.data.sources._numbers import read_numbers
@@ -169,7 +170,7 @@ def _read(path: Path, columns: Columns, frame: Any) -> tuple[Table, str, list[st
 
 
 def _contents(path: Path, table: Table, columns: Columns) -> tuple[list[str], list[Contents], list[str]]:
-    """A name and the contents of every row, and what was assumed to find them."""
+    """Return a name and the contents of every row, and the assumptions made."""
     if not table.inline:
         files, notes = _files(path, table, columns)
         return table.columns[columns.path_column], [in_file(Path(file)) for file in files], notes
@@ -183,7 +184,7 @@ def _contents(path: Path, table: Table, columns: Columns) -> tuple[list[str], li
 
 
 def _modality(path: Path, contents: Sequence[Content]) -> str:
-    """The only modality that may read these contents, or the one that claims the most of the files by name."""
+    """Return the only modality that can read these contents, or the one that accepts most of the files by name."""
     inline = not isinstance(contents[0], File)
     able = [name for name in MODALITIES if MODALITIES.get(name).inline == inline or not inline]
     claims = Counter(
@@ -201,7 +202,7 @@ def _modality(path: Path, contents: Sequence[Content]) -> str:
 
 
 def _files(path: Path, table: Table, columns: Columns) -> tuple[list[str], list[str]]:
-    """The absolute path of every row's file, and what was assumed to find them."""
+    """Return the absolute path of every row's file, and the assumptions made."""
     names, root = table.columns[columns.path_column], path.parent / columns.folder
     folder = str(root)
     _refuse_empty(path, table, names, columns.path_column)
@@ -230,8 +231,8 @@ def _files(path: Path, table: Table, columns: Columns) -> tuple[list[str], list[
 
 
 def _alike(path: Path, seen: dict[Path, dict[str, list[Path]]]) -> list[Path]:
-    """What is called as `path` but for case, the way accents are written, and an ending that it lacks; `seen` remembers
-    what lies in which folder."""
+    """Return files with the same name as `path` up to case, accents' encoding, and a missing suffix; `seen` caches the
+    folder listings."""
     if os.path.exists(path) or path == path.parent:  # noqa: PTH110 - takes any text
         return [path]
     found = []
@@ -251,7 +252,7 @@ def _key(name: str) -> str:
 
 
 def _elsewhere(root: Path, name: str, alike: Sequence[Path]) -> str:
-    """Where the file of that name is instead, and what to do."""
+    """Return where a file with that name is instead, and what to do."""
     if os.path.isdir(root / name):  # noqa: PTH112
         return f"{name!r} is a folder; write a row for each of its files."
     if alike:
@@ -268,8 +269,8 @@ def _elsewhere(root: Path, name: str, alike: Sequence[Path]) -> str:
 
 
 def _labels(path: Path, table: Table, columns: Columns) -> tuple[list[str], list[str]]:
-    """The label of every row, and what was assumed; of several columns their cells, joined. What the cells must be is
-    seen to later."""
+    """Return the label of every row, and the assumptions made; cells of several columns are joined. Values are checked
+    later."""
     if columns.unlabelled:
         return [""] * len(table.rows), []
     if columns.label_columns:
@@ -297,10 +298,10 @@ def _labels(path: Path, table: Table, columns: Columns) -> tuple[list[str], list
 
 
 def splits_of(path: Path, table: Table, columns: Columns) -> list[str | None]:
-    """The split of every row; None where the table names none.
+    """Return the split of every row; None if the table has none.
 
     Raises:
-        BadData: a cell is no split's name.
+        BadData: a cell is not the name of a split.
     """
     raw = [value.strip() for value in table.columns.get(columns.split_column, [])]
     if not any(raw):
@@ -328,7 +329,7 @@ def _refuse_empty(path: Path, table: Table, values: list[str], column: str) -> N
 
 
 def _without_repeats(path: Path, examples: Iterable[Example]) -> tuple[list[Example], list[int | None]]:
-    """The examples, each file once, and the rows that said the same again."""
+    """Return the examples, each file once, and the rows that repeat others."""
     first: dict[Any, Example] = {}
     repeated = []
     for example in examples:

@@ -1,8 +1,8 @@
-"""Pascal VOC: a folder with `Annotations/*.xml` beside `JPEGImages/` and, where there are splits,
+"""Pascal VOC: a folder with `Annotations/*.xml` beside `JPEGImages/` and, if there are splits,
 `ImageSets/Main/{train,val,test}.txt`.
 
-Source: Everingham et al. 2010, doi:10.1007/s11263-009-0275-4. Pixels count from 1 there; sides are taken as they are,
-as by most readers, which is at most a pixel off.
+Source: Everingham et al. 2010, doi:10.1007/s11263-009-0275-4. VOC counts pixels from 1; coordinates are used unchanged,
+as in most readers, with an error of at most one pixel.
 """
 
 from pathlib import Path
@@ -18,15 +18,15 @@ FOLDERS = ("JPEGImages", "images", "Images", "")
 
 
 def accepts(path: Path) -> bool:
-    """Whether `path` is a folder with XML files under `Annotations`."""
+    """Return whether `path` is a folder with XML files under `Annotations`."""
     return next(path.glob(HOLDS[0]), None) is not None
 
 
 def open_source(path: Path, columns: Columns) -> Found:
-    """The images with their boxes. Those that are marked as difficult are left out, as VOC's evaluation does.
+    """Return the images with their boxes. Boxes marked as difficult are left out, as in VOC's evaluation.
 
     Raises:
-        BadData: an annotation cannot be read, or its image is not there.
+        BadData: an annotation cannot be read, or its image does not exist.
     """
     boxes, hard = Boxes(where=path), 0
     images = next(path / name for name in FOLDERS if (path / name).is_dir())
@@ -50,7 +50,7 @@ def open_source(path: Path, columns: Columns) -> Found:
 
 
 def _splits(path: Path) -> dict[str, str]:
-    """The split of each image that the lists under ImageSets/Main name; `trainval` gives way to the others."""
+    """Return the split of each image listed under ImageSets/Main; the others take precedence over `trainval`."""
     lists = {file.stem: file for file in sorted((path / "ImageSets" / "Main").glob("*.txt"))}
     known = splits_in(lists)
     found = dict[str, str]()
@@ -66,7 +66,7 @@ def _splits(path: Path) -> dict[str, str]:
 def _parsed(file: Path) -> ElementTree.Element:
     try:
         data = file.read_bytes()
-        if b"<!DOCTYPE" in data or b"<!ENTITY" in data:  # nothing is looked up or blown up on reading
+        if b"<!DOCTYPE" in data or b"<!ENTITY" in data:  # no entity is fetched or expanded
             raise BadData(f"{file} declares a document type.", fix="take the declaration out.")
         return ElementTree.fromstring(data)  # entities are refused above
     except (OSError, ElementTree.ParseError) as error:
@@ -74,7 +74,7 @@ def _parsed(file: Path) -> ElementTree.Element:
 
 
 def _size(file: Path, tree: ElementTree.Element) -> tuple[float, float] | None:
-    """Width and height in pixels, where they are known."""
+    """Return width and height in pixels, if known."""
     try:
         width, height = (float(tree.findtext(f"size/{side}", "0")) for side in ("width", "height"))
     except ValueError as error:
@@ -85,7 +85,7 @@ def _size(file: Path, tree: ElementTree.Element) -> tuple[float, float] | None:
 
 
 def _boxes(file: Path, tree: ElementTree.Element) -> tuple[list[Box], int]:
-    """The boxes, and how many difficult ones are left out."""
+    """Return the boxes, and the number of difficult ones left out."""
     found, hard = list[Box](), 0
     for at, one in enumerate(tree.iter("object")):
         if one.findtext("difficult", "0").strip() == "1":

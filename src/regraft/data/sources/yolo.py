@@ -1,9 +1,10 @@
-"""YOLO: a folder with images and, beside them, text files of labels: `images/train/a.jpg` and `labels/train/a.txt`, or
+"""YOLO: a folder with images and text files of labels: `images/train/a.jpg` and `labels/train/a.txt`, or
 `train/images/a.jpg` and `train/labels/a.txt`; without splits `images/a.jpg` and `labels/a.txt`.
 
-A line of labels is a box: the number of its class, then its centre, width and height as fractions of the image's width
-and height. A line with more numbers is an outline, whose bounding box is taken. Class names come from a `data.yaml`
-(`names`) or a `classes.txt`, in the folder or beside the labels. An image without a file of labels is background.
+A line of labels is a box: the index of its class, then its centre, width and height as fractions of the image's width
+and height. A line with more numbers is an outline, of which the bounding box is used. Class names come from a
+`data.yaml` (`names`) or a `classes.txt`, in the folder or beside the labels. An image without a label file has no
+boxes.
 
 Source: docs.ultralytics.com/datasets/detect.
 """
@@ -24,7 +25,7 @@ CLASSES = ("classes.txt", "obj.names")
 
 
 def accepts(path: Path) -> bool:
-    """Whether `path` is a folder with files of labels whose first line is a box, or that are empty."""
+    """Return whether `path` is a folder with label files whose first line is a box, or that are empty."""
     if not path.is_dir():
         return False
     files = (file for pattern in HOLDS for file in path.glob(pattern) if file.name not in CLASSES)
@@ -40,10 +41,10 @@ def accepts(path: Path) -> bool:
 
 
 def open_source(path: Path, columns: Columns) -> Found:
-    """The images with their boxes.
+    """Return the images with their boxes.
 
     Raises:
-        BadData: a line is no box, its class has no name, or labels have no image.
+        BadData: a line is not a box, its class has no name, or labels have no image.
     """
     boxes, names, told = Boxes(where=path), _names(path), set[str]()
     folders = [path / "images"] if (path / "images").is_dir() else sorted(path.glob("*/images"))
@@ -59,7 +60,7 @@ def open_source(path: Path, columns: Columns) -> Found:
             split = by_folder.get(below.parts[0] if folder.parent == path else folder.parent.name)
             file = labels / below.with_suffix(".txt")
             seen.add(file)
-            size = size_of(image)  # of a damaged image, which is left out later, the boxes do not matter
+            size = size_of(image)  # damaged images are left out later, with their boxes
             found = list(_boxes(file, names, size, told)) if size and file.is_file() else []
             sides = (size[1], size[0]) if size else None
             boxes.add(image.relative_to(path).as_posix(), image, found, sides, split)
@@ -97,7 +98,7 @@ def _boxes(file: Path, names: dict[int, str], size: tuple[int, int], told: set[s
 
 
 def _names(path: Path) -> dict[int, str]:
-    """The name of each class by its number; empty if there are none."""
+    """Return the name of each class by its index; empty if there are none."""
     import yaml
 
     for file in sorted([*path.glob("*.yaml"), *path.glob("*.yml")]):
