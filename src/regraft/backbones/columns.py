@@ -40,7 +40,7 @@ def build(card: Card) -> "Built":
     from regraft.nn.stages import OnHidden, vector_readouts
 
     class Start(nn.Module):
-        """`values` (n d) as they are prepared -> `hidden`."""
+        """Prepared `values` (n d) -> `hidden`."""
 
         def forward(self, state: Mapping[str, Any]) -> dict[str, Any]:
             return {"hidden": state["values"]}

@@ -209,7 +209,7 @@ def read_original(path: Path) -> dict[str, "Tensor"]:
 
         return {name: torch.from_numpy(array) for name, array in read_caffemodel(path).items()}
     try:
-        with warnings.catch_warnings():  # of a file of another pickle protocol, torch asks the user to tell torch
+        with warnings.catch_warnings():  # torch asks users to report files with another pickle protocol
             warnings.simplefilter("ignore")
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

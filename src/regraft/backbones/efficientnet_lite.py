@@ -26,7 +26,7 @@ GROUPS = {
     **{f"block{i + 1}": (f"blocks.{i}",) for i in range(7)},
     "top": ("conv_head", "bn2"),
 }
-"""Stages, and the parts of timm's network that each calls one after the other."""
+"""Stages, and the modules of timm's network that each calls in sequence."""
 TAPS = {"block1": 2, "block2": 4, "block3": 8, "block5": 16, "block7": 32}
 """The last stage at each resolution, with its stride."""
 HALF = (0.5, 0.5, 0.5)

@@ -53,7 +53,7 @@ HEADS = (
     "decoder.", "qa_outputs.", "mask_predictions.", "lm_predictions.", "sop_classifier.", "shared.", "dropout.",
     "bert.pooler.", "roberta.pooler.", "albert.pooler.", "deberta.pooler.",
 )  # fmt: skip
-"""Beginnings of names in files of weights that are no part of a network's stages: what it was trained to predict."""
+"""Prefixes of names in files of weights that belong to no stage: pretraining heads."""
 BUFFERS = ("position_ids", "token_type_ids", "attn.bias", "attn.masked_bias", "encoder.embed_tokens.weight", "inv_freq")
 """Suffixes of names that some files contain and no network needs."""
 

@@ -44,7 +44,7 @@ DATA = {
     "laion400m": "LAION-400M",
     "lvd142m": "LVD-142M",
 }
-"""What timm's tags call collections of images."""
+"""Data sets named in timm's tags."""
 BYTES_PER_NUMBER = 4
 
 
@@ -85,7 +85,7 @@ def timm_library(purpose: str = "A backbone timm:NAME", *, extra: str = "timm") 
     from regraft.nn.torchvision import torchvision_models
 
     _version(purpose, extra)
-    torchvision_models()  # timm imports torchvision, which needs help beside a CPU-only torch
+    torchvision_models()  # timm imports torchvision, which needs this with a CPU-only torch
     return import_module("timm")
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from regraft.contracts.family import Built
 
     Parts = tuple[Any, Iterable[nn.Module], Callable[[State], Readouts]]
-    """torchvision's model, its modules by stage from the input upwards, and what the head can read of the top."""
+    """torchvision's model, its modules by stage from the input upwards, and the readouts of the top state."""
 
 NAMES = (
     "alexnet",

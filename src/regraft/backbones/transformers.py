@@ -53,7 +53,7 @@ FILES = (
     "config.json", "tokenizer.json", "tokenizer_config.json", "1_Pooling/config.json", "modules.json",
     "sentence_bert_config.json",
 )  # fmt: skip
-"""The small files of a network; the first two must be there."""
+"""The small files of a network; the first two are required."""
 UNUSED = ("_name_or_path", "architectures", "transformers_version", "torch_dtype", "dtype", "use_cache", "auto_map")
 """Entries of a configuration that have no effect here."""
 ALSO = {
@@ -61,7 +61,7 @@ ALSO = {
     "num_hidden_layers": ("n_layers", "n_layer", "num_layers"),
     "max_position_embeddings": ("n_positions",),
 }
-"""What some types call these numbers."""
+"""Other names of these entries, used by some types."""
 POOLINGS = {"mean": "pooling_mode_mean_tokens", "first": "pooling_mode_cls_token", "last": "pooling_mode_lasttoken"}
 """Our name, and that of sentence-transformers."""
 MOST_TOKENS = 512
@@ -83,7 +83,7 @@ def library() -> ModuleType:
     from regraft.nn.torchvision import torchvision_models
 
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    torchvision_models()  # transformers imports torchvision, which needs help beside a CPU-only torch
+    torchvision_models()  # transformers imports torchvision, which needs this with a CPU-only torch
     return import_module("transformers")
 
 

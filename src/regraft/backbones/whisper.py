@@ -39,7 +39,7 @@ def build(card: Card) -> "Built":
     from regraft.nn.whisper import WhisperEncoder
 
     class Start(nn.Module):
-        """`mel` (n m f) as it is prepared -> `hidden`."""
+        """Prepared `mel` (n m f) -> `hidden`."""
 
         def forward(self, state: Mapping[str, Any]) -> dict[str, Any]:
             return {"hidden": state["mel"]}

@@ -114,7 +114,7 @@ def clear_unpacked() -> tuple[int, int]:
             freed += sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
             for leftover in (folder, _partial(folder)):
                 shutil.rmtree(leftover, ignore_errors=True)
-            for use in uses:  # those of dead processes
+            for use in uses:  # left by dead processes
                 use.path.unlink(missing_ok=True)
     return freed, kept
 
@@ -167,7 +167,7 @@ def _unpack(archive: Path, folder: Path) -> Iterator[Progress]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise full from error
-        if error.errno in (None, errno.EINVAL):  # how gzip and bz2, and zip, report that their data are damaged
+        if error.errno in (None, errno.EINVAL):  # how gzip, bz2 and zip report damaged data
             raise _damaged(archive, error) from error
         if error.errno in (
             errno.ENAMETOOLONG,
@@ -191,7 +191,7 @@ def _untar(archive: Path, folder: Path) -> Iterator[tuple[int, int]]:
             file.seek(-min(512, archive.stat().st_size), 2)
             if len(end := file.read()) < 512 or end.strip(b"\0"):
                 raise tarfile.ReadError("it is cut off: the zeros that close a tar are missing")
-        while tar.fileobj and tar.fileobj.read(1 << 20):  # a checksum comes after all members
+        while tar.fileobj and tar.fileobj.read(1 << 20):  # the checksum follows all members
             pass
         yield 0, archive.stat().st_size
 

@@ -122,7 +122,7 @@ def scan(
     todo, done = np.flatnonzero(~known & (rows["size"] >= 0)).tolist(), list[int]()
 
     def remember() -> str:
-        """Keep what was read; why not, if it cannot be kept: a cache that cannot be written only costs time."""
+        """Cache what was read; return the reason if that fails, since an unwritable cache only costs time."""
         try:
             memory.keep(modality, root, limit, rows[done])
         except (OSError, OutOfSpace) as error:

@@ -267,7 +267,11 @@ def _copies(scanned: Scanned, alike: Int[np.ndarray, " n"], usable: Int[np.ndarr
 def _check_usable(
     dataset: Dataset, there: Int[np.ndarray, " k"], classes: Iterable[str] | None, split_name: str = ""
 ) -> None:
-    """Raises: BadData: what can be used of the split (of all data) lacks a class; with None: has under two examples."""
+    """Check that no class lacks usable examples in the split (or in all data); with None, that there are two examples.
+
+    Raises:
+        BadData: the check fails.
+    """
     if classes is None and len(there) < 2:
         of = f" of {split_name}" if split_name else ""
         raise BadData(

@@ -211,5 +211,6 @@ _CELL_BY_CELL = frozenset(
         "_softmax", "_safe_softmax", "hardswish", "hardswish_",
     )
 )  # fmt: skip
-"""Operations that are neither pointwise by torch's own tag nor views, and still mix no cells: they join or norm
-channels, move numbers, or, as softmax does between attention's two products, mix what is mixed before or after."""
+"""Operations that are neither pointwise by torch's own tag nor views, and yet do not mix cells: they concatenate or
+normalise channels, move values, or, like softmax between attention's two products, mix what is mixed before or after.
+"""

@@ -14,7 +14,7 @@ SCHEMAS = {
     "nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
-"""Operators that torchvision describes to torch while it is imported, whether they were loaded or not.
+"""Operators that torchvision registers with torch on import, whether they were loaded or not.
 
 Source: torchvision/_meta_registrations.py and torchvision/csrc/ops/nms.cpp.
 """

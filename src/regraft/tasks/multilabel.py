@@ -200,18 +200,18 @@ class Ordinal(BinaryTask):
         return {"outputs": edges[:, :-1] - edges[:, 1:]}
 
     def scores(self, logits: Float[np.ndarray, "n c"], targets: Int[np.ndarray, "n"]) -> dict[str, float]:
-        """The share of right classes, and the mean distance in ranks."""
+        """Return the accuracy, and the mean absolute difference in ranks."""
         ranks = self.outputs(logits).argmax(axis=1)
         return {"accuracy": float((ranks == targets).mean()), "rank_mae": float(np.abs(ranks - targets).mean())}
 
 
 def multilabel(classes: Sequence[str], facts: Mapping[str, Any] | None = None) -> MultiLabel:
-    """The task with these labels, in this order; `facts` may hold `delimiter`."""
+    """Return the multi-label task with these labels, in this order; `facts` may have `delimiter`."""
     return MultiLabel(tuple(dict.fromkeys(classes)), delimiter=str((facts or {}).get("delimiter", "")))
 
 
 def ordinal(classes: Sequence[str], facts: Mapping[str, Any] | None = None) -> Ordinal:
-    """The task with these classes, from the lowest rank to the highest. There are no facts beside."""
+    """Return the ordinal task with these classes, from the lowest rank to the highest; `facts` is unused."""
     return Ordinal(tuple(dict.fromkeys(classes)))
 
 

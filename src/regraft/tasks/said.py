@@ -75,7 +75,7 @@ def highest(maps: np.ndarray, placed: np.ndarray) -> np.ndarray:
     upper, lower, down = between(height, top, bottom, maps.shape[1])
     first, second, across = between(width, left, right, maps.shape[2])
     best, found = np.full((height, width), -np.inf, dtype=np.float32), np.zeros((height, width), dtype=np.uint8)
-    for number, values in enumerate(maps.astype(np.float32)):  # class by class, for memory
+    for number, values in enumerate(maps.astype(np.float32)):  # class by class, to save memory
         rows = values[upper] * (1 - down)[:, None] + values[lower] * down[:, None]
         here = rows[:, first] * (1 - across) + rows[:, second] * across
         better = here > best

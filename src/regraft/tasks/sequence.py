@@ -127,7 +127,7 @@ class Writing(Task):
         check_weighable(self, balanced=balanced)
 
         def loss(output: "Tensor", encoded: "Tensor") -> "Tensor":
-            # a source may be longer than every text of the batch
+            # The source may be longer than every text of the batch.
             logits = output[:, : encoded.shape[1]].flatten(0, 1)
             return cross_entropy(logits, encoded.flatten(), ignore_index=IGNORED, label_smoothing=smoothing)
 

@@ -88,7 +88,7 @@ class Verification(Task):
         found = []
         for label in labels:
             name, pairs = read_label(label)
-            identity = number.setdefault(name, len(number))  # identities that were never trained on come after
+            identity = number.setdefault(name, len(number))  # identities that were never trained on come last
             found.append({"identity": identity, "pairs": np.array(pairs, dtype=np.int64).reshape(-1, 2)})
         return as_records(found)
 

@@ -35,7 +35,7 @@ class Numbers:
 
 def read_numbers(path: Path, columns: Columns, frame: Any = None, *, mixed: bool = True) -> Numbers | None:
     """Read the table at `path`, or a data frame given that name in errors. Unless `mixed`, returns None if a column has
-    no number, no column is left, or there is no column of labels.
+    no number, no column is left, or the column of labels is missing.
 
     Raises:
         UnknownName: the column of labels does not exist.

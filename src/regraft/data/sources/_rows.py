@@ -119,7 +119,7 @@ def _no_column(
     flags = f"{one} and --label-column" if any(columns.named) else one
     lower = next((row for row, record in below if name in map(str.strip, record)), None)
     if lower is None and not _is_path(*names):
-        error = UnknownName(f"column in {path.name}", name, names[:NAMED])  # genes have thousands
+        error = UnknownName(f"column in {path.name}", name, names[:NAMED])  # tables of genes have thousands
         error.fix += f" The name is given by {flag}"
         error.fix += f"; if the first line is not a header, begin the table with one, {header}." if below else "."
         error.fix += " A column of texts is named by --text-column." if flag == "--path-column" else ""

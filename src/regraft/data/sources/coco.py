@@ -124,8 +124,8 @@ def _told(record: Any, where: str, wanted: str) -> Iterator[None]:
 
 
 def _image(file: Path, folder: Path, name: str) -> Path:
-    """Return the path of an image: in `folder`, beside the file, or in a sibling folder whose name ends the file's
-    folder name."""
+    """Return the path of an image: in `folder` if that is given; otherwise beside the file, in `images`, or in the
+    folder named after the file."""
     if folder.name:
         return file.parent / folder / name
     beside = (file.parent, file.parent / "images", file.parent.parent / "images")

@@ -303,7 +303,7 @@ def _label(name: str) -> str:
 
 
 def _text(name: str) -> str:
-    """The name as valid Unicode; bytes that are none are escaped: `caf\\xe9`."""
+    """Return the name as valid Unicode, with invalid bytes escaped: `caf\\xe9`."""
     return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
 
 

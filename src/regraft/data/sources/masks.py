@@ -258,4 +258,4 @@ def _given(path: Path) -> dict[int, str]:
 
 
 ENTRY = DataSource(accepts=accepts, open=open_source)
-"""Masks."""
+"""Images with masks."""

@@ -85,4 +85,4 @@ def open_source(path: Path, columns: Columns) -> Found:
 
 
 ENTRY = DataSource(accepts=accepts, open=open_source)
-"""Pairs."""
+"""A table of pairs beside folders of identities."""
