@@ -255,7 +255,7 @@ def _find(family: Family, parsed: Spec) -> Generator[Event, None, _Found]:
 
 
 def _in_folder(published: Published, label: str) -> Generator[Event, None, _Found]:
-    """Find a file of weights in a folder given by the user."""
+    """Find the file of weights in a folder that the user named."""
     from regraft.backbones.fetch import published_at
 
     _, path = published_at(published.url)
@@ -267,7 +267,7 @@ def _in_folder(published: Published, label: str) -> Generator[Event, None, _Foun
 
 
 def _known(path: Path, label: str, published: Published) -> _Found:
-    """Return a local copy of a published file."""
+    """Return a published file that is available locally, with its metadata."""
     facts = {**published.facts, "source": published.url}
     return _Found(path=path, label=label, variant=published.variant, facts=facts, read=published.read)
 

@@ -1,7 +1,6 @@
-"""Multi-label classification: any number of labels per example; and what it shares with other tasks made of several
-binary decisions.
+"""Multi-label and ordinal classification, as sets of binary decisions with a sigmoid each.
 
-Each label is a binary decision of its own; all share the features and the penalty strength.
+All labels (or ranks) of a task share the features and the penalty strength.
 
 Letters: n examples, b examples of a batch, c labels or binary decisions, k ordered classes, s distributions.
 """
