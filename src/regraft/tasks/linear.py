@@ -97,10 +97,10 @@ def solve(
     """Return the head with the smallest loss at `c`, or, if `c` is 0, at the best value of `grid` over the folds.
 
     Each example has `num_views` consecutive rows of features, its plain view first; its weight does not depend on their
-    number. Examples of fold -1 are trained on in every fold and never evaluated. For each other fold, the head is
-    trained on all views of the remaining folds and evaluated on plain views only. The path from strong to weak penalty
-    ends once the loss is clearly past its minimum. If the best of several values is an end of the grid, classification
-    tries up to two more values beyond it. Without folds, c is one over the number of features.
+    number. Examples of fold -1 are always trained on and never evaluated. For each other fold, the head is trained on
+    all views of the remaining folds and evaluated on plain views. The path from strong to weak penalty ends once the
+    loss is clearly past its minimum. If the best value is an end of the grid, classification tries up to two values
+    beyond it. Without folds, c is one over the number of features.
 
     Raises:
         BadData: features are not finite.
@@ -215,8 +215,7 @@ class LinearTask(Task):
 
     @abstractmethod
     def rescaled(self, raw: Float[np.ndarray, "n c"], targets: Shaped[np.ndarray, "n ..."]) -> Float[np.ndarray, "n c"]:
-        """Return the logits with their confidence recalibrated on these examples; unchanged if the task predicts no
-        probabilities.
+        """Return the logits with their confidence calibrated on these examples; unchanged without probabilities.
 
         Overtraining makes a network overconfident before it makes its predictions worse, and calibration corrects
         confidence afterwards. So the epoch to keep is selected by the loss of the rescaled logits.
@@ -263,8 +262,8 @@ class LinearTask(Task):
     def untaught(
         self, outside: Shaped[np.ndarray, "n ..."], inside: Shaped[np.ndarray, "m ..."]
     ) -> Bool[np.ndarray, " m"]:
-        """Return which of the targets `inside` have a class, label or value that none of `outside` has. For several
-        labels, the absence of a label that all of `outside` have counts as well."""
+        """Return which of the targets `inside` have a class, label or value that none of `outside` has, or lack a label
+        that all of `outside` have."""
         if self.exclusive:
             return super().untaught(outside, inside)
         constant = (outside == outside[:1]).all(axis=0)
@@ -379,8 +378,7 @@ class _Path:
                 return
 
     def extend(self, count: int) -> bool:
-        """Measure up to `count` values beyond an end of the path, while the best value lies there. Return whether the
-        best value is still at an end."""
+        """Measure up to `count` values beyond an end while the best is there; return whether it is still at an end."""
         for end, factor in ((max, STEP), (min, 1 / STEP)):
             for _ in range(count):
                 if self.best(0) != end(self.losses):
