@@ -186,8 +186,8 @@ def _proposal(net: Any, noise: Tensor) -> Groups:
 
 
 def _called(net: Any, noise: Tensor) -> list[str]:
-    """Return the paths of the model's modules in the order in which `forward_features` calls them; for lists, their
-    elements."""
+    """Return the paths of the modules (of lists, their elements) in the order in which `forward_features` calls
+    them."""
     parts: dict[str, nn.Module] = {}
     for name, child in net.named_children():
         inside = name in (*REPEATED, "features") and isinstance(child, nn.Sequential | nn.ModuleList)

@@ -54,8 +54,8 @@ class Stage(nn.Module):
 
 
 def unmasked(state: State, allowed: Tensor | None = None) -> Float[Tensor, "n 1 #t t"]:
-    """Return the additive attention mask: 0 for visible tokens, the most negative number elsewhere; `allowed` (t t)
-    restricts it further."""
+    """Return the additive attention mask: 0 for visible tokens, else the most negative number; `allowed` (t t)
+    restricts it."""
     mask = state["mask"][:, None, None, :]
     mask = mask if allowed is None else mask & allowed
     zero = torch.zeros((), dtype=state["hidden"].dtype, device=mask.device)

@@ -32,8 +32,7 @@ def with_channels(backbone: Backbone, channels: int) -> Backbone:
 
     Raises:
         BadRequest: the network does not begin with a convolution that uses its weights directly, or was already adapted
-            to
-            other channels by Regraft.
+            to other channels by Regraft.
     """
     before, family = backbone.card, backbone.family
     natural = family.card(before.variant).channels

@@ -58,8 +58,7 @@ def drawn(family: Family, card: Card, seed: int) -> Backbone:
 
 
 def drawn_in(folder: Path, family: Family, card: Card, seed: int) -> Backbone:
-    """Return the same as `drawn`, with the tensors in `folder`, which the caller must keep while the backbone is in
-    use."""
+    """Return the same as `drawn`, with the tensors in `folder`, which must exist while the backbone is in use."""
     _draw(folder, family, card, seed)
     facts = _facts(folder)
     assert facts is not None, "weights just written cannot be read"
@@ -233,8 +232,7 @@ def read_original(path: Path) -> dict[str, "Tensor"]:
 
 
 def translated(family: Family, path: Path, tensors: Mapping[str, "Tensor"]) -> Mapping[str, "Tensor"]:
-    """Return the tensors of the file at `path` by the original's parameter names, if the family knows files of its
-    kind."""
+    """Return the tensors of the file at `path` by the original's names, if the family knows files of this kind."""
     form = family.formats.get(path.suffix)
     return form.translate(tensors) if form else tensors
 

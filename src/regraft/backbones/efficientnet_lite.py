@@ -33,8 +33,7 @@ HALF = (0.5, 0.5, 0.5)
 
 
 def build(card: Card) -> "Built":
-    """Build timm's network with random weights, initialised by our rule (like torchvision's EfficientNet), as
-    stages."""
+    """Build timm's network as stages, with random weights by our rule (like torchvision's EfficientNet)."""
     from regraft.backbones._timm_stages import network_of
     from regraft.backbones.timm import timm_library
     from regraft.contracts.family import Built

@@ -240,8 +240,8 @@ def hub_library() -> Any:
 
 
 def _ask(address: HubAddress) -> dict[str, Any]:
-    """Return the hub's information on the revision: commit, licence, and size and digest of every file that may contain
-    weights; cached."""
+    """Return the hub's cached information on the revision: commit, licence, size and digest of every file of
+    weights."""
     at = address.folder / (address.file or "its file of weights")
     wanted = _Wanted(name=at.name, folder=at.parent, page=address.page)
     api = hub_library().HfApi(endpoint=endpoint())

@@ -40,13 +40,13 @@ CAFFE_NOTE = (
 
 
 def preparation(input_px: int = 224, resize_px: int = 256, interpolation: str = "bilinear") -> Preparation:
-    """Return the preparation: resize the shorter side to `resize_px` with antialiasing, then crop the central square of
-    side `input_px`."""
+    """Return the preparation: resize the shorter side to `resize_px` (antialiased), then crop the central `input_px`
+    square."""
     return Preparation(input_px=(input_px, input_px), resize_px=resize_px, interpolation=interpolation)
 
 
 def imagenet_card(family: str, variant: str, **facts: Any) -> Card:
-    """Return the card, without weights, of an architecture for the 1000 ImageNet classes; `facts` sets its other
+    """Return the card, without weights, of an architecture for the 1000 ImageNet classes; `facts` are its other
     fields."""
     common: dict[str, Any] = {"preparation": preparation(), "mean": MEAN, "std": STD, "num_source_classes": 1000}
     return Card(family=family, variant=variant, weights="", **common | facts)

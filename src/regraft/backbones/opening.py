@@ -196,8 +196,7 @@ def card_at_hand(spec: str, input_px: int | None = None) -> tuple[Family, Card]:
 
     Raises:
         RegraftError: as `named_card`; also BadRequest if the network does not accept inputs of that size,
-            WeightsMissing
-            if the file does not exist, WeightsError if it cannot be read.
+            WeightsMissing if the file does not exist, WeightsError if it cannot be read.
     """
     parsed, (family, card) = parse(spec), named_card(spec)
     path = Path(parsed.path).expanduser()

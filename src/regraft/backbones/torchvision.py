@@ -85,7 +85,7 @@ def _dense_top(card: Card, *, conv_ends: Sequence[int], dense_ends: Sequence[int
 
 
 def _efficientnet(card: Card) -> "Parts":
-    """EfficientNet, with the paper's stages (table 1): the stem, seven groups of blocks, and `top`, the last 1x1
+    """EfficientNet, with the paper's stages (table 1): stem, seven groups of blocks, and `top`, the last 1x1
     convolution."""
     from regraft.nn.stages import grid_readouts
 
@@ -122,7 +122,7 @@ def _mobilenet_v3(card: Card, *, ends: Sequence[int]) -> "Parts":
 
 
 def _resnet(card: Card) -> "Parts":
-    """ResNet. In ResNet-50 torchvision strides in the 3x3 convolution of a block ("v1.5"), the paper in the 1x1 before
+    """ResNet. In ResNet-50 torchvision strides in a block's 3x3 convolution ("v1.5"), the paper in the 1x1 before
     it."""
     from torch import nn
 

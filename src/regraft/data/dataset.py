@@ -105,8 +105,7 @@ class Dataset:
         )
 
     def counts(self) -> Mapping[str, Mapping[str, int]]:
-        """Return the number of examples of every class, or with every label or target, by split; `all` if there are no
-        splits."""
+        """Return the number of examples per class, label or target, by split; `all` if there are no splits."""
         names = self.splits or ("all",)
         table: dict[str, dict[str, int]] = {split: dict.fromkeys(self.classes, 0) for split in names}
         for example in self.examples:

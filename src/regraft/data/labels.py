@@ -107,8 +107,7 @@ def understood(examples: Sequence[Example], asked: Asked, table: str) -> Labels:
 
 
 def numeric(label: str) -> Decimal | None:
-    """Return the number written in digits, with a point or a comma as decimal separator; None if the label is not
-    one."""
+    """Return the number written in digits, with a decimal point or comma; None if the label is not a number."""
     return Decimal(label.replace(",", ".")) if _DIGITS.fullmatch(label) else None
 
 
@@ -265,8 +264,7 @@ _MAX_SHARE = 0.2
 _MIN_SHARED = 0.25
 """Minimum fraction of all files that share their prefix with another."""
 _MAX_FORMS = 4
-"""Maximum number of prefixes spelled out in a pattern; beyond it, a more general pattern is used if it finds the same
-groups."""
+"""Maximum number of prefixes spelled out in a pattern; beyond it, a general pattern is used if it is equivalent."""
 _LETTERS = r"[^\W\d_]+"
 _RANDOM = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}|[0-9a-f]{16,}", re.IGNORECASE)
 
@@ -315,8 +313,8 @@ def suggested_groups(ids: list[str]) -> Suggestion | None:
 
 
 def _pattern(ids: list[str], stems: list[str], prefixes: dict[str, str]) -> str:
-    """Return a regular expression for these prefixes: with words spelled out, or with any word if there are many and it
-    matches no others."""
+    """Return a regular expression for these prefixes, with words spelled out, or general if they are many and it
+    fits."""
     digits = {re.sub(r"\d+", "0", re.escape(prefix)) for prefix in prefixes.values()}
     spelled, shorter = (
         "|".join(sorted({form.replace("0", r"\d+") for form in forms}, key=len, reverse=True))
@@ -355,8 +353,7 @@ _MIN_SHARE = 0.5
 
 
 def suspect_masks(examples: Sequence[Example]) -> list[Notice]:
-    """Return a notice for every class that is named like masks and whose files have the names of another class's
-    files."""
+    """Return a notice for every class named like masks, with files named like those of another class."""
     classes = {example.label for example in examples}
     suspects = sorted(filter(_MASKS.fullmatch, classes))
     if not suspects:

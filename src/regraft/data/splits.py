@@ -287,8 +287,7 @@ def _check_usable(
 
 
 def _crossing(dataset: Dataset, scanned: Scanned, keys: Int[np.ndarray, " n"]) -> list[tuple[int, int]]:
-    """Return pairs of usable examples with equal keys in different splits: for each key, the first of every two
-    splits."""
+    """Return pairs of usable examples with equal keys in different splits: for each key, the first of every two."""
     first: dict[int, dict[str | None, int]] = {}
     for at in np.flatnonzero(scanned.usable).tolist():
         first.setdefault(int(keys[at]), {}).setdefault(dataset.examples[at].split, at)

@@ -71,8 +71,8 @@ class Layers:
     """Some layers and the sums of their costs."""
 
     layers: tuple[Layer, ...]
-    """All modules without children, and all others with parameters or multiply-adds of their own, in execution order,
-    unused ones last."""
+    """All modules without children, or with parameters or multiply-adds of their own, in execution order, unused ones
+    last."""
 
     @property
     def parameters(self) -> int:
@@ -149,7 +149,7 @@ class _Pass(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Record everything inside the context; torch's fast paths for attention are disabled, so that its modules are
+        """Record everything inside the context, with torch's fast paths for attention disabled, so that its modules are
         seen."""
         handles = []
         for name, part in self._parts.items():
@@ -196,8 +196,7 @@ class _Pass(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._outputs[name] = (None, None) if first is None else (tuple(first.shape), self._reaches.of(first))
 
     def _hold(self, tensors: Any, *, counted: bool) -> None:
-        """Track the memory of tensors until it is freed; inputs of an operation that no tracked operation made are not
-        counted."""
+        """Track the memory of tensors until it is freed; inputs not made by a tracked operation are not counted."""
         for tensor in tree_leaves(tensors):
             if isinstance(tensor, Tensor) and (key := _key(tensor)) not in self._known:
                 storage = tensor.untyped_storage()

@@ -12,8 +12,7 @@ from torch.nn import functional
 
 
 class EmbeddingHead(nn.Module):
-    """Features (n d) -> `embedding` (n e), of unit length, and `cosines` (n k) with a proxy of each training
-    identity."""
+    """Features (n d) -> `embedding` (n e), of unit length, and `cosines` (n k) with a proxy per training identity."""
 
     def __init__(self, width: int, dimensions: int, num_identities: int, dropout: float = 0.0) -> None:
         super().__init__()

@@ -39,15 +39,14 @@ class Variant:
     wide_kernel: int = 5
     """Kernel size of the "5x5" branch; odd."""
     reductions: bool = True
-    """Whether modules have 1x1 convolutions before the 3x3 and the "5x5" and after the pool; without them they are
-    naive."""
+    """Whether modules have 1x1 convolutions before the 3x3 and the "5x5" and after the pool; naive modules do not."""
     last_pool: int = 3
     """Kernel size of the pool after 4e; its stride is 2."""
     branches: tuple[str, ...] = BRANCHES
     """Branches that each module has, at least one; studies leave some out."""
     side_window: bool = False
-    """Whether auxiliary heads pool with the paper's 5x5 window of stride 3 where its output is 4x4; otherwise
-    adaptively to 4x4."""
+    """Whether auxiliary heads pool with the paper's 5x5 window of stride 3 if its output is 4x4; else adaptively to
+    4x4."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +178,7 @@ class SideHead(nn.Module):
 
 
 class InceptionV3SideHead(nn.Module):
-    """Inception v3's auxiliary classifier: pool to 5x5, 1x1 convolution, a convolution over the whole grid, one linear
+    """Inception v3's auxiliary classifier: pool to 5x5, 1x1 convolution, convolution over the whole grid, linear
     layer."""
 
     def __init__(self, in_channels: int, num_outputs: int) -> None:

@@ -1,5 +1,4 @@
-"""Initialisation of parameters from one generator; or none, for networks whose tensors are loaded from a file right
-after they are built."""
+"""Initialisation of parameters from one generator; or none, for networks whose tensors are then loaded from a file."""
 
 from typing import Any
 

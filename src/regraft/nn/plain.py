@@ -100,8 +100,7 @@ class ResidualBlock(nn.Module):
 
 
 def residual_stages(stem: float, body: float) -> tuple[dict[str, nn.Module], int]:
-    """Return the stages of the residual network, four stages of two blocks on a stem, and its number of output
-    channels."""
+    """Return the stages of the residual network (a stem, four stages of two blocks) and its output channels."""
     channels = scaled(64, stem)
     stages: dict[str, nn.Module] = {
         "stem": nn.Sequential(ConvUnit(3, channels, 7, stride=2), nn.MaxPool2d(3, stride=2, padding=1))

@@ -25,8 +25,7 @@ NEAR = 1.5
 
 
 class PyramidHead(nn.Module):
-    """Feature maps by name -> for every cell `scores` (b k c), `centre` (b k 1), `boxes` (b k 4) and `cells` (b k
-    3)."""
+    """Feature maps by name -> for each cell `scores` (b k c), `centre` (b k 1), `boxes` (b k 4) and `cells` (b k 3)."""
 
     def __init__(
         self, taps: Mapping[str, int], strides: Sequence[int], width: int, num_classes: int, dropout: float = 0.0

@@ -44,7 +44,7 @@ class Reach:
     """Whether the field is scaled by something that depends on the whole input."""
 
     def windowed(self, kernel: Pair, stride: Pair, cells: Pair) -> "Reach":
-        """Return the reach after an operation with a `kernel` (including dilation) and `stride` whose output grid is
+        """Return the reach after an operation with a `kernel` (including dilation), `stride` and output grid
         `cells`."""
         field = tuple(f + (k - 1) * s for f, k, s in zip(self.field, kernel, self.step, strict=True))
         step = tuple(s * t for s, t in zip(self.step, stride, strict=True))
@@ -100,8 +100,7 @@ class Reaches:
         return before if harmless else None
 
     def _multiplied(self, before: Reach, left: Tensor, right: Tensor) -> Reach | None:
-        """Return the reach after a matrix product: cell by cell if it has a row for each cell, otherwise over all
-        cells."""
+        """Return the reach after a matrix product: cell by cell if it has a row for each cell, else over all cells."""
         if before.whole:
             return before
         if left in self._known and right in self._known:
@@ -116,8 +115,7 @@ def _tensors(tree: Any) -> list[Tensor]:
 
 
 def _product(before: Reach, left: Tensor, right: Tensor) -> Reach | None:
-    """Return the reach of a product of activations: attention over all cells; attention within windows is not
-    tracked."""
+    """Return the reach of a product of activations: attention over all cells (within windows it is not tracked)."""
     among = max(*left.shape[-2:], *right.shape[-2:])
     return before if before.whole else before.mixed() if among >= prod(before.cells) else None
 
@@ -177,8 +175,8 @@ def _adapted(before: Reach, args: Any, made: Tensor) -> Reach | None:
 
 
 def _reduced(before: Reach, args: Any) -> Reach | None:
-    """Return the reach after a mean or similar along axes: over channels, over a window cut out before, or over the
-    whole grid."""
+    """Return the reach after a mean or similar along axes: over channels, a window cut out before, or the whole
+    grid."""
     tensor = args[0]
     given = args[1] if len(args) > 1 and args[1] is not None else range(tensor.ndim)
     axes = {axis % tensor.ndim for axis in ([given] if isinstance(given, int) else given)}

@@ -90,8 +90,7 @@ def slices(chain: nn.Sequential, ends: Sequence[int]) -> list[nn.Module]:
 
 
 def grid_readouts(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the readouts of a convolutional network: `grid` (n c h w) unchanged, `pooled` (n c) by global average
-    pooling."""
+    """Return the readouts of a convolutional network: `grid` (n c h w) unchanged, `pooled` (n c) its global average."""
     grid = state["hidden"]
     return {"pooled": functional.adaptive_avg_pool2d(grid, 1).flatten(1), "grid": grid}
 

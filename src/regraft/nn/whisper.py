@@ -76,7 +76,7 @@ class WhisperEncoder(nn.Module):
         self.layer_norm = nn.LayerNorm(width)
 
     def stages(self) -> dict[str, nn.Module]:
-        """Return the stages `conv`, then `layer.0` …, the last with the final norm; they hold this module's own
+        """Return the stages `conv`, then `layer.0` …, the last with the final norm; they hold this module's
         parameters."""
         first, names = Listening(self.conv1, self.conv2, self.embed_positions), [*range(len(self.layers))]
         stages: dict[str, nn.Module] = {"conv": first, **{f"layer.{at}": self.layers[at] for at in names}}

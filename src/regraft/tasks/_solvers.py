@@ -142,8 +142,8 @@ class Spanned(Part):
         return (weight @ self._to_axes.T) @ self._weighted()
 
     def _weighted(self) -> Float[np.ndarray, "m d"]:
-        """Return the part's rows times the square roots of their weights; recomputed on each call, since many parts may
-        exist at once."""
+        """Return the part's rows times the roots of their weights; recomputed on each call, since many parts may exist
+        at once."""
         rows = self._standardised(self.inside)
         rows *= self._root
         return rows

@@ -32,6 +32,5 @@ def overlap(truth: str, said: str) -> float:
 
 
 def truths(answers: Sequence[str]) -> Sequence[str]:
-    """Return the correct answers to compare with: those with words left after normalisation, otherwise one empty
-    answer."""
+    """Return the correct answers to compare with: those with words left after normalisation, else one empty answer."""
     return [one for one in answers if normalised(one)] or [""]

@@ -32,8 +32,7 @@ def in_view(
 
 
 def in_example(boxes: Float[np.ndarray, "m 4"], placed: Float[np.ndarray, " 4"]) -> Float[np.ndarray, "m 4"]:
-    """Return boxes in the example's units, from a plain view of the whole example; parts inside its borders are
-    clipped."""
+    """Return boxes in the example's units, from a plain view of the whole example, clipped to the example."""
     left, top, right, bottom = placed.astype(np.float64)
     found = boxes * [right - left, bottom - top, right - left, bottom - top] + [left, top, left, top]
     width, height = left + right, top + bottom  # letterbox borders have equal width on both sides

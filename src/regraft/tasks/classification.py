@@ -94,8 +94,7 @@ def class_weights(targets: Int[np.ndarray, "n"], num_classes: int) -> Float[np.n
 
 
 def task(classes: Sequence[str], facts: Mapping[str, Any] | None = None) -> Classification:
-    """Return the task with these classes, in this order; of two classes, the second is the positive one. `facts` is
-    unused."""
+    """Return the task with these classes, in this order; of two, the second is the positive one. `facts` is unused."""
     return Classification(tuple(dict.fromkeys(classes)))
 
 

@@ -11,7 +11,7 @@ placements.
 Source: Tian et al. 2019, arXiv:1904.01355 (FCOS); Lin et al. 2017, arXiv:1612.03144 (feature pyramid, torchvision's
 version); Lin et al. 2017, arXiv:1708.02002 (focal loss); Rezatofighi et al. 2019, arXiv:1902.09630 (GIoU). Our choices:
 a smaller head (96 channels, one layer shared by classes and boxes), and object sizes half of FCOS's on each map,
-because inputs are smaller than FCOS's 800 pixels.
+because inputs are smaller than FCOS's 800 on the shorter side.
 
 Letters: n examples, b rows of a batch, k cells of all maps, c classes, m boxes, at most, per example.
 """
@@ -185,8 +185,7 @@ class Detection(Task):
         )
 
     def predictions(self, outputs: np.ndarray) -> list[Prediction]:
-        """Return the class names of the predicted boxes; the record contains all boxes, including those with low
-        scores."""
+        """Return the classes of the predicted boxes; the record contains all boxes, including those with low scores."""
         return [Prediction(id="", label=label, probabilities={}) for label in self.decode(outputs)]
 
     def marks(self, record: Any) -> Marks:

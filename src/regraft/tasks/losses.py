@@ -238,8 +238,7 @@ class SoftmaxLink:
         return value, slopes[self._num_fixed :], curvature[self._num_fixed :]
 
     def spread(self, weight: Float[np.ndarray, "s a"], bias: Float[np.ndarray, " s"]) -> Head:
-        """Return the head for all classes from the solution for those that occur; biases sum to zero over the
-        latter."""
+        """Return the head for all classes from the solution for those that occur; biases sum to zero over these."""
         level = self._level
         if self._fixed is None:
             bias = bias - bias.mean()
@@ -301,8 +300,8 @@ class Squares(Loss):
     ends_early = False
 
     def grid(self, width: int) -> tuple[float, ...]:
-        """Return seventeen values of c, with c d from 1e-4 to 1e4 in half decades, because further values cost next to
-        nothing (our choice)."""
+        """Return seventeen values of c, with c d from 1e-4 to 1e4 in half decades; more values are cheap (our
+        choice)."""
         return tuple(1e-4 / width * STEP**i for i in range(17))
 
     def losses(self, outputs: Float[np.ndarray, "m c"], rows: Int[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:

@@ -1,4 +1,4 @@
-"""Masks: the class of every pixel of an example, stored compactly, and transformed with views.
+"""Masks: the class of every point of an example, stored compactly, and transformed with views.
 
 A mask is a grid of class indices, row by row from the top, as large as its example. x increases to the right and y
 downwards.
@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 IGNORED = 255
-"""Value of pixels to ignore."""
+"""Value of points to ignore."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Mask:
     """The class index for each value; `IGNORED` for none."""
 
     def grid(self) -> UInt8[np.ndarray, "h w"]:
-        """Return the class index of every pixel.
+        """Return the class index of every point.
 
         Raises:
             ValueError: the mask is damaged.
@@ -46,7 +46,7 @@ class Mask:
 def in_view(
     grid: UInt8[np.ndarray, "h w"], placed: Float[np.ndarray, " 4"], flips: Bool[np.ndarray, " 2"], side: int
 ) -> UInt8[np.ndarray, "s s"]:
-    """Return the part of a mask visible in a view, by the nearest pixel; `IGNORED` outside the example.
+    """Return the part of a mask visible in a view, by the nearest point; `IGNORED` outside the example.
 
     `placed` and `flips` are the view's placement: the visible part of the example, and how it was flipped.
     """

@@ -27,8 +27,7 @@ deviations away, and that feature alone would determine its logits. Our choice, 
 small data sets (240 examples, 4 draws): mean test log loss 0.667 without a bound, 0.541 at 0.01, 0.532 at 0.1, 0.526 at
 1, 0.536 at 10; accuracies differ by half a percentage point."""
 FEW_ROWS = 1024
-"""Maximum number of rows for solving a part in the span of its own rows; beyond it, the eigenvectors cost more than
-they save (measured)."""
+"""Maximum number of rows for solving a part in the span of its own rows; beyond it, that costs more time (measured)."""
 CONSTANT = 1e-6
 """A feature is constant over some rows if its standard deviation there is below this fraction of that over all rows."""
 
@@ -50,8 +49,7 @@ class Scaling:
     mean: Float[np.ndarray, " d"]
     """Weighted mean."""
     inverse: Float[np.ndarray, " d"]
-    """Inverse of the weighted standard deviation (divisor n) or of its lower bound; 0 for a constant feature, which is
-    dropped."""
+    """Inverse of the weighted standard deviation (divisor n) or of its lower bound; 0 for constant features."""
 
     def deviation(self) -> Float[np.ndarray, " d"]:
         """Return the divisor of each feature; 0 for a constant feature."""

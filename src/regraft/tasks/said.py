@@ -49,13 +49,13 @@ def embedding(found: Mapping[str, np.ndarray], row: int, task: Mapping[str, Any]
 
 
 def mask(found: Mapping[str, np.ndarray], row: int, task: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the prediction for an input: its mask as `record`, and the classes with at least one pixel as `label`."""
+    """Return the prediction for an input: its mask as `record`, and the classes with at least one point as `label`."""
     record = recorded(highest(found["logits"][row], found["placed"][row]), task["classes"])
     return {"label": ";".join(name for name, share in record["shares"].items() if share), "record": record}
 
 
 def recorded(grid: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
-    """Return a grid of class indices as JSON: the fraction of pixels of each class, and the indices row by row,
+    """Return a grid of class indices as JSON: the fraction of points of each class, and the indices row by row,
     compressed by zlib, in base 64."""
     from base64 import b64encode
     from zlib import compress
@@ -67,7 +67,7 @@ def recorded(grid: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
 
 
 def highest(maps: np.ndarray, placed: np.ndarray) -> np.ndarray:
-    """Return the class with the highest value (c p q) at every pixel of an example, from a plain view of the whole
+    """Return the class with the highest value (c p q) at every point of an example, from a plain view of the whole
     example; values are interpolated linearly between the points of the maps. `placed`: left, upper, right, lower edge
     of the view, in the units of the example; its borders have equal width on both sides."""
     left, top, right, bottom = placed.astype(np.float64).tolist()
@@ -84,7 +84,7 @@ def highest(maps: np.ndarray, placed: np.ndarray) -> np.ndarray:
 
 
 def between(size: int, start: float, end: float, cells: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return, along one side, for every pixel of the example: the two cells of a map it lies between, and the weight of
+    """Return, along one side, for every point of the example: the two cells of a map it lies between, and the weight of
     the second."""
     at = np.clip((np.arange(size) + 0.5 - start) / (end - start) * cells - 0.5, 0, cells - 1)
     low = np.minimum(np.floor(at).astype(np.int64), max(0, cells - 2))

@@ -1,14 +1,14 @@
-"""Semantic segmentation: a class for every pixel of an example.
+"""Semantic segmentation: a class for every point of an example.
 
 A feature pyramid maps the backbone's taps to maps with the same number of channels; their sum predicts classes at twice
 the resolution of the finest map. The values are interpolated linearly to the example's own size, and the class with the
 highest one is predicted.
 
-A label is JSON: `{"size": [h, w], "classes": [NAME, …], "mask": TEXT}`. TEXT holds a byte per pixel, row by row,
-compressed by zlib and in base 64: an index in `classes`, in which null stands for pixels to ignore.
+A label is JSON: `{"size": [h, w], "classes": [NAME, …], "mask": TEXT}`. TEXT holds a byte per point, row by row,
+compressed by zlib and in base 64: an index in `classes`, in which null stands for points to ignore.
 
 Source: Lin et al. 2017, arXiv:1612.03144 (feature pyramid, torchvision's version); Kirillov et al. 2019,
-arXiv:1901.02446 (sum of its maps); Shi et al. 2016, arXiv:1609.05158 (sub-pixel convolution).
+arXiv:1901.02446 (sum of its maps); Shi et al. 2016, arXiv:1609.05158 (finer maps from channels).
 
 Letters: n examples, b rows of a batch, c classes, p and q sides of the head's map, s side of a training mask.
 """
@@ -40,8 +40,7 @@ READS = Reads("pooled", strides=(8, 16, 32), whole=True)
 WIDTH = 96
 """Channels of the pyramid."""
 SIDE = 112
-"""Side of the masks used for training: equal to the head's output for a view of 448 pixels, twice that of one of 224
-(our choice)."""
+"""Side of training masks: that of the head's output for a view of side 448, twice that for 224 (our choice)."""
 MOST = 255
 """Maximum number of classes: an index is a byte."""
 
@@ -73,7 +72,7 @@ class Segmentation(Task):
         )
 
     def named(self, label: str) -> Sequence[str]:
-        """Return the classes of its pixels."""
+        """Return the classes of its points."""
         return tuple(name for name in read_label(label)["classes"] if name is not None)
 
     def encode(self, labels: Sequence[str]) -> np.ndarray:
@@ -110,8 +109,7 @@ class Segmentation(Task):
         return self.restored([recorded(grid, self.classes) for grid in grids])
 
     def graph(self, output: Any, temperature: float, placed: Mapping[str, "Tensor"]) -> "Mapping[str, Tensor]":
-        """Return in addition `placed` (b 4), the visible part of each example, as given; masks are computed outside the
-        graph."""
+        """Return in addition `placed` (b 4), the visible part of each example; masks are computed outside the graph."""
         return {"placed": placed["box"] * 1.0}
 
     def standalone(self) -> str:
@@ -119,12 +117,12 @@ class Segmentation(Task):
         return script(between, highest, recorded, mask)
 
     def decode(self, outputs: np.ndarray) -> list[str]:
-        """Return the classes of each output's pixels, in the order of `classes`."""
+        """Return the classes of each output's points, in the order of `classes`."""
         found = (np.unique(one.grid()).tolist() for one in outputs)
         return [joined(name for number, name in enumerate(self.classes) if number in some) for some in found]
 
     def recorded(self, outputs: np.ndarray) -> list[Json]:
-        """Return a mask in the form of a label, with all classes, and the `shares` of its pixels by class."""
+        """Return a mask in the form of a label, with all classes, and the `shares` of its points by class."""
         return [recorded(one.grid(), self.classes) for one in outputs]
 
     def restored(self, records: Sequence[Any]) -> np.ndarray:
@@ -132,7 +130,7 @@ class Segmentation(Task):
         return as_records([self._mask(one) for one in records])
 
     def predictions(self, outputs: np.ndarray) -> list[Prediction]:
-        """Return the names of the classes with at least one pixel; the record holds the mask itself."""
+        """Return the names of the classes with at least one point; the record holds the mask itself."""
         return [Prediction(id="", label=label, probabilities={}) for label in self.decode(outputs)]
 
     def marks(self, record: Any) -> Marks:

@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 BEST, LONGEST = 20, 30
-"""Number of candidates for the first and the last token, and maximum number of tokens of an answer, as in Devlin
-et al."""
+"""Number of candidates for the first and the last token, and maximum length of an answer, as in Devlin et al."""
 READS = Reads("tokens", whole=True)
 EXPECTED = '[{"text": "Rome", "answer_start": 12}]'
 

@@ -82,8 +82,8 @@ class Verification(Task):
         return (read_label(label)[0],)
 
     def encode(self, labels: Sequence[str]) -> np.ndarray:
-        """Return for each example `identity`, its index, and `pairs` (p 2), fold and number of the given pairs that
-        contain it."""
+        """Return for each example `identity`, its index, and `pairs` (p 2), fold and number of each given pair
+        with it."""
         number = {name: at for at, name in enumerate(self.classes)}
         found = []
         for label in labels:
@@ -240,8 +240,7 @@ def _apart(embeddings: np.ndarray, identities: np.ndarray) -> float:
 
 
 def _thresholds(held: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
-    """Return thresholds from the embeddings and identities of one or several sets; pairs are formed within a set
-    only."""
+    """Return thresholds from the embeddings and identities of one or several sets; pairs are formed within a set."""
     alike, same = list[np.ndarray](), list[np.ndarray]()
     for embeddings, identities in held:
         left, right = all_pairs(identities)

@@ -1,4 +1,4 @@
-"""Read the rows of a table as text: CSV, TSV and JSON lines with the standard library, parquet with pyarrow if
+"""Read the rows of a table as text: CSV, TSV and JSON lines by the standard library, parquet by pyarrow if
 installed."""
 
 import csv
@@ -49,8 +49,7 @@ def read_table(path: Path, columns: Columns, frame: Any = None) -> Table:
     Raises:
         UnknownName: a required column does not exist; the error suggests the nearest.
         BadData: the file cannot be read, is not UTF-8, has no header, has rows of another length than the header, or
-            cells
-            that are not text or numbers.
+            cells that are not text or numbers.
         MissingExtra: parquet without pyarrow.
     """
     if frame is not None:
@@ -111,8 +110,7 @@ def wanted(
 def _no_column(
     path: Path, name: str, flag: str, names: list[str], columns: Columns, below: Sequence[tuple[int, list[str]]]
 ) -> RegraftError:
-    """Return the error for a column that does not exist: the header is missing or further down, or the existing
-    columns."""
+    """Return the error for a missing column: there is no header, it is further down, or the existing columns."""
     content = columns.text_columns or (columns.path_column,)
     one = "--text-column" if columns.text_columns else "--path-column"
     header = f"a line such as {','.join(filter(None, (*content, *columns.named)))}"
@@ -267,8 +265,7 @@ def _of_columns(
     read: Callable[[int], list[Any]],
     numbers: Sequence[int] | None = None,
 ) -> Table:
-    """Return a table whose columns are `read` one by one, by position; `numbers` are its row numbers, None to count
-    from 0."""
+    """Return a table whose columns are `read` by position; `numbers` are its row numbers, None to count from 0."""
     places, inline = wanted(path, names, columns), inline_in(names, columns)
     read_ones = {name: read(at) for name, at in places.items()}
     rows = list(numbers) if numbers is not None else list(range(max(map(len, read_ones.values()), default=0)))

@@ -33,8 +33,7 @@ def open_source(path: Path, columns: Columns) -> Found:
 
     Raises:
         BadData: a file cannot be read, lacks a field, or names an image that does not exist; or a folder has several
-            files
-            that are not named after splits.
+            files that are not named after splits.
     """
     files = _files(path)
     by_name = {f"{file.parent.name} {file.stem}": file for file in files}

@@ -53,8 +53,8 @@ def is_hidden(name: str) -> bool:
 
 
 def files_in(root: Path, modality: str = "") -> tuple[list[Path], list[Notice]]:
-    """Return every example's file under a folder, labelled or not, in the order of their names, and notices about files
-    left out."""
+    """Return the files of all examples under a folder, labelled or not, sorted by name, and notices about files left
+    out."""
     listing = _list(root, modality)
     return [Path(path) for _, path in listing.files], [*notices(_left_out(listing, root))]
 
@@ -64,8 +64,7 @@ def open_source(path: Path, columns: Columns) -> Found:
 
     Raises:
         BadData: there are no examples or no class folders, split folders are mixed with others, or splits are inside
-            the
-            classes.
+            the classes.
     """
     return found_under(path, columns, called=path)
 
@@ -260,8 +259,7 @@ def _splits(root: Path, listing: _Listing, many: str) -> dict[str, str]:
 
 
 def _repeating(listing: _Listing) -> list[str]:
-    """Return a sentence if the presumed class folders contain folders of the same names, which may be the actual
-    classes."""
+    """Return a sentence if the presumed class folders contain folders of equal names, which may be the classes."""
     above = dict[str, set[str]]()
     for names, _ in listing.files:
         if len(names) > 2:

@@ -54,8 +54,7 @@ def open_source(path: Path, columns: Columns) -> Found:
 
     Raises:
         BadData: an image has no mask, or one of another size; a mask cannot be read, or has a value that is not a
-            class; or
-            there are too many values to be classes.
+            class; or there are too many values to be classes.
     """
     if path.is_file():
         usual = "image" if columns.path_column == Columns.path_column and "image" in header_of(path) else ""

@@ -34,8 +34,7 @@ def open_source(path: Path, columns: Columns) -> Found:
 
     Raises:
         BadData: an image of a pair does not exist, or a pair is marked as the same identity but is in two folders, or
-            the
-            reverse.
+            the reverse.
     """
     has_folds = "fold" in header_of(path)
     asked = replace(

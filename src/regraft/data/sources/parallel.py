@@ -24,8 +24,7 @@ def accepts(path: Path) -> bool:
 
 
 def _files(folder: Path) -> dict[str, dict[str, Path]]:
-    """Return files by the part before the dot, and by language; a suffix is a language if some file also exists in
-    another."""
+    """Return files by the part before the dot, and by language: a suffix with which some file exists beside another."""
     found = dict[str, dict[str, Path]]()
     for one in sorted(folder.iterdir()):
         if _LANGUAGE.fullmatch(one.suffix) and one.is_file():
@@ -40,8 +39,7 @@ def open_source(path: Path, columns: Columns) -> Found:
     Raises:
         UnknownName: the language does not exist.
         BadData: the languages are not specified; a file is missing, cannot be read, or has another number of lines than
-            its
-            counterpart; a line is empty; some files name a split and others do not.
+            its counterpart; a line is empty; some files name a split and others do not.
     """
     files, given = _files(path), (*columns.text_columns, *columns.named)
     languages = sorted({language for some in files.values() for language in some})

@@ -36,8 +36,7 @@ def open_source(path: Path, columns: Columns) -> Found:
 
     Raises:
         BadData: a file does not have this form; a context or question is empty, an id is repeated, or an answer is not
-            at
-            its stated position. Nothing is left out.
+            at its stated position. Nothing is left out.
     """
     files = _files(path)
     splits = splits_in([file.stem for file in files])
@@ -55,8 +54,8 @@ def open_source(path: Path, columns: Columns) -> Found:
 
 
 def _files(path: Path) -> list[Path]:
-    """Return the file, or those in the folder; a single file is checked less strictly here, so that the error can name
-    what it lacks."""
+    """Return the file, or those in the folder. A file is checked less strictly, so that errors can name what is
+    missing."""
     wanted = (b'"data"',) if path.is_file() else (b'"data"', b'"paragraphs"')
     found = sorted(path.glob("*.json")) if path.is_dir() else [path] if path.suffix.lower() == ".json" else []
     return [file for file in found if file.is_file() and all(word in _head(file) for word in wanted)]

@@ -269,7 +269,7 @@ def _elsewhere(root: Path, name: str, alike: Sequence[Path]) -> str:
 
 
 def _labels(path: Path, table: Table, columns: Columns) -> tuple[list[str], list[str]]:
-    """Return the label of every row, and the assumptions made; cells of several columns are joined. Values are checked
+    """Return the label of every row, with several columns joined, and the assumptions made. Values are checked
     later."""
     if columns.unlabelled:
         return [""] * len(table.rows), []
