@@ -1,4 +1,4 @@
-"""Transfer learning on your own labelled data, with a measure of whether it was worth it.
+"""Transfer learning on your own labelled data, evaluated against the baselines it has to beat.
 
     data = regraft.open_dataset("photos")
     run = regraft.fit(data, backbone="googlenet", strategy="partial")

@@ -1,4 +1,4 @@
-"""`python -m regraft` is the command line."""
+"""Run the command line with `python -m regraft`."""
 
 from regraft.doors.cli import main
 

@@ -1,8 +1,8 @@
-"""Tensors and facts on disk: safetensors and JSON, nothing that can execute. Imports no torch.
+"""Storage of tensors and metadata: safetensors and JSON, which cannot execute code. Does not import torch.
 
-A saved model is a folder with `model.safetensors` and `bundle.json`. The JSON names every tensor's part (a stage, the
-head, the reference of the out-of-distribution score) by digest, and itself by a digest of all its other fields. Both a
-model that predicts and a backbone for the next transfer are read from it here.
+A saved model is a folder with `model.safetensors` and `bundle.json`. The JSON holds a digest of every part's tensors (a
+part is a stage, the head, or the reference of the out-of-distribution score) and a digest of its own other fields. This
+module reads saved models both for prediction and as backbones for further transfer.
 """
 
 import json
@@ -19,7 +19,7 @@ from regraft.files import atomic
 from regraft.identity import digest_json, digest_tensors
 
 FORMAT = 2
-"""Format of `bundle.json` that this version writes and reads."""
+"""Version of the format of `bundle.json`, written and read by this version of the package."""
 FACTS = "bundle.json"
 TENSORS = "model.safetensors"
 
@@ -28,7 +28,7 @@ _NAMES = {
     "bool": "BOOL", "uint8": "U8", "int8": "I8", "uint16": "U16", "int16": "I16", "uint32": "U32", "int32": "I32",
     "uint64": "U64", "int64": "I64", "float16": "F16", "float32": "F32", "float64": "F64",
 }  # fmt: skip
-"""numpy's names of element types to those of safetensors."""
+"""numpy's names of data types -> those of safetensors."""
 
 
 def safetensors_layout(
@@ -37,12 +37,11 @@ def safetensors_layout(
     metadata: Mapping[str, str] | None = None,
     align: int = 8,
 ) -> tuple[bytes, dict[str, int]]:
-    """What a safetensors file begins with, and where in it each array begins; under "" where the file ends.
+    """Return the start of a safetensors file, and the offset of each array by name; "" gives the end of the file.
 
-    `tensors` gives name, element type and shape of each array in the file's order; the first one begins at a multiple
-    of `align` bytes. Source of the layout: the format's own description,
-    https://github.com/huggingface/safetensors#format (length of the header in 8 bytes, header as JSON, arrays in
-    little-endian order without gaps).
+    `tensors` gives name, data type and shape of each array in the order of the file; the first one starts at a multiple
+    of `align` bytes. Source of the layout: https://github.com/huggingface/safetensors#format (length of the header in 8
+    bytes, header as JSON, little-endian arrays without gaps).
     """
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     begins, end = {}, 0
@@ -56,9 +55,9 @@ def safetensors_layout(
 
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
-    """Write named arrays as one safetensors file, atomically and without a second copy of them in memory.
+    """Write named arrays to a safetensors file, atomically and without a second copy in memory.
 
-    The wide element types come first, so that each array begins at a multiple of its element's size.
+    Arrays with the widest data types come first, so that each array starts at a multiple of its element size.
     """
     order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
     head, _ = safetensors_layout([(name, tensors[name].dtype, tensors[name].shape) for name in order])
@@ -70,10 +69,10 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
 
 
 def read_tensors(path: Path, *, beginning: str | tuple[str, ...] = "") -> dict[str, np.ndarray]:
-    """The named arrays of a safetensors file; only those whose names begin so, where that is given.
+    """Read the named arrays of a safetensors file, or only those whose names start with `beginning`.
 
     Raises:
-        BundleError: the file is missing, cut short or no safetensors file.
+        BundleError: the file is missing, truncated or not a safetensors file.
     """
     if not path.is_file():
         raise BundleError(f"{path} does not exist.", fix="copy the whole folder, this file included.")
@@ -88,10 +87,10 @@ def read_tensors(path: Path, *, beginning: str | tuple[str, ...] = "") -> dict[s
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file.
+    """Read a JSON file.
 
     Raises:
-        BundleError: the file is missing, cannot be read, or is no JSON.
+        BundleError: the file is missing, unreadable or not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -106,21 +105,21 @@ def read_json(path: Path) -> Any:
 
 
 def bundle_folder(path: Path) -> Path:
-    """The folder of the saved model at `path`: itself, or the folder `model` of a run."""
+    """Return the folder of the saved model at `path`: `path` itself, or the folder `model` of a run."""
     return path / "model" if (path / "model" / FACTS).is_file() else path
 
 
 def sealed(body: Mapping[str, Any]) -> dict[str, Any]:
-    """What `bundle.json` holds: the body, its format, and a digest of both."""
+    """Return the content of `bundle.json`: the body, its format version, and a digest of both."""
     whole = {"format": FORMAT, **body}
     return {**whole, "digest": digest_json(whole)}
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
-    """What `bundle.json` in `folder` holds, checked to be of this format and unchanged.
+    """Read `bundle.json` in `folder`; check its format version and its digest.
 
     Raises:
-        BundleError: it is missing, damaged, changed, of another format, or no saved model at all.
+        BundleError: it is missing, damaged, changed, of another format, or not a saved model.
     """
     if not (folder / FACTS).is_file():
         raise _no_model(folder)
@@ -161,7 +160,7 @@ def _no_model(folder: Path) -> BundleError:
 
 
 def part_digests(tensors: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """Digest of each part's tensors; a tensor's part is its name up to the first `/`."""
+    """Return the digest of each part's tensors; a tensor's part is its name up to the first `/`."""
     parts: dict[str, dict[str, np.ndarray]] = {}
     for name, array in tensors.items():
         parts.setdefault(name.partition("/")[0], {})[name] = array
@@ -169,10 +168,10 @@ def part_digests(tensors: Mapping[str, np.ndarray]) -> dict[str, str]:
 
 
 def check_tensors(tensors: Mapping[str, np.ndarray], expected: Mapping[str, str], path: Path) -> None:
-    """Compare the tensors read from `path` with the digests of their parts.
+    """Compare tensors read from `path` with the digests of their parts.
 
     Raises:
-        BundleError: a part is missing, changed, or one too many.
+        BundleError: a part is missing, changed or unexpected.
     """
     found = part_digests(tensors)
     for part in [*expected, *found]:

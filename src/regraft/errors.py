@@ -124,8 +124,8 @@ def out_of_memory(error: BaseException) -> bool:
 
 _NO_MEMORY = ("out of memory", "outofmemory", "allocate memory", "bad_alloc", "bad allocation", "not enough memory",
               "alloc_failed", "can't start new thread", "failed to map segment", "paging file")  # fmt: skip
-"""What allocators say, in lower case. The last two are the system's, on Linux and on Windows, when a library does not
-fit."""
+"""Fragments of allocators' error messages, in lower case. The last two come from the system, on Linux and on Windows,
+when a library does not fit in memory."""
 
 
 class MissingExtra(RegraftError):
@@ -141,9 +141,9 @@ class RunError(RegraftError):
 
 
 def nearest(name: str, known: list[str]) -> str:
-    """The sentence that offers the nearest of `known`, or all of them.
+    """Return a sentence that suggests the closest of the `known` names, or lists all of them.
 
-    Of two characters one may be wrong (4f, 4e); of longer names about two in five, which is difflib's own measure.
+    In a name of two characters one may differ (4f, 4e); in longer names about two in five, the default of difflib.
     """
     if not known:
         return "leave it out; there is none to choose from."

@@ -1,4 +1,4 @@
-"""Files that are never seen half-written, locks that die with their process, and where the cache lives."""
+"""Atomic file writes, file locks that are released when their process dies, and the cache folder."""
 
 import contextlib
 import errno
@@ -16,10 +16,10 @@ from regraft.identity import digest_json
 
 
 def cache_home() -> Path:
-    """Folder of everything that can be made again: `REGRAFT_CACHE`, else the platform's cache folder.
+    """Return the folder for everything that can be recomputed: `REGRAFT_CACHE`, or the platform's cache folder.
 
     Raises:
-        BadRequest: no variable names it, and the user has no home.
+        BadRequest: no environment variable names it, and the user has no home folder.
     """
     try:
         if chosen := os.environ.get("REGRAFT_CACHE"):
@@ -28,19 +28,20 @@ def cache_home() -> Path:
             return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "regraft" / "cache"
         if sys.platform == "darwin":
             return Path.home() / "Library" / "Caches" / "regraft"
-        base = Path(os.environ.get("XDG_CACHE_HOME", ""))  # the XDG specification: empty and relative ones do not count
+        base = Path(os.environ.get("XDG_CACHE_HOME", ""))  # XDG specification: ignore empty and relative paths
         return (base if base.is_absolute() else Path.home() / ".cache") / "regraft"
-    except RuntimeError as error:  # how pathlib says that there is no home
+    except RuntimeError as error:  # pathlib raises this if there is no home folder
         raise BadRequest(
             f"There is no place for the cache: {error}", fix="set REGRAFT_CACHE to a folder that can be written."
         ) from error
 
 
 def keep_in_cache(variable: str, name: str) -> None:
-    """Has a package keep its own files in our cache: `variable` of the environment tells it the folder.
+    """Make a package store its own files in our cache, by setting its environment variable `variable` to a folder
+    there.
 
-    Nothing changes where the user has set the variable, or where our cache cannot be made: a package that wants its
-    folder while it is imported would end there.
+    Does nothing if the user has set the variable, or if our cache folder cannot be created: a package that needs its
+    folder during import would then fail.
     """
     if variable not in os.environ:
         with contextlib.suppress(OSError, BadRequest):
@@ -50,17 +51,17 @@ def keep_in_cache(variable: str, name: str) -> None:
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that appears at `path` whole, or not at all.
+    """Open a binary file that appears at `path` complete, or not at all.
 
-    Written beside the file it replaces, flushed to the disk, then renamed over it. A link is followed. What is no file,
-    such as /dev/stdout, is written as it is.
+    The file is written next to the one it replaces, flushed to disk, then renamed over it. Symbolic links are followed.
+    Anything other than a regular file, such as /dev/stdout, is written directly.
 
     Raises:
         OutOfSpace: the disk is full; the partial file is removed.
     """
     if path.is_symlink() and path.is_file():
         path = path.resolve()
-    if path.is_dir():  # not only after all the work, when the file is to be put in its place
+    if path.is_dir():  # fail now, not after all the work, when the file is renamed
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     partial, in_place = path.parent / f".{path.name}.{secrets.token_hex(8)}.part", path.exists() and not path.is_file()
     try:
@@ -75,7 +76,7 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
     except OSError as error:
         if error.errno in FULL:
             raise disk_full(path) from error
-        if error.filename in (None, str(partial)):  # what the user knows
+        if error.filename in (None, str(partial)):  # the path that the user knows
             error.filename = str(path)
         raise
     finally:
@@ -85,9 +86,10 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """A folder to write into, that lies at `path`, whole, once the work inside is done; else nothing is left of it.
+    """Create a folder to write into; it is moved to `path`, complete, when the block ends, and removed if the block
+    fails.
 
-    What a killed process left is removed by the next that writes the same folder.
+    Leftovers of a killed process are removed by the next one that writes the same folder.
     """
     partial = path.absolute().with_name(f".{path.absolute().name}.part")
     shutil.rmtree(partial, ignore_errors=True)
@@ -95,7 +97,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     partial.mkdir()
     try:
         yield partial
-        if path.is_dir():  # an empty one; not every system renames over it
+        if path.is_dir():  # an empty folder; not every system allows renaming over one
             path.rmdir()
         partial.rename(path)
     finally:
@@ -103,11 +105,11 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-"""What a system says of a full disk, and of a full quota."""
+"""System errors for a full disk and for an exceeded quota."""
 
 
 def disk_full(path: object) -> OutOfSpace:
-    """The error for a full disk under `path`."""
+    """Return the error for a full disk at `path`."""
     return OutOfSpace(
         f"The disk is full: {path} could not be written.",
         fix="free some space, or set REGRAFT_CACHE (for the cache) or --out (for the run) to another disk.",
@@ -120,20 +122,21 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, atomically; what UTF-8 cannot hold, from file names, as JSON escapes it: `\\udce9`."""
+    """Write `text` as UTF-8, atomically. Characters that UTF-8 cannot encode (they occur in file names) are escaped as
+    in JSON: `\\udce9`."""
     with atomic(path) as file:
         file.write(text.encode(errors="backslashreplace"))
 
 
 class Lock:
-    """An exclusive lock on a file, released by the system when its process dies, however it dies."""
+    """An exclusive lock on a file, which the system releases when its process dies for whatever reason."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: IO[bytes] | None = None
 
     def acquire(self) -> bool:
-        """Take the lock without waiting; False when another process (or another `Lock`) has it."""
+        """Acquire the lock without waiting. Return False if another process (or another `Lock`) holds it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         file = self.path.open("a+b")
         try:
@@ -145,7 +148,7 @@ class Lock:
         return True
 
     def release(self) -> None:
-        """Give the lock back; harmless when it is not held."""
+        """Release the lock; does nothing if it is not held."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -159,13 +162,14 @@ class Lock:
 
 @contextlib.contextmanager
 def claimed(begun: Path, what: str, facts: Mapping[str, Any], *, resume: bool) -> Iterator[None]:
-    """The folder of resumable work (`what`: `sweep`), for this process alone, inside the `with`.
+    """Claim the folder of a resumable job for this process, within the `with` block.
 
-    `begun` is the file in it that says what was begun: `facts`, and a digest of them.
+    `what` is the kind of job, such as `sweep`; `begun` is the file in the folder that records the job's `facts` and
+    their digest.
 
     Raises:
-        RunError: the folder holds something else, or work of other facts, or this work and `resume` is not set, or
-            another process works in it.
+        RunError: the folder contains something else or a job with other facts, or this job and `resume` is not set, or
+            another process is using it.
     """
     folder, signature = begun.parent, digest_json(facts)
     if folder.is_file():
@@ -208,33 +212,33 @@ else:
 
 
 def unreadable(path: Path, error: Exception) -> str:
-    """Why the system does not give the bytes of a file, in a clause."""
+    """Return a clause that explains why the system cannot read a file."""
     if path.is_symlink() and not path.exists():
         return "it is a link that leads nowhere"
     return f"it cannot be read ({getattr(error, 'strerror', None) or error or 'it does not fit into memory'})"
 
 
 def shortened(reason: str, limit: int = 120) -> bytes:
-    """A reason in at most `limit` bytes of UTF-8, cut between characters."""
+    """Return a reason as at most `limit` bytes of UTF-8, cut between characters."""
     return reason.encode(errors="replace")[:limit].decode(errors="ignore").encode()
 
 
 MAX_HIGH_SHARE = 0.3
-"""Largest share of the letters that are outside ASCII in a text that is taken for Windows-1252. Our choice: in Western
-European languages it is under 0.2, in Russian or Greek nearly 1."""
+"""Maximum share of non-ASCII letters in a text that is decoded as Windows-1252. Our choice: in Western European
+languages it is below 0.2, in Russian or Greek close to 1."""
 
 
 def decoded_text(data: bytes) -> tuple[str, str] | None:
-    """Text in its encoding: UTF-8, UTF-16 and UTF-32 for certain; failing these Windows-1252 where that is likely.
+    """Decode text: UTF-8, UTF-16 or UTF-32 if they are certain, otherwise Windows-1252 if that is likely.
 
-    Beside the text comes the encoding's name where it is not UTF-8, else nothing. None: it cannot be told.
+    Return the text and the name of its encoding (empty for UTF-8), or None if the encoding cannot be determined.
     """
     candidates = ["utf-8-sig", *(["cp1252"] if b"\0" not in data else [])]
     if data[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff"):
         candidates = ["utf-32"]
     elif data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         candidates = ["utf-16"]
-    elif data[:1].strip(b"\0") and data[1:2] == b"\0":  # as some systems write it, without a mark
+    elif data[:1].strip(b"\0") and data[1:2] == b"\0":  # UTF-16 without a byte-order mark, as some systems write it
         candidates = ["utf-16-le"]
     for encoding in candidates:
         try:

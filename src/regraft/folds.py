@@ -1,13 +1,13 @@
-"""Seeded, stratified folds and hold-outs that never split a group.
+"""Seeded, stratified folds and hold-out splits that never divide a group.
 
 Letters in shapes: n examples, g groups, c classes, k parts (folds, or the two sides of a split).
 
-Every group goes to the part where it makes the classes least uneven. The unevenness of part f and
-class c is (count in f)² / (capacity of f × count in all²); summed over both it is smallest when every part holds
-its share of every class. Groups of several examples are placed first, largest first, in an order shuffled by the
-seed; single examples then fill what is left, which without groups gives exact stratification. The greedy order is
-that of scikit-learn's StratifiedGroupKFold; the measure is our choice (for single examples it is Webster's method of
-apportionment). numpy only.
+Every group is assigned to the part where it leaves the classes most evenly distributed. The unevenness of part f and
+class c is (count in f)² / (capacity of f × count in all²); its sum over both is minimal if every part has its share of
+every class. Groups of several examples are placed first, largest first, in an order shuffled by the seed; single
+examples then fill the remaining capacity, so that without groups the stratification is exact. The greedy order is that
+of scikit-learn's StratifiedGroupKFold; the measure is our choice (for single examples it is Webster's method of
+apportionment). Uses numpy only.
 """
 
 from collections.abc import Callable
@@ -23,14 +23,14 @@ from regraft.identity import derive_seed
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Folds:
-    """Which fold each example is tested in."""
+    """Assignment of examples to test folds."""
 
     of_example: Int[np.ndarray, " n"]
-    """The fold of every example, in [0, num_folds); -1 where it trains in every fold and is tested in none."""
+    """Fold of every example, in [0, num_folds); -1 if the example trains in every fold and is never tested."""
     num_folds: int
-    """How many folds there are; none is empty. 0 where nothing can be tested."""
+    """Number of folds, none of them empty; 0 if nothing can be tested."""
     note: str = ""
-    """What differs from what was asked for, in a sentence or two; empty when nothing does."""
+    """How the folds differ from those requested, in a sentence or two; empty if they do not."""
 
 
 def folds(
@@ -41,13 +41,13 @@ def folds(
     *,
     kept: bool = True,
 ) -> Folds:
-    """Deal the examples into folds of like size and like class shares; a group stays in one fold.
+    """Assign the examples to folds of similar size and class distribution; a group stays in one fold.
 
-    Without groups, the counts of a class in any two folds differ by at most one, and so do the sizes of the folds.
-    When a class of two examples (or groups) or more has fewer than `num_folds`, there are as many folds as it has;
-    `note` says so. Where `kept` is false, `targets` are no classes that every training split must know, but strata to
-    spread evenly; then only examples (or groups) can be few. Some fold's training split may still lack a class:
-    `teachable` sees to that.
+    Without groups, the counts of a class in any two folds differ by at most one, and so do the sizes of the folds. If a
+    class of at least two examples (or groups) has fewer than `num_folds`, there are as many folds as it has, and `note`
+    says so. If `kept` is false, `targets` are not classes that every training split needs, but strata to distribute
+    evenly; then only the number of examples (or groups) limits the number of folds. A fold's training split may still
+    lack a class; `teachable` takes care of that.
 
     Raises:
         BadRequest: `num_folds` is below 2.
@@ -72,11 +72,11 @@ def teachable(
     groups: Shaped[np.ndarray, " n"] | None,
     untaught: Callable[[np.ndarray, np.ndarray], Bool[np.ndarray, " _"]],
 ) -> Folds:
-    """The same folds, in which nothing is tested that the examples outside the fold cannot teach.
+    """Return the same folds without test examples that the training examples of their fold cannot teach.
 
-    `untaught` (targets outside a fold, inside it) -> which of these show what none of those shows: a class, a label, a
-    second value. Their groups train in every fold and are tested in none. Where what is left to test is all alike,
-    nothing is tested at all.
+    `untaught(targets outside a fold, targets inside it)` returns a mask of those inside that show something none
+    outside shows: a class, a label, a second value. Their groups train in every fold and are never tested. If the
+    remaining test examples are all alike, nothing is tested.
     """
     of_example = dealt.of_example.copy()
     for fold in range(dealt.num_folds):
@@ -96,10 +96,10 @@ def teachable(
 def split(
     targets: Int[np.ndarray, " n"], groups: Shaped[np.ndarray, " n"] | None, share: float, seed: int
 ) -> Bool[np.ndarray, " n"]:
-    """True for the examples held out: about `share` of every class, no group on both sides.
+    """Return a mask of the held-out examples: about `share` of every class, with no group on both sides.
 
-    Every class with two examples (or groups) or more is on both sides, where groups that hold several classes allow
-    it; a class with only one is where it fits.
+    Every class with at least two examples (or groups) is on both sides, if groups that contain several classes allow
+    it; a class with only one is placed where it fits.
 
     Raises:
         BadRequest: `share` is not between 0 and 1.
@@ -114,7 +114,7 @@ def split(
 
 
 class _Table:
-    """The examples as integer codes of class and group, and what follows from them."""
+    """The examples as integer codes of class and group, and counts derived from them."""
 
     def __init__(self, targets: Int[np.ndarray, " n"], groups: Shaped[np.ndarray, " n"] | None) -> None:
         self.classes, self.class_of = np.unique(targets, return_inverse=True)
@@ -135,7 +135,7 @@ class _Table:
         self.groups_per_class = np.bincount(pairs % len(self.classes), minlength=len(self.classes))
 
     def counts_of(self, some: Int[np.ndarray, " m"]) -> Int[np.ndarray, "m c"]:
-        """Examples of every class in the groups `some`."""
+        """Return the number of examples of every class in the groups `some`."""
         row = np.full(self.num_groups, -1)
         row[some] = np.arange(len(some))
         inside = row[self.group_of] >= 0
@@ -143,7 +143,7 @@ class _Table:
 
 
 def _deal(table: _Table, capacity: Float[np.ndarray, " k"], rng: np.random.Generator) -> Int[np.ndarray, " g"]:
-    """The part of every group, parts being filled in proportion to `capacity`."""
+    """Return the part of every group; parts are filled in proportion to `capacity`."""
     sizes = np.bincount(table.group_of, minlength=table.num_groups)
     part = np.zeros(table.num_groups, dtype=np.int64)
     filled = np.zeros((len(capacity), len(table.classes)))
@@ -174,7 +174,7 @@ def _fill(
     capacity: Float[np.ndarray, " k"],
     turn: Int[np.ndarray, " k"],
 ) -> Int[np.ndarray, " m"]:
-    """The parts of `num_examples` single examples of one class; `filled` is brought up to date."""
+    """Return the parts of `num_examples` single examples of one class; updates `filled` in place."""
     totals = filled.sum(axis=1)
 
     def bid(at: int) -> tuple[float, float, int, int]:
@@ -193,7 +193,8 @@ def _fill(
 
 
 def _repair(table: _Table, part: Int[np.ndarray, " g"]) -> None:
-    """Move the smallest group that puts a class on the side that lacks it and takes none away from the other."""
+    """Move the smallest group that gives a class to the side that lacks it without taking a class from the other
+    side."""
     for label in np.flatnonzero(table.groups_per_class > 1):
         counts = _count(part[table.group_of], table.class_of, 2, len(table.classes))
         for side in np.flatnonzero(counts[:, label] == 0):

@@ -1,6 +1,6 @@
-"""Who is who: digests of content, hashes that are near one another, and seeds derived from one another.
+"""Digests of content, perceptual hashes of near-duplicates, and derived random seeds.
 
-Shapes: u distinct hashes, m pairs. Imports no torch.
+Shapes: u distinct hashes, m pairs. Does not import torch.
 """
 
 import hashlib
@@ -13,11 +13,11 @@ import numpy as np
 from jaxtyping import Int, UInt8, UInt64
 
 MAX_BITS = 20
-"""Largest number of differing bits, of 256, in hashes of nearly the same."""
+"""Maximum number of differing bits, of 256, between hashes of near-duplicates."""
 
 
 def digest_bytes(*parts: bytes) -> str:
-    """BLAKE2b digest (160 bits, hex) of `parts`, each preceded by its length."""
+    """Return the BLAKE2b digest (160 bits, hex) of `parts`, each preceded by its length."""
     state = hashlib.blake2b(digest_size=20)
     for part in parts:
         state.update(len(part).to_bytes(8, "little"))
@@ -26,17 +26,17 @@ def digest_bytes(*parts: bytes) -> str:
 
 
 def digest_contents(data: bytes) -> str:
-    """Digest of the bytes of a file that is in memory: what `digest_file` gives for it on the disk."""
+    """Return the digest of a file's bytes held in memory, equal to that of `digest_file`."""
     return hashlib.blake2b(data, digest_size=20).hexdigest()
 
 
 def digest_json(value: Any) -> str:
-    """Digest of a JSON value; the order of keys does not matter."""
+    """Return the digest of a JSON value; the order of keys does not matter."""
     return digest_bytes(json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode())
 
 
 def digest_file(path: Path) -> str:
-    """Digest of the bytes of a file, read in pieces of 1 MiB."""
+    """Return the digest of the bytes of a file, read in blocks of 1 MiB."""
     state = hashlib.blake2b(digest_size=20)
     with path.open("rb") as file:
         while piece := file.read(1 << 20):
@@ -45,7 +45,7 @@ def digest_file(path: Path) -> str:
 
 
 def digest_tensors(tensors: Mapping[str, np.ndarray]) -> str:
-    """Digest of named arrays: names, dtypes, shapes and values; the order of names does not matter."""
+    """Return the digest of named arrays: names, dtypes, shapes and values; the order of names does not matter."""
     return digest_bytes(*_tensor_parts(tensors))
 
 
@@ -57,22 +57,22 @@ def _tensor_parts(tensors: Mapping[str, np.ndarray]) -> Iterable[bytes]:
 
 
 def derive_seed(seed: int, *path: str | int) -> int:
-    """A seed in [0, 2**63) for one purpose, named by `path`, under the run's one seed.
+    """Derive a seed in [0, 2**63) from the run's seed, for the purpose named by `path`.
 
-    Different paths give unrelated seeds, so that adding a purpose moves no other (our choice).
+    Different paths give unrelated seeds, so that adding a purpose changes no other (our choice).
     """
     parts = [str(seed), *map(str, path)]
     return int(hashlib.blake2b("\x1f".join(parts).encode(), digest_size=8).hexdigest(), 16) >> 1
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
+    """Return the SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def hash_pairs(hashes: UInt8[np.ndarray, "u 32"], max_bits: int) -> Iterator[Int[np.ndarray, "m 2"]]:
-    """All pairs of rows whose bits differ in at most `max_bits` places, in pieces; a pair may come more than once."""
+    """Yield all pairs of rows that differ in at most `max_bits` bits, in batches; a pair may occur more than once."""
     if len(hashes) < 2:
         return
     words = np.ascontiguousarray(hashes).view(np.uint64)
@@ -91,10 +91,10 @@ def hash_pairs(hashes: UInt8[np.ndarray, "u 32"], max_bits: int) -> Iterator[Int
 
 
 def _bands(hashes: UInt8[np.ndarray, "u 32"], num_bands: int) -> Iterator[UInt64[np.ndarray, " u"]]:
-    """The bits dealt out into bands of at most 64, each band as a number.
+    """Yield the bits distributed over bands of at most 64, each band as an integer.
 
-    Bits that vary most over the data are dealt first, so that every band tells as much as the others: images on
-    plain ground share whole rows of bits.
+    The bits that vary most over the data are distributed first, so that all bands are about equally informative: images
+    on a plain background share whole rows of bits.
     """
     bits = np.unpackbits(hashes, axis=1)
     share = bits.mean(axis=0)

@@ -1,4 +1,5 @@
-"""Dataclasses as JSON and back, by their annotations: reports, findings, events. Imports nothing heavy."""
+"""Conversion of dataclasses to JSON and back, by their annotations: reports, findings, events. Imports nothing
+heavy."""
 
 import types
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,8 @@ T = TypeVar("T")
 
 
 def to_json(value: Any) -> Any:
-    """Dataclasses, mappings, sequences, arrays and numbers as plain values; numbers that are not finite become None."""
+    """Convert dataclasses, mappings, sequences, arrays and numbers to plain JSON values; non-finite numbers become
+    None."""
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: to_json(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
@@ -34,8 +36,8 @@ def to_json(value: Any) -> Any:
 
 
 def numbers_in(value: Any) -> Float[np.ndarray, " n"]:
-    """Every number in an array, or in a tree of mappings, sequences and arrays, in one vector: mappings in the order of
-    their keys. Texts are left out."""
+    """Return every number in an array, or in a tree of mappings, sequences and arrays, as one vector. Mappings are
+    traversed in the order of their keys; strings are ignored."""
     if isinstance(value, np.ndarray) and value.dtype != object:
         return value.ravel().astype(np.float64) if value.dtype.kind in "biuf" else np.zeros(0)
     if isinstance(value, Mapping):
@@ -46,27 +48,27 @@ def numbers_in(value: Any) -> Float[np.ndarray, " n"]:
 
 
 def from_json(kind: type[T], value: Any) -> T:
-    """The dataclass `kind` that `to_json` wrote; a number that was not finite comes back as NaN.
+    """Rebuild a dataclass of type `kind` from the output of `to_json`; numbers that were not finite become NaN.
 
     Raises:
-        TypeError, ValueError, KeyError: the value is not one that `to_json` writes of this dataclass.
+        TypeError, ValueError, KeyError: the value is not the JSON of such a dataclass.
     """
     return _read(kind, value)
 
 
 class Record:
-    """A dataclass that is kept as JSON."""
+    """Base class of dataclasses stored as JSON."""
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as plain values; numbers that are not finite become None."""
+        """Return the fields as plain JSON values; non-finite numbers become None."""
         return cast("dict[str, Any]", to_json(self))
 
     @classmethod
     def from_json(cls: type[T], value: Mapping[str, Any]) -> T:
-        """What `to_json` wrote.
+        """Rebuild the dataclass from the output of `to_json`.
 
         Raises:
-            TypeError, ValueError, KeyError: it is not that.
+            TypeError, ValueError, KeyError: the value is not the JSON of this dataclass.
         """
         return from_json(cls, value)
 
@@ -89,7 +91,7 @@ def _read(kind: Any, value: Any) -> Any:
         if not isinstance(value, Mapping):
             raise TypeError(f"{kind.__name__} is expected, found {type(value).__name__}")
         hints = _hints(kind)
-        if hasattr(kind, "hints_of"):  # a field whose class depends on the others
+        if hasattr(kind, "hints_of"):  # a field whose class depends on the other fields
             hints = hints | kind.hints_of(value)
         return kind(**{name: _read(hints[name], inside) for name, inside in value.items()})
     if origin is tuple or kind is tuple:

@@ -1,10 +1,10 @@
-"""The folder is the registry: a public file, or folder, that defines `ENTRY` is an entry of its shelf, by its own name.
+"""Registries given by folders: a public file or folder that defines `ENTRY` is an entry, registered under its own name.
 
-A provider, one file that offers several entries (torchvision's networks, a family of metrics), lists their names in a
-literal tuple `NAMES` and holds them in `ENTRIES`. Other files are machinery, other folders shelves.
-Third parties add entries through entry points in the group `regraft.<shelf>`, for instance
-`[project.entry-points."regraft.backbones"]  mynet = "mypackage.mynet"`; the module named there defines `ENTRY`.
-Source: big_vision's and timm's layout.
+A provider, one file with several entries (torchvision's networks, a family of metrics), lists their names in a literal
+tuple `NAMES` and defines them in `ENTRIES`. Files that define neither hold supporting code; folders that do not are
+registries of their own. Third parties add entries through entry points in the group `regraft.<shelf>`, for instance
+`[project.entry-points."regraft.backbones"]  mynet = "mypackage.mynet"`; the module named there defines `ENTRY`. Source:
+the layout of big_vision and timm.
 """
 
 import ast
@@ -27,19 +27,19 @@ _NAMES = re.compile(r"^NAMES\b[^=\n]*=\s*(\(.*?\))$", re.MULTILINE | re.DOTALL)
 
 
 class Shelf(Generic[T]):
-    """The entries of one kind, found by listing the package that holds them."""
+    """Registry of one kind of entry, found by listing the package that contains them."""
 
     def __init__(self, kind: str, package: str) -> None:
-        """`kind` is the word for messages: `backbone`; `package` the one that holds the files."""
+        """`kind` is the name used in messages, such as `backbone`; `package` is the package that contains the files."""
         self.kind = kind
         self.package = package
 
     def names(self) -> list[str]:
-        """Entry names in alphabetical order. Reads the text of files; imports no entry."""
+        """Return the entry names in alphabetical order. Reads the source text of files and imports no entry."""
         return sorted({*self._own, *self._foreign()})
 
     def get(self, name: str) -> T:
-        """The entry called `name`; its module is imported now and not before.
+        """Return the entry called `name`; its module is imported on this first use.
 
         Raises:
             UnknownName: no public file and no entry point has this name.
@@ -48,20 +48,21 @@ class Shelf(Generic[T]):
         return module.ENTRIES[name] if hasattr(module, "ENTRIES") else module.ENTRY
 
     def module(self, name: str) -> str:
-        """The full name of the module that defines the entry, which is not imported.
+        """Return the full name of the module that defines the entry, without importing it.
 
         Raises:
             UnknownName: no public file and no entry point has this name.
         """
-        # Ours first: what is installed is read from the metadata of every distribution, which takes milliseconds.
+        # Built-in entries first: looking up entry points reads the metadata of every distribution, which takes
+        # milliseconds.
         found = self._own.get(name) or self._foreign().get(name)
         if found is None:
             raise UnknownName(self.kind, name, self.names())
         return found
 
     def literal(self, name: str, called: str) -> tuple[str, ...]:
-        """The literal tuple of that name in the file of one of our entries, which is not imported; empty where there is
-        none. So whoever looks for an entry that suits does not load all of them."""
+        """Return the literal tuple named `called` in the file of a built-in entry, without importing it; empty if there
+        is none. Lets callers select a suitable entry without loading all of them."""
         text = self._texts.get(name, "") if self._own else ""
         found = re.search(rf"^{called}\b[^=\n]*=\s*(\([^)]*\))", text, re.MULTILINE)
         return ast.literal_eval(found[1]) if found else ()
@@ -71,7 +72,7 @@ class Shelf(Generic[T]):
 
     @cached_property
     def _own(self) -> dict[str, str]:
-        """Entry name -> module, for the files of the package."""
+        """Return entry name -> module, for the files of the package."""
         found: dict[str, str] = {}
         self._texts: dict[str, str] = {}
         for folder in import_module(self.package).__path__:
@@ -92,6 +93,7 @@ class Shelf(Generic[T]):
 
 @lru_cache(maxsize=1)
 def _installed(path: tuple[str, ...]) -> dict[str, dict[str, str]]:
-    """Group -> name -> module of all entry points; distributions are read once, as long as `path` stays the same."""
+    """Return group -> name -> module of all entry points; distributions are read once, as long as `path` does not
+    change."""
     found = entry_points()
     return {group: {point.name: point.value for point in found.select(group=group)} for group in found.groups}

@@ -1,5 +1,5 @@
-"""Sentences about many things: the first few by name, the rest by count; words for splits; durations, sizes, tables;
-and how a label that holds several things is written: with `;` between them, whatever a table has."""
+"""Text formatting: lists of names, counts, durations, sizes, Markdown tables; names of splits; and labels of several
+parts, joined by `;` whatever delimiter the table uses."""
 
 import math
 import re
@@ -18,23 +18,23 @@ SPLIT_WORDS = {
     "eval": "test",
     "evaluation": "test",
 }
-"""What folders, archives and tables call the splits, in lower case."""
+"""Names of splits in folders, archives and tables, in lower case."""
 _WORD = re.compile(rf"({'|'.join(SPLIT_WORDS)})(?:sets?|data|images?|imgs?)?")
 _BESIDE = re.compile(
     "(data)?sets?|data|(image|img|pic(ture)?|photo|file|sample|example|split|part)s?|folder|dir|seg|public|private|new|all"
 )
-"""Words that a split's name may have beside its own without meaning anything else."""
+"""Words that may occur in a split's name without changing its meaning."""
 
 
 EMPTY = frozenset(("", "na", "n/a", "nan", "null", "none", "?", "-", "<na>"))
-"""What stands in a table for a missing number, in any case."""
+"""Table cells that stand for a missing number, in any case."""
 
 
 def splits_in(names: Iterable[str]) -> dict[str, str]:
-    """The names among these that are those of splits, and of which: train, val or test.
+    """Return the names that denote splits, each with its split: train, val or test.
 
-    Some say it by themselves (`Train`, `training_set`, `seg_test`, `val2017`, `TestImages`), others only beside their
-    like (`xray_train` beside `xray_test`). Case, digits and signs do not matter.
+    Some names are clear on their own (`Train`, `training_set`, `seg_test`, `val2017`, `TestImages`), others only next
+    to similar ones (`xray_train` next to `xray_test`). Case, digits and punctuation are ignored.
     """
     found = dict[str, tuple[str, str]]()
     for name in names:
@@ -52,30 +52,31 @@ def splits_in(names: Iterable[str]) -> dict[str, str]:
 _UNSEEN = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {
     code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
 }
-"""Characters that steer a terminal or turn its writing round, and how they are shown."""
+"""Characters that control a terminal or reverse its writing direction, with their escaped form."""
 
 
 def visible(text: object) -> str:
-    """The text in one line; a name of a file or class may hold what a terminal would obey."""
+    """Return the text on one line with control characters escaped; names of files and classes may contain some."""
     return str(text).translate(_UNSEEN)
 
 
 def named(things: Iterable[object], limit: int = 5) -> str:
-    """`a, b, c, d, e and 12 more`."""
+    """Format things as `a, b, c, d, e and 12 more`."""
     words = [visible(thing) for thing in things]
     more = len(words) - limit
     return ", ".join(words[:limit]) + (f" and {more} more" if more > 0 else "")
 
 
 def listed(names: Sequence[str], limit: int = 5) -> str:
-    """`a`, `a and b`, `a, b and c`; of more than `limit` the first, and how many more."""
+    """Format names as `a`, `a and b` or `a, b and c`; with more than `limit`, the first ones and how many more there
+    are."""
     if len(names) > limit:
         return f"{', '.join(names[:limit])} and {len(names) - limit} more"
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
 def counted(count: int, one: str, many: str = "") -> str:
-    """`1 file`, `12,345 files`."""
+    """Format a count as `1 file` or `12,345 files`."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
@@ -83,13 +84,13 @@ _SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_|#"
 
 
 def plain(text: object) -> str:
-    """Text that Markdown shows as it is, in a table too."""
+    """Escape text so that Markdown shows it unchanged, also in a table."""
     shown = str(text).translate(_SPECIAL)
     return shown.replace("](", "]\\(").replace("][", "]\\[")
 
 
 def duration(seconds: float) -> str:
-    """Wall time in the unit that fits: `0.4 s`, `73 s`, `5 min 10 s`, `2 h 05 min`."""
+    """Format seconds in a suitable unit: `0.4 s`, `73 s`, `5 min 10 s`, `2 h 05 min`."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -102,7 +103,7 @@ def duration(seconds: float) -> str:
 
 
 def size(num_bytes: float) -> str:
-    """Bytes in the unit that fits: `1.2 GB`; 1 GB is 10^9."""
+    """Format bytes in a suitable unit: `1.2 GB`; 1 GB is 10^9 bytes."""
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if num_bytes >= factor:
             return f"{num_bytes / factor:.1f} {unit}"
@@ -110,37 +111,38 @@ def size(num_bytes: float) -> str:
 
 
 def lowered(title: str) -> str:
-    """A title inside a sentence: `accuracy`, but `AUROC` and `R²`."""
+    """Return a title as written inside a sentence: `accuracy`, but `AUROC` and `R²`."""
     return title[:1].lower() + title[1:] if title[1:2].islower() else title
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table, the first column to the left, the others to the right. Cells go in as they are."""
+    """Return a Markdown table with the first column left-aligned and the others right-aligned. Cells are not
+    escaped."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def bullets(items: Iterable[str]) -> str:
-    """A Markdown list. Items go in as they are."""
+    """Return a Markdown list. Items are not escaped."""
     return "\n".join(f"- {item}" for item in items)
 
 
 JOINT = ";"
-"""What stands between the parts of a label."""
+"""Separator of the parts of a label."""
 
 
 def joined(parts: Iterable[str]) -> str:
-    """The parts as one label; empty where there is none."""
+    """Join the parts into one label; empty if there are none."""
     return JOINT.join(parts)
 
 
 def parted(label: str) -> list[str]:
-    """The parts of a label; none where it is empty."""
+    """Split a label into its parts; empty for an empty label."""
     return label.split(JOINT) if label else []
 
 
 def number(text: str) -> float | None:
-    """The finite number that `text` writes in decimal; None where it is none."""
+    """Parse a finite decimal number; None if `text` is not one."""
     try:
         value = float(text)
     except ValueError:

@@ -1,1 +1,2 @@
-"""What to reuse and how much of it to retrain: transferability scores, what training costs here, and the ranking."""
+"""Advice on which network to reuse and how much of it to retrain: transferability scores and estimated training
+costs."""

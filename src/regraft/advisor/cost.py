@@ -1,8 +1,9 @@
-"""What a strategy costs on this machine: seconds, memory and disk, from the layers' account and a few timed batches.
+"""Estimated cost of a strategy on this machine: seconds, memory and disk, from the layers' costs and a few timed
+batches.
 
-Of a run of the network the stages below the cut take the share that their multiply-adds are of all, once for each
-example and view; a training step of those above is timed. Seconds are CPU seconds, which do not depend on what else the
-machine does; where an accelerator does the work they are wall seconds.
+The stages below the cut take a share of a forward pass equal to their share of its multiply-adds, once for each example
+and view; a training step of the stages above is timed. Seconds are CPU seconds, which do not depend on other processes
+on the machine; on an accelerator they are wall-clock seconds.
 """
 
 from dataclasses import dataclass
@@ -14,26 +15,26 @@ if TYPE_CHECKING:
 
 FLOAT = {"float16": 2, "float32": 4}
 COPIES = 4
-"""Of each trained parameter: itself, its gradient, and two moments of the optimiser."""
+"""Copies in memory of each trained parameter: the parameter, its gradient, and two moments of the optimiser."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is to be trained."""
+    """Amount of training to estimate the cost of."""
 
     cut: str
     examples: int
-    """Training examples."""
+    """Number of training examples."""
     others: int
-    """Examples that only the plain view is needed of: validation, test."""
+    """Number of validation and test examples, which need the plain view only."""
     validated: int = 0
-    """Examples that every epoch is validated on."""
+    """Number of examples used for validation in every epoch."""
     trainings: float = 1.0
-    """How many times as much is trained: more than once in cross-validation."""
+    """Number of trainings; more than one in cross-validation."""
     views: int
-    """Stored views of each training example; 0: new ones in every epoch."""
+    """Stored views of each training example; 0: new views in every epoch."""
     epochs: int
-    """0: the head is solved."""
+    """Number of epochs; 0 if the head is solved directly."""
     batch: int
     min_steps: int
     dtype: str
@@ -41,46 +42,46 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
-    """Seconds for one example here."""
+    """Measured seconds per example on this machine."""
 
     loading: float
-    """To decode and prepare one view."""
+    """Seconds to decode and prepare one view."""
     running: float
-    """To run the whole network in evaluation mode."""
+    """Seconds of a forward pass of the whole network in evaluation mode."""
     training: float
-    """Of a training step of what lies above the cut."""
+    """Seconds of a training step of the stages above the cut."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What it takes."""
+    """Estimated cost of a plan."""
 
     filling_s: float
-    """Seconds for what is computed once."""
+    """Seconds to compute the stored activations."""
     training_s: float
     """Seconds of training, without early stopping."""
     rest_s: float = 0.0
-    """Seconds of everything else (opening, the probe beside it, evaluation, the saved model), where it was measured."""
+    """Seconds of everything else (opening the data, the probe baseline, evaluation, saving the model), if measured."""
     memory_bytes: int
-    """Activations that are kept for a batch, and trained parameters with what the optimiser has of them."""
+    """Bytes of the activations kept for a batch, the trained parameters, and their gradients and optimiser state."""
     disk_bytes: int
-    """What is stored."""
+    """Bytes stored on disk."""
 
     @property
     def seconds(self) -> float:
-        """In all."""
+        """Total seconds."""
         return self.filling_s + self.training_s + self.rest_s
 
 
 def cost(network: "NetworkCosts", stages: tuple[str, ...], plan: Plan, rates: Rates) -> Cost:
-    """The cost of a plan where an example takes so many seconds."""
+    """Return the estimated cost of a plan, given the seconds per example."""
     below = stages if plan.cut == "output" else () if plan.cut == "input" else stages[: stages.index(plan.cut) + 1]
     whole = sum(part.multiply_adds for part in network.stages)
     share = sum(part.multiply_adds for part in network.stages if part.name in below) / max(whole, 1)
     above = [part for part in network.stages if part.name not in below]
     again = plan.views == 0  # new views in every epoch: nothing is stored below the cut
     rows = 0 if again else plan.examples * plan.views + plan.others
-    plain = plan.examples + plan.others  # read at the top, for the probe and the test
+    plain = plan.examples + plan.others  # stored at the output, for the probe and the test
     steps = max(plan.min_steps, plan.epochs * ceil(plan.examples / plan.batch)) if plan.epochs else 0
     step = rates.training + (rates.loading + share * rates.running if again else 0.0)
     epochs = steps / ceil(plan.examples / plan.batch)

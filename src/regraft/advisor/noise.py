@@ -1,4 +1,5 @@
-"""What a test set can resolve at all, and what more examples would bring. Shapes: k training sizes."""
+"""The smallest difference that a test set can resolve, and the gain expected from more examples. Shapes: k training
+sizes."""
 
 from dataclasses import dataclass
 from math import exp, log, sqrt
@@ -10,25 +11,27 @@ from jaxtyping import Float, Int
 from regraft.values import Measured
 
 POWER = 0.8
-"""Share of cases in which a difference of that size would be found. A usual choice (Cohen 1988)."""
+"""Probability of detecting a difference of that size (statistical power). A usual choice (Cohen 1988)."""
 _NORMAL = NormalDist()
 
 
 def smallest_difference(num_units: int, disagreement: float) -> float:
-    """The smallest difference in accuracy between two models that a paired test finds in four cases of five, at 5 %.
+    """Return the smallest difference in accuracy between two models that a paired test detects with a power of 80 % at
+    a significance level of 5 %.
 
-    `num_units` are test examples, or groups where whole groups are alike; `disagreement` is the share of examples that
-    one of the models alone has right. Source: Connor 1987 (sample size for McNemar's test), the difference being small
-    against the disagreement.
+    `num_units` is the number of test examples, or of groups if the examples of a group are alike; `disagreement` is the
+    share of examples that only one of the two models predicts correctly. Source: Connor 1987 (sample size for McNemar's
+    test), assuming that the difference is small compared to the disagreement.
     """
     wanted = _NORMAL.inv_cdf(0.975) + _NORMAL.inv_cdf(POWER)
     return min(1.0, wanted * sqrt(disagreement / num_units)) if num_units else 1.0
 
 
 def predicted(measured: Measured, num_measured: int, num_test: int, level: float = 0.9) -> Measured:
-    """What a test on `num_test` other examples will show, `num_measured` having given `measured`: both are uncertain.
+    """Return a prediction interval for a test on `num_test` other examples, given `measured` on `num_measured`
+    examples. It accounts for the uncertainty of both.
 
-    Where `measured` has no interval there is none.
+    Without an interval of `measured`, the result has none either.
     """
     if measured.low is None or measured.high is None or not num_test:
         return Measured(value=measured.value, method=measured.method or "no interval")
@@ -40,19 +43,19 @@ def predicted(measured: Measured, num_measured: int, num_test: int, level: float
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """Error by number of training examples, as a power law."""
+    """Power law of the error as a function of the number of training examples."""
 
     sizes: tuple[int, ...]
     errors: tuple[float, ...]
     exponent: float
-    """The error falls as the size to minus this."""
+    """Exponent: the error is proportional to the number of examples to the power of minus this."""
     doubled: Measured
-    """The error expected of twice the examples."""
+    """Expected error with twice as many examples."""
 
 
 def learning_curve(sizes: Int[np.ndarray, " k"], errors: Float[np.ndarray, " k"]) -> Curve:
-    """A power law through errors in (0, 1), by least squares of logarithms (Hestness et al. 2017, arXiv:1712.00409).
-    The interval is that of a new point of the regression, with the binomial error of the largest size at least."""
+    """Fit a power law to errors in (0, 1) by least squares of logarithms (Hestness et al. 2017, arXiv:1712.00409). The
+    interval is the regression's prediction interval, and at least as wide as the binomial error at the largest size."""
     x, y = np.log(sizes.astype(np.float64)), np.log(np.clip(errors, 0.5 / sizes.max(), None))
     slope, start = np.polyfit(x, y, 1)
     largest = int(sizes.max())

@@ -1,1 +1,1 @@
-"""What an audit looks at: checks, a shelf, each of which says what it found."""
+"""Audit of a data set: a collection of checks, each of which yields findings."""

@@ -1,7 +1,7 @@
-"""A split without what is wrong with the given one: no copies, groups or contents with two labels across it.
+"""Repair of a given split: no copies, groups, or contents with two labels across the new one.
 
-The test examples stay as they are, so that figures remain comparable: what training shares with them is left out of
-training. Only where that would cost a fifth of the training examples, or a class, all are drawn again.
+The test examples stay the same, so that metrics remain comparable; training examples that share something with them are
+removed. Only if that would cost a fifth of the training examples, or a class, are all splits drawn again.
 
 Letters: n examples.
 """
@@ -19,30 +19,30 @@ from regraft.folds import split
 from regraft.identity import derive_seed
 
 MAX_LOSS = 0.2
-"""Share of the training examples that may be left out before all are drawn again. Our choice."""
+"""Maximum share of the training examples to remove before all splits are drawn again. Our choice."""
 TEST_SHARE = 0.2
 ORDER = ("train", "val", "test")
-"""Of an example that is in several splits the last of these counts."""
+"""An example in several splits is kept in the last of these."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Mended:
-    """A clean split."""
+    """A repaired split."""
 
     splits: Shaped[np.ndarray, " n"]
-    """train, val, test or, where cross-validation is the better judge, nothing."""
+    """train, val or test; empty if cross-validation is the better choice."""
     kept: Bool[np.ndarray, " n"]
-    """Whether the example is in it."""
+    """Whether the example is kept."""
     sets: Int[np.ndarray, " n"]
-    """A number for every example, equal where copies or groups must stay together."""
+    """Integer for every example, equal for copies and groups that must stay together."""
     left_out: Mapping[str, Int[np.ndarray, " _"]]
-    """Positions of those that are not, by the reason."""
+    """Positions of the removed examples, by reason."""
     redrawn: bool
-    """Whether all were drawn again."""
+    """Whether all splits were drawn again."""
 
 
 def mended(view: SessionView) -> Mended:
-    """The clean split of these examples."""
+    """Return the repaired split of these examples."""
     num = len(view.examples)
     labels = np.unique([one.label for one in view.examples], return_inverse=True)[1]
     odd = np.zeros(num, dtype=bool)
@@ -79,7 +79,7 @@ def mended(view: SessionView) -> Mended:
 def _drawn(
     view: SessionView, kept: Bool[np.ndarray, " n"], sets: Int[np.ndarray, " n"], shares: Mapping[str, float]
 ) -> Shaped[np.ndarray, " n"]:
-    """Splits of these shares of all, sets kept whole; the rest trains."""
+    """Draw splits with these shares of all examples, keeping sets together; the rest is for training."""
     splits = np.full(len(kept), "train", dtype="U5")
     strata, taken = view.task.strata(view.targets), 0.0
     for name, share in shares.items():

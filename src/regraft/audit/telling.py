@@ -1,4 +1,4 @@
-"""How well a few numbers tell the class of an example that they were not fitted to.
+"""How accurately a few traits predict the class of held-out examples.
 
 Letters: n examples, t traits, c classes.
 """
@@ -18,36 +18,36 @@ from regraft.identity import derive_seed
 from regraft.values import Measured
 
 MAX_EXAMPLES = 4000
-"""So many examples, drawn at random, are enough to see it. Our choice."""
+"""Maximum number of examples, drawn at random. Our choice."""
 MARGIN = 0.1
-"""By so much the lower end of the interval must lie above chance, for a class to be told. Our choice."""
+"""Minimum distance of the interval's lower end above chance, for the class to count as predictable. Our choice."""
 _KINDS = 12
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Told:
-    """What some traits say of the class."""
+    """Result of predicting the class from some traits."""
 
     accuracy: Measured
-    """Balanced accuracy, out of fold."""
+    """Out-of-fold balanced accuracy."""
     chance: float
-    """That of guessing."""
+    """Balanced accuracy of guessing."""
     examples: Int[np.ndarray, " n"]
-    """Positions of the examples that are taken for the class in which the (first) trait is largest: those with the
+    """Positions of the examples predicted as the class with the largest median of the (first) trait: those with a
     border, not those without."""
     label: str
     """That class."""
 
     @property
     def tells(self) -> bool:
-        """Whether that is clearly more than chance. Without an interval (there are few groups, or all are right) twice
-        the margin is asked for."""
+        """Whether the accuracy is clearly above chance. Without an interval (few groups, or all predictions correct),
+        twice the margin is required."""
         low = self.accuracy.value - MARGIN if self.accuracy.low is None else self.accuracy.low
         return low > self.chance + MARGIN
 
 
 def supposed_groups(view: SessionView) -> Int[np.ndarray, " n"] | None:
-    """The user's groups; where there are none, those that names suggest."""
+    """Return the user's groups, or those that names suggest if there are none."""
     if view.groups is not None:
         return view.groups
     found = suggested_groups([one.id for one in view.examples])
@@ -55,8 +55,8 @@ def supposed_groups(view: SessionView) -> Int[np.ndarray, " n"] | None:
 
 
 def told_by(view: SessionView, traits: Sequence[Trait], *, trees: int = 60) -> Told | None:
-    """How well a random forest on these traits (one tree: a small decision tree) tells the class; None where nothing
-    can be told: too few examples or classes, or traits that do not vary."""
+    """Measure how accurately a random forest on these traits (one tree: a small decision tree) predicts the class.
+    Return None if it cannot be measured: too few examples or classes, or traits that do not vary."""
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.tree import DecisionTreeClassifier
 
@@ -87,7 +87,7 @@ def told_by(view: SessionView, traits: Sequence[Trait], *, trees: int = 60) -> T
     outputs = (predicted[judged, None] == np.arange(len(view.task.classes))).astype(np.float64)
     accuracy = measure(metric("balanced_accuracy"), targets[judged], outputs,
                        groups=None if groups is None else groups[judged], seed=view.seed)  # fmt: skip
-    first = traits[0].values[known]  # with several traits there is no class that stands out
+    first = traits[0].values[known]  # if there are several traits, the first determines `label`
     best = max(names.tolist(), key=lambda name: float(np.median(first[targets == name])))
     return Told(
         accuracy=accuracy, chance=1 / len(np.unique(targets[judged])), label=view.task.classes[best],
@@ -96,7 +96,7 @@ def told_by(view: SessionView, traits: Sequence[Trait], *, trees: int = 60) -> T
 
 
 def accuracy_of_probe(view: SessionView) -> float | None:
-    """Balanced accuracy of the probe, out of fold; None without one."""
+    """Return the probe's out-of-fold balanced accuracy; None without a probe."""
     if view.probabilities is None:
         return None
     judged = np.isfinite(view.probabilities).all(axis=1)
@@ -104,7 +104,7 @@ def accuracy_of_probe(view: SessionView) -> float | None:
 
 
 def columns_of(traits: Sequence[Trait]) -> Float[np.ndarray, "n t"]:
-    """The traits side by side, kinds as one column each."""
+    """Return the traits as columns; a categorical trait is one column."""
     columns = []
     for trait in traits:
         if trait.kinds:

@@ -1,1 +1,2 @@
-"""What a transferred network has to beat: plain methods on the raw examples; each public file is one."""
+"""Baselines that a transferred network has to beat: simple methods on the raw examples. Each public file defines
+one."""

@@ -1,7 +1,7 @@
-"""The text that was written for the training text most like the one that is given: what pairs give without a network.
+"""Nearest-neighbour baseline for text pairs: predict the target of the most similar training text.
 
-Texts are vectors by TF-IDF of words and pairs of words; of equal cosines the first counts. Source: Salton & Buckley
-1988; scikit-learn's `TfidfVectorizer`.
+Texts are TF-IDF vectors of words and word pairs; among equal cosines the first counts. Source: Salton & Buckley 1988;
+scikit-learn's `TfidfVectorizer`.
 """
 
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from regraft.contracts.example import SHOWN, Contents, Labelling, as_records
 from regraft.modalities.text.read import text_of
 
 MOST = 50_000
-"""Training examples at most."""
+"""Maximum number of training examples."""
 ROWS = 256
-"""Texts that are compared at a time."""
+"""Number of texts compared at a time."""
 
 
 class Nearest(Baseline):
-    """The target of the nearest training text."""
+    """Predict the target of the nearest training text."""
 
     title = "Target of the nearest training text"
 

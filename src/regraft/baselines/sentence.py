@@ -1,8 +1,9 @@
-"""The sentence of the context that is most like the question: what can be quoted without a pretrained network.
+"""Most similar sentence, a baseline for questions: quote the sentence of the context closest to the question.
 
-Texts are vectors by TF-IDF of words over the training contexts and questions; the sentence with the highest cosine to
-the question is given whole, of equal ones the first. Sentences end with a full stop, question mark or exclamation mark
-before a space, or with a line. Source: Salton & Buckley 1988; scikit-learn's `TfidfVectorizer`; the rules are ours.
+Texts are TF-IDF vectors of words, fitted on the training contexts and questions. The sentence with the highest cosine
+similarity to the question is returned whole; among equal ones, the first. Sentences end with a full stop, question mark
+or exclamation mark before a space, or at the end of a line. Source: Salton & Buckley 1988; scikit-learn's
+`TfidfVectorizer`; the rules are ours.
 """
 
 import re
@@ -16,12 +17,12 @@ from regraft.contracts.example import Contents, Labelling, as_records
 from regraft.modalities.text.read import text_of
 
 MOST = 20_000
-"""Training examples at most."""
+"""Maximum number of training examples."""
 _BREAK = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
 class LikeSentence(Baseline):
-    """A whole sentence, by the words that it shares with the question."""
+    """Quote the whole sentence that is most similar to the question."""
 
     title = "Sentence most like the question"
 
@@ -41,7 +42,7 @@ class LikeSentence(Baseline):
                 places = sentences(context)
                 rows = counting.transform([question, *(context[start:end] for start, end in places)])
                 start, end = places[int((rows[1:] @ rows[0].T).toarray().argmax())]
-                # as sure as can be: it never says that there is no answer
+                # maximum confidence: it never predicts that a question has none
                 found.append({"text": context[start:end], "start": start, "end": end, "score": np.inf})
             return as_records(found)
 
@@ -49,7 +50,7 @@ class LikeSentence(Baseline):
 
 
 def sentences(text: str) -> list[tuple[int, int]]:
-    """Where the sentences of a text begin and end; one at least."""
+    """Return the start and end of every sentence of a text; at least one."""
     marks = [0, *(at for found in _BREAK.finditer(text) for at in found.span()), len(text)]
     return [(start, end) for start, end in list(pairwise(marks))[::2] if text[start:end].strip()] or [(0, len(text))]
 

@@ -1,8 +1,8 @@
-"""TF-IDF of words and pairs of words with logistic regression: what texts can do without a pretrained network.
+"""TF-IDF baseline for texts: logistic regression on words and word pairs, without a pretrained network.
 
-The strength of the regularisation is chosen by cross-validation within the training examples, where every class has
-two at least. Source: Salton & Buckley 1988; scikit-learn's `TfidfVectorizer` and `LogisticRegressionCV`. The settings
-are our choice: logarithmic term frequencies, words and pairs of words, no list of words that are left out.
+The regularisation strength is chosen by cross-validation within the training examples, if every class has at least two.
+Source: Salton & Buckley 1988; scikit-learn's `TfidfVectorizer` and `LogisticRegressionCV`. The settings are our choice:
+logarithmic term frequencies, words and word pairs, no stop words.
 
 Letters: n examples, c classes.
 """
@@ -18,14 +18,14 @@ from regraft.contracts.example import Contents, Labelling
 from regraft.modalities.text.read import text_of
 
 MOST = 20_000
-"""Training examples at most: more would take longer than a probe."""
+"""Maximum number of training examples; more would take longer than a probe."""
 STRENGTHS = (0.1, 1.0, 10.0, 100.0)
-"""Inverse strengths of the regularisation that are tried."""
+"""Inverse regularisation strengths to try."""
 FOLDS = 5
 
 
 class TfIdf(Baseline):
-    """Counts of words, weighed by how rare they are."""
+    """Logistic regression on TF-IDF vectors."""
 
     title = "TF-IDF"
 
@@ -47,7 +47,7 @@ class TfIdf(Baseline):
         if folds > 1:
             dealt = StratifiedKFold(folds, shuffle=True, random_state=seed % 2**32)
             model = GridSearchCV(model, {"C": STRENGTHS}, cv=dealt, scoring="neg_log_loss")
-        with warnings.catch_warnings():  # a fold that has not converged is one that is not chosen
+        with warnings.catch_warnings():  # a fold that has not converged is not chosen
             warnings.simplefilter("ignore")
             model.fit(rows, targets)
 

@@ -1,1 +1,1 @@
-"""Studies of architectures: what is claimed about a network, re-measured. A public file is one study."""
+"""Studies of architectures: claims about a network, measured again. Each public file defines one study."""

@@ -1,4 +1,4 @@
-"""GoogLeNet against networks in the proportions of AlexNet, VGG-16 and ResNet-18."""
+"""Compare GoogLeNet with networks in the proportions of AlexNet, VGG-16 and ResNet-18."""
 
 from regraft.contracts.study import Arm, Effect, Study
 

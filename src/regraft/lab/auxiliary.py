@@ -1,4 +1,4 @@
-"""Auxiliary classifiers, with batch norm and without: gradients and accuracy."""
+"""Auxiliary classifiers, with and without batch norm: effects on gradients and accuracy."""
 
 from regraft.contracts.study import Arm, Effect, Study
 

@@ -1,6 +1,6 @@
-"""Effects of a study from what its arms did: differences with intervals, and the verdict that follows from them.
+"""Effects in a study, computed from its trained arms: differences with intervals, and the resulting verdict.
 
-Differences are paired by seed, and by test example where each is right or wrong. Letters: n test examples.
+Differences are paired by seed and, for correct and wrong predictions, by test example. Letters: n test examples.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,17 +21,17 @@ TOLD = {"as claimed": "Borne out", "not here": "not here", "open": "not resolved
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Seen:
-    """What one training of an arm showed."""
+    """Measurements of one training of an arm."""
 
     right: Bool[np.ndarray, " n"]
-    """Of each test example whether it is predicted correctly; the same examples in every training."""
+    """Whether each test example is predicted correctly; the test examples are the same in every training."""
     gap: float
-    """How much worse accuracy is there than on the training examples."""
+    """Accuracy on the training examples minus accuracy on the test examples."""
     gradients: Mapping[str, float]
-    """Size of the gradient by stage from the input upwards, means over training; empty where it was not watched."""
+    """Gradient norm by stage from the input upwards, averaged over training; empty if it was not recorded."""
 
     def of(self, measure: Measure) -> np.ndarray | None:
-        """What is compared: a number for each test example, or one; None where it was not measured."""
+        """Return the values to compare: one per test example, or a single one; None if the measure was not recorded."""
         if measure == "accuracy":
             return self.right.astype(np.float64)
         if measure == "gap":
@@ -40,23 +40,24 @@ class Seen:
 
 
 Trained = Mapping[str, Mapping[tuple[float, int], Seen]]
-"""By arm, share of the training examples and seed."""
+"""Trainings by arm, then by share of the training examples and seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What was found of an effect."""
+    """Result for one effect."""
 
     effect: Effect
-    """Which."""
+    """The effect."""
     difference: Measured | None
-    """The arm less the other, with its interval; of what is counted the ratio. None where no seed was run for both."""
+    """The arm minus the reference arm, with its interval; for counted costs, their ratio. None if no seed was run for
+    both."""
     num_seeds: int
-    """Seeds run for both."""
+    """Number of seeds run for both arms."""
 
     @property
     def resolved(self) -> Resolved:
-        """Whether it bears the claim out."""
+        """Whether the difference supports the claim, contradicts it, or neither."""
         found, effect = self.difference, self.effect
         if found is None:
             return "not run"
@@ -73,7 +74,8 @@ def found_of(
     study: Study, trained: Trained, costs: Mapping[str, Mapping[str, int]],
     groups: Shaped[np.ndarray, " n"] | None = None,
 ) -> list[Found]:  # fmt: skip
-    """Every effect, as far as it was trained. `costs` are counts by arm and measure; `groups` of the test examples."""
+    """Return the result for every effect, as far as it was trained. `costs` are counts by arm and measure; `groups` are
+    those of the test examples."""
     found = []
     for effect in study.effects:
         if effect.measure in COUNTED:
@@ -95,14 +97,14 @@ def found_of(
 
 
 def signal(gradients: Mapping[str, float]) -> float:
-    """log10 of the gradient's size in the lowest third of the stages relative to the highest."""
+    """Return log10 of the gradient norm in the lowest third of the stages relative to the highest third."""
     sizes = np.log10([max(one, 1e-30) for one in gradients.values()])
     third = max(1, len(sizes) // 3)
     return float(sizes[:third].mean() - sizes[-third:].mean())
 
 
 def told(found: Sequence[Found]) -> str:
-    """Which of the key effects came out how, in one sentence."""
+    """Summarise the results for the key effects in one sentence."""
     parts = []
     for resolved, title in TOLD.items():
         names = [one.effect.name for one in found if one.effect.key and one.resolved == resolved]
@@ -112,10 +114,10 @@ def told(found: Sequence[Found]) -> str:
 
 
 def outcome_of(found: Sequence[Found]) -> Outcome:
-    """Borne out where every key effect is; not here where those that are resolved speak against it; else in part, or
-    not resolved where no measured one is.
+    """Return the study's outcome: supported if every key effect is; contradicted if all resolved ones are; otherwise in
+    part, or unresolved if no measured one is resolved.
 
-    An effect that is only counted resolves nothing alone: that a network is cheaper is no claim about what it does.
+    An effect that is only counted resolves nothing by itself: a network's lower cost says nothing about its accuracy.
     """
     key = [one for one in found if one.effect.key]
     measured = [one.resolved for one in key if one.effect.measure not in COUNTED]

@@ -1,9 +1,9 @@
-"""A global average at the top, against dense layers there."""
+"""Global average pooling before the classifier, compared with fully connected layers."""
 
 from regraft.contracts.study import Arm, Effect, Study
 
 FEWEST = 2 / 15
-"""Of the training examples: 20 of 150."""
+"""Smallest share of the training examples: 20 of 150."""
 
 ENTRY = Study(
     title="Global average pooling at the top instead of dense layers",

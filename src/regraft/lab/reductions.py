@@ -1,4 +1,4 @@
-"""The 1x1 reductions: what they save, and what they cost in accuracy."""
+"""The 1x1 reductions: how much computation they save, and their effect on accuracy."""
 
 from regraft.contracts.study import Arm, Effect, Study
 

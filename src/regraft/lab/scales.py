@@ -1,4 +1,4 @@
-"""Several filter sizes side by side, against one of them alone."""
+"""Several filter sizes in parallel, compared with each of them alone."""
 
 from regraft.contracts.study import Arm, Effect, Study
 

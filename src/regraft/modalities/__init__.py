@@ -1,1 +1,1 @@
-"""What an example is: one folder per kind of data; nothing else knows of pixels, words or samples."""
+"""Modalities: one folder per kind of data. No other code depends on pixels, words or samples."""

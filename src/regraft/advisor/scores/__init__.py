@@ -1,1 +1,1 @@
-"""The shelf of transferability scores: numbers for how well features tell classes without training."""
+"""Transferability scores: how well features separate the classes, computed without training."""

@@ -1,4 +1,4 @@
-"""Transferability scores: of features alone, and (LEEP, NCE) of what the source classifier says."""
+"""Transferability scores from features alone, or (LEEP, NCE) from the predictions of the source classifier."""
 
 import numpy as np
 from jaxtyping import Float
@@ -10,12 +10,12 @@ COMPONENTS = 64
 
 
 def gbc(seen: Seen) -> float:
-    """GBC: how little Gaussians around the classes overlap: minus the sum of Bhattacharyya coefficients over ordered
-    pairs.
+    """Compute GBC, the separability of classes modelled as Gaussians: minus the sum of Bhattacharyya coefficients over
+    ordered pairs of classes.
 
     Source: Pándy et al. 2022, arXiv:2111.12780: features reduced to 64 principal components, spherical covariances.
 
-    Gives the score, 0 at most.
+    Returns the score, at most 0.
     """
     centred = seen.features.astype(np.float64)
     centred = centred - centred.mean(axis=0)
@@ -34,12 +34,12 @@ def gbc(seen: Seen) -> float:
 
 
 def h_score(seen: Seen, shrinkage: float | None = None) -> float:
-    """H-score: how much of the features' variance, whitened, lies between the class means.
+    """Compute the H-score: the share of the whitened features' variance that lies between the class means.
 
-    tr(cov(f)^-1 cov(E[f|y])), the covariance of the features shrunk where examples are few. Source: Bao et al. 2019
+    tr(cov(f)^-1 cov(E[f|y])), with the covariance of the features shrunk if examples are few. Source: Bao et al. 2019
     (ICIP); shrinkage after Ibrahim et al. 2022, arXiv:2110.06893, by Ledoit & Wolf's estimate (2004, theorem 3.3).
 
-    Gives the score; `shrinkage` in [0, 1] in place of the estimated one.
+    `shrinkage`, in [0, 1], replaces the estimated shrinkage. Returns the score.
     """
     centred = seen.features.astype(np.float64)
     centred = centred - centred.mean(axis=0)
@@ -59,13 +59,13 @@ NEIGHBOURS = 5
 
 
 def knn(seen: Seen) -> float:
-    """Accuracy of the nearest neighbours' class, each example being left out: cosines of centred features, five
-    neighbours.
+    """Compute the leave-one-out accuracy of a k-nearest-neighbour classifier: cosine similarity of centred features,
+    five neighbours.
 
-    Source: a usual yardstick (Renggli et al. 2022, arXiv:2010.06402, call it a proxy that is hard to beat); five is our
-    choice. Of classes with as many neighbours the nearest neighbour's counts.
+    Source: a common baseline (Renggli et al. 2022, arXiv:2010.06402, call it a proxy that is hard to beat); five is our
+    choice. Ties between classes go to the class of the nearest neighbour.
 
-    Gives the score: a share of examples.
+    Returns the score: a share of examples.
     """
     rows = seen.features.astype(np.float64)
     rows = rows - rows.mean(axis=0)
@@ -82,17 +82,18 @@ def knn(seen: Seen) -> float:
 
 
 STEPS, TOLERANCE = 100, 1e-4
-"""Most steps of the fixed point; relative change of alpha / beta at which it ends (the paper's code ends at 1e-3)."""
+"""Maximum number of fixed-point iterations; relative change of alpha / beta at which they stop (1e-3 in the paper's
+code)."""
 
 
 def logme(seen: Seen) -> float:
-    """LogME: the evidence of a Bayesian linear regression from features to each class, by example, its mean over
-    classes.
+    """Compute LogME: the log evidence per example of a Bayesian linear regression from features to each class, averaged
+    over classes.
 
-    Source: You et al. 2021, arXiv:2102.11005, algorithm 1; the fixed point of alpha and beta after MacKay 1992.
-    Features are used as they are, without an intercept, as there.
+    Source: You et al. 2021, arXiv:2102.11005, algorithm 1; the fixed point of alpha and beta after MacKay 1992. As in
+    the paper, features are used unchanged and there is no intercept.
 
-    Gives the score.
+    Returns the score.
     """
     axes, lengths, _ = np.linalg.svd(seen.features.astype(np.float64), full_matrices=False)
     one_hot = np.eye(int(seen.targets.max()) + 1)[seen.targets]
@@ -124,13 +125,13 @@ EPSILON = 1e-4
 
 
 def transrate(seen: Seen) -> float:
-    """TransRate: mutual information of features and labels by code lengths: that of all features less those of each
-    class.
+    """Compute TransRate: the mutual information of features and labels, as the coding rate of all features minus that
+    of the features given the class.
 
     Source: Huang et al. 2022, arXiv:2106.09362, equation 3 and its code: centred features, scaled to a total variance
     of 1, epsilon squared 1e-4.
 
-    Gives the score in nats, 0 or more.
+    Returns the score in nats, at least 0.
     """
     centred = seen.features.astype(np.float64)
     centred = centred - centred.mean(axis=0)
@@ -148,12 +149,12 @@ def _rate(rows: Float[np.ndarray, "n d"]) -> float:
 
 
 def leep(seen: Seen) -> float:
-    """LEEP: how likely the labels are if each were drawn by way of the source class that the source classifier
-    predicts.
+    """Compute LEEP: the mean log-likelihood of the labels, predicted through the source classifier's distribution over
+    source classes.
 
     Source: Nguyen et al. 2020, arXiv:2002.12462, equation 2.
 
-    Gives the score: the mean log likelihood, 0 at most.
+    Returns the score, at most 0.
     """
     assert seen.source is not None, "the caller looks at `needs_source`"
     source = seen.source.astype(np.float64)
@@ -164,13 +165,12 @@ def leep(seen: Seen) -> float:
 
 
 def nce(seen: Seen) -> float:
-    """Negative conditional entropy of the labels, given the source class that the source classifier finds most
-    probable.
+    """Compute the negative conditional entropy of the labels given the most probable class of the source classifier.
 
-    Source: Tran et al. 2019, arXiv:1908.08142; the source's own labels are replaced by its predictions, as usual where
-    the source data are not at hand.
+    Source: Tran et al. 2019, arXiv:1908.08142; predictions replace the source's own labels, as is usual if the source
+    data are not available.
 
-    Gives the score in nats, 0 at most.
+    Returns the score in nats, at most 0.
     """
     assert seen.source is not None, "the caller looks at `needs_source`"
     joint = np.zeros((int(seen.targets.max()) + 1, seen.source.shape[1]))

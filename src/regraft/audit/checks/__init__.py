@@ -1,1 +1,1 @@
-"""The shelf of checks: each file holds several, functions that yield findings about what they see of a session."""
+"""The checks of an audit. Each file defines several: functions that yield findings about a session's data."""

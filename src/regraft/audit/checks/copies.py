@@ -1,4 +1,4 @@
-"""Examples that are there twice: decoded to the same, near copies, one content with two labels."""
+"""Checks for duplicates: equal decoded content, near-duplicates, and equal content with different labels."""
 
 from collections.abc import Iterator
 
@@ -12,9 +12,9 @@ from regraft.words import counted, named
 
 
 def exact_copies(view: SessionView) -> Iterator[Finding]:
-    """Examples that are decoded to the same, in two splits or in one.
+    """Find examples with equal decoded content, in different splits or in the same one.
 
-    One finding on copies across splits, one on others.
+    Yields one finding on copies across splits, one on the others.
     """
     sets: dict[int, list[int]] = {}
     for at, first in enumerate(view.same.tolist()):
@@ -45,15 +45,15 @@ def exact_copies(view: SessionView) -> Iterator[Finding]:
 
 
 def near_copies(view: SessionView) -> Iterator[Finding]:
-    """Near copies by fingerprint: re-encoded, resized, brightened.
+    """Find near-duplicates by fingerprint: re-encoded, resized or brightened copies.
 
-    One finding on pairs across splits, one on others.
+    Yields one finding on pairs across splits, one on the others.
     """
     yield from told(view, "Near copies", view.near, "nearly the same, by their fingerprints")
 
 
 def told(view: SessionView, title: str, pairs: Int[np.ndarray, "m 2"], what: str) -> Iterator[Finding]:
-    """What to say of pairs of near copies."""
+    """Yield the findings on pairs of near-duplicates."""
     cross = view.crossing(pairs)
     if cross.any():
         yield Finding(
@@ -72,15 +72,15 @@ def told(view: SessionView, title: str, pairs: Int[np.ndarray, "m 2"], what: str
 
 
 def cropped_copies(view: SessionView) -> Iterator[Finding]:
-    """Near copies that fingerprints do not find, cropped or mirrored: alike to the backbone, and the same where one is
-    laid on the other. One finding on pairs across splits, one on others."""
+    """Find near-duplicates that fingerprints miss, such as cropped or mirrored copies: similar according to the
+    backbone, and equal once aligned. Yields one finding on pairs across splits, one on the others."""
     yield from told(view, "Cropped copies", cropped_pairs(view), "the same when one is laid on the other")
 
 
 def two_labels(view: SessionView) -> Iterator[Finding]:
-    """The same content, or nearly the same, with two labels.
+    """Find equal or nearly equal content with different labels.
 
-    One finding on equal examples, one on near copies.
+    Yields one finding on equal examples, one on near-duplicates.
     """
     if not view.task.needs_labels:
         return

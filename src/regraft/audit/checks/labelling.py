@@ -1,4 +1,5 @@
-"""Labels, groups and files: classes too small, groups that splits part, likely errors, what cannot be read."""
+"""Checks of labels, groups and files: small classes, groups in several splits, likely label errors, unreadable
+files."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -14,15 +15,17 @@ from regraft.evaluation.intervals import MIN_GROUPS
 from regraft.words import counted, named
 
 MIN = 10
-"""Fewer examples of a class than this are hardly learned from, and measured with intervals of half the range."""
+"""Minimum number of examples of a class; fewer are hardly enough to learn from, and the intervals of metrics then cover
+half the range."""
 UNEQUAL = 10.0
-"""Ratio of the largest class to the smallest from which on accuracy says little."""
+"""Ratio of the largest to the smallest class from which accuracy is uninformative."""
 
 
 def class_sizes(view: SessionView) -> Iterator[Finding]:
-    """Classes that are too small to learn or to test, that a split lacks, and how unequal they are. Limits are ours.
+    """Check for classes that are too small for training or testing or missing from a split, and for imbalance. Limits
+    are ours.
 
-    Findings on each split, and on the balance of the training examples.
+    Yields findings on each split, and one on the balance of the training examples.
     """
     if view.task.answers != "probabilities":
         return
@@ -64,12 +67,12 @@ def class_sizes(view: SessionView) -> Iterator[Finding]:
 
 
 MIN_IN_CLASS = 10
-"""With fewer groups in a class, a model may learn these instead of the class. Our choice."""
+"""Minimum number of groups per class; with fewer, a model may learn the groups instead of the class. Our choice."""
 
 
 def groups(view: SessionView) -> Iterator[Finding]:
-    """Patients, plants, recordings: names that look like theirs, splits that part them, too few of them, and groups
-    that are as good as classes. Findings on the user's groups, or on those that names suggest."""
+    """Check groups (patients, plants, recordings): names that suggest groups, groups in several splits, too few groups,
+    and groups that almost determine the class. Yields findings on the user's groups, or on those that names suggest."""
     groups, fix, sure = view.groups, "", True
     if groups is None:
         found = suggested_groups([one.id for one in view.examples])
@@ -138,14 +141,15 @@ def _few(view: SessionView, groups: Int[np.ndarray, " n"], supposed: str, fix: s
 
 
 def label_errors(view: SessionView) -> Iterator[Finding]:
-    """Labels that are likely wrong: the probe, trained without the example and its group, is sure of another class.
+    """Find labels that are likely wrong: the probe, trained without the example and its group, confidently predicts
+    another class.
 
     Source: Northcutt et al. 2021, arXiv:1911.00068 (confident learning), by cleanlab.
 
-        One finding, the least likely label first.
+    Yields one finding, least likely label first.
 
-        Raises:
-            MissingExtra: cleanlab is not installed.
+    Raises:
+        MissingExtra: cleanlab is not installed.
     """
     if view.probabilities is None or not view.task.exclusive:
         return
@@ -174,13 +178,14 @@ def label_errors(view: SessionView) -> Iterator[Finding]:
 
 
 MAX_SHARE = 0.05
-"""Share from which on a fit stops (the default of `source.max_damaged_share`)."""
+"""Share of unreadable files above which a fit stops (the default of `source.max_damaged_share`)."""
 
 
 def unreadable(view: SessionView) -> Iterator[Finding]:
-    """Files that cannot be read, are cut off or damaged: what the scan found on decoding every one whole.
+    """Report files that are unreadable, truncated or damaged, as found by the scan, which decodes every file
+    completely.
 
-    One finding, with the reason of each.
+    Yields one finding, with the reason for each file.
     """
     bad = np.flatnonzero(~view.usable)
     if not len(bad):

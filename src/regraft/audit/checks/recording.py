@@ -1,4 +1,5 @@
-"""How examples were recorded: traits that tell a group or a class, odd values, channels unlike the source's."""
+"""Checks of recording conditions: traits that identify a group or class, outliers, channel statistics far from the
+source's."""
 
 from collections.abc import Iterator
 
@@ -13,13 +14,14 @@ from regraft.values import shown
 from regraft.words import counted, listed
 
 MIN_SHARE = 0.3
-"""Share of a trait's variance between groups from which on it is said. Our choice."""
+"""Share of a trait's variance between groups from which it is reported. Our choice."""
 
 
 def appearance(view: SessionView) -> Iterator[Finding]:
-    """Colours and brightness that belong to a group (a slide's stain, a camera) or tell the class by themselves.
+    """Check for colours and brightness that are typical of a group (a slide's stain, a camera) or predict the class on
+    their own.
 
-    One finding on both.
+    Yields one finding for both.
     """
     traits, groups = [one for one in view.traits if one.seen], supposed_groups(view)
     if not traits:
@@ -52,7 +54,7 @@ def appearance(view: SessionView) -> Iterator[Finding]:
 
 
 def between(values: Float[np.ndarray, " n"], groups: Int[np.ndarray, " n"]) -> float:
-    """The share of the variance that lies between groups, corrected for their number (epsilon squared: Kelley 1935)."""
+    """Return the share of the variance between groups, corrected for their number (epsilon squared: Kelley 1935)."""
     known = np.isfinite(values)
     values, code = values[known], np.unique(groups[known], return_inverse=True)[1]
     counts = np.bincount(code)
@@ -64,9 +66,9 @@ def between(values: Float[np.ndarray, " n"], groups: Int[np.ndarray, " n"]) -> f
 
 
 def giveaway(view: SessionView) -> Iterator[Finding]:
-    """A class that is told by how its examples were recorded and kept: a border, a format, a size. What a model learns
-    from such data may be that. One finding on what is of the recording alone, one on what depends on the content too.
-    """
+    """Check whether recording and storage (a border, a format, a size) predict the class; a model may learn these
+    instead of the content. Yields one finding on traits of the recording alone, one on traits that also depend on the
+    content."""
     if not view.task.exclusive:
         return
     for degree, what in (("wholly", ""), ("partly", ": file size")):
@@ -91,16 +93,16 @@ def giveaway(view: SessionView) -> Iterator[Finding]:
 
 
 FAR = 6.0
-"""An example is odd where the logarithm of its trait lies more than so many robust standard deviations from the median
-(Iglewicz & Hoaglin 1993 take 3.5; sizes and sharpness have long tails, so more is our choice) …"""
+"""Number of robust standard deviations from the median beyond which the logarithm of a trait is an outlier (Iglewicz &
+Hoaglin 1993 use 3.5; sizes and sharpness have long tails, so more is our choice)."""
 LEAST = 0.12
-"""… a standard deviation being taken for this at least: what differs by less than a factor of two is not odd."""
+"""Minimum of that standard deviation, so that values within a factor of two of the median are not outliers."""
 
 
 def odd_examples(view: SessionView) -> Iterator[Finding]:
-    """Examples whose size, shape, brightness or sharpness is odd. Every modality says what it measures.
+    """Find outliers in size, shape, brightness or sharpness; each modality defines what it measures.
 
-    A finding for every trait that some examples are odd in.
+    Yields a finding for every trait with outliers.
     """
     for trait in view.traits:
         odd = outside(trait)
@@ -121,7 +123,7 @@ def odd_examples(view: SessionView) -> Iterator[Finding]:
 
 
 def outside(trait: Trait) -> Bool[np.ndarray, " n"]:
-    """Which examples are odd in this trait."""
+    """Return a mask of the outliers in this trait."""
     known = np.isfinite(trait.values)
     odd = known & ((trait.values < trait.range[0]) | (trait.values > trait.range[1]))
     if trait.outliers and known.any():
@@ -133,16 +135,16 @@ def outside(trait: Trait) -> Bool[np.ndarray, " n"]:
 
 
 SAMPLE = 64
-"""Examples that are looked at."""
+"""Number of examples to measure."""
 MAX_SHIFT, RATIOS = 1.0, (0.35, 1.8)
-"""Largest shift of a channel's mean, in standard deviations of the source; smallest and largest ratio of the standard
+"""Maximum shift of a channel's mean, in standard deviations of the source; minimum and maximum ratio of the standard
 deviations. Our choice."""
 
 
 def source_statistics(view: SessionView) -> Iterator[Finding]:
-    """Channel statistics far from those of the examples that the backbone was trained on.
+    """Compare channel statistics with those of the examples that the backbone was trained on.
 
-    One finding where channels are shifted or scaled, one where they are all the same.
+    Yields one finding if channels are shifted or scaled, one if they are all equal.
     """
     if view.record is None or not view.card.channels:
         return

@@ -1,1 +1,1 @@
-"""Models over HTTP: `regraft serve`. Needs the extra `serve`; nothing else imports this folder."""
+"""HTTP server for models: `regraft serve`. Needs the extra `serve`; no other code imports this folder."""

@@ -1,5 +1,4 @@
-"""The web application of one worker: addresses, errors, limits, metrics. What it says of an input is what
-`Bundle.predict` says."""
+"""The web application of one worker: routes, errors, limits, metrics. Predictions equal those of `Bundle.predict`."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -31,47 +30,47 @@ from regraft.workbench.predict import opened
 
 @dataclass(frozen=True)
 class ModelName:
-    """Which model spoke."""
+    """The model that produced a response."""
 
     name: str
-    """What it is called in addresses."""
+    """Its name in URLs."""
     digest: str
-    """Digest of its facts, which hold the digests of its tensors."""
+    """Digest of its metadata, which contains the digests of its tensors."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says of the inputs of a request, in their order."""
+    """Predictions for the inputs of a request, in their order."""
 
     model: ModelName
-    """Which model."""
+    """The model."""
     predictions: list[Prediction]
-    """One for each input; of one that cannot be read `error` says why."""
+    """One per input; `error` gives the reason if an input cannot be read."""
 
 
 @dataclass(frozen=True)
 class Described:
-    """A model that is served."""
+    """Description of a model."""
 
     name: str
-    """What it is called in addresses."""
+    """Its name in URLs."""
     digest: str
-    """Digest of its facts, which hold the digests of its tensors."""
+    """Digest of its metadata, which contains the digests of its tensors."""
     task: str
-    """What it predicts."""
+    """Task of the model."""
     classes: list[str]
-    """Classes, labels or targets."""
+    """Names of classes, labels or targets."""
     has_ood_score: bool
-    """Whether predictions carry an OOD score, so that `abstain` can be asked for."""
+    """Whether predictions have an OOD score, which `abstain` requires."""
     card: dict[str, Any]
-    """The network: family, weights and their terms, preparation of inputs."""
+    """The network: family, weights and their licence, preparation of inputs."""
     facts: dict[str, Any]
     """How it was trained, and its metrics with intervals."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a request was refused."""
+    """Reason for refusing a request."""
 
     message: str
     """What was found, and what was expected."""
@@ -81,18 +80,18 @@ class Fault:
 
 @dataclass(frozen=True)
 class Refused:
-    """The body of every refusal."""
+    """Response body of every refused request."""
 
     error: Fault
-    """What is wrong."""
+    """The error."""
 
 
 @dataclass(frozen=True)
 class RefusedInference:
-    """The body of every refusal of the inference protocol."""
+    """Response body of every refused request of the inference protocol."""
 
     error: str
-    """What is wrong, and what to do."""
+    """The error, and what to do."""
 
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -107,10 +106,10 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 
 
 class Worker:
-    """The models of one worker, and the threads that work for them."""
+    """The models of one worker, and its threads."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises: BundleError: a model is damaged or predicts otherwise on this machine."""
+        """Raises: BundleError: a model is damaged, or its predictions differ on this machine."""
         self.settings, self.gate, self.meters, self.draining = settings, Gate(settings), Meters(), False
         bundles = {
             name: opened(path, device=settings.device, threads=settings.threads) for name, path in settings.models
@@ -127,13 +126,13 @@ class Worker:
         self.meters.watch(self.models)
 
     def model(self, name: str) -> Served:
-        """Raises: Refusal: there is none of that name."""
+        """Raises: Refusal: there is no model of that name."""
         if name not in self.models:
             raise Refusal(404, str(UnknownName("model", name[:80], ()).message), fix=nearest(name, list(self.models)))
         return self.models[name]
 
     def reader(self, served: Served) -> Reader:
-        """What makes inputs of bodies."""
+        """Return the reader that converts request bodies to inputs of this model."""
         return Reader(served.bundle.modality, served.example, self.settings)
 
     async def predict(
@@ -142,10 +141,10 @@ class Worker:
         request: Request,
         read: Callable[[bytes | bytearray], Awaitable[tuple[list[Input], float | None]]],
     ) -> list[Prediction]:
-        """Predict the inputs of a request; `read` finds them, and `abstain`, in its body.
+        """Predict the inputs of a request; `read` gets them, and `abstain`, from its body.
 
         Raises:
-            RegraftError: it is refused; or not one of its inputs can be read.
+            RegraftError: the request is refused, or none of its inputs can be read.
         """
         served.check_room()
         body = await self.gate.read(request)
@@ -161,7 +160,7 @@ class Worker:
 
     @asynccontextmanager
     async def running(self, _: FastAPI) -> AsyncIterator[None]:
-        """While it lasts, queues are worked on."""
+        """Process the models' queues while the context is active."""
         work = [asyncio.create_task(served.run()) for served in self.models.values()]
         try:
             yield
@@ -174,7 +173,7 @@ class Worker:
 
 
 def web_app(worker: Worker) -> FastAPI:
-    """The addresses of a worker."""
+    """Return the application with the routes of a worker."""
     app = FastAPI(
         title="Regraft", version=VERSION, docs_url=None, redoc_url=None, lifespan=worker.running,
         description="Predictions of models that Regraft trained. The examples work as they stand.",
@@ -245,7 +244,7 @@ def web_app(worker: Worker) -> FastAPI:
 
 
 def described(served: Served) -> Described:
-    """What there is to know of a model."""
+    """Return the description of a model."""
     bundle = served.bundle
     facts = {name: bundle.facts[name] for name in ("made_with", "temperature")}
     card = {name: value for name, value in bundle.card.to_json().items() if name != "source_classes"}
@@ -261,7 +260,7 @@ def _of(*statuses: int, protocol: int = 1) -> dict[int | str, dict[str, Any]]:
 
 
 def _add_inference(app: FastAPI, worker: Worker) -> None:
-    """The addresses of the inference protocol."""
+    """Add the routes of the inference protocol."""
 
     @app.get("/v2", summary="Metadata of the server")
     async def server() -> dict[str, Any]:
@@ -308,7 +307,7 @@ def _add_inference(app: FastAPI, worker: Worker) -> None:
 
 
 def _add_errors(app: FastAPI) -> None:
-    """Whatever goes wrong is told in one form, without paths and tracebacks."""
+    """Add handlers that report all errors in one format, without paths and tracebacks."""
 
     @app.exception_handler(RegraftError)
     async def ours(request: Request, error: RegraftError) -> Response:
@@ -337,7 +336,7 @@ def _add_errors(app: FastAPI) -> None:
 
 
 def make_app(settings: Settings) -> ASGIApp:
-    """The application of a worker: its models loaded, checked and tried.
+    """Return the application of a worker, with its models loaded, verified and warmed up.
 
     Raises:
         RegraftError: a model cannot be loaded.

@@ -1,7 +1,7 @@
-"""Models that are served: inputs of many requests are prepared in threads and predicted together.
+"""Dynamic batching: inputs of many requests are prepared in threads and predicted together.
 
-An input's numbers do not depend on the others of its batch (see `Bundle.predict_prepared`), so that batching changes
-times alone.
+An input's prediction does not depend on the other inputs of its batch (see `Bundle.predict_prepared`), so that batching
+affects only the timing.
 """
 
 import asyncio
@@ -29,9 +29,9 @@ class Input:
     """One input of a request."""
 
     id: str
-    """What the client calls it, or its position."""
+    """Id given by the client, or the input's position."""
     value: Any
-    """What `Bundle.prepare` takes: bytes, an array, contents, or a text where the modality reads texts."""
+    """Argument of `Bundle.prepare`: bytes, an array, contents, or a text if the modality reads texts."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class _Waiting:
 
 
 class Served:
-    """A model with its queue. All but the prediction itself runs on one event loop."""
+    """A model and its queue. Everything except the prediction itself runs on one event loop."""
 
     def __init__(
         self,
@@ -54,11 +54,11 @@ class Served:
         predicting: Executor,
         seen: Callable[[int], object],
     ) -> None:
-        """`decoding` prepares inputs; `predicting` has one thread, which all models of a worker share; `seen` is told
-        the size of every batch."""
+        """`decoding` prepares inputs; `predicting` has one thread, shared by all models of a worker; `seen` is called
+        with the size of every batch."""
         self.name, self.bundle = name, bundle
         self.pending = 0
-        """Inputs accepted and not yet predicted."""
+        """Number of inputs accepted and not yet predicted."""
         self._settings, self._decoding, self._predicting, self._seen = settings, decoding, predicting, seen
         self._queue: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
@@ -66,17 +66,18 @@ class Served:
 
     @property
     def digest(self) -> str:
-        """Digest of the model: of its facts, which hold those of its tensors."""
+        """Digest of the model's metadata, which contains the digests of its tensors."""
         return str(self.bundle.facts["digest"])
 
     @cached_property
     def example(self) -> Contents:
-        """The smallest of the golden inputs: made from a seed, never a user's own."""
+        """The smallest of the golden inputs, which are generated from a seed and never a user's own."""
         golden = self.bundle.modality.golden(0, self.bundle.card.preparation)
         return min(golden, key=lambda contents: sum(len(str(one)) + _size(one) for one in contents.values()))
 
     def _measured(self) -> tuple[float, int]:
-        """Seconds of one input by itself, and from how many on a full batch takes less time than one after another."""
+        """Return the seconds for one input, and the number of inputs from which a full batch is faster than single
+        ones."""
         row = self.bundle.prepare_pieces(self.example)
 
         def seconds(rows: int) -> float:
@@ -89,7 +90,7 @@ class Served:
         return alone, max(1, min(BATCH, round(together / alone)))
 
     def check_room(self, inputs: int = 1) -> None:
-        """Raises: Refusal: the queue has no room for so many more."""
+        """Raises: Refusal: the queue has no room for this many more inputs."""
         if self.pending + inputs > self._settings.queue:
             raise Refusal(
                 503, f"The queue of {self.name} is full.", fix="try again after the seconds that Retry-After says.",
@@ -99,12 +100,12 @@ class Served:
     async def predict(
         self, inputs: Sequence[Input], abstain: float | None, prepared: Callable[[], None]
     ) -> list[Prediction]:
-        """What the model says of the inputs, in their order; unreadable ones have `error` set. `prepared` is called
-        when the inputs themselves are needed no longer.
+        """Return the predictions for the inputs, in their order; unreadable ones have `error` set. `prepared` is called
+        when the inputs themselves are no longer needed.
 
         Raises:
             Refusal: the queue has no room for them.
-            BadRequest: nothing can be withheld by `abstain`.
+            BadRequest: the model has no OOD score, which `abstain` requires.
         """
         self.bundle.check_abstain(abstain)
         self.check_room(len(inputs))
@@ -128,7 +129,7 @@ class Served:
             self.pending -= len(inputs)
 
     async def run(self) -> None:
-        """Predict what waits, for as long as the server lives."""
+        """Predict queued inputs until the server stops."""
         loop = asyncio.get_running_loop()
         while True:
             batch = await self._next()
@@ -138,13 +139,13 @@ class Served:
                 for one, prediction in zip(batch, said, strict=True):
                     if not one.said.done():
                         one.said.set_result(prediction)
-            except Exception as error:  # noqa: BLE001 - whoever waits is told; the others go on
+            except Exception as error:  # noqa: BLE001 - reported to the waiting requests; others continue
                 for one in batch:
                     if not one.said.done():
                         one.said.set_exception(error)
 
     async def _next(self) -> list[_Waiting]:
-        """The inputs to predict next: a full batch where there is one, or those that waited long enough."""
+        """Return the inputs to predict next: a full batch, or fewer once the first has waited long enough."""
         most = min(self._settings.batch, BATCH)
         while not self._queue:
             self._arrived.clear()
@@ -156,7 +157,7 @@ class Served:
                     await self._arrived.wait()
         except TimeoutError:
             pass
-        # A few are quicker one after another than padded to a full batch, and others may arrive meanwhile.
+        # A few inputs are faster one by one than padded to a full batch, and others may arrive meanwhile.
         take = min(most, len(self._queue), BATCH if len(self._queue) >= self._full_from else FEW)
         batch = [self._queue.popleft() for _ in range(take)]
         self._seen(len(batch))

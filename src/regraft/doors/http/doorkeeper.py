@@ -1,4 +1,4 @@
-"""Who may ask, and what they hear if they may not: before anything of a request is read."""
+"""Access control: checks the headers of a request before its body is read."""
 
 import asyncio
 import hmac
@@ -17,17 +17,16 @@ if TYPE_CHECKING:
     from regraft.doors.http.app import Worker
 
 OPEN = frozenset({"/health", "/ready", "/v2/health/live", "/v2/health/ready"})
-"""Addresses that need no token, for whatever starts and watches the server."""
+"""Paths that need no token, for process managers and health checks."""
 
 
 LINGER_S = 1.0
-"""How long the rest of a body that is refused may take to arrive, in seconds."""
+"""Time allowed for the rest of a refused body to arrive, in seconds."""
 
 
 @dataclass
 class Doorkeeper:
-    """Asks every request for its token and where it comes from, before anything of it is read; and counts what was
-    said."""
+    """Middleware that checks the token and origin of every request before its body is read, and counts responses."""
 
     app: ASGIApp
     worker: "Worker"
@@ -52,13 +51,13 @@ class Doorkeeper:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                if status >= 400 and status != 408:  # that one was slow already
+                if status >= 400 and status != 408:  # 408: the client was too slow already
                     await passed_over()
             await send(message)
 
         async def passed_over() -> None:
-            """Read what is left of a body that is refused. Where a connection is closed with something unread, the
-            system tells the client of an error, and what was said is lost."""
+            """Read the rest of a refused body. If a connection is closed with unread data, the client gets a connection
+            error and loses the response."""
             size = 0
             with suppress(TimeoutError):
                 async with asyncio.timeout(LINGER_S):
@@ -75,7 +74,8 @@ class Doorkeeper:
             self.worker.meters.done(name if name in self.worker.models else "", status, time.perf_counter() - began)
 
     def _refusal(self, headers: Mapping[bytes, bytes], path: str) -> Refusal | None:
-        """Why a request may not pass, if it may not: a page of another site sent it, or its token is wrong."""
+        """Return the reason to refuse a request, if any: it was sent by a page of another site, or its token is
+        wrong."""
         host, origin = (headers.get(name, b"").decode("latin-1") for name in (b"host", b"origin"))
         if not allowed_host(host, origin, self.worker.settings.hosts):
             said = "The request names another host than this server, or comes from a page of another site."
@@ -89,7 +89,7 @@ class Doorkeeper:
 
 
 def refused(error: Refusal, path: str) -> JSONResponse:
-    """The response to a request that is refused, as the protocol that it speaks has it."""
+    """Return the response to a refused request, in the format of its protocol."""
     said = {"message": error.message, "fix": error.fix}
     body = {"error": f"{error.message} {error.fix}"} if path.startswith("/v2") else {"error": said}
     return JSONResponse(body, error.status, error.headers)

@@ -2,7 +2,7 @@
 
 Source: https://github.com/kserve/open-inference-protocol and, for binary tensors,
 https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md. A model has one
-input, `input`: encoded files (BYTES, shape [n]; in JSON as base64, or as text where the model reads texts) or decoded
+input, `input`: encoded files (BYTES, shape [n]; in JSON as base64, or as text if the model reads texts) or decoded
 arrays (UINT8, shape [n, ...]). Letters: n inputs, c outputs of the model.
 """
 
@@ -28,12 +28,12 @@ _FIX = "see https://github.com/kserve/open-inference-protocol, and /docs for exa
 
 
 def server_metadata() -> dict[str, Any]:
-    """What the server is."""
+    """Return the metadata of the server."""
     return {"name": "regraft", "version": VERSION, "extensions": ["binary_tensor_data"]}
 
 
 def model_metadata(served: Served) -> dict[str, Any]:
-    """The tensors of a model."""
+    """Return the metadata of a model's tensors."""
     task, classes = served.bundle.model.task, len(served.bundle.classes)
     outputs = [("label", "BYTES", [-1]), ("prediction", "BYTES", [-1]), ("abstained", "BOOL", [-1])]
     if task.answers != "structured":
@@ -50,13 +50,13 @@ def model_metadata(served: Served) -> dict[str, Any]:
 
 
 class Asked:
-    """A request to infer, read and checked."""
+    """An inference request, parsed and validated."""
 
     def __init__(self, data: bytes | bytearray, header_length: str | None, reader: Reader) -> None:
-        """`header_length` is what the header of that name says: where the JSON ends and binary tensors begin.
+        """`header_length` is the value of that HTTP header: the length of the JSON, which binary tensors follow.
 
         Raises:
-            BadRequest: it is not as the protocol says.
+            BadRequest: the request does not follow the protocol.
         """
         end = len(data)
         if header_length is not None:
@@ -119,7 +119,7 @@ class Asked:
 
 
 def outputs_of(served: Served, asked: Asked) -> list[dict[str, Any]]:
-    """The outputs that are asked for, all where none is named, each with its metadata.
+    """Return the requested outputs, or all if none are named, each with its metadata.
 
     Raises:
         BadRequest: there is no such output.
@@ -140,7 +140,7 @@ def outputs_of(served: Served, asked: Asked) -> list[dict[str, Any]]:
 def reply(
     served: Served, asked: Asked, outputs: Sequence[Mapping[str, Any]], said: Sequence[Prediction]
 ) -> tuple[bytes, dict[str, str]]:
-    """The body of the response and its headers."""
+    """Return the body of the response and its headers."""
     tensors, binary = [], b""
     for one in outputs:
         values = _values(one["name"], said, served.bundle.classes)
@@ -160,7 +160,7 @@ def reply(
 
 
 def _values(name: str, said: Sequence[Prediction], classes: Sequence[str]) -> list[Any]:
-    """An output of all inputs, flat."""
+    """Return one output for all inputs, flattened."""
     match name:
         case "label":
             return [one.label or "" for one in said]
@@ -181,7 +181,7 @@ def _raw(kind: str, values: Sequence[Any]) -> bytes:
 
 
 def _elements(raw: bytes, count: int) -> list[bytes]:
-    """The elements of a binary tensor of BYTES: each is preceded by its length in four bytes, little-endian."""
+    """Split a binary tensor of BYTES into its elements: each is preceded by its length in four bytes, little-endian."""
     found, at = list[bytes](), 0
     while at + 4 <= len(raw) and len(found) < count:
         (length,) = struct.unpack_from("<I", raw, at)

@@ -1,5 +1,4 @@
-"""From the body of a request to inputs of a model. Nothing that a client sends is taken for a path, and nothing is
-written to disk."""
+"""Parsing of request bodies into model inputs. Client data are never used as paths, and nothing is written to disk."""
 
 import asyncio
 import base64
@@ -26,16 +25,16 @@ from regraft.words import size
 Given = TypeVar("Given", bound=Sequence[Any])
 
 FETCH_S = 10.0
-"""How long an address may take to send a part of an input, in seconds."""
+"""Timeout for each read from a URL, in seconds."""
 
 
 class _InMemory(MultiPartParser):
-    """The parser of forms, with files kept in memory: a body is within its limit already."""
+    """Form parser that keeps files in memory; the size of a body is limited already."""
 
     spool_max_size = 1 << 62
 
     async def parse(self) -> FormData:
-        """The form; what was read of a damaged one is let go."""
+        """Parse the form; if it is malformed, free what was read."""
         try:
             return await super().parse()
         except BaseException:
@@ -45,7 +44,7 @@ class _InMemory(MultiPartParser):
 
 
 class Body:
-    """The body of a request, and the room that it takes among those held."""
+    """The body of a request, which counts towards the memory limit of all bodies."""
 
     def __init__(self, gate: "Gate") -> None:
         self.data, self._gate, self._held = bytearray(), gate, 0
@@ -60,29 +59,29 @@ class Body:
         self.data += chunk
 
     def release(self) -> None:
-        """Give the room back; may be called again."""
+        """Free its memory; may be called more than once."""
         self._gate.held -= self._held
         self._held = 0
 
 
 class Gate:
-    """What limits bodies: each by itself, all of a worker together, and the time that one may take to arrive."""
+    """Limits for bodies: the size of each, the total size in a worker, and the time to arrive."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.held = settings, 0
 
     def check(self, length: int) -> None:
-        """Raises: Refusal: a body of so many bytes is too large."""
+        """Raises: Refusal: a body of this many bytes is too large."""
         if length > self.settings.max_body:
             raise Refusal(
                 413, f"The body is larger than {size(self.settings.max_body)}.", fix="send fewer or smaller inputs."
             )
 
     async def read(self, request: Request) -> Body:
-        """The body, to be released when it is used up.
+        """Read the body; the caller releases it after use.
 
         Raises:
-            Refusal: it is too large, or took too long; or all held are too large.
+            Refusal: it is too large or took too long to arrive, or all bodies in memory are too large.
         """
         declared = request.headers.get("content-length", "")
         self.check(int(declared) if declared.isdecimal() else 0)
@@ -103,7 +102,7 @@ class Gate:
 
 
 def parsed_json(data: bytes | bytearray) -> Any:
-    """Raises: BadRequest: it is no JSON."""
+    """Raises: BadRequest: it is not JSON."""
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -112,18 +111,18 @@ def parsed_json(data: bytes | bytearray) -> Any:
 
 
 class Reader:
-    """Makes the inputs of one model from what was sent."""
+    """Converts request bodies to inputs of one model."""
 
     def __init__(self, modality: Modality, example: Contents, settings: Settings) -> None:
-        """`example` tells what contents an example of this model has."""
+        """`example` shows which contents an example of this model has."""
         self._modality, self._settings = modality, settings
         self._names = tuple(example)
 
     async def inputs(self, kind: str, headers: Headers, data: bytes | bytearray) -> list[Input]:
-        """The inputs of a request to `predict`, by the media type of its body.
+        """Return the inputs of a request to `predict`, according to the media type of its body.
 
         Raises:
-            Refusal, BadRequest: they are not as described, or too many.
+            Refusal, BadRequest: they are not in the documented format, or too many.
         """
         if kind == "multipart/form-data":
             self.check_single()
@@ -145,7 +144,7 @@ class Reader:
         )  # fmt: skip
 
     def checked(self, given: Given) -> Given:
-        """Raises: BadRequest: they are none, or too many."""
+        """Raises: BadRequest: there are no inputs, or too many."""
         if not 0 < len(given) <= self._settings.max_inputs:
             raise BadRequest(
                 f"The request has {len(given)} inputs; from 1 to {self._settings.max_inputs} are expected.",
@@ -162,10 +161,10 @@ class Reader:
             )
 
     def content(self, value: bytes | str) -> Any:
-        """One content that was sent, as `Bundle.prepare` takes it.
+        """Convert one content from a request to an argument of `Bundle.prepare`.
 
         Raises:
-            BadRequest: the model reads no texts.
+            BadRequest: it is a text, and the model does not read texts.
         """
         if not self._modality.inline:
             if isinstance(value, str):
@@ -180,7 +179,7 @@ class Reader:
             raise BadRequest(f"The {self._modality.one} is not valid UTF-8.", fix="send it in UTF-8.") from error
 
     def text_or_bytes(self, text: str) -> Any:
-        """A content that came as a text: itself where the model reads texts, else bytes in base64."""
+        """Return the text itself if the model reads texts, otherwise the bytes that it encodes in base64."""
         return text if self._modality.inline else decoded(text)
 
     async def _of_form(self, headers: Headers, data: bytes | bytearray) -> list[Input]:
@@ -206,8 +205,8 @@ class Reader:
             await form.close()
 
     async def _of_json(self, at: int, given: Any) -> Input:
-        """One input: a text; or an object with `base64`, `url`, or `contents` by name, and an `id` if wanted. A row of
-        numbers: a list in the model's order of columns, or an object with `values` by column."""
+        """Convert one input: a text, or an object with `base64`, `url`, or `contents` by name, and an optional `id`. A
+        row of numbers is a list in the model's order of columns, or an object with `values` by column."""
         if self._modality.rows:
             return self._row(at, given)
         if isinstance(given, str):
@@ -253,10 +252,10 @@ class Reader:
         raise _odd(at, '{"base64": "…"} or {"url": "…"} is expected')
 
     def _fetched(self, url: str) -> bytes:
-        """The bytes at an address.
+        """Fetch the bytes at a URL.
 
         Raises:
-            Refusal, BadRequest: addresses are not allowed, or this one is not; or it sends nothing, or too much.
+            Refusal, BadRequest: URLs are not allowed, or this one is not; or the response is empty or too large.
         """
         if not allowed_url(url, self._settings.url_prefixes):
             allowed = ", ".join(self._settings.url_prefixes)
@@ -275,14 +274,14 @@ class Reader:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """An address that is allowed may not lead to one that is not."""
+    """Refuse redirects: an allowed URL must not lead to one that is not."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
 
 
 def decoded(text: str) -> bytes:
-    """The bytes of a text in base64, in the usual or the URL-safe alphabet.
+    """Decode base64, in the standard or the URL-safe alphabet.
 
     Raises:
         BadRequest: it is not base64.
@@ -301,7 +300,8 @@ def _odd(at: int, expected: str) -> BadRequest:
 
 
 def bytes_of_example(contents: Contents) -> tuple[bytes, str] | None:
-    """The only content of an example as a file, with its media type; None where it has several, or is no file."""
+    """Return the only content of an example as the bytes of a file, and its media type; None if it has several, or is
+    not a file."""
     values = [content.value for content in contents.values() if isinstance(content, Inline)]
     match values:
         case [bytes() as data]:

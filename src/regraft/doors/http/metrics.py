@@ -1,5 +1,5 @@
-"""Counters for Prometheus. With several workers each writes its own files in the folder that PROMETHEUS_MULTIPROC_DIR
-names, and whichever is asked adds them up."""
+"""Prometheus metrics. With several workers, each writes its own files to the folder in PROMETHEUS_MULTIPROC_DIR, and
+the worker that receives the request for metrics adds them up."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class Meters:
-    """What one worker counts."""
+    """The metrics of one worker."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -35,22 +35,22 @@ class Meters:
         self._models: Mapping[str, Any] = {}
 
     def watch(self, models: Mapping[str, Any]) -> None:
-        """Show how many inputs of each model are pending."""
+        """Register gauges for the number of pending inputs of each model."""
         self._models = models
 
     def batches(self, name: str) -> Callable[[int], object]:
-        """What counts the batches of a model."""
+        """Return the callback that records batch sizes of a model."""
         return self._batches.labels(name).observe
 
     def done(self, name: str, status: int, seconds: float) -> None:
-        """Count a request; the model's name is empty where it concerns none."""
+        """Count a request; the model's name is empty if the request is not for a model."""
         self._requests.labels(name, status).inc()
         if name:
             self._seconds.labels(name).observe(seconds)
             self._pending.labels(name).set(self._models[name].pending)
 
     def exposed(self) -> tuple[bytes, str]:
-        """Everything in Prometheus's format, and its media type."""
+        """Return all metrics in Prometheus's format, and its media type."""
         registry = self._registry
         if os.environ.get(FOLDER):
             from prometheus_client.multiprocess import MultiProcessCollector

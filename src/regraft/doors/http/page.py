@@ -1,5 +1,5 @@
-"""The page of addresses, made of the OpenAPI description; it loads nothing, from here or elsewhere. Its examples are
-commands that work as they stand."""
+"""The documentation page, generated from the OpenAPI description; it loads no other resources. Its example commands can
+be run unchanged."""
 
 import base64
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ _STYLE = (
 
 
 def example_of(served: Served, protocol: int = 1) -> dict[str, Any]:
-    """A body that the model takes: the smallest of its golden inputs."""
+    """Return a request body with the smallest golden input of the model."""
     parts = {name: _as_json(content.value) for name, content in served.example.items() if hasattr(content, "value")}
     first = next(iter(parts.values()), "")
     if protocol == 2:
@@ -34,7 +34,7 @@ def _as_json(value: Any) -> Any:
 
 
 def request_body(served: Served) -> dict[str, Any]:
-    """How inputs are sent, for the OpenAPI description."""
+    """Return the OpenAPI description of the request body."""
     blob = {"type": "object", "required": ["base64"], "properties": {"base64": {"type": "string"}}}
     link = {"type": "object", "required": ["url"], "properties": {"url": {"type": "string"}}}
     parts = {"type": "object", "required": ["contents"], "properties": {"contents": {"type": "object"}}}
@@ -59,7 +59,7 @@ def request_body(served: Served) -> dict[str, Any]:
 
 
 def _commands(path: str, method: str, base: str, served: Served) -> list[str]:
-    """Commands that show an address at work."""
+    """Return example commands for a route."""
     url = base + path.replace("{name}", served.name).replace("{version}", served.digest)
     if path.endswith("/example"):
         return [f"curl -s -o example {url}"]
@@ -76,7 +76,7 @@ def _commands(path: str, method: str, base: str, served: Served) -> list[str]:
 
 
 def docs_page(openapi: Mapping[str, Any], base: str, served: Served) -> str:
-    """The page as HTML. `base` is the address of the server."""
+    """Return the page as HTML. `base` is the URL of the server."""
     parts = []
     for path, methods in openapi["paths"].items():
         for method, said in methods.items():

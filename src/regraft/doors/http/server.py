@@ -1,4 +1,4 @@
-"""Processes and sockets: one worker in this process, or several that are started again when they die."""
+"""Processes and sockets: one worker in this process, or several that are restarted when they die."""
 
 import asyncio
 import os
@@ -23,27 +23,26 @@ from regraft.errors import BadRequest, RegraftError
 from regraft.workbench.predict import opened
 
 DRAIN_S = 60
-"""Seconds that requests have to come to their end after SIGTERM."""
+"""Seconds for pending requests to finish after SIGTERM."""
 BACKLOG = 2048
-"""Connections that the system keeps waiting, at most: what comes beyond is tried again by the client's system, seconds
-later."""
+"""Maximum number of connections waiting in the system's queue; clients retry those beyond it, seconds later."""
 STARTUP_FAILED = 3
-"""Exit code by which a worker tells that starting it again is of no use."""
+"""Exit code of a worker for which a restart is useless."""
 
 
 class Patient(H11Protocol):
-    """Closes connections whose request takes too long to arrive, headers included."""
+    """Closes connections whose request, including headers, takes too long to arrive."""
 
     _late: asyncio.TimerHandle | None = None
     limit_s = 45.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a request."""
+        """Start the timeout for a request."""
         super().connection_made(transport)
         self._late = self.loop.call_later(self.limit_s, transport.close)
 
     def data_received(self, data: bytes) -> None:
-        """Take what arrived; a request that is not whole yet has the rest of its time."""
+        """Process received data; an incomplete request keeps its deadline."""
         super().data_received(data)
         waiting = self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
         if not waiting and self._late is not None:
@@ -53,14 +52,14 @@ class Patient(H11Protocol):
             self._late = self.loop.call_later(self.limit_s, self.transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no longer."""
+        """Cancel the timeout."""
         if self._late is not None:
             self._late.cancel()
         super().connection_lost(exc)
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """A socket that listens; port 0: one that is free.
+    """Return a listening socket; port 0 selects a free port.
 
     Raises:
         BadRequest: the system refuses it.
@@ -76,7 +75,7 @@ def listening(host: str, port: int) -> socket.socket:
 
 
 def worker_app(settings: Settings) -> ASGIApp:
-    """The application in a process of its own; what goes wrong ends it with a message."""
+    """Return the application of a worker process; an error ends the process with a message."""
     try:
         return make_app(settings)
     except RegraftError as error:
@@ -85,10 +84,10 @@ def worker_app(settings: Settings) -> ASGIApp:
 
 
 def serve(settings: Settings, host: str, port: int, *, workers: int) -> None:
-    """Serve until SIGTERM or SIGINT; requests that were accepted come to their end.
+    """Serve until SIGTERM or SIGINT; accepted requests are completed.
 
     Raises:
-        RegraftError: the address cannot be listened on, or a model cannot be loaded.
+        RegraftError: the address is not available, or a model cannot be loaded.
     """
     if workers < 1:
         raise BadRequest(f"workers is {workers}; 1 or more is expected.", fix="give --workers 1.")
@@ -106,11 +105,11 @@ def serve(settings: Settings, host: str, port: int, *, workers: int) -> None:
     }  # fmt: skip
     if workers == 1:
         server = Server(Config(make_app(settings), **given))
-        for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn takes them while it serves, and raises them at the end
+        for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn handles these while serving, then raises them
             signal.signal(number, signal.SIG_IGN)
         server.run(sockets=[listener])
         return
-    for _, path in settings.models:  # errors are told here, once, and prefixes exported for all
+    for _, path in settings.models:  # report errors here, once, and export prefixes for all workers
         opened(path, device=settings.device, threads=settings.threads)
     with tempfile.TemporaryDirectory(prefix="regraft-metrics-") as folder:
         os.environ[FOLDER] = folder

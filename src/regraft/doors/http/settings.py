@@ -1,4 +1,4 @@
-"""What a server is told, and how it refuses. Imports nothing heavy, so that the command line may."""
+"""Settings of a server, and refusals of requests. Imports nothing heavy, so that the command line can import it."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -16,39 +16,39 @@ from regraft.errors import BadRequest, MissingExtra, RegraftError
 MIB = 1 << 20
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-"""What a model may be called: it is part of an address."""
+"""Valid model names; they are part of URLs."""
 _SECRET = re.compile(r"[!-~]{16,}")
-"""A token: at least 16 printable characters of ASCII."""
+"""Valid tokens: at least 16 printable ASCII characters."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything a worker has to know; it crosses to other processes."""
+    """All settings of a worker; sent to other processes."""
 
     models: tuple[tuple[str, Path], ...]
     """Name and folder of each model."""
     threads: int = 0
     """CPU threads of one worker; 0: all cores."""
     device: str = "auto"
-    """Where torch works, should it be needed."""
+    """Device for torch, if torch is used."""
     batch: int = 16
-    """Inputs that are predicted together at most; 1: each alone."""
+    """Maximum number of inputs predicted together; 1: no batching."""
     wait_s: float = 0.005
-    """How long the first input of a batch waits for others, in seconds."""
+    """Maximum time that the first input of a batch waits for others, in seconds."""
     queue: int = 128
-    """Inputs of one model that one worker has accepted and not yet predicted, at most."""
+    """Maximum number of inputs of one model that a worker has accepted and not yet predicted."""
     max_inputs: int = 64
-    """Inputs of one request, at most."""
+    """Maximum number of inputs per request."""
     max_body: int = 32 * MIB
-    """Bytes of one request's body, at most."""
+    """Maximum size of a request's body, in bytes."""
     receive_s: float = 30.0
-    """How long a request may take to arrive, in seconds."""
+    """Maximum time for a request to arrive, in seconds."""
     token: str = ""
-    """The bearer token that requests must carry; empty: none."""
+    """Bearer token that requests must have; empty: none."""
     hosts: tuple[str, ...] = ()
-    """Names that the server is known by: requests to others, or from pages of others, are refused; none: any name."""
+    """Host names of the server: requests to other hosts, or from pages of other hosts, are refused; none: any host."""
     url_prefixes: tuple[str, ...] = ()
-    """How addresses of inputs must begin; none: the server fetches nothing."""
+    """Allowed prefixes of URLs of inputs; none: the server fetches nothing."""
 
     def __post_init__(self) -> None:
         for name, low in (("batch", 1), ("queue", 1), ("max_inputs", 1), ("max_body", 1), ("wait_s", 0)):
@@ -62,15 +62,15 @@ class Settings:
 
     @property
     def held(self) -> int:
-        """Bytes of bodies that one worker holds at most: those being read or decoded."""
+        """Maximum total size of the bodies being read or decoded in one worker, in bytes."""
         return max(4 * self.max_body, 64 * MIB)
 
 
 def named_models(given: Sequence[str]) -> tuple[tuple[str, Path], ...]:
-    """Name and folder of each MODEL or NAME=MODEL; without a name, that of the run's folder.
+    """Parse the name and folder of each MODEL or NAME=MODEL; the default name is that of the run's folder.
 
     Raises:
-        BadRequest: a name cannot be part of an address, or stands for two models.
+        BadRequest: a name cannot be part of a URL, or is used for two models.
     """
     found: dict[str, Path] = {}
     for one in given:
@@ -92,10 +92,10 @@ def named_models(given: Sequence[str]) -> tuple[tuple[str, Path], ...]:
 
 
 def read_token(path: Path | None) -> str:
-    """The token in the first line of a file; empty without one.
+    """Return the token in the first line of a file; empty if there is no file.
 
     Raises:
-        BadRequest: the file has none that is long enough.
+        BadRequest: the file has no token that is long enough.
     """
     if path is None:
         return ""
@@ -109,10 +109,10 @@ def read_token(path: Path | None) -> str:
 
 
 def url_prefixes(given: Iterable[str]) -> tuple[str, ...]:
-    """The beginnings of addresses, checked: scheme, host and a slash after it are part of each.
+    """Check URL prefixes: each must contain a scheme, a host and the slash after it.
 
     Raises:
-        BadRequest: one could be continued to another host, or is neither http nor https.
+        BadRequest: a prefix could be continued to another host, or is neither http nor https.
     """
     for one in given:
         parts = urlsplit(one)
@@ -125,14 +125,14 @@ def url_prefixes(given: Iterable[str]) -> tuple[str, ...]:
 
 
 def allowed_url(url: str, prefixes: Sequence[str]) -> bool:
-    """Whether an address begins as one of `prefixes`, and does not climb out of it."""
+    """Whether a URL starts with one of `prefixes` and does not leave it through `..`."""
     path = unquote(unquote(urlsplit(url).path))
     climbs = ".." in path.replace("\\", "/").split("/")
     return url.isprintable() and " " not in url and url.startswith(tuple(prefixes)) and not climbs
 
 
 def is_loopback(host: str) -> bool:
-    """Whether this address can be reached from this machine alone."""
+    """Whether this address is reachable from this machine only."""
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
@@ -140,9 +140,9 @@ def is_loopback(host: str) -> bool:
 
 
 def allowed_host(host: str, origin: str, known: Sequence[str]) -> bool:
-    """Whether a request's headers `Host` and `Origin` (from browsers; `null` where they hide it) fit a server that is
-    known by these names. A page elsewhere whose name was made to lead to this machine (DNS rebinding) shows by the
-    former, a page that sends a form by the latter."""
+    """Whether a request's headers `Host` and `Origin` (sent by browsers; `null` if they hide it) match a server with
+    these host names. `Host` reveals a foreign name that resolves to this machine (DNS rebinding), `Origin` a form sent
+    by another site's page."""
     if not known:
         return True
     with suppress(ValueError):
@@ -154,7 +154,7 @@ def allowed_host(host: str, origin: str, known: Sequence[str]) -> bool:
 
 
 def check_installed(verb: str = "regraft serve") -> None:
-    """Raises: MissingExtra: a package of the extra `serve` is not there."""
+    """Raises: MissingExtra: a package of the extra `serve` is not installed."""
     packages = {
         "fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart",
         "prometheus_client": "prometheus-client",
@@ -182,11 +182,12 @@ STATUS = {
     errors.OutOfSpace: 503,
     errors.RegraftError: 500,
 }
-"""HTTP status of an error; a class that is not listed has that of the nearest class above it."""
+"""HTTP status of an error; a class that is not listed has the status of its nearest listed base class."""
 
 
 def refusal_of(error: RegraftError) -> Refusal:
-    """The error as a refusal. What only the operator can mend is not told to clients: it may name files."""
+    """Convert an error to a refusal. Errors that only the operator can fix are hidden from clients, since they may name
+    files."""
     if isinstance(error, Refusal):
         return error
     status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)

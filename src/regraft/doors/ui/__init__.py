@@ -1,1 +1,1 @@
-"""The verbs in a browser, on this machine: data, audits, runs, models. What is done lies in files of one folder."""
+"""Local web interface to the commands: data, audits, runs, models. All state is in the files of one folder."""

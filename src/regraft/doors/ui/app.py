@@ -1,4 +1,4 @@
-"""The addresses of the page. Every one that changes something asks for the token of a form first."""
+"""Routes of the web interface. Requests that change something must have a form token."""
 
 import asyncio
 import contextlib
@@ -35,37 +35,37 @@ from regraft.workbench.mistakes import mistakes
 from regraft.workbench.strategies import strategies
 
 EVERY_S = 0.5
-"""How often the queue is looked at."""
+"""Interval between checks of the queue, in seconds."""
 A_PAGE = 12
-"""Mistakes on a page."""
+"""Number of mistakes per page."""
 SHOWN = (".html", ".svg", ".md", ".json", ".csv", ".toml")
-"""Files of results that can be opened."""
+"""Extensions of result files that can be opened."""
 
 
 class Pages:
-    """The pages of one folder."""
+    """The pages for one folder."""
 
     def __init__(self, root: Path) -> None:
         self.place, self.queue, self.models = Place(root), Queue(root), Models()
         self.key, self.gate = self.place.key(), Gate(SETTINGS)
 
     def show(self, template: str, status: int = 200, /, **given: Any) -> HTMLResponse:
-        """A page."""
+        """Render a page."""
         return HTMLResponse(pages.render(template, token=form_token(self.key), **given), status)
 
     def jobs(self) -> list[tuple[Any, str]]:
-        """The jobs with how they stand."""
+        """Return the jobs with their states."""
         return [(one, self.queue.state(one)) for one in self.queue.jobs()]
 
     async def home(self, request: Request) -> Response:
-        """Everything that there is."""
+        """Home page: all data, jobs and results."""
         runs = [(name, *pages.headline(self.place.root / "runs" / name)) for name in self.place.names("runs")]
         made = {kind: self.place.names(kind) for kind in KINDS}
         return self.show("home.html", data=self.place.data(), runs=runs, jobs=self.jobs(), made=made,
                          root=self.place.root)  # fmt: skip
 
     async def data(self, request: Request) -> Response:
-        """A data set: what is known of it, and what can be done with it."""
+        """Page of a data set: its properties, and the available actions."""
         name = request.path_params["name"]
         self.place.child("data", name)
         about = [(job, state) for job, state in self.jobs() if f"data/{name}" in job.args]
@@ -77,29 +77,29 @@ class Pages:
         return self.show("data.html", name=name, jobs=about, audit=found, ways=ways, nets=nets)
 
     async def choose(self, request: Request) -> Response:
-        """Data that lie elsewhere."""
+        """Register data elsewhere on this machine."""
         form = dict(await form_of(request, self.key))
         path = form.pop("path", "")
         return _to(f"/data/{self.place.choose(path, form)}")
 
     async def begin_upload(self, request: Request) -> Response:
-        """Data are about to come."""
+        """Start an upload."""
         await form_of(request, self.key)
         return JSONResponse({"name": uploads.begin(self.place, request.query_params.get("name", ""))})
 
     async def upload(self, request: Request) -> Response:
-        """A file comes."""
+        """Receive one file of an upload."""
         await form_of(request, self.key)
         await uploads.receive(self.place, request.path_params["name"], request.path_params["inside"], request.stream())
         return Response(status_code=204)
 
     async def end_upload(self, request: Request) -> Response:
-        """All files have come."""
+        """Finish an upload."""
         await form_of(request, self.key)
         return JSONResponse({"at": f"/data/{uploads.finish(self.place, request.path_params['name'])}"})
 
     async def ask(self, request: Request) -> Response:
-        """Put a job into the queue."""
+        """Add a job to the queue."""
         form, files = await form_of(request, self.key), list[str]()
         if form.get("verb") == "explain":
             looks = await asyncio.to_thread(self.models.looks, self.place.child("runs", form.get("run", "")))
@@ -109,7 +109,7 @@ class Pages:
         return _to(f"/jobs/{job.id}")
 
     async def job(self, request: Request) -> Response:
-        """A job: how it stands, and what can be done about it; its fragment, which the page loads again and again."""
+        """Page of a job: its state and the available actions; or its fragment, which the page polls."""
         job = self.queue.job(request.path_params["id"])
         state = self.queue.state(job)
         ahead = sum(one.lane == job.lane and other in ("waiting", "running") and one.id < job.id
@@ -122,7 +122,7 @@ class Pages:
         return self.show(name, job=job, state=state, live=seen, log=log, ahead=ahead, served=served, ready=ready)
 
     async def act(self, request: Request) -> Response:
-        """Stop, go on with or forget a job."""
+        """Stop, resume or delete a job."""
         await form_of(request, self.key)
         job, what = self.queue.job(request.path_params["id"]), request.path_params["what"]
         act = {"stop": self.queue.stop, "again": self.queue.again, "forget": self.queue.forget}.get(what)
@@ -133,7 +133,7 @@ class Pages:
         return _to("/" if gone else f"/jobs/{job.id}")
 
     async def result(self, request: Request) -> Response:
-        """What a verb made."""
+        """Page of a command's result."""
         kind, name = request.path_params["kind"], request.path_params["name"]
         if kind not in KINDS:
             raise HTTPException(404)
@@ -152,7 +152,7 @@ class Pages:
                          data=self.place.data(), takes=pages.modality(folder) if kind == "runs" else None)  # fmt: skip
 
     async def try_(self, request: Request) -> Response:
-        """What a model says of what is dropped."""
+        """Predict dropped files with a model."""
         await form_of(request, self.key)
         run = self.place.child("runs", request.path_params["name"])
         bundle = await asyncio.to_thread(self.models.bundle, run)
@@ -166,7 +166,7 @@ class Pages:
         return self.show("predictions.html", said=said)
 
     async def mistakes(self, request: Request) -> Response:
-        """The mistakes of a run, some at a time."""
+        """Mistakes of a run, in pages."""
         name = request.path_params["name"]
         run = self.place.child("runs", name)
         every = await asyncio.to_thread(mistakes, run)
@@ -185,7 +185,7 @@ class Pages:
                          reached=looks is not None)  # fmt: skip
 
     def _maps(self) -> dict[str, str]:
-        """Addresses of the maps that there are, by the file that each is of."""
+        """Return URLs of the existing heat maps, by the file of the example."""
         found = dict[str, str]()
         for name in self.place.names("explained"):
             path = self.place.root / "explained" / name / "explained.json"
@@ -195,7 +195,7 @@ class Pages:
         return found
 
     async def example(self, request: Request) -> Response:
-        """The preview of an example."""
+        """Preview of an example."""
         run = self.place.child("runs", request.path_params["name"])
         looks = await asyncio.to_thread(self.models.looks, run)
         shown = await asyncio.to_thread(looks.preview, request.query_params.get("id", ""))
@@ -204,14 +204,14 @@ class Pages:
         return Response(shown, media_type="image/png")
 
     async def compare(self, request: Request) -> Response:
-        """Two runs side by side."""
+        """Compare two runs side by side."""
         a, b = (self.place.child("runs", request.query_params.get(one, "")) for one in "ab")
         found = await asyncio.to_thread(compare, a, b)
         both = [await asyncio.to_thread(pages.result, one) for one in (a, b)]
         return self.show("compare.html", found=to_json(found), both=both, plots=[inside(one.plots) for one in both])
 
     async def file(self, request: Request) -> Response:
-        """A file of a result, as it is."""
+        """Return a file of a result, unchanged."""
         kind, inside = request.path_params["kind"], request.path_params["inside"]
         path = self.place.root / kind / uploads.checked(inside)
         if kind not in KINDS or path.suffix not in SHOWN or not path.is_file():
@@ -220,7 +220,7 @@ class Pages:
         return FileResponse(path, headers=policy)
 
     async def packed(self, request: Request) -> Response:
-        """An export as one file."""
+        """Return an export as a single file."""
         folder, name = self.place.child("exports", request.path_params["name"]), request.path_params["name"]
 
         def pack() -> bytes:
@@ -236,7 +236,7 @@ class Pages:
 
     @contextlib.asynccontextmanager
     async def running(self, _: Starlette) -> AsyncIterator[None]:
-        """While it lasts, the queue is worked on; jobs that run go on afterwards."""
+        """Process the queue while the context is active; running jobs continue afterwards."""
 
         async def work() -> None:
             while True:
@@ -250,7 +250,7 @@ class Pages:
             task.cancel()
 
     async def wrong(self, request: Request, error: Exception) -> Response:
-        """What went wrong, as a page, or for a script as text."""
+        """Return an error as a page, or as text for scripts."""
         if isinstance(error, HTTPException):
             error = Refusal(error.status_code, "There is nothing at this address.", fix="go back to the first page.")
         assert isinstance(error, RegraftError)
@@ -262,7 +262,7 @@ class Pages:
 
 
 def web_app(root: Path, host: str, cookie: str = "regraft") -> Guard:
-    """The application for the folder `root`, listening on `host`."""
+    """Return the application for the folder `root`, listening on `host`."""
     own = Pages(root)
 
     def route(path: str, handler: Callable[[Request], Awaitable[Response]], method: str = "GET") -> Route:

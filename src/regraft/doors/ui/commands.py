@@ -1,4 +1,4 @@
-"""From a form to the command line of a job: what a click does is what anyone can type."""
+"""Conversion of forms to command lines: every click corresponds to a command that users can type."""
 
 from collections.abc import Mapping
 
@@ -17,18 +17,18 @@ FLAGS = {
     "explain": (),
     "serve": (),
 }
-"""The flags that a form may set, by what it asks for."""
+"""Flags that a form may set, by command."""
 MADE = {"fit": "runs", "sweep": "sweeps", "advise": "advice", "audit": "audits", "mend": "audits", "export": "exports",
         "explain": "explained"}  # fmt: skip
-"""Where the result goes."""
+"""Folder of the results, by command."""
 _LANES: Mapping[str, Lane] = {"export": "quick", "explain": "quick", "serve": "serve"}
 
 
 def asked(queue: Queue, place: Place, form: Mapping[str, str], files: list[str]) -> Job:
-    """The job that a form asks for, at the end of the queue. `files` are what `explain` explains.
+    """Add the job that a form requests to the end of the queue. `files` are the inputs of `explain`.
 
     Raises:
-        BadRequest: the form asks for nothing that there is, or a setting is wrong.
+        BadRequest: the form does not request an existing command, or a setting is wrong.
     """
     verb, given = form.get("verb", ""), [f"--set={one}" for one in settings(form.get("settings", ""))]
     if verb not in FLAGS:
@@ -44,7 +44,7 @@ def asked(queue: Queue, place: Place, form: Mapping[str, str], files: list[str])
         "export": f"{subject}-{form.get('to', 'onnx')}",
     }
     name = form.get("name") or wanted.get(verb, stem(subject))
-    if verb != "audit":  # whose page is replaced
+    if verb != "audit":  # an audit's page is replaced
         name = place.free(MADE[verb], name, {one.out.partition("/")[2] for one in queue.jobs() if one.out})
     out = f"{MADE[verb]}/{name}"
     args = ["audit" if verb == "mend" else verb, f"{kind}/{subject}", *files, *flags, *given, f"--out={out}"]
@@ -57,7 +57,7 @@ def asked(queue: Queue, place: Place, form: Mapping[str, str], files: list[str])
 
 
 def settings(text: str) -> list[str]:
-    """The lines `path=value` of a text, each a setting of the recipe.
+    """Parse lines `path=value`, each a setting of the recipe.
 
     Raises:
         BadRecipe: there is no such setting, or its value is of the wrong kind.

@@ -1,8 +1,8 @@
-"""Who may ask: the person at this browser, from this page.
+"""Access control: accepts only requests from the user's browser and from this server's own pages.
 
-A request must name this machine as its host (a foreign name that points here, DNS rebinding, is refused), come with the
-cookie that the address printed at the start sets, and, where it changes something, come from a page of this server: its
-Origin is this host, and it carries the token that forms have.
+A request must name this machine as its host (a foreign name that resolves to it, DNS rebinding, is refused) and have
+the cookie set by the URL printed at the start. If it changes something, it must also come from a page of this server:
+its Origin must be this host, and it must have the token of the server's forms.
 """
 
 import hashlib
@@ -31,21 +31,21 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-"""With every response: scripts come from here alone, pages stand in no frame, nothing stays in caches."""
+"""Headers of every response: scripts only from this server, no framing, no caching."""
 TOKEN = "x-regraft-token"
 SAFE = ("GET", "HEAD")
 
 
 @dataclass
 class Guard:
-    """Refuses, before anything of a request is read, what does not come from the person at the browser."""
+    """Middleware that refuses requests that are not from the user's browser, before their body is read."""
 
     app: ASGIApp
     key: str = field(repr=False)
     host: str
-    """What the server listens on."""
+    """Host that the server listens on."""
     cookie: str
-    """What the cookie is called: servers on other ports have others."""
+    """Name of the cookie; it differs between ports."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -80,7 +80,7 @@ class Guard:
         return None
 
     def _is_here(self, given: str) -> bool:
-        """Whether the host that a request names is this machine: by number, or by a name that only it has."""
+        """Whether the host named in a request is this machine: an IP address, or a name of its own."""
         try:
             name = urlsplit(f"//{given}").hostname or ""
         except ValueError:
@@ -95,12 +95,13 @@ class Guard:
 
 
 def form_token(key: str) -> str:
-    """What forms and scripts of the pages send along."""
+    """Return the token that forms and scripts of the pages send."""
     return hmac.new(key.encode(), b"form", hashlib.sha256).hexdigest()
 
 
 async def form_of(request: Request, key: str) -> Mapping[str, str]:
-    """The fields of a form, empty ones left out, or nothing where a script sends something else; its token is right.
+    """Return the non-empty fields of a form after checking its token; empty if a script sends something other than a
+    form.
 
     Raises:
         Refusal: the token is wrong or missing.

@@ -1,14 +1,14 @@
-"""Jobs: commands that wait, run and are done, one at a time, each in a folder of its own under queue/.
+"""A queue of jobs: commands that run one at a time, each in its own folder under queue/.
 
-job.json       the command, and what it is called
-started        is there once it was begun
-lock           held by the process that works, as long as it lives, whatever becomes of the server
-pid            that process
+job.json       the command and its title
+started        exists once the job was started
+lock           held by the job's process as long as it lives, even if the server dies
+pid            id of that process
 events.jsonl   notices, plans and progress
-log.txt        what the command printed
-code           its exit code, once it ended by itself
+log.txt        output of the command
+code           exit code, once the command has ended by itself
 
-How a job stands follows from these files, so a server that is killed and started again finds every job as it is.
+A job's state is derived from these files, so that a restarted server finds every job unchanged.
 """
 
 import json
@@ -30,10 +30,10 @@ from regraft.records import from_json, to_json
 Lane = Literal["long", "quick", "serve"]
 State = Literal["waiting", "running", "done", "stopped", "interrupted", "failed"]
 FOUND = 10
-"""Exit code of an audit that found something: it is done."""
+"""Exit code of an audit with findings; the job counts as done."""
 STOPPED = (129, 130, 143)
 STARTS_S = 30
-"""Seconds that a process has to say that it works."""
+"""Seconds within which a process must report that it has started."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,19 +41,19 @@ class Job:
     """A command."""
 
     id: str
-    """Its number, as it stands in addresses."""
+    """Its number, used in URLs."""
     title: str
-    """What it does, for people."""
+    """Its title, for display."""
     args: tuple[str, ...]
-    """The command line after `regraft`; paths are relative to the folder of the page."""
+    """Command line after `regraft`; paths are relative to the folder of the web interface."""
     out: str = ""
-    """What it makes, as KIND/NAME; empty where that is nothing to look at."""
+    """Its result, as KIND/NAME; empty if there is nothing to display."""
     lane: Lane = "long"
-    """Jobs of one lane wait for one another; what serves waits for none."""
+    """Lane of the queue: jobs of one lane run one after another, except that servers wait for no other job."""
     resumes: bool = False
-    """Whether the command knows --resume."""
+    """Whether the command accepts --resume."""
     made: float
-    """When it was asked for, in seconds since 1970."""
+    """Time of creation, in seconds since 1970."""
 
 
 class Queue:
@@ -64,19 +64,19 @@ class Queue:
         self._alone = threading.RLock()
 
     def jobs(self) -> list[Job]:
-        """All of them, the newest first."""
+        """Return all jobs, newest first."""
         found = sorted(self.folder.glob("[0-9]*/job.json"), reverse=True)
         return [from_json(Job, json.loads(path.read_text(encoding="utf-8"))) for path in found]
 
     def job(self, number: str) -> Job:
-        """Raises: BadRequest: there is none of that number."""
+        """Raises: BadRequest: there is no job with that number."""
         path = self.folder / number / "job.json"
         if not number.isdecimal() or not path.is_file():
             raise BadRequest(f"There is no job {number[:20]!r}.", fix="go back to the first page.")
         return from_json(Job, json.loads(path.read_text(encoding="utf-8")))
 
     def add(self, title: str, args: list[str], *, out: str = "", lane: Lane = "long", resumes: bool = False) -> Job:
-        """Put a command at the end."""
+        """Add a command to the end of the queue."""
         with self._alone:
             number = max((int(path.name) for path in self.folder.glob("[0-9]*")), default=0) + 1
             job = Job(id=f"{number:05d}", title=title, args=tuple(args), out=out, lane=lane, resumes=resumes,
@@ -85,13 +85,13 @@ class Queue:
         return job
 
     def state(self, job: Job) -> State:
-        """How it stands."""
+        """Return the state of a job."""
         folder = self.folder / job.id
         with self._alone:
             code = folder / "code"
             if code.is_file():
                 number = int(code.read_text() or 1)
-                if number in STOPPED or (number == 0 and job.lane == "serve"):  # a server ends well when it is stopped
+                if number in STOPPED or (number == 0 and job.lane == "serve"):  # servers exit normally when stopped
                     return "stopped"
                 return "done" if number in (0, FOUND) else "failed"
             if not (folder / "started").exists():
@@ -104,7 +104,7 @@ class Queue:
             return "interrupted" if free else "running"
 
     def start(self) -> None:
-        """Begin what may begin: in each lane the first that waits, where none runs."""
+        """Start the next job in each lane in which none is running."""
         with self._alone:
             states = [(job, self.state(job)) for job in reversed(self.jobs())]
             busy = {job.lane for job, state in states if state == "running"} - {"serve"}
@@ -114,39 +114,39 @@ class Queue:
                     self._begin(job)
 
     def stop(self, job: Job) -> None:
-        """End a job that runs, by the signal that the command line understands; one that waits is forgotten."""
+        """Stop a running job with the signal that the command line handles; delete one that is waiting."""
         folder, state = self.folder / job.id, self.state(job)
         if state == "waiting":
             shutil.rmtree(folder)
         elif state == "running":
-            for _ in range(10 * STARTS_S):  # until it has said who it is
+            for _ in range(10 * STARTS_S):  # until it has written its process id
                 if (folder / "pid").is_file():
                     os.kill(int((folder / "pid").read_text()), signal.SIGTERM)
                     return
                 time.sleep(0.1)
 
     def again(self, job: Job) -> None:
-        """Let a job that ended early wait again; a run that was begun goes on."""
+        """Queue a job again that ended early; an unfinished run is resumed."""
         if self.state(job) not in ("stopped", "interrupted", "failed"):
             raise BadRequest(f"Job {job.id} cannot be gone on with: it is {self.state(job)}.", fix="look at it again.")
         made = self.root / job.out
-        if job.out and not job.resumes and not (made / "report.json").exists():  # what it left cannot be gone on with
+        if job.out and not job.resumes and not (made / "report.json").exists():  # its partial result cannot be resumed
             shutil.rmtree(made, ignore_errors=True)
         for name in ("code", "started", "pid"):
             (self.folder / job.id / name).unlink(missing_ok=True)
 
     def forget(self, job: Job) -> None:
-        """Delete what is known of a job that does not run; what it made stays."""
+        """Delete a job that is not running; its result is kept."""
         if self.state(job) != "running":
             shutil.rmtree(self.folder / job.id)
 
     def log(self, job: Job) -> str:
-        """The end of what it printed."""
+        """Return the end of its output."""
         path = self.folder / job.id / "log.txt"
         return path.read_text(encoding="utf-8", errors="replace")[-20_000:] if path.is_file() else ""
 
     def events(self, job: Job) -> Path:
-        """The log of its events: the run's own, where there is one."""
+        """Return the path of its event log: the run's own, if there is one."""
         own = self.root / job.out / "events.jsonl"
         return own if job.out and own.is_file() else self.folder / job.id / "events.jsonl"
 

@@ -1,4 +1,4 @@
-"""How work stands, from its log of events: the phase, the time left, notices, and curves of training."""
+"""Progress of a job from its event log: phase, remaining time, notices, and training curves."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,20 +15,21 @@ WIDTH, HEIGHT, LEFT, FOOT = 520, 200, 72, 24
 
 @dataclass
 class Live:
-    """How work stands."""
+    """Progress of a job."""
 
     phase: str = ""
     done: int = 0
     total: int = 0
     left: str = ""
-    """How long the phase still takes, for people."""
+    """Remaining time of the phase, for display."""
     notices: list[str] = field(default_factory=list)
     epochs: list[Mapping[str, float]] = field(default_factory=list)
-    """What was measured at the ends of epochs, with `step`."""
+    """Measurements at the ends of epochs, with `step`."""
 
     @property
     def charts(self) -> list[tuple[str, str, str]]:
-        """Curves: title, drawing, and what it shows in words. Losses share one; every other measure has its own."""
+        """Return the charts: title, SVG, and a description in words. Losses share a chart; every other metric has its
+        own."""
         names = list(dict.fromkeys(name for one in self.epochs for name in one if name not in ("step", "lr")))
         losses = [name for name in names if "loss" in name]
         made = []
@@ -42,7 +43,7 @@ class Live:
 
 
 def live(path: Path) -> Live:
-    """What the log at `path` says so far; a last line that is not whole yet is left out."""
+    """Read the event log at `path`; an incomplete last line is ignored."""
     found = Live()
     if not path.is_file():
         return found
@@ -61,13 +62,13 @@ def _add(found: Live, event: Mapping[str, Any]) -> None:
         found.phase, found.done, found.total = event["phase"], event["done"], event["total"]
         found.left = "" if rest is None or found.done >= found.total else f"{duration(rest)} left"
         if event["phase"] == "training" and event["facts"]:
-            if found.epochs and event["done"] <= found.epochs[-1]["step"]:  # another training has begun
+            if found.epochs and event["done"] <= found.epochs[-1]["step"]:  # another training has started
                 found.epochs = [one for one in found.epochs if one["step"] < event["done"]]
             found.epochs.append({"step": event["done"], **event["facts"]})
 
 
 def chart(curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:
-    """Curves over steps as SVG, in the colours of the page."""
+    """Draw curves over steps as SVG, in the colours of the page."""
     xs = [x for points in curves.values() for x, _ in points]
     ys = [y for points in curves.values() for _, y in points if y is not None]
     low, high, end = min(ys), max(ys), max(xs)

@@ -1,4 +1,4 @@
-"""Models that are tried on the page: one is held in memory at a time."""
+"""Models for predictions in the web interface; one is kept in memory at a time."""
 
 import threading
 from pathlib import Path
@@ -15,11 +15,11 @@ from regraft.workbench.mistakes import Looks
 from regraft.workbench.predict import opened
 
 SETTINGS = Settings(models=(), max_inputs=20)
-"""The limits of what is tried at once: 20 files, 32 MiB."""
+"""Limits per request: 20 files, 32 MiB."""
 
 
 class Models:
-    """What is held of runs: the model that was tried last, and the examples that were looked at last."""
+    """Cache of the last model used and the last examples viewed."""
 
     def __init__(self) -> None:
         self._alone = threading.Lock()
@@ -27,7 +27,7 @@ class Models:
         self._looks: tuple[Path, Looks] | None = None
 
     def bundle(self, run: Path) -> Bundle:
-        """Raises: BundleError: the model is damaged, or there is none."""
+        """Raises: BundleError: the model is damaged or missing."""
         facts = bundle_folder(run) / "bundle.json"
         key = str(run), facts.stat().st_mtime_ns if facts.is_file() else 0
         with self._alone:
@@ -36,12 +36,12 @@ class Models:
             return self._bundle[1]
 
     def reader(self, bundle: Bundle) -> Reader:
-        """What makes inputs of bodies."""
+        """Return the reader that converts request bodies to inputs of this model."""
         example: Contents = bundle.modality.golden(0, bundle.card.preparation)[0]
         return Reader(bundle.modality, example, SETTINGS)
 
     def predict(self, bundle: Bundle, inputs: list[Input]) -> list[tuple[str, Prediction | str]]:
-        """The name of each input, and what is said of it, or why it cannot be read."""
+        """Return the name of each input, and its prediction or the reason why it cannot be read."""
         said = list[tuple[str, Prediction | str]]()
         with self._alone:
             for one in inputs:
@@ -52,7 +52,7 @@ class Models:
         return said
 
     def looks(self, run: Path) -> Looks:
-        """The examples of a run's data."""
+        """Return the examples of a run's data."""
         with self._alone:
             if self._looks is None or self._looks[0] != run:
                 self._looks = run, Looks(run)

@@ -1,4 +1,4 @@
-"""Pages: templates of this folder around the blocks that reports are made of."""
+"""Pages: templates of this folder, filled with the blocks of reports."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ from regraft.version import VERSION
 
 @dataclass(frozen=True)
 class Result:
-    """What a verb made, to be shown."""
+    """The result of a command, for display."""
 
     title: str
     lead: Sequence[str]
@@ -34,7 +34,7 @@ class Result:
 
 
 def result(folder: Path) -> Result:
-    """The report in a folder, by the kind of folder it lies in.
+    """Return the report in a folder, according to the kind of folder that contains it.
 
     Raises:
         RunError: it is not finished, or cannot be read.
@@ -45,7 +45,7 @@ def result(folder: Path) -> Result:
 
 @lru_cache(maxsize=16)
 def _result(folder: Path, written: int) -> Result:
-    """The report, as it was when it was last written; its plots take a second to draw."""
+    """Return the report, cached by the time it was written; its plots take a second to draw."""
     if folder.parent.name == "runs":
         report = read_report(folder)
         return Result(page.title(report), page.lead(report), page.blocks(report), drawn(report))
@@ -66,7 +66,7 @@ def _result(folder: Path, written: int) -> Result:
 
 
 def headline(run: Path) -> tuple[str, str, str]:
-    """What a finished run is, what it came to, and its data: strategy and backbone, main metric, name."""
+    """Return a finished run's strategy and backbone, its main metric, and the name of its data."""
     try:
         report = read_report(run)
     except RunError:
@@ -77,7 +77,7 @@ def headline(run: Path) -> tuple[str, str, str]:
 
 
 def modality(run: Path) -> Modality | None:
-    """The kind of data that the run's model takes; None if there is no model."""
+    """Return the modality of the run's model; None if there is no model."""
     try:
         card = Card.from_json(read_facts(bundle_folder(run))["backbone"]["card"])
     except BundleError:
@@ -91,7 +91,7 @@ def _drawings(folder: Path) -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def templates() -> Environment:
-    """The templates of the pages."""
+    """Return the templates of the pages."""
     made = page.environment(page.inline_html)
     made.loader = ChoiceLoader([PackageLoader("regraft.doors.ui"), PackageLoader("regraft.reports")])
     made.filters |= {"shown": shown, "stem": stem}
@@ -100,5 +100,5 @@ def templates() -> Environment:
 
 
 def render(template: str, /, **given: Any) -> str:
-    """A page."""
+    """Render a page."""
     return templates().get_template(template).render(**given)

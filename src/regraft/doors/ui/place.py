@@ -1,8 +1,8 @@
-"""The folder that a page works in. What is in it is all there is to know: a server holds nothing else.
+"""The working folder of the web interface. It contains the complete state; the server stores nothing else.
 
-data/      data sets: folders, archives, tables, and recipes that name data elsewhere
-queue/     jobs: what was asked for, and how it went (see `jobs`)
-audits/, advice/, sweeps/, runs/, explained/, exports/     what verbs made, by name
+data/      data sets: folders, archives, tables, and recipes that refer to data elsewhere
+queue/     jobs: their commands and states (see `jobs`)
+audits/, advice/, sweeps/, runs/, explained/, exports/     results of commands, by name
 """
 
 import os
@@ -18,19 +18,19 @@ from regraft.files import atomic
 from regraft.recipe import Recipe, Source, with_settings, write_recipe
 
 KINDS = ("audits", "advice", "sweeps", "runs", "explained", "exports")
-"""Folders with what verbs made."""
+"""Folders with results of commands."""
 _TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".toml")
 
 
 @dataclass(frozen=True)
 class Place:
-    """A folder that a page works in."""
+    """A working folder."""
 
     root: Path
     """The folder."""
 
     def child(self, kind: str, name: str) -> Path:
-        """What is called `name` among these; nothing outside of them, hidden or with a path in its name.
+        """Return the entry `name` of a kind; hidden names and names that contain a path are refused.
 
         Raises:
             BadRequest: there is none.
@@ -41,17 +41,17 @@ class Place:
         return path
 
     def names(self, kind: str) -> list[str]:
-        """The names of these, the newest first."""
+        """Return the names of a kind, newest first."""
         folder = self.root / kind
         found = [one for one in folder.iterdir() if plain(one.name)] if folder.is_dir() else []
         return [one.name for one in sorted(found, key=lambda one: (-one.stat().st_mtime, one.name))]
 
     def data(self) -> list[str]:
-        """The data sets, in the order of their names."""
+        """Return the data sets, ordered by name."""
         return sorted(name for name in self.names("data") if self._is_data(self.root / "data" / name))
 
     def free(self, kind: str, wanted: str, taken: Collection[str] = ()) -> str:
-        """A name like `wanted` that nothing there has, and none of `taken`."""
+        """Return a name like `wanted` that is neither used there nor among `taken`."""
         start = re.sub(r"[^\w.-]+", "-", wanted).strip(".-_")[:80] or "new"
         name, number = start, 1
         stem, dot, rest = start.partition(".")
@@ -61,7 +61,7 @@ class Place:
         return name
 
     def choose(self, path: str, settings: dict[str, str]) -> str:
-        """Note data that lie elsewhere on this machine, with how they are read; the name of the recipe.
+        """Register data elsewhere on this machine, with the settings for reading them; return the name of the recipe.
 
         Raises:
             BadRequest: there is nothing at that path, or a setting is wrong.
@@ -76,7 +76,7 @@ class Place:
         return name
 
     def key(self) -> str:
-        """The secret of this folder, which whoever opens its pages has to know; made when it is first asked for."""
+        """Return the secret of this folder, required to open its pages; created on first use."""
         path = self.root / "queue" / "key"
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.is_file():
@@ -89,11 +89,11 @@ class Place:
 
 
 def plain(name: str) -> bool:
-    """Whether it may be the name of a file that is shown: not hidden, no path, nothing that cannot be seen."""
+    """Whether a name is valid for a file to show: not hidden, no path, no invisible characters."""
     return bool(name) and name.isprintable() and not name.startswith(".") and not set(name) & set("/\\:")
 
 
 def stem(name: str) -> str:
-    """The name of data without what says how they are packed."""
+    """Return the name of a data set without its archive or table extension."""
     ending = next((one for one in (*ENDINGS, *_TABLES) if name.lower().endswith(one)), "")
     return name[: len(name) - len(ending)]

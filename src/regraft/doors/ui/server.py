@@ -1,4 +1,4 @@
-"""The server of the page: one process, until Ctrl-C. Jobs that run go on without it."""
+"""Server of the web interface: one process, until Ctrl-C. Running jobs continue without it."""
 
 import sys
 import webbrowser
@@ -14,11 +14,11 @@ from regraft.files import Lock
 
 
 def serve(folder: Path, host: str, port: int, *, open_: bool) -> None:
-    """Serve the page of `folder`.
+    """Serve the web interface for `folder`.
 
     Raises:
-        RunError: another server works in this folder.
-        BadRequest: the address cannot be listened on.
+        RunError: another server uses this folder.
+        BadRequest: the address is not available.
     """
     (folder / "data").mkdir(parents=True, exist_ok=True)
     with Lock(folder / "queue" / ".lock") as held:

@@ -1,7 +1,7 @@
-"""Data that are dropped on the page: an archive or table as one file, or a folder file by file. Nothing is unpacked
-here; archives are unpacked by the verbs, which trust nothing in them.
+"""Uploads: an archive or table as one file, or a folder file by file. Archives are not unpacked here; the commands
+unpack them, and treat their content as untrusted.
 
-What is not whole yet is hidden, `data/.NAME`, and gets its name at the end.
+Incomplete uploads are hidden, `data/.NAME`, and renamed at the end.
 """
 
 import shutil
@@ -14,25 +14,25 @@ from regraft.doors.ui.place import Place, plain
 from regraft.files import atomic
 
 MAX_DEPTH, MAX_NAME = 12, 200
-"""Folders in folders, and bytes of a name, at most."""
+"""Maximum depth of folders; maximum length of a name in bytes."""
 KEEP_FREE = 1 << 30
-"""Bytes of the disk that uploads leave free."""
+"""Bytes of disk space that uploads leave free."""
 ONE_FILE = (*ENDINGS, ".csv", ".tsv", ".parquet", ".jsonl")
-"""How the name of a single file ends that is a data set by itself."""
+"""Extensions of single files that are complete data sets."""
 
 
 def begin(place: Place, wanted: str) -> str:
-    """A hidden folder for data like `wanted`; the name that it will have."""
+    """Create a hidden folder for data named like `wanted`; return the name that the data will have."""
     name = place.free("data", wanted)
     (place.root / "data" / f".{name}").mkdir(parents=True)
     return name
 
 
 async def receive(place: Place, name: str, inside: str, chunks: AsyncIterator[bytes]) -> None:
-    """Write one file of data that were begun.
+    """Write one file of an upload.
 
     Raises:
-        Refusal: nothing was begun under that name, the path is none that may be written, or the disk is nearly full.
+        Refusal: no upload of that name was started, the path is not allowed, or the disk is nearly full.
     """
     folder = place.root / "data" / f".{name}"
     if not plain(name) or not folder.is_dir():
@@ -48,10 +48,10 @@ async def receive(place: Place, name: str, inside: str, chunks: AsyncIterator[by
 
 
 def finish(place: Place, name: str) -> str:
-    """Let uploaded data appear; what they are called then. A single archive or table stands by itself.
+    """Make uploaded data visible; return their name. A single archive or table is moved out of its folder.
 
     Raises:
-        Refusal: nothing was begun under that name, or nothing came.
+        Refusal: no upload of that name was started, or it has no files.
     """
     folder = place.root / "data" / f".{name}"
     files = [one for one in folder.rglob("*") if one.is_file()] if plain(name) else []
@@ -68,10 +68,10 @@ def finish(place: Place, name: str) -> str:
 
 
 def checked(inside: str) -> Path:
-    """A path that a browser gave, as it may be written under a folder.
+    """Convert a path from a browser to a safe relative path.
 
     Raises:
-        Refusal: it leads elsewhere, is hidden, or is longer than file systems allow.
+        Refusal: it leads outside, is hidden, or is longer than file systems allow.
     """
     parts = inside.split("/")
     if len(parts) > MAX_DEPTH or not all(plain(one) and len(one.encode()) <= MAX_NAME for one in parts):

@@ -1,5 +1,5 @@
-"""The process of a job: `python -m regraft.doors.ui.work FOLDER` runs the command in FOLDER/job.json as the command
-line would, and leaves its exit code."""
+"""Process of a job: `python -m regraft.doors.ui.work FOLDER` runs the command in FOLDER/job.json like the command line,
+and writes its exit code."""
 
 import json
 import os
@@ -13,10 +13,10 @@ from regraft.files import Lock, write_text
 
 
 def work(folder: Path) -> None:
-    """Run the job, unless another process does."""
+    """Run the job, unless another process is running it."""
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     lock, end = Lock(folder / "lock"), time.monotonic() + 10
-    while not lock.acquire():  # a glance at the lock holds it for a moment
+    while not lock.acquire():  # a state check holds the lock for a moment
         if time.monotonic() > end:
             return
         time.sleep(0.01)

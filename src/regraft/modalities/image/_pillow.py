@@ -1,6 +1,6 @@
-"""Image files through Pillow: whole or not at all, upright, in colours of 8 bits.
+"""Reading of image files with Pillow: complete or not at all, upright, in 8-bit colour.
 
-What raises here raises `Unreadable`, with a reason in a clause; `decode` adds the file's name.
+Functions here raise `Unreadable`, with a reason in a clause; `decode` adds the file's name.
 """
 
 import io
@@ -14,7 +14,7 @@ import numpy as np
 from regraft.modalities.image.planes import LIMIT, PillowImage, Planes, Unreadable, refuse_large
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF")
-"""Formats that are tried, by content and not by name. EPS and its like, which run a program, are not among them."""
+"""Accepted formats, detected by content and not by name. EPS and similar formats, which run a program, are excluded."""
 
 _FAULTS = (
     OSError,
@@ -32,13 +32,14 @@ _FAULTS = (
     struct.error,
     zlib.error,
 )
-"""What Pillow's readers are seen to raise on damaged files; `Image.DecompressionBombError` comes on top."""
+"""Errors that Pillow's readers raise on damaged files, besides `Image.DecompressionBombError`."""
 
 _TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
-"""EXIF orientation to Pillow's `Transpose`: flips, turns (anticlockwise), transpose, transverse."""
+"""EXIF orientation -> Pillow's `Transpose`: flips, rotations (anticlockwise), transpose, transverse."""
 
 _PHOTOMETRIC, _WHITE_IS_ZERO, _SAMPLES = 262, 0, 277
-"""TIFF 6.0, section 8: the tags that say whether 0 is black or white, and how many bands there are."""
+"""TIFF 6.0, section 8: the fields for photometric interpretation (whether 0 is black or white) and samples per
+pixel."""
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _NOT_READ = (
@@ -50,16 +51,17 @@ _NOT_READ = (
     (0, b"8BPS", "a Photoshop document, which is not read; save it as PNG or TIFF"),
     (0, b"{", "text (JSON, it seems), not an image"),
 )
-"""What is often saved or found under the name of an image: where its mark is, the mark, and what it is."""
+"""Other content often saved with an image's extension: position of its signature, signature, description."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 _opening = threading.Lock()
 
 
 def read_picture(data: bytes, channels: int, max_pixels: int) -> "PillowImage | Planes":
-    """The first frame in mode RGB, on white where it is transparent; with `channels=4`, its transparency a plane.
+    """Read the first frame in mode RGB, transparent areas on white; with `channels=4`, transparency is the fourth
+    plane.
 
     Raises:
-        Unreadable: it is cut off, damaged, not an image, or larger than `max_pixels`.
+        Unreadable: it is truncated, damaged, not an image, or larger than `max_pixels`.
     """
     from PIL import Image, ImageFile, UnidentifiedImageError
 
@@ -78,9 +80,9 @@ def read_picture(data: bytes, channels: int, max_pixels: int) -> "PillowImage | 
 
 
 def _open(data: bytes, max_pixels: int) -> PillowImage:
-    """The image with its header read. Pillow's own limit is lifted meanwhile: ours, checked next, replaces it. Who sets
-    ours in the environment means Pillow's too, which is compared with again when an image is cut. A colour profile or
-    a text may be as large as Pillow lets all texts of a file be together (64 MiB)."""
+    """Open an image and read its header. Pillow's own size limit is disabled meanwhile, since ours is checked next. If
+    ours is set in the environment, Pillow's is raised to it, as Pillow checks it again when cropping. A colour profile
+    or a text may take as much memory as Pillow allows for all texts of a file (64 MiB)."""
     from PIL import Image, PngImagePlugin
 
     with _opening:
@@ -93,7 +95,8 @@ def _open(data: bytes, max_pixels: int) -> PillowImage:
 
 
 def _check_png(data: bytes) -> None:
-    """Check every chunk's length and checksum (PNG specification, section 5.3); Pillow skips those of the pixels."""
+    """Check every chunk's length and checksum (PNG specification, section 5.3); Pillow skips those of the pixel
+    data."""
     at = len(_PNG)
     while at + 12 <= len(data):
         (length,) = struct.unpack_from(">I", data, at)
@@ -111,7 +114,7 @@ def _check_png(data: bytes) -> None:
 
 
 def _upright(image: PillowImage) -> PillowImage:
-    """The image as the camera meant it; a rotation that cannot be read is none."""
+    """Return the image rotated according to its EXIF orientation; an unreadable orientation is ignored."""
     from PIL import Image
 
     try:
@@ -123,7 +126,7 @@ def _upright(image: PillowImage) -> PillowImage:
 
 
 def _in_rgb(image: PillowImage) -> PillowImage:
-    """Red, green and blue, upright."""
+    """Convert to upright RGB."""
     from PIL import Image
 
     _refuse_floats(image)
@@ -138,7 +141,7 @@ def _in_rgb(image: PillowImage) -> PillowImage:
 
 
 def _with_transparency(image: PillowImage) -> Planes:
-    """Red, green, blue and opacity, upright."""
+    """Convert to upright red, green, blue and opacity."""
     _refuse_floats(image)
     if image.format == "TIFF" and image.mode == "RGB" and _tag(image, _SAMPLES) == 4:
         raise Unreadable("its fourth band is no transparency and would be lost; an .npy array can hold it")
@@ -152,7 +155,7 @@ def _refuse_floats(image: PillowImage) -> None:
 
 
 def _has_16_bits(image: PillowImage) -> bool:
-    """Whether it is grey of 16 bits, or of 32 that may hold 16."""
+    """Whether the image is 16-bit grey, or 32-bit grey that may hold 16-bit values."""
     return image.mode == "I" or image.mode.startswith("I;16")
 
 
@@ -162,13 +165,13 @@ def _from_16_bits(image: PillowImage) -> PillowImage:
     values = np.asarray(_upright(image)).astype(np.int64)
     if values.size and not 0 <= values.min() <= values.max() <= 65535:
         raise Unreadable("it holds 32-bit values outside 0 to 65535; 8 or 16 bits are expected")
-    if image.format == "TIFF" and _tag(image, _PHOTOMETRIC) == _WHITE_IS_ZERO:  # Pillow inverts 8 bits, and leaves 16
+    if image.format == "TIFF" and _tag(image, _PHOTOMETRIC) == _WHITE_IS_ZERO:  # Pillow inverts 8-bit values only
         values = 65535 - values
     return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
 
 
 def _tag(image: PillowImage, number: int) -> int | None:
-    """The value of a tag of a TIFF; None where it is not there."""
+    """Return the value of a TIFF field; None if it is missing."""
     return getattr(image, "tag_v2", {}).get(number)
 
 

@@ -1,15 +1,15 @@
-"""Whether one image is a copy of another that was cropped, stretched or mirrored.
+"""Detection of copies of an image that were cropped, stretched or mirrored.
 
-Shapes: n images, m pairs, p pixels a side.
+Shapes: n images, m pairs, p pixels per side.
 
-One image of a pair is laid on the other by a scale and a shift along each axis, found by Gauss-Newton steps on grey
-miniatures of 16, 32, then 64 pixels a side (Lucas & Kanade 1981; Bouguet 2000 for the pyramid), each mirrored too. What
-counts in the end is how what is fine in both correlates: each miniature less its local mean. Brightness, contrast and
-what most images of a kind have in common (a chest is a chest) do not count. After 32 copies of 800 chest X-rays were
-cropped by 2 to 8 % on every side and saved as JPEG of quality 60 to 85, all of them correlated by 0.91 or more; of
-10,000 pairs of different images one by more than 0.55, two exposures of one child. Copies of tissue tiles of 50 pixels
-correlated by 0.68 in the median, different tiles by 0.18 at most. So a copy is what stands far above other pairs of the
-same data. The thresholds are our choice.
+One image of a pair, and its mirror image, is aligned to the other by a scale and a shift along each axis, with
+Gauss-Newton steps on grey miniatures of 16, 32, then 64 pixels per side (Lucas & Kanade 1981; Bouguet 2000 for the
+pyramid). The score is the correlation of fine structure: each miniature minus its local mean. Brightness, contrast and
+what most images of a kind have in common (all chests look alike) do not contribute. When 32 copies of 800 chest X-rays
+were cropped by 2 to 8 % on every side and saved as JPEG of quality 60 to 85, all had a correlation of at least 0.91; of
+10,000 pairs of different images, one was above 0.55, two exposures of the same child. Copies of tissue tiles of 50
+pixels had a median correlation of 0.68, different tiles 0.18 at most. The threshold therefore depends on the other
+pairs of the same data. The thresholds are our choice.
 """
 
 import numpy as np
@@ -20,19 +20,20 @@ from regraft.modalities.image.planes import PillowImage, Planes
 SIDE = 64
 """Side of the miniatures in pixels."""
 THRESHOLDS = (0.4, 0.65)
-"""Smallest correlation of the fine structure of a copy: between these, thrice what nine in ten pairs have."""
+"""Minimum and maximum of the correlation threshold for a copy; between them it is three times the 90th percentile of
+all pairs."""
 _LEVELS = ((16, 5, 3), (32, 4, 1), (64, 3, 0))
-"""Side, steps, and pairs for each image that go on to the next level."""
+"""Side in pixels, number of steps, and number of candidates per pair that go on to the next level."""
 _STARTS = (0.9, 1.1)
-"""Scales from which the steps begin."""
+"""Initial scales."""
 _BLOCK = 500
-"""Pairs that are aligned at once."""
+"""Number of pairs aligned at a time."""
 _SCALES, _SHIFT = (0.6, 1.7), 0.5
-"""Smallest and largest scale; largest shift, a side being 2."""
+"""Minimum and maximum scale; maximum shift, in units of half a side."""
 
 
 def miniature(image: "PillowImage | Planes") -> UInt8[np.ndarray, "64 64"]:
-    """The whole of a decoded image in grey, a square."""
+    """Return the whole of a decoded image as a grey square."""
     from PIL import Image
 
     small = image.resize((SIDE, SIDE), Image.Resampling.BOX, reducing_gap=2.0)
@@ -40,7 +41,7 @@ def miniature(image: "PillowImage | Planes") -> UInt8[np.ndarray, "64 64"]:
 
 
 def copies(grey: UInt8[np.ndarray, "n 64 64"], pairs: Int[np.ndarray, "m 2"]) -> Bool[np.ndarray, " m"]:
-    """Which pairs of miniatures show the same, one perhaps cropped, stretched or mirrored."""
+    """Return a mask of the pairs of miniatures that are copies, possibly cropped, stretched or mirrored."""
     found = correlations(grey, pairs)
     aligned = found[found > -1]
     usual = float(np.quantile(aligned, 0.9)) if len(aligned) >= 50 else 1.0
@@ -48,9 +49,9 @@ def copies(grey: UInt8[np.ndarray, "n 64 64"], pairs: Int[np.ndarray, "m 2"]) ->
 
 
 def correlations(grey: UInt8[np.ndarray, "n 64 64"], pairs: Int[np.ndarray, "m 2"]) -> Float[np.ndarray, " m"]:
-    """How the fine structure of each pair correlates where it was aligned; -1 where an early level ruled it out."""
+    """Return the correlation of each pair's fine structure after alignment; -1 if an early level ruled the pair out."""
     plain = grey.astype(np.float32)
-    both = np.concatenate([plain, plain[:, :, ::-1]])  # the latter ones are mirrored
+    both = np.concatenate([plain, plain[:, :, ::-1]])  # the second half is mirrored
     levels = {SIDE: both, SIDE // 2: _halved(both), SIDE // 4: _halved(_halved(both))}
     mirrored = np.stack([pairs[:, 0] + len(grey), pairs[:, 1]], axis=1)
     tried = np.tile(np.concatenate([pairs, mirrored]), (len(_STARTS), 1))
@@ -76,7 +77,7 @@ def _halved(images: Float[np.ndarray, "n p p"]) -> Float[np.ndarray, "n q q"]:
 def _aligned(
     images: Float[np.ndarray, "n p p"], pairs: Int[np.ndarray, "m 2"], placed: Float[np.ndarray, "m 4"], steps: int
 ) -> tuple[Float[np.ndarray, "m 4"], Float[np.ndarray, " m"]]:
-    """Better placements (scale and shift across, scale and shift down), and the correlation of each."""
+    """Return refined placements (horizontal scale and shift, vertical scale and shift), and the correlation of each."""
     side = images.shape[1]
     line = ((np.arange(side) + 0.5) / side * 2 - 1).astype(np.float32)
     down, across = np.meshgrid(line, line, indexing="ij")
@@ -85,13 +86,13 @@ def _aligned(
     for step in range(steps + 1):
         scale_x, shift_x, scale_y, shift_y = placed.T[:, :, None, None]
         x, y = scale_x * across + shift_x, scale_y * down + shift_y
-        # Close to an edge of either image what is fine is not known.
+        # Near an edge of either image the fine structure is unknown.
         margin = 1 - (2 if side < SIDE // 2 else 3) / side
         weight = (abs(x) < margin) & (abs(y) < margin) & (abs(across) < margin) & (abs(down) < margin)
         weight = weight.astype(np.float32)
         second, slope_x, slope_y = _sampled(images, pairs[:, 1], (x + 1) * side / 2 - 0.5, (y + 1) * side / 2 - 0.5)
         now = _correlated(fine_first, _fine(second), weight)
-        if side < SIDE // 2:  # hardly anything is fine yet
+        if side < SIDE // 2:  # at low resolution there is hardly any fine structure
             now = (now + _correlated(first, second, weight)) / 2
         now = np.where(weight.mean(axis=(1, 2)) > 0.35, now, -1)
         best = np.where((now > score)[:, None], placed, best)
@@ -115,7 +116,7 @@ def _sampled(
     images: Float[np.ndarray, "n p p"], which: Int[np.ndarray, " m"], x: Float[np.ndarray, "m p p"],
     y: Float[np.ndarray, "m p p"],
 ) -> tuple[Float[np.ndarray, "m p p"], Float[np.ndarray, "m p p"], Float[np.ndarray, "m p p"]]:  # fmt: skip
-    """The images at these places in pixels, and their slopes across and down; bilinear."""
+    """Sample the images at these pixel positions; return values and horizontal and vertical gradients (bilinear)."""
     side = images.shape[1]
     left, upper = (np.clip(np.floor(one), 0, side - 2).astype(np.int64) for one in (x, y))
     right, lower = (x - left).astype(np.float32), (y - upper).astype(np.float32)
@@ -128,7 +129,7 @@ def _sampled(
 def _standardised(
     image: Float[np.ndarray, "m p p"], weight: Float[np.ndarray, "m p p"]
 ) -> tuple[Float[np.ndarray, "m p p"], Float[np.ndarray, "m 1 1"]]:
-    """The image less its mean, by its standard deviation, where it has weight; and the latter."""
+    """Subtract the weighted mean and divide by the standard deviation; also return the standard deviation."""
     share = weight / np.maximum(weight.sum(axis=(1, 2), keepdims=True), 1)
     centred = image - (image * share).sum(axis=(1, 2), keepdims=True)
     spread = np.sqrt((centred**2 * share).sum(axis=(1, 2), keepdims=True)) + np.float32(1e-3)
@@ -143,7 +144,7 @@ def _correlated(
 
 
 def _fine(images: Float[np.ndarray, "m p p"]) -> Float[np.ndarray, "m p p"]:
-    """The images less the mean of 3 x 3 pixels."""
+    """Subtract the mean of 3 x 3 pixels from the images."""
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1)), mode="edge")
     rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
     return images - (rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]) / 9

@@ -1,16 +1,16 @@
-"""Views: the plain image, and randomly cut and flipped ones that can be made again from their number.
+"""Augmented views: the plain image, and random crops and flips that are reproducible from their number.
 
 Shapes: h and w height and width of the prepared image in pixels, c channels.
 
-View 0 is the plain one. View k is a pure function of the seed, of k and of the content of the image: the same in
-every process, on every machine, in any order. The random numbers are raw 64-bit outputs of PCG64, whose stream
-numpy promises to keep.
+View 0 is the plain one. View k is a pure function of the seed, of k and of the content of the image: the same in every
+process, on every machine, in any order. The random numbers are raw 64-bit outputs of PCG64, whose stream numpy
+guarantees to be stable.
 
 Source: the random resized crop (area and aspect ratio, ten tries, else the centre) is torchvision's, after Szegedy et
-al. 2014, arXiv:1409.4842. The smallest share of 0.35 instead of 0.08 is our choice: with few examples and a frozen
-network, crops of a twelfth of an image mostly miss what the label is about. Brightness and contrast are applied in
-one step, contrast around the mean grey, without clipping between; then colour may be taken away. RandAugment, on the
-image that is cut and flipped already, stands in `operations`.
+al. 2014, arXiv:1409.4842. The minimum area of 0.35 instead of 0.08 is our choice: with few examples and a frozen
+network, crops of a twelfth of an image mostly miss the labelled object. Brightness and contrast are applied in one
+step, contrast around the mean grey, without clipping in between, followed by conversion to greyscale. RandAugment
+(`operations`) is applied to the cropped and flipped image.
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,41 +30,42 @@ from regraft.modalities.image.prepare import Box, Preparation
 from regraft.recipe import preset as named_preset
 
 LUMA = (0.299, 0.587, 0.114)
-"""Share of red, green and blue in the grey of an image, after ITU-R BT.601."""
+"""Weights of red, green and blue in the grey value of an image, after ITU-R BT.601."""
 PLACEMENT: Shapes = {"box": ((4,), "float32"), "flips": ((2,), "bool")}
-"""How a view lies in its image: left, top, right and bottom edge of the part it shows, in pixels of the decoded image;
-and whether that part was then flipped left to right, and top to bottom."""
+"""Placement of a view in its image: left, upper, right and lower edge of its crop, in pixels of the decoded image; and
+whether the crop was then flipped horizontally and vertically."""
 MAX_MAGNITUDE = 30.0
-"""The magnitude at which every operation of RandAugment is at its strongest."""
+"""Magnitude at which every operation of RandAugment has its maximum strength."""
 TRIES = 10
-"""How often a crop is drawn before the centre is taken."""
+"""Number of random crops to try before falling back to the centre."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """How the views of an image differ from the plain one."""
+    """Augmentation of images."""
 
     smallest_share: float = 1.0
-    """Smallest share of the image's area that a crop may keep, in (0, 1]; 1: no crops, the plain cut is used."""
+    """Minimum share of the image's area that a crop keeps, in (0, 1]; 1: no random crops, the plain view's crop is
+    used."""
     ratio: float = 4 / 3
-    """Largest ratio of a crop's longer to its shorter side, relative to that of the input; at least 1."""
+    """Maximum ratio of a crop's longer to its shorter side, relative to that of the input; at least 1."""
     horizontal_flip: float = 0.0
-    """Probability of exchanging left and right."""
+    """Probability of a horizontal flip."""
     vertical_flip: float = 0.0
-    """Probability of exchanging top and bottom."""
+    """Probability of a vertical flip."""
     brightness: float = 0.0
-    """Values are multiplied by a factor drawn from 1 ± this; in [0, 1)."""
+    """Pixel values are multiplied by a factor drawn from 1 ± this; in [0, 1)."""
     contrast: float = 0.0
-    """Distances from the mean grey are multiplied by a factor drawn from 1 ± this; in [0, 1)."""
+    """Differences from the mean grey are multiplied by a factor drawn from 1 ± this; in [0, 1)."""
     greyscale: float = 0.0
-    """Probability of showing all channels as their grey: for tasks whose images may have no colour."""
+    """Probability of conversion to greyscale, for tasks whose images may lack colour."""
     operations: int = 0
-    """How many of RandAugment's operations are drawn for each view and done one after another; 0 or more."""
+    """Number of RandAugment operations drawn for each view and applied in sequence; 0 or more."""
     magnitude: float = 9.0
-    """How strong these are, in [0, 30]; of no effect without operations."""
+    """Magnitude of these operations, in [0, 30]; no effect without operations."""
     on_device: bool = False
-    """Whether images are decoded once, held on the device, and views cut there: for whole networks on a GPU, which
-    else wait for the processor. It takes new views (`views` 0) at cut `input`, and no operations."""
+    """Whether to decode images once, keep them on the device, and crop views there: for training whole networks on a
+    GPU, which would otherwise wait for the CPU. Requires new views (`views` 0) at cut `input`, and no operations."""
 
     def __post_init__(self) -> None:
         shares = ("horizontal_flip", "vertical_flip", "greyscale")
@@ -90,11 +91,11 @@ class Augmentation:
 
     @property
     def varies(self) -> bool:
-        """Whether any view can differ from the plain one; if not, one view is all there is."""
+        """Whether any view can differ from the plain one."""
         return replace(self, ratio=_PLAIN.ratio, magnitude=_PLAIN.magnitude, on_device=False) != _PLAIN
 
     def digest_fields(self) -> dict[str, Any]:
-        """What decides the pixels of a view, as JSON, for the key of the activation store."""
+        """Return everything that determines the pixels of a view, as JSON, for the key of the activation store."""
         later = ("greyscale", "operations", "magnitude", "on_device")  # while off, they change neither keys nor draws
         fields = {name: value for name, value in asdict(self).items() if name not in later}
         greyscale = {"greyscale": self.greyscale} if self.greyscale else {}
@@ -114,16 +115,16 @@ PRESETS: Mapping[str, Augmentation] = MappingProxyType(
         "none": Augmentation(),
     }
 )
-"""Named augmentations: crops and left-right flips; the same with mild changes of brightness and contrast; flips both
-ways and nothing else (tissue, aerial images: no side is up); crops, left-right flips and two of RandAugment's
-operations at torchvision's default magnitude; nothing."""
+"""Named augmentations: random crops and horizontal flips; the same with mild changes of brightness and contrast;
+horizontal and vertical flips only (tissue, aerial images: no orientation); random crops, horizontal flips and two
+RandAugment operations at torchvision's default magnitude; none."""
 
 
 def preset(name: str, changes: Mapping[str, Any] = MappingProxyType({})) -> Augmentation:
-    """The augmentation of this name, some of its fields changed.
+    """Return the augmentation of this name, with some of its fields changed.
 
     Raises:
-        UnknownName: there is none.
+        UnknownName: there is no such augmentation.
         BadRecipe: a field is unknown, of the wrong kind or out of range.
     """
     return named_preset(PRESETS, name, changes)
@@ -138,12 +139,12 @@ def view(
     seed: int,
     content: str,
 ) -> UInt8[np.ndarray, "h w c"]:
-    """View `number` of a decoded image whose file has the digest `content`."""
+    """Return view `number` of a decoded image whose file has the digest `content`."""
     return placed_view(image, preparation, augmentation, number=number, seed=seed, content=content)[0]
 
 
 def placement_of(box: Box, *, left_right: bool = False, top_bottom: bool = False) -> dict[str, np.ndarray]:
-    """The arrays of `PLACEMENT`."""
+    """Return the arrays of `PLACEMENT`."""
     return {"box": np.array(box, dtype=np.float32), "flips": np.array([left_right, top_bottom])}
 
 
@@ -156,7 +157,8 @@ def placed_view(
     seed: int,
     content: str,
 ) -> tuple[UInt8[np.ndarray, "h w c"], dict[str, np.ndarray]]:
-    """The view, and which part of the decoded image it shows; RandAugment's operations are not in the placement."""
+    """Return the view and its placement in the decoded image; the placement does not include RandAugment's
+    operations."""
     if number == 0 or not augmentation.varies:
         box = preparation.centre(image.width, image.height)
         return preparation.cut(image, box), placement_of(box)
@@ -186,7 +188,7 @@ def placed_view(
 
 
 def _uniform(seed: int) -> Iterator[float]:
-    """Numbers in [0, 1) of 53 bits."""
+    """Yield 53-bit numbers in [0, 1)."""
     source = np.random.PCG64(seed)
     while True:
         yield float(int(source.random_raw()) >> 11) * 2.0**-53
@@ -216,6 +218,6 @@ def _toned(pixels: UInt8[np.ndarray, "h w c"], brightness: float, contrast: floa
 
 
 def _grey(pixels: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w c"]:
-    """Every channel the grey of the image, or the mean of the channels where they are not three."""
+    """Replace every channel by the grey value, or by the mean of the channels unless there are three."""
     grey = pixels @ np.array(LUMA) if pixels.shape[2] == len(LUMA) else pixels.mean(axis=2)
     return np.broadcast_to(np.rint(grey).astype(np.uint8)[..., None], pixels.shape)

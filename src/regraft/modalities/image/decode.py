@@ -1,25 +1,25 @@
-"""The one decoder: bytes of an image file to pixels, the same everywhere, whole or not at all.
+"""The image decoder: converts the bytes of a file to pixels, identically everywhere, completely or not at all.
 
-What it does, in order: the header is read and a size above the limit refused before anything is unpacked; the first
-frame (of an animation) or page is decoded whole; the camera's rotation (EXIF) is applied; grey, palette, CMYK and
-16-bit images become RGB with 8 bits; transparent parts are laid on white. 16-bit grey is scaled by its full range
-(65,535 becomes 255), so a 12-bit image in a 16-bit file comes out dark; of 16-bit colour the upper byte is kept;
-colour profiles are not applied (torchvision does the same). DICOM files are read by `_dicom`, arrays (`.npy`) by
-`planes`. Where one channel is asked for, red, green and blue are weighed by ITU-R 601 (0.299, 0.587, 0.114); where
-four, transparency is the fourth.
+In order: the header is read and a size above the limit refused before anything is decompressed; the first frame (of an
+animation) or page is decoded completely; the EXIF orientation is applied; grey, palette, CMYK and 16-bit images become
+8-bit RGB; transparent areas are placed on white. 16-bit grey is scaled by its full range (65,535 becomes 255), so a
+12-bit image in a 16-bit file is dark; of 16-bit colour the upper byte is kept; colour profiles are not applied (nor are
+they in torchvision). DICOM files are read by `dicom`, arrays (`.npy`) by `planes`. One channel is the weighted sum of
+red, green and blue by ITU-R 601 (0.299, 0.587, 0.114); of four channels, the fourth is transparency.
 
-A file that is cut off is refused. So is a PNG whose checksums fail. Not noticed: bytes changed in the middle of a
-JPEG, over which the format has no checksum. Pillow is imported on the first call, not before.
+Truncated files are refused, and so are PNG files with wrong checksums. Changed bytes in the middle of a JPEG are not
+detected, since the format has no checksums. Pillow is imported on the first call.
 
-`image_of` takes whatever a user may hand over to a model, and gives the image that the one decoder would make of it.
-`decoder` says what decodes here, in one line for the keys of stores, without loading Pillow when nothing was installed
-since: the version of the JPEG library stands only inside Pillow's compiled part, and loading that takes longer than a
-warm scan, so the line is remembered in the cache together with the size and time of that part.
+`image_of` accepts any input that users may pass to a model, and returns the image that the decoder would produce.
+`decoder` identifies the decoder in one line for the keys of stores. The version of the JPEG library is only known to
+Pillow's compiled part, and loading that takes longer than a warm scan; so the line is cached together with the size and
+time of that part, and Pillow is loaded only after a new installation.
 
-`golden_files` are inputs made from a seed, whose predictions travel with a model so that every machine can check its
-own; never the user's examples: a bundle travels, patients' images must not. The images are PNG files of smooth colour
-fields with noise, of several sizes, so that decoding, resizing and cropping are checked along; the digest of their
-pixels is kept. For a network of other than one or three channels they are arrays in numpy's format.
+`golden_files` are inputs generated from a seed. Their predictions are saved with a model, so that every machine can
+check its own. Users' examples are never used for this: models are shared, and patients' images must not be. The images
+are PNG files of smooth colour fields with noise, in several sizes, so that decoding, resizing and cropping are checked
+too; the digest of their pixels is saved. For a network with other than one or three channels they are arrays in numpy's
+format.
 
 Letters: h and w height and width in pixels, c channels.
 """
@@ -56,16 +56,16 @@ from regraft.modalities.image.planes import (
 from regraft.words import counted
 
 DECODER = "pillow-2"
-"""Name and revision of this decoder; the revision rises when the pixels of any image change."""
+"""Name and revision of this decoder; the revision is raised when the pixels of any image change."""
 
 MAX_PIXELS = 89_478_485
-"""Largest image that is decoded unless `REGRAFT_MAX_PIXELS` gives another limit, in pixels: Pillow's own limit, a
-quarter of a gibibyte at three bytes a pixel."""
+"""Maximum number of pixels of an image, unless `REGRAFT_MAX_PIXELS` sets another limit: Pillow's own limit, a quarter
+of a gibibyte at three bytes per pixel."""
 
 
 def largest() -> int:
-    """The largest image that is decoded, in pixels: how much memory one image may take is a matter of the machine, so
-    the limit is set in its environment, for every verb.
+    """Return the maximum number of pixels of an image. It depends on the machine's memory; so it is set in the
+    environment, for all commands.
 
     Raises:
         BadRequest: `REGRAFT_MAX_PIXELS` is not a whole number above zero.
@@ -77,13 +77,14 @@ def largest() -> int:
 
 
 def decode(source: Path | bytes, *, channels: int = 3, max_pixels: int = 0, name: str = "") -> "PillowImage | Planes":
-    """The image in `source` (a file, or its bytes), upright; errors call it `name`.
+    """Decode the image in `source` (a file, or its bytes), upright; errors call it `name`.
 
-    A Pillow image in mode RGB, or in mode L for one channel; else planes. With `channels=0` it is RGB, save for arrays
-    of other than one or three channels, which are planes. `max_pixels` is the limit; 0: that of `largest`.
+    Returns a Pillow image in mode RGB, or in mode L for one channel; planes for other numbers of channels. With
+    `channels=0` the image is RGB, except that arrays with other than one or three channels are planes. `max_pixels` is
+    the size limit; 0: that of `largest`.
 
     Raises:
-        Undecodable: the file is missing, cut off, damaged, not an image, too large, or has other channels.
+        Undecodable: the file is missing, truncated, damaged, not an image, too large, or has other channels.
         MissingExtra: it is DICOM, and pydicom is not installed.
     """
     max_pixels = max_pixels or largest()
@@ -93,10 +94,10 @@ def decode(source: Path | bytes, *, channels: int = 3, max_pixels: int = 0, name
 
 
 def read(path: Path) -> bytes:
-    """The bytes of a file.
+    """Return the bytes of a file.
 
     Raises:
-        Undecodable: the system cannot read it.
+        Undecodable: the file cannot be read.
     """
     try:
         return path.read_bytes()
@@ -105,7 +106,8 @@ def read(path: Path) -> bytes:
 
 
 def patient(data: bytes, *, name: str) -> int:
-    """A number that stands for the patient of the DICOM file whose bytes are `data`; 0 where it names none.
+    """Return an integer that identifies the patient in a DICOM file with the bytes `data`; 0 if the file has no patient
+    ID.
 
     Raises:
         Undecodable: it is damaged.
@@ -118,10 +120,10 @@ def patient(data: bytes, *, name: str) -> int:
 
 
 def in_channels(image: "PillowImage | Planes", channels: int, name: str) -> "PillowImage | Planes":
-    """A decoded image in so many channels; with 0 as it is.
+    """Convert a decoded image to `channels` channels; 0 leaves it unchanged.
 
     Raises:
-        Undecodable: it has others, which cannot be turned into these.
+        Undecodable: its channels cannot be converted to these.
     """
     found = num_channels(image)
     if channels and not fits(found, channels):
@@ -152,15 +154,15 @@ _ORIENTATION = 0x0112
 
 
 def contents_of(given: Input) -> Contents:
-    """What a user hands over, as an example's contents; it is looked at when it is read."""
+    """Convert user input to an example's contents; it is validated when it is read."""
     return {"file": File(Path(given)) if isinstance(given, str | Path) else Inline(given)}
 
 
 def image_of(content: Content, channels: int = 3) -> "PillowImage | Planes":
-    """The image in so many channels, upright; where three are asked for, transparent parts on white.
+    """Return the image with `channels` channels, upright; with three, transparent areas are placed on white.
 
-    The content is a file, or holds the bytes of one, an array of uint8 (h w, or h w c with as many channels as asked
-    for, then of uint16 too, or with 1, 3 or 4, the last transparency), or a Pillow image.
+    The content is a file, or holds the bytes of one, an array of uint8 (h w; or h w c with the requested channels, then
+    also uint16; or h w c with 1, 3 or 4 channels, the fourth being transparency), or a Pillow image.
 
     Raises:
         Undecodable: it cannot be read, or is none of these.
@@ -179,11 +181,11 @@ def image_of(content: Content, channels: int = 3) -> "PillowImage | Planes":
 
 
 def bytes_of(content: Content) -> bytes:
-    """The bytes of an image file that holds every pixel of the content, so that whatever is given is digested, decoded
-    and stored as any other example is.
+    """Return the bytes of an image file with every pixel of the content, so that any input is digested, decoded and
+    stored like other examples.
 
     Raises:
-        Undecodable: the system cannot read the file, or it is an array or an object that is no image.
+        Undecodable: the file cannot be read, or the content is an array or object that is not an image.
     """
     if isinstance(content, File):
         return read(content.path)
@@ -205,7 +207,7 @@ def is_one(given: object) -> bool:
 
 
 def _is_whole(array: np.ndarray, channels: int) -> bool:
-    """Whether an array has the channels that are asked for, of 8 or 16 bits."""
+    """Whether an array has the requested channels, with 8 or 16 bits."""
     return array.size > 0 and array.dtype in (np.uint8, np.uint16) and array.shape[2:] == (channels,)
 
 
@@ -235,7 +237,7 @@ def _of_pillow(given: object) -> PillowImage:
 
 
 def _as_file(image: PillowImage) -> bytes:
-    """The image as a PNG, its rotation kept."""
+    """Encode the image as PNG and keep its orientation."""
     buffer = io.BytesIO()
     try:
         kept = image.convert("RGB") if image.mode in ("CMYK", "YCbCr", "LAB", "HSV") else image
@@ -246,9 +248,10 @@ def _as_file(image: PillowImage) -> bytes:
 
 
 def decoder(*, dicom: bool = False) -> str:
-    """Name and revision of the decoder with the versions that decide its pixels: Pillow's and the JPEG library's.
+    """Return the decoder's name and revision, with the versions that determine its pixels: Pillow's and the JPEG
+    library's.
 
-    With `dicom`, where DICOM files are among those decoded, pydicom's and its helpers' too.
+    With `dicom`, if DICOM files are among those decoded, also those of pydicom and its plug-ins.
     """
     return f"{_pillow()} {reader()}" if dicom else _pillow()
 
@@ -256,12 +259,12 @@ def decoder(*, dicom: bool = False) -> str:
 @lru_cache(maxsize=1)
 def _pillow() -> str:
     stamp, path = _stamp(), cache_home() / "scan" / "decoder.json"
-    with suppress(OSError, ValueError, LookupError, TypeError):  # not remembered yet
+    with suppress(OSError, ValueError, LookupError, TypeError):  # not cached yet
         known = json.loads(path.read_bytes())
         if stamp and known["stamp"] == stamp:
             return str(known["decoder"])
     line = _asked()
-    with suppress(OSError, OutOfSpace):  # a cache that cannot be written costs time, nothing else
+    with suppress(OSError, OutOfSpace):  # an unwritable cache only costs time
         write_json(path, {"stamp": stamp, "decoder": line})
     return line
 
@@ -275,7 +278,7 @@ def _asked() -> str:
 
 
 def _stamp() -> list[str | int]:
-    """The revision, and place, size and time of Pillow's compiled part; empty when it cannot be found."""
+    """Return the revision, and path, size and time of Pillow's compiled part; empty if it cannot be found."""
     spec = find_spec("PIL")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         for part in sorted(Path(folder).glob("_imaging.*")):
@@ -289,12 +292,13 @@ SIZES_PX = ((320, 240), (200, 300), (64, 64), (500, 375))
 
 
 def golden_files(seed: int, channels: int = 3) -> list[bytes]:
-    """The files, in the order of `SIZES_PX`; for one channel, those for three: decoding makes them grey."""
+    """Return the files, in the order of `SIZES_PX`; for one channel, the same as for three: decoding makes them
+    grey."""
     return [_file(_pixels(seed, i, width, height, channels)) for i, (width, height) in enumerate(SIZES_PX)]
 
 
 def golden_digests(seed: int, channels: int = 3) -> list[str]:
-    """Digests of the pixels, in the order of `SIZES_PX`."""
+    """Return digests of the pixels, in the order of `SIZES_PX`."""
     sizes = enumerate(SIZES_PX)
     return [digest_bytes(_pixels(seed, i, width, height, channels).tobytes()) for i, (width, height) in sizes]
 
@@ -311,7 +315,7 @@ def _file(pixels: UInt8[np.ndarray, "h w c"]) -> bytes:
 
 
 def _pixels(seed: int, number: int, width: int, height: int, channels: int) -> UInt8[np.ndarray, "h w c"]:
-    """Whole-number arithmetic on raw PCG64 output alone, so that every platform gives the same bytes."""
+    """Generate pixels with integer arithmetic from raw PCG64 output, so that all platforms give the same bytes."""
     planes_made = 3 if channels == 1 else channels
     source = np.random.PCG64(derive_seed(seed, "golden", number))
     noise = source.random_raw(width * height * planes_made).astype(np.uint64) >> np.uint64(58)

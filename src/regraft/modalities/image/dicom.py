@@ -1,15 +1,15 @@
-"""DICOM files as the image that a viewer shows, through pydicom (extra `dicom`).
+"""Reading of DICOM files as a viewer displays them, with pydicom (extra `dicom`).
 
 Shapes: h and w height and width in pixels, c channels.
 
-In the order of the standard's grayscale pipeline (PS3.3 C.11, PS3.4 N.2): stored values; modality LUT, or rescale slope
-and intercept (C.11.1); VOI LUT, else the first window (C.11.2: linear, linear exact or sigmoid), else the whole range
-that the stored bits can express; MONOCHROME1 inverted. Palettes are looked up, YBR becomes RGB. Of several frames the
-first is read. Overlays, shutters and presentation states are not applied. That range is fixed by the header, not by
-the values of one image, so that equal values stay equal from file to file (our choice; viewers often stretch each).
+Follows the standard's grayscale pipeline (PS3.3 C.11, PS3.4 N.2): stored values; modality LUT, or rescale slope and
+intercept (C.11.1); VOI LUT, else the first window (C.11.2: linear, linear exact or sigmoid), else the whole range of
+the stored bits; MONOCHROME1 inverted. Palettes are applied, YBR becomes RGB. Of several frames the first is read.
+Overlays, shutters and presentation states are ignored. The whole range depends on the header and not on the values of
+one image, so that equal values have equal grey levels in all files (our choice; viewers often stretch each image).
 
-Patients are told apart by a digest of patient id and its issuer, never by the id itself. Whoever can guess an id can
-compute its digest: this is a pseudonym, and no anonymisation.
+Patients are identified by a digest of the patient ID and its issuer, never by the ID itself. Anyone who can guess an ID
+can compute its digest: this is pseudonymisation, not anonymisation.
 """
 
 import hashlib
@@ -31,29 +31,31 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 REVISION = "dicom-2"
-"""Rises when the pixels of any DICOM file change."""
+"""Name and revision of this reader; raised when the pixels of any DICOM file change."""
 
 _PACKAGES = ("pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "pyjpegls", "gdcm")
-"""What may have a part in the pixels."""
+"""Packages that may affect the pixels."""
 
 _MAX_GROUP = 0x7FE0
-"""The group of the pixels; higher ones are trailing padding."""
+"""Group of the pixel data; higher groups are trailing padding."""
 _MARK_AT, _MARK = 128, b"DICM"
 HEAD_BYTES = 256
-"""How many bytes of a file tell whether it is DICOM."""
+"""Number of bytes needed to recognise DICOM."""
 _SHORT = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 _LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
-"""Value representations whose length takes two bytes, and those where it takes four, two bytes later (PS3.5, 7.1.2)."""
+"""Value representations with a length of four bytes after two reserved ones; in the others it takes two bytes (PS3.5,
+7.1.2)."""
 
 
 def is_dicom(head: bytes) -> bool:
-    """Whether a file that begins so is DICOM (PS3.10, 7.1), with the preamble or, as some archives write, without."""
+    """Whether a file that starts with `head` is DICOM (PS3.10, 7.1), with a preamble or, as in some archives,
+    without."""
     return head[_MARK_AT : _MARK_AT + len(_MARK)] == _MARK or any(_begins_with_elements(head, end) for end in "<>")
 
 
 def _begins_with_elements(head: bytes, end: str) -> bool:
-    """Whether data elements follow one another from the first byte on: their numbers rise, from group 2 or 8 on, and
-    the length of each leads to the next; two of them or more."""
+    """Whether at least two data elements follow each other from the first byte on: with increasing tags from group 2 or
+    8 on, and each length leading to the next element."""
     at, last, found = 0, (0, 0), 0
     while at + 12 <= min(len(head), HEAD_BYTES):
         group, number, vr, short, length = struct.unpack_from(f"{end}HH2sHI", head, at)
@@ -71,7 +73,7 @@ def _begins_with_elements(head: bytes, end: str) -> bool:
 
 
 def reader() -> str:
-    """Name and revision of this reader, with the versions that decide its pixels."""
+    """Return the reader's name and revision, with the versions that determine its pixels."""
     found = []
     for package in _PACKAGES:
         try:
@@ -82,7 +84,7 @@ def reader() -> str:
 
 
 def patient_of(data: bytes, name: str) -> int:
-    """A number that stands for the patient, from 64 bits of a digest; 0 where the file names none.
+    """Return an integer that identifies the patient, from 64 bits of a digest; 0 if the file has no patient ID.
 
     Raises:
         MissingExtra: pydicom is not installed.
@@ -98,11 +100,11 @@ def patient_of(data: bytes, name: str) -> int:
 
 
 def pixels_of(data: bytes, max_pixels: int, name: str) -> UInt8[np.ndarray, "h w c"]:
-    """The first frame, in one channel or three.
+    """Return the first frame, with one or three channels.
 
     Raises:
         MissingExtra: pydicom is not installed.
-        Unreadable: it is damaged, too large, holds no image, or is compressed in a way that nothing here reads.
+        Unreadable: it is damaged, too large, contains no image, or has an unsupported compression.
     """
     with _said(name) as read:
         header = read(io.BytesIO(data), force=True)
@@ -128,10 +130,10 @@ def pixels_of(data: bytes, max_pixels: int, name: str) -> UInt8[np.ndarray, "h w
 
 @contextmanager
 def _said(name: str) -> "Iterator[Callable[..., Dataset]]":
-    """pydicom's reader; what it raises on damaged files is turned into `Unreadable`."""
+    """Yield pydicom's reader; its errors on damaged files are converted to `Unreadable`."""
     try:
         from pydicom import dcmread
-        from pydicom.errors import BytesLengthException, InvalidDicomError  # no other base than `Exception`
+        from pydicom.errors import BytesLengthException, InvalidDicomError  # their only base is `Exception`
     except ImportError as error:
         raise MissingExtra("pydicom", "dicom", f"Reading {name}, a DICOM file,") from error
     try:
@@ -148,7 +150,7 @@ def _check_compression(header: "Dataset") -> None:
     from pydicom import uid
     from pydicom.pixels.decoders.base import get_decoder
 
-    if "TransferSyntaxUID" not in header.file_meta:  # without preamble nothing says it; pydicom has found it out
+    if "TransferSyntaxUID" not in header.file_meta:  # not stated without a preamble; pydicom has inferred it
         if header["PixelData"].is_undefined_length:
             raise Unreadable("its pixels are compressed, and it lacks the header that says how")
         implicit, little = header.original_encoding
@@ -166,7 +168,7 @@ def _check_compression(header: "Dataset") -> None:
 
 
 def _grey(header: "Dataset", stored: Shaped[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
-    """Stored values through modality and VOI transformations to what is shown, 0 black and 255 white."""
+    """Apply the modality and VOI transformations to stored values; returns 0 for black to 255 for white."""
     from pydicom.pixels.processing import apply_modality_lut, apply_voi, apply_windowing
 
     values = apply_modality_lut(stored, header)
@@ -186,7 +188,7 @@ def _grey(header: "Dataset", stored: Shaped[np.ndarray, "h w"]) -> UInt8[np.ndar
 
 
 def _range(header: "Dataset") -> tuple[float, float]:
-    """What the smallest and the largest value that can be stored become after the modality transformation."""
+    """Return the minimum and maximum storable value after the modality transformation."""
     if header.get("ModalityLUTSequence"):
         return 0, 2 ** int(header.ModalityLUTSequence[0].LUTDescriptor[2]) - 1
     bits, signed = int(header.BitsStored), int(header.get("PixelRepresentation", 0))
@@ -196,6 +198,6 @@ def _range(header: "Dataset") -> tuple[float, float]:
 
 
 def _to_bytes(values: Float64[np.ndarray, "*any"], low: float, high: float) -> UInt8[np.ndarray, "*any"]:
-    """`low` and below black, `high` and above white, between them in proportion, rounded."""
+    """Scale values linearly to bytes, rounded: `low` and below to 0, `high` and above to 255."""
     share = np.clip((values - low) / (high - low), 0, 1)
     return np.floor(share * 255 + 0.5).astype(np.uint8)

@@ -1,19 +1,19 @@
-"""What a scan notes of one image: digests, size, and a miniature to find near-duplicates by: copies, re-encoded,
-resized, brightened. And the patients that DICOM files name, as groups.
+"""Fingerprints of images: digests, sizes, and miniatures for finding near-duplicates (re-encoded, resized or brightened
+copies); and patients named in DICOM files, as groups.
 
 Shapes: n examples, m pairs, u distinct miniatures.
 
-Two images are near-duplicates when (1) their difference hashes of 256 bits differ in at most 20; (2) their grey
-miniatures of 16 x 17 correlate by 0.995 or more; (3) their colours, on a 4 x 4 grid, agree. The hash alone is not
-enough: among 800 chest X-rays it finds 90 pairs of different children, and 9,744 pairs of 1,797 handwritten digits;
-with (2) it finds none and one. Of 150 copies each of photographs, leaves and X-rays, at JPEG quality 30 or 75, at
-half or one and a half times the size, or 15 % darker, 98 to 100 % are found; of tissue patches of 50 x 50 pixels 92 %
-at quality 75, and half at quality 30 or half the size. Copies that were cropped by a few per cent, mirrored or turned
-are not found. (3) keeps apart what differs in colour only. All three numbers are our choice, from those measurements;
-the hash is N. Krawetz's, 2013. An image without contrast is compared by its pixels only.
+Two images are near-duplicates if (1) their 256-bit difference hashes differ in at most 20 bits; (2) their 16 x 17 grey
+miniatures have a correlation of at least 0.995; (3) their colours, on a 4 x 4 grid, agree. The hash alone is not
+sufficient: among 800 chest X-rays it finds 90 pairs of different children, and 9,744 pairs of 1,797 handwritten digits;
+with (2) it finds none and one. Of 150 copies each of photographs, leaves and X-rays, at JPEG quality 30 or 75, at half
+or one and a half times the size, or 15 % darker, 98 to 100 % are found; of tissue patches of 50 x 50 pixels 92 % at
+quality 75, and half at quality 30 or half the size. Copies that were cropped by a few per cent, mirrored or rotated are
+not found. (3) separates images that differ in colour only. All three thresholds are our choice, from those
+measurements; the hash is N. Krawetz's, 2013. Images without contrast are compared by their pixels only.
 
-Pairs under (1) are found exactly and without comparing all with all: of 21 groups of bits, two hashes that differ in
-at most 20 bits have one in common (pigeonhole).
+Pairs under (1) are found exactly, without comparing all pairs: of 21 groups of bits, two hashes that differ in at most
+20 bits have one in common (pigeonhole principle).
 """
 
 import hashlib
@@ -36,36 +36,36 @@ from regraft.values import Notice
 from regraft.words import counted
 
 GREY_SHAPE = (16, 17)
-"""Rows and columns of the grey miniature: 16 differences in each of 16 rows make a hash of 256 bits."""
+"""Rows and columns of the grey miniature: 16 differences in each of 16 rows give a hash of 256 bits."""
 COLOUR_SHAPE = (4, 4, 3)
 """Rows, columns and channels of the colour miniature."""
 _SHARP_PX, _FRAME_PX = 256, 32
-"""Longer side at which sharpness is measured; the widest frame that is looked for, in pixels."""
+"""Longer side at which sharpness is measured; maximum width of a border to look for, in pixels."""
 _PLAIN = 4.0
-"""Largest standard deviation, in levels of 255, of a line of one colour: JPEG leaves that much."""
+"""Maximum standard deviation, in levels of 255, of a line of uniform colour; allows for JPEG artefacts."""
 
 MEASURED = (
     ("width", "<i4"),  # pixels, upright
     ("height", "<i4"),
-    ("channels", "<i4"),  # as the file holds them: 3 for all that Pillow reads
+    ("channels", "<i4"),  # as in the file; 3 for all images read by Pillow
     ("grey", "u1", GREY_SHAPE),
     ("colour", "u1", COLOUR_SHAPE),
     (
         "sharpness",
         "<f4",
-    ),  # of what is fine the standard deviation, as a share of the image's own; nan where it is plain
-    ("frame", "u1", (4,)),  # rows or columns of one colour at each side, 32 at most: left, upper, right, lower
-    ("frame_level", "u1", (4,)),  # their grey level
-    ("writer", "<u8"),  # stands for format, quantisation and kinds of metadata: what wrote the file
+    ),  # standard deviation of fine structure, relative to the image's; nan if it is uniform
+    ("frame", "u1", (4,)),  # width of a uniform border at each side, 32 at most: left, upper, right, lower
+    ("frame_level", "u1", (4,)),  # its grey level
+    ("writer", "<u8"),  # identifies the format, quantisation and kinds of metadata
 )
-"""What a fingerprint of an image has beyond what every fingerprint has."""
+"""Fields of an image's fingerprint in addition to those of every fingerprint."""
 ROW = np.dtype([*FINGERPRINT, *MEASURED])
 LAYOUT = 5
-"""Rises when `MEASURED`, or how a field is computed, changes."""
+"""Revision; raised when `MEASURED`, or the computation of a field, changes."""
 
 
 def measure(content: Content, max_pixels: int) -> Shaped[np.ndarray, ""]:
-    """Read and decode one image; a record of type `ROW`. A damaged one gives `error`."""
+    """Read and decode one image; return its fingerprint of dtype `ROW`. If it is damaged, `error` is set."""
     row, name = np.zeros((), dtype=ROW), str(content)
     try:
         data = bytes_of(content)
@@ -90,7 +90,7 @@ def measure(content: Content, max_pixels: int) -> Shaped[np.ndarray, ""]:
 
 
 def _miniatures(image: "PillowImage | Planes") -> tuple[UInt8[np.ndarray, "16 17"], UInt8[np.ndarray, "4 4 3"]]:
-    """The image in grey and in colour, of the sizes above; of many channels their mean, and the first three."""
+    """Return the image in grey and in colour, in the sizes above; of many channels, their mean and the first three."""
     from PIL import Image
 
     small = image.resize((68, 64), Image.Resampling.BILINEAR, reducing_gap=3.0)
@@ -106,7 +106,7 @@ def _grey(image: "PillowImage | Planes") -> Float[np.ndarray, "h w"]:
 
 
 def _sharpness(image: "PillowImage | Planes") -> float:
-    """At 256 pixels along the longer side or fewer: what is lost above that, no network here sees."""
+    """Measure sharpness at 256 pixels along the longer side or fewer: no network here resolves finer detail."""
     from PIL import Image
 
     scale = min(1.0, _SHARP_PX / max(image.size))
@@ -120,7 +120,7 @@ def _sharpness(image: "PillowImage | Planes") -> float:
 
 
 def _frame(image: "PillowImage | Planes") -> tuple[UInt8[np.ndarray, "4"], UInt8[np.ndarray, "4"]]:
-    """How many lines of one colour lie at each side, and their grey level; none where a whole quarter is plain."""
+    """Return the number of uniform lines at each side, and their grey levels; 0 if a whole quarter is uniform."""
     width, height = image.size
     deep, high = (min(_FRAME_PX, side // 4) for side in (width, height))
     boxes = [
@@ -144,7 +144,8 @@ def _frame(image: "PillowImage | Planes") -> tuple[UInt8[np.ndarray, "4"], UInt8
 
 
 def _writer(data: bytes) -> int:
-    """Stands for the program or device that wrote an image file, as far as its header tells; 0 of other files."""
+    """Return an integer that identifies the program or device that wrote an image file, as far as its header tells; 0
+    if unknown."""
     import io
 
     from PIL import Image, UnidentifiedImageError
@@ -160,22 +161,23 @@ def _writer(data: bytes) -> int:
 
 @lru_cache(maxsize=1)
 def dicom_reader() -> int:
-    """A number that stands for what reads DICOM here: another one may read what this one cannot."""
+    """Return an integer that identifies the DICOM reader: files that one cannot read, another may."""
     return int(digest_bytes(reader().encode())[:16], 16)
 
 
 MIN_CORRELATION = 0.995
-"""Smallest correlation of the grey miniatures."""
+"""Minimum correlation of the grey miniatures."""
 MAX_COLOUR = 30
-"""Largest difference of red or blue to green in any of 16 places, in levels of 255."""
+"""Maximum difference of red or blue to green at any of 16 grid points, in levels of 255."""
 MIN_CONTRAST = 3.0
-"""Smallest standard deviation of the grey miniature, in levels of 255, for an image to be compared so."""
+"""Minimum standard deviation of the grey miniature, in levels of 255, for an image to be compared by correlation."""
 RULE = f"{MAX_BITS} {MIN_CORRELATION} {MAX_COLOUR} {MIN_CONTRAST}"
-"""What the pairs depend on beside the images."""
+"""Parameters, other than the images, that the pairs depend on."""
 
 
 def near_pairs(prints: Shaped[np.ndarray, " n"]) -> Int[np.ndarray, "m 2"]:
-    """Pairs of different images that are near-duplicates, lower position first; equal pixels stand for one."""
+    """Return the pairs of different images that are near-duplicates, lower position first; images with equal pixels are
+    represented by one."""
     none, whole = np.zeros((0, 2), dtype=np.int64), np.flatnonzero(prints["error"] == b"")
     if not len(whole):
         return none
@@ -197,7 +199,7 @@ def near_pairs(prints: Shaped[np.ndarray, " n"]) -> Int[np.ndarray, "m 2"]:
 def _alike(
     prints: Shaped[np.ndarray, " n"], picked: Int[np.ndarray, " u"], grey: np.ndarray, pairs: Int[np.ndarray, "m 2"]
 ) -> Bool[np.ndarray, " m"]:
-    """Conditions (2) and (3) for pairs of positions in `picked`."""
+    """Check conditions (2) and (3) for pairs of positions in `picked`."""
     left, right = (grey[side] - grey[side].mean(axis=1, keepdims=True) for side in pairs.T)
     norm = np.sqrt((left**2).sum(axis=1) * (right**2).sum(axis=1))
     correlated = (left * right).sum(axis=1) >= MIN_CORRELATION * norm
@@ -209,7 +211,8 @@ def _alike(
 
 
 def difference_hashes(prints: Shaped[np.ndarray, " n"]) -> UInt8[np.ndarray, "n 32"]:
-    """256 bits: whether the grey miniature rises from each column to the next. Difference hash, N. Krawetz 2013."""
+    """Return 256 bits: whether the grey miniature increases from each column to the next. Difference hash, N. Krawetz
+    2013."""
     grey = prints["grey"]
     return np.packbits((grey[:, :, 1:] > grey[:, :, :-1]).reshape(len(grey), -1), axis=1)
 
@@ -217,11 +220,11 @@ def difference_hashes(prints: Shaped[np.ndarray, " n"]) -> UInt8[np.ndarray, "n 
 def by_patient(
     examples: Sequence[Example], patients: UInt64[np.ndarray, " n"], others: Bool[np.ndarray, " n"]
 ) -> tuple[Sequence[Example], tuple[Notice, ...]]:
-    """The examples grouped by patient where no group was given, and a notice of it.
+    """Group the examples by patient if no groups were given; return a notice of it too.
 
-    `patients` are the numbers that `dicom` makes of their ids, 0 where a file names none; such a file is alone.
-    `others` are readable images that are not DICOM: with any, nothing is grouped. Nor is it where all are one patient:
-    ids are often overwritten by a constant where files are made anonymous.
+    `patients` are the integers that `dicom` derives from their IDs, 0 if a file has none; such a file is a group of its
+    own. `others` are readable images that are not DICOM: if there are any, nothing is grouped. Nor is it if all have
+    the same patient: anonymisation often replaces IDs by a constant.
     """
     if not patients.any() or any(example.group is not None for example in examples):
         return examples, ()

@@ -1,4 +1,4 @@
-"""A heat map over an image: red where a place speaks for a prediction, blue where it speaks against.
+"""Heat maps over images: red for evidence for a prediction, blue for evidence against it.
 
 Letters: h and w height and width in pixels, c channels.
 """
@@ -10,16 +10,17 @@ import numpy as np
 from jaxtyping import UInt8
 
 SIDE = 240
-"""Shorter side that is drawn, at least, in pixels."""
+"""Minimum length of the shorter side of the drawing, in pixels."""
 RED, BLUE = (214, 40, 40), (38, 84, 200)
 CLIPPED = 0.99
-"""Quantile of the weights' sizes that is drawn in full colour, so that one pixel does not fade all others."""
+"""Quantile of the absolute weights that is drawn in full colour, so that single pixels do not fade all others."""
 
 
 def heat_map(pixels: UInt8[np.ndarray, "h w c"], weights: np.ndarray) -> bytes:
-    """The prepared image in grey with the weights over it, as PNG.
+    """Return a PNG of the prepared image in grey, overlaid with the weights.
 
-    Weights have rows and columns, or are of tokens: then the last ones that fill a square are its places.
+    Weights have rows and columns, or one value per token: then the last tokens that form a square are the image's
+    patches.
     """
     from PIL import Image
 

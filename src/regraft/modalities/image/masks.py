@@ -1,4 +1,4 @@
-"""Masks as images: what the values of a mask's pixels are, the size of what it lies over, and masks and boxes drawn.
+"""Masks as images: values of a mask's pixels, sizes of images, and drawings of masks and boxes.
 
 Letters: h and w height and width in pixels.
 """
@@ -17,14 +17,14 @@ from regraft.modalities.image.planes import Planes
 
 FIX = "save it as PNG of one channel or with a palette, its values the classes, or in colours."
 UPRIGHT, TURNED = 274, 5
-"""The field of EXIF that says how an image lies, and the first of its values by which sides are swapped."""
+"""EXIF field for the orientation, and its lowest value for which width and height are swapped."""
 SEEN = 0.5
-"""How much of an overlay is the mask's colour (our choice)."""
+"""Opacity of the mask's colour in an overlay (our choice)."""
 
 
 def values_of(path: Path) -> tuple[Int[np.ndarray, "h w"], bool]:
-    """The value of every pixel of a mask: of a grey one the number, of a palette the index, of a coloured one red,
-    green and blue as 0xrrggbb; and whether these are colours.
+    """Return the value of every pixel of a mask (the grey level, the palette index, or 0xrrggbb for a colour mask), and
+    whether the values are colours.
 
     Raises:
         BadData: it cannot be read, is too large, or in a format that changes values.
@@ -54,7 +54,7 @@ def values_of(path: Path) -> tuple[Int[np.ndarray, "h w"], bool]:
 
 
 def size_of(path: Path) -> tuple[int, int] | None:
-    """Height and width of an image once it is upright, from its header where that says; None where it cannot be
+    """Return height and width of an image once it is upright, from its header if possible; None if it cannot be
     read."""
     from PIL import Image
 
@@ -72,8 +72,9 @@ def size_of(path: Path) -> tuple[int, int] | None:
 
 
 def drawn(content: Content, marks: Marks) -> dict[str, bytes]:
-    """PNG files by the ends of their names: `.overlay.png`, the image with marks in the colours of their classes, and
-    for a mask `.mask.png`, its class numbers with a palette. Class 0 of a mask stays clear in the overlay."""
+    """Return PNG files by the endings of their names: `.overlay.png`, the image with marks in the colours of their
+    classes, and for a mask `.mask.png`, its class indices with a palette. Class 0 of a mask is transparent in the
+    overlay."""
     from PIL import Image, ImageDraw, ImageFont
 
     colours, files = palette(), dict[str, bytes]()
@@ -102,7 +103,7 @@ def drawn(content: Content, marks: Marks) -> dict[str, bytes]:
 
 
 def palette() -> UInt8[np.ndarray, "256 3"]:
-    """A colour for each class number: black, then hues that lie far apart."""
+    """Return a colour for each class index: black, then clearly different hues."""
     hues = [colorsys.hsv_to_rgb((0.07 + at * 0.618034) % 1, 0.85, 0.95) for at in range(255)]
     return np.rint(255 * np.array([(0.0, 0.0, 0.0), *hues])).astype(np.uint8)
 

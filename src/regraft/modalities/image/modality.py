@@ -1,4 +1,4 @@
-"""The modality of images: what the other files of this folder do, under the names of the contract."""
+"""The modality of images: implements the interface with the functions of the other files in this folder."""
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
@@ -37,16 +37,16 @@ ENDINGS = frozenset((
     "jpg", "jpeg", "jpe", "jfif", "png", "apng", "gif", "bmp", "dib", "tif", "tiff", "webp", "avif", "ppm", "pgm",
     "pbm", "pnm", "jp2", "j2k", "jpx", "dcm", "dicom", "npy",
 ))  # fmt: skip
-"""Files with these endings, in any case, are taken for images; what they are is decided on decoding. DICOM files often
-have none, or a number: of such files the first bytes decide, of whatever kind."""
+"""Extensions of files treated as images, in any case; the actual format is determined on decoding. DICOM files often
+have no extension, or a number; such files are recognised by their first bytes."""
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF", MARK)
-"""How most of them begin (JPEG, PNG, GIF, BMP, TIFF, WebP, arrays), for files whose name has no ending."""
+"""Signatures of the most common formats (JPEG, PNG, GIF, BMP, TIFF, WebP, arrays), for files without an extension."""
 PREVIEW_PX = 160
 """Longer side of a preview, in pixels."""
 
 
 class ImageModality(Modality):
-    """Photographs, scans, X-rays, tissue tiles, arrays of many channels."""
+    """Photographs, scans, X-rays, tissue tiles, or arrays with many channels."""
 
     name = "image"
     recorder = "camera"

@@ -1,17 +1,17 @@
-"""Views made on a device, a batch at a time, of images that were decoded once and are held there.
+"""Augmented views computed on a device, in batches, from images that are decoded once and kept there.
 
-Decoding and cutting one image at a time takes a processor longer than a GPU takes to train on it. So the images are
-decoded once, those much larger than the network's input are reduced, and all of them lie one behind the other in one
-tensor; a batch of crops is then one gather with weights.
+Decoding and cropping one image at a time takes a CPU longer than training on it takes a GPU. So the images are decoded
+once, those much larger than the network's input are downscaled, and all are concatenated in one tensor; a batch of
+crops is then one weighted gather.
 
-Shapes: b images of a batch, n of the data set, p pixels of all images, h and w height and width of the prepared
-image in pixels, c channels.
+Shapes: b images of a batch, n of the data set, p pixels of all images, h and w height and width of the prepared image
+in pixels, c channels.
 
-As with `views.view`, a view is a pure function of the seed, of its number and of the content of the file, on every
+As with `augment.view`, a view is a pure function of the seed, of its number and of the content of the file, on every
 device, in any order, up to the rounding of the device's arithmetic. Here the random numbers come from a hash of the
-three (splitmix64: Steele et al. 2014, doi:10.1145/2660193.2660195), since a generator for each image would again be
-one image at a time. The rule of the crops is that of `views`; what differs is that they are cut from the reduced
-image, by bilinear interpolation without antialiasing. RandAugment is not to be had.
+three (splitmix64: Steele et al. 2014, doi:10.1145/2660193.2660195), since a generator per image would again work one
+image at a time. Crops are drawn as in `augment`, but cut from the downscaled image, by bilinear interpolation without
+antialiasing. RandAugment is not available.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 REDUCED = 1.5
-"""How many times the input's side a held image's shorter side is at most; larger ones are reduced. Our choice: the
-smallest crops of the default views are then a tenth coarser than the input, and of whole images few pixels count for
-nothing."""
+"""Maximum ratio of a stored image's shorter side to the input's side; larger images are downscaled. Our choice: the
+smallest crops of the default views are then a tenth coarser than the input, and for whole images few pixels are
+skipped."""
 _TELL_S = 1.0
-"""Seconds between two events while images are decoded, at least."""
+"""Minimum seconds between two events while images are decoded."""
 
 
 class HeldImages:
-    """Images of one data set on one device."""
+    """Images of one data set, stored on one device."""
 
     def __init__(
         self,
@@ -67,11 +67,11 @@ class HeldImages:
         self._pixels: Tensor | None = None
 
     def hold(self, examples: Sequence[int]) -> Generator[Event, None, None]:
-        """Decode these examples and put them on the device; yields progress.
+        """Decode these examples and store them on the device; yields progress.
 
         Raises:
             BadRequest: they do not fit into its memory.
-            Undecodable: a file is no longer what it was when it was scanned.
+            Undecodable: a file has changed since it was scanned.
         """
         began = told = monotonic()
         made: list[UInt8[np.ndarray, "h w c"]] = []
@@ -101,7 +101,7 @@ class HeldImages:
         self._pixels = torch.from_numpy(flat).to(self._device)
 
     def batch(self, examples: Int[np.ndarray, " b"], numbers: Int[np.ndarray, " b"]) -> "UInt8[Tensor, 'b h w c']":
-        """Views, whose numbers are above 0, of examples that are held."""
+        """Return views, with numbers above 0, of stored examples."""
         if (self._start[examples] < 0).any() or (numbers < 1).any():
             raise ValueError("Views were asked for of an example that is not held, or plain ones.")
         drawn = _uniform(self._keys[examples], self._seed, numbers, 4 * TRIES + 5)
@@ -117,7 +117,7 @@ class HeldImages:
         return replace(self._preparation, input_px=sides, resize_px="squash").plain(image)
 
     def _check(self, size: int) -> None:
-        """Raises: BadRequest: so many bytes would take more than half of the device's free memory."""
+        """Raises: BadRequest: this many bytes would take more than half of the device's free memory."""
         if not self._device.startswith("cuda"):
             return
         import torch
@@ -131,7 +131,7 @@ class HeldImages:
             )
 
     def _boxes(self, examples: Int[np.ndarray, " b"], drawn: Float[np.ndarray, "b k"]) -> Float[np.ndarray, "b 4"]:
-        """Left, upper, right, lower edge: the first crop that fits, else the centre."""
+        """Return left, upper, right and lower edge: those of the first crop that fits, else of the centre."""
         boxes: Float[np.ndarray, "b 4"] = self._centres[examples].copy()
         if self._augmentation.smallest_share == 1.0:
             return boxes
@@ -152,7 +152,8 @@ class HeldImages:
     def _cut(
         self, examples: Int[np.ndarray, " b"], boxes: Float[np.ndarray, "b 4"], drawn: Float[np.ndarray, "5 b"]
     ) -> "UInt8[Tensor, 'b h w c']":
-        """The boxes by bilinear interpolation; flips, tones and greyscale as `drawn`."""
+        """Crop the boxes with bilinear interpolation; apply flips, brightness and contrast, and greyscale as
+        `drawn`."""
         import torch
 
         asked, pixels = self._augmentation, self._pixels
@@ -187,8 +188,8 @@ class HeldImages:
 def _neighbours(
     start: Float[np.ndarray, " b"], end: Float[np.ndarray, " b"], count: int, size: np.ndarray, flipped: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Along one side, for each of `count` pixels of a view: the two held pixels that it lies between, none outside the
-    image, and how far it is from the first to the second."""
+    """For each of `count` pixels of a view along one side, return the two stored pixels it lies between, clipped to the
+    image, and its fractional distance from the first to the second."""
     places = start[:, None] + (end - start)[:, None] * ((np.arange(count) + 0.5) / count) - 0.5
     last = size[:, None] - 1
     places = np.clip(np.where(flipped[:, None], places[:, ::-1], places), 0, last)
@@ -199,7 +200,7 @@ def _neighbours(
 def _uniform(
     keys: UInt64[np.ndarray, " b"], seed: int, numbers: Int[np.ndarray, " b"], count: int
 ) -> Float[np.ndarray, "b k"]:
-    """`count` numbers in [0, 1) of 53 bits for each key and view number."""
+    """Return `count` 53-bit numbers in [0, 1) for each key and view number."""
     state = _mixed(keys ^ _mixed(np.uint64(seed) + numbers.astype(np.uint64) * _GOLDEN))
     values = _mixed(state[:, None] + np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN)
     return (values >> np.uint64(11)).astype(np.float64) * 2.0**-53
@@ -209,7 +210,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def _mixed(values: UInt64[np.ndarray, " ..."]) -> UInt64[np.ndarray, " ..."]:
-    """The finisher of splitmix64; whole numbers wrap."""
+    """Apply the finaliser of splitmix64; integers wrap around."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))

@@ -1,11 +1,11 @@
-"""Images of any number of channels: several grey planes of one size, cut and resized one by one.
+"""Images with any number of channels: several grey planes of one size, each cropped and resized separately.
 
 Shapes: h and w height and width in pixels, c channels.
 
-Pillow has kinds for one, three and four channels, and of four it takes the last for transparency, which resizing mixes
-into the others. Here a channel is a channel. Arrays of 16 bits are scaled by their full range (65,535 becomes 255), as
-16-bit images are. `PillowImage`, the type of a decoded image, stands for any object at run time, so Pillow stays
-unloaded.
+Pillow has modes for one, three and four channels, and treats the fourth as transparency, which resizing mixes into the
+others. Here all channels are independent. 16-bit arrays are scaled by their full range (65,535 becomes 255), like
+16-bit images. `PillowImage`, the type of a decoded image, accepts any object at run time, so that Pillow need not be
+imported.
 """
 
 import io
@@ -25,11 +25,11 @@ else:
     PillowImage = object
 
 LIMIT = "REGRAFT_MAX_PIXELS"
-"""The environment variable with the largest image that is decoded, in pixels."""
+"""Environment variable with the maximum number of pixels of an image."""
 
 
-class Unreadable(Exception):  # never leaves the room
-    """Why a file gives not an image, in a clause without its name."""
+class Unreadable(Exception):  # never leaves this folder
+    """The reason why a file cannot be read as an image, in a clause without its name."""
 
 
 def refuse_large(width: int, height: int, max_pixels: int) -> None:
@@ -41,18 +41,18 @@ def refuse_large(width: int, height: int, max_pixels: int) -> None:
 
 
 MARK = b"\x93NUMPY"
-"""How a file of one array begins (numpy.lib.format)."""
+"""Signature of a file with one array (numpy.lib.format)."""
 MAX_CHANNELS = 1024
-"""Arrays with more on their last axis are taken for something else."""
+"""Maximum size of the last axis of an array; larger ones are not treated as channels."""
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Planes:
-    """What decoding gives where an image has other than one or three channels; stands where a Pillow image does."""
+    """A decoded image with other than one or three channels, used in place of a Pillow image."""
 
     planes: tuple[PillowImage, ...]
-    """The channels, each a Pillow image in mode L; at least one, all of one size."""
+    """The channels, each a Pillow image in mode L; at least one, all of the same size."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -61,34 +61,34 @@ class Planes:
 
     @property
     def width(self) -> int:
-        """Pixels from left to right."""
+        """Width in pixels."""
         return self.size[0]
 
     @property
     def height(self) -> int:
-        """Pixels from top to bottom."""
+        """Height in pixels."""
         return self.size[1]
 
     def crop(self, box: tuple[int, int, int, int]) -> "Planes":
-        """The part `box`, as `Image.crop` takes it."""
+        """Crop to `box`, as in `Image.crop`."""
         return self._each(lambda plane: plane.crop(box))
 
     def resize(self, size: tuple[int, int], resample: Any, **options: Any) -> "Planes":
-        """Resized as `Image.resize` does."""
+        """Resize, as in `Image.resize`."""
         return self._each(lambda plane: plane.resize(size, resample, **options))
 
     def tobytes(self) -> bytes:
-        """The pixels, channels last."""
+        """Return the pixels, channels last."""
         return as_array(self).tobytes()
 
     def in_three(self) -> PillowImage:
-        """The first channels as red, green and blue, begun again where there are fewer."""
+        """Return the first channels as red, green and blue, repeated if there are fewer than three."""
         from PIL import Image
 
         return Image.merge("RGB", [self.planes[at % len(self.planes)] for at in range(3)])
 
     def mean(self) -> PillowImage:
-        """All channels averaged, in mode L."""
+        """Return the mean of all channels, in mode L."""
         from PIL import Image
 
         return Image.fromarray(np.rint(as_array(self).mean(axis=2)).astype(np.uint8))
@@ -98,7 +98,7 @@ class Planes:
 
 
 def as_array(image: "PillowImage | Planes") -> UInt8[np.ndarray, "h w c"]:
-    """The pixels of a decoded image, channels last."""
+    """Return the pixels of a decoded image, channels last."""
     if isinstance(image, Planes):
         return np.stack([np.asarray(plane, dtype=np.uint8) for plane in image.planes], axis=2)
     pixels: np.ndarray = np.asarray(image, dtype=np.uint8)
@@ -106,7 +106,7 @@ def as_array(image: "PillowImage | Planes") -> UInt8[np.ndarray, "h w c"]:
 
 
 def of_array(array: UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"]) -> "PillowImage | Planes":
-    """The image with these pixels: in mode RGB for one channel or three, else planes."""
+    """Return the image with these pixels: in mode RGB for one or three channels, else planes."""
     from PIL import Image
 
     if array.dtype != np.uint8:
@@ -116,10 +116,11 @@ def of_array(array: UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"]) ->
 
 
 def of_file(data: bytes, max_pixels: int) -> "PillowImage | Planes":
-    """The image in the bytes of an `.npy` file: h w or h w c, 8 or 16 bits without sign. Nothing in it is run.
+    """Read the image in the bytes of an `.npy` file: h w or h w c, 8-bit or 16-bit unsigned. Executes nothing in the
+    file.
 
     Raises:
-        Unreadable: it is cut off, larger than `max_pixels`, or of another shape or type.
+        Unreadable: it is truncated, larger than `max_pixels`, or of another shape or type.
     """
     file = io.BytesIO(data)
     try:
@@ -143,13 +144,13 @@ def of_file(data: bytes, max_pixels: int) -> "PillowImage | Planes":
 
 
 def num_channels(image: "PillowImage | Planes") -> int:
-    """How many channels an image has as its file holds it; 3 for whatever Pillow reads, grey ones too."""
+    """Return the number of channels in an image's file; 3 for any image read by Pillow, including grey ones."""
     return len(image.planes) if isinstance(image, Planes) else 3
 
 
 def fits(found: int, wanted: int) -> bool:
-    """Whether an image of so many channels can be given to a network that takes `wanted`.
+    """Whether an image with `found` channels can be passed to a network that takes `wanted`.
 
-    What Pillow reads, colour or grey, can go in as one channel, as three, or as four with its transparency.
+    Images read by Pillow, colour or grey, can be passed as one channel, as three, or as four with transparency.
     """
     return found == wanted or (found == 3 and wanted in (1, 4))

@@ -1,14 +1,14 @@
-"""From a decoded image to the array of fixed size that a network takes.
+"""Preparation of images: from a decoded image to the array of fixed size that a network takes.
 
-Shapes: h and w height and width of the prepared image in pixels, c channels; each is resized by itself.
+Shapes: h and w height and width of the prepared image in pixels, c channels; each channel is resized separately.
 
-The rule is torchvision's on Pillow images: the shorter side is brought to `resize_px` with antialiasing, then the
-centre is cut out. We compute only what the cut keeps (`Image.resize(..., box=...)`), which is the same image save
-for the rounding of the box to 32-bit floats inside Pillow. Rows are always resized before columns: left to itself,
-Pillow 13 chooses the order by the shape of the box, and values between the two passes are rounded and clipped. Two
-departures, both our choice: a network input larger than the resized image is filled by enlarging, never by black
-borders; and `squash` ignores the aspect ratio. `letterbox`, for tasks that must see the whole image, keeps it and puts
-grey borders where the image does not reach; these are equally wide on both sides.
+The rule is torchvision's for Pillow images: the shorter side is resized to `resize_px` with antialiasing, then the
+centre is cropped. We compute only the pixels that the crop keeps (`Image.resize(..., box=...)`), which gives the same
+image except for the rounding of the box to 32-bit floats inside Pillow. Rows are always resized before columns: by
+default, Pillow 13 chooses the order by the shape of the box, and values between the two passes are rounded and clipped.
+Two differences, both our choice: if the network input is larger than the resized image, the image is enlarged instead
+of padded with black; and `squash` ignores the aspect ratio. `letterbox`, for tasks that need the whole image, keeps the
+ratio and pads with grey, equally on both sides.
 """
 
 from dataclasses import dataclass, replace
@@ -23,20 +23,20 @@ from regraft.modalities.image.planes import PillowImage, Planes, as_array
 from regraft.records import Record
 
 Box = tuple[float, float, float, float]
-"""Left, upper, right, lower edge in pixels of the decoded image; may reach beyond it where it is letterboxed."""
+"""Left, upper, right, lower edge in pixels of the decoded image; may extend beyond it for a letterbox."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preparation(Record):
-    """How a decoded image is resized and cut; one record with the weights that were trained on it."""
+    """How a decoded image is resized and cropped; stored with the weights that were trained this way."""
 
     input_px: tuple[int, int]
     """Height and width of the prepared image, in pixels."""
     resize_px: int | str = "squash"
-    """Pixels of the shorter side before the centre is cut out; `squash`: the whole image, its ratio ignored;
-    `letterbox`: the whole image, its ratio kept, between grey borders."""
+    """Length of the shorter side in pixels before the centre crop; `squash`: the whole image, ignoring its aspect
+    ratio; `letterbox`: the whole image with its aspect ratio, padded with grey."""
     interpolation: str = "bilinear"
-    """`bilinear` or `bicubic`, the filter of the resizing, always antialiased."""
+    """`bilinear` or `bicubic`, the filter for resizing, always antialiased."""
     channels: int = 3
     """Channels of the prepared image: 3 for colour, 1 for grey."""
 
@@ -52,45 +52,47 @@ class Preparation(Record):
             raise BadRecipe(f"interpolation is {self.interpolation!r}.", fix="choose bilinear or bicubic.")
 
     def digest_fields(self) -> dict[str, Any]:
-        """What decides the pixels, as JSON, for the key of the activation store."""
+        """Return everything that determines the pixels, as JSON, for the key of the activation store."""
         return {"rule": "regraft-resize-1", **self.to_json()}
 
     def scaled_to(self, input_px: int) -> "Preparation":
-        """The same rule for a square input of `input_px` pixels: the shorter side is scaled along, rounded."""
+        """Return the same preparation for a square input of `input_px` pixels; the shorter side is scaled in
+        proportion, rounded."""
         if isinstance(self.resize_px, str):
             return replace(self, input_px=(input_px, input_px))
         resize_px = max(input_px, round(self.resize_px * input_px / min(self.input_px)))
         return replace(self, input_px=(input_px, input_px), resize_px=resize_px)
 
     def plain(self, image: "PillowImage | Planes") -> UInt8[np.ndarray, "h w c"]:
-        """The prepared image without augmentation, from a decoded one."""
+        """Prepare a decoded image without augmentation."""
         return self.cut(image, self.centre(image.width, image.height))
 
     def centre(self, width: int, height: int) -> Box:
-        """The part of an image of `width` x `height` pixels that the centre cut keeps."""
+        """Return the box that the centre crop keeps of an image of `width` x `height` pixels."""
         return centre(width, height, self.input_px, self.resize_px)
 
     def cut(self, image: "PillowImage | Planes", box: Box) -> UInt8[np.ndarray, "h w c"]:
-        """The part `box` of the image, resized to the input size."""
+        """Crop the image to `box` and resize it to the input size."""
         made = placed(image, box, self.input_px, self.resize_px, self.interpolation, as_array)
         return np.ascontiguousarray(made)
 
 
-# The functions below also go into the `predict.py` of an export as they stand: they use nothing of regraft.
+# The functions below are also copied into the `predict.py` of an export: they must not use regraft.
 
 
 def centre(
     width: int, height: int, input_px: tuple[int, int], resize_px: "int | str"
 ) -> tuple[float, float, float, float]:
-    """The part of an image that is kept: left, upper, right, lower edge in pixels.
+    """Return the box to keep of an image: left, upper, right, lower edge in pixels.
 
-    The shorter side is brought to `resize_px`, the longer rounded down, and `input_px` (height, width) cut out of the
-    middle; what is too small for that is enlarged. `squash` keeps the whole image, `letterbox` too, and reaches beyond.
+    The shorter side is resized to `resize_px`, the longer one rounded down, and the central `input_px` (height, width)
+    cropped; images too small for that are enlarged. `squash` keeps the whole image; `letterbox` does too, and extends
+    beyond it.
     """
     if resize_px == "letterbox":
         scale = min(input_px[1] / width, input_px[0] / height)
         beyond = []
-        for side, canvas in ((width, input_px[1]), (height, input_px[0])):  # borders are of whole pixels
+        for side, canvas in ((width, input_px[1]), (height, input_px[0])):  # borders have whole numbers of pixels
             border = min(round((canvas - side * scale) / 2), (canvas - 1) // 2)
             beyond.append(border * side / (canvas - 2 * border))
         return -beyond[0], -beyond[1], width + beyond[0], height + beyond[1]
@@ -121,8 +123,8 @@ def placed(
     interpolation: str,
     array: Any,
 ) -> Any:
-    """The part `box` of an image, resized to `input_px`, as the array that `array` makes of it; where a letterbox
-    reaches beyond the image lies grey."""
+    """Crop an image to `box`, resize it to `input_px` and convert it with `array`; a letterbox is grey outside the
+    image."""
     inside = max(box[0], 0.0), max(box[1], 0.0), min(box[2], image.width), min(box[3], image.height)
     if inside == box or resize_px != "letterbox":
         return array(cut(image, box, input_px, interpolation))
@@ -137,7 +139,7 @@ def placed(
 
 
 def cut(image: Any, box: tuple[float, float, float, float], input_px: tuple[int, int], interpolation: str) -> Any:
-    """The part `box` of an image, resized to `input_px`, antialiased: first the rows, then the columns."""
+    """Crop an image to `box` and resize it to `input_px` with antialiasing: rows first, then columns."""
     from PIL import Image
 
     height, width = input_px
@@ -151,9 +153,10 @@ def cut(image: Any, box: tuple[float, float, float, float], input_px: tuple[int,
 
 
 def span(start: float, end: float, size_px: int, reach: int, limit_px: int) -> tuple[float, float, int, int]:
-    """Along one side: the box within the cut-out, and the whole pixels to cut out, the filter's surroundings included.
+    """Return, along one side, the box within the excerpt and the whole pixels to excerpt, including the filter's
+    support.
 
-    The filter reaches `reach` pixels of the resized image to both sides, but at least as many decoded ones.
+    The filter extends `reach` pixels of the resized image to both sides, and at least as many decoded ones.
     """
     end = min(end, float(limit_px))
     margin = ceil(reach * max(1.0, (end - start) / size_px)) + 1

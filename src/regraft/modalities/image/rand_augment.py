@@ -1,11 +1,12 @@
-"""RandAugment's operations on images: what each does at a given strength. `views` draws which, and how often.
+"""RandAugment's operations on images, at a given strength. `augment` decides how many to draw.
 
 Letters: h and w height and width of the image in pixels.
 
-Source: Cubuk et al. 2019, arXiv:1909.13719. The list and the largest strengths are torchvision's `RandAugment`: 14
-operations, the identity among them, on a scale of magnitudes from 0 to 30. Two departures: an image is moved and
-turned with bilinear interpolation, and uncovered ground is the middle grey of the authors' code, where torchvision
-takes the nearest pixel and black. Posterising's bits and translation's pixels are whole numbers there and here.
+Source: Cubuk et al. 2019, arXiv:1909.13719. The list and the maximum strengths are torchvision's `RandAugment`: 14
+operations, including the identity, on a scale of magnitudes from 0 to 30. Two differences: translation, shear and
+rotation interpolate bilinearly, and uncovered areas are the middle grey of the authors' code, whereas torchvision uses
+nearest-neighbour interpolation and black. The bits of posterising and the pixels of translation are rounded to integers
+in both.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 _GREY = (128, 128, 128)
 _MAX_SHEAR = 0.3
-"""Pixels sideways for each pixel along."""
+"""Horizontal pixels per vertical pixel, or the reverse."""
 _MAX_SHIFT = 150 / 331
 """Share of the side."""
 _MAX_TURN = 30.0
@@ -31,14 +32,14 @@ _MAX_TONE = 0.9
 _MAX_LOST_BITS = 4
 
 Operation = Callable[[PillowImage, float], PillowImage]
-"""(image in mode RGB, strength in [-1, 1]) -> image of the same size. Where an operation has two directions the
-sign says which; elsewhere the strength is used without it, or not at all."""
+"""(image in mode RGB, strength in [-1, 1]) -> image of the same size. For operations with two directions the sign gives
+the direction; the others use the absolute strength, or none."""
 
 
 def rand_augment(image: PillowImage, num_operations: int, magnitude: float, draws: Iterator[float]) -> PillowImage:
-    """The image after so many operations, drawn one after another with their signs; any may come twice.
+    """Apply randomly drawn operations with random signs in sequence; an operation may be drawn twice.
 
-    `magnitude` lies in [0, 30]. Two of `draws`, numbers in [0, 1), are used for each operation.
+    `magnitude` is in [0, 30]. Each operation uses two of `draws`, numbers in [0, 1).
     """
     operations = tuple(OPERATIONS.values())
     for _ in range(num_operations):
@@ -132,4 +133,4 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         "equalise": _equalise,
     }
 )
-"""By name, in the order in which they are drawn. What is drawn depends on the order and on their number."""
+"""Operations by name. Random draws depend on their order and number."""

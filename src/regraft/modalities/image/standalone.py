@@ -1,8 +1,8 @@
-"""From an image file to the array that a network takes, by Pillow and numpy alone.
+"""Preparation of image files in exports, with Pillow and numpy only.
 
-The functions go into the `predict.py` of an export as they stand here; so they use nothing of regraft. They decode as
-`decode` does, save that they read no DICOM and have no limit of size: every export is held to that on the files of its
-run, and tests are on files of every kind. They resize by the functions of `prepare`.
+The functions are copied into the `predict.py` of an export; so they must not use regraft. They decode like `decode`,
+except that they do not read DICOM and have no size limit: every export is checked on the files of its run, and tests
+use files of every kind. They resize with the functions of `prepare`.
 """
 
 import io
@@ -16,13 +16,13 @@ from regraft.modalities.image.prepare import centre, cut, placed, span
 
 
 def inputs(path: Path) -> list[Path]:
-    """A file is one image."""
+    """Return the images in a file: one."""
     return [path]
 
 
 def prepare(path: Path, preparation: dict[str, Any], folder: Path) -> dict[str, np.ndarray]:
-    """The image in a file as `pixels` (height, width, channels), bytes, resized and cut as `preparation` says; and
-    `box`: left, upper, right, lower edge of what they show, in pixels of the image."""
+    """Return the image in a file as `pixels` (height, width, channels), bytes, resized and cropped according to
+    `preparation`; and `box`: left, upper, right, lower edge of the crop, in pixels of the image."""
     planes, rule = decoded(Path(path).read_bytes(), preparation["channels"]), preparation["resize_px"]
     box = centre(planes[0].width, planes[0].height, preparation["input_px"], rule)
     how = preparation["input_px"], rule, preparation["interpolation"]
@@ -32,9 +32,9 @@ def prepare(path: Path, preparation: dict[str, Any], folder: Path) -> dict[str, 
 
 
 def decoded(data: bytes, channels: int) -> list[Any]:
-    """Upright images of 8 bits: one in RGB, or in grey for one channel; else one for each channel.
+    """Decode to upright 8-bit images: one in RGB, or in grey for one channel; else one for each channel.
 
-    16 bits are scaled by their full range; transparent parts are laid on white, save for four channels.
+    16-bit values are scaled by their full range; transparent areas are placed on white, except with four channels.
     """
     from PIL import Image, ImageOps
 
@@ -66,4 +66,4 @@ def decoded(data: bytes, channels: int) -> list[Any]:
 
 
 SCRIPT = "\n\n".join(getsource(one) for one in (inputs, prepare, decoded, centre, placed, cut, span))
-"""The text."""
+"""The source code."""

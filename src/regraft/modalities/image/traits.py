@@ -1,7 +1,7 @@
-"""What can be said of images without looking at what they show. Shapes: n images.
+"""Traits of images that do not depend on what they show. Shapes: n images.
 
-Limits are our choice: an image darker than 8 or brighter than 247 of 255 on average, or with a standard deviation under
-3, shows next to nothing; one that is enlarged more than twice is mostly made up by the interpolation.
+Limits are our choice: an image with a mean below 8 or above 247 of 255, or with a standard deviation below 3, shows
+next to nothing; one that is enlarged more than twice consists mostly of interpolation.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ SIDES = ("left", "upper", "right", "lower")
 
 
 def traits(prints: Shaped[np.ndarray, " n"], preparation: Preparation) -> Sequence[Trait]:
-    """Of images with these fingerprints; those that could not be read have none."""
+    """Return the traits of images with these fingerprints; those of unreadable images are missing."""
     known = prints["error"] == b""
 
     def known_alone(values: np.ndarray) -> Float[np.ndarray, " n"]:
@@ -60,7 +60,7 @@ def traits(prints: Shaped[np.ndarray, " n"], preparation: Preparation) -> Sequen
 
 
 def _codes(writers: Shaped[np.ndarray, " n"], known: np.ndarray) -> Float[np.ndarray, " n"]:
-    """A small number for each writer, the most frequent first."""
+    """Return a small integer for each writer, most frequent first."""
     names, code, counts = np.unique(writers, return_inverse=True, return_counts=True)
     rank = np.empty(len(names))
     rank[np.argsort(-counts, kind="stable")] = np.arange(len(names))

@@ -1,7 +1,7 @@
 """Recordings: reading, resampling, log-mel spectrograms, augmentation, fingerprints.
 
-What the rest of Regraft may ask of a kind of data stands here, for sound. The other files are loaded when
-there are recordings, so that runs on other data do not load them.
+This file implements the modality's interface. The other files are imported on first use, so that runs on other data do
+not load them.
 """
 
 import io
@@ -26,17 +26,17 @@ from regraft.values import Notice, notices
 from regraft.words import counted, named
 
 ENDINGS = frozenset(("wav", "flac", "ogg", "oga", "opus", "mp3", "aif", "aiff", "aifc", "au", "caf", "w64"))
-"""Files with these endings, in any case, are taken for recordings."""
+"""Extensions of files treated as recordings, in any case."""
 SILENT = 1e-4
-"""Peak below which a recording counts as silent: 80 dB under full scale."""
+"""Peak below which a recording counts as silent: 80 dB below full scale."""
 FULL, CLIPPED = 0.9999, 0.001
-"""A sample from here on is at full scale; a recording with more than this share of such samples counts as clipped."""
+"""Magnitude from which a sample is at full scale; share of such samples above which a recording counts as clipped."""
 GOLDEN = ((8000, 1, 0.6), (16000, 1, 1.3), (44100, 2, 0.9), (16000, 1, 3.1))
 """Sampling rate, channels and seconds of each golden recording."""
 
 
 class SoundModality(Modality):
-    """Speech, music, noises: one sound per file."""
+    """Speech, music or noise: one recording per file."""
 
     name = "sound"
     recorder = "microphone"
@@ -226,12 +226,12 @@ def _bytes(digest: str) -> np.ndarray:
 
 
 def _digest(block: np.ndarray) -> bytes:
-    """Of samples as 24-bit numbers: the same whatever lossless format they came in."""
+    """Return the digest of the samples as 24-bit integers, equal for all lossless formats."""
     return bytes.fromhex(digest_contents(np.rint(block * float(1 << 23)).astype("<i8").tobytes()))
 
 
 def _golden(seed: int) -> list[Int[np.ndarray, "s k"]]:
-    """Chirps of triangles with noise, by whole-number arithmetic on raw PCG64 output alone."""
+    """Return triangle-wave chirps with noise, computed with integer arithmetic from raw PCG64 output."""
     made = []
     for number, (rate, channels, seconds) in enumerate(GOLDEN):
         source, count = np.random.PCG64(derive_seed(seed, "golden sound", number)), round(seconds * rate)

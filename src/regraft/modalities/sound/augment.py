@@ -1,8 +1,8 @@
-"""Views of a recording: shifted, faster or slower, with noise, and with stretches of time and bands masked.
+"""Augmented views of a recording: shifts in time, changes of speed, noise, and masked time spans and frequency bands.
 
 View k is a pure function of the seed, of k and of the content, from raw 64-bit outputs of PCG64. Masks are filled with
-the mean of the features. Sources: Park et al. 2019, arXiv:1904.08779 (masks); Ko et al. 2015 (speed).
-Letters: s samples, t frames, m mel bands.
+the mean of the features. Sources: Park et al. 2019, arXiv:1904.08779 (masks); Ko et al. 2015 (speed). Letters: s
+samples, t frames, m mel bands.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,21 +21,20 @@ from regraft.modalities.sound.resample import resampled
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """How the views of a recording differ from the plain one."""
+    """Augmentation of recordings."""
 
     shift: float = 0.0
-    """The sound begins later or earlier by up to this share of a piece, in [0, 0.5]."""
+    """Maximum shift, earlier or later, as a share of a piece; in [0, 0.5]."""
     speed: float = 0.0
-    """It is played faster or slower (and so higher or lower) by a factor drawn from 1 ± this in steps of 0.01; in
-    [0, 0.5]."""
+    """Maximum change of speed (and so of pitch): a factor from 1 ± this, in steps of 0.01; in [0, 0.5]."""
     noise: float = 0.0
-    """White noise of up to this share of the sound's root mean square is added, in [0, 1]."""
+    """Maximum level of added white noise, as a share of the recording's root mean square; in [0, 1]."""
     time_masks: int = 0
-    """How many stretches of time are masked; 0 or more."""
+    """Number of masked time spans; 0 or more."""
     band_masks: int = 0
-    """How many ranges of mel bands are masked; 0 or more."""
+    """Number of masked ranges of mel bands; 0 or more."""
     mask_share: float = 0.15
-    """Longest mask as a share of all frames or bands, in (0, 0.5]; of no effect without masks."""
+    """Maximum length of a mask as a share of all frames or bands, in (0, 0.5]; no effect without masks."""
 
     def __post_init__(self) -> None:
         wrong = [name for name in ("shift", "speed") if not 0 <= getattr(self, name) <= 0.5]
@@ -54,7 +53,7 @@ class Augmentation:
         return bool(self.shift or self.speed or self.noise or self.time_masks or self.band_masks)
 
     def digest_fields(self) -> dict[str, Any]:
-        """What decides a view, as JSON, for the key of the activation store."""
+        """Return everything that determines a view, as JSON, for the key of the activation store."""
         return {"rule": "regraft-sound-view-1", **asdict(self)}
 
 
@@ -71,11 +70,11 @@ PRESETS: Mapping[str, Augmentation] = MappingProxyType(
 def augmented(
     samples: Float32[np.ndarray, " s"], rate_hz: int, length: int, view: View
 ) -> tuple[Float32[np.ndarray, " r"], Callable[[Float32[np.ndarray, "m t"]], Float32[np.ndarray, "m t"]]]:
-    """The samples of a view, of a piece of `length` samples, and what masks its features."""
+    """Return a view's samples for a piece of `length` samples, and a function that masks its features."""
     of, source = view.augmentation, np.random.PCG64(derive_seed(view.seed, "view", view.number, view.content))
 
     def draw(count: int = 1) -> np.ndarray:
-        """Numbers in [0, 1) of 53 bits."""
+        """Draw 53-bit numbers in [0, 1)."""
         return (source.random_raw(count) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
     speed, shift, noise = draw(3).tolist()

@@ -2,10 +2,10 @@
 
 Letters: s samples, t frames, f frequencies of the Fourier transform, m mel bands.
 
-Windows of 25 ms every 10 ms (Hann, periodic), the power spectrum, triangular bands equally wide on Slaney's mel scale
-and of equal area, the logarithm to base 10 of at least 1e-10. At 16 kHz with 80 bands these are the features of
-Whisper before it scales them (Radford et al. 2022, arXiv:2212.04356, section 2.2), which tests compare with.
-Source of the scale: Slaney 1998, Auditory Toolbox; librosa's `filters.mel`.
+Periodic Hann windows of 25 ms every 10 ms, the power spectrum, triangular bands of equal width on Slaney's mel scale
+and of equal area, and log10 of at least 1e-10. At 16 kHz with 80 bands these are Whisper's features before scaling
+(Radford et al. 2022, arXiv:2212.04356, section 2.2); tests compare with them. Source of the scale: Slaney 1998,
+Auditory Toolbox; librosa's `filters.mel`.
 """
 
 from functools import lru_cache
@@ -14,15 +14,15 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 WINDOW_S, HOP_S = 0.025, 0.01
-"""Length of a window and the step from one to the next, in seconds."""
+"""Window length and hop length in seconds."""
 FLOOR = 1e-10
-"""The smallest power whose logarithm is taken."""
+"""Minimum power, applied before the logarithm."""
 
 
 def log_mel(samples: Float32[np.ndarray, " s"], rate_hz: int, num_bands: int) -> Float32[np.ndarray, "m t"]:
-    """The logarithm to base 10 of the power in each mel band, low bands first, a column for every 10 ms.
+    """Compute log10 of the power in each mel band, low bands first, with one column per 10 ms.
 
-    The samples are mirrored at both ends, so that frame i is centred on second i / 100; fewer samples than half a
+    The samples are mirrored at both ends, so that frame i is centred on second i / 100; inputs shorter than half a
     window are first padded with zeros.
     """
     window, hop = round(WINDOW_S * rate_hz), round(HOP_S * rate_hz)
@@ -40,7 +40,7 @@ def _hann(window: int) -> Float[np.ndarray, " w"]:
 
 @lru_cache(maxsize=8)
 def mel_bands(rate_hz: int, window: int, num_bands: int) -> Float[np.ndarray, "m f"]:
-    """The weights of every frequency in every band, from 0 Hz to half the sampling rate."""
+    """Return the weight of every frequency, from 0 Hz to half the sampling rate, in every band."""
     edges = _to_hz(np.linspace(0.0, _to_mel(rate_hz / 2), num_bands + 2))
     frequencies = np.linspace(0, rate_hz / 2, 1 + window // 2)
     rising = (frequencies[None] - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
@@ -49,7 +49,7 @@ def mel_bands(rate_hz: int, window: int, num_bands: int) -> Float[np.ndarray, "m
 
 
 _LINEAR_HZ, _BREAK_HZ, _LOG_STEP = 200 / 3, 1000.0, np.log(6.4) / 27
-"""Slaney's scale: hertz of a mel below the break, the break, and the logarithmic step of a mel above it."""
+"""Slaney's scale: hertz per mel below the break, the break in hertz, and the logarithmic step per mel above it."""
 
 
 def _to_mel(hertz: float) -> float:

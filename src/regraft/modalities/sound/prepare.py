@@ -1,8 +1,8 @@
-"""From samples to what a network takes: log-mel features, or the spectrogram as bytes that image networks begin with.
+"""Preparation of recordings: log-mel features, or spectrograms as 8-bit images for image networks.
 
-That second form is the bridge by which GoogLeNet hears: rows are mel bands, high ones on top, columns are time, every
-channel is the same, and 0 to 255 are 80 dB below the loudest place up to it. A network trained on photographs takes it
-as it takes a photograph, so nothing above or below the modality knows of the difference.
+The second form lets GoogLeNet process sound: rows are mel bands with high ones on top, columns are time, all channels
+are equal, and 0 to 255 cover the 80 dB below the loudest point. To a network trained on photographs it is an image, so
+that no code outside the modality has to handle sound.
 
 Letters: s samples, t frames, m mel bands, h and w height and width in pixels, c channels.
 """
@@ -21,20 +21,21 @@ from regraft.records import Record
 
 @dataclass(frozen=True, kw_only=True)
 class Preparation(Record):
-    """How a recording becomes what a network takes."""
+    """How recordings are turned into network inputs."""
 
     seconds: float = 2.0
-    """Seconds of a piece: shorter recordings are padded with silence at the end, of longer ones the middle is heard."""
+    """Length of a piece in seconds: shorter recordings are padded with silence at the end, longer ones cropped to their
+    middle."""
     step_seconds: float = 0.0
-    """Seconds from one piece to the next, so that all of a long recording is heard; 0: it is one piece."""
+    """Seconds from the start of one piece to the next, to cover a long recording completely; 0: one piece."""
     rate_hz: int = 16000
-    """The sampling rate that recordings are brought to."""
+    """Sampling rate that recordings are resampled to, in hertz."""
     num_bands: int = 80
-    """Mel bands."""
+    """Number of mel bands."""
     input_px: tuple[int, ...] = ()
-    """Height and width of the spectrogram as bytes; empty: features are handed on as numbers."""
+    """Height and width of the spectrogram as an image; empty: features are passed on as floating-point numbers."""
     channels: int = 3
-    """Equal channels of that spectrogram."""
+    """Number of (equal) channels of that image."""
 
     def __post_init__(self) -> None:
         for name, holds, wanted in (
@@ -52,45 +53,45 @@ class Preparation(Record):
 
     @property
     def frames(self) -> int:
-        """Columns of the features of a piece."""
+        """Number of frames of a piece's features."""
         return round(self.seconds / HOP_S)
 
     def digest_fields(self) -> dict[str, Any]:
-        """What decides the record, as JSON, for the key of the activation store."""
+        """Return everything that determines the network input, as JSON, for the key of the activation store."""
         return {"rule": "regraft-log-mel-1", **self.to_json()}
 
     def scaled_to(self, input_px: int) -> "Preparation":
-        """The same sound for a square input of `input_px` pixels."""
+        """Return the same preparation for a square input of `input_px` pixels."""
         return replace(self, input_px=(input_px, input_px)) if self.input_px else self
 
     def features(self, samples: Float32[np.ndarray, " s"]) -> Float32[np.ndarray, "m t"]:
-        """Log-mel features of one piece, padded with silence, not yet scaled."""
+        """Compute log-mel features of one piece, padded with silence and not yet scaled."""
         return features(samples, self.seconds, self.rate_hz, self.num_bands)
 
     def record(self, features: Float32[np.ndarray, "m t"]) -> dict[str, np.ndarray]:
-        """What a network takes of these features: `mel` (m t) scaled as Whisper does, or `pixels` (h w c)."""
+        """Return the network input for these features: `mel` (m t), scaled as in Whisper, or `pixels` (h w c)."""
         return record_of(features, self.input_px, self.channels)
 
 
-# What follows also goes into the `predict.py` of an export as it stands: it uses nothing of regraft but `log_mel`.
+# The code below is also copied into the `predict.py` of an export; of regraft it uses `log_mel` only.
 
 RANGE = 8.0
-"""Powers of ten below the loudest place that are told apart (80 dB), as Whisper does."""
+"""Dynamic range below the loudest point, as a power of ten: 80 dB, as in Whisper."""
 QUIET = -2.0
-"""The loudest place counts as at least this, so that silence and faint noise stay dark. Our choice."""
+"""Minimum of the loudest point, so that silence and faint noise stay dark. Our choice."""
 
 
 def features(
     samples: Float32[np.ndarray, " s"], seconds: float, rate_hz: int, num_bands: int
 ) -> Float32[np.ndarray, "m t"]:
-    """Log-mel features of one piece, padded with silence, not yet scaled."""
+    """Compute log-mel features of one piece, padded with silence and not yet scaled."""
     length = round(seconds * rate_hz)
     padded = np.pad(samples[:length], (0, max(0, length - len(samples))))
     return log_mel(padded, rate_hz, num_bands)[:, : round(seconds / HOP_S)]
 
 
 def record_of(found: Float32[np.ndarray, "m t"], input_px: Sequence[int], channels: int) -> dict[str, np.ndarray]:
-    """Features as numbers, `mel` (m t), or as bytes, `pixels` (h w c)."""
+    """Return features as floating-point numbers, `mel` (m t), or as 8-bit pixels, `pixels` (h w c)."""
     loudest = float(found.max())
     if not input_px:
         return {"mel": ((np.maximum(found, loudest - RANGE) + 4) / 4).astype(np.float32)}

@@ -1,4 +1,4 @@
-"""Sound files through soundfile (libsndfile; extra `sound`), a stretch of a file at a time.
+"""Reading of sound files, in full or in part, with soundfile (libsndfile; extra `sound`).
 
 Letters: s samples, k channels.
 """
@@ -21,13 +21,13 @@ from regraft.files import unreadable
 from regraft.modalities.sound.resample import resampled
 
 REVISION = 1
-"""Raised when the same file gives other samples than before."""
+"""Revision; raised when the same file gives different samples."""
 BLOCK = 1 << 18
-"""Frames read at once when a whole file is gone through."""
+"""Number of frames read at a time when reading a whole file."""
 
 
 def library() -> Any:
-    """The package soundfile.
+    """Return the package soundfile.
 
     Raises:
         MissingExtra: it is not installed.
@@ -41,7 +41,7 @@ def library() -> Any:
 
 @lru_cache(maxsize=1)
 def reader() -> str:
-    """Name and revision, with the version that decides the samples.
+    """Return the reader's name and revision, with the library version that determines the samples.
 
     Raises:
         MissingExtra: the package is not installed.
@@ -53,13 +53,13 @@ def reader() -> str:
 
 
 def only(contents: Contents) -> Content:
-    """The one content of a recording."""
+    """Return the single content of a recording."""
     (content,) = contents.values()
     return content
 
 
 def bytes_of(content: Content) -> bytes:
-    """The bytes of a file.
+    """Return the bytes of a file.
 
     Raises:
         Undecodable: it cannot be read.
@@ -74,10 +74,10 @@ def bytes_of(content: Content) -> bytes:
 
 @contextmanager
 def opened(content: Content) -> Iterator[Any]:
-    """The file, opened by soundfile.
+    """Open the file with soundfile.
 
     Raises:
-        Undecodable: it is empty, damaged or not sound.
+        Undecodable: it is empty, damaged or not a sound file.
     """
     soundfile, name = library(), str(content)
     try:
@@ -101,10 +101,10 @@ def opened(content: Content) -> Iterator[Any]:
 
 
 def blocks(file: Any, name: str) -> Iterator[Float32[np.ndarray, "s k"]]:
-    """The whole file in blocks, full scale being 1.
+    """Yield the whole file in blocks; full scale is 1.
 
     Raises:
-        Undecodable: it ends before its header says, or holds numbers that are no sound.
+        Undecodable: it is shorter than its header says, or contains values that are not sound.
     """
     read = 0
     while read < file.frames:
@@ -116,10 +116,10 @@ def blocks(file: Any, name: str) -> Iterator[Float32[np.ndarray, "s k"]]:
 
 
 def stretch(content: Content, start_s: float | None, seconds: float, rate_hz: int) -> Float32[np.ndarray, " s"]:
-    """So many seconds from `start_s` on, in mono at `rate_hz`; what lies beyond the end is left out.
+    """Return `seconds` of sound from `start_s` on, in mono at `rate_hz`; anything beyond the end is left out.
 
-    None: from where the stretch is the middle of the recording. It begins at a sample of both sampling rates, at
-    most 10 ms away for the usual ones, so that a window is the same however it is asked for. Channels are averaged.
+    With None, return the middle of the recording. The start is a multiple of both sampling periods, at most 10 ms away
+    for the usual rates, so that a time span has the same samples however it is requested. Channels are averaged.
 
     Raises:
         Undecodable: the file cannot be read.
@@ -128,16 +128,17 @@ def stretch(content: Content, start_s: float | None, seconds: float, rate_hz: in
         return heard(file, start_s, seconds, rate_hz)
 
 
-# What follows also goes into the `predict.py` of an export as it stands: it uses nothing of regraft but `resampled`.
+# The code below is also copied into the `predict.py` of an export; of regraft it uses `resampled` only.
 
 MARGIN_S = 0.02
-"""Seconds read beyond both ends of a stretch, so that the filter of the resampling finds what it needs there."""
+"""Seconds to read beyond both ends of a time span, as context for the resampling filter."""
 LOUDEST = 1 << 31
-"""The largest sample: whole numbers of 32 bits that were saved as floating-point ones are read."""
+"""Maximum magnitude of a sample: 32-bit integers stored as floating-point numbers are accepted."""
 
 
 def checked(samples: Float32[np.ndarray, "s k"]) -> Float32[np.ndarray, "s k"]:
-    """Samples of a file of floating-point numbers, which may hold anything; raises ValueError for what is no sound."""
+    """Check samples from a floating-point file, which may contain any value; raises ValueError if they are not
+    sound."""
     if not np.isfinite(samples).all():
         raise ValueError("it holds samples that are not finite numbers")
     if samples.size and np.abs(samples).max() > LOUDEST:
@@ -146,7 +147,7 @@ def checked(samples: Float32[np.ndarray, "s k"]) -> Float32[np.ndarray, "s k"]:
 
 
 def heard(file: Any, start_s: float | None, seconds: float, rate_hz: int) -> Float32[np.ndarray, " s"]:
-    """The same of a file that soundfile opened; raises ValueError where it ends early."""
+    """Same as `stretch`, for a file opened by soundfile; raises ValueError if the file is truncated."""
     source, unit = file.samplerate, file.samplerate // math.gcd(file.samplerate, rate_hz)
     if start_s is None:
         start_s = max(0.0, (file.frames / source - seconds) / 2)

@@ -1,8 +1,8 @@
-"""From a sound file to what a network takes, by soundfile, numpy and, for networks of images, Pillow.
+"""Preparation of sound files in exports, with soundfile, numpy and, for image networks, Pillow.
 
-What goes into the `predict.py` of an export: the functions below and the ends of the files that they come from, as they
-stand there; so none of it uses anything else of regraft. Features are made here and not inside the graph, where sums in
-another order would round a byte of a spectrogram to its neighbour.
+The functions below and the last sections of the files they come from are copied into the `predict.py` of an export; so
+they must not use any other part of regraft. Features are computed here and not inside the graph, where sums in another
+order would round some bytes of a spectrogram differently.
 """
 
 from inspect import getsource
@@ -16,12 +16,12 @@ from regraft.modalities.sound import prepare as preparing
 
 
 def inputs(path: Path) -> list[Path]:
-    """A file is one recording."""
+    """Return the recordings in a file: one."""
     return [path]
 
 
 def prepare(path: Path, preparation: dict[str, Any], folder: Path) -> dict[str, np.ndarray]:
-    """The middle of a recording as `mel` (bands, frames) or `pixels` (height, width, channels)."""
+    """Return the middle of a recording as `mel` (bands, frames) or `pixels` (height, width, channels)."""
     import soundfile
 
     with soundfile.SoundFile(str(path)) as file:
@@ -39,4 +39,4 @@ SCRIPT = "\n\n".join(
         *(text[text.index(begin) :].strip() + "\n" for text, begin in ((getsource(one), at) for one, at in _ENDS)),
     )
 )
-"""The text."""
+"""The source code."""

@@ -1,6 +1,6 @@
-"""Rows of numbers: gene expression, laboratory values, measurements; a row of a table is an example.
+"""Rows of numbers: gene expression, laboratory values, measurements. An example is a row of a table.
 
-The standardisation of columns is in `prepare`, which is loaded when there are such rows.
+Standardisation is in `prepare`, which is imported on first use.
 """
 
 import csv
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """How the views of a row differ from the plain one, after standardisation."""
+    """Augmentation of rows, applied after standardisation."""
 
     noise: float = 0.0
     """Standard deviation of the noise added to every number, in standard deviations of its column; 0 or more."""
     masked: float = 0.0
-    """Share of the numbers that are set to their mean, in [0, 1)."""
+    """Share of the numbers that are replaced by their column's mean, in [0, 1)."""
 
     def __post_init__(self) -> None:
         if self.noise < 0 or not 0 <= self.masked < 1:
@@ -48,7 +48,7 @@ class Augmentation:
         return bool(self.noise or self.masked)
 
     def digest_fields(self) -> dict[str, Any]:
-        """What decides a view, as JSON, for the key of the activation store."""
+        """Return everything that determines a view, as JSON, for the key of the activation store."""
         return {"rule": "regraft-row-view-1", **asdict(self)}
 
 
@@ -61,12 +61,12 @@ PRESETS = {
 
 
 class TableModality(Modality):
-    """Rows of numbers, all of them of the same columns."""
+    """Rows of numbers that share their columns."""
 
     name = "table"
     one, many = "row", "rows"
     layout = 1
-    measured = (("empty", "<i4"),)  # cells
+    measured = (("empty", "<i4"),)  # number of empty cells
     Augmentation = Augmentation
     near_copy_rule = "none"
     rows = True
@@ -225,7 +225,7 @@ def _row(contents: Contents) -> "Row":
 
 
 def _golden(seed: int, count: int) -> list[Int[np.ndarray, " d"]]:
-    """Whole numbers from -4 to 3, of raw PCG64 output alone."""
+    """Return integers from -4 to 3, generated from raw PCG64 output only."""
     source = np.random.PCG64(derive_seed(seed, "golden rows"))
     return [(source.random_raw(count) >> np.uint64(61)).astype(np.int64) - 4 for _ in range(4)]
 

@@ -1,4 +1,4 @@
-"""Standardisation as a part of a network, for the graph of an export. Letters: n rows, d columns."""
+"""Standardisation as a module, for the graph of an export. Letters: n rows, d columns."""
 
 from collections.abc import Mapping
 
@@ -10,8 +10,8 @@ from regraft.modalities.table.prepare import FARTHEST, Preparation
 
 
 class Standardised(nn.Module):
-    """`values` (n d) in their own units, NaN where one is missing -> as `Preparation.standardised` has them: in double
-    precision, since a mean may be large beside its deviation."""
+    """Standardise `values` (n d), NaN if missing, like `Preparation.standardised`. Computes in double precision, since
+    a mean may be large relative to the standard deviation."""
 
     means: Float[Tensor, " d"]
     deviations: Float[Tensor, " d"]

@@ -1,7 +1,7 @@
-"""From a row of numbers to what a network takes: the columns that it knows, in its order, standardised.
+"""Preparation of rows: the columns that the network knows, in its order, standardised.
 
-Means and standard deviations are those of training rows alone, in every fold again (`Modality.fitted`). An empty cell
-becomes its column's mean, which is 0 after standardisation. Letters: n rows, d columns.
+Means and standard deviations are computed from training rows only, separately in every fold (`Modality.fitted`). An
+empty cell is replaced by its column's mean, which is 0 after standardisation. Letters: n rows, d columns.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,24 +18,24 @@ from regraft.records import Record
 from regraft.words import counted, named
 
 FARTHEST = 20.0
-"""Standard deviations beyond which a number is cut off: a column that hardly varies in training may be far out in a new
-row, and would decide alone. Our choice."""
+"""Number of standard deviations at which values are clipped: a column that hardly varies in training may be extreme in
+a new row, and would dominate the prediction. Our choice."""
 
 
 @dataclass(frozen=True, eq=False)
 class Header:
-    """The names of a table's columns of numbers, which all its rows share."""
+    """Names of a table's numeric columns, shared by all its rows."""
 
     names: tuple[str, ...]
 
     @cached_property
     def places(self) -> Mapping[str, int]:
-        """Where each column stands."""
+        """Position of each column."""
         return {name: at for at, name in enumerate(self.names)}
 
     @cached_property
     def digest(self) -> str:
-        """Stands for the names and their order."""
+        """Digest of the names and their order."""
         return digest_json(self.names)
 
 
@@ -46,28 +46,28 @@ class Row:
     header: Header | None
     """Its columns; None: those of the network, in its order."""
     values: Float32[np.ndarray, " d"]
-    """Its numbers; NaN where a cell is empty."""
+    """Its numbers; NaN for empty cells."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preparation(Record):
-    """Which columns a network takes, and how they are standardised."""
+    """The columns that a network takes, and their standardisation."""
 
     columns: tuple[str, ...] = ()
     """Names of the columns, in the network's order; empty before data are known."""
     means: tuple[float, ...] = ()
-    """Of each column over the training rows; empty before these are known."""
+    """Mean of each column over the training rows; empty before these are known."""
     deviations: tuple[float, ...] = ()
-    """Standard deviation of each column over the training rows; 1 where it does not vary."""
+    """Standard deviation of each column over the training rows; 1 for constant columns."""
     missing: Literal["cells", "columns", "none"] = "cells"
-    """What may be missing, and then stands at its mean: `cells`; whole `columns` too; or `none`, which is refused."""
+    """What may be missing and is replaced by the mean: `cells`; `columns`, whole columns too; or `none`."""
 
     def digest_fields(self) -> dict[str, Any]:
-        """What decides the record, as JSON, for the key of the activation store."""
+        """Return everything that determines the network input, as JSON, for the key of the activation store."""
         return {"rule": "regraft-columns-1", "digest": digest_json(self.to_json())}
 
     def fitted(self, rows: Sequence[Row]) -> "Preparation":
-        """With the means and standard deviations of these rows."""
+        """Return the preparation with the means and standard deviations of these rows."""
         table = np.stack([self.aligned(row) for row in rows]).astype(np.float64)
         known = ~np.isnan(table)
         count = np.maximum(known.sum(axis=0), 1)
@@ -77,10 +77,10 @@ class Preparation(Record):
         return replace(self, means=tuple(means.tolist()), deviations=tuple(np.where(constant, 1, deviations).tolist()))
 
     def aligned(self, row: Row) -> Float32[np.ndarray, " d"]:
-        """The row's numbers in the network's order; NaN where one is missing.
+        """Return the row's numbers in the network's order; NaN if missing.
 
         Raises:
-            Undecodable: columns or cells are missing that may not be.
+            Undecodable: columns or cells are missing that are required.
         """
         if row.header is None or row.header.names == self.columns:
             values = row.values
@@ -94,7 +94,7 @@ class Preparation(Record):
         return values
 
     def standardised(self, row: Row) -> Float32[np.ndarray, " d"]:
-        """The row as the network takes it, as it stands before means are known; raises as `aligned`."""
+        """Return the standardised row, or the row unchanged if no means are known yet. Raises as `aligned`."""
         if not self.means:
             return self.aligned(row).astype(np.float32)
         means, deviations = self._scale
@@ -113,6 +113,6 @@ class Preparation(Record):
 
 
 def missing_columns(names: Sequence[str]) -> str:
-    """The clause that says that columns are missing, and which."""
+    """Return a clause that names the missing columns."""
     which, are = named(map(repr, names), 3), "is" if len(names) == 1 else "are"
     return f"{counted(len(names), 'column')} that the network knows {are} missing ({which})"

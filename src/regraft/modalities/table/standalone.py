@@ -1,7 +1,7 @@
-"""From a table to the numbers of its rows, by numpy alone.
+"""Preparation of tables in exports, with numpy only.
 
-The functions go into the `predict.py` of an export as they stand here; so they use nothing of regraft. Standardisation
-is inside the graph.
+The functions are copied into the `predict.py` of an export; so they must not use regraft. Standardisation is part of
+the graph.
 """
 
 import csv
@@ -15,7 +15,7 @@ from regraft.words import EMPTY
 
 
 def inputs(path: Path) -> list[dict[str, str]]:
-    """The rows of a table in UTF-8 whose first line names the columns, with commas, semicolons or tabs between them."""
+    """Return the rows of a UTF-8 table with column names in its first line, delimited by commas, semicolons or tabs."""
     csv.field_size_limit(1 << 30)
     with Path(path).open(newline="", encoding="utf-8-sig") as file:
         header = file.readline()
@@ -25,7 +25,8 @@ def inputs(path: Path) -> list[dict[str, str]]:
 
 
 def prepare(given: dict[str, Any], preparation: dict[str, Any], folder: Path) -> dict[str, np.ndarray]:
-    """A row, numbers or text by column, as `values`: the network's columns in its order, NaN where a cell is empty."""
+    """Return a row, given as numbers or text by column, as `values`: the network's columns in order, NaN for empty
+    cells."""
     found = []
     for name in preparation["columns"]:
         if name not in given and preparation["missing"] != "columns":
@@ -38,4 +39,4 @@ def prepare(given: dict[str, Any], preparation: dict[str, Any], folder: Path) ->
 
 
 SCRIPT = "\n\n".join((f"EMPTY = {sorted(EMPTY)}\n", *(getsource(one) for one in (inputs, prepare))))
-"""The text."""
+"""The source code."""

@@ -1,7 +1,7 @@
 """Texts: reading, tokens, fingerprints.
 
-What the rest of Regraft may ask of a kind of data stands here, for texts. The other files are loaded when there are
-texts, so that runs on other data do not load them.
+This file implements the modality's interface. The other files are imported on first use, so that runs on other data do
+not load them.
 """
 
 import json
@@ -21,20 +21,20 @@ from regraft.values import Notice, notices
 from regraft.words import counted, named
 
 PREVIEW = 160
-"""Characters of a preview."""
+"""Number of characters of a preview."""
 GOLDEN_WORDS = (
     "the", "a", "of", "to", "and", "in", "is", "was", "not", "very", "good", "bad", "film", "message", "free", "call",
     "tomorrow", "please", "strange", "Zürich", "naïve", "42", "3.14", "£100", ":-)", "“so”", "…", "unquestionably",
     "antidisestablishmentarianism", "今日",
 )  # fmt: skip
-"""What golden texts are made of."""
+"""Vocabulary of the golden texts."""
 GOLDEN_LENGTHS = (3, 12, 40, 150)
-"""Words of each golden text."""
+"""Number of words of each golden text."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """Views of a text: there is the plain one alone."""
+    """Augmentation of texts: none, only the plain view exists."""
 
     @property
     def varies(self) -> bool:
@@ -45,15 +45,15 @@ class Augmentation:
 
 
 class TextModality(Modality):
-    """Messages, sentences, reviews, documents; or pairs of them."""
+    """Messages, sentences, reviews or documents, or pairs of texts."""
 
     name = "text"
     one, many = "text", "texts"
     layout = 1
     measured = (
         ("characters", "<i4"),  # of all contents together
-        ("encoding", "S16"),  # where it is not UTF-8
-        ("bits", "u1", 32),  # by which near copies are found
+        ("encoding", "S16"),  # if it is not UTF-8
+        ("bits", "u1", 32),  # for finding near-duplicates
     )
     Augmentation = Augmentation
     standalone_packages = ("tokenizers",)
@@ -61,7 +61,7 @@ class TextModality(Modality):
     columns = ("text", "sentence", "message", "review", "document", "tweet", "comment")
     baselines = ("tfidf", "sentence", "nearest")
     gives_way = True
-    near_copy_rule = "5 256 20"  # characters, bits, bits that differ
+    near_copy_rule = "5 256 20"  # characters, bits, maximum number of differing bits
 
     def __getattr__(self, name: str) -> Any:
         if name == "Preparation":
@@ -125,7 +125,7 @@ class TextModality(Modality):
             raise Undecodable("it has no tokens", str(next(iter(contents.values()))))
         record = {"ids": ids, "mask": np.ones(len(ids), dtype=bool), **({"types": types} if preparation.types else {})}
         if preparation.max_target_tokens:
-            # Both texts end where the longer one does, for a row has one length; the mask is the source's.
+            # Both texts are padded to the longer one, since a row has one length; the mask is the source's.
             shown = preparation.target(text_of(contents[SHOWN]))[:-1] if SHOWN in contents else []
             record["decoder"] = np.array([preparation.start, *shown], dtype=np.int32)
             length = max(map(len, record.values()))
@@ -155,7 +155,7 @@ class TextModality(Modality):
 
     def golden(self, seed: int, preparation: Any) -> list[Contents]:
         texts = [Inline(text) for text in _golden(seed)]
-        if preparation.overlap:  # the last ones are in several windows
+        if preparation.overlap:  # the last ones have several windows
             return [{"question": texts[0], "context": Inline(" ".join([one.value] * 4))} for one in texts]
         return [{"text": text} for text in texts]
 
@@ -171,7 +171,7 @@ class TextModality(Modality):
         return not isinstance(value, list) and not hasattr(value, "__next__")
 
     def check(self, examples: Sequence[Example], prints: Shaped[np.ndarray, " n"], card: Card) -> Sequence[Notice]:
-        """Say which texts are too long for the network; a text has no more tokens than characters, or a few more."""
+        """Report texts that are too long for the network. A text has at most a few more tokens than characters."""
         from regraft.modalities.text.read import text_of
 
         most, prepared = card.preparation.max_tokens, card.preparation
@@ -215,7 +215,7 @@ class TextModality(Modality):
 
 
 def _given(contents: Contents, preparation: Any) -> tuple[str, ...]:
-    """The texts that the network is given, without what a decoder is shown."""
+    """Return the texts given to the network, without the decoder's target."""
     from regraft.modalities.text.read import text_of
 
     first, *more = (text_of(one) for name, one in contents.items() if name != SHOWN)
@@ -223,7 +223,7 @@ def _given(contents: Contents, preparation: Any) -> tuple[str, ...]:
 
 
 def _golden(seed: int) -> list[str]:
-    """The golden texts, from raw PCG64 output alone."""
+    """Return the golden texts, generated from raw PCG64 output only."""
     source = np.random.PCG64(derive_seed(seed, "golden", "text"))
     words = [source.random_raw(length) % np.uint64(len(GOLDEN_WORDS)) for length in GOLDEN_LENGTHS]
     return [" ".join(GOLDEN_WORDS[int(at)] for at in chosen) for chosen in words]

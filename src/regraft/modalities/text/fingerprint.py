@@ -1,12 +1,12 @@
-"""What a scan notes of one text: digests, length, and bits by which near copies are found.
+"""Fingerprints of texts: digests, lengths, and bits for finding near-duplicates.
 
-Two texts are the same when they differ in spaces and in the way accents are written alone. They are near copies when
-the sets of their sequences of five characters, case and signs aside, have a Jaccard similarity of about 0.84 or more:
-each of 256 bits is the parity of the smallest hash of the set, so that two sets of similarity J differ in a share
-(1 - J) / 2 of them, and 20 bits stand for 0.84. A text of fewer characters is one sequence.
+Two texts are equal if they differ only in white space and Unicode normalisation. They are near-duplicates if their sets
+of five-character sequences, ignoring case and punctuation, have a Jaccard similarity of about 0.84 or more: each of 256
+bits is the parity of the minimum hash of the set, so that two sets of similarity J differ in a share (1 - J) / 2 of the
+bits, and 20 bits correspond to 0.84. A shorter text is a single sequence.
 
-Source: Broder 1997 (minwise hashing); Li & König 2010, arXiv:0910.3349 (one bit of each). Lengths and limit are our
-choice. Letters: n texts, m pairs, s sequences.
+Source: Broder 1997 (minwise hashing); Li & König 2010, arXiv:0910.3349 (b-bit minwise hashing with one bit). The
+lengths and the limit are our choice. Letters: n texts, m pairs, s sequences.
 """
 
 import unicodedata
@@ -22,15 +22,15 @@ from regraft.identity import MAX_BITS, digest_bytes, hash_pairs
 from regraft.modalities.text.read import text_and_encoding
 
 LENGTH = 5
-"""Characters of a sequence."""
+"""Number of characters of a sequence."""
 BITS = 256
-"""Bits of a text."""
+"""Number of bits per text."""
 _CHUNK = 1 << 14
-"""Sequences that are hashed at a time."""
+"""Number of sequences hashed at a time."""
 
 
 def measure(contents: Contents, kind: np.dtype[Any]) -> Shaped[np.ndarray, ""]:
-    """Read one example; a record of type `kind`, the modality's. One that is unreadable or empty gives `error`."""
+    """Read one example and return its fingerprint of dtype `kind`. If it is unreadable or empty, `error` is set."""
     row = np.zeros((), dtype=kind)
     try:
         texts, encodings = zip(*map(text_and_encoding, contents.values()), strict=True)
@@ -49,14 +49,15 @@ def measure(contents: Contents, kind: np.dtype[Any]) -> Shaped[np.ndarray, ""]:
 
 
 def digest(contents: Contents, texts: tuple[str, ...]) -> str:
-    """Digest of the texts with the names that they have."""
+    """Return the digest of the texts and their names."""
     return digest_bytes(
         *(part.encode(errors="surrogatepass") for pair in zip(contents, texts, strict=True) for part in pair)
     )
 
 
 def near_pairs(prints: Shaped[np.ndarray, " n"]) -> Int[np.ndarray, "m 2"]:
-    """Pairs of different texts that are near copies, lower position first; equal ones stand for one."""
+    """Return the pairs of different texts that are near-duplicates, lower position first; equal texts are represented
+    by one."""
     whole = np.flatnonzero(prints["error"] == b"")
     _, first = np.unique(prints["decoded"][whole], axis=0, return_index=True)
     picked = whole[np.sort(first)]
@@ -67,7 +68,7 @@ def near_pairs(prints: Shaped[np.ndarray, " n"]) -> Int[np.ndarray, "m 2"]:
 
 
 def bits_of(text: str) -> UInt8[np.ndarray, "32"]:
-    """The 256 bits of a text."""
+    """Compute the 256 bits of a text."""
     letters = ("".join(filter(str.isalnum, text.casefold())) or text).ljust(LENGTH, "\0")
     codes = np.frombuffer(letters.encode("utf-32-le", errors="surrogatepass"), dtype="<u4")
     count = len(codes) - LENGTH + 1
@@ -82,7 +83,7 @@ def bits_of(text: str) -> UInt8[np.ndarray, "32"]:
 
 
 def _mixed(numbers: UInt32[np.ndarray, "..."]) -> UInt32[np.ndarray, "..."]:
-    """Each number mixed over all 32 bits: the finaliser of MurmurHash3 (A. Appleby)."""
+    """Mix each number over all 32 bits with the finaliser of MurmurHash3 (A. Appleby)."""
     mixed = (numbers ^ (numbers >> 16)) * np.uint32(0x85EBCA6B)
     mixed = (mixed ^ (mixed >> 13)) * np.uint32(0xC2B2AE35)
     return mixed ^ (mixed >> 16)
@@ -93,4 +94,4 @@ def _number(digest: str) -> UInt8[np.ndarray, "20"]:
 
 
 _FACTORS = _mixed(np.arange(1, BITS + 1, dtype=np.uint32)) | np.uint32(1)
-"""Odd, so that each permutes the numbers of 32 bits."""
+"""Odd factors: multiplication by each is a permutation of the 32-bit integers."""

@@ -1,4 +1,4 @@
-"""Contents as text: files of any common encoding, cells of a table, what a user hands over."""
+"""Contents as text: files in common encodings, table cells, and user input."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,16 +10,16 @@ from regraft.files import decoded_text, unreadable
 
 
 def text_of(content: Content) -> str:
-    """The text of one content.
+    """Return the text of one content.
 
     Raises:
-        Undecodable: the file cannot be read, its encoding cannot be told, or the value is not text.
+        Undecodable: the file cannot be read, its encoding cannot be determined, or the value is not text.
     """
     return text_and_encoding(content)[0]
 
 
 def text_and_encoding(content: Content) -> tuple[str, str]:
-    """The text of one content, and its encoding where that is not UTF-8.
+    """Return the text of one content, and its encoding unless that is UTF-8.
 
     Raises:
         Undecodable: as `text_of`.
@@ -32,10 +32,10 @@ def text_and_encoding(content: Content) -> tuple[str, str]:
 
 
 def decoded_file(path: Path) -> tuple[str, str]:
-    """The text in a file, and its encoding where that is not UTF-8.
+    """Return the text of a file, and its encoding unless that is UTF-8.
 
     Raises:
-        Undecodable: the system cannot read it, or its encoding cannot be told.
+        Undecodable: the file cannot be read, or its encoding cannot be determined.
     """
     try:
         data = path.read_bytes()
@@ -48,7 +48,7 @@ def decoded_file(path: Path) -> tuple[str, str]:
 
 
 def contents_of(given: Any) -> Contents:
-    """What a user hands over, as an example's contents: a text, a `Path` to a file of one, or a tuple of two texts.
+    """Convert user input to an example's contents: a text, the `Path` of a text file, or a tuple of two texts.
 
     Raises:
         Undecodable: it is none of these.

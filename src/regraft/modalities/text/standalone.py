@@ -1,6 +1,6 @@
-"""From a file of text to the numbers of its tokens, by the package `tokenizers` and numpy alone.
+"""Preparation of text files in exports, with the package `tokenizers` and numpy.
 
-The functions go into the `predict.py` of an export as they stand here; so they use nothing of regraft.
+The functions are copied into the `predict.py` of an export; so they must not use regraft.
 """
 
 import json
@@ -13,7 +13,7 @@ import numpy as np
 
 
 def inputs(path: Path) -> list[Any]:
-    """The texts in a file: one in UTF-8; or, where its name ends in `.json`, a list of them, pairs as lists of two."""
+    """Return the texts in a file: one in UTF-8; or, for `.json` files, a list of texts, with pairs as lists of two."""
     text = Path(path).read_bytes().decode("utf-8-sig")
     found: list[Any] = json.loads(text) if Path(path).suffix == ".json" else [text]
     return found
@@ -21,7 +21,7 @@ def inputs(path: Path) -> list[Any]:
 
 @lru_cache(maxsize=2)
 def tokenizer(path: Path, most: int) -> Any:
-    """The tokenizer in a file, which cuts off what comes after so many tokens."""
+    """Load the tokenizer in a file; it truncates texts after `most` tokens."""
     from tokenizers import Tokenizer
 
     made = Tokenizer.from_file(str(path))
@@ -31,7 +31,7 @@ def tokenizer(path: Path, most: int) -> Any:
 
 
 def prepare(given: Any, preparation: dict[str, Any], folder: Path) -> dict[str, np.ndarray]:
-    """A text, or a pair of texts, as `ids`, `mask` and, where the network takes them, `types`."""
+    """Return a text, or a pair of texts, as `ids`, `mask` and, if the network uses them, `types`."""
     texts = [given] if isinstance(given, str) else list(given)
     found = tokenizer(folder / preparation["tokenizer"], preparation["max_tokens"]).encode(*texts)
     if not found.ids:
@@ -43,4 +43,4 @@ def prepare(given: Any, preparation: dict[str, Any], folder: Path) -> dict[str, 
 
 
 SCRIPT = "\n\n".join(getsource(one) for one in (inputs, tokenizer, prepare))
-"""The text."""
+"""The source code."""
