@@ -125,7 +125,7 @@ EPSILON = 1e-4
 
 
 def transrate(seen: Seen) -> float:
-    """Compute TransRate: the mutual information of features and labels, as the coding rate of all features minus that
+    """Compute TransRate: the mutual information of features and labels, as the code length of all features minus that
     of the features given the class.
 
     Source: Huang et al. 2022, arXiv:2106.09362, equation 3 and its code: centred features, scaled to a total variance

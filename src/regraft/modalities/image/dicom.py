@@ -54,7 +54,7 @@ def is_dicom(head: bytes) -> bool:
 
 
 def _begins_with_elements(head: bytes, end: str) -> bool:
-    """Whether at least two data elements follow each other from the first byte on: with increasing tags from group 2 or
+    """Whether at least two data elements follow each other from the first byte on: with increasing numbers from group 2 or
     8 on, and each length leading to the next element."""
     at, last, found = 0, (0, 0), 0
     while at + 12 <= min(len(head), HEAD_BYTES):
