@@ -54,8 +54,8 @@ def is_dicom(head: bytes) -> bool:
 
 
 def _begins_with_elements(head: bytes, end: str) -> bool:
-    """Whether at least two data elements follow each other from the first byte on: with increasing numbers from group 2 or
-    8 on, and each length leading to the next element."""
+    """Whether at least two data elements follow each other from the first byte on: with increasing numbers from
+    group 2 or 8 on, and each length leading to the next element."""
     at, last, found = 0, (0, 0), 0
     while at + 12 <= min(len(head), HEAD_BYTES):
         group, number, vr, short, length = struct.unpack_from(f"{end}HH2sHI", head, at)

@@ -119,7 +119,8 @@ def stretch(content: Content, start_s: float | None, seconds: float, rate_hz: in
     """Return `seconds` of sound from `start_s` on, in mono at `rate_hz`; anything beyond the end is left out.
 
     With None, return the middle of the recording. The start is a multiple of both sampling periods, at most 10 ms away
-    for the usual sampling rates, so that a time span has the same samples however it is requested. Channels are averaged.
+    for the usual sampling rates, so that a time span has the same samples however it is requested. Channels are
+    averaged.
 
     Raises:
         Undecodable: the file cannot be read.

@@ -60,7 +60,7 @@ class Preparation(Record):
     deviations: tuple[float, ...] = ()
     """Standard deviation of each column over the training rows; 1 for constant columns."""
     missing: Literal["cells", "columns", "none"] = "cells"
-    """What may be missing and is replaced by the mean: `cells`; `columns`, whole columns too; or `none`."""
+    """What may be missing and is replaced by the mean: `cells`; `columns`, whole columns too; `none`: nothing may."""
 
     def digest_fields(self) -> dict[str, Any]:
         """Return everything that determines the network input, as JSON, for the key of the activation store."""
