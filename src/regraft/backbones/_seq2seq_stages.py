@@ -46,8 +46,7 @@ def _causal(state: State) -> Tensor:
 
 
 def _left(call: Call) -> Call:
-    """Return the call for the encoder's last layer: its output becomes `memory`, and the decoder's embeddings
-    `hidden`."""
+    """Return the call for the encoder's last layer: its output becomes `memory`, the decoder's embeddings `hidden`."""
 
     def leaves(parts: nn.ModuleDict, state: State) -> Mapping[str, Any]:
         memory: Any = call(parts, state)

@@ -271,8 +271,8 @@ def network_of(config: Mapping[str, Any]) -> Built:
 
 
 def readouts(state: State, pooling: str, *, unit: bool = False) -> Readouts:
-    """Return the top state's tokens (n t d), and their `mean`, the `first` or the `last` of them (n d), normalised to
-    length 1 if `unit`."""
+    """Return the top state's tokens (n t d), and their `mean`, `first` or `last` (n d), normalised to length 1 if
+    `unit`."""
     hidden, mask = state["hidden"], state["mask"]
     if pooling == "mean":
         kept = mask[..., None].to(hidden.dtype)

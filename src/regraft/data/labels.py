@@ -114,8 +114,8 @@ def numeric(label: str) -> Decimal | None:
 def one_spelling(
     names: Iterable[str], first: Sequence[str] = (), what: str = "class"
 ) -> tuple[dict[str, str], list[str]]:
-    """Return the common spelling of names that write the same number differently (0.0 for 0, 01 for 1), and sentences
-    about the changes.
+    """Map names that write the same number differently (0.0 for 0, 01 for 1) to one of them; also return sentences
+    about it.
 
     The shortest spelling is used, but those in `first` take precedence. Numbers with a comma could also be two numbers,
     and are unchanged.
@@ -313,8 +313,7 @@ def suggested_groups(ids: list[str]) -> Suggestion | None:
 
 
 def _pattern(ids: list[str], stems: list[str], prefixes: dict[str, str]) -> str:
-    """Return a regular expression for these prefixes, with words spelled out, or general if they are many and it
-    fits."""
+    """Return a regular expression for these prefixes: their words spelled out, or a general one if it is equivalent."""
     digits = {re.sub(r"\d+", "0", re.escape(prefix)) for prefix in prefixes.values()}
     spelled, shorter = (
         "|".join(sorted({form.replace("0", r"\d+") for form in forms}, key=len, reverse=True))

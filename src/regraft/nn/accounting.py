@@ -149,8 +149,8 @@ class _Pass(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Record everything inside the context, with torch's fast paths for attention disabled, so that its modules are
-        seen."""
+        """Record everything inside the context, without torch's fast paths for attention, which would hide its
+        modules."""
         handles = []
         for name, part in self._parts.items():
             handles.append(part.register_forward_pre_hook(partial(self._enter, name)))

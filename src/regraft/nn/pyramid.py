@@ -125,7 +125,7 @@ def owners(
 
 
 def pyramid_loss(output: Mapping[str, Tensor], encoded: Mapping[str, Tensor]) -> Tensor:
-    """Return the loss of a batch, averaged over the cells with an assigned box."""
+    """Return the loss of a batch, divided by the number of cells with an assigned box."""
     torchvision_models()
     from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 

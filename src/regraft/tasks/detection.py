@@ -117,8 +117,8 @@ class Detection(Task):
         return PyramidHead(taps, STRIDES, WIDTH, len(self.classes), dropout)
 
     def objective(self, targets: np.ndarray, *, balanced: bool, smoothing: float) -> "Callable[[Any, Any], Tensor]":
-        """Return the focal loss of the scores plus, averaged over the cells with an object, the GIoU loss of the boxes
-        and the cross entropy of the centre-ness."""
+        """Return the sum of the scores' focal loss, the boxes' GIoU loss and the centre-ness's cross entropy, divided
+        by the number of cells with an object."""
         from regraft.nn.pyramid import pyramid_loss
 
         return pyramid_loss
@@ -139,8 +139,7 @@ class Detection(Task):
 
     def outputs(self, raw: np.ndarray, temperature: float = 1.0) -> np.ndarray:
         """Return for each example `boxes` (m 4), `labels` and `scores` (m) after non-maximum suppression by class, by
-        descending score. Sides are rounded to 0.01 and scores to 0.00001, so that saved outputs are equal to those in
-        memory."""
+        descending score. Sides are rounded to 0.01, scores to 0.00001, so that saved outputs equal those in memory."""
         return as_records([_kept(one["boxes"], one["scores"]) for one in raw])
 
     def graph(self, output: Any, temperature: float, placed: Mapping[str, "Tensor"]) -> "Mapping[str, Tensor]":

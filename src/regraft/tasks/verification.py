@@ -1,5 +1,5 @@
-"""Verification (same identity or not) by an embedding: test identities, such as faces, animals or products, are never
-trained on.
+"""Verification: do two inputs show the same identity (a face, an animal, a product)? An embedding is trained on some
+identities and tested on others.
 
 A label is the name of an identity. For examples from given pairs it is JSON: the name, and the number of each pair with
 its fold.
@@ -82,8 +82,7 @@ class Verification(Task):
         return (read_label(label)[0],)
 
     def encode(self, labels: Sequence[str]) -> np.ndarray:
-        """Return for each example `identity`, its index, and `pairs` (p 2), fold and number of each given pair
-        with it."""
+        """Return for each example `identity`, its index, and `pairs` (p 2), fold and number of its given pairs."""
         number = {name: at for at, name in enumerate(self.classes)}
         found = []
         for label in labels:

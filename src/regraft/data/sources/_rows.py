@@ -1,5 +1,4 @@
-"""Read the rows of a table as text: CSV, TSV and JSON lines by the standard library, parquet by pyarrow if
-installed."""
+"""Read a table's rows as text: CSV, TSV and JSON lines by the standard library, parquet by pyarrow if installed."""
 
 import csv
 import io
