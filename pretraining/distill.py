@@ -174,7 +174,7 @@ class Student(nn.Module):
             state["hidden"] = state["hidden"].contiguous(memory_format=torch.channels_last)
             for stage in self.stages:
                 state = stage(state)
-            features = self.network.views(state)["pooled"]
+            features = self.network.readouts(state)["pooled"]
         features = features.float()
         wanted = (taught - self.mean) / self.std
         made = self.projector(features)

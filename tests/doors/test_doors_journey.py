@@ -193,7 +193,7 @@ def test_python_fits_an_opened_data_set_beside_its_probe(folder: Path, child_env
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of another kind")
 def test_an_interrupted_fit_tells_how_to_go_on_and_does(command: Command, folder: Path) -> None:
-    settings = [*TINY, "--strategy", "partial", "--set", "options.epochs=40"]
+    settings = [*TINY, "--strategy", "partial", "--set", "options.epochs=12", "--set", "options.min_steps=0"]
     arguments = [sys.executable, "-m", "regraft", "fit", "photos", *settings]
     with subprocess.Popen(
         [*arguments, "--out", "runs/stopped"], env=command.env, cwd=folder, stderr=subprocess.PIPE, text=True
@@ -208,7 +208,7 @@ def test_an_interrupted_fit_tells_how_to_go_on_and_does(command: Command, folder
     assert f"--out {os.path.join('runs', 'stopped')} --resume" in rest  # noqa: PTH118 - as it was told
     refused = command("fit", "photos", *settings, "--out", "runs/stopped", code=9)
     assert "add --resume" in refused.stderr
-    assert read_recipe(folder / "runs" / "stopped" / "recipe.toml").options["epochs"] == 40
+    assert read_recipe(folder / "runs" / "stopped" / "recipe.toml").options["epochs"] == 12
     done = command("fit", "photos", *settings, "--out", "runs/stopped", "--resume")
     assert "linear probe" in done.stdout
     assert not (folder / "runs" / "stopped" / "begun.json").exists()

@@ -53,6 +53,7 @@ def test_the_same_seed_draws_the_same_images_and_another_seed_others(tmp_path: P
     assert digests(tmp_path / "other") != digests(digits)
 
 
+@pytest.mark.slow  # a minute, and `make demo` itself is run wherever the default tests are
 def test_every_way_is_held_against_the_probe_of_the_first_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

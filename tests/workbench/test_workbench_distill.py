@@ -74,6 +74,7 @@ def test_the_model_gives_features_and_is_a_backbone_for_the_next_transfer(done: 
         list(evaluate(done.path, images))
 
 
+@pytest.mark.slow
 def test_the_teacher_looks_once_at_every_view(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, done: RunDone
 ) -> None:
