@@ -9,9 +9,6 @@ from math import isfinite, nan
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-import numpy as np
-from jaxtyping import Float
-
 T = TypeVar("T")
 
 
@@ -22,7 +19,7 @@ def to_json(value: Any) -> Any:
         return {field.name: to_json(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
         return {str(key): to_json(inner) for key, inner in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
+    if type(value).__module__ == "numpy":  # which is not imported for this
         return to_json(value.tolist())
     if isinstance(value, list | tuple):
         return [to_json(inner) for inner in value]
@@ -33,18 +30,6 @@ def to_json(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     raise TypeError(f"{type(value).__name__} has no JSON form.")
-
-
-def numbers_in(value: Any) -> Float[np.ndarray, " n"]:
-    """Return every number in an array, or in a tree of mappings, sequences and arrays, as one vector. Mappings are
-    traversed in the order of their keys; strings are ignored."""
-    if isinstance(value, np.ndarray) and value.dtype != object:
-        return value.ravel().astype(np.float64) if value.dtype.kind in "biuf" else np.zeros(0)
-    if isinstance(value, Mapping):
-        value = [value[key] for key in sorted(value)]
-    if isinstance(value, list | tuple | np.ndarray):
-        return np.concatenate([np.zeros(0), *map(numbers_in, value)])
-    return np.array([value], dtype=np.float64) if isinstance(value, int | float | np.number) else np.zeros(0)
 
 
 def from_json(kind: type[T], value: Any) -> T:

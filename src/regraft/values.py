@@ -178,3 +178,19 @@ class Prediction:
     """Whether the label was withheld because `ood_score` exceeded the requested limit."""
     error: str | None = None
     """Reason why the input could not be read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A named configuration of a strategy."""
+
+    title: str
+    """One-line description."""
+    cut: str | None
+    """Default cut; None: the backbone's default for partial fine-tuning (`Card.partial_cut`)."""
+    options: Mapping[str, Any]
+    """Options that differ from the strategy's defaults."""
+    views: int
+    """Default number of stored views per example; 0: a new view every epoch."""
+    random_weights: bool = False
+    """Whether the backbone is initialised at random instead."""

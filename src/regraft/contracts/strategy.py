@@ -21,6 +21,7 @@ from regraft.contracts.task import Task
 from regraft.errors import BadRecipe
 from regraft.registry import Shelf
 from regraft.values import Event
+from regraft.values import Preset as Preset
 
 if TYPE_CHECKING:
     from regraft.activations.states import States
@@ -162,22 +163,6 @@ class Fitted:
     check: "Callable[[Sample, Sequence[str]], Finding] | None" = None
     """(test split, its ids) -> finding: whether the model keeps the strategy's guarantee. Runs before anything is
     written."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preset:
-    """A named configuration of a strategy."""
-
-    title: str
-    """One-line description."""
-    cut: str | None
-    """Default cut; None: the backbone's default for partial fine-tuning (`Card.partial_cut`)."""
-    options: Mapping[str, Any]
-    """Options that differ from the strategy's defaults."""
-    views: int
-    """Default number of stored views per example; 0: a new view every epoch."""
-    random_weights: bool = False
-    """Whether the backbone is initialised at random instead."""
 
 
 @dataclass(frozen=True, kw_only=True)

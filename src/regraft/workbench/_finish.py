@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from regraft.activations.disk import Memo
 from regraft.bundles.bundle import Bundle, Model, golden_logits, prefixes_of, with_changes, write_bundle
@@ -20,7 +21,7 @@ from regraft.evaluation.calibration import Calibration
 from regraft.evaluation.ood import OODReference, fit_reference, reference_from
 from regraft.files import cache_home
 from regraft.identity import derive_seed
-from regraft.records import numbers_in, to_json
+from regraft.records import to_json
 from regraft.reports.page import model_card, write_pages
 from regraft.reports.plots import wanted
 from regraft.reports.report import (
@@ -282,7 +283,7 @@ def _checked(outcome: Outcome, bundle: Bundle) -> StoreCheck | None:
     positions = source[np.linspace(0, len(source) - 1, min(MAX_CHECKED, len(source))).astype(np.int64)]
     stored = outcome.model.fitted.logits(outcome.model.problem, positions)
     recomputed = np.concatenate([bundle.raw(batch) for batch in outcome.prepared(positions)])
-    numbers, again = numbers_in(stored), numbers_in(recomputed)
+    numbers, again = _numbers(stored), _numbers(recomputed)
     # what was generated may differ in length: then the changed labels alone tell
     same, scale = numbers.shape == again.shape, float(np.abs(again).max(initial=0.0)) or 1.0
     return StoreCheck(
@@ -298,3 +299,15 @@ def _changed(task: Task, stored: np.ndarray, recomputed: np.ndarray) -> int | No
         return None
     pairs = zip(task.decode(task.outputs(stored)), task.decode(task.outputs(recomputed)), strict=True)
     return sum(one != other for one, other in pairs)
+
+
+def _numbers(value: Any) -> Float[np.ndarray, " n"]:
+    """Return every number in an array, or in a tree of mappings, sequences and arrays, as one vector. Mappings are
+    traversed in the order of their keys; strings are ignored."""
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return value.ravel().astype(np.float64) if value.dtype.kind in "biuf" else np.zeros(0)
+    if isinstance(value, Mapping):
+        value = [value[key] for key in sorted(value)]
+    if isinstance(value, list | tuple | np.ndarray):
+        return np.concatenate([np.zeros(0), *map(_numbers, value)])
+    return np.array([value], dtype=np.float64) if isinstance(value, int | float | np.number) else np.zeros(0)

@@ -9,9 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from regraft.contracts.strategy import Preset
 from regraft.errors import UnknownName
 from regraft.registry import Shelf
+from regraft.values import Preset
 
 _SHELF = Shelf[Any]("strategy", "regraft.strategies")
 _REGULARISERS = Shelf[Any]("regulariser", "regraft.strategies.regularisers")
