@@ -1,6 +1,8 @@
-"""Seeded, stratified folds and hold-out splits that never divide a group.
+"""Seeded, stratified folds and hold-out splits that never divide a group; and near copies, found by perceptual hashes,
+which must not be divided either.
 
-Letters in shapes: n examples, g groups, c classes, k parts (folds, or the two sides of a split).
+Letters in shapes: n examples, g groups, c classes, k parts (folds, or the two sides of a split), u distinct hashes, m
+pairs.
 
 Every group is assigned to the part where it leaves the classes most evenly distributed. The unevenness of part f and
 class c is (count in f)² / (capacity of f × count in all²); its sum over both is minimal if every part has its share of
@@ -10,15 +12,18 @@ of scikit-learn's StratifiedGroupKFold; the measure is our choice (for single ex
 apportionment). Uses numpy only.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from heapq import heapify, heapreplace
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped, UInt8, UInt64
 
 from regraft.errors import BadData, BadRequest
 from regraft.identity import derive_seed
+
+MAX_BITS = 20
+"""Maximum number of differing bits, of 256, between hashes of near-duplicates."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -215,3 +220,36 @@ def _count(
 
 def _counted(count: int, unit: str) -> str:
     return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
+
+
+def hash_pairs(hashes: UInt8[np.ndarray, "u 32"], max_bits: int) -> Iterator[Int[np.ndarray, "m 2"]]:
+    """Yield all pairs of rows that differ in at most `max_bits` bits, in batches; a pair may occur more than once."""
+    if len(hashes) < 2:
+        return
+    words = np.ascontiguousarray(hashes).view(np.uint64)
+    for band in _bands(hashes, max_bits + 1):
+        order = np.argsort(band, kind="stable")
+        keys, ordered = band[order], words[order]
+        at = np.flatnonzero(keys[1:] == keys[:-1])
+        step = 1
+        while len(at):
+            near = np.bitwise_count(ordered[at] ^ ordered[at + step]).sum(axis=1, dtype=np.int64) <= max_bits
+            if near.any():
+                yield np.stack([order[at[near]], order[at[near] + step]], axis=1)
+            step += 1
+            at = at[at + step < len(keys)]
+            at = at[keys[at + step] == keys[at]]
+
+
+def _bands(hashes: UInt8[np.ndarray, "u 32"], num_bands: int) -> Iterator[UInt64[np.ndarray, " u"]]:
+    """Yield the bits distributed over bands of at most 64, each band as an integer.
+
+    The bits that vary most over the data are distributed first, so that all bands are about equally informative: images
+    on a plain background share whole rows of bits.
+    """
+    bits = np.unpackbits(hashes, axis=1)
+    share = bits.mean(axis=0)
+    by_variety = np.argsort(-(share * (1 - share)), kind="stable")
+    for band in range(num_bands):
+        chosen = bits[:, by_variety[band::num_bands]].astype(np.uint64)
+        yield (chosen << np.arange(chosen.shape[1], dtype=np.uint64)).sum(axis=1, dtype=np.uint64)

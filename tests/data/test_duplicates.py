@@ -13,7 +13,7 @@ from regraft.contracts.example import Example, in_file
 from regraft.data.dataset import Dataset
 from regraft.data.scan import ScanMemory, Scanned, scan
 from regraft.data.splits import clusters, union
-from regraft.hashes import hash_pairs
+from regraft.folds import hash_pairs
 from regraft.modalities.image.decode import decode
 from regraft.modalities.image.fingerprint import near_pairs
 

@@ -28,7 +28,7 @@ from regraft.contracts.example import Content, Example
 from regraft.contracts.modality import FINGERPRINT
 from regraft.errors import Undecodable
 from regraft.files import shortened
-from regraft.hashes import MAX_BITS, hash_pairs
+from regraft.folds import MAX_BITS, hash_pairs
 from regraft.identity import digest_bytes
 from regraft.modalities.image.decode import bytes_of, decode, patient
 from regraft.modalities.image.dicom import is_dicom, reader

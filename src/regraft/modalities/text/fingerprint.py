@@ -18,7 +18,7 @@ from jaxtyping import Int, Shaped, UInt8, UInt32
 from regraft.contracts.example import Contents
 from regraft.errors import Undecodable
 from regraft.files import shortened
-from regraft.hashes import MAX_BITS, hash_pairs
+from regraft.folds import MAX_BITS, hash_pairs
 from regraft.identity import digest_bytes
 from regraft.modalities.text.read import text_and_encoding
 
