@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from regraft.errors import BadRequest, OutOfSpace, RunError
+from regraft.errors import BadData, BadRequest, OutOfSpace, RunError
 from regraft.identity import digest_json
 
 
@@ -47,6 +47,27 @@ def keep_in_cache(variable: str, name: str) -> None:
         with contextlib.suppress(OSError, BadRequest):
             (folder := cache_home() / name).mkdir(parents=True, exist_ok=True)
             os.environ[variable] = str(folder)
+
+
+def head(path: Path) -> bytes:
+    """Return the first 4,096 bytes of a file; empty if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(4096)
+    except OSError:
+        return b""
+
+
+def json_tree(path: Path) -> Any:
+    """Return what a JSON file of the user's data holds.
+
+    Raises:
+        BadData: it cannot be read, or is not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadData(f"{path} cannot be read as JSON ({error}).", fix="write the file again.") from error
 
 
 @contextlib.contextmanager

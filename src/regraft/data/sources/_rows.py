@@ -15,7 +15,7 @@ import numpy as np
 from regraft.contracts.example import Columns
 from regraft.contracts.modality import MODALITIES
 from regraft.errors import BadData, MissingExtra, RegraftError, UnknownName
-from regraft.files import decoded_text
+from regraft.files import decoded_text, head
 from regraft.words import named
 
 _MISSING = ("nan", "<NA>", "NaT")
@@ -59,12 +59,11 @@ def read_table(path: Path, columns: Columns, frame: Any = None) -> Table:
 
 
 def header_of(path: Path) -> set[str]:
-    """Return the column names of a text table, from its first line; empty if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            line = file.readline(4096).decode("utf-8", "replace")
-    except OSError:
+    """Return the column names of a CSV or TSV file, read from its first line only; empty if `path` is no such file or
+    cannot be read."""
+    if path.suffix.lower() not in (".csv", ".tsv") or not path.is_file():
         return set()
+    line = head(path).partition(b"\n")[0].decode("utf-8", "replace")
     return {cell.strip('\ufeff \r\n"') for cell in re.split("[,;\t]", line)}
 
 

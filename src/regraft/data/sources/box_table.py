@@ -23,7 +23,7 @@ def accepts(path: Path) -> bool:
 
 
 def _edges(path: Path) -> Sequence[str] | None:
-    found = header_of(path) if path.suffix.lower() in (".csv", ".tsv") and path.is_file() else set()
+    found = header_of(path)
     return next((names for names in EDGES if {*names} <= found), None)
 
 

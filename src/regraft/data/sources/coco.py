@@ -4,7 +4,6 @@
 Source: Lin et al. 2014, arXiv:1405.0312; cocodataset.org/#format-data.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +13,9 @@ from typing import Any
 from regraft.contracts.example import Columns, DataSource, Found
 from regraft.data.sources._boxes import Box, Boxes
 from regraft.errors import BadData
+from regraft.files import head, json_tree
 from regraft.words import counted, named, splits_in
 
-HEAD_BYTES = 4096
 _KEYS = re.compile(rb'^\s*\{\s*"(info|licenses|images|annotations|categories|type)"\s*:')
 HOLDS = (
     "*.json", "annotations/*.json", "train/*.coco.json", "valid/*.coco.json", "val/*.coco.json", "test/*.coco.json",
@@ -57,15 +56,7 @@ def _files(path: Path) -> list[Path]:
     found = [path] if path.suffix.lower() == ".json" else []
     if path.is_dir():
         found = [file for pattern in HOLDS for file in sorted(path.glob(pattern))]
-    return [file for file in found if file.is_file() and _begins(file)]
-
-
-def _begins(file: Path) -> bool:
-    try:
-        with file.open("rb") as opened:
-            return _KEYS.match(opened.read(HEAD_BYTES)) is not None
-    except OSError:
-        return False
+    return [file for file in found if file.is_file() and _KEYS.match(head(file))]
 
 
 def _read(file: Path, folder: Path, split: str | None, boxes: Boxes) -> int:
@@ -100,10 +91,7 @@ def _read(file: Path, folder: Path, split: str | None, boxes: Boxes) -> int:
 
 def _lists(file: Path) -> tuple[list[Any], list[Any], list[Any]]:
     """Return the categories, the annotations and the images of a file."""
-    try:
-        tree = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise BadData(f"{file} cannot be read as JSON ({error}).", fix="write the file again.") from error
+    tree = json_tree(file)
     lists = [tree.get(name) for name in ("categories", "annotations", "images")]
     if not all(isinstance(one, list) for one in lists):
         raise BadData(

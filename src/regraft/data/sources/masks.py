@@ -44,9 +44,7 @@ TASK = "segmentation"
 
 def accepts(path: Path) -> bool:
     """Return whether `path` contains the two folders, or is a table with a column of masks."""
-    if path.is_file():
-        return path.suffix.lower() in (".csv", ".tsv") and COLUMN in header_of(path)
-    return bool(_parts(path))
+    return COLUMN in header_of(path) if path.is_file() else bool(_parts(path))
 
 
 def open_source(path: Path, columns: Columns) -> Found:

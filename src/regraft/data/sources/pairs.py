@@ -24,8 +24,6 @@ _TRUTH = {"1": True, "0": False, "true": True, "false": False}
 
 def accepts(path: Path) -> bool:
     """Return whether `path` is a table whose header has the columns of a pair."""
-    if path.suffix.lower() not in (".csv", ".tsv") or not path.is_file():
-        return False
     return {*ENDS, "same"} <= header_of(path)
 
 

@@ -15,11 +15,11 @@ from typing import Any
 
 from regraft.contracts.example import Columns, DataSource, Example, Found, Inline
 from regraft.errors import BadData
+from regraft.files import head, json_tree
 from regraft.values import notices
 from regraft.words import counted, named, splits_in
 
 HOLDS = ("*.json",)
-HEAD_BYTES = 4096
 FORM = (
     '{"data": [{"title": …, "paragraphs": [{"context": …, "qas": [{"id": …, "question": …, "answers": [{"text": …, '
     '"answer_start": …}]}]}]}]}'
@@ -62,12 +62,8 @@ def _files(path: Path) -> list[Path]:
 
 
 def _head(file: Path) -> bytes:
-    try:
-        with file.open("rb") as opened:
-            head = opened.read(HEAD_BYTES)
-    except OSError:
-        return b""
-    return head if head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"{") else b""
+    found = head(file)
+    return found if found.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"{") else b""
 
 
 @dataclass
@@ -82,10 +78,7 @@ class _Read:
 
     def file(self, file: Path, split: str | None) -> None:
         """Add the questions of one file."""
-        try:
-            tree = json.loads(file.read_bytes())
-        except (OSError, ValueError, RecursionError) as error:
-            raise BadData(f"{file} cannot be read as JSON ({error}).", fix="write the file again.") from error
+        tree = json_tree(file)
         for at, article in _each(tree, "data", file.name):
             group = str(article.get("title") or f"{file.stem} article {at}")
             for number, paragraph in _each(article, "paragraphs", f"{file.name}: article {at}"):
