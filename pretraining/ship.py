@@ -1,6 +1,7 @@
 """Put the network of a finished run into the package: weights, card, figures.
 
     .venv/bin/python pretraining/ship.py runs/googlenet [--input-px 96] [--corpus ../shared/data/source-images]
+    .venv/bin/python pretraining/ship.py --features googlenet        # of shipped weights, only what is told next
 
 The run is one of `regraft fit`, or the folder of one of `pretraining/distill.py`, whose last export is taken.
 
@@ -9,6 +10,9 @@ Weights are rounded to float16, batch norm's statistics stay float32; what is wr
 and judged on the corpus's validation part, whose figures go into the card. `--input-px` is the card's input size, which
 `benchmarks/probe_table.py --inside` chooses. Figures of other measurements are kept from the card before, if the
 weights are the same.
+
+src/regraft/weights/corpus/FAMILY.safetensors gets the network's features of 1,024 training images, drawn by a fixed
+seed, on their 64 leading principal components: `regraft advise` tells by them how far a task is from the pretraining.
 """
 
 import argparse
@@ -25,7 +29,7 @@ import torch
 
 from regraft.backbones.backbone import family_of
 from regraft.backbones.opening import open_backbone
-from regraft.backbones.shipped import Figure, saved_backbone, shipped_weights, weights_folder
+from regraft.backbones.shipped import Figure, corpus_file, saved_backbone, shipped_weights, weights_folder
 from regraft.bundle_format import TENSORS, bundle_folder, read_facts, read_json, read_tensors, write_tensors
 from regraft.bundles._model import Model, prefixes_of
 from regraft.bundles.bundle import Bundle
@@ -35,6 +39,8 @@ from regraft.contracts.task import TASKS
 from regraft.data.open import open_dataset
 from regraft.evaluation.intervals import measure
 from regraft.files import write_json
+from regraft.identity import sha256_of
+from regraft.workbench.features import Extracted, features
 
 ROOT = Path(__file__).resolve().parent.parent
 CORPUS = ROOT.parent / "shared" / "data" / "source-images"
@@ -53,6 +59,8 @@ LIMITS = (
 TAUGHT = " What they learned they were taught by {name}, {trained_on}; licence of that: {licence}."
 EXPORT = "export"
 """Folder in a run of `distill.py` that holds its average."""
+NUM_FEATURES, NUM_AXES = 1024, 64
+"""Images of the corpus whose features are kept, and principal components that they are kept on."""
 CURVE_POINTS = 40
 """Epochs of the curve that a card keeps, at most."""
 CURVE_FIELDS = ("epoch", "loss", "val_loss", "val_accuracy")
@@ -61,6 +69,10 @@ CURVE_FIELDS = ("epoch", "loss", "val_loss", "val_accuracy")
 def main() -> None:
     """Write, open, judge, write the card."""
     asked = _asked()
+    if asked.features:
+        path = weights_folder() / f"{asked.features}.json"
+        write_json(path, {**read_json(path), "corpus_sha256": _corpus_features(asked.features, asked.corpus)})
+        return
     if (asked.run / EXPORT).is_dir():
         found, classes, trained_px, state, recipe = _distilled(asked.run / EXPORT)
     else:
@@ -98,16 +110,22 @@ def main() -> None:
     same = before is not None and before.sha256 == written["sha256"]
     kept = [one for one in before.figures if one.what not in {mine.what for mine in own}] if before and same else []
     written["figures"] = [asdict(figure) for figure in (*own, *kept)]
+    if asked.corpus.is_dir():
+        written["corpus_sha256"] = _corpus_features(card.family, asked.corpus)
     write_json(path.with_suffix(".json"), written)
     print(f"{path.relative_to(ROOT)}: {size:.1f} MB", *own, sep="\n")
 
 
 def _asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="folder of the finished run")
+    parser.add_argument("run", type=Path, nargs="?", help="folder of the finished run")
+    parser.add_argument("--features", default="", help="name of shipped weights: only their features of the corpus")
     parser.add_argument("--input-px", type=int, help="side of the card's input; default: that of the training")
     parser.add_argument("--corpus", type=Path, default=CORPUS)
-    return parser.parse_args()
+    asked = parser.parse_args()
+    if (asked.run is None) == (not asked.features):
+        parser.error("name either the folder of a run or --features")
+    return asked
 
 
 def rounded(card: Card, tensors: Mapping[str, np.ndarray], num_classes: int) -> dict[str, np.ndarray]:
@@ -201,6 +219,25 @@ def _judged(family: str, px: int, corpus: Path) -> list[Figure]:
         what = f"{title} accuracy on the corpus's validation split ({len(examples):,} images, {px} px)"
         figures.append(Figure(what=what, value=measured.value, low=measured.low, high=measured.high, source=command))
     return figures
+
+
+def _corpus_features(family: str, corpus: Path) -> str:
+    """Write the features of a sample of the corpus (`Shipped.source_features`); returns the file's digest."""
+    training = [str(one.content) for one in open_dataset(corpus).examples if one.split == "train"]
+    drawn = np.random.default_rng(0).permutation(len(training))[:NUM_FEATURES]
+    *_, found = features([training[at] for at in drawn.tolist()], family, stored=False)
+    assert isinstance(found, Extracted)
+    rows = found.array.astype(np.float64)
+    mean, unit = rows.mean(axis=0), np.sqrt(rows.var(axis=0).sum())
+    _, lengths, axes = np.linalg.svd((rows - mean) / unit, full_matrices=False)
+    axes = (axes[:NUM_AXES] / unit).astype(np.float16)
+    held = (lengths[:NUM_AXES] ** 2).sum() / (lengths**2).sum()
+    print(f"{family}: {len(rows):,} images, {len(axes)} components with {held:.1%} of the variance")
+    path = corpus_file(family)
+    path.parent.mkdir(exist_ok=True)
+    tensors = {"mean": mean.astype(np.float32), "axes": axes, "rows": ((rows - mean) @ axes.T).astype(np.float16)}
+    write_tensors(path, tensors)
+    return sha256_of(path)
 
 
 if __name__ == "__main__":

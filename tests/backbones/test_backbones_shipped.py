@@ -72,6 +72,17 @@ def test_the_plain_name_means_the_shipped_weights_at_the_cards_size(name: str) -
     assert np.array_equal(stored["source/weight"], original[family.classifier].astype(np.float32))
 
 
+@pytest.mark.parametrize("name", SHIPPED)
+def test_features_of_the_pretraining_data_are_kept_in_units_of_their_variance(name: str) -> None:
+    found = shipped_weights(name)
+    assert found is not None
+    kept = found.source_features()
+    assert kept is not None, f"python pretraining/ship.py --features {name}"
+    assert kept["axes"].shape == (64, found.card.width) == (64, len(kept["mean"]))
+    assert kept["rows"].shape == (1024, 64)
+    assert 0.5 < kept["rows"].astype(np.float64).var(axis=0).sum() < 1
+
+
 def test_a_variant_that_is_not_shipped_is_missing() -> None:
     with pytest.raises(WeightsMissing, match="No weights for googlenet:naive are shipped"):
         opened("googlenet:naive", 64)
@@ -93,6 +104,20 @@ def test_a_changed_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(WeightsError, match="is written in its card") as raised:
         opened("googlenet", 64)
     assert "install regraft again" in raised.value.fix
+
+
+def test_features_that_are_not_those_of_the_card_are_refused_and_a_card_may_have_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = copied(tmp_path, monkeypatch) / "googlenet.json"
+    found = shipped_weights("googlenet")
+    assert found is not None
+    with pytest.raises(WeightsError, match="is missing"):
+        found.source_features()
+    card.write_text(json.dumps({key: one for key, one in json.loads(card.read_text()).items() if "corpus" not in key}))
+    found = shipped_weights("googlenet")
+    assert found is not None
+    assert found.source_features() is None
 
 
 @pytest.mark.parametrize("damage", ["{", "{}", '{"sha256": "", "card": {}, "recipe": {}}', '{"other": 1}'])

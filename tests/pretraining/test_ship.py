@@ -75,11 +75,28 @@ def test_the_card_says_what_the_run_was_and_what_the_written_file_is_worth(
     assert found.recipe["settings"]["augment.smallest_share"] == 0.25
     assert [row["epoch"] for row in found.recipe["curve"]] == [1, 2]
     assert found.recipe["curve"][1]["loss"] == pytest.approx(report["strategy"]["curve"][1]["loss"], abs=1e-4)
+    kept = found.source_features()
+    assert kept is not None
+    assert kept["rows"].shape == (240, len(kept["axes"]))
     top1, top5 = found.figures
     measured = report["evaluation"]["test"]["metrics"]
     assert top1.what == "top-1 accuracy on the corpus's validation split (48 images, 32 px)"
     assert top1.value == pytest.approx(measured["accuracy"]["value"], abs=1.5 / 48)  # float16 may turn one of them
     assert top5.value == pytest.approx(measured["top5_accuracy"]["value"], abs=1.5 / 48)
+
+
+@pytest.mark.slow
+def test_the_features_of_the_corpus_can_be_made_again(
+    run: Path, corpus: Path, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = shipped(run, corpus, monkeypatch).corpus_sha256
+    (package / "corpus" / "googlenet.safetensors").unlink()
+    monkeypatch.setattr(sys, "argv", ["ship.py", "--features", "googlenet", "--corpus", str(corpus)])
+    ship.main()
+    found = shipped_weights("googlenet")
+    assert found is not None
+    assert found.source_features() is not None
+    assert found.corpus_sha256 == digest
 
 
 def test_figures_of_other_measurements_stay_with_the_weights_that_they_were_measured_of(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from regraft.backbones.backbone import BACKBONES, Backbone, family_of
 from regraft.bundle_format import FACTS, TENSORS, bundle_folder, check_tensors, read_facts, read_json, read_tensors
@@ -13,6 +13,9 @@ from regraft.contracts.family import Card
 from regraft.contracts.task import TASKS
 from regraft.errors import BundleError, WeightsError
 from regraft.identity import sha256_of
+
+if TYPE_CHECKING:
+    import numpy as np
 
 REINSTALL = "install regraft again: the package on the disk is not the one that was released."
 
@@ -60,6 +63,8 @@ class Shipped:
     """Measured values."""
     limits: tuple[str, ...]
     """Known limitations, a sentence each."""
+    corpus_sha256: str = ""
+    """Digest of the file with features of the pretraining data, in hex; empty if there is none."""
 
     def check(self) -> None:
         """Check the file's digest.
@@ -67,16 +72,31 @@ class Shipped:
         Raises:
             WeightsError: the file is not the one described by its card.
         """
-        if (found := sha256_of(self.path)) != self.sha256:
-            raise WeightsError(
-                f"{self.path} has the SHA-256 {found[:12]}…, and {self.sha256[:12]}… is written in its card.",
-                fix=REINSTALL,
-            )
+        _check(self.path, self.sha256)
+
+    def source_features(self) -> "Mapping[str, np.ndarray] | None":
+        """Return the network's features of m examples that it was pretrained on, at the card's input size:
+        `mean` (d), `axes` (k d) of the leading principal components, over the square root of the total variance, and
+        the sample's coordinates on these, `rows` (m k). None if the card has none.
+
+        Raises:
+            WeightsError: the file is not the one described by the card.
+        """
+        if not self.corpus_sha256:
+            return None
+        path = corpus_file(self.path.stem)
+        _check(path, self.corpus_sha256)
+        return read_tensors(path)
 
 
 def weights_folder() -> Path:
     """Return the folder with the weights of this package."""
     return Path(str(resources.files("regraft") / "weights"))
+
+
+def corpus_file(family: str) -> Path:
+    """Return the path of the features of the pretraining data (`Shipped.source_features`)."""
+    return weights_folder() / "corpus" / f"{family}.safetensors"
 
 
 def shipped_weights(family: str) -> Shipped | None:
@@ -97,11 +117,21 @@ def shipped_weights(family: str) -> Shipped | None:
             recipe=written["recipe"],
             figures=tuple(Figure(**figure) for figure in written["figures"]),
             limits=tuple(written["limits"]),
+            corpus_sha256=str(written.get("corpus_sha256", "")),
         )
     except (BundleError, TypeError, KeyError, ValueError) as error:
         raise WeightsError(
             f"{path.with_suffix('.json')} does not describe the weights beside it ({error}).", fix=REINSTALL
         ) from error
+
+
+def _check(path: Path, digest: str) -> None:
+    if not path.is_file():
+        raise WeightsError(f"{path} is missing; it is named in a card.", fix=REINSTALL)
+    if (found := sha256_of(path)) != digest:
+        raise WeightsError(
+            f"{path} has the SHA-256 {found[:12]}…, and {digest[:12]}… is written in its card.", fix=REINSTALL
+        )
 
 
 _OUTPUTS = {"multilabel": "labels", "regression": "targets"}

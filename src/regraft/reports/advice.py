@@ -7,6 +7,7 @@ from pathlib import Path
 
 from regraft.advisor.cost import Cost
 from regraft.advisor.noise import Curve
+from regraft.advisor.similarity import Similarity
 from regraft.contracts.metric import metric as metric_named
 from regraft.contracts.page import Block, Bullets, Code, Table
 from regraft.records import from_json
@@ -51,6 +52,8 @@ class Looked:
     """Main metric of its linear probe, out of fold."""
     scores: Mapping[str, float | None]
     """Transferability scores by title; None if undefined."""
+    similarity: Similarity | None = None
+    """Distance of the features from those of the pretraining data; None if these are not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,10 +136,17 @@ def blocks(report: AdviceReport) -> list[Block]:
     )
     reasons = Bullets([f"{one.name}: {one.reason}" for one in report.candidates])
     scoring = "Linear probes and transferability scores on the training examples; scores have no weight in the order."
+    far = [f"{one.name}: {one.similarity.told()}" for one in report.backbones if one.similarity]
+    comparing = (
+        "Distance of the training examples' features from those of examples that the network was pretrained on, in "
+        "units in which the features of the latter have a total variance of 1. By chance: between two samples of the "
+        "pretraining data. These distances have no weight in the order."
+    )
     found = [
         Block("Noise floor", (f"{data}test label was read.", floor)),
         Block("Recipes", (Table(header, rows, left=3), reasons, counting, Code(command, "sh"))),
         Block("Backbones", (scoring, Table(["backbone", f"probe: {title}", *scores], looked))),
+        *([Block("Task similarity", (comparing, Bullets(far)))] if far else []),
     ]
     if report.curve is not None:
         line = [f"{size_:,}: {error:.3f}" for size_, error in zip(report.curve.sizes, report.curve.errors, strict=True)]

@@ -18,7 +18,9 @@ from jaxtyping import Int
 
 from regraft.advisor.cost import Cost
 from regraft.advisor.noise import Curve, learning_curve, predicted, smallest_difference
+from regraft.advisor.similarity import Similarity, similarity
 from regraft.backbones.backbone import Backbone
+from regraft.backbones.shipped import shipped_weights
 from regraft.contracts.metric import main_metric
 from regraft.contracts.score import SCORES, Seen
 from regraft.contracts.strategy import STRATEGIES
@@ -144,7 +146,11 @@ def _advice(
                       seed=recipe.seed)  # fmt: skip
     order = [one.name for one in standing.standings]
     notes = list[str]()
-    looked = tuple(Looked(name=spec, probe=probes[spec], scores=_scores(data, *found[spec])) for spec in order)
+    looked = tuple(
+        Looked(name=spec, probe=probes[spec], scores=_scores(data, *found[spec]),
+               similarity=_similarity(spec, *found[spec], recipe.seed, notes))
+        for spec in order
+    )  # fmt: skip
     plans = yield from plans_of(
         recipe, session, data.positions, {spec: found[spec] for spec in order}, strategies, notes
     )
@@ -184,6 +190,22 @@ def _scores(data: _Data, backbone: Backbone, seen: Probed) -> dict[str, float | 
         score = SCORES.get(name)
         told[score.title] = None if score.needs_source and source is None else score.of(given)
     return told
+
+
+def _similarity(spec: str, backbone: Backbone, seen: Probed, seed: int, notes: list[str]) -> Similarity | None:
+    """Compare with the pretraining data; None, with a note, if their features are not known."""
+    card = backbone.card
+    shipped = shipped_weights(card.family) if card.weights == "shipped" else None
+    source = shipped.source_features() if shipped else None
+    if shipped is None or source is None:
+        notes.append(f"The card of {spec} has no features of its pretraining data: no distance from them.")
+        return None
+    if card.preparation != shipped.card.preparation:
+        notes.append(
+            f"The pretraining data of {spec} were prepared otherwise (size of the input): no distance from them."
+        )
+        return None
+    return similarity(seen.features, source, seed)
 
 
 def _pilot(
