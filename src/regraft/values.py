@@ -108,12 +108,12 @@ def notices(texts: Iterable[str], topic: str = "data") -> tuple[Notice, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan(Event):
-    """Estimated cost of long work, reported before it starts."""
+    """Estimated cost of long work, reported before it starts; that of training once its first steps are timed."""
 
     phase: str
     """Name of the phase: `activations`, `training` …"""
     examples: int
-    """Number of examples (times views) to process."""
+    """Number of examples (times views) to process; 0: not given."""
     bytes_needed: int
     """Bytes to be written."""
     bytes_free: int

@@ -19,7 +19,7 @@ from regraft.strategies import finetune, probe
 from regraft.strategies._checkpoint import CRITERION, Checkpoint, History
 from regraft.strategies.tail import Tail
 from regraft.tasks.losses import fit_temperature
-from regraft.values import Event, Notice, Progress
+from regraft.values import Event, Notice, Plan, Progress
 
 WAY = next(way for way in ways() if way.name == "finetune")
 QUICK = {"epochs": 3, "min_steps": 0, "batch": 9}
@@ -27,6 +27,16 @@ QUICK = {"epochs": 3, "min_steps": 0, "batch": 9}
 
 def progress(events: list[Event]) -> list[Progress]:
     return [event for event in events if isinstance(event, Progress)]
+
+
+def test_the_plan_of_training_comes_from_the_steps_after_the_first_ones_and_counts_validation() -> None:
+    history = History(epochs=5, validated=0.3)
+    assert [type(one) for one in history.progress(1, 10, 5.0)] == [Progress]
+    plan, told = history.progress(3, 10, 7.0)
+    assert isinstance(plan, Plan)
+    assert (plan.phase, plan.seconds) == ("training", pytest.approx(1.1 * 47))
+    assert isinstance(told, Progress)
+    assert [type(one) for one in history.progress(4, 10, 8.0)] == [Progress], "it is said once"
 
 
 def flipping(asked: Problem) -> Problem:

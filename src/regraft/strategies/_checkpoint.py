@@ -8,7 +8,7 @@ on the state at the end of the one before.
 import json
 import platform
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from regraft.records import to_json
 from regraft.strategies._steps import Draw, Unfreezing, evaluated, features, predict
 from regraft.strategies.tail import Loss, Tail
 from regraft.strategies.training import Training, first_values
-from regraft.values import Event, Json, Notice, Progress
+from regraft.values import Event, Json, Notice, Plan, Progress
 
 INTERVAL = 20.0
 """Seconds between two checkpoints, at least."""
@@ -58,6 +58,14 @@ class History:
     """The EMA of the tail's tensors over the steps so far, where one is kept; else empty."""
     seconds: float = 0.0
     """Wall seconds spent up to the last epoch's end, interruptions left out."""
+    setup: float = 0.0
+    """Those of them before the first step."""
+    validated: float = 0.0
+    """Examples validated in an epoch, per training example."""
+    first: tuple[int, float] | None = None
+    """Steps and seconds at the first report of progress of this process: its first steps are slower than the rest."""
+    planned: bool = False
+    """Whether this process has reported its `Plan`."""
 
     @property
     def best_epoch(self) -> int:
@@ -98,13 +106,23 @@ class History:
         self.epochs = min(self.epochs, 1 + max(0, more))
         return fewer
 
-    def progress(self, done: int, steps: int, seconds: float, measured: Mapping[str, float] | None = None) -> Progress:
-        """`done` of all steps, of which an epoch has `steps`; with the numbers of `measured` at an epoch's end."""
-        total = self.epochs * steps
+    def progress(
+        self, done: int, steps: int, seconds: float, measured: Mapping[str, float] | None = None
+    ) -> Iterator[Event]:
+        """`done` of all steps, of which an epoch has `steps`; with the numbers of `measured` at an epoch's end. The
+        second time also the `Plan`: what the steps since the first say of all that are left."""
+        total, (before, then) = self.epochs * steps, self.first or (0, self.setup)
+        left = (seconds - then) / (done - before) * (total - done)
+        if self.first is None:
+            self.first = done, seconds
+        elif not self.planned and done < total:
+            self.planned = True
+            # No epoch was validated yet? A pass without gradients takes about a third of a step.
+            planned = left if self.curve else left * (1 + self.validated / 3)
+            yield Plan(phase="training", examples=0, bytes_needed=0, bytes_free=0, seconds=planned)
         shown = {name: value for name, value in (measured or {}).items() if name == "loss" or name.startswith("val_")}
         shown.pop(CRITERION, None)
-        left = seconds / done * (total - done)
-        return Progress(phase="training", done=done, total=total, seconds=seconds, seconds_left=left, facts=shown)
+        yield Progress(phase="training", done=done, total=total, seconds=seconds, seconds_left=left, facts=shown)
 
 
 def finished(
@@ -243,14 +261,17 @@ def begun(
     given first values. Where these are a model already (the solved probe), it is validated like an epoch: training may
     make it worse."""
     history, began = checkpoint.load(tail, optimiser), time.monotonic()
+    validated = len(problem.val) / len(problem.train)
     if history is not None:
+        history.validated = validated
         yield Notice(text=f"Resumed after epoch {len(history.curve)} of {history.epochs}.", topic="resume")
         return history
     facts = yield from first_values(tail, problem, options)
-    history = History(epochs=epochs, facts={**facts, "machine": machine_of(torch.device(problem.device))})
+    machine = machine_of(torch.device(problem.device))
+    history = History(epochs=epochs, validated=validated, facts={**facts, "machine": machine})
     if options.init == "probe" and len(problem.val):
         history.start, history.best = validation(tail, problem, loss, epoch=0), copied(tail)
-    history.seconds = time.monotonic() - began
+    history.seconds = history.setup = time.monotonic() - began
     checkpoint.keep(tail, optimiser, history)
     return history
 

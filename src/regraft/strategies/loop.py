@@ -80,7 +80,7 @@ def train(
                 if step + 1 < len(draws) and time.monotonic() - told >= HEARTBEAT:
                     told = time.monotonic()
                     check_losses(found["loss"][-1:], step, epoch, draws, problem)
-                    yield history.progress(done + 1, len(draws), before + told - began)
+                    yield from history.progress(done + 1, len(draws), before + told - began)
         check_losses(found["loss"], 0, epoch, draws, problem)
         means = {name: float(torch.stack(values).double().mean()) for name, values in found.items()}
         measured = {"epoch": epoch + 1.0, **means, "learning_rate_factor": factor}
@@ -94,7 +94,7 @@ def train(
             text = f"The time limit holds about {history.epochs} epochs; the learning rates fall along them."
             yield Notice(text=text, topic="time")
         checkpoint.keep(tail, optimiser, history)
-        yield history.progress((epoch + 1) * len(draws), len(draws), history.seconds, measured)
+        yield from history.progress((epoch + 1) * len(draws), len(draws), history.seconds, measured)
     _steps.keep_memory(training=False)
     checkpoint.keep(tail, optimiser, history, last=True)  # resuming a finished run returns at once
     return (yield from finished(tail, history, unfreezing, stopped_by))
