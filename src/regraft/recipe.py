@@ -72,6 +72,8 @@ class Target:
     """Classes of an ordinal task from lowest to highest; empty: numerical order, if they are numbers."""
     beams: int = 1
     """Beams of the beam search of a task that generates text; 1: greedy decoding."""
+    detector: Literal["single_stage", "faster_rcnn"] = "single_stage"
+    """Detector of boxes: a single-stage head (FCOS), or Faster R-CNN with proposals."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import pytest
 from regraft.contracts.example import as_records
 from regraft.contracts.metric import metric
 from regraft.evaluation.report import evaluate
-from regraft.tasks.boxes import overlaps, suppressed
+from regraft.nn.boxes import overlaps, suppressed
 
 CASES = 200
 

@@ -10,10 +10,11 @@ from PIL import Image
 
 from regraft.bundles.bundle import load
 from regraft.evaluation.metrics.boxes import BoxFigures
-from regraft.recipe import Recipe
+from regraft.recipe import Recipe, Target
 from regraft.reports.report import read_report
 from regraft.workbench.compare import compare
 from regraft.workbench.evaluate import Evaluated, evaluate
+from regraft.workbench.export import Exported, export
 from regraft.workbench.fit import fit
 from regraft.workbench.predict import predict
 from regraft.workbench.run import RunDone
@@ -112,3 +113,21 @@ def test_an_evaluation_gives_the_numbers_of_the_run_and_can_be_compared(
     found = compare(run.path, tmp_path / "e")
     assert found.paired.metric == "ap50"
     assert abs(found.paired.difference.value) < 0.05
+
+
+def test_faster_rcnn_finds_boxes_above_a_stored_cut_and_is_exported(data: Path, tmp_path: Path) -> None:
+    recipe = Recipe(
+        data=str(data), backbone="googlenet:tiny@random", strategy="finetune", cut="4e", views=2, threads=1,
+        input_px=64, options={"epochs": 24, "min_steps": 0, "batch": 12, "lr": 2e-3, "head_lr_factor": 3.0},
+        target=Target(detector="faster_rcnn"),
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("regraft.tasks.detection.Detection.head_epochs", 1, raising=False)
+        *_, done = fit(recipe, tmp_path / "run")
+    assert isinstance(done, RunDone)
+    assert done.report.evaluation["test"].metrics["ap50"].value > 0.1
+    assert load(tmp_path / "run").model.task.facts["detector"] == "faster_rcnn"
+    *_, made = export(tmp_path / "run", to="onnx", threads=1)
+    assert isinstance(made, Exported)
+    assert made.same_labels is not None
+    assert made.same_labels >= 0.9 * made.examples

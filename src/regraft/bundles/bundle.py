@@ -114,10 +114,12 @@ class Bundle:
         return averaged(rows, np.array([len(one) for one in pieces], dtype=np.int64))
 
     def logits(self, prepared: Sequence[Record]) -> Float[np.ndarray, "n c"]:
-        """Return uncalibrated logits of prepared rows; for heads that are not linear, all outputs flattened per row."""
+        """Return uncalibrated logits of prepared rows; for heads that are not linear, all outputs flattened per row,
+        without those that select."""
         output = self.model.output(self.read(prepared))
         if isinstance(output, Mapping):
-            return np.concatenate([output[name].astype(np.float32).ravel() for name in sorted(output)])[None]
+            names = sorted(set(output).difference(self.model.task.selects))
+            return np.concatenate([output[name].astype(np.float32).ravel() for name in names])[None]
         return output if self.model.task.answers != "structured" else output.reshape(1, -1)
 
     def raw(self, pieces: Sequence[Sequence[tuple[Record, Placement]]]) -> np.ndarray:

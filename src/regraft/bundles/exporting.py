@@ -70,7 +70,7 @@ def write_export(bundle: Bundle, made: ExportFormat, folder: Path, examples: Exa
     model = open_export(folder, threads)
     (folder / "golden").mkdir()
     golden = modality.golden(0, preparation)
-    spec["compares"] = list(head_outputs(bundle, [bundle.prepare(golden[0])]))
+    spec["compares"] = list(continuous(bundle, head_outputs(bundle, [bundle.prepare(golden[0])])))
     for at, contents in enumerate(golden):
         ending, data = modality.filed(contents, preparation)
         (folder / "golden" / f"{at}{ending}").write_bytes(data)
@@ -104,6 +104,11 @@ def head_outputs(bundle: Bundle, prepared: Sequence[Record]) -> dict[str, np.nda
     """Return the head's outputs for prepared rows, by their names in an export."""
     output = bundle.model.output(bundle.read(prepared))
     return dict(output) if isinstance(output, Mapping) else {"logits": output}
+
+
+def continuous(bundle: Bundle, outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the outputs that rounding changes little: those that do not select (`Exported.selects`)."""
+    return {name: one for name, one in outputs.items() if name not in bundle.model.task.selects}
 
 
 def open_export(folder: Path, threads: int) -> Any:

@@ -122,7 +122,8 @@ class Exported:
     places: Sequence[str] = ()
     """Names of placement arrays that the exported graph takes as extra inputs, for `graph`."""
     selects: Sequence[str] = ()
-    """Outputs of `graph` that select among others (kept boxes, say): not continuous, and without a row per input."""
+    """Outputs of the head or of `graph` that select among others (kept boxes, say) or follow from such a choice: not
+    continuous, so they are not compared between runtimes; they may have no row per input."""
 
     def graph(self, output: Any, temperature: float, placed: Mapping[str, "Tensor"]) -> Mapping[str, "Tensor"]:
         """Compute, in torch, the outputs of the exported graph besides the head's (`logits`, or its own names).

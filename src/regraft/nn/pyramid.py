@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from math import log
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from regraft.nn.boxes import suppressed
 from regraft.nn.torchvision import torchvision_models
 
 GROUPS = 16
@@ -67,34 +69,42 @@ class PyramidHead(nn.Module):
 
 
 def suppressed_in_graph(
-    output: Mapping[str, Tensor],
+    boxes: Float[Tensor, "b k 4"],
+    certain: Float[Tensor, "b k c"],
     placed: Float[Tensor, "b 4"],
     lowest: float,
     candidates: int,
     overlap: float,
     most: int,
 ) -> dict[str, Tensor]:
-    """Return a detector's final boxes from its head's output, for the graph of an export: `found` (b k 4), boxes in the
-    units of the example, clipped to its borders, where `placed` is the canvas; `certain` (b k c), scores; and `kept` (p
-    3), row, class and cell, from the standard operator for non-maximum suppression."""
-    certain = (output["scores"].sigmoid() * output["centre"].sigmoid()).sqrt()
+    """Return a detector's final boxes from its boxes, as fractions of the canvas's sides, and their scores, for the
+    graph of an export: `found` (b k 4), boxes in the units of the example, clipped to its borders, where `placed` is
+    the canvas; `certain` (b k c), scores; and `kept` (p 3), row, class and cell, from the standard operator for
+    non-maximum suppression."""
     low, high = placed[:, None, :2], placed[:, None, 2:]
-    edges = output["boxes"] * (high - low).repeat(1, 1, 2) + low.repeat(1, 1, 2)
+    edges = boxes * (high - low).repeat(1, 1, 2) + low.repeat(1, 1, 2)
     found = torch.minimum(edges.clamp(min=0), (low + high).repeat(1, 1, 2))
     sides = found[..., 2:] - found[..., :2]
     flat = certain.flatten(1)
     weakest = flat.topk(min(candidates, int(flat.shape[1]))).values[:, -1:, None].clamp(min=lowest)
     counts = (certain >= weakest) & (sides[..., :1] * sides[..., 1:] > 0)
-    scores = torch.where(counts, certain, torch.zeros_like(certain)).transpose(1, 2)
-    return {"found": found, "certain": certain, "kept": _Suppressed.apply(found, scores, overlap, most)}  # type: ignore[no-untyped-call]
+    scores = (certain * counts).transpose(1, 2)  # zeros_like would be traced with a fixed number of rows
+    return {"found": found, "certain": certain, "kept": Suppressed.apply(found, scores, overlap, most)}  # type: ignore[no-untyped-call]
 
 
-class _Suppressed(torch.autograd.Function):
-    """ONNX's operator; in torch, which only traces it, nothing is kept."""
+class Suppressed(torch.autograd.Function):
+    """Non-maximum suppression of boxes (b k 4) by their scores above 0 for each class (b c k), at most `most` of each
+    class -> row, class and cell of those kept (p 3). In an export it is ONNX's operator."""
 
     @staticmethod
     def forward(ctx: Any, boxes: Tensor, scores: Tensor, overlap: float, most: int) -> Tensor:
-        return torch.zeros((0, 3), dtype=torch.int64)
+        places, kept = boxes.detach().cpu().numpy(), list[tuple[int, int, int]]()
+        for row, classes in enumerate(scores.detach().cpu().numpy()):
+            for label, values in enumerate(classes):
+                some = np.flatnonzero(values > 0)
+                best = some[suppressed(places[row, some], values[some], overlap)[:most]]
+                kept += [(row, label, cell) for cell in best.tolist()]
+        return torch.tensor(kept, dtype=torch.int64, device=boxes.device).reshape(-1, 3)
 
     @staticmethod
     def symbolic(g: Any, boxes: Any, scores: Any, overlap: float, most: int) -> Any:

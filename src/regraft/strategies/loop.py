@@ -106,7 +106,7 @@ def _step(
 ) -> dict[str, Tensor]:  # fmt: skip
     """Take one optimiser step. Returns the total `loss`, including side heads and extra terms, and each extra term."""
     with torch.autocast(next(tail.parameters()).device.type, torch.bfloat16, enabled=schedule.bf16):
-        passed = tail.passed(state, change)
+        passed = tail.passed(state, change, targets)
         total = loss(_steps.in_tree(passed.logits, torch.Tensor.float), targets)
         for name, side in passed.sides.items():
             total = total + tail.side_weights[name] * loss(side.float(), targets)

@@ -107,16 +107,17 @@ class Tail(nn.Module):
         batch_norm: str,
         taps: Sequence[str] = (),
         side_outputs: int = 0,
+        guided: bool = False,
     ) -> None:
-        """The head reads `readout` and, if given, `taps`. `batch_norm` is `frozen`, `train` or `recalibrate`;
-        `side_outputs` > 0 attaches the side heads above the cut.
+        """The head reads `readout` and, if given, `taps`; if `guided`, it is given the encoded targets as well.
+        `batch_norm` is `frozen`, `train` or `recalibrate`; `side_outputs` > 0 attaches the side heads above the cut.
 
         Raises:
             BadRequest: side heads are requested, but none lies above the cut.
         """
         super().__init__()
         self.cut, self.readout, self.head, self.batch_norm = cut, readout, head, batch_norm
-        self.network, self.taps = network, tuple(TAP + name for name in taps)
+        self.guided, self.network, self.taps = guided, network, tuple(TAP + name for name in taps)
         above = network.above(cut)
         self.names = tuple(above)
         self.unfrozen = len(above)
@@ -137,13 +138,14 @@ class Tail(nn.Module):
         """Return the inputs of the head."""
         return self._features(state, None)
 
-    def passed(self, state: State, change: Change | None = None) -> Passed:
+    def passed(self, state: State, change: Change | None = None, targets: Any = None) -> Passed:
         """Run the tail, with `change` applied to the state; return the logits and intermediate results."""
         hidden: dict[str, Tensor] = {}
         features = self._features(state, hidden, change)
         side_heads = dict(zip(self.side_weights, self.side_heads, strict=True)) if self.training else {}
         sides = {name: side_head(hidden[name]) for name, side_head in side_heads.items()}
-        return Passed(logits=self.head(features), features=features, hidden=hidden, sides=sides)
+        logits = self.head(features, targets) if self.guided else self.head(features)
+        return Passed(logits=logits, features=features, hidden=hidden, sides=sides)
 
     def begun(self, state: State) -> State:
         """Return the stored state as the input of the lowest trained stage, without transient tensors."""

@@ -112,6 +112,7 @@ def new_tail(problem: Problem, options: Training, *, batch_norm: str, side_heads
             reads.readout,
             taps=card.taps_at(reads.strides),
             batch_norm=batch_norm,
+            guided=problem.task.guided,
             side_outputs=linear(problem.task).num_outputs if side_heads else 0,
         )
     if len(problem.train) < 2 and (batch_norm != "frozen" or len(tail.side_heads)):

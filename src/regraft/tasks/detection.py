@@ -11,7 +11,9 @@ placements.
 Source: Tian et al. 2019, arXiv:1904.01355 (FCOS); Lin et al. 2017, arXiv:1612.03144 (feature pyramid, torchvision's
 version); Lin et al. 2017, arXiv:1708.02002 (focal loss); Rezatofighi et al. 2019, arXiv:1902.09630 (GIoU). Our choices:
 a smaller head (96 channels, one layer shared by classes and boxes), and object sizes half of FCOS's on each map,
-because inputs are smaller than FCOS's 800 on the shorter side.
+because inputs are smaller than FCOS's 800 on the shorter side. Ren et al. 2015, arXiv:1506.01497 (Faster R-CNN, with
+parts of torchvision's); our choices: features of proposals are read from the finest map alone, boxes are moved in the
+same way for every class, and 64 proposals are sampled instead of 512.
 
 Letters: n examples, b rows of a batch, k cells of all maps, c classes, m boxes, at most, per example.
 """
@@ -22,13 +24,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from regraft.contracts.example import Marks, as_records
 from regraft.contracts.page import Words
 from regraft.contracts.task import Reads, Task
 from regraft.errors import BadData
-from regraft.tasks.boxes import areas, in_example, in_view, suppressed
+from regraft.nn.boxes import areas, in_example, in_view, suppressed
 from regraft.values import Json, Prediction
 from regraft.words import counted, joined
 
@@ -64,7 +66,7 @@ class Detection(Task):
     @property
     def facts(self) -> Mapping[str, Any]:
         """Return the maximum number of boxes per example and the minimum score of a prediction."""
-        return {"most": MOST, "stated": STATED}
+        return {"most": MOST, "stated": STATED, "detector": "single_stage"}
 
     def words(self) -> Words:
         """Return the names that reports use: boxes."""
@@ -128,14 +130,17 @@ class Detection(Task):
         suppression. A score is the geometric mean of class probability and centre-ness, as in FCOS."""
         found = list[tuple[np.ndarray, np.ndarray]]()
         for batch in batches:
-            scores = np.sqrt(_sigmoid(batch["scores"]) * _sigmoid(batch["centre"]))
-            found += zip(scores, batch["boxes"], strict=True)
+            found += zip(self.certain(batch), batch["boxes"], strict=True)
         return as_records(
             [
                 {"boxes": in_example(boxes, placed), "scores": scores}
                 for (scores, boxes), placed in zip(found, placements["box"], strict=True)
             ]
         )
+
+    def certain(self, batch: Mapping[str, np.ndarray]) -> Float[np.ndarray, "b k c"]:
+        """Return the scores in a batch of the head's outputs."""
+        return np.sqrt(_sigmoid(batch["scores"]) * _sigmoid(batch["centre"]))
 
     def outputs(self, raw: np.ndarray, temperature: float = 1.0) -> np.ndarray:
         """Return for each example `boxes` (m 4), `labels` and `scores` (m) after non-maximum suppression by class, by
@@ -147,7 +152,8 @@ class Detection(Task):
         row, class and cell of the boxes that non-maximum suppression keeps."""
         from regraft.nn.pyramid import suppressed_in_graph
 
-        return suppressed_in_graph(output, placed["box"], LOWEST, CANDIDATES, OVERLAP, MOST)
+        certain = (output["scores"].sigmoid() * output["centre"].sigmoid()).sqrt()
+        return suppressed_in_graph(output["boxes"], certain, placed["box"], LOWEST, CANDIDATES, OVERLAP, MOST)
 
     def standalone(self) -> str:
         """Return a script for the kept boxes, as in `outputs` and `recorded`."""
@@ -206,6 +212,46 @@ class Detection(Task):
         }
 
 
+@dataclass(frozen=True)
+class TwoStages(Detection):
+    """Object detection by Faster R-CNN: anchors on the pyramid's maps propose boxes, and each proposal is classified
+    and moved by a head on the features inside it."""
+
+    guided: bool = True
+    selects: Sequence[str] = ("kept", "proposals", "classes", "moves", "boxes", "found", "certain")
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Return what a single-stage detector has, and the kind of detector."""
+        return {**super().facts, "detector": "faster_rcnn"}
+
+    def head(self, widths: Mapping[str, int], dropout: float, source_head: "nn.Module | None" = None) -> "nn.Module":
+        """Return a head: taps -> see `nn.two_stages.TwoStageHead`."""
+        from regraft.nn.two_stages import TwoStageHead
+
+        taps = {name: width for name, width in widths.items() if name != self.reads.readout}
+        return TwoStageHead(taps, STRIDES, WIDTH, len(self.classes), dropout)
+
+    def objective(self, targets: np.ndarray, *, balanced: bool, smoothing: float) -> "Callable[[Any, Any], Tensor]":
+        """Return the sum of both stages' losses."""
+        from regraft.nn.two_stages import two_stage_loss
+
+        return two_stage_loss
+
+    def certain(self, batch: Mapping[str, np.ndarray]) -> Float[np.ndarray, "b k c"]:
+        """Return the probability of each class but the background, by proposal."""
+        values = batch["classes"].astype(np.float64)
+        values = np.exp(values - values.max(axis=2, keepdims=True))
+        return (values / values.sum(axis=2, keepdims=True))[..., 1:]
+
+    def graph(self, output: Any, temperature: float, placed: Mapping[str, "Tensor"]) -> "Mapping[str, Tensor]":
+        """Return `found`, `certain` and `kept`, by proposal."""
+        from regraft.nn.pyramid import suppressed_in_graph
+
+        certain = output["classes"].softmax(2)[..., 1:]
+        return suppressed_in_graph(output["boxes"], certain, placed["box"], LOWEST, CANDIDATES, OVERLAP, MOST)
+
+
 def read_label(label: str) -> Sequence[Mapping[str, Any]]:
     """Return the boxes in a label.
 
@@ -240,8 +286,9 @@ def _sigmoid(logits: np.ndarray) -> np.ndarray:
 
 
 def task(classes: Sequence[str], facts: Mapping[str, Any] | None = None) -> Detection:
-    """Return the detection task with these classes."""
-    return Detection(tuple(classes))
+    """Return the detection task with these classes; `facts` may name the `detector`."""
+    made = TwoStages if (facts or {}).get("detector") == "faster_rcnn" else Detection
+    return made(tuple(classes))
 
 
 ENTRY = task

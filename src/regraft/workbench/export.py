@@ -20,7 +20,7 @@ from regraft.activations.runner import BATCH
 from regraft.activations.slots import stacked
 from regraft.bundle_format import bundle_folder
 from regraft.bundles.bundle import Bundle, load
-from regraft.bundles.exporting import fed, head_outputs, size_of, write_export
+from regraft.bundles.exporting import continuous, fed, head_outputs, size_of, write_export
 from regraft.bundles.graph import inputs_of
 from regraft.contracts.example import Example, File
 from regraft.contracts.export import EXPORTS, ExportFormat
@@ -180,7 +180,7 @@ def _golden(bundle: Bundle, made: ExportFormat, ready: Any, facts: dict[str, Any
     for contents in golden:
         pieces = bundle.prepare_pieces(contents)
         found, wanted = ready.outputs([fed(bundle, contents, pieces)]), head_outputs(bundle, [pieces[0][0]])
-        differences.append(_differences(made, found, wanted, "the golden inputs"))
+        differences.append(_differences(made, found, continuous(bundle, wanted), "the golden inputs"))
     return Exported(golden=len(golden), golden_difference=max(differences), **facts)
 
 
@@ -197,7 +197,7 @@ def _on_data(
         fitting = [fed(bundle, one.contents, pieces) for one, pieces in zip(examples, rows, strict=True)]
         records = [_read(ready, bundle, *one, unread) for one in zip(examples, fitting, strict=True)]
         found, heads = ready.outputs(records), head_outputs(bundle, [pieces[0][0] for pieces in rows])
-        difference = max(difference, _differences(made, found, heads, split))
+        difference = max(difference, _differences(made, found, continuous(bundle, heads), split))
         placed = stacked([pieces[0][1] for pieces in rows])
         for one, outputs in ((heads, of_model), (found, of_export)):
             raw = task.gathered([one.get("logits", one)], np.arange(len(rows)), placed)

@@ -338,14 +338,14 @@ def task_of(dataset: Dataset, recipe: Recipe) -> Task:
         ("transform", "regression", recipe.target.transform != "none"),
         ("order", "ordinal", recipe.target.order),
         ("beams", "sequence", recipe.target.beams > 1),
+        ("detector", "detection", recipe.target.detector != "single_stage"),
     ):
         if given and dataset.kind != kind:
             raise BadRecipe(
                 f"target.{name} is set, but this is a {dataset.kind} task; only a {kind} task has a use for it.",
                 fix=f"leave target.{name} out, or say --task {kind}.",
             )
-    target = recipe.target
-    facts = {"transform": target.transform, "delimiter": recipe.source.label_delimiter, "beams": target.beams}
+    facts = {**vars(recipe.target), "delimiter": recipe.source.label_delimiter}
     classes = ordered(dataset.classes, recipe.decision, dataset.kind)
     return TASKS.get(dataset.kind)(classes, facts)
 

@@ -12,7 +12,7 @@ from regraft.data.open import open_dataset
 from regraft.errors import BadData, BadRequest
 from regraft.modalities.image.augment import placement_of
 from regraft.modalities.image.prepare import Preparation
-from regraft.tasks.boxes import in_example, in_view
+from regraft.nn.boxes import in_example, in_view
 
 
 def image(path: Path, width: int = 40, height: int = 30) -> None:

@@ -21,7 +21,7 @@ from regraft.contracts.metric import Figures, Metric, Tested
 from regraft.contracts.page import Block, Context, Table, worst
 from regraft.evaluation.intervals import Statistic, bootstrap, num_resamples_for
 from regraft.evaluation.metrics._common import mean_where, safe_ratio
-from regraft.tasks.boxes import areas, overlaps
+from regraft.nn.boxes import areas, overlaps
 from regraft.tasks.detection import STATED
 from regraft.values import Measured, shown
 

@@ -56,9 +56,11 @@ def suppressed(boxes: Float[np.ndarray, "m 4"], scores: Float[np.ndarray, " m"],
     """Return the indices kept by non-maximum suppression (NMS), by descending score; boxes that overlap a kept one by
     more than `limit` are dropped. Ties keep their order. Same as torchvision's operator, which torchvision's wheel on
     the package index does not provide for CPU-only torch."""
-    order, kept = np.argsort(-scores, kind="stable"), []
-    while len(order):
-        kept.append(order[0])
-        rest = order[1:]
-        order = rest[overlaps(boxes[order[:1]], boxes[rest])[0] <= limit]
-    return np.array(kept, dtype=np.int64)
+    order, kept = np.argsort(-scores, kind="stable"), list[int]()
+    over = overlaps(boxes[order], boxes[order]) > limit
+    left = np.ones(len(order), dtype=bool)
+    for at in range(len(order)):
+        if left[at]:
+            kept.append(at)
+            left &= ~over[at]
+    return order[kept]
