@@ -162,6 +162,8 @@ class Labelling(ABC):
     """Whether a decoder sees the label during training (teacher forcing). It is then a content, named `SHOWN`."""
     weighable: bool = False
     """Whether class balancing and label smoothing apply: for unordered, exclusive classes."""
+    guided: bool = False
+    """Whether the head also takes the encoded targets, while training (to sample proposals around them)."""
     head_epochs: int = 0
     """Epochs when only the head is trained; 0: the default for small heads, whose epochs are cheap."""
     closed_form: bool = False

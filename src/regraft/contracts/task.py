@@ -49,9 +49,6 @@ class Task(Labelling, Exported):
     """Whether the classes are ordered (ordinal classification)."""
     moves: bool = False
     """Whether targets move with views and pieces (boxes, spans), so that `encoded` and `gathered` need placements."""
-    guided: bool = False
-    """Whether the head, while training, also takes the encoded targets (a detector that samples proposals around
-    them); they are None otherwise."""
     generates: bool = False
     """Whether predictions are generated step by step (a translation) instead of read off the head's output."""
 
