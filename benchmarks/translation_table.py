@@ -14,15 +14,17 @@ Cells are made in order of value, until the CPU minutes are spent; pretraining, 
 was stopped, and cells that were made are kept in OUT/cells.jsonl. Those that were not are shown as not run.
 """
 
-import argparse
 import json
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _cells import asked, figures, finished, lines, spend
+from _kept import Rows
+
+from regraft.recipe import Recipe, Source
 
 SIZES, SEEDS = (500, 2000, 5000), (0, 1, 2)
 TOKENS, VOCABULARY = 48, 4000
@@ -43,6 +45,7 @@ EXAMPLE_SECONDS = {"full": 0.016, "partial": 0.008, "scratch": 0.016, "pretrain"
 FIXED_SECONDS = 60
 """CPU seconds of what a run needs besides: the probe beside it, and texts to generate."""
 Cell = tuple[str, int, int]
+NAMES, METRICS = ("way", "size", "seed"), {"bleu": ".1f", "chrf": ".1f"}
 
 
 def cells() -> Iterator[Cell]:
@@ -122,25 +125,13 @@ def network(folder: Path, texts: Iterator[str]) -> Path:
 
 
 def run(data: Path, folder: Path, strategy: str, backbone: str, options: dict[str, Any], seed: int = 0) -> Path:
-    """The folder of a finished run, which goes on where it was stopped."""
-    from regraft.recipe import Recipe, Source
-    from regraft.workbench.fit import fit
-
-    if not (folder / "report.json").is_file():
-        recipe = Recipe(
-            data=str(data), backbone=backbone, strategy=strategy, options=options, seed=seed, threads=1, device="cpu",
-            prepare={"max_tokens": TOKENS, "max_target_tokens": TOKENS},
-            source=Source(text_columns=("en",), label_column="de", allow_leaks=True),
-        )  # fmt: skip
-        for _ in fit(recipe, folder, resume=(folder / "begun.json").is_file()):
-            pass
-    return folder
-
-
-def figures(path: Path, split: str) -> dict[str, Any]:
-    """BLEU and chrF with their intervals."""
-    found = json.loads((path / "report.json").read_text(encoding="utf-8"))["evaluation"][split]["metrics"]
-    return {name: [found[name][one] for one in ("value", "low", "high")] for name in ("bleu", "chrf")}
+    """The folder of a finished run."""
+    recipe = Recipe(
+        data=str(data), backbone=backbone, strategy=strategy, options=options, seed=seed, threads=1, device="cpu",
+        prepare={"max_tokens": TOKENS, "max_target_tokens": TOKENS},
+        source=Source(text_columns=("en",), label_column="de", allow_leaks=True),
+    )  # fmt: skip
+    return finished(folder, recipe)
 
 
 def nearest(train: list[tuple[str, str]], test: list[tuple[str, str]]) -> dict[str, Any]:
@@ -158,82 +149,60 @@ def nearest(train: list[tuple[str, str]], test: list[tuple[str, str]]) -> dict[s
 
 
 def made(cell: Cell, out: Path, parts: dict[str, list[tuple[str, str, bool]]]) -> dict[str, Any]:
-    """The row of a cell."""
-    from regraft.recipe import Source
+    """The figures of a cell."""
     from regraft.workbench.evaluate import evaluate
 
     way, size, seed = cell
-    began, ours = time.process_time(), {split: [one[:2] for one in some if one[2]] for split, some in parts.items()}
+    ours = {split: [one[:2] for one in some if one[2]] for split, some in parts.items()}
     pretrained, folder = out / "pretrained", out / "run"
     shutil.rmtree(folder, ignore_errors=True)
     drawn = np.random.default_rng([seed, size]).choice(len(ours["train"]), size, replace=False)
     train = [ours["train"][at] for at in drawn.tolist()]
     if way == "nearest":
-        return {"way": way, "size": size, "seed": seed, **nearest(train, ours["test"]),
-                "seconds": round(time.process_time() - began, 1)}  # fmt: skip
+        return nearest(train, ours["test"])
     if way == "unadapted":
         data = written(out / "topic", {"train": ours["train"][:10], "test": ours["test"]})
         for _ in evaluate(pretrained, data, out=folder, source=Source(text_columns=("en",), label_column="de")):
             pass
-        found = figures(folder, "test")
     else:
         data = written(out / "topic", {**ours, "train": train})
         strategy, options = WAYS[way]
         backbone = f"seq2seq:{out / 'network'}@random" if way == "scratch" else f"bundle:{pretrained}"
-        found = figures(run(data, folder, strategy, backbone, options, seed), "test")
+        run(data, folder, strategy, backbone, options, seed)
+    found = figures(folder, METRICS)
     shutil.rmtree(out / "topic")
     shutil.rmtree(folder)
-    return {"way": way, "size": size, "seed": seed, **found, "seconds": round(time.process_time() - began, 1)}
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """A table in Markdown; what was not run is said to be so."""
-    lines = ["| way | pairs | seed | BLEU | chrF |", "| --- | ---: | ---: | ---: | ---: |"]
-    have = {(row["way"], row["size"], row["seed"]): row for row in rows}
-    for cell in dict.fromkeys(cells()):
-        row = have.get(cell)
-        told = ["{:.1f} [{:.1f}, {:.1f}]".format(*row[name]) if row else "not run" for name in ("bleu", "chrf")]
-        lines.append(f"| {cell[0]} | {cell[1]:,} | {cell[2]} | {' | '.join(told)} |")
-    return "\n".join(lines)
+    return found
 
 
 def main() -> None:
     """Make cells, or show the table."""
-    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asked.add_argument("--data", type=Path, required=True)
-    asked.add_argument("--out", type=Path, required=True)
-    asked.add_argument("--minutes", type=float, default=90, help="of CPU time")
-    asked.add_argument("--table", action="store_true")
-    given = asked.parse_args()
-    out = given.out
-    out.mkdir(parents=True, exist_ok=True)
-    kept = out / "cells.jsonl"
-    rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.is_file() else []
+    given = asked(__doc__, minutes=90)
+    out, kept = given.out, Rows(given.out / "cells.jsonl")
     if given.table:
-        print(table(rows))
+        print(lines(kept, cells(), NAMES, METRICS, size="pairs", bleu="BLEU", chrf="chrF"))
         return
     parts = topics(given.data)
     others = {split: [one[:2] for one in some if not one[2]] for split, some in parts.items() if split != "test"}
-    todo = [
-        one for one in dict.fromkeys(cells()) if one not in {(row["way"], row["size"], row["seed"]) for row in rows}
-    ]
     pretraining = EXAMPLE_SECONDS["pretrain"] * len(others["train"]) * PRETRAINING["epochs"]
+    left = set(cells()) - {(row["way"], row["size"], row["seed"]) for row in kept.rows}
     print(f"{len(others['train']):,} pairs of the larger topic, {sum(x[2] for x in parts['train']):,} of the smaller. "
-          f"Pretraining takes about {pretraining / 60:.0f} CPU minutes, {len(todo)} cells about "
-          f"{sum(map(seconds_of, todo)) / 60:.0f}; at most {given.minutes:g} are spent.", flush=True)  # fmt: skip
+          f"Pretraining takes about {pretraining / 60:.0f} CPU minutes, {len(left)} cells about "
+          f"{sum(map(seconds_of, left)) / 60:.0f}; at most {given.minutes:g} are spent.", flush=True)  # fmt: skip
     folder = network(out / "network", iter([text for pair in others["train"] for text in pair]))
-    for cell in todo:
-        start = cell[0] in ("unadapted", "full", "partial") and not (out / "pretrained" / "report.json").is_file()
-        if time.process_time() + seconds_of(cell) + start * pretraining > 60 * given.minutes:
-            continue
-        if start:
-            run(
-                written(out / "larger", others), out / "pretrained", "pretrain", f"seq2seq:{folder}@random", PRETRAINING
-            )
-        row = made(cell, out, parts)
-        with kept.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        print(row, flush=True)
+
+    def starts(cell: Cell) -> bool:
+        """Whether the cell has to wait for pretraining."""
+        return cell[0] in ("unadapted", "full", "partial") and not (out / "pretrained" / "report.json").is_file()
+
+    def make(cell: Cell) -> dict[str, Any]:
+        if starts(cell):
+            data = written(out / "larger", others)
+            run(data, out / "pretrained", "pretrain", f"seq2seq:{folder}@random", PRETRAINING)
+        return made(cell, out, parts)
+
+    spend(kept, list(cells()), NAMES, make, lambda cell: seconds_of(cell) + starts(cell) * pretraining,
+          minutes=given.minutes)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -32,6 +32,10 @@ CONFIGS: dict[str, dict[str, Any]] = {
         **COMMON, **ENDS, "local_attention": 8, "global_attn_every_n_layers": 3, "cls_token_id": 2, "sep_token_id": 3,
     },
     "gpt2": {**ENDS, "vocab_size": 32, "n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 64},
+    "gemma3_text": {
+        **COMMON, **ENDS, "num_key_value_heads": 2, "head_dim": 8, "sliding_window": 6, "query_pre_attn_scalar": 8,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+    },
     "t5": {"vocab_size": 32, "d_model": 32, "num_layers": 3, "num_heads": 4, "d_kv": 8, "d_ff": 48, "pad_token_id": 0},
 }  # fmt: skip
 """By type, a configuration of a network with a few thousand parameters."""
@@ -69,6 +73,30 @@ def folder_of(kind: str, where: Path, **more: Any) -> Path:
         path = where / name.replace("__", "/")
         path.parent.mkdir(exist_ok=True)
         path.with_suffix(".json").write_text(json.dumps(value))
+    return where
+
+
+def language_network(kind: str) -> Any:
+    """The library's own language model of this type, every number drawn, in evaluation mode."""
+    from regraft.backbones.transformers import DECODERS, library
+
+    transformers = library()
+    torch.manual_seed(0)
+    causal = kind in DECODERS
+    wanted = transformers.AutoModelForCausalLM if causal else transformers.AutoModelForMaskedLM
+    net = wanted.from_config(transformers.AutoConfig.for_model(kind, **CONFIGS[kind]))
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return net.eval()
+
+
+def language_folder(kind: str, where: Path, *, bare: bool = False) -> Path:
+    """A folder with such a network, or the same without its output layer, and a tokenizer with a mask token."""
+    net, made = language_network(kind), tokenizer()
+    (net.base_model if bare else net).save_pretrained(where)
+    made.add_special_tokens(["[MASK]"])
+    (where / "tokenizer.json").write_text(made.to_str())
     return where
 
 

@@ -8,7 +8,7 @@ Letters: n examples, t tokens, d features, h heads.
 """
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from regraft.backbones.transformers import DECODERS
 from regraft.contracts.backbone import Network, Readouts, State
 from regraft.contracts.family import Built
 from regraft.errors import BadRequest
@@ -47,9 +48,11 @@ class Stage(nn.Module):
     def forward(self, state: State) -> State:
         made = self._call(self.parts, state)
         new = dict(made) if isinstance(made, Mapping) else {"hidden": made}
+        if "truth" in state:
+            new["tap.truth"] = state["truth"]
         for part in self.last.values():
             new["hidden"] = part(new["hidden"])
-        kept = {name: one for name, one in state.items() if name not in ("ids", "types", "decoder")} | new
+        kept = {name: one for name, one in state.items() if name not in ("ids", "types", "decoder", "truth")} | new
         return {name: one for name, one in kept.items() if one is not None}
 
 
@@ -189,6 +192,22 @@ def _gpt2_embed(net: Any) -> Cut:
     return {"words": net.wte, "places": net.wpe, "dropout": net.drop}, call
 
 
+def _gemma_layers(net: Any) -> list[Cut]:
+    width = net.config.sliding_window
+
+    def layer(part: Any, kind: str) -> Cut:
+        def call(parts: nn.ModuleDict, state: State) -> Tensor:
+            apart, hidden = distances(state), state["hidden"]
+            allowed = apart <= 0 if kind == "full_attention" else (apart <= 0) & (apart > -width)
+            places = torch.arange(hidden.shape[1], device=hidden.device)[None]
+            turned = parts["rotary"](hidden, places, kind)
+            return parts["layer"](hidden, attention_mask=unmasked(state, allowed), position_embeddings=turned)
+
+        return {"layer": part, "rotary": net.rotary_emb}, call
+
+    return [layer(*one) for one in zip(net.layers, net.config.layer_types, strict=True)]
+
+
 def _t5_embed(net: Any) -> Cut:
     def call(parts: nn.ModuleDict, state: State) -> Mapping[str, Tensor]:
         return {"hidden": parts["dropout"](parts["words"](state["ids"])), "bias": parts["bias"].weight}
@@ -238,6 +257,11 @@ PLANS: Mapping[str, Plan] = {
         layers=lambda net: [_plain(block, lambda state: distances(state) <= 0) for block in net.h],
         last=lambda net: {"norm": net.ln_f},
     ),
+    "gemma3_text": Plan(
+        embed=lambda net: ({"words": net.embed_tokens}, lambda parts, state: parts["words"](state["ids"])),
+        layers=_gemma_layers,
+        last=lambda net: {"norm": net.norm},
+    ),
     "t5": Plan(
         embed=_t5_embed,
         layers=t5_layers,
@@ -256,7 +280,11 @@ def network_of(config: Mapping[str, Any]) -> Built:
     transformers, described = library(), dict(config["transformers"])
     plan = PLANS[str(described["model_type"])]
     settings = transformers.AutoConfig.for_model(**described)
-    net = plan.make(transformers, settings)
+    whole, causal, head = None, str(described["model_type"]) in DECODERS, config.get("head")
+    if head:  # a language model with an output layer of its own
+        kind = transformers.AutoModelForCausalLM if causal else transformers.AutoModelForMaskedLM
+        whole = kind.from_config(settings, dtype=torch.float32)
+    net = plan.make(transformers, settings) if whole is None else whole.base_model
     parts, last = [plan.embed(net), *plan.layers(net)], plan.last(net)
     names = ["embeddings", *(f"layer.{at}" for at in range(len(parts) - 1))]
     stages = {name: Stage(*cut, last if name == names[-1] else {}) for name, cut in zip(names, parts, strict=True)}
@@ -266,8 +294,52 @@ def network_of(config: Mapping[str, Any]) -> Built:
         stages=stages,
         readouts=lambda state: readouts(state, pooling, unit=unit),
         shared=plan.shared,
+        source_head=None if head is None else _output_of(net if whole is None else whole, head),
+        generate=None if head is None else _writing(transformers, whole) if causal else _filled,
     )
-    return Built(network=network, original=net)
+    return Built(network=network, original=net if whole is None else whole)
+
+
+def _output_of(net: Any, head: Sequence[str]) -> nn.Module:
+    """Return a separate output layer (d -> v), initialised from the modules `head` of the network in a file, or from
+    its embeddings."""
+    words = net.get_input_embeddings().weight
+    if head:
+        parts = nn.Sequential(*(net.get_submodule(name) if name != "gelu" else nn.GELU() for name in head))
+        own = copy.deepcopy(parts)
+    else:
+        own = nn.Sequential(nn.Linear(words.shape[1], words.shape[0], bias=False))
+
+    def again(*_: Any) -> None:
+        own.load_state_dict(parts.state_dict() if head else {"0.weight": words})
+
+    again()
+    net.register_load_state_dict_post_hook(again)
+    return own
+
+
+def _writing(transformers: Any, whole: Any) -> Callable[..., Tensor]:
+    """Return how a causal model writes on, by the library's own `generate`."""
+
+    def write(network: Network, state: State, cut: str, head: nn.Module, told: Mapping[str, Any]) -> Tensor:
+        writer = copy.copy(whole)  # the same modules except the output layer
+        writer._modules = {**whole._modules, "lm_head": head}  # noqa: SLF001
+        pad, ends = whole.config.pad_token_id, whole.config.eos_token_id
+        writer.generation_config = transformers.GenerationConfig(eos_token_id=ends, pad_token_id=pad or 0, **told)
+        ids = state["ids"].long()
+        room = getattr(whole.config, "max_position_embeddings", 0) - told["max_new_tokens"]
+        ids = ids[:, -room:] if room > 0 else ids
+        made: Tensor = writer.eval().generate(input_ids=ids, attention_mask=torch.ones_like(ids))
+        return made[:, ids.shape[1] :]
+
+    return write
+
+
+def _filled(network: Network, state: State, cut: str, head: nn.Module, told: Mapping[str, Any]) -> Tensor:
+    """Return the tokens with the most likely one in place of every mask token."""
+    ids = state["ids"].long()
+    read = network.readouts(network.run(state, after=cut))["tokens"]
+    return torch.where(ids == told["mask"], head(read).argmax(dim=-1), ids)
 
 
 def readouts(state: State, pooling: str, *, unit: bool = False) -> Readouts:

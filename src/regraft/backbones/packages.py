@@ -37,10 +37,11 @@ def without_heads(path: Path, expected: Mapping[str, Any]) -> Mapping[str, Any]:
     """
     from regraft.backbones.convert import read_original
 
-    found = {}
+    found, tops = {}, {name.partition(".")[0] for name in expected}
     for name, tensor in read_original(path).items():
         usual = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
-        bare = next((one for one in (usual, usual.partition(".")[2]) if one in expected), usual)
+        inside = (f"{top}.{usual}" for top in tops)
+        bare = next((one for one in (usual, usual.partition(".")[2], *inside) if one in expected), usual)
         if usual == "shared.weight" and "embed_tokens.weight" in expected:  # T5 shares one embedding table
             bare = "embed_tokens.weight"
         if bare in expected or (not bare.startswith(HEADS) and not bare.endswith(BUFFERS)):

@@ -160,7 +160,8 @@ def of_bundle(path: Path) -> Backbone:
         weights=f"bundle:{name}",
         trained_on=f"{before}; then {len(classes)} {outputs} of the user's ({name})" if classes else before,
     )
-    if isinstance(task, dict) and TASKS.get(str(task.get("kind")))(()).generates:  # the output layer is reused
+    made = TASKS.get(str(task.get("kind")))(()) if isinstance(task, dict) else None
+    if made is not None and (made.generates or made.ready):  # the output layer is reused
         return replace(found, card=replace(card, num_source_classes=card.preparation.vocabulary), head="head/1.")
     return replace(found, card=card)
 

@@ -47,7 +47,7 @@ TRAINED_SHARE = 3
 ENCODERS = {
     "bert", "roberta", "xlm-roberta", "camembert", "distilbert", "albert", "deberta-v2", "modernbert", "t5",
 }  # fmt: skip
-DECODERS = {"gpt2"}
+DECODERS = {"gemma3_text", "gpt2"}
 """Supported network types, by the `model_type` of their configuration; for T5, its encoder."""
 FILES = (
     "config.json", "tokenizer.json", "tokenizer_config.json", "1_Pooling/config.json", "modules.json",
@@ -119,7 +119,7 @@ def _said(described: Mapping[str, Any], name: str, default: int = 0) -> Any:
     return next((described[one] for one in (name, *ALSO[name]) if one in described), default)
 
 
-def _minilm(variant: str) -> Card:
+def minilm_card(variant: str) -> Card:
     config = {"transformers": MINILM, "pooling": "mean"}
     text = asset("minilm_l6", "tokenizer.json")
     return card_of("minilm_l6", variant, config, Preparation(tokenizer=text, max_tokens=256, positions=512, types=True))
@@ -134,10 +134,10 @@ def narrowed(variant: str) -> Family:
     """
     if variant == KNOWN:
         return replace(
-            ENTRIES["transformers"], card=lambda _: replace(_minilm(KNOWN), family="transformers"), narrowed=None
+            ENTRIES["transformers"], card=lambda _: replace(minilm_card(KNOWN), family="transformers"), narrowed=None
         )
     described, texts, url = small_files(variant)
-    card = _described(variant, described, texts)
+    card = described_card(variant, described, texts)
     return in_place(ENTRIES["transformers"], variant, card, url, read=without_heads)
 
 
@@ -198,8 +198,12 @@ def _parsed(variant: str, name: str, text: str) -> Any:
         ) from error
 
 
-def _described(variant: str, described: Mapping[str, Any], texts: Mapping[str, str]) -> Card:
-    """Return the card of a network from its small files."""
+def described_card(variant: str, described: Mapping[str, Any], texts: Mapping[str, str]) -> Card:
+    """Return the card of a network from its small files.
+
+    Raises:
+        BadRequest: its type is not supported, or a file is not JSON.
+    """
     files = {name: _parsed(variant, name, text) for name, text in texts.items()}
     kind = described.get("model_type")
     if kind not in DECODERS | ENCODERS:
@@ -236,7 +240,7 @@ ENTRIES = {
         "https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2",
         revision=1,
         variants=("uncased",),
-        card=_minilm,
+        card=minilm_card,
         build=build,
         classifier="",
         smallest_px=1,
@@ -246,7 +250,7 @@ ENTRIES = {
         name="transformers",
         title="A network of transformers in a folder or on the hub: transformers:FOLDER, transformers:OWNER/REPOSITORY",
         prefer="where a larger or another network of texts is wanted: BERT, RoBERTa, DistilBERT, ALBERT, DeBERTa, "
-        "ModernBERT, GPT-2, the encoder of T5; it needs the extra `text`",
+        "ModernBERT, GPT-2, Gemma 3, the encoder of T5; it needs the extra `text`",
         source="Wolf et al. 2020, arXiv:1910.03771, https://github.com/huggingface/transformers",
         revision=1,
         variants=(KNOWN,),

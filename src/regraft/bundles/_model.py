@@ -17,7 +17,7 @@ from regraft.activations.disk import Memo
 from regraft.activations.runner import BATCH, Prefixes
 from regraft.backbones.backbone import Backbone
 from regraft.bundle_format import FACTS, TENSORS, part_digests, sealed, write_tensors
-from regraft.contracts.family import Card
+from regraft.contracts.family import Card, built
 from regraft.contracts.modality import MODALITIES
 from regraft.contracts.task import Reads, Task
 from regraft.evaluation.ood import OODReference
@@ -99,7 +99,10 @@ class Model:
         """The head as a module, in evaluation mode. Imports torch."""
         import torch
 
-        head = self.task.head(self.widths, 0.0, self.backbone.network.source_head)
+        source = self.backbone.network.source_head
+        if source is None and self.task.ready:  # its form alone: the values follow
+            source = built(self.backbone.family, self.backbone.card).network.source_head
+        head = self.task.head(self.widths, 0.0, source)
         head.load_state_dict({name: torch.from_numpy(array) for name, array in self.head.items()})
         return head.eval().requires_grad_(False)
 

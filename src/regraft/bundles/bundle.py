@@ -134,14 +134,15 @@ class Bundle:
         """Return predictions in the order of the inputs; see `stream`."""
         return list(self.stream(inputs, abstain=abstain))
 
-    def stream(self, inputs: Any, *, abstain: float | None = None) -> Iterator[Prediction]:
+    def stream(self, inputs: Any, *, abstain: float | None = None, complete: bool = True) -> Iterator[Prediction]:
         """Yield predictions for one input or many, in constant memory.
 
         Many inputs may be images, a list, an array or a column of paths, a data frame (its column `path`, or its only
         one), or the path of a table.
 
         With `abstain` in [0, 1], the label is withheld for inputs farther from the training classes than this share of
-        the training examples. An input that cannot be read yields a prediction with `error` set.
+        the training examples. An input that cannot be read yields a prediction with `error` set. `complete` as in
+        `predict_prepared`.
 
         Raises:
             BadRequest: `abstain` is out of range, or the model has no OOD reference; or there are no inputs.
@@ -155,7 +156,7 @@ class Bundle:
                 f"The inputs are a {type(inputs).__name__}; one of the {self.modality.many} or several are expected.",
                 fix="give paths, arrays or a data frame.",
             )
-        return self._stream([inputs] if one else inputs, abstain)
+        return self._stream([inputs] if one else inputs, abstain, complete)
 
     def check_abstain(self, abstain: float | None) -> None:
         """Check the value of `abstain`.
@@ -171,11 +172,11 @@ class Bundle:
                 fix="leave abstain out.",
             )
 
-    def _stream(self, inputs: Iterable[Any], abstain: float | None) -> Iterator[Prediction]:
+    def _stream(self, inputs: Iterable[Any], abstain: float | None, complete: bool) -> Iterator[Prediction]:
         numbered = enumerate(inputs)
         for batch, prepared in ahead(self._try, numbered, size=BATCH, workers=self._workers):
             good = [pieces for pieces in prepared if not isinstance(pieces, str)]
-            rows = iter(self.predict_prepared(good)) if good else iter(())
+            rows = iter(self.predict_prepared(good, complete=complete)) if good else iter(())
             for (number, given), pieces in zip(batch, prepared, strict=True):
                 name = _name(given, number)
                 if isinstance(pieces, str):
@@ -189,8 +190,11 @@ class Bundle:
         except Undecodable as error:
             return error.message
 
-    def predict_prepared(self, pieces: Sequence[Sequence[tuple[Record, Placement]]]) -> list[Prediction]:
-        """Predict inputs prepared by `prepare_pieces`, named by position, without abstaining.
+    def predict_prepared(
+        self, pieces: Sequence[Sequence[tuple[Record, Placement]]], *, complete: bool = True
+    ) -> list[Prediction]:
+        """Predict inputs prepared by `prepare_pieces`, named by position, without abstaining. `complete=False` leaves
+        out what metrics do not need (`Task.completed`).
 
         Results do not depend on the other inputs, apart from the padding of ragged ones.
         """
@@ -199,12 +203,18 @@ class Bundle:
             outputs = task.outputs(self.raw(pieces), self.model.temperature)
             said = task.predictions(outputs)
             records = [None] * len(said) if task.taught else task.recorded(outputs)
-            return [replace(one, record=record) for one, record in zip(said, records, strict=True)]
+            said = [replace(one, record=record) for one, record in zip(said, records, strict=True)]
+            return [self._completed(*one) for one in zip(said, pieces, strict=True)] if complete else said
         features = self.of_inputs(pieces)
         said = task.predictions(task.outputs(self.model.logits(features), self.model.temperature))
         if reference is None:
             return said
         return [replace(one, ood_score=float(far)) for one, far in zip(said, reference.score(features), strict=True)]
+
+    def _completed(self, prediction: Prediction, pieces: Sequence[tuple[Record, Placement]]) -> Prediction:
+        return self.model.task.completed(
+            prediction, [record for record, _ in pieces], lambda record: self.model.generated(stacked([record]))[0]
+        )
 
 
 def withheld(prediction: Prediction, abstain: float | None) -> Prediction:

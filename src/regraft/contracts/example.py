@@ -19,7 +19,7 @@ from regraft.folds import Folds, folds, teachable
 from regraft.recipe import Source
 from regraft.records import to_json
 from regraft.registry import Shelf
-from regraft.values import Json, Notice
+from regraft.values import Json, Notice, Prediction
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -166,6 +166,9 @@ class Labelling(ABC):
     """Whether the head also takes the encoded targets, while training (to sample proposals around them)."""
     head_epochs: int = 0
     """Epochs when only the head is trained; 0: the default for small heads, whose epochs are cheap."""
+    ready: bool = False
+    """Whether the pretrained network's own head does this task already: it is what training starts from and what a
+    model is compared with, in place of a probe."""
     closed_form: bool = False
     """Whether the head, although not linear, can be `solved` in closed form."""
     split_rule: Literal["stratified", "disjoint classes"] = "stratified"
@@ -242,6 +245,13 @@ class Labelling(ABC):
     def recorded(self, outputs: np.ndarray) -> list[Json]:
         """Return each structured output as JSON, without loss of precision, for predictions and their tables."""
         return [to_json(one) for one in outputs]
+
+    def completed(
+        self, prediction: Prediction, pieces: Sequence[Mapping[str, np.ndarray]], generate: Any
+    ) -> Prediction:
+        """Return a user's prediction completed by what metrics do not need: text generated from the example, by
+        `generate`, from one of its records to tokens (t)."""
+        return prediction
 
     def restored(self, records: Sequence[Any]) -> np.ndarray:
         """Invert `recorded`."""

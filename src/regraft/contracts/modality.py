@@ -225,6 +225,19 @@ class Modality(ABC):
         """Return the preparation that shows the whole example, uncropped (`Reads.whole`)."""
         return preparation
 
+    def itself(self, preparation: Any) -> Any:
+        """Return the preparation whose records name what is to be predicted of the input itself (`Reads.itself`).
+
+        Raises:
+            BadRequest: the network predicts nothing of the kind.
+        """
+        raise BadRequest(f"Nothing that {self.many} consist of can be predicted here; texts' tokens can.",
+                         fix="name another --task.")  # fmt: skip
+
+    def varies(self, augmentation: Any, preparation: Any) -> bool:
+        """Return whether views can differ from the plain one."""
+        return bool(augmentation.varies)
+
     def pieces(self, contents: Contents, preparation: Any) -> int:
         """Return the number of pieces of an example: windows of a long text, slices of a volume; usually 1."""
         return 1

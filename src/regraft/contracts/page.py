@@ -52,6 +52,8 @@ class Words:
     """Expression that the code example prints, for a prediction called `prediction`."""
     column: str = "p"
     """Prefix of output columns in a table of predictions: `p:NAME`."""
+    probe: str = "linear probe"
+    """Name of the untouched network with a head, which models are compared with."""
 
     @classmethod
     def plain(cls, kind: str) -> "Words":

@@ -36,6 +36,8 @@ class Reads:
     """Strides of the taps it reads as well, for a feature pyramid; the card maps taps to strides."""
     whole: bool = False
     """Whether inputs must show the whole example, uncropped, because a target may lie at its edge."""
+    itself: bool = False
+    """Whether parts of the input are predicted (its next, or its hidden tokens): `Modality.itself`."""
 
 
 class Task(Labelling, Exported):
@@ -96,8 +98,7 @@ class Task(Labelling, Exported):
     def judged(
         self, raw: np.ndarray, targets: np.ndarray, mean_loss: float, loss: "Callable[[Any, Any], Tensor]"
     ) -> tuple[float, float]:
-        """Return (validation loss, model-selection criterion). They are equal unless the task's confidence can be
-        recalibrated after training."""
+        """Return (validation loss, model-selection criterion), equal unless confidence is recalibrated afterwards."""
         return mean_loss, mean_loss
 
     def scores(self, raw: np.ndarray, targets: np.ndarray) -> dict[str, float]:

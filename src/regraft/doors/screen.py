@@ -319,7 +319,7 @@ def figures(report: "Report") -> str:
         return ""
     models = {report.strategy.preset if report.strategy else "model": section}
     if report.probe:
-        models["linear probe"] = report.probe.evaluation
+        models[report.words.probe] = report.probe.evaluation
     metrics = [name for name in _SHOWN if name in section.metrics][:2]
     rows = [
         [name, one.headline.told(), *(one.metrics[key].told() if key in one.metrics else NOTHING for key in metrics)]

@@ -36,7 +36,7 @@ def metrics(report: Report, section: Evaluation) -> Block:
         title = _title(key, section, ", pooled" if pooled else "")
         rows.append([title, *(one.told() if one else "" for one in found)])
     header = ["Metric", report.strategy.preset if report.strategy else "model"]
-    header += [*(["linear probe"] if probe else []), *(one.title for one in besides)]
+    header += [*([report.words.probe] if probe else []), *(one.title for one in besides)]
     header += [reference.title] if reference else []
     levels = sorted({one.level for one in section.metrics.values()} or {0.95})
     groups = f" in {counted(section.num_groups, 'group')}" if section.num_groups else ""
@@ -318,7 +318,7 @@ def _paired(report: Report) -> str:
     found = report.paired
     if found is None:
         return ""
-    said = f"Against the linear probe, on the same examples: {found.verdict}"
+    said = f"Against the {report.words.probe}, on the same examples: {found.verdict}"
     if found.p_value is None or found.only_a_right is None:
         return said
     return (

@@ -77,8 +77,10 @@ def _beside_the_probe(report: Report) -> str:
     if report.strategy is None:
         return ""
     if report.strategy.name == "probe":
-        return "This is the linear probe: the backbone is untouched, the head alone was solved."
-    return "There is no linear probe to compare with."
+        fitted = f"the head alone was {'trained' if report.task.answers == 'structured' else 'solved'}"
+        fitted = "nothing was trained" if report.task.ready else fitted
+        return f"This is the {report.words.probe}: the backbone is untouched, {fitted}."
+    return f"There is no {report.words.probe} to compare with."
 
 
 def not_verified(report: Report) -> list[str]:

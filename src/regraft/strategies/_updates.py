@@ -27,7 +27,17 @@ def layers_of(tail: nn.Module, kinds: str) -> dict[str, nn.Module]:
     wanted = (() if kinds == "convolutions" else (nn.Linear, nn.MultiheadAttention)) + (
         () if kinds == "linear" else CONVOLUTIONS
     )
-    return {name: layer for name, layer in _whole("stages", tail.get_submodule("stages")) if isinstance(layer, wanted)}
+    every = dict(_whole("stages", tail.get_submodule("stages")))
+    return {
+        name: layer
+        for name, layer in every.items()
+        if isinstance(layer, wanted) or (kinds != "convolutions" and _turned(layer))
+    }
+
+
+def _turned(layer: nn.Module) -> bool:
+    """Whether it is a linear layer of GPT-2, of which transformers keeps the transposed weight."""
+    return type(layer).__name__ == "Conv1D"
 
 
 def mergeable(layer: nn.Module) -> bool:
@@ -51,7 +61,10 @@ class Updates:
         weights = {id(weight) for layer in layers.values() for weight in _weights(layer)}
         self.changed = frozenset(name for name, tensor in tail.tensors().items() if id(tensor) in weights)
         """Canonical names of the weights that merging changes."""
-        config = peft.LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(layers))
+        turned = any(map(_turned, layers.values()))
+        config = peft.LoraConfig(
+            r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(layers), fan_in_fan_out=turned
+        )
         self._model: Any = peft.LoraModel(tail, config, "default")
         tail.head.requires_grad_(True)
 

@@ -52,6 +52,8 @@ def fit(problem: Problem, options: Options) -> Generator[Event, None, Fitted]:
         BadData: features are not finite.
     """
     check_ranges(options)
+    if problem.task.ready:
+        return _as_it_came(problem)
     if problem.task.closed_form:
         return _in_closed_form(problem)
     if not isinstance(problem.task, LinearTask):
@@ -81,6 +83,16 @@ def fit(problem: Problem, options: Options) -> Generator[Event, None, Fitted]:
             "note": dealt.note if dealt else "All examples are of one group, so there were no folds.",
         },
     )
+
+
+def _as_it_came(problem: Problem) -> Fitted:
+    """Return the untouched network with its own head."""
+    from regraft.strategies import finetune
+    from regraft.strategies._checkpoint import fitted_of
+    from regraft.strategies.training import new_tail
+
+    tail = new_tail(replace(problem, cut="output"), finetune.Options(), batch_norm="frozen")
+    return fitted_of(tail, {}, {"trained": False})
 
 
 def _in_closed_form(problem: Problem) -> Fitted:

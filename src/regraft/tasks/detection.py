@@ -81,6 +81,7 @@ class Detection(Task):
             caution="A score ranks boxes; it is not a probability. A thing of none of the classes may be boxed as one, "
             "and a thing without a box was not seen rather than shown not to be there.",
             fields="prediction.label, prediction.record",
+            probe="head alone",
         )
 
     def named(self, label: str) -> Sequence[str]:

@@ -69,6 +69,7 @@ class Segmentation(Task):
             caution="Every point gets one of the classes, also where it is of none, and the mask does not say how sure "
             "the model is.",
             fields="prediction.label, prediction.record",
+            probe="head alone",
         )
 
     def named(self, label: str) -> Sequence[str]:

@@ -66,6 +66,7 @@ class Writing(Task):
             caution="What it writes may read well and be wrong: it leaves out, adds and mistakes names and numbers. "
             "Have what matters read by somebody who knows both sides.",
             fields="prediction.label",
+            probe="head alone",
         )
 
     def for_preparation(self, preparation: Any) -> Task:

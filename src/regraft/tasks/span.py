@@ -71,6 +71,7 @@ class Span(Task):
             + ("" if self.unanswerable else "Some part of the context is always given, also where none answers. ")
             + "An answer is quoted from the context, not checked: it is as right as the context.",
             fields="prediction.label, prediction.record",
+            probe="head alone",
         )
 
     def named(self, label: str) -> Sequence[str]:

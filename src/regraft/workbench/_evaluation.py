@@ -333,7 +333,8 @@ def _beside(
     tuned = _among(tuned, probed.positions)  # folds dealt from two seeds may leave out different examples
     probed = _among(probed, tuned.positions)
     ours, theirs = (task.outputs(one.logits, temperature_of(by)) for one, by in ((tuned, calibration), (probed, own)))
-    paired = _paired(session, tuned.positions, ours, theirs, (outcome.recipe.strategy, "the linear probe"))
+    names = (outcome.recipe.strategy, f"the {task.words().probe}")
+    paired = _paired(session, tuned.positions, ours, theirs, names)
     return Probe(evaluation=evaluation, facts=dict(outcome.probe.fitted.facts)), paired
 
 

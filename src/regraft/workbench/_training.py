@@ -77,7 +77,7 @@ def opened(
     unfitted = yield from phases.run("weights", open_for(recipe, backbone_spec(recipe)))
     resolved = resolve(recipe, unfitted.card)
     session = yield from phases.run("data", open_data(recipe, dataset, holds_out=holds_out, workers=threads))
-    unfitted = suited(recipe, session.dataset, unfitted, whole=session.task.reads.whole)
+    unfitted = suited(recipe, session.dataset, unfitted, session.task.reads)
     yield from phases.run("data", (notice for notice in session.check(unfitted.card)))
     resolved, (session, backbone) = resolve(recipe, unfitted.card), fitted_to(session, unfitted)
     check_seen(recipe.seen, backbone, session.dataset)

@@ -171,7 +171,8 @@ def _ask(bundle: Bundle, scanned: Scanned) -> Generator[Event, None, _Asked]:
     damaged = [Damaged(id=one.id, reason=one.reason) for one in scanned.quarantined]
     dataset = scanned.dataset.select(np.flatnonzero(scanned.usable))
     total, unread = len(dataset.examples), len(damaged)
-    for i, prediction in enumerate(bundle.stream([example.contents for example in dataset.examples])):
+    contents = [example.contents for example in dataset.examples]
+    for i, prediction in enumerate(bundle.stream(contents, complete=False)):
         if prediction.error is not None:
             damaged.append(Damaged(id=dataset.examples[i].id, reason=prediction.error))
         else:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from regraft.backbones.backbone import Backbone
     from regraft.backbones.opening import Opening
     from regraft.contracts.family import Card
-    from regraft.contracts.task import Task
+    from regraft.contracts.task import Reads, Task
     from regraft.data.dataset import Dataset
 
 AUTO = "auto"
@@ -247,7 +247,7 @@ def resolve(recipe: Recipe, card: "Card") -> Resolved:
     views = recipe.views if recipe.views >= 0 else (preset.views if preset else 4)
     if recipe.views < 0 and cut not in ("input", "output") and views == 0:
         views = 4
-    if views > 1 and not augmentation.varies:
+    if views > 1 and not MODALITIES.get(card.modality).varies(augmentation, card.preparation):
         views = 1  # all of them would be the plain one
     if recipe.views < -1 or (entry.solved and views == 0):
         raise BadRecipe(
@@ -274,12 +274,13 @@ def open_for(recipe: Recipe, spec: str) -> "Opening":
     return open_for_channels(spec, channels=recipe.channels, input_px=recipe.input_px or None, seed=recipe.seed)
 
 
-def suited(recipe: Recipe, dataset: "Dataset", backbone: "Backbone", *, whole: bool = False) -> "Backbone":
+def suited(recipe: Recipe, dataset: "Dataset", backbone: "Backbone", reads: "Reads | None" = None) -> "Backbone":
     """Adapt the network to these examples: unchanged if the modality matches, else with a preparation of their modality
-    that yields the same records; uncropped if `whole`; with the fields of the recipe's [prepare].
+    that yields the same records; as the task `reads` them; with the fields of the recipe's [prepare].
 
     Raises:
         BadData: it cannot take the examples.
+        BadRequest: it predicts nothing of its input itself, as the task asks.
         BadRecipe: a field of [prepare] is unknown, of the wrong type or out of range.
     """
     card, modality = backbone.card, dataset.reads
@@ -298,8 +299,8 @@ def suited(recipe: Recipe, dataset: "Dataset", backbone: "Backbone", *, whole: b
                 fix=f"choose another backbone:{names} or another of those that `regraft backbones` lists.",
             )
         card = bridged
-    if whole:
-        card = replace(card, preparation=modality.whole(card.preparation))
+    for asked, change in ((reads and reads.whole, modality.whole), (reads and reads.itself, modality.itself)):
+        card = replace(card, preparation=change(card.preparation)) if asked else card
     if recipe.prepare:
         known = {one.name: getattr(card.preparation, one.name) for one in fields(card.preparation)}
         card = replace(card, preparation=built(type(card.preparation), {**known, **recipe.prepare}, where="prepare"))

@@ -116,14 +116,20 @@ class TextModality(Modality):
 
         texts = _given(contents, preparation)
         placement = dict[str, np.ndarray]()
-        if preparation.overlap:
-            ids, types, placement["offsets"], placement["letters"] = preparation.windows(*texts)[0][piece]
+        if preparation.windowed:
+            window = preparation.windows(*texts)[0][piece]
+            ids, types, placement = window.ids, window.types, {"offsets": window.offsets, "letters": window.letters}
         else:
             found = preparation.encoded(*texts)
             ids, types = np.array(found.ids, dtype=np.int32), np.array(found.type_ids, dtype=np.int32)
         if not len(ids):
             raise Undecodable("it has no tokens", str(next(iter(contents.values()))))
         record = {"ids": ids, "mask": np.ones(len(ids), dtype=bool), **({"types": types} if preparation.types else {})}
+        if preparation.language:
+            from regraft.modalities.text.language import posed
+
+            record["ids"], record["truth"], size = posed(window, preparation, view)
+            placement = {"bytes": np.array(size, dtype=np.int32)}
         if preparation.max_target_tokens:
             # Both texts are padded to the longer one, since a row has one length; the mask is the source's.
             shown = preparation.target(text_of(contents[SHOWN]))[:-1] if SHOWN in contents else []
@@ -137,25 +143,36 @@ class TextModality(Modality):
 
         return replace(preparation, overlap=OVERLAP)
 
+    def itself(self, preparation: Any) -> Any:
+        from regraft.modalities.text.language import as_language
+
+        return as_language(preparation)
+
+    def varies(self, augmentation: Any, preparation: Any) -> bool:
+        return bool(preparation.language and preparation.predicts == "masked")  # in every view others are hidden
+
     def pieces(self, contents: Contents, preparation: Any) -> int:
         from regraft.modalities.text.read import text_of
 
-        return len(preparation.windows(*map(text_of, contents.values()))[0]) if preparation.overlap else 1
+        return len(preparation.windows(*map(text_of, contents.values()))[0]) if preparation.windowed else 1
 
     def placements(self, preparation: Any, augmentation: Any = None) -> Shapes:
         from regraft.modalities.text.tokens import WIDE
 
-        return {"offsets": ((None, 2), "int32"), "letters": ((None, WIDE), "int32")} if preparation.overlap else {}
+        if preparation.language:
+            return {"bytes": ((), "int32")}
+        return {"offsets": ((None, 2), "int32"), "letters": ((None, WIDE), "int32")} if preparation.windowed else {}
 
     def shapes(self, preparation: Any) -> Shapes:
         numbers: tuple[tuple[int | None, ...], str] = ((None,), "int32")
-        types = {"types": numbers} if preparation.types else {}
-        decoder = {"decoder": numbers} if preparation.max_target_tokens else {}
-        return {"ids": numbers, "mask": ((None,), "bool"), **decoder, **types}
+        more = {
+            "types": preparation.types, "decoder": preparation.max_target_tokens, "truth": preparation.language
+        }  # fmt: skip
+        return {"ids": numbers, "mask": ((None,), "bool"), **{name: numbers for name in more if more[name]}}
 
     def golden(self, seed: int, preparation: Any) -> list[Contents]:
         texts = [Inline(text) for text in _golden(seed)]
-        if preparation.overlap:  # the last ones have several windows
+        if preparation.windowed and not preparation.language:  # the last ones have several windows
             return [{"question": texts[0], "context": Inline(" ".join([one.value] * 4))} for one in texts]
         return [{"text": text} for text in texts]
 
@@ -175,6 +192,8 @@ class TextModality(Modality):
         from regraft.modalities.text.read import text_of
 
         most, prepared = card.preparation.max_tokens, card.preparation
+        if prepared.language:
+            return ()
         if prepared.overlap:
             cut = [one.id for one in examples if prepared.windows(*map(text_of, one.contents.values()))[1]]
             many = counted(len(cut), "question has", "questions have")

@@ -3,7 +3,8 @@
 The tokenizer is the one the weights were trained with, in the format of the library `tokenizers` (`tokenizer.json`). It
 is part of the preparation, and so of the activation store's key and of a saved model. A text with more tokens than the
 network accepts is truncated at its end; in a pair, the longer text is. If all of a text must be seen, it is read in
-overlapping windows; in a pair, the second text is, and each window follows the first text (a question).
+overlapping windows; in a pair, the second text is, and each window follows the first text (a question). For a language
+model the text is read in windows as well, and a row says which of its tokens are to be predicted (`language.py`).
 
 Source of the format: https://huggingface.co/docs/tokenizers. Windows: Devlin et al. 2019, arXiv:1810.04805 (run_squad).
 """
@@ -12,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Bool, Int, Int32
 
 from regraft.errors import BadRecipe, BadRequest, MissingExtra, Undecodable, WeightsError
 from regraft.identity import digest_bytes
@@ -29,6 +30,9 @@ WIDE = 16
 """Maximum number of characters stored per token of a window, on average; English has about five."""
 
 
+_NO_LETTERS = np.zeros((0, WIDE), dtype=np.int32)
+
+
 class Window(NamedTuple):
     """The tokens of one window, and their positions in the text. t tokens."""
 
@@ -36,8 +40,13 @@ class Window(NamedTuple):
     types: Int32[np.ndarray, " t"]
     offsets: Int32[np.ndarray, "t 2"]
     """Start and end (exclusive) of each token in the last text; 0 and 0 for tokens outside it."""
-    letters: Int32[np.ndarray, "t 16"]
-    """The window's characters as code points, row by row, from its first token on; padded with zeros."""
+    letters: Int32[np.ndarray, "_ 16"]
+    """The window's characters as code points, row by row, from its first token on; padded with zeros. Empty for a
+    language model."""
+    fresh: Bool[np.ndarray, " t"]
+    """Tokens of the last text that the window before does not contain."""
+    sizes: Int32[np.ndarray, " t"]
+    """UTF-8 bytes of each token of the last text, with the spaces before it; 0 for other tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +72,20 @@ class Preparation(Record):
     end: int = 0
     """Id of its end token."""
     vocabulary: int = 0
-    """Size of its vocabulary."""
+    """Size of its vocabulary; of a language model's as well."""
+    predicts: Literal["", "next", "masked"] = ""
+    """Which tokens a language model predicts: the `next`, or `masked` ones; empty if the network is none."""
+    language: bool = False
+    """Whether rows say which tokens are to be predicted, for the task language."""
+    hidden: float = 0.15
+    """Share of the tokens that are hidden and predicted by a masked language model, in (0, 1)."""
 
     def __post_init__(self) -> None:
         if not 8 <= self.max_tokens <= (self.positions or self.max_tokens):
             most = f"8 to {self.positions} are" if self.positions else "8 or more are"
             raise BadRecipe(f"max_tokens is {self.max_tokens}; {most} possible.", fix="leave prepare.max_tokens out.")
+        if not 0 < self.hidden < 1:
+            raise BadRecipe(f"hidden is {self.hidden}; it must lie between 0 and 1.", fix="leave prepare.hidden out.")
         if self.overlap < 0:
             raise BadRecipe(f"overlap is {self.overlap}; 0 or more is expected.", fix="leave prepare.overlap out.")
         if self.max_target_tokens and not self.vocabulary:
@@ -82,7 +99,14 @@ class Preparation(Record):
     def digest_fields(self) -> dict[str, Any]:
         """Return everything that determines the tokens, as JSON, for the key of the activation store."""
         fields = {"rule": "tokens-1", **self.to_json(), "tokenizer": digest_bytes(self.tokenizer.encode())}
-        return {name: value for name, value in fields.items() if name != "overlap" or value}
+        unused = {"overlap"} if not self.overlap else set[str]()
+        unused |= set() if self.language else {"predicts", "language", "hidden"}
+        return {name: value for name, value in fields.items() if name not in unused}
+
+    @property
+    def windowed(self) -> bool:
+        """Whether texts are read in windows."""
+        return self.overlap > 0 or self.language
 
     def scaled_to(self, input_px: int) -> "Preparation":
         """
@@ -109,6 +133,15 @@ class Preparation(Record):
             BadRequest, MissingExtra, WeightsError: as `encoded`.
         """
         return _windows(self, texts)
+
+    def number_of(self, *tokens: str) -> int | None:
+        """Return the id of the first of these tokens that the tokenizer knows; None for none.
+
+        Raises:
+            BadRequest, MissingExtra, WeightsError: as `encoded`.
+        """
+        known = (_tokenizer(self.tokenizer, 0).token_to_id(one) for one in tokens)
+        return next((one for one in known if one is not None), None)
 
     def target(self, text: str) -> list[int]:
         """Return the token ids of a decoder's target text, including the end token; truncated to `max_target_tokens`.
@@ -143,20 +176,39 @@ def _windows(preparation: Preparation, texts: tuple[str, ...]) -> tuple[list[Win
     first = np.flatnonzero((of_text >= 0) & (of_text < last))
     around = np.flatnonzero(np.isin(np.arange(len(ids)), first[most:], invert=True) & (of_text != last))
     before, after = around[around < inside[0]], around[around > inside[-1]]
-    room = preparation.max_tokens - len(around)
-    step, made = room - min(preparation.overlap, room // 2), list[Window]()
-    for begin in range(0, max(1, len(inside) - room + step), step):
+    if preparation.language and preparation.predicts == "next":
+        after = after[:0]  # what follows a text would be taken for its continuation
+    room = preparation.max_tokens - len(before) - len(after)
+    shared = min(preparation.overlap, room // 2)
+    step, made, sizes = room - shared, list[Window](), _sizes(texts[last], offsets[inside], inside, len(ids))
+    for begin in range(0, max(1, len(inside) - shared), step):
         part = inside[begin : begin + room]
         chosen = np.concatenate([before, part, after])
         shown = np.where((of_text[chosen] == last)[:, None], offsets[chosen], 0)
+        fresh = np.isin(chosen, part[shared if begin else 0 :])
+        if preparation.language:
+            made.append(Window(ids[chosen], types[chosen], shown, _NO_LETTERS, fresh, sizes[chosen]))
+            continue
         marked = shown[shown[:, 1] > 0]
         text = texts[last][marked[0, 0] : marked[-1, 1]] if len(marked) else ""
         letters = np.zeros(len(chosen) * WIDE, dtype=np.int32)
         if len(text) > len(letters):
             raise Undecodable(f"{len(text):,} characters of it are {len(part)} tokens", texts[last][:40])
         letters[: len(text)] = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<i4")
-        made.append(Window(ids[chosen], types[chosen], shown, letters.reshape(-1, WIDE)))
+        made.append(Window(ids[chosen], types[chosen], shown, letters.reshape(-1, WIDE), fresh, sizes[chosen]))
     return made, len(first) > most
+
+
+def _sizes(
+    text: str, offsets: Int32[np.ndarray, "i 2"], inside: Int[np.ndarray, " i"], count: int
+) -> Int32[np.ndarray, " t"]:
+    """Return the bytes of each token, with what lies between it and the token before; 0 outside the text."""
+    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+    until = np.concatenate([[0], np.cumsum(1 + (points > 0x7F) + (points > 0x7FF) + (points > 0xFFFF))])
+    ends = np.maximum.accumulate(until[offsets[:, 1]])
+    made = np.zeros(count, dtype=np.int32)
+    made[inside] = np.diff(ends, prepend=0)
+    return made
 
 
 @lru_cache(maxsize=4)
