@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from regraft.backbones.opening import open_backbone
 from regraft.errors import BadRequest
 from regraft.recipe import Recipe, read_recipe
 from regraft.reports.advice import AdviceReport, read_advice, verdict
+from regraft.values import drained
 from regraft.workbench.advise import Advised, advise
+from regraft.workbench.features import Extracted, features, inside, probed
 from regraft.workbench.fit import fit
 from regraft.workbench.run import RunDone
+from regraft.workbench.session import open_session
 from regraft.workbench.show import show
 
 TINY = "googlenet:tiny@random"
@@ -77,6 +81,23 @@ def test_a_pilot_ranks_recipes_on_training_examples_alone(tmp_path: Path) -> Non
     assert best.predicted is not None
     assert best.tied
     assert report.advised.cost is not None
+    stages = report.backbones[0].inside
+    assert [one.name for one in stages] == ["stem", "3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "output"]
+    assert all(set(one.scores) == {"LogME", "H-score", "GBC", "TransRate", "5-NN accuracy"} for one in stages)
+    assert "## Stages inside the backbones" in (tmp_path / "out" / "report.md").read_text()
+
+
+@pytest.mark.slow
+def test_features_inside_a_backbone_are_those_of_the_verb(tmp_path: Path) -> None:
+    recipe = Recipe(data=str(tints(tmp_path / "d")), input_px=32, threads=1)
+    session = drained(open_session(recipe, workers=1))
+    backbone = drained(open_backbone(TINY, input_px=32))
+    seen = drained(probed(recipe, backbone, session.scanned, session.task, session.targets, session.learnable))
+    some = session.learnable[:20]
+    paths = [str(session.dataset.examples[at].content) for at in some.tolist()]
+    *_, expected = features(paths, backbone, cut="4a", stored=False)
+    assert isinstance(expected, Extracted)
+    assert inside(seen, some)["4a"] == pytest.approx(expected.array, abs=1e-5)
 
 
 @pytest.mark.slow

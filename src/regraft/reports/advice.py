@@ -1,7 +1,7 @@
 """Advice as a typed value and as a report: which backbone to reuse, how much of it to retrain, and the evidence."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,6 +54,8 @@ class Looked:
     """Transferability scores by title; None if undefined."""
     similarity: Similarity | None = None
     """Distance of the features from those of the pretraining data; None if these are not known."""
+    inside: "tuple[Looked, ...]" = ()
+    """The same of the stages inside it and its output, by cut, on a sample of the training examples."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,8 +120,6 @@ def blocks(report: AdviceReport) -> list[Block]:
         for one in report.candidates
     ]  # fmt: skip
     header = ["recipe", "cut", "as good as the best", title, "predicted on a test (90 %)", "a fit", "memory", "disk"]
-    scores = list(report.backbones[0].scores) if report.backbones else []
-    looked = [[one.name, one.probe.told(), *(shown(one.scores[score]) for score in scores)] for one in report.backbones]
     groups = f" in {counted(report.num_groups, 'group')}" if report.num_groups else ""
     best = report.advised
     command = f"regraft fit DATA --backbone {best.backbone} --strategy {best.strategy}"
@@ -145,9 +145,13 @@ def blocks(report: AdviceReport) -> list[Block]:
     found = [
         Block("Noise floor", (f"{data}test label was read.", floor)),
         Block("Recipes", (Table(header, rows, left=3), reasons, counting, Code(command, "sh"))),
-        Block("Backbones", (scoring, Table(["backbone", f"probe: {title}", *scores], looked))),
+        Block("Backbones", (scoring, _table("backbone", title, report.backbones))),
         *([Block("Task similarity", (comparing, Bullets(far)))] if far else []),
     ]
+    if stages := [one for one in report.backbones if one.inside]:
+        tables = [part for one in stages for part in (f"{one.name}:", _table("cut", title, one.inside))]
+        comparing = "The same after each stage, on a sample of the training examples, features averaged over positions."
+        found.append(Block("Stages inside the backbones", (comparing, *tables)))
     if report.curve is not None:
         line = [f"{size_:,}: {error:.3f}" for size_, error in zip(report.curve.sizes, report.curve.errors, strict=True)]
         said = f"Error of the probe by training examples ({', '.join(line)}). Twice the examples: "
@@ -157,6 +161,12 @@ def blocks(report: AdviceReport) -> list[Block]:
     limits = [*report.not_done, "The pilot trained on a part of the training examples, for a few epochs.", changes]
     found.append(Block("Not verified", ("What these figures do not show.", Bullets(limits))))
     return found
+
+
+def _table(what: str, title: str, rows: Sequence[Looked]) -> Table:
+    scores = list(rows[0].scores) if rows else []
+    looked = [[one.name, one.probe.told(), *(shown(one.scores[score]) for score in scores)] for one in rows]
+    return Table([what, f"probe: {title}", *scores], looked)
 
 
 def read_advice(folder: Path) -> AdviceReport:

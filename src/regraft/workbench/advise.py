@@ -14,17 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
 
 from regraft.advisor.cost import Cost
-from regraft.advisor.noise import Curve, learning_curve, predicted, smallest_difference
-from regraft.advisor.similarity import Similarity, similarity
+from regraft.advisor.noise import predicted, smallest_difference
 from regraft.backbones.backbone import Backbone
-from regraft.backbones.shipped import shipped_weights
 from regraft.contracts.metric import main_metric
-from regraft.contracts.score import SCORES, Seen
 from regraft.contracts.strategy import STRATEGIES
-from regraft.contracts.task import Task
 from regraft.data.dataset import Dataset
 from regraft.errors import BadRequest, RunError
 from regraft.evaluation.intervals import measure
@@ -36,15 +31,23 @@ from regraft.recipe import Recipe, Source
 from regraft.reports import report as reported
 from regraft.reports.advice import AdviceReport, Candidate, Looked, read_advice, verdict, write_advice
 from regraft.reports.sweep import SweepReport
-from regraft.tasks.linear import linear, solve
 from regraft.values import Event, Measured, Notice, Progress, Written
 from regraft.words import JOINT, listed
+from regraft.workbench._evidence import (
+    Examined,
+    curve_of,
+    disagreement_of,
+    scores_of,
+    similarity_of,
+    stages_of,
+    weakest_of,
+)
 from regraft.workbench._machine import choose_device, clock_of, num_threads
 from regraft.workbench._manifest import check_files, write_manifest
 from regraft.workbench._priced import Priced, costs_of, is_swept, plans_of, seconds_of
 from regraft.workbench.features import Probed, probed
 from regraft.workbench.recipes import named, open_for, suited
-from regraft.workbench.session import MIN_VALIDATION, Session, open_session
+from regraft.workbench.session import MIN_VALIDATION, open_session
 from regraft.workbench.sweep import SweepDone, candidates_of, compared
 
 HELD_OUT, HALF = 0.3, 0.5
@@ -57,8 +60,6 @@ BUDGET_S = 600.0
 """Default time budget in wall-clock seconds."""
 CANDIDATES = ("probe", "partial", "full")
 """Default strategies to choose from."""
-FEW = 30
-"""Collect more of the worst class first if it has fewer training examples than this."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -91,7 +92,7 @@ def advise(
         session = yield from open_session(recipe, dataset, workers=threads)
         opening_s, weights_s = clock() - started, 0.0
         positions = session.learnable
-        data = _Data(session=session, positions=positions, task=session.task, num_test=len(session.splits.test))
+        data = Examined(session=session, positions=positions, task=session.task, num_test=len(session.splits.test))
         found: dict[str, tuple[Backbone, Probed]] = {}
         for at, spec in enumerate(dict.fromkeys(backbones)):
             yield Progress(phase="backbones", done=at, total=len(backbones))
@@ -110,24 +111,8 @@ def advise(
     yield Advised(report=report, path=out)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Data:
-    session: Session
-    positions: Int[np.ndarray, " k"]
-    task: Task
-    num_test: int
-    opening_s: float = 0.0
-    """Seconds for opening data and weights, including imports."""
-
-    @property
-    def targets(self) -> np.ndarray:
-        """Targets of the training and validation examples."""
-        found: np.ndarray = self.session.targets[self.positions]
-        return found
-
-
 def _advice(
-    recipe: Recipe, data: _Data, found: Mapping[str, tuple[Backbone, Probed]], strategies: Sequence[str], out: Path,
+    recipe: Recipe, data: Examined, found: Mapping[str, tuple[Backbone, Probed]], strategies: Sequence[str], out: Path,
     began: float, budget_s: float,
 ) -> Generator[Event, None, AdviceReport]:  # fmt: skip
     session, task = data.session, data.task
@@ -147,8 +132,9 @@ def _advice(
     order = [one.name for one in standing.standings]
     notes = list[str]()
     looked = tuple(
-        Looked(name=spec, probe=probes[spec], scores=_scores(data, *found[spec]),
-               similarity=_similarity(spec, *found[spec], recipe.seed, notes))
+        Looked(name=spec, probe=probes[spec],
+               scores=scores_of(task, found[spec][1].features, data.targets, found[spec][0]),
+               similarity=similarity_of(spec, *found[spec], recipe.seed, notes))
         for spec in order
     )  # fmt: skip
     plans = yield from plans_of(
@@ -157,7 +143,10 @@ def _advice(
     some = [(spec, strategy) for spec in order[:NUM_BACKBONES] for strategy in strategies]
     piloted = yield from _pilot(recipe, data, some, plans, out, began + budget_s, notes)
     pilot, costs = piloted.report if piloted else None, costs_of(plans, piloted, data.opening_s)
-    disagreement = _disagreement(task, targets, list(outputs.values()))
+    looked = tuple(
+        replace(one, inside=stages_of(data, found[one.name][1], one.name, began + budget_s, notes)) for one in looked
+    )
+    disagreement = disagreement_of(task, targets, list(outputs.values()))
     units = data.num_test or len(data.positions)
     tested = session.num_groups(session.splits.test if data.num_test else data.positions)
     floor = smallest_difference(min(units, tested or units), disagreement) if task.exclusive else None
@@ -166,51 +155,14 @@ def _advice(
     return AdviceReport(
         data=Path(recipe.data).name, described=session.dataset.describe(), metric=name, num_train=len(data.positions),
         num_test=data.num_test, num_groups=session.num_groups(data.positions), noise_floor=floor,
-        disagreement=disagreement, backbones=looked, candidates=tuple(candidates), curve=_curve(data, best),
-        weakest=_weakest(data, best), budget_s=budget_s, seconds=time.monotonic() - began, not_done=tuple(notes),
+        disagreement=disagreement, backbones=looked, candidates=tuple(candidates), curve=curve_of(data, best),
+        weakest=weakest_of(data, best), budget_s=budget_s, seconds=time.monotonic() - began, not_done=tuple(notes),
     )  # fmt: skip
 
 
-def _scores(data: _Data, backbone: Backbone, seen: Probed) -> dict[str, float | None]:
-    """Compute transferability scores, for tasks with exclusive classes."""
-    if not data.task.exclusive:
-        return {}
-    targets = np.unique(data.targets, return_inverse=True)[1]
-    source = None
-    if backbone.card.num_source_classes:
-        tensors = {name: one for name, one in backbone.tensors().items() if name.startswith("source/")}
-        weights = [one for one in tensors.values() if one.ndim == 2 and one.shape[1] == seen.features.shape[1]]
-        if len(weights) == 1:
-            bias = next((one for one in tensors.values() if one.ndim == 1), np.zeros(len(weights[0])))
-            logits = seen.features @ weights[0].T + bias
-            source = np.exp(logits - logits.max(axis=1, keepdims=True))
-            source /= source.sum(axis=1, keepdims=True)
-    given, told = Seen(features=seen.features, targets=targets, source=source), dict[str, float | None]()
-    for name in SCORES:
-        score = SCORES.get(name)
-        told[score.title] = None if score.needs_source and source is None else score.of(given)
-    return told
-
-
-def _similarity(spec: str, backbone: Backbone, seen: Probed, seed: int, notes: list[str]) -> Similarity | None:
-    """Compare with the pretraining data; None, with a note, if their features are not known."""
-    card = backbone.card
-    shipped = shipped_weights(card.family) if card.weights == "shipped" else None
-    source = shipped.source_features() if shipped else None
-    if shipped is None or source is None:
-        notes.append(f"The card of {spec} has no features of its pretraining data: no distance from them.")
-        return None
-    if card.preparation != shipped.card.preparation:
-        notes.append(
-            f"The pretraining data of {spec} were prepared otherwise (size of the input): no distance from them."
-        )
-        return None
-    return similarity(seen.features, source, seed)
-
-
 def _pilot(
-    recipe: Recipe, data: _Data, chosen: Sequence[tuple[str, str]], plans: Mapping[tuple[str, str], Priced], out: Path,
-    until: float, notes: list[str],
+    recipe: Recipe, data: Examined, chosen: Sequence[tuple[str, str]], plans: Mapping[tuple[str, str], Priced],
+    out: Path, until: float, notes: list[str],
 ) -> Generator[Event, None, SweepDone | None]:  # fmt: skip
     """Run successive halving by sweeps over training examples only; None if there was no time, or nothing to
     compare."""
@@ -332,51 +284,3 @@ def _candidates(
                 reason="not tried in the last round of the pilot.",
             ))  # fmt: skip
     return found
-
-
-def _disagreement(task: Task, targets: np.ndarray, outputs: Sequence[np.ndarray]) -> float:
-    """Estimate how often exactly one of two models is correct: the median over pairs of probes; for a single probe,
-    half of its errors."""
-    if not task.exclusive:
-        return 0.0
-    right = [one.argmax(axis=1) == targets for one in outputs]
-    pairs = [float((a != b).mean()) for at, a in enumerate(right) for b in right[at + 1 :]]
-    return float(np.median(pairs)) if pairs else float(1 - right[0].mean()) / 2
-
-
-def _curve(data: _Data, seen: Probed) -> Curve | None:
-    """Return the probe's out-of-fold errors on subsets of the training examples (a learning curve)."""
-    if not data.task.exclusive or len(data.positions) < 80:
-        return None
-    task, sizes, errors = linear(data.task), list[int](), list[float]()
-    for share in (0.25, 0.5, 1.0):
-        for draw in range(3 if share < 1 else 1):
-            some = np.arange(len(data.positions))
-            if share < 1:
-                seed = derive_seed(data.session.recipe.seed, "curve", str(draw))
-                some = np.flatnonzero(split(task.strata(data.targets), seen.groups, share, seed))
-            targets = data.targets[some]
-            dealt = task.deal(targets, seen.groups[some], 5, 0)
-            if not dealt.num_folds:
-                continue
-            solved = solve(task.solved_loss(targets), seen.features[some], fold_of=dealt.of_example, c=seen.c)
-            assert solved.out_of_fold is not None
-            judged = np.isfinite(solved.out_of_fold).all(axis=1)
-            errors.append(float((solved.out_of_fold[judged].argmax(axis=1) != targets[judged]).mean()))
-            sizes.append(len(some))
-    return learning_curve(np.array(sizes), np.array(errors)) if len(set(sizes)) > 2 else None
-
-
-def _weakest(data: _Data, seen: Probed) -> str:
-    """Return which class to collect more examples of."""
-    if not data.task.exclusive or seen.outputs is None:
-        return ""
-    judged = np.isfinite(seen.outputs).all(axis=1)
-    right, targets = seen.outputs[judged].argmax(axis=1) == data.targets[judged], data.targets[judged]
-    recalls = {at: float(right[targets == at].mean()) for at in np.unique(targets).tolist()}
-    worst = min(recalls, key=lambda at: recalls[at])
-    count = int((data.targets == worst).sum())
-    if count >= FEW:
-        return ""
-    name = data.task.classes[worst]
-    return f"Collect more of {name} first: of its {count} examples {recalls[worst]:.0%} are predicted."

@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from regraft.activations.fill import Activations, Inputs, Want
-from regraft.activations.runner import Prefixes
-from regraft.activations.slots import averaged, numbered
+from regraft.activations.runner import BATCH, Prefixes
+from regraft.activations.slots import averaged, masked, numbered
 from regraft.activations.states import States
 from regraft.activations.store import Store
 from regraft.backbones.backbone import Backbone
@@ -216,3 +216,24 @@ def probed(
         prefixes=stored.prefixes,
         c=c,
     )
+
+
+def inside(seen: Probed, examples: Int[np.ndarray, " n"]) -> dict[str, Float[np.ndarray, "n d"]]:
+    """Return the features of these examples (positions in the data set) at every cut inside the backbone, averaged over
+    positions. The network runs once per example for all cuts; nothing is stored."""
+    cuts = seen.prefixes.backbone.card.cuts[1:-1]
+    if not cuts:
+        return {}
+    found: dict[str, list[np.ndarray]] = {cut: [] for cut in cuts}
+    for first in range(0, len(examples), BATCH):
+        some = examples[first : first + BATCH].tolist()
+        counts = np.array([seen.inputs.pieces_of(example) for example in some])
+        records = [
+            seen.inputs.load(example, 0, piece)[0]
+            for example, count in zip(some, counts.tolist(), strict=True)
+            for piece in range(count)
+        ]
+        states, lengths = seen.prefixes.states(cuts, records)
+        for cut, blocks in found.items():
+            blocks.append(averaged(_flat(masked(states[cut], lengths), cut, pooled=True), counts))
+    return {cut: np.concatenate(blocks) for cut, blocks in found.items()}
