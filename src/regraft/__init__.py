@@ -15,7 +15,7 @@ from regraft.version import VERSION as __version__  # noqa: N811 - its name by c
 
 if TYPE_CHECKING:
     from regraft.bundles.bundle import load
-    from regraft.doors.python import advise, export, extend, fit, open_dataset
+    from regraft.doors.python import advise, audit, export, extend, fit, open_dataset
     from regraft.doors.sklearn import Features, RegraftClassifier, RegraftRegressor
     from regraft.recipe import Recipe
     from regraft.workbench.compare import compare
@@ -30,6 +30,7 @@ __all__ = [
     "Run",
     "__version__",
     "advise",
+    "audit",
     "compare",
     "describe",
     "export",
@@ -46,6 +47,7 @@ _HOMES = {
     "RegraftRegressor": "regraft.doors.sklearn",
     "Run": "regraft.workbench.run",
     "advise": "regraft.doors.python",
+    "audit": "regraft.doors.python",
     "compare": "regraft.workbench.compare",
     "describe": "regraft.workbench.describe",
     "export": "regraft.doors.python",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from regraft.audit.neighbours import alike
+from regraft.auditing.neighbours import alike
 from regraft.contracts.audit import CHECKS, SessionView
 from regraft.contracts.page import Finding
 from scenes import put, scene

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import regraft
 from regraft.doors.cli import app
+from regraft.errors import UnknownName
 from scenes import put, scene
 
 ONLY = ["--checks", "exact_copies,class_sizes", "--backbone", "googlenet:tiny@random", "--input-px", "32"]
@@ -43,3 +45,15 @@ def test_the_exit_code_says_whether_something_must_be_mended(data: Path) -> None
         path.unlink()
     assert code(data)[0] == 0
     assert code(data, "--fail-on", "warn")[0] == 10
+
+
+def test_from_python_the_findings_are_those_of_the_command(data: Path, tmp_path: Path) -> None:
+    shutil.copy(data / "train/a/0.png", data / "test/a/again.png")
+    chosen = {"checks": ["exact_copies"], "backbone": "googlenet:tiny@random", "input_px": 32, "quiet": True}
+    report = regraft.audit(data, out=tmp_path / "out", fix_split=tmp_path / "clean.csv", **chosen)
+    assert [one.severity for one in report.findings] == ["stop"]
+    assert (tmp_path / "out" / "report.html").is_file()
+    assert (tmp_path / "clean.csv").is_file()
+    assert regraft.audit(regraft.open_dataset(data), **chosen).findings == report.findings
+    with pytest.raises(UnknownName, match="exact_copies"):
+        regraft.audit(data, checks=["exact_copy"], quiet=True)

@@ -1,4 +1,4 @@
-"""Checks of an audit, and the data they have access to. Files in `audit/checks/` define them.
+"""Checks of an audit, and the data they have access to. Files in `auditing/checks/` define them.
 
 Letters: n examples, m pairs, d features, c outputs.
 """
@@ -101,4 +101,4 @@ class Check:
     """Whether it uses `features`, `probabilities` or `record`."""
 
 
-CHECKS: Shelf[Check] = Shelf("check", "regraft.audit.checks")
+CHECKS: Shelf[Check] = Shelf("check", "regraft.auditing.checks")

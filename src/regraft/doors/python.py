@@ -19,6 +19,7 @@ from regraft.workbench.run import Run, open_run
 if TYPE_CHECKING:
     from regraft.data.dataset import Dataset
     from regraft.reports.advice import AdviceReport
+    from regraft.reports.audit import AuditReport
     from regraft.workbench.export import Exported
 
 
@@ -133,6 +134,30 @@ def advise(
         events = verb(recipe, Path(out), backbones=list(backbones), strategies=list(strategies), budget_s=budget_s,
                       dataset=dataset)  # fmt: skip
         return result_of(events, Advised, quiet=quiet).report
+
+
+def audit(
+    data: Any, *, out: str | Path | None = None, checks: Sequence[str] = (), fix_split: str | Path | None = None,
+    quiet: bool = False, **fields: Any,
+) -> "AuditReport":  # fmt: skip
+    """Look for problems in labelled data, test examples included; return the findings, the severest first.
+
+    `checks` are names of checks (default: all), `out` the folder of a report, `fix_split` the path of a table to write
+    a clean split to, `fields` are fields of the recipe (`backbone`, `input_px` …). Severity `stop` means that results
+    on these data could not be trusted.
+
+    Raises:
+        UnknownName: there is no such check or backbone.
+        RegraftError: the data are not usable, or the clean split cannot be written; the message says what to do.
+    """
+    from regraft.workbench.audit import Audited
+    from regraft.workbench.audit import audit as verb
+
+    with parameters_for_flags():
+        recipe, dataset = _recipe(data, fields)
+        events = verb(recipe, out=None if out is None else Path(out), checks=list(checks), dataset=dataset,
+                      fix_split=None if fix_split is None else Path(fix_split))  # fmt: skip
+        return result_of(events, Audited, quiet=quiet).report
 
 
 def export(

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from regraft.audit.mending import Mended, mended
+from regraft.auditing.mending import Mended, mended
 from regraft.contracts.audit import CHECKS, SessionView
 from regraft.contracts.page import Finding
-from regraft.data.dataset import check_learnable
+from regraft.data.dataset import Dataset, check_learnable
 from regraft.data.scan import Scanned
 from regraft.errors import BadData, BadRequest, MissingExtra, Undecodable
 from regraft.evaluation.intervals import share
@@ -49,9 +49,11 @@ class Audited(Event):
 
 
 def audit(
-    recipe: Recipe, *, out: Path | None = None, checks: Sequence[str] = (), fix_split: Path | None = None
-) -> Iterator[Event]:
-    """Run these checks (default: all) on the recipe's data; yields events, the last one an `Audited`.
+    recipe: Recipe, *, out: Path | None = None, checks: Sequence[str] = (), fix_split: Path | None = None,
+    dataset: Dataset | None = None,
+) -> Iterator[Event]:  # fmt: skip
+    """Run these checks (default: all) on the recipe's data, or on `dataset` if already opened; yields events, the last
+    one an `Audited`.
 
     `out` is the folder of the report, whose files are replaced. `fix_split` is the path of a table with a clean split.
 
@@ -62,9 +64,11 @@ def audit(
     """
     chosen = {name: CHECKS.get(name) for name in checks or CHECKS.names()}
     settings = replace(recipe.source, max_damaged_share=1.0)
-    dataset = yield from opening(
-        Path(recipe.data), settings, modality=recipe.modality, task=recipe.task, target=recipe.target, learnable=False
-    )
+    if dataset is None:
+        dataset = yield from opening(
+            Path(recipe.data), settings, modality=recipe.modality, task=recipe.task, target=recipe.target,
+            learnable=False,
+        )  # fmt: skip
     if fix_split is not None:
         check_files(dataset.examples, fix_split)
     scanned = yield from scanning(dataset, settings, workers=num_threads(recipe.threads))

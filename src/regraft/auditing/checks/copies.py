@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Int
 
-from regraft.audit.neighbours import cropped_pairs
+from regraft.auditing.neighbours import cropped_pairs
 from regraft.contracts.audit import Check, SessionView
 from regraft.contracts.page import Finding
 from regraft.words import counted, named

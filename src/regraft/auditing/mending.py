@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int, Shaped
 
-from regraft.audit.neighbours import cropped_pairs
+from regraft.auditing.neighbours import cropped_pairs
 from regraft.contracts.audit import SessionView
 from regraft.data.splits import MIN_FOR_TEST, union
 from regraft.folds import split

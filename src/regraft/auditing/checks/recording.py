@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from regraft.audit.telling import accuracy_of_probe, supposed_groups, told_by
+from regraft.auditing.telling import accuracy_of_probe, supposed_groups, told_by
 from regraft.contracts.audit import Check, SessionView
 from regraft.contracts.modality import Trait
 from regraft.contracts.page import Finding
