@@ -150,14 +150,14 @@ def test_two_large_groups_are_put_on_different_sides() -> None:
 
 
 def test_one_group_cannot_be_divided() -> None:
-    with pytest.raises(BadData, match="There is 1 group to divide; at least 2 are needed"):
+    with pytest.raises(BadData, match="There is 1 group to split; at least 2 are required"):
         folds(np.array([0, 1, 0]), np.array(["a", "a", "a"]), 5, 0)
-    with pytest.raises(BadData, match="There are 0 examples to divide"):
+    with pytest.raises(BadData, match="There are 0 examples to split"):
         split(np.array([], dtype=int), None, 0.2, 0)
 
 
 def test_a_share_of_everything_or_one_fold_is_refused() -> None:
-    with pytest.raises(BadRequest, match=r"must lie between 0 and 1"):
+    with pytest.raises(BadRequest, match=r"must be between 0 and 1"):
         split(np.array([0, 1]), None, 1.0, 0)
     with pytest.raises(BadRequest, match="at least 2"):
         folds(np.array([0, 1]), None, 1, 0)

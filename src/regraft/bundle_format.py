@@ -23,7 +23,7 @@ FORMAT = 2
 FACTS = "bundle.json"
 TENSORS = "model.safetensors"
 
-_COPY_AGAIN = "copy the whole folder again from where it was made."
+_COPY_AGAIN = "copy the whole folder again from its original location."
 _NAMES = {
     "bool": "BOOL", "uint8": "U8", "int8": "I8", "uint16": "U16", "int16": "I16", "uint32": "U32", "int32": "I32",
     "uint64": "U64", "int64": "I64", "float16": "F16", "float32": "F32", "float64": "F64",
@@ -75,14 +75,14 @@ def read_tensors(path: Path, *, beginning: str | tuple[str, ...] = "") -> dict[s
         BundleError: the file is missing, truncated or not a safetensors file.
     """
     if not path.is_file():
-        raise BundleError(f"{path} does not exist.", fix="copy the whole folder, this file included.")
+        raise BundleError(f"{path} does not exist.", fix="copy the whole folder, including this file.")
     try:
         with safe_open(path, framework="numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys() if name.startswith(beginning)}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise BundleError(
-            f"{path} cannot be read as safetensors ({error}); it may be cut short or damaged.",
-            fix="fetch or copy the file again, or make the model again.",
+            f"{path} is not a valid safetensors file ({error}); it may be truncated or damaged.",
+            fix="download or copy the file again, or train the model again.",
         ) from error
 
 
@@ -97,10 +97,12 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError as error:
         raise BundleError(f"{path} does not exist.", fix="check the path, or copy the whole folder again.") from error
     except OSError as error:
-        raise BundleError(f"{path} cannot be read ({error.strerror}).", fix="check the path and its rights.") from error
+        raise BundleError(
+            f"{path} cannot be read ({error.strerror}).", fix="check the path and its permissions."
+        ) from error
     except (ValueError, RecursionError) as error:
         raise BundleError(
-            f"{path} is not valid JSON ({error}).", fix="copy the file again, or make the model again."
+            f"{path} is not valid JSON ({error}).", fix="copy the file again, or train the model again."
         ) from error
 
 
@@ -126,21 +128,22 @@ def read_facts(folder: Path) -> dict[str, Any]:
     facts = read_json(folder / FACTS)
     if not isinstance(facts, dict) or not isinstance(facts.get("format"), int):
         raise BundleError(
-            f"{folder / FACTS} has no format number; it is not a model that Regraft saved.",
-            fix="give the folder that `regraft fit` wrote.",
+            f"{folder / FACTS} has no format number, so Regraft did not save this model.",
+            fix="pass the folder that `regraft fit` wrote.",
         )
     if facts["format"] != FORMAT:
         made_with = facts.get("made_with")
         version = made_with.get("regraft") if isinstance(made_with, dict) else None
         raise BundleError(
             f"{folder} has bundle format {facts['format']}; this version of regraft reads format {FORMAT}.",
-            fix=f"install the version of regraft that made it{f' ({version})' if version else ''}, or a later one.",
+            fix=f"install the version of regraft that saved it{f' ({version})' if version else ''}, or a later one.",
         )
     body = {name: value for name, value in facts.items() if name != "digest"}
     if digest_json(body) != facts.get("digest"):
         raise BundleError(
-            f"{folder / FACTS} was changed after it was written: its digest is {digest_json(body)[:12]}…, and "
-            f"{str(facts.get('digest'))[:12]}… is written in it.",
+            f"{folder / FACTS} was changed after it was saved: its digest is {digest_json(body)[:12]}…, but the "
+            f"recorded one is "
+            f"{str(facts.get('digest'))[:12]}….",
             fix=_COPY_AGAIN,
         )
     return facts
@@ -150,13 +153,13 @@ def _no_model(folder: Path) -> BundleError:
     if folder.is_dir():
         begun = (folder / "begun.json").is_file()
         return BundleError(
-            f"{folder} holds no model: there is no {FACTS} in it, nor in a folder `model` below it.",
-            fix="the run is unfinished: start the same fit again with --out and --resume."
+            f"{folder} contains no model: it has no {FACTS}, and neither does a subfolder `model`.",
+            fix="the run is unfinished: repeat the same fit command with --out and --resume."
             if begun
-            else "give the folder of a run or of its model; if it is one, copy the whole of it again.",
+            else "pass a run folder or a model folder; if this is one, copy the whole folder again.",
         )
     found = "is a file" if folder.exists() else "does not exist"
-    return BundleError(f"{folder} {found}; the folder of a run or of a model is expected.", fix="check the path.")
+    return BundleError(f"{folder} {found}; expected a run folder or a model folder.", fix="check the path.")
 
 
 def part_digests(tensors: Mapping[str, np.ndarray]) -> dict[str, str]:
@@ -178,7 +181,8 @@ def check_tensors(tensors: Mapping[str, np.ndarray], expected: Mapping[str, str]
         if found.get(part) != expected.get(part):
             said = {part: digest[:12] + "…" for part, digest in expected.items()}
             raise BundleError(
-                f"{path} was changed or damaged: the digest of its part {part!r} is "
-                f"{found[part][:12] + '…' if part in found else 'missing'}, {FACTS} says {said.get(part, 'nothing')}.",
+                f"{path} was changed or is damaged: the digest of part {part!r} is "
+                f"{found[part][:12] + '…' if part in found else 'missing'}, but {FACTS} records "
+                f"{said.get(part, 'none')}.",
                 fix=_COPY_AGAIN,
             )

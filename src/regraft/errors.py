@@ -78,7 +78,7 @@ class Undecodable(BadData):
 
     def __init__(self, reason: str, name: str = "The input") -> None:
         super().__init__(
-            f"{name} cannot be decoded: {reason}.", fix="open it and save it again, or take it out of the data."
+            f"{name} cannot be decoded: {reason}.", fix="open it and save it again, or remove it from the data."
         )
         self.reason = reason
 
@@ -146,6 +146,6 @@ def nearest(name: str, known: list[str]) -> str:
     In a name of two characters one may differ (4f, 4e); in longer names about two in five, the default of difflib.
     """
     if not known:
-        return "leave it out; there is none to choose from."
+        return "leave it out: none is available."
     near = get_close_matches(name, known, n=1, cutoff=0.6 if len(name) > 2 else 0.5)
     return f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(known)}."

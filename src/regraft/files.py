@@ -32,7 +32,7 @@ def cache_home() -> Path:
         return (base if base.is_absolute() else Path.home() / ".cache") / "regraft"
     except RuntimeError as error:  # pathlib raises this if there is no home folder
         raise BadRequest(
-            f"There is no place for the cache: {error}", fix="set REGRAFT_CACHE to a folder that can be written."
+            f"The cache folder cannot be located: {error}", fix="set REGRAFT_CACHE to a writable folder."
         ) from error
 
 
@@ -67,7 +67,7 @@ def json_tree(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise BadData(f"{path} cannot be read as JSON ({error}).", fix="write the file again.") from error
+        raise BadData(f"{path} is not valid JSON ({error}).", fix="correct the file or create it again.") from error
 
 
 @contextlib.contextmanager
@@ -194,22 +194,26 @@ def claimed(begun: Path, what: str, facts: Mapping[str, Any], *, resume: bool) -
     """
     folder, signature = begun.parent, digest_json(facts)
     if folder.is_file():
-        raise RunError(f"{folder} is a file; a folder for the {what} is expected.", fix="give another --out.")
+        raise RunError(f"{folder} is a file; expected a folder for the {what}.", fix="choose another --out.")
     if begun.is_file():
         there = json.loads(begun.read_text(encoding="utf-8"))
         if there.get("signature") != signature:
             named = f"the {what} {there[what]!r}" if what in there else f"a {what}"
             raise RunError(
-                f"{folder} holds {named} with other settings or data.",
-                fix="go on with the command it was started with, or give another --out.",
+                f"{folder} contains {named} with different settings or data.",
+                fix="continue with the original command, or choose another --out.",
             )
         if not resume:
-            raise RunError(f"{folder} holds this {what} already.", fix="add --resume to go on, or give another --out.")
+            raise RunError(
+                f"{folder} already contains this {what}.", fix="add --resume to continue, or choose another --out."
+            )
     elif folder.exists() and any(folder.iterdir()):
-        raise RunError(f"{folder} is not empty and holds no {what}.", fix="give another --out.")
+        raise RunError(f"{folder} is not empty and contains no {what}.", fix="choose another --out.")
     with Lock(folder / ".lock") as held:
         if not held:
-            raise RunError(f"Another process works in {folder}.", fix="wait for it, or give another --out.")
+            raise RunError(
+                f"Another process is using {folder}.", fix="wait until it has finished, or choose another --out."
+            )
         if not begun.is_file():
             write_json(begun, {"signature": signature, **facts})
         try:

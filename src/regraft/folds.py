@@ -59,7 +59,9 @@ def folds(
         BadData: fewer than two examples, or fewer than two groups.
     """
     if num_folds < 2:
-        raise BadRequest(f"{num_folds} folds were asked for; at least 2 are needed.", fix="ask for 2 folds or more.")
+        raise BadRequest(
+            f"The number of folds is {num_folds}; it must be at least 2.", fix="set the number of folds to 2 or more."
+        )
     table = _Table(targets, groups)
     several = np.where(table.groups_per_class > 1, table.groups_per_class, num_folds)
     rarest = int(several.min()) if kept else table.num_groups
@@ -111,7 +113,7 @@ def split(
         BadData: fewer than two examples, or fewer than two groups.
     """
     if not 0 < share < 1:
-        raise BadRequest(f"The share to hold out is {share}; it must lie between 0 and 1.", fix="try 0.2.")
+        raise BadRequest(f"The held-out share is {share}; it must be between 0 and 1.", fix="use 0.2, for example.")
     table = _Table(targets, groups)
     part = _deal(table, np.array([1 - share, share]), np.random.default_rng(derive_seed(seed, "split")))
     _repair(table, part)
@@ -131,9 +133,9 @@ class _Table:
             self.num_groups = len(names)
         if self.num_groups < 2:
             raise BadData(
-                f"There {'is' if self.num_groups == 1 else 'are'} {_counted(self.num_groups, self.unit)} to divide; "
-                "at least 2 are needed.",
-                fix="add labelled data, or group it more finely.",
+                f"There {'is' if self.num_groups == 1 else 'are'} {_counted(self.num_groups, self.unit)} to split; "
+                "at least 2 are required.",
+                fix="add labelled data, or use finer groups.",
             )
         self.class_counts = np.bincount(self.class_of)
         pairs = np.unique(self.group_of * len(self.classes) + self.class_of)

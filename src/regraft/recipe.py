@@ -188,7 +188,7 @@ _RANGES: Mapping[type, Mapping[str, tuple[Callable[[Any], bool], str]]] = {
     },
     Recipe: {
         "data": (bool, "a path"),
-        "seed": (lambda seed: 0 <= seed < 2**63, "0 or more, and below 2 to the power of 63"),
+        "seed": (lambda seed: 0 <= seed < 2**63, "0 or more and less than 2**63"),
         "input_px": _COUNT,
         "split_seed": (lambda seed: seed >= -1, "-1 or more"),
         "channels": _COUNT,
@@ -201,7 +201,7 @@ _RANGES: Mapping[type, Mapping[str, tuple[Callable[[Any], bool], str]]] = {
 }
 """Checks of values beyond their type, with a description."""
 
-_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", tuple: "a list of texts"}
+_KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "text", tuple: "a list of strings"}
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -213,7 +213,7 @@ def read_recipe(path: Path) -> Recipe:
     try:
         value = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise BadRecipe(f"{path} cannot be read ({error.strerror}).", fix="give the path of a recipe.") from error
+        raise BadRecipe(f"{path} cannot be read ({error.strerror}).", fix="pass the path of a recipe.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadRecipe(f"{path} is not valid TOML: {error}.", fix="correct that line; see `regraft show`.") from error
     given = value.pop("format", None)
@@ -221,15 +221,15 @@ def read_recipe(path: Path) -> Recipe:
     written = isinstance(seen, dict) and all(seen.get(name) not in (None, "") for name in ("backbone", "data"))
     if given not in (None, FORMAT) or (given is None and written):
         raise BadRecipe(
-            f"{path} is a recipe of format {given or 1}; this version of regraft reads format {FORMAT}.",
-            fix="make it again: `regraft show DATA` writes a recipe, `regraft strategies NAME` lists the options.",
+            f"{path} has recipe format {given or 1}; this version of regraft reads format {FORMAT}.",
+            fix="create it again: `regraft show DATA` writes a recipe, `regraft strategies NAME` lists the options.",
         )
     return built(Recipe, value, where=str(path))
 
 
 def write_recipe(recipe: Recipe) -> str:
     """Return the recipe as TOML, with all fields."""
-    return f"# Of this file: other versions of regraft may read other formats.\nformat = {FORMAT}\n" + _toml(
+    return f"# The file format; other versions of regraft may read other formats.\nformat = {FORMAT}\n" + _toml(
         _plain(recipe), ()
     )
 
@@ -246,7 +246,7 @@ def with_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
         for name in names[:-1]:
             if not isinstance(at.get(name), dict):
                 known = _sections(at)
-                fix = nearest(name, known) if known else f"write the field alone: --set {'.'.join(names[:-1])}=VALUE."
+                fix = nearest(name, known) if known else f"set the field itself: --set {'.'.join(names[:-1])}=VALUE."
                 raise BadRecipe(f"A recipe has no section {name!r} ({path}).", fix=fix)
             at = at[name]
         at[names[-1]] = new
@@ -262,7 +262,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
     path, equals, value = text.partition("=")
     if not equals or not path:
         raise BadRecipe(
-            f"{text!r} is not a setting.", fix="write --set path=value, for instance --set options.lr=1e-4."
+            f"{text!r} is not of the form path=value.", fix="write --set path=value, for example --set options.lr=1e-4."
         )
     try:
         return path.strip(), tomllib.loads(f"value = {value}")["value"]
@@ -307,16 +307,16 @@ def built(kind: type[T], value: Mapping[str, Any], *, where: str) -> T:
         return kind(**arguments)
     except TypeError as error:
         missing = str(error).rpartition(": ")[2]
-        raise BadRecipe(f"{where}: {missing} must be given.", fix='add it, for instance data = "photos".') from error
+        raise BadRecipe(f"{where}: {missing} is missing.", fix='add it, for example data = "photos".') from error
 
 
 def _instead(entry: "Field[Any]") -> str:
     """Return advice on what to write instead of an invalid value."""
     if entry.default is not MISSING:
-        return f"write {entry.name} = {_literal(_plain(entry.default))}, for instance, which is the default."
+        return f"write {entry.name} = {_literal(_plain(entry.default))}, the default, or another value."
     if entry.default_factory is not MISSING:
-        return f"set its fields one by one, under [{entry.name}] or as {entry.name}.NAME."
-    return f'write {entry.name} = "photos", for instance.'
+        return f"set its fields individually, under [{entry.name}] or as {entry.name}.NAME."
+    return f'write {entry.name} = "photos", for example.'
 
 
 def _checked(hint: Any, given: Any, where: str, instead: str) -> Any:
@@ -344,11 +344,11 @@ def _checked(hint: Any, given: Any, where: str, instead: str) -> Any:
     if kind is tuple and isinstance(given, list) and all(isinstance(one, str) for one in given):
         return tuple(given)
     if isinstance(given, str) and not given.isascii() and given != given.encode(errors="replace").decode():
-        raise BadRecipe(f"{where} is {given!r}, which is not valid Unicode; a recipe cannot hold it.",
+        raise BadRecipe(f"{where} is {given!r}, which is not valid Unicode and cannot be stored in a recipe.",
                         fix="rename the file or folder.")  # fmt: skip
     if isinstance(kind, type) and isinstance(given, kind) and not (kind is int and isinstance(given, bool)):
         return given
-    raise BadRecipe(f"{where} is {given!r}; {_KINDS.get(kind, 'a section')} is expected.", fix=instead)
+    raise BadRecipe(f"{where} is {given!r}; expected {_KINDS.get(kind, 'a section')}.", fix=instead)
 
 
 def _plain(value: Any) -> Any:

@@ -29,7 +29,7 @@ def to_json(value: Any) -> Any:
         return value
     if isinstance(value, Path):
         return str(value)
-    raise TypeError(f"{type(value).__name__} has no JSON form.")
+    raise TypeError(f"{type(value).__name__} cannot be converted to JSON.")
 
 
 def from_json(kind: type[T], value: Any) -> T:
@@ -74,7 +74,7 @@ def _read(kind: Any, value: Any) -> Any:
         return _read(rest[0], value) if len(rest) == 1 else value
     if isinstance(kind, type) and is_dataclass(kind):
         if not isinstance(value, Mapping):
-            raise TypeError(f"{kind.__name__} is expected, found {type(value).__name__}")
+            raise TypeError(f"expected {kind.__name__}, found {type(value).__name__}")
         hints = _hints(kind)
         if hasattr(kind, "hints_of"):  # a field whose class depends on the other fields
             hints = hints | kind.hints_of(value)

@@ -59,7 +59,7 @@ def test_a_processor_without_units_computes_in_float32(tmp_path: Path, monkeypat
     for wanted in ("auto", "bfloat16"):
         precision, why = precision_of(prefixes(tmp_path), CUTS, wanted)
         assert precision == "float32"
-        assert "A Chip has no units for bfloat16" in why
+        assert "A Chip has no bfloat16 instructions" in why
 
 
 def test_without_openvino_auto_stays_and_bfloat16_says_what_to_install(

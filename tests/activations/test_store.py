@@ -281,7 +281,7 @@ def test_a_read_only_store_says_so_when_written(read_only: Store) -> None:
     with read_only.open(key("b"), [SLOT]) as entry, pytest.raises(StoreNotWritable, match="Read-only") as raised:
         entry.append(keys(4)[3:], {"x": np.zeros((1, 256), np.float32)})
     assert "REGRAFT_CACHE" in raised.value.fix
-    with pytest.raises(StoreNotWritable, match="needs a folder it can write"):
+    with pytest.raises(StoreNotWritable, match="activation store cannot write to"):
         read_only.open(key("new"), [SLOT])
 
 

@@ -101,7 +101,7 @@ def test_rows_of_different_lengths_are_kept_without_padding_and_come_back_padded
             np.testing.assert_array_equal(found["x"], np.take(values[order], np.arange(most), axis=ragged))
             np.testing.assert_array_equal(found["mask"], masks[order])
             assert rows.lengths(order).tolist() == lengths[order].tolist()  # type: ignore[union-attr]
-        with pytest.raises(ValueError, match="slots ask for"):
+        with pytest.raises(ValueError, match="slots expect"):
             entry.append(keys(31)[30:], {"x": values[:1], "mask": masks[:1]}, np.array([3]))
 
 
@@ -200,7 +200,7 @@ def test_rows_not_stored_are_refused(store: Store) -> None:
 )
 def test_arrays_that_are_not_the_slots_are_refused(store: Store, arrays: dict[str, np.ndarray]) -> None:
     with store.open(KEY, [HIDDEN]) as entry:
-        with pytest.raises(ValueError, match="slots ask for"):
+        with pytest.raises(ValueError, match="slots expect"):
             entry.append(keys(2), arrays)
         assert entry.missing(keys(2)).tolist() == [0, 1]
 

@@ -165,7 +165,7 @@ def test_the_last_stages_name_is_the_cut_output_and_another_is_refused(name: str
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_an_input_smaller_than_the_network_takes_is_refused(name: str) -> None:
-    with pytest.raises(BadRequest, match=f"{FAMILIES[name].smallest_px} pixels or more"):
+    with pytest.raises(BadRequest, match=f"{FAMILIES[name].smallest_px} pixels"):
         opened(f"{name}@random", FAMILIES[name].smallest_px - 1)
 
 

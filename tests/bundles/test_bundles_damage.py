@@ -59,7 +59,7 @@ def test_one_changed_byte_of_a_tensor_names_file_part_and_both_digests(
     error = refused(copy, how)
     part, facts = part_at(path, at), read_facts(copy)
     expected = {**facts["backbone"]["stages"], **facts["parts"]}[part]
-    for said in (str(path), "changed or damaged", repr(part), expected[:12], FACTS):
+    for said in (str(path), "changed or is damaged", repr(part), expected[:12], FACTS):
         assert said in error.message
     assert "copy the whole folder again" in error.fix
 
@@ -88,7 +88,7 @@ def test_a_file_that_was_cut_short_is_named(name: str, copy: Path) -> None:
 def test_bytes_after_the_end_are_noticed(copy: Path) -> None:
     with (copy / TENSORS).open("ab") as file:
         file.write(b"more")
-    assert "cannot be read as safetensors" in refused(copy).message
+    assert "is not a valid safetensors file" in refused(copy).message
 
 
 class Trap:
@@ -129,7 +129,7 @@ def test_an_edited_description_is_refused(edit: Callable[[Any], object], copy: P
     edit(facts)
     (copy / FACTS).write_text(json.dumps(facts))
     for how in (load, opened):
-        assert "was changed after it was written: its digest is" in refused(copy, how).message
+        assert "was changed after it was saved: its digest is" in refused(copy, how).message
 
 
 def test_a_format_of_the_future_is_refused_before_anything_else(copy: Path) -> None:

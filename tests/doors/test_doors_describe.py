@@ -52,7 +52,7 @@ def test_several_are_told_in_a_line_each_with_whose_accuracy_it_is() -> None:
         (["googlenet", "alexnet", "--svg", "net.svg"], "are of one network"),
         (["googlenet", "--compare", "--layers"], "are of one network"),
         (["googlenet", "resnet8"], "did you mean 'resnet18'?"),
-        (["googlenet", "--input-px", "8"], "32 pixels or more"),
+        (["googlenet", "--input-px", "8"], "at least 32 pixels"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -33,5 +33,5 @@ def test_settings_hold_what_was_used_and_set_wins() -> None:
     assert settings({"cut": "4e", "seed": None, "views": 0}, ["cut=5a", "options.lr=1e-3", "options.init=probe"]) == {
         "cut": "5a", "views": 0, "options.lr": 1e-3, "options.init": "probe",
     }  # fmt: skip
-    with pytest.raises(BadRecipe, match="is not a setting"):
+    with pytest.raises(BadRecipe, match="is not of the form path=value"):
         settings({}, ["lr"])

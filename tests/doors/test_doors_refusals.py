@@ -103,9 +103,9 @@ def told(done: subprocess.CompletedProcess[str], code: int, found: str, fix: str
         (["fit", "photos", "--set", "folds=0"], 2, "--set: folds is 0; it must be 2 or more", "write folds = 5"),
         (["fit", "photos", "--out", "few.safetensors"], 9, "few.safetensors is a file", "another --out"),
         (["fit", "photos", "--out", "few.safetensors/run"], 2, "run: Not a directory", "choose another"),
-        (["show", "photos", "--backbone", "bundle:empty"], 5, "empty holds no model", "folder of a run"),
+        (["show", "photos", "--backbone", "bundle:empty"], 5, "empty contains no model", "folder of a run"),
         (["predict", "nowhere", "photos"], 5, "nowhere does not exist", "check the path"),
-        (["predict", "photos", "photos"], 5, "photos holds no model", "folder of a run"),
+        (["predict", "photos", "photos"], 5, "photos contains no model", "folder of a run"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )  # fmt: skip
@@ -125,7 +125,7 @@ def test_a_refusal_says_what_was_found_and_what_to_do(
         ("googlenet@file:few.safetensors", 4, "few.safetensors are not those of googlenet", "name the backbone they"),
         ("googlenet@file:none.pth", 4, "none.pth does not exist", "check the path"),
         ("googlenet@imagenet", 4, "googlenet-1378be20.pth", "SHA-256"),
-        ("bundle:photos", 5, "photos holds no model", "folder of a run"),
+        ("bundle:photos", 5, "photos contains no model", "folder of a run"),
     ],
 )
 def test_weights_that_are_not_there_or_do_not_fit_are_named(
@@ -174,9 +174,9 @@ def edited(model: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "found"),
     [
-        (cut_short, "model.safetensors cannot be read as safetensors"),
-        (one_byte, "model.safetensors was changed or damaged: the digest of its part"),
-        (edited, "bundle.json was changed after it was written: its digest is"),
+        (cut_short, "model.safetensors is not a valid safetensors file"),
+        (one_byte, "model.safetensors was changed or is damaged: the digest of part"),
+        (edited, "bundle.json was changed after it was saved: its digest is"),
     ],
 )
 def test_a_model_that_is_not_whole_predicts_nothing(

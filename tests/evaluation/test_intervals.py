@@ -209,7 +209,7 @@ def test_a_metric_of_pairs_draws_identities_as_one_does_by_hand() -> None:
 
 def test_a_metric_has_one_of_the_two_forms() -> None:
     for form in ({}, {"statistics": _found_words}, {"statistics": _found_words, "value": len, "of_sample": len}):
-        with pytest.raises(TypeError, match="either statistics with a value, or of_sample"):
+        with pytest.raises(TypeError, match="either statistics and value, or of_sample"):
             Metric(
                 name="x",
                 title="X",

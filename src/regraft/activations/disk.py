@@ -42,7 +42,7 @@ class LocksUnsupported(RegraftError):
 
     def __init__(self, path: Path) -> None:
         super().__init__(
-            f"The lock {path} could not be taken within {PATIENCE_S:.0f} s; it is normally held for milliseconds.",
+            f"The lock {path} was not released within {PATIENCE_S:.0f} s; it is normally held for milliseconds.",
             fix="set REGRAFT_CACHE to a folder on a local disk, or stop the process that holds the lock.",
         )
 
@@ -66,9 +66,8 @@ def writing(path: Path) -> Iterator[None]:
             ) from error
         if error.errno in _REFUSED:
             raise StoreNotWritable(
-                f"The activation store needs a folder it can write, but {error.filename or path} refused: "
-                f"{error.strerror}.",
-                fix="set REGRAFT_CACHE to a folder of your own, or ask for write permission on this one.",
+                f"The activation store cannot write to {error.filename or path}: {error.strerror}.",
+                fix="set REGRAFT_CACHE to a folder of your own, or get write permission for this one.",
             ) from error
         raise
 
@@ -126,7 +125,7 @@ def parse_size(written: str) -> int:
     """
     found = _SIZE.fullmatch(written)
     if not found or found[2].lower() not in _UNITS:
-        raise BadRequest(f"{written!r} is not a size in bytes.", fix="write it like 20GB, 500MB or 1.5GiB.")
+        raise BadRequest(f"{written!r} is not a size in bytes.", fix="write it as 20GB, 500MB or 1.5GiB, for example.")
     return int(float(found[1]) * _UNITS[found[2].lower()])
 
 

@@ -184,7 +184,9 @@ class Entry:
         self._check_writable()
         slot = next((slot for slot in self.shared_slots if slot.name == name), None)
         if slot is None or array.shape != slot.shape or array.dtype != slot.stored_dtype:
-            raise ValueError(f"{name!r} {array.dtype} {array.shape} is none of the shared slots {self.shared_slots}.")
+            raise ValueError(
+                f"{name!r} {array.dtype} {array.shape} matches none of the shared slots {self.shared_slots}."
+            )
         if name not in self._shared_stored and name not in self.shared():
             path = self._shared_path(slot)
             self._make_room(slot.row_bytes)
@@ -223,7 +225,9 @@ class Entry:
             self.refresh()
             found, numbers, places = self._index.find(digests)
         if not found.all():
-            raise ValueError(f"{np.count_nonzero(~found)} of {len(digests)} rows are not stored; see `Entry.missing`.")
+            raise ValueError(
+                f"{np.count_nonzero(~found)} of {len(digests)} requested rows are not stored; see `Entry.missing`."
+            )
         return Rows(self._files, self.row_slots, numbers, places)
 
     def refresh(self) -> None:
@@ -242,7 +246,7 @@ class Entry:
             except FileNotFoundError:
                 continue
             except PermissionError as error:
-                self._notices.append(Notice(text=f"{path} is passed over: {error.strerror}.", topic="store"))
+                self._notices.append(Notice(text=f"{path} is skipped: {error.strerror}.", topic="store"))
             except DamagedShard as damage:
                 self._discard(path, damage.found)
         self._add_shards(found)
@@ -293,7 +297,7 @@ class Entry:
     def _discard(self, path: Path, found: str) -> None:
         with contextlib.suppress(OSError):
             path.unlink()
-        said = f"Stored activations in {path} were damaged ({found}); they are discarded and computed again."
+        said = f"The stored activations in {path} are damaged ({found}); they are discarded and recomputed."
         self._notices.append(Notice(text=said, topic="store"))
 
     def _shared_path(self, slot: Slot) -> Path:
@@ -311,7 +315,7 @@ class Entry:
         }
         found = {name: (array.shape, array.dtype) for name, array in arrays.items()}
         if found != expected:
-            raise ValueError(f"The rows to add are {found}; the entry's slots ask for {expected}.")
+            raise ValueError(f"The rows to add are {found}; the entry's slots expect {expected}.")
 
 
 def _taken(

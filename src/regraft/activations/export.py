@@ -240,12 +240,12 @@ def _ragged(shape: tuple[int | None, ...]) -> dict[int, str]:
 
 def _compare(name: str, found: np.ndarray, expected: np.ndarray) -> None:
     if found.shape != expected.shape or found.dtype != expected.dtype:
-        raise Refused(f"the exported network gives {found.dtype} {found.shape} at {name}, not {expected.dtype} "
+        raise Refused(f"the exported network returns {found.dtype} {found.shape} at {name}, not {expected.dtype} "
                       f"{expected.shape}.")  # fmt: skip
     scale = float(np.abs(expected).max()) or 1.0
     error = float(np.abs(found.astype(np.float64) - expected).max()) / scale
     if not error <= TOLERANCE:
-        raise Refused(f"the exported network differs from torch by {error:.1e} of the largest value at {name}.")
+        raise Refused(f"the exported network differs from torch at {name} by {error:.1e} of the largest value.")
 
 
 def _alone(

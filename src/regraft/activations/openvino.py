@@ -111,16 +111,16 @@ def precision_of(prefixes: Prefixes, cuts: tuple[str, ...], wanted: str) -> tupl
         MissingExtra: `bfloat16` is requested and supported, but OpenVINO is not installed.
     """
     if not has_bfloat16():
-        return "float32", f"The frozen part runs in float32: {processor()[0]} has no units for bfloat16."
+        return "float32", f"The frozen part runs in float32: {processor()[0]} has no bfloat16 instructions."
     try:
         name = openvino_name(prefixes.threads)
     except MissingExtra as missing:
         if wanted == "bfloat16":
             raise
-        return "float32", f"The frozen part runs in float32; bfloat16 could be tried with {missing.fix}."
+        return "float32", f"The frozen part runs in float32; to try bfloat16: {missing.fix}."
     plain = prefixes.runner(cuts)
     if not isinstance(plain, OnnxRunner) or plain.shared:
-        return "float32", "The frozen part runs in float32: OpenVINO needs an export that ONNX Runtime runs."
+        return "float32", "The frozen part runs in float32: OpenVINO requires an export that ONNX Runtime can run."
     key = ["bfloat16", *prefixes.facts(cuts), name, processor()[0]]
     known = prefixes.memo.get(key)
     if not isinstance(known, dict):
@@ -130,11 +130,11 @@ def precision_of(prefixes: Prefixes, cuts: tuple[str, ...], wanted: str) -> tupl
     error, times = known["error"], known["times"]
     if error is None:
         return "float32", f"The frozen part runs in float32: OpenVINO cannot run it ({known['said']})."
-    told = f"bfloat16 runs it {times:.2f} times as fast, with an error of {error:.1%}"
+    told = f"bfloat16 is {times:.2f} times as fast, with an error of {error:.1%}"
     if not error <= LIMIT or (wanted == "auto" and times <= FASTER):
-        limits = f"at most {LIMIT:.0%} and, for auto, more than {FASTER} times are asked for"
+        limits = f"the limits are an error of {LIMIT:.0%} and, for auto, a speed-up of more than {FASTER} times"
         return "float32", f"The frozen part runs in float32: {told}; {limits}."
-    return "bfloat16", f"What is only trained on is computed in bfloat16 below the cut: {told}."
+    return "bfloat16", f"Activations used only for training are computed in bfloat16 below the cut: {told}."
 
 
 def _compared(plain: OnnxRunner, prefixes: Prefixes) -> dict[str, Any]:

@@ -271,7 +271,9 @@ class Prefixes:
     def _length(self, record: Arrays) -> int:
         found = {record[name].shape[axis] for name, axis in self.ragged.items()}
         if len(found) > 1:
-            raise ValueError(f"The ragged arrays of an input have the lengths {sorted(found)}, but must have one.")
+            raise ValueError(
+                f"The ragged arrays of an input have the lengths {sorted(found)}; they must all have the same length."
+            )
         return int(found.pop())
 
     def _padded(self, records: Sequence[Arrays], width: int) -> dict[str, np.ndarray]:
@@ -360,7 +362,7 @@ class Prefixes:
         except Refused as reason:
             self._decide("torch")
             self._runners.clear()
-            text = f"ONNX Runtime is not used below the cut, torch is: {reason}"
+            text = f"torch is used below the cut instead of ONNX Runtime: {reason}"
             self.notices.append(Notice(text=text, topic="backend"))
             return None
         shared = prefix.network.shared

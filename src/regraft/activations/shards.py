@@ -46,7 +46,7 @@ class DamagedShard(RegraftError):
     def __init__(self, path: Path, found: str) -> None:
         super().__init__(
             f"The stored activations in {path} are damaged: {found}.",
-            fix="run the same command again; they are computed again. If it comes back, check the disk.",
+            fix="run the same command again to recompute them. If the error recurs, check the disk.",
         )
         self.found = found
 
@@ -118,9 +118,9 @@ def read_shard(path: Path, slots: Sequence[Slot]) -> tuple[Shard, Shaped[np.ndar
             raise DamagedShard(path, "its header cannot be read") from error
         head, offsets = _head(slots, rows, length, checksum)
         if start != head:
-            raise DamagedShard(path, "its slots are not the entry's")
+            raise DamagedShard(path, "its slots do not match the entry's")
         if size != offsets[""]:
-            raise DamagedShard(path, f"it has {size} bytes where {rows} rows take {offsets['']}")
+            raise DamagedShard(path, f"it has {size} bytes; {rows} rows need {offsets['']}")
         index = file.read(rows * (DIGEST_BYTES + (8 if _ragged(slots) else 0)))
     if _checksum(slots, index) != checksum:
         raise DamagedShard(path, "the digest of its index does not match")
@@ -191,7 +191,7 @@ class ShardFiles:
             for first, array in pieces:
                 file.seek(begin + first * row_bytes)
                 if file.readinto(array.reshape(-1).view(np.uint8)) != array.nbytes:  # type: ignore[arg-type]
-                    raise DamagedShard(self._shards[number].path, "it was cut short while it was in use")
+                    raise DamagedShard(self._shards[number].path, "it was truncated while in use")
 
     def close(self) -> None:
         """Close all files; they are reopened on demand."""
@@ -208,11 +208,11 @@ class ShardFiles:
             try:
                 file = self._open[number] = FileIO(shard.path)
             except FileNotFoundError as error:
-                raise DamagedShard(shard.path, "the file vanished while it was in use") from error
+                raise DamagedShard(shard.path, "the file was deleted while in use") from error
             if len(self._open) > MAX_OPEN:
                 self._open.popitem(last=False)[1].close()
             if (found := file.seek(0, 2)) != shard.offsets[""]:
-                raise DamagedShard(shard.path, f"it has {found} bytes where {shard.rows} rows take {shard.offsets['']}")
+                raise DamagedShard(shard.path, f"it has {found} bytes; {shard.rows} rows need {shard.offsets['']}")
         self._open.move_to_end(number)
         return self._open[number]
 

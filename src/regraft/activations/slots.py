@@ -54,7 +54,9 @@ class Slot:
         if any(size is not None and size < 1 for size in self.shape):
             raise ValueError(f"Slot {self.name!r} needs sizes of at least 1, got {self.shape}.")
         if self.shape.count(None) > (0 if self.shared else 1):
-            raise ValueError(f"Slot {self.name!r} may be ragged along one axis, and along none if it is shared.")
+            raise ValueError(
+                f"Slot {self.name!r} may be ragged along one axis at most, and not at all if it is shared."
+            )
         if np.dtype(self.dtype).kind not in "biuf":
             raise ValueError(f"Slot {self.name!r} must hold bools, integers or floats, got {self.dtype!r}.")
 

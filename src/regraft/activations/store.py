@@ -121,9 +121,9 @@ class Store:
         if short > 0 and self.evict(short) < short:
             used, limit, free = self.size_bytes(), self.limit_bytes, disk.disk_of(self.root)[1]
             raise OutOfSpace(
-                f"The activation store at {self.root} holds {disk.sized(used)} that are in use, of {disk.sized(limit)} "
+                f"The activation store at {self.root} has {disk.sized(used)} in use, of {disk.sized(limit)} "
                 f"allowed, with {disk.sized(free)} free on the disk; {disk.sized(bytes_needed)} more do not fit.",
-                fix="take fewer views or a higher cut, raise REGRAFT_CACHE_LIMIT, or set REGRAFT_CACHE elsewhere.",
+                fix="use fewer views or a higher cut, raise REGRAFT_CACHE_LIMIT, or set REGRAFT_CACHE to another disk.",
             )
 
     def evict(self, bytes_needed: int) -> int:
@@ -162,8 +162,8 @@ class Store:
                 write_json(folder / "key.json", written)
         elif described.get("slots") != slots:
             raise SlotsDiffer(
-                f"The stored activations in {folder} have the slots {described.get('slots')}, not {slots} as expected.",
-                fix="clear the store with `regraft cache --clear`, and report this: the rows' key is not complete.",
+                f"The stored activations in {folder} have the slots {described.get('slots')}; expected {slots}.",
+                fix="clear the store with `regraft cache --clear`, and report a bug: the rows' key is incomplete.",
             )
         disk.touch(folder / "used")
 

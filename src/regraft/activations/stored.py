@@ -71,7 +71,7 @@ class StoredStates(States):
             or views.max() >= self._num_views
             or (asked >= self._pieces[examples]).any()
         ):
-            raise ValueError("States were asked for of an example, a view or a piece that is not stored.")
+            raise ValueError("The requested states are not stored for this example, view or piece.")
         return first + asked * self._num_views + views
 
 

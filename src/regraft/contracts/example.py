@@ -131,7 +131,7 @@ class Exported:
         Raises:
             BadRequest: this task cannot be exported.
         """
-        raise BadRequest(f"A {self.kind} model cannot be exported.", fix="predict with regraft itself.")
+        raise BadRequest(f"A {self.kind} model cannot be exported.", fix="predict with Regraft itself.")
 
     def standalone(self) -> str:
         """Return the source of a function `said(found, row, task)` for an export's `predict.py`. It takes the graph's
@@ -271,7 +271,7 @@ def check_weighable(task: Labelling, *, balanced: bool = False, smoothing: float
     for name, given, neutral in (("balanced", balanced, "false"), ("smoothing", smoothing, "0")):
         if given and not (task.weighable or (name == "smoothing" and task.forced)):  # tokens are classes to choose from
             raise BadRecipe(
-                f"options.{name} is {str(given).lower()}, which needs a choice between classes; this is a "
+                f"options.{name} is {str(given).lower()}, which requires a choice between classes; this is a "
                 f"{task.kind} task.",
                 fix=f"--set options.{name}={neutral}, or leave it out.",
             )

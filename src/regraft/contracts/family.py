@@ -91,7 +91,7 @@ class Card:
         if missing := [stride for stride in strides if stride not in by_stride]:
             have = ", ".join(map(str, sorted(by_stride))) or "none"
             raise BadRequest(
-                f"{self.name} has no map of stride {missing[0]}, which the task reads; it has: {have}.",
+                f"{self.name} has no feature map of stride {missing[0]}, which the task needs; it has {have}.",
                 fix="choose another backbone.",
             )
         return tuple(by_stride[stride] for stride in strides)
@@ -328,8 +328,7 @@ def sized(family: Family, card: Card, input_px: int | None) -> Card:
         rule = f", in steps of {family.multiple_px}" if family.multiple_px > 1 else ""
         near = max(family.smallest_px, input_px // family.multiple_px * family.multiple_px)
         raise BadRequest(
-            f"{family.name} takes square inputs of {family.smallest_px} pixels or more{rule}; "
-            f"{input_px} were asked for.",
-            fix=f"set input_px to {near}, for instance.",
+            f"{family.name} requires square inputs of at least {family.smallest_px} pixels{rule}; got {input_px}.",
+            fix=f"set input_px to {near}, for example.",
         )
     return card.with_input(input_px)

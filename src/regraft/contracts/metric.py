@@ -139,7 +139,7 @@ class Metric:
     """Minimum number of classes for which it is meaningful."""
     in_unit_of_target: bool = False
     """Whether it has the unit of the target rather than being dimensionless."""
-    undefined: str = "a class has no example"
+    undefined: str = "a class has no examples"
     """Reason why it may be undefined on a sample."""
     interval: Literal["wilson", "bootstrap", "reflected"] = "bootstrap"
     """Type of confidence interval: Wilson's for a proportion of correct examples; the bootstrap for most; the reflected
@@ -150,7 +150,7 @@ class Metric:
     def __post_init__(self) -> None:
         sums = self.statistics is not None and self.value is not None
         if sums == (self.of_sample is not None):
-            raise TypeError(f"The metric {self.name} needs either statistics with a value, or of_sample.")
+            raise TypeError(f"The metric {self.name} must define either statistics and value, or of_sample.")
 
     def of_weights(self, targets: Any, outputs: Any) -> Callable[[Float[np.ndarray, "b n"]], Float[np.ndarray, " b"]]:
         """Return the metric on these examples as a function of their weights, with everything else precomputed."""
@@ -211,4 +211,4 @@ def main_metric(kind: str) -> Metric:
     for found in metrics_for(kind).values():
         if kind in found.main:
             return found
-    raise LookupError(f"No metric is the main one of {kind}.")
+    raise LookupError(f"The task {kind} has no main metric.")

@@ -325,7 +325,7 @@ class Modality(ABC):
             BadRequest: the modality cannot augment on the device.
         """
         yield from ()
-        raise BadRequest(f"Views of {self.many} cannot be made on the device.", fix="leave augment.on_device out.")
+        raise BadRequest(f"Views of {self.many} cannot be computed on the device.", fix="leave out augment.on_device.")
 
     def standalone(self) -> str:
         """Return the source of two functions for an export's `predict.py`. `inputs(path)` lists the examples in a file;
@@ -338,7 +338,7 @@ class Modality(ABC):
         Raises:
             BadRequest: this kind of data cannot be read without regraft.
         """
-        raise BadRequest(f"Models of {self.many} cannot be exported yet.", fix="predict with regraft itself.")
+        raise BadRequest(f"Models of {self.many} cannot be exported yet.", fix="predict with Regraft itself.")
 
     def outside(self, preparation: Any) -> Any:
         """Return the part of a preparation that runs outside the exported graph; `inside` is the rest.

@@ -64,7 +64,7 @@ class Words:
             asked="",
             labelled=f"with labels of the {kind} task",
             given=f"a {kind} prediction",
-            purpose=f"To predict on inputs of the kind it was trained on ({kind})",
+            purpose=f"Predicts inputs of the kind the model was trained on: {kind}",
             fields="prediction.label",
         )
 
@@ -137,4 +137,5 @@ def worst(what: str, rows: Sequence[tuple[Measured, Sequence[str]]], by: str) ->
     if len(rows) <= MANY:
         return "", [row for _, row in rows]
     kept = sorted(rows, key=lambda row: row[0].value if row[0].value == row[0].value else float("inf"))[:MANY]
-    return f"The {MANY} {what} of {len(rows)} with the lowest {by}; report.json has them all.", [row for _, row in kept]
+    note = f"The {MANY} {what} with the lowest {by}, out of {len(rows)}; report.json lists all of them."
+    return note, [row for _, row in kept]

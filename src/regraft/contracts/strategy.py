@@ -121,7 +121,7 @@ class Problem:
     def start(self) -> "Fitted":
         """The linear probe to start training from, solved on the training examples on first access; resumed runs do not
         need it."""
-        assert self.solve_start is not None, "a strategy says by `needs` that it wants a start"
+        assert self.solve_start is not None, "the strategy must request a start in `needs`"
         return self.solve_start(self)
 
     @property
@@ -208,7 +208,7 @@ def check_ranges(options: Any) -> None:
                 if not HOLDS[wanted](value):
                     raise BadRecipe(
                         f"options.{name} is {value}; it must be {wanted}.",
-                        fix=f"--set options.{name}=VALUE, or leave it out for the default "
+                        fix=f"--set options.{name}=VALUE, or leave it out to use the default "
                         f"{getattr(type(options)(), name)}.",
                     )
 

@@ -15,11 +15,11 @@ Outcome = Literal["as claimed", "in part", "not here", "not resolved at this sca
 
 MEASURES: Mapping[Measure, str] = {
     "accuracy": "share of the test examples predicted correctly",
-    "gap": "training accuracy less test accuracy: overfitting",
-    "signal": "log10 of the gradient's size (root mean square over parameters, mean over steps) in the lowest third of "
+    "gap": "training accuracy minus test accuracy: overfitting",
+    "signal": "log10 of the gradient magnitude (RMS over parameters, mean over steps) in the lowest third of "
     "the stages, relative to the highest third",
-    "parameters": "ratio of the parameters that a finished model has, counted",
-    "multiply_adds": "ratio of the multiply-adds for one example, counted",
+    "parameters": "ratio of the parameter counts of the finished models",
+    "multiply_adds": "ratio of the multiply-adds per example",
 }
 """Quantities whose difference or ratio is an effect. Counted ones are exact and have no interval."""
 COUNTED: tuple[Measure, ...] = ("parameters", "multiply_adds")

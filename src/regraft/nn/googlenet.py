@@ -106,8 +106,8 @@ class GoogLeNet(nn.Module):
         super().__init__()
         if transform_input and in_channels != len(_REMAP):
             raise BadRequest(
-                f"transform_input maps {len(_REMAP)} channels, and in_channels is {in_channels}.",
-                fix="leave transform_input off, and give the mean and standard deviation of your own channels.",
+                f"transform_input applies to {len(_REMAP)} channels, but in_channels is {in_channels}.",
+                fix="turn transform_input off, and set the mean and standard deviation of your channels.",
             )
         self.variant, self.width = variant, width
         stem_width = width if stem_width is None else stem_width

@@ -143,8 +143,9 @@ class FixedAveragePool(nn.Module):
         """Raises: BadRequest: the grid does not have the fixed size."""
         if not torch.onnx.is_in_onnx_export() and tuple(x.shape[2:]) != self.grid:
             raise BadRequest(
-                f"A pool fixed for a grid of {self.grid[0]} x {self.grid[1]} was given {x.shape[2]} x {x.shape[3]}.",
-                fix="open the backbone with the input_px of the inputs it is given.",
+                f"This pooling layer is fixed to a {self.grid[0]} x {self.grid[1]} grid; got {x.shape[2]} x "
+                f"{x.shape[3]}.",
+                fix="open the backbone with input_px set to the size of its inputs.",
             )
         for axis, cells, wanted in zip((2, 3), self.grid, self.output, strict=True):
             if cells != wanted:

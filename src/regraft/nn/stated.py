@@ -53,11 +53,11 @@ _MODULES = {
 }  # fmt: skip
 """By module: side of its grid, `params` in K, `ops` in M."""
 _NOTES = {
-    "conv1": "A full 7x7 on three channels has 9,408 weights. 2.7K and 34M are those of a separable one: 7x7 with 8 "
-    "filters for each channel, then 1x1 to 64, is 2,712 weights.",
-    "4c": "Its ops are those of the filter counts, its params 7 % too few: 463K weights on 14 x 14 cells would be 93M, "
+    "conv1": "A full 7x7 on three channels has 9,408 weights. 2.7K and 34M belong to a separable one: 7x7 with 8 "
+    "filters per channel, then 1x1 to 64, has 2,712 weights.",
+    "4c": "Its ops match the filter counts, its params are 7 % too low: 463K weights on 14 x 14 cells would be 93M, "
     "so the row contradicts itself.",
-    "5a": "Both figures are 5 % too many, and agree with one another: as if one count were larger than the row says, "
+    "5a": "Both figures are 5 % too high and consistent, as if one filter count were larger than in the row, "
     "such as 48 filters instead of 32 in the 5x5 reduction.",
 }
 

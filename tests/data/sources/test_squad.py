@@ -79,7 +79,7 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"data": [', "cannot be read as JSON"),
+        ('{"data": [', "is not valid JSON"),
         ('{"data": {}}', "data is {}"),
         ('{"data": [{"title": "a"}]}', "article 0: paragraphs is None"),
         ('{"data": [{"paragraphs": [{"qas": []}]}]}', "article 0, paragraph 0: context is None"),
