@@ -371,7 +371,7 @@ os.fsync = full
         os.utime(path, (1, 1))
     done = children.run("fit", "photos", *TINY, "--out", "run", "-q", folder=tmp_path, before=fail)
     assert done.code == 0, done.err
-    assert "What the scan saw could not be remembered: The disk is full: " in done.err
+    assert "The results of the scan could not be cached: The disk is full: " in done.err
     assert "requested and" not in done.err
 
 
@@ -416,7 +416,7 @@ def test_k10_a_cache_that_cannot_be_made_is_named_with_its_variable(
     fit = ("fit", root / "photos", *TINY, "--out", "run")
     own = {"REGRAFT_CACHE": None, "XDG_CACHE_HOME": None, "HOME": str(tmp_path)}
     done = children.run(*fit, folder=tmp_path, env=own)
-    named(done, 2, f"{tmp_path / '.cache'}", "a link that leads nowhere", "set REGRAFT_CACHE")
+    named(done, 2, f"{tmp_path / '.cache'}", "a broken link", "set REGRAFT_CACHE")
     done = children.run(*fit, folder=tmp_path, env={"REGRAFT_CACHE": str(root / "numbers.csv")})
     named(done, 2, str(root / "numbers.csv"), "set REGRAFT_CACHE")
     assert files(tmp_path) == {".cache"}

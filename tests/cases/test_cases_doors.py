@@ -66,7 +66,7 @@ def test_k19_a_frame_without_paths_is_refused_with_its_columns(photos: Path, mod
     frame = pd.DataFrame({"file": NAMES, "label": "cat"})
     with pytest.raises(UnknownName, match="no column in the data frame named 'path'") as caught:
         model.predict(frame)
-    assert caught.value.fix == "give one of its columns: frame['file'], for instance."
+    assert caught.value.fix == "pass one of its columns, for example frame['file']."
     assert inputs_in(frame) is None
     with pytest.raises(BadRequest, match="The inputs are a NoneType"):
         model.predict(None)

@@ -74,7 +74,7 @@ def test_k21_a_name_is_not_taken_for_a_path(backbone: str, elsewhere: Path) -> N
 
 def test_k21_what_is_nowhere_is_named_with_where_paths_start(elsewhere: Path) -> None:
     recipe = recipe_for(recipe_at(elsewhere / "own" / "recipe.toml", 'data = "photos"\n'), {})
-    with pytest.raises(BadData, match=r"There is nothing at .*elsewhere.photos") as caught:
+    with pytest.raises(BadData, match=r"elsewhere.photos does not exist") as caught:
         open_dataset(recipe.data)
-    assert "in a recipe at the folder where its run was started" in caught.value.fix
+    assert "in a recipe, at the folder where the run was started" in caught.value.fix
     assert "--set data=PATH" in caught.value.fix

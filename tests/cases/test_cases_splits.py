@@ -85,7 +85,7 @@ def test_k03_folders_that_repeat_their_sub_folders_are_classes_only_with_a_notic
     names: tuple[str, ...], tmp_path: Path
 ) -> None:
     found = open_dataset(folder_of(tmp_path, divided(*names)))
-    assert f"The folders {', '.join(names)}, taken for classes, hold folders of the same names (cat, dog)." in told(
+    assert f"The folders {', '.join(names)}, treated as classes, contain folders of the same names (cat, dog)." in told(
         found
     )
 
@@ -129,7 +129,7 @@ def test_k14_a_level_that_says_the_split_again_is_passed_through_with_a_notice(
     found = open_dataset(root if source == "folder" else packed(root, tmp_path / "data.tar", "data"))
     assert (found.classes, found.splits) == (("cat", "dog"), ("train", "test"))
     level = "/".join(inner.format(*["train"] * 3).split("/")[:2])
-    assert f"The folder {level} holds all of train and is passed through." in told(found)
+    assert f"The folder {level} holds all of train; its subfolders are read instead." in told(found)
     assert "together are" not in told(found)
 
 
@@ -144,7 +144,7 @@ def test_k14_an_archive_may_hold_the_folder_of_its_split(tmp_path: Path) -> None
 
 def test_k03_splits_beside_a_folder_that_is_none_are_found_one_level_down(tmp_path: Path) -> None:
     root = folder_of(tmp_path, [*divided("data/train", "data/test"), "plots/0.png", "plots/1.png"])
-    with pytest.raises(BadData, match=r"has the splits inside the folder data \(data/train\)") as caught:
+    with pytest.raises(BadData, match=r"has its splits inside the folder data \(data/train\)") as caught:
         open_dataset(root)
     assert caught.value.fix.startswith(f"give {root / 'data'};")
 

@@ -28,13 +28,13 @@ def test_k13_one_number_is_one_class_however_it_is_written(tmp_path: Path) -> No
     found = labelled(tmp_path, "0", "0.0", "1", "1.0")
     assert found.classes == ("0", "1")
     assert found.targets.tolist() == [0, 0, 1, 1]
-    assert "'0.0' and '0' are one number: read as the class '0'." in told(found)
+    assert "'0.0' and '0' are the same number: read as the class '0'." in told(found)
 
 
 def test_k13_leading_zeros_are_read_over_with_a_notice(tmp_path: Path) -> None:
     found = labelled(tmp_path, "1", "01", "2", "2")
     assert found.classes == ("1", "2")
-    assert "'01' and '1' are one number" in told(found)
+    assert "'01' and '1' are the same number" in told(found)
 
 
 def test_k13_numbers_written_in_one_way_stay_as_they_are(tmp_path: Path) -> None:
@@ -66,14 +66,14 @@ def test_k13_folders_tags_and_ranks_follow_the_same_rule(tmp_path: Path) -> None
 def test_k13_a_model_reads_its_classes_however_the_test_table_writes_them(tmp_path: Path) -> None:
     found = labelled(tmp_path, "0.0", "1.0", "0.0", "1.0", known=("0", "1"), learnable=False)
     assert found.classes == ("0", "1")
-    assert "'0.0' and '0' are one number" in told(found)
+    assert "'0.0' and '0' are the same number" in told(found)
 
 
 def test_k13_one_number_is_one_group_so_that_no_patient_is_on_two_sides(tmp_path: Path) -> None:
     text = "path,label,group\na.png,x,7\nb.png,y,7.0\nc.png,x,8\nd.png,y,007\n"
     found = open_dataset(table_of(tmp_path / "t.csv", text))
     assert [one.group for one in found.examples] == ["7", "7", "8", "7"]
-    assert "'007', '7.0' and '7' are one number: read as the group '7'." in told(found)
+    assert "'007', '7.0' and '7' are the same number: read as the group '7'." in told(found)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
@@ -88,7 +88,7 @@ def test_k17_a_first_line_that_is_no_header_is_named_as_such(rows: str, encoding
 def test_k17_lines_above_the_header_are_named(tmp_path: Path) -> None:
     with pytest.raises(BadData, match="is not a header: it reads 'My images, 2024") as caught:
         open_dataset(table_of(tmp_path / "t.csv", f'"My images, 2024"\n\npath,label\n{ROWS}'))
-    assert caught.value.fix == "delete what stands above line 3, the header."
+    assert caught.value.fix == "delete the lines above line 3, the header."
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
@@ -106,7 +106,7 @@ def test_k17_the_line_by_which_excel_is_told_the_delimiter_is_followed_with_a_no
 def test_k17_other_column_names_are_offered_with_the_flag(first: str, tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match=r"no column in t.csv named 'path'") as caught:
         open_dataset(table_of(tmp_path / "t.csv", first + ROWS.replace(".png", "")))
-    assert "--path-column; if the first line is not a header, begin the table with one" in caught.value.fix
+    assert "--path-column; if the first line is not a header, add one" in caught.value.fix
 
 
 def test_labels_with_spaces_around_them_are_read_without_and_a_notice_says_so(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_k18_paths_spelt_otherwise_are_found_with_a_notice(path: str, tmp_path: 
     found = open_dataset(table_of(tmp_path / "t.csv", f"path,label\n{path},x\n{ROWS}"))
     assert unicodedata.normalize("NFC", found.examples[0].path.name) == "café.png"
     assert (
-        f"1 path of t.csv found by another spelling (ending, case, accents, spaces or backslashes): {path!r}"
+        f"1 path of t.csv found under another spelling (extension, case, accents, spaces or backslashes): {path!r}"
         in told(found)
     )
 
@@ -138,7 +138,7 @@ def test_k18_a_path_that_may_be_two_files_is_refused_with_both(tmp_path: Path) -
     shutil.copy(tmp_path / "a.png", tmp_path / "a.jpg")
     with pytest.raises(BadData, match=r"'a' \(row 2\)") as caught:
         open_dataset(table)
-    assert caught.value.fix == "write which of a.jpg, a.png is meant."
+    assert caught.value.fix == "it could be any of a.jpg, a.png; write the full name."
 
 
 @pytest.mark.parametrize("head", ["C:\\Users\\me\\", "/mnt/other/data/", "gone/"])
@@ -175,7 +175,7 @@ def test_parquet_cells_that_are_no_text_are_named(cell: object, shown: str, tmp_
     pytest.importorskip("pyarrow")
     folder_of(tmp_path, ["a.png", "b.png"])
     pandas.DataFrame({"path": ["a.png", "b.png"], "label": [cell] * 2}).to_parquet(tmp_path / "t.parquet")
-    with pytest.raises(BadData, match=rf"t.parquet row 0: label is {shown}; text or a number is expected"):
+    with pytest.raises(BadData, match=rf"t.parquet row 0: label is {shown}; expected text or a number"):
         open_dataset(tmp_path / "t.parquet")
 
 

@@ -45,7 +45,7 @@ def test_k06_a_dead_link_to_an_image_is_an_image_that_cannot_be_read(verb: str, 
     done = on(verb, data, model, tmp_path / "out")
     assert done.code == (3 if verb != "evaluate" else 0), done.err
     assert "2 of 26" in done.err or "2 unreadable files of 26 left out" in done.err
-    assert re.search(r"gone\.png.*it is a link that leads nowhere", done.err + done.out)
+    assert re.search(r"gone\.png.*it is a broken link", done.err + done.out)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -58,8 +58,8 @@ def test_k06_links_and_entries_that_hold_nothing_are_named(verb: str, model: Pat
     done = on(verb, data, model, tmp_path / "out")
     assert done.code == 0, done.err
     assert (
-        "note: 4 entries left out: bird (a link that leads nowhere), cat/pipe.png (neither file nor folder), cat/up "
-        "(a link to a folder that it lies in), dog/pipe.png (neither file nor folder)." in done.err
+        "note: 4 entries left out: bird (a broken link), cat/pipe.png (neither a file nor a folder), cat/up "
+        "(a link to a folder that contains it), dog/pipe.png (neither a file nor a folder)." in done.err
     )
 
 
@@ -111,15 +111,15 @@ def test_k16_files_that_are_no_images_are_passed_over_with_a_notice(verb: str, m
     done = on(verb, data, model, tmp_path / "out")
     assert done.code == 0, done.err
     assert "4 hidden entries left out: DICOMDIR, Thumbs.db, cat/.DS_Store, cat/desktop.ini." in done.err
-    assert "2 files of unknown kind left out: 1 .csv, 1 .txt." in done.err
-    assert "labels.csv was not read; to use a table, give it: data/labels.csv." in done.err
+    assert "2 files of unknown type left out: 1 .csv, 1 .txt." in done.err
+    assert "labels.csv was not read; to use a table, pass it: data/labels.csv." in done.err
 
 
 def test_k16_a_folder_without_images_says_what_it_holds_instead(model: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing")
     done = regraft("predict", model, tmp_path)
     assert done.code == 3
-    assert "1 file of unknown kind left out: 1 .txt." in done.err
+    assert "1 file of unknown type left out: 1 .txt." in done.err
     assert f"There are no images in {tmp_path}" in done.err
 
 
@@ -132,7 +132,7 @@ def test_images_without_an_ending_are_told_by_their_first_bytes(model: Path, tmp
     done = regraft("predict", model, tmp_path)
     assert done.code == 0, done.err
     assert len(done.out.splitlines()) == 12
-    assert "1 file of unknown kind left out: 1 without ending." in done.err
+    assert "1 file of unknown type left out: 1 no extension." in done.err
 
 
 def test_a_folder_that_may_not_be_read_is_named(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -217,7 +217,7 @@ def test_files_are_found_with_and_without_ending(tmp_path: Path, ending: str) ->
     (wards(tmp_path, ending=ending) / "ill" / "README").write_text("no picture")
     dataset = open_dataset(tmp_path)
     assert dataset.num_examples == 20
-    assert "1 file of unknown kind left out" in dataset.notes[0].text
+    assert "1 file of unknown type left out" in dataset.notes[0].text
 
 
 def test_patients_are_groups_that_no_division_parts(tmp_path: Path) -> None:

@@ -81,14 +81,14 @@ def test_many_numbers_taken_for_classes_are_pointed_out(tmp_path: Path) -> None:
     rows = "\n".join(f"{name},{at // 2}" for at, name in enumerate(names))
     dataset = open_dataset(table_of(tmp_path / "t.csv", f"path,label\n{rows}\n"))
     assert dataset.kind == "classification"
-    assert "22 different numbers, taken for classes" in texts(dataset)
+    assert "22 different numbers, treated as classes" in texts(dataset)
     assert "--task regression" in texts(dataset)
     few = open_dataset(table_of(tmp_path / "few.csv", RANKS))
     assert "--task" not in texts(few)
 
 
 def test_numbers_that_cannot_be_classes_come_with_the_hint(tmp_path: Path) -> None:
-    with pytest.raises(BadData, match="one example only") as raised:
+    with pytest.raises(BadData, match="only one example") as raised:
         opened(tmp_path, NUMBERS, label_column="width")
     assert "--task regression" in raised.value.fix
 
@@ -100,18 +100,18 @@ def test_a_cell_that_is_no_number_is_named_with_row_and_column(tmp_path: Path, c
     with pytest.raises(BadData) as raised:
         opened(tmp_path, text, label_column="price", task="regression")
     if cell:
-        assert raised.value.message == f"t.csv row 3: price is {named!r}; a number is expected."
+        assert raised.value.message == f"t.csv row 3: price is {named!r}; expected a number."
     else:
         assert "t.csv row 3: the column 'price' is empty" in raised.value.message
 
 
 def test_how_many_more_cells_are_wrong_is_told(tmp_path: Path) -> None:
-    with pytest.raises(BadData, match=r"t\.csv row 2: height is ''; a number is expected \(1 other cell like it\)"):
+    with pytest.raises(BadData, match=r"t\.csv row 2: height is ''; expected a number \(1 other cell like it\)"):
         opened(tmp_path, "path,width,height\na.png,1,\nb.png,x,2\n", label_columns=("width", "height"))
 
 
 def test_a_flag_is_0_or_1(tmp_path: Path) -> None:
-    with pytest.raises(BadData, match=r"t\.csv row 3: dog is '2'; 0 or 1 is expected"):
+    with pytest.raises(BadData, match=r"t\.csv row 3: dog is '2'; expected 0 or 1"):
         opened(tmp_path, FLAGS.replace("0,1\n", "0,2\n"), label_columns=("cat", "dog"), task="multilabel")
 
 
@@ -122,25 +122,28 @@ def test_the_ranks_of_numbers_are_their_order(tmp_path: Path) -> None:
 
 def test_the_ranks_of_words_are_the_users_to_say(tmp_path: Path) -> None:
     text = RANKS.replace("10", "high").replace("2\n", "mid\n").replace(",1\n", ",low\n")
-    with pytest.raises(BadRequest, match="order of the classes high, low, mid is not known"):
+    with pytest.raises(BadRequest, match="order of the classes high, low, mid is unknown"):
         opened(tmp_path, text, task="ordinal")
     assert opened(tmp_path, text, task="ordinal", order=("low", "mid", "high")).classes == ("low", "mid", "high")
     with pytest.raises(BadData, match=r"t\.csv row 3: 'high' is not one of the ordered classes \(low, mid\)"):
         opened(tmp_path, text, task="ordinal", order=("low", "mid"))
-    with pytest.raises(BadData, match=r"No example of top, which target\.order names"):
+    with pytest.raises(BadData, match=r"target\.order lists top, but no example has this label"):
         opened(tmp_path, text, task="ordinal", order=("low", "mid", "high", "top"))
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"label_columns": ("cat", "dog"), "label_delimiter": ";"}, "Both a delimiter"),
-        ({"label_columns": ("cat", "dog"), "task": "classification"}, "Several label columns .* cannot be a class"),
-        ({"label_columns": ("cat", "dog"), "task": "ordinal"}, "Several label columns .* one label an example"),
-        ({"label_column": "path", "task": "multilabel"}, "how labels are written"),
+        ({"label_columns": ("cat", "dog"), "label_delimiter": ";"}, "Both a label delimiter"),
+        (
+            {"label_columns": ("cat", "dog"), "task": "classification"},
+            "Several label columns .* cannot be used with a class",
+        ),
+        ({"label_columns": ("cat", "dog"), "task": "ordinal"}, "Several label columns .* one label per example"),
+        ({"label_column": "path", "task": "multilabel"}, "requires the format of the labels"),
         (
             {"label_column": "cat", "label_delimiter": ";", "task": "classification"},
-            "A delimiter between labels cannot",
+            "A label delimiter cannot",
         ),
     ],
 )
@@ -150,7 +153,7 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path, options: dict[str,
 
 
 def test_a_tag_with_the_joint_in_its_name_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadData, match=r"label 'cat ;'.* holds a ';'"):
+    with pytest.raises(BadData, match=r"label 'cat ;'.* contains a ';'"):
         opened(tmp_path, TAGS, label_delimiter="|")
 
 
@@ -162,9 +165,9 @@ def test_the_same_number_for_all_is_nothing_to_learn(tmp_path: Path) -> None:
 def test_tags_that_tell_nothing_apart_are_told_or_refused(tmp_path: Path) -> None:
     text = "path,split,cat,dog,cow\na.png,train,1,0,1\nb.png,train,0,0,1\nc.png,test,0,1,0\n"
     dataset = opened(tmp_path, text, label_columns=("cat", "dog", "cow"))
-    assert "No training example has dog; nothing is learned of it." in texts(dataset)
-    assert "Every training example has cow; nothing is learned of it." in texts(dataset)
-    with pytest.raises(BadData, match="on all training examples or on none"):
+    assert "No training example has dog, so it cannot be learned." in texts(dataset)
+    assert "Every training example has cow, so it cannot be learned." in texts(dataset)
+    with pytest.raises(BadData, match="applies to all training examples or to none"):
         opened(tmp_path, text, label_columns=("dog", "cow"))
 
 

@@ -24,7 +24,7 @@ PICTURES = [f"{at:03d}.jpg" for at in range(40)]
 def test_a_folder_called_masks_with_the_names_of_the_pictures_is_told_of(folder: str, ending: str) -> None:
     masks = [f"{at:03d}{ending}.png" for at in range(40)]
     (notice,) = suspect_masks(examples(("images", PICTURES), (folder, masks)))
-    assert f"40 of 40 names in the class {folder!r} are also in 'images'" in notice.text
+    assert f"40 of 40 file names in the class {folder!r} also occur in 'images'" in notice.text
 
 
 def test_classes_whose_files_are_numbered_alike_are_no_masks() -> None:

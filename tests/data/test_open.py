@@ -22,7 +22,8 @@ def test_a_pattern_gives_the_groups(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "words"), [("(p", "not a regular expression"), (r"p\d", "has no group"), (r"(q\d+)_", "matches no id")]
+    ("pattern", "words"),
+    [("(p", "not a valid regular expression"), (r"p\d", "has no capture group"), (r"(q\d+)_", "matches no id")],
 )
 def test_a_pattern_of_no_use_is_refused(tmp_path: Path, pattern: str, words: str) -> None:
     with pytest.raises(BadRequest, match=words):
@@ -31,7 +32,7 @@ def test_a_pattern_of_no_use_is_refused(tmp_path: Path, pattern: str, words: str
 
 def test_a_path_with_nothing_is_offered_the_nearest(tmp_path: Path) -> None:
     folder_of(tmp_path / "photos", NAMES)
-    with pytest.raises(BadData, match="There is nothing at") as caught:
+    with pytest.raises(BadData, match="fotos does not exist") as caught:
         open_dataset(tmp_path / "fotos")
     assert caught.value.fix == f"did you mean {tmp_path / 'photos'}?"
 

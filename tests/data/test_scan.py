@@ -179,7 +179,7 @@ def test_a_memory_that_cannot_be_written_is_told_and_harmless(dataset: Dataset, 
     (tmp_path / "file").write_text("in the way")
     events = list(scan(dataset, ScanMemory(tmp_path / "file" / "memory")))
     assert isinstance(events[-1], Scanned)
-    assert any(isinstance(event, Notice) and "could not be remembered" in event.text for event in events)
+    assert any(isinstance(event, Notice) and "could not be cached" in event.text for event in events)
 
 
 def damage(dataset: Dataset, *places: int) -> None:
@@ -206,9 +206,7 @@ def test_damaged_files_are_quarantined_and_named(dataset: Dataset, memory: ScanM
 
 def test_too_many_damaged_files_stop_the_run(dataset: Dataset, memory: ScanMemory) -> None:
     damage(dataset, 0, 1)
-    with pytest.raises(
-        DamagedData, match=r"2 of 10 files cannot be decoded \(20.0%; at most 5.0% are let pass\)"
-    ) as caught:
+    with pytest.raises(DamagedData, match=r"2 of 10 files cannot be decoded \(20.0%; at most 5.0% allowed\)") as caught:
         list(scan(dataset, memory))
     assert "ants/0.png" in caught.value.message
 

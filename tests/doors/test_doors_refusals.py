@@ -90,13 +90,13 @@ def told(done: subprocess.CompletedProcess[str], code: int, found: str, fix: str
 @pytest.mark.parametrize(
     ("arguments", "code", "found", "fix"),
     [
-        (["fit", "empty"], 3, "empty holds no images", "one sub-folder of files per class"),
-        (["fit", "one"], 3, "one holds one class, 'dark'; at least two are needed", "examples of another class"),
-        (["fit", "single"], 3, "2 classes have one example only: dark, light", "add examples"),
+        (["fit", "empty"], 3, "empty holds no images", "one subfolder of files per class"),
+        (["fit", "one"], 3, "one contains a single class, 'dark'; at least two", "examples of another class"),
+        (["fit", "single"], 3, "2 classes have only one example: dark, light", "add examples"),
         (["fit", "lacking"], 3, "1 class is missing from train: grey ('grey' is in test)", "add examples"),
         (["fit", "giant"], 3, "dark/giant.png (its header announces 30000 x 24000 pixels", "source.max_damaged_share="),
-        (["fit", "phots"], 3, "There is nothing at", "photos"),
-        (["fit", "few.safetensors"], 3, "is neither a folder nor a table", "one sub-folder per class"),
+        (["fit", "phots"], 3, "phots does not exist", "photos"),
+        (["fit", "few.safetensors"], 3, "is not a folder, a table", "one subfolder per class"),
         (["fit", "odd.toml"], 2, "odd.toml: [source]: val_share is 7; it must be in [0, 1)", "write val_share = 0.15"),
         (["fit", "photos", "--cut", "4f", "--strategy", "partial"], 2, "named '4f'; its cuts are input, stem", "'4e'"),
         (["fit", "photos", "--strategy", "prob"], 2, "There is no strategy named 'prob'", "did you mean 'probe'?"),

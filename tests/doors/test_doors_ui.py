@@ -157,7 +157,7 @@ def test_data_elsewhere_become_a_recipe_with_how_they_are_read(client: TestClien
     assert 'label_column = "kind"' in (root / "data/rows.toml").read_text()
     wrong = client.post("/data", data={"path": str(tmp_path / "none")})
     assert wrong.status_code == 400
-    assert "There is nothing at" in wrong.text
+    assert "does not exist" in wrong.text
 
 
 def test_a_setting_that_does_not_exist_is_said_before_anything_waits(client: TestClient, root: Path) -> None:

@@ -94,7 +94,7 @@ def test_what_cannot_be_paired_is_refused_by_name(folder: Path, damage: object, 
 def test_another_encoding_is_read_and_said(folder: Path) -> None:
     (folder / "val.de").write_bytes(DE.replace("Haus", "Häuschen").encode("cp1252"))
     found = opened(folder)
-    assert any("val.de is not UTF-8 and read as Windows-1252" in one.text for one in found.notes)
+    assert any("val.de is not UTF-8 and is read as Windows-1252" in one.text for one in found.notes)
     assert "Häuschen" in next(one.label for one in found.examples if one.id == "val line 3")
 
 

@@ -80,7 +80,7 @@ def unpacking(archive: Path) -> Generator[Progress, None, Path]:
     try:
         seen = archive.stat()
     except OSError as error:
-        raise BadData(f"{archive} cannot be read ({error.strerror}).", fix="allow reading it.") from error
+        raise BadData(f"{archive} cannot be read ({error.strerror}).", fix="grant read permission.") from error
     name = digest_json([1, str(archive), seen.st_size, seen.st_mtime_ns, seen.st_ino])
     folder = _home() / name
     with _alone(folder):
@@ -143,7 +143,7 @@ def _unpack(archive: Path, folder: Path) -> Iterator[Progress]:
     total, free, taken, began = archive.stat().st_size, shutil.disk_usage(folder).free, 0, time.monotonic()
     limit = max(MIN_LIMIT, MAX_GROWTH * total)
     full = OutOfSpace(
-        f"There is not enough room to unpack {archive} into the cache ({free / 1e9:.1f} GB are free).",
+        f"Not enough disk space to unpack {archive} into the cache ({free / 1e9:.1f} GB free).",
         fix="free some space, clear the cache with `regraft cache --clear`, or set REGRAFT_CACHE to another disk.",
     )
     try:
@@ -153,9 +153,9 @@ def _unpack(archive: Path, folder: Path) -> Iterator[Progress]:
             taken += max(size, _MEMBER)
             if taken > limit:
                 raise BadData(
-                    f"{archive} unpacks to more than {limit / 1e9:.1f} GB, over {MAX_GROWTH} times its own size; "
-                    "it is refused.",
-                    fix="unpack it yourself, if you trust it, and give the folder.",
+                    f"{archive} unpacks to more than {limit / 1e9:.1f} GB, over {MAX_GROWTH} times its own size, "
+                    "so it was refused.",
+                    fix="if you trust it, unpack it yourself and pass the folder.",
                 )
             if taken > free:
                 raise full
@@ -190,7 +190,7 @@ def _untar(archive: Path, folder: Path) -> Iterator[tuple[int, int]]:
         if tar.fileobj is file:  # blocks of zeros are the only sign that an uncompressed tar is complete
             file.seek(-min(512, archive.stat().st_size), 2)
             if len(end := file.read()) < 512 or end.strip(b"\0"):
-                raise tarfile.ReadError("it is cut off: the zeros that close a tar are missing")
+                raise tarfile.ReadError("it is truncated: the zero blocks that end a tar are missing")
         while tar.fileobj and tar.fileobj.read(1 << 20):  # the checksum follows all members
             pass
         yield 0, archive.stat().st_size
@@ -203,7 +203,7 @@ def _unzip(archive: Path, folder: Path) -> Iterator[tuple[int, int]]:
         for member in packed.infolist():
             member.filename = member.filename.replace("\\", "/")  # written by some systems
             if member.filename.startswith("/") or ".." in member.filename.split("/"):
-                raise _refused(archive, member.filename, "its path leads out of the archive")
+                raise _refused(archive, member.filename, "its path points outside the archive")
             yield member.file_size, (done := done + member.compress_size)
             packed.extract(member, folder)
         yield 0, archive.stat().st_size
@@ -211,14 +211,14 @@ def _unzip(archive: Path, folder: Path) -> Iterator[tuple[int, int]]:
 
 def _refused(archive: Path, member: str, why: str) -> BadData:
     return BadData(
-        f"{archive} holds {member!r}, which may not be unpacked: {why}.",
-        fix="pack the folder again, or unpack it yourself, if you trust it, and give the folder.",
+        f"{archive} contains {member!r}, which cannot be unpacked safely: {why}.",
+        fix="create the archive again, or, if you trust it, unpack it yourself and pass the folder.",
     )
 
 
 def _damaged(archive: Path, error: Exception) -> BadData:
     why = (str(error) or type(error).__name__).splitlines()[0].rstrip(".:")
     return BadData(
-        f"{archive} is damaged, or is not an archive ({why}).",
-        fix="copy or fetch it again: a tar (also .gz, .bz2, .xz) or a zip is expected.",
+        f"{archive} is damaged or not an archive ({why}).",
+        fix="copy or download it again; expected a tar (also .gz, .bz2, .xz) or a zip.",
     )

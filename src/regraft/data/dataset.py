@@ -150,8 +150,8 @@ def check_learnable(dataset: Dataset) -> tuple[Notice, ...]:
     """
     if dataset.splits and "train" not in dataset.splits:
         raise BadData(
-            f"{dataset.root} has the splits {named(dataset.splits)} and no train split.",
-            fix="add a train split, or give the data without splits.",
+            f"{dataset.root} has the splits {named(dataset.splits)} but no train split.",
+            fix="add a train split, or provide the data without splits.",
         )
     task = TASKS.get(dataset.kind)(dataset.classes)
     whole = _check_classes if task.exclusive else _check_nothing  # only for tasks with one class per example
@@ -167,20 +167,20 @@ def _check_classes(dataset: Dataset) -> list[str]:
     counts = Counter(example.label for example in dataset.examples)
     if len(counts) < 2:
         raise BadData(
-            f"{dataset.root} holds one class, {dataset.classes[0]!r}; at least two are needed to tell apart.",
+            f"{dataset.root} contains a single class, {dataset.classes[0]!r}; at least two are required.",
             fix="add a folder (or rows) with examples of another class.",
         )
-    numbers = " Or are they numbers to be predicted as such? Say --task regression." if are_numbers(counts) else ""
+    numbers = " If the labels are numbers to predict, use --task regression." if are_numbers(counts) else ""
     if missing := [label for label in dataset.classes if label not in counts]:
         raise BadData(
-            f"No example of {named(missing)}, which target.order names.",
-            fix="take it out of the order, or add examples.",
+            f"target.order lists {named(missing)}, but no example has this label.",
+            fix="remove it from target.order, or add examples.",
         )
     if single := [label for label in dataset.classes if counts[label] == 1]:
         raise BadData(
-            f"{counted(len(single), 'class has', 'classes have')} one example only: {named(single)}; "
-            "at least one to learn from and one to test on are needed.",
-            fix=f"add examples, or take such a class out.{numbers}",
+            f"{counted(len(single), 'class has', 'classes have')} only one example: {named(single)}; "
+            "at least one for training and one for testing are required.",
+            fix=f"add examples, or remove these classes.{numbers}",
         )
     notes = _lookalikes(dataset.classes)
     if dataset.splits:
@@ -193,8 +193,9 @@ def _check_numbers(dataset: Dataset) -> list[str]:
     for name, column in zip(dataset.classes, zip(*training, strict=True), strict=True):
         if len(set(column)) < 2:
             raise BadData(
-                f"{name} is {column[0]} for all {counted(len(column), 'training example')}; there is nothing to learn.",
-                fix="add examples with other values, or leave this column out.",
+                f"{name} is {column[0]} for all {counted(len(column), 'training example')}, so there is nothing to "
+                f"learn.",
+                fix="add examples with other values, or leave out this column.",
             )
     return []
 
@@ -207,13 +208,13 @@ def _check_tags(dataset: Dataset) -> list[str]:
     always = [tag for tag, count in counts.items() if count == len(training)]
     if len(never) + len(always) == len(counts):
         raise BadData(
-            f"Every label of {dataset.root} is on all training examples or on none; there is nothing to tell apart.",
+            f"Every label of {dataset.root} applies to all training examples or to none, so there is nothing to learn.",
             fix="add examples with other labels.",
         )
     return [
         *_lookalikes(dataset.classes),
-        *([f"No training example has {named(never)}; nothing is learned of it."] if never else []),
-        *([f"Every training example has {named(always)}; nothing is learned of it."] if always else []),
+        *([f"No training example has {named(never)}, so it cannot be learned."] if never else []),
+        *([f"Every training example has {named(always)}, so it cannot be learned."] if always else []),
     ]
 
 
@@ -225,16 +226,16 @@ def _gaps(dataset: Dataset) -> list[str]:
         trained = [label for label in dataset.classes if label not in lacking]
         where = [split for split in dataset.splits if split != "train" and table[split][lacking[0]]]
         alike = nearest(lacking[0], trained) if len(trained) <= 8 else ""
-        fix = "add examples of it to train, or take the class out of the other splits."
+        fix = "add examples to the train split, or remove the class from the other splits."
         if alike.startswith("did"):
-            fix = f"add examples to train or take the class out; or is it another spelling: {alike}"
+            fix = f"add examples to the train split or remove the class; if it is a spelling variant: {alike}"
         raise BadData(
             f"{counted(len(lacking), 'class is', 'classes are')} missing from train: {named(lacking)} "
             f"({lacking[0]!r} is in {' and '.join(where)}).",
             fix=fix,
         )
     return [
-        f"The {split} split lacks {counted(len(labels), 'class', 'classes')}: {named(labels)}; it says nothing of them."
+        f"The {split} split lacks {counted(len(labels), 'class', 'classes')}: {named(labels)}; it cannot evaluate them."
         for split, labels in absent.items()
         if labels
     ]
@@ -247,7 +248,8 @@ def _lookalikes(classes: tuple[str, ...]) -> list[str]:
             numeric(label) if numeric(label) is not None else " ".join(label.casefold().split()), []
         ).append(label)
     return [
-        f"The classes {named(map(repr, some))} differ only in case, spaces or a comma; they are kept apart."
+        f"The classes {named(map(repr, some))} differ only in case, spaces or a comma; they are kept as separate "
+        f"classes."
         for some in spellings.values()
         if len(some) > 1
     ]

@@ -71,9 +71,9 @@ def understood(examples: Sequence[Example], asked: Asked, table: str) -> Labels:
     several = len(asked.columns) > 1
     if asked.delimiter and several:
         raise BadRequest(
-            f"Both a delimiter between labels ({asked.delimiter!r}) and several label columns were given "
+            f"Both a label delimiter ({asked.delimiter!r}) and several label columns were given "
             f"({named(asked.columns)}).",
-            fix="give one of the two.",
+            fix="give only one of the two.",
         )
     kind = _guessed(examples, asked) if asked.kind == "auto" else asked.kind
     if kind == "multilabel" and asked.delimiter:
@@ -83,10 +83,10 @@ def understood(examples: Sequence[Example], asked: Asked, table: str) -> Labels:
     if kind == "regression":
         return _numbers(examples, asked.columns, table)
     if several or asked.delimiter:
-        given = f"several label columns ({named(asked.columns)})" if several else "a delimiter between labels"
+        given = f"several label columns ({named(asked.columns)})" if several else "a label delimiter"
         raise BadRequest(
-            f"{given[0].upper()}{given[1:]} cannot be a {kind} task, which has one label an example.",
-            fix="name one label column, or another --task (multilabel, regression).",
+            f"{given[0].upper()}{given[1:]} cannot be used with a {kind} task, which has one label per example.",
+            fix="name a single label column, or use another --task (multilabel, regression).",
         )
     read = TASKS.get(kind)(())
     spelled = set[str]() if read.forced else {example.label for example in examples}  # texts are unchanged
@@ -98,7 +98,7 @@ def understood(examples: Sequence[Example], asked: Asked, table: str) -> Labels:
     classes = tuple(sorted({name for example in examples for name in read.named(example.label)}))
     numeric = asked.kind == "auto" and len(classes) >= MANY_VALUES and are_numbers(classes)
     text = (
-        f"The labels are {len(classes)} different numbers, taken for classes; to predict them as numbers, say --task "
+        f"The labels are {len(classes)} different numbers, treated as classes; to predict them as numbers, use --task "
         "regression."
     )
     return Labels(
@@ -127,7 +127,7 @@ def one_spelling(
     same.pop(None, None)
     several = {some[0]: [one for one in some[1:] if one in given and one not in first] for some in same.values()}
     notes = [
-        f"{named(map(repr, others))} and {one!r} are one number: read as the {what} {one!r}."
+        f"{named(map(repr, others))} and {one!r} are the same number: read as the {what} {one!r}."
         for one, others in several.items()
         if others
     ]
@@ -156,8 +156,8 @@ def _several(examples: Sequence[Example], asked: Asked, table: str) -> Labels:
     classes = tuple(sorted({label for labels in found for label in labels}))
     if odd := [label for label in classes if JOINT in label]:
         raise BadData(
-            f"{table}: the label {odd[0]!r} in the column {column!r} holds a {JOINT!r}, which separates labels.",
-            fix=f"rename it, or give {JOINT!r} as the delimiter.",
+            f"{table}: the label {odd[0]!r} in the column {column!r} contains a {JOINT!r}, which separates labels.",
+            fix=f"rename it, or pass {JOINT!r} as the delimiter.",
         )
     if not classes:
         raise BadData(f"{table}: no example has a label in the column {column!r}.", fix="name another column.")
@@ -172,8 +172,8 @@ def _flags(examples: Sequence[Example], columns: tuple[str, ...], table: str, *,
     """Read columns of 0 and 1, one per label."""
     if alone and not all(one.label.casefold() in _TRUTH for one in examples):
         raise BadRequest(
-            "A multilabel task needs to know how labels are written.",
-            fix="say what separates the labels of a cell (--label-delimiter ';'), or name columns of 0 and 1.",
+            "A multilabel task requires the format of the labels.",
+            fix="give the delimiter between the labels of a cell (--label-delimiter ';'), or name columns of 0 and 1.",
         )
     _refuse_joint(columns, table)
     rows = _cells(examples, columns, table, lambda cell: _TRUTH.get(cell.casefold()), "0 or 1")
@@ -192,7 +192,7 @@ def _ranks(examples: Sequence[Example], order: tuple[str, ...], table: str) -> L
     if not order:
         if not are_numbers(present):
             raise BadRequest(
-                f"The order of the classes {named(sorted(present))} is not known; an ordinal task needs it.",
+                f"The order of the classes {named(sorted(present))} is unknown; an ordinal task requires it.",
                 fix="""--set 'target.order=["low", "middle", "high"]', from the lowest to the highest.""",
             )
         order = tuple(sorted(present, key=float))
@@ -217,8 +217,8 @@ def _cells(
         cells = example.label.split(JOINT) if len(columns) > 1 else [example.label.strip()]
         if len(cells) != len(columns):
             raise BadData(
-                f"{_where(example, table)}: a cell of {named(columns)} holds a {JOINT!r}; {wanted} is expected.",
-                fix="write one value a cell.",
+                f"{_where(example, table)}: a cell of {named(columns)} contains a {JOINT!r}; expected {wanted}.",
+                fix="write one value per cell.",
             )
         values = [read(cell) for cell in cells]
         wrong += [
@@ -229,8 +229,8 @@ def _cells(
         example, column, cell = wrong[0]
         more = f" ({counted(len(wrong) - 1, 'other cell')} like it)" if len(wrong) > 1 else ""
         raise BadData(
-            f"{_where(example, table)}: {column} is {cell!r}; {wanted} is expected{more}.",
-            fix="correct the cell (1234.5 with a point, no unit, no separator of thousands), or delete the row.",
+            f"{_where(example, table)}: {column} is {cell!r}; expected {wanted}{more}.",
+            fix="correct the cell (such as 1234.5: decimal point, no unit, no thousands separator), or delete the row.",
         )
     return rows
 
@@ -287,8 +287,8 @@ def suggest_groups(ids: list[str]) -> list[Notice]:
     example, count = shared.most_common(1)[0]
     together = sum(count for count in shared.values() if count > 1)
     text = (
-        f"The names of the files look as if {together:,} of {len(ids):,} belong together in groups ({count} begin "
-        f"with {example!r}). If that is a patient, a plant or a place, keep it on one side of every split: "
+        f"The file names suggest that {together:,} of {len(ids):,} examples belong to groups ({count} begin "
+        f"with {example!r}). If that is a patient, a plant or a place, keep each group within one split: "
         f"--group-pattern '{found.pattern}'"
     )
     return [Notice(text=text, topic="data")]
@@ -366,9 +366,10 @@ def suspect_masks(examples: Sequence[Example]) -> list[Notice]:
             shared = len(stems[name] & stems[other])
             if shared >= _MIN_SHARE * len(stems[name]):
                 text = (
-                    f"{shared:,} of {len(stems[name]):,} names in the class {name!r} are also in {other!r}. If these "
-                    "are masks of those images, they are not a class: for segmentation call the two folders images "
-                    "and masks, or give a table with the columns image and mask."
+                    f"{shared:,} of {len(stems[name]):,} file names in the class {name!r} also occur in {other!r}. "
+                    f"If these "
+                    "are masks of those images, they are not a class: for segmentation, name the two folders images "
+                    "and masks, or use a table with the columns image and mask."
                 )
                 notices.append(Notice(text=text, topic="data"))
     return notices

@@ -43,11 +43,11 @@ def open_dataset(
     if frame is None and not is_there(where):
         near = difflib.get_close_matches(where.name, _names(where.parent), n=1)
         raise BadData(
-            f"There is nothing at {where}.",
+            f"{where} does not exist.",
             fix=f"did you mean {where.parent / near[0]}?"
             if near
-            else "check the path; a relative one starts at the current folder, and in a recipe at the folder where its "
-            "run was started (go there, or --set data=PATH).",
+            else "check the path; relative paths start at the current folder, or, in a recipe, at the folder where the "
+            "run was started (go there, or use --set data=PATH).",
         )
     asked_for = None if task == "auto" else TASKS.get(task)(())
     if asked_for is not None and asked_for.forced:
@@ -56,15 +56,15 @@ def open_dataset(
     reader = source_of(where) if frame is None else None
     if frame is None and reader is None:
         raise BadData(
-            f"{where} is neither a folder nor a table nor an archive.",
-            fix="give a folder with one sub-folder per class, an archive of one (.tar.gz and the like, .zip), a folder "
-            "of archives called train-0.tar.gz and so on, or a table that ends in .csv, .tsv, .jsonl or .parquet.",
+            f"{where} is not a folder, a table or an archive.",
+            fix="pass a folder with one subfolder per class, an archive of one (.zip, .tar.gz etc.), a folder "
+            "of archives named train-0.tar.gz and so on, or a .csv, .tsv, .jsonl or .parquet table.",
         )
     found = reader.open(where, columns) if reader else open_table(where, columns, frame)
     if found.task and task not in ("auto", found.task):
         raise BadRequest(
-            f"The labels of {where.name} are for a {found.task} task; {task} was asked for.",
-            fix=f"say --task {found.task}, or leave it out; for another task give a table (path, label).",
+            f"The labels of {where.name} are for a {found.task} task, but the task is {task}.",
+            fix=f"use --task {found.task}, or leave it out; for another task pass a table (path, label).",
         )
     kind, delimiter = found.task or task, columns.label_delimiter
     asked = Asked(kind=kind, columns=columns.named, delimiter=delimiter, order=order, known=known)
@@ -142,12 +142,13 @@ def _grouped(examples: tuple[Example, ...], pattern: str) -> tuple[tuple[Example
         search = re.compile(pattern)
     except re.error as error:
         raise BadRequest(
-            f"The group pattern {pattern!r} is not a regular expression: {error}.",
-            fix=r"give one like '^(person\d+)_'.",
+            f"The group pattern {pattern!r} is not a valid regular expression: {error}.",
+            fix=r"use one such as '^(person\d+)_'.",
         ) from error
     if search.groups < 1:
         raise BadRequest(
-            f"The group pattern {pattern!r} has no group.", fix="put parentheses around the part that names the group."
+            f"The group pattern {pattern!r} has no capture group.",
+            fix="put parentheses around the part that identifies the group.",
         )
     matches = [search.search(example.id) for example in examples]
     groups = [match.group(1) if match else None for match in matches]
@@ -155,7 +156,7 @@ def _grouped(examples: tuple[Example, ...], pattern: str) -> tuple[tuple[Example
     if len(unmatched) == len(examples):
         raise BadRequest(
             f"The group pattern {pattern!r} matches no id; the first is {examples[0].id!r}.",
-            fix="the pattern is searched for in the path relative to the data; try it on this id.",
+            fix="the pattern is matched anywhere in the path relative to the data; test it on this id.",
         )
     text = f"The group pattern does not match {counted(len(unmatched), 'id')}; each becomes its own group: "
     notes = [Notice(text=f"{text}{named(unmatched)}.", topic="data")] if unmatched else []

@@ -126,7 +126,7 @@ def scan(
         try:
             memory.keep(modality, root, limit, rows[done])
         except (OSError, OutOfSpace) as error:
-            return f"What the scan saw could not be remembered: {getattr(error, 'message', error)}"
+            return f"The results of the scan could not be cached: {getattr(error, 'message', error)}"
         return ""
 
     if todo:
@@ -196,8 +196,8 @@ def _notice(scanned: Scanned, max_damaged_share: float) -> Notice:
     if len(damaged) > max_damaged_share * total:
         raise DamagedData(
             f"{len(damaged):,} of {counted(total, 'file')} cannot be decoded ({len(damaged) / total:.1%}; at most "
-            f"{max_damaged_share:.1%} are let pass): {named(damaged)}.",
-            fix="repair or remove these files, or go on without them: --set source.max_damaged_share=SHARE.",
+            f"{max_damaged_share:.1%} allowed): {named(damaged)}.",
+            fix="repair or remove these files, or continue without them: --set source.max_damaged_share=SHARE.",
         )
     return Notice(
         text=f"{counted(len(damaged), 'unreadable file')} of {total:,} left out (in no split): {named(damaged, 10)}.",

@@ -158,4 +158,4 @@ def files_of(given: Path, modality: str) -> tuple[list[Path], list[Notice]]:
         return files_in(given, modality)
     if given.is_file() or given.is_symlink():  # of a link that leads nowhere the prediction says so
         return [given], []
-    raise BadData(f"There is nothing at {given}.", fix="check the path.")
+    raise BadData(f"{given} does not exist.", fix="check the path.")

@@ -104,7 +104,7 @@ def test_a_table_may_have_a_row_for_each_box(tmp_path: Path, edges: str) -> None
     }
     assert data.kind == "detection"
     assert [one.group for one in data.examples] == ["p1", "p2", "p3"]
-    assert any("reaching beyond the image, cut to it: b.jpg" in note.text for note in data.notes)
+    assert any("extending beyond the image, clipped to it: b.jpg" in note.text for note in data.notes)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_a_table_may_have_a_row_for_each_box(tmp_path: Path, edges: str) -> None
     [
         ("a.jpg,cat,1,2,x,4,train", "row 3: left, top, right, bottom are '1', '2', 'x', '4'"),
         ("a.jpg,,1,2,3,4,train", "row 3: the box has no label"),
-        ("a.jpg,cat,1,2,3,4,val", "row 3: a.jpg has another split or group than in an earlier row"),
+        ("a.jpg,cat,1,2,3,4,val", "row 3: a.jpg has a different split or group in an earlier row"),
         ("b.jpg,cat,1,2,3,4,train", "1 image of boxes.csv not found"),
     ],
 )

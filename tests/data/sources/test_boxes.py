@@ -86,7 +86,7 @@ def test_what_is_wrong_with_boxes_is_named_and_mended(tmp_path: Path) -> None:
     found = open_dataset(voc(tmp_path / "v", {"a": wrong, "b": [("dog", 0, 1, 1, 5, 5)]}))
     assert boxes_of(found)["a.jpg"] == [("cat", [1, 2, 20, 25]), ("cat", [30, 5, 40, 9])]
     notes = " ".join(note.text for note in found.notes)
-    for what in ("sides swapped", "given twice", "empty", "outside the image", "reaching beyond the image"):
+    for what in ("swapped sides", "given twice", "empty", "outside the image", "extending beyond the image"):
         assert f"{what}" in notes
     assert notes.count("a.jpg") == 5
 
@@ -116,7 +116,7 @@ def test_an_image_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_a_category_that_is_not_listed_is_named(tmp_path: Path) -> None:
     path = coco(tmp_path / "b.json", {"1.jpg": [("cat", 1, 2, 19, 23)]}, tmp_path, categories=[])
-    with pytest.raises(BadData, match=r"annotation 0 is .*the category_id of one of the categories"):
+    with pytest.raises(BadData, match=r"annotation 0 is .*the category_id of a listed category"):
         open_dataset(path)
 
 
@@ -134,7 +134,7 @@ def test_a_record_of_coco_that_is_none_is_named(place: str, odd: object, tmp_pat
     tree = json.loads(path.read_text())
     tree[place][0] = tree[place][0] | odd if isinstance(odd, dict) else odd
     path.write_text(json.dumps(tree))
-    with pytest.raises(BadData, match=f"{place.removesuffix('ies').removesuffix('s')}.* 0 is .* are expected"):
+    with pytest.raises(BadData, match=f"{place.removesuffix('ies').removesuffix('s')}.* 0 is .*; expected"):
         open_dataset(path)
 
 

@@ -67,9 +67,9 @@ def test_hidden_files_and_unknown_kinds_are_left_out_and_counted(tmp_path: Path)
     assert dataset.num_examples == 4
     assert "4 hidden entries left out" in told(dataset)
     assert "ants/.ipynb_checkpoints" in told(dataset)
-    assert "3 files of unknown kind left out" in told(dataset)
+    assert "3 files of unknown type left out" in told(dataset)
     assert "1 .txt" in told(dataset)
-    assert "1 without ending" in told(dataset)
+    assert "1 no extension" in told(dataset)
     assert "labels.csv was not read" in told(dataset)
 
 
@@ -95,7 +95,7 @@ def test_two_folders_of_one_split_are_merged_and_said_so(tmp_path: Path) -> None
     names = [name for part in ("train", "val", "valid") for name in ants_and_bees(f"{part}/")]
     dataset = open_dataset(folder_of(tmp_path, names))
     assert dataset.counts()["val"] == {"ants": 4, "bees": 4}
-    assert "val, valid together are the val split." in told(dataset)
+    assert "val, valid together form the val split." in told(dataset)
 
 
 def test_upper_case_endings_and_unicode_names_are_read(tmp_path: Path) -> None:
@@ -136,24 +136,24 @@ def test_a_linked_folder_is_followed_and_a_circle_ends(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "words", "fix"),
     [
-        ([], "holds no images", "one sub-folder of files per class"),
-        (["a.png", "b.png"], "holds 2 images but no class folders", "a folder of its own"),
-        (["ants/1.png", "ants/2.png"], "holds one class, 'ants'", "another class"),
-        (["ants/1.png", "ants/2.png", "bees/1.png"], "1 class has one example only: bees", "add examples"),
+        ([], "holds no images", "one subfolder of files per class"),
+        (["a.png", "b.png"], "holds 2 images but no class folders", "a separate folder"),
+        (["ants/1.png", "ants/2.png"], "contains a single class, 'ants'", "another class"),
+        (["ants/1.png", "ants/2.png", "bees/1.png"], "1 class has only one example: bees", "add examples"),
         (
             [*ants_and_bees("train/"), *ants_and_bees("extra/")],
-            "holds the splits train and beside them extra",
+            "contains the splits train and also extra",
             "move extra elsewhere",
         ),
         (
             [f"{label}/{part}/{at}.png" for label in ("ants", "bees") for part in ("train", "test") for at in range(2)],
-            "has the splits inside the folder ants",
+            "has its splits inside the folder ants",
             "move ants/train to train/ants",
         ),
-        (ants_and_bees("photos/"), "holds one folder, 'photos', with ants, bees inside", "photos"),
+        (ants_and_bees("photos/"), "contains a single folder, 'photos', with ants, bees inside", "photos"),
         (
             [*ants_and_bees("val/"), *ants_and_bees("test/")],
-            "has the splits val, test and no train split",
+            "has the splits val, test but no train split",
             "train split",
         ),
         (
@@ -172,7 +172,7 @@ def test_what_cannot_be_used_is_named(tmp_path: Path, names: list[str], words: s
 
 def test_a_class_that_only_test_lacks_is_a_notice(tmp_path: Path) -> None:
     dataset = open_dataset(folder_of(tmp_path, [*ants_and_bees("train/"), "test/ants/1.png"]))
-    assert "The test split lacks 1 class: bees; it says nothing of them." in told(dataset)
+    assert "The test split lacks 1 class: bees; it cannot evaluate them." in told(dataset)
 
 
 def test_classes_that_differ_only_in_case_are_named(tmp_path: Path) -> None:

@@ -40,8 +40,8 @@ def test_a_folder_is_read_with_its_masks_and_what_255_means_is_said(tmp_path: Pa
     assert [one.id for one in found.examples] == ["images/a.jpg", "images/b.jpg"]
     assert grid_of(found) == GRID.tolist()
     notes = " ".join(note.text for note in found.notes)
-    assert "called as the values of masks" in notes
-    assert "Where masks are 255 they count for nothing (2 pixels)" in notes
+    assert "named after the mask values" in notes
+    assert "Pixels with the mask value 255 are ignored (2 pixels)" in notes
 
 
 def test_masks_of_0_and_255_have_two_classes(tmp_path: Path) -> None:
@@ -77,9 +77,9 @@ def test_splits_are_folders_or_stand_in_a_table_beside_them(tmp_path: Path) -> N
         assert sorted(str(one.split) for one in open_dataset(tmp_path / root).examples) == ["test", "train"], root
     found = open_dataset(tmp_path / "three")
     assert {one.group for one in found.examples} == {"p1", "p2"}
-    assert any("those of metadata.csv" in note.text for note in found.notes)
+    assert any("read from metadata.csv" in note.text for note in found.notes)
     (tmp_path / "three" / "metadata.csv").write_text("id,split\ntrain,train\n")
-    with pytest.raises(BadData, match=r"metadata.csv does not name 1 image.*test.jpg"):
+    with pytest.raises(BadData, match=r"metadata.csv does not list 1 image.*test.jpg"):
         open_dataset(tmp_path / "three")
 
 
@@ -108,9 +108,9 @@ def test_what_is_wrong_with_masks_is_named(tmp_path: Path) -> None:
     Image.fromarray(GRID.astype(np.float32)).save(tmp_path / "float" / "masks" / "a.png", format="TIFF")
     for name, told in {
         "float": r"a.png has pixels of mode F",
-        "size": r"1 mask is of another size.*b.png 4 x 3, its image 5 x 3",
-        "missing": r"1 of 2 images have no mask, or several: b.jpg has none",
-        "value": r"classes.txt has no class for values of masks: 2 \(4 pixels\); the first is of images/a.jpg",
+        "size": r"1 mask is of a different size.*b.png 4 x 3, its image 5 x 3",
+        "missing": r"1 of 2 images have no mask or several: b.jpg has none",
+        "value": r"classes.txt does not define some mask values: 2 \(4 pixels\); the first occurs in images/a.jpg",
         "many": r"b.png has 400 different values",
         "jpeg": r"a.png is a JPEG",
         "torn": r"The mask .*a.png cannot be read",
@@ -124,14 +124,14 @@ def test_masks_that_are_empty_and_masks_of_no_image_are_told_of(tmp_path: Path) 
     put(tmp_path, "b", np.zeros_like(GRID))
     Image.fromarray(GRID).save(tmp_path / "masks" / "c.png")
     notes = " ".join(note.text for note in open_dataset(tmp_path).notes)
-    assert "1 mask is of one value all over: images/b.jpg" in notes
-    assert "1 mask of no image left out: c.png" in notes
+    assert "1 mask is of one value throughout: images/b.jpg" in notes
+    assert "1 mask without an image left out: c.png" in notes
 
 
 def test_a_line_of_classes_that_is_none_is_named(tmp_path: Path) -> None:
     put(tmp_path, "a")
     (tmp_path / "classes.txt").write_text("0 ground\nplasm\n")
-    with pytest.raises(BadData, match="line 2 is 'plasm'; a value and a name"):
+    with pytest.raises(BadData, match="line 2 is 'plasm'; expected a value and a name"):
         open_dataset(tmp_path)
 
 

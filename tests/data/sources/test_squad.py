@@ -43,7 +43,7 @@ def test_a_folder_has_a_file_for_each_split(tmp_path: Path) -> None:
     assert found.splits == ("train", "val")
     assert found.describe() == "12 examples of a question with its context; train 8, val 4; 3 groups"
     squad(tmp_path / "more.json", 4)
-    with pytest.raises(BadData, match=r"more\.json do not say which split"):
+    with pytest.raises(BadData, match=r"more\.json do not indicate a split"):
         open_dataset(tmp_path)
 
 
@@ -53,7 +53,7 @@ def test_a_folder_has_a_file_for_each_split(tmp_path: Path) -> None:
         ({"answers": [{"text": "on the Limmat", "answer_start": 13}]}, "not in the context at its answer_start"),
         ({"answers": [{"text": " ", "answer_start": 6}]}, "not in the context at its answer_start"),
         ({"answers": [{"text": "It", "answer_start": -10}]}, "not in the context at its answer_start"),
-        ({"answers": []}, "has no answer and does not say is_impossible"),
+        ({"answers": []}, "has no answer and is not marked is_impossible"),
         ({"question": " "}, "empty question"),
         ({"answers": [{"text": "old", "answer_start": "33"}]}, "answer 0: answer_start is '33'"),
         ({"answers": ["old"]}, "answers 0 is 'old'"),
@@ -70,7 +70,7 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     asked = [RIGHT, RIGHT, {**RIGHT, "id": "q3", "answers": [{"text": "nowhere", "answer_start": 0}]}]
     with pytest.raises(BadData) as caught:
         open_dataset(write(tmp_path / "some.json", *asked))
-    assert "1 question has an id that was there before (q1)" in caught.value.message
+    assert "1 question has an id that occurred before (q1)" in caught.value.message
     assert "1 question has an answer that is not in the context at its answer_start (q3)" in caught.value.message
     with pytest.raises(BadData, match="empty context"):
         open_dataset(write(tmp_path / "other.json", {**RIGHT, "answers": []}, context="\n"))

@@ -49,7 +49,7 @@ def test_columns_may_be_called_anything(tmp_path: Path) -> None:
     texts = [note.text for note in dataset.notes]
     assert texts == [
         "Columns of t.csv not used: sex.",
-        "1 row of t.csv without a group: each is taken for a group of its own.",
+        "1 row of t.csv without a group: each counts as a separate group.",
     ]
 
 
@@ -124,9 +124,7 @@ def test_what_cannot_be_used_is_named_by_row(tmp_path: Path, text: str, words: s
 def test_an_unknown_column_is_offered_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match=r"no column in t.csv named 'label'") as caught:
         open_dataset(table_of(tmp_path / "t.csv", PLAIN.replace("label", "labels")))
-    assert caught.value.fix.startswith(
-        "did you mean 'labels'? The name is given by --label-column; if the first line is"
-    )
+    assert caught.value.fix.startswith("did you mean 'labels'? Set the name with --label-column; if the first line is")
     with pytest.raises(UnknownName, match="patient_id"):
         open_dataset(table_of(tmp_path / "t.csv", PLAIN), group_column="patient_id")
 
@@ -168,13 +166,13 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatc
 def test_a_broken_parquet_file_is_named(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     (tmp_path / "t.parquet").write_bytes(b"no parquet at all")
-    with pytest.raises(BadData, match=r"t.parquet cannot be read as parquet"):
+    with pytest.raises(BadData, match=r"t.parquet is not a valid Parquet file"):
         open_dataset(tmp_path / "t.parquet")
 
 
 def test_a_file_that_is_neither_is_refused(tmp_path: Path) -> None:
     picture(1).save(tmp_path / "a.png")
-    with pytest.raises(BadData, match="neither a folder nor a table"):
+    with pytest.raises(BadData, match="not a folder, a table"):
         open_dataset(tmp_path / "a.png")
 
 

@@ -50,10 +50,10 @@ class Boxes:
         """Return the corrected box; empty to leave it out."""
         left, top, right, bottom = map(float, sides)
         if not all(abs(side) < float("inf") for side in (left, top, right, bottom)):
-            self._note("with sides that are no finite numbers, left out", name)
+            self._note("with sides that are not finite, left out", name)
             return []
         if left > right or top > bottom:
-            self._note("with sides swapped (left beyond right, or top below bottom), put in order", name)
+            self._note("with swapped sides (left beyond right, or top below bottom), put in order", name)
             left, right, top, bottom = min(left, right), max(left, right), min(top, bottom), max(top, bottom)
         if left == right or top == bottom:
             self._note("empty, left out", name)
@@ -64,7 +64,7 @@ class Boxes:
             self._note("outside the image, left out", name)
             return []
         if max(abs(one - other) for one, other in zip(cut, (left, top, right, bottom), strict=True)) > 1:
-            self._note("reaching beyond the image, cut to it", name)
+            self._note("extending beyond the image, clipped to it", name)
         return [round(side, 3) for side in cut]
 
     def _note(self, what: str, name: str) -> None:
@@ -79,15 +79,15 @@ class Boxes:
         if self.missing:
             raise BadData(
                 f"{counted(len(self.missing), 'image')} of {self.where.name} not found: {named(self.missing, 2)}.",
-                fix="put the images where the annotations say (for COCO JSON: beside it, or --folder FOLDER).",
+                fix="put the images where the annotations expect them (for COCO JSON: beside it, or --folder FOLDER).",
             )
         if not any(one.label != "[]" for one in self.examples):
-            raise BadData(f"{self.where} holds no boxes.", fix="give images with boxes, or another --task.")
+            raise BadData(f"{self.where} holds no boxes.", fix="provide images with boxes, or use another --task.")
         told = [
             f"{counted(len(names), 'box is', 'boxes are')} {what}: {named(dict.fromkeys(names))}."
             for what, names in sorted(self.odd.items())
         ]
         empty = sum(one.label == "[]" for one in self.examples)
-        told += [f"{counted(empty, 'image has', 'images have')} no box: all of it is background."] if empty else []
+        told += [f"{counted(empty, 'image has', 'images have')} no box: background only."] if empty else []
         examples = tuple(sorted(self.examples, key=lambda one: one.id))
         return Found(examples=examples, modality="image", notes=notices([*told, *notes]), task=TASK)

@@ -77,7 +77,7 @@ def _of_text(path: Path, columns: Columns, mixed: bool) -> Numbers | None:
     records = numbered(path, _decoded(path)[0], columns)
     header = next(records, None)
     if header is None:
-        raise BadData(f"{path.name} has no header line.", fix="begin it with a line of column names.")
+        raise BadData(f"{path.name} has no header line.", fix="start it with a line of column names.")
     names = [name.strip() for name in header[1]]
     kept = _named_columns(wanted, path, names, columns)
     places = [at for at, name in enumerate(names) if at not in kept.values()]
@@ -96,7 +96,7 @@ def _of_text(path: Path, columns: Columns, mixed: bool) -> Numbers | None:
         rows.append(_row(record, places, line, odd))
     table = Table(unused=(), columns=cells, rows=lines)
     if not rows:
-        raise BadData(f"{path.name} has a header and no rows.", fix="give a table with one row per example.")
+        raise BadData(f"{path.name} has a header and no rows.", fix="provide a table with one row per example.")
     values = np.stack(rows)
     columns_of_numbers = [
         _refused_text(path, names[at], odd[at], values[:, index]) if at in odd else values[:, index]
@@ -159,7 +159,7 @@ def _refused_text(path: Path, name: str, first: tuple[int, str], column: np.ndar
     if not np.isnan(column).all():
         raise BadData(
             f"{path.name} row {first[0]}: the column {name!r} holds {first[1]!r:.40} among numbers.",
-            fix="correct the cell, or leave it empty if the number is not known; if the column is a group or a split, "
+            fix="correct the cell, or leave it empty if the value is unknown; if the column is a group or a split, "
             "name it (--group-column, --split-column).",
         )
     return column
@@ -175,7 +175,7 @@ def _refuse_repeated(path: Path, names: Sequence[str]) -> None:
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
         raise BadData(
             f"{path.name} has {counted(len(repeated), 'column name')} more than once: {named(map(repr, repeated), 3)}.",
-            fix="rename or delete these columns: a model finds columns by their names.",
+            fix="rename or delete these columns: models identify columns by name.",
         )
 
 
@@ -187,8 +187,8 @@ def _checked(
     if not mixed and (left or not full):
         return None
     if not full:
-        raise BadData(f"{path.name} has no column of numbers beside {named(map(repr, table.columns), 3)}.",
-                      fix="give a table with a column per measurement.")  # fmt: skip
+        raise BadData(f"{path.name} has no numeric column besides {named(map(repr, table.columns), 3)}.",
+                      fix="provide a table with one column per measurement.")  # fmt: skip
     notes = (
         [f"{counted(len(left), 'column')} of {path.name} without any number left out: {named(left, 5)}."]
         if left
@@ -200,8 +200,8 @@ def _checked(
         if len(values) > 9 and name.casefold() in ("", "id", "index", "row", "patient", "subject") and (
             np.array_equal(columns[at] - columns[at][0], counting)
         ):  # fmt: skip
-            notes.append(f"The column {name!r} of {path.name} counts the rows, and is read as a number like others; "
-                         "--group-column names one that says what belongs together.")  # fmt: skip
+            notes.append(f"The column {name!r} of {path.name} counts the rows and is read as a number like the others; "
+                         "to use it as a group instead, pass --group-column.")  # fmt: skip
     return Numbers(
         names=tuple(names[at] for at in full), values=values, table=replace(table, unused=(), notes=tuple(notes))
     )

@@ -116,16 +116,16 @@ def _no_column(
     lower = next((row for row, record in below if name in map(str.strip, record)), None)
     if lower is None and not _is_path(*names):
         error = UnknownName(f"column in {path.name}", name, names[:NAMED])  # tables of genes have thousands
-        error.fix += f" The name is given by {flag}"
-        error.fix += f"; if the first line is not a header, begin the table with one, {header}." if below else "."
-        error.fix += " A column of texts is named by --text-column." if flag == "--path-column" else ""
+        error.fix += f" Set the name with {flag}"
+        error.fix += f"; if the first line is not a header, add one, {header}." if below else "."
+        error.fix += " Name a text column with --text-column." if flag == "--path-column" else ""
         return error
     return BadData(
-        f"The first line of {path.name} is not a header: it reads {named(map(repr, names), 3)}, and a column named "
+        f"The first line of {path.name} is not a header: it reads {named(map(repr, names), 3)}, but a column named "
         f"{name!r} is expected.",
-        fix=f"delete what stands above line {lower}, the header."
+        fix=f"delete the lines above line {lower}, the header."
         if lower
-        else f"begin the table with {header}; columns with other names are given by {flags}.",
+        else f"start the table with {header}; for other column names, use {flags}.",
     )
 
 
@@ -141,7 +141,7 @@ def _text(path: Path, columns: Columns) -> Table:
     if not records:
         raise BadData(
             f"{path.name} has no header line.",
-            fix=f"begin it with a line like {columns.path_column},{','.join(columns.named)}.",
+            fix=f"start it with a line such as {columns.path_column},{','.join(columns.named)}.",
         )
     names, rows = [name.strip() for name in records[0][1]], records[1:]
     places = wanted(path, names, columns, rows[:20])
@@ -153,12 +153,12 @@ def _text(path: Path, columns: Columns) -> Table:
         )
     notes, inline = list[str](), inline_in(names, columns)
     if said:
-        notes.append(f"The first line of {path.name} is not the header: it says that {said[1]!r} is the delimiter.")
+        notes.append(f"The first line of {path.name} is not the header: it declares {said[1]!r} as the delimiter.")
     if encoding.startswith("Windows"):
         if not inline:  # file names must be exact
             raise _not_utf8(path)
         odd = next(cell for _, record in [(0, names), *rows] for cell in record if not cell.isascii())
-        notes.append(f"{path.name} is not UTF-8 and read as {encoding}; look whether this is right: {odd:.60}")
+        notes.append(f"{path.name} is not UTF-8 and is read as {encoding}; check that this is right: {odd:.60}")
     elif encoding:
         notes.append(f"{path.name} is read as {encoding}.")
     return Table(
@@ -187,7 +187,7 @@ def _decoded(path: Path) -> tuple[str, str]:
     try:
         found = decoded_text(path.read_bytes())
     except OSError as error:
-        raise BadData(f"{path} cannot be read ({error.strerror}).", fix="allow reading it.") from error
+        raise BadData(f"{path} cannot be read ({error.strerror}).", fix="grant read permission.") from error
     if found is None:
         raise _not_utf8(path)
     return found
@@ -216,8 +216,8 @@ def _lines(path: Path, columns: Columns) -> Table:
             value = None
         if not isinstance(value, dict):
             raise BadData(
-                f"{path.name} line {number} is {line:.40}; a JSON object is expected.",
-                fix='write one object a line, such as {"text": "…", "label": "…"}.',
+                f"{path.name} line {number} is {line:.40}; expected a JSON object.",
+                fix='write one object per line, such as {"text": "…", "label": "…"}.',
             )
         rows.append(value)
         numbers.append(number)
@@ -243,7 +243,7 @@ def _parquet(path: Path, columns: Columns) -> Table:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise MissingExtra("pyarrow", "tables", "Reading a parquet table") from error
+        raise MissingExtra("pyarrow", "tables", "Reading a Parquet table") from error
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             names = list(file.schema_arrow.names)
@@ -252,7 +252,7 @@ def _parquet(path: Path, columns: Columns) -> Table:
             )
     except (pyarrow.ArrowException, OSError) as error:
         raise BadData(
-            f"{path} cannot be read as parquet: {str(error).rstrip('.')}.", fix="write the file again."
+            f"{path} is not a valid Parquet file: {str(error).rstrip('.')}.", fix="create the file again."
         ) from error
 
 
@@ -289,8 +289,8 @@ def _refuse_untold(path: Path, column: str, rows: Sequence[int], cells: Sequence
     if others:
         cell = others[0][1]
         raise BadData(
-            f"{path.name} row {named(at for at, _ in others)}: {column} is {cell!r:.40} ({type(cell).__name__}) where "
-            "text is expected.",
+            f"{path.name} row {named(at for at, _ in others)}: {column} is {cell!r:.40} ({type(cell).__name__}); "
+            "expected text.",
             fix="write text in every cell, or name another column (--text-column).",
         )
 
@@ -308,7 +308,7 @@ def _plain(path: Path, column: str, row: int, value: Any) -> str:
             value = [value]  # not text either, like a list
     if hasattr(value, "__len__") and not isinstance(value, str):
         raise BadData(
-            f"{path.name} row {row}: {column} is {value!r:.40}; text or a number is expected.",
-            fix="write one value a cell; several labels as text with a delimiter between them (--label-delimiter ';').",
+            f"{path.name} row {row}: {column} is {value!r:.40}; expected text or a number.",
+            fix="write one value per cell; write several labels as text with a delimiter (--label-delimiter ';').",
         )
     return str(value)

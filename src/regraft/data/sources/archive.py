@@ -79,7 +79,7 @@ def _inside(archive: Path, inside: Path, roots: tuple[Path, ...]) -> Path:
         if (root / inside).exists():
             return root / inside
     names = sorted(one.name for one in roots[0].iterdir() if not folder.is_hidden(one.name))
-    raise BadData(f"There is nothing at {inside} in {archive}.", fix=nearest(inside.parts[0], names))
+    raise BadData(f"{inside} does not exist in {archive}.", fix=nearest(inside.parts[0], names))
 
 
 def holds_shards(path: Path) -> bool:
@@ -113,20 +113,20 @@ def open_shards(path: Path, columns: Columns) -> Found:
             folder_, _, inner = example.id.partition("/")
             if example.split not in (None, split):
                 raise BadData(
-                    f"{archive} is called after the split {split} and holds the folder {folder_!r}.",
-                    fix="give that archive alone, or pack the class folders without the split's folder around them.",
+                    f"{archive} is named after the split {split} but contains the folder {folder_!r}.",
+                    fix="pass that archive alone, or pack the class folders without the enclosing split folder.",
                 )
             name = f"{split}/{inner if example.split else example.id}"
             if name in examples:
                 raise BadData(
-                    f"{example.id} is in {origin[name]} and in {archive.name}.", fix="take it out of one of them."
+                    f"{example.id} is in both {origin[name]} and {archive.name}.", fix="remove it from one of them."
                 )
             examples[name] = replace(example, id=name, split=split)
             origin[name] = archive.name
     if len(kinds) > 1:
         raise BadData(
-            f"The archives of {path} hold examples of several kinds: {', '.join(sorted(kinds))}.",
-            fix="give archives of one kind, or say which to use: --set modality=NAME.",
+            f"The archives in {path} contain several kinds of examples: {', '.join(sorted(kinds))}.",
+            fix="use archives of one kind, or choose the kind to use: --set modality=NAME.",
         )
     return Found(examples=tuple(examples[name] for name in sorted(examples)), modality=kinds.pop(), notes=tuple(notes))
 
@@ -160,8 +160,8 @@ def _refuse_folders(path: Path) -> None:
     folders = [one for one in sorted(path.iterdir()) if one.is_dir() and not folder.is_hidden(one.name)]
     if beside := [one.name for one in folders if folder.files_in(one)[0]]:
         raise BadData(
-            f"{path} holds archives named after splits and beside them folders of examples: {named(beside)}.",
-            fix="move either elsewhere: what is unpacked already would count twice.",
+            f"{path} contains both archives named after splits and folders of examples: {named(beside)}.",
+            fix="move one or the other elsewhere; otherwise unpacked examples would count twice.",
         )
 
 

@@ -42,7 +42,8 @@ def open_source(path: Path, columns: Columns) -> Found:
         where = f"{path.name} row {table.rows[at]}"
         if said.setdefault(name, (split, group)) != (split, group):
             raise BadData(
-                f"{where}: {name} has another split or group than in an earlier row.", fix="make its rows agree."
+                f"{where}: {name} has a different split or group in an earlier row.",
+                fix="make the rows of this image consistent.",
             )
         cells = [table.columns[edge][at].strip() for edge in edges]
         boxes = of_image.setdefault(name, [])
@@ -53,7 +54,7 @@ def open_source(path: Path, columns: Columns) -> Found:
             left, top, right, bottom = map(float, cells)
         except ValueError as error:
             raise BadData(
-                f"{where}: {', '.join(edges)} are {', '.join(map(repr, cells))}; four numbers of pixels are expected.",
+                f"{where}: {', '.join(edges)} are {', '.join(map(repr, cells))}; expected four numbers, in pixels.",
                 fix="correct them, or leave all four empty for an image without boxes.",
             ) from error
         if not label:

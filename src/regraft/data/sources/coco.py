@@ -40,15 +40,14 @@ def open_source(path: Path, columns: Columns) -> Found:
     if len(files) > 1 and len(splits) < len(files):
         odd = [file.name for name, file in by_name.items() if name not in splits]
         raise BadData(
-            f"{path} holds {len(files)} files of annotations, and the names of {named(odd)} do not say which split "
-            "they are of.",
-            fix="give one file, or names such as instances_train.json and instances_val.json.",
+            f"{path} contains {len(files)} annotation files; the names of {named(odd)} do not indicate a split.",
+            fix="pass a single file, or use names such as instances_train.json and instances_val.json.",
         )
     boxes, crowds = Boxes(where=path), 0
     for name, file in by_name.items():
         split = splits.get(name) if len(files) > 1 else None
         crowds += _read(file, Path(columns.folder), split, boxes)
-    notes = [f"{counted(crowds, 'box of a crowd', 'boxes of crowds')} left out."] if crowds else []
+    notes = [f"{counted(crowds, 'crowd box', 'crowd boxes')} left out."] if crowds else []
     return boxes.found(notes)
 
 
@@ -66,7 +65,7 @@ def _read(file: Path, folder: Path, split: str | None, boxes: Boxes) -> int:
     for at, one in enumerate(categories):
         with _told(one, f"{file.name}: category {at}", "an id and a name"):
             names[one["id"]] = str(one["name"])
-    box = "an image_id, the category_id of one of the categories, and as bbox left, top, width and height in pixels"
+    box = "an image_id, the category_id of a listed category, and a bbox of left, top, width and height in pixels"
     for at, one in enumerate(annotations):
         with _told(one, f"{file.name}: annotation {at}", box):
             if one.get("iscrowd"):
@@ -76,15 +75,16 @@ def _read(file: Path, folder: Path, split: str | None, boxes: Boxes) -> int:
             edges = (names[one["category_id"]], left, top, left + width, top + height)
             of_image.setdefault(one["image_id"], []).append(edges)
     for at, one in enumerate(images):
-        with _told(one, f"{file.name}: image {at}", "an id, a file_name, and where known width and height in pixels"):
+        with _told(one, f"{file.name}: image {at}", "an id, a file_name and, if known, width and height in pixels"):
             name, found = str(one["file_name"]), of_image.pop(one.get("id"), [])
             sides = float(one.get("width") or 0), float(one.get("height") or 0)
         path = _image(file, folder, name)
         boxes.add(name if split is None else f"{split}/{name}", path, found, sides if min(sides) > 0 else None, split)
     if of_image:
         raise BadData(
-            f"{file.name}: annotations of {counted(len(of_image), 'image')} that it does not list: {named(of_image)}.",
-            fix="list the images, or take these annotations out.",
+            f"{file.name}: its annotations refer to {counted(len(of_image), 'image')} that it does not list: "
+            f"{named(of_image)}.",
+            fix="list the images, or remove these annotations.",
         )
     return crowds
 
@@ -96,7 +96,7 @@ def _lists(file: Path) -> tuple[list[Any], list[Any], list[Any]]:
     if not all(isinstance(one, list) for one in lists):
         raise BadData(
             f"{file} has no lists of images, annotations and categories.",
-            fix="write the annotations again, as COCO JSON for detection.",
+            fix="export the annotations again, as COCO JSON for detection.",
         )
     return lists[0], lists[1], lists[2]
 
@@ -107,7 +107,7 @@ def _told(record: Any, where: str, wanted: str) -> Iterator[None]:
     try:
         yield
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise BadData(f"{where} is {str(record)[:200]}; {wanted} are expected.", fix="correct it.") from error
+        raise BadData(f"{where} is {str(record)[:200]}; expected {wanted}.", fix="correct it.") from error
 
 
 def _image(file: Path, folder: Path, name: str) -> Path:

@@ -79,13 +79,13 @@ def found_under(root: Path, columns: Columns, *, called: Path) -> Found:
         seen = f" ({', '.join(f'{count} {kind}' for kind, count in listing.others.most_common(3))})"
         raise BadData(
             f"{called} holds no {wanted}{seen if listing.others else ''}.",
-            fix="give a folder with one sub-folder of files per class, or a table with the columns path and label.",
+            fix="pass a folder with one subfolder of files per class, or a table with the columns path and label.",
         )
     if len(listing.kinds) > 1:
         kinds = ", ".join(f"{count} {MODALITIES.get(kind).many}" for kind, count in listing.kinds.most_common())
         raise BadData(
-            f"{called} holds examples of several kinds: {kinds}.",
-            fix=f"say which to use: --set modality={listing.kinds.most_common()[0][0]}.",
+            f"{called} contains several kinds of examples: {kinds}.",
+            fix=f"choose the kind to use, for example --set modality={listing.kinds.most_common()[0][0]}.",
         )
     (kind,) = listing.kinds
     if columns.unlabelled:
@@ -101,8 +101,8 @@ def found_under(root: Path, columns: Columns, *, called: Path) -> Found:
     if len(stray) == len(listing.files):
         raise BadData(
             f"{called} holds {counted(len(stray), reads.one, reads.many)} but no class folders.",
-            fix=f"put the {reads.many} of each class into a folder of its own, or give a table (path, label); to learn "
-            "without labels, from another network: --strategy distill --task features.",
+            fix=f"put the {reads.many} of each class into a separate folder, or pass a table (path, label); to learn "
+            "without labels, from another network, use --strategy distill --task features.",
         )
     notes = [*passed, *([] if splits else _repeating(listing)), *_left_out(listing, called)]
     if stray:
@@ -141,11 +141,11 @@ def _walk(
     except OSError as error:
         raise BadData(
             f"The folder {folder} cannot be read ({error.strerror}).",
-            fix="allow reading it, or move it out of the data.",
+            fix="grant read permission, or move it out of the data.",
         ) from error
     me = (here.st_dev, here.st_ino)
     if me in above or len(names) > _MAX_DEPTH:
-        why = "a link to a folder that it lies in" if me in above else f"more than {_MAX_DEPTH} folders deep"
+        why = "a link to a folder that contains it" if me in above else f"more than {_MAX_DEPTH} folders deep"
         listing.odd.append(f"{'/'.join(names)} ({why})")
         return
     for entry in found:
@@ -162,11 +162,11 @@ def _walk(
             listing.files.append((inner, entry.path))
             listing.kinds[kind] += 1
         elif not is_file:
-            why = "a link that leads nowhere" if dead else "neither file nor folder"
+            why = "a broken link" if dead else "neither a file nor a folder"
             listing.odd.append(f"{'/'.join(inner)} ({why})")
         else:
             ending = entry.name.rpartition(".")[2].lower()
-            listing.others[f".{ending}" if "." in entry.name else "without ending"] += 1
+            listing.others[f".{ending}" if "." in entry.name else "no extension"] += 1
             if ending in _TABLES:
                 listing.tables.append("/".join(inner))
 
@@ -215,7 +215,10 @@ def _pass_through(listing: _Listing) -> list[str]:
 
     listing.files = [(without(names), path) for names, path in listing.files]
     listing.folders = list(dict.fromkeys(map(without, listing.folders)))
-    return [f"The folder {top}/{inner} holds all of {top} and is passed through." for top, inner in doubled.items()]
+    return [
+        f"The folder {top}/{inner} holds all of {top}; its subfolders are read instead."
+        for top, inner in doubled.items()
+    ]
 
 
 def _splits(root: Path, listing: _Listing, many: str) -> dict[str, str]:
@@ -227,20 +230,20 @@ def _splits(root: Path, listing: _Listing, many: str) -> dict[str, str]:
     others, divided = [top for top in tops if top not in splits], {splits[top] for top in deep if top in splits}
     if len(tops) == 1 and len(below) > 1 and others:
         raise BadData(
-            f"{root} holds one folder, {tops[0]!r}, with {named(sorted(below), 3)} inside.",
-            fix=f"give {root / tops[0]}",
+            f"{root} contains a single folder, {tops[0]!r}, with {named(sorted(below), 3)} inside.",
+            fix=f"pass {root / tops[0]}",
         )
     if "train" in divided and others:
         raise BadData(
-            f"{root} holds the splits {named(splits)} and beside them {named(others)}, with {many} too.",
-            fix=f"move {named(others)} elsewhere, or say in a table which example belongs where.",
+            f"{root} contains the splits {named(splits)} and also {named(others)}, with {many}.",
+            fix=f"move {named(others)} elsewhere, or assign the splits in a table.",
         )
     flat = [top for top in splits if top not in deep]
     if flat and not others and (not divided or ("train" not in divided and "train" in map(splits.get, flat))):
         raise BadData(
             f"{root}: {named(flat)} {'is the name of a split' if len(flat) == 1 else 'are names of splits'}, not of "
             f"{'a class' if len(flat) == 1 else 'classes'}, and no class folders are inside, only {many}.",
-            fix=f"sort the {many} of each split into a folder per class ({flat[0]}/CLASS/…), or give a table with the "
+            fix=f"sort the {many} of each split into a folder per class ({flat[0]}/CLASS/…), or use a table with the "
             "columns path, label and split.",
         )
     if splits and not others:
@@ -250,10 +253,9 @@ def _splits(root: Path, listing: _Listing, many: str) -> dict[str, str]:
         if len(set(inside.values())) > 1:
             split = min(inside, key=lambda name: (inside[name] != "train", name))
             raise BadData(
-                f"{root} has the splits inside the folder {top} ({top}/{split}); they are expected to be "
-                "the outermost folders.",
-                fix=f"give {root / top}; or if {top} is a class, move {top}/{split} to {split}/{top} and so on, or say "
-                "in a table which example belongs where.",
+                f"{root} has its splits inside the folder {top} ({top}/{split}); splits must be the outermost folders.",
+                fix=f"pass {root / top}; if {top} is a class, move {top}/{split} to {split}/{top} and so on, or assign "
+                "the splits in a table.",
             )
     return {}
 
@@ -269,9 +271,10 @@ def _repeating(listing: _Listing) -> list[str]:
         return []
     tops = sorted(set().union(*(above[name] for name in again)))
     text = (
-        f"The folders {named(tops)}, taken for classes, hold folders of the same names ({named(sorted(again))}). If "
-        f"those are the classes and {named(tops)} are splits, call these train, val and test; if they are sites or "
-        "the like, give a table with the columns path, label and group."
+        f"The folders {named(tops)}, treated as classes, contain folders of the same names ({named(sorted(again))}). "
+        f"If "
+        f"those are the classes and {named(tops)} are splits, rename them train, val and test; if they are sites or "
+        "similar, use a table with the columns path, label and group."
     )
     return [text]
 
@@ -315,7 +318,7 @@ def _merged(listing: _Listing, splits: dict[str, str]) -> list[str]:
         if len(names) == 1 and names[0] in splits:
             folders.setdefault(splits[names[0]], []).append(names[0])
     notes = [f"Two spellings of the class {label!r} were merged." for label, some in spellings.items() if len(some) > 1]
-    return notes + [f"{named(some)} together are the {split} split." for split, some in folders.items() if some[1:]]
+    return notes + [f"{named(some)} together form the {split} split." for split, some in folders.items() if some[1:]]
 
 
 def _left_out(listing: _Listing, called: Path) -> list[str]:
@@ -324,8 +327,8 @@ def _left_out(listing: _Listing, called: Path) -> list[str]:
     return [
         *([f"{counted(len(hidden), 'hidden entry', 'hidden entries')} left out: {named(hidden)}."] if hidden else []),
         *([f"{counted(len(odd), 'entry', 'entries')} left out: {named(odd)}."] if odd else []),
-        *([f"{counted(others.total(), 'file')} of unknown kind left out: {kinds}."] if others else []),
-        *([f"{named(tables)} was not read; to use a table, give it: {called.name}/{tables[0]}."] if tables else []),
+        *([f"{counted(others.total(), 'file')} of unknown type left out: {kinds}."] if others else []),
+        *([f"{named(tables)} was not read; to use a table, pass it: {called.name}/{tables[0]}."] if tables else []),
     ]
 
 

@@ -64,7 +64,7 @@ def open_source(path: Path, columns: Columns) -> Found:
         if missing := [one.label for one, file in zip(found.examples, files, strict=True) if not file.is_file()]:
             raise BadData(
                 f"{path.name}: {counted(len(missing), 'mask')} not found: {named(missing)}.",
-                fix=f"write paths relative to {root}.",
+                fix=f"make the paths relative to {root}.",
             )
         return _read(path, path.parent / CLASSES, list(zip(found.examples, files, strict=True)), found.notes)
     pairs, notes = list[tuple[Example, Path]](), list[Notice]()
@@ -96,13 +96,13 @@ def _paired(root: Path, part: Path, split: str | None) -> tuple[list[tuple[Examp
             of.setdefault(key, []).append(mask)
     lacking = [image for image in images if len(of.get(_name(image, part / IMAGES), ())) != 1]
     if not images:
-        raise BadData(f"{part / IMAGES} holds no images.", fix="put the images of the masks there.")
+        raise BadData(f"{part / IMAGES} holds no images.", fix="put the images for the masks there.")
     if lacking:
         first = of.get(_name(lacking[0], part / IMAGES), [])
         told = f"{lacking[0].name} has {named(one.name for one in first) or 'none'}"
         raise BadData(
-            f"{part}: {len(lacking):,} of {counted(len(images), 'image')} have no mask, or several: {told}.",
-            fix=f"put one mask called as the image into {MASKS}/, or take the image out.",
+            f"{part}: {len(lacking):,} of {counted(len(images), 'image')} have no mask or several: {told}.",
+            fix=f"put one mask with the image's name into {MASKS}/, or remove the image.",
         )
     tops = {image: image.relative_to(part / IMAGES).parts[0] for image in images if image.parent != part / IMAGES}
     known = splits_in(set(tops.values())) if len(tops) == len(images) else {}
@@ -119,7 +119,7 @@ def _paired(root: Path, part: Path, split: str | None) -> tuple[list[tuple[Examp
     ]  # fmt: skip
     used = {mask for _, mask in pairs}
     alone = [mask.name for mask in masks if mask not in used]
-    text = f"{counted(len(alone), 'mask')} of no image left out: {named(alone)}."
+    text = f"{counted(len(alone), 'mask')} without an image left out: {named(alone)}."
     return pairs, [*notes, *more, *notices([text] if alone else [])]
 
 
@@ -141,8 +141,8 @@ def _told(
         row_of = {stem: at for at, stem in enumerate(stems)}
         if absent := [one.id for one, _ in pairs if PurePosixPath(one.id).stem not in row_of]:
             raise BadData(
-                f"{path.name} does not name {counted(len(absent), 'image')} by {key!r}: {named(absent)}.",
-                fix="add rows for them, or take the table out of the folder.",
+                f"{path.name} does not list {counted(len(absent), 'image')} in the column {key!r}: {named(absent)}.",
+                fix="add rows for them, or remove the table from the folder.",
             )
         splits = table.splits_of(path, read, columns)
         groups = read.columns.get(columns.group_column, [""] * len(stems))
@@ -152,8 +152,8 @@ def _told(
             for at in [row_of[PurePosixPath(one.id).stem]]
         ]
         more = len(row_of) - len({PurePosixPath(one.id).stem for one, _ in pairs})
-        texts = [f"Splits and groups are those of {path.name}, which names the images by {key!r}."]
-        texts += [f"{counted(more, 'row')} of {path.name} of no image left out."] if more else []
+        texts = [f"Splits and groups are read from {path.name}, which lists the images in the column {key!r}."]
+        texts += [f"{counted(more, 'row')} of {path.name} without an image left out."] if more else []
         return found, list(notices(texts))
     return list(pairs), []
 
@@ -182,8 +182,8 @@ def _read(path: Path, classes: Path, pairs: Sequence[tuple[Example, Path]], note
         found = known.tolist()
         if len(found) > MOST:
             raise BadData(
-                f"{file} has {len(found):,} different values; {MOST} classes are possible at most.",
-                fix="give a mask whose values are classes, not a photograph or numbers of things.",
+                f"{file} has {len(found):,} different values; the maximum is {MOST} classes.",
+                fix="use a mask whose values are classes, not a photograph or instance numbers.",
             )
         text = b64encode(zlib.compress(places.astype(np.uint8).tobytes(), 6)).decode()
         said = {"size": list(values.shape), "mask": text}
@@ -192,8 +192,8 @@ def _read(path: Path, classes: Path, pairs: Sequence[tuple[Example, Path]], note
         seen.coloured |= coloured
     if wrong:
         raise BadData(
-            f"{counted(len(wrong), 'mask is', 'masks are')} of another size than the image: {named(wrong)}.",
-            fix="give every mask the width and height of its image.",
+            f"{counted(len(wrong), 'mask is', 'masks are')} of a different size from the image: {named(wrong)}.",
+            fix="save each mask with the width and height of its image.",
         )
     names, more = _names(classes, seen)
     examples, empty = list[Example](), list[str]()
@@ -203,7 +203,7 @@ def _read(path: Path, classes: Path, pairs: Sequence[tuple[Example, Path]], note
         if len(held) == 1:
             empty.append(example.id)
     if empty:
-        more.append(f"{counted(len(empty), 'mask is', 'masks are')} of one value all over: {named(empty)}.")
+        more.append(f"{counted(len(empty), 'mask is', 'masks are')} of one value throughout: {named(empty)}.")
     examples.sort(key=lambda one: (one.row or 0, one.id) if path.is_file() else (0, one.id))
     return Found(examples=tuple(examples), modality="image", task=TASK, notes=(*notes, *notices(more)))
 
@@ -216,20 +216,20 @@ def _names(path: Path, seen: _Seen) -> tuple[Mapping[int, str | None], list[str]
             first = next(one.id for one, _, values in seen.examples if set(values) & set(odd))
             told = named(f"{_value(value, seen)} ({counted(count, 'pixel')})" for value, count in odd.items())
             raise BadData(
-                f"{path.name} has no class for values of masks: {told}; the first is of {first}.",
-                fix=f"add a line for each (VALUE NAME, or VALUE {IGNORE}), or correct the masks.",
+                f"{path.name} does not define some mask values: {told}; the first occurs in {first}.",
+                fix=f"add a line for each of them (VALUE NAME, or VALUE {IGNORE}), or correct the masks.",
             )
         return {value: None if name == IGNORE else name for value, name in given.items()}, []
     names: dict[int, str | None] = {value: _value(value, seen) for value in sorted(seen.points)}
     if len(names) > MOST:
         raise BadData(
-            f"The masks have {len(names):,} different values together; {MOST} classes are possible at most.",
-            fix=f"say which are classes in {path.name}, and give masks of classes, not of things.",
+            f"The masks together have {len(names):,} different values; the maximum is {MOST} classes.",
+            fix=f"list the classes in {path.name}, and use masks of classes, not of instances.",
         )
-    notes = [f"Classes are called as the values of masks: {named(names.values(), 8)}; {path.name} may name them."]
+    notes = [f"The classes are named after the mask values: {named(names.values(), 8)}; {path.name} can name them."]
     if not seen.coloured and USUAL in names and set(names) - {0, USUAL}:
         names[USUAL] = None
-        notes.append(f"Where masks are {USUAL} they count for nothing ({counted(seen.points[USUAL], 'pixel')}).")
+        notes.append(f"Pixels with the mask value {USUAL} are ignored ({counted(seen.points[USUAL], 'pixel')}).")
     return names, notes
 
 
@@ -246,8 +246,8 @@ def _given(path: Path) -> dict[int, str]:
         said = re.fullmatch(r"\s*(\d+)(?:\s*,\s*(\d+)\s*,\s*(\d+))?[\s,:;]+(\S.*?)\s*", line)
         if said is None:
             raise BadData(
-                f"{path} line {number} is {line[:40]!r}; a value and a name are expected.",
-                fix="write such as '2 nucleus', or '255,0,0 road'.",
+                f"{path} line {number} is {line[:40]!r}; expected a value and a name.",
+                fix="write, for example, '2 nucleus' or '255,0,0 road'.",
             )
         parts = [int(part) for part in said.groups()[:3] if part is not None]
         found[sum(part << 8 * at for at, part in enumerate(reversed(parts)))] = said[4]

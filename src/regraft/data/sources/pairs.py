@@ -50,13 +50,13 @@ def open_source(path: Path, columns: Columns) -> Found:
         if missing := [name for name in (one, other) if name not in of]:
             raise BadData(
                 f"{where}: {missing[0]!r} is not an image under {root}.",
-                fix="write paths relative to the folder with the identities' folders.",
+                fix="make the paths relative to the folder that contains the identity folders.",
             )
         truth, lies = _TRUTH.get(same.strip().casefold()), of[one].label == of[other].label
         if truth is None or truth != lies:
             raise BadData(
-                f"{where}: same is {same!r}, and the images are of {of[one].label} and {of[other].label}; "
-                f"{int(lies)} is expected.",
+                f"{where}: same is {same!r}, but the images show {of[one].label} and {of[other].label}; "
+                f"expected {int(lies)}.",
                 fix="correct the table, or the folders.",
             )
         fold = numbered[table.columns["fold"][at]] if has_folds else at % FOLDS
@@ -71,10 +71,10 @@ def open_source(path: Path, columns: Columns) -> Found:
         if one.id in pairs
     ]
     notes = [
-        f"{counted(len(table.rows), 'pair')} of {counted(len(tested), 'identity', 'identities')} are for the test."
+        f"{counted(len(table.rows), 'pair')} of {counted(len(tested), 'identity', 'identities')} are used for testing."
     ]
     if alone:
-        notes.append(f"{counted(len(alone), 'image')} of these in no pair left out: {named(alone)}.")
+        notes.append(f"{counted(len(alone), 'image')} of these identities in no pair left out: {named(alone)}.")
     return Found(
         examples=tuple(sorted(examples, key=lambda one: one.id)), modality=found.modality, task="verification",
         notes=(*(note for note in found.notes if path.name not in note.text), *notices(notes)),

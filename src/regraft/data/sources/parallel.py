@@ -45,8 +45,8 @@ def open_source(path: Path, columns: Columns) -> Found:
     languages = sorted({language for some in files.values() for language in some})
     if len(columns.text_columns) != 1 or (columns.named == (Columns().label_column,) and given[1] not in languages):
         raise BadData(
-            f"{path} holds texts in {named(languages)}; which are given and which are to be written is not said.",
-            fix=f"--text-column {languages[0]} --label-column {languages[1]}, or the other way round.",
+            f"{path} contains texts in {named(languages)}; the source and target languages are not specified.",
+            fix=f"use --text-column {languages[0]} --label-column {languages[1]}, or the reverse.",
         )
     if odd := [one for one in given if one not in languages]:
         raise UnknownName(f"language in {path}", odd[0], languages)
@@ -56,8 +56,8 @@ def open_source(path: Path, columns: Columns) -> Found:
     splits = {stem: known[word] for stem, word in first.items() if word in known}
     if splits and (odd := [stem for stem in files if stem not in splits]):
         raise BadData(
-            f"{path}: {named(splits)} name splits, and {named(odd)} does not.",
-            fix="call the files train, val and test, or give one pair of files.",
+            f"{path}: the name of {named(splits)} is a split, but that of {named(odd)} is not.",
+            fix="name the files train, val and test, or use one pair of files.",
         )
     for stem, some in files.items():
         rows, more = _lines(path, stem, some, given)
@@ -72,7 +72,7 @@ def open_source(path: Path, columns: Columns) -> Found:
         ]  # fmt: skip
     read = {files[stem][language].name for stem in files for language in given}
     if unused := sorted(one.name for one in path.iterdir() if one.name not in read):
-        notes.append(f"Of {path.name} not used: {named(unused)}.")
+        notes.append(f"Files of {path.name} not used: {named(unused)}.")
     return Found(examples=tuple(examples), modality="text", task="sequence", notes=notices(notes))
 
 
@@ -84,33 +84,33 @@ def _lines(
     for language in languages:
         if language not in files:
             raise BadData(
-                f"{path} holds {named(one.name for one in files.values())}, but no {stem}.{language}.",
-                fix="add it, or take the others out.",
+                f"{path} contains {named(one.name for one in files.values())}, but not {stem}.{language}.",
+                fix="add it, or remove the others.",
             )
         file = files[language]
         try:
             found = decoded_text(file.read_bytes())
         except OSError as error:
-            raise BadData(f"{file}: {unreadable(file, error)}.", fix="allow reading it.") from error
+            raise BadData(f"{file}: {unreadable(file, error)}.", fix="grant read permission.") from error
         if found is None:
-            raise BadData(f"{file}: its encoding cannot be told.", fix="save it as UTF-8.")
+            raise BadData(f"{file}: its encoding cannot be determined.", fix="save it as UTF-8.")
         text, encoding = found
         if encoding:
-            notes.append(f"{file.name} is not UTF-8 and read as {encoding}.")
+            notes.append(f"{file.name} is not UTF-8 and is read as {encoding}.")
         # not splitlines: other line separators may occur inside sentences
         columns[language] = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
     counts = {language: len(lines) for language, lines in columns.items()}
     if len(set(counts.values())) > 1:
         told = " and ".join(f"{stem}.{language} {count:,}" for language, count in counts.items())
         raise BadData(
-            f"{path}: the same line of both files is a pair, but they have different numbers of lines: {told}.",
-            fix="look where the shorter one lacks a line.",
+            f"{path}: line N of one file is paired with line N of the other, but the numbers of lines differ: {told}.",
+            fix="find the line that is missing in the shorter file.",
         )
     for language, lines in columns.items():
         if empty := [at for at, line in enumerate(lines, start=1) if not line.strip()]:
             raise BadData(
                 f"{files[language]} line {named(empty)}: it is empty ({counted(len(empty), 'line')} in all).",
-                fix=f"fill these lines in, or delete them in all files called {stem}.",
+                fix=f"fill in these lines, or delete them in every file named {stem}.",
             )
     return list(zip(*columns.values(), strict=True)), notes
 

@@ -43,9 +43,8 @@ def open_source(path: Path, columns: Columns) -> Found:
     if len(files) > 1 and len(splits) < len(files):
         odd = [file.name for file in files if file.stem not in splits]
         raise BadData(
-            f"{path} holds {len(files)} files of questions, and the names of {named(odd)} do not say which split they "
-            "are of.",
-            fix="give one file, or names such as train.json and dev.json.",
+            f"{path} contains {len(files)} question files; the names of {named(odd)} do not indicate a split.",
+            fix="pass a single file, or use names such as train.json and dev.json.",
         )
     read = _Read(labelled=not columns.unlabelled)
     for file in files:
@@ -100,10 +99,10 @@ class _Read:
         if impossible:
             answers = []  # version 2 has none; `plausible_answers` are wrong
         for what, is_so in (
-            ("has an id that was there before", name in self.seen),
+            ("has an id that occurred before", name in self.seen),
             ("has an empty context", not context.strip()),
             ("has an empty question", not question.strip()),
-            ("has no answer and does not say is_impossible", self.labelled and not (answers or impossible)),
+            ("has no answer and is not marked is_impossible", self.labelled and not (answers or impossible)),
             ("has an answer that is not in the context at its answer_start", any(_away(context, a) for a in answers)),
         ):
             if is_so:
@@ -119,7 +118,7 @@ class _Read:
             several = [f"{counted(len(ids), 'question')} {what} ({named(ids)})" for what, ids in self.wrong.items()]
             raise BadData(
                 f"{path}: {'; '.join(several)}.",
-                fix="correct the file, or take these questions out; answer_start counts characters from 0, not bytes.",
+                fix="correct the file, or remove these questions; answer_start counts characters from 0, not bytes.",
             )
         if not self.examples:
             raise BadData(f"{path} holds no questions.", fix=f"expected is {FORM}.")
@@ -138,7 +137,7 @@ def _each(record: Any, name: str, where: str) -> Iterator[tuple[int, Mapping[str
     """Yield the records in a list of a record, numbered from 0."""
     for at, one in enumerate(_of(record, name, list, where)):
         if not isinstance(one, Mapping):
-            raise BadData(f"{where}: {name} {at} is {one!r:.60}; a record is expected.", fix=f"expected is {FORM}.")
+            raise BadData(f"{where}: {name} {at} is {one!r:.60}; expected an object.", fix=f"expected is {FORM}.")
         yield at, one
 
 

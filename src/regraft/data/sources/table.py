@@ -40,7 +40,7 @@ def open_source(path: Path, columns: Columns, frame: Any = None) -> Found:
     notes = [*table.notes, *notes]
     if frame is not None:
         notes.append(
-            "The examples are in memory: to run recipe.toml again, save the data frame as a table and name it."
+            "The examples are in memory: to rerun recipe.toml, save the data frame as a table and set its path."
         )
     labels, more = _labels(path, table, columns)
     notes += more
@@ -59,7 +59,7 @@ def open_source(path: Path, columns: Columns, frame: Any = None) -> Found:
         notes.append(f"Columns of {path.name} not used: {named(table.unused, 8)}.")
     alone = sum(example.group is None for example in kept)
     if columns.group_column in table.columns and alone:
-        notes.append(f"{counted(alone, 'row')} of {path.name} without a group: each is taken for a group of its own.")
+        notes.append(f"{counted(alone, 'row')} of {path.name} without a group: each counts as a separate group.")
     return Found(
         examples=tuple(kept),
         modality=columns.modality or kind or _modality(path, [example.content for example in kept]),
@@ -103,9 +103,7 @@ def listed(given: Any, kind: Modality | None = None) -> Any:
         try:
             return list(given[own[next(iter(wanted(Path("the data frame"), list(map(str, own)), PATHS).values()))]])
         except UnknownName as error:
-            error.fix = (
-                f"give one of its columns: frame[{own[0]!r}], for instance." if own else "give one with columns."
-            )
+            error.fix = f"pass one of its columns, for example frame[{own[0]!r}]." if own else "pass one with columns."
             raise
     if isinstance(given, np.ndarray) and given.dtype.kind in "OUST" and (given.ndim < 2 or given.shape[1:] == (1,)):
         cells = given.ravel().tolist()
@@ -156,15 +154,13 @@ def _read(path: Path, columns: Columns, frame: Any) -> tuple[Table, str, list[st
         read = read_numbers(path, columns, frame, mixed=bool(columns.modality))
         if read is None:
             if isinstance(error, UnknownName):
-                error.fix += (
-                    " Of a table whose rows are numbers, name the column of labels (--label-column); columns of "
-                )
-                error.fix += "text in it are left out with --set modality=table."
+                error.fix += " For a numeric table, name the label column (--label-column); text columns "
+                error.fix += "are left out with --set modality=table."
             raise
         rows = MODALITIES.get(kinds[0]).of_rows(read.names, read.values)
         return read.table, kinds[0], [f"row {row}" for row in read.table.rows], rows, []
     if not table.rows:
-        raise BadData(f"{path.name} has a header and no rows.", fix="give a table with one row per example.")
+        raise BadData(f"{path.name} has a header and no rows.", fix="pass a table with one row per example.")
     names, contents, notes = _contents(path, table, columns)
     return table, "", names, contents, notes
 
@@ -196,8 +192,8 @@ def _modality(path: Path, contents: Sequence[Content]) -> str:
     if len(able) == 1 or claims:
         return claims.most_common(1)[0][0] if claims else able[0]
     raise BadData(
-        f"{path.name}: what its {'cells' if inline else 'files'} are cannot be told.",
-        fix=f"say it: --set modality=NAME, one of {', '.join(MODALITIES)}.",
+        f"{path.name}: the kind of its {'cells' if inline else 'files'} cannot be determined.",
+        fix=f"use --set modality=NAME, with one of {', '.join(MODALITIES)}.",
     )
 
 
@@ -224,7 +220,8 @@ def _files(path: Path, table: Table, columns: Columns) -> tuple[list[str], list[
     if not found:
         return files, []
     text = (
-        f"{counted(len(found), 'path')} of {path.name} found by another spelling (ending, case, accents, spaces or "
+        f"{counted(len(found), 'path')} of {path.name} found under another spelling (extension, case, accents, "
+        f"spaces or "
         f"backslashes): {names[found[0]]!r} (row {table.rows[found[0]]}) is {Path(files[found[0]]).name}."
     )
     return files, [text]
@@ -256,16 +253,16 @@ def _elsewhere(root: Path, name: str, alike: Sequence[Path]) -> str:
     if os.path.isdir(root / name):  # noqa: PTH112
         return f"{name!r} is a folder; write a row for each of its files."
     if alike:
-        return f"write which of {named(sorted(one.name for one in alike))} is meant."
+        return f"it could be any of {named(sorted(one.name for one in alike))}; write the full name."
     folders = sorted(one for one in root.iterdir() if one.is_dir()) if root.is_dir() else []
     if inside := [one.name for one in folders if os.path.isfile(one / name)]:  # noqa: PTH113
-        return f"they lie in the folder {inside[0]} beside the table, it seems: --set source.folder={inside[0]}."
+        return f"they seem to be in the folder {inside[0]} beside the table: use --set source.folder={inside[0]}."
     parts = name.replace("\\", "/").split("/")
     for at in range(1, len(parts)):
         if os.path.isfile(root / "/".join(parts[at:])):  # noqa: PTH113
-            return f"{'/'.join(parts[at:])!r} is in {root}: take {'/'.join(parts[:at])!r} off the paths."
-    here = f"they are relative to {Path.cwd()}, it seems: " if os.path.isfile(name) else ""  # noqa: PTH113
-    return f"{here}paths are looked for in {root}; correct them, move the table, or set source.folder."
+            return f"{'/'.join(parts[at:])!r} is in {root}: remove {'/'.join(parts[:at])!r} from the paths."
+    here = f"they seem to be relative to {Path.cwd()}: " if os.path.isfile(name) else ""  # noqa: PTH113
+    return f"{here}paths are resolved in {root}; correct them, move the table, or set source.folder."
 
 
 def _labels(path: Path, table: Table, columns: Columns) -> tuple[list[str], list[str]]:
@@ -288,12 +285,12 @@ def _labels(path: Path, table: Table, columns: Columns) -> tuple[list[str], list
         where = "leading" if label.endswith(label.strip()) else "trailing"
         raise BadData(
             f"{path.name} row {table.rows[spaced[0]]} has label {label!r} (with a {where} space); "
-            f"the table also knows {label.strip()!r}.",
+            f"the table also contains {label.strip()!r}.",
             fix=f"set strip_labels=true, or correct the {rows}: {named(table.rows[at] for at in spaced)}.",
         )
     stripped = list(map(str.strip, labels))
     changed = next((label for label in labels if label != label.strip()), None)
-    text = f"Spaces around the labels of {path.name} are left out: {changed!r} is read as {(changed or '').strip()!r}."
+    text = f"Spaces around the labels of {path.name} are removed: {changed!r} is read as {(changed or '').strip()!r}."
     return stripped, [text] if changed else []
 
 
@@ -312,8 +309,8 @@ def splits_of(path: Path, table: Table, columns: Columns) -> list[str | None]:
     if wrong:
         value, rows = raw[wrong[0]], named(table.rows[at] for at in wrong)
         raise BadData(
-            f"{path.name} row {rows}: the split is {value!r}; train, val (valid, validation) or test is expected.",
-            fix=f"{nearest(value.casefold(), sorted(SPLIT_WORDS))} If the column means something else, name another "
+            f"{path.name} row {rows}: the split is {value!r}; expected train, val (valid, validation) or test.",
+            fix=f"{nearest(value.casefold(), sorted(SPLIT_WORDS))} If the column means something else, choose another "
             "(--split-column).",
         )
     return [splits[value] for value in raw]
@@ -324,7 +321,7 @@ def _refuse_empty(path: Path, table: Table, values: list[str], column: str) -> N
     if empty:
         raise BadData(
             f"{path.name} row {named(empty)}: the column {column!r} is empty ({counted(len(empty), 'row')} in all).",
-            fix="fill these cells in, or delete the rows.",
+            fix="fill in these cells, or delete the rows.",
         )
 
 

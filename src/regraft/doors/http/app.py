@@ -321,7 +321,7 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def routing(request: Request, error: HTTPException) -> Response:
-        there = "There is nothing at this address." if error.status_code == 404 else f"{error.detail}."
+        there = "This address does not exist." if error.status_code == 404 else f"{error.detail}."
         response = refused(Refusal(error.status_code, there, fix="see /docs for the addresses."), request.url.path)
         response.headers.update(error.headers or {})
         return response

@@ -127,7 +127,7 @@ class Pages:
         job, what = self.queue.job(request.path_params["id"]), request.path_params["what"]
         act = {"stop": self.queue.stop, "again": self.queue.again, "forget": self.queue.forget}.get(what)
         if act is None:
-            raise Refusal(404, "There is nothing at this address.", fix="go back to the first page.")
+            raise Refusal(404, "This address does not exist.", fix="go back to the first page.")
         await asyncio.to_thread(act, job)
         gone = not (self.queue.folder / job.id).is_dir()
         return _to("/" if gone else f"/jobs/{job.id}")
@@ -252,7 +252,7 @@ class Pages:
     async def wrong(self, request: Request, error: Exception) -> Response:
         """Return an error as a page, or as text for scripts."""
         if isinstance(error, HTTPException):
-            error = Refusal(error.status_code, "There is nothing at this address.", fix="go back to the first page.")
+            error = Refusal(error.status_code, "This address does not exist.", fix="go back to the first page.")
         assert isinstance(error, RegraftError)
         kinds = [one for one in type(error).__mro__ if one in STATUS]
         status = error.status if isinstance(error, Refusal) else STATUS[kinds[0]]

@@ -68,7 +68,7 @@ class Place:
         """
         where = Path(path).expanduser()
         if not path.strip() or not where.exists():
-            raise BadRequest(f"There is nothing at {path!r}.", fix="give the path of a folder, an archive or a table.")
+            raise BadRequest(f"{path!r} does not exist.", fix="enter the path of a folder, an archive or a table.")
         recipe = with_settings(Recipe(data=str(where.absolute()), source=Source()), settings)
         name = self.free("data", f"{where.stem.removesuffix('.tar')}.toml")
         with atomic(self.root / "data" / name) as file:
