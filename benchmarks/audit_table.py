@@ -32,7 +32,7 @@ FAULTS = {
     "re-encoded copies": ("Near copies across splits", "Cropped copies across splits"),
     "cropped copies": ("Near copies across splits", "Cropped copies across splits"),
     "flipped labels": ("Likely label errors",),
-    "scanner border": ("Class told by the recording",),
+    "scanner border": ("Class predictable from the recording",),
 }
 INTRODUCTION = """Copies of real image sets, at most {most} images of each, with planted faults, in shares of all
 images: 3 % of the training images again, as they are, among the test images; 3 % re-encoded as JPEG

@@ -171,7 +171,7 @@ def test_a_border_or_a_format_of_one_class_is_found(clean: Path, view: View, kin
             changed = framed(image) if kind == "border" else image.copy()
         path.unlink()
         put(changed, path.with_suffix(".png" if kind == "border" else ".bmp"))
-    one = found("giveaway", view(clean))["Class told by the recording"]
+    one = found("giveaway", view(clean))["Class predictable from the recording"]
     assert said in one.message
     assert one.severity == "warn"
     assert set(one.examples) <= {example.id for example in view(clean).examples}

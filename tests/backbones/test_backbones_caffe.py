@@ -202,9 +202,9 @@ def test_an_old_file_is_the_same_backbone(net: Blobs, caffemodel: Path, tmp_path
 
 SHORT = chunk(7, chunk(7, chunk(1, b"\x03")) + chunk(5, struct.pack("<2f", 1, 2)))
 DAMAGED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "cut short": (lambda whole: whole[: len(whole) // 2], "cannot be read as a Caffe model"),
+    "cut short": (lambda whole: whole[: len(whole) // 2], "is not a valid Caffe model"),
     "empty": (lambda _: b"", "no layer with weights"),
-    "text": (lambda _: b'name: "GoogleNet"\nlayer {\n', "cannot be read as a Caffe model"),
+    "text": (lambda _: b'name: "GoogleNet"\nlayer {\n', "is not a valid Caffe model"),
     "a number too few": (
         lambda _: chunk(100, chunk(1, b"fc") + SHORT),
         r"layer 'fc' has 2 numbers for the shape \(3,\)",

@@ -184,7 +184,7 @@ def test_an_input_that_is_no_multiple_of_the_patch_is_refused() -> None:
         ("", BadRequest, "does not name a backbone"),
         ("@random", BadRequest, "does not name a backbone"),
         ("googlenet@", BadRequest, "does not name a backbone"),
-        ("googlenet@https://example.org/net.pth", BadRequest, "weights of kind 'https'"),
+        ("googlenet@https://example.org/net.pth", BadRequest, "weights of the unknown kind 'https'"),
     ],
 )
 def test_a_name_that_means_nothing_is_refused(spec: str, error: type[Exception], said: str) -> None:

@@ -101,9 +101,9 @@ def test_a_changed_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(WeightsError, match="is written in its card") as raised:
+    with pytest.raises(WeightsError, match="its card records") as raised:
         opened("googlenet", 64)
-    assert "install regraft again" in raised.value.fix
+    assert "reinstall regraft" in raised.value.fix
 
 
 def test_features_that_are_not_those_of_the_card_are_refused_and_a_card_may_have_none(

@@ -126,14 +126,14 @@ def test_stages_that_do_not_give_the_originals_output_are_not_offered(leap: bool
 
 
 class Bent(Straight):
-    """Its logits are not its classifier's on its features."""
+    """Its logits are not its classifier applied to its features."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) * 2
 
 
 def test_a_network_that_is_no_classifier_on_features_is_refused() -> None:
-    with pytest.raises(BadRequest, match="not its classifier's on its features"):
+    with pytest.raises(BadRequest, match="not its classifier applied to its features"):
         planned(Bent(leap=False), 8)
 
 
@@ -177,7 +177,7 @@ def test_position_embeddings_follow_the_input_size(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["test_convnext.r160_in1k", "test_vit.r160_in1k"])
 def test_weights_of_another_network_are_refused(name: str, tmp_path: Path) -> None:
     torch.save(timm.create_model("test_resnet", pretrained=False).state_dict(), tmp_path / "net.pth")
-    with pytest.raises(WeightsMismatch, match=f"not those of timm:{re.escape(name)}"):
+    with pytest.raises(WeightsMismatch, match=f"do not match timm:{re.escape(name)}"):
         opened(f"timm:{name}@file:{tmp_path / 'net.pth'}", 32)
 
 

@@ -206,7 +206,7 @@ def test_a_file_with_another_digest_than_the_hub_tells_is_refused(hub: Hub, tmp_
 
 def test_a_file_without_a_digest_is_refused(hub: Hub) -> None:
     hub.told = {"model.safetensors": ""}
-    with pytest.raises(WeightsError, match=r"states no SHA-256 of model\.safetensors"):
+    with pytest.raises(WeightsError, match=r"lists no SHA-256 for model\.safetensors"):
         drained("owner/net")
 
 
@@ -245,7 +245,7 @@ def test_where_there_are_several_one_is_to_be_named(hub: Hub) -> None:
 
 def test_a_name_that_leads_out_of_the_folder_is_passed_over(hub: Hub) -> None:
     hub.files = {"../../escaped.safetensors": b"1"}
-    with pytest.raises(BadRequest, match="has no file of weights"):
+    with pytest.raises(BadRequest, match="has no weights file"):
         drained("owner/net")
 
 

@@ -158,9 +158,9 @@ def test_another_version_or_file_is_refused_with_the_command_that_installs_the_r
     right = replace(carried, sha256=hashlib.sha256(b"weights").hexdigest())
     assert packaged_file(right).read_bytes() == b"weights"
     for one, said in (
-        (replace(right, version="1.1"), "in version 1.0; the weights are known in version 1.1"),
+        (replace(right, version="1.1"), "in version 1.0; expected version 1.1"),
         (replace(right, file="tiny/models/other.pth"), "has no file tiny/models/other.pth"),
-        (replace(right, num_bytes=8), "has 7 bytes instead of 8"),
+        (replace(right, num_bytes=8), "has 7 bytes; expected 8"),
         (carried, "has the SHA-256"),
     ):
         with pytest.raises(WeightsError, match=re.escape(said)) as raised:

@@ -148,7 +148,7 @@ def test_golden_logits_that_differ_are_told_by_how_much_and_from_which_backend(r
 
     path = reseal(edit)
     error = refused(path)
-    for said in ("predicts otherwise on this machine", "limit 0.0001", "another machine's"):
+    for said in ("predicts differently on this machine", "limit 0.0001", "another machine's"):
         assert said in error.message
     assert "backend='torch'" in error.fix
     assert load(path, verify=False).classes == ("columns", "rows")
@@ -159,21 +159,24 @@ def test_golden_logits_that_differ_are_told_by_how_much_and_from_which_backend(r
     [
         (lambda facts: facts["golden"].update(inputs=["0"] * 4), "golden inputs of"),
         (lambda facts: facts["golden"].update(seed=1), "golden inputs of"),
-        (lambda facts: facts["golden"]["logits"].pop(), "predicts otherwise"),
-        (lambda facts: facts["golden"]["logits"][0].__setitem__(0, float("1e300")), "predicts otherwise"),
+        (lambda facts: facts["golden"]["logits"].pop(), "predicts differently"),
+        (lambda facts: facts["golden"]["logits"][0].__setitem__(0, float("1e300")), "predicts differently"),
         (lambda facts: facts["golden"].pop("logits"), "lacks its golden inputs"),
         (lambda facts: facts.update(golden=[]), "lacks its golden inputs"),
         (lambda facts: facts["task"]["classes"].append("third"), "asks for 3 outputs"),
         (lambda facts: facts["task"].pop("classes"), "lacks 'classes'"),
         (lambda facts: facts.pop("temperature"), "lacks 'temperature'"),
-        (lambda facts: facts.pop("backbone"), "does not describe a network"),
+        (lambda facts: facts.pop("backbone"), "is not a valid Regraft network description"),
         (lambda facts: facts["backbone"]["stages"].pop("4a"), "part '4a'"),
-        (lambda facts: facts["backbone"]["card"].update(more=1), "does not describe a network"),
-        (lambda facts: facts["backbone"]["card"].update(family=None), "does not describe a network"),
-        (lambda facts: facts["backbone"]["card"].update(variant=["tiny"]), "does not describe a network"),
-        (lambda facts: facts["backbone"]["card"].update(stages=[]), "does not describe a network"),
-        (lambda facts: facts["backbone"]["card"].update(mean=["a"] * 3), "does not describe a network"),
-        (lambda facts: facts["backbone"]["card"].update(std=[0.5]), "does not describe a network"),
+        (lambda facts: facts["backbone"]["card"].update(more=1), "is not a valid Regraft network description"),
+        (lambda facts: facts["backbone"]["card"].update(family=None), "is not a valid Regraft network description"),
+        (
+            lambda facts: facts["backbone"]["card"].update(variant=["tiny"]),
+            "is not a valid Regraft network description",
+        ),
+        (lambda facts: facts["backbone"]["card"].update(stages=[]), "is not a valid Regraft network description"),
+        (lambda facts: facts["backbone"]["card"].update(mean=["a"] * 3), "is not a valid Regraft network description"),
+        (lambda facts: facts["backbone"]["card"].update(std=[0.5]), "is not a valid Regraft network description"),
         (lambda facts: facts["backbone"]["card"]["preparation"].update(input_px=[1e30, 32]), "does not describe"),
         (lambda facts: facts["parts"].pop("head"), "part 'head'"),
     ],

@@ -147,7 +147,7 @@ def test_out_of_distribution_inputs_are_refused_when_asked_and_only_then(probe: 
 
 @pytest.mark.parametrize("abstain", [-0.1, 1.1, float("nan")])
 def test_a_share_to_abstain_by_lies_from_0_to_1(probe: Bundle, abstain: float) -> None:
-    with pytest.raises(BadRequest, match="a share from 0 to 1"):
+    with pytest.raises(BadRequest, match="must be between 0 and 1"):
         probe.stream([], abstain=abstain)
 
 
@@ -157,7 +157,7 @@ def test_a_model_without_a_reference_says_that_it_cannot_abstain(probe: Bundle, 
     found = load(tmp_path)
     with pytest.raises(BadRequest, match="has no out-of-distribution score") as caught:
         found.predict([], abstain=0.9)
-    assert "leave abstain out" in caught.value.fix
+    assert "leave out abstain" in caught.value.fix
     (prediction,) = found.predict(next(iter(photos.rglob("*.png"))))
     assert (prediction.ood_score, prediction.abstained) == (None, False)
 

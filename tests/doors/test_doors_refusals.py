@@ -122,7 +122,7 @@ def test_a_refusal_says_what_was_found_and_what_to_do(
     [
         ("googlenett", 2, "There is no backbone named 'googlenett'", "did you mean 'googlenet'?"),
         ("googlenet@imagenett", 2, "named 'imagenett'", "did you mean 'imagenet'?"),
-        ("googlenet@file:few.safetensors", 4, "few.safetensors are not those of googlenet", "name the backbone they"),
+        ("googlenet@file:few.safetensors", 4, "few.safetensors do not match googlenet", "name the backbone they"),
         ("googlenet@file:none.pth", 4, "none.pth does not exist", "check the path"),
         ("googlenet@imagenet", 4, "googlenet-1378be20.pth", "SHA-256"),
         ("bundle:photos", 5, "photos contains no model", "folder of a run"),

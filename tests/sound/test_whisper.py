@@ -61,7 +61,7 @@ def test_the_encoder_is_transformers_own() -> None:
 
 def test_a_damaged_file_of_weights_says_so(tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"\6\0\0\0\x0c\0Whisper")
-    with pytest.raises(WeightsError, match="cannot be read as a model of CTranslate2"):
+    with pytest.raises(WeightsError, match="is not a valid CTranslate2 model"):
         read_ctranslate2(tmp_path / "model.bin")
 
 

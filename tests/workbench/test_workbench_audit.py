@@ -62,7 +62,7 @@ def test_the_clean_split_is_one_that_a_fit_takes(faulty: Path, tmp_path: Path) -
         list(open_session(recipe, workers=1))
     _, notices = audited(faulty, checks=CHEAP, fix_split=table)
     (told,) = [one.text for one in notices if one.topic == "split"]
-    assert "1 example (cannot be read), 2 examples (has two labels), 2 examples (is in another split" in told
+    assert "1 example (cannot be read), 2 examples (has two labels), 2 examples (is also in another split" in told
     rows = table.read_text().splitlines()
     assert rows[0] == "path,label,split,group"
     kept = {row.split(",")[0] for row in rows[1:]}

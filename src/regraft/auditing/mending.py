@@ -72,7 +72,7 @@ def mended(view: SessionView) -> Mended:
         shares = {name: float((splits[kept] == name).mean()) for name in ORDER[:0:-1] if (splits[kept] == name).any()}
         splits = _drawn(view, kept, sets, shares)
         return Mended(splits=splits, kept=kept, sets=sets, left_out=left_out, redrawn=True)
-    left_out["is in another split too, or has its like or its group there"] = np.flatnonzero(lower)
+    left_out["is also in another split, or has a near copy or its group there"] = np.flatnonzero(lower)
     return Mended(splits=splits, kept=kept & ~lower, sets=sets, left_out=left_out, redrawn=False)
 
 

@@ -46,7 +46,7 @@ def read_caffemodel(path: Path) -> dict[str, np.ndarray]:
     from google.protobuf.message import DecodeError
 
     if path.stat().st_size >= LARGEST:
-        raise _unreadable(path, f"it has {path.stat().st_size:,} bytes, and protobuf reads less than {LARGEST:,}")
+        raise _unreadable(path, f"it has {path.stat().st_size:,} bytes; protobuf reads fewer than {LARGEST:,}")
     net = _net_class()()
     try:
         net.ParseFromString(path.read_bytes())
@@ -58,7 +58,7 @@ def read_caffemodel(path: Path) -> dict[str, np.ndarray]:
         for position, blob in enumerate(layer.blobs)
     }
     if not arrays:
-        raise _unreadable(path, "it holds no layer with weights")
+        raise _unreadable(path, "it contains no layer with weights")
     return arrays
 
 
@@ -67,7 +67,7 @@ def _array(path: Path, layer: str, blob: Any) -> np.ndarray:
     shape = tuple(blob.shape.dim) if blob.HasField("shape") else old
     numbers = np.array(blob.data or blob.double_data, dtype=np.float32)
     if min(shape, default=1) < 0 or numbers.size != int(np.prod(shape, dtype=object)):
-        raise _unreadable(path, f"a blob of layer {layer!r} has {numbers.size:,} numbers for the shape {shape}")
+        raise _unreadable(path, f"a blob of layer {layer!r} has {numbers.size:,} values for the shape {shape}")
     return numbers.reshape(shape)
 
 
@@ -95,6 +95,6 @@ def _net_class() -> Any:
 
 def _unreadable(path: Path, why: str) -> WeightsError:
     return WeightsError(
-        f"{path} cannot be read as a Caffe model: {why}.",
-        fix="fetch it again; a binary .caffemodel with the weights of a net is expected.",
+        f"{path} is not a valid Caffe model: {why}.",
+        fix="download it again; expected a binary .caffemodel with the weights of a network.",
     )

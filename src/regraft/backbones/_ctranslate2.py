@@ -63,9 +63,7 @@ def read_ctranslate2(path: Path) -> dict[str, np.ndarray]:
                 tensors[name] = array.reshape(shape).astype(np.float32)
             at += size
     except (struct.error, UnicodeDecodeError, ValueError) as error:
-        raise WeightsError(
-            f"{path} cannot be read as a model of CTranslate2: {error}.", fix="fetch it again."
-        ) from error
+        raise WeightsError(f"{path} is not a valid CTranslate2 model: {error}.", fix="download it again.") from error
     return tensors
 
 

@@ -141,7 +141,7 @@ def planned(net: Any, input_px: int) -> tuple[Groups, int]:
         pooled = net.forward_head(net.forward_features(noise), pre_logits=True)
         logits, head = net(noise), net.get_submodule(head_of(net))
         if not isinstance(pooled, Tensor) or pooled.ndim != 2 or not _close(head(pooled), logits):
-            raise _refused(net, "its logits are not its classifier's on its features")
+            raise _refused(net, "its logits are not its classifier applied to its features")
         for groups in filter(None, (_proposal(net, noise), {WHOLE: ()})):
             if _holds(net, groups, noise, pooled):
                 return groups, pooled.shape[1]
@@ -245,5 +245,5 @@ def _close(found: Tensor, expected: Tensor) -> bool:
 def _refused(net: Any, why: str) -> BadRequest:
     return BadRequest(
         f"timm's {type(net).__name__} cannot be used as a backbone: {why}.",
-        fix="choose another of timm's models, a ResNet, ConvNeXt, EfficientNet, ViT or Swin for instance.",
+        fix="choose another timm model, for example a ResNet, ConvNeXt, EfficientNet, ViT or Swin.",
     )

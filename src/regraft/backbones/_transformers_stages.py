@@ -138,7 +138,9 @@ def _albert_layers(net: Any) -> list[Cut]:
 def _deberta_embed(net: Any) -> Cut:
     encoder = net.encoder
     if not encoder.relative_attention:
-        raise BadRequest("This DeBERTa has no relative positions, which it is known by.", fix="choose another network.")
+        raise BadRequest(
+            "This DeBERTa has no relative positions, which Regraft requires.", fix="choose another network."
+        )
     norm = {"norm": encoder.LayerNorm} if "layer_norm" in encoder.norm_rel_ebd else {}
 
     def call(parts: nn.ModuleDict, state: State) -> Mapping[str, Tensor]:

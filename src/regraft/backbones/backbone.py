@@ -114,11 +114,11 @@ class Backbone:
             if name not in stored or stored[name].shape != tuple(tensor.shape):
                 found = f"of shape {stored[name].shape}" if name in stored else "missing"
                 raise WeightsMismatch(
-                    f"{self.tensors_path} is not for {self.card.name}: the tensor {name} is {found} where "
-                    f"{tuple(tensor.shape)} is expected.",
-                    fix=f"delete the folder {self.tensors_path.parent}; the next run makes it again."
+                    f"{self.tensors_path} does not match {self.card.name}: the tensor {name} is {found}; "
+                    f"expected {tuple(tensor.shape)}.",
+                    fix=f"delete the folder {self.tensors_path.parent}; the next run recreates it."
                     if cache_home() in self.tensors_path.parents
-                    else "copy the model again from where it was made, or train it again.",
+                    else "copy the model again from its original location, or train it again.",
                 )
             # Copy, because torch aligns its own memory for its kernels; swap, because buffers missing from
             # the state dict must be loaded too.

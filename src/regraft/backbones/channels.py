@@ -38,9 +38,8 @@ def with_channels(backbone: Backbone, channels: int) -> Backbone:
     natural = family.card(before.variant).channels
     if before.channels != natural:
         raise BadRequest(
-            f"{before.name} takes {counted(before.channels, 'channel')}, adapted from {natural}; {channels} were asked "
-            "for.",
-            fix=f"leave channels out, or start from the weights that take {natural}.",
+            f"{before.name} takes {counted(before.channels, 'channel')}, adapted from {natural}; were requested.",
+            fix=f"leave out channels, or start from the weights for {natural}.",
         )
     card = adapted_card(before, channels)
 
@@ -49,14 +48,14 @@ def with_channels(backbone: Backbone, channels: int) -> Backbone:
         conv = first_convolution(network, natural)
         if conv is None:
             raise BadRequest(
-                f"{before.name} does not begin with a convolution on its {natural} channels, so its input cannot be "
+                f"{before.name} does not start with a convolution on its {natural} channels, so its input cannot be "
                 "adapted.",
                 fix=f"leave channels out, or take another backbone for data of {channels} channels.",
             )
         if not weights_are_used_as_they_are(conv):
             raise BadRequest(
-                f"The first convolution of {before.name} changes its weights before it uses them (standardises them), "
-                "so filters that are summed or repeated would not give what they gave.",
+                f"The first convolution of {before.name} transforms (standardises) its weights before it uses them, "
+                "so summed or repeated filters would not give equivalent outputs.",
                 fix=f"leave channels out, or take another backbone for data of {channels} channels.",
             )
         adapt(conv, before, card)

@@ -61,7 +61,7 @@ def drawn_in(folder: Path, family: Family, card: Card, seed: int) -> Backbone:
     """Return the same as `drawn`, with the tensors in `folder`, which must exist while the backbone is in use."""
     _draw(folder, family, card, seed)
     facts = _facts(folder)
-    assert facts is not None, "weights just written cannot be read"
+    assert facts is not None, "weights that were just written cannot be read"
     return _backbone(folder, family, card, facts)
 
 
@@ -213,19 +213,19 @@ def read_original(path: Path) -> dict[str, "Tensor"]:
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            f"{path} holds more than tensors, and is refused: loading it could run code.",
-            fix="save model.state_dict() with torch.save, or as .safetensors, where the file comes from.",
+            f"{path} contains more than tensors and is not loaded: loading it could run code.",
+            fix="at the source of the file, save model.state_dict() with torch.save or as .safetensors.",
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, zipfile.BadZipFile) as error:
         said = str(error).strip().splitlines() or [type(error).__name__]
         raise WeightsError(
-            f"{path} cannot be read as a file of tensors ({said[0]}); it may be cut short or damaged.",
-            fix="fetch it again; a state dict saved by torch.save (tensors only) or a .safetensors file is expected.",
+            f"{path} is not a valid tensor file ({said[0]}); it may be truncated or damaged.",
+            fix="download it again; expected a state dict saved by torch.save (tensors only) or a .safetensors file.",
         ) from error
     state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else loaded
     if not isinstance(state, Mapping) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise WeightsError(
-            f"{path} holds {type(loaded).__name__}, not tensors by name.",
+            f"{path} contains a {type(loaded).__name__}, not a state dict.",
             fix="save model.state_dict() instead of the model.",
         )
     return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
@@ -286,8 +286,8 @@ def mismatch(path: Path, what: str, faults: list[str], fits: list[str]) -> Weigh
     """Return the error naming the first tensors that do not fit, and the architectures that they do fit."""
     shown = "; ".join(faults[:3]) + (f"; and {len(faults) - 3} more" if len(faults) > 3 else "")
     return WeightsMismatch(
-        f"The tensors in {path} are not those of {what}{f' but of {fits[0]}' if fits else ''}: {shown}.",
+        f"The tensors in {path} do not match {what}{f', but match {fits[0]}' if fits else ''}: {shown}.",
         fix=f"--backbone {fits[0]}@file:{path}"
         if fits
-        else "name the backbone they were made with, NAME:VARIANT@file:PATH; `regraft backbones` lists what there is.",
+        else "name the backbone they belong to, NAME:VARIANT@file:PATH; `regraft backbones` lists all backbones.",
     )

@@ -85,8 +85,8 @@ def costs_of(family: Family, card: Card) -> NetworkCosts:
         BadRequest: the network does not take images, so its costs depend on the example.
     """
     if not card.input_px:
-        raise BadRequest(f"What {card.name} costs depends on the example; only networks of images are counted.",
-                         fix="`regraft backbones NAME` says where it can be cut.")  # fmt: skip
+        raise BadRequest(f"The cost of {card.name} depends on the example; only image networks are counted.",
+                         fix="`regraft backbones NAME` lists its cuts.")  # fmt: skip
 
     def pixels(number: int) -> dict[str, Tensor]:
         return {"pixels": torch.empty((number, *card.preparation.input_px, card.channels), dtype=torch.uint8)}

@@ -79,7 +79,7 @@ ENTRIES = {
     for family in (
         _family(
             "efficientnet_lite0",
-            prefer="where no hub can be reached: its ImageNet weights come as an ordinary package; 75 % on ImageNet "
+            prefer="where no hub is reachable: its ImageNet weights come as a pip package; 75 % on ImageNet "
             "for 0.4 billion multiply-adds",
             millions="4.7",
             input_px=224,
@@ -88,7 +88,7 @@ ENTRIES = {
         ),
         _family(
             "efficientnet_lite1",
-            prefer="where no hub can be reached and accuracy counts: 77 % on ImageNet for 0.6 billion multiply-adds",
+            prefer="where no hub is reachable and accuracy counts: 77 % on ImageNet for 0.6 billion multiply-adds",
             millions="5.4",
             input_px=240,
             crop=0.882,
@@ -96,8 +96,7 @@ ENTRIES = {
         ),
         _family(
             "efficientnet_lite2",
-            prefer="where no hub can be reached and accuracy counts most: 78 % on ImageNet for 0.9 billion "
-            "multiply-adds",
+            prefer="where no hub is reachable and accuracy counts most: 78 % on ImageNet for 0.9 billion multiply-adds",
             millions="6.1",
             input_px=260,
             crop=0.89,

@@ -101,7 +101,7 @@ class _Wanted:
     def by_hand(self) -> str:
         """Return instructions for the user, as a sentence without its full stop."""
         known = f"{_mib(self.num_bytes)}, SHA-256 {_shown(self.sha256)}, published at" if self.sha256 else "from"
-        return f"put {self.name} ({known} {self.page}) into {self.folder}, or name a file of your own by file:PATH"
+        return f"put {self.name} ({known} {self.page}) into {self.folder}, or use a file of your own with file:PATH"
 
 
 def fetch(url: str, sha256: str, *, size_mb: float) -> Generator[Event, None, Path]:
@@ -120,7 +120,7 @@ def fetch(url: str, sha256: str, *, size_mb: float) -> Generator[Event, None, Pa
     named = urlsplit(url).scheme in ("http", "https") and re.fullmatch(r"[\w+=@~-][\w.+=@~ -]*", path.name)
     if not named or path.parent != cache_home() / "downloads" or not re.fullmatch(r"[0-9a-f]{8,64}", sha256):
         raise WeightsError(
-            f"Weights are declared with url {url!r} and sha256 {sha256!r}; expected were an address that begins with "
+            f"Weights are declared with url {url!r} and sha256 {sha256!r}; expected an address that starts with "
             "http:// or https:// and ends in a file name, and 8 to 64 hexadecimal digits.",
             fix="correct the declaration in the file of the backbone.",
         )
@@ -154,8 +154,8 @@ def hub_address(text: str) -> HubAddress:
     found = _ADDRESS.fullmatch(text)
     if not found or not all(map(_harmless, found.groups("x"))):
         raise BadRequest(
-            f"{PREFIX}{text} is not an address on the Hugging Face hub.",
-            fix=f"write {PREFIX}OWNER/REPOSITORY, {PREFIX}OWNER/REPOSITORY/FILE, and @REVISION behind it if need be.",
+            f"{PREFIX}{text} is not an address on the Hugging Face Hub.",
+            fix=f"write {PREFIX}OWNER/REPOSITORY, {PREFIX}OWNER/REPOSITORY/FILE, optionally followed by @REVISION.",
         )
     return HubAddress(repository=found[1], file=found[2] or "", revision=found[3] or "main")
 
@@ -175,7 +175,7 @@ def fetch_from_hub(text: str) -> Generator[Event, None, HubFile]:
         told = json.loads((address.folder / "hub.json").read_bytes())
     except (OSError, ValueError):
         if placed := _placed(address):
-            said = f"{placed} was put there by hand; its SHA-256 ({sha256_of(placed)}) was not compared with the hub's."
+            said = f"{placed} was placed by hand; its SHA-256 ({sha256_of(placed)}) was not compared with the hub's."
             yield Notice(text=said, topic="weights")
             return HubFile(path=placed, source=address.page, licence="")
         told = _ask(address)
@@ -184,8 +184,8 @@ def fetch_from_hub(text: str) -> Generator[Event, None, HubFile]:
     size, sha256 = told["files"][name]
     if not sha256:
         raise WeightsError(
-            f"The hub states no SHA-256 of {name} in {address.repository}, so it cannot be checked.",
-            fix="fetch it by hand and name it file:PATH.",
+            f"The hub lists no SHA-256 for {name} in {address.repository}, so the file cannot be verified.",
+            fix="download it yourself and use file:PATH.",
         )
 
     def download(folder: Path) -> Path:
@@ -242,7 +242,7 @@ def hub_library() -> Any:
 def _ask(address: HubAddress) -> dict[str, Any]:
     """Return the hub's cached information on the revision: commit, licence, size and digest of every file of
     weights."""
-    at = address.folder / (address.file or "its file of weights")
+    at = address.folder / (address.file or "its weights file")
     wanted = _Wanted(name=at.name, folder=at.parent, page=address.page)
     api = hub_library().HfApi(endpoint=endpoint())
     try:
@@ -274,16 +274,16 @@ def _chosen(address: HubAddress, files: Mapping[str, Any]) -> str:
     """Return the named file, or the repository's only file of the most preferred kind."""
     if address.file:
         if address.file not in files:
-            raise UnknownName(f"file of weights in {address.repository}@{address.revision}", address.file, files)
+            raise UnknownName(f"weights file in {address.repository}@{address.revision}", address.file, files)
         return address.file
     usual = [name for name in ("model.safetensors", "pytorch_model.bin") if name in files]
     best = [found for suffix in SUFFIXES if (found := [name for name in files if name.endswith(suffix)])]
     if usual or (best and len(best[0]) == 1):
         return usual[0] if usual else best[0][0]
-    has = f"has {', '.join(files)}" if files else "has no file of weights"
+    has = f"has {', '.join(files)}" if files else "has no weights file"
     raise BadRequest(
         f"{address.repository}@{address.revision} {has}.",
-        fix=f"name one: {PREFIX}{address.repository}/FILE." if files else "name another repository.",
+        fix=f"choose one: {PREFIX}{address.repository}/FILE." if files else "choose another repository.",
     )
 
 
@@ -301,7 +301,7 @@ def _fetched(wanted: _Wanted, download: Callable[[Path], Path]) -> Generator[Eve
         if replaced is not None:
             said = f"{wanted.path} will be replaced: expected SHA-256 {_shown(wanted.sha256)}, found {replaced}."
             yield Notice(text=said, topic="weights")
-        told = f"Fetching {wanted.name} ({_mib(wanted.num_bytes)}) from {wanted.page}."
+        told = f"Downloading {wanted.name} ({_mib(wanted.num_bytes)}) from {wanted.page}."
         yield Notice(text=told, topic="weights")
         # A separate folder on the same disk: its largest file shows the progress, and no partial file remains.
         with TemporaryDirectory(prefix=".fetching-", dir=wanted.folder, ignore_cleanup_errors=True) as temporary:
@@ -310,7 +310,7 @@ def _fetched(wanted: _Wanted, download: Callable[[Path], Path]) -> Generator[Eve
                 raise WeightsError(
                     f"{wanted.name} from {wanted.page} is not the published file: expected SHA-256 "
                     f"{_shown(wanted.sha256)}, found {found}. It was removed ({arrived.stat().st_size:,} bytes).",
-                    fix="run again, in case the connection was cut or changed; if the digest stays the same, "
+                    fix="try again, in case the transfer was corrupted; if the digest stays the same, "
                     f"{wanted.by_hand}.",
                 )
             arrived.replace(wanted.path)
@@ -338,7 +338,7 @@ def _beside(download: Callable[[Path], Path], folder: Path, num_bytes: int) -> G
         if arrived != done:
             done, changed = arrived, now
         elif now - changed >= STALL_S and not finished:
-            raise TimeoutError(f"nothing arrived for {STALL_S:g} s")
+            raise TimeoutError(f"no data arrived for {STALL_S:g} s")
         total = done if finished else max(done, num_bytes)
         left = (total - done) * (now - began) / done if done else None
         yield Progress(phase="download", done=done, total=total, seconds=now - began, seconds_left=left)
@@ -362,20 +362,23 @@ def _explained(wanted: _Wanted, error: Exception) -> RegraftError:
     said = f"the hub returned {status} ({kind})" if status else f"{kind}: {' '.join(str(error).split())}"
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
         return OutOfSpace(
-            f"The disk of {wanted.folder} does not hold {wanted.name} ({said.rstrip('.')}).",
+            f"The disk of {wanted.folder} has no room for {wanted.name} ({said.rstrip('.')}).",
             fix="free some space, or set REGRAFT_CACHE to a folder on another disk.",
         )
     also = ""
     if status in (401, 403):
-        said += ". Gated and private repositories need HF_TOKEN; the hub gives the same reply for one that is not there"
-        also = ", or set HF_TOKEN to a token that may read it"
+        said += (
+            ". Gated and private repositories require HF_TOKEN; the hub responds in the same way if the repository "
+            "does not exist"
+        )
+        also = ", or set HF_TOKEN to a token with read access"
     elif "CERTIFICATE_VERIFY_FAILED" in said:
         also = ", or set SSL_CERT_FILE to the certificate of your proxy"
     elif isinstance(error, PermissionError | FileExistsError | NotADirectoryError):
         also = ", or set REGRAFT_CACHE to a folder of your own"
-    there = f" The file of this name there has the SHA-256 {sha256_of(wanted.path)}." if wanted.path.is_file() else ""
+    there = f" The file with this name there has the SHA-256 {sha256_of(wanted.path)}." if wanted.path.is_file() else ""
     return WeightsMissing(
-        f"{wanted.name} ({wanted.page}) is needed and could not be fetched: {said.rstrip('.')}.{there}",
+        f"{wanted.name} ({wanted.page}) is required but could not be downloaded: {said.rstrip('.')}.{there}",
         fix=f"{wanted.by_hand}{also}.",
     )
 

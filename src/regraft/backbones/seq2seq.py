@@ -56,7 +56,7 @@ def narrowed(variant: str) -> Family:
     described, files, url = small_files(variant)
     kind = described.get("model_type")
     if kind not in KINDS:
-        raise BadRequest(f"{variant} is of the type {kind!r}, which is no encoder with a decoder known here.",
+        raise BadRequest(f"{variant} has the type {kind!r}, which is not a supported encoder-decoder.",
                          fix=f"choose one of: {', '.join(KINDS)}; for others: transformers:{variant}.")  # fmt: skip
     card = card_of(variant, described, files["tokenizer.json"])
     return in_place(ENTRY, variant, card, url, read=read_weights)
@@ -90,7 +90,7 @@ def card_of(variant: str, described: Mapping[str, Any], tokenizer: str) -> Card:
         partial_cut=stages[-1 - max(1, -(-(encoder + decoder) // TRAINED_SHARE))],
         num_source_classes=int(described["vocab_size"]),
         config={"transformers": dict(described)},
-        notes=("The output layer is trained apart from the vectors of words that it was tied to.",),
+        notes=("The output layer is untied from the token embeddings and trained separately.",),
     )
 
 
@@ -106,8 +106,8 @@ def read_weights(path: Path, expected: Mapping[str, Any]) -> Mapping[str, Any]:
 
 ENTRY = Family(
     name="seq2seq",
-    title="An encoder with a decoder of transformers: seq2seq:FOLDER, or seq2seq:OWNER/REPOSITORY on the hub",
-    prefer="where a text is to be written for a text (translation): T5, mT5, Marian; it needs the extra `text`",
+    title="An encoder-decoder from transformers: seq2seq:FOLDER, or seq2seq:OWNER/REPOSITORY on the hub",
+    prefer="for generating text from text (translation): T5, mT5, Marian; requires the extra `text`",
     source="Wolf et al. 2020, arXiv:1910.03771, https://github.com/huggingface/transformers",
     revision=1,
     variants=(KNOWN,),

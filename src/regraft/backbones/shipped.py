@@ -17,7 +17,7 @@ from regraft.identity import sha256_of
 if TYPE_CHECKING:
     import numpy as np
 
-REINSTALL = "install regraft again: the package on the disk is not the one that was released."
+REINSTALL = "reinstall regraft: the installed package differs from the released one."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,12 +188,12 @@ def _whole(card: Card) -> Card:
     """Return the card, after checking the types of its fields. Raises TypeError or ValueError."""
     for text in (card.family, card.variant, *card.stages):
         if not isinstance(text, str):
-            raise TypeError(f"{text!r} is no name")
+            raise TypeError(f"{text!r} is not a name")
     if not card.stages or len(card.mean) != len(card.std):
-        raise ValueError("stages, mean or std are not whole")
+        raise ValueError("stages, mean or std are incomplete")
     for number in (*card.mean, *card.std, *card.input_px):
         if not isinstance(number, int | float) or not abs(number) < 1e5:
-            raise TypeError(f"{number!r} is no mean, deviation or size")
+            raise TypeError(f"{number!r} is not a mean, standard deviation or size")
     return card
 
 
@@ -212,6 +212,6 @@ def digests_in(facts: Mapping[str, Any], folder: Path) -> dict[str, str]:
 
 def _not_ours(folder: Path, error: Exception) -> BundleError:
     return BundleError(
-        f"{folder / FACTS} does not describe a network as Regraft writes it ({type(error).__name__}: {error}).",
-        fix="give the folder that `regraft fit` wrote.",
+        f"{folder / FACTS} is not a valid Regraft network description ({type(error).__name__}: {error}).",
+        fix="pass the folder that `regraft fit` wrote.",
     )

@@ -168,7 +168,7 @@ def narrowed(variant: str) -> Family:
         )
     return replace(
         ENTRY,
-        title=f"{facts.name} of timm: {facts.parameters / 1e6:.1f} million parameters",
+        title=f"timm's {facts.name}: {facts.parameters / 1e6:.1f} million parameters",
         variants=(facts.name,),
         classifier=facts.classifier,
         smallest_px=facts.smallest_px,
@@ -195,8 +195,8 @@ def _found(timm: ModuleType, asked: str) -> ModelFacts:
     channels, height, width = config.input_size
     if channels != 3 or height != width:
         raise BadRequest(
-            f"timm's {name} takes inputs of {channels} channels and {height} x {width} pixels.",
-            fix="choose a model for square inputs of three channels.",
+            f"timm's {name} takes {height} x {width} inputs with {channels} channels.",
+            fix="choose a model for square inputs with three channels.",
         )
     with Undrawn():
         net = _create(name, num_classes=config.num_classes or 1)
@@ -229,10 +229,10 @@ def _config(timm: ModuleType, name: str) -> Any:
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
         known = timm.list_models()
-        raise UnknownName("model of timm", architecture, get_close_matches(architecture, known, 8, 0.5) or known[:8])
+        raise UnknownName("timm model", architecture, get_close_matches(architecture, known, 8, 0.5) or known[:8])
     tags = [full.partition(".")[2] for full in timm.list_models(f"{architecture}.*", pretrained=True)]
     if tag and tag not in tags:
-        raise UnknownName(f"set of timm's weights for {architecture}", name, [f"{architecture}.{one}" for one in tags])
+        raise UnknownName(f"set of timm weights for {architecture}", name, [f"{architecture}.{one}" for one in tags])
     return timm.get_pretrained_cfg(name)
 
 
@@ -274,11 +274,11 @@ def _notes(name: str, config: Any) -> tuple[str, ...]:
     notes = []
     if config.crop_mode == "border" or (config.crop_mode == "squash" and config.crop_pct < 1):
         notes.append(
-            f"timm prepares inputs of {name} by crop mode {config.crop_mode!r} with crop_pct {config.crop_pct}; "
-            "here the centre is cut out instead."
+            f"timm prepares inputs of {name} with crop mode {config.crop_mode!r} and crop_pct {config.crop_pct}; "
+            "here a centre crop is used instead."
         )
     if config.interpolation not in ("bilinear", "bicubic"):
-        notes.append(f"timm resizes inputs of {name} by {config.interpolation!r}; here it is bicubic.")
+        notes.append(f"timm resizes inputs of {name} with {config.interpolation!r} interpolation; here it is bicubic.")
     return tuple(notes)
 
 
@@ -298,8 +298,8 @@ def _version(purpose: str = "A backbone timm:NAME", extra: str = "timm") -> str:
 
 ENTRY = Family(
     name="timm",
-    title="Any network of timm, over a thousand: timm:NAME or timm:NAME.TAG; @pretrained is what the tag names",
-    prefer="where a newer network than the others is wanted; it needs the extra `timm`",
+    title="Any of over a thousand timm networks: timm:NAME or timm:NAME.TAG; @pretrained loads the weights of the tag",
+    prefer="for newer networks; requires the extra `timm`",
     source="Wightman 2019, https://github.com/huggingface/pytorch-image-models",
     revision=1,
     variants=("resnet10t.c3_in1k", "mobilenetv3_small_050.lamb_in1k", "vit_tiny_patch16_224.augreg_in21k_ft_in1k"),

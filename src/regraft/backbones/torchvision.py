@@ -225,8 +225,8 @@ _FAMILIES = (
     _dense(
         "alexnet",
         title="AlexNet: five convolutions and two wide dense layers, 61.1 million parameters",
-        prefer="to compare with the first work on transfer, which reports its fc6 and fc7; else others give more for "
-        "less than its 57 % on ImageNet for 0.7 billion multiply-adds",
+        prefer="for comparison with early work on transfer, which used its fc6 and fc7; other networks give more for "
+        "less; 57 % on ImageNet for 0.7 billion multiply-adds",
         source="Krizhevsky 2014, arXiv:1404.5997",
         parts=partial(_dense_top, conv_ends=(3, 6, 8, 10, 13), dense_ends=(3, 6)),
         smallest_px=63,
@@ -236,7 +236,7 @@ _FAMILIES = (
     _family(
         "efficientnet_b0",
         title="EfficientNet-B0: depthwise convolutions and channel gates, 5.3 million parameters",
-        prefer="for accuracy at little work: 78 % on ImageNet, which only ViT-B/16 betters here, for 0.4 billion "
+        prefer="for accuracy at low cost: 78 % on ImageNet, exceeded only by ViT-B/16 here, for 0.4 billion "
         "multiply-adds",
         source="Tan & Le 2019, arXiv:1905.11946",
         parts=_efficientnet,
@@ -253,7 +253,7 @@ _FAMILIES = (
     _family(
         "inception_v3",
         title="Inception v3: GoogLeNet's successor, its kernels factorised, 23.8 million parameters",
-        prefer="for fine detail, which its inputs of 299 pixels keep: 77 % on ImageNet for 5.7 billion multiply-adds",
+        prefer="for fine detail, thanks to its 299-pixel inputs: 77 % on ImageNet for 5.7 billion multiply-adds",
         source="Szegedy et al. 2015, arXiv:1512.00567",
         parts=_inception_v3,
         classifier="fc",
@@ -269,13 +269,13 @@ _FAMILIES = (
             top1=77.294,
             mean=(0.5, 0.5, 0.5),
             std=(0.5, 0.5, 0.5),
-            notes=("The auxiliary head in this file is left out: auxiliary heads start from random weights.",),
+            notes=("The auxiliary head in this file is left out; auxiliary heads start from random weights.",),
         ),
     ),
     _mobile(
         "mobilenet_v3_large",
         title="MobileNetV3, large: depthwise convolutions and channel gates, 5.5 million parameters",
-        prefer="on a small machine: more accurate than GoogLeNet on ImageNet (74 %) for a seventh of its work (0.2 "
+        prefer="for small machines: more accurate on ImageNet (74 %) than GoogLeNet at a seventh of its cost (0.2 "
         "billion multiply-adds)",
         parts=partial(_mobilenet_v3, ends=(2, 4, 7, 13, 16)),
         width=1280,
@@ -284,8 +284,7 @@ _FAMILIES = (
     _mobile(
         "mobilenet_v3_small",
         title="MobileNetV3, small: depthwise convolutions and channel gates, 2.5 million parameters",
-        prefer="where every millisecond counts: least work of all here (0.06 billion multiply-adds), for 68 % on "
-        "ImageNet",
+        prefer="where every millisecond counts: the cheapest here (0.06 billion multiply-adds), with 68 % on ImageNet",
         parts=partial(_mobilenet_v3, ends=(1, 2, 4, 9, 12)),
         width=1024,
         published=torchvision_weights("mobilenet_v3_small-047dcff4.pth", size_mb=9.8, top1=67.668),
@@ -293,7 +292,7 @@ _FAMILIES = (
     _residual(
         "resnet18",
         title="ResNet-18: residual blocks, 11.7 million parameters",
-        prefer="to compare with published work, much of which reports it, at about GoogLeNet's cost (1.8 billion "
+        prefer="for comparison with published work, where it is common, at about GoogLeNet's cost (1.8 billion "
         "multiply-adds)",
         width=512,
         published=torchvision_weights("resnet18-f37072fd.pth", size_mb=44.7, top1=69.758),
@@ -304,7 +303,7 @@ _FAMILIES = (
     _residual(
         "resnet50",
         title="ResNet-50: residual blocks with bottlenecks, 25.6 million parameters",
-        prefer="to compare with published work on transfer, where it is the usual yardstick: 76 % on ImageNet for 4.1 "
+        prefer="for comparison with published work on transfer, where it is the standard: 76 % on ImageNet for 4.1 "
         "billion multiply-adds",
         width=2048,
         published=torchvision_weights("resnet50-0676ba61.pth", size_mb=97.8, top1=76.130),
@@ -313,8 +312,8 @@ _FAMILIES = (
     _dense(
         "vgg16",
         title="VGG-16: thirteen 3x3 convolutions and two wide dense layers, 138.4 million parameters",
-        prefer="to compare with published work on its features; it asks for most memory of all here, and ten times "
-        "GoogLeNet's work (15.5 billion multiply-adds), for 72 % on ImageNet",
+        prefer="for comparison with published work on its features; needs the most memory here and ten times "
+        "GoogLeNet's compute (15.5 billion multiply-adds); 72 % on ImageNet",
         source="Simonyan & Zisserman 2014, arXiv:1409.1556",
         parts=partial(_dense_top, conv_ends=(5, 10, 17, 24, 31), dense_ends=(2, 5)),
         published=torchvision_weights("vgg16-397923af.pth", size_mb=527.8, top1=71.592),
@@ -322,8 +321,8 @@ _FAMILIES = (
     _family(
         "vit_b_16",
         title="ViT-B/16: a transformer on patches of 16 pixels, 86.6 million parameters",
-        prefer="for accuracy over speed: 81 % on ImageNet is the most of all here, and so is the work, twelve times "
-        "GoogLeNet's (17.6 billion multiply-adds)",
+        prefer="for accuracy over speed: the most accurate here (81 % on ImageNet) and the costliest, twelve times "
+        "GoogLeNet's cost (17.6 billion multiply-adds)",
         source="Dosovitskiy et al. 2020, arXiv:2010.11929",
         parts=_vit,
         classifier="heads.head",

@@ -79,7 +79,7 @@ def library() -> ModuleType:
         MissingExtra: transformers is not installed.
     """
     if find_spec("transformers") is None:
-        raise MissingExtra("transformers", "text", "A network of texts")
+        raise MissingExtra("transformers", "text", "A text network")
     from regraft.nn.torchvision import torchvision_models
 
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -99,7 +99,7 @@ def card_of(name: str, variant: str, config: Mapping[str, Any], preparation: Pre
     layers = int(_said(config["transformers"], "num_hidden_layers"))
     above = max(1, -(-layers // TRAINED_SHARE))
     stages = ("embeddings", *(f"layer.{at}" for at in range(layers)))
-    untied = "Layers that shared one set of weights are trained apart, and saved so."
+    untied = "Layers that shared weights are untied, trained separately and saved so."
     return Card(
         family=name,
         variant=variant,
@@ -155,7 +155,7 @@ def small_files(variant: str) -> tuple[dict[str, Any], Mapping[str, str], str]:
         url = f"file:{folder / 'model.safetensors'}"
     elif variant.startswith(("/", ".", "~")) or variant.count("/") != 1:
         raise BadRequest(
-            f"There is no folder {variant}.",
+            f"The folder {variant} does not exist.",
             fix="write transformers:FOLDER@pretrained or transformers:OWNER/REPOSITORY@pretrained.",
         )
     else:
@@ -165,9 +165,9 @@ def small_files(variant: str) -> tuple[dict[str, Any], Mapping[str, str], str]:
     if missing := [name for name in FILES[:2] if name not in files]:
         raise BadRequest(
             f"{variant} has no {missing[0]}.",
-            fix="save the tokenizer with save_pretrained of a fast tokenizer."
+            fix="save a fast tokenizer there with its save_pretrained."
             if missing[0] == "tokenizer.json"
-            else "name a folder that save_pretrained wrote.",
+            else "use a folder that save_pretrained wrote.",
         )
     config = _parsed(variant, "config.json", files["config.json"])
     return {name: value for name, value in config.items() if name not in UNUSED}, files, url
@@ -177,11 +177,11 @@ def in_place(
     family: Family, variant: str, card: Card, url: str, read: Callable[[Path, Mapping[str, Any]], Mapping[str, Any]]
 ) -> Family:
     """Return a family with this one network, whose weights are at `url` and are read by `read`."""
-    facts = {"trained_on": f"as {variant} says"}
+    facts = {"trained_on": f"as stated by {variant}"}
     published = Published(url=url, sha256="", size_mb=0, variant=variant, facts=facts, read=read)
     return replace(
         family,
-        title=f"{variant}, a network of the type {card.config['transformers']['model_type']}",
+        title=f"{variant}, a {card.config['transformers']['model_type']} network",
         variants=(variant,),
         card=lambda _: card,
         published={"pretrained": published},
@@ -194,7 +194,7 @@ def _parsed(variant: str, name: str, text: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise BadRequest(
-            f"{name} of {variant} is not JSON: {error}.", fix="fetch it again where it comes from."
+            f"{name} of {variant} is not valid JSON: {error}.", fix="download it again from its source."
         ) from error
 
 
@@ -207,7 +207,7 @@ def described_card(variant: str, described: Mapping[str, Any], texts: Mapping[st
     files = {name: _parsed(variant, name, text) for name, text in texts.items()}
     kind = described.get("model_type")
     if kind not in DECODERS | ENCODERS:
-        raise BadRequest(f"{variant} is of the type {kind!r}.",
+        raise BadRequest(f"{variant} has the type {kind!r}, which is not supported.",
                          fix=f"choose one of: {', '.join(sorted(DECODERS | ENCODERS))}.")  # fmt: skip
     pooled = files.get("1_Pooling/config.json", {})
     says = next((way for way, name in POOLINGS.items() if pooled.get(name)), "")
@@ -235,7 +235,7 @@ ENTRIES = {
     "minilm_l6": Family(
         name="minilm_l6",
         title="MiniLM-L6: a sentence encoder of six layers, 22.6 million parameters",
-        prefer="for English texts, and to begin with: small, quick on a CPU, its weights come as an ordinary package",
+        prefer="the first choice for English texts: small, fast on a CPU, its weights come as a pip package",
         source="Wang et al. 2020, arXiv:2002.10957; trained further by sentence-transformers, "
         "https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2",
         revision=1,
@@ -248,9 +248,9 @@ ENTRIES = {
     ),
     "transformers": Family(
         name="transformers",
-        title="A network of transformers in a folder or on the hub: transformers:FOLDER, transformers:OWNER/REPOSITORY",
-        prefer="where a larger or another network of texts is wanted: BERT, RoBERTa, DistilBERT, ALBERT, DeBERTa, "
-        "ModernBERT, GPT-2, Gemma 3, the encoder of T5; it needs the extra `text`",
+        title="A transformers network in a folder or on the hub: transformers:FOLDER, transformers:OWNER/REPOSITORY",
+        prefer="for larger or other text networks: BERT, RoBERTa, DistilBERT, ALBERT, DeBERTa, "
+        "ModernBERT, GPT-2, Gemma 3, the encoder of T5; requires the extra `text`",
         source="Wolf et al. 2020, arXiv:1910.03771, https://github.com/huggingface/transformers",
         revision=1,
         variants=(KNOWN,),

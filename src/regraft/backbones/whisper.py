@@ -55,9 +55,9 @@ def build(card: Card) -> "Built":
 ENTRIES = {
     "whisper_tiny_en": Family(
         name="whisper_tiny_en",
-        title="Whisper tiny.en: the encoder of a network that writes English speech down, 7.6 million parameters",
-        prefer="for speech: a linear probe on it knows the digits of an unseen speaker, where spectrograms seen by "
-        "a network of images do not",
+        title="Whisper tiny.en: the encoder of an English speech recogniser, 7.6 million parameters",
+        prefer="for speech: a linear probe on it recognises digits of an unseen speaker, where image networks on "
+        "spectrograms do not",
         source="Radford et al. 2022, arXiv:2212.04356",
         revision=1,
         variants=("encoder",),

@@ -24,7 +24,7 @@ _BREAK = re.compile(r"(?<=[.!?])\s+|\n+")
 class LikeSentence(Baseline):
     """Quote the whole sentence that is most similar to the question."""
 
-    title = "Sentence most like the question"
+    title = "Sentence most similar to the question"
 
     def suits(self, task: Labelling, num_examples: int) -> bool:
         return task.quotes and num_examples <= MOST

@@ -153,8 +153,8 @@ class Bundle:
         one = isinstance(inputs, Mapping) or self.modality.is_one(inputs)
         if not one and not isinstance(inputs, Iterable):
             raise BadRequest(
-                f"The inputs are a {type(inputs).__name__}; one of the {self.modality.many} or several are expected.",
-                fix="give paths, arrays or a data frame.",
+                f"The inputs are a {type(inputs).__name__}; expected one or more {self.modality.many}.",
+                fix="pass paths, arrays or a data frame.",
             )
         return self._stream([inputs] if one else inputs, abstain, complete)
 
@@ -165,11 +165,11 @@ class Bundle:
             BadRequest: it is out of range, or the model has no OOD reference.
         """
         if abstain is not None and not 0 <= abstain <= 1:
-            raise BadRequest(f"abstain is {abstain}; a share from 0 to 1 is expected.", fix="write 0.99, for instance.")
+            raise BadRequest(f"abstain is {abstain}; it must be between 0 and 1.", fix="use 0.99, for example.")
         if abstain is not None and self.model.ood is None:
             raise BadRequest(
-                "This model has no out-of-distribution score (it was made from too few examples).",
-                fix="leave abstain out.",
+                "This model has no out-of-distribution score (it was trained on too few examples).",
+                fix="leave out abstain.",
             )
 
     def _stream(self, inputs: Iterable[Any], abstain: float | None, complete: bool) -> Iterator[Prediction]:
@@ -307,8 +307,8 @@ def _model(facts: Mapping[str, Any], tensors: Mapping[str, np.ndarray], folder: 
             _check_head(model, task, folder)
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(
-            f"{folder} lacks {error}; it is not a model that Regraft saved.",
-            fix="give the folder that `regraft fit` wrote.",
+            f"{folder} lacks {error}, so Regraft did not save this model.",
+            fix="pass the folder that `regraft fit` wrote.",
         ) from error
     return model
 
@@ -317,9 +317,9 @@ def _check_head(model: Model, task: LinearTask, folder: Path) -> None:
     width = model.backbone.card.width
     if model.weight.shape != (task.num_outputs, width) or model.bias.shape != model.weight.shape[:1]:
         raise BundleError(
-            f"The head in {folder / TENSORS} has shape {model.weight.shape}; {FACTS} asks for {task.num_outputs} "
+            f"The head in {folder / TENSORS} has shape {model.weight.shape}; {FACTS} requires {task.num_outputs} "
             f"outputs on {width} features.",
-            fix="copy the whole folder again from where it was made.",
+            fix="copy the whole folder again from its original location.",
         )
 
 
@@ -329,18 +329,18 @@ def _replay(bundle: Bundle, folder: Path) -> None:
         seed, inputs, expected = int(golden["seed"]), golden["inputs"], np.array(golden["logits"], dtype=np.float64)
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(
-            f"{folder / FACTS} lacks its golden inputs ({error}).", fix="make the model again."
+            f"{folder / FACTS} lacks its golden inputs ({error}).", fix="train the model again."
         ) from error
     if bundle.modality.golden_digests(seed, bundle.card.preparation) != inputs:
-        raise BundleError(f"The golden inputs of {folder} cannot be made again on this machine.",
-                          fix="report this: the recipe of golden inputs must not change.")  # fmt: skip
+        raise BundleError(f"The golden inputs of {folder} cannot be reproduced on this machine.",
+                          fix="report this as a bug: the way golden inputs are generated must not change.")  # fmt: skip
     found = bundle.logits(_golden_rows(bundle, seed))
     found = _thinned(found) if bundle.model.task.answers == "structured" else found
     same = found.shape == expected.shape
     off = float(np.abs(found - expected).max()) / (float(np.abs(expected).max()) or 1.0) if same else np.inf
     if not off <= TOLERANCE:
         raise BundleError(
-            f"The model in {folder} predicts otherwise on this machine: golden logits differ by {off:.1e} of the "
-            f"largest (limit {TOLERANCE}); they were computed by {golden.get('backend', 'an unknown backend')}.",
-            fix="load it with backend='torch'; if that differs too, the installed libraries compute otherwise.",
+            f"The model in {folder} predicts differently on this machine: the golden logits differ by {off:.1e} of the "
+            f"largest (limit {TOLERANCE}); they were computed with {golden.get('backend', 'an unknown backend')}.",
+            fix="load it with backend='torch'; if that differs too, the installed libraries are the cause.",
         )

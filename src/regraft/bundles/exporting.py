@@ -23,12 +23,12 @@ FORMAT = 1
 """Format version of `spec.json`."""
 THRESHOLD = 0.5
 """Probability threshold for multi-label predictions."""
-_HEAD = '''"""What the model beside this file predicts; needs {packages} and nothing of regraft.
+_HEAD = '''"""Predict with the model beside this file; needs {packages}, but not regraft.
 
-    python predict.py FILE...    a line of JSON for every file
-    python predict.py --check    whether the golden inputs give here what is on record
+    python predict.py FILE...    print a line of JSON per file
+    python predict.py --check    compare the outputs for the golden inputs with the recorded ones
 
-Written by regraft {version}. How inputs are read and prepared stands below; spec.json has the numbers.
+Written by regraft {version}. The code below reads and prepares inputs; spec.json has the numbers.
 """
 
 from __future__ import annotations
@@ -92,7 +92,9 @@ def fed(bundle: Bundle, contents: Contents, pieces: Sequence[tuple[Record, Place
         BadRequest: the input has more than one row.
     """
     if len(pieces) != 1:
-        raise BadRequest(f"An input has {len(pieces)} rows; exports take one.", fix="predict with regraft itself.")
+        raise BadRequest(
+            f"An input has {len(pieces)} rows; exported models accept one.", fix="predict with Regraft itself."
+        )
     (record, placement), preparation = pieces[0], bundle.card.preparation
     outside = bundle.modality.outside(preparation)
     if outside is not preparation:
@@ -140,7 +142,7 @@ def _spec(bundle: Bundle, made: ExportFormat, outside: Mapping[str, Any], shapes
         },
         "scaling": {"inside": True, "mean": list(bundle.card.mean), "std": list(bundle.card.std)},
         "outputs": "logits: before calibration; outputs: in the order of task.classes, probabilities, or values in the "
-        "unit of the training labels; others as `said` in predict.py reads them",
+        "unit of the training labels; others as read by `said` in predict.py",
         "tolerance": made.tolerance,
         "golden": [],
     }  # fmt: skip

@@ -61,8 +61,8 @@ def graph_of(bundle: "Bundle", threads: int) -> bytes:
     shapes = inputs_of(bundle)
     if MASK not in shapes and any(None in shape for shape, _ in shapes.values()):
         raise BadRequest(
-            f"Inputs of {bundle.card.name} differ in length, and nothing tells padding from them.",
-            fix="predict with regraft itself.",
+            f"Inputs of {bundle.card.name} differ in length, and the network has no mask to mark padding.",
+            fix="predict with Regraft itself.",
         )
     try:
         return exported(Whole(bundle).eval(), shapes, threads)[0]

@@ -30,8 +30,8 @@ def exact_copies(view: SessionView) -> Iterator[Finding]:
             check="Exact copies across splits", severity="stop", examples=view.ids(leaked), score=float(len(across)),
             message=f"{counted(len(across), f'{one} is', f'{many} are')} in two splits or more: "
             f"{counted(tested, 'validation or test example')} {'is' if tested == 1 else 'are'} seen in training, so "
-            "the measured figures would be too good.",
-            fix="`--fix-split` writes a table in which each is in one split.",
+            "test results would be too optimistic.",
+            fix="`--fix-split` writes a table in which each is in a single split.",
         )  # fmt: skip
     if within:
         extra = sum(len(some) - 1 for some in within)
@@ -39,8 +39,8 @@ def exact_copies(view: SessionView) -> Iterator[Finding]:
             check="Exact copies in one split", severity="info", examples=view.ids(np.concatenate(within)),
             score=float(extra),
             message=f"{counted(extra, f'{one} is a copy', f'{many} are copies')} of another in the same split; each "
-            "counts more than once. Splits that we draw keep copies together.",
-            fix="take the copies out, unless they are meant to count more.",
+            "counts more than once. Splits drawn by Regraft keep copies together.",
+            fix="remove the copies, unless they are meant to count more.",
         )  # fmt: skip
 
 
@@ -49,7 +49,7 @@ def near_copies(view: SessionView) -> Iterator[Finding]:
 
     Yields one finding on pairs across splits, one on the others.
     """
-    yield from told(view, "Near copies", view.near, "nearly the same, by their fingerprints")
+    yield from told(view, "Near copies", view.near, "nearly identical, by their fingerprints")
 
 
 def told(view: SessionView, title: str, pairs: Int[np.ndarray, "m 2"], what: str) -> Iterator[Finding]:
@@ -58,23 +58,23 @@ def told(view: SessionView, title: str, pairs: Int[np.ndarray, "m 2"], what: str
     if cross.any():
         yield Finding(
             check=f"{title} across splits", severity="warn", examples=view.ids(pairs[cross]), score=float(cross.sum()),
-            message=f"{counted(int(cross.sum()), 'pair')} of {view.modality.many} in different splits are {what}. What "
-            "is tested was then seen in training, or nearly.",
-            fix="look at the pairs; `--fix-split` writes a table in which both are in one split.",
+            message=f"{counted(int(cross.sum()), 'pair')} of {view.modality.many} in different splits are {what}, so "
+            "test examples, or close copies, were seen in training.",
+            fix="check the pairs; `--fix-split` writes a table in which both are in the same split.",
         )  # fmt: skip
     if not cross.all():
         yield Finding(
             check=f"{title} in one split", severity="info", examples=view.ids(pairs[~cross]),
             score=float((~cross).sum()),
             message=f"{counted(int((~cross).sum()), 'pair')} of {view.modality.many} in the same split are {what}.",
-            fix="nothing; they are less to learn from than as many different ones.",
+            fix="none needed; they are less informative than as many distinct ones.",
         )  # fmt: skip
 
 
 def cropped_copies(view: SessionView) -> Iterator[Finding]:
     """Find near-duplicates that fingerprints miss, such as cropped or mirrored copies: similar according to the
     backbone, and equal once aligned. Yields one finding on pairs across splits, one on the others."""
-    yield from told(view, "Cropped copies", cropped_pairs(view), "the same when one is laid on the other")
+    yield from told(view, "Cropped copies", cropped_pairs(view), "identical where they overlap")
 
 
 def two_labels(view: SessionView) -> Iterator[Finding]:
@@ -87,7 +87,7 @@ def two_labels(view: SessionView) -> Iterator[Finding]:
     labels = np.array([one.label for one in view.examples])
     equal = np.stack([view.same, np.arange(len(view.same))], axis=1)
     near = np.concatenate([view.near, cropped_pairs(view)])
-    for pairs, what, severity in ((equal, "the same", "stop"), (near, "nearly the same", "warn")):
+    for pairs, what, severity in ((equal, "identical", "stop"), (near, "nearly identical", "warn")):
         odd = pairs[labels[pairs[:, 0]] != labels[pairs[:, 1]]]
         if not len(odd):
             continue
@@ -95,11 +95,11 @@ def two_labels(view: SessionView) -> Iterator[Finding]:
             f"{view.examples[a].id} ({labels[a]}) and {view.examples[b].id} ({labels[b]})" for a, b in odd.tolist()
         ]
         yield Finding(
-            check="One content with two labels" if what == "the same" else "One content with two labels, near copies",
+            check="One content with two labels" if what == "identical" else "One content with two labels, near copies",
             severity="stop" if severity == "stop" else "warn", examples=view.ids(odd), score=float(len(odd)),
             message=f"{counted(len(odd), 'pair')} of {view.modality.many} {'is' if len(odd) == 1 else 'are'} {what} "
-            f"with two labels: {named(words, 3)}. At most one of them is right.",
-            fix="correct the labels; `--fix-split` leaves out both where they are the same.",
+            f"with two labels: {named(words, 3)}. At most one of the labels is right.",
+            fix="correct the labels; `--fix-split` leaves out both if they are identical.",
         )  # fmt: skip
 
 

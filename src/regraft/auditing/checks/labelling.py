@@ -42,14 +42,15 @@ def class_sizes(view: SessionView) -> Iterator[Finding]:
         if lacking:
             yield Finding(
                 check=f"Class sizes: missing{where}", severity="stop" if learned else "warn",
-                score=float(len(lacking)), message=f"No usable example{where} is of {named(lacking)}.",
-                fix="add examples of it, or take it out of the data.",
+                score=float(len(lacking)), message=f"No usable example{where} has the label {named(lacking)}.",
+                fix="add examples of it, or remove it from the data.",
             )  # fmt: skip
         if few:
             yield Finding(
                 check=f"Class sizes: small{where}", severity="warn", score=float(min(row[n] for n in row if row[n])),
-                message=f"Under {MIN} usable examples{where} have these {what}: {named(few)}. Little can be learned of "
-                "them, or said about them.",
+                message=f"Fewer than {MIN} usable examples{where} have these {what}: {named(few)}. That is too few "
+                f"to learn them "
+                "or to evaluate them reliably.",
                 fix="collect more of these first.",
             )  # fmt: skip
     row = counts.get("train") or counts.get("") or Counter()
@@ -60,8 +61,8 @@ def class_sizes(view: SessionView) -> Iterator[Finding]:
             yield Finding(
                 check="Class sizes: unequal", severity="warn", score=most / least,
                 message=f"{big} has {most / least:.0f} times as many training examples as {small} ({most:,} and "
-                f"{least:,}): always saying {big} would be right in {most / sum(present.values()):.0%}.",
-                fix="judge by balanced accuracy or AUROC; `--set options.balanced=true` gives every class the same "
+                f"{least:,}): always predicting {big} would be {most / sum(present.values()):.0%} accurate.",
+                fix="use balanced accuracy or AUROC; `--set options.balanced=true` gives every class the same "
                 "weight.",
             )  # fmt: skip
 
@@ -79,15 +80,16 @@ def groups(view: SessionView) -> Iterator[Finding]:
         if found is None:
             return
         groups, sure = np.unique(np.array(found.names), return_inverse=True)[1], False
-        fix = f" If the names do tell groups, add --group-pattern '{found.pattern}'."
+        fix = f" If the names do indicate groups, add --group-pattern '{found.pattern}'."
         yield Finding(
             check="Groups: in names", severity="warn", score=float(groups.max() + 1),
             examples=view.ids(np.flatnonzero(groups == np.bincount(groups).argmax())[:6]),
-            message=f"The names look as if the examples came from {counted(int(groups.max()) + 1, 'group')}, such as "
-            "patients, plants or recordings; no groups were given, so folds and intervals treat all as independent.",
+            message=f"The file names suggest that the examples come from {counted(int(groups.max()) + 1, 'group')}, "
+            f"such as "
+            "patients, plants or recordings. No groups were given, so folds and intervals treat all as independent.",
             fix=fix.strip(),
         )  # fmt: skip
-    supposed = "" if sure else " that the names suggest"
+    supposed = "" if sure else " suggested by the names"
     yield from _crossing(view, groups, supposed, sure, fix)
     yield from _few(view, groups, supposed, fix)
 
@@ -103,8 +105,8 @@ def _crossing(
     yield Finding(
         check="Groups: across splits", severity="stop" if sure else "warn", score=len(shared) / len(parts),
         examples=view.ids(seen),
-        message=f"{counted(len(shared), 'group')} of {len(parts):,}{supposed} lie in several splits; "
-        f"{counted(len(seen), 'validation or test example')} are of groups that training knows.",
+        message=f"{counted(len(shared), 'group')} of {len(parts):,}{supposed} are in several splits; "
+        f"{counted(len(seen), 'validation or test example')} belong to groups seen in training.",
         fix=f"{fix} `--fix-split` then writes a table in which each group is in one split.".strip(),
     )  # fmt: skip
 
@@ -116,8 +118,8 @@ def _few(view: SessionView, groups: Int[np.ndarray, " n"], supposed: str, fix: s
             yield Finding(
                 check="Groups: too few", severity="warn", score=float(number),
                 message=f"{f'The {split} split has' if split else 'There are'} {counted(number, 'group')}{supposed}; "
-                f"under {MIN_GROUPS} say little about a new one, and no interval is given.",
-                fix="collect more patients, plants or sites rather than more examples of these.",
+                f"fewer than {MIN_GROUPS} say little about a new one, so no interval is given.",
+                fix="collect more patients, plants or sites rather than more examples of the same ones.",
             )  # fmt: skip
     if not view.task.exclusive or not view.task.classes:
         return
@@ -133,10 +135,11 @@ def _few(view: SessionView, groups: Int[np.ndarray, " n"], supposed: str, fix: s
     if few and share > 0.5:
         yield Finding(
             check="Groups: as good as classes", severity="warn", score=share,
-            message=f"{share:.0%} of the groups{supposed} are of one class, and classes have few of them in training: "
-            f"{named(few)}. What tells these few groups apart, such as a stain or a device, may be learned "
+            message=f"{share:.0%} of the groups{supposed} contain a single class, and some classes have few groups "
+            f"in training: "
+            f"{named(few)}. The model may learn what sets these groups apart, such as a stain or a device, "
             "instead of the class.",
-            fix=f"collect examples of both classes from the same groups, or of more groups.{fix}",
+            fix=f"collect examples of several classes from the same groups, or from more groups.{fix}",
         )  # fmt: skip
 
 
@@ -170,10 +173,11 @@ def label_errors(view: SessionView) -> Iterator[Finding]:
     accuracy = float((said.argmax(axis=1) == labels).mean())
     yield Finding(
         check="Likely label errors", severity="warn", examples=view.ids(found), score=len(found) / len(known),
-        message=f"{counted(len(found), 'label')} of {len(known):,} look wrong, the least likely first. The probe that "
-        f"says so predicts {accuracy:.1%} of the labels right on examples that it has not seen; hard examples are "
-        "among them.",
-        fix="look at them and correct those that are wrong; leave out none because it is hard.",
+        message=f"{counted(len(found), 'label')} of {len(known):,} look wrong, the least likely first. The probe "
+        f"behind "
+        f"this list predicts {accuracy:.1%} of held-out labels correctly; the list can include correctly labelled but "
+        "hard examples.",
+        fix="check them and correct the wrong ones; do not remove examples because they are hard.",
     )  # fmt: skip
 
 
@@ -195,7 +199,7 @@ def unreadable(view: SessionView) -> Iterator[Finding]:
     yield Finding(
         check="Unreadable files", severity="stop" if share > MAX_SHARE else "warn", score=share, examples=view.ids(bad),
         message=f"{counted(len(bad), 'file')} of {len(view.examples):,} cannot be read ({named(reasons, 3)}).",
-        fix="get them again, or leave them out: `--fix-split` writes a table without them.",
+        fix="restore them or leave them out: `--fix-split` writes a table without them.",
     )  # fmt: skip
 
 

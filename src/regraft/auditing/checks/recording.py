@@ -31,10 +31,10 @@ def appearance(view: SessionView) -> Iterator[Finding]:
     said = []
     if told is not None and tells:
         probe = accuracy_of_probe(view)
-        compared = "" if probe is None else f"; the probe, which sees everything: {probe:.2f}"
+        compared = "" if probe is None else f"; the probe on the full inputs: {probe:.2f}"
         said.append(
-            f"Mean colour, brightness and contrast alone tell the class: balanced accuracy {told.accuracy.told()}"
-            f"{' on other groups' if groups is not None else ''}, {told.chance:.2f} by chance{compared}."
+            f"Mean colour, brightness and contrast alone predict the class: balanced accuracy {told.accuracy.told()}"
+            f"{' on unseen groups' if groups is not None else ''}, {told.chance:.2f} by chance{compared}."
         )
     if groups is not None:
         shares = {one.name: between(one.values, groups) for one in traits}
@@ -42,7 +42,7 @@ def appearance(view: SessionView) -> Iterator[Finding]:
         if said or shares[name] > MIN_SHARE:
             said.append(
                 f"{shares[name]:.0%} of the variance of the {name} lies between the {len(np.unique(groups))} groups: "
-                "each has colours of its own, such as a stain, a camera or the light leaves."
+                "each has characteristic colours, as left by a stain, a camera or the light."
             )
     if said:
         yield Finding(
@@ -81,14 +81,14 @@ def giveaway(view: SessionView) -> Iterator[Finding]:
         best = alone.get(name, together)
         sure = degree == "wholly"
         yield Finding(
-            check=f"Class told by the recording{what}", severity="warn" if sure else "info",
+            check=f"Class predictable from the recording{what}", severity="warn" if sure else "info",
             score=together.accuracy.value, examples=view.ids(best.examples),
-            message=f"Without a look at what is shown, {'facts of the file tell' if sure else 'the file size tells'} "
+            message=f"Without looking at the content, {'file metadata predict' if sure else 'the file size predicts'} "
             f"the class: balanced accuracy {together.accuracy.told()}, {together.chance:.2f} by chance. "
             + (f"The {name} alone: {best.accuracy.told()}, highest in {best.label}. " if name else "")
-            + ("A model may learn this instead." if sure else "That may follow from what is shown, or not."),
-            fix="record and prepare all classes in the same way: crop borders, convert all files alike; test on data "
-            "from elsewhere." if sure else "compare with how well the probe does; test on data from elsewhere.",
+            + ("A model may learn this shortcut instead." if sure else "This may or may not follow from the content."),
+            fix="record and prepare all classes identically: crop borders, convert all files; test on data "
+            "from elsewhere." if sure else "compare with the accuracy of the probe; test on data from elsewhere.",
         )  # fmt: skip
 
 
@@ -117,7 +117,7 @@ def odd_examples(view: SessionView) -> Iterator[Finding]:
             examples=view.ids(worst),
             message=f"The {trait.name} of {counted(len(worst), view.modality.one, view.modality.many)} of "
             f"{len(odd):,} is {'out of range' if most else 'unusual'}: {shown(float(first))}{trait.unit}, for "
-            f"instance; the median of all is {shown(usual)}{trait.unit}.",
+            f"example; the overall median is {shown(usual)}{trait.unit}.",
             fix=trait.advice,
         )  # fmt: skip
 
@@ -159,23 +159,23 @@ def source_statistics(view: SessionView) -> Iterator[Finding]:
     if abs(shift).max() > MAX_SHIFT or ratio.min() < RATIOS[0] or ratio.max() > RATIOS[1]:
         yield Finding(
             check="Statistics unlike the backbone's", severity="info", score=float(abs(shift).max()),
-            message=f"The channels' means lie {listed([f'{one:+.1f}' for one in shift])} standard deviations from "
-            f"those of what {view.card.name} was trained on; their own standard deviations are "
-            f"{listed([f'{one:.1f}' for one in ratio])} times as large. Frozen features say less then.",
-            fix="compare with retraining more (`--strategy full`), and with other backbones.",
+            message=f"The channel means are {listed([f'{one:+.1f}' for one in shift])} standard deviations away from "
+            f"those of the pretraining data of {view.card.name}; the standard deviations are "
+            f"{listed([f'{one:.1f}' for one in ratio])} times as large. Frozen features are then less informative.",
+            fix="compare with retraining more stages (`--strategy full`) and with other backbones.",
         )  # fmt: skip
     if pixels.shape[1] == 3 and float(abs(pixels - pixels[:, :1]).max()) < 0.02:
         yield Finding(
             check="Statistics unlike the backbone's: grey", severity="info",
-            message=f"All channels are the same; {view.card.name} was trained on colour.",
-            fix="nothing; or `--set channels=1`, which adapts the first layer and is as good.",
+            message=f"All channels are identical; {view.card.name} was trained on colour images.",
+            fix="none needed; `--set channels=1`, which adapts the first layer, is equally good.",
         )  # fmt: skip
 
 
 NAMES = ("appearance", "giveaway", "odd_examples", "source_statistics")
 ENTRIES = {
     "appearance": Check(title="Colours", run=appearance),
-    "giveaway": Check(title="Class told by the recording", run=giveaway),
+    "giveaway": Check(title="Class predictable from the recording", run=giveaway),
     "odd_examples": Check(title="Odd examples", run=odd_examples),
     "source_statistics": Check(title="Statistics unlike the backbone's", run=source_statistics, needs_features=True),
 }

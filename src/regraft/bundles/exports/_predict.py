@@ -65,7 +65,7 @@ class Model:
             record = self.prepare(given)
             for name, digest in golden["prepared"].items():
                 if hashlib.sha256(record[name].tobytes()).hexdigest() != digest:
-                    raise SystemExit(f"{golden['file']} is read or prepared otherwise here: other numbers in {name}.")
+                    raise SystemExit(f"{golden['file']} is read or prepared differently here: {name} differs.")
             found = self.outputs([record])
             for name in self.spec["compares"]:
                 wanted = np.array(golden[name])

@@ -26,7 +26,7 @@ def write(graph: bytes, path: Path, examples: Examples) -> None:
             raise
         said = str(error).strip().splitlines()[-1][:200]
         raise BadRequest(
-            f"OpenVINO cannot read this network ({said}).", fix="export it --to onnx, or fit with a larger --input-px."
+            f"OpenVINO cannot read this network ({said}).", fix="use --to onnx, or fit with a larger --input-px."
         ) from error
     openvino.save_model(model, str(path), compress_to_fp16=False)
 
