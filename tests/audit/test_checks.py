@@ -35,7 +35,7 @@ def test_files_that_are_cut_off_or_no_images_are_named(clean: Path, view: View) 
     (one,) = found("unreadable", view(clean)).values()
     assert set(one.examples) == {"train/a/0.png", "train/b/1.png"}
     assert one.severity == "warn"
-    assert "cut off" in one.message
+    assert "truncated" in one.message
 
 
 def test_many_unreadable_files_stop(clean: Path, view: View) -> None:

@@ -16,8 +16,8 @@ UNFREEZING = Unfreezing(stages=5, first=1, together=1, share=0.5, epochs=2)
 @pytest.mark.parametrize(
     ("options", "unfreezing", "epochs", "why"),
     [
-        ({"epochs": 3}, None, 50, "options.min_steps asks for 150 steps (--set options.min_steps=0: none)"),
-        ({"epochs": 3, "min_steps": 0}, UNFREEZING, 9, "every stage is to be unfrozen"),
+        ({"epochs": 3}, None, 50, "options.min_steps requires 150 steps (--set options.min_steps=0 turns this off)"),
+        ({"epochs": 3, "min_steps": 0}, UNFREEZING, 9, "every stage must be unfrozen"),
         ({"epochs": 3, "min_steps": 0}, None, 3, ""),
         ({"epochs": 60}, UNFREEZING, 60, ""),
     ],

@@ -85,7 +85,7 @@ def test_k12_dicom_files_without_preamble_are_fitted_and_grouped_by_patient(tmp_
             (tmp_path / "data" / name / f"{number:03}.dcm").write_bytes(data)
     done = regraft("fit", tmp_path / "data", *TINY, "--out", tmp_path / "out")
     assert done.code == 0, done.err
-    assert "Grouped by the 10 patients that the DICOM files name" in done.err
+    assert "Grouped by the 10 patients identified in the DICOM files" in done.err
 
 
 def test_k12_compressed_pixels_without_the_header_that_says_how_are_named() -> None:
@@ -146,14 +146,14 @@ def test_k15_the_setting_is_checked_and_a_lower_one_holds(monkeypatch: pytest.Mo
     ("data", "said"),
     [
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100), "HEIC"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "pointer of Git LFS"),
-        (b"II*\0\x10\0\0\0CR\2\0" + bytes(200), "raw data of a camera"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "Git LFS pointer"),
+        (b"II*\0\x10\0\0\0CR\2\0" + bytes(200), "raw camera data"),
         (b"%PDF-1.7\n", "a PDF"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n", "PostScript"),
         (b"8BPS\0\1", "Photoshop"),
         (b'{"error": 404}', "text"),
-        (b"\xef\xbb\xbf<!DOCTYPE html>", "text in markup (a web page or SVG)"),
-        (bytes(500), "nothing but zeros"),
+        (b"\xef\xbb\xbf<!DOCTYPE html>", "markup (a web page or SVG)"),
+        (bytes(500), "only zeros"),
         (b"", "empty"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

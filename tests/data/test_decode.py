@@ -161,7 +161,7 @@ def test_the_limit_is_settable_both_ways(monkeypatch: pytest.MonkeyPatch) -> Non
     [
         (b"", "empty"),
         (b"<!DOCTYPE html><html>not found</html>", "markup"),
-        (bytes(500), "nothing but zeros"),
+        (bytes(500), "only zeros"),
         (b"hello there, no picture", "not an image in a known format"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "PostScript"),
     ],

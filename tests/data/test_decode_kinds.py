@@ -85,9 +85,9 @@ def test_of_several_pages_the_first_is_read() -> None:
     ("values", "photometric", "words"),
     [
         (RAMP.astype(np.float32), 1, "floating-point"),
-        (RAMP.astype(np.float64), 1, "bands, bits or floats"),
-        (COLOUR.astype(np.float32), 2, "bands, bits or floats"),
-        (np.zeros((2, 2, 7), np.uint8), 1, "bands, bits or floats"),
+        (RAMP.astype(np.float64), 1, "unsupported kind"),
+        (COLOUR.astype(np.float32), 2, "unsupported kind"),
+        (np.zeros((2, 2, 7), np.uint8), 1, "unsupported kind"),
         (RAMP.astype(np.uint32) * 70_000, 1, "32-bit values"),
         (np.array([[[-5], [5]]], dtype=np.int16), 1, "outside 0 to 65535"),
     ],

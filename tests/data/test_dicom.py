@@ -164,7 +164,7 @@ def test_what_cannot_be_decompressed_says_what_could() -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_damage_is_named_and_nothing_else_escapes() -> None:
     whole = dicom(np.asarray(picture(1).convert("L")), WindowCenter="100", WindowWidth="100", PatientID="x")
-    assert "as DICOM it is damaged" in refused(whole[:-100])
+    assert "it is a damaged DICOM file" in refused(whole[:-100])
     assert "over the limit of 100" in refused(whole, max_pixels=100)
     assert "floating-point" in refused(_floats())
     assert "damaged" in refused(dicom(row(1, 2), WindowCenter="5", WindowWidth="0"))
@@ -240,7 +240,7 @@ def test_groups_that_the_user_gave_stay(tmp_path: Path) -> None:
     assert found.notes == ()
 
 
-@pytest.mark.parametrize(("patient", "words"), [("ANONYMOUS", "name 1 patient; that tells nothing"), ("", "")])
+@pytest.mark.parametrize(("patient", "words"), [("ANONYMOUS", "contain 1 patient ID, but one is not enough"), ("", "")])
 def test_an_id_that_tells_nobody_apart_groups_nothing(tmp_path: Path, patient: str, words: str) -> None:
     found = scanned(open_dataset(wards(tmp_path / "files", patient)), ScanMemory(tmp_path / "memory"))
     assert found.dataset.groups is None
@@ -256,7 +256,7 @@ def test_beside_other_pictures_nothing_is_grouped_and_a_damaged_one_does_not_cou
     picture(7).save(folder / "ill" / "photo.png")
     found = scanned(open_dataset(folder), ScanMemory(tmp_path / "memory"))
     assert found.dataset.groups is None
-    assert "1 other image names none" in found.notes[0].text
+    assert "1 other image has none" in found.notes[0].text
 
 
 def test_what_decodes_names_pydicom_only_where_dicom_files_are(tmp_path: Path) -> None:

@@ -133,5 +133,5 @@ def test_more_than_the_device_has_room_for_is_refused(monkeypatch: pytest.Monkey
 def test_what_is_not_held_and_plain_views_are_no_business_of_the_device() -> None:
     pictures = held(CROPS, order=(0, 1))
     for examples, number in (((2,), 1), ((0,), 0)):
-        with pytest.raises(ValueError, match="not held, or plain"):
+        with pytest.raises(ValueError, match="plain, or of an example that is not loaded"):
             views(pictures, number, examples)

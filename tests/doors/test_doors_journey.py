@@ -87,7 +87,7 @@ def test_the_written_recipe_makes_the_same_model(fitted: object, command: Comman
     one, again = (folder / "runs" / name / "model" / "model.safetensors" for name in ("probe", "again"))
     assert one.read_bytes() == again.read_bytes()
     told = command("compare", "runs/probe", "runs/again").stdout
-    assert "No difference: probe and again predict the same." in told
+    assert "No difference: probe and again make the same predictions." in told
     printed = json.loads(command("compare", "runs/probe", "runs/again", "--json").stdout)
     assert printed["paired"]["verdict"] in told
 

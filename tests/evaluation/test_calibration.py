@@ -76,7 +76,7 @@ def test_without_a_mistake_nothing_is_learned() -> None:
     targets = np.arange(60) % 3
     found = calibrate(np.eye(3)[targets] * 2, targets)
     assert (found.kept, found.temperature) == (False, 1.0)
-    assert found.reason == "uncalibrated, no mistake among 60 out-of-fold predictions to learn from"
+    assert found.reason == "uncalibrated: no mistakes among 60 out-of-fold predictions to learn from"
 
 
 def test_logits_that_say_nothing_are_not_scaled_away() -> None:

@@ -70,7 +70,7 @@ def test_the_same_predictions_are_no_difference() -> None:
     targets, a, _ = _models(50, only_a=5, only_b=0)
     found = compare(targets, a, a)
     assert (found.difference.value, found.p_value, found.outcome) == (0.0, 1.0, "not resolved")
-    assert found.verdict == "No difference: a and b predict the same."
+    assert found.verdict == "No difference: a and b make the same predictions."
 
 
 def test_too_few_groups_give_no_verdict() -> None:
@@ -143,7 +143,7 @@ def test_tags_are_compared_by_ranking_and_ranks_by_distance() -> None:
 def test_what_is_not_defined_is_not_told() -> None:
     targets = np.ones((20, 1))
     found = compare(targets, targets + 1, targets + 2, metric="r2")
-    assert found.verdict == "Undecided: R² is undefined: the targets do not vary."
+    assert found.verdict == "Undecided: R² is undefined: the targets are constant."
     assert found.outcome == "not resolved"
 
 

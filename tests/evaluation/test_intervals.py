@@ -113,7 +113,7 @@ def test_a_perfect_accuracy_by_group_counts_each_group_once() -> None:
 def test_a_number_that_never_varies_has_no_interval() -> None:
     found = measure(metric("auroc"), np.arange(40) % 2, np.eye(2)[np.arange(40) % 2])
     assert (found.value, found.low) == (1.0, None)
-    assert found.method == "no interval: every resample gives the same value"
+    assert found.method == "no interval: all resamples give the same value"
 
 
 def test_a_metric_that_is_often_undefined_has_no_interval() -> None:

@@ -41,7 +41,7 @@ def test_a_label_that_no_example_has_is_not_defined_and_says_so() -> None:
     for one in (absent.average_precision, absent.auroc, absent.recall, absent.precision, absent.f1):
         assert np.isnan(one.value)
         assert one.low is None
-    assert absent.auroc.method == "undefined: the label does not divide the examples"
+    assert absent.auroc.method == "undefined: all examples have the same value for this label"
 
 
 def test_the_threshold_of_a_label_is_chosen_on_other_examples_for_its_f1() -> None:

@@ -115,5 +115,5 @@ def test_classes_have_intervals_and_two_models_a_paired_difference() -> None:
 
 
 def test_masks_of_two_sizes_are_refused() -> None:
-    with pytest.raises(BadData, match="3 x 4 points is compared with one of 4 x 3"):
+    with pytest.raises(BadData, match="3 x 4 points, but the predicted one has 4 x 3"):
         metric("iou").compute(as_records([mask(np.zeros((3, 4)))]), as_records([mask(np.zeros((4, 3)))]))

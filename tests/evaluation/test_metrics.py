@@ -171,9 +171,9 @@ def test_a_kind_of_task_has_one_main_metric_and_it_comes_first(kind: str) -> Non
 def test_what_a_kind_cannot_define_is_undefined_with_its_reason() -> None:
     constant, nothing = np.full((20, 1), 0.1), np.zeros((20, 3))
     for name, targets, outputs, why in [
-        ("r2", constant, constant + 1, "the targets do not vary"),
+        ("r2", constant, constant + 1, "the targets are constant"),
         ("mean_average_precision", nothing, nothing + 0.2, "no example has a label"),
-        ("macro_auroc", nothing, nothing + 0.2, "no label divides the examples"),
+        ("macro_auroc", nothing, nothing + 0.2, "no label has both positive and negative examples"),
         ("micro_f1", nothing, nothing, "no example has a label"),
         ("quadratic_weighted_kappa", np.zeros(20, dtype=int), np.eye(3)[np.zeros(20, dtype=int)], "of one class"),
     ]:

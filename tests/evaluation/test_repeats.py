@@ -81,7 +81,7 @@ def test_nadeau_bengio_equals_its_formula_with_scipys_t() -> None:
 
 def test_nadeau_bengio_stays_in_bounds_and_says_when_it_has_nothing_to_go_by() -> None:
     assert nadeau_bengio(np.array([[1.0, 0.98, 1.0]]), bounds=SHARE).high == 1.0
-    assert nadeau_bengio(np.ones((2, 5)), bounds=SHARE).method == "no interval: every fold scores the same"
+    assert nadeau_bengio(np.ones((2, 5)), bounds=SHARE).method == "no interval: all folds have the same score"
     assert nadeau_bengio(np.array([[0.5, np.nan]]), bounds=SHARE).method == "too few folds with a score"
     few = nadeau_bengio(np.array([[0.5, 0.6]]), bounds=SHARE, num_groups=7)
     assert (few.value, few.low, few.method) == (0.55, None, "too few groups (7 < 10)")

@@ -44,7 +44,7 @@ def test_two_classes_have_thresholds_chosen_elsewhere_or_a_note() -> None:
     targets, probabilities = _sample(80, 2)
     without = evaluate(targets, probabilities, ["well", "ill"])
     assert _classes(without).operating_points == ()
-    assert without.notes == ("No thresholds: there are no validation or out-of-fold probabilities to choose them on.",)
+    assert without.notes == ("No thresholds: no validation or out-of-fold probabilities are available to choose them.",)
     chosen_targets, chosen = _sample(100, 2, seed=1)
     held = Sample(targets=chosen_targets, outputs=chosen)
     found = evaluate(
@@ -52,7 +52,7 @@ def test_two_classes_have_thresholds_chosen_elsewhere_or_a_note() -> None:
     )
     assert _classes(found).positive_class == "ill"
     assert [point.rule for point in _classes(found).operating_points] == [
-        "lowest cost, 1 a false positive and 2 a false negative"
+        "lowest cost, 1 per false positive and 2 per false negative"
     ]
     assert found.notes == ()
 
@@ -68,7 +68,7 @@ def test_too_few_groups_are_said_once_for_all() -> None:
 def test_an_absent_class_is_named_and_its_numbers_are_null() -> None:
     targets, probabilities = _sample(60, 3)
     found = evaluate(np.minimum(targets, 1), probabilities, ["x", "y", "z"])
-    assert found.notes == ("No example of z: averages over classes leave it out or are not defined.",)
+    assert found.notes == ("No example of z: averages over classes omit it or are undefined.",)
     plain = to_json(found)
     assert plain["metrics"]["auroc"]["value"] is None
 
@@ -110,13 +110,13 @@ def test_a_regression_is_measured_against_a_prediction_that_looks_at_nothing() -
 def test_several_targets_come_with_a_note_on_their_units() -> None:
     found = evaluate(*sample("regression", num_outputs=2), ["price", "area"], kind="regression", num_resamples=200)
     (note,) = found.notes
-    assert note.startswith("The figures are plain means over price, area, each in its own unit")
+    assert note.startswith("The figures are unweighted means over price, area, each in its own unit")
 
 
 def test_a_label_that_no_example_has_is_named() -> None:
     targets, outputs = sample("multilabel")
     found = evaluate(targets * np.float32([1, 1, 0]), outputs, ["x", "y", "z"], kind="multilabel", num_resamples=200)
-    assert found.notes == ("No example has z: averages over labels leave it out.",)
+    assert found.notes == ("No example has z: averages over labels omit it.",)
 
 
 def test_two_ranks_have_no_thresholds_and_no_note_of_them() -> None:

@@ -296,7 +296,7 @@ def test_targets_are_told_with_their_names_and_units_everywhere() -> None:
     assert "| Mean absolute error in the units of price and area\\_m2 (lower is better) |" in page
     assert "397 examples with the targets price and area\\_m2." in page
     assert "mean absolute error grows by" in page
-    assert "where the units differ" in page
+    assert "if the units differ" in page
     assert "training median |" in page
     assert not any("probabilities" in sentence for sentence in not_verified(one))
 
@@ -304,7 +304,7 @@ def test_targets_are_told_with_their_names_and_units_everywhere() -> None:
 def test_a_guess_is_what_suits_the_question() -> None:
     labels, ranks = sample_report_of("multilabel"), sample_report_of("ordinal")
     shares = [one.support / 153 for one in figures(labels).per_label]
-    assert f"Ranking at random would score {sum(shares) / len(shares):.3f}." in verdict(labels)
+    assert f"Random ranking would score {sum(shares) / len(shares):.3f}." in verdict(labels)
     support = np.array([one.support for one in figures(ranks).per_class])
     by_guess = [(support * np.abs(np.arange(4) - at)).sum() / 153 for at in range(4)]
     best = NAMES["ordinal"][int(np.argmin(by_guess))]

@@ -101,5 +101,5 @@ def test_what_cannot_be_had_is_refused_before_anything_is_computed(tiny: Backbon
         drained(fit(asked, Options()))
     with pytest.raises(UnknownName):
         drained(fit(asked, Options(teacher="goglenet")))
-    with pytest.raises(BadRequest, match="the teacher looks once at each view"):
+    with pytest.raises(BadRequest, match="each seen by the teacher once"):
         drained(fit(problem(tiny, "input", views=0, examples=20), Options(teacher="googlenet")))

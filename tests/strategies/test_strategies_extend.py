@@ -40,7 +40,7 @@ def test_what_was_lost_and_what_is_predicted_as_new_is_told() -> None:
     assert "6 of them are predicted as a new class" in found.message
     assert found.examples == tuple(f"{at}.png" for at in range(6))
     assert (found.severity, found.check) == ("warn", "old classes kept")
-    assert "No old example of c is there to test" in found.message
+    assert "There are no old test examples of c" in found.message
     assert Finding.from_json(found.to_json()) == found
 
 
@@ -95,5 +95,5 @@ def test_old_rows_are_left_alone_and_few_old_examples_weigh_as_many_as_the_model
 
 
 def test_without_a_finished_model_it_is_refused(tiny: Backbone) -> None:
-    with pytest.raises(BadRequest, match="no finished model"):
+    with pytest.raises(BadRequest, match="not a finished model"):
         list(fit(problem(tiny, "output"), Options()))

@@ -106,9 +106,9 @@ def test_phases_of_given_length_lengthen_a_run_that_would_end_before_the_last(ti
     assert [record["trained_stages"] for record in model.curve] == [0, 0, 1, 1, 2]
     told = [event.text for event in events if isinstance(event, Notice)]
     assert told == [
-        "options.epochs is 1, but every stage is to be unfrozen: 5 epochs are planned.",
-        "From epoch 3 of 5 on trained as well: 5b.",
-        "From epoch 5 of 5 on trained as well: 5a.",
+        "options.epochs is 1, but every stage must be unfrozen: 5 epochs are planned.",
+        "From epoch 3 of 5, also trained: 5b.",
+        "From epoch 5 of 5, also trained: 5a.",
     ]
 
 

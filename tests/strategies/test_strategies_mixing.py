@@ -173,7 +173,7 @@ def test_shared_tensors_stay_as_they_are() -> None:
 
 @pytest.mark.parametrize("cut", ["5a", "output"])
 def test_cutmix_above_the_input_is_refused_with_the_reason(cut: str, tiny: Backbone) -> None:
-    with pytest.raises(BadRequest, match=r"the cut is .*seen its surroundings.*\n.*--cut input.*mixup"):
+    with pytest.raises(BadRequest, match=r"the cut is .*depends on its surroundings.*\n.*--cut input.*mixup"):
         fitted(WAY, problem(tiny, cut, examples=6), finetune.Options(cutmix=1.0))
 
 
@@ -194,12 +194,12 @@ class Words(States):
         return {**self.state, **own}
 
 
-@pytest.mark.parametrize(("cut", "named"), [("input", "'ids', of int64"), ("layer.0", "'mask', of bool")])
+@pytest.mark.parametrize(("cut", "named"), [("input", "'ids', of dtype int64"), ("layer.0", "'mask', of dtype bool")])
 def test_a_state_that_has_no_mean_is_refused_by_name(cut: str, named: str, tiny: Backbone) -> None:
     network = toy_network(ToyEncoder())
     tail = Tail(network, cut, PooledHead(16, 3), "pooled", batch_norm="frozen")
     asked = replace(problem(tiny, "output", examples=4), cut=cut, states=Words(network, cut))
-    with pytest.raises(BadRequest, match=f"holds {named}, which has no mean"):
+    with pytest.raises(BadRequest, match=f"contains {named}, which cannot be averaged"):
         mixing_of(tail, asked, mixup=0.2, cutmix=0.0)
 
 

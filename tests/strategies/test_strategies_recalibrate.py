@@ -59,5 +59,5 @@ def test_the_norms_are_left_as_they_were_found_but_for_their_statistics(tiny: Ba
 
 def test_one_example_is_too_few_and_said_so(tiny: Backbone) -> None:
     for options in (finetune.Options(batch_norm="recalibrate"), finetune.Options(side_heads=True)):
-        with pytest.raises(BadData, match="needs 2 or more"):
+        with pytest.raises(BadData, match="at least 2 are required"):
             list(finetune.fit(problem(tiny, "4a", examples=1), options))

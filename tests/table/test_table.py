@@ -62,7 +62,7 @@ def test_a_probe_on_the_columns_is_a_logistic_regression(done: tuple[RunDone, li
 
     report = done[0].report
     assert report.evaluation["test"].metrics["accuracy"].value > 0.9
-    assert any("4 empty cells taken at their column's mean" in text for text in done[1])
+    assert any("4 empty cells replaced by the column's mean" in text for text in done[1])
     bundle, data = load(done[0].path), load_breast_cancer()
     values = data.data[:200].astype(np.float64)
     values[np.arange(7, 200, 50), 3] = np.nan
@@ -100,12 +100,12 @@ def test_a_missing_column_is_refused_by_name_or_taken_at_its_mean(
     rows = [*csv.reader(cancer.read_text().splitlines())]
     without = write("without.csv", [row[:2] + row[3:] for row in rows])
     (first, *_) = (one for one in predict(done[0].path, [without]) if isinstance(one, Prediction))
-    assert "1 column that the network knows is missing ('mean radius')" in (first.error or "")
+    assert "1 column of the network is missing ('mean radius')" in (first.error or "")
     start = {"data": str(without), "backbone": f"bundle:{done[0].path}", "threads": 1}
     with pytest.raises(BadData, match=r"'mean radius'(?s:.*)prepare\.missing=columns"):
         list(fit(Recipe(**start), tmp_path / "refused"))
     *events, again = fit(Recipe(**start, prepare={"missing": "columns"}), tmp_path / "taken")
-    assert any("taken at their mean" in event.text for event in events if isinstance(event, Notice))
+    assert any("replaced by their means" in event.text for event in events if isinstance(event, Notice))
     assert len(load(again.path).card.preparation.columns) == 30
 
 

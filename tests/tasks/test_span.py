@@ -51,7 +51,7 @@ def test_a_long_question_is_cut_to_a_quarter_and_one_without_a_window_cannot_be_
     assert windows[0].ids.tolist()[:6] == [2, 4, 13, 14, 12, 3]
     with pytest.raises(Undecodable, match="no tokens"):
         how.windows("the pear", " ")
-    with pytest.raises(Undecodable, match="100,000 characters of it are 1 tokens"):
+    with pytest.raises(Undecodable, match="100,000 of its characters are 1 tokens"):
         how.windows("the pear", "x" * 100_000)
 
 

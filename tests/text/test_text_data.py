@@ -150,7 +150,7 @@ def test_settings_that_mean_nothing_for_texts_are_refused() -> None:
         Preparation(max_tokens=900, positions=512)
     with pytest.raises(BadRecipe, match="overlap is -1"):
         Preparation(overlap=-1)
-    with pytest.raises(BadRequest, match="tokenizer of this network is not at hand"):
+    with pytest.raises(BadRequest, match="tokenizer of this network is missing"):
         Preparation().encoded("x")
     with pytest.raises(BadRequest, match="no size in pixels"):
         Preparation().scaled_to(64)

@@ -72,8 +72,8 @@ def run(chosen: Recipe, out: Path, **how: bool) -> tuple[RunDone, list[Event]]:
     ("strategy", "changes", "said"),
     [
         ("partial", {"options": {"cutmix": 1.0}}, "options.cutmix is 1.0, but the cut is"),
-        ("partial", {"options": {"side_heads": True}, "cut": "5b"}, "Side heads were asked for, but none lies above"),
-        ("full", {"options": {"regulariser": "delta"}}, "are drawn at random"),
+        ("partial", {"options": {"side_heads": True}, "cut": "5b"}, "Side heads are enabled, but none is above"),
+        ("full", {"options": {"regulariser": "delta"}}, "are random"),
         ("full", {"options": {"regulariser": "deltaa"}}, "deltaa"),
     ],
 )
@@ -113,7 +113,7 @@ def test_the_positive_class_and_the_costs_decide_the_thresholds(divided: Path, t
     assert found.figures.positive_class == "columns"
     assert found.classes == ("rows", "columns")
     assert [point.rule for point in found.figures.operating_points] == [
-        "specificity of at least 0.8", "lowest cost, 1 a false positive and 5 a false negative",
+        "specificity of at least 0.8", "lowest cost, 1 per false positive and 5 per false negative",
     ]  # fmt: skip
     assert found.figures.operating_points[1].cost.value >= 0
     bundle = load(done.path)
@@ -124,7 +124,7 @@ def test_the_positive_class_and_the_costs_decide_the_thresholds(divided: Path, t
     for path, prediction in zip(sorted((divided / "test" / "columns").iterdir()), answers, strict=True):
         assert prediction.label == rows[f"test/columns/{path.name}"]["predicted"]
     page = (done.path / "report.md").read_text()
-    assert "columns counts as positive" in page
+    assert "columns is the positive class" in page
 
 
 @pytest.mark.parametrize(("positive", "said"), [("column", "did you mean 'columns'"), ("ill", "choose one of")])

@@ -187,7 +187,7 @@ def test_old_examples_among_the_new_data_count_as_old(place: Path, tmp_path: Pat
     assert isinstance(done, RunDone)
     facts, (finding,) = done.report.strategy.facts, done.report.findings
     assert (facts["added"], facts["old_examples"], finding.severity) == (["red"], 12, "warn")
-    assert "No old example of green" in (tmp_path / "out" / "report.md").read_text()
+    assert "no old test examples of green" in (tmp_path / "out" / "report.md").read_text()
 
 
 def test_where_no_old_example_is_left_to_ask_about_the_model_says_so(place: Path, tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_where_no_old_example_is_left_to_ask_about_the_model_says_so(place: Path
     events = list(extend(model, tmp_path / "both", out=tmp_path / "out", threads=1))
     assert any("could not be checked" in event.text for event in events if isinstance(event, Notice))
     for page in ("report.md", "model/README.md"):
-        assert "could not be checked: no old example was left" in (tmp_path / "out" / page).read_text()
+        assert "could not be checked: no old example was available" in (tmp_path / "out" / page).read_text()
     assert told(tmp_path, "out")["findings"][0]["severity"] == "warn"
 
 

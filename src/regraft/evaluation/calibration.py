@@ -94,13 +94,13 @@ def calibrate(
     n, change = len(targets), f"cross-validated log loss {before:.4f} → {after:.4f}, n = {len(targets)}"
     kept = False
     if (logits.argmax(axis=1) == targets).all():
-        reason = f"uncalibrated, no mistake among {n} out-of-fold predictions to learn from"
+        reason = f"uncalibrated: no mistakes among {n} out-of-fold predictions to learn from"
     elif temperature in RANGE:
-        reason = f"uncalibrated, the best temperature is beyond {temperature:g}: the logits say nothing reliable"
+        reason = f"uncalibrated: the optimal temperature exceeds {temperature:g}, so the logits are unreliable"
     elif after < before:
         kept, reason = True, f"temperature {temperature:.3f} lowers the {change}"
     else:
-        reason = ("uncalibrated, n too small" if n < _SMALL else "uncalibrated, no temperature helps") + f" ({change})"
+        reason = ("uncalibrated: n too small" if n < _SMALL else "uncalibrated: no temperature helps") + f" ({change})"
     ece = metric("ece")
     probabilities = softmax(logits)
     return Calibration(

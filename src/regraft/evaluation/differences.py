@@ -100,7 +100,7 @@ def compare(
         ahead = names[0] if (difference.value > 0) == chosen.higher_is_better else names[1]
         verdict = f"Real: {ahead} is better. {size}."
     elif _same(outputs_a, outputs_b):
-        verdict = f"No difference: {names[0]} and {names[1]} predict the same."
+        verdict = f"No difference: {names[0]} and {names[1]} make the same predictions."
     elif isnan(difference.value):
         verdict = f"Undecided: {chosen.title} is {difference.method}."
     else:
@@ -208,7 +208,7 @@ def nadeau_bengio(
         return Measured(value=value, method="too few folds with a score")
     deviation = float(known.std(ddof=1))
     if deviation == 0:
-        return Measured(value=value, method="no interval: every fold scores the same")
+        return Measured(value=value, method="no interval: all folds have the same score")
     test_to_train = 1 / (scores.shape[1] - 1)
     half = t_quantile((1 + LEVEL) / 2, len(known) - 1) * deviation * sqrt(1 / len(known) + test_to_train)
     low, high = max(bounds[0], value - half), min(bounds[1], value + half)

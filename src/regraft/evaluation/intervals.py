@@ -115,7 +115,7 @@ def share(
     """
     num_among = int(among.sum())
     if num_among == 0:
-        return Measured(value=float("nan"), method="no examples to take a share of")
+        return Measured(value=float("nan"), method="no examples")
     right = (hits & among)[among]
     value = float(right.mean())
     drawn = units(num_among, None if groups is None else groups[among])
@@ -232,7 +232,7 @@ def _interval(
     if undefined > _MAX_UNDEFINED:
         return Measured(value=value, method=f"undefined on {undefined:.0%} of resamples: too few examples")
     if np.ptp(known) == 0:
-        return Measured(value=value, method="no interval: every resample gives the same value")
+        return Measured(value=value, method="no interval: all resamples give the same value")
     tails = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
     if of.reflected:
         top, bottom = np.quantile(known, tails)

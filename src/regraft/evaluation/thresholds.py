@@ -91,7 +91,7 @@ class ByCost:
     """Cost of a false negative, in the same unit."""
 
     def __str__(self) -> str:
-        return f"lowest cost, {self.false_positive:g} a false positive and {self.false_negative:g} a false negative"
+        return f"lowest cost, {self.false_positive:g} per false positive and {self.false_negative:g} per false negative"
 
     def choose(self, candidates: Candidates, weights: Float[np.ndarray, "b n"]) -> Float[np.ndarray, " b"]:
         """Return a threshold for every weighting."""

@@ -9,8 +9,8 @@ ENTRY = Study(
     source="Szegedy et al. 2014, arXiv:1409.4842, sections 1 and 7; Simonyan & Zisserman 2014, arXiv:1409.1556, table "
     "7",
     measurement="GoogLeNet against networks in the proportions of AlexNet, VGG-16 and ResNet-18, all with batch norm, "
-    "each narrowed or widened above its first stage until it needs GoogLeNet's multiply-adds, and trained for as many "
-    "steps.",
+    "each narrowed or widened above its first stage to match GoogLeNet's multiply-adds, and trained for the same "
+    "number of steps.",
     arms=(
         Arm(name="googlenet", title="GoogLeNet"),
         Arm(name="alexnet", title="five convolutions, two dense layers", backbone="lab:alexnet"),
@@ -19,7 +19,7 @@ ENTRY = Study(
     ),
     effects=(
         Effect(
-            name="half of AlexNet's parameters or less",
+            name="at most half of AlexNet's parameters",
             measure="parameters",
             plus="alexnet",
             minus="googlenet",
@@ -37,11 +37,11 @@ ENTRY = Study(
     says={
         "as claimed": "At equal multiply-adds and equal training GoogLeNet is more accurate than the AlexNet-like "
         "network with less than half of its parameters, and no more than two points behind the VGG-like one.",
-        "in part": "At equal multiply-adds and equal training, part of what is claimed against AlexNet and VGG is "
+        "in part": "At equal multiply-adds and equal training, the claims against AlexNet and VGG are partly "
         "borne out.",
         "not here": "At equal multiply-adds and this scale GoogLeNet is not more accurate than the AlexNet-like "
         "network, nor level with the VGG-like one.",
         "not resolved at this scale": "At equal multiply-adds no difference in accuracy between GoogLeNet and the "
-        "older networks can be told from so few runs.",
+        "older networks is distinguishable with so few runs.",
     },
 )

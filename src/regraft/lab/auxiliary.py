@@ -6,14 +6,16 @@ SIDES = {"side_heads": True}
 
 ENTRY = Study(
     title="Auxiliary classifiers, with and without batch norm",
-    claim="Classifiers on intermediate modules strengthen the gradient that reaches the lower ones, which would else "
-    "vanish, and regularise; so the network becomes more accurate. Later the same first author found that they do not "
+    claim="Classifiers on intermediate modules strengthen the gradient that reaches the lower ones, which would "
+    "otherwise "
+    "vanish, and regularise, so the network becomes more accurate. Later, the same first author found that they do not "
     "speed up early training and act as regularisers.",
     source="Szegedy et al. 2014, arXiv:1409.4842, section 5; revised in Szegedy et al. 2015, arXiv:1512.00567, section "
     "4",
     measurement="GoogLeNet with and without batch norm, each with and without the two auxiliary classifiers (weight "
-    "0.3) in training. Gradients are measured in every stage at every step, before clipping. First weights have the "
-    "variance that rectifiers need (He et al. 2015), which the paper did not know of.",
+    "0.3) in training. Gradients are measured in every stage at every step, before clipping. Weights are initialised "
+    "with the "
+    "variance that ReLUs need (He et al. 2015), which postdates the paper.",
     arms=(
         Arm(name="norm", title="batch norm"),
         Arm(name="norm, aux", title="batch norm and auxiliary classifiers", options=SIDES),
@@ -35,11 +37,13 @@ ENTRY = Study(
     says={
         "as claimed": "Auxiliary classifiers strengthen the gradient below and make the network more accurate, with "
         "and without batch norm.",
-        "in part": "Auxiliary classifiers do part of what is claimed for gradient and accuracy, with and without batch "
+        "in part": "The claims for gradient and accuracy hold in part for auxiliary classifiers, with and without "
+        "batch "
         "norm.",
         "not here": "At this scale auxiliary classifiers neither strengthen the gradient below nor make the network "
         "more accurate.",
-        "not resolved at this scale": "What auxiliary classifiers do to gradient and accuracy cannot be told from so "
+        "not resolved at this scale": "The effect of auxiliary classifiers on gradient and accuracy cannot be "
+        "determined from so "
         "few runs.",
     },
 )

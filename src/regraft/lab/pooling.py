@@ -7,12 +7,12 @@ FEWEST = 2 / 15
 
 ENTRY = Study(
     title="Global average pooling at the top instead of dense layers",
-    claim="Averaging the last grid over its cells takes the place of dense layers: it holds no parameters, so it "
+    claim="Averaging the last feature map over its cells replaces dense layers: it has no parameters, so it "
     "overfits less, and it is no less accurate (0.6 points more accurate on ImageNet).",
     source="Lin et al. 2013, arXiv:1312.4400, section 3.2; Szegedy et al. 2014, arXiv:1409.4842, section 5",
     measurement="GoogLeNet with batch norm and three tops: the global average, every cell of the last grid as a "
-    "feature, and two dense layers with dropout 0.5 as AlexNet and VGG have them; with fewer and fewer training "
-    "examples and the same number of steps. Overfitting is training accuracy less test accuracy, both on plain views.",
+    "feature, and two dense layers with dropout 0.5 as in AlexNet and VGG; with fewer and fewer training "
+    "examples and the same number of steps. Overfitting is training accuracy minus test accuracy, both on plain views.",
     arms=(
         Arm(name="average", title="global average"),
         Arm(name="flat", title="every cell of the grid", backbone="lab:flat"),
@@ -21,7 +21,7 @@ ENTRY = Study(
     shares=(1.0, 1 / 3, FEWEST),
     effects=(
         Effect(
-            name="half of the parameters or less",
+            name="at most half of the parameters",
             measure="parameters",
             plus="dense",
             minus="average",
@@ -61,11 +61,12 @@ ENTRY = Study(
     says={
         "as claimed": "The global average saves most of the parameters, overfits less than dense layers with few and "
         "with many examples, and is no less accurate.",
-        "in part": "The global average saves the parameters; of less overfitting and no less accuracy, part is borne "
+        "in part": "The global average saves the parameters; the claims of less overfitting and equal accuracy are "
+        "partly borne "
         "out.",
         "not here": "At this scale the global average saves parameters, but it does not overfit less than dense layers "
         "with dropout.",
         "not resolved at this scale": "The global average saves the parameters; whether it overfits less cannot be "
-        "told from so few runs.",
+        "determined from so few runs.",
     },
 )

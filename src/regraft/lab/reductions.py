@@ -8,7 +8,7 @@ ENTRY = Study(
     "with them depth and width can rise at the same budget, and no accuracy is lost.",
     source="Szegedy et al. 2014, arXiv:1409.4842, section 4 and figure 2",
     measurement="GoogLeNet with batch norm against the same network of naive modules (figure 2a): once with the same "
-    "counts of filters, once narrowed until it needs the same multiply-adds.",
+    "filter counts, once narrowed to the same multiply-adds.",
     arms=(
         Arm(name="reduced", title="with 1x1 reductions"),
         Arm(
@@ -24,7 +24,7 @@ ENTRY = Study(
     ),
     effects=(
         Effect(
-            name="half of the cost or less at equal width",
+            name="at most half of the cost at equal width",
             measure="multiply_adds",
             plus="naive, as wide",
             minus="reduced",
@@ -49,11 +49,10 @@ ENTRY = Study(
         ),
     ),
     says={
-        "as claimed": "The reductions save more than half of the multiply-adds, lose no more than two points of "
-        "accuracy against modules as wide, and win accuracy against naive modules as costly.",
-        "in part": "The reductions save what is claimed where it is counted, but not every part of the claim about "
-        "accuracy is borne out.",
+        "as claimed": "The reductions save more than half of the multiply-adds, lose at most two points of "
+        "accuracy to modules of equal width, and gain accuracy over naive modules of equal cost.",
+        "in part": "The counted savings are as claimed, but not every part of the claim about accuracy is borne out.",
         "not here": "At this scale the reductions do not pay as claimed.",
-        "not resolved at this scale": "Whether the reductions pay in accuracy cannot be told from so few runs.",
+        "not resolved at this scale": "Whether the reductions pay in accuracy cannot be determined from so few runs.",
     },
 )

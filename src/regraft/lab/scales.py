@@ -6,12 +6,12 @@ ALONE = ("1x1", "3x3", "5x5")
 
 ENTRY = Study(
     title="Filters of several sizes side by side in one module",
-    claim="Structures of an image are of several sizes, so filters of several sizes side by side, and a pool beside "
+    claim="Image structures have several sizes, so filters of several sizes in parallel, and a pool beside "
     "them, see more than filters of one size.",
     source="Szegedy et al. 2014, arXiv:1409.4842, section 4",
-    measurement="GoogLeNet with batch norm, all four branches in every module, against modules of one branch alone "
+    measurement="GoogLeNet with batch norm, all four branches in every module, against modules with a single branch "
     "(the 3x3 and the 5x5 behind their reductions) and modules without the pool branch; all behind the same stem, "
-    "widened until they need the same multiply-adds.",
+    "widened to the same multiply-adds.",
     arms=(
         Arm(name="all", title="1x1, 3x3, 5x5 and pool"),
         *(Arm(name=f"{size} only", title=f"the {size} branch alone", backbone=f"lab:{size}-only") for size in ALONE),
@@ -30,9 +30,9 @@ ENTRY = Study(
         "the module without its pool.",
         "in part": "At equal cost all branches together beat some of the simpler modules; that they beat each of them "
         "is not borne out.",
-        "not here": "At equal cost and this scale, filters of several sizes side by side win nothing over a simpler "
+        "not here": "At equal cost and this scale, filters of several sizes in parallel gain nothing over a simpler "
         "module.",
         "not resolved at this scale": "At equal cost no difference between all branches and simpler modules can be "
-        "told from so few runs.",
+        "determined from so few runs.",
     },
 )

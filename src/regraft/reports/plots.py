@@ -242,7 +242,7 @@ def _residuals(one: TargetScores, axes: "Axes") -> None:
     low, high = one.residuals["0.05"], one.residuals["0.95"]
     axes.axhspan(low, high, color=SECOND, alpha=0.12, linewidth=0, label="nine in ten")
     axes.scatter(given, off, s=12, color=INK, alpha=0.6, linewidths=0)
-    axes.set(xlabel=f"predicted {one.name}", ylabel="predicted less actual", title=short(one.name))
+    axes.set(xlabel=f"predicted {one.name}", ylabel="predicted - actual", title=short(one.name))
     axes.legend(frameon=False, loc="best")
     _plain_ticks(axes, max(map(abs, (*given, *off))))
 

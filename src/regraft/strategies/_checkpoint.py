@@ -37,7 +37,7 @@ CRITERION = "val_loss_rescaled"
 """Criterion for the epoch to keep: the validation loss after the optimal temperature. Overtrained models become
 overconfident long before their predictions get worse; the plain loss would stop there, although calibration corrects it
 afterwards. Source: Berta et al. 2025, arXiv:2501.19195 (refine, then calibrate); docs/results/criterion.md."""
-LOWER = "lower the learning rate: --set options.lr=VALUE, a tenth of what it was."
+LOWER = "lower the learning rate to a tenth: --set options.lr=VALUE."
 
 
 @dataclass(kw_only=True)
@@ -136,7 +136,8 @@ def finished(
     best = history.best_epoch
     if history.start and not best:
         yield Notice(
-            text="No epoch has a lower validation loss than the probe that training started from, so that is kept.",
+            text="No epoch has a lower validation loss than the probe that training started from, so the probe is "
+            "kept.",
             topic="training",
         )
     if unfreezing:  # stages that were still frozen in the kept epoch count as frozen, whatever came later
@@ -145,7 +146,7 @@ def finished(
     tail.eval()
     for name, tensor in tail.tensors().items():
         if not bool(torch.isfinite(tensor).all()):
-            raise TrainingFailed(f"After the last step the tensor {name} is not finite.", fix=LOWER)
+            raise TrainingFailed(f"The tensor {name} is not finite after the last step.", fix=LOWER)
     return Fitted(
         tensors=arrays_of(tail),
         logits=lambda asked, positions: predict(tail, asked, positions),
@@ -209,12 +210,12 @@ class Checkpoint:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise RunError(
-                f"The checkpoint {self._path} cannot be read ({error}).", fix="delete it; training then starts again."
+                f"The checkpoint {self._path} cannot be read ({error}).", fix="delete it to restart training."
             ) from error
         if facts.pop("signature") != self._signature:
             raise RunError(
-                f"The checkpoint {self._path} belongs to a run with other settings, data or weights.",
-                fix="resume with the recipe it was started with, or start in another --out folder.",
+                f"The checkpoint {self._path} belongs to a run with different settings, data or weights.",
+                fix="resume with the original recipe, or start in another --out folder.",
             )
         tail.load_state_dict(_without_prefix("tail", tensors))
         _load_optimiser(optimiser, _without_prefix("optimiser", tensors))
@@ -366,7 +367,7 @@ def check_losses(losses: Sequence[Tensor], first: int, epoch: int, draws: Sequen
     if bad:
         raise TrainingFailed(
             f"The activations at cut {problem.cut!r} are not finite for the example(s) at position {bad}.",
-            fix="keep activations in float32 (--set dtype=float32); if that is so already, leave these examples out.",
+            fix="store activations in float32 (--set dtype=float32); if they already are, leave out these examples.",
         )
     raise TrainingFailed(
         f"The training loss became {values[step - first]} in step {step + 1} of epoch {epoch + 1}.", fix=LOWER

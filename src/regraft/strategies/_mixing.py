@@ -104,9 +104,9 @@ def check_cutmix(cutmix: float, cut: str) -> None:
     """
     if cutmix and cut != "input":
         raise BadRequest(
-            f"options.cutmix is {cutmix}, but the cut is {cut!r}. Cutmix puts an area of one input into "
-            "another; above the input every cell of the grid has seen its surroundings, so an area of a state is no "
-            "area of an input.",
+            f"options.cutmix is {cutmix}, but the cut is {cut!r}. Cutmix pastes a region of one input into "
+            "another; above the input, every grid cell depends on its surroundings, so a region of a state is not a "
+            "region of an input.",
             fix="--cut input (strategies full, lp_ft), or mix whole states: --set options.mixup=0.2.",
         )
 
@@ -125,13 +125,14 @@ def mixing_of(tail: Tail, problem: Problem, *, mixup: float, cutmix: float) -> M
     for name, value in own.items():
         if not value.is_floating_point():
             raise BadRequest(
-                f"The state at cut {problem.cut!r} holds {name!r}, of {str(value.dtype).removeprefix('torch.')}, which "
-                "has no mean of two; mixing takes states of floating numbers alone.",
-                fix="leave options.mixup and options.cutmix out, or choose a cut whose state has none.",
+                f"The state at cut {problem.cut!r} contains {name!r}, of dtype "
+                f"{str(value.dtype).removeprefix('torch.')}, which "
+                "cannot be averaged; mixing requires floating-point states.",
+                fix="leave out options.mixup and options.cutmix, or choose a cut with floating-point states only.",
             )
         if cutmix and value.ndim != 4:
             raise BadRequest(
-                f"An input here is no grid: {name!r} has {value.ndim} axes with the example's; cutmix needs 4.",
+                f"The inputs are not grids: {name!r} has {value.ndim} axes including the example axis; cutmix needs 4.",
                 fix="leave options.cutmix out; --set options.mixup=0.2 mixes whole inputs.",
             )
     sizes = {(int(value.shape[-2]), int(value.shape[-1])) for value in own.values()} if cutmix else {(0, 0)}

@@ -244,7 +244,7 @@ class Unfreezing:
         before = self.unfrozen(epoch - 1, epochs) if epoch else now
         if now > before:
             names = ", ".join(tail.names[self.stages - now : self.stages - before])
-            yield Notice(text=f"From epoch {epoch + 1} of {epochs} on trained as well: {names}.", topic="training")
+            yield Notice(text=f"From epoch {epoch + 1} of {epochs}, also trained: {names}.", topic="training")
 
 
 @dataclass(frozen=True, kw_only=True)

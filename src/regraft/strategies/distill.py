@@ -51,7 +51,7 @@ class Options(Training):
 
 PRESETS = {
     "distill": Preset(
-        title="every stage, taught by another network; with labels or without",
+        title="every stage, taught by another network, with or without labels",
         cut="input",
         options={"lr": 1e-3, "head_lr_factor": 1.0, "decay": 1.0},
         views=4,
@@ -97,8 +97,9 @@ def check(options: Options) -> None:
     check_ranges(options)
     if not options.teacher:
         raise BadRecipe(
-            "options.teacher is empty: distillation needs a network to learn from.",
-            fix="--set options.teacher=efficientnet_lite2@package, or another that `regraft backbones` lists.",
+            "options.teacher is empty: distillation requires a teacher network.",
+            fix="use --set options.teacher=efficientnet_lite2@package, or another backbone listed by `regraft "
+            "backbones`.",
         )
 
 
@@ -119,14 +120,13 @@ def check_asked(options: Options, asked: Asked) -> None:
     card, own = named_card(options.teacher)[1], asked.backbone.card
     if card.modality != own.modality:
         raise BadRequest(
-            f"The teacher {options.teacher} takes data of the kind {card.modality}, {own.name} of the kind "
-            f"{own.modality}.",
-            fix="name a teacher that takes the same.",
+            f"The teacher {options.teacher} takes {card.modality} data, but {own.name} takes {own.modality}.",
+            fix="choose a teacher for the same kind of data.",
         )
     if asked.num_views is None:
         raise BadRequest(
-            "Views are made new every epoch, but the teacher looks once at each view, which is then kept.",
-            fix="--views 4, for instance; and leave augment.on_device out.",
+            "Views are redrawn every epoch, but distillation needs stored views, each seen by the teacher once.",
+            fix="use --views 4, for example, and leave out augment.on_device.",
         )
 
 

@@ -60,7 +60,7 @@ def fit(problem: Problem, options: Options) -> Generator[Event, None, Fitted]:
     old, train = problem.old, problem.train
     if old is None:
         raise BadRequest(
-            "There is no finished model to add classes to.",
+            "The backbone is not a finished model, so no classes can be added to it.",
             fix="use regraft extend, or regraft fit --strategy extend --backbone RUN.",
         )
     features = np.asarray(features_of(problem, train)[0 : len(train)], dtype=np.float32)
@@ -96,7 +96,7 @@ def fit(problem: Problem, options: Options) -> Generator[Event, None, Fitted]:
         calibration=Calibration(
             temperature=old.temperature,
             kept=False,
-            reason=f"uncalibrated: the old model's temperature ({old.temperature:.3g}) is kept, not fitted again",
+            reason=f"uncalibrated: the old model's temperature ({old.temperature:.3g}) is kept, not refitted",
         ),
         reference=_reference(problem, old, features, targets),
         check=partial(kept, old=old, added=added, max_loss=options.max_loss, seed=problem.seed),
@@ -131,8 +131,9 @@ def kept(
         return Finding(
             check=CHECK,
             severity="warn",
-            message=f"{done} whether the old classes are kept could not be checked: no old example was left to test.",
-            fix="give examples of the old classes, some of them in a test split: --old PATH.",
+            message=f"{done} the accuracy on the old classes could not be checked: no old example was available for "
+            f"testing.",
+            fix="provide examples of the old classes, some of them in a test split: --old PATH.",
         )
     groups = None if tested.groups is None else tested.groups[of_old]
     # The old rows are unchanged, so their columns alone are what the old model predicts.
@@ -145,12 +146,12 @@ def kept(
         f"{found.a:.3f} now ({change.value:+.3f}{interval}); {int(taken.sum())} of them are predicted as a new class."
     )
     if missing := [name for at, name in enumerate(old.classes) if not (targets == at).any()]:
-        message += f" No old example of {', '.join(missing)} is there to test: nothing is known of these."
+        message += f" There are no old test examples of {', '.join(missing)}, so these classes were not checked."
     fix = ""
     if stop := lost > max_loss:
         message += f" That is more than the {max_loss:g} allowed. Nothing was written."
         fix = (
-            "give more examples (of the new class, or of the old ones it is taken for), retrain on all of them "
+            "add examples (of the new class, or of the old classes it is confused with), retrain on all of them "
             f"(regraft fit), or accept it: --max-loss {np.ceil(100 * lost - 1e-9) / 100:g}."
         )
     return Finding(

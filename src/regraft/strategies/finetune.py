@@ -122,20 +122,21 @@ def check(options: Options) -> None:
     check_ranges(options)
     if options.init == "probe" and options.batch_norm == "recalibrate":
         raise BadRecipe(
-            "options.init is probe and options.batch_norm recalibrate, but the probe is solved for the old statistics.",
-            fix="--set options.init=zero, or leave batch_norm out.",
+            "options.init is probe and options.batch_norm recalibrate, but the probe was solved with the old "
+            "statistics.",
+            fix="use --set options.init=zero, or leave out batch_norm.",
         )
     if options.regulariser and (options.mixup or options.cutmix):
         mixed = "mixup" if options.mixup else "cutmix"
         raise BadRecipe(
             f"options.regulariser is {options.regulariser} and options.{mixed} mixes examples, but it compares each "
             "example with the untouched network or with its own class.",
-            fix=f"leave one of them out: --set options.{mixed}=0.",
+            fix=f"leave out one of them: --set options.{mixed}=0.",
         )
     if options.regulariser_weight and not options.regulariser:
         raise BadRecipe(
-            f"options.regulariser_weight is {options.regulariser_weight}, but no regulariser is named.",
-            fix="--set options.regulariser=NAME, or leave the weight out.",
+            f"options.regulariser_weight is {options.regulariser_weight}, but no regulariser is set.",
+            fix="use --set options.regulariser=NAME, or leave out the weight.",
         )
 
 

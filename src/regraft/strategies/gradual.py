@@ -45,7 +45,7 @@ class Options(Training):
 
 PRESETS = {
     "gradual": Preset(
-        title="the head, then stage after stage from the top down to the cut, from the solved probe head on",
+        title="the head, then stage after stage from the top down to the cut, starting from the solved probe head",
         cut=None,
         options={},
         views=4,

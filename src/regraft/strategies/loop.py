@@ -91,7 +91,7 @@ def train(
             history.add(measured | {"seconds": now - epoch_began}, before + now - began, tail)
         # The first epoch shows what one costs. Replan, so that learning rates decay to zero within the time limit.
         if problem.max_seconds is not None and epoch == 0 and history.fit_into(problem.max_seconds):
-            text = f"The time limit holds about {history.epochs} epochs; the learning rates fall along them."
+            text = f"The time limit allows about {history.epochs} epochs; the learning rates decay over these."
             yield Notice(text=text, topic="time")
         checkpoint.keep(tail, optimiser, history)
         yield from history.progress((epoch + 1) * len(draws), len(draws), history.seconds, measured)

@@ -47,7 +47,7 @@ class Options(Training):
 
 PRESETS = {
     "lora": Preset(
-        title="low-rank updates of the layers above the cut, and the head, from the solved probe head on",
+        title="low-rank updates of the layers above the cut, and the head, starting from the solved probe head",
         cut=None,
         options={},
         views=4,
@@ -88,15 +88,16 @@ def _put_in(tail: "Tail", problem: Problem, options: Options) -> "Generator[Even
         if options.layers != "all":
             kinds, other = f" of the kind {options.layers!r}", "--set options.layers=all, "
         raise BadRequest(
-            f"Above the cut {problem.cut!r} there is no layer{kinds} that can have a low-rank update.",
-            fix=f"choose a lower cut, {other}or --strategy probe for the head alone.",
+            f"Above the cut {problem.cut!r} there is no layer{kinds} that supports a low-rank update.",
+            fix=f"choose a lower cut, {other}or --strategy probe to train the head only.",
         )
     with seeded(derive_seed(problem.seed, "updates")):
         updates = Updates(tail, layers, rank=options.rank, alpha=options.alpha, dropout=options.update_dropout)
     if len(layers) < len(every):
         yield Notice(
-            text=f"{len(every) - len(layers)} of {len(every)} layers above the cut keep their weights: convolutions "
-            "with groups or dilation have no update that could be merged.",
+            text=f"{len(every) - len(layers)} of {len(every)} layers above the cut keep their weights: updates of "
+            f"convolutions "
+            "with groups or dilation cannot be merged.",
             topic="training",
         )
     return updates

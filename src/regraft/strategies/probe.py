@@ -40,7 +40,7 @@ class Options:
 HEAD_EPOCHS, HEAD_STEPS = 60, 600
 """Minimum epochs and steps for heads without a solver; small data sets need many passes (our choice)."""
 
-PRESETS = {"probe": Preset(title="the head alone, on frozen features", cut="output", options={}, views=1)}
+PRESETS = {"probe": Preset(title="only the head, on frozen features", cut="output", options={}, views=1)}
 
 
 def fit(problem: Problem, options: Options) -> Generator[Event, None, Fitted]:
@@ -80,7 +80,7 @@ def fit(problem: Problem, options: Options) -> Generator[Event, None, Fitted]:
             "examples": len(train),
             "views": num_views,
             "folds": dealt.num_folds if dealt else 0,
-            "note": dealt.note if dealt else "All examples are of one group, so there were no folds.",
+            "note": dealt.note if dealt else "All examples belong to one group, so there were no folds.",
         },
     )
 
@@ -151,8 +151,8 @@ def features_of(problem: Problem, positions: Int[np.ndarray, "n"], num_views: in
     array = _of_examples(problem, examples, views)
     if array.ndim != 2:
         raise BadRequest(
-            f"A probe needs vectors, but the view {problem.task.reads.readout!r} has rows of shape {array.shape[1:]}.",
-            fix="use finetune for this task.",
+            f"A probe needs vectors, but the readout {problem.task.reads.readout!r} has shape {array.shape[1:]}.",
+            fix="use the strategy finetune for this task.",
         )
     return array
 

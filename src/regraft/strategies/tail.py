@@ -85,8 +85,8 @@ def side_heads_above(network: Network, cut: str) -> dict[str, SideHead]:
     if not found:
         have = ", ".join(network.side_heads) or "none"
         raise BadRequest(
-            f"Side heads were asked for, but none lies above the cut {cut!r} (this backbone has them at: {have}).",
-            fix="choose a lower cut, or leave side heads out.",
+            f"Side heads are enabled, but none is above the cut {cut!r} (this backbone has them at: {have}).",
+            fix="choose a lower cut, or leave out side heads.",
         )
     return found
 

@@ -117,8 +117,9 @@ def new_tail(problem: Problem, options: Training, *, batch_norm: str, side_heads
         )
     if len(problem.train) < 2 and (batch_norm != "frozen" or len(tail.side_heads)):
         raise BadData(
-            f"Batch norm cannot measure its statistics on {len(problem.train)} training example; it needs 2 or more.",
-            fix="--set options.batch_norm=frozen and leave side heads out, or add examples.",
+            f"Batch-norm statistics cannot be estimated from {len(problem.train)} training example; at least 2 are "
+            f"required.",
+            fix="use --set options.batch_norm=frozen and leave out side heads, or add examples.",
         )
     return tail
 
@@ -134,10 +135,10 @@ def planned(
 
     steps = num_batches(len(problem.train), options.batch, tail.min_rows)
     floors = {
-        f"options.min_steps asks for {options.min_steps} steps (--set options.min_steps=0: none)": math.ceil(
+        f"options.min_steps requires {options.min_steps} steps (--set options.min_steps=0 turns this off)": math.ceil(
             options.min_steps / steps
         ),
-        "every stage is to be unfrozen": unfreezing.min_epochs if unfreezing else 1,
+        "every stage must be unfrozen": unfreezing.min_epochs if unfreezing else 1,
     }
     why, epochs = max(floors.items(), key=lambda floor: floor[1])
     if epochs > options.epochs:
@@ -145,7 +146,7 @@ def planned(
         yield Notice(text=text, topic="training")
     bf16 = options.bf16 and has_bfloat16(torch.device(problem.device))
     if options.bf16 and not bf16:
-        yield Notice(text="This machine has no instructions for bfloat16: training computes in float32.", topic="bf16")
+        yield Notice(text="This machine has no bfloat16 instructions; training runs in float32.", topic="bf16")
     return Schedule(epochs=max(options.epochs, epochs), bf16=bf16, unfreezing=unfreezing, mixing=mixing)
 
 
@@ -161,7 +162,9 @@ def first_values(tail: "Tail", problem: Problem, options: Training) -> Generator
         from regraft.strategies._steps import recalibrate
 
         recalibrate(tail, problem)
-        yield Notice(text="Batch-norm statistics above the cut were measured on the training examples.", topic="norm")
+        yield Notice(
+            text="Batch-norm statistics above the cut were re-estimated on the training examples.", topic="norm"
+        )
     for name, term in tail.each_term().items():
         if term.facts:
             facts[name] = dict(term.facts)

@@ -37,7 +37,7 @@ class Classification(LinearTask):
             asked=of,
             labelled=of,
             given=f"one {of}, with a probability for each",
-            purpose="To sort inputs of the kind it was trained on into the classes above",
+            purpose="Assigns inputs of the kind the model was trained on to the classes above",
         )
 
     def outputs(self, logits: Float[np.ndarray, "n c"], temperature: float = 1.0) -> Float[np.ndarray, "n c"]:

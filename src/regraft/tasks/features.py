@@ -48,9 +48,9 @@ class Features(LinearTask):
             output="feature",
             outputs="features",
             labelled="without labels",
-            given="the features of its teacher, as nearly as it can tell",
-            purpose="To begin other transfers with: `--backbone bundle:PATH`",
-            caution="It predicts nothing but what its teacher would see.",
+            given="an approximation of its teacher's features",
+            purpose="Serves as the backbone for other transfers: `--backbone bundle:PATH`",
+            caution="It predicts only the features of its teacher.",
         )
 
     @property

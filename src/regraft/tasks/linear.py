@@ -185,8 +185,8 @@ def linear(task: Task) -> "LinearTask":
     """
     if not isinstance(task, LinearTask):
         raise BadRequest(
-            f"This needs one vector of logits per example, which a {task.kind} task does not have.",
-            fix="leave the option out, or choose another strategy.",
+            f"This option requires one vector of logits per example, which a {task.kind} task does not have.",
+            fix="leave out the option, or choose another strategy.",
         )
     return task
 
@@ -242,7 +242,7 @@ class LinearTask(Task):
         """
         if name not in self._positions:
             raise BadData(
-                f"The label {name!r} is not one that the model knows ({', '.join(self.classes)}).",
+                f"The label {name!r} is unknown to the model (its labels: {', '.join(self.classes)}).",
                 fix=nearest(name, list(self.classes)),
             )
         return self._positions[name]

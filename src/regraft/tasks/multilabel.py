@@ -75,8 +75,8 @@ class MultiLabel(BinaryTask):
             outputs="labels",
             asked=f"with {labels}",
             labelled=f"with any of {labels}",
-            given=f"a probability for each of {labels}, any number of which may hold",
-            purpose="To find which of the labels above inputs of the kind it was trained on have",
+            given=f"a probability for each of {labels}, any number of which may apply",
+            purpose="Predicts which of the labels above apply to inputs of the kind the model was trained on",
         )
 
     @property
@@ -171,7 +171,7 @@ class Ordinal(BinaryTask):
             asked=f"of {len(self.classes)} ranked classes",
             labelled=f"{of}, in rising order {listed(self.classes, limit=12)}",
             given=f"one {of} in rising order, with a probability for each",
-            purpose="To put inputs of the kind it was trained on into the ranked classes above",
+            purpose="Assigns inputs of the kind the model was trained on to the ranked classes above",
         )
 
     @property

@@ -55,9 +55,9 @@ class Regression(LinearTask):
             asked="",
             labelled=f"with the {'target' if len(self.classes) == 1 else 'targets'} {listed(self.classes)}",
             given=f"{counted(len(self.classes), 'number')}, in the unit of the training labels",
-            purpose="To estimate the targets above for inputs of the kind it was trained on",
-            caution="A predicted number comes without an interval of its own: the report says how far predictions are "
-            "off on the whole. Numbers far outside the training labels' range are extrapolated.",
+            purpose="Estimates the targets above for inputs of the kind the model was trained on",
+            caution="Predictions have no individual intervals: the report gives the overall error. Values "
+            "far outside the range of the training labels are extrapolated.",
             fields="prediction.values",
             column="v",
         )
@@ -83,8 +83,8 @@ class Regression(LinearTask):
         for name, column, wide in zip(self.classes, moved.T, std, strict=True):
             if not wide > 1e-12 * np.abs(column).max(initial=0.0):
                 raise BadData(
-                    f"{name} is the same for all {len(targets)} training examples; there is nothing to learn.",
-                    fix="add examples with other values, or leave this number out.",
+                    f"{name} is the same for all {len(targets)} training examples, so there is nothing to learn.",
+                    fix="add examples with other values, or leave out this target.",
                 )
         return replace(self, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
 

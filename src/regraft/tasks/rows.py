@@ -123,8 +123,8 @@ def _refuse(block: Float[np.ndarray, "b d"], start: int) -> None:
     bad = np.flatnonzero(~np.isfinite(block).all(axis=1))
     if len(bad):
         raise BadData(
-            f"The features of row {start + int(bad[0])} hold a number that is not finite.",
-            fix="store the activations in float32; if they are not finite there either, leave this example out.",
+            f"The features of row {start + int(bad[0])} contain a non-finite number.",
+            fix="store the activations in float32; if they are not finite even then, leave out this example.",
         )
 
 

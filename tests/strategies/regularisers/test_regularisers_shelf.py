@@ -78,7 +78,7 @@ class FakeHead(torch.nn.Linear):
 def test_random_weights_are_nothing_to_be_held_back_to(name: str, tiny: Backbone) -> None:
     random = replace(tiny, card=replace(tiny.card, weights="random"))
     asked = replace(problem(tiny, "5a", examples=9), backbone=random)
-    with pytest.raises(BadRequest, match=rf"{name}.*drawn at random.*\n.*leave options.regulariser out"):
+    with pytest.raises(BadRequest, match=rf"{name}.*random.*\n.*leave out options.regulariser"):
         fitted(FINETUNE, asked, finetune.Options(**QUICK, regulariser=name))
 
 

@@ -69,9 +69,9 @@ class AnswerFigures(Figures):
             for one in self.kinds
         ]
         how = (
-            "As in the official evaluation of SQuAD case, punctuation, articles and spaces do not count; F1 is that of "
-            "the words of both answers. Of several right answers the most similar one counts. Where a question has no "
-            "answer, giving none is right."
+            "As in the official SQuAD evaluation, case, punctuation, articles and spaces are ignored; F1 compares "
+            "the words of both answers. Of several correct answers, the most similar one counts. If a question has no "
+            "answer, returning none is correct."
         )
         yield Block("Answers", (how, Table(("Questions", "number", "answered", "exact match", "F1"), rows)))
 

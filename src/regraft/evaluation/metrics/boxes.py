@@ -146,15 +146,16 @@ class BoxFigures(Figures):
         note, shown_rows = worst("classes", rows, "AP50")
         sizes = [(one.name, f"{one.boxes:,}", one.recall.told()) for one in self.per_size]
         how = (
-            f"Precision and recall are of boxes with a score of {shown(self.stated)} or more, the predictions; "
-            "a box is right that overlaps one of its class by an IoU of one half or more. Average precision takes all "
-            "boxes in the order of their scores."
+            f"Precision and recall are computed for the predictions: boxes with a score of {shown(self.stated)} or "
+            f"more; "
+            "a box is correct if its IoU with a box of the same class is at least 0.5. Average precision uses all "
+            "boxes, ordered by score."
         )
         yield Block(
             "Boxes by class and size",
             (
                 how, note, Table(("Class", "boxes", "AP50", "mAP", "precision", "recall"), shown_rows),
-                Table(("Size of the box", "boxes", "recall"), sizes),
+                Table(("Box size", "boxes", "recall"), sizes),
             ),
         )  # fmt: skip
 
@@ -176,7 +177,7 @@ def figures_of_boxes(tested: Tested) -> BoxFigures:
         statistics[f"size {at}"] = _ratio(size_hits[:, at], size_truth[:, at], "there is no box")
     times = num_resamples_for(len(targets), _columns(outputs) * count)
     measured = bootstrap(statistics, len(targets), num_resamples=times, **tested.how)
-    none = Measured(value=float("nan"), method="undefined: there is no box")
+    none = Measured(value=float("nan"), method="undefined: no boxes")
     return BoxFigures(
         per_class=tuple(
             ClassBoxes(

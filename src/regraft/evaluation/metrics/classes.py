@@ -60,7 +60,7 @@ class ClassFigures(ProbabilityFigures):
     positive_class: str | None = None
     """Two classes: the positive class of `operating_points` and ranking metrics."""
 
-    about_confusion: ClassVar[str] = "Which classes are taken for which."
+    about_confusion: ClassVar[str] = "Which classes are confused with which."
 
     def blocks(self, of: Context) -> Iterator[Block]:
         """Return sections: metrics by class, confusion matrix, calibration, decision threshold."""
@@ -84,8 +84,8 @@ class ClassFigures(ProbabilityFigures):
         ]
         points = [(point.rule, shown(point.threshold), *told_of(point, *keys)) for point in self.operating_points]
         said = (
-            f"{self.positive_class} counts as positive: an example is flagged when its probability reaches the "
-            "threshold. Thresholds were chosen on other examples than these."
+            f"{self.positive_class} is the positive class: an example is flagged when its probability reaches the "
+            "threshold. Thresholds were chosen on other examples."
         )
         yield Block("Decision threshold", (said, Table(("Rule", "threshold", *keys), points)))
 
@@ -95,10 +95,10 @@ class ClassFigures(ProbabilityFigures):
         if len(names) <= MANY_COLUMNS:
             rows = [(name, *map(str, counts)) for name, counts in zip(names, self.confusion, strict=True)]
             yield Table(("actual ↓ predicted →", *names), rows)
-        yield "The most frequent mistakes:" if self.most_confused else "There was no mistake."
+        yield "The most frequent mistakes:" if self.most_confused else "There were no mistakes."
         yield Bullets(
             [
-                f"{one.actual} taken for {one.predicted}: {one.count} ({one.share:.0%} of its examples)"
+                f"{one.actual} predicted as {one.predicted}: {one.count} ({one.share:.0%} of its examples)"
                 for one in self.most_confused
             ]
         )
@@ -114,7 +114,7 @@ class RankFigures(ClassFigures):
     """The same for ordered classes, lowest first."""
 
     about_confusion: ClassVar[str] = (
-        "Which classes are taken for which. They stand in rising order, so what is far from the diagonal is far off."
+        "Which classes are confused with which. The classes are in rising order: far from the diagonal means far off."
     )
 
     def guess(self, of: Context) -> str:
@@ -137,7 +137,7 @@ def _fields(tested: Tested) -> dict[str, Any]:
     labels = tested.outputs.argmax(axis=1)
     matrix = confusion_matrix(targets, labels, len(classes))
     absent = [name for name, count in zip(classes, matrix.sum(axis=1), strict=True) if not count]
-    note = f"No example of {', '.join(absent)}: averages over classes leave it out or are not defined."
+    note = f"No example of {', '.join(absent)}: averages over classes omit it or are undefined."
     return {
         "per_class": class_scores(targets, labels, classes, **tested.how),
         "confusion": tuple(tuple(row) for row in matrix.tolist()),
@@ -154,7 +154,7 @@ def figures_of_classes(tested: Tested) -> ClassFigures:
         return found
     found = replace(found, positive_class=tested.names[1])
     if tested.held is None:
-        note = "No thresholds: there are no validation or out-of-fold probabilities to choose them on."
+        note = "No thresholds: no validation or out-of-fold probabilities are available to choose them."
         return replace(found, notes=(*found.notes, note))
     chosen_on, tried = (
         Scored(positive=one.targets == 1, scores=one.outputs[:, 1], groups=one.groups) for one in (tested.held, tested)
@@ -249,13 +249,13 @@ _EVERY = (
     ),
     _of_ranks(
         name="quadratic_weighted_kappa", title="Quadratic weighted kappa", range=(-1.0, 1.0),
-        statistics=squares_of_ranks, value=quadratic_weighted_kappa, undefined="all are of one class",
+        statistics=squares_of_ranks, value=quadratic_weighted_kappa, undefined="all examples are of one class",
     ),
     _of_ranks(
         name="rank_mae", title="Mean distance in ranks", higher_is_better=False, range=(0.0, float("inf")),
         main=_RANKS, figures=figures_of_ranks, **mean_of(distance_in_ranks),
     ),
     _of_classes(name="top5_accuracy", title="Top-5 accuracy", min_classes=11, **share_of(in_top5)),
-    _of_ranks(name="within_one", title="Right or one rank off", **share_of(within_one)),
+    _of_ranks(name="within_one", title="Correct or one rank off", **share_of(within_one)),
 )  # fmt: skip
 ENTRIES = {one.name: one for one in _EVERY}

@@ -43,9 +43,9 @@ def grids(target: Any, output: Any) -> tuple[UInt8[np.ndarray, "h w"], UInt8[np.
     truth, said = target.grid(), output.grid()
     if truth.shape != said.shape:
         raise BadData(
-            f"A mask of {truth.shape[0]} x {truth.shape[1]} points is compared with one of {said.shape[0]} x "
+            f"The mask has {truth.shape[0]} x {truth.shape[1]} points, but the predicted one has {said.shape[0]} x "
             f"{said.shape[1]}.",
-            fix="give masks of the size of what they lie over.",
+            fix="use masks of the same size as their examples.",
         )
     return truth, np.where(truth == IGNORED, np.uint8(IGNORED), said)
 
@@ -150,8 +150,8 @@ class MaskFigures(Figures):
         ]
         note, shown_rows = worst("classes", rows, "IoU")
         how = (
-            "IoU and Dice's coefficient are of all points together, so large examples count for more. The boundary "
-            f"F-score is a mean over examples; a boundary is met that lies within {NEAR:.2%} of an example's diagonal."
+            "IoU and Dice coefficient pool all points, so large examples count for more. The boundary "
+            f"F-score is a mean over examples; boundary points match within {NEAR:.2%} of an example's diagonal."
         )
         table = Table(("Class", "share of points", "IoU", "Dice", "boundary F-score"), shown_rows)
         yield Block("Masks by class", (how, note, table))
@@ -201,7 +201,7 @@ ENTRIES = {
         figures=figures_of_masks,
     ),
     "dice": _metric(
-        name="dice", title="Dice's coefficient (mean over classes)", statistics=points,
+        name="dice", title="Dice coefficient (mean over classes)", statistics=points,
         value=partial(_mean, _BY_CLASS[1]),
     ),
     "boundary_f": _metric(

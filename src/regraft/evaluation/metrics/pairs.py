@@ -128,10 +128,10 @@ class PairFigures(Figures):
     def blocks(self, of: Context) -> Iterator[Block]:
         """Their numbers."""
         rows = [("of one identity", f"{self.same:,}"), ("of two", f"{self.different:,}")]
-        which = "the pairs that the data give" if self.given else "all pairs of the examples, or a sample of them"
+        which = "the pairs given in the data" if self.given else "all pairs of the examples, or a sample of them"
         text = (
-            f"Looked at were {which}, of {self.identities:,} identities that were not trained on. Intervals come from "
-            "drawing identities."
+            f"Evaluated on {which}, of {self.identities:,} identities not seen in training. Intervals come from "
+            "resampling identities."
         )
         yield Block("Pairs", (text, Table(("Pairs", "number"), rows)))
 
@@ -142,7 +142,7 @@ def figures_of_pairs(tested: Tested) -> PairFigures:
     different = int((~pairs.same).sum())
     refused = [rate for rate in RATES if different < MIN_FALSE / rate]
     few = (
-        f"No true accepts at a false accept rate of {refused[0]:g}: {different:,} pairs of two identities, and "
+        f"No true accepts at a false accept rate of {refused[0]:g}: {different:,} pairs of different identities; "
         f"{MIN_FALSE / refused[0]:,.0f} are needed."
         if refused
         else ""
@@ -165,7 +165,7 @@ _metric = partial(
     kinds=frozenset({"verification"}),
     identities=identities,
     columns=_columns,
-    undefined="there are not pairs of one identity and of two",
+    undefined="needs pairs of the same identity and of different ones",
 )
 KINDS = ("verification",)
 NAMES = ("eer", "pair_accuracy", "pair_auroc", "tar_at_far_0.1", "tar_at_far_0.01", "tar_at_far_0.001")
@@ -185,16 +185,16 @@ ENTRIES = {
     ),
     "pair_accuracy": _metric(
         name="pair_accuracy",
-        title="Accuracy of the given pairs, at thresholds of the other folds",
+        title="Accuracy on the given pairs, at thresholds from the other folds",
         of_sample=fold_accuracy,
-        undefined="no pairs are given in folds",
+        undefined="the data do not define folds of pairs",
     ),
 } | {
     f"tar_at_far_{rate:g}": _metric(
         name=f"tar_at_far_{rate:g}",
         title=f"True accepts at a false accept rate of {rate:g}",
         of_sample=partial(accepted, limit=rate),
-        undefined=f"fewer than {MIN_FALSE / rate:,.0f} pairs of two identities",
+        undefined=f"fewer than {MIN_FALSE / rate:,.0f} pairs of different identities",
     )
     for rate in RATES
 }

@@ -123,11 +123,11 @@ class ProbabilityFigures(Figures):
             ""
             if error is None
             else (
-                f"Expected calibration error {shown(error.value)}; a perfectly calibrated model would show about "
-                f"{shown(self.ece_reference)} on so few examples."
+                f"Expected calibration error {shown(error.value)}; a perfectly calibrated model would score about "
+                f"{shown(self.ece_reference)} with this few examples."
             )
         )
-        about = "How far the stated probabilities can be trusted."
+        about = "How well the predicted probabilities match observed frequencies."
         yield Block("Calibration", (f"{about} {of.calibration}", Table(self.header, rows), said), ("reliability",))
 
 
@@ -192,24 +192,21 @@ class LabelFigures(ProbabilityFigures):
         yield Block(
             "Metrics by label",
             (
-                f"Recall, precision and F1 are those of predicting the labels at a probability of 0.5 or above. {said}",
+                f"Recall, precision and F1 are computed at a decision threshold of 0.5. {said}",
                 Table(header, rows),
             ),
             ("labels",),
         )
         yield from super().blocks(of)
         if thresholds:
-            said = (
-                "With the threshold of highest F1 on other examples than these, where a label is rare often far below "
-                "0.5:"
-            )
+            said = "With the threshold that maximises F1 on other examples; for rare labels it is often far below 0.5:"
             header = ("Label", "threshold", "recall", "precision")
             yield Block("Decision threshold", (said, Table(header, thresholds)))
 
     def guess(self, of: Context) -> str:
         """Return the mean average precision of a random ranking: the mean prevalence of the labels that occur."""
         shares = [one.support / of.num_examples for one in self.per_label if one.support]
-        return f"Ranking at random would score {shown(sum(shares) / len(shares))}." if shares else ""
+        return f"Random ranking would score {shown(sum(shares) / len(shares))}." if shares else ""
 
 
 def figures_of_labels(tested: Tested) -> LabelFigures:
@@ -217,7 +214,7 @@ def figures_of_labels(tested: Tested) -> LabelFigures:
     absent = [name for name, count in zip(tested.names, tested.targets.sum(axis=0), strict=True) if not count]
     return LabelFigures(
         per_label=label_scores(tested.targets, tested.outputs, tested.names, held=tested.held, **tested.how),
-        notes=(f"No example has {', '.join(absent)}: averages over labels leave it out.",) if absent else (),
+        notes=(f"No example has {', '.join(absent)}: averages over labels omit it.",) if absent else (),
         **probability_fields(tested),
     )
 
@@ -243,7 +240,7 @@ def label_scores(
             f"{name} {at}": Statistic(
                 of_weights=partial(of_one, actual[:, at], probabilities[:, at]),
                 bounds=(0.0, 1.0),
-                undefined="the label does not divide the examples",
+                undefined="all examples have the same value for this label",
             )
             for at in range(len(labels))
             for name, of_one in rankings.items()
@@ -328,13 +325,13 @@ _EVERY = (
     ),
     _of_labels(
         name="macro_auroc", title="Macro AUROC", of_sample=over_labels(auroc_of),
-        undefined="no label divides the examples",
+        undefined="no label has both positive and negative examples",
     ),
     _of_labels(
         name="mean_average_precision", title="Mean average precision", of_sample=over_labels(average_precision_of),
         main=frozenset({"multilabel"}), undefined="no example has a label", figures=figures_of_labels,
     ),
     _of_labels(name="micro_f1", title="Micro F1", of_sample=micro_f1, undefined="no example has a label"),
-    _of_labels(name="subset_accuracy", title="All labels right", **share_of(all_right)),
+    _of_labels(name="subset_accuracy", title="All labels correct (subset accuracy)", **share_of(all_right)),
 )  # fmt: skip
 ENTRIES = {one.name: one for one in _EVERY}

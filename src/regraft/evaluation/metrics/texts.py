@@ -69,7 +69,7 @@ def chrf(sums: Float[np.ndarray, "b s"]) -> Float[np.ndarray, " b"]:
 def figures(tested: Tested) -> Figures:
     """How it was counted."""
     told = [f"{name}: `{_counter(name).get_signature()}`." for name in ("BLEU", "CHRF")]
-    return Figures(notes=(f"Texts are measured by sacrebleu. {' '.join(told)}",))
+    return Figures(notes=(f"Texts are scored with sacrebleu. {' '.join(told)}",))
 
 
 _metric = partial(Metric, higher_is_better=True, range=(0.0, 100.0), kinds=frozenset({"sequence"}))

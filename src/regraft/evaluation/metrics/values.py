@@ -96,9 +96,9 @@ class ValueFigures(Figures):
         yield Block(
             "Errors by target",
             (
-                f"Everything but R² is in the target's own unit ({names}).",
-                Table(("Target", "actual, mean ± standard deviation", *titles, "predicted less actual"), rows),
-                "How far predictions are off (predicted less actual: above 0 where too high), by share of examples:",
+                f"All figures except R² are in the target's unit ({names}).",
+                Table(("Target", "actual, mean ± standard deviation", *titles, "predicted - actual"), rows),
+                "Quantiles of the error (predicted - actual: above 0 if too high):",
                 Table(("Target", *shares), errors),
             ),
             ("predicted", "residuals"),
@@ -130,8 +130,8 @@ def figures_of_values(tested: Tested) -> ValueFigures:
     if tested.trained_on is not None:
         baseline = baseline_of(*asked, np.median(tested.trained_on, axis=0), **tested.how)
     note = (
-        f"The figures are plain means over {', '.join(tested.names)}, each in its own unit: where the units differ, "
-        "read the targets one by one."
+        f"The figures are unweighted means over {', '.join(tested.names)}, each in its own unit; if the units differ, "
+        "use the figures per target."
     )
     return ValueFigures(
         per_target=target_scores(*asked, **tested.how),
@@ -191,7 +191,7 @@ def baseline_of(
         metrics=bootstrap(statistics, len(targets), groups=groups, num_resamples=times, seed=seed),
         gain=compare(
             targets, values, always, groups=groups, metric=main_metric("regression").name, outputs=names,
-            names=("the model", "always the same prediction"), seed=seed,
+            names=("the model", "constant prediction"), seed=seed,
         ),
     )  # fmt: skip
 
@@ -288,7 +288,7 @@ _EVERY = (
     _metric(name="median_absolute_error", title="Median absolute error", of_sample=median_distance),
     _metric(
         name="r2", title="R²", higher_is_better=True, range=(float("-inf"), 1.0), statistics=squares, value=explained,
-        in_unit_of_target=False, undefined="the targets do not vary",
+        in_unit_of_target=False, undefined="the targets are constant",
     ),
     _metric(name="rmse", title="Root mean squared error", statistics=squared_errors, value=root_mean_square),
 )  # fmt: skip

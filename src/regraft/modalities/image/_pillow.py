@@ -43,13 +43,13 @@ pixel."""
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _NOT_READ = (
-    (0, b"version https://git-lfs", "a pointer of Git LFS; `git lfs pull` puts the image in its place"),
-    (4, b"ftyp", "HEIC or a video, which are not read; save it as JPEG"),
-    (8, b"CR\2\0", "the raw data of a camera, which are not read; save them as JPEG or TIFF"),
-    (0, b"%PDF", "a PDF, which is not read; save its images as PNG"),
-    (0, b"%!PS", "PostScript, which is a program and is not run; save it as PNG"),
-    (0, b"8BPS", "a Photoshop document, which is not read; save it as PNG or TIFF"),
-    (0, b"{", "text (JSON, it seems), not an image"),
+    (0, b"version https://git-lfs", "a Git LFS pointer; `git lfs pull` replaces it with the image"),
+    (4, b"ftyp", "HEIC or a video, which are not supported; save it as JPEG"),
+    (8, b"CR\2\0", "raw camera data, which are not supported; save them as JPEG or TIFF"),
+    (0, b"%PDF", "a PDF, which is not supported; save its images as PNG"),
+    (0, b"%!PS", "PostScript, which is a program and not executed; save it as PNG"),
+    (0, b"8BPS", "a Photoshop document, which is not supported; save it as PNG or TIFF"),
+    (0, b"{", "text (apparently JSON), not an image"),
 )
 """Other content often saved with an image's extension: position of its signature, signature, description."""
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -110,7 +110,7 @@ def _check_png(data: bytes) -> None:
         if kind == b"IEND":
             return
         at = end + 4
-    raise Unreadable("the file is cut off")
+    raise Unreadable("the file is truncated")
 
 
 def _upright(image: PillowImage) -> PillowImage:
@@ -144,14 +144,14 @@ def _with_transparency(image: PillowImage) -> Planes:
     """Convert to upright red, green, blue and opacity."""
     _refuse_floats(image)
     if image.format == "TIFF" and image.mode == "RGB" and _tag(image, _SAMPLES) == 4:
-        raise Unreadable("its fourth band is no transparency and would be lost; an .npy array can hold it")
+        raise Unreadable("its fourth band is not transparency and would be lost; an .npy array can hold it")
     colour = _from_16_bits(image) if _has_16_bits(image) else _upright(image)
     return Planes(colour.convert("RGBA").split())
 
 
 def _refuse_floats(image: PillowImage) -> None:
     if image.mode == "F":
-        raise Unreadable("it holds floating-point values, whose range no rule fixes; 8 or 16 bits are expected")
+        raise Unreadable("it holds floating-point values, whose range is undefined; expected 8 or 16 bits")
 
 
 def _has_16_bits(image: PillowImage) -> bool:
@@ -164,7 +164,7 @@ def _from_16_bits(image: PillowImage) -> PillowImage:
 
     values = np.asarray(_upright(image)).astype(np.int64)
     if values.size and not 0 <= values.min() <= values.max() <= 65535:
-        raise Unreadable("it holds 32-bit values outside 0 to 65535; 8 or 16 bits are expected")
+        raise Unreadable("it holds 32-bit values outside 0 to 65535; expected 8 or 16 bits")
     if image.format == "TIFF" and _tag(image, _PHOTOMETRIC) == _WHITE_IS_ZERO:  # Pillow inverts 8-bit values only
         values = 65535 - values
     return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
@@ -177,14 +177,14 @@ def _tag(image: PillowImage, number: int) -> int | None:
 
 def _what_else(data: bytes) -> str:
     if data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"<":
-        return "it holds text in markup (a web page or SVG), not an image"
+        return "it contains markup (a web page or SVG), not an image"
     if not data.strip(b"\0"):
-        return "it holds nothing but zeros"
+        return "it contains only zeros"
     for at, mark, what in _NOT_READ:
         if data.startswith(mark, at):
             return f"it is {what}"
     if data.startswith(_TIFF):
-        return "it is a TIFF whose bands, bits or floats are not read (1, 3 or 4 bands of 8 or 16 bits are), or damaged"
+        return "it is a damaged TIFF, or one of an unsupported kind (supported: 1, 3 or 4 bands of 8 or 16 bits)"
     return (
         "it is not an image in a known format (" + ", ".join((*FORMATS, "DICOM", "NPY")) + "), or its header is damaged"
     )

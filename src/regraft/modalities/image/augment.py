@@ -78,15 +78,15 @@ class Augmentation:
         if wrong:
             raise BadRecipe(
                 f"The augmentation's {wrong[0]} is {getattr(self, wrong[0])}, out of range.",
-                fix="smallest_share lies in (0, 1], ratio at 1 or above, flips and greyscale in [0, 1], operations "
-                f"at 0 or above, magnitude in [0, {MAX_MAGNITUDE:g}], the others in [0, 1).",
+                fix="smallest_share must be in (0, 1], ratio 1 or more, flips and greyscale in [0, 1], operations "
+                f"0 or more, magnitude in [0, {MAX_MAGNITUDE:g}], the others in [0, 1).",
             )
 
         if self.on_device and self.operations:
             raise BadRecipe(
-                f"augment.on_device is true and augment.operations {self.operations}, but RandAugment works on one "
+                f"augment.on_device is true and augment.operations is {self.operations}, but RandAugment processes one "
                 "image at a time.",
-                fix="leave one of them out.",
+                fix="leave out one of them.",
             )
 
     @property

@@ -72,7 +72,7 @@ def largest() -> int:
     """
     given = os.environ.get(LIMIT) or str(MAX_PIXELS)
     if not given.isdecimal() or not int(given):
-        raise BadRequest(f"{LIMIT} is {given!r}; a whole number of pixels is expected.", fix=f"set it to {MAX_PIXELS}.")
+        raise BadRequest(f"{LIMIT} is {given!r}; expected an integer number of pixels.", fix=f"set it to {MAX_PIXELS}.")
     return int(given)
 
 
@@ -127,7 +127,7 @@ def in_channels(image: "PillowImage | Planes", channels: int, name: str) -> "Pil
     """
     found = num_channels(image)
     if channels and not fits(found, channels):
-        raise Undecodable(f"it has {counted(found, 'channel')}, and not {channels}", name)
+        raise Undecodable(f"it has {counted(found, 'channel')}; expected {channels}", name)
     if isinstance(image, Planes) or channels in (0, 3):
         return image
     return image.convert("L") if channels == 1 else Planes(image.convert("RGBA").split())
@@ -216,7 +216,7 @@ def _of_array(array: np.ndarray, channels: int) -> PillowImage:
 
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,), (4,)):
         raise Undecodable(
-            f"it has shape {array.shape} and dtype {array.dtype}; uint8 of shape (height, width, {channels}) is "
+            f"it has shape {array.shape} and dtype {array.dtype}; expected uint8 of shape (height, width, {channels})"
             "expected",
             "The array",
         )
@@ -230,7 +230,7 @@ def _of_pillow(given: object) -> PillowImage:
 
     if not isinstance(given, Image.Image):
         raise Undecodable(
-            f"it is a {type(given).__name__}; a path, the bytes of a file, an array or a Pillow image is expected",
+            f"it is a {type(given).__name__}; expected a path, the bytes of a file, an array or a Pillow image",
             "The input",
         )
     return given
@@ -243,7 +243,7 @@ def _as_file(image: PillowImage) -> bytes:
         kept = image.convert("RGB") if image.mode in ("CMYK", "YCbCr", "LAB", "HSV") else image
         kept.save(buffer, "PNG", compress_level=0, exif=image.getexif())
     except (OSError, ValueError) as error:
-        raise Undecodable(f"its mode {image.mode} is not known", "The image") from error
+        raise Undecodable(f"its mode {image.mode} is not supported", "The image") from error
     return buffer.getvalue()
 
 

@@ -110,7 +110,7 @@ def pixels_of(data: bytes, max_pixels: int, name: str) -> UInt8[np.ndarray, "h w
         header = read(io.BytesIO(data), force=True)
         if "PixelData" not in header:
             floats = "FloatPixelData" in header or "DoubleFloatPixelData" in header
-            raise Unreadable("it holds floating-point values" if floats else "it is DICOM, but holds no image")
+            raise Unreadable("it holds floating-point values" if floats else "it is a DICOM file without an image")
         refuse_large(header.Columns, header.Rows, max_pixels)
         _check_compression(header)
         from pydicom.pixels.processing import apply_color_lut
@@ -125,7 +125,7 @@ def pixels_of(data: bytes, max_pixels: int, name: str) -> UInt8[np.ndarray, "h w
             return _to_bytes(values.astype(np.float64), 0, np.iinfo(values.dtype).max)
         if values.ndim == 3 and values.shape[2] == 3 and (kind == "RGB" or kind.startswith("YBR")):
             return _to_bytes(values.astype(np.float64), 0, 2 ** int(header.BitsStored) - 1)
-        raise Unreadable(f"its colours are {kind}, which is not read")
+        raise Unreadable(f"its photometric interpretation is {kind}, which is not supported")
 
 
 @contextmanager
@@ -143,7 +143,7 @@ def _said(name: str) -> "Iterator[Callable[..., Dataset]]":
         TypeError, ValueError, Warning, struct.error, zlib.error, BytesLengthException, InvalidDicomError,
     ) as error:  # fmt: skip
         words = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise Unreadable(f"as DICOM it is damaged ({words.rstrip('.')})") from error
+        raise Unreadable(f"it is a damaged DICOM file ({words.rstrip('.')})") from error
 
 
 def _check_compression(header: "Dataset") -> None:
@@ -152,7 +152,7 @@ def _check_compression(header: "Dataset") -> None:
 
     if "TransferSyntaxUID" not in header.file_meta:  # not stated without a preamble; pydicom has inferred it
         if header["PixelData"].is_undefined_length:
-            raise Unreadable("its pixels are compressed, and it lacks the header that says how")
+            raise Unreadable("its pixels are compressed, but the header that specifies how is missing")
         implicit, little = header.original_encoding
         known = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
         header.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if implicit else known
@@ -162,9 +162,9 @@ def _check_compression(header: "Dataset") -> None:
     try:
         decoder = get_decoder(syntax)
     except RuntimeError as error:  # there is no decoder of that name
-        raise Unreadable(f"its pixels are compressed as {syntax.name}, which is not read") from error
+        raise Unreadable(f"its pixels are compressed as {syntax.name}, which is not supported") from error
     if not decoder.is_available:
-        raise Unreadable(f"pip install 'pylibjpeg[all]' first: its pixels are compressed as {syntax.name}")
+        raise Unreadable(f"run pip install 'pylibjpeg[all]' first: its pixels are compressed as {syntax.name}")
 
 
 def _grey(header: "Dataset", stored: Shaped[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:

@@ -232,15 +232,17 @@ def by_patient(
     numbers = patients.tolist()
     num_patients, num_others, alone = len(set(numbers) - {0}), int(others.sum()), numbers.count(0)
     if num_others or num_patients < 2:
-        why = f"{counted(num_others, 'other image')} names none" if num_others else "that tells nothing"
-        text = f"The DICOM files name {counted(num_patients, 'patient')}; {why}, so nothing is grouped."
+        why = (
+            f"{counted(num_others, 'other image has', 'other images have')} none" if num_others else "one is not enough"
+        )
+        text = f"The DICOM files contain {counted(num_patients, 'patient ID')}, but {why}; examples are not grouped."
         return examples, (Notice(text=text, topic="data"),)
     grouped = tuple(
         replace(example, group=f"patient-{number:016x}") if number else example
         for example, number in zip(examples, numbers, strict=True)
     )
-    text = f"Grouped by the {counted(num_patients, 'patient')} that the DICOM files name; instead of their ids, "
-    text += "digests of them are kept."
+    text = f"Grouped by the {counted(num_patients, 'patient')} identified in the DICOM files; "
+    text += "digests are stored instead of patient IDs."
     if alone:
-        text += f" {counted(alone, 'file names', 'files name')} none: each is a group of its own."
+        text += f" {counted(alone, 'file has', 'files have')} none: each is a separate group."
     return grouped, (Notice(text=text, topic="data"),)

@@ -15,7 +15,7 @@ from regraft.errors import BadData, Undecodable
 from regraft.modalities.image.decode import image_of, largest
 from regraft.modalities.image.planes import Planes
 
-FIX = "save it as PNG of one channel or with a palette, its values the classes, or in colours."
+FIX = "save it as a PNG: one channel or a palette with classes as values, or colours."
 UPRIGHT, TURNED = 274, 5
 """EXIF field for the orientation, and its lowest value for which width and height are swapped."""
 SEEN = 0.5
@@ -34,17 +34,19 @@ def values_of(path: Path) -> tuple[Int[np.ndarray, "h w"], bool]:
     try:
         with Image.open(path) as image:
             if image.format == "JPEG":
-                raise BadData(f"{path} is a JPEG, whose pixels are near the mask's values, not equal to them.", fix=FIX)
+                raise BadData(f"{path} is a JPEG, whose lossy compression changes the values of the mask.", fix=FIX)
             if (limit := largest()) and image.width * image.height > limit:
                 raise BadData(
-                    f"{path} has {image.width:,} x {image.height:,} pixels; {limit:,} are read at most.",
-                    fix="make mask and image smaller.",
+                    f"{path} has {image.width:,} x {image.height:,} pixels; the limit is {limit:,}.",
+                    fix="reduce the size of the mask and its image.",
                 )
             image.load()
             if image.mode in ("1", "L", "P", "I") or image.mode.startswith("I;"):
                 return np.asarray(image).astype(np.int64) * (255 if image.mode == "1" else 1), False
             if image.mode not in ("RGB", "RGBA", "LA", "PA"):
-                raise BadData(f"The mask {path} has pixels of mode {image.mode}, which are no classes.", fix=FIX)
+                raise BadData(
+                    f"The mask {path} has pixels of mode {image.mode}, which cannot represent classes.", fix=FIX
+                )
             red, green, blue = np.moveaxis(np.asarray(image.convert("RGB")).astype(np.int64), 2, 0)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise BadData(f"The mask {path} cannot be read ({error}).", fix=FIX) from error

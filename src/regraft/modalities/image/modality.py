@@ -130,9 +130,10 @@ class ImageModality(Modality):
         if augmentation is not None and (augmentation.operations or augmentation.on_device):
             name = "operations" if augmentation.operations else "on_device"
             raise BadRecipe(
-                f"augment.{name} is set, but targets move with the views here, and such views do not say where they "
-                "lie in the image.",
-                fix=f"leave augment.{name} out.",
+                f"augment.{name} is set, but targets move with the views here, and these views do not record their "
+                f"position "
+                "in the image.",
+                fix=f"leave out augment.{name}.",
             )
         return PLACEMENT
 
@@ -156,7 +157,7 @@ class ImageModality(Modality):
         if wanted == 3 and len(set(found[wrong].tolist())) == 1 and len(wrong) == len(examples):
             fix = f"set channels to {found[wrong[0]]} (--set channels={found[wrong[0]]}): the first layer is adapted."
         else:
-            fix = f"give data of {counted(wanted, 'channel')} alone, or take a backbone for others."
+            fix = f"use data with {counted(wanted, 'channel')} only, or another backbone."
         raise BadData(
             f"{examples[wrong[0]].id} has {counted(int(found[wrong[0]]), 'channel')}; {card.name} takes {wanted} "
             f"({len(wrong):,} of {len(examples):,} examples do not match).",

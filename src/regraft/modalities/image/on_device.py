@@ -103,7 +103,7 @@ class HeldImages:
     def batch(self, examples: Int[np.ndarray, " b"], numbers: Int[np.ndarray, " b"]) -> "UInt8[Tensor, 'b h w c']":
         """Return views, with numbers above 0, of stored examples."""
         if (self._start[examples] < 0).any() or (numbers < 1).any():
-            raise ValueError("Views were asked for of an example that is not held, or plain ones.")
+            raise ValueError("The requested views are plain, or of an example that is not loaded.")
         drawn = _uniform(self._keys[examples], self._seed, numbers, 4 * TRIES + 5)
         return self._cut(examples, self._boxes(examples, drawn[:, : 4 * TRIES]), drawn[:, 4 * TRIES :].T)
 
@@ -125,9 +125,9 @@ class HeldImages:
         free, _ = torch.cuda.mem_get_info(self._device)
         if size > free / 2:
             raise BadRequest(
-                f"The images take about {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free on {self._device}; "
-                "half of that may be used.",
-                fix="leave augment.on_device out, or choose a smaller --input-px.",
+                f"The images need about {size / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free on {self._device}; "
+                "at most half of that is used.",
+                fix="leave out augment.on_device, or choose a smaller --input-px.",
             )
 
     def _boxes(self, examples: Int[np.ndarray, " b"], drawn: Float[np.ndarray, "b k"]) -> Float[np.ndarray, "b 4"]:

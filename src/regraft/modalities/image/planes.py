@@ -36,7 +36,7 @@ def refuse_large(width: int, height: int, max_pixels: int) -> None:
     """Raises: Unreadable: an image of this size is over the limit."""
     if width * height > max_pixels:
         raise Unreadable(
-            f"its header announces {width} x {height} pixels, over the limit of {max_pixels:,} that {LIMIT} sets"
+            f"its header declares {width} x {height} pixels, over the limit of {max_pixels:,} set by {LIMIT}"
         )
 
 
@@ -128,16 +128,16 @@ def of_file(data: bytes, max_pixels: int) -> "PillowImage | Planes":
         header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = header(file)
     except (ValueError, EOFError, SyntaxError, TokenError, MemoryError, RecursionError) as error:
-        raise Unreadable("its header, of a numpy file, is damaged") from error
+        raise Unreadable("its numpy header is damaged") from error
     found = f"it is an array of {dtype} of shape {shape}"
     if dtype not in (np.uint8, np.uint16) or len(shape) not in (2, 3) or not all(shape):
-        raise Unreadable(f"{found}; uint8 or uint16 of shape (height, width, channels) is expected")
+        raise Unreadable(f"{found}; expected uint8 or uint16 of shape (height, width, channels)")
     if len(shape) == 3 and (shape[2] > MAX_CHANNELS or shape[0] <= 4 < shape[2]):
         raise Unreadable(f"{found}; the channels must come last")
     refuse_large(shape[1], shape[0], max_pixels)
     expected = file.tell() + int(np.prod(shape)) * dtype.itemsize
     if len(data) != expected:
-        raise Unreadable(f"it is {'cut off' if len(data) < expected else 'longer than its header says'}")
+        raise Unreadable(f"it is {'truncated' if len(data) < expected else 'longer than its header declares'}")
     file.seek(0)
     array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
     return of_array(array if array.ndim == 3 else array[..., None])

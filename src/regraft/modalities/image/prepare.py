@@ -42,12 +42,12 @@ class Preparation(Record):
 
     def __post_init__(self) -> None:
         if len(self.input_px) != 2 or min(self.input_px) < 1:
-            raise BadRecipe(f"input_px is {self.input_px}; two whole numbers above 0 are expected.",
-                            fix="give height and width in pixels.")  # fmt: skip
+            raise BadRecipe(f"input_px is {self.input_px}; expected two positive integers.",
+                            fix="set it to the height and width in pixels.")  # fmt: skip
         words = ("squash", "letterbox")
         if self.resize_px not in words if isinstance(self.resize_px, str) else self.resize_px < 1:
             raise BadRecipe(f"resize_px is {self.resize_px!r}.",
-                            fix="give pixels of the shorter side, 'squash' or 'letterbox'.")  # fmt: skip
+                            fix="set it to the pixels of the shorter side, 'squash' or 'letterbox'.")  # fmt: skip
         if self.interpolation not in ("bilinear", "bicubic"):
             raise BadRecipe(f"interpolation is {self.interpolation!r}.", fix="choose bilinear or bicubic.")
 

@@ -27,15 +27,15 @@ def traits(prints: Shaped[np.ndarray, " n"], preparation: Preparation) -> Sequen
     colour = prints["colour"].astype(np.float64).mean(axis=(1, 2))
     grey = prints["grey"].reshape(len(prints), -1).astype(np.float64)
     bytes_per_pixel = np.where(prints["size"] > 0, prints["size"] / (width * height), np.nan)
-    enlarged = "take a smaller input (`--input-px`), or images of a higher resolution."
-    look = "look at them; take out what shows nothing."
+    enlarged = "use a smaller input size (`--input-px`), or images of higher resolution."
+    look = "check them; remove those that show nothing."
     found = [
         Trait(name="shorter side", values=known_alone(shorter), unit=" pixels", outliers=True, recorded="wholly",
               advice="check that they are of the same kind as the others."),
         Trait(name="aspect ratio", values=known_alone(width / height), outliers=True, recorded="wholly",
-              advice="the centre is cut out of them; crop them yourself if what matters lies outside."),
+              advice="they are centre-cropped; crop them yourself if important parts lie outside."),
         Trait(name="number of channels", values=known_alone(prints["channels"]), outliers=True, recorded="wholly",
-              advice="give data of one number of channels."),
+              advice="use images with the same number of channels."),
         Trait(name="file format and writer", values=_codes(prints["writer"], known), kinds=True, recorded="wholly"),
         Trait(name="file size per pixel", values=known_alone(bytes_per_pixel), unit=" bytes", recorded="partly"),
         Trait(name="enlargement", values=known_alone(min(preparation.input_px) / shorter), unit=" times",
@@ -47,7 +47,7 @@ def traits(prints: Shaped[np.ndarray, " n"], preparation: Preparation) -> Sequen
         Trait(name="redness", values=known_alone(colour[:, 0] - colour[:, 1]), unit=" of 255", seen=True),
         Trait(name="blueness", values=known_alone(colour[:, 2] - colour[:, 1]), unit=" of 255", seen=True),
         Trait(name="sharpness", values=known_alone(prints["sharpness"]), outliers=True,
-              advice="look at them: they may be blurred, or noise."),
+              advice="check them: they may be blurred or pure noise."),
     ]  # fmt: skip
     for side, name in enumerate(SIDES):
         lines, level = prints["frame"][:, side].astype(np.float64), prints["frame_level"][:, side].astype(np.float64)

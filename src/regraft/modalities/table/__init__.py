@@ -40,7 +40,7 @@ class Augmentation:
     def __post_init__(self) -> None:
         if self.noise < 0 or not 0 <= self.masked < 1:
             raise BadRecipe(f"The augmentation has noise {self.noise} and masked {self.masked}.",
-                            fix="noise lies at 0 or above, masked in [0, 1).")  # fmt: skip
+                            fix="noise must be 0 or more, masked in [0, 1).")  # fmt: skip
 
     @property
     def varies(self) -> bool:
@@ -129,25 +129,27 @@ class TableModality(Modality):
             lacking = [name for name in prepared.columns if name not in header.places]
             if lacking and prepared.missing != "columns":
                 raise BadData(f"In this table {missing_columns(lacking)}.",
-                              fix="add them, or take them for empty: --set prepare.missing=columns.")  # fmt: skip
+                              fix="add them, or treat them as empty: --set prepare.missing=columns.")  # fmt: skip
             if lacking:
-                told.append(f"In this table {missing_columns(lacking)}: taken at their mean over the training rows.")
+                told.append(
+                    f"In this table {missing_columns(lacking)}: replaced by their means over the training rows."
+                )
             known = set(prepared.columns)
             if more := [name for name in header.names if name not in known]:
-                told.append(
-                    f"{counted(len(more), 'column')} that the network does not know left out: {named(more, 3)}."
-                )
+                told.append(f"{counted(len(more), 'column')} unknown to the network left out: {named(more, 3)}.")
             if [name for name in header.names if name in known] != [
                 name for name in prepared.columns if name in header.places
             ]:
-                told.append("The columns stand in another order than the network's; they are found by their names.")
+                told.append("The columns are in a different order from the network's; they are matched by name.")
         if empty := prints["empty"].sum():
             some = named((examples[at].id for at in np.flatnonzero(prints["empty"]).tolist()), 3)
             if prepared.missing == "none":
-                raise BadData(f"{counted(int(empty), 'cell')} are empty ({some}), and this network takes none.",
-                              fix="fill them in, or take them at their mean: --set prepare.missing=cells.")  # fmt: skip
+                raise BadData(f"{counted(int(empty), 'cell')} are empty ({some}), but this network does not accept "
+                f"empty cells.",
+                              fix="fill them in, or replace them by their column's mean: --set "
+                              "prepare.missing=cells.")  # fmt: skip
             told.append(
-                f"{counted(int(empty), 'empty cell')} taken at their column's mean over the training rows ({some})."
+                f"{counted(int(empty), 'empty cell')} replaced by the column's mean over the training rows ({some})."
             )
         return notices(told)
 
@@ -200,7 +202,7 @@ class TableModality(Modality):
         except (TypeError, ValueError):
             numbers = np.zeros((), dtype=np.float32)
         if isinstance(value, str | bytes) or numbers.ndim != 1:
-            raise Undecodable(f"it is a {type(value).__name__}; the numbers of one row are expected, in the network's "
+            raise Undecodable(f"it is a {type(value).__name__}; expected the numbers of one row, in the network's "
                               "order of columns, or a table")  # fmt: skip
         return {"row": Inline(Row(None, numbers))}
 

@@ -88,7 +88,7 @@ class Preparation(Record):
             places = self._places(row.header)
             values = np.where(places >= 0, row.values[places], np.float32(np.nan)).astype(np.float32)
         if len(values) != len(self.columns):
-            raise Undecodable(f"it has {counted(len(values), 'number')}, and {len(self.columns):,} are expected")
+            raise Undecodable(f"it has {counted(len(values), 'number')}; expected {len(self.columns):,}")
         if self.missing == "none" and (empty := np.flatnonzero(np.isnan(values))).size:
             raise Undecodable(f"empty cells in {named((self.columns[at] for at in empty.tolist()), 3)}")
         return values
@@ -115,4 +115,4 @@ class Preparation(Record):
 def missing_columns(names: Sequence[str]) -> str:
     """Return a clause that names the missing columns."""
     which, are = named(map(repr, names), 3), "is" if len(names) == 1 else "are"
-    return f"{counted(len(names), 'column')} that the network knows {are} missing ({which})"
+    return f"{counted(len(names), 'column')} of the network {are} missing ({which})"

@@ -99,7 +99,7 @@ class TextModality(Modality):
         notes = []
         for encoding in sorted(set(encodings.tolist()) - {b""}):
             ids = [examples[at].id for at in np.flatnonzero(encodings == encoding).tolist()]
-            text = f"{counted(len(ids), 'text is', 'texts are')} not UTF-8 but {encoding.decode()}, and read so: "
+            text = f"{counted(len(ids), 'text is', 'texts are')} not UTF-8 and read as {encoding.decode()}: "
             notes.append(Notice(text=f"{text}{named(ids)}.", topic="data"))
         return examples, notes
 
@@ -107,8 +107,8 @@ class TextModality(Modality):
         if name not in ("default", "none"):
             raise UnknownName("augmentation of texts", name, ["default", "none"])
         if changes:
-            raise BadRecipe(f"augment.{next(iter(changes))} is set, but views of texts do not differ.",
-                            fix="leave [augment] out.")  # fmt: skip
+            raise BadRecipe(f"augment.{next(iter(changes))} is set, but texts have no augmentation.",
+                            fix="leave out [augment].")  # fmt: skip
         return Augmentation()
 
     def load(self, contents: Contents, preparation: Any, view: View | None, piece: int = 0) -> tuple[Record, Placement]:
@@ -197,18 +197,16 @@ class TextModality(Modality):
         if prepared.overlap:
             cut = [one.id for one in examples if prepared.windows(*map(text_of, one.contents.values()))[1]]
             many = counted(len(cut), "question has", "questions have")
-            text = f"{many} more than {most // 4} tokens; what comes after is not seen: {named(cut)}."
+            text = f"{many} more than {most // 4} tokens; the rest is ignored: {named(cut)}."
             return notices([text] if cut else [])
         limit = min(most, prepared.max_target_tokens or most)
         long = [examples[at] for at in np.flatnonzero(prints["characters"] > limit - 8).tolist()]
         cut = [one.id for one in long if prepared.encoded(*_given(one.contents, prepared)).overflowing]
         many = counted(len(cut), "text has", "texts have")
-        texts = [
-            f"{many} more than the {most} tokens that {card.name} reads; what comes after is not seen: {named(cut)}."
-        ]
+        texts = [f"{many} more than the {most} tokens that {card.name} reads; the rest is ignored: {named(cut)}."]
         written = [one.id for one in long if prepared.exceeds(text_of(one.contents.get(SHOWN, Inline(""))))]
         many = counted(len(written), "text", "texts")
-        texts.append(f"Of {many} to be written the end is cut off, after {limit} tokens: {named(written)}.")
+        texts.append(f"{many} to generate truncated after {limit} tokens: {named(written)}.")
         return notices([text for text, some in zip(texts, (cut, written), strict=True) if some])
 
     def standalone(self) -> str:

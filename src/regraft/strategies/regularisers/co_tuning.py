@@ -136,8 +136,9 @@ def direct(said: Float[np.ndarray, "n s"], targets: Int[np.ndarray, "n"], num_cl
     for target in np.unique(targets):
         rows[target] = said[targets == target].mean(axis=0)
     note = (
-        "Examples of one group or class cannot be left out in turn, so the relationship of the classes is the mean of "
-        "what the source classifier says of each."
+        "With a single group or class, cross-validation is impossible, so the relationship between classes is the "
+        "mean of "
+        "the source classifier's predictions for each."
     )
     return Relationship(given_target=rows, facts={"relationship": "direct"}, notes=(note,))
 

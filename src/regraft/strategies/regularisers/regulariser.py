@@ -60,16 +60,17 @@ def check(name: str, asked: Asked) -> None:
     kind, card = REGULARISERS.get(name), asked.backbone.card
     if card.weights == "random":
         raise BadRequest(
-            f"The regulariser {name!r} holds training back to what was pretrained, but the weights of {card.name} are "
-            "drawn at random.",
-            fix="start from trained weights, or leave options.regulariser out.",
+            f"The regulariser {name!r} keeps training close to the pretrained network, but the weights of "
+            f"{card.name} are "
+            "random.",
+            fix="start from trained weights, or leave out options.regulariser.",
         )
     network = asked.backbone.network
     if not network.above(asked.cut):
         raise BadRequest(
-            f"The regulariser {name!r} acts on the stages above the cut, but above the cut {asked.cut!r} lies the "
-            "head alone.",
-            fix="choose a lower cut, or leave options.regulariser out.",
+            f"The regulariser {name!r} acts on the stages above the cut, but only the head is above the cut "
+            f"{asked.cut!r}.",
+            fix="choose a lower cut, or leave out options.regulariser.",
         )
     if not kind.relates_classes:
         return
@@ -81,9 +82,9 @@ def check(name: str, asked: Asked) -> None:
         )
     if network.source_head is None:
         raise BadRequest(
-            f"The regulariser {name!r} needs the classifier that the weights were trained with, and {card.name} "
-            "has none (a model made here keeps its stages, not its source classifier).",
-            fix=f"set options.regulariser to one of: {others}; or start from the weights that this model started from.",
+            f"The regulariser {name!r} needs the classifier that the weights were trained with, but {card.name} "
+            "has none (models saved by Regraft keep their stages, not the source classifier).",
+            fix=f"set options.regulariser to one of: {others}, or start from the original weights of this model.",
         )
 
 
