@@ -238,7 +238,7 @@ def test_where_there_are_several_one_is_to_be_named(hub: Hub) -> None:
     hub.files = {"one.pth": b"1", "two.pth": b"2"}
     with pytest.raises(BadRequest, match=r"has one\.pth, two\.pth") as raised:
         drained("owner/net")
-    assert raised.value.fix == "name one: hf:owner/net/FILE."
+    assert raised.value.fix == "choose one: hf:owner/net/FILE."
     with pytest.raises(UnknownName, match=r"did you mean 'two\.pth'"):
         drained("owner/net/tow.pth")
 

@@ -102,7 +102,7 @@ def test_a_label_that_the_model_does_not_know_and_data_out_of_reach_are_named(
     runs: Mapping[str, Small], copy: Path, tmp_path: Path
 ) -> None:
     asked = next((runs["probe"].photos / "test" / "rows").iterdir())
-    with pytest.raises(BadRequest, match="knows no 'rovs'"):
+    with pytest.raises(BadRequest, match="no class or target 'rovs'"):
         list(explain(copy, [asked], out=tmp_path / "page", label="rovs", threads=1))
     events = list(explain(copy, [asked], out=tmp_path / "page", label="rows", threads=1))
     assert any("nearest training examples cannot be shown" in getattr(event, "text", "") for event in events)

@@ -227,7 +227,7 @@ def run(number: int, root: Path, model: Path) -> dict[str, object]:
 
 def judged(verb: str, code: int, out: str, err: str, written: Path):  # type: ignore[no-untyped-def]
     """What must not be, and is."""
-    if "Traceback" in err or "fault in regraft" in err:
+    if "Traceback" in err or "bug in regraft" in err:
         yield "a traceback"
     if "Warning" in err:
         yield "a raw warning"

@@ -210,7 +210,7 @@ def test_k08_too_little_memory_is_named_with_what_to_lower(
         shutil.rmtree(root / "big", ignore_errors=True)
         return
     try:
-        named(done, 7, "The memory is too small", "options.batch", "--input-px", "--cut")
+        named(done, 7, "Out of memory", "options.batch", "--input-px", "--cut")
     finally:
         if done.code != 7:  # a failure here is not one of the next test
             shutil.rmtree(root / "big", ignore_errors=True)

@@ -31,7 +31,7 @@ def test_k21_data_are_looked_for_beside_the_recipe_and_a_notice_says_where(elsew
     found = recipe_for("../own/recipe.toml", {})
     assert found.data == str(elsewhere / "own" / "photos")
     (note,) = moved(found, "../own/recipe.toml")
-    assert note.text == f"The data of ../own/recipe.toml, 'photos' there, are read at {found.data}."
+    assert note.text == f"The data of ../own/recipe.toml ('photos' there) are read from {found.data}."
 
 
 def test_k21_the_recipe_of_a_run_is_followed_to_where_the_run_was_started(elsewhere: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from cases.door import TINY, photo, photos, regraft
 
-SAID = "are among those that the model was trained or validated on: on these it shows what it remembers"
+SAID = "were used to train or validate the model: results on them measure memorisation"
 
 
 def findings(out: Path) -> list[dict[str, object]]:
@@ -41,13 +41,13 @@ def test_k20_a_part_is_counted_even_where_it_was_saved_again_or_lies_in_an_archi
 
 def test_k20_new_data_and_the_runs_own_test_split_are_not_accused(model: Path, tmp_path: Path) -> None:
     out = evaluated(model, photos(tmp_path / "new", 4, first=70), tmp_path / "out")
-    assert "trained or validated" not in out
+    assert "train or validate" not in out
     assert findings(tmp_path / "out") == []
     split = tmp_path / "split"
     photos(split / "train", 8, first=100)
     photos(split / "test", 4, first=200)
     assert regraft("fit", split, *TINY, "--out", tmp_path / "s").code == 0
-    assert "trained or validated" not in evaluated(tmp_path / "s", split, tmp_path / "s out")
+    assert "train or validate" not in evaluated(tmp_path / "s", split, tmp_path / "s out")
     assert f"16 of the 16 examples {SAID}" in evaluated(tmp_path / "s", split / "train", tmp_path / "s train")
 
 
@@ -62,7 +62,7 @@ def test_k20_what_an_earlier_run_was_trained_on_counts_as_well(model: Path, tmp_
 def test_k20_a_model_without_its_run_says_that_it_cannot_tell(model: Path, tmp_path: Path) -> None:
     shutil.copytree(model / "model", tmp_path / "alone" / "mine")
     out = evaluated(tmp_path / "alone" / "mine", photos(tmp_path / "new", 4, first=70), tmp_path / "out")
-    assert "cannot be told: its run is not beside it" in out
+    assert "its run folder is missing" in out
 
 
 def test_k20_no_digest_travels_with_the_model(model: Path) -> None:

@@ -87,7 +87,7 @@ def test_what_show_prints_is_a_recipe(child_env: dict[str, str], tmp_path: Path)
 
 def test_listings_name_what_there_is(child_env: dict[str, str]) -> None:
     listed = regraft("backbones", env=child_env).stdout
-    for said in ("googlenet@imagenet", "resnet18@random", "4e (partial)", "terms: ", "prefer it first: ", "prefer "):
+    for said in ("googlenet@imagenet", "resnet18@random", "4e (partial)", "terms: ", "use it by default: ", "use it "):
         assert said in listed
     listed = regraft("strategies", env=child_env).stdout
     assert all(name in listed for name in ("probe", "partial", "full", "lp_ft", "scratch"))

@@ -49,8 +49,8 @@ def test_several_are_told_in_a_line_each_with_whose_accuracy_it_is() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["googlenet", "alexnet", "--svg", "net.svg"], "are of one network"),
-        (["googlenet", "--compare", "--layers"], "are of one network"),
+        (["googlenet", "alexnet", "--svg", "net.svg"], "accept a single network"),
+        (["googlenet", "--compare", "--layers"], "accept a single network"),
         (["googlenet", "resnet8"], "did you mean 'resnet18'?"),
         (["googlenet", "--input-px", "8"], "at least 32 pixels"),
     ],

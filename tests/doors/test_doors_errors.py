@@ -49,7 +49,7 @@ def test_the_page_of_exit_codes_is_the_family() -> None:
 def test_a_path_that_the_system_refuses_is_no_fault(child_env: dict[str, str], tmp_path: Path) -> None:
     done = run(f"open({str(tmp_path)!r})", child_env)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"regraft: The system refuses {tmp_path}: Is a directory.\n  fix: check the path")
+    assert done.stderr.startswith(f"regraft: {tmp_path} cannot be accessed: Is a directory.\n  fix: check the path")
     done = run("open('no such file')", child_env)
     assert (done.returncode, "Traceback" in done.stderr) == (1, True), "a file of ours that is missing is a fault"
 
@@ -58,7 +58,7 @@ def test_a_fault_keeps_its_traceback_and_asks_for_a_report(child_env: dict[str, 
     done = run("{}['missing']", child_env)
     assert done.returncode == 1
     assert "KeyError: 'missing'" in done.stderr
-    assert done.stderr.splitlines()[-1].startswith("regraft: This is a fault in regraft")
+    assert done.stderr.splitlines()[-1].startswith("regraft: This is a bug in regraft")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of another kind")

@@ -134,7 +134,7 @@ def test_an_evaluation_on_the_test_part_gives_the_reports_figure(
     assert "probe at output, googlenet:tiny@random" in compared
     assert "None" not in compared
     again = command("evaluate", "runs/probe", "--data", "photos/test", "--out", "tests/probe", code=9)
-    assert "is there already" in again.stderr
+    assert "already exists" in again.stderr
     printed = json.loads(command("evaluate", "runs/probe", "--data", "photos/test", "--json").stdout)
     assert printed["path"] is None
     assert printed["report"]["evaluation"] == later["evaluation"]

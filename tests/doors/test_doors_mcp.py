@@ -81,7 +81,7 @@ def test_a_client_trains_compares_and_predicts_where_that_is_allowed(photos: Pat
     assert tested["verdict"]
     assert "does not exist" in refused
     assert "fix: check the path" in refused
-    assert "cannot be called" in away
+    assert "is not a valid" in away
     assert {path.name for path in tmp_path.iterdir()} == {"one", "two"}
     assert any(message == "activations" for _, _, message in seen)
 

@@ -35,7 +35,7 @@ def test_a_table_has_every_answer_with_every_probability(tmp_path: Path, capsys:
 @pytest.mark.parametrize("answers", [[BAD, GOOD], [GOOD, BAD], [BAD, BAD]], ids=["first", "last", "all"])
 def test_unreadable_inputs_are_written_and_then_named(answers: list[Prediction], tmp_path: Path) -> None:
     out = tmp_path / "table.csv"
-    with pytest.raises(BadData, match=r"could not be read, and have no label: c,d.jpg: image file is truncated"):
+    with pytest.raises(BadData, match=r"could not be read and have no prediction: c,d.jpg: image file is truncated"):
         write_predictions(answers, out=out, json_lines=False)
     found = rows(out)
     assert [row["input"] for row in found] == [answer.id for answer in answers]

@@ -195,7 +195,7 @@ def test_answers_withheld_and_unreadable_are_written_as_json_and_told(
     done = command("predict", str(model), "giant/dark", "--json", "--abstain", "0")
     assert done.stdout.count("\n") == 5
     assert '"abstained": true' in done.stdout
-    told(done, 3, "1 of 5 inputs could not be read, and have no label", "the other predictions stand")
+    told(done, 3, "1 of 5 inputs could not be read and have no prediction", "the other predictions are valid")
 
 
 def test_a_recipe_run_on_other_weights_is_refused_with_both_digests(

@@ -129,7 +129,7 @@ def test_a_damaged_image_stops_training_and_is_named(tmp_path: Path) -> None:
         paths.append(tmp_path / f"{number}.png")
         Image.new("RGB", (8, 8), (40 * number, 0, 0)).save(paths[-1])
     paths[3].write_bytes(b"no image")
-    with pytest.raises(DamagedData, match=r"3\.png.*\n.*leave them out of X"):
+    with pytest.raises(DamagedData, match=r"3\.png.*\n.*remove them from X"):
         classifier().fit(paths, list("ababab"))
 
 

@@ -99,7 +99,7 @@ def test_long_recordings_are_cut_and_that_is_said(clips: Path, tmp_path: Path) -
 
 
 def test_a_network_that_cannot_hear_is_refused(toy_words: None, clips: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadData, match=r"holds recordings; .* takes data of the kind words"):
+    with pytest.raises(BadData, match=r"contains recordings, but .* takes words data"):
         list(fit(Recipe(data=str(clips), backbone="toy_encoder@random"), tmp_path / "none"))
 
 

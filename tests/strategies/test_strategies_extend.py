@@ -17,7 +17,7 @@ from regraft.values import drained
 
 OLD = Finished(
     name="ants", classes=("a", "b", "c"), weight=np.zeros((3, 4)), bias=np.zeros(3), temperature=1.0,
-    reference=None, num_examples=None, standing="which the old model had not seen",
+    reference=None, num_examples=None, standing="not seen by the old model",
 )  # fmt: skip
 
 
@@ -36,7 +36,7 @@ def asked(called_new: int, *, groups: np.ndarray | None = None, max_loss: float 
 def test_what_was_lost_and_what_is_predicted_as_new_is_told() -> None:
     found = asked(6)
     assert found.score == pytest.approx(-6 / 40)
-    assert "on 40 old test examples (which the old model had not seen) was 1.000 before and is 0.850" in found.message
+    assert "on 40 old test examples (not seen by the old model) was 1.000 before and is 0.850" in found.message
     assert "6 of them are predicted as a new class" in found.message
     assert found.examples == tuple(f"{at}.png" for at in range(6))
     assert (found.severity, found.check) == ("warn", "old classes kept")

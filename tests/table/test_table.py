@@ -214,5 +214,5 @@ def test_dense_layers_are_cut_and_adapted_on_the_columns(tmp_path: Path) -> None
 
 
 def test_a_network_of_images_is_refused_with_those_that_are_not(cancer: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadData, match=r"holds rows; .* takes data of the kind image(?s:.*)columns@random"):
+    with pytest.raises(BadData, match=r"contains rows, but .* takes image data(?s:.*)columns@random"):
         list(fit(Recipe(data=str(cancer), backbone="googlenet:tiny@random"), tmp_path / "none"))

@@ -95,7 +95,7 @@ def test_what_is_not_there_is_named(done: RunDone, tmp_path: Path) -> None:
         list(export(done.path, "onnx", out=tmp_path / "export"))
     (tmp_path / "one.txt").write_text("the saw there")
     pytest.importorskip("captum")
-    with pytest.raises(BadRequest, match="A span model has no outputs by class"):
+    with pytest.raises(BadRequest, match="A span model has no outputs per class"):
         list(explain(done.path, [tmp_path / "one.txt"], out=tmp_path / "explained"))
 
 

@@ -122,7 +122,7 @@ def test_a_fit_takes_the_advice_and_says_what_came_of_it(tmp_path: Path) -> None
 def test_auto_is_a_word_of_fit_alone_and_chooses_the_cut_too(tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match="only when a model is fitted"):
         show(Recipe(data="d", strategy="auto"))
-    with pytest.raises(BadRequest, match="the cut as well"):
+    with pytest.raises(BadRequest, match="also chooses the cut"):
         next(fit(Recipe(data="d", strategy="auto", cut="4e"), tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 

@@ -82,7 +82,7 @@ def test_where_too_little_would_be_left_to_train_on_all_are_dealt_out_anew(tmp_p
     table = tmp_path / "clean.csv"
     grouped = with_settings(recipe, {"source.group_pattern": r"/(p\d+)_"})
     told = [one.text for one in audit(grouped, checks=CHEAP, fix_split=table) if isinstance(one, Notice)]
-    assert any("drawn again" in text for text in told)
+    assert any("redrawn" in text for text in told)
     where: dict[str, set[str]] = {}
     for row in table.read_text().splitlines()[1:]:
         path, _, split, _ = row.split(",")

@@ -88,7 +88,7 @@ def test_different_tests_are_refused_with_what_differs(tmp_path: Path, sample: A
     with pytest.raises(RunError, match=r"one on 90, fewer on 87, of which 87 are in both. Not in both: 0.jpg, 1.jpg"):
         compare(tmp_path / "one", tmp_path / "fewer")
     write_run(tmp_path / "relabelled", b, (targets + (np.arange(90) == 7)) % 3)
-    with pytest.raises(RunError, match=r"1 of the shared examples have another label in each run: 7.jpg"):
+    with pytest.raises(RunError, match=r"1 of the shared examples have different labels in the two runs: 7.jpg"):
         compare(tmp_path / "one", tmp_path / "relabelled")
     write_run(tmp_path / "others", b, targets, classes=("ants", "bees", "hornets"))
     with pytest.raises(RunError, match="The classes differ"):
@@ -102,7 +102,7 @@ def test_other_data_under_the_same_names_are_noted(tmp_path: Path, sample: Any) 
     targets, a, b = sample
     write_run(tmp_path / "one", a, targets)
     write_run(tmp_path / "two", b, targets, fingerprint="g")
-    assert "taken for the same" in compare(tmp_path / "one", tmp_path / "two").notes[0]
+    assert "treated as identical" in compare(tmp_path / "one", tmp_path / "two").notes[0]
 
 
 def test_what_is_no_finished_run_is_named(tmp_path: Path, sample: Any) -> None:

@@ -70,7 +70,7 @@ def test_the_model_gives_features_and_is_a_backbone_for_the_next_transfer(done: 
     (one,) = predict(done.path, [images / "0.png"], threads=1)
     width = load(done.path / "model").model.task.facts["num_outputs"]
     assert len(one.values) == width
-    with pytest.raises(BadRequest, match="measured against its teacher"):
+    with pytest.raises(BadRequest, match="evaluated against its teacher"):
         list(evaluate(done.path, images))
 
 
@@ -95,5 +95,5 @@ def test_the_teacher_looks_once_at_every_view(
 
 
 def test_other_strategies_need_labels(images: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadRequest, match="are what a teacher sees, and probe has none"):
+    with pytest.raises(BadRequest, match="come from a teacher, but the strategy probe has none"):
         list(fit(recipe(images, strategy="probe", options={}), tmp_path / "run"))

@@ -106,7 +106,7 @@ def test_the_check_asks_both_models_about_the_old_test_part(place: Path) -> None
     right = [np.mean([one == path.parent.name for one, path in zip(of, old, strict=True)]) for of in said]
     assert finding["score"] == pytest.approx(right[1] - right[0])
     figures = (
-        rf"on 16 old test examples \(which the old model had not seen\) was {right[0]:.3f} before and is {right[1]:.3f}"
+        rf"on 16 old test examples \(not seen by the old model\) was {right[0]:.3f} before and is {right[1]:.3f}"
     )
     assert re.search(figures, finding["message"])
     taken = {f"test/{path.parent.name}/{path.name}" for path, one in zip(old, said[1], strict=True) if one == "red"}
@@ -175,8 +175,8 @@ def test_a_model_without_its_run_takes_old_examples_that_are_given(place: Path, 
     paint(tmp_path / "some", ("blue", "green", "grey"), {"": 10})
     events = list(extend(model, place / "new", out=tmp_path / "out", old=tmp_path / "some", max_loss=EASY, threads=1))
     said = " ".join(event.text for event in events if isinstance(event, Notice))
-    assert "does not know it: grey" in said
-    assert "not known whether the old model was trained on them" in said
+    assert "unknown to the model left out: grey" in said
+    assert "possibly seen by the old model in training" in said
     assert "on 4 old test examples" in told(tmp_path, "out")["findings"][0]["message"]
 
 
@@ -228,14 +228,14 @@ def test_one_picture_under_an_old_and_a_new_label_is_refused(place: Path, tmp_pa
 
 
 def test_what_makes_no_sense_is_refused(place: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadData, match=r"Every class of .* \(blue, green\) is one of the model's already"):
+    with pytest.raises(BadData, match=r"Every class of .* \(blue, green\) already belongs to the model"):
         list(extend(place / "probe", place / "old", out=tmp_path / "out", threads=1))
     with pytest.raises(BadRecipe, match=r"max_loss is 2"):
         list(extend(place / "probe", place / "new", out=tmp_path / "out", max_loss=2, threads=1))
     plain = Recipe(data=str(place / "new"), backbone="googlenet:tiny@random", strategy="extend", threads=1)
     with pytest.raises(BadRequest, match="adds classes to a finished model"):
         list(fit(plain, tmp_path / "out"))
-    with pytest.raises(BadRequest, match="read its inputs otherwise"):
+    with pytest.raises(BadRequest, match="would also change the predictions"):
         list(fit(replace(plain, backbone=f"bundle:{place / 'probe'}", input_px=48), tmp_path / "out"))
     assert not (tmp_path / "out").exists()
     with pytest.raises(RunError, match="holds a finished run"):
@@ -257,7 +257,7 @@ def test_a_model_that_was_extended_is_extended_again_with_all_that_it_was_made_o
     done = list(extend(place / "probe-3", tmp_path / "more", out=tmp_path / "out", max_loss=EASY, threads=1))[-1]
     assert isinstance(done, RunDone)
     assert done.report.strategy.facts["old_examples"] == 36
-    assert "on 24 old test examples (which the old model had not seen)" in done.report.findings[0].message
+    assert "on 24 old test examples (not seen by the old model)" in done.report.findings[0].message
     model, before = load(tmp_path / "out"), load(place / "probe-3")
     assert model.classes == ("blue", "green", "red", "grey")
     np.testing.assert_array_equal(model.model.weight[:3], before.model.weight)

@@ -44,7 +44,7 @@ def test_every_study_is_listed_with_its_claim_and_others_are_not_there(tmp_path:
 
 def test_without_data_and_corpus_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("REGRAFT_SHARED", str(tmp_path / "nowhere"))
-    with pytest.raises(BadData, match="No data are named") as told:
+    with pytest.raises(BadData, match="No data were given") as told:
         done(lab("scales", out=tmp_path / "out"))
     assert "--data FOLDER" in told.value.fix
     assert not (tmp_path / "out").exists()

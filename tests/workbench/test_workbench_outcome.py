@@ -27,7 +27,7 @@ def evaluated(own: tuple[float, float | None] | None, probes: float | None) -> R
 
 def test_a_model_surer_than_it_should_be_is_held_against_the_probe() -> None:
     text = evaluated((1.5, 1.09), 0.652).surer
-    assert "log loss is 1.500, the linear probe's 0.652" in text
+    assert "log loss is 1.500, that of the linear probe 0.652" in text
     assert "--strategy probe" in text
 
 

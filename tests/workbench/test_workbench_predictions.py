@@ -77,7 +77,7 @@ def test_a_label_that_is_none_of_the_outputs_is_named(tmp_path: Path, kind: str,
     path, prefix = tmp_path / "predictions.csv", "v" if kind == "regression" else "p"
     header = ",".join(["split,id,group,label,predicted", f"{prefix}:a:b", f"{prefix}:c", f'"{prefix}:d, e"'])
     path.write_text(f'{header}\ntest,0.jpg,,"{label}",,0.1,0.2,0.7\n')
-    with pytest.raises(RunError, match="is not a table of predictions as regraft writes it") as raised:
+    with pytest.raises(RunError, match="is not a table of predictions written by regraft") as raised:
         read_predictions(path, "test", kind)
     assert said in str(raised.value)
 
@@ -85,7 +85,7 @@ def test_a_label_that_is_none_of_the_outputs_is_named(tmp_path: Path, kind: str,
 def test_a_table_of_numbers_is_none_of_classes(tmp_path: Path) -> None:
     path, (targets, outputs) = tmp_path / "predictions.csv", sample("regression", n=5)
     path.write_text(_written("regression", _labels("regression", targets), outputs))
-    with pytest.raises(RunError, match=r"its columns are .*v:a:b.*; expected are .* p:NAME"):
+    with pytest.raises(RunError, match=r"its columns are .*v:a:b.*; expected .* p:NAME"):
         read_predictions(path, "test", "classification")
 
 

@@ -76,5 +76,5 @@ def test_a_model_is_sent_without_anything_else_of_its_run_and_is_itself_again(hu
     for name, data in hub.taken.items():
         (tmp_path / "again" / name).write_bytes(data)
     assert load(tmp_path / "again", threads=1).facts["digest"] == bundle.facts["digest"]
-    with pytest.raises(RunError, match="was not taken"):
+    with pytest.raises(RunError, match="did not accept"):
         list(push(tmp_path / "run" / "model", "someone/missing"))

@@ -38,5 +38,5 @@ def test_inputs_of_other_channels_are_others_and_have_another_key(images: Path) 
 def test_a_network_for_another_kind_of_data_is_refused(images: Path) -> None:
     recipe = Recipe(data=str(images))
     session = drained(open_session(recipe, workers=1))
-    with pytest.raises(BadData, match=r"holds images; .* takes data of the kind table"):
+    with pytest.raises(BadData, match=r"contains images, but .* takes table data"):
         suited(recipe, session.dataset, drained(open_backbone("columns@random")))

@@ -74,7 +74,7 @@ def test_a_backbone_without_inner_cuts_says_which_it_has_and_what_to_do_instead(
 
 @pytest.mark.parametrize("backbone", ["googlenet@hf:owner/net", "googlenet@file:net.pth", "bundle:runs/one"])
 def test_trained_weights_are_not_taken_for_random_ones(backbone: str) -> None:
-    with pytest.raises(BadRequest, match="draws its weights at random"):
+    with pytest.raises(BadRequest, match="starts from random weights"):
         show(Recipe(data="x", backbone=backbone, strategy="scratch"))
 
 

@@ -108,5 +108,5 @@ def test_numbers_out_of_range_are_refused(name: str, number: int) -> None:
 def test_threads_and_device_are_the_machines_own_unless_named() -> None:
     assert timing_of(batch=4, rounds=2, threads=3, device="cpu") == Timing(batch=4, rounds=2, threads=3, device="cpu")
     assert timing_of(batch=4, rounds=2, threads=0, device="cpu").threads >= 1
-    with pytest.raises(BadRequest, match="does not work here"):
+    with pytest.raises(BadRequest, match="is not available on this machine"):
         timing_of(batch=4, rounds=2, threads=0, device="abacus")

@@ -65,7 +65,7 @@ def test_k2_where_each_class_is_one_group_there_is_no_number_and_it_is_said_why(
     assert (report.evaluation, report.gaps, report.probe, report.paired) == ({}, (), None, None)
     assert report.calibration is None
     assert report.untested.startswith("Groups and classes coincide: each class is one group")
-    assert "you can still claim that the model was trained on these examples, but nothing of" in report.untested
+    assert "There is no figure: the model was trained on these examples, but its accuracy" in report.untested
     run = tmp_path / "run"
     for page in ("report.md", "report.html", "model/README.md"):
         text = (run / page).read_text()
@@ -92,8 +92,8 @@ def test_a_class_of_one_group_is_tested_nowhere_and_the_others_are(strategy: str
     assert np.isnan(by_class["a"].recall.value)
     assert section.headline.low is not None
     assert report.untested == (
-        "Too few groups have a: 10 of 50 examples trained in every fold and were tested in none. You can still claim "
-        "the figure for the other classes, and nothing for a."
+        "Too few groups have a: 10 of 50 examples were used for training in every fold and never tested. "
+        "The figure is still valid for the other classes, and nothing for a."
     )
     assert report.untested in (tmp_path / "run" / "report.md").read_text()
     if strategy == "partial":
@@ -137,5 +137,5 @@ def test_targets_that_vary_in_every_fold_are_measured_as_before(tmp_path: Path) 
 def test_runs_without_a_number_are_not_compared(tmp_path: Path) -> None:
     for name in ("one", "two"):
         ran(tmp_path / name, COINCIDE)
-    with pytest.raises(RunError, match=r"has no figure to compare\. Groups and classes coincide"):
+    with pytest.raises(RunError, match=r"has no test result to compare\. Groups and classes coincide"):
         compare(tmp_path / "one" / "run", tmp_path / "two" / "run")

@@ -95,5 +95,5 @@ def test_views_made_on_the_device_end_in_a_model_that_answers_on_plain_ones(phot
     "other", [{"strategy": "partial"}, {"strategy": "full", "views": 2}, {"strategy": "probe"}], ids=str
 )
 def test_views_that_are_kept_are_not_made_on_the_device(photos: Path, tmp_path: Path, other: dict[str, object]) -> None:
-    with pytest.raises(BadRecipe, match="only inputs that are made in every epoch"):
+    with pytest.raises(BadRecipe, match="only inputs that are redrawn every epoch"):
         list(fit(Recipe(data=str(photos), augment=ON_DEVICE, **TINY, **other), tmp_path / "run"))

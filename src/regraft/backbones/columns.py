@@ -66,7 +66,7 @@ def _family(name: str, title: str, prefer: str) -> Family:
 
 ENTRIES = {
     "columns": _family("columns", "The standardised columns of a table, without a network",
-                       "the first choice for numeric tables: with few rows, a linear model is hard to beat"),
+                       "by default for numeric tables: with few rows, a linear model is hard to beat"),
     "columns_mlp": _family("columns_mlp", "Three dense layers on the columns of a table",
                            "for many rows, or after pretraining; can be cut after any layer"),
 }  # fmt: skip

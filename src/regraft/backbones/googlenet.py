@@ -117,7 +117,7 @@ def _from_caffe(blobs: Mapping[str, Any]) -> dict[str, Any]:
 ENTRY = Family(
     name="googlenet",
     title="GoogLeNet (Inception v1): parallel 1x1, 3x3, 5x5 and pool branches, 7.0 million parameters",
-    prefer="the first choice: fine-tuning defaults were measured on it; ten cuts, side heads; 70 % on ImageNet "
+    prefer="by default: fine-tuning defaults were measured on it; ten cuts, side heads; 70 % on ImageNet "
     "for 1.5 billion multiply-adds at 224 pixels",
     source="Szegedy et al. 2014, arXiv:1409.4842",
     revision=1,

@@ -235,7 +235,7 @@ ENTRIES = {
     "minilm_l6": Family(
         name="minilm_l6",
         title="MiniLM-L6: a sentence encoder of six layers, 22.6 million parameters",
-        prefer="the first choice for English texts: small, fast on a CPU, its weights come as a pip package",
+        prefer="by default for English texts: small, fast on a CPU, its weights come as a pip package",
         source="Wang et al. 2020, arXiv:2002.10957; trained further by sentence-transformers, "
         "https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2",
         revision=1,

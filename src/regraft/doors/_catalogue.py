@@ -219,7 +219,9 @@ def describe(
 
     if len(names) > 1 or compare or measure:
         if layers or svg or html:
-            raise BadRequest("--layers, --svg and --html are of one network.", fix="describe the networks one by one.")
+            raise BadRequest(
+                "--layers, --svg and --html accept a single network.", fix="describe the networks individually."
+            )
         timing = timing_of(batch=batch, rounds=rounds, threads=threads, device=device) if measure else None
         several = result_of(side_by_side(names, input_px=input_px, timing=timing), SideBySide, quiet=quiet)
         print_found(several.to_json(), of_networks, json=json)
@@ -273,7 +275,7 @@ def cache(
         days = None if older_than is None else seconds(older_than) / 86_400
         print_found(clear_cache(backbone=backbone, older_than_days=days), of_cleared, json=json)
     elif backbone or older_than:
-        raise BadRequest("--backbone and --older-than say what to clear.", fix="add --clear.")
+        raise BadRequest("--backbone and --older-than require --clear.", fix="add --clear.")
     else:
         print_found(look(), of_cache, json=json)
 

@@ -115,9 +115,9 @@ def _known(error: Exception) -> errors.RegraftError | None:
     if number == errno.ENOMEM or errors.out_of_memory(error):
         said = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
         return errors.OutOfSpace(
-            f"The memory is too small: {said}.",
+            f"Out of memory: {said}.",
             fix="lower the batch size (--set options.batch=8) or the input size (--input-px 128), freeze more (a later "
-            "--cut), or end other programs.",
+            "--cut), or close other programs.",
         )
     if number in FULL:
         return disk_full(name or "the output")
@@ -131,11 +131,12 @@ def _known(error: Exception) -> errors.RegraftError | None:
     path = Path(os.fsdecode(name)).absolute()
     said = getattr(error, "strerror", "")
     if path.is_symlink() and not path.exists():
-        said = "it is a link that leads nowhere"
+        said = "it is a broken link"
     home = cache_home().absolute()
     ours = path in (home, *home.parents) or path.is_relative_to(home)
-    fix = "set REGRAFT_CACHE to a folder of your own." if ours else "check the path and its rights, or choose another."
-    return errors.BadRequest(f"The system refuses {path}: {said}.", fix=fix)
+    fix = "set REGRAFT_CACHE to a folder of your own." if ours else "check the path and its permissions, or choose "
+    "another."
+    return errors.BadRequest(f"{path} cannot be accessed: {said}.", fix=fix)
 
 
 @contextmanager
@@ -170,6 +171,6 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def _unexpected(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     said = "".join(traceback.format_exception(kind, error, trace))
     _tell(
-        f"{said}\nregraft: This is a fault in regraft, not in what you asked. Please report it to {ISSUES}: the lines "
+        f"{said}\nregraft: This is a bug in regraft. Please report it to {ISSUES}: the lines "
         "above, the command, and `regraft --version`.\n"
     )

@@ -104,7 +104,9 @@ def seconds(text: str) -> float:
     except ValueError:
         total = 0
     if total <= 0:
-        raise BadRequest(f"{text!r} is not a valid duration.", fix="write it like 600, 90s, 10m, 1h30m or 2d.")
+        raise BadRequest(
+            f"{text!r} is not a valid duration.", fix="write it as 600, 90s, 10m, 1h30m or 2d, for example."
+        )
     return total
 
 
@@ -122,7 +124,7 @@ def percent(text: str) -> float:
     try:
         return float(text.strip().rstrip("%")) / 100
     except ValueError as error:
-        raise BadRequest(f"{text!r} is not a percentage.", fix="write 10,20,50,100%.") from error
+        raise BadRequest(f"{text!r} is not a percentage.", fix="write, for example, 10,20,50,100%.") from error
 
 
 def _parameter(path: str) -> inspect.Parameter:

@@ -98,7 +98,7 @@ class SavedModel:
             RunError: there is something already.
         """
         if path.exists():
-            raise RunError(f"{path} is there already.", fix="give another folder: nothing is overwritten.")
+            raise RunError(f"{path} already exists.", fix="choose another folder; existing files are not overwritten.")
         shutil.copytree(self.path, path)
 
     def __getstate__(self) -> Mapping[str, bytes]:

@@ -29,9 +29,9 @@ def of_backbones(found: "Sequence[BackboneFacts]") -> str:
     for one in found:
         facts = listed([("variants", ", ".join(one.variants)), *_architecture(one), ("source", one.source)])
         weights = "\n".join(map(_weights, one.weights))
-        prefer = wrapped(f"prefer it {one.prefer}", "  ")
+        prefer = wrapped(f"use it {one.prefer}", "  ")
         parts.append(f"{one.name}\n  {one.title}\n{prefer}\n{facts}\n  weights\n{weights}")
-    own = "A model that regraft saved is a backbone too: --backbone PATH_OF_A_RUN. It is nearest where its data are."
+    own = "A saved model is also a backbone: --backbone RUN_FOLDER. It suits data similar to its own best."
     return "\n\n".join([*parts, own])
 
 
@@ -42,7 +42,7 @@ def of_advice(report: "AdviceReport") -> str:
          one.predicted.told() if one.predicted else NOTHING, duration(one.cost.seconds) if one.cost else NOTHING)
         for one in report.candidates
     ]  # fmt: skip
-    header = ["recipe (*: as good as the best)", report.metric.replace("_", " "), "predicted on a test", "a fit"]
+    header = ["recipe (*: as good as the best)", report.metric.replace("_", " "), "predicted test result", "a fit"]
     return aligned(header, rows)
 
 
@@ -61,7 +61,7 @@ def of_audit(report: "AuditReport", folder: "Path | None") -> str:
 
 def of_strategies(found: "Sequence[StrategyFacts]") -> str:
     """Each with its presets."""
-    return "\n\n".join([*map(_strategy, found), "The options of one: regraft strategies NAME"])
+    return "\n\n".join([*map(_strategy, found), "To list the options of a strategy: regraft strategies NAME"])
 
 
 def of_options(found: "Sequence[StrategyFacts]") -> str:
@@ -93,12 +93,12 @@ def of_cleared(done: "ClearedCache") -> str:
     """What clearing did."""
     parts = [
         f"{len(done.removed)} stored sets of activations deleted, {size(done.freed_bytes)} freed.",
-        f"What scans remembered of files is deleted too, {size(done.scan_bytes)}." if done.scan_bytes else "",
-        f"Unpacked archives are deleted too, {size(done.unpacked_bytes)}." if done.unpacked_bytes else "",
+        f"Cached scan results deleted, {size(done.scan_bytes)}." if done.scan_bytes else "",
+        f"Unpacked archives deleted, {size(done.unpacked_bytes)}." if done.unpacked_bytes else "",
         f"{counted(done.unpacked_kept, 'unpacked archive')} in use by a running process: kept."
         if done.unpacked_kept
         else "",
-        f"{len(done.kept)} are in use by a running process and were kept." if done.kept else "",
+        f"{len(done.kept)} in use by a running process: kept." if done.kept else "",
     ]
     return " ".join(filter(None, parts))
 
@@ -130,7 +130,7 @@ def of_studies(found: "Sequence[StudyFacts]") -> str:
         f"{one.name}\n  {one.title}\n{wrapped(one.claim, '  ')}\n{wrapped(f'source: {one.source}', '  ')}"
         for one in found
     ]
-    return "\n\n".join([*parts, "Each trains for some minutes on two cores: regraft lab NAME"])
+    return "\n\n".join([*parts, "Each study trains for some minutes on two cores: regraft lab NAME"])
 
 
 def of_bench(found: "Benched") -> str:
@@ -141,8 +141,9 @@ def of_bench(found: "Benched") -> str:
         for one in found.formats
     ]  # fmt: skip
     unchecked = any(not one.exported for one in found.formats)
-    said = f"{found.processor}, {counted(found.threads, 'thread')}. Reading and preparing an input takes " + (
-        f"{found.prepare_ms:.2f} ms more." + (" *: made for this, not compared with the model." if unchecked else "")
+    said = f"{found.processor}, {counted(found.threads, 'thread')}. Reading and preparing an input takes another " + (
+        f"{found.prepare_ms:.2f} ms."
+        + (" *: created for this benchmark, not compared with the model." if unchecked else "")
     )
     header = ["format", "size", "one input, p50 ms", "p95 ms", "inputs a second"]
     return "\n\n".join([aligned(header, rows, left=1), wrapped(said)])
@@ -162,7 +163,7 @@ def of_explanations(found: "Explained") -> str:
 def _architecture(one: "BackboneFacts") -> list[tuple[str, str]]:
     found = one.architecture
     if found is None:
-        return [("", f"and more; the facts and cuts of one: regraft backbones {one.name}:VARIANT")]
+        return [("", f"and more; for metadata and cuts of one: regraft backbones {one.name}:VARIANT")]
     return [
         *(
             [("input", f"{found.input_px[0]} x {found.input_px[1]} pixels, {found.smallest_px} or more")]
@@ -177,14 +178,14 @@ def _architecture(one: "BackboneFacts") -> list[tuple[str, str]]:
 def _weights(one: "WeightsFacts") -> str:
     where = one.where
     if one.size_mb is not None:
-        where = f"at hand, from {where}" if one.here else f"{one.size_mb:.0f} MiB to fetch from {where}"
+        where = f"available, from {where}" if one.here else f"{one.size_mb:.0f} MiB to download from {where}"
     facts = [
         where,
         f"trained on {one.trained_on}" if one.trained_on else "",
         f"terms: {one.licence}" if one.licence else "",
         *(f"measured: {figure}" for figure in one.figures),
         *(f"limit: {limit}" for limit in one.limits),
-        f"prefer {one.prefer}",
+        f"use {one.prefer}",
     ]
     name = f"    {one.spec}" + (f" ({one.variant})" if one.variant else "")
     return "\n".join([name, *(wrapped(fact, " " * 8) for fact in facts if fact)])
@@ -193,7 +194,7 @@ def _weights(one: "WeightsFacts") -> str:
 def _strategy(one: "StrategyFacts") -> str:
     presets = []
     for name, preset in one.presets.items():
-        where = f"cut at {preset.cut}" if preset.cut else "cut where the backbone says"
+        where = f"cut at {preset.cut}" if preset.cut else "cut set by the backbone"
         views = counted(preset.views, "view") if preset.views else "a new view every epoch"
         changed = "".join(f", {name}={value}" for name, value in preset.options.items())
         presets.append((name, f"{preset.title}; {where}, {views}{changed}"))

@@ -44,8 +44,8 @@ def write_predictions(predictions: Iterable[Prediction], *, out: Path | None, js
     if unread:
         shown = "; ".join(map(_reason, unread[:_NAMED])) + ("; …" if unread[_NAMED:] else "")
         raise BadData(
-            f"{len(unread):,} of {num_inputs:,} inputs could not be read, and have no label: {shown}.",
-            fix="repair or remove these files; the other predictions stand.",
+            f"{len(unread):,} of {num_inputs:,} inputs could not be read and have no prediction: {shown}.",
+            fix="repair or remove these files; the other predictions are valid.",
         )
 
 

@@ -33,7 +33,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    help="Transfer learning on your own labelled data, with a measure of whether it was worth it.",
+    help="Transfer learning on your own labelled data, with evidence of whether it was worth it.",
 )
 
 Resume = Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")]
@@ -53,7 +53,7 @@ def regraft(
         typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_print_version),
     ] = None,
 ) -> None:
-    """Transfer learning on your own labelled data, with a measure of whether it was worth it."""
+    """Transfer learning on your own labelled data, with evidence of whether it was worth it."""
 
 
 @app.command()

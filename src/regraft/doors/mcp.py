@@ -17,9 +17,9 @@ from regraft.version import VERSION
 MOST = 500
 """Maximum number of predictions per call."""
 ABOUT = (
-    "Transfer learning by measurement. Look at the data with show_recipe, fit the probe first (it is the default and "
-    "quick), then compare a partial fit with it by compare_runs: a difference whose interval holds 0 is none. Figures "
-    "have intervals; quote them. Test data choose nothing."
+    "Measured transfer learning. Inspect the data with show_recipe, fit the probe first (it is the default and "
+    "fast), then compare a partial fit with it using compare_runs: if the interval of the difference contains 0, there "
+    "is no evidence of a difference. Report intervals with all figures. Never use test data to choose anything."
 )
 
 
@@ -112,7 +112,9 @@ def server(runs: Path | None) -> Any:
         found, notes = await worked(context, lambda: verb(Path(model), list(map(Path, inputs)), abstain=abstain))
         said = [one for one in found if isinstance(one, Prediction)]
         if len(said) > MOST:
-            notes.append(f"The first {MOST} of {len(said)} predictions are given; `regraft predict --out` writes all.")
+            notes.append(
+                f"Only the first {MOST} of {len(said)} predictions are returned; `regraft predict --out` writes all."
+            )
         return {"predictions": to_json(said[:MOST]), "notes": notes}
 
     async def evaluate(context: Context, run: str, data: str) -> dict[str, Any]:
@@ -147,10 +149,10 @@ def server(runs: Path | None) -> Any:
         """The folder of a new run."""
         from regraft.doors.http.settings import NAME
 
-        assert runs is not None, "without it there are no tools that write"
+        assert runs is not None, "without it, no tool can write"
         if not NAME.fullmatch(name):
             raise BadRequest(
-                f"A run cannot be called {name!r}; letters, digits and . _ - are expected.", fix="give a plain name."
+                f"{name!r} is not a valid run name; use letters, digits and . _ - only.", fix="use a plain name."
             )
         return runs / name
 

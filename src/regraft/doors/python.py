@@ -246,7 +246,7 @@ def _recipe(data: Any, settings: Mapping[str, Any]) -> "tuple[Recipe, Dataset | 
     if data.recipe is None:
         raise BadRequest(
             "This data set was not opened by regraft.open_dataset.",
-            fix="write a table of the examples you want, and fit on that.",
+            fix="write the examples you want to a table, and fit on that.",
         )
     return with_settings(replace(data.recipe, data=str(data.root)), settings), data
 
@@ -256,8 +256,7 @@ def _path_of(data: Any) -> Path:
     if isinstance(data, str | Path):
         return Path(data)
     raise BadRequest(
-        f"The data are a {type(data).__name__}; the path of data, or a data frame with the columns path and label, is "
-        "expected.",
+        f"The data are a {type(data).__name__}; expected a path, or a data frame with the columns path and label.",
         fix="put paths and labels into a data frame, or use RegraftClassifier().fit(X, y).",
     )
 

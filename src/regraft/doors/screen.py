@@ -186,7 +186,7 @@ def result_of(events: Iterable[Any], kind: type[T], *, quiet: bool = False) -> T
 
 def plan_line(event: Plan) -> str:
     """A plan as one line."""
-    parts = [f"{event.examples:,} to go through"] if event.examples else []
+    parts = [f"{event.examples:,} to process"] if event.examples else []
     if event.bytes_needed:
         parts.append(f"{size(event.bytes_needed)} to write ({size(event.bytes_free)} free)")
     if event.seconds is not None:

@@ -92,7 +92,7 @@ class ImageEstimator(BaseEstimator):  # type: ignore[misc]
             try:
                 return result_of(events, kind, quiet=not self.verbose)
             except DamagedData as error:
-                error.fix = "repair these files, or leave them out of X."
+                error.fix = "repair these files, or remove them from X."
                 raise
 
     def _extract(self, inputs: list[Any], backbone: Any, **settings: Any) -> "Extracted":

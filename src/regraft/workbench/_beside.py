@@ -33,9 +33,9 @@ from regraft.workbench._training import Setup, open_data
 from regraft.workbench.recipes import placed, suited
 from regraft.workbench.session import Session, opening, scanning
 
-UNSEEN = "which the old model had not seen"
-SEEN = "which the old model was trained on, so it knows them too well"
-UNKNOWN = "of which it is not known whether the old model was trained on them"
+UNSEEN = "not seen by the old model"
+SEEN = "seen by the old model in training, so its accuracy on them is too optimistic"
+UNKNOWN = "possibly seen by the old model in training"
 
 Divided = tuple[Scanned, Splits]
 """A data set, fingerprinted and split."""
@@ -70,20 +70,21 @@ def _finished(recipe: Recipe) -> tuple[Finished, str]:
     spec = parse(recipe.backbone)
     if spec.weights != "bundle":
         raise BadRequest(
-            f"`{recipe.strategy}` adds classes to a finished model; the backbone is {recipe.backbone!r}.",
-            fix="name the folder of a run or of a model: --backbone RUN.",
+            f"`{recipe.strategy}` adds classes to a finished model, but the backbone is {recipe.backbone!r}.",
+            fix="use a run folder or a model folder: --backbone RUN.",
         )
     bundle, folder = load(spec.path), bundle_folder(Path(spec.path).expanduser()).resolve()
     model, card = bundle.model, bundle.card
     if not model.task.weighable:
         raise BadRequest(
-            f"The model in {spec.path} is a {model.task.kind} model; classes are added to a classification.",
-            fix="give a model that was fitted on classes.",
+            f"The model in {spec.path} is a {model.task.kind} model; classes can only be added to a classification "
+            f"model.",
+            fix="use a classification model.",
         )
     if recipe.input_px not in (0, max(card.input_px, default=0)) or recipe.channels not in (0, card.channels):
         raise BadRequest(
-            "The model would read its inputs otherwise than before, and the old classes with them.",
-            fix="leave --input-px and channels out.",
+            "A different input size or number of channels would also change the predictions for the old classes.",
+            fix="leave out --input-px and channels.",
         )
     finished = Finished(
         name=folder.parent.name if folder.name == "model" else folder.name,
@@ -126,16 +127,16 @@ def _of_run(recipe: Recipe, workers: int) -> Generator[Event, None, tuple[Divide
     folder = bundle_folder(Path(parse(recipe.backbone).path).expanduser())
     path = (folder.parent if folder.name == "model" else folder) / "recipe.toml"
     if not path.is_file():
-        yield Notice(text=f"{path.parent} holds no recipe, so its own examples are not known.", topic="data")
+        yield Notice(text=f"{path.parent} has no recipe, so the examples of the old model are unknown.", topic="data")
         return None, UNKNOWN
     made = placed(read_recipe(path), path)
     try:
         session = yield from open_data(made, workers=workers)
     except RegraftError as error:
-        yield Notice(text=f"The data that the model was made of cannot be used: {error.message}", topic="data")
+        yield Notice(text=f"The data that the model was trained on cannot be used: {error.message}", topic="data")
         return None, UNKNOWN
     if made.seen.data and session.dataset.fingerprint != made.seen.data:
-        yield Notice(text=f"{session.dataset.root} has changed since the model was made of it.", topic="data")
+        yield Notice(text=f"{session.dataset.root} has changed since the model was trained on it.", topic="data")
         return None, UNKNOWN
     if not session.tests:
         return (session.scanned, _with_test(recipe, session.scanned)), SEEN
@@ -148,8 +149,8 @@ def _joined(recipe: Recipe, old: Finished, fresh: Divided, others: Divided | Non
     added = tuple(sorted(set(dataset.classes) - set(old.classes)))
     if not added:
         raise BadData(
-            f"Every class of {dataset.root} ({', '.join(dataset.classes)}) is one of the model's already.",
-            fix="give examples of a new class; to learn more of the old ones, retrain (regraft fit).",
+            f"Every class of {dataset.root} ({', '.join(dataset.classes)}) already belongs to the model.",
+            fix="provide examples of a new class; to improve the old ones, retrain (regraft fit).",
         )
     if others is None or set(dataset.classes) & set(old.classes):
         old = replace(old, standing=UNKNOWN)
@@ -191,16 +192,16 @@ def _useful(
     dataset, notes = others.dataset, []
     keep = np.array([one.label in old.classes for one in dataset.examples], dtype=bool)
     if strange := sorted(set(dataset.classes) - set(old.classes)):
-        notes.append(f"Left out of the old examples, for the model does not know it: {', '.join(strange)}.")
+        notes.append(f"Old examples of classes unknown to the model left out: {', '.join(strange)}.")
     label_of = {key: one.label for key, one in zip(new.decoded, new.dataset.examples, strict=True) if key}
     copied = np.array([key in label_of for key in others.decoded], dtype=bool)
     both = [at for at in np.flatnonzero(copied).tolist() if label_of[others.decoded[at]] in added]
     if both:
         one, label = dataset.examples[both[0]], label_of[others.decoded[both[0]]]
         raise BadData(
-            f"{len(both)} examples of a new class are among the old ones too: {one.id} is {one.label} there and "
+            f"{len(both)} examples of a new class are also among the old ones: {one.id} is {one.label} there and "
             f"{label} in {new.dataset.root.name}.",
-            fix="take them out of one of the two; if they were labelled wrong before, retrain (regraft fit).",
+            fix="remove them from one of the two; if the old labels are wrong, retrain (regraft fit).",
         )
     if copied.any():
         notes.append(f"{int(copied.sum())} old examples are in both data sets; they count once.")
@@ -212,19 +213,20 @@ def _check_enough(session: Session, num_old: int) -> None:
     learned = session.targets[session.splits.train]
     if not (learned < num_old).any():
         raise BadData(
-            "There are no examples of the old classes: nothing keeps a new class from swallowing them, nor shows "
-            "whether it does.",
-            fix="name some, with the folder they were trained on or any of the kind: --old PATH.",
+            "There are no examples of the old classes, so a new class might take over their inputs, and nothing would "
+            "show it.",
+            fix="provide some, from the original training data or similar data: --old PATH.",
         )
     for at, name in enumerate(session.task.classes[num_old:], num_old):
         if (count := int((learned == at).sum())) < 2:
             raise BadData(
-                f"The new class {name!r} has {count} usable examples to learn from; 2 are the minimum, and ten or more "
-                "make sense.",
+                f"The new class {name!r} has {count} usable training examples; at least 2 are required, ten or more "
+                f"are "
+                "recommended.",
                 fix="add examples of it, or leave it out.",
             )
     if not (session.targets[session.splits.test] >= num_old).any():
-        raise BadData("No example of a new class is left to measure on.", fix="add some to the test split.")
+        raise BadData("No example of a new class is left for testing.", fix="add examples to the test split.")
 
 
 MIN_SHARE = 0.1

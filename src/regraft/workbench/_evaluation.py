@@ -182,21 +182,21 @@ def untested(problem: Problem, num_folds: int, *, grouped: bool) -> str:
     ]
     unit, outputs = "group" if grouped else "set of near copies", task.words().outputs.split(",")[0]
     if not out.all():
-        few = f"have {named(lost)}" if lost else "show the same"
+        few = f"have {named(lost)}" if lost else "are identical"
         claim = f"for the other {outputs}, and nothing for {named(lost)}" if lost else "for the others"
         return (
-            f"Too few {unit}s {few}: {int(out.sum())} of {len(out)} examples trained in every fold and were tested in "
-            f"none. You can still claim the figure {claim}."
+            f"Too few {unit}s {few}: {int(out.sum())} of {len(out)} examples were used for training in every fold "
+            f"and never tested. The figure is still valid {claim}."
         )
-    why = f"Too few {unit}s have {named(lost)}: a model that has not seen one of them cannot know what it shows."
+    why = f"Too few {unit}s have {named(lost)}: without all of them in training, a model cannot recognise it."
     if task.exclusive and all(len(np.unique(groups[column])) < 2 for column in columns.T):
         why = (
             f"Groups and classes coincide: each class is one {unit}, so a model that has not seen the {unit} has never "
             "seen the class."
         )
     return (
-        f"{why} No figure was made; you can still claim that the model was trained on these examples, but nothing of "
-        f"how well it does on others. Add {unit}s, or leave the groups out if they do not say what belongs together."
+        f"{why} There is no figure: the model was trained on these examples, but its accuracy on others is "
+        f"unknown. Add {unit}s, or leave out the groups if they do not mark related examples."
     )
 
 
@@ -231,8 +231,9 @@ class Results:
         if not own or not probes or (own.low or 0.0) <= probes.value:
             return ""
         return (
-            f" Their log loss is {own.value:.3f}, the linear probe's {probes.value:.3f}: where probabilities matter, "
-            "use --strategy probe, or give fifty examples or more as a validation split."
+            f" Their log loss is {own.value:.3f}, that of the linear probe {probes.value:.3f}: if probabilities "
+            f"matter, "
+            "use --strategy probe, or provide a validation split of at least fifty examples."
         )
 
 

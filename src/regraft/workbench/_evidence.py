@@ -165,4 +165,4 @@ def weakest_of(data: Examined, seen: Probed) -> str:
     if count >= FEW:
         return ""
     name = data.task.classes[worst]
-    return f"Collect more of {name} first: of its {count} examples {recalls[worst]:.0%} are predicted."
+    return f"Collect more of {name} first: only {recalls[worst]:.0%} of its {count} examples are predicted correctly."

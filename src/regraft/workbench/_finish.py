@@ -64,9 +64,9 @@ def finish(
     if check and check.changed_labels:
         size = "" if check.largest_error is None else f" (largest error of the logits {check.largest_error:.1e})"
         changed = f"{check.changed_labels} of {check.examples} labels"
-        yield Notice(text=f"Stored activations change {changed} against recomputed ones{size}.", topic="store")
+        yield Notice(text=f"Stored activations change {changed} compared with recomputed ones{size}.", topic="store")
     if outcome.session.task.answers == "probabilities" and not (found.calibration and found.calibration.kept):
-        reason = found.calibration.reason if found.calibration else "uncalibrated, too few held-out predictions"
+        reason = found.calibration.reason if found.calibration else "uncalibrated: too few held-out predictions"
         yield Notice(text=f"Probabilities are {reason}.{found.surer if outcome.tuned else ''}", topic="calibration")
     report = replace(_report(outcome, found, findings, check, phases), advised=advice)
     task, temperature = outcome.session.task, temperature_of(found.calibration)

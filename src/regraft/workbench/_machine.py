@@ -36,7 +36,9 @@ def choose_device(wanted: str) -> str:
         return "cuda" if works["cuda"] else "cpu"
     if not works.get(wanted.partition(":")[0]):
         here = ["cpu", *(name for name, there in works.items() if there)]
-        raise BadRequest(f"The device {wanted!r} does not work here.", fix=f"choose one of: auto, {', '.join(here)}.")
+        raise BadRequest(
+            f"The device {wanted!r} is not available on this machine.", fix=f"choose one of: auto, {', '.join(here)}."
+        )
     return wanted
 
 

@@ -16,10 +16,13 @@ from regraft.files import write_text
 def check_files(examples: Sequence[Example], path: Path) -> None:
     """Raise `BadRequest` if the examples cannot be written as a table of files and labels."""
     if path.suffix.lower() != ".csv":
-        raise BadRequest(f"{path} does not end in .csv; the split is a table.", fix="call it clean.csv.")
+        raise BadRequest(
+            f"{path} does not end in .csv, but the split is written as a CSV table.",
+            fix="name it clean.csv, for example.",
+        )
     if any(len(one.contents) > 1 or not isinstance(one.content, File) for one in examples):
         raise BadRequest(
-            "A split can be written of data with one file for each example; these have others.",
+            "A split can only be written for data with one file per example.",
             fix="add a column `split` to your table yourself.",
         )
 

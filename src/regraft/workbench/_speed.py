@@ -44,7 +44,10 @@ class Timing:
     def __post_init__(self) -> None:
         for name, minimum in (("batch", 2), ("rounds", 1), ("threads", 1)):
             if getattr(self, name) < minimum:
-                raise BadRequest(f"{name} is {getattr(self, name)}.", fix=f"set it to {minimum} or more.")
+                raise BadRequest(
+                    f"{name} is {getattr(self, name)}; it must be {minimum} or more.",
+                    fix=f"set it to {minimum} or more.",
+                )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -160,7 +160,7 @@ def probe_problem_of(session: Session, problem: Problem) -> Generator[Event, Non
     solved on a sample."""
     train, every = session.beside, len(session.learnable)
     if len(train) < every:
-        text = f"The probe that the model is compared with is solved on {len(train):,} of {every:,} examples, "
+        text = f"The reference probe is solved on {len(train):,} of {every:,} examples, "
         yield Notice(text=text + "sampled by class.", topic="probe")
     return replace(problem, cut="output", states=problem.top, train=train, val=NOBODY, folder=None)
 
@@ -320,14 +320,14 @@ def _fitting(
         if plan.bytes_needed <= plan.bytes_free:
             if views < want.views:
                 yield Notice(
-                    text=f"{views} instead of {want.views} views per example are kept: more would pass the store's "
-                    f"limit ({plan.bytes_needed / 1e9:.1f} GB are needed for {views}).",
+                    text=f"{views} instead of {want.views} views per example are stored: more would exceed the store's "
+                    f"limit ({plan.bytes_needed / 1e9:.1f} GB needed for {views}).",
                     topic="store",
                 )
             return fewer
     higher = backbone.cuts[backbone.cuts.index(want.cut) + 1]
     yield Notice(
-        text=f"Activations at {want.cut} do not fit into the store, so the frozen part is run again in every epoch. "
+        text=f"Activations at {want.cut} do not fit in the store, so the frozen part runs again in every epoch. "
         f"A higher cut ({higher}) needs less; REGRAFT_CACHE_LIMIT raises the limit.",
         topic="store",
     )

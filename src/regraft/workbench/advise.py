@@ -83,7 +83,7 @@ def advise(
         RunError: the folder holds something else.
     """
     if not backbones or not strategies:
-        raise BadRequest("There is nothing to choose from.", fix="name backbones and strategies.")
+        raise BadRequest("There are no candidates to choose from.", fix="name at least one backbone and one strategy.")
     began = time.monotonic()
     with claimed(out / "advice.json", "advice", {"data": recipe.data}, resume=False):
         threads = num_threads(recipe.threads)
@@ -102,8 +102,8 @@ def advise(
             backbone = suited(recipe, session.dataset, backbone)
             seen = yield from probed(recipe, backbone, session.scanned, session.task, session.targets, positions)
             if seen.outputs is None:
-                raise BadRequest("All examples are of one group or class; nothing can be compared.",
-                                 fix="add examples of other groups.")  # fmt: skip
+                raise BadRequest("All examples belong to one group or class, so nothing can be compared.",
+                                 fix="add examples of other groups or classes.")  # fmt: skip
             found[spec] = backbone, seen
         data = replace(data, opening_s=opening_s + weights_s)
         report = yield from _advice(recipe, data, found, strategies, out, began, budget_s)
@@ -168,7 +168,7 @@ def _pilot(
     compare."""
     session, manifest = data.session, out / "pilot.csv"
     if len(data.positions) < 2 * MIN_VALIDATION:
-        notes.append(f"No pilot: under {2 * MIN_VALIDATION} training examples.")
+        notes.append(f"No pilot: fewer than {2 * MIN_VALIDATION} training examples.")
         return None
     try:
         check_files(session.dataset.examples, manifest)
@@ -207,16 +207,18 @@ def _pilot(
                 else:
                     yield event
         except RunError as error:
-            notes.append(f"Round {round_ + 1} of the pilot was not finished: {error.message}")
+            notes.append(f"Round {round_ + 1} of the pilot was not completed: {error.message}")
             break
         assert last is not None
         if last.report.not_run and before is not None:
-            notes.append("No time was left for all of the pilot's second round; the first one counts.")
+            notes.append(
+                "The time did not suffice for the whole second round of the pilot, so the ranking follows the first."
+            )
             return before
         ordered = [(one.backbone, one.strategy) for one in last.report.candidates]
         chosen = [(one, strategy) for one, strategy in ordered[: max(2, (len(ordered) + 1) // 2)]]
     if last is None or len(last.report.candidates) < 2:
-        notes.append("No pilot: no time was left to compare two recipes in it, so the order is that of the probes.")
+        notes.append("No pilot: the time did not suffice to compare two recipes, so the ranking follows the probes.")
         return None
     return last
 
@@ -275,7 +277,7 @@ def _candidates(
                 backbone=name, strategy="probe", cut="output", measured=measured,
                 predicted=predicted(measured, num_test, num_test), tied=one.tied,
                 cost=costs[spec][1] if spec in costs else None,
-                reason="the probes were measured out of fold on all training examples; nothing else was compared.",
+                reason="only the probes were compared, out of fold on all training examples.",
             ))  # fmt: skip
     for spec, (cut, price) in costs.items():
         if spec not in names:

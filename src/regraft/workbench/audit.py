@@ -124,7 +124,7 @@ def _seen(
         view = replace(view, card=backbone.card)
         found = yield from probed(recipe, backbone, scanned, task, targets, usable)
     except (BadData, BadRequest) as error:
-        return view, None, [f"What needs features of a backbone: {error.message} {error.fix}"]
+        return view, None, [f"checks that need features of a backbone: {error.message} {error.fix}"]
     judged = found.outputs if task.answers == "probabilities" else None
     view = replace(
         view,
@@ -168,6 +168,6 @@ def _write_table(view: SessionView, clean: Mended, path: Path) -> Iterator[Event
     write_manifest(view.examples, np.flatnonzero(clean.kept), clean.splits, clean.sets, path)
     told = [f"{counted(len(some), 'example')} ({reason})" for reason, some in clean.left_out.items() if len(some)]
     said = f"{path}: {counted(int(clean.kept.sum()), 'example')}"
-    said += "; all splits were drawn again, because too little would be left to train on" if clean.redrawn else ""
+    said += "; all splits were redrawn, because too few training examples would be left" if clean.redrawn else ""
     said += f"; left out: {', '.join(told)}." if told else "; nothing was left out."
     yield Notice(text=said, topic="split")

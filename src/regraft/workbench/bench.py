@@ -75,7 +75,9 @@ def bench(
         MissingExtra: a format of `to` needs a package that is not installed.
     """
     if min(rounds, batches) < 1:
-        raise BadRequest(f"rounds is {rounds} and batches {batches}.", fix="set both to 1 or more.")
+        raise BadRequest(
+            f"rounds is {rounds} and batches is {batches}; both must be 1 or more.", fix="set both to 1 or more."
+        )
     cores = num_threads(threads)
     bundle = load(model, threads=cores, workers=cores)
     yield from bundle.notices
@@ -114,7 +116,7 @@ def bench(
     ]  # fmt: skip
     called, units = processor()
     yield Benched(
-        model=str(model), processor=f"{called} ({', '.join(units) or 'no units for small numbers'})", threads=cores,
+        model=str(model), processor=f"{called} ({', '.join(units) or 'no low-precision instructions'})", threads=cores,
         prepare_ms=1e3 * float(np.median(np.diff(began))), formats=formats,
     )  # fmt: skip
 

@@ -106,8 +106,8 @@ def clear(*, backbone: str = "", older_than_days: float | None = None) -> Cleare
     """
     if "@" in backbone:
         raise BadRequest(
-            f"{backbone!r} names weights; stored activations know theirs by digest, and are cleared by architecture.",
-            fix=f"write {backbone.partition('@')[0]}: it clears those of all its weights.",
+            f"{backbone!r} names weights, but stored activations can only be cleared by architecture.",
+            fix=f"use {backbone.partition('@')[0]}, which clears the activations of all its weights.",
         )
     before = None if older_than_days is None else time.time() - older_than_days * _DAY_S
 

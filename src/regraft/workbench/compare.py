@@ -14,7 +14,8 @@ from regraft.reports.report import Report, StrategyFacts, read_report
 from regraft.workbench.run import Predictions, read_predictions
 
 _SHOWN = 3
-_ONE_TEST = "or put both to one test (regraft evaluate RUN --data PATH --out FOLDER) and compare these folders."
+_ONE_TEST = "or evaluate both on the same data (regraft evaluate RUN --data PATH --out FOLDER) and compare these "
+"folders."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,17 +54,17 @@ def compare(a: Path, b: Path, *, metric: str | None = None, seed: int = 0) -> Co
     names, split, kind = _names(a, b), reports[0].main, reports[0].data.kind
     for name, report in zip(names, reports, strict=True):
         if report.section is None:
-            why = report.untested or "It was asked about no example that it had not seen."
-            raise RunError(f"{name} has no figure to compare. {why}", fix="compare runs that were measured.")
+            why = report.untested or "It was not tested on unseen examples."
+            raise RunError(f"{name} has no test result to compare. {why}", fix="compare runs with test results.")
     if split != reports[1].main:
         raise RunError(
-            f"{names[0]} was measured by its {split} split, {names[1]} by its {reports[1].main} split.",
+            f"{names[0]} was evaluated on its {split} split, {names[1]} on its {reports[1].main} split.",
             fix=f"fit both on data with the same splits, {_ONE_TEST}",
         )
     if kind != reports[1].data.kind:
         raise RunError(
-            f"The runs are different tasks: {names[0]} is {kind}, {names[1]} is {reports[1].data.kind}.",
-            fix="compare two runs of one kind of task.",
+            f"The runs have different tasks: {names[0]} is {kind}, {names[1]} is {reports[1].data.kind}.",
+            fix="compare two runs of the same task.",
         )
     chosen = _metric(metric, kind)
     classes = reports[0].data.classes
@@ -146,7 +147,8 @@ def _matched(first: Predictions, second: Predictions, names: tuple[str, str]) ->
         at = int(np.flatnonzero(~same)[0])
         told = [table.labels[at] or "without a label" for table in (first, second)]
         raise RunError(
-            f"{int((~same).sum())} of the shared examples have another label in each run: {first.ids[at]} is {told[0]} "
+            f"{int((~same).sum())} of the shared examples have different labels in the two runs: {first.ids[at]} is "
+            f"{told[0]} "
             f"in {names[0]}, {told[1]} in {names[1]}.",
             fix=fix,
         )
@@ -158,13 +160,12 @@ def _notes(reports: tuple[Report, Report], names: tuple[str, str]) -> tuple[str,
     first, second = (report.data.fingerprint for report in reports)
     if first != second:
         notes.append(
-            f"{names[0]} and {names[1]} did not see the same data as a whole; the tested examples have the same names "
-            "and labels, and are taken for the same."
+            f"{names[0]} and {names[1]} used different data; the test examples have the same names "
+            "and labels and are treated as identical."
         )
     seeds = [report.run.seed for report in reports]
     known = "" if None in seeds else f" ({seeds[0]} and {seeds[1]})"
     notes.append(
-        f"One seed each{known}: the interval holds the chance in the choice of test examples, "
-        "not the chance in training."
+        f"One seed each{known}: the interval covers the sampling of test examples, not the randomness of training."
     )
     return tuple(notes)

@@ -62,7 +62,9 @@ def evaluate(
         BadRequest: the targets are a teacher's features, which are not available here.
     """
     if out is not None and out.exists() and (out.is_file() or any(out.iterdir())):
-        raise RunError(f"{out} is there already.", fix="give another --out, or delete it: nothing is overwritten.")
+        raise RunError(
+            f"{out} already exists.", fix="choose another --out, or delete it; existing files are not overwritten."
+        )
     with nullcontext() if out is None else atomic_folder(out) as folder:
         report = yield from _evaluate(run, data, folder, source or Source(), abstain, threads)
     yield Evaluated(report=report)
@@ -76,8 +78,9 @@ def _evaluate(
     yield from bundle.notices
     if bundle.model.task.taught:
         raise BadRequest(
-            f"A {bundle.model.task.kind} model is measured against its teacher, which is not part of it.",
-            fix="its run has the held-out distance; to judge its features, transfer from it to data with labels.",
+            f"A {bundle.model.task.kind} model is evaluated against its teacher, which is not saved with it.",
+            fix="see the held-out distance in its run; to evaluate its features, use it as a backbone on labelled "
+            "data.",
         )
     dataset = yield from opening_for(bundle.model.task, data, source)
     notes = [*dataset.notes]
@@ -147,7 +150,7 @@ def _seen_before(run: Path, scanned: Scanned) -> tuple[Finding, ...]:
     """Return findings about examples that the model was trained or validated on."""
     known, check = trained_on(run), "training examples"
     if known is None:
-        text = "Whether the model was trained on any of these examples cannot be told: its run is not beside it."
+        text = "It is unknown whether the model was trained on any of these examples: its run folder is missing."
         return (Finding(check=check, severity="info", message=text),)
     met = np.zeros(len(scanned.rows), dtype=bool)
     for at, name in enumerate(("content", "decoded")):  # the same file, or the same once decoded
@@ -158,10 +161,10 @@ def _seen_before(run: Path, scanned: Scanned) -> tuple[Finding, ...]:
         return ()
     of = counted(int(scanned.usable.sum()), "example")
     text = (
-        f"{len(ids):,} of the {of} are among those that the model was trained or validated on: on these it shows what "
-        "it remembers, not what it can."
+        f"{len(ids):,} of the {of} were used to train or validate the model: results on them measure memorisation, "
+        "not generalisation."
     )
-    fix = "Evaluate it on examples that it has not seen."
+    fix = "Evaluate it on unseen examples."
     return (Finding(check=check, severity="warn", message=text, fix=fix, examples=tuple(ids)),)
 
 
@@ -187,7 +190,7 @@ def _ask(bundle: Bundle, scanned: Scanned) -> Generator[Event, None, _Asked]:
         yield Notice(text=f"{counted(len(others), 'file')} could not be used and left out: {told}.", topic="data")
     if not good:
         many = dataset.reads.many
-        raise BadData(f"None of the {len(scanned.rows)} files could be read.", fix=f"give files that are whole {many}.")
+        raise BadData(f"None of the {len(scanned.rows)} files could be read.", fix=f"pass {many} that can be read.")
     return _Asked(
         dataset=dataset.select(good), outputs=task.restored(outputs) if records else np.array(outputs),
         ood_scores=np.array(ood_scores), damaged=tuple(damaged),

@@ -26,8 +26,8 @@ from regraft.workbench.predict import files_of
 MAX_TRAINING = 5000
 """Maximum number of training examples to search. Our choice."""
 LIMITS = (
-    "A map shows where the network looks, not whether it looks there for a good reason; two methods that disagree are "
-    "a warning. Near is near to this model: in the features that its head reads, by the cosine of their angle."
+    "A map shows which regions affect the prediction, not whether for a good reason; two methods that disagree are "
+    "a warning. Nearest means the highest cosine similarity of the features that the head reads."
 )
 
 
@@ -89,7 +89,9 @@ def explain(
         RunError: `out` is not empty.
     """
     if out.exists() and (out.is_file() or any(out.iterdir())):
-        raise RunError(f"{out} is there already.", fix="give another --out, or delete it: nothing is overwritten.")
+        raise RunError(
+            f"{out} already exists.", fix="choose another --out, or delete it; existing files are not overwritten."
+        )
     from regraft.bundles.attribution import attributions, captum_library
 
     captum_library()
@@ -97,10 +99,10 @@ def explain(
     bundle = load(model, threads=cores, workers=cores)
     yield from bundle.notices
     if (task := bundle.model.task).answers == "structured":
-        raise BadRequest(f"A {task.kind} model has no outputs by class or target, which maps are of.",
-                         fix="explain a model of classes, labels or numbers.")  # fmt: skip
+        raise BadRequest(f"A {task.kind} model has no outputs per class or target to map.",
+                         fix="use a classification, multilabel, ordinal or regression model.")  # fmt: skip
     if label and label not in bundle.classes:
-        raise BadRequest(f"The model knows no {label!r}.", fix=nearest(label, list(bundle.classes)))
+        raise BadRequest(f"The model has no class or target {label!r}.", fix=nearest(label, list(bundle.classes)))
     paths = list[Path]()
     for given in inputs:
         more, notes = files_of(given, bundle.modality.name)
@@ -128,7 +130,7 @@ def explain(
                 (f"near: {examples[row].label}", bundle.modality.preview(examples[row].content)) for row, _ in near
             ]
             if not any(drawn for caption, drawn in show if caption in maps):
-                yield Notice(text=f"Maps over {bundle.modality.many} cannot be drawn yet.", topic="explain")
+                yield Notice(text=f"Maps for {bundle.modality.many} are not supported yet.", topic="explain")
             images = [(caption, drawn) for caption, drawn in show if isinstance(drawn, bytes)]
             if images:
                 plots[f"input-{at}"] = panels(images)
@@ -137,8 +139,8 @@ def explain(
             blocks.append(_block(one, texts, (f"input-{at}",)))
             yield Progress(phase="explaining", done=at + 1, total=len(paths))
         if not found:
-            raise BadData("None of the inputs could be read.", fix=f"give files that are whole {bundle.modality.many}.")
-        title = f"What {model.resolve().name} rests on"
+            raise BadData("None of the inputs could be read.", fix=f"pass {bundle.modality.many} that can be read.")
+        title = f"Explanation of {model.resolve().name}"
         write_page(folder, found, title, [LIMITS], blocks, plots, stem="explained")
     yield Explained(path=out, explanations=tuple(found))
 
@@ -166,7 +168,7 @@ def _training(
     train = session.learnable[:: -(-len(session.learnable) // MAX_TRAINING)].tolist()
     if len(train) < len(session.learnable):
         yield Notice(
-            text=f"Of {len(session.learnable):,} training examples {len(train):,} are searched for the nearest.",
+            text=f"Only {len(train):,} of {len(session.learnable):,} training examples are searched for the nearest.",
             topic="data",
         )
     examples = [session.dataset.examples[at] for at in train]
@@ -190,7 +192,7 @@ def _block(one: Explanation, texts: Sequence[str], plots: Sequence[str]) -> Bloc
     """Return the report section of one input."""
     said = one.prediction
     stated = said.probabilities.get(one.explained)
-    first = f"Predicted: {said.label or '(no label)'}. The maps are of {one.explained}"
+    first = f"Predicted: {said.label or '(no label)'}. The maps explain {one.explained}"
     first += "." if stated is None else f", which has a probability of {stated:.3f}."
     table = Table(
         ("nearest training examples", "label", "similarity"),

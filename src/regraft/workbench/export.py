@@ -86,7 +86,7 @@ class Exported(Event):
             said.append(f"{metric(self.paired.metric).title} {self.paired.a:.4g} before, {self.paired.b:.4g} after.")
             if self.paired.only_a_right is not None:
                 lost, won = self.paired.only_a_right, self.paired.only_b_right
-                said.append(f"Right before and wrong after: {lost}; the other way round: {won}.")
+                said.append(f"Right before and wrong after: {lost}; the reverse: {won}.")
         return " ".join([*said, *self.notes])
 
 
@@ -108,16 +108,18 @@ def export(
     made, cores = EXPORTS.get(to), num_threads(threads)
     out = out or model / "exports" / to
     if out.exists() and (out.is_file() or any(out.iterdir())):
-        raise RunError(f"{out} is there already.", fix="give another --out, or delete it: nothing is overwritten.")
+        raise RunError(
+            f"{out} already exists.", fix="choose another --out, or delete it; existing files are not overwritten."
+        )
     if not max_loss >= 0:
-        raise BadRequest(f"max_loss is {max_loss}.", fix="give a share from 0 up, such as 0.02.")
+        raise BadRequest(f"max_loss is {max_loss}.", fix="use a value of 0 or more, such as 0.02.")
     bundle = load(model, threads=cores, workers=cores)
     yield from bundle.notices
     session, why = yield from data_of(model, data, cores)
     if session is None and made.rounds:
         raise BadRequest(
-            f"{to} rounds numbers, and what accuracy that costs cannot be measured: {why}.",
-            fix="say with --data where the run's data lie, or export --to onnx.",
+            f"{to} reduces the precision, but the effect on accuracy cannot be measured: {why}.",
+            fix="give the location of the run's data with --data, or export --to onnx.",
         )
     if session is None:
         yield Notice(text=f"Only the golden inputs are compared: {why}.", topic="data")
@@ -141,7 +143,7 @@ def data_of(model: Path, data: Path | None, cores: int) -> Generator[Event, None
     available."""
     recipe_file = bundle_folder(model).resolve().parent / "recipe.toml"
     if not recipe_file.is_file():
-        return None, f"{model} is a model without its run, which names its data"
+        return None, f"{model} is a model without its run folder, so the data are unknown"
     recipe = recipe_for(recipe_file, {} if data is None else {"data": str(data)})
     if not Path(recipe.data).expanduser().exists():
         return None, f"the run's data are not at {recipe.data}"
@@ -246,7 +248,7 @@ def _read(ready: Any, bundle: Bundle, example: Example, record: Record, unread: 
             return record
     same = (np.array_equal(found[name], one, equal_nan=one.dtype.kind == "f") for name, one in record.items())
     if not all(same):
-        raise _differs(f"{example.id} is read or resized otherwise outside regraft")
+        raise _differs(f"{example.id} is read or resized differently outside regraft")
     return found
 
 
@@ -261,7 +263,7 @@ def _differences(
         offs.append(float(np.abs(found[name].astype(np.float64) - array).max(initial=0.0)) / scale)
     off = max(offs)
     if not off <= (np.finfo(np.float64).max if made.rounds else made.tolerance):
-        raise _differs(f"on {where} it is off by {off:.1e} of the largest number (limit {made.tolerance:.0e})")
+        raise _differs(f"on {where} it differs by {off:.1e} of the largest value (limit {made.tolerance:.0e})")
     return off
 
 
@@ -287,7 +289,7 @@ def _fell(paired: PairedDifference) -> float:
 def _differs(what: str) -> ExportDiffers:
     return ExportDiffers(
         f"The export was not written: {what.rstrip('.')}.",
-        fix="export --to onnx, which rounds nothing; if that is what was refused, report it.",
+        fix="export --to onnx, which keeps full precision; if that was refused, report a bug.",
     )
 
 
@@ -296,15 +298,15 @@ def _page(bundle: Bundle, made: ExportFormat, done: Exported) -> str:
     words, needs = bundle.model.task.words(), [*made.engine_packages, "numpy", *bundle.modality.standalone_packages]
     return f"""# {made.title}
 
-{words.purpose}: one input gives {words.given}. Exported from a model that regraft trained; {made.file} and what belongs
-to it has {size(done.bytes)}.
+{words.purpose}: one input gives {words.given}. Exported from a model trained with regraft; {made.file} and its files
+take {size(done.bytes)}.
 
     pip install {" ".join(needs)}
     python predict.py --check
     python predict.py FILE...
 
-{done.told()} Compared on {done.processor}. The out-of-distribution score is no part of an export.
+{done.told()} Compared on {done.processor}. The export does not include the out-of-distribution score.
 
-Inputs are {", ".join(inputs_of(bundle))}, as `prepare` in `predict.py` makes them; what follows is inside the graph.
+Inputs are {", ".join(inputs_of(bundle))}, as returned by `prepare` in `predict.py`; the rest is inside the graph.
 Names, temperature, preparation and golden inputs: `spec.json`.
 """

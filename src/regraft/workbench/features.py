@@ -184,7 +184,9 @@ def probed(
         BadRequest: the task does not read a single vector.
     """
     if not isinstance(task, LinearTask):
-        raise BadRequest(f"A {task.kind} task reads no single vector.", fix="choose a strategy by `regraft sweep`.")
+        raise BadRequest(
+            f"A {task.kind} task does not use a single feature vector.", fix="compare strategies with `regraft sweep`."
+        )
     groups = joined(clusters(scanned), scanned.dataset.groups)
     session = Session(
         recipe=replace(recipe, strategy="probe", cut="", views=1, options={}), dataset=scanned.dataset, scanned=scanned,

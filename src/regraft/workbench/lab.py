@@ -123,8 +123,8 @@ def _corpus(manifest: Path) -> Generator[Event, None, None]:
     shared = Path(os.environ.get("REGRAFT_SHARED", Path("..") / "shared"))
     if not (shared / CORPUS).is_dir():
         raise BadData(
-            f"No data are named, and the corpus of the published studies is not at {shared / CORPUS}.",
-            fix="name a folder of your own images, one folder for every class: --data FOLDER; or set REGRAFT_SHARED.",
+            f"No data were given, and the corpus of the published studies is not at {shared / CORPUS}.",
+            fix="pass a folder of images with a subfolder per class, --data FOLDER, or set REGRAFT_SHARED.",
         )
     dataset = yield from opening(shared / CORPUS, Source(), task="classification", target=Target())
     labels = np.array([example.label for example in dataset.examples])

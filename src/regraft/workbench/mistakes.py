@@ -44,7 +44,7 @@ def mistakes(run: Path) -> list[Mistake]:
     """
     report = read_report(run)
     if report.section is None:
-        raise RunError(f"{run.name} has no predictions to look at. {report.untested}", fix="see its report.")
+        raise RunError(f"{run.name} has no predictions to show. {report.untested}", fix="see its report.")
     found = read_predictions(run / "predictions.csv", report.main, report.data.kind, report.data.classes)
     said = found.task.decode(found.outputs)
     same = np.array([one == label for one, label in zip(said, found.labels, strict=True)], dtype=bool)
@@ -103,7 +103,9 @@ class Looks:
             BadData: there is no such example.
         """
         if name not in self._contents:
-            raise BadData(f"The data have no example {name!r} now.", fix="the data have changed since the run.")
+            raise BadData(
+                f"The data no longer contain the example {name!r}.", fix="the data have changed since the run."
+            )
         return self._seen(name)
 
     def file(self, name: str) -> Path | None:

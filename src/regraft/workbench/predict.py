@@ -48,7 +48,9 @@ def predict(
     yield from bundle.notices
     if draw is not None and type(bundle.model.task).marks is Labelling.marks:
         kind = bundle.model.task.kind
-        raise BadRequest(f"Predictions of a {kind} model are not drawn; masks and boxes are.", fix="leave --draw out.")
+        raise BadRequest(
+            f"Predictions of a {kind} model cannot be drawn; only masks and boxes can.", fix="leave out --draw."
+        )
     if bundle.modality.rows:
         yield from _of_rows(bundle, inputs, abstain)
         return
@@ -64,7 +66,7 @@ def predict(
         yield from notes
     if not paths and not rows:
         many = bundle.modality.many
-        raise BadData(f"There are no {many} in {', '.join(map(str, inputs))}.", fix=f"give {many}, or folders of them.")
+        raise BadData(f"There are no {many} in {', '.join(map(str, inputs))}.", fix=f"pass {many}, or folders of them.")
     used = set[str]()
     for path, prediction in zip(paths, bundle.stream(paths, abstain=abstain), strict=True):
         shown = prediction if draw is None else _drawn(bundle, path, prediction, draw, used)
@@ -91,8 +93,8 @@ def _of_rows(bundle: "Bundle", inputs: Sequence[Path], abstain: float | None) ->
     """Predictions for every row of tables, called by the table's name where there are several."""
     for given in inputs:
         if not table.accepts(given):
-            raise BadData(f"{given} is not a table; this model predicts for {bundle.modality.many} of tables.",
-                          fix="give a file that ends in .csv, .tsv or .parquet.")  # fmt: skip
+            raise BadData(f"{given} is not a table; this model requires {bundle.modality.many} of a table.",
+                          fix="pass a .csv, .tsv or .parquet file.")  # fmt: skip
         names, rows, notes = table.rows_in(given, bundle.modality)
         yield from notes
         for name, prediction in zip(names, bundle.stream(rows, abstain=abstain), strict=True):
@@ -132,7 +134,7 @@ def _drawn(bundle: "Bundle", path: Path, prediction: Prediction, folder: Path, n
     if prediction.error is not None:
         return prediction
     marks = bundle.model.task.marks(record)
-    assert marks is not None, "asked for before"
+    assert marks is not None, "given before"
     folder.mkdir(parents=True, exist_ok=True)
     stem = next(name for at in count(1) if (name := path.stem + (f"-{at}" if at > 1 else "")) not in names)
     names.add(stem)

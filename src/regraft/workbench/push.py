@@ -58,10 +58,10 @@ def push(model: Path, to: str, *, private: bool = False) -> Iterator[Event]:
             api = hub.HfApi(endpoint=endpoint())
             url = api.create_repo(to, private=private, exist_ok=True)
             sent = [hub.CommitOperationAdd(path_in_repo=name, path_or_fileobj=path) for name, path in files.items()]
-            api.create_commit(to, sent, commit_message=f"A model that regraft {VERSION} trained")
+            api.create_commit(to, sent, commit_message=f"A model trained with regraft {VERSION}")
         except Exception as error:  # its errors have no class of their own in common
             raise RunError(
-                f"{to} was not taken by {endpoint()}: {str(error).strip().splitlines()[0][:200]}",
+                f"{endpoint()} did not accept {to}: {str(error).strip().splitlines()[0][:200]}",
                 fix="log in with `hf auth login`, and check the name: OWNER/NAME.",
             ) from error
     yield Pushed(url=str(url), files=tuple(files))

@@ -74,7 +74,7 @@ def moved(recipe: Recipe, target: str | Path) -> Iterator[Notice]:
     """Yield a notice if the data of the recipe file `target` are read from another place than it says."""
     path = Path(target)
     if path.suffix == ".toml" and (said := read_recipe(path).data) != recipe.data:
-        yield Notice(text=f"The data of {target}, {said!r} there, are read at {recipe.data}.", topic="data")
+        yield Notice(text=f"The data of {target} ({said!r} there) are read from {recipe.data}.", topic="data")
 
 
 def extension_for(
@@ -115,7 +115,7 @@ def folder_for(recipe: Recipe, *, resume: bool) -> Path:
         return path
     unfinished = [one for one in taken if (one / "begun.json").is_file()]
     if not unfinished:
-        raise RunError(f"There is no unfinished run {RUNS / words}.", fix="name its folder: --out FOLDER --resume.")
+        raise RunError(f"There is no unfinished run {RUNS / words}.", fix="pass its folder: --out FOLDER --resume.")
     return unfinished[-1]
 
 
@@ -180,8 +180,8 @@ def named(recipe: Recipe) -> Named:
         BadRequest: the strategy is `auto`, and no advice was taken yet.
     """
     if recipe.strategy == AUTO:
-        raise BadRequest("`auto` becomes a strategy only when a model is fitted.",
-                         fix="regraft fit DATA --strategy auto, or name a strategy.")  # fmt: skip
+        raise BadRequest("`auto` is resolved to a strategy only when a model is fitted.",
+                         fix="use regraft fit DATA --strategy auto, or name a strategy.")  # fmt: skip
     (facts,) = strategies(recipe.strategy)
     return Named(name=facts.name, preset=STRATEGIES.get(facts.name).presets.get(recipe.strategy))
 
@@ -190,7 +190,7 @@ def backbone_spec(recipe: Recipe) -> str:
     """Return the backbone's name, with random weights if the preset requires them."""
     if recipe.strategy == AUTO:
         if recipe.cut:
-            raise BadRequest("`auto` chooses the cut as well.", fix="leave --cut out, or name a strategy.")
+            raise BadRequest("`auto` also chooses the cut.", fix="leave out --cut, or name a strategy.")
         return recipe.backbone
     strategy = named(recipe)
     if strategy.preset is None or not strategy.preset.random_weights:
@@ -198,8 +198,8 @@ def backbone_spec(recipe: Recipe) -> str:
     name, at, weights = recipe.backbone.partition("@")
     if recipe.backbone.startswith("bundle:") or (at and weights.startswith(("file:", "hf:"))):
         raise BadRequest(
-            f"`{recipe.strategy}` draws its weights at random, but {recipe.backbone!r} names trained ones.",
-            fix="name the architecture alone, for instance googlenet:torchvision@random.",
+            f"`{recipe.strategy}` starts from random weights, but {recipe.backbone!r} specifies trained ones.",
+            fix="use random weights, for example googlenet:torchvision@random.",
         )
     return f"{name}@random"
 
@@ -234,15 +234,15 @@ def resolve(recipe: Recipe, card: "Card") -> Resolved:
     cut = recipe.cut or wanted or card.partial_cut
     if not cut:
         raise BadRequest(
-            f"{card.family}:{card.variant} cannot be cut inside, which `{recipe.strategy}` asks for; its cuts are "
+            f"{card.family}:{card.variant} cannot be cut inside, which `{recipe.strategy}` requires; its cuts are "
             f"{', '.join(card.cuts)}.",
             fix="use --strategy probe or full, or another backbone.",
         )
     cut = card.cut(cut)
     if entry.solved and cut != "output":
         raise BadRequest(
-            f"`{recipe.strategy}` trains the head alone, so its cut is `output`; {cut!r} was asked for.",
-            fix=f"leave --cut out, or use --strategy partial --cut {cut}.",
+            f"`{recipe.strategy}` trains only the head, so its cut must be `output`; got {cut!r}.",
+            fix=f"leave out --cut, or use --strategy partial --cut {cut}.",
         )
     views = recipe.views if recipe.views >= 0 else (preset.views if preset else 4)
     if recipe.views < 0 and cut not in ("input", "output") and views == 0:
@@ -251,15 +251,17 @@ def resolve(recipe: Recipe, card: "Card") -> Resolved:
         views = 1  # all of them would be the plain one
     if recipe.views < -1 or (entry.solved and views == 0):
         raise BadRecipe(
-            f"views is {recipe.views}; `probe` and `extend` need 1 or more, others 0 (new views every epoch) or more.",
-            fix="leave views out for the default.",
+            f"views is {recipe.views}; it must be 1 or more for `probe` and `extend`, 0 (new views every epoch) or "
+            f"more for others.",
+            fix="leave out views to use the default.",
         )
     on_device = getattr(augmentation, "on_device", False)
     if on_device and (views or cut != "input"):
         raise BadRecipe(
-            f"augment.on_device is true, but the cut is {cut!r} with {views} views kept; only inputs that are made "
-            "in every epoch can be made on the device.",
-            fix="--strategy full, scratch or pretrain, or --cut input --views 0; or leave augment.on_device out.",
+            f"augment.on_device is true, but the cut is {cut!r} with {views} stored views; only inputs that are "
+            f"redrawn "
+            "every epoch can be augmented on the device.",
+            fix="use --strategy full, scratch or pretrain, or --cut input --views 0; or leave out augment.on_device.",
         )
     dtype = ("float16" if cut not in ("input", "output") else "float32") if recipe.dtype == "auto" else recipe.dtype
     return Resolved(
@@ -295,8 +297,8 @@ def suited(recipe: Recipe, dataset: "Dataset", backbone: "Backbone", reads: "Rea
             ]
             names = "".join(f" {one.name}@{next(iter(one.published), 'random')}," for one in able)
             raise BadData(
-                f"{dataset.root} holds {modality.many}; {card.name} takes data of the kind {card.modality}.",
-                fix=f"choose another backbone:{names} or another of those that `regraft backbones` lists.",
+                f"{dataset.root} contains {modality.many}, but {card.name} takes {card.modality} data.",
+                fix=f"choose another backbone:{names} or another one listed by `regraft backbones`.",
             )
         card = bridged
     for asked, change in ((reads and reads.whole, modality.whole), (reads and reads.itself, modality.itself)):
@@ -338,8 +340,8 @@ def check_asked(resolved: Resolved, backbone: "Backbone", task: "Task") -> None:
     """
     if task.taught and not resolved.strategy.needs(resolved.options).others:
         raise BadRequest(
-            f"The targets of a {task.kind} task are what a teacher sees, and {resolved.named.name} has none.",
-            fix="--strategy distill --set options.teacher=NAME, or data with labels and another task.",
+            f"The targets of a {task.kind} task come from a teacher, but the strategy {resolved.named.name} has none.",
+            fix="use --strategy distill --set options.teacher=NAME, or labelled data and another task.",
         )
     asked = Asked(backbone=backbone, cut=resolved.cut, task=task, num_views=resolved.views or None)
     resolved.strategy.check_asked(resolved.options, asked)
@@ -366,13 +368,13 @@ def check_seen(seen: Seen, backbone: "Backbone", dataset: "Dataset") -> None:
     """
     if seen.backbone and seen.backbone != backbone.digest():
         raise BundleError(
-            f"The recipe was run with backbone weights {seen.backbone[:12]}…; {backbone.card.name} here has "
+            f"The recipe was run with backbone weights {seen.backbone[:12]}…, but {backbone.card.name} now has "
             f"{backbone.digest()[:12]}….",
-            fix="use the same weights, or delete `backbone` under [seen] to run it on these.",
+            fix="use the same weights, or delete `backbone` under [seen] to run it with these.",
         )
     if seen.data and seen.data != dataset.fingerprint:
         raise RunError(
-            f"The recipe was run on data with fingerprint {seen.data[:12]}…; {dataset.root} has "
+            f"The recipe was run on data with fingerprint {seen.data[:12]}…, but {dataset.root} has "
             f"{dataset.fingerprint[:12]}….",
             fix="use the same data, or delete `data` under [seen] to run it on these.",
         )

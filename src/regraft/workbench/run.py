@@ -140,8 +140,8 @@ def open_run(path: str | Path) -> Run:
     if (folder / "report.json").is_file():
         return Run(folder)
     if (folder / "begun.json").is_file():
-        raise RunError(f"{folder} holds an unfinished run.", fix="finish it: start it again with resume.")
-    raise RunError(f"{folder} holds no run: there is no report.json.", fix="give the folder that fit wrote.")
+        raise RunError(f"{folder} holds an unfinished run.", fix="finish it: repeat the command with --resume.")
+    raise RunError(f"{folder} contains no run: it has no report.json.", fix="pass the folder that `regraft fit` wrote.")
 
 
 TRAINED_ON = "trained_on.npy"
@@ -181,23 +181,27 @@ class RunFolder:
         signature = digest_json(json.loads(json.dumps(asdict(recipe), default=str)))
         begun, self._ours = path / "begun.json", not path.exists()
         if path.exists() and not path.is_dir():
-            raise RunError(f"{path} is a file; a folder for the run is expected.", fix="give another --out.")
+            raise RunError(f"{path} is a file; expected a folder for the run.", fix="give another --out.")
         if (path / "report.json").is_file():
             if begun.is_file():  # killed between its report and here
                 self.finish()
-            raise RunError(f"{path} holds a finished run.", fix="give another --out, or delete that folder.")
+            raise RunError(f"{path} holds a finished run.", fix="choose another --out, or delete that folder.")
         if path.exists() and not begun.is_file() and not self._nothing_made():
-            raise RunError(f"{path} is not empty and holds no run.", fix="give another --out.")
+            raise RunError(f"{path} is not empty and contains no run.", fix="give another --out.")
         if begun.is_file():
             if not resume:
-                raise RunError(f"{path} holds an unfinished run.", fix="add --resume to go on, or give another --out.")
+                raise RunError(
+                    f"{path} holds an unfinished run.", fix="add --resume to continue, or choose another --out."
+                )
             if json.loads(begun.read_text())["recipe"] != signature:
                 raise RunError(
-                    f"{path} holds an unfinished run with other settings.",
-                    fix="resume with the command it was started with, or give another --out.",
+                    f"{path} holds an unfinished run with different settings.",
+                    fix="resume with the original command, or choose another --out.",
                 )
         if not self._lock.acquire():
-            raise RunError(f"Another process works in {path}.", fix="wait for it, or give another --out.")
+            raise RunError(
+                f"Another process is using {path}.", fix="wait until it has finished, or choose another --out."
+            )
         write_json(begun, {"recipe": signature, "time": time.time()})
         remove_leftovers(path)
         log = path / "events.jsonl"
@@ -375,6 +379,6 @@ def read_predictions(path: Path, split: str, kind: str, classes: Sequence[str] =
 def _damaged(path: Path, prefix: str, found: str) -> RunError:
     wanted: Sequence[str] = (*_FIXED, prefix if prefix == RECORD else f"{prefix}NAME …")
     return RunError(
-        f"{path} is not a table of predictions as regraft writes it: {found}; expected are {', '.join(wanted)}.",
-        fix="copy the run again, or make it again.",
+        f"{path} is not a table of predictions written by regraft: {found}; expected {', '.join(wanted)}.",
+        fix="copy the run again, or repeat it.",
     )

@@ -42,7 +42,7 @@ MAX_BESIDE = 10_000
 """Maximum number of training examples of the comparison probe: with many classes and examples, solving it would
 otherwise take longer than the training it is compared with. Our choice."""
 
-NOT_POOLED = "Other metrics, and the difference from the probe, would compare outputs of different folds' models."
+NOT_POOLED = "Other metrics, and the difference from the probe, would compare outputs of models from different folds."
 """Message if only the mean over folds is reported."""
 
 
@@ -241,7 +241,7 @@ def open_session(
     if source.train_share < 1:
         splits = fewer(splits, task.strata(targets), source.train_share, recipe.seed)
         yield Notice(
-            text=f"Of the training examples {source.train_share:.0%} are used: {splits.describe()}.", topic="split"
+            text=f"Only {source.train_share:.0%} of the training examples are used: {splits.describe()}.", topic="split"
         )
     return Session(
         recipe=recipe,
@@ -342,8 +342,8 @@ def task_of(dataset: Dataset, recipe: Recipe) -> Task:
     ):
         if given and dataset.kind != kind:
             raise BadRecipe(
-                f"target.{name} is set, but this is a {dataset.kind} task; only a {kind} task has a use for it.",
-                fix=f"leave target.{name} out, or say --task {kind}.",
+                f"target.{name} is set, but this is a {dataset.kind} task; it applies to {kind} tasks only.",
+                fix=f"leave out target.{name}, or use --task {kind}.",
             )
     facts = {**vars(recipe.target), "delimiter": recipe.source.label_delimiter}
     classes = ordered(dataset.classes, recipe.decision, dataset.kind)
@@ -359,8 +359,8 @@ def _refuse_transform(dataset: Dataset, task: Task, target: Target) -> None:
             if not float(text) > 0:
                 where = example.id if example.row is None else f"{dataset.root.name} row {example.row}"
                 raise BadData(
-                    f"{where}: {name} is {text}; target.transform is log, which needs numbers above zero.",
-                    fix="correct the number, or leave target.transform out.",
+                    f"{where}: {name} is {text}; target.transform is log, which requires positive numbers.",
+                    fix="correct the number, or leave out target.transform.",
                 )
 
 
@@ -377,8 +377,8 @@ def ordered(classes: tuple[str, ...], decision: Decision, kind: str) -> tuple[st
     if not weighable or len(classes) > 2:
         why = f"there are {len(classes)} classes" if weighable else f"this is a {kind} task"
         raise BadRecipe(
-            f"decision.positive is {positive!r}, but {why}; a decision threshold separates two classes.",
-            fix="leave decision.positive out.",
+            f"decision.positive is {positive!r}, but {why}; a decision threshold requires exactly two classes.",
+            fix="leave out decision.positive.",
         )
     if positive not in classes:
         raise BadRecipe(

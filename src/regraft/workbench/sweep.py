@@ -165,10 +165,11 @@ def _cells(candidates: Mapping[str, Recipe], sizes: Sequence[float], seeds: Sequ
             "A sweep needs at least one backbone and one strategy.", fix="name them: --strategies probe,partial."
         )
     if not seeds:
-        raise BadRequest("seeds is below 1; 1 or more is expected.", fix="give 3 or more for intervals over training.")
+        raise BadRequest("seeds is below 1; it must be 1 or more.", fix="use 3 or more to get intervals over seeds.")
     if wrong := [size for size in sizes if not 0 < size <= 1]:
         raise BadRequest(
-            f"The size {wrong[0]:g} is not a share of the training examples in (0, 1].", fix="write 10,50,100%."
+            f"The size {wrong[0]:g} is not a share of the training examples in (0, 1].",
+            fix="write, for example, 10,50,100%.",
         )
     solved = {
         name for name, one in candidates.items()
@@ -281,7 +282,7 @@ def _keep_tail(folder: Path, report: Report) -> None:
 def _told(report: Report) -> str:
     section = report.section
     if section is None:
-        return "nothing could be measured"
+        return "all runs failed"
     return f"{section.main_metric.replace('_', ' ')} {section.headline.told()}"
 
 
@@ -300,8 +301,8 @@ def _report(
         if cell.share == largest and report.section is not None:
             at_full.setdefault(cell.candidate, {})[cell.seed] = cell
     if not at_full:
-        why = failed[0].reason if failed else "no time was left for a single run"
-        raise RunError(f"No candidate could be measured: {why}", fix="see the runs' folders, or give more time.")
+        why = failed[0].reason if failed else "the time did not suffice for a single run"
+        raise RunError(f"No candidate was measured: {why}", fix="see the run folders, or allow more time.")
     # A candidate that needs no seeds stands for itself in each of those that the others share.
     every_seed = sorted({seed for seeds in at_full.values() for seed in seeds})
     several = [set(seeds) for seeds in at_full.values() if len(seeds) > 1]

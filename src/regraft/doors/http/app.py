@@ -97,10 +97,10 @@ class RefusedInference:
 REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"description": said}
     for status, said in {
-        400: "The request is not as described.", 401: "The token is missing or wrong.",
-        403: "The address may not be fetched.", 404: "There is no such model or address.",
-        408: "The body arrived too slowly.", 413: "The body is too large.", 415: "The type of the body is not read.",
-        422: "No input can be read.", 503: "The queue is full; Retry-After says when to try again.",
+        400: "The request is invalid.", 401: "The token is missing or wrong.",
+        403: "Fetching from this URL is not allowed.", 404: "The model or address does not exist.",
+        408: "The body arrived too slowly.", 413: "The body is too large.", 415: "The content type is not supported.",
+        422: "No input could be read.", 503: "The queue is full; Retry-After says when to try again.",
     }.items()
 }  # fmt: skip
 
@@ -155,7 +155,7 @@ class Worker:
             body.release()
         if all(one.error is not None for one in said):
             more = f" (input {said[0].id[:80]}, and {len(said) - 1} more)" if len(said) > 1 else ""
-            raise Refusal(422, f"{said[0].error}{more}", fix="open it and save it again, or send another.")
+            raise Refusal(422, f"{said[0].error}{more}", fix="open it and save it again, or send another one.")
         return said
 
     @asynccontextmanager
@@ -176,7 +176,7 @@ def web_app(worker: Worker) -> FastAPI:
     """Return the application with the routes of a worker."""
     app = FastAPI(
         title="Regraft", version=VERSION, docs_url=None, redoc_url=None, lifespan=worker.running,
-        description="Predictions of models that Regraft trained. The examples work as they stand.",
+        description="Predictions of models trained with Regraft. The examples work as shown.",
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
     )  # fmt: skip
     first = next(iter(worker.models.values()))
@@ -186,11 +186,11 @@ def web_app(worker: Worker) -> FastAPI:
     async def health() -> dict[str, bool]:
         return {"live": True}
 
-    @app.get("/ready", summary="Whether requests are taken", responses=_of(503))
-    @app.get("/v2/health/ready", summary="Whether requests are taken", responses=_of(503, protocol=2))
+    @app.get("/ready", summary="Whether the server accepts requests", responses=_of(503))
+    @app.get("/v2/health/ready", summary="Whether the server accepts requests", responses=_of(503, protocol=2))
     async def ready() -> dict[str, bool]:
         if worker.draining:
-            raise Refusal(503, "The server is being stopped.", fix="ask another, or later.")
+            raise Refusal(503, "The server is shutting down.", fix="use another server, or try again later.")
         return {"ready": True}
 
     @app.get("/metrics", summary="Counters for Prometheus", response_class=Response)
@@ -206,12 +206,12 @@ def web_app(worker: Worker) -> FastAPI:
     async def model(name: str) -> Response:
         return JSONResponse(to_json(described(worker.model(name))))
 
-    @app.get("/v1/models/{name}/example", summary="An input made from a seed, to try the model with",
+    @app.get("/v1/models/{name}/example", summary="A synthetic input for trying out the model",
              response_class=Response, responses=_of(404))  # fmt: skip
     async def example(name: str) -> Response:
         found = bytes_of_example(worker.model(name).example)
         if found is None:
-            raise Refusal(404, "An example of this model is no single file.", fix="see /docs for one in JSON.")
+            raise Refusal(404, "An example of this model is not a single file.", fix="see /docs for a JSON example.")
         return Response(found[0], media_type=found[1])
 
     @app.post("/v1/models/{name}/predict", summary="Predict inputs", response_model=Predictions,
@@ -273,7 +273,9 @@ def _add_inference(app: FastAPI, worker: Worker) -> None:
     def model_of(name: str, version: str) -> Served:
         served = worker.model(name)
         if version not in ("", served.digest):
-            raise Refusal(404, f"{name} has no version {version[:80]!r}.", fix=f"ask for {served.digest}, or none.")
+            raise Refusal(
+                404, f"{name} has no version {version[:80]!r}.", fix=f"request version {served.digest}, or none."
+            )
         return served
 
     for place in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
@@ -300,7 +302,7 @@ def _add_inference(app: FastAPI, worker: Worker) -> None:
 
             said = await worker.predict(served, request, inputs_of)
             if unread := [one for one in said if one.error is not None]:
-                raise Refusal(422, f"Input {unread[0].id}: {unread[0].error}", fix="send the others without it.")
+                raise Refusal(422, f"Input {unread[0].id}: {unread[0].error}", fix="send the request without it.")
             assert asked is not None, "what was predicted was read"
             body, headers = inference.reply(served, asked, outputs, said)
             return Response(body, headers=headers)

@@ -93,7 +93,7 @@ class Served:
         """Raises: Refusal: the queue has no room for this many more inputs."""
         if self.pending + inputs > self._settings.queue:
             raise Refusal(
-                503, f"The queue of {self.name} is full.", fix="try again after the seconds that Retry-After says.",
+                503, f"The queue of {self.name} is full.", fix="try again after the number of seconds in Retry-After.",
                 retry_s=self.pending * self._row_s,
             )  # fmt: skip
 

@@ -78,8 +78,8 @@ class Doorkeeper:
         wrong."""
         host, origin = (headers.get(name, b"").decode("latin-1") for name in (b"host", b"origin"))
         if not allowed_host(host, origin, self.worker.settings.hosts):
-            said = "The request names another host than this server, or comes from a page of another site."
-            return Refusal(403, said, fix="ask by the server's address; --allow-host adds a name to it.")
+            said = "The Host header does not match this server, or the request comes from a page of another site."
+            return Refusal(403, said, fix="use the server's address; --allow-host adds a host name.")
         if not self.token or path in OPEN:
             return None
         scheme, _, token = headers.get(b"authorization", b"").partition(b" ")

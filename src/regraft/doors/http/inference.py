@@ -65,14 +65,14 @@ class Asked:
             end = int(header_length)
         asked = parsed_json(data[:end])
         if not isinstance(asked, dict):
-            raise _wrong("the body is no JSON object")
+            raise _wrong("the body is not a JSON object")
         self._reader, self._binary = reader, bytes(data[end:])
         self.id = asked.get("id")
         parameters = _mapping(asked.get("parameters"), "parameters")
         self.abstain, self.binary = parameters.get("abstain"), parameters.get("binary_data_output") is True
         self.outputs = asked.get("outputs")
         if not isinstance(self.id, str | None) or not isinstance(self.outputs, list | None):
-            raise _wrong("`id` is no text, or `outputs` no list")
+            raise _wrong("`id` is not a string, or `outputs` is not a list")
         if isinstance(self.abstain, bool) or not isinstance(self.abstain, int | float | None):
             raise _wrong("the parameter `abstain` is not a number")
         match asked.get("inputs"):
@@ -85,20 +85,20 @@ class Asked:
 
     def _tensor(self, kind: str, shape: list[Any], others: Mapping[str, Any]) -> Sequence[Any]:
         if not shape or not all(isinstance(one, int) and not isinstance(one, bool) and one > 0 for one in shape):
-            raise _wrong(f"the shape {str(shape)[:80]} is no list of whole numbers above zero")
+            raise _wrong(f"the shape {str(shape)[:80]} is not a list of positive integers")
         if kind not in ("BYTES", "UINT8") or (kind == "BYTES" and math.prod(shape[1:]) != 1):
-            raise _wrong(f"a tensor of type {kind[:20]} and shape {str(shape)[:80]} is not read")
+            raise _wrong(f"a tensor of type {kind[:20]} and shape {str(shape)[:80]} is not supported")
         self._reader.check_single()
         self._reader.checked(range(shape[0]))
         if (length := _mapping(others.get("parameters"), "parameters").get("binary_data_size")) is None:
             return self._from_json(kind, shape, others.get("data"))
         if isinstance(length, bool) or not isinstance(length, int) or not 0 <= length <= len(self._binary):
-            raise _wrong("binary_data_size is more than what follows the header")
+            raise _wrong("binary_data_size is larger than the data after the header")
         raw = self._binary[:length]
         if kind == "BYTES":
             return [self._reader.content(one) for one in _elements(raw, shape[0])]
         if length != math.prod(shape):
-            raise _wrong(f"{length} bytes are no tensor of shape {str(shape)[:80]}")
+            raise _wrong(f"{length} bytes do not match a tensor of shape {str(shape)[:80]}")
         return list(np.frombuffer(raw, np.uint8).reshape(shape))
 
     def _from_json(self, kind: str, shape: list[int], data: Any) -> Sequence[Any]:
@@ -107,14 +107,14 @@ class Asked:
         if kind == "BYTES":
             flat = [one[0] if isinstance(one, list) and len(one) == 1 else one for one in data]
             if len(flat) != shape[0] or not all(isinstance(one, str) for one in flat):
-                raise _wrong(f"`data` is not a list of {shape[0]} texts")
+                raise _wrong(f"`data` is not a list of {shape[0]} strings")
             return [self._reader.text_or_bytes(one) for one in flat]
         try:
             array = np.asarray(data)
         except (ValueError, OverflowError) as error:
-            raise _wrong("`data` is no array") from error
+            raise _wrong("`data` is not an array") from error
         if array.dtype.kind not in "iu" or array.size != math.prod(shape) or array.min() < 0 or array.max() > 255:
-            raise _wrong(f"`data` is no array of whole numbers from 0 to 255 of shape {str(shape)[:80]}")
+            raise _wrong(f"`data` is not an array of integers from 0 to 255 of shape {str(shape)[:80]}")
         return list(array.astype(np.uint8).reshape(shape))
 
 
@@ -131,7 +131,7 @@ def outputs_of(served: Served, asked: Asked) -> list[dict[str, Any]]:
     for one in asked.outputs:
         name = one.get("name") if isinstance(one, dict) else None
         if not isinstance(name, str) or name not in known:
-            raise BadRequest(f"There is no output {str(name)[:40]!r}.", fix=f"choose among: {', '.join(known)}.")
+            raise BadRequest(f"There is no output {str(name)[:40]!r}.", fix=f"choose from: {', '.join(known)}.")
         binary = _mapping(one.get("parameters"), "parameters").get("binary_data", asked.binary)
         found.append({**known[name], "binary": binary is True})
     return found
@@ -188,15 +188,15 @@ def _elements(raw: bytes, count: int) -> list[bytes]:
         found.append(raw[at + 4 : at + 4 + length])
         at += 4 + length
     if len(found) != count or at != len(raw):
-        raise _wrong(f"the binary tensor does not hold {count} elements")
+        raise _wrong(f"the binary tensor does not contain {count} elements")
     return found
 
 
 def _mapping(given: Any, name: str) -> Mapping[str, Any]:
     if given is None or isinstance(given, dict):
         return given or {}
-    raise _wrong(f"`{name}` is no object")
+    raise _wrong(f"`{name}` is not an object")
 
 
 def _wrong(what: str) -> BadRequest:
-    return BadRequest(f"The request is not as the inference protocol says: {what}.", fix=_FIX)
+    return BadRequest(f"The request violates the inference protocol: {what}.", fix=_FIX)

@@ -53,7 +53,7 @@ class Body:
         """Raises: Refusal: the body is too large, or all bodies together are."""
         self._gate.check(len(self.data) + len(chunk))
         if self._gate.held + len(chunk) > self._gate.settings.held:
-            raise Refusal(503, "The server has too many requests to read at once.", fix="try again in a second.")
+            raise Refusal(503, "The server is receiving too many requests at once.", fix="try again in a second.")
         self._gate.held += len(chunk)
         self._held += len(chunk)
         self.data += chunk
@@ -139,7 +139,7 @@ class Reader:
                 )
             return await asyncio.gather(*(self._of_json(at, one) for at, one in enumerate(self.checked(given))))
         raise Refusal(
-            415, f"A body of type {kind[:80]!r} is not read.",
+            415, f"The content type {kind[:80]!r} is not supported.",
             fix="send multipart/form-data, application/json or application/octet-stream; see /docs.",
         )  # fmt: skip
 
@@ -147,8 +147,8 @@ class Reader:
         """Raises: BadRequest: there are no inputs, or too many."""
         if not 0 < len(given) <= self._settings.max_inputs:
             raise BadRequest(
-                f"The request has {len(given)} inputs; from 1 to {self._settings.max_inputs} are expected.",
-                fix="send several requests." if given else "send one at least.",
+                f"The request has {len(given)} inputs; expected 1 to {self._settings.max_inputs}.",
+                fix="send several requests." if given else "send at least one.",
             )
         return given
 
@@ -169,7 +169,7 @@ class Reader:
         if not self._modality.inline:
             if isinstance(value, str):
                 raise BadRequest(
-                    f"A text is no {self._modality.one}.",
+                    f"A string is not a valid {self._modality.one}.",
                     fix='send a file, or its bytes as {"base64": "…"}; see /docs.',
                 )
             return value
@@ -213,17 +213,17 @@ class Reader:
             self.check_single()
             return Input(str(at), self.content(given))
         if not isinstance(given, dict):
-            raise _odd(at, "an object is expected")
+            raise _odd(at, "expected an object")
         name = given.get("id", str(at))
         kinds = [key for key in given if key != "id"]
         if not isinstance(name, str) or len(kinds) != 1:
-            raise _odd(at, "one of `base64`, `url` and `contents` is expected, and a text under `id` if any")
+            raise _odd(at, "expected one of `base64`, `url` and `contents`, and optionally a string `id`")
         if kinds[0] != "contents":
             self.check_single()
             return Input(name, await self._value(at, {kinds[0]: given[kinds[0]]}))
         parts = given["contents"]
         if not isinstance(parts, dict) or set(parts) != set(self._names):
-            raise _odd(at, f"contents {', '.join(map(repr, self._names))} are expected")
+            raise _odd(at, f"expected the contents {', '.join(map(repr, self._names))}")
         return Input(name, {key: Inline(await self._value(at, parts[key])) for key in self._names})
 
     def _row(self, at: int, given: Any) -> Input:
@@ -237,9 +237,7 @@ class Reader:
                 return Input(name, np.array(values, dtype=np.float32))
         except (TypeError, ValueError):
             pass
-        raise _odd(
-            at, 'a list of numbers, or {"values": {"COLUMN": NUMBER, …}}, is expected, null where a cell is empty'
-        )
+        raise _odd(at, 'expected a list of numbers, or {"values": {"COLUMN": NUMBER, …}}, with null for empty cells')
 
     async def _value(self, at: int, given: Any) -> Any:
         match given:
@@ -249,7 +247,7 @@ class Reader:
                 return self.content(await asyncio.to_thread(decoded, text))
             case {"url": str(url), **others} if not others:
                 return self.content(await asyncio.to_thread(self._fetched, url))
-        raise _odd(at, '{"base64": "…"} or {"url": "…"} is expected')
+        raise _odd(at, 'expected {"base64": "…"} or {"url": "…"}')
 
     def _fetched(self, url: str) -> bytes:
         """Fetch the bytes at a URL.
@@ -260,8 +258,8 @@ class Reader:
         if not allowed_url(url, self._settings.url_prefixes):
             allowed = ", ".join(self._settings.url_prefixes)
             raise Refusal(
-                403, "The server does not fetch this address.",
-                fix=f"send an address under {allowed}." if allowed else "send the bytes themselves.",
+                403, "The server does not fetch this URL.",
+                fix=f"send a URL that starts with {allowed}." if allowed else "send the bytes instead.",
             )  # fmt: skip
         with contextlib.suppress(OSError, ValueError, HTTPException):
             opener = urllib.request.build_opener(_NoRedirect)
@@ -269,8 +267,8 @@ class Reader:
                 data: bytes = reply.read(self._settings.max_body + 1)
             if len(data) <= self._settings.max_body:
                 return data
-            raise Refusal(413, "What lies at the address is too large.", fix="send a smaller input.")
-        raise BadRequest("Nothing could be fetched from the address.", fix="check it, or send the bytes themselves.")
+            raise Refusal(413, "The content of the URL is too large.", fix="send a smaller input.")
+        raise BadRequest("The URL could not be fetched.", fix="check it, or send the bytes instead.")
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -289,14 +287,16 @@ def decoded(text: str) -> bytes:
     try:
         return base64.b64decode(text.translate(_USUAL), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise BadRequest("A text is not valid base64.", fix="encode the whole file; no data: prefix.") from error
+        raise BadRequest(
+            "The value is not valid base64.", fix="encode the whole file, without a data: prefix."
+        ) from error
 
 
 _USUAL = str.maketrans("-_", "+/", "\r\n")
 
 
 def _odd(at: int, expected: str) -> BadRequest:
-    return BadRequest(f"Input {at} is not as described: {expected}.", fix="see /docs for examples.")
+    return BadRequest(f"Input {at} is invalid: {expected}.", fix="see /docs for examples.")
 
 
 def bytes_of_example(contents: Contents) -> tuple[bytes, str] | None:

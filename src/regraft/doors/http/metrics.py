@@ -23,13 +23,11 @@ class Meters:
             "regraft_requests", "Requests, by model and HTTP status.", ["model", "status"], **given
         )
         self._seconds = Histogram(
-            "regraft_request_seconds", "From the first byte to the last.", ["model"], buckets=SECONDS, **given
+            "regraft_request_seconds", "Latency from the first byte to the last.", ["model"], buckets=SECONDS, **given
         )
-        self._batches = Histogram(
-            "regraft_batch_inputs", "Inputs that were predicted together.", ["model"], buckets=SIZES, **given
-        )
+        self._batches = Histogram("regraft_batch_inputs", "Inputs per batch.", ["model"], buckets=SIZES, **given)
         self._pending = Gauge(
-            "regraft_pending_inputs", "Inputs accepted and not yet predicted.", ["model"],
+            "regraft_pending_inputs", "Inputs accepted but not yet predicted.", ["model"],
             multiprocess_mode="livesum", **given,
         )  # fmt: skip
         self._models: Mapping[str, Any] = {}

@@ -91,9 +91,9 @@ def docs_page(openapi: Mapping[str, Any], base: str, served: Served) -> str:
     about = escape(openapi["info"]["description"])
     return (
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        f"<title>Regraft</title><style>{_STYLE}</style><body><h1>Regraft</h1><p>{about} In JSON an input is "
-        "<code>{&quot;base64&quot;: &quot;…&quot;}</code>, a text where the model reads texts, or "
-        "<code>{&quot;url&quot;: &quot;…&quot;}</code> where the server may fetch it. The whole description: "
-        "<a href=openapi.json>openapi.json</a>. Where a token is asked for, add "
+        f"<title>Regraft</title><style>{_STYLE}</style><body><h1>Regraft</h1><p>{about} In JSON, an input is "
+        "<code>{&quot;base64&quot;: &quot;…&quot;}</code>, a string for text models, or "
+        "<code>{&quot;url&quot;: &quot;…&quot;}</code> if the server is allowed to fetch it. Full API description: "
+        "<a href=openapi.json>openapi.json</a>. If a token is required, add "
         f"<code>-H 'Authorization: Bearer TOKEN'</code>.</p>{''.join(parts)}</body></html>"
     )

@@ -70,7 +70,7 @@ def listening(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         said = getattr(error, "strerror", "") or str(error)
         raise BadRequest(
-            f"{host}:{port} cannot be listened on: {said}.", fix="give another --port or --host."
+            f"The server cannot listen on {host}:{port}: {said}.", fix="choose another --port or --host."
         ) from error
 
 
@@ -90,7 +90,7 @@ def serve(settings: Settings, host: str, port: int, *, workers: int) -> None:
         RegraftError: the address is not available, or a model cannot be loaded.
     """
     if workers < 1:
-        raise BadRequest(f"workers is {workers}; 1 or more is expected.", fix="give --workers 1.")
+        raise BadRequest(f"workers is {workers}; it must be 1 or more.", fix="use --workers 1.")
     listener = listening(host, port)
     shown = f"[{host}]" if ":" in host else host
     names = ", ".join(name for name, _ in settings.models)
@@ -98,7 +98,7 @@ def serve(settings: Settings, host: str, port: int, *, workers: int) -> None:
     if is_loopback(host):
         settings = replace(settings, hosts=(*LOOPBACK, host, *settings.hosts))
     elif not settings.token:
-        print("note: whoever reaches this machine may use the models: there is no --token-file.", file=sys.stderr)
+        print("note: anyone who can reach this machine can use the models: there is no --token-file.", file=sys.stderr)
     given: dict[str, Any] = {
         "http": Patient, "ws": "none", "log_config": None, "access_log": False, "server_header": False,
         "timeout_graceful_shutdown": DRAIN_S, "timeout_worker_healthcheck": 10, "backlog": BACKLOG,

@@ -53,7 +53,7 @@ class Settings:
     def __post_init__(self) -> None:
         for name, low in (("batch", 1), ("queue", 1), ("max_inputs", 1), ("max_body", 1), ("wait_s", 0)):
             if not getattr(self, name) >= low:
-                raise BadRequest(f"{name} is {getattr(self, name)}; {low} or more is expected.", fix="give another.")
+                raise BadRequest(f"{name} is {getattr(self, name)}; it must be {low} or more.", fix="change it.")
         if self.max_inputs > self.queue:
             raise BadRequest(
                 f"A request may have {self.max_inputs} inputs, but the queue takes {self.queue}.",
@@ -82,11 +82,11 @@ def named_models(given: Sequence[str]) -> tuple[tuple[str, Path], ...]:
             name = whole.parent.name if whole.name == "model" else whole.name
         if not NAME.fullmatch(name):
             raise BadRequest(
-                f"A model cannot be called {name!r} in an address; letters, digits and . _ - are expected.",
+                f"{name!r} is not a valid model name for a URL; use letters, digits and . _ - only.",
                 fix=f"name it: mymodel={path}",
             )
         if name in found:
-            raise BadRequest(f"Two models are called {name!r}.", fix=f"name one of them: {name}-2={path}")
+            raise BadRequest(f"Two models are named {name!r}.", fix=f"rename one of them: {name}-2={path}")
         found[name] = path
     return tuple(found.items())
 
@@ -102,8 +102,8 @@ def read_token(path: Path | None) -> str:
     token = path.read_text(encoding="utf-8", errors="replace").partition("\n")[0].strip()
     if not _SECRET.fullmatch(token):
         raise BadRequest(
-            f"{path} holds no token; at least 16 printable characters without spaces are expected in its first line.",
-            fix="make one: python -c 'import secrets; print(secrets.token_urlsafe(32))'",
+            f"{path} contains no token; expected at least 16 printable characters without spaces in the first line.",
+            fix="create one: python -c 'import secrets; print(secrets.token_urlsafe(32))'",
         )
     return token
 
@@ -118,8 +118,8 @@ def url_prefixes(given: Iterable[str]) -> tuple[str, ...]:
         parts = urlsplit(one)
         if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or not parts.path:
             raise BadRequest(
-                f"{one!r} is not the beginning of an address; https://HOST/ with a path after it is expected.",
-                fix="write https://images.example.org/photos/, for instance.",
+                f"{one!r} is not a URL prefix; expected https://HOST/ or https://HOST/PATH.",
+                fix="use https://images.example.org/photos/, for example.",
             )
     return tuple(given)
 
@@ -194,10 +194,8 @@ def refusal_of(error: RegraftError) -> Refusal:
     if status == 500:
         return FAULT
     if status == 503:
-        return Refusal(503, "The server has too little memory for this now.", fix="try again, or send less.")
+        return Refusal(503, "The server is out of memory.", fix="try again, or send less.")
     return Refusal(status, error.message, fix=error.fix)
 
 
-FAULT = Refusal(
-    500, "Something is wrong on the server.", fix="tell whoever runs it; the server's log says what happened."
-)
+FAULT = Refusal(500, "An internal server error occurred.", fix="contact the operator; the server log has the details.")

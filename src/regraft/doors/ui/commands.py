@@ -32,7 +32,7 @@ def asked(queue: Queue, place: Place, form: Mapping[str, str], files: list[str])
     """
     verb, given = form.get("verb", ""), [f"--set={one}" for one in settings(form.get("settings", ""))]
     if verb not in FLAGS:
-        raise BadRequest(f"There is nothing called {verb[:40]!r} to do.", fix="load the page again.")
+        raise BadRequest(f"There is no action {verb[:40]!r}.", fix="reload the page.")
     flags = [f"--{name.replace('_', '-')}={form[name]}" for name in FLAGS[verb] if name in form]
     model = verb in ("export", "explain", "serve")
     kind, subject = ("runs", form.get("run", "")) if model else ("data", form.get("data", ""))
@@ -52,7 +52,7 @@ def asked(queue: Queue, place: Place, form: Mapping[str, str], files: list[str])
         args.append(f"--fix-split=data/{place.free('data', f'{stem(subject)}-clean.csv')}")
     if verb in ("audit", "mend"):
         args.append("--fail-on=never")
-    title = {"mend": f"Mend the split of {subject}", "fit": f"Fit {name}"}.get(verb, f"{verb.capitalize()} {subject}")
+    title = {"mend": f"Fix the split of {subject}", "fit": f"Fit {name}"}.get(verb, f"{verb.capitalize()} {subject}")
     return queue.add(title, args, out=out, lane=_LANES.get(verb, "long"), resumes=verb in ("fit", "sweep"))
 
 

@@ -66,7 +66,7 @@ class Guard:
         headers = Headers(scope=scope)
         host, origin = headers.get("host", ""), headers.get("origin")
         if not self._is_here(host):
-            return PlainTextResponse("This server does not go by that name.\n", 421)
+            return PlainTextResponse("The host name does not match this server.\n", 421)
         if scope["method"] not in SAFE and origin is not None and urlsplit(origin).netloc != host:
             return PlainTextResponse("The request comes from another site.\n", 403)
         given = dict(parse_qsl(scope["query_string"].decode("latin-1")))
@@ -112,7 +112,7 @@ async def form_of(request: Request, key: str) -> Mapping[str, str]:
             fields = {name: value.strip() for name, value in form.items() if isinstance(value, str) and value.strip()}
         token = fields.pop("token", token)
     if not _same(token, form_token(key)):
-        raise Refusal(403, "The form is not from this server, or is too old.", fix="load the page again.")
+        raise Refusal(403, "The form is not from this server or has expired.", fix="reload the page.")
     return fields
 
 

@@ -128,7 +128,7 @@ class Queue:
     def again(self, job: Job) -> None:
         """Queue a job again that ended early; an unfinished run is resumed."""
         if self.state(job) not in ("stopped", "interrupted", "failed"):
-            raise BadRequest(f"Job {job.id} cannot be gone on with: it is {self.state(job)}.", fix="look at it again.")
+            raise BadRequest(f"Job {job.id} cannot be resumed: it is {self.state(job)}.", fix="reload the page.")
         made = self.root / job.out
         if job.out and not job.resumes and not (made / "report.json").exists():  # its partial result cannot be resumed
             shutil.rmtree(made, ignore_errors=True)

@@ -61,7 +61,7 @@ def _result(folder: Path, written: int) -> Result:
         return Result(f"Sweep {folder.name}", [sweep.verdict(swept)], sweep.blocks(swept), _drawings(folder))
     except (OSError, ValueError, TypeError, LookupError) as error:
         raise RunError(
-            f"There is no report in {folder.parent.name}/{folder.name} ({error}).", fix="make it again."
+            f"There is no report in {folder.parent.name}/{folder.name} ({error}).", fix="create it again."
         ) from error
 
 

@@ -23,17 +23,22 @@ def serve(folder: Path, host: str, port: int, *, open_: bool) -> None:
     (folder / "data").mkdir(parents=True, exist_ok=True)
     with Lock(folder / "queue" / ".lock") as held:
         if not held:
-            raise RunError(f"Another regraft ui works in {folder}.", fix="use that one, or give another folder.")
+            raise RunError(f"Another regraft ui is using {folder}.", fix="use that one, or choose another folder.")
         listener = listening(host, port)
         bound = listener.getsockname()[1]
         app = web_app(folder.resolve(), host, f"regraft-{bound}")
         shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{bound}/?token={app.key}"
         print(
-            f"{folder} is shown at {address}\nCtrl-C ends the page; jobs that run go on.", file=sys.stderr, flush=True
+            f"{folder} is served at {address}\nCtrl-C stops the server; running jobs continue.",
+            file=sys.stderr,
+            flush=True,
         )
         if not is_loopback(host):
-            print("note: whoever learns this address may train and read here; it is not encrypted.", file=sys.stderr)
+            print(
+                "note: anyone with this address can read and train here; the connection is not encrypted.",
+                file=sys.stderr,
+            )
         if open_:
             webbrowser.open(address)
         config = Config(app, ws="none", log_config=None, access_log=False, server_header=False,

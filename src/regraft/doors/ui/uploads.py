@@ -36,14 +36,14 @@ async def receive(place: Place, name: str, inside: str, chunks: AsyncIterator[by
     """
     folder = place.root / "data" / f".{name}"
     if not plain(name) or not folder.is_dir():
-        raise Refusal(404, "No upload of that name was begun.", fix="drop the files again.")
+        raise Refusal(404, "There is no upload with that name.", fix="upload the files again.")
     target, written = folder / checked(inside), 0
     free = shutil.disk_usage(folder).free - KEEP_FREE
     with atomic(target) as file:
         async for chunk in chunks:
             written += len(chunk)
             if written > free:
-                raise Refusal(413, "The disk is nearly full.", fix="free some space; 1 GB is left free.")
+                raise Refusal(413, "The disk is nearly full.", fix="free some space; 1 GB must stay free.")
             file.write(chunk)
 
 
@@ -57,7 +57,7 @@ def finish(place: Place, name: str) -> str:
     files = [one for one in folder.rglob("*") if one.is_file()] if plain(name) else []
     if not files:
         shutil.rmtree(folder, ignore_errors=True)
-        raise Refusal(400, "No files came.", fix="drop a folder, images, an archive or a table.")
+        raise Refusal(400, "No files were received.", fix="drop a folder, images, an archive or a table.")
     if len(files) == 1 and files[0].parent == folder and files[0].name.lower().endswith(ONE_FILE):
         name = place.free("data", files[0].name)
         files[0].rename(place.root / "data" / name)
@@ -75,5 +75,5 @@ def checked(inside: str) -> Path:
     """
     parts = inside.split("/")
     if len(parts) > MAX_DEPTH or not all(plain(one) and len(one.encode()) <= MAX_NAME for one in parts):
-        raise Refusal(400, f"A file cannot be called {inside[-80:]!r} here.", fix="rename it, or leave it out.")
+        raise Refusal(400, f"{inside[-80:]!r} is not a valid file name here.", fix="rename it, or leave it out.")
     return Path(*parts)

@@ -216,8 +216,7 @@ def _of_array(array: np.ndarray, channels: int) -> PillowImage:
 
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,), (4,)):
         raise Undecodable(
-            f"it has shape {array.shape} and dtype {array.dtype}; expected uint8 of shape (height, width, {channels})"
-            "expected",
+            f"it has shape {array.shape} and dtype {array.dtype}; expected uint8 of shape (height, width, {channels})",
             "The array",
         )
     if not array.size:
