@@ -207,7 +207,7 @@ DAMAGED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "text": (lambda _: b'name: "GoogleNet"\nlayer {\n', "is not a valid Caffe model"),
     "a number too few": (
         lambda _: chunk(100, chunk(1, b"fc") + SHORT),
-        r"layer 'fc' has 2 numbers for the shape \(3,\)",
+        r"layer 'fc' has 2 values for the shape \(3,\)",
     ),
     "a negative size": (
         lambda _: chunk(100, chunk(1, b"fc") + chunk(7, chunk(7, chunk(1, b"\xff" * 9 + b"\x01")))), r"shape \(-1,\)"

@@ -150,7 +150,7 @@ def _changed(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> lis
 
 def test_an_adapted_network_is_not_adapted_again() -> None:
     one = with_channels(opened("googlenet:tiny@random", 32), 1)
-    with pytest.raises(BadRequest, match="takes 1 channel, adapted from 3; 4 were asked for"):
+    with pytest.raises(BadRequest, match="takes 1 channel, adapted from 3; 4 were requested"):
         with_channels(one, 4)
 
 

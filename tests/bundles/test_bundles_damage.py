@@ -163,7 +163,7 @@ def test_golden_logits_that_differ_are_told_by_how_much_and_from_which_backend(r
         (lambda facts: facts["golden"]["logits"][0].__setitem__(0, float("1e300")), "predicts differently"),
         (lambda facts: facts["golden"].pop("logits"), "lacks its golden inputs"),
         (lambda facts: facts.update(golden=[]), "lacks its golden inputs"),
-        (lambda facts: facts["task"]["classes"].append("third"), "asks for 3 outputs"),
+        (lambda facts: facts["task"]["classes"].append("third"), "requires 3 outputs"),
         (lambda facts: facts["task"].pop("classes"), "lacks 'classes'"),
         (lambda facts: facts.pop("temperature"), "lacks 'temperature'"),
         (lambda facts: facts.pop("backbone"), "is not a valid Regraft network description"),

@@ -146,7 +146,7 @@ def test_k03_splits_beside_a_folder_that_is_none_are_found_one_level_down(tmp_pa
     root = folder_of(tmp_path, [*divided("data/train", "data/test"), "plots/0.png", "plots/1.png"])
     with pytest.raises(BadData, match=r"has its splits inside the folder data \(data/train\)") as caught:
         open_dataset(root)
-    assert caught.value.fix.startswith(f"give {root / 'data'};")
+    assert caught.value.fix.startswith(f"pass {root / 'data'};")
 
 
 def test_k03_a_zip_that_was_packed_with_backslashes_has_folders_all_the_same(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_k17_other_column_names_are_offered_with_the_flag(first: str, tmp_path: 
 def test_labels_with_spaces_around_them_are_read_without_and_a_notice_says_so(tmp_path: Path) -> None:
     found = labelled(tmp_path, "x  ", " y", "x  ", " y")
     assert found.classes == ("x", "y")
-    assert "Spaces around the labels of t.tsv are left out: 'x  ' is read as 'x'." in told(found)
+    assert "Spaces around the labels of t.tsv are removed: 'x  ' is read as 'x'." in told(found)
 
 
 def test_k17_case_spaces_and_blank_lines_around_a_header_and_rows_do_not_matter(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_k18_a_path_that_may_be_two_files_is_refused_with_both(tmp_path: Path) -
 def test_k18_paths_of_another_machine_are_offered_without_what_is_not_here(head: str, tmp_path: Path) -> None:
     with pytest.raises(BadData, match="4 files of 4 cannot be found") as caught:
         open_dataset(table_of(tmp_path / "t.csv", "path,label\n" + "".join(head + row + "\n" for row in ROWS.split())))
-    assert f"'a.png' is in {tmp_path}: take" in caught.value.fix
+    assert f"'a.png' is in {tmp_path}: remove" in caught.value.fix
 
 
 def test_k18_a_folder_in_place_of_a_file_is_named(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_k15_a_large_scan_is_over_a_limit_that_has_a_name_and_a_setting(
 ) -> None:
     data = photos(tmp_path / "data", 12, first=50)
     Image.new("L", (9500, 9500), 90).save(data / "cat" / "scan.png")
-    said = "9500 x 9500 pixels, over the limit of 89,478,485 that REGRAFT_MAX_PIXELS sets"
+    said = "9500 x 9500 pixels, over the limit of 89,478,485 set by REGRAFT_MAX_PIXELS"
     fitted = regraft("fit", data, *TINY, "--out", tmp_path / "out")
     assert fitted.code == 0, fitted.err
     assert f"1 unreadable file of 25 left out (in no split): cat/scan.png (its header announces {said})." in fitted.err

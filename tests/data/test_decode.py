@@ -144,7 +144,7 @@ def huge_png(width: int, height: int) -> bytes:
 
 def test_a_header_that_announces_two_gigabytes_is_refused_before_anything_is_unpacked() -> None:
     assert reason(huge_png(30_000, 24_000)) == (
-        "its header announces 30000 x 24000 pixels, over the limit of 89,478,485 that REGRAFT_MAX_PIXELS sets"
+        "its header declares 30000 x 24000 pixels, over the limit of 89,478,485 set by REGRAFT_MAX_PIXELS"
     )
 
 

@@ -85,7 +85,7 @@ def test_a_fourth_band_that_would_be_lost_is_refused_and_not_lost() -> None:
     ("data", "words"),
     [
         (npy(noise(7, 9, 5))[:-1], "truncated"),
-        (npy(noise(7, 9, 5)) + b"x", "longer than its header says"),
+        (npy(noise(7, 9, 5)) + b"x", "longer than its header declares"),
         (b"\x93NUMPY\x01\0", "header"),
         (npy(noise(7, 9, 5).astype(np.float32)), "uint8 or uint16"),
         (npy(noise(7)), "(height, width, channels)"),

@@ -59,7 +59,7 @@ def test_help_names_every_command_and_is_quick(child_env: dict[str, str]) -> Non
         (["backbones", "resnet8"], 2, "did you mean 'resnet18'?"),
         (["strategies", "adapters"], 2, "There is no strategy named 'adapters'"),
         (["cache", "--backbone", "googlenet"], 2, "add --clear"),
-        (["cache", "--clear", "--backbone", "googlenet@imagenet"], 2, "write googlenet: it clears"),
+        (["cache", "--clear", "--backbone", "googlenet@imagenet"], 2, "use googlenet, which clears"),
         (["compare", "one", "two"], 9, "one holds no run"),
         (["fit"], 2, "Usage: regraft fit"),
     ],

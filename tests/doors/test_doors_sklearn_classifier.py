@@ -141,7 +141,7 @@ def test_a_setting_out_of_range_is_refused_in_fit(digits: tuple[np.ndarray, np.n
 
 
 def test_advice_names_parameters_and_not_flags_of_the_command_line(digits: tuple[np.ndarray, np.ndarray]) -> None:
-    with pytest.raises(BadRequest, match=r"leave `cut` out, or use `strategy` partial") as caught:
+    with pytest.raises(BadRequest, match=r"leave out `cut`, or use `strategy` partial") as caught:
         classifier(cut="4e").fit(*digits)
     assert "--" not in str(caught.value)
 

@@ -77,11 +77,11 @@ def mixed(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (lengthened, "different numbers of lines: train.en 3 and train.de 4"),
+        (lengthened, "numbers of lines differ: train.en 3 and train.de 4"),
         (emptied, "val.en line 2: it is empty (1 line in all)"),
-        (lost, "holds val.en, but no val.de"),
-        (garbled, "train.de: its encoding cannot be told"),
-        (mixed, "news does not"),
+        (lost, "contains val.en, but not val.de"),
+        (garbled, "train.de: its encoding cannot be determined"),
+        (mixed, "other names (news)"),
     ],
 )
 def test_what_cannot_be_paired_is_refused_by_name(folder: Path, damage: object, said: str) -> None:

@@ -95,7 +95,7 @@ def test_empty_and_unreadable_files_are_left_out_by_name(tmp_path: Path) -> None
     (tmp_path / "files" / "a" / "0.txt").write_text(" \n")
     (tmp_path / "files" / "b" / "1.txt").write_bytes("Привет, как дела".encode("koi8-r"))
     dataset = open_dataset(tmp_path / "files")
-    with pytest.raises(DamagedData, match=r"a/0.txt \(the text is empty\), b/1.txt \(its encoding cannot be told"):
+    with pytest.raises(DamagedData, match=r"a/0.txt \(the text is empty\), b/1.txt \(its encoding cannot be determined"):
         scanned(dataset, tmp_path / "memory")
     assert [one.id for one in scanned(dataset, tmp_path / "other", 0.5).quarantined] == ["a/0.txt", "b/1.txt"]
 

@@ -58,7 +58,7 @@ def test_pairs_are_for_the_test_and_the_other_identities_for_training(faces: Pat
 def test_a_pair_that_contradicts_its_folders_is_named(faces: Path) -> None:
     table = faces / "wrong.csv"
     table.write_text("image_a,image_b,same\nid00/0.png,id01/0.png,1\n")
-    with pytest.raises(BadData, match=r"wrong\.csv row 2: same is '1', and the images are of id00 and id01"):
+    with pytest.raises(BadData, match=r"wrong\.csv row 2: same is '1', but the images show id00 and id01"):
         open_dataset(table)
     table.write_text("image_a,image_b,same\nid00/0.png,id00/9.png,1\n")
     with pytest.raises(BadData, match=r"'id00/9\.png' is not an image"):

@@ -71,7 +71,7 @@ def test_clearing_by_backbone_takes_that_ones_entries_alone(home: Path, asked: s
 
 def test_weights_cannot_be_cleared_by_name_and_the_error_says_what_can(home: Path) -> None:
     filled(home, NAMES[0]).close()
-    with pytest.raises(BadRequest, match="write googlenet: it clears"):
+    with pytest.raises(BadRequest, match="use googlenet, which clears"):
         cache.clear(backbone="googlenet@imagenet")
     assert len(cache.look().entries) == 1
 

@@ -31,7 +31,7 @@ def test_a_study_of_a_folder_of_ones_own_leaves_a_sweep_a_page_and_a_verdict(tmp
     assert "regraft lab auxiliary --data FOLDER --seeds 1" in (out / "report.md").read_text()
     assert {path.name for path in site.iterdir()} >= {"lab_auxiliary.md", "lab_auxiliary_front.svg"}
     assert "](lab_auxiliary_front.svg)" in (site / "lab_auxiliary.md").read_text()
-    with pytest.raises(RunError, match="holds this sweep already"):
+    with pytest.raises(RunError, match="already contains this sweep"):
         done(lab("auxiliary", out=out, data=painted, seeds=1, settings=FEW))
 
 

@@ -132,7 +132,7 @@ def test_a_sweep_that_was_stopped_goes_on_and_says_the_same(
         if isinstance(event, Progress) and event.phase == "sweep" and event.done == 2:
             events.close()  # type: ignore[attr-defined]
             break
-    with pytest.raises(RunError, match="holds this sweep already"):
+    with pytest.raises(RunError, match="already contains this sweep"):
         swept(recipe, tmp_path / "cut")
     told, found = swept(recipe, tmp_path / "cut", resume=True)
     assert [one.total for one in told if isinstance(one, Progress) and one.phase == "sweep"][-1] < len(

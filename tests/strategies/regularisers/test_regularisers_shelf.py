@@ -85,7 +85,7 @@ def test_random_weights_are_nothing_to_be_held_back_to(name: str, tiny: Backbone
 @EVERY
 def test_a_head_alone_is_not_regularised(name: str, tiny: Backbone) -> None:
     asked = problem(tiny, "output", examples=9)
-    with pytest.raises(BadRequest, match=rf"{name}.*the head alone.*\n.*a lower cut"):
+    with pytest.raises(BadRequest, match=rf"{name}.*only the head is above.*\n.*a lower cut"):
         fitted(FINETUNE, replace(asked, states=asked.top), finetune.Options(**QUICK, regulariser=name))
 
 

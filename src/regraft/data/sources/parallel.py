@@ -56,7 +56,7 @@ def open_source(path: Path, columns: Columns) -> Found:
     splits = {stem: known[word] for stem, word in first.items() if word in known}
     if splits and (odd := [stem for stem in files if stem not in splits]):
         raise BadData(
-            f"{path}: the name of {named(splits)} is a split, but that of {named(odd)} is not.",
+            f"{path}: splits ({named(splits)}) are mixed with other names ({named(odd)}).",
             fix="name the files train, val and test, or use one pair of files.",
         )
     for stem, some in files.items():
