@@ -239,7 +239,7 @@ else:
 def unreadable(path: Path, error: Exception) -> str:
     """Return a clause that explains why the system cannot read a file."""
     if path.is_symlink() and not path.exists():
-        return "it is a link that leads nowhere"
+        return "it is a broken link"
     return f"it cannot be read ({getattr(error, 'strerror', None) or error or 'it does not fit into memory'})"
 
 

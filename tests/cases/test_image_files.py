@@ -117,7 +117,7 @@ def test_k15_a_large_scan_is_over_a_limit_that_has_a_name_and_a_setting(
     said = "9500 x 9500 pixels, over the limit of 89,478,485 set by REGRAFT_MAX_PIXELS"
     fitted = regraft("fit", data, *TINY, "--out", tmp_path / "out")
     assert fitted.code == 0, fitted.err
-    assert f"1 unreadable file of 25 left out (in no split): cat/scan.png (its header announces {said})." in fitted.err
+    assert f"1 unreadable file of 25 left out (in no split): cat/scan.png (its header declares {said})." in fitted.err
     predicted = regraft("predict", model, data / "cat" / "scan.png")
     assert (predicted.code, said in predicted.err) == (3, True)
     assert "damaged" not in fitted.err + predicted.err + (tmp_path / "out" / "report.md").read_text(encoding="utf-8")

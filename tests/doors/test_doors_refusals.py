@@ -94,7 +94,7 @@ def told(done: subprocess.CompletedProcess[str], code: int, found: str, fix: str
         (["fit", "one"], 3, "one contains a single class, 'dark'; at least two", "examples of another class"),
         (["fit", "single"], 3, "2 classes have only one example: dark, light", "add examples"),
         (["fit", "lacking"], 3, "1 class is missing from train: grey ('grey' is in test)", "add examples"),
-        (["fit", "giant"], 3, "dark/giant.png (its header announces 30000 x 24000 pixels", "source.max_damaged_share="),
+        (["fit", "giant"], 3, "dark/giant.png (its header declares 30000 x 24000 pixels", "source.max_damaged_share="),
         (["fit", "phots"], 3, "phots does not exist", "photos"),
         (["fit", "few.safetensors"], 3, "is not a folder, a table", "one subfolder per class"),
         (["fit", "odd.toml"], 2, "odd.toml: [source]: val_share is 7; it must be in [0, 1)", "write val_share = 0.15"),
