@@ -60,7 +60,7 @@ def test_help_names_every_command_and_is_quick(child_env: dict[str, str]) -> Non
         (["strategies", "adapters"], 2, "There is no strategy named 'adapters'"),
         (["cache", "--backbone", "googlenet"], 2, "add --clear"),
         (["cache", "--clear", "--backbone", "googlenet@imagenet"], 2, "use googlenet, which clears"),
-        (["compare", "one", "two"], 9, "one holds no run"),
+        (["compare", "one", "two"], 9, "one contains no run"),
         (["fit"], 2, "Usage: regraft fit"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

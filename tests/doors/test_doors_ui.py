@@ -276,7 +276,7 @@ def test_from_dropped_images_to_a_model_that_is_tried(client: TestClient, root: 
     assert paths[0].name in said
     assert "cannot be read" in said
     found = client.get("/runs/three-probe/mistakes").text
-    assert "the surest first" in found or "None:" in found
+    assert "most confident first" in found or "None:" in found
     shown = client.get("/runs/three-probe/example", params={"id": "a/00.jpg"})
     assert shown.content.startswith(b"\x89PNG")
     assert "sandbox" in client.get("/files/runs/three-probe/report.html").headers["content-security-policy"]

@@ -173,7 +173,7 @@ def test_from_dropped_images_to_a_served_model(seen: tuple[Seen, Path], images: 
     assert (folder / "runs/kinds-full/begun.json").is_file()
     one.look("stopped")
     one.press("Resume")
-    page.wait_for_selector("button:text-is('Stop'), button:text-is('Take out of the queue')")
+    page.wait_for_selector("button:text-is('Stop'), button:text-is('Remove from the queue')")
     assert page.url == job
     one.at_the_end()
     one.look("run")
@@ -218,7 +218,7 @@ def test_from_dropped_images_to_a_served_model(seen: tuple[Seen, Path], images: 
     assert connection.getresponse().status == 200
     connection.close()
     one.press("Stop")
-    page.wait_for_selector("button:text-is('Start again')")
+    page.wait_for_selector("button:text-is('Restart')")
     page.goto(f"{one.base}/")
     one.look("home")
 

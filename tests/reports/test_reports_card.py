@@ -44,7 +44,7 @@ def test_a_card_of_a_model_that_was_not_evaluated_is_still_a_card() -> None:
 
 def test_random_weights_have_no_terms() -> None:
     card = model_card(FACTS, changed(sample_report(), "backbone.weights", "random"))
-    assert "Weights: drawn at random from the seed" in card
+    assert "Weights: random, drawn from the seed" in card
     assert "Terms of the weights" not in card
 
 

@@ -224,16 +224,16 @@ def test_a_regulariser_is_named_with_the_weight_that_was_used_and_its_share_of_t
     page = markdown(replace(report, strategy=strategy))
     assert "| Regulariser | `co_tuning`, weight 2.3 |" in page
     assert re.search(r"^\| 1 \| 0\.\d+ \| 0\.125 \|", page, flags=re.MULTILINE)
-    assert "of it, the regulariser's" in page
+    assert "regulariser loss" in page
 
 
 def test_a_rescaled_loss_is_told_only_where_it_is_another() -> None:
     report = sample_report()
     assert report.strategy
-    assert "the same, rescaled" in markdown(report)
+    assert "validation loss, rescaled" in markdown(report)
     same = tuple({**row, "val_loss_rescaled": row["val_loss"]} for row in report.strategy.curve)
     page = markdown(changed(report, "strategy.curve", same))
-    assert "the same, rescaled" not in page
+    assert "validation loss, rescaled" not in page
     assert "validation loss | validation accuracy" in page
 
 
@@ -263,17 +263,17 @@ def test_the_page_of_a_later_evaluation_tells_the_model_and_leaves_out_how_it_wa
     assert page.startswith("# ants tested on site b\n")
     assert f"3 examples refused, accuracy {main(report).told()} on the others" in page
     assert headings(page) == (*HEADINGS[:5], "Data", "Model", "Not verified")
-    assert "| Accuracy when it was made | 0.900 [0.800, 0.950] (cross-validation) |" in page
-    assert "near copies of them, were trained on was not looked at" in page
-    assert "The splits are" not in page
+    assert "| Accuracy after training | 0.900 [0.800, 0.950] (cross-validation) |" in page
+    assert "near copies of them, were used for training" in page
+    assert "The splits were given" not in page
     nothing = replace(report, abstain=Abstained(limit=0.1, refused=153, evaluation=None))
-    assert "153 examples refused, which are all." in markdown(nothing)
+    assert "153 examples refused, that is, all of them." in markdown(nothing)
 
 
 def test_a_path_of_data_that_is_not_absolute_is_said_to_depend_on_where_one_is() -> None:
     report = sample_report()
-    assert "`photos`, starts at the folder that the run was started in." in markdown(report)
-    assert "starts at the folder" not in markdown(changed(report, "recipe.data", "/data/photos"))
+    assert "`photos`, is relative to the folder in which the run was started." in markdown(report)
+    assert "is relative to the folder" not in markdown(changed(report, "recipe.data", "/data/photos"))
 
 
 @pytest.mark.parametrize("kind", NAMES)

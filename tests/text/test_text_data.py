@@ -95,7 +95,9 @@ def test_empty_and_unreadable_files_are_left_out_by_name(tmp_path: Path) -> None
     (tmp_path / "files" / "a" / "0.txt").write_text(" \n")
     (tmp_path / "files" / "b" / "1.txt").write_bytes("Привет, как дела".encode("koi8-r"))
     dataset = open_dataset(tmp_path / "files")
-    with pytest.raises(DamagedData, match=r"a/0.txt \(the text is empty\), b/1.txt \(its encoding cannot be determined"):
+    with pytest.raises(
+        DamagedData, match=r"a/0.txt \(the text is empty\), b/1.txt \(its encoding cannot be determined"
+    ):
         scanned(dataset, tmp_path / "memory")
     assert [one.id for one in scanned(dataset, tmp_path / "other", 0.5).quarantined] == ["a/0.txt", "b/1.txt"]
 
@@ -146,7 +148,7 @@ def test_settings_that_mean_nothing_for_texts_are_refused() -> None:
         TEXT.augmentation("colour", {})
     with pytest.raises(BadRecipe, match=r"augment\.magnitude"):
         TEXT.augmentation("default", {"magnitude": 3})
-    with pytest.raises(BadRecipe, match="max_tokens is 900; 8 to 512 are possible"):
+    with pytest.raises(BadRecipe, match="max_tokens is 900; it must be 8 to 512"):
         Preparation(max_tokens=900, positions=512)
     with pytest.raises(BadRecipe, match="overlap is -1"):
         Preparation(overlap=-1)

@@ -57,7 +57,7 @@ def test_test_labels_are_never_read(tmp_path: Path) -> None:
     assert facts(as_is) == facts(other)
     assert (as_is.num_train, as_is.num_test) == (120, 40)
     assert as_is.noise_floor is not None
-    assert "cannot be seen" in verdict(as_is)
+    assert "cannot be detected" in verdict(as_is)
     assert {"LogME", "H-score", "GBC", "TransRate", "5-NN accuracy"} <= set(as_is.backbones[0].scores)
     assert as_is.curve is not None
     assert any("No pilot" in one for one in as_is.not_done)

@@ -108,7 +108,7 @@ def test_other_data_under_the_same_names_are_noted(tmp_path: Path, sample: Any) 
 def test_what_is_no_finished_run_is_named(tmp_path: Path, sample: Any) -> None:
     targets, a, _ = sample
     one = write_run(tmp_path / "one", a, targets)
-    with pytest.raises(RunError, match="holds no run"):
+    with pytest.raises(RunError, match="contains no run"):
         compare(one, tmp_path)
     (tmp_path / "begun.json").write_text("{}")
     with pytest.raises(RunError, match="holds an unfinished run"):

@@ -105,9 +105,7 @@ def test_the_check_asks_both_models_about_the_old_test_part(place: Path) -> None
     said = [[one.label for one in load(place / name).predict(old)] for name in ("probe", "probe-3")]
     right = [np.mean([one == path.parent.name for one, path in zip(of, old, strict=True)]) for of in said]
     assert finding["score"] == pytest.approx(right[1] - right[0])
-    figures = (
-        rf"on 16 old test examples \(not seen by the old model\) was {right[0]:.3f} before and is {right[1]:.3f}"
-    )
+    figures = rf"on 16 old test examples \(not seen by the old model\) was {right[0]:.3f} before and is {right[1]:.3f}"
     assert re.search(figures, finding["message"])
     taken = {f"test/{path.parent.name}/{path.name}" for path, one in zip(old, said[1], strict=True) if one == "red"}
     assert set(finding["examples"]) == taken
@@ -119,7 +117,7 @@ def test_the_page_and_the_card_say_what_was_added_and_kept(place: Path) -> None:
         assert "With red added and nothing else changed, the accuracy on 16 old test" in text
         assert "ncalibrated" in text
     report = (place / "partial-3" / "report.md").read_text()
-    assert "## What was checked" in report
+    assert "## Data checks" in report
     assert "old model partial" in report
     assert "then 2 classes of the user's (partial)" in report
 

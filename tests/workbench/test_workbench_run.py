@@ -23,7 +23,7 @@ def test_an_opened_run_gives_its_recipe_report_verdict_and_log(tmp_path: Path) -
 
 
 def test_what_is_no_finished_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="holds no run"):
+    with pytest.raises(RunError, match="contains no run"):
         open_run(tmp_path)
     (tmp_path / "begun.json").write_text("{}")
     with pytest.raises(RunError, match="holds an unfinished run"):

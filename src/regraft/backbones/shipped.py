@@ -129,9 +129,7 @@ def _check(path: Path, digest: str) -> None:
     if not path.is_file():
         raise WeightsError(f"{path} is missing; it is named in a card.", fix=REINSTALL)
     if (found := sha256_of(path)) != digest:
-        raise WeightsError(
-            f"{path} has the SHA-256 {found[:12]}…, and {digest[:12]}… is written in its card.", fix=REINSTALL
-        )
+        raise WeightsError(f"{path} has the SHA-256 {found[:12]}…, but its card records {digest[:12]}….", fix=REINSTALL)
 
 
 _OUTPUTS = {"multilabel": "labels", "regression": "targets"}

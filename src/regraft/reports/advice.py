@@ -99,7 +99,7 @@ def verdict(report: AdviceReport) -> str:
     said = []
     where = f"{counted(report.num_test, 'test example')}" if report.num_test else "cross-validation"
     if report.noise_floor is not None:
-        said.append(f"With {where}, differences in accuracy under about {report.noise_floor:.1%} cannot be seen.")
+        said.append(f"With {where}, differences in accuracy below about {report.noise_floor:.1%} cannot be detected.")
     tied = [one.name for one in report.candidates if one.tied]
     best = report.advised
     if len(tied) > 1:
@@ -119,31 +119,31 @@ def blocks(report: AdviceReport) -> list[Block]:
          size(one.cost.disk_bytes) if one.cost else NOTHING]
         for one in report.candidates
     ]  # fmt: skip
-    header = ["recipe", "cut", "as good as the best", title, "predicted on a test (90 %)", "a fit", "memory", "disk"]
+    header = ["recipe", "cut", "as good as the best", title, "predicted test result (90 %)", "a fit", "memory", "disk"]
     groups = f" in {counted(report.num_groups, 'group')}" if report.num_groups else ""
     best = report.advised
     command = f"regraft fit DATA --backbone {best.backbone} --strategy {best.strategy}"
     floor = ""
     if report.noise_floor is not None:
         floor = (
-            f"A paired test on as many examples as will judge finds a difference of {report.noise_floor:.1%} in four "
+            f"A paired test with this number of test examples detects a difference of {report.noise_floor:.1%} with "
+            f"80 % power if exactly one of the two models is correct on {report.disagreement:.0%} of them, as here."
         )
-        floor += f"cases of five, where one of two models alone is right in {report.disagreement:.0%}, as here."
-    data = f"{report.described}. Looked at: {counted(report.num_train, 'training and validation example')}{groups}; no "
+    data = f"{report.described}. Used: {counted(report.num_train, 'training and validation example')}{groups}; no "
     counting = (
-        "The time of a fit is CPU time (wall time with an accelerator), without early stopping, from an empty store: "
-        "counted from the layers and timed batches, corrected by what the pilot measured."
+        "The time of a fit is CPU time (wall time with an accelerator), without early stopping, from an empty store, "
+        "estimated from layer costs and timed batches and corrected by the pilot."
     )
     reasons = Bullets([f"{one.name}: {one.reason}" for one in report.candidates])
-    scoring = "Linear probes and transferability scores on the training examples; scores have no weight in the order."
+    scoring = "Linear probes and transferability scores on the training examples; scores do not affect the ranking."
     far = [f"{one.name}: {one.similarity.told()}" for one in report.backbones if one.similarity]
     comparing = (
-        "Distance of the training examples' features from those of examples that the network was pretrained on, in "
-        "units in which the features of the latter have a total variance of 1. By chance: between two samples of the "
-        "pretraining data. These distances have no weight in the order."
+        "Distance between the features of the training examples and those of pretraining examples, in "
+        "units in which the latter have a total variance of 1. By chance: between two samples of the "
+        "pretraining data. These distances do not affect the ranking."
     )
     found = [
-        Block("Noise floor", (f"{data}test label was read.", floor)),
+        Block("Noise floor", (f"{data}test label was used.", floor)),
         Block("Recipes", (Table(header, rows, left=3), reasons, counting, Code(command, "sh"))),
         Block("Backbones", (scoring, _table("backbone", title, report.backbones))),
         *([Block("Task similarity", (comparing, Bullets(far)))] if far else []),
@@ -155,11 +155,12 @@ def blocks(report: AdviceReport) -> list[Block]:
     if report.curve is not None:
         line = [f"{size_:,}: {error:.3f}" for size_, error in zip(report.curve.sizes, report.curve.errors, strict=True)]
         said = f"Error of the probe by training examples ({', '.join(line)}). Twice the examples: "
-        said += f"{report.curve.doubled.told()} (90 %), by a power law with exponent {report.curve.exponent:.2f}."
+        said += f"{report.curve.doubled.told()} (90 %), extrapolated by a power law with exponent "
+        f"{report.curve.exponent:.2f}."
         found.append(Block("Learning curve", (said, report.weakest)))
-    changes = "What would change the advice: more time for the pilot, more test examples, other backbones or options."
-    limits = [*report.not_done, "The pilot trained on a part of the training examples, for a few epochs.", changes]
-    found.append(Block("Not verified", ("What these figures do not show.", Bullets(limits))))
+    changes = "The advice could change with more time for the pilot, more test examples, other backbones or options."
+    limits = [*report.not_done, "The pilot trained on a subset of the training examples, for a few epochs.", changes]
+    found.append(Block("Not verified", ("Limits of these figures.", Bullets(limits))))
     return found
 
 
@@ -177,5 +178,5 @@ def read_advice(folder: Path) -> AdviceReport:
 def write_advice(report: AdviceReport, folder: Path) -> None:
     """Write report.md, report.html and, last, report.json."""
     took = f"{duration(report.seconds)} of {duration(report.budget_s)}"
-    lead = [verdict(report), f"Made {report.created.replace('T', ' ')} in {took}, regraft {report.regraft}."]
+    lead = [verdict(report), f"Created {report.created.replace('T', ' ')} in {took}, regraft {report.regraft}."]
     write_page(folder, report, f"Advice on {report.data}", lead, blocks(report), {})

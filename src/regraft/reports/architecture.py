@@ -19,18 +19,18 @@ BRANCHES = {
 }  # fmt: skip
 """Names of a module's layers in the paper's table 1."""
 _MEMORY = (
-    "to train: bytes that training keeps of each further example for the backward pass. to run: most bytes of "
-    "activations alive at once, one example at a time. Parameters come on top."
+    "to train: bytes that training stores per additional example for the backward pass. to run: peak bytes of "
+    "activations for a single example. Parameters are not included."
 )
 _COUNTED = (
-    "Counted in a pass on tensors without values; per example, in 32-bit floats. Outputs are height x width x "
-    "channels. Parameters are weights, biases, scales and shifts; a multiply-add is one multiplication with its "
-    "addition, of convolutions and matrix products."
+    "Counted in a pass on meta tensors, per example, in 32-bit floats. Outputs are height x width x "
+    "channels. Parameters are weights, biases, scales and shifts; a multiply-add is one multiplication and its "
+    "addition, in convolutions and matrix products."
 )
 _COLUMNS = (
     "sees: side of the square of input pixels that one cell depends on (its receptive field); all: the whole "
-    "input. to train: bytes that training keeps of each further example for the backward pass. to run: "
-    "most bytes of activations alive at once; together, the most of all."
+    "input. to train: bytes that training stores per additional example for the backward pass. to run: "
+    "peak bytes of activations; for the whole network, the maximum."
 )
 _OF_REDUCTIONS = ("three_in", "five_in", "pool")
 
@@ -131,17 +131,18 @@ def side_by_side_notes(compared: Json) -> list[str]:
     timing, said = compared["timing"], [_MEMORY]
     if timing:
         said.append(
-            f"runs/s and trains/s: examples a second without and with training, median of "
-            f"{counted(timing['rounds'], 'round')} in turn; {counted(timing['threads'], 'thread')}, batches of "
-            f"{timing['batch']}, {timing['device']}, 32-bit floats. of the first: the median of the ratios in the same "
-            "round. Whatever else the machine did is in them."
+            f"runs/s and trains/s: examples per second in inference and training, median of "
+            f"{counted(timing['rounds'], 'round')} , alternating; {counted(timing['threads'], 'thread')}, batches of "
+            f"{timing['batch']}, {timing['device']}, 32-bit floats. of the first: median of the ratios within the same "
+            "round. Other load on the machine affects these figures."
         )
         units = ", ".join(timing["units"]) or "none known"
-        said.append(f"processor: {timing['processor']}; units for bfloat16 and 8-bit integers: {units}.")
+        said.append(f"processor: {timing['processor']}; instructions for bfloat16 and 8-bit integers: {units}.")
     if sources(compared):
         said.append(
-            "ImageNet top-1: on the validation split, one central crop, as stated by the publisher of the weights; in "
-            "brackets where they are of another variant:"
+            "ImageNet top-1: on the validation split, single centre crop, as stated by the publisher of the weights; "
+            "in "
+            "brackets for another variant:"
         )
     return said
 
@@ -171,7 +172,7 @@ def costs(part: Json) -> str:
 def accuracies(described: Json) -> list[str]:
     """Return a sentence per published accuracy of this architecture."""
     return [
-        f"{one['spec']}: {one['top1_percent']:.3f} % top-1 on ImageNet-1k's validation split, one central crop "
+        f"{one['spec']}: {one['top1_percent']:.3f} % top-1 on ImageNet-1k's validation split, single centre crop "
         f"({one['source']})"
         for one in described["accuracies"]
         if one["same"]
@@ -182,9 +183,9 @@ def legend(described: Json) -> list[str]:
     """Return sentences that explain the columns."""
     said = [_COUNTED, _COLUMNS]
     if any(part["reach"] and part["reach"]["gated"] for part in (*described["stages"], *described["layers"])):
-        said.append("gated: besides, a factor from the whole input scales it (squeeze and excitation, or the like).")
+        said.append("gated: also scaled by a factor computed from the whole input (squeeze-and-excitation or similar).")
     if any(part["reach"] is None for part in described["stages"]):
-        said.append(f"{NOTHING}: not told, as where attention works within windows.")
+        said.append(f"{NOTHING}: not available, for example for windowed attention.")
     return said
 
 

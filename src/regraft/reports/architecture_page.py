@@ -97,7 +97,7 @@ def _boxes(stage: Json, described: Json) -> Iterator[Box]:
         yield Box(1, 3, 1, COLOURS[1], f"1×1  {channels[3]}")
     else:
         channels[3] = "the input's own"
-    yield Box(last + 1, 0, 4, JOINED, f"side by side: {' + '.join(channels)}")
+    yield Box(last + 1, 0, 4, JOINED, f"in parallel: {' + '.join(channels)}")
     for layer in layers:
         if layer["kind"] == "MaxPool2d" and "branch" not in layer["name"]:
             yield Box(last + 2, 1, 2, POOL, _told(layer))

@@ -12,7 +12,7 @@ from regraft.version import VERSION
 from regraft.words import counted, listed
 
 FORMAT = 1
-SEVERITIES = {"stop": "to mend first", "warn": "to be read", "info": "good to know"}
+SEVERITIES = {"stop": "must be fixed", "warn": "warnings", "info": "information"}
 NUM_PREVIEWS, NUM_NAMED = 8, 12
 """Maximum number of previews, and of listed examples, per finding."""
 
@@ -54,9 +54,9 @@ def verdict(report: AuditReport) -> str:
         if (number := report.number(severity))
     ]
     if not said:
-        return f"Nothing was found by {counted(len(report.checks), 'check')}."
+        return f"No findings ({counted(len(report.checks), 'check')})."
     worst = report.findings[0]
-    return f"{listed(said)}. First of all: {worst.message}"
+    return f"{listed(said)}. Most severe: {worst.message}"
 
 
 def blocks(report: AuditReport) -> list[Block]:
@@ -65,8 +65,8 @@ def blocks(report: AuditReport) -> list[Block]:
         [one.severity, one.check, SEVERITIES[one.severity], str(len(one.examples) or NOTHING), shown(one.score)]
         for one in report.findings
     ]
-    seen = f" Features are those of {report.backbone}." if report.backbone else ""
-    probe = f" Accuracy of the probe on examples that it has not seen: {report.probe.told()}." if report.probe else ""
+    seen = f" Features from {report.backbone}." if report.backbone else ""
+    probe = f" Held-out accuracy of the probe: {report.probe.told()}." if report.probe else ""
     found = [
         Block("Data", (f"{report.described}.{seen}{probe}", Bullets(report.notes) if report.notes else None)),
         Block("Findings", (Table(["severity", "check", "meaning", "examples", "score"], rows, left=3) if rows else
@@ -75,15 +75,13 @@ def blocks(report: AuditReport) -> list[Block]:
     for at, one in enumerate(report.findings):
         left = len(one.examples) - NUM_NAMED
         names = [f"`{name}`" for name in one.examples[:NUM_NAMED]]
-        names += [f"and {left:,} more, all of them in report.json"] if left > 0 else []
+        names += [f"and {left:,} more; report.json lists all of them"] if left > 0 else []
         fix = f"What to do: {one.fix}" if one.fix else None
         found.append(Block(one.check, (one.message, fix, Bullets(names) if names else None), plots=(sheet_name(at),)))
-    rest = (
-        "What is not found here may be there: copies that were turned or painted over, wrong labels that the probe has "
-    )
-    rest += "learned, groups that no name gives away."
+    rest = "Some problems may remain undetected: rotated or edited copies, wrong labels that the probe has "
+    rest += "learned, groups that the names do not reveal."
     limits = [*report.not_checked, rest]
-    found.append(Block("Not verified", (f"Looked at: {listed(report.checks, 20)}.", Bullets(limits))))
+    found.append(Block("Not verified", (f"Checks: {listed(report.checks, 20)}.", Bullets(limits))))
     return found
 
 
@@ -100,5 +98,5 @@ def write_audit(report: AuditReport, previews: Mapping[str, bytes | str], folder
         cells = [(name, previews[name]) for name in one.examples[:NUM_PREVIEWS] if name in previews]
         if cells:
             sheets[sheet_name(at)] = panels(cells)
-    lead = [verdict(report), f"Made {report.created.replace('T', ' ')}, regraft {report.regraft}."]
+    lead = [verdict(report), f"Created {report.created.replace('T', ' ')}, regraft {report.regraft}."]
     write_page(folder, report, f"Audit of {report.data}", lead, blocks(report), sheets)

@@ -93,8 +93,8 @@ def title(report: Report) -> str:
 def lead(report: Report) -> list[str]:
     """Return the verdict and the date."""
     seed = "" if report.run.seed is None else f", seed {report.run.seed}"
-    made = f"Made {report.run.created.replace('T', ' ')}{seed}, regraft {report.regraft}."
-    return [verdict(report), *filter(None, [refused(report)]), f"{made} The same numbers for programs: report.json."]
+    made = f"Created {report.run.created.replace('T', ' ')}{seed}, regraft {report.regraft}."
+    return [verdict(report), *filter(None, [refused(report)]), f"{made} Machine-readable version: report.json."]
 
 
 def blocks(report: Report) -> list[Block]:
@@ -111,7 +111,7 @@ def blocks(report: Report) -> list[Block]:
         sections.advised(report),
         sections.time_and_memory(report),
         sections.reproduction(report),
-        Block("Not verified", ("What these figures do not show.", Bullets(not_verified(report)))),
+        Block("Not verified", ("Limits of these figures.", Bullets(not_verified(report)))),
     ]
     return [block for block in every if block is not None]
 
@@ -138,13 +138,13 @@ def model_card(bundle_facts: Mapping[str, Any], report: Report) -> str:
     words, data, section = report.words, report.data, report.section
     names = ", ".join(data.classes[:MANY_CLASSES]) + (" …" if len(data.classes) > MANY_CLASSES else "")
     about = (
-        f"One input gives {words.given}, and an out-of-distribution score: how far the input lies from the training "
+        f"One input gives {words.given}, and an out-of-distribution score: the distance of the input from the training "
         "examples."
     )
     metrics = None
     if section is not None:
         said = (
-            f"Measured {where(report, section)}. In brackets: 95% intervals; a number without one has too few examples."
+            f"Measured {where(report, section)}. In brackets: 95% intervals, omitted where there are too few examples."
         )
         rows = [(title_of(name) + unit_of(section, name), value.told()) for name, value in section.metrics.items()]
         metrics = Block("Metrics", (said, Table(("Metric", "value"), rows)))
@@ -174,12 +174,12 @@ def _made_from(bundle_facts: Mapping[str, Any], report: Report) -> Block:
         ("Made", report.run.created),
         ("With", f"regraft {made.get('regraft') or report.regraft}, Python {made.get('python')}"),
     ]
-    return Block("How it was made", (Table(("", ""), rows, left=2),))
+    return Block("Training details", (Table(("", ""), rows, left=2),))
 
 
 def _terms(report: Report) -> Block:
     said = [f"{title}: {told}" for title, told in sections.weights_told(report.backbone)]
-    said.append("Terms of the data that this model was then trained on: ask whoever trained it")
+    said.append("Terms of the data used for fine-tuning: ask the publisher of this model")
     return Block("Terms", (Bullets(said),))
 
 
@@ -188,14 +188,15 @@ def _use(report: Report) -> Block:
     probabilities = report.words.caution or (
         "Probabilities are calibrated on examples like the training ones."
         if calibrated
-        else "Probabilities are uncalibrated: they rank predictions, but are no frequencies."
+        else "Probabilities are uncalibrated: use them to rank predictions, not as frequencies."
     )
     said = (
-        f"{report.words.purpose}. Every input gets a prediction, one that is nothing like the training examples "
-        "too, unless the model may abstain (`--abstain 0.99` withholds the prediction where an input is farther "
-        "from the training examples than 99 % of these were). "
-        f"{probabilities} It is not checked for any use in which a mistake does harm; that takes data from the "
-        "place of use."
+        f"{report.words.purpose}. Every input gets a prediction, even if it is far from the training examples, "
+        "unless the model is allowed to abstain (`--abstain 0.99` withholds the prediction if an input is farther "
+        "away than 99 % of the training examples). "
+        f"{probabilities} The model has not been validated for uses in which mistakes cause harm; that requires data "
+        f"from the "
+        "deployment site."
     )
     return Block("Intended use", (said,))
 
@@ -207,7 +208,8 @@ def _load(fields: str) -> Block:
     )
     shell = "regraft predict PATH_OF_THIS_FOLDER some.jpg folder/ --out table.csv"
     said = (
-        "Loading checks the digests of all files and replays golden inputs; nothing in this folder can execute. It can "
+        "Loading verifies the digests of all files and replays golden inputs; nothing in this folder is executable. "
+        "The model can "
         "be the backbone of the next transfer: `regraft fit other_data --backbone PATH_OF_THIS_FOLDER`."
     )
     return Block("How to use it", (Code(shell), Code(python, "python"), said))

@@ -98,7 +98,7 @@ def confusion(figures: ClassFigures) -> str:
         else:
             axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(names)), names)
-        axes.set(xlabel="predicted (fuller colour: more of the class)", ylabel="actual", title="Confusion matrix")
+        axes.set(xlabel="predicted (colour: share of the class)", ylabel="actual", title="Confusion matrix")
         if len(names) <= WITH_COUNTS:
             for y, row in enumerate(matrix):
                 for x, count in enumerate(row):
@@ -213,10 +213,10 @@ def labels(figures: LabelFigures, num_examples: int) -> str:
             if one.low is not None and one.high is not None:
                 axes.plot([one.low, one.high], [at, at], color="0.25", linewidth=1.2)
         chance = [one.support / num_examples for one in known]
-        axes.scatter(chance, rows, marker="|", s=120, color=SECOND, label="ranking at random", zorder=3)
+        axes.scatter(chance, rows, marker="|", s=120, color=SECOND, label="random ranking", zorder=3)
         axes.set_yticks(rows, [f"{short(one.name)} ({one.support})" for one in known])
         axes.set(xlim=(0, 1.02), ylim=(-0.6, len(known) - 0.4), xlabel="average precision (line: its interval)")
-        axes.set_title("How well every label is ranked (examples)")
+        axes.set_title("Average precision by label (number of examples)")
         axes.figure.legend(loc="outside lower center", ncols=2, frameon=False)
 
     return svg(draw, (6.2, min(14.0, 1.5 + 0.3 * len(known))))
@@ -240,7 +240,7 @@ def _residuals(one: TargetScores, axes: "Axes") -> None:
     off = [b - a for a, b in zip(actual, given, strict=True)]
     axes.axhline(0, color="0.6", linestyle=":")
     low, high = one.residuals["0.05"], one.residuals["0.95"]
-    axes.axhspan(low, high, color=SECOND, alpha=0.12, linewidth=0, label="nine in ten")
+    axes.axhspan(low, high, color=SECOND, alpha=0.12, linewidth=0, label="90 % of examples")
     axes.scatter(given, off, s=12, color=INK, alpha=0.6, linewidths=0)
     axes.set(xlabel=f"predicted {one.name}", ylabel="predicted - actual", title=short(one.name))
     axes.legend(frameon=False, loc="best")

@@ -309,15 +309,17 @@ def read_report(folder: Path) -> Report:
     path = folder / "report.json"
     if not path.is_file():
         if (folder / "begun.json").is_file():
-            raise RunError(f"{folder} holds an unfinished run.", fix="finish it: start it again with --resume.")
-        raise RunError(f"{folder} holds no run: there is no report.json.", fix="give the folder that fit wrote.")
+            raise RunError(f"{folder} holds an unfinished run.", fix="finish it: repeat the command with --resume.")
+        raise RunError(
+            f"{folder} contains no run: it has no report.json.", fix="pass the folder that `regraft fit` wrote."
+        )
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(found, Mapping) and found.get("format") != FORMAT:
             raise RunError(
                 f"{path} has format {found.get('format')}; regraft {VERSION} reads format {FORMAT}.",
-                fix=f"make the run again: regraft fit {folder / 'recipe.toml'} --out FOLDER; or evaluate its model.",
+                fix=f"repeat the run: regraft fit {folder / 'recipe.toml'} --out FOLDER; or evaluate its model.",
             )
         return from_json(Report, found)
     except (OSError, ValueError, TypeError, LookupError) as error:
-        raise RunError(f"{path} cannot be read ({error}).", fix="copy the run again, or make it again.") from error
+        raise RunError(f"{path} cannot be read ({error}).", fix="copy the run again, or repeat it.") from error

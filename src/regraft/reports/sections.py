@@ -52,7 +52,7 @@ def metrics(report: Report, section: Evaluation) -> Block:
 def calibrated(report: Report) -> str:
     """Return a sentence on how probabilities were calibrated, or why not."""
     if report.calibration is None:
-        return "They are uncalibrated: there were too few examples to calibrate on."
+        return "They are uncalibrated: there were too few examples for calibration."
     text = report.calibration.reason.strip()
     return text[:1].upper() + text[1:] + ("" if not text or text.endswith(".") else ".")
 
@@ -74,7 +74,7 @@ def overfitting(report: Report) -> Block | None:
     return Block(
         "Overfitting (train against held-out)",
         (
-            "How much worse the model is on examples that it has not seen than on those that it was trained on.",
+            "The drop from training examples to held-out examples.",
             Table(("From", "to", f"{lowered(title)} {verb} by"), rows, left=2),
             f"{title}{unit}: {', '.join(said)}." if said else "",
         ),
@@ -88,14 +88,14 @@ def findings(report: Report) -> Block | None:
         ids = ", ".join(one.examples[:MANY_IDS]) + (" …" if len(one.examples) > MANY_IDS else "")
         about = f" Examples: {ids}." if ids else ""
         said.append(f"{one.check}: {one.message}{about} {one.fix}".strip())
-    return Block("What was checked", (Bullets(said),)) if said else None
+    return Block("Data checks", (Bullets(said),)) if said else None
 
 
 def data(report: Report) -> Block:
     """Training and test data."""
     found, examples = report.data, counted(report.data.examples, "example")
     grouped = f" in {counted(found.groups, 'group')}" if found.groups else ""
-    drawn = {True: " Regraft drew the splits.", False: " The splits are those the data came in.", None: ""}
+    drawn = {True: " The splits were drawn by Regraft.", False: " The splits were given with the data.", None: ""}
     return Block(
         "Data",
         (
@@ -131,7 +131,7 @@ def training(report: Report, strategy: StrategyFacts) -> Block:
     return Block(
         "Training details",
         (
-            "What was frozen, what was trained, and how training went.",
+            "Frozen and trained stages, options and learning curve.",
             Table(("", ""), rows, left=2),
             f"Options: {options}." if options else "",
             _facts(strategy.facts),
@@ -155,7 +155,7 @@ def model(report: Report) -> Block | None:
         ("Trained on", counted(found.trained_on_examples or 0, "example")),
     ]
     if before := found.metrics.get(metric):
-        rows.append((f"{title_of(metric)} when it was made", f"{before.told()} ({found.main})"))
+        rows.append((f"{title_of(metric)} after training", f"{before.told()} ({found.main})"))
     return Block("Model", (Table(("", ""), rows, left=2),))
 
 
@@ -166,7 +166,7 @@ def store(report: Report) -> Block | None:
         return None
     rows = [(f"`{cut}`", one.dtype, f"{one.rows:,}", size(one.bytes)) for cut, one in found.cuts.items()]
     errors = [
-        f"Float16 at `{cut}` changes the features by {error:.1e} of their size."
+        f"Float16 at `{cut}` changes the features by {error:.1e} (relative)."
         for cut, error in found.reduced_precision_error.items()
     ]
     said = ""
@@ -176,8 +176,8 @@ def store(report: Report) -> Block | None:
         error = check.largest_error
         largest = "" if error is None else f"the largest error of a logit is {error:.1e} of the largest logit, and "
         examples = counted(check.examples, "example")
-        said = f"Compared with the whole model on recomputed inputs, on {examples}: {largest}{labels}."
-    about = "What the frozen stages put out is computed once and kept."
+        said = f"Compared with the full model on recomputed inputs, on {examples}: {largest}{labels}."
+    about = "The outputs of the frozen stages are computed once and stored."
     return Block("Activation store", (about, Table(("Cut", "kept as", "rows", "size"), rows, left=2), *errors, said))
 
 
@@ -192,12 +192,12 @@ def advised(report: Report) -> Block | None:
         low, high = found.predicted.low, found.predicted.high
         if low is not None and high is not None:
             inside = low <= section.headline.value <= high
-            said = f"What was measured lies {'inside' if inside else 'outside'} the predicted 90 % interval."
+            said = f"The measured result lies {'inside' if inside else 'outside'} the predicted 90 % interval."
     if found.seconds is not None:
         rows.append(("CPU time", duration(found.seconds), duration(sum(report.spent.values()))))
     epochs = f"It ran {counted(len(strategy.curve), 'epoch')}." if strategy and strategy.curve else ""
-    about = f"Taken from the advice in `advice/`: {found.reason} Its time was predicted without early stopping and "
-    about += f"from an empty store, a part of which the advice has filled. {epochs}"
+    about = f"Chosen by the advice in `advice/`: {found.reason} Its time was predicted without early stopping and "
+    about += f"with an empty store, which the advice has partly filled. {epochs}"
     return Block("Advice", (about, Table(("", "predicted", "measured"), rows), said))
 
 
@@ -223,16 +223,16 @@ def reproduction(report: Report) -> Block | None:
     """How to reproduce the model."""
     if report.recipe is None:
         return None
-    seen = "It names the weights and the data by digest; a run on others is refused."
+    seen = "It records digests of the weights and the data; runs with others are refused."
     path = str(report.recipe.get("data") or "")
     if path and not Path(path).expanduser().is_absolute():
-        seen += f" Its path of the data, `{path}`, starts at the folder that the run was started in."
+        seen += f" Its data path, `{path}`, is relative to the folder in which the run was started."
     return Block(
         "Reproduction",
         (
-            f"`recipe.toml` beside this page holds every setting, defaults included. {seen}",
+            f"`recipe.toml` beside this page contains every setting, including defaults. {seen}",
             Code("regraft fit recipe.toml --out again"),
-            "On the same machine, backend and thread count the weights come out the same, bit for bit.",
+            "On the same machine, backend and thread count, the weights are bit-identical.",
         ),
     )
 
@@ -240,7 +240,7 @@ def reproduction(report: Report) -> Block | None:
 def weights_told(backbone: BackboneFacts) -> list[tuple[str, str]]:
     """Training data, licence and origin of the weights."""
     if backbone.weights == "random":
-        return [("Weights", "drawn at random from the seed, trained on nothing")]
+        return [("Weights", "random, drawn from the seed; not pretrained")]
     return [
         ("Weights trained on", backbone.trained_on or "not stated"),
         ("Terms of the weights", backbone.licence or "not stated"),
@@ -255,9 +255,9 @@ def input_size(backbone: BackboneFacts) -> str:
 
 _LOSSES = {
     "loss": "training loss",
-    "regulariser": "of it, the regulariser's",
+    "regulariser": "regulariser loss",
     "val_loss": "validation loss",
-    "val_loss_rescaled": "the same, rescaled",
+    "val_loss_rescaled": "validation loss, rescaled",
 }
 
 
@@ -311,7 +311,7 @@ def _methods(section: Evaluation) -> str:
         by_method.setdefault(value.method or "not stated", []).append(name)
     everything = len(by_method) == 1
     said = [f"{method} ({'all' if everything else ', '.join(names)})" for method, names in by_method.items()]
-    return f"How the intervals were made: {'; '.join(said)}." if said else ""
+    return f"Methods of the intervals: {'; '.join(said)}." if said else ""
 
 
 def _paired(report: Report) -> str:
@@ -322,8 +322,8 @@ def _paired(report: Report) -> str:
     if found.p_value is None or found.only_a_right is None:
         return said
     return (
-        f"{said} The model alone is right on {counted(found.only_a_right, 'example')}, the probe alone on "
-        f"{found.only_b_right:,} (McNemar's exact p = {found.p_value:.2g})."
+        f"{said} Only the model is correct on {counted(found.only_a_right, 'example')}, only the probe on "
+        f"{found.only_b_right:,} (exact McNemar test: p = {found.p_value:.2g})."
     )
 
 
@@ -347,9 +347,9 @@ def _ranges(found: DataFacts) -> Table | None:
 def _damaged(found: DataFacts) -> Iterator[str | Table]:
     files = found.quarantined
     if not files:
-        yield "Every file could be read."
+        yield "All files could be read."
         return
-    yield f"{counted(len(files), 'file')} could not be read, and took no part:"
+    yield f"{counted(len(files), 'file')} could not be read and left out:"
     yield Table(("File", "why"), [(one.id, one.reason) for one in files[:MANY_FILES]], left=2)
     if len(files) > MANY_FILES:
         yield f"… and {len(files) - MANY_FILES} more in report.json."
@@ -367,4 +367,4 @@ def _facts(facts: Mapping[str, object]) -> str:
         for name, value in facts.items()
         if isinstance(value, bool | int | float | str) and value != ""
     )
-    return f"Found on the way: {told}." if told else ""
+    return f"Notices: {told}." if told else ""

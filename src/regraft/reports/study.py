@@ -52,9 +52,10 @@ def blocks(report: StudyReport) -> list[Block]:
                      said if effect.key else NOTHING])  # fmt: skip
     header = ["effect", "arms", "of", "training examples", "difference", "claimed", "found"]
     about = (
-        "Differences are paired by seed, accuracy by test example too; in brackets 95 % intervals over both. An effect "
-        "is borne out where its interval lies above what is claimed, not here where it lies below the least that is "
-        "worth the claim, and not resolved otherwise."
+        "Differences are paired by seed, and for accuracy also by test example; 95 % intervals over both in "
+        "brackets. An effect "
+        "is borne out if its interval lies above the claimed size, not here if it lies below the smallest size that "
+        "supports the claim, and not resolved otherwise."
     )
     used = dict.fromkeys(one.effect.measure for one in report.effects)
     meanings = Bullets([f"{name.replace('_', '-')}: {MEASURES[name]}" for name in used])
@@ -69,7 +70,7 @@ def blocks(report: StudyReport) -> list[Block]:
         Block("Measurement", (report.measurement, arms)),
         Block("Effects", (Table(header, rows, left=2), about, meanings)),
         *(block for block in sweep.blocks(report.sweep) if block.title != "Reproduction"),
-        Block("Reproduction", ("To make the study again:", Code(report.command, "sh"))),
+        Block("Reproduction", ("To repeat the study:", Code(report.command, "sh"))),
     ]
 
 

@@ -121,8 +121,8 @@ def verdict(report: SweepReport) -> str:
         return f"{said} It is better than every other candidate ({counted(report.num_pairs, 'pair')} compared)."
     rest = [one.name for one in tied if one is not best]
     advice = (
-        f"It is the cheapest of these ({duration(best.seconds)} a run)." if cheap is best
-        else f"Cheapest of these: {cheap.name}, {duration(cheap.seconds)} a run; the best: {duration(best.seconds)}."
+        f"It is the cheapest of these ({duration(best.seconds)} per run)." if cheap is best
+        else f"Cheapest of these: {cheap.name}, {duration(cheap.seconds)} per run; the best: {duration(best.seconds)}."
     )  # fmt: skip
     return f"{said} Not distinguishable from it: {named(rest)}. {advice}"
 
@@ -136,7 +136,7 @@ def blocks(report: SweepReport) -> list[Block]:
         "not distinguishable from the best",
         title,
         "behind the best",
-        "CPU seconds a run",
+        "CPU seconds per run",
         "trained parameters",
     ]
     rows = [
@@ -156,7 +156,7 @@ def blocks(report: SweepReport) -> list[Block]:
                 + (f"; means over {counted(len(report.seeds), 'seed')}." if several else ", one seed each."),
                 Table(header, rows, left=2),
                 f"* on the Pareto front: no other is both cheaper and better. Seconds are of {report.machine}.",
-                "Where candidates share what the frozen stages compute, each is charged for it.",
+                "The cost of shared frozen stages is charged to every candidate.",
             ),
             plots=("front",),
         )
@@ -177,30 +177,30 @@ def blocks(report: SweepReport) -> list[Block]:
             )
         )
     if report.not_run or report.failed:
-        missing = [*(f"{name}: not run, no time was left" for name in report.not_run),
+        missing = [*(f"{name}: not run, out of time" for name in report.not_run),
                    *(f"{one.name}: {one.reason}" for one in report.failed)]  # fmt: skip
-        found.append(Block("Not in the ranking", (Bullets(missing),)))
+        found.append(Block("Not ranked", (Bullets(missing),)))
     limits = [
         f"The intervals hold for all {counted(report.num_pairs, 'pair')} of candidates together (max-t bootstrap).",
-        f"The best of several looks better than it is, here by at least about {shown(report.optimism)}.",
-        "Test the chosen model once on examples that played no part in choosing (`regraft evaluate`).",
-        "One seed each: how much training from another seed would change is not in the intervals."
+        f"The best of several candidates looks better than it is, here by at least about {shown(report.optimism)}.",
+        "Test the chosen model once on examples that were not used for choosing (`regraft evaluate`).",
+        "One seed each: the intervals do not include the variation between seeds."
         if not several
-        else "Seeds change initial weights and orders; the splits and the stored views are the same for all.",
+        else "Seeds change initial weights and the order of examples; splits and stored views are the same for all.",
         "Only these candidates, with these options, were compared.",
     ]
-    found.append(Block("Not verified", ("What these figures do not show.", Bullets(limits))))
+    found.append(Block("Not verified", ("Limits of these figures.", Bullets(limits))))
     cell = report.cheapest
     again = f"regraft fit DATA --backbone {cell.backbone} --strategy {cell.strategy} --cut {cell.cut} --out RUN"
     found.append(
-        Block("Reproduction", ("To train the cheapest of the best again, and keep its model:", Code(again, "sh")))
+        Block("Reproduction", ("To train the cheapest of the best candidates and keep its model:", Code(again, "sh")))
     )
     return found
 
 
 def write_sweep(report: SweepReport, folder: Path) -> None:
     """Write report.md, report.html, the plots and, last, report.json."""
-    lead = [verdict(report), f"Made {report.created.replace('T', ' ')}, regraft {report.regraft}."]
+    lead = [verdict(report), f"Created {report.created.replace('T', ' ')}, regraft {report.regraft}."]
     write_page(folder, report, f"Sweep on {report.data}", lead, blocks(report), plots_of(report))
 
 
@@ -229,7 +229,7 @@ def _front(report: SweepReport) -> str:
         front = sorted((one.seconds, one.measured.value) for one in report.candidates if one.on_front)
         axes.plot(*zip(*front, strict=True), color=SECOND, linestyle=":", label="Pareto front")
         _log_axis(axes)
-        axes.set(xlabel="CPU seconds a run", ylabel=lowered(metric_named(report.metric).title))
+        axes.set(xlabel="CPU seconds per run", ylabel=lowered(metric_named(report.metric).title))
         axes.legend(frameon=False)
 
     return svg(draw, (7.2, 4.0))

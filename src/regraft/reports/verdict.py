@@ -10,7 +10,8 @@ from regraft.reports.report import Report
 from regraft.words import counted, lowered
 
 OF_RANDOM_FEATURES = (
-    "That probe reads random features; what transfer gives shows beside a run from pretrained weights: regraft compare."
+    "This probe uses random features; to measure the benefit of transfer, compare with a run from pretrained "
+    "weights: regraft compare."
 )
 """Said of the probe beside a network that was drawn at random."""
 
@@ -40,7 +41,7 @@ def verdict(report: Report) -> str:
     """The figure, what a guess would score, whether the linear probe was beaten, and what checks of the model found."""
     section = report.section
     if section is None:
-        return f"Nothing was measured. {report.untested or 'There are no examples that the model had not seen.'}"
+        return f"Nothing was measured. {report.untested or 'There are no unseen examples.'}"
     name = section.main_metric
     figure = f"{title_of(name)} {section.headline.told()}{unit_of(section, name)} {where(report, section)}."
     findings = [found.message for found in report.findings]
@@ -54,7 +55,7 @@ def refused(report: Report) -> str:
         return ""
     said = f"Allowed to abstain: {counted(found.refused, 'example')} refused"
     if found.evaluation is None:
-        return f"{said}, which are all."
+        return f"{said}, that is, all of them."
     return (
         f"{said}, {lowered(title_of(found.evaluation.main_metric))} {found.evaluation.headline.told()} on the others."
     )
@@ -77,9 +78,9 @@ def _beside_the_probe(report: Report) -> str:
     if report.strategy is None:
         return ""
     if report.strategy.name == "probe":
-        fitted = f"the head alone was {'trained' if report.task.answers == 'structured' else 'solved'}"
+        fitted = f"only the head was {'trained' if report.task.answers == 'structured' else 'solved'}"
         fitted = "nothing was trained" if report.task.ready else fitted
-        return f"This is the {report.words.probe}: the backbone is untouched, {fitted}."
+        return f"This is the {report.words.probe}: the backbone is unchanged, {fitted}."
     return f"There is no {report.words.probe} to compare with."
 
 
@@ -87,18 +88,18 @@ def not_verified(report: Report) -> list[str]:
     """One sentence or two for everything that the figures do not show."""
     said = [_independence(report)]
     if report.model is not None:
-        said.append("Whether these examples, or near copies of them, were trained on was not looked at.")
+        said.append("It was not checked whether these examples, or near copies of them, were used for training.")
     if not report.data.groups:
         said.append(
             "No groups were given. If several examples come from one patient, plant, place or session, the figures "
-            "are too good; name the column (--group-column) or the pattern (--group-pattern)."
+            "are too optimistic; set the column (--group-column) or the pattern (--group-pattern)."
         )
-    said.append("The labels were taken as given.")
-    said.append("Nothing is known of examples from elsewhere: another site, device, season or population.")
+    said.append("The labels were not verified.")
+    said.append("Accuracy on data from elsewhere (another site, device, season or population) is unknown.")
     if report.backbone.weights != "random":
-        trained_on = report.backbone.trained_on or "what the weights were trained on"
-        said.append(f"Whether test examples occur in the source data ({trained_on}) was not looked at.")
-    said.append("One seed was run; how much the figures vary from seed to seed is not known.")
+        trained_on = report.backbone.trained_on or "the pretraining data"
+        said.append(f"It was not checked whether test examples occur in the source data ({trained_on}).")
+    said.append("A single seed was run; the variation between seeds is unknown.")
     if report.store is not None and (check := report.store.check):
         said.append(
             "Stored float16 activations were compared with recomputed ones on "
@@ -111,10 +112,10 @@ def not_verified(report: Report) -> list[str]:
 
 def _independence(report: Report) -> str:
     if report.section is None:
-        return "Nothing was held out, so nothing is known of how well the model does on new examples."
+        return "Nothing was held out, so the accuracy on new examples is unknown."
     if report.main == "cross-validation":
         return (
-            "There is no test split. The figure is that of models trained on some of the data; the model that was "
-            "saved was trained on everything and was itself never tested."
+            "There is no test split. The figure comes from models trained on part of the data; the saved model "
+            "was trained on everything and was not itself tested."
         )
     return ""
