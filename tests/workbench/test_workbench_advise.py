@@ -128,5 +128,5 @@ def test_auto_is_a_word_of_fit_alone_and_chooses_the_cut_too(tmp_path: Path) -> 
 
 
 def test_nothing_to_choose_from_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadRequest, match="nothing to choose from"):
+    with pytest.raises(BadRequest, match="no candidates to choose from"):
         list(advise(Recipe(data="d"), tmp_path / "out", backbones=[], strategies=["probe"]))
