@@ -65,9 +65,7 @@ class Network:
         """
         first, last = self._position(after), self._position(upto)
         if first > last:
-            raise BadRequest(
-                f"Cut {after!r} lies above cut {upto!r}; a network runs upwards only.", fix="swap the two cuts."
-            )
+            raise BadRequest(f"Cut {after!r} lies above cut {upto!r}.", fix="swap the two cuts.")
         if last == 0:
             return state
         wanted = {TAP + name for name in keep}
