@@ -142,8 +142,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
     if digest_json(body) != facts.get("digest"):
         raise BundleError(
             f"{folder / FACTS} was changed after it was saved: its digest is {digest_json(body)[:12]}…, but the "
-            f"recorded one is "
-            f"{str(facts.get('digest'))[:12]}….",
+            f"recorded one is {str(facts.get('digest'))[:12]}….",
             fix=_COPY_AGAIN,
         )
     return facts

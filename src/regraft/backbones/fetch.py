@@ -367,10 +367,7 @@ def _explained(wanted: _Wanted, error: Exception) -> RegraftError:
         )
     also = ""
     if status in (401, 403):
-        said += (
-            ". Gated and private repositories require HF_TOKEN; the hub responds in the same way if the repository "
-            "does not exist"
-        )
+        said += ". Gated and private repositories require HF_TOKEN; missing ones give the same status"
         also = ", or set HF_TOKEN to a token with read access"
     elif "CERTIFICATE_VERIFY_FAILED" in said:
         also = ", or set SSL_CERT_FILE to the certificate of your proxy"

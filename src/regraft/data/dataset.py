@@ -249,7 +249,7 @@ def _lookalikes(classes: tuple[str, ...]) -> list[str]:
         ).append(label)
     return [
         f"The classes {named(map(repr, some))} differ only in case, spaces or a comma; they are kept as separate "
-        f"classes."
+        "classes."
         for some in spellings.values()
         if len(some) > 1
     ]

@@ -367,7 +367,7 @@ def suspect_masks(examples: Sequence[Example]) -> list[Notice]:
             if shared >= _MIN_SHARE * len(stems[name]):
                 text = (
                     f"{shared:,} of {len(stems[name]):,} file names in the class {name!r} also occur in {other!r}. "
-                    f"If these "
+                    "If these "
                     "are masks of those images, they are not a class: for segmentation, name the two folders images "
                     "and masks, or use a table with the columns image and mask."
                 )

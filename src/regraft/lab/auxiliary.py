@@ -14,8 +14,7 @@ ENTRY = Study(
     "4",
     measurement="GoogLeNet with and without batch norm, each with and without the two auxiliary classifiers (weight "
     "0.3) in training. Gradients are measured in every stage at every step, before clipping. Weights are initialised "
-    "with the "
-    "variance that ReLUs need (He et al. 2015), which postdates the paper.",
+    "with the variance that ReLUs need (He et al. 2015), which postdates the paper.",
     arms=(
         Arm(name="norm", title="batch norm"),
         Arm(name="norm, aux", title="batch norm and auxiliary classifiers", options=SIDES),
@@ -38,12 +37,10 @@ ENTRY = Study(
         "as claimed": "Auxiliary classifiers strengthen the gradient below and make the network more accurate, with "
         "and without batch norm.",
         "in part": "The claims for gradient and accuracy hold in part for auxiliary classifiers, with and without "
-        "batch "
-        "norm.",
+        "batch norm.",
         "not here": "At this scale auxiliary classifiers neither strengthen the gradient below nor make the network "
         "more accurate.",
         "not resolved at this scale": "The effect of auxiliary classifiers on gradient and accuracy cannot be "
-        "determined from so "
-        "few runs.",
+        "determined from so few runs.",
     },
 )

@@ -62,8 +62,7 @@ ENTRY = Study(
         "as claimed": "The global average saves most of the parameters, overfits less than dense layers with few and "
         "with many examples, and is no less accurate.",
         "in part": "The global average saves the parameters; the claims of less overfitting and equal accuracy are "
-        "partly borne "
-        "out.",
+        "partly borne out.",
         "not here": "At this scale the global average saves parameters, but it does not overfit less than dense layers "
         "with dropout.",
         "not resolved at this scale": "The global average saves the parameters; whether it overfits less cannot be "

@@ -141,8 +141,7 @@ def side_by_side_notes(compared: Json) -> list[str]:
     if sources(compared):
         said.append(
             "ImageNet top-1: on the validation split, single centre crop, as stated by the publisher of the weights; "
-            "in "
-            "brackets for another variant:"
+            "in brackets for another variant:"
         )
     return said
 

@@ -195,8 +195,7 @@ def _use(report: Report) -> Block:
         "unless the model is allowed to abstain (`--abstain 0.99` withholds the prediction if an input is farther "
         "away than 99 % of the training examples). "
         f"{probabilities} The model has not been validated for uses in which mistakes cause harm; that requires data "
-        f"from the "
-        "deployment site."
+        "from the deployment site."
     )
     return Block("Intended use", (said,))
 
@@ -209,7 +208,6 @@ def _load(fields: str) -> Block:
     shell = "regraft predict PATH_OF_THIS_FOLDER some.jpg folder/ --out table.csv"
     said = (
         "Loading verifies the digests of all files and replays golden inputs; nothing in this folder is executable. "
-        "The model can "
-        "be the backbone of the next transfer: `regraft fit other_data --backbone PATH_OF_THIS_FOLDER`."
+        "The model can be the backbone of the next transfer: `regraft fit other_data --backbone PATH_OF_THIS_FOLDER`."
     )
     return Block("How to use it", (Code(shell), Code(python, "python"), said))

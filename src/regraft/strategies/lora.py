@@ -96,8 +96,7 @@ def _put_in(tail: "Tail", problem: Problem, options: Options) -> "Generator[Even
     if len(layers) < len(every):
         yield Notice(
             text=f"{len(every) - len(layers)} of {len(every)} layers above the cut keep their weights: updates of "
-            f"convolutions "
-            "with groups or dilation cannot be merged.",
+            "convolutions with groups or dilation cannot be merged.",
             topic="training",
         )
     return updates

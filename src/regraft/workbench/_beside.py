@@ -221,8 +221,7 @@ def _check_enough(session: Session, num_old: int) -> None:
         if (count := int((learned == at).sum())) < 2:
             raise BadData(
                 f"The new class {name!r} has {count} usable training examples; at least 2 are required, ten or more "
-                f"are "
-                "recommended.",
+                "are recommended.",
                 fix="add examples of it, or leave it out.",
             )
     if not (session.targets[session.splits.test] >= num_old).any():

@@ -232,8 +232,7 @@ class Results:
             return ""
         return (
             f" Their log loss is {own.value:.3f}, that of the linear probe {probes.value:.3f}: if probabilities "
-            f"matter, "
-            "use --strategy probe, or provide a validation split of at least fifty examples."
+            "matter, use --strategy probe, or provide a validation split of at least fifty examples."
         )
 
 

@@ -259,8 +259,7 @@ def resolve(recipe: Recipe, card: "Card") -> Resolved:
     if on_device and (views or cut != "input"):
         raise BadRecipe(
             f"augment.on_device is true, but the cut is {cut!r} with {views} stored views; only inputs that are "
-            f"redrawn "
-            "every epoch can be augmented on the device.",
+            "redrawn every epoch can be augmented on the device.",
             fix="use --strategy full, scratch or pretrain, or --cut input --views 0; or leave out augment.on_device.",
         )
     dtype = ("float16" if cut not in ("input", "output") else "float32") if recipe.dtype == "auto" else recipe.dtype

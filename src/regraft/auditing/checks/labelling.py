@@ -49,8 +49,7 @@ def class_sizes(view: SessionView) -> Iterator[Finding]:
             yield Finding(
                 check=f"Class sizes: small{where}", severity="warn", score=float(min(row[n] for n in row if row[n])),
                 message=f"Fewer than {MIN} usable examples{where} have these {what}: {named(few)}. That is too few "
-                f"to learn them "
-                "or to evaluate them reliably.",
+                "to learn them or to evaluate them reliably.",
                 fix="collect more of these first.",
             )  # fmt: skip
     row = counts.get("train") or counts.get("") or Counter()
@@ -85,7 +84,7 @@ def groups(view: SessionView) -> Iterator[Finding]:
             check="Groups: in names", severity="warn", score=float(groups.max() + 1),
             examples=view.ids(np.flatnonzero(groups == np.bincount(groups).argmax())[:6]),
             message=f"The file names suggest that the examples come from {counted(int(groups.max()) + 1, 'group')}, "
-            f"such as "
+            "such as "
             "patients, plants or recordings. No groups were given, so folds and intervals treat all as independent.",
             fix=fix.strip(),
         )  # fmt: skip
@@ -136,7 +135,7 @@ def _few(view: SessionView, groups: Int[np.ndarray, " n"], supposed: str, fix: s
         yield Finding(
             check="Groups: as good as classes", severity="warn", score=share,
             message=f"{share:.0%} of the groups{supposed} contain a single class, and some classes have few groups "
-            f"in training: "
+            "in training: "
             f"{named(few)}. The model may learn what sets these groups apart, such as a stain or a device, "
             "instead of the class.",
             fix=f"collect examples of several classes from the same groups, or from more groups.{fix}",
@@ -174,7 +173,7 @@ def label_errors(view: SessionView) -> Iterator[Finding]:
     yield Finding(
         check="Likely label errors", severity="warn", examples=view.ids(found), score=len(found) / len(known),
         message=f"{counted(len(found), 'label')} of {len(known):,} look wrong, the least likely first. The probe "
-        f"behind "
+        "behind "
         f"this list predicts {accuracy:.1%} of held-out labels correctly; the list can include correctly labelled but "
         "hard examples.",
         fix="check them and correct the wrong ones; do not remove examples because they are hard.",

@@ -272,8 +272,7 @@ def _repeating(listing: _Listing) -> list[str]:
     tops = sorted(set().union(*(above[name] for name in again)))
     text = (
         f"The folders {named(tops)}, treated as classes, contain folders of the same names ({named(sorted(again))}). "
-        f"If "
-        f"those are the classes and {named(tops)} are splits, rename them train, val and test; if they are sites or "
+        f"If those are the classes and {named(tops)} are splits, rename them train, val and test; if they are sites or "
         "similar, use a table with the columns path, label and group."
     )
     return [text]

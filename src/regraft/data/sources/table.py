@@ -221,8 +221,7 @@ def _files(path: Path, table: Table, columns: Columns) -> tuple[list[str], list[
         return files, []
     text = (
         f"{counted(len(found), 'path')} of {path.name} found under another spelling (extension, case, accents, "
-        f"spaces or "
-        f"backslashes): {names[found[0]]!r} (row {table.rows[found[0]]}) is {Path(files[found[0]]).name}."
+        f"spaces or backslashes): {names[found[0]]!r} (row {table.rows[found[0]]}) is {Path(files[found[0]]).name}."
     )
     return files, [text]
 

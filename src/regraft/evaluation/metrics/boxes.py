@@ -147,7 +147,7 @@ class BoxFigures(Figures):
         sizes = [(one.name, f"{one.boxes:,}", one.recall.told()) for one in self.per_size]
         how = (
             f"Precision and recall are computed for the predictions: boxes with a score of {shown(self.stated)} or "
-            f"more; "
+            "more; "
             "a box is correct if its IoU with a box of the same class is at least 0.5. Average precision uses all "
             "boxes, ordered by score."
         )

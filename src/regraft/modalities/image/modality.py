@@ -131,8 +131,7 @@ class ImageModality(Modality):
             name = "operations" if augmentation.operations else "on_device"
             raise BadRecipe(
                 f"augment.{name} is set, but targets move with the views here, and these views do not record their "
-                f"position "
-                "in the image.",
+                "position in the image.",
                 fix=f"leave out augment.{name}.",
             )
         return PLACEMENT

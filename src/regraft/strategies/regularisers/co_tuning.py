@@ -137,8 +137,7 @@ def direct(said: Float[np.ndarray, "n s"], targets: Int[np.ndarray, "n"], num_cl
         rows[target] = said[targets == target].mean(axis=0)
     note = (
         "With a single group or class, cross-validation is impossible, so the relationship between classes is the "
-        "mean of "
-        "the source classifier's predictions for each."
+        "mean of the source classifier's predictions for each."
     )
     return Relationship(given_target=rows, facts={"relationship": "direct"}, notes=(note,))
 
