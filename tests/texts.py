@@ -136,3 +136,36 @@ def pair_folder(kind: str, where: Path) -> Path:
     made.post_processor = processors.TemplateProcessing(single="$A [SEP]", special_tokens=[("[SEP]", 3)])
     (where / "tokenizer.json").write_text(made.to_str())
     return where
+
+
+WHISPER = {
+    "vocab_size": 32, "d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4, "encoder_ffn_dim": 48, "decoder_ffn_dim": 48, "num_mel_bins": 80,
+    "max_source_positions": 50, "max_target_positions": 32, "pad_token_id": 3, "bos_token_id": 2, "eos_token_id": 3,
+    "decoder_start_token_id": 2,
+}  # fmt: skip
+"""A Whisper that hears one second."""
+
+
+def whisper_network() -> Any:
+    """The library's own Whisper, every number drawn, in evaluation mode."""
+    from regraft.backbones.transformers import library
+
+    transformers = library()
+    torch.manual_seed(0)
+    net = transformers.WhisperForConditionalGeneration(transformers.WhisperConfig(**WHISPER))
+    with torch.no_grad():
+        for parameter in filter(lambda one: one.requires_grad, net.parameters()):
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return net.eval()
+
+
+def whisper_folder(where: Path) -> Path:
+    """A folder with that network and a tokenizer, whose texts begin with a prompt of one token."""
+    whisper_network().save_pretrained(where)
+    made = tokenizer()
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] [UNK] $A [SEP]", special_tokens=[("[CLS]", 2), ("[UNK]", 1), ("[SEP]", 3)]
+    )
+    (where / "tokenizer.json").write_text(made.to_str())
+    return where

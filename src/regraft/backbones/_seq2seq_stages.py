@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from regraft.backbones._transformers_stages import Call, Cut, Stage, Start, distances, readouts, t5_layers, unmasked
 from regraft.contracts.backbone import Network, State
 from regraft.contracts.family import Built
+from regraft.nn.whisper import Listening
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,12 @@ class Plan:
     """The original -> the layers of its decoder."""
     last: Callable[[Any], tuple[Mapping[str, nn.Module], Mapping[str, nn.Module]]] = lambda net: ({}, {})
     """The original -> the modules after the last layer of each."""
+    model: str = "AutoModelForSeq2SeqLM"
+    """Name of the library's class of such networks."""
+    output: str = "lm_head"
+    """Name of the original's output layer."""
+    masked: bool = True
+    """Whether the encoder's input is padded; if not, the padding of stored states is that of the target alone."""
     shared: frozenset[str] = frozenset()
     """Tensors that one stage computes for all layers, the same for all examples."""
 
@@ -52,7 +59,7 @@ def _left(call: Call) -> Call:
         memory: Any = call(parts, state)
         for part in parts["norms"].values() if "norms" in parts else ():  # type: ignore[operator]
             memory = part(memory)
-        taps = {"tap.memory": memory, "tap.seen": state["mask"]}
+        taps = {"tap.memory": memory, **({"tap.seen": state["mask"]} if "mask" in state else {})}
         return {"memory": memory, "hidden": state["target"], "target": None, **taps}
 
     return leaves
@@ -133,6 +140,25 @@ def _marian_decoder(net: Any) -> list[Cut]:
     return [({"layer": layer}, call) for layer in net.model.decoder.layers]
 
 
+def _whisper_embed(net: Any) -> Cut:
+    encoder, decoder = net.model.encoder, net.model.decoder
+
+    def call(parts: nn.ModuleDict, state: State) -> Mapping[str, Tensor]:
+        shown = state["decoder"].long()
+        target = parts["words"](shown) + parts["places"](shown)
+        return {"hidden": parts["heard"](state["mel"]), "target": target}
+
+    heard = Listening(encoder.conv1, encoder.conv2, encoder.embed_positions)
+    return {"heard": heard, "words": decoder.embed_tokens, "places": decoder.embed_positions}, call
+
+
+class Unpadded(nn.Module):
+    """Drop the mask, which is that of the target's padding: causal attention never sees it."""
+
+    def forward(self, state: State) -> State:
+        return {name: tensor for name, tensor in state.items() if name != "mask"}
+
+
 T5 = Plan(
     embed=_t5_embed,
     encoder=lambda net: t5_layers(net.encoder),
@@ -147,18 +173,27 @@ PLANS: Mapping[str, Plan] = {
     "t5": T5,
     "mt5": T5,
     "marian": Plan(embed=_marian_embed, encoder=_marian_encoder, decoder=_marian_decoder),
+    "whisper": Plan(
+        embed=_whisper_embed,
+        encoder=_marian_encoder,
+        decoder=_marian_decoder,
+        last=lambda net: ({"norm": net.model.encoder.layer_norm}, {"norm": net.model.decoder.layer_norm}),
+        model="AutoModelForSpeechSeq2Seq",
+        output="proj_out",
+        masked=False,
+    ),
 }
 """By the `model_type` of a configuration."""
 
 
-def _output_of(net: Any) -> nn.Linear:
+def _output_of(net: Any, name: str) -> nn.Linear:
     """Return a separate output layer (d -> v), initialised from the network's output layer in a file."""
-    words, bias = net.lm_head.weight, getattr(net, "final_logits_bias", None)
+    words, bias = getattr(net, name).weight, getattr(net, "final_logits_bias", None)
     own = nn.Linear(words.shape[1], words.shape[0])
 
     def again(*_: Any) -> None:
         with torch.no_grad():
-            own.weight.copy_(net.lm_head.weight)
+            own.weight.copy_(getattr(net, name).weight)
             own.bias.zero_() if bias is None else own.bias.copy_(net.final_logits_bias[0])
 
     again()
@@ -173,7 +208,7 @@ def network_of(config: Mapping[str, Any]) -> Built:
     transformers, described = library(), dict(config["transformers"])
     plan = PLANS[str(described["model_type"])]
     settings = transformers.AutoConfig.for_model(**described)
-    net = transformers.AutoModelForSeq2SeqLM.from_config(settings, dtype=torch.float32)
+    net = getattr(transformers, plan.model).from_config(settings, dtype=torch.float32)
     if described.get("tie_word_embeddings") is False:  # T5 1.1, which the library ties nonetheless
         net.lm_head.weight = nn.Parameter(net.lm_head.weight.detach().clone())
     norms, last = plan.last(net)
@@ -192,25 +227,32 @@ def network_of(config: Mapping[str, Any]) -> Built:
     def generate(network: Network, state: State, cut: str, head: nn.Module, told: Mapping[str, Any]) -> Tensor:
         if "memory" not in state and "tap.memory" not in state:
             state = network.run(state, after=cut, upto=names[len(encoder) + 1])
-        memory, seen = state.get("memory", state.get("tap.memory")), state.get("tap.seen", state["mask"])
+        memory = state.get("memory", state.get("tap.memory"))
+        seen = state.get("tap.seen", state["mask"]) if plan.masked else torch.ones_like(memory[..., 0])
         writer = copy.copy(net)  # the same modules except the output layer
-        writer._modules, writer._buffers = {**net._modules, "lm_head": head}, dict(net._buffers)  # noqa: SLF001
+        writer._modules, writer._buffers = {**net._modules, plan.output: head}, dict(net._buffers)  # noqa: SLF001
         if "final_logits_bias" in writer._buffers:  # noqa: SLF001 - it is in our output layer
             writer.final_logits_bias = torch.zeros_like(net.final_logits_bias, device=memory.device)
         writer.generation_config = transformers.GenerationConfig(
             decoder_start_token_id=settings.decoder_start_token_id, eos_token_id=settings.eos_token_id,
-            pad_token_id=pad, suppress_tokens=[pad], **told,
+            pad_token_id=pad, suppress_tokens=None if pad == settings.eos_token_id else [pad],
+            **{name: value for name, value in told.items() if name != "prompt"},
         )  # fmt: skip
         left = transformers.modeling_outputs.BaseModelOutput(last_hidden_state=memory)
-        made: Tensor = writer.eval().generate(encoder_outputs=left, attention_mask=seen.long())
-        return made[:, 1:]
+        begun = torch.tensor([[settings.decoder_start_token_id, *told.get("prompt", ())]] * len(memory))
+        # Not Whisper's own, which would make windows of half a minute.
+        made: Tensor = transformers.GenerationMixin.generate(
+            writer.eval(), encoder_outputs=left, attention_mask=seen.long(), decoder_input_ids=begun.to(memory.device)
+        )
+        return made[:, begun.shape[1] :]
 
     network = Network(
-        start=Start(pad),
+        start=Start(pad) if plan.masked else Unpadded(),
         stages=stages,
         readouts=read,
-        source_head=_output_of(net),
+        source_head=_output_of(net, plan.output),
         shared=plan.shared,
+        complete=dict if plan.masked else Unpadded(),
         generate=generate,
     )
     return Built(network=network, original=net)

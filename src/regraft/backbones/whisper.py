@@ -1,23 +1,35 @@
-"""Whisper's encoder, with weights from a Python package: `whisper_tiny_en@package` (extra `whisper`).
+"""Whisper with weights from a Python package (extra `whisper`): its encoder alone, and with its decoder.
 
-Stages are the convolutions and the layers; there is no decoder, so the network does not transcribe. It takes three
-seconds of a recording by default (`prepare.seconds`, at most thirty); the readout is the mean over time. Source:
-Radford et al. 2022, arXiv:2212.04356. Imports no torch until a network is built.
+    whisper_tiny_en@package               the encoder; the readout is the mean over time
+    whisper_tiny_en_transcriber@package   the whole network, which writes what is said; also needs the extra `text`
+
+Stages of the encoder are the convolutions and the layers; those of the whole network are `seq2seq.py`'s. Both take
+three seconds of a recording by default (`prepare.seconds`, at most thirty). Source: Radford et al. 2022,
+arXiv:2212.04356. Imports no torch until a network is built.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from regraft.backbones.packages import PACKAGED
+from regraft.backbones import seq2seq
+from regraft.backbones.packages import PACKAGED, asset
 from regraft.contracts.family import Card, Family
 from regraft.modalities.sound.prepare import Preparation
 
 if TYPE_CHECKING:
     from regraft.contracts.family import Built
 
-NAMES = ("whisper_tiny_en",)
+NAMES = ("whisper_tiny_en", "whisper_tiny_en_transcriber")
 
 LAYERS, WIDTH = 4, 384
+TINY_EN = {
+    "model_type": "whisper", "vocab_size": 51864, "d_model": 384, "encoder_layers": 4, "decoder_layers": 4,
+    "encoder_attention_heads": 6, "decoder_attention_heads": 6, "encoder_ffn_dim": 1536, "decoder_ffn_dim": 1536,
+    "num_mel_bins": 80, "max_source_positions": 1500, "max_target_positions": 448, "pad_token_id": 50256,
+    "bos_token_id": 50257, "eos_token_id": 50256, "decoder_start_token_id": 50257,
+}  # fmt: skip
+"""config.json of openai/whisper-tiny.en."""
 
 
 def card(variant: str) -> Card:
@@ -27,6 +39,12 @@ def card(variant: str) -> Card:
         family="whisper_tiny_en", variant=variant, weights="", modality="sound", preparation=Preparation(seconds=3.0),
         stages=stages, width=WIDTH, partial_cut="layer.1",
     )  # fmt: skip
+
+
+def transcriber(variant: str) -> Card:
+    """Return the card of the whole network, without weights; its tokenizer comes with them."""
+    made = seq2seq.card_of(variant, TINY_EN, asset("whisper_tiny_en", "tokenizer.json"))
+    return replace(made, family="whisper_tiny_en_transcriber")
 
 
 def build(card: Card) -> "Built":
@@ -66,5 +84,17 @@ ENTRIES = {
         classifier="",
         smallest_px=1,
         published={"package": PACKAGED["whisper_tiny_en"]},
-    )
+    ),
+    "whisper_tiny_en_transcriber": replace(
+        seq2seq.ENTRY,
+        name="whisper_tiny_en_transcriber",
+        title="Whisper tiny.en with its decoder, which writes English speech down, 37.8 million parameters",
+        prefer="to transcribe English recordings (--task transcription), and to adapt that to an accent or to terms",
+        source="Radford et al. 2022, arXiv:2212.04356",
+        variants=("transcriber",),
+        card=transcriber,
+        classifier=seq2seq.OUTPUT,
+        published={"package": PACKAGED["whisper_tiny_en_transcriber"]},
+        narrowed=None,
+    ),
 }

@@ -15,6 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
+from regraft.errors import BadRequest
+
 
 class Attention(nn.Module):
     """Full self-attention; keys have no bias."""
@@ -58,6 +60,12 @@ class Listening(nn.Module):
 
     def forward(self, mel: Float[Tensor, "n m f"]) -> Float[Tensor, "n t d"]:
         x = gelu(self.conv2(gelu(self.conv1(mel)))).transpose(1, 2)
+        if x.shape[1] > len(self.positions.weight):
+            raise BadRequest(
+                f"A piece is {mel.shape[2] / 100:g} s long, and this network hears at most "
+                f"{len(self.positions.weight) / 50:g} s.",
+                fix="lower prepare.seconds, which recordings longer than that are cut to.",
+            )
         return x + self.positions.weight[: x.shape[1]]
 
 

@@ -147,7 +147,7 @@ class Probe:
 
 @dataclass(frozen=True, kw_only=True)
 class Beside:
-    """A baseline without a pretrained network, on the test split."""
+    """A baseline, on the test split: a method without a pretrained network, or the network before training."""
 
     title: str
     """Name of the baseline."""

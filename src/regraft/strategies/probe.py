@@ -119,6 +119,22 @@ def _head_only(problem: Problem) -> Generator[Event, None, Fitted]:
     return (yield from finetune.fit(at_top, options))
 
 
+def unadapted(problem: Problem, positions: Int[np.ndarray, "n"]) -> dict[str, np.ndarray]:
+    """Return, by a title, the raw outputs of the network before training, with the output layer that it came with;
+    empty without such a layer or weights, or for another task. `problem` is at the cut `output`."""
+    card = problem.backbone.card
+    if not problem.task.generates or not card.num_source_classes or card.weights == "random":
+        return {}
+    from regraft.strategies import finetune
+    from regraft.strategies._checkpoint import fitted_of
+    from regraft.strategies._steps import placed
+    from regraft.strategies.training import new_tail
+
+    tail = new_tail(problem, finetune.Options(), batch_norm="frozen")
+    placed(tail, problem)
+    return {"The network before training": fitted_of(tail, {}, {}).logits(problem, positions)}
+
+
 def fit_beside(problem: Problem, tuned: Problem) -> Generator[Event, None, Fitted]:
     """Fit the probe that a fine-tuned model is compared with. A head trained by steps is not trained twice: if
     fine-tuning started from it, and there is no validation split, it is reused."""

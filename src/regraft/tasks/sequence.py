@@ -43,6 +43,8 @@ class Writing(Task):
     generates: bool = True
     forced: bool = True
     head_epochs: int = 3
+    named_where: str = "--backbone seq2seq:FOLDER@pretrained"
+    """How a network with a decoder is named, for errors."""
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -51,8 +53,14 @@ class Writing(Task):
 
     @property
     def generation(self) -> Mapping[str, Any]:
-        """Return the number of beams and the maximum number of tokens, under the names of transformers' `generate`."""
-        return {"num_beams": self.beams, "max_new_tokens": self.preparation.max_target_tokens}
+        """Return the number of beams and the maximum number of tokens, under the names of transformers' `generate`; and
+        the `prompt` that every text begins with, if there is one."""
+        prompt = self.preparation.prompt
+        return {
+            "num_beams": self.beams,
+            "max_new_tokens": self.preparation.max_target_tokens - len(prompt),
+            **({"prompt": prompt} if prompt else {}),
+        }
 
     def words(self) -> Words:
         """Return the names that reports use: texts."""
@@ -77,8 +85,8 @@ class Writing(Task):
         """
         if not getattr(preparation, "max_target_tokens", 0):
             raise BadRequest(
-                "A sequence task writes texts, and this network has no decoder.",
-                fix="name an encoder with a decoder: --backbone seq2seq:FOLDER@pretrained.",
+                f"A {self.kind} task writes texts, and this network has no decoder.",
+                fix=f"name an encoder with a decoder: {self.named_where}.",
             )
         return replace(self, preparation=preparation)
 

@@ -22,7 +22,7 @@ from regraft.evaluation.report import Evaluation, evaluate
 from regraft.folds import Folds
 from regraft.identity import derive_seed
 from regraft.reports.report import Beside, Gap, Probe
-from regraft.strategies.probe import Options, features_of, fit
+from regraft.strategies.probe import Options, features_of, fit, unadapted
 from regraft.tasks.linear import LinearTask, linear
 from regraft.tasks.linear import cross_validate as held_out
 from regraft.values import Event, Notice, Progress, drained
@@ -264,26 +264,24 @@ def evaluated(outcome: Outcome) -> Results:
 
 
 def _baselines(outcome: Outcome, tested: Scores | None, calibration: Calibration | None) -> tuple[Beside, ...]:
-    """Evaluate baselines on the test split, trained on the same examples."""
+    """Evaluate baselines on the test split: methods trained on the same examples, and the network before training."""
     session, train = outcome.session, outcome.session.learnable
-    if tested is None or not session.modality.baselines:
+    if tested is None:
         return ()
-    from regraft.contracts.baseline import BASELINES
+    at, made = tested.positions, unadapted(outcome.probe.problem, tested.positions)
+    if session.modality.baselines:
+        from regraft.contracts.baseline import BASELINES
 
-    contents, found = [example.contents for example in session.dataset.examples], list[Beside]()
-    for one in map(BASELINES.get, session.modality.baselines):
-        if not one.suits(session.task, len(train)):
-            continue
-        fitted = one.fitted(
-            [contents[at] for at in train.tolist()], session.targets[train], len(session.task.classes),
-            session.recipe.seed,
-        )  # fmt: skip
-        at = tested.positions
-        scores = Scores(positions=at, logits=fitted([contents[number] for number in at.tolist()]))
-        ours, theirs = session.task.outputs(tested.logits, temperature_of(calibration)), scores.logits
-        paired = _paired(session, at, ours, session.task.outputs(theirs), ("the model", one.title))
-        found.append(Beside(title=one.title, evaluation=_evaluation(session, scores, None, None), paired=paired))
-    return tuple(found)
+        known, asked = ([session.dataset.examples[one].contents for one in some.tolist()] for some in (train, at))
+        told = (known, session.targets[train], len(session.task.classes), session.recipe.seed)
+        suited = (one for one in map(BASELINES.get, session.modality.baselines) if one.suits(session.task, len(train)))
+        made |= {one.title: one.fitted(*told)(asked) for one in suited}
+    ours = session.task.outputs(tested.logits, temperature_of(calibration))
+    return tuple(
+        Beside(title=title, evaluation=_evaluation(session, Scores(positions=at, logits=theirs), None, None),
+               paired=_paired(session, at, ours, session.task.outputs(theirs), ("the model", title)))
+        for title, theirs in made.items()
+    )  # fmt: skip
 
 
 def calibration_of(session: Session, held: Scores | None) -> Calibration | None:

@@ -69,10 +69,12 @@ def open_source(path: Path, columns: Columns) -> Found:
     return found_under(path, columns, called=path)
 
 
-def found_under(root: Path, columns: Columns, *, called: Path) -> Found:
-    """Return the examples in the folder `root`, which errors call `called`; raises as `open_source`."""
+def found_under(root: Path, columns: Columns, *, called: Path, beside: str = "") -> Found:
+    """Return the examples in the folder `root`, which errors call `called`; raises as `open_source`. Files with the
+    ending `beside` belong to examples, and are not counted as left out."""
     modality = columns.modality
     listing = _list(root, modality)
+    listing.others.pop(beside, None)
     if not listing.files:
         readers = map(MODALITIES.get, [modality] if modality else MODALITIES)
         wanted = " or ".join(one.many for one in readers if not one.rows)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from regraft.contracts.example import Content, Contents, Example, File, Inline
+from regraft.contracts.example import SHOWN, Content, Contents, Example, File, Inline
 from regraft.contracts.family import Card
 from regraft.contracts.modality import MODALITIES, Modality, Placement, Record, Shapes, View
 from regraft.errors import BadRequest, Undecodable
@@ -88,14 +88,19 @@ class SoundModality(Modality):
 
     def identity(self, contents: Contents) -> tuple[str, bool]:
         from regraft.modalities.sound import reading
+        from regraft.modalities.text.read import text_of
 
         content = reading.only(contents)
         if isinstance(content, File):
             try:
-                return digest_file(content.path), False
+                found = digest_file(content.path)
             except OSError as error:
                 raise Undecodable(f"it cannot be read ({error.strerror})", str(content)) from error
-        return digest_contents(reading.bytes_of(content)), False
+        else:
+            found = digest_contents(reading.bytes_of(content))
+        if SHOWN in contents:
+            found = digest_bytes(found.encode(), text_of(contents[SHOWN]).encode(errors="surrogatepass"))
+        return found, False
 
     def near_copies(self, prints: Shaped[np.ndarray, " n"]) -> Int[np.ndarray, "m 2"]:
         return np.zeros((0, 2), dtype=np.int64)
@@ -138,9 +143,10 @@ class SoundModality(Modality):
         )
         longer = prints["seconds"] > prepared.seconds + 0.01
         if not prepared.step_seconds:
+            several = "" if prepared.max_target_tokens else ", prepare.step_seconds cuts recordings into several"
             tell(longer, f"are longer than {prepared.seconds:g} s, of which only the middle is heard; prepare.seconds "
-                         "makes pieces longer, prepare.step_seconds cuts recordings into several")  # fmt: skip
-        return notices(told)
+                         f"makes pieces longer{several}")  # fmt: skip
+        return notices([*told, *prepared.cut_off(examples)])
 
     def pieces(self, contents: Contents, preparation: Any) -> int:
         if not preparation.step_seconds:
@@ -157,15 +163,17 @@ class SoundModality(Modality):
         start = piece * preparation.step_seconds if preparation.step_seconds else None
         content, rate_hz = reading.only(contents), preparation.rate_hz
         samples = reading.stretch(content, start, preparation.seconds, rate_hz)
+        written = {"decoder": preparation.shown(contents)} if preparation.max_target_tokens else {}
         if view is None or not view.augmentation.varies:
-            return preparation.record(preparation.features(samples)), {}
+            return {**preparation.record(preparation.features(samples)), **written}, {}
         samples, masked = augment.augmented(samples, rate_hz, round(preparation.seconds * rate_hz), view)
-        return preparation.record(masked(preparation.features(samples))), {}
+        return {**preparation.record(masked(preparation.features(samples))), **written}, {}
 
     def shapes(self, preparation: Any) -> Shapes:
         if preparation.input_px:
             return {"pixels": ((*preparation.input_px, preparation.channels), "uint8")}
-        return {"mel": ((preparation.num_bands, preparation.frames), "float32")}
+        decoder: Shapes = {"decoder": ((None,), "int32")} if preparation.max_target_tokens else {}
+        return {"mel": ((preparation.num_bands, preparation.frames), "float32"), **decoder}
 
     def golden(self, seed: int, preparation: Any) -> list[Contents]:
         return [

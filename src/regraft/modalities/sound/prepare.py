@@ -9,20 +9,25 @@ Letters: s samples, t frames, m mel bands, h and w height and width in pixels, c
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float32
 
 from regraft.errors import BadRecipe
+from regraft.identity import digest_bytes
 from regraft.modalities.sound.mel import HOP_S, log_mel
-from regraft.records import Record
+from regraft.modalities.text.tokens import Written
+
+WRITTEN = tuple(Written.__dataclass_fields__)
+"""Names of the fields that only a network with a decoder needs."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Preparation(Record):
-    """How recordings are turned into network inputs."""
+class Preparation(Written):
+    """How recordings are turned into network inputs, and their transcripts into a decoder's."""
 
+    lead: ClassVar[str] = " "
     seconds: float = 2.0
     """Length of a piece in seconds: shorter recordings are padded with silence at the end, longer ones cropped to their
     middle."""
@@ -42,6 +47,8 @@ class Preparation(Record):
             ("seconds", 0.05 <= self.seconds <= 600, "from 0.05 to 600"),
             ("step_seconds", self.step_seconds == 0 or 0.01 <= self.step_seconds <= self.seconds,
              "0, or from 0.01 to the seconds of a piece"),
+            ("step_seconds", not (self.step_seconds and self.max_target_tokens),
+             "0, since a transcript is one of the whole recording"),
             ("rate_hz", 1000 <= self.rate_hz <= 384_000 and self.rate_hz % 100 == 0,
              "a multiple of 100 from 1000 to 384000"),
             ("num_bands", 8 <= self.num_bands <= 256, "from 8 to 256"),
@@ -50,6 +57,7 @@ class Preparation(Record):
             if not holds:
                 raise BadRecipe(f"prepare.{name} is {getattr(self, name)}; it must be {wanted}.",
                                 fix="leave it out for the default.")  # fmt: skip
+        self.check_decoder()
 
     @property
     def frames(self) -> int:
@@ -58,7 +66,8 @@ class Preparation(Record):
 
     def digest_fields(self) -> dict[str, Any]:
         """Return everything that determines the network input, as JSON, for the key of the activation store."""
-        return {"rule": "regraft-log-mel-1", **self.to_json()}
+        fields = {"rule": "regraft-log-mel-1", **self.to_json(), "tokenizer": digest_bytes(self.tokenizer.encode())}
+        return {name: value for name, value in fields.items() if self.max_target_tokens or name not in WRITTEN}
 
     def scaled_to(self, input_px: int) -> "Preparation":
         """Return the same preparation for a square input of `input_px` pixels."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from regraft.contracts.example import Content, Contents, File, Inline
+from regraft.contracts.example import SHOWN, Content, Contents, File, Inline
 from regraft.errors import MissingExtra, Undecodable
 from regraft.files import unreadable
 from regraft.modalities.sound.resample import resampled
@@ -53,8 +53,8 @@ def reader() -> str:
 
 
 def only(contents: Contents) -> Content:
-    """Return the single content of a recording."""
-    (content,) = contents.values()
+    """Return the single content of a recording, without the decoder's target."""
+    (content,) = (one for name, one in contents.items() if name != SHOWN)
     return content
 
 

@@ -112,8 +112,6 @@ class TextModality(Modality):
         return Augmentation()
 
     def load(self, contents: Contents, preparation: Any, view: View | None, piece: int = 0) -> tuple[Record, Placement]:
-        from regraft.modalities.text.read import text_of
-
         texts = _given(contents, preparation)
         placement = dict[str, np.ndarray]()
         if preparation.windowed:
@@ -132,8 +130,7 @@ class TextModality(Modality):
             placement = {"bytes": np.array(size, dtype=np.int32)}
         if preparation.max_target_tokens:
             # Both texts are padded to the longer one, since a row has one length; the mask is the source's.
-            shown = preparation.target(text_of(contents[SHOWN]))[:-1] if SHOWN in contents else []
-            record["decoder"] = np.array([preparation.start, *shown], dtype=np.int32)
+            record["decoder"] = preparation.shown(contents)
             length = max(map(len, record.values()))
             record = {name: np.pad(array, (0, length - len(array))) for name, array in record.items()}
         return record, placement
@@ -203,11 +200,8 @@ class TextModality(Modality):
         long = [examples[at] for at in np.flatnonzero(prints["characters"] > limit - 8).tolist()]
         cut = [one.id for one in long if prepared.encoded(*_given(one.contents, prepared)).overflowing]
         many = counted(len(cut), "text has", "texts have")
-        texts = [f"{many} more than the {most} tokens that {card.name} reads; the rest is ignored: {named(cut)}."]
-        written = [one.id for one in long if prepared.exceeds(text_of(one.contents.get(SHOWN, Inline(""))))]
-        many = counted(len(written), "text", "texts")
-        texts.append(f"{many} to generate truncated after {limit} tokens: {named(written)}.")
-        return notices([text for text, some in zip(texts, (cut, written), strict=True) if some])
+        text = f"{many} more than the {most} tokens that {card.name} reads; the rest is ignored: {named(cut)}."
+        return notices([*([text] if cut else []), *prepared.cut_off(long)])
 
     def standalone(self) -> str:
         from regraft.modalities.text.standalone import SCRIPT
