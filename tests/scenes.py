@@ -44,7 +44,8 @@ def viewed(root: Path, **changes: Any) -> SessionView:
     card = named_card("googlenet:tiny@random")[1].with_input(64)
     features = scanned.rows["grey"].reshape(len(targets), -1).astype(np.float64)
     probabilities = np.full((len(targets), len(dataset.classes)), 0.02)
-    probabilities[np.arange(len(targets)), targets] = 1 - 0.02 * (len(dataset.classes) - 1)
+    if targets.dtype != object:
+        probabilities[np.arange(len(targets)), targets] = 1 - 0.02 * (len(dataset.classes) - 1)
     rng = np.random.default_rng(0)
     pixels = np.array(card.mean) + np.array(card.std) * rng.normal(size=(16, 16, 3))
     known: dict[str, Any] = {

@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from regraft.auditing.neighbours import alike
 from regraft.contracts.audit import CHECKS, SessionView
 from regraft.contracts.page import Finding
+from regraft.contracts.task import TASKS
 from scenes import put, scene
 
 View = Callable[..., SessionView]
@@ -193,3 +194,29 @@ def test_nearest_neighbours_are_found_among_what_all_share() -> None:
     features = shared + rng.normal(size=(60, 40))
     features[59] = features[0] + 0.01
     assert (0, 59) in set(map(tuple, alike(features).tolist()))
+
+
+def test_identities_in_two_splits_and_masks_without_a_thing_are_told(tmp_path: Path, view: View) -> None:
+    for number, name in enumerate(("train/ann/0", "train/ann/1", "train/bob/0", "test/ann/2", "test/cy/0")):
+        put(scene(number), tmp_path / "faces" / f"{name}.png")
+    told = found("odd_labels", view(tmp_path / "faces", options={"task": "verification"}))
+    (one,) = told.values()
+    assert (one.severity, one.examples) == ("stop", ("test/ann/2.png",))
+    for number, values in enumerate(([0, 1], [1, 1], [2, 2])):
+        put(scene(number, 2), tmp_path / "masks" / "images" / f"{number}.png")
+        put(Image.fromarray(np.array([values, values], dtype=np.uint8)), tmp_path / "masks" / "masks" / f"{number}.png")
+    (tmp_path / "masks" / "classes.txt").write_text("0 background\n1 cell\n2 ignore\n")
+    told = found("odd_labels", view(tmp_path / "masks"))
+    assert {name: one.examples for name, one in told.items()} == {
+        "Odd labels: masks of one class": ("images/1.png",), "Odd labels: empty masks": ("images/2.png",),
+    }  # fmt: skip
+
+
+def test_boxes_of_two_classes_on_one_thing_are_told() -> None:
+    task = TASKS.get("detection")(("cat", "dog"))
+    box = '{"label": "%s", "box": [1, 2, 30, %d]}'
+    targets = task.encode(
+        [f"[{box % one}, {box % two}]" for one, two in ((("cat", 40), ("dog", 41)), (("cat", 40), ("cat", 41)))]
+    )
+    ((_, _, _, at),) = task.doubtful(targets)
+    assert at == [0]

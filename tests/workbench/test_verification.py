@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,16 @@ import pytest
 from PIL import Image
 
 from regraft.bundles.bundle import load
+from regraft.contracts.task import TASKS
 from regraft.data.open import open_dataset
-from regraft.errors import BadData
+from regraft.errors import BadData, BadRequest
 from regraft.recipe import Recipe
 from regraft.reports.report import Report
+from regraft.values import Prediction
 from regraft.workbench.compare import compare
 from regraft.workbench.evaluate import Evaluated, evaluate
 from regraft.workbench.fit import fit
+from regraft.workbench.predict import predict
 from regraft.workbench.run import RunDone
 
 IDENTITIES, SHOTS = 24, 4
@@ -102,3 +106,21 @@ def test_fine_tuning_starts_from_the_probe_and_cross_validation_is_by_identity(f
     assert found.mean_of_folds.value > 0.7
     assert set(found.metrics) == {"pair_auroc"}, "embeddings of two folds' heads are never compared"
     assert found.metrics["pair_auroc"].value == found.mean_of_folds.value
+
+
+def test_enrolled_identities_are_found_and_others_are_not(faces: Path, tmp_path: Path) -> None:
+    run(faces / "pairs.csv", tmp_path / "run", strategy="probe")
+    for name in ("id20", "id21"):
+        (tmp_path / "gallery" / name).mkdir(parents=True)
+        for shot in (0, 1):
+            shutil.copy(faces / name / f"{shot}.png", tmp_path / "gallery" / name)
+    asked = [faces / "id20" / "3.png", faces / "id21" / "2.png"]
+    said = [
+        one for one in predict(tmp_path / "run", asked, gallery=tmp_path / "gallery") if isinstance(one, Prediction)
+    ]
+    assert [max(one.values, key=one.values.__getitem__) for one in said] == ["id20", "id21"]
+    limit = max(load(tmp_path / "run").model.task.thresholds.values())
+    assert [one.label for one in said] == [name if max(one.values.values()) >= limit else "" for name, one in
+                                           zip(("id20", "id21"), said, strict=True)]  # fmt: skip
+    with pytest.raises(BadRequest, match="classification model identifies nobody"):
+        TASKS.get("classification")(("a", "b")).enrolled((), np.zeros((0, 2)))

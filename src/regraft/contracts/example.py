@@ -6,7 +6,7 @@ others, h and w rows and columns of one.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -257,6 +257,29 @@ class Labelling(ABC):
         """Invert `recorded`."""
         return as_records(records)
 
+    def boxed(self, record: Any) -> Sequence[Mapping[str, Any]]:
+        """Return the boxes in a prediction's record that are shown, each with `label`, `score` and `box`.
+
+        Raises:
+            BadRequest: the task predicts no boxes.
+        """
+        raise BadRequest(f"Predictions of a {self.kind} model are not written as COCO JSON; boxes are.",
+                         fix="write them with --out or --json.")  # fmt: skip
+
+    def enrolled(self, names: Sequence[str], outputs: np.ndarray) -> Any:
+        """Return the task with a gallery, in which predictions look for their identity: names and outputs of examples.
+
+        Raises:
+            BadRequest: the task tells no identities, or has no threshold to do so.
+        """
+        raise BadRequest(f"A {self.kind} model identifies nobody; a verification model does.",
+                         fix="leave --gallery out.")  # fmt: skip
+
+    def doubtful(self, targets: np.ndarray) -> Iterable[tuple[str, str, str, Sequence[int]]]:
+        """Return what an audit should say about targets: in a few words, as a clause after `3 examples`, what to do
+        about it, and the positions."""
+        return ()
+
     def marks(self, record: Any) -> Marks | None:
         """What a prediction's record marks in its example; None for tasks whose predictions mark nothing."""
         return None
@@ -283,6 +306,9 @@ class Columns(Source):
 
     modality: str = ""
     """Modality of the examples; empty: detected."""
+
+    task: str = ""
+    """The task that was asked for, for labels that serve several; empty: any."""
 
     unlabelled: bool = False
     """Whether to read no labels: tables need no label column, and a folder may have any layout."""
@@ -330,6 +356,8 @@ class DataSource:
     """Whether it is only used if no other source accepts the path."""
     archives_in: Callable[[Path], Sequence[Path]] = _no_archives
     """Archives to unpack before `open`, so that the progress can be shown."""
+    examples_in: Callable[[Path], Sequence[Path]] = _no_archives
+    """Folders with the examples alone, where the accepted path also holds files of labels (masks); else empty."""
 
 
 SOURCES: Shelf[DataSource] = Shelf("source", "regraft.data.sources")

@@ -52,7 +52,8 @@ def open_dataset(
     asked_for = None if task == "auto" else TASKS.get(task)(())
     if asked_for is not None and asked_for.forced:
         source |= {"strip_labels": True}  # surrounding spaces do not make another label
-    columns = Columns(**source, modality=modality, unlabelled=asked_for is not None and not asked_for.needs_labels)
+    asked_task, unlabelled = "" if task == "auto" else task, asked_for is not None and not asked_for.needs_labels
+    columns = Columns(**source, modality=modality, task=asked_task, unlabelled=unlabelled)
     reader = source_of(where) if frame is None else None
     if frame is None and reader is None:
         raise BadData(

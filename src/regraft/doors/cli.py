@@ -175,6 +175,8 @@ def predict(
     out: Annotated[Path | None, given("Write a CSV table to this file.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Write one JSON object per line, to stdout or --out.")] = False,
     draw: Annotated[Path | None, given("Folder for PNG files with masks or boxes over the inputs.")] = None,
+    coco: Annotated[Path | None, given("Write the predicted boxes to this file, as COCO JSON.")] = None,
+    gallery: Annotated[Path | None, given("Labelled examples of the identities to find, for verification.")] = None,
     abstain: Abstain = None,
     quiet: Quiet = False,
 ) -> None:
@@ -191,7 +193,9 @@ def predict(
     from regraft.workbench.predict import predict as verb
 
     source = with_settings(Recipe(data=str(model)), settings).source
-    found = watched(verb(model, inputs, source=source, abstain=abstain, draw=draw), quiet=quiet)
+    found = watched(
+        verb(model, inputs, source=source, abstain=abstain, draw=draw, coco=coco, gallery=gallery), quiet=quiet
+    )
     write_predictions((one for one in found if isinstance(one, Prediction)), out=out, json_lines=json)
 
 

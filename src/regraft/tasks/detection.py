@@ -19,7 +19,7 @@ Letters: n examples, b rows of a batch, k cells of all maps, c classes, m boxes,
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ from regraft.contracts.example import Marks, as_records
 from regraft.contracts.page import Words
 from regraft.contracts.task import Reads, Task
 from regraft.errors import BadData
-from regraft.nn.boxes import areas, in_example, in_view, suppressed
+from regraft.nn.boxes import areas, in_example, in_view, overlaps, suppressed
 from regraft.values import Json, Prediction
 from regraft.words import counted, joined
 
@@ -48,6 +48,8 @@ OVERLAP = 0.6
 """IoU threshold of non-maximum suppression, by class (torchvision's FCOS)."""
 STATED = 0.4
 """Minimum score of a prediction; boxes with lower scores count only towards the average precision (our choice)."""
+SAME = 0.9
+"""IoU above which two boxes are of the same thing (our choice)."""
 EXPECTED = '[{"label": "cat", "box": [12, 20, 140, 96]}]: left, top, right, bottom'
 
 
@@ -197,8 +199,22 @@ class Detection(Task):
     def marks(self, record: Any) -> Marks:
         """Return the predicted boxes, each with its class and score."""
         number = {name: at for at, name in enumerate(self.classes)}
-        shown = [one for one in record if one["score"] >= STATED]
+        shown = self.boxed(record)
         return Marks(boxes=[(f"{one['label']} {one['score']:.2f}", number[one["label"]], one["box"]) for one in shown])
+
+    def boxed(self, record: Any) -> Sequence[Mapping[str, Any]]:
+        """Return the boxes with at least the minimum score of a prediction."""
+        return [one for one in record if one["score"] >= STATED]
+
+    def doubtful(self, targets: np.ndarray) -> Iterable[tuple[str, str, str, Sequence[int]]]:
+        """Return examples in which two classes have nearly the same box."""
+        found = list[int]()
+        for at, one in enumerate(targets):
+            same = overlaps(one["boxes"], one["boxes"]) > SAME
+            if (same & (one["labels"][:, None] != one["labels"])).any():
+                found.append(at)
+        text = f"have boxes of two classes that overlap by more than {SAME:g}"
+        yield "boxes that disagree", text, "keep the right one of the two, unless both are there.", found
 
     def _record(self, found: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
         number = {name: at for at, name in enumerate(self.classes)}

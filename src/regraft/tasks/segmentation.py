@@ -16,7 +16,7 @@ Letters: n examples, b rows of a batch, c classes, p and q sides of the head's m
 import json
 from base64 import b64decode
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -138,6 +138,13 @@ class Segmentation(Task):
         """Return the mask in a prediction's record."""
         return Marks(numbers=self._mask(record).grid())
 
+    def doubtful(self, targets: np.ndarray) -> Iterable[tuple[str, str, str, Sequence[int]]]:
+        """Return masks of a single class, and those in which nothing counts."""
+        classes = [set(one.numbers) - {IGNORED} for one in targets]
+        fix = "look at them: what they should mark may have been forgotten, or lie outside."
+        yield "masks of one class", "have a mask of one class all over", fix, _where(classes, 1)
+        yield "empty masks", "have a mask in which every point is ignored", "leave them out.", _where(classes, 0)
+
     def _mask(self, said: Mapping[str, Any]) -> Mask:
         number = {name: at for at, name in enumerate(self.classes)} | {None: IGNORED}
         if odd := [name for name in said["classes"] if name not in number]:
@@ -147,6 +154,10 @@ class Segmentation(Task):
             )
         height, width = said["size"]
         return Mask((height, width), said["mask"], tuple(number[name] for name in said["classes"]))
+
+
+def _where(classes: Sequence[set[int]], count: int) -> list[int]:
+    return [at for at, some in enumerate(classes) if len(some) == count]
 
 
 def read_label(label: str) -> Mapping[str, Any]:

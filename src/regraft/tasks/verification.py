@@ -28,7 +28,7 @@ from jaxtyping import Float, Int
 from regraft.contracts.example import as_records
 from regraft.contracts.page import Words
 from regraft.contracts.task import Task
-from regraft.errors import BadData
+from regraft.errors import BadData, BadRequest
 from regraft.folds import folds
 from regraft.tasks.pairs import MIN_FALSE, all_pairs, auroc_of, roc, threshold_at
 from regraft.values import Json, Prediction
@@ -52,6 +52,8 @@ class Verification(Task):
     thresholds: Mapping[str, float] = field(default_factory=dict)
     """Thresholds on the cosine above which two inputs count as one identity, chosen on identities that were not trained
     on: `eer`, and `far 0.01` etc. if there were enough pairs."""
+    gallery: tuple[tuple[str, ...], Any] = ((), None)
+    """Names of enrolled identities, and their mean embeddings (k e), of unit length."""
     kind: str = "verification"
     split_rule: Literal["stratified", "disjoint classes"] = "disjoint classes"
     closed_form: bool = True
@@ -148,6 +150,21 @@ class Verification(Task):
             return replace(self, thresholds=_thresholds([(held[0], self.identities(held[1]))]))
         return replace(self, thresholds=facts.get("thresholds", {}))
 
+    def enrolled(self, names: Sequence[str], outputs: np.ndarray) -> "Verification":
+        """Return the task with a gallery: the mean embedding of each name.
+
+        Raises:
+            BadRequest: the model has no threshold.
+        """
+        if not self.thresholds:
+            raise BadRequest(
+                "This model has no threshold: too few pairs of identities were held out when it was made.",
+                fix="train it on more identities, or leave --gallery out.",
+            )
+        known = tuple(dict.fromkeys(names))
+        means = np.stack([outputs[[other == name for other in names]].mean(axis=0) for name in known])
+        return replace(self, gallery=(known, means / np.linalg.norm(means, axis=1, keepdims=True)))
+
     def gathered(self, batches: Sequence[Any], example_of_row: Int[np.ndarray, " b"], placements: Any) -> np.ndarray:
         """Return the embeddings."""
         return np.concatenate([batch["embedding"] for batch in batches])
@@ -179,7 +196,17 @@ class Verification(Task):
         return np.array(records, dtype=np.float64)
 
     def predictions(self, outputs: np.ndarray) -> list[Prediction]:
-        """Return predictions without labels; the record contains the embedding."""
+        """Return predictions whose record is the embedding. With a gallery, `values` are the cosines to the enrolled
+        identities, and the label is the nearest one, or empty if its cosine is below the strictest threshold."""
+        names, places = self.gallery
+        if names:
+            alike, limit = outputs @ places.T, max(self.thresholds.values())
+            labels = [names[row.argmax()] if row.max() >= limit else "" for row in alike]
+            values = [dict(zip(names, row.round(6).tolist(), strict=True)) for row in alike]
+            return [
+                Prediction(id="", label=label, probabilities={}, values=value)
+                for label, value in zip(labels, values, strict=True)
+            ]
         return [Prediction(id="", label="", probabilities={}) for _ in outputs]
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from regraft.contracts.example import Content, File
+from regraft.contracts.example import Content, File, Labelling, as_records
 from regraft.contracts.metric import metrics_for
 from regraft.contracts.modality import MODALITIES
+from regraft.contracts.task import TASKS
 from regraft.errors import BadData, RunError, Undecodable
 from regraft.reports.report import read_report
 from regraft.values import drained
@@ -81,7 +82,7 @@ def mistakes(run: Path) -> list[Mistake]:
 
 
 class Looks:
-    """Previews of examples of a run's data."""
+    """Previews of examples of a run's data; masks and boxes that were predicted are drawn over them."""
 
     def __init__(self, run: Path) -> None:
         """Raises `BadData` if the data have moved."""
@@ -94,6 +95,11 @@ class Looks:
         )  # fmt: skip
         self._modality = MODALITIES.get(dataset.modality)
         self._contents: dict[str, Content] = {one.id: one.content for one in dataset.examples}
+        self._task, self._outputs, table = TASKS.get(dataset.kind)(dataset.classes), {}, run / "predictions.csv"
+        if type(self._task).marks is not Labelling.marks and table.is_file():
+            report = read_report(run)
+            found = read_predictions(table, report.main, report.data.kind, report.data.classes)
+            self._task, self._outputs = found.task, dict(zip(found.ids, found.outputs, strict=True))
         self._seen = lru_cache(maxsize=HELD)(self._look)
 
     def preview(self, name: str) -> bytes | str:
@@ -115,6 +121,10 @@ class Looks:
 
     def _look(self, name: str) -> bytes | str:
         try:
+            if name in self._outputs:
+                (record,) = self._task.recorded(as_records([self._outputs[name]]))
+                if (marks := self._task.marks(record)) is not None:
+                    return self._modality.marked(self._contents[name], marks)[".overlay.png"]
             return self._modality.preview(self._contents[name])
         except Undecodable as error:
             return error.reason

@@ -1,20 +1,23 @@
 """Predict: a trained model on files and folders, one prediction after another."""
 
+import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from regraft.contracts.example import Columns, Contents, File, Labelling
 from regraft.data.archives import is_archive, unpacking
-from regraft.data.open import source_of
+from regraft.data.open import open_dataset, source_of
 from regraft.data.sources import table
+from regraft.data.sources.coco import written
 from regraft.data.sources.folder import files_in
 from regraft.errors import BadData, BadRequest
-from regraft.files import atomic
+from regraft.files import atomic, write_json
 from regraft.recipe import Source
 from regraft.values import Event, Notice, Prediction
+from regraft.words import joined, named
 from regraft.workbench._machine import choose_device, num_threads
 
 if TYPE_CHECKING:
@@ -28,6 +31,8 @@ def predict(
     source: Source | None = None,
     abstain: float | None = None,
     draw: Path | None = None,
+    coco: Path | None = None,
+    gallery: Path | None = None,
     device: str = "auto",
     backend: str = "auto",
     threads: int = 0,
@@ -37,12 +42,14 @@ def predict(
 
     What a folder holds is decided as in training, and what is passed over is said. A file that cannot be read gives a
     prediction with `error`. In the folder `draw` masks and boxes are drawn over their inputs, masks also alone; masks'
-    records then name the `files`.
+    records then name the `files`. Predicted boxes are written to the file `coco`, with files named relative to it.
+    `gallery` holds labelled examples of the identities to be found.
 
     Raises:
         BundleError: the model is damaged or predicts otherwise on this machine.
         BadData: a path does not exist, or there is nothing to predict.
-        BadRequest: `draw` was given, and there is nothing to draw of such a model's predictions.
+        BadRequest: `draw` or `coco` was given, and there is nothing to draw of such a model's predictions, or
+            they are no boxes.
     """
     bundle = opened(model, device=device, backend=backend, threads=threads)
     yield from bundle.notices
@@ -51,6 +58,11 @@ def predict(
         raise BadRequest(
             f"Predictions of a {kind} model cannot be drawn; only masks and boxes can.", fix="leave out --draw."
         )
+    if gallery is not None:
+        enrol(bundle, gallery)
+    task, boxes = bundle.model.task, dict[str, Sequence[Mapping[str, Any]]]()
+    if coco is not None:
+        task.boxed([])  # says so where there are none
     if bundle.modality.rows:
         yield from _of_rows(bundle, inputs, abstain)
         return
@@ -69,11 +81,15 @@ def predict(
         raise BadData(f"There are no {many} in {', '.join(map(str, inputs))}.", fix=f"pass {many}, or folders of them.")
     used = set[str]()
     for path, prediction in zip(paths, bundle.stream(paths, abstain=abstain), strict=True):
+        if coco is not None and prediction.error is None:
+            boxes[os.path.relpath(path, coco.parent)] = task.boxed(prediction.record)
         shown = prediction if draw is None else _drawn(bundle, path, prediction, draw, used)
         known = _renamed(shown, copies)
         yield replace(known, id=names.get(known.id, known.id))
     for (name, _), prediction in zip(rows, bundle.stream([one for _, one in rows], abstain=abstain), strict=True):
         yield replace(prediction, id=name)
+    if coco is not None:
+        write_json(coco, written(boxes, task.classes))
 
 
 def opened(model: Path, *, device: str = "auto", backend: str = "auto", threads: int = 0) -> "Bundle":
@@ -87,6 +103,23 @@ def opened(model: Path, *, device: str = "auto", backend: str = "auto", threads:
 
     count = num_threads(threads)
     return load(model, device=choose_device(device), backend=backend, threads=count, workers=count)
+
+
+def enrol(bundle: "Bundle", gallery: Path) -> None:
+    """Let the model find, in what it predicts from now on, the identities of the labelled examples in `gallery`.
+
+    Raises:
+        BadData: an example cannot be read.
+        BadRequest: the model tells no identities.
+    """
+    task = bundle.model.task
+    found = open_dataset(gallery, modality=bundle.modality.name, task=task.kind, learnable=False).examples
+    said = list(bundle.stream([one.contents for one in found]))
+    if unread := [one.id for one, seen in zip(found, said, strict=True) if seen.error is not None]:
+        raise BadData(f"{gallery}: {named(unread)} cannot be read.", fix="repair these files, or take them out.")
+    names = [task.named(one.label)[0] for one in found]
+    enrolled = task.enrolled(names, task.restored([one.record for one in said]))
+    bundle.model = replace(bundle.model, task=enrolled)
 
 
 def _of_rows(bundle: "Bundle", inputs: Sequence[Path], abstain: float | None) -> Iterator[Event | Prediction]:
@@ -157,7 +190,12 @@ def _renamed(prediction: Prediction, copies: Mapping[Path, Path]) -> Prediction:
 def files_of(given: Path, modality: str) -> tuple[list[Path], list[Notice]]:
     """The file, or the examples in the folder, in order; and what is passed over there, by the rule of training."""
     if given.is_dir():
-        return files_in(given, modality)
+        reader = source_of(given)
+        folders = list(reader.examples_in(given)) if reader else []
+        found = [files_in(one, modality) for one in folders or [given]]
+        text = f"{given} holds labels too; predicted are the files in {joined(map(str, folders))}."
+        notes = [Notice(text=text, topic="data")] if folders else []
+        return [file for files, _ in found for file in files], [*notes, *(note for _, more in found for note in more)]
     if given.is_file() or given.is_symlink():  # of a link that leads nowhere the prediction says so
         return [given], []
     raise BadData(f"{given} does not exist.", fix="check the path.")

@@ -180,6 +180,31 @@ def label_errors(view: SessionView) -> Iterator[Finding]:
     )  # fmt: skip
 
 
+def odd_labels(view: SessionView) -> Iterator[Finding]:
+    """Report labels that the task finds odd (empty masks, boxes that disagree), and identities in several splits."""
+    one, many = view.modality.one, view.modality.many
+    for title, clause, fix, at in view.task.doubtful(view.targets):
+        if len(at):
+            yield Finding(
+                check=f"Odd labels: {title}", severity="warn", examples=view.ids(at), score=len(at) / len(view.targets),
+                message=f"{counted(len(at), one, many)} of {len(view.targets):,} {clause}: {named(view.ids(at))}.",
+                fix=fix,
+            )  # fmt: skip
+    if view.task.split_rule != "disjoint classes":
+        return
+    names = np.array([view.task.named(example.label)[0] for example in view.examples])
+    shared = [name for name in view.task.classes if len(set(view.splits[names == name])) > 1]
+    if shared:
+        words, seen = view.task.words(), np.flatnonzero(np.isin(names, shared) & (view.splits != "train"))
+        yield Finding(
+            check=f"Odd labels: {words.outputs} in several splits", severity="stop", examples=view.ids(seen),
+            score=len(shared) / len(view.task.classes),
+            message=f"{counted(len(shared), words.output, words.outputs)} of {len(view.task.classes):,} lie in several "
+            f"splits: {named(shared)}. Training then knows what is to be new in the test.",
+            fix="put all examples of one into the same split, or give none: they are then drawn so.",
+        )  # fmt: skip
+
+
 MAX_SHARE = 0.05
 """Share of unreadable files above which a fit stops (the default of `source.max_damaged_share`)."""
 
@@ -202,10 +227,11 @@ def unreadable(view: SessionView) -> Iterator[Finding]:
     )  # fmt: skip
 
 
-NAMES = ("class_sizes", "groups", "label_errors", "unreadable")
+NAMES = ("class_sizes", "groups", "label_errors", "odd_labels", "unreadable")
 ENTRIES = {
     "class_sizes": Check(title="Class sizes", run=class_sizes),
     "groups": Check(title="Groups", run=groups),
     "label_errors": Check(title="Likely label errors", run=label_errors, needs_features=True),
+    "odd_labels": Check(title="Odd labels", run=odd_labels),
     "unreadable": Check(title="Unreadable files", run=unreadable),
 }

@@ -27,6 +27,8 @@ class Boxes:
     """Images that do not exist."""
     odd: dict[str, list[str]] = field(default_factory=dict)
     """Images by problem with a box, once per box."""
+    task: str = TASK
+    """What the labels are for."""
 
     def add(
         self, name: str, path: Path, boxes: Iterable[Box], size: tuple[float, float] | None, split: str | None,
@@ -90,4 +92,4 @@ class Boxes:
         empty = sum(one.label == "[]" for one in self.examples)
         told += [f"{counted(empty, 'image has', 'images have')} no box: background only."] if empty else []
         examples = tuple(sorted(self.examples, key=lambda one: one.id))
-        return Found(examples=examples, modality="image", notes=notices([*told, *notes]), task=TASK)
+        return Found(examples=examples, modality="image", notes=notices([*told, *notes]), task=self.task)

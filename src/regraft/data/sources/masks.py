@@ -254,5 +254,10 @@ def _given(path: Path) -> dict[int, str]:
     return found
 
 
-ENTRY = DataSource(accepts=accepts, open=open_source)
+def images_in(path: Path) -> list[Path]:
+    """Return the folders with the images of the masks."""
+    return [part / IMAGES for part in _parts(path)]
+
+
+ENTRY = DataSource(accepts=accepts, open=open_source, examples_in=images_in)
 """Images with masks."""

@@ -6,9 +6,10 @@ Letters: h and w height and width in pixels.
 import colorsys
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Bool, Int, UInt8
 
 from regraft.contracts.example import Content, File, Marks
 from regraft.errors import BadData, Undecodable
@@ -18,6 +19,8 @@ from regraft.modalities.image.planes import Planes
 FIX = "save it as a PNG: one channel or a palette with classes as values, or colours."
 UPRIGHT, TURNED = 274, 5
 """EXIF field for the orientation, and its lowest value for which width and height are swapped."""
+FINER = 5
+"""Points per pixel and side at which polygons are drawn."""
 SEEN = 0.5
 """Opacity of the mask's colour in an overlay (our choice)."""
 
@@ -71,6 +74,43 @@ def size_of(path: Path) -> tuple[int, int] | None:
     except Undecodable:
         return None
     return other.height, other.width
+
+
+def outlined(segmentation: Any, shape: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
+    """Return which pixels, by their centres, are inside an outline of COCO's: polygons (x, y, x, y, …), or the lengths
+    of runs down the columns, outside and inside in turn, as numbers or as COCO's text.
+
+    Raises:
+        IndexError, TypeError, ValueError: it is neither.
+    """
+    from PIL import Image, ImageDraw
+
+    if isinstance(segmentation, dict):
+        counts, size = segmentation["counts"], tuple(segmentation["size"])
+        lengths = runs_of(counts) if isinstance(counts, str) else counts
+        if size != shape or sum(lengths) != shape[0] * shape[1]:
+            raise ValueError(f"runs are of {size}, the image is {shape}")
+        return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(shape[::-1]).T
+    canvas = Image.new("1", (shape[1] * FINER, shape[0] * FINER))
+    for polygon in segmentation:
+        points = np.array(polygon, dtype=np.float64).reshape(-1, 2) * FINER - 0.5
+        ImageDraw.Draw(canvas).polygon(points.ravel().tolist(), fill=1)
+    return np.asarray(canvas)[FINER // 2 :: FINER, FINER // 2 :: FINER]
+
+
+def runs_of(text: str) -> list[int]:
+    """Return the lengths of runs in COCO's text: five bits and a sign of more per character, differences from the third
+    on. Source: pycocotools (maskApi.c, rleFrString)."""
+    found, value, shift = list[int](), 0, 0
+    for character in text.encode():
+        bits = character - 48
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            value -= (bits & 16 and 1) << shift
+            found.append(value + (found[-2] if len(found) > 2 else 0))
+            value = shift = 0
+    return found
 
 
 def drawn(content: Content, marks: Marks) -> dict[str, bytes]:
