@@ -59,7 +59,7 @@ def open_dataset(
         raise BadData(
             f"{where} is not a folder, a table or an archive.",
             fix="pass a folder with one subfolder per class, an archive of one (.zip, .tar.gz etc.), a folder "
-            "of archives named train-0.tar.gz and so on, or a .csv, .tsv, .jsonl or .parquet table.",
+            "of archives named train-0.tar.gz and so on, or a .csv, .tsv, .jsonl, .parquet or .h5ad table.",
         )
     found = reader.open(where, columns) if reader else open_table(where, columns, frame)
     if found.task and task not in ("auto", found.task):

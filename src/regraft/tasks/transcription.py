@@ -34,6 +34,7 @@ class Transcribing(Writing):
             "most of all where there is silence, noise or a voice unlike those it was trained on. Have what matters "
             "checked by somebody who listens.",
             fields="prediction.label",
+            probe="head alone",
         )
 
     def prepared(self, targets: np.ndarray) -> Task:

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from regraft.contracts.example import Columns
+from regraft.data.sources._annotated import SUFFIX, Annotated
 from regraft.data.sources._rows import Table, _decoded, numbered, read_table, wanted
 from regraft.errors import BadData, UnknownName
 from regraft.words import EMPTY, counted, named
@@ -57,15 +58,18 @@ class _NoColumn(Exception):
 
 
 def _read(path: Path, asked: Columns, frame: Any, mixed: bool) -> Numbers | None:
-    if frame is None and path.suffix.lower() != ".parquet":
+    suffix = path.suffix.lower() if frame is None else ""
+    if frame is None and suffix not in (".parquet", SUFFIX):
         return _of_text(path, asked, mixed)
-    if frame is None:
+    if suffix == ".parquet":
         import pyarrow.parquet
 
         table, frame = _named_columns(read_table, path, asked), pyarrow.parquet.read_table(path)
         names, arrays = list(frame.column_names), [column.to_numpy() for column in frame.columns]
     else:
-        table, names = _named_columns(read_table, path, asked, frame), list(map(str, frame.columns))
+        table = _named_columns(read_table, path, asked, frame)
+        frame = Annotated(path, asked) if suffix == SUFFIX else frame
+        names = list(map(str, frame.columns))
         arrays = [frame[name].to_numpy() for name in frame.columns]
     places = _numeric_places(path, names, table)
     cells = [[str(cell) for cell in arrays[at]] if arrays[at].dtype.kind in "OSU" else arrays[at] for at in places]
@@ -183,7 +187,8 @@ def _checked(
     path: Path, names: Sequence[str], columns: Sequence[np.ndarray], table: Table, mixed: bool
 ) -> Numbers | None:
     full = [at for at, column in enumerate(columns) if not np.isnan(column).all()]
-    left = [names[at] for at in range(len(names)) if at not in set(full)]
+    kept = set(full)
+    left = [names[at] for at in range(len(names)) if at not in kept]
     if not mixed and (left or not full):
         return None
     if not full:

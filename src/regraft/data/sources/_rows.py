@@ -1,4 +1,5 @@
-"""Read a table's rows as text: CSV, TSV and JSON lines by the standard library, parquet by pyarrow if installed."""
+"""Read a table's rows as text: CSV, TSV and JSON lines by the standard library; parquet by pyarrow and AnnData by h5py,
+if installed."""
 
 import csv
 import io
@@ -51,6 +52,11 @@ def read_table(path: Path, columns: Columns, frame: Any = None) -> Table:
             cells that are not text or numbers.
         MissingExtra: parquet without pyarrow.
     """
+    if frame is None and path.suffix.lower() == ".h5ad":
+        from regraft.data.sources._annotated import Annotated
+
+        given = Annotated(path, columns)
+        return _of_columns(path, [*given.columns], columns, lambda at: list(given[given.columns[at]]), given.rows)
     if frame is not None:
         own = list(frame.columns)
         return _of_columns(path, list(map(str, own)), columns, lambda at: list(frame[own[at]]))

@@ -1,5 +1,5 @@
-"""Tables: CSV, TSV, JSON lines or parquet with a column of files (or texts), one or several of labels, and optionally
-columns of splits and groups."""
+"""Tables: CSV, TSV, JSON lines, parquet or AnnData with a column of files (or texts), one or several of labels, and
+optionally columns of splits and groups."""
 
 import os
 import unicodedata
@@ -20,7 +20,7 @@ from regraft.words import SPLIT_WORDS, counted, joined, named, splits_in
 
 PATHS = Columns(unlabelled=True, split_column="", group_column="")
 """Columns of a table without labels."""
-_SUFFIXES = frozenset((".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"))
+_SUFFIXES = frozenset((".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".h5ad"))
 
 
 def accepts(path: Path) -> bool:
