@@ -1,6 +1,7 @@
 """Detection goes the whole way: a VOC folder, the stored prefix, training, report, bundle, prediction, comparison."""
 
 import csv
+import io
 import json
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from regraft.workbench.compare import compare
 from regraft.workbench.evaluate import Evaluated, evaluate
 from regraft.workbench.export import Exported, export
 from regraft.workbench.fit import fit
+from regraft.workbench.mistakes import Looks
 from regraft.workbench.predict import predict
 from regraft.workbench.run import RunDone
 
@@ -127,6 +129,9 @@ def test_faster_rcnn_finds_boxes_above_a_stored_cut_and_is_exported(data: Path, 
     assert isinstance(done, RunDone)
     assert done.report.evaluation["test"].metrics["ap50"].value > 0.1
     assert load(tmp_path / "run").model.task.facts["detector"] == "faster_rcnn"
+    preview = Looks(tmp_path / "run").preview("3.png")
+    assert isinstance(preview, bytes)
+    assert Image.open(io.BytesIO(preview)).size == (96, 64), "with what was predicted drawn over it"
     *_, made = export(tmp_path / "run", to="onnx", threads=1)
     assert isinstance(made, Exported)
     assert made.same_labels is not None
