@@ -177,7 +177,7 @@ def test_golden_logits_that_differ_are_told_by_how_much_and_from_which_backend(r
         (lambda facts: facts["backbone"]["card"].update(stages=[]), "is not a valid Regraft network description"),
         (lambda facts: facts["backbone"]["card"].update(mean=["a"] * 3), "is not a valid Regraft network description"),
         (lambda facts: facts["backbone"]["card"].update(std=[0.5]), "is not a valid Regraft network description"),
-        (lambda facts: facts["backbone"]["card"]["preparation"].update(input_px=[1e30, 32]), "does not describe"),
+        (lambda facts: facts["backbone"]["card"]["preparation"].update(input_px=[1e30, 32]), "is not a valid"),
         (lambda facts: facts["parts"].pop("head"), "part 'head'"),
     ],
     ids=lambda value: value if type(value) is str else "",

@@ -92,7 +92,7 @@ def test_a_fourth_band_that_would_be_lost_is_refused_and_not_lost() -> None:
         (npy(noise(0, 9, 5)), "(height, width, channels)"),
         (npy(noise(3, 50, 60)), "channels must come last"),
         (npy(np.array([[object()]], dtype=object)), "uint8 or uint16"),
-        (npy(noise(7, 9, 5)), "5 channels, and not 3"),
+        (npy(noise(7, 9, 5)), "5 channels; expected 3"),
     ],
 )
 def test_an_array_that_is_no_picture_is_named_for_what_it_is(data: bytes, words: str) -> None:

@@ -112,7 +112,7 @@ def test_texts_that_are_cut_off_on_either_side_are_named() -> None:
     ]  # fmt: skip
     prints = np.array([kind.fingerprint(one.contents) for one in examples])
     found = [one.text for one in kind.check(examples, prints, replace(card, preparation=prepared))]
-    assert ["not seen: source." in found[0], "truncated after 8 tokens: target." in found[1]] == [True, True]
+    assert ["ignored: source." in found[0], "truncated after 8 tokens: target." in found[1]] == [True, True]
     record, _ = kind.load(examples[2].contents, prepared, None)
     assert record["decoder"].tolist() == [0, *[15] * 7]
     assert record["mask"].tolist() == [True] * 4 + [False] * 4
