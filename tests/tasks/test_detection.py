@@ -38,7 +38,7 @@ def test_a_label_that_is_no_list_of_boxes_is_refused(label: str) -> None:
 
 
 def test_a_box_of_an_unknown_class_is_refused() -> None:
-    with pytest.raises(BadData, match="'c' of a box is none"):
+    with pytest.raises(BadData, match="'c' of a box is unknown"):
         TASKS.get("detection")(("a", "b")).encode(['[{"label": "c", "box": [1, 2, 3, 4]}]'])
 
 

@@ -42,7 +42,7 @@ def test_a_label_that_is_no_mask_is_refused(label: str) -> None:
 
 
 def test_a_mask_of_an_unknown_class_is_refused() -> None:
-    with pytest.raises(BadData, match="'c' of a mask is none"):
+    with pytest.raises(BadData, match="'c' of a mask is unknown"):
         TASKS.get("segmentation")(("a", "b")).encode([LABEL])
 
 

@@ -72,7 +72,7 @@ def test_answers_of_a_table_are_looked_for_in_the_last_text() -> None:
     right, turned = asked("the pear", "the old apple"), asked("the old apple", "the pear")
     examples = [Example(id=f"row {at}", contents=one, label=label) for at, one in enumerate([right, turned], start=2)]
     assert SPAN.targets(examples[:1])[0] == [{"text": "apple", "answer_start": 8}]
-    with pytest.raises(BadData, match=r"1 question: an answer is not in its context at answer_start \(row 3\)"):
+    with pytest.raises(BadData, match=r"1 question: an answer is not in the context at its answer_start \(row 3\)"):
         SPAN.targets(examples)
 
 

@@ -153,7 +153,7 @@ def test_what_makes_no_sense_of_a_language_model_is_refused_by_name(
 ) -> None:
     with pytest.raises(BadRequest, match="A language model cannot be exported"):
         list(export(partial.path, "onnx", out=tmp_path / "onnx"))
-    with pytest.raises(BadRequest, match="has no outputs by class or target"):
+    with pytest.raises(BadRequest, match="has no outputs per class or target"):
         list(explain(partial.path, [sorted(texts.rglob("*.txt"))[0]], out=tmp_path / "explained"))
     with pytest.raises(BadRequest, match="does not predict tokens"):
         run("probe", backbone="minilm_l6@random")

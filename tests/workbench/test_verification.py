@@ -85,7 +85,7 @@ def test_the_whitened_probe_tells_unseen_identities_apart_and_says_from_which_co
     assert np.linalg.norm(one) == pytest.approx(1, abs=1e-4)
     assert one @ same > one @ other
     assert -1 < threshold < 1
-    assert "not fit to identify" in (tmp_path / "run" / "model" / "README.md").read_text()
+    assert "Do not use this model to identify" in (tmp_path / "run" / "model" / "README.md").read_text()
     *_, done = evaluate(tmp_path / "run", faces / "pairs.csv", out=tmp_path / "again", threads=1)
     assert isinstance(done, Evaluated)
     again = done.report.evaluation["test"].metrics["pair_auroc"].value

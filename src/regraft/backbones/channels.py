@@ -38,7 +38,8 @@ def with_channels(backbone: Backbone, channels: int) -> Backbone:
     natural = family.card(before.variant).channels
     if before.channels != natural:
         raise BadRequest(
-            f"{before.name} takes {counted(before.channels, 'channel')}, adapted from {natural}; {channels} were requested.",
+            f"{before.name} takes {counted(before.channels, 'channel')}, adapted from {natural}; "
+            f"{channels} were requested.",
             fix=f"leave out channels, or start from the weights for {natural}.",
         )
     card = adapted_card(before, channels)

@@ -79,9 +79,10 @@ class Detection(Task):
             asked=of,
             labelled=of,
             given=f"a list of boxes, each of one of {counted(len(self.classes), 'class', 'classes')} with a score",
-            purpose="To find things of the classes above, and where they are, in inputs of the kind it was trained on",
-            caution="A score ranks boxes; it is not a probability. A thing of none of the classes may be boxed as one, "
-            "and a thing without a box was not seen rather than shown not to be there.",
+            purpose="Detects objects of the classes above, with their positions, in inputs of the kind the model was "
+            "trained on",
+            caution="A score ranks boxes; it is not a probability. Objects of other classes may be detected as one "
+            "of these, and the absence of a box does not prove the absence of an object.",
             fields="prediction.label, prediction.record",
             probe="head alone",
         )
@@ -220,8 +221,8 @@ class Detection(Task):
         number = {name: at for at, name in enumerate(self.classes)}
         if odd := [one["label"] for one in found if one["label"] not in number]:
             raise BadData(
-                f"The class {odd[0]!r} of a box is none of the model's ({', '.join(self.classes)}).",
-                fix="correct its spelling, or leave such boxes out.",
+                f"The class {odd[0]!r} of a box is unknown to the model (its classes: {', '.join(self.classes)}).",
+                fix="correct its spelling, or leave out such boxes.",
             )
         return {
             "boxes": np.array([one["box"] for one in found], dtype=np.float64).reshape(-1, 4),
@@ -282,7 +283,7 @@ def read_label(label: str) -> Sequence[Mapping[str, Any]]:
     except (ValueError, TypeError, KeyError):
         pass
     raise BadData(
-        f"The label {label[:60]!r} is not a list of boxes.", fix=f"give COCO, VOC or YOLO data, or write {EXPECTED}."
+        f"The label {label[:60]!r} is not a list of boxes.", fix=f"use COCO, VOC or YOLO data, or write {EXPECTED}."
     )
 
 

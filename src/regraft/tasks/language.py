@@ -62,9 +62,9 @@ class Language(Task):
             outputs="texts",
             asked="of running text",
             labelled="of running text",
-            given="the sum of the losses of its tokens in nats, and the text as the model writes it on or fills it in",
-            purpose="To predict the words of texts like those it was trained on, and to begin other transfers with",
-            caution="What it writes may read well and be wrong, and may repeat what it was trained on word by word.",
+            given="the sum of the losses of its tokens in nats, and the text as continued or filled in by the model",
+            purpose="Predicts tokens of texts like the training texts, and serves as the backbone for other transfers",
+            caution="Generated text may be fluent but wrong, and may reproduce training texts verbatim.",
             fields="prediction.label, prediction.record",
             probe="unadapted model",
         )
@@ -95,8 +95,8 @@ class Language(Task):
 
         if source_head is None:
             raise BadRequest(
-                "This network has no output layer over its vocabulary any more.",
-                fix="name the language model that it was made from, or a model of a language task.",
+                "This network no longer has an output layer over its vocabulary.",
+                fix="use the original language model, or a model of a language task.",
             )
         return LanguageHead(copy.deepcopy(source_head).requires_grad_(True), dropout)
 

@@ -65,9 +65,9 @@ class Segmentation(Task):
             asked=of,
             labelled=of,
             given=f"a mask of {counted(len(self.classes), 'class', 'classes')}, as large as the input",
-            purpose="To say of every point of inputs of the kind it was trained on which of the classes above it is of",
-            caution="Every point gets one of the classes, also where it is of none, and the mask does not say how sure "
-            "the model is.",
+            purpose="Assigns every point of inputs of the kind the model was trained on to one of the classes above",
+            caution="Every point gets one of the classes, even if it belongs to none, and the mask does not show how "
+            "confident the model is.",
             fields="prediction.label, prediction.record",
             probe="head alone",
         )
@@ -149,8 +149,8 @@ class Segmentation(Task):
         number = {name: at for at, name in enumerate(self.classes)} | {None: IGNORED}
         if odd := [name for name in said["classes"] if name not in number]:
             raise BadData(
-                f"The class {odd[0]!r} of a mask is none of the model's ({', '.join(self.classes)}).",
-                fix="name the classes as in training (classes.txt), or leave such masks out.",
+                f"The class {odd[0]!r} of a mask is unknown to the model (its classes: {', '.join(self.classes)}).",
+                fix="name the classes as in training (classes.txt), or leave out such masks.",
             )
         height, width = said["size"]
         return Mask((height, width), said["mask"], tuple(number[name] for name in said["classes"]))
@@ -176,7 +176,7 @@ def read_label(label: str) -> Mapping[str, Any]:
         pass
     raise BadData(
         f"The label {label[:60]!r} is not a mask.",
-        fix="give masks beside what they lie over, in folders or a table; see the how-to on masks.",
+        fix="provide masks beside their examples, in folders or a table; see the how-to on masks.",
     )
 
 

@@ -67,12 +67,12 @@ class Writing(Task):
         return Words(
             output="text",
             outputs="texts",
-            asked="of texts to be written",
-            labelled="with a text each to be written",
+            asked="of target texts",
+            labelled="with a target text each",
             given="a text",
-            purpose="To write texts for texts, as in the pairs it was trained on",
-            caution="What it writes may read well and be wrong: it leaves out, adds and mistakes names and numbers. "
-            "Have what matters read by somebody who knows both sides.",
+            purpose="Generates texts from texts, as in the pairs the model was trained on",
+            caution="Generated text may be fluent but wrong: content, names and numbers can be omitted, added or "
+            "changed. Have important texts checked by someone who knows both languages.",
             fields="prediction.label",
             probe="head alone",
         )
@@ -85,8 +85,8 @@ class Writing(Task):
         """
         if not getattr(preparation, "max_target_tokens", 0):
             raise BadRequest(
-                f"A {self.kind} task writes texts, and this network has no decoder.",
-                fix=f"name an encoder with a decoder: {self.named_where}.",
+                f"A {self.kind} task generates texts, but this network has no decoder.",
+                fix=f"use an encoder-decoder: {self.named_where}.",
             )
         return replace(self, preparation=preparation)
 

@@ -59,17 +59,21 @@ class Span(Task):
 
     def words(self) -> Words:
         """Return the names that reports use: answers."""
-        none = ", or that none does" if self.unanswerable else ""
+        none = ", or detects that none does" if self.unanswerable else ""
         return Words(
             output="answer",
             outputs="answers",
             asked="",
             labelled="of a question with its context",
             given=f"the part of the context that answers the question{none}, where it lies and a score",
-            purpose=f"To find the part of a text that answers a question{none}",
+            purpose=f"Finds the part of a text that answers a question{none}",
             caution="The score ranks answers; it is not a probability. "
-            + ("" if self.unanswerable else "Some part of the context is always given, also where none answers. ")
-            + "An answer is quoted from the context, not checked: it is as right as the context.",
+            + (
+                ""
+                if self.unanswerable
+                else "Some part of the context is always returned, even if none answers the question. "
+            )
+            + "Answers are quoted from the context without verification: they are only as reliable as the context.",
             fields="prediction.label, prediction.record",
             probe="head alone",
         )
@@ -93,7 +97,8 @@ class Span(Task):
                 away.append(one.id)
         if away:
             raise BadData(
-                f"{counted(len(away), 'question')}: an answer is not in its context at answer_start ({named(away)}).",
+                f"{counted(len(away), 'question')}: an answer is not in the context at its answer_start "
+                f"({named(away)}).",
                 fix="correct the labels; answer_start counts characters from 0. The context is the last --text-column.",
             )
         return targets
@@ -207,7 +212,7 @@ def read_label(label: str) -> list[dict[str, Any]]:
             return [{"text": one["text"], "answer_start": int(one["answer_start"])} for one in found]
     except (ValueError, TypeError, KeyError):
         pass
-    raise BadData(f"The label {label[:60]!r} is not a list of answers.", fix=f"give SQuAD JSON, or write {EXPECTED}.")
+    raise BadData(f"The label {label[:60]!r} is not a list of answers.", fix=f"use SQuAD JSON, or write {EXPECTED}.")
 
 
 def best_span(

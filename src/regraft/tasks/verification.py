@@ -66,11 +66,11 @@ class Verification(Task):
             outputs="identities",
             asked=of,
             labelled=of,
-            given=f"an embedding of {DIMENSIONS} numbers; the cosine of two says how alike they are",
-            purpose="To tell whether two inputs of the kind it was trained on show the same one",
-            caution="Embeddings of faces or voices are biometric data. This model is not fit to identify or to track "
-            "people without their consent, to open doors or accounts, or to decide anything about a person. How its "
-            "errors differ between groups of people was not measured.",
+            given=f"an embedding of {DIMENSIONS} numbers; the cosine of two is their similarity",
+            purpose="Predicts whether two inputs of the kind the model was trained on show the same identity",
+            caution="Embeddings of faces or voices are biometric data. Do not use this model to identify or track "
+            "people without their consent, to give access to rooms or accounts, or to make decisions about a person. "
+            "Differences in its errors between groups of people were not measured.",
             fields="prediction.record",
         )
 
@@ -224,7 +224,7 @@ def read_label(label: str) -> tuple[str, Sequence[tuple[int, int]]]:
     except (ValueError, TypeError) as error:
         raise BadData(
             f"The label {label[:60]!r} is not an identity with pairs.",
-            fix="give folders of identities, or a table of pairs.",
+            fix="provide folders of identities, or a table of pairs.",
         ) from error
 
 

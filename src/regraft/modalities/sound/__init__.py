@@ -134,18 +134,18 @@ class SoundModality(Modality):
                 some = named((examples[at].id for at in np.flatnonzero(which).tolist()), 3)
                 told.append(f"{counted(int(which.sum()), self.one, self.many)} of {len(examples):,} {text} ({some}).")
 
-        tell(prints["peak"] < SILENT, "are silent: nothing above 80 dB under full scale")
-        tell(prints["clipped"] > CLIPPED, "are clipped: more than a thousandth of the samples is at full scale")
+        tell(prints["peak"] < SILENT, "are silent: no sample above -80 dB relative to full scale")
+        tell(prints["clipped"] > CLIPPED, "are clipped: more than 0.1 % of the samples are at full scale")
         tell(prints["channels"] > 1, "have several channels, which are averaged")
         tell(
             prints["rate_hz"] != prepared.rate_hz,
-            f"have another sampling rate and are brought to {prepared.rate_hz:,} Hz",
+            f"have a different sampling rate and are resampled to {prepared.rate_hz:,} Hz",
         )
         longer = prints["seconds"] > prepared.seconds + 0.01
         if not prepared.step_seconds:
             several = "" if prepared.max_target_tokens else ", prepare.step_seconds cuts recordings into several"
-            tell(longer, f"are longer than {prepared.seconds:g} s, of which only the middle is heard; prepare.seconds "
-                         f"makes pieces longer{several}")  # fmt: skip
+            tell(longer, f"are longer than {prepared.seconds:g} s and cropped to the middle; prepare.seconds "
+                         f"sets longer pieces{several}")  # fmt: skip
         return notices([*told, *prepared.cut_off(examples)])
 
     def pieces(self, contents: Contents, preparation: Any) -> int:
@@ -193,8 +193,9 @@ class SoundModality(Modality):
             return {
                 "file": Inline(_wave(np.rint(samples * 32767).astype("<i2").reshape(len(samples), -1), int(value[1])))
             }
-        raise Undecodable(f"it is a {type(value).__name__}; a path, the bytes of a file, or a pair of samples in "
-                          "[-1, 1] and their sampling rate in Hz is expected")  # fmt: skip
+        raise Undecodable(f"it is a {type(value).__name__}; expected a path, the bytes of a file, or a pair of "
+        "samples in "
+                          "[-1, 1] and their sampling rate in Hz")  # fmt: skip
 
     def is_one(self, value: Any) -> bool:
         return isinstance(value, str | Path | bytes | bytearray) or _is_samples(value)
@@ -206,8 +207,8 @@ class SoundModality(Modality):
 
     def outside(self, preparation: Any) -> Any:
         if preparation.step_seconds:
-            raise BadRequest("An example of this model is several pieces, and exports take one row.",
-                             fix="train without prepare.step_seconds, or predict with regraft itself.")  # fmt: skip
+            raise BadRequest("An example of this model has several pieces, but exported models accept a single row.",
+                             fix="train without prepare.step_seconds, or predict with Regraft itself.")  # fmt: skip
         return preparation
 
     def explained(self, record: Record, weights: np.ndarray) -> bytes | str:

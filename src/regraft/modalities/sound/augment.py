@@ -44,7 +44,7 @@ class Augmentation:
         if wrong:
             raise BadRecipe(
                 f"The augmentation's {wrong[0]} is {getattr(self, wrong[0])}, out of range.",
-                fix="shift and speed lie in [0, 0.5], noise in [0, 1], masks at 0 or above, mask_share in (0, 0.5].",
+                fix="shift and speed must be in [0, 0.5], noise in [0, 1], masks 0 or more, mask_share in (0, 0.5].",
             )
 
     @property

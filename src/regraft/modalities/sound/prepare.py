@@ -56,7 +56,7 @@ class Preparation(Written):
         ):  # fmt: skip
             if not holds:
                 raise BadRecipe(f"prepare.{name} is {getattr(self, name)}; it must be {wanted}.",
-                                fix="leave it out for the default.")  # fmt: skip
+                                fix="leave it out to use the default.")  # fmt: skip
         self.check_decoder()
 
     @property

@@ -89,13 +89,13 @@ def opened(content: Content) -> Iterator[Any]:
             source = io.BytesIO(content.value)
         with soundfile.SoundFile(source) as file:
             if file.frames < 1:
-                raise Undecodable("it holds no samples", name)
+                raise Undecodable("it contains no samples", name)
             yield file
     except OSError as error:
         raise Undecodable(unreadable(Path(name), error), name) from error
     except soundfile.LibsndfileError as error:
-        said = str(error).rpartition(": ")[2].strip(" .") or "it is not sound"
-        raise Undecodable(f"libsndfile says: {said}", name) from error
+        said = str(error).rpartition(": ")[2].strip(" .") or "it is not a sound file"
+        raise Undecodable(f"libsndfile error: {said}", name) from error
     except ValueError as error:
         raise Undecodable(str(error), name) from error
 
@@ -110,7 +110,7 @@ def blocks(file: Any, name: str) -> Iterator[Float32[np.ndarray, "s k"]]:
     while read < file.frames:
         block: np.ndarray = file.read(min(BLOCK, file.frames - read), dtype="float32", always_2d=True)
         if not len(block):
-            raise Undecodable(f"it ends after {read:,} of the {file.frames:,} samples that its header announces", name)
+            raise Undecodable(f"it ends after {read:,} of the {file.frames:,} samples declared in its header", name)
         read += len(block)
         yield checked(block)
 
@@ -141,9 +141,9 @@ def checked(samples: Float32[np.ndarray, "s k"]) -> Float32[np.ndarray, "s k"]:
     """Check samples from a floating-point file, which may contain any value; raises ValueError if they are not
     sound."""
     if not np.isfinite(samples).all():
-        raise ValueError("it holds samples that are not finite numbers")
+        raise ValueError("it contains samples that are not finite")
     if samples.size and np.abs(samples).max() > LOUDEST:
-        raise ValueError(f"it holds samples beyond {LOUDEST:,}, full scale being 1")
+        raise ValueError(f"it contains samples beyond {LOUDEST:,}, where full scale is 1")
     return samples
 
 
@@ -159,7 +159,7 @@ def heard(file: Any, start_s: float | None, seconds: float, rate_hz: int) -> Flo
     wanted = before + math.ceil(seconds * source) + margin
     samples = file.read(wanted, dtype="float32", always_2d=True)
     if len(samples) < min(wanted, file.frames - first + before):
-        raise ValueError("it ends before its header says")
+        raise ValueError("it is shorter than its header declares")
     mono = resampled(checked(samples).mean(axis=1), source, rate_hz)
     skipped = before * rate_hz // source
     return mono[skipped : skipped + round(seconds * rate_hz)]
