@@ -61,7 +61,7 @@ def test_test_labels_are_never_read(tmp_path: Path) -> None:
     assert {"LogME", "H-score", "GBC", "TransRate", "5-NN accuracy"} <= set(as_is.backbones[0].scores)
     assert as_is.curve is not None
     assert any("No pilot" in one for one in as_is.not_done)
-    assert any("no features of its pretraining data" in one for one in as_is.not_done)
+    assert any("its card has no features of them" in one for one in as_is.not_done)
     (tried, untried) = as_is.candidates
     assert tried.strategy == "probe"
     assert untried.measured is None

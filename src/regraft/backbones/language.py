@@ -68,7 +68,7 @@ def narrowed(variant: str) -> Family:
     kind = str(described.get("model_type"))
     if kind not in HEADS:
         raise BadRequest(
-            f"{variant} is of the type {kind!r}, which is no language model known here.",
+            f"{variant} has the type {kind!r}, which is not a supported language model.",
             fix=f"choose one of: {', '.join(sorted(HEADS))}; for T5 and Marian: seq2seq:{variant}.",
         )
     built_as = json.loads(texts["config.json"]).get("architectures") or [""]
@@ -77,7 +77,7 @@ def narrowed(variant: str) -> Family:
     if not own and described.get("embedding_size", card.width) != card.width:
         raise BadRequest(
             f"{variant} has no output layer, and its embeddings are narrower than the network.",
-            fix="name a folder saved by AutoModelForMaskedLM.",
+            fix="use a folder saved by AutoModelForMaskedLM.",
         )
     table = "tok_embeddings" if kind == "modernbert" else "word_embeddings"
     family = in_place(ENTRY, variant, card, url, read=read_weights)
@@ -95,8 +95,8 @@ def card_of(bare: Card, *, own: bool) -> Card:
         vocabulary=vocabulary,
         end=next(iter(ends), vocabulary) if isinstance(ends, list) else vocabulary if ends is None else int(ends),
     )
-    untied = "The output layer is trained apart from the vectors of words that it was tied to."
-    without = "There was no output layer in its file: the vectors of words stand in for it."
+    untied = "The output layer is untied from the token embeddings and trained separately."
+    without = "The file has no output layer; the token embeddings are used as one."
     return replace(
         bare,
         family=ENTRY.name,
@@ -123,9 +123,9 @@ def read_weights(path: Path, expected: Mapping[str, Any]) -> Mapping[str, Any]:
 
 ENTRY = Family(
     name="language",
-    title="A language model of transformers with its output layer: language:FOLDER, or language:OWNER/REPOSITORY",
-    prefer="to adapt a model to texts without labels: GPT-2, Gemma 3, BERT, RoBERTa, DistilBERT, ALBERT, DeBERTa, "
-    "ModernBERT; it needs the extra `text`",
+    title="A transformers language model with its output layer: language:FOLDER, or language:OWNER/REPOSITORY",
+    prefer="for adapting a model to texts without labels: GPT-2, Gemma 3, BERT, RoBERTa, DistilBERT, ALBERT, DeBERTa, "
+    "ModernBERT; requires the extra `text`",
     source="Wolf et al. 2020, arXiv:1910.03771, https://github.com/huggingface/transformers",
     revision=1,
     variants=(KNOWN,),

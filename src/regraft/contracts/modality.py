@@ -231,7 +231,7 @@ class Modality(ABC):
         Raises:
             BadRequest: the network predicts nothing of the kind.
         """
-        raise BadRequest(f"Nothing that {self.many} consist of can be predicted here; texts' tokens can.",
+        raise BadRequest(f"Language modelling requires texts; {self.many} have no tokens to predict.",
                          fix="name another --task.")  # fmt: skip
 
     def varies(self, augmentation: Any, preparation: Any) -> bool:

@@ -77,7 +77,7 @@ def stages_of(data: Examined, seen: Probed, spec: str, until: float, notes: list
     """Return probes and scores of the stages inside a backbone, and of its output, on a sample of the training
     examples; nothing, with a note, if there is no time."""
     if time.monotonic() >= until:
-        notes.append(f"No time was left for the stages inside {spec}.")
+        notes.append(f"The time did not suffice for the stages inside {spec}.")
         return ()
     task, some = data.task, np.arange(len(data.positions))
     if len(some) > NUM_INSIDE:
@@ -112,11 +112,11 @@ def similarity_of(spec: str, backbone: Backbone, seen: Probed, seed: int, notes:
     shipped = shipped_weights(card.family) if card.weights == "shipped" else None
     source = shipped.source_features() if shipped else None
     if shipped is None or source is None:
-        notes.append(f"The card of {spec} has no features of its pretraining data: no distance from them.")
+        notes.append(f"No distance from the pretraining data of {spec}: its card has no features of them.")
         return None
     if card.preparation != shipped.card.preparation:
         notes.append(
-            f"The pretraining data of {spec} were prepared otherwise (size of the input): no distance from them."
+            f"No distance from the pretraining data of {spec}: they were prepared with a different input size."
         )
         return None
     return similarity(seen.features, source, seed)

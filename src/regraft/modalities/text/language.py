@@ -34,8 +34,8 @@ def as_language(preparation: Preparation) -> Preparation:
     """
     if not preparation.predicts:
         raise BadRequest(
-            "This network does not predict tokens, as a language task asks.",
-            fix="name a language model: --backbone language:FOLDER@pretrained, or language:minilm_l6@package.",
+            "This network does not predict tokens, as a language task requires.",
+            fix="use a language model: --backbone language:FOLDER@pretrained, or language:minilm_l6@package.",
         )
     if preparation.predicts == "masked" and preparation.number_of(*MASKS) is None:
         raise BadRequest(f"The tokenizer of this masked language model has no mask token ({' or '.join(MASKS)}).",
