@@ -140,7 +140,7 @@ def test_advice_names_the_parameters_of_the_door_that_was_used(photos: Path) -> 
 
 def test_advice_of_open_dataset_and_fit_can_be_followed_as_it_stands(photos: Path) -> None:
     frame = pd.DataFrame({"path": NAMES, "sort": "x"})
-    with pytest.raises(UnknownName, match="given by `label_column`"):
+    with pytest.raises(UnknownName, match="Set the name with `label_column`"):
         regraft.open_dataset(frame)
-    with pytest.raises(UnknownName, match=r"given by source=\{'label_column': …\}"):
+    with pytest.raises(UnknownName, match=r"Set the name with source=\{'label_column': …\}"):
         regraft.fit(frame)

@@ -207,7 +207,7 @@ def test_cutmix_of_inputs_without_a_grid_is_refused(tiny: Backbone) -> None:
     network = replace(toy_network(ToyEncoder()), start=torch.nn.Identity())
     tail = Tail(network, "input", PooledHead(16, 3), "pooled", batch_norm="frozen")
     asked = problem(tiny, "output", examples=4)
-    with pytest.raises(BadRequest, match=r"no grid: 'pooled' has 2 axes"):
+    with pytest.raises(BadRequest, match=r"not grids: 'pooled' has 2 axes"):
         mixing_of(tail, replace(asked, cut="input", states=asked.top), mixup=0.0, cutmix=1.0)
 
 

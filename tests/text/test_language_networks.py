@@ -134,7 +134,7 @@ def test_a_checkpoint_without_an_output_layer_is_given_its_embeddings(saved: str
     head = found.network.source_head
     assert head is not None
     torch.testing.assert_close(head[0].weight, words)  # type: ignore[index]
-    assert ("stand in" in found.card.notes[-1]) == (saved == "bare")
+    assert ("used as one" in found.card.notes[-1]) == (saved == "bare")
 
 
 def test_networks_that_predict_no_tokens_are_refused_with_what_to_do() -> None:

@@ -94,7 +94,7 @@ def test_different_tests_are_refused_with_what_differs(tmp_path: Path, sample: A
     with pytest.raises(RunError, match="The classes differ"):
         compare(tmp_path / "one", tmp_path / "others")
     write_run(tmp_path / "crossed", b, targets, main="cross-validation")
-    with pytest.raises(RunError, match="crossed by its cross-validation split"):
+    with pytest.raises(RunError, match="crossed on its cross-validation split"):
         compare(tmp_path / "one", tmp_path / "crossed")
 
 

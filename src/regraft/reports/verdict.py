@@ -116,6 +116,6 @@ def _independence(report: Report) -> str:
     if report.main == "cross-validation":
         return (
             "There is no test split. The figure comes from models trained on part of the data; the saved model "
-            "was trained on everything and was not itself tested."
+            "was trained on everything and was itself never tested."
         )
     return ""
