@@ -317,7 +317,7 @@ def test_a_label_that_was_not_seen_has_no_figures_and_many_labels_show_the_worst
     unseen = replace(labels[0], average_precision=Measured(value=float("nan"), method="undefined"))
     assert "| sunny | 28 | 41 | – |" in markdown(changed(report, path, (unseen, *labels[1:])))
     page = markdown(changed(report, path, (unseen, *([labels[1]] * 40), *([labels[3]] * 10))))
-    assert "The 40 labels of 51 with the lowest average precision" in page
+    assert "The 40 labels with the lowest average precision, out of 51" in page
     assert page.count("| beach | 53 | 51 |") == 40
     assert "| sunny | 28 | 41 |" not in page
 
