@@ -102,10 +102,10 @@ def told(done: subprocess.CompletedProcess[str], code: int, found: str, fix: str
         (["fit", "photos", "--strategy", "prob"], 2, "There is no strategy named 'prob'", "did you mean 'probe'?"),
         (["fit", "photos", "--set", "folds=0"], 2, "--set: folds is 0; it must be 2 or more", "write folds = 5"),
         (["fit", "photos", "--out", "few.safetensors"], 9, "few.safetensors is a file", "another --out"),
-        (["fit", "photos", "--out", "few.safetensors/run"], 2, "run: Not a directory", "choose another"),
-        (["show", "photos", "--backbone", "bundle:empty"], 5, "empty contains no model", "folder of a run"),
+        (["fit", "photos", "--out", "few.safetensors/run"], 2, "run cannot be accessed: Not a directory", "choose another"),
+        (["show", "photos", "--backbone", "bundle:empty"], 5, "empty contains no model", "pass a run folder"),
         (["predict", "nowhere", "photos"], 5, "nowhere does not exist", "check the path"),
-        (["predict", "photos", "photos"], 5, "photos contains no model", "folder of a run"),
+        (["predict", "photos", "photos"], 5, "photos contains no model", "pass a run folder"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )  # fmt: skip
@@ -125,7 +125,7 @@ def test_a_refusal_says_what_was_found_and_what_to_do(
         ("googlenet@file:few.safetensors", 4, "few.safetensors do not match googlenet", "name the backbone they"),
         ("googlenet@file:none.pth", 4, "none.pth does not exist", "check the path"),
         ("googlenet@imagenet", 4, "googlenet-1378be20.pth", "SHA-256"),
-        ("bundle:photos", 5, "photos contains no model", "folder of a run"),
+        ("bundle:photos", 5, "photos contains no model", "pass a run folder"),
     ],
 )
 def test_weights_that_are_not_there_or_do_not_fit_are_named(
