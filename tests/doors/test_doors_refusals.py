@@ -102,7 +102,7 @@ def told(done: subprocess.CompletedProcess[str], code: int, found: str, fix: str
         (["fit", "photos", "--strategy", "prob"], 2, "There is no strategy named 'prob'", "did you mean 'probe'?"),
         (["fit", "photos", "--set", "folds=0"], 2, "--set: folds is 0; it must be 2 or more", "write folds = 5"),
         (["fit", "photos", "--out", "few.safetensors"], 9, "few.safetensors is a file", "another --out"),
-        (["fit", "photos", "--out", "few.safetensors/run"], 2, "run cannot be accessed: Not a directory", "choose another"),
+        (["fit", "photos", "--out", "few.safetensors/run"], 2, "cannot be accessed: Not a directory", "choose another"),
         (["show", "photos", "--backbone", "bundle:empty"], 5, "empty contains no model", "pass a run folder"),
         (["predict", "nowhere", "photos"], 5, "nowhere does not exist", "check the path"),
         (["predict", "photos", "photos"], 5, "photos contains no model", "pass a run folder"),
