@@ -13,7 +13,7 @@ validation messages.
 
 The perplexities of `causal` and `masked` cannot be compared: the latter are of hidden tokens, each given all others.
 Cells are made in order of value, until the CPU minutes are spent; those that were made are kept in OUT/cells.jsonl.
-Those that were not are shown as not run.
+Those that were not are shown as not run. No whole cell was run yet: there is no page of results.
 """
 
 import csv
