@@ -221,7 +221,7 @@ def test_over_the_stores_limit_it_says_so_and_what_fits_stays(backbone: Backbone
     made = activations(backbone, root, first, shard_bytes=10_000, limit=limit)
     told = made.plan(AT_CUT, range(NUM))
     assert told.bytes_free < told.bytes_needed
-    with pytest.raises(OutOfSpace, match="are in use") as raised:
+    with pytest.raises(OutOfSpace, match="in use") as raised:
         drain(made.fill([AT_CUT, AT_TOP], range(NUM)))
     assert "REGRAFT_CACHE_LIMIT" in raised.value.fix
     assert "fewer views or a higher cut" in raised.value.fix

@@ -183,7 +183,7 @@ def test_the_arrays_that_were_added_may_be_used_again_at_once(store: Store) -> N
 def test_rows_not_stored_are_refused(store: Store) -> None:
     with store.open(KEY, [HIDDEN]) as entry:
         fill(entry, 4, per_shard=4)
-        with pytest.raises(ValueError, match="2 of 6 rows are not stored"):
+        with pytest.raises(ValueError, match="2 of 6 requested rows are not stored"):
             entry.rows(keys(6))
 
 

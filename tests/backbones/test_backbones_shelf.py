@@ -96,7 +96,9 @@ def test_an_entry_says_what_it_is_when_to_prefer_it_and_where_it_can_be_cut(name
     assert re.search(r"arXiv:\d{4}\.\d{4,5}|https://", family.source)
     assert "\n" not in family.title + family.prefer
     assert family.title[0].isupper()
-    assert re.match(r"for |to |on |first|where ", family.prefer), "it continues the words: prefer it"
+    assert re.match(r"for |to |on |first|where |by default|only for ", family.prefer), (
+        "it continues the words: prefer it"
+    )
     assert len(set(family.variants)) == len(family.variants) > 0
     if family.narrowed is None:  # an open family's variants are the library's
         for card in map(family.card, family.variants):

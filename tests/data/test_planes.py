@@ -104,7 +104,7 @@ def test_the_limit_of_pixels_holds_for_arrays() -> None:
 
 
 def test_a_picture_does_not_go_into_more_channels_than_it_has() -> None:
-    assert "3 channels, and not 5" in refused(png(picture(1)), channels=5)
+    assert "3 channels; expected 5" in refused(png(picture(1)), channels=5)
     assert [wanted for wanted in range(1, 7) if fits(3, wanted)] == [1, 3, 4]
     assert [wanted for wanted in range(1, 7) if fits(5, wanted)] == [5]
 

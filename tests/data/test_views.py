@@ -160,7 +160,7 @@ def test_every_field_that_changes_a_view_changes_the_key() -> None:
 
 
 def test_operations_on_one_picture_at_a_time_are_not_to_be_had_on_the_device() -> None:
-    with pytest.raises(BadRecipe, match=r"augment\.operations 2"):
+    with pytest.raises(BadRecipe, match=r"augment\.operations is 2"):
         preset("strong", {"on_device": True})
 
 

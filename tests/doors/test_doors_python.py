@@ -108,5 +108,5 @@ def test_a_flag_becomes_the_parameter_that_it_sets(fix: str, expected: str) -> N
 
 
 def test_advice_from_python_refuses_what_the_verb_refuses(photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(RegraftError, match="nothing to choose from"):
+    with pytest.raises(RegraftError, match="no candidates to choose from"):
         regraft.advise(photos, out=tmp_path / "out", backbones=[], quiet=True)

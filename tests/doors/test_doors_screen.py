@@ -59,7 +59,7 @@ def test_epochs_are_rows_of_one_table() -> None:
 
 def test_notices_and_plans_are_one_line_each() -> None:
     plan = Plan(phase="activations", examples=1588, bytes_needed=129_000_000, bytes_free=81_800_000_000, seconds=71.0)
-    told = "activations: 1,588 to go through, 129.0 MB to write (81.8 GB free), about 71 s"
+    told = "activations: 1,588 to process, 129.0 MB to write (81.8 GB free), about 71 s"
     assert shown([(0.0, Notice(text="One file was ignored.")), (0.0, plan)]) == ["note: One file was ignored.", told]
     download = Plan(phase="download", examples=0, bytes_needed=52_000_000, bytes_free=81_800_000_000, seconds=None)
     assert plan_line(download) == "download: 52.0 MB to write (81.8 GB free)"

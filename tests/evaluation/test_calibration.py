@@ -69,7 +69,7 @@ def test_a_temperature_that_does_not_help_unseen_examples_is_dropped() -> None:
         assert found.kept == (found.log_loss_after < found.log_loss_before)
     for found in dropped:
         assert found.temperature == 1.0
-        assert found.reason.startswith("uncalibrated, n too small (cross-validated log loss ")
+        assert found.reason.startswith("uncalibrated: n too small (cross-validated log loss ")
 
 
 def test_without_a_mistake_nothing_is_learned() -> None:
@@ -83,7 +83,7 @@ def test_logits_that_say_nothing_are_not_scaled_away() -> None:
     targets = np.arange(60) % 3
     found = calibrate(np.eye(3)[(targets + 1) % 3], targets)
     assert not found.kept
-    assert "beyond 20" in found.reason
+    assert "exceeds 20" in found.reason
 
 
 def test_each_example_is_cooled_by_a_temperature_fitted_without_its_group() -> None:

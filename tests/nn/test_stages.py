@@ -62,7 +62,7 @@ def test_torchs_own_pool_cannot_be_exported_so() -> None:
 
 
 def test_a_grid_of_another_size_is_refused() -> None:
-    with pytest.raises(BadRequest, match="7 x 7 was given 8 x 7"):
+    with pytest.raises(BadRequest, match="7 x 7 grid; got 8 x 7"):
         FixedAveragePool((7, 7), (6, 6))(noise(1, 2, 8, 7))
 
 

@@ -82,8 +82,8 @@ def test_modules_are_drawn_with_their_branches(described: dict[str, Any]) -> Non
     paper, naive = (texts(draw(described[spec])) for spec in ("googlenet:paper", "googlenet:naive"))
     for branch in ("1×1  64", "1×1  96", "3×3  128", "1×1  16", "5×5  32", "1×1  32", "pool 3×3"):
         assert branch in paper
-    assert "side by side: 64 + 128 + 32 + 32" in paper
-    assert "side by side: 64 + 128 + 32 + the input's own" in naive
+    assert "in parallel: 64 + 128 + 32 + 32" in paper
+    assert "in parallel: 64 + 128 + 32 + the input's own" in naive
     assert paper.count("max pool 3×3/2") == 2
     assert paper.count("pool 3×3") == naive.count("pool 3×3") == 9
 

@@ -65,7 +65,7 @@ def test_a_file_of_weights_says_which_variant_it_is_of(tmp_path: Path) -> None:
     path = tmp_path / "net.pth"
     torch.save(family.build(family.card("tiny")).original.state_dict(), path)
     assert describe(f"googlenet@file:{path}", input_px=32).name == "googlenet:tiny"
-    with pytest.raises(WeightsMissing, match=r"other\.pth is not there"):
+    with pytest.raises(WeightsMissing, match=r"other\.pth does not exist"):
         describe(f"googlenet@file:{tmp_path / 'other.pth'}")
 
 

@@ -134,8 +134,8 @@ def _known(error: Exception) -> errors.RegraftError | None:
         said = "it is a broken link"
     home = cache_home().absolute()
     ours = path in (home, *home.parents) or path.is_relative_to(home)
-    fix = "set REGRAFT_CACHE to a folder of your own." if ours else "check the path and its permissions, or choose "
-    "another."
+    other = "check the path and its permissions, or choose another."
+    fix = "set REGRAFT_CACHE to a folder of your own." if ours else other
     return errors.BadRequest(f"{path} cannot be accessed: {said}.", fix=fix)
 
 
