@@ -6,8 +6,8 @@
 For each set (sms_spam, movie_reviews) and each of 8, 32, 128 and at most 2,000 training texts per class, drawn from the
 set's training split by the seed, a run is made and tested on the set's whole test split. TF-IDF with logistic
 regression is what the probe's own report has beside it. Cells are made in order of value, until the CPU minutes are
-spent; what was made is kept in OUT/cells.jsonl and not made again. Options were fixed beforehand and nothing is chosen
-by the test split.
+spent; what was made is kept in benchmarks/rows/texts.jsonl and not made again. Options were fixed beforehand and
+nothing is chosen by the test split.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from _kept import FOLDER
 
 SETS = {"sms_spam": ("train", "test"), "movie_reviews": ("train", "test")}
 SIZES = (8, 32, 128)
@@ -140,7 +141,7 @@ def main() -> None:
     asked.add_argument("--page", type=Path)
     given = asked.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    kept = given.out / "cells.jsonl"
+    kept = FOLDER / "texts.jsonl"
     rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.is_file() else []
     if given.page:
         from _text_page import page
