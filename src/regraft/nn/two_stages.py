@@ -5,6 +5,7 @@ proposals of a row, c classes, m boxes of a row.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from regraft.nn.pyramid import Suppressed
+from regraft.nn.pyramid import GROUPS, Suppressed
 from regraft.nn.torchvision import torchvision_models
 
 SCALES, ASPECTS = (4.0, 5.7), (0.5, 1.0, 2.0)
@@ -45,7 +46,9 @@ class TwoStageHead(nn.Module):
         from torchvision.ops import FeaturePyramidNetwork
 
         self.names, self.stride = tuple(taps), strides[0]
-        self.pyramid = FeaturePyramidNetwork(list(taps.values()), width)
+        # Without norms the maps have the scale of the backbone's features, which differs between networks by orders of
+        # magnitude, and the proposals' scores with it.
+        self.pyramid = FeaturePyramidNetwork(list(taps.values()), width, norm_layer=partial(nn.GroupNorm, GROUPS))
         sizes = tuple(tuple(scale * stride for scale in SCALES) for stride in strides)
         self.grid = AnchorGenerator(sizes, (ASPECTS,) * len(sizes))
         self.first = RPNHead(width, len(SCALES) * len(ASPECTS))
