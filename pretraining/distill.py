@@ -38,6 +38,7 @@ from regraft.backbones.opening import open_backbone
 from regraft.bundle_format import write_tensors
 from regraft.contracts.modality import MODALITIES
 from regraft.files import write_json
+from regraft.strategies._steps import has_bfloat16
 from regraft.values import drained
 
 VIEWS = 4
@@ -59,7 +60,8 @@ class Recipe:
     lr: float
     """Peak of AdamW's learning rate."""
     bf16: bool
-    """Whether passes run in bfloat16: wide convolutions gain time by it, depthwise ones lose it."""
+    """Whether passes run in bfloat16 where the processor has instructions for it (emulated, they take ten times as
+    long): wide convolutions gain time by it, depthwise ones lose it."""
     weight_decay: float = 0.05
     batch: int = 128
     ema: float = 0.999
@@ -169,7 +171,7 @@ class Student(nn.Module):
 
     def losses(self, pixels: Tensor, taught: Tensor, labels: Tensor, recipe: Recipe) -> dict[str, Tensor]:
         """What is minimised, by name; weighted."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16 and has_bfloat16(torch.device("cpu"))):
             state = self.start({"pixels": pixels})
             state["hidden"] = state["hidden"].contiguous(memory_format=torch.channels_last)
             for stage in self.stages:
