@@ -34,7 +34,7 @@ def test_the_plan_of_training_comes_from_the_steps_after_the_first_ones_and_coun
     assert [type(one) for one in history.progress(1, 10, 5.0)] == [Progress]
     plan, told = history.progress(3, 10, 7.0)
     assert isinstance(plan, Plan)
-    assert (plan.phase, plan.seconds) == ("training", pytest.approx(1.1 * 47))
+    assert (plan.phase, plan.seconds) == ("training", pytest.approx(7 + 1.1 * 47))
     assert isinstance(told, Progress)
     assert [type(one) for one in history.progress(4, 10, 8.0)] == [Progress], "it is said once"
 

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Int
 
 from regraft.activations.disk import Memo, disk_of
 from regraft.activations.entry import Entry
-from regraft.activations.runner import BATCH, Prefixes
+from regraft.activations.runner import BATCH, Prefixes, usable_cores
 from regraft.activations.slots import (
     DIGEST_BYTES,
     HALF_LIMIT,
@@ -303,9 +303,10 @@ class Activations:
                 if row_seconds is None:
                     # The first run also waits for what is done once, so where more batches come it is timed again.
                     ran = self._run_seconds(cuts, records[:BATCH]) if total > BATCH else ran
-                    row_seconds = max(ran, self._load_seconds(list(spent)))
+                    row_seconds = self._row_seconds(ran, list(spent))
                     length = None if lengths is None else float(lengths.mean())
-                    yield Plan(phase="activations", examples=total, seconds=row_seconds * total,
+                    seconds = time.monotonic() - began + row_seconds * (total - len(rows))
+                    yield Plan(phase="activations", examples=total, seconds=seconds,
                                bytes_needed=self._bytes(missing, dtypes, length),
                                bytes_free=disk_of(self._store.root)[1])  # fmt: skip
                 for cut, arrays in states.items():
@@ -332,9 +333,12 @@ class Activations:
         self._prefixes.states(cuts, records)
         return (time.perf_counter() - began) / len(records)
 
-    def _load_seconds(self, spent: Sequence[float]) -> float:
-        """Of a row, where loading took the seconds `spent`: by their median, since the first waits for cold files."""
-        return float(np.median(spent)) / max(1, self._inputs.workers)
+    def _row_seconds(self, ran: float, spent: Sequence[float]) -> float:
+        """Of a row that ran for `ran` seconds, where loading took the seconds `spent`: by their median, since the first
+        waits for cold files. Loading and running go on at once, but share the cores."""
+        loaded = float(np.median(spent))
+        together = (loaded + ran * self._prefixes.threads) / usable_cores()
+        return max(ran, loaded / max(1, self._inputs.workers), together)
 
     def _bytes(self, missing: Missing, dtypes: Mapping[str, str], length: float | None) -> int:
         entries = {cut: self.entry(cut, dtype) for cut, dtype in dtypes.items()}

@@ -110,7 +110,7 @@ class History:
         self, done: int, steps: int, seconds: float, measured: Mapping[str, float] | None = None
     ) -> Iterator[Event]:
         """`done` of all steps, of which an epoch has `steps`; with the numbers of `measured` at an epoch's end. The
-        second time also the `Plan`: what the steps since the first say of all that are left."""
+        second time also the `Plan`: the time so far, and what the steps since the first say of all that are left."""
         total, (before, then) = self.epochs * steps, self.first or (0, self.setup)
         left = (seconds - then) / (done - before) * (total - done)
         if self.first is None:
@@ -119,7 +119,7 @@ class History:
             self.planned = True
             # No epoch was validated yet? A pass without gradients takes about a third of a step.
             planned = left if self.curve else left * (1 + self.validated / 3)
-            yield Plan(phase="training", examples=0, bytes_needed=0, bytes_free=0, seconds=planned)
+            yield Plan(phase="training", examples=0, bytes_needed=0, bytes_free=0, seconds=seconds + planned)
         shown = {name: value for name, value in (measured or {}).items() if name == "loss" or name.startswith("val_")}
         shown.pop(CRITERION, None)
         yield Progress(phase="training", done=done, total=total, seconds=seconds, seconds_left=left, facts=shown)
