@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from _kept import FOLDER
+from _kept import FOLDER, Rows
 
 SETS = {"sms_spam": ("train", "test"), "movie_reviews": ("train", "test")}
 SIZES = (8, 32, 128)
@@ -141,23 +141,22 @@ def main() -> None:
     asked.add_argument("--page", type=Path)
     given = asked.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    kept = FOLDER / "texts.jsonl"
-    rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.is_file() else []
+    kept = Rows(FOLDER / "texts.jsonl")
     if given.page:
         from _text_page import page
 
-        given.page.write_text(page(rows), encoding="utf-8")
+        given.page.write_text(page(kept.rows), encoding="utf-8")
         return
-    have = {(row["set"], row["size"], row["way"], row["seed"]) for row in rows}
+    have = {(row["set"], row["size"], row["way"], row["seed"]) for row in kept.rows}
     todo = [cell for cell in dict.fromkeys(cells()) if cell not in have]
     print(f"{len(todo)} cells to make, about {sum(map(seconds_of, todo)) / 60:.0f} CPU minutes; "
           f"at most {given.minutes:g} are spent.", flush=True)  # fmt: skip
     for cell in todo:
         if time.process_time() + seconds_of(cell) > 60 * given.minutes:
             continue
-        for row in made(given.data, cell, given.out):
-            with kept.open("a") as file:
-                file.write(json.dumps(row) + "\n")
+        rows = made(given.data, cell, given.out)
+        kept.add(*rows)
+        for row in rows:
             print({name: value for name, value in row.items() if name not in ("right", "difference")}, flush=True)
 
 

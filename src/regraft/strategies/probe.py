@@ -6,10 +6,10 @@ is chosen by cross-validation on the training examples, which also yields out-of
 Source: Alain & Bengio 2016, arXiv:1610.01644 (linear probes); Kornblith et al. 2019, arXiv:1805.08974 (the protocol).
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Int
@@ -53,7 +53,7 @@ def fit(problem: Problem, options: Options) -> Generator[Event, None, Fitted]:
     """
     check_ranges(options)
     if problem.task.ready:
-        return _as_it_came(problem)
+        return _untrained(problem, {}, {"trained": False})
     if problem.task.closed_form:
         return _in_closed_form(problem)
     if not isinstance(problem.task, LinearTask):
@@ -85,27 +85,27 @@ def fit(problem: Problem, options: Options) -> Generator[Event, None, Fitted]:
     )
 
 
-def _as_it_came(problem: Problem) -> Fitted:
-    """Return the untouched network with its own head."""
+def _untrained(
+    problem: Problem, tensors: Mapping[str, np.ndarray], facts: Mapping[str, Any], *, on_device: bool = False
+) -> Fitted:
+    """Return the untouched network with its task's head and these tensors; `on_device`: run on the problem's device."""
     from regraft.strategies import finetune
     from regraft.strategies._checkpoint import fitted_of
+    from regraft.strategies._steps import placed
     from regraft.strategies.training import new_tail
 
     tail = new_tail(replace(problem, cut="output"), finetune.Options(), batch_norm="frozen")
-    return fitted_of(tail, {}, {"trained": False})
+    if on_device:
+        placed(tail, problem)
+    return fitted_of(tail, tensors, facts)
 
 
 def _in_closed_form(problem: Problem) -> Fitted:
     """Return the head solved by its task in closed form, run by torch."""
-    from regraft.strategies import finetune
-    from regraft.strategies._checkpoint import fitted_of
-    from regraft.strategies.training import new_tail
-
     train, num_views = problem.train, problem.top.num_views or 1
     rows = features_of(problem, train, num_views)[0 : len(train) * num_views]
     tensors, facts = problem.task.solved(rows, np.repeat(problem.targets[train], num_views), problem.seed)
-    tail = new_tail(replace(problem, cut="output"), finetune.Options(), batch_norm="frozen")
-    return fitted_of(tail, {f"head/{name}": array for name, array in tensors.items()}, facts)
+    return _untrained(problem, {f"head/{name}": array for name, array in tensors.items()}, facts)
 
 
 def _head_only(problem: Problem) -> Generator[Event, None, Fitted]:
@@ -125,14 +125,7 @@ def unadapted(problem: Problem, positions: Int[np.ndarray, "n"]) -> dict[str, np
     card = problem.backbone.card
     if not problem.task.generates or not card.num_source_classes or card.weights == "random":
         return {}
-    from regraft.strategies import finetune
-    from regraft.strategies._checkpoint import fitted_of
-    from regraft.strategies._steps import placed
-    from regraft.strategies.training import new_tail
-
-    tail = new_tail(problem, finetune.Options(), batch_norm="frozen")
-    placed(tail, problem)
-    return {"The network before training": fitted_of(tail, {}, {}).logits(problem, positions)}
+    return {"The network before training": _untrained(problem, {}, {}, on_device=True).logits(problem, positions)}
 
 
 def fit_beside(problem: Problem, tuned: Problem) -> Generator[Event, None, Fitted]:

@@ -31,6 +31,7 @@ from regraft.contracts.page import Words
 from regraft.contracts.task import Reads, Task
 from regraft.errors import BadData
 from regraft.nn.boxes import areas, in_example, in_view, overlaps, suppressed
+from regraft.tasks.losses import softmax
 from regraft.values import Json, Prediction
 from regraft.words import counted, joined
 
@@ -258,9 +259,8 @@ class TwoStages(Detection):
 
     def certain(self, batch: Mapping[str, np.ndarray]) -> Float[np.ndarray, "b k c"]:
         """Return the probability of each class but the background, by proposal."""
-        values = batch["classes"].astype(np.float64)
-        values = np.exp(values - values.max(axis=2, keepdims=True))
-        return (values / values.sum(axis=2, keepdims=True))[..., 1:]
+        values = batch["classes"]
+        return softmax(values.reshape(-1, values.shape[2])).reshape(values.shape)[..., 1:]
 
     def graph(self, output: Any, temperature: float, placed: Mapping[str, "Tensor"]) -> "Mapping[str, Tensor]":
         """Return `found`, `certain` and `kept`, by proposal."""

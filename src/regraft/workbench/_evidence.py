@@ -22,6 +22,7 @@ from regraft.folds import split
 from regraft.identity import derive_seed
 from regraft.reports.advice import Looked
 from regraft.tasks.linear import linear, solve
+from regraft.tasks.losses import softmax
 from regraft.workbench.features import Probed, inside
 from regraft.workbench.session import Session
 
@@ -63,9 +64,7 @@ def scores_of(
         weights = [one for one in tensors.values() if one.ndim == 2 and one.shape[1] == features.shape[1]]
         if len(weights) == 1:
             bias = next((one for one in tensors.values() if one.ndim == 1), np.zeros(len(weights[0])))
-            logits = features @ weights[0].T + bias
-            source = np.exp(logits - logits.max(axis=1, keepdims=True))
-            source /= source.sum(axis=1, keepdims=True)
+            source = softmax(features @ weights[0].T + bias)
     given = Seen(features=features, targets=np.unique(targets, return_inverse=True)[1], source=source)
     scores = [SCORES.get(name) for name in SCORES]
     if backbone is None:
