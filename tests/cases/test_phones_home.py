@@ -89,6 +89,7 @@ LOADS = {
     # urllib3, which it imports, tries at once whether a local IPv6 socket can be bound; nothing is sent through it
     "pydicom": "import socket; socket.has_ipv6 = False; import pydicom",
     "Pillow": "import PIL.Image",
+    "nibabel": "import nibabel",
     "PyYAML": "import yaml",
     "tensorboard": "from torch.utils.tensorboard import SummaryWriter",
     "scikit-learn": "import sklearn.linear_model",

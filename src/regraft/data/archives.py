@@ -1,4 +1,5 @@
-"""Unpack archives into the cache, once, as folders of plain files, which all other code reads.
+"""Unpack archives into the cache, once, as folders of plain files, which all other code reads. Volumes (NIfTI) are
+unpacked into slices.
 
 Reading in place would save disk space, but a compressed tar must be read from its beginning for every file, and views
 are decoded many times. An unpacked copy is identified by the archive's path, size, modification time and inode, as in
@@ -17,7 +18,7 @@ import tarfile
 import time
 import zipfile
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,6 +29,10 @@ from regraft.values import Progress
 
 ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip")
 """Suffixes of archives, in any case; the compression is detected from the first bytes."""
+VOLUMES = (".nii", ".nii.gz")
+"""Suffixes of volumes, in any case."""
+SHOWN = "shown"
+"""Folder with the slices of an unpacked volume, as images."""
 MAX_GROWTH = 100
 """Maximum ratio of unpacked to packed size; tars of plain bitmaps reach 20. Our choice."""
 MIN_LIMIT = 1 << 30
@@ -51,6 +56,11 @@ _used: dict[Path, Lock] = {}
 def is_archive(path: Path) -> bool:
     """Return whether `path` is a file with the suffix of an archive."""
     return path.name.lower().endswith(ENDINGS) and path.is_file()
+
+
+def is_volume(path: Path) -> bool:
+    """Return whether `path` has the suffix of a volume."""
+    return path.name.lower().endswith(VOLUMES)
 
 
 def unpacked(archive: Path) -> Path:
@@ -147,9 +157,7 @@ def _unpack(archive: Path, folder: Path) -> Iterator[Progress]:
         fix="free some space, clear the cache with `regraft cache --clear`, or set REGRAFT_CACHE to another disk.",
     )
     try:
-        with archive.open("rb") as file:
-            is_zip = file.read(2) == b"PK"
-        for size, done in _unzip(archive, folder) if is_zip else _untar(archive, folder):
+        for size, done in _reader(archive)(archive, folder):
             taken += max(size, _MEMBER)
             if taken > limit:
                 raise BadData(
@@ -179,8 +187,19 @@ def _unpack(archive: Path, folder: Path) -> Iterator[Progress]:
         raise
 
 
+def _reader(archive: Path) -> Callable[[Path, Path], Iterator[tuple[int, int]]]:
+    """Return what writes an archive's members into a folder: it yields the size of each before it is written, and the
+    number of the archive's bytes read."""
+    if is_volume(archive):
+        from regraft.modalities.image.volumes import sliced
+
+        return sliced
+    with archive.open("rb") as file:
+        return _unzip if file.read(2) == b"PK" else _untar
+
+
 def _untar(archive: Path, folder: Path) -> Iterator[tuple[int, int]]:
-    """Yield the size of each member before it is written, and the number of bytes of the archive read."""
+    """Unpack a tar."""
     with archive.open("rb") as file, tarfile.open(fileobj=file) as tar:
         for member in tar:
             if member.name.startswith("/"):  # the filter would make it relative
@@ -197,7 +216,7 @@ def _untar(archive: Path, folder: Path) -> Iterator[tuple[int, int]]:
 
 
 def _unzip(archive: Path, folder: Path) -> Iterator[tuple[int, int]]:
-    """Same as `_untar`."""
+    """Unpack a zip."""
     done = 0
     with zipfile.ZipFile(archive) as packed:
         for member in packed.infolist():

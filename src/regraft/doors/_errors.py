@@ -71,7 +71,8 @@ def guarded() -> Iterator[None]:
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup, and `&` in a script, ask us to go on
             signal.signal(number, _interrupt)
     escape_what_an_encoding_lacks()
-    warnings.filterwarnings("ignore", module=r"PIL\.|pydicom\.")  # what they find odd in a file they read all the same
+    # what these find odd in a file they read all the same
+    warnings.filterwarnings("ignore", module=r"PIL\.|pydicom\.|nibabel\.")
     try:
         with translated():
             try:

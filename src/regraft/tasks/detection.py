@@ -45,8 +45,8 @@ WIDTH = 96
 LOWEST, MOST, CANDIDATES = 0.05, 100, 500
 """Minimum score of a box, maximum number of boxes per example, and number of highest-scoring candidates considered (as
 in COCO's evaluation and torchvision)."""
-OVERLAP = 0.6
-"""IoU threshold of non-maximum suppression, by class (torchvision's FCOS)."""
+OVERLAP, OVERLAP_OF_TWO = 0.6, 0.5
+"""IoU thresholds of non-maximum suppression, by class, of the two detectors (torchvision's FCOS and Faster R-CNN)."""
 STATED = 0.4
 """Minimum score of a prediction; boxes with lower scores count only towards the average precision (our choice)."""
 SAME = 0.9
@@ -64,6 +64,7 @@ class Detection(Task):
     moves: bool = True
     places: Sequence[str] = ("box",)
     selects: Sequence[str] = ("kept",)
+    overlap: float = OVERLAP
     head_epochs: int = 12
 
     @property
@@ -150,7 +151,7 @@ class Detection(Task):
     def outputs(self, raw: np.ndarray, temperature: float = 1.0) -> np.ndarray:
         """Return for each example `boxes` (m 4), `labels` and `scores` (m) after non-maximum suppression by class, by
         descending score. Sides are rounded to 0.01, scores to 0.00001, so that saved outputs equal those in memory."""
-        return as_records([_kept(one["boxes"], one["scores"]) for one in raw])
+        return as_records([_kept(one["boxes"], one["scores"], self.overlap) for one in raw])
 
     def graph(self, output: Any, temperature: float, placed: Mapping[str, "Tensor"]) -> "Mapping[str, Tensor]":
         """Return `found` (b k 4), boxes in the example's units; `certain` (b k c), scores in [0, 1]; and `kept` (p 3):
@@ -158,7 +159,7 @@ class Detection(Task):
         from regraft.nn.pyramid import suppressed_in_graph
 
         certain = (output["scores"].sigmoid() * output["centre"].sigmoid()).sqrt()
-        return suppressed_in_graph(output["boxes"], certain, placed["box"], LOWEST, CANDIDATES, OVERLAP, MOST)
+        return suppressed_in_graph(output["boxes"], certain, placed["box"], LOWEST, CANDIDATES, self.overlap, MOST)
 
     def standalone(self) -> str:
         """Return a script for the kept boxes, as in `outputs` and `recorded`."""
@@ -237,6 +238,7 @@ class TwoStages(Detection):
     and moved by a head on the features inside it."""
 
     guided: bool = True
+    overlap: float = OVERLAP_OF_TWO
     selects: Sequence[str] = ("kept", "proposals", "classes", "moves", "boxes", "found", "certain")
 
     @property
@@ -267,7 +269,7 @@ class TwoStages(Detection):
         from regraft.nn.pyramid import suppressed_in_graph
 
         certain = output["classes"].softmax(2)[..., 1:]
-        return suppressed_in_graph(output["boxes"], certain, placed["box"], LOWEST, CANDIDATES, OVERLAP, MOST)
+        return suppressed_in_graph(output["boxes"], certain, placed["box"], LOWEST, CANDIDATES, self.overlap, MOST)
 
 
 def read_label(label: str) -> Sequence[Mapping[str, Any]]:
@@ -287,7 +289,7 @@ def read_label(label: str) -> Sequence[Mapping[str, Any]]:
     )
 
 
-def _kept(boxes: np.ndarray, scores: np.ndarray) -> dict[str, np.ndarray]:
+def _kept(boxes: np.ndarray, scores: np.ndarray, overlap: float) -> dict[str, np.ndarray]:
     rows, labels = np.nonzero(scores >= LOWEST)
     best = np.argsort(-scores[rows, labels], kind="stable")[:CANDIDATES]
     best = best[areas(boxes[rows[best]]) > 0]
@@ -295,7 +297,7 @@ def _kept(boxes: np.ndarray, scores: np.ndarray) -> dict[str, np.ndarray]:
     found, values = boxes[rows], scores[rows, labels].astype(np.float64)
     # Offset the boxes of each class so that boxes of different classes never overlap (torchvision's batched NMS).
     apart = found + (labels * (found.max(initial=0.0) + 1.0))[:, None]
-    kept = suppressed(apart, values, OVERLAP)[:MOST]
+    kept = suppressed(apart, values, overlap)[:MOST]
     return {"boxes": np.round(found[kept], 2), "labels": labels[kept], "scores": np.round(values[kept], 5)}
 
 

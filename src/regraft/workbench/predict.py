@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regraft.contracts.example import Columns, Contents, File, Labelling
-from regraft.data.archives import is_archive, unpacking
+from regraft.data.archives import SHOWN, is_archive, is_volume, unpacking
 from regraft.data.open import open_dataset, source_of
 from regraft.data.sources import table
 from regraft.data.sources.coco import written
@@ -37,8 +37,8 @@ def predict(
     backend: str = "auto",
     threads: int = 0,
 ) -> Iterator[Event | Prediction]:
-    """Predictions of the model in `model` (a bundle or a run) for files, rows of tables, examples that a file lists
-    and all examples in folders and archives.
+    """Predictions of the model in `model` (a bundle or a run) for files, rows of tables, examples that a file lists,
+    slices of volumes, and all examples in folders and archives.
 
     What a folder holds is decided as in training, and what is passed over is said. A file that cannot be read gives a
     prediction with `error`. In the folder `draw` masks and boxes are drawn over their inputs, masks also alone; masks'
@@ -68,8 +68,11 @@ def predict(
         return
     inputs, names, rows = yield from _rows(inputs, source or Source())
     archives = dict[Path, Path]()
-    for given in filter(is_archive, inputs):
-        archives[given] = yield from unpacking(given)
+    for given in inputs:
+        if is_archive(given):
+            archives[given] = yield from unpacking(given)
+        elif is_volume(given):
+            archives[given] = (yield from unpacking(given)) / SHOWN
     copies = {copy: given for given, copy in archives.items()}
     paths = list[Path]()
     for given in inputs:

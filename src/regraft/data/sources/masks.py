@@ -7,6 +7,9 @@ with a column `split` that names the images by `id`; the same for groups.
 The values of a mask are its classes: grey values, indices of a palette, or colours. A file `classes.txt` beside the
 folders or the table names them, one per line: `2 nucleus`, or `255,0,0 road`; pixels with the name `ignore` are
 excluded. Without the file, classes are named by their values, and 255 is excluded unless 0 and 255 are the only values.
+
+Images and masks may be volumes (NIfTI), which are read as slices (`modalities/image/volumes.py`): the slices of a
+volume form a group, unless a table gives it another. A mask may be a DICOM file, whose stored values are its classes.
 """
 
 import json
@@ -22,10 +25,11 @@ from typing import Any
 import numpy as np
 
 from regraft.contracts.example import Columns, DataSource, Example, Found, in_file
+from regraft.data.archives import VOLUMES, is_volume, unpacked
 from regraft.data.labels import MASK_ENDING
 from regraft.data.sources import table
 from regraft.data.sources._rows import header_of, read_table
-from regraft.data.sources.folder import files_in
+from regraft.data.sources.folder import files_in, is_hidden
 from regraft.errors import BadData
 from regraft.values import Notice, notices
 from regraft.words import counted, named, splits_in
@@ -40,6 +44,7 @@ USUAL = 255
 MOST = 255
 """Maximum number of classes."""
 TASK = "segmentation"
+FIX_VOLUME = "save the classes of the voxels as integers."
 
 
 def accepts(path: Path) -> bool:
@@ -57,7 +62,8 @@ def open_source(path: Path, columns: Columns) -> Found:
     if path.is_file():
         usual = "image" if columns.path_column == Columns.path_column and "image" in header_of(path) else ""
         column = COLUMN if columns.label_column == Columns.label_column else columns.label_column
-        asked = replace(columns, path_column=usual or columns.path_column, label_column=column, unlabelled=False)
+        asked = replace(columns, path_column=usual or columns.path_column, label_column=column, unlabelled=False,
+                        modality="image")  # fmt: skip
         found = table.open_source(path, asked)
         root = path.parent / columns.folder
         files = [root / one.label for one in found.examples]
@@ -87,8 +93,8 @@ def _parts(path: Path) -> dict[Path, str | None]:
 
 def _paired(root: Path, part: Path, split: str | None) -> tuple[list[tuple[Example, Path]], list[Notice]]:
     """Return every image of a folder with its mask."""
-    images, notes = files_in(part / IMAGES, "image")
-    masks, more = files_in(part / MASKS, "image")
+    images, notes = _files(part / IMAGES)
+    masks, more = _files(part / MASKS)
     of = dict[str, list[Path]]()
     for mask in masks:
         name = _name(mask, part / MASKS)
@@ -123,8 +129,30 @@ def _paired(root: Path, part: Path, split: str | None) -> tuple[list[tuple[Examp
     return pairs, [*notes, *more, *notices([text] if alone else [])]
 
 
+def _files(folder: Path) -> tuple[list[Path], list[Notice]]:
+    """Return the images in a folder, or its volumes, and notices about files left out."""
+    images, notes = files_in(folder, "image")
+    volumes = _volumes(folder)
+    if volumes and images:
+        raise BadData(
+            f"{folder} contains {counted(len(images), 'image')} and {counted(len(volumes), 'volume')}.",
+            fix="move one or the other elsewhere.",
+        )
+    return (volumes, []) if volumes else (images, notes)
+
+
+def _volumes(folder: Path) -> list[Path]:
+    return sorted(one for one in folder.rglob("*.[nN][iI][iI]*") if is_volume(one) and not is_hidden(one.name))
+
+
 def _name(file: Path, folder: Path) -> str:
-    return file.relative_to(folder).with_suffix("").as_posix()
+    return _stem(file.relative_to(folder).as_posix())
+
+
+def _stem(name: str) -> str:
+    """Return a path without the ending of its file; a number, as in the names of DICOM files, is none."""
+    ending = next((one for one in VOLUMES if name.lower().endswith(one)), PurePosixPath(name).suffix)
+    return name if ending[1:].isdecimal() else name[: len(name) - len(ending)]
 
 
 def _told(
@@ -137,9 +165,10 @@ def _told(
         if not key or not {columns.split_column, columns.group_column} & header:
             continue
         read = read_table(path, replace(columns, path_column=key, text_columns=(), unlabelled=True))
-        stems = [PurePosixPath(cell).stem if "." in cell else cell for cell in map(str.strip, read.columns[key])]
+        stems = [_stem(PurePosixPath(cell.strip()).name) for cell in read.columns[key]]
         row_of = {stem: at for at, stem in enumerate(stems)}
-        if absent := [one.id for one, _ in pairs if PurePosixPath(one.id).stem not in row_of]:
+        of = {one.id: _stem(PurePosixPath(one.id).name) for one, _ in pairs}
+        if absent := [one.id for one, _ in pairs if of[one.id] not in row_of]:
             raise BadData(
                 f"{path.name} does not list {counted(len(absent), 'image')} in the column {key!r}: {named(absent)}.",
                 fix="add rows for them, or remove the table from the folder.",
@@ -149,9 +178,9 @@ def _told(
         found = [
             (replace(one, split=splits[at] or one.split, group=groups[at].strip() or None, row=read.rows[at]), mask)
             for one, mask in pairs
-            for at in [row_of[PurePosixPath(one.id).stem]]
+            for at in [row_of[of[one.id]]]
         ]
-        more = len(row_of) - len({PurePosixPath(one.id).stem for one, _ in pairs})
+        more = len(row_of) - len(set(of.values()))
         texts = [f"Splits and groups are read from {path.name}, which lists the images in the column {key!r}."]
         texts += [f"{counted(more, 'row')} of {path.name} without an image left out."] if more else []
         return found, list(notices(texts))
@@ -173,6 +202,7 @@ def _read(path: Path, classes: Path, pairs: Sequence[tuple[Example, Path]], note
     from regraft.modalities.image.masks import size_of, values_of
 
     seen, wrong = _Seen(), list[str]()
+    pairs, told = _in_slices(pairs)
     for example, file in pairs:
         values, coloured = values_of(file)
         size = size_of(example.path)
@@ -196,6 +226,7 @@ def _read(path: Path, classes: Path, pairs: Sequence[tuple[Example, Path]], note
             fix="save each mask with the width and height of its image.",
         )
     names, more = _names(classes, seen)
+    more += told
     examples, empty = list[Example](), list[str]()
     for example, said, held in seen.examples:
         label = {**said, "classes": [names[value] for value in held]}
@@ -206,6 +237,42 @@ def _read(path: Path, classes: Path, pairs: Sequence[tuple[Example, Path]], note
         more.append(f"{counted(len(empty), 'mask is', 'masks are')} of one value throughout: {named(empty)}.")
     examples.sort(key=lambda one: (one.row or 0, one.id) if path.is_file() else (0, one.id))
     return Found(examples=tuple(examples), modality="image", task=TASK, notes=(*notes, *notices(more)))
+
+
+def _in_slices(pairs: Sequence[tuple[Example, Path]]) -> tuple[list[tuple[Example, Path]], list[str]]:
+    """Return the pairs with slices in place of volumes, and sentences about it."""
+    from regraft.modalities.image.volumes import SHOWN, VALUES, apart
+
+    found, blank, volumes = list[tuple[Example, Path]](), 0, 0
+    for example, file in pairs:
+        if is_volume(example.path) != is_volume(file):
+            raise BadData(
+                f"Of {example.id} and its mask {file.name}, only one is a volume.", fix="save both in one form."
+            )
+        if not is_volume(file):
+            found.append((example, file))
+            continue
+        image, mask = unpacked(example.path), unpacked(file)
+        if text := apart(image, mask):
+            raise BadData(
+                f"The mask {file} has another grid than its image {example.id}: {text}.",
+                fix="resample the mask to the voxels of the image.",
+            )
+        if not (mask / VALUES).is_dir():
+            raise BadData(f"The mask {file} has values other than integers from 0 to 65,535.", fix=FIX_VOLUME)
+        slices, every = sorted((image / SHOWN).iterdir()), len(list((mask / VALUES).iterdir()))
+        blank, volumes, case = blank + every - len(slices), volumes + 1, _stem(example.id)
+        found += [
+            (
+                replace(example, id=f"{case}/{one.stem}", contents=in_file(one), group=example.group or case),
+                mask / VALUES / one.name,
+            )
+            for one in slices
+        ]
+    told = f"{counted(volumes, 'volume')} read as {counted(len(found), 'slice')}, grouped by volume unless a table "
+    told += "says otherwise, from copies in the cache, until `regraft cache --clear`."
+    left = f"{counted(blank, 'slice')} of a single grey level left out."
+    return found, [*([told] if volumes else []), *([left] if blank else [])]
 
 
 def _names(path: Path, seen: _Seen) -> tuple[Mapping[int, str | None], list[str]]:
@@ -259,5 +326,10 @@ def images_in(path: Path) -> list[Path]:
     return [part / IMAGES for part in _parts(path)]
 
 
-ENTRY = DataSource(accepts=accepts, open=open_source, examples_in=images_in)
+def volumes_in(path: Path) -> list[Path]:
+    """Return the volumes in the folders, to be read as slices before they are opened."""
+    return [one for part in _parts(path) for inside in (IMAGES, MASKS) for one in _volumes(part / inside)]
+
+
+ENTRY = DataSource(accepts=accepts, open=open_source, examples_in=images_in, archives_in=volumes_in)
 """Images with masks."""

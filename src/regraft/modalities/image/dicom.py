@@ -22,7 +22,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float64, Shaped, UInt8
+from jaxtyping import Float64, Int, Shaped, UInt8
 
 from regraft.errors import MissingExtra
 from regraft.modalities.image.planes import Unreadable, refuse_large
@@ -107,12 +107,7 @@ def pixels_of(data: bytes, max_pixels: int, name: str) -> UInt8[np.ndarray, "h w
         Unreadable: it is damaged, too large, contains no image, or has an unsupported compression.
     """
     with _said(name) as read:
-        header = read(io.BytesIO(data), force=True)
-        if "PixelData" not in header:
-            floats = "FloatPixelData" in header or "DoubleFloatPixelData" in header
-            raise Unreadable("it holds floating-point values" if floats else "it is a DICOM file without an image")
-        refuse_large(header.Columns, header.Rows, max_pixels)
-        _check_compression(header)
+        header = _with_pixels(read(io.BytesIO(data), force=True), max_pixels)
         from pydicom.pixels.processing import apply_color_lut
         from pydicom.pixels.utils import pixel_array
 
@@ -126,6 +121,37 @@ def pixels_of(data: bytes, max_pixels: int, name: str) -> UInt8[np.ndarray, "h w
         if values.ndim == 3 and values.shape[2] == 3 and (kind == "RGB" or kind.startswith("YBR")):
             return _to_bytes(values.astype(np.float64), 0, 2 ** int(header.BitsStored) - 1)
         raise Unreadable(f"its photometric interpretation is {kind}, which is not supported")
+
+
+def stored_in(data: bytes, max_pixels: int, name: str) -> Int[np.ndarray, "h w"]:
+    """Return the stored values of a mask, which are its classes.
+
+    Raises:
+        MissingExtra: pydicom is not installed.
+        Unreadable: as for `pixels_of`, or it has several frames (a segmentation object) or channels.
+    """
+    with _said(name) as read:
+        header = _with_pixels(read(io.BytesIO(data), force=True), max_pixels)
+        frames, channels = int(header.get("NumberOfFrames", 1) or 1), int(header.SamplesPerPixel)
+        if frames > 1 or channels > 1:
+            raise Unreadable(f"it has {frames} frames of {channels} channels; expected a mask per slice")
+        from pydicom.pixels.utils import pixel_array
+
+        return pixel_array(header, index=0).astype(np.int64)
+
+
+def _with_pixels(header: "Dataset", max_pixels: int) -> "Dataset":
+    """Return a header whose pixels can be read.
+
+    Raises:
+        Unreadable: they cannot.
+    """
+    if "PixelData" not in header:
+        floats = "FloatPixelData" in header or "DoubleFloatPixelData" in header
+        raise Unreadable("it holds floating-point values" if floats else "it is a DICOM file without an image")
+    refuse_large(header.Columns, header.Rows, max_pixels)
+    _check_compression(header)
+    return header
 
 
 @contextmanager

@@ -13,8 +13,10 @@ from jaxtyping import Bool, Int, UInt8
 
 from regraft.contracts.example import Content, File, Marks
 from regraft.errors import BadData, Undecodable
+from regraft.files import head
 from regraft.modalities.image.decode import image_of, largest
-from regraft.modalities.image.planes import Planes
+from regraft.modalities.image.dicom import HEAD_BYTES, is_dicom, stored_in
+from regraft.modalities.image.planes import Planes, Unreadable
 
 FIX = "save it as a PNG: one channel or a palette with classes as values, or colours."
 UPRIGHT, TURNED = 274, 5
@@ -26,8 +28,8 @@ SEEN = 0.5
 
 
 def values_of(path: Path) -> tuple[Int[np.ndarray, "h w"], bool]:
-    """Return the value of every pixel of a mask (the grey level, the palette index, or 0xrrggbb for a colour mask), and
-    whether the values are colours.
+    """Return the value of every pixel of a mask (the grey level, the palette index, the stored value of a DICOM file,
+    or 0xrrggbb for a colour mask), and whether the values are colours.
 
     Raises:
         BadData: it cannot be read, is too large, or in a format that changes values.
@@ -35,6 +37,8 @@ def values_of(path: Path) -> tuple[Int[np.ndarray, "h w"], bool]:
     from PIL import Image
 
     try:
+        if is_dicom(head(path)[:HEAD_BYTES]):
+            return stored_in(path.read_bytes(), largest(), str(path)), False
         with Image.open(path) as image:
             if image.format == "JPEG":
                 raise BadData(f"{path} is a JPEG, whose lossy compression changes the values of the mask.", fix=FIX)
@@ -51,7 +55,7 @@ def values_of(path: Path) -> tuple[Int[np.ndarray, "h w"], bool]:
                     f"The mask {path} has pixels of mode {image.mode}, which cannot represent classes.", fix=FIX
                 )
             red, green, blue = np.moveaxis(np.asarray(image.convert("RGB")).astype(np.int64), 2, 0)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Unreadable) as error:
         raise BadData(f"The mask {path} cannot be read ({error}).", fix=FIX) from error
     if (red == green).all() and (green == blue).all():
         return red, False
