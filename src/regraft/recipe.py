@@ -112,8 +112,8 @@ class Recipe:
     """Modality of the examples: image, text, sound or table; empty: detected."""
     task: str = "auto"
     """Task: classification, multilabel, regression, ordinal, detection, segmentation, verification, span, sequence,
-    language, transcription; auto detects it from the data (boxes, masks, pairs, questions, parallel files, recordings
-    with texts, a delimiter, several label columns), else classification."""
+    language, transcription, reconstruction; auto detects it from the data (boxes, masks, pairs, questions, parallel
+    files, recordings with texts, a delimiter, several label columns), else classification."""
     strategy: str = "probe"
     """Strategy (probe, finetune, gradual, lora, distill, extend), preset (partial, full, lp_ft, scratch, pretrain), or
     `auto`: as recommended by `advise`."""

@@ -225,14 +225,17 @@ class Modality(ABC):
         """Return the preparation that shows the whole example, uncropped (`Reads.whole`)."""
         return preparation
 
-    def itself(self, preparation: Any) -> Any:
-        """Return the preparation whose records name what is to be predicted of the input itself (`Reads.itself`).
+    def itself(self, preparation: Any, parts: str) -> Any:
+        """Return the preparation whose rows name what is to be predicted of the input itself (`Reads.itself`); with no
+        `parts`, one that hides nothing.
 
         Raises:
             BadRequest: the network predicts nothing of the kind.
         """
-        raise BadRequest(f"Language modelling requires texts; {self.many} have no tokens to predict.",
-                         fix="name another --task.")  # fmt: skip
+        if parts:
+            raise BadRequest(f"The task predicts {parts} of the input itself, and {self.many} have none.",
+                             fix="name another --task.")  # fmt: skip
+        return preparation
 
     def varies(self, augmentation: Any, preparation: Any) -> bool:
         """Return whether views can differ from the plain one."""

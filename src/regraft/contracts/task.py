@@ -36,8 +36,8 @@ class Reads:
     """Strides of the taps it reads as well, for a feature pyramid; the card maps taps to strides."""
     whole: bool = False
     """Whether inputs must show the whole example, uncropped, because a target may lie at its edge."""
-    itself: bool = False
-    """Whether parts of the input are predicted (its next, or its hidden tokens): `Modality.itself`."""
+    itself: Literal["", "tokens", "values"] = ""
+    """Which parts of the input are predicted (its next or its hidden tokens; its hidden values): `Modality.itself`."""
 
 
 class Task(Labelling, Exported):

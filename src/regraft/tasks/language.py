@@ -27,7 +27,7 @@ from regraft.values import Json, Prediction
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-READS = Reads("tokens", strides=(1,), itself=True)
+READS = Reads("tokens", strides=(1,), itself="tokens")
 NEW_TOKENS = 40
 """Tokens that a causal model writes on from a prompt at most. Our choice."""
 _SUMS = ("nll", "tokens", "bytes")

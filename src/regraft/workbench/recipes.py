@@ -300,8 +300,9 @@ def suited(recipe: Recipe, dataset: "Dataset", backbone: "Backbone", reads: "Rea
                 fix=f"choose another backbone:{names} or another one listed by `regraft backbones`.",
             )
         card = bridged
-    for asked, change in ((reads and reads.whole, modality.whole), (reads and reads.itself, modality.itself)):
-        card = replace(card, preparation=change(card.preparation)) if asked else card
+    prepared = modality.whole(card.preparation) if reads and reads.whole else card.preparation
+    prepared = modality.itself(prepared, reads.itself if reads else "")
+    card = card if prepared is card.preparation else replace(card, preparation=prepared)
     if recipe.prepare:
         known = {one.name: getattr(card.preparation, one.name) for one in fields(card.preparation)}
         card = replace(card, preparation=built(type(card.preparation), {**known, **recipe.prepare}, where="prepare"))

@@ -1,7 +1,7 @@
 """Tables with an example per row, all its numbers together; read in one pass, so that 20,000 columns are feasible.
 
-Columns of labels, splits and groups are read as text; columns without any number are left out and reported; all others
-are numbers. Letters: n rows, d columns.
+Columns of labels, splits and groups are read as text, labels that are not asked for not at all; columns without any
+number are left out and reported; all others are numbers. Letters: n rows, d columns.
 """
 
 from collections import Counter
@@ -71,7 +71,7 @@ def _read(path: Path, asked: Columns, frame: Any, mixed: bool) -> Numbers | None
         frame = Annotated(path, asked) if suffix == SUFFIX else frame
         names = list(map(str, frame.columns))
         arrays = [frame[name].to_numpy() for name in frame.columns]
-    places = _numeric_places(path, names, table)
+    places = _numeric_places(path, names, table, asked)
     cells = [[str(cell) for cell in arrays[at]] if arrays[at].dtype.kind in "OSU" else arrays[at] for at in places]
     numbers = [_number_column(path, names[at], table.rows, column) for at, column in zip(places, cells, strict=True)]
     return _checked(path, [names[at] for at in places], numbers, table, mixed)
@@ -84,7 +84,7 @@ def _of_text(path: Path, columns: Columns, mixed: bool) -> Numbers | None:
         raise BadData(f"{path.name} has no header line.", fix="start it with a line of column names.")
     names = [name.strip() for name in header[1]]
     kept = _named_columns(wanted, path, names, columns)
-    places = [at for at, name in enumerate(names) if at not in kept.values()]
+    places = [at for at, name in enumerate(names) if at not in kept.values() and not _is_label(name, columns)]
     _refuse_repeated(path, [names[at] for at in places])
     cells: dict[str, list[str]] = {name: [] for name in kept}
     lines, rows, odd = list[int](), list[np.ndarray](), dict[int, tuple[int, str]]()
@@ -169,8 +169,13 @@ def _refused_text(path: Path, name: str, first: tuple[int, str], column: np.ndar
     return column
 
 
-def _numeric_places(path: Path, names: Sequence[str], table: Table) -> list[int]:
-    places = [at for at, name in enumerate(names) if name not in table.columns]
+def _is_label(name: str, columns: Columns) -> bool:
+    """Return whether a column holds labels that are not asked for: they would tell what is to be learned later."""
+    return columns.unlabelled and name in (columns.label_columns or (columns.label_column,))
+
+
+def _numeric_places(path: Path, names: Sequence[str], table: Table, asked: Columns) -> list[int]:
+    places = [at for at, name in enumerate(names) if name not in table.columns and not _is_label(name, asked)]
     _refuse_repeated(path, [names[at] for at in places])
     return places
 

@@ -154,13 +154,30 @@ class TableModality(Modality):
         return notices(told)
 
     def load(self, contents: Contents, preparation: Any, view: View | None, piece: int = 0) -> tuple[Record, Placement]:
-        values = preparation.standardised(_row(contents))
+        row, placement = _row(contents), dict[str, np.ndarray]()
+        values = preparation.standardised(row)
+        if preparation.reconstructed:
+            drawn = (view.seed, "hidden", view.number) if view else (0, "hidden", 0)
+            seed, known = derive_seed(*drawn, digest_bytes(values.tobytes())), ~np.isnan(preparation.aligned(row))
+            values, placement["truth"] = preparation.shown(values, known, seed)
         if view is None or not view.augmentation.varies:
-            return {"values": values}, {}
+            return {"values": values}, placement
         random = np.random.Generator(np.random.PCG64(derive_seed(view.seed, "view", view.number, view.content)))
         changed = values + view.augmentation.noise * random.standard_normal(len(values), dtype=np.float32)
         kept = random.random(len(values), dtype=np.float32) >= view.augmentation.masked
-        return {"values": (changed * kept).astype(np.float32)}, {}
+        return {"values": (changed * kept).astype(np.float32)}, placement
+
+    def itself(self, preparation: Any, parts: str) -> Any:
+        if parts not in ("", "values"):
+            return super().itself(preparation, parts)
+        asked = bool(parts)
+        return preparation if asked == preparation.reconstructed else replace(preparation, reconstructed=asked)
+
+    def varies(self, augmentation: Any, preparation: Any) -> bool:
+        return bool(augmentation.varies or preparation.reconstructed)  # in every view other cells are hidden
+
+    def placements(self, preparation: Any, augmentation: Any = None) -> Shapes:
+        return {"truth": ((len(preparation.columns),), "float32")} if preparation.reconstructed else {}
 
     def shapes(self, preparation: Any) -> Shapes:
         return {"values": ((len(preparation.columns),), "float32")}

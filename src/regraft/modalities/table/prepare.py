@@ -10,9 +10,9 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float32, Int
+from jaxtyping import Bool, Float32, Int
 
-from regraft.errors import Undecodable
+from regraft.errors import BadRecipe, Undecodable
 from regraft.identity import digest_json
 from regraft.records import Record
 from regraft.words import counted, named
@@ -62,9 +62,20 @@ class Preparation(Record):
     missing: Literal["cells", "columns", "none"] = "cells"
     """What may be missing and is replaced by the mean: `cells`; `columns`, whole columns too; `none`: nothing may."""
 
+    reconstructed: bool = False
+    """Whether cells are hidden and to be predicted, for the task reconstruction."""
+    hidden: float = 0.3
+    """Share of the known cells that are hidden then, in (0, 1). Our choice."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.hidden < 1:
+            raise BadRecipe(f"hidden is {self.hidden}; it must be between 0 and 1.", fix="leave out prepare.hidden.")
+
     def digest_fields(self) -> dict[str, Any]:
         """Return everything that determines the network input, as JSON, for the key of the activation store."""
-        return {"rule": "regraft-columns-1", "digest": digest_json(self.to_json())}
+        unused = () if self.reconstructed else ("reconstructed", "hidden")
+        fields = {name: value for name, value in self.to_json().items() if name not in unused}
+        return {"rule": "regraft-columns-1", "digest": digest_json(fields)}
 
     def fitted(self, rows: Sequence[Row]) -> "Preparation":
         """Return the preparation with the means and standard deviations of these rows."""
@@ -100,6 +111,17 @@ class Preparation(Record):
         means, deviations = self._scale
         values = (self.aligned(row).astype(np.float64) - means) / deviations
         return np.clip(np.nan_to_num(values, nan=0.0), -FARTHEST, FARTHEST).astype(np.float32)
+
+    def shown(self, values: Float32[np.ndarray, " d"], known: Bool[np.ndarray, " d"], seed: int) -> tuple[
+        Float32[np.ndarray, " d"], Float32[np.ndarray, " d"]
+    ]:  # fmt: skip
+        """Return a standardised row with some of its `known` cells hidden, at their means, 0; and these cells alone,
+        NaN elsewhere. At least one is hidden, and at least one is not, unless there are fewer than two."""
+        places = np.random.Generator(np.random.PCG64(seed)).permutation(np.flatnonzero(known))
+        chosen = places[: min(max(1, round(self.hidden * len(places))), max(0, len(places) - 1))]
+        given, truth = values.copy(), np.full_like(values, np.nan)
+        given[chosen], truth[chosen] = 0.0, values[chosen]
+        return given, truth
 
     def _places(self, header: Header) -> Int[np.ndarray, " d"]:
         places = np.array([header.places.get(name, -1) for name in self.columns], dtype=np.int64)

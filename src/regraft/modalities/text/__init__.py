@@ -140,7 +140,9 @@ class TextModality(Modality):
 
         return replace(preparation, overlap=OVERLAP)
 
-    def itself(self, preparation: Any) -> Any:
+    def itself(self, preparation: Any, parts: str) -> Any:
+        if parts != "tokens":
+            return super().itself(preparation, parts)
         from regraft.modalities.text.language import as_language
 
         return as_language(preparation)
