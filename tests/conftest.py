@@ -12,13 +12,14 @@ from jaxtyping import install_import_hook
 
 ROOT = Path(__file__).parents[1]
 
-# Shapes and types of every call into the package are checked, save in the inner loops of the linear solver: they are
-# called thousands of times in each fit, which took a third of the suite's time; what calls them is checked. Without
-# the numeric tower beartype would refuse an int where a float is annotated.
+# The modules that state the shapes of their arrays have every call checked, types included; what has no shapes is left
+# to mypy, since checking every call into the package took a third of the suite's time. Left out as well are the inner
+# loops of the linear solver, which are called thousands of times in each fit; what calls them is checked. Without the
+# numeric tower beartype would refuse an int where a float is annotated.
 UNCHECKED = ("regraft.tasks._solvers", "regraft.tasks.lbfgs", "regraft.tasks.losses")
 _package = Path(str(importlib.util.find_spec("regraft").origin)).parent  # type: ignore[union-attr]
-_checked = {f"regraft.{path.stem}" for path in _package.iterdir()} - {"regraft.tasks"}
-_checked |= {f"regraft.tasks.{path.stem}" for path in (_package / "tasks").iterdir()}
+_shaped = [path for path in _package.rglob("*.py") if "from jaxtyping import" in path.read_text(encoding="utf-8")]
+_checked = {".".join(("regraft", *path.relative_to(_package).with_suffix("").parts)) for path in _shaped}
 install_import_hook(
     sorted(_checked - set(UNCHECKED)), "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 )
@@ -33,6 +34,18 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+SLOW = tuple(
+    line for line in (ROOT / "tests" / "slow.txt").read_text(encoding="utf-8").splitlines() if line[:1] not in ("#", "")
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Move the tests that slow.txt names to the slow tier."""
+    for item in items:
+        if item.nodeid.startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -37,9 +37,10 @@ def section(name: str, title: str) -> str:
     return text_of(name).partition(f"\n## {title}\n")[2].partition("\n## ")[0].strip()
 
 
-def run(name: str, folder: Path, env: dict[str, str]) -> None:
-    """Run the commands of a page in `folder`; `> FILE` keeps stdout, and a server is stopped when it is ready."""
-    for line in commands(name):
+def run(name: str, folder: Path, env: dict[str, str], some: slice = slice(None)) -> None:
+    """Run (`some` of) the commands of a page in `folder`; `> FILE` keeps stdout, and a server is stopped when it is
+    ready."""
+    for line in commands(name)[some]:
         command, _, target = line.partition(" > ")
         program, *words = shlex.split(command)
         assert program == "regraft"
@@ -90,7 +91,7 @@ def draw(path: Path, level: int, random: np.random.Generator) -> None:
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory, child_env: dict[str, str]) -> Path:
-    """The folder that the pages talk of, with the runs of the page on `fit` in it."""
+    """The folder that the pages talk of, with the first run of the page on `fit` in it."""
     folder, random = tmp_path_factory.mktemp("pages"), np.random.default_rng(0)
     for number in range(16):
         for label, level in (("ant", 20), ("bee", 130)):
@@ -100,21 +101,27 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, child_env: dict[str, str
                 draw(folder / "more" / label / f"{number:02d}.png", level, random)
         draw(folder / "wasps" / "wasp" / f"{number:02d}.png", 75, random)
     draw(folder / "new" / "some.png", 20, random)
-    run("fit", folder, child_env)
+    run("fit", folder, child_env, slice(1))
     return folder
 
 
 @pytest.mark.slow
-def test_the_page_on_fit_leaves_the_files_that_it_names(workspace: Path) -> None:
+def test_the_page_on_fit_leaves_the_files_that_it_names_and_its_runs_are_compared(
+    workspace: Path, child_env: dict[str, str]
+) -> None:
+    run("fit", workspace, child_env, slice(1, None))
     assert len(FILE.findall(section("fit", "What comes out"))) == 8
     assert left_out("fit", workspace) == []
+    run("compare", workspace, child_env)
+    assert left_out("compare", workspace) == []
 
 
-HEAVY = ("advise", "bench", "describe", "sweep")
-"""Pages whose commands take ten seconds and more of a processor; their tests are in the slow tier."""
+HEAVY = ("advise", "bench", "describe", "explain", "export", "serve", "sweep")
+"""Pages whose commands take five seconds and more of a processor; their tests are in the slow tier."""
+SHORT = [pytest.param(one, marks=pytest.mark.slow if one in HEAVY else []) for one in PAGES if one != "compare"]
 
 
-@pytest.mark.parametrize("name", [pytest.param(one, marks=pytest.mark.slow if one in HEAVY else []) for one in PAGES])
+@pytest.mark.parametrize("name", SHORT)
 def test_the_commands_of_a_page_run_and_leave_the_files_that_it_names(
     name: str, workspace: Path, child_env: dict[str, str]
 ) -> None:
