@@ -92,9 +92,9 @@ def test_links_and_pictures_of_pages_lead_to_files_of_the_repository(root: Path)
     assert not broken, "\n".join(broken)
 
 
-def test_every_line_of_slow_txt_names_a_test() -> None:
-    lines = [line for line in (ROOT / "tests" / "slow.txt").read_text(encoding="utf-8").splitlines() if line[0] != "#"]
+def test_every_line_of_slow_txt_names_a_test(root: Path) -> None:
+    lines = [line for line in (root / "tests" / "slow.txt").read_text(encoding="utf-8").splitlines() if line[0] != "#"]
     assert lines == sorted(set(lines))
     for line in lines:
         path, _, name = line.partition("[")[0].partition("::")
-        assert f"def {name}(" in (ROOT / path).read_text(encoding="utf-8"), f"slow.txt: there is no test {line}"
+        assert f"def {name}(" in (root / path).read_text(encoding="utf-8"), f"slow.txt: there is no test {line}"
