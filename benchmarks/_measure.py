@@ -97,7 +97,7 @@ class Line:
         sign = 1.0 if self.unit == "x" else -1.0
         value = median(self.values)
         if self.beyond is not None and sign * value >= sign * self.beyond:
-            return "beyond"
+            return "exceeded"
         return "pass" if sign * value >= sign * self.bar else "MISSED"
 
     def row(self, *, judged: bool) -> str:
@@ -110,7 +110,7 @@ class Line:
 
 
 HEADER = (
-    "| what | against | measured | in CPU seconds | bar | beyond | verdict | detail |\n"
+    "| measurement | compared with | result | CPU time | target | stretch target | verdict | details |\n"
     "| --- | --- | --- | --- | --- | --- | --- | --- |"
 )
 

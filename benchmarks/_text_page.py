@@ -16,11 +16,11 @@ RESAMPLES = 4000
 INTRO = """
 # Few labelled texts
 
-Accuracy on the whole test split (1,000 texts) of models that learned from 8, 32, 128 or at most 2,000 texts per
-class, which the seed draws from the training split; the mean of three seeds, with 95 % intervals that resample test
-texts and seeds. All start from `minilm_l6@package`, except `scratch`, which has its architecture and tokenizer. Rates
-and steps were fixed beforehand (`WAYS` in the script); nothing was chosen by the test split. TF-IDF is words and
-pairs of words with logistic regression, its strength chosen by cross-validation within the training texts.
+Accuracy on the whole test split (1,000 texts) of models trained on 8, 32, 128 or at most 2,000 texts per class,
+sampled from the training split by seed; mean over three seeds, with 95 % intervals that resample test texts and seeds.
+All start from `minilm_l6@package`, except `scratch`, which has its architecture and tokenizer. Learning rates and steps
+were fixed beforehand (`WAYS` in the script); nothing was chosen on the test split. TF-IDF is logistic regression on
+words and word bigrams, its penalty chosen by cross-validation on the training texts.
 
     python benchmarks/text_table.py --data ../shared/data --out build/text --minutes 20
 """
@@ -39,14 +39,14 @@ def page(rows: Sequence[ROW]) -> str:
             )
         parts += [f"## {name}", "\n".join(table), *_differences(own)]
     spent = sum(row["seconds"] for row in rows if row["way"] != "tfidf") / 60
-    missing = "Cells with – were not run; a number of seeds in brackets where fewer than three were."
-    took = "What was run took {spent:.0f} CPU minutes on one core of the build machine, shared with other work."
+    missing = "Cells with – were not run; a number in parentheses is that of the seeds, if fewer than three."
+    took = "The runs took {spent:.0f} CPU minutes on one core of the build machine, shared with other work."
     parts.append(told("{missing} " + took, missing=missing, spent=spent))
     return "\n\n".join(parts) + "\n"
 
 
 def _rights(rows: Sequence[ROW]) -> np.ndarray:
-    """Whether each test text is right, by seed (seeds, texts)."""
+    """Whether each test text is classified correctly, by seed (seeds, texts)."""
     return np.array([[int(one) for one in row["right"]] for row in rows], dtype=np.float64)
 
 
@@ -70,7 +70,7 @@ def _interval(values: np.ndarray) -> tuple[float, float, float]:
 
 
 def _differences(rows: Sequence[ROW]) -> list[str]:
-    """Each way less TF-IDF on the same texts and seeds."""
+    """Each strategy minus TF-IDF on the same texts and seeds."""
     said = []
     for size, title in SIZES.items():
         plain = {row["seed"]: row for row in rows if (row["size"], row["way"]) == (size, "tfidf")}
@@ -78,5 +78,5 @@ def _differences(rows: Sequence[ROW]) -> list[str]:
             both = [row for row in rows if (row["size"], row["way"]) == (size, way) and row["seed"] in plain]
             if both:
                 value, low, high = _interval(_rights(both) - _rights([plain[row["seed"]] for row in both]))
-                said.append(f"* {title} per class, {NAMES[way]} less TF-IDF: {value:+.3f} [{low:+.3f}, {high:+.3f}]")
+                said.append(f"* {title} per class, {NAMES[way]} minus TF-IDF: {value:+.3f} [{low:+.3f}, {high:+.3f}]")
     return ["\n".join(said)] if said else []

@@ -8,9 +8,9 @@ from _targets import DOMAINS
 from _transfer_data import Found, complete, size
 
 MAIN_SIZES = (10, 50, 0)
-"""Training examples a class at which every way is run; 0: all."""
+"""Training examples per class at which every strategy is run; 0: all."""
 PRETRAINED = ("probe", "full")
-"""The ways that are held against training from scratch, fixed beforehand."""
+"""The strategies that are compared with training from scratch, fixed beforehand."""
 PHOTOGRAPHIC = ("hymenoptera", "plantvillage_tomato")
 
 
@@ -21,19 +21,20 @@ def answers(found: Found) -> list[str]:
         means = {n: _all_tasks(found, n, way, "scratch") for n in MAIN_SIZES}
         if said := _by_size(means):
             others = [size(n) for n, tables in means.items() if tables and not _positive(tables)]
-            ends = f"Not above zero by its interval: n {', '.join(others)}" if others else "All lie above zero"
+            ends = f"Not significant for n {', '.join(others)}" if others else "All are significant"
             lines.append(f"**Pretrained against scratch**, {way}, mean over the tasks: {said}. {ends}.")
     for way in PRETRAINED:
         cells = [found.against(data, n, (way, ""), ("scratch", "")) for data in PHOTOGRAPHIC for n in MAIN_SIZES[1:]]
         if known := [table for table in cells if table is not None]:
             above, clear = sum(table.mean > 0 for table in known), sum(_positive([table]) for table in known)
-            lines.append(f"On the photographic tasks, with 50 examples a class and with all, {way} is above scratch in "
-                         f"{above} of {len(known)} cells, in {clear} of them beyond chance.")  # fmt: skip
+            lines.append(f"On the photographic tasks, with 50 examples per class and with all, {way} is more "
+                         f"accurate than scratch in {above} of {len(known)} cells, "
+                         f"{clear} of them significantly.")  # fmt: skip
     for way in ("full", "partial"):
         if said := _by_size({n: _all_tasks(found, n, way, "probe") for n in MAIN_SIZES}):
-            lines += [f"**Fine-tuning against frozen features**, {way} less the probe, mean over the tasks: {said}."]
+            lines += [f"**Fine-tuning against frozen features**, {way} minus probe, mean over the tasks: {said}."]
     if said := _by_size({n: _gaps(found, n) for n in MAIN_SIZES}):
-        lines.append(f"**Overfitting**: full fine-tuning's gap less the probe's, mean over the tasks: {said}.")
+        lines.append(f"**Overfitting**: gap of full fine-tuning minus that of the probe, mean over the tasks: {said}.")
     if said := _cost(found):
         lines.append(f"**Cost**: {said}.")
     if said := _domains(found):
@@ -68,9 +69,9 @@ def _cost(found: Found) -> str:
                 some.append(float(np.median([row["wall"] for row in rows])) / cost[0])
     if not ratios[False] or not ratios[True]:
         return ""
-    return (f"on all examples full fine-tuning takes {np.median(ratios[False]):.0f} times the wall seconds of a probe "
-            f"with an empty cache, {np.median(ratios[True]):.0f} times those of a cached one (medians over the "
-            f"sets)")  # fmt: skip
+    return (f"on all examples full fine-tuning takes {np.median(ratios[False]):.0f} times the wall-clock time of a "
+            f"probe with an empty cache, {np.median(ratios[True]):.0f} times that of a cached one (medians over the "
+            f"datasets)")  # fmt: skip
 
 
 def _domains(found: Found) -> str:

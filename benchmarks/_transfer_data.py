@@ -79,11 +79,11 @@ def complete(tables: Sequence[Table | None]) -> list[Table]:
 
 
 def verdict(tables: Sequence[Table | None]) -> str:
-    """`ahead`, `behind` or `level` (chance is not excluded) by the interval of the mean; empty where there is none."""
+    """`higher`, `lower` or `not significant` by the interval of the mean; empty if there is none."""
     ends = interval(complete(tables))
     if ends is None:
         return ""
-    return "ahead" if ends[0] > 0 else "behind" if ends[1] < 0 else "level"
+    return "higher" if ends[0] > 0 else "lower" if ends[1] < 0 else "not significant"
 
 
 def one(table: Table | None, *, signed: bool = True) -> str:
@@ -92,5 +92,5 @@ def one(table: Table | None, *, signed: bool = True) -> str:
 
 
 def size(n: int) -> str:
-    """How many examples a class, in words."""
+    """How many examples per class, in words."""
     return str(n) if n else "all"

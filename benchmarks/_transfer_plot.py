@@ -17,7 +17,7 @@ MARKS = {"probe": "o", "partial": "s", "full": "D", "lp_ft": "^", "scratch": "x"
 
 
 def curves(found: Found) -> str:
-    """Accuracy by examples a class: a panel for every set, a line for every way."""
+    """Accuracy by examples per class: a panel for every set, a line for every way."""
     figure = _figure(10.5, 6.6)
     grid = [figure.add_subplot(2, 3, at + 1) for at in range(len(DOMAINS))]
     for axes, (data, domain) in zip(grid, DOMAINS.items(), strict=True):
@@ -31,7 +31,7 @@ def curves(found: Found) -> str:
             _points(axes, places, points, way, line="-")
         axes.set_xticks(range(len(SIZES)), [size(n) for n in SIZES])
         axes.set_title(f"{data}\n{domain}", fontsize=10)
-        axes.set_xlabel("training examples a class")
+        axes.set_xlabel("training examples per class")
         axes.grid(axis="y", color="0.9", linewidth=0.6)
     for axes in (grid[0], grid[3]):
         axes.set_ylabel("test accuracy")
@@ -40,7 +40,7 @@ def curves(found: Found) -> str:
     corner.axis("off")
     if marks[0]:
         corner.legend(
-            *marks, frameon=False, loc="center left", title="bars: 95 % intervals, where\nthere are groups enough"
+            *marks, frameon=False, loc="center left", title="bars: 95 % intervals, where\nthere are enough groups"
         )
     return _text(figure)
 
@@ -62,7 +62,7 @@ def gains(found: Found) -> str:
                 axes,
                 [place + 0.2 * (number - 1) for place in there],
                 points,
-                f"{size(n)} a class" if n else "all",
+                f"{size(n)} per class" if n else "all",
                 colour=shade,
             )
         axes.axhline(0, color="0.5", linewidth=0.8)

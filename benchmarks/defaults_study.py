@@ -1,11 +1,11 @@
-"""Which defaults fine-tuning should have, by cross-validation inside the training parts of four real sets.
+"""Which defaults fine-tuning should have, by cross-validation on the training splits of four real datasets.
 
     .venv/bin/python benchmarks/defaults_study.py [--backbone googlenet] [--px 64] [--minutes 60] [--only-write]
 
-Test parts are not touched. Every candidate is trained on two thirds of the training part (grouped folds) and judged on
-the rest, beside the probe. The estimate is printed first; cells go in order of value until the minutes are spent, the
-rest is marked as not run and done when the command is given again. Rows are kept in benchmarks/rows/defaults.jsonl,
-from which `--only-write` makes docs/results/defaults.md again.
+Test splits are not touched. Every candidate is trained on two thirds of the training split (grouped folds) and
+evaluated on the rest, beside the probe. Prints an estimate first; cells go in order of value until the minutes are
+spent, the rest is marked as not run and runs when the command is given again. Rows are kept in
+benchmarks/rows/defaults.jsonl, from which `--only-write` makes docs/results/defaults.md again.
 """
 
 import argparse

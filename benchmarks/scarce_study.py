@@ -1,4 +1,4 @@
-"""Regularisers against plain fine-tuning on 5, 10 and 20 examples of a class, with the shared short checkpoint.
+"""Regularisers against plain fine-tuning on 5, 10 and 20 examples per class, with the shared short checkpoint.
 
     .venv/bin/python benchmarks/scarce_study.py [--budget-min 100] [--jobs 2] [--kept FOLDER] [--only-write]
 
@@ -35,25 +35,27 @@ FACTORS = (1.0, 0.1)
 KEPT = ROOT / "runs" / "scarce"
 FOUND = """## What follows
 
-Co-Tuning against plain fine-tuning, the published comparison: higher in accuracy in four of the six settings, and on
-average, as published; but by a fraction of a point, where thuml's tables have six points at about five examples a class
-(CUB-200, ResNet-50), and the interval holds zero. The sign is the published one; a gain beyond chance is not there.
+Co-Tuning against plain fine-tuning, the published comparison: it is more accurate in four of the six settings and on
+average, as published, but by a fraction of a point, where thuml's tables report six points at about five examples per
+class (CUB-200, ResNet-50), and the interval contains zero. The sign agrees with the publication; there is no
+significant gain.
 
-Why not: the term pays as far as the source classifier knows the new classes, and costs where it does not. The control
-shows both. On plantvillage_tomato the same term without the relationship loses nine to twenty-nine points against plain
-fine-tuning; the relationship wins them back, and not much more. On hymenoptera it makes no difference whether the
-classes are related or not: the regression from source classes to ants and bees does hardly better than guessing, and in
-part of the draws the strongest penalty is chosen, which relates both classes alike. The source classifier is right one
-time in five, and among its 393 classes is neither an ant nor a bee nor a leaf; ImageNet's is right three times in four,
-and knows birds, cars and aircraft.
+Why: the loss term helps as far as the source classifier recognises the new classes, and hurts where it does not. The
+control shows both. On plantvillage_tomato the same term without the relationship loses nine to twenty-nine points
+against plain fine-tuning; the relationship recovers them, and little more. On hymenoptera it makes no difference
+whether the classes are related or not: the regression from source classes to ants and bees is hardly better than
+guessing, and in some samples the strongest penalty is chosen, which relates both classes equally. The source
+classifier is right one time in five, and none of its 393 classes is an ant, a bee or a leaf; an ImageNet classifier
+is right three times in four, and knows birds, cars and aircraft.
 
-What Co-Tuning gives here is a lower log loss than plain fine-tuning, in 29 of 30 runs. The linear probe has that on
-hymenoptera too, is as accurate there as anything, and costs nothing; on plantvillage_tomato it is far behind.
+What Co-Tuning does give here is a lower log loss than plain fine-tuning, in 29 of 30 runs. On hymenoptera the linear
+probe also has a lower log loss, is as accurate as any other arm, and costs nothing; on plantvillage_tomato it is far
+behind.
 
-None of the others is more accurate than plain fine-tuning beyond chance either, over all settings. DELTA, which holds
-the feature maps to those of the untouched network, is less accurate on plantvillage_tomato, also at a tenth of its
-published weight: there the untouched features are what has to change, as the probe's rows show. On hymenoptera, where
-the probe does well, DELTA has its low log loss. L2-SP and BSS change little at these weights.
+None of the other arms is significantly more accurate than plain fine-tuning over all settings either. DELTA, which
+keeps the feature maps close to those of the pretrained network, is less accurate on plantvillage_tomato, even at a
+tenth of its published weight: there, the pretrained features are what has to change, as the rows of the probe show.
+On hymenoptera, where the probe does well, DELTA has a low log loss. L2-SP and BSS change little at these weights.
 """
 """What is to be learnt from the numbers: written after they were in."""
 

@@ -1,9 +1,9 @@
-"""Proof that the pretrained network transfers: five target tasks by five ways by five sizes, three seeds.
+"""Whether the pretrained network transfers: five target tasks, five strategies, five sample sizes, three seeds.
 
     .venv/bin/python benchmarks/transfer_table.py [--backbone googlenet] [--px 64] [--minutes 120] [--only-write]
 
-The estimate is printed first. Runs go in order of value until the minutes are spent; the rest is marked as not run, and
-done when the command is given again. Rows are kept in benchmarks/rows/transfer.jsonl, from which `--only-write` makes
+Prints an estimate first. Runs go in order of value until the minutes are spent; the rest is marked as not run, and
+runs when the command is given again. Rows are kept in benchmarks/rows/transfer.jsonl, from which `--only-write` makes
 docs/results/transfer.md and its two plots again.
 """
 

@@ -1,4 +1,4 @@
-"""Variants of a way against it, on five target tasks: what lies between the probe and full, views, regularisers.
+"""Variants of strategies on five target tasks: between the probe and full fine-tuning, views, regularisers.
 
     .venv/bin/python benchmarks/variants_table.py [ways regularisers views augmentation] [--minutes 120] [--only-write]
 
@@ -21,33 +21,35 @@ from regraft.files import write_text
 PAGES = {
     "ways": Variants(
         title="Between the probe and full fine-tuning",
-        asked="Ways to retrain the upper stages, above the cut that the backbone names, against the head alone "
-        "(`probe`): all of them at once, held back to what was pretrained (`l2_sp`) or not, stage after stage, and by "
-        "low-rank updates.",
+        asked="Strategies that train the stages above the backbone's default cut, compared with training the head "
+        "alone (`probe`): all of these stages at once, with or without a penalty on the distance from the pretrained "
+        "weights (`l2_sp`), stage by stage (`gradual`), and with low-rank updates (`lora`).",
         base="probe",
         ways=("partial", "partial, l2_sp", "gradual", "lora"),
         sizes=(10, 0),
     ),
     "regularisers": Variants(
-        title="Regularisers of full fine-tuning on few examples",
-        asked="Whether holding training back to what was pretrained helps: every regulariser at its published weight "
-        "against `full` without. Nothing is tuned; [scarce.md](scarce.md) tunes weights, with a weaker network.",
+        title="Regularisers for full fine-tuning with few examples",
+        asked="Does it help to keep training close to the pretrained network? Every regulariser at its published "
+        "weight, compared with `full` without one. Nothing is tuned; [scarce.md](scarce.md) tunes the weights, "
+        "with a weaker network.",
         base="full",
         ways=("full, co_tuning", "full, delta", "full, bss", "full, l2_sp"),
         sizes=(10,),
     ),
     "views": Variants(
-        title="Accuracy against the number of stored views",
-        asked="Partial fine-tuning on states of 1, 2, 4 (`partial`, the default) or 8 views that are stored once, "
-        "against new views every epoch, for which the frozen part runs anew each time.",
+        title="Accuracy by number of stored views",
+        asked="Partial fine-tuning on the activations of 1, 2, 4 (`partial`, the default) or 8 augmented views "
+        "that are stored once, compared with new views every epoch, for which the frozen stages run again "
+        "each time.",
         base="partial, new views",
         ways=("partial, views 1", "partial, views 2", "partial", "partial, views 8"),
         sizes=(0,),
     ),
     "augmentation": Variants(
-        title="Stronger views and mixed states",
-        asked="Partial fine-tuning on four stored views with the default augmentation, against stronger views, mixup "
-        "(0.2) of the states at the cut, and both.",
+        title="Stronger augmentation and mixup at the cut",
+        asked="Partial fine-tuning on four stored views with the default augmentation, compared with stronger "
+        "augmentation, mixup (0.2) of the activations at the cut, and both.",
         base="partial",
         ways=("partial, strong", "partial, mixup", "partial, strong, mixup"),
         sizes=(0,),
@@ -57,7 +59,7 @@ PAGES = {
 
 
 def plan(of: Variants, seeds: range) -> list[Run]:
-    """All runs of a page, in order of value: what is compared together side by side."""
+    """All runs of a page, in order of value, runs that are compared next to each other."""
     return [Run(data=data, n=n, way=way, seed=seed)
             for seed in seeds for n in of.sizes for data in DOMAINS for way in (of.base, *of.ways)]  # fmt: skip
 

@@ -39,19 +39,19 @@ def measure(context: Context) -> list[Line]:
         warm.append(cost)
         imports.append(cost.wall - sum(phase["seconds"] for phase in report["phases"]))
     made = f"{context.epochs} measured" + (f", times {EPOCHS / context.epochs:g}" if context.epochs < EPOCHS else "")
-    against = f"the tutorial's {EPOCHS} epochs ({made}; its imports not counted, {workers} loader processes)"
+    against = f"the tutorial's {EPOCHS} epochs ({made}; its imports not counted, {workers} data loader workers)"
     plain = (
-        "One plain view an example where the tutorial augments: the same task, not the same work. Imports, scan, head, "
-        "intervals, bundle and report included"
+        "One plain view per example where the tutorial augments: the same task, not the same work. Imports, scan, "
+        "head, intervals, bundle and report included"
     )
     return [
-        ratio_line("probe, cold: nothing stored", against, theirs, cold, bar=BAR, beyond=BEYOND,
-                   detail=f"{plain}, converting weights and exporting the prefix too"),
-        ratio_line("probe, cold, prefix exported by an earlier run on other data", against, theirs, exported,
-                   bar=BAR, beyond=BEYOND, detail=plain),
-        Line(what="probe, warm: everything stored", against="", values=tuple(cost.wall for cost in warm), unit="s",
+        ratio_line("probe, empty cache", against, theirs, cold, bar=BAR, beyond=BEYOND,
+                   detail=f"{plain}, as well as converting weights and exporting the frozen stages"),
+        ratio_line("probe, empty cache, frozen stages exported by an earlier run on other data", against, theirs,
+                   exported, bar=BAR, beyond=BEYOND, detail=plain),
+        Line(what="probe, warm cache", against="", values=tuple(cost.wall for cost in warm), unit="s",
              bar=WARM_BAR, beyond=WARM_BEYOND,
-             detail=f"Of CPU {min(cost.cpu for cost in warm):.2f} s at best; start, imports and exit "
-                    f"{min(imports):.2f} s at best."),
-        ratio_line("probe, warm: everything stored", against, theirs, warm),
+             detail=f"Minimum CPU time {min(cost.cpu for cost in warm):.2f} s; start, imports and exit "
+                    f"at least {min(imports):.2f} s."),
+        ratio_line("probe, warm cache", against, theirs, warm),
     ]  # fmt: skip

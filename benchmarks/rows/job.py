@@ -27,14 +27,14 @@ def measure(context: Context) -> list[Line]:
         fresh.append(Cost(wall=cost.wall + more, cpu=0.0, printed=""))
         one = script("recompute.py", context, "--cut", "4e")
         plain.append(Cost(wall=EPOCHS * one["wall"], cpu=0.0, printed=""))
-    extended = f" ({measured} epochs run, the others added at their pace)" if measured < EPOCHS else ""
+    extended = f" ({measured} epochs run, the others extrapolated)" if measured < EPOCHS else ""
     what = f"`regraft fit --strategy partial --cut 4e`, {EPOCHS} epochs, 4 stored views, from an empty cache"
     return [
         ratio_line(what, f"the same with `--views 0`: a new view every epoch{extended}", fresh, ours,
-                   detail="Whole commands, ours both: the frozen part anew in ONNX Runtime. What stored views cost in "
-                          "accuracy: views.md."),
-        ratio_line(what, f"plain PyTorch, channels-last, frozen part anew ({EPOCHS} times one epoch)", plain, ours,
-                   bar=BAR, beyond=BEYOND,
+                   detail="Whole commands, both ours: frozen stages recomputed in ONNX Runtime. For what stored views "
+                          "cost in accuracy, see views.md."),
+        ratio_line(what, f"plain PyTorch, channels-last, frozen stages recomputed ({EPOCHS} times one epoch)", plain,
+                   ours, bar=BAR, beyond=BEYOND,
                    detail="The loop alone, decoding included: no imports, probe, evaluation, bundle or report."),
     ]  # fmt: skip
 

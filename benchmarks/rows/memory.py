@@ -32,7 +32,7 @@ def measure(context: Context) -> list[Line]:
     return [
         Line(what=f"`regraft fit --strategy probe`, peak at {FACTOR * count} images", against="", values=(many,),
              unit="MiB", bar=GROWTH_BAR * few, beyond=PEAK_BEYOND if GROWTH_BAR * few > PEAK_BEYOND else None,
-             detail=f"At {count} images {few:.0f} MiB. Independent of the number of images is taken as at most "
-                    f"{100 * (GROWTH_BAR - 1):.0f} % more at four times as many; the larger matrix of features that "
-                    f"the head is solved on is {matrix:.0f} MiB of it. Beyond: under {PEAK_BEYOND:.0f} MiB."),
+             detail=f"At {count} images {few:.0f} MiB. Target: at most {100 * (GROWTH_BAR - 1):.0f} % more at four "
+                    f"times as many images; the head's feature matrix accounts for {matrix:.0f} MiB. Stretch target: "
+                    f"under {PEAK_BEYOND:.0f} MiB."),
     ]  # fmt: skip

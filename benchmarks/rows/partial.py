@@ -1,4 +1,4 @@
-"""Partial fine-tuning per epoch: on stored activations against running the frozen part anew."""
+"""Partial fine-tuning per epoch: on stored activations against running the frozen stages again."""
 
 from statistics import median
 
@@ -40,14 +40,14 @@ def measure(context: Context) -> list[Line]:
         whole = [Cost(wall=f["wall"], cpu=0.0, printed="") for f in plain[cut]]
         share = median(f["decoding"] / f["wall"] for f in plain[cut])
         lines += [
-            ratio_line(what, "plain PyTorch, channels-last, frozen part anew, decoding not counted", bare, ours[cut],
-                       bar=bar, beyond=beyond),
+            ratio_line(what, "plain PyTorch, channels-last, frozen stages recomputed, decoding not counted", bare,
+                       ours[cut], bar=bar, beyond=beyond),
             ratio_line(what, "the same with decoding", whole, ours[cut],
                        detail=f"Decoding is {100 * share:.0f} % of it."),
         ]  # fmt: skip
     lines.append(
         ratio_line("5a and 5b trained (cut 4e), stored", "`regraft fit --views 0`: a new view every epoch", fresh,
-                   ours["4e"], detail="Ours both: the frozen part anew in ONNX Runtime.")
+                   ours["4e"], detail="Both ours: frozen stages recomputed in ONNX Runtime.")
     )  # fmt: skip
     return lines
 

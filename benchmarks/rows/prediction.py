@@ -80,8 +80,8 @@ def _lines(context: Context, threads: int) -> list[Line]:
     on = f"{threads} thread{'s' if threads > 1 else ''}, {len(files)} images in batches of {BATCH}"
     speeds = [GMACS * len(files) / cost.wall for cost in costs["ours"]]
     most = SIDE**3 / 1e9 / min(cost.wall for cost in costs["product"])
-    same = f"Largest difference of the logits {error:.0e} of the largest, " + (
-        "so the same numbers" if error <= TOLERANCE else f"MORE than {TOLERANCE:.0e}: not the same numbers"
+    same = f"Maximum difference of the logits {error:.0e} of the largest, " + (
+        "so numerically equal" if error <= TOLERANCE else f"MORE than {TOLERANCE:.0e}: not numerically equal"
     )
     return [
         ratio_line(f"`Bundle.logits` on prepared arrays, {on}", "torchvision eager, NCHW", costs["nchw"], costs["ours"],
@@ -89,10 +89,10 @@ def _lines(context: Context, threads: int) -> list[Line]:
         ratio_line(f"`Bundle.logits` on prepared arrays, {on}", "torchvision eager, channels-last",
                    costs["channels-last"], costs["ours"], bar=1.5),
         Line(what=f"`Bundle.logits`, {on}: multiply-adds", against="", values=tuple(speeds), unit="G/s",
-             detail=f"A product of two {SIDE} × {SIDE} matrices reaches {most:.0f} G/s on the same threads here: "
-                    "what is left above ours is what a better backend could still win on this processor."),
+             detail=f"A {SIDE} × {SIDE} matrix product reaches {most:.0f} G/s on the same threads here: "
+                    "the gap to our result is what a better backend could still gain on this processor."),
         ratio_line(f"`Bundle.predict` on files, {on}", "torchvision's transforms, eager, NCHW", costs["files"],
-                   costs["files, ours"], detail="Ours with decoding, temperature and the out-of-distribution score"),
+                   costs["files, ours"], detail="Ours includes decoding, temperature and OOD score"),
         ratio_line(f"`Bundle.predict` on files, {on}", "torchvision's transforms, eager, channels-last",
                    costs["files, channels-last"], costs["files, ours"]),
     ]  # fmt: skip
@@ -135,7 +135,7 @@ def in_batches(model: Any, tensors: Any) -> Any:
 
 
 def of_files(model: Any, files: list, card: Any) -> Any:
-    """Probabilities of picture files, the way torchvision's documentation has it."""
+    """Probabilities of image files, the way torchvision's documentation has it."""
     import torch
     from PIL import Image
     from torchvision import transforms

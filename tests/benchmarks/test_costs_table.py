@@ -29,12 +29,12 @@ def networks() -> list[dict[str, Any]]:
 def test_every_number_in_the_sentences_follows_from_the_counts() -> None:
     said = claims({one["spec"]: one for one in networks()})
     for piece in (
-        "8.8 times by what is counted, 7,000,000 against 61,600,000",
+        "8.8 times fewer, 7,000,000 against 61,600,000",
         "20.0 times fewer than VGG-16",
-        "1.60 billion are counted, 2.0 times AlexNet's; VGG-16 takes 10.0 times",
-        "14.0 times the parameters and cost 8.0 times",
+        "1.60 billion counted, 2.0 times AlexNet's; VGG-16 takes 10.0 times",
+        "14.0 times the parameters and 8.0 times",
         "a training step took 4.0 times as long",
-        "48.0 MB of every example in GoogLeNet, and 4.0 MB in AlexNet",
+        "48.0 MB per example in GoogLeNet and 4.0 MB in AlexNet",
     ):
         assert piece in said
 

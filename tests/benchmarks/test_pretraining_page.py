@@ -35,7 +35,7 @@ def test_every_number_of_every_card_is_on_the_page(folder: Path) -> None:
         assert all(f"* {limit}" in text for limit in found.limits)
     assert "| `googlenet` | 2.3 | 64 px | 70,317 | 1000 | 20 | 1,324,420 | 58 | 0.457 [0.444, 0.480] |" in text
     assert "options.lr 0.002\n" in text
-    assert "that of epoch 19 is kept" in text
+    assert "the weights of epoch 19 are kept" in text
 
 
 def test_the_nearest_figures_decide_which_is_to_be_preferred(folder: Path) -> None:
@@ -45,8 +45,8 @@ def test_the_nearest_figures_decide_which_is_to_be_preferred(folder: Path) -> No
     card["figures"].append(figure("linear probes on 5 target tasks less that of short", 0.0712, signed=True))
     path.write_text(json.dumps(card))
     text = page(shipped_ones())
-    assert "* `googlenet`: 2.3 MB; mean accuracy of probes +0.071 [+0.059, +0.095] against short." in text
-    assert "`googlenet` has the higher mean accuracy of probes, each on inputs of its own size; " in text
+    assert "* `googlenet`: 2.3 MB; mean probe accuracy +0.071 [+0.059, +0.095] compared with short." in text
+    assert "`googlenet` has the higher mean probe accuracy, each at its own input size; " in text
 
 
 def test_what_was_not_measured_is_said_so(folder: Path) -> None:
@@ -55,7 +55,7 @@ def test_what_was_not_measured_is_said_so(folder: Path) -> None:
     del card["figures"][1:], card["recipe"]["curve"]
     path.write_text(json.dumps(card))
     assert page(shipped_ones()).count("| not measured | not measured |") == 1
-    assert "How training went" not in page(shipped_ones())
+    assert "Training curves" not in page(shipped_ones())
     assert curves(shipped_ones()) == ""
 
 
@@ -65,7 +65,7 @@ def test_the_plot_is_the_same_picture_for_the_same_cards_with_a_panel_for_each(f
     drawn = curves(shipped_ones())
     assert drawn == curves(shipped_ones())
     assert ElementTree.fromstring(drawn).tag.endswith("svg")
-    assert "How training went" in page(shipped_ones())
+    assert "Training curves" in page(shipped_ones())
 
 
 def test_without_weights_there_is_no_page(folder: Path) -> None:

@@ -43,9 +43,9 @@ def test_ways_are_told_ahead_or_behind_by_the_interval_of_the_mean_over_all_task
     fill(kept, "partial", 0.9, 0.5, list(DOMAINS))
     fill(kept, "lora", 0.3, 2.0, list(DOMAINS))
     text = " ".join(page("ways", ASKED, Found(kept), SETTINGS).split())
-    assert "ahead: `partial` +0.300 [" in text
-    assert "behind: `lora` -0.300 [" in text
-    assert "level" not in text
+    assert "higher: `partial` +0.300 [" in text
+    assert "lower: `lora` -0.300 [" in text
+    assert "not significant" not in text
     assert "| 10 | partial | 3 | 0.900 [" in text
     assert "| 0.500 | 15 of 15 | +0.250 | 12 |" in text
     assert "| 2.000 | 0 of 15 |" in text
@@ -55,7 +55,7 @@ def test_a_way_that_lacks_a_task_is_told_task_by_task_alone(kept: Kept) -> None:
     fill(kept, "probe", 0.6, 1.0, list(DOMAINS))
     fill(kept, "partial", 0.9, 0.5, list(DOMAINS)[1:])
     text = page("ways", ASKED, Found(kept), SETTINGS)
-    assert "## In short" not in text
+    assert "## Summary" not in text
     assert "| 10 | partial | not run |" in text
     lines = {one.split(" | ")[0].strip("| "): one for one in text.splitlines() if one.startswith("|")}
     assert lines["hymenoptera"].endswith("| not run | not run |")
@@ -67,7 +67,7 @@ def test_the_plot_is_the_same_bytes_for_the_same_rows(kept: Kept) -> None:
     fill(kept, "partial", 0.9, 0.5, list(DOMAINS)[1:])
     drawn = plot(ASKED, Found(kept))
     assert drawn == plot(ASKED, Found(kept))
-    assert "accuracy less that of probe" in drawn
+    assert "accuracy minus that of probe" in drawn
 
 
 @pytest.mark.parametrize("name", list(PAGES))
