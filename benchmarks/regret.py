@@ -3,7 +3,8 @@
     .venv/bin/python benchmarks/regret.py [--hours 4] [--only-estimate] [--only-write]
 
 In every setting (a data set with a share of its training examples) `sweep` trains every recipe, and `regraft advise`,
-from an empty store, has a tenth of the CPU seconds that one run of each took (as wall-clock seconds on one thread).
+from an empty store, has a tenth of the CPU seconds that one run of each took, with what a process needs to begin (its
+clock is CPU time, since others may use the machine).
 Beside it: naive rules, and random search with the same budget. Settings go in order of value; nothing is begun after
 the hours. Rows are kept in benchmarks/rows/regret.jsonl, runs in runs/regret, and the same command goes on from them.
 `_regret.py` says how regret is counted. Writes docs/results/regret.md.
@@ -42,6 +43,10 @@ SHARED = {"options.patience": 0, "threads": 1}
 """No early stopping, so that costs can be predicted."""
 GUESS_S = {"probe": 0.02, "partial": 0.4, "full": 1.5, "lp_ft": 1.5}
 """CPU seconds of a run by training example, before one was timed: for the estimate alone."""
+CLOCKED = "import time, sys; time.monotonic = time.process_time; from regraft.doors.cli import main; sys.exit(main())"
+"""Runs the command line with a clock that counts CPU seconds."""
+STARTED = "import onnxruntime, torch, regraft.reports.page, regraft.workbench.fit"
+"""What a fit imports, which the runs of a sweep share."""
 GUESSED_EXAMPLES = {"hymenoptera": 244, "digits": 1297, "chest_xray_pneumonia": 600, "plantvillage_tomato": 420}
 
 
@@ -154,6 +159,7 @@ def _rows(done: SweepDone, where: Mapping[str, Any]) -> Iterator[dict[str, Any]]
     """A row for every run, and one for the setting, last: it says that all ran."""
     ids: list[str] = []
     units: list[str] = []
+    begin_s = spent_by("-c", STARTED)
     for one in done.cells:
         names, right, groups = right_in(one.folder)
         assert ids in ([], names), "all runs are tested on the same examples"
@@ -163,7 +169,7 @@ def _rows(done: SweepDone, where: Mapping[str, Any]) -> Iterator[dict[str, Any]]
         rest = sum(seconds for phase, seconds in spent.items() if phase not in ("activations", "training"))
         train = sum(part.examples for split, part in one.report.data.splits.items() if split != "test")
         yield {"kind": "run", **where, "recipe": one.candidate, "seed": one.seed, "right": packed(right),
-               "seconds": round(filled + rest, 2), "examples": train}  # fmt: skip
+               "seconds": round(begin_s + filled + rest, 2), "examples": train}  # fmt: skip
     place = {unit: at for at, unit in enumerate(dict.fromkeys(units))}
     yield {"kind": "setting", **where, "units": [place[unit] for unit in units]}
 
@@ -178,19 +184,25 @@ def advised(data: str, name: str, share: float, seed: int, asked: Asked, budget_
     command = ["advise", data, "--backbones", ",".join(asked.backbones), "--strategies", ",".join(asked.strategies),
                "--seed", str(seed), "--budget", f"{budget_s:.0f}s", "--out", str(out), "-q"]  # fmt: skip
     with TemporaryDirectory() as cache:
-        before = os.times()
-        subprocess.run([sys.executable, "-m", "regraft", *command, *options], check=True, stdout=subprocess.DEVNULL,
-                       env=os.environ | {"REGRAFT_CACHE": cache, "OMP_NUM_THREADS": "1"})  # fmt: skip
-        after = os.times()
+        cpu_s = spent_by("-c", CLOCKED, *command, *options, REGRAFT_CACHE=cache)
     report = read_advice(out)
     return {
         "budget_s": round(budget_s, 1),
-        "cpu_s": round(after.children_user + after.children_system - before.children_user - before.children_system, 1),
+        "cpu_s": round(cpu_s, 1),
         "choice": report.advised.name,
         "predicted": {one.name: [one.predicted.low, one.predicted.high] for one in report.candidates
                       if one.predicted and one.predicted.low is not None},
         "seconds": {one.name: round(one.cost.seconds, 1) for one in report.candidates if one.cost},
     }  # fmt: skip
+
+
+def spent_by(*arguments: str, **environment: str) -> float:
+    """CPU seconds of a Python process on one thread."""
+    before = os.times()
+    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL,
+                   env=os.environ | environment | {"OMP_NUM_THREADS": "1"})  # fmt: skip
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
 
 
 if __name__ == "__main__":

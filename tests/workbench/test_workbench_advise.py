@@ -1,20 +1,27 @@
 """Advice: what the test resolves, probes and scores, a pilot, and test labels that are never read."""
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from regraft.activations.runner import Prefixes
+from regraft.backbones.backbone import Backbone
 from regraft.backbones.opening import open_backbone
+from regraft.contracts.task import Task
+from regraft.data.scan import Scanned
 from regraft.errors import BadRequest
 from regraft.recipe import Recipe, read_recipe
 from regraft.reports.advice import AdviceReport, read_advice, verdict
-from regraft.values import drained
-from regraft.workbench.advise import Advised, advise
-from regraft.workbench.features import Extracted, features, inside, probed
+from regraft.values import Plan, drained
+from regraft.workbench import _probing
+from regraft.workbench.advise import Advised, _affordable, advise
+from regraft.workbench.features import Extracted, Probed, features, inside, probed
 from regraft.workbench.fit import fit
 from regraft.workbench.run import RunDone
 from regraft.workbench.session import open_session
@@ -51,28 +58,17 @@ def facts(report: AdviceReport) -> list[object]:
 
 
 @pytest.mark.slow
-def test_test_labels_are_never_read(tmp_path: Path) -> None:
-    as_is = advice(tints(tmp_path / "d"), tmp_path / "out", 0.0)
-    other = advice(tints(tmp_path / "swapped" / "d", swapped=True), tmp_path / "other", 0.0)
-    assert facts(as_is) == facts(other)
-    assert (as_is.num_train, as_is.num_test) == (120, 40)
-    assert as_is.noise_floor is not None
-    assert "cannot be detected" in verdict(as_is)
-    assert {"LogME", "H-score", "GBC", "TransRate", "5-NN accuracy"} <= set(as_is.backbones[0].scores)
-    assert as_is.curve is not None
-    assert any("No pilot" in one for one in as_is.not_done)
-    assert any("its card has no features of them" in one for one in as_is.not_done)
-    (tried, untried) = as_is.candidates
-    assert tried.strategy == "probe"
-    assert untried.measured is None
-    assert untried.cost is not None
-    assert (tmp_path / "out" / "report.html").is_file()
+def test_a_pilot_ranks_recipes_on_training_examples_alone_and_no_test_label_is_read(tmp_path: Path) -> None:
+    report = advice(tints(tmp_path / "d"), tmp_path / "out", 3000.0)
+    other = advice(tints(tmp_path / "swapped" / "d", swapped=True), tmp_path / "other", 3000.0)
+    assert facts(report) == facts(other)
+    assert (report.num_train, report.num_test) == (120, 40)
+    assert report.noise_floor is not None
+    assert "cannot be detected" in verdict(report)
+    assert {"LogME", "H-score", "GBC", "TransRate", "5-NN accuracy"} <= set(report.backbones[0].scores)
+    assert report.curve is not None
+    assert any("its card has no features of them" in one for one in report.not_done)
     assert json.loads((tmp_path / "out" / "report.json").read_text())["num_test"] == 40
-
-
-@pytest.mark.slow
-def test_a_pilot_ranks_recipes_on_training_examples_alone(tmp_path: Path) -> None:
-    report = advice(tints(tmp_path / "d"), tmp_path / "out", 300.0)
     rows = (tmp_path / "out" / "pilot.csv").read_text().splitlines()[1:]
     assert len(rows) == 120
     assert all("/train/" in row for row in rows)
@@ -85,6 +81,43 @@ def test_a_pilot_ranks_recipes_on_training_examples_alone(tmp_path: Path) -> Non
     assert [one.name for one in stages] == ["stem", "3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "output"]
     assert all(set(one.scores) == {"LogME", "H-score", "GBC", "TransRate", "5-NN accuracy"} for one in stages)
     assert "## Stages inside the backbones" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_without_time_nothing_is_measured_and_the_advice_says_so(tmp_path: Path) -> None:
+    report = advice(tints(tmp_path / "d"), tmp_path / "out", 0.5)
+    assert [(one.strategy, one.measured, one.cost) for one in report.candidates] == [
+        ("probe", None, None), ("partial", None, None)
+    ]  # fmt: skip
+    assert report.backbones == ()
+    assert report.noise_floor is None
+    assert "nothing was measured" in verdict(report)
+    assert any("No backbone was measured" in one for one in report.not_done)
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+def test_backbones_are_compared_on_as_many_examples_as_the_time_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(recipe: Recipe, backbone: Backbone, scanned: Scanned, task: Task, targets: Any, some: Any) -> Any:
+        yield Plan(phase="activations", examples=len(some), bytes_needed=0, bytes_free=0, seconds=10.0 * len(some))
+        return Probed(features=np.zeros((len(some), 2)), outputs=np.zeros((len(some), 2)), groups=some, c=1.0,
+                      inputs=session.inputs(backbone.card, 1), prefixes=object.__new__(Prefixes))  # fmt: skip
+
+    recipe, notes = Recipe(data=str(tints(tmp_path / "d")), input_px=32, threads=1), list[str]()
+    session = drained(open_session(recipe, workers=1))
+    monkeypatch.setattr(_probing, "probed", slow)
+    found = drained(_probing.probe_in_time(recipe, session, [TINY], time.monotonic() + 1300, notes))
+    assert 50 <= len(found[TINY].positions) <= 65, "half of the time, ten seconds each"
+    assert [session.task.classes[at] for at in np.unique(session.targets[found[TINY].positions])] == ["a", "b"]
+    assert "of 120 training and validation examples" in notes[0]
+    assert not drained(_probing.probe_in_time(recipe, session, [TINY], time.monotonic() + 200, notes))
+    assert notes[1] == f"The time did not suffice to measure {TINY}."
+
+
+def test_the_pilot_takes_the_recipes_that_there_is_time_for() -> None:
+    prices = {("a", "full"): 9.0, ("a", "probe"): 1.0, ("b", "probe"): 2.0}
+    assert _affordable(prices, 4.0) == [("a", "probe"), ("b", "probe")]
+    assert _affordable(prices, 12.0) == list(prices)
 
 
 @pytest.mark.slow

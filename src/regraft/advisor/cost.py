@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from regraft.backbones.costs import NetworkCosts
 
 FLOAT = {"float16": 2, "float32": 4}
+CHECKED = 256
+"""Maximum number of examples that a finished model is checked on: they go through the whole network again."""
 COPIES = 4
 """Copies in memory of each trained parameter: the parameter, its gradient, and two moments of the optimiser."""
 
@@ -61,7 +63,7 @@ class Cost:
     training_s: float
     """Seconds of training, without early stopping."""
     rest_s: float = 0.0
-    """Seconds of everything else (opening the data, the probe baseline, evaluation, saving the model), if measured."""
+    """Seconds of everything else: opening data and weights, the probe baseline, evaluation, saving the model."""
     memory_bytes: int
     """Bytes of the activations kept for a batch, the trained parameters, and their gradients and optimiser state."""
     disk_bytes: int
@@ -99,6 +101,7 @@ def cost(network: "NetworkCosts", stages: tuple[str, ...], plan: Plan, rates: Ra
         filling_s=rows * (rates.loading + share * rates.running)
         + plain * ((1 - share) * rates.running + (0.0 if rows else rates.loading + share * rates.running)),
         training_s=training * plan.trainings,
+        rest_s=min(CHECKED, plain) * (rates.loading + rates.running) + (plan.others * (1 - share) * rates.running),
         memory_bytes=sum(part.kept_bytes for part in above) * plan.batch
         + 4 * COPIES * sum(part.parameters for part in above),
         disk_bytes=stored,

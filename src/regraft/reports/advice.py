@@ -17,6 +17,9 @@ from regraft.version import VERSION
 from regraft.words import counted, duration, listed, lowered, size
 
 FORMAT = 1
+WORTH = 0.01
+"""Share of the best measured value that a cheaper recipe may lie behind it and still be advised, if the two are not
+distinguishable. Our choice: a gap is the best estimate of what the cheaper one loses, however uncertain it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +54,7 @@ class Looked:
     probe: Measured
     """Main metric of its linear probe, out of fold."""
     scores: Mapping[str, float | None]
-    """Transferability scores by title; None if undefined."""
+    """Transferability scores by title; None if undefined. Empty if there was no time."""
     similarity: Similarity | None = None
     """Distance of the features from those of the pretraining data; None if these are not known."""
     inside: "tuple[Looked, ...]" = ()
@@ -71,7 +74,8 @@ class AdviceReport:
     """Number of test examples, which are not used; 0: cross-validation will be used."""
     num_groups: int | None
     noise_floor: float | None
-    """Smallest difference in accuracy that this number of test examples can resolve; None for other metrics."""
+    """Smallest difference in accuracy that this number of test examples can resolve; None for other metrics, and if
+    nothing was measured."""
     disagreement: float
     """Estimated share of examples that exactly one of two models predicts correctly, for the noise floor."""
     backbones: tuple[Looked, ...]
@@ -89,9 +93,12 @@ class AdviceReport:
 
     @property
     def advised(self) -> Candidate:
-        """Return the cheapest candidate that is not distinguishable from the best."""
-        tied = [one for one in self.candidates if one.tied] or list(self.candidates[:1])
-        return min(tied, key=lambda one: one.cost.seconds if one.cost else float("inf"))
+        """Return the cheapest candidate that is not distinguishable from the best and hardly behind it (`WORTH`)."""
+        best = self.candidates[0]
+        value = best.measured.value if best.measured else 0.0
+        tied = [one for one in self.candidates
+                if one.tied and one.measured and abs(one.measured.value - value) <= WORTH * abs(value)]  # fmt: skip
+        return min(tied or [best], key=lambda one: one.cost.seconds if one.cost else float("inf"))
 
 
 def verdict(report: AdviceReport) -> str:
@@ -103,7 +110,8 @@ def verdict(report: AdviceReport) -> str:
     tied = [one.name for one in report.candidates if one.tied]
     best = report.advised
     if len(tied) > 1:
-        said.append(f"Not distinguishable here: {listed(tied, 6)}. Take the cheapest: {best.name}.")
+        said.append(f"Not distinguishable here: {listed(tied, 6)}. Take {best.name}, the cheapest of those that are "
+                    f"within {WORTH:.0%} of the best.")  # fmt: skip
     else:
         said.append(f"Take {best.name}: {best.reason}")
     return " ".join(said)
@@ -145,7 +153,7 @@ def blocks(report: AdviceReport) -> list[Block]:
     found = [
         Block("Noise floor", (f"{data}test label was used.", floor)),
         Block("Recipes", (Table(header, rows, left=3), reasons, counting, Code(command, "sh"))),
-        Block("Backbones", (scoring, _table("backbone", title, report.backbones))),
+        *([Block("Backbones", (scoring, _table("backbone", title, report.backbones)))] if report.backbones else []),
         *([Block("Task similarity", (comparing, Bullets(far)))] if far else []),
     ]
     if stages := [one for one in report.backbones if one.inside]:
@@ -165,8 +173,8 @@ def blocks(report: AdviceReport) -> list[Block]:
 
 
 def _table(what: str, title: str, rows: Sequence[Looked]) -> Table:
-    scores = list(rows[0].scores) if rows else []
-    looked = [[one.name, one.probe.told(), *(shown(one.scores[score]) for score in scores)] for one in rows]
+    scores = list(dict.fromkeys(score for one in rows for score in one.scores))
+    looked = [[one.name, one.probe.told(), *(shown(one.scores.get(score)) for score in scores)] for one in rows]
     return Table([what, f"probe: {title}", *scores], looked)
 
 

@@ -38,11 +38,9 @@ class Examined:
 
     session: Session
     positions: Int[np.ndarray, " k"]
-    """Training and validation examples."""
+    """Training and validation examples, or a sample of them."""
     task: Task
     num_test: int
-    opening_s: float = 0.0
-    """Seconds for opening data and weights, including imports."""
 
     @property
     def targets(self) -> np.ndarray:
@@ -84,7 +82,7 @@ def stages_of(data: Examined, seen: Probed, spec: str, until: float, notes: list
         some = np.flatnonzero(split(task.strata(data.targets), seen.groups, NUM_INSIDE / len(some), seed))
     targets, groups, found = data.targets[some], data.session.user_groups(data.positions[some]), list[Looked]()
     for cut, features in {**inside(seen, data.positions[some]), "output": seen.features[some]}.items():
-        outputs = _out_of_fold(task, targets, seen.groups[some], features)
+        outputs = out_of_fold(task, targets, seen.groups[some], features)
         if outputs is None:
             continue
         judged = np.isfinite(outputs).all(axis=1)
@@ -94,7 +92,7 @@ def stages_of(data: Examined, seen: Probed, spec: str, until: float, notes: list
     return tuple(found)
 
 
-def _out_of_fold(
+def out_of_fold(
     task: Task, targets: np.ndarray, groups: Int[np.ndarray, " k"], features: Float[np.ndarray, "k d"], c: float = 0.0
 ) -> Float[np.ndarray, "k z"] | None:
     """Return logits or values of each example by a linear head solved without it and its group; nan if there is none.
@@ -143,7 +141,7 @@ def curve_of(data: Examined, seen: Probed) -> Curve | None:
                 seed = derive_seed(data.session.recipe.seed, "curve", str(draw))
                 some = np.flatnonzero(split(task.strata(data.targets), seen.groups, share, seed))
             targets = data.targets[some]
-            outputs = _out_of_fold(task, targets, seen.groups[some], seen.features[some], seen.c)
+            outputs = out_of_fold(task, targets, seen.groups[some], seen.features[some], seen.c)
             if outputs is None:
                 continue
             judged = np.isfinite(outputs).all(axis=1)

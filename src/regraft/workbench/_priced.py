@@ -4,6 +4,7 @@ runs.
 Shapes: k training and validation examples.
 """
 
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -20,11 +21,13 @@ from regraft.nn.stages import PooledHead
 from regraft.recipe import Recipe
 from regraft.strategies.tail import Tail
 from regraft.values import Event, Progress
+from regraft.words import listed
 from regraft.workbench._machine import choose_device, clock_of
+from regraft.workbench._probing import Known
 from regraft.workbench.features import Probed
 from regraft.workbench.recipes import resolve
 from regraft.workbench.session import Session
-from regraft.workbench.sweep import SweepDone
+from regraft.workbench.sweep import SweepDone, candidates_of
 
 TIMED = 24
 """Number of examples to time. Our choice: less than a second."""
@@ -32,38 +35,46 @@ TIMED = 24
 
 NOT_REST = ("weights", "data", "activations", "training")
 """Phases of a run whose costs are estimated separately."""
-TRAINED = 32
-"""Batch size of timed training steps, as large as in `partial` and `full`: smaller steps cost more per example."""
-STEPS = 3
-"""Number of timed training steps."""
+TRAINED, WARM = 32, 4
+"""Batch size of the timed training step, as large as in `partial` and `full` (smaller steps cost more per example), and
+of the step before it, which makes room."""
+PLANNING_S = 4.0
+"""Expected seconds for counting and timing a backbone. Our choice."""
+CELL_S = 3.0
+"""Expected CPU seconds of a run in the pilot besides storing, training and checking. Our choice."""
+EPOCHS, MIN_STEPS = 8, 60
+"""Maximum epochs of fine-tuning in the pilot, and its minimum number of steps, both 0.4 of the defaults. Our choice."""
 Priced = tuple[Plan, Callable[[Plan], Cost]]
 """A plan, and a function from plans of its backbone to their costs."""
 
 
 def plans_of(
-    recipe: Recipe, session: Session, positions: Int[np.ndarray, " k"],
-    backbones: Mapping[str, tuple[Backbone, Probed]], strategies: Sequence[str],
+    recipe: Recipe, session: Session, backbones: Mapping[str, Known], strategies: Sequence[str], until: float,
     notes: list[str],
 ) -> Generator[Event, None, dict[tuple[str, str], Priced]]:  # fmt: skip
-    """Plan each backbone with each strategy, and estimate the costs from layer counts and timed batches."""
+    """Plan each backbone with each strategy and the recipe's options, and estimate the costs from layer counts and
+    timed batches. What there is no time for until `until` is left out, with a note."""
     from regraft.backbones.costs import costs_of as counted
 
-    found = dict[tuple[str, str], Priced]()
-    device = choose_device(recipe.device)
-    clock = clock_of(device)
+    found, late = dict[tuple[str, str], Priced](), list[str]()
+    clock = clock_of(choose_device(recipe.device))
     train, val = session.validated
-    for spec, (backbone, seen) in backbones.items():
+    for spec, known in backbones.items():
+        if time.monotonic() + PLANNING_S > until:
+            late.append(spec)
+            continue
+        backbone, seen = known.backbone, known.seen
         try:
             network = counted(backbone.family, backbone.card.buildable)
         except RegraftError as error:
             notes.append(f"The cost of {spec} could not be counted: {error}")
             continue
-        loading, running = _timed(seen, positions, clock)
+        loading, running = _timed(seen, known.positions, clock)
         steps = dict[str, float]()
+        asked = candidates_of(recipe, [(spec, one) for one in strategies])
         for strategy in strategies:
-            name, _, cut = strategy.partition("@")
             try:
-                resolved = resolve(replace(recipe, strategy=name, cut=cut, options={}), backbone.card)
+                resolved = resolve(asked[f"{spec} {strategy}"], backbone.card)
             except RegraftError as error:
                 notes.append(f"{spec} {strategy} was left out: {error.message}")
                 continue
@@ -76,9 +87,11 @@ def plans_of(
             )  # fmt: skip
             if plan.epochs and plan.cut not in steps:
                 yield Progress(phase="measuring", done=len(found), total=len(backbones) * len(strategies))
-                steps[plan.cut] = _step(backbone, seen, plan.cut, positions, clock)
+                steps[plan.cut] = _step(backbone, seen, plan.cut, known.positions, clock)
             rates = Rates(loading=loading, running=running, training=steps.get(plan.cut, 0.0))
             found[spec, strategy] = plan, partial(cost, network, backbone.card.stages, rates=rates)
+    if late:
+        notes.append(f"The time did not suffice to estimate what fits of {listed(late, 6)} cost.")
     return found
 
 
@@ -101,29 +114,31 @@ def _step(
     import torch
     from torch.nn import functional
 
-    some = positions[:TRAINED].tolist()
-    records = stacked([seen.inputs.load(at, 0, 0)[0] for at in some])
-    network, began = backbone.fresh_network(), 0.0
+    records = stacked([seen.inputs.load(at, 0, 0)[0] for at in positions[:TRAINED].tolist()])
+    network = backbone.fresh_network()
     with torch.random.fork_rng(devices=[]):
         with torch.no_grad():
             state = network.run({name: torch.from_numpy(one) for name, one in records.items()}, upto=cut)
         tail = Tail(network, cut, PooledHead(backbone.card.width, 2), "pooled", batch_norm="frozen").train()
         tail.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimiser = torch.optim.AdamW(tail.parameters(), lr=0.0)
-        for number in range(1 + STEPS):
-            began = clock() if number == 1 else began  # the first makes room
+        rows = len(next(iter(records.values())))
+        for number in (WARM, rows):
+            began = clock()
             optimiser.zero_grad()
-            loss = functional.cross_entropy(tail(state), torch.zeros(len(some), dtype=torch.int64))
+            some = {name: one[:number] if len(one) == rows else one for name, one in state.items()}
+            outputs = tail(some)
+            loss = functional.cross_entropy(outputs, torch.zeros(len(outputs), dtype=torch.int64))
             torch.autograd.backward(loss)
             optimiser.step()
-    return (clock() - began) / STEPS / len(some)
+    return (clock() - began) / rows
 
 
 def costs_of(
-    plans: Mapping[tuple[str, str], Priced], piloted: SweepDone | None, opening_s: float
+    plans: Mapping[tuple[str, str], Priced], piloted: SweepDone | None, found: Mapping[str, Known], opening_s: float
 ) -> dict[tuple[str, str], tuple[str, Cost]]:
     """Return cut and cost of each recipe, estimates corrected by what the pilot measured. `opening_s` is the time
-    before a fit computes anything: imports, data, weights."""
+    before a fit opens weights: imports and data."""
     ran = {}
     for one in piloted.report.candidates if piloted else ():
         if spec := next((known for known in plans if is_swept(known, one)), None):
@@ -138,24 +153,36 @@ def costs_of(
         if curve:
             factors[spec] = report.spent.get("training", 0.0) / priced(small).training_s
     others = float(np.median(list(factors.values()))) if factors else 1.0
-    found = {}
+    made = {}
     for spec, (plan, priced) in plans.items():
-        counted = replace(priced(plan), rest_s=opening_s)
+        counted, known = priced(plan), found[spec[0]]
+        rest = counted.rest_s
         if spec in ran:
             spent = ran[spec].spent
-            rest = sum(seconds for name, seconds in spent.items() if name not in NOT_REST)
+            rest = max(rest, sum(seconds for name, seconds in spent.items() if name not in NOT_REST))
             if not plan.epochs:  # solved at once
                 rest += spent.get("training", 0.0)
-            counted = replace(counted, rest_s=opening_s + rest)
-        found[spec] = plan.cut, replace(counted, training_s=counted.training_s * factors.get(spec, others))
-    return found
+        # Above an inner cut, two prefixes are exported: up to the cut, and through to the output.
+        rest += opening_s + known.weights_s + known.export_s * (1 if plan.cut in ("input", "output") else 2)
+        training = counted.training_s * factors.get(spec, others)
+        made[spec] = plan.cut, replace(counted, rest_s=rest, training_s=training)
+    return made
 
 
-def seconds_of(planned: Priced, epochs: int, share: float) -> float:
-    """Return the seconds of a plan with at most this number of epochs on a share of its training examples."""
+def seconds_of(planned: Priced, share: float, held_out: float) -> float:
+    """Return the CPU seconds of a run of the pilot, with a share of the training examples, a share held out, and the
+    pilot's options (`piloting`). What probes need is stored already."""
     plan, priced = planned
-    examples = round(plan.examples * share)
-    return priced(replace(plan, examples=examples, epochs=min(plan.epochs, epochs), trainings=1.0)).seconds
+    examples, epochs = round(plan.examples * share), min(plan.epochs, EPOCHS)
+    found = priced(replace(plan, examples=examples, others=round(plan.examples * held_out), validated=0, trainings=1.0,
+                           epochs=epochs, min_steps=min(plan.min_steps, MIN_STEPS)))  # fmt: skip
+    return found.seconds + CELL_S - (found.filling_s if plan.cut in ("input", "output") else 0.0)
+
+
+def piloting(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe's options for the pilot."""
+    return {**options, "epochs": min(EPOCHS, options.get("epochs", EPOCHS)),
+            "min_steps": min(MIN_STEPS, options.get("min_steps", MIN_STEPS))}  # fmt: skip
 
 
 def is_swept(known: tuple[str, str], swept: Any) -> bool:

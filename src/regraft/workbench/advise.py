@@ -1,29 +1,28 @@
 """Advise: which backbone to reuse, how much of it to retrain, and whether the difference is detectable at all.
 
-Test labels are never used: after splitting, only training and validation examples are read. First, linear probes and
-transferability scores of every backbone are computed on stored features; then, within the budget, a pilot by successive
-halving (Jamieson & Talwalkar 2016, arXiv:1502.07943): the best backbones with all strategies on half of the training
-examples, then the better half of these recipes on all, evaluated on a hold-out.
+Test labels are never used: after splitting, only training and validation examples are read. All of it is within the
+budget: first linear probes on stored features of the backbones, on a sample of the examples if need be; then a pilot by
+successive halving (Jamieson & Talwalkar 2016, arXiv:1502.07943): the best backbones with the strategies that there is
+time for on half of the training examples, then the better half of these recipes on all, evaluated on a hold-out; then
+transferability scores and whatever else does not affect the ranking. What there was no time for is said.
 """
 
 import shutil
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from regraft.advisor.cost import Cost
 from regraft.advisor.noise import predicted, smallest_difference
-from regraft.backbones.backbone import Backbone
 from regraft.contracts.metric import main_metric
 from regraft.contracts.strategy import STRATEGIES
 from regraft.data.dataset import Dataset
 from regraft.errors import BadRequest, RunError
 from regraft.evaluation.intervals import measure
-from regraft.evaluation.many import ranked
+from regraft.evaluation.many import Standing, ranked
 from regraft.files import claimed
 from regraft.folds import split
 from regraft.identity import derive_seed
@@ -31,7 +30,7 @@ from regraft.recipe import Recipe, Source
 from regraft.reports import report as reported
 from regraft.reports.advice import AdviceReport, Candidate, Looked, read_advice, verdict, write_advice
 from regraft.reports.sweep import SweepReport
-from regraft.values import Event, Measured, Notice, Progress, Written
+from regraft.values import Event, Measured, Notice, Written
 from regraft.words import JOINT, listed
 from regraft.workbench._evidence import (
     Examined,
@@ -44,16 +43,16 @@ from regraft.workbench._evidence import (
 )
 from regraft.workbench._machine import choose_device, clock_of, num_threads
 from regraft.workbench._manifest import check_files, write_manifest
-from regraft.workbench._priced import Priced, costs_of, is_swept, plans_of, seconds_of
-from regraft.workbench.features import Probed, probed
-from regraft.workbench.recipes import named, open_for, suited
+from regraft.workbench._priced import CELL_S, Priced, costs_of, is_swept, piloting, plans_of, seconds_of
+from regraft.workbench._probing import Known, probe_in_time
+from regraft.workbench.recipes import named
 from regraft.workbench.session import MIN_VALIDATION, open_session
 from regraft.workbench.sweep import SweepDone, candidates_of, compared
 
 HELD_OUT, HALF = 0.3, 0.5
 """Share of the training examples held out to evaluate the pilot; share of the rest for its first round."""
-EPOCHS = 8
-"""Maximum epochs of fine-tuning in the pilot. Our choice."""
+UNMEASURED = "nothing was measured; a probe is the cheapest model, and what every other one is compared with."
+"""Reason for a rank without a measurement."""
 NUM_BACKBONES = 2
 """Number of backbones in the pilot."""
 BUDGET_S = 600.0
@@ -84,90 +83,111 @@ def advise(
     """
     if not backbones or not strategies:
         raise BadRequest("There are no candidates to choose from.", fix="name at least one backbone and one strategy.")
-    began = time.monotonic()
+    candidates_of(recipe, pairs := [(backbone, one) for backbone in backbones for one in strategies])  # reject early
+    clock, notes = clock_of(choose_device(recipe.device)), list[str]()
+    began, worked = time.monotonic(), clock()
     with claimed(out / "advice.json", "advice", {"data": recipe.data}, resume=False):
-        threads = num_threads(recipe.threads)
-        clock = clock_of(choose_device(recipe.device))
-        started = clock()
-        session = yield from open_session(recipe, dataset, workers=threads)
-        opening_s, weights_s = clock() - started, 0.0
-        positions = session.learnable
-        data = Examined(session=session, positions=positions, task=session.task, num_test=len(session.splits.test))
-        found: dict[str, tuple[Backbone, Probed]] = {}
-        for at, spec in enumerate(dict.fromkeys(backbones)):
-            yield Progress(phase="backbones", done=at, total=len(backbones))
-            before = clock()
-            backbone = yield from open_for(recipe, spec)
-            weights_s = max(weights_s, clock() - before)
-            backbone = suited(recipe, session.dataset, backbone)
-            seen = yield from probed(recipe, backbone, session.scanned, session.task, session.targets, positions)
-            if seen.outputs is None:
-                raise BadRequest("All examples belong to one group or class, so nothing can be compared.",
-                                 fix="add examples of other groups or classes.")  # fmt: skip
-            found[spec] = backbone, seen
-        data = replace(data, opening_s=opening_s + weights_s)
-        report = yield from _advice(recipe, data, found, strategies, out, began, budget_s)
+        session = yield from open_session(recipe, dataset, workers=num_threads(recipe.threads))
+        opening_s, until = clock() - worked, began + budget_s
+        found = yield from probe_in_time(recipe, session, list(dict.fromkeys(backbones)), until, notes)
+        some = next(iter(found.values())).positions if found else session.learnable
+        data = Examined(session=session, positions=some, task=session.task, num_test=len(session.splits.test))
+        said = {spec: one.seen.outputs for spec, one in found.items() if one.seen.outputs is not None}
+        timed = Timed(began=began, until=until, opening_s=opening_s, worked=worked, clock=clock)
+        report = yield from _advice(recipe, data, found, said, pairs, out, timed, notes)
         write_advice(report, out)
     yield Advised(report=report, path=out)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Timed:
+    """The time of an advice."""
+
+    began: float
+    until: float
+    """When it ends, by `time.monotonic`."""
+    opening_s: float
+    """Seconds for opening the data, including imports."""
+    worked: float
+    clock: Callable[[], float]
+    """Clock of the seconds that costs are counted in, and what it said at the beginning."""
+
+    @property
+    def left(self) -> float:
+        """Wall-clock seconds left."""
+        return self.until - time.monotonic()
+
+    @property
+    def pace(self) -> float:
+        """Wall-clock seconds so far, per second of the clock: less than 1 with several threads."""
+        return (time.monotonic() - self.began) / max(self.clock() - self.worked, 1e-3)
+
+
 def _advice(
-    recipe: Recipe, data: Examined, found: Mapping[str, tuple[Backbone, Probed]], strategies: Sequence[str], out: Path,
-    began: float, budget_s: float,
+    recipe: Recipe, data: Examined, found: Mapping[str, Known], said: Mapping[str, np.ndarray],
+    pairs: Sequence[tuple[str, str]], out: Path, timed: Timed, notes: list[str],
 ) -> Generator[Event, None, AdviceReport]:  # fmt: skip
-    session, task = data.session, data.task
-    name = main_metric(task.kind).name
-    said = {spec: seen.outputs for spec, (_, seen) in found.items() if seen.outputs is not None}
-    known = np.all([np.isfinite(one).all(axis=1) for one in said.values()], axis=0)
-    groups = session.user_groups(data.positions)
-    groups_known = None if groups is None else groups[known]
-    outputs = {spec: one[known] for spec, one in said.items()}
-    targets = data.targets[known]
-    probes = {
-        spec: measure(main_metric(task.kind), targets, one, groups=groups_known, seed=recipe.seed)
-        for spec, one in outputs.items()
-    }
-    standing = ranked(targets, {spec: [one] for spec, one in outputs.items()}, metric=name, groups=groups_known,
-                      seed=recipe.seed)  # fmt: skip
-    order = [one.name for one in standing.standings]
-    notes = list[str]()
-    looked = tuple(
-        Looked(name=spec, probe=probes[spec],
-               scores=scores_of(task, found[spec][1].features, data.targets, found[spec][0]),
-               similarity=similarity_of(spec, *found[spec], recipe.seed, notes))
-        for spec in order
-    )  # fmt: skip
-    plans = yield from plans_of(
-        recipe, session, data.positions, {spec: found[spec] for spec in order}, strategies, notes
-    )
-    some = [(spec, strategy) for spec in order[:NUM_BACKBONES] for strategy in strategies]
-    piloted = yield from _pilot(recipe, data, some, plans, out, began + budget_s, notes)
-    pilot, costs = piloted.report if piloted else None, costs_of(plans, piloted, data.opening_s)
-    looked = tuple(
-        replace(one, inside=stages_of(data, found[one.name][1], one.name, began + budget_s, notes)) for one in looked
-    )
-    disagreement = disagreement_of(task, targets, list(outputs.values()))
-    units = data.num_test or len(data.positions)
-    tested = session.num_groups(session.splits.test if data.num_test else data.positions)
-    floor = smallest_difference(min(units, tested or units), disagreement) if task.exclusive else None
-    candidates = _candidates(pilot, {one.name: one for one in standing.standings}, probes, costs, units)
-    best = found[order[0]][1]
+    session, task, metric = data.session, data.task, main_metric(data.task.kind)
+    strategies, order, standings = list(dict.fromkeys(one for _, one in pairs)), list[str](), dict[str, Standing]()
+    outputs, probes, targets, floor = dict[str, np.ndarray](), dict[str, Measured](), data.targets, None
+    disagreement = 0.0
+    if said:
+        judged = np.all([np.isfinite(one).all(axis=1) for one in said.values()], axis=0)
+        groups = session.user_groups(data.positions)
+        within = None if groups is None else groups[judged]
+        outputs, targets = {spec: one[judged] for spec, one in said.items()}, targets[judged]
+        probes = {spec: measure(metric, targets, one, groups=within, seed=recipe.seed) for spec, one in outputs.items()}
+        ranking = ranked(targets, {spec: [one] for spec, one in outputs.items()}, metric=metric.name, groups=within,
+                         seed=recipe.seed)  # fmt: skip
+        standings = {one.name: one for one in ranking.standings}
+        order, disagreement = list(standings), disagreement_of(task, targets, list(outputs.values()))
+        units = data.num_test or len(session.learnable)
+        tested = session.num_groups(session.splits.test if data.num_test else session.learnable)
+        floor = smallest_difference(min(units, tested or units), disagreement) if task.exclusive else None
+    best = {spec: found[spec] for spec in order[:NUM_BACKBONES]}
+    plans = yield from plans_of(recipe, session, best, strategies, timed.until, notes)
+    chosen = [(spec, strategy) for spec in best for strategy in strategies]
+    piloted = yield from _pilot(recipe, data, chosen, plans, out, timed, notes) if chosen else _nothing()
+    rest = {spec: found[spec] for spec in order[NUM_BACKBONES:]}
+    plans |= yield from plans_of(recipe, session, rest, strategies, timed.until, notes)
+    costs = costs_of(plans, piloted, found, timed.opening_s)
+    looked = [Looked(name=spec, probe=probes[spec], scores={}) for spec in order]
+    for at, spec in enumerate(order):
+        if timed.left > 0:
+            backbone, seen = found[spec].backbone, found[spec].seen
+            similar = similarity_of(spec, backbone, seen, recipe.seed, notes)
+            scores = scores_of(task, seen.features, data.targets, backbone)
+            looked[at] = replace(looked[at], scores=scores, similarity=similar)
+    if order and timed.left <= 0:
+        notes.append("The time did not suffice for all transferability scores and distances from the pretraining data.")
+    for at, spec in enumerate(order):  # the stages inside take about as long as the probe did
+        inside = stages_of(data, found[spec].seen, spec, timed.until - found[spec].wall_s, notes)
+        looked[at] = replace(looked[at], inside=inside)
+    candidates = _candidates(piloted.report if piloted else None, standings, probes, costs,
+                             len(data.positions), data.num_test or len(session.learnable), pairs)  # fmt: skip
+    first = found[order[0]].seen if order else None
     return AdviceReport(
-        data=Path(recipe.data).name, described=session.dataset.describe(), metric=name, num_train=len(data.positions),
-        num_test=data.num_test, num_groups=session.num_groups(data.positions), noise_floor=floor,
-        disagreement=disagreement, backbones=looked, candidates=tuple(candidates), curve=curve_of(data, best),
-        weakest=weakest_of(data, best), budget_s=budget_s, seconds=time.monotonic() - began, not_done=tuple(notes),
+        data=Path(recipe.data).name, described=session.dataset.describe(), metric=metric.name,
+        num_train=len(session.learnable), num_test=data.num_test, num_groups=session.num_groups(session.learnable),
+        noise_floor=floor, disagreement=disagreement, backbones=tuple(looked), candidates=tuple(candidates),
+        curve=curve_of(data, first) if first and timed.left > 0 else None,
+        weakest=weakest_of(data, first) if first else "", budget_s=timed.until - timed.began,
+        seconds=time.monotonic() - timed.began, not_done=tuple(notes),
     )  # fmt: skip
+
+
+def _nothing() -> Generator[Event, None, None]:
+    yield from ()
 
 
 def _pilot(
     recipe: Recipe, data: Examined, chosen: Sequence[tuple[str, str]], plans: Mapping[tuple[str, str], Priced],
-    out: Path, until: float, notes: list[str],
+    out: Path, timed: Timed, notes: list[str],
 ) -> Generator[Event, None, SweepDone | None]:  # fmt: skip
     """Run successive halving by sweeps over training examples only; None if there was no time, or nothing to
     compare."""
-    session, manifest = data.session, out / "pilot.csv"
-    if len(data.positions) < 2 * MIN_VALIDATION:
+    session, manifest, positions = data.session, out / "pilot.csv", data.session.learnable
+    if len(positions) < 2 * MIN_VALIDATION:
         notes.append(f"No pilot: fewer than {2 * MIN_VALIDATION} training examples.")
         return None
     try:
@@ -176,30 +196,31 @@ def _pilot(
         notes.append(f"No pilot: {error.message}")
         return None
     splits = np.full(len(session.dataset.examples), "train", dtype="U5")
-    held = split(session.task.strata(data.targets), session.splits.groups[data.positions], HELD_OUT,
+    held = split(session.task.strata(session.targets[positions]), session.splits.groups[positions], HELD_OUT,
                  derive_seed(recipe.seed, "pilot"))  # fmt: skip
-    splits[data.positions[held]] = "test"
-    write_manifest(session.dataset.examples, data.positions, splits, session.splits.groups, manifest)
+    splits[positions[held]] = "test"
+    write_manifest(session.dataset.examples, positions, splits, session.splits.groups, manifest)
     shared = replace(
-        recipe, data=str(manifest), task=session.task.kind, options={"epochs": EPOCHS, **recipe.options}, cut="",
+        recipe, data=str(manifest), task=session.task.kind, options=piloting(recipe.options), cut="",
         source=Source(label_delimiter=JOINT if session.task.facts.get("delimiter") else "", max_damaged_share=1.0),
     )  # fmt: skip
     last: SweepDone | None = None
     for round_, share in enumerate((HALF, 1.0)):
-        left = until - time.monotonic()
-        if left <= 0:
-            break
-        if long := [
-            one for one in chosen if one in plans and seconds_of(plans[one], EPOCHS, (1 - HELD_OUT) * share) > left
-        ]:
-            names = listed([" ".join(one) for one in long], 6)
-            notes.append(f"Round {round_ + 1} of the pilot had no time for {names}.")
-            chosen = [one for one in chosen if one not in long]
-        if not chosen:
+        left, at = timed.left, (1 - HELD_OUT) * share
+        prices = {one: timed.pace * (seconds_of(plans[one], at, HELD_OUT) if one in plans else CELL_S)
+                  for one in chosen}  # fmt: skip
+        # As much time for one round as for the other, unless that is too little to compare two recipes.
+        some = _affordable(prices, left if round_ else left / 2)
+        some = some if len(some) > 1 else _affordable(prices, left)
+        if late := [one for one in chosen if one not in some]:
+            notes.append(
+                f"Round {round_ + 1} of the pilot had no time for {listed([' '.join(one) for one in late], 6)}."
+            )
+        if len(some) < 2:
             break
         folder, before = out / f"pilot-{round_ + 1}", last
         try:
-            candidates = candidates_of(shared, chosen)
+            candidates = candidates_of(replace(shared, max_seconds=left), some)
             events = compared(shared, candidates, folder, sizes=(share,), seeds=1, max_seconds=left)
             for event in events:
                 if isinstance(event, SweepDone):
@@ -215,12 +236,22 @@ def _pilot(
                 "The time did not suffice for the whole second round of the pilot, so the ranking follows the first."
             )
             return before
-        ordered = [(one.backbone, one.strategy) for one in last.report.candidates]
-        chosen = [(one, strategy) for one, strategy in ordered[: max(2, (len(ordered) + 1) // 2)]]
+        chosen = [next(known for known in chosen if is_swept(known, one)) for one in last.report.candidates]
+        chosen = chosen[: max(2, (len(chosen) + 1) // 2)]
     if last is None or len(last.report.candidates) < 2:
         notes.append("No pilot: the time did not suffice to compare two recipes, so the ranking follows the probes.")
         return None
     return last
+
+
+def _affordable(prices: Mapping[tuple[str, str], float], left: float) -> list[tuple[str, str]]:
+    """Return the recipes that there is time for, the cheapest first, in the order given."""
+    some = set[tuple[str, str]]()
+    for one in sorted(prices, key=prices.__getitem__):
+        if prices[one] <= left:
+            left -= prices[one]
+            some.add(one)
+    return [one for one in prices if one in some]
 
 
 def taken(
@@ -250,39 +281,34 @@ def taken(
 
 
 def _candidates(
-    pilot: SweepReport | None, standings: Mapping[str, Any], probes: Mapping[str, Measured],
-    costs: Mapping[tuple[str, str], tuple[str, Cost]], num_test: int,
+    pilot: SweepReport | None, standings: Mapping[str, Standing], probes: Mapping[str, Measured],
+    costs: Mapping[tuple[str, str], tuple[str, Cost]], num_probed: int, num_test: int,
+    pairs: Sequence[tuple[str, str]],
 ) -> list[Candidate]:  # fmt: skip
-    """Return the pilot's candidates in its order, then those not tried."""
+    """Return the pilot's candidates in its order, or the probes in theirs; then those not tried, cheapest kind first:
+    pretrained before random weights, solved before trained heads."""
     found, names = list[Candidate](), set[tuple[str, str]]()
-    if pilot is not None:
-        for one in pilot.candidates:
-            spec = next((known for known in costs if is_swept(known, one)), (one.backbone, one.strategy))
-            names.add(spec)
-            behind = (
-                "the best of the pilot" if one is pilot.candidates[0] else f"behind the best by {one.behind.told()}"
-            )
-            found.append(Candidate(
-                backbone=one.backbone, strategy=spec[1], cut=one.cut, measured=one.measured,
-                predicted=predicted(one.measured, pilot.num_examples, num_test), tied=one.tied,
-                cost=costs[spec][1] if spec in costs else None,
-                reason=f"{behind} on {pilot.num_examples:,} held-out training examples.",
-            ))  # fmt: skip
-    else:
-        for name, one in standings.items():
-            spec = (name, "probe")
-            names.add(spec)
-            measured = probes[name]
-            found.append(Candidate(
-                backbone=name, strategy="probe", cut="output", measured=measured,
-                predicted=predicted(measured, num_test, num_test), tied=one.tied,
-                cost=costs[spec][1] if spec in costs else None,
-                reason="only the probes were compared, out of fold on all training examples.",
-            ))  # fmt: skip
-    for spec, (cut, price) in costs.items():
+
+    def add(spec: tuple[str, str], cut: str, reason: str, measured: Measured | None = None, num: int = 0,
+            tied: bool = False) -> None:  # fmt: skip
+        names.add(spec)
+        price = costs.get(spec)
+        found.append(Candidate(
+            backbone=spec[0], strategy=spec[1], cut=cut or (price[0] if price else ""), measured=measured, tied=tied,
+            predicted=predicted(measured, num, num_test) if measured else None, cost=price and price[1], reason=reason,
+        ))  # fmt: skip
+
+    for at, one in enumerate(pilot.candidates if pilot else ()):
+        assert pilot is not None
+        spec = next((known for known in pairs if is_swept(known, one)), (one.backbone, one.strategy))
+        behind = f"behind the best by {one.behind.told()}" if at else "the best of the pilot"
+        reason = f"{behind} on {pilot.num_examples:,} held-out training examples."
+        add(spec, one.cut, reason, one.measured, pilot.num_examples, one.tied)
+    for name, standing in standings.items() if not pilot else ():
+        reason = f"only probes were compared, out of fold on {num_probed:,} training examples."
+        add((name, "probe"), "output", reason, probes[name], num_probed, standing.tied)
+    why = "not tried in the last round of the pilot." if pilot else "not tried." if standings else UNMEASURED
+    for spec in sorted(pairs, key=lambda one: (one[0].endswith("@random"), one[1] != "probe")):
         if spec not in names:
-            found.append(Candidate(
-                backbone=spec[0], strategy=spec[1], cut=cut, measured=None, predicted=None, tied=False, cost=price,
-                reason="not tried in the last round of the pilot.",
-            ))  # fmt: skip
+            add(spec, "", why)
     return found
