@@ -137,6 +137,7 @@ def test_what_is_dropped_appears_when_it_is_whole(client: TestClient, root: Path
     assert (root / "data/my-photos/dog/2.png").read_bytes() == b"2"
     assert client.post("/uploads", params={"name": "my photos!"}).json()["name"] == "my-photos-2"
     assert upload(client, "table", {"table.csv": b"path,label\n"}) == "/data/table.csv"
+    assert upload(client, "cells", {"cells.h5ad": b"X"}) == "/data/cells.h5ad"
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,8 @@ def test_a_missing_column_is_refused_by_name_or_taken_at_its_mean(
 ) -> None:
     rows = [*csv.reader(cancer.read_text().splitlines())]
     without = write("without.csv", [row[:2] + row[3:] for row in rows])
+    with pytest.raises(BadData, match=r"is not a table(?s:.*)\.parquet, \.h5ad"):
+        list(predict(done[0].path, [tmp_path]))
     (first, *_) = (one for one in predict(done[0].path, [without]) if isinstance(one, Prediction))
     assert "1 column of the network is missing ('mean radius')" in (first.error or "")
     start = {"data": str(without), "backbone": f"bundle:{done[0].path}", "threads": 1}

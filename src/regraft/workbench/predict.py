@@ -130,7 +130,7 @@ def _of_rows(bundle: "Bundle", inputs: Sequence[Path], abstain: float | None) ->
     for given in inputs:
         if not table.accepts(given):
             raise BadData(f"{given} is not a table; this model requires {bundle.modality.many} of a table.",
-                          fix="pass a .csv, .tsv or .parquet file.")  # fmt: skip
+                          fix=f"pass a file that ends in {', '.join(table.SUFFIXES)}.")  # fmt: skip
         names, rows, notes = table.rows_in(given, bundle.modality)
         yield from notes
         for name, prediction in zip(names, bundle.stream(rows, abstain=abstain), strict=True):

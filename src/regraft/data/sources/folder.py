@@ -16,6 +16,7 @@ from pathlib import Path
 
 from regraft.contracts.example import Columns, DataSource, Example, Found, in_file
 from regraft.contracts.modality import MODALITIES, Modality
+from regraft.data.sources.table import SUFFIXES
 from regraft.errors import BadData
 from regraft.values import Notice, notices
 from regraft.words import counted, named, splits_in
@@ -23,7 +24,6 @@ from regraft.words import counted, named, splits_in
 HEAD_BYTES = 256
 """Number of bytes read from a file whose name does not reveal its type."""
 _CLUTTER = frozenset(("thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "dicomdir"))
-_TABLES = frozenset(("csv", "tsv", "jsonl", "parquet"))
 _MAX_DEPTH = 64
 """Maximum depth of nested folders."""
 
@@ -169,7 +169,7 @@ def _walk(
         else:
             ending = entry.name.rpartition(".")[2].lower()
             listing.others[f".{ending}" if "." in entry.name else "no extension"] += 1
-            if ending in _TABLES:
+            if f".{ending}" in SUFFIXES:
                 listing.tables.append("/".join(inner))
 
 

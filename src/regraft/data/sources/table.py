@@ -20,12 +20,13 @@ from regraft.words import SPLIT_WORDS, counted, joined, named, splits_in
 
 PATHS = Columns(unlabelled=True, split_column="", group_column="")
 """Columns of a table without labels."""
-_SUFFIXES = frozenset((".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".h5ad"))
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".h5ad")
+"""Suffixes of tables."""
 
 
 def accepts(path: Path) -> bool:
     """Return whether `path` is a file with the suffix of a table."""
-    return path.suffix.lower() in _SUFFIXES and path.is_file()
+    return path.suffix.lower() in SUFFIXES and path.is_file()
 
 
 def open_source(path: Path, columns: Columns, frame: Any = None) -> Found:

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from regraft.data.archives import ENDINGS
+from regraft.data.sources.table import SUFFIXES
 from regraft.errors import BadRequest
 from regraft.files import atomic
 from regraft.recipe import Recipe, Source, with_settings, write_recipe
 
 KINDS = ("audits", "advice", "sweeps", "runs", "explained", "exports")
 """Folders with results of commands."""
-_TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".toml")
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Place:
         return path.read_text().strip()
 
     def _is_data(self, path: Path) -> bool:
-        return path.is_dir() or path.name.lower().endswith((*ENDINGS, *_TABLES))
+        return path.is_dir() or path.name.lower().endswith((*ENDINGS, *SUFFIXES, ".toml"))
 
 
 def plain(name: str) -> bool:
@@ -95,5 +95,5 @@ def plain(name: str) -> bool:
 
 def stem(name: str) -> str:
     """Return the name of a data set without its archive or table extension."""
-    ending = next((one for one in (*ENDINGS, *_TABLES) if name.lower().endswith(one)), "")
+    ending = next((one for one in (*ENDINGS, *SUFFIXES, ".toml") if name.lower().endswith(one)), "")
     return name[: len(name) - len(ending)]

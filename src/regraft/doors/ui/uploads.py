@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from regraft.data.archives import ENDINGS
+from regraft.data.sources.table import SUFFIXES
 from regraft.doors.http.settings import Refusal
 from regraft.doors.ui.place import Place, plain
 from regraft.files import atomic
@@ -17,7 +18,7 @@ MAX_DEPTH, MAX_NAME = 12, 200
 """Maximum depth of folders; maximum length of a name in bytes."""
 KEEP_FREE = 1 << 30
 """Bytes of disk space that uploads leave free."""
-ONE_FILE = (*ENDINGS, ".csv", ".tsv", ".parquet", ".jsonl")
+ONE_FILE = (*ENDINGS, *SUFFIXES)
 """Extensions of single files that are complete data sets."""
 
 

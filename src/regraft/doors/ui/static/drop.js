@@ -2,7 +2,7 @@
 const token = document.querySelector("meta[name=token]").content;
 const at = (name) => document.querySelector(`#${name}`);
 const files = new Map();
-const alone = /\.(zip|tar|tgz|tbz2|txz|gz|bz2|xz|csv|tsv|parquet|jsonl)$/i;
+const alone = /\.(zip|tar|tgz|tbz2|txz|gz|bz2|xz|csv|tsv|jsonl|ndjson|parquet|h5ad)$/i;
 
 function add(path, file) {
   const parts = path.split("/").filter(Boolean);
