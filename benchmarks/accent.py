@@ -49,10 +49,8 @@ lowest and the highest speaker. Of {seeds} draws of the few recordings the mean.
 What five speakers can show is little: all are men, three accents have one or two of them each
 (george Greek, jackson and theo American, lucas and yweweler German), so an accent cannot be told
 from its speaker. The networks below the heads stay frozen. Made by `python benchmarks/accent.py`."""
-NOT_RUN = """Not run, for want of time: transcription of strings of digits before and after Whisper is
-fine-tuned above a cut on one accent (`benchmarks/transcription_table.py`), the speakers' verification, networks
-trained from scratch on the recordings (what stands there as `k alone` are heads on frozen
-features), and the other 1,500 recordings."""
+NOT_RUN = """Whisper as a transcriber, before and after it is adapted to an accent: [transcription](transcription.md).
+Not run: the other 1,500 recordings."""
 
 
 def recordings() -> list[dict[str, str]]:
