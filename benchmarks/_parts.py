@@ -4,7 +4,6 @@ import csv
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 from _draws import drawn
 from _problems import returned
 from _sets import UNPACKED
@@ -15,7 +14,8 @@ from regraft.workbench.session import Session, open_session
 
 
 @cache
-def _subject(data: str) -> Session:
+def subject(data: str) -> Session:
+    """The set, opened and split."""
     UNPACKED.mkdir(parents=True, exist_ok=True)
     recipe = with_settings(Recipe(data=str(TARGETS[data].open())), dict(map(parse_setting, TARGETS[data].settings)))
     session: Session = returned(open_session(recipe, workers=1))
@@ -30,16 +30,16 @@ def subset(data: str, n: int, seed: int) -> Path:
     path = UNPACKED / "transfer" / f"{data}-{n or 'all'}-{seed}.csv"
     if path.is_file():
         return path
-    found = _subject(data)
-    examples, targets, groups = found.dataset.examples, found.targets, found.parts.groups
-    train = drawn(targets, groups, np.concatenate([found.parts.train, found.parts.val]), n, seed)
+    found = subject(data)
+    examples, targets, groups = found.dataset.examples, found.targets, found.splits.groups
+    train = drawn(targets, groups, found.learnable, n, seed)
     root = UNPACKED / data
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".part")
     with partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "label", "split", "group"])
-        for split, places in (("train", train), ("test", found.parts.test)):
+        for split, places in (("train", train), ("test", found.splits.test)):
             for place in places:
                 one = examples[place]
                 writer.writerow([one.path.relative_to(root), one.label, split, one.group or ""])

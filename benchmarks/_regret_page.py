@@ -1,6 +1,6 @@
 """The page of `regret.py`, from its rows."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from _regret import Setting, covered, setting_of, within
 ABOUT = """Made by `python benchmarks/regret.py`: {ready} settings, backbones {backbones}, strategies {strategies},
 {seeds} seeds, inputs of {px} pixels, on {machine}. Regret is the mean over the seeds of how much less often the chosen
 recipe is right than the best one on a half of the test set, in points of accuracy; the oracle is picked on the other
-half. The advisor has a tenth of the CPU time that one run of every recipe takes, and so has the random search."""
+half. The advisor has a tenth of the CPU time that one run of every recipe takes, and so has the random search. With a
+single seed, intervals cover the choice of test examples alone. {missing}"""
 SIMILAR = ("hymenoptera",)
 """Sets of photographs of things, as the pretraining data are: for the rule of small and similar data."""
 SMALL = 100
@@ -35,8 +36,8 @@ def read_setting(kept: Kept, name: str, share: float) -> Setting:
     return setting_of(f"{name} {share:g}", row["units"], kept.where(kind="run", name=name, share=share))
 
 
-def page(kept: Kept) -> str:
-    """The page as Markdown, of the settings in which everything ran."""
+def page(kept: Kept, wanted: Sequence[tuple[str, float]] = ()) -> str:
+    """The page as Markdown, of the settings in which everything ran; of those `wanted` it says which did not."""
     settings, made = kept.settings(), dict[str, dict[str, Table]]()
     seeds, lines, pairs = settings["seeds"], list[str](), list[tuple[Setting, Row]]()
     for row in kept.where(kind="setting"):
@@ -57,6 +58,8 @@ def page(kept: Kept) -> str:
         lines.append(line(name, f"{examples:,}", *cells, "; ".join(dict.fromkeys(choices))))
     if not made:
         return "# The regret of advice\n\nNothing was measured yet: `python benchmarks/regret.py`.\n"
+    left = [f"{name} {share:g}" for name, share in wanted if f"{name} {share:g}" not in made]
+    missing = f"Not run: {', '.join(left)} (set, share of its training examples)." if left else ""
     who = [one for one in next(iter(made.values())) if all(one in tables for tables in made.values())]
     rows = [_against(one, list(made.values()), seeds) for one in who]
     worst = max(made, key=lambda name: made[name]["advise"].mean)
@@ -64,7 +67,7 @@ def page(kept: Kept) -> str:
     named = {"backbones": ", ".join(settings["backbones"]), "strategies": ", ".join(settings["strategies"])}
     parts = [
         ["# The regret of advice"],
-        [told(ABOUT, **{**settings, **named, "ready": len(made)})],
+        [told(ABOUT, **{**settings, **named, "ready": len(made), "missing": missing})],
         ["## Against the rest", "", *head("who", "mean regret", "regret of `advise` less it"), *rows],
         ["## Setting by setting", "", *head("set", "training examples", *who, "advised"), *lines],
         ["## Predictions", "", *checks],

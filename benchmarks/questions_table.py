@@ -10,14 +10,13 @@ Not run to the end of a cell yet: there is no page of results.
 """
 
 import argparse
-import json
-import resource
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from _cells import Cell, spend
 from _kept import FOLDER, Rows
 from _markdown import head, line, told
 from _sets import ROOT, SHARED
@@ -49,7 +48,12 @@ the untouched network (the probe beside a partial run): {heads}.
 """
 SEEDS, RESAMPLES = (0, 1, 2), 4000
 Row = Mapping[str, Any]
-Cell = tuple[str, str, int]
+NAMES = ("way", "weights", "seed")
+
+
+def seconds_of(cell: Cell) -> float:
+    """About how many CPU seconds a cell takes."""
+    return 0.0 if (RUNS / "-".join(map(str, cell)) / "report.json").is_file() else SECONDS[cell[0]]
 
 
 def cells() -> list[Cell]:
@@ -58,7 +62,7 @@ def cells() -> list[Cell]:
 
 
 def made(cell: Cell) -> Row:
-    """The cell's row."""
+    """What the cell's row holds."""
     way, weights, seed = cell
     out = RUNS / f"{way}-{weights}-{seed}"
     settings = [f"--set={name}={value}" for name, value in {**WAYS[way], "threads": 1}.items()]
@@ -71,7 +75,7 @@ def made(cell: Cell) -> Row:
     report, found = read_report(out), read_predictions(out / "predictions.csv", "test", "span")
     (sentence,) = report.baselines
     return {
-        "way": way, "weights": weights, "seed": seed, "groups": list(found.groups),
+        "groups": list(found.groups),
         "f1": np.round(each(found.targets, found.outputs, overlap), 4).tolist(),
         "exact": each(found.targets, found.outputs, exact).astype(int).tolist(),
         "seconds": round(sum(phase.cpu_seconds for phase in report.phases)),
@@ -135,13 +139,7 @@ def main() -> None:
     todo = [cell for cell in cells() if cell not in have]
     print(f"{len(todo)} cells left, about {sum(SECONDS[way] for way, _, _ in todo) / 60:.0f} CPU minutes; "
           f"at most {minutes:g} are spent.", flush=True)  # fmt: skip
-    for cell in todo:
-        spent = resource.getrusage(resource.RUSAGE_CHILDREN)
-        finished = (RUNS / "-".join(map(str, cell)) / "report.json").is_file()
-        if not finished and spent.ru_utime + spent.ru_stime + SECONDS[cell[0]] > 60 * minutes:
-            continue
-        kept.add(made(cell))
-        print(json.dumps({name: value for name, value in kept.rows[-1].items() if not isinstance(value, list)}))
+    spend(kept, cells(), NAMES, made, seconds_of, minutes=minutes)
     PAGE.write_text(page(kept.rows), encoding="utf-8")
     print(PAGE)
 

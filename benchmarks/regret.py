@@ -94,7 +94,7 @@ def main() -> None:
                      "set": list(asked.set), "machine": processor()[0]})  # fmt: skip
         for name, share in settings:
             measure(kept, name, share, asked, given.runs, ends_at)
-    write_text(given.page, page(kept))
+    write_text(given.page, page(kept, SETTINGS))
     print(f"wrote {given.page}")
 
 

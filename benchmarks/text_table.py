@@ -14,11 +14,12 @@ import argparse
 import csv
 import json
 import shutil
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from _cells import finished, spend
 from _kept import FOLDER, Rows
 
 SETS = {"sms_spam": ("train", "test"), "movie_reviews": ("train", "test")}
@@ -36,7 +37,8 @@ WAYS = {
 """Strategy and settings. The rates are usual ones for such networks (Devlin et al. 2019; Hu et al. 2021)."""
 SECONDS = {"probe": 25, "partial": 60, "lora": 80, "full": 150, "scratch": 200}
 """CPU seconds of a cell, about, on one core of the machine that this was written on."""
-Cell = tuple[str, int, str, int]
+NAMES = ("set", "size", "way", "seed")
+Cell = tuple[Any, ...]
 
 
 def cells() -> Iterator[Cell]:
@@ -99,14 +101,13 @@ def by_tfidf(table: Path, seed: int) -> str:
     return "".join(map(str, (said == targets[test]).astype(int).tolist()))
 
 
-def made(data: Path, cell: Cell, out: Path) -> list[dict[str, object]]:
-    """The cell's row; of a probe one of TF-IDF too."""
+def made(data: Path, cell: Cell, out: Path, kept: Rows) -> Mapping[str, Any]:
+    """What the cell's row holds; of a probe, a row of TF-IDF is kept too."""
     from regraft.recipe import Recipe, Source, with_settings
-    from regraft.workbench.fit import fit
 
     name, size, way, seed = cell
     strategy, settings = WAYS[way]
-    table, folder, began = table_of(data, name, size, seed, out), out / "run", time.process_time()
+    table, folder = table_of(data, name, size, seed, out), out / "run"
     shutil.rmtree(folder, ignore_errors=True)
     recipe = Recipe(
         data=str(table), backbone="minilm_l6@package", strategy=strategy, seed=seed, threads=1,
@@ -114,22 +115,23 @@ def made(data: Path, cell: Cell, out: Path) -> list[dict[str, object]]:
     )  # fmt: skip
     if size == MOST and settings:
         settings = {**settings, "options.epochs": MOST_EPOCHS}
-    for _ in fit(with_settings(recipe, settings), folder):
-        pass
+    finished(folder, with_settings(recipe, settings))
     with (folder / "predictions.csv").open(newline="", encoding="utf-8") as file:
         tested = [row for row in csv.DictReader(file) if row["split"] == "test"]
-    right = "".join(str(int(row["label"] == row["predicted"])) for row in tested)
-    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    row = {"set": name, "size": size, "seed": seed, "seconds": round(time.process_time() - began, 1)}
-    found = [{**row, "way": way, "accuracy": right.count("1") / len(right), "right": right}]
     if way == "probe":
         plain = by_tfidf(table, seed)
+        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
         assert abs(plain.count("1") / len(plain) - report["baselines"][0]["paired"]["b"]) < 1e-9, (
             "not what the report has"
         )
-        found.append({**row, "way": "tfidf", "accuracy": plain.count("1") / len(plain), "right": plain})
+        kept.add({**dict(zip(NAMES, (name, size, "tfidf", seed), strict=True)), **scored(plain)})
     shutil.rmtree(folder)
-    return found
+    return scored("".join(str(int(row["label"] == row["predicted"])) for row in tested))
+
+
+def scored(right: str) -> Mapping[str, Any]:
+    """What is kept of ones and zeros, whether each test text is right."""
+    return {"accuracy": right.count("1") / len(right), "right": right}
 
 
 def main() -> None:
@@ -151,13 +153,8 @@ def main() -> None:
     todo = [cell for cell in dict.fromkeys(cells()) if cell not in have]
     print(f"{len(todo)} cells to make, about {sum(map(seconds_of, todo)) / 60:.0f} CPU minutes; "
           f"at most {given.minutes:g} are spent.", flush=True)  # fmt: skip
-    for cell in todo:
-        if time.process_time() + seconds_of(cell) > 60 * given.minutes:
-            continue
-        rows = made(given.data, cell, given.out)
-        kept.add(*rows)
-        for row in rows:
-            print({name: value for name, value in row.items() if name not in ("right", "difference")}, flush=True)
+    spend(kept, list(cells()), NAMES, lambda cell: made(given.data, cell, given.out, kept), seconds_of,
+          minutes=given.minutes)  # fmt: skip
 
 
 if __name__ == "__main__":

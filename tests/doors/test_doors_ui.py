@@ -245,6 +245,16 @@ def test_the_curve_of_a_run_that_went_on_is_one(tmp_path: Path) -> None:
     assert "<script" not in "".join(drawing for _, drawing, _ in found.charts)
 
 
+def test_a_sweep_says_how_far_it_is_beside_the_run_that_it_is_at(tmp_path: Path) -> None:
+    log = tmp_path / "events.jsonl"
+    rows = [{"type": "Progress", "phase": phase, "done": 1, "total": 4, "seconds_left": 90.0, "facts": {}}
+            for phase in ("sweep", "2/4 googlenet partial, seed 0: training")]  # fmt: skip
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = live(log)
+    assert found.whole == "1 of 4 runs done, 90 s left"
+    assert found.phase == "2/4 googlenet partial, seed 0: training"
+
+
 def test_reports_of_every_kind_are_shown_between_the_pages(client: TestClient, root: Path) -> None:
     write_all(root)
     for kind, said in (
@@ -257,6 +267,10 @@ def test_reports_of_every_kind_are_shown_between_the_pages(client: TestClient, r
         assert "Skip to the content" in page
     assert "<image" in client.get("/audits/sample").text
     assert "<is>" not in client.get("/audits/sample").text
+    (root / "data/advised/a").mkdir(parents=True)
+    (root / "advice/sample").rename(root / "advice/advised")
+    (root / "advice/advised/advice.json").write_text('{"data": "data/advised"}')
+    assert "Fit googlenet partial" in client.get("/advice/advised").text
     (root / "sweeps/sample/report.json").write_text('{"format": 9}')
     assert client.get("/sweeps/sample").status_code == 409
 

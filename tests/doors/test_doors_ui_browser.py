@@ -223,6 +223,44 @@ def test_from_dropped_images_to_a_served_model(seen: tuple[Seen, Path], images: 
     one.look("home")
 
 
+def test_a_clean_split_an_advice_and_a_sweep_are_jobs_with_results(seen: tuple[Seen, Path], images: Path) -> None:
+    one, folder = seen
+    page = one.page
+    shutil.copytree(images, folder / "data/kinds")
+    quick = f"backbone={TINY}\ninput_px=32\nthreads=1\nfolds=2\nmax_repeats=1"
+
+    def asked(field: str, **given: str) -> None:
+        page.goto(f"{one.base}/data/kinds")
+        form = page.locator(f"form:has(input[name={field}])")
+        form.locator("summary").click()
+        for name, value in given.items():
+            form.locator(f"[name={name}]").fill(value)
+        form.locator("button").click()
+        page.wait_for_url("**/jobs/*")
+
+    page.goto(one.address)
+    one.press("kinds")
+    one.press("Audit these data")
+    page.wait_for_url("**/jobs/*")
+    one.at_the_end()
+    page.goto(f"{one.base}/data/kinds")
+    one.press("Fix the split")
+    page.wait_for_selector("text=Use the clean split")
+    one.look("mended")
+    one.press("Use the clean split")
+    page.wait_for_url("**/data/kinds-clean.csv")
+    one.look("clean")
+
+    asked("budget", backbones=TINY, strategies="probe", budget="90s", settings=quick)
+    one.at_the_end()
+    one.look("advice")
+    assert page.locator(f"button:text-is('Fit {TINY} probe')").count() == 1
+
+    asked("seeds", backbones=TINY, strategies="probe", seeds="2", settings=quick)
+    one.at_the_end()
+    one.look("sweep")
+
+
 def test_a_clip_from_the_microphone_is_tried(seen: tuple[Seen, Path], child_env: dict[str, str]) -> None:
     pytest.importorskip("soundfile", reason="the extra `sound` is not installed")
     one, folder = seen

@@ -8,7 +8,7 @@ from math import floor, log10
 from pathlib import Path
 from typing import Any
 
-from regraft.words import duration
+from regraft.words import counted, duration
 
 WIDTH, HEIGHT, LEFT, FOOT = 520, 200, 72, 24
 
@@ -22,6 +22,8 @@ class Live:
     total: int = 0
     left: str = ""
     """Remaining time of the phase, for display."""
+    whole: str = ""
+    """How far the job of several runs is, which the phase is a part of, for display."""
     notices: list[str] = field(default_factory=list)
     epochs: list[Mapping[str, float]] = field(default_factory=list)
     """Measurements at the ends of epochs, with `step`."""
@@ -59,8 +61,11 @@ def _add(found: Live, event: Mapping[str, Any]) -> None:
         found.notices.append(event["text"])
     elif event["type"] == "Progress":
         rest = event["seconds_left"]
-        found.phase, found.done, found.total = event["phase"], event["done"], event["total"]
-        found.left = "" if rest is None or found.done >= found.total else f"{duration(rest)} left"
+        left = "" if rest is None or event["done"] >= event["total"] else f"{duration(rest)} left"
+        if event["phase"] == "sweep":
+            found.whole = f"{event['done']} of {counted(event['total'], 'run')} done" + (left and f", {left}")
+            return
+        found.phase, found.done, found.total, found.left = event["phase"], event["done"], event["total"], left
         if event["phase"] == "training" and event["facts"]:
             if found.epochs and event["done"] <= found.epochs[-1]["step"]:  # another training has started
                 found.epochs = [one for one in found.epochs if one["step"] < event["done"]]

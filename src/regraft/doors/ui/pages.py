@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ class Result:
     lead: Sequence[str]
     blocks: Sequence[Block]
     plots: Mapping[str, str]
+    fit: Mapping[str, str] = field(default_factory=dict)
+    """What to fit by an advice: data, backbone and strategy."""
 
 
 def result(folder: Path) -> Result:
@@ -56,7 +58,11 @@ def _result(folder: Path, written: int) -> Result:
             return Result(f"Audit of {seen.data}", [audit.verdict(seen)], audit.blocks(seen), _drawings(folder))
         if folder.parent.name == "advice":
             said = from_json(advice.AdviceReport, found)
-            return Result(f"Advice on {said.data}", [advice.verdict(said)], advice.blocks(said), _drawings(folder))
+            fit, asked, best = dict[str, str](), folder / "advice.json", said.advised
+            if asked.is_file():
+                data = json.loads(asked.read_text(encoding="utf-8"))["data"].removeprefix("data/")
+                fit = {"data": data, "backbone": best.backbone, "strategy": best.strategy}
+            return Result(f"Advice on {said.data}", [advice.verdict(said)], advice.blocks(said), _drawings(folder), fit)
         swept = from_json(sweep.SweepReport, found)
         return Result(f"Sweep {folder.name}", [sweep.verdict(swept)], sweep.blocks(swept), _drawings(folder))
     except (OSError, ValueError, TypeError, LookupError) as error:
