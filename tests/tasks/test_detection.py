@@ -88,3 +88,18 @@ def test_predicted_boxes_are_drawn_over_the_image_in_the_colours_of_their_classe
     assert all((shown[y, x] == colour).all() for y, x in ((20, 10), (39, 29), (20, 29), (39, 10), (30, 10)))
     assert (shown[30, 20] == 90).all(), "the inside stays clear"
     assert (shown[30:46, 40:60] == 90).all(), "a box below the score of predictions is not drawn"
+
+
+def test_texts_beside_boxes_stay_inside_and_hide_one_another_only_where_there_is_no_room(tmp_path: Path) -> None:
+    Image.new("RGB", (80, 60), (90, 90, 90)).save(tmp_path / "grey.png")
+    corner = [{"label": name, "score": 0.9, "box": [76.0, 40.0, 80.0, 50.0]} for name in ("cat", "dog")]
+    marks = TASKS.get("detection")(("cat", "dog")).marks(corner)
+    ((_, png),) = MODALITIES.get("image").marked(File(tmp_path / "grey.png"), marks, 480).items()
+    shown = np.asarray(Image.open(io.BytesIO(png)))
+    assert shown.shape == (360, 480, 3)
+    areas = [(shown == palette()[number]).all(axis=2) for number in (1, 2)]
+    rows = [np.flatnonzero(area.sum(axis=1) > 30) for area in areas]
+    for area, found in zip(areas, rows, strict=True):
+        assert len(found) > 5, "the ground of the text"
+        assert area[found].any(axis=0)[:456].any(), "it begins left of the box, since it would be cut off"
+    assert not set(rows[0].tolist()) & set(rows[1].tolist())

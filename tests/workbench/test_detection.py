@@ -108,13 +108,17 @@ def test_a_model_predicts_boxes_in_pixels_of_the_image(run: RunDone, data: Path)
 def test_an_evaluation_gives_the_numbers_of_the_run_and_can_be_compared(
     run: RunDone, data: Path, tmp_path: Path
 ) -> None:
-    *_, done = evaluate(run.path, data, out=tmp_path / "e", threads=1)
+    *_, done = evaluate(run.path, data, out=tmp_path / "e", previews=2, threads=1)
     assert isinstance(done, Evaluated)
     again = done.report.evaluation["test"].metrics["ap50"].value
     assert again == pytest.approx(run.report.evaluation["test"].metrics["ap50"].value, abs=0.05)
     found = compare(run.path, tmp_path / "e")
     assert found.paired.metric == "ap50"
     assert abs(found.paired.difference.value) < 0.05
+    page = (tmp_path / "e" / "report.html").read_text()
+    assert page.count("data:image/png") == 2, "the largest mistakes, drawn"
+    assert "| example | predicted | label |" in (tmp_path / "e" / "report.md").read_text()
+    assert "data:image" not in (run.path / "report.html").read_text(), "shown only where that was asked for"
 
 
 def test_faster_rcnn_finds_boxes_above_a_stored_cut_and_is_exported(data: Path, tmp_path: Path) -> None:

@@ -371,9 +371,10 @@ class Modality(ABC):
         the network prepends); positive values support the prediction."""
         return ""
 
-    def marked(self, content: Content, marks: Marks) -> Mapping[str, bytes]:
+    def marked(self, content: Content, marks: Marks, longest: int = 0) -> Mapping[str, bytes]:
         """Return files that show what a prediction marks (`Task.marks`) in an example, by the ends of their names; none
-        if nothing can be marked in such examples."""
+        if nothing can be marked in such examples. `longest` is the longer side of overlays; 0: that of the
+        example."""
         return {}
 
     @abstractmethod

@@ -118,6 +118,7 @@ def evaluate(
     settings: dict[str, Any],
     out: Annotated[Path | None, given("Output folder for the report, plots and predictions.")] = None,
     abstain: Abstain = None,
+    previews: Annotated[int, flag("Number of largest mistakes to show in the report, with masks and boxes drawn.")] = 0,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -131,7 +132,9 @@ def evaluate(
     from regraft.workbench.evaluate import evaluate as verb
 
     source = with_settings(Recipe(data=str(data)), settings).source
-    done = result_of(verb(run, data, out=out, source=source, abstain=abstain), Evaluated, quiet=quiet)
+    done = result_of(
+        verb(run, data, out=out, source=source, abstain=abstain, previews=previews), Evaluated, quiet=quiet
+    )
     print_run(done.report, out, json=json)
 
 

@@ -23,9 +23,16 @@ MANY_CLASSES = 100
 """Maximum number of class names on the card; bundle.json has all."""
 
 
-def write_pages(report: Report, folder: Path, *, plots: bool = True) -> None:
-    """Write report.md, report.html, plots if wanted, and, last, report.json."""
-    write_page(folder, report, title(report), lead(report), blocks(report), drawn(report) if plots else {})
+def write_pages(
+    report: Report, folder: Path, *, plots: bool = True, mistakes: Sequence[Sequence[str]] = (), sheet: str = ""
+) -> None:
+    """Write report.md, report.html, plots if wanted, and, last, report.json. `mistakes` to list are ids, predictions
+    and labels; `sheet` is an SVG with their previews."""
+    every, drawings = blocks(report), drawn(report) if plots else {}
+    if mistakes:
+        every.insert(-1, sections.largest_mistakes(mistakes))
+        drawings["mistakes"] = sheet
+    write_page(folder, report, title(report), lead(report), every, drawings)
 
 
 def write_page(

@@ -16,6 +16,8 @@ MANY_FILES = 50
 """Maximum number of listed damaged files."""
 MANY_IDS = 20
 """Maximum number of listed examples per finding."""
+MANY_LETTERS = 120
+"""Maximum number of characters of a prediction or a label in a table."""
 MANY_EPOCHS = 12
 """Maximum number of listed epochs, including the first, the best and the last."""
 
@@ -89,6 +91,13 @@ def findings(report: Report) -> Block | None:
         about = f" Examples: {ids}." if ids else ""
         said.append(f"{one.check}: {one.message}{about} {one.fix}".strip())
     return Block("Data checks", (Bullets(said),)) if said else None
+
+
+def largest_mistakes(rows: Sequence[Sequence[str]]) -> Block:
+    """Return a section with ids, predictions and labels, and the sheet of previews called `mistakes`."""
+    cells = [[one if len(one) <= MANY_LETTERS else one[: MANY_LETTERS - 1] + "…" for one in row] for row in rows]
+    text = "The largest or most confident mistakes, with previews of the data. Such a mistake may be a wrong label."
+    return Block("Mistakes", (text, Table(("example", "predicted", "label"), cells, left=3)), ("mistakes",))
 
 
 def data(report: Report) -> Block:

@@ -25,13 +25,18 @@ from regraft.files import atomic_folder, write_text
 from regraft.recipe import Source
 from regraft.records import from_json
 from regraft.reports.page import write_pages
+from regraft.reports.panels import panels
 from regraft.reports.report import Abstained, Damaged, DataFacts, ModelFacts, Report
-from regraft.values import Event, Measured, Notice, Progress
+from regraft.values import NOTHING, Event, Measured, Notice, Progress
 from regraft.words import counted, named
 from regraft.workbench._finish import backbone_facts, made_now
 from regraft.workbench._machine import choose_device, num_threads
-from regraft.workbench.run import predictions_table, trained_on
+from regraft.workbench.mistakes import Mistake, look, marking, ranked
+from regraft.workbench.run import predictions_table, read_predictions, trained_on
 from regraft.workbench.session import opening_for, scanning
+
+OVERLAY_PX = 264
+"""Longer side of examples with what was predicted drawn over them."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,29 +54,33 @@ def evaluate(
     out: Path | None = None,
     source: Source | None = None,
     abstain: float | None = None,
+    previews: int = 0,
     threads: int = 0,
 ) -> Iterator[Event]:
     """Evaluate the model in `run` on the labelled data at `data`; yields events, the last one an `Evaluated`.
 
     If the data have predefined splits, the test split is used, or else the validation split. Unreadable files are
     reported and left out; with `abstain`, the share of rejected examples and the accuracy on the others are reported as
-    well.
+    well. The pages show this many of the largest mistakes, as `previews` of the data, with masks and boxes drawn.
 
     Raises:
         BadData: a label is not among the model's classes, or no examples are left.
-        BadRequest: the targets are a teacher's features, which are not available here.
+        BadRequest: the targets are a teacher's features, which are not available here; or there are previews and no
+            `out`.
     """
+    if previews > 0 and out is None:
+        raise BadRequest("There is no report that could show previews.", fix="give its folder with --out.")
     if out is not None and out.exists() and (out.is_file() or any(out.iterdir())):
         raise RunError(
             f"{out} already exists.", fix="choose another --out, or delete it; existing files are not overwritten."
         )
     with nullcontext() if out is None else atomic_folder(out) as folder:
-        report = yield from _evaluate(run, data, folder, source or Source(), abstain, threads)
+        report = yield from _evaluate(run, data, folder, source or Source(), abstain, previews, threads)
     yield Evaluated(report=report)
 
 
 def _evaluate(
-    run: Path, data: Path, out: Path | None, source: Source, abstain: float | None, threads: int
+    run: Path, data: Path, out: Path | None, source: Source, abstain: float | None, previews: int, threads: int
 ) -> Generator[Event, None, Report]:
     """Yield the events of `evaluate` except the last, and return the report; `out` is an empty folder."""
     bundle = load(run, device=choose_device("auto"), threads=num_threads(threads), workers=num_threads(threads))
@@ -128,8 +137,21 @@ def _evaluate(
     if out is not None:
         said = {"test": (asked.dataset.examples, asked.outputs)}
         write_text(out / "predictions.csv", predictions_table(bundle.model.task, said))
-        write_pages(report, out)
+        shown = _previews(bundle, asked, out, previews) if previews > 0 else []
+        sheet = panels([(one.id, seen) for one, seen in shown], large=marking(bundle.model.task))
+        rows = [(one.id, one.predicted or NOTHING, one.label or NOTHING) for one, _ in shown]
+        write_pages(report, out, mistakes=rows, sheet=sheet)
     return report
+
+
+def _previews(bundle: Bundle, asked: "_Asked", out: Path, count: int) -> list[tuple[Mistake, bytes | str]]:
+    """Return the largest mistakes, and how they look."""
+    dataset, task = asked.dataset, bundle.model.task
+    place = {one.id: at for at, one in enumerate(dataset.examples)}
+    found = ranked(read_predictions(out / "predictions.csv", "test", dataset.kind, bundle.classes))[:count]
+    seen = [(dataset.examples[place[one.id]].content, asked.outputs[place[one.id]]) for one in found]
+    looks = (look(bundle.modality, content, task, output, OVERLAY_PX) for content, output in seen)
+    return list(zip(found, looks, strict=True))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

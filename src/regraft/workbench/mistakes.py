@@ -4,18 +4,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from regraft.contracts.example import Content, File, Labelling, as_records
-from regraft.contracts.metric import metrics_for
-from regraft.contracts.modality import MODALITIES
+from regraft.contracts.metric import main_metric, metrics_for
+from regraft.contracts.modality import MODALITIES, Modality
 from regraft.contracts.task import TASKS
 from regraft.errors import BadData, RunError, Undecodable
 from regraft.reports.report import read_report
 from regraft.values import drained
+from regraft.words import joined
 from regraft.workbench.recipes import recipe_for
-from regraft.workbench.run import read_predictions
+from regraft.workbench.run import Predictions, read_predictions
 from regraft.workbench.session import opening
 
 HELD = 64
@@ -46,19 +48,26 @@ def mistakes(run: Path) -> list[Mistake]:
     report = read_report(run)
     if report.section is None:
         raise RunError(f"{run.name} has no predictions to show. {report.untested}", fix="see its report.")
-    found = read_predictions(run / "predictions.csv", report.main, report.data.kind, report.data.classes)
-    said = found.task.decode(found.outputs)
+    return ranked(read_predictions(run / "predictions.csv", report.main, report.data.kind, report.data.classes))
+
+
+def ranked(found: Predictions) -> list[Mistake]:
+    """Return the mistakes among predictions, in the same order."""
+    said, kind = found.task.decode(found.outputs), found.task.kind
     same = np.array([one == label for one, label in zip(said, found.labels, strict=True)], dtype=bool)
     outputs = list[dict[str, float]]()
     if found.task.answers == "structured":
         # by all metrics that can be told of one example, as shares of their ranges
         rated = [
             one.value(one.statistics(found.targets, found.outputs)) * (1 if one.higher_is_better else -1) / one.range[1]
-            for one in metrics_for(report.data.kind).values()
+            for one in metrics_for(kind).values()
             if one.statistics and one.value
         ]
+        if not rated and marking(found.task):  # the average precision in each image alone
+            alone = ([found.targets[at : at + 1], found.outputs[at : at + 1]] for at in range(len(said)))
+            rated = [np.array([main_metric(kind).compute(*one) for one in alone])]
         far, outputs = -np.nan_to_num(np.mean(rated or [np.zeros(len(said))], axis=0)), [{} for _ in said]
-        judged = next((one.right for one in metrics_for(report.data.kind).values() if one.right), None)
+        judged = next((one.right for one in metrics_for(kind).values() if one.right), None)
         if judged is not None and (right := judged(found.targets, found.outputs)) is not None:
             same = right
     else:
@@ -73,12 +82,30 @@ def mistakes(run: Path) -> list[Mistake]:
     return [
         Mistake(
             id=found.ids[at],
-            label=found.labels[at],
+            label=joined(found.task.named(found.labels[at])) if marking(found.task) else found.labels[at],
             predicted=said[at],
             stated=dict(sorted(outputs[at].items(), key=lambda one: -one[1])),
         )
         for at in wrong
     ]
+
+
+def marking(task: Labelling) -> bool:
+    """Whether predictions mark something in their examples."""
+    return type(task).marks is not Labelling.marks
+
+
+def look(modality: Modality, content: Content, task: Labelling, output: Any = None, longest: int = 0) -> bytes | str:
+    """Return a thumbnail (PNG) or text excerpt of an example; with what a structured `output` marks drawn over it,
+    `longest` pixels along the longer side (0: as large as the example)."""
+    try:
+        if output is not None and marking(task):
+            (record,) = task.recorded(as_records([output]))
+            if (marks := task.marks(record)) is not None:
+                return modality.marked(content, marks, longest)[".overlay.png"]
+        return modality.preview(content)
+    except Undecodable as error:
+        return error.reason
 
 
 class Looks:
@@ -96,7 +123,7 @@ class Looks:
         self._modality = MODALITIES.get(dataset.modality)
         self._contents: dict[str, Content] = {one.id: one.content for one in dataset.examples}
         self._task, self._outputs, table = TASKS.get(dataset.kind)(dataset.classes), {}, run / "predictions.csv"
-        if type(self._task).marks is not Labelling.marks and table.is_file():
+        if marking(self._task) and table.is_file():
             report = read_report(run)
             found = read_predictions(table, report.main, report.data.kind, report.data.classes)
             self._task, self._outputs = found.task, dict(zip(found.ids, found.outputs, strict=True))
@@ -120,11 +147,4 @@ class Looks:
         return content.path if isinstance(content, File) else None
 
     def _look(self, name: str) -> bytes | str:
-        try:
-            if name in self._outputs:
-                (record,) = self._task.recorded(as_records([self._outputs[name]]))
-                if (marks := self._task.marks(record)) is not None:
-                    return self._modality.marked(self._contents[name], marks)[".overlay.png"]
-            return self._modality.preview(self._contents[name])
-        except Undecodable as error:
-            return error.reason
+        return look(self._modality, self._contents[name], self._task, self._outputs.get(name))

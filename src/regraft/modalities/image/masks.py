@@ -5,6 +5,7 @@ Letters: h and w height and width in pixels.
 
 import colorsys
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,10 +118,10 @@ def runs_of(text: str) -> list[int]:
     return found
 
 
-def drawn(content: Content, marks: Marks) -> dict[str, bytes]:
+def drawn(content: Content, marks: Marks, longest: int = 0) -> dict[str, bytes]:
     """Return PNG files by the endings of their names: `.overlay.png`, the image with marks in the colours of their
     classes, and for a mask `.mask.png`, its class indices with a palette. Class 0 of a mask is transparent in the
-    overlay."""
+    overlay, which is resized to `longest` pixels, unless 0, before boxes are drawn."""
     from PIL import Image, ImageDraw, ImageFont
 
     colours, files = palette(), dict[str, bytes]()
@@ -133,19 +134,33 @@ def drawn(content: Content, marks: Marks) -> dict[str, bytes]:
         share = np.where(numbers > 0, SEEN, 0.0)[..., None]
         below = below * (1 - share) + colours[numbers] * share
     shown = Image.fromarray(np.rint(below).astype(np.uint8))
+    scale = longest / max(shown.size) if longest else 1.0
+    if longest:
+        shown = shown.resize((max(1, round(shown.width * scale)), max(1, round(shown.height * scale))))
     draw, side = ImageDraw.Draw(shown), min(shown.size)
-    font = ImageFont.load_default(max(10, side // 25))
-    for text, number, (left, top, right, bottom) in marks.boxes:
-        colour = tuple(colours[1 + number % (len(colours) - 1)].tolist())
-        draw.rectangle(
-            (left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=max(2, side // 150)
-        )
+    font = ImageFont.load_default(max(12, side // 25))
+    found = [(text, colours[1 + number % (len(colours) - 1)].tolist(), [edge * scale for edge in box])
+             for text, number, box in marks.boxes]  # fmt: skip
+    for _, colour, (left, top, right, bottom) in found:
+        sides = left, top, max(left, right - 1), max(top, bottom - 1)
+        draw.rectangle(sides, outline=tuple(colour), width=max(2, side // 150))
+    taken = list[tuple[float, float, float, float]]()
+    for text, colour, (left, top, _, bottom) in found:
         _, _, wide, high = draw.textbbox((0, 0), text, font=font)
-        at = left, top - high if top >= high else top
-        draw.rectangle((*at, at[0] + wide, at[1] + high), fill=colour)
+        x = max(0, min(left, shown.width - wide))
+        # above the box, below or inside, where it hides no other text
+        heights = [y for y in (top - high, bottom, top) if 0 <= y <= shown.height - high] or [top]
+        places = [(x, y, x + wide, y + high) for y in heights]
+        place = next((one for one in places if not any(_meet(one, other) for other in taken)), places[0])
+        taken.append(place)
+        draw.rectangle(place, fill=tuple(colour))
         dark = colour[0] * 0.299 + colour[1] * 0.587 + colour[2] * 0.114 < 128
-        draw.text(at, text, fill=(255, 255, 255) if dark else (0, 0, 0), font=font)
+        draw.text(place[:2], text, fill=(255, 255, 255) if dark else (0, 0, 0), font=font)
     return files | {".overlay.png": _png(shown)}
+
+
+def _meet(one: Sequence[float], other: Sequence[float]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def palette() -> UInt8[np.ndarray, "256 3"]:

@@ -196,10 +196,10 @@ class ImageModality(Modality):
 
         return heat_map(record["pixels"], weights)
 
-    def marked(self, content: Content, marks: Marks) -> Mapping[str, bytes]:
+    def marked(self, content: Content, marks: Marks, longest: int = 0) -> Mapping[str, bytes]:
         from regraft.modalities.image.masks import drawn
 
-        return drawn(content, marks)
+        return drawn(content, marks, longest)
 
     def preview(self, content: Content) -> bytes | str:
         import io
