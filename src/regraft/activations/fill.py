@@ -218,7 +218,7 @@ class Activations:
         return np.stack([np.repeat(np.asarray(examples, dtype=np.int64), counts), numbers], axis=1)
 
     def _keys(self, want: Want, pieces: Pieces) -> Iterator[RowKey]:
-        """Piece by piece, its views next to each other; one at a time, for a list would take memory."""
+        """Yield the keys of rows, the views of a piece next to each other; lazily, to save memory."""
         names = [self._inputs.view_name(number) for number in range(want.views)]
         for example, piece in zip(pieces[:, 0].tolist(), pieces[:, 1].tolist(), strict=True):
             content = self._inputs.contents[example]
@@ -231,7 +231,7 @@ class Activations:
         return absent.reshape(len(pieces), want.views)
 
     def _together(self, cut: str) -> tuple[str, ...]:
-        """The cuts that most likely share a pass with `cut`: what to export first, where nothing is exported yet."""
+        """Return the cuts that most likely share a pass with `cut`, to be exported first if nothing is exported yet."""
         return (cut,) if cut == "output" else (cut, "output")
 
     def _backend(self, cuts: Sequence[str]) -> str:
@@ -244,7 +244,7 @@ class Activations:
         return state + [replace(slot, name=PLACEMENT + slot.name) for slot in self._inputs.placement]
 
     def _half_key(self, cut: str, examples: Sequence[int]) -> list[Any]:
-        """Under this the error in float16 is remembered: it depends on the examples that are to be kept."""
+        """Return the key under which the float16 error is cached: it depends on the examples to be stored."""
         return [
             "half",
             2,
@@ -254,7 +254,7 @@ class Activations:
         ]
 
     def _checked_dtype(self, want: Want, examples: Sequence[int], cuts: tuple[str, ...]) -> str:
-        """float32 where float16 loses too much on the first examples; measured once, then remembered."""
+        """Return float32 if float16 loses too much on the first examples; measured once, then cached."""
         if want.dtype != "float16" or not len(examples) or _without_floats(self._prefixes.slots(want.cut)):
             return want.dtype
         key = self._half_key(want.cut, examples)
@@ -283,7 +283,7 @@ class Activations:
     def _compute(
         self, missing: Missing, pieces: Pieces, dtypes: Mapping[str, str]
     ) -> Generator[Event, None, str | None]:
-        """Compute and keep the missing rows; the cut whose values turned out too large for float16, None if none."""
+        """Compute and store the missing rows; return the cut whose values are too large for float16, None if none."""
         groups, spent = _groups(missing, len(pieces)), deque[float](maxlen=4 * BATCH)
         total, done, began = sum(rows for _, rows in groups), 0, time.monotonic()
         row_seconds: float | None = None
@@ -334,8 +334,8 @@ class Activations:
         return (time.perf_counter() - began) / len(records)
 
     def _row_seconds(self, ran: float, spent: Sequence[float]) -> float:
-        """Of a row that ran for `ran` seconds, where loading took the seconds `spent`: by their median, since the first
-        waits for cold files. Loading and running go on at once, but share the cores."""
+        """Return the estimated seconds of a row that ran for `ran` seconds and whose loading took the seconds `spent`:
+        by their median, since the first waits for cold files. Loading and running overlap, but share the cores."""
         loaded = float(np.median(spent))
         together = (loaded + ran * self._prefixes.threads) / usable_cores()
         return max(ran, loaded / max(1, self._inputs.workers), together)
@@ -360,21 +360,21 @@ class Activations:
 
 
 def _groups(missing: Missing, num_pieces: int) -> list[tuple[tuple[str, ...], int]]:
-    """The combinations of cuts that some row is missing at, each with the number of such rows."""
+    """Return the combinations of cuts at which rows are missing, each with the number of such rows."""
     codes, cuts = _codes(missing, num_pieces), list(missing)
     found = [(code, int((codes == code).sum())) for code in np.unique(codes) if code]
     return [(tuple(cut for bit, cut in enumerate(cuts) if code >> bit & 1), count) for code, count in found]
 
 
 def _addresses(missing: Missing, cuts: tuple[str, ...], pieces: Pieces) -> Iterator[Address]:
-    """The rows that are missing at exactly these cuts, piece by piece."""
+    """Return the rows that are missing at exactly these cuts, piece by piece."""
     wanted = sum(1 << bit for bit, cut in enumerate(missing) if cut in cuts)
     for at, view in np.argwhere(_codes(missing, len(pieces)) == wanted):
         yield int(pieces[at, 0]), int(view), int(pieces[at, 1])
 
 
 def _codes(missing: Missing, num_pieces: int) -> Int[np.ndarray, "_ _"]:
-    """Pieces by views: bit i is set where the row is missing at the i-th cut."""
+    """Return, by piece and view, a number whose bit i is set if the row is missing at the i-th cut."""
     views = max((rows.shape[1] for rows in missing.values()), default=0)
     codes = np.zeros((num_pieces, views), dtype=np.int64)
     for bit, rows in enumerate(missing.values()):

@@ -138,7 +138,7 @@ def precision_of(prefixes: Prefixes, cuts: tuple[str, ...], wanted: str) -> tupl
 
 
 def _compared(plain: OnnxRunner, prefixes: Prefixes) -> dict[str, Any]:
-    """Error on noise, and how many times as fast as `plain`, the median of rounds in turn."""
+    """Return the error on noise, and the speed-up over `plain`, the median of interleaved rounds."""
     from regraft.activations.export import example_tensors
 
     examples = zip(prefixes.shapes, example_tensors(prefixes.shapes, BATCH), strict=True)
@@ -162,7 +162,7 @@ def _compared(plain: OnnxRunner, prefixes: Prefixes) -> dict[str, Any]:
 
 
 def library() -> Any:
-    """OpenVINO, imported while its telemetry cannot be."""
+    """Import OpenVINO, with its telemetry blocked."""
     blocked = "openvino_telemetry"
     before = sys.modules.get(blocked)
     sys.modules[blocked] = None  # type: ignore[assignment]

@@ -142,8 +142,8 @@ class OnnxRunner(Runner):
         return dict(zip(outputs, session.run(outputs, feeds), strict=True))
 
     def _session(self, rows: int) -> Any:
-        """The session for batches of `rows`. A fixed shape makes its numbers independent of the export's free axis,
-        and its memory is that of one batch."""
+        """Return the session for batches of `rows`. With a fixed shape, results do not depend on the export's dynamic
+        axis, and memory is that of one batch."""
         onnxruntime = onnx_runtime()
         with self._making:
             if rows not in self._sessions:
@@ -287,7 +287,7 @@ class Prefixes:
     def _merged(
         self, cut: str, groups: Sequence[tuple[np.ndarray, dict[str, dict[str, np.ndarray]]]], lengths: np.ndarray
     ) -> dict[str, np.ndarray]:
-        """One padded state of groups of rows that were run at different widths."""
+        """Return one padded state from groups of rows that were run at different widths."""
         made, longest = {}, int(lengths.max())
         for slot in self.slots(cut):
             if slot.shared:
@@ -315,7 +315,7 @@ class Prefixes:
         return slots
 
     def _decided(self) -> str | None:
-        """`onnx` or `torch`, as earlier exports of this backbone have shown; None before any."""
+        """Return `onnx` or `torch` according to earlier exports of this backbone; None if there are none."""
         if self._decision is None:
             known = self.memo.get(["backend", *self.facts(("output",)), onnx_name()])
             self._decision = known if known in ("onnx", "torch") else None
@@ -349,7 +349,7 @@ class Prefixes:
         return runner
 
     def _onnx(self, cuts: tuple[str, ...]) -> Runner | None:
-        """None where ONNX Runtime cannot be used; said and remembered."""
+        """Return None if ONNX Runtime cannot be used, which is reported and cached."""
         facts = self.facts(cuts)
         kept = self._kept(facts)
         if kept is not None:
@@ -375,7 +375,7 @@ class Prefixes:
         return OnnxRunner(source, shared=shared, threads=self.threads, alone=alone)
 
     def _kept(self, facts: list[Any]) -> Runner | None:
-        """The prefix that was exported before; one that was cut short is as good as none."""
+        """Return the exported prefix, if there is a complete one."""
         path, known = self.memo.file(facts, ".onnx"), self.memo.get(["exported", *facts])
         if not isinstance(known, dict) or not path.is_file() or path.stat().st_size != known.get("bytes"):
             return None
@@ -385,13 +385,13 @@ class Prefixes:
         return OnnxRunner(path, shared=shared, threads=self.threads, alone=alone)
 
     def _remember(self, key: Json, value: Json) -> None:
-        """Keep a fact, where the store may be written."""
+        """Cache a fact, if the store is writable."""
         with suppress(StoreNotWritable):
             self.memo.put(key, value)
 
 
 def _as_slots(known: Json) -> list[Slot] | None:
-    """The slots that were remembered; None when they were not, or are damaged."""
+    """Return the cached slots; None if there are none, or they are damaged."""
     if not isinstance(known, list):
         return None
     try:

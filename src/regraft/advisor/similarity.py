@@ -1,8 +1,8 @@
-"""Task similarity: how far the features of the target's examples lie from those of the pretraining data.
+"""Task similarity: the distance between the features of the target examples and those of the pretraining data.
 
-Features are projected onto the leading principal components of a sample of the pretraining data, in units in which
-these data have a total variance of 1, so that distances of different networks can be compared. Beside each distance
-stands the one between two random parts of that sample, of the same numbers of examples: what chance alone gives.
+Features are projected onto the leading principal components of a sample of the pretraining data and scaled to a total
+variance of 1 on these data, so that distances of different networks can be compared. Each distance comes with the one
+between two random subsets of that sample, with the same numbers of examples: the distance expected by chance.
 
 Letters: n target examples, m of the pretraining data, d features, k components.
 """
@@ -16,7 +16,7 @@ from jaxtyping import Float
 from regraft.identity import derive_seed
 
 DRAWS = 5
-"""Number of random divisions of the pretraining data that the distance by chance is the mean of. Our choice."""
+"""Number of random divisions of the pretraining data over which the distance by chance is averaged. Our choice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +28,9 @@ class Similarity:
     mmd: float
     """Squared maximum mean discrepancy, unbiased; at most 2."""
     frechet_by_chance: float
-    """The first distance between two parts of the pretraining data."""
+    """Squared Fréchet distance between two subsets of the pretraining data."""
     mmd_by_chance: float
-    """The second distance between them."""
+    """Squared maximum mean discrepancy between them."""
     num_source: int
     """Number of examples of the pretraining data that were compared."""
 
@@ -44,8 +44,8 @@ class Similarity:
 
 
 def similarity(features: Float[np.ndarray, "n d"], source: Mapping[str, np.ndarray], seed: int = 0) -> Similarity:
-    """Compare features with those of the pretraining data, `Shipped.source_features`; of more target examples than
-    there are of these, as many are drawn. n is at least 2."""
+    """Compare features with those of the pretraining data, `Shipped.source_features`. If there are more target
+    examples than these, a sample of the same size is used. n is at least 2."""
     rng, rows = np.random.default_rng(derive_seed(seed, "similarity")), source["rows"].astype(np.float64)
     few = features[rng.permutation(len(features))[: len(rows)]].astype(np.float64)
     target = (few - source["mean"]) @ source["axes"].astype(np.float64).T
@@ -77,7 +77,7 @@ def frechet(a: Float[np.ndarray, "n k"], b: Float[np.ndarray, "m k"]) -> float:
 def squared_mmd(a: Float[np.ndarray, "n k"], b: Float[np.ndarray, "m k"], width: float) -> float:
     """Return the unbiased estimate of the squared maximum mean discrepancy, with a Gaussian kernel exp(-r² / 2 width²).
 
-    Source: Gretton et al. 2012 (JMLR 13), equation 3. Below 0 by chance where the distributions are equal.
+    Source: Gretton et al. 2012 (JMLR 13), equation 3. May be below 0 by chance if the distributions are equal.
     """
     within = 0.0
     for one in (a, b):

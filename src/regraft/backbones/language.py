@@ -5,7 +5,7 @@
     language:minilm_l6@package             the sentence encoder of a Python package, as a masked model
 
 Stages are those of the family `transformers`. The output layer is untied from the embeddings, which may be frozen. A
-masked model whose file has no output layer is given its embeddings as one; what it predicts then has to be learned.
+masked model whose file has no output layer uses its embeddings as one, which has to be trained before it predicts well.
 
 Sources: Radford et al. 2019 (GPT-2); Gemma Team 2025, arXiv:2503.19786; Devlin et al. 2019, arXiv:1810.04805 (BERT);
 Press & Wolf 2017, arXiv:1608.05859 (embeddings as output layer).
@@ -40,9 +40,9 @@ HEADS: Mapping[str, tuple[str, ...]] = {
     "albert": ("predictions.dense", "predictions.activation", "predictions.LayerNorm", "predictions.decoder"),
     "modernbert": ("head", "decoder"),
 }
-"""Modules of the output layer, in order, by the `model_type` of a configuration; `gelu` is none of the network's."""
+"""Modules of the output layer, in order, by the `model_type` of a configuration; `gelu` has no parameters."""
 WORDS = ("word_embeddings.weight", "tok_embeddings.weight", "wte.weight", "embed_tokens.weight")
-"""How the name of the embedding table ends."""
+"""Possible ends of the name of the embedding table."""
 
 
 def build(card: Card) -> "Built":
@@ -56,7 +56,7 @@ def narrowed(variant: str) -> Family:
     """Return the family of the network in a folder or a repository of the hub, whose small files are fetched.
 
     Raises:
-        BadRequest: it lacks a configuration or a tokenizer, or is no language model known here.
+        BadRequest: it lacks a configuration or a tokenizer, or is not a supported language model.
         RegraftError: the repository cannot be reached.
     """
     if variant == KNOWN:

@@ -40,10 +40,10 @@ PLACES = "embed_positions.weight"
 OUTPUT = "proj_out.weight"
 """Name of Whisper's output layer."""
 TIED = ("shared.weight", "embed_tokens.weight", "lm_head.weight", OUTPUT)
-"""Ends of the names of what shares one table."""
+"""Ends of the names of tensors that share one table."""
 SECONDS = 3.0
-"""Seconds of a recording that are heard, unless the recipe sets others: `prepare.seconds`, thirty for Whisper at most.
-Our choice: the cost grows with them."""
+"""Seconds of a recording that are used, unless the recipe sets `prepare.seconds` (at most thirty for Whisper). Our
+choice: the cost grows with them."""
 MOST_TARGETS = 128
 """Maximum number of tokens of a target, unless the recipe sets another. Our choice."""
 

@@ -281,7 +281,7 @@ def golden_logits(bundle: Bundle, memo: Memo | None = None) -> Float[np.ndarray,
 
 
 def _thinned(output: Float[np.ndarray, "g k"]) -> Float[np.ndarray, "g p"]:
-    """Of many numbers some, evenly: a map for every class would make a large file."""
+    """Return an evenly spaced subset of many numbers: a map for every class would make a large file."""
     return output[:, :: -(-output.shape[1] // MOST_GOLDEN)]
 
 

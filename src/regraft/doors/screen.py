@@ -1,4 +1,4 @@
-"""What a person sees while a verb works: bars with the time left in a terminal, lines elsewhere, or nothing. All of it
+"""Output while a command runs: progress bars with the time left in a terminal, lines elsewhere, or nothing. All of it
 goes to stderr; results go to stdout, as text for people, or with `--json` as JSON for programs.
 """
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 EVENTS = "REGRAFT_EVENTS"
-"""Names the variable of the environment that names a file for events."""
+"""Environment variable that names a file for events."""
 EVERY_S = 10.0
-"""Lines of progress are at least this many seconds apart."""
+"""Minimum number of seconds between lines of progress."""
 _TITLES = {"loss": "train loss", "val_loss": "val loss", "val_accuracy": "val accuracy"}
 
 
 class LineScreen:
-    """Writes a line for each notice, plan and epoch, and now and then one for progress. For files and pipes."""
+    """Writes a line for each notice, plan and epoch, and occasional progress. For files and pipes."""
 
     def __init__(self, stream: Any = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream, self._clock = stream or sys.stderr, clock
@@ -43,7 +43,7 @@ class LineScreen:
         self._columns: tuple[str, ...] = ()
 
     def show(self, event: Notice | Plan | Progress) -> None:
-        """Show what `event` says."""
+        """Show `event`."""
         match event:
             case Notice():
                 self._write(f"note: {event.text}")
@@ -58,7 +58,7 @@ class LineScreen:
                     self._write(epoch_row(event, self._columns))
 
     def close(self) -> None:
-        """Leave the terminal as it was found."""
+        """Restore the terminal."""
 
     def _progress(self, event: Progress) -> None:
         if is_epoch(event):
@@ -82,14 +82,14 @@ class LineScreen:
 
 
 class LogScreen(LineScreen):
-    """Keeps every event as a line of JSON too, progress inside a phase at most once a second: for a page to read."""
+    """Also writes every event as a line of JSON, progress within a phase at most once per second, for the web UI."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._path, self._logged = path, 0.0
 
     def show(self, event: Notice | Plan | Progress) -> None:
-        """Show and keep what `event` says."""
+        """Show and store `event`."""
         super().show(event)
         now = time.time()
         if isinstance(event, Progress) and event.done < event.total and not event.facts and now - self._logged < 1:
@@ -100,7 +100,7 @@ class LogScreen(LineScreen):
 
 
 class LiveScreen(LineScreen):
-    """A bar at the foot of the terminal for the phase at work; above it the lines that stay to be read."""
+    """A progress bar of the current phase at the bottom of the terminal, below the lines that remain."""
 
     def __init__(self, stream: Any) -> None:
         from rich.console import Console
@@ -123,7 +123,7 @@ class LiveScreen(LineScreen):
         self._task: TaskID | None = None
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._remove()
         self._bars.stop()
 
@@ -148,8 +148,8 @@ class LiveScreen(LineScreen):
 
 @contextmanager
 def screen(*, quiet: bool) -> Iterator[Callable[[Any], bool]]:
-    """Inside the `with`, what shows an event: a notice, a plan or progress, of which `quiet` leaves notices about the
-    data: what was left out is always said. False for all others. The screen is closed however the work ends."""
+    """Provide a function that shows an event inside the `with`: notices, plans and progress, with `quiet` only notices
+    about data left out. It returns False for all other events. The screen is always closed at the end."""
     in_terminal = sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
     shown = LiveScreen(sys.stderr) if in_terminal and not quiet else LineScreen()
     if kept := os.environ.get(EVENTS):
@@ -174,7 +174,7 @@ def watched(events: Iterable[T], *, quiet: bool = False) -> Iterator[T]:
 
 
 def result_of(events: Iterable[Any], kind: type[T], *, quiet: bool = False) -> T:
-    """Watch a verb to its end; its last event of this kind."""
+    """Run a command to its end; return its last event of this kind."""
     found: T | None = None
     with screen(quiet=quiet) as show:
         for event in events:
@@ -185,7 +185,7 @@ def result_of(events: Iterable[Any], kind: type[T], *, quiet: bool = False) -> T
 
 
 def plan_line(event: Plan) -> str:
-    """A plan as one line."""
+    """Return a plan as one line."""
     parts = [f"{event.examples:,} to process"] if event.examples else []
     if event.bytes_needed:
         parts.append(f"{size(event.bytes_needed)} to write ({size(event.bytes_free)} free)")
@@ -195,30 +195,30 @@ def plan_line(event: Plan) -> str:
 
 
 def is_epoch(event: Progress) -> bool:
-    """Whether the event is the end of an epoch, which is a row of a table."""
+    """Return whether the event is the end of an epoch, which is a row of a table."""
     return event.phase == "training" and bool(event.facts)
 
 
 def epoch_header(columns: tuple[str, ...]) -> str:
-    """The head of the table of epochs: the steps done by their ends, and what was measured there."""
+    """Return the header of the table of epochs: steps so far, and metrics."""
     titles = (_TITLES.get(name, name.replace("_", " ")) for name in columns)
     return "  ".join([f"{'step':>11}", *(f"{title:>12}" for title in titles), f"{'time left':>12}"])
 
 
 def epoch_row(event: Progress, columns: tuple[str, ...]) -> str:
-    """One epoch as a row of the table."""
+    """Return one epoch as a row of the table."""
     cells = [f"{event.facts[name]:12.4f}" if name in event.facts else " " * 12 for name in columns]
     rest = "" if event.done >= event.total or event.seconds_left is None else duration(event.seconds_left)
     return "  ".join([f"{f'{event.done}/{event.total}':>11}", *cells, f"{rest:>12}"])
 
 
 def left(event: Progress) -> str:
-    """How long the phase will still take; empty where that is not known."""
+    """Return the remaining time of the phase; empty if unknown."""
     return "" if event.seconds_left is None else f"{duration(event.seconds_left)} left"
 
 
 def amount(event: Progress) -> str:
-    """How far the phase has come; bytes as bytes."""
+    """Return the progress of the phase; bytes in units of bytes."""
     if event.phase.startswith(("download", "unpacking")):
         return f"{size(event.done)} of {size(event.total)}"
     return f"{event.done:,} of {event.total:,}"
@@ -227,14 +227,14 @@ def amount(event: Progress) -> str:
 Found = TypeVar("Found")
 
 WIDTH = 108
-"""Lines of prose are broken after this many characters."""
+"""Maximum line length of prose, in characters."""
 _SHOWN = ("balanced_accuracy", "log_loss", "macro_auroc", "r2", "quadratic_weighted_kappa")
 """Metrics beside the main one that the table at the end of a fit shows, two at most; more would pass 80 columns."""
 
 
 def escape_what_an_encoding_lacks() -> None:
-    """From here on, printing cannot fail: a character that the encoding of stdout or stderr lacks (`²` in cp1251, or a
-    file name that is not valid UTF-8) is written as a backslash escape. A stream that was closed leads nowhere."""
+    """Make printing safe: characters that the encoding of stdout or stderr lacks (`²` in cp1251, or a file name that is
+    not valid UTF-8) are written as backslash escapes; output to a closed stream is discarded."""
     sys.stdout, sys.stderr = (
         Path(os.devnull).open("w") if stream is None else stream  # noqa: SIM115
         for stream in (sys.stdout, sys.stderr)
@@ -252,7 +252,7 @@ def print_found(found: Found, as_text: Callable[[Found], str], *, json: bool) ->
 def print_report(
     report: Any, folder: Path | None, verdict: str, blocks: Sequence[str], *, json: bool, model: bool = False
 ) -> None:
-    """Print what long work came to: `blocks`, a table first, the verdict after it, and the files in `folder`; or, with
+    """Print the result of a long command: `blocks`, a table first, then the verdict and the files in `folder`; or, with
     `json`, the report."""
     if json:
         print(as_json({"path": folder, "verdict": verdict, "report": report}, indent=2))
@@ -264,26 +264,26 @@ def print_report(
 
 
 def print_run(report: "Report", folder: Path | None, *, json: bool, model: bool = False) -> None:
-    """What a fit, an extension or an evaluation found, and where it is kept."""
+    """Print the result of a fit, an extension or an evaluation, and where it is stored."""
     from regraft.reports.verdict import refused, verdict
 
     print_report(report, folder, verdict(report), [figures(report), wrapped(refused(report))], json=json, model=model)
 
 
 def as_json(found: Any, *, indent: int | None = None) -> str:
-    """JSON in ASCII, so that every encoding holds it; numbers that are not finite are null."""
+    """Return JSON in ASCII, for any encoding; numbers that are not finite are null."""
     return json.dumps(to_json(found), indent=indent)
 
 
 def wrapped(text: str, by: str = "") -> str:
-    """A paragraph broken into lines, each indented by `by`; what one would copy, such as a name or a link, is kept."""
+    """Return a paragraph wrapped and indented by `by`; names and links, which users copy, are not broken."""
     return indent(fill(text, WIDTH - len(by), break_long_words=False, break_on_hyphens=False), by)
 
 
 def aligned(header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int | None = None) -> str:
-    """Columns as wide as their widest cell, two spaces apart, a line under the header.
+    """Return an aligned table, with columns two spaces apart and a line under the header.
 
-    The first `left` columns are flush left, those after them, numbers, flush right; None: all flush left.
+    The first `left` columns are left-aligned, the others, numbers, right-aligned; None: all left-aligned.
     """
     table = [[visible(cell) for cell in line] for line in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -297,7 +297,7 @@ def aligned(header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int |
 
 
 def listed(pairs: Iterable[tuple[str, str]], indent: str = "  ") -> str:
-    """Names with what belongs to them, the second column aligned, and broken where a line would be too long."""
+    """Return names with their descriptions in an aligned second column, wrapped."""
     found = list(pairs)
     width = max((len(name) for name, _ in found), default=0)
     hanging = " " * (len(indent) + width + 2)
@@ -311,7 +311,7 @@ def listed(pairs: Iterable[tuple[str, str]], indent: str = "  ") -> str:
 
 
 def figures(report: "Report") -> str:
-    """The model and its linear probe, side by side."""
+    """Return a table of the model and its linear probe."""
     from regraft.reports.verdict import title_of
 
     section = report.section
@@ -329,7 +329,7 @@ def figures(report: "Report") -> str:
 
 
 def swept(report: "SweepReport") -> str:
-    """The candidates of a sweep, the best first; a star marks those not distinguishable from it."""
+    """Return the candidates of a sweep, best first; a star marks those not distinguishable from it."""
     from regraft.reports.verdict import title_of
 
     rows = [
@@ -341,7 +341,7 @@ def swept(report: "SweepReport") -> str:
 
 
 def compared(found: "Comparison") -> str:
-    """Two runs, their difference and the verdict."""
+    """Return two runs, their difference and the verdict."""
     from regraft.reports.verdict import title_of
 
     paired = found.paired

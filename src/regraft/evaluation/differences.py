@@ -31,7 +31,7 @@ class PairedDifference:
     b: float
     """The metric of model b."""
     difference: Measured
-    """a less b, in the metric's own unit."""
+    """a minus b, in the metric's own unit."""
     only_a_right: int | None
     """Number of examples that only a predicts correctly; None if examples are not simply right or wrong."""
     only_b_right: int | None
@@ -221,22 +221,22 @@ def crossed(
     groups: Shaped[np.ndarray, " n"] | None = None,
     bounds: tuple[float, float] = (float("-inf"), float("inf")),
 ) -> Measured:
-    """The mean of a table over seeds and test examples that every seed shares, cut to `bounds`, the range of a mean.
+    """Return the mean of a table over seeds and test examples shared by all seeds, with an interval clipped to
+    `bounds`, the range of a mean.
 
-    A table has a row for every seed (a draw of training examples, of first weights, of the order) and a column for
-    every test example. It holds what is right or wrong, or the difference of two models that share both. Were training
-    repeated, other seeds would be drawn, and were the test repeated, other examples. The variance of the mean is the
-    sum of that of the seeds' means over the seeds and that of the examples' means over the examples (by unit, where
-    examples form groups); the little that both hold counts twice, so the interval is a little wide. The quantile is
-    Student's for as many degrees of freedom as Satterthwaite's rule gives the sum, which are few where seeds decide
-    and many where examples do.
+    A table has a row for every seed (a sample of training examples, of initial weights, of the order) and a column for
+    every test example. It contains 1 for correct and 0 for wrong, or the difference of two models. Both seeds and test
+    examples are treated as random. The variance of the mean is the variance of the mean over seeds plus that over
+    examples (by unit, if examples form groups); a small part of it counts twice, so the interval is slightly
+    conservative. The quantile is that of Student's t with Satterthwaite's degrees of freedom: few if the seeds
+    dominate, many if the examples do.
 
-    Drawing rows and columns with replacement does not serve here: from three seeds the deviation of the seeds is
-    understated by a factor of 0.8 and no quantile makes up for it. Simulated, these intervals cover the truth in 92 to
-    99 of 100 cases for three to five seeds; a test shows that.
+    Bootstrapping rows and columns does not work here: with three seeds, the deviation of the seeds is underestimated by
+    a factor of 0.8. In simulations, these intervals cover the truth in 92 to 99 of 100 cases for three to five seeds; a
+    test shows that.
 
-    A table of one column is a number per seed, and has no other chance. Sources: Owen 2007, arXiv:0712.1111 (the
-    variance of crossed factors); Satterthwaite 1946, Biometrics Bulletin 2 (6).
+    A table with one column is a number per seed, with no other source of variation. Sources: Owen 2007, arXiv:0712.1111
+    (the variance of crossed factors); Satterthwaite 1946, Biometrics Bulletin 2 (6).
     """
     num_seeds, num_examples = values.shape
     mean = float(values.mean())
@@ -280,12 +280,12 @@ def t_quantile(probability: float, degrees: float) -> float:
 
 
 def _t_cdf(t: float, degrees: float) -> float:
-    """The probability of a value at or below `t`, for t at or above 0."""
+    """Return the probability of a value of at most `t`, for t of at least 0."""
     return 1 - _beta_share(degrees / (degrees + t * t), degrees / 2, 0.5) / 2
 
 
 def _beta_share(x: float, a: float, b: float) -> float:
-    """The regularised incomplete beta function I_x(a, b), x in [0, 1]."""
+    """Return the regularised incomplete beta function I_x(a, b), x in [0, 1]."""
     if x in (0.0, 1.0):
         return x
     if x > (a + 1) / (a + b + 2):

@@ -177,7 +177,7 @@ def measure_all(
 
 
 def _wilson_of(value: float, drawn: Units) -> Measured | None:
-    """A share with Wilson's interval, by group where all groups agree, each counting as one trial; else None."""
+    """Return a share with Wilson's interval, by group if all groups agree, each counting as one trial; else None."""
     if drawn.grouped and (value not in (0.0, 1.0) or drawn.num < MIN_GROUPS):
         return None
     low, high = wilson(round(value * drawn.num), drawn.num)
@@ -186,7 +186,7 @@ def _wilson_of(value: float, drawn: Units) -> Measured | None:
 
 
 def too_few(num_groups: int) -> str:
-    """Why there is no interval, as `Measured.method` has it."""
+    """Return why there is no interval, in the form of `Measured.method`."""
     return f"too few groups ({num_groups} < {MIN_GROUPS})"
 
 
@@ -209,7 +209,7 @@ def _bootstrap(statistics: Mapping[str, Statistic], drawn: Units, num_resamples:
 def resampled(
     statistics: Mapping[str, Statistic], drawn: Units, *, num_resamples: int, seed: int
 ) -> dict[str, Float[np.ndarray, " b"]]:
-    """Every statistic on the same resamples; nan where it is not defined."""
+    """Return every statistic on the same resamples; nan where it is undefined."""
     return _under(statistics, _resamples(drawn, num_resamples, seed))
 
 
@@ -224,7 +224,7 @@ def _under(statistics: Mapping[str, Statistic], weightings: Iterator[np.ndarray]
 def _interval(
     of: Statistic, value: float, resampled: Float[np.ndarray, " b"], left_out: Float[np.ndarray, " j"], by_group: str
 ) -> Measured:
-    """The bootstrap interval, cut to the bounds and stretched, if need be, to hold the estimate."""
+    """Return the bootstrap interval, clipped to the bounds and extended, if necessary, to contain the estimate."""
     known = resampled[~np.isnan(resampled)]
     undefined = 1 - len(known) / len(resampled)
     if isnan(value):
@@ -245,7 +245,7 @@ def _interval(
 
 
 def _bca(value: float, known: Float[np.ndarray, " b"], left_out: Float[np.ndarray, " j"], tail: float) -> float:
-    """The quantile of the resamples that stands for `tail`: Efron 1987, equations 2.3 and 6.6."""
+    """Return the quantile of the resamples for `tail`: Efron 1987, equations 2.3 and 6.6."""
     below = (np.mean(known < value) + np.mean(known <= value)) / 2
     bias = _NORMAL.inv_cdf(float(np.clip(below, 0.5 / len(known), 1 - 0.5 / len(known))))
     falls = np.nanmean(left_out) - left_out[~np.isnan(left_out)]
@@ -256,7 +256,7 @@ def _bca(value: float, known: Float[np.ndarray, " b"], left_out: Float[np.ndarra
 
 
 def _resamples(drawn: Units, num_resamples: int, seed: int) -> Iterator[Float[np.ndarray, "b n"]]:
-    """Weights of `num_resamples` draws of as many units as there are, with replacement, in blocks."""
+    """Yield the weights of `num_resamples` bootstrap samples of the units, in blocks."""
     rng = np.random.default_rng(derive_seed(seed, "bootstrap"))
     block = max(1, _BLOCK // len(drawn.of_example))
     for start in range(0, num_resamples, block):
@@ -268,7 +268,7 @@ def _resamples(drawn: Units, num_resamples: int, seed: int) -> Iterator[Float[np
 
 
 def _leave_outs(drawn: Units, seed: int, num_parts: int = 200) -> Iterator[Float[np.ndarray, "b n"]]:
-    """Weights that leave out one unit each, or one of `num_parts` random sets of units when there are more."""
+    """Return weights that leave out one unit each, or one of `num_parts` random sets of units if there are more."""
     rng = np.random.default_rng(derive_seed(seed, "jackknife"))
     num_parts = min(num_parts, drawn.num)
     part = rng.permutation(np.arange(drawn.num) % num_parts)[drawn.of_example]

@@ -127,7 +127,7 @@ def ranked(
 def _means_of(
     draws: Mapping[str, Float[np.ndarray, " b"]], outputs: Mapping[str, Sequence[Any]], seed: int
 ) -> dict[str, Float[np.ndarray, " b"]]:
-    """Means over drawn seeds, of each model and resample."""
+    """Return the mean over resampled seeds, for each model and resample."""
     num_seeds, num = len(next(iter(outputs.values()))), len(next(iter(draws.values())))
     rng = np.random.default_rng(derive_seed(seed, "seeds"))
     shares = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=num) / num_seeds
@@ -140,7 +140,7 @@ def _means_of(
 
 
 def _margin(draws: Mapping[str, Float[np.ndarray, " b"]], means: Mapping[str, float]) -> float:
-    """How many standard deviations of its own every pair's interval reaches to each side."""
+    """Return the half-width of every pair's interval, in its own standard deviations."""
     largest = np.zeros(len(next(iter(draws.values()))))
     for one, other in combinations(draws, 2):
         differences = draws[one] - draws[other]
@@ -151,7 +151,7 @@ def _margin(draws: Mapping[str, Float[np.ndarray, " b"]], means: Mapping[str, fl
 
 
 def _optimism(draws: Mapping[str, Float[np.ndarray, " b"]], means: Mapping[str, float], sign: float) -> float:
-    """The mean over resamples of the winner's metric there less its metric on all examples."""
+    """Return the mean over resamples of the winner's metric in the resample minus its metric on all examples."""
     known = [name for name in draws if not isnan(means[name])]
     if len(known) < 2:
         return 0.0

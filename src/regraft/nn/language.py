@@ -1,7 +1,7 @@
-"""The head of a language model: an output layer over the vocabulary, and the loss of the tokens to be predicted.
+"""The head of a language model: an output layer over the vocabulary, and the loss of the predicted tokens.
 
-The loss is computed in the head, of the places with a token to be predicted alone, so that a batch never has logits
-of all its places. Letters: b rows, t tokens, d features, v vocabulary size.
+The loss is computed in the head, only at positions with a token to be predicted, so that the logits of a whole batch
+are never in memory. Letters: b rows, t tokens, d features, v vocabulary size.
 """
 
 from collections.abc import Mapping
@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 AT_ONCE = 1024
-"""Places whose logits are computed at once."""
+"""Number of positions whose logits are computed at once."""
 
 
 class LanguageHead(nn.Sequential):
     """Dropout and an output layer. `tokens` (b t d) -> logits (b t v); or `tokens` with `truth` (b t), 1 + the token to
-    be predicted at each place, 0 for none -> by row the sum of their losses `nll` in nats and their number `tokens`."""
+    be predicted at each position, 0 for none -> for each row the summed loss `nll` in nats and the number of predicted
+    `tokens`."""
 
     def __init__(self, output: nn.Module, dropout: float) -> None:
         super().__init__(nn.Dropout(dropout), output)

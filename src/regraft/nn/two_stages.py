@@ -18,7 +18,7 @@ from regraft.nn.pyramid import GROUPS, Suppressed
 from regraft.nn.torchvision import torchvision_models
 
 SCALES, ASPECTS = (4.0, 5.7), (0.5, 1.0, 2.0)
-"""Sides of a map's anchors, as multiples of its stride, and their height over width."""
+"""Sides of a map's anchors, as multiples of its stride, and their ratios of height to width."""
 PER_MAP, OVERLAP = 200, 0.7
 """Highest-scoring anchors of each map that become candidates, and IoU threshold of suppression among these."""
 PROPOSALS, SAMPLED = 100, 64
@@ -176,7 +176,7 @@ def _coder(weight: float) -> Any:
 
 
 def _roi_heads() -> Any:
-    """torchvision's second stage, for its rules of which proposals are of which object, and which are sampled."""
+    """torchvision's second stage, for its assignment of proposals to objects, and its sampling."""
     torchvision_models()
     from torchvision.models.detection.roi_heads import RoIHeads
 

@@ -1,5 +1,5 @@
-"""What a run came to, in a few sentences: for the top of the page and the end of the command; and what it
-did not verify. Everything here follows from the report; nothing is known of the examples themselves."""
+"""The verdict on a run in a few sentences, for the top of the report and the end of the command; and what was not
+verified. Everything is derived from the report, without the examples themselves."""
 
 from functools import cache
 
@@ -13,12 +13,12 @@ OF_RANDOM_FEATURES = (
     "This probe uses random features; to measure the benefit of transfer, compare with a run from pretrained "
     "weights: regraft compare."
 )
-"""Said of the probe beside a network that was drawn at random."""
+"""Note on the probe of a randomly initialised network."""
 
 
 @cache  # a shelf looks at every installed package for entries
 def known(name: str) -> Metric | None:
-    """The metric of this name; None where there is no such."""
+    """Return the metric of this name; None if there is none."""
     try:
         return metric(name)
     except UnknownName:
@@ -26,19 +26,19 @@ def known(name: str) -> Metric | None:
 
 
 def title_of(name: str) -> str:
-    """What people read for a metric; its name where it is not on the shelf."""
+    """Return the title of a metric; its name if it is unknown."""
     found = known(name)
     return name if found is None else found.title
 
 
 def unit_of(section: Evaluation, name: str) -> str:
-    """` in the unit of price`; empty where a metric has no unit."""
+    """Return ` in the unit of price`; empty if a metric has no unit."""
     found = known(name)
     return "" if found is None else found.unit(section.classes)
 
 
 def verdict(report: Report) -> str:
-    """The figure, what a guess would score, whether the linear probe was beaten, and what checks of the model found."""
+    """Return the main metric, the score of guessing, the comparison with the linear probe, and findings of checks."""
     section = report.section
     if section is None:
         return f"Nothing was measured. {report.untested or 'There are no unseen examples.'}"
@@ -49,7 +49,7 @@ def verdict(report: Report) -> str:
 
 
 def refused(report: Report) -> str:
-    """What abstaining did, where the model was allowed to."""
+    """Return the effect of abstaining, if enabled."""
     found = report.abstain
     if found is None:
         return ""
@@ -62,7 +62,7 @@ def refused(report: Report) -> str:
 
 
 def where(report: Report, section: Evaluation) -> str:
-    """On what the main figure was measured, as it continues a sentence."""
+    """Return what the main metric was measured on, as the continuation of a sentence."""
     asked = f" {report.words.asked}".rstrip()
     if report.main != "cross-validation":
         return f"on {counted(section.num_examples, f'{report.main} example')}{asked}"
@@ -85,7 +85,7 @@ def _beside_the_probe(report: Report) -> str:
 
 
 def not_verified(report: Report) -> list[str]:
-    """One sentence or two for everything that the figures do not show."""
+    """Return one or two sentences about each thing that the metrics do not show."""
     said = [_independence(report)]
     if report.model is not None:
         said.append("It was not checked whether these examples, or near copies of them, were used for training.")

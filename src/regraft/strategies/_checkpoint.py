@@ -1,8 +1,8 @@
 """Checkpoints of training runs: the history, and the file that holds it, written atomically. No pickle: safetensors.
 
-The file records the run it belongs to; another run's is refused. Writing may take at most a twentieth of the time: if
-epochs are short, several pass between two checkpoints. A resumed run repeats them exactly, since an epoch depends only
-on the state at the end of the one before.
+The file records the run it belongs to; that of another run is rejected. Writing may take at most a twentieth of the
+time: if epochs are short, several pass between two checkpoints. A resumed run repeats them exactly, since an
+epoch depends only on the state at the end of the one before.
 """
 
 import json
@@ -30,9 +30,9 @@ from regraft.strategies.training import Training, first_values
 from regraft.values import Event, Json, Notice, Plan, Progress
 
 INTERVAL = 20.0
-"""Seconds between two checkpoints, at least."""
+"""Minimum number of seconds between two checkpoints."""
 SHARE = 20.0
-"""How many times longer than writing one took, at least."""
+"""Minimum time between two, relative to the time it took to write one."""
 CRITERION = "val_loss_rescaled"
 """Criterion for the epoch to keep: the validation loss after the optimal temperature. Overtrained models become
 overconfident long before their predictions get worse; the plain loss would stop there, although calibration corrects it
@@ -45,32 +45,32 @@ class History:
     """State of a run besides the weights and the optimiser."""
 
     epochs: int
-    """Epochs planned; a time limit may make them fewer than the schedule's."""
+    """Epochs planned; a time limit may reduce them."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """What was settled before the first epoch, as JSON."""
+    """Facts determined before the first epoch, as JSON."""
     curve: list[dict[str, float]] = field(default_factory=list)
     """Losses and metrics, one mapping per finished epoch."""
     start: dict[str, float] = field(default_factory=dict)
-    """Validation before the first epoch, where the start is a model in its own right (a solved head); else empty."""
+    """Validation before the first epoch if training starts from a complete model (a solved head); else empty."""
     best: dict[str, Tensor] = field(default_factory=dict)
     """The tail's tensors at the lowest validation loss; empty without validation examples."""
     ema: dict[str, Tensor] = field(default_factory=dict)
-    """The EMA of the tail's tensors over the steps so far, where one is kept; else empty."""
+    """The EMA of the tail's tensors over the steps so far, if enabled; else empty."""
     seconds: float = 0.0
-    """Wall seconds spent up to the last epoch's end, interruptions left out."""
+    """Wall-clock seconds up to the end of the last epoch, without interruptions."""
     setup: float = 0.0
-    """Those of them before the first step."""
+    """The part of `seconds` before the first step."""
     validated: float = 0.0
     """Examples validated in an epoch, per training example."""
     first: tuple[int, float] | None = None
-    """Steps and seconds at the first report of progress of this process: its first steps are slower than the rest."""
+    """Steps and seconds at the first progress report of this process: its first steps are slower than the rest."""
     planned: bool = False
     """Whether this process has reported its `Plan`."""
 
     @property
     def best_epoch(self) -> int:
-        """The epoch, counted from 1, of the lowest validation loss after rescaling (the first of equals); else the last
-        one. 0 is the start, where that was validated."""
+        """Epoch, counted from 1, with the lowest validation loss after rescaling (the first of equals); without
+        validation the last one. 0 is the start, if it was validated."""
         if not self.curve or CRITERION not in self.curve[0]:
             return len(self.curve)
         losses = {number: measured[CRITERION] for number, measured in enumerate(self.curve, 1)}
@@ -79,16 +79,16 @@ class History:
         return min(losses, key=losses.__getitem__)
 
     def add(self, measured: dict[str, float], seconds: float, tail: Tail) -> None:
-        """Note an epoch's end, `seconds` after the run's begin; where it was validated and is the best so far, the tail
-        is kept."""
+        """Record the end of an epoch, `seconds` after the start of the run; keep the tail if it was validated and is
+        the best so far."""
         self.curve.append(measured)
         self.seconds = seconds
         if CRITERION in measured and self.best_epoch == len(self.curve):
             self.best = copied(tail)
 
     def reason_to_stop(self, patience: int, max_seconds: float | None, unfreezing: Unfreezing | None = None) -> str:
-        """`finished`, `patience` or `time`; empty where another epoch is due. The first always is. Patience runs from
-        the best epoch on, or from the last phase's begin where that is later."""
+        """Return `finished`, `patience` or `time`; empty if another epoch is due, as the first always is. Patience
+        counts from the best epoch, or from the start of the last phase if that is later."""
         done = len(self.curve)
         if done >= self.epochs:
             return "finished"
@@ -100,7 +100,7 @@ class History:
         return ""
 
     def fit_into(self, max_seconds: float) -> bool:
-        """After the first epoch: plan as many epochs as nine tenths of the time left hold; True where fewer."""
+        """After the first epoch, plan as many epochs as fit in nine tenths of the time left; return True if fewer."""
         more = int(0.9 * (max_seconds - self.seconds) / max(self.curve[0]["seconds"], 1e-9))
         fewer = 1 + max(0, more) < self.epochs
         self.epochs = min(self.epochs, 1 + max(0, more))
@@ -109,8 +109,9 @@ class History:
     def progress(
         self, done: int, steps: int, seconds: float, measured: Mapping[str, float] | None = None
     ) -> Iterator[Event]:
-        """`done` of all steps, of which an epoch has `steps`; with the numbers of `measured` at an epoch's end. The
-        second time also the `Plan`: the time so far, and what the steps since the first say of all that are left."""
+        """Return the progress: `done` of all steps, with `steps` per epoch, and the numbers of `measured` at the end of
+        an epoch. The second time also return the `Plan`: the time so far, and an estimate for the remaining steps from
+        those since the first report."""
         total, (before, then) = self.epochs * steps, self.first or (0, self.setup)
         left = (seconds - then) / (done - before) * (total - done)
         if self.first is None:
@@ -128,10 +129,10 @@ class History:
 def finished(
     tail: Tail, history: History, unfreezing: Unfreezing | None, stopped_by: str
 ) -> Generator[Event, None, Fitted]:
-    """The model of the best epoch.
+    """Return the model of the best epoch.
 
     Raises:
-        TrainingFailed: a tensor is not finite; it is named.
+        TrainingFailed: a tensor is not finite; the message names it.
     """
     best = history.best_epoch
     if history.start and not best:
@@ -165,7 +166,7 @@ def finished(
 
 
 def fitted_of(tail: Tail, tensors: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> Fitted:
-    """The model with these tensors, which took no steps."""
+    """Return the model with these tensors, after no steps."""
     tail.load({name: torch.from_numpy(array) for name, array in tensors.items()})
     tail.eval()
     return Fitted(
@@ -178,17 +179,17 @@ def fitted_of(tail: Tail, tensors: Mapping[str, np.ndarray], facts: Mapping[str,
 
 
 def copied(tail: Tail) -> dict[str, Tensor]:
-    """The tail's tensors as they are now."""
+    """Return a copy of the tail's current tensors."""
     return {name: tensor.detach().clone() for name, tensor in tail.tensors().items()}
 
 
 def arrays_of(tail: Tail) -> dict[str, np.ndarray]:
-    """The tail's tensors in memory of numpy."""
+    """Return the tail's tensors as numpy arrays."""
     return {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tail.tensors().items()}
 
 
 class Checkpoint:
-    """The checkpoint of the run called `signature` in `folder`; where that is None, nothing is kept."""
+    """The checkpoint of the run with this `signature` in `folder`; if `folder` is None, nothing is saved."""
 
     def __init__(self, folder: Path | None, signature: str) -> None:
         self._path = None if folder is None else folder / "checkpoint.safetensors"
@@ -197,10 +198,10 @@ class Checkpoint:
         self._epochs_kept = -1
 
     def load(self, tail: Tail, optimiser: torch.optim.Optimizer) -> History | None:
-        """Put tail and optimiser back into the state that was kept; None, and nothing done, where none was.
+        """Restore the saved state of tail and optimiser; return None if there is none.
 
         Raises:
-            RunError: the file is another run's, or cannot be read.
+            RunError: the file belongs to another run, or cannot be read.
         """
         if self._path is None or not self._path.is_file():
             return None
@@ -224,7 +225,7 @@ class Checkpoint:
         return History(**facts, best=best, ema=ema)
 
     def keep(self, tail: Tail, optimiser: torch.optim.Optimizer, history: History, *, last: bool = False) -> None:
-        """Write the state at an epoch's end if it is time, or in any case if it is the `last`.
+        """Write the state at the end of an epoch if it is due, and always at the `last`.
 
         Raises:
             OutOfSpace: the disk is full.
@@ -258,9 +259,9 @@ def begun(
     loss: Loss,
     epochs: int,
 ) -> Generator[Event, None, History]:
-    """The history of a run: from its checkpoint, with weights and optimiser; or a new one of so many epochs, its tail
-    given first values. Where these are a model already (the solved probe), it is validated like an epoch: training may
-    make it worse."""
+    """Return the history of a run: from its checkpoint, which also restores weights and optimiser; or a new one with
+    this number of epochs, after initialising the tail. If the initial tail is a complete model (the solved probe), it
+    is validated like an epoch, because training may make it worse."""
     history, began = checkpoint.load(tail, optimiser), time.monotonic()
     validated = len(problem.val) / len(problem.train)
     if history is not None:
@@ -278,7 +279,7 @@ def begun(
 
 
 def _optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Its state by `parameter/name`, parameters numbered in order."""
+    """Return the optimiser's state by `parameter/name`, with parameters numbered in order."""
     state = optimiser.state_dict()["state"]
     return {
         f"{index}/{name}": torch.as_tensor(value) for index, slots in state.items() for name, value in slots.items()
@@ -286,7 +287,7 @@ def _optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def _load_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Take over what `_optimiser_tensors` gave, each tensor in the memory order of its parameter."""
+    """Restore the state from `_optimiser_tensors`, each tensor in the memory order of its parameter."""
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
@@ -307,7 +308,7 @@ def _without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Ten
 
 
 def signature_of(problem: Problem, settings: Json) -> str:
-    """What tells a run from every other: its settings, weights, cut, task, data and seed."""
+    """Return a digest that identifies a run: of its settings, weights, cut, task, data and seed."""
     return digest_json(
         {
             "settings": settings,
@@ -324,20 +325,21 @@ def signature_of(problem: Problem, settings: Json) -> str:
 
 
 def _digest_of(targets: np.ndarray) -> str:
-    """Of numbers their bytes; of structured targets their JSON."""
+    """Return a digest of the bytes of numbers, or of the JSON of structured targets."""
     if targets.dtype != np.dtype(object):
         return digest_bytes(targets.tobytes())
     return digest_json(to_json(list(targets)))
 
 
 def machine_of(device: torch.device) -> str:
-    """Where training began: a run that is gone on with elsewhere says so."""
+    """Return a description of the machine: a run that is resumed on another one reports it."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} {device.type}"
     return f"{name}, torch {torch.__version__}"
 
 
 def validation(tail: Tail, problem: Problem, loss: Loss, epoch: int) -> dict[str, float]:
-    """Loss, what decides which epoch is kept, and the task's scores, on the validation examples; empty without any.
+    """Return the loss, the criterion for the epoch to keep, and the task's scores on the validation examples; empty
+    if there are none.
 
     Raises:
         TrainingFailed: the loss is not finite.
@@ -354,10 +356,10 @@ def validation(tail: Tail, problem: Problem, loss: Loss, epoch: int) -> dict[str
 
 
 def check_losses(losses: Sequence[Tensor], first: int, epoch: int, draws: Sequence[Draw], problem: Problem) -> None:
-    """Look at the losses of the steps from `first` on.
+    """Check the losses of the steps from `first` on.
 
     Raises:
-        TrainingFailed: one is not finite; where the inputs of its batch are not, the message says which.
+        TrainingFailed: one is not finite; if inputs of its batch are not, the message names them.
     """
     values = torch.stack(list(losses)).double().cpu().numpy()
     if np.isfinite(values).all():
@@ -375,7 +377,7 @@ def check_losses(losses: Sequence[Tensor], first: int, epoch: int, draws: Sequen
 
 
 def _not_finite(problem: Problem, draw: Draw) -> str:
-    """Up to five positions of examples whose states are not finite; empty where all are."""
+    """Return up to five positions of examples whose states are not finite; empty if all are."""
     arrays = problem.states.batch(draw.examples, draw.views)
     bad = np.zeros(len(draw.examples), dtype=bool)
     for array in arrays.values():

@@ -1,19 +1,19 @@
-"""Examples drawn together in pairs, at the cut: mixup of states, and cutmix of inputs.
+"""Mixing pairs of examples at the cut: mixup of states, and CutMix of inputs.
 
-A step's partners are a permutation of its batch. With a share s of Beta(alpha, alpha), one for the batch:
+The partners of a batch are a permutation of it. With a weight s from Beta(alpha, alpha), one per batch:
 
 * mixup: every floating tensor x of the state becomes s x + (1 - s) x[partner]. At cut `input` that is the prepared
-  input after the network's `start`, as floats; at an inner cut it is the stored state. Shared tensors have no example
-  axis and stay as they are. What is no floating number (a mask, word ids) has no mean, so such states are refused.
-* cutmix: an area of 1 - s of the input's grid cells, placed at random and cut off at the border, is the partner's; s is
-  then what is left of the example itself, counted in cells.
+  input after the network's `start`, as floats; at an inner cut it is the stored state. Shared tensors have no batch
+  axis and do not change. States with other tensors (a mask, token ids) cannot be averaged and are rejected.
+* CutMix: a fraction 1 - s of the input's grid cells, a rectangle at a random place and clipped at the border, comes
+  from the partner; s is then the fraction of cells that remain.
 
-The loss is s loss(logits, targets) + (1 - s) loss(logits, targets[partner]), side heads included. Everything drawn
-follows from seed and step, so a resumed run draws the same.
+The loss is s loss(logits, targets) + (1 - s) loss(logits, targets[partner]), auxiliary heads included. All random
+numbers depend on seed and step only, so a resumed run draws the same.
 
-Sources: Zhang et al. 2018, arXiv:1710.09412 (mixup; one share for a batch is the authors' code); Verma et al. 2019,
-arXiv:1806.05236 (mixup of inner states, there of a layer drawn in each step, here always of the cut); Yun et al.
-2019, arXiv:1905.04899 (cutmix; the rounding of the area is the authors' code).
+Sources: Zhang et al. 2018, arXiv:1710.09412 (mixup; one weight per batch, as in the authors' code); Verma et al. 2019,
+arXiv:1806.05236 (manifold mixup, there at a random layer in each step, here always at the cut); Yun et al.
+2019, arXiv:1905.04899 (CutMix; the rounding of the area is that of the authors' code).
 
 Letters: b rows of a batch, h and w height and width of the grid in cells.
 """
@@ -46,14 +46,14 @@ class Mix:
     area: Area | None
     """The grid cells that come from the partner; None mixes all values by `share`."""
     shared: frozenset[str]
-    """Names of tensors without an example axis."""
+    """Names of tensors without a batch axis."""
 
     def state(self, state: State) -> State:
-        """The batch's state, mixed."""
+        """Return the mixed state of the batch."""
         return {name: value if name in self.shared else self._mixed(value) for name, value in state.items()}
 
     def loss(self, loss: Loss) -> Loss:
-        """The loss of mixed rows: (logits, targets of the rows themselves) -> a scalar."""
+        """Return the loss of mixed rows: (logits, targets of the rows themselves) -> a scalar."""
 
         def mixed(logits: Tensor, targets: Tensor) -> Tensor:
             other = targets[torch.from_numpy(self.partner).to(targets.device)]
@@ -79,12 +79,12 @@ class Mixing:
     cutmix: float
     """Alpha of CutMix; 0: off. With both, each step uses one of the two at random."""
     grid: tuple[int, int]
-    """Height and width of the inputs' grid in cells, for cutmix."""
+    """Height and width of the inputs' grid in cells, for CutMix."""
     shared: frozenset[str]
-    """Names of tensors without an example axis."""
+    """Names of tensors without a batch axis."""
 
     def draw(self, seed: int, step: int, rows: int) -> Mix:
-        """The mix of a batch of so many rows at a step of the run with this seed."""
+        """Draw the mix of a batch of `rows` rows at a step of the run with this seed."""
         random = np.random.default_rng(derive_seed(seed, "mix", step))
         cutting = bool(self.cutmix) and (not self.mixup or random.random() < 0.5)
         alpha = self.cutmix if cutting else self.mixup
@@ -97,10 +97,10 @@ class Mixing:
 
 
 def check_cutmix(cutmix: float, cut: str) -> None:
-    """Refuse cutmix elsewhere than at the input.
+    """Reject CutMix at any cut but the input.
 
     Raises:
-        BadRequest: it is asked for at a cut above.
+        BadRequest: it is requested at a higher cut.
     """
     if cutmix and cut != "input":
         raise BadRequest(
@@ -112,10 +112,10 @@ def check_cutmix(cutmix: float, cut: str) -> None:
 
 
 def mixing_of(tail: Tail, problem: Problem, *, mixup: float, cutmix: float) -> Mixing:
-    """How to mix what this problem stores at its cut. Looks at one example.
+    """Return how to mix the problem's states at its cut, from those of one example.
 
     Raises:
-        BadRequest: cutmix where inputs are no grids; a state that has no mean.
+        BadRequest: inputs are not grids (for CutMix), or the states cannot be averaged.
     """
     one = problem.train[:1]
     stored = problem.states.batch(one, np.zeros_like(one))
@@ -145,7 +145,7 @@ def mixing_of(tail: Tail, problem: Problem, *, mixup: float, cutmix: float) -> M
 
 
 def _area(grid: tuple[int, int], share: float, centre: tuple[float, float]) -> Area:
-    """An area of `share` of the grid in the grid's own proportions around a centre in [0, 1), cut off at the border."""
+    """Return a rectangle of `share` of the grid, of its proportions, around `centre` in [0, 1), clipped to it."""
     slices = []
     for size, middle in zip(grid, centre, strict=True):
         half, at = int(size * np.sqrt(share)) // 2, int(middle * size)

@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from regraft.strategies._mixing import Mixing
 
 ROWS = 64
-"""Rows of a batch where nothing is trained."""
+"""Batch size for inference."""
 MOMENTUM = 0.9
-"""Of SGD: the field's habit."""
+"""Momentum of SGD, the usual value."""
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
-"""What glibc's `mallopt` calls its parameters (malloc.h)."""
+"""Parameters of glibc's `mallopt` (malloc.h)."""
 KEPT_BYTES = 1 << 30
 """Free memory that is kept for the next step."""
 
@@ -50,11 +50,11 @@ class Draw(NamedTuple):
 
 
 def keep_memory(*, training: bool) -> None:
-    """While training, let the allocator keep the memory that it frees; afterwards give back what is free.
+    """Let the allocator keep freed memory during training, and return it to the system afterwards.
 
-    glibc returns large blocks to the system, from which the next step asks for them again, page by page: a fifth of the
-    CPU time of GoogLeNet's step where single activations exceed 32 MiB (batches of 16 at 224 x 224, or of 32 at 128 x
-    128), a few percent below that. Other allocators, and one that the user has set up by `MALLOC_…`, are left alone.
+    glibc returns large blocks to the system, and the next step requests them again, page by page: a fifth of the CPU
+    time of a training step of GoogLeNet if single activations exceed 32 MiB (batches of 16 at 224 x 224, or of 32 at
+    128 x 128), a few percent below that. Other allocators, and settings of the user by `MALLOC_…`, are not changed.
     """
     libc: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
     if not hasattr(libc, "mallopt") or any(name.startswith("MALLOC_") for name in os.environ):
@@ -67,12 +67,12 @@ def keep_memory(*, training: bool) -> None:
 
 
 def num_batches(examples: int, size: int, min_rows: int = 1) -> int:
-    """How many batches of at most `size` the examples make; fewer where one would have less than `min_rows`."""
+    """Return the number of batches of at most `size`; fewer if one would have less than `min_rows` rows."""
     return max(1, min(math.ceil(examples / size), examples // min_rows))
 
 
 def epoch_draws(problem: Problem, size: int, epoch: int, min_rows: int = 1) -> list[Draw]:
-    """All training examples once, shuffled, in batches whose sizes differ by one at most."""
+    """Return all training examples once, shuffled, in batches whose sizes differ by at most one."""
     random = np.random.default_rng(derive_seed(problem.seed, "order", epoch))
     examples = random.permutation(problem.train)
     views, pieces = views_of(problem, examples, epoch), None
@@ -82,10 +82,10 @@ def epoch_draws(problem: Problem, size: int, epoch: int, min_rows: int = 1) -> l
 
 
 def views_of(problem: Problem, examples: Int[np.ndarray, "n"], epoch: int) -> Int[np.ndarray, "n"]:
-    """The view that each of these examples is seen in, in this epoch.
+    """Return the view of each of these examples in this epoch.
 
-    Of K stored views an example is seen in another one each epoch, in turn from a drawn start: in K epochs in each of
-    them once, the plain one among them. Where views are made new, it is one that no other epoch has.
+    With K stored views, an example cycles through them from a random start: in K epochs it is seen once in each,
+    including the plain one. If views are not stored, every epoch has a new one.
     """
     num_views = problem.states.num_views
     if num_views is None:
@@ -97,20 +97,21 @@ def views_of(problem: Problem, examples: Int[np.ndarray, "n"], epoch: int) -> In
 def plain_draws(
     examples: Int[np.ndarray, "n"], min_rows: int = 1, pieces: Int[np.ndarray, "n"] | None = None
 ) -> list[Draw]:
-    """These examples (with pieces: these pieces of them) in this order in their plain view."""
+    """Return batches of these examples (or these pieces of them), in this order, in their plain view."""
     return cut(examples, np.zeros_like(examples), num_batches(len(examples), ROWS, min_rows), pieces)
 
 
 def cut(
     examples: Int[np.ndarray, "n"], views: Int[np.ndarray, "n"], count: int, pieces: Int[np.ndarray, "n"] | None = None
 ) -> list[Draw]:
-    """`count` batches in this order, of sizes that differ by one at most."""
+    """Return `count` batches in this order, with sizes that differ by at most one."""
     columns = [np.array_split(column, count) for column in (examples, views, *([] if pieces is None else [pieces]))]
     return [Draw(*columns_of_one) for columns_of_one in zip(*columns, strict=True)]
 
 
 def fetched(states: States, draws: Sequence[Draw], device: torch.device) -> Generator[dict[str, Tensor], None, None]:
-    """The states of each draw as tensors on `device`, grids in channels-last order. Close it when leaving early."""
+    """Yield the states of each batch as tensors on `device`, grids in channels-last order. Close the generator when
+    leaving early."""
     with closing(ahead(lambda draw: _tensors(states, draw, device), draws, size=1, workers=1)) as batches:
         for _, (state,) in batches:
             yield state
@@ -131,7 +132,7 @@ def _placed(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def encoded(problem: Problem, draw: Draw, device: torch.device) -> Any:
-    """The targets of a batch as the loss takes them, on `device`."""
+    """Return the targets of a batch in the form of the loss, on `device`."""
     asked = (draw.examples, draw.views, draw.pieces)
     placements = problem.states.placements(*asked) if problem.task.moves else {}
     return in_tree(problem.task.encoded(problem.targets[draw.examples], placements), lambda a: _tensor(a, device))
@@ -142,20 +143,20 @@ def _tensor(array: np.ndarray, device: torch.device) -> Tensor:
 
 
 def in_tree(tree: Any, change: Callable[[Any], Any]) -> Any:
-    """The same tree (a leaf, or a mapping of leaves by name) of changed leaves."""
+    """Apply a function to a leaf, or to every leaf of a mapping."""
     return {name: change(leaf) for name, leaf in tree.items()} if isinstance(tree, Mapping) else change(tree)
 
 
 def predict(tail: Tail, problem: Problem, positions: Int[np.ndarray, "n"]) -> np.ndarray:
-    """Raw outputs on the plain view, in evaluation mode: logits (n c) for most tasks."""
+    """Return the raw outputs for the plain view, in evaluation mode: logits (n c) for most tasks."""
     return evaluated(tail, problem, positions)[0]
 
 
 def evaluated(
     tail: Tail, problem: Problem, positions: Int[np.ndarray, "n"], loss: Loss | None = None
 ) -> tuple[np.ndarray, float]:
-    """Raw outputs on the plain view, in evaluation mode; and the mean loss over rows, NaN where none is given. Where a
-    loss is asked for, nothing is generated."""
+    """Return the raw outputs for the plain view, in evaluation mode, and the mean loss over rows, NaN without `loss`.
+    With a loss, nothing is generated."""
     counts, task, total = problem.states.pieces_of(positions), problem.task, 0.0
     several = counts.max(initial=1) > 1
     rows, pieces = (np.repeat(positions, counts), numbered(counts)) if several else (positions, None)
@@ -176,7 +177,7 @@ def evaluated(
 
 
 def features(tail: Tail, problem: Problem, positions: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n ..."]:
-    """The readout that the head reads, of the plain view, in evaluation mode; that of an example's pieces averaged."""
+    """Return the head's readout of the plain view, in evaluation mode, averaged over the pieces of an example."""
     if not len(positions):
         return np.zeros((0, problem.backbone.card.width), dtype=np.float32)
     counts, found = problem.states.pieces_of(positions), []
@@ -189,7 +190,7 @@ def features(tail: Tail, problem: Problem, positions: Int[np.ndarray, "n"]) -> F
 def _passing(
     tail: Tail, problem: Problem, rows: Int[np.ndarray, "b"], pieces: Int[np.ndarray, "b"] | None
 ) -> Iterator[tuple[Draw, dict[str, Tensor]]]:
-    """Batches of plain states, the tail in evaluation mode and gradients off meanwhile."""
+    """Yield batches of plain states, with the tail in evaluation mode and gradients off."""
     if not len(rows):
         return
     draws, was_training = plain_draws(rows, pieces=pieces), tail.training
@@ -201,44 +202,44 @@ def _passing(
 
 @dataclass(frozen=True, kw_only=True)
 class Unfreezing:
-    """When which stages join training (gradual unfreezing): a plan that adapts to the number of epochs, which a time
-    limit may lower."""
+    """Gradual unfreezing: which stages are trained in which epoch. It adapts to the number of epochs, which a time
+    limit may reduce."""
 
     stages: int
     """Stages above the lowest cut."""
     first: int
-    """Stages, from the top, that are trained from the start; 0: the head alone."""
+    """Number of stages, from the top, that are trained from the start; 0: the head alone."""
     together: int
-    """Stages that are unfrozen at once; the last may be fewer."""
+    """Number of stages that are unfrozen at once; the last group may be smaller."""
     share: float
-    """Share of all epochs, in [0, 1), that pass before every stage is trained."""
+    """Fraction of all epochs, in [0, 1), before every stage is trained."""
     epochs: int = 0
-    """Epochs of each phase before the last, in place of `share`; 0: as `share` says."""
+    """Epochs of each phase before the last, instead of `share`; 0: use `share`."""
 
     @property
     def falls(self) -> int:
-        """How often the cut falls."""
+        """Number of times that stages are unfrozen."""
         return math.ceil(max(0, self.stages - self.first) / self.together)
 
     @property
     def min_epochs(self) -> int:
-        """Epochs that it takes to come to the last phase, and one of that."""
+        """Number of epochs before the last phase, plus one."""
         return self.falls * self.epochs + 1
 
     def last(self, epochs: int) -> int:
-        """The epoch, counted from 0, at which the last phase begins where there are `epochs` in all."""
+        """Return the epoch, counted from 0, at which the last phase begins if there are `epochs` in total."""
         if not self.falls:
             return 0
         return min(self.falls * self.epochs if self.epochs else round(epochs * self.share), epochs - 1)
 
     def unfrozen(self, epoch: int, epochs: int) -> int:
-        """Stages, from the top, that are trained in this epoch of `epochs`, counted from 0."""
+        """Return the number of stages, from the top, that are trained in this epoch of `epochs`, counted from 0."""
         last = self.last(epochs)
         fallen = self.falls if epoch >= last else epoch * self.falls // last
         return min(self.stages, self.first + self.together * fallen)
 
     def begin(self, tail: Tail, epoch: int, epochs: int) -> Iterator[Notice]:
-        """Unfreeze the stages that are trained in this epoch; says so where some were frozen in the one before."""
+        """Unfreeze the stages that are trained in this epoch; yield a notice if some were frozen before."""
         now = self.unfrozen(epoch, epochs)
         tail.unfreeze(now)
         before = self.unfrozen(epoch - 1, epochs) if epoch else now
@@ -249,21 +250,21 @@ class Unfreezing:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """What the loop is told beside a strategy's options."""
+    """Settings of the training loop besides the strategy's options."""
 
     epochs: int
     """Passes over the training examples."""
     bf16: bool = False
-    """Whether passes run in bfloat16."""
+    """Whether forward and backward passes run in bfloat16."""
     unfreezing: Unfreezing | None = None
-    """When which stages are trained; None: all of them all the time."""
+    """Gradual unfreezing; None: all stages are trained from the start."""
     mixing: "Mixing | None" = None
-    """How the examples of a batch are mixed; None mixes none."""
+    """How the examples of a batch are mixed; None: not at all."""
 
 
 def rate(step: int, steps: int, warmup_share: float) -> float:
-    """The factor on the peak learning rates at `step` of `steps`, in (0, 1]: `(step + 1) / w` over the first w steps,
-    then `(1 + cos(pi t)) / 2`, t running from 0 towards 1 over the others.
+    """Return the factor on the peak learning rates at `step` of `steps`, in (0, 1]: `(step + 1) / w` over the first w
+    steps, then `(1 + cos(pi t)) / 2`, t running from 0 towards 1 over the others.
 
     Source: Loshchilov & Hutter 2016, arXiv:1608.03983, without restarts; Goyal et al. 2017, arXiv:1706.02677 (warm-up).
     """
@@ -275,7 +276,7 @@ def rate(step: int, steps: int, warmup_share: float) -> float:
 
 @contextmanager
 def seeded(seed: int, device: str | torch.device = "cpu") -> Iterator[None]:
-    """Inside the `with`, torch draws from generators seeded with `seed`; afterwards from where they were."""
+    """Seed torch's generators with `seed` inside the `with`, and restore their state afterwards."""
     place = torch.device(device)
     with torch.random.fork_rng([place] if place.type == "cuda" else []):
         torch.manual_seed(seed)
@@ -283,7 +284,7 @@ def seeded(seed: int, device: str | torch.device = "cpu") -> Iterator[None]:
 
 
 def placed(tail: Tail, problem: Problem) -> torch.device:
-    """Move the tail to the problem's device, which is returned; with a task that generates the frozen stages too."""
+    """Move the tail to the problem's device and return the device; for tasks that generate, also the frozen stages."""
     device = torch.device(problem.device)
     if device.type == "cuda":
         torch.backends.cudnn.deterministic = True  # same seed, same weights
@@ -294,10 +295,10 @@ def placed(tail: Tail, problem: Problem) -> torch.device:
 
 
 def optimiser_of(name: str, groups: Sequence[Mapping[str, Any]], device: torch.device) -> torch.optim.Optimizer:
-    """The optimiser of that name (`adamw`, `sgd`) of these parameter groups, each with its `weight_decay` and its peak
-    learning rate `lr`, which stays in the group as `peak`.
+    """Return the optimiser of that name (`adamw`, `sgd`) for these parameter groups, each with its `weight_decay` and
+    its peak learning rate `lr`, which is kept in the group as `peak`.
 
-    Sources: Loshchilov & Hutter 2017, arXiv:1711.05101 (AdamW); Sutskever et al. 2013, section 2 (Nesterov's momentum,
+    Sources: Loshchilov & Hutter 2017, arXiv:1711.05101 (AdamW); Sutskever et al. 2013, section 2 (Nesterov momentum,
     in torch's form).
     """
     own, fused = [{**group, "peak": group["lr"]} for group in groups], device.type in ("cpu", "cuda")
@@ -307,10 +308,10 @@ def optimiser_of(name: str, groups: Sequence[Mapping[str, Any]], device: torch.d
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is worth asking for on `device`: CUDA, and processors with AVX512-BF16 or AMX. Emulated, it is
-    several times slower than float32.
+    """Return whether `device` supports bfloat16: CUDA, and processors with AVX512-BF16 or AMX. Emulated, it is several
+    times slower than float32.
 
-    There wide convolutions gain and depthwise ones lose: on a processor with AVX512-BF16 a training step of GoogLeNet
+    On CPUs, wide convolutions become faster and depthwise ones slower: with AVX512-BF16 a training step of GoogLeNet
     runs 1.55 times as fast, and one of MobileNetV3 0.52 times (docs/results/step.md).
     """
     if device.type != "cpu":
@@ -321,16 +322,16 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def decay_at(step: int, decay: float) -> float:
-    """The share that the EMA so far keeps at `step`, counted from 0: rising, so that a short run forgets where it
-    began. Source: TensorFlow's ExponentialMovingAverage."""
+    """Return the decay of the EMA at `step`, counted from 0: it rises, so that a short run forgets its initial weights.
+    Source: TensorFlow's ExponentialMovingAverage."""
     return min(decay, (1 + step) / (10 + step))
 
 
 def add_step(ema: dict[str, Tensor], tensors: Mapping[str, Tensor], step: int, decay: float) -> None:
-    """Move `ema` towards the tail's `tensors`, by canonical name, after `step`; an empty one is first made.
+    """Update `ema` with the tail's `tensors`, by canonical name, after `step`; an empty one is initialised.
 
-    After step t it is d a + (1 - d) w, with the step's weights w and d of `decay_at`. Batch norm's statistics are
-    averaged with the weights that they were measured for; whole numbers are taken over as they are.
+    The average a becomes d a + (1 - d) w, with the current weights w and d from `decay_at`. Batch-norm statistics are
+    averaged like the weights they belong to; integers are copied.
 
     Sources: Polyak & Juditsky 1992, doi:10.1137/0330046 (averaging); Tarvainen & Valpola 2017, arXiv:1703.01780 (the
     exponential form on networks); Izmailov et al. 2018, arXiv:1803.05407 (why it helps: wider optima).
@@ -349,7 +350,7 @@ def add_step(ema: dict[str, Tensor], tensors: Mapping[str, Tensor], step: int, d
 
 @contextmanager
 def standing_in(ema: Mapping[str, Tensor], tail: Tail) -> Iterator[None]:
-    """Inside the `with` the tail has the EMA's tensors, afterwards its own again; an empty one changes nothing."""
+    """Give the tail the EMA's tensors inside the `with`, and its own again afterwards; an empty EMA changes nothing."""
     own = {name: tensor.detach().clone() for name, tensor in tail.tensors().items() if name in ema}
     tail.load(ema)
     try:
@@ -359,11 +360,11 @@ def standing_in(ema: Mapping[str, Tensor], tail: Tail) -> Iterator[None]:
 
 
 def recalibrate(tail: Tail, problem: Problem) -> None:
-    """Measure batch norm's statistics above the cut again, on the plain training examples.
+    """Re-estimate the batch-norm statistics above the cut on the plain training examples.
 
-    Each batch norm sees what those before it make of a batch with the batch's own statistics. Kept are torch's
-    cumulative averages of the means and unbiased variances of batches of 64 in a drawn order; so up to 64 examples the
-    figures are exact. Sources: Li et al. 2016, arXiv:1603.04779; Wu & Johnson 2021, arXiv:2105.07576, section 3.
+    Lower batch norms use the statistics of the batch meanwhile. The result is torch's cumulative average of the means
+    and unbiased variances of batches of 64 in random order, so it is exact for up to 64 examples. Sources: Li et al.
+    2016, arXiv:1603.04779; Wu & Johnson 2021, arXiv:2105.07576, section 3.
     """
     norms = [norm for norm in tail.norms() if norm.track_running_stats]
     momenta = [norm.momentum for norm in norms]

@@ -1,11 +1,12 @@
-"""Low-rank updates beside the layers of a tail, through peft: put in, and merged into the layers again.
+"""Low-rank updates of the layers of a tail, with peft: added, and merged into the layers afterwards.
 
-A layer with weight W computes W x + (alpha / rank) B A x, where A (rank × inputs) is drawn and B (outputs × rank)
-starts at zero, so that nothing changes at first. In a convolution A has the layer's window and stride, and B is 1 × 1.
+A layer with weight W computes W x + (alpha / rank) B A x, where A (rank × inputs) is random and B (outputs × rank)
+is initially zero, so that outputs do not change at first. In a convolution A has the layer's kernel size and stride,
+and B is 1 × 1.
 Merging adds (alpha / rank) B A to W.
 
-An attention keeps its products in one parameter, so peft adds the update before each pass and takes it away after it;
-what rounding leaves of that is a few units in the last place.
+An attention layer holds its projections in one parameter, so peft adds the update before each pass and subtracts it
+afterwards; rounding changes a few units in the last place.
 
 Source: Hu et al. 2021, arXiv:2106.09685, section 4.1; the convolutional form is peft's.
 """
@@ -22,8 +23,8 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def layers_of(tail: nn.Module, kinds: str) -> dict[str, nn.Module]:
-    """The layers of the tail's stages that may have an update, by name: `linear` ones (the products of an attention
-    among them), `convolutions` or `all`."""
+    """Return the layers of the tail's stages that may have an update, by name: `linear` ones (including the projections
+    of attention), `convolutions` or `all`."""
     wanted = (() if kinds == "convolutions" else (nn.Linear, nn.MultiheadAttention)) + (
         () if kinds == "linear" else CONVOLUTIONS
     )
@@ -36,23 +37,23 @@ def layers_of(tail: nn.Module, kinds: str) -> dict[str, nn.Module]:
 
 
 def _turned(layer: nn.Module) -> bool:
-    """Whether it is a linear layer of GPT-2, of which transformers keeps the transposed weight."""
+    """Return whether it is a linear layer of GPT-2, whose weight transformers stores transposed."""
     return type(layer).__name__ == "Conv1D"
 
 
 def mergeable(layer: nn.Module) -> bool:
-    """Whether peft's update of this layer can be merged: not where a convolution has groups, dilation, or a padding
-    other than zeros; nor where an attention's keys and values have widths of their own."""
+    """Return whether peft's update of this layer can be merged: not for convolutions with groups, dilation, or padding
+    other than zeros; nor for attention whose keys and values have different widths."""
     if isinstance(layer, CONVOLUTIONS):
         return layer.groups == 1 and set(layer.dilation) == {1} and layer.padding_mode == "zeros"
     return not isinstance(layer, nn.MultiheadAttention) or layer.in_proj_weight is not None
 
 
 class Updates:
-    """Updates in some layers of a tail. Its other parameters are frozen, the head's excepted."""
+    """Updates in some layers of a tail. Its other parameters are frozen, except those of the head."""
 
     def __init__(self, tail: Tail, layers: dict[str, nn.Module], *, rank: int, alpha: float, dropout: float) -> None:
-        """Put them in; A is drawn by torch's generator.
+        """Add the updates; A is drawn from torch's generator.
 
         Raises:
             MissingExtra: peft is not installed.
@@ -69,12 +70,12 @@ class Updates:
         tail.head.requires_grad_(True)
 
     def merge(self) -> None:
-        """Add each update to its layer's weight and take it out; the tail's tensors then have their names again."""
+        """Add each update to its layer's weight and remove it; the tail's tensors then have their original names."""
         self._model.merge_and_unload(progressbar=False, safe_merge=True)
 
 
 def _whole(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Every module by name; an attention is one, for it never calls those inside it."""
+    """Return every module by name; attention counts as one, since it never calls its submodules."""
     yield name, module
     if not isinstance(module, nn.MultiheadAttention):
         for child, inner in module.named_children():

@@ -50,7 +50,7 @@ OVERLAP, OVERLAP_OF_TWO = 0.6, 0.5
 STATED = 0.4
 """Minimum score of a prediction; boxes with lower scores count only towards the average precision (our choice)."""
 SAME = 0.9
-"""IoU above which two boxes are of the same thing (our choice)."""
+"""IoU above which two boxes are of the same object (our choice)."""
 EXPECTED = '[{"label": "cat", "box": [12, 20, 140, 96]}]: left, top, right, bottom'
 
 
@@ -243,7 +243,7 @@ class TwoStages(Detection):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """Return what a single-stage detector has, and the kind of detector."""
+        """Return the facts of the single-stage detector, and the kind of detector."""
         return {**super().facts, "detector": "faster_rcnn"}
 
     def head(self, widths: Mapping[str, int], dropout: float, source_head: "nn.Module | None" = None) -> "nn.Module":

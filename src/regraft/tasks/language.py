@@ -1,9 +1,9 @@
 """Language modelling: a causal or a masked model is adapted to texts without labels.
 
-Texts are read in windows. A causal model predicts every next token of a window, those of the context it shares with the
-window before excepted; a masked model predicts the hidden tokens (`modalities/text/language.py`). The loss is their
-cross entropy, and what is kept of each text is its sum, with the number of tokens and their bytes. The head is the
-network's own output layer, so the network is a model before any training.
+Texts are read in windows. A causal model predicts the next token at every position of a window, except in the context
+shared with the previous window; a masked model predicts the masked tokens (`modalities/text/language.py`). The loss is
+their cross entropy; the outputs of each text are its sum, the number of tokens and their bytes. The head is the
+network's own output layer, so the network is a complete model before any training.
 
 Sources: Bengio et al. 2003 (neural language models); Devlin et al. 2019, arXiv:1810.04805 (masked); Gururangan et al.
 2020, arXiv:2004.10964 (adaptation to a domain). Letters: n examples, b rows of a batch, t tokens, d features.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 READS = Reads("tokens", strides=(1,), itself="tokens")
 NEW_TOKENS = 40
-"""Tokens that a causal model writes on from a prompt at most. Our choice."""
+"""Maximum number of tokens generated from a prompt. Our choice."""
 _SUMS = ("nll", "tokens", "bytes")
 
 
@@ -48,7 +48,7 @@ class Language(Task):
 
     @property
     def generation(self) -> Mapping[str, Any]:
-        """Return how a prompt is written on, or which tokens are filled in."""
+        """Return how a prompt is continued, or which tokens are filled in."""
         if self.preparation.predicts == "next":
             return {"max_new_tokens": NEW_TOKENS, "do_sample": False}
         from regraft.modalities.text.language import MASKS
@@ -78,11 +78,11 @@ class Language(Task):
         return ()
 
     def encode(self, labels: Sequence[str]) -> Int[np.ndarray, " n"]:
-        """Return zeros: what is to be predicted lies in the text itself."""
+        """Return zeros: the tokens to be predicted are part of the text itself."""
         return np.zeros(len(labels), dtype=np.int64)
 
     def encoded(self, targets: np.ndarray, placements: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return the same zeros: the head is given the tokens to be predicted with what it reads."""
+        """Return the same zeros: the head receives the tokens to be predicted among its inputs."""
         return targets
 
     def head(self, widths: Mapping[str, int], dropout: float, source_head: "nn.Module | None" = None) -> "nn.Module":
@@ -129,7 +129,7 @@ class Language(Task):
         return [""] * len(outputs)
 
     def recorded(self, outputs: np.ndarray) -> list[Json]:
-        """Return the sums, and the perplexity; None where nothing was predicted."""
+        """Return the sums, and the perplexity; None if no token was predicted."""
         return [
             {**one, "perplexity": math.exp(min(one["nll"] / one["tokens"], 700)) if one["tokens"] else None}
             for one in outputs
@@ -146,8 +146,8 @@ class Language(Task):
     def completed(
         self, prediction: Prediction, pieces: Sequence[Mapping[str, np.ndarray]], generate: Any
     ) -> Prediction:
-        """Return the prediction with what a causal model writes after the text, or with the text whose mask tokens a
-        masked model filled in; without any, there is nothing to be filled in."""
+        """Return the prediction with the continuation by a causal model, or with the text whose mask tokens a masked
+        model has filled in, if there are any."""
         if self.preparation.predicts == "next":
             return replace(prediction, label=self.preparation.texts([generate(pieces[-1]).tolist()])[0])
         open_ = [one for one in pieces if (one["ids"] == self.generation["mask"]).any() and not one["truth"].any()]

@@ -1,12 +1,12 @@
 """Reconstruction: some numbers of a row are hidden, and predicted from the others. No labels are needed.
 
-A network trained so is a denoising autoencoder, and a backbone for tasks with few labels. A share of the known cells is
-hidden, that is replaced by the column's mean, others in every view (`prepare.hidden`); the loss is the squared error of
-these cells alone, in units of the variance of their columns over the training rows. So 1 is what predicting the means
-costs on such rows. The head is a linear layer, which is dropped when the network goes on as a backbone.
+A network trained in this way is a denoising autoencoder, and a backbone for tasks with few labels. A fraction of the
+known cells (`prepare.hidden`), different in every view, is replaced by the column mean; the loss is the squared error
+of these cells alone, in units of the variance of their columns over the training rows, so predicting the means has a
+loss of 1 on such rows. The head is a linear layer, which is discarded when the network is used as a backbone.
 
 Sources: Vincent et al. 2008, doi:10.1145/1390156.1390294 (denoising autoencoders, masking noise); Pathak et al. 2016,
-arXiv:1604.07379 (the loss of what is hidden alone). Letters: n rows, b rows of a batch, d columns.
+arXiv:1604.07379 (loss on the hidden values alone). Letters: n rows, b rows of a batch, d columns.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -62,7 +62,7 @@ class Reconstruction(Task):
         return ()
 
     def encode(self, labels: Sequence[str]) -> Int[np.ndarray, " n"]:
-        """Return zeros: what is to be predicted lies in the row itself."""
+        """Return zeros: the numbers to be predicted are part of the row itself."""
         return np.zeros(len(labels), dtype=np.int64)
 
     def encoded(self, targets: np.ndarray, placements: Mapping[str, np.ndarray]) -> Float[np.ndarray, "b d"]:
@@ -70,7 +70,7 @@ class Reconstruction(Task):
         return placements["truth"]
 
     def head(self, widths: Mapping[str, int], dropout: float, source_head: "nn.Module | None" = None) -> "nn.Module":
-        """Return a linear layer: a vector -> a number per column, at first their means, 0."""
+        """Return a linear layer: a vector -> a number per column, initially its mean, 0."""
         from regraft.nn.stages import PooledHead
 
         return PooledHead(widths[self.reads.readout], self.num_columns, dropout=dropout)
@@ -111,7 +111,7 @@ class Reconstruction(Task):
         return [""] * len(outputs)
 
     def predictions(self, outputs: np.ndarray) -> list[Prediction]:
-        """Return predictions whose `record` alone says something."""
+        """Return predictions that contain only a `record`."""
         return [Prediction(id="", label="", probabilities={}) for _ in outputs]
 
 

@@ -44,7 +44,7 @@ class Writing(Task):
     forced: bool = True
     head_epochs: int = 3
     named_where: str = "--backbone seq2seq:FOLDER@pretrained"
-    """How a network with a decoder is named, for errors."""
+    """How to specify a network with a decoder, for error messages."""
 
     @property
     def facts(self) -> Mapping[str, Any]:

@@ -1,6 +1,6 @@
-"""Transcription: the words that are said, written down by an encoder with a decoder.
+"""Transcription: speech to text by an encoder with a decoder.
 
-The sequence task, measured by word and character error rates.
+The sequence task with word and character error rates as metrics.
 """
 
 from collections.abc import Mapping, Sequence

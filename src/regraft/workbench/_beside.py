@@ -64,7 +64,7 @@ def open_beside(recipe: Recipe, where: str, *, workers: int) -> Generator[Event,
 
 
 def _finished(recipe: Recipe) -> tuple[Finished, str]:
-    """The model that classes are added to, and what it reads."""
+    """Return the model that classes are added to, and its inputs."""
     from regraft.bundles.bundle import load
 
     spec = parse(recipe.backbone)
@@ -101,7 +101,7 @@ def _finished(recipe: Recipe) -> tuple[Finished, str]:
 def _divided(
     path: str, recipe: Recipe, modality: str, known: tuple[str, ...], workers: int
 ) -> Generator[Event, None, Divided]:
-    """The examples at `path`, of one class or many."""
+    """Return the examples at `path`, of one class or many."""
     dataset = yield from opening(
         Path(path), recipe.source, task="classification", target=Target(), modality=modality, learnable=False,
         known=known,
@@ -112,7 +112,7 @@ def _divided(
 
 
 def _with_test(recipe: Recipe, scanned: Scanned) -> Splits:
-    """The split that was given, or one with a test split however few examples there are."""
+    """Return the given split, or one with a test split, however few examples there are."""
     source = recipe.source
     return draw(
         scanned.dataset, scanned, seed=recipe.seed_of_data, val_share=source.val_share,
@@ -144,7 +144,7 @@ def _of_run(recipe: Recipe, workers: int) -> Generator[Event, None, tuple[Divide
 
 
 def _joined(recipe: Recipe, old: Finished, fresh: Divided, others: Divided | None) -> Session:
-    """Both data sets as one; of the old one what the model knows and the new one does not hold as well."""
+    """Return both data sets as one; of the old one, only examples of known classes that are not in the new one."""
     dataset, notes = fresh[0].dataset, list(fresh[1].notes)
     added = tuple(sorted(set(dataset.classes) - set(old.classes)))
     if not added:
@@ -188,7 +188,7 @@ def _joined(recipe: Recipe, old: Finished, fresh: Divided, others: Divided | Non
 def _useful(
     old: Finished, new: Scanned, others: Scanned, added: set[str]
 ) -> tuple[Bool[np.ndarray, "n"], list[Notice]]:
-    """Which old examples are of use: of a class that the model knows, and not among the new data as well."""
+    """Return which old examples to use: those of a known class that are not among the new data."""
     dataset, notes = others.dataset, []
     keep = np.array([one.label in old.classes for one in dataset.examples], dtype=bool)
     if strange := sorted(set(dataset.classes) - set(old.classes)):

@@ -1,4 +1,4 @@
-"""Outlines of things, as COCO has them, read as masks."""
+"""Outlines of objects in COCO's format, read as masks."""
 
 import json
 import zlib
@@ -17,7 +17,7 @@ BACKGROUND = "background"
 
 @dataclass
 class Outlines(Boxes):
-    """The images of a source, with masks of what is outlined."""
+    """The images of a source, with masks of the outlined objects."""
 
     task: ClassVar[str] = "segmentation"  # type: ignore[misc]
 

@@ -30,7 +30,7 @@ def accepts(path: Path) -> bool:
 
 def open_source(path: Path, columns: Columns) -> Found:
     """Return the images with their boxes, without crowds; or, for a segmentation task, with masks of their outlines, in
-    which crowds are ignored and all else is background.
+    which crowds are ignored and all other pixels are background.
 
     Raises:
         BadData: a file cannot be read, lacks a field, or names an image that does not exist; or a folder has several

@@ -24,7 +24,7 @@ def accepts(path: Path) -> bool:
 
 
 def _files(folder: Path) -> dict[str, dict[str, Path]]:
-    """Return files by the part before the dot, and by language: a suffix with which some file exists beside another."""
+    """Return files by the part before the dot, then by language: a suffix that occurs beside another one."""
     found = dict[str, dict[str, Path]]()
     for one in sorted(folder.iterdir()):
         if _LANGUAGE.fullmatch(one.suffix) and one.is_file():

@@ -29,7 +29,7 @@ def open_source(path: Path, columns: Columns) -> Found:
     """Return the recordings with their transcripts.
 
     Raises:
-        BadData: a recording has no text beside it, or one that is empty or whose encoding cannot be told.
+        BadData: a recording has no text beside it, or one that is empty or has an unknown encoding.
     """
     found = found_under(path, replace(columns, modality=KIND, unlabelled=True), called=path, beside=ENDING)
     files = [one.path.with_suffix(ENDING) for one in found.examples]

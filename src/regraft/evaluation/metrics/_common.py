@@ -1,4 +1,4 @@
-"""What several families of metrics are made of: means over examples, counts, rankings, the confusion matrix.
+"""Shared by several families of metrics: means over examples, counts, rankings, the confusion matrix.
 
 Letters in shapes: n examples, c classes or labels, b resamples, p examples of a class. Equal scores share a rank, as in
 scikit-learn.
@@ -16,12 +16,12 @@ from regraft.values import Measured
 
 
 def columns(outputs: Float[np.ndarray, "n c"]) -> int:
-    """How many outputs an example has."""
+    """Return the number of outputs of an example."""
     return int(outputs.shape[1])
 
 
 def per_example(of_example: Callable[[Any, Any], Shaped[np.ndarray, " n"]]) -> Callable[[Any, Any], np.ndarray]:
-    """The statistics of a mean over examples, to be read by `mean`: a number (or a yes) of each, and a 1 to count."""
+    """Return the statistics of a mean over examples, for `mean`: a number (or truth value) each, and a 1 to count."""
 
     def statistics(targets: Any, outputs: Any) -> Float[np.ndarray, "n 2"]:
         values = of_example(targets, outputs).astype(np.float64)
@@ -31,40 +31,40 @@ def per_example(of_example: Callable[[Any, Any], Shaped[np.ndarray, " n"]]) -> C
 
 
 def mean(sums: Float[np.ndarray, "b 2"]) -> Float[np.ndarray, " b"]:
-    """Sum by count; NaN of nothing."""
+    """Return sum divided by count; NaN for no examples."""
     with np.errstate(invalid="ignore"):
         return sums[:, 0] / sums[:, 1]
 
 
 def mean_of(of_example: Callable[[Any, Any], Shaped[np.ndarray, " n"]]) -> dict[str, Any]:
-    """The fields of a metric that is the mean of what `of_example` says of each example."""
+    """Return the fields of a metric that is the mean of `of_example` over the examples."""
     return {"statistics": per_example(of_example), "value": mean}
 
 
 def share_of(right: Callable[[Any, Any], Bool[np.ndarray, " n"]]) -> dict[str, Any]:
-    """The fields of a metric that is the share of examples that are `right`."""
+    """Return the fields of a metric that is the fraction of examples that are `right`."""
     return mean_of(right) | {"right": right, "interval": "wilson"}
 
 
 def class_is_right(targets: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, "n c"]) -> Bool[np.ndarray, " n"]:
-    """Whether the most probable class (the first of equals) is the target."""
+    """Return whether the most probable class (the first of equals) is the target."""
     return probabilities.argmax(axis=1) == targets
 
 
 def right_if_one_class(
     targets: Shaped[np.ndarray, "n ..."], probabilities: Float[np.ndarray, "n c"]
 ) -> Bool[np.ndarray, " n"] | None:
-    """The same; None for labels, of which some may be right and others wrong."""
+    """Return the same; None for multi-label targets, of which some may be right and others wrong."""
     return None if targets.ndim == 2 else class_is_right(targets, probabilities)
 
 
 def safe_ratio(part: Float[np.ndarray, "*x"], whole: Float[np.ndarray, "*x"]) -> Float[np.ndarray, "*x"]:
-    """part / whole; nan where there is no whole."""
+    """Return part / whole; nan if whole is 0."""
     return np.where(whole > 0, part / np.where(whole > 0, whole, 1.0), np.nan)
 
 
 def running(values: Float[np.ndarray, "b m"]) -> Float[np.ndarray, "b m+1"]:
-    """Sums of the first 0, 1 … m columns."""
+    """Return the sums of the first 0, 1 … m columns."""
     sums = np.zeros((values.shape[0], values.shape[1] + 1), dtype=values.dtype)
     np.cumsum(values, axis=1, out=sums[:, 1:])
     return sums
@@ -74,7 +74,7 @@ class Counts(NamedTuple):
     """Weighted counts of every class."""
 
     right: Float[np.ndarray, "b c"]
-    """Examples of the class that are predicted as it."""
+    """True positives of the class."""
     actual: Float[np.ndarray, "b c"]
     """Examples of the class."""
     predicted: Float[np.ndarray, "b c"]
@@ -84,9 +84,9 @@ class Counts(NamedTuple):
 def counts(
     targets: Shaped[np.ndarray, "n ..."], probabilities: Float[np.ndarray, "n c"], weights: Float[np.ndarray, "b n"]
 ) -> Counts:
-    """The counts when the prediction is the most probable class, or the labels at 0.5 or above.
+    """Return the counts if the prediction is the most probable class, or the labels at 0.5 or above.
 
-    As statistics per example these would be a table of n by 3 c numbers, too large for many classes.
+    As statistics per example these would be n by 3 c numbers, too many for many classes.
     """
     if targets.ndim == 2:
         actual, given = targets.astype(np.float64), predicted_labels(probabilities).astype(np.float64)
@@ -102,13 +102,13 @@ def counts(
 
 
 def mean_where(values: Float[np.ndarray, "b c"]) -> Float[np.ndarray, " b"]:
-    """The mean of each row over the columns that are not nan; nan where all are."""
+    """Return the mean of each row over the columns that are not nan; nan if all are."""
     known = ~np.isnan(values)
     return safe_ratio(np.where(known, values, 0.0).sum(axis=1), known.sum(axis=1).astype(np.float64))
 
 
 def told_of(one: object, *names: str) -> tuple[str, ...]:
-    """These measured fields with their intervals, for a table; an empty cell for one that is None."""
+    """Return these measured fields with their intervals, for a table; an empty cell if one is None."""
     return tuple("" if (found := getattr(one, name)) is None else found.told() for name in names)
 
 
@@ -117,7 +117,7 @@ OfOne = Callable[[Bool[np.ndarray, " n"], Float[np.ndarray, " n"], Float[np.ndar
 
 
 class _Ranked(NamedTuple):
-    """The examples in order of falling score, as the examples of the class see them."""
+    """The examples by descending score, seen from those of the class."""
 
     weight: Float[np.ndarray, "b p"]
     """Weight of every example of the class."""
@@ -134,7 +134,7 @@ class _Ranked(NamedTuple):
 def _ranked(
     positive: Bool[np.ndarray, " n"], scores: Float[np.ndarray, " n"], weights: Float[np.ndarray, "b n"]
 ) -> _Ranked:
-    """Sort by score and add up the weights, ties taken together."""
+    """Sort by score and accumulate the weights, ties together."""
     order = np.argsort(-scores, kind="stable")
     sorted_scores, rows = scores[order], np.flatnonzero(positive[order])
     starts = np.flatnonzero(np.r_[True, sorted_scores[1:] != sorted_scores[:-1]])
@@ -157,7 +157,7 @@ def _ranked(
 def auroc_of(
     positive: Bool[np.ndarray, " n"], scores: Float[np.ndarray, " n"], weights: Float[np.ndarray, "b n"]
 ) -> Float[np.ndarray, " b"]:
-    """The share of pairs in which the positive scores higher, ties half; nan without a positive or a negative."""
+    """Return the fraction of pairs in which the positive scores higher, ties counting half; nan without both kinds."""
     at = _ranked(positive, scores, weights)
     num_positive = at.weight.sum(axis=1)
     num_negative = weights.sum(axis=1) - num_positive
@@ -168,17 +168,17 @@ def auroc_of(
 def average_precision_of(
     positive: Bool[np.ndarray, " n"], scores: Float[np.ndarray, " n"], weights: Float[np.ndarray, "b n"]
 ) -> Float[np.ndarray, " b"]:
-    """Precision averaged over recall steps, without interpolation; nan without a positive."""
+    """Return the precision averaged over recall steps, without interpolation; nan without positives."""
     at = _ranked(positive, scores, weights)
     precision = at.positives_through / np.where(at.all_through > 0, at.all_through, 1.0)
     return safe_ratio((at.weight * precision).sum(axis=1), at.weight.sum(axis=1))
 
 
 def one_vs_rest(of_one: OfOne) -> Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
-    """A two-class ranking metric for any number of classes.
+    """Extend a two-class ranking metric to any number of classes.
 
-    Two classes: the second is the positive one. More: the plain mean over classes, each against the rest; nan where
-    it is not defined for one of them.
+    Two classes: the second is the positive one. More: the unweighted mean over classes, one versus rest; nan if it is
+    undefined for one of them.
     """
 
     def of_sample(
@@ -195,7 +195,7 @@ def one_vs_rest(of_one: OfOne) -> Callable[[np.ndarray, np.ndarray, np.ndarray],
 
 
 def over_labels(of_one: OfOne) -> Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
-    """The plain mean over the labels for which a two-class ranking metric is defined; nan where it is for none."""
+    """Return the unweighted mean over the labels for which a two-class ranking metric is defined; nan if for none."""
 
     def of_sample(
         targets: Float[np.ndarray, "n c"], probabilities: Float[np.ndarray, "n c"], weights: Float[np.ndarray, "b n"]
@@ -208,7 +208,7 @@ def over_labels(of_one: OfOne) -> Callable[[np.ndarray, np.ndarray, np.ndarray],
 
 @dataclass(frozen=True, kw_only=True)
 class ClassScores:
-    """How one class, or one label, fares."""
+    """Results of one class or label."""
 
     name: str
     """The class."""
@@ -217,7 +217,7 @@ class ClassScores:
     predicted: int
     """Examples predicted as the class."""
     recall: Measured
-    """Share of the class's examples that are predicted as it; nan without examples."""
+    """Fraction of the class's examples that are predicted as it; nan without examples."""
     precision: Measured
     """Share of the examples predicted as the class that are of it; nan without any."""
     f1: Measured
@@ -229,24 +229,24 @@ class Mistake:
     """Examples of one class that are predicted as another."""
 
     actual: str
-    """What they are."""
+    """Their class."""
     predicted: str
-    """What they are predicted as."""
+    """The predicted class."""
     count: int
-    """How many."""
+    """Their number."""
     share: float
-    """As a share of all examples of `actual`."""
+    """As a fraction of all examples of `actual`."""
 
 
 def predicted_labels(probabilities: Float[np.ndarray, "n c"]) -> Bool[np.ndarray, "n c"]:
-    """Which labels are predicted: those at a probability of 0.5 or above (our choice: likelier than not)."""
+    """Return which labels are predicted: those with a probability of 0.5 or above (our choice)."""
     return probabilities >= 0.5
 
 
 def confusion_matrix(
     targets: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"], num_classes: int
 ) -> Int[np.ndarray, "c c"]:
-    """Counts by actual class (row) and predicted class (column)."""
+    """Return counts by actual class (row) and predicted class (column)."""
     cells = np.bincount(targets * num_classes + predicted, minlength=num_classes**2)
     return cells.reshape(num_classes, num_classes)
 
@@ -259,7 +259,7 @@ def class_scores(
     groups: Shaped[np.ndarray, " n"] | None = None,
     seed: int = 0,
 ) -> tuple[ClassScores, ...]:
-    """Recall, precision and F1 of every class, with Wilson intervals, or by group where there are groups."""
+    """Return recall, precision and F1 of every class, with Wilson intervals, or by group if there are groups."""
     return tuple(
         scores_of(name, targets == label, predicted == label, groups=groups, seed=seed)
         for label, name in enumerate(classes)
@@ -274,10 +274,10 @@ def scores_of(
     groups: Shaped[np.ndarray, " n"] | None = None,
     seed: int = 0,
 ) -> ClassScores:
-    """Recall, precision and F1 of one class or label: which examples have it, and for which it is predicted.
+    """Return recall, precision and F1 of one class or label, from which examples have it and for which it is predicted.
 
-    F1 is 2 j / (1 + j), j being the share that have it and are predicted among those that do either, so its interval
-    is that share's, transformed (our choice).
+    F1 is 2 j / (1 + j), where j is the Jaccard index (have it and are predicted, among those that do either), so its
+    interval is that of j, transformed (our choice).
     """
 
     def part(among: Bool[np.ndarray, " n"]) -> Measured:
@@ -296,7 +296,7 @@ def scores_of(
 
 
 def most_confused(matrix: Int[np.ndarray, "c c"], classes: Sequence[str], limit: int = 5) -> tuple[Mistake, ...]:
-    """The `limit` most frequent mistakes, most frequent first; of equals, the larger share of its class first."""
+    """Return the `limit` most frequent mistakes, most frequent first; ties by the fraction of the class."""
     counts = matrix.copy()
     np.fill_diagonal(counts, 0)
     shares = counts / np.maximum(matrix.sum(axis=1, keepdims=True), 1)

@@ -1,7 +1,7 @@
-"""Metrics of answers that are parts of a text, as the official evaluation of SQuAD 2.0 computes them.
+"""Metrics of extractive question answering, as the official evaluation of SQuAD 2.0 computes them.
 
-A target is a list of answers with `text`, empty where there is none; an output has a `text`, empty where none is given.
-Of several right answers the one that is most like what was said counts.
+A target is a list of answers with `text`, empty if there is no answer; an output has a `text`, empty if none is given.
+Of several correct answers, the one most similar to the prediction counts.
 
 Source: Rajpurkar et al. 2018, arXiv:1806.03822; evaluate-v2.0.py (the figures of version 1.1 are the same but for texts
 of articles and punctuation alone). Letters: n examples.
@@ -24,7 +24,7 @@ from regraft.values import Measured
 
 
 def each(targets: Any, outputs: Any, like: Callable[[str, str], float]) -> Float[np.ndarray, " n"]:
-    """How good each answer is, in [0, 1]."""
+    """Return the score of each answer, in [0, 1]."""
     return np.array(
         [
             max(like(truth, one["text"]) for truth in truths([answer["text"] for answer in answers]))
@@ -35,35 +35,35 @@ def each(targets: Any, outputs: Any, like: Callable[[str, str], float]) -> Float
 
 
 def summed(targets: Any, outputs: Any, like: Callable[[str, str], float]) -> Float[np.ndarray, "n 2"]:
-    """What each example adds to the sum and to the count."""
+    """Return the score of each example, and a 1 to count."""
     return np.column_stack([each(targets, outputs, like), np.ones(len(targets))])
 
 
 def matched(targets: Any, outputs: Any) -> Bool[np.ndarray, " n"]:
-    """Which answers are exactly right."""
+    """Return which answers match exactly."""
     return each(targets, outputs, exact) > 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """How the questions of one kind fare."""
+    """Results of one kind of question."""
 
     name: str
     questions: int
     answered: int
-    """To how many an answer was given."""
+    """Number of questions with a predicted answer."""
     exact_match: Measured
     answer_f1: Measured
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerFigures(Figures):
-    """Questions with an answer and those without."""
+    """Results of questions with and without an answer."""
 
     kinds: tuple[Kind, ...] = ()
 
     def blocks(self, of: Context) -> Iterator[Block]:
-        """One table."""
+        """Return one table."""
         rows = [
             (one.name, f"{one.questions:,}", f"{one.answered:,}", one.exact_match.told(), one.answer_f1.told())
             for one in self.kinds
@@ -77,7 +77,7 @@ class AnswerFigures(Figures):
 
 
 def figures_of_answers(tested: Tested) -> AnswerFigures:
-    """Both kinds, all intervals from the same resamples."""
+    """Return the results of both kinds, all intervals from the same resamples."""
     there = np.array([bool(answers) for answers in tested.targets])
     given = np.array([bool(one["text"]) for one in tested.outputs])
     sides = {"with an answer in the context": there, "without": ~there}

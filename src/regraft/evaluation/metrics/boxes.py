@@ -34,7 +34,7 @@ SIZES = (("small (under 32 x 32)", 0.0), ("medium", 32.0**2), ("large (96 x 96 o
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Ranked:
-    """The predicted boxes of one class, highest score first."""
+    """The predicted boxes of one class, by descending score."""
 
     example: Int[np.ndarray, " d"]
     right: Bool[np.ndarray, "t d"]
@@ -81,7 +81,7 @@ def ranked(targets: Any, outputs: Any, thresholds: Sequence[float]) -> list[Rank
 
 def matched(target: Mapping[str, Any], output: Mapping[str, Any], thresholds: Sequence[float]) -> np.ndarray:
     """Return which predicted boxes of an example are correct, by threshold (t m): in order of score each is matched to
-    the unmatched box of its class with the highest overlap, the last one for ties."""
+    the unmatched box of its class with the highest overlap, and to the last of these for ties."""
     right = np.zeros((len(thresholds), len(output["labels"])), dtype=bool)
     if not right.size or not len(target["labels"]):
         return right
@@ -125,7 +125,7 @@ class SizeBoxes:
     name: str
     boxes: int
     recall: Measured
-    """Share found by a confident box of the same class, at an IoU of 0.5."""
+    """Fraction found by a confident box of the same class, at an IoU of 0.5."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +138,7 @@ class BoxFigures(Figures):
     """Score threshold of confident boxes."""
 
     def blocks(self, of: Context) -> Iterator[Block]:
-        """Two tables."""
+        """Return two tables."""
         rows = [
             (one.metrics["ap50"], (one.name, f"{one.boxes:,}", *(one.metrics[key].told() for key in KEYS)))
             for one in self.per_class
@@ -161,7 +161,7 @@ class BoxFigures(Figures):
 
 
 def figures_of_boxes(tested: Tested) -> BoxFigures:
-    """Every class and size on its own, all intervals from the same resamples."""
+    """Return the results of every class and size, all intervals from the same resamples."""
     targets, outputs, count = tested.targets, tested.outputs, len(tested.names)
     every = ranked(targets, outputs, THRESHOLDS)
     hits, said, size_hits, size_truth = _counts(targets, outputs, count)
@@ -195,8 +195,8 @@ def figures_of_boxes(tested: Tested) -> BoxFigures:
 
 
 def _counts(targets: Any, outputs: Any, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """By example: stated boxes that are right and all stated boxes of each class (n c); boxes that were found and all
-    of each size (n s)."""
+    """Return by example: the numbers of correct and of all confident boxes of each class (n c), and of found and of
+    all ground-truth boxes of each size (n s)."""
     hits, said = np.zeros((2, len(targets), count))
     size_hits, size_truth = np.zeros((2, len(targets), len(SIZES)))
     edges = [edge for _, edge in SIZES[1:]]
@@ -222,7 +222,7 @@ def _of_class(one: Ranked, thresholds: slice) -> Statistic:
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray, undefined: str) -> Statistic:
-    """A ratio of sums over the examples."""
+    """Return a ratio of sums over the examples."""
     return Statistic(
         of_weights=lambda weights: safe_ratio(weights @ part, weights @ whole), bounds=(0.0, 1.0), undefined=undefined
     )

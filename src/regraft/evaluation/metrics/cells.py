@@ -1,4 +1,4 @@
-"""Metrics of reconstruction: how well hidden cells follow from the others, beside predicting every column's mean.
+"""Metrics of reconstruction: errors of predicted masked cells, compared with predicting every column's mean.
 
 Errors are in units of the variance of a column over the training rows, so columns count equally. Intervals resample
 rows. Letters: n rows, b resamples.
@@ -20,19 +20,19 @@ from regraft.values import Measured
 
 
 def sums(targets: Any, outputs: Any) -> Float[np.ndarray, "n 3"]:
-    """Return by row the sum of the squared errors of its hidden cells, that of predicting the means, and their
-    number."""
+    """Return for each row the sum of the squared errors of its hidden cells, that of predicting the means, and the
+    number of these cells."""
     return np.array([[one["squares"], one["of_means"], one["cells"]] for one in outputs]).reshape(-1, 3)
 
 
 def explained(totals: Float[np.ndarray, "b 3"]) -> Float[np.ndarray, " b"]:
-    """Return one less the error relative to that of the means over the training rows: 1 at best, 0 for these means."""
+    """Return one minus the error relative to that of predicting the training means: at most 1; 0 for the means."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return 1 - totals[:, 0] / totals[:, 1]
 
 
 def mean_square(totals: Float[np.ndarray, "b 3"]) -> Float[np.ndarray, " b"]:
-    """Return the squared error of a cell; nan where none is hidden."""
+    """Return the mean squared error of the hidden cells; nan if there are none."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return totals[:, 0] / totals[:, 2]
 
@@ -53,7 +53,7 @@ class CellFigures(Figures):
 
 
 def figures_of_cells(tested: Tested) -> CellFigures:
-    """Compute what the means alone would score, and the model's gain over them."""
+    """Return the metrics of predicting the means, and the model's gain over them."""
     means = as_records([{**one, "squares": one["of_means"]} for one in tested.outputs])
     return CellFigures(
         of_means={name: measure(one, tested.targets, means, **tested.how) for name, one in ENTRIES.items()},

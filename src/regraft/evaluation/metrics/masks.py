@@ -1,14 +1,14 @@
-"""Metrics of masks, and what a report shows of each class.
+"""Metrics of segmentation, and the results by class in a report.
 
-Targets and outputs are masks (`tasks/masks.py`); points that the target ignores count for nothing. Intersection over
-union (IoU) and Dice's coefficient are of all points of a sample together, by class; the mean is over classes that occur
-in targets or outputs. The boundary F-score is of each example and class: how much of either boundary lies near the
-other's, then the mean over examples, then over classes.
+Targets and outputs are masks (`tasks/masks.py`); points that the target ignores are excluded. Intersection over union
+(IoU) and the Dice coefficient pool all points of a sample, by class; the mean is over classes that occur in targets or
+outputs. The boundary F-score is computed for each example and class from the fractions of either boundary that are near
+the other, then averaged over examples, then over classes.
 
 Letters: n examples, b resamples, c classes, h and w rows and columns of an example.
 
 Source: Everingham et al. 2010, doi:10.1007/s11263-009-0275-4 (IoU); Csurka et al. 2013, doi:10.5244/C.27.32 (the
-boundary, and how near is near).
+boundary F-score and its tolerance).
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -29,16 +29,16 @@ from regraft.tasks.masks import IGNORED
 from regraft.values import Measured
 
 NEAR = 0.0075
-"""How near a boundary counts as met, in diagonals of the example, rounded up."""
+"""Tolerance of the boundary, as a fraction of the example's diagonal, rounded up to whole points."""
 KEYS = ("iou", "dice", "boundary_f")
 NONE = "no point is of it"
 
 
 def grids(target: Any, output: Any) -> tuple[UInt8[np.ndarray, "h w"], UInt8[np.ndarray, "h w"]]:
-    """Both as class numbers, with `IGNORED` where the target has it.
+    """Return both as class indices, with `IGNORED` where the target has it.
 
     Raises:
-        BadData: they are of two sizes.
+        BadData: their sizes differ.
     """
     truth, said = target.grid(), output.grid()
     if truth.shape != said.shape:
@@ -51,7 +51,7 @@ def grids(target: Any, output: Any) -> tuple[UInt8[np.ndarray, "h w"], UInt8[np.
 
 
 def points(targets: Any, outputs: Any) -> Float[np.ndarray, "n s"]:
-    """Of each example, by class: points of it in both, in the target, in the output (s is three times c)."""
+    """Return for each example, by class, the number of its points in both, in the target, in the output (s = 3c)."""
     count = _num_classes(targets, outputs)
     found = np.zeros((len(targets), 3, count))
     for at, (target, output) in enumerate(zip(targets, outputs, strict=True)):
@@ -62,13 +62,14 @@ def points(targets: Any, outputs: Any) -> Float[np.ndarray, "n s"]:
 
 
 def overlap(sums: Float[np.ndarray, "b s"], *, dice: bool) -> Float[np.ndarray, "b c"]:
-    """IoU or Dice's coefficient by class, from sums of `points`; nan where neither has a point of it."""
+    """Return IoU or Dice coefficient by class, from sums of `points`; nan if neither has a point of the class."""
     both, truth, said = np.moveaxis(sums.reshape(len(sums), 3, -1), 1, 0)
     return safe_ratio(2 * both, truth + said) if dice else safe_ratio(both, truth + said - both)
 
 
 def boundary(grid: UInt8[np.ndarray, "h w"], number: int) -> Bool[np.ndarray, "h w"]:
-    """The points of a class beside one of another (left, right, above or below); what is ignored is no other."""
+    """Return the points of a class next to a point of another (left, right, above or below), not counting ignored
+    points."""
     inside, found = grid == number, np.zeros(grid.shape, dtype=bool)
     other = ~inside & (grid != IGNORED)
     found[1:] |= inside[1:] & other[:-1]
@@ -79,7 +80,7 @@ def boundary(grid: UInt8[np.ndarray, "h w"], number: int) -> Bool[np.ndarray, "h
 
 
 def within(some: Bool[np.ndarray, "h w"], near: int) -> Bool[np.ndarray, "h w"]:
-    """Which points are no farther than `near` from one of these, by Euclid's distance."""
+    """Return which points are at most `near` away from one of these (Euclidean distance)."""
     height, width = some.shape
     before = np.zeros((height, width + 2 * near + 1), dtype=np.int64)  # how many stand to the left
     np.cumsum(np.pad(some, ((0, 0), (near, near))), axis=1, out=before[:, 1:])
@@ -93,7 +94,7 @@ def within(some: Bool[np.ndarray, "h w"], near: int) -> Bool[np.ndarray, "h w"]:
 
 
 def boundaries(targets: Any, outputs: Any) -> Float[np.ndarray, "n s"]:
-    """Of each example, by class: the F-score of its boundary, and 1 where there is one in either (s is twice c)."""
+    """Return for each example, by class, the F-score of its boundary, and 1 if either has a boundary (s = 2c)."""
     count = _num_classes(targets, outputs)
     found = np.zeros((len(targets), 2, count))
     for at, (target, output) in enumerate(zip(targets, outputs, strict=True)):
@@ -111,7 +112,7 @@ def boundaries(targets: Any, outputs: Any) -> Float[np.ndarray, "n s"]:
 
 
 def scored(sums: Float[np.ndarray, "b s"]) -> Float[np.ndarray, "b c"]:
-    """The mean F-score by class, from sums of `boundaries`."""
+    """Return the mean F-score by class, from sums of `boundaries`."""
     score, there = np.moveaxis(sums.reshape(len(sums), 2, -1), 1, 0)
     return safe_ratio(score, there)
 
@@ -127,23 +128,23 @@ def _mean(by_class: Callable[[Any], Float[np.ndarray, "b c"]], sums: Float[np.nd
 
 @dataclass(frozen=True, kw_only=True)
 class ClassPoints:
-    """How the points of one class fare."""
+    """Results of one class."""
 
     name: str
     share: float
-    """Of all points of the targets."""
+    """Fraction of all points of the targets."""
     metrics: Mapping[str, Measured]
     """`iou`, `dice` and `boundary_f` of this class."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaskFigures(Figures):
-    """Classes one by one."""
+    """Results by class."""
 
     per_class: tuple[ClassPoints, ...]
 
     def blocks(self, of: Context) -> Iterator[Block]:
-        """A table."""
+        """Return a table."""
         rows = [
             (one.metrics["iou"], (one.name, f"{one.share:.1%}", *(one.metrics[key].told() for key in KEYS)))
             for one in self.per_class
@@ -158,7 +159,7 @@ class MaskFigures(Figures):
 
 
 def figures_of_masks(tested: Tested) -> MaskFigures:
-    """Every class on its own, all intervals from the same resamples."""
+    """Return the results of every class, all intervals from the same resamples."""
     sums, edges = points(tested.targets, tested.outputs), boundaries(tested.targets, tested.outputs)
     known = sums.shape[1] // 3
     statistics = {

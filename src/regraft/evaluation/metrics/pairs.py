@@ -2,12 +2,13 @@
 others.
 
 Pairs are given by the data, or all pairs of the examples (`tasks/pairs.py` samples some if there are too many). The
-bootstrap resamples identities: a pair within one counts as often as it is drawn, a pair of two as often as the product.
+bootstrap resamples identities: a pair within one identity is weighted by how often that is drawn, a pair of two by the
+product of both.
 
 Letters: n examples, p pairs, b resamples, f folds.
 
 Source: Huang et al. 2007, Labeled Faces in the Wild (the accuracy by folds); Grother et al., NISTIR
-8280 (true accepts at a false accept rate).
+8280 (true accept rate at a false accept rate).
 """
 
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from regraft.tasks.pairs import MIN_FALSE, Roc, accepted_at, all_pairs, auroc_of
 from regraft.tasks.verification import RATES
 
 AT_ONCE = 1 << 22
-"""Weights of pairs in memory at once."""
+"""Maximum number of weights of pairs in memory at once."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,7 +36,7 @@ class Pairs:
     right: Int[np.ndarray, " p"]
     same: Bool[np.ndarray, " p"]
     fold: Int[np.ndarray, " p"] | None
-    """The fold of each given pair; None where all pairs are taken."""
+    """The fold of each given pair; None if all pairs are used."""
 
 
 def identities(targets: Any) -> Int[np.ndarray, " n"]:
@@ -63,7 +64,7 @@ def _by_rows(
     weights: Float[np.ndarray, "b n"],
     of: Callable[[Pairs, np.ndarray, np.ndarray], np.ndarray],
 ) -> Float[np.ndarray, " b"]:
-    """A function of the pairs, their cosines and their weights, a few resamples at a time."""
+    """Apply a function to the pairs, their cosines and their weights, a few resamples at a time."""
     pairs = pairs_of(targets)
     alike = (outputs[pairs.left] * outputs[pairs.right]).sum(axis=1)
     found, step = np.full(len(weights), np.nan), max(1, AT_ONCE // max(1, len(alike)))
@@ -79,19 +80,20 @@ def _by_rows(
 def of_curve(
     targets: Any, outputs: Any, weights: Float[np.ndarray, "b n"], value: Callable[[Roc], np.ndarray]
 ) -> Float[np.ndarray, " b"]:
-    """A value of the ROC curve."""
+    """Return a value derived from the ROC curve."""
     return _by_rows(targets, outputs, weights, lambda pairs, alike, each: value(roc(alike, pairs.same, each)))
 
 
 def accepted(targets: Any, outputs: Any, weights: Float[np.ndarray, "b n"], limit: float) -> Float[np.ndarray, " b"]:
-    """True accept share at a false accept rate; nan if there are fewer than 10 / limit pairs of two identities."""
+    """Return the true accept rate at a false accept rate; nan with fewer than 10 / limit pairs of two identities."""
     if int((~pairs_of(targets).same).sum()) < MIN_FALSE / limit:
         return np.full(len(weights), np.nan)
     return of_curve(targets, outputs, weights, partial(accepted_at, limit=limit))
 
 
 def fold_accuracy(targets: Any, outputs: Any, weights: Float[np.ndarray, "b n"]) -> Float[np.ndarray, " b"]:
-    """Mean accuracy over folds of pairs, each at the best threshold of the other folds; nan if no pairs are given."""
+    """Return the mean accuracy over folds of pairs, each at the best threshold of the other folds; nan if no pairs
+    are given."""
     return _by_rows(targets, outputs, weights, _accuracy)
 
 
@@ -114,19 +116,19 @@ def _accuracy(pairs: Pairs, alike: np.ndarray, each: Float[np.ndarray, "b p"]) -
 
 @dataclass(frozen=True, kw_only=True)
 class PairFigures(Figures):
-    """Which pairs were looked at."""
+    """The evaluated pairs."""
 
     same: int = 0
-    """Pairs of one identity."""
+    """Number of pairs of the same identity."""
     different: int = 0
-    """Pairs of two."""
+    """Number of pairs of different identities."""
     identities: int = 0
-    """How many identities there are."""
+    """Number of identities."""
     given: bool = False
-    """Whether the data name the pairs."""
+    """Whether the pairs are given by the data."""
 
     def blocks(self, of: Context) -> Iterator[Block]:
-        """Their numbers."""
+        """Return their numbers."""
         rows = [("of one identity", f"{self.same:,}"), ("of two", f"{self.different:,}")]
         which = "the pairs given in the data" if self.given else "all pairs of the examples, or a sample of them"
         text = (
@@ -137,7 +139,7 @@ class PairFigures(Figures):
 
 
 def figures_of_pairs(tested: Tested) -> PairFigures:
-    """The numbers of pairs, and what they are too few for."""
+    """Return the numbers of pairs, and the metrics that they are too few for."""
     pairs = pairs_of(tested.targets)
     different = int((~pairs.same).sum())
     refused = [rate for rate in RATES if different < MIN_FALSE / rate]

@@ -1,7 +1,7 @@
-"""Metrics of texts that were written: BLEU and chrF, as sacrebleu counts and computes them.
+"""Metrics of generated texts: BLEU and chrF, as sacrebleu computes them.
 
-Both are computed from counts over the corpus. The counts of each text are taken once, by sacrebleu, and resamples add
-them up (Koehn 2004, "Statistical significance tests for machine translation evaluation").
+Both are computed from counts over the corpus. sacrebleu counts each text once, and resamples add these counts (Koehn
+2004, "Statistical significance tests for machine translation evaluation").
 
 Sources: Papineni et al. 2002 (BLEU); Popović 2015, doi:10.18653/v1/W15-3049 (chrF); Post 2018, arXiv:1804.08771
 (sacrebleu). Letters: n texts, b resamples, s counts.
@@ -17,12 +17,12 @@ from regraft.contracts.metric import Figures, Metric, Tested
 from regraft.errors import MissingExtra
 
 ORDERS = 4
-"""Words of the longest sequences that BLEU counts."""
+"""Maximum n-gram order of BLEU."""
 
 
 @cache
 def _counter(name: str) -> Any:
-    """sacrebleu's `BLEU` or `CHRF` with its defaults."""
+    """Return sacrebleu's `BLEU` or `CHRF` with its defaults."""
     try:
         import sacrebleu.metrics
     except ImportError as error:
@@ -33,15 +33,16 @@ def _counter(name: str) -> Any:
 
 
 def counts(targets: Any, outputs: Any, name: str) -> Float[np.ndarray, "n s"]:
-    """What sacrebleu counts in each text, against one reference each."""
+    """Return the statistics that sacrebleu counts in each text, against one reference each."""
     found = _counter(name)._extract_corpus_statistics(list(outputs), [list(targets)])  # noqa: SLF001 - its own bootstrap
     return np.array(found, dtype=np.float64).reshape(len(targets), -1)
 
 
 def bleu(sums: Float[np.ndarray, "b s"]) -> Float[np.ndarray, " b"]:
-    """From the sums of: words written, words of the references, sequences that are right by length, all by length.
+    """Return BLEU from the summed counts: words of the outputs, words of the references, matching n-grams by order, all
+    n-grams by order.
 
-    Where none of some length is right, half of one is taken to be, then a quarter (sacrebleu's `exp`).
+    If no n-gram of an order matches, half a match is assumed, for the next such order a quarter (sacrebleu's `exp`).
     """
     written, wanted, right, every = sums[:, 0], sums[:, 1], sums[:, 2 : 2 + ORDERS], sums[:, 2 + ORDERS :]
     nothing = (right == 0) & (every > 0)
@@ -54,8 +55,8 @@ def bleu(sums: Float[np.ndarray, "b s"]) -> Float[np.ndarray, " b"]:
 
 
 def chrf(sums: Float[np.ndarray, "b s"]) -> Float[np.ndarray, " b"]:
-    """From the sums of, for each length: sequences written, of the references, in both; lengths that one side lacks do
-    not count."""
+    """Return chrF from the summed counts, for each order: n-grams of the outputs, of the references, in both. Orders
+    that one side lacks are left out."""
     written, wanted, both = np.moveaxis(sums.reshape(len(sums), -1, 3), 2, 0)
     there, weight = (written > 0) & (wanted > 0), _counter("CHRF").beta ** 2
     precision, recall = (
@@ -67,7 +68,7 @@ def chrf(sums: Float[np.ndarray, "b s"]) -> Float[np.ndarray, " b"]:
 
 
 def figures(tested: Tested) -> Figures:
-    """How it was counted."""
+    """Return how the metrics were computed."""
     told = [f"{name}: `{_counter(name).get_signature()}`." for name in ("BLEU", "CHRF")]
     return Figures(notes=(f"Texts are scored with sacrebleu. {' '.join(told)}",))
 

@@ -1,12 +1,13 @@
 """Word and character error rates of transcripts.
 
-The number of substitutions, insertions and deletions that turn what was said into what was written, at the fewest,
-divided by the number of words (characters) said, over all examples together; so it may exceed 1. Before, letters are
-made lower case, characters other than letters, digits, marks and apostrophes become spaces, and runs of spaces one.
+The minimum number of substitutions, insertions and deletions that turn the reference into the prediction, divided by
+the number of words (characters) of the reference, pooled over all examples; it may exceed 1. Both are normalised first:
+lower case, with all characters other than letters, digits, marks and apostrophes replaced by spaces, and runs of spaces
+by one.
 
 Sources: Levenshtein 1966; Morris et al. 2004, "From WER and RIL to MER and WIL". The normalisation is that of Radford
-et al. 2022, arXiv:2212.04356, appendix C, for languages other than English, but keeps marks, apostrophes and what
-stands in brackets. Letters: n examples, b resamples, s counts.
+et al. 2022, arXiv:2212.04356, appendix C, for languages other than English, but keeps marks, apostrophes and text
+in brackets. Letters: n examples, b resamples, s counts.
 """
 
 import unicodedata
@@ -39,7 +40,8 @@ def edits(said: Sequence[str], written: Sequence[str]) -> int:
 
 
 def counts(targets: Any, outputs: Any, parts: Callable[[str], Sequence[str]]) -> Float[np.ndarray, "n 2"]:
-    """Return errors and length of every example, in the units that `parts` splits a text into."""
+    """Return the number of errors and the reference length of every example, in the units that `parts` splits texts
+    into."""
     pairs = [(parts(normalised(one)), parts(normalised(other))) for one, other in zip(targets, outputs, strict=True)]
     return np.array([(edits(said, written), len(said)) for said, written in pairs], dtype=np.float64).reshape(-1, 2)
 

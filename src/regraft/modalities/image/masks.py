@@ -82,7 +82,7 @@ def size_of(path: Path) -> tuple[int, int] | None:
 
 
 def outlined(segmentation: Any, shape: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
-    """Return which pixels, by their centres, are inside an outline of COCO's: polygons (x, y, x, y, …), or the lengths
+    """Return which pixels, by their centres, are inside a COCO segmentation: polygons (x, y, x, y, …), or the lengths
     of runs down the columns, outside and inside in turn, as numbers or as COCO's text.
 
     Raises:

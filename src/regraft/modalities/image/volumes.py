@@ -1,14 +1,14 @@
 """Volumes in NIfTI files (CT, MRI) as slices in PNG files, with nibabel (extra `nifti`).
 
 A volume is brought to the axes right, anterior, superior by its affine (the closest permutation and reflection; nothing
-is resampled) and sliced across the axis with the largest spacing, the superior one among equals. A slice shows the
-patient's right, or front, at the left, and what is superior, or in front, at the top. Grey levels are linear from the
-0.5th to the 99.5th percentile of the whole volume (our choice: units are arbitrary in MRI), values outside are clipped;
-what is not a number is black. Pixels keep their number: where the spacing differs along the two axes, slices are
+is resampled) and sliced across the axis with the largest spacing, the superior one among equals. In a slice, the
+patient's right, or front, is on the left, and the superior, or front, side is at the top. Grey levels are linear from
+the 0.5th to the 99.5th percentile of the whole volume (our choice: units are arbitrary in MRI), values outside are
+clipped; NaN is black. Pixels keep their number: where the spacing differs along the two axes, slices are
 stretched.
 
 A folder of slices contains `shown/0000.png` and so on, without slices of a single grey level; `values/` with all of
-them, as values, if all are integers from 0 to 65,535 (a mask); and `grid.json`, where the voxels lie.
+them, as values, if all are integers from 0 to 65,535 (a mask); and `grid.json`, the positions of the voxels.
 
 Letters: k slices, h and w height and width in pixels.
 """
@@ -33,7 +33,7 @@ MOST = 65535
 SHARES = (0.5, 99.5)
 """Percentiles that become black and white."""
 SAMPLED = 1_000_000
-"""Maximum number of voxels, at equal distances, of which percentiles are taken."""
+"""Maximum number of voxels, at equal distances, from which percentiles are computed."""
 FIX = "export the volume again; expected NIfTI (.nii, .nii.gz) with one number per voxel in three dimensions."
 
 
@@ -71,7 +71,7 @@ def sliced(volume: Path, folder: Path) -> Iterator[tuple[int, int]]:
 
 
 def apart(one: Path, other: Path) -> str:
-    """Return how the voxels of two folders of slices lie apart, as a clause; empty if within half a voxel."""
+    """Return how the voxels of two folders of slices are displaced, as a clause; empty if within half a voxel."""
     left, right = (json.loads((folder / GRID).read_text("utf-8")) for folder in (one, other))
     if left["shape"] != right["shape"]:
         return f"{_sides(right['shape'])} voxels, not {_sides(left['shape'])}"
@@ -118,7 +118,7 @@ def _slices(volume: Path, image: "SpatialImage") -> Float32[np.ndarray, "k h w"]
 
 
 def _spacing(affine: np.ndarray) -> np.ndarray:
-    """Return the distance of voxels along each axis, in mm."""
+    """Return the voxel spacing along each axis, in mm."""
     spacing: np.ndarray = np.linalg.norm(affine[:3, :3], axis=0)
     return spacing
 

@@ -1,10 +1,10 @@
-"""What a language model predicts of a window: the next token everywhere, or tokens that are hidden from it.
+"""Targets of a language model in a window: the next token at every position, or masked tokens.
 
-Which tokens are hidden follows from the window and its view, so stored views differ as augmented ones do, and the plain
-view is always the same. Of the share that is chosen 80 % become the mask token, 10 % a random token and 10 % stay. In a
-text with mask tokens of its own, which are to be filled in, nothing else is hidden.
+Which tokens are masked depends only on the window and its view, so stored views differ like augmented ones, and the
+plain view is always the same. Of the chosen tokens, 80 % are replaced by the mask token, 10 % by a random token, and
+10 % are kept. If a text contains mask tokens to be filled in, no others are masked.
 
-Source: Devlin et al. 2019, arXiv:1810.04805, section 3.1 (masks drawn again for every view: Liu et al. 2019,
+Source: Devlin et al. 2019, arXiv:1810.04805, section 3.1 (different masks in every view: Liu et al. 2019,
 arXiv:1907.11692, section 4.1). Letters: t tokens.
 """
 
@@ -19,7 +19,8 @@ from regraft.identity import derive_seed, digest_bytes
 from regraft.modalities.text.tokens import Preparation, Window
 
 CONTEXT = 32
-"""Tokens that a window of a causal model shares with the one before, where they are predicted. Our choice."""
+"""Number of tokens that a window of a causal model shares with the previous one, in which they are predicted. Our
+choice."""
 MASKED, RANDOM = 0.8, 0.9
 """Cumulative shares of hidden tokens that become the mask token, and a random one."""
 MASKS = ("[MASK]", "<mask>")
@@ -46,7 +47,7 @@ def as_language(preparation: Preparation) -> Preparation:
 def posed(
     window: Window, preparation: Preparation, view: View | None
 ) -> tuple[Int32[np.ndarray, " t"], Int32[np.ndarray, " t"], int]:
-    """Return the tokens that the network is given; for each place 1 + the token to be predicted there, 0 for none; and
+    """Return the input tokens of the network; for each position 1 + the token to be predicted there, or 0 for none; and
     the bytes of the predicted tokens."""
     ids, truth = window.ids, np.zeros(len(window.ids), dtype=np.int32)
     if preparation.predicts == "next":

@@ -21,7 +21,7 @@ from regraft.strategies.tail import Batch, Tail
 WEIGHT = 0.001
 """eta."""
 SMALLEST = 1
-"""k: how many singular values are shrunk."""
+"""k, the number of singular values to shrink."""
 
 
 class SpectralShrinkage(Regulariser):
@@ -35,10 +35,10 @@ class SpectralShrinkage(Regulariser):
 
 
 def build(problem: Problem, tail: Tail, weight: float) -> SpectralShrinkage:
-    """Nothing has to be made beforehand.
+    """Return the regulariser, which needs no preparation.
 
     Raises:
-        BadData: there is one training example, and one row has no spectrum.
+        BadData: there is a single training example, but a spectrum needs two.
     """
     if len(problem.train) < SpectralShrinkage.min_rows:
         raise BadData(

@@ -1,28 +1,28 @@
-"""Co-Tuning: the pretrained classifier is kept and trained along, on the source classes that a target class resembles.
+"""Co-Tuning: the pretrained classifier is kept and trained too, on the source classes that a target class resembles.
 
     lambda * 1/b sum_i sum_s -p(s | t_i) log q_s(x_i)
 
 q is the softmax of the source classifier on the features of x_i, t_i its class, p(s | t) the category relationship,
-learnt beforehand from what the untouched source classifier says of the training examples (below). The source
-classifier learns at the learning rate of the highest stage and is thrown away in the end.
+learned beforehand from the pretrained source classifier's predictions on the training examples (below). The source
+classifier has the learning rate of the highest stage and is discarded at the end.
 
 Source: You et al. 2020, "Co-Tuning for Transfer Learning", NeurIPS 2020; lambda = 2.3 is that of the authors' code
-(thuml/CoTuning). They calibrate the source classifier on its own validation data; a backbone does not bring those
-along, so its probabilities are taken as they are.
+(thuml/CoTuning). They calibrate the source classifier on its own validation data; a backbone does not include
+those, so its probabilities are used as they are.
 
 Letters: b rows, t target classes, s source classes.
 
-How source classes relate to target classes: p(s | t), from what a source classifier says of labelled examples.
+The category relationship p(s | t) is computed from the source classifier's predictions on labelled examples.
 
-*Reverse*, the paper's own: a logistic regression without intercept from the source classifier's probabilities to the
-target classes; asked about a source class alone, it says p(t | s), and Bayes' rule turns that round with p(s), the mean
-of the probabilities. Its penalty and the temperature of its logits are chosen on examples left out. *Direct*: the mean
-of the probabilities over the examples of a class.
+*Reverse*, as in the paper: a logistic regression without intercept from the source classifier's probabilities to the
+target classes; applied to a single source class it gives p(t | s), which Bayes' rule inverts with p(s), the mean of the
+probabilities. Its penalty and the temperature of its logits are chosen on held-out examples. *Direct*: the mean of the
+probabilities over the examples of a class.
 
 Source: You et al. 2020, "Co-Tuning for Transfer Learning", NeurIPS 2020, and the authors' code (thuml/CoTuning,
 `relationship_learning`), which chooses the penalty by the accuracy on one validation split and calibrates there. With
-five or ten examples of a class that is chance, so here every example is left out once, and what counts is the log loss
-after the best temperature (our choice).
+five or ten examples per class that is unreliable, so here every example is held out once, and the criterion is the log
+loss after temperature scaling (our choice).
 
 Letters: n examples, t target classes, s source classes.
 """
@@ -49,23 +49,23 @@ from regraft.tasks.losses import fit_temperature, log_losses, softmax, softmax_s
 WEIGHT = 2.3
 """lambda."""
 FOLDS = 5
-"""Folds of the training examples in which the relationship is chosen and calibrated."""
+"""Folds of the training examples for choosing and calibrating the relationship."""
 MAX_EXAMPLES = 2000
-"""Training examples that the relationship is learnt from, at most (our choice)."""
+"""Maximum number of training examples for the relationship (our choice)."""
 ROWS = 256
-"""Rows that the source classifier is asked about at once."""
+"""Batch size of the source classifier."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Relationship:
-    """Which source classes an example of a target class looks like."""
+    """Which source classes the examples of a target class resemble."""
 
     given_target: Float[np.ndarray, "t s"]
     """p(s | t); rows sum to 1. A class without examples has the mean over all examples."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """How it was learnt, as JSON."""
+    """How it was learned, as JSON."""
     notes: tuple[str, ...] = ()
-    """What the user should know: whole sentences."""
+    """Notices for the user: whole sentences."""
 
 
 class CoTuning(Regulariser):
@@ -83,7 +83,7 @@ class CoTuning(Regulariser):
 
 
 def build(problem: Problem, tail: Tail, weight: float) -> CoTuning:
-    """Take the source classifier, and learn how its classes relate to the new ones."""
+    """Take the source classifier, and learn how its classes relate to the target classes."""
     source_head = problem.backbone.fresh_network().source_head
     assert source_head is not None
     found = _learnt(problem, source_head)
@@ -93,7 +93,7 @@ def build(problem: Problem, tail: Tail, weight: float) -> CoTuning:
 
 
 def _learnt(problem: Problem, source_head: nn.Module) -> Relationship:
-    """The relationship from the plain views of the training examples, by folds where there are any."""
+    """Return the relationship from the plain views of the training examples, by folds if possible."""
     random = np.random.default_rng(derive_seed(problem.seed, "co_tuning"))
     positions = np.sort(random.permutation(problem.train)[:MAX_EXAMPLES])
     targets, groups = problem.targets[positions], problem.groups[positions]
@@ -107,7 +107,7 @@ def _learnt(problem: Problem, source_head: nn.Module) -> Relationship:
 def source_probabilities(
     problem: Problem, source_head: nn.Module, positions: Int[np.ndarray, "n"]
 ) -> Float[np.ndarray, "n s"]:
-    """What the untouched source classifier says of the plain views of these examples."""
+    """Return the pretrained source classifier's probabilities for the plain views of these examples."""
     features, parts = features_of(problem, positions), []
     source_head.eval()
     with torch.no_grad():
@@ -122,16 +122,16 @@ ENTRY = Kind(weight=WEIGHT, relates_classes=True, build=build)
 
 
 STRENGTHS = (1e-2, 1e-1, 1e0, 1e1, 1e2, 1e3, 1e4)
-"""Inverse strengths of the penalty that are tried, from strong to weak, as in scikit-learn: the authors' range by whole
-decades, without its lowest two, at which the regression no longer tells anything (our choice)."""
+"""Inverse regularisation strengths to try, as in scikit-learn, strongest first: the authors' range in decades, without
+the lowest two, at which the regression is uninformative (our choice)."""
 TOLERANCE = 1e-6
-"""Norm of the gradient of the mean loss at which a solve ends."""
+"""Norm of the gradient of the mean loss at which a fit stops."""
 MAX_ITERATIONS = 500
-"""Steps after which a solve ends anyway; what is left then changes no digit that matters."""
+"""Maximum number of steps of a fit; the remaining error is negligible."""
 
 
 def direct(said: Float[np.ndarray, "n s"], targets: Int[np.ndarray, "n"], num_classes: int) -> Relationship:
-    """The mean of the probabilities over the examples of each class."""
+    """Return the mean of the probabilities over the examples of each class."""
     rows = np.tile(said.mean(axis=0), (num_classes, 1))
     for target in np.unique(targets):
         rows[target] = said[targets == target].mean(axis=0)
@@ -145,10 +145,10 @@ def direct(said: Float[np.ndarray, "n s"], targets: Int[np.ndarray, "n"], num_cl
 def reverse(
     said: Float[np.ndarray, "n s"], targets: Int[np.ndarray, "n"], num_classes: int, fold_of: Int[np.ndarray, "n"]
 ) -> Relationship:
-    """p(t | s) by a calibrated logistic regression, turned round by Bayes' rule.
+    """Return p(s | t) from p(t | s), the output of a calibrated logistic regression, by Bayes' rule.
 
-    The facts tell its log loss (nats) on examples left out: where it is that of guessing, log t, the source classes say
-    nothing of the target classes.
+    The facts include its log loss (nats) on held-out examples: at log t, that of guessing, the source classes carry no
+    information about the target classes.
     """
     present, codes = np.unique(targets, return_inverse=True)
     best, starts = (np.inf, np.nan, 1.0), dict[int, np.ndarray]()
@@ -174,7 +174,7 @@ def reverse(
 def turned_round(
     target_given_source: Float[np.ndarray, "s t"], marginal: Float[np.ndarray, "s"]
 ) -> Float[np.ndarray, "t s"]:
-    """p(s | t) from p(t | s) and p(s)."""
+    """Return p(s | t) from p(t | s) and p(s)."""
     joint = (target_given_source * marginal[:, None]).T
     return joint / joint.sum(axis=1, keepdims=True)
 
@@ -186,8 +186,9 @@ def regression(
     c: float,
     start: Float[np.ndarray, "t s"] | None,
 ) -> Float[np.ndarray, "t s"]:
-    """Weights of the logistic regression without intercept that minimises the log loss summed times `c`, plus half the
-    squared weights; divided by both, so that the solver's steps are of a like size at every `c`."""
+    """Return the weights of the logistic regression without intercept that minimises `c` times the summed log loss
+    plus half the squared weights; the objective is normalised, so that the solver's steps have similar sizes for
+    every `c`."""
     examples, shape = len(targets), (num_classes, said.shape[1])
     shares, penalty = np.full(examples, 1 / examples), 1 / (c * examples)
 

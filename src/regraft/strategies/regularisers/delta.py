@@ -1,19 +1,20 @@
-"""DELTA: the feature maps of the untouched network are kept where they matter for the new classes.
+"""DELTA: feature maps stay close to those of the pretrained network where they matter for the new classes.
 
     alpha * 1/b sum_i sum_l 1/2 * c_l/p_l * sum_j a_lj * |F_lj(w, x_i) - F_lj(w0, x_i)|^2  +  beta / 2 * |v|^2
 
-F_lj is channel j of the c_l channels, on p_l places, after stage l; v are the parameters that are trained from random
+F_lj is channel j of the c_l channels, at p_l positions, after stage l; v are the parameters trained from random
 weights. The attention a_l sums to 1 over the channels: the softmax of how much the loss rises if the channel is
-removed from the untouched network, standardised over the channels and divided by 5. It stands in for weight decay,
-which is off.
+removed from the pretrained network, standardised over the channels and divided by 5. It replaces weight decay, which
+is off.
 
 Source: Li et al. 2019, arXiv:1901.09229; standardising, the 5, and c_l/p_l are those of thuml's
 Transfer-Learning-Library, whose alpha is 0.01 on a sum over batches of 48, which is 0.48 on our mean over the batch.
-Ours: the loss is that of the solved linear probe; its rise is taken to first order in the channel, minus activation
-times gradient, so that one backward pass stands in for a forward pass per channel (as Molchanov et al. 2017,
-arXiv:1611.06440, do for pruning); stages are four, evenly spaced above the cut, as ResNet has four groups of blocks.
+Ours: the loss is that of the solved linear probe; its rise is approximated to first order, minus activation
+times gradient, so that one backward pass replaces a forward pass per channel (as Molchanov et al. 2017,
+arXiv:1611.06440, do for pruning); four stages are compared, evenly spaced above the cut, like the four groups of blocks
+of a ResNet.
 
-Letters: b rows, c channels, p places.
+Letters: b rows, c channels, p positions.
 """
 
 from collections.abc import Sequence
@@ -32,20 +33,20 @@ from regraft.strategies.tail import Batch, Tail
 WEIGHT = 0.48
 """alpha."""
 MAX_STAGES = 4
-"""Stages whose feature maps are compared, at most."""
+"""Maximum number of stages whose feature maps are compared."""
 SHARPNESS = 5.0
-"""What the standardised rises of the loss are divided by before the softmax."""
+"""Divisor of the standardised rises of the loss before the softmax."""
 MAX_EXAMPLES = 320
-"""Training examples that the attention is measured on, at most: ten batches of 32, as in the library named above."""
+"""Maximum number of training examples for the attention: ten batches of 32, as in the library named above."""
 
 
 class FeatureMaps(Regulariser):
-    """The distance between feature maps, weighted by channel. The untouched tail is no part of its state."""
+    """The distance between feature maps, weighted by channel. The pretrained tail is not part of its state."""
 
     replaces_decay = True
 
     def __init__(self, original: Tail, attention: dict[str, Float[Tensor, "c"]], weight: float) -> None:
-        """`original` is in evaluation mode, and stays where and as it is; `attention` is by stage."""
+        """`original` is in evaluation mode, and is neither moved nor changed; `attention` is by stage."""
         super().__init__(weight)
         self._original = (original,)
         self.names = tuple(attention)
@@ -67,7 +68,7 @@ class FeatureMaps(Regulariser):
 
 
 def build(problem: Problem, tail: Tail, weight: float) -> FeatureMaps:
-    """Copy the untouched tail, solve its head, and measure the attention on the training examples.
+    """Copy the pretrained tail, solve its head, and measure the attention on the training examples.
 
     Raises:
         BadRequest: the task has no solved head.
@@ -84,13 +85,13 @@ def build(problem: Problem, tail: Tail, weight: float) -> FeatureMaps:
 
 
 def compared(names: Sequence[str]) -> list[str]:
-    """The stages that are compared: evenly spaced, the last one among them."""
+    """Return the stages that are compared: evenly spaced, including the last one."""
     count = min(MAX_STAGES, len(names))
     return [names[round((part + 1) * len(names) / count) - 1] for part in range(count)]
 
 
 def loss_rises(original: Tail, problem: Problem, names: Sequence[str]) -> dict[str, Float[Tensor, "c"]]:
-    """By stage and channel: how much the mean loss rises if the channel is set to zero, to first order."""
+    """Return, by stage and channel, how much the mean loss rises if the channel is set to zero, to first order."""
     device = torch.device(problem.device)
     random = np.random.default_rng(derive_seed(problem.seed, "delta"))
     examples = random.permutation(problem.train)[:MAX_EXAMPLES]
@@ -110,21 +111,21 @@ def loss_rises(original: Tail, problem: Problem, names: Sequence[str]) -> dict[s
 
 
 def attention(rises: Float[Tensor, "c"]) -> Float[Tensor, "c"]:
-    """Shares of the channels: the softmax of the standardised rises, divided by 5; even where all are equal."""
+    """Return the weights of the channels: the softmax of the standardised rises, divided by 5."""
     spread = rises.std(correction=0)
     standard = (rises - rises.mean()) / spread if spread > 0 else torch.zeros_like(rises)
     return torch.softmax(standard / SHARPNESS, dim=0)
 
 
 def by_channel(hidden: Float[Tensor, "b ..."]) -> Float[Tensor, "b c p"]:
-    """A state's `hidden` with its places on one axis: grids (b c h w), sequences (b t c), vectors (b c)."""
+    """Return a state's `hidden` with its positions on one axis: grids (b c h w), sequences (b t c), vectors (b c)."""
     if hidden.ndim == 3:
         return hidden.transpose(1, 2)
     return hidden.flatten(2) if hidden.ndim > 3 else hidden[:, :, None]
 
 
 def _buffer(name: str) -> str:
-    """A buffer's name may hold no dot, and a stage's may."""
+    """Return a name for a buffer, which may not contain a dot, from a stage's, which may."""
     return f"attention_{name.replace('.', '_')}"
 
 

@@ -3,9 +3,8 @@
     alpha / 2 * |w - w0|^2  +  beta / 2 * |v|^2
 
 w are the parameters of the stages above the cut (scales and shifts of norms too), w0 their pretrained values, v the
-parameters that are trained from random weights. It stands in for weight decay, which is off. Under AdamW a gradient
-is divided by its own size, the term's share of it too, so alpha does not set how fast weights shrink, as it does under
-SGD.
+parameters that are trained from random weights. It replaces weight decay, which is off. AdamW normalises gradients,
+including that of this term, so alpha does not determine how fast weights shrink, as it does with SGD.
 
 Source: Li, Grandvalet & Davoine 2018, arXiv:1802.01483, the penalty called L2-SP. alpha and beta are 0.01 in the
 experiments of thuml's Transfer-Learning-Library (`--trade-off-backbone`, `--trade-off-head`).
@@ -40,7 +39,7 @@ class StartingPoint(Regulariser):
 
 
 def build(problem: Problem, tail: Tail, weight: float) -> StartingPoint:
-    """Held back to the tail as it is now, which is the pretrained one."""
+    """Return the regulariser towards the tail's current weights, which are the pretrained ones."""
     return StartingPoint(tail, weight)
 
 

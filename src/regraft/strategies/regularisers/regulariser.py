@@ -1,8 +1,8 @@
-"""What a regulariser is: a term that is added to the loss of every step of fine-tuning, and holds it back.
+"""Regularisers: a loss term that keeps fine-tuning close to the pretrained network.
 
-A file on the shelf defines one `Kind` of it, as `ENTRY`. What is made from the problem alone (the untouched network, a
-table) is made again when a run is resumed; what is trained along lies in the tail's state, and so in the checkpoint.
-Nothing of it enters a bundle.
+A file in this folder defines one `Kind` as `ENTRY`. What is derived from the problem alone (the pretrained network, a
+table) is computed again when a run is resumed; parameters trained with the term are part of the tail's state, and so of
+the checkpoint. Bundles contain nothing of it.
 
 Letters: b rows of a batch.
 """
@@ -19,13 +19,13 @@ from regraft.registry import Shelf
 from regraft.strategies.tail import Tail, Term
 
 HEAD_WEIGHT = 0.01
-"""Factor on half the squared norm of what is trained from random weights, where a regulariser stands in for weight
-decay: beta in Li et al. 2018 (arXiv:1802.01483); the value is that of thuml's Transfer-Learning-Library
+"""Factor on half the squared norm of parameters trained from random weights, if a regulariser replaces weight decay:
+beta in Li et al. 2018 (arXiv:1802.01483); the value is that of thuml's Transfer-Learning-Library
 (`--trade-off-head`)."""
 
 
 class Regulariser(Term):
-    """The term, with what it is computed from."""
+    """The loss term, with what it is computed from."""
 
     def __init__(self, weight: float) -> None:
         super().__init__()
@@ -35,27 +35,27 @@ class Regulariser(Term):
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """An entry of the shelf: one way to hold training back."""
+    """One regularisation method."""
 
     weight: float
-    """The factor that its paper, or its authors' code, gives the term."""
+    """Weight of the term in the paper, or in the authors' code."""
     build: Callable[[Problem, Tail, float], Regulariser]
     """(problem, tail, weight) -> the regulariser."""
     relates_classes: bool = False
-    """Whether it needs the classes that the weights were trained on, and classes to relate them to."""
+    """Whether it needs the source classifier, and a task with classes."""
     needs_start: bool = False
-    """Whether it looks at the solved probe (`Problem.start`)."""
+    """Whether it uses the solved probe (`Problem.start`)."""
 
 
 REGULARISERS: Shelf[Kind] = Shelf("regulariser", "regraft.strategies.regularisers")
 
 
 def check(name: str, asked: Asked) -> None:
-    """Refuse a regulariser that cannot work with this network, cut and task.
+    """Reject a regulariser that does not apply to this network, cut and task.
 
     Raises:
-        UnknownName: there is none of that name; the nearest is offered.
-        BadRequest: there is nothing pretrained to be held back to, nothing above the cut, or no classes to relate.
+        UnknownName: there is none of that name; the nearest name is suggested.
+        BadRequest: there are no pretrained weights, no stages above the cut, or no classes to relate.
     """
     kind, card = REGULARISERS.get(name), asked.backbone.card
     if card.weights == "random":
@@ -89,10 +89,10 @@ def check(name: str, asked: Asked) -> None:
 
 
 def build(name: str, problem: Problem, tail: Tail, weight: float) -> Regulariser:
-    """The regulariser of that name for this problem, which `check` has passed; `weight` 0: the published one.
+    """Return the regulariser of that name for this problem, which `check` has accepted; `weight` 0: the published one.
 
     Raises:
-        UnknownName: there is none of that name; the nearest is offered.
+        UnknownName: there is none of that name; the nearest name is suggested.
         BadData: a batch needs more rows than there are training examples.
     """
     kind = REGULARISERS.get(name)
@@ -102,7 +102,7 @@ def build(name: str, problem: Problem, tail: Tail, weight: float) -> Regulariser
 
 
 def head_term(tail: Tail) -> Float[Tensor, ""]:
-    """`HEAD_WEIGHT / 2` times the squared norm of the head's and the side heads' parameters."""
+    """Return `HEAD_WEIGHT / 2` times the squared norm of the parameters of the head and the auxiliary heads."""
     fresh = [*tail.head.parameters(), *tail.side_heads.parameters()]
     squares = [parameter.square().sum() for parameter in fresh]
     return 0.5 * HEAD_WEIGHT * sum(squares[1:], start=squares[0])
