@@ -2,7 +2,7 @@
 
 A stage holds modules of the original network and calls them as the original does. The padding mask is kept in the
 state; the form needed by attention is cheap and computed in every layer. Anything a lower stage computes for all layers
-(a table of position biases) is kept in the state without an example axis.
+(a table of position biases) is kept in the state without a batch axis.
 
 Letters: n examples, t tokens, d features, h heads.
 """
@@ -324,7 +324,7 @@ def _output_of(net: Any, head: Sequence[str]) -> nn.Module:
 
 
 def _writing(transformers: Any, whole: Any) -> Callable[..., Tensor]:
-    """Return how a causal model writes on, by the library's own `generate`."""
+    """Return how a causal model generates, by the library's own `generate`."""
 
     def write(network: Network, state: State, cut: str, head: nn.Module, told: Mapping[str, Any]) -> Tensor:
         writer = copy.copy(whole)  # the same modules except the output layer

@@ -1,11 +1,11 @@
-"""From what went wrong to what the command line says and returns. This is the one place; commands catch nothing.
+"""Error messages and exit codes of the command line, for all commands; none of them handles errors itself.
 
     0    done
-    1    a fault in regraft: the traceback is shown, with a request to report it; or the reader of a pipe has left
-    2 …  `EXIT_CODES`, by the class of the error; 2 also for a command line that cannot be parsed, and for a path that
-         the system does not let us read or write
-    10   done, and an audit found what it was asked to fail on
-    130  interrupted (Ctrl-C); 143 when the process was asked to end, 129 when its terminal was closed
+    1    a bug in regraft: the traceback is shown, with a request to report it; or the reader of a pipe has exited
+    2 …  `EXIT_CODES`, by the class of the error; 2 also for a command line that cannot be parsed, and for a path
+         without permission to read or write
+    10   done, and an audit found problems that it was asked to fail on
+    130  interrupted (Ctrl-C); 143 if the process was terminated, 129 if its terminal was closed
 
 What a command prints at the end goes to stdout; everything else to stderr.
 """
@@ -46,12 +46,12 @@ _REFUSALS = frozenset(
     for name in ("EACCES", "EPERM", "EROFS", "ENOTDIR", "EISDIR", "EEXIST", "ELOOP", "ENAMETOOLONG", "EINVAL", "EFBIG",
                  "EBUSY", "EIO", "ENXIO")
 )  # fmt: skip
-"""What a system says of a path that may not be read or written as it is: for the user to mend, not a fault of ours."""
+"""System errors about paths that cannot be read or written: for the user to fix, not bugs."""
 ISSUES = "the project's issue tracker"
 
 
 class Interrupted(BaseException):
-    """The process was asked to stop. Not a KeyboardInterrupt: that, libraries turn into something else."""
+    """The process was asked to stop. Not a KeyboardInterrupt, which libraries convert to other errors."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -59,13 +59,13 @@ class Interrupted(BaseException):
 
 
 def exit_code_of(kind: type[errors.RegraftError]) -> int:
-    """The exit code for errors of this class."""
+    """Return the exit code for errors of this class."""
     return next(EXIT_CODES[each] for each in kind.__mro__ if each in EXIT_CODES)
 
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Inside the `with` a command runs; what goes wrong is reported, and ends the process with its exit code."""
+    """Run a command inside the `with`; an error is reported, and ends the process with its exit code."""
     sys.excepthook = _unexpected
     for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup, and `&` in a script, ask us to go on
@@ -94,12 +94,12 @@ def guarded() -> Iterator[None]:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """What the system, an allocator or an encoding says of the work inside, as an error of the family. The doors' one
-    place for it.
+    """Convert errors of the system, memory allocation or encodings inside the `with` to a `RegraftError`, for all
+    interfaces.
 
     Raises:
         OutOfSpace: memory, disk or quota are used up.
-        BadRequest: a path that the system refuses, or that its encoding cannot write.
+        BadRequest: the system rejects a path, or its encoding cannot represent it.
     """
     try:
         yield
@@ -142,7 +142,7 @@ def _known(error: Exception) -> errors.RegraftError | None:
 
 @contextmanager
 def if_interrupted(advice: str) -> Iterator[None]:
-    """What to say when the work inside is interrupted."""
+    """Set the message to show if the work inside is interrupted."""
     try:
         yield
     except Interrupted as stop:
@@ -151,14 +151,14 @@ def if_interrupted(advice: str) -> Iterator[None]:
 
 
 def _tell(text: str) -> None:
-    """Say it on stderr, if that can be written."""
+    """Write a message to stderr, if possible."""
     with suppress(OSError):
         sys.stderr.write(text)
         sys.stderr.flush()
 
 
 def _close(stream: Any) -> None:
-    """Write what is left; where that fails, let the interpreter's own last attempt go nowhere, since it fails too."""
+    """Flush a stream; if that fails, redirect it, so that the interpreter's own attempt at exit does not fail too."""
     try:
         stream.flush()
     except OSError:

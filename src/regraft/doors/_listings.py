@@ -1,4 +1,4 @@
-"""What `backbones`, `strategies`, `cache`, `describe`, `bench`, `explain` and `lab` print."""
+"""Output of `backbones`, `strategies`, `cache`, `describe`, `bench`, `explain` and `lab`."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def of_backbones(found: "Sequence[BackboneFacts]") -> str:
-    """Each with its cuts and its weights."""
+    """Return each backbone with its cuts and its weights."""
     parts = []
     for one in found:
         facts = listed([("variants", ", ".join(one.variants)), *_architecture(one), ("source", one.source)])
@@ -36,7 +36,7 @@ def of_backbones(found: "Sequence[BackboneFacts]") -> str:
 
 
 def of_advice(report: "AdviceReport") -> str:
-    """The recipes that were considered, the best first."""
+    """Return the recipes that were considered, best first."""
     rows = [
         (f"{one.name}{' *' if one.tied else ''}", one.measured.told() if one.measured else NOTHING,
          one.predicted.told() if one.predicted else NOTHING, duration(one.cost.seconds) if one.cost else NOTHING)
@@ -47,7 +47,7 @@ def of_advice(report: "AdviceReport") -> str:
 
 
 def of_audit(report: "AuditReport", folder: "Path | None") -> str:
-    """The findings, the most severe first, and the outcome."""
+    """Return the findings, most severe first, and the outcome."""
     parts = [wrapped(report.described + ".")]
     for one in report.findings:
         names = named(one.examples, 3)
@@ -60,12 +60,12 @@ def of_audit(report: "AuditReport", folder: "Path | None") -> str:
 
 
 def of_strategies(found: "Sequence[StrategyFacts]") -> str:
-    """Each with its presets."""
+    """Return each strategy with its presets."""
     return "\n\n".join([*map(_strategy, found), "To list the options of a strategy: regraft strategies NAME"])
 
 
 def of_options(found: "Sequence[StrategyFacts]") -> str:
-    """Each with its presets, its options and its regularisers."""
+    """Return each strategy with its presets, options and regularisers."""
     parts = []
     for one in found:
         options = [(f"{field.name} = {field.default}", field.sentence) for field in one.options]
@@ -79,7 +79,7 @@ def of_options(found: "Sequence[StrategyFacts]") -> str:
 
 
 def of_cache(found: "CacheFacts") -> str:
-    """What is in the cache."""
+    """Return the contents of the cache."""
     whole = [(str(found.path), size(found.bytes)), ("free on its disk", size(found.free_bytes))]
     whole += [(name, size(bytes_)) for name, bytes_ in found.others.items()]
     used = f"{size(found.store_bytes)} of at most {size(found.limit_bytes)}"
@@ -90,7 +90,7 @@ def of_cache(found: "CacheFacts") -> str:
 
 
 def of_cleared(done: "ClearedCache") -> str:
-    """What clearing did."""
+    """Return the result of clearing the cache."""
     parts = [
         f"{len(done.removed)} stored sets of activations deleted, {size(done.freed_bytes)} freed.",
         f"Cached scan results deleted, {size(done.scan_bytes)}." if done.scan_bytes else "",
@@ -104,7 +104,7 @@ def of_cleared(done: "ClearedCache") -> str:
 
 
 def of_network(described: Mapping[str, Any], *, layers: bool = False) -> str:
-    """A network that `describe` counted, stage by stage or, with `layers`, layer by layer."""
+    """Return the description of a network, stage by stage or, with `layers`, layer by layer."""
     from regraft.reports import architecture
 
     cuts = ", ".join(f"{cut} (partial)" if cut == described["partial_cut"] else cut for cut in described["cuts"])
@@ -117,7 +117,7 @@ def of_network(described: Mapping[str, Any], *, layers: bool = False) -> str:
 
 
 def of_networks(compared: Mapping[str, Any]) -> str:
-    """Several networks, a line each."""
+    """Return several networks, one per line."""
     from regraft.reports import architecture
 
     notes = "\n".join(map(wrapped, architecture.side_by_side_notes(compared)))
@@ -125,7 +125,7 @@ def of_networks(compared: Mapping[str, Any]) -> str:
 
 
 def of_studies(found: "Sequence[StudyFacts]") -> str:
-    """Each with its claim."""
+    """Return each study with its claim."""
     parts = [
         f"{one.name}\n  {one.title}\n{wrapped(one.claim, '  ')}\n{wrapped(f'source: {one.source}', '  ')}"
         for one in found
@@ -134,7 +134,7 @@ def of_studies(found: "Sequence[StudyFacts]") -> str:
 
 
 def of_bench(found: "Benched") -> str:
-    """The formats, and on what they were timed."""
+    """Return the timed formats, and the machine."""
     rows = [
         [one.name + ("" if one.exported else " *"), size(one.bytes), f"{one.p50_ms:.2f}", f"{one.p95_ms:.2f}",
          f"{one.per_second:,.1f}"]
@@ -150,7 +150,7 @@ def of_bench(found: "Benched") -> str:
 
 
 def of_explanations(found: "Explained") -> str:
-    """What was predicted, and the nearest training example of each."""
+    """Return the predictions, and the nearest training example of each."""
     rows = [
         [one.prediction.id, one.prediction.label or "(no label)", one.explained,
          one.nearest[0].id if one.nearest else NOTHING, one.nearest[0].label if one.nearest else NOTHING]

@@ -1,4 +1,4 @@
-"""Predictions as text: between tabs, as a table, or as JSON, one per line. Memory does not grow with their number."""
+"""Predictions as text: tab-separated, as a table, or as JSON, one per line, in constant memory."""
 
 import contextlib
 import csv
@@ -17,7 +17,7 @@ from regraft.values import Prediction
 from regraft.words import counted, joined, visible
 
 _NAMED = 5
-"""This many unreadable inputs are named at the end; the table has them all."""
+"""Maximum number of unreadable inputs that are named at the end; the table has them all."""
 
 
 def write_predictions(predictions: Iterable[Prediction], *, out: Path | None, json_lines: bool) -> None:
@@ -50,7 +50,7 @@ def write_predictions(predictions: Iterable[Prediction], *, out: Path | None, js
 
 
 def _reason(one: Prediction) -> str:
-    """Which input, and why; the reason may name it already."""
+    """Return the input and the reason, which may already name it."""
     reason = str(one.error).rstrip(".")
     return visible(reason if one.id in reason else f"{one.id}: {reason}")
 
@@ -70,7 +70,7 @@ def _file(out: Path | None) -> Iterator[Any]:
 
 
 def _tabs(file: Any, predictions: Iterable[Prediction]) -> None:
-    """Path, label and probability of the label (of each label, none for numbers); or what stands in their place."""
+    """Return path, label and probability of the label (of each label; none for numbers), or what replaces them."""
     for one in predictions:
         if one.error is not None:
             said = ["(unreadable)", str(one.error)]
@@ -84,7 +84,7 @@ def _tabs(file: Any, predictions: Iterable[Prediction]) -> None:
 
 
 def _beside(one: Prediction) -> list[str]:
-    """The probability of each predicted label; nothing beside numbers."""
+    """Return the probability of each predicted label; nothing for numbers."""
     return [joined(f"{one.probabilities[label]:.4f}" for label in one.labels)] if one.labels else []
 
 
@@ -94,7 +94,7 @@ def _json(file: Any, predictions: Iterable[Prediction]) -> None:
 
 
 def _table(file: Any, predictions: Iterable[Prediction]) -> None:
-    """CSV. The last columns are those of the first input that could be read; earlier rows wait for it: `p:` and a class
+    """Write CSV. The last columns are those of the first readable input, for which earlier rows wait: `p:` and a class
     or label for a probability, `v:` and a name for a number."""
     writer = csv.writer(file, lineterminator="\n")
     waiting: list[Prediction] = []

@@ -39,7 +39,7 @@ def server(runs: Path | None) -> Any:
     app = MCPServer("regraft", version=VERSION, instructions=ABOUT, log_level="WARNING")
 
     async def worked(context: Any, verb: Callable[[], Iterable[Any]]) -> tuple[list[Any], list[str]]:
-        """Everything that a verb yields but progress, which is reported; and its notices."""
+        """Return everything that a command yields except progress, which is reported; and its notices."""
         found, notes = list[Any](), list[str]()
 
         def run() -> None:
@@ -58,7 +58,7 @@ def server(runs: Path | None) -> Any:
         return found, notes
 
     async def looked(verb: Callable[[], Any]) -> Any:
-        """What a verb without events returns, as JSON."""
+        """Return the result of a command without events, as JSON."""
         try:
             return to_json(await anyio.to_thread.run_sync(verb))
         except RegraftError as error:
@@ -146,7 +146,7 @@ def server(runs: Path | None) -> Any:
         return told(*await worked(context, events))
 
     def folder(name: str) -> Path:
-        """The folder of a new run."""
+        """Return the folder of a new run."""
         from regraft.doors.http.settings import NAME
 
         assert runs is not None, "without it, no tool can write"
@@ -157,7 +157,7 @@ def server(runs: Path | None) -> Any:
         return runs / name
 
     def told(found: list[Any], notes: list[str]) -> dict[str, Any]:
-        """The end of a verb that makes a report."""
+        """Return the result of a command that writes a report."""
         from regraft.reports.verdict import verdict
 
         last = found[-1]

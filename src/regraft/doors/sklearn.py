@@ -70,10 +70,10 @@ class ImageEstimator(BaseEstimator):  # type: ignore[misc]
     """Whether to print progress and notices to stderr."""
 
     def _read(self, x: Any, *, reset: bool) -> list[Any]:
-        """The inputs in X; `reset` learns what later ones are held to.
+        """Return the inputs in X; with `reset`, also learn the properties that later inputs must have.
 
         Raises:
-            ValueError: there is nothing in X, or it is a table that scikit-learn refuses.
+            ValueError: X is empty, or a table that scikit-learn rejects.
         """
         if not reset:
             check_is_fitted(self)
@@ -87,7 +87,7 @@ class ImageEstimator(BaseEstimator):  # type: ignore[misc]
         return in_brightness(inputs, self.value_range_)
 
     def _result(self, events: "Iterable[Any]", kind: type[T]) -> T:
-        """What a verb comes to; its errors advise parameters, not flags."""
+        """Return the result of a command; its errors suggest parameters, not flags."""
         with parameters_for_flags(self.get_params(deep=False)):
             try:
                 return result_of(events, kind, quiet=not self.verbose)
@@ -96,16 +96,16 @@ class ImageEstimator(BaseEstimator):  # type: ignore[misc]
                 raise
 
     def _extract(self, inputs: list[Any], backbone: Any, **settings: Any) -> "Extracted":
-        """The features of the inputs at a cut of `backbone`."""
+        """Return the features of the inputs at a cut of `backbone`."""
         from regraft.workbench.features import Extracted, features
 
         return self._result(features(inputs, backbone, **settings), Extracted)
 
     def _recipe(self) -> Recipe:
-        """The settings as a recipe, which checks their kinds and ranges.
+        """Return the settings as a recipe, which validates their types and ranges.
 
         Raises:
-            BadRecipe: a value is of the wrong kind or out of range.
+            BadRecipe: a value has the wrong type or is out of range.
         """
         given = {name: value for name, value in self.get_params(deep=False).items() if name not in _NOT_OF_A_RECIPE}
         fields = {"data": "in memory", "seed": self.random_state, **given, "options": given.get("options") or {}}
@@ -231,8 +231,8 @@ class TransferEstimator(ImageEstimator):
         return self._model
 
     def _logits(self, x: Any) -> Float[np.ndarray, "n c"]:
-        """Calibrated logits. An untouched network's features are looked up in the store and kept there; those of a
-        tuned one, which no other fold shares, are not."""
+        """Return calibrated logits. Features of the pretrained network are looked up and kept in the store; those of a
+        fine-tuned one, which no other fold shares, are not."""
         inputs, model = self._read(x, reset=False), self._fitted().model()
         stored = not self._tuned
         found = self._extract(inputs, model.backbone, device=self.device, threads=self.threads, stored=stored)

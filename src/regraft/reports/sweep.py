@@ -205,7 +205,7 @@ def write_sweep(report: SweepReport, folder: Path) -> None:
 
 
 def plots_of(report: SweepReport) -> dict[str, str]:
-    """What `blocks` show, as SVG by name."""
+    """Return the plots of `blocks`, as SVG by name."""
     return {name: text for name, text in (("front", _front(report)), ("curves", _curves(report))) if text}
 
 
@@ -215,7 +215,7 @@ def _at(one: Candidate, share: float) -> str:
 
 
 def _front(report: SweepReport) -> str:
-    """The metric against seconds a run."""
+    """Plot the metric against seconds per run."""
 
     def draw(axes: "Axes") -> None:
         for one in report.candidates:
@@ -236,7 +236,7 @@ def _front(report: SweepReport) -> str:
 
 
 def _curves(report: SweepReport) -> str:
-    """The metric by training examples."""
+    """Plot the metric by number of training examples."""
     drawn: Sequence[Candidate] = [one for one in report.candidates if len(one.curve) > 1]
     if not drawn:
         return ""
@@ -252,7 +252,7 @@ def _curves(report: SweepReport) -> str:
 
 
 def _log_axis(axes: "Axes") -> None:
-    """Steps of 1, 2 and 5, in plain numbers: mathematical text is off, because names may hold a dollar sign."""
+    """Set ticks at 1, 2 and 5 in plain numbers; mathematical text is off, because names may contain a dollar sign."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     axes.set_xscale("log")

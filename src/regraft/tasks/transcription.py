@@ -1,4 +1,4 @@
-"""Transcription: speech to text by an encoder with a decoder.
+"""Transcription: the words that are spoken, generated as text by an encoder with a decoder.
 
 The sequence task with word and character error rates as metrics.
 """

@@ -122,8 +122,8 @@ def _with_test(recipe: Recipe, scanned: Scanned) -> Splits:
 
 
 def _of_run(recipe: Recipe, workers: int) -> Generator[Event, None, tuple[Divided | None, str]]:
-    """The very examples that the model was made of, in its own splits, and what those of the test split are to it; None
-    where they are not there or not the same any more, which a notice says."""
+    """Return the examples that the model was trained on, in its own splits, and the standing of its test split; None,
+    with a notice, if they are missing or have changed."""
     folder = bundle_folder(Path(parse(recipe.backbone).path).expanduser())
     path = (folder.parent if folder.name == "model" else folder) / "recipe.toml"
     if not path.is_file():
@@ -209,7 +209,7 @@ def _useful(
 
 
 def _check_enough(session: Session, num_old: int) -> None:
-    """Raises: BadData: old or new examples are missing."""
+    """Raise `BadData` if old or new examples are missing."""
     learned = session.targets[session.splits.train]
     if not (learned < num_old).any():
         raise BadData(

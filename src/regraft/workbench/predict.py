@@ -1,4 +1,4 @@
-"""Predict: a trained model on files and folders, one prediction after another."""
+"""Predict with a trained model on files, folders and tables, one prediction at a time."""
 
 import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -37,19 +37,18 @@ def predict(
     backend: str = "auto",
     threads: int = 0,
 ) -> Iterator[Event | Prediction]:
-    """Predictions of the model in `model` (a bundle or a run) for files, rows of tables, examples that a file lists,
-    slices of volumes, and all examples in folders and archives.
+    """Yield the predictions of the model in `model` (a bundle or a run) for files, rows of tables, examples listed in a
+    file, slices of volumes, and all examples in folders and archives.
 
-    What a folder holds is decided as in training, and what is passed over is said. A file that cannot be read gives a
-    prediction with `error`. In the folder `draw` masks and boxes are drawn over their inputs, masks also alone; masks'
-    records then name the `files`. Predicted boxes are written to the file `coco`, with files named relative to it.
-    `gallery` holds labelled examples of the identities to be found.
+    Folders are read as in training, with a notice about files that are skipped. A file that cannot be read gives a
+    prediction with `error`. Masks and boxes are drawn over their inputs in the folder `draw`, masks also alone; the
+    records of masks then name the `files`. Predicted boxes are written to the file `coco`, with files named relative to
+    it. `gallery` contains labelled examples of the enrolled identities.
 
     Raises:
-        BundleError: the model is damaged or predicts otherwise on this machine.
+        BundleError: the model is damaged or predicts differently on this machine.
         BadData: a path does not exist, or there is nothing to predict.
-        BadRequest: `draw` or `coco` was given, and there is nothing to draw of such a model's predictions, or
-            they are no boxes.
+        BadRequest: `draw` or `coco` is given, but predictions of this model cannot be drawn, or are not boxes.
     """
     bundle = opened(model, device=device, backend=backend, threads=threads)
     yield from bundle.notices
@@ -96,11 +95,11 @@ def predict(
 
 
 def opened(model: Path, *, device: str = "auto", backend: str = "auto", threads: int = 0) -> "Bundle":
-    """The model in `model` (a bundle or a run), its digests checked and its golden inputs replayed; 0 threads: all
+    """Open the model in `model` (a bundle or a run), verify its digests and replay its golden inputs; 0 threads: all
     cores.
 
     Raises:
-        BundleError: the model is damaged or predicts otherwise on this machine.
+        BundleError: the model is damaged or predicts differently on this machine.
     """
     from regraft.bundles.bundle import load
 
@@ -109,11 +108,11 @@ def opened(model: Path, *, device: str = "auto", backend: str = "auto", threads:
 
 
 def enrol(bundle: "Bundle", gallery: Path) -> None:
-    """Let the model find, in what it predicts from now on, the identities of the labelled examples in `gallery`.
+    """Enrol the identities of the labelled examples in `gallery`, to be found by the model in all further inputs.
 
     Raises:
         BadData: an example cannot be read.
-        BadRequest: the model tells no identities.
+        BadRequest: the model does not identify individuals.
     """
     task = bundle.model.task
     found = open_dataset(gallery, modality=bundle.modality.name, task=task.kind, learnable=False).examples
@@ -126,7 +125,7 @@ def enrol(bundle: "Bundle", gallery: Path) -> None:
 
 
 def _of_rows(bundle: "Bundle", inputs: Sequence[Path], abstain: float | None) -> Iterator[Event | Prediction]:
-    """Predictions for every row of tables, called by the table's name where there are several."""
+    """Return predictions for every row of tables, with the table's name if there are several."""
     for given in inputs:
         if not table.accepts(given):
             raise BadData(f"{given} is not a table; this model requires {bundle.modality.many} of a table.",
@@ -165,7 +164,7 @@ def _rows(
 
 
 def _drawn(bundle: "Bundle", path: Path, prediction: Prediction, folder: Path, names: set[str]) -> Prediction:
-    """The prediction, drawn; files are called as the input, the second of a name with `-2` after it, and so on."""
+    """Return the prediction with its drawings; files are named after the input, with `-2` for the second of a name."""
     record = prediction.record
     if prediction.error is not None:
         return prediction
@@ -182,7 +181,7 @@ def _drawn(bundle: "Bundle", path: Path, prediction: Prediction, folder: Path, n
 
 
 def _renamed(prediction: Prediction, copies: Mapping[Path, Path]) -> Prediction:
-    """The prediction under the name that the user knows: the path of the archive, going on inside."""
+    """Return the prediction under the user's name of the input: the path of the archive, continued inside."""
     for copy, given in copies.items():
         if Path(prediction.id).is_relative_to(copy):
             error = prediction.error and prediction.error.replace(str(copy), str(given))
@@ -191,7 +190,7 @@ def _renamed(prediction: Prediction, copies: Mapping[Path, Path]) -> Prediction:
 
 
 def files_of(given: Path, modality: str) -> tuple[list[Path], list[Notice]]:
-    """The file, or the examples in the folder, in order; and what is passed over there, by the rule of training."""
+    """Return the file, or the examples in the folder, in order, and the files skipped there, as in training."""
     if given.is_dir():
         reader = source_of(given)
         folders = list(reader.examples_in(given)) if reader else []

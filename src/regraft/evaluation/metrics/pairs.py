@@ -156,7 +156,7 @@ def figures_of_pairs(tested: Tested) -> PairFigures:
 
 
 def _columns(outputs: Any) -> int:
-    """Half the examples: so many pairs each is in."""
+    """Return the approximate number of pairs per example."""
     return 1 + min(len(outputs), 400) // 2
 
 
