@@ -2,7 +2,7 @@
 sizes."""
 
 from dataclasses import dataclass
-from math import exp, log, sqrt
+from math import exp, inf, log, sqrt
 from statistics import NormalDist
 
 import numpy as np
@@ -21,15 +21,18 @@ def smallest_difference(num_units: int, disagreement: float) -> float:
 
     `num_units` is the number of test examples, or of groups if the examples of a group are alike; `disagreement` is the
     share of examples that only one of the two models predicts correctly. Source: Connor 1987 (sample size for McNemar's
-    test), assuming that the difference is small compared to the disagreement.
+    test), assuming that the difference is small compared to the disagreement. Models that agreed on all examples are
+    taken to disagree on one.
     """
     wanted = _NORMAL.inv_cdf(0.975) + _NORMAL.inv_cdf(POWER)
-    return min(1.0, wanted * sqrt(disagreement / num_units)) if num_units else 1.0
+    return min(1.0, wanted * sqrt(max(disagreement, 1 / num_units) / num_units)) if num_units else 1.0
 
 
-def predicted(measured: Measured, num_measured: int, num_test: int, level: float = 0.9) -> Measured:
+def predicted(
+    measured: Measured, num_measured: int, num_test: int, level: float = 0.9, within: tuple[float, float] = (-inf, inf)
+) -> Measured:  # fmt: skip
     """Return a prediction interval for a test on `num_test` other examples, given `measured` on `num_measured`
-    examples. It accounts for the uncertainty of both.
+    examples. It accounts for the uncertainty of both; `within` is the metric's range.
 
     Without an interval of `measured`, the result has none either.
     """
@@ -37,8 +40,8 @@ def predicted(measured: Measured, num_measured: int, num_test: int, level: float
         return Measured(value=measured.value, method=measured.method or "no interval")
     error = (measured.high - measured.low) / (2 * _NORMAL.inv_cdf((1 + measured.level) / 2))
     half = _NORMAL.inv_cdf((1 + level) / 2) * error * sqrt(1 + num_measured / num_test)
-    return Measured(value=measured.value, low=measured.value - half, high=measured.value + half, level=level,
-                    method="of other examples")  # fmt: skip
+    return Measured(value=measured.value, low=max(within[0], measured.value - half),
+                    high=min(within[1], measured.value + half), level=level, method="of other examples")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

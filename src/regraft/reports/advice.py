@@ -167,7 +167,7 @@ def blocks(report: AdviceReport) -> list[Block]:
         f"{report.curve.exponent:.2f}."
         found.append(Block("Learning curve", (said, report.weakest)))
     changes = "The advice could change with more time for the pilot, more test examples, other backbones or options."
-    limits = [*report.not_done, "The pilot trained on a subset of the training examples, for a few epochs.", changes]
+    limits = [*report.not_done, changes]
     found.append(Block("Not verified", ("Limits of these figures.", Bullets(limits))))
     return found
 

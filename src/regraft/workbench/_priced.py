@@ -17,9 +17,7 @@ from regraft.activations.slots import stacked
 from regraft.advisor.cost import Cost, Plan, Rates, cost
 from regraft.backbones.backbone import Backbone
 from regraft.errors import RegraftError
-from regraft.nn.stages import PooledHead
 from regraft.recipe import Recipe
-from regraft.strategies.tail import Tail
 from regraft.values import Event, Progress
 from regraft.words import listed
 from regraft.workbench._machine import choose_device, clock_of
@@ -113,6 +111,9 @@ def _step(
     """Time a training step above the cut (forward, backward, AdamW), in seconds per example."""
     import torch
     from torch.nn import functional
+
+    from regraft.nn.stages import PooledHead
+    from regraft.strategies.tail import Tail
 
     records = stacked([seen.inputs.load(at, 0, 0)[0] for at in positions[:TRAINED].tolist()])
     network = backbone.fresh_network()

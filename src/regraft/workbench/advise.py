@@ -163,8 +163,12 @@ def _advice(
     for at, spec in enumerate(order):  # the stages inside take about as long as the probe did
         inside = stages_of(data, found[spec].seen, spec, timed.until - found[spec].wall_s, notes)
         looked[at] = replace(looked[at], inside=inside)
-    candidates = _candidates(piloted.report if piloted else None, standings, probes, costs,
-                             len(data.positions), data.num_test or len(session.learnable), pairs)  # fmt: skip
+    if piloted:
+        notes.append("The pilot trained on a subset of the training examples, for a few epochs.")
+    candidates = _candidates(
+        piloted.report if piloted else None, standings, probes, costs, len(data.positions),
+        data.num_test or len(session.learnable), pairs, metric.range,
+    )  # fmt: skip
     first = found[order[0]].seen if order else None
     return AdviceReport(
         data=Path(recipe.data).name, described=session.dataset.describe(), metric=metric.name,
@@ -283,7 +287,7 @@ def taken(
 def _candidates(
     pilot: SweepReport | None, standings: Mapping[str, Standing], probes: Mapping[str, Measured],
     costs: Mapping[tuple[str, str], tuple[str, Cost]], num_probed: int, num_test: int,
-    pairs: Sequence[tuple[str, str]],
+    pairs: Sequence[tuple[str, str]], within: tuple[float, float],
 ) -> list[Candidate]:  # fmt: skip
     """Return the pilot's candidates in its order, or the probes in theirs; then those not tried, cheapest kind first:
     pretrained before random weights, solved before trained heads."""
@@ -295,7 +299,8 @@ def _candidates(
         price = costs.get(spec)
         found.append(Candidate(
             backbone=spec[0], strategy=spec[1], cut=cut or (price[0] if price else ""), measured=measured, tied=tied,
-            predicted=predicted(measured, num, num_test) if measured else None, cost=price and price[1], reason=reason,
+            predicted=predicted(measured, num, num_test, within=within) if measured else None,
+            cost=price and price[1], reason=reason,
         ))  # fmt: skip
 
     for at, one in enumerate(pilot.candidates if pilot else ()):

@@ -45,7 +45,8 @@ def asked(queue: Queue, place: Place, form: Mapping[str, str], files: list[str])
     }
     name = form.get("name") or wanted.get(verb, stem(subject))
     if verb != "audit":  # an audit's page is replaced
-        name = place.free(MADE[verb], name, {one.out.partition("/")[2] for one in queue.jobs() if one.out})
+        taken = {one.out.partition("/")[2] for one in queue.jobs() if one.out.startswith(f"{MADE[verb]}/")}
+        name = place.free(MADE[verb], name, taken)
     out = f"{MADE[verb]}/{name}"
     args = ["audit" if verb == "mend" else verb, f"{kind}/{subject}", *files, *flags, *given, f"--out={out}"]
     if verb == "mend":
