@@ -96,7 +96,7 @@ class Plan:
     """Tensors that the first stage computes for all layers, the same for all examples."""
 
 
-def _plain(part: nn.Module, allowed: Callable[[State], Tensor] | None = None) -> Cut:
+def plain(part: nn.Module, allowed: Callable[[State], Tensor] | None = None) -> Cut:
     """Return a layer that takes the hidden state and the mask."""
 
     def call(parts: nn.ModuleDict, state: State) -> Tensor:
@@ -135,7 +135,7 @@ def _albert_layers(net: Any) -> list[Cut]:
             part.load_state_dict(source.state_dict())
 
     net.register_load_state_dict_post_hook(again)
-    return [_plain(part) for part in own]
+    return [plain(part) for part in own]
 
 
 def _deberta_embed(net: Any) -> Cut:
@@ -240,7 +240,7 @@ def t5_layers(net: Any) -> list[Cut]:
 
 
 def _encoder_layers(net: Any) -> list[Cut]:
-    return [_plain(layer) for layer in net.encoder.layer]
+    return [plain(layer) for layer in net.encoder.layer]
 
 
 BERT = Plan(embed=_embedded, layers=_encoder_layers, make=_bare)
@@ -249,7 +249,7 @@ PLANS: Mapping[str, Plan] = {
     "roberta": BERT,
     "xlm-roberta": BERT,
     "camembert": BERT,
-    "distilbert": Plan(embed=_embedded, layers=lambda net: [_plain(one) for one in net.transformer.layer]),
+    "distilbert": Plan(embed=_embedded, layers=lambda net: [plain(one) for one in net.transformer.layer]),
     "albert": Plan(embed=_albert_embed, layers=_albert_layers, make=_bare),
     "deberta-v2": Plan(embed=_deberta_embed, layers=_deberta_layers, shared=frozenset({"relative"})),
     "modernbert": Plan(
@@ -259,7 +259,7 @@ PLANS: Mapping[str, Plan] = {
     ),
     "gpt2": Plan(
         embed=_gpt2_embed,
-        layers=lambda net: [_plain(block, lambda state: distances(state) <= 0) for block in net.h],
+        layers=lambda net: [plain(block, lambda state: distances(state) <= 0) for block in net.h],
         last=lambda net: {"norm": net.ln_f},
     ),
     "gemma3_text": Plan(
@@ -348,11 +348,15 @@ def _filled(network: Network, state: State, cut: str, head: nn.Module, told: Map
 
 
 def readouts(state: State, pooling: str, *, unit: bool = False) -> Readouts:
-    """Return the top state's tokens (n t d), and their `mean`, `first` or `last` (n d), normalised to length 1 if
-    `unit`."""
+    """Return the top state's tokens (n t d), and their `mean`, the mean of the first two (`pair`), the `first` or
+    `last` (n d), normalised to length 1 if `unit`. Tokens that are padding are in `mask` or, if attention saw them, in
+    `tokens`."""
     hidden = state["hidden"]
-    mask = state["mask"] if "mask" in state else torch.ones_like(hidden[..., 0], dtype=torch.bool)
-    if pooling == "mean":
+    ones = torch.ones_like(hidden[..., 0], dtype=torch.bool)
+    mask = state["mask"] if "mask" in state else state.get("tokens", ones)
+    if pooling == "pair":
+        pooled = hidden[:, :2].mean(dim=1)
+    elif pooling == "mean":
         kept = mask[..., None].to(hidden.dtype)
         pooled = (hidden * kept).sum(1) / kept.sum(1).clamp(min=1)
     else:

@@ -4,11 +4,13 @@ A package is an installed distribution with a known version, and a file in it wi
 located by the distribution's metadata; nothing of the package is imported, so none of its code runs.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from regraft.backbones._ctranslate2 import whisper
@@ -30,17 +32,22 @@ def in_order(path: Path, expected: Mapping[str, Any]) -> Mapping[str, Any]:
     return dict(zip(expected, tensors.values(), strict=True))
 
 
-def without_heads(path: Path, expected: Mapping[str, Any]) -> Mapping[str, Any]:
+def without_heads(
+    path: Path, expected: Mapping[str, Any], renamed: Mapping[str, str] = MappingProxyType({})
+) -> Mapping[str, Any]:
     """Return the tensors of a checkpoint from transformers under the names of the bare network.
 
     A checkpoint of a network with a head prefixes the network's own name (`bert.encoder…`), and very old ones call a
-    norm's weight gamma; heads, and counters that checkpoints need not contain, are dropped.
+    norm's weight gamma, or have others of the old parts of names in `renamed`; heads, and counters that checkpoints
+    need not contain, are dropped.
     """
     from regraft.backbones.convert import read_original
 
     found, tops = {}, {name.partition(".")[0] for name in expected}
     for name, tensor in read_original(path).items():
         usual = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+        for old, new in renamed.items():
+            usual = usual.replace(old, new)
         inside = (f"{top}.{usual}" for top in tops)
         bare = next((one for one in (usual, usual.partition(".")[2], *inside) if one in expected), usual)
         if usual == "shared.weight" and "embed_tokens.weight" in expected:  # T5 shares one embedding table
@@ -50,13 +57,24 @@ def without_heads(path: Path, expected: Mapping[str, Any]) -> Mapping[str, Any]:
     return found
 
 
+def resemblyzer(path: Path, expected: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the tensors of Resemblyzer's checkpoint, one LSTM after another, without those of its training loss."""
+    import torch
+
+    stored = torch.load(path, map_location="cpu", weights_only=True)["model_state"]
+    return {re.sub(r"lstm\.(.+)_l(\d)$", r"lstm.\2.\1_l0", name): tensor for name, tensor in stored.items()
+            if not name.startswith("similarity_")}  # fmt: skip
+
+
 HEADS = (
     "pooler.", "cls.", "lm_head.", "classifier.", "pre_classifier.", "vocab_", "predictions.", "score.", "head.",
     "decoder.", "qa_outputs.", "mask_predictions.", "lm_predictions.", "sop_classifier.", "shared.", "dropout.",
-    "bert.pooler.", "roberta.pooler.", "albert.pooler.", "deberta.pooler.",
+    "bert.pooler.", "roberta.pooler.", "albert.pooler.", "deberta.pooler.", "quantizer.", "project_", "projector.",
+    "layer_weights",
 )  # fmt: skip
 """Prefixes of names in files of weights that belong to no stage: pretraining heads."""
-BUFFERS = ("position_ids", "token_type_ids", "attn.bias", "attn.masked_bias", "encoder.embed_tokens.weight", "inv_freq")
+BUFFERS = ("position_ids", "token_type_ids", "attn.bias", "attn.masked_bias", "encoder.embed_tokens.weight", "inv_freq",
+           "masked_spec_embed")  # fmt: skip
 """Suffixes of names that some files contain and no network needs."""
 
 
@@ -132,6 +150,22 @@ PACKAGED: Mapping[str, Packaged] = {
     "whisper_tiny_en": _WHISPER,
     "whisper_tiny_en_transcriber": replace(
         _WHISPER, variant="transcriber", install="pip install 'regraft[whisper,text]'"
+    ),
+    "resemblyzer": Packaged(
+        package="Resemblyzer",
+        version="0.1.4",
+        file="resemblyzer/pretrained.pt",
+        num_bytes=17090379,
+        sha256="39373b86598fa3da9fcddee6142382efe09777e8d37dc9c0561f41f0070f134e",
+        read=resemblyzer,
+        install="pip install 'regraft[sound]' && pip install --no-deps resemblyzer==0.1.4",
+        url="https://pypi.org/project/Resemblyzer/0.1.4/",
+        size_mb=16.3,
+        variant="ge2e",
+        facts={
+            "trained_on": "not stated in the package; its authors name LibriSpeech and VoxCeleb",
+            "licence": "Apache-2.0 (package Resemblyzer)",
+        },
     ),
 }  # fmt: skip
 """By backbone; its family offers them as `NAME@package`."""

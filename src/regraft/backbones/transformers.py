@@ -1,22 +1,25 @@
-"""Text networks from transformers: `minilm_l6`, and any network in a folder or on the Hugging Face hub.
+"""Networks of texts and of recordings from transformers: `minilm_l6`, and any in a folder or on the Hugging Face hub.
 
     minilm_l6@package                  a sentence encoder from a Python package
-    transformers:FOLDER@pretrained     config.json, tokenizer.json and model.safetensors in a folder
+    transformers:FOLDER@pretrained     config.json, tokenizer.json and model.safetensors in a folder; networks of
+                                       recordings have preprocessor_config.json instead of a tokenizer
     transformers:OWNER/REPOSITORY@pretrained       the same from the hub
 
 Stages are `embeddings` and the layers. A card's `config` holds the library's own configuration, so that a saved model
 can be rebuilt without the folder or the hub; the tokenizer is part of its preparation. Pooling is read from the
 folder's sentence-transformers files; the default is the mean of the tokens, or the last token for causal networks.
+Networks of samples have a stage `conv` before `embeddings`, which is what is usually kept frozen.
 
 Sources: Wolf et al. 2020, arXiv:1910.03771; Wang et al. 2020, arXiv:2002.10957 (MiniLM); Reimers & Gurevych 2019,
-arXiv:1908.10084 (sentence encoders). Imports no torch until a network is built.
+arXiv:1908.10084 (sentence encoders); Baevski et al. 2020, arXiv:2006.11477 (wav2vec 2.0); Hsu et al. 2021,
+arXiv:2106.07447 (HuBERT); Gong et al. 2021, arXiv:2104.01778 (AST). Imports no torch until a network is built.
 """
 
 import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -49,11 +52,13 @@ ENCODERS = {
 }  # fmt: skip
 DECODERS = {"gemma3_text", "gpt2"}
 """Supported network types, by the `model_type` of their configuration; for T5, its encoder."""
+OF_SAMPLES, OF_SPECTRA = ("wav2vec2", "hubert"), ("audio-spectrogram-transformer",)
+"""Supported types that take recordings, as samples or as filter banks."""
 FILES = (
     "config.json", "tokenizer.json", "tokenizer_config.json", "1_Pooling/config.json", "modules.json",
-    "sentence_bert_config.json",
+    "sentence_bert_config.json", "preprocessor_config.json",
 )  # fmt: skip
-"""The small files of a network; the first two are required."""
+"""The small files of a network; the first two are required, the second for texts only."""
 UNUSED = ("_name_or_path", "architectures", "transformers_version", "torch_dtype", "dtype", "use_cache", "auto_map")
 """Entries of a configuration that have no effect here."""
 ALSO = {
@@ -69,6 +74,23 @@ MOST_TOKENS = 512
 quadratically."""
 KNOWN = "minilm_l6"
 """The built-in architecture."""
+SECONDS = 3.0
+"""Seconds of a recording that a network of samples hears, unless the recipe sets others: `prepare.seconds`. Our choice:
+the cost grows with them."""
+AUDIOSET = (-4.2677393, 4.5689974)
+"""Mean and standard deviation of AST's filter banks, unless its files state others."""
+RENAMED = {
+    "audio-spectrogram-transformer": {
+        "encoder.layer.": "layers.", "attention.attention.query": "attention.q_proj",
+        "attention.attention.key": "attention.k_proj", "attention.attention.value": "attention.v_proj",
+        "attention.output.dense": "attention.o_proj", "intermediate.dense": "mlp.fc1", ".output.dense": ".mlp.fc2",
+    },
+    **{
+        kind: {".weight_g": ".parametrizations.weight.original0", ".weight_v": ".parametrizations.weight.original1"}
+        for kind in OF_SAMPLES
+    },
+}  # fmt: skip
+"""By type, parts of names in files of weights that the library has changed, and what they are now."""
 
 
 @cache
@@ -89,22 +111,27 @@ def library() -> ModuleType:
 
 def build(card: Card) -> "Built":
     """Build the network with random weights, as stages."""
+    if card.modality == "sound":
+        from regraft.backbones._speech_stages import network_of as heard
+
+        return heard(card.config)
     from regraft.backbones._transformers_stages import network_of
 
     return network_of(card.config)
 
 
-def card_of(name: str, variant: str, config: Mapping[str, Any], preparation: Preparation) -> Card:
+def card_of(name: str, variant: str, config: Mapping[str, Any], preparation: Any, modality: str = "text") -> Card:
     """Return the card of a network with this `config`, without weights."""
     layers = int(_said(config["transformers"], "num_hidden_layers"))
     above = max(1, -(-layers // TRAINED_SHARE))
-    stages = ("embeddings", *(f"layer.{at}" for at in range(layers)))
+    conv = ("conv",) if config["transformers"]["model_type"] in OF_SAMPLES else ()
+    stages = (*conv, "embeddings", *(f"layer.{at}" for at in range(layers)))
     untied = "Layers that shared weights are untied, trained separately and saved so."
     return Card(
         family=name,
         variant=variant,
         weights="",
-        modality="text",
+        modality=modality,
         preparation=preparation,
         stages=stages,
         width=int(_said(config["transformers"], "hidden_size")),
@@ -138,7 +165,8 @@ def narrowed(variant: str) -> Family:
         )
     described, texts, url = small_files(variant)
     card = described_card(variant, described, texts)
-    return in_place(ENTRIES["transformers"], variant, card, url, read=without_heads)
+    read = partial(without_heads, renamed=RENAMED.get(described["model_type"], {}))
+    return in_place(ENTRIES["transformers"], variant, card, url, read=read)
 
 
 def small_files(variant: str) -> tuple[dict[str, Any], Mapping[str, str], str]:
@@ -162,14 +190,12 @@ def small_files(variant: str) -> tuple[dict[str, Any], Mapping[str, str], str]:
         from regraft.backbones.fetch import hub_texts
 
         files, url = hub_texts(variant, FILES), f"{PREFIX}{variant}"
-    if missing := [name for name in FILES[:2] if name not in files]:
-        raise BadRequest(
-            f"{variant} has no {missing[0]}.",
-            fix="save a fast tokenizer there with its save_pretrained."
-            if missing[0] == "tokenizer.json"
-            else "use a folder that save_pretrained wrote.",
-        )
+    if "config.json" not in files:
+        raise BadRequest(f"{variant} has no config.json.", fix="use a folder that save_pretrained wrote.")
     config = _parsed(variant, "config.json", files["config.json"])
+    if "tokenizer.json" not in files and config.get("model_type") not in (*OF_SAMPLES, *OF_SPECTRA):
+        raise BadRequest(f"{variant} has no tokenizer.json.",
+                         fix="save a fast tokenizer there with its save_pretrained.")  # fmt: skip
     return {name: value for name, value in config.items() if name not in UNUSED}, files, url
 
 
@@ -206,9 +232,12 @@ def described_card(variant: str, described: Mapping[str, Any], texts: Mapping[st
     """
     files = {name: _parsed(variant, name, text) for name, text in texts.items()}
     kind = described.get("model_type")
+    if kind in (*OF_SAMPLES, *OF_SPECTRA):
+        return heard_card(variant, described, files.get("preprocessor_config.json", {}))
     if kind not in DECODERS | ENCODERS:
+        known = sorted(DECODERS | ENCODERS | {*OF_SAMPLES, *OF_SPECTRA})
         raise BadRequest(f"{variant} has the type {kind!r}, which is not supported.",
-                         fix=f"choose one of: {', '.join(sorted(DECODERS | ENCODERS))}.")  # fmt: skip
+                         fix=f"choose one of: {', '.join(known)}.")  # fmt: skip
     pooled = files.get("1_Pooling/config.json", {})
     says = next((way for way, name in POOLINGS.items() if pooled.get(name)), "")
     unit = any(str(one.get("type", "")).endswith("Normalize") for one in files.get("modules.json", []))
@@ -231,6 +260,26 @@ def described_card(variant: str, described: Mapping[str, Any], texts: Mapping[st
     return card_of("transformers", variant, config, preparation)
 
 
+def heard_card(variant: str, described: Mapping[str, Any], told: Mapping[str, Any]) -> Card:
+    """Return the card of a network of recordings from its configuration, and from what its feature extractor is
+    told."""
+    from regraft.modalities.sound.prepare import Preparation as SoundPreparation
+
+    rate_hz = int(told.get("sampling_rate", 16000))
+    if described["model_type"] in OF_SAMPLES:
+        preparation = SoundPreparation(seconds=SECONDS, rate_hz=rate_hz, form="samples")
+        masked = told.get("return_attention_mask", described.get("feat_extract_norm") == "layer")
+        config = {"pooling": "mean", "normal": bool(told.get("do_normalize", True)), "masked": bool(masked)}
+    else:
+        preparation = SoundPreparation(
+            seconds=int(described.get("max_length", 1024)) / 100,
+            rate_hz=rate_hz, form="fbank", num_bands=int(described.get("num_mel_bins", 128)),
+        )  # fmt: skip
+        mean, std = float(told.get("mean", AUDIOSET[0])), float(told.get("std", AUDIOSET[1]))
+        config = {"pooling": "pair", "normal": [mean, std] if told.get("do_normalize", True) else [0.0, 0.5]}
+    return card_of("transformers", variant, {"transformers": described, **config}, preparation, "sound")
+
+
 ENTRIES = {
     "minilm_l6": Family(
         name="minilm_l6",
@@ -250,7 +299,8 @@ ENTRIES = {
         name="transformers",
         title="A transformers network in a folder or on the hub: transformers:FOLDER, transformers:OWNER/REPOSITORY",
         prefer="for larger or other text networks: BERT, RoBERTa, DistilBERT, ALBERT, DeBERTa, "
-        "ModernBERT, GPT-2, Gemma 3, the encoder of T5; requires the extra `text`",
+        "ModernBERT, GPT-2, Gemma 3, the encoder of T5; for recordings: wav2vec 2.0, HuBERT, AST; requires the extra "
+        "`text`",
         source="Wolf et al. 2020, arXiv:1910.03771, https://github.com/huggingface/transformers",
         revision=1,
         variants=(KNOWN,),

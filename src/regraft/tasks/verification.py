@@ -166,8 +166,13 @@ class Verification(Task):
         return replace(self, gallery=(known, means / np.linalg.norm(means, axis=1, keepdims=True)))
 
     def gathered(self, batches: Sequence[Any], example_of_row: Int[np.ndarray, " b"], placements: Any) -> np.ndarray:
-        """Return the embeddings."""
-        return np.concatenate([batch["embedding"] for batch in batches])
+        """Return the embeddings; of an example in several pieces their mean, normalised to length 1."""
+        rows = np.concatenate([batch["embedding"] for batch in batches])
+        if not len(rows) or len(example_of_row) == int(example_of_row[-1]) + 1:
+            return rows
+        sums = np.zeros((int(example_of_row[-1]) + 1, rows.shape[1]), dtype=np.float64)
+        np.add.at(sums, example_of_row, rows)
+        return (sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)).astype(rows.dtype)
 
     def outputs(self, raw: np.ndarray, temperature: float = 1.0) -> np.ndarray:
         """Return the embeddings (n e), rounded to six decimals, so that saved outputs are equal to those in memory."""

@@ -166,12 +166,19 @@ class SoundModality(Modality):
         written = {"decoder": preparation.shown(contents)} if preparation.max_target_tokens else {}
         if view is None or not view.augmentation.varies:
             return {**preparation.record(preparation.features(samples)), **written}, {}
-        samples, masked = augment.augmented(samples, rate_hz, round(preparation.seconds * rate_hz), view)
+        length = round(preparation.seconds * rate_hz)
+        samples, heard, masked = augment.augmented(samples, rate_hz, length, view)
+        samples = samples if preparation.form == "mel" else samples[:heard]
         return {**preparation.record(masked(preparation.features(samples))), **written}, {}
 
     def shapes(self, preparation: Any) -> Shapes:
         if preparation.input_px:
             return {"pixels": ((*preparation.input_px, preparation.channels), "uint8")}
+        if preparation.form == "samples":
+            length = round(preparation.seconds * preparation.rate_hz)
+            return {"samples": ((length,), "float32"), "heard": ((1,), "int32")}
+        if preparation.form != "mel":
+            return {preparation.form: ((preparation.frames, preparation.num_bands), "float32")}
         decoder: Shapes = {"decoder": ((None,), "int32")} if preparation.max_target_tokens else {}
         return {"mel": ((preparation.num_bands, preparation.frames), "float32"), **decoder}
 

@@ -69,8 +69,9 @@ PRESETS: Mapping[str, Augmentation] = MappingProxyType(
 
 def augmented(
     samples: Float32[np.ndarray, " s"], rate_hz: int, length: int, view: View
-) -> tuple[Float32[np.ndarray, " r"], Callable[[Float32[np.ndarray, "m t"]], Float32[np.ndarray, "m t"]]]:
-    """Return a view's samples for a piece of `length` samples, and a function that masks its features."""
+) -> tuple[Float32[np.ndarray, " r"], int, Callable[[Float32[np.ndarray, "m t"]], Float32[np.ndarray, "m t"]]]:
+    """Return a view's samples for a piece of `length` samples, how many of them are not padding at the end, and a
+    function that masks its features."""
     of, source = view.augmentation, np.random.PCG64(derive_seed(view.seed, "view", view.number, view.content))
 
     def draw(count: int = 1) -> np.ndarray:
@@ -82,7 +83,8 @@ def augmented(
         samples = resampled(samples, 100 + round(100 * of.speed * (2 * speed - 1)), 100)
     moved = round(of.shift * (2 * shift - 1) * length)
     samples = np.pad(samples, (moved, 0)) if moved > 0 else samples[min(-moved, len(samples) - 1) :]
-    samples = np.pad(samples[:length], (0, max(0, length - len(samples))))
+    heard = min(len(samples), length)
+    samples = np.pad(samples[:length], (0, length - heard))
     if of.noise:
         size = of.noise * noise * float(np.sqrt(np.mean(samples**2)))
         samples = samples + (size * np.sqrt(3) * (2 * draw(length) - 1)).astype(np.float32)
@@ -98,4 +100,4 @@ def augmented(
                 np.moveaxis(made, axis, 0)[first : first + width] = mean
         return made
 
-    return samples.astype(np.float32), masked
+    return samples.astype(np.float32), heard, masked

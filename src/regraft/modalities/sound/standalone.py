@@ -21,13 +21,12 @@ def inputs(path: Path) -> list[Path]:
 
 
 def prepare(path: Path, preparation: dict[str, Any], folder: Path) -> dict[str, np.ndarray]:
-    """Return the middle of a recording as `mel` (bands, frames) or `pixels` (height, width, channels)."""
+    """Return the middle of a recording as the network's input."""
     import soundfile
 
     with soundfile.SoundFile(str(path)) as file:
         samples = heard(file, None, preparation["seconds"], preparation["rate_hz"])
-    found = features(samples, preparation["seconds"], preparation["rate_hz"], preparation["num_bands"])
-    return record_of(found, preparation["input_px"], preparation["channels"])
+    return record_of(features(samples, preparation), preparation)
 
 
 heard, features, record_of = reading.heard, preparing.features, preparing.record_of
