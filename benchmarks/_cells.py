@@ -1,4 +1,4 @@
-"""Tables whose cells are made in order of value until CPU minutes are spent, and go on where they were stopped."""
+"""Tables whose cells are computed in order of value until the CPU minutes are spent, and which can be resumed."""
 
 import argparse
 import json

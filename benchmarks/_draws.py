@@ -1,4 +1,4 @@
-"""A few training examples of every class, as a person would label them who has that many."""
+"""Samples of a few training examples per class."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Pictures that the benchmark makes itself, or copies from a data set."""
+"""Images that the benchmark generates, or copies from a dataset."""
 
 import shutil
 from pathlib import Path

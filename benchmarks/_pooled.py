@@ -1,9 +1,9 @@
-"""Means over tasks with intervals: who was drawn to learn from, and who is tested, are both chance.
+"""Means over tasks with intervals, in which both training samples and test examples are random.
 
-A table has a row for every seed (a draw of training examples, with all else that a seed decides) and a column for every
-test example; what is in it is right or wrong, or the difference of two models that share both. The interval is a 95 %
-percentile bootstrap that draws seeds and test examples (whole patients, where there are patients) independently of each
-other inside every table, and takes the mean of the tables' means. The tasks themselves are not drawn, unless asked
+A table has a row for every seed (a draw of training examples, with everything else that a seed determines) and a column
+for every test example; it contains 1 for correct and 0 for wrong, or the difference of two models. The interval is a 95
+% percentile bootstrap that draws seeds and test examples (whole patients, where there are patients) independently of
+each other inside every table, and takes the mean of the tables' means. The tasks themselves are not drawn, unless asked
 for: the interval speaks of these tasks. Our choice, after Owen 2007, arXiv:0712.1111 (the pigeonhole bootstrap of
 crossed factors). Simulated, it covers the truth about as often as it says, three seeds of five tasks included; a test
 shows that.

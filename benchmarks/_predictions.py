@@ -1,4 +1,4 @@
-"""What a run said of its test examples."""
+"""The predictions of a run for its test examples."""
 
 import csv
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Data sets as problems, for studies that ask a strategy directly, without a run folder."""
+"""Datasets as problems, for studies that call a strategy directly, without a run folder."""
 
 from collections.abc import Iterator
 from typing import Any

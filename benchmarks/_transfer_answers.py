@@ -1,4 +1,4 @@
-"""What the table of transfer says, in a few sentences that follow from its rows."""
+"""A summary of the table of transfer, in a few sentences computed from its rows."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The ways of the tables of transfer by name: a preset of a strategy, and what else `regraft fit` is told."""
+"""The strategies of the tables of transfer by name: a preset, and further options of `regraft fit`."""
 
 PARTIAL = ("--strategy", "partial")
 FULL = ("--strategy", "full")

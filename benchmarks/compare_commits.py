@@ -1,4 +1,4 @@
-"""Whether two commits say the same of the same data: five fits with the code of each, and every difference.
+"""Whether two commits give the same results on the same data: five fits with the code of each, and all differences.
 
     python benchmarks/compare_commits.py e823506 HEAD                        every recipe, minutes on two cores
     python benchmarks/compare_commits.py e823506 HEAD --recipes probe full   some of them

@@ -1,4 +1,4 @@
-"""What the networks of the shelf cost, and how fast they are here, as ratios to GoogLeNet measured in one run.
+"""Costs of the available networks, and their speed on this machine, relative to GoogLeNet in the same run.
 
     .venv/bin/python benchmarks/costs_table.py [--rounds 5] [--batch 8] [--threads 1] [--out PAGE]
 

@@ -1,4 +1,4 @@
-"""Which validation loss should choose the epoch of a fine-tuning: as it is, or after the best temperature.
+"""Which validation loss should choose the epoch of a fine-tuning: unchanged, or after temperature scaling.
 
     .venv/bin/python benchmarks/criterion_study.py
 

@@ -1,5 +1,5 @@
-"""A plain PyTorch loop that fine-tunes the upper part of GoogLeNet and runs the frozen part anew on every batch: what
-partial fine-tuning is without a store of activations.
+"""A plain PyTorch loop that fine-tunes the upper part of GoogLeNet and runs the frozen stages again on every batch:
+partial fine-tuning without an activation store.
 
     python benchmarks/recompute.py FOLDER --cut 4e [--threads 2]
 

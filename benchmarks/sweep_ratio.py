@@ -1,4 +1,5 @@
-"""What a sweep saves: four recipes, three seeds, in one sweep against each run alone from an empty store.
+"""What a sweep saves: four recipes, three seeds, in one sweep, compared with separate runs, each from an
+empty store.
 
 CPU seconds of the commands, children included, so that other work on the machine moves the ratio little.
 """
