@@ -28,6 +28,8 @@ _BESIDE = re.compile(
 
 EMPTY = frozenset(("", "na", "n/a", "nan", "null", "none", "?", "-", "<na>"))
 """Table cells that stand for a missing number, in any case."""
+LONG_LABEL = 40
+"""Longer labels are not repeated in messages: boxes as JSON, texts. Our choice."""
 
 
 def splits_in(names: Iterable[str]) -> dict[str, str]:
@@ -58,6 +60,11 @@ _UNSEEN = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | 
 def visible(text: object) -> str:
     """Return the text on one line with control characters escaped; names of files and classes may contain some."""
     return str(text).translate(_UNSEEN)
+
+
+def labelled(name: str, label: str) -> str:
+    """`a.jpg (ant)`; the name alone if the label is long (boxes as JSON, texts)."""
+    return f"{name} ({label})" if len(label) <= LONG_LABEL else name
 
 
 def named(things: Iterable[object], limit: int = 5) -> str:

@@ -14,6 +14,7 @@ from regraft.data.dataset import Dataset
 from regraft.data.scan import Quarantined, ScanMemory, Scanned, row_of, scan
 from regraft.data.splits import Splits, draw
 from regraft.errors import BadData, LeakedSplit
+from regraft.words import labelled
 
 
 def scanned_of(
@@ -208,7 +209,12 @@ def test_near_copies_across_a_users_division_are_told() -> None:
 
 def test_one_picture_with_two_labels_is_told() -> None:
     scanned = same_pixels(scanned_of(thousand()), 0, 999)
-    assert "The same image with two labels, 1 times: 0.png (ants) and 999.png (bees)." in told(drawn(scanned))
+    assert "The same image with two labels, 1 time: 0.png (ants) and 999.png (bees)." in told(drawn(scanned))
+
+
+def test_long_labels_are_not_repeated() -> None:
+    assert labelled("0.png", "ants") == "0.png (ants)"
+    assert labelled("0.png", '[{"label": "ant", "xmin": 1, "ymin": 1, "xmax": 9, "ymax": 9}]') == "0.png"
 
 
 def test_damaged_files_are_in_no_part() -> None:

@@ -77,6 +77,12 @@ def test_a_page_opens_with_the_figure_and_its_interval_and_has_every_section() -
     assert headings(page) == HEADINGS
 
 
+def test_an_input_without_pixels_is_given_no_size() -> None:
+    report = sample_report()
+    assert "| Input | 224 × 224 pixels |" in markdown(report)
+    assert "| Input |" not in markdown(replace(report, backbone=replace(report.backbone, input_px=())))
+
+
 def test_every_number_of_the_main_table_stands_beside_that_of_the_probe() -> None:
     report = sample_report()
     page = markdown(report)

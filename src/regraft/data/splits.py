@@ -22,7 +22,7 @@ from regraft.errors import BadData, BadRequest, LeakedSplit, OutOfSpace
 from regraft.folds import split
 from regraft.identity import derive_seed, digest_bytes
 from regraft.values import Notice, notices
-from regraft.words import counted, named
+from regraft.words import counted, labelled, named
 
 MIN_FOR_TEST = 500
 """With fewer usable examples and no given test split, none is drawn: the main results come from cross-validation."""
@@ -315,11 +315,9 @@ def _conflicting_labels(dataset: Dataset, scanned: Scanned) -> list[str]:
         if dataset.examples[before].label != dataset.examples[at].label:
             pairs.append((before, at))
     words = (
-        f"{dataset.examples[left].id} ({dataset.examples[left].label}) and "
-        f"{dataset.examples[right].id} ({dataset.examples[right].label})"
-        for left, right in pairs
+        " and ".join(labelled(dataset.examples[at].id, dataset.examples[at].label) for at in pair) for pair in pairs
     )
-    return [f"The same {scanned.modality.one} with two labels, {len(pairs):,} times: {named(words)}."] if pairs else []
+    return [f"The same {scanned.modality.one} with two labels, {counted(len(pairs), 'time')}: {named(words)}."] if pairs else []
 
 
 def _name(dataset: Dataset, at: int) -> str:

@@ -177,7 +177,7 @@ def _made_from(bundle_facts: Mapping[str, Any], report: Report) -> Block:
         *([("Strategy", report.strategy.told)] if report.strategy else []),
         ("Trained on", f"{counted(trained, 'example')} of {report.data.name}" if trained else report.data.name),
         ("Data", f"fingerprint `{report.data.fingerprint}`"),
-        ("Input", f"{sections.input_size(report.backbone)} pixels, decoded and resized by regraft"),
+        *sections.input_told(report.backbone, ", decoded and resized by regraft"),
         ("Made", report.run.created),
         ("With", f"regraft {made.get('regraft') or report.regraft}, Python {made.get('python')}"),
     ]

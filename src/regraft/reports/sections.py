@@ -126,7 +126,7 @@ def training(report: Report, strategy: StrategyFacts) -> Block:
         ("Backbone", f"`{backbone.name}`"),
         *weights_told(backbone),
         ("Digest", f"`{backbone.digest}`"),
-        ("Input", f"{input_size(backbone)} pixels"),
+        *input_told(backbone),
         ("Strategy", strategy.told),
         ("Frozen stages", ", ".join(f"`{stage}`" for stage in strategy.frozen_stages) or "none"),
         ("Trained", trained),
@@ -159,7 +159,7 @@ def model(report: Report) -> Block | None:
         ("Folder", f"`{found.path}`"),
         ("Backbone", f"`{report.backbone.name}`"),
         *weights_told(report.backbone),
-        ("Input", f"{input_size(report.backbone)} pixels"),
+        *input_told(report.backbone),
         ("Strategy", f"{found.strategy}, cut at `{found.cut}`"),
         ("Trained on", counted(found.trained_on_examples or 0, "example")),
     ]
@@ -257,9 +257,10 @@ def weights_told(backbone: BackboneFacts) -> list[tuple[str, str]]:
     ]
 
 
-def input_size(backbone: BackboneFacts) -> str:
-    """`96 × 96`."""
-    return " × ".join(map(str, backbone.input_px))
+def input_told(backbone: BackboneFacts, how: str = "") -> list[tuple[str, str]]:
+    """The row `96 × 96 pixels`, with `how` the input is made; none if inputs are not images."""
+    size = " × ".join(map(str, backbone.input_px))
+    return [("Input", f"{size} pixels{how}")] if size else []
 
 
 _LOSSES = {

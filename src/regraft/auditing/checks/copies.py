@@ -8,7 +8,7 @@ from jaxtyping import Int
 from regraft.auditing.neighbours import cropped_pairs
 from regraft.contracts.audit import Check, SessionView
 from regraft.contracts.page import Finding
-from regraft.words import counted, named
+from regraft.words import counted, labelled, named
 
 
 def exact_copies(view: SessionView) -> Iterator[Finding]:
@@ -92,7 +92,8 @@ def two_labels(view: SessionView) -> Iterator[Finding]:
         if not len(odd):
             continue
         words = [
-            f"{view.examples[a].id} ({labels[a]}) and {view.examples[b].id} ({labels[b]})" for a, b in odd.tolist()
+            " and ".join(labelled(view.examples[at].id, view.examples[at].label) for at in pair)
+            for pair in odd.tolist()
         ]
         yield Finding(
             check="One content with two labels" if what == "identical" else "One content with two labels, near copies",
