@@ -317,7 +317,11 @@ def _conflicting_labels(dataset: Dataset, scanned: Scanned) -> list[str]:
     words = (
         " and ".join(labelled(dataset.examples[at].id, dataset.examples[at].label) for at in pair) for pair in pairs
     )
-    return [f"The same {scanned.modality.one} with two labels, {counted(len(pairs), 'time')}: {named(words)}."] if pairs else []
+    return (
+        [f"The same {scanned.modality.one} with two labels, {counted(len(pairs), 'time')}: {named(words)}."]
+        if pairs
+        else []
+    )
 
 
 def _name(dataset: Dataset, at: int) -> str:
