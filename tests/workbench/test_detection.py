@@ -140,3 +140,5 @@ def test_faster_rcnn_finds_boxes_above_a_stored_cut_and_is_exported(data: Path, 
     assert isinstance(made, Exported)
     assert made.same_labels is not None
     assert made.same_labels >= 0.9 * made.examples
+    *_, small = export(tmp_path / "run", to="onnx-int8", max_loss=0.15, threads=1)
+    assert isinstance(small, Exported), "what selects boxes and the second stage stay in float32"
