@@ -24,6 +24,7 @@ from regraft.errors import BadData, BadRecipe, BadRequest
 from regraft.recipe import Recipe
 from regraft.values import Notice
 from regraft.workbench.evaluate import evaluate
+from regraft.workbench.export import export
 from regraft.workbench.fit import fit
 from regraft.workbench.run import RunDone
 from sound.test_sound_features import tones, wav
@@ -149,6 +150,27 @@ def test_the_saved_model_writes_what_the_run_says(done: RunDone, clips: Path, tm
     bundle = load(done.path, verify=True)
     assert [one.label for one in bundle.predict([clips / name for name in told])] == list(told.values())
     assert list(evaluate(done.path, clips, out=tmp_path / "evaluation"))
+
+
+def test_a_recording_longer_than_a_piece_is_transcribed_in_pieces_that_are_joined(
+    done: RunDone, tmp_path: Path
+) -> None:
+    bundle, parts = load(done.path), []
+    for number, words in enumerate((("apple", "pear", "plum", "pear"), ("plum", "plum", "apple", "apple"), ("pear",))):
+        parts.append(np.concatenate([tones(16000, 0.25, (WORDS[word],)) for word in words]))
+        (tmp_path / f"{number}.wav").write_bytes(wav(parts[-1], 16000))
+    (tmp_path / "long.wav").write_bytes(wav(np.concatenate(parts), 16000))
+    (tmp_path / "rest.wav").write_bytes(wav(np.concatenate([*parts[:2], parts[2][:1600]]), 16000))
+    texts = [one.label for one in bundle.predict([tmp_path / f"{number}.wav" for number in range(3)])]
+    assert any(texts)
+    long, rest = bundle.predict([tmp_path / "long.wav", tmp_path / "rest.wav"])
+    assert long.label == " ".join(filter(None, texts))
+    assert rest.label == " ".join(filter(None, texts[:2])), "a rest too short for a word is left out"
+
+
+def test_it_cannot_be_exported_and_the_error_says_so(done: RunDone, tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match="A transcription model cannot be exported"):
+        list(export(done.path, "onnx", out=tmp_path / "out"))
 
 
 @pytest.mark.slow

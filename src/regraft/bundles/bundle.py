@@ -34,6 +34,8 @@ from regraft.values import Notice, Prediction
 
 __all__ = ["Bundle", "Model", "golden_logits", "load", "prefixes_of", "with_changes", "withheld", "write_bundle"]
 
+AT_ONCE = 16
+"""Rows to generate texts for at a time: an hour has many."""
 MOST_GOLDEN = 1 << 14
 """Maximum number of stored values of the golden inputs' structured outputs."""
 TOLERANCE = 1e-4
@@ -126,9 +128,13 @@ class Bundle:
         """Return raw outputs of inputs prepared by `prepare_pieces`, as the argument of the task's `outputs`."""
         task, rows = self.model.task, [row for one in pieces for row in one]
         records = [record for record, _ in rows]
-        made = self.model.generated(stacked(records)) if task.generates else self.model.output(self.read(records))
+        made = (
+            [self.model.generated(stacked(records[at : at + AT_ONCE])) for at in range(0, len(records), AT_ONCE)]
+            if task.generates
+            else [self.model.output(self.read(records))]
+        )
         placements = stacked([placement for _, placement in rows]) if task.moves else {}
-        return task.gathered([made], np.repeat(np.arange(len(pieces)), [len(one) for one in pieces]), placements)
+        return task.gathered(made, np.repeat(np.arange(len(pieces)), [len(one) for one in pieces]), placements)
 
     def predict(self, inputs: Any, *, abstain: float | None = None) -> list[Prediction]:
         """Return predictions in the order of the inputs; see `stream`."""

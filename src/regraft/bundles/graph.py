@@ -59,7 +59,7 @@ def graph_of(bundle: "Bundle", threads: int) -> bytes:
         BadRequest: the task has no graph, inputs differ in length without a mask, or the network cannot be traced.
     """
     shapes = inputs_of(bundle)
-    if MASK not in shapes and any(None in shape for shape, _ in shapes.values()):
+    if not bundle.model.task.generates and MASK not in shapes and any(None in shape for shape, _ in shapes.values()):
         raise BadRequest(
             f"Inputs of {bundle.card.name} differ in length, and the network has no mask to mark padding.",
             fix="predict with Regraft itself.",

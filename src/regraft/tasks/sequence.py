@@ -143,8 +143,12 @@ class Writing(Task):
         return loss
 
     def gathered(self, batches: Sequence[Any], example_of_row: Int[np.ndarray, " b"], placements: Any) -> np.ndarray:
-        """Return the texts."""
-        return as_records([text for batch in batches for text in self.preparation.texts(batch.tolist())])
+        """Return the texts; those of an example's pieces are joined by spaces."""
+        texts = [text for batch in batches for text in self.preparation.texts(batch.tolist())]
+        made = [list[str]() for _ in range(int(example_of_row.max(initial=-1)) + 1)]
+        for example, text in zip(example_of_row.tolist(), texts, strict=True):
+            made[example] += [text] if text else []
+        return as_records([" ".join(one) for one in made])
 
     def decode(self, outputs: np.ndarray) -> list[str]:
         """Return the texts."""

@@ -136,7 +136,8 @@ class Verification(Task):
                 out = dealt == fold
                 weight, bias, _ = whitened(features[~out], identities[~out], shrinkage)
                 held.append((_embedded(features[out], weight, bias), identities[out]))
-            found[shrinkage] = held, float(np.nanmean([_apart(*one) for one in held] or [np.nan]))
+            known = [value for value in (_apart(*one) for one in held) if np.isfinite(value)]
+            found[shrinkage] = held, float(np.mean(known)) if known else np.nan
         best = max(SHRINKAGES, key=lambda one: np.nan_to_num(found[one][1]))
         weight, bias, means = whitened(features, identities, best)
         proxies = np.zeros((len(self.classes), DIMENSIONS), dtype=np.float32)

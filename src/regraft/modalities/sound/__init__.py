@@ -31,6 +31,9 @@ SILENT = 1e-4
 """Peak below which a recording counts as silent: 80 dB below full scale."""
 FULL, CLIPPED = 0.9999, 0.001
 """Magnitude from which a sample is at full scale; share of such samples above which a recording counts as clipped."""
+REST = 0.2
+"""Seconds at the end of a recording to transcribe that make no piece of their own, since decoders make up words there.
+Our choice."""
 GOLDEN = ((8000, 1, 0.6), (16000, 1, 1.3), (44100, 2, 0.9), (16000, 1, 3.1))
 """Sampling rate, channels and seconds of each golden recording."""
 
@@ -149,18 +152,22 @@ class SoundModality(Modality):
         return notices([*told, *prepared.cut_off(examples)])
 
     def pieces(self, contents: Contents, preparation: Any) -> int:
-        if not preparation.step_seconds:
+        transcribed = preparation.max_target_tokens and SHOWN not in contents
+        step = preparation.seconds if transcribed else preparation.step_seconds
+        if not step:
             return 1
         from regraft.modalities.sound import reading
 
         with reading.opened(reading.only(contents)) as file:
-            beyond = file.frames / file.samplerate - preparation.seconds
-        return 1 + max(0, math.ceil(round(beyond / preparation.step_seconds, 6)))
+            beyond = file.frames / file.samplerate - preparation.seconds - (REST if transcribed else 0)
+        return 1 + max(0, math.ceil(round(beyond / step, 6)))
 
     def load(self, contents: Contents, preparation: Any, view: View | None, piece: int = 0) -> tuple[Record, Placement]:
         from regraft.modalities.sound import augment, reading
 
         start = piece * preparation.step_seconds if preparation.step_seconds else None
+        if preparation.max_target_tokens and self.pieces(contents, preparation) > 1:
+            start = piece * preparation.seconds
         content, rate_hz = reading.only(contents), preparation.rate_hz
         samples = reading.stretch(content, start, preparation.seconds, rate_hz)
         written = {"decoder": preparation.shown(contents)} if preparation.max_target_tokens else {}
