@@ -40,9 +40,9 @@ Nothing is drawn, so there are no seeds.
 
 Five speakers can show large differences only, and none between accents or voices: all are men, and
 every pair of speakers is used twice, so the five figures are not independent. Nothing says that
-speakers shared a microphone, so a network may know the microphone rather than the voice; that log-
-mel features in a learned metric come as far as Resemblyzer fits that. The recordings last about 0.4
-seconds, a quarter of what Resemblyzer hears; the rest is silence. A metric learned on three
+speakers shared a microphone, so a network may know the microphone rather than the voice; that
+log-mel features in a learned metric come as far as Resemblyzer fits that. The recordings last about
+0.4 seconds, a quarter of what Resemblyzer hears; the rest is silence. A metric learned on three
 speakers shows how little those teach, not what many would: with one of them held out there are no
 pairs of two, so its shrinkage is the smallest, not a chosen one. Made by `python
 benchmarks/speakers_table.py`."""

@@ -276,3 +276,38 @@ def test_pieces_longer_than_the_network_hears_are_refused(
                     prepare={"seconds": 2.0}, source=Source(max_damaged_share=0.1))  # fmt: skip
     with pytest.raises(BadRequest, match=r"2 s long, and this network hears at most 0\.96 s"):
         list(fit(recipe, tmp_path / "run"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["hubert", "ast"], indirect=True)
+def test_on_the_page_a_recording_or_the_microphone_is_tried(
+    name: str, backbone: Backbone, clips: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
+    pytest.importorskip("python_multipart", reason="the extra `serve` is not installed")
+    from starlette.testclient import TestClient
+
+    from doors.serving import form
+    from regraft.doors.ui.app import web_app
+    from regraft.doors.ui.guard import form_token
+
+    recipe = Recipe(
+        data=str(clips), backbone=f"transformers:{backbone.card.variant}@pretrained", threads=1,
+        prepare={"seconds": 0.8}, source=Source(max_damaged_share=0.1),
+    )  # fmt: skip
+    *_, done = fit(recipe, tmp_path / "runs" / "heard")
+    (wanted,) = load(done.path).predict(clips / "test" / "low" / "0.wav")
+    app = web_app(tmp_path, "127.0.0.1")
+    with TestClient(app, base_url="http://127.0.0.1:8001", headers={"Accept": "text/html"}) as client:
+        client.get("/", params={"token": app.key})
+        client.headers["X-Regraft-Token"] = form_token(app.key)
+        assert 'data-device="microphone"' in client.get("/runs/heard").text
+        recorded = (
+            clips / "test" / "low" / "0.wav"
+        ).read_bytes()  # what the page sends of the microphone is a wav file
+        body, kind = form({"microphone.wav": recorded})
+        said = client.post("/runs/heard/predict", content=body, headers={"Content-Type": kind}).text
+        assert "microphone.wav" in said
+        assert wanted.label in said
+        body, kind = form({"damaged.wav": b"RIFF but no sound"})
+        assert "libsndfile" in client.post("/runs/heard/predict", content=body, headers={"Content-Type": kind}).text
