@@ -81,7 +81,8 @@ format: $(DEV_READY)
 	$(RUN) -m ruff format .
 
 # One process a core, whole files each: modules share networks and folders among their tests.
-PARALLEL := -n logical --maxprocesses 8 --dist loadfile
+# Files in the order of their folders: by the number of tests, slow files of few tests would come last, one at a time.
+PARALLEL := -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 test: $(DEV_READY)
 	$(RUN) -m pytest $(PARALLEL)

@@ -42,7 +42,7 @@ def rows(
     from dataclasses import replace
 
     text = MODALITIES.get("text")
-    preparation = replace(text.itself(backbone.card.preparation), max_tokens=12, **changes)
+    preparation = replace(text.itself(backbone.card.preparation, "tokens"), max_tokens=12, **changes)
     made = []
     for one in TEXTS:
         contents = {"text": Inline(one)}
@@ -140,8 +140,8 @@ def test_a_checkpoint_without_an_output_layer_is_given_its_embeddings(saved: str
 def test_networks_that_predict_no_tokens_are_refused_with_what_to_do() -> None:
     text = MODALITIES.get("text")
     with pytest.raises(BadRequest, match="does not predict tokens") as caught:
-        text.itself(opened("minilm_l6@random").card.preparation)
+        text.itself(opened("minilm_l6@random").card.preparation, "tokens")
     assert "language:" in caught.value.fix
-    with pytest.raises(BadRequest, match="requires texts"):
-        MODALITIES.get("image").itself(None)
+    with pytest.raises(BadRequest, match="images have none"):
+        MODALITIES.get("image").itself(None, "tokens")
     np.testing.assert_array_equal(TASKS.get("language")(()).encode(["", ""]), [0, 0])
