@@ -97,4 +97,6 @@ def test_every_line_of_slow_txt_names_a_test(root: Path) -> None:
     assert lines == sorted(set(lines))
     for line in lines:
         path, _, name = line.partition("[")[0].partition("::")
-        assert not name or f"def {name}(" in (root / path).read_text(encoding="utf-8"), f"slow.txt: there is no test {line}"
+        assert not name or f"def {name}(" in (root / path).read_text(encoding="utf-8"), (
+            f"slow.txt: there is no test {line}"
+        )
