@@ -135,7 +135,7 @@ def test_faster_rcnn_finds_boxes_above_a_stored_cut_and_is_exported(data: Path, 
     assert load(tmp_path / "run").model.task.facts["detector"] == "faster_rcnn"
     preview = Looks(tmp_path / "run").preview("3.png")
     assert isinstance(preview, bytes)
-    assert Image.open(io.BytesIO(preview)).size == (96, 64), "with what was predicted drawn over it"
+    assert Image.open(io.BytesIO(preview)).size == (264, 176), "with what was predicted drawn over it"
     *_, made = export(tmp_path / "run", to="onnx", threads=1)
     assert isinstance(made, Exported)
     assert made.same_labels is not None

@@ -35,9 +35,6 @@ from regraft.workbench.mistakes import Mistake, look, marking, ranked
 from regraft.workbench.run import predictions_table, read_predictions, trained_on
 from regraft.workbench.session import opening_for, scanning
 
-OVERLAY_PX = 264
-"""Longer side of examples with what was predicted drawn over them."""
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evaluated(Event):
@@ -150,7 +147,7 @@ def _previews(bundle: Bundle, asked: "_Asked", out: Path, count: int) -> list[tu
     place = {one.id: at for at, one in enumerate(dataset.examples)}
     found = ranked(read_predictions(out / "predictions.csv", "test", dataset.kind, bundle.classes))[:count]
     seen = [(dataset.examples[place[one.id]].content, asked.outputs[place[one.id]]) for one in found]
-    looks = (look(bundle.modality, content, task, output, OVERLAY_PX) for content, output in seen)
+    looks = (look(bundle.modality, content, task, output) for content, output in seen)
     return list(zip(found, looks, strict=True))
 
 

@@ -23,6 +23,9 @@ from regraft.workbench.session import opening
 HELD = 64
 """Number of cached previews: most are requested twice, for their type and their content."""
 
+OVERLAY_PX = 264
+"""Longer side of examples with what was predicted drawn over them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Mistake:
@@ -95,14 +98,13 @@ def marking(task: Labelling) -> bool:
     return type(task).marks is not Labelling.marks
 
 
-def look(modality: Modality, content: Content, task: Labelling, output: Any = None, longest: int = 0) -> bytes | str:
-    """Return a thumbnail (PNG) or text excerpt of an example; with what a structured `output` marks drawn over it,
-    `longest` pixels along the longer side (0: as large as the example)."""
+def look(modality: Modality, content: Content, task: Labelling, output: Any = None) -> bytes | str:
+    """Return a thumbnail (PNG) or text excerpt of an example, with what a structured `output` marks drawn over it."""
     try:
         if output is not None and marking(task):
             (record,) = task.recorded(as_records([output]))
             if (marks := task.marks(record)) is not None:
-                return modality.marked(content, marks, longest)[".overlay.png"]
+                return modality.marked(content, marks, OVERLAY_PX)[".overlay.png"]
         return modality.preview(content)
     except Undecodable as error:
         return error.reason
