@@ -50,8 +50,8 @@ ends of the seeds' 95 % intervals together; an interval resamples rows and takes
   (`--strategy full`), with every default again.
 
 Made by `python benchmarks/genes.py`."""
-NOT_RUN = """Not run: cells that the tables say so of (the same command goes on with them), and pretraining on other tables
-of expression, which alone could bring what the rows at hand do not have."""
+NOT_RUN = """Not run: cells that the tables say so of (the same command goes on with them), and pretraining on other
+tables of expression, which alone could bring what the rows at hand do not have."""
 
 
 def golub() -> tuple[np.ndarray, np.ndarray]:
