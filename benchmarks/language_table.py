@@ -13,7 +13,8 @@ validation messages.
 
 The perplexities of `causal` and `masked` cannot be compared: the latter are of hidden tokens, each given all others.
 Cells are made in order of value, until the CPU minutes are spent; those that were made are kept in OUT/cells.jsonl.
-Those that were not are shown as not run. No whole cell was run yet: there is no page of results.
+Those that were not are shown as not run. The table of docs/results/language.md is that of `--table`; its cells are in
+benchmarks/rows/language.jsonl as well.
 """
 
 import csv

@@ -6,7 +6,6 @@ Makes cells in order of value, each as `regraft fit` would, until the minutes of
 stopped goes on where it was. What a cell gave for each test question is kept in benchmarks/rows/questions.jsonl, and is
 not made again. Says first what is left and about how long it takes. Writes docs/results/questions.md, where cells that
 were not run are marked. Options were fixed beforehand; nothing is chosen by the test split.
-Not run to the end of a cell yet: there is no page of results.
 """
 
 import argparse
