@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Shaped
 
 from regraft.activations.openvino import processor
 from regraft.activations.runner import BATCH
@@ -268,8 +268,8 @@ def _differences(
 
 
 def _paired(
-    bundle: Bundle, session: Session, positions: list[int], wanted: Float[np.ndarray, "n k"],
-    said: Float[np.ndarray, "n k"],
+    bundle: Bundle, session: Session, positions: list[int], wanted: Shaped[np.ndarray, "n ..."],
+    said: Shaped[np.ndarray, "n ..."],
 ) -> PairedDifference:  # fmt: skip
     task = bundle.model.task
     targets = task.encode([session.dataset.examples[at].label for at in positions])
