@@ -52,7 +52,7 @@ def network() -> NetworkCosts:
 
 def plan(cut: str, **changes: object) -> Plan:
     known = {"cut": cut, "examples": 100, "others": 20, "views": 2, "epochs": 3, "batch": 10, "min_steps": 0,
-             "dtype": "float32"}  # fmt: skip
+             "checked": 256, "dtype": "float32"}  # fmt: skip
     return Plan(**known | changes)  # type: ignore[arg-type]
 
 

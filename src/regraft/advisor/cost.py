@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from regraft.backbones.costs import NetworkCosts
 
 FLOAT = {"float16": 2, "float32": 4}
-CHECKED = 256
-"""Maximum number of examples that a finished model is checked on: they go through the whole network again."""
 COPIES = 4
 """Copies in memory of each trained parameter: the parameter, its gradient, and two moments of the optimiser."""
 
@@ -39,6 +37,8 @@ class Plan:
     """Number of epochs; 0 if the head is solved directly."""
     batch: int
     min_steps: int
+    checked: int
+    """Maximum number of examples that the finished model is checked on: they go through the whole network again."""
     dtype: str
 
 
@@ -101,7 +101,7 @@ def cost(network: "NetworkCosts", stages: tuple[str, ...], plan: Plan, rates: Ra
         filling_s=rows * (rates.loading + share * rates.running)
         + plain * ((1 - share) * rates.running + (0.0 if rows else rates.loading + share * rates.running)),
         training_s=training * plan.trainings,
-        rest_s=min(CHECKED, plain) * (rates.loading + rates.running) + (plan.others * (1 - share) * rates.running),
+        rest_s=min(plan.checked, plain) * (rates.loading + rates.running) + (plan.others * (1 - share) * rates.running),
         memory_bytes=sum(part.kept_bytes for part in above) * plan.batch
         + 4 * COPIES * sum(part.parameters for part in above),
         disk_bytes=stored,

@@ -20,6 +20,7 @@ from regraft.errors import RegraftError
 from regraft.recipe import Recipe
 from regraft.values import Event, Progress
 from regraft.words import listed
+from regraft.workbench._finish import MAX_CHECKED
 from regraft.workbench._machine import choose_device, clock_of
 from regraft.workbench._probing import Known
 from regraft.workbench.features import Probed
@@ -81,7 +82,8 @@ def plans_of(
                 cut=resolved.cut, examples=len(train), others=len(val) + len(session.splits.test), views=resolved.views,
                 validated=len(val), trainings=1.0 if session.tests else float(recipe.folds),
                 epochs=0 if resolved.strategy.solved else getattr(options, "epochs", 0),
-                batch=getattr(options, "batch", 1), min_steps=getattr(options, "min_steps", 0), dtype=resolved.dtype,
+                batch=getattr(options, "batch", 1), min_steps=getattr(options, "min_steps", 0),
+                checked=MAX_CHECKED, dtype=resolved.dtype,
             )  # fmt: skip
             if plan.epochs and plan.cut not in steps:
                 yield Progress(phase="measuring", done=len(found), total=len(backbones) * len(strategies))
